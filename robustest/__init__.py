@@ -1,0 +1,83 @@
+"""robustest: pytest for model robustness.
+
+Claim something about a model; robustest searches for a counterexample. Names load when first used, so
+that importing the package (as pytest does) brings in neither torch nor anything else heavy.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from robustest.version import VERSION
+
+if TYPE_CHECKING:
+    from robustest.assertions import assert_no_spurious_feature as assert_no_spurious_feature
+    from robustest.assertions import assert_robust_accuracy as assert_robust_accuracy
+    from robustest.assertions import assert_shift_accuracy as assert_shift_accuracy
+    from robustest.attacks import ATTACKS as ATTACKS
+    from robustest.attacks import FGSM as FGSM
+    from robustest.attacks import PGD as PGD
+    from robustest.engine.evaluator import HealthWarning as HealthWarning
+    from robustest.errors import ClaimFailed as ClaimFailed
+    from robustest.errors import ClaimInconclusive as ClaimInconclusive
+    from robustest.errors import ConfigError as ConfigError
+    from robustest.errors import DataError as DataError
+    from robustest.errors import DeviceError as DeviceError
+    from robustest.errors import ModelError as ModelError
+    from robustest.errors import RobustestError as RobustestError
+    from robustest.errors import UnknownNameError as UnknownNameError
+    from robustest.features import PixelPatch as PixelPatch
+    from robustest.measurements import measure_robust_accuracy as measure_robust_accuracy
+    from robustest.measurements import measure_shift_accuracy as measure_shift_accuracy
+    from robustest.measurements import measure_spurious_feature as measure_spurious_feature
+    from robustest.models import Classifier as Classifier
+    from robustest.models import as_classifier as as_classifier
+    from robustest.results import Cost as Cost
+    from robustest.results import Counterexample as Counterexample
+    from robustest.results import Result as Result
+    from robustest.results import Verdict as Verdict
+    from robustest.settings import Settings as Settings
+    from robustest.shifts import SHIFTS as SHIFTS
+    from robustest.shifts import Shift as Shift
+    from robustest.threats import L2 as L2
+    from robustest.threats import Linf as Linf
+
+_HOME = {
+    "assertions": ("assert_no_spurious_feature", "assert_robust_accuracy", "assert_shift_accuracy"),
+    "attacks": ("ATTACKS", "FGSM", "PGD"),
+    "engine.evaluator": ("HealthWarning",),
+    "errors": (
+        "ClaimFailed",
+        "ClaimInconclusive",
+        "ConfigError",
+        "DataError",
+        "DeviceError",
+        "ModelError",
+        "RobustestError",
+        "UnknownNameError",
+    ),
+    "features": ("PixelPatch",),
+    "measurements": ("measure_robust_accuracy", "measure_shift_accuracy", "measure_spurious_feature"),
+    "models": ("Classifier", "as_classifier"),
+    "results": ("Cost", "Counterexample", "Result", "Verdict"),
+    "settings": ("Settings",),
+    "shifts": ("SHIFTS", "Shift"),
+    "threats": ("L2", "Linf"),
+}
+_MODULE_OF = {name: f"robustest.{module}" for module, names in _HOME.items() for name in names}
+
+__version__ = VERSION
+__all__ = sorted(_MODULE_OF)  # noqa: PLE0605 - a test holds it equal to the imports above
+
+
+def __getattr__(name: str) -> object:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'robustest' has no attribute {name!r}")
+    value = getattr(import_module(_MODULE_OF[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,40 @@
+"""Claims about features a model should not use."""
+
+from __future__ import annotations
+
+from typing import Unpack
+
+from robustest.assertions.gate import gate
+from robustest.errors import ConfigError
+from robustest.features import Cue
+from robustest.measurements import measure_spurious_feature
+from robustest.measurements.options import Options
+from robustest.results import Result
+
+
+def assert_no_spurious_feature(
+    model: object,
+    data: object,
+    cue: Cue,
+    *,
+    max_flip: float | None = None,
+    max_recall_drop: float | None = None,
+    target: int | None = None,
+    **options: Unpack[Options],
+) -> Result:
+    """Claim that switching a cue on and off moves few predictions and little recall.
+
+    Arguments and errors are those of `measure_spurious_feature`; returns the result.
+
+    Raises:
+        ClaimFailed: the cue moves more than claimed.
+        ClaimInconclusive: a population claim that these samples do not settle.
+    """
+    __tracebackhide__ = True
+    if max_flip is None and max_recall_drop is None:
+        raise ConfigError("Expected max_flip= or max_recall_drop= but got neither: there is nothing to claim.")
+    return gate(
+        measure_spurious_feature(
+            model, data, cue, max_flip=max_flip, max_recall_drop=max_recall_drop, target=target, **options
+        )
+    )

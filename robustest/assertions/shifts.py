@@ -1,0 +1,38 @@
+"""Claims about distribution shifts."""
+
+from __future__ import annotations
+
+from typing import Unpack
+
+from robustest.assertions.gate import gate
+from robustest.errors import ConfigError
+from robustest.measurements import measure_shift_accuracy
+from robustest.measurements.options import Options
+from robustest.results import Result
+from robustest.shifts import Shift, ShiftFunction
+
+
+def assert_shift_accuracy(
+    model: object,
+    data: object,
+    shift: str | Shift | ShiftFunction,
+    *,
+    severity: int | None = None,
+    at_least: float | None = None,
+    max_drop: float | None = None,
+    **options: Unpack[Options],
+) -> Result:
+    """Claim that accuracy under a shift is at least `at_least`, or falls by at most `max_drop`.
+
+    Arguments and errors are those of `measure_shift_accuracy`; returns the result.
+
+    Raises:
+        ClaimFailed: the claim does not hold.
+        ClaimInconclusive: a population claim that these samples do not settle.
+    """
+    __tracebackhide__ = True
+    if at_least is None and max_drop is None:
+        raise ConfigError("Expected at_least= or max_drop= but got neither: there is nothing to claim.")
+    return gate(
+        measure_shift_accuracy(model, data, shift, severity=severity, at_least=at_least, max_drop=max_drop, **options)
+    )

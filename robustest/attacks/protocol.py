@@ -1,0 +1,93 @@
+"""What an attack is: an ask/tell searcher over per-sample state. It never sees the model.
+
+The engine calls `init` once for a set of samples, then `steps` rounds of `ask` (where shall the model
+be evaluated?) and `tell` (this is what it said there), then `ask` once more and evaluates that last
+proposal without a gradient. It projects every proposal into the threat's region before it evaluates
+it, and alone decides what is broken. All tensors of problem and state lead with the batch axis, so the
+engine may drop rows, add fresh ones and split batches as it likes: rows of one batch can be at
+different rounds, and nothing may depend on a row's neighbours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Protocol, runtime_checkable
+
+from torch import Tensor
+
+from robustest.threats import Rows, Threat
+
+
+class Needs(IntEnum):
+    """What an attack must be told of the model; each level includes those before it."""
+
+    LABELS = 1
+    SCORES = 2
+    GRADIENT = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is attacked.
+
+    Attributes:
+        threat: the threat model.
+        region: the threat's rows for these samples; `region["x"]` is the samples (B, *S).
+        y: (B,) int64 labels.
+        classes: number of classes K.
+    """
+
+    threat: Threat
+    region: Rows
+    y: Tensor
+    classes: int
+
+    @property
+    def x(self) -> Tensor:
+        """(B, *S) the unchanged samples."""
+        return self.region["x"]
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What the model said of the last proposals.
+
+    Attributes:
+        z: (B, *Z) the proposals as the engine evaluated them, inside the region.
+        logits: (B, K) float32, or one-hot rows where the model gives labels alone.
+        gradient: (B, *Z) of the sum of `objective` with respect to z; None where not asked for.
+    """
+
+    z: Tensor
+    logits: Tensor
+    gradient: Tensor | None
+
+
+@runtime_checkable
+class Searcher(Protocol):
+    """An attack: a frozen dataclass of its settings, and these pure functions."""
+
+    @property
+    def name(self) -> str:
+        """The registry's name, e.g. "pgd"."""
+
+    @property
+    def needs(self) -> Needs:
+        """What it must be told of the model."""
+
+    @property
+    def steps(self) -> int:
+        """Rounds of ask and tell a sample gets; known beforehand, so that no device has to be asked."""
+
+    def init(self, problem: Problem, key: Tensor) -> Rows:
+        """The state to begin with; `key` (B,) int64 seeds each sample's randomness."""
+
+    def ask(self, problem: Problem, state: Rows) -> Tensor:
+        """(B, *Z) where the model shall be evaluated next."""
+
+    def objective(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
+        """(B,) the value to climb; the engine differentiates it. Unused unless `needs` is GRADIENT."""
+
+    def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
+        """The state after hearing what the model said."""

@@ -1,0 +1,65 @@
+"""The test that is running: its settings, and where its results and progress go.
+
+A context variable, so that assertions need no argument for it and work outside pytest too, where the
+default context measures with default settings and keeps nothing.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+
+from robustest.results import Result
+from robustest.settings import Settings
+
+Progress = Callable[[str, int, int, int], None]
+"""Called with (claim in words, samples done, samples in all, samples broken)."""
+
+
+@dataclass(slots=True)
+class Context:
+    """One test's settings and what it has measured so far.
+
+    Attributes:
+        settings: how this test measures.
+        test: the test's node id; empty outside pytest.
+        progress: told of each finished chunk; None where nobody watches.
+        rerun: the command that repeats this test, up to the seed and the test's id; empty outside pytest.
+        results: every result recorded, in order.
+    """
+
+    settings: Settings = field(default_factory=Settings)
+    test: str = ""
+    progress: Progress | None = None
+    rerun: str = ""
+    results: list[Result] = field(default_factory=list)
+
+    def record(self, result: Result) -> None:
+        """Keep a result for the reports; outside a test there are none, and nothing is kept."""
+        if self.test:
+            self.results.append(result)
+
+    def replay(self, seed: int) -> str:
+        """The command that repeats this test; empty outside pytest."""
+        return f"{self.rerun} --robust-seed={seed} {shlex.quote(self.test)}" if self.test else ""
+
+
+_current: ContextVar[Context] = ContextVar("robustest_context")
+
+
+def current() -> Context:
+    """The running test's context, or a fresh default one outside a test."""
+    return _current.get(None) or Context()
+
+
+@contextmanager
+def running(context: Context) -> Iterator[Context]:
+    """Make `context` the current one inside the block."""
+    token = _current.set(context)
+    try:
+        yield context
+    finally:
+        _current.reset(token)

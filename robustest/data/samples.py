@@ -1,0 +1,177 @@
+"""Tensors, arrays, data sets and loaders, read by index, chunk by chunk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset
+
+from robustest.errors import DataError, expected
+
+_IMAGE_KEYS = ("pixel_values", "image", "img", "x", "input")
+_LABEL_KEYS = ("label", "labels", "fine_label", "target", "y")
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """Labelled samples in a fixed order.
+
+    Attributes:
+        take: maps indices (n,) int64 to (x (n, *S) float32, y (n,) int64).
+        size: number of samples.
+    """
+
+    take: Callable[[Tensor], tuple[Tensor, Tensor]]
+    size: int
+
+    def __len__(self) -> int:
+        return self.size
+
+
+def as_samples(data: object) -> Samples:
+    """The samples that a user's data stand for.
+
+    Args:
+        data: `(x, y)` as tensors or arrays; a map-style `torch.utils.data.Dataset` (torchvision's
+            `ImageFolder`, say); a `DataLoader` over one, whose collate function is used; a Hugging Face
+            data set; or `Samples`. Items are `(image, label)` or dicts with an image
+            (`pixel_values`, `image`, `img`, ...) and a label; PIL images become floats in [0, 1].
+
+    Raises:
+        DataError: empty data, lengths that differ, wrong types, or data without random access.
+    """
+    if isinstance(data, Samples):
+        samples = data
+    elif isinstance(data, DataLoader):
+        samples = _indexed(data.dataset, data.collate_fn)
+    elif isinstance(data, (tuple, list)) and len(data) == 2 and _is_array(data[0]):
+        samples = _arrays(data[0], data[1])
+    else:
+        samples = _indexed(data, None)
+    if len(samples) == 0:
+        raise DataError("Expected at least one sample but got empty data.")
+    return samples
+
+
+def _is_array(value: object) -> bool:
+    return isinstance(value, (Tensor, np.ndarray))
+
+
+def _arrays(x: object, y: object) -> Samples:
+    images, labels = torch.as_tensor(x).detach(), _labels(y)
+    if images.ndim < 2:
+        raise DataError(expected("x of shape (N, ...)", tuple(images.shape)))
+    if len(images) != len(labels):
+        raise DataError(f"Expected as many labels as samples but got {len(images)} samples and {len(labels)} labels.")
+    _check_floats(images)
+
+    def take(ids: Tensor) -> tuple[Tensor, Tensor]:
+        return images[ids.to(images.device)].float(), labels[ids]
+
+    return Samples(take, len(images))
+
+
+def _labels(y: object) -> Tensor:
+    try:
+        labels = torch.as_tensor(y).detach().cpu()
+    except (TypeError, ValueError, RuntimeError):
+        raise DataError(expected("labels as integers", y)) from None
+    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
+        raise DataError(
+            f"Expected integer class labels but got {labels.dtype}. Convert them with y.long() if they are classes."
+        )
+    if labels.ndim != 1:
+        raise DataError(expected("labels of shape (N,)", tuple(labels.shape), "One class index per sample."))
+    return labels.to(torch.int64)
+
+
+def _check_floats(x: Tensor) -> None:
+    if not x.is_floating_point():
+        raise DataError(
+            f"Expected floating-point inputs but got {x.dtype}. "
+            "Divide 8-bit images by 255, or give floats and their bounds=(low, high)."
+        )
+
+
+def _indexed(data: Any, collate: Callable[[list[Any]], Any] | None) -> Samples:
+    if isinstance(data, IterableDataset) or not (hasattr(data, "__getitem__") and hasattr(data, "__len__")):
+        raise DataError(
+            expected(
+                "(x, y), a data set with len() and indexing, or a DataLoader over one",
+                data,
+                "An iterable-only set cannot be read in a seeded order; collect it into (x, y) first.",
+            )
+        )
+
+    def take(ids: Tensor) -> tuple[Tensor, Tensor]:
+        items = [data[int(i)] for i in ids]
+        if collate is not None:
+            return _from_batch(collate(items))
+        pairs = [_pair(item) for item in items]
+        shapes = {tuple(x.shape) for x, _ in pairs}
+        if len(shapes) > 1:
+            raise DataError(
+                f"Expected samples of one shape but got {sorted(shapes)}. Resize them in the data set's transform."
+            )
+        return torch.stack([x for x, _ in pairs]).float(), _labels([y for _, y in pairs])
+
+    return Samples(take, len(data))
+
+
+def _from_batch(batch: object) -> tuple[Tensor, Tensor]:
+    x, y = _split(batch)
+    if not _is_array(x):
+        raise DataError(expected("the loader's batches to hold a tensor of inputs", x))
+    images = torch.as_tensor(x)
+    _check_floats(images)
+    return images.float(), _labels(y)
+
+
+def _pair(item: object) -> tuple[Tensor, int]:
+    x, y = _split(item)
+    image = _image(x)
+    _check_floats(image)
+    return image, _label(y)
+
+
+def _split(item: object) -> tuple[object, object]:
+    if isinstance(item, Mapping):
+        return _one(item, _IMAGE_KEYS, "image"), _one(item, _LABEL_KEYS, "label")
+    if isinstance(item, Sequence) and not isinstance(item, str) and len(item) >= 2:
+        return item[0], item[1]
+    raise DataError(expected("items to be (image, label) or dicts with both", item))
+
+
+def _one(item: Mapping[Any, Any], names: Sequence[str], what: str) -> object:
+    for name in names:
+        if name in item:
+            return item[name]
+    raise DataError(
+        f"Expected a dict item with one of {', '.join(names)} as its {what} but got the keys {sorted(map(str, item))}."
+    )
+
+
+def _image(x: object) -> Tensor:
+    if _is_array(x):
+        return torch.as_tensor(x)
+    if isinstance(x, (list, tuple)):
+        return torch.as_tensor(np.asarray(x))
+    if hasattr(x, "getbands"):  # a PIL image
+        from torchvision.transforms.functional import to_tensor
+
+        tensor: Tensor = to_tensor(x)
+        return tensor
+    raise DataError(expected("an image as a tensor, an array or a PIL image", x))
+
+
+def _label(y: object) -> int:
+    if isinstance(y, (Tensor, np.ndarray)) and y.ndim == 0:
+        y = y.item()
+    if isinstance(y, (bool, np.bool_)) or not isinstance(y, (int, np.integer)):
+        raise DataError(expected("an integer class label", y))
+    return int(y)

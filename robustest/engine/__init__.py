@@ -1,0 +1,1 @@
+"""The engine owns every model call: batches, device, counting, judging."""

@@ -1,0 +1,96 @@
+"""The unit of work: a chunk of samples, read and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from robustest import rng
+from robustest.data import Samples
+from robustest.engine.evaluator import Evaluator
+from robustest.errors import DataError, ModelError
+from robustest.threats import Bounds
+
+_SMALLEST, _LARGEST = 64, 512
+_PROBE = 8
+"""Samples that the check for a random forward passes twice."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Samples with what their randomness needs; rows are in the order they are looked at.
+
+    Attributes:
+        ids: (n,) int64 on the CPU, indices in the user's data.
+        x: (n, *S) float32 on the device, inside the bounds.
+        y: (n,) int64 on the device.
+        key: (n,) int64 on the device, keys of the samples' randomness.
+        bounds: the input's bounds.
+    """
+
+    ids: Tensor
+    x: Tensor
+    y: Tensor
+    key: Tensor
+    bounds: Bounds
+
+
+def partition(order: Tensor) -> Iterator[Tensor]:
+    """The chunks of an order of samples: small at first, so that an early verdict is cheap, then doubling.
+
+    It depends on the number of samples alone, never on workers, batches or memory.
+    """
+    start, size = 0, _SMALLEST
+    while start < len(order):
+        yield order[start : start + size]
+        start += size
+        size = min(2 * size, _LARGEST)
+
+
+def load(samples: Samples, ids: Tensor, *, bounds: Bounds, seed: int, device: torch.device) -> Chunk:
+    """Read samples by index and check them.
+
+    Raises:
+        DataError: NaN, infinite or out-of-bounds values, or as many labels as samples are not there.
+    """
+    x, y = samples.take(ids)
+    if len(x) != len(ids) or len(y) != len(ids):
+        raise DataError(f"Expected {len(ids)} samples and labels but the data gave {len(x)} and {len(y)}.")
+    finite = torch.isfinite(x).flatten(1).all(1)
+    if not bool(finite.all()):
+        raise DataError(f"Expected finite inputs but sample {_first(ids, ~finite)} has NaN or infinite values.")
+    low, high = bounds
+    outside = ((x < low) | (x > high)).flatten(1).any(1)
+    if bool(outside.any()):
+        raise DataError(
+            f"Expected inputs inside the bounds [{low:g}, {high:g}] but sample {_first(ids, outside)} spans "
+            f"[{float(x.min()):.4g}, {float(x.max()):.4g}] (this chunk). Pass bounds=(low, high), or give raw inputs "
+            "and pass the normalisation as preprocessing=(mean, std)."
+        )
+    x, y = x.to(device), y.to(device)
+    return Chunk(ids, x, y, rng.keys(seed, ids).to(device), bounds)
+
+
+def check_forward(evaluator: Evaluator, chunk: Chunk, suppress: Collection[str]) -> None:
+    """Pass the first few samples twice: labels, logits, and a forward that answers the same.
+
+    Raises:
+        DataError: labels outside the model's classes.
+        ModelError: the logits differ between two passes in eval mode.
+    """
+    x, y = chunk.x[:_PROBE], chunk.y
+    first, second = evaluator.logits(x), evaluator.logits(x)
+    evaluator.check_first(first, y)
+    if "random_forward" not in suppress and not torch.allclose(first, second, rtol=1e-4, atol=1e-5):
+        apart = float((first - second).abs().max())
+        raise ModelError(
+            f"random_forward: expected the same answer twice but logits differ by up to {apart:.3g} in eval mode. "
+            "Switch off dropout or noise in forward; a verdict on one draw could not be repeated."
+        )
+
+
+def _first(ids: Tensor, mask: Tensor) -> int:
+    return int(ids[mask.nonzero()[0, 0]])

@@ -1,0 +1,204 @@
+"""Every model pass: in parts that fit in memory, counted, and checked."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Collection
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from robustest.errors import DataError, DeviceError, ModelError
+from robustest.models import Classifier
+
+T = TypeVar("T")
+
+DEFAULT_BATCH = {"cpu": 128, "cuda": 512, "mps": 256}
+
+
+class HealthWarning(UserWarning):
+    """A health check spoke; its name stands first in the message."""
+
+
+class Evaluator:
+    """A classifier on a device, with a memory limit and counters.
+
+    Attributes:
+        forward: samples passed forward so far.
+        backward: samples passed backward so far.
+        notes: what a reader of the result must know.
+        classes: number of classes, known after the first pass; 0 before.
+    """
+
+    def __init__(
+        self,
+        model: Classifier,
+        device: torch.device,
+        *,
+        batch_size: int | None,
+        suppress: Collection[str],
+        notes: list[str],
+    ) -> None:
+        self.model = model.on(device)
+        self.device = device
+        self.batch_size = batch_size or DEFAULT_BATCH.get(device.type, 128)
+        self.forward = self.backward = 0
+        self.notes = notes
+        self.classes = 0
+        self._suppress = suppress
+        self._bad: Tensor | None = None
+
+    def logits(self, x: Tensor) -> Tensor:
+        """(B, K) float32 logits of inputs (B, *S) on this device, without gradients.
+
+        Raises:
+            ModelError: logits are misshapen or not finite.
+            DeviceError: out of memory at a batch of one.
+        """
+
+        def run(part: slice) -> Tensor:
+            with torch.no_grad():
+                return self._checked(self.model(x[part]), part)
+
+        out = torch.cat(self._in_parts(len(x), run))
+        self.settle()
+        return out
+
+    def gradient(
+        self,
+        z: Tensor,
+        render: Callable[[Tensor, slice], Tensor],
+        objective: Callable[[Tensor, slice], Tensor],
+    ) -> tuple[Tensor, Tensor]:
+        """Logits (B, K) at proposals z (B, *Z), and the gradient (B, *Z) of the summed objective.
+
+        Args:
+            z: proposals on this device.
+            render: maps a part of z to model inputs; the slice says which part.
+            objective: maps a part's logits to (b,) values to climb.
+
+        Raises:
+            ModelError: logits or gradients are not finite, or no gradient reaches the input.
+            DeviceError: out of memory at a batch of one.
+        """
+
+        def run(part: slice) -> tuple[Tensor, Tensor]:
+            with torch.enable_grad():
+                point = z[part].detach().requires_grad_(True)
+                logits = self._checked(self.model(render(point, part)), part)
+                value = objective(logits, part).sum()
+                if not value.requires_grad:
+                    raise ModelError(
+                        "Expected gradients from the model's input to its logits but got none. "
+                        "Remove torch.no_grad(), .detach() or numpy from its forward, or choose an attack that needs "
+                        "scores only."
+                    )
+                (gradient,) = torch.autograd.grad(value, point, allow_unused=True)
+            self.backward += len(point)
+            gradient = torch.zeros_like(point) if gradient is None else gradient
+            self._suspect(gradient.sum())
+            return logits.detach(), gradient
+
+        pairs = self._in_parts(len(z), run)
+        if self.device.type == "cpu":
+            self.settle()
+        if len(pairs) == 1:
+            return pairs[0]
+        return torch.cat([logits for logits, _ in pairs]), torch.cat([gradient for _, gradient in pairs])
+
+    def settle(self) -> None:
+        """Raise if anything since the last call was not finite (one look at the device for many passes).
+
+        Raises:
+            ModelError: logits or gradients are NaN or infinite.
+        """
+        bad, self._bad = self._bad, None
+        if bad is not None and not bool(torch.isfinite(bad)):
+            raise ModelError(
+                "Expected finite logits and gradients but the model gave NaN or infinite values. "
+                "No accuracy can be trusted: look for 0/0, log(0), sqrt(0) or overflow in its forward."
+            )
+
+    def check_first(self, logits: Tensor, y: Tensor) -> None:
+        """What only real samples can tell: labels within the classes, logits that are logits.
+
+        Args:
+            logits: (B, K) of unchanged samples.
+            y: (B,) their labels.
+
+        Raises:
+            DataError: a label is no class of the model.
+        """
+        low, high = int(y.min()), int(y.max())
+        if low < 0 or high >= self.classes:
+            raise DataError(
+                f"Expected labels in 0..{self.classes - 1}, the model's {self.classes} classes, but got {low}..{high}."
+            )
+        sums = logits.sum(1)
+        probabilities = bool((logits >= 0).all() & (logits <= 1).all() & ((sums - 1).abs() < 1e-3).all())
+        if probabilities and "softmax_outputs" not in self._suppress:
+            self._warn(
+                "softmax_outputs: the model's outputs look like probabilities. Attacks on logits are stronger: remove "
+                'the final softmax, or pass suppress=("softmax_outputs",) if this is meant.'
+            )
+
+    def _warn(self, message: str) -> None:
+        if message not in self.notes:
+            self.notes.append(message)
+            warnings.warn(message, HealthWarning, stacklevel=2)
+
+    def _checked(self, logits: Tensor, part: slice) -> Tensor:
+        n = part.stop - part.start
+        self.forward += n
+        if (
+            logits.ndim != 2
+            or len(logits) != n
+            or logits.shape[1] < 2
+            or (self.classes and logits.shape[1] != self.classes)
+        ):
+            classes = self.classes or "K >= 2"
+            raise ModelError(
+                f"Expected logits of shape ({n}, {classes}) for {n} samples but got {tuple(logits.shape)}. "
+                "A model with one output per sample needs a wrapper that gives two logits."
+            )
+        self.classes = logits.shape[1]
+        self._suspect(logits.detach().sum())
+        return logits
+
+    def _suspect(self, value: Tensor) -> None:
+        """Remember a sum that is NaN or infinite if any term was (0 * finite keeps the memory finite)."""
+        self._bad = value * 0 if self._bad is None else self._bad + value * 0
+
+    def _in_parts(self, n: int, run: Callable[[slice], T]) -> list[T]:
+        done: list[T] = []
+        start = 0
+        while start < n:
+            part = slice(start, min(n, start + self.batch_size))
+            try:
+                done.append(run(part))
+            except RuntimeError as error:
+                if not _out_of_memory(error):
+                    raise
+                done_size = part.stop - part.start
+            else:
+                start = part.stop
+                continue
+            self._halve(done_size)
+        return done
+
+    def _halve(self, size: int) -> None:
+        if size == 1:
+            raise DeviceError(f"Expected one sample to fit but {self.device} ran out of memory at a batch of one.")
+        self.batch_size = size // 2
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        self._warn_memory(size)
+
+    def _warn_memory(self, size: int) -> None:
+        self.notes.append(f"out of memory at a batch of {size}; went on with {self.batch_size}")
+
+
+def _out_of_memory(error: RuntimeError) -> bool:
+    text = str(error).lower()
+    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in text or "can't allocate memory" in text

@@ -1,0 +1,73 @@
+"""The errors robustest raises: one small hierarchy, each also the builtin a caller would catch.
+
+A failed claim is an `AssertionError`; a run that could not measure is an error of another kind.
+Never one as the other. Messages say what was expected, what was got, and how to mend it.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from robustest.results import Result
+
+
+class RobustestError(Exception):
+    """Something kept robustest from measuring; no verdict was reached."""
+
+
+class ConfigError(RobustestError, ValueError):
+    """An argument, option or setting is not one robustest can work with."""
+
+
+class UnknownNameError(ConfigError):
+    """A name (attack, shift, option, profile ...) that does not exist."""
+
+
+class DataError(RobustestError, ValueError):
+    """The samples or labels cannot be measured on (NaN, out of bounds, wrong type or length)."""
+
+
+class ModelError(RobustestError, RuntimeError):
+    """The model's answers cannot be judged (NaN or misshapen logits, random forward, no gradient)."""
+
+
+class DeviceError(RobustestError, RuntimeError):
+    """The device asked for is absent, or ran out of memory at a batch of one."""
+
+
+class ClaimFailed(AssertionError):
+    """A claim about a model does not hold; `result` has the numbers."""
+
+    def __init__(self, message: str, result: Result) -> None:
+        super().__init__(message)
+        self.result = result
+
+    def __reduce__(self) -> tuple[type[ClaimFailed], tuple[str, Result]]:
+        return type(self), (str(self), self.result)
+
+
+class ClaimInconclusive(ClaimFailed):
+    """The samples do not settle the claim either way; the gate does not pass on it."""
+
+
+def expected(what: str, got: object, mend: str = "") -> str:
+    """The one sentence every bad argument gets: expected, got (with its type), mend."""
+    text = f"Expected {what} but got {got!r} ({type(got).__name__})"
+    return f"{text}. {mend}" if mend else text
+
+
+def unknown(kind: str, name: object, known: Iterable[str]) -> UnknownNameError:
+    """An error for a name that does not exist, with the nearest that does.
+
+    Args:
+        kind: what the name names, e.g. "attack".
+        name: the name as given.
+        known: the names that exist.
+    """
+    names = sorted(known)
+    near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
+    hint = f"Did you mean {near[0]!r}? " if near else ""
+    return UnknownNameError(f"Unknown {kind} {name!r}. {hint}Known: {', '.join(names)}.")

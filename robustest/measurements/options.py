@@ -1,0 +1,56 @@
+"""What every measurement takes besides its own arguments."""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+from robustest import context
+from robustest.errors import unknown
+from robustest.models import Classifier, as_classifier
+from robustest.models.classifier import Preprocessing
+from robustest.settings import MARKER_KEYS, Settings, coerce
+
+
+class Options(TypedDict, total=False):
+    """Keyword options of every `assert_` and `measure_` function; what is left out comes from the settings.
+
+    Keys:
+        seed: seeds the order of the samples and every random draw.
+        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        batch_size: most samples in one model pass.
+        claim: "set" (this very test set) or "population" (what it was drawn from).
+        alpha: error allowed on each side, in (0, 0.5).
+        examples: counterexamples kept.
+        suppress: names of health checks that shall not speak.
+        bounds: smallest and largest input value; (0, 1) unless given.
+        preprocessing: (mean, std) per channel, or a function of a batch, applied before the model.
+    """
+
+    seed: int
+    device: str
+    batch_size: int | None
+    claim: str
+    alpha: float
+    examples: int
+    suppress: tuple[str, ...]
+    bounds: tuple[float, float]
+    preprocessing: Preprocessing
+
+
+_MODEL_KEYS = ("bounds", "preprocessing")
+
+
+def apply(model: object, options: Options) -> tuple[Classifier, Settings]:
+    """The classifier and the settings that a call's options make of the model and the running test's settings.
+
+    Raises:
+        ConfigError: an option is unknown or out of range.
+    """
+    values = dict(options)
+    allowed = MARKER_KEYS - {"attack"}
+    for key in values:
+        if key not in allowed and key not in _MODEL_KEYS:
+            raise unknown("option", key, [*allowed, *_MODEL_KEYS])
+    classifier = as_classifier(model, bounds=options.get("bounds"), preprocessing=options.get("preprocessing"))
+    settings = context.current().settings.but(coerce({k: v for k, v in values.items() if k not in _MODEL_KEYS}))
+    return classifier, settings

@@ -1,0 +1,127 @@
+"""Robust accuracy: the share of samples for which no misclassified input was found inside the threat."""
+
+from __future__ import annotations
+
+from typing import Any, Unpack
+
+import numpy as np
+import torch
+
+from robustest import context, rng
+from robustest.attacks import Searcher, as_searcher
+from robustest.data import as_samples
+from robustest.engine.chunks import Chunk
+from robustest.engine.evaluator import Evaluator
+from robustest.engine.search import Search
+from robustest.errors import ConfigError, expected
+from robustest.measurements.driver import Evidence, Observed, exhibits_of, observe
+from robustest.measurements.finish import result_of
+from robustest.measurements.options import Options, apply
+from robustest.results import Result
+from robustest.threats import Threat
+from robustest.verdicts import checked_threshold, decide_share
+
+
+def measure_robust_accuracy(
+    model: object,
+    data: object,
+    threat: Threat,
+    *,
+    at_least: float | None = None,
+    attack: str | Searcher | None = None,
+    **options: Unpack[Options],
+) -> Result:
+    """Accuracy under the worst inputs that an attack finds inside a threat model.
+
+    A sample counts as held if the model classifies it correctly and the attack breaks it nowhere. The
+    number is an upper bound on the true robust accuracy: a stronger attack can only lower it.
+
+    Args:
+        model: a torch module, TorchScript, or callable mapping images (N, *S) in the bounds to logits (N, K).
+        data: `(x, y)`, a data set or a DataLoader; see `robustest.data.as_samples`.
+        threat: what the attacker may do, e.g. `Linf(8 / 255)`; eps in input units.
+        at_least: the accuracy claimed, in 0..1; without one the verdict is "inconclusive".
+        attack: a name ("fgsm", "pgd") or a searcher such as `PGD(steps=100)`; the settings' where None.
+        **options: see `robustest.measurements.options.Options`.
+
+    Raises:
+        ConfigError: an argument is out of range or unknown.
+        DataError: samples or labels cannot be measured on.
+        ModelError: the model's answers cannot be judged.
+        DeviceError: the device is absent or out of memory.
+    """
+    if at_least is not None:
+        at_least = checked_threshold("at_least", at_least)
+    if isinstance(threat, type) or not isinstance(threat, Threat):
+        raise ConfigError(expected("a threat model such as Linf(8 / 255)", threat))
+    classifier, settings = apply(model, options)
+    searcher = as_searcher(context.current().settings.attack if attack is None else attack)
+    statement = f"robust accuracy under {threat}, {searcher.name}"
+
+    def look(evaluator: Evaluator, chunk: Chunk) -> Observed:
+        return attack_chunk(evaluator, chunk, searcher, threat)
+
+    evidence = observe(statement, classifier, as_samples(data), settings, look)
+    decision = decide_share(
+        int(evidence.columns["held"].sum()),
+        evidence.n,
+        at_least,
+        at_least=True,
+        claim=settings.claim,
+        alpha=settings.alpha,
+    )
+    return result_of(
+        evidence,
+        decision,
+        settings,
+        claim="robust_accuracy",
+        statement=statement if at_least is None else f"{statement} >= {at_least:g}",
+        quantity="accuracy",
+        threshold=at_least,
+        comparison=">=",
+        setting=str(threat),
+        method=searcher.name,
+        details=_details(evidence, threat),
+    )
+
+
+def attack_chunk(evaluator: Evaluator, chunk: Chunk, searcher: Searcher, threat: Threat) -> Observed:
+    """Clean predictions of a chunk, then the attack on the samples that are right."""
+    clean = evaluator.logits(chunk.x).argmax(1)
+    predicted, after = clean.clone(), chunk.x.clone()
+    size = torch.zeros(len(clean), dtype=torch.float64, device=clean.device)
+    margin = torch.zeros(len(clean), device=clean.device)
+    right = (clean == chunk.y).nonzero().squeeze(1)
+    if len(right):
+        search = Search(evaluator, searcher, threat, chunk.bounds)
+        found = search.run(chunk.x[right], chunk.y[right], rng.fold(chunk.key[right], searcher.name))
+        evaluator.settle()
+        predicted[right] = torch.where(found.broken, found.predicted, clean[right])
+        after[right], size[right], margin[right] = found.x, found.size, found.margin
+    held = predicted == chunk.y
+    exhibits = exhibits_of(
+        chunk,
+        ~held & (clean == chunk.y),
+        clean=clean,
+        predicted=predicted,
+        before=chunk.x,
+        after=after,
+        badness=-margin,
+        size=size,
+    )
+    columns = {
+        "held": held.cpu().numpy(),
+        "clean": (clean == chunk.y).cpu().numpy(),
+        "size": size.cpu().numpy(),
+    }
+    return Observed(columns, exhibits)
+
+
+def _details(evidence: Evidence, threat: Threat) -> dict[str, Any]:
+    sizes = evidence.columns["size"][~evidence.columns["held"] & evidence.columns["clean"]]
+    return {
+        "clean_accuracy": float(evidence.columns["clean"].mean()),
+        "broken_by_attack": len(sizes),
+        "largest_size": float(np.max(sizes)) if len(sizes) else None,
+        "radius": float(threat.radius),
+    }

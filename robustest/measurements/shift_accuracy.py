@@ -1,0 +1,117 @@
+"""Accuracy under a distribution shift, paired with the accuracy on the unshifted samples."""
+
+from __future__ import annotations
+
+from typing import Unpack
+
+from robustest.data import as_samples
+from robustest.engine.chunks import Chunk
+from robustest.engine.evaluator import Evaluator
+from robustest.engine.search import margins
+from robustest.errors import ConfigError
+from robustest.measurements.driver import Evidence, Observed, exhibits_of, observe
+from robustest.measurements.finish import result_of
+from robustest.measurements.options import Options, apply
+from robustest.results import Result
+from robustest.settings import Settings
+from robustest.shifts import Shift, ShiftFunction, as_shift
+from robustest.verdicts import Decision, checked_threshold, decide_drop, decide_share, mcnemar
+
+
+def measure_shift_accuracy(
+    model: object,
+    data: object,
+    shift: str | Shift | ShiftFunction,
+    *,
+    severity: int | None = None,
+    at_least: float | None = None,
+    max_drop: float | None = None,
+    **options: Unpack[Options],
+) -> Result:
+    """Accuracy on shifted samples, or its fall from the accuracy on the same samples unshifted.
+
+    Args:
+        model: as for `measure_robust_accuracy`.
+        data: as for `measure_robust_accuracy`; images (N, C, H, W).
+        shift: a name ("gaussian_noise"), a `Shift`, or a function of (x, severity, key).
+        severity: 1..5; None means the `Shift`'s own, or 3.
+        at_least: the accuracy claimed under the shift, in 0..1.
+        max_drop: the fall in accuracy claimed at most, in 0..1; not together with at_least.
+        **options: see `robustest.measurements.options.Options`.
+
+    Raises:
+        ConfigError: an argument is out of range or unknown, or both thresholds are given.
+        DataError, ModelError, DeviceError: as for `measure_robust_accuracy`.
+    """
+    if at_least is not None and max_drop is not None:
+        raise ConfigError("Expected at_least or max_drop but got both. Write two assertions.")
+    at_least = None if at_least is None else checked_threshold("at_least", at_least)
+    max_drop = None if max_drop is None else checked_threshold("max_drop", max_drop)
+    chosen = as_shift(shift, severity)
+    classifier, settings = apply(model, options)
+
+    def look(evaluator: Evaluator, chunk: Chunk) -> Observed:
+        return shift_chunk(evaluator, chunk, chosen)
+
+    statement = f"accuracy under {chosen}" if max_drop is None else f"accuracy lost to {chosen}"
+    evidence = observe(statement, classifier, as_samples(data), settings, look)
+    decision = _decide(evidence, settings, at_least, max_drop)
+    threshold, comparison = (at_least, ">=") if max_drop is None else (max_drop, "<=")
+    return result_of(
+        evidence,
+        decision,
+        settings,
+        claim="shift_accuracy",
+        statement=statement if threshold is None else f"{statement} {comparison} {threshold:g}",
+        quantity="accuracy" if max_drop is None else "accuracy drop",
+        threshold=threshold,
+        comparison=comparison,
+        setting=str(chosen),
+        method="paired with the unshifted samples",
+        details=_details(evidence),
+    )
+
+
+def shift_chunk(evaluator: Evaluator, chunk: Chunk, shift: Shift) -> Observed:
+    """Predictions of a chunk, unshifted and shifted."""
+    after = shift.apply(chunk.x, chunk.key, chunk.bounds)
+    clean = evaluator.logits(chunk.x).argmax(1)
+    logits = evaluator.logits(after)
+    predicted = logits.argmax(1)
+    broken = (clean == chunk.y) & (predicted != chunk.y)
+    exhibits = exhibits_of(
+        chunk,
+        broken,
+        clean=clean,
+        predicted=predicted,
+        before=chunk.x,
+        after=after,
+        badness=-margins(logits, chunk.y),
+        size=float(shift.severity),
+    )
+    columns = {"held": (predicted == chunk.y).cpu().numpy(), "clean": (clean == chunk.y).cpu().numpy()}
+    return Observed(columns, exhibits)
+
+
+def _pairs(evidence: Evidence) -> tuple[int, int]:
+    held, clean = evidence.columns["held"], evidence.columns["clean"]
+    return int((clean & ~held).sum()), int((held & ~clean).sum())
+
+
+def _decide(evidence: Evidence, settings: Settings, at_least: float | None, max_drop: float | None) -> Decision:
+    if max_drop is not None:
+        lost, gained = _pairs(evidence)
+        return decide_drop(lost, gained, evidence.n, max_drop, claim=settings.claim, alpha=settings.alpha)
+    held = int(evidence.columns["held"].sum())
+    return decide_share(held, evidence.n, at_least, at_least=True, claim=settings.claim, alpha=settings.alpha)
+
+
+def _details(evidence: Evidence) -> dict[str, float | int]:
+    lost, gained = _pairs(evidence)
+    return {
+        "clean_accuracy": float(evidence.columns["clean"].mean()),
+        "shifted_accuracy": float(evidence.columns["held"].mean()),
+        "lost": lost,
+        "gained": gained,
+        "mcnemar_p": mcnemar(lost, gained),
+    }

@@ -1,0 +1,5 @@
+"""The models people have, behind one call: a batch in, logits out."""
+
+from robustest.models.classifier import Classifier as Classifier
+from robustest.models.classifier import as_classifier as as_classifier
+from robustest.models.frozen import frozen as frozen

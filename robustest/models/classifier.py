@@ -1,0 +1,148 @@
+"""One face for torch modules, TorchScript, Hugging Face style outputs and plain callables."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from robustest.errors import ConfigError, DeviceError, ModelError, expected
+
+Preprocessing = tuple[Sequence[float], Sequence[float]] | Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Classifier:
+    """A model with all it takes to call it.
+
+    Attributes:
+        call: maps a batch (B, *S) to logits, or to an object that has them as `.logits`.
+        module: the torch module behind `call`, where there is one.
+        bounds: the smallest and largest value an input element may take.
+        preprocessing: applied to the input first: (mean, std) per channel, or a function of a batch.
+        device: where inputs have to be; None where the model has no parameters to tell.
+    """
+
+    call: Callable[[Tensor], Any]
+    module: nn.Module | None = None
+    bounds: tuple[float, float] = (0.0, 1.0)
+    preprocessing: Preprocessing | None = None
+    device: torch.device | None = None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(B, K) float32 logits of a batch (B, *S) of floats inside the bounds.
+
+        Raises:
+            ModelError: the model returns neither a tensor, an array, nor an object with `.logits`.
+        """
+        if self.module is not None:
+            x = x.to(_dtype(self.module))
+        if callable(self.preprocessing):
+            x = self.preprocessing(x)
+        elif self.preprocessing is not None:
+            mean, std = (torch.as_tensor(v, dtype=x.dtype, device=x.device) for v in self.preprocessing)
+            shape = (1, -1, *[1] * (x.ndim - 2))
+            x = (x - mean.view(shape)) / std.view(shape)
+        return _logits_of(self.call(x)).float()
+
+    def on(self, device: torch.device) -> Classifier:
+        """This classifier on a device: itself, or a copy, so that the user's module stays where it is.
+
+        Raises:
+            DeviceError: the module can be neither copied nor moved there.
+        """
+        if self.module is None or self.device is None or self.device == device:
+            return replace(self, device=device)
+        try:
+            module = copy.deepcopy(self.module).to(device)
+        except Exception as error:
+            raise DeviceError(
+                f"Expected to copy the model to {device} but got: {error}. Move it there yourself."
+            ) from error
+        return replace(self, call=module, module=module, device=device)
+
+
+def as_classifier(
+    model: object, *, bounds: tuple[float, float] | None = None, preprocessing: Preprocessing | None = None
+) -> Classifier:
+    """The classifier a user's model stands for.
+
+    Args:
+        model: a torch module (TorchScript too), a callable from a batch to logits, or a `Classifier`.
+        bounds: smallest and largest input value; (0, 1) where neither this nor the model says otherwise.
+        preprocessing: (mean, std) per channel, or a function, applied before the model.
+
+    Raises:
+        ConfigError: the model cannot be called, or bounds or preprocessing make no sense.
+    """
+    if bounds is not None:
+        bounds = _checked_bounds(bounds)
+    if preprocessing is not None and not callable(preprocessing):
+        preprocessing = _checked_statistics(preprocessing)
+    if isinstance(model, Classifier):
+        return replace(
+            model,
+            bounds=model.bounds if bounds is None else bounds,
+            preprocessing=model.preprocessing if preprocessing is None else preprocessing,
+        )
+    if not callable(model) or isinstance(model, type):
+        raise ConfigError(expected("a torch module or a callable that maps a batch to logits", model))
+    module = model if isinstance(model, nn.Module) else None
+    return Classifier(
+        call=model,
+        module=module,
+        bounds=bounds or (0.0, 1.0),
+        preprocessing=preprocessing,
+        device=None if module is None else _device(module),
+    )
+
+
+def _checked_bounds(bounds: object) -> tuple[float, float]:
+    try:
+        low, high = (float(v) for v in bounds)  # type: ignore[attr-defined]
+    except (TypeError, ValueError):
+        raise ConfigError(expected("bounds to be (lowest, highest) input value", bounds)) from None
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise ConfigError(expected("finite bounds with lowest < highest", bounds))
+    return low, high
+
+
+def _checked_statistics(preprocessing: object) -> tuple[list[float], list[float]]:
+    try:
+        mean, std = (np.atleast_1d(np.asarray(v, dtype=float)).tolist() for v in preprocessing)  # type: ignore[attr-defined]
+    except (TypeError, ValueError):
+        raise ConfigError(expected("preprocessing to be (mean, std) or a function", preprocessing)) from None
+    if len(mean) != len(std) or not all(s > 0 and math.isfinite(s) for s in std) or not all(map(math.isfinite, mean)):
+        raise ConfigError(expected("one mean and one std > 0 per channel", preprocessing))
+    return mean, std
+
+
+def _logits_of(output: object) -> Tensor:
+    if not isinstance(output, (Tensor, np.ndarray)):
+        output = getattr(output, "logits", output)
+    if isinstance(output, np.ndarray):
+        output = torch.from_numpy(output)
+    if not isinstance(output, Tensor):
+        raise ModelError(
+            expected("logits as a tensor, an array, or an output with .logits", output, "Wrap the model in a function.")
+        )
+    return output
+
+
+def _dtype(module: nn.Module) -> torch.dtype:
+    for tensor in (*module.parameters(), *module.buffers()):
+        if tensor.is_floating_point():
+            return tensor.dtype
+    return torch.float32
+
+
+def _device(module: nn.Module) -> torch.device | None:
+    for tensor in (*module.parameters(), *module.buffers()):
+        return tensor.device
+    return None

@@ -1,0 +1,219 @@
+"""The pytest plugin: options, marker, fixtures, and results from workers to reports.
+
+Loaded by every pytest run where robustest is installed, so it imports nothing but pytest; even our own
+modules come in only once a run or a test is robust.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from robustest import pytest_options
+
+if TYPE_CHECKING:
+    from robustest.context import Context
+    from robustest.ledger import Ledger
+
+_SETTINGS: pytest.StashKey[Settings] = pytest.StashKey()
+_LEDGER: pytest.StashKey[Ledger] = pytest.StashKey()
+_CONTEXT: pytest.StashKey[Context] = pytest.StashKey()
+_FIXTURES = ("robust", "robust_model", "robust_data")
+
+_MISSING = """\
+Expected a fixture {name!r} but this project defines none. Add it to your conftest.py:
+
+    import pytest
+
+    @pytest.fixture(scope="session")
+    def {name}():
+        return {what}
+"""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    pytest_options.add(parser)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers",
+        "robust(**settings): a robustness test, run under --robust; settings (seed=, device=, ...) are its own",
+    )
+    pytest_options.check_ini(config)
+    if config.getoption("--robust"):
+        from robustest.ledger import Ledger
+
+        config.stash[_SETTINGS] = pytest_options.settings_of(config)
+        config.stash[_LEDGER] = Ledger()
+
+
+def pytest_report_header(config: pytest.Config) -> str | None:
+    if _SETTINGS not in config.stash:
+        return None
+    from robustest.reports.terminal import header
+
+    return header(config.stash[_SETTINGS])
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:
+        if set(_FIXTURES) & set(getattr(item, "fixturenames", ())) and not item.get_closest_marker("robust"):
+            item.add_marker(pytest.mark.robust)
+        if not item.get_closest_marker("robust"):
+            continue
+        if _SETTINGS in config.stash:
+            item.stash[_CONTEXT] = _context_of(item, config)
+        else:
+            from robustest.settings import Settings
+
+            pytest_options.settings_for(item, Settings(), config)  # a wrong marker is an error in any run
+            item.add_marker(pytest.mark.skip(reason="robustness test; run with --robust"))
+
+
+def _context_of(item: pytest.Item, config: pytest.Config) -> Context:
+    from dataclasses import replace
+
+    from robustest.context import Context
+    from robustest.reports.terminal import Progress, folder_name
+
+    settings = pytest_options.settings_for(item, config.stash[_SETTINGS], config)
+    if settings.pictures is not None:
+        settings = replace(settings, pictures=f"{settings.pictures}/{folder_name(item.nodeid)}")
+    return Context(
+        settings=settings,
+        test=item.nodeid,
+        progress=None if _is_worker(config) else Progress(config),
+        rerun=pytest_options.rerun_command(config, settings),
+    )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    if _CONTEXT not in item.stash:
+        return (yield)
+    from robustest.context import running
+
+    with running(item.stash[_CONTEXT]):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if _CONTEXT in item.stash:
+        from robustest.ledger import attach
+
+        short = item.config.getoption("tbstyle") == "auto"
+        attach(report, item.stash[_CONTEXT], call.excinfo, short_traceback=short)
+    return report
+
+
+def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] | None:
+    """A run that could not measure is an error, not a failed claim."""
+    if report.when == "call" and report.failed and getattr(report, "robustest_unmeasured", None):
+        return "error", "E", "ERROR"
+    return None
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    ledger = _active_ledger
+    if ledger is not None:
+        ledger.take(report)
+
+
+_active_ledger: Ledger | None = None
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    global _active_ledger  # noqa: PLW0603 - pytest_runtest_logreport is given no config
+    _active_ledger = None if _is_worker(session.config) else session.config.stash.get(_LEDGER, None)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    if _LEDGER in session.config.stash and not session.config.getoption("collectonly"):
+        session.config.stash[_LEDGER].expect([item.nodeid for item in session.items])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_node_collection_finished(node: Any, ids: list[str]) -> None:
+    if _LEDGER in node.config.stash:
+        node.config.stash[_LEDGER].expect(ids)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    output = getattr(node, "workeroutput", None)
+    if output is not None and _LEDGER in node.config.stash:
+        node.config.stash[_LEDGER].worker_sent(output.get("robustest_recorded", 0))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    config = session.config
+    if _LEDGER not in config.stash:
+        return
+    ledger = config.stash[_LEDGER]
+    if _is_worker(config):
+        recorded = sum(len(item.stash[_CONTEXT].results) for item in session.items if _CONTEXT in item.stash)
+        config.workeroutput["robustest_recorded"] = recorded  # type: ignore[attr-defined]
+        return
+    stopped = bool(session.shouldstop or session.shouldfail or session.exitstatus == pytest.ExitCode.INTERRUPTED)
+    if not stopped and ledger.lost():
+        session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
+    _write_reports(config, ledger)
+
+
+def _write_reports(config: pytest.Config, ledger: Ledger) -> None:
+    settings = config.stash[_SETTINGS]
+    if config.getoption("--robust-json"):
+        from robustest.reports.json_file import write as write_json
+
+        write_json(config.getoption("--robust-json"), ledger.rows(), ledger.lost(), settings)
+    if config.getoption("--robust-junit"):
+        from robustest.reports.junit import write as write_junit
+
+        write_junit(config.getoption("--robust-junit"), ledger.rows())
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    if _LEDGER in config.stash:
+        from robustest.reports.terminal import summary
+
+        ledger = config.stash[_LEDGER]
+        summary(terminalreporter, ledger.rows(), ledger.lost(), details=config.getoption("--robust-details"))
+
+
+def pytest_unconfigure() -> None:
+    global _active_ledger  # noqa: PLW0603
+    _active_ledger = None
+
+
+def _is_worker(config: pytest.Config) -> bool:
+    return hasattr(config, "workerinput")
+
+
+@pytest.fixture
+def robust(request: pytest.FixtureRequest) -> Context:
+    """This test's settings and recorder: `robust.settings`, `robust.record(result)`."""
+    context: Context = request.node.stash[_CONTEXT]
+    return context
+
+
+@pytest.fixture(scope="session")
+def robust_model() -> object:
+    """The model under test; define it in your conftest.py."""
+    raise pytest.UsageError(
+        _MISSING.format(name="robust_model", what="load_my_model()  # a torch module, or any callable")
+    )
+
+
+@pytest.fixture(scope="session")
+def robust_data() -> object:
+    """The data to test on; define it in your conftest.py."""
+    raise pytest.UsageError(_MISSING.format(name="robust_data", what="x, y  # or a data set, or a DataLoader"))

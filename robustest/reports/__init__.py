@@ -1,0 +1,1 @@
+"""Reports: results in, text and files out. No model, no tensor."""

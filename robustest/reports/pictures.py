@@ -1,0 +1,60 @@
+"""Pictures of a counterexample: before, after, and the difference amplified, side by side."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+_TILE = 160
+_GAP = 8
+
+
+def save_exhibit(folder: str, name: str, before: Any, after: Any, bounds: tuple[float, float]) -> str | None:
+    """Save one PNG: before | after | difference (grey is no change, amplified to its own largest value).
+
+    Args:
+        folder: where to; made if absent.
+        name: file name without ending.
+        before, after: (C, H, W) or (H, W) arrays inside the bounds, C of 1 or 3.
+        bounds: the values drawn black and white.
+
+    Returns:
+        The path, or None where the arrays are no images.
+    """
+    first, second = _image(before, bounds), _image(after, bounds)
+    if first is None or second is None:
+        return None
+    delta = second - first
+    largest = float(np.abs(delta).max()) or 1.0
+    tiles = [_tile(first), _tile(second), _tile(0.5 + 0.5 * delta / largest)]
+    gap = np.full((tiles[0].shape[0], _GAP, 3), 255, dtype=np.uint8)
+    sheet = np.concatenate([tiles[0], gap, tiles[1], gap, tiles[2]], axis=1)
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    path = Path(folder) / f"{name}.png"
+    partial = path.with_suffix(f".{os.getpid()}.tmp")
+    Image.fromarray(sheet).save(partial, format="PNG")
+    partial.replace(path)
+    return str(path)
+
+
+def _image(x: Any, bounds: tuple[float, float]) -> NDArray[np.float64] | None:
+    array = np.asarray(x, dtype=np.float64)
+    if array.ndim == 2:
+        array = array[None]
+    if array.ndim != 3 or array.shape[0] not in (1, 3):
+        return None
+    array = np.repeat(array, 3, 0) if array.shape[0] == 1 else array
+    low, high = bounds
+    return np.asarray((array.transpose(1, 2, 0) - low) / (high - low))
+
+
+def _tile(image: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """8-bit, enlarged by whole factors so that single pixels stay visible."""
+    grey = (image.clip(0, 1) * 255).round().astype(np.uint8)
+    factor = max(1, _TILE // max(grey.shape[:2]))
+    return grey.repeat(factor, 0).repeat(factor, 1)

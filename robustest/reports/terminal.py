@@ -1,0 +1,121 @@
+"""What a person sees in the terminal: header, progress, the section `robustness`."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+import zlib
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import pytest
+
+from robustest.reports.text import claimed, measured
+from robustest.results import Result, Verdict
+from robustest.settings import Settings
+from robustest.version import VERSION
+
+_LINE_EVERY = 10.0
+"""Seconds between progress lines where the output is no terminal."""
+
+
+class Reported(Protocol):
+    """One claim of one test, or a test that could not measure."""
+
+    @property
+    def test(self) -> str: ...
+    @property
+    def result(self) -> Result | None: ...
+    @property
+    def problem(self) -> str: ...
+    @property
+    def replay(self) -> str: ...
+
+
+def header(settings: Settings) -> str:
+    """The one line above the tests."""
+    return (
+        f"robustest {VERSION}: profile={settings.profile} seed={settings.seed} "
+        f"device={settings.device} attack={settings.attack} claim={settings.claim}"
+    )
+
+
+def folder_name(test: str) -> str:
+    """A folder name for a test's pictures: readable, and different for different tests."""
+    readable = re.sub(r"[^A-Za-z0-9]+", "-", test.replace(".py::", "-")).strip("-")
+    return f"{readable[-60:].strip('-')}-{zlib.crc32(test.encode()):08x}"
+
+
+class Progress:
+    """Shows how far the running claim is: in place on a terminal, as a line now and then elsewhere."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._started: dict[str, float] = {}
+        self._last = 0.0
+
+    def __call__(self, statement: str, done: int, total: int, broken: int) -> None:
+        reporter: Any = self._config.pluginmanager.get_plugin("terminalreporter")
+        capture: Any = self._config.pluginmanager.get_plugin("capturemanager")
+        if reporter is None:
+            return
+        now = time.monotonic()
+        started = self._started.setdefault(statement, now)
+        terminal = reporter._tw._file.isatty()  # pytest has no public way to ask
+        if not terminal and (now - max(started, self._last) < _LINE_EVERY or done == total):
+            return
+        self._last = now
+        line = f"robustest: {statement}: {done} of {total}, {broken} broken"
+        if capture is None:
+            self._write(reporter, line, terminal, done == total)
+            return
+        with capture.global_and_fixture_disabled():
+            self._write(reporter, line, terminal, done == total)
+
+    @staticmethod
+    def _write(reporter: Any, line: str, terminal: bool, over: bool) -> None:
+        if not terminal:
+            reporter.write_line(line)
+            return
+        width = reporter._tw.fullwidth - 1
+        reporter.rewrite((" " * width) if over else line[:width].ljust(width), erase=False)
+        reporter.rewrite("" if over else line[:width], erase=False)
+        if over:
+            reporter.currentfspath = -2  # pytest starts a new line with the test's name
+
+
+def summary(reporter: Any, rows: Sequence[Reported], lost: Sequence[str], *, details: bool) -> None:
+    """The section `robustness`: a row per claim, and how to repeat what did not pass."""
+    if not rows and not lost:
+        return
+    reporter.section("robustness", sep="=")
+    width = max((len(row.test) for row in rows), default=0)
+    for row in rows:
+        verdict, line = _line(row)
+        colour = {"passed": "green", "failed": "red", "inconclusive": "yellow"}.get(verdict, "red")
+        reporter.write(f"{row.test:<{width}}  {line}  ")
+        reporter.write_line(verdict if verdict == Verdict.PASSED else verdict.upper(), **{colour: True})
+        if details and row.result is not None:
+            _details(reporter, row.result)
+    for replay in dict.fromkeys(row.replay for row in rows if _line(row)[0] != Verdict.PASSED):
+        reporter.write_line(f"replay: {replay}")
+    for problem in lost:
+        reporter.write_line(f"LOST: {problem}; this run is not green", red=True)
+
+
+def _line(row: Reported) -> tuple[str, str]:
+    if row.result is None:
+        return "error", f"could not measure: {row.problem.splitlines()[0]}"
+    return str(row.result.verdict), f"{measured(row.result)}  {claimed(row.result)}"
+
+
+def _details(reporter: Any, result: Result) -> None:
+    cost = result.cost
+    reporter.write_line(f"    {result.statement}")
+    reporter.write_line(f"    {result.rule}; {result.method}; seed {result.seed}")
+    reporter.write_line(f"    {cost.forward} forward and {cost.backward} backward samples, {cost.seconds:.1f} s")
+    for name, value in result.details.items():
+        reporter.write_line(f"    {name}: {json.dumps(value)}")
+    for note in result.notes:
+        reporter.write_line(f"    note: {note}")

@@ -1,0 +1,136 @@
+"""What a measurement found: frozen, made of plain JSON types, the only thing reports and workers see."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from enum import StrEnum
+from typing import Any
+
+
+class Verdict(StrEnum):
+    """What became of a claim."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    INCONCLUSIVE = "inconclusive"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """What a measurement spent.
+
+    Attributes:
+        forward: samples passed forward through the model (a sample passed twice counts twice).
+        backward: samples passed backward, from the loss to the input.
+        seconds: wall-clock seconds.
+    """
+
+    forward: int = 0
+    backward: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counterexample:
+    """One sample that speaks against the claim.
+
+    Attributes:
+        index: position in the user's data.
+        label: the class the data give.
+        clean: the class the model gives the unchanged sample.
+        predicted: the class the model gives the changed sample.
+        size: how far the sample was moved, in the threat's norm or the shift's severity; None where
+            it has no size.
+        image: path of the picture saved for it, if one was.
+    """
+
+    index: int
+    label: int
+    clean: int
+    predicted: int
+    size: float | None = None
+    image: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """A measured claim.
+
+    Attributes:
+        claim: the kind of claim, e.g. "robust_accuracy".
+        statement: the claim in words, with its threshold.
+        verdict: passed, failed or inconclusive; inconclusive too where no threshold was given.
+        rule: why the verdict holds, e.g. "exact on this set" or "population, alpha = 0.01".
+        quantity: what `estimate` is, e.g. "accuracy" or "flip rate".
+        estimate: the measured value, in 0..1.
+        interval: confidence interval of the estimate, two-sided at 1 - 2 alpha.
+        threshold: the value claimed, or None.
+        comparison: ">=" or "<=", how the estimate must relate to the threshold.
+        n_used: samples evaluated.
+        n_total: samples in the data.
+        outcomes: one per sample in the data's own order: True held, False broken, None not evaluated.
+        cost: model passes and seconds.
+        seed: the seed that repeats the run.
+        setting: the threat, shift or cue in words.
+        method: the attack or intervention in words.
+        counterexamples: the worst samples, worst first.
+        notes: what a reader must know (train mode, halved batches ...).
+        details: further numbers of this kind of claim, plain JSON types only.
+    """
+
+    claim: str
+    statement: str
+    verdict: Verdict
+    rule: str
+    quantity: str
+    estimate: float
+    interval: tuple[float, float]
+    threshold: float | None
+    comparison: str
+    n_used: int
+    n_total: int
+    outcomes: tuple[bool | None, ...] = field(repr=False)
+    cost: Cost
+    seed: int
+    setting: str
+    method: str
+    counterexamples: tuple[Counterexample, ...] = ()
+    notes: tuple[str, ...] = ()
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """This result as plain JSON types (str, int, float, bool, None, list, dict)."""
+        return {name: _plain(value) for name, value in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Result:
+        """The result that `to_dict` wrote.
+
+        Raises:
+            KeyError: a field is missing.
+            TypeError: there is a field this version does not know.
+        """
+        values = dict(data)
+        known = {f.name for f in fields(cls)}
+        if surplus := sorted(set(values) - known):
+            raise TypeError(f"Expected the fields of a robustest result but got also {surplus}")
+        values["verdict"] = Verdict(values["verdict"])
+        values["interval"] = tuple(values["interval"])
+        values["outcomes"] = tuple(values["outcomes"])
+        values["notes"] = tuple(values["notes"])
+        values["cost"] = Cost(**values["cost"])
+        values["counterexamples"] = tuple(Counterexample(**c) for c in values["counterexamples"])
+        return cls(**values)
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, StrEnum):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    if value is None or type(value) in (str, int, float, bool):
+        return value
+    raise TypeError(f"Expected plain JSON types in a result but got {value!r} ({type(value).__name__})")

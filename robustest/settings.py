@@ -1,0 +1,192 @@
+"""Settings: command line > marker > profile > ini, resolved into one frozen `Settings` (no torch here)."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from robustest.errors import ConfigError, expected, unknown
+
+_DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How claims are measured.
+
+    Attributes:
+        profile: the name of the profile these settings come from.
+        device: "auto" (the model's own device, else the first accelerator, else cpu), "cpu",
+            "cuda", "cuda:N" or "mps".
+        seed: seeds the order of samples and every random draw.
+        attack: the attack of claims that name none.
+        claim: "set" (this very test set) or "population" (what it was drawn from).
+        alpha: chance of a wrong verdict allowed on each side of a population claim, and of each end
+            of every interval; in (0, 0.5).
+        batch_size: samples in one model pass, at most; None lets robustest choose.
+        examples: counterexamples kept and pictured per failed claim.
+        pictures: folder the pictures of counterexamples go to; None keeps none.
+        suppress: names of health checks that shall only note, not stop or warn.
+    """
+
+    profile: str = "dev"
+    device: str = "auto"
+    seed: int = 0
+    attack: str = "pgd"
+    claim: str = "set"
+    alpha: float = 0.01
+    batch_size: int | None = None
+    examples: int = 3
+    pictures: str | None = None
+    suppress: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, check in _CHECKS.items():
+            check(name, getattr(self, name))
+
+    def but(self, values: Mapping[str, Any]) -> Settings:
+        """These settings with some replaced.
+
+        Raises:
+            ConfigError: a value is out of range or of the wrong type.
+            UnknownNameError: a key is no setting.
+        """
+        known = {f.name for f in fields(self)}
+        for key in values:
+            if key not in known:
+                raise unknown("robustest setting", key, known)
+        return replace(self, **values)
+
+
+PROFILES: Mapping[str, Mapping[str, Any]] = {
+    "dev": {},
+    "ci": {},
+    "nightly": {},
+}
+"""The profiles robustest brings; `[tool.robustest.profiles]` changes them and adds others."""
+
+MARKER_KEYS = frozenset(f.name for f in fields(Settings)) - {"profile", "pictures"}
+"""Settings that `@pytest.mark.robust(...)` may give."""
+
+
+def profiles_from(pyproject: Path) -> dict[str, dict[str, Any]]:
+    """The profiles, those in `[tool.robustest.profiles]` of a pyproject.toml laid over our own.
+
+    Args:
+        pyproject: the file; it may be absent.
+
+    Raises:
+        ConfigError: a value is wrong, or a key of `[tool.robustest]` is not known.
+    """
+    import tomllib
+
+    table: dict[str, Any] = {}
+    if pyproject.is_file():
+        try:
+            table = tomllib.loads(pyproject.read_text(encoding="utf-8")).get("tool", {}).get("robustest", {})
+        except tomllib.TOMLDecodeError as error:
+            raise ConfigError(f"Expected valid TOML in {pyproject.name} but got: {error}") from error
+    for key in table:
+        if key != "profiles":
+            raise unknown("key in [tool.robustest]", key, ["profiles"])
+    profiles = {name: dict(values) for name, values in PROFILES.items()}
+    for name, values in table.get("profiles", {}).items():
+        if not isinstance(values, Mapping):
+            raise ConfigError(expected(f"a table of settings in [tool.robustest.profiles.{name}]", values))
+        profiles.setdefault(name, {}).update(values)
+        Settings().but(coerce(profiles[name]))
+    return profiles
+
+
+def resolve(
+    *,
+    profiles: Mapping[str, Mapping[str, Any]],
+    profile: str,
+    ini: Mapping[str, Any] | None = None,
+    command_line: Mapping[str, Any] | None = None,
+) -> Settings:
+    """One `Settings` from an ini table, a profile and the command line, the later over the earlier.
+
+    Raises:
+        UnknownNameError: there is no such profile or setting.
+        ConfigError: a value is out of range.
+    """
+    if profile not in profiles:
+        raise unknown("robustest profile", profile, profiles)
+    settings = Settings(profile=profile)
+    for layer in (ini or {}, profiles[profile], command_line or {}):
+        settings = settings.but(coerce(layer))
+    return settings
+
+
+def coerce(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values as text files give them, in the types `Settings` has (lists become tuples, "a b" for suppress too)."""
+    out = dict(values)
+    suppress = out.get("suppress")
+    if isinstance(suppress, str):
+        suppress = suppress.replace(",", " ").split()
+    if suppress is not None:
+        out["suppress"] = tuple(suppress)
+    return out
+
+
+def _one_of(*names: str) -> Any:
+    def check(name: str, value: object) -> None:
+        if value not in names:
+            raise unknown(name, value, names)
+
+    return check
+
+
+def _whole(low: int, *, none: bool = False) -> Any:
+    def check(name: str, value: object) -> None:
+        if none and value is None:
+            return
+        if type(value) is not int or value < low:
+            raise ConfigError(expected(f"{name} to be a whole number >= {low}", value))
+
+    return check
+
+
+def _device(name: str, value: object) -> None:
+    if not isinstance(value, str) or not _DEVICE.fullmatch(value):
+        raise ConfigError(expected("device to be auto, cpu, cuda, cuda:N or mps", value))
+
+
+def _alpha(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 0.5 or math.isnan(value):
+        raise ConfigError(expected("alpha in (0, 0.5)", value))
+
+
+def _suppress(name: str, value: object) -> None:
+    if not isinstance(value, tuple) or not all(isinstance(v, str) for v in value):
+        raise ConfigError(expected("suppress to be a tuple of names of health checks", value))
+    for item in value:
+        if item not in HEALTH_CHECKS:
+            raise unknown("health check", item, HEALTH_CHECKS)
+
+
+def _any_int(name: str, value: object) -> None:
+    if type(value) is not int:
+        raise ConfigError(expected(f"{name} to be a whole number", value))
+
+
+HEALTH_CHECKS: Mapping[str, str] = {
+    "softmax_outputs": "the model's outputs look like probabilities, not logits",
+    "random_forward": "the model answers the same input differently",
+}
+"""Names that `suppress` takes, and what each check found when it speaks."""
+
+_CHECKS: Mapping[str, Any] = {
+    "device": _device,
+    "seed": _any_int,
+    "claim": _one_of("set", "population"),
+    "alpha": _alpha,
+    "batch_size": _whole(1, none=True),
+    "examples": _whole(0),
+    "suppress": _suppress,
+}
