@@ -16,6 +16,7 @@ from robustest import pytest_options
 if TYPE_CHECKING:
     from robustest.context import Context
     from robustest.ledger import Ledger
+    from robustest.settings import Settings
 
 _SETTINGS: pytest.StashKey[Settings] = pytest.StashKey()
 _LEDGER: pytest.StashKey[Ledger] = pytest.StashKey()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Unpack
 
 from robustest.assertions.gate import gate
-from robustest.attacks import Searcher
+from robustest.attacks import Cascade, Searcher
 from robustest.measurements import measure_robust_accuracy
 from robustest.measurements.options import Options
 from robustest.results import Result
@@ -18,7 +18,7 @@ def assert_robust_accuracy(
     threat: Threat,
     *,
     at_least: float,
-    attack: str | Searcher | None = None,
+    attack: str | Searcher | Cascade | None = None,
     **options: Unpack[Options],
 ) -> Result:
     """Claim that accuracy stays at least `at_least` under the worst inputs inside a threat model.

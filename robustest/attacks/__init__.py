@@ -4,37 +4,53 @@ from __future__ import annotations
 
 from importlib.metadata import entry_points
 
+from robustest.attacks.cascade import Cascade as Cascade
+from robustest.attacks.cascade import Stage as Stage
 from robustest.attacks.fgsm import FGSM as FGSM
 from robustest.attacks.pgd import PGD as PGD
 from robustest.attacks.protocol import Evaluation as Evaluation
-from robustest.attacks.protocol import Needs as Needs
 from robustest.attacks.protocol import Problem as Problem
 from robustest.attacks.protocol import Searcher as Searcher
+from robustest.attacks.protocol import supports as supports
 from robustest.errors import ConfigError, expected, unknown
+from robustest.models.needs import Needs as Needs
 
 ATTACKS: dict[str, type[Searcher]] = {attack.name: attack for attack in (FGSM, PGD)}
 """The attacks robustest brings, by name."""
 
 
-def as_searcher(attack: str | Searcher) -> Searcher:
-    """The searcher that a name or an attack object stands for.
+CASCADES: dict[str, Cascade] = {}
+"""The cascades robustest brings, by name."""
 
-    Names are looked up among our own attacks, then in the entry-point group `robustest.attacks`.
+
+def as_attack(attack: str | Searcher | Cascade) -> Cascade:
+    """The cascade that a name, a searcher or a cascade stands for; a lone searcher is a cascade of one.
+
+    Names are looked up among our own cascades and attacks, then in the entry-point group `robustest.attacks`.
 
     Raises:
         UnknownNameError: no attack has this name.
-        ConfigError: neither a name nor a searcher.
+        ConfigError: neither a name nor an attack.
     """
+    if isinstance(attack, Cascade):
+        return attack
     if isinstance(attack, str):
-        if attack in ATTACKS:
-            return ATTACKS[attack]()
-        plugins = {point.name: point for point in entry_points(group="robustest.attacks")}
-        if attack not in plugins:
-            raise unknown("attack", attack, [*ATTACKS, *plugins])
-        loaded: Searcher = plugins[attack].load()()
-        return loaded
+        return CASCADES[attack] if attack in CASCADES else _alone(_named(attack))
     if isinstance(attack, type) or not isinstance(attack, Searcher):
-        raise ConfigError(
-            expected("attack to be a name or a searcher object", attack, 'For example "pgd" or PGD(steps=100).')
-        )
-    return attack
+        mend = 'For example "pgd" or PGD(steps=100).'
+        raise ConfigError(expected("attack to be a name, a searcher object or a cascade", attack, mend))
+    return _alone(attack)
+
+
+def _alone(searcher: Searcher) -> Cascade:
+    return Cascade(name=searcher.name, stages=(Stage(searcher=searcher),))
+
+
+def _named(name: str) -> Searcher:
+    if name in ATTACKS:
+        return ATTACKS[name]()
+    plugins = {point.name: point for point in entry_points(group="robustest.attacks")}
+    if name not in plugins:
+        raise unknown("attack", name, [*CASCADES, *ATTACKS, *plugins])
+    loaded: Searcher = plugins[name].load()()
+    return loaded

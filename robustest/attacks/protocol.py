@@ -3,7 +3,8 @@
 The engine calls `init` once for a set of samples, then `steps` rounds of `ask` (where shall the model
 be evaluated?) and `tell` (this is what it said there), then `ask` once more and evaluates that last
 proposal without a gradient. It projects every proposal into the threat's region before it evaluates
-it, and alone decides what is broken. All tensors of problem and state lead with the batch axis, so the
+it (a searcher with `confined = False` is only clipped to the bounds while it searches: minimum-norm attacks
+walk outside), and alone decides what is broken. All tensors of problem and state lead with the batch axis, so the
 engine may drop rows, add fresh ones and split batches as it likes: rows of one batch can be at
 different rounds, and nothing may depend on a row's neighbours.
 """
@@ -11,20 +12,12 @@ different rounds, and nothing may depend on a row's neighbours.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
-from robustest.threats import Rows, Threat
-
-
-class Needs(IntEnum):
-    """What an attack must be told of the model; each level includes those before it."""
-
-    LABELS = 1
-    SCORES = 2
-    GRADIENT = 3
+from robustest.models.needs import Needs as Needs
+from robustest.threats import Bounds, Rows, Threat
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +29,14 @@ class Problem:
         region: the threat's rows for these samples; `region["x"]` is the samples (B, *S).
         y: (B,) int64 labels.
         classes: number of classes K.
+        bounds: smallest and largest value of an input element.
     """
 
     threat: Threat
     region: Rows
     y: Tensor
     classes: int
+    bounds: Bounds
 
     @property
     def x(self) -> Tensor:
@@ -66,7 +61,12 @@ class Evaluation:
 
 @runtime_checkable
 class Searcher(Protocol):
-    """An attack: a frozen dataclass of its settings, and these pure functions."""
+    """An attack: a frozen dataclass of its settings, and these pure functions.
+
+    Three more class attributes are optional: `confined` (False where proposals may leave the region while
+    searching), `draws` (model evaluations averaged at each proposal, for randomised models; 1), and a method
+    `supports(threat) -> bool` (True where absent).
+    """
 
     @property
     def name(self) -> str:
@@ -84,10 +84,16 @@ class Searcher(Protocol):
         """The state to begin with; `key` (B,) int64 seeds each sample's randomness."""
 
     def ask(self, problem: Problem, state: Rows) -> Tensor:
-        """(B, *Z) where the model shall be evaluated next."""
+        """(B, *Z) where the model shall be evaluated next; never changes the state's tensors in place."""
 
     def objective(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
         """(B,) the value to climb; the engine differentiates it. Unused unless `needs` is GRADIENT."""
 
     def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
         """The state after hearing what the model said."""
+
+
+def supports(searcher: Searcher, threat: Threat) -> bool:
+    """Whether a searcher works on a threat."""
+    check = getattr(searcher, "supports", None)
+    return True if check is None else bool(check(threat))

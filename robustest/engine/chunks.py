@@ -37,6 +37,10 @@ class Chunk:
     key: Tensor
     bounds: Bounds
 
+    def rows(self, which: Tensor) -> Chunk:
+        """The chunk of the rows at `which` (m,) int64."""
+        return Chunk(self.ids[which.cpu()], self.x[which], self.y[which], self.key[which], self.bounds)
+
 
 def partition(order: Tensor) -> Iterator[Tensor]:
     """The chunks of an order of samples: small at first, so that an early verdict is cheap, then doubling.

@@ -70,6 +70,8 @@ class Evaluator:
         z: Tensor,
         render: Callable[[Tensor, slice], Tensor],
         objective: Callable[[Tensor, slice], Tensor],
+        *,
+        draws: int = 1,
     ) -> tuple[Tensor, Tensor]:
         """Logits (B, K) at proposals z (B, *Z), and the gradient (B, *Z) of the summed objective.
 
@@ -77,6 +79,7 @@ class Evaluator:
             z: proposals on this device.
             render: maps a part of z to model inputs; the slice says which part.
             objective: maps a part's logits to (b,) values to climb.
+            draws: passes averaged, for models that answer at random (logits are averaged too).
 
         Raises:
             ModelError: logits or gradients are not finite, or no gradient reaches the input.
@@ -84,6 +87,12 @@ class Evaluator:
         """
 
         def run(part: slice) -> tuple[Tensor, Tensor]:
+            pairs = [once(part) for _ in range(draws)]
+            if draws == 1:
+                return pairs[0]
+            return torch.stack([a for a, _ in pairs]).mean(0), torch.stack([b for _, b in pairs]).mean(0)
+
+        def once(part: slice) -> tuple[Tensor, Tensor]:
             with torch.enable_grad():
                 point = z[part].detach().requires_grad_(True)
                 logits = self._checked(self.model(render(point, part)), part)

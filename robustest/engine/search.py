@@ -7,15 +7,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from robustest.attacks import Evaluation, Problem, Searcher
+from robustest.attacks import Evaluation, Needs, Problem, Searcher
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.rows import join, join_problems, pick, pick_problem
-from robustest.threats import Bounds, Rows, Threat
+from robustest.threats import Bounds, Rows, Threat, per_row
 
 _KEEP = 7 / 8
 """Rows that are broken are dropped once fewer than this share of a batch is alive: copying costs too."""
 _LOOK = 5
 """On an accelerator the host looks at the device only every so many rounds."""
+_SLACK = 1 + 1e-6
+"""Relative rounding allowed on a size that is compared with the radius."""
 
 
 @dataclass(slots=True)
@@ -23,10 +25,10 @@ class Found:
     """What a search found; rows as in the samples given.
 
     Attributes:
-        broken: (N,) bool: some input of the region, stored in `x`, is misclassified.
-        x: (N, *S) the inputs found; the sample itself where nothing was found.
-        size: (N,) float64, the threat's size of what was found.
-        predicted: (N,) int64, what the model says of `x`.
+        broken: (N,) bool: the input in `x` is inside the region and misclassified.
+        x: (N, *S) the inputs found; the best attempt, or the sample itself, where nothing was found.
+        size: (N,) float64, the threat's size of `x`.
+        predicted: (N,) int64, what the model says of `x` where broken, else the label.
         margin: (N,) float32, smallest margin seen: logit of the label minus the largest other.
     """
 
@@ -43,23 +45,46 @@ class _Batch:
     state: Rows
     position: Tensor  # rows of the chunk, on the device
     alive: Tensor  # not broken yet
+    margin: Tensor  # smallest seen
     age: Tensor  # rounds had, on the host
 
 
 def margins(logits: Tensor, y: Tensor) -> Tensor:
     """(B,) logit of the label minus the largest other; negative where misclassified."""
-    own = logits.gather(1, y.view(-1, 1)).squeeze(1)
-    return own - logits.scatter(1, y.view(-1, 1), -torch.inf).amax(1)
+    at = y.unsqueeze(1)
+    return logits.gather(1, at).squeeze(1) - logits.scatter(1, at, -torch.inf).amax(1)
 
 
 class Search:
     """One searcher against one chunk. Rows are admitted, stepped, dropped and refilled until none is left."""
 
-    def __init__(self, evaluator: Evaluator, searcher: Searcher, threat: Threat, bounds: Bounds) -> None:
+    def __init__(
+        self,
+        evaluator: Evaluator,
+        searcher: Searcher,
+        threat: Threat,
+        bounds: Bounds,
+        *,
+        smallest: bool = False,
+        attempts: bool = False,
+    ) -> None:
+        """Prepare a search.
+
+        Args:
+            evaluator: makes the model's passes.
+            searcher: proposes.
+            threat: judges what is inside.
+            bounds: the input's bounds.
+            smallest: go on after a success, for the smallest one; else a broken row is dropped.
+            attempts: keep the proposal with the smallest margin of rows that are never broken.
+        """
         self.evaluator = evaluator
         self.searcher = searcher
         self.threat = threat
         self.bounds = bounds
+        self._confined = bool(getattr(searcher, "confined", True))
+        self._smallest = smallest
+        self._attempts = attempts
 
     def run(self, x: Tensor, y: Tensor, key: Tensor) -> Found:
         """Attack samples the model gets right.
@@ -70,9 +95,10 @@ class Search:
             key: (N,) keys of the samples' randomness.
         """
         region = self.threat.region(x, self.bounds)
-        whole = Problem(self.threat, region, y, self.evaluator.classes)
+        whole = Problem(self.threat, region, y, self.evaluator.classes, self.bounds)
         self._best = self.threat.origin(region).clone()
         self._hit = torch.zeros(len(x), dtype=torch.bool, device=x.device)
+        self._size = torch.full((len(x),), torch.inf, dtype=torch.float64, device=x.device)
         self._margin = torch.full((len(x),), torch.inf, device=x.device)
         look = 1 if x.device.type == "cpu" else _LOOK
         batch, admitted, rounds = None, 0, 0
@@ -95,34 +121,39 @@ class Search:
 
     def _admit(self, batch: _Batch | None, whole: Problem, key: Tensor, rows: slice) -> _Batch:
         problem = pick_problem(whole, rows)
-        state = self.searcher.init(problem, key[rows])
-        position = torch.arange(rows.start, rows.stop, device=key.device)
-        alive = torch.ones(len(position), dtype=torch.bool, device=key.device)
-        age = torch.zeros(len(position), dtype=torch.int64)
-        if batch is None:
-            return _Batch(problem, state, position, alive, age)
-        return _Batch(
-            join_problems(batch.problem, problem),
-            join(batch.state, state),
-            torch.cat([batch.position, position]),
-            torch.cat([batch.alive, alive]),
-            torch.cat([batch.age, age]),
+        fresh = _Batch(
+            problem,
+            self.searcher.init(problem, key[rows]),
+            torch.arange(rows.start, rows.stop, device=key.device),
+            torch.ones(len(problem.y), dtype=torch.bool, device=key.device),
+            torch.full((len(problem.y),), torch.inf, device=key.device),
+            torch.zeros(len(problem.y), dtype=torch.int64),
         )
+        return fresh if batch is None else _join(batch, fresh)
+
+    def _proposals(self, batch: _Batch) -> Tensor:
+        z = self.searcher.ask(batch.problem, batch.state)
+        return self.threat.project(z, batch.problem.region) if self._confined else z.clamp(*self.bounds)
 
     def _step(self, batch: _Batch) -> None:
-        """One round: ask, evaluate with a gradient, note what broke, tell."""
+        """One round: ask, evaluate, note what broke, tell."""
         problem, state = batch.problem, batch.state
-        z = self.threat.project(self.searcher.ask(problem, state), problem.region)
+        z = self._proposals(batch)
+        gradient = None
+        if self.searcher.needs is Needs.GRADIENT:
 
-        def render(point: Tensor, part: slice) -> Tensor:
-            return self.threat.render(point, pick(problem.region, part))
+            def render(point: Tensor, part: slice) -> Tensor:
+                return self.threat.render(point, pick(problem.region, part))
 
-        def objective(logits: Tensor, part: slice) -> Tensor:
-            if part.stop - part.start == len(z):
-                return self.searcher.objective(problem, state, logits)
-            return self.searcher.objective(pick_problem(problem, part), pick(state, part), logits)
+            def objective(logits: Tensor, part: slice) -> Tensor:
+                if part.stop - part.start == len(z):
+                    return self.searcher.objective(problem, state, logits)
+                return self.searcher.objective(pick_problem(problem, part), pick(state, part), logits)
 
-        logits, gradient = self.evaluator.gradient(z, render, objective)
+            draws = int(getattr(self.searcher, "draws", 1))
+            logits, gradient = self.evaluator.gradient(z, render, objective, draws=draws)
+        else:
+            logits = self.evaluator.logits(self.threat.render(z, problem.region))
         self._note(batch, z, logits)
         batch.state = self.searcher.tell(problem, state, Evaluation(z, logits, gradient))
         batch.age += 1
@@ -132,31 +163,51 @@ class Search:
         over = batch.age >= self.searcher.steps
         if not bool(over.any()):
             return batch
-        ending = _pick(batch, over)
-        region = ending.problem.region
-        z = self.threat.project(self.searcher.ask(ending.problem, ending.state), region)
-        self._note(ending, z, self.evaluator.logits(self.threat.render(z, region)))
-        return None if bool(over.all()) else _pick(batch, ~over)
+        ending = batch if bool(over.all()) else _pick(batch, over)
+        z = self._proposals(ending)
+        self._note(ending, z, self.evaluator.logits(self.threat.render(z, ending.problem.region)))
+        self._margin[ending.position] = ending.margin
+        return None if ending is batch else _pick(batch, ~over)
 
     def _note(self, batch: _Batch, z: Tensor, logits: Tensor) -> None:
-        margin = margins(logits, batch.problem.y)
-        self._margin[batch.position] = torch.minimum(self._margin[batch.position], margin)
+        """Keep what these evaluations showed: new successes, smaller ones, better attempts."""
         hit = (logits.argmax(1) != batch.problem.y) & batch.alive
-        batch.alive = batch.alive & ~hit
+        margin = margins(logits, batch.problem.y)
+        if self._attempts:
+            better = (margin < batch.margin) & ~self._hit[batch.position] & self._inside(batch, z)
+            self._store(batch, z, better)
+        batch.margin = torch.minimum(batch.margin, margin)
+        if z.device.type == "cpu" and not bool(hit.any()):
+            return
+        if self._smallest or not self._confined:
+            size = self.threat.size(z, batch.problem.region)
+            hit = hit & (size <= self.threat.radius * _SLACK)
+            if self._smallest:
+                hit = hit & (size < self._size[batch.position])
+            self._size[batch.position] = torch.where(hit, size, self._size[batch.position])
+        if not self._smallest:
+            batch.alive = batch.alive & ~hit
+        self._store(batch, z, hit)
+        self._hit[batch.position] |= hit
+
+    def _inside(self, batch: _Batch, z: Tensor) -> Tensor:
+        if self._confined:
+            return torch.ones_like(batch.alive)
+        return self.threat.size(z, batch.problem.region) <= self.threat.radius * _SLACK
+
+    def _store(self, batch: _Batch, z: Tensor, which: Tensor) -> None:
         if z.device.type == "cpu":
-            at = hit.nonzero().squeeze(1)
+            at = which.nonzero().squeeze(1)
             self._best[batch.position[at]] = z[at]
-            self._hit[batch.position[at]] = True
         else:  # the same without asking the device how many there are
-            old = self._best[batch.position]
-            self._best[batch.position] = torch.where(hit.view(-1, *[1] * (z.ndim - 1)), z, old)
-            self._hit[batch.position] |= hit
+            self._best[batch.position] = torch.where(per_row(which, z), z, self._best[batch.position])
 
     def _compact(self, batch: _Batch) -> _Batch | None:
         alive = int(batch.alive.sum())
-        if alive == 0:
-            return None
-        return _pick(batch, batch.alive) if alive <= _KEEP * len(batch.alive) else batch
+        if alive > _KEEP * len(batch.alive):
+            return batch
+        self._margin[batch.position] = batch.margin
+        return _pick(batch, batch.alive) if alive else None
 
     def _judge(self, region: Rows, y: Tensor) -> Found:
         """Re-predict what was found, on the very arrays that are kept."""
@@ -167,8 +218,19 @@ class Search:
         at = self._hit.nonzero().squeeze(1)
         if len(at):
             predicted[at] = self.evaluator.logits(x[at]).argmax(1)
-        broken = (predicted != y) & (size <= self.threat.radius * (1 + 1e-6))
+        broken = (predicted != y) & (size <= self.threat.radius * _SLACK)
         return Found(broken, x, size, predicted, self._margin)
+
+
+def _join(first: _Batch, second: _Batch) -> _Batch:
+    return _Batch(
+        join_problems(first.problem, second.problem),
+        join(first.state, second.state),
+        torch.cat([first.position, second.position]),
+        torch.cat([first.alive, second.alive]),
+        torch.cat([first.margin, second.margin]),
+        torch.cat([first.age, second.age]),
+    )
 
 
 def _pick(batch: _Batch, rows: Tensor) -> _Batch:
@@ -178,5 +240,6 @@ def _pick(batch: _Batch, rows: Tensor) -> _Batch:
         pick(batch.state, here),
         batch.position[here],
         batch.alive[here],
+        batch.margin[here],
         batch.age[rows.to(batch.age.device)],
     )

@@ -7,12 +7,12 @@ from typing import Any, Unpack
 import numpy as np
 import torch
 
-from robustest import context, rng
-from robustest.attacks import Searcher, as_searcher
+from robustest import context
+from robustest.attacks import Cascade, Searcher, as_attack
 from robustest.data import as_samples
+from robustest.engine.cascade import run_cascade
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
-from robustest.engine.search import Search
 from robustest.errors import ConfigError, expected
 from robustest.measurements.driver import Evidence, Observed, exhibits_of, observe
 from robustest.measurements.finish import result_of
@@ -28,7 +28,7 @@ def measure_robust_accuracy(
     threat: Threat,
     *,
     at_least: float | None = None,
-    attack: str | Searcher | None = None,
+    attack: str | Searcher | Cascade | None = None,
     **options: Unpack[Options],
 ) -> Result:
     """Accuracy under the worst inputs that an attack finds inside a threat model.
@@ -55,11 +55,12 @@ def measure_robust_accuracy(
     if isinstance(threat, type) or not isinstance(threat, Threat):
         raise ConfigError(expected("a threat model such as Linf(8 / 255)", threat))
     classifier, settings = apply(model, options)
-    searcher = as_searcher(context.current().settings.attack if attack is None else attack)
-    statement = f"robust accuracy under {threat}, {searcher.name}"
+    cascade = as_attack(context.current().settings.attack if attack is None else attack)
+    stages: dict[str, int] = {}
+    statement = f"robust accuracy under {threat}, {cascade.name}"
 
     def look(evaluator: Evaluator, chunk: Chunk) -> Observed:
-        return attack_chunk(evaluator, chunk, searcher, threat)
+        return attack_chunk(evaluator, chunk, cascade, threat, stages)
 
     evidence = observe(statement, classifier, as_samples(data), settings, look)
     decision = decide_share(
@@ -80,22 +81,25 @@ def measure_robust_accuracy(
         threshold=at_least,
         comparison=">=",
         setting=str(threat),
-        method=searcher.name,
-        details=_details(evidence, threat),
+        method=cascade.name,
+        details={**_details(evidence, threat), "stages": stages},
     )
 
 
-def attack_chunk(evaluator: Evaluator, chunk: Chunk, searcher: Searcher, threat: Threat) -> Observed:
-    """Clean predictions of a chunk, then the attack on the samples that are right."""
+def attack_chunk(
+    evaluator: Evaluator, chunk: Chunk, cascade: Cascade, threat: Threat, stages: dict[str, int]
+) -> Observed:
+    """Clean predictions of a chunk, then the attack on the samples that are right; `stages` counts what broke."""
     clean = evaluator.logits(chunk.x).argmax(1)
     predicted, after = clean.clone(), chunk.x.clone()
     size = torch.zeros(len(clean), dtype=torch.float64, device=clean.device)
     margin = torch.zeros(len(clean), device=clean.device)
     right = (clean == chunk.y).nonzero().squeeze(1)
     if len(right):
-        search = Search(evaluator, searcher, threat, chunk.bounds)
-        found = search.run(chunk.x[right], chunk.y[right], rng.fold(chunk.key[right], searcher.name))
-        evaluator.settle()
+        outcome = run_cascade(evaluator, cascade, threat, chunk.rows(right))
+        found = outcome.found
+        for name, count in outcome.stages.items():
+            stages[name] = stages.get(name, 0) + count
         predicted[right] = torch.where(found.broken, found.predicted, clean[right])
         after[right], size[right], margin[right] = found.x, found.size, found.margin
     held = predicted == chunk.y

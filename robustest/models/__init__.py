@@ -3,3 +3,6 @@
 from robustest.models.classifier import Classifier as Classifier
 from robustest.models.classifier import as_classifier as as_classifier
 from robustest.models.frozen import frozen as frozen
+from robustest.models.needs import Needs as Needs
+from robustest.models.predictors import labels_model as labels_model
+from robustest.models.predictors import scores_model as scores_model

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from robustest.errors import ConfigError, DeviceError, ModelError, expected
+from robustest.models.needs import Needs
 
 Preprocessing = tuple[Sequence[float], Sequence[float]] | Callable[[Tensor], Tensor]
 
@@ -27,6 +28,8 @@ class Classifier:
         bounds: the smallest and largest value an input element may take.
         preprocessing: applied to the input first: (mean, std) per channel, or a function of a batch.
         device: where inputs have to be; None where the model has no parameters to tell.
+        dtype: the floating type the module computes in; inputs are cast to it.
+        gives: what the model can tell an attack: GRADIENT, SCORES or LABELS.
     """
 
     call: Callable[[Tensor], Any]
@@ -34,6 +37,8 @@ class Classifier:
     bounds: tuple[float, float] = (0.0, 1.0)
     preprocessing: Preprocessing | None = None
     device: torch.device | None = None
+    dtype: torch.dtype = torch.float32
+    gives: Needs = Needs.GRADIENT
 
     def __call__(self, x: Tensor) -> Tensor:
         """(B, K) float32 logits of a batch (B, *S) of floats inside the bounds.
@@ -41,8 +46,7 @@ class Classifier:
         Raises:
             ModelError: the model returns neither a tensor, an array, nor an object with `.logits`.
         """
-        if self.module is not None:
-            x = x.to(_dtype(self.module))
+        x = x.to(self.dtype)
         if callable(self.preprocessing):
             x = self.preprocessing(x)
         elif self.preprocessing is not None:
@@ -100,6 +104,7 @@ def as_classifier(
         bounds=bounds or (0.0, 1.0),
         preprocessing=preprocessing,
         device=None if module is None else _device(module),
+        dtype=torch.float32 if module is None else _dtype(module),
     )
 
 

@@ -1,0 +1,115 @@
+"""A cascade on one chunk: each stage on the survivors, the budget where the margin is small."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from robustest import rng
+from robustest.attacks import Cascade, Stage
+from robustest.engine.chunks import Chunk
+from robustest.engine.evaluator import Evaluator
+from robustest.engine.search import Found, Search
+from robustest.errors import ConfigError
+from robustest.threats import Threat
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a cascade did to a chunk.
+
+    Attributes:
+        found: rows as in the samples given.
+        stages: how many samples each stage broke, by "name" or "name #round".
+    """
+
+    found: Found
+    stages: dict[str, int] = field(default_factory=dict)
+
+
+def run_cascade(
+    evaluator: Evaluator,
+    cascade: Cascade,
+    threat: Threat,
+    chunk: Chunk,
+    *,
+    attempts: bool = False,
+) -> Outcome:
+    """Attack samples the model gets right, stage by stage.
+
+    Args:
+        evaluator: makes the model's passes.
+        cascade: what to try.
+        threat: what is allowed.
+        chunk: the samples.
+        attempts: keep the best attempt on samples that are never broken.
+
+    Raises:
+        ConfigError: no stage works on this threat with what the model gives.
+    """
+    stages = serving(evaluator, cascade, threat)
+    x, y = chunk.x, chunk.y
+    region = threat.region(x, chunk.bounds)
+    origin = threat.origin(region)
+    found = Found(
+        broken=torch.zeros(len(x), dtype=torch.bool, device=x.device),
+        x=threat.render(origin, region).clone(),
+        size=threat.size(origin, region),
+        predicted=y.clone(),
+        margin=torch.full((len(x),), torch.inf, device=x.device),
+    )
+    outcome = Outcome(found)
+    for place, stage in enumerate(stages):
+        for number in range(stage.rounds):
+            rows = _due(found, stage)
+            if len(rows) == 0:
+                break
+            search = Search(evaluator, stage.searcher, threat, chunk.bounds, attempts=attempts)
+            use = f"{stage.searcher.name}/{place}/{number}"
+            part = search.run(x[rows], y[rows], rng.fold(chunk.key[rows], use))
+            evaluator.settle()
+            _merge(found, part, rows, attempts=attempts)
+            label = stage.searcher.name + (f" #{number + 1}" if stage.rounds > 1 else "")
+            outcome.stages[label] = outcome.stages.get(label, 0) + int(part.broken.sum())
+    return outcome
+
+
+def serving(evaluator: Evaluator, cascade: Cascade, threat: Threat) -> tuple[Stage, ...]:
+    """The stages that can be used; what is left out is noted.
+
+    Raises:
+        ConfigError: none is left.
+    """
+    gives = evaluator.model.gives
+    stages = cascade.serving(threat, gives)
+    if not stages:
+        raise ConfigError(
+            f"Expected an attack that works on {threat} with a model that gives {gives.name.lower()} "
+            f"but {cascade.name!r} has none. Choose another attack or threat."
+        )
+    out = {stage.searcher.name for stage in cascade.stages} - {stage.searcher.name for stage in stages}
+    if out and any(stage.searcher.needs > gives for stage in cascade.stages):
+        note = f"the model gives {gives.name.lower()} only; {cascade.name} ran without {', '.join(sorted(out))}"
+        if note not in evaluator.notes:
+            evaluator.notes.append(note)
+    return stages
+
+
+def _due(found: Found, stage: Stage) -> Tensor:
+    """The rows that get a stage: survivors, those of smallest margin."""
+    rows = (~found.broken).nonzero().squeeze(1)
+    if stage.smallest >= 1 or len(rows) == 0:
+        return rows
+    count = math.ceil(stage.smallest * len(rows))
+    return rows[found.margin[rows].argsort(stable=True)[:count]]
+
+
+def _merge(found: Found, part: Found, rows: Tensor, *, attempts: bool) -> None:
+    better = part.broken | ((part.margin < found.margin[rows]) if attempts else False)
+    at = rows[better]
+    found.x[at], found.size[at], found.predicted[at] = part.x[better], part.size[better], part.predicted[better]
+    found.broken[rows] |= part.broken
+    found.margin[rows] = torch.minimum(found.margin[rows], part.margin)
