@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from robustest.errors import RobustestError as RobustestError
     from robustest.errors import UnknownNameError as UnknownNameError
     from robustest.features import PixelPatch as PixelPatch
+    from robustest.measurements import Adversarial as Adversarial
+    from robustest.measurements import find_adversarial as find_adversarial
     from robustest.measurements import measure_robust_accuracy as measure_robust_accuracy
     from robustest.measurements import measure_shift_accuracy as measure_shift_accuracy
     from robustest.measurements import measure_spurious_feature as measure_spurious_feature
@@ -58,7 +60,13 @@ _HOME = {
         "UnknownNameError",
     ),
     "features": ("PixelPatch",),
-    "measurements": ("measure_robust_accuracy", "measure_shift_accuracy", "measure_spurious_feature"),
+    "measurements": (
+        "Adversarial",
+        "find_adversarial",
+        "measure_robust_accuracy",
+        "measure_shift_accuracy",
+        "measure_spurious_feature",
+    ),
     "models": ("Classifier", "as_classifier"),
     "results": ("Cost", "Counterexample", "Result", "Verdict"),
     "settings": ("Settings",),

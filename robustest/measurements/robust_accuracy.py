@@ -52,8 +52,7 @@ def measure_robust_accuracy(
     """
     if at_least is not None:
         at_least = checked_threshold("at_least", at_least)
-    if isinstance(threat, type) or not isinstance(threat, Threat):
-        raise ConfigError(expected("a threat model such as Linf(8 / 255)", threat))
+    checked_threat(threat)
     classifier, settings = apply(model, options)
     cascade = as_attack(context.current().settings.attack if attack is None else attack)
     stages: dict[str, int] = {}
@@ -86,17 +85,42 @@ def measure_robust_accuracy(
     )
 
 
+def checked_threat(threat: object) -> None:
+    """Refuse what is no threat model.
+
+    Raises:
+        ConfigError: not a threat object.
+    """
+    if isinstance(threat, type) or not isinstance(threat, Threat):
+        raise ConfigError(expected("a threat model such as Linf(8 / 255)", threat))
+
+
 def attack_chunk(
-    evaluator: Evaluator, chunk: Chunk, cascade: Cascade, threat: Threat, stages: dict[str, int]
+    evaluator: Evaluator,
+    chunk: Chunk,
+    cascade: Cascade,
+    threat: Threat,
+    stages: dict[str, int],
+    *,
+    keep: bool = False,
 ) -> Observed:
-    """Clean predictions of a chunk, then the attack on the samples that are right; `stages` counts what broke."""
+    """Clean predictions of a chunk, then the attack on the samples that are right.
+
+    Args:
+        evaluator: makes the model's passes.
+        chunk: the samples.
+        cascade: what to try.
+        threat: what is allowed.
+        stages: counts what each stage broke, added up over chunks.
+        keep: add the column "x" with the inputs found, best attempts where none was.
+    """
     clean = evaluator.logits(chunk.x).argmax(1)
     predicted, after = clean.clone(), chunk.x.clone()
     size = torch.zeros(len(clean), dtype=torch.float64, device=clean.device)
     margin = torch.zeros(len(clean), device=clean.device)
     right = (clean == chunk.y).nonzero().squeeze(1)
     if len(right):
-        outcome = run_cascade(evaluator, cascade, threat, chunk.rows(right))
+        outcome = run_cascade(evaluator, cascade, threat, chunk.rows(right), attempts=keep)
         found = outcome.found
         for name, count in outcome.stages.items():
             stages[name] = stages.get(name, 0) + count
@@ -113,12 +137,10 @@ def attack_chunk(
         badness=-margin,
         size=size,
     )
-    columns = {
-        "held": held.cpu().numpy(),
-        "clean": (clean == chunk.y).cpu().numpy(),
-        "size": size.cpu().numpy(),
-    }
-    return Observed(columns, exhibits)
+    columns = {"held": held, "clean": clean == chunk.y, "size": size}
+    if keep:
+        columns["x"] = after
+    return Observed({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
 
 
 def _details(evidence: Evidence, threat: Threat) -> dict[str, Any]:
