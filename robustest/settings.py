@@ -176,8 +176,15 @@ def _any_int(name: str, value: object) -> None:
 
 
 HEALTH_CHECKS: Mapping[str, str] = {
-    "softmax_outputs": "the model's outputs look like probabilities, not logits",
+    "black_box_beats_white_box": "an attack without gradients broke what gradients did not: they are masked",
+    "loss_does_not_rise": "the attack's steps never lowered the margin: the gradient does not lead anywhere",
+    "not_monotone": "half the radius broke samples that the whole radius did not: the search is being misled",
+    "quantised_input": "moving an input by less than a grey level changes no bit of the logits",
     "random_forward": "the model answers the same input differently",
+    "saturated_softmax": "the softmax of the outputs is 0 or 1 to the last bit: cross-entropy has no gradient",
+    "softmax_outputs": "the model's outputs look like probabilities, not logits",
+    "unbounded_attack_fails": "an attack that may change the input at will did not succeed: its gradients are masked",
+    "zero_gradient": "the gradient at the input is zero everywhere",
 }
 """Names that `suppress` takes, and what each check found when it speaks."""
 

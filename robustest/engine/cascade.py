@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from robustest import rng
-from robustest.attacks import Cascade, Stage
+from robustest.attacks import Cascade, Needs, Stage
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.search import Found, Search
@@ -36,6 +36,7 @@ def run_cascade(
     threat: Threat,
     chunk: Chunk,
     *,
+    clean_margin: Tensor | None = None,
     attempts: bool = False,
 ) -> Outcome:
     """Attack samples the model gets right, stage by stage.
@@ -45,6 +46,7 @@ def run_cascade(
         cascade: what to try.
         threat: what is allowed.
         chunk: the samples.
+        clean_margin: (N,) margins of the unchanged samples, for the check that the loss rises.
         attempts: keep the best attempt on samples that are never broken.
 
     Raises:
@@ -71,7 +73,15 @@ def run_cascade(
             use = f"{stage.searcher.name}/{place}/{number}"
             part = search.run(x[rows], y[rows], rng.fold(chunk.key[rows], use))
             evaluator.settle()
-            _merge(found, part, rows, attempts=attempts)
+            if stage.searcher.needs < Needs.GRADIENT and any(
+                s.searcher.needs is Needs.GRADIENT for s in stages[:place]
+            ):
+                evaluator.health.asked += len(rows)
+                evaluator.health.broken_blind += int(part.broken.sum())
+            first = place == number == 0 and stage.searcher.needs is Needs.GRADIENT
+            if first and clean_margin is not None and threat.radius > 0:
+                evaluator.health.flat += int((part.margin >= clean_margin).sum())
+            merge(found, part, rows, attempts=attempts)
             label = stage.searcher.name + (f" #{number + 1}" if stage.rounds > 1 else "")
             outcome.stages[label] = outcome.stages.get(label, 0) + int(part.broken.sum())
     return outcome
@@ -107,7 +117,8 @@ def _due(found: Found, stage: Stage) -> Tensor:
     return rows[found.margin[rows].argsort(stable=True)[:count]]
 
 
-def _merge(found: Found, part: Found, rows: Tensor, *, attempts: bool) -> None:
+def merge(found: Found, part: Found, rows: Tensor, *, attempts: bool) -> None:
+    """Take over what a later search found on some rows."""
     better = part.broken | ((part.margin < found.margin[rows]) if attempts else False)
     at = rows[better]
     found.x[at], found.size[at], found.predicted[at] = part.x[better], part.size[better], part.predicted[better]

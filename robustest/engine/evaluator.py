@@ -9,6 +9,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from robustest.engine.health import Health
 from robustest.errors import DataError, DeviceError, ModelError
 from robustest.models import Classifier
 
@@ -29,6 +30,7 @@ class Evaluator:
         backward: samples passed backward so far.
         notes: what a reader of the result must know.
         classes: number of classes, known after the first pass; 0 before.
+        health: signs that attacks could not do their work.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class Evaluator:
         self.forward = self.backward = 0
         self.notes = notes
         self.classes = 0
+        self.health = Health()
         self._suppress = suppress
         self._bad: Tensor | None = None
 
@@ -125,7 +128,7 @@ class Evaluator:
         bad, self._bad = self._bad, None
         if bad is not None and not bool(torch.isfinite(bad)):
             raise ModelError(
-                "Expected finite logits and gradients but the model gave NaN or infinite values. "
+                "nan_values: expected finite logits and gradients but the model gave NaN or infinite ones. "
                 "No accuracy can be trusted: look for 0/0, log(0), sqrt(0) or overflow in its forward."
             )
 

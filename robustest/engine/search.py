@@ -152,11 +152,20 @@ class Search:
 
             draws = int(getattr(self.searcher, "draws", 1))
             logits, gradient = self.evaluator.gradient(z, render, objective, draws=draws)
+            self._watch(batch, gradient)
         else:
             logits = self.evaluator.logits(self.threat.render(z, problem.region))
         self._note(batch, z, logits)
         batch.state = self.searcher.tell(problem, state, Evaluation(z, logits, gradient))
         batch.age += 1
+
+    def _watch(self, batch: _Batch, gradient: Tensor) -> None:
+        """Count rows whose first gradient is zero everywhere."""
+        first = batch.age == 0
+        if bool(first.any()):
+            rows = gradient[first.to(gradient.device)].flatten(1)
+            self.evaluator.health.zero += int((rows == 0).all(1).sum())
+            self.evaluator.health.climbed += len(rows)
 
     def _end(self, batch: _Batch) -> _Batch | None:
         """Evaluate the last proposal of rows that had all their rounds, without a gradient, and let them go."""

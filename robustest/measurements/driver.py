@@ -17,6 +17,7 @@ from robustest.data import Samples
 from robustest.engine.chunks import Chunk, check_forward, load, partition
 from robustest.engine.device import resolve
 from robustest.engine.evaluator import Evaluator
+from robustest.engine.health import Finding
 from robustest.models import Classifier, frozen
 from robustest.results import Cost
 from robustest.settings import Settings
@@ -70,6 +71,7 @@ class Evidence:
         notes: what a reader must know.
         classes: number of classes.
         bounds: the input's bounds.
+        health: the health checks that spoke.
     """
 
     columns: Columns
@@ -78,6 +80,7 @@ class Evidence:
     notes: tuple[str, ...]
     classes: int
     bounds: tuple[float, float]
+    health: tuple[Finding, ...] = ()
 
     @property
     def n(self) -> int:
@@ -160,6 +163,7 @@ def observe(statement: str, model: Classifier, samples: Samples, settings: Setti
         tuple(notes),
         evaluator.classes,
         model.bounds,
+        evaluator.health.findings(settings.suppress),
     )
 
 

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from robustest.engine.health import Finding
 from robustest.measurements.driver import Evidence
 from robustest.reports.pictures import save_exhibit
 from robustest.results import Counterexample, Result, Verdict
 from robustest.settings import Settings
 from robustest.verdicts import Decision
+
+
+def healthy(decision: Decision, findings: Sequence[Finding]) -> Decision:
+    """A decision that does not pass where a health check speaks: what was found safe may not be."""
+    speaking = [finding.name for finding in findings if not finding.suppressed]
+    if not speaking or decision.verdict is not Verdict.PASSED:
+        return decision
+    return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=f"health check: {', '.join(speaking)}")
 
 
 def result_of(
@@ -66,8 +76,8 @@ def result_of(
         setting=setting,
         method=method,
         counterexamples=tuple(shown),
-        notes=evidence.notes,
-        details=details,
+        notes=(*evidence.notes, *(finding.message for finding in evidence.health)),
+        details={**details, "health": [finding.to_dict() for finding in evidence.health]},
     )
 
 

@@ -13,9 +13,11 @@ from robustest.data import as_samples
 from robustest.engine.cascade import run_cascade
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
+from robustest.engine.probes import probe_inputs, probe_survivors
+from robustest.engine.search import margins
 from robustest.errors import ConfigError, expected
 from robustest.measurements.driver import Evidence, Observed, exhibits_of, observe
-from robustest.measurements.finish import result_of
+from robustest.measurements.finish import healthy, result_of
 from robustest.measurements.options import Options, apply
 from robustest.results import Result
 from robustest.threats import Threat
@@ -72,7 +74,7 @@ def measure_robust_accuracy(
     )
     return result_of(
         evidence,
-        decision,
+        healthy(decision, evidence.health),
         settings,
         claim="robust_accuracy",
         statement=statement if at_least is None else f"{statement} >= {at_least:g}",
@@ -114,14 +116,20 @@ def attack_chunk(
         stages: counts what each stage broke, added up over chunks.
         keep: add the column "x" with the inputs found, best attempts where none was.
     """
-    clean = evaluator.logits(chunk.x).argmax(1)
+    logits = evaluator.logits(chunk.x)
+    clean = logits.argmax(1)
+    probe_inputs(evaluator, chunk)
     predicted, after = clean.clone(), chunk.x.clone()
     size = torch.zeros(len(clean), dtype=torch.float64, device=clean.device)
     margin = torch.zeros(len(clean), device=clean.device)
     right = (clean == chunk.y).nonzero().squeeze(1)
     if len(right):
-        outcome = run_cascade(evaluator, cascade, threat, chunk.rows(right), attempts=keep)
+        part = chunk.rows(right)
+        outcome = run_cascade(
+            evaluator, cascade, threat, part, clean_margin=margins(logits[right], part.y), attempts=keep
+        )
         found = outcome.found
+        probe_survivors(evaluator, cascade, threat, part, found)
         for name, count in outcome.stages.items():
             stages[name] = stages.get(name, 0) + count
         predicted[right] = torch.where(found.broken, found.predicted, clean[right])

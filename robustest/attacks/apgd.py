@@ -1,0 +1,231 @@
+"""Auto-PGD: projected gradient ascent with momentum that finds its step length by itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from robustest.attacks import losses
+from robustest.attacks.protocol import Evaluation, Needs, Problem
+from robustest.errors import ConfigError, expected, unknown
+from robustest.threats import L2, Linf, Rows, Threat, per_row
+
+_NAMES = {"ce": "apgd-ce", "dlr": "apgd-dlr", "margin": "apgd-margin", "targeted_dlr": "apgd-t"}
+_LOSSES = {"ce": losses.cross_entropy, "dlr": losses.dlr, "margin": losses.margin}
+
+_MOMENTUM = 0.75
+"""Weight of the new step; the rest is that of the last move."""
+_RISING = 0.75
+"""A step length is kept while at least this share of its steps raised the objective."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class APGD:
+    """Auto-PGD (Croce and Hein, ICML 2020, section 3, Algorithm 1), from a random point of the ball.
+
+    L-inf and L2: steps of 2 eps with momentum. At the checkpoints of `checkpoints(steps)` a sample's step is
+    halved and its search goes on from its best point if fewer than 0.75 of the steps since the last checkpoint
+    raised the objective (condition 1), or if neither step length nor best value have changed since then
+    (condition 2).
+
+    L1: steps of eps along the signs of the largest elements of the gradient (Croce and Hein, ICML 2021,
+    section 3.3, with one eps and no momentum). They begin with a fifth of all elements. At every 0.04 of the
+    steps the number of elements becomes that of the best perturbation's non-zeros over 1.5; where those are
+    fewer than 0.95 of what they were, the step becomes eps again and the search goes on from the best point,
+    otherwise the step shrinks by 1.5, down to eps / 10.
+
+    The objectives are those of `robustest.attacks.losses`. With "targeted_dlr" the first of the steps looks at
+    the unchanged sample and settles the target there: the likeliest other class for rank 0, the next for 1 ...
+
+    Args:
+        steps: gradients a sample gets, >= 1.
+        loss: "ce", "dlr", "margin" or "targeted_dlr".
+        target_rank: place of the target class, >= 0; ranks beyond the last class stand for the last. Only
+            "targeted_dlr" uses it.
+
+    Raises:
+        ConfigError: a number is out of range, or the loss is unknown.
+    """
+
+    steps: int = 100
+    loss: Literal["ce", "dlr", "margin", "targeted_dlr"] = "ce"
+    target_rank: int = 0
+
+    needs: ClassVar[Needs] = Needs.GRADIENT
+
+    def __post_init__(self) -> None:
+        if type(self.steps) is not int or self.steps < 1:
+            raise ConfigError(expected("steps to be a whole number >= 1", self.steps))
+        if self.loss not in _NAMES:
+            raise unknown("loss", self.loss, _NAMES)
+        if type(self.target_rank) is not int or self.target_rank < 0:
+            raise ConfigError(expected("target_rank to be a whole number >= 0", self.target_rank))
+
+    @property
+    def name(self) -> str:
+        """The registry's name; one for each loss, the same for every rank."""
+        return _NAMES[self.loss]
+
+    def supports(self, threat: Threat) -> bool:
+        """Balls in L-inf, L2 and L1."""
+        return isinstance(threat, (Linf, L2)) or _is_l1(threat)
+
+    def init(self, problem: Problem, key: Tensor) -> Rows:
+        z = problem.threat.start(problem.region, key)
+        lowest = torch.full(key.shape, -torch.inf, device=key.device)
+        count = torch.zeros_like(key)
+        state = {
+            "z": z,
+            "last": z,  # where the sample was before z
+            "best": z,
+            "best_gradient": torch.zeros_like(z),
+            "step": count,
+            "value": lowest,  # at `last`
+            "top": lowest,  # at `best`
+            "rises": count,  # steps since the last checkpoint that raised the objective
+            "top_then": lowest,  # `top` at the last checkpoint
+            "length": torch.full_like(lowest, _first_length(problem.threat)),
+        }
+        if _is_l1(problem.threat):
+            every = torch.full_like(lowest, z[0].numel() if len(z) else 1)
+            state |= {"support": every, "elements": (every / 5).ceil()}
+        else:
+            state["halved"] = torch.zeros_like(key, dtype=torch.bool)
+        if self.loss == "targeted_dlr":
+            state |= {"step": count - 1, "target": problem.y}
+        return state
+
+    def ask(self, problem: Problem, state: Rows) -> Tensor:
+        if self.loss != "targeted_dlr":
+            return state["z"]
+        return torch.where(per_row(state["step"] < 0, state["z"]), problem.threat.origin(problem.region), state["z"])
+
+    def objective(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
+        if self.loss == "targeted_dlr":
+            return losses.targeted_dlr(logits, problem.y, self._target(problem, state, logits))
+        return _LOSSES[self.loss](logits, problem.y)
+
+    def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
+        told = self._told(problem, state, seen)
+        if self.loss != "targeted_dlr":
+            return told
+        # The unchanged sample settles the target and is no part of the search, which begins at z as init left it.
+        ranking = state["step"] < 0
+        if seen.z.device.type == "cpu" and not bool(ranking.any()):
+            return told
+        told = {name: torch.where(per_row(ranking, now), state[name], now) for name, now in told.items()}
+        return {**told, "step": state["step"] + 1, "target": self._target(problem, state, seen.logits)}
+
+    def _target(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
+        """(B,) the target classes; where a sample has none yet, that which these logits give it."""
+        known = state["step"] >= 0
+        if logits.device.type == "cpu" and bool(known.all()):  # sorting a thousand classes costs
+            return state["target"]
+        return torch.where(known, state["target"], losses.ranked_class(logits, problem.y, self.target_rank))
+
+    def _told(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
+        assert seen.gradient is not None
+        value = self.objective(problem, state, seen.logits)
+        better = per_row(value > state["top"], seen.z)
+        state = {
+            **state,
+            "best": torch.where(better, seen.z, state["best"]),
+            "best_gradient": torch.where(better, seen.gradient, state["best_gradient"]),
+            "top": torch.maximum(state["top"], value),
+            "rises": state["rises"] + ((value > state["value"]) & (state["step"] > 0)),
+        }
+        sparse = _is_l1(problem.threat)
+        state, back = (_resize if sparse else _halve)(self.steps, problem, state)
+        z = torch.where(per_row(back, seen.z), state["best"], seen.z)
+        gradient = torch.where(per_row(back, z), state["best_gradient"], seen.gradient)
+        moved = (_sparse_move if sparse else _move)(problem, state, z, gradient)
+        value = torch.where(back, state["top"], value)
+        return {**state, "z": moved, "last": z, "value": value, "step": state["step"] + 1}
+
+
+def checkpoints(steps: int) -> tuple[int, ...]:
+    """The rounds at which APGD looks back, 0 among them: w_j = ceil(p_j * steps), without repetition.
+
+    p_0 = 0, p_1 = 0.22, p_(j+1) = p_j + max(p_j - p_(j-1) - 0.03, 0.06) (Croce and Hein, ICML 2020, section 3.1).
+
+    Args:
+        steps: gradient steps, >= 1.
+    """
+    percent, gap, rounds = 22, 22, {0}
+    while percent <= 100:
+        rounds.add(-(-percent * steps // 100))
+        gap = max(gap - 3, 6)
+        percent += gap
+    return tuple(sorted(rounds))
+
+
+@lru_cache(maxsize=16)
+def _widths(steps: int, device: torch.device) -> Tensor:
+    """(steps + 1,) int64: at a checkpoint the rounds since the one before it, elsewhere 0."""
+    rounds = checkpoints(steps)
+    widths = torch.zeros(steps + 1, dtype=torch.int64)
+    widths[list(rounds[1:])] = torch.tensor(rounds).diff()
+    return widths.to(device)
+
+
+def _is_l1(threat: Threat) -> bool:
+    return type(threat).__name__ == "L1"
+
+
+def _first_length(threat: Threat) -> float:
+    return threat.radius * (1.0 if _is_l1(threat) else 2.0)
+
+
+def _halve(steps: int, problem: Problem, state: Rows) -> tuple[Rows, Tensor]:
+    """The state after a look back, and (B,) which rows go on from their best point."""
+    width = _widths(steps, state["step"].device)[state["step"].clamp(min=0)]
+    due = width > 0
+    stale = ~state["halved"] & (state["top"] <= state["top_then"])
+    halve = due & ((state["rises"] < _RISING * width) | stale)
+    state = {
+        **state,
+        "length": torch.where(halve, state["length"] / 2, state["length"]),
+        "halved": torch.where(due, halve, state["halved"]),
+        "rises": torch.where(due, 0, state["rises"]),
+        "top_then": torch.where(due | (state["step"] == 0), state["top"], state["top_then"]),
+    }
+    return state, halve
+
+
+def _move(problem: Problem, state: Rows, z: Tensor, gradient: Tensor) -> Tensor:
+    """A projected step and momentum; the engine projects the sum."""
+    threat, region = problem.threat, problem.region
+    stepped = threat.project(torch.addcmul(z, threat.ascent(gradient), per_row(state["length"], z)), region)
+    weight = per_row(torch.where(state["step"] > 0, _MOMENTUM, 1.0), z)
+    return torch.lerp(z, stepped, weight) + (1 - weight) * (z - state["last"])
+
+
+def _resize(steps: int, problem: Problem, state: Rows) -> tuple[Rows, Tensor]:
+    """For L1: the state after a look back, and (B,) which rows go on from their best point."""
+    period = max(1, steps * 4 // 100)
+    due = (state["step"] > 0) & (state["step"] % period == 0)
+    support = (state["best"] != problem.x).flatten(1).sum(1).to(state["support"].dtype)
+    fewer = due & (support < 0.95 * state["support"])
+    first = _first_length(problem.threat)
+    shorter = (state["length"] / 1.5).clamp(min=first / 10)
+    state = {
+        **state,
+        "length": torch.where(fewer, first, torch.where(due, shorter, state["length"])),
+        "support": torch.where(due, support, state["support"]),
+        "elements": torch.where(due, (support / 1.5).clamp(min=1), state["elements"]),
+    }
+    return state, fewer
+
+
+def _sparse_move(problem: Problem, state: Rows, z: Tensor, gradient: Tensor) -> Tensor:
+    """A step of equal size in the elements with the largest gradients; the engine projects it."""
+    size = gradient.abs().flatten(1)
+    last = state["elements"].long().clamp(1, size.shape[1]) - 1
+    least = size.sort(1, descending=True).values.gather(1, last.unsqueeze(1))
+    chosen = gradient.sign() * (size >= least).view_as(gradient)
+    count = chosen.abs().flatten(1).sum(1).clamp(min=1)
+    return torch.addcmul(z, chosen, per_row(state["length"] / count, z))

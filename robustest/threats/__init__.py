@@ -1,0 +1,27 @@
+"""Threat models: which inputs an attacker may choose, as pure functions on batched tensors.
+
+A threat says what can be reached from a sample (`region`), brings any proposal back into it
+(`project`), turns a proposal into the input the model sees (`render`), and measures it (`size`).
+Norm balls work for any input shape `(N, *S)`, `Patch` and `Spatial` for images; `eps` is in the
+input's own units.
+
+For norm balls a proposal *is* the perturbed input. Projections are exact in the stored float32
+arrays: the difference to the sample, computed in float64, never exceeds eps.
+"""
+
+from robustest.threats.balls import L0 as L0
+from robustest.threats.balls import L1 as L1
+from robustest.threats.balls import L2 as L2
+from robustest.threats.balls import Linf as Linf
+from robustest.threats.balls import by_pixel as by_pixel
+from robustest.threats.patch import Patch as Patch
+from robustest.threats.protocol import Bounds as Bounds
+from robustest.threats.protocol import Rows as Rows
+from robustest.threats.protocol import Threat as Threat
+from robustest.threats.protocol import clip as clip
+from robustest.threats.protocol import difference as difference
+from robustest.threats.protocol import length as length
+from robustest.threats.protocol import per_row as per_row
+from robustest.threats.protocol import unblocked as unblocked
+from robustest.threats.spatial import Spatial as Spatial
+from robustest.threats.unbounded import Unbounded as Unbounded

@@ -1,0 +1,290 @@
+"""The balls of the norms L-inf, L2, L1 and of the count L0; a proposal is the perturbed input itself."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from robustest import rng
+from robustest.errors import ConfigError, expected
+from robustest.threats.protocol import Bounds, Rows, box, clip, count, difference, length, per_row
+
+_BLOCK = 1 << 22
+"""Elements that the exact L1 projection sorts at a time: its float64 working memory is some 100 bytes an element."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Ball:
+    """What the norm balls share; a proposal is the perturbed input itself."""
+
+    eps: float
+
+    def __post_init__(self) -> None:
+        if isinstance(self.eps, bool) or not isinstance(self.eps, (int, float)):
+            raise ConfigError(expected("eps to be a number >= 0", self.eps))
+        if math.isnan(self.eps) or self.eps < 0:
+            raise ConfigError(expected("eps >= 0", self.eps, "Give the radius in input units, e.g. 8 / 255."))
+        object.__setattr__(self, "eps", float(self.eps))
+
+    @property
+    def radius(self) -> float:
+        return self.eps
+
+    def __str__(self) -> str:
+        return f"{type(self).__name__}(eps={self.eps:.4g})"
+
+    def region(self, x: Tensor, bounds: Bounds) -> Rows:
+        return box(x, bounds)
+
+    def origin(self, region: Rows) -> Tensor:
+        return region["x"]
+
+    def render(self, z: Tensor, region: Rows) -> Tensor:
+        return z
+
+
+@dataclass(frozen=True, slots=True)
+class Linf(_Ball):
+    """Every input element may move by at most eps.
+
+    Args:
+        eps: radius in input units, >= 0.
+
+    Raises:
+        ConfigError: eps is negative, NaN or not a number.
+    """
+
+    def region(self, x: Tensor, bounds: Bounds) -> Rows:
+        exact = x.double()
+        low, high = (exact - self.eps).to(x.dtype), (exact + self.eps).to(x.dtype)
+        # Rounding to float32 may have left the ball by less than one step; step back inside.
+        low = torch.where(exact - low.double() > self.eps, torch.nextafter(low, x), low)
+        high = torch.where(high.double() - exact > self.eps, torch.nextafter(high, x), high)
+        return {**box(x, bounds), "low": low.clamp_(*bounds), "high": high.clamp_(*bounds)}
+
+    def start(self, region: Rows, key: Tensor) -> Tensor:
+        low, high = region["low"], region["high"]
+        u = rng.uniform(key, low.shape[1:])
+        return clip(low + u * (high - low), region)
+
+    def project(self, z: Tensor, region: Rows) -> Tensor:
+        return clip(z, region)
+
+    def ascent(self, gradient: Tensor) -> Tensor:
+        return gradient.sign()
+
+    def stride(self, region: Rows) -> Tensor:
+        return region["span"].clamp(max=self.eps)
+
+    def size(self, z: Tensor, region: Rows) -> Tensor:
+        return difference(z, region).abs().amax(1)
+
+
+@dataclass(frozen=True, slots=True)
+class L2(_Ball):
+    """The perturbation's Euclidean length, over all elements of a sample, is at most eps.
+
+    Args:
+        eps: radius in input units, >= 0.
+
+    Raises:
+        ConfigError: eps is negative, NaN or not a number.
+    """
+
+    def region(self, x: Tensor, bounds: Bounds) -> Rows:
+        # Storing x + delta in float32 errs by half a unit in the last place an element; stay that far inside.
+        rounding = math.sqrt(x[0].numel() if len(x) else 1) * max(abs(bounds[0]), abs(bounds[1])) * 2.0**-24
+        reach = max(0.0, self.eps * (1 - 1e-6) - rounding)
+        return {**box(x, bounds), "reach": x.new_full((len(x),), reach)}
+
+    def start(self, region: Rows, key: Tensor) -> Tensor:
+        x = region["x"]
+        direction = self.ascent(rng.normal(rng.fold(key, "direction"), x.shape[1:]))
+        share = rng.uniform(rng.fold(key, "radius"), (1,)).pow(1 / max(1, x[0].numel()))
+        return self.project(x + direction * per_row(self.stride(region) * share.squeeze(1), x), region)
+
+    def project(self, z: Tensor, region: Rows) -> Tensor:
+        x = region["x"]
+        delta = z - x
+        scale = (region["reach"] / length(delta)).clamp_(max=1.0)
+        return clip(torch.addcmul(x, delta, per_row(scale, x)), region)
+
+    def ascent(self, gradient: Tensor) -> Tensor:
+        return gradient / per_row(length(gradient), gradient)
+
+    def stride(self, region: Rows) -> Tensor:
+        return (region["span"] * math.sqrt(region["x"][0].numel())).clamp(max=self.eps)
+
+    def size(self, z: Tensor, region: Rows) -> Tensor:
+        return difference(z, region).square().sum(1).sqrt()
+
+
+@dataclass(frozen=True, slots=True)
+class L1(_Ball):
+    """The perturbation's absolute values, over all elements of a sample, sum to at most eps.
+
+    Projection is onto the ball and the bounds at once, as Croce and Hein (ICML 2021, section 2) show that it must
+    be: one after the other lands well inside both.
+
+    Args:
+        eps: radius in input units, >= 0.
+
+    Raises:
+        ConfigError: eps is negative, NaN or not a number.
+    """
+
+    def start(self, region: Rows, key: Tensor) -> Tensor:
+        # Exponential shares of D + 1 parts are uniform on the simplex; all but the last are uniform inside it.
+        x = region["x"]
+        n = x[0].numel()
+        parts = -rng.uniform(rng.fold(key, "parts"), (n + 1,)).add_(2.0**-25).log_()
+        signs = rng.signs(rng.fold(key, "signs"), (n,))
+        shares = signs * parts[:, :n] / parts.sum(1, keepdim=True)
+        return self.project(x + per_row(self.stride(region), x) * shares.view_as(x), region)
+
+    def project(self, z: Tensor, region: Rows) -> Tensor:
+        """The nearest point of ball and bounds, in the Euclidean sense.
+
+        It moves every element as z does, by `clamp(|z - x| - threshold, 0, room)` where room is the way to the bound
+        and the threshold is 0 or, where that is too much, the one for which the moves sum to eps.
+        """
+        x = region["x"]
+        clipped = clip(z, region)
+        inside = difference(clipped, region).abs().sum(1) <= self.eps
+        if x.device.type == "cpu" and bool(inside.all()):
+            return clipped
+        delta = difference(z, region)
+        room = torch.where(delta > 0, region["high"].double() - x.double(), x.double() - region["low"].double())
+        move = _shrunk(delta.abs(), room.flatten(1), self.eps)
+        exact = x.double() + torch.copysign(move, delta).view_as(x)
+        near = exact.to(x.dtype)
+        # Storing in float32 may have moved an element too far; step back towards the sample.
+        far = (near.double() - x.double()).abs() > move.view_as(x)
+        near = clip(torch.where(far, torch.nextafter(near, x), near), region)
+        return torch.where(per_row(inside, x), clipped, near)
+
+    def ascent(self, gradient: Tensor) -> Tensor:
+        """The sign of the gradient at its largest element, the first of equals, and zero elsewhere."""
+        flat = gradient.flatten(1)
+        at = flat.abs().argmax(1, keepdim=True)
+        return torch.zeros_like(flat).scatter(1, at, flat.gather(1, at).sign()).view_as(gradient)
+
+    def stride(self, region: Rows) -> Tensor:
+        return (region["span"] * region["x"][0].numel()).clamp(max=self.eps)
+
+    def size(self, z: Tensor, region: Rows) -> Tensor:
+        return difference(z, region).abs().sum(1)
+
+
+@dataclass(frozen=True, slots=True)
+class L0:
+    """At most so many pixels may change, each to anything inside the bounds.
+
+    A pixel is a position with all its channels: axis 1 of samples with three axes or more, e.g. (N, C, H, W), is
+    the channels; in tabular samples (N, D) every feature counts.
+
+    Args:
+        pixels: number of pixels, >= 0.
+
+    Raises:
+        ConfigError: pixels is not a whole number >= 0.
+    """
+
+    pixels: int
+
+    def __post_init__(self) -> None:
+        count("pixels", self.pixels)
+
+    @property
+    def radius(self) -> float:
+        return float(self.pixels)
+
+    def __str__(self) -> str:
+        return f"L0(pixels={self.pixels})"
+
+    def region(self, x: Tensor, bounds: Bounds) -> Rows:
+        return box(x, bounds)
+
+    def origin(self, region: Rows) -> Tensor:
+        return region["x"]
+
+    def start(self, region: Rows, key: Tensor) -> Tensor:
+        """Pixels chosen at random, with random values."""
+        x = region["x"]
+        value = region["low"] + per_row(region["span"], x) * rng.uniform(rng.fold(key, "values"), x.shape[1:])
+        order = rng.uniform(rng.fold(key, "pixels"), (by_pixel(x).shape[2],))
+        return clip(_at_largest(order, self.pixels, value, x), region)
+
+    def project(self, z: Tensor, region: Rows) -> Tensor:
+        """The nearest point, in the Euclidean sense: z at the pixels where that saves the most, x elsewhere.
+
+        Keeping a pixel saves its squared way from x to z, less what the bounds cut off: for z inside the bounds the
+        pixels with the largest change are kept; of equals the first.
+        """
+        x = region["x"]
+        clipped = clip(z, region)
+        way, cut = z.double() - x.double(), z.double() - clipped.double()
+        # way^2 - cut^2, without their cancellation
+        saved = by_pixel((clipped.double() - x.double()) * (way + cut)).sum(1)
+        return _at_largest(saved, self.pixels, clipped, x)
+
+    def ascent(self, gradient: Tensor) -> Tensor:
+        """The gradient scaled to a mean size of 1; there is no steepest step, as any size of change costs the same.
+
+        A dense step, of which `project` keeps the pixels that gain most.
+        """
+        mean = gradient.abs().flatten(1).mean(1).clamp(min=1e-30)
+        return gradient / per_row(mean, gradient)
+
+    def stride(self, region: Rows) -> Tensor:
+        return region["span"]
+
+    def render(self, z: Tensor, region: Rows) -> Tensor:
+        return z
+
+    def size(self, z: Tensor, region: Rows) -> Tensor:
+        return by_pixel(z != region["x"]).any(1).sum(1).double()
+
+
+def by_pixel(v: Tensor) -> Tensor:
+    """(N, C, P): channels and pixels of (N, C, *S); (N, 1, D) of tabular (N, D)."""
+    return v.flatten(2) if v.ndim > 2 else v.unsqueeze(1)
+
+
+def _at_largest(score: Tensor, pixels: int, z: Tensor, x: Tensor) -> Tensor:
+    """Z at the pixels of largest score (N, P), the first of equals, and x elsewhere."""
+    order = score.argsort(1, descending=True, stable=True)[:, :pixels]
+    kept = torch.zeros_like(score, dtype=torch.bool).scatter(1, order, torch.ones_like(order, dtype=torch.bool))
+    return torch.where(kept.unsqueeze(1), by_pixel(z), by_pixel(x)).reshape(x.shape)
+
+
+def _shrunk(way: Tensor, room: Tensor, eps: float) -> Tensor:
+    """Both (N, D) float64, >= 0: the moves `clamp(way - t, 0, room)` with the smallest t >= 0 that sum to eps or less."""
+    rows = max(1, _BLOCK // max(1, way.shape[1]))
+    parts = zip(way.split(rows), room.split(rows), strict=True)
+    t = torch.cat([_threshold(a, b, eps) for a, b in parts])
+    move = torch.minimum((way - t).clamp_(min=0.0), room)
+    total = move.sum(1, keepdim=True)  # above eps by rounding only
+    return move * (eps * (1 - 1e-12) / total.clamp(min=1e-300)).clamp_(max=1.0)
+
+
+def _threshold(way: Tensor, room: Tensor, eps: float) -> Tensor:
+    """(N, 1) the t of `_shrunk`.
+
+    As t falls from the largest way, element i moves once t < way_i and stops once t < way_i - room_i. In between
+    the sum of moves is linear, so it is known at all these points after one sort, by adding up what is positive.
+    """
+    stop = (way - room).clamp_(min=0.0)
+    at, order = torch.cat([way, stop], 1).sort(1, descending=True)
+    moving = torch.where(order < way.shape[1], 1.0, -1.0).to(way.dtype).cumsum(1)
+    gain = moving[:, :-1].clamp_(min=0.0) * (at[:, :-1] - at[:, 1:])
+    total = torch.cat([torch.zeros_like(at[:, :1]), gain.cumsum(1)], 1)
+    first = torch.searchsorted(total, total.new_full((len(total), 1), eps))  # where the sum reaches eps
+    never = first == total.shape[1]
+    first = first.clamp_(max=total.shape[1] - 1)
+    slope = moving.gather(1, (first - 1).clamp_(min=0)).clamp_(min=1.0)
+    t = at.gather(1, first) + (total.gather(1, first) - eps) / slope
+    return torch.where(never, torch.zeros_like(t), t)

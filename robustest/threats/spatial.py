@@ -1,0 +1,109 @@
+"""The image turned, moved and zoomed."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from robustest import rng
+from robustest.threats.protocol import Bounds, Rows, clip, images, number
+
+
+@dataclass(frozen=True, slots=True)
+class Spatial:
+    """The image may be turned about its centre, zoomed and moved (Engstrom et al., ICML 2019, section 2).
+
+    A proposal is a pose (N, 4): angle in degrees, counter-clockwise; way to the right and way down, as shares of the
+    image's width and height; zoom minus 1. Pixels in between are interpolated linearly, what comes in from outside
+    has the lowest value of the bounds, and the pose 0 is the sample itself, to the bit. The size is the largest of
+    the four as a share of its limit; the radius is 1.
+
+    Args:
+        rotation: largest angle in degrees, either way, in 0..180.
+        translation: largest way in each direction as a share of the image's side, in 0..1.
+        scale: largest relative change of size, either way, in 0..0.9: 0.1 zooms by 0.9 to 1.1.
+
+    Raises:
+        ConfigError: a number is out of its range; `region` raises it where the samples are no images.
+    """
+
+    rotation: float = 30.0
+    translation: float = 0.1
+    scale: float = 0.1
+
+    def __post_init__(self) -> None:
+        for name, largest in (("rotation", 180.0), ("translation", 1.0), ("scale", 0.9)):
+            object.__setattr__(self, name, number(name, getattr(self, name), largest=largest))
+
+    @property
+    def limits(self) -> tuple[float, float, float, float]:
+        """The largest size of each element of a pose."""
+        return self.rotation, self.translation, self.translation, self.scale
+
+    @property
+    def radius(self) -> float:
+        return 1.0
+
+    def __str__(self) -> str:
+        return f"Spatial(rotation={self.rotation:g}, translation={self.translation:g}, scale={self.scale:g})"
+
+    def region(self, x: Tensor, bounds: Bounds) -> Rows:
+        images(x, self)
+        high = x.new_tensor(self.limits)
+        inside = torch.nextafter(high, torch.zeros_like(high))
+        high = torch.where(high.double() > high.new_tensor(self.limits, dtype=torch.float64), inside, high)
+        high = high.expand(len(x), -1)
+        black, white = (x.new_full((len(x), 1, 1, 1), edge) for edge in bounds)
+        return {"x": x, "low": -high, "high": high, "black": black, "white": white}
+
+    def origin(self, region: Rows) -> Tensor:
+        return torch.zeros_like(region["high"])
+
+    def start(self, region: Rows, key: Tensor) -> Tensor:
+        return clip(region["high"] * rng.uniform(key, (4,), -1.0, 1.0), region)
+
+    def project(self, z: Tensor, region: Rows) -> Tensor:
+        return clip(z, region)
+
+    def ascent(self, gradient: Tensor) -> Tensor:
+        """Every element by its limit, to the side of the gradient's sign."""
+        return torch.stack([v.sign() * limit for v, limit in zip(gradient.unbind(1), self.limits, strict=True)], 1)
+
+    def stride(self, region: Rows) -> Tensor:
+        return torch.ones_like(region["high"][:, 0])
+
+    def render(self, z: Tensor, region: Rows) -> Tensor:
+        x, black = region["x"], region["black"]
+        shown = F.grid_sample(x - black, _grid(z, x), mode="bilinear", padding_mode="zeros", align_corners=False)
+        moved = torch.clamp(shown + black, black, region["white"])
+        still = (z == 0).all(1).view(-1, 1, 1, 1)
+        # The second term is zero: it lets the gradient through where the sample itself is returned.
+        return torch.where(still, x + (moved - moved.detach()), moved)
+
+    def size(self, z: Tensor, region: Rows) -> Tensor:
+        columns = zip(z.double().abs().unbind(1), self.limits, strict=True)
+        shares = [v / limit if limit else torch.where(v > 0, torch.inf, v) for v, limit in columns]
+        return torch.stack(shares, 1).amax(1)
+
+
+def _grid(z: Tensor, x: Tensor) -> Tensor:
+    """(N, H, W, 2) where in the sample each pixel comes from, in -1..1 from edge to edge.
+
+    Angles are worked out in pixels, where images that are not square keep their shape. Element by element and with
+    the trigonometry in float64, so that a row's pixels do not depend on the rows beside it.
+    """
+    h, w = x.shape[2:]
+    angle, right, down, zoom = z.double().unsqueeze(2).unsqueeze(3).unbind(1)
+    angle = angle * (math.pi / 180)
+    cosine, sine = angle.cos() / (1 + zoom), angle.sin() / (1 + zoom)
+    column = (2 * torch.arange(w, device=x.device, dtype=z.dtype) + 1) / w - 1
+    row = (2 * torch.arange(h, device=x.device, dtype=z.dtype) + 1) / h - 1
+    column = column.view(1, 1, -1) - (2 * right).to(z.dtype)
+    row = row.view(1, -1, 1) - (2 * down).to(z.dtype)
+    there = cosine.to(z.dtype) * column - (sine * (h / w)).to(z.dtype) * row
+    thither = (sine * (w / h)).to(z.dtype) * column + cosine.to(z.dtype) * row
+    return torch.stack([there, thither], 3)
