@@ -19,6 +19,7 @@ _INI = {
     "claim": ("string", "set or population"),
     "alpha": ("float", "error allowed on each side of a population claim and of intervals"),
     "batch_size": ("int", "most samples in one model pass"),
+    "precision": ("string", "fp32, bf16 or auto: precision of gradients; verdicts are always fp32"),
     "examples": ("int", "counterexamples kept and pictured per failed claim"),
     "suppress": ("args", "names of health checks that shall not speak"),
     "pictures": ("string", "folder of counterexample pictures (default: .robustest/pictures)"),

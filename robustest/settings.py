@@ -28,6 +28,8 @@ class Settings:
         alpha: chance of a wrong verdict allowed on each side of a population claim, and of each end
             of every interval; in (0, 0.5).
         batch_size: samples in one model pass, at most; None lets robustest choose.
+        precision: "fp32", "bf16" (gradients in bfloat16 first, what is left again in float32; verdicts always
+            in float32) or "auto" (bf16 where a short timing says that it pays).
         examples: counterexamples kept and pictured per failed claim.
         pictures: folder the pictures of counterexamples go to; None keeps none.
         suppress: names of health checks that shall only note, not stop or warn.
@@ -40,6 +42,7 @@ class Settings:
     claim: str = "set"
     alpha: float = 0.01
     batch_size: int | None = None
+    precision: str = "fp32"
     examples: int = 3
     pictures: str | None = None
     suppress: tuple[str, ...] = ()
@@ -194,6 +197,7 @@ _CHECKS: Mapping[str, Any] = {
     "claim": _one_of("set", "population"),
     "alpha": _alpha,
     "batch_size": _whole(1, none=True),
+    "precision": _one_of("fp32", "bf16", "auto"),
     "examples": _whole(0),
     "suppress": _suppress,
 }

@@ -6,10 +6,31 @@ from typing import Unpack
 
 from robustest.assertions.gate import gate
 from robustest.attacks import Cascade, Searcher
-from robustest.measurements import measure_robust_accuracy
+from robustest.measurements import measure_robust_accuracy, measure_universal_perturbation
 from robustest.measurements.options import Options
 from robustest.results import Result
-from robustest.threats import Threat
+from robustest.threats import L2, Linf, Threat
+
+
+def assert_no_universal_perturbation(
+    model: object,
+    data: object,
+    threat: Linf | L2,
+    *,
+    max_fooled: float,
+    steps: int = 200,
+    **options: Unpack[Options],
+) -> Result:
+    """Claim that no one perturbation, learned on half of the samples, fools more than `max_fooled` of the other half.
+
+    Arguments and errors are those of `measure_universal_perturbation`; returns the result.
+
+    Raises:
+        ClaimFailed: a perturbation fools more.
+        ClaimInconclusive: a population claim that these samples do not settle.
+    """
+    __tracebackhide__ = True
+    return gate(measure_universal_perturbation(model, data, threat, max_fooled=max_fooled, steps=steps, **options))
 
 
 def assert_robust_accuracy(

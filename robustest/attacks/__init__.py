@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from importlib.metadata import entry_points
 
+from robustest.attacks.apgd import APGD as APGD
 from robustest.attacks.cascade import Cascade as Cascade
 from robustest.attacks.cascade import Stage as Stage
+from robustest.attacks.eot import EOT as EOT
+from robustest.attacks.eot import draws_of as draws_of
 from robustest.attacks.fgsm import FGSM as FGSM
 from robustest.attacks.pgd import PGD as PGD
 from robustest.attacks.protocol import Evaluation as Evaluation
@@ -15,7 +20,17 @@ from robustest.attacks.protocol import supports as supports
 from robustest.errors import ConfigError, expected, unknown
 from robustest.models.needs import Needs as Needs
 
-ATTACKS: dict[str, type[Searcher]] = {attack.name: attack for attack in (FGSM, PGD)}
+_MAKERS: tuple[Callable[[], Searcher], ...] = (
+    APGD,
+    FGSM,
+    PGD,
+    partial(APGD, loss="dlr"),
+    partial(APGD, loss="margin"),
+    partial(APGD, loss="targeted_dlr"),
+    partial(EOT, PGD()),
+)
+
+ATTACKS: dict[str, Callable[[], Searcher]] = {make().name: make for make in _MAKERS}
 """The attacks robustest brings, by name."""
 
 

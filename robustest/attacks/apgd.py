@@ -12,7 +12,7 @@ from torch import Tensor
 from robustest.attacks import losses
 from robustest.attacks.protocol import Evaluation, Needs, Problem
 from robustest.errors import ConfigError, expected, unknown
-from robustest.threats import L2, Linf, Rows, Threat, per_row
+from robustest.threats import L1, L2, Linf, Rows, Threat, per_row
 
 _NAMES = {"ce": "apgd-ce", "dlr": "apgd-dlr", "margin": "apgd-margin", "targeted_dlr": "apgd-t"}
 _LOSSES = {"ce": losses.cross_entropy, "dlr": losses.dlr, "margin": losses.margin}
@@ -72,7 +72,7 @@ class APGD:
 
     def supports(self, threat: Threat) -> bool:
         """Balls in L-inf, L2 and L1."""
-        return isinstance(threat, (Linf, L2)) or _is_l1(threat)
+        return isinstance(threat, (Linf, L2, L1))
 
     def init(self, problem: Problem, key: Tensor) -> Rows:
         z = problem.threat.start(problem.region, key)
@@ -88,9 +88,9 @@ class APGD:
             "top": lowest,  # at `best`
             "rises": count,  # steps since the last checkpoint that raised the objective
             "top_then": lowest,  # `top` at the last checkpoint
-            "length": torch.full_like(lowest, _first_length(problem.threat)),
+            "length": _first_length(problem),
         }
-        if _is_l1(problem.threat):
+        if isinstance(problem.threat, L1):
             every = torch.full_like(lowest, z[0].numel() if len(z) else 1)
             state |= {"support": every, "elements": (every / 5).ceil()}
         else:
@@ -138,7 +138,7 @@ class APGD:
             "top": torch.maximum(state["top"], value),
             "rises": state["rises"] + ((value > state["value"]) & (state["step"] > 0)),
         }
-        sparse = _is_l1(problem.threat)
+        sparse = isinstance(problem.threat, L1)
         state, back = (_resize if sparse else _halve)(self.steps, problem, state)
         z = torch.where(per_row(back, seen.z), state["best"], seen.z)
         gradient = torch.where(per_row(back, z), state["best_gradient"], seen.gradient)
@@ -172,12 +172,9 @@ def _widths(steps: int, device: torch.device) -> Tensor:
     return widths.to(device)
 
 
-def _is_l1(threat: Threat) -> bool:
-    return type(threat).__name__ == "L1"
-
-
-def _first_length(threat: Threat) -> float:
-    return threat.radius * (1.0 if _is_l1(threat) else 2.0)
+def _first_length(problem: Problem) -> Tensor:
+    """(B,) the longest step; shares of the way across the region, which is eps where the bounds leave that room."""
+    return problem.threat.stride(problem.region) * (1.0 if isinstance(problem.threat, L1) else 2.0)
 
 
 def _halve(steps: int, problem: Problem, state: Rows) -> tuple[Rows, Tensor]:
@@ -210,8 +207,8 @@ def _resize(steps: int, problem: Problem, state: Rows) -> tuple[Rows, Tensor]:
     due = (state["step"] > 0) & (state["step"] % period == 0)
     support = (state["best"] != problem.x).flatten(1).sum(1).to(state["support"].dtype)
     fewer = due & (support < 0.95 * state["support"])
-    first = _first_length(problem.threat)
-    shorter = (state["length"] / 1.5).clamp(min=first / 10)
+    first = _first_length(problem)
+    shorter = torch.maximum(state["length"] / 1.5, first / 10)
     state = {
         **state,
         "length": torch.where(fewer, first, torch.where(due, shorter, state["length"])),

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from robustest.attacks.protocol import Evaluation, Needs, Problem
 from robustest.errors import ConfigError, expected
-from robustest.threats import Rows
+from robustest.threats import L1, Rows, per_row, unblocked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,8 +20,9 @@ class PGD:
 
     Args:
         steps: gradient steps, >= 1.
-        step_size: length of a step in input units; None means 5 / 3 * eps / steps: between the paper's
-            4 / 3 (40 steps of 0.01 at eps 0.3) and the 2.5 that later work of its authors evaluates with.
+        step_size: length of a step in input units, or in steps of the threat's `ascent` where a proposal is no
+            input; None means 5 / 3 * eps / steps: between the paper's 4 / 3 (40 steps of 0.01 at eps 0.3) and the
+            2.5 that later work of its authors evaluates with. Where there is no eps it is the threat's `stride`.
         random_start: begin at a random point of the ball rather than at the sample.
 
     Raises:
@@ -53,5 +54,10 @@ class PGD:
 
     def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
         assert seen.gradient is not None
-        step = 5 / 3 * problem.threat.radius / self.steps if self.step_size is None else self.step_size
-        return {"z": torch.add(seen.z, problem.threat.ascent(seen.gradient), alpha=step)}
+        threat, region, gradient = problem.threat, problem.region, seen.gradient
+        if isinstance(threat, L1):  # steps along one element only: one that the bounds do not hold
+            gradient = unblocked(gradient, seen.z, region)
+        if self.step_size is not None:
+            return {"z": torch.add(seen.z, threat.ascent(gradient), alpha=self.step_size)}
+        step = per_row(threat.stride(region) * (5 / 3 / self.steps), seen.z)
+        return {"z": torch.addcmul(seen.z, threat.ascent(gradient), step)}

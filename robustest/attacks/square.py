@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,6 +21,8 @@ _OF = 10_000
 _TINY = 1e-12
 _TILES = 5
 """L2 begins with about this many tiles along each axis."""
+_LEAST = 3
+"""No window of L2 has a smaller side: it has to hold two pyramids."""
 
 Grid = tuple[int, int, int]
 """Channels, height and width that an input is seen as."""
@@ -72,21 +74,20 @@ class Square:
         return isinstance(threat, Linf | L2)
 
     def init(self, problem: Problem, key: Tensor) -> Rows:
-        x = problem.x
-        shared = {"key": key, "age": torch.zeros_like(key), "loss": torch.full(x.shape[:1], torch.inf, device=x.device)}
-        channels, height, width = grid_of(x)
-        if isinstance(problem.threat, Linf):
-            stripes = rng.signs(rng.fold(key, "start"), (channels, 1, width)) > 0
-            return {**shared, "up": stripes.expand(-1, -1, height, -1).reshape(x.shape)}
-        bumps = _tiles(rng.fold(key, "start"), (channels, height, width)).view_as(x)
-        z = problem.threat.project(x + problem.threat.radius * problem.threat.ascent(bumps), problem.region)
-        return {**shared, "z": z}
+        x, region, threat = problem.x, problem.region, problem.threat
+        channels, height, width = grid = grid_of(x)
+        if isinstance(threat, Linf):
+            stripes = rng.signs(rng.fold(key, "start"), (channels, 1, width)).add_(1).div_(2)
+            z = torch.lerp(region["low"], region["high"], stripes.expand(-1, -1, height, -1).reshape(x.shape))
+        else:
+            bumps = _tiles(rng.fold(key, "start"), grid).view_as(x)
+            z = threat.project(x + threat.radius * threat.ascent(bumps), region)
+        loss = torch.full((len(x),), torch.inf, device=x.device)
+        return {"z": z, "loss": loss, "key": key, "age": torch.zeros_like(key)}
 
     def ask(self, problem: Problem, state: Rows) -> Tensor:
-        size = self._window_size(state["age"], grid_of(problem.x), isinstance(problem.threat, L2))
-        if isinstance(problem.threat, Linf):
-            return _corners(problem, state, size)
-        return _pyramids(problem, state, size)
+        propose = _corners if isinstance(problem.threat, Linf) else _pyramids
+        return propose(self, problem, state).view_as(problem.x)
 
     def objective(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
         raise NotImplementedError("Square asks for no gradient")
@@ -94,147 +95,183 @@ class Square:
     def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
         label = problem.y.unsqueeze(1)
         loss = seen.logits.gather(1, label).squeeze(1) - seen.logits.scatter(1, label, -torch.inf).amax(1)
-        better = loss < state["loss"]
-        told = {"key": state["key"], "age": state["age"] + 1, "loss": torch.minimum(loss, state["loss"])}
-        if "up" in state:
-            tried = seen.z == problem.region["high"]
-            return {**told, "up": torch.where(per_row(better, tried), tried, state["up"])}
-        return {**told, "z": torch.where(per_row(better, seen.z), seen.z, state["z"])}
+        better = (loss < state["loss"]).float()
+        return {
+            "z": torch.lerp(state["z"], seen.z, per_row(better, seen.z)),
+            "loss": torch.minimum(loss, state["loss"]),
+            "key": state["key"],
+            "age": state["age"] + 1,
+        }
 
-    def _window_size(self, age: Tensor, grid: Grid, pyramids: bool) -> Tensor:
-        """(B, 2) int64: height and width of each row's next window; 0 at the start, which is evaluated as it is."""
-        marks, sizes = _schedule(self.queries, self.p_init, grid, 3 if pyramids else 1, age.device)
-        return sizes[torch.bucketize(age, marks)]
+
+# Speed: most of these tensors are as large as the inputs, so they are combined by arithmetic on masks of 0 and 1,
+# which `lerp` takes exactly. `where` and comparisons cost several times as much on a CPU.
+
+
+class _Plan(NamedTuple):
+    """What every ask looks up; a stage is a span of queries with one window size, stage 0 the start alone.
+
+    Attributes:
+        marks: (S - 1,) int64, the ages after which the next stage begins.
+        size: (S, 2) float32, height and width of the windows.
+        room: (S, 2) float32, how many places a window can take along each axis.
+        slope: (S, 2, 2, L + 2) float32, heights of pyramids by stage, axis, whether the axis is split, and offset from
+            the window's first coordinate plus one; L is the longer of the grid's axes.
+        steep: (S,) float32, lengths of pairs of pyramids.
+        split: (S, 2, 2) int64, whether each axis is split, by stage and a coin.
+        places: (L,) float32: 0, 1, 2 ...
+    """
+
+    marks: Tensor
+    size: Tensor
+    room: Tensor
+    slope: Tensor
+    steep: Tensor
+    split: Tensor
+    places: Tensor
+
+
+@lru_cache(maxsize=64)
+def _plan(attack: Square, grid: Grid, least: int, device: torch.device) -> _Plan:
+    marks = [0, *(attack.queries * mark // _OF for mark in _HALVINGS)]
+    sizes = [(0, 0), *(window_size(attack.p_init / 2**halved, grid, least) for halved in range(len(marks)))]
+    length = max(grid[1:])
+    slope = torch.zeros(len(sizes), 2, 2, length + 2)
+    for stage, size in enumerate(sizes):
+        for axis, side in enumerate(size):
+            for split in (0, 1):
+                slope[stage, axis, split, 1 : 1 + side] = _slope(side, max(size), bool(split))
+    return _Plan(
+        torch.tensor(marks, device=device),
+        torch.tensor(sizes, device=device).float(),
+        torch.tensor(grid[1:], device=device) + 1 - torch.tensor(sizes, device=device).float(),
+        slope.to(device),
+        torch.stack([pyramid_pair(*size, upright=False).norm().clamp(min=_TINY) for size in sizes]).to(device),
+        torch.tensor([_splits(*size) for size in sizes], device=device),
+        torch.arange(length, device=device).float(),
+    )
 
 
 def grid_of(x: Tensor) -> Grid:
     """Channels, height and width that inputs x (N, *S) are seen as."""
-    shape = tuple(x.shape[1:])
-    if len(shape) == 1:
-        return 1, 1, shape[0]
-    if len(shape) == 2:
-        return 1, shape[0], shape[1]
+    shape = (1, 1, *x.shape[1:])[-max(3, x.ndim - 1) :]
     return shape[0], math.prod(shape[1:-1]), shape[-1]
 
 
 def window_size(share: float, grid: Grid, least: int = 1) -> tuple[int, int]:
     """Height and width of a window over that share of the grid: a square of a side >= least, where one fits."""
     _, height, width = grid
+    short, long = sorted((height, width))
     side = max(least, round(math.sqrt(share * height * width)))
-    if side <= min(height, width):
+    if side <= short:
         return side, side
-    long = max(least, round(share * height * width / min(height, width)))
-    return (height, min(width, long)) if height <= width else (min(height, long), width)
+    run = min(long, max(least, round(share * long)))
+    return (height, run) if height <= width else (run, width)
 
 
-@lru_cache(maxsize=64)
-def _schedule(queries: int, p_init: float, grid: Grid, least: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Ages after which the size changes (10,) and the sizes (11, 2) before, between and after them."""
-    marks = [0, *(queries * mark // _OF for mark in _HALVINGS)]
-    sizes = [(0, 0), *(window_size(p_init / 2**k, grid, least) for k in range(len(marks)))]
-    return torch.tensor(marks, device=device), torch.tensor(sizes, device=device)
+def _windows(plan: _Plan, stage: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+    """Windows placed by u (B, k, 2) in [0, 1): their first coordinates (B, k, 2); (B, k, 2, L) 1 inside, 0 outside."""
+    size = plan.size[stage].unsqueeze(1)
+    first = (u * plan.room[stage].unsqueeze(1)).floor_()
+    off_centre = (plan.places - (first + (size - 1) / 2).unsqueeze(3)).abs_()
+    return first, ((size + 1) / 2).unsqueeze(3).sub(off_centre).clamp_(0, 1)
 
 
-def _offsets(u: Tensor, size: Tensor, length: int) -> Tensor:
-    """(B, length) int64: each coordinate's distance from the first of a window placed by u (B,) in [0, 1)."""
-    first = (u * (length + 1 - size)).long().clamp_(max=length).unsqueeze(1)
-    return torch.arange(length, device=u.device) - first
-
-
-def _inside(offset: Tensor, size: Tensor) -> Tensor:
-    return (offset >= 0) & (offset < size.unsqueeze(1))
-
-
-def _corners(problem: Problem, state: Rows, size: Tensor) -> Tensor:
-    """The proposals for L-inf (algorithm 2); a corner of the ball is a bool an element, "up"."""
-    channels, height, width = grid_of(problem.x)
-    up = state["up"].view(-1, channels, height, width)
+def _corners(attack: Square, problem: Problem, state: Rows) -> Tensor:
+    """The proposals for L-inf (algorithm 2), (B, C, H, W)."""
+    channels, height, width = grid = grid_of(problem.x)
+    plan = _plan(attack, grid, 1, problem.x.device)
+    z, low, high = (t.reshape(-1, *grid) for t in (state["z"], problem.region["low"], problem.region["high"]))
+    stage = torch.bucketize(state["age"], plan.marks)
     u = rng.uniform(rng.fold(state["key"], state["age"]), (2 + channels,))
-    rows = _inside(_offsets(u[:, 0], size[:, 0], height), size[:, 0])
-    columns = _inside(_offsets(u[:, 1], size[:, 1], width), size[:, 1])
-    window = rows[:, None, :, None] & columns[:, None, None, :]
-    new = torch.where(window, u[:, 2:, None, None] < 0.5, up)
-    same = (new == up).flatten(1).all(1)
-    new = new ^ (window & per_row(same, new))
-    return torch.where(new.view_as(problem.x), problem.region["high"], problem.region["low"])
+    _, inside = _windows(plan, stage, u[:, None, :2])
+    window = inside[:, :, 0, :height, None] * inside[:, :, 1, None, :width]
+    up = (u[:, 2:] < 0.5).float()
+    area = plan.size[stage].prod(1, keepdim=True)
+    same = (((z - low).sign() * window).sum((2, 3)) == up * area).all(1, keepdim=True)
+    up = (up - same.float()).abs()
+    return torch.lerp(z, torch.lerp(low, high, up[:, :, None, None]), window)
 
 
-def _pyramids(problem: Problem, state: Rows, size: Tensor) -> Tensor:
-    """The proposals for L2 (algorithm 3)."""
-    channels, height, width = grid_of(problem.x)
-    x = problem.x.view(-1, channels, height, width)
-    nu = state["z"].view_as(x) - x
+def _pyramids(attack: Square, problem: Problem, state: Rows) -> Tensor:
+    """The proposals for L2 (algorithm 3), (B, C, H, W)."""
+    channels, height, width = grid = grid_of(problem.x)
+    plan = _plan(attack, grid, _LEAST, problem.x.device)
+    x, z = (t.reshape(-1, *grid) for t in (problem.x, state["z"]))
+    stage, moved = torch.bucketize(state["age"], plan.marks), z - x
     u = rng.uniform(rng.fold(state["key"], state["age"]), (5 + channels,))
+    first, inside = _windows(plan, stage, u[:, :4].view(-1, 2, 2))
+    split = plan.split[stage, (u[:, 4] < 0.5).long()]
+    slope = plan.slope[stage.unsqueeze(1), torch.arange(2, device=x.device), split]
+    at = (plan.places - first[:, 0, :, None]).clamp_(-1, len(plan.places)).add_(1).long()
+    slope = slope.gather(2, at)
+    bump = _pyramid_pair(slope[:, 0, :height], slope[:, 1, :width])
     sign = torch.where(u[:, 5:] < 0.5, 1.0, -1.0)
-    down = [_offsets(u[:, k], size[:, 0], height) for k in (0, 1)]
-    across = [_offsets(u[:, k], size[:, 1], width) for k in (2, 3)]
-    bump = pyramid_pair(down[0], across[0], size, u[:, 4] < 0.5)
-    rows, columns = _masks(down, size[:, 0]), _masks(across, size[:, 1])
-    spent = torch.einsum("bkh,bchw,bkw->bkc", rows, nu.square(), columns)  # first, second, both, everything
+
+    both = inside[:, :1] * inside[:, 1:]
+    masks = torch.cat([inside, both, torch.ones_like(both)], 1)
+    rows, columns = masks[:, :, 0, :height], masks[:, :, 1, :width]
+    spent = torch.einsum("bkh,bchw,bkw->bkc", rows, moved.square(), columns)
     unused = (problem.threat.radius**2 - spent[:, 3].sum(1, keepdim=True)).clamp_(min=0)
-    available = (spent[:, 0] + spent[:, 1] - spent[:, 2] + unused / channels).clamp_(min=0).sqrt()
-    # The new window is sign * bump / |bump| + old / |old|, of length `available`; its length before, by expansion.
+    available = (spent[:, 0] + spent[:, 1] - spent[:, 2] + unused / channels).clamp_(min=0).sqrt_()
+    # The first window becomes sign * bump / |bump| + old / |old|, scaled to the length available.
     old = spent[:, 0].sqrt().clamp_(min=_TINY)
-    steep = torch.linalg.vector_norm(bump, dim=(1, 2)).clamp_(min=_TINY).unsqueeze(1)
-    cosine = torch.einsum("bhw,bchw->bc", bump, nu) / (steep * old)
-    length = (1 + (spent[:, 0] > 0) + 2 * sign * cosine).clamp_(min=_TINY).sqrt()
-    first, second = (rows[:, k, None, :, None] * columns[:, k, None, None, :] > 0 for k in (0, 1))
-    keep = torch.where(first, (available / (length * old))[:, :, None, None], (~second).to(nu.dtype))
-    add = (sign * available / (length * steep))[:, :, None, None]
-    return (x + torch.addcmul(nu * keep, bump.unsqueeze(1), add)).view_as(problem.x)
+    steep = plan.steep[stage].unsqueeze(1)
+    cosine = torch.einsum("bhw,bchw->bc", bump, moved) / (steep * old)
+    scale = available / (1 + (spent[:, 0] > 0) + 2 * sign * cosine).clamp_(min=_TINY).sqrt_()
+    # What is kept of the old: scale / old in the first window, nothing in the rest of the second, all elsewhere.
+    change = torch.stack([scale / old - 1, -torch.ones_like(scale), torch.ones_like(scale)], 2)
+    keep = torch.einsum("bck,bkh,bkw->bchw", change, rows[:, :3], columns[:, :3]).add_(1)
+    add = (sign * scale / steep)[:, :, None, None]
+    return torch.addcmul(x, moved, keep).addcmul_(bump.unsqueeze(1), add)
 
 
-def _masks(offsets: list[Tensor], size: Tensor) -> Tensor:
-    """(B, 4, L) 0 or 1: coordinates in the first window, in the second, in both, and all of them."""
-    first, second = (_inside(offset, size).float() for offset in offsets)
-    return torch.stack([first, second, first * second, torch.ones_like(first)], 1)
-
-
-def pyramid_pair(down: Tensor, across: Tensor, size: Tensor, upright: Tensor) -> Tensor:
-    """Two pyramids of opposite sign that share a window (section 4.2), 0 outside it.
+def pyramid_pair(height: int, width: int, *, upright: bool) -> Tensor:
+    """(height, width) two pyramids of opposite sign side by side (section 4.2).
 
     Args:
-        down: (B, H) rows counted from the window's first.
-        across: (B, W) columns counted from its first.
-        size: (B, 2) its height and width.
-        upright: (B,) bool, split a square window between rows rather than between columns; any other window is
-            split across its longer side.
+        height: rows.
+        width: columns.
+        upright: split a square between its rows rather than between its columns; what is no square is split
+            across its longer side.
     """
-    height, width = size[:, 0], size[:, 1]
-    upright = torch.where(height == width, upright, height > width)
-    base = size.amax(1) // 2  # the paper's n
-    sums = torch.arange(1, int(max(down.shape[1], across.shape[1])) + 2, device=down.device).float().pow(-2).cumsum(0)
-    sums = torch.cat([sums.new_zeros(1), sums])
-    rise_down, sign_down = _slope(down, height, base, upright, sums)
-    rise_across, sign_across = _slope(across, width, base, ~upright, sums)
-    # A pyramid's height falls with the larger of the two distances from its centre, so it is the smaller of two slopes.
-    slopes = torch.minimum(rise_down.unsqueeze(2), rise_across.unsqueeze(1))
-    return slopes * sign_down.unsqueeze(2) * sign_across.unsqueeze(1)
+    down, across = _splits(height, width)[upright]
+    base = max(height, width)
+    return _pyramid_pair(_slope(height, base, bool(down)), _slope(width, base, bool(across)))
 
 
-def _slope(offset: Tensor, size: Tensor, base: Tensor, split: Tensor, sums: Tensor) -> tuple[Tensor, Tensor]:
-    """(B, L) height at each distance from the centre, of one interval or of two halves, and the halves' signs."""
-    size, base = size.unsqueeze(1), base.unsqueeze(1)
-    half = torch.where(split.unsqueeze(1), size // 2, 0)
-    second = offset >= half
-    centre = torch.where(second, half + (size - half) // 2, half // 2)
-    distance = (offset - centre).abs().clamp_(max=sums.shape[0] - 1)
-    rise = (sums[base + 1] - sums[distance]) * ((offset >= 0) & (offset < size))
-    return rise, torch.where(second | ~split.unsqueeze(1), 1.0, -1.0)
+def _pyramid_pair(down: Tensor, across: Tensor) -> Tensor:
+    """(..., H, W) from signed heights (..., H) and (..., W): heights fall with the larger of the two distances."""
+    slopes = torch.minimum(down.abs().unsqueeze(-1), across.abs().unsqueeze(-2))
+    return slopes * down.sign().unsqueeze(-1) * across.sign().unsqueeze(-2)
+
+
+def _splits(height: int, width: int) -> list[list[int]]:
+    """Whether the rows and the columns are split, by a coin."""
+    if height == width:
+        return [[0, 1], [1, 0]]
+    return [[int(height > width), int(height < width)]] * 2
+
+
+def _slope(side: int, longest: int, split: bool) -> Tensor:
+    """(side,) heights along an axis, negative in the second half of a split one: sums of 1 / k^2 (equation 2)."""
+    half = side // 2 if split else 0
+    place = torch.arange(side)
+    first = place < half
+    centre = torch.where(first, half // 2, half + (side - half) // 2)
+    sums = torch.cat([torch.zeros(1).double(), torch.arange(1, longest // 2 + 2).double().pow(-2).cumsum(0)])
+    height = (sums[-1] - sums[(place - centre).abs()]).float()
+    return torch.where(first | (not split), height, -height)
 
 
 def _tiles(key: Tensor, grid: Grid) -> Tensor:
     """(N, C, H, W) the pattern that L2 begins with: a grid of bumps of random signs and directions."""
     channels, height, width = grid
-    size = torch.tensor([[max(1, height // _TILES), max(1, width // _TILES)]], device=key.device)
-    tall, wide = size[0].tolist()
-    down, across = torch.arange(height, device=key.device), torch.arange(width, device=key.device)
-    lying, standing = (
-        pyramid_pair((down % tall)[None], (across % wide)[None], size, torch.tensor([upright], device=key.device))
-        for upright in (False, True)
-    )
+    tall, wide = max(1, height // _TILES), max(1, width // _TILES)
+    down, across = torch.arange(height, device=key.device)[:, None], torch.arange(width, device=key.device)
+    pairs = (pyramid_pair(tall, wide, upright=upright).to(key.device) for upright in (False, True))
+    lying, standing = (pair[down % tall, across % wide] for pair in pairs)
     many = (-(-height // tall), -(-width // wide))
-    tiles = (down // tall)[:, None], (across // wide)[None]
-    upright = (rng.signs(rng.fold(key, "upright"), many) > 0)[:, tiles[0], tiles[1]]
-    sign = rng.signs(rng.fold(key, "sign"), (channels, *many))[:, :, tiles[0], tiles[1]]
+    upright = rng.signs(rng.fold(key, "upright"), many)[:, down // tall, across // wide] > 0
+    sign = rng.signs(rng.fold(key, "sign"), (channels, *many))[:, :, down // tall, across // wide]
     return sign * torch.where(upright, standing, lying).unsqueeze(1)

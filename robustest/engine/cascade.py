@@ -64,27 +64,36 @@ def run_cascade(
         margin=torch.full((len(x),), torch.inf, device=x.device),
     )
     outcome = Outcome(found)
-    for place, stage in enumerate(stages):
-        for number in range(stage.rounds):
-            rows = _due(found, stage)
-            if len(rows) == 0:
-                break
-            search = Search(evaluator, stage.searcher, threat, chunk.bounds, attempts=attempts)
-            use = f"{stage.searcher.name}/{place}/{number}"
-            part = search.run(x[rows], y[rows], rng.fold(chunk.key[rows], use))
-            evaluator.settle()
-            if stage.searcher.needs < Needs.GRADIENT and any(
-                s.searcher.needs is Needs.GRADIENT for s in stages[:place]
-            ):
-                evaluator.health.asked += len(rows)
-                evaluator.health.broken_blind += int(part.broken.sum())
-            first = place == number == 0 and stage.searcher.needs is Needs.GRADIENT
-            if first and clean_margin is not None and threat.radius > 0:
-                evaluator.health.flat += int((part.margin >= clean_margin).sum())
-            merge(found, part, rows, attempts=attempts)
-            label = stage.searcher.name + (f" #{number + 1}" if stage.rounds > 1 else "")
-            outcome.stages[label] = outcome.stages.get(label, 0) + int(part.broken.sum())
+    for low in (True, False) if evaluator.low_precision else (False,):
+        for place, stage in enumerate(stages):
+            if low and stage.searcher.needs is not Needs.GRADIENT:
+                continue
+            after_gradients = any(s.searcher.needs is Needs.GRADIENT for s in stages[:place])
+            for number in range(stage.rounds):
+                rows = _due(found, stage)
+                if len(rows) == 0:
+                    break
+                use = f"{stage.searcher.name}/{place}/{number}"
+                search = Search(evaluator, stage.searcher, threat, chunk.bounds, attempts=attempts)
+                with evaluator.low(low):
+                    part = search.run(x[rows], y[rows], rng.fold(chunk.key[rows], use))
+                    evaluator.settle()
+                first = place == number == 0 and threat.radius > 0
+                _watch(evaluator, stage, part, after_gradients, clean_margin if first else None)
+                merge(found, part, rows, attempts=attempts)
+                label = stage.searcher.name + (f" #{number + 1}" if stage.rounds > 1 else "")
+                outcome.stages[label] = outcome.stages.get(label, 0) + int(part.broken.sum())
     return outcome
+
+
+def _watch(evaluator: Evaluator, stage: Stage, part: Found, after_gradients: bool, clean_margin: Tensor | None) -> None:
+    """Count what the health checks need of one round."""
+    health, blind = evaluator.health, stage.searcher.needs < Needs.GRADIENT
+    if blind and after_gradients:
+        health.asked += len(part.broken)
+        health.broken_blind += int(part.broken.sum())
+    if not blind and clean_margin is not None and len(clean_margin) == len(part.margin):
+        health.flat += int((part.margin >= clean_margin).sum())
 
 
 def serving(evaluator: Evaluator, cascade: Cascade, threat: Threat) -> tuple[Stage, ...]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
@@ -31,6 +32,8 @@ class Evaluator:
         notes: what a reader of the result must know.
         classes: number of classes, known after the first pass; 0 before.
         health: signs that attacks could not do their work.
+        low_precision: whether cascades run their gradient stages in bfloat16 first, then again in float32 on
+            what is left.
     """
 
     def __init__(
@@ -51,6 +54,17 @@ class Evaluator:
         self.health = Health()
         self._suppress = suppress
         self._bad: Tensor | None = None
+        self._low = False
+        self.low_precision = False
+
+    @contextmanager
+    def low(self, on: bool) -> Iterator[None]:
+        """Inside the block gradients are taken in bfloat16 if `on`; passes without gradient stay float32."""
+        self._low = on
+        try:
+            yield
+        finally:
+            self._low = False
 
     def logits(self, x: Tensor) -> Tensor:
         """(B, K) float32 logits of inputs (B, *S) on this device, without gradients.
@@ -65,7 +79,8 @@ class Evaluator:
                 return self._checked(self.model(x[part]), part)
 
         out = torch.cat(self._in_parts(len(x), run))
-        self.settle()
+        if self.device.type == "cpu":
+            self.settle()
         return out
 
     def gradient(
@@ -96,7 +111,7 @@ class Evaluator:
             return torch.stack([a for a, _ in pairs]).mean(0), torch.stack([b for _, b in pairs]).mean(0)
 
         def once(part: slice) -> tuple[Tensor, Tensor]:
-            with torch.enable_grad():
+            with torch.enable_grad(), torch.autocast(self.device.type, torch.bfloat16, enabled=self._low):
                 point = z[part].detach().requires_grad_(True)
                 logits = self._checked(self.model(render(point, part)), part)
                 value = objective(logits, part).sum()

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from robustest.attacks import Evaluation, Needs, Problem, Searcher
+from robustest.attacks import Evaluation, Needs, Problem, Searcher, draws_of
+from robustest.engine.draws import majority
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.rows import join, join_problems, pick, pick_problem
 from robustest.threats import Bounds, Rows, Threat, per_row
@@ -83,6 +84,7 @@ class Search:
         self.threat = threat
         self.bounds = bounds
         self._confined = bool(getattr(searcher, "confined", True))
+        self._draws = draws_of(searcher)
         self._smallest = smallest
         self._attempts = attempts
 
@@ -150,14 +152,19 @@ class Search:
                     return self.searcher.objective(problem, state, logits)
                 return self.searcher.objective(pick_problem(problem, part), pick(state, part), logits)
 
-            draws = int(getattr(self.searcher, "draws", 1))
-            logits, gradient = self.evaluator.gradient(z, render, objective, draws=draws)
+            logits, gradient = self.evaluator.gradient(z, render, objective, draws=self._draws)
             self._watch(batch, gradient)
         else:
-            logits = self.evaluator.logits(self.threat.render(z, problem.region))
+            logits = self._logits(self.threat.render(z, problem.region))
         self._note(batch, z, logits)
         batch.state = self.searcher.tell(problem, state, Evaluation(z, logits, gradient))
         batch.age += 1
+
+    def _logits(self, x: Tensor) -> Tensor:
+        """(B, K) logits, the mean of a randomised model's."""
+        if self._draws == 1:
+            return self.evaluator.logits(x)
+        return torch.stack([self.evaluator.logits(x) for _ in range(self._draws)]).mean(0)
 
     def _watch(self, batch: _Batch, gradient: Tensor) -> None:
         """Count rows whose first gradient is zero everywhere."""
@@ -174,7 +181,7 @@ class Search:
             return batch
         ending = batch if bool(over.all()) else _pick(batch, over)
         z = self._proposals(ending)
-        self._note(ending, z, self.evaluator.logits(self.threat.render(z, ending.problem.region)))
+        self._note(ending, z, self._logits(self.threat.render(z, ending.problem.region)))
         self._margin[ending.position] = ending.margin
         return None if ending is batch else _pick(batch, ~over)
 
@@ -182,10 +189,12 @@ class Search:
         """Keep what these evaluations showed: new successes, smaller ones, better attempts."""
         hit = (logits.argmax(1) != batch.problem.y) & batch.alive
         margin = margins(logits, batch.problem.y)
-        if self._attempts:
+        if self._attempts or self._draws > 1:
             better = (margin < batch.margin) & ~self._hit[batch.position] & self._inside(batch, z)
             self._store(batch, z, better)
         batch.margin = torch.minimum(batch.margin, margin)
+        if self._draws > 1:  # no success on some draws ends a search: the judge looks at the best point, on fresh ones
+            return
         if z.device.type == "cpu" and not bool(hit.any()):
             return
         if self._smallest or not self._confined:
@@ -225,7 +234,9 @@ class Search:
         size = self.threat.size(z, region)
         predicted = y.clone()
         at = self._hit.nonzero().squeeze(1)
-        if len(at):
+        if self._draws > 1:
+            predicted, _ = majority(self.evaluator, x, y, self._draws)
+        elif len(at):
             predicted[at] = self.evaluator.logits(x[at]).argmax(1)
         broken = (predicted != y) & (size <= self.threat.radius * _SLACK)
         return Found(broken, x, size, predicted, self._margin)

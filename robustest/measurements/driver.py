@@ -16,8 +16,10 @@ from robustest import context, rng
 from robustest.data import Samples
 from robustest.engine.chunks import Chunk, check_forward, load, partition
 from robustest.engine.device import resolve
+from robustest.engine.draws import seed_draws
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.health import Finding
+from robustest.engine.precision import choose
 from robustest.models import Classifier, frozen
 from robustest.results import Cost
 from robustest.settings import Settings
@@ -147,9 +149,13 @@ def observe(statement: str, model: Classifier, samples: Samples, settings: Setti
     with frozen(model.module) as notes:
         evaluator = Evaluator(model, device, batch_size=settings.batch_size, suppress=settings.suppress, notes=notes)
         for chunk in _chunks(samples, order, model.bounds, settings.seed, device):
+            seed_draws(chunk.key)
             if not parts:
                 check_forward(evaluator, chunk, settings.suppress)
+                choose(evaluator, chunk, settings.precision)
+                seed_draws(chunk.key)  # a randomised model drew in these passes too, and how many there are may vary
             seen = look(evaluator, chunk)
+            evaluator.settle()
             parts.append(seen.columns)
             exhibits = sorted([*exhibits, *seen.exhibits], key=lambda e: -e.badness)[: settings.examples]
             _tell_progress(statement, parts, len(samples))

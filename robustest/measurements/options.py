@@ -18,6 +18,7 @@ class Options(TypedDict, total=False):
         seed: seeds the order of the samples and every random draw.
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         batch_size: most samples in one model pass.
+        precision: "fp32", "bf16" or "auto", for gradients alone.
         claim: "set" (this very test set) or "population" (what it was drawn from).
         alpha: error allowed on each side, in (0, 0.5).
         examples: counterexamples kept.
@@ -29,6 +30,7 @@ class Options(TypedDict, total=False):
     seed: int
     device: str
     batch_size: int | None
+    precision: str
     claim: str
     alpha: float
     examples: int

@@ -8,10 +8,11 @@ import numpy as np
 import torch
 
 from robustest import context
-from robustest.attacks import Cascade, Searcher, as_attack
+from robustest.attacks import Cascade, Searcher, as_attack, draws_of
 from robustest.data import as_samples
 from robustest.engine.cascade import run_cascade
 from robustest.engine.chunks import Chunk
+from robustest.engine.draws import majority
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.probes import probe_inputs, probe_survivors
 from robustest.engine.search import margins
@@ -21,7 +22,7 @@ from robustest.measurements.finish import healthy, result_of
 from robustest.measurements.options import Options, apply
 from robustest.results import Result
 from robustest.threats import Threat
-from robustest.verdicts import checked_threshold, decide_share
+from robustest.verdicts import checked_threshold, clopper_pearson, decide_share
 
 
 def measure_robust_accuracy(
@@ -37,6 +38,11 @@ def measure_robust_accuracy(
 
     A sample counts as held if the model classifies it correctly and the attack breaks it nowhere. The
     number is an upper bound on the true robust accuracy: a stronger attack can only lower it.
+
+    A model that answers at random needs an attack that averages its answers, such as `EOT(PGD(), draws=10)`:
+    unchanged and found inputs are then judged by the majority of as many fresh draws. The details give the share
+    of draws misclassified at the points found, on draws of their own, with a Clopper-Pearson interval: draws whose
+    chances differ from sample to sample spread less than it allows for (Hoeffding, Ann. Math. Stat. 1956).
 
     Args:
         model: a torch module, TorchScript, or callable mapping images (N, *S) in the bounds to logits (N, K).
@@ -59,6 +65,8 @@ def measure_robust_accuracy(
     cascade = as_attack(context.current().settings.attack if attack is None else attack)
     stages: dict[str, int] = {}
     statement = f"robust accuracy under {threat}, {cascade.name}"
+    if draws_in(cascade) > 1:
+        settings = settings.but({"suppress": (*settings.suppress, "random_forward")})
 
     def look(evaluator: Evaluator, chunk: Chunk) -> Observed:
         return attack_chunk(evaluator, chunk, cascade, threat, stages)
@@ -83,7 +91,7 @@ def measure_robust_accuracy(
         comparison=">=",
         setting=str(threat),
         method=cascade.name,
-        details={**_details(evidence, threat), "stages": stages},
+        details={**_details(evidence, threat), **_drawn(evidence, draws_in(cascade), settings.alpha), "stages": stages},
     )
 
 
@@ -95,6 +103,12 @@ def checked_threat(threat: object) -> None:
     """
     if isinstance(threat, type) or not isinstance(threat, Threat):
         raise ConfigError(expected("a threat model such as Linf(8 / 255)", threat))
+
+
+def draws_in(cascade: Cascade) -> int:
+    """The most draws of a cascade's stages if all average over draws, for models that answer at random; else 1."""
+    draws = [draws_of(stage.searcher) for stage in cascade.stages]
+    return max(draws) if min(draws, default=1) > 1 else 1
 
 
 def attack_chunk(
@@ -117,7 +131,8 @@ def attack_chunk(
         keep: add the column "x" with the inputs found, best attempts where none was.
     """
     logits = evaluator.logits(chunk.x)
-    clean = logits.argmax(1)
+    draws = draws_in(cascade)
+    clean = logits.argmax(1) if draws == 1 else majority(evaluator, chunk.x, chunk.y, draws)[0]
     probe_inputs(evaluator, chunk)
     predicted, after = clean.clone(), chunk.x.clone()
     size = torch.zeros(len(clean), dtype=torch.float64, device=clean.device)
@@ -126,7 +141,7 @@ def attack_chunk(
     if len(right):
         part = chunk.rows(right)
         outcome = run_cascade(
-            evaluator, cascade, threat, part, clean_margin=margins(logits[right], part.y), attempts=keep
+            evaluator, cascade, threat, part, clean_margin=margins(logits[right], part.y), attempts=keep or draws > 1
         )
         found = outcome.found
         probe_survivors(evaluator, cascade, threat, part, found)
@@ -146,6 +161,8 @@ def attack_chunk(
         size=size,
     )
     columns = {"held": held, "clean": clean == chunk.y, "size": size}
+    if draws > 1:
+        columns["missed"] = majority(evaluator, after, chunk.y, draws)[1]
     if keep:
         columns["x"] = after
     return Observed({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
@@ -158,4 +175,16 @@ def _details(evidence: Evidence, threat: Threat) -> dict[str, Any]:
         "broken_by_attack": len(sizes),
         "largest_size": float(np.max(sizes)) if len(sizes) else None,
         "radius": float(threat.radius),
+    }
+
+
+def _drawn(evidence: Evidence, draws: int, alpha: float) -> dict[str, Any]:
+    """For models that answer at random: the share of draws misclassified at the points found."""
+    if draws == 1:
+        return {}
+    missed, of = int(evidence.columns["missed"].sum()), evidence.n * draws
+    return {
+        "draws": draws,
+        "misclassified_draws": missed / of,
+        "misclassified_draws_interval": list(clopper_pearson(missed, of, alpha)),
     }

@@ -13,7 +13,7 @@ from torch import nn
 
 @contextmanager
 def frozen(module: nn.Module | None) -> Iterator[list[str]]:
-    """Eval mode and frozen weights inside the block; modes, gradients' flags and random states restored after.
+    """Eval mode, frozen weights, full float32 inside; modes, gradient flags, random states restored after.
 
     Gradients are neither written nor cleared: no parameter asks for one inside the block. The global
     random states of torch, numpy and Python are put back, whatever the model drew from them.
@@ -25,7 +25,7 @@ def frozen(module: nn.Module | None) -> Iterator[list[str]]:
         What a reader of the result must know, in sentences; empty where nothing had to be changed.
     """
     notes: list[str] = []
-    with _random_states():
+    with _random_states(), _full_float32():
         if module is None:
             yield notes
             return
@@ -53,6 +53,17 @@ def _eval(module: nn.Module, notes: list[str]) -> None:
         module.eval()
     except NotImplementedError:  # exported programs have no modes
         notes[-1] = "the model is an exported program in train mode; its mode could not be changed"
+
+
+@contextmanager
+def _full_float32() -> Iterator[None]:
+    """TF32 off: its 10-bit mantissa is no ground for a verdict."""
+    matmul, cudnn = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = matmul, cudnn
 
 
 @contextmanager

@@ -236,7 +236,7 @@ class L0:
 
         A dense step, of which `project` keeps the pixels that gain most.
         """
-        mean = gradient.abs().flatten(1).mean(1).clamp(min=1e-30)
+        mean = gradient.abs().flatten(1).mean(1).clamp(min=torch.finfo(gradient.dtype).tiny)
         return gradient / per_row(mean, gradient)
 
     def stride(self, region: Rows) -> Tensor:
@@ -256,13 +256,13 @@ def by_pixel(v: Tensor) -> Tensor:
 
 def _at_largest(score: Tensor, pixels: int, z: Tensor, x: Tensor) -> Tensor:
     """Z at the pixels of largest score (N, P), the first of equals, and x elsewhere."""
-    order = score.argsort(1, descending=True, stable=True)[:, :pixels]
-    kept = torch.zeros_like(score, dtype=torch.bool).scatter(1, order, torch.ones_like(order, dtype=torch.bool))
+    order = score.argsort(dim=1, descending=True, stable=True)[:, :pixels]
+    kept = torch.zeros_like(score, dtype=torch.bool).scatter(1, order, True)
     return torch.where(kept.unsqueeze(1), by_pixel(z), by_pixel(x)).reshape(x.shape)
 
 
 def _shrunk(way: Tensor, room: Tensor, eps: float) -> Tensor:
-    """Both (N, D) float64, >= 0: the moves `clamp(way - t, 0, room)` with the smallest t >= 0 that sum to eps or less."""
+    """(N, D) float64, the moves `clamp(way - t, 0, room)` with the smallest t >= 0 that sum to eps or less."""
     rows = max(1, _BLOCK // max(1, way.shape[1]))
     parts = zip(way.split(rows), room.split(rows), strict=True)
     t = torch.cat([_threshold(a, b, eps) for a, b in parts])

@@ -76,9 +76,9 @@ def per_row(value: Tensor, like: Tensor) -> Tensor:
 
 
 def length(v: Tensor) -> Tensor:
-    """(N,) Euclidean length of each row, never below the smallest normal number."""
-    norm: Tensor = torch.linalg.vector_norm(v.flatten(1), dim=1)
-    return norm.clamp_(min=1e-30)
+    """(N,) Euclidean length of each row, never below the smallest normal number; by way of float64: no square overflows."""
+    norm: Tensor = torch.linalg.vector_norm(v.flatten(1), dim=1, dtype=torch.float64)
+    return norm.to(v.dtype).clamp_(min=torch.finfo(v.dtype).tiny)
 
 
 def difference(z: Tensor, region: Rows) -> Tensor:

@@ -1,0 +1,82 @@
+"""Expectation over the model's own randomness."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from robustest.attacks.protocol import Evaluation, Needs, Problem, Searcher, supports
+from robustest.errors import ConfigError, expected
+from robustest.threats import Rows, Threat
+
+
+@dataclass(frozen=True, slots=True)
+class EOT:
+    """A gradient attack on a model that answers at random (Athalye, Engstrom, Ilyas and Kwok, ICML 2018, section 2.1).
+
+    At every proposal the engine passes the model `draws` times and averages logits and gradients: the gradient of
+    the expected objective, up to sampling. One wrong answer is luck, so no sample is dropped on one; of all
+    proposals the one with the smallest mean margin is kept, and the engine judges it on as many fresh draws:
+    broken where more than half of them are misclassified.
+
+    The draws come from the global generators, seeded for the measurement by seed and samples and put back after
+    it: the same seed and batch size give the same outcome.
+
+    Args:
+        searcher: the attack; it must use gradients.
+        draws: model passes averaged at each proposal, and the passes of the judge; >= 2.
+
+    Raises:
+        ConfigError: the attack uses no gradients, or draws < 2.
+    """
+
+    searcher: Searcher
+    draws: int = field(default=10, kw_only=True)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.searcher, type) or not isinstance(self.searcher, Searcher):
+            raise ConfigError(expected("an attack to average over draws", self.searcher, "For example EOT(PGD())."))
+        if self.searcher.needs is not Needs.GRADIENT:
+            raise ConfigError(expected("an attack that uses gradients", self.searcher, "For example EOT(PGD())."))
+        if type(self.draws) is not int or self.draws < 2:
+            raise ConfigError(expected("draws to be a whole number >= 2", self.draws))
+
+    @property
+    def name(self) -> str:
+        """The attack's name behind "eot-"."""
+        return f"eot-{self.searcher.name}"
+
+    @property
+    def needs(self) -> Needs:
+        return self.searcher.needs
+
+    @property
+    def steps(self) -> int:
+        return self.searcher.steps
+
+    @property
+    def confined(self) -> bool:
+        """That of the attack."""
+        return bool(getattr(self.searcher, "confined", True))
+
+    def supports(self, threat: Threat) -> bool:
+        """What the attack supports."""
+        return supports(self.searcher, threat)
+
+    def init(self, problem: Problem, key: Tensor) -> Rows:
+        return self.searcher.init(problem, key)
+
+    def ask(self, problem: Problem, state: Rows) -> Tensor:
+        return self.searcher.ask(problem, state)
+
+    def objective(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
+        return self.searcher.objective(problem, state, logits)
+
+    def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
+        return self.searcher.tell(problem, state, seen)
+
+
+def draws_of(searcher: Searcher) -> int:
+    """Model passes averaged at each of a searcher's proposals; 1 for those that do not say."""
+    return int(getattr(searcher, "draws", 1))

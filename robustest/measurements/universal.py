@@ -1,0 +1,192 @@
+"""Universal perturbations: one change that, added to any sample, moves the model's answer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Unpack
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from robustest import rng
+from robustest.data import Samples, as_samples
+from robustest.engine.chunks import Chunk, load
+from robustest.engine.evaluator import Evaluator
+from robustest.engine.search import margins
+from robustest.errors import ConfigError, DataError, expected
+from robustest.measurements.driver import Evidence, Observed, exhibits_of, observe
+from robustest.measurements.finish import result_of
+from robustest.measurements.options import Options, apply
+from robustest.results import Result
+from robustest.threats import L2, Linf
+from robustest.verdicts import checked_threshold, decide_share
+
+_BATCH = 64
+"""Samples whose gradients are averaged in one step; fixed, so that no memory limit changes what is learned."""
+_CEILING = 9.0
+"""The cross-entropy of a sample counts no further than this, or a few samples would have all the say."""
+
+
+def measure_universal_perturbation(
+    model: object,
+    data: object,
+    threat: Linf | L2,
+    *,
+    max_fooled: float | None = None,
+    steps: int = 200,
+    **options: Unpack[Options],
+) -> Result:
+    """The share of samples whose predicted class one and the same perturbation changes.
+
+    The perturbation is learned on one half of the samples, drawn with the seed, and measured on the other half,
+    which it has never seen: the fooling rate of Moosavi-Dezfooli et al. (CVPR 2017, section 2). It is learned by
+    gradient steps on the mean cross-entropy of mini-batches, cut off at 9 for each sample (Shafahi et al., AAAI
+    2020, section 3). A prediction changes or does not, whatever the label says: labels are not used.
+
+    Args:
+        model: as for `measure_robust_accuracy`; it must give gradients.
+        data: as for `measure_robust_accuracy`; at least two samples.
+        threat: the norm ball that holds the perturbation, `Linf(eps)` or `L2(eps)` in input units; the sum of
+            sample and perturbation is clipped to the bounds.
+        max_fooled: the fooling rate claimed at most, in 0..1; without one the verdict is "inconclusive".
+        steps: mini-batches of 64 samples learned from, >= 1.
+        **options: see `robustest.measurements.options.Options`.
+
+    Returns:
+        The result; `outcomes` is None for the half that was learned from.
+
+    Raises:
+        ConfigError: an argument is out of range or unknown.
+        DataError, ModelError, DeviceError: as for `measure_robust_accuracy`.
+    """
+    if max_fooled is not None:
+        max_fooled = checked_threshold("max_fooled", max_fooled)
+    if not isinstance(threat, (Linf, L2)):
+        raise ConfigError(expected("threat to be Linf(eps) or L2(eps)", threat))
+    if type(steps) is not int or steps < 1:
+        raise ConfigError(expected("steps to be a whole number >= 1", steps))
+    classifier, settings = apply(model, options)
+    samples = as_samples(data)
+    if len(samples) < 2:
+        raise DataError(f"Expected two samples or more, to learn from and to measure on, but got {len(samples)}.")
+    order = rng.permutation(settings.seed, len(samples))
+    seen, unseen = order[: len(order) // 2], order[len(order) // 2 :].sort().values
+    learned: list[Tensor] = []
+
+    def look(evaluator: Evaluator, chunk: Chunk) -> Observed:
+        if not learned:
+            batches = _batches(samples, seen, chunk, settings.seed, steps)
+            learned.append(learn(evaluator, batches, threat, steps, torch.zeros_like(chunk.x[:1])))
+        return perturb_chunk(evaluator, replace(chunk, ids=unseen[chunk.ids]), threat, learned[0])
+
+    statement = f"samples fooled by one perturbation in {threat}"
+    held_out = Samples(lambda ids: samples.take(unseen[ids]), len(unseen))
+    evidence = observe(statement, classifier, held_out, settings, look)
+    decision = decide_share(
+        int((~evidence.columns["held"]).sum()),
+        evidence.n,
+        max_fooled,
+        at_least=False,
+        claim=settings.claim,
+        alpha=settings.alpha,
+    )
+    result = result_of(
+        evidence,
+        decision,
+        settings,
+        claim="universal_perturbation",
+        statement=statement if max_fooled is None else f"{statement} <= {max_fooled:g}",
+        quantity="fooling rate",
+        threshold=max_fooled,
+        comparison="<=",
+        setting=str(threat),
+        method=f"learned on {len(seen)} samples in {steps} steps, measured on the {len(unseen)} others",
+        details={**_details(evidence), "learned_on": len(seen), "steps": steps, "radius": threat.radius},
+    )
+    outcomes: list[bool | None] = [None] * len(samples)
+    for at, outcome in zip(unseen.tolist(), evidence.outcomes, strict=True):
+        outcomes[at] = outcome
+    return replace(result, n_total=len(samples), outcomes=tuple(outcomes))
+
+
+def learn(evaluator: Evaluator, batches: Iterator[Chunk], threat: Linf | L2, steps: int, delta: Tensor) -> Tensor:
+    """A perturbation (1, *S) inside the threat's ball that raises the mean cross-entropy of the model's own answers.
+
+    Steps go along the threat's steepest ascent for the mean gradient, from half the way across the ball down to
+    nothing over half a cosine.
+
+    Args:
+        evaluator: makes the model's passes.
+        batches: `steps` mini-batches.
+        threat: the ball.
+        steps: how many there are.
+        delta: (1, *S) the perturbation to begin with.
+    """
+    for step, batch in enumerate(batches):
+        region = threat.region(batch.x, batch.bounds)
+        y = evaluator.logits(batch.x).argmax(1)
+        gradient = _gradient(evaluator, threat.project(batch.x + delta, region), y).mean(0, keepdim=True)
+        ball = _ball(threat, delta, batch)
+        share = 0.25 * (1 + math.cos(math.pi * step / steps))
+        delta = threat.project(delta + share * threat.stride(ball) * threat.ascent(gradient), ball)
+    return delta
+
+
+def perturb_chunk(evaluator: Evaluator, chunk: Chunk, threat: Linf | L2, delta: Tensor) -> Observed:
+    """Predictions of a chunk, unchanged and with the perturbation (1, *S) added."""
+    region = threat.region(chunk.x, chunk.bounds)
+    after = threat.project(chunk.x + delta, region)
+    clean = evaluator.logits(chunk.x).argmax(1)
+    logits = evaluator.logits(after)
+    predicted = logits.argmax(1)
+    exhibits = exhibits_of(
+        chunk,
+        predicted != clean,
+        clean=clean,
+        predicted=predicted,
+        before=chunk.x,
+        after=after,
+        badness=-margins(logits, clean),
+        size=threat.size(after, region),
+    )
+    columns = {"held": predicted == clean, "clean": clean == chunk.y, "right": predicted == chunk.y}
+    return Observed({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
+
+
+def _batches(samples: Samples, ids: Tensor, like: Chunk, seed: int, steps: int) -> Iterator[Chunk]:
+    """Mini-batches of these samples, each round through them in another order."""
+    step, lap = 0, 0
+    while step < steps:
+        key = rng.fold(rng.fold(rng.keys(seed, ids), "universal"), lap)
+        shuffled = ids[key.argsort(stable=True)]
+        for start in range(0, len(ids), _BATCH)[: steps - step]:
+            part = shuffled[start : start + _BATCH]
+            yield load(samples, part, bounds=like.bounds, seed=seed, device=like.x.device)
+            step += 1
+        lap += 1
+
+
+def _gradient(evaluator: Evaluator, z: Tensor, y: Tensor) -> Tensor:
+    """(B, *S): where a sample is clipped too, so that the perturbation can grow out of the clipped side again."""
+
+    def objective(logits: Tensor, part: slice) -> Tensor:
+        return F.cross_entropy(logits, y[part], reduction="none").clamp(max=_CEILING)
+
+    return evaluator.gradient(z, lambda point, _: point, objective)[1]
+
+
+def _ball(threat: Linf | L2, delta: Tensor, batch: Chunk) -> dict[str, Tensor]:
+    """The threat's region for perturbations themselves: around zero, bounded by what two inputs can differ by."""
+    span = batch.bounds[1] - batch.bounds[0]
+    return threat.region(torch.zeros_like(delta), (-span, span))
+
+
+def _details(evidence: Evidence) -> dict[str, float | int]:
+    return {
+        "fooled": int((~evidence.columns["held"]).sum()),
+        "clean_accuracy": float(evidence.columns["clean"].mean()),
+        "accuracy_under_perturbation": float(evidence.columns["right"].mean()),
+    }
