@@ -1,10 +1,9 @@
 """What PGD-40 costs over the bare model passes it spends, beside torchattacks, foolbox and ART.
 
 CPU seconds of one attack, divided by the CPU seconds that its own forward and backward passes take when run
-bare right after (the same batch sizes in the same order, weights frozen, gradient to the input of the
-summed cross-entropy). Every peer runs its
-own PGD at the same eps, steps and step size; model passes are counted by a hook. Peers that are not
-installed are left out and named.
+bare right after (the same batch sizes in the same order, weights frozen, gradient to the input of the summed
+cross-entropy). Every peer runs its own PGD at the same eps, steps and step size; model passes are counted by a
+hook. Peers that are not installed are left out and named.
 
     python benchmarks/overhead.py DATA   # DATA: the folder with models.py (network fast_mnist_pgd)
 """
@@ -99,14 +98,20 @@ def bare(model: nn.Module, x: Tensor, y: Tensor, passes: list[tuple[int, bool]])
     return time.process_time() - started
 
 
+def shared_models(folder: str) -> Any:
+    """The module models.py of a folder with trained networks: `load(name)` and `images(name, n)`."""
+    spec = importlib.util.spec_from_file_location("models", Path(folder, "models.py"))
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 def main() -> None:
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    spec = importlib.util.spec_from_file_location("models", Path(sys.argv[1], "models.py"))
-    assert spec
-    assert spec.loader
-    shared: Any = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(shared)
+    shared = shared_models(sys.argv[1])
     x, y = shared.images("mnist_test", N)
     network = shared.load("fast_mnist_pgd")
     attacks: dict[str, Callable[[nn.Module, Tensor, Tensor], float]] = {"robustest": ours}

@@ -13,9 +13,12 @@ from robustest.version import VERSION
 
 if TYPE_CHECKING:
     from robustest.assertions import assert_no_spurious_feature as assert_no_spurious_feature
+    from robustest.assertions import assert_no_universal_perturbation as assert_no_universal_perturbation
     from robustest.assertions import assert_robust_accuracy as assert_robust_accuracy
     from robustest.assertions import assert_shift_accuracy as assert_shift_accuracy
+    from robustest.attacks import APGD as APGD
     from robustest.attacks import ATTACKS as ATTACKS
+    from robustest.attacks import EOT as EOT
     from robustest.attacks import FGSM as FGSM
     from robustest.attacks import PGD as PGD
     from robustest.engine.evaluator import HealthWarning as HealthWarning
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
     from robustest.measurements import measure_robust_accuracy as measure_robust_accuracy
     from robustest.measurements import measure_shift_accuracy as measure_shift_accuracy
     from robustest.measurements import measure_spurious_feature as measure_spurious_feature
+    from robustest.measurements import measure_universal_perturbation as measure_universal_perturbation
     from robustest.models import Classifier as Classifier
     from robustest.models import as_classifier as as_classifier
     from robustest.results import Cost as Cost
@@ -46,8 +50,13 @@ if TYPE_CHECKING:
     from robustest.threats import Linf as Linf
 
 _HOME = {
-    "assertions": ("assert_no_spurious_feature", "assert_robust_accuracy", "assert_shift_accuracy"),
-    "attacks": ("ATTACKS", "FGSM", "PGD"),
+    "assertions": (
+        "assert_no_spurious_feature",
+        "assert_no_universal_perturbation",
+        "assert_robust_accuracy",
+        "assert_shift_accuracy",
+    ),
+    "attacks": ("APGD", "ATTACKS", "EOT", "FGSM", "PGD"),
     "engine.evaluator": ("HealthWarning",),
     "errors": (
         "ClaimFailed",
@@ -66,6 +75,7 @@ _HOME = {
         "measure_robust_accuracy",
         "measure_shift_accuracy",
         "measure_spurious_feature",
+        "measure_universal_perturbation",
     ),
     "models": ("Classifier", "as_classifier"),
     "results": ("Cost", "Counterexample", "Result", "Verdict"),

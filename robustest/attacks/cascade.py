@@ -16,7 +16,8 @@ class Stage:
     Args:
         searcher: the attack.
         rounds: times it is repeated on what is left, each time with fresh randomness.
-        smallest: share of a chunk's survivors that get it, those with the smallest margins; in (0, 1].
+        smallest: the survivors with the smallest margins get it, as many as this share of the samples attacked;
+            in (0, 1]. So a stage costs at most this share of its budget, and where few survive, all get it.
     """
 
     searcher: Searcher

@@ -122,7 +122,7 @@ def _due(found: Found, stage: Stage) -> Tensor:
     rows = (~found.broken).nonzero().squeeze(1)
     if stage.smallest >= 1 or len(rows) == 0:
         return rows
-    count = math.ceil(stage.smallest * len(rows))
+    count = math.ceil(stage.smallest * len(found.broken))
     return rows[found.margin[rows].argsort(stable=True)[:count]]
 
 

@@ -224,12 +224,7 @@ class L0:
         Keeping a pixel saves its squared way from x to z, less what the bounds cut off: for z inside the bounds the
         pixels with the largest change are kept; of equals the first.
         """
-        x = region["x"]
-        clipped = clip(z, region)
-        way, cut = z.double() - x.double(), z.double() - clipped.double()
-        # way^2 - cut^2, without their cancellation
-        saved = by_pixel((clipped.double() - x.double()) * (way + cut)).sum(1)
-        return _at_largest(saved, self.pixels, clipped, x)
+        return sparse(z, region, self.pixels)
 
     def ascent(self, gradient: Tensor) -> Tensor:
         """The gradient scaled to a mean size of 1; there is no steepest step, as any size of change costs the same.
@@ -254,10 +249,22 @@ def by_pixel(v: Tensor) -> Tensor:
     return v.flatten(2) if v.ndim > 2 else v.unsqueeze(1)
 
 
-def _at_largest(score: Tensor, pixels: int, z: Tensor, x: Tensor) -> Tensor:
+def sparse(z: Tensor, region: Rows, pixels: int | Tensor) -> Tensor:
+    """The nearest point inside the bounds with at most so many pixels changed; `pixels` may differ by row (N,)."""
+    x = region["x"]
+    clipped = clip(z, region)
+    way, cut = z.double() - x.double(), z.double() - clipped.double()
+    # way^2 - cut^2, without their cancellation
+    saved = by_pixel((clipped.double() - x.double()) * (way + cut)).sum(1)
+    return _at_largest(saved, pixels, clipped, x)
+
+
+def _at_largest(score: Tensor, pixels: int | Tensor, z: Tensor, x: Tensor) -> Tensor:
     """Z at the pixels of largest score (N, P), the first of equals, and x elsewhere."""
-    order = score.argsort(dim=1, descending=True, stable=True)[:, :pixels]
-    kept = torch.zeros_like(score, dtype=torch.bool).scatter(1, order, True)
+    order = score.argsort(dim=1, descending=True, stable=True)
+    rank = torch.arange(score.shape[1], device=score.device)
+    chosen = rank < (pixels.unsqueeze(1) if isinstance(pixels, Tensor) else pixels)
+    kept = torch.zeros_like(score, dtype=torch.bool).scatter(1, order, chosen.expand_as(order))
     return torch.where(kept.unsqueeze(1), by_pixel(z), by_pixel(x)).reshape(x.shape)
 
 

@@ -1,0 +1,114 @@
+"""Simultaneous perturbation stochastic approximation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from robustest import rng
+from robustest.attacks.protocol import Evaluation, Needs, Problem
+from robustest.errors import ConfigError, expected
+from robustest.threats import L2, Linf, Rows, Threat, per_row
+
+_BETA1, _BETA2, _TINY = 0.9, 0.999, 1e-8
+"""Adam's defaults (Kingma and Ba, ICLR 2015)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SPSA:
+    """Adam on gradients estimated from pairs of opposite probes (Uesato et al., ICML 2018, algorithm 1).
+
+    Each pair evaluates the margin at z + delta * v and z - delta * v, v a random vector of signs; the difference
+    over 2 * delta, times v, estimates the gradient (Spall, 1992). One probe a step; after `pairs` pairs the mean of
+    their estimates moves z. The probes are projected too, so that each may already be a counterexample.
+
+    Adam's step is what the paper uses for L-inf; for L2 its direction is taken at the length `step_size`.
+
+    Args:
+        queries: model passes per sample, >= 1; two for each pair, and one for the last point.
+        pairs: pairs whose estimates make one step, >= 1. The paper takes 128 to 8192, with a hundred times the queries.
+        delta: length of a probe along each coordinate, in input units; None means 0.01 of the span of the bounds.
+        step_size: None means a tenth of the radius.
+
+    Raises:
+        ConfigError: queries or pairs < 1, delta or step_size <= 0.
+    """
+
+    queries: int = 2000
+    pairs: int = 32
+    delta: float | None = None
+    step_size: float | None = None
+
+    name: ClassVar[str] = "spsa"
+    needs: ClassVar[Needs] = Needs.SCORES
+
+    def __post_init__(self) -> None:
+        for what, count in (("queries", self.queries), ("pairs", self.pairs)):
+            if type(count) is not int or count < 1:
+                raise ConfigError(expected(f"{what} to be a whole number >= 1", count))
+        for what, length in (("delta", self.delta), ("step_size", self.step_size)):
+            if length is not None and not length > 0:
+                raise ConfigError(expected(f"{what} > 0", length))
+
+    @property
+    def steps(self) -> int:
+        return self.queries - 1  # the engine evaluates the last proposal too
+
+    def within(self, queries: int) -> SPSA:
+        """This attack in at most that many queries."""
+        return replace(self, queries=min(self.queries, queries))
+
+    def supports(self, threat: Threat) -> bool:
+        return isinstance(threat, Linf | L2)
+
+    def init(self, problem: Problem, key: Tensor) -> Rows:
+        z = problem.threat.start(problem.region, rng.fold(key, "start"))
+        zero = torch.zeros_like(z)
+        loss = torch.zeros(len(z), device=z.device)
+        age = torch.zeros_like(key)
+        return {"z": z, "sum": zero, "m": zero, "v": zero, "loss": loss, "key": key, "age": age}
+
+    def ask(self, problem: Problem, state: Rows) -> Tensor:
+        age = state["age"]
+        sign = torch.where(age >= self.steps, 0, 1 - 2 * (age % 2)).float()  # the last one is z itself
+        return state["z"] + per_row(sign * self._delta(problem), problem.x) * self._signs(problem, state)
+
+    def objective(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
+        raise NotImplementedError("SPSA asks for no gradient")
+
+    def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
+        label, age = problem.y.unsqueeze(1), state["age"]
+        margin = seen.logits.gather(1, label).squeeze(1) - seen.logits.scatter(1, label, -torch.inf).amax(1)
+        slope = (age % 2) * (margin - state["loss"])  # downhill; 0 after the first of a pair
+        told = {**state, "loss": margin, "age": age + 1}
+        told["sum"] = torch.addcmul(state["sum"], per_row(slope, problem.x), self._signs(problem, state))
+        moving = ((age + 1) % (2 * self.pairs) == 0) | (age + 1 == self.steps)
+        if moving.device.type == "cpu" and not bool(moving.any()):
+            return told
+        return {**told, **self._moved(problem, told, per_row(moving.float(), problem.x))}
+
+    def _moved(self, problem: Problem, state: Rows, moving: Tensor) -> Rows:
+        """Adam's step for rows where moving (B, 1, ...) is 1; the estimates' scale cancels in it."""
+        gradient = state["sum"]
+        m = torch.lerp(state["m"], gradient, moving * (1 - _BETA1))
+        v = torch.lerp(state["v"], gradient.square(), moving * (1 - _BETA2))
+        count = -(-state["age"] // (2 * self.pairs))
+        m_hat = m / per_row(1 - _BETA1**count, m)
+        v_hat = v / per_row(1 - _BETA2**count, v)
+        step = m_hat / (v_hat.sqrt() + _TINY)
+        if isinstance(problem.threat, L2):
+            step = problem.threat.ascent(step)
+        length = 0.1 * problem.threat.radius if self.step_size is None else self.step_size
+        z = problem.threat.project(state["z"] + length * step, problem.region)
+        return {"z": torch.lerp(state["z"], z, moving), "m": m, "v": v, "sum": gradient * (1 - moving)}
+
+    def _delta(self, problem: Problem) -> float:
+        low, high = problem.bounds
+        return 0.01 * (high - low) if self.delta is None else self.delta
+
+    def _signs(self, problem: Problem, state: Rows) -> Tensor:
+        """(B, *S) the vector of signs of each row's current pair."""
+        return rng.signs(rng.fold(state["key"], state["age"] // 2), problem.x.shape[1:])
