@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
+from robustest.errors import expected
 from robustest.results import Result
 from robustest.settings import Settings
 
@@ -26,25 +27,36 @@ class Context:
     Attributes:
         settings: how this test measures.
         test: the test's node id; empty outside pytest.
+        where: the node id as seen from the folder the run was started in.
         progress: told of each finished chunk; None where nobody watches.
         rerun: the command that repeats this test, up to the seed and the test's id; empty outside pytest.
         results: every result recorded, in order.
+        sent: how many of them are on a report already.
     """
 
     settings: Settings = field(default_factory=Settings)
     test: str = ""
+    where: str = ""
     progress: Progress | None = None
     rerun: str = ""
     results: list[Result] = field(default_factory=list)
+    sent: int = 0
 
     def record(self, result: Result) -> None:
-        """Keep a result for the reports; outside a test there are none, and nothing is kept."""
+        """Keep a result for the reports; outside a test there are none, and nothing is kept.
+
+        Raises:
+            TypeError: this is no `Result`, or its details are no plain JSON types.
+        """
+        if not isinstance(result, Result):
+            raise TypeError(expected("a robustest result", result))
+        result.to_dict()
         if self.test:
             self.results.append(result)
 
     def replay(self, seed: int) -> str:
         """The command that repeats this test; empty outside pytest."""
-        return f"{self.rerun} --robust-seed={seed} {shlex.quote(self.test)}" if self.test else ""
+        return f"{self.rerun} --robust-seed={seed} {shlex.quote(self.where or self.test)}" if self.test else ""
 
 
 _current: ContextVar[Context] = ContextVar("robustest_context")

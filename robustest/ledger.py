@@ -41,24 +41,35 @@ def attach(
     context: Context,
     excinfo: pytest.ExceptionInfo[BaseException] | None,
     *,
+    properties: list[tuple[str, object]],
     short_traceback: bool,
 ) -> None:
     """Put what a test recorded on its report, as plain JSON types: reports cross process borders.
 
-    Results ride on the report of the phase in which the test ends its work (the call, or a setup that
-    failed); their number rides on the teardown's, so that a lost one is noticed. A claim's or our own error's traceback
-    is cut to the user's frames where `short_traceback` is set: tensors printed as arguments explain nothing.
+    Results ride on the report of the phase they were recorded in (setup's wait for the call); their number rides on
+    the teardown's, so that a lost one is noticed. A claim's or our own error's traceback is cut to the user's frames
+    where `short_traceback` is set: tensors printed as arguments explain nothing.
+
+    Args:
+        report: of any phase.
+        context: the test's.
+        excinfo: what the phase raised.
+        properties: the item's, which later phases' reports copy; every result becomes one.
+        short_traceback: whether to cut.
     """
     plain: Any = report
     if report.when == "teardown":
         plain.robustest_recorded = len(context.results)
-    elif report.when == "call" or (report.when == "setup" and report.failed):
-        rows = [result.to_dict() for result in context.results]
+    late = report.when == "teardown" and context.sent < len(context.results)
+    if report.when == "call" or report.failed or late:
+        rows = [result.to_dict() for result in context.results[context.sent :]]
         plain.robustest_results = rows
         plain.robustest_replay = context.replay(context.settings.seed)
-        for number, row in enumerate(rows, 1):
+        for number, row in enumerate(rows, context.sent + 1):
             short = {k: v for k, v in row.items() if k != "outcomes"}
-            report.user_properties.append((f"robustest.{number}", json.dumps(short)))
+            properties.append((f"robustest.{number}", json.dumps(short)))
+        report.user_properties = list(properties)
+        context.sent = len(context.results)
         if excinfo is not None and isinstance(excinfo.value, RobustestError):
             plain.robustest_unmeasured = f"{type(excinfo.value).__name__}: {excinfo.value}"
         if excinfo is not None and isinstance(excinfo.value, (RobustestError, ClaimFailed)) and short_traceback:
@@ -76,14 +87,16 @@ class Ledger:
 
     def __init__(self) -> None:
         self._expected: dict[str, None] = {}
-        self._ended: set[str] = set()
+        self._phases: dict[str, dict[str, str]] = {}  # of each test, phase to outcome
+        self._calls = True
         self._rows: dict[str, list[Row]] = {}
-        self._announced = 0  # by tests, on their teardown reports
-        self._sent = 0  # by workers, when they went down
+        self._announced: dict[str, int] = {}  # by tests, on their teardown reports
+        self._sent = self._arrived = 0  # by workers, when they went down; on reports
 
-    def expect(self, tests: list[str]) -> None:
-        """These tests must report."""
+    def expect(self, tests: list[str], *, calls: bool) -> None:
+        """These tests must report; `calls` says whether they will be called, not only set up."""
         self._expected.update(dict.fromkeys(tests))
+        self._calls = calls
 
     def worker_sent(self, count: int) -> None:
         """A worker says how many results its tests recorded."""
@@ -91,18 +104,23 @@ class Ledger:
 
     def take(self, report: pytest.TestReport) -> None:
         """Read a report of any test."""
-        if report.when == "teardown" or report.failed:
-            self._ended.add(report.nodeid)
-        self._announced += getattr(report, "robustest_recorded", 0)
+        test, phase = report.nodeid, str(report.when)
+        if phase == "setup":  # the first report of a test, or of another attempt at it
+            self._phases.pop(test, None)
+            self._rows.pop(test, None)
+        self._phases.setdefault(test, {})[phase] = report.outcome
+        if hasattr(report, "robustest_recorded"):
+            self._announced[test] = report.robustest_recorded
         results = getattr(report, "robustest_results", None)
         problem = getattr(report, "robustest_unmeasured", "")
         if results is None:
             return
+        self._arrived += len(results)
         replay = str(getattr(report, "robustest_replay", ""))
-        rows = [Row(test=report.nodeid, result=Result.from_dict(r), problem="", replay=replay) for r in results]
+        rows = self._rows.setdefault(test, [])
+        rows += [Row(test=test, result=Result.from_dict(r), problem="", replay=replay) for r in results]
         if problem:
-            rows.append(Row(test=report.nodeid, result=None, problem=problem, replay=replay))
-        self._rows[report.nodeid] = rows
+            rows.append(Row(test=test, result=None, problem=problem, replay=replay))
 
     def rows(self) -> list[Row]:
         """All rows, tests in the order of collection."""
@@ -112,10 +130,21 @@ class Ledger:
 
     def lost(self) -> list[str]:
         """What should have come and did not, in sentences; empty where all is complete."""
-        missing = [test for test in self._expected if test not in self._ended]
-        problems = [f"no report came from {test}" for test in missing]
-        arrived = sum(row.result is not None for rows in self._rows.values() for row in rows)
-        recorded = max(self._announced, self._sent)
-        if arrived < recorded:
-            problems.append(f"{recorded} results were recorded but {arrived} arrived")
+        problems = [f"no report came from {test}" for test in self._expected if test not in self._phases]
+        problems += [
+            f"not every report came from {test}"
+            for test in self._expected
+            if test in self._phases and not self._complete(self._phases[test])
+        ]
+        here = {test: sum(row.result is not None for row in rows) for test, rows in self._rows.items()}
+        short = any(here.get(test, 0) < count for test, count in self._announced.items())
+        if short or self._arrived < self._sent:
+            recorded = max(sum(self._announced.values()), self._sent)
+            problems.append(f"{recorded} results were recorded but {self._arrived} arrived")
         return problems
+
+    def _complete(self, phases: dict[str, str]) -> bool:
+        if "failed" in phases.values():
+            return True
+        called = "call" in phases or phases.get("setup") != "passed" or not self._calls
+        return "setup" in phases and "teardown" in phases and called

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -111,12 +112,19 @@ def settings_for(item: pytest.Item, settings: Settings, config: pytest.Config) -
 
 def rerun_command(config: pytest.Config, settings: Settings) -> str:
     """The command that repeats a test of this run, without seed and test id."""
-    parts = ["pytest", "--robust"]
-    if settings.profile != "dev":
-        parts.append(f"--robust-profile={settings.profile}")
+    parts = ["pytest", "--robust", f"--robust-profile={settings.profile}"]  # named: CI or an ini may choose another
+    for override in config.getoption("override_ini") or ():
+        if override.startswith("robust_") and not override.startswith("robust_profile"):
+            parts += ["-o", override]
     if config.getoption("--robust-device"):
         parts.append(f"--robust-device={settings.device}")
     return shlex.join(parts)
+
+
+def from_here(config: pytest.Config, nodeid: str) -> str:
+    """A node id as it is typed in the folder the run was started in (node ids themselves start at the root)."""
+    path, colons, rest = nodeid.partition("::")
+    return Path(os.path.relpath(config.rootpath / path, config.invocation_params.dir)).as_posix() + colons + rest
 
 
 def _ini_values(config: pytest.Config) -> dict[str, Any]:
@@ -124,7 +132,7 @@ def _ini_values(config: pytest.Config) -> dict[str, Any]:
     for name in _INI:
         try:
             value = config.getini(f"robust_{name}")
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, pytest.UsageError) as error:
             raise pytest.UsageError(f"ini key robust_{name}: {error}") from error
         if value not in (None, [], ""):
             values[name] = value

@@ -6,7 +6,7 @@ modules come in only once a run or a test is robust.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 _SETTINGS: pytest.StashKey[Settings] = pytest.StashKey()
 _LEDGER: pytest.StashKey[Ledger] = pytest.StashKey()
+_LOST: pytest.StashKey[Sequence[str]] = pytest.StashKey()
 _CONTEXT: pytest.StashKey[Context] = pytest.StashKey()
+_WRONG: pytest.StashKey[pytest.UsageError] = pytest.StashKey()
 _FIXTURES = ("robust", "robust_model", "robust_data")
 
 _MISSING = """\
@@ -49,6 +51,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
         config.stash[_SETTINGS] = pytest_options.settings_of(config)
         config.stash[_LEDGER] = Ledger()
+        if not _is_worker(config):
+            config.pluginmanager.register(_Intake(config.stash[_LEDGER]))
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:
@@ -59,15 +63,22 @@ def pytest_report_header(config: pytest.Config) -> str | None:
     return header(config.stash[_SETTINGS])
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    for item in items:
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Generator[None, None, None]:
+    for item in items:  # before others select by marker
         if set(_FIXTURES) & set(getattr(item, "fixturenames", ())) and not item.get_closest_marker("robust"):
             item.add_marker(pytest.mark.robust)
+    yield
+    for item in items:  # after others added markers and deselected
         if not item.get_closest_marker("robust"):
             continue
         if _SETTINGS in config.stash:
-            item.stash[_CONTEXT] = _context_of(item, config)
+            try:
+                item.stash[_CONTEXT] = _context_of(item, config)
+            except pytest.UsageError as error:
+                if not _is_worker(config):
+                    raise
+                item.stash[_WRONG] = error  # what ends a worker is not shown; an error of the test is
         else:
             from robustest.settings import Settings
 
@@ -87,6 +98,7 @@ def _context_of(item: pytest.Item, config: pytest.Config) -> Context:
     return Context(
         settings=settings,
         test=item.nodeid,
+        where=pytest_options.from_here(config, item.nodeid),
         progress=None if _is_worker(config) else Progress(config),
         rerun=pytest_options.rerun_command(config, settings),
     )
@@ -110,8 +122,13 @@ def pytest_runtest_makereport(
     if _CONTEXT in item.stash:
         from robustest.ledger import attach
 
-        short = item.config.getoption("tbstyle") == "auto"
-        attach(report, item.stash[_CONTEXT], call.excinfo, short_traceback=short)
+        attach(
+            report,
+            item.stash[_CONTEXT],
+            call.excinfo,
+            properties=item.user_properties,
+            short_traceback=item.config.getoption("tbstyle", "auto") == "auto",
+        )
     return report
 
 
@@ -122,29 +139,38 @@ def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] 
     return None
 
 
-def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    ledger = _active_ledger
-    if ledger is not None:
-        ledger.take(report)
+class _Intake:
+    """A plugin of its own for each run: pytest_runtest_logreport is given no config."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self._ledger.take(report)
 
 
-_active_ledger: Ledger | None = None
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if _WRONG in item.stash:
+        raise item.stash[_WRONG]
+    if _CONTEXT in item.stash:  # another plugin may run a test again
+        item.stash[_CONTEXT].results.clear()
+        item.stash[_CONTEXT].sent = 0
+        item.user_properties[:] = [p for p in item.user_properties if not p[0].startswith("robustest.")]
 
 
-def pytest_sessionstart(session: pytest.Session) -> None:
-    global _active_ledger  # noqa: PLW0603 - pytest_runtest_logreport is given no config
-    _active_ledger = None if _is_worker(session.config) else session.config.stash.get(_LEDGER, None)
-
-
-def pytest_collection_finish(session: pytest.Session) -> None:
-    if _LEDGER in session.config.stash and not session.config.getoption("collectonly"):
-        session.config.stash[_LEDGER].expect([item.nodeid for item in session.items])
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> None:
+    config = session.config
+    if _LEDGER in config.stash and not config.getoption("collectonly"):
+        tests = [item.nodeid for item in session.items]
+        config.stash[_LEDGER].expect(tests, calls=not config.getoption("setuponly", False))
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_node_collection_finished(node: Any, ids: list[str]) -> None:
     if _LEDGER in node.config.stash:
-        node.config.stash[_LEDGER].expect(ids)
+        node.config.stash[_LEDGER].expect(ids, calls=not node.config.getoption("setuponly", False))
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -164,8 +190,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         recorded = sum(len(item.stash[_CONTEXT].results) for item in session.items if _CONTEXT in item.stash)
         config.workeroutput["robustest_recorded"] = recorded  # type: ignore[attr-defined]
         return
-    stopped = bool(session.shouldstop or session.shouldfail or session.exitstatus == pytest.ExitCode.INTERRUPTED)
-    if not stopped and ledger.lost():
+    stopped = session.shouldstop or session.shouldfail or session.exitstatus == pytest.ExitCode.INTERRUPTED
+    config.stash[_LOST] = lost = [] if stopped else ledger.lost()
+    if lost:
         session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
     _write_reports(config, ledger)
 
@@ -175,24 +202,19 @@ def _write_reports(config: pytest.Config, ledger: Ledger) -> None:
     if config.getoption("--robust-json"):
         from robustest.reports.json_file import write as write_json
 
-        write_json(config.getoption("--robust-json"), ledger.rows(), ledger.lost(), settings)
+        write_json(config.getoption("--robust-json"), ledger.rows(), config.stash[_LOST], settings)
     if config.getoption("--robust-junit"):
         from robustest.reports.junit import write as write_junit
 
-        write_junit(config.getoption("--robust-junit"), ledger.rows())
+        write_junit(config.getoption("--robust-junit"), ledger.rows(), config.stash[_LOST])
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     if _LEDGER in config.stash:
         from robustest.reports.terminal import summary
 
-        ledger = config.stash[_LEDGER]
-        summary(terminalreporter, ledger.rows(), ledger.lost(), details=config.getoption("--robust-details"))
-
-
-def pytest_unconfigure() -> None:
-    global _active_ledger  # noqa: PLW0603
-    _active_ledger = None
+        rows, lost = config.stash[_LEDGER].rows(), config.stash.get(_LOST, [])
+        summary(terminalreporter, rows, lost, details=config.getoption("--robust-details"))
 
 
 def _is_worker(config: pytest.Config) -> bool:
@@ -202,6 +224,8 @@ def _is_worker(config: pytest.Config) -> bool:
 @pytest.fixture
 def robust(request: pytest.FixtureRequest) -> Context:
     """This test's settings and recorder: `robust.settings`, `robust.record(result)`."""
+    if _CONTEXT not in request.node.stash:
+        raise pytest.UsageError("Expected `robust` as an argument of the test, or the test marked @pytest.mark.robust.")
     context: Context = request.node.stash[_CONTEXT]
     return context
 

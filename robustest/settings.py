@@ -93,11 +93,16 @@ def profiles_from(pyproject: Path) -> dict[str, dict[str, Any]]:
             table = tomllib.loads(pyproject.read_text(encoding="utf-8")).get("tool", {}).get("robustest", {})
         except tomllib.TOMLDecodeError as error:
             raise ConfigError(f"Expected valid TOML in {pyproject.name} but got: {error}") from error
+    if not isinstance(table, Mapping):
+        raise ConfigError(expected("a table in [tool.robustest]", table))
     for key in table:
         if key != "profiles":
             raise unknown("key in [tool.robustest]", key, ["profiles"])
     profiles = {name: dict(values) for name, values in PROFILES.items()}
-    for name, values in table.get("profiles", {}).items():
+    given = table.get("profiles", {})
+    if not isinstance(given, Mapping):
+        raise ConfigError(expected("a table of profiles in [tool.robustest.profiles]", given))
+    for name, values in given.items():
         if not isinstance(values, Mapping):
             raise ConfigError(expected(f"a table of settings in [tool.robustest.profiles.{name}]", values))
         profiles.setdefault(name, {}).update(values)
@@ -132,7 +137,7 @@ def coerce(values: Mapping[str, Any]) -> dict[str, Any]:
     suppress = out.get("suppress")
     if isinstance(suppress, str):
         suppress = suppress.replace(",", " ").split()
-    if suppress is not None:
+    if isinstance(suppress, (list, set, frozenset)):
         out["suppress"] = tuple(suppress)
     return out
 
@@ -158,6 +163,11 @@ def _whole(low: int, *, none: bool = False) -> Any:
 def _device(name: str, value: object) -> None:
     if not isinstance(value, str) or not _DEVICE.fullmatch(value):
         raise ConfigError(expected("device to be auto, cpu, cuda, cuda:N or mps", value))
+
+
+def _attack(name: str, value: object) -> None:
+    if not isinstance(value, str) or not value:
+        raise ConfigError(expected("attack to be a name such as 'pgd'", value))
 
 
 def _alpha(name: str, value: object) -> None:
@@ -192,6 +202,7 @@ HEALTH_CHECKS: Mapping[str, str] = {
 """Names that `suppress` takes, and what each check found when it speaks."""
 
 _CHECKS: Mapping[str, Any] = {
+    "attack": _attack,
     "device": _device,
     "seed": _any_int,
     "claim": _one_of("set", "population"),

@@ -21,4 +21,4 @@ def gate(result: Result) -> Result:
     if result.verdict is Verdict.PASSED:
         return result
     kind = ClaimFailed if result.verdict is Verdict.FAILED else ClaimInconclusive
-    raise kind(failure_text(result, replay=running.replay(result.seed)), result)
+    raise kind(failure_text(result, replay=running.replay(running.settings.seed)), result)

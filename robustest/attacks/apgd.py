@@ -129,7 +129,8 @@ class APGD:
 
     def _told(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
         assert seen.gradient is not None
-        value = self.objective(problem, state, seen.logits)
+        # In float32 a value's last bit depends on the row's place in the batch; in float64, rounded, it does not.
+        value = self.objective(problem, state, seen.logits.double()).float()
         better = per_row(value > state["top"], seen.z)
         state = {
             **state,
@@ -197,7 +198,7 @@ def _move(problem: Problem, state: Rows, z: Tensor, gradient: Tensor) -> Tensor:
     """A projected step and momentum; the engine projects the sum."""
     threat, region = problem.threat, problem.region
     stepped = threat.project(torch.addcmul(z, threat.ascent(gradient), per_row(state["length"], z)), region)
-    weight = per_row(torch.where(state["step"] > 0, _MOMENTUM, 1.0), z)
+    weight = per_row(torch.where(state["step"] > 0, _MOMENTUM, 1.0).to(z.dtype), z)
     return torch.lerp(z, stepped, weight) + (1 - weight) * (z - state["last"])
 
 

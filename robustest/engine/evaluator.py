@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from robustest.engine.health import Health
-from robustest.errors import DataError, DeviceError, ModelError
+from robustest.errors import DataError, DeviceError, ModelError, RobustestError
 from robustest.models import Classifier
 
 T = TypeVar("T")
@@ -76,7 +76,7 @@ class Evaluator:
 
         def run(part: slice) -> Tensor:
             with torch.no_grad():
-                return self._checked(self.model(x[part]), part)
+                return self._checked(self._ask(x[part]), part)
 
         out = torch.cat(self._in_parts(len(x), run))
         if self.device.type == "cpu":
@@ -113,7 +113,7 @@ class Evaluator:
         def once(part: slice) -> tuple[Tensor, Tensor]:
             with torch.enable_grad(), torch.autocast(self.device.type, torch.bfloat16, enabled=self._low):
                 point = z[part].detach().requires_grad_(True)
-                logits = self._checked(self.model(render(point, part)), part)
+                logits = self._checked(self._ask(render(point, part)), part)
                 value = objective(logits, part).sum()
                 if not value.requires_grad:
                     raise ModelError(
@@ -174,6 +174,19 @@ class Evaluator:
         if message not in self.notes:
             self.notes.append(message)
             warnings.warn(message, HealthWarning, stacklevel=2)
+
+    def _ask(self, x: Tensor) -> Tensor:
+        try:
+            return self.model(x)
+        except RobustestError:
+            raise
+        except Exception as error:
+            if isinstance(error, RuntimeError) and _out_of_memory(error):
+                raise
+            raise ModelError(
+                f"Expected the model to answer a batch of shape {tuple(x.shape)} but it raised "
+                f"{type(error).__name__}: {error}"
+            ) from error
 
     def _checked(self, logits: Tensor, part: slice) -> Tensor:
         n = part.stop - part.start

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -45,7 +46,8 @@ def result_of(
     for rank, exhibit in enumerate(evidence.exhibits, 1):
         image = None
         if settings.pictures is not None and decision.verdict is not Verdict.PASSED:
-            name = f"{claim}-{rank}-sample{exhibit.index}"
+            which = f"{zlib.crc32(f'{statement} {comparison} {threshold} {method}'.encode()):08x}"
+            name = f"{claim}-{which}-{rank}-sample{exhibit.index}"  # two claims of a test share no file
             path = save_exhibit(settings.pictures, name, exhibit.before, exhibit.after, evidence.bounds)
             image = None if path is None else _shown(path)
         shown.append(

@@ -70,8 +70,8 @@ def measure_spurious_feature(
     evidence = observe(statement, classifier, as_samples(data), settings, look)
     counts = count_pairs(evidence, target)
     decision, details = judge(counts, settings, max_flip, max_recall_drop)
-    parts = [f"flips <= {max_flip:g}"] * (max_flip is not None)
-    parts += [f"recall drop <= {max_recall_drop:g}"] * (max_recall_drop is not None)
+    limits = (("flips", max_flip), ("recall drop", max_recall_drop))
+    parts = [f"{what} <= {limit:g}" for what, limit in limits if limit is not None]
     by_recall = max_flip is None and max_recall_drop is not None
     return result_of(
         evidence,

@@ -89,7 +89,7 @@ def summary(reporter: Any, rows: Sequence[Reported], lost: Sequence[str], *, det
     """The section `robustness`: a row per claim, and how to repeat what did not pass."""
     if not rows and not lost:
         return
-    reporter.section("robustness", sep="=")
+    reporter.write_sep("=", "robustness")  # not section(): it leaves a line half open
     width = max((len(row.test) for row in rows), default=0)
     for row in rows:
         verdict, line = _line(row)

@@ -1,0 +1,188 @@
+"""A tiny project whose right answers are known in closed form, and runs of pytest on it.
+
+Images are constant, of value 0.25, 0.44, 0.56 and 0.75, eight of each. The model calls an image bright (class 1)
+where its mean exceeds 0.5, and all its answers are right. So under Linf(eps) a sample holds exactly if eps is
+smaller than its distance from 0.5: all 32 at eps 0.01, 16 at eps 0.1, none at eps 0.4.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable
+from textwrap import dedent
+from typing import Any
+
+import pytest
+import torch  # noqa: F401 - runs inside this process must find torch loaded: it cannot be loaded twice
+import torchvision  # noqa: F401
+
+import robustest.assertions
+import robustest.reports.junit
+import robustest.reports.terminal  # noqa: F401
+
+Run = Callable[..., pytest.RunResult]
+Rows = Callable[..., dict[str, dict[str, Any]]]
+
+CONFTEST = """
+import pytest
+
+@pytest.fixture(scope="session")
+def robust_model():
+    from toy import Brightness
+    return Brightness()
+
+@pytest.fixture(scope="session")
+def robust_data():
+    from toy import data
+    return data()
+"""
+
+TOY = """
+import torch
+from torch import nn
+
+class Brightness(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(10.0))
+
+    def forward(self, x):
+        z = self.scale * (x.flatten(1).mean(1) - 0.5)
+        return torch.stack([-z, z], 1)
+
+def data(values=(0.25, 0.44, 0.56, 0.75), times=8, size=4):
+    value = torch.tensor(values).repeat(times)
+    return value.view(-1, 1, 1, 1).expand(-1, 1, size, size).contiguous(), (value > 0.5).long()
+"""
+
+MADE = """
+from robustest.results import Cost, Result, Verdict
+
+def made(verdict="passed", **changes):
+    fields = dict(
+        claim="robust_accuracy", statement="made up >= 0.5", verdict=Verdict(verdict), rule="made up",
+        quantity="accuracy", estimate=0.5, interval=(0.25, 0.75), threshold=0.5, comparison=">=", n_used=4, n_total=4,
+        outcomes=(True, False, True, False), cost=Cost(), seed=0, setting="nothing", method="none",
+    )
+    return Result(**{**fields, **changes})
+"""
+
+IMPORTS = """
+import pytest
+from robustest import *
+
+def claim(model, data, eps, at_least, **options):
+    __tracebackhide__ = True
+    return assert_robust_accuracy(model, data, Linf(eps), at_least=at_least, attack="fgsm", **options)
+"""
+
+
+@pytest.fixture
+def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
+    """A folder with the model, the data, and `made()` for results that need neither."""
+    for name in [name for name in os.environ if name.startswith("PYTEST_XDIST")]:
+        monkeypatch.delenv(name)  # so that these tests run inside a worker too
+    monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
+    monkeypatch.setenv("COLUMNS", "300")  # no message is cut
+    pytester.makeconftest(CONFTEST)
+    pytester.makepyfile(toy=TOY, made=MADE)
+    return pytester
+
+
+@pytest.fixture
+def write(project: pytest.Pytester) -> Callable[..., None]:
+    """Write test modules: `write(test_a="def test_x(): ...")`; pytest, the public names and `claim` are imported."""
+
+    def _write(**sources: str) -> None:
+        for name, source in sources.items():
+            (project.path / f"{name}.py").write_text(IMPORTS + dedent(source), encoding="utf-8")
+
+    return _write
+
+
+@pytest.fixture
+def write_light(project: pytest.Pytester) -> Callable[..., None]:
+    """Write test modules that load no torch, so that a process of their own starts soon: pytest and `made` only."""
+
+    def _write(**sources: str) -> None:
+        for name, source in sources.items():
+            text = f"import pytest\nfrom made import made\n{dedent(source)}"
+            (project.path / f"{name}.py").write_text(text, encoding="utf-8")
+
+    return _write
+
+
+@pytest.fixture
+def run(project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run pytest on the project inside this process; `ci` is what the variable CI holds, None for unset."""
+
+    def _run(*args: str, ci: str | None = None) -> pytest.RunResult:
+        _set_ci(monkeypatch, ci)
+        return project.runpytest_inprocess("-W", "error", *args)
+
+    return _run
+
+
+@pytest.fixture
+def run_apart(project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run pytest on the project in a process of its own."""
+
+    def _run(*args: str, ci: str | None = None) -> pytest.RunResult:
+        _set_ci(monkeypatch, ci)
+        return project.runpytest_subprocess("-W", "error", *args)
+
+    return _run
+
+
+def _set_ci(monkeypatch: pytest.MonkeyPatch, ci: str | None) -> None:
+    for name in ("CI", "BUILD_NUMBER"):  # pytest too looks at both
+        monkeypatch.delenv(name, raising=False)
+    if ci is not None:
+        monkeypatch.setenv("CI", ci)
+
+
+@pytest.fixture
+def read_json(project: pytest.Pytester) -> Callable[[], dict[str, Any]]:
+    """What `--robust-json=out.json` wrote, if it is JSON by the standard (no NaN, no Infinity)."""
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is no JSON")
+
+    def _read() -> dict[str, Any]:
+        text = (project.path / "out.json").read_text(encoding="utf-8")
+        content: dict[str, Any] = json.loads(text, parse_constant=refuse)
+        return content
+
+    return _read
+
+
+@pytest.fixture
+def rows_of(run: Run, read_json: Callable[[], dict[str, Any]]) -> Rows:
+    """The rows of a robust run, by the test's name; for tests with one claim each."""
+
+    def _rows(*args: str, ci: str | None = None) -> dict[str, dict[str, Any]]:
+        run("--robust", "--robust-json=out.json", *args, ci=ci)
+        return {row["test"].split("::", 1)[1]: row for row in read_json()["results"]}
+
+    return _rows
+
+
+@pytest.fixture
+def section() -> Callable[[pytest.RunResult], list[str]]:
+    """The lines of the terminal's section `robustness`; none where there is no section."""
+
+    def _section(result: pytest.RunResult) -> list[str]:
+        lines = iter(result.outlines)
+        for line in lines:
+            if re.fullmatch(r"=+ robustness =+", line):
+                break
+        inside = []
+        for line in lines:
+            if line.startswith("==="):
+                break
+            inside.append(line)
+        return inside
+
+    return _section

@@ -1,0 +1,98 @@
+"""The fixtures robust, robust_model and robust_data."""
+
+from __future__ import annotations
+
+import pytest
+
+
+@pytest.mark.parametrize("name", ["robust_model", "robust_data"])
+def test_a_missing_one_is_an_error_that_shows_how_to_define_it(project, write, run, name):
+    project.path.joinpath("conftest.py").unlink()
+    write(test_a=f"    def test_it({name}): pass\n    def test_other(): pass")
+    result = run("--robust")
+    result.assert_outcomes(errors=1, passed=1)
+    assert result.ret == 1
+    result.stdout.fnmatch_lines(
+        [
+            f"*Expected a fixture '{name}' but this project defines none. Add it to your conftest.py:",
+            '*@pytest.fixture(scope="session")',
+            f"*def {name}():",
+            "*    return *",
+        ]
+    )
+
+
+def test_what_the_error_shows_works_when_pasted(project, write, run):
+    conftest = project.path / "conftest.py"
+    conftest.unlink()
+    write(test_a="    def test_it(robust_model, robust_data): assert (robust_model, robust_data) == ('M', 'D')")
+    shown = run("--robust").outlines
+    start = next(number for number, line in enumerate(shown) if line.endswith("import pytest"))
+    indent = shown[start].index("import")
+    pasted = "\n".join(line[indent:] for line in shown[start : start + 5])
+    assert "return load_my_model()" in pasted
+    model = pasted.replace("load_my_model()", "'M'")
+    data = pasted.replace("load_my_model()", "'D'").replace("robust_model", "robust_data")
+    conftest.write_text(f"{model}\n{data}\n", encoding="utf-8")
+    run("--robust").assert_outcomes(passed=1)
+
+
+def test_they_may_be_overridden_nearer_to_a_test(write, run):
+    write(
+        test_a="""
+        @pytest.fixture
+        def robust_model(): return "mine"
+
+        def test_it(robust_model): assert robust_model == "mine"
+        """
+    )
+    run("--robust").assert_outcomes(passed=1)
+
+
+def test_robust_has_the_settings_of_its_test(write, run):
+    write(
+        test_a="""
+        def test_settings(robust):
+            assert robust.settings == Settings(profile="dev", seed=7, pictures=robust.settings.pictures)
+            assert robust.test == "test_a.py::test_settings"
+            with pytest.raises(AttributeError):
+                robust.settings.seed = 8
+        """
+    )
+    run("--robust", "--robust-seed=7").assert_outcomes(passed=1)
+
+
+def test_robust_records_a_result_that_a_test_measured(write, rows_of):
+    write(
+        test_a="""
+        def test_it(robust, robust_model, robust_data):
+            robust.record(measure_robust_accuracy(robust_model, robust_data, Linf(0.1), at_least=0.6, attack="fgsm"))
+        """
+    )
+    rows = rows_of()
+    assert rows["test_it"]["result"]["verdict"] == "failed"
+    assert rows["test_it"]["result"]["estimate"] == 0.5
+
+
+@pytest.mark.parametrize("wrong", ["'no result'", "made(details={'x': object()})"], ids=["not a result", "not plain"])
+def test_what_cannot_be_recorded_spoils_its_own_test_only(write_light, run, wrong):
+    write_light(
+        test_a=f"""
+        def test_wrong(robust): robust.record({wrong})
+
+        def test_right(robust): robust.record(made())
+        """
+    )
+    result = run("--robust")
+    outcomes = result.parseoutcomes()
+    assert outcomes.get("passed") == 1
+    assert outcomes.get("failed", 0) + outcomes.get("errors", 0) == 1
+    assert result.ret == 1
+    result.stdout.fnmatch_lines(["test_a.py::test_right  accuracy *"])
+
+
+def test_robust_asked_for_by_name_while_running_says_what_to_do(write, run):
+    write(test_a="    def test_it(request): request.getfixturevalue('robust')")
+    result = run("--robust")
+    result.assert_outcomes(errors=0, failed=1)
+    result.stdout.fnmatch_lines(["*mark.robust*"])

@@ -1,0 +1,85 @@
+"""--robust-json: all results as one file of plain JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import robustest
+from robustest.results import Result
+
+THREE = """
+    def test_passes(robust_model, robust_data):
+        claim(robust_model, robust_data, 0.01, at_least=1.0)
+        claim(robust_model, robust_data, 0.1, at_least=0.5)
+
+    def test_fails(robust_model, robust_data):
+        claim(robust_model, robust_data, 0.1, at_least=0.6)
+
+    def test_breaks(robust_model, robust_data):
+        claim(lambda x: robust_model(x) * float("nan"), robust_data, 0.1, at_least=0.5)
+
+    def test_plain(): pass
+"""
+
+
+def test_it_says_what_it_is_how_was_measured_and_what_was_found(write, run, read_json):
+    write(test_a=THREE)
+    run("--robust", "--robust-json=out.json", "--robust-seed=3")
+    content = read_json()
+    assert list(content) == ["schema", "robustest", "settings", "lost", "results"]
+    assert content["schema"] == 1
+    assert content["robustest"] == robustest.__version__
+    assert content["lost"] == []
+    settings = {**content["settings"], "suppress": tuple(content["settings"]["suppress"])}
+    assert robustest.Settings(**settings).seed == 3
+    assert set(settings) == {field.name for field in dataclasses.fields(robustest.Settings)}
+
+
+def test_there_is_one_entry_per_claim_in_the_order_of_the_tests(write, run, read_json):
+    write(test_b=THREE, test_a=THREE)
+    run("--robust", "--robust-json=out.json", "test_b.py", "test_a.py")
+    rows = read_json()["results"]
+    names = ("test_passes", "test_passes", "test_fails", "test_breaks")
+    assert [row["test"] for row in rows] == [f"{file}.py::{name}" for file in ("test_b", "test_a") for name in names]
+    assert all(set(row) == {"test", "result", "problem", "replay"} for row in rows)
+    verdicts = [row["result"] and row["result"]["verdict"] for row in rows[:4]]
+    assert verdicts == ["passed", "passed", "failed", None]
+
+
+def test_a_result_can_be_read_back(write, rows_of):
+    write(test_a=THREE)
+    data = rows_of()["test_fails"]["result"]
+    result = Result.from_dict(data)
+    assert result.to_dict() == data
+    assert result.outcomes == (True, False, False, True) * 8, "0.44 and 0.56 are the samples within 0.1 of 0.5"
+    assert (result.estimate, result.n_used, result.n_total, result.threshold) == (0.5, 32, 32, 0.6)
+    assert {worst.index % 4 for worst in result.counterexamples} <= {1, 2}
+
+
+def test_what_could_not_be_measured_has_a_problem_instead_of_a_result(write, rows_of):
+    write(test_a=THREE)
+    rows = rows_of()
+    assert rows["test_breaks"]["result"] is None
+    assert rows["test_breaks"]["problem"].startswith("ModelError: ")
+    assert rows["test_breaks"]["replay"].endswith(" test_a.py::test_breaks")
+    assert rows["test_fails"]["problem"] == ""
+
+
+def test_the_file_is_written_without_results_too_and_over_an_older_one(project, write, run, read_json):
+    write(test_a="def test_plain(): pass")
+    (project.path / "out.json").write_text("old", encoding="utf-8")
+    assert run("--robust", "--robust-json=out.json").ret == 0
+    assert read_json()["results"] == []
+
+
+def test_folders_are_made_and_nothing_half_written_stays(project, write, run):
+    write(test_a=THREE)
+    run("--robust", "--robust-json=new/folder/out.json", "--robust-junit=new/other/out.xml")
+    assert [path.name for path in (project.path / "new" / "folder").iterdir()] == ["out.json"]
+    assert [path.name for path in (project.path / "new" / "other").iterdir()] == ["out.xml"]
+
+
+def test_without_robust_there_is_no_file(project, write, run):
+    write(test_a=THREE)
+    run("--robust-json=out.json", "--robust-junit=out.xml")
+    assert not list(project.path.glob("out.*"))
