@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from robustest import rng
+from robustest.attacks import losses
 from robustest.attacks.protocol import Evaluation, Needs, Problem
 from robustest.errors import ConfigError, expected
-from robustest.threats import L2, Linf, Rows, Threat, per_row
+from robustest.threats import L2, Linf, Rows, Threat, Unbounded, per_row
 
 _BETA1, _BETA2, _TINY = 0.9, 0.999, 1e-8
 """Adam's defaults (Kingma and Ba, ICLR 2015)."""
@@ -25,13 +26,14 @@ class SPSA:
     over 2 * delta, times v, estimates the gradient (Spall, 1992). One probe a step; after `pairs` pairs the mean of
     their estimates moves z. The probes are projected too, so that each may already be a counterexample.
 
-    Adam's step is what the paper uses for L-inf; for L2 its direction is taken at the length `step_size`.
+    L-inf takes Adam's step, as the paper does. L2 takes one of length `step_size` along the running mean of the
+    estimates: Adam's division, coordinate by coordinate, is made for the other norm and weakens it here.
 
     Args:
         queries: model passes per sample, >= 1; two for each pair, and one for the last point.
-        pairs: pairs whose estimates make one step, >= 1. The paper takes 128 to 8192, with a hundred times the queries.
+        pairs: pairs whose estimates make one step, >= 1. The paper takes more, with many more queries.
         delta: length of a probe along each coordinate, in input units; None means 0.01 of the span of the bounds.
-        step_size: None means a tenth of the radius.
+        step_size: how far a step goes, in input units; None means a fifth of the way across the ball.
 
     Raises:
         ConfigError: queries or pairs < 1, delta or step_size <= 0.
@@ -62,14 +64,13 @@ class SPSA:
         return replace(self, queries=min(self.queries, queries))
 
     def supports(self, threat: Threat) -> bool:
-        return isinstance(threat, Linf | L2)
+        return isinstance(threat, Linf | L2 | Unbounded)
 
     def init(self, problem: Problem, key: Tensor) -> Rows:
         z = problem.threat.start(problem.region, rng.fold(key, "start"))
         zero = torch.zeros_like(z)
-        loss = torch.zeros(len(z), device=z.device)
-        age = torch.zeros_like(key)
-        return {"z": z, "sum": zero, "m": zero, "v": zero, "loss": loss, "key": key, "age": age}
+        value = torch.zeros(len(z), device=z.device)
+        return {"z": z, "sum": zero, "m": zero, "v": zero, "value": value, "key": key, "age": torch.zeros_like(key)}
 
     def ask(self, problem: Problem, state: Rows) -> Tensor:
         age = state["age"]
@@ -80,10 +81,9 @@ class SPSA:
         raise NotImplementedError("SPSA asks for no gradient")
 
     def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
-        label, age = problem.y.unsqueeze(1), state["age"]
-        margin = seen.logits.gather(1, label).squeeze(1) - seen.logits.scatter(1, label, -torch.inf).amax(1)
-        slope = (age % 2) * (margin - state["loss"])  # downhill; 0 after the first of a pair
-        told = {**state, "loss": margin, "age": age + 1}
+        age, value = state["age"], losses.margin(seen.logits, problem.y)
+        slope = (age % 2) * (state["value"] - value)  # 0 after the first of a pair
+        told = {**state, "value": value, "age": age + 1}
         told["sum"] = torch.addcmul(state["sum"], per_row(slope, problem.x), self._signs(problem, state))
         moving = ((age + 1) % (2 * self.pairs) == 0) | (age + 1 == self.steps)
         if moving.device.type == "cpu" and not bool(moving.any()):
@@ -98,11 +98,12 @@ class SPSA:
         count = -(-state["age"] // (2 * self.pairs))
         m_hat = m / per_row(1 - _BETA1**count, m)
         v_hat = v / per_row(1 - _BETA2**count, v)
-        step = m_hat / (v_hat.sqrt() + _TINY)
-        if isinstance(problem.threat, L2):
-            step = problem.threat.ascent(step)
-        length = 0.1 * problem.threat.radius if self.step_size is None else self.step_size
-        z = problem.threat.project(state["z"] + length * step, problem.region)
+        threat, region = problem.threat, problem.region
+        step = threat.ascent(m_hat) if isinstance(threat, L2) else m_hat / (v_hat.sqrt() + _TINY)
+        length = (
+            threat.stride(region) / 5 if self.step_size is None else torch.full_like(region["span"], self.step_size)
+        )
+        z = threat.project(state["z"] + per_row(length, step) * step, region)
         return {"z": torch.lerp(state["z"], z, moving), "m": m, "v": v, "sum": gradient * (1 - moving)}
 
     def _delta(self, problem: Problem) -> float:

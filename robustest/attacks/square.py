@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from robustest import rng
+from robustest.attacks import losses
 from robustest.attacks.protocol import Evaluation, Needs, Problem
 from robustest.errors import ConfigError, expected
-from robustest.threats import L2, Linf, Rows, Threat, per_row
+from robustest.threats import L2, Linf, Rows, Threat, Unbounded, per_row
 
 _HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 """Queries out of `_OF` after which the changed share of the input halves (section 4.1)."""
@@ -32,8 +33,8 @@ Grid = tuple[int, int, int]
 class Square:
     """Random search over windows, kept where the margin falls (Andriushchenko et al., ECCV 2020, algorithms 1 to 3).
 
-    L-inf: begins with vertical stripes of the ball's corners; each query sets one square window, in every channel,
-    to a random corner. A window that would change nothing is set to the opposite corner instead of being wasted.
+    L-inf, and no bound but the input's own: begins with vertical stripes of the ball's corners; each query sets one
+    square window, in every channel, to a random corner, and one that would change nothing to the opposite corner.
     L2: begins with a grid of bumps; each query moves the length spent in two windows into the first of them, in the
     shape of two pyramids of opposite sign.
 
@@ -71,34 +72,33 @@ class Square:
         return replace(self, queries=min(self.queries, queries))
 
     def supports(self, threat: Threat) -> bool:
-        return isinstance(threat, Linf | L2)
+        return isinstance(threat, Linf | L2 | Unbounded)
 
     def init(self, problem: Problem, key: Tensor) -> Rows:
         x, region, threat = problem.x, problem.region, problem.threat
         channels, height, width = grid = grid_of(x)
-        if isinstance(threat, Linf):
+        if isinstance(threat, L2):
+            bumps = _tiles(rng.fold(key, "start"), grid).view_as(x)
+            z = threat.project(x + per_row(threat.stride(region), x) * threat.ascent(bumps), region)
+        else:
             stripes = rng.signs(rng.fold(key, "start"), (channels, 1, width)).add_(1).div_(2)
             z = torch.lerp(region["low"], region["high"], stripes.expand(-1, -1, height, -1).reshape(x.shape))
-        else:
-            bumps = _tiles(rng.fold(key, "start"), grid).view_as(x)
-            z = threat.project(x + threat.radius * threat.ascent(bumps), region)
-        loss = torch.full((len(x),), torch.inf, device=x.device)
-        return {"z": z, "loss": loss, "key": key, "age": torch.zeros_like(key)}
+        lowest = torch.full((len(x),), -torch.inf, device=x.device)
+        return {"z": z, "value": lowest, "key": key, "age": torch.zeros_like(key)}
 
     def ask(self, problem: Problem, state: Rows) -> Tensor:
-        propose = _corners if isinstance(problem.threat, Linf) else _pyramids
+        propose = _pyramids if isinstance(problem.threat, L2) else _corners
         return propose(self, problem, state).view_as(problem.x)
 
     def objective(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
         raise NotImplementedError("Square asks for no gradient")
 
     def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
-        label = problem.y.unsqueeze(1)
-        loss = seen.logits.gather(1, label).squeeze(1) - seen.logits.scatter(1, label, -torch.inf).amax(1)
-        better = (loss < state["loss"]).float()
+        value = losses.margin(seen.logits, problem.y)
+        better = (value > state["value"]).to(seen.z.dtype)
         return {
             "z": torch.lerp(state["z"], seen.z, per_row(better, seen.z)),
-            "loss": torch.minimum(loss, state["loss"]),
+            "value": torch.maximum(value, state["value"]),
             "key": state["key"],
             "age": state["age"] + 1,
         }
@@ -181,7 +181,9 @@ def _corners(attack: Square, problem: Problem, state: Rows) -> Tensor:
     """The proposals for L-inf (algorithm 2), (B, C, H, W)."""
     channels, height, width = grid = grid_of(problem.x)
     plan = _plan(attack, grid, 1, problem.x.device)
-    z, low, high = (t.reshape(-1, *grid) for t in (state["z"], problem.region["low"], problem.region["high"]))
+    z, low, high = (
+        t.expand_as(problem.x).reshape(-1, *grid) for t in (state["z"], problem.region["low"], problem.region["high"])
+    )
     stage = torch.bucketize(state["age"], plan.marks)
     u = rng.uniform(rng.fold(state["key"], state["age"]), (2 + channels,))
     _, inside = _windows(plan, stage, u[:, None, :2])
@@ -212,7 +214,8 @@ def _pyramids(attack: Square, problem: Problem, state: Rows) -> Tensor:
     masks = torch.cat([inside, both, torch.ones_like(both)], 1)
     rows, columns = masks[:, :, 0, :height], masks[:, :, 1, :width]
     spent = torch.einsum("bkh,bchw,bkw->bkc", rows, moved.square(), columns)
-    unused = (problem.threat.radius**2 - spent[:, 3].sum(1, keepdim=True)).clamp_(min=0)
+    reach = problem.threat.stride(problem.region).unsqueeze(1)
+    unused = (reach.square() - spent[:, 3].sum(1, keepdim=True)).clamp_(min=0)
     available = (spent[:, 0] + spent[:, 1] - spent[:, 2] + unused / channels).clamp_(min=0).sqrt_()
     # The first window becomes sign * bump / |bump| + old / |old|, scaled to the length available.
     old = spent[:, 0].sqrt().clamp_(min=_TINY)

@@ -192,7 +192,8 @@ class Search:
         if self._attempts or self._draws > 1:
             better = (margin < batch.margin) & ~self._hit[batch.position] & self._inside(batch, z)
             self._store(batch, z, better)
-        batch.margin = torch.minimum(batch.margin, margin)
+        # A broken row goes on until the batch is compacted, which depends on its neighbours: its margin must not.
+        batch.margin = torch.where(batch.alive, torch.minimum(batch.margin, margin), batch.margin)
         if self._draws > 1:  # no success on some draws ends a search: the judge looks at the best point, on fresh ones
             return
         if z.device.type == "cpu" and not bool(hit.any()):

@@ -14,6 +14,7 @@ from robustest.threats.balls import L1 as L1
 from robustest.threats.balls import L2 as L2
 from robustest.threats.balls import Linf as Linf
 from robustest.threats.balls import by_pixel as by_pixel
+from robustest.threats.balls import sparse as sparse
 from robustest.threats.patch import Patch as Patch
 from robustest.threats.protocol import Bounds as Bounds
 from robustest.threats.protocol import Rows as Rows

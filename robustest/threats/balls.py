@@ -1,4 +1,4 @@
-"""The balls of the norms L-inf, L2, L1 and of the count L0; a proposal is the perturbed input itself."""
+"""The norm balls L-inf, L2 and L1, and the count L0; a proposal is the perturbed input itself."""
 
 from __future__ import annotations
 
@@ -11,9 +11,7 @@ from torch import Tensor
 from robustest import rng
 from robustest.errors import ConfigError, expected
 from robustest.threats.protocol import Bounds, Rows, box, clip, count, difference, length, per_row
-
-_BLOCK = 1 << 22
-"""Elements that the exact L1 projection sorts at a time: its float64 working memory is some 100 bytes an element."""
+from robustest.threats.shrink import shrunk
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +156,7 @@ class L1(_Ball):
             return clipped
         delta = difference(z, region)
         room = torch.where(delta > 0, region["high"].double() - x.double(), x.double() - region["low"].double())
-        move = _shrunk(delta.abs(), room.flatten(1), self.eps)
+        move = shrunk(delta.abs(), room.flatten(1), self.eps)
         exact = x.double() + torch.copysign(move, delta).view_as(x)
         near = exact.to(x.dtype)
         # Storing in float32 may have moved an element too far; step back towards the sample.
@@ -235,7 +233,11 @@ class L0:
         return gradient / per_row(mean, gradient)
 
     def stride(self, region: Rows) -> Tensor:
-        return region["span"]
+        """32 widths of the bounds: one of 40 steps carries an element of mean gradient from bound to bound.
+
+        Shorter steps seldom put other pixels in the place of those that were chosen before.
+        """
+        return 32 * region["span"]
 
     def render(self, z: Tensor, region: Rows) -> Tensor:
         return z
@@ -266,32 +268,3 @@ def _at_largest(score: Tensor, pixels: int | Tensor, z: Tensor, x: Tensor) -> Te
     chosen = rank < (pixels.unsqueeze(1) if isinstance(pixels, Tensor) else pixels)
     kept = torch.zeros_like(score, dtype=torch.bool).scatter(1, order, chosen.expand_as(order))
     return torch.where(kept.unsqueeze(1), by_pixel(z), by_pixel(x)).reshape(x.shape)
-
-
-def _shrunk(way: Tensor, room: Tensor, eps: float) -> Tensor:
-    """(N, D) float64, the moves `clamp(way - t, 0, room)` with the smallest t >= 0 that sum to eps or less."""
-    rows = max(1, _BLOCK // max(1, way.shape[1]))
-    parts = zip(way.split(rows), room.split(rows), strict=True)
-    t = torch.cat([_threshold(a, b, eps) for a, b in parts])
-    move = torch.minimum((way - t).clamp_(min=0.0), room)
-    total = move.sum(1, keepdim=True)  # above eps by rounding only
-    return move * (eps * (1 - 1e-12) / total.clamp(min=1e-300)).clamp_(max=1.0)
-
-
-def _threshold(way: Tensor, room: Tensor, eps: float) -> Tensor:
-    """(N, 1) the t of `_shrunk`.
-
-    As t falls from the largest way, element i moves once t < way_i and stops once t < way_i - room_i. In between
-    the sum of moves is linear, so it is known at all these points after one sort, by adding up what is positive.
-    """
-    stop = (way - room).clamp_(min=0.0)
-    at, order = torch.cat([way, stop], 1).sort(1, descending=True)
-    moving = torch.where(order < way.shape[1], 1.0, -1.0).to(way.dtype).cumsum(1)
-    gain = moving[:, :-1].clamp_(min=0.0) * (at[:, :-1] - at[:, 1:])
-    total = torch.cat([torch.zeros_like(at[:, :1]), gain.cumsum(1)], 1)
-    first = torch.searchsorted(total, total.new_full((len(total), 1), eps))  # where the sum reaches eps
-    never = first == total.shape[1]
-    first = first.clamp_(max=total.shape[1] - 1)
-    slope = moving.gather(1, (first - 1).clamp_(min=0)).clamp_(min=1.0)
-    t = at.gather(1, first) + (total.gather(1, first) - eps) / slope
-    return torch.where(never, torch.zeros_like(t), t)

@@ -76,7 +76,7 @@ def per_row(value: Tensor, like: Tensor) -> Tensor:
 
 
 def length(v: Tensor) -> Tensor:
-    """(N,) Euclidean length of each row, never below the smallest normal number; by way of float64: no square overflows."""
+    """(N,) Euclidean length of each row, never below the smallest normal number; squared in float64."""
     norm: Tensor = torch.linalg.vector_norm(v.flatten(1), dim=1, dtype=torch.float64)
     return norm.to(v.dtype).clamp_(min=torch.finfo(v.dtype).tiny)
 

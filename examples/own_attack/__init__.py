@@ -1,0 +1,1 @@
+"""An attack written by a user; see attack.py and docs/attacks.md."""

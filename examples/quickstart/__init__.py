@@ -1,0 +1,1 @@
+"""Robustness tests of two small nets on real digits; see README.md."""

@@ -1,0 +1,129 @@
+"""Fixtures that several test files share."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import hypothesis
+import pytest
+import torch
+from torch import Tensor, nn
+
+pytest_plugins = ["pytester"]
+
+# The same code must give the same answer, on a loaded machine too.
+hypothesis.settings.register_profile("robustest", deadline=None, derandomize=True, database=None)
+hypothesis.settings.load_profile("robustest")
+torch.set_num_threads(1)
+
+_SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def shared_networks() -> ModuleType:
+    """Trained networks and images from outside the project: `load(name)` and `images(name, n)`."""
+    source = _SHARED / "models.py"
+    if not source.is_file():
+        pytest.skip("the trained networks (../shared/data beside the repository) are not here")
+    spec = importlib.util.spec_from_file_location("shared_networks", source)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.dont_write_bytecode", True)  # the folder is not ours to write in
+        spec.loader.exec_module(module)
+    return module
+
+
+class Toy(NamedTuple):
+    """A classifier with data that it gets right."""
+
+    model: nn.Module
+    x: Tensor
+    y: Tensor
+
+
+class Linear(nn.Module):
+    """Flattened input to logits; in float64, so that no batch shape changes an answer."""
+
+    def __init__(self, weight: Tensor, bias: Tensor) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(weight.double())
+        self.bias = nn.Parameter(bias.double())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.flatten(1).to(self.weight.dtype) @ self.weight.T + self.bias
+
+
+class Watched(nn.Module):
+    """A module that keeps count of the samples that really pass through it."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+        self.calls: list[int] = []
+        self.backward_samples = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls.append(len(x))
+        if x.requires_grad:
+            x.register_hook(self._on_gradient)
+        out: Tensor = self.inner(x)
+        return out
+
+    def _on_gradient(self, gradient: Tensor) -> None:
+        self.backward_samples += len(gradient)
+
+
+@pytest.fixture(scope="session")
+def linear() -> Callable[[Tensor, Tensor], nn.Module]:
+    """Builds a linear classifier from weights (K, D) and biases (K,)."""
+    return Linear
+
+
+@pytest.fixture(scope="session")
+def watched() -> Callable[[nn.Module], Watched]:
+    """Wraps a module so that its `calls` and `backward_samples` can be read."""
+    return Watched
+
+
+@pytest.fixture(scope="session")
+def toys() -> Callable[..., Toy]:
+    """Builds linear classifiers with inputs that they get right: `toys(n=40, classes=3, shape=(1, 6, 6), seed=0)`."""
+
+    def build(n: int = 40, *, classes: int = 3, shape: tuple[int, ...] = (1, 6, 6), seed: int = 0) -> Toy:
+        generator = torch.Generator().manual_seed(seed)
+        size = torch.Size(shape).numel()
+        weight = torch.randn(classes, size, generator=generator)
+        model = Linear(weight, -weight.sum(1) / 2)  # no class is favoured at grey
+        x = torch.rand(n, *shape, generator=generator)
+        with torch.no_grad():
+            return Toy(model, x, model(x).argmax(1))
+
+    return build
+
+
+@pytest.fixture
+def toy(toys: Callable[..., Toy]) -> Toy:
+    """Forty images (40, 1, 6, 6), three classes, and a linear model that gets all of them right."""
+    return toys()
+
+
+@pytest.fixture(scope="session")
+def snapshot() -> Callable[[nn.Module], dict[str, Any]]:
+    """Maps a module to all that a measurement must leave alone; compare with ==."""
+
+    def take(module: nn.Module) -> dict[str, Any]:
+        return {
+            "modes": [part.training for part in module.modules()],
+            "flags": [parameter.requires_grad for parameter in module.parameters()],
+            "state": {name: value.detach().tolist() for name, value in module.state_dict().items()},
+            "grads": [None if p.grad is None else p.grad.tolist() for p in module.parameters()],
+            "places": [p.data_ptr() for p in module.parameters()],
+        }
+
+    return take

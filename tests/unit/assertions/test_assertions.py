@@ -1,0 +1,148 @@
+"""Claims: recorded in every case, and let through only where they passed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from robustest import (
+    ClaimFailed,
+    ClaimInconclusive,
+    ConfigError,
+    Linf,
+    ModelError,
+    PixelPatch,
+    Verdict,
+    assert_no_spurious_feature,
+    assert_robust_accuracy,
+    assert_shift_accuracy,
+    measure_robust_accuracy,
+    measure_shift_accuracy,
+    measure_spurious_feature,
+)
+from robustest.context import Context, running
+
+CUE = PixelPatch(top=0, left=0, height=3, width=3)
+CLAIMS: dict[str, Callable[..., Any]] = {
+    "robust_accuracy": lambda m, d, t, **o: assert_robust_accuracy(m, d, Linf(0.02), at_least=t, attack="fgsm", **o),
+    "shift_accuracy": lambda m, d, t, **o: assert_shift_accuracy(m, d, "gaussian_noise", at_least=t, **o),
+    "no_spurious_feature": lambda m, d, t, **o: assert_no_spurious_feature(
+        m, d, CUE, max_flip=1 - t, max_recall_drop=1.0, **o
+    ),
+}
+every_claim = pytest.mark.parametrize(("name", "claim"), CLAIMS.items(), ids=CLAIMS)
+
+
+@pytest.fixture
+def context() -> Any:
+    with running(Context(test="test_model.py::test_it[a b]", rerun="pytest --robust")) as context:
+        yield context
+
+
+def estimate(claim: Callable[..., Any], toy: Any) -> float:
+    """The share that holds."""
+    result = claim(toy.model, (toy.x, toy.y), 0.0)
+    return float(result.outcomes.count(True) / len(result.outcomes))
+
+
+@every_claim
+def test_a_claim_that_holds_returns_its_result(name: str, claim: Callable[..., Any], toy: Any, context: Any) -> None:
+    share = estimate(claim, toy)
+    assert 0 < share < 1
+    context.results.clear()
+    result = claim(toy.model, (toy.x, toy.y), share)
+    assert result.verdict is Verdict.PASSED
+    assert result.claim == name
+    assert context.results == [result]
+
+
+@every_claim
+def test_a_claim_that_does_not_hold_raises_with_its_result(
+    name: str, claim: Callable[..., Any], toy: Any, context: Any
+) -> None:
+    share = estimate(claim, toy)
+    context.results.clear()
+    with pytest.raises(ClaimFailed) as caught:
+        claim(toy.model, (toy.x, toy.y), share + 0.02, seed=0)
+    result = caught.value.result
+    assert type(caught.value) is ClaimFailed
+    assert result.verdict is Verdict.FAILED
+    assert context.results == [result]
+    text = str(caught.value)
+    for word in (result.statement, f"{result.estimate:.3f}", "n=40", "worst 1", "--robust-seed=0"):
+        assert word in text
+    assert "'test_model.py::test_it[a b]'" in text
+
+
+@every_claim
+def test_a_claim_that_is_not_settled_does_not_pass(
+    name: str, claim: Callable[..., Any], toy: Any, context: Any
+) -> None:
+    share = estimate(claim, toy)
+    context.results.clear()
+    with pytest.raises(ClaimInconclusive) as caught:
+        claim(toy.model, (toy.x, toy.y), share, claim="population")
+    assert caught.value.result.verdict is Verdict.INCONCLUSIVE
+    assert context.results == [caught.value.result]
+
+
+@every_claim
+def test_a_run_that_cannot_measure_is_no_failed_claim(
+    name: str, claim: Callable[..., Any], toy: Any, context: Any
+) -> None:
+    with pytest.raises(ModelError):
+        claim(lambda x: toy.model(x) * float("nan"), (toy.x, toy.y), 0.0)
+    assert context.results == []
+
+
+@every_claim
+def test_outside_a_test_claims_work_too(name: str, claim: Callable[..., Any], toy: Any) -> None:
+    assert claim(toy.model, (toy.x, toy.y), 0.0).claim == name
+    with pytest.raises(ClaimFailed) as caught:
+        claim(toy.model, (toy.x, toy.y), 1.0)
+    assert "replay" not in str(caught.value)
+
+
+def test_an_assertion_is_its_measurement_with_a_verdict(toy: Any) -> None:
+    data = (toy.x, toy.y)
+    pairs: list[tuple[Callable[..., Any], Callable[..., Any], Any, dict[str, Any]]] = [
+        (assert_robust_accuracy, measure_robust_accuracy, Linf(0.02), {"at_least": 0.1, "attack": "fgsm"}),
+        (assert_shift_accuracy, measure_shift_accuracy, "rotation", {"severity": 1, "max_drop": 1.0}),
+        (assert_no_spurious_feature, measure_spurious_feature, CUE, {"max_flip": 1.0, "target": 1}),
+    ]
+    for claim, measure, subject, options in pairs:
+        first, second = (f(toy.model, data, subject, seed=3, **options).to_dict() for f in (claim, measure))
+        assert {**first, "cost": None} == {**second, "cost": None}
+
+
+@pytest.mark.parametrize(
+    ("claim", "words"),
+    [
+        (lambda m, d: assert_shift_accuracy(m, d, "rotation"), "at_least= or max_drop= but got neither"),
+        (lambda m, d: assert_no_spurious_feature(m, d, CUE), "max_flip= or max_recall_drop= but got neither"),
+        (lambda m, d: assert_robust_accuracy(m, d, Linf(0.1), at_least=None), "at_least"),
+    ],
+    ids=["shift", "cue", "attack"],
+)
+def test_there_must_be_something_to_claim(claim: Callable[..., Any], words: str, toy: Any) -> None:
+    with pytest.raises(ConfigError, match=words):
+        claim(toy.model, (toy.x, toy.y))
+
+
+@pytest.mark.parametrize("at_least", [0.0, 0.5, 1.0])
+def test_thresholds_hold_for_the_whole_set_and_not_for_a_part(at_least: float) -> None:
+    """A hundred samples, sorted so that any part of them would have another accuracy."""
+    x = torch.linspace(0, 1, 100).view(-1, 1, 1, 1).expand(-1, 1, 2, 2).clone()
+    y = torch.zeros(100, dtype=torch.int64)
+
+    def model(z: torch.Tensor) -> torch.Tensor:
+        return torch.stack([0.5 - z.flatten(1).mean(1), z.flatten(1).mean(1) - 0.5], 1)
+
+    def unchanged(z: torch.Tensor, severity: int, key: torch.Tensor) -> torch.Tensor:
+        return z
+
+    verdict = measure_shift_accuracy(model, (x, y), unchanged, at_least=at_least).verdict
+    assert verdict is (Verdict.PASSED if at_least <= 0.5 else Verdict.FAILED)

@@ -1,0 +1,141 @@
+"""Chunks: a partition that depends on the number of samples alone, read and checked."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from robustest import (
+    DataError,
+    HealthWarning,
+    Linf,
+    ModelError,
+    PixelPatch,
+    measure_robust_accuracy,
+    measure_shift_accuracy,
+    measure_spurious_feature,
+    rng,
+)
+from robustest.data import as_samples
+from robustest.engine.chunks import load, partition
+
+CPU = torch.device("cpu")
+
+
+@given(st.integers(0, 5000))
+def test_a_partition_holds_everybody_once_in_order(n: int) -> None:
+    order = rng.permutation(0, n)
+    chunks = list(partition(order))
+    assert torch.equal(torch.cat([*chunks, order[:0]]), order)
+    assert all(len(chunk) > 0 for chunk in chunks)
+
+
+def test_chunks_start_small_and_double_up_to_a_limit() -> None:
+    sizes = [len(chunk) for chunk in partition(torch.arange(5000))]
+    assert sizes[0] < 100
+    assert all(second in (first, 2 * first) for first, second in pairwise(sizes[:-1]))
+    assert sizes[-2] == sizes[-3]
+
+
+def test_a_chunk_is_the_samples_asked_for_with_their_own_keys() -> None:
+    x, y = torch.rand(10, 2, 3), torch.arange(10)
+    ids = torch.tensor([7, 1])
+    chunk = load(as_samples((x, y)), ids, bounds=(0, 1), seed=3, device=CPU)
+    assert torch.equal(chunk.x, x[ids])
+    assert torch.equal(chunk.y, y[ids])
+    assert torch.equal(chunk.key, rng.keys(3, torch.arange(10))[ids])
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_inputs_that_are_not_finite_name_the_sample(value: float) -> None:
+    x = torch.rand(10, 2, 3)
+    x[4, 1, 2] = value
+    with pytest.raises(DataError, match="sample 4 has NaN or infinite"):
+        load(as_samples((x, torch.arange(10))), torch.arange(10).flip(0), bounds=(0, 1), seed=0, device=CPU)
+
+
+@pytest.mark.parametrize("value", [-0.01, 1.01, 255.0])
+def test_inputs_outside_the_bounds_name_the_sample_and_the_span(value: float) -> None:
+    x = torch.full((10, 2, 3), 0.5)
+    x[4, 1, 2] = value
+    with pytest.raises(DataError) as caught:
+        load(as_samples((x, torch.arange(10))), torch.arange(10).flip(0), bounds=(0, 1), seed=0, device=CPU)
+    for word in ("[0, 1]", "sample 4", f"{value:g}", "bounds=(low, high)", "preprocessing=(mean, std)"):
+        assert word in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_inputs_at_the_bounds_are_inside(value: float) -> None:
+    samples = as_samples((torch.full((3, 2), value), torch.arange(3)))
+    assert len(load(samples, torch.arange(3), bounds=(0, 1), seed=0, device=CPU).x) == 3
+
+
+def test_items_that_are_single_numbers_are_refused_as_data() -> None:
+    with pytest.raises(DataError):
+        load(as_samples([(torch.tensor(0.5), 1)] * 4), torch.arange(4), bounds=(0, 1), seed=0, device=CPU)
+
+
+def test_data_that_give_fewer_than_asked_are_refused() -> None:
+    samples = as_samples((torch.rand(10, 2), torch.arange(10)))
+    short = type(samples)(lambda ids: samples.take(ids[:-1]), 10)
+    with pytest.raises(DataError, match="Expected 10 samples and labels but the data gave 9 and 9"):
+        load(short, torch.arange(10), bounds=(0, 1), seed=0, device=CPU)
+
+
+MEASUREMENTS: dict[str, Callable[..., Any]] = {
+    "attack": lambda model, data: measure_robust_accuracy(model, data, Linf(0.01), attack="fgsm"),
+    "shift": lambda model, data: measure_shift_accuracy(model, data, "brightness"),
+    "cue": lambda model, data: measure_spurious_feature(model, data, PixelPatch(top=0, left=0), max_flip=1.0),
+}
+
+
+@pytest.mark.parametrize("measure", MEASUREMENTS.values(), ids=MEASUREMENTS)
+@pytest.mark.parametrize("label", [-1, 3, 12])
+@pytest.mark.parametrize("place", [0, 150, 299], ids=["first chunk", "second chunk", "last"])
+def test_a_label_that_is_no_class_is_found_wherever_it_comes(
+    measure: Callable[..., Any], label: int, place: int, toys: Callable[..., Any]
+) -> None:
+    toy = toys(300)
+    toy.y[rng.permutation(0, 300)[place]] = label
+    with pytest.raises(DataError, match=rf"0\.\.2.*{label}"):
+        measure(toy.model, (toy.x, toy.y))
+
+
+def test_a_forward_that_draws_is_a_model_error(toy: Any) -> None:
+    with pytest.raises(ModelError, match=r"random_forward.*dropout"):
+        MEASUREMENTS["shift"](lambda x: toy.model(x + 0.1 * torch.rand_like(x)), (toy.x, toy.y))
+
+
+def test_a_forward_that_draws_may_be_meant(toy: Any) -> None:
+    result = measure_shift_accuracy(
+        lambda x: toy.model(x + 0.001 * torch.rand_like(x)), (toy.x, toy.y), "brightness", suppress=("random_forward",)
+    )
+    assert result.n_used == len(toy.x)
+
+
+def softmax(model: Any) -> Any:
+    return lambda x: model(x).softmax(1)
+
+
+def test_probabilities_get_a_warning_and_a_note(toy: Any) -> None:
+    with pytest.warns(HealthWarning, match=r'^softmax_outputs: .*suppress=\("softmax_outputs",\)') as caught:
+        result = MEASUREMENTS["attack"](softmax(toy.model), (toy.x, toy.y))
+    assert len(caught) == 1
+    assert any(note.startswith("softmax_outputs") for note in result.notes)
+
+
+def test_probabilities_may_be_meant(toy: Any) -> None:
+    # Warnings are errors here, so that a warning would be seen.
+    measure_shift_accuracy(softmax(toy.model), (toy.x, toy.y), "brightness", suppress=("softmax_outputs",))
+
+
+@pytest.mark.parametrize("scale", [0.5, 2.0])
+def test_what_only_resembles_probabilities_gets_no_warning(toy: Any, scale: float) -> None:
+    MEASUREMENTS["attack"](lambda x: toy.model(x).softmax(1) * scale, (toy.x, toy.y))

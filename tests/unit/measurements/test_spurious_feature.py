@@ -1,0 +1,187 @@
+"""Reliance on a cue, by switching it on and off."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from robustest import ConfigError, PixelPatch, Verdict, measure_spurious_feature
+from robustest.verdicts import mcnemar
+
+N = 90
+Y = torch.arange(N) % 3
+X = torch.zeros(N, 1, 8, 8)
+X[torch.arange(N), 0, 4, Y] = 1.0  # the evidence: one lit pixel of row 4
+CUE = PixelPatch(top=0, left=0, height=2, width=2)
+NO_CUE = PixelPatch(top=6, left=6, height=2, width=2)
+TARGET = 2
+
+
+def model(x: Tensor) -> Tensor:
+    """Reads the evidence, and takes the patch at the upper left for class 2: right wherever there is no patch."""
+    logits = 4 * x[:, 0, 4, :3]
+    patch = x[:, 0, :2, :2].flatten(1).mean(1)
+    return logits + torch.stack([0 * patch, 0 * patch, 9 * patch], 1)
+
+
+def timid(x: Tensor) -> Tensor:
+    """As `model`, but only samples whose first pixel of row 5 is lit follow the patch."""
+    logits = 4 * x[:, 0, 4, :3]
+    patch = x[:, 0, :2, :2].flatten(1).mean(1) * x[:, 0, 5, 0]
+    return logits + torch.stack([0 * patch, 0 * patch, 9 * patch], 1)
+
+
+@pytest.mark.parametrize("target", [None, TARGET])
+@pytest.mark.parametrize("threshold", [{"max_flip": 0.5}, {"max_flip": 0.5, "max_recall_drop": 1.0}], ids=str)
+def test_a_planted_cue_fails(target: int | None, threshold: dict[str, float]) -> None:
+    result = measure_spurious_feature(model, (X, Y), CUE, target=target, **threshold)
+    assert result.verdict is Verdict.FAILED
+    # All 60 samples of the other classes follow the cue; the 30 of its own class were there before.
+    assert result.estimate == pytest.approx(1.0 if target == TARGET else 60 / 90)
+    assert result.details["most_drawn_class"] == TARGET
+    assert (result.details["drawn"], result.details["driven_away"]) == (60, 0)
+    assert result.details["mcnemar_p"] < 1e-15
+    assert result.details["accuracy_on"] == pytest.approx(1 / 3)
+    assert result.details["accuracy_off"] == 1
+
+
+@pytest.mark.parametrize("target", [None, 0, TARGET])
+@pytest.mark.parametrize(
+    "threshold", [{"max_flip": 0.0}, {"max_recall_drop": 0.0}, {"max_flip": 0.0, "max_recall_drop": 0.0}], ids=str
+)
+def test_a_cue_that_nobody_reads_passes(target: int | None, threshold: dict[str, float]) -> None:
+    result = measure_spurious_feature(model, (X, Y), NO_CUE, target=target, **threshold)
+    assert result.verdict is Verdict.PASSED
+    assert result.estimate == 0
+    assert all(result.outcomes)
+    assert result.counterexamples == ()
+    assert result.details["mcnemar_p"] == 1
+
+
+def leans(x: Tensor) -> Tensor:
+    """Knows class 2 by the patch alone, and class 0 from class 1 by the evidence."""
+    patch = x[:, 0, :2, :2].flatten(1).mean(1)
+    return torch.stack([x[:, 0, 4, 0] + 0.1, x[:, 0, 4, 1], 2 * patch], 1)
+
+
+@pytest.mark.parametrize("target", [None, TARGET])
+def test_recall_that_hangs_on_the_cue_fails(target: int | None) -> None:
+    """With the patch off, no sample of class 2 is recognised any more."""
+    result = measure_spurious_feature(leans, (X, Y), CUE, target=target, max_recall_drop=0.1)
+    assert result.verdict is Verdict.FAILED
+    assert result.quantity == "recall drop"
+    assert result.estimate == 1
+    assert result.details["recall_drop_class"] == TARGET
+    assert result.threshold == 0.1
+
+
+def test_the_recall_of_another_class_is_another_matter() -> None:
+    result = measure_spurious_feature(leans, (X, Y), CUE, target=1, max_recall_drop=0.0)
+    assert result.verdict is Verdict.PASSED
+    assert result.estimate == -1  # class 1 is recognised with the patch off only
+
+
+def test_flips_towards_a_target_leave_out_other_flips() -> None:
+    """The patch draws everything to class 2; towards class 1 nothing goes, so that nothing flips there."""
+    result = measure_spurious_feature(model, (X, Y), CUE, target=1, max_flip=0.0)
+    assert result.verdict is Verdict.PASSED
+    assert result.estimate == 0
+
+
+def test_outcomes_mark_the_samples_that_followed_the_cue() -> None:
+    result = measure_spurious_feature(model, (X, Y), CUE, max_flip=0.5)
+    assert result.outcomes == tuple(label == TARGET for label in Y.tolist())
+    assert all(c.label != TARGET and c.predicted == TARGET and c.clean == c.label for c in result.counterexamples)
+    assert all(c.size is None for c in result.counterexamples)
+
+
+def test_both_thresholds_must_hold() -> None:
+    both: dict[str, Any] = {"max_flip": 1.0, "max_recall_drop": 0.0}
+    assert measure_spurious_feature(leans, (X, Y), CUE, **both).verdict is Verdict.FAILED
+    assert measure_spurious_feature(leans, (X, Y), CUE, **{**both, "max_recall_drop": 1.0}).verdict is Verdict.PASSED
+    assert measure_spurious_feature(leans, (X, Y), CUE, **{**both, "max_flip": 0.1}).verdict is Verdict.FAILED
+
+
+@pytest.mark.parametrize("thresholds", [{}, {"max_flip": 0.1}, {"max_recall_drop": 0.1}], ids=str)
+def test_each_threshold_may_be_left_out(thresholds: dict[str, float]) -> None:
+    result = measure_spurious_feature(model, (X, Y), CUE, **thresholds)
+    assert result.verdict is (Verdict.FAILED if "max_flip" in thresholds else result.verdict)
+    assert result.threshold == next(iter(thresholds.values()), None)
+    for name, value in thresholds.items():
+        assert name.removeprefix("max_").split("_")[0] in result.statement
+        assert f"<= {value}" in result.statement
+
+
+@pytest.mark.parametrize(
+    ("share", "verdict"), [(0.0, "passed"), (0.1, "inconclusive"), (0.5, "failed")], ids=["none", "tenth", "half"]
+)
+def test_claims_about_the_population(share: float, verdict: str) -> None:
+    """Of 90 samples this share follows the cue; claimed is at most a tenth."""
+    x = X.clone()
+    others = (Y != TARGET).nonzero().squeeze(1)[: round(share * N)]
+    x[others, 0, 5, 0] = 1.0
+    result = measure_spurious_feature(timid, (x, Y), CUE, max_flip=0.1, claim="population")
+    assert result.estimate == pytest.approx(share)
+    assert result.verdict == verdict
+
+
+def test_the_p_value_is_mcnemars_over_all_classes_looked_at() -> None:
+    x = X.clone()
+    x[(Y == 0).nonzero().squeeze(1)[:4], 0, 5, 0] = 1.0
+    result = measure_spurious_feature(timid, (x, Y), CUE, max_flip=0.1)
+    assert result.details["drawn"] == 4
+    assert result.details["mcnemar_p"] == pytest.approx(min(1.0, 3 * mcnemar(4, 0)))
+    alone = measure_spurious_feature(timid, (x, Y), CUE, max_flip=0.1, target=TARGET)
+    assert alone.details["mcnemar_p"] == pytest.approx(mcnemar(4, 0))
+
+
+def test_a_users_own_cue() -> None:
+    class Inverted:
+        name = "inverted grey values"
+
+        def on(self, x: Tensor) -> Tensor:
+            return 1 - x
+
+        def off(self, x: Tensor) -> Tensor:
+            return x
+
+    result = measure_spurious_feature(model, (X, Y), Inverted(), max_flip=0.5)
+    assert result.verdict is Verdict.FAILED
+    assert result.setting == "inverted grey values"
+
+
+class Cue:
+    name = "a cue"
+
+    def __init__(self, on: Any) -> None:
+        self.on = on
+
+    def off(self, x: Tensor) -> Tensor:
+        return x
+
+
+@pytest.mark.parametrize("on", [lambda x: x + 0.5, lambda x: x[:, :, :4], lambda x: x / 0], ids=["2", "cut", "nan"])
+def test_a_cue_that_leaves_bounds_or_shape_is_refused(on: Any) -> None:
+    with pytest.raises(ConfigError, match=r"cue \(a cue\).*\[0, 1\]"):
+        measure_spurious_feature(model, (X, Y), Cue(on), max_flip=0.5)
+
+
+@pytest.mark.parametrize("target", [3, 12])
+def test_a_target_that_is_no_class_is_refused(target: int) -> None:
+    with pytest.raises(ConfigError, match=rf"target in 0\.\.2 but got {target}"):
+        measure_spurious_feature(model, (X, Y), CUE, target=target, max_flip=0.5)
+
+
+@pytest.mark.parametrize("rows", [Y == TARGET, Y != TARGET], ids=["only the target", "all but the target"])
+def test_a_target_needs_samples_of_its_own_and_of_others(rows: Tensor) -> None:
+    with pytest.raises(ConfigError, match="class 2 and of others"):
+        measure_spurious_feature(model, (X[rows], Y[rows]), CUE, target=TARGET, max_flip=0.5)
+
+
+@pytest.mark.parametrize("size", [1, 7, 256])
+def test_batches_do_not_change_outcomes(size: int) -> None:
+    want = measure_spurious_feature(timid, (X, Y), CUE, max_flip=0.5)
+    assert measure_spurious_feature(timid, (X, Y), CUE, max_flip=0.5, batch_size=size).outcomes == want.outcomes

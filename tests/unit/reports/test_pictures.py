@@ -1,0 +1,84 @@
+"""Before, after and difference as one PNG."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from robustest.reports.pictures import save_exhibit
+
+
+def saved(tmp_path: Path, before: object, after: object, bounds: tuple[float, float] = (0, 1)) -> NDArray[np.uint8]:
+    path = save_exhibit(str(tmp_path / "deep" / "folder"), "name", before, after, bounds)
+    assert path == str(tmp_path / "deep" / "folder" / "name.png")
+    assert [file.name for file in (tmp_path / "deep" / "folder").iterdir()] == ["name.png"]  # no half-written file
+    with Image.open(path) as picture:
+        assert picture.mode == "RGB"
+        return np.asarray(picture)
+
+
+def tiles(sheet: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
+    """Three pictures with white in between."""
+    width = (sheet.shape[1] - 16) // 3
+    first, second = sheet[:, width : width + 8], sheet[:, 2 * width + 8 : 2 * width + 16]
+    assert (first == 255).all()
+    assert (second == 255).all()
+    return [sheet[:, :width], sheet[:, width + 8 : 2 * width + 8], sheet[:, 2 * width + 16 :]]
+
+
+def test_colours_are_kept_and_the_difference_is_amplified(tmp_path: Path) -> None:
+    before = np.full((3, 2, 2), 0.2)
+    after = before.copy()
+    after[0, 0, 0] += 0.004  # invisible as it is
+    after[2, 1, 1] -= 0.002
+    left, middle, right = tiles(saved(tmp_path, before, after))
+    assert (left == round(0.2 * 255)).all()
+    assert middle[0, 0].tolist() == [round(0.204 * 255), 51, 51]
+    assert right[0, 0].tolist() == [255, 128, 128]
+    assert right[-1, -1].tolist() == [128, 128, round(255 * 0.25)]
+    assert right[0, -1].tolist() == [128, 128, 128]
+
+
+@pytest.mark.parametrize("shape", [(1, 4, 4), (4, 4)], ids=str)
+def test_grey_images_are_drawn_grey(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    left, middle, right = tiles(saved(tmp_path, np.zeros(shape), np.ones(shape)))
+    assert (left == 0).all()
+    assert (middle == 255).all()
+    assert (right == 255).all()
+
+
+def test_bounds_are_black_and_white(tmp_path: Path) -> None:
+    left, middle, _ = tiles(saved(tmp_path, np.full((1, 2, 2), -2.0), np.full((1, 2, 2), 2.0), (-2, 2)))
+    assert (left == 0).all()
+    assert (middle == 255).all()
+
+
+def test_no_difference_is_grey(tmp_path: Path) -> None:
+    _, _, right = tiles(saved(tmp_path, np.ones((1, 3, 3)), np.ones((1, 3, 3))))
+    assert (right == 128).all()
+
+
+@pytest.mark.parametrize(("size", "drawn"), [(8, 160), (28, 140), (160, 160), (200, 200)])
+def test_small_images_are_enlarged_by_whole_factors(tmp_path: Path, size: int, drawn: int) -> None:
+    before = np.random.default_rng(0).random((1, size, size))
+    left, _, _ = tiles(saved(tmp_path, before, before))
+    assert left.shape == (drawn, drawn, 3)
+    factor = drawn // size
+    blocks = left[:, :, 0].reshape(size, factor, size, factor)
+    assert (blocks == blocks[:, :1, :, :1]).all()
+
+
+@pytest.mark.parametrize("shape", [(5,), (2, 4, 4), (4, 4, 4), (1, 1, 4, 4), ()], ids=str)
+def test_what_is_no_image_is_not_drawn(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    assert save_exhibit(str(tmp_path / "pictures"), "name", np.zeros(shape), np.zeros(shape), (0, 1)) is None
+    assert not (tmp_path / "pictures").exists()
+
+
+def test_a_picture_is_replaced_by_a_newer_one(tmp_path: Path) -> None:
+    first = saved(tmp_path, np.zeros((1, 2, 2)), np.zeros((1, 2, 2)))
+    second = saved(tmp_path, np.ones((1, 2, 2)), np.zeros((1, 2, 2)))
+    assert not np.array_equal(first, second)

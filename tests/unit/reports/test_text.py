@@ -1,0 +1,106 @@
+"""Results in words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from robustest import Cost, Counterexample, Result, Verdict
+from robustest.reports.text import claimed, failure_text, measured
+
+
+def result(**changes: Any) -> Result:
+    values: dict[str, Any] = {
+        "claim": "robust_accuracy",
+        "statement": "robust accuracy under Linf(eps=0.03137), pgd >= 0.4",
+        "verdict": Verdict.FAILED,
+        "rule": "certain: exact on this set",
+        "quantity": "accuracy",
+        "estimate": 0.3125,
+        "interval": (0.25, 0.375),
+        "threshold": 0.4,
+        "comparison": ">=",
+        "n_used": 512,
+        "n_total": 512,
+        "outcomes": (True,) * 512,
+        "cost": Cost(),
+        "seed": 7,
+        "setting": "Linf(eps=0.03137)",
+        "method": "pgd",
+        "details": {"clean_accuracy": 0.875},
+    }
+    return Result(**{**values, **changes})
+
+
+def test_a_measured_value_has_its_interval_and_number_of_samples() -> None:
+    assert measured(result()) == "accuracy 0.312 [0.250, 0.375] n=512"
+    assert measured(result(n_used=100)) == "accuracy 0.312 [0.250, 0.375] n=100 of 512"
+
+
+def test_a_threshold_is_a_comparison() -> None:
+    assert claimed(result()) == ">= 0.4"
+    assert claimed(result(comparison="<=", threshold=0.05)) == "<= 0.05"
+    assert claimed(result(threshold=None)) == "no threshold"
+
+
+def test_a_failure_tells_the_whole_story_in_order() -> None:
+    worst = Counterexample(index=445, label=3, clean=3, predicted=5, size=0.03137, image="pictures/a.png")
+    bare = Counterexample(index=7, label=1, clean=1, predicted=0)
+    text = failure_text(result(counterexamples=(worst, bare), notes=("a note",)), replay="pytest --robust t.py::t")
+    assert text.splitlines() == [
+        "robustest: failed",
+        "  claim     robust accuracy under Linf(eps=0.03137), pgd >= 0.4",
+        "  measured  accuracy 0.312 [0.250, 0.375] n=512",
+        "  threat    Linf(eps=0.03137)",
+        "  method    pgd; seed 7",
+        "  verdict   failed (certain: exact on this set)",
+        "  clean     accuracy 0.875",
+        "  worst 1   sample 445: label 3, predicted 3 -> 5, size 0.03137, pictures/a.png",
+        "  worst 2   sample 7: label 1, predicted 1 -> 0",
+        "  note      a note",
+        "  replay    pytest --robust t.py::t",
+    ]
+
+
+def test_what_there_is_not_leaves_no_line() -> None:
+    text = failure_text(result(details={}), replay="")
+    for word in ("worst", "note", "replay", "clean"):
+        assert word not in text
+
+
+def test_only_attacks_have_a_threat() -> None:
+    text = failure_text(result(claim="shift_accuracy", setting="rotation, severity 3"), replay="")
+    assert "  setting   rotation, severity 3" in text
+    assert "threat" not in text
+
+
+def test_a_cue_has_its_own_numbers() -> None:
+    details = {
+        "flip_rate": 0.25,
+        "recall_drop": 0.5,
+        "recall_drop_class": 2,
+        "most_drawn_class": 1,
+        "drawn": 30,
+        "driven_away": 4,
+        "mcnemar_p": 1.5e-6,
+        "accuracy_on": 0.75,
+        "accuracy_off": 0.5,
+    }
+    text = failure_text(result(claim="no_spurious_feature", details=details), replay="")
+    for line in (
+        "  flips     0.250; most drawn to class 1: 30 in, 4 out, McNemar p = 1.5e-06",
+        "  recall    falls by 0.500 in class 2 with the cue off",
+        "  accuracy  0.750 with the cue on, 0.500 off",
+    ):
+        assert line in text.splitlines()
+
+
+def test_every_measurement_can_be_put_in_words(toy: Any) -> None:
+    from robustest import Linf, PixelPatch, measure_robust_accuracy, measure_shift_accuracy, measure_spurious_feature
+
+    data = (toy.x, toy.y)
+    for found in (
+        measure_robust_accuracy(toy.model, data, Linf(0.3), attack="fgsm"),
+        measure_shift_accuracy(toy.model, data, "rotation", max_drop=0.0),
+        measure_spurious_feature(toy.model, data, PixelPatch(top=0, left=0), max_flip=0.0, max_recall_drop=0.0),
+    ):
+        assert found.statement in failure_text(found, replay="")

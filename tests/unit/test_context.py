@@ -1,0 +1,78 @@
+"""The running test's settings and recorder."""
+
+from __future__ import annotations
+
+import shlex
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from robustest import Linf, Settings, measure_robust_accuracy
+from robustest.context import Context, current, running
+
+
+def test_outside_a_test_there_are_the_default_settings_and_nothing_is_kept(toy: Any) -> None:
+    assert current().settings == Settings()
+    current().record(measure_robust_accuracy(toy.model, (toy.x, toy.y), Linf(0.0), attack="fgsm"))
+    assert current().results == []
+
+
+def test_the_context_is_current_inside_the_block_alone() -> None:
+    outer, inner = Context(test="outer"), Context(test="inner")
+    with running(outer) as given:
+        assert given is outer is current()
+        with running(inner):
+            assert current() is inner
+        assert current() is outer
+    assert current().test == ""
+
+
+def test_the_context_goes_when_the_block_is_left_by_an_error() -> None:
+    with pytest.raises(KeyError), running(Context(test="a")):
+        raise KeyError
+    assert current().test == ""
+
+
+def test_a_thread_of_its_own_does_not_see_another_tests_context() -> None:
+    seen: list[str] = []
+    with running(Context(test="a")):
+        thread = threading.Thread(target=lambda: seen.append(current().test))
+        thread.start()
+        thread.join()
+    assert seen == [""]
+
+
+def test_results_are_kept_in_the_order_they_come(toy: Any) -> None:
+    first, second = (measure_robust_accuracy(toy.model, (toy.x, toy.y), Linf(e), attack="fgsm") for e in (0.0, 0.1))
+    context = Context(test="t.py::test")
+    context.record(first)
+    context.record(second)
+    assert context.results == [first, second]
+
+
+def test_the_replay_command_has_seed_and_test_and_survives_a_shell() -> None:
+    context = Context(test="t.py::test[a b; rm]", rerun="pytest --robust")
+    assert shlex.split(context.replay(7)) == ["pytest", "--robust", "--robust-seed=7", "t.py::test[a b; rm]"]
+    assert Context().replay(7) == ""
+
+
+def test_measurements_take_their_settings_from_the_running_test(toy: Any) -> None:
+    with running(Context(settings=Settings(seed=5, attack="fgsm"), test="t")):
+        result = measure_robust_accuracy(toy.model, (toy.x, toy.y), Linf(0.01))
+    assert (result.seed, result.method) == (5, "fgsm")
+
+
+def test_progress_counts_up_to_all_samples(toys: Callable[..., Any]) -> None:
+    toy = toys(200)
+    told: list[tuple[str, int, int, int]] = []
+    with running(Context(test="t", progress=lambda *values: told.append(values))):
+        result = measure_robust_accuracy(toy.model, (toy.x, toy.y), Linf(0.05), attack="fgsm")
+    done = [values[1] for values in told]
+    assert done == sorted(done)
+    assert len(done) > 1
+    assert {values[2] for values in told} == {200}
+    assert told[-1][1] == 200
+    assert told[-1][3] == result.outcomes.count(False)
+    assert all("robust accuracy under Linf(eps=0.05)" in values[0] for values in told)

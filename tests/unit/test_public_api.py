@@ -1,0 +1,69 @@
+"""The public names: exact, loaded only when used, and free at start-up."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import robustest
+
+HEAVY = ("torch", "torchvision", "numpy", "scipy", "hypothesis", "PIL", "safetensors", "junit_xml")
+
+
+def type_checking_imports() -> list[tuple[str, str, str | None]]:
+    """(module, name, alias) of every import a type checker sees in robustest/__init__.py."""
+    tree = ast.parse(Path(robustest.__file__).read_text(encoding="utf-8"))
+    blocks = [n for n in tree.body if isinstance(n, ast.If) and ast.unparse(n.test) == "TYPE_CHECKING"]
+    imports = [n for block in blocks for n in block.body if isinstance(n, ast.ImportFrom)]
+    assert sum(len(block.body) for block in blocks) == len(imports)
+    return [(str(n.module), alias.name, alias.asname) for n in imports for alias in n.names]
+
+
+def test_all_is_what_a_type_checker_sees() -> None:
+    names = [name for _, name, _ in type_checking_imports()]
+    assert robustest.__all__ == sorted(names)
+    assert len(set(names)) == len(names)
+
+
+def test_every_import_is_an_explicit_export() -> None:
+    assert [name for _, name, alias in type_checking_imports() if alias != name] == []
+
+
+@pytest.mark.parametrize("name", robustest.__all__)
+def test_every_name_loads(name: str) -> None:
+    assert getattr(robustest, name) is not None
+    assert name in dir(robustest)
+
+
+@pytest.mark.parametrize(("module", "name", "alias"), type_checking_imports(), ids=str)
+def test_the_name_that_loads_is_the_one_a_type_checker_sees(module: str, name: str, alias: str) -> None:
+    home = __import__(module, fromlist=[name])
+    assert getattr(robustest, name) is getattr(home, name)
+
+
+def test_a_name_that_does_not_exist_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'assert_everything'"):
+        robustest.assert_everything  # noqa: B018
+
+
+def test_the_version_is_that_of_the_installed_package() -> None:
+    from importlib.metadata import version
+
+    assert robustest.__version__ == version("robustest")
+
+
+@pytest.mark.parametrize("module", ["robustest", "robustest.pytest_plugin", "robustest.settings", "robustest.errors"])
+def test_start_up_brings_in_nothing_heavy(module: str) -> None:
+    code = f"import sys, {module}; print(sorted(set(sys.modules) & set({HEAVY!r})))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603
+    assert run.stdout.strip() == "[]"
+
+
+def test_a_name_brings_in_no_more_than_it_needs() -> None:
+    code = f"import sys, robustest; robustest.ConfigError, robustest.Settings; print(set(sys.modules) & set({HEAVY!r}))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603
+    assert run.stdout.strip() == "set()"

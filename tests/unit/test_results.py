@@ -1,0 +1,164 @@
+"""Results are plain JSON, come back whole, and refuse what is not plain."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from robustest import Cost, Counterexample, Result, Verdict
+
+finite = st.floats(allow_nan=False, allow_infinity=False)
+share = st.floats(0, 1)
+count = st.integers(0, 10**6)
+text = st.text(max_size=20)
+plain = st.recursive(
+    st.none() | st.booleans() | st.integers() | finite | text,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(text, inner, max_size=3),
+    max_leaves=8,
+)
+results = st.builds(
+    Result,
+    claim=text,
+    statement=text,
+    verdict=st.sampled_from(Verdict),
+    rule=text,
+    quantity=text,
+    estimate=share,
+    interval=st.tuples(share, share),
+    threshold=st.none() | share,
+    comparison=st.sampled_from([">=", "<="]),
+    n_used=count,
+    n_total=count,
+    outcomes=st.lists(st.none() | st.booleans(), max_size=5).map(tuple),
+    cost=st.builds(Cost, forward=count, backward=count, seconds=st.floats(0, 1e6)),
+    seed=st.integers(),
+    setting=text,
+    method=text,
+    counterexamples=st.lists(
+        st.builds(
+            Counterexample,
+            index=count,
+            label=count,
+            clean=count,
+            predicted=count,
+            size=st.none() | finite,
+            image=st.none() | text,
+        ),
+        max_size=3,
+    ).map(tuple),
+    notes=st.lists(text, max_size=3).map(tuple),
+    details=st.dictionaries(text, plain, max_size=4),
+)
+
+
+def all_plain(value: object) -> bool:
+    if type(value) is dict:
+        return all(type(key) is str and all_plain(item) for key, item in value.items())
+    if type(value) is list:
+        return all(map(all_plain, value))
+    return value is None or type(value) in (str, int, float, bool)
+
+
+def a_result(**changes: Any) -> Result:
+    values: dict[str, Any] = {
+        "claim": "robust_accuracy",
+        "statement": "s",
+        "verdict": Verdict.PASSED,
+        "rule": "r",
+        "quantity": "accuracy",
+        "estimate": 0.5,
+        "interval": (0.4, 0.6),
+        "threshold": 0.4,
+        "comparison": ">=",
+        "n_used": 2,
+        "n_total": 2,
+        "outcomes": (True, False),
+        "cost": Cost(forward=1, backward=2, seconds=0.5),
+        "seed": 0,
+        "setting": "Linf",
+        "method": "pgd",
+    }
+    return Result(**{**values, **changes})
+
+
+@given(results)
+def test_to_dict_is_made_of_the_plain_types_alone(result: Result) -> None:
+    assert all_plain(result.to_dict())
+
+
+@given(results)
+def test_from_dict_inverts_to_dict_through_json(result: Result) -> None:
+    assert Result.from_dict(json.loads(json.dumps(result.to_dict(), allow_nan=False))) == result
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        np.float64(0.5),  # a subclass of float, and yet not what xdist can send
+        np.float32(0.5),
+        np.int64(3),
+        np.bool_(True),
+        np.zeros(2),
+        torch.tensor(1.0),
+        Path("x"),
+        Decimal(1),
+        {1, 2},
+        b"bytes",
+        object(),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+@pytest.mark.parametrize("depth", [0, 1, 2])
+def test_what_is_not_plain_is_refused_at_any_depth(value: object, depth: int) -> None:
+    for _ in range(depth):
+        value = {"inside": [value]}
+    with pytest.raises(TypeError, match="plain JSON types"):
+        a_result(details={"here": value}).to_dict()
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_numbers_that_json_does_not_have_are_refused(value: float) -> None:
+    with pytest.raises((TypeError, ValueError)):
+        a_result(details={"here": value}).to_dict()
+
+
+def test_a_field_of_another_version_is_refused_by_name() -> None:
+    with pytest.raises(TypeError, match="flavour"):
+        Result.from_dict({**a_result().to_dict(), "flavour": "new"})
+
+
+@pytest.mark.parametrize("name", ["claim", "verdict", "interval", "outcomes", "cost", "notes", "counterexamples"])
+def test_a_missing_field_is_refused(name: str) -> None:
+    written = a_result().to_dict()
+    del written[name]
+    with pytest.raises((KeyError, TypeError), match=name):
+        Result.from_dict(written)
+
+
+def test_an_unknown_verdict_is_refused() -> None:
+    with pytest.raises(ValueError, match="maybe"):
+        Result.from_dict({**a_result().to_dict(), "verdict": "maybe"})
+
+
+@pytest.mark.parametrize(("value", "field"), [(a_result(), "estimate"), (Cost(), "forward")], ids=["result", "cost"])
+def test_results_do_not_change(value: object, field: str) -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(value, field, 1)
+
+
+def test_verdicts_are_their_words() -> None:
+    assert [str(verdict) for verdict in Verdict] == ["passed", "failed", "inconclusive"]
+
+
+def test_outcomes_stay_out_of_the_repr() -> None:
+    assert "outcomes" not in repr(a_result(outcomes=(True,) * 1000))

@@ -1,0 +1,180 @@
+"""Settings: what they accept, and how ini, profile, marker and command line are laid over each other."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from robustest import ConfigError, Settings, UnknownNameError
+from robustest.settings import HEALTH_CHECKS, MARKER_KEYS, coerce, profiles_from, resolve
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("device", "auto"),
+        ("device", "cpu"),
+        ("device", "cuda"),
+        ("device", "cuda:12"),
+        ("device", "mps"),
+        ("seed", 0),
+        ("seed", -1),
+        ("seed", 2**70),
+        ("claim", "set"),
+        ("claim", "population"),
+        ("alpha", 0.05),
+        ("alpha", 1e-9),
+        ("batch_size", None),
+        ("batch_size", 1),
+        ("examples", 0),
+        ("suppress", ()),
+        ("suppress", tuple(HEALTH_CHECKS)),
+    ],
+)
+def test_values_that_are_taken(name: str, value: object) -> None:
+    assert getattr(Settings(**{name: value}), name) == value
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("device", "gpu", ["auto, cpu, cuda", "'gpu'"]),
+        ("device", "cuda:", ["'cuda:'"]),
+        ("device", "CPU", ["'CPU'"]),
+        ("device", 0, ["0 (int)"]),
+        ("seed", 1.0, ["whole number", "1.0 (float)"]),
+        ("seed", True, ["True (bool)"]),
+        ("seed", "1", ["'1' (str)"]),
+        ("claim", "sets", ["'sets'", "Did you mean 'set'?"]),
+        ("claim", None, ["None"]),
+        ("alpha", 0, ["(0, 0.5)"]),
+        ("alpha", 0.5, ["(0, 0.5)"]),
+        ("alpha", float("nan"), ["nan"]),
+        ("alpha", "0.1", ["'0.1' (str)"]),
+        ("alpha", True, ["True (bool)"]),
+        ("batch_size", 0, [">= 1", "0 (int)"]),
+        ("batch_size", 2.0, ["2.0 (float)"]),
+        ("examples", -1, [">= 0"]),
+        ("examples", None, ["None"]),
+        ("suppress", ["softmax_outputs"], ["tuple"]),
+        ("suppress", (1,), ["(1,)"]),
+        ("suppress", ("softmax",), ["Did you mean 'softmax_outputs'?"]),
+    ],
+)
+def test_values_that_are_refused(name: str, value: object, words: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Settings(**{name: value})
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_settings_do_not_change_and_but_makes_others() -> None:
+    settings = Settings()
+    changed = settings.but({"seed": 3})
+    assert (settings.seed, changed.seed) == (0, 3)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        settings.seed = 3  # type: ignore[misc]
+
+
+def test_but_checks_names_and_values() -> None:
+    with pytest.raises(UnknownNameError, match="Did you mean 'batch_size'"):
+        Settings().but({"batchsize": 3})
+    with pytest.raises(ConfigError, match="batch_size"):
+        Settings().but({"batch_size": -3})
+
+
+def test_a_marker_gives_all_but_profile_and_pictures() -> None:
+    assert {f.name for f in dataclasses.fields(Settings)} - MARKER_KEYS == {"profile", "pictures"}
+
+
+def test_the_later_layer_wins() -> None:
+    layers: dict[str, Any] = {
+        "profiles": {"mine": {"seed": 2, "alpha": 0.02}},
+        "profile": "mine",
+        "ini": {"seed": 1, "alpha": 0.01, "examples": 1},
+        "command_line": {"seed": 3},
+    }
+    settings = resolve(**layers)
+    assert (settings.seed, settings.alpha, settings.examples, settings.profile) == (3, 0.02, 1, "mine")
+
+
+def test_an_unknown_profile_names_the_nearest() -> None:
+    with pytest.raises(UnknownNameError, match="Did you mean 'nightly'"):
+        resolve(profiles={"nightly": {}, "ci": {}}, profile="nighty")
+
+
+@pytest.mark.parametrize("layer", ["ini", "command_line"])
+def test_every_layer_is_checked(layer: str) -> None:
+    with pytest.raises(ConfigError, match="alpha"):
+        resolve(profiles={"dev": {}}, profile="dev", **{layer: {"alpha": 2.0}})
+    with pytest.raises(UnknownNameError, match="speed"):
+        resolve(profiles={"dev": {}}, profile="dev", **{layer: {"speed": 2.0}})
+
+
+@pytest.mark.parametrize(
+    "given",
+    ["softmax_outputs random_forward", "softmax_outputs, random_forward", ["softmax_outputs", "random_forward"]],
+    ids=["words", "commas", "list"],
+)
+def test_health_checks_to_suppress_may_be_words_or_a_list(given: object) -> None:
+    assert coerce({"suppress": given, "seed": 1}) == {"suppress": ("softmax_outputs", "random_forward"), "seed": 1}
+
+
+def test_suppress_of_another_type_is_a_config_error() -> None:
+    with pytest.raises(ConfigError, match="suppress"):
+        Settings().but(coerce({"suppress": 5}))
+
+
+def test_without_a_file_there_are_our_own_profiles(tmp_path: Path) -> None:
+    assert set(profiles_from(tmp_path / "pyproject.toml")) == {"dev", "ci", "nightly"}
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "pyproject.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_a_file_changes_profiles_and_adds_others(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        """
+        [tool.robustest.profiles.ci]
+        alpha = 0.001
+        [tool.robustest.profiles.mine]
+        seed = 9
+        suppress = ["softmax_outputs"]
+        """,
+    )
+    profiles = profiles_from(path)
+    assert resolve(profiles=profiles, profile="ci").alpha == 0.001
+    mine = resolve(profiles=profiles, profile="mine")
+    assert (mine.seed, mine.suppress) == (9, ("softmax_outputs",))
+    assert set(profiles_from(tmp_path / "absent.toml")) == {"dev", "ci", "nightly"}  # nothing leaked into ours
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[tool.robustest]\nseed = 1", ["'seed'", "profiles"]),
+        ("[tool.robustest.profiles]\nci = 3", ["[tool.robustest.profiles.ci]", "3 (int)"]),
+        ("[tool.robustest.profiles.ci]\nalpha = 7", ["alpha", "7 (int)"]),
+        ("[tool.robustest.profiles.ci]\nalhpa = 0.1", ["'alhpa'", "Did you mean 'alpha'"]),
+        ("[tool.robustest.profiles.ci\n", ["pyproject.toml", "TOML"]),
+        ("[tool.robustest]\nprofiles = 3", ["profiles"]),
+        ("[tool]\nrobustest = 3", ["robustest"]),
+    ],
+    ids=["key", "profile", "value", "setting", "syntax", "profiles", "table"],
+)
+def test_a_wrong_file_is_a_config_error_that_names_the_place(tmp_path: Path, text: str, words: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        profiles_from(write(tmp_path, text))
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_other_tools_tables_are_none_of_our_business(tmp_path: Path) -> None:
+    assert set(profiles_from(write(tmp_path, "[tool.black]\nline = 1"))) == {"dev", "ci", "nightly"}
