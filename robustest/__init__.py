@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from robustest.attacks import EOT as EOT
     from robustest.attacks import FGSM as FGSM
     from robustest.attacks import PGD as PGD
+    from robustest.attacks import PatchGradient as PatchGradient
+    from robustest.attacks import SigmaZero as SigmaZero
+    from robustest.attacks import SpatialGradient as SpatialGradient
+    from robustest.attacks import SpatialGrid as SpatialGrid
     from robustest.engine.evaluator import HealthWarning as HealthWarning
     from robustest.errors import ClaimFailed as ClaimFailed
     from robustest.errors import ClaimInconclusive as ClaimInconclusive
@@ -46,8 +50,13 @@ if TYPE_CHECKING:
     from robustest.settings import Settings as Settings
     from robustest.shifts import SHIFTS as SHIFTS
     from robustest.shifts import Shift as Shift
+    from robustest.threats import L0 as L0
+    from robustest.threats import L1 as L1
     from robustest.threats import L2 as L2
     from robustest.threats import Linf as Linf
+    from robustest.threats import Patch as Patch
+    from robustest.threats import Spatial as Spatial
+    from robustest.threats import Unbounded as Unbounded
 
 _HOME = {
     "assertions": (
@@ -56,7 +65,17 @@ _HOME = {
         "assert_robust_accuracy",
         "assert_shift_accuracy",
     ),
-    "attacks": ("APGD", "ATTACKS", "EOT", "FGSM", "PGD"),
+    "attacks": (
+        "APGD",
+        "ATTACKS",
+        "EOT",
+        "FGSM",
+        "PGD",
+        "PatchGradient",
+        "SigmaZero",
+        "SpatialGradient",
+        "SpatialGrid",
+    ),
     "engine.evaluator": ("HealthWarning",),
     "errors": (
         "ClaimFailed",
@@ -81,7 +100,7 @@ _HOME = {
     "results": ("Cost", "Counterexample", "Result", "Verdict"),
     "settings": ("Settings",),
     "shifts": ("SHIFTS", "Shift"),
-    "threats": ("L2", "Linf"),
+    "threats": ("L0", "L1", "L2", "Linf", "Patch", "Spatial", "Unbounded"),
 }
 _MODULE_OF = {name: f"robustest.{module}" for module, names in _HOME.items() for name in names}
 

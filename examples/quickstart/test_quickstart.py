@@ -19,7 +19,7 @@ def test_linf(robust_model, robust_data):
 
 
 def test_l2(robust_model, robust_data):
-    assert_robust_accuracy(robust_model, robust_data, L2(1.5), at_least=0.80)
+    assert_robust_accuracy(robust_model, robust_data, L2(1.0), at_least=0.85)
 
 
 def test_noise(robust_model, robust_data):

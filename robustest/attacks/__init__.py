@@ -9,14 +9,19 @@ from importlib.metadata import entry_points
 from robustest.attacks.apgd import APGD as APGD
 from robustest.attacks.cascade import Cascade as Cascade
 from robustest.attacks.cascade import Stage as Stage
+from robustest.attacks.cascades import CASCADES as CASCADES
 from robustest.attacks.eot import EOT as EOT
 from robustest.attacks.eot import draws_of as draws_of
 from robustest.attacks.fgsm import FGSM as FGSM
+from robustest.attacks.patch import PatchGradient as PatchGradient
 from robustest.attacks.pgd import PGD as PGD
 from robustest.attacks.protocol import Evaluation as Evaluation
 from robustest.attacks.protocol import Problem as Problem
 from robustest.attacks.protocol import Searcher as Searcher
 from robustest.attacks.protocol import supports as supports
+from robustest.attacks.sigma_zero import SigmaZero as SigmaZero
+from robustest.attacks.spatial import SpatialGradient as SpatialGradient
+from robustest.attacks.spatial import SpatialGrid as SpatialGrid
 from robustest.errors import ConfigError, expected, unknown
 from robustest.models.needs import Needs as Needs
 
@@ -24,6 +29,10 @@ _MAKERS: tuple[Callable[[], Searcher], ...] = (
     APGD,
     FGSM,
     PGD,
+    PatchGradient,
+    SigmaZero,
+    SpatialGradient,
+    SpatialGrid,
     partial(APGD, loss="dlr"),
     partial(APGD, loss="margin"),
     partial(APGD, loss="targeted_dlr"),
@@ -33,9 +42,6 @@ _MAKERS: tuple[Callable[[], Searcher], ...] = (
 ATTACKS: dict[str, Callable[[], Searcher]] = {make().name: make for make in _MAKERS}
 """The attacks robustest brings, by name."""
 
-
-CASCADES: dict[str, Cascade] = {}
-"""The cascades robustest brings, by name."""
 
 
 def as_attack(attack: str | Searcher | Cascade) -> Cascade:

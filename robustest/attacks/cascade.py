@@ -17,12 +17,20 @@ class Stage:
         searcher: the attack.
         rounds: times it is repeated on what is left, each time with fresh randomness.
         smallest: the survivors with the smallest margins get it, as many as this share of the samples attacked;
-            in (0, 1]. So a stage costs at most this share of its budget, and where few survive, all get it.
+            in (0, 1]. Where it breaks a quarter of them or more, the next ones get it too, and so on: a stage that
+            fits the model is worth its price, one that does not costs this share of it.
+        only: for models that give exactly this; None for all that give what the searcher needs.
     """
 
     searcher: Searcher
     rounds: int = 1
     smallest: float = 1.0
+    only: Needs | None = None
+
+    def serves(self, threat: Threat, gives: Needs) -> bool:
+        """Whether it works on a threat with what a model gives."""
+        asked = self.searcher.needs <= gives and self.only in (None, gives)
+        return asked and supports(self.searcher, threat)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,4 +47,4 @@ class Cascade:
 
     def serving(self, threat: Threat, gives: Needs) -> tuple[Stage, ...]:
         """The stages that work on a threat with what a model gives."""
-        return tuple(s for s in self.stages if s.searcher.needs <= gives and supports(s.searcher, threat))
+        return tuple(stage for stage in self.stages if stage.serves(threat, gives))

@@ -9,6 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from robustest import rng
 from robustest.attacks import losses
 from robustest.attacks.geometry import cosine, dual_length, within
 from robustest.attacks.protocol import Evaluation, Needs, Problem
@@ -39,6 +40,7 @@ class FMN:
     steps: int = 100
     step_size: float | None = None
     gamma: float = 0.05
+    random_start: bool = False
 
     name: ClassVar[str] = "fmn"
     needs: ClassVar[Needs] = Needs.GRADIENT
@@ -57,8 +59,12 @@ class FMN:
         return isinstance(threat, (Linf, L2, L1, L0))
 
     def init(self, problem: Problem, key: Tensor) -> Rows:
+        z = problem.x
+        if self.random_start:
+            low, high = problem.bounds
+            z = rng.uniform(rng.fold(key, "start"), z.shape[1:], low, high)
         return {
-            "z": problem.x,
+            "z": z,
             "radius": torch.ones(key.shape, device=key.device),
             "smallest": torch.full(key.shape, torch.inf, device=key.device),
             "step": torch.zeros_like(key),

@@ -98,7 +98,7 @@ def _stretch(threat: Threat, weight: Tensor, room: Tensor, need: Tensor) -> Tens
 
 def _fill(threat: Threat, weight: Tensor, room: Tensor, need: Tensor) -> Tensor:
     """(B, D) moves of least sum: the elements of largest weight to their bound, one after the other."""
-    largest, order = weight.sort(1, descending=True, stable=True)
+    largest, order = weight.sort(dim=1, descending=True, stable=True)
     most = room.gather(1, order).double()
     gains = largest.double() * most
     left = need.unsqueeze(1) - (gains.cumsum(1) - gains)
@@ -110,7 +110,7 @@ def _within_l1(delta: Tensor, radius: Tensor) -> Tensor:
     """Soft thresholding with the threshold at which the absolute values sum to the radius (Duchi et al., ICML 2008)."""
     size = delta.flatten(1).abs().double()
     limit = radius.double().unsqueeze(1)
-    ordered = size.sort(1, descending=True).values
+    ordered = size.sort(dim=1, descending=True).values
     excess = ordered.cumsum(1) - limit
     count = torch.arange(1, size.shape[1] + 1, device=size.device)
     last = (ordered * count > excess).sum(1, keepdim=True).clamp(min=1) - 1

@@ -191,7 +191,7 @@ def _distance(problem: Problem, z: Tensor) -> Tensor:
 
 
 def _between(problem: Problem, far: Tensor, share: Tensor) -> Tensor:
-    """The point that share of the way from the samples: on the line for L2, by shrinking the box around them for L-inf."""
+    """The point that share of the way from the samples: on the line for L2, in a box around them for L-inf."""
     if isinstance(problem.threat, L2):
         return torch.lerp(problem.x, far, per_row(share, far))
     reach = per_row(share * _distance(problem, far), far)

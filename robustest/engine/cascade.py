@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -15,6 +16,9 @@ from robustest.engine.evaluator import Evaluator
 from robustest.engine.search import Found, Search
 from robustest.errors import ConfigError
 from robustest.threats import Threat
+
+_GO_ON = 0.25
+"""A stage kept for small margins goes on to larger ones where it broke this share of those it had."""
 
 
 @dataclass(slots=True)
@@ -36,7 +40,7 @@ def run_cascade(
     threat: Threat,
     chunk: Chunk,
     *,
-    clean_margin: Tensor | None = None,
+    clean_margin: Tensor,
     attempts: bool = False,
 ) -> Outcome:
     """Attack samples the model gets right, stage by stage.
@@ -53,14 +57,14 @@ def run_cascade(
         ConfigError: no stage works on this threat with what the model gives.
     """
     stages = serving(evaluator, cascade, threat)
-    x, y = chunk.x, chunk.y
+    x = chunk.x
     region = threat.region(x, chunk.bounds)
     origin = threat.origin(region)
     found = Found(
         broken=torch.zeros(len(x), dtype=torch.bool, device=x.device),
         x=threat.render(origin, region).clone(),
         size=threat.size(origin, region),
-        predicted=y.clone(),
+        predicted=chunk.y.clone(),
         margin=torch.full((len(x),), torch.inf, device=x.device),
     )
     outcome = Outcome(found)
@@ -70,20 +74,35 @@ def run_cascade(
                 continue
             after_gradients = any(s.searcher.needs is Needs.GRADIENT for s in stages[:place])
             for number in range(stage.rounds):
-                rows = _due(found, stage)
-                if len(rows) == 0:
-                    break
                 use = f"{stage.searcher.name}/{place}/{number}"
                 search = Search(evaluator, stage.searcher, threat, chunk.bounds, attempts=attempts)
+                before = int(found.broken.sum())
                 with evaluator.low(low):
-                    part = search.run(x[rows], y[rows], rng.fold(chunk.key[rows], use))
-                    evaluator.settle()
-                first = place == number == 0 and threat.radius > 0
-                _watch(evaluator, stage, part, after_gradients, clean_margin if first else None)
-                merge(found, part, rows, attempts=attempts)
+                    for rows, part in _round(search, stage, chunk, use, found):
+                        first = place == number == 0 and threat.radius > 0
+                        _watch(evaluator, stage, part, after_gradients, clean_margin[rows] if first else None)
+                        merge(found, part, rows, attempts=attempts)
                 label = stage.searcher.name + (f" #{number + 1}" if stage.rounds > 1 else "")
-                outcome.stages[label] = outcome.stages.get(label, 0) + int(part.broken.sum())
+                outcome.stages[label] = outcome.stages.get(label, 0) + int(found.broken.sum()) - before
     return outcome
+
+
+def _round(search: Search, stage: Stage, chunk: Chunk, use: str, found: Found) -> Iterator[tuple[Tensor, Found]]:
+    """One round of a stage on survivors, those of smallest margin first; on to the next where it breaks many."""
+    tried = found.broken.clone()
+    most = len(tried) if stage.smallest >= 1 else math.ceil(stage.smallest * len(tried))
+    while True:
+        rows = (~tried).nonzero().squeeze(1)
+        if len(rows) == 0:
+            return
+        rows = rows[found.margin[rows].argsort(stable=True)[:most]]
+        rows = rows.sort().values
+        tried[rows] = True
+        part = search.run(chunk.x[rows], chunk.y[rows], rng.fold(chunk.key[rows], use))
+        search.evaluator.settle()
+        yield rows, part
+        if float(part.broken.float().mean()) < _GO_ON:
+            return
 
 
 def _watch(evaluator: Evaluator, stage: Stage, part: Found, after_gradients: bool, clean_margin: Tensor | None) -> None:
@@ -92,7 +111,7 @@ def _watch(evaluator: Evaluator, stage: Stage, part: Found, after_gradients: boo
     if blind and after_gradients:
         health.asked += len(part.broken)
         health.broken_blind += int(part.broken.sum())
-    if not blind and clean_margin is not None and len(clean_margin) == len(part.margin):
+    if not blind and clean_margin is not None:
         health.flat += int((part.margin >= clean_margin).sum())
 
 
@@ -115,15 +134,6 @@ def serving(evaluator: Evaluator, cascade: Cascade, threat: Threat) -> tuple[Sta
         if note not in evaluator.notes:
             evaluator.notes.append(note)
     return stages
-
-
-def _due(found: Found, stage: Stage) -> Tensor:
-    """The rows that get a stage: survivors, those of smallest margin."""
-    rows = (~found.broken).nonzero().squeeze(1)
-    if stage.smallest >= 1 or len(rows) == 0:
-        return rows
-    count = math.ceil(stage.smallest * len(found.broken))
-    return rows[found.margin[rows].argsort(stable=True)[:count]]
 
 
 def merge(found: Found, part: Found, rows: Tensor, *, attempts: bool) -> None:

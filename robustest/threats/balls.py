@@ -154,13 +154,13 @@ class L1(_Ball):
         inside = difference(clipped, region).abs().sum(1) <= self.eps
         if x.device.type == "cpu" and bool(inside.all()):
             return clipped
-        delta = difference(z, region)
-        room = torch.where(delta > 0, region["high"].double() - x.double(), x.double() - region["low"].double())
-        move = shrunk(delta.abs(), room.flatten(1), self.eps)
-        exact = x.double() + torch.copysign(move, delta).view_as(x)
-        near = exact.to(x.dtype)
+        exact = x.double()
+        delta = z.double() - exact
+        room = torch.where(delta > 0, region["high"].double() - exact, exact - region["low"].double())
+        move = shrunk(delta.abs().flatten(1), room.flatten(1), self.eps).view_as(x)
+        near = (exact + torch.copysign(move, delta)).to(x.dtype)
         # Storing in float32 may have moved an element too far; step back towards the sample.
-        far = (near.double() - x.double()).abs() > move.view_as(x)
+        far = (near.double() - exact).abs() > move
         near = clip(torch.where(far, torch.nextafter(near, x), near), region)
         return torch.where(per_row(inside, x), clipped, near)
 

@@ -28,7 +28,7 @@ def _threshold(way: Tensor, room: Tensor, eps: float) -> Tensor:
     stop = (way - room).clamp_(min=0.0)
     at, order = torch.cat([way, stop], 1).sort(1, descending=True)
     moving = torch.where(order < way.shape[1], 1.0, -1.0).to(way.dtype).cumsum(1)
-    gain = moving[:, :-1].clamp_(min=0.0) * (at[:, :-1] - at[:, 1:])
+    gain = moving[:, :-1].clamp(min=0.0) * (at[:, :-1] - at[:, 1:])
     total = torch.cat([torch.zeros_like(at[:, :1]), gain.cumsum(1)], 1)
     first = torch.searchsorted(total, total.new_full((len(total), 1), eps))  # where the sum reaches eps
     never = first == total.shape[1]
