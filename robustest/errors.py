@@ -53,9 +53,15 @@ class ClaimInconclusive(ClaimFailed):
     """The samples do not settle the claim either way; the gate does not pass on it."""
 
 
+_LONGEST = 200
+"""Characters of a value that a message shows: tensors and state_dicts would bury it."""
+
+
 def expected(what: str, got: object, mend: str = "") -> str:
     """The one sentence every bad argument gets: expected, got (with its type), mend."""
-    text = f"Expected {what} but got {got!r} ({type(got).__name__})"
+    shown = " ".join(repr(got).split())
+    shown = shown if len(shown) <= _LONGEST else f"{shown[: _LONGEST - 3]}..."
+    text = f"Expected {what} but got {shown} ({type(got).__name__})"
     return f"{text}. {mend}" if mend else text
 
 

@@ -33,7 +33,8 @@ def keys(seed: int, ids: Tensor) -> Tensor:
     """
     wrapped = (seed + (1 << 63)) % (1 << 64) - (1 << 63)
     base = _splitmix(torch.tensor(wrapped, dtype=torch.int64, device=ids.device))
-    return _splitmix(base ^ _splitmix(ids.to(torch.int64)))
+    # The seed is mixed and the index is not, so that seed a, sample b and seed b, sample a have different keys.
+    return _splitmix(base ^ ids.to(torch.int64))
 
 
 def fold(key: Tensor, use: int | str | Tensor) -> Tensor:

@@ -6,6 +6,7 @@ from typing import Unpack
 
 from robustest.assertions.gate import gate
 from robustest.attacks import Cascade, Searcher
+from robustest.errors import ConfigError
 from robustest.measurements import measure_robust_accuracy, measure_universal_perturbation
 from robustest.measurements.options import Options
 from robustest.results import Result
@@ -38,7 +39,7 @@ def assert_robust_accuracy(
     data: object,
     threat: Threat,
     *,
-    at_least: float,
+    at_least: float | None,
     attack: str | Searcher | Cascade | None = None,
     **options: Unpack[Options],
 ) -> Result:
@@ -51,4 +52,6 @@ def assert_robust_accuracy(
         ClaimInconclusive: a population claim that these samples do not settle.
     """
     __tracebackhide__ = True
+    if at_least is None:
+        raise ConfigError("Expected at_least= but got None: there is nothing to claim.")
     return gate(measure_robust_accuracy(model, data, threat, at_least=at_least, attack=attack, **options))

@@ -43,7 +43,6 @@ ATTACKS: dict[str, Callable[[], Searcher]] = {make().name: make for make in _MAK
 """The attacks robustest brings, by name."""
 
 
-
 def as_attack(attack: str | Searcher | Cascade) -> Cascade:
     """The cascade that a name, a searcher or a cascade stands for; a lone searcher is a cascade of one.
 

@@ -1,4 +1,4 @@
-"""Augmented Lagrangian: descend distance plus a penalty whose weight is learnt per sample."""
+"""Augmented Lagrangian: descend the distance plus a penalty whose weight is learnt for every sample."""
 
 from __future__ import annotations
 
@@ -17,40 +17,77 @@ from robustest.threats import L1, L2, Rows, Threat, length, per_row
 
 _SMALLEST, _LARGEST = 1e-6, 1e12
 """The multiplier stays between these."""
+_TINY = 1e-8
+"""Added to the root of mean squares, so that an element without gradient stays where it is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ALMA:
+    """ALMA (Rony et al., ICCV 2021, section 4), a minimum-norm attack in L2 and L1.
+
+    Descends the norm plus a penalty on the difference-of-logits ratio d, positive while the label stands: with
+    multiplier m and weight w it is `m d + m w d^2 + w^2 d^3 / 6` for d >= 0 and `m d / (1 - w d)` below (the paper's
+    P2). The multiplier is a moving average of the penalty's slope; the weight grows by `growth` at every `check` rounds
+    at which d has not fallen below `tau` times what it was then, until a point fools the model. Steps are divided by
+    the root of a moving average of squared gradients and have momentum, all with the weight `smoothing`; the first
+    follows the penalty alone, in a random direction where that has no gradient. From the first point that fools the
+    model on the step length falls exponentially, to a hundredth. With two classes the ratio is undefined: d is the
+    margin over the sample's own. Perturbations are counted in widths of the bounds, the paper's 1.
+
+    Args:
+        steps: gradient steps, >= 1.
+        first_step: length of the first step in the threat's norm, in widths of the bounds, > 0; None means 0.1 for
+            L2 and 1 for L1.
+        check: rounds between two looks at the progress, >= 1.
+        tau: d must fall below this share of what it was, in (0, 1).
+        growth: factor of the weight, > 1.
+        smoothing: weight of the past in the moving averages, in [0, 1).
+
+    Raises:
+        ConfigError: a number is out of range.
+    """
+
     steps: int = 100
-    first_step: float = 0.3
-    noise: float = 0.0
+    first_step: float | None = None
     check: int = 10
     tau: float = 0.95
     growth: float = 1.2
     smoothing: float = 0.9
-    rms: float = 0.99
-    momentum: float = 0.9
-    lr_last: float = 0.01
 
     name: ClassVar[str] = "alma"
     needs: ClassVar[Needs] = Needs.GRADIENT
     confined: ClassVar[bool] = False
 
+    def __post_init__(self) -> None:
+        for name in ("steps", "check"):
+            if type(getattr(self, name)) is not int or getattr(self, name) < 1:
+                raise ConfigError(expected(f"{name} to be a whole number >= 1", getattr(self, name)))
+        if self.first_step is not None and not 0 < self.first_step < math.inf:
+            raise ConfigError(expected("first_step > 0", self.first_step))
+        if not 0 < self.tau < 1:
+            raise ConfigError(expected("tau in (0, 1)", self.tau))
+        if not 1 < self.growth < math.inf:
+            raise ConfigError(expected("growth > 1", self.growth))
+        if not 0 <= self.smoothing < 1:
+            raise ConfigError(expected("smoothing in [0, 1)", self.smoothing))
+
     def supports(self, threat: Threat) -> bool:
+        """The balls in L2 and L1."""
         return isinstance(threat, (L2, L1))
 
     def init(self, problem: Problem, key: Tensor) -> Rows:
         one = torch.ones(key.shape, device=key.device)
         return {
             "z": problem.x,
-            "key": key,
+            "key": rng.fold(key, "direction"),
+            "scale": torch.zeros_like(one),  # of d with two classes; 0 until first seen
             "multiplier": one,
-            "penalty": one,
+            "weight": one,
+            "then": one,  # d at the last look
+            "found": torch.full_like(key, self.steps),  # round of the first point that fooled the model
             "rate": torch.zeros_like(one),
             "square": torch.ones_like(problem.x),
             "speed": torch.zeros_like(problem.x),
-            "then": torch.zeros_like(one),
-            "found": torch.full_like(key, self.steps),
             "step": torch.zeros_like(key),
         }
 
@@ -58,41 +95,72 @@ class ALMA:
         return state["z"]
 
     def objective(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
-        return losses.dlr(logits, problem.y)
+        if logits.shape[1] > 2:
+            return losses.dlr(logits, problem.y)
+        margin = losses.margin(logits, problem.y)
+        scale = torch.where(state["scale"] > 0, state["scale"], margin.detach().abs().float())
+        return margin / scale.clamp(min=torch.finfo(scale.dtype).tiny)
 
     def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
         assert seen.gradient is not None
-        x, step = problem.x, state["step"]
-        l1 = isinstance(problem.threat, L1)
-        span = per_row(problem.region["span"], x)
-        d = -losses.dlr(seen.logits.double(), problem.y).float()
+        d = -self.objective(problem, state, seen.logits.double()).float()
         fooled = seen.logits.argmax(1) != problem.y
-        found = torch.where(fooled, torch.minimum(step, state["found"]), state["found"])
-        first = step == 0
-        due = ((step + 1) % self.check == 0) & ~first
+        if seen.logits.shape[1] == 2:
+            margin = losses.margin(seen.logits, problem.y).abs()
+            state = {**state, "scale": torch.where(state["scale"] > 0, state["scale"], margin)}
+        state = self._learn(state, d, fooled)
+        descent = self._descent(problem, state, seen, _slope(d, state["weight"], state["multiplier"]))
+        return self._move(problem, state, seen.z, descent)
+
+    def _learn(self, state: Rows, d: Tensor, fooled: Tensor) -> Rows:
+        """The state with what the constraint's value d (B,) says of multiplier and weight."""
+        step, multiplier = state["step"], state["multiplier"]
+        first, due = step == 0, (step > 0) & ((step + 1) % self.check == 0)
         stuck = due & (state["found"] == self.steps) & (d >= self.tau * state["then"])
-        rho = torch.where(stuck, self.growth * state["penalty"], state["penalty"])
-        learnt = self.smoothing * state["multiplier"] + (1 - self.smoothing) * _slope(d, rho, state["multiplier"])
-        mu = torch.where(first, state["multiplier"], learnt.clamp(_SMALLEST, _LARGEST))
+        weight = torch.where(stuck, self.growth * state["weight"], state["weight"])
+        learnt = torch.lerp(_slope(d, weight, multiplier), multiplier, self.smoothing).clamp(_SMALLEST, _LARGEST)
+        return {
+            **state,
+            "weight": weight,
+            "multiplier": torch.where(first, multiplier, learnt),
+            "then": torch.where(first | due, d, state["then"]),
+            "found": torch.where(fooled, torch.minimum(step, state["found"]), state["found"]),
+        }
+
+    def _descent(self, problem: Problem, state: Rows, seen: Evaluation, slope: Tensor) -> Tensor:
+        """(B, *S) minus the gradient of norm and penalty, in widths of the bounds."""
+        assert seen.gradient is not None
+        span, x = per_row(problem.region["span"], problem.x), problem.x
         delta = (seen.z - x) / span
-        pull = delta.sign() if l1 else delta / per_row(length(delta), x)
-        gradient = torch.addcmul(pull, seen.gradient * span, -per_row(_slope(d, rho, mu), x))
-        dead = first & (gradient == 0).flatten(1).all(1)
-        if self.noise:
-            gradient = gradient + self.noise * per_row(first.float()* length(gradient)/28, x) * rng.normal(state["key"], x.shape[1:])
-        square = torch.lerp(gradient.square(), state["square"], self.smoothing)
-        move = gradient / (square.sqrt() + 1e-8)
-        fs = self.first_step
-        rate = torch.where(first, fs / (move.flatten(1).abs().sum(1) if l1 else length(move)).clamp(min=1e-12), state["rate"])
-        speed = self.smoothing * state["speed"] + move
-        age = (step - found).clamp(min=0).float() / (self.steps - found).clamp(min=1)
-        stride = rate * self.lr_last**age
-        z = torch.addcmul(seen.z, speed * span, -per_row(stride, x)).clamp(*problem.bounds)
-        return {"z": z, "key": state["key"], "multiplier": mu, "penalty": rho, "rate": rate, "square": square, "speed": speed,
-            "then": torch.where(first | due, d, state["then"]), "found": found, "step": step + 1}
+        norm = delta.sign() if isinstance(problem.threat, L1) else delta / per_row(length(delta), x)
+        descent = torch.addcmul(-norm, seen.gradient * span, per_row(slope, x))
+        lost = (state["step"] == 0) & (descent == 0).flatten(1).all(1)
+        if x.device.type == "cpu" and not bool(lost.any()):
+            return descent
+        anywhere = rng.normal(state["key"], x.shape[1:])
+        return torch.where(per_row(lost, x), anywhere / per_row(length(anywhere), x), descent)
+
+    def _move(self, problem: Problem, state: Rows, z: Tensor, descent: Tensor) -> Rows:
+        """The state after a step."""
+        x, step, found = problem.x, state["step"], state["found"]
+        square = torch.lerp(descent.square(), state["square"], self.smoothing)
+        move = descent / (square.sqrt() + _TINY)
+        long = (
+            move.flatten(1).abs().sum(1, dtype=torch.float64).float()
+            if isinstance(problem.threat, L1)
+            else length(move)
+        )
+        first = (1.0 if isinstance(problem.threat, L1) else 0.1) if self.first_step is None else self.first_step
+        rate = torch.where(step == 0, first / long.clamp(min=1e-30), state["rate"])
+        share = (step - found).clamp(min=0) / (self.steps - found).clamp(min=1)
+        stride = problem.region["span"] * rate * 0.01**share
+        speed = torch.add(move, state["speed"], alpha=self.smoothing)
+        moved = torch.addcmul(z, speed, per_row(stride, x)).clamp(*problem.bounds)
+        return {**state, "z": moved, "rate": rate, "square": square, "speed": speed, "step": step + 1}
 
 
-def _slope(d, rho, mu):
-    above = mu + 2 * mu * rho * d + 0.5 * rho.square() * d.square()
-    below = mu / (1 - rho * d).clamp(min=1.0).square()
+def _slope(d: Tensor, weight: Tensor, multiplier: Tensor) -> Tensor:
+    """(B,) the penalty's derivative in d, positive and growing in d; the multiplier at d = 0."""
+    above = multiplier + 2 * multiplier * weight * d + 0.5 * (weight * d).square()
+    below = multiplier / (1 - weight * d).clamp(min=1.0).square()
     return torch.where(d >= 0, above, below)

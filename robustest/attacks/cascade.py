@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from robustest.attacks.protocol import Searcher, supports
 from robustest.models.needs import Needs
@@ -48,3 +48,31 @@ class Cascade:
     def serving(self, threat: Threat, gives: Needs) -> tuple[Stage, ...]:
         """The stages that work on a threat with what a model gives."""
         return tuple(stage for stage in self.stages if stage.serves(threat, gives))
+
+
+def affordable(stages: tuple[Stage, ...], queries: int) -> tuple[Stage, ...]:
+    """What of some stages fits into a budget, earlier ones first.
+
+    A stage that is too dear is repeated less often or, where not even once fits, shortened if its searcher has a method
+    `within(queries: int) -> Searcher`, and left out if not. A round costs a query more than its searcher asks: what
+    it found is judged by another.
+
+    Args:
+        stages: what would be run.
+        queries: model passes per sample, for all of them.
+    """
+    kept: list[Stage] = []
+    for stage in stages:
+        rounds = min(stage.rounds, queries // _price(stage.searcher))
+        shorten = getattr(stage.searcher, "within", None)
+        if rounds == 0 and shorten is not None and queries >= 2:
+            stage, rounds = replace(stage, searcher=shorten(queries - 1)), 1
+        if rounds > 0 and _price(stage.searcher) <= queries:
+            kept.append(replace(stage, rounds=rounds))
+            queries -= rounds * _price(stage.searcher)
+    return tuple(kept)
+
+
+def _price(searcher: Searcher) -> int:
+    """Most passes of one sample in a round: its steps, its last proposal and the judge's, each so many draws."""
+    return (searcher.steps + 2) * int(getattr(searcher, "draws", 1))

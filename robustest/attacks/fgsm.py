@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from robustest.attacks import losses
 from robustest.attacks.protocol import Evaluation, Needs, Problem
 from robustest.threats import L0, L1, Rows, per_row
 
@@ -36,7 +36,7 @@ class FGSM:
         return state["z"]
 
     def objective(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
-        return F.cross_entropy(logits, problem.y, reduction="none")
+        return losses.log_odds(logits, problem.y)
 
     def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
         assert seen.gradient is not None

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from robustest.attacks import losses
 from robustest.attacks.protocol import Evaluation, Needs, Problem
 from robustest.errors import ConfigError, expected
-from robustest.threats import L1, Rows, per_row, unblocked
+from robustest.threats import L1, L2, Rows, per_row, unblocked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,9 +21,12 @@ class PGD:
     Args:
         steps: gradient steps, >= 1.
         step_size: length of a step in input units, or in steps of the threat's `ascent` where a proposal is no
-            input; None means 5 / 3 * eps / steps: between the paper's 4 / 3 (40 steps of 0.01 at eps 0.3) and the
-            2.5 that later work of its authors evaluates with. Where there is no eps it is the threat's `stride`.
+            input; None means 2 * eps / steps: together the steps span the ball, so that from any start they reach any
+            corner. Where there is no eps it is the threat's `stride`.
         random_start: begin at a random point of the ball rather than at the sample.
+
+    In an L2 ball the last proposal is the ball's point in the direction of the last gradient: what the steps only
+    approach along the sphere, and exactly the worst one where the loss is linear.
 
     Raises:
         ConfigError: steps < 1 or step_size <= 0.
@@ -44,20 +47,25 @@ class PGD:
 
     def init(self, problem: Problem, key: Tensor) -> Rows:
         threat, region = problem.threat, problem.region
-        return {"z": threat.start(region, key) if self.random_start else threat.origin(region)}
+        z = threat.start(region, key) if self.random_start else threat.origin(region)
+        return {"z": z, "step": torch.zeros_like(key)}
 
     def ask(self, problem: Problem, state: Rows) -> Tensor:
         return state["z"]
 
     def objective(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
-        return F.cross_entropy(logits, problem.y, reduction="none")
+        return losses.log_odds(logits, problem.y)
 
     def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
         assert seen.gradient is not None
         threat, region, gradient = problem.threat, problem.region, seen.gradient
         if isinstance(threat, L1):  # steps along one element only: one that the bounds do not hold
             gradient = unblocked(gradient, seen.z, region)
-        if self.step_size is not None:
-            return {"z": torch.add(seen.z, threat.ascent(gradient), alpha=self.step_size)}
-        step = per_row(threat.stride(region) * (5 / 3 / self.steps), seen.z)
-        return {"z": torch.addcmul(seen.z, threat.ascent(gradient), step)}
+        ascent = threat.ascent(gradient)
+        size = threat.stride(region) * (2 / self.steps) if self.step_size is None else self.step_size
+        step = per_row(size, seen.z) if isinstance(size, Tensor) else size
+        z, rounds = seen.z + step * ascent, state["step"] + 1
+        if isinstance(threat, L2):
+            last = per_row(rounds >= self.steps, z)
+            z = torch.where(last, problem.x + threat.eps * ascent, z)
+        return {"z": z, "step": rounds}

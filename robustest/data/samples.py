@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader, IterableDataset, RandomSampler, SequentialSampler
 
 from robustest.errors import DataError, expected
 
@@ -48,7 +48,7 @@ def as_samples(data: object) -> Samples:
     if isinstance(data, Samples):
         samples = data
     elif isinstance(data, DataLoader):
-        samples = _indexed(data.dataset, data.collate_fn)
+        samples = _loaded(data)
     elif isinstance(data, (tuple, list)) and len(data) == 2 and _is_array(data[0]):
         samples = _arrays(data[0], data[1])
     else:
@@ -63,7 +63,7 @@ def _is_array(value: object) -> bool:
 
 
 def _arrays(x: object, y: object) -> Samples:
-    images, labels = torch.as_tensor(x).detach(), _labels(y)
+    images, labels = _tensor(x).detach(), _labels(y)
     if images.ndim < 2:
         raise DataError(expected("x of shape (N, ...)", tuple(images.shape)))
     if len(images) != len(labels):
@@ -76,9 +76,34 @@ def _arrays(x: object, y: object) -> Samples:
     return Samples(take, len(images))
 
 
+def _tensor(x: object) -> Tensor:
+    """Arrays that torch cannot share (read-only, reversed, of another byte order) are copied."""
+    if isinstance(x, np.ndarray):
+        if x.dtype.kind not in "biufc":
+            raise DataError(f"Expected floating-point inputs but got an array of {x.dtype}.")
+        native = x.astype(x.dtype.newbyteorder("="), copy=False)
+        shareable = native.flags.writeable and all(step >= 0 for step in native.strides)
+        return torch.from_numpy(native if shareable else native.copy())
+    return torch.as_tensor(x)
+
+
+def _loaded(loader: DataLoader[Any]) -> Samples:
+    samples = _indexed(loader.dataset, loader.collate_fn)
+    order = getattr(loader, "sampler", None)
+    if not isinstance(order, (SequentialSampler, RandomSampler)) or len(order) != len(samples):
+        raise DataError(
+            expected(
+                "a DataLoader over its whole data set",
+                order,
+                "Its sampler is not used: pass the samples you mean, as torch.utils.data.Subset(dataset, indices).",
+            )
+        )
+    return samples
+
+
 def _labels(y: object) -> Tensor:
     try:
-        labels = torch.as_tensor(y).detach().cpu()
+        labels = torch.as_tensor(np.array(y) if isinstance(y, np.ndarray) else y).detach().cpu()
     except (TypeError, ValueError, RuntimeError):
         raise DataError(expected("labels as integers", y)) from None
     if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
@@ -99,7 +124,7 @@ def _check_floats(x: Tensor) -> None:
 
 
 def _indexed(data: Any, collate: Callable[[list[Any]], Any] | None) -> Samples:
-    if isinstance(data, IterableDataset) or not (hasattr(data, "__getitem__") and hasattr(data, "__len__")):
+    if isinstance(data, (IterableDataset, Mapping)) or not (hasattr(data, "__getitem__") and hasattr(data, "__len__")):
         raise DataError(
             expected(
                 "(x, y), a data set with len() and indexing, or a DataLoader over one",
@@ -127,7 +152,7 @@ def _from_batch(batch: object) -> tuple[Tensor, Tensor]:
     x, y = _split(batch)
     if not _is_array(x):
         raise DataError(expected("the loader's batches to hold a tensor of inputs", x))
-    images = torch.as_tensor(x)
+    images = _tensor(x)
     _check_floats(images)
     return images.float(), _labels(y)
 
@@ -158,9 +183,9 @@ def _one(item: Mapping[Any, Any], names: Sequence[str], what: str) -> object:
 
 def _image(x: object) -> Tensor:
     if _is_array(x):
-        return torch.as_tensor(x)
+        return _tensor(x)
     if isinstance(x, (list, tuple)):
-        return torch.as_tensor(np.asarray(x))
+        return _tensor(np.asarray(x))
     if hasattr(x, "getbands"):  # a PIL image
         from torchvision.transforms.functional import to_tensor
 

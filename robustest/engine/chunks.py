@@ -63,6 +63,8 @@ def load(samples: Samples, ids: Tensor, *, bounds: Bounds, seed: int, device: to
     x, y = samples.take(ids)
     if len(x) != len(ids) or len(y) != len(ids):
         raise DataError(f"Expected {len(ids)} samples and labels but the data gave {len(x)} and {len(y)}.")
+    if x.ndim < 2:
+        raise DataError(f"Expected samples of one axis or more but got a number for each, {tuple(x.shape)} in all.")
     finite = torch.isfinite(x).flatten(1).all(1)
     if not bool(finite.all()):
         raise DataError(f"Expected finite inputs but sample {_first(ids, ~finite)} has NaN or infinite values.")
@@ -87,7 +89,8 @@ def check_forward(evaluator: Evaluator, chunk: Chunk, suppress: Collection[str])
     """
     x, y = chunk.x[:_PROBE], chunk.y
     first, second = evaluator.logits(x), evaluator.logits(x)
-    evaluator.check_first(first, y)
+    evaluator.check_labels(y)
+    evaluator.check_first(first)
     if "random_forward" not in suppress and not torch.allclose(first, second, rtol=1e-4, atol=1e-5):
         apart = float((first - second).abs().max())
         raise ModelError(

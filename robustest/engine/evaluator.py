@@ -16,6 +16,11 @@ from robustest.models import Classifier
 
 T = TypeVar("T")
 
+_NO_GRADIENT = (
+    "Expected gradients from the model's input to its logits but got none. Remove torch.no_grad(), .detach() or "
+    "numpy from its forward, or choose an attack that needs scores only."
+)
+
 DEFAULT_BATCH = {"cpu": 128, "cuda": 512, "mps": 256}
 
 
@@ -55,6 +60,7 @@ class Evaluator:
         self._suppress = suppress
         self._bad: Tensor | None = None
         self._low = False
+        self._writes = False  # known after the first pass: whether the model changes its input in place
         self.low_precision = False
 
     @contextmanager
@@ -115,15 +121,12 @@ class Evaluator:
                 point = z[part].detach().requires_grad_(True)
                 logits = self._checked(self._ask(render(point, part)), part)
                 value = objective(logits, part).sum()
-                if not value.requires_grad:
-                    raise ModelError(
-                        "Expected gradients from the model's input to its logits but got none. "
-                        "Remove torch.no_grad(), .detach() or numpy from its forward, or choose an attack that needs "
-                        "scores only."
-                    )
-                (gradient,) = torch.autograd.grad(value, point, allow_unused=True)
+                # Weights behind a plain callable may ask for gradients where the input gets none.
+                asked = value.requires_grad
+                gradient = torch.autograd.grad(value, point, allow_unused=True)[0] if asked else None
+                if gradient is None:
+                    raise ModelError(_NO_GRADIENT)
             self.backward += len(point)
-            gradient = torch.zeros_like(point) if gradient is None else gradient
             self._suspect(gradient.sum())
             return logits.detach(), gradient
 
@@ -147,12 +150,8 @@ class Evaluator:
                 "No accuracy can be trusted: look for 0/0, log(0), sqrt(0) or overflow in its forward."
             )
 
-    def check_first(self, logits: Tensor, y: Tensor) -> None:
-        """What only real samples can tell: labels within the classes, logits that are logits.
-
-        Args:
-            logits: (B, K) of unchanged samples.
-            y: (B,) their labels.
+    def check_labels(self, y: Tensor) -> None:
+        """Refuse labels (B,) that the model has no class for.
 
         Raises:
             DataError: a label is no class of the model.
@@ -162,6 +161,13 @@ class Evaluator:
             raise DataError(
                 f"Expected labels in 0..{self.classes - 1}, the model's {self.classes} classes, but got {low}..{high}."
             )
+
+    def check_first(self, logits: Tensor) -> None:
+        """What only real samples can tell: whether logits are logits.
+
+        Args:
+            logits: (B, K) of unchanged samples.
+        """
         sums = logits.sum(1)
         probabilities = bool((logits >= 0).all() & (logits <= 1).all() & ((sums - 1).abs() < 1e-3).all())
         if probabilities and "softmax_outputs" not in self._suppress:
@@ -177,12 +183,20 @@ class Evaluator:
 
     def _ask(self, x: Tensor) -> Tensor:
         try:
-            return self.model(x)
+            if self.classes and not self._writes:
+                return self.model(x)
+            own = x.clone()  # some models write on what they get; neither samples nor leaves bear that
+            before = own._version
+            logits = self.model(own)
+            self._writes = self._writes or own._version != before
+            return logits
         except RobustestError:
             raise
         except Exception as error:
             if isinstance(error, RuntimeError) and _out_of_memory(error):
                 raise
+            if "numpy() on Tensor that requires grad" in str(error):
+                raise ModelError(_NO_GRADIENT) from error
             raise ModelError(
                 f"Expected the model to answer a batch of shape {tuple(x.shape)} but it raised "
                 f"{type(error).__name__}: {error}"

@@ -97,7 +97,9 @@ class Search:
             key: (N,) keys of the samples' randomness.
         """
         region = self.threat.region(x, self.bounds)
-        whole = Problem(self.threat, region, y, self.evaluator.classes, self.bounds)
+        # A searcher gets arrays of its own: one that works in place moves neither the samples nor the judge.
+        own = {name: value.clone() for name, value in region.items()}
+        whole = Problem(self.threat, own, y.clone(), self.evaluator.classes, self.bounds)
         self._best = self.threat.origin(region).clone()
         self._hit = torch.zeros(len(x), dtype=torch.bool, device=x.device)
         self._size = torch.full((len(x),), torch.inf, dtype=torch.float64, device=x.device)
@@ -189,30 +191,26 @@ class Search:
         """Keep what these evaluations showed: new successes, smaller ones, better attempts."""
         hit = (logits.argmax(1) != batch.problem.y) & batch.alive
         margin = margins(logits, batch.problem.y)
+        size = None
+        if not self._confined or self._smallest:
+            size = self.threat.size(z, batch.problem.region)
+            inside = size <= self.threat.radius * _SLACK
+            hit, margin = hit & inside, torch.where(inside, margin, torch.inf)
         if self._attempts or self._draws > 1:
-            better = (margin < batch.margin) & ~self._hit[batch.position] & self._inside(batch, z)
-            self._store(batch, z, better)
+            self._store(batch, z, (margin < batch.margin) & ~self._hit[batch.position])
         # A broken row goes on until the batch is compacted, which depends on its neighbours: its margin must not.
         batch.margin = torch.where(batch.alive, torch.minimum(batch.margin, margin), batch.margin)
         if self._draws > 1:  # no success on some draws ends a search: the judge looks at the best point, on fresh ones
             return
         if z.device.type == "cpu" and not bool(hit.any()):
             return
-        if self._smallest or not self._confined:
-            size = self.threat.size(z, batch.problem.region)
-            hit = hit & (size <= self.threat.radius * _SLACK)
-            if self._smallest:
-                hit = hit & (size < self._size[batch.position])
+        if self._smallest and size is not None:
+            hit = hit & (size < self._size[batch.position])
             self._size[batch.position] = torch.where(hit, size, self._size[batch.position])
-        if not self._smallest:
+        else:
             batch.alive = batch.alive & ~hit
         self._store(batch, z, hit)
         self._hit[batch.position] |= hit
-
-    def _inside(self, batch: _Batch, z: Tensor) -> Tensor:
-        if self._confined:
-            return torch.ones_like(batch.alive)
-        return self.threat.size(z, batch.problem.region) <= self.threat.radius * _SLACK
 
     def _store(self, batch: _Batch, z: Tensor, which: Tensor) -> None:
         if z.device.type == "cpu":

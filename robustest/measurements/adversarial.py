@@ -17,7 +17,7 @@ from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.measurements.driver import Observed, observe
 from robustest.measurements.options import Options, apply
-from robustest.measurements.robust_accuracy import attack_chunk, checked_threat
+from robustest.measurements.robust_accuracy import attack_chunk, checked_threat, draws_in
 from robustest.results import Cost
 from robustest.threats import Threat
 
@@ -69,6 +69,8 @@ def find_adversarial(
     checked_threat(threat)
     cascade = as_attack(attack)
     classifier, settings = apply(model, options)
+    if draws_in(cascade) > 1:
+        settings = settings.but({"suppress": (*settings.suppress, "random_forward")})
     stages: dict[str, int] = {}
 
     def look(evaluator: Evaluator, chunk: Chunk) -> Observed:

@@ -146,7 +146,7 @@ def observe(statement: str, model: Classifier, samples: Samples, settings: Setti
     order = rng.permutation(settings.seed, len(samples))
     parts: list[Columns] = []
     exhibits: list[Exhibit] = []
-    with frozen(model.module) as notes:
+    with torch.inference_mode(False), frozen(model.module) as notes:
         evaluator = Evaluator(model, device, batch_size=settings.batch_size, suppress=settings.suppress, notes=notes)
         for chunk in _chunks(samples, order, model.bounds, settings.seed, device):
             seed_draws(chunk.key)
@@ -154,6 +154,7 @@ def observe(statement: str, model: Classifier, samples: Samples, settings: Setti
                 check_forward(evaluator, chunk, settings.suppress)
                 choose(evaluator, chunk, settings.precision)
                 seed_draws(chunk.key)  # a randomised model drew in these passes too, and how many there are may vary
+            evaluator.check_labels(chunk.y)
             seen = look(evaluator, chunk)
             evaluator.settle()
             parts.append(seen.columns)

@@ -30,6 +30,8 @@ class Classifier:
         device: where inputs have to be; None where the model has no parameters to tell.
         dtype: the floating type the module computes in; inputs are cast to it.
         gives: what the model can tell an attack: GRADIENT, SCORES or LABELS.
+        max_queries: most queries that may be spent on one sample by attacks without gradients and the checks
+            around them; None for as many as they take.
     """
 
     call: Callable[[Tensor], Any]
@@ -39,6 +41,7 @@ class Classifier:
     device: torch.device | None = None
     dtype: torch.dtype = torch.float32
     gives: Needs = Needs.GRADIENT
+    max_queries: int | None = None
 
     def __call__(self, x: Tensor) -> Tensor:
         """(B, K) float32 logits of a batch (B, *S) of floats inside the bounds.
@@ -90,6 +93,9 @@ def as_classifier(
     if preprocessing is not None and not callable(preprocessing):
         preprocessing = _checked_statistics(preprocessing)
     if isinstance(model, Classifier):
+        if model.module is None and isinstance(model.call, nn.Module):  # or it would not be frozen
+            inner: nn.Module = model.call
+            model = replace(model, module=inner, device=_device(inner), dtype=_dtype(inner))
         return replace(
             model,
             bounds=model.bounds if bounds is None else bounds,

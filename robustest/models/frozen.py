@@ -29,7 +29,8 @@ def frozen(module: nn.Module | None) -> Iterator[list[str]]:
         if module is None:
             yield notes
             return
-        modes = [(part, part.training) for part in module.modules()]
+        # Frozen TorchScript has no modes.
+        modes = [(part, part.training) for part in module.modules() if hasattr(part, "training")]
         flags = [(parameter, parameter.requires_grad) for parameter in module.parameters()]
         try:
             if any(training for _, training in modes):

@@ -29,7 +29,8 @@ def failure_text(result: Result, *, replay: str) -> str:
     ]
     lines += [f"  {name:9} {value}" for name, value in _extras(result)]
     for rank, worst in enumerate(result.counterexamples, 1):
-        size = "" if worst.size is None else f", size {worst.size:.4g}"
+        what = "severity" if result.claim == "shift_accuracy" else "size"
+        size = "" if worst.size is None else f", {what} {worst.size:.4g}"
         picture = f", {worst.image}" if worst.image else ""
         lines.append(
             f"  worst {rank}   sample {worst.index}: label {worst.label}, "

@@ -66,13 +66,15 @@ class Shift:
             raise ConfigError(expected("images of shape (N, C, H, W) for a shift", tuple(x.shape)))
         low, high = bounds
         function = self.function or _named(self.name)
-        shifted = function((x - low) / (high - low), self.severity, key)
-        if shifted.shape != x.shape or not bool(torch.isfinite(shifted).all()):
+        shifted: object = function((x - low) / (high - low), self.severity, key)
+        if isinstance(shifted, Tensor) and shifted.shape == x.shape and bool(torch.isfinite(shifted).all()):
+            return (shifted * (high - low) + low).to(x.dtype).clamp_(low, high)
+        got = type(shifted).__name__
+        if isinstance(shifted, Tensor):
             got = f"shape {tuple(shifted.shape)}" if shifted.shape != x.shape else "NaN or infinite values"
-            raise ModelError(
-                f"Expected the shift {self.name!r} to give finite images of shape {tuple(x.shape)} but got {got}."
-            )
-        return (shifted * (high - low) + low).clamp_(low, high)
+        raise ModelError(
+            f"Expected the shift {self.name!r} to give finite images of shape {tuple(x.shape)} but got {got}."
+        )
 
 
 def as_shift(shift: str | Shift | ShiftFunction, severity: int | None) -> Shift:
@@ -90,7 +92,7 @@ def as_shift(shift: str | Shift | ShiftFunction, severity: int | None) -> Shift:
     level = 3 if severity is None else severity
     if isinstance(shift, str):
         return Shift(shift, level)
-    if not callable(shift):
+    if not callable(shift) or isinstance(shift, type):
         raise ConfigError(expected("a shift's name, a Shift, or a function of (x, severity, key)", shift))
     return Shift(getattr(shift, "__name__", "shift"), level, shift)
 

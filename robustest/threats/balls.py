@@ -14,6 +14,9 @@ from robustest.threats.protocol import Bounds, Rows, box, clip, count, differenc
 from robustest.threats.shrink import shrunk
 
 
+_LARGEST = float(torch.finfo(torch.float32).max)
+
+
 @dataclass(frozen=True, slots=True)
 class _Ball:
     """What the norm balls share; a proposal is the perturbed input itself."""
@@ -23,8 +26,10 @@ class _Ball:
     def __post_init__(self) -> None:
         if isinstance(self.eps, bool) or not isinstance(self.eps, (int, float)):
             raise ConfigError(expected("eps to be a number >= 0", self.eps))
-        if math.isnan(self.eps) or self.eps < 0:
-            raise ConfigError(expected("eps >= 0", self.eps, "Give the radius in input units, e.g. 8 / 255."))
+        if not 0 <= self.eps <= _LARGEST:
+            raise ConfigError(
+                expected("eps >= 0 that float32 can hold", self.eps, "Give the radius in input units, e.g. 8 / 255.")
+            )
         object.__setattr__(self, "eps", float(self.eps))
 
     @property

@@ -55,7 +55,7 @@ class Threat(Protocol):
 
     @property
     def radius(self) -> float:
-        """The largest size allowed; finite or infinite, as the user chose it."""
+        """The largest size allowed; finite."""
 
 
 def box(x: Tensor, bounds: Bounds) -> Rows:
