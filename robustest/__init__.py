@@ -12,19 +12,27 @@ from typing import TYPE_CHECKING
 from robustest.version import VERSION
 
 if TYPE_CHECKING:
+    from robustest.assertions import assert_min_perturbation as assert_min_perturbation
     from robustest.assertions import assert_no_spurious_feature as assert_no_spurious_feature
     from robustest.assertions import assert_no_universal_perturbation as assert_no_universal_perturbation
     from robustest.assertions import assert_robust_accuracy as assert_robust_accuracy
     from robustest.assertions import assert_shift_accuracy as assert_shift_accuracy
+    from robustest.attacks import ALMA as ALMA
     from robustest.attacks import APGD as APGD
     from robustest.attacks import ATTACKS as ATTACKS
+    from robustest.attacks import DDN as DDN
     from robustest.attacks import EOT as EOT
+    from robustest.attacks import FAB as FAB
     from robustest.attacks import FGSM as FGSM
+    from robustest.attacks import FMN as FMN
     from robustest.attacks import PGD as PGD
+    from robustest.attacks import SPSA as SPSA
+    from robustest.attacks import HopSkipJump as HopSkipJump
     from robustest.attacks import PatchGradient as PatchGradient
     from robustest.attacks import SigmaZero as SigmaZero
     from robustest.attacks import SpatialGradient as SpatialGradient
     from robustest.attacks import SpatialGrid as SpatialGrid
+    from robustest.attacks import Square as Square
     from robustest.engine.evaluator import HealthWarning as HealthWarning
     from robustest.errors import ClaimFailed as ClaimFailed
     from robustest.errors import ClaimInconclusive as ClaimInconclusive
@@ -37,12 +45,15 @@ if TYPE_CHECKING:
     from robustest.features import PixelPatch as PixelPatch
     from robustest.measurements import Adversarial as Adversarial
     from robustest.measurements import find_adversarial as find_adversarial
+    from robustest.measurements import measure_min_perturbation as measure_min_perturbation
     from robustest.measurements import measure_robust_accuracy as measure_robust_accuracy
     from robustest.measurements import measure_shift_accuracy as measure_shift_accuracy
     from robustest.measurements import measure_spurious_feature as measure_spurious_feature
     from robustest.measurements import measure_universal_perturbation as measure_universal_perturbation
     from robustest.models import Classifier as Classifier
     from robustest.models import as_classifier as as_classifier
+    from robustest.models import labels_model as labels_model
+    from robustest.models import scores_model as scores_model
     from robustest.results import Cost as Cost
     from robustest.results import Counterexample as Counterexample
     from robustest.results import Result as Result
@@ -60,21 +71,29 @@ if TYPE_CHECKING:
 
 _HOME = {
     "assertions": (
+        "assert_min_perturbation",
         "assert_no_spurious_feature",
         "assert_no_universal_perturbation",
         "assert_robust_accuracy",
         "assert_shift_accuracy",
     ),
     "attacks": (
+        "ALMA",
         "APGD",
         "ATTACKS",
+        "DDN",
         "EOT",
+        "FAB",
         "FGSM",
+        "FMN",
         "PGD",
+        "SPSA",
+        "HopSkipJump",
         "PatchGradient",
         "SigmaZero",
         "SpatialGradient",
         "SpatialGrid",
+        "Square",
     ),
     "engine.evaluator": ("HealthWarning",),
     "errors": (
@@ -91,12 +110,13 @@ _HOME = {
     "measurements": (
         "Adversarial",
         "find_adversarial",
+        "measure_min_perturbation",
         "measure_robust_accuracy",
         "measure_shift_accuracy",
         "measure_spurious_feature",
         "measure_universal_perturbation",
     ),
-    "models": ("Classifier", "as_classifier"),
+    "models": ("Classifier", "as_classifier", "labels_model", "scores_model"),
     "results": ("Cost", "Counterexample", "Result", "Verdict"),
     "settings": ("Settings",),
     "shifts": ("SHIFTS", "Shift"),

@@ -7,10 +7,38 @@ from typing import Unpack
 from robustest.assertions.gate import gate
 from robustest.attacks import Cascade, Searcher
 from robustest.errors import ConfigError
-from robustest.measurements import measure_robust_accuracy, measure_universal_perturbation
+from robustest.measurements import (
+    measure_min_perturbation,
+    measure_robust_accuracy,
+    measure_universal_perturbation,
+)
+from robustest.measurements.min_perturbation import Norm
 from robustest.measurements.options import Options
 from robustest.results import Result
 from robustest.threats import L2, Linf, Threat
+
+
+def assert_min_perturbation(
+    model: object,
+    data: object,
+    norm: Norm,
+    *,
+    median_at_least: float | None,
+    attack: str | Searcher | Cascade | None = None,
+    **options: Unpack[Options],
+) -> Result:
+    """Claim that half of the samples or more need a perturbation of at least `median_at_least` to become wrong.
+
+    Arguments and errors are those of `measure_min_perturbation`; returns the result.
+
+    Raises:
+        ClaimFailed: smaller perturbations were found.
+        ClaimInconclusive: a population claim that these samples do not settle.
+    """
+    __tracebackhide__ = True
+    if median_at_least is None:
+        raise ConfigError("Expected median_at_least= but got None: there is nothing to claim.")
+    return gate(measure_min_perturbation(model, data, norm, median_at_least=median_at_least, attack=attack, **options))
 
 
 def assert_no_universal_perturbation(

@@ -6,13 +6,19 @@ from collections.abc import Callable
 from functools import partial
 from importlib.metadata import entry_points
 
+from robustest.attacks.alma import ALMA as ALMA
 from robustest.attacks.apgd import APGD as APGD
 from robustest.attacks.cascade import Cascade as Cascade
 from robustest.attacks.cascade import Stage as Stage
 from robustest.attacks.cascades import CASCADES as CASCADES
+from robustest.attacks.ddn import DDN as DDN
 from robustest.attacks.eot import EOT as EOT
 from robustest.attacks.eot import draws_of as draws_of
+from robustest.attacks.fab import FAB as FAB
 from robustest.attacks.fgsm import FGSM as FGSM
+from robustest.attacks.fmn import FMN as FMN
+from robustest.attacks.hop_skip_jump import HopSkipJump as HopSkipJump
+from robustest.attacks.odi import ODIMargin as ODIMargin
 from robustest.attacks.patch import PatchGradient as PatchGradient
 from robustest.attacks.pgd import PGD as PGD
 from robustest.attacks.protocol import Evaluation as Evaluation
@@ -22,21 +28,35 @@ from robustest.attacks.protocol import supports as supports
 from robustest.attacks.sigma_zero import SigmaZero as SigmaZero
 from robustest.attacks.spatial import SpatialGradient as SpatialGradient
 from robustest.attacks.spatial import SpatialGrid as SpatialGrid
+from robustest.attacks.spsa import SPSA as SPSA
+from robustest.attacks.square import Square as Square
 from robustest.errors import ConfigError, expected, unknown
 from robustest.models.needs import Needs as Needs
 
 _MAKERS: tuple[Callable[[], Searcher], ...] = (
+    ALMA,
     APGD,
+    DDN,
+    FAB,
     FGSM,
+    FMN,
     PGD,
+    SPSA,
+    HopSkipJump,
+    ODIMargin,
     PatchGradient,
     SigmaZero,
     SpatialGradient,
     SpatialGrid,
+    Square,
+    DDN.outside_in,
     partial(APGD, loss="dlr"),
     partial(APGD, loss="margin"),
     partial(APGD, loss="targeted_dlr"),
     partial(EOT, PGD()),
+    partial(FAB, target_rank=0),
+    partial(ODIMargin, euclidean=True),
+    partial(ODIMargin, target_rank=1),
 )
 
 ATTACKS: dict[str, Callable[[], Searcher]] = {make().name: make for make in _MAKERS}

@@ -145,13 +145,12 @@ class ALMA:
         x, step, found = problem.x, state["step"], state["found"]
         square = torch.lerp(descent.square(), state["square"], self.smoothing)
         move = descent / (square.sqrt() + _TINY)
-        long = (
-            move.flatten(1).abs().sum(1, dtype=torch.float64).float()
-            if isinstance(problem.threat, L1)
-            else length(move)
-        )
-        first = (1.0 if isinstance(problem.threat, L1) else 0.1) if self.first_step is None else self.first_step
-        rate = torch.where(step == 0, first / long.clamp(min=1e-30), state["rate"])
+        if isinstance(problem.threat, L1):
+            usual, norm = 1.0, move.flatten(1).abs().sum(1, dtype=torch.float64).float()
+        else:
+            usual, norm = 0.1, length(move)
+        first = usual if self.first_step is None else self.first_step
+        rate = torch.where(step == 0, first / norm.clamp(min=1e-30), state["rate"])
         share = (step - found).clamp(min=0) / (self.steps - found).clamp(min=1)
         stride = problem.region["span"] * rate * 0.01**share
         speed = torch.add(move, state["speed"], alpha=self.smoothing)

@@ -20,17 +20,19 @@ class Stage:
             in (0, 1]. Where it breaks a quarter of them or more, the next ones get it too, and so on: a stage that
             fits the model is worth its price, one that does not costs this share of it.
         only: for models that give exactly this; None for all that give what the searcher needs.
+        on: kinds of threat it is for; None for all that the searcher supports.
     """
 
     searcher: Searcher
     rounds: int = 1
     smallest: float = 1.0
     only: Needs | None = None
+    on: tuple[type, ...] | None = None
 
     def serves(self, threat: Threat, gives: Needs) -> bool:
         """Whether it works on a threat with what a model gives."""
         asked = self.searcher.needs <= gives and self.only in (None, gives)
-        return asked and supports(self.searcher, threat)
+        return asked and (self.on is None or isinstance(threat, self.on)) and supports(self.searcher, threat)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,13 +65,13 @@ def affordable(stages: tuple[Stage, ...], queries: int) -> tuple[Stage, ...]:
     """
     kept: list[Stage] = []
     for stage in stages:
-        rounds = min(stage.rounds, queries // _price(stage.searcher))
-        shorten = getattr(stage.searcher, "within", None)
+        searcher, rounds = stage.searcher, min(stage.rounds, queries // _price(stage.searcher))
+        shorten = getattr(searcher, "within", None)
         if rounds == 0 and shorten is not None and queries >= 2:
-            stage, rounds = replace(stage, searcher=shorten(queries - 1)), 1
-        if rounds > 0 and _price(stage.searcher) <= queries:
-            kept.append(replace(stage, rounds=rounds))
-            queries -= rounds * _price(stage.searcher)
+            searcher, rounds = shorten(queries - 1), 1
+        if rounds > 0 and rounds * _price(searcher) <= queries:
+            kept.append(replace(stage, searcher=searcher, rounds=rounds))
+            queries -= rounds * _price(searcher)
     return tuple(kept)
 
 

@@ -1,31 +1,110 @@
-"""The cascades that robustest brings."""
+"""The cascades that robustest brings.
+
+Cheap first; only survivors go on, and the dear stages begin with those of smallest margin. Each holds a searcher of
+every kind: gradients from diverse starts, a minimum-norm walk along the boundary, queries without gradients. The
+lessons are those of Liu et al. (CVPR 2022, restarts over survivors) and Croce and Hein (ICML 2020, no single kind
+of attack suffices); the budgets are our own measurements (benchmarks/strength.py).
+"""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from robustest.attacks.apgd import APGD
 from robustest.attacks.cascade import Cascade, Stage
+from robustest.attacks.ddn import DDN
+from robustest.attacks.fab import FAB
+from robustest.attacks.fmn import FMN
+from robustest.attacks.hop_skip_jump import HopSkipJump
 from robustest.attacks.odi import ODIMargin
+from robustest.attacks.patch import PatchGradient
+from robustest.attacks.pgd import PGD
+from robustest.attacks.sigma_zero import SigmaZero
+from robustest.attacks.spatial import SpatialGradient, SpatialGrid
 from robustest.attacks.square import Square
+from robustest.models.needs import Needs
+from robustest.threats import L1, L2, Linf, Unbounded
 
 _QUICK = ODIMargin(start_steps=1, steps_after=7)
+_FACES = ODIMargin(start_steps=0, steps_after=20, step_scale=0.15, euclidean=True)
+_SMALL = ODIMargin(start_steps=0, steps_after=20, step_scale=0.15)
+_INWARD = DDN.outside_in(steps=20)
+
+
+def _inward(steps: int, step_size: float) -> DDN:
+    return replace(_INWARD, steps=steps, step_size=step_size)
+
+
+def _other(rank: int) -> ODIMargin:
+    return ODIMargin(start_steps=0, steps_after=12, step_scale=0.5, target_rank=rank)
+
+
+def _rest(effort: int) -> tuple[Stage, ...]:
+    """Stages for threats other than L-inf and L2, and for models that give less than gradients."""
+    return (
+        Stage(searcher=APGD(steps=20 * effort, loss="margin"), rounds=effort, on=(L1,)),
+        Stage(searcher=FMN(steps=30 * effort), on=(L1,)),
+        Stage(searcher=SigmaZero(steps=50 * effort)),
+        Stage(searcher=PatchGradient()),
+        Stage(searcher=SpatialGrid()),
+        Stage(searcher=SpatialGradient()),
+        Stage(searcher=PGD(steps=20 * effort), on=(Unbounded,)),
+        Stage(searcher=Square(queries=1000 * effort), only=Needs.SCORES),
+        Stage(searcher=HopSkipJump(queries=1000 * effort), only=Needs.LABELS),
+    )
+
 
 FAST = Cascade(
     name="fast",
     stages=(
-        Stage(searcher=_QUICK, rounds=3),
-        Stage(searcher=Square(queries=100), smallest=0.1),
+        Stage(searcher=_QUICK, rounds=2),
+        Stage(searcher=_INWARD, rounds=2),
+        Stage(searcher=FAB(steps=10), smallest=0.04, on=(Linf,)),
+        Stage(searcher=Square(queries=100), smallest=0.08, only=Needs.GRADIENT),
+        *_rest(1),
     ),
 )
-"""For pull requests."""
+"""For pull requests: a few points weaker than the reference, at a fraction of its cost."""
 
 STANDARD = Cascade(
     name="standard",
     stages=(
-        Stage(searcher=_QUICK, rounds=5),
-        Stage(searcher=Square(queries=200), smallest=0.2),
-        Stage(searcher=Square(queries=800), smallest=0.08),
-        Stage(searcher=Square(queries=3000), smallest=0.04),
+        Stage(searcher=_QUICK, rounds=3),
+        Stage(searcher=_INWARD, rounds=3),
+        Stage(searcher=_inward(40, 1.0), rounds=2),
+        Stage(searcher=_inward(60, 0.5), rounds=2, smallest=0.3),
+        Stage(searcher=_FACES, rounds=4, smallest=0.08),
+        Stage(searcher=_SMALL, rounds=2, smallest=0.08, on=(L2,)),
+        Stage(searcher=_other(1), rounds=2, smallest=0.05),
+        Stage(searcher=_other(2), rounds=2, smallest=0.05),
+        Stage(searcher=_FACES, rounds=14, smallest=0.03),
+        Stage(searcher=_SMALL, rounds=14, smallest=0.03, on=(L2,)),
+        Stage(searcher=FAB(steps=20), smallest=0.06, on=(Linf,)),
+        Stage(searcher=Square(queries=200), smallest=0.16, only=Needs.GRADIENT, on=(Linf,)),
+        Stage(searcher=Square(queries=800), smallest=0.07, only=Needs.GRADIENT, on=(Linf,)),
+        Stage(searcher=Square(queries=2500), smallest=0.035, only=Needs.GRADIENT, on=(Linf,)),
+        Stage(searcher=Square(queries=500), smallest=0.05, only=Needs.GRADIENT, on=(L2,)),
+        *_rest(2),
     ),
 )
 """The reference: at least AutoAttack's strength."""
 
-CASCADES: dict[str, Cascade] = {cascade.name: cascade for cascade in (FAST, STANDARD)}
+THOROUGH = Cascade(
+    name="thorough",
+    stages=(
+        *STANDARD.stages,
+        Stage(searcher=ODIMargin(), rounds=10),
+        Stage(searcher=APGD(steps=100, loss="ce")),
+        *(Stage(searcher=APGD(steps=100, loss="targeted_dlr", target_rank=rank)) for rank in range(9)),
+        *(Stage(searcher=_other(rank), rounds=2) for rank in range(1, 9)),
+        Stage(searcher=FAB(steps=100)),
+        *(Stage(searcher=FAB(steps=60, target_rank=rank)) for rank in range(9)),
+        Stage(searcher=_inward(100, 0.5), rounds=5),
+        Stage(searcher=Square(queries=5000)),
+        Stage(searcher=HopSkipJump(queries=5000), only=Needs.LABELS),
+    ),
+)
+"""For the night: the reference, then more restarts, nine target classes, and queries for all that is left."""
+
+CASCADES: dict[str, Cascade] = {cascade.name: cascade for cascade in (FAST, STANDARD, THOROUGH)}
+"""The cascades robustest brings, by name."""

@@ -27,8 +27,8 @@ class DDN:
     a point that fooled the model and grows by it after one that did not. Steps follow half a cosine. The paper's
     attack, but for its rounding to 8 bits, is what the defaults give on images in [0, 1].
 
-    The unit of lengths is the threat's eps, or the width of the bounds (the paper's 1) where eps is infinite or the
-    box too small for a start at `start` eps.
+    The unit of lengths is the threat's eps, or the width of the bounds (the paper's 1) where the box is too small for a
+    start at `start` eps.
 
     `DDN.outside_in()` is ours: it starts far outside the ball at a random point, where gradients that die near the
     sample are alive, and comes in fast at first. Short, and made to be repeated on what is left.
@@ -106,7 +106,8 @@ class DDN:
         radius = state["radius"] * torch.where(fooled, 1 - gamma, 1 + gamma)
         stride = state["unit"] * cosine(self.step_size, self.step_size / 100, step, self.steps)
         delta = torch.addcmul(seen.z - x, problem.threat.ascent(seen.gradient), per_row(stride, x))
-        z = torch.addcmul(x, delta, per_row(radius / length(delta), x)).clamp(*problem.bounds)
+        # Divided first: where nothing has moved yet, and there is no gradient, nothing moves.
+        z = torch.addcmul(x, delta / per_row(length(delta), x), per_row(radius, x)).clamp(*problem.bounds)
         return {"z": z, "radius": radius, "unit": state["unit"], "step": step + 1}
 
     def _unit(self, problem: Problem) -> Tensor:

@@ -22,9 +22,10 @@ class FMN:
     """FMN (Pintor et al., NeurIPS 2021, section 2, Algorithm 1), a minimum-norm attack in L-inf, L2, L1 and L0.
 
     Each round climbs the margin by a step of fixed Euclidean length and projects onto a ball. Until a point fools the
-    model, the ball's radius is where the margin would vanish if it were linear; from then on it shrinks by `gamma`
-    after points that fool the model, never staying above the smallest size found, and grows by it after others. In L0
-    it begins with one pixel and changes by one pixel at least. Step length and `gamma` fall along half a cosine.
+    model, the ball's radius is where the margin would vanish if it were linear, and the share `gamma` of the way
+    beyond, so that the boundary is crossed, not only met; from then on it shrinks by `gamma` after points that fool
+    the model, never staying above the smallest size found, and grows by it after others. In L0 it begins with one
+    pixel and changes by one pixel at least. Step length and `gamma` fall along half a cosine.
     Perturbations are counted in widths of the bounds, the paper's 1.
 
     Args:
@@ -85,7 +86,8 @@ class FMN:
         radius = self._radius(problem, {**state, "smallest": smallest}, seen, fooled, size)
         first = (10.0 if isinstance(threat, Linf) else 1.0) if self.step_size is None else self.step_size
         stride = problem.region["span"] * cosine(first, first / 100, step, self.steps)
-        delta = torch.addcmul(seen.z - x, seen.gradient, per_row(stride / length(seen.gradient), x))
+        direction = seen.gradient / per_row(length(seen.gradient), x)  # zero where the gradient is
+        delta = torch.addcmul(seen.z - x, direction, per_row(stride, x))
         z = (x + within(threat, delta, radius, problem.region)).clamp(*problem.bounds)
         return {"z": z, "radius": radius, "smallest": smallest, "step": step + 1}
 
@@ -99,6 +101,6 @@ class FMN:
             more = torch.maximum(radius + 1, (radius * (1 + gamma)).floor())
             return torch.where(fooled, torch.minimum(fewer, smallest), more).clamp(min=0.0)
         way = -losses.margin(seen.logits.double(), problem.y).float() / dual_length(problem.threat, seen.gradient)
-        outside = torch.where(smallest < torch.inf, radius * (1 + gamma), size + way)
+        outside = torch.where(smallest < torch.inf, radius * (1 + gamma), size + way * (1 + gamma))
         inside = torch.minimum(torch.minimum(radius, size) * (1 - gamma), smallest)
         return torch.where(fooled, inside, outside)

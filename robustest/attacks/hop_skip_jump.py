@@ -39,14 +39,14 @@ class HopSkipJump:
 
     Args:
         queries: model passes per sample, >= 1.
-        probes: the paper's B_0, probes in round 1, >= 1.
+        probes: the paper's B_0, probes in round 1, >= 1. The paper makes 100, with up to 25,000 queries.
 
     Raises:
         ConfigError: queries or probes < 1.
     """
 
-    queries: int = 2000
-    probes: int = 100
+    queries: int = 5000
+    probes: int = 50
 
     name: ClassVar[str] = "hop-skip-jump"
     needs: ClassVar[Needs] = Needs.LABELS

@@ -12,7 +12,7 @@ from torch import Tensor
 from robustest import rng
 from robustest.attacks.protocol import Evaluation, Needs, Problem
 from robustest.errors import ConfigError, expected
-from robustest.threats import Rows, per_row
+from robustest.threats import L2, Linf, Rows, Threat, length, per_row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +29,10 @@ class ODIMargin:
         start_steps: steps of the output-diversified start, >= 0.
         steps_after: steps on the margin, >= 1.
         step_scale: length of the first step on the margin, as a share of eps.
+        target_rank: the other class whose margin is climbed, by its place among the others at each step, the
+            likeliest at 0; ranks beyond the last class mean the last.
+        euclidean: in an L-inf ball, steps along the gradient itself, as long as its diagonal has them, rather than
+            along its signs: they follow the ball's faces, where signs only know its corners.
 
     Raises:
         ConfigError: a number is out of range.
@@ -37,8 +41,9 @@ class ODIMargin:
     start_steps: int = 2
     steps_after: int = 10
     step_scale: float = 1.0
+    target_rank: int = 0
+    euclidean: bool = False
 
-    name: ClassVar[str] = "odi-margin"
     needs: ClassVar[Needs] = Needs.GRADIENT
 
     def __post_init__(self) -> None:
@@ -48,6 +53,17 @@ class ODIMargin:
             raise ConfigError(expected("steps_after to be a whole number >= 1", self.steps_after))
         if not self.step_scale > 0:
             raise ConfigError(expected("step_scale > 0", self.step_scale))
+        if type(self.target_rank) is not int or self.target_rank < 0:
+            raise ConfigError(expected("target_rank to be a whole number >= 0", self.target_rank))
+
+    @property
+    def name(self) -> str:
+        """The registry's name, "odi-margin", with what differs from it."""
+        return "odi-margin" + ("-euclidean" if self.euclidean else "") + ("-t" if self.target_rank else "")
+
+    def supports(self, threat: Threat) -> bool:
+        """L-inf and L2 balls; Euclidean steps differ in L-inf alone."""
+        return isinstance(threat, Linf) or (isinstance(threat, L2) and not self.euclidean)
 
     @property
     def steps(self) -> int:
@@ -65,7 +81,10 @@ class ODIMargin:
 
     def objective(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
         at = problem.y.unsqueeze(1)
-        margin = logits.scatter(1, at, -torch.inf).amax(1) - logits.gather(1, at).squeeze(1)
+        others = logits.scatter(1, at, -torch.inf)
+        rank = min(self.target_rank, problem.classes - 2)
+        other = others.amax(1) if rank == 0 else others.topk(rank + 1, 1).values[:, rank]
+        margin = other - logits.gather(1, at).squeeze(1)
         if self.start_steps == 0:
             return margin
         diverse = (state["direction"] * logits).sum(1)
@@ -75,6 +94,8 @@ class ODIMargin:
         assert seen.gradient is not None
         done = (state["step"] - self.start_steps).clamp(min=0).to(seen.z.dtype)
         share = self.step_scale * 0.5 * (1 + torch.cos(math.pi * done / self.steps_after))
-        length = problem.threat.radius * share
-        z = torch.addcmul(seen.z, problem.threat.ascent(seen.gradient), per_row(length, seen.z))
+        ascent = problem.threat.ascent(seen.gradient)
+        if self.euclidean:
+            ascent = seen.gradient * per_row(seen.z[0].numel() ** 0.5 / length(seen.gradient), seen.z)
+        z = torch.addcmul(seen.z, ascent, per_row(problem.threat.radius * share, seen.z))
         return {"z": z, "direction": state["direction"], "step": state["step"] + 1}

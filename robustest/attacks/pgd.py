@@ -11,7 +11,7 @@ from torch import Tensor
 from robustest.attacks import losses
 from robustest.attacks.protocol import Evaluation, Needs, Problem
 from robustest.errors import ConfigError, expected
-from robustest.threats import L1, L2, Rows, per_row, unblocked
+from robustest.threats import L1, L2, Rows, filled, per_row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,13 +58,13 @@ class PGD:
 
     def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
         assert seen.gradient is not None
-        threat, region, gradient = problem.threat, problem.region, seen.gradient
-        if isinstance(threat, L1):  # steps along one element only: one that the bounds do not hold
-            gradient = unblocked(gradient, seen.z, region)
-        ascent = threat.ascent(gradient)
-        size = threat.stride(region) * (2 / self.steps) if self.step_size is None else self.step_size
-        step = per_row(size, seen.z) if isinstance(size, Tensor) else size
-        z, rounds = seen.z + step * ascent, state["step"] + 1
+        threat, region, rounds = problem.threat, problem.region, state["step"] + 1
+        size = threat.stride(region)
+        size = size * (2 / self.steps) if self.step_size is None else torch.full_like(size, self.step_size)
+        if isinstance(threat, L1):  # the steepest step is along one element, and often past its bound
+            return {"z": seen.z + filled(seen.gradient, seen.z, region, size), "step": rounds}
+        ascent = threat.ascent(seen.gradient)
+        z = seen.z + per_row(size, seen.z) * ascent
         if isinstance(threat, L2):
             last = per_row(rounds >= self.steps, z)
             z = torch.where(last, problem.x + threat.eps * ascent, z)

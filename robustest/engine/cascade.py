@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from robustest import rng
-from robustest.attacks import Cascade, Needs, Stage
+from robustest.attacks import Cascade, Needs, Stage, supports
+from robustest.attacks.cascade import affordable
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.search import Found, Search
@@ -19,6 +20,8 @@ from robustest.threats import Threat
 
 _GO_ON = 0.25
 """A stage kept for small margins goes on to larger ones where it broke this share of those it had."""
+_AROUND = 5
+"""Passes that a sample gets outside its attacks: a clean one, two that must agree, two that probe the input."""
 
 
 @dataclass(slots=True)
@@ -124,16 +127,47 @@ def serving(evaluator: Evaluator, cascade: Cascade, threat: Threat) -> tuple[Sta
     gives = evaluator.model.gives
     stages = cascade.serving(threat, gives)
     if not stages:
-        raise ConfigError(
-            f"Expected an attack that works on {threat} with a model that gives {gives.name.lower()} "
-            f"but {cascade.name!r} has none. Choose another attack or threat."
-        )
+        raise ConfigError(_unserved(cascade, threat, gives))
     out = {stage.searcher.name for stage in cascade.stages} - {stage.searcher.name for stage in stages}
     if out and any(stage.searcher.needs > gives for stage in cascade.stages):
         note = f"the model gives {gives.name.lower()} only; {cascade.name} ran without {', '.join(sorted(out))}"
         if note not in evaluator.notes:
             evaluator.notes.append(note)
-    return stages
+    return _within_budget(evaluator, stages)
+
+
+def _within_budget(evaluator: Evaluator, stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
+    limit = evaluator.model.max_queries
+    if limit is None:
+        return stages
+    kept = affordable(stages, limit - _AROUND)
+    if not kept:
+        raise ConfigError(
+            f"Expected max_queries to leave something for an attack but got {limit}, of which the checks around it "
+            f"take {_AROUND}. Allow more queries, or choose an attack that can do with fewer."
+        )
+    if kept != stages:
+        note = f"max_queries={limit} cut the attack from {_listed(stages)} to {_listed(kept)}"
+        if note not in evaluator.notes:
+            evaluator.notes.append(note)
+    return kept
+
+
+def _listed(stages: tuple[Stage, ...]) -> str:
+    return ", ".join(f"{s.rounds} x {s.searcher.name} of {s.searcher.steps + 1}" for s in stages)
+
+
+def _unserved(cascade: Cascade, threat: Threat, gives: Needs) -> str:
+    needs = [stage.searcher.needs for stage in cascade.stages if supports(stage.searcher, threat)]
+    if not needs:
+        return (
+            f"Expected an attack that works on {threat} but {cascade.name!r} is none. Choose another attack or threat."
+        )
+    mend = {Needs.LABELS: "hop-skip-jump", Needs.SCORES: "square"}.get(gives, "pgd")
+    return (
+        f"Expected an attack that works on {threat} with a model that gives {gives.name.lower()} but {cascade.name!r} "
+        f"needs {min(needs).name.lower()}. Choose another attack or threat, for example {mend!r}."
+    )
 
 
 def merge(found: Found, part: Found, rows: Tensor, *, attempts: bool) -> None:

@@ -109,7 +109,7 @@ def measure_min_perturbation(
     def look(evaluator: Evaluator, chunk: Chunk) -> Observed:
         widest[0] = _across(name, chunk)
         smallest = search_chunk(evaluator, chunk, cascade, _THREATS[name](2 * widest[0]))
-        return _observed(chunk, smallest, median_at_least, widest[0])
+        return _observed(chunk, smallest, median_at_least, widest=widest[0], most=settings.examples)
 
     evidence = observe(statement, classifier, as_samples(data), settings, look)
     decision = decide_median(evidence.columns["size"], median_at_least, settings, widest=widest[0])
@@ -197,7 +197,7 @@ def decide_median(
     return Decision(verdict=verdict, rule=rule, estimate=estimate, interval=interval)
 
 
-def _observed(chunk: Chunk, smallest: Smallest, threshold: float | None, widest: float) -> Observed:
+def _observed(chunk: Chunk, smallest: Smallest, threshold: float | None, *, widest: float, most: int) -> Observed:
     size = smallest.size.clamp(max=widest)
     found = (smallest.predicted != chunk.y) & (smallest.clean == chunk.y)
     held = size > 0 if threshold is None else size >= threshold
@@ -210,6 +210,7 @@ def _observed(chunk: Chunk, smallest: Smallest, threshold: float | None, widest:
         after=smallest.x,
         badness=-size,
         size=size,
+        most=most,
     )
     columns = {
         "held": held.cpu().numpy(),

@@ -13,7 +13,6 @@ from robustest.errors import ConfigError, expected
 from robustest.threats.protocol import Bounds, Rows, box, clip, count, difference, length, per_row
 from robustest.threats.shrink import shrunk
 
-
 _LARGEST = float(torch.finfo(torch.float32).max)
 
 

@@ -86,12 +86,6 @@ def difference(z: Tensor, region: Rows) -> Tensor:
     return (z.double() - region["x"].double()).flatten(1)
 
 
-def unblocked(gradient: Tensor, z: Tensor, region: Rows) -> Tensor:
-    """The gradient with zeros where z is already at the edge of the region's box that the gradient points to."""
-    held = ((gradient > 0) & (z >= region["high"])) | ((gradient < 0) & (z <= region["low"]))
-    return gradient.masked_fill(held, 0.0)
-
-
 def images(x: Tensor, threat: object) -> tuple[int, int]:
     """Height and width of images x (N, C, H, W).
 

@@ -1,9 +1,11 @@
-"""The arithmetic of the exact projection onto an L1 ball and a box at once."""
+"""The arithmetic of an L1 ball and a box at once: the nearest point, and the steepest step."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+
+from robustest.threats.protocol import Rows
 
 _BLOCK = 1 << 22
 """Elements that are sorted at a time: the float64 working memory is some 100 bytes an element."""
@@ -36,3 +38,23 @@ def _threshold(way: Tensor, room: Tensor, eps: float) -> Tensor:
     slope = moving.gather(1, (first - 1).clamp_(min=0)).clamp_(min=1.0)
     t = at.gather(1, first) + (total.gather(1, first) - eps) / slope
     return torch.where(never, torch.zeros_like(t), t)
+
+
+def filled(gradient: Tensor, z: Tensor, region: Rows, length: Tensor) -> Tensor:
+    """The step of at most this L1 length (N,) that a linear loss climbs most, from z inside the region's box.
+
+    The elements of steepest gradient, the first of equals, go to their bounds one after the other until the length
+    is spent.
+
+    Args:
+        gradient: (N, *S) of the loss.
+        z: (N, *S) inputs inside "low" and "high".
+        region: rows that have "low" and "high".
+        length: (N,) >= 0, in input units.
+    """
+    room = torch.where(gradient > 0, region["high"] - z, z - region["low"]) * (gradient != 0)
+    order = gradient.flatten(1).abs().argsort(dim=1, descending=True, stable=True)
+    room = room.flatten(1).gather(1, order).double()
+    left = length.double().unsqueeze(1) - (room.cumsum(1) - room)
+    spent = torch.minimum(room, left.clamp(min=0.0)).to(z.dtype)
+    return gradient.sign() * torch.zeros_like(spent).scatter(1, order, spent).view_as(z)

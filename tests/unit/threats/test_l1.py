@@ -143,3 +143,28 @@ def test_a_radius_is_a_number_from_zero_up(eps: object) -> None:
 
 def test_it_is_shown_with_its_radius() -> None:
     assert str(L1(12)) == "L1(eps=12)"
+
+
+def test_a_step_fills_the_steepest_first() -> None:
+    """The second element goes to its bound, 0.2 away, the third would take 0.5 and gets what is left of 0.45."""
+    x = torch.tensor([[0.5, 0.8, 0.5, 0.5]])
+    step = shrink.filled(torch.tensor([[0.1, 3.0, -2.0, 0.0]]), x, L1(1.0).region(x, (0.0, 1.0)), torch.tensor([0.45]))
+    assert torch.allclose(step, torch.tensor([[0.0, 0.2, -0.25, 0.0]]))
+
+
+@given(cases(), st.floats(0, 2))
+def test_no_step_of_this_length_gains_more(case: Case, share: float) -> None:
+    x = case.x.double()
+    gradient = (case.z - case.x).double()
+    region = L1(case.eps).region(x, case.bounds)
+    step = shrink.filled(gradient, x, region, torch.full((5,), share * case.eps, dtype=torch.float64))
+    assert bool((step.abs().sum(1) <= share * case.eps * (1 + 1e-12)).all())
+    assert bool(((x + step >= case.bounds[0] - 1e-9) & (x + step <= case.bounds[1] + 1e-9)).all())
+    best = farthest(gradient, x, share * case.eps, case.bounds)
+    assert torch.allclose((gradient * step).sum(1), best, rtol=1e-9)
+
+
+def test_a_step_goes_nowhere_without_a_gradient() -> None:
+    x = torch.rand(3, 2, 4, 4, generator=torch.Generator().manual_seed(0))
+    step = shrink.filled(torch.zeros_like(x), x, L1(1.0).region(x, (0.0, 1.0)), torch.ones(3))
+    assert torch.equal(step, torch.zeros_like(x))

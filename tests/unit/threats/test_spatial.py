@@ -36,13 +36,12 @@ def test_half_a_turn_of_any_shape() -> None:
 
 
 def test_angles_keep_their_size_in_images_that_are_not_square() -> None:
-    """A column of white through the centre, turned by a quarter, is a row through the centre."""
-    x = torch.zeros(1, 1, 9, 15)
-    x[:, :, :, 7] = 1
-    got = shown(x, 90.0, 0.0, 0.0, 0.0)
-    wanted = torch.zeros(1, 1, 9, 15)
-    wanted[:, :, 4, 3:12] = 1
-    assert torch.allclose(got, wanted, atol=1e-5)
+    """After a quarter the square in the middle is turned and nothing comes in from the sides, wide or high."""
+    for shape, middle in (((9, 15), (slice(None), slice(3, 12))), ((15, 9), (slice(3, 12), slice(None)))):
+        x = images(2, 1, *shape)
+        wanted = torch.zeros_like(x)
+        wanted[:, :, *middle] = torch.rot90(x[:, :, *middle], 1, (2, 3))
+        assert torch.allclose(shown(x, 90.0, 0.0, 0.0, 0.0), wanted, atol=1e-5)
 
 
 @pytest.mark.parametrize(("right", "down"), [(2, 0), (0, 3), (-1, 2), (-3, -1)])
@@ -86,28 +85,27 @@ def test_no_pose_is_the_sample_to_the_bit_and_poses_stay_inside(bounds: tuple[fl
 
 @given(st.integers(0, 10_000), st.booleans())
 def test_the_gradient_is_the_slope(seed: int, still: bool) -> None:
-    """Between pixels the image is linear: central differences tell the slope, at the sample itself too."""
-    axis = torch.arange(20.0)
-    smooth = (0.5 + 0.2 * torch.sin(axis / 4).unsqueeze(1) + 0.2 * torch.cos(axis / 5)).expand(1, 1, 20, 20).double()
-    region = ALL.region(smooth, (0.0, 1.0))
-    weight = torch.randn(20, 20, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    weight[:6], weight[-6:], weight[:, :6], weight[:, -6:] = 0, 0, 0, 0
+    """Of a ramp, which interpolation leaves exact: central differences tell the slope, at the sample itself too."""
+    axis = torch.arange(20.0, dtype=torch.float64)
+    ramp = (0.3 + 0.01 * axis.unsqueeze(1) + 0.005 * axis).expand(1, 1, 20, 20)
+    region = ALL.region(ramp, (0.0, 1.0))
+    generator = torch.Generator().manual_seed(seed)
+    weight = torch.zeros(20, 20, dtype=torch.float64)
+    weight[6:-6, 6:-6] = torch.randn(8, 8, generator=generator)  # away from what comes in at the edges
     pose = torch.zeros(1, 4, dtype=torch.float64)
     if not still:
-        pose += 0.03 * torch.randn(4, generator=torch.Generator().manual_seed(seed + 1), dtype=torch.float64)
+        pose += torch.tensor([5.0, 0.05, 0.05, 0.1]) * torch.randn(4, generator=generator).clamp(-1, 1)
 
     def value(z: Tensor) -> Tensor:
         return (ALL.render(z, region) * weight).sum()
 
     at = pose.clone().requires_grad_(True)
     (gradient,) = torch.autograd.grad(value(at), at)
-    for i, step in enumerate((0.1, 1e-3, 1e-3, 1e-3)):
+    for i, step in enumerate((1e-3, 1e-5, 1e-5, 1e-5)):
         offset = torch.zeros(1, 4, dtype=torch.float64)
         offset[0, i] = step
         slope = (value(pose + offset) - value(pose - offset)) / (2 * step)
-        # a kink where a pixel is passed bends the slope by what the image's slope changes from pixel to pixel
-        scale = weight.abs().sum() * (0.05 * math.pi / 180 * 20 if i == 0 else 0.05 * 20)
-        assert float((gradient[0, i] - slope).abs()) <= 0.2 * float(scale)
+        assert float(gradient[0, i]) == pytest.approx(float(slope), rel=1e-4, abs=1e-6)
     assert float(gradient.abs().min()) > 0
 
 

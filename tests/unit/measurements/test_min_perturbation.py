@@ -1,0 +1,222 @@
+"""The median of smallest perturbations: verdicts by count, intervals by order statistics, closed forms, exhibits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import binom
+from torch import Tensor, nn
+
+from robustest import (
+    L1,
+    L2,
+    PGD,
+    ClaimFailed,
+    ConfigError,
+    Linf,
+    Settings,
+    UnknownNameError,
+    Verdict,
+    assert_min_perturbation,
+    measure_min_perturbation,
+    measure_robust_accuracy,
+)
+from robustest.measurements.min_perturbation import SEARCHES, decide_median
+
+Toys = Callable[..., Any]
+
+NORMS: dict[str, tuple[type[Linf] | type[L2] | type[L1], float]] = {
+    "linf": (Linf, 1),
+    "l2": (L2, 2),
+    "l1": (L1, math.inf),
+}
+"""Name, class and the order of the dual norm."""
+
+
+def exact(toy: Any, dual: float) -> Tensor:
+    """(N,) the smallest perturbation of a linear model's sample; a lower bound where the bounds are in the way."""
+    with torch.no_grad():
+        logits = toy.model(toy.x).double()
+    weight = toy.model.weight.detach()
+    gap = logits.gather(1, toy.y.unsqueeze(1)) - logits
+    slope = weight.unsqueeze(0) - weight[toy.y].unsqueeze(1)
+    order = 1 if dual == 1 else 2 if dual == 2 else math.inf
+    distance = gap / torch.linalg.vector_norm(slope, ord=order, dim=2)
+    return distance.scatter(1, toy.y.unsqueeze(1), torch.inf).amin(1)
+
+
+@pytest.mark.parametrize("shape", [(1, 6, 6), (20,)])
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("norm", list(NORMS))
+def test_the_closed_form_on_linear_models(norm: str, classes: int, shape: tuple[int, ...], toys: Toys) -> None:
+    toy = toys(21, classes=classes, shape=shape)
+    result = measure_min_perturbation(toy.model, (toy.x, toy.y), norm, examples=21)
+    least = exact(toy, NORMS[norm][1])
+    found = torch.tensor([c.size for c in sorted(result.counterexamples, key=lambda c: c.index)], dtype=torch.float64)
+    assert [c.index for c in sorted(result.counterexamples, key=lambda c: c.index)] == list(range(21))
+    assert bool((found >= least * (1 - 1e-6)).all())
+    assert result.estimate == found.sort().values[10]
+    assert result.details["not_found"] == 0
+    if norm != "l1":  # a pixel that would gain most may not have the room
+        assert float((found / least).median()) <= 1.03
+
+
+@pytest.mark.parametrize("norm", list(NORMS))
+def test_counterexamples_are_misclassified_and_gradient_descent_finds_none_that_is_nearer(
+    norm: str, toys: Toys
+) -> None:
+    toy = toys(12)
+    result = measure_min_perturbation(toy.model, (toy.x, toy.y), norm, examples=12)
+    assert len(result.counterexamples) == 12
+    assert all(c.predicted != c.label == c.clean for c in result.counterexamples)
+    smallest = min(c.size or 0.0 for c in result.counterexamples)
+    threat = NORMS[norm][0](0.95 * smallest)
+    assert measure_robust_accuracy(toy.model, (toy.x, toy.y), threat, attack=PGD(steps=20)).estimate == 1.0
+
+
+@pytest.mark.parametrize("norm", list(NORMS))
+def test_one_result_for_name_and_class_any_batch_and_one_seed(norm: str, toys: Toys) -> None:
+    toy = toys(20)
+    data = (toy.x, toy.y)
+    first = measure_min_perturbation(toy.model, data, norm, batch_size=64, examples=20)
+    for other in (
+        measure_min_perturbation(toy.model, data, NORMS[norm][0], batch_size=64, examples=20),
+        measure_min_perturbation(toy.model, data, norm, batch_size=7, examples=20),
+    ):
+        assert other.counterexamples == first.counterexamples
+        assert (other.estimate, other.interval, other.outcomes) == (first.estimate, first.interval, first.outcomes)
+
+
+def test_the_verdict_counts_samples_that_need_the_threshold(toys: Toys) -> None:
+    toy = toys(10)
+    data = (toy.x, toy.y)
+    free = measure_min_perturbation(toy.model, data, "l2", examples=10)
+    assert free.verdict is Verdict.INCONCLUSIVE
+    assert free.outcomes == (True,) * 10
+    sizes = sorted(c.size or 0.0 for c in free.counterexamples)
+    assert free.estimate == sizes[5]  # five of ten reach it
+    at = measure_min_perturbation(toy.model, data, "l2", median_at_least=sizes[5], examples=10)
+    above = measure_min_perturbation(toy.model, data, "l2", median_at_least=sizes[5] * 1.0001, examples=10)
+    assert (at.verdict, sum(map(bool, at.outcomes))) == (Verdict.PASSED, 5)
+    assert (above.verdict, sum(map(bool, above.outcomes))) == (Verdict.FAILED, 4)
+    assert [c.size for c in above.counterexamples] == sizes[:6]  # the smallest first, and no others
+    assert above.statement == f"median L2 perturbation, minimum-l2 >= {sizes[5] * 1.0001:g}"
+
+
+def test_samples_wrong_unchanged_need_nothing(toys: Toys) -> None:
+    toy = toys(9)
+    y = toy.y.clone()
+    y[:6] = (y[:6] + 1) % 3
+    result = measure_min_perturbation(toy.model, (toy.x, y), "l2", median_at_least=1e-6, examples=9)
+    assert result.outcomes == (False,) * 6 + (True,) * 3
+    assert result.estimate == 0.0
+    assert result.verdict is Verdict.FAILED
+    assert result.counterexamples == ()
+    assert result.details["clean_accuracy"] == pytest.approx(1 / 3)
+    assert measure_min_perturbation(toy.model, (toy.x, y), "l2", median_at_least=0.0).verdict is Verdict.PASSED
+
+
+@pytest.mark.parametrize(("norm", "widest"), [("linf", 3.0), ("l2", 3.0 * 6), ("l1", 3.0 * 36)])
+def test_where_nothing_is_found_the_width_of_the_bounds_stands(norm: str, widest: float, linear: Any) -> None:
+    model = linear(torch.zeros(2, 36) + torch.tensor([[1e-3], [-1e-3]]), torch.tensor([1.0, 0.0]))
+    x = torch.rand(4, 1, 6, 6, generator=torch.Generator().manual_seed(0)) * 3 - 1
+    result = measure_min_perturbation(model, (x, torch.zeros(4, dtype=torch.int64)), norm, bounds=(-1.0, 2.0))
+    assert result.details["not_found"] == 4
+    assert result.estimate == pytest.approx(widest)
+    assert result.counterexamples == ()
+
+
+@pytest.mark.parametrize("alpha", [0.01, 0.1])
+@pytest.mark.parametrize("n", [1, 5, 7, 20, 101, 1000])
+def test_the_interval_s_ends_are_the_innermost_that_hold(n: int, alpha: float) -> None:
+    sizes = np.random.default_rng(n).permutation(np.arange(1.0, n + 1))  # the k-th smallest is k
+    low, high = decide_median(sizes, None, Settings(alpha=alpha), widest=1e6).interval
+
+    def too_high(k: int) -> float:
+        """The chance that the k-th smallest is above the median: fewer than k of n are below it."""
+        return sum(math.comb(n, i) for i in range(k)) / 2**n
+
+    if too_high(1) > alpha:
+        assert (low, high) == (0.0, 1e6)
+    else:
+        k = round(low)
+        assert too_high(k) <= alpha < too_high(k + 1)
+        assert high == n - k + 1
+
+
+def test_the_interval_covers_the_median_of_the_population_as_often_as_it_says() -> None:
+    generator = np.random.default_rng(0)
+    alpha, missed = 0.1, 0
+    for _ in range(400):
+        sizes = generator.exponential(size=60)
+        low, high = decide_median(sizes, None, Settings(alpha=alpha), widest=1e6).interval
+        missed += not low <= math.log(2) <= high
+    assert missed <= binom.ppf(0.9999, 400, 2 * alpha)
+    assert missed >= binom.ppf(0.0001, 400, alpha)  # and it is not wider than it need be
+
+
+@pytest.mark.parametrize(
+    ("threshold", "verdict"), [(0.5, Verdict.PASSED), (1.0, Verdict.INCONCLUSIVE), (3.0, Verdict.FAILED)]
+)
+def test_a_population_claim_needs_the_whole_interval(threshold: float, verdict: Verdict) -> None:
+    sizes = np.linspace(0.0, 2.0, 41)
+    assert decide_median(sizes, threshold, Settings(claim="population"), widest=10.0).verdict is verdict
+    assert decide_median(sizes, 1.0, Settings(claim="set"), widest=10.0).verdict is Verdict.PASSED
+
+
+def test_an_own_attack_is_searched_with(toys: Toys) -> None:
+    toy = toys(8)
+    result = measure_min_perturbation(toy.model, (toy.x, toy.y), "l2", attack="ddn")
+    assert result.method == "ddn"
+    assert result.cost.backward == 8 * 100
+    with pytest.raises(ConfigError, match="none"):
+        measure_min_perturbation(toy.model, (toy.x, toy.y), "l1", attack="ddn")
+
+
+def test_the_model_and_its_gradients_are_left_alone(toys: Toys, snapshot: Callable[[nn.Module], Any]) -> None:
+    toy = toys(6)
+    toy.model.train()
+    before, random = snapshot(toy.model), torch.get_rng_state()
+    measure_min_perturbation(toy.model, (toy.x, toy.y), "linf")
+    assert snapshot(toy.model) == before
+    assert torch.equal(torch.get_rng_state(), random)
+
+
+def test_the_assertion_raises_with_the_smallest_perturbations_found(toys: Toys) -> None:
+    toy = toys(10)
+    with pytest.raises(ClaimFailed, match=r"median L2 perturbation") as failure:
+        assert_min_perturbation(toy.model, (toy.x, toy.y), L2, median_at_least=5.0)
+    shown = [c.size for c in failure.value.result.counterexamples]
+    assert len(shown) == 3
+    assert shown == sorted(shown)  # type: ignore[type-var]
+    assert assert_min_perturbation(toy.model, (toy.x, toy.y), L2, median_at_least=0.0).verdict is Verdict.PASSED
+    with pytest.raises(ConfigError, match="nothing to claim"):
+        assert_min_perturbation(toy.model, (toy.x, toy.y), L2, median_at_least=None)
+
+
+@pytest.mark.parametrize("wrong", [-0.1, math.nan, math.inf, True, "1"])
+def test_thresholds_out_of_range_are_refused(wrong: Any, toys: Toys) -> None:
+    toy = toys(2)
+    with pytest.raises(ConfigError, match="median_at_least"):
+        measure_min_perturbation(toy.model, (toy.x, toy.y), "l2", median_at_least=wrong)
+
+
+def test_norms_that_are_none_are_refused(toys: Toys) -> None:
+    toy = toys(2)
+    with pytest.raises(UnknownNameError, match="Did you mean 'l2'"):
+        measure_min_perturbation(toy.model, (toy.x, toy.y), "L2")
+    with pytest.raises(ConfigError, match="norm"):
+        measure_min_perturbation(toy.model, (toy.x, toy.y), L2(1.0))  # type: ignore[arg-type]
+
+
+def test_on_a_robust_network_the_median_is_below_that_of_ddn_alone(shared_networks: Any) -> None:
+    model, data = shared_networks.load("fast_mnist_pgd"), shared_networks.images("mnist_test", 60)
+    whole = measure_min_perturbation(model, data, "l2")
+    alone = measure_min_perturbation(model, data, "l2", attack="ddn")
+    assert whole.method == SEARCHES["l2"].name
+    assert whole.estimate < alone.estimate

@@ -1,0 +1,200 @@
+"""The pages: their tables say what the code says, and every Python block on them runs."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from robustest import L0, L1, L2, Linf, Patch, Spatial, Unbounded, rng
+from robustest.attacks import ATTACKS, CASCADES, Needs, Searcher, Stage, draws_of, supports
+from robustest.engine.evaluator import Evaluator
+from robustest.engine.search import Search
+from robustest.models import as_classifier
+from robustest.settings import HEALTH_CHECKS
+from robustest.threats import Threat
+
+ROOT = Path(__file__).resolve().parents[2]
+ATTACKS_PAGE = ROOT / "docs" / "attacks.md"
+PAGES = [ROOT / "README.md", ATTACKS_PAGE]
+
+THREATS: dict[str, Threat] = {
+    "Linf(eps)": Linf(0.1),
+    "L2(eps)": L2(0.5),
+    "L1(eps)": L1(1.0),
+    "L0(pixels)": L0(2),
+    "Patch(height, width)": Patch(2, 2),
+    "Spatial()": Spatial(),
+    "Unbounded()": Unbounded(),
+}
+
+
+def row(*cells: object) -> str:
+    return "| " + " | ".join(str(cell) for cell in cells) + " |"
+
+
+def cost(attack: Searcher) -> tuple[int, int]:
+    """Samples passed backward and forward for a sample that an attack does not break."""
+    draws = draws_of(attack)
+    backward = attack.steps * draws if attack.needs is Needs.GRADIENT else 0
+    return backward, (attack.steps + 1) * draws + (draws if draws > 1 else 0)
+
+
+def choice_rows() -> list[str]:
+    """What there is for each threat, by the least that a model has to give."""
+    rows = []
+    for text, threat in THREATS.items():
+        able = [attack for make in ATTACKS.values() if supports(attack := make(), threat)]
+        cells = [
+            ", ".join(f"`{attack.name}`" for attack in sorted(able, key=lambda a: a.name) if attack.needs is needs)
+            for needs in (Needs.GRADIENT, Needs.SCORES, Needs.LABELS)
+        ]
+        rows.append(row(f"`{text}`", *(cell or "none" for cell in cells)))
+    return rows
+
+
+def cost_rows() -> list[str]:
+    """The beginning of each attack's line: name, what it needs, steps, backward and forward passes."""
+    attacks = [make() for make in ATTACKS.values()]
+    return [
+        row(f"`{a.name}`", a.needs.name.lower(), a.steps, *(f"{n:,}" for n in cost(a)))
+        for a in sorted(attacks, key=lambda a: a.name)
+    ]
+
+
+def stages_of(stages: Sequence[Stage]) -> list[str]:
+    """Each attack of a cascade with rounds x steps and its first share; one text for a run of the same."""
+    alike = groupby(stages, key=lambda s: (s.searcher.name, s.searcher.steps, s.smallest))
+    return [
+        f"`{name}` {sum(s.rounds for s in group)} x {steps}" + (f" ({share:.3g} first)" if share < 1 else "")
+        for (name, steps, share), group in alike
+    ]
+
+
+def mean_cost(stages: Sequence[Stage]) -> tuple[int, int]:
+    """Samples passed backward and forward, on average, for a sample that holds; no stage goes beyond its share."""
+    spent = [[stage.smallest * stage.rounds * n for n in cost(stage.searcher)] for stage in stages]
+    backward, forward = (round(sum(column)) for column in zip(*spent, strict=True))
+    return backward, forward
+
+
+def cascade_rows() -> list[str]:
+    """What each cascade does, by what the model gives and by threat; threats with the same stages share a line."""
+    rows, earlier = [], dict[tuple[str, str], str]()
+    for cascade in CASCADES.values():
+        for gives, word in ((Needs.GRADIENT, "gradients"), (Needs.SCORES, "scores"), (Needs.LABELS, "labels")):
+            threats: dict[tuple[Stage, ...], list[str]] = {}
+            for text, threat in THREATS.items():
+                threats.setdefault(cascade.serving(threat, gives), []).append(f"`{text.partition('(')[0]}`")
+            for stages, on in threats.items():
+                names, what = ", ".join(on), "; ".join(stages_of(stages))
+                same = earlier.get((word, names), "\0")
+                shown = f"`standard`'s{what.removeprefix(same)}" if what.startswith(same) else what
+                if stages:
+                    rows.append(row(f"`{cascade.name}`", word, names, shown, *(f"{n:,}" for n in mean_cost(stages))))
+                if cascade.name == "standard":
+                    earlier[word, names] = what
+    return rows
+
+
+class Unmoved(nn.Module):
+    """Right whatever the input: class 0, with gradients all the same."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        flat = x.flatten(1)
+        return torch.stack([10 + flat.mean(1), flat[:, 0], flat[:, -1]], 1)
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_the_stated_cost_is_what_the_engine_spends(name: str) -> None:
+    attack = ATTACKS[name]()
+    attack = attack.within(60) if hasattr(attack, "within") else attack
+    threat = next(threat for threat in THREATS.values() if supports(attack, threat))
+    evaluator = Evaluator(as_classifier(Unmoved()), torch.device("cpu"), batch_size=None, suppress=(), notes=[])
+    x, y = torch.rand(2, 1, 4, 4, generator=torch.Generator().manual_seed(0)), torch.zeros(2, dtype=torch.int64)
+    evaluator.logits(x)
+    before = evaluator.forward
+    found = Search(evaluator, attack, threat, (0.0, 1.0)).run(x, y, rng.keys(0, torch.arange(2)))
+    assert not found.broken.any()
+    assert (evaluator.backward, evaluator.forward - before) == tuple(2 * n for n in cost(attack))
+
+
+@pytest.mark.parametrize("line", [*choice_rows(), *cascade_rows()])
+def test_the_tables_of_attacks_and_cascades_say_what_the_code_says(line: str) -> None:
+    assert line in ATTACKS_PAGE.read_text(encoding="utf-8").splitlines()
+
+
+@pytest.mark.parametrize("line", cost_rows())
+def test_the_table_of_costs_says_what_the_code_says(line: str) -> None:
+    assert any(there.startswith(line) for there in ATTACKS_PAGE.read_text(encoding="utf-8").splitlines())
+
+
+@pytest.mark.parametrize("name", [*ATTACKS, *CASCADES])
+def test_every_attack_and_cascade_is_on_the_page(name: str) -> None:
+    assert f"`{name}`" in ATTACKS_PAGE.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("heading", "names"), [("What each costs", ATTACKS), ("Cascades", CASCADES), ("Health checks", HEALTH_CHECKS)]
+)
+def test_a_table_names_what_there_is_and_nothing_else(heading: str, names: Mapping[str, object]) -> None:
+    section = ATTACKS_PAGE.read_text(encoding="utf-8").split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    assert set(re.findall(r"^\| `([a-z0-9_-]+)` \|", section, re.MULTILINE)) == set(names)
+
+
+def test_the_attack_on_the_page_is_that_of_the_example() -> None:
+    source = (ROOT / "examples" / "own_attack" / "attack.py").read_text(encoding="utf-8")
+    code = source.split('"""', 2)[2].strip()
+    assert code in ATTACKS_PAGE.read_text(encoding="utf-8")
+
+
+def blocks(page: Path) -> Iterator[tuple[int, str]]:
+    """The Python blocks of a page, each with the number of lines before it."""
+    text = page.read_text(encoding="utf-8")
+    for found in re.finditer(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+        yield text.count("\n", 0, found.start(1)), found.group(1)
+
+
+class Quadrants(nn.Module):
+    """The brightest quadrant of a picture (N, 1, 8, 8) is its class."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 10 * x.unfold(2, 4, 4).unfold(3, 4, 4).flatten(4).mean(4).flatten(1)
+
+
+def prepared() -> dict[str, Any]:
+    """What a page may take as given: a model, and samples far enough from its boundaries for modest claims."""
+    y = torch.arange(16) % 4
+    bright = 0.6 * nn.functional.one_hot(y, 4).float().view(16, 1, 2, 2)
+    noise = 0.1 * torch.rand(16, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    x = 0.1 + nn.functional.interpolate(bright, scale_factor=4) + noise
+    model = Quadrants()
+    return {"__name__": "page", "model": model, "x": x, "y": y, "robust_model": model, "robust_data": (x, y)}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_python_block_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    given = prepared()
+    names = set(given)
+    assert list(blocks(page))
+    for above, source in blocks(page):
+        exec(compile("\n" * above + source, str(page), "exec", dont_inherit=True), given)  # noqa: S102 - our own pages
+    tests = {name: value for name, value in given.items() if name.startswith("test_") and name not in names}
+    for test in tests.values():
+        test(**{name: given[name] for name in inspect.signature(test).parameters})
+
+
+def test_the_readme_names_every_attack_and_cascade_and_no_other() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(
+        r"^\| (?:Attacks with gradients|With scores, or labels alone|Cascades of attacks) \| .*", text, re.M
+    )
+    assert set(re.findall(r"`([^`]+)`", "".join(rows))) == {*ATTACKS, *CASCADES}
