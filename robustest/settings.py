@@ -20,7 +20,7 @@ class Settings:
 
     Attributes:
         profile: the name of the profile these settings come from.
-        device: "auto" (the model's own device, else the first accelerator, else cpu), "cpu",
+        device: "auto" (the model's own device, else the first CUDA device, else cpu), "cpu",
             "cuda", "cuda:N" or "mps".
         seed: seeds the order of samples and every random draw.
         attack: the attack of claims that name none.

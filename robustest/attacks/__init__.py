@@ -12,6 +12,7 @@ from robustest.attacks.cascade import Cascade as Cascade
 from robustest.attacks.cascade import Stage as Stage
 from robustest.attacks.cascades import CASCADES as CASCADES
 from robustest.attacks.ddn import DDN as DDN
+from robustest.attacks.draws import RandomDraws as RandomDraws
 from robustest.attacks.eot import EOT as EOT
 from robustest.attacks.eot import draws_of as draws_of
 from robustest.attacks.fab import FAB as FAB
@@ -45,6 +46,7 @@ _MAKERS: tuple[Callable[[], Searcher], ...] = (
     HopSkipJump,
     ODIMargin,
     PatchGradient,
+    RandomDraws,
     SigmaZero,
     SpatialGradient,
     SpatialGrid,

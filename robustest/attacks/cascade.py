@@ -21,6 +21,7 @@ class Stage:
             fits the model is worth its price, one that does not costs this share of it.
         only: for models that give exactly this; None for all that give what the searcher needs.
         on: kinds of threat it is for; None for all that the searcher supports.
+        features: for samples of at most so many elements; None for all.
     """
 
     searcher: Searcher
@@ -28,6 +29,7 @@ class Stage:
     smallest: float = 1.0
     only: Needs | None = None
     on: tuple[type, ...] | None = None
+    features: int | None = None
 
     def serves(self, threat: Threat, gives: Needs) -> bool:
         """Whether it works on a threat with what a model gives."""

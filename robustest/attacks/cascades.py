@@ -13,6 +13,7 @@ from dataclasses import replace
 from robustest.attacks.apgd import APGD
 from robustest.attacks.cascade import Cascade, Stage
 from robustest.attacks.ddn import DDN
+from robustest.attacks.draws import RandomDraws
 from robustest.attacks.fab import FAB
 from robustest.attacks.fmn import FMN
 from robustest.attacks.hop_skip_jump import HopSkipJump
@@ -23,11 +24,12 @@ from robustest.attacks.sigma_zero import SigmaZero
 from robustest.attacks.spatial import SpatialGradient, SpatialGrid
 from robustest.attacks.square import Square
 from robustest.models.needs import Needs
-from robustest.threats import L1, L2, Linf, Unbounded
+from robustest.threats import L0, L1, L2, Linf, Patch, Spatial, Unbounded
 
 _QUICK = ODIMargin(start_steps=1, steps_after=7)
 _FACES = ODIMargin(start_steps=0, steps_after=20, step_scale=0.15, euclidean=True)
 _SMALL = ODIMargin(start_steps=0, steps_after=20, step_scale=0.15)
+_FEW = 16
 _INWARD = DDN.outside_in(steps=20)
 
 
@@ -37,6 +39,17 @@ def _inward(steps: int, step_size: float) -> DDN:
 
 def _other(rank: int) -> ODIMargin:
     return ODIMargin(start_steps=0, steps_after=12, step_scale=0.5, target_rank=rank)
+
+
+def _few_features(effort: int) -> tuple[Stage, ...]:
+    """Stages for samples of a few numbers (tables, toy problems): restarts and draws that cover the region."""
+    return (
+        Stage(searcher=_FACES, rounds=20 * effort, features=_FEW),
+        Stage(searcher=_SMALL, rounds=20 * effort, features=_FEW),
+        *(Stage(searcher=_other(rank), rounds=4 * effort, features=_FEW) for rank in (1, 2, 3)),
+        Stage(searcher=_INWARD, rounds=10 * effort, features=_FEW),
+        Stage(searcher=RandomDraws(queries=4000 * effort), features=_FEW),
+    )
 
 
 def _rest(effort: int) -> tuple[Stage, ...]:
@@ -49,6 +62,7 @@ def _rest(effort: int) -> tuple[Stage, ...]:
         Stage(searcher=SpatialGrid()),
         Stage(searcher=SpatialGradient()),
         Stage(searcher=PGD(steps=20 * effort), on=(Unbounded,)),
+        Stage(searcher=RandomDraws(queries=50 * effort), on=(L0, L1, Patch, Spatial, Unbounded)),
         Stage(searcher=Square(queries=1000 * effort), only=Needs.SCORES),
         Stage(searcher=HopSkipJump(queries=1000 * effort), only=Needs.LABELS),
     )
@@ -84,6 +98,7 @@ STANDARD = Cascade(
         Stage(searcher=Square(queries=800), smallest=0.07, only=Needs.GRADIENT, on=(Linf,)),
         Stage(searcher=Square(queries=2500), smallest=0.035, only=Needs.GRADIENT, on=(Linf,)),
         Stage(searcher=Square(queries=500), smallest=0.05, only=Needs.GRADIENT, on=(L2,)),
+        *_few_features(1),
         *_rest(2),
     ),
 )
@@ -93,6 +108,7 @@ THOROUGH = Cascade(
     name="thorough",
     stages=(
         *STANDARD.stages,
+        *_few_features(2),
         Stage(searcher=ODIMargin(), rounds=10),
         Stage(searcher=APGD(steps=100, loss="ce")),
         *(Stage(searcher=APGD(steps=100, loss="targeted_dlr", target_rank=rank)) for rank in range(9)),

@@ -21,7 +21,7 @@ _FIRST_STEP, _LATER_STEP = 0.25, 0.1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PatchGradient:
-    """A patch of one's own for every image (after Karmon et al., ICML 2018, section 3), at the best place of several.
+    """A patch of one's own for every image (after Karmon et al., ICML 2018), at the best place of several.
 
     First a few sign steps on the margin at each of some places, from random content; then steps whose length falls
     with half a cosine, from the best proposal so far. A step changes the content alone, which is all that has a

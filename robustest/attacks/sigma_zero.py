@@ -20,14 +20,14 @@ _ENDLESS, _SHORT = 1e4, 0.2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SigmaZero:
-    """sigma-zero (Cina et al., ICLR 2025, section 2, algorithm 1): the fewest changed pixels that are enough.
+    """sigma-zero (Cina et al., ICLR 2025, algorithm 1): the fewest changed pixels that are enough.
 
     Descends the margin of the label, cut off at zero, plus the smooth share of changed pixels
     `mean(s / (s + sigma))`, where s is a pixel's squared change over its channels. The step is scaled to a largest
     element of 1 and falls with half a cosine; afterwards pixels that changed by less than a threshold are put back.
     The threshold grows while the proposal is adversarial and shrinks while it is not. It walks from the sample and
     is confined to the bounds alone; changes are counted as shares of the bounds' width. The numbers are the
-    paper's, section 3.1, but for fewer steps; with one channel it is the paper's attack, which counts elements.
+    paper's, but for fewer steps; with one channel it is the paper's attack, which counts elements.
 
     What it found is then improved by a second part of our own: projected steps that climb the margin with one pixel
     less than the fewest so far, and never more than the threat allows. Every fourth step is endless: where the model

@@ -18,7 +18,7 @@ from robustest.threats import Rows, Spatial, Threat, per_row
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpatialGrid:
-    """Every pose of a grid (Engstrom et al., ICML 2019, section 4), from the largest to the pose that changes nothing.
+    """Every pose of a grid (Engstrom et al., ICML 2019), from the largest to the pose that changes nothing.
 
     The grid has an odd number of values for each element of a pose that the threat lets vary, so that 0 is one of
     them; the budget goes to them as evenly as it can. Nothing is asked but whether the model is wrong, so labels
@@ -79,7 +79,7 @@ class SpatialGrid:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpatialGradient:
-    """Projected steps up the margin on the pose (Engstrom et al., ICML 2019, section 4), from several random poses.
+    """Projected steps up the margin on the pose (Engstrom et al., ICML 2019), from several random poses.
 
     The first start is the sample itself. Steps go along the sign of the gradient, every element by a share of its
     limit that falls with half a cosine.

@@ -59,7 +59,10 @@ def run_cascade(
     Raises:
         ConfigError: no stage works on this threat with what the model gives.
     """
-    stages = serving(evaluator, cascade, threat)
+    elements = chunk.x[0].numel()
+    stages = tuple(
+        stage for stage in serving(evaluator, cascade, threat) if stage.features is None or elements <= stage.features
+    )
     x = chunk.x
     region = threat.region(x, chunk.bounds)
     origin = threat.origin(region)
@@ -115,6 +118,7 @@ def _watch(evaluator: Evaluator, stage: Stage, part: Found, after_gradients: boo
         health.asked += len(part.broken)
         health.broken_blind += int(part.broken.sum())
     if not blind and clean_margin is not None:
+        health.climbed_first += len(part.margin)
         health.flat += int((part.margin >= clean_margin).sum())
 
 
@@ -128,8 +132,8 @@ def serving(evaluator: Evaluator, cascade: Cascade, threat: Threat) -> tuple[Sta
     stages = cascade.serving(threat, gives)
     if not stages:
         raise ConfigError(_unserved(cascade, threat, gives))
-    out = {stage.searcher.name for stage in cascade.stages} - {stage.searcher.name for stage in stages}
-    if out and any(stage.searcher.needs > gives for stage in cascade.stages):
+    out = {s.searcher.name for s in cascade.stages if s.searcher.needs > gives and supports(s.searcher, threat)}
+    if out:
         note = f"the model gives {gives.name.lower()} only; {cascade.name} ran without {', '.join(sorted(out))}"
         if note not in evaluator.notes:
             evaluator.notes.append(note)

@@ -35,6 +35,7 @@ class Health:
     Attributes:
         climbed: samples a gradient stage began on.
         zero: of those, samples whose first gradient was zero everywhere.
+        climbed_first: samples that the first round of the first stage began on, with gradients.
         flat: of those, samples whose margin never fell below its clean value.
         asked: samples a gradient-free stage began on after gradient stages.
         broken_blind: of those, samples it broke.
@@ -49,6 +50,7 @@ class Health:
 
     climbed: int = 0
     zero: int = 0
+    climbed_first: int = 0
     flat: int = 0
     asked: int = 0
     broken_blind: int = 0
@@ -64,7 +66,11 @@ class Health:
         """The checks that speak on these counts."""
         spoken = [
             ("zero_gradient", self.zero >= _share(0.1, self.climbed), f"{self.zero} of {self.climbed} samples"),
-            ("loss_does_not_rise", self.flat >= _share(0.5, self.climbed), f"{self.flat} of {self.climbed} samples"),
+            (
+                "loss_does_not_rise",
+                self.flat >= _share(0.5, self.climbed_first),
+                f"{self.flat} of {self.climbed_first} samples",
+            ),
             (
                 "black_box_beats_white_box",
                 self.broken_blind >= max(5, _share(0.1, self.asked)),

@@ -68,8 +68,8 @@ def labels_model(
             raise ModelError(expected(f"integer labels of shape ({len(x)},)", f"{labels.dtype} {labels.shape}"))
         if len(labels) and (labels.min() < 0 or labels.max() >= classes):
             raise ModelError(expected(f"labels in 0..{classes - 1}", (int(labels.min()), int(labels.max()))))
-        one_hot = np.eye(classes, dtype=np.float32)[labels]
-        return torch.from_numpy(one_hot).to(x.device)
+        # 1 for the label and -1 for the others: 0 and 1 would look like probabilities.
+        return torch.from_numpy(2 * np.eye(classes, dtype=np.float32)[labels] - 1).to(x.device)
 
     return as_classifier(Classifier(call=call, gives=Needs.LABELS, max_queries=max_queries), bounds=bounds)
 

@@ -15,7 +15,7 @@ from robustest.threats.protocol import Bounds, Rows, clip, images, number
 
 @dataclass(frozen=True, slots=True)
 class Spatial:
-    """The image may be turned about its centre, zoomed and moved (Engstrom et al., ICML 2019, section 2).
+    """The image may be turned about its centre, zoomed and moved (Engstrom et al., ICML 2019).
 
     A proposal is a pose (N, 4): angle in degrees, counter-clockwise; way to the right and way down, as shares of the
     image's width and height; zoom minus 1. Pixels in between are interpolated linearly, what comes in from outside
