@@ -38,7 +38,7 @@ class Settings:
     profile: str = "dev"
     device: str = "auto"
     seed: int = 0
-    attack: str = "pgd"
+    attack: str = "fast"
     claim: str = "set"
     alpha: float = 0.01
     batch_size: int | None = None
@@ -68,7 +68,7 @@ class Settings:
 PROFILES: Mapping[str, Mapping[str, Any]] = {
     "dev": {},
     "ci": {},
-    "nightly": {},
+    "nightly": {"attack": "thorough"},
 }
 """The profiles robustest brings; `[tool.robustest.profiles]` changes them and adds others."""
 

@@ -7,13 +7,14 @@ from dataclasses import replace
 import torch
 
 from robustest import rng
-from robustest.attacks import Cascade, Needs, Stage
+from robustest.attacks import Cascade, Needs, ODIMargin, draws_of
 from robustest.engine.cascade import merge
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.search import Found, Search
 from robustest.threats import L2, Linf, Threat
 
+_SHORT = ODIMargin(start_steps=1, steps_after=7)
 _ROWS = 4
 """Survivors of a chunk that the searching probes take: enough to add up over chunks, cheap in each."""
 
@@ -42,26 +43,25 @@ def probe_inputs(evaluator: Evaluator, chunk: Chunk) -> None:
 def probe_survivors(evaluator: Evaluator, cascade: Cascade, threat: Threat, chunk: Chunk, found: Found) -> None:
     """Attack a few survivors without a bound, and at half the radius; what breaks inside the threat counts.
 
-    Only for norm balls of a positive radius, with the cascade's first gradient stage.
+    Only for norm balls of a positive radius, after cascades that use gradients of a model that repeats itself.
     """
-    stage = next(
-        (s for s in cascade.serving(threat, evaluator.model.gives) if s.searcher.needs is Needs.GRADIENT), None
-    )
+    used = [stage.searcher for stage in cascade.serving(threat, evaluator.model.gives)]
+    climbs = any(searcher.needs is Needs.GRADIENT for searcher in used) and all(draws_of(s) == 1 for s in used)
     survivors = (~found.broken).nonzero().squeeze(1)[:_ROWS]
-    if stage is None or not isinstance(threat, (L2, Linf)) or not threat.eps or len(survivors) == 0:
+    if not climbs or not isinstance(threat, (L2, Linf)) or not threat.eps or len(survivors) == 0:
         return
     part, health = chunk.rows(survivors), evaluator.health
     health.unbounded += len(survivors)
-    health.unbounded_held += int((~_attack(evaluator, stage, _everything(threat, part), part).broken).sum())
-    halved = _attack(evaluator, stage, replace(threat, eps=threat.eps / 2), part)
+    health.unbounded_held += int((~_attack(evaluator, _everything(threat, part), part).broken).sum())
+    halved = _attack(evaluator, replace(threat, eps=threat.eps / 2), part)
     health.halved += len(survivors)
     health.halved_broken += int(halved.broken.sum())
     merge(found, halved, survivors, attempts=False)
 
 
-def _attack(evaluator: Evaluator, stage: Stage, threat: Threat, part: Chunk) -> Found:
+def _attack(evaluator: Evaluator, threat: Threat, part: Chunk) -> Found:
     climbed = evaluator.health.climbed, evaluator.health.zero
-    search = Search(evaluator, stage.searcher, threat, part.bounds)
+    search = Search(evaluator, _SHORT, threat, part.bounds)
     found = search.run(part.x, part.y, rng.fold(part.key, f"probe {threat}"))
     evaluator.settle()
     evaluator.health.climbed, evaluator.health.zero = climbed  # counted once, where it matters

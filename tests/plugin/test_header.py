@@ -9,7 +9,7 @@ def test_the_header_tells_version_profile_and_settings(write, run):
     write(test_a="def test_plain(): pass")
     result = run("--robust", "--robust-seed=11", "--robust-device=cpu")
     result.stdout.fnmatch_lines(
-        [f"robustest {robustest.__version__}: profile=dev seed=11 device=cpu attack=pgd claim=set"]
+        [f"robustest {robustest.__version__}: profile=dev seed=11 device=cpu attack=fast claim=set"]
     )
 
 

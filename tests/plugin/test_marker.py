@@ -116,7 +116,7 @@ def test_claims_are_measured_by_it(write, rows_of):
         def test_it(robust_model, robust_data):
             assert_robust_accuracy(robust_model, robust_data, Linf(0.1), at_least=0.5)
 
-        def test_not_the_next(robust): assert robust.settings.attack == "pgd"
+        def test_not_the_next(robust): assert robust.settings.attack == "fast"
         """
     )
     result = rows_of()["test_it"]["result"]
