@@ -95,8 +95,6 @@ def profiles_from(pyproject: Path) -> dict[str, dict[str, Any]]:
             raise ConfigError(f"Expected valid TOML in {pyproject.name} but got: {error}") from error
     if not isinstance(table, Mapping):
         raise ConfigError(expected("a table in [tool.robustest]", table))
-    if not isinstance(table, Mapping) or not isinstance(table.get("profiles", {}), Mapping):
-        raise ConfigError(expected("tables [tool.robustest] and [tool.robustest.profiles]", table))
     for key in table:
         if key != "profiles":
             raise unknown("key in [tool.robustest]", key, ["profiles"])

@@ -31,9 +31,10 @@ class Stage:
     on: tuple[type, ...] | None = None
     features: int | None = None
 
-    def serves(self, threat: Threat, gives: Needs) -> bool:
-        """Whether it works on a threat with what a model gives."""
+    def serves(self, threat: Threat, gives: Needs, elements: int) -> bool:
+        """Whether it works on a threat, with what a model gives, for samples of so many elements."""
         asked = self.searcher.needs <= gives and self.only in (None, gives)
+        asked = asked and (self.features is None or elements <= self.features)
         return asked and (self.on is None or isinstance(threat, self.on)) and supports(self.searcher, threat)
 
 
@@ -49,9 +50,9 @@ class Cascade:
     name: str
     stages: tuple[Stage, ...]
 
-    def serving(self, threat: Threat, gives: Needs) -> tuple[Stage, ...]:
-        """The stages that work on a threat with what a model gives."""
-        return tuple(stage for stage in self.stages if stage.serves(threat, gives))
+    def serving(self, threat: Threat, gives: Needs, elements: int) -> tuple[Stage, ...]:
+        """The stages that work on a threat, with what a model gives, for samples of so many elements."""
+        return tuple(stage for stage in self.stages if stage.serves(threat, gives, elements))
 
 
 def affordable(stages: tuple[Stage, ...], queries: int) -> tuple[Stage, ...]:

@@ -64,7 +64,7 @@ class PGD:
         if isinstance(threat, L1):  # the steepest step is along one element, and often past its bound
             return {"z": seen.z + filled(seen.gradient, seen.z, region, size), "step": rounds}
         ascent = threat.ascent(seen.gradient)
-        z = seen.z + per_row(size, seen.z) * ascent
+        z = torch.addcmul(seen.z, per_row(size, seen.z), ascent)
         if isinstance(threat, L2):
             last = per_row(rounds >= self.steps, z)
             z = torch.where(last, problem.x + threat.eps * ascent, z)

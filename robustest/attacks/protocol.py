@@ -63,9 +63,11 @@ class Evaluation:
 class Searcher(Protocol):
     """An attack: a frozen dataclass of its settings, and these pure functions.
 
-    Three more class attributes are optional: `confined` (False where proposals may leave the region while
-    searching), `draws` (model evaluations averaged at each proposal, for randomised models; 1), and a method
-    `supports(threat) -> bool` (True where absent).
+    Two more attributes are optional: `confined` (False where proposals may leave the region while searching) and
+    `draws` (model evaluations averaged at each proposal, for randomised models; 1). So are two methods:
+    `supports(threat) -> bool` (True where absent) and `within(queries) -> Searcher`, a shorter version of itself that
+    asks at most so many model passes per sample, its last proposal's included (without it, an attack too dear for a
+    budget of queries is left out).
     """
 
     @property

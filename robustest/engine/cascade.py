@@ -59,10 +59,7 @@ def run_cascade(
     Raises:
         ConfigError: no stage works on this threat with what the model gives.
     """
-    elements = chunk.x[0].numel()
-    stages = tuple(
-        stage for stage in serving(evaluator, cascade, threat) if stage.features is None or elements <= stage.features
-    )
+    stages = serving(evaluator, cascade, threat, chunk.x[0].numel())
     x = chunk.x
     region = threat.region(x, chunk.bounds)
     origin = threat.origin(region)
@@ -122,14 +119,14 @@ def _watch(evaluator: Evaluator, stage: Stage, part: Found, after_gradients: boo
         health.flat += int((part.margin >= clean_margin).sum())
 
 
-def serving(evaluator: Evaluator, cascade: Cascade, threat: Threat) -> tuple[Stage, ...]:
+def serving(evaluator: Evaluator, cascade: Cascade, threat: Threat, elements: int) -> tuple[Stage, ...]:
     """The stages that can be used; what is left out is noted.
 
     Raises:
         ConfigError: none is left.
     """
     gives = evaluator.model.gives
-    stages = cascade.serving(threat, gives)
+    stages = cascade.serving(threat, gives, elements)
     if not stages:
         raise ConfigError(_unserved(cascade, threat, gives))
     out = {s.searcher.name for s in cascade.stages if s.searcher.needs > gives and supports(s.searcher, threat)}
@@ -166,6 +163,11 @@ def _unserved(cascade: Cascade, threat: Threat, gives: Needs) -> str:
     if not needs:
         return (
             f"Expected an attack that works on {threat} but {cascade.name!r} is none. Choose another attack or threat."
+        )
+    if min(needs) <= gives:
+        return (
+            f"Expected an attack for samples like these but every stage of {cascade.name!r} is for others (its `on`, "
+            "`only` or `features`). Choose another attack."
         )
     mend = {Needs.LABELS: "hop-skip-jump", Needs.SCORES: "square"}.get(gives, "pgd")
     return (

@@ -21,7 +21,7 @@ _NO_GRADIENT = (
     "numpy from its forward, or choose an attack that needs scores only."
 )
 
-DEFAULT_BATCH = {"cpu": 256, "cuda": 512, "mps": 256}
+DEFAULT_BATCH = {"cpu": 128, "cuda": 512, "mps": 256}
 
 
 class HealthWarning(UserWarning):
@@ -52,7 +52,7 @@ class Evaluator:
     ) -> None:
         self.model = model.on(device)
         self.device = device
-        self.batch_size = batch_size or DEFAULT_BATCH.get(device.type, 256)
+        self.batch_size = batch_size or DEFAULT_BATCH.get(device.type, 128)
         self.forward = self.backward = 0
         self.notes = notes
         self.classes = 0

@@ -45,7 +45,7 @@ def probe_survivors(evaluator: Evaluator, cascade: Cascade, threat: Threat, chun
 
     Only for norm balls of a positive radius, after cascades that use gradients of a model that repeats itself.
     """
-    used = [stage.searcher for stage in cascade.serving(threat, evaluator.model.gives)]
+    used = [stage.searcher for stage in cascade.serving(threat, evaluator.model.gives, chunk.x[0].numel())]
     climbs = any(searcher.needs is Needs.GRADIENT for searcher in used) and all(draws_of(s) == 1 for s in used)
     survivors = (~found.broken).nonzero().squeeze(1)[:_ROWS]
     if not climbs or not isinstance(threat, (L2, Linf)) or not threat.eps or len(survivors) == 0:

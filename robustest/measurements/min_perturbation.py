@@ -156,7 +156,7 @@ def search_chunk(evaluator: Evaluator, chunk: Chunk, cascade: Cascade, threat: T
     size = torch.where(clean == chunk.y, torch.inf, 0.0).double()
     best = Smallest(clean, chunk.x.clone(), size, clean.clone())
     right = (clean == chunk.y).nonzero().squeeze(1)
-    for place, stage in enumerate(serving(evaluator, cascade, threat)):
+    for place, stage in enumerate(serving(evaluator, cascade, threat, chunk.x[0].numel())):
         for number in range(stage.rounds if len(right) else 0):
             search = Search(evaluator, stage.searcher, threat, chunk.bounds, smallest=True)
             key = rng.fold(chunk.key[right], f"{stage.searcher.name}/{place}/{number}")

@@ -85,14 +85,20 @@ def mean_cost(stages: Sequence[Stage]) -> tuple[int, int]:
     return backward, forward
 
 
-def cascade_rows() -> list[str]:
-    """What each cascade does, by what the model gives and by threat; threats with the same stages share a line."""
+def cascade_rows(features: int | None = None) -> list[str]:
+    """What each cascade does, by what the model gives and by threat; threats with the same stages share a line.
+
+    Args:
+        features: of the stages, only those with this limit of elements a sample.
+    """
     rows, earlier = [], dict[tuple[str, str], str]()
     for cascade in CASCADES.values():
         for gives, word in ((Needs.GRADIENT, "gradients"), (Needs.SCORES, "scores"), (Needs.LABELS, "labels")):
             threats: dict[tuple[Stage, ...], list[str]] = {}
             for text, threat in THREATS.items():
-                threats.setdefault(cascade.serving(threat, gives), []).append(f"`{text.partition('(')[0]}`")
+                serving = cascade.serving(threat, gives, features or 10**9)
+                stages = tuple(s for s in serving if s.features == features)
+                threats.setdefault(stages, []).append(f"`{text.partition('(')[0]}`")
             for stages, on in threats.items():
                 names, what = ", ".join(on), "; ".join(stages_of(stages))
                 same = earlier.get((word, names), "\0")
@@ -102,6 +108,9 @@ def cascade_rows() -> list[str]:
                 if cascade.name == "standard":
                     earlier[word, names] = what
     return rows
+
+
+LIMITS = sorted({s.features for cascade in CASCADES.values() for s in cascade.stages if s.features is not None})
 
 
 class Unmoved(nn.Module):
@@ -126,9 +135,16 @@ def test_the_stated_cost_is_what_the_engine_spends(name: str) -> None:
     assert (evaluator.backward, evaluator.forward - before) == tuple(2 * n for n in cost(attack))
 
 
-@pytest.mark.parametrize("line", [*choice_rows(), *cascade_rows()])
+@pytest.mark.parametrize(
+    "line", [*choice_rows(), *cascade_rows(), *(line for limit in LIMITS for line in cascade_rows(limit))]
+)
 def test_the_tables_of_attacks_and_cascades_say_what_the_code_says(line: str) -> None:
     assert line in ATTACKS_PAGE.read_text(encoding="utf-8").splitlines()
+
+
+@pytest.mark.parametrize("limit", LIMITS)
+def test_the_page_says_for_how_many_elements_the_further_stages_are(limit: int) -> None:
+    assert f"| Further stages, for samples of at most {limit} elements |" in ATTACKS_PAGE.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("line", cost_rows())

@@ -129,7 +129,12 @@ class Halves(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         self.calls.append(len(x))
         if x.requires_grad:
-            self.stepped.index_add_(0, (x[:, 1].detach() * 128).round().long(), torch.ones(len(x), dtype=torch.int64))
+            number = x[:, 1].detach() * 128
+            attacked = (
+                ((number - number.round()).abs() < 1e-3) & (number >= 0) & (number < 127.5)
+            )  # probes start off it
+            at = number[attacked].round().long()
+            self.stepped.index_add_(0, at, torch.ones(len(at), dtype=torch.int64))
         return torch.stack([-x[:, 0], x[:, 0]], 1)
 
 
@@ -151,21 +156,20 @@ def test_broken_rows_leave_and_fresh_ones_take_their_place() -> None:
 
     The 32 that hold need 40 gradients each, the others 2: 336 full batches. Without refilling, each of the 16
     groups would take 40 gradients, 640 batches. With it come on top: the last, thinning batch (40), last
-    evaluations, each by itself at worst (32), two probes of a few samples (82), passes of unchanged samples (40).
+    evaluations, each by itself at worst (32), two probes of a few samples (18), passes of unchanged samples (40).
     """
     model = Halves()
     assert attacked(model, 64, 4) == tuple(index % 2 == 1 for index in range(64))
-    assert len(model.calls) < 336 + 40 + 32 + 82 + 40
+    assert len(model.calls) < 336 + 40 + 32 + 18 + 40
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 8, 100])
 def test_rows_of_different_age_get_all_their_steps(batch_size: int) -> None:
-    """However rows share batches, each that holds is stepped 40 times; a few are probed at other radii besides."""
+    """However rows share batches, each that holds is stepped 40 times."""
     model = Halves()
     assert attacked(model, 30, batch_size) == tuple(index % 2 == 1 for index in range(30))
     holding, broken = model.stepped[1:30:2], model.stepped[0:30:2]
-    assert int(holding.min()) == 40
-    assert int((holding > 40).sum()) <= 4
+    assert holding.tolist() == [40] * 15
     assert int(broken.min()) == 2
     assert int(broken.sum()) <= 15 * 2 + 15 * 40 // 7  # rows may stay while fewer than one in eight are broken
 

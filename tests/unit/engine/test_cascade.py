@@ -1,0 +1,51 @@
+"""Which stages a cascade runs, and in which slices."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from robustest import PGD, ConfigError, Linf, find_adversarial, measure_robust_accuracy, scores_model
+from robustest.attacks import Cascade, Needs, RandomDraws, Square, Stage
+
+
+def one(**options: Any) -> Cascade:
+    return Cascade(name="one", stages=(Stage(searcher=PGD(steps=2), **options),))
+
+
+def test_a_cascade_whose_stages_are_all_for_fewer_features_is_refused(toy: Any) -> None:
+    with pytest.raises(ConfigError, match="every stage of 'one' is for others"):
+        measure_robust_accuracy(toy.model, (toy.x, toy.y), Linf(0.1), attack=one(features=16), at_least=0.1)
+
+
+def test_a_stage_for_few_features_serves_samples_up_to_its_limit() -> None:
+    stage = one(features=16).stages[0]
+    assert stage.serves(Linf(0.1), Needs.GRADIENT, 16)
+    assert not stage.serves(Linf(0.1), Needs.GRADIENT, 17)
+
+
+def test_a_stage_that_cannot_run_takes_nothing_of_the_query_budget() -> None:
+    def predict(x: np.ndarray) -> np.ndarray:
+        mean = x.reshape(len(x), -1).mean(1)
+        return np.stack([0.5 - mean, mean - 0.5], 1)
+
+    cascade = Cascade(
+        name="two", stages=(Stage(searcher=RandomDraws(queries=300), features=16), Stage(searcher=Square(queries=300)))
+    )
+    x, y = torch.full((8, 1, 8, 8), 0.55), torch.ones(8, dtype=torch.int64)
+    found = find_adversarial(scores_model(predict, max_queries=320), x, y, Linf(0.2), attack=cascade)
+    assert set(found.stages) == {"square"}
+    assert found.broken.all()
+
+
+def test_dear_stages_go_on_to_larger_margins_only_where_they_break_many(toys: Any) -> None:
+    toy = toys(64, classes=2)
+    weak = Cascade(name="weak", stages=(Stage(searcher=PGD(steps=5), smallest=0.1),))
+    none = find_adversarial(toy.model, toy.x, toy.y, Linf(1e-6), attack=weak)
+    every = find_adversarial(toy.model, toy.x, toy.y, Linf(1.0), attack=weak)
+    assert not none.broken.any()
+    assert every.broken.all()
+    assert none.cost.backward < every.cost.backward
