@@ -96,6 +96,6 @@ class ODIMargin:
         share = self.step_scale * 0.5 * (1 + torch.cos(math.pi * done / self.steps_after))
         ascent = problem.threat.ascent(seen.gradient)
         if self.euclidean:
-            ascent = seen.gradient * per_row(seen.z[0].numel() ** 0.5 / length(seen.gradient), seen.z)
+            ascent = seen.gradient / per_row(length(seen.gradient), seen.z) * seen.z[0].numel() ** 0.5
         z = torch.addcmul(seen.z, ascent, per_row(problem.threat.radius * share, seen.z))
         return {"z": z, "direction": state["direction"], "step": state["step"] + 1}

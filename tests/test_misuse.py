@@ -1,0 +1,127 @@
+"""Models whose gradients say nothing, or mislead: each is named by its health check, and none passes."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from robustest import Linf, ModelError, Verdict, measure_robust_accuracy
+
+EPS = 0.2
+
+
+@pytest.fixture(scope="module")
+def digits() -> ModuleType:
+    """The quickstart's undefended net and 1,000 real digits."""
+    source = Path(__file__).parents[1] / "examples" / "quickstart" / "model.py"
+    spec = importlib.util.spec_from_file_location("quickstart_model", source)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def undefended(digits: ModuleType) -> tuple[nn.Module, Tensor, Tensor]:
+    x, y = digits.digits()
+    return digits.load("standard"), x[::4], y[::4]
+
+
+class Around(nn.Module):
+    """A net with something before or after it."""
+
+    def __init__(self, net: nn.Module, before: Any = None, after: Any = None) -> None:
+        super().__init__()
+        self.net, self.before, self.after = net, before, after
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits = self.net(x if self.before is None else self.before(x))
+        out: Tensor = logits if self.after is None else self.after(logits)
+        return out
+
+
+def poisoned(x: Tensor) -> Tensor:
+    """x itself, with a gradient of NaN: the root's slope at zero is infinite, and is multiplied by zero."""
+    return x + 0 * torch.sqrt(0 * x)
+
+
+def names(result: Any) -> set[str]:
+    return {finding["name"] for finding in result.details["health"]}
+
+
+def quantised(x: Tensor) -> Tensor:
+    return torch.round(x * 16) / 16
+
+
+def test_a_quantised_input_is_named_and_its_true_accuracy_found(undefended: Any) -> None:
+    net, x, y = undefended
+    bare = measure_robust_accuracy(net, (x, y), Linf(EPS), attack="standard", at_least=0.5)
+    found = measure_robust_accuracy(
+        Around(net, before=quantised).eval(), (x, y), Linf(EPS), attack="standard", at_least=0.5
+    )
+    assert abs(found.estimate - bare.estimate) <= 0.04
+    assert found.verdict is Verdict.FAILED
+    assert "zero_gradient" in names(found)
+    assert "black_box_beats_white_box" in names(found)
+
+
+def test_what_gradients_alone_find_safe_does_not_pass(undefended: Any) -> None:
+    net, x, y = undefended
+    found = measure_robust_accuracy(Around(net, before=quantised).eval(), (x, y), Linf(EPS), attack="pgd", at_least=0.5)
+    assert found.estimate > 0.5  # false safety, which the peers report without a word
+    assert found.verdict is Verdict.INCONCLUSIVE
+    assert "zero_gradient" in found.rule
+
+
+def test_a_suppressed_check_only_notes(undefended: Any) -> None:
+    net, x, y = undefended
+    found = measure_robust_accuracy(
+        Around(net, before=quantised).eval(),
+        (x, y),
+        Linf(EPS),
+        attack="pgd",
+        at_least=0.5,
+        suppress=("zero_gradient", "loss_does_not_rise", "unbounded_attack_fails", "quantised_input"),
+    )
+    assert found.verdict is Verdict.PASSED
+    assert any(note.startswith("zero_gradient") for note in found.notes)
+
+
+def test_nan_gradients_are_an_error_with_a_name(undefended: Any) -> None:
+    net, x, y = undefended
+    with pytest.raises(ModelError, match="nan_values"):
+        measure_robust_accuracy(Around(net, before=poisoned).eval(), (x, y), Linf(EPS), attack="pgd")
+
+
+def test_a_random_forward_is_an_error_with_a_name(undefended: Any) -> None:
+    net, x, y = undefended
+    noisy = Around(net, before=lambda x: x + 0.1 * torch.randn_like(x)).eval()
+    with pytest.raises(ModelError, match="random_forward"):
+        measure_robust_accuracy(noisy, (x, y), Linf(EPS), attack="pgd")
+
+
+@pytest.mark.filterwarnings("ignore:softmax_outputs")
+@pytest.mark.parametrize("after", [lambda z: 1e4 * z, lambda z: (100 * z).softmax(1)], ids=["scale", "softmax"])
+def test_a_saturated_softmax_is_named_and_does_not_pass(undefended: Any, after: Any) -> None:
+    net, x, y = undefended
+    found = measure_robust_accuracy(Around(net, after=after).eval(), (x, y), Linf(EPS), attack="standard", at_least=0.3)
+    assert "saturated_softmax" in names(found)
+    assert found.verdict is not Verdict.PASSED
+
+
+def test_a_sound_model_is_named_by_none(digits: ModuleType) -> None:
+    x, y = digits.digits()
+    found = measure_robust_accuracy(
+        digits.load("robust"), (x[::4], y[::4]), Linf(0.1), attack="standard", at_least=0.85
+    )
+    assert found.verdict is Verdict.PASSED
+    assert names(found) == set()
