@@ -102,7 +102,7 @@ class HopSkipJump:
         return z
 
     def objective(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
-        raise NotImplementedError("HopSkipJump asks for no gradient")
+        raise TypeError("this attack takes no gradients")
 
     def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
         wrong = seen.logits.argmax(1) != problem.y

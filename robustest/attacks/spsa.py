@@ -78,7 +78,7 @@ class SPSA:
         return state["z"] + per_row(sign * self._delta(problem), problem.x) * self._signs(problem, state)
 
     def objective(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
-        raise NotImplementedError("SPSA asks for no gradient")
+        raise TypeError("this attack takes no gradients")
 
     def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
         age, value = state["age"], losses.margin(seen.logits, problem.y)

@@ -91,7 +91,7 @@ class Square:
         return propose(self, problem, state).view_as(problem.x)
 
     def objective(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
-        raise NotImplementedError("Square asks for no gradient")
+        raise TypeError("this attack takes no gradients")
 
     def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
         value = losses.margin(seen.logits, problem.y)

@@ -38,14 +38,14 @@ def result_of(
     method: str,
     details: Mapping[str, Any],
 ) -> Result:
-    """The result of a measurement; where the claim did not pass, its worst samples are pictured.
+    """The result of a measurement; where a claim did not pass, its worst samples are pictured.
 
     See `robustest.results.Result` for the meaning of each argument.
     """
     shown = []
     for rank, exhibit in enumerate(evidence.exhibits, 1):
         image = None
-        if settings.pictures is not None and decision.verdict is not Verdict.PASSED:
+        if settings.pictures is not None and threshold is not None and decision.verdict is not Verdict.PASSED:
             which = f"{zlib.crc32(f'{statement} {comparison} {threshold} {method}'.encode()):08x}"
             name = f"{claim}-{which}-{rank}-sample{exhibit.index}"  # two claims of a test share no file
             path = save_exhibit(settings.pictures, name, exhibit.before, exhibit.after, evidence.bounds)
