@@ -17,13 +17,13 @@ class Decision:
     Attributes:
         verdict: passed, failed or inconclusive.
         rule: why, in words.
-        estimate: the measured value.
+        estimate: the measured value; None where not all samples were looked at.
         interval: two-sided at 1 - 2 alpha, so that each end is the one-sided bound of a population claim.
     """
 
     verdict: Verdict
     rule: str
-    estimate: float
+    estimate: float | None
     interval: tuple[float, float]
 
 
@@ -40,7 +40,16 @@ def clopper_pearson(events: int, n: int, alpha: float) -> tuple[float, float]:
     return low, high
 
 
-def decide_share(events: int, n: int, threshold: float | None, *, at_least: bool, claim: str, alpha: float) -> Decision:
+def decide_share(
+    events: int,
+    n: int,
+    threshold: float | None,
+    *,
+    at_least: bool,
+    claim: str,
+    alpha: float,
+    fail_alpha: float | None = None,
+) -> Decision:
     """A verdict on a share of which all n outcomes are known.
 
     Args:
@@ -50,6 +59,7 @@ def decide_share(events: int, n: int, threshold: float | None, *, at_least: bool
         at_least: whether the share must be at least the threshold, or at most.
         claim: "set" is certain at n of n; "population" needs the one-sided bound beyond the threshold.
         alpha: error allowed on each side.
+        fail_alpha: error allowed for a population claim's failure, where it is less than alpha.
     """
     estimate, interval = events / n, clopper_pearson(events, n, alpha)
     if threshold is None:
@@ -58,15 +68,27 @@ def decide_share(events: int, n: int, threshold: float | None, *, at_least: bool
         holds = events >= need(threshold, n) if at_least else events <= most(threshold, n)
         verdict, rule = (Verdict.PASSED if holds else Verdict.FAILED), "certain: exact on this set"
     else:
-        verdict, rule = beyond(interval, threshold, at_least=at_least), f"population, alpha = {alpha:g} a side"
+        wider = interval if fail_alpha is None else clopper_pearson(events, n, fail_alpha)
+        verdict = beyond(interval, threshold, at_least=at_least, wider=wider)
+        rule = f"population, alpha = {alpha:g} a side"
     return Decision(verdict=verdict, rule=rule, estimate=estimate, interval=interval)
 
 
-def beyond(interval: tuple[float, float], threshold: float, *, at_least: bool) -> Verdict:
-    """Passed where the whole interval keeps the threshold, failed where it breaks it, else inconclusive."""
+def beyond(
+    interval: tuple[float, float], threshold: float, *, at_least: bool, wider: tuple[float, float] | None = None
+) -> Verdict:
+    """Passed where the whole interval keeps the threshold, failed where it breaks it, else inconclusive.
+
+    Args:
+        interval: the interval of the measured value.
+        threshold: the value claimed.
+        at_least: whether the value must be at least the threshold, or at most.
+        wider: the interval that failures are judged by, where it is another one.
+    """
     low, high = interval
     if low >= threshold if at_least else high <= threshold:
         return Verdict.PASSED
+    low, high = wider or interval
     if high < threshold if at_least else low > threshold:
         return Verdict.FAILED
     return Verdict.INCONCLUSIVE

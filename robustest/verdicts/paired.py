@@ -19,7 +19,16 @@ def mcnemar(lost: int, gained: int) -> float:
     return float(binom.sf(lost - 1, lost + gained, 0.5))
 
 
-def decide_drop(lost: int, gained: int, n: int, max_drop: float | None, *, claim: str, alpha: float) -> Decision:
+def decide_drop(
+    lost: int,
+    gained: int,
+    n: int,
+    max_drop: float | None,
+    *,
+    claim: str,
+    alpha: float,
+    fail_alpha: float | None = None,
+) -> Decision:
     """A verdict on a fall in accuracy over n pairs.
 
     The interval joins exact one-sided bounds on the shares lost and gained, at alpha / 2 each, so that it
@@ -32,15 +41,23 @@ def decide_drop(lost: int, gained: int, n: int, max_drop: float | None, *, claim
         max_drop: the fall claimed at most, in 0..1; None where nothing is claimed.
         claim: "set" or "population", as for `decide_share`.
         alpha: error allowed on each side.
+        fail_alpha: error allowed for a population claim's failure, where it is less than alpha.
     """
-    lost_low, lost_high = clopper_pearson(lost, n, alpha / 2)
-    gained_low, gained_high = clopper_pearson(gained, n, alpha / 2)
-    interval = (lost_low - gained_high, lost_high - gained_low)
+    interval = drop_bounds(lost, gained, n, alpha)
     if max_drop is None:
         verdict, rule = Verdict.INCONCLUSIVE, "no threshold given"
     elif claim == "set":
         verdict = Verdict.PASSED if lost - gained <= most(max_drop, n) else Verdict.FAILED
         rule = "certain: exact on this set"
     else:
-        verdict, rule = beyond(interval, max_drop, at_least=False), f"population, alpha = {alpha:g} a side"
+        wider = interval if fail_alpha is None else drop_bounds(lost, gained, n, fail_alpha)
+        verdict = beyond(interval, max_drop, at_least=False, wider=wider)
+        rule = f"population, alpha = {alpha:g} a side"
     return Decision(verdict=verdict, rule=rule, estimate=(lost - gained) / n, interval=interval)
+
+
+def drop_bounds(lost: int, gained: int, n: int, alpha: float) -> tuple[float, float]:
+    """Exact bounds on the share lost minus the share gained, alpha on each side."""
+    lost_low, lost_high = clopper_pearson(lost, n, alpha / 2)
+    gained_low, gained_high = clopper_pearson(gained, n, alpha / 2)
+    return lost_low - gained_high, lost_high - gained_low

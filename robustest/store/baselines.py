@@ -1,0 +1,177 @@
+"""Baselines: the outcomes that later runs are compared with, in one JSON file that is committed."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from robustest.errors import StoreError, expected
+from robustest.store.files import to_json, write_atomic
+from robustest.version import VERSION
+
+SCHEMA = 1
+NAME = "robust-baseline.json"
+_KINDS: Mapping[str, tuple[type, ...]] = {
+    **dict.fromkeys(("test", "statement", "quantity", "data", "method", "setting", "date", "commit"), (str,)),
+    "model": (str, type(None)),
+    "seed": (int,),
+    "estimate": (float, int, type(None)),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaselineEntry:
+    """What one claim measured, to compare with.
+
+    Attributes:
+        test: the test's id.
+        statement: the claim in words.
+        quantity: what `estimate` is.
+        outcomes: one for each sample of the data, in the data's order: True held, False broken.
+        data: digest of the data.
+        model: digest of the model; None where it has no identity.
+        seed: the seed of the run.
+        method: the attack in words.
+        setting: the threat in words.
+        date: when, e.g. "2026-11-25".
+        commit: of what, or "".
+        estimate: the measured value; None where there was none.
+        interval: its confidence interval.
+    """
+
+    test: str
+    statement: str
+    quantity: str
+    outcomes: tuple[bool, ...]
+    data: str
+    model: str | None
+    seed: int
+    method: str
+    setting: str
+    date: str
+    commit: str
+    estimate: float | None
+    interval: tuple[float, float]
+
+    @property
+    def n(self) -> int:
+        """Number of samples."""
+        return len(self.outcomes)
+
+
+def read(path: Path) -> dict[str, BaselineEntry]:
+    """The entries of a baseline file by key; none where there is no file.
+
+    Raises:
+        StoreError: it is damaged, no baseline file, or written by a later version of robustest.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise StoreError(f"Expected to read the baselines in {path} but got: {error}. {_MEND}") from error
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise StoreError(f"Expected valid JSON in {path} but got: {error}. {_MEND}") from error
+    if not isinstance(content, dict) or not isinstance(content.get("entries"), dict) or "schema" not in content:
+        raise StoreError(f"Expected baselines of robustest in {path} but got other JSON. {_MEND}")
+    if content["schema"] != SCHEMA:
+        by, mend = content.get("robustest"), "Install that version, or write the file anew"
+        raise StoreError(f"Expected schema {SCHEMA} in {path} but got {content['schema']!r}, of version {by}. {mend}.")
+    return {key: _entry(path, key, plain) for key, plain in content["entries"].items()}
+
+
+def write(path: Path, entries: Mapping[str, BaselineEntry]) -> None:
+    """Lay entries over those that a baseline file has, and write it whole; two processes may at once.
+
+    Raises:
+        StoreError: the file that is there is damaged, or the folder cannot be written.
+    """
+    path = Path(path)
+    try:
+        with _alone(path.parent):
+            merged = {**read(path), **entries}
+            content = {"schema": SCHEMA, "robustest": VERSION, "entries": {k: _plain(e) for k, e in merged.items()}}
+            to_json(content)
+            text = json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+            write_atomic(path, text.encode())
+    except OSError as error:
+        raise StoreError(f"Expected to write the baselines to {path} but got: {error}. Make it writable.") from error
+
+
+def _plain(entry: BaselineEntry) -> dict[str, Any]:
+    plain = asdict(entry)
+    bits = "".join("1" if held else "0" for held in plain.pop("outcomes"))
+    packed = int(bits.ljust(-(-len(bits) // 8) * 8, "0") or "0", 2).to_bytes(-(-len(bits) // 8), "big")
+    return {
+        **plain,
+        "interval": list(entry.interval),
+        "n": entry.n,
+        "held": bits.count("1"),
+        "outcomes": base64.b64encode(packed).decode(),
+    }
+
+
+def _entry(path: Path, key: str, plain: Any) -> BaselineEntry:
+    names = {field.name for field in fields(BaselineEntry)} | {"n", "held"}
+    if not isinstance(plain, dict) or set(plain) != names:
+        wrong = sorted(names.symmetric_difference(plain)) if isinstance(plain, dict) else sorted(names)
+        raise _damaged(path, key, f"the fields of a baseline, and not a difference in {', '.join(wrong)},", plain)
+    for name, kinds in _KINDS.items():
+        if not isinstance(plain[name], kinds) or isinstance(plain[name], bool):
+            raise _damaged(path, key, f"{name} to be {' or '.join(kind.__name__ for kind in kinds)}", plain[name])
+    interval = plain["interval"]
+    if not isinstance(interval, list) or len(interval) != 2 or not all(type(end) in (int, float) for end in interval):
+        raise _damaged(path, key, "interval to be two numbers", interval)
+    rest = {name: plain[name] for name in _KINDS}
+    return BaselineEntry(
+        **rest, outcomes=_outcomes(path, key, plain), interval=(float(interval[0]), float(interval[1]))
+    )
+
+
+def _outcomes(path: Path, key: str, plain: Mapping[str, Any]) -> tuple[bool, ...]:
+    n, packed = plain["n"], plain["outcomes"]
+    try:
+        data = base64.b64decode(packed, validate=True)
+    except (TypeError, ValueError) as error:
+        raise _damaged(path, key, "outcomes in base64", packed) from error
+    if type(n) is not int or len(data) != -(-n // 8):
+        raise _damaged(path, key, f"one bit for each of {n!r} outcomes", f"{len(data)} bytes")
+    bits = f"{int.from_bytes(data, 'big'):0{len(data) * 8}b}" if data else ""
+    if "1" in bits[n:] or bits.count("1") != plain["held"]:
+        raise _damaged(path, key, f"outcomes of which {plain['held']!r} held", bits.count("1"))
+    return tuple(bit == "1" for bit in bits[:n])
+
+
+def _damaged(path: Path, key: str, what: str, got: object) -> StoreError:
+    return StoreError(f"{expected(what, got)}, in entry {key!r} of {path}. {_MEND}")
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """No other process writes baselines in this folder inside; a lock on the folder goes with the process."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if sys.platform == "win32":
+        yield
+        return
+    import fcntl
+
+    number = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # not every network drive has locks
+            fcntl.flock(number, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(number)
+
+
+_MEND = "Restore it from version control, or delete it and write it anew with --robust-update-baseline"

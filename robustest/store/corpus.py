@@ -1,0 +1,275 @@
+"""Adversarial inputs that were found, kept to be replayed on the next model; they may break a claim, never vouch.
+
+Files are named after what they hold and never changed, so that branches and workers merge by copying.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from robustest.errors import ConfigError, RobustestError, expected
+from robustest.store.files import Damaged, Folder
+from robustest.store.fingerprint import digest
+from robustest.store.kept import Kept as Kept
+from robustest.store.kept import from_levels as from_levels
+from robustest.store.kept import levels as levels
+from robustest.store.kept import news, on_levels, smallest
+from robustest.store.packed import pack, unpack
+
+_KIND = "corpus"
+_MB = 1_000_000
+Bounds = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """What the corpus holds under one name.
+
+    Attributes:
+        name: the name.
+        files: number of files.
+        samples: number of samples that have an input.
+        inputs: number of inputs that `load` gives for the shape of most.
+        size: bytes on disk.
+    """
+
+    name: str
+    files: int
+    samples: int
+    inputs: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pruned:
+    """What was dropped to stay under a limit.
+
+    Attributes:
+        files: number of files.
+        freed: bytes.
+        left: bytes that are left.
+    """
+
+    files: int = 0
+    freed: int = 0
+    left: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    path: Path
+    name: str
+    kept: Kept
+    bounds: Bounds
+    size: int
+    age: float
+
+
+class Corpus:
+    """A folder of adversarial inputs; what is wrong with a file or the folder is a `StoreWarning`, no error.
+
+    Args:
+        folder: where; it is made when something is added.
+        max_mb: most that it may hold, in millions of bytes.
+
+    Raises:
+        ConfigError: max_mb is negative or no number.
+    """
+
+    def __init__(self, folder: Path, max_mb: float) -> None:
+        self._folder = Folder(folder)
+        self._limit = _bytes(max_mb)
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What its warnings said, in order."""
+        return tuple(self._folder.notices)
+
+    def load(self, name: str, *, shape: tuple[int, ...] | None = None) -> Kept | None:
+        """All inputs under a name, ordered by sample and size; None where there are none.
+
+        Of each sample, by its label too, there are up to two: the smallest.
+
+        Args:
+            name: what they were added under.
+            shape: S, of one input: those of other shapes, which belong to other data, are left out. None: the shape
+                that most have.
+        """
+        found = [file.kept for file in self._files(_place(name), name)]
+        alike = _of_shape(found, shape)
+        return smallest(alike)[0] if alike else None
+
+    def add(self, name: str, kept: Kept, *, bounds: Bounds = (0.0, 1.0), exact8: Tensor | None = None) -> bool:
+        """Keep the inputs whose sample has none yet, or only larger ones; whether the corpus holds them now.
+
+        Where it grows beyond its limit, the oldest files go, and of a file too large in itself the largest sizes; a
+        `StoreWarning` says so.
+
+        Args:
+            name: what to keep them under.
+            kept: the inputs.
+            bounds: smallest and largest input value; the levels of one byte lie between them.
+            exact8: (m,) bool, the rows that may be stored as one byte an element. Those that their levels do not
+                stand for to the last bit are stored as floats all the same. None: all.
+        """
+        ours, which = smallest([kept.rows(torch.arange(len(kept)))])
+        fresh = news(ours, self.load(name, shape=kept.shape))
+        if not fresh:
+            return True
+        ours = ours.rows(fresh)
+        may = torch.ones(len(kept), dtype=torch.bool) if exact8 is None else exact8.cpu()
+        small = may[torch.tensor(which)[fresh]] & on_levels(ours.x, bounds)
+        place, data, left_out = _fitting(name, ours, small, bounds, self._limit)
+        if left_out:
+            self._tell(f"left out the {left_out} inputs of largest size of {name!r}")
+        path = self._folder.root / place
+        if data is None or not self._folder.write(path, data):
+            return False
+        pruned = self._prune(self._limit, spared=path)
+        if pruned.files:
+            self._tell(f"dropped {pruned.files} files, the oldest ({pruned.freed:,} bytes)")
+        return True
+
+    def names(self) -> list[str]:
+        """The names that have inputs, in order."""
+        return [row.name for row in self.listing()]
+
+    def listing(self) -> list[Listed]:
+        """What there is under each name, in order."""
+        by_name: dict[str, list[_File]] = {}
+        for file in self._files("*", None):
+            by_name.setdefault(file.name, []).append(file)
+        return [_listed(name, by_name[name]) for name in sorted(by_name)]
+
+    def prune(self, max_mb: float) -> Pruned:
+        """Drop files until the corpus holds no more than so many millions of bytes.
+
+        Those whose inputs are all superseded go first, then the oldest; of the newest the largest sizes go.
+
+        Raises:
+            ConfigError: max_mb is negative or no number.
+        """
+        return self._prune(_bytes(max_mb), spared=None)
+
+    def _prune(self, limit: int, spared: Path | None) -> Pruned:
+        before = total = sum(self._folder.size(path) for path in self._folder.find("*/*.safetensors"))
+        if total <= limit:
+            return Pruned(left=total)
+        files = [file for file in self._files("*", None) if file.path != spared]
+        idle = _superseded(files)
+        count = 0
+        for file in sorted(files, key=lambda file: (file.path not in idle, file.age, file.path)):
+            if total <= limit:
+                break
+            if spared is None and file.size == total:  # the last: what fits of it stays
+                total += self._shrunk(file, limit)
+            count += self._folder.remove(file.path)
+            total -= file.size
+        left = sum(self._folder.size(path) for path in self._folder.find("*/*.safetensors"))
+        return Pruned(files=count, freed=before - left, left=left)
+
+    def _shrunk(self, file: _File, limit: int) -> int:
+        path, data, _ = _fitting(file.name, file.kept, on_levels(file.kept.x, file.bounds), file.bounds, limit)
+        return len(data) if data is not None and self._folder.write(self._folder.root / path, data) else 0
+
+    def _tell(self, what: str) -> None:
+        self._folder.say(
+            f"Expected {self._folder.root} to stay under {self._limit / _MB:g} MB; {what}. Raise the limit."
+        )
+
+    def _files(self, place: str, name: str | None) -> Iterator[_File]:
+        for path in self._folder.find(f"{place}/*.safetensors"):
+            seen = self._folder.read(path)
+            if seen is None:
+                continue
+            try:
+                found, arrays, meta = unpack(_KIND, name, seen.data)
+                if path.parent.name != _place(found):
+                    raise Damaged(f"what belongs under the name {found}")
+                kept, bounds = _inputs(arrays, meta)
+            except Damaged as damage:
+                self._folder.set_aside(seen, str(damage))
+            else:
+                yield _File(path, found, kept, bounds, len(seen.data), self._folder.age(path))
+
+
+def _inputs(arrays: Mapping[str, Tensor], meta: Mapping[str, Any]) -> tuple[Kept, Bounds]:
+    try:
+        low, high = meta["bounds"]
+        x = torch.cat([from_levels(arrays["x8"], (low, high)), arrays["x32"]])
+        return Kept(arrays["ids"], x, arrays["y"], arrays["sizes"]), (low, high)
+    except (RobustestError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise Damaged(f"a file without its inputs ({error})") from error
+
+
+def _fitting(name: str, kept: Kept, small: Tensor, bounds: Bounds, limit: int) -> tuple[str, bytes | None, int]:
+    """Path and bytes of a file with the inputs, as many of the smallest sizes as fit; and how many were left out."""
+    order = kept.sizes.argsort(stable=True)
+    count = len(kept)
+    while count:
+        which = order[:count].sort().values
+        path, data = _packed(name, kept.rows(which), small[which], bounds)
+        if len(data) <= limit:
+            return path, data, len(kept) - count
+        count = min(count - 1, int(count * limit / len(data)))
+    return "", None, len(kept)
+
+
+def _packed(name: str, kept: Kept, small: Tensor, bounds: Bounds) -> tuple[str, bytes]:
+    order = torch.cat([small.nonzero().flatten(), (~small).nonzero().flatten()])
+    kept, few = kept.rows(order), int(small.sum())
+    arrays = {
+        "ids": kept.ids,
+        "y": kept.y,
+        "sizes": kept.sizes,
+        "x8": levels(kept.x[:few], bounds),
+        "x32": kept.x[few:],
+    }
+    meta = {"bounds": [float(edge) for edge in bounds]}
+    return f"{_place(name)}/{digest((name, arrays, meta))[:32]}.safetensors", pack(_KIND, name, arrays, meta)
+
+
+def _of_shape(found: list[Kept], shape: tuple[int, ...] | None) -> list[Kept]:
+    if shape is None:
+        counts: dict[tuple[int, ...], int] = {}
+        for kept in found:
+            counts[kept.shape] = counts.get(kept.shape, 0) + len(kept)
+        shape = max(sorted(counts), key=lambda one: counts[one], default=())
+    return [kept for kept in found if kept.shape == tuple(shape)]
+
+
+def _superseded(files: list[_File]) -> set[Path]:
+    """Files of which nothing would be given."""
+    idle = {file.path for file in files}
+    for group in {(file.name, file.kept.shape) for file in files}:
+        alike = [file for file in files if (file.name, file.kept.shape) == group]
+        owner = [file.path for file in alike for _ in range(len(file.kept))]
+        idle -= {owner[row] for row in smallest([file.kept for file in alike])[1]}
+    return idle
+
+
+def _listed(name: str, files: list[_File]) -> Listed:
+    kept, _ = smallest(_of_shape([file.kept for file in files], None))
+    size = sum(file.size for file in files)
+    return Listed(name=name, files=len(files), samples=len(set(kept.ids.tolist())), inputs=len(kept), size=size)
+
+
+def _place(name: str) -> str:
+    """The folder of a name: readable, and no other name's."""
+    slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40]
+    return f"{slug}-{hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
+
+
+def _bytes(max_mb: object) -> int:
+    if isinstance(max_mb, bool) or not isinstance(max_mb, (int, float)) or not 0 <= max_mb < math.inf:
+        raise ConfigError(expected("a number of megabytes >= 0", max_mb))
+    return int(max_mb * _MB)

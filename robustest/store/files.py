@@ -1,0 +1,235 @@
+"""Files written whole or not at all, and folders that may fail: nothing here costs a verdict."""
+
+from __future__ import annotations
+
+import errno
+import json
+import math
+import os
+import re
+import secrets
+import time
+import warnings
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from robustest.errors import ConfigError, expected
+from robustest.errors import StoreError as StoreError
+
+_UNFINISHED = ".tmp"
+_KEY = re.compile("[0-9a-f]{16,128}")
+_OLD = 3600.0
+"""Seconds after which nobody is still writing an unfinished file."""
+
+_MENDS = {
+    errno.ENOSPC: "Free some space",
+    errno.EDQUOT: "Free some space",
+    errno.EROFS: "Make the folder writable",
+    errno.EACCES: "Make the folder writable",
+    errno.EPERM: "Make the folder writable",
+    errno.ENOTDIR: "Move the file that is where a folder should be",
+    errno.EEXIST: "Move the file that is where a folder should be",
+}
+_IN_THE_WAY = frozenset({errno.ENOTDIR, errno.EEXIST, errno.EISDIR})
+
+
+class StoreWarning(UserWarning):
+    """The store could not keep or read something; verdicts do not depend on it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a file held when it was read, and which file it was."""
+
+    path: Path
+    data: bytes
+    number: tuple[int, int]
+
+
+class Damaged(Exception):
+    """A file is not what it should be; the message says what it is instead."""
+
+
+class Folder:
+    """A folder in which files are written atomically, and that says once what is wrong with it.
+
+    The first failure to write closes it: later writes do nothing and return False. Two processes may write at once.
+
+    Attributes:
+        root: the folder; it need not exist.
+        notices: what the warnings said, for those who turn warnings off, or into errors.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = Path(root)
+        self.notices: list[str] = []
+        self._closed = self._told = False
+        self._tidied: set[Path] = set()
+
+    def write(self, path: Path, data: bytes) -> bool:
+        """Write a file of this folder whole; whether it is there now."""
+        if self._closed:
+            return False
+        try:
+            write_atomic(path, data)
+        except OSError as error:
+            self._closed = True
+            self._tell("write to", error, "Nothing more is stored in this run; its verdicts are the same")
+            return False
+        if path.parent not in self._tidied:
+            self._tidied.add(path.parent)
+            tidy(path.parent)
+        return True
+
+    def read(self, path: Path) -> Seen | None:
+        """What a file holds; None where there is none, or it cannot be read."""
+        try:
+            with path.open("rb") as file:
+                status = os.fstat(file.fileno())
+                return Seen(path, file.read(), (status.st_dev, status.st_ino))
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            self._tell("read", error, "What it holds is computed again")
+            return None
+
+    def find(self, pattern: str) -> list[Path]:
+        """The files that match, in order of their names; hidden and damaged ones are none."""
+        try:
+            found = sorted(p for p in self.root.glob(pattern) if p.is_file())
+        except OSError as error:
+            self._tell("read", error, "What it holds is computed again")
+            return []
+        return [p for p in found if not p.name.startswith(".") and p.relative_to(self.root).parts[0] != "damaged"]
+
+    def size(self, path: Path) -> int:
+        """Bytes of a file; 0 where it is gone."""
+        try:
+            return path.stat().st_size
+        except OSError:
+            return 0
+
+    def age(self, path: Path) -> float:
+        """When a file was written, in seconds since 1970; 0 where it is gone."""
+        try:
+            return path.stat().st_mtime
+        except OSError:
+            return 0.0
+
+    def remove(self, path: Path) -> bool:
+        """Delete a file; whether it was there and is gone."""
+        try:
+            path.unlink()
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            self._tell("delete files of", error, "They stay")
+            return False
+        return True
+
+    def set_aside(self, seen: Seen, why: str) -> None:
+        """Move a damaged file to `damaged/` and say so, unless another process has put a new one in its place."""
+        kept = self.root / "damaged" / ".".join(seen.path.relative_to(self.root).parts)
+        try:
+            status = seen.path.stat()
+            if (status.st_dev, status.st_ino) != seen.number:
+                return
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            seen.path.replace(kept)
+            moved = kept.stat()
+            if (moved.st_dev, moved.st_ino) != seen.number:  # a new one came in between
+                kept.replace(seen.path)
+                return
+            done = f"It was moved to {kept}"
+        except FileNotFoundError:
+            return  # another process was faster
+        except OSError as error:
+            done = f"It could not be moved away ({error.strerror})"
+        self.say(f"Expected {seen.path} to be whole but got {why}. {done}; what it held is computed again.")
+
+    def say(self, message: str) -> None:
+        """Warn, without raising where warnings are errors: a store that fails must not cost the verdict."""
+        self.notices.append(message)
+        with suppress(StoreWarning):
+            warnings.warn(message, StoreWarning, stacklevel=4)
+
+    def _tell(self, what: str, error: OSError, then: str) -> None:
+        if not self._told:
+            self._told = True
+            mend = _MENDS.get(error.errno or 0, "Look at the folder")
+            got = f"{error.strerror}, {error.filename}" if error.errno in _IN_THE_WAY else error.strerror
+            self.say(f"Expected to {what} {self.root} but got: {got}. {mend}, or name another folder. {then}.")
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write a file so that at any moment, whatever is killed, it is there whole or as it was before.
+
+    Raises:
+        OSError: the folder or the file cannot be written; nothing is left behind.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{_UNFINISHED}")
+    try:
+        with unfinished.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            unfinished.unlink()
+        raise
+    with suppress(OSError):  # not every system can; the file itself is on disk already
+        _sync(path.parent)
+
+
+def tidy(folder: Path) -> None:
+    """Remove what killed writers left in a folder long ago."""
+    with suppress(OSError):
+        for path in folder.glob(f".*{_UNFINISHED}"):
+            if time.time() - path.stat().st_mtime > _OLD:
+                path.unlink()
+
+
+def checked(key: object) -> str:
+    """A key that may name a file.
+
+    Raises:
+        ConfigError: it is no text of 16 to 128 hex digits.
+    """
+    if not isinstance(key, str) or not _KEY.fullmatch(key):
+        raise ConfigError(expected("a key of 16 to 128 hex digits in lower case", key))
+    return key
+
+
+def to_json(value: Any) -> str:
+    """A value of JSON types as text, the same for equal values.
+
+    Raises:
+        ConfigError: it holds something else, such as an infinite number or a key that is no text.
+    """
+    _check_json(value)
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+
+def _check_json(value: Any) -> None:
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise ConfigError(expected("keys of JSON objects to be texts", key))
+            _check_json(item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            _check_json(item)
+    elif not (value is None or type(value) in (str, int, bool) or (type(value) is float and math.isfinite(value))):
+        raise ConfigError(expected("JSON types", value))
+
+
+def _sync(folder: Path) -> None:
+    number = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)

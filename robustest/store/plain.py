@@ -1,0 +1,151 @@
+"""Plain values and tensors as bytes: type-tagged, self-delimiting, the same in every process."""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import struct
+from collections.abc import Callable, Iterable
+from pathlib import PurePath
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from robustest.errors import RobustestError
+
+
+class Unhashable(RobustestError, TypeError):
+    """Something has no identity that bytes could stand for.
+
+    Attributes:
+        reason: what it is, in words.
+        placed: whether the words say where it was found.
+    """
+
+    def __init__(self, reason: str, *, placed: bool = False) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.placed = placed
+
+
+def words(text: str) -> frozenset[str]:
+    """The words of a text, for sets that would fill a page at one a line."""
+    return frozenset(text.split())
+
+
+def part(tag: str, payload: bytes = b"") -> bytes:
+    """A payload under a tag without digits; no part is the beginning of another."""
+    return b"%b%d:%b" % (tag.encode(), len(payload), payload)
+
+
+def joined(tag: str, parts: Iterable[bytes]) -> bytes:
+    """One part of fixed length that stands for several."""
+    return part(tag, hashlib.sha256(b"".join(parts)).digest())
+
+
+def simple(value: object) -> bytes | None:
+    """The bytes of a value that holds no others; None where it may hold some or is of a kind not known here."""
+    encode = _SIMPLE.get(type(value))
+    if encode is not None:
+        return encode(value)
+    if isinstance(value, PurePath):
+        return part("path", str(value).encode("utf-8", "surrogatepass"))
+    if isinstance(value, (np.generic, np.dtype)):
+        return _numpy(value)
+    if type(value) in (np.ndarray, np.memmap) and value.dtype.kind != "O":  # type: ignore[attr-defined]
+        return _array(value)  # type: ignore[arg-type]
+    if type(value) in _TENSORS:
+        return _tensor(value)  # type: ignore[arg-type]
+    return None
+
+
+def is_plain(value: object) -> bool:
+    """Whether a value is data through and through: no functions, no objects, no modules."""
+    if type(value) in (list, tuple, set, frozenset):
+        return all(map(is_plain, value))  # type: ignore[call-overload]
+    if type(value) is dict:
+        return all(is_plain(k) and is_plain(v) for k, v in value.items())
+    if isinstance(value, np.ndarray):
+        return bool(value.dtype.kind != "O")
+    return type(value) in _SIMPLE or type(value) in _TENSORS or isinstance(value, (np.generic, enum.Enum))
+
+
+def _float(value: float) -> bytes:
+    return struct.pack(">d", value) if value == value else b"nan"  # noqa: PLR0124 - NaNs have many bit patterns
+
+
+def _complex(value: complex) -> bytes:
+    return part("complex", _float(value.real) + b"," + _float(value.imag))
+
+
+def _text(tag: str) -> Callable[[Any], bytes]:
+    return lambda value: part(tag, str(value).encode())
+
+
+def _nothing(tag: str) -> Callable[[Any], bytes]:
+    return lambda _: part(tag)
+
+
+def _numpy(value: Any) -> bytes:
+    if isinstance(value, np.dtype):
+        return part("numpy.dtype", repr(value.descr if value.names else value.str).encode())
+    if value.dtype.kind == "O":
+        raise Unhashable("a numpy scalar that holds a Python object")
+    return joined("numpy", [_array(np.asarray(value))])
+
+
+def _array(value: np.ndarray[Any, Any]) -> bytes:
+    about = [part("dtype", value.dtype.str.encode()), part("shape", repr(value.shape).encode())]
+    if value.dtype.names:  # field by field: what pads a record is whatever was in memory
+        fields = [part("field", name.encode()) + _array(value[name]) for name in value.dtype.names]
+        return joined("record array", about + fields)
+    flat = np.ascontiguousarray(value).reshape(-1)
+    return joined("array", [*about, hashlib.sha256(flat.view(np.uint8).data if flat.size else b"").digest()])
+
+
+def _tensor(value: Tensor) -> bytes:
+    if value.is_quantized:
+        return joined("quantised", [part("dtype", str(value.dtype).encode()), *_quantised(value)])
+    if value.layout is not torch.strided or value.is_meta:
+        raise Unhashable(f"a {value.layout} tensor on {value.device}, whose bytes cannot be read")
+    whole = value.detach().resolve_conj().resolve_neg().cpu().contiguous().reshape(-1)
+    raw = torch.view_as_real(whole).reshape(-1) if whole.is_complex() else whole
+    content = raw.view(torch.uint8).numpy().data if raw.numel() else b""
+    about = [part("dtype", str(value.dtype).encode()), part("shape", repr(tuple(value.shape)).encode())]
+    return joined("tensor", [*about, hashlib.sha256(content).digest()])
+
+
+def _quantised(value: Tensor) -> list[bytes]:
+    """The integers of a quantised tensor and what they stand for."""
+    if value.qscheme() is torch.per_tensor_affine:
+        scale = [part("scale", _float(value.q_scale())), part("zero", b"%d" % value.q_zero_point())]
+    else:
+        axis = part("axis", b"%d" % value.q_per_channel_axis())
+        scale = [_tensor(value.q_per_channel_scales()), _tensor(value.q_per_channel_zero_points()), axis]
+    return [_tensor(value.int_repr()), *scale]
+
+
+_TENSORS = frozenset({Tensor, torch.nn.Parameter})
+
+_SIMPLE: dict[type, Callable[[Any], bytes]] = {
+    type(None): _nothing("none"),
+    type(Ellipsis): _nothing("ellipsis"),
+    type(NotImplemented): _nothing("not implemented"),
+    bool: lambda v: part("bool", b"1" if v else b"0"),
+    int: lambda v: part("int", b"%x" % v),
+    float: lambda v: part("float", _float(v)),
+    complex: _complex,
+    str: lambda v: part("str", v.encode("utf-8", "surrogatepass")),
+    bytes: lambda v: part("bytes", v),
+    bytearray: lambda v: part("bytearray", bytes(v)),
+    range: lambda v: part("range", repr(v).encode()),
+    torch.dtype: _text("torch.dtype"),
+    torch.device: _text("torch.device"),
+    torch.layout: _text("torch.layout"),
+    torch.memory_format: _text("torch.memory_format"),
+    torch.Size: lambda v: part("torch.Size", repr(tuple(v)).encode()),
+    torch.finfo: _text("torch.finfo"),
+    torch.iinfo: _text("torch.iinfo"),
+}
