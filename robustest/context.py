@@ -13,8 +13,9 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 from robustest.errors import expected
-from robustest.results import Result
+from robustest.results import Result, Verdict
 from robustest.settings import Settings
+from robustest.verdicts.multiplicity import FailureBudget
 
 Progress = Callable[[str, int, int, int], None]
 """Called with (claim in words, samples done, samples in all, samples broken)."""
@@ -29,18 +30,33 @@ class Context:
         test: the test's node id; empty outside pytest.
         where: the node id as seen from the folder the run was started in.
         progress: told of each finished chunk; None where nobody watches.
+        skip: ends the test as skipped, with a reason; None outside a test.
         rerun: the command that repeats this test, up to the seed and the test's id; empty outside pytest.
         results: every result recorded, in order.
         sent: how many of them are on a report already.
+        budget: the error of wrong failures that the run shares out among its tests.
+        asked: claims this test has made so far.
+        level: share of alpha that its latest claim may take for failing.
     """
 
     settings: Settings = field(default_factory=Settings)
     test: str = ""
     where: str = ""
     progress: Progress | None = None
+    skip: Callable[[str], None] | None = None
     rerun: str = ""
     results: list[Result] = field(default_factory=list)
     sent: int = 0
+    budget: FailureBudget = field(default_factory=FailureBudget)
+    asked: int = 0
+    level: float = 1.0
+
+    def fail_level(self, alpha: float) -> float:
+        """The error that this test's next claim may take for failing; alpha itself outside a test."""
+        if self.test:
+            self.asked += 1
+            self.level = self.budget.share(self.asked)
+        return alpha * self.level
 
     def record(self, result: Result) -> None:
         """Keep a result for the reports; outside a test there are none, and nothing is kept.
@@ -53,6 +69,7 @@ class Context:
         result.to_dict()
         if self.test:
             self.results.append(result)
+            self.budget.spent(self.level, refuted=result.verdict is Verdict.FAILED)
 
     def replay(self, seed: int) -> str:
         """The command that repeats this test; empty outside pytest."""

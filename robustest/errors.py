@@ -38,6 +38,12 @@ class DeviceError(RobustestError, RuntimeError):
     """The device asked for is absent, or ran out of memory at a batch of one."""
 
 
+class StoreError(RobustestError, ValueError):
+    """What was kept on disk cannot be relied on: a baseline that is missing, damaged or of other data, or a
+    remembered outcome that a fresh measurement contradicts.
+    """
+
+
 class ClaimFailed(AssertionError):
     """A claim about a model does not hold; `result` has the numbers."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,7 @@ class Ledger:
         self._calls = True
         self._rows: dict[str, list[Row]] = {}
         self._announced: dict[str, int] = {}  # by tests, on their teardown reports
+        self._places: dict[str, tuple[str, int]] = {}
         self._sent = self._arrived = 0  # by workers, when they went down; on reports
 
     def expect(self, tests: list[str], *, calls: bool) -> None:
@@ -108,6 +110,8 @@ class Ledger:
         if phase == "setup":  # the first report of a test, or of another attempt at it
             self._phases.pop(test, None)
             self._rows.pop(test, None)
+        file, line, _ = report.location
+        self._places[test] = file, (line or 0) + 1
         self._phases.setdefault(test, {})[phase] = report.outcome
         if hasattr(report, "robustest_recorded"):
             self._announced[test] = report.robustest_recorded
@@ -121,6 +125,14 @@ class Ledger:
         rows += [Row(test=test, result=Result.from_dict(r), problem="", replay=replay) for r in results]
         if problem:
             rows.append(Row(test=test, result=None, problem=problem, replay=replay))
+
+    def tests(self) -> set[str]:
+        """The tests that have reported."""
+        return set(self._phases)
+
+    def places(self, root: Path) -> dict[str, tuple[str, int]]:
+        """File and line of each test that reported."""
+        return {test: (str(root / file), line) for test, (file, line) in self._places.items()}
 
     def rows(self) -> list[Row]:
         """All rows, tests in the order of collection."""
@@ -148,3 +160,37 @@ class Ledger:
             return True
         called = "call" in phases or phases.get("setup") != "passed" or not self._calls
         return "setup" in phases and "teardown" in phases and called
+
+
+def update_baselines(rows: Sequence[Row]) -> None:
+    """Write the outcomes of every claim that was measured for its baseline.
+
+    Raises:
+        StoreError: a file can be neither read nor written.
+    """
+    from robustest.store.baselines import BaselineEntry, write
+    from robustest.store.provenance import commit, today
+
+    entries: dict[str, dict[str, BaselineEntry]] = {}
+    for row in rows:
+        about = {} if row.result is None else row.result.details.get("baseline") or {}
+        if row.result is None or not about.get("update"):
+            continue
+        result = row.result
+        entries.setdefault(about["file"], {})[about["key"]] = BaselineEntry(
+            test=row.test,
+            statement=result.statement,
+            quantity=result.quantity,
+            outcomes=tuple(bool(held) for held in result.outcomes),
+            data=result.data,
+            model=result.model or None,
+            seed=result.seed,
+            method=result.method,
+            setting=result.setting,
+            date=today(),
+            commit=commit(),
+            estimate=result.estimate,
+            interval=result.interval,
+        )
+    for file, made in entries.items():
+        write(Path(file), made)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shlex
+from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +26,24 @@ _INI = {
     "examples": ("int", "counterexamples kept and pictured per failed claim"),
     "suppress": ("args", "names of health checks that shall not speak"),
     "pictures": ("string", "folder of counterexample pictures (default: .robustest/pictures)"),
+    "exact": ("bool", "look at every sample, even where the verdict is settled before"),
+    "max_samples": ("int", "samples a claim may look at"),
+    "time_budget": ("float", "seconds after which a claim looks at no further samples"),
+    "inconclusive": ("string", "fail or skip: what an inconclusive claim does to its test"),
+    "store": ("string", "folder of what is remembered (default: .robustest)"),
+    "cache": ("bool", "use what is remembered (default: true)"),
+    "recheck": ("float", "share of what is remembered that is measured again and must agree (default: 0.01)"),
+    "corpus": ("string", "folder of counterexamples to replay (default: .robustest/corpus)"),
+    "corpus_max_mb": ("float", "the most they may take, in megabytes (default: 20)"),
+    "baseline": ("string", "file of committed outcomes (default: robust-baseline.json)"),
 }
+_FLAGS = {
+    "exact": ("exact", True, "look at every sample, even where the verdict is settled before"),
+    "no-cache": ("cache", False, "measure everything again"),
+    "replay-only": ("replay_only", True, "replay known counterexamples and search for no others"),
+    "update-baseline": ("update_baseline", True, "write outcomes to the baseline instead of comparing with it"),
+}
+_FOLDERS = {"pictures": ".robustest/pictures", "store": ".robustest", "corpus": ".robustest/corpus"}
 
 
 def add(parser: pytest.Parser) -> None:
@@ -34,8 +53,16 @@ def add(parser: pytest.Parser) -> None:
     group.addoption("--robust-profile", metavar="NAME", help="dev, ci, nightly or one from [tool.robustest.profiles]")
     group.addoption("--robust-device", metavar="DEVICE", help="auto, cpu, cuda, cuda:N or mps")
     group.addoption("--robust-seed", type=int, metavar="N", help="seed of sample order and random draws")
+    group.addoption("--robust-corpus", metavar="DIR", help="folder of counterexamples to keep and to replay")
+    for option, (_, _, text) in _FLAGS.items():
+        group.addoption(f"--robust-{option}", action="store_true", help=text)
+    group.addoption("--robust-shard", metavar="K/N", help="run every N-th robustness test, from the K-th on")
     group.addoption("--robust-details", action="store_true", help="show every number of every claim")
     group.addoption("--robust-json", metavar="FILE", help="write all results as JSON")
+    group.addoption(
+        "--robust-html", metavar="DIR", help="write a page to read, with pictures (robustest[html])"
+    )
+    group.addoption("--robust-html-inline", action="store_true", help="put the pictures into the page itself")
     group.addoption("--robust-junit", metavar="FILE", help="write JUnit XML, one suite per test and one case per claim")
     for name, (kind, text) in _INI.items():
         parser.addini(f"robust_{name}", text, type=kind, default=None)  # type: ignore[arg-type]
@@ -67,17 +94,24 @@ def settings_of(config: pytest.Config) -> Settings:
     from robustest.settings import profiles_from, resolve
 
     ini = _ini_values(config)
-    automatic = "ci" if os.environ.get("CI", "").lower() not in ("", "0", "false") else "dev"
+    automatic = "ci" if in_ci() else "dev"
     profile = config.getoption("--robust-profile") or ini.pop("profile", None) or automatic
     ini.pop("profile", None)
-    ini["pictures"] = str(config.rootpath / ini.get("pictures", ".robustest/pictures"))
-    given = {"device": config.getoption("--robust-device"), "seed": config.getoption("--robust-seed")}
+    for name, folder in _FOLDERS.items():
+        ini[name] = str(config.rootpath / ini.get(name, folder))
+    ini["baseline"] = str(config.rootpath / ini.get("baseline", "robust-baseline.json"))
+    given = _given(config)
+    if given.get("update_baseline") and in_ci():
+        raise pytest.UsageError(
+            "Expected --robust-update-baseline on a person's machine but CI is set: a gate that rewrites what it "
+            "compares with lets everything through. Update the baseline locally and commit it."
+        )
     try:
         return resolve(
             profiles=profiles_from(config.rootpath / "pyproject.toml"),
             profile=profile,
             ini=ini,
-            command_line={name: value for name, value in given.items() if value is not None},
+            command_line=given,
         )
     except ConfigError as error:
         raise pytest.UsageError(str(error)) from error
@@ -106,8 +140,59 @@ def settings_for(item: pytest.Item, settings: Settings, config: pytest.Config) -
             settings = settings.but(coerce(mark.kwargs))
         except ConfigError as error:
             raise pytest.UsageError(f"{item.nodeid}: @pytest.mark.robust: {error}") from error
+    return settings.but(_given(config))
+
+
+def in_ci() -> bool:
+    """Whether this is a run of a continuous-integration service, as they all say in the environment."""
+    return os.environ.get("CI", "").lower() not in ("", "0", "false")
+
+
+def _given(config: pytest.Config) -> dict[str, Any]:
+    """What the command line sets."""
     given = {"device": config.getoption("--robust-device"), "seed": config.getoption("--robust-seed")}
-    return settings.but({name: value for name, value in given.items() if value is not None})
+    corpus = config.getoption("--robust-corpus")
+    given["corpus"] = None if corpus is None else str(config.invocation_params.dir / corpus)
+    values = {name: value for name, value in given.items() if value is not None}
+    flags = {name: value for option, (name, value, _) in _FLAGS.items() if config.getoption(f"--robust-{option}")}
+    return values | flags
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """Which robustness tests of all this run takes: every `count`-th, from the `index`-th (1, 2, ...) on."""
+
+    index: int
+    count: int
+
+
+def shard_of(config: pytest.Config) -> Shard | None:
+    """The shard that the command line names; None where it names none.
+
+    Raises:
+        pytest.UsageError: it is not K/N with 1 <= K <= N.
+    """
+    given = config.getoption("--robust-shard")
+    if given is None:
+        return None
+    parts = str(given).split("/")
+    if len(parts) == 2 and all(part.isdigit() for part in parts):
+        index, count = map(int, parts)
+        if 1 <= index <= count:
+            return Shard(index, count)
+    raise pytest.UsageError(f"Expected --robust-shard=K/N with 1 <= K <= N, e.g. 2/4, but got {given!r}.")
+
+
+def check_html(config: pytest.Config) -> None:
+    """Refuse a page that could not be written at the end.
+
+    Raises:
+        pytest.UsageError: Jinja2 is not there.
+    """
+    if config.getoption("--robust-html") and find_spec("jinja2") is None:
+        raise pytest.UsageError(
+            "Expected Jinja2, which --robust-html needs, but it is not installed: pip install 'robustest[html]'"
+        )
 
 
 def rerun_command(config: pytest.Config, settings: Settings) -> str:
@@ -116,6 +201,7 @@ def rerun_command(config: pytest.Config, settings: Settings) -> str:
     for override in config.getoption("override_ini") or ():
         if override.startswith("robust_") and not override.startswith("robust_profile"):
             parts += ["-o", override]
+    parts += [f"--robust-{option}" for option in ("exact",) if config.getoption(f"--robust-{option}")]
     if config.getoption("--robust-device"):
         parts.append(f"--robust-device={settings.device}")
     return shlex.join(parts)

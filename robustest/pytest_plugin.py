@@ -6,6 +6,7 @@ modules come in only once a run or a test is robust.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -17,13 +18,15 @@ if TYPE_CHECKING:
     from robustest.context import Context
     from robustest.ledger import Ledger
     from robustest.settings import Settings
+    from robustest.verdicts.multiplicity import FailureBudget
 
 _SETTINGS: pytest.StashKey[Settings] = pytest.StashKey()
 _LEDGER: pytest.StashKey[Ledger] = pytest.StashKey()
 _LOST: pytest.StashKey[Sequence[str]] = pytest.StashKey()
 _CONTEXT: pytest.StashKey[Context] = pytest.StashKey()
+_COLLECTED: pytest.StashKey[list[str]] = pytest.StashKey()  # robustness tests of all shards
 _WRONG: pytest.StashKey[pytest.UsageError] = pytest.StashKey()
-_FIXTURES = ("robust", "robust_model", "robust_data")
+_FIXTURES = ("robust", "robust_baseline", "robust_data", "robust_model")
 
 _MISSING = """\
 Expected a fixture {name!r} but this project defines none. Add it to your conftest.py:
@@ -50,6 +53,8 @@ def pytest_configure(config: pytest.Config) -> None:
         from robustest.ledger import Ledger
 
         config.stash[_SETTINGS] = pytest_options.settings_of(config)
+        pytest_options.shard_of(config)
+        pytest_options.check_html(config)
         config.stash[_LEDGER] = Ledger()
         if not _is_worker(config):
             config.pluginmanager.register(_Intake(config.stash[_LEDGER]))
@@ -69,12 +74,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if set(_FIXTURES) & set(getattr(item, "fixturenames", ())) and not item.get_closest_marker("robust"):
             item.add_marker(pytest.mark.robust)
     yield
+    if _SETTINGS in config.stash:
+        _keep_shard(config, items)
+    budget = _failure_budget(config, len(config.stash.get(_COLLECTED, [])))
     for item in items:  # after others added markers and deselected
         if not item.get_closest_marker("robust"):
             continue
         if _SETTINGS in config.stash:
             try:
-                item.stash[_CONTEXT] = _context_of(item, config)
+                item.stash[_CONTEXT] = _context_of(item, config, budget)
             except pytest.UsageError as error:
                 if not _is_worker(config):
                     raise
@@ -86,11 +94,32 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.skip(reason="robustness test; run with --robust"))
 
 
-def _context_of(item: pytest.Item, config: pytest.Config) -> Context:
+def _keep_shard(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the robustness tests of this run's shard; how many there are in all is remembered for the merge."""
+    robust = [item for item in items if item.get_closest_marker("robust")]
+    config.stash[_COLLECTED] = [item.nodeid for item in robust]
+    shard = pytest_options.shard_of(config)
+    if shard is None:
+        return
+    others = {id(item) for place, item in enumerate(robust) if place % shard.count != shard.index - 1}
+    config.hook.pytest_deselected(items=[item for item in items if id(item) in others])
+    items[:] = [item for item in items if id(item) not in others]
+
+
+def _failure_budget(config: pytest.Config, tests: int) -> FailureBudget | None:
+    if _SETTINGS not in config.stash:
+        return None
+    from robustest.verdicts.multiplicity import FailureBudget
+
+    return FailureBudget(tests=max(1, tests))
+
+
+def _context_of(item: pytest.Item, config: pytest.Config, budget: FailureBudget | None) -> Context:
     from dataclasses import replace
 
     from robustest.context import Context
     from robustest.reports.terminal import Progress, folder_name
+    from robustest.verdicts.multiplicity import FailureBudget
 
     settings = pytest_options.settings_for(item, config.stash[_SETTINGS], config)
     if settings.pictures is not None:
@@ -101,6 +130,8 @@ def _context_of(item: pytest.Item, config: pytest.Config) -> Context:
         where=pytest_options.from_here(config, item.nodeid),
         progress=None if _is_worker(config) else Progress(config),
         rerun=pytest_options.rerun_command(config, settings),
+        skip=pytest.skip,
+        budget=budget or FailureBudget(),
     )
 
 
@@ -155,7 +186,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         raise item.stash[_WRONG]
     if _CONTEXT in item.stash:  # another plugin may run a test again
         item.stash[_CONTEXT].results.clear()
-        item.stash[_CONTEXT].sent = 0
+        item.stash[_CONTEXT].sent = item.stash[_CONTEXT].asked = 0
         item.user_properties[:] = [p for p in item.user_properties if not p[0].startswith("robustest.")]
 
 
@@ -178,6 +209,7 @@ def pytest_testnodedown(node: Any, error: object) -> None:
     output = getattr(node, "workeroutput", None)
     if output is not None and _LEDGER in node.config.stash:
         node.config.stash[_LEDGER].worker_sent(output.get("robustest_recorded", 0))
+        node.config.stash[_COLLECTED] = output.get("robustest_collected", [])
 
 
 @pytest.hookimpl(trylast=True)
@@ -189,11 +221,16 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if _is_worker(config):
         recorded = sum(len(item.stash[_CONTEXT].results) for item in session.items if _CONTEXT in item.stash)
         config.workeroutput["robustest_recorded"] = recorded  # type: ignore[attr-defined]
+        config.workeroutput["robustest_collected"] = config.stash.get(_COLLECTED, [])  # type: ignore[attr-defined]
         return
     stopped = session.shouldstop or session.shouldfail or session.exitstatus == pytest.ExitCode.INTERRUPTED
     config.stash[_LOST] = lost = [] if stopped else ledger.lost()
     if lost:
         session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
+    if config.stash[_SETTINGS].update_baseline and not lost:
+        from robustest.ledger import update_baselines
+
+        update_baselines(ledger.rows())
     _write_reports(config, ledger)
 
 
@@ -202,11 +239,37 @@ def _write_reports(config: pytest.Config, ledger: Ledger) -> None:
     if config.getoption("--robust-json"):
         from robustest.reports.json_file import write as write_json
 
-        write_json(config.getoption("--robust-json"), ledger.rows(), config.stash[_LOST], settings)
+        write_json(
+            config.getoption("--robust-json"),
+            ledger.rows(),
+            config.stash[_LOST],
+            settings,
+            shard=_shard(config),
+        )
+    if config.getoption("--robust-html"):
+        from robustest.reports import html
+
+        html.write(
+            config.getoption("--robust-html"),
+            ledger.rows(),
+            config.stash[_LOST],
+            settings,
+            inline=config.getoption("--robust-html-inline"),
+            origin=str(config.invocation_params.dir),
+        )
     if config.getoption("--robust-junit"):
         from robustest.reports.junit import write as write_junit
 
         write_junit(config.getoption("--robust-junit"), ledger.rows(), config.stash[_LOST])
+
+
+def _shard(config: pytest.Config) -> dict[str, Any] | None:
+    shard = pytest_options.shard_of(config)
+    tests = config.stash.get(_COLLECTED, [])
+    if shard is None:
+        return None
+    reported = config.stash[_LEDGER].tests()
+    return {"index": shard.index, "count": shard.count, "tests": tests, "reported": [t for t in tests if t in reported]}
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
@@ -215,6 +278,17 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 
         rows, lost = config.stash[_LEDGER].rows(), config.stash.get(_LOST, [])
         summary(terminalreporter, rows, lost, details=config.getoption("--robust-details"))
+        if os.environ.get("GITHUB_ACTIONS"):
+            from robustest.reports import github
+
+            github.report(
+                rows,
+                lost,
+                environ=os.environ,
+                where=config.stash[_LEDGER].places(config.rootpath),
+                annotations=not config.pluginmanager.has_plugin("pytest_github_actions_annotate_failures"),
+                echo=terminalreporter.write_line,
+            )
 
 
 def _is_worker(config: pytest.Config) -> bool:
@@ -228,6 +302,14 @@ def robust(request: pytest.FixtureRequest) -> Context:
         raise pytest.UsageError("Expected `robust` as an argument of the test, or the test marked @pytest.mark.robust.")
     context: Context = request.node.stash[_CONTEXT]
     return context
+
+
+@pytest.fixture(scope="session")
+def robust_baseline(pytestconfig: pytest.Config) -> str:
+    """The path of the file of committed outcomes, for `no_worse_than=robust_baseline`."""
+    if _SETTINGS not in pytestconfig.stash:
+        raise pytest.UsageError("Expected `robust_baseline` in a run with --robust.")
+    return pytestconfig.stash[_SETTINGS].baseline
 
 
 @pytest.fixture(scope="session")

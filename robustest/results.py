@@ -44,6 +44,8 @@ class Counterexample:
         size: how far the sample was moved, in the threat's norm or the shift's severity; None where
             it has no size.
         image: path of the picture saved for it, if one was.
+        pixels: how many elements of the input (of all channels together: pixels) the change touches; None
+            where they were not counted.
     """
 
     index: int
@@ -52,6 +54,7 @@ class Counterexample:
     predicted: int
     size: float | None = None
     image: str | None = None
+    pixels: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,10 +65,12 @@ class Result:
         claim: the kind of claim, e.g. "robust_accuracy".
         statement: the claim in words, with its threshold.
         verdict: passed, failed or inconclusive; inconclusive too where no threshold was given.
-        rule: why the verdict holds, e.g. "exact on this set" or "population, alpha = 0.01".
+        rule: why the verdict holds, e.g. "certain: exact on this set", "alpha = 0.01 after 212 of 1000" or
+            "population, alpha = 0.01 a side".
         quantity: what `estimate` is, e.g. "accuracy" or "flip rate".
-        estimate: the measured value, in 0..1.
-        interval: confidence interval of the estimate, two-sided at 1 - 2 alpha.
+        estimate: the measured value, in 0..1; None where the samples were not all looked at, as an early
+            verdict measures no value.
+        interval: confidence interval of the value, two-sided at 1 - 2 alpha; valid wherever the run stopped.
         threshold: the value claimed, or None.
         comparison: ">=" or "<=", how the estimate must relate to the threshold.
         n_used: samples evaluated.
@@ -78,6 +83,11 @@ class Result:
         counterexamples: the worst samples, worst first.
         notes: what a reader must know (train mode, halved batches ...).
         details: further numbers of this kind of claim, plain JSON types only.
+        cached: when and at which commit all of this was measured, e.g. "2026-11-25, commit 1a2b3c4"; empty where
+            something was measured now.
+        replayed: samples decided by counterexamples of an earlier run that still break.
+        data, model: digests of all samples and of the model, hexadecimal; empty where not all samples were looked at,
+            and where the model has none.
     """
 
     claim: str
@@ -85,7 +95,7 @@ class Result:
     verdict: Verdict
     rule: str
     quantity: str
-    estimate: float
+    estimate: float | None
     interval: tuple[float, float]
     threshold: float | None
     comparison: str
@@ -99,6 +109,10 @@ class Result:
     counterexamples: tuple[Counterexample, ...] = ()
     notes: tuple[str, ...] = ()
     details: Mapping[str, Any] = field(default_factory=dict)
+    cached: str = ""
+    replayed: int = 0
+    data: str = ""
+    model: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """This result as plain JSON types (str, int, float, bool, None, list, dict)."""

@@ -33,6 +33,18 @@ class Settings:
         examples: counterexamples kept and pictured per failed claim.
         pictures: folder the pictures of counterexamples go to; None keeps none.
         suppress: names of health checks that shall only note, not stop or warn.
+        exact: whether every sample is looked at, even where the verdict is settled before.
+        max_samples: samples a claim may look at; None sets no limit.
+        time_budget: seconds after which a claim looks at no further chunk of samples; None sets no limit.
+        inconclusive: what an inconclusive claim does to its test: "fail" or "skip"; it never passes.
+        store: folder of what robustest remembers; None remembers nothing.
+        cache: whether what the store remembers is used, not only written.
+        recheck: share of remembered chunks, drawn at random, that is measured again and must agree; in 0..1.
+        corpus: folder of the counterexamples to replay; None keeps and replays none.
+        corpus_max_mb: the most they may take, in megabytes, > 0.
+        replay_only: whether claims only replay known counterexamples and search for none.
+        baseline: file of committed outcomes that `no_worse_than` compares with.
+        update_baseline: whether outcomes are written to that file instead of compared with it.
     """
 
     profile: str = "dev"
@@ -46,6 +58,18 @@ class Settings:
     examples: int = 3
     pictures: str | None = None
     suppress: tuple[str, ...] = ()
+    exact: bool = False
+    max_samples: int | None = None
+    time_budget: float | None = None
+    inconclusive: str = "fail"
+    store: str | None = None
+    cache: bool = True
+    recheck: float = 0.01
+    corpus: str | None = None
+    corpus_max_mb: float = 20.0
+    replay_only: bool = False
+    baseline: str = "robust-baseline.json"
+    update_baseline: bool = False
 
     def __post_init__(self) -> None:
         for name, check in _CHECKS.items():
@@ -68,11 +92,12 @@ class Settings:
 PROFILES: Mapping[str, Mapping[str, Any]] = {
     "dev": {},
     "ci": {},
-    "nightly": {"attack": "thorough"},
+    "nightly": {"attack": "thorough", "exact": True, "cache": False},
 }
 """The profiles robustest brings; `[tool.robustest.profiles]` changes them and adds others."""
 
-MARKER_KEYS = frozenset(f.name for f in fields(Settings)) - {"profile", "pictures"}
+_RUN_KEYS = ("profile", "pictures", "store", "corpus", "corpus_max_mb", "replay_only", "baseline", "update_baseline")
+MARKER_KEYS = frozenset(f.name for f in fields(Settings)) - set(_RUN_KEYS)
 """Settings that `@pytest.mark.robust(...)` may give."""
 
 
@@ -183,6 +208,23 @@ def _suppress(name: str, value: object) -> None:
             raise unknown("health check", item, HEALTH_CHECKS)
 
 
+def _number(low: float, high: float, what: str, *, none: bool = False) -> Any:
+    """A number above `low` and at most `high`."""
+
+    def check(name: str, value: object) -> None:
+        if none and value is None:
+            return
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not low < value <= high:
+            raise ConfigError(expected(f"{name} to be {what}", value))
+
+    return check
+
+
+def _flag(name: str, value: object) -> None:
+    if not isinstance(value, bool):
+        raise ConfigError(expected(f"{name} to be true or false", value))
+
+
 def _any_int(name: str, value: object) -> None:
     if type(value) is not int:
         raise ConfigError(expected(f"{name} to be a whole number", value))
@@ -192,10 +234,12 @@ HEALTH_CHECKS: Mapping[str, str] = {
     "black_box_beats_white_box": "an attack without gradients broke what gradients did not: they are masked",
     "loss_does_not_rise": "the attack's steps never lowered the margin: the gradient does not lead anywhere",
     "not_monotone": "half the radius broke samples that the whole radius did not: the search is being misled",
+    "precision_disagreement": "in bfloat16 the model answers unchanged samples otherwise, and not for near ties alone",
     "quantised_input": "moving an input by less than a grey level changes no bit of the logits",
     "random_forward": "the model answers the same input differently",
     "saturated_softmax": "the softmax of the outputs is 0 or 1 to the last bit: cross-entropy has no gradient",
     "softmax_outputs": "the model's outputs look like probabilities, not logits",
+    "train_mode": "the model was handed over in train mode, where parts of it answer otherwise; eval mode was measured",
     "unbounded_attack_fails": "an attack that may change the input at will did not succeed: its gradients are masked",
     "zero_gradient": "the gradient at the input is zero everywhere",
 }
@@ -211,4 +255,13 @@ _CHECKS: Mapping[str, Any] = {
     "precision": _one_of("fp32", "bf16", "auto"),
     "examples": _whole(0),
     "suppress": _suppress,
+    "exact": _flag,
+    "max_samples": _whole(1, none=True),
+    "time_budget": _number(0, math.inf, "seconds > 0", none=True),
+    "inconclusive": _one_of("fail", "skip"),
+    "cache": _flag,
+    "recheck": _number(-1e-300, 1, "a share in 0..1"),
+    "corpus_max_mb": _number(0, math.inf, "megabytes > 0"),
+    "replay_only": _flag,
+    "update_baseline": _flag,
 }

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 from robustest import context
 from robustest.errors import ClaimFailed, ClaimInconclusive
 from robustest.reports.text import failure_text
 from robustest.results import Result, Verdict
+from robustest.store.fingerprint import digest
+from robustest.store.provenance import when
+from robustest.store.records import save_record
 
 
 def gate(result: Result) -> Result:
     """Record a result and let it through only if it passed.
+
+    An inconclusive claim skips its test where the settings say so; it never passes.
 
     Raises:
         ClaimFailed: the claim does not hold.
@@ -18,7 +26,19 @@ def gate(result: Result) -> Result:
     __tracebackhide__ = True
     running = context.current()
     running.record(result)
+    if running.test and running.settings.store is not None:
+        _remember(Path(running.settings.store), running.test, result)
     if result.verdict is Verdict.PASSED:
         return result
+    if result.verdict is Verdict.INCONCLUSIVE and running.settings.inconclusive == "skip" and running.skip is not None:
+        running.skip(f"inconclusive: {result.statement}: {result.rule}")
     kind = ClaimFailed if result.verdict is Verdict.FAILED else ClaimInconclusive
     raise kind(failure_text(result, replay=running.replay(running.settings.seed)), result)
+
+
+def _remember(folder: Path, test: str, result: Result) -> None:
+    """Keep the latest result of each claim, as it would be had it all been measured now."""
+    plain = replace(result, cached="").to_dict()
+    record = {"test": test, "statement": result.statement, "when": when(), "result": plain}
+    key = digest((test, result.claim, result.setting, result.method, result.quantity, result.comparison))
+    save_record(folder, key, record)  # another threshold replaces it

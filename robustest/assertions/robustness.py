@@ -12,6 +12,7 @@ from robustest.measurements import (
     measure_robust_accuracy,
     measure_universal_perturbation,
 )
+from robustest.measurements.comparison import Baseline
 from robustest.measurements.min_perturbation import Norm
 from robustest.measurements.options import Options
 from robustest.results import Result
@@ -67,11 +68,13 @@ def assert_robust_accuracy(
     data: object,
     threat: Threat,
     *,
-    at_least: float | None,
+    at_least: float | None = None,
+    no_worse_than: Baseline | None = None,
+    tolerance: float = 0.0,
     attack: str | Searcher | Cascade | None = None,
     **options: Unpack[Options],
 ) -> Result:
-    """Claim that accuracy stays at least `at_least` under the worst inputs inside a threat model.
+    """Claim that accuracy under the worst inputs inside a threat model is at least `at_least`, or no worse than it was.
 
     Arguments and errors are those of `measure_robust_accuracy`; returns the result.
 
@@ -80,6 +83,17 @@ def assert_robust_accuracy(
         ClaimInconclusive: a population claim that these samples do not settle.
     """
     __tracebackhide__ = True
-    if at_least is None:
-        raise ConfigError("Expected at_least= but got None: there is nothing to claim.")
-    return gate(measure_robust_accuracy(model, data, threat, at_least=at_least, attack=attack, **options))
+    if at_least is None and no_worse_than is None:
+        raise ConfigError("Expected at_least= or no_worse_than= but got neither: there is nothing to claim.")
+    return gate(
+        measure_robust_accuracy(
+            model,
+            data,
+            threat,
+            at_least=at_least,
+            no_worse_than=no_worse_than,
+            tolerance=tolerance,
+            attack=attack,
+            **options,
+        )
+    )

@@ -7,6 +7,7 @@ from typing import Unpack
 from robustest.assertions.gate import gate
 from robustest.errors import ConfigError
 from robustest.measurements import measure_shift_accuracy
+from robustest.measurements.comparison import Baseline
 from robustest.measurements.options import Options
 from robustest.results import Result
 from robustest.shifts import Shift, ShiftFunction
@@ -20,9 +21,11 @@ def assert_shift_accuracy(
     severity: int | None = None,
     at_least: float | None = None,
     max_drop: float | None = None,
+    no_worse_than: Baseline | None = None,
+    tolerance: float = 0.0,
     **options: Unpack[Options],
 ) -> Result:
-    """Claim that accuracy under a shift is at least `at_least`, or falls by at most `max_drop`.
+    """Claim that accuracy under a shift is at least `at_least`, falls by `max_drop` at most, or is as it was.
 
     Arguments and errors are those of `measure_shift_accuracy`; returns the result.
 
@@ -31,8 +34,18 @@ def assert_shift_accuracy(
         ClaimInconclusive: a population claim that these samples do not settle.
     """
     __tracebackhide__ = True
-    if at_least is None and max_drop is None:
-        raise ConfigError("Expected at_least= or max_drop= but got neither: there is nothing to claim.")
+    if at_least is None and max_drop is None and no_worse_than is None:
+        raise ConfigError("Expected at_least=, max_drop= or no_worse_than= but got none: there is nothing to claim.")
     return gate(
-        measure_shift_accuracy(model, data, shift, severity=severity, at_least=at_least, max_drop=max_drop, **options)
+        measure_shift_accuracy(
+            model,
+            data,
+            shift,
+            severity=severity,
+            at_least=at_least,
+            max_drop=max_drop,
+            no_worse_than=no_worse_than,
+            tolerance=tolerance,
+            **options,
+        )
     )

@@ -8,8 +8,10 @@ of attack suffices); the budgets are our own measurements (benchmarks/strength.p
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
+from robustest.attacks.alma import ALMA
 from robustest.attacks.apgd import APGD
 from robustest.attacks.cascade import Cascade, Stage
 from robustest.attacks.ddn import DDN
@@ -124,3 +126,23 @@ THOROUGH = Cascade(
 
 CASCADES: dict[str, Cascade] = {cascade.name: cascade for cascade in (FAST, STANDARD, THOROUGH)}
 """The cascades robustest brings, by name."""
+
+MINIMUM: Mapping[str, Cascade] = {
+    "l1": Cascade(
+        name="minimum-l1",
+        stages=(Stage(searcher=FMN(gamma=0.2, random_start=True)), Stage(searcher=FAB())),
+    ),
+    "l2": Cascade(
+        name="minimum-l2",
+        stages=(
+            Stage(searcher=DDN.outside_in(steps=40), rounds=2),
+            Stage(searcher=ALMA()),
+            Stage(searcher=FAB(steps=40)),
+        ),
+    ),
+    "linf": Cascade(
+        name="minimum-linf",
+        stages=(Stage(searcher=FMN(gamma=0.1, random_start=True)), Stage(searcher=FAB())),
+    ),
+}
+"""The searches for the smallest perturbation in each norm: every stage on every sample, the smallest of all kept."""

@@ -15,6 +15,8 @@ from robustest.errors import DataError, ModelError
 from robustest.threats import Bounds
 
 _SMALLEST, _LARGEST = 64, 512
+_SHARE = 4
+"""A chunk is at most this fraction of what was read before it: an early verdict reads little beyond its point."""
 _PROBE = 8
 """Samples that the check for a random forward passes twice."""
 
@@ -43,15 +45,15 @@ class Chunk:
 
 
 def partition(order: Tensor) -> Iterator[Tensor]:
-    """The chunks of an order of samples: small at first, so that an early verdict is cheap, then doubling.
+    """The chunks of an order of samples: small at first, so that an early verdict is cheap, then growing.
 
-    It depends on the number of samples alone, never on workers, batches or memory.
+    It depends on the place in the order alone, never on workers, batches or memory, nor on where a run stops.
     """
-    start, size = 0, _SMALLEST
+    start = 0
     while start < len(order):
+        size = min(_LARGEST, max(_SMALLEST, start // _SHARE // _SMALLEST * _SMALLEST))
         yield order[start : start + size]
         start += size
-        size = min(2 * size, _LARGEST)
 
 
 def load(samples: Samples, ids: Tensor, *, bounds: Bounds, seed: int, device: torch.device) -> Chunk:

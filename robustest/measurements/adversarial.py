@@ -15,11 +15,13 @@ from robustest.attacks import Cascade, Searcher, as_attack
 from robustest.data import as_samples
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
-from robustest.measurements.driver import Observed, observe
+from robustest.measurements.driver import observe
+from robustest.measurements.observed import Observed
 from robustest.measurements.options import Options, apply
 from robustest.measurements.robust_accuracy import attack_chunk, checked_threat, draws_in
 from robustest.results import Cost
 from robustest.threats import Threat
+from robustest.verdicts import ShareClaim, Terms
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,19 +73,27 @@ def find_adversarial(
     classifier, settings = apply(model, options)
     if draws_in(cascade) > 1:
         settings = settings.but({"suppress": (*settings.suppress, "random_forward")})
-    stages: dict[str, int] = {}
 
     def look(evaluator: Evaluator, chunk: Chunk) -> Observed:
-        return attack_chunk(evaluator, chunk, cascade, threat, stages, keep=True)
+        return attack_chunk(evaluator, chunk, cascade, threat, examples=0, keep=True)
 
-    evidence = observe(f"{cascade.name} under {threat}", classifier, as_samples((x, y)), settings, look)
+    settings = settings.but({"max_samples": None, "time_budget": None})
+    nothing = Terms(claim=settings.claim, alpha=settings.alpha, fail_alpha=settings.alpha)
+    evidence = observe(
+        f"{cascade.name} under {threat}",
+        classifier,
+        as_samples((x, y)),
+        settings,
+        look,
+        claim=ShareClaim(threshold=None, at_least=True, terms=nothing),
+    )
     found = torch.from_numpy(evidence.columns["x"])
     like: Any = found.to(x.dtype).to(x.device) if isinstance(x, Tensor) else found.numpy().astype(x.dtype)
     return Adversarial(
         x=like,
         broken=~evidence.columns["held"],
         norms=evidence.columns["size"],
-        cost=evidence.cost,
-        stages=stages,
-        notes=evidence.notes,
+        cost=evidence.tally.cost,
+        stages=dict(evidence.counts),
+        notes=evidence.tally.notes,
     )

@@ -1,15 +1,15 @@
-"""From a claim to its observations: the samples in seeded order, chunk by chunk, through the engine."""
+"""From a claim to its evidence: the samples in seeded order, chunk by chunk, until the claim is settled."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from hashlib import sha256
+from typing import Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from robustest import context, rng
@@ -18,171 +18,239 @@ from robustest.engine.chunks import Chunk, check_forward, load, partition
 from robustest.engine.device import resolve
 from robustest.engine.draws import seed_draws
 from robustest.engine.evaluator import Evaluator
-from robustest.engine.health import Finding
 from robustest.engine.precision import choose
+from robustest.errors import ConfigError, StoreError
+from robustest.measurements.memory import Memory
+from robustest.measurements.observed import Evidence, Exhibit, Observed, Stream, Tally
 from robustest.models import Classifier, frozen
-from robustest.results import Cost
+from robustest.results import Verdict
 from robustest.settings import Settings
+from robustest.store.corpus import Kept
+from robustest.verdicts import Claim, Decision
 
-Columns = dict[str, NDArray[Any]]
-
-
-@dataclass(frozen=True, slots=True)
-class Exhibit:
-    """One sample that may be shown: what it was, what it became.
-
-    Attributes:
-        index: position in the user's data.
-        label, clean, predicted: classes: given, of the unchanged, of the changed sample.
-        size: how far it was moved, or None.
-        before, after: (*S) arrays, unchanged and changed.
-        badness: larger is worse; the worst are shown.
-    """
-
-    index: int
-    label: int
-    clean: int
-    predicted: int
-    size: float | None
-    before: Tensor
-    after: Tensor
-    badness: float
+Look = Callable[[Evaluator, Chunk], Observed]
 
 
-@dataclass(frozen=True, slots=True)
-class Observed:
-    """What one chunk showed.
-
-    Attributes:
-        columns: per-sample arrays, rows as in the chunk; "held" (bool) is always there.
-        exhibits: samples that speak against the claim.
-    """
-
-    columns: Columns
-    exhibits: list[Exhibit]
-
-
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """Everything a verdict and a result are made of.
-
-    Attributes:
-        columns: per-sample arrays in the order of the data.
-        exhibits: the worst samples, worst first.
-        cost: what it took.
-        notes: what a reader must know.
-        classes: number of classes.
-        bounds: the input's bounds.
-        health: the health checks that spoke.
-    """
-
-    columns: Columns
-    exhibits: list[Exhibit]
-    cost: Cost
-    notes: tuple[str, ...]
-    classes: int
-    bounds: tuple[float, float]
-    health: tuple[Finding, ...] = ()
+class Hunt(Protocol):
+    """Known counterexamples of a claim, and how new ones are kept."""
 
     @property
-    def n(self) -> int:
-        """Number of samples evaluated."""
-        return len(self.columns["held"])
+    def notices(self) -> tuple[str, ...]:
+        """What a reader must know."""
 
-    @property
-    def outcomes(self) -> tuple[bool | None, ...]:
-        """True held, False broken, in the data's order."""
-        return tuple(bool(held) for held in self.columns["held"])
+    def replay(self, evaluator: Evaluator, samples: Samples, bounds: tuple[float, float]) -> set[int]:
+        """Positions in the data of samples that known counterexamples still break."""
+
+    def observed(self, evaluator: Evaluator, chunk: Chunk, examples: int) -> Observed:
+        """What is to be said of samples that known counterexamples break, without looking further."""
+
+    def polish(self, evaluator: Evaluator, exhibits: list[Exhibit], bounds: tuple[float, float]) -> list[Exhibit]:
+        """The same counterexamples, made smaller."""
+
+    def remember(self, kept: list[Kept], shown: list[Exhibit], bounds: tuple[float, float]) -> None:
+        """Keep what was found."""
 
 
-def exhibits_of(
-    chunk: Chunk,
-    which: Tensor,
+def observe(
+    statement: str,
+    model: Classifier,
+    samples: Samples,
+    settings: Settings,
+    look: Look,
     *,
-    clean: Tensor,
-    predicted: Tensor,
-    before: Tensor,
-    after: Tensor,
-    badness: Tensor,
-    size: Tensor | float | None,
-    most: int = 16,
-) -> list[Exhibit]:
-    """The worst of a chunk's rows that `which` (n,) marks; other tensors are rows of the chunk too."""
-    rows = which.nonzero().squeeze(1)
-    rows = rows[badness[rows].argsort(descending=True)][:most]
-    return [
-        Exhibit(
-            index=int(chunk.ids[row]),
-            label=int(chunk.y[row]),
-            clean=int(clean[row]),
-            predicted=int(predicted[row]),
-            size=float(size[row]) if isinstance(size, Tensor) else size,
-            before=before[row].cpu(),
-            after=after[row].cpu(),
-            badness=float(badness[row]),
-        )
-        for row in rows.tolist()
-    ]
+    claim: Claim,
+    identity: object = None,
+    hunt: Hunt | None = None,
+) -> Evidence:
+    """Look at chunks of the samples, with the model frozen, until the claim is settled or every sample was seen.
 
-
-Observe = Callable[[Evaluator, Chunk], Observed]
-
-
-def observe(statement: str, model: Classifier, samples: Samples, settings: Settings, look: Observe) -> Evidence:
-    """Run `look` on every chunk of the samples, with the model frozen, and gather what it saw.
+    Outcomes are read in the seeded order, never as they finish: broken samples finish first. What the store remembers
+    of a chunk, for the same model, samples and `identity`, is not measured again. Before anything is measured, known
+    counterexamples are replayed.
 
     Args:
         statement: the claim in words, for the progress display.
         model: the classifier.
         samples: the data.
-        settings: device, seed, batch size, examples.
+        settings: device, seed, batch size, examples, budgets, store.
         look: what to do with a chunk.
+        claim: what is claimed; it says when the outcomes settle it.
+        identity: everything `look` depends on besides model, samples and seed, made of plain values and attacks,
+            threats, shifts or cues; None where nothing may be remembered.
+        hunt: known counterexamples, and how to make new ones smaller; None where there are none.
 
     Raises:
         RobustestError: something could not be measured; the model is as it was.
     """
-    started = time.perf_counter()
     device = resolve(settings.device, model.device)
-    order = rng.permutation(settings.seed, len(samples))
-    parts: list[Columns] = []
-    exhibits: list[Exhibit] = []
+    first = torch.zeros(1, dtype=torch.int64)
+    memory = Memory.of(model, settings, device, identity, lambda: samples.take(first)[0].to(model.device or device))
     with torch.inference_mode(False), frozen(model.module) as notes:
         evaluator = Evaluator(model, device, batch_size=settings.batch_size, suppress=settings.suppress, notes=notes)
-        for chunk in _chunks(samples, order, model.bounds, settings.seed, device):
-            seed_draws(chunk.key)
-            if not parts:
-                check_forward(evaluator, chunk, settings.suppress)
-                choose(evaluator, chunk, settings.precision)
-                seed_draws(chunk.key)  # a randomised model drew in these passes too, and how many there are may vary
-            evaluator.check_labels(chunk.y)
-            seen = look(evaluator, chunk)
-            evaluator.settle()
-            parts.append(seen.columns)
-            exhibits = sorted([*exhibits, *seen.exhibits], key=lambda e: -e.badness)[: settings.examples]
-            _tell_progress(statement, parts, len(samples))
-    columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    back = np.argsort(order.numpy())
-    cost = Cost(forward=evaluator.forward, backward=evaluator.backward, seconds=time.perf_counter() - started)
-    return Evidence(
-        {name: column[back] for name, column in columns.items()},
-        exhibits,
-        cost,
-        tuple(notes),
-        evaluator.classes,
-        model.bounds,
-        evaluator.health.findings(settings.suppress),
+        bench = Bench(evaluator, settings, look)
+        run = _Run(statement, samples, settings, claim, hunt, memory, bench, Stream(len(samples)))
+        decision = run.decided()
+    return run.stream.evidence(
+        decision,
+        bounds=model.bounds,
+        settings=settings,
+        cached=memory.when,
+        model=memory.model,
+        notes=(*notes, *memory.notices, *(() if hunt is None else hunt.notices)),
     )
 
 
-def _chunks(
-    samples: Samples, order: Tensor, bounds: tuple[float, float], seed: int, device: torch.device
-) -> Iterator[Chunk]:
-    for ids in partition(order):
-        yield load(samples, ids, bounds=bounds, seed=seed, device=device)
+class Bench:
+    """Measures with one evaluator, and tells what it took.
+
+    Attributes:
+        evaluator: makes the model's passes.
+        busy: whether a chunk was measured yet.
+    """
+
+    def __init__(self, evaluator: Evaluator, settings: Settings, look: Look) -> None:
+        self.evaluator = evaluator
+        self.busy = False
+        self._settings = settings
+        self._look = look
+
+    def measure(self, chunk: Chunk, *, first: bool) -> tuple[Observed, Tally]:
+        """Look at a chunk.
+
+        What comes before (replayed counterexamples, checks of the model) is counted with the first chunk of the order
+        alone, so that a run that was resumed later adds up to the same cost.
+        """
+        started, before = time.perf_counter(), Tally.of(self.evaluator) if self.busy else Tally()
+        seed_draws(chunk.key)
+        if not self.busy:
+            check_forward(self.evaluator, chunk, self._settings.suppress)
+            choose(self.evaluator, chunk, self._settings.precision)
+            self.busy = True
+            seed_draws(chunk.key)  # a randomised model drew in these passes too, and how many there are may vary
+            if not first:
+                before = Tally.of(self.evaluator)
+        self.evaluator.check_labels(chunk.y)
+        observed = self._look(self.evaluator, chunk)
+        self.evaluator.settle()
+        return observed, Tally.of(self.evaluator).since(before, time.perf_counter() - started)
+
+    def counted(self, make: Callable[[Evaluator], Observed]) -> tuple[Observed, Tally]:
+        """Do something else with the model."""
+        started, before = time.perf_counter(), Tally.of(self.evaluator)
+        observed = make(self.evaluator)
+        self.evaluator.settle()
+        return observed, Tally.of(self.evaluator).since(before, time.perf_counter() - started)
 
 
-def _tell_progress(statement: str, parts: list[Columns], total: int) -> None:
-    tell = context.current().progress
-    if tell is not None:
-        done = sum(len(part["held"]) for part in parts)
-        tell(statement, done, total, done - sum(int(part["held"].sum()) for part in parts))
+@dataclass(slots=True)
+class _Run:
+    """One measurement on its way."""
+
+    statement: str
+    samples: Samples
+    settings: Settings
+    claim: Claim
+    hunt: Hunt | None
+    memory: Memory
+    bench: Bench
+    stream: Stream
+
+    def decided(self) -> Decision:
+        """Look until the claim is settled, and decide."""
+        settings, stream = self.settings, self.stream
+        deadline = time.monotonic() + (settings.time_budget or float("inf"))
+        order = rng.permutation(settings.seed, len(self.samples))
+        settled = None
+        for place, ids in enumerate(partition(order[: settings.max_samples])):
+            chunk = self._load(ids)
+            marks = _digests(chunk)
+            seen = self.memory.recall(("chunk", ids, marks))
+            if seen is None and not self.bench.busy:
+                refuted = self._replayed()
+                if refuted is not None:
+                    return self._finished(refuted)
+            if seen is None or self.memory.doubted():
+                fresh = self.bench.measure(chunk, first=place == 0)
+                if seen is not None:
+                    _agree(seen[0], fresh[0])
+                self.memory.keep(("chunk", ids, marks), *fresh)
+                seen = fresh
+            stream.add(ids, *seen, examples=settings.examples, marks=marks)
+            self._tell()
+            settled = None if settings.exact else self.claim.settled(stream.columns, stream.total)
+            if settled is not None or time.monotonic() > deadline:
+                break
+        return self._finished(self.claim.decide(stream.columns, stream.total, settled))
+
+    def _load(self, ids: Tensor) -> Chunk:
+        evaluator = self.bench.evaluator
+        bounds = evaluator.model.bounds
+        return load(self.samples, ids, bounds=bounds, seed=self.settings.seed, device=evaluator.device)
+
+    def _replayed(self) -> Decision | None:
+        """Replay known counterexamples; the verdict, where they alone refute the claim. Then they are in the stream."""
+        stream, hunt, bounds = self.stream, self.hunt, self.bench.evaluator.model.bounds
+        known = set() if hunt is None else hunt.replay(self.bench.evaluator, self.samples, bounds)
+        read = stream.columns["id"].tolist() if stream.columns else []
+        ids = torch.tensor(sorted(known - set(read)), dtype=torch.int64)
+        broken = len(ids) + (int((~stream.columns["held"]).sum()) if read else 0)
+        early = self.settings.replay_only or not self.settings.exact
+        if hunt is not None and early and len(ids) and self.claim.doomed(broken, stream.total):
+            chunk, most = self._load(ids), self.settings.examples
+            seen = self.bench.counted(lambda evaluator: hunt.observed(evaluator, chunk, most))
+            stream.add(ids, *seen, examples=most, marks=[])
+            rule = f"certain: {len(ids)} of {stream.total} samples are broken by replayed counterexamples"
+            return Decision(verdict=Verdict.FAILED, rule=rule, estimate=None, interval=(0.0, 1 - broken / stream.total))
+        if self.settings.replay_only:
+            skip = context.current().skip
+            if skip is None:
+                raise ConfigError(
+                    "Expected replay_only in a test that pytest --robust runs: a replay vouches for nothing."
+                )
+            skip(f"replayed only: {len(known)} known counterexamples still break; nothing was searched for")
+        return None
+
+    def _finished(self, decision: Decision) -> Decision:
+        """Make what is shown smaller where the claim failed, and keep what was found."""
+        stream, hunt = self.stream, self.hunt
+        if hunt is None:
+            return decision
+        if decision.verdict is Verdict.FAILED and stream.exhibits:
+            what = ("smaller", [(exhibit.index, exhibit.after) for exhibit in stream.exhibits])
+            seen = self.memory.recall(what)
+            if seen is None:
+                shown, bounds = stream.exhibits, self.bench.evaluator.model.bounds
+                seen = self.bench.counted(lambda evaluator: Observed({}, hunt.polish(evaluator, shown, bounds)))
+                self.memory.keep(what, *seen)
+            stream.exhibits = seen[0].exhibits
+            stream.tally = stream.tally.plus(seen[1])
+        hunt.remember(stream.kept, stream.exhibits, self.bench.evaluator.model.bounds)
+        return decision
+
+    def _tell(self) -> None:
+        tell = context.current().progress
+        if tell is not None:
+            held = self.stream.columns["held"]
+            tell(self.statement, len(held), self.stream.total, len(held) - int(held.sum()))
+
+
+def _digests(chunk: Chunk) -> list[bytes]:
+    """What tells each sample, with its label, from others."""
+    x, y = chunk.x.cpu().contiguous().numpy(), chunk.y.cpu().numpy()
+    return [sha256(a.tobytes() + b.tobytes()).digest() for a, b in zip(x, y, strict=True)]
+
+
+def _agree(remembered: Observed, fresh: Observed) -> None:
+    """Refuse what the store says where a fresh measurement says otherwise.
+
+    Raises:
+        StoreError: an outcome differs.
+    """
+    for name, column in remembered.columns.items():
+        if column.dtype == bool and not np.array_equal(column, fresh.columns[name]):
+            differ = int((column != fresh.columns[name]).sum())
+            raise StoreError(
+                f"Expected a remembered chunk to be measured alike again but {differ} of {len(column)} outcomes "
+                f"({name}) differ. Something that the model depends on is not part of it, or its forward is not "
+                "repeatable: run with --robust-no-cache, or delete the store."
+            )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from robustest.engine.health import Finding
-from robustest.measurements.driver import Evidence
+from robustest.measurements.observed import REPLAYED, Evidence
 from robustest.reports.pictures import save_exhibit
 from robustest.results import Counterexample, Result, Verdict
 from robustest.settings import Settings
@@ -58,6 +58,7 @@ def result_of(
                 predicted=exhibit.predicted,
                 size=exhibit.size,
                 image=image,
+                pixels=exhibit.pixels,
             )
         )
     return Result(
@@ -71,15 +72,19 @@ def result_of(
         threshold=threshold,
         comparison=comparison,
         n_used=evidence.n,
-        n_total=evidence.n,
+        n_total=evidence.total,
         outcomes=evidence.outcomes,
-        cost=evidence.cost,
+        cost=evidence.tally.cost,
         seed=settings.seed,
         setting=setting,
         method=method,
         counterexamples=tuple(shown),
-        notes=(*evidence.notes, *(finding.message for finding in evidence.health)),
-        details={**details, "health": [finding.to_dict() for finding in evidence.health]},
+        notes=(*evidence.tally.notes, *(finding.message for finding in evidence.findings)),
+        details={**details, "health": [finding.to_dict() for finding in evidence.findings]},
+        cached=evidence.cached,
+        replayed=evidence.counts.get(REPLAYED, 0),
+        data=evidence.data,
+        model=evidence.model,
     )
 
 

@@ -13,11 +13,8 @@ from scipy.stats import binom
 from torch import Tensor
 
 from robustest import rng
-from robustest.attacks import Cascade, Searcher, Stage, as_attack
-from robustest.attacks.alma import ALMA
-from robustest.attacks.ddn import DDN
-from robustest.attacks.fab import FAB
-from robustest.attacks.fmn import FMN
+from robustest.attacks import Cascade, Searcher, as_attack
+from robustest.attacks.cascades import MINIMUM
 from robustest.data import as_samples
 from robustest.engine.cascade import serving
 from robustest.engine.chunks import Chunk
@@ -25,39 +22,21 @@ from robustest.engine.evaluator import Evaluator
 from robustest.engine.probes import probe_inputs
 from robustest.engine.search import Search
 from robustest.errors import ConfigError, expected, unknown
-from robustest.measurements.driver import Evidence, Observed, exhibits_of, observe
+from robustest.measurements.driver import observe
 from robustest.measurements.finish import healthy, result_of
-from robustest.measurements.options import Options, apply
+from robustest.measurements.observed import Evidence, Observed, exhibits_of
+from robustest.measurements.options import Options, apply, terms_of
 from robustest.results import Result, Verdict
-from robustest.settings import Settings
 from robustest.threats import L1, L2, Linf, Threat
-from robustest.verdicts import Decision, need
+from robustest.verdicts import Decision, Settled, ShareClaim, Terms, need
+from robustest.verdicts.claims import Columns, partial
 from robustest.verdicts.fixed import beyond
+from robustest.verdicts.sequential import evidence
 
 Norm = str | type[Linf] | type[L2] | type[L1]
 
 _SHARES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 _THREATS: dict[str, type[Linf] | type[L2] | type[L1]] = {"l1": L1, "l2": L2, "linf": Linf}
-
-SEARCHES = {
-    "l1": Cascade(
-        name="minimum-l1",
-        stages=(Stage(searcher=FMN(gamma=0.2, random_start=True)), Stage(searcher=FAB())),
-    ),
-    "l2": Cascade(
-        name="minimum-l2",
-        stages=(
-            Stage(searcher=DDN.outside_in(steps=40), rounds=2),
-            Stage(searcher=ALMA()),
-            Stage(searcher=FAB(steps=40)),
-        ),
-    ),
-    "linf": Cascade(
-        name="minimum-linf",
-        stages=(Stage(searcher=FMN(gamma=0.1, random_start=True)), Stage(searcher=FAB())),
-    ),
-}
-"""The searches for each norm: every stage on every sample, the smallest of what they find kept."""
 
 
 def measure_min_perturbation(
@@ -86,7 +65,7 @@ def measure_min_perturbation(
         norm: "l2", "linf" or "l1", or the threat's class, e.g. `L2`.
         median_at_least: the median claimed, in input units, >= 0; without one the verdict is "inconclusive".
         attack: as for `measure_robust_accuracy`; every stage searches every sample, for the smallest size. None stands
-            for the norm's own in `SEARCHES`.
+            for the norm's own in `robustest.attacks.cascades.MINIMUM`.
         **options: see `robustest.measurements.options.Options`.
 
     Returns:
@@ -102,20 +81,26 @@ def measure_min_perturbation(
         median_at_least = _checked(median_at_least)
     name = _named(norm)
     classifier, settings = apply(model, options)
-    cascade = SEARCHES[name] if attack is None else as_attack(attack)
+    cascade = MINIMUM[name] if attack is None else as_attack(attack)
     statement = f"median {_THREATS[name].__name__} perturbation, {cascade.name}"
-    widest = [0.0]
 
     def look(evaluator: Evaluator, chunk: Chunk) -> Observed:
-        widest[0] = _across(name, chunk)
-        smallest = search_chunk(evaluator, chunk, cascade, _THREATS[name](2 * widest[0]))
-        return _observed(chunk, smallest, median_at_least, widest=widest[0], most=settings.examples)
+        widest = _across(name, chunk)
+        smallest = search_chunk(evaluator, chunk, cascade, _THREATS[name](2 * widest))
+        return _observed(chunk, smallest, median_at_least, widest=widest, most=settings.examples)
 
-    evidence = observe(statement, classifier, as_samples(data), settings, look)
-    decision = decide_median(evidence.columns["size"], median_at_least, settings, widest=widest[0])
+    seen = observe(
+        statement,
+        classifier,
+        as_samples(data),
+        settings,
+        look,
+        claim=MedianClaim(threshold=median_at_least, terms=terms_of(settings)),
+        identity=("minimum perturbation", name, cascade, median_at_least),
+    )
     return result_of(
-        evidence,
-        healthy(decision, evidence.health),
+        seen,
+        healthy(seen.decision, seen.findings),
         settings,
         claim="min_perturbation",
         statement=statement if median_at_least is None else f"{statement} >= {median_at_least:g}",
@@ -124,7 +109,7 @@ def measure_min_perturbation(
         comparison=">=",
         setting=f"{_THREATS[name].__name__} norm",
         method=cascade.name,
-        details=_details(evidence),
+        details=_details(seen),
     )
 
 
@@ -168,33 +153,80 @@ def search_chunk(evaluator: Evaluator, chunk: Chunk, cascade: Cascade, threat: T
     return best
 
 
-def decide_median(
-    sizes: NDArray[np.float64], threshold: float | None, settings: Settings, *, widest: float
-) -> Decision:
-    """A verdict on the median of sizes.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MedianClaim:
+    """A claim on the median of the column "size", of which "widest" is the largest value there can be.
+
+    Attributes:
+        threshold: the median claimed at least; None where nothing is claimed.
+        terms: what the verdict may rest on.
+    """
+
+    threshold: float | None
+    terms: Terms
+
+    def settled(self, columns: Columns, n: int) -> Settled | None:
+        """As `Claim.settled`: half of the samples must hold."""
+        if self.threshold is None:
+            return None
+        return ShareClaim(threshold=0.5, at_least=True, terms=self.terms).settled(columns, n)
+
+    def decide(self, columns: Columns, n: int, settled: Settled | None) -> Decision:
+        """As `Claim.decide`; the interval is that of the median of the population, or wider."""
+        ordered, widest = np.sort(columns["size"]), float(columns["widest"][0])
+        if len(ordered) < n and self.terms.claim == "set":
+            interval = self._stopped(ordered, n, settled, widest)
+            return partial(self.threshold, interval, len(ordered), n, settled, at_least=True, terms=self.terms)
+        estimate, interval = float(ordered[len(ordered) // 2]), median_interval(ordered, self.terms.alpha, widest)
+        if len(ordered) < n:
+            return partial(self.threshold, interval, len(ordered), n, None, at_least=True, terms=self.terms)
+        if self.threshold is None:
+            verdict, rule = Verdict.INCONCLUSIVE, "no threshold given"
+        elif self.terms.claim == "set":
+            holds = int(columns["held"].sum()) >= need(0.5, n)
+            verdict, rule = Verdict.PASSED if holds else Verdict.FAILED, "certain: exact on this set"
+        else:
+            wider = median_interval(ordered, self.terms.fail_alpha, widest)
+            verdict = beyond(interval, self.threshold, at_least=True, wider=wider)
+            rule = f"population, alpha = {self.terms.alpha:g} a side"
+        return Decision(verdict=verdict, rule=rule, estimate=estimate, interval=interval)
+
+    def doomed(self, broken: int, n: int) -> bool:
+        """As `Claim.doomed`."""
+        return ShareClaim(threshold=0.5, at_least=True, terms=self.terms).doomed(broken, n)
+
+    def _stopped(
+        self, ordered: NDArray[np.float64], n: int, settled: Settled | None, widest: float
+    ) -> tuple[float, float]:
+        """The interval of the set's median, valid wherever the run stopped: the values that the test of a claim
+        leaves open, were each of them the threshold (Howard and Ramdas, Bernoulli 2022, section 3).
+        """
+        half, limit = need(0.5, n), -np.log(self.terms.alpha)
+        below = np.searchsorted(ordered, ordered)
+        reach = len(ordered) - below
+        low = ordered[evidence(reach, below, n, half - 1, above=True) >= limit]
+        high = ordered[evidence(reach, below, n, half, above=False) >= limit]
+        ends = float(low[-1]) if len(low) else 0.0, float(high[0]) if len(high) else widest
+        if settled is None or self.threshold is None:
+            return ends
+        if settled.verdict is Verdict.PASSED:
+            return max(ends[0], self.threshold), max(ends[1], self.threshold)
+        return min(ends[0], self.threshold), min(ends[1], self.threshold)
+
+
+def median_interval(ordered: NDArray[np.float64], alpha: float, widest: float) -> tuple[float, float]:
+    """The interval of a population's median, alpha on each side, from its samples' order statistics.
 
     Args:
-        sizes: (n,) >= 0, none infinite.
-        threshold: the median claimed, or None.
-        settings: the kind of claim, and the error allowed on each side.
-        widest: the largest size there can be, the interval's end where there are too few samples for a smaller one.
+        ordered: (n,) rising.
+        alpha: chance that the median is beyond one given end, at most.
+        widest: the largest value there can be, the interval's end where there are too few samples for a smaller one.
     """
-    ordered = np.sort(sizes)
     n = len(ordered)
     # The k-th smallest is above the median with probability P(Binomial(n, 1/2) < k).
-    k = int(binom.ppf(settings.alpha, n, 0.5))
-    k += int(binom.cdf(k, n, 0.5) <= settings.alpha)
-    interval = (float(ordered[k - 1]), float(ordered[n - k])) if k else (0.0, float(widest))
-    estimate = float(ordered[n // 2])
-    if threshold is None:
-        return Decision(verdict=Verdict.INCONCLUSIVE, rule="no threshold given", estimate=estimate, interval=interval)
-    if settings.claim == "set":
-        holds = int((sizes >= threshold).sum()) >= need(0.5, n)
-        verdict, rule = Verdict.PASSED if holds else Verdict.FAILED, "certain: exact on this set"
-    else:
-        verdict = beyond(interval, threshold, at_least=True)
-        rule = f"population, alpha = {settings.alpha:g} a side"
-    return Decision(verdict=verdict, rule=rule, estimate=estimate, interval=interval)
+    k = int(binom.ppf(alpha, n, 0.5))
+    k += int(binom.cdf(k, n, 0.5) <= alpha)
+    return (float(ordered[k - 1]), float(ordered[n - k])) if k else (0.0, widest)
 
 
 def _observed(chunk: Chunk, smallest: Smallest, threshold: float | None, *, widest: float, most: int) -> Observed:
@@ -217,14 +249,15 @@ def _observed(chunk: Chunk, smallest: Smallest, threshold: float | None, *, wide
         "clean": (smallest.clean == chunk.y).cpu().numpy(),
         "found": found.cpu().numpy(),
         "size": size.cpu().numpy(),
+        "widest": np.full(len(size), widest),
     }
     return Observed(columns, exhibits)
 
 
-def _details(evidence: Evidence) -> dict[str, Any]:
-    clean, found, sizes = (evidence.columns[name] for name in ("clean", "found", "size"))
+def _details(seen: Evidence) -> dict[str, Any]:
+    clean, found, sizes = (seen.columns[name] for name in ("clean", "found", "size"))
     return {
-        "clean_accuracy": float(clean.mean()),
+        "clean_accuracy": seen.share(clean),
         "not_found": int((clean & ~found).sum()),
         "quantiles": {f"{share:g}": float(np.quantile(sizes, share, method="inverted_cdf")) for share in _SHARES},
     }

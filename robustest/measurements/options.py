@@ -9,6 +9,7 @@ from robustest.errors import unknown
 from robustest.models import Classifier, as_classifier
 from robustest.models.classifier import Preprocessing
 from robustest.settings import MARKER_KEYS, Settings, coerce
+from robustest.verdicts import Terms
 
 
 class Options(TypedDict, total=False):
@@ -23,6 +24,12 @@ class Options(TypedDict, total=False):
         alpha: error allowed on each side, in (0, 0.5).
         examples: counterexamples kept.
         suppress: names of health checks that shall not speak.
+        exact: whether every sample is looked at, even where the verdict is settled before.
+        max_samples: samples looked at, at most.
+        time_budget: seconds after which no further chunk of samples is looked at.
+        inconclusive: "fail" or "skip": what a claim that was not settled does to its test.
+        cache: whether what the store remembers is used.
+        recheck: share of remembered chunks that is measured again and must agree, in 0..1.
         bounds: smallest and largest input value; (0, 1) unless given.
         preprocessing: (mean, std) per channel, or a function of a batch, applied before the model.
     """
@@ -35,6 +42,12 @@ class Options(TypedDict, total=False):
     alpha: float
     examples: int
     suppress: tuple[str, ...]
+    exact: bool
+    max_samples: int | None
+    time_budget: float | None
+    inconclusive: str
+    cache: bool
+    recheck: float
     bounds: tuple[float, float]
     preprocessing: Preprocessing
 
@@ -56,3 +69,9 @@ def apply(model: object, options: Options) -> tuple[Classifier, Settings]:
     classifier = as_classifier(model, bounds=options.get("bounds"), preprocessing=options.get("preprocessing"))
     settings = context.current().settings.but(coerce({k: v for k, v in values.items() if k not in _MODEL_KEYS}))
     return classifier, settings
+
+
+def terms_of(settings: Settings) -> Terms:
+    """What the verdict on the running test's next claim may rest on."""
+    level = context.current().fail_level(settings.alpha)
+    return Terms(claim=settings.claim, alpha=settings.alpha, fail_alpha=level)

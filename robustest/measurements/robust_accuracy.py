@@ -6,6 +6,7 @@ from typing import Any, Unpack
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from robustest import context
 from robustest.attacks import Cascade, Searcher, as_attack, draws_of
@@ -17,12 +18,15 @@ from robustest.engine.evaluator import Evaluator
 from robustest.engine.probes import probe_inputs, probe_survivors
 from robustest.engine.search import margins
 from robustest.errors import ConfigError, expected
-from robustest.measurements.driver import Evidence, Observed, exhibits_of, observe
+from robustest.measurements.comparison import Baseline, compared
+from robustest.measurements.driver import observe
 from robustest.measurements.finish import healthy, result_of
-from robustest.measurements.options import Options, apply
+from robustest.measurements.observed import REPLAYED, Evidence, Observed, exhibits_of
+from robustest.measurements.options import Options, apply, terms_of
+from robustest.measurements.replay import Replay
 from robustest.results import Result
 from robustest.threats import Threat
-from robustest.verdicts import checked_threshold, clopper_pearson, decide_share
+from robustest.verdicts import ShareClaim, checked_threshold, clopper_pearson
 
 
 def measure_robust_accuracy(
@@ -31,6 +35,8 @@ def measure_robust_accuracy(
     threat: Threat,
     *,
     at_least: float | None = None,
+    no_worse_than: Baseline | None = None,
+    tolerance: float = 0.0,
     attack: str | Searcher | Cascade | None = None,
     **options: Unpack[Options],
 ) -> Result:
@@ -49,6 +55,9 @@ def measure_robust_accuracy(
         data: `(x, y)`, a data set or a DataLoader; see `robustest.data.as_samples`.
         threat: what the attacker may do, e.g. `Linf(8 / 255)`; eps in input units.
         at_least: the accuracy claimed, in 0..1; without one the verdict is "inconclusive".
+        no_worse_than: a baseline file: on the same samples, no more may be lost than `tolerance`, or than chance
+            explains at alpha (exact one-sided McNemar test).
+        tolerance: the fall from the baseline's accuracy that is no matter, in 0..1.
         attack: a name ("fgsm", "pgd") or a searcher such as `PGD(steps=100)`; the settings' where None.
         **options: see `robustest.measurements.options.Options`.
 
@@ -57,32 +66,48 @@ def measure_robust_accuracy(
         DataError: samples or labels cannot be measured on.
         ModelError: the model's answers cannot be judged.
         DeviceError: the device is absent or out of memory.
+        StoreError: the baseline is missing, damaged, or of other samples.
     """
     if at_least is not None:
         at_least = checked_threshold("at_least", at_least)
     checked_threat(threat)
     classifier, settings = apply(model, options)
     cascade = as_attack(context.current().settings.attack if attack is None else attack)
-    stages: dict[str, int] = {}
     statement = f"robust accuracy under {threat}, {cascade.name}"
-    if draws_in(cascade) > 1:
+    draws = draws_in(cascade)
+    if draws > 1:
         settings = settings.but({"suppress": (*settings.suppress, "random_forward")})
 
-    def look(evaluator: Evaluator, chunk: Chunk) -> Observed:
-        return attack_chunk(evaluator, chunk, cascade, threat, stages)
-
-    evidence = observe(statement, classifier, as_samples(data), settings, look)
-    decision = decide_share(
-        int(evidence.columns["held"].sum()),
-        evidence.n,
-        at_least,
-        at_least=True,
-        claim=settings.claim,
-        alpha=settings.alpha,
+    samples, terms = as_samples(data), terms_of(settings)
+    baseline = compared(
+        ShareClaim(threshold=at_least, at_least=True, terms=terms),
+        settings,
+        asked=at_least is not None,
+        statement=statement,
+        n=len(samples),
+        terms=terms,
+        no_worse_than=no_worse_than,
+        tolerance=tolerance,
     )
-    return result_of(
+    settings = baseline.settings
+    hunt = Replay(threat, settings) if draws == 1 else None
+
+    def look(evaluator: Evaluator, chunk: Chunk) -> Observed:
+        return attack_chunk(evaluator, chunk, cascade, threat, examples=settings.examples, hunt=hunt)
+
+    evidence = observe(
+        statement,
+        classifier,
+        samples,
+        settings,
+        look,
+        claim=baseline.claim,
+        identity=("robust accuracy", threat, cascade),
+        hunt=hunt,
+    )
+    result = result_of(
         evidence,
-        healthy(decision, evidence.health),
+        healthy(evidence.decision, evidence.findings),
         settings,
         claim="robust_accuracy",
         statement=statement if at_least is None else f"{statement} >= {at_least:g}",
@@ -91,8 +116,9 @@ def measure_robust_accuracy(
         comparison=">=",
         setting=str(threat),
         method=cascade.name,
-        details={**_details(evidence, threat), **_drawn(evidence, draws_in(cascade), settings.alpha), "stages": stages},
+        details={**_details(evidence, threat), **_drawn(evidence, draws, settings.alpha)},
     )
+    return baseline.told(result, evidence)
 
 
 def checked_threat(threat: object) -> None:
@@ -116,9 +142,10 @@ def attack_chunk(
     chunk: Chunk,
     cascade: Cascade,
     threat: Threat,
-    stages: dict[str, int],
     *,
+    examples: int,
     keep: bool = False,
+    hunt: Replay | None = None,
 ) -> Observed:
     """Clean predictions of a chunk, then the attack on the samples that are right.
 
@@ -127,7 +154,8 @@ def attack_chunk(
         chunk: the samples.
         cascade: what to try.
         threat: what is allowed.
-        stages: counts what each stage broke, added up over chunks.
+        examples: how many samples may be shown, the worst.
+        hunt: known counterexamples, whose samples are not attacked again; and where to keep new ones.
         keep: add the column "x" with the inputs found, best attempts where none was.
     """
     logits = evaluator.logits(chunk.x)
@@ -137,44 +165,61 @@ def attack_chunk(
     predicted, after = clean.clone(), chunk.x.clone()
     size = torch.zeros(len(clean), dtype=torch.float64, device=clean.device)
     margin = torch.zeros(len(clean), device=clean.device)
-    right = (clean == chunk.y).nonzero().squeeze(1)
-    if len(right):
-        part = chunk.rows(right)
+    right = clean == chunk.y
+    rows = {"predicted": predicted, "after": after, "size": size, "margin": margin}
+    counts = _known(chunk, hunt, right, rows)
+    left = (right & (predicted == chunk.y)).nonzero().squeeze(1)
+    if len(left):
+        part = chunk.rows(left)
         outcome = run_cascade(
-            evaluator, cascade, threat, part, clean_margin=margins(logits[right], part.y), attempts=keep or draws > 1
+            evaluator, cascade, threat, part, clean_margin=margins(logits[left], part.y), attempts=keep or draws > 1
         )
         found = outcome.found
         probe_survivors(evaluator, cascade, threat, part, found)
-        for name, count in outcome.stages.items():
-            stages[name] = stages.get(name, 0) + count
-        predicted[right] = torch.where(found.broken, found.predicted, clean[right])
-        after[right], size[right], margin[right] = found.x, found.size, found.margin
+        counts |= outcome.stages
+        predicted[left] = torch.where(found.broken, found.predicted, clean[left])
+        after[left], size[left], margin[left] = found.x, found.size, found.margin
     held = predicted == chunk.y
     exhibits = exhibits_of(
         chunk,
-        ~held & (clean == chunk.y),
+        ~held & right,
         clean=clean,
         predicted=predicted,
         before=chunk.x,
         after=after,
         badness=-margin,
         size=size,
+        most=examples,
     )
-    columns = {"held": held, "clean": clean == chunk.y, "size": size}
+    columns = {"held": held, "clean": right, "size": size}
     if draws > 1:
         columns["missed"] = majority(evaluator, after, chunk.y, draws)[1]
     if keep:
         columns["x"] = after
-    return Observed({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
+    kept = None if hunt is None else hunt.found(evaluator, chunk, after, size, ~held & right)
+    return Observed({name: column.cpu().numpy() for name, column in columns.items()}, exhibits, counts, kept)
+
+
+def _known(chunk: Chunk, hunt: Replay | None, right: Tensor, rows: dict[str, Tensor]) -> dict[str, int]:
+    """Enter known counterexamples of a chunk's right samples into its rows, and count them."""
+    count = 0
+    for row, index in enumerate(chunk.ids.tolist() if hunt is not None else ()):
+        one = None if hunt is None else hunt.known.get(index)
+        if one is not None and bool(right[row]):
+            rows["predicted"][row], rows["after"][row] = one.predicted, one.x
+            rows["size"][row], rows["margin"][row] = one.size, one.margin
+            count += 1
+    return {REPLAYED: count} if count else {}
 
 
 def _details(evidence: Evidence, threat: Threat) -> dict[str, Any]:
     sizes = evidence.columns["size"][~evidence.columns["held"] & evidence.columns["clean"]]
     return {
-        "clean_accuracy": float(evidence.columns["clean"].mean()),
+        "clean_accuracy": evidence.share(evidence.columns["clean"]),
         "broken_by_attack": len(sizes),
         "largest_size": float(np.max(sizes)) if len(sizes) else None,
         "radius": float(threat.radius),
+        "stages": {name: count for name, count in evidence.counts.items() if name != REPLAYED},
     }
 
 

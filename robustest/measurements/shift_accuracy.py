@@ -9,13 +9,14 @@ from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.search import margins
 from robustest.errors import ConfigError
-from robustest.measurements.driver import Evidence, Observed, exhibits_of, observe
+from robustest.measurements.comparison import Baseline, compared
+from robustest.measurements.driver import observe
 from robustest.measurements.finish import result_of
-from robustest.measurements.options import Options, apply
+from robustest.measurements.observed import Evidence, Observed, exhibits_of
+from robustest.measurements.options import Options, apply, terms_of
 from robustest.results import Result
-from robustest.settings import Settings
 from robustest.shifts import Shift, ShiftFunction, as_shift
-from robustest.verdicts import Decision, checked_threshold, decide_drop, decide_share, mcnemar
+from robustest.verdicts import Claim, DropClaim, ShareClaim, checked_threshold, mcnemar
 
 
 def measure_shift_accuracy(
@@ -26,6 +27,8 @@ def measure_shift_accuracy(
     severity: int | None = None,
     at_least: float | None = None,
     max_drop: float | None = None,
+    no_worse_than: Baseline | None = None,
+    tolerance: float = 0.0,
     **options: Unpack[Options],
 ) -> Result:
     """Accuracy on shifted samples, or its fall from the accuracy on the same samples unshifted.
@@ -37,11 +40,12 @@ def measure_shift_accuracy(
         severity: 1..5; None means the `Shift`'s own, or 3.
         at_least: the accuracy claimed under the shift, in 0..1.
         max_drop: the fall in accuracy claimed at most, in 0..1; not together with at_least.
+        no_worse_than, tolerance: as for `measure_robust_accuracy`.
         **options: see `robustest.measurements.options.Options`.
 
     Raises:
         ConfigError: an argument is out of range or unknown, or both thresholds are given.
-        DataError, ModelError, DeviceError: as for `measure_robust_accuracy`.
+        DataError, ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
     if at_least is not None and max_drop is not None:
         raise ConfigError("Expected at_least or max_drop but got both. Write two assertions.")
@@ -51,15 +55,31 @@ def measure_shift_accuracy(
     classifier, settings = apply(model, options)
 
     def look(evaluator: Evaluator, chunk: Chunk) -> Observed:
-        return shift_chunk(evaluator, chunk, chosen)
+        return shift_chunk(evaluator, chunk, chosen, examples=settings.examples)
 
     statement = f"accuracy under {chosen}" if max_drop is None else f"accuracy lost to {chosen}"
-    evidence = observe(statement, classifier, as_samples(data), settings, look)
-    decision = _decide(evidence, settings, at_least, max_drop)
+    terms = terms_of(settings)
+    claim: Claim = ShareClaim(threshold=at_least, at_least=True, terms=terms)
+    if max_drop is not None:
+        claim = DropClaim(threshold=max_drop, terms=terms)
+    samples = as_samples(data)
+    baseline = compared(
+        claim,
+        settings,
+        asked=at_least is not None or max_drop is not None,
+        statement=statement,
+        n=len(samples),
+        terms=terms,
+        no_worse_than=no_worse_than,
+        tolerance=tolerance,
+    )
+    settings = baseline.settings
+    identity = ("shift accuracy", chosen)
+    evidence = observe(statement, classifier, samples, settings, look, claim=baseline.claim, identity=identity)
     threshold, comparison = (at_least, ">=") if max_drop is None else (max_drop, "<=")
-    return result_of(
+    result = result_of(
         evidence,
-        decision,
+        evidence.decision,
         settings,
         claim="shift_accuracy",
         statement=statement if threshold is None else f"{statement} {comparison} {threshold:g}",
@@ -70,9 +90,10 @@ def measure_shift_accuracy(
         method="paired with the unshifted samples",
         details=_details(evidence),
     )
+    return baseline.told(result, evidence)
 
 
-def shift_chunk(evaluator: Evaluator, chunk: Chunk, shift: Shift) -> Observed:
+def shift_chunk(evaluator: Evaluator, chunk: Chunk, shift: Shift, *, examples: int) -> Observed:
     """Predictions of a chunk, unshifted and shifted."""
     after = shift.apply(chunk.x, chunk.key, chunk.bounds)
     clean = evaluator.logits(chunk.x).argmax(1)
@@ -88,6 +109,7 @@ def shift_chunk(evaluator: Evaluator, chunk: Chunk, shift: Shift) -> Observed:
         after=after,
         badness=-margins(logits, chunk.y),
         size=float(shift.severity),
+        most=examples,
     )
     columns = {"held": (predicted == chunk.y).cpu().numpy(), "clean": (clean == chunk.y).cpu().numpy()}
     return Observed(columns, exhibits)
@@ -98,19 +120,11 @@ def _pairs(evidence: Evidence) -> tuple[int, int]:
     return int((clean & ~held).sum()), int((held & ~clean).sum())
 
 
-def _decide(evidence: Evidence, settings: Settings, at_least: float | None, max_drop: float | None) -> Decision:
-    if max_drop is not None:
-        lost, gained = _pairs(evidence)
-        return decide_drop(lost, gained, evidence.n, max_drop, claim=settings.claim, alpha=settings.alpha)
-    held = int(evidence.columns["held"].sum())
-    return decide_share(held, evidence.n, at_least, at_least=True, claim=settings.claim, alpha=settings.alpha)
-
-
-def _details(evidence: Evidence) -> dict[str, float | int]:
+def _details(evidence: Evidence) -> dict[str, float | int | None]:
     lost, gained = _pairs(evidence)
     return {
-        "clean_accuracy": float(evidence.columns["clean"].mean()),
-        "shifted_accuracy": float(evidence.columns["held"].mean()),
+        "clean_accuracy": evidence.share(evidence.columns["clean"]),
+        "shifted_accuracy": evidence.share(evidence.columns["held"]),
         "lost": lost,
         "gained": gained,
         "mcnemar_p": mcnemar(lost, gained),

@@ -16,12 +16,22 @@ from robustest.engine.evaluator import Evaluator
 from robustest.engine.search import margins
 from robustest.errors import ConfigError, expected
 from robustest.features import Cue
-from robustest.measurements.driver import Evidence, Observed, exhibits_of, observe
+from robustest.measurements.driver import observe
 from robustest.measurements.finish import result_of
-from robustest.measurements.options import Options, apply
+from robustest.measurements.observed import Observed, exhibits_of
+from robustest.measurements.options import Options, apply, terms_of
 from robustest.results import Result, Verdict
-from robustest.settings import Settings
-from robustest.verdicts import Decision, checked_threshold, decide_drop, decide_share, mcnemar
+from robustest.verdicts import (
+    Decision,
+    Settled,
+    ShareClaim,
+    Terms,
+    checked_threshold,
+    decide_drop,
+    decide_share,
+    mcnemar,
+)
+from robustest.verdicts.claims import Columns
 
 
 def measure_spurious_feature(
@@ -63,19 +73,19 @@ def measure_spurious_feature(
     classifier, settings = apply(model, options)
 
     def look(evaluator: Evaluator, chunk: Chunk) -> Observed:
-        return cue_chunk(evaluator, chunk, cue, target)
+        return cue_chunk(evaluator, chunk, cue, target, examples=settings.examples)
 
     towards = "" if target is None else f" towards class {target}"
     statement = f"reliance on {cue.name}{towards}"
-    evidence = observe(statement, classifier, as_samples(data), settings, look)
-    counts = count_pairs(evidence, target)
-    decision, details = judge(counts, settings, max_flip, max_recall_drop)
+    claim = CueClaim(max_flip=max_flip, max_recall_drop=max_recall_drop, target=target, terms=terms_of(settings))
+    identity = ("spurious feature", cue, target)
+    evidence = observe(statement, classifier, as_samples(data), settings, look, claim=claim, identity=identity)
     limits = (("flips", max_flip), ("recall drop", max_recall_drop))
     parts = [f"{what} <= {limit:g}" for what, limit in limits if limit is not None]
     by_recall = max_flip is None and max_recall_drop is not None
     return result_of(
         evidence,
-        decision,
+        evidence.decision,
         settings,
         claim="no_spurious_feature",
         statement=f"{statement}: {', '.join(parts)}" if parts else statement,
@@ -84,7 +94,7 @@ def measure_spurious_feature(
         comparison="<=",
         setting=cue.name,
         method="paired intervention, cue on and off",
-        details=details,
+        details=details_of(count_pairs(evidence.columns, target), claim, whole=evidence.whole),
     )
 
 
@@ -111,7 +121,7 @@ class Pairs:
     accuracy: tuple[float, float]
 
 
-def cue_chunk(evaluator: Evaluator, chunk: Chunk, cue: Cue, target: int | None) -> Observed:
+def cue_chunk(evaluator: Evaluator, chunk: Chunk, cue: Cue, target: int | None, *, examples: int) -> Observed:
     """Predictions of a chunk with the cue on and off."""
     on, off = (_inside(switch(chunk.x), chunk, cue) for switch in (cue.on, cue.off))
     logits_on, logits_off = evaluator.logits(on), evaluator.logits(off)
@@ -130,6 +140,7 @@ def cue_chunk(evaluator: Evaluator, chunk: Chunk, cue: Cue, target: int | None) 
         after=on,
         badness=margins(logits_on, with_cue),
         size=None,
+        most=examples,
     )
     columns = {
         "held": (~flipped).cpu().numpy(),
@@ -150,17 +161,18 @@ def _inside(x: Tensor, chunk: Chunk, cue: Cue) -> Tensor:
     return x.to(torch.float32)
 
 
-def count_pairs(evidence: Evidence, target: int | None) -> Pairs:
+def count_pairs(columns: Columns, target: int | None) -> Pairs:
     """The counts that verdict and report rest on."""
-    on, off, label = (evidence.columns[name].astype(np.int64) for name in ("on", "off", "label"))
+    on, off, label = (columns[name].astype(np.int64) for name in ("on", "off", "label"))
+    classes = int(max(on.max(), off.max(), label.max())) + 1
 
-    def by_class(classes: NDArray[np.int64], where: NDArray[np.bool_]) -> NDArray[np.int64]:
-        return np.bincount(classes[where], minlength=evidence.classes).astype(np.int64)
+    def by_class(of: NDArray[np.int64], where: NDArray[np.bool_]) -> NDArray[np.int64]:
+        return np.bincount(of[where], minlength=classes).astype(np.int64)
 
     moved = on != off
     everyone = np.ones(len(label), dtype=bool)
     return Pairs(
-        flips=int((~evidence.columns["held"].astype(bool)).sum()),
+        flips=int((~columns["held"].astype(bool)).sum()),
         of=len(label) if target is None else int((label != target).sum()),
         lost=by_class(label, (on == label) & moved),
         gained=by_class(label, (off == label) & moved),
@@ -172,48 +184,101 @@ def count_pairs(evidence: Evidence, target: int | None) -> Pairs:
     )
 
 
-def judge(
-    pairs: Pairs, settings: Settings, max_flip: float | None, max_recall_drop: float | None
-) -> tuple[Decision, dict[str, Any]]:
-    """The verdict over both thresholds, and the numbers behind it.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CueClaim:
+    """A claim on the flip rate, on the recall drop, or on both.
 
-    Raises:
-        ConfigError: there are no samples to judge on (none outside, or none of, the target class).
+    Attributes:
+        max_flip: the flip rate claimed at most, or None.
+        max_recall_drop: the recall drop claimed at most, or None.
+        target: the class suspected, or None.
+        terms: what the verdict may rest on.
     """
-    classes = [k for k in range(len(pairs.members)) if pairs.members[k]] if pairs.target is None else [pairs.target]
-    if pairs.of == 0 or not all(pairs.members[k] for k in classes):
-        raise ConfigError(f"Expected samples of class {pairs.target} and of others but the data lack one of them.")
-    flip = decide_share(pairs.flips, pairs.of, max_flip, at_least=False, claim=settings.claim, alpha=settings.alpha)
-    drops = {
-        k: decide_drop(
-            int(pairs.lost[k]),
-            int(pairs.gained[k]),
-            int(pairs.members[k]),
-            max_recall_drop,
-            claim=settings.claim,
-            alpha=settings.alpha / len(classes),  # the class with the largest drop is picked after looking
-        )
-        for k in classes
-    }
-    worst = max(classes, key=lambda k: drops[k].estimate)
-    asked = [flip] * (max_flip is not None) + list(drops.values()) * (max_recall_drop is not None)
-    lead = drops[worst] if max_flip is None and max_recall_drop is not None else flip
-    decision = Decision(verdict=_all(asked), rule=lead.rule, estimate=lead.estimate, interval=lead.interval)
-    most_drawn = max(classes, key=lambda k: int(pairs.drawn[k] - pairs.driven[k]))
+
+    max_flip: float | None
+    max_recall_drop: float | None
+    target: int | None
+    terms: Terms
+
+    def settled(self, columns: Columns, n: int) -> Settled | None:
+        """As `Claim.settled`; only flips among all samples are known to be so many of so many before the end."""
+        if self.target is not None or self.max_recall_drop is not None:
+            return None
+        return self._flips().settled(columns, n)
+
+    def decide(self, columns: Columns, n: int, settled: Settled | None) -> Decision:
+        """As `Claim.decide`.
+
+        Raises:
+            ConfigError: there are no samples to judge on (none outside, or none of, the target class).
+        """
+        if len(columns["held"]) < n:
+            return self._flips().decide(columns, n, settled)
+        pairs = count_pairs(columns, self.target)
+        flip, drops, worst = self.parts(pairs)
+        asked = [flip] * (self.max_flip is not None) + list(drops.values()) * (self.max_recall_drop is not None)
+        lead = drops[worst] if self.max_flip is None and self.max_recall_drop is not None else flip
+        return Decision(verdict=_all(asked), rule=lead.rule, estimate=lead.estimate, interval=lead.interval)
+
+    def doomed(self, broken: int, n: int) -> bool:
+        """As `Claim.doomed`; nothing is known of a cue before it is switched."""
+        return False
+
+    def parts(self, pairs: Pairs) -> tuple[Decision, dict[int, Decision], int]:
+        """The verdicts on the flip rate and on the recall drop of each class, and the class where it is largest.
+
+        Raises:
+            ConfigError: as for `decide`.
+        """
+        present = [k for k in range(len(pairs.members)) if pairs.members[k]]
+        classes = present if pairs.target is None else [pairs.target]
+        if pairs.of == 0 or not set(classes) <= set(present):
+            raise ConfigError(f"Expected samples of class {pairs.target} and of others but the data lack one of them.")
+        flip = decide_share(pairs.flips, pairs.of, self.max_flip, at_least=False, **self.terms.of())
+        each = {  # the class with the largest drop is picked after looking
+            **self.terms.of(),
+            "alpha": self.terms.alpha / len(classes),
+            "fail_alpha": self.terms.fail_alpha / len(classes),
+        }
+        drops = {
+            k: decide_drop(
+                int(pairs.lost[k]), int(pairs.gained[k]), int(pairs.members[k]), self.max_recall_drop, **each
+            )
+            for k in classes
+        }
+        return flip, drops, max(classes, key=lambda k: drops[k].estimate or 0.0)
+
+    def _flips(self) -> ShareClaim:
+        return ShareClaim(threshold=self.max_flip, at_least=False, terms=self.terms)
+
+
+def details_of(pairs: Pairs, claim: CueClaim, *, whole: bool) -> dict[str, Any]:
+    """The numbers behind a verdict; rates only where every sample was looked at."""
+    present = [k for k in range(len(pairs.members)) if pairs.members[k]]
+    classes = present if pairs.target is None else [pairs.target]
+    most_drawn = max(classes, key=lambda k: int(pairs.drawn[k] - pairs.driven[k]) if k < len(pairs.drawn) else 0)
     p_value = mcnemar(int(pairs.drawn[most_drawn]), int(pairs.driven[most_drawn]))
-    return decision, {
-        "flip_rate": flip.estimate,
-        "recall_drop": drops[worst].estimate,
-        "recall_drop_class": worst,
-        "recall_drop_interval": list(drops[worst].interval),
-        "max_flip": max_flip,
-        "max_recall_drop": max_recall_drop,
-        "accuracy_on": pairs.accuracy[0],
-        "accuracy_off": pairs.accuracy[1],
+    counts = {
+        "max_flip": claim.max_flip,
+        "max_recall_drop": claim.max_recall_drop,
+        "flips": pairs.flips,
+        "of": pairs.of,
         "most_drawn_class": most_drawn,
         "drawn": int(pairs.drawn[most_drawn]),
         "driven_away": int(pairs.driven[most_drawn]),
         "mcnemar_p": min(1.0, p_value * len(classes)),
+    }
+    if not whole:
+        return counts
+    flip, drops, worst = claim.parts(pairs)
+    return {
+        **counts,
+        "flip_rate": flip.estimate,
+        "recall_drop": drops[worst].estimate,
+        "recall_drop_class": worst,
+        "recall_drop_interval": list(drops[worst].interval),
+        "accuracy_on": pairs.accuracy[0],
+        "accuracy_off": pairs.accuracy[1],
     }
 
 

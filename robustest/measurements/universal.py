@@ -17,12 +17,13 @@ from robustest.engine.chunks import Chunk, load
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.search import margins
 from robustest.errors import ConfigError, DataError, expected
-from robustest.measurements.driver import Evidence, Observed, exhibits_of, observe
+from robustest.measurements.driver import observe
 from robustest.measurements.finish import result_of
-from robustest.measurements.options import Options, apply
+from robustest.measurements.observed import Evidence, Observed, exhibits_of
+from robustest.measurements.options import Options, apply, terms_of
 from robustest.results import Result
 from robustest.threats import L2, Linf
-from robustest.verdicts import checked_threshold, decide_share
+from robustest.verdicts import ShareClaim, checked_threshold
 
 _BATCH = 64
 """Samples whose gradients are averaged in one step; fixed, so that no memory limit changes what is learned."""
@@ -80,22 +81,21 @@ def measure_universal_perturbation(
         if not learned:
             batches = _batches(samples, seen, chunk, settings.seed, steps)
             learned.append(learn(evaluator, batches, threat, steps, torch.zeros_like(chunk.x[:1])))
-        return perturb_chunk(evaluator, replace(chunk, ids=unseen[chunk.ids]), threat, learned[0])
+        return perturb_chunk(evaluator, replace(chunk, ids=unseen[chunk.ids]), threat, learned[0], settings.examples)
 
     statement = f"samples fooled by one perturbation in {threat}"
     held_out = Samples(lambda ids: samples.take(unseen[ids]), len(unseen))
-    evidence = observe(statement, classifier, held_out, settings, look)
-    decision = decide_share(
-        int((~evidence.columns["held"]).sum()),
-        evidence.n,
-        max_fooled,
-        at_least=False,
-        claim=settings.claim,
-        alpha=settings.alpha,
+    evidence = observe(
+        statement,
+        classifier,
+        held_out,
+        settings,
+        look,
+        claim=ShareClaim(threshold=max_fooled, at_least=False, terms=terms_of(settings)),
     )
     result = result_of(
         evidence,
-        decision,
+        evidence.decision,
         settings,
         claim="universal_perturbation",
         statement=statement if max_fooled is None else f"{statement} <= {max_fooled:g}",
@@ -135,7 +135,7 @@ def learn(evaluator: Evaluator, batches: Iterator[Chunk], threat: Linf | L2, ste
     return delta
 
 
-def perturb_chunk(evaluator: Evaluator, chunk: Chunk, threat: Linf | L2, delta: Tensor) -> Observed:
+def perturb_chunk(evaluator: Evaluator, chunk: Chunk, threat: Linf | L2, delta: Tensor, examples: int) -> Observed:
     """Predictions of a chunk, unchanged and with the perturbation (1, *S) added."""
     region = threat.region(chunk.x, chunk.bounds)
     after = threat.project(chunk.x + delta, region)
@@ -151,6 +151,7 @@ def perturb_chunk(evaluator: Evaluator, chunk: Chunk, threat: Linf | L2, delta: 
         after=after,
         badness=-margins(logits, clean),
         size=threat.size(after, region),
+        most=examples,
     )
     columns = {"held": predicted == clean, "clean": clean == chunk.y, "right": predicted == chunk.y}
     return Observed({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
@@ -184,9 +185,9 @@ def _ball(threat: Linf | L2, delta: Tensor, batch: Chunk) -> dict[str, Tensor]:
     return threat.region(torch.zeros_like(delta), (-span, span))
 
 
-def _details(evidence: Evidence) -> dict[str, float | int]:
+def _details(evidence: Evidence) -> dict[str, float | int | None]:
     return {
         "fooled": int((~evidence.columns["held"]).sum()),
-        "clean_accuracy": float(evidence.columns["clean"].mean()),
-        "accuracy_under_perturbation": float(evidence.columns["right"].mean()),
+        "clean_accuracy": evidence.share(evidence.columns["clean"]),
+        "accuracy_under_perturbation": evidence.share(evidence.columns["right"]),
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,7 +21,14 @@ class Writable(Protocol):
     def to_dict(self) -> dict[str, Any]: ...
 
 
-def write(path: str, rows: Sequence[Writable], lost: Sequence[str], settings: Settings) -> None:
+def write(
+    path: str,
+    rows: Sequence[Writable],
+    lost: Sequence[str],
+    settings: Settings,
+    *,
+    shard: Mapping[str, Any] | None = None,
+) -> None:
     """Write the file whole or not at all.
 
     Args:
@@ -29,11 +36,14 @@ def write(path: str, rows: Sequence[Writable], lost: Sequence[str], settings: Se
         rows: one per claim.
         lost: what did not arrive, in sentences; a reader must not trust a file that lost something.
         settings: the run's.
+        shard: "index" of "count" shards, and all "tests" of the run before they were shared out; None where the run
+            is whole.
     """
     content = {
         "schema": SCHEMA,
         "robustest": VERSION,
         "settings": {**asdict(settings), "suppress": list(settings.suppress)},
+        "shard": None if shard is None else dict(shard),
         "lost": list(lost),
         "results": [row.to_dict() for row in rows],
     }

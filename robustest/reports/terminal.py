@@ -98,6 +98,9 @@ def summary(reporter: Any, rows: Sequence[Reported], lost: Sequence[str], *, det
         reporter.write_line(verdict if verdict == Verdict.PASSED else verdict.upper(), **{colour: True})
         if details and row.result is not None:
             _details(reporter, row.result)
+    replayed = sum(row.result.replayed for row in rows if row.result is not None)
+    if replayed:
+        reporter.write_line(f"replayed: {replayed} samples were decided by counterexamples of earlier runs")
     for replay in dict.fromkeys(row.replay for row in rows if _line(row)[0] != Verdict.PASSED):
         reporter.write_line(f"replay: {replay}")
     for problem in lost:
@@ -107,13 +110,16 @@ def summary(reporter: Any, rows: Sequence[Reported], lost: Sequence[str], *, det
 def _line(row: Reported) -> tuple[str, str]:
     if row.result is None:
         return "error", f"could not measure: {row.problem.splitlines()[0]}"
-    return str(row.result.verdict), f"{measured(row.result)}  {claimed(row.result)}"
+    cached = "  cached" if row.result.cached else ""
+    return str(row.result.verdict), f"{measured(row.result)}  {claimed(row.result)}{cached}"
 
 
 def _details(reporter: Any, result: Result) -> None:
     cost = result.cost
     reporter.write_line(f"    {result.statement}")
     reporter.write_line(f"    {result.rule}; {result.method}; seed {result.seed}")
+    if result.cached:
+        reporter.write_line(f"    cached: measured {result.cached}")
     reporter.write_line(f"    {cost.forward} forward and {cost.backward} backward samples, {cost.seconds:.1f} s")
     for name, value in result.details.items():
         reporter.write_line(f"    {name}: {json.dumps(value)}")

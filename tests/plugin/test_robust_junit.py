@@ -100,7 +100,7 @@ def test_hostile_characters_are_escaped_or_dropped(write_light, junit_of, droppe
     kept = "<&>\"']]> \u00e9\u4e2d\U0001f600"
     (suite,) = junit_of()
     assert suite.get("name") == "test_a.py::test_it[<&\"'>]]>]"
-    (case,) = suite
+    (case,) = suite.iter("testcase")
     assert case.get("name") == kept
     (failure,) = case
     assert f"  claim     {kept}" in failure.text.splitlines()

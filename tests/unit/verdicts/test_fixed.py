@@ -109,6 +109,17 @@ def test_at_most_of_events_is_at_least_of_the_rest(count: tuple[int, int], thres
     assert first is want
 
 
+@given(counts, st.floats(0, 1), st.floats(1e-6, 0.1))
+def test_a_failure_may_need_more_than_a_pass(count: tuple[int, int], threshold: float, fail_alpha: float) -> None:
+    """It is judged by an interval of its own, which is not the one that is shown."""
+    events, n = count
+    decision = decide_share(events, n, threshold, at_least=True, claim="population", alpha=0.1, fail_alpha=fail_alpha)
+    assert decision.interval == clopper_pearson(events, n, 0.1)
+    low, high = clopper_pearson(events, n, 0.1)[0], clopper_pearson(events, n, fail_alpha)[1]
+    want = Verdict.PASSED if low >= threshold else Verdict.FAILED if high < threshold else Verdict.INCONCLUSIVE
+    assert decision.verdict is want
+
+
 @pytest.mark.parametrize("claim", ["set", "population"])
 def test_nothing_claimed_is_nothing_decided(claim: str) -> None:
     decision = decide_share(5, 10, None, at_least=True, claim=claim, alpha=0.01)

@@ -1,0 +1,195 @@
+"""What is remembered is not measured again, and anything that matters makes it forget."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+PLAIN = """
+    def test_claim(robust_model, robust_data):
+        claim(robust_model, robust_data, 0.1, 0.5)
+"""
+
+
+@pytest.fixture
+def result_of(rows_of) -> Callable[..., dict]:
+    def _result(*args: str) -> dict:
+        return rows_of("-o", "robust_recheck=0", *args)["test_claim"]["result"]
+
+    return _result
+
+
+def test_the_second_run_is_cached_and_says_so(write, result_of, run, section) -> None:
+    write(test_a=PLAIN)
+    first, second = result_of(), result_of()
+    assert first.pop("cached") == ""
+    assert len(second.pop("cached")) >= len("2026-01-31")
+    assert first == second
+    (line,) = section(run("--robust", "-o", "robust_recheck=0"))
+    assert "  cached  passed" in line
+
+
+def test_no_model_pass_is_made_for_what_is_cached(write, result_of, project) -> None:
+    write(test_a=PLAIN)
+    result_of()
+    # The same code by bytecode, in a file that cannot run: a pass of the model would end the test.
+    source = (project.path / "conftest.py").read_text()
+    (project.path / "conftest.py").write_text(
+        source
+        + """
+@pytest.fixture(autouse=True)
+def no_passes(monkeypatch):
+    from robustest.engine.evaluator import Evaluator
+
+    def refuse(self, x):
+        raise AssertionError("the model was asked")
+
+    monkeypatch.setattr(Evaluator, "_ask", refuse)
+"""
+    )
+    assert result_of()["cached"]
+
+
+def test_another_threshold_takes_the_same_evidence(write, result_of) -> None:
+    write(test_a=PLAIN)
+    assert result_of()["verdict"] == "passed"
+    write(test_a=PLAIN.replace("0.1, 0.5", "0.1, 0.6"))
+    changed = result_of()
+    assert (changed["verdict"], bool(changed["cached"])) == ("failed", False)  # smaller counterexamples were searched
+    assert result_of()["cached"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("torch.tensor(10.0)", "torch.tensor(10.000001)"),
+        ("torch.stack([-z, z], 1)", "torch.stack([-z, 1.01 * z], 1)"),
+        (
+            "torch.tensor(values).repeat(times)",
+            "torch.tensor(values).repeat(times) + (torch.arange(32) == 3) / 256",
+        ),
+        ("    def forward(self, x):\n", "    def forward(self, x):  # a comment\n\n"),
+    ],
+    ids=["a weight", "a line of forward", "a pixel", "a comment"],
+)
+def test_what_changes_is_measured_again(write, run_apart, project, old: str, new: str) -> None:
+    write(test_a=PLAIN)
+
+    def cached() -> bool:
+        run_apart("--robust", "--robust-json=out.json", "-o", "robust_recheck=0")
+        (row,) = json.loads((project.path / "out.json").read_text())["results"]
+        return bool(row["result"]["cached"])
+
+    assert [cached(), cached()] == [False, True]
+    toy = project.path / "toy.py"
+    source = toy.read_text()
+    assert old in source
+    toy.write_text(source.replace(old, new))
+    assert cached() is ("comment" in new)
+
+
+def test_no_cache_measures_again(write, result_of) -> None:
+    write(test_a=PLAIN)
+    result_of()
+    assert result_of("--robust-no-cache")["cached"] == ""
+    assert result_of()["cached"]
+
+
+def test_a_chunk_that_disagrees_when_measured_again_is_an_error(write, run, project) -> None:
+    write(test_a=PLAIN)
+    run("--robust", "-o", "robust_recheck=0").assert_outcomes(passed=1)
+    conftest = project.path / "conftest.py"
+    conftest.write_text(
+        conftest.read_text()
+        + """
+@pytest.fixture(autouse=True)
+def lies(monkeypatch):
+    from robustest.measurements.memory import Memory
+    from dataclasses import replace
+
+    recall = Memory.recall
+
+    def lying(self, what):
+        seen = recall(self, what)
+        if seen is None or "held" not in seen[0].columns:
+            return seen
+        return replace(seen[0], columns={**seen[0].columns, "held": ~seen[0].columns["held"]}), seen[1]
+
+    monkeypatch.setattr(Memory, "recall", lying)
+"""
+    )
+    result = run("--robust", "-o", "robust_recheck=1")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*StoreError: Expected a remembered chunk to be measured alike again but 32 of 32*"])
+
+
+def test_a_damaged_file_is_named_and_measured_again(write, result_of, project) -> None:
+    write(test_a=PLAIN)
+    result_of()
+    for file in (project.path / ".robustest" / "chunks").rglob("*.safetensors"):
+        content = bytearray(file.read_bytes())
+        content[-3] ^= 1
+        file.write_bytes(bytes(content))
+    result = result_of()
+    assert (result["verdict"], result["cached"]) == ("passed", "")
+    assert any("checksum" in note and "was moved to" in note for note in result["notes"])
+    assert list((project.path / ".robustest" / "damaged").iterdir())
+    assert result_of()["cached"]
+
+
+def test_a_store_that_cannot_be_written_is_told_and_the_verdict_stands(write, project, rows_of) -> None:
+    write(test_a=PLAIN)
+    (project.path / "blocked").write_text("a file where the store should be")
+    result = rows_of("-o", "robust_store=blocked")["test_claim"]["result"]
+    assert result["verdict"] == "passed"
+    assert any("Expected to read" in note and "blocked" in note for note in result["notes"])
+
+
+def test_what_cannot_be_told_apart_is_not_remembered_and_says_why(write, rows_of) -> None:
+    write(
+        test_a="""
+        import os
+
+        class Outward:
+            def __init__(self, model):
+                self.model = model
+
+            def __call__(self, x):
+                return self.model(x) * float(os.environ.get("SCALE", "1"))
+
+        def test_claim(robust_model, robust_data):
+            claim(Outward(robust_model), robust_data, 0.1, 0.5)
+        """
+    )
+    for _ in range(2):
+        result = rows_of()["test_claim"]["result"]
+        assert result["cached"] == ""
+        assert any(note.startswith("not remembered: ") for note in result["notes"])
+
+
+def test_results_are_kept_one_file_each(write, run, project) -> None:
+    write(test_a=PLAIN)
+    run("--robust")
+    (file,) = (project.path / ".robustest" / "results").rglob("*.json")
+    record = json.loads(file.read_text())["record"]
+    assert record["test"] == "test_a.py::test_claim"
+    assert record["result"]["verdict"] == "passed"
+    run("--robust")
+    assert list((project.path / ".robustest" / "results").rglob("*.json")) == [file]
+
+
+def test_workers_share_one_store(write, project) -> None:
+    pytest.importorskip("xdist")
+    write(**{f"test_{name}": PLAIN for name in "abcd"})
+
+    def rows() -> list[dict]:
+        project.runpytest_subprocess("--robust", "--robust-json=out.json", "-n", "2", "-o", "robust_recheck=0")
+        return json.loads((project.path / "out.json").read_text())["results"]
+
+    first, second = rows(), rows()
+    assert len(first) == len(second) == 4
+    assert all(row["result"]["cached"] for row in second)
+    assert Path(project.path / ".robustest" / "chunks").is_dir()

@@ -1,0 +1,80 @@
+"""Verdicts before the last sample: what stops, what is said, and who waits for the end."""
+
+from __future__ import annotations
+
+EARLY = """
+    def test_claim(robust_model):
+        from toy import data
+        claim(robust_model, data(times=250), 0.1, {at_least})   # 1,000 samples, of which half hold
+"""
+
+
+def test_a_clear_claim_stops_early_and_shows_an_interval_alone(write, rows_of) -> None:
+    write(test_a=EARLY.format(at_least=0.2))
+    result = rows_of("--robust-seed=3")["test_claim"]["result"]
+    assert result["verdict"] == "passed"
+    assert result["n_used"] < result["n_total"] == 1000
+    assert result["estimate"] is None
+    low, high = result["interval"]
+    assert 0.2 <= low < 0.5 < high
+    after = int(result["rule"].removeprefix("alpha = 0.01 after ").removesuffix(" of 1000"))
+    assert 0 < after <= result["n_used"]
+    assert result["outcomes"].count(None) == 1000 - result["n_used"]
+    assert result["details"]["clean_accuracy"] is None
+
+
+def test_an_early_failure_spends_less_error_than_alpha(write, rows_of) -> None:
+    write(test_a=EARLY.format(at_least=0.8))
+    result = rows_of()["test_claim"]["result"]
+    assert result["verdict"] == "failed"
+    assert result["rule"].startswith("alpha = 0.0061 after ")  # 6 / pi^2 of 0.01, for the first claim of one test
+    assert result["interval"][1] < 0.8
+
+
+def test_more_tests_leave_each_less_error_for_failing(write, rows_of) -> None:
+    write(test_a=EARLY.format(at_least=0.8), test_b="\n".join(f"def test_{i}(robust): pass" for i in range(9)))
+    assert rows_of("test_a.py")["test_claim"]["result"]["rule"].startswith("alpha = 0.0061 after ")
+    assert rows_of()["test_claim"]["result"]["rule"].startswith("alpha = 0.00061 after ")
+
+
+def test_no_early_number_is_printed(write, run, section) -> None:
+    write(test_a=EARLY.format(at_least=0.2))
+    (line,) = section(run("--robust"))
+    assert "accuracy in [" in line
+
+
+def test_exact_looks_at_every_sample(write, rows_of) -> None:
+    write(test_a=EARLY.format(at_least=0.2))
+    for switch in ("--robust-exact", "--robust-profile=nightly"):
+        result = rows_of(switch)["test_claim"]["result"]
+        assert (result["n_used"], result["estimate"], result["rule"]) == (1000, 0.5, "certain: exact on this set")
+
+
+def test_a_spent_budget_is_inconclusive_and_fails(write, run, rows_of) -> None:
+    write(test_a=EARLY.format(at_least=0.5))
+    result = rows_of("-o", "robust_max_samples=100")["test_claim"]["result"]
+    assert (result["verdict"], result["n_used"], result["rule"]) == (
+        "inconclusive",
+        100,
+        "budget: 100 of 1000 samples looked at",
+    )
+    run("--robust", "-o", "robust_max_samples=100").assert_outcomes(failed=1)
+
+
+def test_a_spent_time_budget_is_inconclusive(write, rows_of) -> None:
+    write(test_a=EARLY.format(at_least=0.5))
+    result = rows_of("-o", "robust_time_budget=1e-9")["test_claim"]["result"]
+    assert (result["verdict"], result["n_used"]) == ("inconclusive", 64)
+
+
+def test_inconclusive_may_skip_but_never_passes(write, run) -> None:
+    write(test_a=EARLY.format(at_least=0.5))
+    result = run("--robust", "-rs", "-o", "robust_max_samples=100", "-o", "robust_inconclusive=skip")
+    result.assert_outcomes(skipped=1)
+    result.stdout.fnmatch_lines(["*inconclusive: robust accuracy under*budget: 100 of 1000*"])
+
+
+def test_a_population_claim_waits_for_every_sample(write, rows_of) -> None:
+    write(test_a=EARLY.format(at_least=0.2))
+    result = rows_of("-o", "robust_claim=population")["test_claim"]["result"]
+    assert (result["verdict"], result["n_used"]) == ("passed", 1000)

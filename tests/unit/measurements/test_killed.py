@@ -1,0 +1,84 @@
+"""A run killed at any moment goes on where it was, and ends as if it had never been disturbed."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import random
+import signal
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from robustest import L2, PGD, assert_robust_accuracy, context
+from robustest.context import Context
+from robustest.errors import ClaimFailed
+from robustest.settings import Settings
+
+
+class Slow(nn.Module):
+    """A small net that takes long enough to be killed in."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        self.layers = nn.Sequential(nn.Linear(12, 32), nn.Tanh(), nn.Linear(32, 3))
+        for parameter in self.parameters():
+            parameter.data = torch.randn(parameter.shape, generator=generator) * 0.5
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.layers(x)
+        return logits
+
+
+def _claim(folder: Path, at_least: float) -> None:
+    torch.set_num_threads(1)
+    model = Slow().eval()
+    x = torch.rand(400, 12, generator=torch.Generator().manual_seed(1))
+    y = model(x).argmax(1)
+    settings = Settings(store=str(folder), corpus=str(folder / "corpus"), recheck=0.0, exact=True)
+    with context.running(Context(settings=settings, test="test_a.py::test_killed")), suppress(ClaimFailed):
+        assert_robust_accuracy(model, (x, y), L2(0.15), at_least=at_least, attack=PGD(steps=12))
+
+
+def _files(folder: Path) -> dict[str, Any]:
+    """Every result file, times aside."""
+
+    def timeless(path: Path) -> Any:
+        record = json.loads(path.read_text())["record"]
+        record.pop("when", None)
+        record["result"]["cost"]["seconds"] = 0.0
+        return record
+
+    return {str(path.relative_to(folder)): timeless(path) for path in sorted((folder / "results").rglob("*.json"))}
+
+
+@pytest.mark.parametrize("at_least", [0.0, 1.0], ids=["passes", "fails"])
+def test_a_killed_run_resumes_to_the_undisturbed_result(tmp_path: Path, at_least: float) -> None:
+    started = time.monotonic()
+    _claim(tmp_path / "whole", at_least)
+    took = time.monotonic() - started
+    expected = _files(tmp_path / "whole")
+    assert len(expected) == 1
+    fork = multiprocessing.get_context("fork")
+    moments = random.Random(int(at_least))  # noqa: S311
+    interrupted = 0
+    for number in range(10):  # 20 over both claims
+        folder = tmp_path / f"run{number}"
+        for _ in range(2):
+            child = fork.Process(target=_claim, args=(folder, at_least))
+            child.start()
+            time.sleep(moments.uniform(0.0, took))
+            if child.is_alive() and child.pid is not None:
+                os.kill(child.pid, signal.SIGKILL)
+                interrupted += 1
+            child.join()
+        _claim(folder, at_least)
+        assert _files(folder) == expected
+    assert interrupted >= 10

@@ -1,0 +1,114 @@
+"""Differences of shares between two sets of samples."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import binom
+
+from robustest import Verdict
+from robustest.verdicts import Terms
+from robustest.verdicts.independent import FallClaim, decide_fall, difference_interval, share_fall
+from robustest.verdicts.sequential import interval
+
+SET = Terms(claim="set", alpha=0.05, fail_alpha=0.05)
+POPULATION = Terms(claim="population", alpha=0.05, fail_alpha=0.05)
+
+
+@pytest.mark.parametrize(("n_first", "n_second"), [(60, 25), (60, 60)])
+def test_each_end_misses_at_most_a_quarter_more_often_than_promised(n_first: int, n_second: int) -> None:
+    """All outcomes summed, over shares where accuracies lie; on average it misses less often than promised."""
+    alpha = 0.01
+    every = [
+        [difference_interval(a, n_first, b, n_second, alpha) for b in range(n_second + 1)] for a in range(n_first + 1)
+    ]
+    low, high = np.moveaxis(np.array(every), 2, 0)
+    missed = []
+    for p, q in product((0.5, 0.8, 0.95, 0.99), (0.3, 0.7, 0.9, 0.98, 0.99)):
+        chance = np.outer(
+            binom.pmf(np.arange(n_first + 1), n_first, p), binom.pmf(np.arange(n_second + 1), n_second, q)
+        )
+        missed += [chance[low > p - q + 1e-12].sum(), chance[high < p - q - 1e-12].sum()]
+    assert max(missed) <= 1.25 * alpha
+    assert np.mean(missed) <= alpha
+
+
+counts = st.integers(1, 200).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
+
+
+@given(counts, counts, st.floats(1e-6, 0.4))
+def test_the_interval_holds_the_difference_and_turns_with_it(
+    first: tuple[int, int], second: tuple[int, int], alpha: float
+) -> None:
+    low, high = difference_interval(*first, *second, alpha)
+    assert -1 - 1e-12 <= low <= first[0] / first[1] - second[0] / second[1] <= high <= 1 + 1e-12
+    assert difference_interval(*second, *first, alpha) == pytest.approx((-high, -low))
+
+
+@pytest.mark.parametrize(
+    ("most", "verdict"), [(0.1, Verdict.PASSED), (0.099, Verdict.FAILED), (None, Verdict.INCONCLUSIVE)]
+)
+def test_a_fall_on_two_sets_is_exact(most: float | None, verdict: Verdict) -> None:
+    """.9 - .8 is .1, whatever floating-point numbers make of it."""
+    fall = share_fall(9, 10, 8, 10)
+    assert fall == share_fall(np.array([4, 5]), np.array([5, 5]), np.array([8]), np.array([10])) == Fraction(1, 10)
+    decision = decide_fall(fall, most, interval=(-0.3, 0.5), wider=(-0.3, 0.5), terms=SET)
+    assert (decision.verdict, decision.estimate, decision.interval) == (verdict, 0.1, (-0.3, 0.5))
+
+
+def test_a_fall_between_populations_needs_the_interval() -> None:
+    def verdict(most: float, wider: tuple[float, float]) -> Verdict:
+        return decide_fall(Fraction(1, 10), most, interval=(0.05, 0.15), wider=wider, terms=POPULATION).verdict
+
+    assert verdict(0.15, (0.05, 0.15)) is Verdict.PASSED
+    assert verdict(0.1, (0.05, 0.15)) is Verdict.INCONCLUSIVE
+    assert verdict(0.04, (0.05, 0.15)) is Verdict.FAILED
+    assert verdict(0.04, (0.03, 0.17)) is Verdict.INCONCLUSIVE, "failing has an error of its own"
+
+
+def claim_of(threshold: float | None, **changes: Any) -> FallClaim:
+    return FallClaim(**{"threshold": threshold, "first": 90, "n_first": 100, "whole": True, "terms": SET} | changes)
+
+
+@given(st.integers(0, 80), st.integers(1, 80), st.sampled_from([0.0, 0.05, 0.1, 0.3]))
+def test_a_stream_settles_as_the_whole_set_is(held: int, n: int, threshold: float) -> None:
+    outcomes = np.arange(n) < min(held, n)
+    claim = claim_of(threshold, terms=Terms(claim="set", alpha=1e-12, fail_alpha=1e-12))
+    settled = claim.settled({"held": outcomes}, n)
+    whole = claim.decide({"held": outcomes}, n, None)
+    assert settled is not None
+    assert settled.verdict is whole.verdict
+    assert whole.estimate == float(Fraction(90, 100) - Fraction(min(held, n), n))
+    doomed = claim.doomed(n - min(held, n), n)
+    assert doomed == (whole.verdict is Verdict.FAILED)
+
+
+def test_an_early_fall_has_an_interval_and_no_estimate() -> None:
+    """100 of 1,000 target samples, half of them right: .9 cannot have fallen by .1 at most."""
+    outcomes = np.random.default_rng(0).permutation(np.arange(100) < 50)
+    claim = claim_of(0.1)
+    settled = claim.settled({"held": outcomes}, 1000)
+    assert settled is not None
+    decision = claim.decide({"held": outcomes}, 1000, settled)
+    assert (decision.verdict, decision.estimate) == (Verdict.FAILED, None)
+    assert decision.interval[0] > 0.1
+    low, high = interval(50, 50, 1000, 0.05)
+    assert decision.interval[0] >= 0.9 - high
+    assert decision.interval[1] <= 0.9 - low + 1e-12
+
+
+def test_populations_and_half_known_sources_wait() -> None:
+    outcomes = np.zeros(100, dtype=bool)
+    for claim in (claim_of(0.1, terms=POPULATION), claim_of(0.1, whole=False), claim_of(None)):
+        assert claim.settled({"held": outcomes}, 1000) is None
+        assert not claim.doomed(1000, 1000)
+    assert claim_of(0.1, terms=POPULATION).decide({"held": outcomes}, 1000, None).verdict is Verdict.FAILED
+    half = claim_of(0.1, whole=False).decide({"held": outcomes}, 100, None)
+    assert (half.verdict, half.estimate) == (Verdict.INCONCLUSIVE, None)
+    assert "in part" in half.rule
