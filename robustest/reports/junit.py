@@ -1,45 +1,89 @@
-"""JUnit XML through junit-xml: one suite per test, one case per claim."""
+"""JUnit XML through junit-xml: one suite per test, one case per claim.
+
+The file keeps to what Jenkins' xunit plugin admits (its junit-10.xsd), which GitLab and the test reporters on GitHub
+read too: cases have no properties there, so the numbers are in each failure's text, and in properties of the suite.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import xml.etree.ElementTree as ET
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from junit_xml import TestCase, TestSuite, to_xml_report_string
+from junit_xml import TestCase, TestSuite
 
 from robustest.reports.terminal import Reported
 from robustest.reports.text import claimed, failure_text, measured
 from robustest.results import Verdict
+from robustest.version import VERSION
 
-_NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""Characters that XML 1.0 has no way to write, not even escaped (section 2.2)."""
+_NO_XML = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufdcf\ufdf0-\ufffd\U00010000-\U0010ffff]")
+"""Characters that XML 1.0 has no way to write, not even escaped, or advises against (section 2.2)."""
 
 
 def write(path: str, rows: Sequence[Reported], lost: Sequence[str] = ()) -> None:
     """Write the file whole or not at all.
+
+    Each suite's properties have the version, the command that repeats the test, and each claim's result as JSON under
+    "robustest.1", "robustest.2" ... in the order of its cases, as `--junitxml` has them.
 
     Args:
         path: where to; folders are made.
         rows: one per claim, those of a test one after the other.
         lost: what did not arrive, in sentences; each becomes an error, so that the file is not green.
     """
-    suites: dict[str, list[TestCase]] = {}
+    tests: dict[str, list[Reported]] = {}
     for row in rows:
-        suites.setdefault(row.test, []).append(_case(row))
+        tests.setdefault(row.test, []).append(row)
+    suites = [_suite(test, its) for test, its in tests.items()]
     if lost:
-        suites["robustest: lost"] = [_lost(problem) for problem in lost]
-    text = to_xml_report_string([TestSuite(_xml(test), cases) for test, cases in suites.items()])
+        suites.append(TestSuite("robustest: lost", [_lost(problem) for problem in lost]))
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f"{target.name}.{os.getpid()}.tmp")
-    partial.write_text(text, encoding="utf-8")
+    partial.write_bytes(_document(suites))
     partial.replace(target)
+
+
+def _document(suites: Sequence[TestSuite]) -> bytes:
+    root = ET.Element("testsuites", name="robustest")
+    for suite in suites:
+        element = suite.build_xml_doc()
+        element.attrib.pop("disabled", None)  # junit-xml's own; the schema has no such attribute
+        element.set("time", f"{float(element.get('time', 0)):.3f}")  # it knows no exponents either
+        root.append(element)
+    for count in ("tests", "failures", "errors"):
+        root.set(count, str(sum(int(element.get(count, 0)) for element in root)))
+    root.set("time", f"{sum(float(element.get('time', 0)) for element in root):.3f}")
+    ET.indent(root, " ")
+    return bytes(ET.tostring(root, encoding="utf-8", xml_declaration=True))
 
 
 def _xml(text: str) -> str:
     return _NO_XML.sub("", text)
+
+
+def _suite(test: str, rows: Sequence[Reported]) -> TestSuite:
+    properties = {"robustest.version": VERSION}
+    if rows[0].replay:
+        properties["robustest.replay"] = _xml(rows[0].replay)
+    for number, row in enumerate((row for row in rows if row.result is not None), 1):
+        if row.result is not None:
+            short = {key: value for key, value in row.result.to_dict().items() if key != "outcomes"}
+            properties[f"robustest.{number}"] = _xml(json.dumps(short))
+    names: Counter[str] = Counter()
+    cases = []
+    for row in rows:
+        case = _case(row)
+        names[case.name] += 1
+        if names[case.name] > 1:  # readers tell cases apart by class and name
+            case.name = f"{case.name} ({names[case.name]})"
+        cases.append(case)
+    return TestSuite(_xml(test), cases, properties=properties)
 
 
 def _lost(problem: str) -> TestCase:
@@ -50,14 +94,28 @@ def _lost(problem: str) -> TestCase:
 
 def _case(row: Reported) -> TestCase:
     if row.result is None:
-        case = TestCase("could not measure", classname=_xml(row.test))
-        case.add_error_info(message=_xml(row.problem.splitlines()[0]), output=_xml(row.problem))
+        first = next(iter(row.problem.splitlines()), "no reason was given")
+        case = TestCase("could not measure", classname=_classname(row.test))
+        again = f"\nreplay: {row.replay}" if row.replay else ""
+        case.add_error_info(message=_xml(first), output=_xml(row.problem + again), error_type="error")
         return case
     result = row.result
-    case = TestCase(_xml(result.statement), classname=_xml(row.test), elapsed_sec=result.cost.seconds)
+    case = TestCase(_xml(result.statement), classname=_classname(row.test), elapsed_sec=result.cost.seconds)
     if result.verdict is not Verdict.PASSED:
         message = f"{result.verdict}: {measured(result)}, claimed {claimed(result)}"
         case.add_failure_info(
-            message=message, output=_xml(failure_text(result, replay=row.replay)), failure_type=str(result.verdict)
+            message=_xml(message),
+            output=_xml(failure_text(result, replay=row.replay)),
+            failure_type=str(result.verdict),
         )
     return case
+
+
+def _classname(test: str) -> str:
+    """A test's id with dots, as pytest's own file has it: readers cut the package off at the last one.
+
+    Dots of parameters become underscores, or the cut would go through them.
+    """
+    name, bracket, parameters = test.partition("[")
+    dotted = name.replace(".py::", ".").replace("::", ".").replace("/", ".")
+    return _xml(dotted + bracket + parameters.replace(".", "_"))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from robustest import Cost, Counterexample, Result, Verdict
 from robustest.reports.text import claimed, failure_text, measured
 
@@ -34,6 +36,53 @@ def result(**changes: Any) -> Result:
 def test_a_measured_value_has_its_interval_and_number_of_samples() -> None:
     assert measured(result()) == "accuracy 0.312 [0.250, 0.375] n=512"
     assert measured(result(n_used=100)) == "accuracy 0.312 [0.250, 0.375] n=100 of 512"
+
+
+def test_an_early_verdict_shows_an_interval_and_never_a_number_alone() -> None:
+    early = result(estimate=None, n_used=212, rule="alpha = 0.01 after 201 of 512", details={"clean_accuracy": None})
+    assert measured(early) == "accuracy in [0.250, 0.375] n=212 of 512"
+    text = failure_text(early, replay="")
+    assert "  measured  accuracy in [0.250, 0.375] n=212 of 512" in text.splitlines()
+    assert "  verdict   failed (alpha = 0.01 after 201 of 512)" in text.splitlines()
+    assert "clean" not in text
+    assert "None" not in text
+
+
+def test_what_was_remembered_and_replayed_is_said() -> None:
+    lines = failure_text(result(cached="2026-11-25, commit 1a2b3c4", replayed=17), replay="").splitlines()
+    assert "  cached    2026-11-25, commit 1a2b3c4" in lines
+    assert "  replayed  17 samples broken by counterexamples of earlier runs" in lines
+    text = failure_text(result(), replay="")
+    assert "cached" not in text
+    assert "replayed" not in text
+
+
+def test_a_counterexample_that_was_made_smaller_says_how_many_pixels_it_takes() -> None:
+    worst = Counterexample(index=445, label=3, clean=3, predicted=5, size=0.0123, pixels=4, image="pictures/a.png")
+    (line,) = (row for row in failure_text(result(counterexamples=(worst,)), replay="").splitlines() if "worst" in row)
+    assert line == ("  worst 1   sample 445: label 3, predicted 3 -> 5, size 0.0123, 4 pixels, pictures/a.png")
+
+
+def test_a_baseline_shows_what_was_lost_and_gained() -> None:
+    baseline = {
+        "file": "robust-baseline.json",
+        "key": "t.py::t: s",
+        "tolerance": 0.01,
+        "lost": 30,
+        "gained": 10,
+        "p": 0.0011,
+        "drop": 20 / 512,
+        "drop_interval": [0.01, 0.07],
+        "accuracy": 0.35,
+        "date": "2026-11-25",
+        "commit": "1a2b3c4",
+    }
+    text = failure_text(result(details={"baseline": baseline}), replay="")
+    assert (
+        "  baseline  accuracy 0.350; 30 lost, 10 gained: drop 0.0391 [0.0100, 0.0700], McNemar p = 0.0011, "
+        "tolerance 0.01 (2026-11-25, commit 1a2b3c4)"
+    ) in text.splitlines()
+    assert "lost" not in failure_text(result(details={"baseline": {"update": True}}), replay="")
 
 
 def test_a_threshold_is_a_comparison() -> None:
@@ -75,6 +124,8 @@ def test_only_attacks_have_a_threat() -> None:
 
 def test_a_cue_has_its_own_numbers() -> None:
     details = {
+        "flips": 128,
+        "of": 512,
         "flip_rate": 0.25,
         "recall_drop": 0.5,
         "recall_drop_class": 2,
@@ -87,20 +138,28 @@ def test_a_cue_has_its_own_numbers() -> None:
     }
     text = failure_text(result(claim="no_spurious_feature", details=details), replay="")
     for line in (
-        "  flips     0.250; most drawn to class 1: 30 in, 4 out, McNemar p = 1.5e-06",
+        "  flips     128 of 512; most drawn to class 1: 30 in, 4 out, McNemar p = 1.5e-06",
         "  recall    falls by 0.500 in class 2 with the cue off",
         "  accuracy  0.750 with the cue on, 0.500 off",
     ):
         assert line in text.splitlines()
 
 
-def test_every_measurement_can_be_put_in_words(toy: Any) -> None:
+@pytest.mark.parametrize("options", [{"exact": True}, {"exact": False}, {"max_samples": 10}], ids=str)
+def test_every_measurement_can_be_put_in_words(options: dict[str, Any], toys: Any) -> None:
     from robustest import Linf, PixelPatch, measure_robust_accuracy, measure_shift_accuracy, measure_spurious_feature
 
+    toy = toys(200)
     data = (toy.x, toy.y)
     for found in (
-        measure_robust_accuracy(toy.model, data, Linf(0.3), attack="fgsm"),
-        measure_shift_accuracy(toy.model, data, "rotation", max_drop=0.0),
-        measure_spurious_feature(toy.model, data, PixelPatch(top=0, left=0), max_flip=0.0, max_recall_drop=0.0),
+        measure_robust_accuracy(toy.model, data, Linf(0.3), attack="fgsm", at_least=1.0, **options),
+        measure_shift_accuracy(toy.model, data, "rotation", max_drop=0.0, **options),
+        measure_spurious_feature(toy.model, data, PixelPatch(top=0, left=0), max_flip=0.5, **options),
+        measure_spurious_feature(
+            toy.model, data, PixelPatch(top=0, left=0), max_flip=0.0, max_recall_drop=0.0, **options
+        ),
     ):
-        assert found.statement in failure_text(found, replay="")
+        text = failure_text(found, replay="")
+        assert found.statement in text
+        assert "None" not in text
+        assert (" in [" in measured(found)) == (found.n_used < found.n_total)

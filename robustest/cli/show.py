@@ -1,0 +1,100 @@
+"""The last results, as a table."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from robustest.cli.claims import claim_of
+from robustest.cli.exits import missing
+from robustest.cli.keeping import telling
+from robustest.cli.runs import read_run, result_of
+from robustest.cli.screen import Screen
+from robustest.cli.table import show_rows
+from robustest.ledger import Row
+
+STORE, FILE = Path(".robustest"), Path("robust.json")
+"""Where results are where nobody says otherwise."""
+
+
+def show(path: str | None, *, details: bool) -> int:
+    """Print results as pytest's section `robustness` does.
+
+    Args:
+        path: what --robust-json wrote; a store (`.robustest`), or the folder of its results; or a folder with either.
+            None looks for both here, the store first.
+        details: whether every number of every claim is printed.
+
+    Returns:
+        0 where every claim passed, 1 where not, 3 where results were lost.
+
+    Raises:
+        Refused: there are no results.
+    """
+    where = _found(Path(path) if path is not None else None)
+    screen = Screen()
+    if where.is_dir():
+        with telling() as problems:
+            rows = _remembered(where)
+        dates = sorted(row.result.cached for row in rows if row.result is not None)
+        span = dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"
+        screen.write_line(f"{where}: the latest result of each claim, measured {span}")
+        return show_rows(screen, rows, problems, {}, details=details)
+    run = read_run(where)
+    if run.shard is not None:
+        screen.write_line(f"shard {run.shard.index} of {run.shard.count}; robustest merge joins them", yellow=True)
+    return show_rows(screen, run.rows, run.lost, run.settings, details=details)
+
+
+def _found(path: Path | None) -> Path:
+    """A file, or a folder that holds remembered results."""
+    if path is not None and not path.is_dir():
+        return path
+    if path is not None and path.name == "results" and not (path / "results").is_dir():
+        return path.parent
+    root = path or Path()
+    for place in (root, root / STORE):
+        if (place / "results").is_dir() and (path is not None or place != root):
+            return place
+    if (root / FILE).is_file():
+        return root / FILE
+    raise missing(
+        f"Expected results in {path or 'this folder'} but there are none: neither {STORE / 'results'} nor {FILE}. "
+        "Run the tests: pytest --robust"
+    )
+
+
+def _remembered(store: Path) -> list[Row]:
+    """The latest result of each claim, whenever that was."""
+    from robustest.store.records import load_records
+
+    latest: dict[tuple[str, str, str], tuple[str, list[Row]]] = {}
+    for record in load_records(store):
+        try:
+            row, when = _row(record)
+        except (KeyError, TypeError, ValueError) as error:
+            what = f"no field {error}" if isinstance(error, KeyError) else str(error)
+            raise missing(
+                f"Expected the records of robustest in {store} but got one of {record.get('test', '?')} with {what}. "
+                "Another version wrote it: run the tests again, or delete the store."
+            ) from None
+        key = _claim(row)
+        if key not in latest or when > latest[key][0]:  # an earlier one had another threshold
+            latest[key] = (when, [])
+        if when == latest[key][0]:
+            latest[key][1].append(row)
+    if not latest:
+        raise missing(f"Expected results in {store} but none are remembered there. Run the tests: pytest --robust")
+    return [row for _, rows in latest.values() for row in rows]
+
+
+def _claim(row: Row) -> tuple[str, str, str]:
+    return (row.test, "", "") if row.result is None else claim_of(row.test, row.result)
+
+
+def _row(record: dict[str, Any]) -> tuple[Row, str]:
+    result, test, when = result_of(record["result"]), str(record["test"]), str(record["when"])
+    replay = f"pytest --robust --robust-seed={result.seed} {shlex.quote(test)}"
+    return Row(test=test, result=replace(result, cached=when), problem="", replay=replay), when

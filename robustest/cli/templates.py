@@ -1,0 +1,128 @@
+"""What `robustest init` writes."""
+
+from __future__ import annotations
+
+ACTIONS = {
+    "checkout": "actions/checkout@11bd71901bbe5b1630ceea73d27597364c9af683 # v4.2.2",
+    "setup-python": "actions/setup-python@0b93645e9fea7318ecaed2b359559ac225c90a2b # v5.3.0",
+    "restore": "actions/cache/restore@0057852bfaa89a56745cba8c7296529d2fc39830 # v4.3.0",
+    "save": "actions/cache/save@0057852bfaa89a56745cba8c7296529d2fc39830 # v4.3.0",
+    "upload": "actions/upload-artifact@b4b15b8c7c6ac21ea08fcf65892d2ee8f75cf882 # v4.4.3",
+}
+"""Actions of the workflow, each pinned to a commit."""
+
+TESTS = '''\
+"""What the model must keep. Run: pytest --robust"""
+
+from robustest import Linf, assert_robust_accuracy, assert_shift_accuracy
+
+
+def test_attack(robust_model, robust_data):
+    assert_robust_accuracy(robust_model, robust_data, Linf(1 / 255), at_least=0.50)
+
+
+def test_noise(robust_model, robust_data):
+    assert_shift_accuracy(robust_model, robust_data, "gaussian_noise", severity=1, max_drop=0.05)
+'''
+
+MODEL = """\
+@pytest.fixture(scope="session")
+def robust_model():
+    # A torch.nn.Module that maps a batch (N, ...) to logits (N, classes), or any function that does. For example:
+    #     model = torchvision.models.resnet18(num_classes=10)
+    #     model.load_state_dict(torch.load("model.pt", weights_only=True))
+    #     return model
+    raise pytest.UsageError("Expected robust_model in conftest.py to return your model: it is still to be filled in.")
+"""
+
+DATA = """\
+@pytest.fixture(scope="session")
+def robust_data():
+    # Labelled samples the model was not trained on, floats in [0, 1], not normalised: (x, y), a data set or a loader.
+    # (A model that wants normalised inputs: assert_...(..., preprocessing=(mean, std)).) For example:
+    #     to_tensor = transforms.Compose([transforms.Resize((224, 224)), transforms.ToTensor()])
+    #     return torchvision.datasets.ImageFolder("data/test", to_tensor)
+    raise pytest.UsageError("Expected robust_data in conftest.py to return your samples: it is still to be filled in.")
+"""
+
+FIXTURES = {"robust_model": MODEL, "robust_data": DATA}
+"""Each fixture that a project defines, and what to start from."""
+
+CONFTEST = f'''\
+"""The model and the samples that the robustness tests are about."""
+
+import pytest
+
+
+{MODEL}
+
+{DATA}'''
+
+
+def workflow(install: str) -> str:
+    """The workflow for GitHub.
+
+    Args:
+        install: what follows "python -m pip install".
+    """
+    text = _WORKFLOW.replace("@install@", install)
+    for name, action in ACTIONS.items():
+        text = text.replace(f"@{name}@", action)
+    return text
+
+
+_WORKFLOW = """\
+name: robustness
+
+on:
+  pull_request:
+  push:
+    branches: [main, master]
+
+permissions:
+  contents: read # to check the repository out
+
+concurrency:
+  group: ${{ github.workflow }}-${{ github.ref }}
+  cancel-in-progress: true
+
+jobs:
+  robustness:
+    name: claims about the model
+    runs-on: ubuntu-latest
+    timeout-minutes: 60
+    steps:
+      - uses: @checkout@
+        with:
+          persist-credentials: false
+      - uses: @setup-python@
+        with:
+          python-version: "3.12"
+      - name: Install
+        run: python -m pip install @install@
+      - name: Recall what was measured before
+        uses: @restore@
+        with:
+          path: .robustest
+          key: robustest-${{ runner.os }}-${{ github.run_id }}-${{ github.run_attempt }}
+          restore-keys: robustest-${{ runner.os }}-
+      - name: Test the claims
+        run: python -m pytest --robust -m robust --robust-json=robust.json
+      - name: Remember what was measured, whatever came out
+        if: ${{ !cancelled() }}
+        uses: @save@
+        with:
+          path: .robustest
+          key: robustest-${{ runner.os }}-${{ github.run_id }}-${{ github.run_attempt }}
+      - name: Keep results and counterexamples
+        if: ${{ !cancelled() }}
+        uses: @upload@
+        with:
+          name: robustness
+          path: |
+            robust.json
+            .robustest/pictures
+          include-hidden-files: true
+          if-no-files-found: ignore
+          retention-days: 14
+"""

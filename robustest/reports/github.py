@@ -1,0 +1,252 @@
+"""What GitHub shows of a run: a summary of the step, and annotations where the tests are written.
+
+Both are asked for by lines and files alone (workflow commands, and the file that GITHUB_STEP_SUMMARY names), so no
+token is needed. Neither decides anything: where the summary cannot be written, that is said, and the run goes on.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path, PurePath
+
+from robustest.reports.terminal import Reported
+from robustest.reports.text import claimed, failure_text, measured
+from robustest.results import Result, Verdict
+
+BUDGET = 900_000
+"""Bytes of a step's summary, at most; GitHub drops a summary of more than 1 MiB whole."""
+ANNOTATIONS = 10
+"""Annotations of one kind that GitHub shows of a step."""
+
+_CELL = 300  # characters of a name that a table cell shows
+_FOLDED = 8_000  # characters of one failure's text
+_TABLE_SHARE = 0.6  # of the budget: the table tells more a byte than the details
+_ORDER = ("failed", "error", "inconclusive", "passed")
+_MARKS = {"failed": "❌", "error": "⚠️", "inconclusive": "❔", "passed": "✅"}
+_MARKUP = re.compile(r"[!-/:-@\[-`{-~]")
+_PLAIN = frozenset(".,-/ ()=%+'\"?;^")
+"""ASCII punctuation that begins no markup inside a line of text."""
+_UNSEEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
+)
+"""Characters that show nothing, turn the text around them, or cannot be encoded."""
+
+
+def report(
+    rows: Sequence[Reported],
+    lost: Sequence[str],
+    *,
+    environ: Mapping[str, str],
+    where: Mapping[str, tuple[str, int]] | None = None,
+    annotations: bool = True,
+    echo: Callable[[str], object] | None = None,
+) -> None:
+    """Write the step's summary and the annotations; nothing where GITHUB_ACTIONS is not set.
+
+    Args:
+        rows: one per claim.
+        lost: what did not arrive, in sentences.
+        environ: the environment, with GITHUB_ACTIONS, GITHUB_STEP_SUMMARY and GITHUB_WORKSPACE.
+        where: file and line (from 1) of each test's id; a file is absolute, or relative to the workspace.
+        annotations: False where another plugin annotates failed tests already.
+        echo: takes each annotation, a line without its end; it must reach the step's log at the start of a line.
+    """
+    if not environ.get("GITHUB_ACTIONS"):
+        return
+    say = _to_stdout if echo is None else echo
+    if annotations:
+        for line in annotated(rows, lost, where=where or {}, workspace=environ.get("GITHUB_WORKSPACE", "")):
+            say(line)
+    target = environ.get("GITHUB_STEP_SUMMARY")
+    if not target:
+        return
+    try:
+        before = Path(target).stat().st_size if Path(target).exists() else 0
+        with Path(target).open("ab") as file:
+            file.write(summary(rows, lost, budget=BUDGET - before).encode("utf-8"))
+    except OSError as error:
+        say(f"::warning title=robustest::{_data(f'The step summary could not be written: {error}')}")
+
+
+def _to_stdout(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+
+
+def annotated(
+    rows: Sequence[Reported],
+    lost: Sequence[str],
+    *,
+    where: Mapping[str, tuple[str, int]],
+    workspace: str = "",
+) -> list[str]:
+    """Workflow commands: the worst ten of what did not pass, then how many more there are.
+
+    Args:
+        rows, lost, where: as for `report`.
+        workspace: the folder that absolute files are named from.
+    """
+    bad = worst_first(row for row in rows if _verdict(row) != Verdict.PASSED)
+    commands = [_command("error", {"title": "robustest: results are missing"}, problem) for problem in lost]
+    for row in bad:
+        verdict = _verdict(row)
+        kind = "warning" if verdict == Verdict.INCONCLUSIVE else "error"
+        file, line = where.get(row.test, (row.test.partition("::")[0], 0))
+        place = {"file": _within(file, workspace), **({"line": str(line)} if line > 0 else {})}
+        title = "could not measure" if row.result is None else f"{verdict}: {row.result.statement}"
+        commands.append(_command(kind, {**place, "title": _short(f"robustest {title}", _CELL)}, _told(row)))
+    more = len(commands) - ANNOTATIONS
+    if more <= 0:
+        return commands
+    rest = f"{more} more did not pass; the step summary and the reports name them."
+    return [*commands[:ANNOTATIONS], _command("notice", {"title": "robustest"}, rest)]
+
+
+def _told(row: Reported) -> str:
+    return _short(row.problem, 2_000) if row.result is None else failure_text(row.result, replay=row.replay)[:4_000]
+
+
+def _within(file: str, workspace: str) -> str:
+    path = PurePath(file)
+    if workspace and path.is_absolute() and path.is_relative_to(workspace):
+        path = path.relative_to(workspace)
+    return path.as_posix()
+
+
+def _command(kind: str, properties: Mapping[str, str], message: str) -> str:
+    """A workflow command; see `_data` for what must not stand in it as it is."""
+    told = ",".join(f"{name}={_property(value)}" for name, value in properties.items())
+    return f"::{kind} {told}::{_data(message)}"
+
+
+def _data(text: str) -> str:
+    """Percent, carriage return and line feed would end or change a command."""
+    seen = _UNSEEN.sub("�", text.replace("\r\n", "\n").replace("\r", "\n"))
+    return seen.replace("%", "%25").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    """In a property, colon and comma end it too."""
+    return _data(text).replace(":", "%3A").replace(",", "%2C")
+
+
+def summary(rows: Sequence[Reported], lost: Sequence[str], *, budget: int = BUDGET) -> str:
+    """The step's summary in GitHub's Markdown: one table, worst first, and the failures folded beneath it.
+
+    Args:
+        rows, lost: as for `report`.
+        budget: bytes, at most; what does not fit is counted in a line.
+
+    Returns:
+        Text of at most `budget` bytes in UTF-8; empty where not even the headline fits.
+    """
+    page = _Page(budget)
+    counts = Counter(_verdict(row) for row in rows)
+    told = ", ".join(f"{counts[verdict]} {verdict}" for verdict in _ORDER if counts[verdict]) or "no claim was measured"
+    page.add(f"\n## robustness: {told}\n\n")
+    page.all([f"> **Results are missing: {escaped(problem)}. This run is not green.**\n>\n" for problem in lost], 0.2)
+    page.add("\n")
+    ordered = worst_first(rows)
+    if ordered:
+        page.add("| | claim | measured | claimed | n | test |\n| :-- | :-- | :-- | :-- | --: | :-- |\n")
+        page.all([_line(row) for row in ordered], _TABLE_SHARE, "claims are left out of this table")
+        page.add("\n")
+    page.all([_details(row) for row in ordered if _verdict(row) != Verdict.PASSED], 1.0, "failures are not told here")
+    return page.text()
+
+
+class _Page:
+    """Text that never grows beyond its budget of bytes."""
+
+    _RESERVE = 400  # bytes for the lines that say what was cut
+
+    def __init__(self, budget: int) -> None:
+        self._budget = budget - self._RESERVE
+        self._parts: list[str] = []
+        self._size = 0
+
+    def add(self, part: str, share: float = 1.0) -> bool:
+        """Add a part if it fits into a share of the budget."""
+        size = len(part.encode("utf-8"))
+        if self._size + size > self._budget * share:
+            return False
+        self._parts.append(part)
+        self._size += size
+        return True
+
+    def all(self, parts: Sequence[str], share: float, cut: str = "lines are left out") -> None:
+        """Add parts while they fit, and say how many did not."""
+        for count, part in enumerate(parts):
+            if not self.add(part, share):
+                if self._parts:  # out of the reserve
+                    self._parts.append(f"\n*{len(parts) - count} {cut}: GitHub limits a summary's size.*\n\n")
+                return
+
+    def text(self) -> str:
+        return "".join(self._parts)
+
+
+def worst_first(rows: Iterable[Reported]) -> list[Reported]:
+    """Failed, farthest from the threshold first; then errors, inconclusive, passed, in the order of the run."""
+
+    def badness(row: Reported) -> tuple[int, float]:
+        return _ORDER.index(_verdict(row)), -_gap(row.result)
+
+    return sorted(rows, key=badness)
+
+
+def _gap(result: Result | None) -> float:
+    """How far the value of a failed claim is on the wrong side of its threshold."""
+    if result is None or result.threshold is None or result.verdict is not Verdict.FAILED:
+        return 0.0
+    value = sum(result.interval) / 2 if result.estimate is None else result.estimate
+    return (result.threshold - value) * (1 if result.comparison == ">=" else -1)
+
+
+def _verdict(row: Reported) -> str:
+    return "error" if row.result is None else str(row.result.verdict)
+
+
+def _line(row: Reported) -> str:
+    verdict = _verdict(row)
+    mark = f"{_MARKS[verdict]} {verdict}"
+    test = f"<code>{escaped(_short(row.test, _CELL))}</code>"
+    if row.result is None:
+        return f"| {mark} | {escaped(_short(f'could not measure: {row.problem}', _CELL))} | | | | {test} |\n"
+    value, _, count = measured(row.result).rpartition(" n=")
+    cells = (escaped(_short(text, _CELL)) for text in (row.result.statement, value, claimed(row.result), count))
+    return f"| {mark} | {' | '.join(cells)} | {test} |\n"
+
+
+def _details(row: Reported) -> str:
+    result = row.result
+    title = "error: could not measure" if result is None else f"{result.verdict}: {_short(result.statement, _CELL)}"
+    text = f"{row.problem}\nreplay: {row.replay}" if result is None else failure_text(result, replay=row.replay)
+    told = html.escape(_UNSEEN.sub("�", _clipped(text)))
+    head = html.escape(_UNSEEN.sub("�", f"{title} ({_short(row.test, _CELL)})"))
+    return f"<details><summary>{head}</summary>\n\n<pre>\n{told}\n</pre>\n\n</details>\n\n"
+
+
+def _clipped(text: str) -> str:
+    return text if len(text) <= _FOLDED else f"{text[:_FOLDED]}\n… {len(text) - _FOLDED} characters more"
+
+
+def _short(text: str, most: int) -> str:
+    """One line of at most so many characters."""
+    line = " ".join(text.split())
+    return line if len(line) <= most else f"{line[: most - 1]}…"
+
+
+def escaped(text: str) -> str:
+    """Text as GitHub's Markdown shows it, on one line, in a table cell or outside.
+
+    A numeric character reference never stands for structure (CommonMark 0.31, section 2.5), and neither does it for a
+    table's bar: so all punctuation that may begin markup, a link, a mention, an emoji or a formula becomes one.
+    """
+    line = _UNSEEN.sub("�", " ".join(text.split()))
+    line = _MARKUP.sub(lambda m: m[0] if m[0] in _PLAIN else f"&#{ord(m[0])};", line)
+    line = re.sub(r"&#64;(?=\w)", "&#64;&#8203;", line)  # mentions are looked for in what references stand for
+    return re.sub(r"(?i)w(?=ww\.)", lambda m: f"&#{ord(m[0])};", line)

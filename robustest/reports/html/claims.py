@@ -1,0 +1,250 @@
+"""What the page says about each claim."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from robustest.reports.html.album import Album, Picture
+from robustest.reports.html.scales import Scale, scale_of
+from robustest.reports.html.tables import Fact, Table, facts_and_tables
+from robustest.reports.terminal import Reported
+from robustest.reports.text import claimed, measured
+from robustest.results import Counterexample, Result
+
+ERROR = "error"
+ORDER = ("failed", ERROR, "inconclusive", "passed")
+"""What became of a claim, worst first."""
+
+_BREAKS = re.compile(r"(?<=[/_-])|(?<=::)|(?=\[)")
+
+_TILES: Mapping[str, tuple[str, str, str]] = {
+    "robust_accuracy": ("clean", "adversarial", "difference"),
+    "min_perturbation": ("clean", "adversarial", "difference"),
+    "no_spurious_feature": ("cue off", "cue on", "difference"),
+}
+_SHIFTED = ("clean", "changed", "difference")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exhibit:
+    """A counterexample with its picture.
+
+    Attributes:
+        picture: None where none was saved.
+        problem: why it cannot be shown, where it cannot.
+        facts: what happened to the sample.
+        words: the same for those who do not see the picture.
+    """
+
+    picture: Picture | None
+    problem: str
+    facts: tuple[Fact, ...]
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A health check that spoke: its name, what it saw, and whether the user asked it not to count."""
+
+    name: str
+    message: str
+    suppressed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A claim beside its baseline.
+
+    Attributes:
+        facts: the numbers; empty where nothing was compared.
+        problem: why nothing was; empty otherwise.
+        drop: how far the accuracy fell, or None.
+    """
+
+    facts: tuple[Fact, ...] = ()
+    problem: str = ""
+    drop: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """A claim as the page shows it.
+
+    Attributes:
+        number: its place in the run, from 1.
+        test, statement, verdict, rule: as recorded; the verdict is "error" where nothing could be measured.
+        result: what was measured, or None.
+        problem: why nothing was.
+        replay: the command that repeats the test.
+        measured, claimed, count: value with interval, threshold, and n, as the terminal prints them.
+        scale: the value drawn.
+        slack: how far the value is on the right side of the threshold, negative where it is not; for sorting.
+        exhibits: the worst samples.
+        tiles: what each picture shows, from left to right.
+        facts, tables: further numbers.
+        findings: health checks that spoke.
+        remarks: notes, without those that repeat a finding.
+        baseline: the comparison with a baseline, or None.
+    """
+
+    number: int
+    test: str
+    statement: str
+    verdict: str
+    rule: str
+    result: Result | None
+    problem: str
+    replay: str
+    measured: str = ""
+    claimed: str = ""
+    count: str = ""
+    scale: Scale | None = None
+    slack: float | None = None
+    exhibits: tuple[Exhibit, ...] = ()
+    tiles: tuple[str, str, str] = _SHIFTED
+    facts: tuple[Fact, ...] = ()
+    tables: tuple[Table, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    remarks: tuple[str, ...] = ()
+    baseline: Comparison | None = None
+
+    @property
+    def test_parts(self) -> list[str]:
+        """The test's id, cut where a line may break."""
+        return _BREAKS.split(self.test)
+
+    @property
+    def change(self) -> float | None:
+        """How far the accuracy rose since the baseline, negative where it fell; None where nothing was compared."""
+        drop = None if self.baseline is None else self.baseline.drop
+        return None if drop is None else 0.0 - drop
+
+
+def claims_of(rows: Sequence[Reported], album: Album) -> list[Claim]:
+    """The claims of a run, numbered in its order; their pictures go into the album."""
+    return [_claim(number, row, album) for number, row in enumerate(rows, 1)]
+
+
+def worst_first(claims: Sequence[Claim]) -> list[Claim]:
+    """Failed, then errors, inconclusive and passed; within each the order of the run."""
+    return sorted(claims, key=lambda claim: (ORDER.index(claim.verdict), claim.number))
+
+
+def _claim(number: int, row: Reported, album: Album) -> Claim:
+    result = row.result
+    if result is None:
+        first = next(iter(row.problem.splitlines()), "no reason was given")
+        return Claim(
+            number=number,
+            test=row.test,
+            statement=f"could not measure: {first}",
+            verdict=ERROR,
+            rule="",
+            result=None,
+            problem=row.problem,
+            replay=row.replay,
+        )
+    facts, tables = facts_and_tables(result.details, result.threshold)
+    findings = _findings(result)
+    value, _, count = measured(result).removeprefix(result.quantity).strip().partition(" n=")
+    return Claim(
+        number=number,
+        test=row.test,
+        statement=result.statement,
+        verdict=str(result.verdict),
+        rule=result.rule,
+        result=result,
+        problem="",
+        replay=row.replay,
+        measured=value,
+        claimed=claimed(result),
+        count=count,
+        scale=scale_of(result),
+        slack=_slack(result),
+        exhibits=tuple(_exhibit(number, rank, result, worst, album) for rank, worst in _ranked(result)),
+        tiles=_TILES.get(result.claim, _SHIFTED),
+        facts=tuple(facts),
+        tables=tuple(tables),
+        findings=findings,
+        remarks=tuple(note for note in result.notes if note not in {finding.message for finding in findings}),
+        baseline=_comparison(result.details.get("baseline")),
+    )
+
+
+def _findings(result: Result) -> tuple[Finding, ...]:
+    return tuple(
+        Finding(str(one.get("name", "")), str(one.get("message", "")), bool(one.get("suppressed")))
+        for one in result.details.get("health") or ()
+        if isinstance(one, Mapping)
+    )
+
+
+def _comparison(about: Mapping[str, Any] | None) -> Comparison | None:
+    if not about:
+        return None
+    if "update" in about:
+        return Comparison(
+            problem=f"This run writes the baseline {about['file']}: there is nothing to compare with yet."
+        )
+    if "drop" not in about:
+        return Comparison(problem=f"Not compared with {about['file']}: the verdict came before every sample was seen.")
+    low, high = about["drop_interval"]
+    return Comparison(
+        facts=(
+            Fact("then", f"accuracy {about['accuracy']:.3f} ({about['date']}, commit {about['commit']})"),
+            Fact(
+                "now",
+                f"accuracy {about['accuracy'] - about['drop']:.3f}: {about['lost']} samples lost, "
+                f"{about['gained']} gained",
+            ),
+            Fact("drop", f"{about['drop']:.4f} [{low:.4f}, {high:.4f}], tolerated {about['tolerance']:g}"),
+            Fact("McNemar p", f"{about['p']:.2g}"),
+            Fact("entry", f"{about['key']} in {about['file']}"),
+        ),
+        drop=about["drop"],
+    )
+
+
+def _slack(result: Result) -> float | None:
+    if result.threshold is None:
+        return None
+    value = sum(result.interval) / 2 if result.estimate is None else result.estimate
+    return (value - result.threshold) * (1 if result.comparison == ">=" else -1)
+
+
+def _ranked(result: Result) -> enumerate[Counterexample]:
+    return enumerate(result.counterexamples, 1)
+
+
+def _exhibit(number: int, rank: int, result: Result, worst: Counterexample, album: Album) -> Exhibit:
+    taken = album.take(worst.image, f"claim-{number}-worst-{rank}.png") if worst.image else None
+    before, after = ("cue off", "cue on") if result.claim == "no_spurious_feature" else ("clean", "changed")
+    names = result.details.get("class_names")
+    facts = [
+        Fact("sample", str(worst.index)),
+        Fact("label", _class(worst.label, names)),
+        Fact("predicted", f"{_class(worst.clean, names)} → {_class(worst.predicted, names)}"),
+    ]
+    if worst.size is not None:
+        facts.append(Fact("severity" if result.claim == "shift_accuracy" else "size", f"{worst.size:.4g}"))
+    if worst.pixels is not None:
+        facts.append(Fact("pixels changed", f"{worst.pixels:,}"))
+    words = (
+        f"Sample {worst.index} {before}, {after}, and the difference amplified: label {_class(worst.label, names)}, "
+        f"predicted {_class(worst.clean, names)}, then {_class(worst.predicted, names)}"
+    )
+    picture, problem = (None, taken) if isinstance(taken, str) else (taken, "")
+    return Exhibit(picture=picture, problem=problem, facts=tuple(facts), words=words)
+
+
+def _class(number: int, names: object) -> str:
+    """A class with its name, where details["class_names"] has one: a list, or a mapping from the number as text."""
+    if isinstance(names, Mapping):
+        name = names.get(str(number))
+    else:
+        listed = isinstance(names, Sequence) and not isinstance(names, str) and 0 <= number < len(names)
+        name = names[number] if listed else None  # type: ignore[index]
+    return str(number) if name is None else f"{number} ({name})"

@@ -1,0 +1,210 @@
+"""Curves over several claims: a quantity against the radius of a ball, accuracy against the severity of a shift."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from robustest.results import Result
+
+_BALL = re.compile(r"(?P<kind>[A-Za-z]\w*)\((?P<unit>eps|pixels)=(?P<x>[0-9.eE+-]+)\)")
+_SHIFT = re.compile(r"(?P<kind>.+), severity (?P<x>[0-9.]+)", re.DOTALL)
+_NUMBER = re.compile(r"\d+(\.\d+)?(e-?\d+)?", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """One claim on a curve.
+
+    Attributes:
+        x: radius or severity; 0 is the unchanged input.
+        y: the value; None where only the interval is known.
+        low, high: the interval, or None.
+        threshold: what was claimed of this value, or None.
+        verdict: of the claim; empty for a point that no claim made.
+        number: the claim's on the page; 0 for none.
+    """
+
+    x: float
+    y: float | None
+    low: float | None = None
+    high: float | None = None
+    threshold: float | None = None
+    verdict: str = ""
+    number: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Curve:
+    """Points of growing x.
+
+    Attributes:
+        title: what is drawn.
+        test: the tests' common name.
+        x_name, y_name: of the axes.
+        points: two or more.
+        severities: whether x is a severity, so whole numbers.
+    """
+
+    title: str
+    test: str
+    x_name: str
+    y_name: str
+    points: tuple[Point, ...]
+    severities: bool = False
+
+
+class Judged(Protocol):
+    """A claim with its place on the page."""
+
+    @property
+    def number(self) -> int: ...
+    @property
+    def test(self) -> str: ...
+    @property
+    def result(self) -> Result | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Key:
+    """What the points of one curve share."""
+
+    test: str
+    claim: str
+    quantity: str
+    method: str
+    kind: str
+    unit: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Placed:
+    point: Point
+    model: str
+    clean: float | None
+
+
+def curves_of(claims: Iterable[Judged]) -> list[Curve]:
+    """All curves of two or more claims that differ in radius or severity alone, and those that details hold.
+
+    Claims belong together where test function, kind of claim, quantity, attack, norm or shift, and model agree. What
+    would put two values above one x belongs to nothing we know: no curve is better than a wrong one.
+
+    Args:
+        claims: in the order of the page.
+    """
+    groups: dict[_Key, list[_Placed]] = {}
+    inside: list[Curve] = []
+    for claim in claims:
+        if claim.result is None:
+            continue
+        inside += _corruptions(claim.test, claim.result)
+        found = _place(claim, claim.result)
+        if found is not None:
+            groups.setdefault(found[0], []).append(found[1])
+    curves = [curve for key, placed in groups.items() for part in _models(placed) for curve in _curve(key, part)]
+    return curves + inside
+
+
+def _place(claim: Judged, result: Result) -> tuple[_Key, _Placed] | None:
+    ball, shift = _BALL.fullmatch(result.setting), _SHIFT.fullmatch(result.setting)
+    match = ball or shift
+    if match is None:
+        return None
+    try:
+        x = float(match["x"])
+    except ValueError:
+        return None
+    point = Point(
+        x=x,
+        y=result.estimate,
+        low=result.interval[0],
+        high=result.interval[1],
+        threshold=result.threshold,
+        verdict=str(result.verdict),
+        number=claim.number,
+    )
+    quantity = result.quantity
+    if quantity == "accuracy drop" and "shifted_accuracy" in result.details:
+        quantity = "accuracy"  # the curve of the accuracy itself; its interval and threshold are of the drop
+        point = replace(point, y=_number(result.details, "shifted_accuracy"), low=None, high=None, threshold=None)
+    unit = match["unit"] if ball else ""
+    key = _Key(_family(claim.test), result.claim, quantity, result.method, match["kind"], unit)
+    clean = _number(result.details, "clean_accuracy") if quantity == "accuracy" else None
+    return key, _Placed(point, result.model, clean)
+
+
+def _family(test: str) -> str:
+    """A test's id with the numbers in its parameters blurred: test_a[linf-0.1] and test_a[linf-0.2] are one family."""
+    name, bracket, parameters = test.partition("[")
+    return name + bracket + _NUMBER.sub("…", parameters)
+
+
+def _models(placed: list[_Placed]) -> list[list[_Placed]]:
+    """By model, where there are several; early verdicts know no digest of theirs and go with the only one."""
+    models = list(dict.fromkeys(one.model for one in placed if one.model))
+    if len(models) < 2:
+        return [placed]
+    return [[one for one in placed if one.model == model] for model in models]
+
+
+def _curve(key: _Key, placed: list[_Placed]) -> list[Curve]:
+    points = sorted((one.point for one in placed), key=lambda point: point.x)
+    if len(points) < 2 or len({point.x for point in points}) < len(points):
+        return []
+    clean = {one.clean for one in placed if one.clean is not None}
+    if len(clean) == 1 and points[0].x > 0:
+        points.insert(0, Point(x=0.0, y=clean.pop()))
+    attacked = bool(key.unit)
+    return [
+        Curve(
+            title=f"{key.kind}, {key.method}" if attacked else key.kind,
+            test=key.test,
+            x_name=f"{'radius' if key.unit == 'eps' else key.unit} ({key.kind})" if attacked else "severity",
+            y_name=key.quantity,
+            points=tuple(points),
+            severities=not attacked,
+        )
+    ]
+
+
+def _corruptions(test: str, result: Result) -> list[Curve]:
+    """Curves that one claim holds: accuracy by shift and severity, in details["by_severity"]."""
+    table = result.details.get("by_severity")
+    if not isinstance(table, Mapping):
+        return []
+    curves = []
+    for name, cells in table.items():
+        if not isinstance(cells, Mapping):
+            continue
+        points = sorted((p for p in (_cell(x, cell) for x, cell in cells.items()) if p), key=lambda p: p.x)
+        clean = _number(result.details, "clean_accuracy")
+        if clean is not None and points and points[0].x > 0:
+            points.insert(0, Point(x=0.0, y=clean))
+        if len(points) > 1:
+            title = str(name)
+            curves.append(
+                Curve(
+                    title=title, test=test, x_name="severity", y_name="accuracy", points=tuple(points), severities=True
+                )
+            )
+    return curves
+
+
+def _cell(severity: object, cell: Any) -> Point | None:
+    try:
+        x = float(str(severity))
+    except ValueError:
+        return None
+    if isinstance(cell, Mapping):
+        interval = cell.get("interval")
+        low, high = interval if isinstance(interval, Sequence) and len(interval) == 2 else (None, None)
+        return Point(x=x, y=_number(cell, "accuracy"), low=low, high=high)
+    return Point(x=x, y=float(cell)) if isinstance(cell, (int, float)) else None
+
+
+def _number(values: Mapping[str, Any], key: str) -> float | None:
+    value = values.get(key)
+    return float(value) if isinstance(value, (int, float)) else None

@@ -1,0 +1,155 @@
+"""The page: claims, curves and pictures put into the template, and written."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from robustest.errors import ConfigError
+from robustest.reports.html.album import Album, write_whole
+from robustest.reports.html.claims import ORDER, Claim, claims_of, worst_first
+from robustest.reports.html.curves import curves_of
+from robustest.reports.html.plots import plot_of
+from robustest.reports.html.tables import shown
+from robustest.reports.terminal import Reported
+from robustest.settings import HEALTH_CHECKS, Settings
+from robustest.version import VERSION
+
+_OPEN = 12
+"""Claims that did not pass whose evidence is unfolded: more would bury the table."""
+
+_MARKS = {"passed": "✓", "failed": "✗", "inconclusive": "?", "error": "!"}
+_HEADER = ("profile", "seed", "device", "attack", "claim", "alpha")
+_VISIBLE: dict[int, int | str] = {
+    **{code: 0x2400 + code for code in range(32) if code not in (9, 10, 13)},
+    0x7F: 0x2421,
+    **{code: f"\\u{code:04x}" for code in (0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))},
+}
+"""Characters that show nothing, or turn what stands around them: a name must not read as another."""
+
+
+def write(
+    folder: str,
+    rows: Sequence[Reported],
+    lost: Sequence[str],
+    settings: Settings,
+    *,
+    inline: bool = False,
+    origin: str = ".",
+    about: Mapping[str, str] | None = None,
+) -> None:
+    """Write `index.html` whole or not at all, and the pictures it shows into `images/` beside it.
+
+    Args:
+        folder: where to; made if absent. Other files in it stay.
+        rows: one per claim.
+        lost: what did not arrive, in sentences.
+        settings: the run's.
+        inline: put the pictures inside the page instead, so that it is a single file.
+        origin: the folder that relative paths of pictures start from.
+        about: further lines for the header, such as {"commit": "1a2b3c4"}.
+
+    Raises:
+        ConfigError: Jinja2 is not installed.
+    """
+    template = _template()
+    target = Path(folder)
+    album = Album(folder=target, origin=Path(origin), inline=inline)
+    target.mkdir(parents=True, exist_ok=True)
+    text = _render(template, claims_of(rows, album), lost, settings, about or {})
+    write_whole(target / "index.html", text.encode("utf-8", "backslashreplace"))
+    album.tidy()
+
+
+def _render(
+    template: Any, claims: Sequence[Claim], lost: Sequence[str], settings: Settings, about: Mapping[str, str]
+) -> str:
+    style, script = _asset("report.css"), _asset("report.js")
+    ordered = worst_first(claims)
+    counts = Counter(claim.verdict for claim in claims)
+    text: str = template.render(
+        headline=headline(counts, lost),
+        state=next((verdict for verdict in ORDER if counts[verdict]), "none") if not lost else "error",
+        counts={verdict: counts[verdict] for verdict in ORDER if counts[verdict]},
+        claims=ordered,
+        unfolded={claim.number for claim in ordered[:_OPEN] if claim.verdict != "passed"},
+        compared=any(claim.change is not None for claim in claims),
+        plots=[plot_of(curve) for curve in curves_of(claims)],
+        lost=lost,
+        facts=[*about.items(), *((name, shown(getattr(settings, name))) for name in _HEADER)],
+        cost=_cost(claims),
+        settings={name: shown(value) for name, value in asdict(settings).items()},
+        checks=HEALTH_CHECKS,
+        marks=_MARKS,
+        version=VERSION,
+        style=style,
+        script=script,
+        style_hash=_hash(style),
+        script_hash=_hash(script),
+    )
+    return text.translate(_VISIBLE)
+
+
+def headline(counts: Mapping[str, int], lost: Sequence[str]) -> str:
+    """The run in a sentence."""
+    total = sum(counts.values())
+    if lost:
+        return "This run lost results"
+    if not total:
+        return "No claim was measured"
+    if counts.get("passed", 0) == total:
+        return "The one claim passed" if total == 1 else f"All {total} claims passed"
+    names = {"failed": "failed", "error": "could not be measured", "inconclusive": "inconclusive"}
+    kinds = [verdict for verdict in names if counts.get(verdict)]
+    if total == 1:
+        return f"The one claim {'is ' if kinds == ['inconclusive'] else ''}{names[kinds[0]]}"
+    bad = total - counts.get("passed", 0)
+    if len(kinds) > 1:
+        return f"{bad} of {total} claims did not pass"
+    return f"{bad} of {total} claims {'are ' if kinds == ['inconclusive'] else ''}{names[kinds[0]]}"
+
+
+def _cost(claims: Sequence[Claim]) -> dict[str, Any]:
+    results = [claim.result for claim in claims if claim.result is not None]
+    return {
+        "forward": sum(result.cost.forward for result in results),
+        "backward": sum(result.cost.backward for result in results),
+        "seconds": sum(result.cost.seconds for result in results),
+        "cached": sum(bool(result.cached) for result in results),
+        "replayed": sum(result.replayed for result in results),
+    }
+
+
+def _template() -> Any:
+    try:
+        import jinja2
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            "Expected Jinja2 for the HTML report but it is not installed. Install it: pip install 'robustest[html]'"
+        ) from error
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("robustest.reports.html"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("report.html")
+
+
+def _asset(name: str) -> Any:
+    """Style or script, as they are: both are ours, and the page's policy admits these very bytes alone."""
+    from markupsafe import Markup  # comes with Jinja2
+
+    return Markup(files("robustest.reports.html").joinpath("templates", name).read_text(encoding="utf-8"))  # noqa: S704
+
+
+def _hash(text: str) -> str:
+    digest = hashlib.sha256(text.encode("utf-8")).digest()
+    return f"sha256-{base64.b64encode(digest).decode('ascii')}"

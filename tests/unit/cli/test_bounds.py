@@ -1,0 +1,151 @@
+"""The threshold that another sample keeps: exact, and no stricter than it says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.stats import binom, fisher_exact
+
+from robustest.cli.bounds import fewest, suggestion
+from robustest.verdicts import clopper_pearson, decide_drop, decide_share, most, need
+
+Make = Callable[..., Any]
+
+
+def broken(n: int, alpha: float) -> float:
+    """The probability that a second sample has fewer than the first one's bound, in closed form, at the worst share."""
+    counts = np.arange(n + 1)
+    bounds = np.array([fewest(k, n, alpha) for k in counts])
+    return max(float(binom.pmf(counts, n, p) @ binom.cdf(bounds - 1, n, p)) for p in np.linspace(0, 1, 41))
+
+
+@pytest.mark.parametrize("n", [1, 7, 40])
+@pytest.mark.parametrize("alpha", [0.01, 0.1, 0.4])
+def test_another_sample_breaks_the_bound_with_probability_alpha_at_most(n: int, alpha: float) -> None:
+    assert broken(n, alpha) <= alpha
+
+
+def test_the_bound_is_not_wider_than_it_must_be() -> None:
+    assert broken(200, 0.05) > 0.035, "discrete, so not quite 0.05"
+
+
+@pytest.mark.parametrize(("held", "n"), [(0, 5), (3, 5), (20, 20), (37, 40), (11, 40)])
+def test_the_bound_is_the_smallest_count_that_fishers_test_does_not_reject(held: int, n: int) -> None:
+    kept = [k for k in range(n + 1) if fisher_exact([[k, n - k], [held, n - held]], "less").pvalue > 0.05]
+    assert fewest(held, n, 0.05) == min(kept)
+
+
+def test_the_bound_is_wider_than_that_of_the_populations_share() -> None:
+    """A bound on the share itself leaves out the next sample's own chance: at alpha it is broken far more often."""
+    low = clopper_pearson(860, 1000, 0.01)[0]
+    assert fewest(860, 1000, 0.01) < need(low, 1000)
+
+
+@pytest.mark.parametrize("held", [0, 1, 18, 30, 32])
+def test_a_suggested_share_is_kept_by_what_it_was_made_of(made: Make, held: int) -> None:
+    result = made([True] * held + [False] * (32 - held))
+    found = suggestion(result, 0.05)
+    if found.threshold is None:
+        assert fewest(held, 32, 0.05) == 0
+        assert "n=32" in found.why_not
+        return
+    assert need(found.threshold, 32) == fewest(held, 32, 0.05)
+    assert found.margin == pytest.approx(held / 32 - found.threshold)
+    assert not found.of_population
+
+
+def test_a_population_claim_with_the_suggested_threshold_passes_on_the_next_sample(made: Make) -> None:
+    result = made([True] * 180 + [False] * 20, claim="population")
+    threshold = suggestion(result, 0.01).threshold
+    assert threshold is not None
+    worst = fewest(180, 200, 0.01)
+    decided = [
+        decide_share(held, 200, threshold, at_least=True, claim="population", alpha=0.01).verdict
+        for held in (worst, worst - 1)
+    ]
+    assert decided == ["passed", "inconclusive"]
+
+
+def test_a_rate_that_must_be_small_is_bounded_from_above(made: Make) -> None:
+    result = made([False] * 6 + [True] * 194, 0.1, claim="set")
+    rate = replace(result, quantity="fooling rate", comparison="<=", estimate=6 / 200, interval=(0.01, 0.08))
+    found = suggestion(rate, 0.01)
+    assert found.threshold is not None
+    assert most(found.threshold, 200) == 200 - fewest(194, 200, 0.01)
+    assert found.margin == pytest.approx(found.threshold - 0.03)
+
+
+def test_flips_towards_a_class_are_counted_among_the_others(made: Make) -> None:
+    result = made([False] * 6 + [True] * 194, 0.1)
+    details = {"flips": 6, "of": 150}
+    rate = replace(result, quantity="flip rate", comparison="<=", estimate=6 / 150, details=details)
+    found = suggestion(rate, 0.01)
+    assert found.threshold is not None
+    assert most(found.threshold, 150) == 150 - fewest(144, 150, 0.01)
+
+
+@pytest.mark.parametrize("claim", ["set", "population"])
+def test_a_fall_is_bounded_by_what_may_be_lost_and_gained(made: Make, claim: str) -> None:
+    n, lost, gained = 500, 30, 6
+    decision = decide_drop(lost, gained, n, 0.2, claim=claim, alpha=0.01)
+    drop = replace(
+        made([True] * 400 + [False] * 100),
+        quantity="accuracy drop",
+        comparison="<=",
+        estimate=decision.estimate,
+        interval=decision.interval,
+        rule=decision.rule,
+        details={"lost": lost, "gained": gained},
+    )
+    threshold = suggestion(drop, 0.01).threshold
+    assert threshold is not None
+    worst = (n - fewest(n - lost, n, 0.005), fewest(gained, n, 0.005))
+    assert decide_drop(*worst, n, threshold, claim=claim, alpha=0.01).verdict == "passed"
+    assert decide_drop(*worst, n, threshold - 0.002, claim=claim, alpha=0.01).verdict != "passed"
+
+
+def test_a_fall_that_may_be_a_gain_needs_nothing_below_zero(made: Make) -> None:
+    result = replace(
+        made([True] * 500), quantity="accuracy drop", comparison="<=", estimate=-0.1, details={"lost": 0, "gained": 50}
+    )
+    assert suggestion(result, 0.01).threshold == 0
+
+
+@pytest.mark.parametrize(
+    ("comparison", "interval", "threshold"), [(">=", (0.12345, 0.3), 0.123), ("<=", (0.1, 0.98765), 0.988)]
+)
+def test_other_values_get_the_end_of_their_interval_rounded_to_the_safe_side(
+    made: Make, comparison: str, interval: tuple[float, float], threshold: float
+) -> None:
+    result = replace(
+        made([True] * 50), quantity="median perturbation", comparison=comparison, interval=interval, estimate=0.2
+    )
+    found = suggestion(result, 0.01)
+    assert (found.threshold, found.of_population) == (threshold, True)
+
+
+def test_sizes_keep_three_digits_whatever_their_unit(made: Make) -> None:
+    result = replace(made([True] * 50), quantity="median perturbation", interval=(0.0012349, 0.3), estimate=0.002)
+    assert suggestion(result, 0.01).threshold == 0.00123
+
+
+def test_counts_that_do_not_make_up_the_estimate_are_not_used(made: Make) -> None:
+    result = replace(made([True] * 30 + [False] * 10), estimate=0.5)
+    assert suggestion(result, 0.01).of_population
+
+
+def test_an_early_verdict_gets_no_threshold(early: Make) -> None:
+    found = suggestion(early(64, 1000), 0.01)
+    assert (found.threshold, found.why_not) == (None, "only 64 of 1000 samples were looked at")
+
+
+def test_where_a_health_check_speaks_there_is_no_threshold(made: Make) -> None:
+    finding = {"name": "zero_gradient", "message": "zero", "suppressed": False}
+    result = made([True] * 50)
+    assert "zero_gradient" in suggestion(replace(result, details={"health": [finding]}), 0.01).why_not
+    suppressed = {**finding, "suppressed": True}
+    assert suggestion(replace(result, details={"health": [suppressed]}), 0.01).threshold is not None

@@ -1,0 +1,283 @@
+"""robustest compare: two runs, claim by claim."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import binom, binomtest
+
+from robustest import Settings
+from robustest.cli.claims import without_thresholds
+from robustest.cli.compare import holm, keyed
+
+Make = Callable[..., Any]
+TEST = "test_a.py::test_one"
+
+
+def outcomes(both: int = 0, lost: int = 0, gained: int = 0, neither: int = 0) -> tuple[list[bool], list[bool]]:
+    before = [True] * both + [True] * lost + [False] * gained + [False] * neither
+    after = [True] * both + [False] * lost + [True] * gained + [False] * neither
+    return before, after
+
+
+@pytest.fixture
+def pair(made: Make, row: Make, run_file: Make) -> Callable[..., tuple[Path, Path]]:
+    """Two files, each of one claim: `pair(before, after, {changes of the second})`."""
+
+    def write(before: list[bool], after: list[bool], changes: dict[str, Any] | None = None) -> tuple[Path, Path]:
+        first, second = made(before, 0.1), made(after, 0.1)
+        return (
+            run_file("a.json", [row(TEST, first)]),
+            run_file("b.json", [row(TEST, replace(second, **(changes or {})))]),
+        )
+
+    return write
+
+
+def told(done: Any) -> str:
+    (line,) = [line for line in done.lines if line.startswith(("    paired", "    not "))]
+    return str(line.strip())
+
+
+def test_samples_are_paired_and_the_exact_test_is_told(pair: Make, robustest: Make) -> None:
+    done = robustest("compare", *pair(*outcomes(both=80, lost=12, gained=2, neither=6)))
+    worse = binomtest(12, 14, alternative="greater").pvalue
+    better = binomtest(2, 14, alternative="greater").pvalue
+    assert "paired: 12 lost, 2 gained of 100" in told(done)
+    assert "fall of the share that holds 0.1000" in told(done)
+    assert f"McNemar p = {worse:.2g} worse, {better:.2g} better" in told(done)
+    assert worse < 0.01
+    assert told(done).endswith("WORSE")
+
+
+def test_estimates_and_intervals_stand_side_by_side(pair: Make, robustest: Make) -> None:
+    lines = robustest("compare", *pair(*outcomes(both=80, lost=12, gained=2, neither=6))).lines
+    place = lines.index(f"{TEST}  robust accuracy under Linf(eps=0.1), fast")
+    assert lines[place + 1].startswith("    A  accuracy 0.920 [")
+    assert lines[place + 2].startswith("    B  accuracy 0.820 [")
+    assert all(line.endswith("n=100  >= 0.1  passed") for line in lines[place + 1 : place + 3])
+
+
+@pytest.mark.parametrize(
+    ("changed", "flag"),
+    [
+        ({"lost": 12, "gained": 2}, "WORSE"),
+        ({"lost": 2, "gained": 12}, "BETTER"),
+        ({"lost": 7, "gained": 5}, "alike"),
+        ({}, "alike"),
+    ],
+)
+def test_what_changed_is_flagged(pair: Make, robustest: Make, changed: dict[str, int], flag: str) -> None:
+    done = robustest("compare", *pair(*outcomes(both=80, neither=6, **changed)))
+    assert told(done).endswith(flag)
+    assert done.code == 0, "comparing fails nothing unless it is asked to"
+
+
+@pytest.mark.parametrize(("changed", "code"), [({"lost": 12}, 1), ({"gained": 12}, 0), ({}, 0)])
+def test_fail_on_worse_fails_on_worse(pair: Make, robustest: Make, changed: dict[str, int], code: int) -> None:
+    assert robustest("compare", *pair(*outcomes(both=80, **changed)), "--fail-on-worse").code == code
+
+
+def test_alpha_is_the_second_runs_or_that_of_the_command(
+    made: Make, row: Make, run_file: Make, robustest: Make
+) -> None:
+    before, after = outcomes(both=80, lost=5)  # p = 1 / 32
+    run_file("a.json", [row(TEST, made(before))])
+    run_file("b.json", [row(TEST, made(after))], settings=Settings(alpha=0.04))
+    run_file("c.json", [row(TEST, made(after))], settings=Settings(alpha=0.03))
+    assert told(robustest("compare", "a.json", "b.json")).endswith("WORSE")
+    assert told(robustest("compare", "a.json", "c.json")).endswith("alike")
+    assert told(robustest("compare", "a.json", "b.json", "--alpha", "0.03")).endswith("alike")
+
+
+def test_among_many_claims_chance_is_allowed_for(made: Make, row: Make, run_file: Make, robustest: Make) -> None:
+    small, large = outcomes(both=80, lost=7), outcomes(both=80, lost=30)  # p = 1 / 128 and 1e-9
+    same = outcomes(both=80)
+    rows = [[row(f"t::test_{n}", made(kind[side])) for n, kind in enumerate((small, large, same))] for side in (0, 1)]
+    run_file("a.json", rows[0])
+    run_file("b.json", rows[1])
+    lines = [line for line in robustest("compare", "a.json", "b.json").lines if "paired:" in line]
+    assert [line.rpartition("; ")[2] for line in lines] == ["alike", "WORSE", "alike"]
+    run_file("a.json", rows[0][:1])
+    run_file("b.json", rows[1][:1])
+    assert told(robustest("compare", "a.json", "b.json")).endswith("WORSE"), "on its own it is no chance"
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"data": "e" * 64}, "the samples are others"),
+        ({"data": "", "n_used": 50}, "B looked at 50 of 100 samples"),
+        ({"outcomes": (None,) + (True,) * 99}, "others of the samples"),
+    ],
+)
+def test_what_cannot_be_paired_says_why(pair: Make, robustest: Make, changes: dict[str, Any], why: str) -> None:
+    done = robustest("compare", *pair([True] * 100, [False] * 50 + [True] * 50, changes))
+    assert told(done).startswith("not paired: ")
+    assert why in told(done)
+    assert "McNemar" not in done.out
+
+
+def test_an_early_verdict_shows_its_interval_and_is_not_paired(
+    early: Make, row: Make, run_file: Make, robustest: Make
+) -> None:
+    run_file("a.json", [row(TEST, early(64, 1000))])
+    run_file("b.json", [row(TEST, early(128, 1000))])
+    done = robustest("compare", "a.json", "b.json")
+    assert "A looked at 64 of 1000 samples" in told(done)
+    assert "accuracy in [" in done.out
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "flag", "code"),
+    [(("passed", "failed"), "WORSE", 1), (("failed", "passed"), "BETTER", 0), (("passed", "passed"), "paired", 0)],
+)
+def test_without_pairs_the_verdicts_speak(
+    early: Make, row: Make, run_file: Make, robustest: Make, *, verdicts: tuple[str, str], flag: str, code: int
+) -> None:
+    for name, verdict in zip("ab", verdicts, strict=True):
+        run_file(f"{name}.json", [row(TEST, early(64, 1000, verdict))])
+    done = robustest("compare", "a.json", "b.json", "--fail-on-worse")
+    assert done.code == code
+    assert flag in told(done)
+
+
+def test_verdicts_on_other_thresholds_do_not_speak(early: Make, row: Make, run_file: Make, robustest: Make) -> None:
+    run_file("a.json", [row(TEST, early(64, 1000, "passed"))])
+    run_file("b.json", [row(TEST, early(64, 1000, "failed", threshold=0.9))])
+    assert robustest("compare", "a.json", "b.json", "--fail-on-worse").code == 0
+
+
+def test_a_smallest_perturbation_is_paired_on_the_same_threshold_alone(
+    made: Make, row: Make, run_file: Make, robustest: Make
+) -> None:
+    result = made([True] * 50, 0.5, claim="set", statement="median L2 perturbation, ddn >= 0.5")
+    first = replace(result, claim="min_perturbation", threshold=0.5)
+    run_file("a.json", [row(TEST, first)])
+    run_file("b.json", [row(TEST, replace(first, threshold=0.6, statement="median L2 perturbation, ddn >= 0.6"))])
+    assert "depends on the threshold" in told(robustest("compare", "a.json", "b.json"))
+    assert told(robustest("compare", "a.json", "a.json")).startswith("paired")
+
+
+def test_a_claim_is_the_same_whatever_its_threshold(made: Make, row: Make, run_file: Make, robustest: Make) -> None:
+    run_file("a.json", [row(TEST, made([True] * 20, 0.5))])
+    run_file("b.json", [row(TEST, made([True] * 20, 0.75))])
+    done = robustest("compare", "a.json", "b.json")
+    assert told(done).startswith("paired")
+    assert ">= 0.5  passed" in done.out
+    assert ">= 0.75  passed" in done.out
+
+
+@pytest.mark.parametrize(
+    ("statement", "words"),
+    [
+        ("robust accuracy under Linf(eps=0.1), fast >= 0.9", "robust accuracy under Linf(eps=0.1), fast"),
+        ("accuracy lost to rotation at 2 <= 1e-05", "accuracy lost to rotation at 2"),
+        ("reliance on patch: flips <= 0.05, recall drop <= 0.1", "reliance on patch: flips, recall drop"),
+        ("no threshold here", "no threshold here"),
+    ],
+)
+def test_thresholds_are_taken_out_of_words(statement: str, words: str) -> None:
+    assert without_thresholds(statement) == words
+
+
+def test_the_same_claim_twice_in_a_test_is_two_claims(made: Make, row: Make) -> None:
+    rows = [row(TEST, made([True] * n)) for n in (3, 4)]
+    assert list(keyed(rows).values()) == rows
+
+
+def test_claims_in_one_file_only_are_named(made: Make, row: Make, run_file: Make, robustest: Make) -> None:
+    run_file("a.json", [row("t::both", made([True])), row("t::old", made([True]))])
+    run_file("b.json", [row("t::both", made([True])), row("t::new", made([True]))])
+    done = robustest("compare", "a.json", "b.json")
+    assert [line for line in done.lines if line.startswith("only in")] == [
+        "only in A: t::old  robust accuracy under Linf(eps=0.1), fast",
+        "only in B: t::new  robust accuracy under Linf(eps=0.1), fast",
+    ]
+    assert done.code == 0
+    assert robustest("compare", "a.json", "b.json", "--fail-on-worse").code == 3
+    assert robustest("compare", "a.json", "b.json", "--fail-on-worse", "--allow-missing").code == 0
+
+
+def test_what_could_not_be_measured_now_is_not_let_through(
+    made: Make, row: Make, run_file: Make, robustest: Make
+) -> None:
+    run_file("a.json", [row(TEST, made([True])), row("t::other", made([True]))])
+    run_file("b.json", [row(TEST), row("t::other", made([True]))])
+    done = robustest("compare", "a.json", "b.json", "--fail-on-worse", "--allow-missing")
+    assert done.code == 3
+    assert f"only in B: {TEST}  could not measure" in done.out
+
+
+def test_what_neither_could_measure_says_so(row: Make, run_file: Make, robustest: Make) -> None:
+    run_file("a.json", [row(TEST)])
+    done = robustest("compare", "a.json", "a.json", "--fail-on-worse")
+    assert done.code == 3
+    assert "NOT MEASURED" in done.out
+    assert "could not measure: ModelError" in done.out
+
+
+def test_lost_results_are_not_let_through(made: Make, row: Make, run_file: Make, robustest: Make) -> None:
+    run_file("a.json", [row(TEST, made([True]))])
+    run_file("b.json", [row(TEST, made([True]))], lost=["no report came from t::gone"])
+    done = robustest("compare", "a.json", "b.json", "--fail-on-worse")
+    assert done.code == 3
+    assert "LOST: b.json lost results: no report came from t::gone" in done.out
+
+
+def test_two_runs_with_nothing_in_common_are_not_let_through(run_file: Make, robustest: Make) -> None:
+    run_file("a.json", [])
+    done = robustest("compare", "a.json", "a.json", "--fail-on-worse")
+    assert (done.code, done.lines[-1]) == (3, "no claim is in both")
+
+
+def test_a_missing_file_is_named(run_file: Make, robustest: Make) -> None:
+    run_file("a.json", [])
+    done = robustest("compare", "a.json", "b.json")
+    assert done.code == 3
+    assert "b.json" in done.err
+
+
+def test_a_file_with_an_impossible_alpha_is_refused(run_file: Make, edit: Make, robustest: Make) -> None:
+    path = run_file("a.json", [])
+    edit(path, settings={**json.loads(path.read_text(encoding="utf-8"))["settings"], "alpha": 7})
+    done = robustest("compare", path, path)
+    assert done.code == 3
+    assert "alpha" in done.err
+
+
+@pytest.mark.parametrize("alpha", ["0", "0.5", "-1", "much"])
+def test_a_wrong_alpha_is_wrong_usage(run_file: Make, robustest: Make, alpha: str) -> None:
+    run_file("a.json", [])
+    assert robustest("compare", "a.json", "a.json", f"--alpha={alpha}").code == 2
+
+
+@given(st.lists(st.floats(0, 1), max_size=12), st.floats(0.001, 0.4))
+def test_holm_rejects_more_than_bonferroni_and_keeps_the_order(p: list[float], alpha: float) -> None:
+    rejected = holm(dict(enumerate(p)), alpha)
+    assert {n for n, value in enumerate(p) if value <= alpha / len(p)} <= rejected
+    assert all(p[n] <= alpha for n in rejected)
+    assert not rejected or max(p[n] for n in rejected) <= min(
+        (p[n] for n in range(len(p)) if n not in rejected), default=1
+    )
+
+
+def test_holm_steps_down_where_bonferroni_stays() -> None:
+    assert holm({3: 0.5, 0: 0.001, 1: 0.0045, 2: 0.009}, 0.01) == {0}, "0.0045 exceeds 0.01 / 3"
+    assert holm({0: 0.001, 1: 0.0045, 2: 0.009}, 0.01) == {0, 1, 2}, "0.01 / 3, 0.01 / 2, 0.01"
+
+
+def test_holm_errs_seldom_where_nothing_changed() -> None:
+    """Exact: of m claims with d changed samples each, by chance one is called worse with probability <= alpha."""
+    alpha, m, d = 0.05, 8, 20
+    tail = [float(binom.sf(k - 1, d, 0.5)) for k in range(d + 1)]
+    called = sum(float(binom.pmf(k, d, 0.5)) for k in range(d + 1) if tail[k] <= alpha / m)
+    assert 1 - (1 - called) ** m <= alpha, "Holm's first step decides whether any is called"
+    assert all((holm({0: p, **dict.fromkeys(range(1, m), 1.0)}, alpha) == {0}) == (p <= alpha / m) for p in tail)

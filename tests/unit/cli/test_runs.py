@@ -1,0 +1,172 @@
+"""Reading what --robust-json wrote: only a whole file is believed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from robustest import Settings
+from robustest.cli.exits import Exit, Refused
+from robustest.cli.runs import blocking, read_run
+
+Make = Callable[..., Any]
+
+
+def test_what_was_written_is_read_back(made: Make, row: Make, run_file: Make) -> None:
+    rows = [row("a::one", made([True, False])), row("a::two")]
+    run = read_run(run_file("a.json", rows, lost=["something"], settings=Settings(seed=4)))
+    assert list(run.rows) == rows
+    assert run.lost == ("something",)
+    assert run.settings["seed"] == 4
+    assert run.shard is None
+
+
+def test_a_shard_is_read_back(run_file: Make) -> None:
+    shard = read_run(run_file("a.json", [], shard=(2, 3, ["t::a", "t::b"]), reported=["t::b"])).shard
+    assert shard is not None
+    assert (shard.index, shard.count, shard.tests, shard.reported) == (2, 3, ("t::a", "t::b"), frozenset({"t::b"}))
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"schema": 2}, "schema 1"),
+        ({"schema": True}, "schema to be a whole number"),
+        ({"results": {}}, "results to be a list"),
+        ({"results": [{}]}, "no field 'test'"),
+        ({"results": [{"test": "t", "problem": "", "replay": "", "result": None}]}, "neither a result nor a problem"),
+        ({"results": [{"test": "t", "problem": "", "replay": "", "result": []}]}, "a result"),
+        ({"lost": [1]}, "lost to list texts"),
+        ({"shard": {"index": 3, "count": 2, "tests": []}}, "a shard of 1..2"),
+        ({"shard": {"index": 1}}, "no field 'count'"),
+        ({"shard": {"index": 1, "count": 1, "tests": [], "reported": "all"}}, "reported to be a list"),
+        ({"settings": None}, "settings to be an object"),
+    ],
+)
+def test_a_file_of_another_shape_is_refused(run_file: Make, edit: Make, changes: dict[str, Any], told: str) -> None:
+    path = edit(run_file("a.json", []), **changes)
+    with pytest.raises(Refused, match="Expected a whole file") as caught:
+        read_run(path)
+    assert told in str(caught.value)
+    assert str(path) in str(caught.value)
+    assert caught.value.code is Exit.MISSING
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"verdict": "maybe"},
+        {"estimate": "0.5"},
+        {"estimate": True},
+        {"interval": [0.5]},
+        {"interval": ["a", "b"]},
+        {"interval": 1},
+        {"outcomes": [2]},
+        {"n_used": 1.5},
+        {"statement": None},
+        {"details": []},
+        {"cost": {"passes": 3}},
+        {"counterexamples": [{"index": 1}]},
+        {"surplus": 1},
+    ],
+    ids=str,
+)
+def test_a_result_of_another_shape_is_refused(
+    made: Make, row: Make, run_file: Make, edit: Make, changes: dict[str, Any]
+) -> None:
+    result = {**made([True, False]).to_dict(), **changes}
+    rows = [{"test": "t", "problem": "", "replay": "", "result": result}]
+    with pytest.raises(Refused, match="Expected a whole file"):
+        read_run(edit(run_file("a.json", []), results=rows))
+
+
+@pytest.mark.parametrize("name", ["statement", "outcomes", "cost", "data"])
+def test_a_result_without_a_field_is_refused(made: Make, run_file: Make, edit: Make, name: str) -> None:
+    result = made([True]).to_dict()
+    if name == "data":  # of an older version, which had no such field
+        assert (
+            read_run(edit(run_file("b.json", []), results=[_plain(_without(result, name))])).rows[0].result.data == ""
+        )
+        return
+    with pytest.raises(Refused, match=r"no field|missing"):
+        read_run(edit(run_file("a.json", []), results=[_plain(_without(result, name))]))
+
+
+def _without(result: dict[str, Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in result.items() if key != name}
+
+
+def _plain(result: dict[str, Any]) -> dict[str, Any]:
+    return {"test": "t", "problem": "", "replay": "", "result": result}
+
+
+def test_the_version_that_wrote_it_is_named_where_it_is_another(run_file: Make, edit: Make) -> None:
+    with pytest.raises(Refused, match=r"written by robustest 99\.0"):
+        read_run(edit(run_file("a.json", []), robustest="99.0", schema=7))
+
+
+@pytest.mark.parametrize("text", ["", "{", "[NaN]", '{"schema": Infinity}', "\ufeff{}", "[" * 100_000])
+def test_what_is_no_json_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(Refused, match="damaged"):
+        read_run(path)
+
+
+def test_bytes_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(Refused, match="damaged"):
+        read_run(path)
+
+
+def test_a_file_cut_short_anywhere_is_refused(made: Make, row: Make, run_file: Make) -> None:
+    path = run_file("a.json", [row("t", made([True]))])
+    text = path.read_text(encoding="utf-8")
+    for end in range(0, len(text), 97):
+        path.write_text(text[:end], encoding="utf-8")
+        with pytest.raises(Refused):
+            read_run(path)
+
+
+def test_an_absent_file_says_how_to_write_it(tmp_path: Path) -> None:
+    with pytest.raises(Refused, match=r"No such file.*pytest --robust --robust-json="):
+        read_run(tmp_path / "a.json")
+
+
+def test_a_folder_is_no_file(tmp_path: Path) -> None:
+    with pytest.raises(Refused, match="directory"):
+        read_run(tmp_path)
+
+
+def test_the_same_content_has_the_same_digest_however_it_is_written(made: Make, row: Make, run_file: Make) -> None:
+    path = run_file("a.json", [row("t", made([True]))])
+    first = read_run(path)
+    path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")), indent=4), encoding="utf-8")
+    assert read_run(path).content == first.content
+    other = run_file("b.json", [row("t", made([False]))])
+    assert read_run(other).content != first.content
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "at_least", "claim", "setting", "blocks"),
+    [
+        ([True, True], 0.5, "set", "fail", False),
+        ([False, False], 0.5, "set", "skip", True),
+        ([True, False], 0.5, "population", "fail", True),
+        ([True, False], 0.5, "population", "skip", False),
+        ([True, False], None, "set", "fail", False),
+    ],
+)
+def test_what_keeps_a_run_from_being_green(
+    made: Make, row: Make, *, outcomes: list[bool], at_least: float | None, claim: str, setting: str, blocks: bool
+) -> None:
+    assert blocking(row("t", made(outcomes, at_least, claim=claim)), {"inconclusive": setting}) is blocks
+
+
+def test_what_could_not_be_measured_keeps_a_run_from_being_green(row: Make) -> None:
+    assert blocking(row("t"), {"inconclusive": "skip"})

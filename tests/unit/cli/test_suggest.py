@@ -1,0 +1,126 @@
+"""robustest suggest: the thresholds that a suite could hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from robustest import Settings
+from robustest.cli.bounds import fewest
+from robustest.reports import json_file
+
+Make = Callable[..., Any]
+
+
+@pytest.fixture
+def suite(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Sequence[str]]]:
+    """Lets pytest be a stub that writes rows and ends so: `suite(rows, code=1)`; gives what it was called with."""
+
+    def of(rows: Sequence[Any] | None, *, code: int = 0, **more: Any) -> list[Sequence[str]]:
+        calls: list[Sequence[str]] = []
+
+        def run(arguments: Sequence[str]) -> int:
+            calls.append(arguments)
+            (path,) = [part.partition("=")[2] for part in arguments if part.startswith("--robust-json=")]
+            if rows is not None:
+                json_file.write(path, rows, more.get("lost", []), more.get("settings", Settings()))
+            return code
+
+        monkeypatch.setattr("robustest.cli.suggest.run_pytest", run)
+        return calls
+
+    return of
+
+
+def test_it_measures_all_samples_with_the_users_arguments(made: Make, row: Make, suite: Make, robustest: Make) -> None:
+    calls = suite([row("t::a", made([True] * 50))])
+    assert robustest("suggest", "-m", "robust", "tests").code == 0
+    (arguments,) = calls
+    assert arguments[0] == "--robust-exact"
+    assert list(arguments[2:]) == ["-m", "robust", "tests"]
+    assert not Path(arguments[1].partition("=")[2]).exists(), "nothing is left behind"
+
+
+def test_present_and_possible_thresholds_stand_together(made: Make, row: Make, suite: Make, robustest: Make) -> None:
+    suite([row("t::a", made([True] * 180 + [False] * 20, 0.5)), row("t::b", made([True] * 180 + [False] * 20, 0.95))])
+    done = robustest("suggest")
+    k = fewest(180, 200, 0.01)
+    place = done.lines.index("t::a  robust accuracy under Linf(eps=0.1), fast")
+    assert done.lines[place + 1 : place + 4] == [
+        f"    measured    accuracy 0.900 {done.lines[place + 1].partition('0.900 ')[2]}",
+        "    now         >= 0.5  passed",
+        f"    could hold  >= {k / 200:g}  margin {0.9 - k / 200:.3g}  tighter than now",
+    ]
+    assert done.lines[place + 6] == "    now         >= 0.95  failed"
+    assert done.lines[place + 7].endswith("looser than now")
+    assert done.code == 0, "a suite that fails now can be measured all the same"
+
+
+def test_the_runs_own_alpha_counts(made: Make, row: Make, suite: Make, robustest: Make) -> None:
+    suite([row("t::a", made([True] * 180 + [False] * 20, 0.5))], settings=Settings(alpha=0.2))
+    done = robustest("suggest")
+    assert f">= {fewest(180, 200, 0.2) / 200:g} " in done.out
+    assert "chance of 0.2" in done.out
+
+
+def test_the_same_threshold_is_as_it_is(made: Make, row: Make, suite: Make, robustest: Make) -> None:
+    suite([row("t::a", made([True] * 180 + [False] * 20, fewest(180, 200, 0.01) / 200))])
+    assert any(line.endswith("  as it is") for line in robustest("suggest").lines)
+
+
+def test_a_bound_on_the_population_alone_says_so(made: Make, row: Make, suite: Make, robustest: Make) -> None:
+    suite([row("t::a", replace(made([True] * 50), quantity="median perturbation", estimate=0.4, interval=(0.3, 0.6)))])
+    done = robustest("suggest")
+    assert any(line.startswith("    could hold  >= 0.3*") for line in done.lines)
+    assert any(line.startswith("* ") for line in done.lines)
+
+
+def test_without_such_a_bound_there_is_no_footnote(made: Make, row: Make, suite: Make, robustest: Make) -> None:
+    suite([row("t::a", made([True] * 50))])
+    assert "*" not in robustest("suggest").out
+
+
+def test_where_there_is_none_the_reason_is_told(early: Make, row: Make, suite: Make, robustest: Make) -> None:
+    suite([row("t::a", early(64, 1000))])
+    assert "    could hold  none: only 64 of 1000 samples were looked at" in robustest("suggest").lines
+
+
+def test_what_could_not_be_measured_is_told_and_not_well(made: Make, row: Make, suite: Make, robustest: Make) -> None:
+    suite([row("t::a", made([True] * 50)), row("t::b")], code=1)
+    done = robustest("suggest")
+    assert done.code == 3
+    assert any(line.startswith("t::b  could not measure: ModelError") for line in done.lines)
+
+
+def test_claims_without_a_threshold_are_left_out(made: Make, row: Make, suite: Make, robustest: Make) -> None:
+    suite([row("t::a", made([True] * 50)), row("t::b", made([True] * 50, None))])
+    assert "t::b" not in robustest("suggest").out
+
+
+def test_a_suite_without_a_threshold_says_so(made: Make, row: Make, suite: Make, robustest: Make) -> None:
+    suite([row("t::b", made([True] * 50, None))])
+    done = robustest("suggest")
+    assert done.code == 3
+    assert "threshold" in done.err
+
+
+@pytest.mark.parametrize(("code", "ours"), [(2, 2), (3, 3), (4, 2), (5, 3)])
+def test_where_pytest_did_not_run_the_tests_there_is_no_table(
+    made: Make, row: Make, suite: Make, robustest: Make, *, code: int, ours: int
+) -> None:
+    suite([row("t::a", made([True] * 50))], code=code)
+    done = robustest("suggest")
+    assert done.code == ours
+    assert "could hold" not in done.out
+
+
+@pytest.mark.parametrize(("code", "ours"), [(0, 3), (1, 3), (4, 2), (-11, 2)])
+def test_where_nothing_was_written_the_exit_code_is_told(suite: Make, robustest: Make, code: int, ours: int) -> None:
+    suite(None, code=code)
+    done = robustest("suggest")
+    assert done.code == ours
+    assert f"exit code {code} " in done.err

@@ -1,0 +1,149 @@
+"""The HTML report's pictures, groups, baselines and further details."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from robustest.reports.html import album
+
+pytest.importorskip("jinja2", reason="the HTML report is an extra")
+
+
+@pytest.fixture
+def pictured(made: Any, row: Any, worst: Any) -> Any:
+    """Builds a row whose counterexamples have these pictures."""
+
+    def build(*paths: object, **changes: Any) -> Any:
+        shown = tuple(worst(image=None if path is None else str(path)) for path in paths)
+        return row("t", made(counterexamples=shown, **changes))
+
+    return build
+
+
+def test_nothing_is_asked_of_the_network(page_of: Any, pictured: Any, png: Path) -> None:
+    page = page_of(pictured(png))
+    asked = [a[k] for _, a in page.elements for k in ("src", "href", "action", "srcset", "data", "poster") if a.get(k)]
+    assert asked
+    assert all(str(address).startswith(("#", "images/claim-", "data:image/svg+xml,")) for address in asked)
+
+
+def test_pictures_are_copied_beside_the_page(page_of: Any, pictured: Any, png: Path, tmp_path: Path) -> None:
+    page = page_of(pictured(), pictured("saved/sample.png", None), origin=str(tmp_path))
+    (image,) = page.all("img")
+    assert (image["src"], image["width"], image["height"]) == ("images/claim-2-worst-1.png", "30", "10")
+    assert image["alt"] == "Sample 3 clean, changed, and the difference amplified: label 7, predicted 7, then 8"
+    copied = tmp_path / "report" / "images" / "claim-2-worst-1.png"
+    assert copied.read_bytes() == png.read_bytes()
+    assert not page.missing("sample 3 label 7 predicted 7 → 8 size 0.0999 pixels changed 42")
+    assert [file.name for file in copied.parent.iterdir()] == [copied.name]
+
+
+def test_pictures_go_inside_a_page_of_one_file(page_of: Any, pictured: Any, png: Path, tmp_path: Path) -> None:
+    (image,) = page_of(pictured(png), inline=True).all("img")
+    assert image["src"] == f"data:image/png;base64,{base64.b64encode(png.read_bytes()).decode()}"
+    assert [file.name for file in (tmp_path / "report").iterdir()] == ["index.html"]
+
+
+def test_pictures_of_earlier_pages_go_and_other_files_stay(
+    page_of: Any, pictured: Any, png: Path, tmp_path: Path
+) -> None:
+    page_of(pictured(png, png))
+    images = tmp_path / "report" / "images"
+    (images / "mine.png").write_bytes(b"mine")
+    page_of(pictured(png))
+    assert sorted(file.name for file in images.iterdir()) == ["claim-1-worst-1.png", "mine.png"]
+    page_of(pictured(png), inline=True)
+    assert [file.name for file in images.iterdir()] == ["mine.png"]
+
+
+def test_only_pictures_are_taken_into_a_page(page_of: Any, pictured: Any, tmp_path: Path) -> None:
+    """Results may come from a file: a path in it must not publish any other file."""
+    (tmp_path / "secret").write_text("token" * 20, encoding="utf-8")
+    (tmp_path / "short.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    page = page_of(pictured(*(tmp_path / name for name in ("secret", "short.png", "gone.png", ".")), "nul\0.png"))
+    assert page.all("img") == []
+    assert page.text.count("The file is no PNG.") == 2
+    assert page.text.count("The picture is no longer there.") == 3
+    assert not (tmp_path / "report" / "images").exists()
+
+
+def test_a_page_does_not_grow_without_end(
+    page_of: Any, pictured: Any, png: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(album, "INLINE", 2 * png.stat().st_size)
+    page = page_of(pictured(png, png, png), inline=True)
+    assert len(page.all("img")) == 2
+    assert not page.missing("Left out: the pictures inside this page have 0 MB already.")
+    monkeypatch.setattr(album, "LARGEST", 10)
+    assert not page_of(pictured(png)).missing("The picture is larger than 0 MB.")
+
+
+def test_a_cue_is_shown_off_and_on(page_of: Any, pictured: Any, png: Path) -> None:
+    page = page_of(pictured(png, claim="no_spurious_feature"))
+    assert not page.missing("Pairs that differ most the difference is amplified cue off cue on difference")
+
+
+def test_groups_are_a_table_with_scales(page_of: Any, made: Any, row: Any) -> None:
+    groups = [
+        {"group": f"group {k}", "n": 10 + k, "held": 5, "accuracy": 0.5, "interval": [0.25, 0.75], "judged": True}
+        for k in range(70)
+    ]
+    groups[1] |= {"accuracy": None, "interval": None, "judged": False}
+    page = page_of(row("t", made(details={"groups": groups, "sizes": {"source": [{"name": "cat", "n": 3}]}})))
+    assert not page.missing("groups", "group 59", "sizes: source", "cat")
+    assert "group 60" not in page.text
+    assert not page.missing("10 more rows are in the JSON file")
+    small = [line for line in page.all("line", class_="interval") if line["x1"] == "25.0%"]
+    assert len(small) == 59  # sixty rows, less the one without an interval
+
+
+def test_a_baseline_is_compared_with(page_of: Any, made: Any, row: Any) -> None:
+    about = {"file": "robust-baseline.json", "key": "t: robust accuracy", "tolerance": 0.01}
+    found = {
+        "lost": 12,
+        "gained": 2,
+        "p": 0.0065,
+        "drop": 0.01,
+        "drop_interval": [0.002, 0.018],
+        "accuracy": 0.26,
+        "date": "2026-11-01",
+        "commit": "1a2b3c4",
+    }
+    page = page_of(
+        row("t", made(details={"baseline": {**about, **found}})),
+        row("t", made(details={"baseline": about})),
+        row("t", made(details={"baseline": {**about, "update": True}})),
+        row("t", made()),
+    )
+    assert not page.missing(
+        "-0.0100",
+        "accuracy 0.260 (2026-11-01, commit 1a2b3c4)",
+        "accuracy 0.250: 12 samples lost, 2 gained",
+        "0.0100 [0.0020, 0.0180], tolerated 0.01",
+        "McNemar p 0.0065",
+        "Not compared with robust-baseline.json: the verdict came before every sample was seen.",
+        "This run writes the baseline robust-baseline.json: there is nothing to compare with yet.",
+    )
+    assert [mark["x"] for mark in page.all("svg", class_="before")] == ["26.0%"] * 2
+
+
+def test_without_a_baseline_there_is_no_column_for_it(page_of: Any, made: Any, row: Any) -> None:
+    assert len(page_of(row("t", made())).all("th", role="columnheader")) == 7
+
+
+def test_health_checks_stand_apart_and_are_not_told_twice(page_of: Any, made: Any, row: Any) -> None:
+    finding = {"name": "zero_gradient", "message": "the gradient is zero for 8 of 8", "suppressed": False}
+    page = page_of(row("t", made(details={"health": [finding]}, notes=("train mode", finding["message"]))))
+    assert page.text.count("the gradient is zero for 8 of 8") == 1
+    assert not page.missing("the gradient at the input is zero everywhere", "train mode")
+
+
+@pytest.mark.parametrize(
+    "value", [None, [], {}, {"a": []}, 0, False, "", [1, 2], {"a": {"b": 1}}, {"a": None}], ids=str
+)
+def test_details_of_any_shape_make_a_page(page_of: Any, made: Any, row: Any, value: object) -> None:
+    assert page_of(row("t", made(details={"some_thing": value, "health": None, "baseline": None}))).all("table")
