@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from scipy.stats import binom
 from torch import Tensor, nn
 
@@ -19,14 +20,16 @@ from robustest import (
     ClaimFailed,
     ConfigError,
     Linf,
-    Settings,
     UnknownNameError,
     Verdict,
     assert_min_perturbation,
     measure_min_perturbation,
     measure_robust_accuracy,
 )
-from robustest.measurements.min_perturbation import SEARCHES, decide_median
+from robustest.attacks.cascades import MINIMUM
+from robustest.measurements.min_perturbation import MedianClaim, median_interval
+from robustest.verdicts import Terms
+from robustest.verdicts.fixed import Decision
 
 Toys = Callable[..., Any]
 
@@ -134,8 +137,7 @@ def test_where_nothing_is_found_the_width_of_the_bounds_stands(norm: str, widest
 @pytest.mark.parametrize("alpha", [0.01, 0.1])
 @pytest.mark.parametrize("n", [1, 5, 7, 20, 101, 1000])
 def test_the_interval_s_ends_are_the_innermost_that_hold(n: int, alpha: float) -> None:
-    sizes = np.random.default_rng(n).permutation(np.arange(1.0, n + 1))  # the k-th smallest is k
-    low, high = decide_median(sizes, None, Settings(alpha=alpha), widest=1e6).interval
+    low, high = median_interval(np.arange(1.0, n + 1), alpha, widest=1e6)  # the k-th smallest is k
 
     def too_high(k: int) -> float:
         """The chance that the k-th smallest is above the median: fewer than k of n are below it."""
@@ -154,19 +156,111 @@ def test_the_interval_covers_the_median_of_the_population_as_often_as_it_says() 
     alpha, missed = 0.1, 0
     for _ in range(400):
         sizes = generator.exponential(size=60)
-        low, high = decide_median(sizes, None, Settings(alpha=alpha), widest=1e6).interval
+        low, high = median_interval(np.sort(sizes), alpha, widest=1e6)
         missed += not low <= math.log(2) <= high
     assert missed <= binom.ppf(0.9999, 400, 2 * alpha)
     assert missed >= binom.ppf(0.0001, 400, alpha)  # and it is not wider than it need be
+
+
+def decided(
+    sizes: NDArray[np.float64], n: int, threshold: float | None, *, terms: Terms, widest: float = 10.0
+) -> Decision:
+    """The verdict on these sizes of n samples, read in this order; the point where they settle it is looked for."""
+    held = sizes > 0 if threshold is None else sizes >= threshold
+    columns = {"size": sizes, "held": held, "widest": np.full(len(sizes), widest)}
+    claim = MedianClaim(threshold=threshold, terms=terms)
+    return claim.decide(columns, n, claim.settled(columns, n))
+
+
+SET = Terms(claim="set", alpha=0.01, fail_alpha=0.01)
+POPULATION = Terms(claim="population", alpha=0.01, fail_alpha=0.01)
 
 
 @pytest.mark.parametrize(
     ("threshold", "verdict"), [(0.5, Verdict.PASSED), (1.0, Verdict.INCONCLUSIVE), (3.0, Verdict.FAILED)]
 )
 def test_a_population_claim_needs_the_whole_interval(threshold: float, verdict: Verdict) -> None:
+    sizes = np.random.default_rng(0).permutation(np.linspace(0.0, 2.0, 41))
+    whole = decided(sizes, 41, threshold, terms=POPULATION)
+    assert whole.verdict is verdict
+    assert whole.estimate == 1.0
+    assert whole.interval == median_interval(np.sort(sizes), 0.01, 10.0)
+    assert decided(sizes, 41, 1.0, terms=SET).verdict is Verdict.PASSED
+    part = decided(sizes, 1000, threshold, terms=POPULATION)  # the same samples of more: a smaller sample
+    assert (part.verdict, part.interval, part.estimate) == (verdict, whole.interval, None)
+
+
+def test_a_failure_about_a_population_keeps_to_its_own_error_however_many_were_read() -> None:
+    terms = Terms(claim="population", alpha=0.05, fail_alpha=1e-6)
     sizes = np.linspace(0.0, 2.0, 41)
-    assert decide_median(sizes, threshold, Settings(claim="population"), widest=10.0).verdict is verdict
-    assert decide_median(sizes, 1.0, Settings(claim="set"), widest=10.0).verdict is Verdict.PASSED
+    threshold = median_interval(sizes, 0.05, 10.0)[1] + 0.01
+    assert median_interval(sizes, 1e-6, 10.0)[1] > threshold
+    for n in (41, 1000):
+        assert decided(sizes, n, threshold, terms=terms).verdict is Verdict.INCONCLUSIVE
+
+
+@pytest.mark.parametrize(("threshold", "verdict"), [(0.5, Verdict.PASSED), (1.5, Verdict.FAILED)])
+def test_a_median_that_is_clear_is_settled_early_and_not_measured(threshold: float, verdict: Verdict) -> None:
+    sizes = np.random.default_rng(0).permutation(np.linspace(0.0, 2.0, 1000))[:128]
+    early = decided(sizes, 1000, threshold, terms=SET)
+    assert early.verdict is verdict
+    assert early.estimate is None
+    assert early.rule.startswith("alpha = 0.01 after ")
+    low, high = early.interval
+    assert low <= 1.0 <= high
+    assert low >= threshold if verdict is Verdict.PASSED else high <= threshold
+
+
+def test_a_median_cut_short_is_left_open_between_two_sizes_that_were_found() -> None:
+    sizes = np.random.default_rng(0).permutation(np.linspace(0.0, 2.0, 1000))[:128]
+    cut = decided(sizes, 1000, 1.0, terms=SET)
+    assert (cut.verdict, cut.estimate) == (Verdict.INCONCLUSIVE, None)
+    assert cut.rule == "budget: 128 of 1000 samples looked at"
+    low, high = cut.interval
+    assert low < 1.0 < high
+    assert {low, high} <= set(sizes)
+    assert decided(sizes, 1000, None, terms=SET).interval == (low, high)
+
+
+def test_a_few_sizes_say_nothing_of_the_median_of_many() -> None:
+    assert decided(np.array([0.3, 0.4]), 1000, None, terms=SET).interval == (0.0, 10.0)
+
+
+@pytest.mark.parametrize("read", [20, 60, 150])
+def test_the_interval_of_a_run_that_stopped_holds_the_set_s_median_as_often_as_it_says(read: int) -> None:
+    n, runs, terms = 200, 400, Terms(claim="set", alpha=0.1, fail_alpha=0.1)
+    generator = np.random.default_rng(0)
+    sizes = generator.exponential(size=n)
+    median, missed = np.sort(sizes)[n // 2], np.zeros(2, dtype=int)
+    for _ in range(runs):
+        low, high = decided(generator.permutation(sizes)[:read], n, None, terms=terms).interval
+        missed += np.array([low > median, high < median])
+    assert (missed <= binom.ppf(1 - 1e-4, runs, terms.alpha)).all()
+
+
+def test_half_of_the_samples_broken_for_good_doom_a_median() -> None:
+    claim = MedianClaim(threshold=1.0, terms=SET)
+    assert claim.doomed(6, 11)
+    assert not claim.doomed(5, 11)
+    assert not claim.doomed(5, 10)
+    assert not MedianClaim(threshold=None, terms=SET).doomed(11, 11)
+
+
+def test_a_claim_on_many_samples_stops_early_and_agrees_with_the_whole(toys: Toys) -> None:
+    toy = toys(400)
+    data = (toy.x, toy.y)
+    whole = measure_min_perturbation(toy.model, data, "linf", attack="fgsm")
+    for factor, verdict in ((0.5, Verdict.PASSED), (2.0, Verdict.FAILED)):
+        threshold = factor * (whole.estimate or 0)
+        early = measure_min_perturbation(toy.model, data, "linf", attack="fgsm", median_at_least=threshold)
+        exact = measure_min_perturbation(toy.model, data, "linf", attack="fgsm", median_at_least=threshold, exact=True)
+        assert early.verdict is exact.verdict is verdict
+        assert early.n_used < exact.n_used == 400
+        assert (early.estimate, exact.estimate) == (None, whole.estimate)
+        assert early.details["clean_accuracy"] is None
+        known = [(a, b) for a, b in zip(early.outcomes, exact.outcomes, strict=True) if a is not None]
+        assert len(known) == early.n_used
+        assert all(a == b for a, b in known)
 
 
 def test_an_own_attack_is_searched_with(toys: Toys) -> None:
@@ -218,5 +312,5 @@ def test_on_a_robust_network_the_median_is_below_that_of_ddn_alone(shared_networ
     model, data = shared_networks.load("fast_mnist_pgd"), shared_networks.images("mnist_test", 60)
     whole = measure_min_perturbation(model, data, "l2")
     alone = measure_min_perturbation(model, data, "l2", attack="ddn")
-    assert whole.method == SEARCHES["l2"].name
+    assert whole.method == MINIMUM["l2"].name
     assert whole.estimate < alone.estimate

@@ -47,7 +47,7 @@ def test_a_users_own_shift_is_measured_and_named() -> None:
     ("at_least", "verdict"), [(0.95, Verdict.PASSED), (0.96, Verdict.FAILED), (None, Verdict.INCONCLUSIVE)]
 )
 def test_accuracy_at_least(at_least: float | None, verdict: Verdict) -> None:
-    result = measure_shift_accuracy(model, (X, Y), brighter, severity=5, at_least=at_least)
+    result = measure_shift_accuracy(model, (X, Y), brighter, severity=5, at_least=at_least, exact=True)
     assert result.verdict is verdict
     assert result.estimate == 0.95
     assert (result.quantity, result.comparison, result.threshold) == ("accuracy", ">=", at_least)
@@ -55,7 +55,7 @@ def test_accuracy_at_least(at_least: float | None, verdict: Verdict) -> None:
 
 @pytest.mark.parametrize(("max_drop", "verdict"), [(0.05, Verdict.PASSED), (0.04, Verdict.FAILED)])
 def test_a_fall_of_at_most(max_drop: float, verdict: Verdict) -> None:
-    result = measure_shift_accuracy(model, (X, Y), brighter, severity=5, max_drop=max_drop)
+    result = measure_shift_accuracy(model, (X, Y), brighter, severity=5, max_drop=max_drop, exact=True)
     assert result.verdict is verdict
     assert result.estimate == pytest.approx(0.05)
     assert (result.quantity, result.comparison, result.threshold) == ("accuracy drop", "<=", max_drop)
@@ -65,7 +65,7 @@ def test_a_fall_of_at_most(max_drop: float, verdict: Verdict) -> None:
 def test_what_the_shift_repairs_counts_against_what_it_breaks() -> None:
     """Labels that only the brighter image has: the fall is negative, and outcomes are those under the shift."""
     y = (X[:, 0, 0, 0] >= 0.45).long()
-    result = measure_shift_accuracy(model, (X, y), brighter, severity=5, max_drop=0.0)
+    result = measure_shift_accuracy(model, (X, y), brighter, severity=5, max_drop=0.0, exact=True)
     assert result.verdict is Verdict.PASSED
     assert (result.details["lost"], result.details["gained"]) == (0, 5)
     assert result.estimate == pytest.approx(-0.05)
@@ -93,7 +93,9 @@ def test_claims_about_the_population(threshold: dict[str, float], verdict: str) 
 @pytest.mark.parametrize("name", sorted(SHIFTS))
 def test_our_own_shifts_run_by_name(name: str, toys: Callable[..., Any]) -> None:
     toy = toys(80, shape=(3, 16, 16))
-    mild, severe = (measure_shift_accuracy(toy.model, (toy.x, toy.y), name, severity=s, at_least=0.5) for s in (1, 5))
+    mild, severe = (
+        measure_shift_accuracy(toy.model, (toy.x, toy.y), name, severity=s, at_least=0.5, exact=True) for s in (1, 5)
+    )
     assert mild.estimate >= severe.estimate
     assert severe.estimate < 1
     assert mild.setting == f"{name}, severity 1"
@@ -129,14 +131,14 @@ def test_a_sample_keeps_its_randomness_when_others_are_added(toys: Callable[...,
 
 
 def test_no_change_changes_nothing() -> None:
-    result = measure_shift_accuracy(model, (X, Y), unchanged, max_drop=0.0)
+    result = measure_shift_accuracy(model, (X, Y), unchanged, max_drop=0.0, exact=True)
     assert result.verdict is Verdict.PASSED
     assert result.estimate == 0
     assert result.counterexamples == ()
 
 
 def test_counterexamples_are_what_the_shift_broke() -> None:
-    result = measure_shift_accuracy(model, (X, Y), brighter, severity=5, at_least=1.0, examples=10)
+    result = measure_shift_accuracy(model, (X, Y), brighter, severity=5, at_least=1.0, examples=10, exact=True)
     assert [c.index for c in result.counterexamples] == [49, 48, 47, 46, 45]  # furthest beyond the border first
     assert {(c.label, c.clean, c.predicted, c.size) for c in result.counterexamples} == {(0, 0, 1, 5.0)}
 

@@ -37,7 +37,7 @@ def timid(x: Tensor) -> Tensor:
 @pytest.mark.parametrize("target", [None, TARGET])
 @pytest.mark.parametrize("threshold", [{"max_flip": 0.5}, {"max_flip": 0.5, "max_recall_drop": 1.0}], ids=str)
 def test_a_planted_cue_fails(target: int | None, threshold: dict[str, float]) -> None:
-    result = measure_spurious_feature(model, (X, Y), CUE, target=target, **threshold)
+    result = measure_spurious_feature(model, (X, Y), CUE, target=target, exact=True, **threshold)
     assert result.verdict is Verdict.FAILED
     # All 60 samples of the other classes follow the cue; the 30 of its own class were there before.
     assert result.estimate == pytest.approx(1.0 if target == TARGET else 60 / 90)
@@ -53,7 +53,7 @@ def test_a_planted_cue_fails(target: int | None, threshold: dict[str, float]) ->
     "threshold", [{"max_flip": 0.0}, {"max_recall_drop": 0.0}, {"max_flip": 0.0, "max_recall_drop": 0.0}], ids=str
 )
 def test_a_cue_that_nobody_reads_passes(target: int | None, threshold: dict[str, float]) -> None:
-    result = measure_spurious_feature(model, (X, Y), NO_CUE, target=target, **threshold)
+    result = measure_spurious_feature(model, (X, Y), NO_CUE, target=target, exact=True, **threshold)
     assert result.verdict is Verdict.PASSED
     assert result.estimate == 0
     assert all(result.outcomes)
@@ -92,7 +92,7 @@ def test_flips_towards_a_target_leave_out_other_flips() -> None:
 
 
 def test_outcomes_mark_the_samples_that_followed_the_cue() -> None:
-    result = measure_spurious_feature(model, (X, Y), CUE, max_flip=0.5)
+    result = measure_spurious_feature(model, (X, Y), CUE, max_flip=0.5, exact=True)
     assert result.outcomes == tuple(label == TARGET for label in Y.tolist())
     assert all(c.label != TARGET and c.predicted == TARGET and c.clean == c.label for c in result.counterexamples)
     assert all(c.size is None for c in result.counterexamples)
@@ -131,7 +131,7 @@ def test_claims_about_the_population(share: float, verdict: str) -> None:
 def test_the_p_value_is_mcnemars_over_all_classes_looked_at() -> None:
     x = X.clone()
     x[(Y == 0).nonzero().squeeze(1)[:4], 0, 5, 0] = 1.0
-    result = measure_spurious_feature(timid, (x, Y), CUE, max_flip=0.1)
+    result = measure_spurious_feature(timid, (x, Y), CUE, max_flip=0.1, exact=True)
     assert result.details["drawn"] == 4
     assert result.details["mcnemar_p"] == pytest.approx(min(1.0, 3 * mcnemar(4, 0)))
     alone = measure_spurious_feature(timid, (x, Y), CUE, max_flip=0.1, target=TARGET)
@@ -185,3 +185,56 @@ def test_a_target_needs_samples_of_its_own_and_of_others(rows: Tensor) -> None:
 def test_batches_do_not_change_outcomes(size: int) -> None:
     want = measure_spurious_feature(timid, (X, Y), CUE, max_flip=0.5)
     assert measure_spurious_feature(timid, (X, Y), CUE, max_flip=0.5, batch_size=size).outcomes == want.outcomes
+
+
+MANY_X, MANY_Y = X.repeat(10, 1, 1, 1), Y.repeat(10)
+
+
+@pytest.mark.parametrize(("max_flip", "verdict"), [(0.4, Verdict.FAILED), (0.9, Verdict.PASSED)])
+def test_flips_among_all_samples_are_settled_early(max_flip: float, verdict: Verdict) -> None:
+    """Two thirds of the samples follow the cue."""
+    result = measure_spurious_feature(model, (MANY_X, MANY_Y), CUE, max_flip=max_flip)
+    assert result.verdict is verdict
+    assert result.n_used < 900
+    assert result.estimate is None
+    assert result.interval[0] <= 2 / 3 <= result.interval[1]
+    assert result.details["flips"] == result.outcomes.count(False)
+    assert result.details["of"] == result.n_used
+    for name in ("flip_rate", "recall_drop", "recall_drop_interval", "accuracy_on", "accuracy_off"):
+        assert name not in result.details
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"max_flip": 0.2, "target": TARGET}, {"max_flip": 0.2, "max_recall_drop": 0.1}, {"max_recall_drop": 0.1}],
+)
+def test_claims_on_parts_of_the_samples_wait_for_all_of_them(options: dict[str, Any]) -> None:
+    """How many samples of a class there are is not known before."""
+    result = measure_spurious_feature(model, (MANY_X, MANY_Y), CUE, **options)
+    assert result.n_used == 900
+    assert result.estimate is not None
+    assert result.rule == "certain: exact on this set"
+
+
+def test_a_sample_of_the_population_is_not_enough_for_one_of_two_claims() -> None:
+    """Any number of flips is allowed, and class 2 is not recognised without the cue: its recall falls by all."""
+    options: dict[str, Any] = {"max_flip": 1.0, "max_recall_drop": 0.1, "claim": "population"}
+    assert measure_spurious_feature(leans, (MANY_X, MANY_Y), CUE, **options).verdict is Verdict.FAILED
+    part = measure_spurious_feature(leans, (MANY_X, MANY_Y), CUE, max_samples=300, **options)
+    assert part.verdict is not Verdict.PASSED
+
+
+def test_flips_towards_a_target_are_among_the_samples_of_other_classes_however_many_were_read() -> None:
+    """All of the others follow the cue; among all samples that would be two thirds."""
+    options: dict[str, Any] = {"max_flip": 0.8, "target": TARGET, "claim": "population"}
+    assert measure_spurious_feature(model, (MANY_X, MANY_Y), CUE, **options).verdict is Verdict.FAILED
+    part = measure_spurious_feature(model, (MANY_X, MANY_Y), CUE, max_samples=300, **options)
+    assert part.verdict is not Verdict.PASSED
+    assert part.interval[1] == 1.0
+
+
+def test_a_claim_on_recall_cut_short_says_that_its_budget_is_spent() -> None:
+    result = measure_spurious_feature(leans, (MANY_X, MANY_Y), CUE, max_recall_drop=0.1, max_samples=300)
+    assert result.verdict is Verdict.INCONCLUSIVE
+    assert "budget: 300 of 900 samples looked at" in result.rule
+    assert "no threshold" not in result.rule

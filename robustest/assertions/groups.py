@@ -1,0 +1,59 @@
+"""Claims about groups of samples, and about predictions that should stay the same."""
+
+from __future__ import annotations
+
+from typing import Unpack
+
+from robustest.assertions.gate import gate
+from robustest.errors import ConfigError
+from robustest.measurements.consistency import measure_consistency
+from robustest.measurements.options import Options
+from robustest.measurements.worst_group import measure_worst_group_accuracy
+from robustest.results import Result
+from robustest.shifts import Shift, ShiftFunction
+
+
+def assert_worst_group_accuracy(
+    model: object,
+    data: object,
+    groups: object,
+    *,
+    at_least: float | None,
+    min_group: int = 30,
+    **options: Unpack[Options],
+) -> Result:
+    """Claim that accuracy is at least `at_least` in every group of `min_group` samples or more.
+
+    Arguments and errors are those of `measure_worst_group_accuracy`; returns the result.
+
+    Raises:
+        ClaimFailed: a group's accuracy is lower.
+        ClaimInconclusive: a population claim that these samples do not settle.
+    """
+    __tracebackhide__ = True
+    if at_least is None:
+        raise ConfigError("Expected at_least= but got None: there is nothing to claim.")
+    return gate(measure_worst_group_accuracy(model, data, groups, at_least=at_least, min_group=min_group, **options))
+
+
+def assert_consistent(
+    model: object,
+    data: object,
+    shift: str | Shift | ShiftFunction,
+    *,
+    severity: int | None = None,
+    max_flip: float | None,
+    **options: Unpack[Options],
+) -> Result:
+    """Claim that a shift changes the predicted class of at most `max_flip` of the samples.
+
+    Arguments and errors are those of `measure_consistency`; returns the result.
+
+    Raises:
+        ClaimFailed: it changes more.
+        ClaimInconclusive: a population claim that these samples do not settle.
+    """
+    __tracebackhide__ = True
+    if max_flip is None:
+        raise ConfigError("Expected max_flip= but got None: there is nothing to claim.")
+    return gate(measure_consistency(model, data, shift, severity=severity, max_flip=max_flip, **options))

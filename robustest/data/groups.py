@@ -1,0 +1,104 @@
+"""Which samples belong to which group."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from robustest.errors import DataError, expected
+
+
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """Named groups of samples; a sample may be in several, or in none.
+
+    Attributes:
+        names: of the groups.
+        members: positions (n_g,) int64 of each group's samples in the data, rising; none is empty.
+        total: samples in the data.
+    """
+
+    names: tuple[str, ...]
+    members: tuple[NDArray[np.int64], ...]
+    total: int
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Samples of each group."""
+        return tuple(len(ids) for ids in self.members)
+
+    @property
+    def disjoint(self) -> bool:
+        """Whether no sample is in two groups."""
+        every = np.concatenate(self.members)
+        return len(np.unique(every)) == len(every)
+
+
+def as_groups(groups: object, total: int) -> Groups:
+    """The groups that a user's description stands for.
+
+    Args:
+        groups: (N,) integers or strings, as a list, an array or a tensor, the group of each sample (None: in no
+            group; tuples, or the rows of an (N, k) array: one group for each combination); or a mapping from names to
+            positions in the data, or to (N,) bool, where groups may overlap.
+        total: N, samples in the data.
+
+    Raises:
+        DataError: lengths differ, a position is not there, two groups go by one name, or there is no group.
+    """
+    if isinstance(groups, Mapping):
+        pairs = [(_name(key), _positions(key, value, total)) for key, value in groups.items()]
+    else:
+        pairs = [(_name(key), ids) for key, ids in _by_value(groups, total).items()]
+    pairs = [(name, ids) for name, ids in pairs if len(ids)]
+    names = [name for name, _ in pairs]
+    if not names:
+        raise DataError("Expected samples in one group or more but there are none.")
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise DataError(f"Expected every group to have a name of its own but two are called {twice[0]!r}.")
+    return Groups(tuple(names), tuple(ids for _, ids in pairs), total)
+
+
+def _name(key: object) -> str:
+    return ", ".join(map(str, key)) if isinstance(key, tuple) else str(key)
+
+
+def _positions(key: object, value: object, total: int) -> NDArray[np.int64]:
+    array = _array(value)
+    if array.ndim == 1 and array.dtype == bool:
+        if len(array) != total:
+            raise DataError(f"Expected a mask of {total} samples for the group {key!r} but got {len(array)}.")
+        return np.flatnonzero(array).astype(np.int64)
+    if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
+        raise DataError(expected(f"positions, or (N,) bool, for the group {key!r}", value))
+    ids = np.unique(array.astype(np.int64))
+    if len(ids) and (ids[0] < 0 or ids[-1] >= total):
+        raise DataError(f"Expected positions in 0..{total - 1} for the group {key!r} but got {ids[0]}..{ids[-1]}.")
+    return ids
+
+
+def _by_value(groups: object, total: int) -> dict[object, NDArray[np.int64]]:
+    """Positions by value, in the values' own order where they have one."""
+    if isinstance(groups, str) or not isinstance(groups, (Iterable, Tensor)):
+        raise DataError(expected("groups as (N,) integers or strings, or a mapping from names to positions", groups))
+    values = _array(groups).tolist() if isinstance(groups, (Tensor, np.ndarray)) else list(groups)
+    if len(values) != total:
+        raise DataError(f"Expected the group of each of {total} samples but got {len(values)}.")
+    found: dict[object, list[int]] = {}
+    for at, value in enumerate(values):
+        key = tuple(value) if isinstance(value, list) else value.item() if isinstance(value, np.generic) else value
+        if key is None:
+            continue
+        if not isinstance(key, (int, str, tuple)):
+            raise DataError(expected(f"an integer, a string or a tuple as the group of sample {at}", key))
+        found.setdefault(key, []).append(at)
+    ordered = sorted(found, key=lambda key: (not isinstance(key, int), key if isinstance(key, int) else 0, _name(key)))
+    return {key: np.array(found[key], dtype=np.int64) for key in ordered}
+
+
+def _array(value: object) -> NDArray[np.generic]:
+    return value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)

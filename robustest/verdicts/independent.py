@@ -1,0 +1,117 @@
+"""Verdicts on the difference of two shares measured on different samples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from math import ceil, hypot
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robustest.results import Verdict
+from robustest.verdicts.claims import Columns, Terms, partial
+from robustest.verdicts.fixed import Decision, beyond, clopper_pearson
+from robustest.verdicts.sequential import Settled, settle
+from robustest.verdicts.streams import running_interval
+
+Counts = int | NDArray[np.int64]
+
+
+def difference_interval(first: int, n_first: int, second: int, n_second: int, alpha: float) -> tuple[float, float]:
+    """An interval of the first share minus the second, about alpha on each side.
+
+    The distances of each share's own exact bounds are squared and added (Newcombe, Statistics in Medicine 1998,
+    method 10, with Clopper and Pearson's bounds where he has Wilson's: near 0 and 1, where accuracies lie, Wilson's
+    let up to twice alpha through, these at most a quarter more than alpha, and less than alpha nearly everywhere).
+
+    Args:
+        first, n_first: how many of how many count towards the first share, n_first >= 1.
+        second, n_second: the same of the second share; its samples are others.
+        alpha: error on each side.
+    """
+    (low_a, high_a), (low_b, high_b) = clopper_pearson(first, n_first, alpha), clopper_pearson(second, n_second, alpha)
+    a, b = first / n_first, second / n_second
+    return a - b - hypot(a - low_a, high_b - b), a - b + hypot(high_a - a, b - low_b)
+
+
+def share_fall(first: Counts, n_first: Counts, second: Counts, n_second: Counts) -> Fraction:
+    """The first share minus the second, exact; counts may be given in parts, as arrays."""
+    a, b = (Fraction(int(np.sum(held)), int(np.sum(n))) for held, n in ((first, n_first), (second, n_second)))
+    return a - b
+
+
+def decide_fall(
+    fall: Fraction,
+    most: float | None,
+    *,
+    interval: tuple[float, float],
+    wider: tuple[float, float],
+    terms: Terms,
+) -> Decision:
+    """A verdict on how much less a share is on one set of samples than on another, all of them looked at.
+
+    Args:
+        fall: the first share minus the second.
+        most: the fall claimed at most, in 0..1; None where nothing is claimed.
+        interval: of the fall, for the populations that the sets were drawn from, at `terms.alpha`.
+        wider: the same at `terms.fail_alpha`.
+        terms: what the verdict may rest on; "set" is exact on these two sets.
+    """
+    if most is None:
+        verdict, rule = Verdict.INCONCLUSIVE, "no threshold given"
+    elif terms.claim == "set":
+        verdict = Verdict.PASSED if fall <= Fraction(repr(most)) else Verdict.FAILED
+        rule = "certain: exact on these sets"
+    else:
+        verdict = beyond(interval, most, at_least=False, wider=wider)
+        rule = f"population, alpha = {terms.alpha:g} a side"
+    return Decision(verdict=verdict, rule=rule, estimate=float(fall), interval=interval)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FallClaim:
+    """A claim, on a stream of outcomes, that a share is at most so much less than it was on other samples.
+
+    Attributes:
+        threshold: the fall claimed at most, in 0..1; None where nothing is claimed.
+        first, n_first: how many of how many held among the other samples.
+        whole: whether those were all the samples of their set.
+        terms: what the verdict may rest on.
+    """
+
+    threshold: float | None
+    first: int
+    n_first: int
+    whole: bool
+    terms: Terms
+
+    def settled(self, columns: Columns, n: int) -> Settled | None:
+        """As `Claim.settled`; claims about populations wait, as do claims on a first set that is not all known."""
+        if self.threshold is None or self.terms.claim != "set" or not self.whole:
+            return None
+        least = ceil((Fraction(self.first, self.n_first) - Fraction(repr(self.threshold))) * n)
+        alphas = {"pass_alpha": self.terms.alpha, "fail_alpha": self.terms.fail_alpha}
+        return settle(columns["held"].astype(bool), n, least, **alphas)
+
+    def decide(self, columns: Columns, n: int, settled: Settled | None) -> Decision:
+        """As `Claim.decide`."""
+        held, read = int(columns["held"].sum()), len(columns["held"])
+        both, wider = (
+            difference_interval(self.first, self.n_first, held, read, alpha)
+            for alpha in (self.terms.alpha, self.terms.fail_alpha)
+        )
+        if read == n and self.whole:
+            fall = share_fall(self.first, self.n_first, held, n)
+            return decide_fall(fall, self.threshold, interval=both, wider=wider, terms=self.terms)
+        if self.terms.claim == "set" and self.whole:
+            low, high = running_interval(columns["held"].astype(bool), n, self.terms.alpha, settled)
+            both = self.first / self.n_first - high, self.first / self.n_first - low
+        decision = partial(self.threshold, both, read, n, settled, at_least=False, terms=self.terms)
+        return decision if self.whole else replace(decision, rule=f"{decision.rule}; the first set in part too")
+
+    def doomed(self, broken: int, n: int) -> bool:
+        """As `Claim.doomed`."""
+        if self.threshold is None or self.terms.claim != "set" or not self.whole:
+            return False
+        return Fraction(self.first, self.n_first) - Fraction(n - broken, n) > Fraction(repr(self.threshold))

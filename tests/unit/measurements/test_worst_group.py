@@ -1,0 +1,125 @@
+"""Accuracy of the worst group."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from robustest import ClaimFailed, ClaimInconclusive, ConfigError, DataError, Verdict
+from robustest.assertions.groups import assert_worst_group_accuracy
+from robustest.measurements.worst_group import measure_worst_group_accuracy
+from robustest.verdicts import clopper_pearson
+from robustest.verdicts.groups import group_level
+
+
+def model(x: Tensor) -> Tensor:
+    """Class 1 from a mean brightness of a half on."""
+    mean = x.flatten(1).mean(1)
+    return torch.stack([0.5 - mean, mean - 0.5], 1)
+
+
+def make(**groups: tuple[int, int]) -> tuple[tuple[Tensor, Tensor], list[str]]:
+    """Samples of each group (right, wrong), in an order that mixes them."""
+    names = [name for name, (right, wrong) in groups.items() for _ in range(right + wrong)]
+    good = [i < right for right, wrong in groups.values() for i in range(right + wrong)]
+    order = np.random.default_rng(0).permutation(len(names))
+    x = torch.from_numpy(np.random.default_rng(1).random((len(names), 1, 4, 4))).float()
+    y = (x.flatten(1).mean(1) >= 0.5).long()
+    held = torch.tensor([good[i] for i in order])
+    return (x, torch.where(held, y, 1 - y)), [names[i] for i in order]
+
+
+DATA, GROUPS = make(land=(90, 10), water=(32, 8), air=(3, 2))
+
+
+@pytest.mark.parametrize(("at_least", "verdict"), [(0.8, Verdict.PASSED), (0.81, Verdict.FAILED)])
+def test_the_worst_judged_group_decides(at_least: float, verdict: Verdict) -> None:
+    """Air is worse than water, but has five samples."""
+    result = measure_worst_group_accuracy(model, DATA, GROUPS, at_least=at_least, exact=True)
+    assert (result.verdict, result.estimate) == (verdict, 0.8)
+    assert result.quantity == "worst-group accuracy"
+    assert result.details["worst_group"] == "water"
+    assert result.details["accuracy"] == pytest.approx(125 / 145)
+    assert "not judged, with fewer than 30 samples: air" in result.notes
+    assert "worst group 'water': 32 of 40 samples right" in result.notes
+    table = {row["group"]: row for row in result.details["groups"]}
+    assert [row["group"] for row in result.details["groups"]] == ["water", "land", "air"]
+    assert (table["water"]["accuracy"], table["water"]["n"], table["water"]["held"]) == (0.8, 40, 32)
+    level = group_level(0.01, 2, disjoint=True)
+    assert table["land"]["interval"] == list(clopper_pearson(90, 100, level))
+    assert (table["air"]["judged"], table["air"]["interval"]) == (False, None)
+    assert result.interval == (clopper_pearson(32, 40, 0.01)[0], clopper_pearson(32, 40, level)[1])
+    assert json.loads(json.dumps(result.to_dict())) == result.to_dict()
+
+
+def test_smaller_groups_are_judged_where_that_is_asked() -> None:
+    result = measure_worst_group_accuracy(model, DATA, GROUPS, at_least=0.8, min_group=5, exact=True)
+    assert (result.verdict, result.estimate) == (Verdict.FAILED, 0.6)
+    assert not any("not judged" in note for note in result.notes)
+
+
+def test_overlapping_groups_by_name() -> None:
+    land = [i for i, name in enumerate(GROUPS) if name == "land"]
+    groups = {"land": land, "everything": np.ones(len(GROUPS), dtype=bool)}
+    result = measure_worst_group_accuracy(model, DATA, groups, at_least=0.8, exact=True)
+    assert (result.details["worst_group"], result.details["disjoint"]) == ("everything", False)
+    assert result.details["groups"][1]["interval"] == list(clopper_pearson(90, 100, 0.005))
+
+
+def test_a_verdict_may_come_early_and_names_the_group() -> None:
+    data, groups = make(land=(1500, 0), water=(100, 400))
+    result = measure_worst_group_accuracy(model, data, groups, at_least=0.9)
+    assert result.verdict is Verdict.FAILED
+    assert result.n_used < result.n_total == 2000
+    assert result.estimate is None
+    assert result.rule.endswith("of 2000: water")
+    assert result.interval[1] < 0.9
+    assert result.details["worst_group"] is None
+    assert all(row["accuracy"] is None for row in result.details["groups"])
+    assert sum(row["n"] for row in result.details["groups"]) == result.n_used
+
+
+def test_a_pass_needs_every_group() -> None:
+    data, groups = make(land=(1500, 0), water=(500, 0))
+    result = measure_worst_group_accuracy(model, data, groups, at_least=0.5)
+    assert result.verdict is Verdict.PASSED
+    assert result.n_used < 2000
+    assert result.interval[0] >= 0.5
+
+
+def test_a_population_claim_needs_the_intervals() -> None:
+    data, groups = make(land=(960, 40), water=(480, 20))
+    for at_least, verdict in ((0.92, Verdict.PASSED), (0.96, Verdict.INCONCLUSIVE), (0.99, Verdict.FAILED)):
+        result = measure_worst_group_accuracy(model, data, groups, at_least=at_least, claim="population")
+        assert result.verdict is verdict
+        assert result.n_used == 1500
+        assert "2 groups at once" in result.rule
+
+
+def test_the_assertion_raises_and_speaks() -> None:
+    assert assert_worst_group_accuracy(model, DATA, GROUPS, at_least=0.8).verdict is Verdict.PASSED
+    with pytest.raises(ClaimFailed, match=r"accuracy of the worst group >= 0.9(.|\n)*water"):
+        assert_worst_group_accuracy(model, DATA, GROUPS, at_least=0.9, exact=True)
+    with pytest.raises(ClaimInconclusive):
+        assert_worst_group_accuracy(model, DATA, GROUPS, at_least=0.8, claim="population")
+    with pytest.raises(ConfigError, match="nothing to claim"):
+        assert_worst_group_accuracy(model, DATA, GROUPS, at_least=None)
+
+
+@pytest.mark.parametrize(
+    ("groups", "arguments", "error", "message"),
+    [
+        (GROUPS[1:], {}, DataError, "each of 145 samples but got 144"),
+        (GROUPS, {"min_group": 101}, DataError, "group of 101 samples or more but the largest has 100"),
+        (GROUPS, {"min_group": 0}, ConfigError, "min_group to be a whole number >= 1"),
+        (GROUPS, {"at_least": 80}, ConfigError, "Write 0.8 for 80 %"),
+    ],
+)
+def test_bad_arguments_are_named(groups: Any, arguments: dict[str, Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        measure_worst_group_accuracy(model, DATA, groups, **arguments)
