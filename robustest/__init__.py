@@ -12,11 +12,17 @@ from typing import TYPE_CHECKING
 from robustest.version import VERSION
 
 if TYPE_CHECKING:
+    from robustest.assertions import assert_consistent as assert_consistent
+    from robustest.assertions import assert_corruption_robustness as assert_corruption_robustness
     from robustest.assertions import assert_min_perturbation as assert_min_perturbation
     from robustest.assertions import assert_no_spurious_feature as assert_no_spurious_feature
     from robustest.assertions import assert_no_universal_perturbation as assert_no_universal_perturbation
+    from robustest.assertions import assert_replication_gap as assert_replication_gap
     from robustest.assertions import assert_robust_accuracy as assert_robust_accuracy
     from robustest.assertions import assert_shift_accuracy as assert_shift_accuracy
+    from robustest.assertions import assert_subpopulation_shift as assert_subpopulation_shift
+    from robustest.assertions import assert_transfer_accuracy as assert_transfer_accuracy
+    from robustest.assertions import assert_worst_group_accuracy as assert_worst_group_accuracy
     from robustest.attacks import ALMA as ALMA
     from robustest.attacks import APGD as APGD
     from robustest.attacks import ATTACKS as ATTACKS
@@ -33,6 +39,12 @@ if TYPE_CHECKING:
     from robustest.attacks import SpatialGradient as SpatialGradient
     from robustest.attacks import SpatialGrid as SpatialGrid
     from robustest.attacks import Square as Square
+    from robustest.data.annotations import Annotations as Annotations
+    from robustest.data.breeds import BREEDS as BREEDS
+    from robustest.data.breeds import BreedsSplit as BreedsSplit
+    from robustest.data.breeds import breeds_split as breeds_split
+    from robustest.data.domains import Domain as Domain
+    from robustest.data.hierarchies import ClassTree as ClassTree
     from robustest.engine.evaluator import HealthWarning as HealthWarning
     from robustest.errors import ClaimFailed as ClaimFailed
     from robustest.errors import ClaimInconclusive as ClaimInconclusive
@@ -41,15 +53,22 @@ if TYPE_CHECKING:
     from robustest.errors import DeviceError as DeviceError
     from robustest.errors import ModelError as ModelError
     from robustest.errors import RobustestError as RobustestError
+    from robustest.errors import StoreError as StoreError
     from robustest.errors import UnknownNameError as UnknownNameError
     from robustest.features import PixelPatch as PixelPatch
     from robustest.measurements import Adversarial as Adversarial
     from robustest.measurements import find_adversarial as find_adversarial
+    from robustest.measurements import measure_consistency as measure_consistency
+    from robustest.measurements import measure_corruption_robustness as measure_corruption_robustness
     from robustest.measurements import measure_min_perturbation as measure_min_perturbation
+    from robustest.measurements import measure_replication_gap as measure_replication_gap
     from robustest.measurements import measure_robust_accuracy as measure_robust_accuracy
     from robustest.measurements import measure_shift_accuracy as measure_shift_accuracy
     from robustest.measurements import measure_spurious_feature as measure_spurious_feature
+    from robustest.measurements import measure_subpopulation_shift as measure_subpopulation_shift
+    from robustest.measurements import measure_transfer_accuracy as measure_transfer_accuracy
     from robustest.measurements import measure_universal_perturbation as measure_universal_perturbation
+    from robustest.measurements import measure_worst_group_accuracy as measure_worst_group_accuracy
     from robustest.models import Classifier as Classifier
     from robustest.models import as_classifier as as_classifier
     from robustest.models import labels_model as labels_model
@@ -59,8 +78,12 @@ if TYPE_CHECKING:
     from robustest.results import Result as Result
     from robustest.results import Verdict as Verdict
     from robustest.settings import Settings as Settings
+    from robustest.shifts import COMMON_CORRUPTIONS as COMMON_CORRUPTIONS
+    from robustest.shifts import CORRUPTIONS as CORRUPTIONS
     from robustest.shifts import SHIFTS as SHIFTS
     from robustest.shifts import Shift as Shift
+    from robustest.shifts import corrupt as corrupt
+    from robustest.store.files import StoreWarning as StoreWarning
     from robustest.threats import L0 as L0
     from robustest.threats import L1 as L1
     from robustest.threats import L2 as L2
@@ -68,14 +91,22 @@ if TYPE_CHECKING:
     from robustest.threats import Patch as Patch
     from robustest.threats import Spatial as Spatial
     from robustest.threats import Unbounded as Unbounded
+    from robustest.verdicts.effective import EffectiveRobustness as EffectiveRobustness
+    from robustest.verdicts.effective import effective_robustness as effective_robustness
 
 _HOME = {
     "assertions": (
+        "assert_consistent",
+        "assert_corruption_robustness",
         "assert_min_perturbation",
         "assert_no_spurious_feature",
         "assert_no_universal_perturbation",
+        "assert_replication_gap",
         "assert_robust_accuracy",
         "assert_shift_accuracy",
+        "assert_subpopulation_shift",
+        "assert_transfer_accuracy",
+        "assert_worst_group_accuracy",
     ),
     "attacks": (
         "ALMA",
@@ -95,6 +126,10 @@ _HOME = {
         "SpatialGrid",
         "Square",
     ),
+    "data.annotations": ("Annotations",),
+    "data.breeds": ("BREEDS", "BreedsSplit", "breeds_split"),
+    "data.domains": ("Domain",),
+    "data.hierarchies": ("ClassTree",),
     "engine.evaluator": ("HealthWarning",),
     "errors": (
         "ClaimFailed",
@@ -104,23 +139,32 @@ _HOME = {
         "DeviceError",
         "ModelError",
         "RobustestError",
+        "StoreError",
         "UnknownNameError",
     ),
     "features": ("PixelPatch",),
     "measurements": (
         "Adversarial",
         "find_adversarial",
+        "measure_consistency",
+        "measure_corruption_robustness",
         "measure_min_perturbation",
+        "measure_replication_gap",
         "measure_robust_accuracy",
         "measure_shift_accuracy",
         "measure_spurious_feature",
+        "measure_subpopulation_shift",
+        "measure_transfer_accuracy",
         "measure_universal_perturbation",
+        "measure_worst_group_accuracy",
     ),
     "models": ("Classifier", "as_classifier", "labels_model", "scores_model"),
     "results": ("Cost", "Counterexample", "Result", "Verdict"),
     "settings": ("Settings",),
-    "shifts": ("SHIFTS", "Shift"),
+    "shifts": ("COMMON_CORRUPTIONS", "CORRUPTIONS", "SHIFTS", "Shift", "corrupt"),
+    "store.files": ("StoreWarning",),
     "threats": ("L0", "L1", "L2", "Linf", "Patch", "Spatial", "Unbounded"),
+    "verdicts.effective": ("EffectiveRobustness", "effective_robustness"),
 }
 _MODULE_OF = {name: f"robustest.{module}" for module, names in _HOME.items() for name in names}
 

@@ -36,7 +36,7 @@ class Context:
         sent: how many of them are on a report already.
         budget: the error of wrong failures that the run shares out among its tests.
         asked: claims this test has made so far.
-        level: share of alpha that its latest claim may take for failing.
+        level: share of alpha that a claim not yet recorded may take for failing.
     """
 
     settings: Settings = field(default_factory=Settings)
@@ -49,13 +49,14 @@ class Context:
     sent: int = 0
     budget: FailureBudget = field(default_factory=FailureBudget)
     asked: int = 0
-    level: float = 1.0
+    level: float = 0.0
 
     def fail_level(self, alpha: float) -> float:
         """The error that this test's next claim may take for failing; alpha itself outside a test."""
-        if self.test:
-            self.asked += 1
-            self.level = self.budget.share(self.asked)
+        if not self.test:
+            return alpha
+        self.asked += 1
+        self.level = self.budget.share(self.asked)
         return alpha * self.level
 
     def record(self, result: Result) -> None:
@@ -69,7 +70,9 @@ class Context:
         result.to_dict()
         if self.test:
             self.results.append(result)
-            self.budget.spent(self.level, refuted=result.verdict is Verdict.FAILED)
+            if self.level:
+                self.budget.spent(self.level, refuted=result.verdict is Verdict.FAILED)
+            self.level = 0.0
 
     def replay(self, seed: int) -> str:
         """The command that repeats this test; empty outside pytest."""

@@ -59,9 +59,7 @@ def add(parser: pytest.Parser) -> None:
     group.addoption("--robust-shard", metavar="K/N", help="run every N-th robustness test, from the K-th on")
     group.addoption("--robust-details", action="store_true", help="show every number of every claim")
     group.addoption("--robust-json", metavar="FILE", help="write all results as JSON")
-    group.addoption(
-        "--robust-html", metavar="DIR", help="write a page to read, with pictures (robustest[html])"
-    )
+    group.addoption("--robust-html", metavar="DIR", help="write a page to read, with pictures (robustest[html])")
     group.addoption("--robust-html-inline", action="store_true", help="put the pictures into the page itself")
     group.addoption("--robust-junit", metavar="FILE", help="write JUnit XML, one suite per test and one case per claim")
     for name, (kind, text) in _INI.items():

@@ -305,7 +305,7 @@ CALLS: dict[str, Row] = {
     "neither threshold of a shift": Row(
         lambda m, x, y: assert_shift_accuracy(m, (x, y), "rotation"),
         ConfigError,
-        ("at_least= or max_drop=", "got neither"),
+        ("at_least=, max_drop= or no_worse_than=", "got none"),
     ),
     "no threshold of a cue": Row(
         lambda m, x, y: assert_no_spurious_feature(m, (x, y), CUE),

@@ -2,15 +2,56 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from typing import Unpack
 
 from robustest.assertions.gate import gate
 from robustest.errors import ConfigError
-from robustest.measurements import measure_shift_accuracy
+from robustest.measurements import measure_corruption_robustness, measure_shift_accuracy
 from robustest.measurements.comparison import Baseline
+from robustest.measurements.corruptions import SEVERITIES, Errors
 from robustest.measurements.options import Options
 from robustest.results import Result
 from robustest.shifts import Shift, ShiftFunction
+
+
+def assert_corruption_robustness(
+    model: object,
+    data: object,
+    *,
+    corruptions: str | Sequence[str] = "common",
+    severities: Sequence[int] = SEVERITIES,
+    min_accuracy: float | None = None,
+    max_drop: float | None = None,
+    max_mce: float | None = None,
+    baseline: Errors | str | os.PathLike[str] | None = None,
+    **options: Unpack[Options],
+) -> Result:
+    """Claim that mean accuracy under common corruptions is high, falls little, or that the mCE is low.
+
+    Arguments and errors are those of `measure_corruption_robustness`; returns the result.
+
+    Raises:
+        ClaimFailed: the claim does not hold.
+        ClaimInconclusive: the samples do not settle it.
+    """
+    __tracebackhide__ = True
+    if min_accuracy is None and max_drop is None and max_mce is None:
+        raise ConfigError("Expected min_accuracy=, max_drop= or max_mce= but got none: there is nothing to claim.")
+    return gate(
+        measure_corruption_robustness(
+            model,
+            data,
+            corruptions=corruptions,
+            severities=severities,
+            min_accuracy=min_accuracy,
+            max_drop=max_drop,
+            max_mce=max_mce,
+            baseline=baseline,
+            **options,
+        )
+    )
 
 
 def assert_shift_accuracy(

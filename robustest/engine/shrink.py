@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from robustest import rng
+from robustest.attacks import Searcher
 from robustest.attacks.cascades import MINIMUM
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
@@ -56,9 +57,10 @@ def shrink(evaluator: Evaluator, threat: Threat, part: Chunk, broken: Tensor) ->
     region = threat.region(part.x, part.bounds)
     best = broken.clone()
     size = threat.size(best, region)
-    name = _NAMES.get(type(threat))
-    for place, stage in enumerate(MINIMUM[name].stages if name else ()):
-        search = Search(evaluator, stage.searcher, threat, part.bounds, smallest=True)
+    if isinstance(threat, L0):
+        best = _fewest(evaluator, part, best)
+    for place, searcher in enumerate(_searches(evaluator, threat)):
+        search = Search(evaluator, searcher, _widest(threat, part), part.bounds, smallest=True)
         found = search.run(part.x, part.y, rng.fold(part.key, f"shrink {place}"))
         evaluator.settle()
         better = found.broken & (found.size < size)
@@ -70,6 +72,20 @@ def shrink(evaluator: Evaluator, threat: Threat, part: Chunk, broken: Tensor) ->
     best[lost] = broken[lost]
     predicted[lost] = evaluator.logits(broken).argmax(1)[lost]
     return Shrunk(best, threat.size(best, region), predicted, pixels_changed(part.x, best))
+
+
+def _searches(evaluator: Evaluator, threat: Threat) -> list[Searcher]:
+    """The searches for the smallest perturbation that the model can serve, each as often as it has rounds."""
+    name = _NAMES.get(type(threat))
+    stages = MINIMUM[name].stages if name else ()
+    served = [stage for stage in stages if stage.searcher.needs <= evaluator.model.gives]
+    return [stage.searcher for stage in served for _ in range(stage.rounds)]
+
+
+def _widest(threat: Threat, part: Chunk) -> Threat:
+    """A ball of the same norm that holds every input: what is large on the way may end small."""
+    reach = (part.bounds[1] - part.bounds[0]) * max(1, part.x[0].numel())
+    return replace(threat, eps=reach) if isinstance(threat, (L1, L2, Linf)) else threat
 
 
 def pixels_changed(before: Tensor, after: Tensor) -> Tensor:

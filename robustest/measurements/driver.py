@@ -21,7 +21,7 @@ from robustest.engine.evaluator import Evaluator
 from robustest.engine.precision import choose
 from robustest.errors import ConfigError, StoreError
 from robustest.measurements.memory import Memory
-from robustest.measurements.observed import Evidence, Exhibit, Observed, Stream, Tally
+from robustest.measurements.observed import REPLAYED, Evidence, Exhibit, Observed, Stream, Tally
 from robustest.models import Classifier, frozen
 from robustest.results import Verdict
 from robustest.settings import Settings
@@ -154,6 +154,7 @@ class _Run:
     memory: Memory
     bench: Bench
     stream: Stream
+    known: bool = False
 
     def decided(self) -> Decision:
         """Look until the claim is settled, and decide."""
@@ -169,7 +170,7 @@ class _Run:
                 refuted = self._replayed()
                 if refuted is not None:
                     return self._finished(refuted)
-            if seen is None or self.memory.doubted():
+            if seen is None or (self._comparable(seen[0]) and self.memory.doubted()):
                 fresh = self.bench.measure(chunk, first=place == 0)
                 if seen is not None:
                     _agree(seen[0], fresh[0])
@@ -182,6 +183,10 @@ class _Run:
                 break
         return self._finished(self.claim.decide(stream.columns, stream.total, settled))
 
+    def _comparable(self, remembered: Observed) -> bool:
+        """Whether a chunk would be measured now as it was: known counterexamples change what is attacked."""
+        return not remembered.counts.get(REPLAYED) and not self.known
+
     def _load(self, ids: Tensor) -> Chunk:
         evaluator = self.bench.evaluator
         bounds = evaluator.model.bounds
@@ -192,6 +197,7 @@ class _Run:
         stream, hunt, bounds = self.stream, self.hunt, self.bench.evaluator.model.bounds
         known = set() if hunt is None else hunt.replay(self.bench.evaluator, self.samples, bounds)
         read = stream.columns["id"].tolist() if stream.columns else []
+        self.known = bool(known)
         ids = torch.tensor(sorted(known - set(read)), dtype=torch.int64)
         broken = len(ids) + (int((~stream.columns["held"]).sum()) if read else 0)
         early = self.settings.replay_only or not self.settings.exact

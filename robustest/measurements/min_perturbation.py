@@ -179,7 +179,10 @@ class MedianClaim:
             return partial(self.threshold, interval, len(ordered), n, settled, at_least=True, terms=self.terms)
         estimate, interval = float(ordered[len(ordered) // 2]), median_interval(ordered, self.terms.alpha, widest)
         if len(ordered) < n:
-            return partial(self.threshold, interval, len(ordered), n, None, at_least=True, terms=self.terms)
+            wider = median_interval(ordered, self.terms.fail_alpha, widest)
+            return partial(
+                self.threshold, interval, len(ordered), n, None, at_least=True, terms=self.terms, wider=wider
+            )
         if self.threshold is None:
             verdict, rule = Verdict.INCONCLUSIVE, "no threshold given"
         elif self.terms.claim == "set":
@@ -193,7 +196,9 @@ class MedianClaim:
 
     def doomed(self, broken: int, n: int) -> bool:
         """As `Claim.doomed`."""
-        return ShareClaim(threshold=0.5, at_least=True, terms=self.terms).doomed(broken, n)
+        return self.threshold is not None and ShareClaim(threshold=0.5, at_least=True, terms=self.terms).doomed(
+            broken, n
+        )
 
     def _stopped(
         self, ordered: NDArray[np.float64], n: int, settled: Settled | None, widest: float

@@ -68,7 +68,7 @@ class Replay:
         if kept is None:
             return set()
         fits = (kept.ids < len(samples)) & (kept.ids >= 0)
-        for rows in fits.nonzero().squeeze(1).split(_BATCH):
+        for rows in torch.split(fits.nonzero().squeeze(1), _BATCH):
             ids = kept.ids[rows]
             chunk = load(samples, ids, bounds=bounds, seed=self._settings.seed, device=evaluator.device)
             if kept.x.shape[1:] != chunk.x.shape[1:]:
@@ -119,8 +119,8 @@ class Replay:
         return Observed(arrays, exhibits, {REPLAYED: len(right)})
 
     def polish(self, evaluator: Evaluator, exhibits: list[Exhibit], bounds: tuple[float, float]) -> list[Exhibit]:
-        """The same counterexamples as small as they can be made, where the threat is a norm ball."""
-        if not shrinks(self.threat):
+        """The same counterexamples as small as they can be made, in norm balls, with models without a budget of queries."""
+        if not shrinks(self.threat) or evaluator.model.max_queries is not None:  # a budget is for the attack
             return exhibits
         device = evaluator.device
         ids = torch.tensor([exhibit.index for exhibit in exhibits])

@@ -32,6 +32,7 @@ from robustest.verdicts import (
     mcnemar,
 )
 from robustest.verdicts.claims import Columns
+from robustest.verdicts.fixed import beyond, clopper_pearson
 
 
 def measure_spurious_feature(
@@ -213,7 +214,7 @@ class CueClaim:
             ConfigError: there are no samples to judge on (none outside, or none of, the target class).
         """
         if len(columns["held"]) < n:
-            return self._flips().decide(columns, n, settled)
+            return self._partly(columns, n, settled)
         pairs = count_pairs(columns, self.target)
         flip, drops, worst = self.parts(pairs)
         asked = [flip] * (self.max_flip is not None) + list(drops.values()) * (self.max_recall_drop is not None)
@@ -223,6 +224,26 @@ class CueClaim:
     def doomed(self, broken: int, n: int) -> bool:
         """As `Claim.doomed`; nothing is known of a cue before it is switched."""
         return False
+
+    def _partly(self, columns: Columns, n: int, settled: Settled | None) -> Decision:
+        """The verdict where not every sample was looked at: flips among those that count; nothing is said of recall."""
+        if self.target is not None:
+            others = columns["label"] != self.target
+            columns = {name: column[others] for name, column in columns.items()}
+        if self.target is None and self.max_recall_drop is None:
+            return self._flips().decide(columns, n, settled)
+        read = len(columns["held"])
+        interval = (0.0, 1.0)
+        if read:
+            interval = clopper_pearson(int((~columns["held"].astype(bool)).sum()), read, self.terms.alpha)
+        rule = f"budget: {read} of {n} samples looked at"
+        verdict = Verdict.INCONCLUSIVE
+        if self.max_recall_drop is None and self.max_flip is not None and self.terms.claim != "set":
+            flips = int((~columns["held"].astype(bool)).sum())
+            wider = clopper_pearson(flips, read, self.terms.fail_alpha) if read else interval
+            verdict = beyond(interval, self.max_flip, at_least=False, wider=wider)
+            rule = f"population, alpha = {self.terms.alpha:g} a side; {rule}"
+        return Decision(verdict=verdict, rule=rule, estimate=None, interval=interval)
 
     def parts(self, pairs: Pairs) -> tuple[Decision, dict[int, Decision], int]:
         """The verdicts on the flip rate and on the recall drop of each class, and the class where it is largest.

@@ -8,6 +8,7 @@ from robustest.verdicts.claims import Terms as Terms
 from robustest.verdicts.fixed import Decision as Decision
 from robustest.verdicts.fixed import clopper_pearson as clopper_pearson
 from robustest.verdicts.fixed import decide_share as decide_share
+from robustest.verdicts.means import MeanClaim as MeanClaim
 from robustest.verdicts.multiplicity import FailureBudget as FailureBudget
 from robustest.verdicts.paired import decide_drop as decide_drop
 from robustest.verdicts.paired import mcnemar as mcnemar

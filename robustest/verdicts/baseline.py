@@ -81,7 +81,7 @@ class BaselineClaim:
     def decide(self, columns: Columns, n: int, settled: Settled | None) -> Decision:
         """As `Claim.decide`."""
         decision = self.other.decide(columns, n, settled)
-        if settled is not None:
+        if settled is not None and decision.verdict is Verdict.FAILED:
             return decision
         if self.before is None:
             rule = "baseline updated: there is nothing to compare with"

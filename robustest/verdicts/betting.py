@@ -10,6 +10,7 @@ Several stakes are played side by side, and their mean counts.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,11 +51,11 @@ def settle_drop(
     return Settled(Verdict.FAILED, at + 1, certain=bool(sure_fail[at]), alpha=fail_alpha)
 
 
-def capital(change: NDArray[np.int64], n: int, null: int, *, above: bool) -> NDArray[np.float64]:
+def capital(change: NDArray[Any], n: int, null: float, *, above: bool) -> NDArray[np.float64]:
     """(t,) log of the capital after each draw, betting against a sum of `null`, on larger sums or on smaller.
 
     Args:
-        change: (t,) of -1, 0 and 1.
+        change: (t,) of values in -1..1.
         n: size of the set.
         null: the sum under the null hypothesis; sums on its other side are spoken against as well.
         above: whether the bet is that the sum is larger.
@@ -70,15 +71,19 @@ def capital(change: NDArray[np.int64], n: int, null: int, *, above: bool) -> NDA
     return np.where(impossible, np.inf, mixed)
 
 
-def drop_interval(change: NDArray[np.int64], n: int, alpha: float) -> tuple[float, float]:
+def drop_interval(change: NDArray[Any], n: int, alpha: float) -> tuple[float, float]:
     """Mean changes over the whole set that these bets do not rule out at any time, alpha on each side.
 
     Args:
-        change: (t,) of -1, 0 and 1, in the order drawn, t >= 1.
+        change: (t,) of values in -1..1, in the order drawn, t >= 1.
         n: size of the set.
         alpha: error allowed on each side.
+
+    Returns:
+        The ends, which are whole sums over n where the values are whole; else a sum further out.
     """
-    total, left, limit = int(change.sum()), n - len(change), -np.log(alpha)
+    whole = np.issubdtype(change.dtype, np.integer)
+    total, left, limit = round(float(change.sum())), n - len(change) + (not whole), -np.log(alpha)
 
     def too_small(null: int) -> bool:
         return bool(capital(change, n, null, above=True).max() >= limit)
@@ -86,7 +91,8 @@ def drop_interval(change: NDArray[np.int64], n: int, alpha: float) -> tuple[floa
     def too_large(negated: int) -> bool:
         return bool(capital(change, n, -negated, above=False).max() >= limit)
 
-    return _edge(total - left, total + left, too_small) / n, -_edge(-total - left, left - total, too_large) / n
+    low, high = _edge(total - left, total + left, too_small), -_edge(-total - left, left - total, too_large)
+    return (low - (not whole)) / n, (high + (not whole)) / n
 
 
 def _edge(smallest: int, largest: int, ruled_out: Callable[[int], bool]) -> int:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from robustest.results import Verdict
 from robustest.verdicts.betting import drop_interval, settle_drop
 from robustest.verdicts.fixed import Decision, beyond, clopper_pearson, decide_share
-from robustest.verdicts.paired import decide_drop
+from robustest.verdicts.paired import decide_drop, drop_bounds
 from robustest.verdicts.sequential import Settled, interval, settle
 from robustest.verdicts.thresholds import most, need
 
@@ -83,9 +83,9 @@ class ShareClaim:
         if read == n:
             events = int(held.sum() if self.at_least else (~held).sum())
             return decide_share(events, n, self.threshold, at_least=self.at_least, **self.terms.of())
-        low, high = self._interval(held, n, settled)
-        both = (low, high) if self.at_least else (1 - high, 1 - low)
-        return partial(self.threshold, both, read, n, settled, at_least=self.at_least, terms=self.terms)
+        both = self._turned(self._interval(held, n, settled))
+        wider = self._turned(clopper_pearson(int(held.sum()), read, self.terms.fail_alpha))
+        return partial(self.threshold, both, read, n, settled, at_least=self.at_least, terms=self.terms, wider=wider)
 
     def doomed(self, broken: int, n: int) -> bool:
         """As `Claim.doomed`; a claim about a population is about no certain samples."""
@@ -94,6 +94,11 @@ class ShareClaim:
     def _need(self, n: int) -> int:
         threshold = self.threshold or 0.0
         return need(threshold, n) if self.at_least else n - most(threshold, n)
+
+    def _turned(self, interval: tuple[float, float]) -> tuple[float, float]:
+        """The interval of what is claimed, from that of the share that holds."""
+        low, high = interval
+        return interval if self.at_least else (1 - high, 1 - low)
 
     def _interval(self, held: NDArray[np.bool_], n: int, settled: Settled | None) -> tuple[float, float]:
         right = int(held.sum())
@@ -104,7 +109,8 @@ class ShareClaim:
             return low, high
         then = int(held[: settled.after].sum())  # samples read after the verdict may have blurred it
         first = interval(then, settled.after - then, n, self.terms.alpha)
-        return max(low, first[0]), min(high, first[1])
+        low, high = max(low, first[0]), min(high, first[1])
+        return (low, high) if low <= high else first  # they speak against it: the verdict's own stays
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +143,8 @@ class DropClaim:
         if read == n:
             return full
         both = drop_interval(change, n, self.terms.alpha) if self.terms.claim == "set" else full.interval
-        return partial(self.threshold, both, read, n, settled, at_least=False, terms=self.terms)
+        wider = drop_bounds(lost, gained, read, self.terms.fail_alpha)
+        return partial(self.threshold, both, read, n, settled, at_least=False, terms=self.terms, wider=wider)
 
     def doomed(self, broken: int, n: int) -> bool:
         """As `Claim.doomed`; how many samples were right before is not known."""
@@ -156,8 +163,12 @@ def partial(
     *,
     at_least: bool,
     terms: Terms,
+    wider: tuple[float, float] | None = None,
 ) -> Decision:
-    """The verdict where only `read` of n samples were looked at: no estimate, an interval."""
+    """The verdict where only `read` of n samples were looked at: no estimate, an interval.
+
+    `wider` is the interval that failures of claims about a population are judged by, where it is another one.
+    """
     if settled is not None:
         kind = "certain" if settled.certain else f"alpha = {settled.alpha:.2g}"
         return Decision(
@@ -168,6 +179,6 @@ def partial(
     if threshold is None:
         rule = f"no threshold given; {rule}"
     elif terms.claim != "set":
-        verdict = beyond(interval, threshold, at_least=at_least)
+        verdict = beyond(interval, threshold, at_least=at_least, wider=wider)
         rule = f"population, alpha = {terms.alpha:g} a side; {rule}"
     return Decision(verdict=verdict, rule=rule, estimate=None, interval=interval)

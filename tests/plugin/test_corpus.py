@@ -25,9 +25,7 @@ def fine_tune(project):
     return _tune
 
 
-def test_after_a_fine_tune_known_points_break_with_one_pass_each(
-    write, rows_of, project, fine_tune, run, section
-) -> None:
+def test_after_a_fine_tune_known_points_break_with_one_pass_each(write, rows_of, fine_tune) -> None:
     write(test_a=TEST.format(eps=0.1, at_least=0.5))  # half of the samples break
     first = rows_of()["test_claim"]["result"]
     assert (first["verdict"], first["replayed"]) == ("passed", 0)

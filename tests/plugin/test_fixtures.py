@@ -53,7 +53,8 @@ def test_robust_has_the_settings_of_its_test(write, run):
     write(
         test_a="""
         def test_settings(robust):
-            assert robust.settings == Settings(profile="dev", seed=7, pictures=robust.settings.pictures)
+            folders = {name: getattr(robust.settings, name) for name in ("pictures", "store", "corpus", "baseline")}
+            assert robust.settings == Settings(profile="dev", seed=7, **folders)
             assert robust.test == "test_a.py::test_settings"
             with pytest.raises(AttributeError):
                 robust.settings.seed = 8

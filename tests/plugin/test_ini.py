@@ -16,7 +16,19 @@ VALUES = {
     "suppress": ["softmax_outputs", "random_forward"],
     "pictures": "shots/here",
     "precision": "bf16",
+    "exact": True,
+    "max_samples": 70,
+    "time_budget": 2.5,
+    "inconclusive": "skip",
+    "store": "kept/here",
+    "cache": False,
+    "recheck": 0.25,
+    "corpus": "kept/points",
+    "corpus_max_mb": 1.5,
+    "baseline": "kept/baseline.json",
 }
+FOLDERS = ("pictures", "store", "corpus", "baseline")
+SWITCHES = {"replay_only": False, "update_baseline": False}
 
 
 def _as_ini(values: dict[str, object]) -> str:
@@ -28,7 +40,7 @@ def _as_ini(values: dict[str, object]) -> str:
 
 def _as_toml(values: dict[str, object], table: str) -> str:
     def text(value: object) -> str:
-        return repr(value).replace("'", '"')
+        return str(value).lower() if isinstance(value, bool) else repr(value).replace("'", '"')
 
     return f"[{table}]\n" + "".join(f"robust_{name} = {text(value)}\n" for name, value in values.items())
 
@@ -45,7 +57,7 @@ def test_every_key_sets_its_setting(project, run, read_json, style):
     else:
         project.path.joinpath("pyproject.toml").write_text(_as_toml(VALUES, style), encoding="utf-8")
     run("--robust", "--robust-json=out.json")
-    wanted = {**VALUES, "pictures": str(project.path / "shots" / "here")}
+    wanted = {**VALUES, **SWITCHES, **{name: str(project.path / str(VALUES[name])) for name in FOLDERS}}
     assert read_json()["settings"] == wanted
 
 
@@ -63,6 +75,17 @@ def test_without_keys_the_settings_are_the_documented_ones(project, run, read_js
         "suppress": [],
         "pictures": str(project.path / ".robustest" / "pictures"),
         "precision": "fp32",
+        "exact": False,
+        "max_samples": None,
+        "time_budget": None,
+        "inconclusive": "fail",
+        "store": str(project.path / ".robustest"),
+        "cache": True,
+        "recheck": 0.01,
+        "corpus": str(project.path / ".robustest" / "corpus"),
+        "corpus_max_mb": 20.0,
+        "baseline": str(project.path / "robust-baseline.json"),
+        **SWITCHES,
     }
 
 

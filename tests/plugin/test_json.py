@@ -26,7 +26,7 @@ def test_it_says_what_it_is_how_was_measured_and_what_was_found(write, run, read
     write(test_a=THREE)
     run("--robust", "--robust-json=out.json", "--robust-seed=3")
     content = read_json()
-    assert list(content) == ["schema", "robustest", "settings", "lost", "results"]
+    assert list(content) == ["schema", "robustest", "settings", "shard", "lost", "results"]
     assert content["schema"] == 1
     assert content["robustest"] == robustest.__version__
     assert content["lost"] == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 from collections.abc import Callable
 from typing import Any
 
@@ -44,6 +45,7 @@ def replays(project, run, section, read_json) -> Callable[..., dict[str, Any]]:
         assert f"  replay    {command}" in first.stdout.str(), "the failure's text gives the same command"
         program, *rest = shlex.split(command)
         assert program == "pytest"
+        shutil.rmtree(project.path / ".robustest")  # so that it is measured anew, not recalled
         second = run(*rest, json_file, ci=replay_ci)
         second.assert_outcomes(failed=1)
         (again,) = read_json()["results"]

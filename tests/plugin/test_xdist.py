@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import Any
 
 import pytest
@@ -35,10 +36,11 @@ def _timeless(content: dict[str, Any]) -> dict[str, Any]:
     return content
 
 
-def test_two_workers_find_and_tell_what_one_process_does(write, run, read_json, section):
+def test_two_workers_find_and_tell_what_one_process_does(project, write, run, read_json, section):
     write(test_a=CLAIMS)
     alone = run("--robust", "--robust-json=out.json", "--robust-seed=5")
     wanted = _timeless(read_json())
+    shutil.rmtree(project.path / ".robustest")
     shared = run("--robust", "--robust-json=out.json", "--robust-seed=5", "-n", "2", "--junitxml=junit.xml")
     assert _timeless(read_json()) == wanted
     assert wanted["lost"] == []

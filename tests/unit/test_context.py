@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from robustest import Linf, Settings, measure_robust_accuracy
+from robustest import Linf, Result, Settings, measure_robust_accuracy
 from robustest.context import Context, current, running
+from robustest.verdicts import FailureBudget
 
 
 def test_outside_a_test_there_are_the_default_settings_and_nothing_is_kept(toy: Any) -> None:
@@ -62,6 +63,58 @@ def test_measurements_take_their_settings_from_the_running_test(toy: Any) -> Non
     with running(Context(settings=Settings(seed=5, attack="fgsm"), test="t")):
         result = measure_robust_accuracy(toy.model, (toy.x, toy.y), Linf(0.01))
     assert (result.seed, result.method) == (5, "fgsm")
+
+
+def outcome(toy: Any, verdict: str) -> Result:
+    share = {"passed": 0.0, "failed": 1.0}[verdict]
+    return measure_robust_accuracy(toy.model, (toy.x, toy.y), Linf(0.3), attack="fgsm", at_least=share)
+
+
+def test_outside_a_test_a_claim_may_err_as_often_as_alpha_says() -> None:
+    assert Context().fail_level(0.02) == 0.02
+    assert Context().fail_level(0.02) == 0.02
+
+
+def test_the_claims_of_a_test_share_the_error_that_the_run_leaves_it() -> None:
+    context = Context(test="t", budget=FailureBudget(tests=10))
+    fresh = FailureBudget(tests=10)
+    assert [context.fail_level(0.02) for _ in range(3)] == [0.02 * fresh.share(number) for number in (1, 2, 3)]
+
+
+def test_what_a_refuted_claim_had_goes_to_the_next_claim_of_the_run(toy: Any) -> None:
+    budget, fresh = FailureBudget(tests=10), FailureBudget(tests=10).share(1)
+    first, second, third = (Context(test=name, budget=budget) for name in "abc")
+    passed, failed = outcome(toy, "passed"), outcome(toy, "failed")
+    assert first.fail_level(1.0) == fresh
+    first.record(failed)
+    assert second.fail_level(1.0) == pytest.approx(2 * fresh)
+    second.record(passed)
+    assert third.fail_level(1.0) == fresh
+
+
+def test_a_result_that_took_nothing_of_the_budget_hands_nothing_on(toy: Any) -> None:
+    """Measured outside, by a fixture of the session say, and recorded in a test."""
+    failed = outcome(toy, "failed")
+    budget, fresh = FailureBudget(tests=10), FailureBudget(tests=10).share(1)
+    Context(test="a", budget=budget).record(failed)
+    assert Context(test="b", budget=budget).fail_level(1.0) == fresh
+
+
+def test_measurements_take_their_error_from_the_running_test(toys: Callable[..., Any]) -> None:
+    toy = toys(500)
+    with running(Context(test="t", budget=FailureBudget(tests=10))):
+        first, second = (
+            measure_robust_accuracy(toy.model, (toy.x, toy.y), Linf(0.0), attack="fgsm", at_least=share)
+            for share in (0.3, 0.3)
+        )
+        wrong = [
+            measure_robust_accuracy(toy.model, (toy.x, (toy.y + 1) % 3), Linf(0.0), attack="fgsm", at_least=0.3)
+            for _ in range(2)
+        ]
+    assert first.rule == second.rule  # passing takes no share
+    assert first.rule.startswith("alpha = 0.01 after ")
+    levels = [0.01 * FailureBudget(tests=10).share(number) for number in (3, 4)]
+    assert [result.rule.split(" after ")[0] for result in wrong] == [f"alpha = {level:.2g}" for level in levels]
 
 
 def test_progress_counts_up_to_all_samples(toys: Callable[..., Any]) -> None:

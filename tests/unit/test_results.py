@@ -33,7 +33,7 @@ results = st.builds(
     verdict=st.sampled_from(Verdict),
     rule=text,
     quantity=text,
-    estimate=share,
+    estimate=st.none() | share,
     interval=st.tuples(share, share),
     threshold=st.none() | share,
     comparison=st.sampled_from([">=", "<="]),
@@ -53,11 +53,16 @@ results = st.builds(
             predicted=count,
             size=st.none() | finite,
             image=st.none() | text,
+            pixels=st.none() | count,
         ),
         max_size=3,
     ).map(tuple),
     notes=st.lists(text, max_size=3).map(tuple),
     details=st.dictionaries(text, plain, max_size=4),
+    cached=text,
+    replayed=count,
+    data=text,
+    model=text,
 )
 
 
@@ -135,6 +140,13 @@ def test_numbers_that_json_does_not_have_are_refused(value: float) -> None:
 def test_a_field_of_another_version_is_refused_by_name() -> None:
     with pytest.raises(TypeError, match="flavour"):
         Result.from_dict({**a_result().to_dict(), "flavour": "new"})
+
+
+@pytest.mark.parametrize("name", ["cached", "replayed", "data", "model"])
+def test_a_result_of_an_earlier_version_lacks_only_what_was_not_known_then(name: str) -> None:
+    written = a_result().to_dict()
+    del written[name]
+    assert getattr(Result.from_dict(written), name) == getattr(a_result(), name)
 
 
 @pytest.mark.parametrize("name", ["claim", "verdict", "interval", "outcomes", "cost", "notes", "counterexamples"])

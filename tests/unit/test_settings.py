@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from robustest import ConfigError, Settings, UnknownNameError
-from robustest.settings import HEALTH_CHECKS, MARKER_KEYS, coerce, profiles_from, resolve
+from robustest.settings import HEALTH_CHECKS, MARKER_KEYS, PROFILES, coerce, profiles_from, resolve
 
 
 @pytest.mark.parametrize(
@@ -32,6 +32,25 @@ from robustest.settings import HEALTH_CHECKS, MARKER_KEYS, coerce, profiles_from
         ("examples", 0),
         ("suppress", ()),
         ("suppress", tuple(HEALTH_CHECKS)),
+        ("exact", True),
+        ("max_samples", None),
+        ("max_samples", 1),
+        ("time_budget", None),
+        ("time_budget", 1e-9),
+        ("time_budget", 60),
+        ("inconclusive", "fail"),
+        ("inconclusive", "skip"),
+        ("store", None),
+        ("store", "folder"),
+        ("cache", False),
+        ("recheck", 0),
+        ("recheck", 1),
+        ("recheck", 0.5),
+        ("corpus", None),
+        ("corpus", "folder"),
+        ("corpus_max_mb", 0.1),
+        ("replay_only", True),
+        ("update_baseline", True),
     ],
 )
 def test_values_that_are_taken(name: str, value: object) -> None:
@@ -62,6 +81,25 @@ def test_values_that_are_taken(name: str, value: object) -> None:
         ("suppress", ["softmax_outputs"], ["tuple"]),
         ("suppress", (1,), ["(1,)"]),
         ("suppress", ("softmax",), ["Did you mean 'softmax_outputs'?"]),
+        ("exact", 1, ["1 (int)"]),
+        ("exact", "yes", ["'yes' (str)"]),
+        ("max_samples", 0, [">= 1", "0 (int)"]),
+        ("max_samples", 10.0, ["10.0 (float)"]),
+        ("max_samples", True, ["True (bool)"]),
+        ("time_budget", 0, ["seconds > 0"]),
+        ("time_budget", -1.0, ["seconds > 0"]),
+        ("time_budget", float("nan"), ["nan"]),
+        ("time_budget", "60", ["'60' (str)"]),
+        ("inconclusive", "pass", ["'pass'", "Known: fail, skip"]),
+        ("cache", None, ["None"]),
+        ("recheck", 1.01, ["0..1"]),
+        ("recheck", -0.01, ["0..1"]),
+        ("recheck", float("nan"), ["nan"]),
+        ("recheck", None, ["None"]),
+        ("corpus_max_mb", 0, ["megabytes > 0"]),
+        ("corpus_max_mb", float("nan"), ["nan"]),
+        ("replay_only", 0, ["0 (int)"]),
+        ("update_baseline", "no", ["'no' (str)"]),
     ],
 )
 def test_values_that_are_refused(name: str, value: object, words: list[str]) -> None:
@@ -86,8 +124,23 @@ def test_but_checks_names_and_values() -> None:
         Settings().but({"batch_size": -3})
 
 
-def test_a_marker_gives_all_but_profile_and_pictures() -> None:
-    assert {f.name for f in dataclasses.fields(Settings)} - MARKER_KEYS == {"profile", "pictures"}
+def test_a_marker_gives_all_but_what_belongs_to_the_run() -> None:
+    assert {f.name for f in dataclasses.fields(Settings)} - MARKER_KEYS == {
+        "profile",
+        "pictures",
+        "store",
+        "corpus",
+        "corpus_max_mb",
+        "replay_only",
+        "baseline",
+        "update_baseline",
+    }
+
+
+def test_the_night_looks_at_everything_afresh() -> None:
+    night, day = resolve(profiles=PROFILES, profile="nightly"), resolve(profiles=PROFILES, profile="ci")
+    assert (night.exact, night.cache, night.attack) == (True, False, "thorough")
+    assert (day.exact, day.cache) == (False, True)
 
 
 def test_the_later_layer_wins() -> None:

@@ -121,7 +121,7 @@ def test_an_assertion_is_its_measurement_with_a_verdict(toy: Any) -> None:
 @pytest.mark.parametrize(
     ("claim", "words"),
     [
-        (lambda m, d: assert_shift_accuracy(m, d, "rotation"), "at_least= or max_drop= but got neither"),
+        (lambda m, d: assert_shift_accuracy(m, d, "rotation"), "at_least=, max_drop= or no_worse_than= but got none"),
         (lambda m, d: assert_no_spurious_feature(m, d, CUE), "max_flip= or max_recall_drop= but got neither"),
         (lambda m, d: assert_robust_accuracy(m, d, Linf(0.1), at_least=None), "at_least"),
     ],

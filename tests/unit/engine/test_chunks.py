@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -37,11 +36,30 @@ def test_a_partition_holds_everybody_once_in_order(n: int) -> None:
     assert all(len(chunk) > 0 for chunk in chunks)
 
 
-def test_chunks_start_small_and_double_up_to_a_limit() -> None:
-    sizes = [len(chunk) for chunk in partition(torch.arange(5000))]
-    assert sizes[0] < 100
-    assert all(second in (first, 2 * first) for first, second in pairwise(sizes[:-1]))
-    assert sizes[-2] == sizes[-3]
+def test_chunks_start_small_and_grow_up_to_a_limit() -> None:
+    sizes = [len(chunk) for chunk in partition(torch.arange(20_000))]
+    assert sizes[0] == 64
+    assert sizes[:-1] == sorted(sizes[:-1])
+    assert all(size % 64 == 0 for size in sizes[:-1])
+    assert sizes[-2] == sizes[-3] == 512
+
+
+@given(st.integers(1, 20_000))
+def test_no_chunk_but_a_smallest_one_is_more_than_a_quarter_of_what_was_read_before(n: int) -> None:
+    """So that a verdict costs little more than the samples up to its point."""
+    read = 0
+    for chunk in partition(torch.arange(n)):
+        assert len(chunk) <= max(64, read / 4)
+        read += len(chunk)
+
+
+@given(st.integers(0, 3000), st.integers(0, 3000))
+def test_where_a_run_stops_does_not_change_the_chunks_before(n: int, stop: int) -> None:
+    """What is remembered of a short run serves a longer one, but for the chunk that was cut."""
+    order = rng.permutation(0, n)
+    whole, cut = [c.tolist() for c in partition(order)], [c.tolist() for c in partition(order[:stop])]
+    assert cut[:-1] == whole[: max(0, len(cut) - 1)]
+    assert not cut or whole[len(cut) - 1][: len(cut[-1])] == cut[-1]
 
 
 def test_a_chunk_is_the_samples_asked_for_with_their_own_keys() -> None:
@@ -92,7 +110,7 @@ def test_data_that_give_fewer_than_asked_are_refused() -> None:
 MEASUREMENTS: dict[str, Callable[..., Any]] = {
     "attack": lambda model, data: measure_robust_accuracy(model, data, Linf(0.01), attack="fgsm"),
     "shift": lambda model, data: measure_shift_accuracy(model, data, "brightness"),
-    "cue": lambda model, data: measure_spurious_feature(model, data, PixelPatch(top=0, left=0), max_flip=1.0),
+    "cue": lambda model, data: measure_spurious_feature(model, data, PixelPatch(top=0, left=0)),
 }
 
 

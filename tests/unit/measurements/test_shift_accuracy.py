@@ -96,7 +96,8 @@ def test_our_own_shifts_run_by_name(name: str, toys: Callable[..., Any]) -> None
     mild, severe = (
         measure_shift_accuracy(toy.model, (toy.x, toy.y), name, severity=s, at_least=0.5, exact=True) for s in (1, 5)
     )
-    assert mild.estimate >= severe.estimate
+    if name != "saturate":  # its severities 1 and 2 take colour away, 3 to 5 add some: the other way, not further
+        assert mild.estimate >= severe.estimate
     assert severe.estimate < 1
     assert mild.setting == f"{name}, severity 1"
     assert measure_shift_accuracy(toy.model, (toy.x, toy.y), Shift(name, 5)).outcomes == severe.outcomes
