@@ -4,14 +4,16 @@
 
 from __future__ import annotations
 
+from importlib.metadata import EntryPoint, EntryPoints
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from torchvision.transforms import v2
 
 from robustest import SHIFTS, ConfigError, ModelError, Shift, UnknownNameError
-from robustest.shifts import as_shift
+from robustest.shifts import as_shift, shift_names
 
 X = torch.rand(3, 1, 4, 4, generator=torch.Generator().manual_seed(0))
 KEY = torch.arange(3)
@@ -92,6 +94,67 @@ def test_severities_are_whole_numbers_from_one_to_five(severity: Any) -> None:
 def test_what_is_no_shift_is_refused(shift: Any) -> None:
     with pytest.raises(ConfigError, match="a shift's name"):
         as_shift(shift, 3)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x * 0.5,
+        lambda x, severity: x * (severity / 8),
+        lambda x, key: x * 0.5 + 0 * key.view(-1, 1, 1, 1),
+        lambda x, severity, key: x * (severity / 8) + 0 * key.view(-1, 1, 1, 1),
+        lambda z, s, k: z * (s / 8) + 0 * k.view(-1, 1, 1, 1),
+        lambda z, s: z * (s / 8),
+        lambda x, key, severity: x * (severity / 8) + 0 * key.view(-1, 1, 1, 1),
+        lambda x, severity, k: x * (severity / 8) + 0 * k.view(-1, 1, 1, 1),
+        lambda x, *, severity: x * (severity / 8),
+        lambda x, s, /, k: x * (s / 8) + 0 * k.view(-1, 1, 1, 1),
+        lambda x, strength=0.5: x * strength,
+        lambda *images: images[0] * 0.5,
+        torch.nn.Sequential(torch.nn.Identity(), torch.nn.AvgPool2d(1)).requires_grad_(False),
+    ],
+    ids=range(13),
+)
+def test_functions_get_what_they_ask_for(function: Any) -> None:
+    half = 1.0 if isinstance(function, torch.nn.Module) else 0.5
+    assert torch.allclose(as_shift(function, 4).apply(X, KEY, (0.0, 1.0)), X * half)
+
+
+def test_transforms_of_torchvision_are_functions() -> None:
+    flip = v2.RandomHorizontalFlip(1.0)
+    shift = as_shift(flip, None)
+    assert shift.name == "RandomHorizontalFlip"
+    assert torch.equal(shift.apply(X, KEY, (0.0, 1.0)), X.flip(-1))
+    assert torch.equal(Shift("flip", 3, torch.fliplr).apply(X, KEY, (0.0, 1.0)), X.flip(1))
+
+
+def test_a_function_that_asks_for_more_is_refused_before_it_runs() -> None:
+    with pytest.raises(ConfigError, match=r"fewer but got one of \(x, a, b, c\)"):
+        as_shift(lambda x, a, b, c: x, 3)
+
+
+def test_a_function_may_have_sets_of_parameters_too() -> None:
+    def sized(x: Tensor, *, parameters: str) -> Tensor:
+        return x * {"auto": 0.1, "224": 0.2, "32": 0.3}[parameters]
+
+    for parameters, factor in (("auto", 0.1), ("224", 0.2), ("32", 0.3)):
+        got = Shift("sized", 3, sized, parameters=parameters).apply(X, KEY, (0.0, 1.0))
+        assert torch.allclose(got, X * factor)
+    assert as_shift(Shift("sized", 3, sized, parameters="32"), 1).parameters == "32"
+    with pytest.raises(ConfigError, match="no sets to choose from"):
+        Shift("darker", 3, darker, parameters="32")
+    with pytest.raises(ConfigError, match="auto"):
+        Shift("fog", 3, parameters="64")
+
+
+def test_plugins_are_found_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    point = EntryPoint("half", f"{__name__}:darker", "robustest.shifts")
+    monkeypatch.setattr(EntryPoint, "load", lambda self: darker)
+    monkeypatch.setattr("robustest.shifts.registry.entry_points", lambda group: EntryPoints([point]))
+    assert as_shift("half", 2).function is darker
+    assert shift_names()[-1] == "half"
+    with pytest.raises(UnknownNameError, match="'half'"):
+        as_shift("halve", 2)
 
 
 def test_shifts_are_for_images() -> None:

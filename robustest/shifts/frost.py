@@ -1,0 +1,94 @@
+"""Textures of ice, made from noise: four looks, with the colours, contrasts and spectra of frost in photographs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from robustest import rng
+from robustest.shifts.colour import paint
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """Frost of one kind. All numbers are grey levels of 255.
+
+    Args:
+        mean: of red, green and blue.
+        way: how far the three go when the relief goes one level.
+        skew: square of the relief added to it, in relief's own standard deviations.
+        large: standard deviation of the noise of 1, 2, 4 ... pixels to the cell, seen as on images of 224 pixels.
+        small: as seen on images of 32 pixels, at a fifth of the scale.
+    """
+
+    mean: tuple[float, float, float]
+    way: tuple[float, float, float]
+    skew: float
+    large: tuple[float, ...]
+    small: tuple[float, ...]
+
+
+_TEAL = _Look((78, 149, 166), (0.80, 0.48, 0.37), 0.1, (10, 20, 8, 6, 12, 10, 30), (17, 8, 16, 16, 27))
+_WHITE = _Look((201, 205, 214), (0.56, 0.58, 0.59), -0.16, (14, 28, 21, 22, 12, 9, 18), (26, 18, 4, 17, 20))
+_SILVER = _Look((138, 153, 165), (0.57, 0.57, 0.59), -0.03, (20, 52, 10, 28, 10, 4, 18), (41, 19, 4, 16, 20))
+_DARK = _Look((112, 123, 135), (0.59, 0.58, 0.56), 0.09, (24, 50, 38, 40, 42, 10, 30), (48, 44, 35, 10, 27))
+_CRYSTALS = (0.25, 1.594)
+_LOOKS = (_TEAL, _WHITE, _WHITE, _SILVER, _DARK)
+
+
+def ice(key: Tensor, channels: int, height: int, width: int, *, close: bool) -> Tensor:
+    """Textures of ice, another for each key.
+
+    Args:
+        key: (N,) int64.
+        channels, height, width: of the texture; three channels are coloured, any other number is grey.
+        close: seen from near, as on images of 224 pixels; else five times as far.
+
+    Returns:
+        (N, channels, height, width); most of it is in [0, 1].
+    """
+    look = rng.integers(rng.fold(key, "look"), (), len(_LOOKS))
+
+    def of_looks(values: Sequence[object]) -> Tensor:
+        return torch.tensor(values, dtype=torch.float32, device=key.device)[look] / 255
+
+    octaves = of_looks([each.large if close else each.small for each in _LOOKS])
+    relief = _relief(key, octaves, 4 if close else 2, height, width)
+    skew = of_looks([255 * each.skew for each in _LOOKS]) / octaves.square().sum(1).sqrt()
+    relief = relief.addcmul(relief.square(), skew.view(-1, 1, 1, 1))
+    mean = of_looks([paint(each.mean, channels) for each in _LOOKS]).view(-1, channels, 1, 1)
+    way = of_looks([[255 * part for part in paint(each.way, channels)] for each in _LOOKS]).view(-1, channels, 1, 1)
+    return (relief * way).add_(mean)
+
+
+def _relief(key: Tensor, octaves: Tensor, patches: int, height: int, width: int) -> Tensor:
+    """Noise (N, 1, H, W) whose cells are 1, 2, 4 ... pixels, in the amounts of octaves (N, K).
+
+    The octaves up to number `patches` are strong in some places and weak in others, as crystals leave smooth ice
+    between them: all are multiplied by one field, which is uniform between bounds of mean square 1 at their largest
+    cells.
+    """
+    levels = octaves.shape[1]
+    sizes = [[(side + (1 << k) - 1) >> k for side in (height, width)] for k in range(levels)]
+    sizes.append(sizes[patches])
+    areas = [rows * columns for rows, columns in sizes]
+    drawn = rng.uniform(key, (sum(areas),), -(3**0.5), 3**0.5).split_with_sizes(areas, 1)
+    *noises, crystals = (part.view(-1, 1, *size) for part, size in zip(drawn, sizes, strict=True))
+    low, high = _CRYSTALS
+    crystals = crystals.mul((high - low) / 12**0.5).add_((high + low) / 2)
+    field: Tensor | None = None
+    for k in reversed(range(levels)):
+        noise = noises[k] * octaves[:, k].view(-1, 1, 1, 1)
+        if k <= patches:
+            crystals = crystals if k == patches else _doubled(crystals, sizes[k])
+            noise.mul_(crystals)
+        field = noise if field is None else noise.add_(_doubled(field, sizes[k]))
+    return noise
+
+
+def _doubled(x: Tensor, size: list[int]) -> Tensor:
+    return F.interpolate(x, size=size, mode="bilinear")

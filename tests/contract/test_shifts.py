@@ -1,0 +1,261 @@
+"""One table runs every shift at every severity: what holds for all of them, holds here.
+
+`shifts.json` beside this file keeps the corruptions from drifting. Where a change is meant, write it anew with
+`python tests/contract/test_shifts.py`, and say in the change log that results under shifts are no longer the same.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from robustest import rng
+from robustest.shifts import COMMON_CORRUPTIONS, CORRUPTIONS, EXTRA_CORRUPTIONS, SHIFTS, Shift, corrupt, shift_names
+
+SEVERITIES = (1, 2, 3, 4, 5)
+PARAMETERS = ("32", "224")
+GOLDEN = Path(__file__).with_name("shifts.json")
+
+SHAPES = {
+    "CIFAR": (5, 3, 32, 32),
+    "batch of one": (1, 3, 32, 32),
+    "one channel": (4, 1, 28, 28),
+    "four channels": (3, 4, 16, 20),
+    "two channels": (2, 2, 12, 9),
+    "smallest": (6, 3, 8, 8),
+    "odd and tall": (3, 3, 37, 11),
+    "odd and wide": (3, 1, 9, 64),
+    "larger": (2, 3, 66, 70),
+}
+
+COLOUR_ONLY = {"saturate": 2, "channel_swap": 2, "hue": 3}
+"""Shifts that leave images alone which have fewer channels than this (hue: any other number)."""
+
+DETERMINISTIC = {
+    *("defocus_blur", "zoom_blur", "gaussian_blur", "resolution"),
+    *("brightness", "contrast", "saturate", "pixelate", "jpeg_compression"),
+}
+"""Shifts that draw nothing."""
+
+UNEVEN = {
+    "saturate": "takes colour away at severities 1 and 2, and adds it after",
+    "elastic_transform": "is mostly its affine map at the mild severities, mostly its field at the others",
+    "spatter": "is water up to severity 3, mud after",
+    "glass_blur": "trades blur, distance and rounds",
+    "motion_blur 32": "has more taps at severity 4 than at 3, but they weigh nothing",
+    "frost": "fades the image more than it adds frost from severity 3",
+    "snow 224": "has fewer, larger flakes from severity 3",
+    "fog 224": "is as strong at severity 4 as at 3, and only rougher",
+    "pixelate 32": "has boxes of one pixel and two, and hardly other ones at severity 3 than at 2",
+}
+"""Published parameters under which the mean distance to the image does not go up with every severity."""
+
+every_shift = pytest.mark.parametrize("name", SHIFTS)
+every_severity = pytest.mark.parametrize("severity", SEVERITIES)
+
+
+def images(n: int, channels: int, height: int, width: int) -> Tensor:
+    """Images in 256 grey levels with structure at several scales, and some black and some white."""
+    generator = torch.Generator().manual_seed(channels * 10_000 + height * 100 + width)
+    x = torch.full((n, channels, height, width), 0.5)
+    for cells in (2, 5, 11):
+        noise = torch.rand(n, channels, min(cells, height), min(cells, width), generator=generator) - 0.5
+        x += F.interpolate(noise, size=(height, width), mode="bilinear") * 0.9
+    return x.clamp(0, 1).mul(255).round().div(255)
+
+
+def keeps(name: str, channels: int) -> bool:
+    """Whether a shift leaves images with so many channels alone, as documented."""
+    return channels < COLOUR_ONLY.get(name, 1) or (name == "hue" and channels != 3)
+
+
+@every_shift
+@every_severity
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_images_stay_images(name: str, severity: int, shape: tuple[int, int, int, int]) -> None:
+    x = images(*shape)
+    before = x.clone()
+    y = corrupt(x, name, severity, seed=1)
+    assert y.shape == x.shape
+    assert y.dtype == torch.float32
+    assert bool(((y >= 0) & (y <= 1)).all())
+    assert torch.equal(x, before)
+    assert torch.equal(y, x) == keeps(name, shape[1])
+
+
+@every_shift
+@pytest.mark.parametrize("parameters", PARAMETERS)
+@pytest.mark.parametrize("size", [8, 33])
+def test_either_set_of_parameters_works_at_any_size(name: str, parameters: str, size: int) -> None:
+    x = images(2, 3, size, size)
+    for severity in SEVERITIES:
+        y = corrupt(x, name, severity, parameters=parameters)
+        assert bool(((y >= 0) & (y <= 1)).all())
+        if name not in CORRUPTIONS:  # there is but one set
+            assert torch.equal(y, corrupt(x, name, severity))
+
+
+@every_shift
+@every_severity
+@pytest.mark.parametrize("shape", [(9, 3, 32, 32), (7, 1, 13, 9)], ids=str)
+def test_an_image_is_shifted_alike_in_any_company(name: str, severity: int, shape: tuple[int, int, int, int]) -> None:
+    x = images(*shape)
+    ids = torch.arange(len(x)) * 5 + 3
+    whole = corrupt(x, name, severity, seed=7, ids=ids)
+    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))
+    alone = [corrupt(x[k : k + 1], name, severity, seed=7, ids=[int(ids[k])]) for k in range(len(x))]
+    # Bitwise, but for the one that multiplies matrices, whose rounding is the library's own affair.
+    tolerance = 1e-5 if name == "elastic_transform" else 0.0
+    assert torch.allclose(whole, torch.cat(alone), rtol=0, atol=tolerance)
+    assert torch.allclose(
+        whole[order], corrupt(x[order], name, severity, seed=7, ids=ids[order]), rtol=0, atol=tolerance
+    )
+
+
+@every_shift
+def test_the_same_seed_gives_the_same_images_and_another_gives_others(name: str) -> None:
+    x = images(16, 3, 24, 24)
+    first, again, other = (corrupt(x, name, 3, seed=seed) for seed in (0, 0, 1))
+    assert torch.equal(first, again)
+    twins = corrupt(x[:1].expand(16, -1, -1, -1), name, 3)
+    if name in DETERMINISTIC:
+        assert torch.equal(first, other)
+        assert torch.equal(twins, twins[:1].expand_as(twins))
+    else:
+        assert not torch.equal(first, other)
+        assert not torch.equal(twins, twins[:1].expand_as(twins))
+
+
+@every_shift
+@every_severity
+def test_other_bounds_see_the_same_shift(name: str, severity: int) -> None:
+    x = images(3, 3, 16, 16)
+    unit = corrupt(x, name, severity)
+    wide = corrupt(x * 2 - 1, name, severity, bounds=(-1.0, 1.0))
+    assert bool(((wide >= -1) & (wide <= 1)).all())
+    apart = (wide - (unit * 2 - 1)).abs()
+    # Rounding on the way may tip a threshold, a grey level or a pixel's hue, here and there.
+    assert float(apart.median()) < 1e-5
+    assert float(apart.mean()) < 0.02
+
+
+@every_shift
+def test_a_batch_larger_than_a_piece_is_put_together(name: str) -> None:
+    x = images(2, 3, 64, 64).repeat(60, 1, 1, 1)  # 1.4 million elements: two pieces
+    whole = corrupt(x, name, 2)
+    for k in (0, 1, 84, 85, 86, 119):
+        assert torch.allclose(whole[k], corrupt(x[k : k + 1], name, 2, ids=[k])[0], rtol=0, atol=1e-5)
+
+
+@every_shift
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16], ids=str)
+def test_the_type_of_the_images_is_kept(name: str, dtype: torch.dtype) -> None:
+    y = corrupt(images(2, 3, 12, 12).to(dtype), name, 3)
+    assert y.dtype == dtype
+    assert bool(((y >= 0) & (y <= 1)).all())
+
+
+@every_shift
+def test_another_default_type_changes_nothing(name: str) -> None:
+    x = images(2, 3, 17, 12)
+    plain = corrupt(x, name, 3)
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert torch.equal(corrupt(x, name, 3), plain)
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+@every_shift
+def test_no_images_at_all_are_no_trouble(name: str) -> None:
+    assert corrupt(torch.zeros(0, 3, 16, 16), name, 3).shape == (0, 3, 16, 16)
+
+
+@every_shift
+@pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
+def test_plain_images_have_no_nan(name: str, value: float) -> None:
+    for severity in SEVERITIES:
+        y = corrupt(torch.full((2, 3, 16, 16), value), name, severity)
+        assert bool(((y >= 0) & (y <= 1)).all())
+
+
+@every_shift
+def test_global_random_states_stay_where_they_were(name: str) -> None:
+    before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()
+    corrupt(images(2, 3, 16, 16), name, 3)
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert (random.getstate(), np.random.get_state()[1].tolist()) == before[1:]
+
+
+@every_shift
+@pytest.mark.parametrize("parameters", PARAMETERS)
+def test_severities_go_up_where_they_are_meant_to(name: str, parameters: str) -> None:
+    size = 32 if parameters == "32" else 80
+    x = images(24, 3, size, size)
+    change = [float((corrupt(x, name, severity) - x).abs().mean()) for severity in SEVERITIES]
+    if name in UNEVEN or f"{name} {parameters}" in UNEVEN:
+        assert min(change) > 0
+    else:
+        assert change == sorted(change)
+        assert len(set(change)) == 5
+
+
+def test_names_are_told_apart() -> None:
+    assert len(COMMON_CORRUPTIONS) == 15
+    assert len(EXTRA_CORRUPTIONS) == 4
+    assert COMMON_CORRUPTIONS + EXTRA_CORRUPTIONS == CORRUPTIONS
+    assert len(set(CORRUPTIONS)) == 19
+    assert list(SHIFTS)[:19] == list(CORRUPTIONS)
+    assert len(set(shift_names())) == len(shift_names()) >= len(SHIFTS)
+    assert all(shift.__name__ == name and shift.__doc__ for name, shift in SHIFTS.items())
+
+
+@every_shift
+def test_a_shift_by_name_is_the_function_of_that_name(name: str) -> None:
+    x = images(3, 3, 16, 16)
+    key = rng.keys(4, torch.arange(3))
+    got = Shift(name, 2).apply(x, key, (0.0, 1.0))
+    assert torch.equal(got, SHIFTS[name](x, 2, key))
+    assert torch.equal(got, corrupt(x, name, 2, seed=4))
+
+
+def fingerprint(name: str, severity: int, parameters: str) -> list[float]:
+    """Figures that any change of a shift moves: mean, mean distance to the image, and the product with fixed noise."""
+    size = 32 if parameters == "32" else 72
+    x = images(4, 3, size, size)
+    y = corrupt(x, name, severity, seed=11).double()
+    probe = torch.rand(y.shape, generator=torch.Generator().manual_seed(5), dtype=torch.float64) - 0.5
+    return [round(float(value), 4) for value in (y.mean(), (y - x).abs().mean(), (y * probe).sum() / y.numel() ** 0.5)]
+
+
+@every_shift
+@every_severity
+@pytest.mark.parametrize("parameters", PARAMETERS)
+def test_shifts_are_what_they_were(name: str, severity: int, parameters: str) -> None:
+    """The product with noise has 0.29 times the deviation of a change: 0.004 stands for one of .014 in all pixels."""
+    golden = json.loads(GOLDEN.read_text())[f"{name} {severity} {parameters}"]
+    assert fingerprint(name, severity, parameters) == pytest.approx(golden, abs=0.004)
+
+
+def test_the_golden_figures_are_of_shifts_that_exist() -> None:
+    cells = {
+        f"{name} {severity} {parameters}" for name in SHIFTS for severity in SEVERITIES for parameters in PARAMETERS
+    }
+    assert json.loads(GOLDEN.read_text()).keys() == cells
+
+
+if __name__ == "__main__":
+    figures = {
+        f"{name} {severity} {parameters}": fingerprint(name, severity, parameters)
+        for name in SHIFTS
+        for severity in SEVERITIES
+        for parameters in PARAMETERS
+    }
+    GOLDEN.write_text("{\n" + ",\n".join(f'"{cell}": {values}' for cell, values in figures.items()) + "\n}\n")
