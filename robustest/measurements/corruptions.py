@@ -76,7 +76,9 @@ def measure_corruption_robustness(
     cells = _cells(corruptions, severities)
     reference = None if baseline is None else _reference(baseline, cells)
     classifier, settings = apply(model, options)
-    claim = CellsClaim.of(cells, reference, min_accuracy, max_drop, max_mce, terms_of(settings))
+    claim = CellsClaim.of(
+        cells, reference, terms_of(settings), min_accuracy=min_accuracy, max_drop=max_drop, max_mce=max_mce
+    )
 
     def look(evaluator: Evaluator, chunk: Chunk) -> Observed:
         return corrupt_chunk(evaluator, chunk, cells, examples=settings.examples)
@@ -127,10 +129,11 @@ class CellsClaim:
         cls,
         cells: Sequence[Shift],
         reference: Errors | None,
+        terms: Terms,
+        *,
         min_accuracy: float | None,
         max_drop: float | None,
         max_mce: float | None,
-        terms: Terms,
     ) -> CellsClaim:
         """The claim that the thresholds make.
 

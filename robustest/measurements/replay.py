@@ -119,7 +119,7 @@ class Replay:
         return Observed(arrays, exhibits, {REPLAYED: len(right)})
 
     def polish(self, evaluator: Evaluator, exhibits: list[Exhibit], bounds: tuple[float, float]) -> list[Exhibit]:
-        """The same counterexamples as small as they can be made, in norm balls, with models without a budget of queries."""
+        """The same counterexamples made smaller, in norm balls, with models that have no budget of queries."""
         if not shrinks(self.threat) or evaluator.model.max_queries is not None:  # a budget is for the attack
             return exhibits
         device = evaluator.device

@@ -247,3 +247,19 @@ def test_preprocessing_that_works_in_place_does_no_harm(toy: Any) -> None:
     want = measure_robust_accuracy(model, (toy.x, toy.y), Linf(0.05), preprocessing=lambda x: x / 2)
     got = measure_robust_accuracy(model, (toy.x, toy.y), Linf(0.05), preprocessing=halve)
     assert got.outcomes == want.outcomes
+
+
+@every_measurement
+def test_the_users_own_autocast_does_not_matter(measure: Callable[..., Any], toy: Any) -> None:
+    """Logits that bfloat16 cannot hold apart are still told apart: no verdict rests on it."""
+
+    def far(x: Tensor) -> Tensor:
+        weight, bias = toy.model.weight.float(), toy.model.bias.float()
+        out: Tensor = x.flatten(1) @ weight.T + 5000 + bias
+        return out
+
+    with torch.autocast("cpu", torch.bfloat16):
+        assert not torch.equal(far(toy.x).argmax(1), toy.y)
+        got = measure(far, (toy.x, toy.y))
+        assert torch.is_autocast_enabled("cpu")
+    assert got.outcomes == measure(far, (toy.x, toy.y)).outcomes

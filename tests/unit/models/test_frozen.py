@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torchvision.ops import StochasticDepth
 
 from robustest import (
     Classifier,
@@ -23,6 +24,7 @@ from robustest import (
     measure_spurious_feature,
 )
 from robustest.models import frozen
+from robustest.models.frozen import is_modal
 
 X = torch.rand(20, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 Y = torch.arange(20) % 4
@@ -186,3 +188,83 @@ def test_an_exported_program_is_measured_though_it_has_no_modes() -> None:
     program = torch.export.export(net, (X,), dynamic_shapes=({0: batch},)).module()
     result = MEASUREMENTS["shift"](program)
     assert result.outcomes == MEASUREMENTS["shift"](net).outcomes
+
+
+class Reads(nn.Module):
+    """Answers otherwise in train mode, by code of its own."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x if self.training else 2 * x
+
+
+class ReadsInside(nn.Module):
+    """The same, from a function inside."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        def answer() -> Tensor:
+            return x * self.training
+
+        return answer()
+
+
+class StaysInEval(nn.Module):
+    """Touches its mode, and answers alike in both."""
+
+    def train(self, mode: bool = True) -> StaysInEval:
+        super().train(mode)
+        self.training = False
+        return self
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+
+MODAL = [
+    nn.Dropout(0.5),
+    nn.AlphaDropout(0.1),
+    nn.BatchNorm2d(3),
+    nn.InstanceNorm2d(3, track_running_stats=True),
+    nn.LSTM(2, 2, num_layers=2, dropout=0.1),
+    nn.MultiheadAttention(4, 2, dropout=0.1),
+    nn.RReLU(),
+    StochasticDepth(0.1, "row"),
+    Reads(),
+    ReadsInside(),
+]
+ALIKE = [
+    nn.Linear(2, 2),
+    nn.Sequential(nn.Dropout(0.5)),  # a part of its own
+    nn.Dropout(0.0),
+    nn.BatchNorm2d(3, track_running_stats=False),
+    nn.InstanceNorm2d(3),
+    nn.LayerNorm(3),
+    nn.LSTM(2, 2, num_layers=2),
+    nn.MultiheadAttention(4, 2),
+    nn.TransformerEncoderLayer(4, 2),
+    StochasticDepth(0.0, "row"),
+    StaysInEval(),
+]
+
+
+@pytest.mark.parametrize("part", MODAL, ids=lambda part: type(part).__name__)
+def test_parts_whose_answers_depend_on_the_mode_are_known(part: nn.Module) -> None:
+    assert is_modal(part)
+
+
+@pytest.mark.parametrize("part", ALIKE, ids=lambda part: type(part).__name__)
+def test_parts_that_answer_alike_in_both_modes_are_known(part: nn.Module) -> None:
+    assert not is_modal(part)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")
+def test_scripted_parts_are_known_too() -> None:
+    with torch.random.fork_rng():
+        scripted = torch.jit.script(nn.Sequential(nn.Linear(2, 2), nn.Dropout(0.5), nn.BatchNorm1d(2)))
+    assert [is_modal(part) for part in scripted.modules()] == [False, False, True, True]
+
+
+def test_a_handover_counts_the_parts_in_train_mode_among_those_that_tell_the_modes_apart(net: nn.Module) -> None:
+    with frozen(net) as notes:  # batch norm in eval mode, dropout in train mode
+        assert (notes.training, notes.modal) == (1, 2)
+    with frozen(net.eval()) as notes:
+        assert notes.training == 0

@@ -1,0 +1,1 @@
+"""Each folder is an example of its own: `pytest --robust examples/<name>`."""

@@ -1,0 +1,156 @@
+"""Probes of a few samples: what they count."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from robustest import L2, PGD, Linf, as_classifier, rng, scores_model
+from robustest.attacks import Cascade, Stage
+from robustest.engine.chunks import Chunk
+from robustest.engine.evaluator import Evaluator
+from robustest.engine.health import Health
+from robustest.engine.probes import _Both, probe_inputs, probe_survivors
+from robustest.engine.search import Found
+
+CPU = torch.device("cpu")
+
+
+def probed(model: Any, x: Tensor, **options: Any) -> Health:
+    evaluator = Evaluator(as_classifier(model), CPU, batch_size=None, **{"suppress": (), "notes": [], **options})
+    ids = torch.arange(len(x))
+    probe_inputs(evaluator, Chunk(ids, x, torch.zeros_like(ids), rng.keys(0, ids), (0.0, 1.0)))
+    return evaluator.health
+
+
+def low() -> bool:
+    """Whether a model is being passed in bfloat16."""
+    return torch.is_autocast_enabled("cpu")
+
+
+def apart(rows: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """A model of three classes whose two likeliest change places in bfloat16, at the rows marked.
+
+    The first element of a row is the lead of its likeliest class.
+    """
+
+    def model(x: Tensor) -> Tensor:
+        lead = x[:, 0]
+        lead = torch.where(rows(x) & low(), -lead, lead)
+        return torch.stack([lead, torch.zeros_like(lead), torch.full_like(lead, -5)], 1) + 0 * x.sum(1, keepdim=True)
+
+    return model
+
+
+def leads(*values: float) -> Tensor:
+    """Rows (N, 2) with these leads."""
+    return torch.tensor([[value, 0.5] for value in values])
+
+
+def test_samples_that_bfloat16_classifies_otherwise_are_counted() -> None:
+    health = probed(apart(lambda x: x[:, 0] > 0.8), leads(0.9, 0.9, 0.7, 0.7, 0.7))
+    assert (health.rounded, health.rounded_apart) == (5, 2)
+
+
+def test_near_ties_are_not_counted() -> None:
+    """Half the samples change places, all of them closer than a quarter of the usual lead."""
+    health = probed(apart(lambda x: x[:, 0] < 0.2), leads(0.1, 0.8, 0.1, 0.8, 0.1, 0.8, 0.8))
+    assert (health.rounded, health.rounded_apart) == (7, 0)
+
+
+def test_eight_samples_of_a_chunk_are_passed_so() -> None:
+    calls: list[int] = []
+
+    def model(x: Tensor) -> Tensor:
+        if low():
+            calls.append(len(x))
+        return apart(lambda x: x[:, 0] > 2)(x)
+
+    assert probed(model, leads(*[0.5] * 40)).rounded == 8
+    assert calls == [8]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_is_not_finite_in_bfloat16_is_another_answer(value: float) -> None:
+    health = probed(lambda x: torch.full((len(x), 3), value) if low() else apart(lambda x: x[:, 0] > 2)(x), leads(0.5))
+    assert (health.rounded, health.rounded_apart) == (1, 1)
+
+
+def test_a_model_that_cannot_run_in_bfloat16_is_not_counted() -> None:
+    def model(x: Tensor) -> Tensor:
+        if low():
+            raise RuntimeError("not implemented for 'BFloat16'")
+        return apart(lambda x: x[:, 0] > 2)(x)
+
+    assert probed(model, leads(0.5, 0.5)).rounded == 0
+
+
+def test_models_that_may_answer_at_random_are_not_asked() -> None:
+    health = probed(apart(lambda x: x[:, 0] > 0), leads(0.5, 0.5), suppress=("random_forward",))
+    assert health.rounded == 0
+    assert health.probed == 2
+
+
+def test_a_function_of_arrays_has_one_precision_alone() -> None:
+    assert probed(scores_model(lambda x: x), leads(0.5, 0.5)).rounded == 0
+
+
+def test_sound_networks_agree(shared_networks: Any) -> None:
+    """All samples that rounding moves, of 64 in each, are near ties."""
+    for name, images in (("resnet_2b", "cifar10_test_exact1000"), ("marabou_small", "cifar10_test_exact1000")):
+        network: nn.Module = shared_networks.load(name)
+        x, _ = shared_networks.images(images, 64)
+        assert sum(probed(network, part).rounded_apart for part in x.split(8)) == 0
+
+
+BALLS = [(Linf(1.0), Linf(0.05)), (L2(3.0), L2(0.2))]
+
+
+@pytest.mark.parametrize(("first", "second"), BALLS, ids=lambda ball: str(ball))
+def test_two_balls_in_one_search_are_each_as_alone(first: Any, second: Any) -> None:
+    n, bounds = 5, (0.0, 1.0)
+    x = torch.rand(n, 1, 3, 3, generator=torch.Generator().manual_seed(0))
+    both, keys = _Both(first, second), rng.keys(0, torch.arange(2 * n))
+    region = both.region(torch.cat([x, x]), bounds)
+    far = torch.cat([x, x]) + 10 * rng.normal(keys, x.shape[1:])
+    for ball, rows in ((first, slice(n)), (second, slice(n, None))):
+        alone = ball.region(x, bounds)
+        start, z = ball.start(alone, keys[rows]), ball.project(far[rows], alone)
+        assert torch.equal(both.start(region, keys)[rows], start)
+        assert torch.equal(both.project(far, region)[rows], z)
+        assert torch.equal(both.stride(region)[rows], ball.stride(alone))
+        assert torch.allclose(both.size(both.project(far, region), region)[rows] * ball.eps, ball.size(z, alone))
+    assert bool((both.size(both.project(far, region), region) <= both.radius * (1 + 1e-6)).all())
+
+
+@pytest.mark.parametrize("threat", [Linf(0.1), L2(0.5)], ids=str)
+def test_survivors_are_attacked_without_a_bound_and_at_half_the_radius_in_the_same_passes(
+    threat: Any, toys: Any, watched: Any
+) -> None:
+    """Four survivors in two balls, eight steps and a last look; what is found is predicted once more."""
+    toy = toys(8, classes=2)
+    model = watched(toy.model)
+    evaluator = Evaluator(as_classifier(model), CPU, batch_size=None, suppress=(), notes=[])
+    evaluator.logits(toy.x)
+    model.calls.clear()
+    ids = torch.arange(8)
+    chunk, found = Chunk(ids, toy.x, toy.y, rng.keys(0, ids), (0.0, 1.0)), unbroken(toy.x, toy.y)
+    probe_survivors(evaluator, Cascade(name="one", stages=(Stage(searcher=PGD()),)), threat, chunk, found)
+    health = evaluator.health
+    assert (health.unbounded, health.halved) == (4, 4)
+    assert health.unbounded_held == 0
+    assert health.halved_broken == int(found.broken.sum())
+    assert bool((found.size[found.broken] <= threat.radius / 2 * (1 + 1e-6)).all())
+    assert health.climbed == 0
+    assert model.calls[0] == 8
+    assert len(model.calls) <= 10
+
+
+def unbroken(x: Tensor, y: Tensor) -> Found:
+    """What a cascade that found nothing leaves."""
+    none = torch.zeros(len(y))
+    return Found(none.bool(), x.clone(), none.double(), y.clone(), none + torch.inf)
