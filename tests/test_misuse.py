@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -64,9 +66,9 @@ def quantised(x: Tensor) -> Tensor:
 
 def test_a_quantised_input_is_named_and_its_true_accuracy_found(undefended: Any) -> None:
     net, x, y = undefended
-    bare = measure_robust_accuracy(net, (x, y), Linf(EPS), attack="standard", at_least=0.5)
-    found = measure_robust_accuracy(
-        Around(net, before=quantised).eval(), (x, y), Linf(EPS), attack="standard", at_least=0.5
+    bare, found = (
+        measure_robust_accuracy(model, (x, y), Linf(EPS), attack="standard", at_least=0.5, exact=True)
+        for model in (net, Around(net, before=quantised).eval())
     )
     assert abs(found.estimate - bare.estimate) <= 0.04
     assert found.verdict is Verdict.FAILED
@@ -76,7 +78,8 @@ def test_a_quantised_input_is_named_and_its_true_accuracy_found(undefended: Any)
 
 def test_what_gradients_alone_find_safe_does_not_pass(undefended: Any) -> None:
     net, x, y = undefended
-    found = measure_robust_accuracy(Around(net, before=quantised).eval(), (x, y), Linf(EPS), attack="pgd", at_least=0.5)
+    model = Around(net, before=quantised).eval()
+    found = measure_robust_accuracy(model, (x, y), Linf(EPS), attack="pgd", at_least=0.5, exact=True)
     assert found.estimate > 0.5  # false safety, which the peers report without a word
     assert found.verdict is Verdict.INCONCLUSIVE
     assert "zero_gradient" in found.rule
@@ -116,6 +119,63 @@ def test_a_saturated_softmax_is_named_and_does_not_pass(undefended: Any, after: 
     found = measure_robust_accuracy(Around(net, after=after).eval(), (x, y), Linf(EPS), attack="standard", at_least=0.3)
     assert "saturated_softmax" in names(found)
     assert found.verdict is not Verdict.PASSED
+
+
+@pytest.fixture(scope="module")
+def defended(digits: ModuleType) -> tuple[nn.Module, Tensor, Tensor]:
+    """A net that holds at 0.1, and digits."""
+    x, y = digits.digits()
+    return digits.load("robust"), x[::4], y[::4]
+
+
+def claimed(model: nn.Module, data: Any, **options: Any) -> Any:
+    """What becomes of a claim that the defended net keeps."""
+    return measure_robust_accuracy(model, data, Linf(0.1), at_least=0.85, attack="fast", **options)
+
+
+def shifted(z: Tensor) -> Tensor:
+    """Logits so far from zero that bfloat16 holds no difference between them, and float32 all of it."""
+    return z + 10_000
+
+
+NAMED_ALONE: dict[str, Callable[[nn.Module], nn.Module]] = {
+    "train_mode": lambda net: Around(net, after=nn.Dropout(0.1)).train(),
+    "precision_disagreement": lambda net: Around(net, after=shifted).eval(),
+}
+"""Models that are right about every sample, and in a way that makes the claim worth nothing."""
+
+
+@pytest.mark.parametrize(("name", "build"), NAMED_ALONE.items(), ids=NAMED_ALONE)
+def test_a_check_that_speaks_alone_keeps_a_claim_from_passing(
+    name: str, build: Callable[[nn.Module], nn.Module], defended: Any
+) -> None:
+    net, x, y = defended
+    found = claimed(build(copy.deepcopy(net)), (x, y))
+    assert names(found) == {name}
+    assert found.verdict is Verdict.INCONCLUSIVE
+    assert name in found.rule
+
+
+@pytest.mark.parametrize(("name", "build"), NAMED_ALONE.items(), ids=NAMED_ALONE)
+def test_its_name_suppresses_it(name: str, build: Callable[[nn.Module], nn.Module], defended: Any) -> None:
+    net, x, y = defended
+    found = claimed(build(copy.deepcopy(net)), (x, y), suppress=(name,))
+    assert found.verdict is Verdict.PASSED
+    assert [note for note in found.notes if note.startswith(f"{name}: ")] == [found.details["health"][0]["message"]]
+
+
+def test_train_mode_is_no_matter_where_no_part_of_the_model_answers_otherwise_in_it(defended: Any) -> None:
+    net, x, y = defended
+    found = claimed(copy.deepcopy(net).train(), (x, y))
+    assert found.verdict is Verdict.PASSED
+    assert names(found) == set()
+
+
+def test_a_failed_claim_stays_failed_in_train_mode(undefended: Any) -> None:
+    net, x, y = undefended
+    found = claimed(Around(copy.deepcopy(net), after=nn.Dropout(0.1)).train(), (x, y))
+    assert names(found) == {"train_mode"}
+    assert found.verdict is Verdict.FAILED
 
 
 def test_a_sound_model_is_named_by_none(digits: ModuleType) -> None:

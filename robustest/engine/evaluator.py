@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from robustest.engine.health import Health
+from robustest.engine.rows import cut
 from robustest.errors import DataError, DeviceError, ModelError, RobustestError
 from robustest.models import Classifier, Needs
 
@@ -20,6 +22,12 @@ _NO_GRADIENT = (
     "Expected gradients from the model's input to its logits but got none. Remove torch.no_grad(), .detach() or "
     "numpy from its forward, or choose an attack that needs scores only."
 )
+
+_NOT_FINITE = (
+    "nan_values: expected finite logits and gradients but the model gave NaN or infinite ones. No accuracy can be "
+    "trusted: look for 0/0, log(0), sqrt(0) or overflow in its forward."
+)
+_AS_IT_IS = nullcontext()
 
 DEFAULT_BATCH = {"cpu": 128, "cuda": 512, "mps": 256}
 
@@ -37,6 +45,7 @@ class Evaluator:
         notes: what a reader of the result must know.
         classes: number of classes, known after the first pass; 0 before.
         health: signs that attacks could not do their work.
+        random: whether the user said that the model answers at random.
         low_precision: whether cascades run their gradient stages in bfloat16 first, then again in float32 on
             what is left.
     """
@@ -57,6 +66,7 @@ class Evaluator:
         self.notes = notes
         self.classes = 0
         self.health = Health()
+        self.random = "random_forward" in suppress
         self._suppress = suppress
         self._bad: Tensor | None = None
         self._low = False
@@ -81,13 +91,30 @@ class Evaluator:
         """
 
         def run(part: slice) -> Tensor:
-            with torch.no_grad():
-                return self._checked(self._ask(x[part]), part)
+            with torch.no_grad(), self._precision(low=False):
+                return self._checked(self._ask(cut(x, part)), part)
 
-        out = torch.cat(self._in_parts(len(x), run))
-        if self.device.type == "cpu":
-            self.settle()
-        return out
+        parts = self._in_parts(len(x), run)
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def bfloat16(self, x: Tensor) -> Tensor | None:
+        """(B,) classes that the model gives in bfloat16, -1 where its logits are not finite.
+
+        Returns:
+            None where it cannot be asked: on devices other than CPU and CUDA, or where the model's forward fails so.
+        """
+
+        def run(part: slice) -> Tensor:
+            with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16):
+                logits = self._shaped(self._ask(cut(x, part)), part)
+            return torch.where(torch.isfinite(logits).all(1), logits.argmax(1), -1)
+
+        if self.device.type not in ("cpu", "cuda"):
+            return None
+        try:
+            return torch.cat(self._in_parts(len(x), run))
+        except ModelError:  # an operation that bfloat16 has not
+            return None
 
     def gradient(
         self,
@@ -117,8 +144,8 @@ class Evaluator:
             return torch.stack([a for a, _ in pairs]).mean(0), torch.stack([b for _, b in pairs]).mean(0)
 
         def once(part: slice) -> tuple[Tensor, Tensor]:
-            with torch.enable_grad(), torch.autocast(self.device.type, torch.bfloat16, enabled=self._low):
-                point = z[part].detach().requires_grad_(True)
+            with torch.enable_grad(), self._precision(low=self._low):
+                point = cut(z, part).detach().requires_grad_(True)
                 logits = self._checked(self._ask(render(point, part)), part)
                 value = objective(logits, part).sum()
                 # Weights behind a plain callable may ask for gradients where the input gets none.
@@ -131,8 +158,6 @@ class Evaluator:
             return logits.detach(), gradient
 
         pairs = self._in_parts(len(z), run)
-        if self.device.type == "cpu":
-            self.settle()
         if len(pairs) == 1:
             return pairs[0]
         return torch.cat([logits for logits, _ in pairs]), torch.cat([gradient for _, gradient in pairs])
@@ -144,11 +169,8 @@ class Evaluator:
             ModelError: logits or gradients are NaN or infinite.
         """
         bad, self._bad = self._bad, None
-        if bad is not None and not bool(torch.isfinite(bad)):
-            raise ModelError(
-                "nan_values: expected finite logits and gradients but the model gave NaN or infinite ones. "
-                "No accuracy can be trusted: look for 0/0, log(0), sqrt(0) or overflow in its forward."
-            )
+        if bad is not None and not math.isfinite(bad.item()):
+            raise ModelError(_NOT_FINITE)
 
     def check_labels(self, y: Tensor) -> None:
         """Refuse labels (B,) that the model has no class for.
@@ -205,6 +227,11 @@ class Evaluator:
             ) from error
 
     def _checked(self, logits: Tensor, part: slice) -> Tensor:
+        self._shaped(logits, part)
+        self._suspect(logits.detach().sum())
+        return logits
+
+    def _shaped(self, logits: Tensor, part: slice) -> Tensor:
         n = part.stop - part.start
         self.forward += n
         if (
@@ -219,12 +246,24 @@ class Evaluator:
                 "A model with one output per sample needs a wrapper that gives two logits."
             )
         self.classes = logits.shape[1]
-        self._suspect(logits.detach().sum())
         return logits
 
     def _suspect(self, value: Tensor) -> None:
-        """Remember a sum that is NaN or infinite if any term was (0 * finite keeps the memory finite)."""
-        self._bad = value * 0 if self._bad is None else self._bad + value * 0
+        """Refuse a sum that is NaN or infinite, as it is if any term was.
+
+        Not at once on accelerators, where the sum would have to be waited for: it is remembered, times 0, for `settle`.
+        """
+        if self.device.type != "cpu":
+            self._bad = value * 0 if self._bad is None else self._bad + value * 0
+        elif not math.isfinite(value.item()):
+            raise ModelError(_NOT_FINITE)
+
+    def _precision(self, *, low: bool) -> AbstractContextManager[object]:
+        """A block in bfloat16 if `low`, else in float32, whatever precision the caller asked for around it."""
+        kind = self.device.type
+        if not low and not torch.is_autocast_enabled(kind):
+            return _AS_IT_IS
+        return torch.autocast(kind, torch.bfloat16, enabled=low)
 
     def _in_parts(self, n: int, run: Callable[[slice], T]) -> list[T]:
         done: list[T] = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from robustest.settings import HEALTH_CHECKS
 
@@ -46,6 +46,10 @@ class Health:
         probed: samples whose input was moved by less than one 8-bit grey level.
         unmoved: of those, samples whose logits did not change in any bit.
         saturated: of those, samples whose softmax is 0 or 1 to the last bit.
+        rounded: samples passed in bfloat16 too.
+        rounded_apart: of those, samples that float32 classifies clearly and bfloat16 otherwise.
+        modal: parts of the model whose answers depend on its mode; counted once, where some part was in train mode.
+        training: of those, parts handed over in train mode.
     """
 
     climbed: int = 0
@@ -61,49 +65,43 @@ class Health:
     probed: int = 0
     unmoved: int = 0
     saturated: int = 0
+    rounded: int = 0
+    rounded_apart: int = 0
+    modal: int = 0
+    training: int = 0
 
     def findings(self, suppress: Collection[str]) -> tuple[Finding, ...]:
         """The checks that speak on these counts."""
-        spoken = [
-            ("zero_gradient", self.zero >= _share(0.1, self.climbed), f"{self.zero} of {self.climbed} samples"),
-            (
-                "loss_does_not_rise",
-                self.flat >= _share(0.5, self.climbed_first),
-                f"{self.flat} of {self.climbed_first} samples",
-            ),
-            (
-                "black_box_beats_white_box",
-                self.broken_blind >= max(5, _share(0.1, self.asked)),
-                f"{self.broken_blind} of {self.asked} samples that gradients left",
-            ),
-            (
-                "unbounded_attack_fails",
-                self.unbounded_held >= max(2, _share(0.25, self.unbounded)),
-                f"{self.unbounded_held} of {self.unbounded} samples probed",
-            ),
-            (
-                "not_monotone",
-                self.halved_broken >= max(2, _share(0.25, self.halved)),
-                f"{self.halved_broken} of {self.halved} samples probed",
-            ),
-            ("quantised_input", self.unmoved >= _share(0.9, self.probed), f"{self.unmoved} of {self.probed} samples"),
-            (
-                "saturated_softmax",
-                self.saturated >= _share(0.5, self.probed),
-                f"{self.saturated} of {self.probed} samples",
-            ),
-        ]
         return tuple(
             Finding(
-                name=name,
-                message=f"{name}: {HEALTH_CHECKS[name]} ({numbers})",
-                suppressed=name in suppress,
+                name=rule.name,
+                message=f"{rule.name}: {HEALTH_CHECKS[rule.name]} ({seen} of {of} {rule.what})",
+                suppressed=rule.name in suppress,
             )
-            for name, speaks, numbers in spoken
-            if speaks
+            for rule in _RULES
+            if (seen := getattr(self, rule.seen)) >= max(rule.least, rule.share * (of := getattr(self, rule.of)))
         )
 
 
-def _share(share: float, of: int) -> float:
-    """The count from which a check speaks: never without samples."""
-    return max(1.0, share * of)
+class _Rule(NamedTuple):
+    """When a check speaks: what was seen is this share of the whole or more, and so many at least."""
+
+    name: str
+    seen: str
+    of: str
+    share: float
+    least: int = 1
+    what: str = "samples"
+
+
+_RULES = (
+    _Rule("zero_gradient", "zero", "climbed", 0.1),
+    _Rule("loss_does_not_rise", "flat", "climbed_first", 0.5),
+    _Rule("black_box_beats_white_box", "broken_blind", "asked", 0.1, 5, "samples that gradients left"),
+    _Rule("unbounded_attack_fails", "unbounded_held", "unbounded", 0.25, 2, "samples probed"),
+    _Rule("not_monotone", "halved_broken", "halved", 0.25, 2, "samples probed"),
+    _Rule("quantised_input", "unmoved", "probed", 0.9),
+    _Rule("saturated_softmax", "saturated", "probed", 0.5),
+    _Rule("precision_disagreement", "rounded_apart", "rounded", 0.1, 2),
+    _Rule("train_mode", "training", "modal", 0.0, 1, "parts"),
+)

@@ -11,6 +11,11 @@ from robustest.attacks import Problem
 from robustest.threats import Rows
 
 
+def cut(rows: Tensor, part: slice) -> Tensor:
+    """A part of some rows; the rows themselves where it is all of them."""
+    return rows if part.stop - part.start == len(rows) else rows[part]
+
+
 def pick(rows: Rows, which: Tensor | slice) -> Rows:
     """The chosen rows: an index, a mask or a slice."""
     return {name: value[which] for name, value in rows.items()}

@@ -42,18 +42,31 @@ class Found:
 
 @dataclass(slots=True)
 class _Batch:
+    """Rows that step together.
+
+    What the host wants to know of them in every round it keeps as plain numbers: asking tensors costs as much as a
+    small model's pass.
+    """
+
     problem: Problem
     state: Rows
     position: Tensor  # rows of the chunk, on the device
     alive: Tensor  # not broken yet
     margin: Tensor  # smallest seen
-    age: Tensor  # rounds had, on the host
+    born: Tensor  # the round each was admitted in, on the host
+    whole: bool  # the host knows that every row is alive
+    changed: bool = True  # a row was broken, or rows came or went, since the batch was last compacted
+    oldest: int = 0  # of `born`
+    newest: int = 0
+
+    def __post_init__(self) -> None:
+        self.oldest, self.newest = int(self.born.min()), int(self.born.max())
 
 
 def margins(logits: Tensor, y: Tensor) -> Tensor:
     """(B,) logit of the label minus the largest other; negative where misclassified."""
     at = y.unsqueeze(1)
-    return logits.gather(1, at).squeeze(1) - logits.scatter(1, at, -torch.inf).amax(1)
+    return (logits.gather(1, at) - logits.scatter(1, at, -torch.inf).amax(1, keepdim=True)).squeeze(1)
 
 
 class Search:
@@ -104,8 +117,8 @@ class Search:
         self._hit = torch.zeros(len(x), dtype=torch.bool, device=x.device)
         self._size = torch.full((len(x),), torch.inf, dtype=torch.float64, device=x.device)
         self._margin = torch.full((len(x),), torch.inf, device=x.device)
-        look = 1 if x.device.type == "cpu" else _LOOK
-        batch, admitted, rounds = None, 0, 0
+        self._round = 0
+        batch, admitted = None, 0
         while True:
             room = self.evaluator.batch_size - (0 if batch is None else len(batch.position))
             if admitted < len(x) and room > 0:
@@ -118,9 +131,7 @@ class Search:
             if batch is None:
                 continue
             self._step(batch)
-            rounds += 1
-            if rounds % look == 0:
-                batch = self._compact(batch)
+            batch = self._compact(batch)
         return self._judge(region, y)
 
     def _admit(self, batch: _Batch | None, whole: Problem, key: Tensor, rows: slice) -> _Batch:
@@ -131,7 +142,8 @@ class Search:
             torch.arange(rows.start, rows.stop, device=key.device),
             torch.ones(len(problem.y), dtype=torch.bool, device=key.device),
             torch.full((len(problem.y),), torch.inf, device=key.device),
-            torch.zeros(len(problem.y), dtype=torch.int64),
+            torch.full((len(problem.y),), self._round),
+            whole=key.device.type == "cpu",
         )
         return fresh if batch is None else _join(batch, fresh)
 
@@ -145,22 +157,27 @@ class Search:
         z = self._proposals(batch)
         gradient = None
         if self.searcher.needs is Needs.GRADIENT:
-
-            def render(point: Tensor, part: slice) -> Tensor:
-                return self.threat.render(point, pick(problem.region, part))
-
-            def objective(logits: Tensor, part: slice) -> Tensor:
-                if part.stop - part.start == len(z):
-                    return self.searcher.objective(problem, state, logits)
-                return self.searcher.objective(pick_problem(problem, part), pick(state, part), logits)
-
-            logits, gradient = self.evaluator.gradient(z, render, objective, draws=self._draws)
-            self._watch(batch, gradient)
+            logits, gradient = self._differentiated(problem, state, z)
+            if batch.newest == self._round:
+                self._watch(batch, gradient)
         else:
             logits = self._logits(self.threat.render(z, problem.region))
         self._note(batch, z, logits)
         batch.state = self.searcher.tell(problem, state, Evaluation(z, logits, gradient))
-        batch.age += 1
+        self._round += 1
+
+    def _differentiated(self, problem: Problem, state: Rows, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits (B, K) at z, and the gradient of the searcher's objective."""
+
+        def render(point: Tensor, part: slice) -> Tensor:
+            return self.threat.render(point, problem.region if len(point) == len(z) else pick(problem.region, part))
+
+        def objective(logits: Tensor, part: slice) -> Tensor:
+            if len(logits) == len(z):
+                return self.searcher.objective(problem, state, logits)
+            return self.searcher.objective(pick_problem(problem, part), pick(state, part), logits)
+
+        return self.evaluator.gradient(z, render, objective, draws=self._draws)
 
     def _logits(self, x: Tensor) -> Tensor:
         """(B, K) logits, the mean of a randomised model's."""
@@ -170,18 +187,18 @@ class Search:
 
     def _watch(self, batch: _Batch, gradient: Tensor) -> None:
         """Count rows whose first gradient is zero everywhere."""
-        first = batch.age == 0
-        if bool(first.any()):
-            rows = gradient[first.to(gradient.device)].flatten(1)
-            self.evaluator.health.zero += int((rows == 0).all(1).sum())
-            self.evaluator.health.climbed += len(rows)
+        first = batch.born == self._round
+        rows = gradient[first.to(gradient.device)].flatten(1)
+        self.evaluator.health.zero += int((rows == 0).all(1).sum())
+        self.evaluator.health.climbed += len(rows)
 
     def _end(self, batch: _Batch) -> _Batch | None:
         """Evaluate the last proposal of rows that had all their rounds, without a gradient, and let them go."""
-        over = batch.age >= self.searcher.steps
-        if not bool(over.any()):
+        last = self._round - self.searcher.steps
+        if batch.oldest > last:
             return batch
-        ending = batch if bool(over.all()) else _pick(batch, over)
+        over = batch.born <= last
+        ending = batch if batch.newest <= last else _pick(batch, over)
         z = self._proposals(ending)
         self._note(ending, z, self._logits(self.threat.render(z, ending.problem.region)))
         self._margin[ending.position] = ending.margin
@@ -189,26 +206,38 @@ class Search:
 
     def _note(self, batch: _Batch, z: Tensor, logits: Tensor) -> None:
         """Keep what these evaluations showed: new successes, smaller ones, better attempts."""
-        hit = (logits.argmax(1) != batch.problem.y) & batch.alive
         margin = margins(logits, batch.problem.y)
+        quiet = z.device.type == "cpu" and margin.amin().item() > 0  # no row is misclassified
         size = None
         if not self._confined or self._smallest:
+            if quiet and not bool((margin < batch.margin).any()):
+                return
             size = self.threat.size(z, batch.problem.region)
             inside = size <= self.threat.radius * _SLACK
-            hit, margin = hit & inside, torch.where(inside, margin, torch.inf)
+            margin = torch.where(inside, margin, torch.inf)
         if self._attempts or self._draws > 1:
             self._store(batch, z, (margin < batch.margin) & ~self._hit[batch.position])
         # A broken row goes on until the batch is compacted, which depends on its neighbours: its margin must not.
-        batch.margin = torch.where(batch.alive, torch.minimum(batch.margin, margin), batch.margin)
-        if self._draws > 1:  # no success on some draws ends a search: the judge looks at the best point, on fresh ones
+        least = torch.minimum(batch.margin, margin)
+        batch.margin = least if batch.whole else torch.where(batch.alive, least, batch.margin)
+        # No success on some draws ends a search: the judge looks at the best point, on fresh ones.
+        if quiet or self._draws > 1:
             return
+        hit = (logits.argmax(1) != batch.problem.y) & batch.alive
+        if size is not None:
+            hit = hit & inside
         if z.device.type == "cpu" and not bool(hit.any()):
             return
+        self._take(batch, z, hit, size)
+
+    def _take(self, batch: _Batch, z: Tensor, hit: Tensor, size: Tensor | None) -> None:
+        """Keep the successes at `hit` (B,); their sizes (B,) are given where they matter."""
         if self._smallest and size is not None:
             hit = hit & (size < self._size[batch.position])
             self._size[batch.position] = torch.where(hit, size, self._size[batch.position])
         else:
             batch.alive = batch.alive & ~hit
+            batch.whole, batch.changed = False, True
         self._store(batch, z, hit)
         self._hit[batch.position] |= hit
 
@@ -220,6 +249,13 @@ class Search:
             self._best[batch.position] = torch.where(per_row(which, z), z, self._best[batch.position])
 
     def _compact(self, batch: _Batch) -> _Batch | None:
+        """Drop broken rows, where they are many."""
+        if batch.alive.device.type != "cpu":
+            if self._round % _LOOK:
+                return batch
+        elif not batch.changed:
+            return batch
+        batch.changed = False
         alive = int(batch.alive.sum())
         if alive > _KEEP * len(batch.alive):
             return batch
@@ -248,7 +284,8 @@ def _join(first: _Batch, second: _Batch) -> _Batch:
         torch.cat([first.position, second.position]),
         torch.cat([first.alive, second.alive]),
         torch.cat([first.margin, second.margin]),
-        torch.cat([first.age, second.age]),
+        torch.cat([first.born, second.born]),
+        whole=first.whole and second.whole,
     )
 
 
@@ -260,5 +297,6 @@ def _pick(batch: _Batch, rows: Tensor) -> _Batch:
         batch.position[here],
         batch.alive[here],
         batch.margin[here],
-        batch.age[rows.to(batch.age.device)],
+        batch.born[rows.to(batch.born.device)],
+        whole=batch.whole,
     )

@@ -87,6 +87,7 @@ def observe(
     memory = Memory.of(model, settings, device, identity, lambda: samples.take(first)[0].to(model.device or device))
     with torch.inference_mode(False), frozen(model.module) as notes:
         evaluator = Evaluator(model, device, batch_size=settings.batch_size, suppress=settings.suppress, notes=notes)
+        evaluator.health.modal, evaluator.health.training = notes.modal, notes.training
         bench = Bench(evaluator, settings, look)
         run = _Run(statement, samples, settings, claim, hunt, memory, bench, Stream(len(samples)))
         decision = run.decided()
