@@ -1,0 +1,42 @@
+"""The page on shifts: its tables say what the code says."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from robustest.shifts import CORRUPTIONS, SHIFTS, tables
+
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "shifts.md"
+
+
+def section(heading: str) -> list[str]:
+    """The lines of the part of the page under a heading, up to the next heading."""
+    return re.split(r"\n#+ ", PAGE.read_text(encoding="utf-8").split(f"# {heading}\n")[1])[0].splitlines()
+
+
+def names(heading: str) -> list[str]:
+    """What the first column of a part's table names."""
+    return [found.group(1) for line in section(heading) if (found := re.match(r"\| `(\w+)` \|", line))]
+
+
+def written(entry: object) -> str:
+    """One severity's parameters as the page has them."""
+    parts = entry if isinstance(entry, tuple) else (entry,)
+    words = {True: "mud", False: "water"}
+    return "/".join(words[part] if isinstance(part, bool) else f"{part:g}" for part in parts)
+
+
+@pytest.mark.parametrize("name", CORRUPTIONS)
+def test_the_parameters_on_the_page_are_those_of_the_code(name: str) -> None:
+    table = getattr(tables, name.upper())
+    sides = (", ".join(map(written, side)) for side in (table.large, table.small))
+    assert f"| `{name}` | {' | '.join(sides)} |" in section("Severities and the two sets of parameters")
+
+
+def test_the_page_names_every_shift_once_and_in_order() -> None:
+    assert names("The corruptions of ImageNet-C") == list(CORRUPTIONS)
+    assert names("Severities and the two sets of parameters") == list(CORRUPTIONS)
+    assert names("Families beyond ImageNet-C") == [name for name in SHIFTS if name not in CORRUPTIONS]
