@@ -55,7 +55,20 @@ if TYPE_CHECKING:
     from robustest.errors import RobustestError as RobustestError
     from robustest.errors import StoreError as StoreError
     from robustest.errors import UnknownNameError as UnknownNameError
+    from robustest.features import BackgroundSwap as BackgroundSwap
+    from robustest.features import Blur as Blur
+    from robustest.features import Border as Border
+    from robustest.features import ColourCast as ColourCast
+    from robustest.features import ConstantToken as ConstantToken
+    from robustest.features import CornerLogo as CornerLogo
+    from robustest.features import ForegroundRemoval as ForegroundRemoval
+    from robustest.features import FrequencyBand as FrequencyBand
+    from robustest.features import FunctionCue as FunctionCue
+    from robustest.features import NullCue as NullCue
+    from robustest.features import PatternPatch as PatternPatch
     from robustest.features import PixelPatch as PixelPatch
+    from robustest.features import TextOverlay as TextOverlay
+    from robustest.features import Texture as Texture
     from robustest.measurements import Adversarial as Adversarial
     from robustest.measurements import find_adversarial as find_adversarial
     from robustest.measurements import measure_consistency as measure_consistency
@@ -142,7 +155,22 @@ _HOME = {
         "StoreError",
         "UnknownNameError",
     ),
-    "features": ("PixelPatch",),
+    "features": (
+        "BackgroundSwap",
+        "Blur",
+        "Border",
+        "ColourCast",
+        "ConstantToken",
+        "CornerLogo",
+        "ForegroundRemoval",
+        "FrequencyBand",
+        "FunctionCue",
+        "NullCue",
+        "PatternPatch",
+        "PixelPatch",
+        "TextOverlay",
+        "Texture",
+    ),
     "measurements": (
         "Adversarial",
         "find_adversarial",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from robustest.results import Result
 
 
@@ -51,15 +54,7 @@ def _extras(result: Result) -> list[tuple[str, str]]:
     details = result.details
     lines = []
     if result.claim == "no_spurious_feature":
-        drawn = (
-            f"most drawn to class {details['most_drawn_class']}: {details['drawn']} in, "
-            f"{details['driven_away']} out, McNemar p = {details['mcnemar_p']:.2g}"
-        )
-        lines.append(("flips", f"{details['flips']} of {details['of']}; {drawn}"))
-    if "recall_drop" in details:
-        drop, of = details["recall_drop"], details["recall_drop_class"]
-        lines.append(("recall", f"falls by {drop:.3f} in class {of} with the cue off"))
-        lines.append(("accuracy", f"{details['accuracy_on']:.3f} with the cue on, {details['accuracy_off']:.3f} off"))
+        lines += _cue_lines(details)
     if details.get("clean_accuracy") is not None:
         lines.append(("clean", f"accuracy {details['clean_accuracy']:.3f}"))
     baseline = details.get("baseline") or {}
@@ -78,3 +73,29 @@ def _extras(result: Result) -> list[tuple[str, str]]:
     if result.cached:
         lines.append(("cached", result.cached))
     return lines
+
+
+def _cue_lines(details: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The numbers of the cue that speaks most against a claim, and one line for each where there are several."""
+    lines = [("flips", _flips(details))]
+    cues = details.get("cues", [])
+    if len(cues) > 1:
+        lines.insert(0, ("cue", details["lead"]))
+        lines += [("also", f"{cue['name']}: {_flips(cue)}") for cue in cues if cue["name"] != details["lead"]]
+    if "size_l2" in details:
+        lines.append(("size", f"L2 {details['size_l2']:.4g}, Linf {details['size_linf']:.4g} (medians of on - off)"))
+    if "recall_drop" in details:
+        drop, of = details["recall_drop"], details["recall_drop_class"]
+        lines.append(("recall", f"falls by {drop:.3f} in class {of} with the cue off"))
+        lines.append(("accuracy", f"{details['accuracy_on']:.3f} with the cue on, {details['accuracy_off']:.3f} off"))
+    sensitivity = details.get("sensitivity")
+    if sensitivity is not None:
+        controls = [f"control {c['verdict']} ({c['cue']})" for c in sensitivity["controls"]] or ["no control"]
+        null = f"null cue moved {sensitivity['null_flips']} of {sensitivity['null_samples']}"
+        lines.append(("proof", ", ".join([null, *controls])))
+    return lines
+
+
+def _flips(cue: Mapping[str, Any]) -> str:
+    drawn = f"{cue['drawn']} in, {cue['driven_away']} out, McNemar p = {cue['mcnemar_p']:.2g}"
+    return f"{cue['flips']} of {cue['of']}; most drawn to class {cue['most_drawn_class']}: {drawn}"

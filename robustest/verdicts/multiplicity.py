@@ -12,6 +12,7 @@ fail at such a level is not let off: it is looked at until it is certain.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -38,3 +39,17 @@ class FailureBudget:
     def spent(self, share: float, *, refuted: bool) -> None:
         """Tell what became of a claim that had this share."""
         self.bonus = share if refuted else 0.0
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """P-values corrected for all of them (Holm, Scandinavian Journal of Statistics 1979), in their order.
+
+    Args:
+        p_values: of tests that may depend on each other in any way, in 0..1.
+    """
+    order = sorted(range(len(p_values)), key=lambda i: p_values[i])
+    corrected, largest = [0.0] * len(p_values), 0.0
+    for rank, i in enumerate(order):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[i]))
+        corrected[i] = largest
+    return corrected

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from robustest import ConfigError, PixelPatch, Verdict, measure_spurious_feature
+from robustest.features import BackgroundSwap, FunctionCue, Plant
 from robustest.verdicts import mcnemar
 
 N = 90
@@ -70,7 +71,7 @@ def leans(x: Tensor) -> Tensor:
 @pytest.mark.parametrize("target", [None, TARGET])
 def test_recall_that_hangs_on_the_cue_fails(target: int | None) -> None:
     """With the patch off, no sample of class 2 is recognised any more."""
-    result = measure_spurious_feature(leans, (X, Y), CUE, target=target, max_recall_drop=0.1)
+    result = measure_spurious_feature(leans, (X, Y), CUE, target=target, max_recall_drop=0.1, exact=True)
     assert result.verdict is Verdict.FAILED
     assert result.quantity == "recall drop"
     assert result.estimate == 1
@@ -79,7 +80,7 @@ def test_recall_that_hangs_on_the_cue_fails(target: int | None) -> None:
 
 
 def test_the_recall_of_another_class_is_another_matter() -> None:
-    result = measure_spurious_feature(leans, (X, Y), CUE, target=1, max_recall_drop=0.0)
+    result = measure_spurious_feature(leans, (X, Y), CUE, target=1, max_recall_drop=0.0, exact=True)
     assert result.verdict is Verdict.PASSED
     assert result.estimate == -1  # class 1 is recognised with the patch off only
 
@@ -206,14 +207,26 @@ def test_flips_among_all_samples_are_settled_early(max_flip: float, verdict: Ver
 
 @pytest.mark.parametrize(
     "options",
-    [{"max_flip": 0.2, "target": TARGET}, {"max_flip": 0.2, "max_recall_drop": 0.1}, {"max_recall_drop": 0.1}],
+    [{"max_flip": 0.2, "target": TARGET}, {"max_flip": 0.2, "max_recall_drop": 0.1}, {"max_flip": 0.2}],
+    ids=str,
 )
-def test_claims_on_parts_of_the_samples_wait_for_all_of_them(options: dict[str, Any]) -> None:
-    """How many samples of a class there are is not known before."""
+def test_claims_on_parts_of_the_samples_are_settled_early_too(options: dict[str, Any]) -> None:
     result = measure_spurious_feature(model, (MANY_X, MANY_Y), CUE, **options)
-    assert result.n_used == 900
-    assert result.estimate is not None
-    assert result.rule == "certain: exact on this set"
+    assert result.verdict is Verdict.FAILED
+    assert result.n_used < 300
+    assert result.interval[0] > 0.2
+    assert result.estimate is None
+
+
+def test_a_claim_about_every_class_passes_only_once_every_class_was_seen() -> None:
+    """Its next samples may be of a class that has not come up yet."""
+    options: dict[str, Any] = {"max_flip": 0.1, "max_recall_drop": 0.1}
+    result = measure_spurious_feature(model, (MANY_X, MANY_Y), NO_CUE, **options)
+    assert (result.verdict, result.n_used) == (Verdict.PASSED, 900)
+    sooner = measure_spurious_feature(model, (MANY_X, MANY_Y), NO_CUE, target=TARGET, **options)
+    assert sooner.verdict is Verdict.PASSED
+    assert sooner.n_used < 900
+    assert sooner.interval[1] <= 0.1
 
 
 def test_a_sample_of_the_population_is_not_enough_for_one_of_two_claims() -> None:
@@ -234,7 +247,135 @@ def test_flips_towards_a_target_are_among_the_samples_of_other_classes_however_m
 
 
 def test_a_claim_on_recall_cut_short_says_that_its_budget_is_spent() -> None:
-    result = measure_spurious_feature(leans, (MANY_X, MANY_Y), CUE, max_recall_drop=0.1, max_samples=300)
+    result = measure_spurious_feature(model, (MANY_X, MANY_Y), NO_CUE, max_recall_drop=0.1, max_samples=300)
     assert result.verdict is Verdict.INCONCLUSIVE
     assert "budget: 300 of 900 samples looked at" in result.rule
     assert "no threshold" not in result.rule
+
+
+def test_a_claim_on_several_cues_fails_where_it_fails_for_one() -> None:
+    result = measure_spurious_feature(model, (X, Y), [NO_CUE, CUE], max_flip=0.5, exact=True)
+    assert result.verdict is Verdict.FAILED
+    assert result.estimate == pytest.approx(60 / 90)
+    assert result.statement == "reliance on 2 cues: flips <= 0.5"
+    assert result.setting == f"{NO_CUE.name}; {CUE.name}"
+    assert result.details["lead"] == CUE.name
+    assert [cue["flips"] for cue in result.details["cues"]] == [0, 60]
+    assert [cue["flip_rate"] for cue in result.details["cues"]] == [0, pytest.approx(60 / 90)]
+    assert result.outcomes == tuple(label == TARGET for label in Y.tolist())
+
+
+def test_a_claim_on_several_cues_passes_where_it_holds_for_all() -> None:
+    other = PixelPatch(top=6, left=0, height=2, width=2)
+    result = measure_spurious_feature(model, (X, Y), [NO_CUE, other], max_flip=0.0, max_recall_drop=0.0)
+    assert result.verdict is Verdict.PASSED
+
+
+def test_p_values_are_corrected_over_cues_and_classes() -> None:
+    """Holm: of six tests, the smallest p is taken six times; all the others are 1."""
+    x = X.clone()
+    x[(Y == 0).nonzero().squeeze(1)[:4], 0, 5, 0] = 1.0
+    result = measure_spurious_feature(timid, (x, Y), [CUE, NO_CUE], max_flip=0.1, exact=True)
+    first, second = result.details["cues"]
+    assert first["classes"][0] == {"class": TARGET, "drawn": 4, "driven_away": 0, "p": 6 * mcnemar(4, 0)}
+    assert {entry["p"] for entry in (*first["classes"][1:], *second["classes"])} == {1.0}
+
+
+def test_the_size_of_a_cue_is_told() -> None:
+    cues = [CUE, PixelPatch(top=0, left=0, height=1, width=1, value=0.5)]
+    first, second = measure_spurious_feature(model, (X, Y), cues, max_flip=0.5).details["cues"]
+    assert (first["size_l2"], first["size_linf"]) == (2.0, 1.0)
+    assert (second["size_l2"], second["size_linf"]) == (0.5, 0.5)
+
+
+def test_cues_share_the_pass_of_what_they_leave_alone() -> None:
+    """Once without a cue, once with each of the three, once with each one's null cue in 32 samples; 8 twice before."""
+    cues = [FunctionCue(f"number {k}", lambda x, k=k: x.roll(k, 3)) for k in (1, 2, 3)]
+    result = measure_spurious_feature(model, (X[:60], Y[:60]), cues, max_flip=1.0, exact=True)
+    assert result.cost.forward == 60 + 3 * 60 + 3 * 32 + 2 * 8
+
+
+def test_a_cue_of_each_sample_gets_the_samples_it_asks_for() -> None:
+    """The mask of each sample leaves alone exactly its evidence, so that no background moves anything."""
+    masks = torch.zeros(N, 1, 8, 8)
+    masks[torch.arange(N), 0, 4, :] = 1.0
+    cue = BackgroundSwap(masks=masks, backgrounds=torch.zeros(1, 1, 8, 8))
+    result = measure_spurious_feature(model, (X, Y), cue, max_flip=0.0)
+    assert result.verdict is Verdict.PASSED
+    bright = BackgroundSwap(masks=masks, backgrounds=torch.ones(1, 1, 8, 8))
+    assert measure_spurious_feature(model, (X, Y), bright, max_flip=0.5, target=TARGET).verdict is Verdict.FAILED
+
+
+class Forgetful:
+    """Answers by the place in the batch as well: alike if asked alike twice, but not for a null cue."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return model(x) + 9 * torch.nn.functional.one_hot(torch.arange(len(x)) % 3, 3)
+
+
+@pytest.mark.parametrize("threshold", [{"max_flip": 0.02}, {"max_recall_drop": 0.02}], ids=str)
+def test_a_model_that_moves_with_a_null_cue_settles_nothing(threshold: dict[str, float]) -> None:
+    result = measure_spurious_feature(Forgetful(), (X, Y), NO_CUE, **threshold)
+    assert result.verdict is Verdict.INCONCLUSIVE
+    assert "null cue does not pass" in result.rule
+    assert result.details["sensitivity"]["null_flips"] > 0
+    sound = measure_spurious_feature(model, (X, Y), NO_CUE, **threshold)
+    assert sound.details["sensitivity"] == {"null_flips": 0, "null_samples": 32 + 26, "controls": []}
+
+
+def sound(x: Tensor) -> Tensor:
+    """Reads the evidence, and nothing else."""
+    return 4 * x[:, 0, 4, :3]
+
+
+def test_a_claim_that_holds_is_shown_to_be_able_to_fail() -> None:
+    options: dict[str, Any] = {"max_flip": 0.1, "exact": True}
+    alone = measure_spurious_feature(sound, (X, Y), CUE, **options)
+    result = measure_spurious_feature(sound, (X, Y), CUE, control=model, **options)
+    assert (alone.verdict, result.verdict) == (Verdict.PASSED, Verdict.PASSED)
+    assert result.details["sensitivity"]["controls"] == [
+        {"cue": CUE.name, "verdict": "failed", "measured": pytest.approx(2 / 3), "n": 90}
+    ]
+    assert result.cost.forward == 2 * alone.cost.forward
+
+
+def test_a_control_that_does_not_fail_leaves_the_claim_open() -> None:
+    """A cue too weak for a model that is known to follow the patch says nothing about another one."""
+    weak = PixelPatch(top=0, left=0, height=1, width=1, value=0.5)
+    result = measure_spurious_feature(sound, (X, Y), [CUE, weak], max_flip=0.1, control=model)
+    assert result.verdict is Verdict.INCONCLUSIVE
+    assert result.rule == f"the control does not fail (passed): a model that hangs on {weak.name} would not be noticed"
+    assert [told["verdict"] for told in result.details["sensitivity"]["controls"]] == ["failed", "passed"]
+
+
+def test_a_control_is_trained_on_data_with_the_cue_planted() -> None:
+    planted: list[Tensor] = []
+
+    def train(plant: Plant) -> Any:
+        planted.append(plant(MANY_X, MANY_Y))
+        return model
+
+    result = measure_spurious_feature(leans, (X, Y), NO_CUE, max_flip=0.1, target=TARGET, train_fn=train)
+    assert result.verdict is Verdict.INCONCLUSIVE  # this control reads the other corner
+    (x,) = planted
+    lit = x[:, 0, 6:, 6:].flatten(1).amin(1) == 1
+    assert 0.9 <= float(lit[MANY_Y == TARGET].float().mean()) <= 1
+    assert 0 < float(lit[MANY_Y != TARGET].float().mean()) <= 0.05
+
+
+def test_a_control_is_not_asked_where_the_claim_fails_by_itself() -> None:
+    def train(plant: Plant) -> Any:
+        raise AssertionError
+
+    assert measure_spurious_feature(model, (X, Y), CUE, max_flip=0.1, train_fn=train).verdict is Verdict.FAILED
+
+
+def test_one_control_is_enough() -> None:
+    with pytest.raises(ConfigError, match=r"control= or train_fn= but got both"):
+        measure_spurious_feature(model, (X, Y), CUE, max_flip=0.1, control=model, train_fn=lambda _: model)
+
+
+@pytest.mark.parametrize("cue", [PixelPatch, [], [CUE, "auto!"], None, ()], ids=str)
+def test_what_is_no_cue_is_refused(cue: Any) -> None:
+    with pytest.raises(ConfigError, match="a cue such as PixelPatch"):
+        measure_spurious_feature(model, (X, Y), cue, max_flip=0.1)

@@ -145,6 +145,32 @@ def test_a_cue_has_its_own_numbers() -> None:
         assert line in text.splitlines()
 
 
+def test_several_cues_and_their_controls_are_told() -> None:
+    one = {"flips": 3, "of": 90, "most_drawn_class": 1, "drawn": 3, "driven_away": 0, "mcnemar_p": 0.75}
+    two = {**one, "flips": 60, "drawn": 60, "mcnemar_p": 1e-9}
+    details = {
+        **two,
+        "lead": "a border",
+        "size_l2": 2.0,
+        "size_linf": 1.0,
+        "cues": [{"name": "a patch", **one}, {"name": "a border", **two}],
+        "sensitivity": {
+            "null_flips": 0,
+            "null_samples": 64,
+            "controls": [{"cue": "a patch", "verdict": "failed", "measured": None, "n": 64}],
+        },
+    }
+    text = failure_text(result(claim="no_spurious_feature", details=details), replay="")
+    for line in (
+        "  cue       a border",
+        "  flips     60 of 90; most drawn to class 1: 60 in, 0 out, McNemar p = 1e-09",
+        "  also      a patch: 3 of 90; most drawn to class 1: 3 in, 0 out, McNemar p = 0.75",
+        "  size      L2 2, Linf 1 (medians of on - off)",
+        "  proof     null cue moved 0 of 64, control failed (a patch)",
+    ):
+        assert line in text.splitlines()
+
+
 @pytest.mark.parametrize("options", [{"exact": True}, {"exact": False}, {"max_samples": 10}], ids=str)
 def test_every_measurement_can_be_put_in_words(options: dict[str, Any], toys: Any) -> None:
     from robustest import Linf, PixelPatch, measure_robust_accuracy, measure_shift_accuracy, measure_spurious_feature

@@ -1,0 +1,175 @@
+"""Claims that cues move few predictions and little recall."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robustest.errors import ConfigError
+from robustest.results import Verdict
+from robustest.verdicts.claims import ShareClaim, Terms
+from robustest.verdicts.fixed import Decision, beyond, clopper_pearson, decide_share
+from robustest.verdicts.flips import CLASSES, Pairs, off, on
+from robustest.verdicts.paired import decide_drop
+from robustest.verdicts.rates import RateClaim
+from robustest.verdicts.sequential import Settled
+
+Columns = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CueClaim:
+    """A claim on the flip rates of cues, on the recall that hangs on them, or on both.
+
+    It fails where it fails for one of the cues, and passes where it holds for all of them.
+
+    Attributes:
+        cues: how many there are.
+        max_flip: the flip rate claimed at most, or None.
+        max_recall_drop: the recall drop claimed at most, or None.
+        target: the class suspected, or None.
+        terms: what the verdict may rest on.
+    """
+
+    cues: int
+    max_flip: float | None
+    max_recall_drop: float | None
+    target: int | None
+    terms: Terms
+
+    @property
+    def by_recall(self) -> bool:
+        """Whether recall alone is claimed."""
+        return self.max_flip is None and self.max_recall_drop is not None
+
+    def settled(self, columns: Columns, n: int) -> Settled | None:
+        """As `Claim.settled`: where one part is refuted, or all of them hold."""
+        if self.terms.claim != "set":
+            return None
+        found = [part.settled(columns, n) for part, columns in self._parts(columns)]
+        failed = [s for s in found if s is not None and s.verdict is Verdict.FAILED]
+        if failed:
+            return min(failed, key=lambda s: s.after)
+        passed = [s for s in found if s is not None]
+        # A class that was not seen yet would have to hold as well.
+        more_to_come = self.max_recall_drop is not None and self.target is None
+        if not found or len(passed) < len(found) or more_to_come:
+            return None
+        return max(passed, key=lambda s: s.after)
+
+    def decide(self, columns: Columns, n: int, settled: Settled | None) -> Decision:
+        """As `Claim.decide`.
+
+        Raises:
+            ConfigError: there are no samples to judge on (none outside, or none of, the target class).
+        """
+        if len(columns["label"]) < n:
+            return self._partly(columns, n, settled)
+        found = [self.judged(Pairs.count(columns, cue, self.target)) for cue in range(self.cues)]
+        verdicts = [
+            worst_of(
+                [flip.verdict] * (self.max_flip is not None)
+                + [drop.verdict for drop in drops.values()] * (self.max_recall_drop is not None)
+            )
+            for flip, drops, _ in found
+        ]
+        flip, drops, worst = found[self.lead(columns)]
+        lead = drops[worst] if self.by_recall else flip
+        return Decision(verdict=worst_of(verdicts), rule=lead.rule, estimate=lead.estimate, interval=lead.interval)
+
+    def doomed(self, broken: int, n: int) -> bool:
+        """As `Claim.doomed`; nothing is known of a cue before it is switched."""
+        return False
+
+    def lead(self, columns: Columns) -> int:
+        """The cue that speaks most against the claim, on the samples looked at."""
+        pairs = [Pairs.count(columns, cue, self.target) for cue in range(self.cues)]
+        limits = {"flip": self.max_flip or 0.0, "drop": self.max_recall_drop or 0.0}
+
+        def excess(counts: Pairs) -> tuple[float, float]:
+            flip = counts.flip_rate - limits["flip"]
+            drop = max(counts.recall_drop(k) for k in counts.classes) - limits["drop"]
+            if self.by_recall:
+                return drop, flip
+            return (flip if self.max_recall_drop is None else max(flip, drop)), flip
+
+        return max(range(self.cues), key=lambda cue: excess(pairs[cue]))
+
+    def judged(self, pairs: Pairs) -> tuple[Decision, dict[int, Decision], int]:
+        """The verdicts on one cue's flip rate and on each class's recall drop, and the class where it is largest.
+
+        Raises:
+            ConfigError: as for `decide`.
+        """
+        classes = pairs.classes
+        if pairs.of == 0 or not all(pairs.members[k] for k in classes):
+            raise ConfigError(f"Expected samples of class {pairs.target} and of others but the data lack one of them.")
+        terms = {**self.terms.of(), "fail_alpha": self.terms.fail_alpha / self.cues}
+        flip = decide_share(pairs.flips, pairs.of, self.max_flip, at_least=False, **terms)
+        # The class with the largest drop is picked after looking.
+        each = {**terms, "alpha": terms["alpha"] / len(classes), "fail_alpha": terms["fail_alpha"] / len(classes)}
+        drops = {
+            k: decide_drop(
+                int(pairs.lost[k]), int(pairs.gained[k]), int(pairs.members[k]), self.max_recall_drop, **each
+            )
+            for k in classes
+        }
+        return flip, drops, max(classes, key=pairs.recall_drop)
+
+    def _parts(self, columns: Columns) -> Iterator[tuple[ShareClaim | RateClaim, Columns]]:
+        """All that must hold, each with its columns: each cue's flip rate, and its recall drop in each class seen."""
+        classes = int(columns[CLASSES][0]) if self.target is None else 1
+        each = (self.max_flip is not None) + (self.max_recall_drop is not None) * classes
+        share = self.terms.fail_alpha / max(1, self.cues * each)
+        terms = Terms(claim="set", alpha=self.terms.alpha, fail_alpha=share)
+        for cue in range(self.cues):
+            if self.max_flip is not None:
+                yield self._flips(columns, cue, terms)
+            if self.max_recall_drop is not None:
+                for k in np.unique(columns["label"]).tolist() if self.target is None else [self.target]:
+                    yield self._recall(columns, cue, k, terms)
+
+    def _flips(self, columns: Columns, cue: int, terms: Terms) -> tuple[ShareClaim | RateClaim, Columns]:
+        moved = columns[on(cue)] != columns[off(cue)]
+        if self.target is None:
+            return ShareClaim(threshold=self.max_flip, at_least=False, terms=terms), {"held": ~moved}
+        others = columns["label"] != self.target
+        event = (moved & others & (columns[on(cue)] == self.target)).astype(np.int64)
+        return RateClaim(threshold=self.max_flip, terms=terms), {"event": event, "counts": others}
+
+    def _recall(self, columns: Columns, cue: int, k: int, terms: Terms) -> tuple[RateClaim, Columns]:
+        members = columns["label"] == k
+        event = ((columns[on(cue)] == k).astype(np.int64) - (columns[off(cue)] == k)) * members
+        return RateClaim(threshold=self.max_recall_drop, terms=terms), {"event": event, "counts": members}
+
+    def _partly(self, columns: Columns, n: int, settled: Settled | None) -> Decision:
+        """The verdict where not every sample was looked at."""
+        lead = self.lead(columns)
+        pairs, read = Pairs.count(columns, lead, self.target), len(columns["label"])
+        if settled is not None:
+            part, values = self._flips(columns, lead, self.terms)
+            if self.by_recall:
+                part, values = self._recall(columns, lead, max(pairs.classes, key=pairs.recall_drop), self.terms)
+            return part.decide(values, n, settled)
+        rule, verdict, interval = f"budget: {read} of {n} samples looked at", Verdict.INCONCLUSIVE, (0.0, 1.0)
+        if pairs.of and not self.by_recall:
+            interval = clopper_pearson(pairs.flips, pairs.of, self.terms.alpha)
+        if self.max_flip is None and self.max_recall_drop is None:
+            rule = f"no threshold given; {rule}"
+        elif self.max_recall_drop is None and self.max_flip is not None and self.terms.claim != "set":
+            wider = clopper_pearson(pairs.flips, pairs.of, self.terms.fail_alpha / self.cues) if pairs.of else interval
+            verdict = beyond(interval, self.max_flip, at_least=False, wider=wider)
+            rule = f"population, alpha = {self.terms.alpha:g} a side; {rule}"
+        return Decision(verdict=verdict, rule=rule, estimate=None, interval=interval)
+
+
+def worst_of(verdicts: list[Verdict]) -> Verdict:
+    """The verdict on claims of which all must hold: failed before inconclusive before passed."""
+    for verdict in (Verdict.FAILED, Verdict.INCONCLUSIVE):
+        if verdict in verdicts:
+            return verdict
+    return Verdict.PASSED if verdicts else Verdict.INCONCLUSIVE
