@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from robustest.context import Context
     from robustest.ledger import Ledger
     from robustest.settings import Settings
-    from robustest.verdicts.multiplicity import FailureBudget
 
 _SETTINGS: pytest.StashKey[Settings] = pytest.StashKey()
 _LEDGER: pytest.StashKey[Ledger] = pytest.StashKey()
@@ -76,13 +75,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     yield
     if _SETTINGS in config.stash:
         _keep_shard(config, items)
-    budget = _failure_budget(config, len(config.stash.get(_COLLECTED, [])))
+    tests = max(1, len(config.stash.get(_COLLECTED, [])))
     for item in items:  # after others added markers and deselected
         if not item.get_closest_marker("robust"):
             continue
         if _SETTINGS in config.stash:
             try:
-                item.stash[_CONTEXT] = _context_of(item, config, budget)
+                item.stash[_CONTEXT] = _context_of(item, config, tests)
             except pytest.UsageError as error:
                 if not _is_worker(config):
                     raise
@@ -106,15 +105,7 @@ def _keep_shard(config: pytest.Config, items: list[pytest.Item]) -> None:
     items[:] = [item for item in items if id(item) not in others]
 
 
-def _failure_budget(config: pytest.Config, tests: int) -> FailureBudget | None:
-    if _SETTINGS not in config.stash:
-        return None
-    from robustest.verdicts.multiplicity import FailureBudget
-
-    return FailureBudget(tests=max(1, tests))
-
-
-def _context_of(item: pytest.Item, config: pytest.Config, budget: FailureBudget | None) -> Context:
+def _context_of(item: pytest.Item, config: pytest.Config, tests: int) -> Context:
     from dataclasses import replace
 
     from robustest.context import Context
@@ -131,7 +122,7 @@ def _context_of(item: pytest.Item, config: pytest.Config, budget: FailureBudget 
         progress=None if _is_worker(config) else Progress(config),
         rerun=pytest_options.rerun_command(config, settings),
         skip=pytest.skip,
-        budget=budget or FailureBudget(),
+        budget=FailureBudget(tests=tests),
     )
 
 
@@ -187,6 +178,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     if _CONTEXT in item.stash:  # another plugin may run a test again
         item.stash[_CONTEXT].results.clear()
         item.stash[_CONTEXT].sent = item.stash[_CONTEXT].asked = 0
+        item.stash[_CONTEXT].budget.bonus = 0.0
         item.user_properties[:] = [p for p in item.user_properties if not p[0].startswith("robustest.")]
 
 

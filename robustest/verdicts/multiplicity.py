@@ -2,11 +2,12 @@
 
 A green run needs no correction: every claim must pass at alpha, and the run is wrongly green only if one of them is
 (an intersection-union test, Berger, Technometrics 1982). A red run does: with 200 claims at their thresholds, one is
-wrongly refuted in most runs. The error of failing is therefore shared out: each of m tests may spend alpha / m, and
-a test whose claim was refuted hands its share on to the next (the fallback procedure of Wiens, Pharmaceutical
-Statistics 2003: Holm's idea for claims that are judged one after the other, without knowing those to come). A test's
-j-th claim takes 6 / (pi j)^2 of what the test has, as how many there will be is not known either. What is too close to
-fail at such a level is not let off: it is looked at until it is certain.
+wrongly refuted in most runs. The error of failing is therefore shared out: each of m tests may spend alpha / m. A
+test's j-th claim takes 6 / (pi j)^2 of what the test has, as how many there will be is not known, and a refuted claim
+hands its share on to the test's next (the fallback procedure of Wiens, Pharmaceutical Statistics 2003: Holm's idea for
+claims that are judged one after the other, without knowing those to come). Nothing is handed on to another test: which
+tests came before it in the same process is chance, and a verdict must not depend on workers and shards. What is too
+close to fail at such a level is not let off: it is looked at until it is certain.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ from dataclasses import dataclass
 
 @dataclass(slots=True)
 class FailureBudget:
-    """The error of wrong failures of one process of a run.
+    """The error of wrong failures of one test of a run.
 
     Attributes:
-        tests: tests with claims in the whole run, in all its processes, >= 1.
-        bonus: share of alpha handed on by a refuted claim, for the next claim to take.
+        tests: tests with claims in the whole run, in all its processes and shards, >= 1.
+        bonus: share of alpha handed on by a refuted claim of the test, for its next claim to take.
     """
 
     tests: int = 1
