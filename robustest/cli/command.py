@@ -71,9 +71,10 @@ def _show(a: argparse.Namespace) -> int:
 
 
 def _merge(a: argparse.Namespace) -> int:
-    from robustest.cli.merge import merge
+    from robustest.cli.merge import Targets, merge
 
-    return merge(a.files, output=a.output, xml=a.junit, details=a.details)
+    targets = Targets(output=a.output, xml=a.junit, page=a.html, inline=a.html_inline)
+    return merge(a.files, targets, details=a.details)
 
 
 def _compare(a: argparse.Namespace) -> int:
@@ -148,6 +149,8 @@ def _add_readers(commands: Any) -> None:
     merge.add_argument("files", metavar="FILE", nargs="+", help="what --robust-json wrote, of each shard")
     merge.add_argument("-o", "--output", metavar="FILE", help="write the whole run as JSON")
     merge.add_argument("--junit", metavar="FILE", help="write the whole run as JUnit XML")
+    merge.add_argument("--html", metavar="DIR", help="write the whole run as a page (robustest[html])")
+    merge.add_argument("--html-inline", action="store_true", help="put the pictures into the page itself")
     for one in (show, merge):
         one.add_argument("--details", action="store_true", help="every number of every claim")
     compare = add("compare", "two runs, claim by claim")

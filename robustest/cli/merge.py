@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from robustest.cli.screen import Screen
 from robustest.cli.table import show_rows
 from robustest.errors import ConfigError
 from robustest.ledger import Row
-from robustest.reports import json_file, junit
+from robustest.reports import github, html, json_file, junit
 from robustest.settings import Settings, coerce
 from robustest.version import VERSION
 
@@ -33,12 +34,29 @@ class Part:
     shard: Shard
 
 
-def merge(paths: Sequence[str], *, output: str | None, xml: str | None, details: bool) -> int:
-    """Merge shards, print the whole, and write it where asked.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Targets:
+    """Where the whole run is written; None writes none of a kind.
+
+    Attributes:
+        output: the JSON file.
+        xml: the JUnit file.
+        page: the folder of the HTML page.
+        inline: whether the page has its pictures inside.
+    """
+
+    output: str | None = None
+    xml: str | None = None
+    page: str | None = None
+    inline: bool = False
+
+
+def merge(paths: Sequence[str], targets: Targets, *, details: bool) -> int:
+    """Merge shards, print the whole, and write it where asked; on GitHub into the step's summary too.
 
     Args:
         paths: files, or patterns where no shell expanded them.
-        output, xml: where to write the whole as JSON and as JUnit XML; None writes none.
+        targets: where to write the whole.
         details: whether every number of every claim is printed.
 
     Returns:
@@ -46,15 +64,20 @@ def merge(paths: Sequence[str], *, output: str | None, xml: str | None, details:
 
     Raises:
         Refused: shards do not make up one whole run; nothing is written.
+        ConfigError: a page is asked for, and Jinja2 is not installed; nothing is written.
     """
+    output = targets.output
     files = [Path(name) for path in paths for name in _expanded(path)]
     if output is not None and Path(output).resolve() in [file.resolve() for file in files]:
         raise wrong(f"Expected -o to name another file than the shards but got {output}, which is one of them.")
     rows, settings = whole([read_run(file) for file in files])
+    if targets.page is not None:
+        html.write(targets.page, rows, [], settings, inline=targets.inline)
     if output is not None:
         json_file.write(output, rows, [], settings)
-    if xml is not None:
-        junit.write(xml, rows)
+    if targets.xml is not None:
+        junit.write(targets.xml, rows)
+    github.report(rows, [], environ=os.environ, annotations=False)  # the shards' own steps have annotated
     return show_rows(Screen(), rows, [], {"inconclusive": settings.inconclusive}, details=details)
 
 

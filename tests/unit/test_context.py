@@ -81,15 +81,14 @@ def test_the_claims_of_a_test_share_the_error_that_the_run_leaves_it() -> None:
     assert [context.fail_level(0.02) for _ in range(3)] == [0.02 * fresh.share(number) for number in (1, 2, 3)]
 
 
-def test_what_a_refuted_claim_had_goes_to_the_next_claim_of_the_run(toy: Any) -> None:
-    budget, fresh = FailureBudget(tests=10), FailureBudget(tests=10).share(1)
-    first, second, third = (Context(test=name, budget=budget) for name in "abc")
+def test_what_a_refuted_claim_had_goes_to_the_next_claim_of_its_test(toy: Any) -> None:
+    context, fresh = Context(test="t", budget=FailureBudget(tests=10)), FailureBudget(tests=10)
     passed, failed = outcome(toy, "passed"), outcome(toy, "failed")
-    assert first.fail_level(1.0) == fresh
-    first.record(failed)
-    assert second.fail_level(1.0) == pytest.approx(2 * fresh)
-    second.record(passed)
-    assert third.fail_level(1.0) == fresh
+    assert context.fail_level(1.0) == fresh.share(1)
+    context.record(failed)
+    assert context.fail_level(1.0) == pytest.approx(fresh.share(1) + fresh.share(2))
+    context.record(passed)
+    assert context.fail_level(1.0) == fresh.share(3)
 
 
 def test_a_result_that_took_nothing_of_the_budget_hands_nothing_on(toy: Any) -> None:

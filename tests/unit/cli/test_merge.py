@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -65,6 +66,40 @@ def test_junit_has_a_suite_for_each_test(shards: list[Path], robustest: Make) ->
         (TESTS[2], "1"),
         (TESTS[3], "1"),
     ]
+
+
+def test_the_page_has_every_claim_in_the_order_of_collection(shards: list[Path], robustest: Make) -> None:
+    html = pytest.importorskip("lxml.html", reason="lxml reads the page")
+    assert robustest("merge", *shards, "--html", "report").code == 0
+    page = html.fromstring(Path("report/index.html").read_text(encoding="utf-8"))
+    assert [code.text_content() for code in page.xpath("//table[@id='overview']//code")] == [
+        TESTS[0],
+        TESTS[1],
+        TESTS[1],
+        TESTS[2],
+        TESTS[3],
+    ]
+
+
+def test_on_github_the_step_has_a_summary_of_the_whole_and_no_second_annotation(
+    shards: list[Path], robustest: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
+    done = robustest("merge", *shards)
+    assert "## robustness: 5 passed\n" in (tmp_path / "summary.md").read_text(encoding="utf-8")
+    assert "::" not in "".join(line for line in done.lines if not line.startswith("test_a.py::"))
+
+
+def test_a_page_without_its_extra_names_it_and_writes_nothing(
+    shards: list[Path], robustest: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    done = robustest("merge", *shards, "--html", "report", "-o", "robust.json")
+    assert done.code == 2
+    assert "pip install 'robustest[html]'" in done.err
+    assert not Path("report").exists()
+    assert not Path("robust.json").exists()
 
 
 def test_a_pattern_that_no_shell_expanded_is_expanded(shards: list[Path], robustest: Make) -> None:
