@@ -15,10 +15,12 @@ if TYPE_CHECKING:
     from robustest.assertions import assert_consistent as assert_consistent
     from robustest.assertions import assert_corruption_robustness as assert_corruption_robustness
     from robustest.assertions import assert_min_perturbation as assert_min_perturbation
+    from robustest.assertions import assert_no_backdoor_trigger as assert_no_backdoor_trigger
     from robustest.assertions import assert_no_spurious_feature as assert_no_spurious_feature
     from robustest.assertions import assert_no_universal_perturbation as assert_no_universal_perturbation
     from robustest.assertions import assert_replication_gap as assert_replication_gap
     from robustest.assertions import assert_robust_accuracy as assert_robust_accuracy
+    from robustest.assertions import assert_robust_to as assert_robust_to
     from robustest.assertions import assert_shift_accuracy as assert_shift_accuracy
     from robustest.assertions import assert_subpopulation_shift as assert_subpopulation_shift
     from robustest.assertions import assert_transfer_accuracy as assert_transfer_accuracy
@@ -70,12 +72,15 @@ if TYPE_CHECKING:
     from robustest.features import TextOverlay as TextOverlay
     from robustest.features import Texture as Texture
     from robustest.measurements import Adversarial as Adversarial
+    from robustest.measurements import accuracy_under as accuracy_under
     from robustest.measurements import find_adversarial as find_adversarial
+    from robustest.measurements import measure_backdoor_trigger as measure_backdoor_trigger
     from robustest.measurements import measure_consistency as measure_consistency
     from robustest.measurements import measure_corruption_robustness as measure_corruption_robustness
     from robustest.measurements import measure_min_perturbation as measure_min_perturbation
     from robustest.measurements import measure_replication_gap as measure_replication_gap
     from robustest.measurements import measure_robust_accuracy as measure_robust_accuracy
+    from robustest.measurements import measure_robust_to as measure_robust_to
     from robustest.measurements import measure_shift_accuracy as measure_shift_accuracy
     from robustest.measurements import measure_spurious_feature as measure_spurious_feature
     from robustest.measurements import measure_subpopulation_shift as measure_subpopulation_shift
@@ -112,10 +117,12 @@ _HOME = {
         "assert_consistent",
         "assert_corruption_robustness",
         "assert_min_perturbation",
+        "assert_no_backdoor_trigger",
         "assert_no_spurious_feature",
         "assert_no_universal_perturbation",
         "assert_replication_gap",
         "assert_robust_accuracy",
+        "assert_robust_to",
         "assert_shift_accuracy",
         "assert_subpopulation_shift",
         "assert_transfer_accuracy",
@@ -173,12 +180,15 @@ _HOME = {
     ),
     "measurements": (
         "Adversarial",
+        "accuracy_under",
         "find_adversarial",
+        "measure_backdoor_trigger",
         "measure_consistency",
         "measure_corruption_robustness",
         "measure_min_perturbation",
         "measure_replication_gap",
         "measure_robust_accuracy",
+        "measure_robust_to",
         "measure_shift_accuracy",
         "measure_spurious_feature",
         "measure_subpopulation_shift",

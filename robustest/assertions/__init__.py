@@ -1,5 +1,6 @@
 """Claims a user writes: each measures, records the result for the reports, and raises unless it passed."""
 
+from robustest.assertions.features import assert_no_backdoor_trigger as assert_no_backdoor_trigger
 from robustest.assertions.features import assert_no_spurious_feature as assert_no_spurious_feature
 from robustest.assertions.groups import assert_consistent as assert_consistent
 from robustest.assertions.groups import assert_worst_group_accuracy as assert_worst_group_accuracy
@@ -8,6 +9,7 @@ from robustest.assertions.robustness import assert_min_perturbation as assert_mi
 from robustest.assertions.robustness import assert_no_universal_perturbation as assert_no_universal_perturbation
 from robustest.assertions.robustness import assert_robust_accuracy as assert_robust_accuracy
 from robustest.assertions.shifts import assert_corruption_robustness as assert_corruption_robustness
+from robustest.assertions.shifts import assert_robust_to as assert_robust_to
 from robustest.assertions.shifts import assert_shift_accuracy as assert_shift_accuracy
 from robustest.assertions.subpopulation import assert_subpopulation_shift as assert_subpopulation_shift
 from robustest.assertions.subpopulation import assert_transfer_accuracy as assert_transfer_accuracy

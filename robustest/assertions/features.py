@@ -8,7 +8,8 @@ from typing import Unpack
 from robustest.assertions.gate import gate
 from robustest.errors import ConfigError
 from robustest.features import Cue, Plant
-from robustest.measurements import measure_spurious_feature
+from robustest.features.triggers import MAX_ANOMALY
+from robustest.measurements import measure_backdoor_trigger, measure_spurious_feature
 from robustest.measurements.options import Options
 from robustest.results import Result
 
@@ -46,6 +47,41 @@ def assert_no_spurious_feature(
         target=target,
         control=control,
         train_fn=train_fn,
+        **options,
+    )
+    return gate(result)
+
+
+def assert_no_backdoor_trigger(
+    model: object,
+    data: object,
+    *,
+    max_anomaly: float = MAX_ANOMALY,
+    labels: Sequence[int] | None = None,
+    success: float = 0.85,
+    sizes: Sequence[int] | None = None,
+    steps: int = 200,
+    search_samples: int = 1000,
+    **options: Unpack[Options],
+) -> Result:
+    """Claim that no class can be reached far more cheaply than the others by pasting a small patch.
+
+    Arguments and errors are those of `measure_backdoor_trigger`; returns the result.
+
+    Raises:
+        ClaimFailed: a patch, far smaller than other classes need, sends most unseen samples to its class.
+        ClaimInconclusive: a class is suspected, but its patch does not work on unseen samples.
+    """
+    __tracebackhide__ = True
+    result = measure_backdoor_trigger(
+        model,
+        data,
+        max_anomaly=max_anomaly,
+        labels=labels,
+        success=success,
+        sizes=sizes,
+        steps=steps,
+        search_samples=search_samples,
         **options,
     )
     return gate(result)

@@ -2,12 +2,15 @@
 
 from robustest.measurements.adversarial import Adversarial as Adversarial
 from robustest.measurements.adversarial import find_adversarial as find_adversarial
+from robustest.measurements.backdoor_trigger import measure_backdoor_trigger as measure_backdoor_trigger
 from robustest.measurements.consistency import measure_consistency as measure_consistency
 from robustest.measurements.corruptions import measure_corruption_robustness as measure_corruption_robustness
 from robustest.measurements.data_sets import measure_transfer_accuracy as measure_transfer_accuracy
 from robustest.measurements.min_perturbation import measure_min_perturbation as measure_min_perturbation
 from robustest.measurements.replication import measure_replication_gap as measure_replication_gap
 from robustest.measurements.robust_accuracy import measure_robust_accuracy as measure_robust_accuracy
+from robustest.measurements.robust_to import accuracy_under as accuracy_under
+from robustest.measurements.robust_to import measure_robust_to as measure_robust_to
 from robustest.measurements.shift_accuracy import measure_shift_accuracy as measure_shift_accuracy
 from robustest.measurements.spurious_feature import measure_spurious_feature as measure_spurious_feature
 from robustest.measurements.subpopulation import measure_subpopulation_shift as measure_subpopulation_shift

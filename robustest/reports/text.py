@@ -55,6 +55,12 @@ def _extras(result: Result) -> list[tuple[str, str]]:
     lines = []
     if result.claim == "no_spurious_feature":
         lines += _cue_lines(details)
+    if result.claim == "no_backdoor_trigger":
+        lines += _trigger_lines(details)
+    if details.get("mildest"):
+        mildest = details["mildest"]
+        lines.append(("mildest", f"{mildest['change']}: accuracy {mildest['accuracy']:.3f}"))
+        lines.append(("as code", mildest["code"]))
     if details.get("clean_accuracy") is not None:
         lines.append(("clean", f"accuracy {details['clean_accuracy']:.3f}"))
     baseline = details.get("baseline") or {}
@@ -93,6 +99,18 @@ def _cue_lines(details: Mapping[str, Any]) -> list[tuple[str, str]]:
         controls = [f"control {c['verdict']} ({c['cue']})" for c in sensitivity["controls"]] or ["no control"]
         null = f"null cue moved {sensitivity['null_flips']} of {sensitivity['null_samples']}"
         lines.append(("proof", ", ".join([null, *controls])))
+    return lines
+
+
+def _trigger_lines(details: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The patch of the class that stands out most, and what it does."""
+    oddest = max(details["triggers"], key=lambda trigger: trigger["anomaly"])
+    where = f"{oddest['size']}x{oddest['size']} pixels at row {oddest['top']}, column {oddest['left']}"
+    lines = [
+        ("trigger", f"class {oddest['class']}, {where}; cost {oddest['cost']:.1f}, anomaly {oddest['anomaly']:.2f}")
+    ]
+    if details["most_drawn_class"] == oddest["class"]:
+        lines.append(("flips", f"{details['flips']} of {details['of']} of unseen samples of other classes"))
     return lines
 
 

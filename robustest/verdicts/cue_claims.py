@@ -28,17 +28,15 @@ class CueClaim:
     It fails where it fails for one of the cues, and passes where it holds for all of them.
 
     Attributes:
-        cues: how many there are.
+        targets: for each cue the class it is suspected to stand for, or None.
         max_flip: the flip rate claimed at most, or None.
         max_recall_drop: the recall drop claimed at most, or None.
-        target: the class suspected, or None.
         terms: what the verdict may rest on.
     """
 
-    cues: int
+    targets: tuple[int | None, ...]
     max_flip: float | None
     max_recall_drop: float | None
-    target: int | None
     terms: Terms
 
     @property
@@ -56,7 +54,7 @@ class CueClaim:
             return min(failed, key=lambda s: s.after)
         passed = [s for s in found if s is not None]
         # A class that was not seen yet would have to hold as well.
-        more_to_come = self.max_recall_drop is not None and self.target is None
+        more_to_come = self.max_recall_drop is not None and None in self.targets
         if not found or len(passed) < len(found) or more_to_come:
             return None
         return max(passed, key=lambda s: s.after)
@@ -69,7 +67,7 @@ class CueClaim:
         """
         if len(columns["label"]) < n:
             return self._partly(columns, n, settled)
-        found = [self.judged(Pairs.count(columns, cue, self.target)) for cue in range(self.cues)]
+        found = [self.judged(pairs) for pairs in self.pairs(columns)]
         verdicts = [
             worst_of(
                 [flip.verdict] * (self.max_flip is not None)
@@ -81,13 +79,17 @@ class CueClaim:
         lead = drops[worst] if self.by_recall else flip
         return Decision(verdict=worst_of(verdicts), rule=lead.rule, estimate=lead.estimate, interval=lead.interval)
 
+    def pairs(self, columns: Columns) -> list[Pairs]:
+        """The counts of each cue."""
+        return [Pairs.count(columns, cue, target) for cue, target in enumerate(self.targets)]
+
     def doomed(self, broken: int, n: int) -> bool:
         """As `Claim.doomed`; nothing is known of a cue before it is switched."""
         return False
 
     def lead(self, columns: Columns) -> int:
         """The cue that speaks most against the claim, on the samples looked at."""
-        pairs = [Pairs.count(columns, cue, self.target) for cue in range(self.cues)]
+        pairs = self.pairs(columns)
         limits = {"flip": self.max_flip or 0.0, "drop": self.max_recall_drop or 0.0}
 
         def excess(counts: Pairs) -> tuple[float, float]:
@@ -97,7 +99,7 @@ class CueClaim:
                 return drop, flip
             return (flip if self.max_recall_drop is None else max(flip, drop)), flip
 
-        return max(range(self.cues), key=lambda cue: excess(pairs[cue]))
+        return max(range(len(pairs)), key=lambda cue: excess(pairs[cue]))
 
     def judged(self, pairs: Pairs) -> tuple[Decision, dict[int, Decision], int]:
         """The verdicts on one cue's flip rate and on each class's recall drop, and the class where it is largest.
@@ -108,7 +110,7 @@ class CueClaim:
         classes = pairs.classes
         if pairs.of == 0 or not all(pairs.members[k] for k in classes):
             raise ConfigError(f"Expected samples of class {pairs.target} and of others but the data lack one of them.")
-        terms = {**self.terms.of(), "fail_alpha": self.terms.fail_alpha / self.cues}
+        terms = {**self.terms.of(), "fail_alpha": self.terms.fail_alpha / len(self.targets)}
         flip = decide_share(pairs.flips, pairs.of, self.max_flip, at_least=False, **terms)
         # The class with the largest drop is picked after looking.
         each = {**terms, "alpha": terms["alpha"] / len(classes), "fail_alpha": terms["fail_alpha"] / len(classes)}
@@ -122,23 +124,23 @@ class CueClaim:
 
     def _parts(self, columns: Columns) -> Iterator[tuple[ShareClaim | RateClaim, Columns]]:
         """All that must hold, each with its columns: each cue's flip rate, and its recall drop in each class seen."""
-        classes = int(columns[CLASSES][0]) if self.target is None else 1
-        each = (self.max_flip is not None) + (self.max_recall_drop is not None) * classes
-        share = self.terms.fail_alpha / max(1, self.cues * each)
-        terms = Terms(claim="set", alpha=self.terms.alpha, fail_alpha=share)
-        for cue in range(self.cues):
+        classes = int(columns[CLASSES][0])
+        count = len(self.targets) * (self.max_flip is not None)
+        count += (self.max_recall_drop is not None) * sum(classes if t is None else 1 for t in self.targets)
+        terms = Terms(claim="set", alpha=self.terms.alpha, fail_alpha=self.terms.fail_alpha / max(1, count))
+        for cue, target in enumerate(self.targets):
             if self.max_flip is not None:
                 yield self._flips(columns, cue, terms)
             if self.max_recall_drop is not None:
-                for k in np.unique(columns["label"]).tolist() if self.target is None else [self.target]:
+                for k in np.unique(columns["label"]).tolist() if target is None else [target]:
                     yield self._recall(columns, cue, k, terms)
 
     def _flips(self, columns: Columns, cue: int, terms: Terms) -> tuple[ShareClaim | RateClaim, Columns]:
-        moved = columns[on(cue)] != columns[off(cue)]
-        if self.target is None:
+        moved, target = columns[on(cue)] != columns[off(cue)], self.targets[cue]
+        if target is None:
             return ShareClaim(threshold=self.max_flip, at_least=False, terms=terms), {"held": ~moved}
-        others = columns["label"] != self.target
-        event = (moved & others & (columns[on(cue)] == self.target)).astype(np.int64)
+        others = columns["label"] != target
+        event = (moved & others & (columns[on(cue)] == target)).astype(np.int64)
         return RateClaim(threshold=self.max_flip, terms=terms), {"event": event, "counts": others}
 
     def _recall(self, columns: Columns, cue: int, k: int, terms: Terms) -> tuple[RateClaim, Columns]:
@@ -149,7 +151,7 @@ class CueClaim:
     def _partly(self, columns: Columns, n: int, settled: Settled | None) -> Decision:
         """The verdict where not every sample was looked at."""
         lead = self.lead(columns)
-        pairs, read = Pairs.count(columns, lead, self.target), len(columns["label"])
+        pairs, read = self.pairs(columns)[lead], len(columns["label"])
         if settled is not None:
             part, values = self._flips(columns, lead, self.terms)
             if self.by_recall:
@@ -161,7 +163,11 @@ class CueClaim:
         if self.max_flip is None and self.max_recall_drop is None:
             rule = f"no threshold given; {rule}"
         elif self.max_recall_drop is None and self.max_flip is not None and self.terms.claim != "set":
-            wider = clopper_pearson(pairs.flips, pairs.of, self.terms.fail_alpha / self.cues) if pairs.of else interval
+            wider = (
+                clopper_pearson(pairs.flips, pairs.of, self.terms.fail_alpha / len(self.targets))
+                if pairs.of
+                else interval
+            )
             verdict = beyond(interval, self.max_flip, at_least=False, wider=wider)
             rule = f"population, alpha = {self.terms.alpha:g} a side; {rule}"
         return Decision(verdict=verdict, rule=rule, estimate=None, interval=interval)
