@@ -67,7 +67,7 @@ def _told(problem: str, code: Exit) -> int:
 def _show(a: argparse.Namespace) -> int:
     from robustest.cli.show import show
 
-    return show(a.path, details=a.details)
+    return show(a.path, details=a.details, markdown=a.markdown)
 
 
 def _merge(a: argparse.Namespace) -> int:
@@ -145,6 +145,7 @@ def _add_readers(commands: Any) -> None:
     show.add_argument(
         "path", metavar="FILE|FOLDER", nargs="?", help="a robust.json, or a store (default: .robustest, or robust.json)"
     )
+    show.add_argument("--markdown", action="store_true", help="as Markdown, with everything escaped, for a comment")
     merge = add("merge", "make one run of its shards, or say what is missing")
     merge.add_argument("files", metavar="FILE", nargs="+", help="what --robust-json wrote, of each shard")
     merge.add_argument("-o", "--output", metavar="FILE", help="write the whole run as JSON")

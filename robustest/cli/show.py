@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,20 +14,26 @@ from robustest.cli.exits import missing
 from robustest.cli.keeping import telling
 from robustest.cli.runs import read_run, result_of
 from robustest.cli.screen import Screen
-from robustest.cli.table import show_rows
+from robustest.cli.table import ending, show_rows
 from robustest.ledger import Row
+from robustest.reports import github
 
 STORE, FILE = Path(".robustest"), Path("robust.json")
 """Where results are where nobody says otherwise."""
 
 
-def show(path: str | None, *, details: bool) -> int:
+COMMENT = 60_000
+"""Bytes of Markdown, at most: GitHub refuses a comment of more than 65,536 characters."""
+
+
+def show(path: str | None, *, details: bool, markdown: bool = False) -> int:
     """Print results as pytest's section `robustness` does.
 
     Args:
         path: what --robust-json wrote; a store (`.robustest`), or the folder of its results; or a folder with either.
             None looks for both here, the store first.
         details: whether every number of every claim is printed.
+        markdown: whether they are printed as a step's summary on GitHub has them, with everything escaped.
 
     Returns:
         0 where every claim passed, 1 where not, 3 where results were lost.
@@ -34,18 +42,25 @@ def show(path: str | None, *, details: bool) -> int:
         Refused: there are no results.
     """
     where = _found(Path(path) if path is not None else None)
-    screen = Screen()
+    settings: Mapping[str, Any] = {}
     if where.is_dir():
         with telling() as problems:
-            rows = _remembered(where)
+            rows: Sequence[Row] = _remembered(where)
+        lost: Sequence[str] = problems
         dates = sorted(row.result.cached for row in rows if row.result is not None)
         span = dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"
-        screen.write_line(f"{where}: the latest result of each claim, measured {span}")
-        return show_rows(screen, rows, problems, {}, details=details)
-    run = read_run(where)
-    if run.shard is not None:
-        screen.write_line(f"shard {run.shard.index} of {run.shard.count}; robustest merge joins them", yellow=True)
-    return show_rows(screen, run.rows, run.lost, run.settings, details=details)
+        about = f"{where}: the latest result of each claim, measured {span}"
+    else:
+        run = read_run(where)
+        rows, lost, settings, shard = run.rows, run.lost, run.settings, run.shard
+        about = "" if shard is None else f"shard {shard.index} of {shard.count}; robustest merge joins them"
+    if markdown:
+        sys.stdout.write(github.summary(rows, lost, budget=COMMENT))
+        return ending(rows, lost, settings)
+    screen = Screen()
+    if about:
+        screen.write_line(about)
+    return show_rows(screen, rows, lost, settings, details=details)
 
 
 def _found(path: Path | None) -> Path:

@@ -16,13 +16,18 @@ from robustest.results import Verdict
 def show_rows(
     screen: Screen, rows: Sequence[Row], lost: Sequence[str], settings: Mapping[str, Any], *, details: bool
 ) -> Exit:
-    """Print the section `robustness` and a count; the exit code says the worst of it: no results are not well."""
+    """Print the section `robustness` and a count; no results are not well."""
     summary(screen, rows, lost, details=details)
     counts = dict.fromkeys(("passed", "failed", "inconclusive", "not measured", "without a claim"), 0)
     for row in rows:
         counts[_kind(row)] += 1
     told = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
     screen.write_line(f"{counted(len(rows), 'result')}: {told}" if rows else "no results")
+    return ending(rows, lost, settings)
+
+
+def ending(rows: Sequence[Row], lost: Sequence[str], settings: Mapping[str, Any]) -> Exit:
+    """The exit code for the worst of it."""
     if lost or not rows:
         return Exit.MISSING
     return Exit.NOT_PASSED if any(blocking(row, settings) for row in rows) else Exit.OK

@@ -12,6 +12,7 @@ import pytest
 
 from robustest.cli import main
 from robustest.cli.show import show
+from robustest.reports import github
 from robustest.reports.terminal import summary
 from robustest.results import Result
 from robustest.store.records import save_record
@@ -51,6 +52,21 @@ def test_a_file_is_shown_as_the_run_showed_it(
     done = robustest("show", "a.json", *["--details"] * details)
     assert done.out == reporter.text + "3 results: 1 passed, 1 failed, 1 not measured\n"
     assert ("clean_accuracy" in done.out) == details
+
+
+def test_markdown_is_the_summary_of_a_step_and_nothing_else(
+    made: Make, row: Make, run_file: Make, robustest: Make
+) -> None:
+    rows = [row("t::a|b", made([True] * 9)), row("t::fails", made([False] * 9))]
+    run_file("a.json", rows, shard=(1, 2, ["t::a|b", "t::fails", "t::other"]))
+    done = robustest("show", "--markdown", "a.json")
+    assert (done.code, done.out) == (1, github.summary(rows, []))
+
+
+def test_markdown_of_a_large_run_fits_into_a_comment(made: Make, row: Make, run_file: Make, robustest: Make) -> None:
+    rows = [row(f"t::{'long' * 40}[{n}]", made([False] * 9)) for n in range(500)]
+    run_file("a.json", rows)
+    assert 30_000 < len(robustest("show", "--markdown", "a.json").out) < 65_536
 
 
 @pytest.mark.parametrize(("outcomes", "code"), [([True] * 4, 0), ([False] * 4, 1)])

@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# Writes one comment on a pull request, or changes the one that is there: it begins with a mark of its own.
+#
+# Reads ROBUSTEST_PULL_REQUEST, _PYTHON and _RESULTS, and GITHUB_REPOSITORY; `gh` reads GH_TOKEN.
+set -euo pipefail
+
+mark='<!-- robustest -->'
+case "$ROBUSTEST_PULL_REQUEST" in
+  "" | *[!0-9]*)
+    echo "::error title=robustest::Expected pull-request to be a number."
+    exit 2
+    ;;
+esac
+work=$(mktemp -d)
+trap 'rm -rf -- "$work"' EXIT
+
+status=0
+"$ROBUSTEST_PYTHON" -m robustest.cli show --markdown "$ROBUSTEST_RESULTS" >"$work/told.md" || status=$?
+[ -s "$work/told.md" ] || exit "$status" # there are no results to tell
+{
+  printf '%s\n' "$mark"
+  cat "$work/told.md"
+} >"$work/body.md"
+
+comments="repos/$GITHUB_REPOSITORY/issues/$ROBUSTEST_PULL_REQUEST/comments"
+mine=".[] | select(.body | startswith(\"$mark\")) | select(.user.type == \"Bot\") | .id"
+gh api --paginate "$comments" --jq "$mine" >"$work/ids"
+id=$(head -n 1 "$work/ids")
+if [ -n "$id" ]; then
+  gh api --silent --method PATCH "repos/$GITHUB_REPOSITORY/issues/comments/$id" --field "body=@$work/body.md"
+elif [ "$status" -ne 0 ]; then
+  gh api --silent --method POST "$comments" --field "body=@$work/body.md"
+fi

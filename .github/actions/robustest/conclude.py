@@ -1,0 +1,87 @@
+"""Says what became of the claims, and fails unless there are verdicts and nothing stands against them.
+
+Reads ROBUSTEST_STATUS, pytest's exit code, and robust.json in ROBUSTEST_REPORT; writes conclusion and counts to
+GITHUB_OUTPUT. Nothing but the standard library, as robustest itself may be what is broken.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+MEASURED = (0, 1, 5)
+"""pytest's exit codes of a run that went to its end: all passed, some failed, there was none."""
+
+
+def main() -> int:
+    """The step's exit code."""
+    code = os.environ.get("ROBUSTEST_STATUS", "")
+    status = int(code) if code.isdecimal() else 2
+    content = _content(Path(os.environ.get("ROBUSTEST_REPORT", "")) / "robust.json")
+    counts = _counts(content)
+    conclusion, why = _concluded(status, counts, read=content is not None)
+    _write("GITHUB_OUTPUT", f"conclusion={conclusion}\n")
+    _write("GITHUB_OUTPUT", "".join(f"{name}={count}\n" for name, count in counts.items()))
+    if why:
+        print(f"::error title=robustest::{why}")  # noqa: T201 - a workflow command
+    if conclusion in ("empty", "error"):
+        _write("GITHUB_STEP_SUMMARY", f"\n## robustness: {conclusion}\n\n{why}\n")
+    return status or int(conclusion not in ("success", "inconclusive"))
+
+
+def _content(path: Path) -> dict[str, Any] | None:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return content if isinstance(content["results"], list) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _counts(content: dict[str, Any] | None) -> dict[str, int]:
+    counts = dict.fromkeys(("passed", "failed", "inconclusive", "errors"), 0)
+    if content is None:
+        return counts
+    counts["errors"] = len(content.get("lost", []))
+    for row in content["results"]:
+        result = row["result"]
+        if result is None:
+            counts["errors"] += 1
+        elif _is_claim(result):
+            counts[result["verdict"]] += 1
+    return counts
+
+
+def _is_claim(result: dict[str, Any]) -> bool:
+    """Whether something was claimed: what was only measured has no verdict."""
+    return result["threshold"] is not None or bool(result["details"].get("baseline"))
+
+
+def _concluded(status: int, counts: dict[str, int], *, read: bool) -> tuple[str, str]:
+    """The conclusion, and why it is no success. pytest's exit code decides: a failure may be expected (xfail)."""
+    if not read or status not in MEASURED:
+        return "error", f"The claims were not measured: pytest ended with exit code {status}. Its output says why."
+    if not any(counts.values()):
+        return "empty", "No claim came to a verdict: there is no robustness test, or all were skipped. This is no pass."
+    told = {name: f"{count} of the claims: {name}." for name, count in counts.items() if count}
+    open_, why = ("inconclusive", told["inconclusive"]) if counts["inconclusive"] else ("success", "")
+    if status == 0:
+        return open_, ""
+    if counts["failed"]:
+        return "failure", told["failed"]
+    if counts["errors"]:
+        return "error", told["errors"]
+    return (open_, why) if why else ("failure", "The claims hold, but a test failed for another reason: see above.")
+
+
+def _write(variable: str, text: str) -> None:
+    target = os.environ.get(variable)
+    if target:
+        with Path(target).open("a", encoding="utf-8") as file:
+            file.write(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
