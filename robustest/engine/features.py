@@ -1,0 +1,43 @@
+"""What a network computes before its last linear layer, for many samples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from robustest.data import Samples
+from robustest.engine.chunks import Chunk, load
+from robustest.engine.evaluator import Evaluator
+from robustest.models.last_layer import LastLayer, last_layer
+
+_ROWS = 512
+
+
+def in_order(samples: Samples, evaluator: Evaluator, *, seed: int, ids: Tensor | None = None) -> Iterator[Chunk]:
+    """All samples, or those at ids (M,), in this order, checked and on the evaluator's device."""
+    wanted = torch.arange(len(samples)) if ids is None else ids
+    for part in torch.split(wanted, _ROWS):
+        yield load(samples, part, bounds=evaluator.model.bounds, seed=seed, device=evaluator.device)
+
+
+def seen_by(evaluator: Evaluator, samples: Samples, *, layer: str | None = None, seed: int = 0) -> LastLayer:
+    """The last linear layer of the evaluator's model, found by passing one sample.
+
+    Raises:
+        ConfigError: as for `robustest.models.last_layer.last_layer`.
+    """
+    first = next(in_order(samples, evaluator, seed=seed, ids=torch.zeros(1, dtype=torch.int64)))
+    return last_layer(evaluator.model, first.x, layer)
+
+
+def reader(evaluator: Evaluator, last: LastLayer) -> Evaluator:
+    """An evaluator whose answers are features (B, D) instead of logits; it counts and checks as the given one does."""
+    return Evaluator(
+        last.features,
+        evaluator.device,
+        batch_size=evaluator.batch_size,
+        suppress=("softmax_outputs",),
+        notes=evaluator.notes,
+    )

@@ -1,0 +1,93 @@
+"""A network's last linear layer, and what goes into it: the features that its classes are read from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from robustest.errors import ConfigError, ModelError, expected
+from robustest.models.classifier import Classifier
+
+_NAME_IT = "Name the layer that gives the logits, as in model.named_modules(): layer='fc', say."
+
+
+@dataclass(frozen=True, slots=True)
+class LastLayer:
+    """Where the logits of a classifier come from.
+
+    Attributes:
+        classifier: the model.
+        name: the layer's name in `classifier.module.named_modules()`.
+        layer: the layer; its weight is (K, D).
+    """
+
+    classifier: Classifier
+    name: str
+    layer: nn.Linear
+
+    @property
+    def features(self) -> Classifier:
+        """The same model, answering with the layer's inputs (B, D) instead of logits."""
+        return replace(self.classifier, call=_Inputs(self.classifier.call, self.layer, self.name))
+
+
+def last_layer(classifier: Classifier, x: Tensor, name: str | None = None) -> LastLayer:
+    """The linear layer whose outputs are the model's logits.
+
+    Args:
+        classifier: a torch module, in eval mode.
+        x: (B >= 1, *S) inputs on its device, to see what the layers give.
+        name: of the layer; None finds it.
+
+    Raises:
+        ConfigError: there is no such layer, or the logits are no linear layer's outputs.
+    """
+    if classifier.module is None:
+        raise ConfigError(expected("a torch module, whose layers can be seen", classifier.call))
+    seen: list[tuple[str, nn.Linear, Tensor]] = []
+    layers = [(n, m) for n, m in classifier.module.named_modules() if isinstance(m, nn.Linear)]
+    hooks = [m.register_forward_hook(_noting(seen, n, m)) for n, m in layers]
+    try:
+        with torch.no_grad():
+            logits = classifier(x)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    for found, layer, given in reversed(seen):
+        if given.shape == logits.shape and torch.equal(given.float(), logits) and name in (None, found):
+            return LastLayer(classifier, found, layer)
+    known = ", ".join(n for n, _ in layers) or "none"
+    if name is None:
+        raise ConfigError(f"Expected a linear layer whose outputs are the logits but found none of {known}. {_NAME_IT}")
+    raise ConfigError(expected(f"layer to be a linear one that gives the logits, of {known}", name))
+
+
+def _noting(seen: list[tuple[str, nn.Linear, Tensor]], name: str, layer: nn.Linear) -> Any:
+    def note(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        seen.append((name, layer, output.detach().clone()))
+
+    return note
+
+
+@dataclass(frozen=True, slots=True)
+class _Inputs:
+    """Calls a model and answers with what went into one of its layers."""
+
+    call: Any
+    layer: nn.Linear
+    name: str
+
+    def __call__(self, x: Tensor) -> Tensor:
+        caught: list[Tensor] = []
+        hook = self.layer.register_forward_pre_hook(lambda _, inputs: caught.append(inputs[0]))
+        try:
+            self.call(x)
+        finally:
+            hook.remove()
+        if not caught or caught[-1].ndim != 2 or len(caught[-1]) != len(x):
+            got = tuple(caught[-1].shape) if caught else "no call"
+            raise ModelError(expected(f"the layer {self.name!r} to be given ({len(x)}, D)", got))
+        return caught[-1]

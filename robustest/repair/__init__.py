@@ -1,0 +1,20 @@
+"""Mending a model that failed a claim: a model and data in, a new model and a log of what was done out.
+
+The model that was given stays as it is. What failed is claimed again on the new one: pass `claim=`, or run the test.
+"""
+
+from robustest.repair.adversarial import adversarial_training as adversarial_training
+from robustest.repair.augmentation import counterfactual_training as counterfactual_training
+from robustest.repair.augmentation import shift_training as shift_training
+from robustest.repair.checkpoints import Checkpoint as Checkpoint
+from robustest.repair.constructed import Constructed as Constructed
+from robustest.repair.constructed import mislabelled as mislabelled
+from robustest.repair.constructed import robustified as robustified
+from robustest.repair.fits import CueFit as CueFit
+from robustest.repair.fits import cue_fit as cue_fit
+from robustest.repair.group_dro import group_dro as group_dro
+from robustest.repair.last_layer import last_layer_retraining as last_layer_retraining
+from robustest.repair.log import EpochLog as EpochLog
+from robustest.repair.log import Repaired as Repaired
+from robustest.repair.log import RepairLog as RepairLog
+from robustest.repair.recipe import Recipe as Recipe

@@ -1,0 +1,34 @@
+"""The claim that failed, measured again on the model that was repaired."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from robustest.errors import ClaimFailed, ConfigError, expected
+from robustest.repair.log import Repaired
+from robustest.results import Result
+
+Claim = Callable[[Any], Result]
+"""Maps a model to the result of a claim: a function around a measurement or an assertion."""
+
+
+def checked_again(repaired: Repaired, claim: Claim | None) -> Repaired:
+    """The repair, with the result of a claim in its log; a claim that does not hold is a result like any other.
+
+    Raises:
+        ConfigError: the claim gives no result.
+    """
+    if claim is None:
+        return repaired
+    if not callable(claim):
+        raise ConfigError(expected("claim to be a function from a model to a result", claim))
+    try:
+        result: object = claim(repaired.model)
+    except ClaimFailed as failed:
+        result = failed.result
+    if not isinstance(result, Result):
+        raise ConfigError(
+            expected("claim to return a Result", result, "Return what a measure_ or assert_ function returns.")
+        )
+    return Repaired(repaired.model, repaired.log.but(claim=result))

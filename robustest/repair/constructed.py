@@ -1,0 +1,167 @@
+"""Data sets made of one kind of feature (Ilyas et al., "Adversarial examples are not bugs, they are features", 2019).
+
+`robustified` keeps of each image only what a network's features hold: with a robust network robust features (D_R),
+with a standard one whatever it uses (D_NR). `mislabelled` keeps images as they are to the eye, and moves what else
+there is towards another class, whose label they get: D_rand and D_det. A network trained on those that does well on the
+unchanged test set has learned from features that no one sees.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from robustest import rng
+from robustest.data import as_samples
+from robustest.engine.ascent import ascend
+from robustest.engine.chunks import Chunk
+from robustest.engine.device import resolve
+from robustest.engine.evaluator import Evaluator
+from robustest.engine.features import in_order, reader, seen_by
+from robustest.engine.objectives import relative_distance, towards_class, towards_features
+from robustest.errors import ConfigError, expected
+from robustest.features.cues import checked_real, checked_whole
+from robustest.models import as_classifier, frozen
+from robustest.models.classifier import Preprocessing
+from robustest.threats import L2, Threat
+
+
+class Constructed(NamedTuple):
+    """A data set that was made.
+
+    Attributes:
+        x: (N, *S) float32 on the CPU, inside the bounds; rows as in the data given.
+        y: (N,) int64 labels that it is to be trained with.
+        reached: (N,) float32: 1 where the network takes the input for its label, 0 where not (`mislabelled`); the
+            relative distance of its features from those aimed at (`robustified`).
+    """
+
+    x: Tensor
+    y: Tensor
+    reached: Tensor
+
+
+def robustified(
+    model: object,
+    data: object,
+    *,
+    layer: str | None = None,
+    steps: int = 1000,
+    step_size: float = 0.1,
+    device: str = "auto",
+    seed: int = 0,
+    bounds: tuple[float, float] | None = None,
+    preprocessing: Preprocessing | None = None,
+) -> Constructed:
+    """For each image one that starts at another, drawn at random, and ends where the network's features are alike.
+
+    Normalised gradient descent on the distance of the features (section 3.1, appendix C). With features of few
+    dimensions only: a wide layer can be inverted, and the images come out as they went in, robust features or not.
+
+    Args:
+        model: a torch module, or a `Classifier` of one: a robust one for D_R, a standard one for D_NR.
+        data: as for `measure_robust_accuracy`.
+        layer: the linear layer whose inputs are the features; None takes the last.
+        steps: gradient steps, >= 1.
+        step_size: Euclidean length of the first, in input units; it falls to 0.
+        device, seed: as in `Recipe`.
+        bounds, preprocessing: as for `robustest.as_classifier`.
+
+    Raises:
+        ConfigError: an argument is out of range, or the logits are no linear layer's outputs.
+        DataError, ModelError, DeviceError: as for `measure_robust_accuracy`.
+    """
+    checked_whole("steps", steps, 1)
+    checked_real("step_size", step_size, 1e-12)
+    classifier, samples = as_classifier(model, bounds=bounds, preprocessing=preprocessing), as_samples(data)
+    others = rng.permutation(seed, len(samples))
+    x, y, apart = [], [], []
+    with torch.inference_mode(False), frozen(classifier.module) as notes:
+        place = resolve(device, classifier.device)
+        evaluator = Evaluator(classifier, place, batch_size=None, suppress=("softmax_outputs",), notes=notes)
+        read = reader(evaluator, seen_by(evaluator, samples, layer=layer))
+        for chunk in in_order(samples, read, seed=seed):
+            start = next(in_order(samples, read, seed=seed, ids=others[chunk.ids])).x
+            aim = read.logits(chunk.x)
+            reach = L2((chunk.bounds[1] - chunk.bounds[0]) * start[0].numel() ** 0.5)  # all that the bounds allow
+            made = ascend(
+                read,
+                reach,
+                start,
+                towards_features(aim),
+                bounds=chunk.bounds,
+                steps=steps,
+                step_size=step_size,
+                falling=True,
+            )
+            x.append(made.cpu())
+            y.append(chunk.y.cpu())
+            apart.append(relative_distance(read.logits(made), aim).cpu())
+        read.settle()
+    return Constructed(torch.cat(x), torch.cat(y), torch.cat(apart))
+
+
+def mislabelled(
+    model: object,
+    data: object,
+    threat: Threat,
+    *,
+    labels: Literal["random", "next"],
+    steps: int = 100,
+    step_size: float | None = None,
+    device: str = "auto",
+    seed: int = 0,
+    bounds: tuple[float, float] | None = None,
+    preprocessing: Preprocessing | None = None,
+) -> Constructed:
+    """Images moved a little towards another class of the network, and labelled so.
+
+    Section 3.2: "random" classes (D_rand) go with robust features by chance, "next" ones (D_det: y + 1) go with the
+    wrong ones always, so that what is learned from D_det is not robust features that leaked.
+
+    Args:
+        model: as for `robustified`: a standard one.
+        data: as for `measure_robust_accuracy`.
+        threat: how far images may be moved: `L2(0.5)` in the paper.
+        labels: "random", the image's own class among them, or "next".
+        steps: gradient steps, >= 1.
+        step_size: of each, in input units; None means 2 * stride / steps.
+        device, seed, bounds, preprocessing: as for `robustified`.
+
+    Raises:
+        As `robustified`.
+    """
+    checked_whole("steps", steps, 1)
+    if labels not in ("random", "next"):
+        raise ConfigError(expected('labels to be "random" or "next"', labels))
+    classifier, samples = as_classifier(model, bounds=bounds, preprocessing=preprocessing), as_samples(data)
+    x, y, hit = [], [], []
+    with torch.inference_mode(False), frozen(classifier.module) as notes:
+        place = resolve(device, classifier.device)
+        evaluator = Evaluator(classifier, place, batch_size=None, suppress=("softmax_outputs",), notes=notes)
+        for chunk in in_order(samples, evaluator, seed=seed):
+            evaluator.logits(chunk.x[:1])
+            evaluator.check_labels(chunk.y)
+            target = _targets(chunk, evaluator.classes, labels)
+            made = ascend(
+                evaluator,
+                threat,
+                chunk.x,
+                towards_class(target),
+                bounds=chunk.bounds,
+                steps=steps,
+                step_size=step_size,
+            )
+            x.append(made.cpu())
+            y.append(target.cpu())
+            hit.append((evaluator.logits(made).argmax(1) == target).float().cpu())
+        evaluator.settle()
+    return Constructed(torch.cat(x), torch.cat(y), torch.cat(hit))
+
+
+def _targets(chunk: Chunk, classes: int, labels: str) -> Tensor:
+    if labels == "next":
+        return (chunk.y + 1) % classes
+    return rng.integers(rng.fold(chunk.key, "target"), (1,), classes).flatten()

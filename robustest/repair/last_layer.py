@@ -1,0 +1,178 @@
+"""A new last layer on the features that a network has already, fitted where no group outweighs another."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from robustest import rng
+from robustest.data import Samples, as_samples
+from robustest.data.groups import Groups, as_groups
+from robustest.engine.device import resolve
+from robustest.engine.evaluator import Evaluator
+from robustest.engine.features import in_order, reader, seen_by
+from robustest.errors import ConfigError, DataError, expected
+from robustest.features.cues import checked_whole
+from robustest.features.heads import SparseHead, SparsePath
+from robustest.features.sparse_head import fit_sparse_head
+from robustest.models import Classifier, as_classifier, frozen
+from robustest.models.classifier import Preprocessing
+from robustest.repair.claims import Claim, checked_again
+from robustest.repair.log import EpochLog, Repaired, RepairLog
+from robustest.repair.trainer import handed_back
+
+_LEAST = 4
+"""Samples of a group: two to fit on and two to choose the penalty by."""
+
+
+def last_layer_retraining(
+    model: object,
+    data: object,
+    groups: object,
+    *,
+    layer: str | None = None,
+    repeats: int = 10,
+    n_lambdas: int = 20,
+    alpha: float = 0.99,
+    device: str = "auto",
+    seed: int = 0,
+    claim: Claim | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    bounds: tuple[float, float] | None = None,
+    preprocessing: Preprocessing | None = None,
+) -> Repaired:
+    """Fit the last layer anew on data in which all groups are of one size (Kirichenko, Izmailov and Wilson, ICLR 2023).
+
+    Deep feature reweighting (DFR): features that serve the smallest group are often there, and only weighed too little.
+    On half of each group the penalty with the best worst-group accuracy on the other half is chosen; then heads fitted
+    to `repeats` balanced draws from all of the data are averaged. Give data that the network was not trained on: on
+    those that it was, its features say too much.
+
+    Args:
+        model, data, claim, bounds, preprocessing: as for `adversarial_training`.
+        groups: as for `assert_worst_group_accuracy`, one a sample at most: class and cue, say, as tuples.
+        layer: name of the last linear layer; None finds it.
+        repeats: balanced draws, >= 1.
+        n_lambdas: penalties to choose from, >= 2.
+        alpha: share of absolute values in the penalty, in (0, 1).
+        device: as in `Recipe`.
+        seed: of splits and draws.
+        progress: called with heads fitted, and heads in all.
+
+    Raises:
+        As `adversarial_training`, and ConfigError: the logits are no linear layer's outputs; DataError: groups overlap,
+        have fewer than four samples, or leave a class without any.
+    """
+    checked_whole("repeats", repeats, 1)
+    checked_whole("n_lambdas", n_lambdas, 2)
+    started, classifier = time.monotonic(), as_classifier(model, bounds=bounds, preprocessing=preprocessing)
+    if classifier.module is None or classifier.call is not classifier.module:
+        raise ConfigError(expected("a torch module to copy", classifier.call))
+    place, samples = resolve(device, classifier.device), as_samples(data)
+    named = _checked(as_groups(groups, len(samples)))
+    module: nn.Module = copy.deepcopy(classifier.module).to(place).eval()
+    copied = replace(classifier, call=module, module=module, device=place)
+    features, labels, linear, notes = _features(copied, samples, place, layer=layer, seed=seed)
+    classes = linear.out_features
+
+    def fit(rows: Tensor, lambdas: list[float] | None = None) -> SparsePath:
+        return fit_sparse_head(
+            features[rows],
+            labels[rows],
+            classes=classes,
+            validation_share=0.0,
+            alpha=alpha,
+            n_lambdas=n_lambdas,
+            lambdas=lambdas,
+        )
+
+    halves = [_halves(torch.from_numpy(ids), seed) for ids in named.members]
+    path = fit(_balanced([first for first, _ in halves], seed, 0))
+    worst = [_worst(path.head(i), features, labels, [rest for _, rest in halves]) for i in range(len(path))]
+    best = max(range(len(path)), key=lambda i: (worst[i], -i))  # of equals the sparsest
+    weight, bias = torch.zeros_like(linear.weight), torch.zeros(classes, device=place)
+    for number in range(repeats):
+        rows = _balanced([torch.from_numpy(ids) for ids in named.members], seed, number + 1)
+        head = fit(rows, list(path.lambdas[: best + 1])).head(best)
+        weight += (head.weight / head.scale).to(weight) / repeats
+        bias += (head.bias - head.weight @ (head.mean / head.scale)).to(bias) / repeats
+        if progress is not None:
+            progress(number + 1, repeats)
+    _put(linear, weight, bias)
+    right = float((features @ linear.weight.cpu().T + linear.bias.cpu()).argmax(1).eq(labels).double().mean())
+    log = RepairLog(
+        method=f"last layer retrained on {len(named.names)} groups of one size",
+        settings={
+            "repeats": repeats,
+            "n_lambdas": n_lambdas,
+            "alpha": alpha,
+            "seed": seed,
+            "layer": layer,
+            "groups": dict(zip(named.names, named.sizes, strict=True)),
+        },
+        epochs=(EpochLog(loss=path.objectives[best], accuracy=right, seconds=time.monotonic() - started),),
+        samples=len(samples),
+        device=str(place),
+        notes=tuple(notes),
+        details={
+            "lambda": path.lambdas[best],
+            "worst_group_accuracy": worst[best],
+            "weights": int((weight != 0).sum()),
+            "by_lambda": worst,
+        },
+    )
+    return checked_again(Repaired(handed_back(model, copied), log), claim)
+
+
+def _features(
+    classifier: Classifier, samples: Samples, device: torch.device, *, layer: str | None, seed: int
+) -> tuple[Tensor, Tensor, nn.Linear, list[str]]:
+    """Features (N, D) and labels (N,) on the CPU, the layer that they go into, and notes."""
+    with torch.inference_mode(False), frozen(classifier.module) as notes:
+        evaluator = Evaluator(classifier, device, batch_size=None, suppress=("softmax_outputs",), notes=notes)
+        last = seen_by(evaluator, samples, layer=layer)
+        read = reader(evaluator, last)
+        parts = [(read.logits(c.x).cpu(), c.y.cpu()) for c in in_order(samples, read, seed=seed)]
+        read.settle()
+    return torch.cat([f for f, _ in parts]), torch.cat([y for _, y in parts]), last.layer, list(notes)
+
+
+def _put(layer: nn.Linear, weight: Tensor, bias: Tensor) -> None:
+    with torch.no_grad():
+        layer.weight.copy_(weight)
+        if "bias" in dict(layer.named_parameters()):
+            layer.bias.copy_(bias)
+        else:
+            layer.bias = nn.Parameter(bias.to(layer.weight))
+
+
+def _checked(groups: Groups) -> Groups:
+    if not groups.disjoint:
+        raise DataError("Expected every sample to be in one group at most but some are in two.")
+    small = [name for name, size in zip(groups.names, groups.sizes, strict=True) if size < _LEAST]
+    if small:
+        raise DataError(f"Expected {_LEAST} samples or more in every group but got fewer in {small[:5]}.")
+    return groups
+
+
+def _halves(ids: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+    order = ids[rng.fold(rng.keys(seed, ids), "halves").argsort(stable=True)]
+    return order[: len(ids) // 2], order[len(ids) // 2 :]
+
+
+def _balanced(groups: list[Tensor], seed: int, number: int) -> Tensor:
+    """As many of each group as the smallest has, drawn without repeats."""
+    least = min(len(ids) for ids in groups)
+    draws = [rng.fold(rng.fold(rng.keys(seed, ids), "balanced"), number) for ids in groups]
+    chosen = [ids[draw.argsort(stable=True)[:least]] for ids, draw in zip(groups, draws, strict=True)]
+    return torch.cat(chosen).sort().values
+
+
+def _worst(head: SparseHead, features: Tensor, labels: Tensor, groups: list[Tensor]) -> float:
+    right = head.logits(features).argmax(1) == labels
+    return min(float(right[ids].double().mean()) for ids in groups)

@@ -1,0 +1,46 @@
+"""What a training method is: what it goes through, and what it does with a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+from torch import Tensor
+
+from robustest import rng
+from robustest.engine.chunks import Chunk
+
+if TYPE_CHECKING:
+    from robustest.repair.trainer import Trainer
+
+
+class Method(Protocol):
+    """What is trained on, and how."""
+
+    @property
+    def name(self) -> str:
+        """In words, for the log."""
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Its settings as JSON types."""
+
+    @property
+    def identity(self) -> object:
+        """What a checkpoint is of: everything that the training depends on besides recipe, model and data."""
+
+    @property
+    def state(self) -> dict[str, Tensor]:
+        """Tensors of its own that change while it trains, changed in place; empty where there are none."""
+
+    def order(self, epoch: int, n: int, seed: int) -> Tensor:
+        """(M,) int64 positions in the data: what an epoch goes through, and in which order."""
+
+    def learn(self, trainer: Trainer, batch: Chunk) -> None:
+        """Take one or more steps on a batch, whose keys are of this epoch."""
+
+
+def shuffled(epoch: int, n: int, seed: int) -> Tensor:
+    """(n,) int64: every sample once, in an order of the epoch's own."""
+    return torch.argsort(rng.fold(rng.fold(rng.keys(seed, torch.arange(n)), "training order"), epoch), stable=True)

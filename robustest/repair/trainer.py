@@ -1,0 +1,275 @@
+"""The training loop that all repairs share: a copy of the model, order and draws by counter, checkpoints, a log."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from robustest import rng
+from robustest.data import Samples
+from robustest.engine.chunks import Chunk, load
+from robustest.engine.device import resolve
+from robustest.engine.draws import seed_draws
+from robustest.engine.evaluator import Evaluator
+from robustest.errors import ConfigError, ModelError, expected
+from robustest.models import Classifier, as_classifier, frozen
+from robustest.models.classifier import Preprocessing
+from robustest.repair.checkpoints import Checkpoint, Saved, optimizer_state, restore_optimizer
+from robustest.repair.checkpoints import load as load_checkpoint
+from robustest.repair.checkpoints import save as save_checkpoint
+from robustest.repair.log import EpochLog, Repaired, RepairLog
+from robustest.repair.methods import Method
+from robustest.repair.progress import Progress, screen
+from robustest.repair.recipe import Recipe
+from robustest.store.fingerprint import Unhashable, digest
+
+_MARKED = 64
+"""Samples whose content tells a checkpoint's data from others."""
+
+
+class Trainer:
+    """A copy of a model on its way.
+
+    Attributes:
+        evaluator: passes for attacks; the model is in eval mode there.
+        recipe: optimiser, schedule and machine.
+        share: how much of the training is done, in 0..1.
+    """
+
+    def __init__(self, classifier: Classifier, recipe: Recipe) -> None:
+        if classifier.module is None or classifier.call is not classifier.module:
+            raise ConfigError(expected("a torch module to train a copy of", classifier.call))
+        device = resolve(recipe.device, classifier.device)
+        module: nn.Module = copy.deepcopy(classifier.module).to(device)
+        self.recipe, self.module, self.device, self.share = recipe, module, device, 0.0
+        self.classifier = replace(classifier, call=module, module=module, device=device)
+        self.notes: list[str] = []
+        self.evaluator = Evaluator(
+            self.classifier, device, batch_size=recipe.batch_size, suppress=("softmax_outputs",), notes=self.notes
+        )
+        self.low = recipe.low(device)
+        self.optimizer = recipe.optimizer_for(module)
+        self.loss, self.right, self.seen = 0.0, 0, 0
+
+    def descend(
+        self, x: Tensor, y: Tensor, *, weigh: Callable[[Tensor], Tensor] | None = None, to: Tensor | None = None
+    ) -> Tensor | None:
+        """One step on inputs x (B, *S) with labels y (B,).
+
+        Args:
+            x: the model is in train mode for them.
+            y: int64 labels.
+            weigh: maps each sample's cross-entropy (B,) to the loss; None takes the mean.
+            to: a leaf that x was made from; its gradient of the summed cross-entropy is returned.
+
+        Raises:
+            ModelError: the loss is NaN or infinite.
+        """
+        self.module.train()
+        with torch.enable_grad(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.low):
+            logits = self.classifier(x)
+            each = nn.functional.cross_entropy(logits, y, reduction="none")
+            loss = each.mean() if weigh is None else weigh(each)
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise ModelError(f"Expected a finite loss but got {value}. Lower the learning rate.")
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        self.module.eval()
+        self.loss += value * len(y)
+        self.right += int((logits.detach().argmax(1) == y).sum())
+        self.seen += len(y)
+        return None if to is None or to.grad is None else to.grad * len(y)
+
+    def epoch_log(self, seconds: float) -> EpochLog:
+        """What an epoch came to; the counts begin anew."""
+        of = max(1, self.seen)
+        log = EpochLog(loss=self.loss / of, accuracy=self.right / of, seconds=seconds)
+        self.loss, self.right, self.seen = 0.0, 0, 0
+        return log
+
+
+@dataclass(slots=True)
+class _Run:
+    """One training: where it is, and what it has seen."""
+
+    trainer: Trainer
+    method: Method
+    samples: Samples
+    checkpoint: Checkpoint | None
+    key: str
+    place: tuple[int, int] = (0, 0)  # epoch, batch
+    epochs: list[EpochLog] | None = None
+    spent: float = 0.0  # seconds in this epoch, by earlier runs
+
+    def resume(self) -> int:
+        """Take up a checkpoint, if there is one; the steps it spares."""
+        saved = None if self.checkpoint is None else load_checkpoint(Path(self.checkpoint.path), self.key)
+        self.epochs = []
+        if saved is None:
+            return 0
+        trainer, meta = self.trainer, saved.meta
+        trainer.module.load_state_dict(saved.model)
+        restore_optimizer(trainer.optimizer, saved.optimizer)
+        for name, value in self.method.state.items():
+            value.copy_(saved.method[name])
+        self.place, self.spent = (meta["epoch"], meta["batch"]), meta["spent"]
+        trainer.loss, trainer.right, trainer.seen = meta["loss"], meta["right"], meta["seen"]
+        self.epochs = [EpochLog(**epoch) for epoch in meta["epochs"]]
+        return int(meta["steps"])
+
+    def keep(self, epoch: int, batch: int, steps: int, spent: float) -> None:
+        """Write a checkpoint, where one is wanted."""
+        if self.checkpoint is None:
+            return
+        trainer = self.trainer
+        meta = {
+            "epoch": epoch,
+            "batch": batch,
+            "steps": steps,
+            "spent": spent,
+            "loss": trainer.loss,
+            "right": trainer.right,
+            "seen": trainer.seen,
+            "epochs": [asdict(log) for log in self.epochs or ()],
+        }
+        state = optimizer_state(trainer.optimizer)
+        saved = Saved(trainer.module.state_dict(), state, self.method.state, meta)
+        save_checkpoint(Path(self.checkpoint.path), self.key, saved)
+
+    def batches(self, epoch: int) -> tuple[Tensor, ...]:
+        recipe = self.trainer.recipe
+        order = self.method.order(epoch, len(self.samples), recipe.seed)
+        # Of nearly equal size: batch norm cannot learn from a last batch of one.
+        return torch.tensor_split(order, -(-len(order) // recipe.batch_size))
+
+    def read(self, ids: Tensor, epoch: int) -> Chunk:
+        """A batch, with keys that are this epoch's."""
+        trainer = self.trainer
+        bounds, seed = trainer.classifier.bounds, trainer.recipe.seed
+        batch = load(self.samples, ids, bounds=bounds, seed=seed, device=trainer.device)
+        return replace(batch, key=rng.fold(rng.fold(batch.key, "epoch"), epoch))
+
+    def walk(self, steps: int, tell: Progress) -> None:
+        """From the place to the end."""
+        recipe, written = self.trainer.recipe, time.monotonic()
+        for epoch in range(self.place[0], recipe.epochs):
+            batches, started = self.batches(epoch), time.monotonic() - self.spent
+            total = recipe.epochs * len(batches)
+            first = self.place[1] if epoch == self.place[0] else 0
+            for at in range(first, len(batches)):
+                self._learn(batches[at], epoch, steps, total)
+                steps += 1
+                tell(steps, total, self.trainer.loss / max(1, self.trainer.seen))
+                if self.checkpoint is not None and time.monotonic() - written >= self.checkpoint.seconds:
+                    self.keep(epoch, at + 1, steps, time.monotonic() - started)
+                    written = time.monotonic()
+            assert self.epochs is not None  # noqa: S101 - resume comes first
+            self.epochs.append(self.trainer.epoch_log(time.monotonic() - started))
+            self.spent = 0.0
+            self.keep(epoch + 1, 0, steps, 0.0)
+
+    def _learn(self, ids: Tensor, epoch: int, steps: int, total: int) -> None:
+        trainer = self.trainer
+        batch = self.read(ids, epoch)
+        seed_draws(batch.key)
+        trainer.share = steps / total
+        for group in trainer.optimizer.param_groups:
+            group["lr"] = trainer.recipe.rate(steps, total)
+        if not trainer.evaluator.classes:
+            trainer.evaluator.logits(batch.x[:1])
+        trainer.evaluator.check_labels(batch.y)
+        with trainer.evaluator.low(trainer.low):
+            self.method.learn(trainer, batch)
+
+
+def train(
+    model: object,
+    samples: Samples,
+    method: Method,
+    recipe: Recipe,
+    *,
+    checkpoint: Checkpoint | str | Path | None,
+    progress: Progress | None,
+    bounds: tuple[float, float] | None,
+    preprocessing: Preprocessing | None,
+) -> Repaired:
+    """Train a copy of a model.
+
+    Args:
+        model: a torch module, or a `Classifier` of one.
+        samples: the data.
+        method: what is trained on, and how.
+        recipe: optimiser, schedule and machine.
+        checkpoint: where the place is kept, or None.
+        progress: told of each batch; None shows a line where stderr is a terminal.
+        bounds, preprocessing: as for `robustest.as_classifier`.
+
+    Raises:
+        ConfigError: the model is no torch module, or has nothing to train.
+        DataError, ModelError, DeviceError: a sample, an answer or the machine is not as it must be.
+        StoreError: the checkpoint is of another training, or cannot be written.
+    """
+    if not isinstance(recipe, Recipe):
+        raise ConfigError(expected("recipe to be a Recipe", recipe))
+    if checkpoint is not None and not isinstance(checkpoint, Checkpoint):
+        checkpoint = Checkpoint(path=checkpoint)
+    with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(frozen(None))  # the caller's random states come back, and float32 is float32
+        trainer = Trainer(as_classifier(model, bounds=bounds, preprocessing=preprocessing), recipe)
+        trainer.module.eval()
+        run = _Run(trainer, method, samples, checkpoint, "")
+        if checkpoint is not None:
+            run.key = _key(trainer, samples, method)
+        resumed = run.resume()
+        with screen(progress, method.name) as tell:
+            run.walk(resumed, tell)
+    log = RepairLog(
+        method=method.name,
+        settings={**method.settings, **asdict(recipe)},
+        epochs=tuple(run.epochs or ()),
+        samples=len(samples),
+        device=str(trainer.device),
+        precision="bf16" if trainer.low else "fp32",
+        resumed=resumed,
+        notes=tuple(trainer.notes),
+        details={name: value.tolist() for name, value in method.state.items()},
+    )
+    return Repaired(handed_back(model, trainer.classifier), log)
+
+
+def handed_back(given: object, classifier: Classifier) -> Any:
+    """What the caller gets for what was given: a module for a module, where the given one is; else a classifier."""
+    assert classifier.module is not None  # noqa: S101 - a trainer has one
+    first = as_classifier(given)
+    module = classifier.module.to(first.device or classifier.device).eval()
+    if isinstance(given, Classifier):
+        return replace(given, call=module, module=module)
+    return module
+
+
+def _key(trainer: Trainer, samples: Samples, method: Method) -> str:
+    """What a checkpoint is of."""
+    seed = trainer.recipe.seed
+    x, y = samples.take(rng.permutation(seed, len(samples))[:_MARKED])
+    recipe = asdict(replace(trainer.recipe, device="auto"))
+    preprocessing, bounds = trainer.classifier.preprocessing, trainer.classifier.bounds
+    model = (str(trainer.module), dict(trainer.module.state_dict()), bounds, preprocessing)
+    try:
+        return digest((method.name, method.identity, recipe, model, len(samples), x, y))
+    except Unhashable as error:
+        raise ConfigError(
+            f"Expected a training that can be told from others, to keep a checkpoint, but got {error}. "
+            "Train without checkpoint=."
+        ) from error
