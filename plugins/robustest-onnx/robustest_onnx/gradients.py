@@ -1,0 +1,119 @@
+"""Gradients of an ONNX file, by a torch graph that is checked against onnxruntime."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from onnx import version_converter
+from torch import Tensor, nn
+
+from robustest.errors import ConfigError, ModelError
+
+if TYPE_CHECKING:
+    from robustest_onnx.scores import OnnxScores
+
+TOLERANCE = 1e-4
+"""How far logits may be apart, in units of the largest logit, or of 1 where that is smaller."""
+
+_OPSETS = range(18, 12, -1)
+"""Versions of ONNX's operators that onnx2torch knows most of."""
+
+
+class OnnxModule(nn.Module):
+    """A file's logits by onnxruntime; a pass that is differentiated goes through a torch graph instead.
+
+    So an attack climbs the graph's gradient, and whether it succeeded is judged by what will be deployed.
+    """
+
+    def __init__(self, scores: OnnxScores, graph: nn.Module) -> None:
+        super().__init__()
+        self.graph = graph
+        self._scores = scores
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, K) logits of inputs (B, *S) as the file takes them."""
+        if torch.is_grad_enabled() and x.requires_grad:
+            out: Tensor = self.graph(x)
+            return out
+        return torch.from_numpy(self._scores(x.detach().cpu().numpy())).to(x.device)
+
+    def robustest_fingerprint(self) -> str:
+        """What tells the file from others; its weights are read from there and never change."""
+        return f"{self._scores.robustest_fingerprint()}, gradients by torch"
+
+
+def converted(path: Path) -> nn.Module:
+    """A torch graph of an ONNX file, in eval mode.
+
+    Raises:
+        ConfigError: onnx2torch is not installed.
+        ModelError: it does not know an operator of the file.
+    """
+    try:
+        import onnx2torch
+    except ImportError:
+        raise ConfigError(
+            "Expected onnx2torch, which gradients=True needs, but it is not installed: "
+            "pip install 'robustest-onnx[gradients]'"
+        ) from None
+    model = _without_allowzero(onnx.load(path))
+    reasons = []
+    for opset in (None, *_OPSETS):
+        try:
+            lowered = model if opset is None else version_converter.convert_version(model, opset)
+            graph: nn.Module = onnx2torch.convert(lowered)
+        except Exception as error:  # either package raises whatever its step met
+            reasons.append(f"{type(error).__name__}: {error}".splitlines()[0])
+        else:
+            return graph.eval()
+    raise ModelError(
+        f"Expected operators that onnx2torch can convert but got {reasons[0]}. Export with another opset (17, say), or "
+        "leave out gradients=True: attacks by scores need none."
+    )
+
+
+def check(graph: nn.Module, scores: OnnxScores, x: NDArray[np.floating[Any]]) -> None:
+    """Refuse a graph whose logits are not those of onnxruntime.
+
+    Args:
+        graph: what was converted.
+        scores: the file by onnxruntime.
+        x: inputs (B, *S) as the file takes them.
+
+    Raises:
+        ModelError: the graph fails, or logits differ by more than TOLERANCE.
+    """
+    truth = scores(x).astype(np.float64)
+    try:
+        with torch.no_grad():
+            found = graph(torch.from_numpy(x.astype(scores.dtype))).double().cpu().numpy()
+    except Exception as error:
+        raise ModelError(
+            f"Expected the graph that onnx2torch made of {scores.path.name} to answer a batch of shape {x.shape} but "
+            f"it raised {type(error).__name__}: {error}. Export with a batch axis of any size, or leave out "
+            "gradients=True."
+        ) from error
+    if found.shape != truth.shape:
+        raise ModelError(f"Expected logits of shape {truth.shape} from the converted graph but got {found.shape}.")
+    apart = float(np.abs(found - truth).max()) / max(1.0, float(np.abs(truth).max()))
+    if not apart <= TOLERANCE:  # nor may it be NaN
+        raise ModelError(
+            f"Expected the graph that onnx2torch made of {scores.path.name} to give onnxruntime's logits within "
+            f"{TOLERANCE:g} of their size but they are {apart:.3g} apart. Its gradients would be of another function: "
+            "export with another opset, or leave out gradients=True."
+        )
+
+
+def _without_allowzero(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with `allowzero` taken off: it gives a meaning to sizes of 0, which no batch here has."""
+    for node in model.graph.node:
+        if node.op_type == "Reshape":
+            kept = [attribute for attribute in node.attribute if attribute.name != "allowzero"]
+            del node.attribute[:]
+            node.attribute.extend(kept)
+    return model

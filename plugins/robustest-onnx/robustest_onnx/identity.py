@@ -1,0 +1,51 @@
+"""What tells one ONNX file from another: its bytes, and those of the files that hold its weights."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import onnx
+from onnx.external_data_helper import ExternalDataInfo, uses_external_data
+
+from robustest.errors import ConfigError, expected
+
+
+def digest_of(path: Path) -> str:
+    """SHA-256, as 64 hex digits, of an ONNX file and of the files beside it that its tensors lie in.
+
+    Raises:
+        ConfigError: there is no such file, it is no ONNX, or one of those beside it is missing.
+    """
+    total = hashlib.sha256(_digest(path))
+    for name in sorted({ExternalDataInfo(tensor).location for tensor in _tensors(_parsed(path).graph)}):
+        total.update(hashlib.sha256(name.encode()).digest())
+        total.update(_digest(path.parent / name))
+    return total.hexdigest()
+
+
+def _digest(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").digest()
+    except OSError as error:
+        raise ConfigError(f"Expected an ONNX file at {path} but it cannot be read: {error.strerror}.") from error
+
+
+def _parsed(path: Path) -> onnx.ModelProto:
+    try:
+        return onnx.load(path, load_external_data=False)
+    except Exception as error:  # protobuf's own kinds of error, which differ between its implementations
+        raise ConfigError(expected("an ONNX file", str(path), f"It could not be parsed: {error}")) from error
+
+
+def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    """The tensors of a graph, and of the graphs inside it, that lie in other files."""
+    held = list(graph.initializer)
+    for node in graph.node:
+        for attribute in node.attribute:
+            held += [attribute.t, *attribute.tensors]
+            for inner in (attribute.g, *attribute.graphs):
+                yield from _tensors(inner)
+    yield from (tensor for tensor in held if uses_external_data(tensor))

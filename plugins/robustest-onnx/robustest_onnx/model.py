@@ -1,0 +1,109 @@
+"""An ONNX file as a model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from robustest import Classifier, ConfigError, as_classifier, scores_model
+from robustest.errors import expected
+from robustest_onnx.gradients import OnnxModule, check, converted
+from robustest_onnx.scores import OnnxScores, Provider
+
+_DRAWN = 16
+"""Random inputs that a conversion is checked on; an odd batch besides, for sizes that the graph took for constants."""
+
+
+def onnx_model(
+    path: str | PathLike[str],
+    *,
+    output: str | None = None,
+    gradients: bool = False,
+    examples: ArrayLike | None = None,
+    bounds: tuple[float, float] = (0.0, 1.0),
+    preprocessing: Any = None,
+    max_queries: int | None = None,
+    providers: Sequence[Provider] = ("CPUExecutionProvider",),
+    threads: int | None = None,
+) -> Classifier:
+    """The model in an ONNX file.
+
+    Its scores are onnxruntime's. With `gradients`, attacks that need gradients get those of a torch graph made of the
+    file; what counts as broken is judged by onnxruntime all the same.
+
+    Args:
+        path: the file. It has one input (B, *S), floating or 8-bit, and gives scores (B, K >= 2).
+        output: name of the output with the scores, larger for likelier classes; needed where there are several.
+        gradients: make a torch graph of the file by onnx2torch (`robustest-onnx[gradients]`), and check that its
+            logits are onnxruntime's within 1e-4 of the largest, or of 1 where that is smaller.
+        examples: inputs (B, *S) inside the bounds to check the graph on besides random ones; needed where the file
+            leaves a size of its input open, and where preprocessing is a function.
+        bounds: smallest and largest input value.
+        preprocessing: (mean, std) per channel, or a function of a batch, applied to inputs first.
+        max_queries: as for `robustest.scores_model`; only without gradients.
+        providers: onnxruntime's execution providers, the best first. One that cannot be had is an error.
+        threads: threads of one pass; None for as many as torch uses.
+
+    Raises:
+        ConfigError: there is no such file, its inputs and outputs are not those of a classifier, an argument makes no
+            sense, or onnx2torch is not installed where it is needed.
+        DeviceError: an execution provider cannot be had.
+        ModelError: the file cannot be loaded or converted, or the graph is not the same function.
+    """
+    if threads is not None and (type(threads) is not int or threads < 1):
+        raise ConfigError(expected("threads to be None or a whole number >= 1", threads))
+    try:
+        place = Path(fspath(path))
+    except TypeError:
+        raise ConfigError(expected("the path of an ONNX file", path)) from None
+    scores = OnnxScores(place, output=output, providers=providers, threads=threads)
+    if not gradients:
+        return as_classifier(scores_model(scores, bounds=bounds, max_queries=max_queries), preprocessing=preprocessing)
+    if max_queries is not None:
+        raise ConfigError(expected("max_queries to be None where there are gradients", max_queries))
+    if issubclass(scores.dtype, np.integer):
+        raise ConfigError(expected("an input of floats where gradients are wanted", np.dtype(scores.dtype).name))
+    graph = converted(place)
+    model = as_classifier(OnnxModule(scores, graph).eval(), bounds=bounds, preprocessing=preprocessing)
+    for x in _samples(model, scores, examples):
+        check(graph, scores, x)
+    return model
+
+
+def _samples(model: Classifier, scores: OnnxScores, examples: ArrayLike | None) -> list[NDArray[np.floating[Any]]]:
+    """Batches that a conversion is checked on, as the file takes them."""
+    batches = [] if examples is None else [_given(examples)]
+    if scores.shape is not None and not callable(model.preprocessing):
+        low, high = model.bounds
+        drawn = torch.rand(_DRAWN, *scores.shape, generator=torch.Generator().manual_seed(0))
+        batches.append(low + (high - low) * drawn)
+    if not batches:
+        mend = "The file does not tell what an input looks like."
+        raise ConfigError(expected("examples=, a batch of inputs to check gradients on", examples, mend))
+    whole = [np.asarray(_preprocessed(model, x)) for x in batches]
+    return [x for batch in whole for x in (batch, batch[: len(batch) // 2 | 1])]
+
+
+def _given(examples: ArrayLike) -> torch.Tensor:
+    x = examples if isinstance(examples, torch.Tensor) else torch.as_tensor(np.asarray(examples))
+    if x.ndim < 2 or len(x) == 0:
+        raise ConfigError(expected("examples of shape (B >= 1, *S)", tuple(x.shape)))
+    return x.detach().float().cpu()
+
+
+def _preprocessed(model: Classifier, x: torch.Tensor) -> torch.Tensor:
+    """What reaches the file of a batch."""
+    reached: list[torch.Tensor] = []
+
+    def catch(z: torch.Tensor) -> torch.Tensor:
+        reached.append(z)
+        return z.flatten(1)
+
+    Classifier(call=catch, preprocessing=model.preprocessing, dtype=model.dtype)(x)
+    return reached[0].detach().cpu()

@@ -1,0 +1,72 @@
+"""What is remembered of a file is remembered by its bytes, wherever it lies."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import onnx
+import pytest
+from robustest_onnx import onnx_model
+from robustest_onnx.identity import digest_of
+
+from robustest import Classifier, ConfigError
+from robustest.store.fingerprint import fingerprint
+
+Save = Callable[..., Path]
+
+
+def identity(model: Classifier) -> str:
+    found = fingerprint(model.call, model.module, model.preprocessing)
+    assert found.digest is not None, found.reason
+    return found.digest
+
+
+def test_a_copy_is_the_same_model_and_other_weights_are_another(save: Save) -> None:
+    one = save("one.onnx")
+    two = shutil.copy(one, one.with_name("two.onnx"))
+    assert identity(onnx_model(one)) == identity(onnx_model(two))
+    assert identity(onnx_model(one)) != identity(onnx_model(save("other.onnx", shift=1e-4)))
+
+
+def test_what_else_decides_what_is_computed_counts(save: Save) -> None:
+    path = save(outputs=("logits", "label"))
+    seen = {
+        identity(onnx_model(path, output="logits")),
+        identity(onnx_model(path, output="label")),
+        identity(onnx_model(path, output="logits", preprocessing=([0.5], [0.5]))),
+        identity(onnx_model(path, output="logits", preprocessing=lambda x: x / 2)),
+        identity(onnx_model(path, output="logits", preprocessing=lambda x: x / 3)),
+        identity(onnx_model(save(), gradients=True)),
+    }
+    assert len(seen) == 6
+
+
+def test_weights_in_a_file_beside_count(save: Save) -> None:
+    path = save("big.onnx", external=True)
+    assert path.with_name("big.weights").is_file()
+    before = digest_of(path), identity(onnx_model(path))
+    weights = path.with_name("big.weights")
+    content = bytearray(weights.read_bytes())
+    content[1] ^= 1  # a low bit of the first weight
+    weights.write_bytes(content)
+    assert (digest_of(path), identity(onnx_model(path))) != before
+    assert digest_of(path) != before[0]
+    weights.unlink()
+    with pytest.raises(ConfigError, match=r"big\.weights but it cannot be read"):
+        digest_of(path)
+
+
+def test_weights_inside_a_branch_are_found(save: Save) -> None:
+    path = save("inner.onnx", external=True)
+    model = onnx.load(path, load_external_data=False)
+    held = model.graph.initializer.pop()
+    branch = onnx.helper.make_graph([], "branch", [], [onnx.ValueInfoProto(name=held.name)], [held])
+    node = onnx.helper.make_node("If", ["yes"], [held.name], then_branch=branch, else_branch=branch)
+    model.graph.node.insert(0, node)
+    path.write_bytes(model.SerializeToString())
+    before = digest_of(path)
+    weights = path.with_name("inner.weights")
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\x7f")
+    assert digest_of(path) != before
