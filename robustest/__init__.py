@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from robustest.assertions import assert_corruption_robustness as assert_corruption_robustness
     from robustest.assertions import assert_min_perturbation as assert_min_perturbation
     from robustest.assertions import assert_no_backdoor_trigger as assert_no_backdoor_trigger
+    from robustest.assertions import assert_no_failure_direction as assert_no_failure_direction
     from robustest.assertions import assert_no_spurious_feature as assert_no_spurious_feature
     from robustest.assertions import assert_no_universal_perturbation as assert_no_universal_perturbation
     from robustest.assertions import assert_replication_gap as assert_replication_gap
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from robustest.errors import RobustestError as RobustestError
     from robustest.errors import StoreError as StoreError
     from robustest.errors import UnknownNameError as UnknownNameError
+    from robustest.factory import Factory as Factory
     from robustest.features import BackgroundSwap as BackgroundSwap
     from robustest.features import Blur as Blur
     from robustest.features import Border as Border
@@ -77,6 +79,7 @@ if TYPE_CHECKING:
     from robustest.measurements import measure_backdoor_trigger as measure_backdoor_trigger
     from robustest.measurements import measure_consistency as measure_consistency
     from robustest.measurements import measure_corruption_robustness as measure_corruption_robustness
+    from robustest.measurements import measure_failure_direction as measure_failure_direction
     from robustest.measurements import measure_min_perturbation as measure_min_perturbation
     from robustest.measurements import measure_replication_gap as measure_replication_gap
     from robustest.measurements import measure_robust_accuracy as measure_robust_accuracy
@@ -118,6 +121,7 @@ _HOME = {
         "assert_corruption_robustness",
         "assert_min_perturbation",
         "assert_no_backdoor_trigger",
+        "assert_no_failure_direction",
         "assert_no_spurious_feature",
         "assert_no_universal_perturbation",
         "assert_replication_gap",
@@ -162,6 +166,7 @@ _HOME = {
         "StoreError",
         "UnknownNameError",
     ),
+    "factory": ("Factory",),
     "features": (
         "BackgroundSwap",
         "Blur",
@@ -185,6 +190,7 @@ _HOME = {
         "measure_backdoor_trigger",
         "measure_consistency",
         "measure_corruption_robustness",
+        "measure_failure_direction",
         "measure_min_perturbation",
         "measure_replication_gap",
         "measure_robust_accuracy",

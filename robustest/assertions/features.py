@@ -9,7 +9,8 @@ from robustest.assertions.gate import gate
 from robustest.errors import ConfigError
 from robustest.features import Cue, Plant
 from robustest.features.triggers import MAX_ANOMALY
-from robustest.measurements import measure_backdoor_trigger, measure_spurious_feature
+from robustest.measurements import measure_backdoor_trigger, measure_failure_direction, measure_spurious_feature
+from robustest.measurements.failure_direction import Embedding
 from robustest.measurements.options import Options
 from robustest.results import Result
 
@@ -82,6 +83,39 @@ def assert_no_backdoor_trigger(
         sizes=sizes,
         steps=steps,
         search_samples=search_samples,
+        **options,
+    )
+    return gate(result)
+
+
+def assert_no_failure_direction(
+    model: object,
+    data: object,
+    *,
+    max_cv: float = 0.6,
+    embedding: Embedding | None = None,
+    components: int = 64,
+    permutations: int = 200,
+    min_errors: int = 10,
+    **options: Unpack[Options],
+) -> Result:
+    """Claim that no linear direction tells a class's errors from its hits.
+
+    Arguments and errors are those of `measure_failure_direction`; returns the result.
+
+    Raises:
+        ClaimFailed: one tells them apart, and better than chance does.
+        ClaimInconclusive: there are errors, but too few in every class.
+    """
+    __tracebackhide__ = True
+    result = measure_failure_direction(
+        model,
+        data,
+        max_cv=max_cv,
+        embedding=embedding,
+        components=components,
+        permutations=permutations,
+        min_errors=min_errors,
         **options,
     )
     return gate(result)

@@ -6,6 +6,7 @@ from robustest.measurements.backdoor_trigger import measure_backdoor_trigger as 
 from robustest.measurements.consistency import measure_consistency as measure_consistency
 from robustest.measurements.corruptions import measure_corruption_robustness as measure_corruption_robustness
 from robustest.measurements.data_sets import measure_transfer_accuracy as measure_transfer_accuracy
+from robustest.measurements.failure_direction import measure_failure_direction as measure_failure_direction
 from robustest.measurements.min_perturbation import measure_min_perturbation as measure_min_perturbation
 from robustest.measurements.replication import measure_replication_gap as measure_replication_gap
 from robustest.measurements.robust_accuracy import measure_robust_accuracy as measure_robust_accuracy

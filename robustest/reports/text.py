@@ -61,6 +61,11 @@ def _extras(result: Result) -> list[tuple[str, str]]:
         mildest = details["mildest"]
         lines.append(("mildest", f"{mildest['change']}: accuracy {mildest['accuracy']:.3f}"))
         lines.append(("as code", mildest["code"]))
+    if result.claim == "no_failure_direction":
+        lines += [
+            ("errors", f"class {c['class']}: {c['errors']} of {c['n']} wrong, score {c['score']:.3f}, p = {c['p']:.2g}")
+            for c in details["classes"][:3]
+        ]
     if details.get("clean_accuracy") is not None:
         lines.append(("clean", f"accuracy {details['clean_accuracy']:.3f}"))
     baseline = details.get("baseline") or {}
