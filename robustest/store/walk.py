@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
-from robustest.errors import expected
+from robustest.errors import RobustestError, expected
 from robustest.store.plain import Unhashable, joined, part, simple
 
 Handler = Callable[["Walk", Any, str], bytes]
@@ -190,7 +190,10 @@ def _said(value: Any) -> str | None:
         return None
     if not hasattr(type(value), SAYS) and SAYS not in getattr(value, "__dict__", {}):
         return None
-    said = getattr(value, SAYS)()
+    try:
+        said = getattr(value, SAYS)()
+    except RobustestError as error:  # it says why it has none
+        raise Unhashable(str(error), placed=True) from None
     if not isinstance(said, str) or not said:
         raise Unhashable(expected(f"a {type(value).__qualname__} whose {SAYS}() returns a text", said))
     return said

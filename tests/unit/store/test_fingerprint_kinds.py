@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
 from robustest import as_classifier, labels_model, scores_model
+from robustest.errors import ConfigError
 from robustest.store.fingerprint import Fingerprint, fingerprint
 
 
@@ -211,6 +212,17 @@ def test_an_object_that_fails_when_it_is_looked_at_is_no_crash() -> None:
             return x
 
     assert "OSError: no connection" in refused(Broken())
+
+
+def test_an_object_may_say_why_it_has_no_identity() -> None:
+    class Nameless:
+        def robustest_fingerprint(self) -> str:
+            raise ConfigError("Expected version= but got None")
+
+        def __call__(self, x: Any) -> Any:
+            return x
+
+    assert refused(Nameless()) == "Expected version= but got None"
 
 
 class Odd(nn.Module):

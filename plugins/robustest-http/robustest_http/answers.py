@@ -1,0 +1,93 @@
+"""What a reply may hold: scores, probabilities or labels, one a sample."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robustest import Classifier, as_classifier, labels_model, scores_model
+from robustest.errors import ConfigError, ModelError, expected
+
+Gives = Literal["scores", "probabilities", "labels"]
+GIVES = ("scores", "probabilities", "labels")
+
+_SUM_OFF = 1e-2
+"""How far probabilities may add up to something other than 1: servers round them."""
+
+
+def check(gives: object, classes: object) -> None:
+    """Refuse what cannot be asked for.
+
+    Raises:
+        ConfigError: gives is not one of GIVES, or classes is missing for labels or given for something else.
+    """
+    if gives not in GIVES:
+        raise ConfigError(expected(f"gives to be one of {', '.join(GIVES)}", gives))
+    if (gives == "labels") != (classes is not None):
+        raise ConfigError(expected("classes=, their number, with gives='labels' and only then", classes))
+
+
+def answers(value: object, n: int, gives: Gives) -> NDArray[Any]:
+    """Scores (n, K) or labels (n,), as the core takes them.
+
+    Args:
+        value: nested lists or an array of numbers: (n, K) scores or probabilities; (n,) or (n, 1) labels.
+        n: number of samples asked about.
+        gives: what the numbers are. Of probabilities the logarithm is taken, whose margins an attack can climb.
+
+    Raises:
+        ModelError: it is of another shape, no numbers, not finite, no probabilities, or no whole numbers.
+    """
+    try:
+        found = np.asarray(value)
+    except ValueError:  # lists of different lengths
+        raise ModelError("numbers in rows of one length but got rows of several") from None
+    if gives == "labels" and found.shape == (n, 1):
+        found = found[:, 0]
+    shape = f"({n},)" if gives == "labels" else f"({n}, K >= 2)"
+    right = found.shape == (n,) if gives == "labels" else found.ndim == 2 and len(found) == n and found.shape[1] >= 2
+    if not right:
+        raise ModelError(f"{gives} of shape {shape} but got {found.shape}")
+    if found.dtype.kind not in "fiu":
+        raise ModelError(f"{gives} that are numbers but got {found.flat[0]!r}, say ({found.dtype})")
+    if not np.isfinite(found).all():
+        raise ModelError(f"finite {gives} but got NaN or infinite ones (sample {_first(found)} of {n})")
+    if gives == "probabilities":
+        return _logarithms(found)
+    if gives == "labels" and found.dtype.kind == "f":
+        if (found != np.rint(found)).any():
+            raise ModelError("labels that are whole numbers but got others")
+        return found.astype(np.int64)
+    return found
+
+
+def classifier(
+    predict: Callable[[NDArray[np.float32]], NDArray[Any]],
+    gives: Gives,
+    classes: int | None,
+    *,
+    bounds: tuple[float, float],
+    preprocessing: Any,
+    max_queries: int | None,
+) -> Classifier:
+    """The core's model of a predictor."""
+    if classes is None:
+        model = scores_model(predict, bounds=bounds, max_queries=max_queries)
+    else:
+        model = labels_model(predict, classes=classes, bounds=bounds, max_queries=max_queries)
+    return as_classifier(model, preprocessing=preprocessing)
+
+
+def _logarithms(found: NDArray[Any]) -> NDArray[Any]:
+    found = found.astype(np.float64)
+    if (found < 0).any() or (np.abs(found.sum(1) - 1) > _SUM_OFF).any():
+        raise ModelError("probabilities, which are no less than 0 and add up to 1, but got others")
+    logarithms: NDArray[Any] = np.log(np.maximum(found, np.finfo(np.float32).tiny))
+    return logarithms
+
+
+def _first(found: NDArray[Any]) -> int:
+    return int(np.argwhere(~np.isfinite(found))[0, 0])

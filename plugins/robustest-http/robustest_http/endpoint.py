@@ -1,0 +1,248 @@
+"""One address: batches sent at once, each again while there is hope, and answers in order."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from random import SystemRandom
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import httpx
+import numpy as np
+from numpy.typing import NDArray
+
+from robustest.errors import ConfigError, ModelError, RobustestError, expected
+from robustest_http.credentials import HeaderFromEnv, Signer
+from robustest_http.delivery import Delivery
+from robustest_http.pace import Pace
+
+Array = NDArray[Any]
+
+_AGAIN = frozenset({408, 425, 429})
+"""Statuses below 500 that ask to be tried again (RFC 9110, section 15; RFC 6585, section 4; RFC 8470)."""
+_LARGEST_REPLY = 1 << 28
+_PATIENCE = 60.0
+"""Seconds that a server may ask to wait at most."""
+_SHOWN = 200
+"""Characters of a reply that a message shows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Why a request got no usable answer.
+
+    Attributes:
+        what: in words, without secrets.
+        again: whether it may help to ask again.
+        after: seconds that the server asked to wait.
+    """
+
+    what: str
+    again: bool
+    after: float = 0.0
+
+
+class Endpoint:
+    """Asks one server; safe to use from several threads.
+
+    Attributes:
+        url: where the server is, without a slash at the end.
+        version: what the user calls what is deployed there; None where nothing may be remembered of it.
+    """
+
+    def __init__(self, url: str, *, version: str | None, auth: HeaderFromEnv | None, delivery: Delivery) -> None:
+        """Check an address; nothing is sent.
+
+        Raises:
+            ConfigError: it is no address, or holds a password, or an argument is of a wrong type.
+        """
+        self.url = _checked(url)
+        if version is not None and (not isinstance(version, str) or not version):
+            raise ConfigError(expected("version to be a text that names what is deployed, or None", version))
+        if auth is not None and not isinstance(auth, HeaderFromEnv):
+            raise ConfigError(expected("auth to be a HeaderFromEnv", type(auth).__name__))
+        if not isinstance(delivery, Delivery):
+            raise ConfigError(expected("delivery to be a Delivery", delivery))
+        self.version = version
+        self._auth = auth
+        self._delivery = delivery
+        self._pace = Pace(delivery.rate, delivery.budget)
+        self._random = SystemRandom()
+        self._clients: dict[int, httpx.Client] = {}
+        self._lock = threading.Lock()
+        self._answered = False
+
+    def robustest_fingerprint(self) -> str:
+        """The address and what the user calls the version of what is deployed there.
+
+        Raises:
+            ConfigError: it has no name.
+        """
+        if self.version is None:
+            raise ConfigError(
+                f"Expected version=, a name for what is deployed at {shown(self.url)}, to remember what was measured "
+                "of it but got None"
+            )
+        return f"{self.url} {self.version}"
+
+    def predict(self, x: Array, path: str, body: Callable[[Array], object], read: Callable[[Any, int], Array]) -> Array:
+        """Answers (B, ...) to samples (B, *S), in their order.
+
+        Args:
+            x: the samples.
+            path: where to ask, after the address.
+            body: makes the JSON of a request from some samples.
+            read: makes answers, one a sample, from the JSON of a reply and the number of samples; it raises
+                `ModelError` where the reply cannot be judged.
+
+        Raises:
+            ConfigError: the secret is not in the environment.
+            ModelError: no answer came, or one that cannot be judged; or the budget is spent.
+        """
+        stop = threading.Event()
+        size = self._delivery.batch_size
+        parts = [x[start : start + size] for start in range(0, len(x), size)]
+
+        def ask(part: Array) -> Array:
+            content = json.dumps(body(part), allow_nan=False).encode()
+            answer = read(self._reply("POST", path, content, len(part), stop), len(part))
+            self._answered = True
+            return answer
+
+        return np.concatenate(_at_once(ask, parts, self._delivery.concurrency, stop))
+
+    def get(self, path: str) -> Any:
+        """The JSON of a page; raises as `predict` does."""
+        return self._reply("GET", path, b"", 0, threading.Event())
+
+    def fault(self, path: str, what: str) -> ModelError:
+        """The error for a reply that came and cannot be judged."""
+        return ModelError(self._hide(f"Expected {shown(self.url + path)} to give {what}"))
+
+    def _reply(self, method: str, path: str, content: bytes, samples: int, stop: threading.Event) -> Any:
+        if self._auth is not None:
+            self._auth.check()
+        tries = 0
+        while self._pace.turn(samples, stop):
+            tries += 1
+            found = self._once(method, path, content)
+            if not isinstance(found, Trouble):
+                return found
+            if not found.again or tries > self._delivery.retries:
+                raise ModelError(
+                    f"Expected an answer to {method} {shown(self.url + path)} but got {found.what} "
+                    f"(try {tries} of {self._delivery.retries + 1})."
+                )
+            # Between half of the time and all of it, so that requests which failed together do not return together.
+            stop.wait(max(found.after, self._delivery.wait(tries) * (0.5 + 0.5 * self._random.random())))
+        raise ModelError("called off: another request failed")
+
+    def _once(self, method: str, path: str, content: bytes) -> Any:
+        """The JSON of one reply, or why there is none."""
+        deadline = time.monotonic() + self._delivery.timeout
+        headers = {"Content-Type": "application/json"} if content else {}
+        try:
+            with self._client().stream(method, self.url + path, content=content, headers=headers) as response:
+                text = _read(response, deadline)
+        except TimeoutError as error:
+            return Trouble(str(error), again=True)
+        except Exception as error:  # none of httpx's own leaves here: frames inside it hold the headers
+            what = self._hide(" ".join(str(error).split()))
+            again = isinstance(error, (httpx.TransportError, httpx.DecodingError, OSError))
+            return Trouble(f"{type(error).__name__}: {what}"[:_SHOWN], again=again)
+        excerpt = self._hide(" ".join(text.decode(errors="replace").split()))[:_SHOWN]
+        if response.status_code != 200:
+            again = response.status_code >= 500 or response.status_code in _AGAIN
+            # A server that is starting does not know its models yet.
+            again = again or (response.status_code == 404 and self._answered)
+            return Trouble(f"status {response.status_code}: {excerpt}", again=again, after=_asked_to_wait(response))
+        try:
+            return json.loads(text)
+        except (ValueError, RecursionError):
+            return Trouble(f"a reply that is no JSON: {excerpt}", again=True)
+
+    def _client(self) -> httpx.Client:
+        """This process's connections: a fork must not use those of its parent."""
+        with self._lock:
+            client = self._clients.get(os.getpid())
+            if client is None:
+                limits = httpx.Limits(max_connections=self._delivery.concurrency)
+                auth = None if self._auth is None else Signer(self._auth)
+                client = httpx.Client(auth=auth, timeout=self._delivery.timeout, limits=limits)
+                self._clients[os.getpid()] = client
+                weakref.finalize(self, client.close)
+            return client
+
+    def _hide(self, text: str) -> str:
+        return text if self._auth is None else self._auth.hide(text)
+
+
+def shown(url: str) -> str:
+    """An address without its query, which may hold a key."""
+    return urlunsplit(urlsplit(url)._replace(query="", fragment=""))
+
+
+def _checked(url: object) -> str:
+    try:
+        parts = urlsplit(str(url))
+        known = isinstance(url, str) and parts.scheme in ("http", "https") and bool(parts.hostname)
+        _ = parts.port
+    except ValueError:
+        known = False
+    if not known:
+        raise ConfigError(expected("an address that begins with http:// or https://", url))
+    if parts.username is not None or parts.password is not None:
+        raise ConfigError(
+            "Expected an address without a user or password in it, since addresses are written to reports. Put the "
+            "secret into an environment variable and pass auth=HeaderFromEnv(name)."
+        )
+    return str(url).rstrip("/")
+
+
+def _at_once(
+    ask: Callable[[Array], Array], parts: Sequence[Array], concurrency: int, stop: threading.Event
+) -> list[Array]:
+    """The answers to all parts, in order; the first error calls the others off."""
+    if len(parts) == 1:
+        return [ask(parts[0])]
+    with ThreadPoolExecutor(min(concurrency, len(parts)), thread_name_prefix="robustest-http") as pool:
+        futures = [pool.submit(ask, part) for part in parts]
+        try:
+            done, _ = wait(futures, return_when=FIRST_EXCEPTION)
+            failed = [error for future in done if (error := future.exception()) is not None]
+            if failed:
+                raise next((error for error in failed if not isinstance(error, RobustestError)), failed[0])
+        except BaseException:
+            stop.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+        return [future.result() for future in futures]
+
+
+def _read(response: httpx.Response, deadline: float) -> bytes:
+    """The body of a reply.
+
+    Raises:
+        TimeoutError: it takes until after the deadline, or has no end.
+    """
+    held = bytearray()
+    for part in response.iter_bytes():
+        held += part
+        if time.monotonic() > deadline:
+            raise TimeoutError("a reply that did not end before the timeout")
+        if len(held) > _LARGEST_REPLY:
+            raise TimeoutError(f"a reply of more than {_LARGEST_REPLY} bytes")
+    return bytes(held)
+
+
+def _asked_to_wait(response: httpx.Response) -> float:
+    """Seconds that a reply asks to wait, by Retry-After (RFC 9110, section 10.2.3); 0 for a date or nothing."""
+    asked = response.headers.get("Retry-After", "")
+    return min(_PATIENCE, float(asked)) if asked.isascii() and asked.isdigit() else 0.0

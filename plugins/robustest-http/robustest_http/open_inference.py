@@ -1,0 +1,195 @@
+"""A model behind the Open Inference Protocol, version 2 (KServe, MLServer, Triton, TorchServe), REST with JSON."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robustest import Classifier, ConfigError, ModelError
+from robustest.errors import expected
+from robustest_http.answers import Gives, answers, check, classifier
+from robustest_http.credentials import HeaderFromEnv
+from robustest_http.delivery import Delivery
+from robustest_http.endpoint import Endpoint
+
+_DATATYPES = ("FP16", "FP32", "FP64", "INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64")
+
+
+class _OpenInference:
+    """A function of batches that one model on a server computes."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        path: str,
+        *,
+        names: tuple[str | None, str | None],
+        datatype: str | None,
+        shape: tuple[int, ...] | None,
+        gives: Gives,
+    ) -> None:
+        self._endpoint = endpoint
+        self._path = path
+        self._input, self._output = names
+        self._datatype = datatype
+        self._shape = shape
+        self._gives: Gives = gives
+        self._asked: tuple[str, str] | None = None
+        self._lock = threading.Lock()
+
+    def robustest_fingerprint(self) -> str:
+        """Where the model is, what the user calls its version, and how it is asked."""
+        how = (self._path, self._input, self._output, self._datatype, self._shape, self._gives)
+        return f"open inference {self._endpoint.robustest_fingerprint()} {how}"
+
+    def __call__(self, x: NDArray[np.float32]) -> NDArray[Any]:
+        name, datatype = self._named()
+
+        def body(part: NDArray[np.float32]) -> object:
+            return self._body(part, name, datatype)
+
+        return self._endpoint.predict(x, f"{self._path}/infer", body, self._answers)
+
+    def _named(self) -> tuple[str, str]:
+        """Name and datatype of the input: as given, or as the server says."""
+        if self._input is not None:
+            return self._input, self._datatype or "FP32"
+        with self._lock:
+            if self._asked is None:
+                self._asked = self._from_metadata()
+            return self._asked
+
+    def _from_metadata(self) -> tuple[str, str]:
+        page = self._endpoint.get(self._path)
+        inputs = page.get("inputs") if isinstance(page, dict) else None
+        try:
+            found = [(str(one["name"]), str(one["datatype"])) for one in inputs or ()]
+        except (TypeError, KeyError):
+            raise self._endpoint.fault(self._path, f"metadata of a model but got {page!r:.200}") from None
+        if len(found) > 1:
+            names = ", ".join(name for name, _ in found)
+            raise self._endpoint.fault(self._path, f"a model with one input but it has {names}")
+        name, datatype = found[0] if found else ("x", "FP32")  # MLServer need not list any
+        if self._datatype is None and datatype not in _DATATYPES:
+            raise self._endpoint.fault(self._path, f"a model that takes numbers but its input {name} is {datatype}")
+        return name, self._datatype or datatype
+
+    def _body(self, x: NDArray[np.float32], name: str, datatype: str) -> object:
+        if self._shape is not None:
+            if math.prod(self._shape) != math.prod(x.shape[1:]):
+                raise ConfigError(
+                    expected(f"shape to hold a sample, {math.prod(x.shape[1:])} numbers, {x.shape[1:]}", self._shape)
+                )
+            x = x.reshape(len(x), *self._shape)
+        values = x.ravel() if datatype.startswith("FP") else _whole(x.ravel(), datatype)
+        sent = {"name": name, "shape": list(x.shape), "datatype": datatype, "data": values.tolist()}
+        body: dict[str, Any] = {"inputs": [sent]}
+        if self._output is not None:
+            body["outputs"] = [{"name": self._output}]
+        return body
+
+    def _answers(self, reply: Any, n: int) -> NDArray[Any]:
+        try:
+            return answers(self._chosen(reply), n, self._gives)
+        except ModelError as error:
+            what = str(error)
+        raise self._endpoint.fault(f"{self._path}/infer", what)
+
+    def _chosen(self, reply: Any) -> NDArray[Any]:
+        """The numbers of one output, in its shape."""
+        outputs = reply.get("outputs") if isinstance(reply, dict) else None
+        if not isinstance(outputs, list) or not all(isinstance(one, dict) for one in outputs):
+            raise ModelError(f"a list of outputs but got {reply!r:.200}")
+        names = [str(one.get("name")) for one in outputs]
+        chosen = [one for one in outputs if self._output is None or one.get("name") == self._output]
+        if len(chosen) != 1:
+            wanted = "one output, or the one that output= names" if self._output is None else self._output
+            raise ModelError(f"{wanted} but got {', '.join(names) or 'none'}")
+        try:
+            return np.asarray(chosen[0]["data"]).reshape(chosen[0]["shape"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelError(f"an output whose data have its shape but got {type(error).__name__}: {error}") from None
+
+
+def open_inference_model(
+    url: str,
+    model: str,
+    *,
+    model_version: str | None = None,
+    input: str | None = None,  # noqa: A002 - the protocol's word
+    output: str | None = None,
+    datatype: str | None = None,
+    shape: Sequence[int] | None = None,
+    gives: Gives = "scores",
+    classes: int | None = None,
+    version: str | None = None,
+    auth: HeaderFromEnv | None = None,
+    delivery: Delivery | None = None,
+    bounds: tuple[float, float] = (0.0, 1.0),
+    preprocessing: Any = None,
+    max_queries: int | None = None,
+) -> Classifier:
+    """A model on a server that speaks the Open Inference Protocol, version 2, over REST.
+
+    Args:
+        url: the server, such as http://localhost:8080.
+        model: the model's name there.
+        model_version: which of its versions is asked; None for the one that the server chooses.
+        input: name of its input; None for what the server's metadata say.
+        output: name of the output to read; None where there is one.
+        datatype: the protocol's name for what the input takes, such as FP32; None for what the metadata say, or FP32.
+            Where that is whole numbers, inputs are rounded to the nearest one.
+        shape: sizes of one sample as the model takes it, such as (64,) for flat images; None for as it is.
+        gives: what the output holds: "scores" (B, K >= 2), larger for likelier classes; "probabilities" (B, K >= 2),
+            of which the logarithm is taken; "labels" (B,) or (B, 1), whole numbers.
+        classes: number of classes, for labels.
+        version: a name for what is deployed, which changes when that does. With one, what was measured is remembered.
+        auth: a header with a secret.
+        delivery: how requests are sent; None for the defaults of `Delivery`.
+        bounds: smallest and largest input value.
+        preprocessing: (mean, std) per channel, or a function of a batch, applied before it is sent.
+        max_queries: most queries that may be spent on one sample, as for `robustest.scores_model`.
+
+    Raises:
+        ConfigError: an argument makes no sense. Nothing is sent yet.
+    """
+    check(gives, classes)
+    for name, value in {"model": model, "model_version": "1" if model_version is None else model_version}.items():
+        if not isinstance(value, str) or not value:
+            raise ConfigError(expected(f"{name} to be a name", value))
+    if datatype is not None and datatype not in _DATATYPES:
+        raise ConfigError(expected(f"datatype to be one of {', '.join(_DATATYPES)}", datatype))
+    path = f"/v2/models/{quote(model, safe='')}"
+    if model_version is not None:
+        path += f"/versions/{quote(model_version, safe='')}"
+    predict = _OpenInference(
+        Endpoint(url, version=version, auth=auth, delivery=delivery or Delivery()),
+        path,
+        names=(input, output),
+        datatype=datatype,
+        shape=None if shape is None else tuple(shape),
+        gives=gives,
+    )
+    return classifier(predict, gives, classes, bounds=bounds, preprocessing=preprocessing, max_queries=max_queries)
+
+
+def _whole(values: NDArray[np.float32], datatype: str) -> NDArray[Any]:
+    """The nearest whole numbers.
+
+    Raises:
+        ModelError: they are not in the datatype's range.
+    """
+    dtype = np.dtype(datatype.lower())
+    limits, whole = np.iinfo(dtype), np.rint(values)
+    if len(whole) and (whole.min() < limits.min or whole.max() > limits.max):
+        raise ModelError(
+            f"Expected inputs in {limits.min}..{limits.max}, since the model takes {datatype}, but got "
+            f"{values.min():.4g}..{values.max():.4g}. Pass preprocessing= that scales them."
+        )
+    return whole.astype(np.int64 if dtype.kind == "i" else np.uint64)

@@ -1,0 +1,38 @@
+"""Requests spaced out in time, and samples counted, over all threads."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from robustest.errors import ModelError
+
+
+class Pace:
+    """Lets requests go, no more a second than allowed, until the budget is spent."""
+
+    def __init__(self, rate: float | None, budget: int | None) -> None:
+        self.sent = 0
+        self._gap = 0.0 if rate is None else 1 / rate
+        self._budget = budget
+        self._next = 0.0
+        self._lock = threading.Lock()
+
+    def turn(self, samples: int, stop: threading.Event) -> bool:
+        """Wait for the turn of a request; whether it may go, or all was called off.
+
+        Raises:
+            ModelError: its samples are more than is left of the budget.
+        """
+        with self._lock:
+            if self._budget is not None and self.sent + samples > self._budget:
+                raise ModelError(
+                    f"Expected at most {self._budget} samples to be sent, the budget of this model, but {self.sent} "
+                    f"were and {samples} more are needed. What was measured is remembered if the model has a version; "
+                    "run again to go on, or allow more."
+                )
+            self.sent += samples
+            now = time.monotonic()
+            mine = max(now, self._next)
+            self._next = mine + self._gap
+        return not stop.wait(mine - now) if mine > now else not stop.is_set()

@@ -1,0 +1,90 @@
+"""A model behind any endpoint that takes and gives JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robustest import Classifier, ConfigError, RobustestError
+from robustest.errors import expected
+from robustest_http.answers import Gives, answers, check, classifier
+from robustest_http.credentials import HeaderFromEnv
+from robustest_http.delivery import Delivery
+from robustest_http.endpoint import Endpoint
+
+Encode = Callable[[NDArray[np.float32]], object]
+Decode = Callable[[Any], object]
+
+
+@dataclass(frozen=True, slots=True)
+class _Plain:
+    """A function of batches; what `encode` and `decode` do is part of what it is."""
+
+    endpoint: Endpoint
+    encode: Encode
+    decode: Decode
+    gives: Gives
+
+    def __call__(self, x: NDArray[np.float32]) -> NDArray[Any]:
+        return self.endpoint.predict(x, "", self._body, self._answers)
+
+    def _body(self, x: NDArray[np.float32]) -> object:
+        try:
+            return self.encode(x)
+        except Exception as error:
+            raise ConfigError(f"Expected encode to make JSON of a batch {x.shape} but it raised {error!r}.") from error
+
+    def _answers(self, reply: Any, n: int) -> NDArray[Any]:
+        try:
+            return answers(self.decode(reply), n, self.gives)
+        except RobustestError as error:
+            what = str(error)
+        except Exception as error:
+            what = f"a reply that decode can read but it raised {error!r}"
+        raise self.endpoint.fault("", what)
+
+
+def json_model(
+    url: str,
+    *,
+    encode: Encode,
+    decode: Decode,
+    gives: Gives = "scores",
+    classes: int | None = None,
+    version: str | None = None,
+    auth: HeaderFromEnv | None = None,
+    delivery: Delivery | None = None,
+    bounds: tuple[float, float] = (0.0, 1.0),
+    preprocessing: Any = None,
+    max_queries: int | None = None,
+) -> Classifier:
+    """The model behind an endpoint that takes JSON by POST and answers with JSON.
+
+    Args:
+        url: the endpoint.
+        encode: makes the body of a request, out of what `json.dumps` takes, from a float32 array (B, *S).
+        decode: makes the answers from the parsed body of a reply: as `gives` says, in the order of the samples.
+        gives: "scores" (B, K >= 2), larger for likelier classes; "probabilities" (B, K >= 2), of which the logarithm
+            is taken; "labels" (B,), whole numbers.
+        classes: number of classes, for labels.
+        version: a name for what is deployed, which changes when that does. With one, what was measured is remembered.
+        auth: a header with a secret.
+        delivery: how requests are sent; None for the defaults of `Delivery`.
+        bounds: smallest and largest input value.
+        preprocessing: (mean, std) per channel, or a function of a batch, applied before encode.
+        max_queries: most queries that may be spent on one sample, as for `robustest.scores_model`.
+
+    Raises:
+        ConfigError: an argument makes no sense. Nothing is sent yet.
+    """
+    check(gives, classes)
+    for name, value in (("encode", encode), ("decode", decode)):
+        if not callable(value):
+            raise ConfigError(expected(f"{name} to be a function", value))
+    endpoint = Endpoint(url, version=version, auth=auth, delivery=delivery or Delivery())
+    predict = _Plain(endpoint, encode, decode, gives)
+    return classifier(predict, gives, classes, bounds=bounds, preprocessing=preprocessing, max_queries=max_queries)
