@@ -9,7 +9,17 @@ def test_the_header_tells_version_profile_and_settings(write, run):
     write(test_a="def test_plain(): pass")
     result = run("--robust", "--robust-seed=11", "--robust-device=cpu")
     result.stdout.fnmatch_lines(
-        [f"robustest {robustest.__version__}: profile=dev seed=11 device=cpu attack=fast claim=set"]
+        [
+            f"robustest {robustest.__version__}: profile=dev seed=11 device=cpu attack=fast claim=set alpha=0.01 "
+            "verdicts=early cache=on"
+        ]
+    )
+
+
+def test_the_header_tells_what_a_profile_changes(write, run):
+    write(test_a="def test_plain(): pass")
+    run("--robust", "--robust-profile=nightly").stdout.fnmatch_lines(
+        ["robustest *: profile=nightly seed=0 device=auto attack=thorough claim=set alpha=0.01 verdicts=exact cache=off"]
     )
 
 
