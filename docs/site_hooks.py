@@ -1,0 +1,97 @@
+"""What mkdocs cannot read from a file: references of claims, threats and the API, and pages that the nav forgot.
+
+A page `claims/NAME.md` ends with the docstrings of `assert_NAME` and its twin, a page `threats/NAME.md` with the
+threat's. A claim without a page gets one with nothing else on it.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from mkdocs.structure.files import File
+
+import robustest
+
+_SETUP = re.compile(r"<!-- setup\n.*?-->\n", re.DOTALL)
+_OUTSIDE = re.compile(r"\[([^\]]*)\]\((?:\.\./)+(?!docs/)[^)]*\)")
+_TWINS = {"consistent": "measure_consistency"}
+_HEADINGS = {
+    "measurements": "Measurements without a claim",
+    "attacks": "Attacks",
+    "data": "Data",
+    "engine": "Engine",
+    "errors": "Errors",
+    "features": "Cues",
+    "models": "Models",
+    "results": "Results",
+    "settings": "Settings",
+    "shifts": "Shifts",
+    "store": "Store",
+    "threats": "Threats",
+    "verdicts": "Statistics",
+}
+
+
+def on_config(config: Any) -> Any:
+    """Pages beside those of the nav come last, so that none is out of reach."""
+    docs = Path(config["docs_dir"])
+    there = {path.relative_to(docs).as_posix() for path in docs.rglob("*.md")} | {page for page, _ in _generated(docs)}
+    more = sorted(there - set(_listed(config["nav"])))
+    if more:
+        config["nav"].append({"More": more})
+    return config
+
+
+def on_files(files: Any, config: Any) -> Any:
+    """Claims without a page get one."""
+    for page, content in _generated(Path(config["docs_dir"])):
+        files.append(File.generated(config, page, content=content))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+    """The references; and no links to files that are not on the site."""
+    text = _OUTSIDE.sub(lambda found: found[1], _SETUP.sub("", markdown))
+    kind, _, name = page.file.src_uri.removesuffix(".md").rpartition("/")
+    if kind == "claims":
+        names = [f"assert_{name}", _twin(name)]
+        return f"{text}\n## Reference\n\n" + _references(one for one in names if one in robustest.__all__)
+    if kind == "threats":
+        (threat,) = (one for one in robustest.__all__ if one.lower() == name)
+        return f"{text}\n## Reference\n\n{_references([threat])}"
+    return text.replace("<!-- reference -->", _api()) if name == "api" else text
+
+
+def _generated(docs: Path) -> list[tuple[str, str]]:
+    claims = [name.removeprefix("assert_") for name in robustest.__all__ if name.startswith("assert_")]
+    missing = [name for name in claims if not (docs / "claims" / f"{name}.md").exists()]
+    return [(f"claims/{name}.md", f"# {name.replace('_', ' ').capitalize()}\n") for name in missing]
+
+
+def _listed(nav: Any) -> list[str]:
+    if isinstance(nav, str):
+        return [nav]
+    return [page for entry in (nav.values() if isinstance(nav, dict) else nav) for page in _listed(entry)]
+
+
+def _twin(claim: str) -> str:
+    return _TWINS.get(claim, f"measure_{claim.removeprefix('no_')}")
+
+
+def _references(names: Any) -> str:
+    return "".join(f"::: robustest.{name}\n\n" for name in names)
+
+
+def _api() -> str:
+    """A section for each package that public names come from; claims and threats have pages of their own."""
+    claims = [name.removeprefix("assert_") for name in robustest.__all__ if name.startswith("assert_")]
+    elsewhere = {f"assert_{claim}" for claim in claims} | {_twin(claim) for claim in claims}
+    sections: dict[str, list[str]] = {}
+    for name in robustest.__all__:
+        package = robustest._MODULE_OF[name].split(".")[1]
+        if name not in elsewhere and package != "threats":
+            sections.setdefault(package, []).append(name)
+    ordered = sorted(sections, key=lambda package: (*_HEADINGS, package).index(package))
+    return "\n".join(f"## {_HEADINGS.get(one, one.capitalize())}\n\n{_references(sections[one])}" for one in ordered)
