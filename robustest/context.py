@@ -6,6 +6,7 @@ default context measures with default settings and keeps nothing.
 
 from __future__ import annotations
 
+import atexit
 import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -77,6 +78,23 @@ class Context:
     def replay(self, seed: int) -> str:
         """The command that repeats this test; empty outside pytest."""
         return f"{self.rerun} --robust-seed={seed} {shlex.quote(self.where or self.test)}" if self.test else ""
+
+
+_endings: list[Callable[[], None]] = []
+
+
+def when_over(end: Callable[[], None]) -> None:
+    """Have something ended with the run of tests, or with the process where there is none."""
+    if not _endings:
+        atexit.register(over)
+    _endings.append(end)
+
+
+def over() -> None:
+    """End what was to be ended with the run, the last begun first."""
+    while _endings:
+        _endings.pop()()
+    atexit.unregister(over)
 
 
 _current: ContextVar[Context] = ContextVar("robustest_context")

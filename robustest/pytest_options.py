@@ -16,13 +16,17 @@ if TYPE_CHECKING:
 
 _INI = {
     "profile": ("string", "profile used unless --robust-profile is given (default: ci where CI is set, else dev)"),
-    "device": ("string", "auto, cpu, cuda, cuda:N or mps"),
+    "device": ("string", "auto, cpu, cuda, cuda:N, cuda:all or mps"),
     "seed": ("int", "seed of sample order and random draws"),
     "attack": ("string", "attack of claims that name none"),
     "claim": ("string", "set or population"),
     "alpha": ("float", "error allowed on each side of a population claim and of intervals"),
     "batch_size": ("int", "most samples in one model pass"),
     "precision": ("string", "fp32, bf16 or auto: precision of gradients; verdicts are always fp32"),
+    "engine": ("string", "where chunks are measured: local, or what a plugin brings, e.g. ray"),
+    "address": ("string", "address of the engine's cluster"),
+    "workers": ("int", "worker processes"),
+    "gpus_per_task": ("float", "GPUs for each worker of a cluster; fractions share one, 0 takes none"),
     "examples": ("int", "counterexamples kept and pictured per failed claim"),
     "suppress": ("args", "names of health checks that shall not speak"),
     "pictures": ("string", "folder of counterexample pictures (default: .robustest/pictures)"),
@@ -51,8 +55,14 @@ def add(parser: pytest.Parser) -> None:
     group = parser.getgroup("robustest", "robustness of models")
     group.addoption("--robust", action="store_true", help="run robustness tests (skipped otherwise)")
     group.addoption("--robust-profile", metavar="NAME", help="dev, ci, nightly or one from [tool.robustest.profiles]")
-    group.addoption("--robust-device", metavar="DEVICE", help="auto, cpu, cuda, cuda:N or mps")
+    group.addoption("--robust-device", metavar="DEVICE", help="auto, cpu, cuda, cuda:N, cuda:all or mps")
     group.addoption("--robust-seed", type=int, metavar="N", help="seed of sample order and random draws")
+    group.addoption("--robust-engine", metavar="NAME", help="where chunks are measured: local, ray (robustest-ray) ...")
+    group.addoption(
+        "--robust-address", metavar="ADDRESS", help="the engine's cluster: auto, HOST:PORT, ray://HOST:PORT"
+    )
+    group.addoption("--robust-workers", type=int, metavar="N", help="worker processes of the engine")
+    group.addoption("--robust-gpus-per-task", type=float, metavar="X", help="GPUs for each worker; 0.5 shares one")
     group.addoption("--robust-corpus", metavar="DIR", help="folder of counterexamples to keep and to replay")
     for option, (_, _, text) in _FLAGS.items():
         group.addoption(f"--robust-{option}", action="store_true", help=text)
@@ -148,7 +158,10 @@ def in_ci() -> bool:
 
 def _given(config: pytest.Config) -> dict[str, Any]:
     """What the command line sets."""
-    given = {"device": config.getoption("--robust-device"), "seed": config.getoption("--robust-seed")}
+    given: dict[str, Any] = {
+        name: config.getoption(f"--robust-{name.replace('_', '-')}")
+        for name in ("device", "seed", "engine", "address", "workers", "gpus_per_task")
+    }
     corpus = config.getoption("--robust-corpus")
     given["corpus"] = None if corpus is None else str(config.invocation_params.dir / corpus)
     values = {name: value for name, value in given.items() if value is not None}

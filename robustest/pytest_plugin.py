@@ -59,6 +59,13 @@ def pytest_configure(config: pytest.Config) -> None:
             config.pluginmanager.register(_Intake(config.stash[_LEDGER]))
 
 
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if _LEDGER in config.stash:
+        from robustest.context import over
+
+        over()
+
+
 def pytest_report_header(config: pytest.Config) -> str | None:
     if _SETTINGS not in config.stash:
         return None

@@ -11,7 +11,7 @@ from typing import Any
 
 from robustest.errors import ConfigError, expected, unknown
 
-_DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
+_DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+|:all)?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +21,7 @@ class Settings:
     Attributes:
         profile: the name of the profile these settings come from.
         device: "auto" (the model's own device, else the first CUDA device, else cpu), "cpu",
-            "cuda", "cuda:N" or "mps".
+            "cuda", "cuda:N", "cuda:all" (a worker process for each CUDA device) or "mps".
         seed: seeds the order of samples and every random draw.
         attack: the attack of claims that name none.
         claim: "set" (this very test set) or "population" (what it was drawn from).
@@ -45,6 +45,12 @@ class Settings:
         replay_only: whether claims only replay known counterexamples and search for none.
         baseline: file of committed outcomes that `no_worse_than` compares with.
         update_baseline: whether outcomes are written to that file instead of compared with it.
+        engine: where chunks are measured: "local" (this machine), or what a plugin brings, such as "ray".
+        address: where that engine's cluster is; None lets the engine choose.
+        workers: worker processes; None: none besides this one on one device, one for each with cuda:all, and as many
+            as the cluster has room for elsewhere.
+        gpus_per_task: GPUs that one worker of a cluster takes, > 0 (fractions share a GPU); 0 for the CPU; None: one
+            where the cluster has GPUs.
     """
 
     profile: str = "dev"
@@ -70,6 +76,10 @@ class Settings:
     replay_only: bool = False
     baseline: str = "robust-baseline.json"
     update_baseline: bool = False
+    engine: str = "local"
+    address: str | None = None
+    workers: int | None = None
+    gpus_per_task: float | None = None
 
     def __post_init__(self) -> None:
         for name, check in _CHECKS.items():
@@ -94,10 +104,13 @@ PROFILES: Mapping[str, Mapping[str, Any]] = {
     "ci": {"recheck": 0.05},
     "nightly": {"attack": "thorough", "exact": True, "cache": False},
 }
-"""The profiles robustest brings: `ci` decides as `dev` does, so that a red gate is red at the desk, too, but trusts less
-what other machines have left in the store. `[tool.robustest.profiles]` changes them and adds others."""
+"""The profiles robustest brings: `ci` decides as `dev` does, so that a red gate is red at the desk, too, but trusts
+less what other machines have left in the store. `[tool.robustest.profiles]` changes them and adds others."""
 
-_RUN_KEYS = ("profile", "pictures", "store", "corpus", "corpus_max_mb", "replay_only", "baseline", "update_baseline")
+_RUN_KEYS = (
+    *("profile", "pictures", "store", "corpus", "corpus_max_mb", "replay_only", "baseline", "update_baseline"),
+    *("engine", "address", "workers", "gpus_per_task"),
+)
 MARKER_KEYS = frozenset(f.name for f in fields(Settings)) - set(_RUN_KEYS)
 """Settings that `@pytest.mark.robust(...)` may give."""
 
@@ -188,12 +201,22 @@ def _whole(low: int, *, none: bool = False) -> Any:
 
 def _device(name: str, value: object) -> None:
     if not isinstance(value, str) or not _DEVICE.fullmatch(value):
-        raise ConfigError(expected("device to be auto, cpu, cuda, cuda:N or mps", value))
+        raise ConfigError(expected("device to be auto, cpu, cuda, cuda:N, cuda:all or mps", value))
 
 
 def _attack(name: str, value: object) -> None:
     if not isinstance(value, str) or not value:
         raise ConfigError(expected("attack to be a name such as 'pgd'", value))
+
+
+def _name(name: str, value: object) -> None:
+    if not isinstance(value, str) or not value:
+        raise ConfigError(expected(f"{name} to be a name such as 'local'", value))
+
+
+def _address(name: str, value: object) -> None:
+    if value is not None and (not isinstance(value, str) or not value):
+        raise ConfigError(expected("address to be one such as 'auto' or 'host:6379'", value))
 
 
 def _alpha(name: str, value: object) -> None:
@@ -265,4 +288,8 @@ _CHECKS: Mapping[str, Any] = {
     "corpus_max_mb": _number(0, math.inf, "megabytes > 0"),
     "replay_only": _flag,
     "update_baseline": _flag,
+    "engine": _name,
+    "address": _address,
+    "workers": _whole(1, none=True),
+    "gpus_per_task": _number(-1e-300, 64, "GPUs in 0..64", none=True),
 }

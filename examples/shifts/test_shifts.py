@@ -1,4 +1,4 @@
-"""What becomes of a digit net when images get noisy, blurred, foggy, bright, turned: `pytest --robust examples/shifts`."""
+"""What becomes of a digit net when images get noisy, blurred, foggy or turned: `pytest --robust examples/shifts`."""
 
 import torch
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, RandomSampler, SequentialSampler
 
 from robustest.errors import DataError, expected
+from robustest.factory import Factory
 
 _IMAGE_KEYS = ("pixel_values", "image", "img", "x", "input")
 _LABEL_KEYS = ("label", "labels", "fine_label", "target", "y")
@@ -24,13 +25,21 @@ class Samples:
     Attributes:
         take: maps indices (n,) int64 to (x (n, *S) float32, y (n,) int64).
         size: number of samples.
+        source: what they were made of: data as `as_samples` takes them, or a `Factory` of such; None where they
+            cannot be made again, and so cannot be sent to other processes.
     """
 
     take: Callable[[Tensor], tuple[Tensor, Tensor]]
     size: int
+    source: Any = None
 
     def __len__(self) -> int:
         return self.size
+
+    def __reduce__(self) -> tuple[Callable[[object], Samples], tuple[object]]:
+        if self.source is None:
+            raise TypeError("these samples are views of others, and stay in this process")
+        return as_samples, (self.source,)
 
 
 def as_samples(data: object) -> Samples:
@@ -39,12 +48,14 @@ def as_samples(data: object) -> Samples:
     Args:
         data: `(x, y)` as tensors or arrays; a map-style `torch.utils.data.Dataset` (torchvision's
             `ImageFolder`, say); a `DataLoader` over one, whose collate function is used; a Hugging Face
-            data set; or `Samples`. Items are `(image, label)` or dicts with an image
+            data set; `Samples`; or the `Factory` of any of them. Items are `(image, label)` or dicts with an image
             (`pixel_values`, `image`, `img`, ...) and a label; PIL images become floats in [0, 1].
 
     Raises:
         DataError: empty data, lengths that differ, wrong types, or data without random access.
     """
+    if isinstance(data, Factory):
+        return replace(as_samples(data.build()), source=data)
     if isinstance(data, Samples):
         samples = data
     elif isinstance(data, DataLoader):
@@ -55,7 +66,7 @@ def as_samples(data: object) -> Samples:
         samples = _indexed(data, None)
     if len(samples) == 0:
         raise DataError("Expected at least one sample but got empty data.")
-    return samples
+    return samples if samples is data else replace(samples, source=data)
 
 
 def _is_array(value: object) -> bool:

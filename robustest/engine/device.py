@@ -11,7 +11,7 @@ def resolve(name: str, own: torch.device | None) -> torch.device:
     """The device a setting stands for.
 
     Args:
-        name: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        name: "auto", "cpu", "cuda", "cuda:N", "cuda:all" (for this process, the first) or "mps".
         own: where the model is, if it has parameters. "auto" stays there unless that is the CPU and
             there is an accelerator.
 
@@ -23,7 +23,7 @@ def resolve(name: str, own: torch.device | None) -> torch.device:
             return own
         return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
     if name.startswith("cuda"):
-        return _cuda(name)
+        return _cuda(name.removesuffix(":all"))
     if name == "mps" and not torch.backends.mps.is_available():
         raise DeviceError("Expected an Apple GPU for device 'mps' but got none. Use --robust-device=cpu or auto.")
     return torch.device(name)

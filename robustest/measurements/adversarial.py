@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Unpack
 
 import numpy as np
@@ -13,10 +14,7 @@ from torch import Tensor
 
 from robustest.attacks import Cascade, Searcher, as_attack
 from robustest.data import as_samples
-from robustest.engine.chunks import Chunk
-from robustest.engine.evaluator import Evaluator
 from robustest.measurements.driver import observe
-from robustest.measurements.observed import Observed
 from robustest.measurements.options import Options, apply
 from robustest.measurements.robust_accuracy import attack_chunk, checked_threat, draws_in
 from robustest.results import Cost
@@ -74,9 +72,6 @@ def find_adversarial(
     if draws_in(cascade) > 1:
         settings = settings.but({"suppress": (*settings.suppress, "random_forward")})
 
-    def look(evaluator: Evaluator, chunk: Chunk) -> Observed:
-        return attack_chunk(evaluator, chunk, cascade, threat, examples=0, keep=True)
-
     settings = settings.but({"max_samples": None, "time_budget": None})
     nothing = Terms(claim=settings.claim, alpha=settings.alpha, fail_alpha=settings.alpha)
     evidence = observe(
@@ -84,7 +79,7 @@ def find_adversarial(
         classifier,
         as_samples((x, y)),
         settings,
-        look,
+        partial(attack_chunk, cascade=cascade, threat=threat, examples=0, keep=True),
         claim=ShareClaim(threshold=None, at_least=True, terms=nothing),
     )
     found = torch.from_numpy(evidence.columns["x"])

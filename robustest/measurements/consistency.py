@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Unpack
 
 from robustest.data import as_samples
@@ -47,9 +48,7 @@ def measure_consistency(
     chosen = as_shift(shift, severity)
     classifier, settings = apply(model, options)
 
-    def look(evaluator: Evaluator, chunk: Chunk) -> Observed:
-        return flip_chunk(evaluator, chunk, chosen, examples=settings.examples)
-
+    look = partial(flip_chunk, shift=chosen, examples=settings.examples)
     statement = f"predictions flipped by {chosen}"
     claim = ShareClaim(threshold=max_flip, at_least=False, terms=terms_of(settings))
     identity = ("consistency", chosen)

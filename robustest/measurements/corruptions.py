@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -80,9 +81,7 @@ def measure_corruption_robustness(
         cells, reference, terms_of(settings), min_accuracy=min_accuracy, max_drop=max_drop, max_mce=max_mce
     )
 
-    def look(evaluator: Evaluator, chunk: Chunk) -> Observed:
-        return corrupt_chunk(evaluator, chunk, cells, examples=settings.examples)
-
+    look = partial(corrupt_chunk, cells=cells, examples=settings.examples)
     names = list(dict.fromkeys(cell.name for cell in cells))
     about = names[0] if len(names) == 1 else f"{len(names)} corruptions"
     levels = ", ".join(str(level) for level in sorted({cell.severity for cell in cells}))

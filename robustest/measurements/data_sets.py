@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any, Unpack
 
 import numpy as np
@@ -92,25 +93,26 @@ def measure_transfer_accuracy(
 
 def accuracy_look(settings: Settings) -> Look:
     """What to do with a chunk where only its accuracy is wanted; misclassified samples are kept."""
+    return partial(predict_chunk, examples=settings.examples)
 
-    def look(evaluator: Evaluator, chunk: Chunk) -> Observed:
-        logits = evaluator.logits(chunk.x)
-        predicted = logits.argmax(1)
-        exhibits = exhibits_of(
-            chunk,
-            predicted != chunk.y,
-            clean=predicted,
-            predicted=predicted,
-            before=chunk.x,
-            after=chunk.x,
-            badness=-margins(logits, chunk.y),
-            size=None,
-            most=settings.examples,
-        )
-        columns = {"held": (predicted == chunk.y).cpu().numpy(), "predicted": predicted.cpu().numpy()}
-        return Observed(columns, exhibits)
 
-    return look
+def predict_chunk(evaluator: Evaluator, chunk: Chunk, *, examples: int) -> Observed:
+    """Predictions of a chunk as it is; `examples` of its misclassified samples may be shown."""
+    logits = evaluator.logits(chunk.x)
+    predicted = logits.argmax(1)
+    exhibits = exhibits_of(
+        chunk,
+        predicted != chunk.y,
+        clean=predicted,
+        predicted=predicted,
+        before=chunk.x,
+        after=chunk.x,
+        badness=-margins(logits, chunk.y),
+        size=None,
+        most=examples,
+    )
+    columns = {"held": (predicted == chunk.y).cpu().numpy(), "predicted": predicted.cpu().numpy()}
+    return Observed(columns, exhibits)
 
 
 def accuracy_of(classifier: Classifier, samples: Samples, settings: Settings, statement: str) -> Evidence:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from hashlib import sha256
+import warnings
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -14,21 +14,23 @@ from torch import Tensor
 
 from robustest import context, rng
 from robustest.data import Samples
-from robustest.engine.chunks import Chunk, check_forward, load, partition
+from robustest.engine.chunks import Chunk, load, partition
 from robustest.engine.device import resolve
-from robustest.engine.draws import seed_draws
 from robustest.engine.evaluator import Evaluator
-from robustest.engine.precision import choose
-from robustest.errors import ConfigError, StoreError
+from robustest.engine.mapping import Engine, InProcess, Mapper, engine_for
+from robustest.errors import ConfigError, DataError, StoreError
+from robustest.measurements.bench import Bench
+from robustest.measurements.bench import Look as Look
 from robustest.measurements.memory import Memory
 from robustest.measurements.observed import REPLAYED, Evidence, Exhibit, Observed, Stream, Tally
+from robustest.measurements.schedule import Schedule, Task
+from robustest.measurements.worker import RemoteJob, Seen, digests, versions
 from robustest.models import Classifier, frozen
+from robustest.models.shipping import ship
 from robustest.results import Verdict
 from robustest.settings import Settings
 from robustest.store.corpus import Kept
 from robustest.verdicts import Claim, Decision
-
-Look = Callable[[Evaluator, Chunk], Observed]
 
 
 class Hunt(Protocol):
@@ -47,8 +49,11 @@ class Hunt(Protocol):
     def polish(self, evaluator: Evaluator, exhibits: list[Exhibit], bounds: tuple[float, float]) -> list[Exhibit]:
         """The same counterexamples, made smaller."""
 
-    def remember(self, kept: list[Kept], shown: list[Exhibit], bounds: tuple[float, float]) -> None:
-        """Keep what was found."""
+    def keep(self, kept: Kept) -> None:
+        """Take what a chunk found, as long as there is room."""
+
+    def remember(self, shown: list[Exhibit], bounds: tuple[float, float]) -> None:
+        """Write what was taken, what is shown in its smaller form."""
 
 
 def observe(
@@ -61,35 +66,40 @@ def observe(
     claim: Claim,
     identity: object = None,
     hunt: Hunt | None = None,
+    here: bool = False,
 ) -> Evidence:
     """Look at chunks of the samples, with the model frozen, until the claim is settled or every sample was seen.
 
     Outcomes are read in the seeded order, never as they finish: broken samples finish first. What the store remembers
     of a chunk, for the same model, samples and `identity`, is not measured again. Before anything is measured, known
-    counterexamples are replayed.
+    counterexamples are replayed. The settings' engine measures; this process decides.
 
     Args:
         statement: the claim in words, for the progress display.
         model: the classifier.
         samples: the data.
-        settings: device, seed, batch size, examples, budgets, store.
+        settings: device, seed, batch size, examples, budgets, store, engine.
         look: what to do with a chunk.
         claim: what is claimed; it says when the outcomes settle it.
         identity: everything `look` depends on besides model, samples and seed, made of plain values and attacks,
             threats, shifts or cues; None where nothing may be remembered.
         hunt: known counterexamples, and how to make new ones smaller; None where there are none.
+        here: whether `look` keeps state from chunk to chunk, so that it is measured in this process on any engine.
 
     Raises:
         RobustestError: something could not be measured; the model is as it was.
     """
     device = resolve(settings.device, model.device)
+    engine = InProcess() if here else engine_for(settings)
     first = torch.zeros(1, dtype=torch.int64)
-    memory = Memory.of(model, settings, device, identity, lambda: samples.take(first)[0].to(model.device or device))
+    memory = Memory.of(
+        model, settings, engine.kind or device, identity, lambda: samples.take(first)[0].to(model.device or device)
+    )
     with torch.inference_mode(False), frozen(model.module) as notes:
         evaluator = Evaluator(model, device, batch_size=settings.batch_size, suppress=settings.suppress, notes=notes)
         evaluator.health.modal, evaluator.health.training = notes.modal, notes.training
         bench = Bench(evaluator, settings, look)
-        run = _Run(statement, samples, settings, claim, hunt, memory, bench, Stream(len(samples)))
+        run = _Run(statement, model, samples, settings, claim, hunt, memory, bench, engine, Stream(len(samples)))
         decision = run.decided()
     return run.stream.evidence(
         decision,
@@ -101,92 +111,132 @@ def observe(
     )
 
 
-class Bench:
-    """Measures with one evaluator, and tells what it took.
-
-    Attributes:
-        evaluator: makes the model's passes.
-        busy: whether a chunk was measured yet.
-    """
-
-    def __init__(self, evaluator: Evaluator, settings: Settings, look: Look) -> None:
-        self.evaluator = evaluator
-        self.busy = False
-        self._settings = settings
-        self._look = look
-
-    def measure(self, chunk: Chunk, *, first: bool) -> tuple[Observed, Tally]:
-        """Look at a chunk.
-
-        What comes before (replayed counterexamples, checks of the model) is counted with the first chunk of the order
-        alone, so that a run that was resumed later adds up to the same cost.
-        """
-        started, before = time.perf_counter(), Tally.of(self.evaluator) if self.busy else Tally()
-        seed_draws(chunk.key)
-        if not self.busy:
-            check_forward(self.evaluator, chunk, self._settings.suppress)
-            choose(self.evaluator, chunk, self._settings.precision)
-            self.busy = True
-            seed_draws(chunk.key)  # a randomised model drew in these passes too, and how many there are may vary
-            if not first:
-                before = Tally.of(self.evaluator)
-        self.evaluator.check_labels(chunk.y)
-        observed = self._look(self.evaluator, chunk)
-        self.evaluator.settle()
-        return observed, Tally.of(self.evaluator).since(before, time.perf_counter() - started)
-
-    def counted(self, make: Callable[[Evaluator], Observed]) -> tuple[Observed, Tally]:
-        """Do something else with the model."""
-        started, before = time.perf_counter(), Tally.of(self.evaluator)
-        observed = make(self.evaluator)
-        self.evaluator.settle()
-        return observed, Tally.of(self.evaluator).since(before, time.perf_counter() - started)
-
-
 @dataclass(slots=True)
 class _Run:
-    """One measurement on its way."""
+    """One measurement on its way; the source of its schedule."""
 
     statement: str
+    model: Classifier
     samples: Samples
     settings: Settings
     claim: Claim
     hunt: Hunt | None
     memory: Memory
     bench: Bench
+    engine: Engine
     stream: Stream
     known: bool = False
+    refuted: Decision | None = None
+    _asked: dict[int, Tensor] = field(default_factory=dict)
+    _loaded: dict[int, Chunk] = field(default_factory=dict)
+    _marks: dict[int, list[bytes]] = field(default_factory=dict)
+    _doubted: dict[int, Observed] = field(default_factory=dict)
+    _sent: object = None
 
     def decided(self) -> Decision:
         """Look until the claim is settled, and decide."""
         settings, stream = self.settings, self.stream
         deadline = time.monotonic() + (settings.time_budget or float("inf"))
-        order = rng.permutation(settings.seed, len(self.samples))
+        order = rng.permutation(settings.seed, len(self.samples))[: settings.max_samples]
+        ids = partition(order)
         settled = None
-        for place, ids in enumerate(partition(order[: settings.max_samples])):
-            chunk = self._load(ids)
-            marks = _digests(chunk)
-            seen = self.memory.recall(("chunk", ids, marks))
-            if seen is None and not self.bench.busy:
-                refuted = self._replayed()
-                if refuted is not None:
-                    return self._finished(refuted)
-            if seen is None or (self._comparable(seen[0]) and self.memory.doubted()):
-                fresh = self.bench.measure(chunk, first=place == 0)
-                if seen is not None:
-                    _agree(seen[0], fresh[0])
-                self.memory.keep(("chunk", ids, marks), *fresh)
-                seen = fresh
-            stream.add(ids, *seen, examples=settings.examples, marks=marks)
-            self._tell()
-            settled = None if settings.exact else self.claim.settled(stream.columns, stream.total)
-            if settled is not None or time.monotonic() > deadline:
-                break
-        return self._finished(self.claim.decide(stream.columns, stream.total, settled))
+        with closing(Schedule(partition(order), self.engine, self).results()) as results:
+            for seen in results:
+                stream.add(next(ids), seen.observed, seen.tally, examples=settings.examples, marks=seen.marks)
+                if self.hunt is not None and seen.observed.kept is not None:
+                    self.hunt.keep(seen.observed.kept)
+                self._tell()
+                settled = None if settings.exact else self.claim.settled(stream.columns, stream.total)
+                if settled is not None or time.monotonic() > deadline:
+                    break
+        return self._finished(self.refuted or self.claim.decide(stream.columns, stream.total, settled))
 
-    def _comparable(self, remembered: Observed) -> bool:
-        """Whether a chunk would be measured now as it was: known counterexamples change what is attacked."""
-        return not remembered.counts.get(REPLAYED) and not self.known
+    def recalled(self, task: Task) -> Seen | None:
+        """What the store remembers of a chunk; None where nothing, or where it is to be measured again to compare."""
+        if not self.engine.remote or self.memory.remembers:
+            chunk = self._load(task.ids)
+            self._marks[task.place] = digests(chunk)
+            if not self.engine.remote:
+                self._loaded[task.place] = chunk
+        marks = self._marks.get(task.place, [])
+        found = self.memory.recall(("chunk", task.ids, marks))
+        if found is None:
+            self._asked[task.place] = task.ids
+            return None
+        # Known counterexamples change what is attacked: then it would not be measured as it was.
+        if not found[0].counts.get(REPLAYED) and not self.known and self.memory.doubted():
+            self._doubted[task.place] = found[0]
+            self._asked[task.place] = task.ids
+            return None
+        del self._marks[task.place]
+        self._loaded.pop(task.place, None)
+        return Seen(place=task.place, observed=found[0], tally=found[1], marks=marks)
+
+    def alone(self, task: Task) -> bool:
+        """Whether a chunk is measured again only to compare."""
+        return task.place in self._doubted
+
+    def begin(self) -> bool:
+        """Replay known counterexamples; False where they alone refute the claim."""
+        self.refuted = self._replayed()
+        if self.known:
+            self._sent = None  # what was sent knew of none
+        return self.refuted is None
+
+    def job(self) -> object:
+        """The engine's reference to this measurement."""
+        if self._sent is None:
+            self._sent = self.engine.put(self._remote() if self.engine.remote else self)
+        return self._sent
+
+    def start(self, device: str) -> Mapper:
+        """What measures chunks in this process."""
+
+        def measure(task: Task) -> Seen:
+            observed, tally = self.bench.measure(self._loaded.pop(task.place), first=task.place == 0)
+            return Seen(place=task.place, observed=observed, tally=tally, marks=self._marks[task.place])
+
+        return measure
+
+    def arrived(self, result: Seen) -> Seen:
+        """A chunk as it is read and remembered.
+
+        Raises:
+            RobustestError: it could not be measured, or does not agree with what is known.
+        """
+        if result.error is not None:
+            raise result.error
+        for category, text in result.warned:
+            warnings.warn(text, category, stacklevel=2)
+        marks = self._marks.pop(result.place, result.marks)
+        if marks != result.marks:
+            raise DataError(
+                "Expected workers to read the samples that are read here but some differ. Random transforms, or other "
+                "files of the same name on their machines, make every sample another one."
+            )
+        if self.engine.remote and result.place == 0:  # what came before is counted with the first chunk
+            result = replace(result, tally=Tally.of(self.bench.evaluator).plus(result.tally))
+        doubted = self._doubted.pop(result.place, None)
+        if doubted is not None:
+            _agree(doubted, result.observed)
+        self.memory.keep(("chunk", self._asked.pop(result.place), result.marks), result.observed, result.tally)
+        return result
+
+    def _remote(self) -> RemoteJob:
+        """This measurement, for workers in other processes."""
+        evaluator = self.bench.evaluator
+        two = torch.arange(2).clamp(max=len(self.samples) - 1)
+        return RemoteJob(
+            model=ship(self.model, lambda: self.samples.take(two)[0]),
+            digest=self.memory.model,
+            samples=self.samples,
+            settings=self.settings,
+            look=self.bench.look,
+            notes=tuple(evaluator.notes),
+            modal=evaluator.health.modal,
+            training=evaluator.health.training,
+            versions=versions(),
+        )
 
     def _load(self, ids: Tensor) -> Chunk:
         evaluator = self.bench.evaluator
@@ -231,7 +281,7 @@ class _Run:
                 self.memory.keep(what, *seen)
             stream.exhibits = seen[0].exhibits
             stream.tally = stream.tally.plus(seen[1])
-        hunt.remember(stream.kept, stream.exhibits, self.bench.evaluator.model.bounds)
+        hunt.remember(stream.exhibits, self.bench.evaluator.model.bounds)
         return decision
 
     def _tell(self) -> None:
@@ -239,12 +289,6 @@ class _Run:
         if tell is not None:
             held = self.stream.columns["held"]
             tell(self.statement, len(held), self.stream.total, len(held) - int(held.sum()))
-
-
-def _digests(chunk: Chunk) -> list[bytes]:
-    """What tells each sample, with its label, from others."""
-    x, y = chunk.x.cpu().contiguous().numpy(), chunk.y.cpu().numpy()
-    return [sha256(a.tobytes() + b.tobytes()).digest() for a, b in zip(x, y, strict=True)]
 
 
 def _agree(remembered: Observed, fresh: Observed) -> None:

@@ -52,7 +52,7 @@ class Memory:
         cls,
         model: Classifier,
         settings: Settings,
-        device: torch.device,
+        device: torch.device | str,
         identity: object,
         example: Callable[[], Tensor],
     ) -> Memory:
@@ -61,7 +61,7 @@ class Memory:
         Args:
             model: what is measured.
             settings: where the store is, and what else outcomes depend on.
-            device: where it is measured.
+            device: where it is measured: a device here, or what an engine's workers compute on.
             identity: what else outcomes depend on; None remembers nothing.
             example: gives a sample (1, *S), for models whose code cannot be told but by exporting it.
         """
@@ -115,6 +115,11 @@ class Memory:
             self._store.save(self._key(what), _frozen(observed, tally))
 
     @property
+    def remembers(self) -> bool:
+        """Whether anything is remembered."""
+        return self._store is not None
+
+    @property
     def notices(self) -> tuple[str, ...]:
         """What a reader must know: why nothing is remembered, what is wrong with the store."""
         return (*filter(None, [self.why_not]), *(() if self._store is None else self._store.notices))
@@ -163,7 +168,9 @@ def _thawed(entry: Entry) -> tuple[Observed, Tally]:
     return Observed(columns, exhibits, meta["counts"], kept), Tally(**tally)
 
 
-def _kind(device: torch.device) -> str:
+def _kind(device: torch.device | str) -> str:
+    if isinstance(device, str):
+        return device
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 

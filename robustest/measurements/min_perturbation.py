@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 from typing import Any, Unpack
@@ -84,17 +85,12 @@ def measure_min_perturbation(
     cascade = MINIMUM[name] if attack is None else as_attack(attack)
     statement = f"median {_THREATS[name].__name__} perturbation, {cascade.name}"
 
-    def look(evaluator: Evaluator, chunk: Chunk) -> Observed:
-        widest = _across(name, chunk)
-        smallest = search_chunk(evaluator, chunk, cascade, _THREATS[name](2 * widest))
-        return _observed(chunk, smallest, median_at_least, widest=widest, most=settings.examples)
-
     seen = observe(
         statement,
         classifier,
         as_samples(data),
         settings,
-        look,
+        functools.partial(_look, name=name, cascade=cascade, least=median_at_least, examples=settings.examples),
         claim=MedianClaim(threshold=median_at_least, terms=terms_of(settings)),
         identity=("minimum perturbation", name, cascade, median_at_least),
     )
@@ -232,6 +228,15 @@ def median_interval(ordered: NDArray[np.float64], alpha: float, widest: float) -
     k = int(binom.ppf(alpha, n, 0.5))
     k += int(binom.cdf(k, n, 0.5) <= alpha)
     return (float(ordered[k - 1]), float(ordered[n - k])) if k else (0.0, widest)
+
+
+def _look(
+    evaluator: Evaluator, chunk: Chunk, *, name: str, cascade: Cascade, least: float | None, examples: int
+) -> Observed:
+    """The smallest perturbations of a chunk's samples in the ball that holds every input."""
+    widest = _across(name, chunk)
+    smallest = search_chunk(evaluator, chunk, cascade, _THREATS[name](2 * widest))
+    return _observed(chunk, smallest, least, widest=widest, most=examples)
 
 
 def _observed(chunk: Chunk, smallest: Smallest, threshold: float | None, *, widest: float, most: int) -> Observed:

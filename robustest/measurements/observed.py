@@ -192,7 +192,6 @@ class Stream:
         exhibits: the worst samples, worst first.
         counts: as in `Observed`, over all chunks.
         tally: over all chunks.
-        kept: counterexamples to replay on later models.
         marks: digests of the samples.
     """
 
@@ -201,7 +200,6 @@ class Stream:
     exhibits: list[Exhibit] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
     tally: Tally = field(default_factory=Tally)
-    kept: list[Kept] = field(default_factory=list)
     marks: list[bytes] = field(default_factory=list)
 
     def add(self, ids: Tensor, observed: Observed, tally: Tally, *, examples: int, marks: list[bytes]) -> None:
@@ -213,8 +211,6 @@ class Stream:
             self.counts[name] = self.counts.get(name, 0) + count
         self.tally = self.tally.plus(tally)
         self.marks += marks
-        if observed.kept is not None:
-            self.kept.append(observed.kept)
 
     def evidence(
         self,

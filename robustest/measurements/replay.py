@@ -46,7 +46,7 @@ class Replay:
     def __init__(self, threat: Threat, settings: Settings) -> None:
         self.threat = threat
         self.known: dict[int, Known] = {}
-        self._kept = 0
+        self._found: list[Kept] = []
         self._settings = settings
         self._corpus: Corpus | None = None
         if settings.corpus is not None and shrinks(threat):
@@ -93,7 +93,8 @@ class Replay:
         predicted, margin = logits.argmax(1), margins(logits, chunk.y)
         size = self.threat.size(x, self.threat.region(chunk.x, chunk.bounds))
         for row in (predicted != chunk.y).nonzero().squeeze(1).tolist():
-            index, one = int(chunk.ids[row]), Known(x[row], float(size[row]), float(margin[row]), int(predicted[row]))
+            index = int(chunk.ids[row])
+            one = Known(x[row].cpu(), float(size[row]), float(margin[row]), int(predicted[row]))
             if index not in self.known or one.size < self.known[index].size:
                 self.known[index] = one
 
@@ -145,20 +146,25 @@ class Replay:
         ]
 
     def found(self, evaluator: Evaluator, chunk: Chunk, x: Tensor, size: Tensor, broken: Tensor) -> Kept | None:
-        """What to keep of a chunk: what was broken (n,) in it, as long as there is room."""
-        rows = broken.nonzero().squeeze(1)[: max(0, self._room(x) - self._kept)]
+        """What a chunk has to keep: what was broken (n,) in it, as much as there is room for in all."""
+        rows = broken.nonzero().squeeze(1)[: self._room(x)]
         if len(rows) == 0:
             return None
-        self._kept += len(rows)
         part = chunk.rows(rows)
         inputs, sizes = rounded(evaluator, self.threat, part, x[rows], size[rows])
         return Kept(ids=part.ids, x=inputs.cpu(), y=part.y.cpu(), sizes=sizes.cpu())
 
-    def remember(self, kept: list[Kept], shown: list[Exhibit], bounds: tuple[float, float]) -> None:
-        """Keep what was found, what is shown in its smaller form."""
-        if self._corpus is None or not kept:
+    def keep(self, kept: Kept) -> None:
+        """Take what a chunk found, as long as there is room."""
+        room = self._room(kept.x) - sum(len(part.ids) for part in self._found)
+        if room > 0:
+            self._found.append(Kept(**{f.name: getattr(kept, f.name)[:room] for f in fields(Kept)}))
+
+    def remember(self, shown: list[Exhibit], bounds: tuple[float, float]) -> None:
+        """Write what was taken, what is shown in its smaller form."""
+        if self._corpus is None or not self._found:
             return
-        found = Kept(**{f.name: torch.cat([getattr(part, f.name) for part in kept]) for f in fields(Kept)})
+        found = Kept(**{f.name: torch.cat([getattr(part, f.name) for part in self._found]) for f in fields(Kept)})
         x, sizes = found.x.clone(), found.sizes.clone()
         for exhibit in shown:
             for row in (found.ids == exhibit.index).nonzero().squeeze(1).tolist():

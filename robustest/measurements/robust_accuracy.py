@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Unpack
 
 import numpy as np
@@ -92,15 +93,12 @@ def measure_robust_accuracy(
     settings = baseline.settings
     hunt = Replay(threat, settings) if draws == 1 else None
 
-    def look(evaluator: Evaluator, chunk: Chunk) -> Observed:
-        return attack_chunk(evaluator, chunk, cascade, threat, examples=settings.examples, hunt=hunt)
-
     evidence = observe(
         statement,
         classifier,
         samples,
         settings,
-        look,
+        partial(attack_chunk, cascade=cascade, threat=threat, examples=settings.examples, hunt=hunt),
         claim=baseline.claim,
         identity=("robust accuracy", threat, cascade),
         hunt=hunt,

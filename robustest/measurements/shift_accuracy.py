@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Unpack
 
 from robustest.data import as_samples
@@ -54,9 +55,7 @@ def measure_shift_accuracy(
     chosen = as_shift(shift, severity)
     classifier, settings = apply(model, options)
 
-    def look(evaluator: Evaluator, chunk: Chunk) -> Observed:
-        return shift_chunk(evaluator, chunk, chosen, examples=settings.examples)
-
+    look = partial(shift_chunk, shift=chosen, examples=settings.examples)
     statement = f"accuracy under {chosen}" if max_drop is None else f"accuracy lost to {chosen}"
     terms = terms_of(settings)
     claim: Claim = ShareClaim(threshold=at_least, at_least=True, terms=terms)

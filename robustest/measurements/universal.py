@@ -92,6 +92,7 @@ def measure_universal_perturbation(
         settings,
         look,
         claim=ShareClaim(threshold=max_fooled, at_least=False, terms=terms_of(settings)),
+        here=True,
     )
     result = result_of(
         evidence,

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from robustest.errors import ConfigError, DeviceError, ModelError, expected
+from robustest.factory import Factory
 from robustest.models.needs import Needs
 
 Preprocessing = tuple[Sequence[float], Sequence[float]] | Callable[[Tensor], Tensor]
@@ -32,6 +33,8 @@ class Classifier:
         gives: what the model can tell an attack: GRADIENT, SCORES or LABELS.
         max_queries: most queries that may be spent on one sample by attacks without gradients and the checks
             around them; None for as many as they take.
+        recipe: what builds `module`, for workers on other devices and machines, which then load its weights; None
+            where nobody said.
     """
 
     call: Callable[[Tensor], Any]
@@ -42,6 +45,7 @@ class Classifier:
     dtype: torch.dtype = torch.float32
     gives: Needs = Needs.GRADIENT
     max_queries: int | None = None
+    recipe: Factory | None = None
 
     def __call__(self, x: Tensor) -> Tensor:
         """(B, K) float32 logits of a batch (B, *S) of floats inside the bounds.
@@ -81,7 +85,8 @@ def as_classifier(
     """The classifier a user's model stands for.
 
     Args:
-        model: a torch module (TorchScript too), a callable from a batch to logits, or a `Classifier`.
+        model: a torch module (TorchScript too), a callable from a batch to logits, a `Classifier`, or the `Factory`
+            of one of them.
         bounds: smallest and largest input value; (0, 1) where neither this nor the model says otherwise.
         preprocessing: (mean, std) per channel, or a function, applied before the model.
 
@@ -92,6 +97,9 @@ def as_classifier(
         bounds = _checked_bounds(bounds)
     if preprocessing is not None and not callable(preprocessing):
         preprocessing = _checked_statistics(preprocessing)
+    recipe = None
+    if isinstance(model, Factory):
+        recipe, model = model, model.build()
     if isinstance(model, Classifier):
         if model.module is None and isinstance(model.call, nn.Module):  # or it would not be frozen
             inner: nn.Module = model.call
@@ -111,6 +119,7 @@ def as_classifier(
         preprocessing=preprocessing,
         device=None if module is None else _device(module),
         dtype=torch.float32 if module is None else _dtype(module),
+        recipe=recipe,
     )
 
 

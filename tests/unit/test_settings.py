@@ -134,6 +134,10 @@ def test_a_marker_gives_all_but_what_belongs_to_the_run() -> None:
         "replay_only",
         "baseline",
         "update_baseline",
+        "engine",
+        "address",
+        "workers",
+        "gpus_per_task",
     }
 
 

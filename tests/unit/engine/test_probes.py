@@ -110,7 +110,7 @@ def test_sound_networks_agree(shared_networks: Any) -> None:
 BALLS = [(Linf(1.0), Linf(0.05)), (L2(3.0), L2(0.2))]
 
 
-@pytest.mark.parametrize(("first", "second"), BALLS, ids=lambda ball: str(ball))
+@pytest.mark.parametrize(("first", "second"), BALLS, ids=str)
 def test_two_balls_in_one_search_are_each_as_alone(first: Any, second: Any) -> None:
     n, bounds = 5, (0.0, 1.0)
     x = torch.rand(n, 1, 3, 3, generator=torch.Generator().manual_seed(0))

@@ -1,0 +1,130 @@
+"""The cluster: reached, asked what it has, and checked before any work starts."""
+
+from __future__ import annotations
+
+import logging
+import platform
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from robustest.errors import ConfigError, DeviceError
+
+_PATIENCE = 120.0
+"""Seconds in which every node has to say what is installed on it."""
+_NEEDED = ("robustest", "robustest-ray", "torch")
+
+
+def reached(address: str | None) -> bool:
+    """Connect to a cluster, or start one on this machine where no address is known.
+
+    Args:
+        address: "auto", "host:port", "ray://host:port", or None for what RAY_ADDRESS says.
+
+    Returns:
+        Whether this process connected, and so has to disconnect; False where it was connected before.
+
+    Raises:
+        DeviceError: the cluster cannot be reached.
+    """
+    if ray.is_initialized():
+        return False
+    try:
+        ray.init(address=address, namespace="robustest", log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, RuntimeError, ValueError, RayError, OSError) as error:
+        where = f"at {address!r}" if address else "on this machine"
+        raise DeviceError(
+            f"Expected a Ray cluster {where} but got: {error}. Start one with 'ray start --head', give "
+            "--robust-address=auto, HOST:PORT or ray://HOST:PORT, and where it asks for a token, set "
+            "RAY_AUTH_MODE=token and RAY_AUTH_TOKEN, or RAY_AUTH_TOKEN_PATH."
+        ) from error
+    return True
+
+
+def accelerators() -> str:
+    """The kinds of GPU that the cluster's nodes have, in words; empty where it has none."""
+    kinds = {
+        name.removeprefix("accelerator_type:")
+        for node in _alive()
+        for name in node["Resources"]
+        if name.startswith("accelerator_type:")
+    }
+    return ", ".join(sorted(kinds)) or ("GPU" if resources().get("GPU") else "")
+
+
+def check_nodes() -> None:
+    """Ask every node for its versions of robustest, this plugin and torch.
+
+    Raises:
+        ConfigError: one lacks them, or has others than this machine.
+        DeviceError: a node does not answer.
+    """
+    wanted = {name: _plain(version(name)) for name in _NEEDED} | {"python": _python()}
+    answers = {node["NodeID"]: _asked(node["NodeID"], wanted) for node in _alive()}
+    try:
+        found = dict(zip(answers, ray.get(list(answers.values()), timeout=_PATIENCE), strict=True))
+    except RayError as error:
+        raise DeviceError(
+            f"Expected every node to say within {_PATIENCE:.0f} s what is installed on it but got: {error}"
+        ) from error
+    for node, has in found.items():
+        for name, here in wanted.items():
+            there = has.get(name)
+            if there is None:
+                raise ConfigError(
+                    f"Expected {name} on every node of the cluster but node {node[:8]} lacks it. Install "
+                    f"'{name}=={here}' there, or in the cluster's image."
+                )
+            if _plain(there) != here:
+                raise ConfigError(
+                    f"Expected {name} {here} on every node, as here, but node {node[:8]} has {there}: outcomes could "
+                    "differ. Install the same version everywhere."
+                )
+
+
+def _asked(node: str, wanted: Mapping[str, str]) -> Any:
+    """A reference to a node's answer."""
+    names = [name for name in wanted if name != "python"]
+    strategy = NodeAffinitySchedulingStrategy(node, soft=False)
+    return ray.remote(_installed()).options(num_cpus=0, scheduling_strategy=strategy).remote(names)
+
+
+def _installed() -> Callable[[list[str]], dict[str, str | None]]:
+    """A function that travels by value, and so runs where this plugin is not installed."""
+
+    def installed(names: list[str]) -> dict[str, str | None]:
+        import platform
+        from importlib.metadata import PackageNotFoundError, version
+
+        found: dict[str, str | None] = {"python": ".".join(platform.python_version_tuple()[:2])}
+        for name in names:
+            try:
+                found[name] = version(name)
+            except PackageNotFoundError:
+                found[name] = None
+        return found
+
+    return installed
+
+
+def resources() -> dict[str, float]:
+    """What the cluster has in all: CPUs, GPUs and what else its nodes offer."""
+    return dict(ray.cluster_resources())  # type: ignore[no-untyped-call]
+
+
+def _alive() -> list[Any]:
+    nodes: list[Any] = ray.nodes()  # type: ignore[no-untyped-call]
+    return [node for node in nodes if node["Alive"]]
+
+
+def _plain(found: str) -> str:
+    """A version without what it was built for: a CPU build here may drive GPU builds there."""
+    return found.split("+", maxsplit=1)[0]
+
+
+def _python() -> str:
+    return ".".join(platform.python_version_tuple()[:2])

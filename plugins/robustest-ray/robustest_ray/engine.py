@@ -1,0 +1,159 @@
+"""The engine: an actor for each worker, one task under way in each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray.exceptions import RayActorError
+
+from robustest.engine.mapping import Job
+from robustest.errors import ConfigError, DeviceError
+from robustest.settings import Settings
+from robustest_ray.cluster import accelerators, check_nodes, reached, resources
+from robustest_ray.pool import Pool, result_of
+
+RETRIES = 3
+"""How often the workers that run a task may be lost before that is an error."""
+
+
+class RayEngine:
+    """Maps tasks on the actors of a Ray cluster.
+
+    A worker or node that is lost is replaced, and its task done again, by whichever worker is free; results are the
+    same, since a chunk's outcome depends on the chunk alone.
+
+    Args:
+        settings: address, device, workers and gpus_per_task.
+
+    Raises:
+        DeviceError: the cluster cannot be reached, or has not what was asked for.
+        ConfigError: a node lacks robustest, this plugin or torch, or has other versions.
+    """
+
+    remote = True
+
+    def __init__(self, settings: Settings) -> None:
+        self._connected = reached(settings.address)
+        try:
+            check_nodes()
+            gpus = _gpus(settings)
+            self.kind = accelerators() if gpus else "cpu"
+            self._pool = Pool(settings.workers, gpus)
+        except BaseException:
+            self._disconnect()
+            raise
+        self._jobs = 0
+
+    def put(self, job: Job) -> object:
+        """The job in the cluster's object store; each worker fetches it once.
+
+        Raises:
+            ConfigError: something in it cannot travel.
+        """
+        self._jobs += 1
+        try:
+            return self._jobs, ray.put(job)
+        except (TypeError, AttributeError, ValueError) as error:
+            raise ConfigError(
+                f"Expected a claim whose parts can be sent to workers but got: {error}. Functions and classes (shifts, "
+                "cues, transforms, a model's factory) have to be picklable, or importable there."
+            ) from error
+
+    def imap_unordered(self, job: Any, tasks: Iterable[Any]) -> Iterator[Any]:
+        """As `robustest.engine.mapping.Engine.imap_unordered`."""
+        number, reference = job
+        queue = _Queue(tasks)
+        running: dict[Any, tuple[int, _Attempt]] = {}
+        try:
+            while True:
+                while self._pool.idle and (attempt := queue.next()) is not None:
+                    place = self._pool.idle.pop()
+                    running[self._pool.submit(place, number, reference, attempt.task)] = (place, attempt)
+                if not running and queue.empty:
+                    return
+                done = self._pool.next(running)
+                if done not in running:
+                    continue  # a worker has come up
+                place, attempt = running.pop(done)
+                try:
+                    result = result_of(done)
+                except RayActorError as error:
+                    self._pool.replace(place)
+                    queue.again(attempt, error)
+                    continue
+                self._pool.idle.append(place)
+                yield result
+        finally:
+            self._pool.abandon({done: place for done, (place, _) in running.items()})
+
+    def cancel(self) -> None:
+        """Nothing waits: a worker has one task at a time, and one that is under way ends by itself."""
+
+    def close(self) -> None:
+        """End the workers, and the connection if it was made here."""
+        self._pool.close()
+        self._disconnect()
+
+    def _disconnect(self) -> None:
+        if self._connected and ray.is_initialized():
+            ray.shutdown()
+
+
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """A task, and how many workers were lost over it."""
+
+    task: Any
+    lost: int = 0
+
+
+class _Queue:
+    """Tasks still to be given to a worker: those that were lost first, then new ones."""
+
+    def __init__(self, tasks: Iterable[Any]) -> None:
+        self.empty = False
+        self._tasks = iter(tasks)
+        self._lost: list[_Attempt] = []
+
+    def next(self) -> _Attempt | None:
+        if self._lost:
+            return self._lost.pop()
+        task = next(self._tasks, None)
+        self.empty = task is None
+        return None if task is None else _Attempt(task)
+
+    def again(self, attempt: _Attempt, error: Exception) -> None:
+        """Have a task done again.
+
+        Raises:
+            DeviceError: it was lost too often.
+        """
+        if attempt.lost >= RETRIES:
+            raise DeviceError(
+                f"Expected a chunk to be measured but {attempt.lost + 1} workers were lost over it: {error}. If they "
+                "ran out of memory, lower robust_batch_size, or give each worker more of a GPU."
+            ) from error
+        self._lost.append(_Attempt(attempt.task, attempt.lost + 1))
+        self.empty = False
+
+
+def _gpus(settings: Settings) -> float:
+    """GPUs for each worker.
+
+    Raises:
+        DeviceError: some are asked for, and the cluster has none.
+    """
+    there = resources().get("GPU", 0)
+    if settings.device == "cpu":
+        return 0
+    if settings.gpus_per_task is None:
+        return 1 if there else 0
+    if settings.gpus_per_task and not there:
+        raise DeviceError(
+            f"Expected GPUs in the cluster for --robust-gpus-per-task={settings.gpus_per_task:g} but it has none. "
+            "Use 0 to measure on CPUs."
+        )
+    return settings.gpus_per_task

@@ -1,0 +1,150 @@
+"""What a worker is told of a measurement, and what it tells of a chunk."""
+
+from __future__ import annotations
+
+import warnings
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from hashlib import sha256
+
+import torch
+
+from robustest.data import Samples
+from robustest.engine.chunks import Chunk, load
+from robustest.engine.device import resolve
+from robustest.engine.evaluator import Evaluator
+from robustest.engine.mapping import Mapper
+from robustest.errors import ConfigError, RobustestError
+from robustest.measurements.bench import Bench, Look
+from robustest.measurements.observed import Observed, Tally
+from robustest.measurements.schedule import Task
+from robustest.models import frozen
+from robustest.models.shipping import Shipped
+from robustest.settings import Settings
+from robustest.store.fingerprint import fingerprint
+from robustest.version import VERSION
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What became of a chunk.
+
+    Attributes:
+        place: its place in the order.
+        observed, tally: what it showed, and what that took.
+        marks: digests of its samples.
+        warned: warnings given meanwhile: their categories and texts.
+        error: why it could not be measured; the rest is empty then.
+    """
+
+    place: int
+    observed: Observed = field(default_factory=lambda: Observed({}, []))
+    tally: Tally = field(default_factory=Tally)
+    marks: list[bytes] = field(default_factory=list)
+    warned: tuple[tuple[type[Warning], str], ...] = ()
+    error: RobustestError | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteJob:
+    """A measurement, for a worker in another process.
+
+    Attributes:
+        model: what is measured.
+        digest: the model's identity here; empty where it has none.
+        samples: the data.
+        settings: as measured with.
+        look: what to do with a chunk.
+        notes, modal, training: what is known of how the model was handed over.
+        versions: of robustest and torch, here.
+    """
+
+    model: Shipped
+    digest: str
+    samples: Samples
+    settings: Settings
+    look: Look
+    notes: tuple[str, ...]
+    modal: int
+    training: int
+    versions: tuple[str, str]
+
+    def start(self, device: str) -> Mapper:
+        """What measures this job's chunks in the worker's process, which it takes over until the process ends."""
+        if self.versions != versions():
+            raise ConfigError(
+                f"Expected robustest {self.versions[0]} and torch {self.versions[1]} on every worker, as here, but one "
+                f"has robustest {versions()[0]} and torch {versions()[1]}."
+            )
+        classifier = self.model.open()
+        chosen = resolve(device or self.settings.device, classifier.device)
+        self._same_model()
+        open_blocks = ExitStack()
+        open_blocks.enter_context(torch.inference_mode(False))
+        open_blocks.enter_context(frozen(classifier.module))
+        evaluator = Evaluator(
+            classifier,
+            chosen,
+            batch_size=self.settings.batch_size,
+            suppress=self.settings.suppress,
+            notes=list(self.notes),
+        )
+        evaluator.health.modal, evaluator.health.training = self.modal, self.training
+        bench = Bench(evaluator, self.settings, self.look)
+        return _Station(bench, self.samples, self.settings, open_blocks)
+
+    def _same_model(self) -> None:
+        """Refuse a model that was built otherwise here; exported ones are what they are.
+
+        Raises:
+            ConfigError: its identity differs.
+        """
+        if self.model.recipe is None or not self.digest:
+            return
+        model = self.model.open()
+        here = fingerprint(model.call, model.module, model.preprocessing).digest
+        if here is not None and here != self.digest:
+            raise ConfigError(
+                f"Expected {self.model.recipe} to build the model that is measured but it builds another: its code, "
+                "or what the module holds besides its weights, differs. Change the module in the factory, not after."
+            )
+
+
+class _Station:
+    """Measures chunks in a worker's process."""
+
+    def __init__(self, bench: Bench, samples: Samples, settings: Settings, blocks: ExitStack) -> None:
+        self._bench = bench
+        self._samples = samples
+        self._settings = settings
+        self._blocks = blocks  # left open: the process measures one model at a time
+
+    def __call__(self, task: Task) -> Seen:
+        """What became of a chunk; what kept it from being measured is told, not raised."""
+        evaluator = self._bench.evaluator
+        try:
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                chunk = load(
+                    self._samples,
+                    task.ids,
+                    bounds=evaluator.model.bounds,
+                    seed=self._settings.seed,
+                    device=evaluator.device,
+                )
+                observed, tally = self._bench.measure(chunk, first=task.place == 0)
+        except RobustestError as error:
+            return Seen(place=task.place, error=error)
+        warned = tuple((warning.category, str(warning.message)) for warning in caught)
+        return Seen(place=task.place, observed=observed, tally=tally, marks=digests(chunk), warned=warned)
+
+
+def digests(chunk: Chunk) -> list[bytes]:
+    """What tells each sample, with its label, from others."""
+    x, y = chunk.x.cpu().contiguous().numpy(), chunk.y.cpu().numpy()
+    return [sha256(a.tobytes() + b.tobytes()).digest() for a, b in zip(x, y, strict=True)]
+
+
+def versions() -> tuple[str, str]:
+    """Of robustest and torch, the latter without what it was built for."""
+    return VERSION, torch.__version__.split("+")[0]

@@ -1,0 +1,173 @@
+"""Models on their way to other processes and machines."""
+
+from __future__ import annotations
+
+import copy
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+from robustest.errors import ConfigError
+from robustest.factory import Factory
+from robustest.models.classifier import Classifier, Preprocessing
+from robustest.models.needs import Needs
+
+_NAME_A_FACTORY = (
+    "Give the model as robustest.Factory('package.module:build', ...), or a Classifier with recipe=Factory(...), so "
+    "that each worker can build it and load these weights."
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shipped:
+    """A model without anything alive in it: what builds it with its weights, or an exported program, or a function.
+
+    Attributes:
+        recipe: what builds the module; None where it was exported, or is none.
+        weights: its state, in the safetensors format; None without a recipe.
+        program: the module as `torch.export.save` writes it; None where there is a recipe, or no module.
+        call: the function that answers; None where there is a module.
+        bounds, preprocessing, dtype, gives, max_queries: as `Classifier` has them.
+    """
+
+    recipe: Factory | None = None
+    weights: bytes | None = None
+    program: bytes | None = None
+    call: Callable[[Tensor], Any] | None = None
+    bounds: tuple[float, float]
+    preprocessing: Preprocessing | None
+    dtype: torch.dtype
+    gives: Needs
+    max_queries: int | None
+
+    def open(self) -> Classifier:
+        """The model on the CPU, in eval mode.
+
+        Raises:
+            ConfigError: the recipe cannot be followed here, or builds another module.
+        """
+        module = self._module()
+        call = module if module is not None else self.call
+        assert call is not None  # noqa: S101 - ship() sees to it
+        return Classifier(
+            call=call,
+            module=module,
+            bounds=self.bounds,
+            preprocessing=self.preprocessing,
+            device=None if module is None else torch.device("cpu"),
+            dtype=self.dtype,
+            gives=self.gives,
+            max_queries=self.max_queries,
+            recipe=self.recipe,
+        )
+
+    def _module(self) -> nn.Module | None:
+        if self.program is not None:
+            module: nn.Module = torch.export.load(io.BytesIO(self.program)).module()
+            for part in module.modules():  # exported modules refuse eval(); they were exported in it
+                part.training = False
+            return module
+        if self.recipe is None:
+            return None
+        built = self.recipe.build()
+        if not isinstance(built, nn.Module):
+            raise ConfigError(f"Expected {self.recipe} to build a torch module but got {type(built).__name__}.")
+        try:
+            built.load_state_dict(load(self.weights or b""))
+        except RuntimeError as error:
+            raise ConfigError(f"Expected {self.recipe} to build the module measured but got: {error}") from error
+        return built.cpu().eval()
+
+
+def ship(model: Classifier, example: Callable[[], Tensor]) -> Shipped:
+    """A model made ready to travel: its recipe and weights where it has a recipe, else exported.
+
+    A function (a predictor of scores or labels) goes as it is; it must be importable where it is read.
+
+    Args:
+        model: in eval mode.
+        example: gives a batch (2, *S) of inputs, for models that have to be exported.
+
+    Raises:
+        ConfigError: it can be sent neither way, or the exported program answers otherwise.
+    """
+    way: dict[str, Any] = {"call": model.call}
+    if model.module is not None and model.recipe is not None:
+        way = {"recipe": model.recipe, "weights": _weights(model.module)}
+    elif model.module is not None:
+        if model.call is not model.module:
+            raise ConfigError(
+                "Expected a model that can be sent to workers but its answers come from a function around the module. "
+                + _NAME_A_FACTORY
+            )
+        way = {"program": _program(model, model.module, example())}
+    return Shipped(
+        **way,
+        bounds=model.bounds,
+        preprocessing=model.preprocessing,
+        dtype=model.dtype,
+        gives=model.gives,
+        max_queries=model.max_queries,
+    )
+
+
+def _weights(module: nn.Module) -> bytes:
+    """Its state as bytes, each tensor by itself: the format refuses tensors that share memory."""
+    state = module.state_dict()
+    strangers = [name for name, value in state.items() if not isinstance(value, Tensor)]
+    if strangers:
+        raise ConfigError(
+            f"Expected a module whose state is made of tensors but {strangers[0]!r} is none: it cannot be sent."
+        )
+    return save({name: value.detach().cpu().contiguous().clone() for name, value in state.items()})
+
+
+def _program(model: Classifier, module: nn.Module, x: Tensor) -> bytes:
+    """The module exported on the CPU, for batches of any length.
+
+    Raises:
+        ConfigError: torch cannot export it, or what it exported answers otherwise.
+    """
+    try:
+        module = copy.deepcopy(module).cpu()
+        point = _preprocessed(model, x.cpu())
+        batch = torch.export.Dim("batch", min=1, max=1 << 20)
+        exported = torch.export.export(module, (point,), dynamic_shapes=({0: batch},))
+        out = io.BytesIO()
+        torch.export.save(exported, out)
+    except Exception as error:
+        raise ConfigError(
+            f"Expected a model that torch.export can export, to send it to workers, but got: "
+            f"{type(error).__name__}: {str(error)[:300]}. {_NAME_A_FACTORY}"
+        ) from error
+    with torch.no_grad():
+        apart = _tensor(module(point)) - _tensor(exported.module()(point))
+    if bool(apart.any()):
+        raise ConfigError(
+            f"Expected the exported model to answer alike to the last bit but its logits differ by up to "
+            f"{float(apart.abs().max()):.3g}. {_NAME_A_FACTORY}"
+        )
+    return out.getvalue()
+
+
+def _preprocessed(model: Classifier, x: Tensor) -> Tensor:
+    """What the module itself is given for inputs x (B, *S)."""
+    seen: list[Tensor] = []
+
+    def spy(point: Tensor) -> Tensor:
+        seen.append(point)
+        return torch.zeros(len(point), 2)
+
+    Classifier(call=spy, preprocessing=model.preprocessing, dtype=model.dtype)(x)
+    return seen[0]
+
+
+def _tensor(output: Any) -> Tensor:
+    answer = getattr(output, "logits", output)
+    assert isinstance(answer, Tensor)  # noqa: S101 - the driver has judged the model's answers
+    return answer
