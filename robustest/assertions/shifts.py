@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from robustest.assertions.gate import gate
 from robustest.errors import ConfigError
-from robustest.measurements import measure_corruption_robustness, measure_shift_accuracy
+from robustest.measurements import measure_corruption_robustness, measure_robust_to, measure_shift_accuracy
 from robustest.measurements.comparison import Baseline
 from robustest.measurements.corruptions import SEVERITIES, Errors
 from robustest.measurements.options import Options
 from robustest.results import Result
 from robustest.shifts import Shift, ShiftFunction
+
+if TYPE_CHECKING:
+    from hypothesis.strategies import SearchStrategy
 
 
 def assert_corruption_robustness(
@@ -52,6 +55,30 @@ def assert_corruption_robustness(
             **options,
         )
     )
+
+
+def assert_robust_to(
+    model: object,
+    data: object,
+    strategy: SearchStrategy[Any],
+    *,
+    at_least: float | None,
+    max_examples: int | None = None,
+    **options: Unpack[Options],
+) -> Result:
+    """Claim that accuracy is at least `at_least` under every change that a hypothesis strategy draws.
+
+    Hypothesis searches for a change that breaks the claim, and shrinks it to the mildest. A pass is a search without
+    a counterexample, not a proof. Arguments and errors are those of `measure_robust_to`; returns the result.
+
+    Raises:
+        ClaimFailed: a change breaks the claim.
+        ClaimInconclusive: the search ended early, or what breaks the samples searched on does not break all.
+    """
+    __tracebackhide__ = True
+    if at_least is None:
+        raise ConfigError("Expected at_least= but got None: there is nothing to claim.")
+    return gate(measure_robust_to(model, data, strategy, at_least=at_least, max_examples=max_examples, **options))
 
 
 def assert_shift_accuracy(

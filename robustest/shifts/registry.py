@@ -56,7 +56,7 @@ class Shift:
             raise ConfigError(f"Expected no parameters for the shift {self.name!r}, which has no sets to choose from.")
 
     def __str__(self) -> str:
-        return f"{self.name}, severity {self.severity}"
+        return f"{self.name}, severity {self.severity}" if self._has_severities() else self.name
 
     def apply(self, x: Tensor, key: Tensor, bounds: tuple[float, float]) -> Tensor:
         """Shifted inputs inside the bounds.
@@ -88,6 +88,11 @@ class Shift:
         raise ModelError(
             f"Expected the shift {self.name!r} to give finite images of shape {tuple(x.shape)} but got {got}."
         )
+
+    def _has_severities(self) -> bool:
+        asked = object()
+        args, kwargs = _arguments(self.function, {**self._offers(None), "severity": asked})
+        return any(value is asked for value in (*args, *kwargs.values()))
 
     def _offers(self, key: Tensor | None) -> dict[str, object]:
         return {"severity": self.severity, "key": key, "parameters": self.parameters}

@@ -1,0 +1,162 @@
+"""Changes: what they do to images, in words and as code."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from robustest import L0, L2, ConfigError, Linf, Patch, Shift, Spatial, rng
+from robustest.shifts import as_shift
+from robustest.strategies import Composition, Perturbation, Pose, Step, as_change
+from robustest.strategies.changes import code_of
+from robustest.threats import Threat
+
+KEY = rng.keys(3, torch.arange(4))
+UNIT = (0.0, 1.0)
+
+
+def images() -> Tensor:
+    return torch.rand(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+
+
+def darker(x: Tensor) -> Tensor:
+    return x * 0.5
+
+
+def dimmer(x: Tensor, severity: int) -> Tensor:
+    return x * (1 - 0.1 * severity)
+
+
+def test_no_step_changes_nothing() -> None:
+    assert torch.equal(Composition()(images(), KEY), images())
+
+
+def test_a_single_step_is_the_step_itself() -> None:
+    fog = Shift("fog", 2)
+    assert torch.equal(Composition((fog,))(images(), KEY), fog.apply(images(), KEY, UNIT))
+
+
+def test_steps_are_applied_in_their_order() -> None:
+    noise, contrast = Shift("gaussian_noise", 3), Shift("contrast", 3)
+    x = images()
+    one = Composition((noise, contrast))(x, KEY)
+    assert torch.equal(one, contrast.apply(noise.apply(x, KEY, UNIT), KEY, UNIT))
+    assert not torch.allclose(one, Composition((contrast, noise))(x, KEY))
+
+
+def test_what_a_step_draws_does_not_hang_on_the_steps_before_it() -> None:
+    x = torch.full((4, 3, 16, 16), 0.5)
+    alone = Composition((Shift("impulse_noise", 5),))(x, KEY)
+    later = Composition((Shift("contrast", 5), Shift("impulse_noise", 5)))(x, KEY)  # a flat image has no contrast
+    assert torch.equal(alone, later)
+
+
+def test_two_steps_of_one_name_draw_differently() -> None:
+    x = torch.full((4, 3, 16, 16), 0.5)
+    once = Composition((Shift("impulse_noise", 5),))(x, KEY)
+    twice = Composition((Shift("impulse_noise", 5), Shift("impulse_noise", 5)))(x, KEY)
+    assert (twice != 0.5).float().mean() > 1.4 * (once != 0.5).float().mean()
+
+
+def test_the_pose_of_nothing_is_the_image_to_the_bit() -> None:
+    assert torch.equal(Pose()(images(), KEY), images())
+
+
+def test_a_pose_moves_by_shares_of_the_sides_and_outside_is_black() -> None:
+    x = images()
+    moved = Pose(right=0.25, down=-0.5)(x, KEY)
+    assert torch.allclose(moved[:, :, :8, 4:], x[:, :, 8:, :12], atol=1e-5)
+    assert (moved[:, :, 8:] == 0).all()
+    assert (moved[..., :4] == 0).all()
+
+
+def test_a_quarter_turn_is_counter_clockwise() -> None:
+    assert torch.allclose(Pose(degrees=90)(images(), KEY), images().rot90(1, (2, 3)), atol=1e-4)
+
+
+@pytest.mark.parametrize("threat", [Linf(0.1), L2(0.5), L0(3), Patch(3, 3)], ids=str)
+def test_a_perturbation_is_inside_its_threat(threat: Threat) -> None:
+    x = images()
+    for share in (0.0, 0.3, 1.0):
+        moved = Perturbation(threat, share)(x, KEY)
+        region = threat.region(x, UNIT)
+        if not isinstance(threat, Patch):
+            assert (threat.size(moved, region) <= threat.radius * (1 + 1e-6)).all()
+        assert (moved != x).flatten(1).any(1).all() == (share > 0)
+        assert ((moved >= 0) & (moved <= 1)).all()
+    if isinstance(threat, Patch):
+        assert ((moved != x).any(1).flatten(1).sum(1) <= 9).all()
+
+
+def test_half_the_way_is_half_the_distance_and_another_draw_another_place() -> None:
+    x = torch.full((4, 3, 16, 16), 0.5)
+    whole, half = Perturbation(Linf(0.1), 1.0)(x, KEY), Perturbation(Linf(0.1), 0.5)(x, KEY)
+    assert torch.allclose(half - x, (whole - x) / 2, atol=1e-6)
+    assert not torch.allclose(whole, Perturbation(Linf(0.1), 1.0, draw=1)(x, KEY))
+
+
+def test_a_perturbation_does_not_hang_on_the_batch() -> None:
+    change = Composition((Perturbation(L2(1.0)), Pose(degrees=10), Shift("snow", 2)))
+    assert torch.equal(change(images(), KEY)[2:], change(images()[2:], KEY[2:]))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (Composition(), "no change"),
+        (Composition((Shift("fog", 2), Pose(degrees=5))), "fog, severity 2, then pose (degrees 5)"),
+        (Pose(right=0.1, zoom=-0.05), "pose (right 0.1, zoom -0.05)"),
+        (Pose(), "pose (as it is)"),
+        (Perturbation(Linf(0.1), 0.3, 7), "0.3 of the way to a random place in Linf(eps=0.1), draw 7"),
+    ],
+)
+def test_changes_in_words(change: Composition, words: str) -> None:
+    assert str(change) == words
+    assert str(as_change(change)) == words  # and so they are called in claims
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        Composition(),
+        Composition((Shift("fog", 2), Pose(degrees=5, zoom=0.1), Perturbation(Linf(0.1), 0.3, 7))),
+        Composition((Shift("snow", 1, parameters="32"),)),
+        Shift("contrast", 4),
+        Pose(1, 0.2, -0.3, 0.05),
+        Perturbation(Spatial(rotation=10)),
+    ],
+    ids=str,
+)
+def test_the_code_of_a_change_makes_it_again(change: Step) -> None:
+    names = {each.__name__: each for each in (Composition, Shift, Pose, Perturbation, Linf, Spatial)}
+    assert eval(code_of(change), names) == change  # noqa: S307 - our own words
+
+
+def test_the_code_of_a_function_of_ones_own_is_its_name() -> None:
+    assert code_of(as_shift(darker, 2)) == "Shift('darker', 2, darker)"
+    assert code_of(darker) == "darker"
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Pose(degrees=181), "degrees to be a number in -180..180"),
+        (lambda: Pose(zoom=True), "zoom to be a number"),
+        (lambda: Perturbation(Linf), "a threat model such as"),
+        (lambda: Perturbation(Linf(0.1), share=1.5), "share to be a number in 0..1"),
+        (lambda: Composition((darker,)), "steps to be of Shift, Pose or Perturbation"),
+        (lambda: as_change("fog"), "a strategy that draws shifts"),
+        (lambda: as_change(Shift), "a strategy that draws shifts"),
+    ],
+)
+def test_what_is_no_change_is_refused(make: object, message: str) -> None:
+    assert callable(make)
+    with pytest.raises(ConfigError, match=message):
+        make()
+
+
+def test_only_what_has_severities_tells_one() -> None:
+    assert str(as_shift(darker, 2)) == "darker"
+    assert str(as_shift(dimmer, 2)) == "dimmer, severity 2"
+    assert str(Shift("fog", 2)) == "fog, severity 2"
