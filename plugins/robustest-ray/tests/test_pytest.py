@@ -59,7 +59,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def command(project: Path, name: str, *options: str) -> subprocess.Popen[str]:
     line = [sys.executable, "-m", "pytest", "--robust", "-q", "--robust-json", f"{name}.json", *options]
-    return subprocess.Popen(
+    return subprocess.Popen(  # noqa: S603 - our own command line
         [*line, "-o", f"robust_store=.{name}"],
         cwd=project,
         env=os.environ | {"PYTHONPATH": str(project), "CI": ""},
@@ -114,7 +114,7 @@ def test_a_node_that_lacks_something_is_named_before_work_starts(
     settings = Settings(engine="ray", address=cluster.address)
     with (
         running(Context(settings=settings)),
-        pytest.raises(ConfigError, match="Expected no-such-package on every node .* Install 'no-such-package==1.0'"),
+        pytest.raises(ConfigError, match=r"Expected no-such-package on every node .* Install 'no-such-package==1.0'"),
     ):
         find_adversarial(net, *samples, Linf(0.05))
     assert not ray.is_initialized()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -16,7 +16,7 @@ class Counting:
     """An engine of a plugin that counts what is done to it."""
 
     kind, remote = "cpu", True
-    opened: list[Settings] = []
+    opened: ClassVar[list[Settings]] = []
     closed = 0
 
     def __init__(self, settings: Settings) -> None:

@@ -72,7 +72,7 @@ def test_a_baseline_may_be_a_file(tmp_path: Path) -> None:
     path.write_text(json.dumps(measured().details["errors"]))
     assert measured(max_mce=1.0, baseline=path, exact=True).verdict is Verdict.PASSED
     path.write_text("{")
-    with pytest.raises(StoreError, match="errors.json"):
+    with pytest.raises(StoreError, match=r"errors\.json"):
         measured(max_mce=1.0, baseline=path)
 
 

@@ -140,7 +140,7 @@ def test_settings_are_in_range(options: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     "embedding",
     [torch.zeros(3, 4), torch.zeros(N), lambda x: x, lambda x: x[:2, 0, 0], lambda x: x[:, 0, 0] / 0],
-    ids=str,
+    ids=["few rows", "no columns", "images", "a few of each batch", "infinite"],
 )
 def test_embeddings_are_a_row_for_each_sample(embedding: Any) -> None:
     with pytest.raises(DataError):
