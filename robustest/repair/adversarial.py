@@ -70,7 +70,7 @@ def adversarial_training(
         widening: share of the training, in [0, 1), over which the radius of a ball grows from 0; a model learns little
             from a wide ball at once.
         cue: a cue that the model shall stop relying on. Adversarial training does that only where the cue fits inside
-            the ball: a larger one is relied on no less afterwards, and often more (docs/repair.md has figures).
+            the ball: a larger one is relied on no less afterwards, and often more.
         recipe: optimiser, schedule and machine; None for the defaults.
         claim: called with the new model: the claim that failed, as a measurement or an assertion. Its result is in the
             log, whatever it is.
