@@ -23,7 +23,9 @@ def test_nonsense_is_a_usage_error(write, run, device):
     write(test_a=CLAIM)
     result = run("--robust", f"--robust-device={device}")
     assert result.ret == 4
-    result.stderr.fnmatch_lines([f"ERROR: Expected device to be auto, cpu, cuda, cuda:N or mps but got {device!r} *"])
+    result.stderr.fnmatch_lines(
+        [f"ERROR: Expected device to be auto, cpu, cuda, cuda:N, cuda:all or mps but got {device!r} *"]
+    )
 
 
 @pytest.mark.parametrize("device", ["cuda", "cuda:7"])

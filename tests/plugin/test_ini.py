@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 VALUES = {
-    "profile": "ci",  # which brings no setting of its own that would win over these keys
+    "profile": "ci",
     "device": "cpu",
     "seed": 12,
     "attack": "fgsm",
@@ -26,8 +26,13 @@ VALUES = {
     "corpus": "kept/points",
     "corpus_max_mb": 1.5,
     "baseline": "kept/baseline.json",
+    "engine": "elsewhere",
+    "address": "host:6379",
+    "workers": 2,
+    "gpus_per_task": 0.5,
 }
 FOLDERS = ("pictures", "store", "corpus", "baseline")
+FROM_PROFILE = {"recheck": 0.05}
 SWITCHES = {"replay_only": False, "update_baseline": False}
 
 
@@ -57,7 +62,7 @@ def test_every_key_sets_its_setting(project, run, read_json, style):
     else:
         project.path.joinpath("pyproject.toml").write_text(_as_toml(VALUES, style), encoding="utf-8")
     run("--robust", "--robust-json=out.json")
-    wanted = {**VALUES, **SWITCHES, **{name: str(project.path / str(VALUES[name])) for name in FOLDERS}}
+    wanted = {**VALUES, **FROM_PROFILE, **SWITCHES, **{name: str(project.path / str(VALUES[name])) for name in FOLDERS}}
     assert read_json()["settings"] == wanted
 
 
@@ -86,6 +91,10 @@ def test_without_keys_the_settings_are_the_documented_ones(project, run, read_js
         "corpus_max_mb": 20.0,
         "baseline": str(project.path / "robust-baseline.json"),
         **SWITCHES,
+        "engine": "local",
+        "address": None,
+        "workers": None,
+        "gpus_per_task": None,
     }
 
 
@@ -114,7 +123,7 @@ def test_claims_are_measured_by_them(project, write, rows_of):
         ("robust_batch_size = 0", "Expected batch_size to be a whole number >= 1 but got 0 (int)*"),
         ("robust_examples = -1", "Expected examples to be a whole number >= 0 but got -1 (int)*"),
         ("robust_claim = sets", "Unknown claim 'sets'. Did you mean 'set'?*"),
-        ("robust_device = gpu", "Expected device to be auto, cpu, cuda, cuda:N or mps but got 'gpu' (str)*"),
+        ("robust_device = gpu", "Expected device to be auto, cpu, cuda, cuda:N, cuda:all or mps but got 'gpu' (str)*"),
         ("robust_suppress = softmax_output", "Unknown health check 'softmax_output'. Did you mean 'softmax_outputs'?*"),
         ("robust_profile = dave", "Unknown robustest profile 'dave'. Did you mean 'dev'?*"),
     ],
