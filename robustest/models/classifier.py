@@ -110,7 +110,8 @@ def as_classifier(
             preprocessing=model.preprocessing if preprocessing is None else preprocessing,
         )
     if not callable(model) or isinstance(model, type):
-        raise ConfigError(expected("a torch module or a callable that maps a batch to logits", model))
+        mend = _pack_for(model) if isinstance(model, str) else ""
+        raise ConfigError(expected("a torch module or a callable that maps a batch to logits", model, mend))
     module = model if isinstance(model, nn.Module) else None
     return Classifier(
         call=model,
@@ -121,6 +122,15 @@ def as_classifier(
         dtype=torch.float32 if module is None else _dtype(module),
         recipe=recipe,
     )
+
+
+def _pack_for(model: str) -> str:
+    """What to do with a model that is named instead of given."""
+    if model.endswith(".onnx"):
+        return "Use robustest_onnx.onnx_model(path): pip install robustest-onnx"
+    if model.startswith(("http://", "https://")):
+        return "Use robustest_http.open_inference_model or json_model: pip install robustest-http"
+    return ""
 
 
 def _checked_bounds(bounds: object) -> tuple[float, float]:

@@ -216,3 +216,11 @@ def test_statistics_are_as_many_means_as_positive_deviations(preprocessing: Any)
 def test_an_output_that_is_no_tensor_is_a_model_error(output: object) -> None:
     with pytest.raises(ModelError, match=r"logits as a tensor.*Wrap the model"):
         as_classifier(lambda x: output)(torch.zeros(1, 2))
+
+
+@pytest.mark.parametrize(
+    ("name", "pack"), [("digits.onnx", "robustest-onnx"), ("https://models.example/v2", "robustest-http")]
+)
+def test_a_model_that_is_named_instead_of_given_names_its_pack(name: str, pack: str) -> None:
+    with pytest.raises(ConfigError, match=f"pip install {pack}"):
+        as_classifier(name)
