@@ -84,7 +84,8 @@ def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytes
     """A folder with the model, the data, and `made()` for results that need neither."""
     for name in [name for name in os.environ if name.startswith("PYTEST_XDIST")]:
         monkeypatch.delenv(name)  # so that these tests run inside a worker too
-    monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
+    for name in ("PYTEST_ADDOPTS", "CI", "BUILD_NUMBER"):  # pytest too looks at the last two
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("COLUMNS", "300")  # no message is cut
     pytester.makeconftest(CONFTEST)
     pytester.makepyfile(toy=TOY, made=MADE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import platform
+import socket
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from typing import Any
@@ -16,6 +17,8 @@ from robustest.errors import ConfigError, DeviceError
 
 _PATIENCE = 120.0
 """Seconds in which every node has to say what is installed on it."""
+_KNOCK = 10.0
+"""Seconds in which a cluster has to take a connection."""
 _NEEDED = ("robustest", "robustest-ray", "torch")
 
 
@@ -34,6 +37,7 @@ def reached(address: str | None) -> bool:
     if ray.is_initialized():
         return False
     try:
+        _knock(address)
         ray.init(address=address, namespace="robustest", log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError, RayError, OSError) as error:
         where = f"at {address!r}" if address else "on this machine"
@@ -43,6 +47,17 @@ def reached(address: str | None) -> bool:
             "RAY_AUTH_MODE=token and RAY_AUTH_TOKEN, or RAY_AUTH_TOKEN_PATH."
         ) from error
     return True
+
+
+def _knock(address: str | None) -> None:
+    """Find out quickly that nobody answers there: Ray itself tries for minutes.
+
+    Raises:
+        OSError: nobody does.
+    """
+    host, colon, port = (address or "").removeprefix("ray://").rpartition(":")
+    if colon and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK).close()
 
 
 def accelerators() -> str:
