@@ -10,7 +10,7 @@ from importlib.metadata import version
 from typing import Any
 
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import RayError, TaskUnschedulableError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from robustest.errors import ConfigError, DeviceError
@@ -80,12 +80,16 @@ def check_nodes() -> None:
     """
     wanted = {name: _plain(version(name)) for name in _NEEDED} | {"python": _python()}
     answers = {node["NodeID"]: _asked(node["NodeID"], wanted) for node in _alive()}
-    try:
-        found = dict(zip(answers, ray.get(list(answers.values()), timeout=_PATIENCE), strict=True))
-    except RayError as error:
-        raise DeviceError(
-            f"Expected every node to say within {_PATIENCE:.0f} s what is installed on it but got: {error}"
-        ) from error
+    found = {}
+    for node, answer in answers.items():
+        try:
+            found[node] = ray.get(answer, timeout=_PATIENCE)
+        except TaskUnschedulableError:  # the node has just gone; work that was sent there would be done elsewhere
+            continue
+        except RayError as error:
+            raise DeviceError(
+                f"Expected every node to say within {_PATIENCE:.0f} s what is installed on it but got: {error}"
+            ) from error
     for node, has in found.items():
         for name, here in wanted.items():
             there = has.get(name)

@@ -60,7 +60,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def command(project: Path, name: str, *options: str) -> subprocess.Popen[str]:
     line = [sys.executable, "-m", "pytest", "--robust", "-q", "--robust-json", f"{name}.json", *options]
     return subprocess.Popen(  # noqa: S603 - our own command line
-        [*line, "-o", f"robust_store=.{name}"],
+        [*line, "-o", f"robust_store=.{name}", "-o", f"robust_corpus=.{name}/corpus"],
         cwd=project,
         env=os.environ | {"PYTHONPATH": str(project), "CI": ""},
         stdout=subprocess.PIPE,
@@ -71,27 +71,29 @@ def command(project: Path, name: str, *options: str) -> subprocess.Popen[str]:
 
 def outcome(project: Path, name: str) -> Any:
     """The only result of a run, times aside."""
-    (result,) = json.loads((project / f"{name}.json").read_text())["results"]
+    (row,) = json.loads((project / f"{name}.json").read_text())["results"]
+    result = row["result"]
     result["cost"]["seconds"] = 0
-    result.pop("command", None)
     return result
 
 
 def test_a_driver_that_is_killed_goes_on_where_it_was(cluster: Any, project: Path) -> None:
     alone = command(project, "alone")
-    assert alone.wait(120) == 0, alone.communicate()[0]
+    told = alone.communicate(timeout=120)[0]
+    assert alone.returncode == 0, told
     ray_options = ("--robust-engine=ray", f"--robust-address={cluster.address}", "--robust-workers=2")
     first = command(project, "ray", *ray_options)
     deadline = time.monotonic() + 90
     while not list((project / ".ray").rglob("*.safetensors")) and time.monotonic() < deadline:
         time.sleep(0.02)
     os.kill(first.pid, signal.SIGKILL)
-    first.wait()
+    first.communicate()
     assert not (project / "ray.json").exists(), "the run was over before it was killed"
     remembered = len(list((project / ".ray").rglob("*.safetensors")))
     assert remembered
     second = command(project, "ray", *ray_options)
-    assert second.wait(120) == 0, second.communicate()[0]
+    told = second.communicate(timeout=120)[0]
+    assert second.returncode == 0, told
     assert outcome(project, "ray") == outcome(project, "alone")
     deadline = time.monotonic() + 30
     while workers() and time.monotonic() < deadline:
