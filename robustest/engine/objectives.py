@@ -39,26 +39,6 @@ def towards_features(aim: Tensor) -> Objective:
     return objective
 
 
-def unit(which: Tensor) -> Objective:
-    """The value of one output a row, (N,) int64."""
-
-    def objective(outputs: Tensor, part: slice) -> Tensor:
-        return outputs.gather(1, which[part].unsqueeze(1)).squeeze(1)
-
-    return objective
-
-
-def lead(y: Tensor, runner_up: Tensor) -> Objective:
-    """The logit of y (N,) minus that of its runner-up (N,)."""
-
-    def objective(logits: Tensor, part: slice) -> Tensor:
-        both = torch.stack([y[part], runner_up[part]], 1)
-        pair = logits.gather(1, both)
-        return pair[:, 0] - pair[:, 1]
-
-    return objective
-
-
 def relative_distance(features: Tensor, aim: Tensor) -> Tensor:
     """(N,) Euclidean distance of features (N, D) from those aimed at, over the length of the latter."""
     apart: Tensor = torch.linalg.vector_norm(features - aim, dim=1)

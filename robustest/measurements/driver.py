@@ -224,7 +224,6 @@ class _Run:
 
     def _remote(self) -> RemoteJob:
         """This measurement, for workers in other processes."""
-        evaluator = self.bench.evaluator
         two = torch.arange(2).clamp(max=len(self.samples) - 1)
         return RemoteJob(
             model=ship(self.model, lambda: self.samples.take(two)[0]),
@@ -232,9 +231,6 @@ class _Run:
             samples=self.samples,
             settings=self.settings,
             look=self.bench.look,
-            notes=tuple(evaluator.notes),
-            modal=evaluator.health.modal,
-            training=evaluator.health.training,
             versions=versions(),
         )
 

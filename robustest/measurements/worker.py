@@ -55,7 +55,6 @@ class RemoteJob:
         samples: the data.
         settings: as measured with.
         look: what to do with a chunk.
-        notes, modal, training: what is known of how the model was handed over.
         versions: of robustest and torch, here.
     """
 
@@ -64,9 +63,6 @@ class RemoteJob:
     samples: Samples
     settings: Settings
     look: Look
-    notes: tuple[str, ...]
-    modal: int
-    training: int
     versions: tuple[str, str]
 
     def start(self, device: str) -> Mapper:
@@ -87,9 +83,8 @@ class RemoteJob:
             chosen,
             batch_size=self.settings.batch_size,
             suppress=self.settings.suppress,
-            notes=list(self.notes),
+            notes=[],  # how the model was handed over is known where it was
         )
-        evaluator.health.modal, evaluator.health.training = self.modal, self.training
         bench = Bench(evaluator, self.settings, self.look)
         return _Station(bench, self.samples, self.settings, open_blocks)
 

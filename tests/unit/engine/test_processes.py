@@ -14,7 +14,15 @@ import pytest
 import torch
 from torch import nn
 
-from robustest import ConfigError, DeviceError, Linf, Settings, find_adversarial, measure_shift_accuracy
+from robustest import (
+    ConfigError,
+    DeviceError,
+    Linf,
+    Settings,
+    find_adversarial,
+    measure_robust_accuracy,
+    measure_shift_accuracy,
+)
 from robustest.context import Context, over, running
 
 N = 400
@@ -66,6 +74,20 @@ def test_two_workers_one_of_them_killed_find_the_same(case: Any) -> None:
     assert 0 < found.broken.sum() < N
     assert (found.cost.forward, found.cost.backward) == (alone.cost.forward, alone.cost.backward)
     assert found.stages == alone.stages
+
+
+def test_a_model_handed_over_in_train_mode_is_told_of_once(case: Any) -> None:
+    net, x, y = case
+    dropping = nn.Sequential(net, nn.Dropout(0.1)).train()
+
+    def told(**settings: Any) -> Any:
+        with running(Context(settings=Settings(**settings), test="test")):
+            return measure_robust_accuracy(dropping, (x, y), Linf(0.001), at_least=0.1, attack="fgsm")
+
+    here, there = told(), told(workers=1)
+    assert [finding["name"] for finding in here.details["health"]] == ["train_mode"]
+    assert there.details["health"] == here.details["health"]
+    assert there.notes == here.notes
 
 
 def test_what_cannot_travel_is_named(case: Any) -> None:
