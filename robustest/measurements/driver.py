@@ -30,6 +30,7 @@ from robustest.models.shipping import ship
 from robustest.results import Verdict
 from robustest.settings import Settings
 from robustest.store.corpus import Kept
+from robustest.store.fingerprint import fingerprint
 from robustest.verdicts import Claim, Decision
 
 
@@ -224,10 +225,12 @@ class _Run:
 
     def _remote(self) -> RemoteJob:
         """This measurement, for workers in other processes."""
+        model = self.model
+        identity = None if model.recipe is None else fingerprint(model.call, model.module, model.preprocessing).digest
         two = torch.arange(2).clamp(max=len(self.samples) - 1)
         return RemoteJob(
-            model=ship(self.model, lambda: self.samples.take(two)[0]),
-            digest=self.memory.model,
+            model=ship(model, lambda: self.samples.take(two)[0]),
+            digest=identity or "",
             samples=self.samples,
             settings=self.settings,
             look=self.bench.look,

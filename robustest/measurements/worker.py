@@ -18,7 +18,7 @@ from robustest.errors import ConfigError, RobustestError
 from robustest.measurements.bench import Bench, Look
 from robustest.measurements.observed import Observed, Tally
 from robustest.measurements.schedule import Task
-from robustest.models import frozen
+from robustest.models import Classifier, frozen
 from robustest.models.shipping import Shipped
 from robustest.settings import Settings
 from robustest.store.fingerprint import fingerprint
@@ -51,7 +51,7 @@ class RemoteJob:
 
     Attributes:
         model: what is measured.
-        digest: the model's identity here; empty where it has none.
+        digest: identity of a model with a recipe, frozen in eval mode as on the worker; empty for others.
         samples: the data.
         settings: as measured with.
         look: what to do with a chunk.
@@ -74,10 +74,10 @@ class RemoteJob:
             )
         classifier = self.model.open()
         chosen = resolve(device or self.settings.device, classifier.device)
-        self._same_model()
         open_blocks = ExitStack()
         open_blocks.enter_context(torch.inference_mode(False))
         open_blocks.enter_context(frozen(classifier.module))
+        self._same_model(classifier)
         evaluator = Evaluator(
             classifier,
             chosen,
@@ -88,7 +88,7 @@ class RemoteJob:
         bench = Bench(evaluator, self.settings, self.look)
         return _Station(bench, self.samples, self.settings, open_blocks)
 
-    def _same_model(self) -> None:
+    def _same_model(self, model: Classifier) -> None:
         """Refuse a model that was built otherwise here; exported ones are what they are.
 
         Raises:
@@ -96,7 +96,6 @@ class RemoteJob:
         """
         if self.model.recipe is None or not self.digest:
             return
-        model = self.model.open()
         here = fingerprint(model.call, model.module, model.preprocessing).digest
         if here is not None and here != self.digest:
             raise ConfigError(

@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -17,8 +18,10 @@ from torch import nn
 from robustest import (
     ConfigError,
     DeviceError,
+    Factory,
     Linf,
     Settings,
+    Verdict,
     find_adversarial,
     measure_robust_accuracy,
     measure_shift_accuracy,
@@ -88,6 +91,13 @@ def test_a_model_handed_over_in_train_mode_is_told_of_once(case: Any) -> None:
     assert [finding["name"] for finding in here.details["health"]] == ["train_mode"]
     assert there.details["health"] == here.details["health"]
     assert there.notes == here.notes
+
+
+def test_a_factory_of_a_module_in_train_mode_builds_the_same_model_everywhere(tmp_path: Path) -> None:
+    model = Factory("torch.nn:Linear", in_features=4, out_features=3)
+    data = torch.rand(70, 4), torch.zeros(70, dtype=torch.int64)
+    with running(Context(settings=Settings(workers=1, store=str(tmp_path)), test="test")):
+        assert measure_robust_accuracy(model, data, Linf(0.001), at_least=0.0, attack="fgsm").verdict is Verdict.PASSED
 
 
 def test_what_cannot_travel_is_named(case: Any) -> None:
