@@ -6,6 +6,7 @@ from typing import Unpack
 
 from robustest.assertions.gate import gate
 from robustest.errors import ConfigError
+from robustest.measurements.comparison import Baseline
 from robustest.measurements.consistency import measure_consistency
 from robustest.measurements.options import Options
 from robustest.measurements.worst_group import measure_worst_group_accuracy
@@ -18,22 +19,35 @@ def assert_worst_group_accuracy(
     data: object,
     groups: object,
     *,
-    at_least: float | None,
+    at_least: float | None = None,
     min_group: int = 30,
+    no_worse_than: Baseline | None = None,
+    tolerance: float = 0.0,
     **options: Unpack[Options],
 ) -> Result:
-    """Claim that accuracy is at least `at_least` in every group of `min_group` samples or more.
+    """Claim that accuracy is at least `at_least`, or as it was, in every group of `min_group` samples or more.
 
     Arguments and errors are those of `measure_worst_group_accuracy`; returns the result.
 
     Raises:
-        ClaimFailed: a group's accuracy is lower.
+        ClaimFailed: a group's accuracy is lower, or was higher.
         ClaimInconclusive: a population claim that these samples do not settle.
     """
     __tracebackhide__ = True
-    if at_least is None:
-        raise ConfigError("Expected at_least= but got None: there is nothing to claim.")
-    return gate(measure_worst_group_accuracy(model, data, groups, at_least=at_least, min_group=min_group, **options))
+    if at_least is None and no_worse_than is None:
+        raise ConfigError("Expected at_least= or no_worse_than= but got neither: there is nothing to claim.")
+    return gate(
+        measure_worst_group_accuracy(
+            model,
+            data,
+            groups,
+            at_least=at_least,
+            min_group=min_group,
+            no_worse_than=no_worse_than,
+            tolerance=tolerance,
+            **options,
+        )
+    )
 
 
 def assert_consistent(
@@ -42,10 +56,12 @@ def assert_consistent(
     shift: str | Shift | ShiftFunction,
     *,
     severity: int | None = None,
-    max_flip: float | None,
+    max_flip: float | None = None,
+    no_worse_than: Baseline | None = None,
+    tolerance: float = 0.0,
     **options: Unpack[Options],
 ) -> Result:
-    """Claim that a shift changes the predicted class of at most `max_flip` of the samples.
+    """Claim that a shift changes the predicted class of at most `max_flip` of the samples, or of no more than it did.
 
     Arguments and errors are those of `measure_consistency`; returns the result.
 
@@ -54,6 +70,17 @@ def assert_consistent(
         ClaimInconclusive: a population claim that these samples do not settle.
     """
     __tracebackhide__ = True
-    if max_flip is None:
-        raise ConfigError("Expected max_flip= but got None: there is nothing to claim.")
-    return gate(measure_consistency(model, data, shift, severity=severity, max_flip=max_flip, **options))
+    if max_flip is None and no_worse_than is None:
+        raise ConfigError("Expected max_flip= or no_worse_than= but got neither: there is nothing to claim.")
+    return gate(
+        measure_consistency(
+            model,
+            data,
+            shift,
+            severity=severity,
+            max_flip=max_flip,
+            no_worse_than=no_worse_than,
+            tolerance=tolerance,
+            **options,
+        )
+    )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from robustest import context
 from robustest.errors import ConfigError, StoreError, expected
@@ -69,6 +70,12 @@ class Compared:
                 "date": self.entry.date,
                 "commit": self.entry.commit,
             }
+            if self.claim.groups:
+                by_group = self.claim.compare_groups({**evidence.columns, "id": evidence.ids})
+                about["groups"] = [
+                    {"group": one.name, "n": one.n, "lost": one.lost, "gained": one.gained, "p": one.p_lost}
+                    for one in by_group
+                ]
             if found.better:
                 notes = (*notes, f"better than the baseline: {found.gained} gained, {found.lost} lost. {_tighten()}")
         return replace(result, details={**result.details, "baseline": about}, notes=notes)
@@ -84,6 +91,8 @@ def compared(
     terms: Terms,
     no_worse_than: Baseline | None,
     tolerance: float,
+    groups: tuple[tuple[str, NDArray[np.int64]], ...] = (),
+    level: float | None = None,
 ) -> Compared:
     """A claim with its comparison, where one is asked for.
 
@@ -96,6 +105,7 @@ def compared(
         terms: what the verdict may rest on.
         no_worse_than: the baseline's file; None compares with nothing.
         tolerance: the fall that is no matter, in 0..1.
+        groups, level: as in `BaselineClaim`.
 
     Raises:
         ConfigError: an argument is out of range.
@@ -114,7 +124,15 @@ def compared(
     entry = _entry(file, key, n)
     before = np.array(entry.outcomes, dtype=bool)
     return Compared(
-        BaselineClaim(other=claim, asked=asked, before=before, tolerance=tolerance, terms=terms),
+        BaselineClaim(
+            other=claim,
+            asked=asked,
+            before=before,
+            tolerance=tolerance,
+            terms=terms,
+            groups=groups,
+            level=level,
+        ),
         settings,
         file,
         key,

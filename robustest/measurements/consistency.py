@@ -9,6 +9,7 @@ from robustest.data import as_samples
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.search import margins
+from robustest.measurements.comparison import Baseline, compared
 from robustest.measurements.driver import observe
 from robustest.measurements.finish import result_of
 from robustest.measurements.observed import Evidence, Observed, exhibits_of
@@ -25,6 +26,8 @@ def measure_consistency(
     *,
     severity: int | None = None,
     max_flip: float | None = None,
+    no_worse_than: Baseline | None = None,
+    tolerance: float = 0.0,
     **options: Unpack[Options],
 ) -> Result:
     """The share of samples whose predicted class a shift changes.
@@ -38,6 +41,7 @@ def measure_consistency(
         shift: a name ("gaussian_noise"), a `Shift`, or a function of (x, severity, key).
         severity: 1..5; None means the `Shift`'s own, or 3.
         max_flip: the share of flips claimed at most, in 0..1.
+        no_worse_than, tolerance: as for `measure_robust_accuracy`, about the samples that do not flip.
         **options: see `robustest.measurements.options.Options`.
 
     Raises:
@@ -50,10 +54,21 @@ def measure_consistency(
 
     look = partial(flip_chunk, shift=chosen, examples=settings.examples)
     statement = f"predictions flipped by {chosen}"
-    claim = ShareClaim(threshold=max_flip, at_least=False, terms=terms_of(settings))
+    terms, samples = terms_of(settings), as_samples(data)
+    baseline = compared(
+        ShareClaim(threshold=max_flip, at_least=False, terms=terms),
+        settings,
+        asked=max_flip is not None,
+        statement=statement,
+        n=len(samples),
+        terms=terms,
+        no_worse_than=no_worse_than,
+        tolerance=tolerance,
+    )
+    settings = baseline.settings
     identity = ("consistency", chosen)
-    evidence = observe(statement, classifier, as_samples(data), settings, look, claim=claim, identity=identity)
-    return result_of(
+    evidence = observe(statement, classifier, samples, settings, look, claim=baseline.claim, identity=identity)
+    result = result_of(
         evidence,
         evidence.decision,
         settings,
@@ -66,6 +81,7 @@ def measure_consistency(
         method="paired with the unshifted samples",
         details=_details(evidence),
     )
+    return baseline.told(result, evidence)
 
 
 def flip_chunk(evaluator: Evaluator, chunk: Chunk, shift: Shift, *, examples: int) -> Observed:

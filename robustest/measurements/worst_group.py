@@ -8,6 +8,7 @@ from typing import Any, Unpack
 from robustest.data import as_samples
 from robustest.data.groups import Groups, as_groups
 from robustest.errors import ConfigError, DataError, expected
+from robustest.measurements.comparison import Baseline, compared
 from robustest.measurements.data_sets import AS_THEY_ARE, accuracy_look
 from robustest.measurements.driver import observe
 from robustest.measurements.finish import result_of
@@ -15,7 +16,7 @@ from robustest.measurements.observed import Evidence
 from robustest.measurements.options import Options, apply, terms_of
 from robustest.results import Result
 from robustest.verdicts import Terms, checked_threshold
-from robustest.verdicts.groups import GroupShare, WorstGroupClaim
+from robustest.verdicts.groups import GroupShare, WorstGroupClaim, group_level
 
 
 def measure_worst_group_accuracy(
@@ -25,6 +26,8 @@ def measure_worst_group_accuracy(
     *,
     at_least: float | None = None,
     min_group: int = 30,
+    no_worse_than: Baseline | None = None,
+    tolerance: float = 0.0,
     **options: Unpack[Options],
 ) -> Result:
     """The accuracy on the group of samples where it is lowest (worst-group accuracy, Sagawa et al., ICLR 2020).
@@ -39,6 +42,8 @@ def measure_worst_group_accuracy(
             names to positions or to (N,) bool; see `robustest.data.groups.as_groups`.
         at_least: the accuracy claimed for every judged group, in 0..1.
         min_group: fewest samples of a group that is judged, >= 1.
+        no_worse_than, tolerance: as for `measure_robust_accuracy`; each judged group is compared by itself, and all
+            comparisons together err with probability alpha.
         **options: see `robustest.measurements.options.Options`.
 
     Raises:
@@ -51,10 +56,25 @@ def measure_worst_group_accuracy(
         raise ConfigError(expected("min_group to be a whole number >= 1", min_group))
     classifier, settings = apply(model, options)
     samples = as_samples(data)
-    claim = worst_group_claim(as_groups(groups, len(samples)), at_least, min_group, terms_of(settings))
+    terms = terms_of(settings)
+    claim = worst_group_claim(as_groups(groups, len(samples)), at_least, min_group, terms)
     statement = "accuracy of the worst group"
+    judged = tuple((name, ids) for name, ids in zip(claim.names, claim.members, strict=True) if len(ids) >= min_group)
+    baseline = compared(
+        claim,
+        settings,
+        asked=at_least is not None,
+        statement=statement,
+        n=len(samples),
+        terms=terms,
+        no_worse_than=no_worse_than,
+        tolerance=tolerance,
+        groups=judged,
+        level=group_level(terms.fail_alpha, len(judged), disjoint=claim.disjoint),
+    )
+    settings = baseline.settings
     evidence = observe(
-        statement, classifier, samples, settings, accuracy_look(settings), claim=claim, identity=AS_THEY_ARE
+        statement, classifier, samples, settings, accuracy_look(settings), claim=baseline.claim, identity=AS_THEY_ARE
     )
     shares = claim.shares({**evidence.columns, "id": evidence.ids}, evidence.total)
     small = [name for name, ids in zip(claim.names, claim.members, strict=True) if len(ids) < min_group]
@@ -71,7 +91,8 @@ def measure_worst_group_accuracy(
         method="accuracy of each group, with bounds for all at once",
         details=_details(evidence, shares, claim),
     )
-    return replace(result, notes=(*result.notes, *_notes(evidence, shares, small, min_group)))
+    result = replace(result, notes=(*result.notes, *_notes(evidence, shares, small, min_group)))
+    return baseline.told(result, evidence)
 
 
 def worst_group_claim(groups: Groups, at_least: float | None, min_group: int, terms: Terms) -> WorstGroupClaim:

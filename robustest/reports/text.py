@@ -71,10 +71,11 @@ def _extras(result: Result) -> list[tuple[str, str]]:
     baseline = details.get("baseline") or {}
     if "lost" in baseline:
         low, high = baseline["drop_interval"]
+        share = "accuracy" if "accuracy" in result.quantity else "share that held"
         lines.append(
             (
                 "baseline",
-                f"accuracy {baseline['accuracy']:.3f}; {baseline['lost']} lost, {baseline['gained']} gained: drop "
+                f"{share} {baseline['accuracy']:.3f}; {baseline['lost']} lost, {baseline['gained']} gained: drop "
                 f"{baseline['drop']:.4f} [{low:.4f}, {high:.4f}], McNemar p = {baseline['p']:.2g}, tolerance "
                 f"{baseline['tolerance']:g} ({baseline['date']}, commit {baseline['commit']})",
             )

@@ -19,6 +19,7 @@ class Comparison:
     """What became of the samples of a baseline.
 
     Attributes:
+        name: of the group of samples that this is about; "" for all.
         lost, gained: samples that held only before, and only now.
         n: number of samples.
         p_lost, p_gained: exact one-sided McNemar p-values, that there are no more losses than gains but for chance,
@@ -28,6 +29,7 @@ class Comparison:
         interval: of the fall, two-sided at 1 - 2 alpha.
     """
 
+    name: str = ""
     lost: int
     gained: int
     n: int
@@ -48,7 +50,9 @@ class Comparison:
         return (self.gained - self.lost) / self.n > self.tolerance and self.p_gained <= self.alpha
 
     def __str__(self) -> str:
-        return f"against the baseline {self.lost} lost, {self.gained} gained of {self.n}, McNemar p = {self.p_lost:.2g}"
+        where = f"in {self.name!r} " if self.name else ""
+        counts = f"{self.lost} lost, {self.gained} gained of {self.n}, McNemar p = {self.p_lost:.2g}"
+        return f"against the baseline {where}{counts}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +61,8 @@ class BaselineClaim:
 
     What was lost is set against what was gained, sample by sample (McNemar, Psychometrika 1947; exact and one-sided):
     samples that did not change say nothing, so that a point lost shows where two accuracies far apart would drown it.
-    It waits for every sample.
+    It waits for every sample. Where there are groups, each is compared by itself, and all must be no worse: what one
+    lost is not made up for by what another gained.
 
     Attributes:
         other: the claim on the accuracy itself.
@@ -65,6 +70,8 @@ class BaselineClaim:
         before: (n,) bool, the baseline's outcomes in the data's order; None while the baseline is being made.
         tolerance: the fall that is no matter, in 0..1.
         terms: what the verdict may rest on.
+        groups: names and positions of the samples in each.
+        level: the error that each comparison may take for a failure; None means the terms' (one comparison).
     """
 
     other: Claim
@@ -72,6 +79,8 @@ class BaselineClaim:
     before: NDArray[np.bool_] | None
     tolerance: float
     terms: Terms
+    groups: tuple[tuple[str, NDArray[np.int64]], ...] = ()
+    level: float | None = None
 
     def settled(self, columns: Columns, n: int) -> Settled | None:
         """As `Claim.settled`: only where the other claim has failed is there nothing left to see."""
@@ -90,30 +99,49 @@ class BaselineClaim:
             rule = f"{decision.rule}; the baseline needs every sample"
             failed = self.asked and decision.verdict is Verdict.FAILED
             return decision if failed else replace(decision, verdict=Verdict.INCONCLUSIVE, rule=rule)
-        found = self.compare(columns)
-        if found.worse:
-            return replace(decision, verdict=Verdict.FAILED, rule=f"worse: {found}")
+        by_group = self.compare_groups(columns)
+        worse = [found for found in by_group if found.worse]
+        if worse:
+            return replace(decision, verdict=Verdict.FAILED, rule=f"worse: {'; '.join(map(str, worse))}")
+        found = f"{self.compare(columns)}"
+        if self.groups:
+            found = f"{found}, no worse in any of {len(self.groups)} groups"
         if not self.asked:
             return replace(decision, verdict=Verdict.PASSED, rule=f"no worse: {found}")
         return replace(decision, rule=f"{decision.rule}; no worse: {found}")
 
     def compare(self, columns: Columns) -> Comparison:
         """Pair every sample with its outcome in the baseline."""
+        before, now = self._pairs(columns)
+        return self._compared("", before, now)
+
+    def compare_groups(self, columns: Columns) -> list[Comparison]:
+        """The comparisons that are judged: one a group, or one of all samples where there are no groups."""
+        if not self.groups:
+            return [self.compare(columns)]
+        before, now = self._pairs(columns)
+        place = np.argsort(columns["id"])
+        return [self._compared(name, before[place[ids]], now[place[ids]]) for name, ids in self.groups]
+
+    def doomed(self, broken: int, n: int) -> bool:
+        """As `Claim.doomed`."""
+        return self.other.doomed(broken, n)
+
+    def _pairs(self, columns: Columns) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         if self.before is None:
             raise ValueError("Expected a baseline to compare with but there is none.")
-        before, now = self.before[columns["id"]], columns["held"].astype(bool)
+        return self.before[columns["id"]], columns["held"].astype(bool)
+
+    def _compared(self, name: str, before: NDArray[np.bool_], now: NDArray[np.bool_]) -> Comparison:
         lost, gained, n = int((before & ~now).sum()), int((now & ~before).sum()), len(now)
         return Comparison(
+            name=name,
             lost=lost,
             gained=gained,
             n=n,
             p_lost=mcnemar(lost, gained),
             p_gained=mcnemar(gained, lost),
             tolerance=self.tolerance,
-            alpha=self.terms.fail_alpha,
+            alpha=self.terms.fail_alpha if self.level is None else self.level,
             interval=drop_bounds(lost, gained, n, self.terms.alpha),
         )
-
-    def doomed(self, broken: int, n: int) -> bool:
-        """As `Claim.doomed`."""
-        return self.other.doomed(broken, n)

@@ -170,7 +170,7 @@ def _claim(number: int, row: Reported, album: Album) -> Claim:
         tables=tuple(tables),
         findings=findings,
         remarks=tuple(note for note in result.notes if note not in {finding.message for finding in findings}),
-        baseline=_comparison(result.details.get("baseline")),
+        baseline=_comparison(result.details.get("baseline"), result.quantity),
     )
 
 
@@ -182,7 +182,7 @@ def _findings(result: Result) -> tuple[Finding, ...]:
     )
 
 
-def _comparison(about: Mapping[str, Any] | None) -> Comparison | None:
+def _comparison(about: Mapping[str, Any] | None, quantity: str) -> Comparison | None:
     if not about:
         return None
     if "update" in about:
@@ -192,12 +192,13 @@ def _comparison(about: Mapping[str, Any] | None) -> Comparison | None:
     if "drop" not in about:
         return Comparison(problem=f"Not compared with {about['file']}: the verdict came before every sample was seen.")
     low, high = about["drop_interval"]
+    share = "accuracy" if "accuracy" in quantity else "share that held"
     return Comparison(
         facts=(
-            Fact("then", f"accuracy {about['accuracy']:.3f} ({about['date']}, commit {about['commit']})"),
+            Fact("then", f"{share} {about['accuracy']:.3f} ({about['date']}, commit {about['commit']})"),
             Fact(
                 "now",
-                f"accuracy {about['accuracy'] - about['drop']:.3f}: {about['lost']} samples lost, "
+                f"{share} {about['accuracy'] - about['drop']:.3f}: {about['lost']} samples lost, "
                 f"{about['gained']} gained",
             ),
             Fact("drop", f"{about['drop']:.4f} [{low:.4f}, {high:.4f}], tolerated {about['tolerance']:g}"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import Tensor
 from robustest import ClaimFailed, ClaimInconclusive, ConfigError, DataError, Verdict
 from robustest.assertions.groups import assert_worst_group_accuracy
 from robustest.measurements.worst_group import measure_worst_group_accuracy
+from robustest.store.baselines import BaselineEntry, write
 from robustest.verdicts import clopper_pearson
 from robustest.verdicts.groups import group_level
 
@@ -109,6 +111,59 @@ def test_the_assertion_raises_and_speaks() -> None:
         assert_worst_group_accuracy(model, DATA, GROUPS, at_least=0.8, claim="population")
     with pytest.raises(ConfigError, match="nothing to claim"):
         assert_worst_group_accuracy(model, DATA, GROUPS, at_least=None)
+
+
+def baseline(folder: Path, **was: int) -> Path:
+    """A file with outcomes of `DATA` in which so many samples of each group held."""
+    now = measure_worst_group_accuracy(model, DATA, GROUPS, exact=True)
+    held = list(now.outcomes)
+    for name, right in was.items():
+        members = sorted((i for i, group in enumerate(GROUPS) if group == name), key=lambda i: not now.outcomes[i])
+        for place, i in enumerate(members):
+            held[i] = place < right
+    write(
+        folder / "was.json",
+        {
+            ": accuracy of the worst group": BaselineEntry(
+                test="",
+                statement=now.statement,
+                quantity=now.quantity,
+                outcomes=tuple(held),
+                data=now.data,
+                model=None,
+                seed=0,
+                method="",
+                setting="",
+                date="2026-01-01",
+                commit="",
+                estimate=None,
+                interval=(0.0, 1.0),
+            )
+        },
+    )
+    return folder / "was.json"
+
+
+def test_no_group_may_be_worse_than_it_was(tmp_path: Path) -> None:
+    """Water held all 40, land none: in all many are gained, but water has lost eight."""
+    was = baseline(tmp_path, water=40, land=0)
+    with pytest.raises(ClaimFailed, match=r"worse: against the baseline in 'water' 8 lost, 0 gained of 40"):
+        assert_worst_group_accuracy(model, DATA, GROUPS, no_worse_than=was)
+    about = measure_worst_group_accuracy(model, DATA, GROUPS, no_worse_than=was).details["baseline"]
+    assert (about["lost"], about["gained"]) == (8, 90)
+    assert [(row["group"], row["lost"], row["gained"]) for row in about["groups"]] == [
+        ("land", 0, 90),
+        ("water", 8, 0),
+    ]
+    assert assert_worst_group_accuracy(model, DATA, GROUPS, no_worse_than=was, tolerance=0.2).n_used == len(GROUPS)
+
+
+def test_groups_too_small_to_be_judged_are_not_compared(tmp_path: Path) -> None:
+    was = baseline(tmp_path, air=5)
+    result = assert_worst_group_accuracy(model, DATA, GROUPS, no_worse_than=was)
+    assert result.rule.endswith("2 lost, 0 gained of 145, McNemar p = 0.25, no worse in any of 2 groups")
+    with pytest.raises(ClaimFailed, match="worst group >= 0.9"):
+        assert_worst_group_accuracy(model, DATA, GROUPS, no_worse_than=was, at_least=0.9)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -232,3 +234,35 @@ def test_it_is_doomed_where_the_claim_beside_it_is() -> None:
     assert claim_on(before, threshold=0.9).doomed(11, 100)
     assert not claim_on(before, threshold=0.9).doomed(10, 100)
     assert not claim_on(before).doomed(100, 100)
+
+
+GROUPS = (("land", np.arange(0, 100)), ("water", np.arange(100, 200)))
+
+
+def test_what_one_group_lost_is_not_made_up_for_by_another() -> None:
+    before, now = np.zeros(200, dtype=bool), np.zeros(200, dtype=bool)
+    before[:10] = True  # land loses ten
+    now[100:130] = True  # water gains thirty
+    shuffled = np.random.default_rng(0).permutation(200).astype(np.int64)
+    plain = replace(claim_on(before), groups=())
+    grouped = replace(claim_on(before), groups=GROUPS, level=0.005)
+    assert decided(plain, now).verdict is Verdict.PASSED
+    decision = grouped.decide(columns(now, shuffled), 200, None)
+    assert decision.verdict is Verdict.FAILED
+    assert decision.rule == "worse: against the baseline in 'land' 10 lost, 0 gained of 100, McNemar p = 0.00098"
+    assert [(one.name, one.lost, one.gained) for one in grouped.compare_groups(columns(now, shuffled))] == [
+        ("land", 10, 0),
+        ("water", 0, 30),
+    ]
+    kept = grouped.decide(columns(np.where(np.arange(200) < 100, before, now), shuffled), 200, None)
+    assert kept.verdict is Verdict.PASSED
+    assert kept.rule.endswith("no worse in any of 2 groups")
+
+
+def test_each_group_has_its_share_of_the_error() -> None:
+    """Seven lost of seven changed have a chance of 2 ** -7 = .0078: enough at .01, not at half of it."""
+    before, now = np.zeros(200, dtype=bool), np.zeros(200, dtype=bool)
+    before[:7] = True
+    for level, verdict in ((0.01, Verdict.FAILED), (0.005, Verdict.PASSED)):
+        claim = replace(claim_on(before), groups=GROUPS, level=level)
+        assert decided(claim, now).verdict is verdict
