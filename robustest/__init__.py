@@ -74,7 +74,6 @@ if TYPE_CHECKING:
     from robustest.features import TextOverlay as TextOverlay
     from robustest.features import Texture as Texture
     from robustest.measurements import Adversarial as Adversarial
-    from robustest.measurements import accuracy_under as accuracy_under
     from robustest.measurements import find_adversarial as find_adversarial
     from robustest.measurements import measure_backdoor_trigger as measure_backdoor_trigger
     from robustest.measurements import measure_consistency as measure_consistency
@@ -83,13 +82,14 @@ if TYPE_CHECKING:
     from robustest.measurements import measure_min_perturbation as measure_min_perturbation
     from robustest.measurements import measure_replication_gap as measure_replication_gap
     from robustest.measurements import measure_robust_accuracy as measure_robust_accuracy
-    from robustest.measurements import measure_robust_to as measure_robust_to
     from robustest.measurements import measure_shift_accuracy as measure_shift_accuracy
     from robustest.measurements import measure_spurious_feature as measure_spurious_feature
     from robustest.measurements import measure_subpopulation_shift as measure_subpopulation_shift
     from robustest.measurements import measure_transfer_accuracy as measure_transfer_accuracy
     from robustest.measurements import measure_universal_perturbation as measure_universal_perturbation
     from robustest.measurements import measure_worst_group_accuracy as measure_worst_group_accuracy
+    from robustest.measurements.robust_to import accuracy_under as accuracy_under
+    from robustest.measurements.robust_to import measure_robust_to as measure_robust_to
     from robustest.models import Classifier as Classifier
     from robustest.models import as_classifier as as_classifier
     from robustest.models import labels_model as labels_model
@@ -185,7 +185,6 @@ _HOME = {
     ),
     "measurements": (
         "Adversarial",
-        "accuracy_under",
         "find_adversarial",
         "measure_backdoor_trigger",
         "measure_consistency",
@@ -194,7 +193,6 @@ _HOME = {
         "measure_min_perturbation",
         "measure_replication_gap",
         "measure_robust_accuracy",
-        "measure_robust_to",
         "measure_shift_accuracy",
         "measure_spurious_feature",
         "measure_subpopulation_shift",
@@ -202,6 +200,7 @@ _HOME = {
         "measure_universal_perturbation",
         "measure_worst_group_accuracy",
     ),
+    "measurements.robust_to": ("accuracy_under", "measure_robust_to"),
     "models": ("Classifier", "as_classifier", "labels_model", "scores_model"),
     "results": ("Cost", "Counterexample", "Result", "Verdict"),
     "settings": ("Settings",),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from robustest.assertions.gate import gate
 from robustest.errors import ConfigError
-from robustest.measurements import measure_corruption_robustness, measure_robust_to, measure_shift_accuracy
+from robustest.measurements import measure_corruption_robustness, measure_shift_accuracy
 from robustest.measurements.comparison import Baseline
 from robustest.measurements.corruptions import SEVERITIES, Errors
 from robustest.measurements.options import Options
@@ -78,6 +78,8 @@ def assert_robust_to(
     __tracebackhide__ = True
     if at_least is None:
         raise ConfigError("Expected at_least= but got None: there is nothing to claim.")
+    from robustest.measurements.robust_to import measure_robust_to  # hypothesis is for this claim alone
+
     return gate(measure_robust_to(model, data, strategy, at_least=at_least, max_examples=max_examples, **options))
 
 

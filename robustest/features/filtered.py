@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torchvision.transforms.functional import gaussian_blur
 
 from robustest.errors import ConfigError, expected
 from robustest.features.cues import checked_colour, checked_images, checked_real, checked_whole, colour_like
@@ -69,6 +68,8 @@ class Blur:
         reach = math.ceil(3 * self.sigma)
         if reach >= min(x.shape[2:]):
             raise ConfigError(expected(f"images larger than {reach} pixels for a {self.name}", tuple(x.shape)))
+        from torchvision.transforms.functional import gaussian_blur  # torchvision takes its time to import
+
         blurred: Tensor = gaussian_blur(x, [2 * reach + 1, 2 * reach + 1], [self.sigma, self.sigma])
         # An average lies between what it averages, but for rounding.
         return blurred.clamp(float(x.min()), float(x.max()))

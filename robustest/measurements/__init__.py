@@ -1,4 +1,7 @@
-"""Measurements: a claim in, a result out, nothing raised over what was found."""
+"""Measurements: a claim in, a result out, nothing raised over what was found.
+
+`robustest.measurements.robust_to` is not among them: it alone needs hypothesis, which takes its time to import.
+"""
 
 from robustest.measurements.adversarial import Adversarial as Adversarial
 from robustest.measurements.adversarial import find_adversarial as find_adversarial
@@ -10,8 +13,6 @@ from robustest.measurements.failure_direction import measure_failure_direction a
 from robustest.measurements.min_perturbation import measure_min_perturbation as measure_min_perturbation
 from robustest.measurements.replication import measure_replication_gap as measure_replication_gap
 from robustest.measurements.robust_accuracy import measure_robust_accuracy as measure_robust_accuracy
-from robustest.measurements.robust_to import accuracy_under as accuracy_under
-from robustest.measurements.robust_to import measure_robust_to as measure_robust_to
 from robustest.measurements.shift_accuracy import measure_shift_accuracy as measure_shift_accuracy
 from robustest.measurements.spurious_feature import measure_spurious_feature as measure_spurious_feature
 from robustest.measurements.subpopulation import measure_subpopulation_shift as measure_subpopulation_shift

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torchvision.io import decode_jpeg, encode_jpeg
 
 from robustest import rng
 from robustest.shifts import tables
@@ -137,6 +136,8 @@ def jpeg_compression(x: Tensor, quality: int, key: Tensor) -> Tensor:
     Three channels are one colour picture; of any other number each channel is a grey picture by itself. The codec
     runs on the CPU, wherever x is.
     """
+    from torchvision.io import decode_jpeg, encode_jpeg  # the other shifts do without torchvision, slow to import
+
     out = torch.empty(x.shape, dtype=x.dtype)
     levels = x.mul(255).add_(0.5).to(torch.int32).to("cpu", torch.uint8)
     if x.shape[1] != 3:

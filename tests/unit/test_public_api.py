@@ -67,3 +67,13 @@ def test_a_name_brings_in_no_more_than_it_needs() -> None:
     code = f"import sys, robustest; robustest.ConfigError, robustest.Settings; print(set(sys.modules) & set({HEAVY!r}))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603
     assert run.stdout.strip() == "set()"
+
+
+def test_a_claim_brings_in_neither_torchvision_nor_hypothesis() -> None:
+    """Each takes as long to import as many a claim does to measure, and few claims need them."""
+    code = (
+        "import sys, robustest; robustest.assert_robust_accuracy, robustest.PixelPatch, robustest.corrupt; "
+        "print(sorted({'torch', 'torchvision', 'torch._dynamo', 'hypothesis'} & set(sys.modules)))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603
+    assert run.stdout.strip() == "['torch']"
