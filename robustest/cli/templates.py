@@ -31,7 +31,7 @@ def robust_model():
     # A torch.nn.Module that maps a batch (N, ...) to logits (N, classes), or any function that does. For example:
     #     model = torchvision.models.resnet18(num_classes=10)
     #     model.load_state_dict(torch.load("model.pt", weights_only=True))
-    #     return model
+    #     return model.eval()
     raise pytest.UsageError("Expected robust_model in conftest.py to return your model: it is still to be filled in.")
 """
 

@@ -1,13 +1,11 @@
-"""The pages: their tables say what the code says, and every Python block on them runs."""
+"""The pages: their tables say what the code says."""
 
 from __future__ import annotations
 
-import inspect
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -23,7 +21,6 @@ from robustest.threats import Threat
 
 ROOT = Path(__file__).resolve().parents[2]
 ATTACKS_PAGE = ROOT / "docs" / "attacks.md"
-PAGES = [ROOT / "README.md", ATTACKS_PAGE]
 
 THREATS: dict[str, Threat] = {
     "Linf(eps)": Linf(0.1),
@@ -169,43 +166,6 @@ def test_the_attack_on_the_page_is_that_of_the_example() -> None:
     source = (ROOT / "examples" / "own_attack" / "attack.py").read_text(encoding="utf-8")
     code = source.split('"""', 2)[2].strip()
     assert code in ATTACKS_PAGE.read_text(encoding="utf-8")
-
-
-def blocks(page: Path) -> Iterator[tuple[int, str]]:
-    """The Python blocks of a page, each with the number of lines before it."""
-    text = page.read_text(encoding="utf-8")
-    for found in re.finditer(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
-        yield text.count("\n", 0, found.start(1)), found.group(1)
-
-
-class Quadrants(nn.Module):
-    """The brightest quadrant of a picture (N, 1, 8, 8) is its class."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return 10 * x.unfold(2, 4, 4).unfold(3, 4, 4).flatten(4).mean(4).flatten(1)
-
-
-def prepared() -> dict[str, Any]:
-    """What a page may take as given: a model, and samples far enough from its boundaries for modest claims."""
-    y = torch.arange(16) % 4
-    bright = 0.6 * nn.functional.one_hot(y, 4).float().view(16, 1, 2, 2)
-    noise = 0.1 * torch.rand(16, 1, 8, 8, generator=torch.Generator().manual_seed(0))
-    x = 0.1 + nn.functional.interpolate(bright, scale_factor=4) + noise
-    model = Quadrants()
-    return {"__name__": "page", "model": model, "x": x, "y": y, "robust_model": model, "robust_data": (x, y)}
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_python_block_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    given = prepared()
-    names = set(given)
-    assert list(blocks(page))
-    for above, source in blocks(page):
-        exec(compile("\n" * above + source, str(page), "exec", dont_inherit=True), given)  # noqa: S102 - our own pages
-    tests = {name: value for name, value in given.items() if name.startswith("test_") and name not in names}
-    for test in tests.values():
-        test(**{name: given[name] for name in inspect.signature(test).parameters})
 
 
 def test_the_readme_names_every_attack_and_cascade_and_no_other() -> None:

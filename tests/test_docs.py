@@ -1,0 +1,293 @@
+"""Every fenced block of every page: Python runs, commands parse, and data files name nothing that is not there.
+
+A page takes for granted what `prepared` gives. What else its reader has, such as files, comes from Python in comments
+that begin with `<!-- setup`: it is run where it stands, and shown nowhere. Blocks with tests or fixtures become files
+of a run with --robust; other blocks run one after the other, as one program.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import json
+import os
+import re
+import shlex
+import sys
+import tomllib
+from collections.abc import Iterator
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+from unittest import mock
+
+import pytest
+import torch
+import torchvision  # noqa: F401 - runs inside this process must find it loaded: it cannot be loaded twice
+from torch import nn
+
+import robustest.assertions
+import robustest.repair
+import robustest.strategies
+from robustest import pytest_options
+from robustest.cli.command import _parser
+
+markdown_it = pytest.importorskip("markdown_it", reason="markdown-it-py reads the pages")
+yaml = pytest.importorskip("yaml", reason="PyYAML reads workflows")
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
+PAGES += sorted([*(ROOT / "plugins").rglob("README.md"), *(ROOT / "examples").rglob("README.md")])
+PAGES = [page for page in PAGES if "node_modules" not in page.parts]
+DATA = {"toml": tomllib.loads, "json": json.loads, "yaml": yaml.safe_load, "ini": str}
+"""Languages of blocks that are files, and what reads each."""
+PROGRAM = re.compile(
+    r"^(?:pip install|pytest|tox|mkdocs|lint-imports|ruff|mypy|npm|git|bash|python|robustest [a-z-]).*"
+)
+REPLAY = re.compile(r"^(?:E  )? *replay:? +(pytest .*)")
+
+CONFTEST = """
+import page
+import pytest
+
+@pytest.fixture(scope="session")
+def robust_model():
+    return page.model
+
+@pytest.fixture(scope="session")
+def robust_data():
+    return page.x, page.y
+"""
+
+
+class Block(NamedTuple):
+    """A fenced block, or a comment with what a page takes for granted."""
+
+    line: int  # of its first line, from 0
+    language: str  # "setup" for such a comment
+    text: str
+
+
+def blocks(page: Path) -> Iterator[Block]:
+    """The blocks of a page, in its order."""
+    for token in markdown_it.MarkdownIt().parse(page.read_text(encoding="utf-8")):
+        if token.type == "fence":
+            yield Block(token.map[0] + 1, token.info.strip(), token.content)
+        elif token.type == "html_block" and token.content.startswith("<!-- setup\n"):
+            yield Block(token.map[0] + 1, "setup", token.content.split("\n", 1)[1].rpartition("-->")[0])
+
+
+def named(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
+
+
+def having(*languages: str) -> Any:
+    """Pages that have a block in one of these languages, as a parameter."""
+    pages = [page for page in PAGES if any(block.language in languages for block in blocks(page))]
+    return pytest.mark.parametrize("page", pages, ids=named)
+
+
+class Quadrants(nn.Module):
+    """The brightest quadrant of a picture (N, 1, 8, 8) is its class."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return 10 * x.unfold(2, 4, 4).unfold(3, 4, 4).flatten(4).mean(4).flatten(1)
+
+
+def prepared() -> dict[str, Any]:
+    """What a page may take as given: a model, and samples far enough from its boundaries for modest claims."""
+    y = torch.arange(16) % 4
+    bright = 0.6 * nn.functional.one_hot(y, 4).float().view(16, 1, 2, 2)
+    noise = 0.1 * torch.rand(16, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    x = 0.1 + nn.functional.interpolate(bright, scale_factor=4) + noise
+    return {"torch": torch, "model": Quadrants(), "x": x, "y": y}
+
+
+def defines(source: str) -> set[str]:
+    """Of "tests" and "fixtures", what a block defines."""
+    functions = [node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)]
+    fixtures = [f for f in functions if any("pytest.fixture" in ast.unparse(d) for d in f.decorator_list)]
+    tests = [f for f in functions if f.name.startswith("test_")]
+    return {word for word, found in (("tests", tests), ("fixtures", fixtures)) if found}
+
+
+def run_files(sources: dict[str, str], pytester: pytest.Pytester) -> None:
+    """Run a page's test files; what compares with a baseline finds the one that the command for it wrote."""
+    pytester.makeconftest(sources.pop("conftest", CONFTEST))
+    for name, source in sources.items():
+        (pytester.path / f"{name}.py").write_text(source, encoding="utf-8")
+    if any("robust_baseline" in source for source in sources.values()):
+        pytester.runpytest_inprocess("--robust", "--robust-update-baseline")
+    result = pytester.runpytest_inprocess("-W", "error", "--robust", "--import-mode=importlib")
+    assert result.ret == 0, result.stdout.str()
+    assert set(result.parseoutcomes()) == {"passed"}
+
+
+@having("python")
+def test_every_python_block_runs(page: Path, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("CI", "BUILD_NUMBER"):
+        monkeypatch.delenv(name, raising=False)
+    there = [block for block in blocks(page) if block.language in ("python", "setup")]
+    for block in there:
+        compile(block.text, named(page), "exec", dont_inherit=True)
+    if page.parent.parent.name == "plugins" and importlib.util.find_spec(page.parent.name.replace("-", "_")) is None:
+        pytest.skip(f"{page.parent.name} is not installed: its blocks were compiled alone")
+    with mock.patch.dict(os.environ):
+        try:
+            run(page, there, pytester)
+        finally:
+            mock.patch.stopall()  # what a setup put in the place of a server
+
+
+def run(page: Path, there: list[Block], pytester: pytest.Pytester) -> None:
+    """Run a page's blocks, from the first to the last."""
+    module = ModuleType("page")
+    module.__dict__.update(prepared())
+    sys.modules["page"] = module  # pytester forgets it again
+    sources: dict[str, str] = {}
+    for line, language, text in there:
+        kinds = defines(text) if language == "python" else set()
+        if not kinds:
+            code = compile("\n" * line + text, str(page), "exec", dont_inherit=True)
+            exec(code, module.__dict__)  # noqa: S102 - our own pages
+        elif "tests" in kinds:
+            sources[f"test_line_{line}"] = text
+        else:
+            sources["conftest"] = sources.get("conftest", CONFTEST) + text
+    if any(name != "conftest" for name in sources):
+        run_files(sources, pytester)
+
+
+def commands(block: Block) -> list[str]:
+    """The command lines of a block: of a shell, of a workflow's steps, or in what a run prints."""
+    if block.language in ("", "sh", "bash"):
+        text = block.text
+    elif block.language == "yaml":
+        jobs = yaml.safe_load(block.text).get("jobs", {})
+        text = "\n".join(step.get("run", "") for job in jobs.values() for step in job.get("steps", ()))
+    else:
+        return []
+    lines = [line.strip() for line in text.splitlines()]
+    found = [line for line in lines if PROGRAM.match(line)] + [m[1] for m in map(REPLAY.match, lines) if m]
+    return [part.strip() for line in found for part in re.split(r"&&|;", line)]
+
+
+def words(command: str) -> list[str]:
+    """A command's words, without `python -m` before them."""
+    split = shlex.split(command, comments=True)
+    return split[2:] if split[:2] == ["python", "-m"] else split
+
+
+def options_of(path: list[str]) -> list[set[str]]:
+    """The options that a command of `robustest` has, beside --help, each with all its names."""
+    parser = _parser()
+    for word in path:
+        parser = next(action for action in parser._actions if action.choices).choices[word]
+    return [set(a.option_strings) for a in parser._actions if a.option_strings and a.dest != "help"]
+
+
+def check_robustest(arguments: list[str]) -> None:
+    """A command as it is typed parses; a synopsis, in brackets what may be left out, names every option there is."""
+    if not any("[" in word for word in arguments):
+        parsed, others = _parser().parse_known_args(arguments)
+        assert not others or hasattr(parsed, "rest"), others
+        return
+    options = options_of([word for word in arguments[:2] if re.fullmatch("[a-z]+", word)])
+    given = set(re.findall(r"(?<![\w-])--?[a-z][a-z-]*", " ".join(arguments)))
+    assert given <= set().union(*options)
+    assert [names for names in options if not names & given] == []
+
+
+def check_pip(arguments: list[str]) -> None:
+    """Extras of ours, and packs, are there."""
+    for word in arguments:
+        found = re.fullmatch(r"(robustest[\w-]*|\.)(?:\[(.*)\])?", word)
+        if found:
+            folder = ROOT if found[1] in ("robustest", ".") else ROOT / "plugins" / found[1]
+            project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+            assert set((found[2] or "").split(",")) - {""} <= set(project.get("optional-dependencies", {})), word
+
+
+def check(command: str, pytester: pytest.Pytester) -> None:
+    """That a command would be understood."""
+    program, *arguments = words(command)
+    if program == "pytest":
+        config = pytester.parseconfig(*arguments)
+        if config.getoption("--robust-profile") in (None, "dev", "ci", "nightly"):
+            pytest_options.settings_of(config)
+        pytest_options.shard_of(config)
+    elif program == "robustest":
+        check_robustest(arguments)
+    elif program == "pip":
+        check_pip(arguments[1:])
+    elif program == "tox":
+        tox = (ROOT / "tox.ini").read_text(encoding="utf-8")
+        for name in arguments[arguments.index("-e") + 1].split(","):
+            assert f"[testenv:{name}]" in tox
+
+
+@having("", "sh", "bash", "yaml")
+def test_every_command_is_understood(page: Path, pytester: pytest.Pytester) -> None:
+    for block in blocks(page):
+        for command in commands(block):
+            try:
+                check(command, pytester)
+            except (pytest.UsageError, SystemExit, AssertionError, StopIteration, KeyError) as error:
+                pytest.fail(f"{named(page)}, block at line {block.line}: {command!r}: {error!r}")
+
+
+@having(*DATA)
+def test_every_data_block_is_read_and_names_what_there_is(page: Path, pytester: pytest.Pytester) -> None:
+    for block in blocks(page):
+        if block.language not in DATA:
+            continue
+        content = DATA[block.language](block.text)
+        (pytester.path / "pyproject.toml").unlink(missing_ok=True)
+        if block.language == "toml":
+            (pytester.path / "pyproject.toml").write_text(block.text, encoding="utf-8")
+            for group, points in content.get("project", {}).get("entry-points", {}).items():
+                assert group in groups(), group
+                for name, value in points.items():
+                    assert EntryPoint(name, value, group).attr
+        if block.language == "ini":
+            (pytester.path / "pytest.ini").write_text(block.text, encoding="utf-8")
+        if block.language in ("toml", "ini"):
+            config = pytester.parseconfig("--robust")
+            pytest_options.check_ini(config)
+            pytest_options.settings_of(config)
+
+
+def groups() -> set[str]:
+    """The groups of entry points that the package reads."""
+    sources = [path.read_text(encoding="utf-8") for path in (ROOT / "robustest").rglob("*.py")]
+    readers = [source for source in sources if "entry_points(" in source]
+    return {group for source in readers for group in re.findall(r'"(robustest\.\w+)"', source)}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_every_block_is_in_a_language_that_is_tested(page: Path) -> None:
+    known = {"", "sh", "bash", "python", "setup", *DATA}
+    assert [(block.line, block.language) for block in blocks(page) if block.language not in known] == []
+
+
+def test_options_and_commands_named_in_the_text_are_there(pytester: pytest.Pytester) -> None:
+    options = {name for option in pytester.parseconfig()._parser._groups for o in option.options for name in o.names()}
+    actions = next(action for action in _parser()._actions if action.choices).choices
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        assert set(re.findall(r"--robust(?:-[a-z]+)*\b", text)) <= options, named(page)
+        assert set(re.findall(r"`robustest ([a-z]+)", text)) <= set(actions), named(page)
+
+
+CLAIMS = [name.removeprefix("assert_") for name in robustest.__all__ if name.startswith("assert_")]
+OWN_PAGES = [
+    *((f"claims/{name}", f"assert_{name}") for name in CLAIMS),
+    *((f"threats/{name.lower()}", name) for name in ("L0", "L1", "L2", "Linf", "Patch", "Spatial", "Unbounded")),
+]
+
+
+@pytest.mark.parametrize(("page", "name"), OWN_PAGES)
+def test_every_claim_and_threat_has_a_page_with_an_example(page: str, name: str) -> None:
+    code = [block.text for block in blocks(ROOT / "docs" / f"{page}.md") if block.language == "python"]
+    assert any(f"{name}(" in text for text in code)
