@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from robustest.assertions import assert_robust_accuracy as assert_robust_accuracy
     from robustest.assertions import assert_robust_to as assert_robust_to
     from robustest.assertions import assert_shift_accuracy as assert_shift_accuracy
+    from robustest.assertions import assert_sparse_head as assert_sparse_head
     from robustest.assertions import assert_subpopulation_shift as assert_subpopulation_shift
     from robustest.assertions import assert_transfer_accuracy as assert_transfer_accuracy
     from robustest.assertions import assert_worst_group_accuracy as assert_worst_group_accuracy
@@ -83,6 +84,7 @@ if TYPE_CHECKING:
     from robustest.measurements import measure_replication_gap as measure_replication_gap
     from robustest.measurements import measure_robust_accuracy as measure_robust_accuracy
     from robustest.measurements import measure_shift_accuracy as measure_shift_accuracy
+    from robustest.measurements import measure_sparse_head as measure_sparse_head
     from robustest.measurements import measure_spurious_feature as measure_spurious_feature
     from robustest.measurements import measure_subpopulation_shift as measure_subpopulation_shift
     from robustest.measurements import measure_transfer_accuracy as measure_transfer_accuracy
@@ -128,6 +130,7 @@ _HOME = {
         "assert_robust_accuracy",
         "assert_robust_to",
         "assert_shift_accuracy",
+        "assert_sparse_head",
         "assert_subpopulation_shift",
         "assert_transfer_accuracy",
         "assert_worst_group_accuracy",
@@ -194,6 +197,7 @@ _HOME = {
         "measure_replication_gap",
         "measure_robust_accuracy",
         "measure_shift_accuracy",
+        "measure_sparse_head",
         "measure_spurious_feature",
         "measure_subpopulation_shift",
         "measure_transfer_accuracy",

@@ -9,7 +9,12 @@ from robustest.assertions.gate import gate
 from robustest.errors import ConfigError
 from robustest.features import Cue, Plant
 from robustest.features.triggers import MAX_ANOMALY
-from robustest.measurements import measure_backdoor_trigger, measure_failure_direction, measure_spurious_feature
+from robustest.measurements import (
+    measure_backdoor_trigger,
+    measure_failure_direction,
+    measure_sparse_head,
+    measure_spurious_feature,
+)
 from robustest.measurements.failure_direction import Embedding
 from robustest.measurements.options import Options
 from robustest.results import Result
@@ -116,6 +121,47 @@ def assert_no_failure_direction(
         components=components,
         permutations=permutations,
         min_errors=min_errors,
+        **options,
+    )
+    return gate(result)
+
+
+def assert_sparse_head(
+    model: object,
+    data: object,
+    *,
+    max_features_per_class: int,
+    max_drop: float,
+    slack: float | None = None,
+    layer: str | None = None,
+    l1_ratio: float = 0.99,
+    n_lambdas: int = 100,
+    subsamples: int = 20,
+    fit_samples: int = 10_000,
+    min_per_class: int = 10,
+    **options: Unpack[Options],
+) -> Result:
+    """Claim that a linear head on a few of the model's own features classifies nearly as well as the model.
+
+    Arguments and errors are those of `measure_sparse_head`; returns the result.
+
+    Raises:
+        ClaimFailed: a class needs more features, or more accuracy is lost.
+        ClaimInconclusive: the samples do not settle it, or heads cannot be fitted well to so few.
+    """
+    __tracebackhide__ = True
+    result = measure_sparse_head(
+        model,
+        data,
+        max_features_per_class=max_features_per_class,
+        max_drop=max_drop,
+        slack=slack,
+        layer=layer,
+        l1_ratio=l1_ratio,
+        n_lambdas=n_lambdas,
+        subsamples=subsamples,
+        fit_samples=fit_samples,
+        min_per_class=min_per_class,
         **options,
     )
     return gate(result)

@@ -41,3 +41,17 @@ def reader(evaluator: Evaluator, last: LastLayer) -> Evaluator:
         suppress=("softmax_outputs",),
         notes=evaluator.notes,
     )
+
+
+def features_of(evaluator: Evaluator, last: LastLayer, x: Tensor) -> Tensor:
+    """(B, D) features of inputs (B, *S); the passes are the evaluator's.
+
+    Raises:
+        ModelError: features are not finite, or no row a sample.
+    """
+    read = reader(evaluator, last.of(evaluator.model))
+    rows = read.logits(x)
+    read.settle()
+    evaluator.forward += read.forward
+    evaluator.batch_size = read.batch_size
+    return rows

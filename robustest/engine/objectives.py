@@ -39,6 +39,15 @@ def towards_features(aim: Tensor) -> Objective:
     return objective
 
 
+def feature(index: Tensor) -> Objective:
+    """One feature of each row: index (N,) int64."""
+
+    def objective(features: Tensor, part: slice) -> Tensor:
+        return features.gather(1, index[part].unsqueeze(1)).squeeze(1)
+
+    return objective
+
+
 def relative_distance(features: Tensor, aim: Tensor) -> Tensor:
     """(N,) Euclidean distance of features (N, D) from those aimed at, over the length of the latter."""
     apart: Tensor = torch.linalg.vector_norm(features - aim, dim=1)

@@ -14,6 +14,7 @@ from robustest.measurements.min_perturbation import measure_min_perturbation as 
 from robustest.measurements.replication import measure_replication_gap as measure_replication_gap
 from robustest.measurements.robust_accuracy import measure_robust_accuracy as measure_robust_accuracy
 from robustest.measurements.shift_accuracy import measure_shift_accuracy as measure_shift_accuracy
+from robustest.measurements.sparse_head import measure_sparse_head as measure_sparse_head
 from robustest.measurements.spurious_feature import measure_spurious_feature as measure_spurious_feature
 from robustest.measurements.subpopulation import measure_subpopulation_shift as measure_subpopulation_shift
 from robustest.measurements.universal import measure_universal_perturbation as measure_universal_perturbation

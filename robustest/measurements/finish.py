@@ -49,7 +49,7 @@ def result_of(
             which = f"{zlib.crc32(f'{statement} {comparison} {threshold} {method}'.encode()):08x}"
             name = f"{claim}-{which}-{rank}-sample{exhibit.index}"  # two claims of a test share no file
             path = save_exhibit(settings.pictures, name, exhibit.before, exhibit.after, evidence.bounds)
-            image = None if path is None else _shown(path)
+            image = None if path is None else shown_path(path)
         shown.append(
             Counterexample(
                 index=exhibit.index,
@@ -88,7 +88,7 @@ def result_of(
     )
 
 
-def _shown(path: str) -> str:
+def shown_path(path: str) -> str:
     """The path as a person would type it from here."""
     here = Path(path)
     return str(here.relative_to(Path.cwd())) if here.is_relative_to(Path.cwd()) else path

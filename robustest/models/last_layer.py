@@ -33,6 +33,13 @@ class LastLayer:
         """The same model, answering with the layer's inputs (B, D) instead of logits."""
         return replace(self.classifier, call=_Inputs(self.classifier.call, self.layer, self.name))
 
+    def of(self, classifier: Classifier) -> LastLayer:
+        """The same layer of the same model on another device."""
+        if classifier.module is None or classifier.module is self.classifier.module:
+            return self
+        layer = classifier.module.get_submodule(self.name)
+        return LastLayer(classifier, self.name, layer)  # type: ignore[arg-type]
+
 
 def last_layer(classifier: Classifier, x: Tensor, name: str | None = None) -> LastLayer:
     """The linear layer whose outputs are the model's logits.

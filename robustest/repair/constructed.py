@@ -20,12 +20,13 @@ from robustest.engine.chunks import Chunk
 from robustest.engine.device import resolve
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.features import in_order, reader, seen_by
-from robustest.engine.objectives import relative_distance, towards_class, towards_features
+from robustest.engine.objectives import relative_distance, towards_class
+from robustest.engine.visualise import inverted
 from robustest.errors import ConfigError, expected
 from robustest.features.cues import checked_real, checked_whole
 from robustest.models import as_classifier, frozen
 from robustest.models.classifier import Preprocessing
-from robustest.threats import L2, Threat
+from robustest.threats import Threat
 
 
 class Constructed(NamedTuple):
@@ -85,17 +86,7 @@ def robustified(
         for chunk in in_order(samples, read, seed=seed):
             start = next(in_order(samples, read, seed=seed, ids=others[chunk.ids])).x
             aim = read.logits(chunk.x)
-            reach = L2((chunk.bounds[1] - chunk.bounds[0]) * start[0].numel() ** 0.5)  # all that the bounds allow
-            made = ascend(
-                read,
-                reach,
-                start,
-                towards_features(aim),
-                bounds=chunk.bounds,
-                steps=steps,
-                step_size=step_size,
-                falling=True,
-            )
+            made = inverted(read, start, aim, bounds=chunk.bounds, steps=steps, step_size=step_size)
             x.append(made.cpu())
             y.append(chunk.y.cpu())
             apart.append(relative_distance(read.logits(made), aim).cpu())

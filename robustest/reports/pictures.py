@@ -1,8 +1,9 @@
-"""Pictures of a counterexample: before, after, and the difference amplified, side by side."""
+"""Pictures: a counterexample before, after and the difference amplified; and sheets of images in rows."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,38 @@ def save_exhibit(folder: str, name: str, before: Any, after: Any, bounds: tuple[
     delta = second - first
     largest = float(np.abs(delta).max()) or 1.0
     tiles = [_tile(first), _tile(second), _tile(0.5 + 0.5 * delta / largest)]
+    return _saved(folder, name, _row(tiles))
+
+
+def save_sheet(folder: str, name: str, rows: Sequence[Sequence[Any]], bounds: tuple[float, float]) -> str | None:
+    """Save one PNG of images in rows; shorter rows end in white.
+
+    Args:
+        folder, name, bounds: as for `save_exhibit`.
+        rows: (C, H, W) or (H, W) arrays of one size inside the bounds, C of 1 or 3.
+
+    Returns:
+        The path, or None where there are none, or the arrays are no images.
+    """
+    images = [[_image(one, bounds) for one in row] for row in rows if len(row)]
+    if not images or any(one is None for row in images for one in row):
+        return None
+    tiled = [_row([_tile(one) for one in row if one is not None]) for row in images]
+    width = max(row.shape[1] for row in tiled)
+    sheet: list[NDArray[np.uint8]] = []
+    for row in tiled:
+        white = np.full((row.shape[0], width - row.shape[1], 3), 255, dtype=np.uint8)
+        sheet += [np.concatenate([row, white], axis=1), np.full((_GAP, width, 3), 255, dtype=np.uint8)]
+    return _saved(folder, name, np.concatenate(sheet[:-1], axis=0))
+
+
+def _row(tiles: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
     gap = np.full((tiles[0].shape[0], _GAP, 3), 255, dtype=np.uint8)
-    sheet = np.concatenate([tiles[0], gap, tiles[1], gap, tiles[2]], axis=1)
+    parts = [part for tile in tiles for part in (tile, gap)]
+    return np.concatenate(parts[:-1], axis=1)
+
+
+def _saved(folder: str, name: str, sheet: NDArray[np.uint8]) -> str:
     Path(folder).mkdir(parents=True, exist_ok=True)
     path = Path(folder) / f"{name}.png"
     partial = path.with_suffix(f".{os.getpid()}.tmp")

@@ -66,6 +66,8 @@ def _extras(result: Result) -> list[tuple[str, str]]:
             ("errors", f"class {c['class']}: {c['errors']} of {c['n']} wrong, score {c['score']:.3f}, p = {c['p']:.2g}")
             for c in details["classes"][:3]
         ]
+    if result.claim == "sparse_head":
+        lines += _head_lines(details)
     if details.get("clean_accuracy") is not None:
         lines.append(("clean", f"accuracy {details['clean_accuracy']:.3f}"))
     baseline = details.get("baseline") or {}
@@ -105,6 +107,21 @@ def _cue_lines(details: Mapping[str, Any]) -> list[tuple[str, str]]:
         controls = [f"control {c['verdict']} ({c['cue']})" for c in sensitivity["controls"]] or ["no control"]
         null = f"null cue moved {sensitivity['null_flips']} of {sensitivity['null_samples']}"
         lines.append(("proof", ", ".join([null, *controls])))
+    return lines
+
+
+def _head_lines(details: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """How many features a sparse head has, and how far it can be trusted to stand for the model."""
+    most, of = details["most_features"], details["most_features_class"]
+    lines = [("features", f"{most} in class {of}, {details['features_per_class']:.1f} a class on average")]
+    if details["accuracy"] is not None:
+        lines.append(
+            (
+                "accuracy",
+                f"{details['accuracy']:.3f} of the model, {details['sparse_accuracy']:.3f} of the head; they agree on "
+                f"{details['fidelity']:.3f}",
+            )
+        )
     return lines
 
 

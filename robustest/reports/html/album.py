@@ -11,7 +11,7 @@ from pathlib import Path
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _HEADER = 24  # bytes up to the end of width and height (PNG, third edition, sections 5.2 and 11.2.1)
-_OURS = re.compile(r"claim-\d+-worst-\d+\.png")
+_OURS = re.compile(r"claim-\d+-(?:worst|shown)-\d+\.png")
 LARGEST = 8 * 2**20
 """Bytes of a picture that is taken, at most."""
 INLINE = 24 * 2**20
@@ -53,7 +53,7 @@ class Album:
 
         Args:
             path: the file.
-            name: of the copy, `claim-N-worst-K.png`.
+            name: of the copy, `claim-N-worst-K.png` or `claim-N-shown-K.png`.
         """
         try:
             file = self.origin / path

@@ -46,6 +46,15 @@ class Exhibit:
 
 
 @dataclass(frozen=True, slots=True)
+class Sheet:
+    """A picture of what a model looks at, with its caption; or why it cannot be shown."""
+
+    picture: Picture | None
+    problem: str
+    caption: str
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
     """A health check that spoke: its name, what it saw, and whether the user asked it not to count."""
 
@@ -85,6 +94,7 @@ class Claim:
         exhibits: the worst samples.
         tiles: what each picture shows, from left to right.
         facts, tables: further numbers.
+        sheets: pictures beside those of samples.
         findings: health checks that spoke.
         remarks: notes, without those that repeat a finding.
         baseline: the comparison with a baseline, or None.
@@ -107,6 +117,7 @@ class Claim:
     tiles: tuple[str, str, str] = _SHIFTED
     facts: tuple[Fact, ...] = ()
     tables: tuple[Table, ...] = ()
+    sheets: tuple[Sheet, ...] = ()
     findings: tuple[Finding, ...] = ()
     remarks: tuple[str, ...] = ()
     baseline: Comparison | None = None
@@ -168,10 +179,21 @@ def _claim(number: int, row: Reported, album: Album) -> Claim:
         tiles=_TILES.get(result.claim, _SHIFTED),
         facts=tuple(facts),
         tables=tuple(tables),
+        sheets=_sheets(number, result.details.get("pictures"), album),
         findings=findings,
         remarks=tuple(note for note in result.notes if note not in {finding.message for finding in findings}),
         baseline=_comparison(result.details.get("baseline"), result.quantity),
     )
+
+
+def _sheets(number: int, pictures: object, album: Album) -> tuple[Sheet, ...]:
+    told = [one for one in pictures if isinstance(one, Mapping)] if isinstance(pictures, Sequence) else []
+    sheets = []
+    for place, one in enumerate(told, 1):
+        taken = album.take(str(one.get("image", "")), f"claim-{number}-shown-{place}.png")
+        picture, problem = (None, taken) if isinstance(taken, str) else (taken, "")
+        sheets.append(Sheet(picture=picture, problem=problem, caption=str(one.get("caption", ""))))
+    return tuple(sheets)
 
 
 def _findings(result: Result) -> tuple[Finding, ...]:

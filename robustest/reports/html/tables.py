@@ -16,7 +16,7 @@ _IN_A_LINE = 8
 
 _NOTHING = "\N{EN DASH}"
 
-_ELSEWHERE = ("health", "baseline", "class_names", "max_flip", "max_recall_drop")
+_ELSEWHERE = ("health", "baseline", "class_names", "max_flip", "max_recall_drop", "pictures")
 """Details that have a place of their own on the page, or are in the claim's words already."""
 
 _NAMES = {

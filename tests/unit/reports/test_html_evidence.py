@@ -42,6 +42,19 @@ def test_pictures_are_copied_beside_the_page(page_of: Any, pictured: Any, png: P
     assert [file.name for file in copied.parent.iterdir()] == [copied.name]
 
 
+def test_sheets_of_what_a_model_looks_at_are_shown_with_their_captions(
+    page_of: Any, made: Any, row: Any, png: Path, tmp_path: Path
+) -> None:
+    told = [{"caption": "class 1: feature 7", "image": str(png)}, {"caption": "class 2", "image": "gone.png"}, "odd"]
+    page = page_of(row("t", made(details={"health": [], "pictures": told})))
+    (image,) = page.all("img")
+    assert (image["src"], image["alt"]) == ("images/claim-1-shown-1.png", "class 1: feature 7")
+    assert (tmp_path / "report" / "images" / "claim-1-shown-1.png").read_bytes() == png.read_bytes()
+    assert not page.missing("What it looks at class 1: feature 7 The picture is no longer there. class 2")
+    page_of()
+    assert list((tmp_path / "report" / "images").iterdir()) == []
+
+
 def test_pictures_go_inside_a_page_of_one_file(page_of: Any, pictured: Any, png: Path, tmp_path: Path) -> None:
     (image,) = page_of(pictured(png), inline=True).all("img")
     assert image["src"] == f"data:image/png;base64,{base64.b64encode(png.read_bytes()).decode()}"

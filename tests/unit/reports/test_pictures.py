@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from robustest.reports.pictures import save_exhibit
+from robustest.reports.pictures import save_exhibit, save_sheet
 
 
 def saved(tmp_path: Path, before: object, after: object, bounds: tuple[float, float] = (0, 1)) -> NDArray[np.uint8]:
@@ -82,3 +82,23 @@ def test_a_picture_is_replaced_by_a_newer_one(tmp_path: Path) -> None:
     first = saved(tmp_path, np.zeros((1, 2, 2)), np.zeros((1, 2, 2)))
     second = saved(tmp_path, np.ones((1, 2, 2)), np.zeros((1, 2, 2)))
     assert not np.array_equal(first, second)
+
+
+def test_a_sheet_has_its_images_in_rows_and_white_where_a_row_ends(tmp_path: Path) -> None:
+    dark, light = np.full((1, 4, 4), -1.0), np.full((1, 4, 4), 1.0)
+    path = save_sheet(str(tmp_path), "sheet", [[dark, light], [], [light * 0]], (-1.0, 1.0))
+    assert path == str(tmp_path / "sheet.png")
+    with Image.open(path) as picture:
+        sheet = np.asarray(picture)[:, :, 0]
+    assert sheet.shape == (160 + 8 + 160, 160 + 8 + 160)
+    assert (sheet[:160, :160] == 0).all()
+    assert (sheet[:160, 160:] == 255).all()
+    assert (sheet[160:168] == 255).all()
+    assert (sheet[168:, :160] == 128).all()
+    assert (sheet[168:, 160:] == 255).all()
+
+
+def test_what_is_no_image_makes_no_sheet(tmp_path: Path) -> None:
+    assert save_sheet(str(tmp_path), "sheet", [[np.zeros(7)]], (0, 1)) is None
+    assert save_sheet(str(tmp_path), "sheet", [[], []], (0, 1)) is None
+    assert list(tmp_path.iterdir()) == []
