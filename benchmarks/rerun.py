@@ -1,8 +1,8 @@
 """What a second `pytest --robust` of an unchanged model costs, and how small the counterexamples are that it shows.
 
-Whole processes, in turn: the first run with an empty store, the second with what the first left, and one that imports
-the same, loads the same model and images, and claims nothing, whose cost is start-up and is taken off both. CPU seconds of
-the processes, so that other work on the machine counts little. Then, for the claims that the quickstart's undefended net
+Whole processes, in turn: the first run with an empty store, the second with what the first left, and one that
+imports the same, loads the same model and images, and claims nothing: its cost is start-up, and is taken off both. CPU
+seconds, so that other work on the machine counts little. Then, for the claims that the quickstart's undefended net
 fails, each counterexample shown beside the smallest that the minimum-norm attacks find for the same image.
 
     python benchmarks/rerun.py [pairs]
@@ -24,7 +24,12 @@ import torch
 QUICKSTART = Path(__file__).resolve().parent.parent / "examples" / "quickstart"
 PAIRS = int(sys.argv[1]) if len(sys.argv) > 1 else 5
 CACHED_BAR, SHRUNK_BAR = 0.05, 1.10
-NOTHING = "def test_nothing(robust_model, robust_data):\n    assert len(robust_model(robust_data[0][:1])) == 1\n"
+NOTHING = """
+from robustest import L2, Linf, PixelPatch, assert_no_spurious_feature, assert_robust_accuracy, assert_shift_accuracy
+
+def test_nothing(robust_model, robust_data):
+    assert len(robust_model(robust_data[0][:1])) == 1
+"""
 STANDARD = """
 from robustest import Linf, assert_robust_accuracy
 

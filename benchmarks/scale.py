@@ -5,21 +5,30 @@ takes ten times as long; some are lost in the middle of a chunk, which is then d
 is read once and in order, how near the run comes to the sum of the work over the workers, how many chunks a second the
 driver itself can schedule, and whether what it holds grows with the number of chunks.
 
+With `--ray`, wall seconds of one claim of a minute or more (`standard`, the quickstart's robust net, 2,000 digits) on
+this process, on one worker of a Ray cluster and on two, in turn; one thread each. Needs robustest-ray, two idle cores.
+
     python benchmarks/scale.py
+    OMP_NUM_THREADS=1 python benchmarks/scale.py --ray [rounds]
 """
 
 from __future__ import annotations
 
 import heapq
+import os
 import random
 import resource
+import statistics
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 
+from robustest import Linf, Result, context, measure_robust_accuracy
 from robustest.engine.chunks import partition
 from robustest.measurements.schedule import Schedule, Task
 
@@ -28,7 +37,7 @@ PER_SAMPLE = 0.02
 
 
 @dataclass
-class Result:
+class Measured:
     """A chunk that was measured."""
 
     place: int
@@ -50,7 +59,7 @@ class Simulated:
     def put(self, job: Any) -> object:
         return job
 
-    def imap_unordered(self, job: Any, tasks: Iterable[Task]) -> Iterator[Result]:
+    def imap_unordered(self, job: Any, tasks: Iterable[Task]) -> Iterator[Measured]:
         queue, running = iter(tasks), []
         while True:
             while len(running) < self._workers and (task := next(queue, None)) is not None:
@@ -58,7 +67,7 @@ class Simulated:
             if not running:
                 return
             self.seconds, place, samples = heapq.heappop(running)
-            yield Result(place, samples)
+            yield Measured(place, samples)
 
     def _takes(self, task: Task) -> float:
         """Seconds until a chunk is there, with the attempts that were lost."""
@@ -81,7 +90,7 @@ class Simulated:
 class Forgetful:
     """Remembers nothing, measures everything."""
 
-    def recalled(self, task: Task) -> Result | None:
+    def recalled(self, task: Task) -> Measured | None:
         return None
 
     def alone(self, task: Task) -> bool:
@@ -93,7 +102,7 @@ class Forgetful:
     def job(self) -> object:
         return None
 
-    def arrived(self, result: Result) -> Result:
+    def arrived(self, result: Measured) -> Measured:
         return result
 
 
@@ -120,10 +129,59 @@ def peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-if __name__ == "__main__":
+def simulate() -> None:
     for samples in (1000, 10_000, 50_000, 100_000):
         run(samples, 8)
     for workers in (8, 64, 1000):
         run(50_000, workers, straggle=0.01, lose=0.01)
     run(1_000_000, 1000, size=64)
     run(1_000_000, 1000, straggle=0.01, lose=0.01, size=64)
+
+
+def on_ray(rounds: int) -> None:
+    """The same claim here and on one and two workers; outcomes must be the same."""
+    from ray.cluster_utils import Cluster
+
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+    from examples.quickstart.model import load, split
+
+    torch.set_num_threads(1)
+    (x, y), _ = split()
+    model, data = load("robust"), (x[:2000], y[:2000])
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    cluster.add_node(num_cpus=1)
+    cluster.wait_for_nodes()
+    where: dict[str, dict[str, Any]] = {
+        "here": {},
+        "one worker": {"engine": "ray", "address": cluster.address, "workers": 1},
+        "two workers": {"engine": "ray", "address": cluster.address, "workers": 2},
+    }
+
+    def timed(options: dict[str, Any]) -> tuple[float, Result]:
+        started = time.perf_counter()
+        result = measure_robust_accuracy(model, data, Linf(0.1), attack="standard", exact=True, cache=False, **options)
+        context.over()  # workers are ended and started anew: their start is part of the cost
+        return time.perf_counter() - started, result
+
+    seconds: dict[str, list[float]] = {name: [] for name in where}
+    for _ in range(rounds):
+        estimates = set()
+        for name, options in where.items():
+            took, result = timed(options)
+            seconds[name].append(took)
+            estimates.add((result.estimate, result.cost.forward, result.cost.backward))
+            load_now = os.getloadavg()[0]
+            print(f"{name:12} {took:6.1f} s, accuracy {result.estimate:.4f}, load {load_now:.1f}", flush=True)
+        assert len(estimates) == 1, estimates
+    here, one, two = seconds.values()
+    ratio = statistics.median(b / a for a, b in zip(here, one, strict=True))
+    faster = statistics.median(b / c for b, c in zip(one, two, strict=True))
+    print(f"one worker / here {ratio:.3f} (bar 1.15); one worker / two workers {faster:.2f} (bar 1.7); {rounds} rounds")
+    cluster.shutdown()
+
+
+if __name__ == "__main__":
+    if "--ray" in sys.argv:
+        on_ray(int(sys.argv[-1]) if sys.argv[-1].isdigit() else 3)
+    else:
+        simulate()
