@@ -76,16 +76,24 @@ def imported(walk: Walk, by: types.FunctionType, statement: tuple[str, int, tupl
     if level:
         name = importlib.util.resolve_name("." * level + name, by.__globals__.get("__package__") or "")
     loaded = sys.modules.get(name)
+    package = home_of(loaded) if loaded is not None else _home_unloaded(name)
     if loaded is not None:
         chains = [(n,) for n in names] if names and "*" not in names else [()]
-        return read_off(walk, loaded, chains, name, by.__qualname__)
-    parent = name.rpartition(".")[0]
-    spec = importlib.util.find_spec(name) if not parent or parent in sys.modules else None
-    package = home(name, spec.origin) if spec is not None and spec.has_location else None
+        found = read_off(walk, loaded, chains, name, by.__qualname__)
+        if package is None:
+            return found
     if package is None:
         why = f"{name}, imported by {by.__qualname__}, is not loaded before it is needed. Import it at the file's top"
         raise Unhashable(why, placed=True)
-    return part("module", f"{package} {name}".encode())
+    return part("module", f"{package} {name} {names}".encode())  # the same, whether or not it is loaded by now
+
+
+def _home_unloaded(name: str) -> str | None:
+    """The package of a module that is not loaded; to look for the module itself would load what it is part of."""
+    parent = name.rpartition(".")[0]
+    sought = name if parent in sys.modules else name.partition(".")[0]
+    spec = importlib.util.find_spec(sought)
+    return home(name, spec.origin) if spec is not None and spec.has_location else None
 
 
 def _module(walk: Walk, value: types.ModuleType, where: str) -> bytes:

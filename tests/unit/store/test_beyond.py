@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.machinery
 import importlib.util
 import random
@@ -120,3 +121,17 @@ def test_a_package_installed_anew_under_its_old_version_counts(tmp_path: Any, mo
     finally:
         packages._home.cache_clear()
         packages._release.cache_clear()
+
+
+@pytest.mark.parametrize("statement", ["from torchvision.io import decode_jpeg as f", "import torchvision.io as f"])
+def test_a_package_that_a_function_imports_need_not_be_loaded(
+    module: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, statement: str
+) -> None:
+    predict = module(f"def predict(x):\n    {statement}\n    return f(x)").predict
+    importlib.import_module("torchvision.io")
+    loaded = fingerprint(predict, None, None)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
+        monkeypatch.delitem(sys.modules, name)
+    assert loaded.digest is not None
+    assert fingerprint(predict, None, None).digest == loaded.digest
+    assert "torchvision" not in sys.modules
