@@ -66,6 +66,23 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         over()
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    if not config.getoption("--robust") or os.environ.get("PYTEST_XDIST_AUTO_NUM_WORKERS"):
+        return None
+    from robustest import pytest_workers
+
+    return pytest_workers.auto(pytest_options.settings_of(config))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes(config: pytest.Config, specs: list[Any]) -> None:
+    if _SETTINGS in config.stash:
+        from robustest import pytest_workers
+
+        pytest_workers.share_out(specs, config.stash[_SETTINGS])
+
+
 def pytest_report_header(config: pytest.Config) -> str | None:
     if _SETTINGS not in config.stash:
         return None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import pickle
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -106,8 +105,8 @@ class Processes:
 
 
 def threads_of(workers: int) -> int:
-    """Threads for each of so many workers: never more in all than cores, nor more than this process has."""
-    return max(1, min(torch.get_num_threads(), (os.cpu_count() or 1) // workers))
+    """Threads for each of so many workers: in all no more than this process has, which may itself be one of several."""
+    return max(1, torch.get_num_threads() // workers)
 
 
 def packed(job: Job) -> bytes:

@@ -27,6 +27,7 @@ from robustest import (
     measure_shift_accuracy,
 )
 from robustest.context import Context, over, running
+from robustest.engine.processes import threads_of
 
 N = 400
 
@@ -49,6 +50,13 @@ def one_thread() -> Iterator[None]:
     yield
     over()
     torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(("workers", "threads"), [(1, 6), (2, 3), (4, 1), (9, 1)])
+def test_workers_share_the_threads_of_this_process(workers: int, threads: int) -> None:
+    """They may not go by the machine's cores: under pytest-xdist this process has but a part of them."""
+    torch.set_num_threads(6)
+    assert threads_of(workers) == threads
 
 
 def attacked(case: Any, **settings: Any) -> Any:

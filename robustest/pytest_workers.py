@@ -1,0 +1,69 @@
+"""How many processes pytest-xdist shall start under --robust, and what each of them may use.
+
+Nothing here loads torch unless this machine has a GPU driver and a run may use it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from robustest.settings import Settings
+
+_DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # CUDA, CUDA in WSL, ROCm
+_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+
+
+def cores() -> int:
+    """Cores that this process may use: of its affinity, and of a container's quota; at least 1."""
+    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = _QUOTA.read_text(encoding="utf-8").split()
+        return max(1, min(there, int(quota) // int(period)))
+    except (OSError, ValueError):  # no cgroup (version 2), or "max"
+        return there
+
+
+def gpus(settings: Settings) -> list[str]:
+    """The GPUs among which claims may be shared out, as CUDA_VISIBLE_DEVICES names them.
+
+    There are none where the run is on another device, or on one by name.
+    """
+    if settings.device not in ("auto", "cuda") or not (sys.platform == "win32" or any(map(os.path.exists, _DRIVERS))):
+        return []
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if given is not None:
+        named = [name.strip() for name in given.split(",")]
+        return named[: next((at for at, name in enumerate(named) if name in ("", "-1")), len(named))]
+    import torch
+
+    return [str(index) for index in range(torch.cuda.device_count())]
+
+
+def auto(settings: Settings) -> int:
+    """Workers for `-n auto`: one for each GPU, else one for each core; an engine that brings its own counts as all."""
+    if settings.engine != "local" or settings.device not in ("auto", "cpu", "cuda"):
+        return 1  # a cluster, one device by name, or all of them at once
+    if settings.workers:
+        return max(1, cores() // settings.workers)
+    return len(gpus(settings)) or cores()
+
+
+def share_out(specs: list[Any], settings: Settings) -> None:
+    """Give each local worker its threads and its GPU, by its environment; what the user has set there stays.
+
+    Args:
+        specs: execnet's specifications of the workers, one each.
+        settings: the run's.
+    """
+    devices = gpus(settings)
+    for place, spec in enumerate(specs):
+        if not spec.popen:
+            continue  # what another machine has is not known here
+        if "OMP_NUM_THREADS" not in os.environ:
+            spec.env.setdefault("OMP_NUM_THREADS", str(max(1, cores() // len(specs))))
+        if len(devices) > 1:
+            spec.env.setdefault("CUDA_VISIBLE_DEVICES", devices[place % len(devices)])
