@@ -13,6 +13,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from robustest.errors import ConfigError
+from robustest.exporting import exported
 from robustest.factory import Factory
 from robustest.models.classifier import Classifier, Preprocessing
 from robustest.models.needs import Needs
@@ -137,16 +138,16 @@ def _program(model: Classifier, module: nn.Module, x: Tensor) -> bytes:
         module = copy.deepcopy(module).cpu()
         point = _preprocessed(model, x.cpu())
         batch = torch.export.Dim("batch", min=1, max=1 << 20)
-        exported = torch.export.export(module, (point,), dynamic_shapes=({0: batch},))
+        program = exported(module, point, batch)
         out = io.BytesIO()
-        torch.export.save(exported, out)
+        torch.export.save(program, out)
     except Exception as error:
         raise ConfigError(
             f"Expected a model that torch.export can export, to send it to workers, but got: "
             f"{type(error).__name__}: {str(error)[:300]}. {_NAME_A_FACTORY}"
         ) from error
     with torch.no_grad():
-        apart = _tensor(module(point)) - _tensor(exported.module()(point))
+        apart = _tensor(module(point)) - _tensor(program.module()(point))
     if bool(apart.any()):
         raise ConfigError(
             f"Expected the exported model to answer alike to the last bit but its logits differ by up to "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from robustest.exporting import exported
 from robustest.store import functions, imports, modules, objects
 from robustest.store.plain import Unhashable as Unhashable
 from robustest.store.plain import joined, part
@@ -109,9 +109,7 @@ def _seen(call: object, module: nn.Module | None, preprocessing: object) -> str:
 def _exported(module: nn.Module, preprocessing: object, example: Tensor) -> str:
     """The digest of the graph for batches of any size: code that depends on the size cannot be exported."""
     batch = example[:1].expand(2, *example.shape[1:]).clone()  # for one sample, torch would make its number a constant
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        program = torch.export.export(module, (batch,), dynamic_shapes=({0: torch.export.Dim("batch")},))
+    program = exported(module, batch, torch.export.Dim("batch"))
     walk = Walk(_HANDLERS)
     constants = {name: held for name, held in program.constants.items() if isinstance(held, Tensor)}
     parts = [

@@ -73,6 +73,7 @@ def _home(top: str, file: str | None) -> str | None:
 def _installed() -> tuple[str, ...]:
     paths = sysconfig.get_paths()
     folders = [paths["purelib"], paths["platlib"], *site.getsitepackages(), site.getusersitepackages()]
+    folders += [path for path in sys.path if os.path.basename(path) in ("site-packages", "dist-packages")]  # by a .pth
     return tuple(dict.fromkeys(os.path.realpath(folder) for folder in folders))
 
 

@@ -123,6 +123,17 @@ def test_a_package_installed_anew_under_its_old_version_counts(tmp_path: Any, mo
         packages._release.cache_clear()
 
 
+def test_packages_of_another_environment_on_the_path_are_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [*sys.path, "/base/lib/site-packages", "/own/code"])
+    packages._installed.cache_clear()
+    try:
+        found = packages._installed()
+        assert "/base/lib/site-packages" in found
+        assert "/own/code" not in found
+    finally:
+        packages._installed.cache_clear()
+
+
 @pytest.mark.parametrize("statement", ["from torchvision.io import decode_jpeg as f", "import torchvision.io as f"])
 def test_a_package_that_a_function_imports_need_not_be_loaded(
     module: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, statement: str

@@ -1,0 +1,41 @@
+"""A module as a graph, by `torch.export`, without a word to the user's test."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+_TRACE = logging.getLogger("torch.__trace")
+"""Told much for every graph, by torch for torch; pytest would show it with each failed test."""
+
+
+def exported(module: nn.Module, batch: Tensor, size: Any) -> torch.export.ExportedProgram:
+    """The program of a module for batches of any size.
+
+    Args:
+        module: what is called with a batch.
+        batch: (B, *S); with B >= 2, as torch would make the number 1 a constant.
+        size: the `torch.export.Dim` of B.
+
+    Raises:
+        Exception: of torch's many, where the module cannot be exported.
+    """
+    with _silence():
+        return torch.export.export(module, (batch,), dynamic_shapes=({0: size},))
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    before, _TRACE.disabled = _TRACE.disabled, True
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        _TRACE.disabled = before
