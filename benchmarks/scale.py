@@ -5,7 +5,7 @@ takes ten times as long; some are lost in the middle of a chunk, which is then d
 is read once and in order, how near the run comes to the sum of the work over the workers, how many chunks a second the
 driver itself can schedule, and whether what it holds grows with the number of chunks.
 
-With `--ray`, wall seconds of one claim of a minute or more (`standard`, the quickstart's robust net, 2,000 digits) on
+With `--ray`, wall seconds of one claim of a minute or more (`standard`, the quickstart's robust net, 3,000 digits) on
 this process, on one worker of a Ray cluster and on two, in turn; one thread each. Needs robustest-ray, two idle cores.
 
     python benchmarks/scale.py
@@ -28,7 +28,7 @@ from typing import Any
 
 import torch
 
-from robustest import Linf, Result, context, measure_robust_accuracy
+from robustest import Linf, Result, Settings, context, measure_robust_accuracy
 from robustest.engine.chunks import partition
 from robustest.measurements.schedule import Schedule, Task
 
@@ -147,34 +147,33 @@ def on_ray(rounds: int) -> None:
 
     torch.set_num_threads(1)
     (x, y), _ = split()
-    model, data = load("robust"), (x[:2000], y[:2000])
+    model, data = load("robust"), (x[:3000], y[:3000])
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
     cluster.add_node(num_cpus=1)
     cluster.wait_for_nodes()
-    where: dict[str, dict[str, Any]] = {
-        "here": {},
-        "one worker": {"engine": "ray", "address": cluster.address, "workers": 1},
-        "two workers": {"engine": "ray", "address": cluster.address, "workers": 2},
-    }
+    here = Settings(attack="standard", exact=True, cache=False)
+    there = here.but({"engine": "ray", "address": cluster.address})
+    where = {"here": here, "one worker": there.but({"workers": 1}), "two workers": there.but({"workers": 2})}
 
-    def timed(options: dict[str, Any]) -> tuple[float, Result]:
+    def timed(settings: Settings) -> tuple[float, Result]:
         started = time.perf_counter()
-        result = measure_robust_accuracy(model, data, Linf(0.1), attack="standard", exact=True, cache=False, **options)
+        with context.running(context.Context(settings=settings, test="scale")):
+            result = measure_robust_accuracy(model, data, Linf(0.1))
         context.over()  # workers are ended and started anew: their start is part of the cost
         return time.perf_counter() - started, result
 
     seconds: dict[str, list[float]] = {name: [] for name in where}
     for _ in range(rounds):
         estimates = set()
-        for name, options in where.items():
-            took, result = timed(options)
+        for name, settings in where.items():
+            took, result = timed(settings)
             seconds[name].append(took)
             estimates.add((result.estimate, result.cost.forward, result.cost.backward))
             load_now = os.getloadavg()[0]
             print(f"{name:12} {took:6.1f} s, accuracy {result.estimate:.4f}, load {load_now:.1f}", flush=True)
         assert len(estimates) == 1, estimates
-    here, one, two = seconds.values()
-    ratio = statistics.median(b / a for a, b in zip(here, one, strict=True))
+    alone, one, two = seconds.values()
+    ratio = statistics.median(b / a for a, b in zip(alone, one, strict=True))
     faster = statistics.median(b / c for b, c in zip(one, two, strict=True))
     print(f"one worker / here {ratio:.3f} (bar 1.15); one worker / two workers {faster:.2f} (bar 1.7); {rounds} rounds")
     cluster.shutdown()
