@@ -6,6 +6,7 @@ imagecorruptions 1.1.2, and robustest with torch.
     python benchmarks/corruptions.py                    # speed at 224 and at 32 pixels, severity 3
     python benchmarks/corruptions.py --severity 5 --only fog frost
     python benchmarks/corruptions.py --agreement DATA   # DATA: the folder with models.py
+    python benchmarks/corruptions.py --agreement DATA --draws 20 --only snow   # means over draws, where one is too few
 
 Speed: CPU seconds of one thread in one process, on the same natural images (uint8 HWC one by one for the reference,
 which knows nothing else; float CHW in one batch for us). A round times both, one after the other, each again and again
@@ -23,6 +24,7 @@ import ast
 import functools
 import importlib.util
 import inspect
+import itertools
 import math
 import statistics
 import sys
@@ -30,6 +32,7 @@ import textwrap
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -170,37 +173,70 @@ def speed(size: int, severity: int, rounds: int, names: list[str]) -> None:
     print(f"largest share of a ResNet-18 pass {rows[most][3]:.3f} ({most})")
 
 
+@dataclass(frozen=True)
+class Classified:
+    """A network and images: which of them it gets right, corrupted by ours and by the reference."""
+
+    network: nn.Module
+    x: Tensor
+    y: Tensor
+
+    @classmethod
+    def of(cls, data: Path) -> Classified:
+        """resnet8_cifar10 and 1,000 images, from a folder with models.py."""
+        spec = importlib.util.spec_from_file_location("shared_networks", data / "models.py")
+        shared = importlib.util.module_from_spec(spec)
+        sys.dont_write_bytecode = True
+        spec.loader.exec_module(shared)
+        return cls(shared.load("resnet8_cifar10"), *shared.images("cifar10_test_exact1000", 1000))
+
+    def right(self, x: Tensor) -> np.ndarray:
+        with torch.no_grad():
+            return (self.network(x).argmax(1) == self.y).numpy()
+
+    def ours(self, name: str, severity: int, seed: int) -> np.ndarray:
+        return self.right(corrupt(self.x, name, severity, seed=seed))
+
+    def theirs(self, name: str, severity: int) -> np.ndarray:
+        images = self.x.mul(255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+        return self.right(floats(np.stack([reference(name, 32)(image, severity) for image in images])))
+
+
 def agreement(data: Path, names: list[str]) -> None:
     """Prints resnet8_cifar10's accuracy on 1,000 images under both, for every corruption and severity."""
-    spec = importlib.util.spec_from_file_location("shared_networks", data / "models.py")
-    shared = importlib.util.module_from_spec(spec)
-    sys.dont_write_bytecode = True
-    spec.loader.exec_module(shared)
-    network = shared.load("resnet8_cifar10")
-    x, y = shared.images("cifar10_test_exact1000", 1000)
-    images = x.mul(255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+    images = Classified.of(data)
     np.random.seed(0)
-
-    def right(x: Tensor) -> np.ndarray:
-        with torch.no_grad():
-            return (network(x).argmax(1) == y).numpy()
-
     cells = agreed = 0
-    print(f"clean accuracy {right(x).mean():.3f}")
+    print(f"clean accuracy {images.right(images.x).mean():.3f}")
     print("| corruption | severity | ours | reference | difference | 99 % interval | |\n|---|---|---|---|---|---|---|")
-    for name in names:
-        for severity in SEVERITIES:
-            ours = right(corrupt(x, name, severity))
-            theirs = right(floats(np.stack([reference(name, 32)(image, severity) for image in images])))
-            low, high = interval(int((ours & ~theirs).sum()), int((theirs & ~ours).sum()), len(y))
-            cells, agreed = cells + 1, agreed + (low <= 0 <= high)
-            mark = "" if low <= 0 <= high else "disagrees"
-            print(
-                f"| {name} | {severity} | {ours.mean():.3f} | {theirs.mean():.3f} | {ours.mean() - theirs.mean():+.3f} "
-                f"| {low:+.3f} to {high:+.3f} | {mark} |",
-                flush=True,
-            )
+    for name, severity in itertools.product(names, SEVERITIES):
+        ours, theirs = images.ours(name, severity, 0), images.theirs(name, severity)
+        low, high = interval(int((ours & ~theirs).sum()), int((theirs & ~ours).sum()), len(ours))
+        cells, agreed = cells + 1, agreed + (low <= 0 <= high)
+        mark = "" if low <= 0 <= high else "disagrees"
+        print(
+            f"| {name} | {severity} | {ours.mean():.3f} | {theirs.mean():.3f} | {ours.mean() - theirs.mean():+.3f} "
+            f"| {low:+.3f} to {high:+.3f} | {mark} |",
+            flush=True,
+        )
     print(f"{agreed} of {cells} cells agree")
+
+
+def repeated(data: Path, names: list[str], draws: int) -> None:
+    """As `agreement`, but the means of so many draws of both, and the standard error of their difference."""
+    images = Classified.of(data)
+    np.random.seed(0)
+    print("| corruption | severity | ours, mean (least, most) | reference | difference | standard error |")
+    print("|---|---|---|---|---|---|")
+    for name, severity in itertools.product(names, SEVERITIES):
+        ours = np.array([images.ours(name, severity, seed).mean() for seed in range(draws)])
+        theirs = np.array([images.theirs(name, severity).mean() for _ in range(draws)])
+        error = math.sqrt((ours.var(ddof=1) + theirs.var(ddof=1)) / draws)
+        cells = (f"{side.mean():.4f} ({side.min():.3f}, {side.max():.3f})" for side in (ours, theirs))
+        print(
+            f"| {name} | {severity} | {' | '.join(cells)} | {ours.mean() - theirs.mean():+.4f} | {error:.4f} |",
+            flush=True,
+        )
 
 
 def interval(more: int, less: int, n: int) -> tuple[float, float]:
@@ -217,10 +253,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--sizes", type=int, nargs="+", default=[224, 32], choices=(224, 32))
     parser.add_argument("--agreement", type=Path, metavar="DATA")
+    parser.add_argument("--draws", type=int, default=1)
     parser.add_argument("--only", nargs="+", default=list(CORRUPTIONS), choices=CORRUPTIONS, metavar="NAME")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    if options.agreement:
+    if options.agreement and options.draws > 1:
+        repeated(options.agreement, options.only, options.draws)
+    elif options.agreement:
         agreement(options.agreement, options.only)
     else:
         for size in options.sizes:

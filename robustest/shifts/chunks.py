@@ -18,7 +18,7 @@ Body = Callable[[Tensor, P, Tensor], Tensor]
 It neither writes on x nor needs to stay in [0, 1]; what it returns may be x itself.
 """
 
-_CPU_ELEMENTS = 1 << 20
+_CPU_ELEMENTS = 1 << 19
 _ELEMENTS = 1 << 26
 
 

@@ -138,12 +138,12 @@ def jpeg_compression(x: Tensor, quality: int, key: Tensor) -> Tensor:
     """
     from torchvision.io import decode_jpeg, encode_jpeg  # the other shifts do without torchvision, slow to import
 
-    out = torch.empty(x.shape, dtype=x.dtype)
-    levels = x.mul(255).add_(0.5).to(torch.int32).to("cpu", torch.uint8)
-    if x.shape[1] != 3:
-        flat, decoded = levels.flatten(0, 1).unsqueeze(1), out.view(-1, 1, *x.shape[2:])
+    half = torch.tensor(0.5, device=x.device)
+    # By way of int32: from floats, conversion to bytes is not vectorised.
+    levels = torch.add(half, x, alpha=255).to(torch.int32).to("cpu", torch.uint8)
+    if x.shape[1] == 3:
+        pictures = torch.stack(levels.unbind(1), -1).permute(0, 3, 1, 2)  # the codec's own layout
     else:
-        flat, decoded = torch.stack(levels.unbind(1), -1).permute(0, 3, 1, 2), out
-    for picture, target in zip(flat, decoded, strict=True):
-        target.copy_(decode_jpeg(encode_jpeg(picture, quality)))
-    return out.mul_(1 / 255).to(x.device)
+        pictures = levels.flatten(0, 1).unsqueeze(1)
+    decoded = torch.stack([decode_jpeg(encode_jpeg(picture, quality)).permute(1, 2, 0) for picture in pictures])
+    return decoded.float().mul_(1 / 255).permute(0, 3, 1, 2).reshape(x.shape).to(x.device)
