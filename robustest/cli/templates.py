@@ -29,6 +29,7 @@ MODEL = """\
 @pytest.fixture(scope="session")
 def robust_model():
     # A torch.nn.Module that maps a batch (N, ...) to logits (N, classes), or any function that does. For example:
+    #     import torch, torchvision
     #     model = torchvision.models.resnet18(num_classes=10)
     #     model.load_state_dict(torch.load("model.pt", weights_only=True))
     #     return model.eval()
@@ -40,8 +41,9 @@ DATA = """\
 def robust_data():
     # Labelled samples the model was not trained on, floats in [0, 1], not normalised: (x, y), a data set or a loader.
     # (A model that wants normalised inputs: assert_...(..., preprocessing=(mean, std)).) For example:
+    #     from torchvision import datasets, transforms
     #     to_tensor = transforms.Compose([transforms.Resize((224, 224)), transforms.ToTensor()])
-    #     return torchvision.datasets.ImageFolder("data/test", to_tensor)
+    #     return datasets.ImageFolder("data/test", to_tensor)
     raise pytest.UsageError("Expected robust_data in conftest.py to return your samples: it is still to be filled in.")
 """
 
