@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING
 from robustest.version import VERSION
 
 if TYPE_CHECKING:
+    from robustest.assertions import assert_class_evidence as assert_class_evidence
     from robustest.assertions import assert_consistent as assert_consistent
     from robustest.assertions import assert_corruption_robustness as assert_corruption_robustness
+    from robustest.assertions import assert_gradient_alignment as assert_gradient_alignment
+    from robustest.assertions import assert_invertible_features as assert_invertible_features
     from robustest.assertions import assert_min_perturbation as assert_min_perturbation
     from robustest.assertions import assert_no_backdoor_trigger as assert_no_backdoor_trigger
     from robustest.assertions import assert_no_failure_direction as assert_no_failure_direction
@@ -77,9 +80,12 @@ if TYPE_CHECKING:
     from robustest.measurements import Adversarial as Adversarial
     from robustest.measurements import find_adversarial as find_adversarial
     from robustest.measurements import measure_backdoor_trigger as measure_backdoor_trigger
+    from robustest.measurements import measure_class_evidence as measure_class_evidence
     from robustest.measurements import measure_consistency as measure_consistency
     from robustest.measurements import measure_corruption_robustness as measure_corruption_robustness
     from robustest.measurements import measure_failure_direction as measure_failure_direction
+    from robustest.measurements import measure_gradient_alignment as measure_gradient_alignment
+    from robustest.measurements import measure_invertible_features as measure_invertible_features
     from robustest.measurements import measure_min_perturbation as measure_min_perturbation
     from robustest.measurements import measure_replication_gap as measure_replication_gap
     from robustest.measurements import measure_robust_accuracy as measure_robust_accuracy
@@ -90,6 +96,8 @@ if TYPE_CHECKING:
     from robustest.measurements import measure_transfer_accuracy as measure_transfer_accuracy
     from robustest.measurements import measure_universal_perturbation as measure_universal_perturbation
     from robustest.measurements import measure_worst_group_accuracy as measure_worst_group_accuracy
+    from robustest.measurements import picture_features as picture_features
+    from robustest.measurements import picture_inversions as picture_inversions
     from robustest.measurements.robust_to import accuracy_under as accuracy_under
     from robustest.measurements.robust_to import measure_robust_to as measure_robust_to
     from robustest.models import Classifier as Classifier
@@ -119,8 +127,11 @@ if TYPE_CHECKING:
 
 _HOME = {
     "assertions": (
+        "assert_class_evidence",
         "assert_consistent",
         "assert_corruption_robustness",
+        "assert_gradient_alignment",
+        "assert_invertible_features",
         "assert_min_perturbation",
         "assert_no_backdoor_trigger",
         "assert_no_failure_direction",
@@ -190,9 +201,12 @@ _HOME = {
         "Adversarial",
         "find_adversarial",
         "measure_backdoor_trigger",
+        "measure_class_evidence",
         "measure_consistency",
         "measure_corruption_robustness",
         "measure_failure_direction",
+        "measure_gradient_alignment",
+        "measure_invertible_features",
         "measure_min_perturbation",
         "measure_replication_gap",
         "measure_robust_accuracy",
@@ -203,6 +217,8 @@ _HOME = {
         "measure_transfer_accuracy",
         "measure_universal_perturbation",
         "measure_worst_group_accuracy",
+        "picture_features",
+        "picture_inversions",
     ),
     "measurements.robust_to": ("accuracy_under", "measure_robust_to"),
     "models": ("Classifier", "as_classifier", "labels_model", "scores_model"),

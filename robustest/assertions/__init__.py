@@ -7,6 +7,9 @@ from robustest.assertions.features import assert_sparse_head as assert_sparse_he
 from robustest.assertions.groups import assert_consistent as assert_consistent
 from robustest.assertions.groups import assert_worst_group_accuracy as assert_worst_group_accuracy
 from robustest.assertions.replication import assert_replication_gap as assert_replication_gap
+from robustest.assertions.representations import assert_class_evidence as assert_class_evidence
+from robustest.assertions.representations import assert_gradient_alignment as assert_gradient_alignment
+from robustest.assertions.representations import assert_invertible_features as assert_invertible_features
 from robustest.assertions.robustness import assert_min_perturbation as assert_min_perturbation
 from robustest.assertions.robustness import assert_no_universal_perturbation as assert_no_universal_perturbation
 from robustest.assertions.robustness import assert_robust_accuracy as assert_robust_accuracy

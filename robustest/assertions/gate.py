@@ -25,15 +25,33 @@ def gate(result: Result) -> Result:
     """
     __tracebackhide__ = True
     running = context.current()
-    running.record(result)
-    if running.test and running.settings.store is not None:
-        _remember(Path(running.settings.store), running.test, result)
+    _record(result)
     if result.verdict is Verdict.PASSED:
         return result
     if result.verdict is Verdict.INCONCLUSIVE and running.settings.inconclusive == "skip" and running.skip is not None:
         running.skip(f"inconclusive: {result.statement}: {result.rule}")
     kind = ClaimFailed if result.verdict is Verdict.FAILED else ClaimInconclusive
     raise kind(failure_text(result, replay=running.replay(running.settings.seed)), result)
+
+
+def advise(result: Result) -> Result:
+    """Record a result; it is let through where nothing was claimed, and gated where something was.
+
+    Raises:
+        As `gate`, where there is a threshold.
+    """
+    __tracebackhide__ = True
+    if result.threshold is not None:
+        return gate(result)
+    _record(result)
+    return result
+
+
+def _record(result: Result) -> None:
+    running = context.current()
+    running.record(result)
+    if running.test and running.settings.store is not None:
+        _remember(Path(running.settings.store), running.test, result)
 
 
 def _remember(folder: Path, test: str, result: Result) -> None:

@@ -18,12 +18,15 @@ ERROR = "error"
 ORDER = ("failed", ERROR, "inconclusive", "passed")
 """What became of a claim, worst first."""
 
-_BREAKS = re.compile(r"(?<=[/_-])|(?<=::)|(?=\[)")
+_BREAKS = re.compile(r"(?<=/)|(?<=::)|(?=\[)")
 
 _TILES: Mapping[str, tuple[str, str, str]] = {
     "robust_accuracy": ("clean", "adversarial", "difference"),
     "min_perturbation": ("clean", "adversarial", "difference"),
     "no_spurious_feature": ("cue off", "cue on", "difference"),
+    "gradient_alignment": ("sample", "gradient", "difference"),
+    "invertible_features": ("sample", "same features", "difference"),
+    "class_evidence": ("clean", "driven", "difference"),
 }
 _SHIFTED = ("clean", "changed", "difference")
 

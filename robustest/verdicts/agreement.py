@@ -1,0 +1,65 @@
+"""Claims on the share of samples that somebody else agrees on, among those that count."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robustest.results import Verdict
+from robustest.verdicts.claims import Terms, partial
+from robustest.verdicts.fixed import Decision, clopper_pearson, decide_share
+from robustest.verdicts.means import MeanClaim
+from robustest.verdicts.rates import rate_interval
+from robustest.verdicts.sequential import Settled
+
+Columns = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgreementClaim:
+    """A claim that of the samples marked "counts" (bool) at least a share is marked "agreed" (bool) as well.
+
+    Attributes:
+        threshold: the share claimed, in 0..1; None where nothing is claimed.
+        terms: what the verdict may rest on.
+    """
+
+    threshold: float | None
+    terms: Terms
+
+    def settled(self, columns: Columns, n: int) -> Settled | None:
+        """As `Claim.settled`: a claim on the mean of threshold x counts - agreed, which is at most 0."""
+        if self.threshold is None or self.terms.claim != "set":
+            return None
+        counts, agreed = _split(columns)
+        value = (self.threshold * counts - agreed) / (1 + self.threshold)
+        return MeanClaim(threshold=0.0, terms=self.terms).settled({"value": value}, n)
+
+    def decide(self, columns: Columns, n: int, settled: Settled | None) -> Decision:
+        """As `Claim.decide`; inconclusive where no sample counts."""
+        counts, agreed = _split(columns)
+        of, read = int(counts.sum()), len(counts)
+        if not of:
+            rule = f"none of {read} samples counts"
+            return Decision(verdict=Verdict.INCONCLUSIVE, rule=rule, estimate=None, interval=(0.0, 1.0))
+        if read == n:
+            return decide_share(int(agreed.sum()), of, self.threshold, at_least=True, **self.terms.of())
+        exact = clopper_pearson(int(agreed.sum()), of, self.terms.alpha)
+        if self.terms.claim == "set":
+            low, high = rate_interval({"event": counts - agreed, "counts": counts}, n, self.terms.alpha)
+            exact = 1 - high, 1 - low
+        wider = clopper_pearson(int(agreed.sum()), of, self.terms.fail_alpha)
+        return partial(self.threshold, exact, read, n, settled, at_least=True, terms=self.terms, wider=wider)
+
+    def doomed(self, broken: int, n: int) -> bool:
+        """As `Claim.doomed`; how many samples count is not known before."""
+        return False
+
+
+def _split(columns: Columns) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    counts = columns["counts"].astype(bool)
+    return counts.astype(float), (counts & columns["agreed"].astype(bool)).astype(float)
