@@ -264,6 +264,7 @@ def _write_reports(config: pytest.Config, ledger: Ledger) -> None:
         )
     if config.getoption("--robust-html"):
         from robustest.reports import html
+        from robustest.store.provenance import commit
 
         html.write(
             config.getoption("--robust-html"),
@@ -272,6 +273,7 @@ def _write_reports(config: pytest.Config, ledger: Ledger) -> None:
             settings,
             inline=config.getoption("--robust-html-inline"),
             origin=str(config.invocation_params.dir),
+            about={"commit": commit()} if commit() else None,
         )
     if config.getoption("--robust-junit"):
         from robustest.reports.junit import write as write_junit

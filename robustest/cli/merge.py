@@ -17,6 +17,7 @@ from robustest.errors import ConfigError
 from robustest.ledger import Row
 from robustest.reports import github, html, json_file, junit
 from robustest.settings import Settings, coerce
+from robustest.store.provenance import commit
 from robustest.version import VERSION
 
 _PLACES = ("pictures", "store", "corpus", "baseline")
@@ -72,7 +73,8 @@ def merge(paths: Sequence[str], targets: Targets, *, details: bool) -> int:
         raise wrong(f"Expected -o to name another file than the shards but got {output}, which is one of them.")
     rows, settings = whole([read_run(file) for file in files])
     if targets.page is not None:
-        html.write(targets.page, rows, [], settings, inline=targets.inline)
+        about = {"commit": commit()} if commit() else None
+        html.write(targets.page, rows, [], settings, inline=targets.inline, about=about)
     if output is not None:
         json_file.write(output, rows, [], settings)
     if targets.xml is not None:
