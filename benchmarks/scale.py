@@ -28,7 +28,7 @@ from typing import Any
 
 import torch
 
-from robustest import Linf, Result, Settings, context, measure_robust_accuracy
+from robustest import Factory, Linf, Result, Settings, context, measure_robust_accuracy
 from robustest.engine.chunks import partition
 from robustest.measurements.schedule import Schedule, Task
 
@@ -142,12 +142,14 @@ def on_ray(rounds: int) -> None:
     """The same claim here and on one and two workers; outcomes must be the same."""
     from ray.cluster_utils import Cluster
 
-    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-    from examples.quickstart.model import load, split
+    root = str(Path(__file__).resolve().parent.parent)
+    sys.path.insert(0, root)
+    os.environ["PYTHONPATH"] = root  # workers build the net by name, as a cluster's should
+    from examples.quickstart.model import split
 
     torch.set_num_threads(1)
     (x, y), _ = split()
-    model, data = load("robust"), (x[:3000], y[:3000])
+    model, data = Factory("examples.quickstart.model:load", name="robust"), (x[:3000], y[:3000])
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
     cluster.add_node(num_cpus=1)
     cluster.wait_for_nodes()

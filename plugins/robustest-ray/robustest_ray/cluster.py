@@ -7,6 +7,7 @@ import platform
 import socket
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
+from importlib.util import find_spec
 from typing import Any
 
 import ray
@@ -32,10 +33,16 @@ def reached(address: str | None) -> bool:
         Whether this process connected, and so has to disconnect; False where it was connected before.
 
     Raises:
+        ConfigError: Ray's client is wanted, and not installed.
         DeviceError: the cluster cannot be reached.
     """
     if ray.is_initialized():
         return False
+    if (address or "").startswith("ray://") and find_spec("grpc") is None:
+        raise ConfigError(
+            f"Expected Ray's client for {address!r} but it is not installed. Install it with "
+            "pip install 'robustest-ray[client]', or give HOST:PORT from a node of the cluster."
+        )
     try:
         _knock(address)
         ray.init(address=address, namespace="robustest", log_to_driver=False, logging_level=logging.ERROR)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
+import projects
 import pytest
 import ray
 import torch
@@ -44,3 +46,9 @@ def samples(net: nn.Module) -> tuple[Tensor, Tensor]:
     x = torch.rand(2000, 1, 8, 8, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         return x, net(x).argmax(1)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    projects.write(tmp_path)
+    return tmp_path

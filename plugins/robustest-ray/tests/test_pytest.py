@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -14,67 +11,13 @@ from typing import Any
 import pytest
 import ray
 from processes import busy, workers
+from projects import command, outcome
 from robustest_ray import cluster as asked
 
 from robustest import ConfigError, DeviceError, Linf, Settings, find_adversarial
 from robustest.context import Context, over, running
 
 installed = asked.version
-
-NETS = """
-import torch
-from torch import nn
-
-def build():
-    generator = torch.Generator().manual_seed(0)
-    made = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 5))
-    for parameter in made.parameters():
-        parameter.data = torch.randn(parameter.shape, generator=generator) / parameter.shape[-1] ** 0.5
-    return made.eval()
-
-def data():
-    x = torch.rand(2000, 1, 8, 8, generator=torch.Generator().manual_seed(1))
-    with torch.no_grad():
-        return x, build()(x).argmax(1)
-"""
-TEST = """
-from robustest import Factory, Linf, assert_robust_accuracy
-import pytest, torch
-
-torch.set_num_threads(1)
-
-@pytest.mark.robust(exact=True, attack="fast")
-def test_claim():
-    assert_robust_accuracy(Factory("nets:build"), Factory("nets:data"), Linf(0.05), at_least=0.5)
-"""
-
-
-@pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    (tmp_path / "nets.py").write_text(NETS)
-    (tmp_path / "test_claim.py").write_text(TEST)
-    (tmp_path / "pytest.ini").write_text("[pytest]\npythonpath = .\n")
-    return tmp_path
-
-
-def command(project: Path, name: str, *options: str) -> subprocess.Popen[str]:
-    line = [sys.executable, "-m", "pytest", "--robust", "-q", "--robust-json", f"{name}.json", *options]
-    return subprocess.Popen(  # noqa: S603 - our own command line
-        [*line, "-o", f"robust_store=.{name}", "-o", f"robust_corpus=.{name}/corpus"],
-        cwd=project,
-        env=os.environ | {"PYTHONPATH": str(project), "CI": ""},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-
-def outcome(project: Path, name: str) -> Any:
-    """The only result of a run, times aside."""
-    (row,) = json.loads((project / f"{name}.json").read_text())["results"]
-    result = row["result"]
-    result["cost"]["seconds"] = 0
-    return result
 
 
 def test_a_driver_that_is_killed_goes_on_where_it_was(cluster: Any, project: Path) -> None:
