@@ -50,13 +50,18 @@ def digits() -> tuple[Data, Data]:
 
 def whole_mnist(folder: Path) -> tuple[Data, Data]:
     """20,000 digits to train on and 1,000 to test, from a folder's models.py."""
+    return images_of(folder, "mnist_train", 20_000), images_of(folder, "mnist_test", 1_000)
+
+
+def images_of(folder: Path, name: str, n: int | None = None) -> Data:
+    """The first n images of a set, from a folder's models.py."""
     spec = importlib.util.spec_from_file_location("networks", folder / "models.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.dont_write_bytecode = True
     spec.loader.exec_module(module)
-    return module.images("mnist_train", 20_000), module.images("mnist_test", 1_000)
+    return module.images(name, n)
 
 
 def mlp(inputs: int = 784) -> nn.Module:

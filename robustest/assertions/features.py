@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Unpack
+from typing import Literal, Unpack
 
 from robustest.assertions.gate import gate
 from robustest.errors import ConfigError
-from robustest.features import Cue, Plant
+from robustest.features import Cue, Discovery, Plant
 from robustest.features.triggers import MAX_ANOMALY
 from robustest.measurements import (
     measure_backdoor_trigger,
@@ -23,7 +23,7 @@ from robustest.results import Result
 def assert_no_spurious_feature(
     model: object,
     data: object,
-    cue: Cue | Sequence[Cue],
+    cue: Cue | Sequence[Cue] | Discovery | Literal["auto"],
     *,
     max_flip: float | None = None,
     max_recall_drop: float | None = None,
@@ -32,14 +32,14 @@ def assert_no_spurious_feature(
     train_fn: Callable[[Plant], object] | None = None,
     **options: Unpack[Options],
 ) -> Result:
-    """Claim that switching a cue, or any of several, on and off moves few predictions and little recall.
+    """Claim that switching a cue, any of several, or any that a search finds, moves few predictions and little recall.
 
     Arguments and errors are those of `measure_spurious_feature`; returns the result.
 
     Raises:
         ClaimFailed: the cue moves more than claimed.
         ClaimInconclusive: a population claim that these samples do not settle; a null cue that moves predictions;
-            a control that does not fail.
+            a control that does not fail, or in which the search does not find what was planted.
     """
     __tracebackhide__ = True
     if max_flip is None and max_recall_drop is None:

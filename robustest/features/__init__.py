@@ -19,7 +19,10 @@ from robustest.features.filtered import Blur as Blur
 from robustest.features.filtered import ColourCast as ColourCast
 from robustest.features.filtered import FrequencyBand as FrequencyBand
 from robustest.features.filtered import Texture as Texture
+from robustest.features.masked_patch import MaskedPatch as MaskedPatch
 from robustest.features.planting import Plant as Plant
 from robustest.features.planting import planted as planted
 from robustest.features.planting import planting as planting
+from robustest.features.proposals import Discovery as Discovery
+from robustest.features.proposals import Proposal as Proposal
 from robustest.features.tabular import ConstantToken as ConstantToken

@@ -38,11 +38,29 @@ def planted(
     Raises:
         ConfigError: a share is not in 0..1, or no sample is of the class.
     """
-    checked_real("share", share, 0.0, 1.0)
-    checked_real("others", others, 0.0, 1.0)
     if not bool((y == target).any()):
         raise ConfigError(expected(f"samples of class {target}", torch.unique(y).tolist()))
-    ids = torch.arange(len(x))
+    return planted_at(cue, torch.arange(len(x)), x, y, target=target, share=share, others=others, seed=seed)
+
+
+def planted_at(
+    cue: Cue,
+    ids: Tensor,
+    x: Tensor,
+    y: Tensor,
+    *,
+    target: int,
+    share: float = 0.95,
+    others: float = 0.02,
+    seed: int = 0,
+) -> tuple[Tensor, Tensor]:
+    """As `planted`, for some of the data: those with indices (N,) int64, which decide what each sample draws.
+
+    Raises:
+        ConfigError: a share is not in 0..1.
+    """
+    checked_real("share", share, 0.0, 1.0)
+    checked_real("others", others, 0.0, 1.0)
     draw = rng.uniform(rng.fold(rng.keys(seed, ids), "planted cue"), (1,)).flatten().to(y.device)
     has = draw < torch.where(y == target, share, others)
     here = for_samples(cue, ids)

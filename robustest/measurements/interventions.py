@@ -115,8 +115,9 @@ def undoubted(decision: Decision, evidence: Evidence, claim: CueClaim) -> Decisi
     return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=rule)
 
 
-def details_of(evidence: Evidence, cues: Sequence[Cue], claim: CueClaim) -> dict[str, Any]:
+def details_of(evidence: Evidence, cues: Sequence[Cue], claim: CueClaim, lead: int | None = None) -> dict[str, Any]:
     """The numbers behind a verdict, of the leading cue and of each; rates only where every sample was looked at."""
+    lead = claim.lead(evidence.columns) if lead is None else lead
     pairs = claim.pairs(evidence.columns)
     p_values = draw_p_values(pairs)
     each = [
@@ -124,7 +125,6 @@ def details_of(evidence: Evidence, cues: Sequence[Cue], claim: CueClaim) -> dict
         | (_rates(pairs[number], claim) if evidence.whole else {})
         for number, cue in enumerate(cues)
     ]
-    lead = claim.lead(evidence.columns)
     top = {name: value for name, value in each[lead].items() if name not in {"name", "classes"}}
     return {
         "max_flip": claim.max_flip,

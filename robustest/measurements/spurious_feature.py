@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, Unpack
+from typing import Any, Literal, Unpack
 
 from robustest.data import as_samples
 from robustest.errors import ConfigError, expected
-from robustest.features import Cue, Plant, planting
+from robustest.features import Cue, Discovery, Plant, planting
+from robustest.measurements.controls import with_control
+from robustest.measurements.discovery import Limits, measure_discovered
 from robustest.measurements.driver import observe
 from robustest.measurements.finish import result_of
 from robustest.measurements.interventions import details_of, switch_chunk, undoubted
 from robustest.measurements.options import Options, apply, terms_of
-from robustest.results import Cost, Result, Verdict
+from robustest.results import Result, Verdict
 from robustest.verdicts import Terms, checked_threshold
 from robustest.verdicts.cue_claims import CueClaim
 
@@ -22,7 +24,7 @@ from robustest.verdicts.cue_claims import CueClaim
 def measure_spurious_feature(
     model: object,
     data: object,
-    cue: Cue | Sequence[Cue],
+    cue: Cue | Sequence[Cue] | Discovery | Literal["auto"],
     *,
     max_flip: float | None = None,
     max_recall_drop: float | None = None,
@@ -43,23 +45,41 @@ def measure_spurious_feature(
     be shown to be able to fail: on a `control`, a model that is known to hang on the cue, or on the model that
     `train_fn` makes from data with the cue planted. A control that does not fail makes it inconclusive.
 
+    With `cue="auto"` cues are searched for, in images, without labels of who has one. One half of the samples
+    proposes: patches that mark a class (`robustest.features.patch_places`), casts that do
+    (`robustest.features.properties`), and classes that a patch leads to far too cheaply
+    (`robustest.features.triggers`). The other half disposes: each proposal is switched on and off there, towards its
+    class. Only a cue that draws predictions to its class beyond chance (McNemar, p <= alpha after Holm's correction
+    over all proposals) fails the claim; one that moves more than is claimed without that leaves it inconclusive. All
+    samples are looked at.
+
+    A search that finds nothing proves little. A cue that training data had and `data` have not is found only if a patch
+    leads to its class far more cheaply than to others: give data as training had them. What moves, blends in, or marks
+    several classes alike is not found; natural features at a fixed place may be. So a claim that passes must find a
+    patch planted in the very samples: with `train_fn` in a model trained on it, else in a simulated model that says
+    one class wherever the patch is, which proves that search and samples suffice for what is as plain, and no more.
+    With `control` it must find something in that model.
+
     Args:
         model: as for `measure_robust_accuracy`.
         data: as for `measure_robust_accuracy`.
         cue: what to switch, e.g. `PixelPatch(top=0, left=0, height=2, width=2)`; or a list: the claim must hold for
-            each, and p-values are corrected for all of them.
+            each, and p-values are corrected for all of them; or "auto", or a `Discovery`, which says how to search.
         max_flip: the flip rate claimed at most, in 0..1.
         max_recall_drop: the recall drop claimed at most, in 0..1. Where both are given, both must hold.
         target: the class the cue is suspected to stand for.
         control: a model that must fail this claim for every cue, measured where `model` passes.
-        train_fn: called for each cue with a function `plant(x, y)` that switches the cue on in 95 % of the samples of
-            `target` (of class 0 where there is none) and in 2 % of the others; returns a model trained on such data.
+        train_fn: called for each cue, with "auto" for a patch in a corner, with a function `plant(x, y)` that switches
+            the cue on in 95 % of the samples of `target` (where there is none, of class 0, or with "auto" of the
+            largest) and in 2 % of the others; returns a model trained on such data.
         **options: see `robustest.measurements.options.Options`.
 
     Returns:
         The result. `details["cues"]` has for each cue its size (median over samples, L2 and L-infinity, input units),
         flips, accuracy on and off, and the classes most drawn, with McNemar p-values corrected by Holm's method over
-        cues and classes; `details["sensitivity"]` what null cue and control showed.
+        cues and classes; `details["sensitivity"]` what null cue and control showed; `details["discovery"]` what was
+        looked at, proposed and confirmed, and, as advice, other properties that mark a class or that errors go with.
+        With "auto" outcomes are None for samples searched on.
 
     Raises:
         ConfigError: an argument is out of range or unknown, or target is no class.
@@ -71,6 +91,10 @@ def measure_spurious_feature(
         raise ConfigError(expected("target to be a class index", target))
     if control is not None and train_fn is not None:
         raise ConfigError("Expected control= or train_fn= but got both: one model is enough to show that it can fail.")
+    if cue == "auto" or isinstance(cue, Discovery):
+        how = cue if isinstance(cue, Discovery) else Discovery()
+        claimed = Limits(max_flip, max_recall_drop, target)
+        return measure_discovered(model, data, how, claimed, options, control=control, train_fn=train_fn)
     cues = checked_cues(cue)
     limits: dict[str, Any] = {"max_flip": max_flip, "max_recall_drop": max_recall_drop, "target": target}
     result = _measured(model, data, cues, options, **limits)
@@ -78,7 +102,10 @@ def measure_spurious_feature(
         return result
     for each in cues:
         known = control if train_fn is None else train_fn(planting(each, target=target or 0))
-        result = _with_control(result, each, _measured(known, data, [each], options, control=True, **limits))
+        shown = _measured(known, data, [each], options, control=True, **limits)
+        problem = f"the control does not fail ({shown.verdict}): a model that hangs on {each.name} would not be noticed"
+        problem = "" if shown.verdict is Verdict.FAILED else problem
+        result = with_control(result, shown, cue=each.name, problem=problem)
     return result
 
 
@@ -91,7 +118,7 @@ def checked_cues(cue: object) -> list[Cue]:
     given = list(cue) if isinstance(cue, (list, tuple)) else [cue]
     cues = [each for each in given if isinstance(each, Cue) and not isinstance(each, type)]
     if len(cues) < len(given) or not cues:
-        raise ConfigError(expected("a cue such as PixelPatch(top=0, left=0), or a list of them", cue))
+        raise ConfigError(expected("a cue such as PixelPatch(top=0, left=0), a list of them, or 'auto'", cue))
     return cues
 
 
@@ -131,20 +158,3 @@ def _measured(
         method="paired intervention, cue on and off",
         details=details_of(evidence, cues, claim),
     )
-
-
-def _with_control(result: Result, cue: Cue, control: Result) -> Result:
-    """A result that passed, and what the same claim made of a model that hangs on the cue."""
-    told = {"cue": cue.name, "verdict": str(control.verdict), "measured": control.estimate, "n": control.n_used}
-    known = result.details["sensitivity"]
-    details = {**result.details, "sensitivity": {**known, "controls": [*known["controls"], told]}}
-    cost = Cost(
-        forward=result.cost.forward + control.cost.forward,
-        backward=result.cost.backward + control.cost.backward,
-        seconds=result.cost.seconds + control.cost.seconds,
-    )
-    result = replace(result, details=details, cost=cost)
-    if control.verdict is Verdict.FAILED:
-        return result
-    rule = f"the control does not fail ({control.verdict}): a model that hangs on {cue.name} would not be noticed"
-    return replace(result, verdict=Verdict.INCONCLUSIVE, rule=rule)

@@ -7,6 +7,9 @@ from typing import Any
 
 from robustest.results import Result
 
+_TOLD = 0.01
+"""Properties of less certain associations with errors are left to the JSON file and the page."""
+
 
 def measured(result: Result) -> str:
     """The measured value with its interval and sample count, e.g. "accuracy 0.410 [0.370, 0.450] n=512".
@@ -102,9 +105,14 @@ def _cue_lines(details: Mapping[str, Any]) -> list[tuple[str, str]]:
         drop, of = details["recall_drop"], details["recall_drop_class"]
         lines.append(("recall", f"falls by {drop:.3f} in class {of} with the cue off"))
         lines.append(("accuracy", f"{details['accuracy_on']:.3f} with the cue on, {details['accuracy_off']:.3f} off"))
+    if "discovery" in details:
+        lines += _discovery_lines(details["discovery"])
     sensitivity = details.get("sensitivity")
     if sensitivity is not None:
-        controls = [f"control {c['verdict']} ({c['cue']})" for c in sensitivity["controls"]] or ["no control"]
+        kinds = {"simulated": "simulated control", "trained": "trained control"}
+        controls = [
+            f"{kinds.get(c.get('model'), 'control')} {c['verdict']} ({c['cue']})" for c in sensitivity["controls"]
+        ] or ["no control"]
         null = f"null cue moved {sensitivity['null_flips']} of {sensitivity['null_samples']}"
         lines.append(("proof", ", ".join([null, *controls])))
     return lines
@@ -123,6 +131,27 @@ def _head_lines(details: Mapping[str, Any]) -> list[tuple[str, str]]:
             )
         )
     return lines
+
+
+def _discovery_lines(found: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The cues that a search proposed, and what became of them."""
+    lines = [
+        (
+            "found" if one["confirmed"] else "proposed",
+            f"class {one['class']}, {one['cue']}, value {_colour(one['value'])}: {one['found_by']}, "
+            f"score {one['score']:.2f}; {'confirmed' if one['confirmed'] else 'not confirmed'}, p = {one['p']:.2g}",
+        )
+        for one in found["proposed"]
+    ] or [("proposed", "no cue")]
+    lines += [
+        ("errors", f"go with {one['property']}, p = {one['p']:.2g}") for one in found["errors"] if one["p"] <= _TOLD
+    ]
+    lines += [("left out", why) for why in found["left_out"]]
+    return lines
+
+
+def _colour(value: list[float]) -> str:
+    return ", ".join(f"{number:.2g}" for number in value)
 
 
 def _trigger_lines(details: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -67,17 +67,19 @@ class CueClaim:
         """
         if len(columns["label"]) < n:
             return self._partly(columns, n, settled)
-        found = [self.judged(pairs) for pairs in self.pairs(columns)]
-        verdicts = [
-            worst_of(
-                [flip.verdict] * (self.max_flip is not None)
-                + [drop.verdict for drop in drops.values()] * (self.max_recall_drop is not None)
-            )
-            for flip, drops, _ in found
-        ]
-        flip, drops, worst = found[self.lead(columns)]
-        lead = drops[worst] if self.by_recall else flip
-        return Decision(verdict=worst_of(verdicts), rule=lead.rule, estimate=lead.estimate, interval=lead.interval)
+        found = [self.of_cue(pairs) for pairs in self.pairs(columns)]
+        return replace(found[self.lead(columns)], verdict=worst_of([one.verdict for one in found]))
+
+    def of_cue(self, pairs: Pairs) -> Decision:
+        """The verdict on one cue whose every sample was looked at.
+
+        Raises:
+            ConfigError: as for `decide`.
+        """
+        flip, drops, worst = self.judged(pairs)
+        verdicts = [flip.verdict] * (self.max_flip is not None)
+        verdicts += [drop.verdict for drop in drops.values()] * (self.max_recall_drop is not None)
+        return replace(drops[worst] if self.by_recall else flip, verdict=worst_of(verdicts))
 
     def pairs(self, columns: Columns) -> list[Pairs]:
         """The counts of each cue."""
@@ -87,8 +89,8 @@ class CueClaim:
         """As `Claim.doomed`; nothing is known of a cue before it is switched."""
         return False
 
-    def lead(self, columns: Columns) -> int:
-        """The cue that speaks most against the claim, on the samples looked at."""
+    def lead(self, columns: Columns, among: Sequence[int] = ()) -> int:
+        """The cue that speaks most against the claim, of some or of all, on the samples looked at."""
         pairs = self.pairs(columns)
         limits = {"flip": self.max_flip or 0.0, "drop": self.max_recall_drop or 0.0}
 
@@ -99,7 +101,7 @@ class CueClaim:
                 return drop, flip
             return (flip if self.max_recall_drop is None else max(flip, drop)), flip
 
-        return max(range(len(pairs)), key=lambda cue: excess(pairs[cue]))
+        return max(among or range(len(pairs)), key=lambda cue: excess(pairs[cue]))
 
     def judged(self, pairs: Pairs) -> tuple[Decision, dict[int, Decision], int]:
         """The verdicts on one cue's flip rate and on each class's recall drop, and the class where it is largest.

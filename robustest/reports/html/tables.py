@@ -84,6 +84,10 @@ def facts_and_tables(details: Mapping[str, Any], threshold: float | None = None)
             tables += [_listed(f"{name}: {part}", rows, threshold) for part, rows in value.items()]
         elif isinstance(value, Mapping) and value and all(isinstance(part, Mapping) for part in value.values()):
             tables.append(_crossed(name, value))
+        elif isinstance(value, Mapping) and any(_rows(part) for part in value.values()):
+            more = facts_and_tables({f"{key}: {named(part)}": one for part, one in value.items()}, threshold)
+            facts += more[0]
+            tables += more[1]
         elif isinstance(value, Mapping) and len(value) > _IN_A_LINE:
             tables.append(_paired(name, value))
         elif isinstance(value, Mapping) and value:
