@@ -103,7 +103,7 @@ def picture_inversions(
         The picture's path.
 
     Raises:
-        As `picture_features`.
+        ConfigError, DataError, ModelError, DeviceError: as for `picture_features`.
     """
     checked_whole("steps", steps, 1)
     with _ready(model, data, folder, layer, options) as (evaluator, last, read, settings):
