@@ -247,38 +247,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         from robustest.ledger import update_baselines
 
         update_baselines(ledger.rows())
-    _write_reports(config, ledger)
+    from robustest import pytest_reports
 
-
-def _write_reports(config: pytest.Config, ledger: Ledger) -> None:
-    settings = config.stash[_SETTINGS]
-    if config.getoption("--robust-json"):
-        from robustest.reports.json_file import write as write_json
-
-        write_json(
-            config.getoption("--robust-json"),
-            ledger.rows(),
-            config.stash[_LOST],
-            settings,
-            shard=_shard(config),
-        )
-    if config.getoption("--robust-html"):
-        from robustest.reports import html
-        from robustest.store.provenance import commit
-
-        html.write(
-            config.getoption("--robust-html"),
-            ledger.rows(),
-            config.stash[_LOST],
-            settings,
-            inline=config.getoption("--robust-html-inline"),
-            origin=str(config.invocation_params.dir),
-            about={"commit": commit()} if commit() else None,
-        )
-    if config.getoption("--robust-junit"):
-        from robustest.reports.junit import write as write_junit
-
-        write_junit(config.getoption("--robust-junit"), ledger.rows(), config.stash[_LOST])
+    pytest_reports.write(config, ledger.rows(), lost, config.stash[_SETTINGS], shard=_shard(config))
 
 
 def _shard(config: pytest.Config) -> dict[str, Any] | None:
