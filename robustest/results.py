@@ -114,6 +114,11 @@ class Result:
     data: str = ""
     model: str = ""
 
+    @property
+    def is_claim(self) -> bool:
+        """Whether something was claimed: a threshold, or to be no worse than a baseline."""
+        return self.threshold is not None or bool(self.details.get("baseline"))
+
     def to_dict(self) -> dict[str, Any]:
         """This result as plain JSON types (str, int, float, bool, None, list, dict)."""
         return {name: _plain(value) for name, value in asdict(self).items()}

@@ -13,7 +13,8 @@ from robustest.cli.exits import missing
 from robustest.errors import expected
 from robustest.ledger import Row
 from robustest.reports.json_file import SCHEMA
-from robustest.results import Result, Verdict
+from robustest.reports.states import QUIET, state
+from robustest.results import Result
 from robustest.version import VERSION
 
 
@@ -112,16 +113,8 @@ def blocking(row: Row, settings: Mapping[str, Any]) -> bool:
 
     What was recorded without a threshold is no claim; and inconclusive claims may be let off by the settings.
     """
-    if row.result is None or row.result.verdict is Verdict.FAILED:
-        return True
-    if row.result.verdict is Verdict.PASSED:
-        return False
-    return is_claim(row.result) and settings.get("inconclusive") != "skip"
-
-
-def is_claim(result: Result) -> bool:
-    """Whether something was claimed: a threshold, or to be no worse than a baseline."""
-    return result.threshold is not None or bool(result.details.get("baseline"))
+    found = state(row.result)
+    return found not in QUIET and not (found == "inconclusive" and settings.get("inconclusive") == "skip")
 
 
 def _no_constant(name: str) -> None:

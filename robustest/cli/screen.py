@@ -8,7 +8,7 @@ import sys
 import unicodedata
 from typing import TextIO
 
-_CODES = {"red": "31", "green": "32", "yellow": "33", "bold": "1"}
+_CODES = {"red": "31", "green": "32", "yellow": "33", "cyan": "36", "bold": "1"}
 _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 """Unicode categories that steer a terminal instead of showing something."""
 

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from robustest.cli.exits import Exit
-from robustest.cli.runs import blocking, is_claim
+from robustest.cli.runs import blocking
 from robustest.cli.screen import Screen, counted
 from robustest.ledger import Row
+from robustest.reports.states import state
 from robustest.reports.terminal import summary
-from robustest.results import Verdict
 
 
 def show_rows(
@@ -34,8 +34,5 @@ def ending(rows: Sequence[Row], lost: Sequence[str], settings: Mapping[str, Any]
 
 
 def _kind(row: Row) -> str:
-    if row.result is None:
-        return "not measured"
-    if row.result.verdict is Verdict.INCONCLUSIVE and not is_claim(row.result):
-        return "without a claim"
-    return str(row.result.verdict)
+    found = state(row.result)
+    return {"error": "not measured", "measured": "without a claim"}.get(found, found)

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePath
 
+from robustest.reports.states import QUIET, STATES, state
 from robustest.reports.terminal import Reported
 from robustest.reports.text import claimed, failure_text, measured
 from robustest.results import Result, Verdict
@@ -25,8 +26,7 @@ ANNOTATIONS = 10
 _CELL = 300  # characters of a name that a table cell shows
 _FOLDED = 8_000  # characters of one failure's text
 _TABLE_SHARE = 0.6  # of the budget: the table tells more a byte than the details
-_ORDER = ("failed", "error", "inconclusive", "passed")
-_MARKS = {"failed": "❌", "error": "⚠️", "inconclusive": "❔", "passed": "✅"}
+_MARKS = {"failed": "❌", "error": "⚠️", "inconclusive": "❔", "measured": "📏", "passed": "✅"}
 _MARKUP = re.compile(r"[!-/:-@\[-`{-~]")
 _PLAIN = frozenset(".,-/ ()=%+'\"?;^")
 """ASCII punctuation that begins no markup inside a line of text."""
@@ -89,10 +89,10 @@ def annotated(
         rows, lost, where: as for `report`.
         workspace: the folder that absolute files are named from.
     """
-    bad = worst_first(row for row in rows if _verdict(row) != Verdict.PASSED)
+    bad = worst_first(row for row in rows if state(row.result) not in QUIET)
     commands = [_command("error", {"title": "robustest: results are missing"}, problem) for problem in lost]
     for row in bad:
-        verdict = _verdict(row)
+        verdict = state(row.result)
         kind = "warning" if verdict == Verdict.INCONCLUSIVE else "error"
         file, line = where.get(row.test, (row.test.partition("::")[0], 0))
         place = {"file": _within(file, workspace), **({"line": str(line)} if line > 0 else {})}
@@ -144,8 +144,8 @@ def summary(rows: Sequence[Reported], lost: Sequence[str], *, budget: int = BUDG
         Text of at most `budget` bytes in UTF-8; empty where not even the headline fits.
     """
     page = _Page(budget)
-    counts = Counter(_verdict(row) for row in rows)
-    told = ", ".join(f"{counts[verdict]} {verdict}" for verdict in _ORDER if counts[verdict]) or "no claim was measured"
+    counts = Counter(state(row.result) for row in rows)
+    told = ", ".join(f"{counts[verdict]} {verdict}" for verdict in STATES if counts[verdict]) or "no claim was measured"
     page.add(f"\n## robustness: {told}\n\n")
     page.all([f"> **Results are missing: {escaped(problem)}. This run is not green.**\n>\n" for problem in lost], 0.2)
     page.add("\n")
@@ -154,7 +154,7 @@ def summary(rows: Sequence[Reported], lost: Sequence[str], *, budget: int = BUDG
         page.add("| | claim | measured | claimed | n | test |\n| :-- | :-- | :-- | :-- | --: | :-- |\n")
         page.all([_line(row) for row in ordered], _TABLE_SHARE, "claims are left out of this table")
         page.add("\n")
-    page.all([_details(row) for row in ordered if _verdict(row) != Verdict.PASSED], 1.0, "failures are not told here")
+    page.all([_details(row) for row in ordered if state(row.result) not in QUIET], 1.0, "failures are not told here")
     return page.text()
 
 
@@ -190,10 +190,10 @@ class _Page:
 
 
 def worst_first(rows: Iterable[Reported]) -> list[Reported]:
-    """Failed, farthest from the threshold first; then errors, inconclusive, passed, in the order of the run."""
+    """Failed, farthest from the threshold first; then errors, inconclusive, measured, passed, in their order."""
 
     def badness(row: Reported) -> tuple[int, float]:
-        return _ORDER.index(_verdict(row)), -_gap(row.result)
+        return STATES.index(state(row.result)), -_gap(row.result)
 
     return sorted(rows, key=badness)
 
@@ -206,12 +206,8 @@ def _gap(result: Result | None) -> float:
     return (result.threshold - value) * (1 if result.comparison == ">=" else -1)
 
 
-def _verdict(row: Reported) -> str:
-    return "error" if row.result is None else str(row.result.verdict)
-
-
 def _line(row: Reported) -> str:
-    verdict = _verdict(row)
+    verdict = state(row.result)
     mark = f"{_MARKS[verdict]} {verdict}"
     test = f"<code>{escaped(_short(row.test, _CELL))}</code>"
     if row.result is None:

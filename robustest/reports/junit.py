@@ -16,9 +16,9 @@ from pathlib import Path
 
 from junit_xml import TestCase, TestSuite
 
+from robustest.reports.states import QUIET, state
 from robustest.reports.terminal import Reported
 from robustest.reports.text import claimed, failure_text, measured
-from robustest.results import Verdict
 from robustest.version import VERSION
 
 _NO_XML = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufdcf\ufdf0-\ufffd\U00010000-\U0010ffff]")
@@ -101,7 +101,7 @@ def _case(row: Reported) -> TestCase:
         return case
     result = row.result
     case = TestCase(_xml(result.statement), classname=_classname(row.test), elapsed_sec=result.cost.seconds)
-    if result.verdict is not Verdict.PASSED:
+    if state(result) not in QUIET:
         message = f"{result.verdict}: {measured(result)}, claimed {claimed(result)}"
         case.add_failure_info(
             message=_xml(message),

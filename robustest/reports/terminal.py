@@ -11,8 +11,9 @@ from typing import Any, Protocol
 
 import pytest
 
+from robustest.reports.states import QUIET, state
 from robustest.reports.text import claimed, measured
-from robustest.results import Result, Verdict
+from robustest.results import Result
 from robustest.settings import Settings
 from robustest.version import VERSION
 
@@ -94,15 +95,15 @@ def summary(reporter: Any, rows: Sequence[Reported], lost: Sequence[str], *, det
     width = max((len(row.test) for row in rows), default=0)
     for row in rows:
         verdict, line = _line(row)
-        colour = {"passed": "green", "failed": "red", "inconclusive": "yellow"}.get(verdict, "red")
+        colour = {"passed": "green", "inconclusive": "yellow", "measured": "cyan"}.get(verdict, "red")
         reporter.write(f"{row.test:<{width}}  {line}  ")
-        reporter.write_line(verdict if verdict == Verdict.PASSED else verdict.upper(), **{colour: True})
+        reporter.write_line(verdict if verdict in QUIET else verdict.upper(), **{colour: True})
         if details and row.result is not None:
             _details(reporter, row.result)
     replayed = sum(row.result.replayed for row in rows if row.result is not None)
     if replayed:
         reporter.write_line(f"replayed: {replayed} samples were decided by counterexamples of earlier runs")
-    for replay in dict.fromkeys(row.replay for row in rows if _line(row)[0] != Verdict.PASSED):
+    for replay in dict.fromkeys(row.replay for row in rows if state(row.result) not in QUIET):
         reporter.write_line(f"replay: {replay}")
     for problem in lost:
         reporter.write_line(f"LOST: {problem}; this run is not green", red=True)
@@ -110,9 +111,9 @@ def summary(reporter: Any, rows: Sequence[Reported], lost: Sequence[str], *, det
 
 def _line(row: Reported) -> tuple[str, str]:
     if row.result is None:
-        return "error", f"could not measure: {row.problem.splitlines()[0]}"
+        return state(None), f"could not measure: {row.problem.splitlines()[0]}"
     cached = "  cached" if row.result.cached else ""
-    return str(row.result.verdict), f"{measured(row.result)}  {claimed(row.result)}{cached}"
+    return state(row.result), f"{measured(row.result)}  {claimed(row.result)}{cached}"
 
 
 def _details(reporter: Any, result: Result) -> None:

@@ -10,12 +10,11 @@ from typing import Any
 from robustest.reports.html.album import Album, Picture
 from robustest.reports.html.scales import Scale, scale_of
 from robustest.reports.html.tables import Fact, Table, facts_and_tables
+from robustest.reports.states import STATES, state
 from robustest.reports.terminal import Reported
 from robustest.reports.text import claimed, measured
 from robustest.results import Counterexample, Result
 
-ERROR = "error"
-ORDER = ("failed", ERROR, "inconclusive", "passed")
 """What became of a claim, worst first."""
 
 _BREAKS = re.compile(r"(?<=/)|(?<=::)|(?=\[)")
@@ -87,7 +86,7 @@ class Claim:
 
     Attributes:
         number: its place in the run, from 1.
-        test, statement, verdict, rule: as recorded; the verdict is "error" where nothing could be measured.
+        test, statement, verdict, rule: as recorded; the verdict is one of `STATES`.
         result: what was measured, or None.
         problem: why nothing was.
         replay: the command that repeats the test.
@@ -143,8 +142,8 @@ def claims_of(rows: Sequence[Reported], album: Album) -> list[Claim]:
 
 
 def worst_first(claims: Sequence[Claim]) -> list[Claim]:
-    """Failed, then errors, inconclusive and passed; within each the order of the run."""
-    return sorted(claims, key=lambda claim: (ORDER.index(claim.verdict), claim.number))
+    """Failed, then errors, inconclusive, measured and passed; within each the order of the run."""
+    return sorted(claims, key=lambda claim: (STATES.index(claim.verdict), claim.number))
 
 
 def _claim(number: int, row: Reported, album: Album) -> Claim:
@@ -155,7 +154,7 @@ def _claim(number: int, row: Reported, album: Album) -> Claim:
             number=number,
             test=row.test,
             statement=f"could not measure: {first}",
-            verdict=ERROR,
+            verdict=state(None),
             rule="",
             result=None,
             problem=row.problem,
@@ -168,7 +167,7 @@ def _claim(number: int, row: Reported, album: Album) -> Claim:
         number=number,
         test=row.test,
         statement=result.statement,
-        verdict=str(result.verdict),
+        verdict=state(result),
         rule=result.rule,
         result=result,
         problem="",

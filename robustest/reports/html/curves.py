@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from robustest.reports.states import state
 from robustest.results import Result
 
 _BALL = re.compile(r"(?P<kind>[A-Za-z]\w*)\((?P<unit>eps|pixels)=(?P<x>[0-9.eE+-]+)\)")
@@ -123,7 +124,7 @@ def _place(claim: Judged, result: Result) -> tuple[_Key, _Placed] | None:
         low=result.interval[0],
         high=result.interval[1],
         threshold=result.threshold,
-        verdict=str(result.verdict),
+        verdict=state(result),
         number=claim.number,
     )
     quantity = result.quantity

@@ -13,10 +13,11 @@ from typing import Any
 
 from robustest.errors import ConfigError
 from robustest.reports.html.album import Album, write_whole
-from robustest.reports.html.claims import ORDER, Claim, claims_of, worst_first
+from robustest.reports.html.claims import Claim, claims_of, worst_first
 from robustest.reports.html.curves import curves_of
 from robustest.reports.html.plots import plot_of
 from robustest.reports.html.tables import shown
+from robustest.reports.states import QUIET, STATES
 from robustest.reports.terminal import Reported
 from robustest.settings import HEALTH_CHECKS, Settings
 from robustest.version import VERSION
@@ -24,7 +25,7 @@ from robustest.version import VERSION
 _OPEN = 12
 """Claims that did not pass whose evidence is unfolded: more would bury the table."""
 
-_MARKS = {"passed": "✓", "failed": "✗", "inconclusive": "?", "error": "!"}
+_MARKS = {"passed": "✓", "failed": "✗", "inconclusive": "?", "measured": "·", "error": "!"}
 _HEADER = ("profile", "seed", "device", "attack", "claim", "alpha")
 _VISIBLE: dict[int, int | str] = {
     **{code: 0x2400 + code for code in range(32) if code not in (9, 10, 13)},
@@ -75,10 +76,10 @@ def _render(
     counts = Counter(claim.verdict for claim in claims)
     text: str = template.render(
         headline=headline(counts, lost),
-        state=next((verdict for verdict in ORDER if counts[verdict]), "none") if not lost else "error",
-        counts={verdict: counts[verdict] for verdict in ORDER if counts[verdict]},
+        state=next((verdict for verdict in STATES if counts[verdict]), "none") if not lost else "error",
+        counts={verdict: counts[verdict] for verdict in STATES if counts[verdict]},
         claims=ordered,
-        unfolded={claim.number for claim in ordered[:_OPEN] if claim.verdict != "passed"},
+        unfolded={claim.number for claim in ordered[:_OPEN] if claim.verdict not in QUIET},
         compared=any(claim.change is not None for claim in claims),
         plots=[plot_of(curve) for curve in curves_of(claims)],
         lost=lost,
@@ -98,11 +99,11 @@ def _render(
 
 def headline(counts: Mapping[str, int], lost: Sequence[str]) -> str:
     """The run in a sentence."""
-    total = sum(counts.values())
+    total = sum(counts.values()) - counts.get("measured", 0)
     if lost:
         return "This run lost results"
     if not total:
-        return "No claim was measured"
+        return "Nothing was claimed" if counts.get("measured") else "No claim was measured"
     if counts.get("passed", 0) == total:
         return "The one claim passed" if total == 1 else f"All {total} claims passed"
     names = {"failed": "failed", "error": "could not be measured", "inconclusive": "inconclusive"}

@@ -24,7 +24,8 @@ def path(tmp_path: Path, made: Any, early: Any, row: Any) -> Path:
             "test_a.py::test_one", made("passed", cost=Cost(seconds=1e-9)), replay="pytest --robust test_a.py::test_one"
         ),
         row("test_a.py::test_one", early()),
-        row("test_a.py::test_two", made("inconclusive", threshold=None)),
+        row("test_a.py::test_two", made("inconclusive")),
+        row("test_a.py::test_three", made("inconclusive", threshold=None)),
         row(hostile, made(statement=hostile, notes=(hostile,)), replay=hostile),
         row("test_a.py::test_broken", None, problem="ModelError: NaN\nmore"),
     ]
@@ -72,6 +73,7 @@ def test_a_reader_sees_the_same_counts_and_texts(path: Path) -> None:
     assert [(suite.name.partition("[")[0], suite.tests, suite.failures, suite.errors) for suite in suites] == [
         ("test_a.py::test_one", 2, 1, 0),
         ("test_a.py::test_two", 1, 1, 0),
+        ("test_a.py::test_three", 1, 0, 0),
         ("test_a.py::test", 1, 1, 0),
         ("test_a.py::test_broken", 1, 0, 1),
         ("robustest: lost", 1, 0, 1),
@@ -81,6 +83,6 @@ def test_a_reader_sees_the_same_counts_and_texts(path: Path) -> None:
     (failure,) = second.result
     assert failure.type == "failed"
     assert "measured  accuracy in [0.125, 0.375] n=5 of 8" in failure.text
-    (error,) = next(iter(suites[3])).result
+    (error,) = next(iter(suites[4])).result
     assert isinstance(error, junitparser.Error)
     assert error.message == "ModelError: NaN"
