@@ -95,7 +95,7 @@ def _gaps(x: Tensor, y: Tensor, labels: Sequence[int], bounds: tuple[float, floa
 def _binned(x: Tensor, members: list[Tensor], bounds: tuple[float, float], shift: float) -> tuple[Tensor, Tensor]:
     """As `_gaps`, with bins shifted by a part of their width."""
     low, high = bounds
-    code = _coded(((x - low) / (high - low) * _LEVELS + shift).floor())
+    code = _coded(x, bounds, shift)
     gaps, values = [], []
     for own, rows in enumerate(members):
         alike = code == code[rows].mode(0).values
@@ -107,11 +107,13 @@ def _binned(x: Tensor, members: list[Tensor], bounds: tuple[float, float], shift
     return torch.stack(gaps), torch.stack(values)
 
 
-def _coded(bins: Tensor) -> Tensor:
+def _coded(x: Tensor, bounds: tuple[float, float], shift: float) -> Tensor:
     """(N, H, W): one number for the bins of all channels (N, C, H, W)."""
-    code = torch.zeros_like(bins[:, 0], dtype=torch.int64)
-    for channel in bins.unbind(1):
-        code = code * (_LEVELS + 2) + channel.long()
+    low, high = bounds
+    kind = torch.int32 if (_LEVELS + 1) ** x.shape[1] < 2**31 else torch.int64
+    code = torch.zeros_like(x[:, 0], dtype=kind)
+    for channel in x.unbind(1):
+        code = code * (_LEVELS + 1) + ((channel - low) * (_LEVELS / (high - low)) + shift).to(kind)
     return code
 
 

@@ -19,6 +19,8 @@ MARKED = 0.7
 """The gap at which a property marks a class: classes differ by nature in brightness more than at any one place."""
 
 _PERMUTATIONS_AT_A_TIME = 100
+_AT_A_TIME = 128
+"""Images whose properties are taken together, in float64."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,11 @@ def properties(x: Tensor) -> dict[str, Tensor]:
         ConfigError: there are no images.
     """
     checked_images(x, "their properties")
+    parts = [_properties(part) for part in x.split(_AT_A_TIME)]
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+def _properties(x: Tensor) -> dict[str, Tensor]:
     grey = x.double().mean(1)
     height, width = grey.shape[1:]
     flat = grey.flatten(1)
@@ -85,10 +92,11 @@ def marks(values: Mapping[str, Tensor], y: Tensor, labels: Sequence[int]) -> Mar
     """
     found: Marks = {}
     members = [y == label for label in labels]
+    shares_tried = torch.linspace(0.02, 0.5, 13, dtype=torch.float64, device=y.device)
     for name, value in values.items():
         for own, label in enumerate(labels):
             for signed in (value, -value):
-                for limit in signed[members[own]].quantile(torch.linspace(0.02, 0.5, 13, dtype=value.dtype)):
+                for limit in signed[members[own]].quantile(shares_tried):
                     beyond = signed >= limit
                     shares = [float(beyond[rows].double().mean()) for rows in members]
                     rest = max([0.0, *shares[:own], *shares[own + 1 :]])
@@ -118,8 +126,8 @@ def cast_like(
     """
     if not bool(beyond.any()) or not bool(others.any()):
         return None
-    have, lack = (x[rows].double().mean((0, 2, 3)) for rows in (beyond, others))
-    flat, full = (float(x[rows].double().std((2, 3), correction=0).mean()) for rows in (beyond, others))
+    have, lack = (x[rows].mean((2, 3)).double().mean(0) for rows in (beyond, others))
+    flat, full = (float(x[rows].std((2, 3), correction=0).mean()) for rows in (beyond, others))
     low, high = bounds
     strength = 1 - flat / max(full, 1e-9)
     if strength < 0.05:
