@@ -104,6 +104,8 @@ if TYPE_CHECKING:
     from robustest.models import as_classifier as as_classifier
     from robustest.models import labels_model as labels_model
     from robustest.models import scores_model as scores_model
+    from robustest.reports.plots import plot_severity as plot_severity
+    from robustest.reports.plots import plot_worst as plot_worst
     from robustest.results import Cost as Cost
     from robustest.results import Counterexample as Counterexample
     from robustest.results import Result as Result
@@ -222,6 +224,7 @@ _HOME = {
     ),
     "measurements.robust_to": ("accuracy_under", "measure_robust_to"),
     "models": ("Classifier", "as_classifier", "labels_model", "scores_model"),
+    "reports.plots": ("plot_severity", "plot_worst"),
     "results": ("Cost", "Counterexample", "Result", "Verdict"),
     "settings": ("Settings",),
     "shifts": ("COMMON_CORRUPTIONS", "CORRUPTIONS", "SHIFTS", "Shift", "corrupt"),

@@ -1,0 +1,195 @@
+"""Figures of a result as PNG or SVG files: accuracy by severity, and a sheet of the worst images.
+
+Matplotlib draws them (the extra `pictures`). None of its global state is touched: no backend is chosen, no style set.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from robustest.errors import ConfigError, StoreError, expected
+from robustest.results import Counterexample, Result
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_COLUMNS = 5
+_INK, _PALE, _CLEAN = "#1f4e79", "#9db8d2", "#777777"
+
+
+def plot_severity(result: Result, path: str | os.PathLike[str]) -> Path:
+    """Save curves of accuracy by severity, a panel for each corruption, worst first.
+
+    A panel has the accuracies with their intervals, which hold for all panels together, and a dashed line where the
+    clean accuracy is.
+
+    Args:
+        result: of a claim of corruption robustness that looked at every sample.
+        path: of the file, ending in .png or .svg; its folder is made if absent.
+
+    Returns:
+        The path.
+
+    Raises:
+        ConfigError: the result has no accuracies by severity, the path another ending, or Matplotlib is missing.
+        StoreError: the file cannot be written.
+    """
+    table = result.details.get("by_severity")
+    if not table:
+        raise ConfigError(
+            f"Expected a result with accuracies by severity but got one of {result.claim!r} without. Measure "
+            "corruption robustness with exact=True: a claim that was settled early has none."
+        )
+    names = sorted(table, key=lambda name: _mean(table[name]))
+    rows, columns = math.ceil(len(names) / _COLUMNS), min(len(names), _COLUMNS)
+    width = max(1.75 * columns + 0.6, 3.6)
+    figure = _figure(width, 1.8 * rows + 0.9, path)
+    panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    for panel, name in zip(panels.flat, names, strict=False):
+        _curve(panel, name, table[name], result.details.get("clean_accuracy"))
+    for panel in panels.flat[len(names) :]:
+        panel.set_visible(False)
+    _legend(figure, panels.flat[0])
+    _titled(figure, result.statement)
+    figure.supylabel("accuracy", fontsize=8)
+    return _saved(figure, path)
+
+
+def plot_worst(result: Result, path: str | os.PathLike[str], *, most: int = 12) -> Path:
+    """Save a sheet of the pictures of a result's counterexamples, worst first: before, after, and the difference.
+
+    Args:
+        result: of a claim that did not pass, measured in a test of a robust run, where pictures are saved.
+        path: of the file, ending in .png or .svg; its folder is made if absent.
+        most: pictures on it at most, at least 1.
+
+    Returns:
+        The path.
+
+    Raises:
+        ConfigError: the result has no pictures, `most` or the path's ending is another, or Matplotlib is missing.
+        StoreError: a picture cannot be read, or the file cannot be written.
+    """
+    if type(most) is not int or most < 1:
+        raise ConfigError(expected("most to be a whole number >= 1", most))
+    shown = [one for one in result.counterexamples if one.image is not None][:most]
+    if not shown:
+        raise ConfigError(
+            f"Expected a result whose worst samples were pictured but got one with {len(result.counterexamples)} "
+            "counterexamples and no picture. They are saved for claims that do not pass, in a run of pytest --robust."
+        )
+    pictures = [_read(one.image or "") for one in shown]
+    columns = 1 if len(shown) < 3 else 2
+    rows = math.ceil(len(shown) / columns)
+    tall = max(picture.shape[0] / picture.shape[1] for picture in pictures)
+    figure = _figure(3.6 * columns, rows * (3.4 * tall + 0.22) + 0.6, path)
+    panels = figure.subplots(rows, columns, squeeze=False)
+    names = result.details.get("class_names")
+    for panel, one, picture in zip(panels.flat, shown, pictures, strict=False):
+        panel.imshow(picture, interpolation="nearest")
+        panel.set_title(_caption(one, names), fontsize=8, loc="left", pad=3, parse_math=False)
+    for panel in panels.flat:
+        panel.set_axis_off()
+    _titled(figure, f"{result.statement}: before, after, difference")
+    return _saved(figure, path)
+
+
+def _curve(panel: Axes, name: str, by_severity: Mapping[str, Any], clean: float | None) -> None:
+    points = sorted((int(severity), entry) for severity, entry in by_severity.items())
+    severities = [severity for severity, _ in points]
+    accuracy = [_accuracy(entry) for _, entry in points]
+    if bounds := [entry["interval"] for _, entry in points if isinstance(entry, Mapping) and "interval" in entry]:
+        low, high = zip(*bounds, strict=True)
+        panel.fill_between(severities, low, high, color=_PALE, alpha=0.5, linewidth=0, label="interval")
+    if clean is not None:
+        panel.axhline(clean, color=_CLEAN, linestyle="--", linewidth=0.8, label="clean images")
+    panel.plot(severities, accuracy, color=_INK, marker="o", markersize=3, linewidth=1.2, label="corrupted images")
+    panel.set_title(name.replace("_", " "), fontsize=8, pad=3, parse_math=False)
+    panel.set_xlabel("severity", fontsize=7, labelpad=1)
+    panel.tick_params(labelsize=7, labelbottom=True)
+    panel.set_ylim(-0.03, 1.03)
+    panel.set_xlim(0.7, 5.3)
+    panel.set_xticks(range(1, 6))
+    panel.set_yticks((0, 0.5, 1), ("0", "0.5", "1"))
+    panel.grid(axis="y", linewidth=0.4, alpha=0.5)
+    panel.spines[["top", "right"]].set_visible(False)
+
+
+def _accuracy(entry: Any) -> float:
+    return float(entry["accuracy"] if isinstance(entry, Mapping) else entry)
+
+
+def _mean(by_severity: Mapping[str, Any]) -> float:
+    return math.fsum(map(_accuracy, by_severity.values())) / len(by_severity)
+
+
+def _caption(one: Counterexample, names: Any) -> str:
+    def called(number: int) -> str:
+        if isinstance(names, Mapping):
+            return str(names.get(str(number), number))
+        known = isinstance(names, Sequence) and not isinstance(names, str) and 0 <= number < len(names)
+        return str(names[number] if known else number)
+
+    size = "" if one.size is None else f", size {one.size:.3g}"
+    return f"sample {one.index}, label {called(one.label)}: {called(one.clean)} → {called(one.predicted)}{size}"
+
+
+def _read(path: str) -> NDArray[np.uint8]:
+    try:
+        with Image.open(path) as picture:
+            return np.asarray(picture.convert("RGB"))
+    except OSError as error:
+        raise StoreError(f"Expected to read the picture {path} but got: {error}. Measure again to save it.") from error
+
+
+def _figure(width: float, height: float, path: str | os.PathLike[str]) -> Figure:
+    """An empty figure, in inches.
+
+    Raises:
+        ConfigError: the path has an ending that is not drawn, or Matplotlib is missing.
+    """
+    if Path(path).suffix.lower() not in (".png", ".svg"):
+        raise ConfigError(expected("path to end in .png or .svg", str(path)))
+    try:
+        from matplotlib.figure import Figure
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            "Expected Matplotlib for pictures but it is not installed. Install it: pip install 'robustest[pictures]'"
+        ) from error
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def _saved(figure: Figure, path: str | os.PathLike[str]) -> Path:
+    """Draws and writes; the same result gives the same bytes."""
+    import matplotlib
+
+    target, drawn = Path(path), io.BytesIO()
+    kind = target.suffix.lower()[1:]
+    with matplotlib.rc_context({"svg.hashsalt": "robustest"}):
+        figure.savefig(drawn, format=kind, dpi=150, metadata={"Date": None} if kind == "svg" else None)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(drawn.getvalue())
+    except OSError as error:
+        raise StoreError(f"Expected to write the picture to {target} but got: {error}. Make it writable.") from error
+    return target
+
+
+def _legend(figure: Figure, panel: Axes) -> None:
+    handles, words = panel.get_legend_handles_labels()
+    figure.legend(handles, words, loc="outside lower center", ncols=len(words), fontsize=7, frameon=False)
+
+
+def _titled(figure: Figure, text: str) -> None:
+    figure.suptitle(textwrap.fill(text, int(14 * figure.get_figwidth())), fontsize=9, parse_math=False)
