@@ -10,10 +10,11 @@ from robustest.assertions.gate import gate
 from robustest.errors import ConfigError
 from robustest.measurements import measure_corruption_robustness, measure_shift_accuracy
 from robustest.measurements.comparison import Baseline
-from robustest.measurements.corruptions import SEVERITIES, Errors
+from robustest.measurements.corruptions import SEVERITIES
 from robustest.measurements.options import Options
 from robustest.results import Result
 from robustest.shifts import Shift, ShiftFunction
+from robustest.verdicts.corruption_error import Errors
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from robustest import ConfigError, StoreError, Verdict, assert_corruption_robustness, measure_corruption_robustness
-from robustest.shifts import COMMON_CORRUPTIONS, CORRUPTIONS
+from robustest.shifts import COMMON_CORRUPTIONS, CORRUPTIONS, Shift
 
 VALUES = (0.25, 0.44, 0.56, 0.75)
 X = torch.tensor(VALUES).repeat(25).view(-1, 1, 1, 1).expand(-1, 1, 32, 32).contiguous()
@@ -24,7 +24,7 @@ def model(x: Tensor) -> Tensor:
 
 
 def measured(**options: Any) -> Any:
-    return measure_corruption_robustness(model, (X, Y), corruptions=["brightness"], **options)
+    return measure_corruption_robustness(model, (X, Y), **{"corruptions": ["brightness"], **options})
 
 
 def test_brightness_breaks_what_it_lifts_over_the_boundary() -> None:
@@ -65,6 +65,12 @@ def test_a_model_is_as_good_as_itself() -> None:
     twice = {name: [min(1.0, 2 * rate) for rate in rates] for name, rates in errors.items()}
     assert measured(max_mce=0.55, baseline=twice, exact=True).verdict is Verdict.PASSED
     assert measured(max_mce=0.45, baseline=twice, exact=True).verdict is Verdict.FAILED
+
+
+def test_errors_are_by_severity_in_whatever_order_they_were_asked_for() -> None:
+    errors = measured().details["errors"]["brightness"]
+    assert errors[0] < errors[-1]
+    assert measured(severities=[4, 2, 5, 1, 3]).details["errors"]["brightness"] == errors
 
 
 def test_a_baseline_may_be_a_file(tmp_path: Path) -> None:
@@ -115,6 +121,8 @@ def test_shown_are_samples_that_were_right_each_once() -> None:
         ({"max_mce": 1.0, "baseline": {"fog": [0.1] * 5}}, "five error rates"),
         ({"max_mce": 1.0, "baseline": {"brightness": [0.0] * 5}}, "errs under"),
         ({"min_accuracy": 1.5}, "min_accuracy in 0..1"),
+        ({"max_mce": 1.0, "baseline": {"brightness": [0.1, None, 0.1, 0.1, 0.1]}}, "five error rates"),
+        ({"corruptions": ["fog", Shift("fog", parameters="32")]}, "each corruption once but got 'fog' twice"),
         ({"severities": []}, "one corruption and one severity"),
         ({"severities": [6]}, "severity"),
     ],
