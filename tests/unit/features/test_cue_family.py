@@ -23,6 +23,7 @@ from robustest.features import (
     ForegroundRemoval,
     FrequencyBand,
     FunctionCue,
+    MaskedPatch,
     NullCue,
     PatternPatch,
     PixelPatch,
@@ -33,6 +34,7 @@ from robustest.features import (
     size,
     switched,
 )
+from robustest.features.planting import planted_at
 from robustest.store.fingerprint import digest
 
 X = torch.rand(5, 3, 16, 20, generator=torch.Generator().manual_seed(0))
@@ -57,6 +59,7 @@ CUES: dict[str, Callable[[Path], Any]] = {
     "coloured patch": lambda _: PixelPatch(top=1, left=2, value=(1.0, 0.0, 0.0), off_value=(0.0, 0.5, 1.0)),
     "pattern": lambda _: PatternPatch(top=1, left=2, pattern=torch.rand(3, 2, 5), off_pattern=torch.zeros(3, 2, 5)),
     "pattern on what is there": lambda _: PatternPatch(top=1, left=2, pattern=torch.ones(3, 2, 5)),
+    "masked patch": lambda _: MaskedPatch(top=2, left=3, pattern=torch.rand(3, 2, 2), mask=torch.eye(2) < 0.5),
     "border": lambda _: Border(width=2),
     "border, replaced": lambda _: Border(width=2, value=(1.0, 0.5, 0.0), off_value=0.0),
     "logo": lambda path: CornerLogo(path=path),
@@ -130,6 +133,18 @@ def test_sizes_are_distances_of_pairs() -> None:
 def test_a_pair_outside_the_bounds_is_refused(bounds: tuple[float, float]) -> None:
     with pytest.raises(ConfigError, match="inside"):
         size(PixelPatch(top=0, left=0), torch.full((2, 1, 4, 4), 0.5), bounds)
+
+
+def test_planting_a_part_of_the_data_plants_it_as_in_the_whole() -> None:
+    y = torch.arange(len(X)) % 2
+    cue = PixelPatch(top=0, left=0)
+    whole, has = planted(cue, X, y, target=1, share=0.5, others=0.5)
+    part, had = planted_at(cue, IDS[2:4], X[2:4], y[2:4], target=1, share=0.5, others=0.5)
+    assert torch.equal(part, whole[2:4])
+    assert torch.equal(had, has[2:4])
+    lacking, none = planted_at(cue, IDS[:1], X[:1], y[:1], target=9, share=1.0, others=0.0)
+    assert torch.equal(lacking, cue.off(X[:1]))
+    assert not bool(none.any())
 
 
 def test_planting_goes_with_the_class() -> None:
