@@ -152,7 +152,7 @@ class _Judged:
         if not proposals:
             return replace(decision, rule=f"no cue stands out among {', '.join(self._found.looked_at)}")
         if decision.verdict is Verdict.PASSED:
-            return replace(decision, rule=f"none of {len(proposals)} cues proposed moves more than is claimed")
+            return replace(decision, rule=f"no cue proposed ({len(proposals)}) moves more than is claimed")
         one, lead = proposals[self.lead], self._alone[self.lead]
         p = f"p = {self.p[self.lead]:.2g} on unseen samples"
         if self.lead in self.sure and lead.verdict is Verdict.FAILED:
@@ -181,8 +181,8 @@ class _Judged:
                 }
                 for number, one in enumerate(self._found.proposals)
             ],
-            "marks": [dict(mark) for mark in self._found.marks],
-            "errors": [
+            "other_marks": [dict(mark) for mark in self._found.marks],
+            "errors_go_with": [
                 {"property": one.name, "correlation": one.correlation, "p": one.p} for one in self._found.errors
             ],
         }

@@ -144,7 +144,9 @@ def _discovery_lines(found: Mapping[str, Any]) -> list[tuple[str, str]]:
         for one in found["proposed"]
     ] or [("proposed", "no cue")]
     lines += [
-        ("errors", f"go with {one['property']}, p = {one['p']:.2g}") for one in found["errors"] if one["p"] <= _TOLD
+        ("errors", f"go with {one['property']}, p = {one['p']:.2g}")
+        for one in found["errors_go_with"]
+        if one["p"] <= _TOLD
     ]
     lines += [("left out", why) for why in found["left_out"]]
     return lines

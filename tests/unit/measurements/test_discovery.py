@@ -93,7 +93,7 @@ def test_a_model_that_does_not_use_what_the_data_have_passes(sound: Result) -> N
     assert proposed["region"] == [1, 7, 2, 2]
     assert not proposed["confirmed"]
     assert sound.estimate == 0
-    assert sound.rule == "none of 1 cues proposed moves more than is claimed"
+    assert sound.rule == "no cue proposed (1) moves more than is claimed"
 
 
 def test_a_pass_is_proved_on_a_simulated_model(sound: Result) -> None:
@@ -310,7 +310,7 @@ def test_results_are_plain_and_shown(relying: Result, sound: Result) -> None:
     }.items()
     captions = {table.caption: table for table in tables}
     assert captions["discovery: proposed"].rows[0][0] == "2"
-    assert "discovery: errors" not in captions or captions["discovery: errors"].columns[0] == "property"
+    assert captions["discovery: errors go with"].columns == ("property", "correlation", "p")
 
 
 def test_tables_are_no_images() -> None:
