@@ -69,9 +69,11 @@ if TYPE_CHECKING:
     from robustest.features import ColourCast as ColourCast
     from robustest.features import ConstantToken as ConstantToken
     from robustest.features import CornerLogo as CornerLogo
+    from robustest.features import Discovery as Discovery
     from robustest.features import ForegroundRemoval as ForegroundRemoval
     from robustest.features import FrequencyBand as FrequencyBand
     from robustest.features import FunctionCue as FunctionCue
+    from robustest.features import MaskedPatch as MaskedPatch
     from robustest.features import NullCue as NullCue
     from robustest.features import PatternPatch as PatternPatch
     from robustest.features import PixelPatch as PixelPatch
@@ -190,9 +192,11 @@ _HOME = {
         "ColourCast",
         "ConstantToken",
         "CornerLogo",
+        "Discovery",
         "ForegroundRemoval",
         "FrequencyBand",
         "FunctionCue",
+        "MaskedPatch",
         "NullCue",
         "PatternPatch",
         "PixelPatch",
