@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from robustest.errors import ModelError
+from robustest.errors import ConfigError, ModelError
 from robustest.features.cues import checked_images
 from robustest.features.patch_places import Places, find_patches
 from robustest.features.properties import Association, cast_like, error_associations, marks, properties
@@ -51,13 +51,15 @@ def propose(bench: Bench, discovery: Discovery, *, target: int | None, seed: int
         seed: draws permutations and the search for cheapest patches.
 
     Raises:
-        ConfigError: the samples are no images.
+        ConfigError: the samples are no images, or the target is no class.
         DataError, ModelError, DeviceError: as for any measurement.
     """
     x, y, bounds = bench.chunk.x, bench.chunk.y, bench.chunk.bounds
     checked_images(x, 'cue="auto"')
     wrong = bench.evaluator.logits(x).argmax(1) != y
     bench.evaluator.check_labels(y)
+    if target is not None and target >= bench.evaluator.classes:
+        raise ConfigError(f"Expected target in 0..{bench.evaluator.classes - 1} but got {target}.")
     counts = torch.bincount(y)
     labels = [k for k, n in enumerate(counts.tolist()) if n >= discovery.min_members]
     few = int((counts > 0).sum()) - len(labels)

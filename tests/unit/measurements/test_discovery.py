@@ -313,6 +313,18 @@ def test_results_are_plain_and_shown(relying: Result, sound: Result) -> None:
     assert captions["discovery: errors go with"].columns == ("property", "correlation", "p")
 
 
+def test_a_target_that_is_no_class_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"target in 0\.\.3 but got 4"):
+        measure_spurious_feature(Sound(), (CLEAN, Y), NO_TRIGGERS, target=4, **LIMITS)
+
+
+def test_a_target_that_no_sample_has_proves_nothing() -> None:
+    few = Y != 3
+    result = measure_spurious_feature(Sound(), (CLEAN[few], Y[few]), NO_TRIGGERS, target=3, **LIMITS)
+    assert result.verdict is Verdict.INCONCLUSIVE
+    assert "does not find" in result.rule
+
+
 def test_tables_are_no_images() -> None:
     with pytest.raises(ConfigError, match=r"images .* cue=.auto"):
         measure_spurious_feature(lambda x: x[:, :3], (torch.rand(60, 5), torch.arange(60) % 3), "auto", **LIMITS)
