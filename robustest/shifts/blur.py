@@ -7,12 +7,12 @@ from torch import Tensor
 
 from robustest import rng
 from robustest.shifts import tables
-from robustest.shifts.chunks import family
 from robustest.shifts.filters import disk, gaussian, smear
+from robustest.shifts.pieces import family
 from robustest.shifts.sampling import middle, zoomed
 
-_LONGEST_CHAIN = 5
-"""Doublings of the chains of copies: a chain is longer than 2**5 less often than once in 10**12 pixels."""
+_DOUBLINGS = 5
+"""Of the length to which chains of copies are followed: fewer than one in 10**12 is longer than 2**5."""
 
 
 @family(tables.GAUSSIAN_BLUR)
@@ -103,7 +103,7 @@ def _displaced(key: Tensor, height: int, width: int, farthest: int) -> Tensor:
     reference = reference.view(n, pixels)
     if farthest > 1:  # with displacements of 0 and -1 no pixel comes later
         both = torch.cat([reference, (place + pixels).view(1, -1).expand(n, -1)], 1)
-        for _ in range(_LONGEST_CHAIN):
+        for _ in range(_DOUBLINGS):
             both[:, :pixels] = both.gather(1, both[:, :pixels])
         reference = both[:, :pixels]
     return (reference - pixels).clamp_(min=0)  # a chain that is too long ends at the first pixel

@@ -8,10 +8,10 @@ from torch import Tensor
 from robustest import rng
 from robustest.shifts import tables
 from robustest.shifts.blur import moved
-from robustest.shifts.chunks import family
 from robustest.shifts.colour import grey
 from robustest.shifts.frost import ice
 from robustest.shifts.marks import at_least
+from robustest.shifts.pieces import family
 from robustest.shifts.sampling import middle, zoomed
 
 
