@@ -141,7 +141,13 @@ def _template() -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["seconds"] = _seconds
     return environment.get_template("report.html")
+
+
+def _seconds(value: float) -> str:
+    """Seconds to the tenth; what took less is not said to have taken none."""
+    return "< 0.1" if 0 < value < 0.05 else f"{value:.1f}"
 
 
 def _asset(name: str) -> Any:

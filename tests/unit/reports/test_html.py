@@ -184,7 +184,7 @@ def test_what_was_not_measured_now_is_said(page_of: Any, made: Any, row: Any) ->
     assert not page.missing(
         "measured 2026-11-25, commit 1a2b3c4; not measured again",
         "1,234 samples were decided by counterexamples of earlier runs",
-        "cached 1 claims",
+        "cached 1 claim",
         "replayed 1,234 samples",
     )
 
@@ -198,6 +198,12 @@ def test_costs_are_added_up(page_of: Any, made: Any, row: Any) -> None:
     cost = Cost(forward=1000, backward=500, seconds=2.25)
     page = page_of(row("a", made(cost=cost)), row("b", made(cost=cost)))
     assert not page.missing("2,000 forward, 1,000 backward samples, 4.5 s")
+
+
+@pytest.mark.parametrize(("seconds", "shown"), [(0.0, "0.0 s"), (0.004, "< 0.1 s"), (0.06, "0.1 s"), (12.34, "12.3 s")])
+def test_what_took_little_did_not_take_nothing(page_of: Any, made: Any, row: Any, seconds: float, shown: str) -> None:
+    page = page_of(row("t", made(cost=Cost(forward=1, backward=0, seconds=seconds))))
+    assert page.text.count(f"samples, {shown}") == 2
 
 
 def test_a_page_is_written_whole_or_not_at_all(page_of: Any, made: Any, row: Any, tmp_path: Path) -> None:
