@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from typing import Any
 
@@ -41,7 +41,7 @@ class Shift:
 
     name: str
     severity: int = 3
-    function: ShiftFunction | None = None
+    function: ShiftFunction | None = field(default=None, repr=False)  # it would show where it lies in memory
     parameters: str = "auto"
 
     def __post_init__(self) -> None:

@@ -32,6 +32,10 @@ def test_a_name_a_function_and_a_shift_stand_for_themselves() -> None:
     assert str(as_shift("rotation", 4)) == "rotation, severity 4"
 
 
+def test_a_shift_looks_the_same_in_every_process() -> None:
+    assert repr(Shift("fog", 2)) == "Shift(name='fog', severity=2, parameters='auto')"
+
+
 def test_a_function_sees_the_unit_interval_whatever_the_bounds() -> None:
     seen: list[Tensor] = []
 
