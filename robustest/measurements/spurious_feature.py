@@ -55,10 +55,10 @@ def measure_spurious_feature(
 
     A search that finds nothing proves little. A cue that training data had and `data` have not is found only if a patch
     leads to its class far more cheaply than to others: give data as training had them. What moves, blends in, or marks
-    several classes alike is not found; natural features at a fixed place may be. So a claim that passes must find a
-    patch planted in the very samples: with `train_fn` in a model trained on it, else in a simulated model that says
-    one class wherever the patch is, which proves that search and samples suffice for what is as plain, and no more.
-    With `control` it must find something in that model.
+    several classes alike is not found. Natural features at a fixed place may be found, and a cast may move a model that
+    never learned it. So a claim that passes must find a patch planted in the very samples: with `train_fn` in a model
+    trained on it, else in a simulated model that says one class wherever the patch is, which proves that search and
+    samples suffice for what is as plain, and no more. With `control` it must find something in that model.
 
     Args:
         model: as for `measure_robust_accuracy`.
