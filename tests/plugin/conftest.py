@@ -22,6 +22,9 @@ import robustest.assertions
 import robustest.reports.junit
 import robustest.reports.terminal  # noqa: F401
 
+for _name in robustest.__all__:
+    getattr(robustest, _name)  # what a run inside this process loads first, pytester takes away again
+
 Run = Callable[..., pytest.RunResult]
 Rows = Callable[..., dict[str, dict[str, Any]]]
 
