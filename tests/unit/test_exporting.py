@@ -50,6 +50,6 @@ def test_torch_s_log_of_the_graph_does_not_reach_the_user(heard: Heard) -> None:
 
 
 def test_the_log_is_on_again_after_a_failure() -> None:
-    with pytest.raises(Exception, match="reduction dim|cannot be multiplied"):
+    with pytest.raises(Exception, match=r"reduction dim|cannot be multiplied"):
         exported(nn.Linear(4, 4), torch.ones(2, 3), torch.export.Dim("batch"))
     assert not logging.getLogger("torch.__trace").disabled
