@@ -171,6 +171,36 @@ def test_several_cues_and_their_controls_are_told() -> None:
         assert line in text.splitlines()
 
 
+@pytest.mark.parametrize("proposals", [0, 2])
+def test_what_a_search_for_cues_found_is_told(proposals: int) -> None:
+    one = {"flips": 3, "of": 90, "most_drawn_class": 1, "drawn": 3, "driven_away": 0, "mcnemar_p": 0.75}
+    patch = {"class": 3, "cue": "a patch", "found_by": "a look", "score": 0.851, "region": [0, 0, 1, 1], "value": [1.0]}
+    cast = {**patch, "cue": "a cast", "region": None, "value": [0.25, 0.5], "p": 0.5, "confirmed": False}
+    details = {
+        **one,
+        "lead": "a patch",
+        "discovery": {
+            "proposed": [{**patch, "p": 1e-9, "confirmed": True}, cast][:proposals],
+            "errors_go_with": [{"property": "contrast", "p": 0.003}, {"property": "border", "p": 0.2}],
+            "left_out": ["cheapest patches: no gradients"],
+        },
+        "sensitivity": {
+            "null_flips": 0,
+            "null_samples": 64,
+            "controls": [{"cue": "a pattern", "verdict": "failed", "measured": 1.0, "n": 64, "model": "simulated"}],
+        },
+    }
+    lines = failure_text(result(claim="no_spurious_feature", details=details), replay="").splitlines()
+    found = [
+        "  found     class 3, a patch, value 1: a look, score 0.85; confirmed, p = 1e-09",
+        "  proposed  class 3, a cast, value 0.25, 0.5: a look, score 0.85; not confirmed, p = 0.5",
+    ][:proposals] or ["  proposed  no cue"]
+    assert [line for line in lines if line.startswith(("  found ", "  proposed "))] == found
+    assert [line for line in lines if line.startswith("  errors")] == ["  errors    go with contrast, p = 0.003"]
+    assert "  left out  cheapest patches: no gradients" in lines
+    assert "  proof     null cue moved 0 of 64, simulated control failed (a pattern)" in lines
+
+
 @pytest.mark.parametrize("options", [{"exact": True}, {"exact": False}, {"max_samples": 10}], ids=str)
 def test_every_measurement_can_be_put_in_words(options: dict[str, Any], toys: Any) -> None:
     from robustest import Linf, PixelPatch, measure_robust_accuracy, measure_shift_accuracy, measure_spurious_feature
