@@ -8,9 +8,11 @@ of a run with --robust; other blocks run one after the other, as one program.
 from __future__ import annotations
 
 import ast
+import importlib
 import importlib.util
 import json
 import os
+import pkgutil
 import re
 import shlex
 import sys
@@ -27,11 +29,13 @@ import torch
 import torchvision  # noqa: F401 - runs inside this process must find it loaded: it cannot be loaded twice
 from torch import nn
 
-import robustest.assertions
-import robustest.repair
-import robustest.strategies
+import robustest
 from robustest import pytest_options
 from robustest.cli.command import _parser
+
+for _found in pkgutil.walk_packages(robustest.__path__, "robustest."):
+    if not _found.name.endswith("__main__"):
+        importlib.import_module(_found.name)  # what a run inside this process loads first, pytester takes away again
 
 markdown_it = pytest.importorskip("markdown_it", reason="markdown-it-py reads the pages")
 yaml = pytest.importorskip("yaml", reason="PyYAML reads workflows")
