@@ -49,7 +49,7 @@ def properties(x: Tensor) -> dict[str, Tensor]:
         ConfigError: there are no images.
     """
     checked_images(x, "their properties")
-    parts = [_properties(part) for part in x.split(_AT_A_TIME)]
+    parts = [_properties(part) for part in torch.split(x, _AT_A_TIME)]
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 

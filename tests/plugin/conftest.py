@@ -20,7 +20,7 @@ import torchvision  # noqa: F401
 
 import robustest.assertions
 import robustest.reports.junit
-import robustest.reports.terminal  # noqa: F401
+import robustest.reports.terminal
 
 for _name in robustest.__all__:
     getattr(robustest, _name)  # what a run inside this process loads first, pytester takes away again
