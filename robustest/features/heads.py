@@ -110,20 +110,28 @@ class SparsePath:
         weight = self.weights[index].to_dense()
         return SparseHead(weight=weight, bias=self.biases[index], mean=self.mean, scale=self.scale)
 
-    def select(self, *, slack: float = 0.05) -> int:
+    def select(self, *, slack: float = 0.05, reference: float | None = None) -> int:
         """Index of the sparsest head whose validation accuracy is within `slack` of the densest one's.
 
         Wong et al. (section 2.2) give up 5 points of accuracy for what a person can read.
 
+        Args:
+            slack: in 0..1.
+            reference: the accuracy to be near to, in 0..1, that of the deployed model on the same rows, say; None means
+                the densest head's. Where no head is near, the most accurate one is taken, the sparsest of equals.
+
         Raises:
-            ConfigError: slack is not in 0..1, or there were no validation rows to choose by.
+            ConfigError: slack or reference is not in 0..1, or there were no validation rows to choose by.
         """
         if isinstance(slack, bool) or not isinstance(slack, (int, float)) or not 0 <= slack <= 1:
             raise ConfigError(expected("slack in 0..1", slack))
         if self.accuracies is None:
             raise ConfigError("Expected validation rows to choose a head by but the path was fitted without any.")
+        if reference is not None and not 0 <= reference <= 1:
+            raise ConfigError(expected("reference in 0..1", reference))
         scores, sizes = self.accuracies, self.nonzeros
-        enough = [i for i in range(len(self)) if scores[i] >= scores[-1] - slack - 1e-12]
+        least = min((scores[-1] if reference is None else reference) - slack, max(scores))
+        enough = [i for i in range(len(self)) if scores[i] >= least - 1e-12]
         return min(enough, key=lambda i: (sizes[i], -scores[i]))
 
     def selected(self, *, slack: float = 0.05) -> SparseHead:

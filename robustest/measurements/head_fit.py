@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from robustest import context
@@ -16,6 +17,7 @@ from robustest.engine.features import features_of, in_order, seen_by
 from robustest.errors import DataError
 from robustest.features.cues import checked_real, checked_whole
 from robustest.features.heads import SparseHead, SparsePath
+from robustest.features.rows import held_out
 from robustest.features.sparse_head import fit_sparse_head
 from robustest.features.stability import Stability, sparse_stability
 from robustest.measurements.feature_pictures import Gallery
@@ -42,7 +44,7 @@ class HeadOptions:
 
     Attributes:
         layer: name of the model's last linear layer; None finds it.
-        slack: validation accuracy given up for fewer features, in 0..1.
+        slack: validation accuracy given up, of the model's, for fewer features, in 0..1.
         l1_ratio: share of absolute values in the penalty, in (0, 1).
         n_lambdas: penalties on the path, >= 2.
         subsamples: fits on half of the rows that tell which features are stable; 0 for none.
@@ -80,7 +82,7 @@ class FittedHead:
         head: the one chosen.
         best: the one of the highest validation accuracy, the sparsest of equals.
         stability: how often features are chosen again; None where that was not asked.
-        features, labels, ids: (M, D), (M,), (M,) of the samples fitted on, on the CPU; ids are positions in the data.
+        features, ids: (M, D) and (M,) of the samples fitted on, on the CPU; ids are positions in the data.
         pictures: as `Gallery.told`; empty where none are kept.
         notes: what a reader must know.
     """
@@ -92,7 +94,6 @@ class FittedHead:
     best: SparseHead
     stability: Stability | None
     features: Tensor
-    labels: Tensor
     ids: Tensor
     pictures: list[dict[str, str]]
     notes: tuple[str, ...]
@@ -178,8 +179,8 @@ def fit_head(
         last = seen_by(evaluator, halves.samples, layer=options.layer, seed=settings.seed)
         features, labels = _read(evaluator, last, halves, settings.seed, options.min_per_class)
         place: dict[str, Any] = {"device": device, "settings": settings}
-        path = _path(features, labels, options, **place, classes=evaluator.classes)
-        index = path.select(slack=options.slack)
+        path, own = _path(features, labels, last, options, **place)
+        index = path.select(slack=options.slack, reference=own)
         stability = _stability(features, labels, options, **place, lam=path.lambdas[index])
         head, gallery = path.head(index), Gallery(evaluator, last, halves.samples, settings, name)
         for k in _pictured(head) if settings.pictures is not None else ():
@@ -198,7 +199,6 @@ def fit_head(
         best=path.head(path.accuracies.index(max(path.accuracies))),
         stability=stability,
         features=features,
-        labels=labels,
         ids=halves.searched,
         pictures=gallery.told,
         notes=tuple(gallery.notes),
@@ -234,21 +234,25 @@ def _read(
 
 
 def _path(
-    features: Tensor, labels: Tensor, options: HeadOptions, *, device: torch.device, settings: Settings, classes: int
-) -> SparsePath:
+    features: Tensor, labels: Tensor, last: LastLayer, options: HeadOptions, *, device: torch.device, settings: Settings
+) -> tuple[SparsePath, float]:
+    """The path, and the model's own accuracy on the rows that a head is chosen by."""
     watch = context.current().progress
-    return fit_sparse_head(
-        features,
-        labels,
-        validation_share=_VALIDATION,
+    train, rest = held_out(labels, _VALIDATION, settings.seed)
+    path = fit_sparse_head(
+        features[train],
+        labels[train],
+        validation=(features[rest], labels[rest]),
         alpha=options.l1_ratio,
         n_lambdas=options.n_lambdas,
-        classes=classes,
+        classes=last.layer.out_features,
         tolerance=_TOLERANCE,
         device=device,
-        seed=settings.seed,
         progress=None if watch is None else lambda done, total: watch("penalties of sparse heads", done, total, 0),
     )
+    bias = None if last.layer.bias is None else last.layer.bias.detach().cpu().double()
+    logits = F.linear(features[rest].double(), last.layer.weight.detach().cpu().double(), bias)
+    return path, float((logits.argmax(1) == labels[rest]).double().mean())
 
 
 def _stability(

@@ -52,8 +52,9 @@ def measure_sparse_head(
 
     On one half of the samples, drawn with the seed, linear heads are fitted to the inputs of the model's last linear
     layer along a path of elastic-net penalties (Wong, Santurkar and Madry, ICML 2021, section 2). Of these the
-    sparsest is chosen whose validation accuracy, on a fifth of that half, is within `slack` of the densest one's. The
-    other half, which nothing was fitted to or chosen by, judges it against the model itself, sample by sample.
+    sparsest is chosen whose validation accuracy, on a fifth of that half, is within `slack` of the model's own; where
+    none is, the most accurate. The other half, which nothing was fitted to or chosen by, judges it against the model
+    itself, sample by sample.
 
     The claim holds where no class of the chosen head has more than `max_features_per_class` features and the fall in
     accuracy is at most `max_drop`. So few features can be looked at one by one: the result names them, with the

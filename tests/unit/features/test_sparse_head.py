@@ -48,6 +48,20 @@ def test_the_sparsest_head_that_is_good_enough_is_selected() -> None:
     assert head.top(0)[0][1] > 0
 
 
+def test_a_head_may_be_held_against_the_deployed_models_accuracy() -> None:
+    path = fit_sparse_head(X, Y, n_lambdas=20)
+    assert path.accuracies is not None
+    best = max(path.accuracies)
+    near = path.select(slack=0.05, reference=0.9)
+    assert path.accuracies[near] >= 0.85
+    assert all(path.accuracies[i] < 0.85 for i in range(near))
+    none = path.select(slack=0.0, reference=1.0)
+    assert path.accuracies[none] == best
+    assert path.nonzeros[none] == min(n for n, a in zip(path.nonzeros, path.accuracies, strict=True) if a == best)
+    with pytest.raises(ConfigError, match="reference"):
+        path.select(reference=1.5)
+
+
 def test_the_head_counts_for_raw_features() -> None:
     fresh, labels = data(200, seed=1)
     head = fit_sparse_head(X, Y, n_lambdas=20).selected()
