@@ -16,6 +16,7 @@ import ast
 import importlib
 import inspect
 import itertools
+import os
 import textwrap
 import warnings
 from collections.abc import Callable, Iterator
@@ -48,13 +49,14 @@ pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # of the refer
 
 @pytest.fixture(scope="module")
 def corruptions() -> Any:
-    """The reference's module of corruptions."""
+    """The reference's module; where there is none, tests are skipped, or fail if ROBUSTEST_PARITY=required."""
+    absent = pytest.fail if os.environ.get("ROBUSTEST_PARITY") == "required" else pytest.skip
     try:
         found = version("imagecorruptions"), version("scikit-image"), version("numpy").split(".")[0]
     except PackageNotFoundError as missing:
-        pytest.skip(f"the reference, imagecorruptions 1.1.2, is not here ({missing.name} is missing): tox -e parity")
+        absent(f"the reference, imagecorruptions 1.1.2, is not here ({missing.name} is missing): tox -e parity")
     if found != ("1.1.2", "0.19.3", "1"):
-        pytest.skip(
+        absent(
             f"imagecorruptions {found[0]} does not run with scikit-image {found[1]}, numpy {found[2]}: tox -e parity"
         )
     with warnings.catch_warnings():
