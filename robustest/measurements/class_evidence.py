@@ -77,7 +77,7 @@ def measure_class_evidence(
     threat = L2(eps)
     classifier, settings = apply(model, options)
     statement = f"transfer of class evidence under {threat}"
-    claim = AgreementClaim(threshold=min_transfer, terms=terms_of(settings))
+    claim = AgreementClaim(threshold=min_transfer, terms=terms_of(settings), least=min_driven)
     with beside(judge, classifier, settings, options, "judge") as second:
         look = partial(_driven, judge=second, threat=threat, steps=steps, examples=settings.examples)
         evidence = observe(statement, classifier, as_samples(data), settings, look, claim=claim, here=True)

@@ -94,6 +94,7 @@ def measure_invertible_features(
         partial(_inverted, **limits, **how, examples=settings.examples),
         claim=ShareClaim(threshold=None if max_image_error is None else _HALF, at_least=True, terms=terms_of(settings)),
         identity=("inversion", *limits.values(), *how.values()),
+        here=True,  # a program that was exported for workers has no layers to be seen
     )
     if max_image_error is not None:
         statement = f"{statement}, with an error of at most {max_image_error:g} >= 0.5"

@@ -26,16 +26,20 @@ class AgreementClaim:
     Attributes:
         threshold: the share claimed, in 0..1; None where nothing is claimed.
         terms: what the verdict may rest on.
+        least: samples that must count before anything is settled.
     """
 
     threshold: float | None
     terms: Terms
+    least: int = 1
 
     def settled(self, columns: Columns, n: int) -> Settled | None:
         """As `Claim.settled`: a claim on the mean of threshold x counts - agreed, which is at most 0."""
         if self.threshold is None or self.terms.claim != "set":
             return None
         counts, agreed = _split(columns)
+        if counts.sum() < self.least:
+            return None
         value = (self.threshold * counts - agreed) / (1 + self.threshold)
         return MeanClaim(threshold=0.0, terms=self.terms).settled({"value": value}, n)
 

@@ -77,6 +77,12 @@ def test_an_early_verdict_is_that_of_all(blind: Result) -> None:
     assert early.n_used < N
 
 
+def test_an_early_verdict_waits_until_enough_were_driven() -> None:
+    result = measure_class_evidence(Row(0).eval(), (X, Y), other, eps=1.0, min_transfer=0.5, min_driven=150)
+    assert result.verdict is Verdict.FAILED
+    assert 150 <= result.details["driven"] < N
+
+
 def test_where_nobody_is_driven_nothing_is_shown() -> None:
     result = measure_class_evidence(Row(0).eval(), (X, Y), same, eps=0.0, min_transfer=0.5)
     assert result.verdict is Verdict.INCONCLUSIVE

@@ -12,10 +12,12 @@ from robustest import (
     ClaimFailed,
     ConfigError,
     Result,
+    Settings,
     Verdict,
     assert_invertible_features,
     measure_invertible_features,
 )
+from robustest.context import Context, running
 
 N = 96
 Y = torch.arange(N) % 2
@@ -82,6 +84,12 @@ def test_batches_do_not_matter(narrow: Result) -> None:
     again = measure_invertible_features(Net(6).eval(), (X, Y), max_image_error=0.2, steps=60, exact=True, batch_size=7)
     assert again.details["image_error"] == pytest.approx(narrow.details["image_error"], abs=1e-4)
     assert again.cost.backward == narrow.cost.backward == 60 * N
+
+
+def test_workers_do_not_matter(narrow: Result) -> None:
+    with running(Context(settings=Settings(workers=2), test="t")):
+        result = measure_invertible_features(Net(6).eval(), (X, Y), max_image_error=0.2, steps=60, exact=True)
+    assert result.outcomes == narrow.outcomes
 
 
 def test_without_a_threshold_nothing_is_claimed(narrow: Result) -> None:

@@ -79,3 +79,9 @@ def test_without_a_threshold_there_is_a_value_and_no_verdict() -> None:
     decision = claim.decide(columns(10, 5, 20), 20, None)
     assert (decision.verdict, decision.estimate) == (Verdict.INCONCLUSIVE, 0.5)
     assert not claim.doomed(20, 20)
+
+
+def test_nothing_is_settled_before_enough_samples_count() -> None:
+    seen = columns(64, 64, 64)
+    assert AgreementClaim(threshold=0.5, terms=SET, least=64).settled(seen, 5000) is not None
+    assert AgreementClaim(threshold=0.5, terms=SET, least=65).settled(seen, 5000) is None
