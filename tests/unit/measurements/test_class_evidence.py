@@ -92,6 +92,13 @@ def test_where_nobody_is_driven_nothing_is_shown() -> None:
     assert "fewer than 30" in part.rule
 
 
+def test_what_the_model_took_for_the_class_before_was_not_driven_there() -> None:
+    wrong = (Y + 1) % 3
+    result = measure_class_evidence(Row(0).eval(), (X, wrong), same, eps=0.0, min_transfer=0.5, exact=True)
+    assert result.details["own_success"] > 0.3
+    assert (result.details["driven"], result.verdict) == (0, Verdict.INCONCLUSIVE)
+
+
 def test_a_judge_at_chance_judges_nothing() -> None:
     result = measure_class_evidence(
         Row(0).eval(), (X, Y), lambda x: x[:, 0, 3, :3], eps=1.0, min_transfer=0.1, exact=True
