@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import random
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
 import hypothesis
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -19,6 +21,15 @@ pytest_plugins = ["pytester"]
 hypothesis.settings.register_profile("robustest", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("robustest")
 torch.set_num_threads(1)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Nets and samples drawn without a generator are the same whichever tests ran before, on whichever worker."""
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
+
 
 _SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 

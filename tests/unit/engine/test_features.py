@@ -62,6 +62,7 @@ def test_features_are_the_last_layers_inputs_and_count_as_passes(evaluator: Eval
 def test_a_copy_of_the_model_has_the_same_layer(evaluator: Evaluator) -> None:
     last = seen_by(evaluator, as_samples((X, Y)))
     with torch.random.fork_rng():
+        torch.manual_seed(1)
         other = as_classifier(Net().eval())
     moved = last.of(other)
     assert moved.layer is other.module.head  # type: ignore[union-attr]
