@@ -14,7 +14,6 @@ from robustest.attacks.cascades import CASCADES as CASCADES
 from robustest.attacks.ddn import DDN as DDN
 from robustest.attacks.draws import RandomDraws as RandomDraws
 from robustest.attacks.eot import EOT as EOT
-from robustest.attacks.eot import draws_of as draws_of
 from robustest.attacks.fab import FAB as FAB
 from robustest.attacks.fgsm import FGSM as FGSM
 from robustest.attacks.fmn import FMN as FMN
@@ -25,6 +24,9 @@ from robustest.attacks.pgd import PGD as PGD
 from robustest.attacks.protocol import Evaluation as Evaluation
 from robustest.attacks.protocol import Problem as Problem
 from robustest.attacks.protocol import Searcher as Searcher
+from robustest.attacks.protocol import at_once as at_once
+from robustest.attacks.protocol import draws_of as draws_of
+from robustest.attacks.protocol import passes as passes
 from robustest.attacks.protocol import supports as supports
 from robustest.attacks.sigma_zero import SigmaZero as SigmaZero
 from robustest.attacks.spatial import SpatialGradient as SpatialGradient

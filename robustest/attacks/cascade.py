@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from robustest.attacks.protocol import Searcher, supports
+from robustest.attacks.protocol import Searcher, draws_of, passes, supports
 from robustest.models.needs import Needs
 from robustest.threats import Threat
 
@@ -16,6 +16,8 @@ class Stage:
     Args:
         searcher: the attack.
         rounds: times it is repeated on what is left, each time with fresh randomness.
+        together: the rounds are run at once, on the same samples: faster where those are few, and no round spares
+            another what it breaks.
         smallest: the survivors with the smallest margins get it, as many as this share of the samples attacked;
             in (0, 1]. Where it breaks a quarter of them or more, the next ones get it too, and so on: a stage that
             fits the model is worth its price, one that does not costs this share of it.
@@ -26,6 +28,7 @@ class Stage:
 
     searcher: Searcher
     rounds: int = 1
+    together: bool = False
     smallest: float = 1.0
     only: Needs | None = None
     on: tuple[type, ...] | None = None
@@ -79,5 +82,5 @@ def affordable(stages: tuple[Stage, ...], queries: int) -> tuple[Stage, ...]:
 
 
 def _price(searcher: Searcher) -> int:
-    """Most passes of one sample in a round: its steps, its last proposal and the judge's, each so many draws."""
-    return (searcher.steps + 2) * int(getattr(searcher, "draws", 1))
+    """Most passes of one sample in a round: the searcher's own, and the judge's."""
+    return passes(searcher) + draws_of(searcher)

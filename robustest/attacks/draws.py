@@ -23,12 +23,15 @@ class RandomDraws:
 
     Args:
         queries: proposals a sample, >= 1.
+        at_once: how many of them a sample makes in one round, in 1..queries. The draws are the same ones: more at once
+            are faster where samples are small, and take as many times the memory.
 
     Raises:
-        ConfigError: queries < 1.
+        ConfigError: queries < 1, or at_once outside 1..queries.
     """
 
     queries: int = 100
+    at_once: int = 1
 
     name: ClassVar[str] = "random-draws"
     needs: ClassVar[Needs] = Needs.LABELS
@@ -36,17 +39,23 @@ class RandomDraws:
     def __post_init__(self) -> None:
         if type(self.queries) is not int or self.queries < 1:
             raise ConfigError(expected("queries to be a whole number >= 1", self.queries))
+        if type(self.at_once) is not int or not 1 <= self.at_once <= self.queries:
+            raise ConfigError(expected(f"at_once to be a whole number in 1..{self.queries}", self.at_once))
 
     @property
     def steps(self) -> int:
-        """All but the last proposal, which the engine evaluates when the steps are over."""
-        return self.queries - 1
+        """All rounds but the last, whose proposals the engine evaluates when the steps are over."""
+        return self.queries // self.at_once - 1
 
     def init(self, problem: Problem, key: Tensor) -> Rows:
         return {"key": key, "step": torch.zeros_like(key)}
 
     def ask(self, problem: Problem, state: Rows) -> Tensor:
-        return problem.threat.start(problem.region, rng.fold(state["key"], state["step"]))
+        several = {name: rows.repeat_interleave(self.at_once, 0) for name, rows in problem.region.items()}
+        asked = state["step"].unsqueeze(1) * self.at_once + torch.arange(self.at_once, device=state["step"].device)
+        key = rng.fold(state["key"].repeat_interleave(self.at_once), asked.flatten())
+        z = problem.threat.start(several, key)
+        return z.view(-1, self.at_once, *z.shape[1:])
 
     def objective(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
         raise TypeError("this attack takes no gradients")

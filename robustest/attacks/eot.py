@@ -75,8 +75,3 @@ class EOT:
 
     def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
         return self.searcher.tell(problem, state, seen)
-
-
-def draws_of(searcher: Searcher) -> int:
-    """Model passes averaged at each of a searcher's proposals; 1 for those that do not say."""
-    return int(getattr(searcher, "draws", 1))

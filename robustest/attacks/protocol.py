@@ -49,8 +49,9 @@ class Evaluation:
     """What the model said of the last proposals.
 
     Attributes:
-        z: (B, *Z) the proposals as the engine evaluated them, inside the region.
-        logits: (B, K) float32, or one-hot rows where the model gives labels alone.
+        z: (B, *Z) the proposals as the engine evaluated them, inside the region; (B, at_once, *Z) where the searcher
+            makes several at once.
+        logits: (B, K) float32, or one-hot rows where the model gives labels alone; (B, at_once, K) likewise.
         gradient: (B, *Z) of the sum of `objective` with respect to z; None where not asked for.
     """
 
@@ -63,8 +64,10 @@ class Evaluation:
 class Searcher(Protocol):
     """An attack: a frozen dataclass of its settings, and these pure functions.
 
-    Two more attributes are optional: `confined` (False where proposals may leave the region while searching) and
-    `draws` (model evaluations averaged at each proposal, for randomised models; 1). So are two methods:
+    Three more attributes are optional: `confined` (False where proposals may leave the region while searching),
+    `draws` (model evaluations averaged at each proposal, for randomised models; 1) and, for attacks without gradients,
+    `at_once` (proposals a sample makes in every round; where it is there, even as 1, what `ask` returns and `tell` gets
+    has an axis of that length behind the batch's). So are two methods:
     `supports(threat) -> bool` (True where absent) and `within(queries) -> Searcher`, a shorter version of itself that
     asks at most so many model passes per sample, its last proposal's included (without it, an attack too dear for a
     budget of queries is left out).
@@ -86,7 +89,10 @@ class Searcher(Protocol):
         """The state to begin with; `key` (B,) int64 seeds each sample's randomness."""
 
     def ask(self, problem: Problem, state: Rows) -> Tensor:
-        """(B, *Z) where the model shall be evaluated next; never changes the state's tensors in place."""
+        """(B, *Z) where the model shall be evaluated next; never changes the state's tensors in place.
+
+        (B, at_once, *Z) where several are made at once.
+        """
 
     def objective(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
         """(B,) the value to climb; the engine differentiates it. Unused unless `needs` is GRADIENT."""
@@ -99,3 +105,18 @@ def supports(searcher: Searcher, threat: Threat) -> bool:
     """Whether a searcher works on a threat."""
     check = getattr(searcher, "supports", None)
     return True if check is None else bool(check(threat))
+
+
+def at_once(searcher: Searcher) -> int:
+    """Proposals that a sample makes in every round; 0 where a searcher makes one, without an axis for it."""
+    return int(getattr(searcher, "at_once", 0))
+
+
+def draws_of(searcher: Searcher) -> int:
+    """Model passes averaged at each of a searcher's proposals; 1 for those that do not say."""
+    return int(getattr(searcher, "draws", 1))
+
+
+def passes(searcher: Searcher) -> int:
+    """Model passes forward of one sample that is not broken: those of its steps and of its last proposals."""
+    return (searcher.steps + 1) * max(1, at_once(searcher)) * draws_of(searcher)

@@ -46,13 +46,17 @@ class Square:
         queries: model passes per sample, >= 1.
         p_init: share of the input that the first windows cover, in (0, 1]; it halves nine times, as in the paper,
             whose schedule of 10,000 queries is stretched to `queries`.
+        at_once: windows tried on the same point, >= 1, of which the best is kept if it is better than the point. The
+            paper tries 1. More take as many queries in fewer model passes, which is faster where a batch holds a few
+            samples only, and lose little: most windows are rejected.
 
     Raises:
-        ConfigError: queries < 1, or p_init outside (0, 1].
+        ConfigError: queries < 1, p_init outside (0, 1], or at_once outside 1..queries.
     """
 
     queries: int = 1000
     p_init: float = 0.8
+    at_once: int = 1
 
     name: ClassVar[str] = "square"
     needs: ClassVar[Needs] = Needs.SCORES
@@ -62,14 +66,17 @@ class Square:
             raise ConfigError(expected("queries to be a whole number >= 1", self.queries))
         if not 0 < self.p_init <= 1:
             raise ConfigError(expected("p_init in (0, 1]", self.p_init))
+        if type(self.at_once) is not int or not 1 <= self.at_once <= self.queries:
+            raise ConfigError(expected(f"at_once to be a whole number in 1..{self.queries}", self.at_once))
 
     @property
     def steps(self) -> int:
-        return self.queries - 1  # the engine evaluates the last proposal too
+        return self.queries // self.at_once - 1  # the engine evaluates the last proposals too
 
     def within(self, queries: int) -> Square:
         """This attack in at most that many queries, its schedule squeezed."""
-        return replace(self, queries=min(self.queries, queries))
+        least = min(self.queries, queries)
+        return replace(self, queries=least, at_once=min(self.at_once, least))
 
     def supports(self, threat: Threat) -> bool:
         return isinstance(threat, Linf | L2 | Unbounded)
@@ -88,16 +95,16 @@ class Square:
 
     def ask(self, problem: Problem, state: Rows) -> Tensor:
         propose = _pyramids if isinstance(problem.threat, L2) else _corners
-        return propose(self, problem, state).view_as(problem.x)
+        return propose(self, problem, state).view(len(problem.x), self.at_once, *problem.x.shape[1:])
 
     def objective(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
         raise TypeError("this attack takes no gradients")
 
     def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
-        value = losses.margin(seen.logits, problem.y)
-        better = (value > state["value"]).to(seen.z.dtype)
+        value, z = _best_of(seen, problem.y)
+        better = (value > state["value"]).to(z.dtype)
         return {
-            "z": torch.lerp(state["z"], seen.z, per_row(better, seen.z)),
+            "z": torch.lerp(state["z"], z, per_row(better, z)),
             "value": torch.maximum(value, state["value"]),
             "key": state["key"],
             "age": state["age"] + 1,
@@ -177,31 +184,48 @@ def _windows(plan: _Plan, stage: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
     return first, ((size + 1) / 2).unsqueeze(3).sub(off_centre).clamp_(0, 1)
 
 
+def _best_of(seen: Evaluation, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Of the proposals that each row made at once, that with the largest margin: margin (B,) and point (B, *Z)."""
+    rows, lanes = seen.logits.shape[:2]
+    value = losses.margin(seen.logits.flatten(0, 1), y.repeat_interleave(lanes)).view(rows, lanes)
+    value, lane = value.max(1)
+    return value, seen.z[torch.arange(rows, device=y.device), lane]
+
+
+def _asked(attack: Square, state: Rows, count: int) -> tuple[Tensor, Tensor]:
+    """For each of the A = at_once proposals of a row: the queries before it (B A,), and uniform draws (B A, count)."""
+    lanes = torch.arange(attack.at_once, device=state["age"].device)
+    asked = (state["age"].unsqueeze(1) * attack.at_once + lanes).flatten()
+    return asked, rng.uniform(rng.fold(state["key"].repeat_interleave(attack.at_once), asked), (count,))
+
+
 def _corners(attack: Square, problem: Problem, state: Rows) -> Tensor:
-    """The proposals for L-inf (algorithm 2), (B, C, H, W)."""
+    """The proposals for L-inf (algorithm 2), (B, A, C, H, W)."""
     channels, height, width = grid = grid_of(problem.x)
     plan = _plan(attack, grid, 1, problem.x.device)
     z, low, high = (
-        t.expand_as(problem.x).reshape(-1, *grid) for t in (state["z"], problem.region["low"], problem.region["high"])
+        t.expand_as(problem.x).reshape(-1, 1, *grid)
+        for t in (state["z"], problem.region["low"], problem.region["high"])
     )
-    stage = torch.bucketize(state["age"], plan.marks)
-    u = rng.uniform(rng.fold(state["key"], state["age"]), (2 + channels,))
+    asked, u = _asked(attack, state, 2 + channels)
+    stage = torch.bucketize(asked, plan.marks)
     _, inside = _windows(plan, stage, u[:, None, :2])
     window = inside[:, :, 0, :height, None] * inside[:, :, 1, None, :width]
-    up = (u[:, 2:] < 0.5).float()
-    area = plan.size[stage].prod(1, keepdim=True)
-    same = (((z - low).sign() * window).sum((2, 3)) == up * area).all(1, keepdim=True)
+    window = window.view(-1, attack.at_once, 1, height, width)
+    up = (u[:, 2:] < 0.5).float().view(-1, attack.at_once, channels)
+    area = plan.size[stage].prod(1).view(-1, attack.at_once, 1)
+    same = (((z - low).sign() * window).sum((3, 4)) == up * area).all(2, keepdim=True)
     up = (up - same.float()).abs()
-    return torch.lerp(z, torch.lerp(low, high, up[:, :, None, None]), window)
+    return torch.lerp(z, torch.lerp(low, high, up[..., None, None]), window)
 
 
 def _pyramids(attack: Square, problem: Problem, state: Rows) -> Tensor:
-    """The proposals for L2 (algorithm 3), (B, C, H, W)."""
+    """The proposals for L2 (algorithm 3), (B A, C, H, W)."""
     channels, height, width = grid = grid_of(problem.x)
     plan = _plan(attack, grid, _LEAST, problem.x.device)
-    x, z = (t.reshape(-1, *grid) for t in (problem.x, state["z"]))
-    stage, moved = torch.bucketize(state["age"], plan.marks), z - x
-    u = rng.uniform(rng.fold(state["key"], state["age"]), (5 + channels,))
+    x, z = (t.reshape(-1, *grid).repeat_interleave(attack.at_once, 0) for t in (problem.x, state["z"]))
+    asked, u = _asked(attack, state, 5 + channels)
+    stage, moved = torch.bucketize(asked, plan.marks), z - x
     first, inside = _windows(plan, stage, u[:, :4].view(-1, 2, 2))
     split = plan.split[stage, (u[:, 4] < 0.5).long()]
     slope = plan.slope[stage.unsqueeze(1), torch.arange(2, device=x.device), split]
@@ -214,7 +238,7 @@ def _pyramids(attack: Square, problem: Problem, state: Rows) -> Tensor:
     masks = torch.cat([inside, both, torch.ones_like(both)], 1)
     rows, columns = masks[:, :, 0, :height], masks[:, :, 1, :width]
     spent = torch.einsum("bkh,bchw,bkw->bkc", rows, moved.square(), columns)
-    reach = problem.threat.stride(problem.region).unsqueeze(1)
+    reach = problem.threat.stride(problem.region).repeat_interleave(attack.at_once).unsqueeze(1)
     unused = (reach.square() - spent[:, 3].sum(1, keepdim=True)).clamp_(min=0)
     available = (spent[:, 0] + spent[:, 1] - spent[:, 2] + unused / channels).clamp_(min=0).sqrt_()
     # The first window becomes sign * bump / |bump| + old / |old|, scaled to the length available.

@@ -76,22 +76,26 @@ def run_cascade(
             if low and stage.searcher.needs is not Needs.GRADIENT:
                 continue
             after_gradients = any(s.searcher.needs is Needs.GRADIENT for s in stages[:place])
-            for number in range(stage.rounds):
-                use = f"{stage.searcher.name}/{place}/{number}"
+            for number in range(1 if stage.together else stage.rounds):
+                numbers = range(stage.rounds) if stage.together else (number,)
+                uses = [f"{stage.searcher.name}/{place}/{each}" for each in numbers]
                 search = Search(evaluator, stage.searcher, threat, chunk.bounds, attempts=attempts)
                 before = int(found.broken.sum())
                 with evaluator.low(low):
-                    for rows, part in _round(search, stage, chunk, use, found):
+                    for rows, part in _round(search, stage, chunk, uses, found):
                         first = place == number == 0 and threat.radius > 0
                         _watch(evaluator, stage, part, after_gradients, clean_margin[rows] if first else None)
                         merge(found, part, rows, attempts=attempts)
-                label = stage.searcher.name + (f" #{number + 1}" if stage.rounds > 1 else "")
+                label = stage.searcher.name + ("" if len(uses) == stage.rounds else f" #{number + 1}")
                 outcome.stages[label] = outcome.stages.get(label, 0) + int(found.broken.sum()) - before
     return outcome
 
 
-def _round(search: Search, stage: Stage, chunk: Chunk, use: str, found: Found) -> Iterator[tuple[Tensor, Found]]:
-    """One round of a stage on survivors, those of smallest margin first; on to the next where it breaks many."""
+def _round(search: Search, stage: Stage, chunk: Chunk, uses: list[str], found: Found) -> Iterator[tuple[Tensor, Found]]:
+    """A round of a stage on survivors, those of smallest margin first; on to the next where it breaks many.
+
+    With several uses of the samples' randomness several rounds, all at once.
+    """
     tried = found.broken.clone()
     most = len(tried) if stage.smallest >= 1 else math.ceil(stage.smallest * len(tried))
     while True:
@@ -101,11 +105,23 @@ def _round(search: Search, stage: Stage, chunk: Chunk, use: str, found: Found) -
         rows = rows[found.margin[rows].argsort(stable=True)[:most]]
         rows = rows.sort().values
         tried[rows] = True
-        part = search.run(chunk.x[rows], chunk.y[rows], rng.fold(chunk.key[rows], use))
+        each = rows.repeat_interleave(len(uses))
+        keys = torch.stack([rng.fold(chunk.key[rows], use) for use in uses], 1).flatten()
+        part = _best_of(search.run(chunk.x[each], chunk.y[each], keys), len(uses))
         search.evaluator.settle()
         yield rows, part
         if float(part.broken.float().mean()) < _GO_ON:
             return
+
+
+def _best_of(found: Found, times: int) -> Found:
+    """What was found on samples of which each had so many rows: the first success, or else the smallest margin."""
+    if times == 1:
+        return found
+    margin = found.margin.view(-1, times)
+    best = torch.where(found.broken.view(-1, times), -torch.inf, margin).argmin(1)
+    at = torch.arange(len(best), device=best.device) * times + best
+    return Found(found.broken[at], found.x[at], found.size[at], found.predicted[at], margin.amin(1))
 
 
 def _watch(evaluator: Evaluator, stage: Stage, part: Found, after_gradients: bool, clean_margin: Tensor | None) -> None:

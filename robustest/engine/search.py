@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from robustest.attacks import Evaluation, Needs, Problem, Searcher, draws_of
+from robustest.attacks import Evaluation, Needs, Problem, Searcher, at_once, draws_of
+from robustest.engine.batch import Batch, join_batches, pick_batch
 from robustest.engine.draws import majority
 from robustest.engine.evaluator import Evaluator
-from robustest.engine.rows import join, join_problems, pick, pick_problem
+from robustest.engine.rows import pick, pick_problem
 from robustest.threats import Bounds, Rows, Threat, per_row
 
 _KEEP = 7 / 8
@@ -38,29 +39,6 @@ class Found:
     size: Tensor
     predicted: Tensor
     margin: Tensor
-
-
-@dataclass(slots=True)
-class _Batch:
-    """Rows that step together.
-
-    What the host wants to know of them in every round it keeps as plain numbers: asking tensors costs as much as a
-    small model's pass.
-    """
-
-    problem: Problem
-    state: Rows
-    position: Tensor  # rows of the chunk, on the device
-    alive: Tensor  # not broken yet
-    margin: Tensor  # smallest seen
-    born: Tensor  # the round each was admitted in, on the host
-    whole: bool  # the host knows that every row is alive
-    changed: bool = True  # a row was broken, or rows came or went, since the batch was last compacted
-    oldest: int = 0  # of `born`
-    newest: int = 0
-
-    def __post_init__(self) -> None:
-        self.oldest, self.newest = int(self.born.min()), int(self.born.max())
 
 
 def margins(logits: Tensor, y: Tensor) -> Tensor:
@@ -98,6 +76,7 @@ class Search:
         self.bounds = bounds
         self._confined = bool(getattr(searcher, "confined", True))
         self._draws = draws_of(searcher)
+        self._lanes = at_once(searcher)
         self._smallest = smallest
         self._attempts = attempts
 
@@ -120,7 +99,8 @@ class Search:
         self._round = 0
         batch, admitted = None, 0
         while True:
-            room = self.evaluator.batch_size - (0 if batch is None else len(batch.position))
+            room = self.evaluator.batch_size // max(1, self._lanes) or 1
+            room -= 0 if batch is None else len(batch.position)
             if admitted < len(x) and room > 0:
                 fresh = slice(admitted, min(len(x), admitted + room))
                 batch = self._admit(batch, whole, key, fresh)
@@ -134,9 +114,9 @@ class Search:
             batch = self._compact(batch)
         return self._judge(region, y)
 
-    def _admit(self, batch: _Batch | None, whole: Problem, key: Tensor, rows: slice) -> _Batch:
+    def _admit(self, batch: Batch | None, whole: Problem, key: Tensor, rows: slice) -> Batch:
         problem = pick_problem(whole, rows)
-        fresh = _Batch(
+        fresh = Batch(
             problem,
             self.searcher.init(problem, key[rows]),
             torch.arange(rows.start, rows.stop, device=key.device),
@@ -145,24 +125,44 @@ class Search:
             torch.full((len(problem.y),), self._round),
             whole=key.device.type == "cpu",
         )
-        return fresh if batch is None else _join(batch, fresh)
+        return fresh if batch is None else join_batches(batch, fresh)
 
-    def _proposals(self, batch: _Batch) -> Tensor:
+    def _proposals(self, batch: Batch) -> Tensor:
+        """(B, *Z) where the model is to be evaluated; (B A, *Z) where a row makes A proposals at once."""
         z = self.searcher.ask(batch.problem, batch.state)
-        return self.threat.project(z, batch.problem.region) if self._confined else z.clamp(*self.bounds)
+        if self._lanes:
+            z = z.flatten(0, 1)
+        return self.threat.project(z, batch.region(self._lanes)) if self._confined else z.clamp(*self.bounds)
 
-    def _step(self, batch: _Batch) -> None:
+    def _evaluated(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Proposals and logits without gradients, as searchers are told of them; what they showed is noted."""
+        z = self._proposals(batch)
+        logits = self._logits(self.threat.render(z, batch.region(self._lanes)))
+        if not self._lanes:
+            self._note(batch, z, logits)
+            return z, logits
+        margin = margins(logits, batch.problem.y.repeat_interleave(self._lanes)).view(-1, self._lanes)
+        z, logits = (rows.view(-1, self._lanes, *rows.shape[1:]) for rows in (z, logits))
+        if self._smallest or not self._confined:  # the smallest success need not have the smallest margin
+            for lane in range(self._lanes):
+                self._note(batch, z[:, lane], logits[:, lane])
+        else:
+            best = torch.arange(len(z), device=z.device), margin.argmin(1)
+            self._note(batch, z[best], logits[best])
+        return z, logits
+
+    def _step(self, batch: Batch) -> None:
         """One round: ask, evaluate, note what broke, tell."""
         problem, state = batch.problem, batch.state
-        z = self._proposals(batch)
         gradient = None
         if self.searcher.needs is Needs.GRADIENT:
+            z = self._proposals(batch)
             logits, gradient = self._differentiated(problem, state, z)
             if batch.newest == self._round:
                 self._watch(batch, gradient)
+            self._note(batch, z, logits)
         else:
-            logits = self._logits(self.threat.render(z, problem.region))
-        self._note(batch, z, logits)
+            z, logits = self._evaluated(batch)
         batch.state = self.searcher.tell(problem, state, Evaluation(z, logits, gradient))
         self._round += 1
 
@@ -185,26 +185,25 @@ class Search:
             return self.evaluator.logits(x)
         return torch.stack([self.evaluator.logits(x) for _ in range(self._draws)]).mean(0)
 
-    def _watch(self, batch: _Batch, gradient: Tensor) -> None:
+    def _watch(self, batch: Batch, gradient: Tensor) -> None:
         """Count rows whose first gradient is zero everywhere."""
         first = batch.born == self._round
         rows = gradient[first.to(gradient.device)].flatten(1)
         self.evaluator.health.zero += int((rows == 0).all(1).sum())
         self.evaluator.health.climbed += len(rows)
 
-    def _end(self, batch: _Batch) -> _Batch | None:
+    def _end(self, batch: Batch) -> Batch | None:
         """Evaluate the last proposal of rows that had all their rounds, without a gradient, and let them go."""
         last = self._round - self.searcher.steps
         if batch.oldest > last:
             return batch
         over = batch.born <= last
-        ending = batch if batch.newest <= last else _pick(batch, over)
-        z = self._proposals(ending)
-        self._note(ending, z, self._logits(self.threat.render(z, ending.problem.region)))
+        ending = batch if batch.newest <= last else pick_batch(batch, over)
+        self._evaluated(ending)
         self._margin[ending.position] = ending.margin
-        return None if ending is batch else _pick(batch, ~over)
+        return None if ending is batch else pick_batch(batch, ~over)
 
-    def _note(self, batch: _Batch, z: Tensor, logits: Tensor) -> None:
+    def _note(self, batch: Batch, z: Tensor, logits: Tensor) -> None:
         """Keep what these evaluations showed: new successes, smaller ones, better attempts."""
         margin = margins(logits, batch.problem.y)
         quiet = z.device.type == "cpu" and margin.amin().item() > 0  # no row is misclassified
@@ -230,7 +229,7 @@ class Search:
             return
         self._take(batch, z, hit, size)
 
-    def _take(self, batch: _Batch, z: Tensor, hit: Tensor, size: Tensor | None) -> None:
+    def _take(self, batch: Batch, z: Tensor, hit: Tensor, size: Tensor | None) -> None:
         """Keep the successes at `hit` (B,); their sizes (B,) are given where they matter."""
         if self._smallest and size is not None:
             hit = hit & (size < self._size[batch.position])
@@ -241,14 +240,14 @@ class Search:
         self._store(batch, z, hit)
         self._hit[batch.position] |= hit
 
-    def _store(self, batch: _Batch, z: Tensor, which: Tensor) -> None:
+    def _store(self, batch: Batch, z: Tensor, which: Tensor) -> None:
         if z.device.type == "cpu":
             at = which.nonzero().squeeze(1)
             self._best[batch.position[at]] = z[at]
         else:  # the same without asking the device how many there are
             self._best[batch.position] = torch.where(per_row(which, z), z, self._best[batch.position])
 
-    def _compact(self, batch: _Batch) -> _Batch | None:
+    def _compact(self, batch: Batch) -> Batch | None:
         """Drop broken rows, where they are many."""
         if batch.alive.device.type != "cpu":
             if self._round % _LOOK:
@@ -260,7 +259,7 @@ class Search:
         if alive > _KEEP * len(batch.alive):
             return batch
         self._margin[batch.position] = batch.margin
-        return _pick(batch, batch.alive) if alive else None
+        return pick_batch(batch, batch.alive) if alive else None
 
     def _judge(self, region: Rows, y: Tensor) -> Found:
         """Re-predict what was found, on the very arrays that are kept."""
@@ -275,28 +274,3 @@ class Search:
             predicted[at] = self.evaluator.logits(x[at]).argmax(1)
         broken = (predicted != y) & (size <= self.threat.radius * _SLACK)
         return Found(broken, x, size, predicted, self._margin)
-
-
-def _join(first: _Batch, second: _Batch) -> _Batch:
-    return _Batch(
-        join_problems(first.problem, second.problem),
-        join(first.state, second.state),
-        torch.cat([first.position, second.position]),
-        torch.cat([first.alive, second.alive]),
-        torch.cat([first.margin, second.margin]),
-        torch.cat([first.born, second.born]),
-        whole=first.whole and second.whole,
-    )
-
-
-def _pick(batch: _Batch, rows: Tensor) -> _Batch:
-    here = rows.to(batch.position.device)
-    return _Batch(
-        pick_problem(batch.problem, here),
-        pick(batch.state, here),
-        batch.position[here],
-        batch.alive[here],
-        batch.margin[here],
-        batch.born[rows.to(batch.born.device)],
-        whole=batch.whole,
-    )
