@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from robustest import rng
+from robustest.attacks import losses
 from robustest.attacks.protocol import Evaluation, Needs, Problem
 from robustest.errors import ConfigError, expected
 from robustest.threats import L2, Linf, Rows, Threat, length, per_row
@@ -80,15 +81,15 @@ class ODIMargin:
         return state["z"]
 
     def objective(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
-        at = problem.y.unsqueeze(1)
-        others = logits.scatter(1, at, -torch.inf)
+        seen = logits.detach()
+        others = seen.scatter(1, problem.y.unsqueeze(1), -torch.inf)
         rank = min(self.target_rank, problem.classes - 2)
-        other = others.amax(1) if rank == 0 else others.topk(rank + 1, 1).values[:, rank]
-        margin = other - logits.gather(1, at).squeeze(1)
-        if self.start_steps == 0:
-            return margin
-        diverse = (state["direction"] * logits).sum(1)
-        return torch.where(state["step"] < self.start_steps, diverse, margin)
+        other = others.argmax(1) if rank == 0 else others.topk(rank + 1, 1).indices[:, rank]
+        weights = losses.lead(other, problem.y, seen)
+        if self.start_steps:
+            starting = (state["step"] < self.start_steps).unsqueeze(1)
+            weights = torch.where(starting, state["direction"], weights)
+        return losses.linear(logits, weights)
 
     def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
         assert seen.gradient is not None

@@ -54,7 +54,7 @@ class PGD:
         return state["z"]
 
     def objective(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
-        return losses.log_odds(logits, problem.y)
+        return losses.log_odds_tangent(logits, problem.y)
 
     def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
         assert seen.gradient is not None

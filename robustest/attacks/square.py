@@ -90,8 +90,14 @@ class Square:
         else:
             stripes = rng.signs(rng.fold(key, "start"), (channels, 1, width)).add_(1).div_(2)
             z = torch.lerp(region["low"], region["high"], stripes.expand(-1, -1, height, -1).reshape(x.shape))
-        lowest = torch.full((len(x),), -torch.inf, device=x.device)
-        return {"z": z, "value": lowest, "key": key, "age": torch.zeros_like(key)}
+        # All draws at once: one by one they would cost as much as a small model's passes.
+        each = (5 if isinstance(threat, L2) else 2) + channels
+        return {
+            "z": z,
+            "value": torch.full((len(x),), -torch.inf, device=x.device),
+            "age": torch.zeros_like(key),
+            "draws": rng.uniform(rng.fold(key, "windows"), (self.steps + 1, self.at_once, each)),
+        }
 
     def ask(self, problem: Problem, state: Rows) -> Tensor:
         propose = _pyramids if isinstance(problem.threat, L2) else _corners
@@ -106,8 +112,8 @@ class Square:
         return {
             "z": torch.lerp(state["z"], z, per_row(better, z)),
             "value": torch.maximum(value, state["value"]),
-            "key": state["key"],
             "age": state["age"] + 1,
+            "draws": state["draws"],
         }
 
 
@@ -186,17 +192,15 @@ def _windows(plan: _Plan, stage: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
 
 def _best_of(seen: Evaluation, y: Tensor) -> tuple[Tensor, Tensor]:
     """Of the proposals that each row made at once, that with the largest margin: margin (B,) and point (B, *Z)."""
-    rows, lanes = seen.logits.shape[:2]
-    value = losses.margin(seen.logits.flatten(0, 1), y.repeat_interleave(lanes)).view(rows, lanes)
-    value, lane = value.max(1)
-    return value, seen.z[torch.arange(rows, device=y.device), lane]
+    value, lane = losses.margin(seen.logits, y).max(1)
+    return value, seen.z[torch.arange(len(lane), device=lane.device), lane]
 
 
-def _asked(attack: Square, state: Rows, count: int) -> tuple[Tensor, Tensor]:
-    """For each of the A = at_once proposals of a row: the queries before it (B A,), and uniform draws (B A, count)."""
-    lanes = torch.arange(attack.at_once, device=state["age"].device)
-    asked = (state["age"].unsqueeze(1) * attack.at_once + lanes).flatten()
-    return asked, rng.uniform(rng.fold(state["key"].repeat_interleave(attack.at_once), asked), (count,))
+def _drawn(attack: Square, state: Rows) -> tuple[Tensor, Tensor]:
+    """For each of the A = at_once proposals of a row: the queries before it (B A,), and its uniform draws (B A, n)."""
+    age, draws = state["age"], state["draws"]
+    asked = age.unsqueeze(1) * attack.at_once + torch.arange(attack.at_once, device=age.device)
+    return asked.flatten(), draws[torch.arange(len(age), device=age.device), age].flatten(0, 1)
 
 
 def _corners(attack: Square, problem: Problem, state: Rows) -> Tensor:
@@ -207,7 +211,7 @@ def _corners(attack: Square, problem: Problem, state: Rows) -> Tensor:
         t.expand_as(problem.x).reshape(-1, 1, *grid)
         for t in (state["z"], problem.region["low"], problem.region["high"])
     )
-    asked, u = _asked(attack, state, 2 + channels)
+    asked, u = _drawn(attack, state)
     stage = torch.bucketize(asked, plan.marks)
     _, inside = _windows(plan, stage, u[:, None, :2])
     window = inside[:, :, 0, :height, None] * inside[:, :, 1, None, :width]
@@ -224,7 +228,7 @@ def _pyramids(attack: Square, problem: Problem, state: Rows) -> Tensor:
     channels, height, width = grid = grid_of(problem.x)
     plan = _plan(attack, grid, _LEAST, problem.x.device)
     x, z = (t.reshape(-1, *grid).repeat_interleave(attack.at_once, 0) for t in (problem.x, state["z"]))
-    asked, u = _asked(attack, state, 5 + channels)
+    asked, u = _drawn(attack, state)
     stage, moved = torch.bucketize(asked, plan.marks), z - x
     first, inside = _windows(plan, stage, u[:, :4].view(-1, 2, 2))
     split = plan.split[stage, (u[:, 4] < 0.5).long()]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from robustest.attacks import Evaluation, Needs, Problem, Searcher, at_once, draws_of
+from robustest.attacks import Evaluation, Needs, Problem, Searcher, at_once, draws_of, losses
 from robustest.engine.batch import Batch, join_batches, pick_batch
 from robustest.engine.draws import majority
 from robustest.engine.evaluator import Evaluator
@@ -42,9 +42,8 @@ class Found:
 
 
 def margins(logits: Tensor, y: Tensor) -> Tensor:
-    """(B,) logit of the label minus the largest other; negative where misclassified."""
-    at = y.unsqueeze(1)
-    return (logits.gather(1, at) - logits.scatter(1, at, -torch.inf).amax(1, keepdim=True)).squeeze(1)
+    """(...) logit of the label minus the largest other, of logits (..., K); negative where misclassified."""
+    return -losses.margin(logits, y)
 
 
 class Search:
@@ -141,13 +140,12 @@ class Search:
         if not self._lanes:
             self._note(batch, z, logits)
             return z, logits
-        margin = margins(logits, batch.problem.y.repeat_interleave(self._lanes)).view(-1, self._lanes)
         z, logits = (rows.view(-1, self._lanes, *rows.shape[1:]) for rows in (z, logits))
         if self._smallest or not self._confined:  # the smallest success need not have the smallest margin
             for lane in range(self._lanes):
                 self._note(batch, z[:, lane], logits[:, lane])
         else:
-            best = torch.arange(len(z), device=z.device), margin.argmin(1)
+            best = torch.arange(len(z), device=z.device), losses.margin(logits, batch.problem.y).argmax(1)
             self._note(batch, z[best], logits[best])
         return z, logits
 

@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from robustest import Linf, find_adversarial
+from robustest import Linf, Square, find_adversarial
 from robustest import threats as threat_models
-from robustest.attacks import ATTACKS, Searcher, supports
+from robustest.attacks import ATTACKS, RandomDraws, Searcher, supports
 from robustest.threats import Threat
 
 SMALL = {"steps": 6, "queries": 40, "steps_after": 4}
 """Budgets of the contract: enough to walk, not to win."""
+
+EVERY: dict[str, Callable[[], Searcher]] = {
+    **ATTACKS,
+    "square-at-once": partial(Square, at_once=5),
+    "random-draws-at-once": partial(RandomDraws, at_once=5),
+}
+"""All attacks by name, and those that can make several proposals at once doing so."""
 
 SHAPES = {
     "images": ((1, 6, 6), 3, 9),
@@ -56,7 +65,7 @@ def threats_for(shape: tuple[int, ...]) -> list[Threat]:
 
 CASES = [
     pytest.param(name, threat, kind, id=f"{name}-{threat}-{kind}")
-    for name, make in ATTACKS.items()
+    for name, make in EVERY.items()
     for kind, (shape, _, _) in SHAPES.items()
     for threat in threats_for(shape)
     if supports(make(), threat)
@@ -94,7 +103,7 @@ def run(name: str, threat: Threat, kind: str, **options: Any) -> tuple[Any, Mlp,
     model, x, y = setting(kind)
     options.setdefault("seed", 3)
     found = find_adversarial(
-        model, x, y, threat, attack=shortened(ATTACKS[name]()), suppress=("random_forward",), **options
+        model, x, y, threat, attack=shortened(EVERY[name]()), suppress=("random_forward",), **options
     )
     return found, model, x, y
 
@@ -135,7 +144,7 @@ def test_same_seed_same_answer_for_any_batch(name: str, threat: Threat, kind: st
     assert len(x) == len(first.broken)
 
 
-@pytest.mark.parametrize("name", list(ATTACKS))
+@pytest.mark.parametrize("name", list(EVERY))
 @pytest.mark.parametrize("kind", ["images", "tabular"])
 def test_a_radius_of_zero_changes_nothing(name: str, kind: str) -> None:
     shape = SHAPES[kind][0]
@@ -144,18 +153,18 @@ def test_a_radius_of_zero_changes_nothing(name: str, kind: str) -> None:
         zero.append(threat_models.Spatial(rotation=0.0, translation=0.0, scale=0.0))
     tried = 0
     for threat in zero:
-        if supports(ATTACKS[name](), threat):
+        if supports(EVERY[name](), threat):
             found, _, x, _ = run(name, threat, kind)
             assert torch.equal(found.x, x), threat
             assert not found.broken.any(), threat
             tried += 1
-    patches = supports(ATTACKS[name](), threat_models.Patch(2, 2))
+    patches = supports(EVERY[name](), threat_models.Patch(2, 2))
     assert tried or patches or kind == "tabular"
 
 
 def test_the_table_has_every_attack() -> None:
-    assert {case.values[0] for case in CASES} == set(ATTACKS)
-    assert all(isinstance(make(), Searcher) for make in ATTACKS.values())
+    assert {case.values[0] for case in CASES} == set(EVERY)
+    assert all(isinstance(make(), Searcher) for make in EVERY.values())
 
 
 def test_the_contract_notices_a_bad_attack() -> None:
@@ -165,7 +174,7 @@ def test_the_contract_notices_a_bad_attack() -> None:
     class Careless:
         name = "careless"
         steps = 1
-        needs = ATTACKS["pgd"]().needs
+        needs = EVERY["pgd"]().needs
 
         def init(self, problem: Any, key: Tensor) -> dict[str, Tensor]:
             return {"z": problem.x + 0.1 * torch.rand_like(problem.x)}

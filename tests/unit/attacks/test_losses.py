@@ -24,8 +24,8 @@ def likeliest(logits: Tensor, y: Tensor) -> Tensor:
     return losses.targeted_dlr(logits, y, losses.ranked_class(logits, y, 0))
 
 
-EVERY = [losses.cross_entropy, losses.margin, losses.dlr, losses.cosine_margin, likeliest, least_likely]
-FREE_OF_SCALE = [losses.dlr, losses.cosine_margin, likeliest, least_likely]
+EVERY = [losses.cross_entropy, losses.margin, losses.dlr, likeliest, least_likely]
+FREE_OF_SCALE = [losses.dlr, likeliest, least_likely]
 
 
 def drawn(classes: int, rows: int = 50) -> tuple[Tensor, Tensor]:
@@ -60,14 +60,14 @@ def test_with_two_classes_it_is_the_margin(loss: Loss) -> None:
 
 
 @pytest.mark.parametrize("classes", CLASSES)
-@pytest.mark.parametrize("loss", [losses.margin, losses.dlr, losses.cosine_margin, likeliest])
+@pytest.mark.parametrize("loss", [losses.margin, losses.dlr, likeliest])
 def test_it_is_positive_just_where_the_label_is_not_first(loss: Loss, classes: int) -> None:
     logits, y = drawn(classes)
     assert torch.equal(loss(logits, y) > 0, logits.argmax(1) != y)
 
 
 @pytest.mark.parametrize("classes", CLASSES)
-@pytest.mark.parametrize("loss", [losses.cross_entropy, losses.margin, losses.dlr, losses.cosine_margin, likeliest])
+@pytest.mark.parametrize("loss", [losses.cross_entropy, losses.margin, losses.dlr, likeliest])
 def test_right_predictions_have_a_gradient_that_lowers_the_label(loss: Loss, classes: int) -> None:
     """No class count leaves an attack without a direction, and it never leads to a more certain label."""
     logits, y = drawn(classes)
@@ -108,8 +108,6 @@ LOGITS = torch.tensor([[4.0, 1.0, 3.0, -1.0]], dtype=torch.float64)
         (losses.dlr, 1, (4 - 1) / (4 - 1)),
         (likeliest, 0, (3 - 4) / (4 - (1 + -1) / 2)),
         (least_likely, 0, (-1 - 4) / (4 - (1 + -1) / 2)),
-        # centred logits are (2.25, -0.75, 1.25, -2.75), their squares add up to 14.75
-        (losses.cosine_margin, 0, (3 - 4) / (2 * 14.75) ** 0.5),
     ],
 )
 def test_values_worked_out_by_hand(loss: Loss, label: int, value: float) -> None:
@@ -132,11 +130,39 @@ def test_with_three_classes_a_target_that_is_last_has_a_slope() -> None:
     assert len(set(values)) == 5
 
 
-@given(st.lists(st.floats(-100, 100), min_size=3, max_size=12), st.data())
-def test_the_cosine_stays_between_minus_one_and_one(values: list[float], data: st.DataObject) -> None:
-    y = data.draw(st.integers(0, len(values) - 1))
-    cosine = losses.cosine_margin(torch.tensor([values], dtype=torch.float64), torch.tensor([y])).item()
-    assert abs(cosine) <= 1 + 1e-9
+@pytest.mark.parametrize("classes", CLASSES)
+def test_the_tangent_has_the_gradient_of_the_log_odds(classes: int) -> None:
+    logits, y = drawn(classes)
+    logits.requires_grad_(True)
+    others = logits.scatter(1, y.unsqueeze(1), -torch.inf)
+    log_odds = others.logsumexp(1) - logits.gather(1, y.unsqueeze(1)).squeeze(1)
+    (want,) = torch.autograd.grad(log_odds.sum(), logits)
+    (got,) = torch.autograd.grad(losses.log_odds_tangent(logits, y).sum(), logits)
+    torch.testing.assert_close(got, want)
+
+
+@pytest.mark.parametrize("gap", [17.0, 104.0, 1e6])
+def test_the_tangent_keeps_its_gradient_where_the_label_is_certain(gap: float) -> None:
+    logits = torch.tensor([[gap, 0.0, -1.0]], requires_grad=True)
+    (gradient,) = torch.autograd.grad(losses.log_odds_tangent(logits, torch.tensor([0])).sum(), logits)
+    assert gradient[0, 0] == -1
+    assert gradient[0, 1] > gradient[0, 2] > 0
+
+
+@given(st.lists(st.floats(-100, 100), min_size=2, max_size=12), st.data())
+def test_the_margin_is_the_same_with_and_without_its_gradient(values: list[float], data: st.DataObject) -> None:
+    logits, y = torch.tensor([values]), torch.tensor([data.draw(st.integers(0, len(values) - 1))])
+    climbed = losses.margin(logits.clone().requires_grad_(True), y)
+    assert torch.equal(climbed.detach(), losses.margin(logits, y))
+    others = [value for place, value in enumerate(logits[0].tolist()) if place != int(y)]
+    assert losses.margin(logits, y).item() == torch.tensor(max(others)).sub(logits[0, int(y)]).item()
+
+
+def test_the_margins_of_several_proposals_are_those_of_each() -> None:
+    logits = torch.stack([drawn(5)[0], drawn(5)[0].flip(0)], 1)
+    _, y = drawn(5)
+    got = losses.margin(logits, y)
+    assert torch.equal(got, torch.stack([losses.margin(logits[:, lane], y) for lane in (0, 1)], 1))
 
 
 @pytest.mark.parametrize(("rank", "target"), [(0, 2), (1, 1), (2, 3), (3, 3), (1000, 3)])

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from robustest import L1, L2, PGD, ConfigError, Linf, Square, Unbounded, find_adversarial, measure_robust_accuracy, rng
-from robustest.attacks import Cascade, Evaluation, Problem, Stage, supports
+from robustest.attacks import Cascade, Evaluation, Problem, Stage, passes, supports
 from robustest.attacks.square import grid_of, pyramid_pair, window_size
 from robustest.threats import Rows, Threat
 
@@ -48,7 +48,7 @@ def test_linf_changes_a_square_of_the_scheduled_side_to_a_corner(queries: int, c
     ages = torch.arange(1, queries, max(1, queries // 500))
     problem = problem_of(torch.rand(len(ages), channels, 28, 28), Linf(0.3))
     state = begun(attack, problem, ages)
-    start, z = attack.ask(problem, {**state, "age": ages * 0}), attack.ask(problem, state)
+    start, z = attack.ask(problem, {**state, "age": ages * 0})[:, 0], attack.ask(problem, state)[:, 0]
     assert bool(((z == problem.region["low"]) | (z == problem.region["high"])).all())
     changed = (z != start).any(1)
     for row, age in enumerate(ages.tolist()):
@@ -87,7 +87,7 @@ def test_tabular_windows_are_runs_of_columns(threat: Threat) -> None:
     ages = torch.full((200,), 30)
     problem = problem_of(torch.rand(200, 40), threat)
     state = begun(attack, problem, ages)
-    moved = (attack.ask(problem, state) - state["z"]).abs() > 1e-6
+    moved = (attack.ask(problem, state)[:, 0] - state["z"]).abs() > 1e-6
     run = round(share(attack, 30) * 40)
     for row in moved:
         places = row.nonzero().squeeze(1)
@@ -146,8 +146,8 @@ def test_l2_proposals_are_the_papers(channels: int) -> None:
     problem = problem_of(x, L2(eps))
     start = torch.randn(x.shape, generator=generator) * 0.05
     state = {**begun(attack, problem, ages), "z": x + start}
-    z = attack.ask(problem, state)
-    u = rng.uniform(rng.fold(state["key"], ages), (5 + channels,))
+    z = attack.ask(problem, state)[:, 0]
+    u = state["draws"][torch.arange(len(ages)), ages, 0]
     for row, age in enumerate(ages.tolist()):
         want = plainly(attack, x[row], state["z"][row], eps=eps, u=u[row], age=age)
         assert torch.allclose(z[row].double(), want, atol=1e-5)
@@ -159,7 +159,7 @@ def test_l2_proposals_are_the_papers(channels: int) -> None:
 def test_the_start_lies_on_the_edge_of_the_region(threat: Threat, shape: tuple[int, ...]) -> None:
     bounds = (-10.0, 10.0)
     problem = problem_of(torch.rand(6, *shape), threat, bounds)
-    z = Square().ask(problem, begun(Square(), problem, torch.zeros(6, dtype=torch.int64)))
+    z = Square().ask(problem, begun(Square(), problem, torch.zeros(6, dtype=torch.int64)))[:, 0]
     assert bool(torch.isfinite(z).all())
     if threat.radius == 1e30:
         z = z.clamp(*bounds)
@@ -170,8 +170,9 @@ def test_the_start_lies_on_the_edge_of_the_region(threat: Threat, shape: tuple[i
 
 @pytest.mark.parametrize("threat", [Linf(0.1), L2(0.5)], ids=str)
 @pytest.mark.parametrize("shape", [(3, 9, 9), (13,)], ids=str)
-def test_rows_at_different_steps_do_as_each_would_alone(threat: Threat, shape: tuple[int, ...]) -> None:
-    attack = Square(queries=50)
+@pytest.mark.parametrize("at_once", [1, 4])
+def test_rows_at_different_steps_do_as_each_would_alone(threat: Threat, shape: tuple[int, ...], at_once: int) -> None:
+    attack = Square(queries=50 * at_once, at_once=at_once)
     ages = torch.arange(0, 50, 3)
     problem = problem_of(torch.rand(len(ages), *shape), threat)
     state = begun(attack, problem, ages)
@@ -187,13 +188,58 @@ def test_only_what_raises_the_margin_is_kept(threat: Threat) -> None:
     attack = Square(queries=50)
     problem = problem_of(torch.rand(3, 1, 6, 6), threat)
     state = begun(attack, problem, torch.zeros(3, dtype=torch.int64))
-    first = threat.project(attack.ask(problem, state), problem.region)
-    state = attack.tell(problem, state, Evaluation(first, logits(torch.tensor([-1.0, -1.0, -1.0])), None))
-    second = threat.project(attack.ask(problem, state), problem.region)
-    state = attack.tell(problem, state, Evaluation(second, logits(torch.tensor([-0.5, -1.0, -2.0])), None))
-    assert torch.equal(state["z"][0], second[0])
-    assert torch.equal(state["z"][1:], first[1:])
+    first, state = told(attack, problem, state, [[-1.0], [-1.0], [-1.0]])
+    second, state = told(attack, problem, state, [[-0.5], [-1.0], [-2.0]])
+    assert torch.equal(state["z"][0], second[0, 0])
+    assert torch.equal(state["z"][1:], first[1:, 0])
     assert state["value"].tolist() == [-0.5, -1.0, -1.0]
+
+
+def told(attack: Square, problem: Problem, state: Rows, values: list[list[float]]) -> tuple[Tensor, Rows]:
+    """The proposals of a round, and the state after hearing that their margins are `values`, by row and proposal."""
+    z = attack.ask(problem, state)
+    region = {name: rows.repeat_interleave(z.shape[1], 0) for name, rows in problem.region.items()}
+    z = problem.threat.project(z.flatten(0, 1), region).view_as(z)
+    heard = torch.stack([logits(torch.tensor(each)) for each in values])
+    return z, attack.tell(problem, state, Evaluation(z, heard, None))
+
+
+@pytest.mark.parametrize("threat", [Linf(0.1), L2(0.5)], ids=str)
+def test_of_several_at_once_the_best_is_kept_where_it_raises_the_margin(threat: Threat) -> None:
+    attack = Square(queries=60, at_once=3)
+    problem = problem_of(torch.rand(2, 1, 6, 6), threat)
+    state = begun(attack, problem, torch.zeros(2, dtype=torch.int64))
+    first, state = told(attack, problem, state, [[-3.0, -1.0, -2.0], [-1.0, -2.0, -3.0]])
+    assert torch.equal(state["z"], torch.stack([first[0, 1], first[1, 0]]))
+    second, state = told(attack, problem, state, [[-1.5, -1.0, -2.0], [-2.0, -0.2, -0.1]])
+    assert torch.equal(state["z"], torch.stack([first[0, 1], second[1, 2]]))
+    assert torch.equal(state["value"], torch.tensor([-1.0, -0.1]))
+    assert attack.steps == 19
+
+
+@pytest.mark.parametrize("threat", [Linf(0.1), L2(0.5)], ids=str)
+def test_proposals_at_once_are_queries_of_the_schedule_from_one_point(threat: Threat) -> None:
+    """The start is the first of them; each other one has the window of the query whose place it takes."""
+    attack, single = Square(queries=40, at_once=4), Square(queries=40)
+    problem = problem_of(torch.rand(10, 2, 9, 9), threat)
+    state = begun(attack, problem, torch.arange(10))
+    plain = {**state, "draws": state["draws"].flatten(1, 2).unsqueeze(2)}
+    z = attack.ask(problem, state)
+    assert torch.equal(z[0, 0], state["z"][0]) or isinstance(threat, L2)
+    for lane in range(4):
+        alone = single.ask(problem, {**plain, "age": torch.arange(10) * 4 + lane})
+        assert torch.equal(z[:, lane], alone[:, 0])
+
+
+def test_many_at_once_break_as_many_where_queries_are_many(shared_networks: Any) -> None:
+    x, y = shared_networks.images("mnist_test", 100)
+    model = shared_networks.load("fast_mnist_pgd")
+    one, ten = (
+        int(find_adversarial(model, x, y, Linf(0.3), attack=Square(queries=1000, at_once=many)).broken.sum())
+        for many in (1, 10)
+    )
+    assert one >= 8
+    assert abs(one - ten) <= 2
 
 
 @pytest.mark.parametrize(("threat", "multiple"), [(Linf, 1.5), (L2, 3.0)])
@@ -211,9 +257,12 @@ def test_linear_models_break_near_the_exact_radius_and_never_inside(
 
 
 @pytest.mark.parametrize("threat", [Linf(0.05), L2(0.4)], ids=str)
-def test_seed_decides_and_batch_size_does_not(toy: Any, threat: Threat) -> None:
+@pytest.mark.parametrize("at_once", [1, 3])
+def test_seed_decides_and_batch_size_does_not(toy: Any, threat: Threat, at_once: int) -> None:
+    attack = Square(queries=60, at_once=at_once)
+
     def run(**options: Any) -> Any:
-        return find_adversarial(toy.model, toy.x, toy.y, threat, attack=Square(queries=60), **options)
+        return find_adversarial(toy.model, toy.x, toy.y, threat, attack=attack, **options)
 
     first = run(seed=0)
     assert 0 < first.broken.sum() < len(toy.x)
@@ -224,19 +273,22 @@ def test_seed_decides_and_batch_size_does_not(toy: Any, threat: Threat) -> None:
     assert not torch.equal(run(seed=1).x, first.x)
 
 
-@pytest.mark.parametrize("queries", [1, 2, 50])
-def test_a_sample_that_holds_costs_the_queries_asked_for(toy: Any, watched: Any, queries: int) -> None:
+@pytest.mark.parametrize(("queries", "at_once"), [(1, 1), (2, 1), (50, 1), (50, 5), (50, 50)])
+def test_a_sample_that_holds_costs_the_queries_asked_for(toy: Any, watched: Any, queries: int, at_once: int) -> None:
     model = watched(toy.model)
     without = measure_robust_accuracy(model, (toy.x, toy.y), Linf(0.0), attack=Square(queries=1))
     assert without.estimate == 1
     before = sum(model.calls)
-    measure_robust_accuracy(model, (toy.x, toy.y), Linf(0.0), attack=Square(queries=queries))
+    attack = Square(queries=queries, at_once=at_once)
+    measure_robust_accuracy(model, (toy.x, toy.y), Linf(0.0), attack=attack)
+    assert passes(attack) == queries
     assert sum(model.calls) - before == before + (queries - 1) * len(toy.x)
 
 
 def test_a_budget_squeezes_the_schedule() -> None:
     assert Square(queries=1000).within(300) == Square(queries=300)
     assert Square(queries=100).within(300) == Square(queries=100)
+    assert Square(queries=100, at_once=8).within(5) == Square(queries=5, at_once=5)
 
 
 def test_it_works_where_windows_make_sense() -> None:
@@ -245,7 +297,17 @@ def test_it_works_where_windows_make_sense() -> None:
 
 
 @pytest.mark.parametrize(
-    "settings", [{"queries": 0}, {"queries": 1.5}, {"queries": True}, {"p_init": 0}, {"p_init": 1.1}]
+    "settings",
+    [
+        {"queries": 0},
+        {"queries": 1.5},
+        {"queries": True},
+        {"p_init": 0},
+        {"p_init": 1.1},
+        {"at_once": 0},
+        {"at_once": 2.0},
+        {"at_once": 1001},
+    ],
 )
 def test_settings_out_of_range_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=next(iter(settings))):

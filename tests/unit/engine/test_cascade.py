@@ -49,3 +49,39 @@ def test_dear_stages_go_on_to_larger_margins_only_where_they_break_many(toys: An
     assert not none.broken.any()
     assert every.broken.all()
     assert none.cost.backward < every.cost.backward
+
+
+def test_rounds_together_are_the_rounds_one_by_one(toys: Any) -> None:
+    """The same randomness in fewer passes of more samples: what the rounds break between them is the same."""
+    toy = toys(64, classes=3)
+
+    def found(**options: Any) -> Any:
+        stage = Stage(searcher=PGD(steps=1, step_size=0.02), rounds=5, **options)
+        return find_adversarial(toy.model, toy.x, toy.y, Linf(0.05), attack=Cascade(name="five", stages=(stage,)))
+
+    apart, together = found(), found(together=True)
+    first = find_adversarial(toy.model, toy.x, toy.y, Linf(0.05), attack=PGD(steps=1, step_size=0.02))
+    assert first.broken.sum() < apart.broken.sum() < len(toy.y)
+    assert (apart.broken == together.broken).all()
+    assert set(together.stages) == {"pgd"}
+    assert together.stages["pgd"] == apart.broken.sum() == sum(apart.stages.values())
+    assert (toy.model(together.x).argmax(1) != toy.y)[torch.from_numpy(together.broken)].all()
+
+
+def test_rounds_together_keep_the_best_attempt(toys: Any) -> None:
+    toy = toys(30, classes=2)
+    attempts = [
+        find_adversarial(
+            toy.model,
+            toy.x,
+            toy.y,
+            Linf(0.001),
+            attack=Cascade(name="some", stages=(Stage(searcher=RandomDraws(queries=1), rounds=rounds, together=True),)),
+        )
+        for rounds in (1, 8)
+    ]
+    assert not attempts[0].broken.any()
+    assert not attempts[1].broken.any()
+    margins = [toy.model(found.x).softmax(1).gather(1, toy.y.unsqueeze(1)).squeeze(1) for found in attempts]
+    assert bool((margins[1] <= margins[0] + 1e-6).all())
+    assert bool((margins[1] < margins[0] - 1e-6).any())

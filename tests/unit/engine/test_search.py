@@ -12,7 +12,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustest import FGSM, L2, PGD, Linf, RobustestError, measure_robust_accuracy
+from robustest import (
+    FGSM,
+    L2,
+    PGD,
+    Linf,
+    RobustestError,
+    find_adversarial,
+    measure_min_perturbation,
+    measure_robust_accuracy,
+)
+from robustest.attacks import RandomDraws
 
 THREATS = [Linf(0.001), L2(0.001)]
 
@@ -194,3 +204,25 @@ def test_counterexamples_are_the_worst_first_and_say_what_happened(toys: Callabl
     fewer = measure_robust_accuracy(toy.model, (toy.x, toy.y), Linf(0.3), **{**options, "examples": 2})
     assert fewer.counterexamples == result.counterexamples[:2]
     assert measure_robust_accuracy(toy.model, (toy.x, toy.y), Linf(0.3), examples=0).counterexamples == ()
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 64])
+def test_several_proposals_at_once_are_the_same_proposals(toy: Any, batch_size: int) -> None:
+    """Draws that hear nothing: what breaks does not depend on how many are made in a round."""
+    single, several = (RandomDraws(queries=60, at_once=many) for many in (1, 20))
+    threat = L2(0.8)
+    one = find_adversarial(toy.model, toy.x, toy.y, threat, attack=single)
+    many = find_adversarial(toy.model, toy.x, toy.y, threat, attack=several, batch_size=batch_size)
+    assert 0 < one.broken.sum() < len(toy.y)
+    assert (one.broken == many.broken).all()
+    assert (toy.model(many.x).argmax(1) != toy.y)[torch.from_numpy(many.broken)].all()
+
+
+def test_of_several_proposals_at_once_the_smallest_success_is_kept(toy: Any) -> None:
+    """Not that of the smallest margin, which is the furthest one as a rule."""
+    one, many = (
+        measure_min_perturbation(toy.model, (toy.x, toy.y), "linf", attack=RandomDraws(queries=60, at_once=at_once))
+        for at_once in (1, 20)
+    )
+    assert one.details["quantiles"] == many.details["quantiles"]
+    assert one.details["quantiles"]["0"] < 0.7
