@@ -48,6 +48,7 @@ class Evaluator:
         random: whether the user said that the model answers at random.
         low_precision: whether cascades run their gradient stages in bfloat16 first, then again in float32 on
             what is left.
+        channels_last: whether images (B, C, H, W) go into those passes with their channels last in memory.
     """
 
     def __init__(
@@ -71,7 +72,7 @@ class Evaluator:
         self._bad: Tensor | None = None
         self._low = False
         self._writes = False  # known after the first pass: whether the model changes its input in place
-        self.low_precision = False
+        self.low_precision = self.channels_last = False
 
     @contextmanager
     def low(self, on: bool) -> Iterator[None]:
@@ -146,7 +147,7 @@ class Evaluator:
         def once(part: slice) -> tuple[Tensor, Tensor]:
             with torch.enable_grad(), self._precision(low=self._low):
                 point = cut(z, part).detach().requires_grad_(True)
-                logits = self._checked(self._ask(render(point, part)), part)
+                logits = self._checked(self._ask(self._laid_out(render(point, part))), part)
                 value = objective(logits, part).sum()
                 # Weights behind a plain callable may ask for gradients where the input gets none.
                 asked = value.requires_grad
@@ -161,6 +162,11 @@ class Evaluator:
         if len(pairs) == 1:
             return pairs[0]
         return torch.cat([logits for logits, _ in pairs]), torch.cat([gradient for _, gradient in pairs])
+
+    def _laid_out(self, x: Tensor) -> Tensor:
+        if self._low and self.channels_last and x.ndim == 4:
+            return x.contiguous(memory_format=torch.channels_last)
+        return x
 
     def settle(self) -> None:
         """Raise if anything since the last call was not finite (one look at the device for many passes).

@@ -21,25 +21,39 @@ _FASTER = 1.5
 
 
 def choose(evaluator: Evaluator, chunk: Chunk, setting: str) -> None:
-    """Set `evaluator.low_precision` by the setting "fp32", "bf16" or "auto".
+    """Set `evaluator.low_precision` by the setting "fp32", "bf16" or "auto", and `evaluator.channels_last` by timing.
 
-    "auto" times a gradient pass of a few samples each way; as timings differ between machines, so may the
-    path the attack takes, though never what counts as broken.
+    "auto" times a gradient pass of a few samples each way; as timings differ between machines, so may the path the
+    attack takes, though never what counts as broken. The same goes for how images lie in memory in bfloat16: with
+    the channels last wide convolutions are faster, small ones slower.
     """
     if setting == "fp32":
         return
-    if setting == "bf16":
-        evaluator.low_precision = True
-        return
+    evaluator.low_precision = setting == "bf16"
     try:
-        full, low = (_seconds(evaluator, chunk, on=on) for on in (False, True))
-    except ModelError:  # no gradients at all: nothing to choose
+        low = _low_seconds(evaluator, chunk)
+        if setting == "bf16":
+            return
+        full = _seconds(evaluator, chunk, on=False)
+    except ModelError:  # no gradients, or none in bfloat16: nothing to choose
         return
     evaluator.low_precision = full > _FASTER * low
     evaluator.notes.append(
         f"precision auto: a gradient pass takes {1000 * full:.1f} ms in fp32, {1000 * low:.1f} ms in bf16; "
         f"{'bf16 first' if evaluator.low_precision else 'fp32'}"
     )
+
+
+def _low_seconds(evaluator: Evaluator, chunk: Chunk) -> float:
+    """Seconds of a gradient pass in bfloat16, in the faster layout, which is kept."""
+    evaluator.channels_last = False
+    first = _seconds(evaluator, chunk, on=True)
+    if chunk.x.ndim != 4:
+        return first
+    evaluator.channels_last = True
+    second = _seconds(evaluator, chunk, on=True)
+    evaluator.channels_last = second < first
+    return min(first, second)
 
 
 def _seconds(evaluator: Evaluator, chunk: Chunk, *, on: bool) -> float:

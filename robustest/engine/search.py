@@ -18,6 +18,8 @@ _KEEP = 7 / 8
 """Rows that are broken are dropped once fewer than this share of a batch is alive: copying costs too."""
 _LOOK = 5
 """On an accelerator the host looks at the device only every so many rounds."""
+_LIGHT = 2**18
+"""Elements that the proposals of a round may have whatever the batch size is: 1 MiB."""
 _SLACK = 1 + 1e-6
 """Relative rounding allowed on a size that is compared with the radius."""
 
@@ -39,6 +41,14 @@ class Found:
     size: Tensor
     predicted: Tensor
     margin: Tensor
+
+
+def bucket(rows: int) -> int:
+    """Rows that a batch keeps for so many that are alive, where shapes shall repeat: the next power of two.
+
+    Accelerators choose kernels, and compiled models are compiled, for shapes: a handful serve a whole run.
+    """
+    return 1 << max(0, rows - 1).bit_length()
 
 
 def margins(logits: Tensor, y: Tensor) -> Tensor:
@@ -78,6 +88,7 @@ class Search:
         self._lanes = at_once(searcher)
         self._smallest = smallest
         self._attempts = attempts
+        self._eager = evaluator.device.type == "cpu"
 
     def run(self, x: Tensor, y: Tensor, key: Tensor) -> Found:
         """Attack samples the model gets right.
@@ -98,8 +109,7 @@ class Search:
         self._round = 0
         batch, admitted = None, 0
         while True:
-            room = self.evaluator.batch_size // max(1, self._lanes) or 1
-            room -= 0 if batch is None else len(batch.position)
+            room = self._rows(x) - (0 if batch is None else len(batch.position))
             if admitted < len(x) and room > 0:
                 fresh = slice(admitted, min(len(x), admitted + room))
                 batch = self._admit(batch, whole, key, fresh)
@@ -112,6 +122,13 @@ class Search:
             self._step(batch)
             batch = self._compact(batch)
         return self._judge(region, y)
+
+    def _rows(self, x: Tensor) -> int:
+        """How many samples like x (N, *S) step together: what they propose at once shall fill a batch, or be small."""
+        if self._lanes <= 1:
+            return self.evaluator.batch_size
+        few = _LIGHT // (self._lanes * x[0].numel())  # the evaluator parts them; their state weighs nothing
+        return max(1, self.evaluator.batch_size // self._lanes, few)
 
     def _admit(self, batch: Batch | None, whole: Problem, key: Tensor, rows: slice) -> Batch:
         problem = pick_problem(whole, rows)
@@ -247,17 +264,23 @@ class Search:
 
     def _compact(self, batch: Batch) -> Batch | None:
         """Drop broken rows, where they are many."""
-        if batch.alive.device.type != "cpu":
-            if self._round % _LOOK:
+        if self._eager:
+            if not batch.changed:
                 return batch
-        elif not batch.changed:
+        elif self._round % _LOOK:
             return batch
         batch.changed = False
         alive = int(batch.alive.sum())
-        if alive > _KEEP * len(batch.alive):
+        if alive == 0:
+            self._margin[batch.position] = batch.margin
+            return None
+        keep = alive if self._eager else bucket(alive)
+        if keep > _KEEP * len(batch.alive):
             return batch
         self._margin[batch.position] = batch.margin
-        return pick_batch(batch, batch.alive) if alive else None
+        # Where shapes shall repeat, the first of the broken rows fill up the bucket.
+        rows = batch.alive if self._eager else batch.alive.logical_not().to(torch.int8).argsort(stable=True)[:keep]
+        return pick_batch(batch, rows)
 
     def _judge(self, region: Rows, y: Tensor) -> Found:
         """Re-predict what was found, on the very arrays that are kept."""

@@ -14,6 +14,7 @@ from torch import Tensor
 from robustest import L1, L2, PGD, ConfigError, Linf, Square, Unbounded, find_adversarial, measure_robust_accuracy, rng
 from robustest.attacks import Cascade, Evaluation, Problem, Stage, passes, supports
 from robustest.attacks.square import grid_of, pyramid_pair, window_size
+from robustest.engine import search
 from robustest.threats import Rows, Threat
 
 WIDE = (-100.0, 100.0)
@@ -258,7 +259,10 @@ def test_linear_models_break_near_the_exact_radius_and_never_inside(
 
 @pytest.mark.parametrize("threat", [Linf(0.05), L2(0.4)], ids=str)
 @pytest.mark.parametrize("at_once", [1, 3])
-def test_seed_decides_and_batch_size_does_not(toy: Any, threat: Threat, at_once: int) -> None:
+def test_seed_decides_and_batch_size_does_not(
+    toy: Any, threat: Threat, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "_LIGHT", 0)  # a batch of one is one, even of samples as small as these
     attack = Square(queries=60, at_once=at_once)
 
     def run(**options: Any) -> Any:

@@ -5,6 +5,7 @@ Searchers here are variants of our own, so that they stay searchers whatever the
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -23,6 +24,7 @@ from robustest import (
     measure_robust_accuracy,
 )
 from robustest.attacks import RandomDraws
+from robustest.engine.search import Search, bucket
 
 THREATS = [Linf(0.001), L2(0.001)]
 
@@ -226,3 +228,43 @@ def test_of_several_proposals_at_once_the_smallest_success_is_kept(toy: Any) -> 
     )
     assert one.details["quantiles"] == many.details["quantiles"]
     assert one.details["quantiles"]["0"] < 0.7
+
+
+@pytest.fixture
+def as_on_an_accelerator(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batches are compacted as where the host does not look at every round."""
+    plain = Search.__init__
+
+    def begun(self: Search, *args: Any, **options: Any) -> None:
+        plain(self, *args, **options)
+        self._eager = False
+
+    monkeypatch.setattr(Search, "__init__", begun)
+
+
+def broken_at_last(toys: Callable[..., Any], watched: Callable[..., Any], batch_size: int) -> tuple[Any, list[int]]:
+    toy = toys(64)
+    model = watched(toy.model)
+    attack = PGD(steps=40, step_size=0.01, random_start=False)
+    found = find_adversarial(model, toy.x, toy.y, Linf(0.4), attack=attack, batch_size=batch_size)
+    return found, model.calls
+
+
+@pytest.mark.parametrize("batch_size", [5, 64])
+def test_on_accelerators_batches_shrink_to_a_few_sizes_and_nothing_else_changes(
+    request: pytest.FixtureRequest, toys: Callable[..., Any], watched: Callable[..., Any], batch_size: int
+) -> None:
+    want, sizes = broken_at_last(toys, watched, batch_size)
+    assert batch_size < 64 or len(set(sizes)) > 10  # as many sizes as there are times that samples break
+    request.getfixturevalue("as_on_an_accelerator")
+    got, sizes = broken_at_last(toys, watched, batch_size)
+    assert (want.broken == got.broken).all()
+    assert torch.equal(want.x, got.x)
+    if batch_size == 64:
+        runs = [size for size, next_size in itertools.pairwise(sizes) if size == next_size]
+        assert set(runs) <= {64, 32, 16, 8, 4, 2, 1}
+        assert len(set(runs)) >= 4
+
+
+def test_buckets_are_powers_of_two() -> None:
+    assert [bucket(rows) for rows in (1, 2, 3, 4, 5, 64, 65)] == [1, 2, 4, 4, 8, 64, 128]
