@@ -93,7 +93,7 @@ STANDARD = Cascade(
         Stage(searcher=_SMALL, rounds=2, together=True, smallest=0.08, on=(L2,)),
         Stage(searcher=_other(1), rounds=2, together=True, smallest=0.05),
         Stage(searcher=_other(2), rounds=2, together=True, smallest=0.05),
-        Stage(searcher=_FACES, rounds=14, together=True, smallest=0.03),
+        Stage(searcher=_FACES, rounds=8, together=True, smallest=0.03),
         Stage(searcher=_SMALL, rounds=14, together=True, smallest=0.03, on=(L2,)),
         Stage(searcher=FAB(steps=20), smallest=0.06, on=(Linf,)),
         Stage(searcher=Square(queries=200, at_once=4), smallest=0.12, only=Needs.GRADIENT, on=(Linf,)),
