@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from robustest import rng
-from robustest.attacks import Cascade, Needs, Stage, supports
+from robustest.attacks import Cascade, Needs, Stage, passes, supports
 from robustest.attacks.cascade import affordable
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
@@ -171,7 +171,7 @@ def _within_budget(evaluator: Evaluator, stages: tuple[Stage, ...]) -> tuple[Sta
 
 
 def _listed(stages: tuple[Stage, ...]) -> str:
-    return ", ".join(f"{s.rounds} x {s.searcher.name} of {s.searcher.steps + 1}" for s in stages)
+    return ", ".join(f"{s.rounds} x {s.searcher.name} of {passes(s.searcher)}" for s in stages)
 
 
 def _unserved(cascade: Cascade, threat: Threat, gives: Needs) -> str:

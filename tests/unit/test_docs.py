@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from robustest import L0, L1, L2, Linf, Patch, Spatial, Unbounded, rng
-from robustest.attacks import ATTACKS, CASCADES, Needs, Searcher, Stage, draws_of, supports
+from robustest.attacks import ATTACKS, CASCADES, Needs, Searcher, Stage, at_once, draws_of, passes, supports
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.search import Search
 from robustest.models import as_classifier
@@ -41,7 +41,7 @@ def cost(attack: Searcher) -> tuple[int, int]:
     """Samples passed backward and forward for a sample that an attack does not break."""
     draws = draws_of(attack)
     backward = attack.steps * draws if attack.needs is Needs.GRADIENT else 0
-    return backward, (attack.steps + 1) * draws + (draws if draws > 1 else 0)
+    return backward, passes(attack) + (draws if draws > 1 else 0)
 
 
 def choice_rows() -> list[str]:
@@ -67,12 +67,23 @@ def cost_rows() -> list[str]:
 
 
 def stages_of(stages: Sequence[Stage]) -> list[str]:
-    """Each attack of a cascade with rounds x steps and its first share; one text for a run of the same."""
-    alike = groupby(stages, key=lambda s: (s.searcher.name, s.searcher.steps, s.smallest))
+    """Each attack of a cascade with rounds x steps and how they are run; one text for a run of the same."""
+    alike = groupby(stages, key=lambda s: (s.searcher.name, s.searcher.steps, how(s)))
     return [
-        f"`{name}` {sum(s.rounds for s in group)} x {steps}" + (f" ({share:.3g} first)" if share < 1 else "")
-        for (name, steps, share), group in alike
+        f"`{name}` {sum(s.rounds for s in group)} x {steps}" + (f" ({way})" if way else "")
+        for (name, steps, way), group in alike
     ]
+
+
+def how(stage: Stage) -> str:
+    """In which ways the rounds of a stage are no plain ones."""
+    many = at_once(stage.searcher)
+    ways = (
+        f"{many} at once" if many > 1 else "",
+        "together" if stage.together else "",
+        f"{stage.smallest:.3g} first" if stage.smallest < 1 else "",
+    )
+    return ", ".join(way for way in ways if way)
 
 
 def mean_cost(stages: Sequence[Stage]) -> tuple[int, int]:
