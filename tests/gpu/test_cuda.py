@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustest import L2, Linf, find_adversarial, measure_robust_accuracy, measure_shift_accuracy, rng
+from robustest import L2, PGD, Linf, find_adversarial, measure_robust_accuracy, measure_shift_accuracy, rng
 
 pytestmark = [
     pytest.mark.gpu,
@@ -25,13 +25,41 @@ def test_draws_are_those_of_the_cpu() -> None:
 
 
 @pytest.mark.parametrize("threat", [Linf(0.1), L2(0.5)])
-@pytest.mark.parametrize("attack", ["pgd", "fast"])
+@pytest.mark.parametrize("attack", ["pgd", "fast", "standard"])
 def test_outcomes_are_those_of_the_cpu(toys: Any, threat: Any, attack: str) -> None:
     toy = toys(200)
     here = measure_robust_accuracy(toy.model, (toy.x, toy.y), threat, attack=attack, device="cpu")
     there = measure_robust_accuracy(toy.model, (toy.x, toy.y), threat, attack=attack, device="cuda")
     apart = sum(a != b for a, b in zip(here.outcomes, there.outcomes, strict=True))
     assert apart <= 2  # a sample on the border may fall either way in another kernel's rounding
+
+
+def test_samples_of_few_features_too(toys: Any) -> None:
+    toy = toys(60, shape=(8,))
+    here, there = (
+        measure_robust_accuracy(toy.model, (toy.x, toy.y), Linf(0.1), attack="standard", device=device)
+        for device in ("cpu", "cuda")
+    )
+    assert sum(a != b for a, b in zip(here.outcomes, there.outcomes, strict=True)) <= 2
+
+
+@pytest.mark.parametrize("precision", ["bf16", "auto"])
+def test_gradients_in_bfloat16_make_no_model_look_safer(toys: Any, precision: str) -> None:
+    toy = toys(200, shape=(3, 8, 8))
+    options: dict[str, Any] = {"attack": PGD(steps=20), "device": "cuda"}
+    full = measure_robust_accuracy(toy.model, (toy.x, toy.y), Linf(0.05), **options)
+    low = measure_robust_accuracy(toy.model, (toy.x, toy.y), Linf(0.05), precision=precision, **options)
+    assert 0 < low.estimate <= full.estimate + 2 / 200
+
+
+def test_batches_shrink_to_a_few_sizes(toys: Any, watched: Any) -> None:
+    toy = toys(64)
+    model = watched(toy.model).cuda()  # a model that has to be moved would be copied, and its copy watched
+    attack = PGD(steps=40, step_size=0.01, random_start=False)
+    found = find_adversarial(model, toy.x, toy.y, Linf(0.4), attack=attack, device="cuda", batch_size=64)
+    assert found.broken.all()  # else the judge, who looks at the broken ones alone, adds a size
+    assert set(model.calls) <= {64, 32, 16, 8, 4, 2, 1}
+    assert len(set(model.calls)) >= 4
 
 
 def test_the_model_stays_where_it_was(toys: Any) -> None:

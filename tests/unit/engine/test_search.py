@@ -5,7 +5,6 @@ Searchers here are variants of our own, so that they stay searchers whatever the
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -260,10 +259,10 @@ def test_on_accelerators_batches_shrink_to_a_few_sizes_and_nothing_else_changes(
     got, sizes = broken_at_last(toys, watched, batch_size)
     assert (want.broken == got.broken).all()
     assert torch.equal(want.x, got.x)
+    assert got.broken.all()  # else the judge, who looks at the broken ones alone, adds a size
     if batch_size == 64:
-        runs = [size for size, next_size in itertools.pairwise(sizes) if size == next_size]
-        assert set(runs) <= {64, 32, 16, 8, 4, 2, 1}
-        assert len(set(runs)) >= 4
+        assert set(sizes) <= {64, 32, 16, 8, 4, 2, 1}
+        assert len(set(sizes)) >= 4
 
 
 def test_buckets_are_powers_of_two() -> None:
