@@ -22,7 +22,7 @@ class RandomDraws:
     at all (the baseline that Carlini et al., arXiv 1902.06705, section 5.3, ask for beside every attack).
 
     Args:
-        queries: proposals a sample, >= 1.
+        queries: proposals a sample, >= 1; what does not fill a round is left out.
         at_once: how many of them a sample makes in one round, in 1..queries. The draws are the same ones: more at once
             are faster where samples are small, and take as many times the memory.
 
@@ -51,7 +51,9 @@ class RandomDraws:
         return {"key": key, "step": torch.zeros_like(key)}
 
     def ask(self, problem: Problem, state: Rows) -> Tensor:
-        several = {name: rows.repeat_interleave(self.at_once, 0) for name, rows in problem.region.items()}
+        several = problem.region
+        if self.at_once > 1:
+            several = {name: rows.repeat_interleave(self.at_once, 0) for name, rows in several.items()}
         asked = state["step"].unsqueeze(1) * self.at_once + torch.arange(self.at_once, device=state["step"].device)
         key = rng.fold(state["key"].repeat_interleave(self.at_once), asked.flatten())
         z = problem.threat.start(several, key)

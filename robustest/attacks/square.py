@@ -43,7 +43,7 @@ class Square:
     window is as long as it takes to keep its area.
 
     Args:
-        queries: model passes per sample, >= 1.
+        queries: model passes per sample, >= 1; what does not fill a round of `at_once` is left out.
         p_init: share of the input that the first windows cover, in (0, 1]; it halves nine times, as in the paper,
             whose schedule of 10,000 queries is stretched to `queries`.
         at_once: windows tried on the same point, >= 1, of which the best is kept if it is better than the point. The
