@@ -62,7 +62,9 @@ def margin(logits: Tensor, y: Tensor) -> Tensor:
         logits: (..., K) float, led by the batch axis.
         y: (B,) int64 labels.
     """
-    at = y.view(-1, *(1 for _ in logits.shape[1:])).expand(*logits.shape[:-1], 1)
+    at = y.unsqueeze(1)
+    if logits.ndim > 2:
+        at = y.view(-1, *[1] * (logits.ndim - 1)).expand(*logits.shape[:-1], 1)
     others = logits.detach().scatter(-1, at, -torch.inf)
     if logits.requires_grad:
         return linear(logits, lead(others.argmax(1), y, logits))

@@ -95,7 +95,7 @@ class Evaluator:
             with torch.no_grad(), self._precision(low=False):
                 return self._checked(self._ask(cut(x, part)), part)
 
-        parts = self._in_parts(len(x), run)
+        parts = self._in_parts(x.shape[0], run)
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def bfloat16(self, x: Tensor) -> Tensor | None:
@@ -154,11 +154,11 @@ class Evaluator:
                 gradient = torch.autograd.grad(value, point, allow_unused=True)[0] if asked else None
                 if gradient is None:
                     raise ModelError(_NO_GRADIENT)
-            self.backward += len(point)
+            self.backward += part.stop - part.start
             self._suspect(gradient.sum())
             return logits.detach(), gradient
 
-        pairs = self._in_parts(len(z), run)
+        pairs = self._in_parts(z.shape[0], run)
         if len(pairs) == 1:
             return pairs[0]
         return torch.cat([logits for logits, _ in pairs]), torch.cat([gradient for _, gradient in pairs])
@@ -240,12 +240,7 @@ class Evaluator:
     def _shaped(self, logits: Tensor, part: slice) -> Tensor:
         n = part.stop - part.start
         self.forward += n
-        if (
-            logits.ndim != 2
-            or len(logits) != n
-            or logits.shape[1] < 2
-            or (self.classes and logits.shape[1] != self.classes)
-        ):
+        if logits.ndim != 2 or logits.shape != (n, self.classes or max(2, logits.shape[1])):
             classes = self.classes or "K >= 2"
             raise ModelError(
                 f"Expected logits of shape ({n}, {classes}) for {n} samples but got {tuple(logits.shape)}. "

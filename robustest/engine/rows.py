@@ -13,7 +13,7 @@ from robustest.threats import Rows
 
 def cut(rows: Tensor, part: slice) -> Tensor:
     """A part of some rows; the rows themselves where it is all of them."""
-    return rows if part.stop - part.start == len(rows) else rows[part]
+    return rows if part.stop - part.start == rows.shape[0] else rows[part]
 
 
 def pick(rows: Rows, which: Tensor | slice) -> Rows:

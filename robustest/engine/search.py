@@ -107,12 +107,12 @@ class Search:
         self._size = torch.full((len(x),), torch.inf, dtype=torch.float64, device=x.device)
         self._margin = torch.full((len(x),), torch.inf, device=x.device)
         self._round = 0
-        batch, admitted = None, 0
+        batch, admitted, n = None, 0, len(x)
         while True:
-            room = self._rows(x) - (0 if batch is None else len(batch.position))
-            if admitted < len(x) and room > 0:
-                fresh = slice(admitted, min(len(x), admitted + room))
-                batch = self._admit(batch, whole, key, fresh)
+            if admitted < n:
+                room = self._rows(x) - (0 if batch is None else len(batch.position))
+                fresh = slice(admitted, min(n, admitted + max(0, room)))
+                batch = self._admit(batch, whole, key, fresh) if room > 0 else batch
                 admitted = fresh.stop
             if batch is None:
                 break
@@ -183,12 +183,13 @@ class Search:
 
     def _differentiated(self, problem: Problem, state: Rows, z: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (B, K) at z, and the gradient of the searcher's objective."""
+        whole = slice(0, z.shape[0])
 
         def render(point: Tensor, part: slice) -> Tensor:
-            return self.threat.render(point, problem.region if len(point) == len(z) else pick(problem.region, part))
+            return self.threat.render(point, problem.region if part == whole else pick(problem.region, part))
 
         def objective(logits: Tensor, part: slice) -> Tensor:
-            if len(logits) == len(z):
+            if part == whole:
                 return self.searcher.objective(problem, state, logits)
             return self.searcher.objective(pick_problem(problem, part), pick(state, part), logits)
 
