@@ -120,3 +120,18 @@ def test_a_model_without_numbers_in_bfloat16_is_attacked_in_float32(toy: Any) ->
     got = measure_robust_accuracy(Overflows(), (toy.x, toy.y), Linf(0.1), attack=PGD(steps=2), precision="auto")
     assert got.outcomes == want.outcomes
     assert not any(note.startswith("precision auto") for note in got.notes)
+
+
+@pytest.mark.parametrize("setting", ["bf16", "auto"])
+def test_a_model_that_takes_no_other_layout_keeps_the_usual_one(toys: Any, setting: str) -> None:
+    toy = toys(40, shape=(3, 4, 4))
+
+    class Views(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            out: Tensor = toy.model(x.view(len(x), -1))
+            return out
+
+    want = measure_robust_accuracy(toy.model, (toy.x, toy.y), Linf(0.05), attack=PGD(steps=5))
+    got = measure_robust_accuracy(Views(), (toy.x, toy.y), Linf(0.05), attack=PGD(steps=5), precision=setting)
+    assert got.outcomes == want.outcomes
+    assert any("precision auto" in note for note in got.notes) == (setting == "auto")
