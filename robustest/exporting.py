@@ -27,7 +27,11 @@ def exported(module: nn.Module, batch: Tensor, size: Any) -> torch.export.Export
         Exception: of torch's many, where the module cannot be exported.
     """
     with _silence():
-        return torch.export.export(module, (batch,), dynamic_shapes=({0: size},))
+        program = torch.export.export(module, (batch,), dynamic_shapes=({0: size},))
+    for node in program.graph.nodes:
+        # Which module a node came from: torch 2.5 cannot read back what it writes of nested ones.
+        node.meta.pop("nn_module_stack", None)
+    return program
 
 
 @contextmanager
