@@ -102,7 +102,7 @@ class FAB:
     def _target(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
         """(B,) the class whose boundary is walked to."""
         if self.target_rank is None:
-            return logits.detach().scatter(1, problem.y.unsqueeze(1), -torch.inf).argmax(1)
+            return losses.ranked_class(logits, problem.y, 0)
         known = state["target"] >= 0
         if logits.device.type == "cpu" and bool(known.all()):  # sorting a thousand classes costs
             return state["target"]

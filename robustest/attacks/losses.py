@@ -129,4 +129,6 @@ def ranked_class(logits: Tensor, y: Tensor, rank: int) -> Tensor:
     """
     place = min(rank, logits.shape[1] - 2)
     others = logits.detach().scatter(1, y.unsqueeze(1), -torch.inf)
+    if place == 0:  # sorting a thousand classes costs
+        return others.argmax(1)
     return torch.argsort(others, dim=1, descending=True, stable=True)[:, place]

@@ -81,11 +81,8 @@ class ODIMargin:
         return state["z"]
 
     def objective(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
-        seen = logits.detach()
-        others = seen.scatter(1, problem.y.unsqueeze(1), -torch.inf)
-        rank = min(self.target_rank, problem.classes - 2)
-        other = others.argmax(1) if rank == 0 else others.topk(rank + 1, 1).indices[:, rank]
-        weights = losses.lead(other, problem.y, seen)
+        other = losses.ranked_class(logits, problem.y, self.target_rank)
+        weights = losses.lead(other, problem.y, logits)
         if self.start_steps:
             starting = (state["step"] < self.start_steps).unsqueeze(1)
             weights = torch.where(starting, state["direction"], weights)

@@ -109,10 +109,10 @@ class Search:
         self._round = 0
         batch, admitted, n = None, 0, len(x)
         while True:
-            if admitted < n:
-                room = self._rows(x) - (0 if batch is None else len(batch.position))
-                fresh = slice(admitted, min(n, admitted + max(0, room)))
-                batch = self._admit(batch, whole, key, fresh) if room > 0 else batch
+            room = self._rows(x) - (0 if batch is None else len(batch.position)) if admitted < n else 0
+            if room > 0:
+                fresh = slice(admitted, min(n, admitted + room))
+                batch = self._admit(batch, whole, key, fresh)
                 admitted = fresh.stop
             if batch is None:
                 break
@@ -139,7 +139,7 @@ class Search:
             torch.ones(len(problem.y), dtype=torch.bool, device=key.device),
             torch.full((len(problem.y),), torch.inf, device=key.device),
             torch.full((len(problem.y),), self._round),
-            whole=key.device.type == "cpu",
+            whole=self._eager,
         )
         return fresh if batch is None else join_batches(batch, fresh)
 
@@ -222,7 +222,7 @@ class Search:
     def _note(self, batch: Batch, z: Tensor, logits: Tensor) -> None:
         """Keep what these evaluations showed: new successes, smaller ones, better attempts."""
         margin = margins(logits, batch.problem.y)
-        quiet = z.device.type == "cpu" and margin.amin().item() > 0  # no row is misclassified
+        quiet = self._eager and margin.amin().item() > 0  # no row is misclassified
         size = None
         if not self._confined or self._smallest:
             if quiet and not bool((margin < batch.margin).any()):
@@ -241,7 +241,7 @@ class Search:
         hit = (logits.argmax(1) != batch.problem.y) & batch.alive
         if size is not None:
             hit = hit & inside
-        if z.device.type == "cpu" and not bool(hit.any()):
+        if self._eager and not bool(hit.any()):
             return
         self._take(batch, z, hit, size)
 
@@ -257,7 +257,7 @@ class Search:
         self._hit[batch.position] |= hit
 
     def _store(self, batch: Batch, z: Tensor, which: Tensor) -> None:
-        if z.device.type == "cpu":
+        if self._eager:
             at = which.nonzero().squeeze(1)
             self._best[batch.position[at]] = z[at]
         else:  # the same without asking the device how many there are
