@@ -6,6 +6,7 @@ import time
 import warnings
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -19,6 +20,7 @@ from robustest.engine.device import resolve
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.mapping import Engine, InProcess, Mapper, engine_for
 from robustest.errors import ConfigError, DataError, StoreError
+from robustest.measurements.asking import Asking
 from robustest.measurements.bench import Bench
 from robustest.measurements.bench import Look as Look
 from robustest.measurements.memory import Memory
@@ -157,6 +159,8 @@ class _Run:
         if not self.engine.remote or self.memory.remembers:
             chunk = self._load(task.ids)
             self._marks[task.place] = digests(chunk)
+            if task.place == 0:
+                self._ask(chunk)
             if not self.engine.remote:
                 self._loaded[task.place] = chunk
         marks = self._marks.get(task.place, [])
@@ -236,6 +240,14 @@ class _Run:
             look=self.bench.look,
             versions=versions(),
         )
+
+    def _ask(self, chunk: Chunk) -> None:
+        """Ask the model about the first samples, on any engine this process's copy, before anything is recalled."""
+        bench = self.bench
+        # What is known beforehand of some samples must not decide on what is asked of them.
+        look = bench.look if self.hunt is None else partial(bench.look, hunt=None)
+        asking = Asking(bench.evaluator.model, look, chunk, self.settings, said=self.memory.said)
+        self.memory.ask(asking, self._marks[0])
 
     def _load(self, ids: Tensor) -> Chunk:
         evaluator = self.bench.evaluator

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from robustest.engine.health import Health
+from robustest.measurements.asking import Asking
 from robustest.measurements.observed import Exhibit, Observed, Tally
 from robustest.models import Classifier
 from robustest.settings import Settings
@@ -23,22 +24,40 @@ from robustest.store.fingerprint import Unhashable, digest, fingerprint
 from robustest.store.provenance import when
 
 _SEPARATE = ("before", "after")
+_FORMAT = "answers are kept beside what was measured"
+"""Part of every key: stores written before it hold nothing that could be asked again."""
 
 
 class Memory:
     """Chunks that the store remembers of one model and one way of looking.
 
+    They are kept under a key of two parts: what was read of the model, its code and its settings, and what the model
+    answered to the claim's first samples when they were measured (`Asking`). So nothing is recalled before the model
+    was asked, and nothing of a model that answers otherwise.
+
     Attributes:
         when: date and commit of the oldest chunk recalled, while nothing else was measured; else empty.
         why_not: why nothing is remembered, in words; empty where it is, or where nobody asked.
         model: digest of the model; empty where it has none.
+        said: whether that rests on what the model says of itself.
+        remembers: whether anything is recalled and kept.
     """
 
     def __init__(
-        self, store: Store | None, prefix: str, *, read: bool, recheck: float, why_not: str = "", model: str = ""
+        self,
+        store: Store | None,
+        prefix: str,
+        *,
+        read: bool,
+        recheck: float,
+        why_not: str = "",
+        model: str = "",
+        said: bool = False,
     ) -> None:
         self.why_not = why_not
         self.model = model
+        self.said = said
+        self.remembers = store is not None
         self._store = store
         self._prefix = prefix
         self._read = read
@@ -46,6 +65,11 @@ class Memory:
         self._dates: list[str] = []
         self._fresh = False
         self._random = random.SystemRandom()
+        self._asking: Asking | None = None
+        self._marks: list[bytes] = []
+        self._answers = ""
+        self._unwritten: Entry | None = None
+        self._changed = ""
 
     @classmethod
     def of(
@@ -75,6 +99,7 @@ class Memory:
         try:
             prefix = digest(
                 {
+                    "format": _FORMAT,
                     "code": _own_code(),
                     "torch": torch.__version__,
                     "device": _kind(device),
@@ -93,11 +118,41 @@ class Memory:
         except Unhashable as error:
             return cls(None, "", read=False, recheck=0, why_not=f"not remembered: {error}")
         store = Store(Path(settings.store))
-        return cls(store, prefix, read=settings.cache, recheck=settings.recheck, model=modelled.digest)
+        recheck, digested = settings.recheck, modelled.digest
+        return cls(store, prefix, read=settings.cache, recheck=recheck, model=digested, said=modelled.said)
+
+    def ask(self, asking: Asking, marks: list[bytes]) -> None:
+        """Ask the model before anything is recalled or kept; what it answers decides on what is remembered of it.
+
+        Args:
+            asking: asks it.
+            marks: what tells the samples that it is asked about.
+        """
+        if not self.remembers:
+            return
+        self._asking, self._marks = asking, marks
+        heard, before = asking.once(), self._load(self._last())
+        if before is not None and heard is not None:
+            self._answers = heard.digest(before.meta["length"])
+            if self._answers == before.meta["answers"]:
+                return
+            self._changed = before.meta["when"]
+        if heard is None:
+            self._forget("the model could not be asked about the claim's first samples")
+            return
+        settled = asking.settled(heard)
+        if settled is None:
+            self._forget("the model does not answer the same samples twice alike, to the last bit")
+            return
+        self._answers = settled.digest()
+        self._unwritten = Entry({}, {"answers": self._answers, "length": len(settled.notes), "when": when()})
 
     def recall(self, what: object) -> tuple[Observed, Tally] | None:
-        """What was seen of something (a chunk's samples, say); None where nothing was."""
-        entry = self._store.load(self._key(what)) if self._store is not None and self._read else None
+        """What was seen of something (a chunk's samples, say); None where nothing was.
+
+        Only once the model was asked.
+        """
+        entry = self._load(self._key(what)) if self.remembers else None
         if entry is None:
             self._fresh = True
             return None
@@ -109,28 +164,47 @@ class Memory:
         return self._random.random() < self._recheck
 
     def keep(self, what: object, observed: Observed, tally: Tally) -> None:
-        """Remember what was seen."""
+        """Remember what was seen, unless the model answers otherwise by now than when it was asked."""
         self._fresh = True
-        if self._store is not None:
-            self._store.save(self._key(what), _frozen(observed, tally))
-
-    @property
-    def remembers(self) -> bool:
-        """Whether anything is remembered."""
-        return self._store is not None
+        if self._store is None or self._asking is None or not self.remembers:
+            return
+        if self._asking.changed():
+            self._forget("the model's answers to the same samples changed while it was measured")
+            return
+        if self._unwritten is not None:
+            self._store.save(self._last(), self._unwritten)
+            self._unwritten = None
+        self._store.save(self._key(what), _frozen(observed, tally))
 
     @property
     def notices(self) -> tuple[str, ...]:
-        """What a reader must know: why nothing is remembered, what is wrong with the store."""
-        return (*filter(None, [self.why_not]), *(() if self._store is None else self._store.notices))
+        """What a reader must know: why nothing is remembered, or recalled, and what is wrong with the store."""
+        changed = ""
+        if self._changed and self._fresh and not self._dates:
+            changed = (
+                f"measured anew: the model answers the same samples otherwise than when it was measured "
+                f"({self._changed}), though nothing that was read of it changed; something else that it depends on did"
+            )
+        return (*filter(None, [self.why_not, changed]), *(() if self._store is None else self._store.notices))
 
     @property
     def when(self) -> str:
         """Date and commit of the oldest chunk, where every one was recalled; else empty."""
         return "" if self._fresh or not self._dates else min(self._dates)
 
+    def _forget(self, why: str) -> None:
+        self.remembers = False
+        self.why_not = f"not remembered: {why}"
+
+    def _load(self, key: str) -> Entry | None:
+        return self._store.load(key) if self._store is not None and self._read else None
+
     def _key(self, what: object) -> str:
-        return digest((self._prefix, what))
+        return digest((self._prefix, self._answers, what))
+
+    def _last(self) -> str:
+        """Where it is kept what the model answered when it was last measured."""
+        return digest((self._prefix, "answers", self._marks))
 
 
 def _frozen(observed: Observed, tally: Tally) -> Entry:

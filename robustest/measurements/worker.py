@@ -134,9 +134,10 @@ class _Station:
 
 
 def digests(chunk: Chunk) -> list[bytes]:
-    """What tells each sample, with its label, from others."""
+    """What tells each sample, with its label, from others: its shape, its type and its values."""
     x, y = chunk.x.cpu().contiguous().numpy(), chunk.y.cpu().numpy()
-    return [sha256(a.tobytes() + b.tobytes()).digest() for a, b in zip(x, y, strict=True)]
+    about = f"{x.dtype.str} {x.shape[1:]} {y.dtype.str} ".encode()
+    return [sha256(about + a.tobytes() + b.tobytes()).digest() for a, b in zip(x, y, strict=True)]
 
 
 def versions() -> tuple[str, str]:

@@ -60,7 +60,7 @@ class Classifier:
             mean, std = (torch.as_tensor(v, dtype=x.dtype, device=x.device) for v in self.preprocessing)
             shape = (1, -1, *[1] * (x.ndim - 2))
             x = (x - mean.view(shape)) / std.view(shape)
-        return _logits_of(self.call(x)).float()
+        return logits_of(self.call(x)).float()
 
     def on(self, device: torch.device) -> Classifier:
         """This classifier on a device: itself, or a copy, so that the user's module stays where it is.
@@ -153,7 +153,15 @@ def _checked_statistics(preprocessing: object) -> tuple[list[float], list[float]
     return mean, std
 
 
-def _logits_of(output: object) -> Tensor:
+def logits_of(output: object) -> Tensor:
+    """The tensor in what a model returns.
+
+    Args:
+        output: a tensor, an array, or an object that has one of them as `.logits`.
+
+    Raises:
+        ModelError: there is none.
+    """
     if not isinstance(output, (Tensor, np.ndarray)):
         output = getattr(output, "logits", output)
     if isinstance(output, np.ndarray):

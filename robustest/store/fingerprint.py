@@ -34,10 +34,12 @@ class Fingerprint:
     Attributes:
         digest: 64 hex digits; None where the model has no identity that can be told: nothing is remembered of it.
         reason: how the digest was found, or why there is none, in words.
+        said: whether it rests on what the model, or a part of it, says of itself.
     """
 
     digest: str | None
     reason: str
+    said: bool = False
 
 
 def digest(value: object) -> str:
@@ -80,7 +82,8 @@ def fingerprint(
         example: a batch (B >= 1, *S) that the module takes, for `torch.export`; None leaves it out.
     """
     try:
-        return Fingerprint(_seen(call, module, preprocessing), "weights, settings and code")
+        seen, said = _seen(call, module, preprocessing)
+        return Fingerprint(seen, "weights, settings and code", said)
     except Unhashable as error:
         why = error.reason
     except Exception as error:  # whatever an object does when it is looked at must not cost the verdict
@@ -94,7 +97,7 @@ def fingerprint(
         return Fingerprint(None, f"{why}; and torch.export cannot take its place: {line}")
 
 
-def _seen(call: object, module: nn.Module | None, preprocessing: object) -> str:
+def _seen(call: object, module: nn.Module | None, preprocessing: object) -> tuple[str, bool]:
     walk = Walk(_HANDLERS)
     hooks = [vars(nn.modules.module).get(name) for name in _EVERYWHERE]
     parts = [
@@ -103,7 +106,7 @@ def _seen(call: object, module: nn.Module | None, preprocessing: object) -> str:
         walk.value(preprocessing, "the preprocessing"),
         walk.value([list(held.values()) for held in hooks if held], "a hook of every module"),
     ]
-    return walk.digest(joined("model", [*parts, *_surroundings()]))
+    return walk.digest(joined("model", [*parts, *_surroundings()])), walk.said
 
 
 def _exported(module: nn.Module, preprocessing: object, example: Tensor) -> str:

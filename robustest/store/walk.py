@@ -53,6 +53,7 @@ class Walk:
         names: attributes that code met so far reads.
         everything: code was met that reads attributes by names made up as it runs: every member counts.
         links: how often a node was named; what names none means the same wherever it is met.
+        said: something that was met says itself what it is.
     """
 
     def __init__(self, handlers: Sequence[tuple[type | tuple[type, ...], Handler]]) -> None:
@@ -65,6 +66,7 @@ class Walk:
         self._known: dict[int, bytes] = {}
         self._kept: list[Any] = []  # an id stands for its object only as long as that lives
         self.links = 0
+        self.said = False
 
     def value(self, value: Any, where: str) -> bytes:
         """The part that stands for a value.
@@ -90,6 +92,7 @@ class Walk:
             return self.container(value, lambda: container(self, value, where))
         said = _said(value)
         if said is not None:
+            self.said = True
             return part("said", said.encode())
         for kinds, handler in self._handlers:
             if isinstance(value, kinds):

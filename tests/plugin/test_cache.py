@@ -32,25 +32,39 @@ def test_the_second_run_is_cached_and_says_so(write, result_of, run, section) ->
     assert "  cached  passed" in line
 
 
-def test_no_model_pass_is_made_for_what_is_cached(write, result_of, project) -> None:
+def test_what_is_cached_takes_a_few_passes_that_ask_the_model(write, result_of, project) -> None:
     write(test_a=PLAIN)
-    result_of()
-    # The same code by bytecode, in a file that cannot run: a pass of the model would end the test.
+    # The same code by bytecode: the model is watched from outside.
     source = (project.path / "conftest.py").read_text()
     (project.path / "conftest.py").write_text(
         source
         + """
+import json, pathlib
+
 @pytest.fixture(autouse=True)
-def no_passes(monkeypatch):
+def passes(monkeypatch):
     from robustest.engine.evaluator import Evaluator
 
-    def refuse(self, x):
-        raise AssertionError("the model was asked")
+    seen, ask = [], Evaluator._ask
 
-    monkeypatch.setattr(Evaluator, "_ask", refuse)
+    def count(self, x):
+        seen.append(len(x))
+        return ask(self, x)
+
+    monkeypatch.setattr(Evaluator, "_ask", count)
+    yield
+    pathlib.Path("passes.json").write_text(json.dumps(seen))
 """
     )
+
+    def passes() -> list[int]:
+        return json.loads((project.path / "passes.json").read_text())
+
+    assert not result_of()["cached"]
+    first = passes()
     assert result_of()["cached"]
+    assert 0 < len(passes()) <= 10
+    assert sum(passes()) < sum(first) / 2
 
 
 def test_another_threshold_takes_the_same_evidence(write, result_of) -> None:
