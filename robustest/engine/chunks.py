@@ -19,6 +19,8 @@ _SHARE = 4
 """A chunk is at most this fraction of what was read before it: an early verdict reads little beyond its point."""
 _PROBE = 8
 """Samples that the check for a random forward passes twice."""
+_READ_TWICE = 16
+"""Samples that the check for data that change reads twice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,33 @@ def load(samples: Samples, ids: Tensor, *, bounds: Bounds, seed: int, device: to
         )
     x, y = x.to(device), y.to(device)
     return Chunk(ids, x, y, rng.keys(seed, ids).to(device), bounds)
+
+
+def check_data(samples: Samples, ids: Tensor) -> None:
+    """Read the first few samples twice: a verdict on samples that are others each time could not be repeated.
+
+    Args:
+        samples: the data.
+        ids: (n,) int64, positions in the order in which they are looked at.
+
+    Raises:
+        DataError: values, shapes or labels differ.
+    """
+    few = ids[:_READ_TWICE]
+    for first, again in zip(samples.take(few), samples.take(few), strict=True):
+        if first.shape != again.shape:
+            raise DataError(_vanishing(f"shapes {tuple(first.shape)} and {tuple(again.shape)}"))
+        others = (~torch.isclose(first, again, rtol=0, atol=0, equal_nan=True)).nonzero()
+        if len(others):
+            rows = others[:, 0].unique().cpu()
+            raise DataError(_vanishing(f"{len(rows)} of {len(few)} were others, the first of them {int(few[rows[0]])}"))
+
+
+def _vanishing(got: str) -> str:
+    return (
+        f"Expected the data to give the same samples when they are read twice but got: {got}. Switch off random "
+        "transforms (crops, flips, noise) and draws in __getitem__, or collect the samples into (x, y) first."
+    )
 
 
 def check_forward(evaluator: Evaluator, chunk: Chunk, suppress: Collection[str]) -> None:

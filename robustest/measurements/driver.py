@@ -15,7 +15,7 @@ from torch import Tensor
 
 from robustest import context, rng
 from robustest.data import Samples
-from robustest.engine.chunks import Chunk, load, partition
+from robustest.engine.chunks import Chunk, check_data, load, partition
 from robustest.engine.device import resolve
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.mapping import Engine, InProcess, Mapper, engine_for
@@ -141,6 +141,7 @@ class _Run:
         settings, stream = self.settings, self.stream
         deadline = time.monotonic() + (settings.time_budget or float("inf"))
         order = rng.permutation(settings.seed, len(self.samples))[: settings.max_samples]
+        check_data(self.samples, order)
         ids = partition(order)
         settled = None
         with closing(Schedule(partition(order), self.engine, self).results()) as results:

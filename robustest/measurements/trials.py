@@ -11,7 +11,7 @@ from hypothesis.errors import InvalidArgument
 
 from robustest import context, rng
 from robustest.data import Samples
-from robustest.engine.chunks import Chunk, check_forward, load, partition
+from robustest.engine.chunks import Chunk, check_data, check_forward, load, partition
 from robustest.engine.device import resolve
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.search import margins
@@ -75,6 +75,7 @@ class Trials:
         device = resolve(settings.device, classifier.device)
         evaluator = Evaluator(classifier, device, batch_size=settings.batch_size, suppress=settings.suppress, notes=[])
         order = rng.permutation(settings.seed, len(samples))[: settings.max_samples]
+        check_data(samples, order)
         chunks = [
             load(samples, ids, bounds=classifier.bounds, seed=settings.seed, device=device) for ids in partition(order)
         ]

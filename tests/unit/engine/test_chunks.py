@@ -6,10 +6,13 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
 from robustest import (
     DataError,
@@ -18,12 +21,14 @@ from robustest import (
     ModelError,
     PixelPatch,
     measure_robust_accuracy,
+    measure_robust_to,
     measure_shift_accuracy,
     measure_spurious_feature,
     rng,
 )
 from robustest.data import as_samples
 from robustest.engine.chunks import load, partition
+from robustest.strategies import shifts
 
 CPU = torch.device("cpu")
 
@@ -157,3 +162,70 @@ def test_probabilities_may_be_meant(toy: Any) -> None:
 @pytest.mark.parametrize("scale", [0.5, 2.0])
 def test_what_only_resembles_probabilities_gets_no_warning(toy: Any, scale: float) -> None:
     MEASUREMENTS["attack"](lambda x: toy.model(x).softmax(1) * scale, (toy.x, toy.y))
+
+
+class Items(Dataset[Any]):
+    """Images and labels, each made by functions of the index and of how often it was read."""
+
+    def __init__(self, image: Callable[[int, int], Any], label: Callable[[int, int], int] = lambda i, k: i % 2) -> None:
+        self.image = image
+        self.label = label
+        self.read = [0] * 40
+
+    def __len__(self) -> int:
+        return len(self.read)
+
+    def __getitem__(self, i: int) -> tuple[Any, int]:
+        if i >= len(self):
+            raise IndexError(i)
+        self.read[i] += 1
+        return self.image(i, self.read[i]), self.label(i, self.read[i])
+
+
+def grey(value: float) -> Tensor:
+    return torch.full((1, 4, 4), value)
+
+
+VANISHING: dict[str, Callable[[], Any]] = {
+    "random pixels": lambda: Items(lambda i, k: torch.rand(1, 4, 4)),
+    "numpy's noise": lambda: Items(lambda i, k: np.random.rand(1, 4, 4).astype(np.float32)),
+    "a flip": lambda: Items(lambda i, k: (torch.arange(16.0) / 16).view(1, 4, 4).flip(2 if k % 2 else ())),
+    "other images when read again": lambda: Items(lambda i, k: grey(i / 40 if k == 1 else 1 - i / 40)),
+    "by a bit": lambda: Items(lambda i, k: grey(i / 40 + (2**-20 if k > 1 else 0))),
+    "labels": lambda: Items(lambda i, k: grey(i / 40), lambda i, k: (i + k) % 2),
+    "a size": lambda: Items(lambda i, k: torch.full((1, 4, 3 + min(k, 2)), 0.5)),
+    "behind a loader": lambda: DataLoader(Items(lambda i, k: torch.rand(1, 4, 4)), batch_size=8),
+}
+LASTING: dict[str, Callable[[], Any]] = {
+    "the same images": lambda: Items(lambda i, k: grey(i / 40)),
+    "drawn by the index": lambda: Items(lambda i, k: torch.rand(1, 4, 4, generator=torch.Generator().manual_seed(i))),
+    "a loader that shuffles": lambda: DataLoader(Items(lambda i, k: grey(i / 40)), shuffle=True),
+}
+
+
+def two(z: Tensor) -> Tensor:
+    return z.flatten(1)[:, :2]
+
+
+CLAIMS: dict[str, Callable[[Any], Any]] = {
+    "attack": lambda data: measure_robust_accuracy(two, data, Linf(0.01), attack="fgsm", at_least=0.0),
+    "shift": lambda data: measure_shift_accuracy(two, data, "brightness"),
+    "search": lambda data: measure_robust_to(two, data, shifts(names=["brightness"]), max_examples=3),
+}
+
+
+@pytest.mark.parametrize("name", VANISHING)
+def test_data_that_are_others_when_read_again_are_no_data(name: str) -> None:
+    with pytest.raises(DataError, match=r"Expected the data to give the same samples .* but got: .*Switch off random"):
+        CLAIMS["attack"](VANISHING[name]())
+
+
+@pytest.mark.parametrize("claim", CLAIMS)
+def test_every_claim_reads_its_data_twice(claim: str) -> None:
+    with pytest.raises(DataError, match="others, the first of them"):
+        CLAIMS[claim](VANISHING["random pixels"]())
+
+
+@pytest.mark.parametrize("name", LASTING)
+def test_data_that_last_are_measured_whatever_order_they_come_in(name: str) -> None:
+    assert CLAIMS["shift"](LASTING[name]()).n_used == 40
