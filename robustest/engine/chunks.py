@@ -98,10 +98,11 @@ def check_data(samples: Samples, ids: Tensor) -> None:
     for first, again in zip(samples.take(few), samples.take(few), strict=True):
         if first.shape != again.shape:
             raise DataError(_vanishing(f"shapes {tuple(first.shape)} and {tuple(again.shape)}"))
-        others = (~torch.isclose(first, again, rtol=0, atol=0, equal_nan=True)).nonzero()
-        if len(others):
-            rows = others[:, 0].unique().cpu()
-            raise DataError(_vanishing(f"{len(rows)} of {len(few)} were others, the first of them {int(few[rows[0]])}"))
+        others = ~torch.isclose(first, again, rtol=0, atol=0, equal_nan=True).flatten(1 if first.ndim > 1 else 0)
+        others = others.any(1) if others.ndim > 1 else others
+        if bool(others.any()):
+            told = f"{int(others.sum())} of {len(few)} were others, the first of them {_first(few, others)}"
+            raise DataError(_vanishing(told))
 
 
 def _vanishing(got: str) -> str:

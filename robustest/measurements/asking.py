@@ -85,7 +85,6 @@ class Asking:
 
     def once(self) -> Heard | None:
         """What the model answers now; None where it cannot be asked, whose cause the measurement will tell."""
-        self._before = None if self._costly else self._heard(_WATCHED)
         return self._heard(_ENDPOINT if self._costly else _PLAN)
 
     def settled(self, first: Heard) -> Heard | None:
@@ -97,8 +96,13 @@ class Asking:
         second = first if self._costly else self._heard(_PLAN)
         return None if second is None else first.common(second)
 
+    def watch(self) -> None:
+        """Called before anything is measured, so that `changed` can tell; an endpoint is not watched."""
+        if self._before is None and not self._costly:
+            self._before = self._heard(_WATCHED)
+
     def changed(self) -> bool:
-        """Whether the model answers a few samples otherwise than it did when it was asked."""
+        """Whether the model answers a few samples otherwise than before the measurement."""
         return self._before is not None and self._heard(_WATCHED) != self._before
 
     def _heard(self, plan: tuple[tuple[int, int], ...]) -> Heard | None:
@@ -110,6 +114,8 @@ class Asking:
         except Exception:  # what is wrong is told where it is measured
             return None
         notes = tuple(listener.notes)
+        if not notes:
+            return None
         return Heard(notes, len(notes) if listener.gradient is None else listener.gradient)
 
     def _listen(self, listener: _Listener, rows: int, calls: int) -> bool:
@@ -155,7 +161,7 @@ class _Listener:
         logits = logits_of(self._call(x))
         self._note(logits)
         if x.requires_grad:
-            x.register_hook(self._climbed)
+            x.register_hook(self._climbed)  # type: ignore[no-untyped-call]
         return logits
 
     def _climbed(self, gradient: Tensor) -> None:

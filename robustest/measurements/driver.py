@@ -7,7 +7,7 @@ import warnings
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -82,7 +82,7 @@ def observe(
         model: the classifier.
         samples: the data.
         settings: device, seed, batch size, examples, budgets, store, engine.
-        look: what to do with a chunk.
+        look: what to do with a chunk; where there is a hunt, it takes it as `hunt`, or None.
         claim: what is claimed; it says when the outcomes settle it.
         identity: everything `look` depends on besides model, samples and seed, made of plain values and attacks,
             threats, shifts or cues; None where nothing may be remembered.
@@ -199,7 +199,8 @@ class _Run:
         """What measures chunks in this process."""
 
         def measure(task: Task) -> Seen:
-            observed, tally = self.bench.measure(self._loaded.pop(task.place), first=task.place == 0)
+            with self.memory.listening():
+                observed, tally = self.bench.measure(self._loaded.pop(task.place), first=task.place == 0)
             return Seen(place=task.place, observed=observed, tally=tally, marks=self._marks[task.place])
 
         return measure
@@ -245,8 +246,9 @@ class _Run:
     def _ask(self, chunk: Chunk) -> None:
         """Ask the model about the first samples, on any engine this process's copy, before anything is recalled."""
         bench = self.bench
-        # What is known beforehand of some samples must not decide on what is asked of them.
-        look = bench.look if self.hunt is None else partial(bench.look, hunt=None)
+        look: Any = bench.look
+        if self.hunt is not None:  # what is known beforehand of some samples must not decide on what is asked
+            look = partial(look, hunt=None)
         asking = Asking(bench.evaluator.model, look, chunk, self.settings, said=self.memory.said)
         self.memory.ask(asking, self._marks[0])
 

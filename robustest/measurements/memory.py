@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, fields
 from functools import cache
 from pathlib import Path
@@ -21,6 +22,7 @@ from robustest.settings import Settings
 from robustest.store.corpus import Kept
 from robustest.store.entries import Entry, Store
 from robustest.store.fingerprint import Unhashable, digest, fingerprint
+from robustest.store.opened import opened, stamp
 from robustest.store.provenance import when
 
 _SEPARATE = ("before", "after")
@@ -70,6 +72,8 @@ class Memory:
         self._answers = ""
         self._unwritten: Entry | None = None
         self._changed = ""
+        self._files: set[str] = set()
+        self._stamp = cache(stamp)
 
     @classmethod
     def of(
@@ -131,12 +135,17 @@ class Memory:
         if not self.remembers:
             return
         self._asking, self._marks = asking, marks
-        heard, before = asking.once(), self._load(self._last())
+        with self.listening():
+            heard = asking.once()
+        before = self._load(self._last())
         if before is not None and heard is not None:
             self._answers = heard.digest(before.meta["length"])
             if self._answers == before.meta["answers"]:
                 return
-            self._changed = before.meta["when"]
+            self._changed = (
+                f"the model answers the same samples otherwise than when it was measured ({before.meta['when']}), "
+                "though nothing that was read of it changed; something else that it depends on did"
+            )
         if heard is None:
             self._forget("the model could not be asked about the claim's first samples")
             return
@@ -153,15 +162,30 @@ class Memory:
         Only once the model was asked.
         """
         entry = self._load(self._key(what)) if self.remembers else None
-        if entry is None:
+        files = {} if entry is None else entry.meta["files"]
+        other = next((path for path, held in files.items() if self._stamp(path) != held), None)
+        if other is not None:
+            self._changed = f"{other}, which is read as the model answers, is not what it was"
+        if entry is None or other is not None:
             self._fresh = True
+            self._watch()
             return None
         self._dates.append(entry.meta["when"])
         return _thawed(entry)
 
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Inside the block the model answers: the files that it opens belong to what is kept."""
+        with opened() as paths:
+            yield
+        self._files |= paths
+
     def doubted(self) -> bool:
         """Whether a remembered chunk shall be measured again, to see that it agrees: one now and then, at random."""
-        return self._random.random() < self._recheck
+        doubted = self._random.random() < self._recheck
+        if doubted:
+            self._watch()
+        return doubted
 
     def keep(self, what: object, observed: Observed, tally: Tally) -> None:
         """Remember what was seen, unless the model answers otherwise by now than when it was asked."""
@@ -174,23 +198,24 @@ class Memory:
         if self._unwritten is not None:
             self._store.save(self._last(), self._unwritten)
             self._unwritten = None
-        self._store.save(self._key(what), _frozen(observed, tally))
+        files = {path: stamp(path) for path in sorted(self._files)}
+        self._store.save(self._key(what), _frozen(observed, tally, files))
 
     @property
     def notices(self) -> tuple[str, ...]:
         """What a reader must know: why nothing is remembered, or recalled, and what is wrong with the store."""
-        changed = ""
-        if self._changed and self._fresh and not self._dates:
-            changed = (
-                f"measured anew: the model answers the same samples otherwise than when it was measured "
-                f"({self._changed}), though nothing that was read of it changed; something else that it depends on did"
-            )
+        changed = f"measured anew: {self._changed}" if self._changed and self._fresh and not self._dates else ""
         return (*filter(None, [self.why_not, changed]), *(() if self._store is None else self._store.notices))
 
     @property
     def when(self) -> str:
         """Date and commit of the oldest chunk, where every one was recalled; else empty."""
         return "" if self._fresh or not self._dates else min(self._dates)
+
+    def _watch(self) -> None:
+        """Something will be measured."""
+        if self._asking is not None and self.remembers:
+            self._asking.watch()
 
     def _forget(self, why: str) -> None:
         self.remembers = False
@@ -207,7 +232,7 @@ class Memory:
         return digest((self._prefix, "answers", self._marks))
 
 
-def _frozen(observed: Observed, tally: Tally) -> Entry:
+def _frozen(observed: Observed, tally: Tally, files: Mapping[str, str]) -> Entry:
     arrays = {f"column.{name}": torch.from_numpy(np.ascontiguousarray(c)) for name, c in observed.columns.items()}
     shown = []
     for place, exhibit in enumerate(observed.exhibits):
@@ -220,6 +245,7 @@ def _frozen(observed: Observed, tally: Tally) -> Entry:
         "exhibits": shown,
         "counts": dict(observed.counts),
         "tally": asdict(tally),
+        "files": dict(files),
     }
     return Entry(arrays, meta)
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from robustest.exporting import exported
 from robustest.store import functions, imports, modules, objects
+from robustest.store.patches import replaced
 from robustest.store.plain import Unhashable as Unhashable
 from robustest.store.plain import joined, part
 from robustest.store.walk import Walk
@@ -68,12 +69,12 @@ def fingerprint(
     It covers parameters and buffers, settings (train flags, eps, counts of heads), hooks, and the code that is reached
     from `forward` and `__call__`: its instructions, its constants, and the functions, classes, values and methods that
     it reads, however far. Comments, formatting, line numbers, file names and gradients make no difference. Code of
-    installed packages counts by the package's version; TorchScript and graphs by their text. An object with a method
-    `robustest_fingerprint() -> str` is taken at its word. Where code cannot be told, the graph that `torch.export`
-    makes of the module takes its place.
+    installed packages counts by the package's version, and what was replaced in torch by what stands there now;
+    TorchScript and graphs by their text. An object with a method `robustest_fingerprint() -> str` is taken at its
+    word. Where code cannot be told, the graph that `torch.export` makes of the module takes its place.
 
     What cannot be seen is what code reads from outside: files, the network and the environment. Code that is seen to
-    do so has no identity.
+    do so has no identity; for what is not seen, the model is asked (`robustest.measurements.asking`).
 
     Args:
         call: what maps a batch to logits.
@@ -106,7 +107,7 @@ def _seen(call: object, module: nn.Module | None, preprocessing: object) -> tupl
         walk.value(preprocessing, "the preprocessing"),
         walk.value([list(held.values()) for held in hooks if held], "a hook of every module"),
     ]
-    return walk.digest(joined("model", [*parts, *_surroundings()])), walk.said
+    return walk.digest(joined("model", [*parts, replaced(walk), *_surroundings()])), walk.said
 
 
 def _exported(module: nn.Module, preprocessing: object, example: Tensor) -> str:
@@ -122,7 +123,7 @@ def _exported(module: nn.Module, preprocessing: object, example: Tensor) -> str:
         walk.value({name: held.training for name, held in module.named_modules()}, "the model"),
         walk.value(preprocessing, "the preprocessing"),
     ]
-    return walk.digest(joined("exported", [*parts, *_surroundings()]))
+    return walk.digest(joined("exported", [*parts, replaced(walk), *_surroundings()]))
 
 
 def _surroundings() -> list[bytes]:

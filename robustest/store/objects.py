@@ -21,6 +21,7 @@ from torch import nn
 
 from robustest.store.functions import seek
 from robustest.store.packages import MEND, home_of_class
+from robustest.store.patches import replaced_in
 from robustest.store.plain import Unhashable, joined, part, words
 from robustest.store.walk import MAKING, Handler, Node, Walk
 
@@ -59,8 +60,9 @@ def class_of(walk: Walk, cls: type, where: str, *, made: bool = False) -> bytes:
     told = part("class", f"{package} {name}".encode())
     if not issubclass(cls, nn.Module):
         return told
-    # A package's forward that was replaced is not told by the package's version.
-    return joined("module class", [told, walk.value(cls.forward, f"{name}.forward"), walk.value(cls.__call__, name)])
+    # What was replaced in a package's class is not told by the package's version.
+    called = [walk.value(cls.forward, f"{name}.forward"), walk.value(cls.__call__, name)]
+    return joined("module class", [told, *called, replaced_in(walk, cls)])
 
 
 def foreign(cls: type) -> frozenset[str]:

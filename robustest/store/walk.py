@@ -54,6 +54,7 @@ class Walk:
         everything: code was met that reads attributes by names made up as it runs: every member counts.
         links: how often a node was named; what names none means the same wherever it is met.
         said: something that was met says itself what it is.
+        replaced: by class, what stands in it for methods of its own (`patches`).
     """
 
     def __init__(self, handlers: Sequence[tuple[type | tuple[type, ...], Handler]]) -> None:
@@ -67,6 +68,7 @@ class Walk:
         self._kept: list[Any] = []  # an id stands for its object only as long as that lives
         self.links = 0
         self.said = False
+        self.replaced: dict[type, bytes] = {}
 
     def value(self, value: Any, where: str) -> bytes:
         """The part that stands for a value.

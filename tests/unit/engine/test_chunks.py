@@ -1,5 +1,7 @@
 """Chunks: a partition that depends on the number of samples alone, read and checked."""
 
+# ruff: noqa: ARG005 - the makers of items are all called alike
+
 from __future__ import annotations
 
 import math

@@ -3,6 +3,8 @@
 Each row has a twin: as long as nothing changes, what was measured is recalled.
 """
 
+# ruff: noqa: ARG005 - what takes the place of a function takes its arguments
+
 from __future__ import annotations
 
 import importlib
@@ -29,6 +31,7 @@ from robustest import (
     measure_corruption_robustness,
     measure_robust_accuracy,
     measure_shift_accuracy,
+    rng,
 )
 from robustest.context import Context, running
 from robustest.store import packages
@@ -111,12 +114,12 @@ class OfText(Bright):
 
 class OfExistence(Bright):
     def sign(self, x: Tensor) -> Any:
-        return -1.0 if os.path.exists(self.path) else 1.0  # noqa: PTH110 - one of those that are told of no hook
+        return -1.0 if os.path.exists(self.path) else 1.0
 
 
 class OfTime(Bright):
     def sign(self, x: Tensor) -> Any:
-        return 1.0 if time.time() < os.stat(self.path).st_mtime else -1.0  # noqa: PTH116
+        return 1.0 if time.time() < os.stat(self.path).st_mtime else -1.0
 
 
 class OfThreads(Bright):
@@ -273,7 +276,8 @@ ROWS: dict[str, Callable[..., Row]] = {
     "time.time": file_row(OfTime, "until", age),
     "get_num_threads": threads_row,
 }
-
+READ = {"F.relu", "Conv2d._conv_forward", "Tensor.mul"}
+"""Rows that reading the model shows too: nothing is found that the model would have to be asked about."""
 
 Measure = Callable[..., Result]
 
@@ -323,7 +327,7 @@ def check(measure: Measure, row: Row, *, told: bool = True, **how: Any) -> None:
 def test_what_surrounds_a_model_is_seen_by_asking_it(
     name: str, tmp_path: Path, measure: Measure, monkeypatch: pytest.MonkeyPatch, one_thread: None
 ) -> None:
-    check(measure, ROWS[name](tmp_path, monkeypatch))
+    check(measure, ROWS[name](tmp_path, monkeypatch), told=name not in READ)
 
 
 @pytest.mark.parametrize("shape", [(32, 4, 4, 1), (32, 4, 4), (32, 16)], ids=str)
@@ -337,3 +341,244 @@ def test_samples_of_another_shape_are_other_samples(shape: tuple[int, ...], meas
     assert measure(model, (x, y)).cached
     with pytest.raises(ModelError):
         measure(model, (x.reshape(shape), y[: shape[0]]))
+
+
+STATE = [1.0]
+
+
+class OfList(Bright):
+    def sign(self, x: Tensor) -> Any:
+        return STATE[0]
+
+
+class OfClass(Bright):
+    SIGN = 1.0
+
+    def sign(self, x: Tensor) -> Any:
+        return self.SIGN
+
+
+class OfFunction(Bright):
+    def __init__(self, function: Callable[[], float]) -> None:
+        super().__init__()
+        self.function = function
+
+    def sign(self, x: Tensor) -> Any:
+        return self.function()
+
+
+class OfFlag(Bright):
+    def sign(self, x: Tensor) -> Any:
+        return -1.0 if torch.are_deterministic_algorithms_enabled() else 1.0
+
+
+class OfRareFile(Bright):
+    """Opens its file always, and needs it for images of which none is among the first."""
+
+    def sign(self, x: Tensor) -> Any:
+        with Path(self.path).open() as file:
+            sign = float(file.readline())
+        return torch.where(x[:, 0, 0, 0] < x.flatten(1).mean(1) - 0.5, sign, 1.0)
+
+
+class Climb(torch.autograd.Function):
+    """Nothing, whose gradient is turned round where a file says so."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, path: str) -> Tensor:
+        ctx.path = path
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        with Path(ctx.path).open() as file:
+            return gradient * float(file.readline()), None
+
+
+class OfGradient(Bright):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(Climb.apply(x, self.path))
+
+
+def in_place(folder: Path, patch: pytest.MonkeyPatch) -> Row:
+    return Row(OfList(), lambda sign: STATE.__setitem__(0, float(sign)), folder)
+
+
+def on_the_class(folder: Path, patch: pytest.MonkeyPatch) -> Row:
+    return Row(OfClass(), lambda sign: patch.setattr(OfClass, "SIGN", float(sign)), folder)
+
+
+def called_otherwise(folder: Path, patch: pytest.MonkeyPatch) -> Row:
+    class Called(Bright):
+        pass
+
+    def write(sign: int) -> None:
+        if sign > 0 and "__call__" in vars(Called):
+            del Called.__call__
+        if sign < 0:
+            Called.__call__ = lambda self, x: -nn.Module.__call__(self, x)  # type: ignore[method-assign]
+
+    return Row(Called(), write, folder)
+
+
+def in_a_cell(folder: Path, patch: pytest.MonkeyPatch) -> Row:
+    held = 1.0
+
+    def write(sign: int) -> None:
+        nonlocal held
+        held = float(sign)
+
+    return Row(OfFunction(lambda: held), write, folder)
+
+
+def flagged(folder: Path, patch: pytest.MonkeyPatch) -> Row:
+    return Row(OfFlag(), lambda sign: torch.use_deterministic_algorithms(sign < 0), folder)
+
+
+def hooked(folder: Path, patch: pytest.MonkeyPatch) -> Row:
+    handles: list[Any] = []
+
+    def write(sign: int) -> None:
+        while handles:
+            handles.pop().remove()
+        if sign < 0:
+            handles.append(nn.modules.module.register_module_forward_hook(lambda module, x, out: -out))
+
+    return Row(Bright(), write, folder)
+
+
+def parametrized(folder: Path, patch: pytest.MonkeyPatch) -> Row:
+    class Minus(nn.Module):
+        def forward(self, weight: Tensor) -> Tensor:
+            return -weight
+
+    model = Bright()
+
+    def write(sign: int) -> None:
+        if nn.utils.parametrize.is_parametrized(model):
+            nn.utils.parametrize.remove_parametrizations(model, "weight", leave_parametrized=False)
+        if sign < 0:
+            nn.utils.parametrize.register_parametrization(model, "weight", Minus())
+
+    return Row(model, write, folder)
+
+
+def another_of_torch_s(folder: Path, patch: pytest.MonkeyPatch) -> Row:
+    """A function of torch's in the place of another of torch's."""
+    original = F.relu
+    return Row(rectified(), lambda sign: patch.setattr(F, "relu", original if sign > 0 else F.hardtanh), folder)
+
+
+OWN: dict[str, Callable[..., Row]] = {
+    "a list changed in place": in_place,
+    "an attribute of a class": on_the_class,
+    "__call__ of a subclass": called_otherwise,
+    "what a closure holds": in_a_cell,
+    "a hook of every module": hooked,
+    "a parametrization": parametrized,
+    "a function of torch in another's place": another_of_torch_s,
+}
+"""What reading the model shows."""
+
+MORE: dict[str, Callable[..., Row]] = {"a flag of torch": flagged}
+"""What asking shows."""
+
+
+@pytest.fixture
+def flags() -> Any:
+    yield
+    torch.use_deterministic_algorithms(False)
+    STATE[0] = 1.0
+
+
+@pytest.mark.parametrize("name", [*OWN, *MORE])
+def test_what_a_model_is_made_of_is_seen(
+    name: str, tmp_path: Path, measure: Measure, monkeypatch: pytest.MonkeyPatch, flags: None
+) -> None:
+    check(
+        measure, {**OWN, **MORE}[name](tmp_path, monkeypatch), told=name in MORE, suppress=("unbounded_attack_fails",)
+    )
+
+
+def signed_file(folder: Path) -> tuple[Path, Callable[[int], object]]:
+    path = folder / "sign.txt"
+    return path, lambda sign: path.write_text(str(sign))
+
+
+def test_a_gradient_that_changes_alone_is_seen(tmp_path: Path, measure: Measure) -> None:
+    """The answers are the same: what an attack finds is not."""
+    path, write = signed_file(tmp_path)
+    model, quiet = OfGradient(path), ("unbounded_attack_fails", "loss_does_not_rise")
+
+    def claim() -> Result:
+        how = {"attack": "fgsm", "at_least": 0.5, "suppress": quiet}
+        return measure(model, claim=measure_robust_accuracy, threat=Linf(0.6), **how)
+
+    write(-1)
+    first = claim()
+    assert first.verdict is Verdict.PASSED, first.notes
+    assert claim().cached
+    write(1)
+    second = claim()
+    assert (second.verdict, second.cached) == (Verdict.FAILED, "")
+
+
+def test_a_file_that_no_sample_asked_about_needs_is_seen_where_it_is_opened(tmp_path: Path, measure: Measure) -> None:
+    path, write = signed_file(tmp_path)
+    x, y = images(400)
+    later = rng.permutation(0, 400)[64:]
+    rare = later[y[later] == 1][:80]
+    x[rare, 0, 0, 0] = 0.0
+    model, how = OfRareFile(path), {"claim": measure_shift_accuracy, "shift": "brightness", "severity": 1}
+    write(1)
+    first = measure(model, (x, y), **how, at_least=0.9, exact=True)
+    assert first.verdict is Verdict.PASSED
+    path.touch()
+    assert measure(model, (x, y), **how, at_least=0.9, exact=True).cached
+    write(-1)
+    second = measure(model, (x, y), **how, at_least=0.9, exact=True)
+    assert (second.verdict, second.cached) == (Verdict.FAILED, "")
+    assert any("sign.txt, which is read as the model answers" in note for note in second.notes)
+
+
+@pytest.mark.parametrize("what", ["shift", "corruption", "preprocessing", "labels"])
+def test_what_stands_around_the_model_is_asked_too(what: str, tmp_path: Path, measure: Measure) -> None:
+    path, write = signed_file(tmp_path)
+    x, y = images()
+
+    def sign() -> float:
+        with path.open() as file:
+            return float(file.readline())
+
+    def turn(x: Tensor) -> Tensor:
+        return x if sign() > 0 else 1 - x
+
+    def labels(i: int) -> int:
+        return int(y[i]) if sign() > 0 else 1 - int(y[i])
+
+    class Read(list[Any]):
+        def __getitem__(self, i: Any) -> Any:
+            return x[i], labels(i)
+
+    model = Bright()
+
+    def claim() -> Result:
+        if what == "shift":
+            return measure(model, claim=measure_shift_accuracy, shift=turn, at_least=0.9)
+        if what == "corruption":
+            return measure(model, claim=measure_corruption_robustness, corruptions=["brightness"], min_accuracy=0.5)
+        if what == "preprocessing":
+            return measure(
+                model, claim=measure_shift_accuracy, shift="brightness", severity=1, at_least=0.9, preprocessing=turn
+            )
+        return measure(
+            model, Read(range(32)), claim=measure_shift_accuracy, shift="brightness", severity=1, at_least=0.9
+        )
+
+    write(1)
+    assert claim().verdict is Verdict.PASSED
+    assert claim().cached
+    write(-1)
+    if what != "corruption":
+        changed = claim()
+        assert (changed.verdict, changed.cached) == (Verdict.FAILED, "")
