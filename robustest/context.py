@@ -14,9 +14,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 from robustest.errors import expected
-from robustest.results import Result, Verdict
+from robustest.results import Result
 from robustest.settings import Settings
-from robustest.verdicts.multiplicity import FailureBudget
 
 Progress = Callable[[str, int, int, int], None]
 """Called with (claim in words, samples done, samples in all, samples broken)."""
@@ -35,9 +34,6 @@ class Context:
         rerun: the command that repeats this test, up to the seed and the test's id; empty outside pytest.
         results: every result recorded, in order.
         sent: how many of them are on a report already.
-        budget: the error of wrong failures that the run shares out among its tests.
-        asked: claims this test has made so far.
-        level: share of alpha that a claim not yet recorded may take for failing.
     """
 
     settings: Settings = field(default_factory=Settings)
@@ -48,17 +44,6 @@ class Context:
     rerun: str = ""
     results: list[Result] = field(default_factory=list)
     sent: int = 0
-    budget: FailureBudget = field(default_factory=FailureBudget)
-    asked: int = 0
-    level: float = 0.0
-
-    def fail_level(self, alpha: float) -> float:
-        """The error that this test's next claim may take for failing; alpha itself outside a test."""
-        if not self.test:
-            return alpha
-        self.asked += 1
-        self.level = self.budget.share(self.asked)
-        return alpha * self.level
 
     def record(self, result: Result) -> None:
         """Keep a result for the reports; outside a test there are none, and nothing is kept.
@@ -71,9 +56,6 @@ class Context:
         result.to_dict()
         if self.test:
             self.results.append(result)
-            if self.level:
-                self.budget.spent(self.level, refuted=result.verdict is Verdict.FAILED)
-            self.level = 0.0
 
     def replay(self, seed: int) -> str:
         """The command that repeats this test; empty outside pytest."""

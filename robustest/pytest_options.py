@@ -21,6 +21,7 @@ _INI = {
     "attack": ("string", "attack of claims that name none"),
     "claim": ("string", "set or population"),
     "alpha": ("float", "error allowed on each side of a population claim and of intervals"),
+    "family_size": ("int", "claims that share the error of wrong early failures (default: 100)"),
     "batch_size": ("int", "most samples in one model pass"),
     "precision": ("string", "fp32, bf16 or auto: precision of gradients; verdicts are always fp32"),
     "engine": ("string", "where chunks are measured: local, or what a plugin brings, e.g. ray"),

@@ -99,13 +99,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     yield
     if _SETTINGS in config.stash:
         _keep_shard(config, items)
-    tests = max(1, len(config.stash.get(_COLLECTED, [])))
     for item in items:  # after others added markers and deselected
         if not item.get_closest_marker("robust"):
             continue
         if _SETTINGS in config.stash:
             try:
-                item.stash[_CONTEXT] = _context_of(item, config, tests)
+                item.stash[_CONTEXT] = _context_of(item, config)
             except pytest.UsageError as error:
                 if not _is_worker(config):
                     raise
@@ -129,12 +128,11 @@ def _keep_shard(config: pytest.Config, items: list[pytest.Item]) -> None:
     items[:] = [item for item in items if id(item) not in others]
 
 
-def _context_of(item: pytest.Item, config: pytest.Config, tests: int) -> Context:
+def _context_of(item: pytest.Item, config: pytest.Config) -> Context:
     from dataclasses import replace
 
     from robustest.context import Context
     from robustest.reports.terminal import Progress, folder_name
-    from robustest.verdicts.multiplicity import FailureBudget
 
     settings = pytest_options.settings_for(item, config.stash[_SETTINGS], config)
     if settings.pictures is not None:
@@ -146,7 +144,6 @@ def _context_of(item: pytest.Item, config: pytest.Config, tests: int) -> Context
         progress=None if _is_worker(config) else Progress(config),
         rerun=pytest_options.rerun_command(config, settings),
         skip=pytest.skip,
-        budget=FailureBudget(tests=tests),
     )
 
 
@@ -201,8 +198,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         raise item.stash[_WRONG]
     if _CONTEXT in item.stash:  # another plugin may run a test again
         item.stash[_CONTEXT].results.clear()
-        item.stash[_CONTEXT].sent = item.stash[_CONTEXT].asked = 0
-        item.stash[_CONTEXT].budget.bonus = 0.0
+        item.stash[_CONTEXT].sent = 0
         item.user_properties[:] = [p for p in item.user_properties if not p[0].startswith("robustest.")]
 
 

@@ -86,6 +86,9 @@ class Result:
         cached: when and at which commit all of this was measured, e.g. "2026-11-25, commit 1a2b3c4"; empty where
             something was measured now.
         replayed: samples decided by counterexamples of an earlier run that still break.
+        alpha: the chance that was allowed for a wrong verdict, before anything was looked at, in 0..0.5; 0 where every
+            sample had to be looked at and nothing was inferred from them.
+        at_alpha: whether the verdict rests on that chance; it is certain otherwise.
         data, model: digests of all samples and of the model, hexadecimal; empty where not all samples were looked at,
             and where the model has none.
     """
@@ -111,6 +114,8 @@ class Result:
     details: Mapping[str, Any] = field(default_factory=dict)
     cached: str = ""
     replayed: int = 0
+    alpha: float = 0.0
+    at_alpha: bool = False
     data: str = ""
     model: str = ""
 

@@ -27,6 +27,7 @@ class Settings:
         claim: "set" (this very test set) or "population" (what it was drawn from).
         alpha: chance of a wrong verdict allowed on each side of a population claim, and of each end
             of every interval; in (0, 0.5).
+        family_size: claims that share the error of wrong early failures: each may spend alpha / family_size; >= 1.
         batch_size: samples in one model pass, at most; None lets robustest choose.
         precision: "fp32", "bf16" (gradients in bfloat16 first, what is left again in float32; verdicts always
             in float32) or "auto" (bf16 where a short timing says that it pays).
@@ -59,6 +60,7 @@ class Settings:
     attack: str = "fast"
     claim: str = "set"
     alpha: float = 0.01
+    family_size: int = 100
     batch_size: int | None = None
     precision: str = "fp32"
     examples: int = 3
@@ -275,6 +277,7 @@ _CHECKS: Mapping[str, Any] = {
     "seed": _any_int,
     "claim": _one_of("set", "population"),
     "alpha": _alpha,
+    "family_size": _whole(1),
     "batch_size": _whole(1, none=True),
     "precision": _one_of("fp32", "bf16", "auto"),
     "examples": _whole(0),

@@ -182,6 +182,8 @@ def result_of(data: object) -> Result:
             raise TypeError(expected(f"{name} of a result to be {what}", value))
     if len(result.interval) != 2 or not all(type(end) in (int, float) for end in result.interval):
         raise TypeError(expected("interval of a result to be two numbers", result.interval))
+    if type(result.at_alpha) is not bool:
+        raise TypeError(expected("at_alpha of a result to be true or false", result.at_alpha))
     if not all(outcome is None or type(outcome) is bool for outcome in result.outcomes):
         raise TypeError("Expected outcomes of a result to be true, false or null")
     return result
@@ -195,5 +197,6 @@ _TYPES: Mapping[str, tuple[tuple[type, ...], str]] = {
     **dict.fromkeys(("cached", "data", "model"), _TEXT),
     **dict.fromkeys(("estimate", "threshold"), _NUMBER),
     **dict.fromkeys(("n_used", "n_total", "seed", "replayed"), _COUNT),
+    "alpha": ((int, float), "a number"),
     "details": ((dict,), "an object"),
 }

@@ -134,7 +134,7 @@ def _decided(
     worst = triggers.suspects[claim.lead(evidence.columns)]
     if seen.verdict is Verdict.FAILED:
         rule = f"the {worst.cue.name} leads to class {worst.label} on unseen samples ({seen.rule})"
-        return Decision(verdict=Verdict.FAILED, rule=rule, estimate=estimate, interval=both)
+        return Decision(verdict=Verdict.FAILED, rule=rule, estimate=estimate, interval=both, at_alpha=seen.at_alpha)
     rule = f"class {oddest.label} is suspected, but its patch does not lead there on unseen samples ({seen.rule})"
     return Decision(verdict=Verdict.INCONCLUSIVE, rule=rule, estimate=estimate, interval=both)
 

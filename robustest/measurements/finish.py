@@ -83,6 +83,8 @@ def result_of(
         details={**details, "health": [finding.to_dict() for finding in evidence.findings]},
         cached=evidence.cached,
         replayed=evidence.counts.get(REPLAYED, 0),
+        alpha=settings.alpha if decision.at_alpha or not settings.exact else 0.0,
+        at_alpha=decision.at_alpha,
         data=evidence.data,
         model=evidence.model,
     )

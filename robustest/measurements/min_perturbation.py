@@ -175,20 +175,17 @@ class MedianClaim:
             return partial(self.threshold, interval, len(ordered), n, settled, at_least=True, terms=self.terms)
         estimate, interval = float(ordered[len(ordered) // 2]), median_interval(ordered, self.terms.alpha, widest)
         if len(ordered) < n:
-            wider = median_interval(ordered, self.terms.fail_alpha, widest)
-            return partial(
-                self.threshold, interval, len(ordered), n, None, at_least=True, terms=self.terms, wider=wider
-            )
+            return partial(self.threshold, interval, len(ordered), n, None, at_least=True, terms=self.terms)
         if self.threshold is None:
             verdict, rule = Verdict.INCONCLUSIVE, "no threshold given"
         elif self.terms.claim == "set":
             holds = int(columns["held"].sum()) >= need(0.5, n)
             verdict, rule = Verdict.PASSED if holds else Verdict.FAILED, "certain: exact on this set"
         else:
-            wider = median_interval(ordered, self.terms.fail_alpha, widest)
-            verdict = beyond(interval, self.threshold, at_least=True, wider=wider)
+            verdict = beyond(interval, self.threshold, at_least=True)
             rule = f"population, alpha = {self.terms.alpha:g} a side"
-        return Decision(verdict=verdict, rule=rule, estimate=estimate, interval=interval)
+        at_alpha = self.threshold is not None and self.terms.claim != "set"
+        return Decision(verdict=verdict, rule=rule, estimate=estimate, interval=interval, at_alpha=at_alpha)
 
     def doomed(self, broken: int, n: int) -> bool:
         """As `Claim.doomed`."""
@@ -207,9 +204,9 @@ class MedianClaim:
         reach = len(ordered) - below
         low = ordered[evidence(reach, below, n, half - 1, above=True) >= limit]
         high = ordered[evidence(reach, below, n, half, above=False) >= limit]
-        ends = float(low[-1]) if len(low) else 0.0, float(high[0]) if len(high) else widest
+        ends = sorted((float(low[-1]) if len(low) else 0.0, float(high[0]) if len(high) else widest))
         if settled is None or self.threshold is None:
-            return ends
+            return ends[0], ends[1]
         if settled.verdict is Verdict.PASSED:
             return max(ends[0], self.threshold), max(ends[1], self.threshold)
         return min(ends[0], self.threshold), min(ends[1], self.threshold)

@@ -9,7 +9,7 @@ from robustest.errors import unknown
 from robustest.models import Classifier, as_classifier
 from robustest.models.classifier import Preprocessing
 from robustest.settings import MARKER_KEYS, Settings, coerce
-from robustest.verdicts import Terms
+from robustest.verdicts import Terms, failure_level
 
 
 class Options(TypedDict, total=False):
@@ -22,6 +22,7 @@ class Options(TypedDict, total=False):
         precision: "fp32", "bf16" or "auto", for gradients alone.
         claim: "set" (this very test set) or "population" (what it was drawn from).
         alpha: error allowed on each side, in (0, 0.5).
+        family_size: claims that share the error of wrong early failures, >= 1.
         examples: counterexamples kept.
         suppress: names of health checks that shall not speak.
         exact: whether every sample is looked at, even where the verdict is settled before.
@@ -40,6 +41,7 @@ class Options(TypedDict, total=False):
     precision: str
     claim: str
     alpha: float
+    family_size: int
     examples: int
     suppress: tuple[str, ...]
     exact: bool
@@ -72,6 +74,6 @@ def apply(model: object, options: Options) -> tuple[Classifier, Settings]:
 
 
 def terms_of(settings: Settings) -> Terms:
-    """What the verdict on the running test's next claim may rest on."""
-    level = context.current().fail_level(settings.alpha)
+    """What the verdict on a claim may rest on: the settings alone, whatever else is run."""
+    level = failure_level(settings.alpha, settings.family_size)
     return Terms(claim=settings.claim, alpha=settings.alpha, fail_alpha=level)

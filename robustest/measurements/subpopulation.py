@@ -168,13 +168,10 @@ def _trained(model: object, train: object, oracle: object, split: BreedsSplit) -
 def _decide(
     source: _Half, target: _Half, max_drop: float | None, terms: Terms, *, resamples: int, seed: int
 ) -> Decision:
-    both, wider = (
-        cluster_drop_interval(source.clusters, target.clusters, alpha, resamples=resamples, seed=seed)
-        for alpha in (terms.alpha, terms.fail_alpha)
-    )
+    both = cluster_drop_interval(source.clusters, target.clusters, terms.alpha, resamples=resamples, seed=seed)
     if source.whole and target.whole:
         fall = share_fall(source.clusters.held, source.clusters.n, target.clusters.held, target.clusters.n)
-        return decide_fall(fall, max_drop, interval=both, wider=wider, terms=terms)
+        return decide_fall(fall, max_drop, interval=both, terms=terms)
     read, n = source.read + target.read, source.n + target.n
     return partial(max_drop, both, read, n, None, at_least=False, terms=terms)
 

@@ -70,7 +70,7 @@ def measure_worst_group_accuracy(
         no_worse_than=no_worse_than,
         tolerance=tolerance,
         groups=judged,
-        level=group_level(terms.fail_alpha, len(judged), disjoint=claim.disjoint),
+        level=group_level(terms.alpha, len(judged), disjoint=claim.disjoint),
     )
     settings = baseline.settings
     evidence = observe(

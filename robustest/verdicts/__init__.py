@@ -9,7 +9,7 @@ from robustest.verdicts.fixed import Decision as Decision
 from robustest.verdicts.fixed import clopper_pearson as clopper_pearson
 from robustest.verdicts.fixed import decide_share as decide_share
 from robustest.verdicts.means import MeanClaim as MeanClaim
-from robustest.verdicts.multiplicity import FailureBudget as FailureBudget
+from robustest.verdicts.multiplicity import failure_level as failure_level
 from robustest.verdicts.paired import decide_drop as decide_drop
 from robustest.verdicts.paired import mcnemar as mcnemar
 from robustest.verdicts.sequential import Settled as Settled

@@ -13,7 +13,7 @@ from robustest.results import Verdict
 from robustest.verdicts.claims import Terms, partial
 from robustest.verdicts.fixed import Decision, clopper_pearson, decide_share
 from robustest.verdicts.means import MeanClaim
-from robustest.verdicts.rates import rate_interval
+from robustest.verdicts.rates import running_rate
 from robustest.verdicts.sequential import Settled
 
 Columns = Mapping[str, NDArray[Any]]
@@ -40,7 +40,7 @@ class AgreementClaim:
         counts, agreed = _split(columns)
         if counts.sum() < self.least:
             return None
-        value = (self.threshold * counts - agreed) / (1 + self.threshold)
+        value = self.threshold * counts - agreed  # in -1..1
         return MeanClaim(threshold=0.0, terms=self.terms).settled({"value": value}, n)
 
     def decide(self, columns: Columns, n: int, settled: Settled | None) -> Decision:
@@ -54,10 +54,10 @@ class AgreementClaim:
             return decide_share(int(agreed.sum()), of, self.threshold, at_least=True, **self.terms.of())
         exact = clopper_pearson(int(agreed.sum()), of, self.terms.alpha)
         if self.terms.claim == "set":
-            low, high = rate_interval({"event": counts - agreed, "counts": counts}, n, self.terms.alpha)
+            columns = {"event": counts - agreed, "counts": counts}
+            low, high = running_rate(columns, n, self.terms.alpha, settled, signed=False)
             exact = 1 - high, 1 - low
-        wider = clopper_pearson(int(agreed.sum()), of, self.terms.fail_alpha)
-        return partial(self.threshold, exact, read, n, settled, at_least=True, terms=self.terms, wider=wider)
+        return partial(self.threshold, exact, read, n, settled, at_least=True, terms=self.terms)
 
     def doomed(self, broken: int, n: int) -> bool:
         """As `Claim.doomed`; how many samples count is not known before."""

@@ -25,7 +25,7 @@ class Comparison:
         p_lost, p_gained: exact one-sided McNemar p-values, that there are no more losses than gains but for chance,
             and no more gains than losses.
         tolerance: the fall that is no matter, in 0..1.
-        alpha: error allowed for a failure.
+        alpha: error allowed for a failure, which is all that may be wrong by chance: a loss that is not shown passes.
         interval: of the fall, two-sided at 1 - 2 alpha.
     """
 
@@ -102,13 +102,15 @@ class BaselineClaim:
         by_group = self.compare_groups(columns)
         worse = [found for found in by_group if found.worse]
         if worse:
-            return replace(decision, verdict=Verdict.FAILED, rule=f"worse: {'; '.join(map(str, worse))}")
+            rule = f"worse: {'; '.join(map(str, worse))}"
+            return replace(decision, verdict=Verdict.FAILED, rule=rule, at_alpha=True)
         found = f"{self.compare(columns)}"
         if self.groups:
             found = f"{found}, no worse in any of {len(self.groups)} groups"
         if not self.asked:
-            return replace(decision, verdict=Verdict.PASSED, rule=f"no worse: {found}")
-        return replace(decision, rule=f"{decision.rule}; no worse: {found}")
+            return replace(decision, verdict=Verdict.PASSED, rule=f"no worse: {found}", at_alpha=True)
+        passed = decision.verdict is Verdict.PASSED
+        return replace(decision, rule=f"{decision.rule}; no worse: {found}", at_alpha=decision.at_alpha or passed)
 
     def compare(self, columns: Columns) -> Comparison:
         """Pair every sample with its outcome in the baseline."""
@@ -142,6 +144,6 @@ class BaselineClaim:
             p_lost=mcnemar(lost, gained),
             p_gained=mcnemar(gained, lost),
             tolerance=self.tolerance,
-            alpha=self.terms.fail_alpha if self.level is None else self.level,
+            alpha=self.terms.alpha if self.level is None else self.level,
             interval=drop_bounds(lost, gained, n, self.terms.alpha),
         )

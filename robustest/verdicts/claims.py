@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from robustest.results import Verdict
 from robustest.verdicts.betting import drop_interval, settle_drop
 from robustest.verdicts.fixed import Decision, beyond, clopper_pearson, decide_share
-from robustest.verdicts.paired import decide_drop, drop_bounds
-from robustest.verdicts.sequential import Settled, interval, settle
+from robustest.verdicts.paired import decide_drop
+from robustest.verdicts.sequential import Settled, settle
+from robustest.verdicts.streams import running, running_interval
 from robustest.verdicts.thresholds import most, need
 
 Columns = Mapping[str, NDArray[Any]]
@@ -27,7 +28,8 @@ class Terms:
     Attributes:
         claim: "set" (this very set of samples) or "population" (what it was drawn from).
         alpha: error allowed for a pass, and on each end of an interval.
-        fail_alpha: error allowed for a failure; less than alpha where a run makes many claims.
+        fail_alpha: error allowed for a failure before every sample was looked at; less than alpha, as many claims of
+            a run share it (see `multiplicity`). What is not that sure is looked at further.
     """
 
     claim: str
@@ -36,7 +38,7 @@ class Terms:
 
     def of(self) -> Any:
         """Keyword arguments of the rules for samples that were all looked at."""
-        return {"claim": self.claim, "alpha": self.alpha, "fail_alpha": self.fail_alpha}
+        return {"claim": self.claim, "alpha": self.alpha}
 
 
 class Claim(Protocol):
@@ -84,8 +86,7 @@ class ShareClaim:
             events = int(held.sum() if self.at_least else (~held).sum())
             return decide_share(events, n, self.threshold, at_least=self.at_least, **self.terms.of())
         both = self._turned(self._interval(held, n, settled))
-        wider = self._turned(clopper_pearson(int(held.sum()), read, self.terms.fail_alpha))
-        return partial(self.threshold, both, read, n, settled, at_least=self.at_least, terms=self.terms, wider=wider)
+        return partial(self.threshold, both, read, n, settled, at_least=self.at_least, terms=self.terms)
 
     def doomed(self, broken: int, n: int) -> bool:
         """As `Claim.doomed`; a claim about a population is about no certain samples."""
@@ -101,16 +102,9 @@ class ShareClaim:
         return interval if self.at_least else (1 - high, 1 - low)
 
     def _interval(self, held: NDArray[np.bool_], n: int, settled: Settled | None) -> tuple[float, float]:
-        right = int(held.sum())
         if self.terms.claim != "set":
-            return clopper_pearson(right, len(held), self.terms.alpha)
-        low, high = interval(right, len(held) - right, n, self.terms.alpha)
-        if settled is None or settled.after == len(held):
-            return low, high
-        then = int(held[: settled.after].sum())  # samples read after the verdict may have blurred it
-        first = interval(then, settled.after - then, n, self.terms.alpha)
-        low, high = max(low, first[0]), min(high, first[1])
-        return (low, high) if low <= high else first  # they speak against it: the verdict's own stays
+            return clopper_pearson(int(held.sum()), len(held), self.terms.alpha)
+        return running_interval(held, n, self.terms.alpha, settled)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,9 +136,10 @@ class DropClaim:
         full = decide_drop(lost, gained, read, self.threshold, **self.terms.of())
         if read == n:
             return full
-        both = drop_interval(change, n, self.terms.alpha) if self.terms.claim == "set" else full.interval
-        wider = drop_bounds(lost, gained, read, self.terms.fail_alpha)
-        return partial(self.threshold, both, read, n, settled, at_least=False, terms=self.terms, wider=wider)
+        both = full.interval
+        if self.terms.claim == "set":
+            both = running(lambda t: drop_interval(change[:t], n, self.terms.alpha), read, settled)
+        return partial(self.threshold, both, read, n, settled, at_least=False, terms=self.terms)
 
     def doomed(self, broken: int, n: int) -> bool:
         """As `Claim.doomed`; how many samples were right before is not known."""
@@ -163,22 +158,22 @@ def partial(
     *,
     at_least: bool,
     terms: Terms,
-    wider: tuple[float, float] | None = None,
 ) -> Decision:
-    """The verdict where only `read` of n samples were looked at: no estimate, an interval.
-
-    `wider` is the interval that failures of claims about a population are judged by, where it is another one.
-    """
+    """The verdict where only `read` of n samples were looked at: no estimate, an interval."""
     if settled is not None:
         kind = "certain" if settled.certain else f"alpha = {settled.alpha:.2g}"
         return Decision(
-            verdict=settled.verdict, rule=f"{kind} after {settled.after} of {n}", estimate=None, interval=interval
+            verdict=settled.verdict,
+            rule=f"{kind} after {settled.after} of {n}",
+            estimate=None,
+            interval=interval,
+            at_alpha=not settled.certain,
         )
     rule = f"budget: {read} of {n} samples looked at"
     verdict = Verdict.INCONCLUSIVE
     if threshold is None:
         rule = f"no threshold given; {rule}"
     elif terms.claim != "set":
-        verdict = beyond(interval, threshold, at_least=at_least, wider=wider)
+        verdict = beyond(interval, threshold, at_least=at_least)
         rule = f"population, alpha = {terms.alpha:g} a side; {rule}"
-    return Decision(verdict=verdict, rule=rule, estimate=None, interval=interval)
+    return Decision(verdict=verdict, rule=rule, estimate=None, interval=interval, at_alpha=terms.claim != "set")

@@ -112,7 +112,7 @@ class CueClaim:
         classes = pairs.classes
         if pairs.of == 0 or not all(pairs.members[k] for k in classes):
             raise ConfigError(f"Expected samples of class {pairs.target} and of others but the data lack one of them.")
-        terms = {**self.terms.of(), "fail_alpha": self.terms.fail_alpha / len(self.targets)}
+        terms = {**self.terms.of(), "fail_alpha": self.terms.alpha / len(self.targets)}
         flip = decide_share(pairs.flips, pairs.of, self.max_flip, at_least=False, **terms)
         # The class with the largest drop is picked after looking.
         each = {**terms, "alpha": terms["alpha"] / len(classes), "fail_alpha": terms["fail_alpha"] / len(classes)}
@@ -143,7 +143,7 @@ class CueClaim:
             return ShareClaim(threshold=self.max_flip, at_least=False, terms=terms), {"held": ~moved}
         others = columns["label"] != target
         event = (moved & others & (columns[on(cue)] == target)).astype(np.int64)
-        return RateClaim(threshold=self.max_flip, terms=terms), {"event": event, "counts": others}
+        return RateClaim(threshold=self.max_flip, terms=terms, signed=False), {"event": event, "counts": others}
 
     def _recall(self, columns: Columns, cue: int, k: int, terms: Terms) -> tuple[RateClaim, Columns]:
         members = columns["label"] == k
@@ -166,13 +166,12 @@ class CueClaim:
             rule = f"no threshold given; {rule}"
         elif self.max_recall_drop is None and self.max_flip is not None and self.terms.claim != "set":
             wider = (
-                clopper_pearson(pairs.flips, pairs.of, self.terms.fail_alpha / len(self.targets))
-                if pairs.of
-                else interval
+                clopper_pearson(pairs.flips, pairs.of, self.terms.alpha / len(self.targets)) if pairs.of else interval
             )
             verdict = beyond(interval, self.max_flip, at_least=False, wider=wider)
             rule = f"population, alpha = {self.terms.alpha:g} a side; {rule}"
-        return Decision(verdict=verdict, rule=rule, estimate=None, interval=interval)
+        at_alpha = verdict is not Verdict.INCONCLUSIVE
+        return Decision(verdict=verdict, rule=rule, estimate=None, interval=interval, at_alpha=at_alpha)
 
 
 def worst_of(verdicts: list[Verdict]) -> Verdict:

@@ -19,12 +19,14 @@ class Decision:
         rule: why, in words.
         estimate: the measured value; None where not all samples were looked at.
         interval: two-sided at 1 - 2 alpha, so that each end is the one-sided bound of a population claim.
+        at_alpha: whether the verdict rests on alpha: another draw of samples could have made another one.
     """
 
     verdict: Verdict
     rule: str
     estimate: float | None
     interval: tuple[float, float]
+    at_alpha: bool = False
 
 
 def clopper_pearson(events: int, n: int, alpha: float) -> tuple[float, float]:
@@ -59,7 +61,7 @@ def decide_share(
         at_least: whether the share must be at least the threshold, or at most.
         claim: "set" is certain at n of n; "population" needs the one-sided bound beyond the threshold.
         alpha: error allowed on each side.
-        fail_alpha: error allowed for a population claim's failure, where it is less than alpha.
+        fail_alpha: error allowed for a population claim's failure, where it is one of several that may fail.
     """
     estimate, interval = events / n, clopper_pearson(events, n, alpha)
     if threshold is None:
@@ -71,7 +73,7 @@ def decide_share(
         wider = interval if fail_alpha is None else clopper_pearson(events, n, fail_alpha)
         verdict = beyond(interval, threshold, at_least=at_least, wider=wider)
         rule = f"population, alpha = {alpha:g} a side"
-    return Decision(verdict=verdict, rule=rule, estimate=estimate, interval=interval)
+    return Decision(verdict=verdict, rule=rule, estimate=estimate, interval=interval, at_alpha=claim != "set")
 
 
 def beyond(

@@ -155,7 +155,7 @@ class WorstGroupClaim:
     def decide(self, columns: Columns, n: int, settled: Settled | None) -> Decision:
         """As `Claim.decide`."""
         if (read := len(columns["held"])) < n:
-            both = self._partial_interval(columns, n)
+            both = self._partial_interval(columns, n, settled)
             decision = partial(self.threshold, both, read, n, settled, at_least=True, terms=self.terms)
             below = self._refuted(columns, n) if decision.verdict is Verdict.FAILED else []
             return replace(decision, rule=f"{decision.rule}: {', '.join(below)}") if below else decision
@@ -168,10 +168,10 @@ class WorstGroupClaim:
             holds = all(group.held >= need(threshold, group.n) for group in judged)
             verdict, rule = (Verdict.PASSED if holds else Verdict.FAILED), "certain: exact on this set"
         elif self.threshold is not None:
-            wider = worst_interval(groups, self.terms.fail_alpha, disjoint=self.disjoint)
-            verdict = beyond(both, self.threshold, at_least=True, wider=wider)
+            verdict = beyond(both, self.threshold, at_least=True)
             rule = f"population, {len(judged)} groups at once, alpha = {self.terms.alpha:g} a side"
-        return Decision(verdict=verdict, rule=rule, estimate=judged[0].share, interval=both)
+        at_alpha = self.threshold is not None and self.terms.claim != "set"
+        return Decision(verdict=verdict, rule=rule, estimate=judged[0].share, interval=both, at_alpha=at_alpha)
 
     def doomed(self, broken: int, n: int) -> bool:
         """As `Claim.doomed`; how many are broken does not say in which group they are."""
@@ -211,15 +211,17 @@ class WorstGroupClaim:
             streams.append((held[at], at, len(ids)))
         return streams
 
-    def _partial_interval(self, columns: Columns, n: int) -> tuple[float, float]:
-        """Bounds on the smallest share where some samples were not looked at."""
+    def _partial_interval(self, columns: Columns, n: int, settled: Settled | None) -> tuple[float, float]:
+        """Bounds on the smallest share where some samples were not looked at, on the side of the verdict."""
         if self.terms.claim != "set":
             return worst_interval(self.shares(columns, n), self.terms.alpha, disjoint=self.disjoint)
         streams = self._streams(columns, n)
         level = group_level(self.terms.alpha, len(streams), disjoint=self.disjoint)
         ends = [(held, size, self._settle(held, size, len(streams))) for held, _, size in streams]
         low = min(running_interval(held, size, self.terms.alpha, one)[0] for held, size, one in ends)
-        return low, min(running_interval(held, size, level, one)[1] for held, size, one in ends)
+        high = min(running_interval(held, size, level, one)[1] for held, size, one in ends)
+        passed = settled is not None and settled.verdict is Verdict.PASSED
+        return (low, max(low, high)) if passed else (min(low, high), high)  # their levels differ: they may cross
 
     def _settle(self, held: NDArray[np.bool_], size: int, groups: int) -> Settled | None:
         """Where a group's own outcomes settle whether it has the share claimed; all must pass, any may fail."""

@@ -46,7 +46,6 @@ def decide_fall(
     most: float | None,
     *,
     interval: tuple[float, float],
-    wider: tuple[float, float],
     terms: Terms,
 ) -> Decision:
     """A verdict on how much less a share is on one set of samples than on another, all of them looked at.
@@ -55,7 +54,6 @@ def decide_fall(
         fall: the first share minus the second.
         most: the fall claimed at most, in 0..1; None where nothing is claimed.
         interval: of the fall, for the populations that the sets were drawn from, at `terms.alpha`.
-        wider: the same at `terms.fail_alpha`.
         terms: what the verdict may rest on; "set" is exact on these two sets.
     """
     if most is None:
@@ -64,9 +62,10 @@ def decide_fall(
         verdict = Verdict.PASSED if fall <= Fraction(repr(most)) else Verdict.FAILED
         rule = "certain: exact on these sets"
     else:
-        verdict = beyond(interval, most, at_least=False, wider=wider)
+        verdict = beyond(interval, most, at_least=False)
         rule = f"population, alpha = {terms.alpha:g} a side"
-    return Decision(verdict=verdict, rule=rule, estimate=float(fall), interval=interval)
+    at_alpha = most is not None and terms.claim != "set"
+    return Decision(verdict=verdict, rule=rule, estimate=float(fall), interval=interval, at_alpha=at_alpha)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,13 +96,10 @@ class FallClaim:
     def decide(self, columns: Columns, n: int, settled: Settled | None) -> Decision:
         """As `Claim.decide`."""
         held, read = int(columns["held"].sum()), len(columns["held"])
-        both, wider = (
-            difference_interval(self.first, self.n_first, held, read, alpha)
-            for alpha in (self.terms.alpha, self.terms.fail_alpha)
-        )
+        both = difference_interval(self.first, self.n_first, held, read, self.terms.alpha)
         if read == n and self.whole:
             fall = share_fall(self.first, self.n_first, held, n)
-            return decide_fall(fall, self.threshold, interval=both, wider=wider, terms=self.terms)
+            return decide_fall(fall, self.threshold, interval=both, terms=self.terms)
         if self.terms.claim == "set" and self.whole:
             low, high = running_interval(columns["held"].astype(bool), n, self.terms.alpha, settled)
             both = self.first / self.n_first - high, self.first / self.n_first - low

@@ -14,6 +14,7 @@ from robustest.verdicts.betting import capital, drop_interval
 from robustest.verdicts.claims import Columns, Terms, partial
 from robustest.verdicts.fixed import Decision, beyond
 from robustest.verdicts.sequential import Settled
+from robustest.verdicts.streams import running
 
 _MANY = 1 << 40
 """A set so large that draws from it are as good as draws from a population."""
@@ -62,25 +63,24 @@ class MeanClaim:
         """As `Claim.decide`; the interval is that of the population where every sample was looked at."""
         value = columns[self.column]
         whole = len(value) == n
-        low, high = _interval(value, _MANY if whole or self.terms.claim != "set" else n, self.terms.alpha)
+        of = _MANY if whole or self.terms.claim != "set" else n
+        low, high = running(lambda t: _interval(value[:t], of, self.terms.alpha), len(value), settled)
         shown = self._shown(low, high)
         if not whole:
             at_least = self.sign < 0
             threshold = None if self.threshold is None else self.sign * self.scale * self.threshold
-            wider = self._shown(*_interval(value, _MANY, self.terms.fail_alpha))
-            read = len(value)
-            return partial(threshold, shown, read, n, settled, at_least=at_least, terms=self.terms, wider=wider)
+            return partial(threshold, shown, len(value), n, settled, at_least=at_least, terms=self.terms)
         mean = float(value.mean())
         verdict, rule = Verdict.INCONCLUSIVE, "no threshold given"
         if self.threshold is not None and self.terms.claim == "set":
             verdict = Verdict.PASSED if float(value.sum()) <= self._most(n) + 1e-9 * n else Verdict.FAILED
             rule = "certain: exact on this set"
         elif self.threshold is not None:
-            wider = _interval(value, _MANY, self.terms.fail_alpha)
-            verdict = beyond((low, high), self.threshold, at_least=False, wider=wider)
+            verdict = beyond((low, high), self.threshold, at_least=False)
             rule = f"population, alpha = {self.terms.alpha:g} a side"
         estimate = self.sign * self.scale * mean
-        return Decision(verdict=verdict, rule=rule, estimate=estimate, interval=shown)
+        at_alpha = self.threshold is not None and self.terms.claim != "set"
+        return Decision(verdict=verdict, rule=rule, estimate=estimate, interval=shown, at_alpha=at_alpha)
 
     def doomed(self, broken: int, n: int) -> bool:
         """As `Claim.doomed`; how much a sample weighs is not known before."""

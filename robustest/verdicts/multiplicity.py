@@ -2,44 +2,27 @@
 
 A green run needs no correction: every claim must pass at alpha, and the run is wrongly green only if one of them is
 (an intersection-union test, Berger, Technometrics 1982). A red run does: with 200 claims at their thresholds, one is
-wrongly refuted in most runs. The error of failing is therefore shared out: each of m tests may spend alpha / m. A
-test's j-th claim takes 6 / (pi j)^2 of what the test has, as how many there will be is not known, and a refuted claim
-hands its share on to the test's next (the fallback procedure of Wiens, Pharmaceutical Statistics 2003: Holm's idea for
-claims that are judged one after the other, without knowing those to come). Nothing is handed on to another test: which
-tests came before it in the same process is chance, and a verdict must not depend on workers and shards. What is too
-close to fail at such a level is not let off: it is looked at until it is certain.
+wrongly refuted in most runs. So what early failures may spend is shared out among a family of claims (Bonferroni): each
+has alpha / `family_size`. The size is a setting, fixed before anything runs. It is never counted: which tests were
+selected, what ran before in the same process and how many claims a test makes must not move a verdict. What is too
+close to fail at such a level is not let off: it is looked at until it is certain. Verdicts without that second chance
+(on a population, against a baseline) are not shared out: there a failure may err with alpha, as a pass may.
 """
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 
-@dataclass(slots=True)
-class FailureBudget:
-    """The error of wrong failures of one test of a run.
+def failure_level(alpha: float, family_size: int) -> float:
+    """The error that one claim's early failure may take, so that a family of claims takes alpha together.
 
-    Attributes:
-        tests: tests with claims in the whole run, in all its processes and shards, >= 1.
-        bonus: share of alpha handed on by a refuted claim of the test, for its next claim to take.
+    Args:
+        alpha: error of all of them, in (0, 0.5).
+        family_size: how many claims share it, >= 1.
     """
-
-    tests: int = 1
-    bonus: float = 0.0
-
-    def share(self, number: int) -> float:
-        """The share of alpha that a test's claim may take for failing.
-
-        Args:
-            number: 1 for the test's first claim, 2 for its second, and so on.
-        """
-        return min(1.0, 6 / (math.pi * number) ** 2 / self.tests + self.bonus)
-
-    def spent(self, share: float, *, refuted: bool) -> None:
-        """Tell what became of a claim that had this share."""
-        self.bonus = share if refuted else 0.0
+    return max(alpha / family_size, sys.float_info.min)  # never 0, whose logarithm there is not
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -41,7 +41,7 @@ def decide_drop(
         max_drop: the fall claimed at most, in 0..1; None where nothing is claimed.
         claim: "set" or "population", as for `decide_share`.
         alpha: error allowed on each side.
-        fail_alpha: error allowed for a population claim's failure, where it is less than alpha.
+        fail_alpha: error allowed for a population claim's failure, where it is one of several that may fail.
     """
     interval = drop_bounds(lost, gained, n, alpha)
     if max_drop is None:
@@ -53,7 +53,8 @@ def decide_drop(
         wider = interval if fail_alpha is None else drop_bounds(lost, gained, n, fail_alpha)
         verdict = beyond(interval, max_drop, at_least=False, wider=wider)
         rule = f"population, alpha = {alpha:g} a side"
-    return Decision(verdict=verdict, rule=rule, estimate=(lost - gained) / n, interval=interval)
+    at_alpha = max_drop is not None and claim != "set"
+    return Decision(verdict=verdict, rule=rule, estimate=(lost - gained) / n, interval=interval, at_alpha=at_alpha)
 
 
 def drop_bounds(lost: int, gained: int, n: int, alpha: float) -> tuple[float, float]:

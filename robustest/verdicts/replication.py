@@ -149,8 +149,9 @@ def decide_gap(gaps: Gaps, max_gap: float | None, *, terms: Terms) -> Decision:
     elif gaps.uncovered > MOST_UNCOVERED:
         rule = f"{gaps.uncovered:.0%} of the original is at selection frequencies that the replication lacks"
     else:
-        verdict = beyond(interval, max_gap, at_least=False, wider=gaps.corrected.interval(terms.fail_alpha))
-    return Decision(verdict=verdict, rule=rule, estimate=gaps.corrected.estimate, interval=interval)
+        verdict = beyond(interval, max_gap, at_least=False)
+    estimate, at_alpha = gaps.corrected.estimate, max_gap is not None
+    return Decision(verdict=verdict, rule=rule, estimate=estimate, interval=interval, at_alpha=at_alpha)
 
 
 def _accuracy(cells: Cells, weights: Ints) -> Floats:

@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from robustest import Linf, Result, Settings, measure_robust_accuracy
+from robustest import Linf, Settings, measure_robust_accuracy
 from robustest.context import Context, current, running
-from robustest.verdicts import FailureBudget
 
 
 def test_outside_a_test_there_are_the_default_settings_and_nothing_is_kept(toy: Any) -> None:
@@ -65,55 +64,32 @@ def test_measurements_take_their_settings_from_the_running_test(toy: Any) -> Non
     assert (result.seed, result.method) == (5, "fgsm")
 
 
-def outcome(toy: Any, verdict: str) -> Result:
-    share = {"passed": 0.0, "failed": 1.0}[verdict]
-    return measure_robust_accuracy(toy.model, (toy.x, toy.y), Linf(0.3), attack="fgsm", at_least=share)
+def test_a_claims_error_is_its_own_in_a_test_and_outside_first_or_last(toys: Callable[..., Any]) -> None:
+    """What failing early may spend is alpha / family_size, whoever asks, and however often."""
+    toy, wrong = toys(500), (toys(500).y + 1) % 3
+
+    def ask() -> Any:
+        return measure_robust_accuracy(toy.model, (toy.x, wrong), Linf(0.0), attack="fgsm", at_least=0.3)
+
+    alone = ask()
+    with running(Context(test="t")):
+        beside = [ask() for _ in range(3)]
+    with running(Context(settings=Settings(family_size=10), test="t")):
+        less = ask()
+    assert alone.rule.startswith("alpha = 0.0001 after ")
+    assert {result.rule for result in beside} == {alone.rule}
+    assert less.rule.startswith("alpha = 0.001 after ")
 
 
-def test_outside_a_test_a_claim_may_err_as_often_as_alpha_says() -> None:
-    assert Context().fail_level(0.02) == 0.02
-    assert Context().fail_level(0.02) == 0.02
-
-
-def test_the_claims_of_a_test_share_the_error_that_the_run_leaves_it() -> None:
-    context = Context(test="t", budget=FailureBudget(tests=10))
-    fresh = FailureBudget(tests=10)
-    assert [context.fail_level(0.02) for _ in range(3)] == [0.02 * fresh.share(number) for number in (1, 2, 3)]
-
-
-def test_what_a_refuted_claim_had_goes_to_the_next_claim_of_its_test(toy: Any) -> None:
-    context, fresh = Context(test="t", budget=FailureBudget(tests=10)), FailureBudget(tests=10)
-    passed, failed = outcome(toy, "passed"), outcome(toy, "failed")
-    assert context.fail_level(1.0) == fresh.share(1)
-    context.record(failed)
-    assert context.fail_level(1.0) == pytest.approx(fresh.share(1) + fresh.share(2))
-    context.record(passed)
-    assert context.fail_level(1.0) == fresh.share(3)
-
-
-def test_a_result_that_took_nothing_of_the_budget_hands_nothing_on(toy: Any) -> None:
-    """Measured outside, by a fixture of the session say, and recorded in a test."""
-    failed = outcome(toy, "failed")
-    budget, fresh = FailureBudget(tests=10), FailureBudget(tests=10).share(1)
-    Context(test="a", budget=budget).record(failed)
-    assert Context(test="b", budget=budget).fail_level(1.0) == fresh
-
-
-def test_measurements_take_their_error_from_the_running_test(toys: Callable[..., Any]) -> None:
+def test_passing_takes_no_part_of_what_is_shared(toys: Callable[..., Any]) -> None:
     toy = toys(500)
-    with running(Context(test="t", budget=FailureBudget(tests=10))):
-        first, second = (
-            measure_robust_accuracy(toy.model, (toy.x, toy.y), Linf(0.0), attack="fgsm", at_least=share)
-            for share in (0.3, 0.3)
-        )
-        wrong = [
-            measure_robust_accuracy(toy.model, (toy.x, (toy.y + 1) % 3), Linf(0.0), attack="fgsm", at_least=0.3)
-            for _ in range(2)
-        ]
-    assert first.rule == second.rule  # passing takes no share
-    assert first.rule.startswith("alpha = 0.01 after ")
-    levels = [0.01 * FailureBudget(tests=10).share(number) for number in (3, 4)]
-    assert [result.rule.split(" after ")[0] for result in wrong] == [f"alpha = {level:.2g}" for level in levels]
+    rules = set()
+    for size in (1, 10_000):
+        with running(Context(settings=Settings(family_size=size), test="t")):
+            result = measure_robust_accuracy(toy.model, (toy.x, toy.y), Linf(0.0), attack="fgsm", at_least=0.3)
+        rules.add(result.rule)
+    (rule,) = rules
+    assert rule.startswith("alpha = 0.01 after ")
 
 
 def test_progress_counts_up_to_all_samples(toys: Callable[..., Any]) -> None:
