@@ -21,7 +21,8 @@ from robustest.models import Classifier
 from robustest.results import Result
 from robustest.settings import Settings
 from robustest.verdicts import Claim, ShareClaim, Terms, checked_threshold
-from robustest.verdicts.independent import FallClaim, difference_interval
+from robustest.verdicts.independent import FallClaim
+from robustest.verdicts.two_shares import difference_interval
 
 AS_THEY_ARE = ("accuracy",)
 """What `accuracy_look` depends on besides model and samples, for the store."""
@@ -38,9 +39,9 @@ def measure_transfer_accuracy(
 ) -> Result:
     """Accuracy on a target data set, or its fall from the accuracy on a source data set.
 
-    The samples of the two sets are different ones, so that nothing is paired: the fall's interval is Newcombe's
-    (`robustest.verdicts.independent.difference_interval`). The source is always looked at whole; the target until the
-    claim is settled. Outcomes and counterexamples are the target's.
+    The samples of the two sets are different ones, so that nothing is paired: the fall's interval is an exact
+    one for two independent shares (`robustest.verdicts.two_shares`). The source is always looked at whole; the target
+    until the claim is settled. Outcomes and counterexamples are the target's.
 
     Args:
         model: as for `measure_robust_accuracy`.

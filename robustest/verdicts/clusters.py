@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import t as student
 
-from robustest.verdicts.independent import difference_interval
+from robustest.verdicts.two_shares import difference_interval, exceeds
 
 Counts = NDArray[np.int64]
 
@@ -71,11 +71,13 @@ def cluster_drop_interval(
         return -1.0, 1.0
     random = np.random.default_rng(seed % 2**64)
     a, b = (cluster_variance(side, resamples, random) for side in (first, second))
-    loose = difference_interval(
-        int(first.held.sum()), int(first.n.sum()), int(second.held.sum()), int(second.n.sum()), alpha
-    )
+    one, other = ((int(side.held.sum()), int(side.n.sum())) for side in (first, second))
     if a + b == 0:
-        return loose
+        return difference_interval(*one, *other, alpha)
     freedom = (a + b) ** 2 / (a**2 / (len(first.n) - 1) + b**2 / (len(second.n) - 1))
     fall, reach = first.share - second.share, float(student.ppf(1 - alpha, freedom)) * sqrt(a + b)
-    return max(-1.0, min(loose[0], fall - reach)), min(1.0, max(loose[1], fall + reach))
+    low, high = max(-1.0, fall - reach), min(1.0, fall + reach)
+    if exceeds(*one, *other, low, alpha=alpha) and exceeds(*other, *one, -high, alpha=alpha):
+        return low, high  # both ends lie outside the samples' own interval: it need not be searched for
+    loose = difference_interval(*one, *other, alpha)
+    return min(loose[0], low), max(loose[1], high)

@@ -4,35 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from math import ceil, hypot
+from math import ceil
 
 import numpy as np
 from numpy.typing import NDArray
 
 from robustest.results import Verdict
 from robustest.verdicts.claims import Columns, Terms, partial
-from robustest.verdicts.fixed import Decision, beyond, clopper_pearson
+from robustest.verdicts.fixed import Decision, beyond
 from robustest.verdicts.sequential import Settled, settle
 from robustest.verdicts.streams import running_interval
+from robustest.verdicts.two_shares import difference_interval
 
 Counts = int | NDArray[np.int64]
-
-
-def difference_interval(first: int, n_first: int, second: int, n_second: int, alpha: float) -> tuple[float, float]:
-    """An interval of the first share minus the second, about alpha on each side.
-
-    The distances of each share's own exact bounds are squared and added (Newcombe, Statistics in Medicine 1998,
-    method 10, with Clopper and Pearson's bounds where he has Wilson's: near 0 and 1, where accuracies lie, Wilson's
-    let up to twice alpha through, these at most a quarter more than alpha, and less than alpha nearly everywhere).
-
-    Args:
-        first, n_first: how many of how many count towards the first share, n_first >= 1.
-        second, n_second: the same of the second share; its samples are others.
-        alpha: error on each side.
-    """
-    (low_a, high_a), (low_b, high_b) = clopper_pearson(first, n_first, alpha), clopper_pearson(second, n_second, alpha)
-    a, b = first / n_first, second / n_second
-    return a - b - hypot(a - low_a, high_b - b), a - b + hypot(high_a - a, b - low_b)
 
 
 def share_fall(first: Counts, n_first: Counts, second: Counts, n_second: Counts) -> Fraction:
@@ -96,13 +80,14 @@ class FallClaim:
     def decide(self, columns: Columns, n: int, settled: Settled | None) -> Decision:
         """As `Claim.decide`."""
         held, read = int(columns["held"].sum()), len(columns["held"])
-        both = difference_interval(self.first, self.n_first, held, read, self.terms.alpha)
+        if read < n and self.terms.claim == "set" and self.whole:
+            low, high = running_interval(columns["held"].astype(bool), n, self.terms.alpha, settled)
+            both = self.first / self.n_first - high, self.first / self.n_first - low
+        else:
+            both = difference_interval(self.first, self.n_first, held, read, self.terms.alpha)
         if read == n and self.whole:
             fall = share_fall(self.first, self.n_first, held, n)
             return decide_fall(fall, self.threshold, interval=both, terms=self.terms)
-        if self.terms.claim == "set" and self.whole:
-            low, high = running_interval(columns["held"].astype(bool), n, self.terms.alpha, settled)
-            both = self.first / self.n_first - high, self.first / self.n_first - low
         decision = partial(self.threshold, both, read, n, settled, at_least=False, terms=self.terms)
         return decision if self.whole else replace(decision, rule=f"{decision.rule}; the first set in part too")
 

@@ -13,7 +13,7 @@ from robustest import ClaimFailed, ConfigError, DataError, Verdict
 from robustest.assertions.subpopulation import assert_transfer_accuracy
 from robustest.measurements.data_sets import measure_transfer_accuracy
 from robustest.verdicts.effective import effective_robustness
-from robustest.verdicts.independent import difference_interval
+from robustest.verdicts.two_shares import difference_interval
 
 
 def model(x: Tensor) -> Tensor:
