@@ -1,97 +1,78 @@
-"""What the tests of a run recorded, wherever they ran; and whether anything was lost on the way."""
+"""What the tests of a run recorded, and how they ended, wherever they ran; and whether anything was lost on the way."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from robustest.context import Context
-from robustest.errors import ClaimFailed, RobustestError
+from robustest.account import Account, Row
+from robustest.endings import Ending, Session
 from robustest.results import Result
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """One claim of one test, or a test that could not measure.
-
-    Attributes:
-        test: the test's node id.
-        result: what was measured; None where nothing could be.
-        problem: why nothing could be measured; empty otherwise.
-        replay: the command that repeats the test.
-    """
-
-    test: str
-    result: Result | None
-    problem: str
-    replay: str
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types."""
-        result = None if self.result is None else self.result.to_dict()
-        return {"test": self.test, "result": result, "problem": self.problem, "replay": self.replay}
-
-
-def attach(
-    report: pytest.TestReport,
-    context: Context,
-    excinfo: pytest.ExceptionInfo[BaseException] | None,
-    *,
-    properties: list[tuple[str, object]],
-    short_traceback: bool,
-) -> None:
-    """Put what a test recorded on its report, as plain JSON types: reports cross process borders.
-
-    Results ride on the report of the phase they were recorded in (setup's wait for the call); their number rides on
-    the teardown's, so that a lost one is noticed. A claim's or our own error's traceback is cut to the user's frames
-    where `short_traceback` is set: tensors printed as arguments explain nothing.
-
-    Args:
-        report: of any phase.
-        context: the test's.
-        excinfo: what the phase raised.
-        properties: the item's, which later phases' reports copy; every result becomes one.
-        short_traceback: whether to cut.
-    """
-    plain: Any = report
-    if report.when == "teardown":
-        plain.robustest_recorded = len(context.results)
-    late = report.when == "teardown" and context.sent < len(context.results)
-    if report.when == "call" or report.failed or late:
-        rows = [result.to_dict() for result in context.results[context.sent :]]
-        plain.robustest_results = rows
-        plain.robustest_replay = context.replay(context.settings.seed)
-        for number, row in enumerate(rows, context.sent + 1):
-            short = {k: v for k, v in row.items() if k != "outcomes"}
-            properties.append((f"robustest.{number}", json.dumps(short)))
-        report.user_properties = list(properties)
-        context.sent = len(context.results)
-        if excinfo is not None and isinstance(excinfo.value, RobustestError):
-            plain.robustest_unmeasured = f"{type(excinfo.value).__name__}: {excinfo.value}"
-        if excinfo is not None and isinstance(excinfo.value, (RobustestError, ClaimFailed)) and short_traceback:
-            report.longrepr = excinfo.getrepr(style="short", funcargs=False, tbfilter=_users_frames)
+def ending_of(report: pytest.TestReport) -> Ending | None:
+    """What a report says that its phase came to; None where that is nothing yet, as with a setup that passed."""
+    phase = _phase(report)
+    expected = getattr(report, "wasxfail", None)
+    claimed = bool(getattr(report, "robustest_claimed", False))
+    if report.outcome == "failed":
+        measured = phase == "call" and not getattr(report, "robustest_unmeasured", "")
+        outcome, reason = "failed" if measured else "error", _why(report)
+    elif report.outcome == "skipped":
+        outcome, reason = ("skipped", _why(report)) if expected is None else ("xfailed", str(expected))
+    elif report.outcome == "passed" and phase == "call":
+        outcome, reason = ("passed", "") if expected is None else ("xpassed", str(expected))
+    else:
+        return None
+    if outcome == "skipped" and phase == "teardown":  # the test itself has ended by then
+        return None
+    return Ending(
+        test=report.nodeid, phase=phase, outcome=outcome, reason=reason, claimed=claimed, replay=_replay(report)
+    )
 
 
-def _users_frames(excinfo: pytest.ExceptionInfo[BaseException]) -> Any:
-    own = Path(__file__).parent
-    kept = excinfo.traceback.filter(lambda entry: not Path(str(entry.path)).is_relative_to(own))
-    return type(kept)(kept[-1:]) if kept else excinfo.traceback
+def _phase(report: pytest.TestReport) -> str:
+    when = str(report.when)
+    return "worker" if when == "???" else when  # pytest-xdist's word for a worker that died
+
+
+def _why(report: pytest.TestReport) -> str:
+    """The message of what was raised, without its traceback."""
+    told: Any = report.longrepr
+    if isinstance(told, tuple):  # file, line and message of a skip
+        return str(told[-1]).removeprefix("Skipped: ")
+    crash = getattr(told, "reprcrash", None)
+    return str(getattr(crash, "message", told if told else ""))
+
+
+def _replay(report: pytest.TestReport) -> str:
+    return str(getattr(report, "robustest_replay", ""))
+
+
+def _worker(report: pytest.TestReport) -> str:
+    """The name of the worker that sent a report; empty where there are none."""
+    node = getattr(report, "node", None)
+    return "" if node is None else str(node.gateway.id)
 
 
 class Ledger:
-    """Rows as they come in, and the count of what must come."""
+    """Rows and endings as they come in, and the count of what must come.
+
+    A test is known by its id and the worker that ran it: with `--dist=each`, every worker runs every test.
+    """
 
     def __init__(self) -> None:
         self._expected: dict[str, None] = {}
-        self._phases: dict[str, dict[str, str]] = {}  # of each test, phase to outcome
+        self._robust: set[str] | None = None  # None while nobody has said which tests are
+        self._phases: dict[tuple[str, str], dict[str, str]] = {}  # of each attempt, phase to outcome
+        self._endings: dict[tuple[str, str], dict[Ending, None]] = {}  # of each attempt; subtests have one each
+        self._uncollected: dict[Ending, None] = {}
         self._calls = True
-        self._rows: dict[str, list[Row]] = {}
-        self._announced: dict[str, int] = {}  # by tests, on their teardown reports
+        self._rows: dict[tuple[str, str], list[Row]] = {}
+        self._announced: dict[tuple[str, str], int] = {}  # by tests, on their teardown reports
         self._places: dict[str, tuple[str, int]] = {}
         self._sent = self._arrived = 0  # by workers, when they went down; on reports
 
@@ -104,93 +85,129 @@ class Ledger:
         """A worker says how many results its tests recorded."""
         self._sent += count
 
+    def robust(self, tests: Iterable[str]) -> None:
+        """These are robustness tests."""
+        self._robust = (self._robust or set()).union(tests)
+
+    def uncollected(self, name: str, reason: str) -> None:
+        """A module or folder could not be collected."""
+        self._uncollected[Ending(test=name, phase="collect", outcome="error", reason=reason, robust=False)] = None
+
     def take(self, report: pytest.TestReport) -> None:
         """Read a report of any test."""
-        test, phase = report.nodeid, str(report.when)
+        phase = _phase(report)
+        key = report.nodeid, _worker(report)
         if phase == "setup":  # the first report of a test, or of another attempt at it
-            self._phases.pop(test, None)
-            self._rows.pop(test, None)
+            self._phases.pop(key, None)
+            self._rows.pop(key, None)
+            self._endings.pop(key, None)
         file, line, _ = report.location
-        self._places[test] = file, (line or 0) + 1
-        self._phases.setdefault(test, {})[phase] = report.outcome
+        self._places[report.nodeid] = file, (line or 0) + 1
+        self._phases.setdefault(key, {})[phase] = report.outcome
         if hasattr(report, "robustest_recorded"):
-            self._announced[test] = report.robustest_recorded
+            self._announced[key] = report.robustest_recorded
+        ending = ending_of(report)
+        if ending is not None:
+            self._endings.setdefault(key, {})[ending] = None
         results = getattr(report, "robustest_results", None)
         problem = getattr(report, "robustest_unmeasured", "")
         if results is None:
             return
         self._arrived += len(results)
-        replay = str(getattr(report, "robustest_replay", ""))
-        rows = self._rows.setdefault(test, [])
-        rows += [Row(test=test, result=Result.from_dict(r), problem="", replay=replay) for r in results]
+        replay = _replay(report)
+        rows = self._rows.setdefault(key, [])
+        within = ending or Ending(test=report.nodeid, phase=phase, outcome="passed")
+        rows += [
+            Row(test=report.nodeid, result=Result.from_dict(r), problem="", replay=replay, ending=within)
+            for r in results
+        ]
         if problem:
-            rows.append(Row(test=test, result=None, problem=problem, replay=replay))
+            rows.append(Row(test=report.nodeid, result=None, problem=problem, replay=replay, ending=within))
+
+    def account(self, status: int, *, stopped: str, collected: Sequence[str], deselected: int) -> Account:
+        """What there is to tell, once the run is over.
+
+        Args:
+            status: pytest's exit status so far.
+            stopped: why the run was stopped before its end; empty where it was not.
+            collected: ids of all robustness tests, of other shards too.
+            deselected: how many more were found and deselected.
+        """
+        ran = self.tests()
+        session = Session(
+            exit=status,
+            stopped=stopped,
+            collected=len(collected),
+            deselected=deselected,
+            ran=sum(test in ran for test in collected),
+        )
+        account = Account(
+            results=tuple(self.rows()), endings=tuple(self.endings(stopped=bool(stopped))), session=session
+        )
+        return account if stopped else account.lost_too(self.lost())
 
     def tests(self) -> set[str]:
         """The tests that have reported."""
-        return set(self._phases)
+        return {test for test, _ in self._phases}
 
     def places(self, root: Path) -> dict[str, tuple[str, int]]:
         """File and line of each test that reported."""
         return {test: (str(root / file), line) for test, (file, line) in self._places.items()}
 
     def rows(self) -> list[Row]:
-        """All rows, tests in the order of collection."""
+        """All rows of results, tests in the order of collection."""
+        return [row for key in self._ordered(self._rows) for row in self._rows[key]]
+
+    def endings(self, *, stopped: bool = False) -> list[Ending]:
+        """How every robustness test ended, and every other that did not pass; in the order of collection.
+
+        Args:
+            stopped: whether the run was, so that what did not end is unfinished; it is lost otherwise.
+        """
+        found: dict[str, list[Ending]] = {test: [] for test in self._expected}
+        for (test, _), ended in self._endings.items():
+            found.setdefault(test, []).extend(ended)
+        if stopped:
+            for test in self._expected:
+                phase = self._missing(test)
+                if phase and self._calls:
+                    found[test].append(
+                        Ending(test=test, phase=phase, outcome="unfinished", reason="the run was stopped")
+                    )
+        robust = found if self._robust is None else self._robust
+        every = [one.but(robust=test in robust) for test, ones in found.items() for one in ones]
+        return [*self._uncollected, *(one for one in every if one.robust or one.red)]
+
+    def _missing(self, test: str) -> str:
+        """The first phase of a test that did not report; empty where none is missing."""
+        phases = [seen for (name, _), seen in self._phases.items() if name == test]
+        if not phases:
+            return "setup"
+        whole = [seen for seen in phases if self._complete(seen)]
+        return "" if whole else "call" if "call" not in phases[-1] else "teardown"
+
+    def _ordered(self, keys: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
         order = {test: place for place, test in enumerate(self._expected)}
-        tests = sorted(self._rows, key=lambda test: order.get(test, len(order)))
-        return [row for test in tests for row in self._rows[test]]
+        return sorted(keys, key=lambda key: order.get(key[0], len(order)))
 
     def lost(self) -> list[str]:
         """What should have come and did not, in sentences; empty where all is complete."""
-        problems = [f"no report came from {test}" for test in self._expected if test not in self._phases]
+        seen = self.tests()
+        problems = [f"no report came from {test}" for test in self._expected if test not in seen]
         problems += [
             f"not every report came from {test}"
             for test in self._expected
-            if test in self._phases and not self._complete(self._phases[test])
+            if test in seen and not all(self._complete(its) for (name, _), its in self._phases.items() if name == test)
         ]
-        here = {test: sum(row.result is not None for row in rows) for test, rows in self._rows.items()}
-        short = any(here.get(test, 0) < count for test, count in self._announced.items())
+        here = {key: sum(row.result is not None for row in rows) for key, rows in self._rows.items()}
+        short = any(here.get(key, 0) < count for key, count in self._announced.items())
         if short or self._arrived < self._sent:
             recorded = max(sum(self._announced.values()), self._sent)
             problems.append(f"{recorded} results were recorded but {self._arrived} arrived")
         return problems
 
-    def _complete(self, phases: dict[str, str]) -> bool:
+    def _complete(self, phases: Mapping[str, str]) -> bool:
         if "failed" in phases.values():
             return True
         called = "call" in phases or phases.get("setup") != "passed" or not self._calls
         return "setup" in phases and "teardown" in phases and called
-
-
-def update_baselines(rows: Sequence[Row]) -> None:
-    """Write the outcomes of every claim that was measured for its baseline.
-
-    Raises:
-        StoreError: a file can be neither read nor written.
-    """
-    from robustest.store.baselines import BaselineEntry, write
-    from robustest.store.provenance import commit, today
-
-    entries: dict[str, dict[str, BaselineEntry]] = {}
-    for row in rows:
-        about = {} if row.result is None else row.result.details.get("baseline") or {}
-        if row.result is None or not about.get("update"):
-            continue
-        result = row.result
-        entries.setdefault(about["file"], {})[about["key"]] = BaselineEntry(
-            test=row.test,
-            statement=result.statement,
-            quantity=result.quantity,
-            outcomes=tuple(bool(held) for held in result.outcomes),
-            data=result.data,
-            model=result.model or None,
-            seed=result.seed,
-            method=result.method,
-            setting=result.setting,
-            date=today(),
-            commit=commit(),
-            estimate=result.estimate,
-            interval=result.interval,
-        )
-    for file, made in entries.items():
-        write(Path(file), made)

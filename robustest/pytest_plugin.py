@@ -7,7 +7,7 @@ modules come in only once a run or a test is robust.
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,15 +15,18 @@ import pytest
 from robustest import pytest_options
 
 if TYPE_CHECKING:
+    from robustest.account import Account
     from robustest.context import Context
     from robustest.ledger import Ledger
     from robustest.settings import Settings
 
 _SETTINGS: pytest.StashKey[Settings] = pytest.StashKey()
 _LEDGER: pytest.StashKey[Ledger] = pytest.StashKey()
-_LOST: pytest.StashKey[Sequence[str]] = pytest.StashKey()
+_ACCOUNT: pytest.StashKey[Account] = pytest.StashKey()
+_SESSION: pytest.StashKey[pytest.Session] = pytest.StashKey()
 _CONTEXT: pytest.StashKey[Context] = pytest.StashKey()
 _COLLECTED: pytest.StashKey[list[str]] = pytest.StashKey()  # robustness tests of all shards
+_DESELECTED: pytest.StashKey[int] = pytest.StashKey()  # of the robustness tests
 _WRONG: pytest.StashKey[pytest.UsageError] = pytest.StashKey()
 _FIXTURES = ("robust", "robust_baseline", "robust_data", "robust_model")
 
@@ -64,6 +67,10 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         from robustest.context import over
 
         over()
+    if _ACCOUNT in config.stash:  # what other plugins made of the exit status after our reports were written
+        account, session = config.stash[_ACCOUNT], config.stash[_SESSION]
+        if account.session is not None and int(session.exitstatus) != account.session.exit:
+            _write(session, account.ended(int(session.exitstatus)))
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -96,7 +103,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:  # before others select by marker
         if set(_FIXTURES) & set(getattr(item, "fixturenames", ())) and not item.get_closest_marker("robust"):
             item.add_marker(pytest.mark.robust)
+    found = sum(item.get_closest_marker("robust") is not None for item in items)
     yield
+    config.stash[_DESELECTED] = found - sum(item.get_closest_marker("robust") is not None for item in items)
     if _SETTINGS in config.stash:
         _keep_shard(config, items)
     for item in items:  # after others added markers and deselected
@@ -163,7 +172,7 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
     if _CONTEXT in item.stash:
-        from robustest.ledger import attach
+        from robustest.pytest_attach import attach
 
         attach(
             report,
@@ -191,6 +200,10 @@ class _Intake:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self._ledger.take(report)
 
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.failed:
+            self._ledger.uncollected(report.nodeid, report.longreprtext)
+
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -207,6 +220,7 @@ def pytest_runtestloop(session: pytest.Session) -> None:
     config = session.config
     if _LEDGER in config.stash and not config.getoption("collectonly"):
         tests = [item.nodeid for item in session.items]
+        config.stash[_LEDGER].robust(_collected(config))
         config.stash[_LEDGER].expect(tests, calls=not config.getoption("setuponly", False))
 
 
@@ -221,36 +235,60 @@ def pytest_testnodedown(node: Any, error: object) -> None:
     output = getattr(node, "workeroutput", None)
     if output is not None and _LEDGER in node.config.stash:
         node.config.stash[_LEDGER].worker_sent(output.get("robustest_recorded", 0))
-        node.config.stash[_COLLECTED] = output.get("robustest_collected", [])
+        if "robustest_collected" in output:
+            node.config.stash[_COLLECTED] = output["robustest_collected"]
+            node.config.stash[_DESELECTED] = output["robustest_deselected"]
+            node.config.stash[_LEDGER].robust(output["robustest_collected"])
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_sessionfinish(session: pytest.Session) -> None:
+@pytest.hookimpl(wrapper=True)
+def pytest_sessionfinish(session: pytest.Session) -> Generator[None, None, None]:
     config = session.config
     if _LEDGER not in config.stash:
-        return
+        return (yield)
+    failed = []
+    try:
+        yield
+    except OSError as error:  # of another reporter, such as pytest's own --junitxml: ours are still to be written
+        failed = [f"a plugin could not end: {type(error).__name__}: {error}"]
     ledger = config.stash[_LEDGER]
     if _is_worker(config):
         recorded = sum(len(item.stash[_CONTEXT].results) for item in session.items if _CONTEXT in item.stash)
-        config.workeroutput["robustest_recorded"] = recorded  # type: ignore[attr-defined]
-        config.workeroutput["robustest_collected"] = config.stash.get(_COLLECTED, [])  # type: ignore[attr-defined]
-        return
+        sent: dict[str, Any] = config.workeroutput  # type: ignore[attr-defined]
+        sent["robustest_recorded"] = recorded
+        if _COLLECTED in config.stash:
+            sent["robustest_collected"] = config.stash[_COLLECTED]
+            sent["robustest_deselected"] = config.stash[_DESELECTED]
+        return None
     stopped = session.shouldstop or session.shouldfail or session.exitstatus == pytest.ExitCode.INTERRUPTED
-    config.stash[_LOST] = lost = [] if stopped else ledger.lost()
-    if lost:
-        session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
-    if config.stash[_SETTINGS].update_baseline and not lost:
-        from robustest.ledger import update_baselines
+    account = ledger.account(
+        int(session.exitstatus),
+        stopped=(str(session.shouldstop or session.shouldfail or "interrupted") if stopped else ""),
+        collected=_collected(config),
+        deselected=config.stash.get(_DESELECTED, 0),
+    ).lost_too(failed)
+    if config.stash[_SETTINGS].update_baseline and not account.lost:
+        from robustest.pytest_reports import update_baselines
 
-        update_baselines(ledger.rows())
+        account = account.lost_too(update_baselines(account.results))
+    _write(session, account)
+    return None
+
+
+def _write(session: pytest.Session, account: Account) -> None:
+    """Write the reports; what could not be written turns the run red."""
     from robustest import pytest_reports
 
-    pytest_reports.write(config, ledger.rows(), lost, config.stash[_SETTINGS], shard=_shard(config))
+    config = session.config
+    account = pytest_reports.write(config, account, config.stash[_SETTINGS], shard=_shard(config))
+    if account.lost:
+        session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
+    config.stash[_ACCOUNT], config.stash[_SESSION] = account, session
 
 
 def _shard(config: pytest.Config) -> dict[str, Any] | None:
     shard = pytest_options.shard_of(config)
-    tests = config.stash.get(_COLLECTED, [])
+    tests = _collected(config)
     if shard is None:
         return None
     reported = config.stash[_LEDGER].tests()
@@ -258,22 +296,23 @@ def _shard(config: pytest.Config) -> dict[str, Any] | None:
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    if _LEDGER in config.stash:
+    if _ACCOUNT in config.stash:
         from robustest.reports.terminal import summary
 
-        rows, lost = config.stash[_LEDGER].rows(), config.stash.get(_LOST, [])
-        summary(terminalreporter, rows, lost, details=config.getoption("--robust-details"))
-        if os.environ.get("GITHUB_ACTIONS"):
+        account = config.stash[_ACCOUNT]
+        summary(terminalreporter, account.rows, account.lost, details=config.getoption("--robust-details"))
+        if os.environ.get("GITHUB_ACTIONS") and not config.pluginmanager.has_plugin(
+            "pytest_github_actions_annotate_failures"
+        ):
             from robustest.reports import github
 
-            github.report(
-                rows,
-                lost,
-                environ=os.environ,
-                where=config.stash[_LEDGER].places(config.rootpath),
-                annotations=not config.pluginmanager.has_plugin("pytest_github_actions_annotate_failures"),
-                echo=terminalreporter.write_line,
-            )
+            where, workspace = config.stash[_LEDGER].places(config.rootpath), os.environ.get("GITHUB_WORKSPACE", "")
+            for line in github.annotated(account.rows, account.lost, where=where, workspace=workspace):
+                terminalreporter.write_line(line)
+
+
+def _collected(config: pytest.Config) -> list[str]:
+    return config.stash.get(_COLLECTED, [])
 
 
 def _is_worker(config: pytest.Config) -> bool:

@@ -1,48 +1,130 @@
-"""The files that the options of a run ask for; each reporter is loaded only where it has something to write."""
+"""How a run is told of: the account of it, and the files that its options ask for.
+
+Each reporter is loaded only where it has something to write.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
-    from robustest.ledger import Row
+    from robustest.account import Account, Row
     from robustest.settings import Settings
 
 
-def write(
-    config: pytest.Config, rows: Sequence[Row], lost: Sequence[str], settings: Settings, *, shard: dict[str, Any] | None
-) -> None:
-    """Write JSON, page and JUnit file.
+def write(config: pytest.Config, account: Account, settings: Settings, *, shard: dict[str, Any] | None) -> Account:
+    """Write what the run's options ask for, and the step's summary on GitHub.
+
+    A file that cannot be written loses no other, and no verdict: it is named in the account's `lost`, which turns the
+    run red, and the others are written once more, as they must say so too.
 
     Args:
         config: has the options, and the folder that the run was started in.
-        rows: what was recorded, in the order of collection.
-        lost: what did not arrive, in sentences.
+        account: what there is to tell.
         settings: the run's.
         shard: which part of a run this is; None where it is the whole.
+
+    Returns:
+        The account with what could not be written.
     """
+    from robustest.account import put
+
+    told = None
+    while told is not account:  # once more where something could not be written: the others must say so too
+        told = account
+        for what, path, made in _files(config, told, settings, shard):
+            account = put(account, what, path, made)
+        step = os.environ.get("GITHUB_STEP_SUMMARY") if os.environ.get("GITHUB_ACTIONS") else None
+        if step and told is account:  # last, as it is added to and cannot be written anew
+            from robustest.reports import github
+
+            added = partial(github.add_summary, step, account.rows, account.lost)
+            account = put(account, "the step's summary", step, added)
+    return account
+
+
+def _files(
+    config: pytest.Config, account: Account, settings: Settings, shard: dict[str, Any] | None
+) -> list[tuple[str, str, Callable[[], object]]]:
+    """Each file with its name in words, where it goes, and what writes it."""
     json, page, junit = (config.getoption(f"--robust-{kind}") for kind in ("json", "html", "junit"))
-    if json:
-        from robustest.reports.json_file import write as write_json
-
-        write_json(json, rows, lost, settings, shard=shard)
+    files: list[tuple[str, str, Callable[[], object]]] = []
+    rows = account.rows
     if page:
-        from robustest.reports import html
-        from robustest.store.provenance import commit
-
-        html.write(
-            page,
-            rows,
-            lost,
-            settings,
-            inline=config.getoption("--robust-html-inline"),
-            origin=str(config.invocation_params.dir),
-            about={"commit": commit()} if commit() else None,
-        )
+        files.append(("the page", page, lambda: _write_page(config, rows, account.lost, settings)))
     if junit:
-        from robustest.reports.junit import write as write_junit
+        files.append(("the JUnit file", junit, lambda: _write_junit(junit, rows, account.lost)))
+    if json:
+        start = config.invocation_params.dir
+        moved = account.pictured(lambda _: start, Path(json).parent)
+        files.append(("the JSON file", json, lambda: _write_json(json, moved, settings, shard)))
+    return files
 
-        write_junit(junit, rows, lost)
+
+def _write_json(path: str, account: Account, settings: Settings, shard: Mapping[str, Any] | None) -> None:
+    from robustest.reports import json_file
+
+    json_file.write(path, account, settings, shard=shard)
+
+
+def _write_page(config: pytest.Config, rows: Sequence[Row], lost: Sequence[str], settings: Settings) -> None:
+    from robustest.reports import html
+    from robustest.store.provenance import commit
+
+    html.write(
+        config.getoption("--robust-html"),
+        rows,
+        lost,
+        settings,
+        inline=config.getoption("--robust-html-inline"),
+        origin=str(config.invocation_params.dir),
+        about={"commit": commit()} if commit() else None,
+    )
+
+
+def _write_junit(path: str, rows: Sequence[Row], lost: Sequence[str]) -> None:
+    from robustest.reports import junit
+
+    junit.write(path, rows, lost)
+
+
+def update_baselines(rows: Sequence[Row]) -> list[str]:
+    """Write the outcomes of every claim that was measured for its baseline; what could not be written, in sentences."""
+    from robustest.errors import StoreError
+    from robustest.store.baselines import BaselineEntry, write
+    from robustest.store.provenance import commit, today
+
+    entries: dict[str, dict[str, BaselineEntry]] = {}
+    for row in rows:
+        about = {} if row.result is None else row.result.details.get("baseline") or {}
+        if row.result is None or not about.get("update"):
+            continue
+        result = row.result
+        entries.setdefault(about["file"], {})[about["key"]] = BaselineEntry(
+            test=row.test,
+            statement=result.statement,
+            quantity=result.quantity,
+            outcomes=tuple(bool(held) for held in result.outcomes),
+            data=result.data,
+            model=result.model or None,
+            seed=result.seed,
+            method=result.method,
+            setting=result.setting,
+            date=today(),
+            commit=commit(),
+            estimate=result.estimate,
+            interval=result.interval,
+        )
+    problems = []
+    for file, made in entries.items():
+        try:
+            write(Path(file), made)
+        except StoreError as error:
+            problems.append(str(error))
+    return problems

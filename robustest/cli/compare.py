@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
+from robustest.account import Row
 from robustest.cli.claims import claim_of, without_thresholds
 from robustest.cli.exits import Exit, missing
 from robustest.cli.runs import Run, read_run
 from robustest.cli.screen import Screen, counted
 from robustest.errors import ConfigError
-from robustest.ledger import Row
 from robustest.reports.text import claimed, measured
 from robustest.results import Result, Verdict
 from robustest.settings import Settings

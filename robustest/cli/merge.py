@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from robustest.account import Account, Row, put
 from robustest.cli.exits import missing, wrong
 from robustest.cli.runs import Run, Shard, read_run
 from robustest.cli.screen import Screen
 from robustest.cli.table import show_rows
+from robustest.endings import Ending, Session, meaning
 from robustest.errors import ConfigError
-from robustest.ledger import Row
 from robustest.reports import github, html, json_file, junit
 from robustest.settings import Settings, coerce
 from robustest.store.provenance import commit
@@ -25,6 +28,8 @@ _PLACES = ("pictures", "store", "corpus", "baseline")
 
 _MOST = 20
 """Problems of one kind that are printed; the rest is counted."""
+
+_Tested = TypeVar("_Tested", Row, Ending)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +66,8 @@ def merge(paths: Sequence[str], targets: Targets, *, details: bool) -> int:
         details: whether every number of every claim is printed.
 
     Returns:
-        0 where every claim passed, else 1.
+        0 where every test of every shard ended well, as pytest has it; 1 where one did not; 3 where a file could not
+        be written.
 
     Raises:
         Refused: shards do not make up one whole run; nothing is written.
@@ -71,24 +77,46 @@ def merge(paths: Sequence[str], targets: Targets, *, details: bool) -> int:
     files = [Path(name) for path in paths for name in _expanded(path)]
     if output is not None and Path(output).resolve() in [file.resolve() for file in files]:
         raise wrong(f"Expected -o to name another file than the shards but got {output}, which is one of them.")
-    rows, settings = whole([read_run(file) for file in files])
     if targets.page is not None:
+        html.check()
+    runs = [read_run(file) for file in files]
+    account, settings = whole(runs)
+    account = _write(account, settings, targets, origins={row.test: run.path for run in runs for row in run.rows})
+    return show_rows(Screen(), account, details=details)
+
+
+def _write(account: Account, settings: Settings, targets: Targets, *, origins: Mapping[str, Path]) -> Account:
+    """Write what is asked for; the account with what could not be.
+
+    Args:
+        account, settings: of the whole run.
+        targets: where to.
+        origins: the file that tells of each test: its pictures are looked for beside it, and nowhere else.
+    """
+    output, xml, page = targets.output, targets.xml, targets.page
+    step = os.environ.get("GITHUB_STEP_SUMMARY") if os.environ.get("GITHUB_ACTIONS") else None
+    folders = {test: path.parent for test, path in origins.items()}
+    rows = account.rows
+    if page is not None:
         about = {"commit": commit()} if commit() else None
-        html.write(targets.page, rows, [], settings, inline=targets.inline, about=about)
+        made = partial(html.write, page, rows, [], settings, inline=targets.inline, below=folders, about=about)
+        account = put(account, "the page", page, made)
+    if xml is not None:
+        account = put(account, "the JUnit file", xml, lambda: junit.write(xml, rows))
+    if step is not None:  # the shards' own steps have annotated
+        account = put(account, "the step's summary", step, lambda: github.add_summary(step, rows, []))
     if output is not None:
-        json_file.write(output, rows, [], settings)
-    if targets.xml is not None:
-        junit.write(targets.xml, rows)
-    github.report(rows, [], environ=os.environ, annotations=False)  # the shards' own steps have annotated
-    return show_rows(Screen(), rows, [], {"inconclusive": settings.inconclusive}, details=details)
+        moved = account.pictured(folders.__getitem__, Path(output).parent)
+        account = put(account, "the JSON file", output, lambda: json_file.write(output, moved, settings))
+    return account
 
 
-def whole(runs: Sequence[Run]) -> tuple[list[Row], Settings]:
-    """The rows of the whole run in the order of collection, and its settings: those of the first shard.
+def whole(runs: Sequence[Run]) -> tuple[Account, Settings]:
+    """The account of the whole run, and its settings: those of the first shard.
 
     Raises:
-        Refused: a shard is missing, there twice, of another run or no shard; a test is missing or there twice;
-            something was lost; or nothing was measured.
+        Refused: a shard is missing, there twice, of another run or no shard; it was cut short, or lost something; a
+            test is missing or there twice; or nothing was measured.
     """
     problems = [f"{run.path} is of a whole run, not a shard of one" for run in runs if run.shard is None]
     problems += [f"{run.path} lost results: {lost}" for run in runs for lost in run.lost]
@@ -101,18 +129,48 @@ def whole(runs: Sequence[Run]) -> tuple[list[Row], Settings]:
                 f"shard {part.shard.index} is there twice, and not the same: {first.run.path} and {part.run.path}"
             )
     once = list(kept.values())
+    problems += [problem for part in once for problem in _cut_short(part)]
     problems += [problem for part in once[1:] for problem in _of_another_run(once[0], part)]
     if once:
         count = max(part.shard.count for part in once)
-        problems += [f"shard {index} of {count} is missing" for index in range(1, count + 1) if index not in kept]
+        absent = (index for index in range(1, count + 1) if index not in kept)
+        problems += [f"shard {index} of {count} is missing" for index in islice(absent, _MOST + 1)]
     if not problems:
         problems = list(_incomplete(once))
     if problems:
         raise missing("\n".join(["Expected the shards of one whole run but:", *_listed(problems)]))
     try:
-        return _ordered(once), Settings().but(coerce(once[0].run.settings))
+        return joined(once), Settings().but(coerce(once[0].run.settings))
     except ConfigError as error:
         raise missing(f"Expected the settings of a run in {once[0].run.path} but got: {error}") from error
+
+
+def joined(parts: Sequence[Part]) -> Account:
+    """The account of the run that shards make up: what a run without shards would have told."""
+    order = {test: place for place, test in enumerate(parts[0].shard.tests)}
+    accounts = [part.run.account for part in parts]
+    sessions = [part.run.session for part in parts]
+    codes = {session.exit for session in sessions} - ({5} if any(session.exit != 5 for session in sessions) else set())
+    return Account(
+        results=tuple(_ordered((row for account in accounts for row in account.results), order)),
+        endings=tuple(dict.fromkeys(_ordered((one for account in accounts for one in account.endings), order))),
+        session=Session(
+            exit=1 if 1 in codes else max(codes),
+            stopped=next((session.stopped for session in sessions if session.stopped), ""),
+            collected=len(order),
+            deselected=max(session.deselected for session in sessions),
+            ran=sum(session.ran for session in sessions),
+        ),
+    )
+
+
+def _cut_short(part: Part) -> Iterator[str]:
+    """Why a shard has no say: pytest was interrupted, broke down, or found nothing to run where there was something."""
+    code, path = part.run.session.exit, part.run.path
+    share = part.shard.tests[part.shard.index - 1 :: part.shard.count]
+    if code not in (0, 1, 5, 6) or (code == 5 and share):
+        stopped = f" ({part.run.session.stopped})" if part.run.session.stopped else ""
+        yield f"{path} was cut short: pytest ended with exit code {code}: {meaning(code)}{stopped}"
 
 
 def _expanded(path: str) -> list[str]:
@@ -153,13 +211,14 @@ def _incomplete(parts: Sequence[Part]) -> Iterator[str]:
         yield f"they were written by robustest {parts[0].run.version}; this is {VERSION}"
     reported: dict[str, Path] = {}
     for part in parts:
-        here = dict.fromkeys(row.test for row in part.run.rows)
+        robust = (ending.test for ending in part.run.account.endings if ending.robust)
+        here = dict.fromkeys((*(row.test for row in part.run.rows), *robust))
         yield from (f"{part.run.path} reports {test}, which was not collected" for test in here if test not in tests)
         if part.shard.reported is not None:
             yield from (
                 f"{part.run.path} reports {test}, another shard's" for test in here if test not in part.shard.reported
             )
-            here = {test: None for test in tests if test in part.shard.reported}
+            here = {test: None for test in tests if test in part.shard.reported or test in here}
         for test in here:
             if test in reported:
                 yield f"{test} was reported by two shards: {reported[test]} and {part.run.path}"
@@ -175,6 +234,6 @@ def _listed(problems: Iterable[str]) -> list[str]:
     return [f"  {problem}" for problem in every[:_MOST]] + more
 
 
-def _ordered(parts: Sequence[Part]) -> list[Row]:
-    order = {test: place for place, test in enumerate(parts[0].shard.tests)}
-    return sorted((row for part in parts for row in part.run.rows), key=lambda row: order[row.test])
+def _ordered(ones: Iterable[_Tested], order: Mapping[str, int]) -> list[_Tested]:
+    """By their tests' places; what is of no robustness test comes first, as modules that could not be collected do."""
+    return sorted(ones, key=lambda one: order.get(one.test, -1))

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from robustest.account import Account, Row
 from robustest.cli.exits import missing
+from robustest.cli.fields import field_of, result_of, texts
+from robustest.cli.json_values import parsed
+from robustest.endings import Ending, Session
 from robustest.errors import expected
-from robustest.ledger import Row
+from robustest.regular import read_regular
 from robustest.reports.json_file import SCHEMA
-from robustest.reports.states import QUIET, state
-from robustest.results import Result
+from robustest.reports.states import state
 from robustest.version import VERSION
+
+LARGEST = 512 * 2**20
+"""Bytes of a file of results, at most: a claim about a million samples has 12 MB."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,8 +50,8 @@ class Run:
         path: where it is.
         version: the robustest that wrote it.
         settings: as it says.
-        lost: what did not arrive, in sentences.
-        rows: one per claim.
+        account: what it tells: results, how the tests ended, what was lost.
+        session: what pytest said of the run.
         shard: which part of a run it is; None for a whole one.
         content: digest of all it says.
     """
@@ -52,10 +59,20 @@ class Run:
     path: Path
     version: str
     settings: Mapping[str, Any]
-    lost: tuple[str, ...]
-    rows: tuple[Row, ...]
+    account: Account
+    session: Session
     shard: Shard | None
     content: str
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """One per claim, or test that could not measure."""
+        return self.account.results
+
+    @property
+    def lost(self) -> tuple[str, ...]:
+        """What did not arrive, in sentences."""
+        return self.account.lost
 
 
 def read_run(path: Path) -> Run:
@@ -83,120 +100,93 @@ def read_json(path: Path, what: str, mend: str) -> object:
         mend: how it comes about.
 
     Raises:
-        Refused: it is not there, or is no JSON.
+        Refused: it is not there, or is no JSON that can be worked with.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_constant)
+        return parsed(read_regular(path, most=LARGEST))
     except OSError as error:
-        raise missing(f"Expected {what} but got: {error.strerror}. {mend}") from None
-    except (ValueError, RecursionError) as error:
+        raise missing(f"Expected {what} but got: {error.strerror or error}. {mend}") from None
+    except ValueError as error:
         raise missing(f"Expected {what} but the file is damaged: {error}. {mend}") from None
 
 
 def _run(path: Path, data: object) -> Run:
-    schema = _field(data, "schema", int)
+    schema = field_of(data, "schema", int)
     if schema != SCHEMA:
-        raise TypeError(expected(f"schema {SCHEMA}", schema))
+        old = "; it does not say how pytest ended. Run the tests again with this version" if schema < SCHEMA else ""
+        raise TypeError(expected(f"schema {SCHEMA}", schema) + old)
+    session = _session(field_of(data, "pytest", dict))
+    account = Account(
+        results=tuple(_row(row) for row in field_of(data, "results", list)),
+        endings=tuple(_ending(ending) for ending in field_of(data, "tests", list)),
+        session=session,
+        lost=tuple(texts(field_of(data, "lost", list), "lost")),
+    )
+    _check(account, field_of(data, "counts", dict))
     return Run(
         path=path,
-        version=_field(data, "robustest", str),
-        settings=_field(data, "settings", dict),
-        lost=tuple(_texts(_field(data, "lost", list), "lost")),
-        rows=tuple(_row(row) for row in _field(data, "results", list)),
+        version=field_of(data, "robustest", str),
+        settings=field_of(data, "settings", dict),
+        account=account,
+        session=session,
         shard=_shard(data.get("shard") if isinstance(data, dict) else None),
         content=sha256(json.dumps(data, sort_keys=True).encode()).hexdigest(),
     )
 
 
-def blocking(row: Row, settings: Mapping[str, Any]) -> bool:
-    """Whether a row keeps a run from being green.
+def _check(account: Account, counts: Mapping[str, Any]) -> None:
+    """Refuse a file whose parts do not belong together.
 
-    What was recorded without a threshold is no claim; and inconclusive claims may be let off by the settings.
+    Raises:
+        ValueError: a result's ending is not among the tests', or the file counts otherwise than its rows.
     """
-    found = state(row.result)
-    return found not in QUIET and not (found == "inconclusive" and settings.get("inconclusive") == "skip")
+    ended = set(account.endings)
+    for row in account.results:
+        if row.ending is not None and row.ending.outcome != "passed" and row.ending not in ended:
+            raise ValueError(f"a result of {row.test} that ended as no test did")
+    found = Counter(state(row) for row in account.rows)
+    if dict(found) != counts:
+        raise ValueError(f"counts of {json.dumps(counts)[:200]} but rows of {json.dumps(found)}")
 
 
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name}, which is no JSON")
+def _session(data: dict[str, Any]) -> Session:
+    numbers = {name: field_of(data, name, int) for name in ("exit", "collected", "deselected", "ran")}
+    if surplus := sorted(set(data) - set(numbers) - {"stopped"}):
+        raise TypeError(f"Expected the fields of pytest's end but got also {surplus}")
+    return Session(stopped=field_of(data, "stopped", str), **numbers)
 
 
-def _field(data: object, name: str, kind: type) -> Any:
+def _ending(data: object) -> Ending:
     if not isinstance(data, dict):
-        raise TypeError(expected("an object", data))
-    value = data[name]
-    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise TypeError(expected(f"{name} to be {_KINDS[kind]}", value))
-    return value
-
-
-_KINDS = {int: "a whole number", str: "text", dict: "an object", list: "a list"}
-
-
-def _texts(values: list[Any], name: str) -> list[str]:
-    for value in values:
-        if not isinstance(value, str):
-            raise TypeError(expected(f"{name} to list texts", value))
-    return values
+        raise TypeError(expected("the ending of a test", data))
+    return Ending.from_dict(data)
 
 
 def _shard(data: object) -> Shard | None:
     if data is None:
         return None
-    index, count = _field(data, "index", int), _field(data, "count", int)
+    index, count = field_of(data, "index", int), field_of(data, "count", int)
     if not 1 <= index <= count:
         raise ValueError(f"Expected a shard of 1..{count} but got {index}")
-    tests = _texts(_field(data, "tests", list), "tests")
+    tests = texts(field_of(data, "tests", list), "tests")
     reported = data.get("reported") if isinstance(data, dict) else None
     return Shard(
         index=index,
         count=count,
         tests=tuple(tests),
-        reported=None if reported is None else frozenset(_texts(_field(data, "reported", list), "reported")),
+        reported=None if reported is None else frozenset(texts(field_of(data, "reported", list), "reported")),
     )
 
 
 def _row(data: object) -> Row:
-    test, problem, replay = (_field(data, name, str) for name in ("test", "problem", "replay"))
-    result = data["result"] if isinstance(data, dict) else None
+    test, problem, replay = (field_of(data, name, str) for name in ("test", "problem", "replay"))
+    result, ending = (data["result"], data["ending"]) if isinstance(data, dict) else (None, None)
     if result is None and not problem:
         raise ValueError(f"neither a result nor a problem of {test}")
-    return Row(test=test, result=None if result is None else result_of(result), problem=problem, replay=replay)
-
-
-def result_of(data: object) -> Result:
-    """A result as files hold it.
-
-    Raises:
-        KeyError, TypeError, ValueError: it is none.
-    """
-    if not isinstance(data, dict):
-        raise TypeError(expected("a result", data))
-    try:
-        result = Result.from_dict(data)
-    except AttributeError as error:
-        raise TypeError(str(error)) from None
-    for name, (kinds, what) in _TYPES.items():
-        value = getattr(result, name)
-        if not isinstance(value, kinds) or isinstance(value, bool):
-            raise TypeError(expected(f"{name} of a result to be {what}", value))
-    if len(result.interval) != 2 or not all(type(end) in (int, float) for end in result.interval):
-        raise TypeError(expected("interval of a result to be two numbers", result.interval))
-    if type(result.at_alpha) is not bool:
-        raise TypeError(expected("at_alpha of a result to be true or false", result.at_alpha))
-    if not all(outcome is None or type(outcome) is bool for outcome in result.outcomes):
-        raise TypeError("Expected outcomes of a result to be true, false or null")
-    return result
-
-
-_TEXT = ((str,), "text")
-_NUMBER = ((int, float, type(None)), "a number or null")
-_COUNT = ((int,), "a whole number")
-_TYPES: Mapping[str, tuple[tuple[type, ...], str]] = {
-    **dict.fromkeys(("claim", "statement", "rule", "quantity", "comparison", "setting", "method"), _TEXT),
-    **dict.fromkeys(("cached", "data", "model"), _TEXT),
-    **dict.fromkeys(("estimate", "threshold"), _NUMBER),
-    **dict.fromkeys(("n_used", "n_total", "seed", "replayed"), _COUNT),
-    "alpha": ((int, float), "a number"),
-    "details": ((dict,), "an object"),
-}
+    return Row(
+        test=test,
+        result=None if result is None else result_of(result),
+        problem=problem,
+        replay=replay,
+        ending=_ending(ending),
+    )

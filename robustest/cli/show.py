@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from robustest.account import Account, Row
 from robustest.cli.claims import claim_of
 from robustest.cli.exits import missing
+from robustest.cli.fields import result_of
 from robustest.cli.keeping import telling
-from robustest.cli.runs import read_run, result_of
+from robustest.cli.runs import read_run
 from robustest.cli.screen import Screen
 from robustest.cli.table import ending, show_rows
-from robustest.ledger import Row
 from robustest.reports import github
 
 STORE, FILE = Path(".robustest"), Path("robust.json")
@@ -36,31 +36,30 @@ def show(path: str | None, *, details: bool, markdown: bool = False) -> int:
         markdown: whether they are printed as a step's summary on GitHub has them, with everything escaped.
 
     Returns:
-        0 where every claim passed, 1 where not, 3 where results were lost.
+        0 where every test ended well, 1 where one did not, 3 where results were lost or the run was cut short.
 
     Raises:
         Refused: there are no results.
     """
     where = _found(Path(path) if path is not None else None)
-    settings: Mapping[str, Any] = {}
     if where.is_dir():
         with telling() as problems:
-            rows: Sequence[Row] = _remembered(where)
-        lost: Sequence[str] = problems
+            rows = _remembered(where)
+        account = Account(results=tuple(rows), endings=(), session=None, lost=tuple(problems))
         dates = sorted(row.result.cached for row in rows if row.result is not None)
         span = dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"
         about = f"{where}: the latest result of each claim, measured {span}"
     else:
         run = read_run(where)
-        rows, lost, settings, shard = run.rows, run.lost, run.settings, run.shard
+        account, shard = run.account, run.shard
         about = "" if shard is None else f"shard {shard.index} of {shard.count}; robustest merge joins them"
     if markdown:
-        sys.stdout.write(github.summary(rows, lost, budget=COMMENT))
-        return ending(rows, lost, settings)
+        sys.stdout.write(github.summary(account.rows, account.lost, budget=COMMENT))
+        return ending(account.rows, account.lost, account.session)
     screen = Screen()
     if about:
         screen.write_line(about)
-    return show_rows(screen, rows, lost, settings, details=details)
+    return show_rows(screen, account, details=details)
 
 
 def _found(path: Path | None) -> Path:

@@ -6,12 +6,12 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from robustest.account import Row
 from robustest.cli.claims import without_thresholds
 from robustest.cli.exits import Exit, Refused, missing
 from robustest.cli.pytest_run import meaning, run_pytest
 from robustest.cli.runs import Run, read_run
 from robustest.cli.screen import Screen
-from robustest.ledger import Row
 from robustest.reports.text import claimed, measured
 from robustest.results import Result
 

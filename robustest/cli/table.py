@@ -2,37 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
+from robustest.account import Account, Row
 from robustest.cli.exits import Exit
-from robustest.cli.runs import blocking
 from robustest.cli.screen import Screen, counted
-from robustest.ledger import Row
-from robustest.reports.states import state
+from robustest.endings import Session
+from robustest.reports.states import STATES, red, state
 from robustest.reports.terminal import summary
 
+_WORDS = {"error": "not measured", "measured": "without a claim"}
+"""Where a count needs more than the state's own word."""
 
-def show_rows(
-    screen: Screen, rows: Sequence[Row], lost: Sequence[str], settings: Mapping[str, Any], *, details: bool
-) -> Exit:
+
+def show_rows(screen: Screen, account: Account, *, details: bool) -> Exit:
     """Print the section `robustness` and a count; no results are not well."""
-    summary(screen, rows, lost, details=details)
-    counts = dict.fromkeys(("passed", "failed", "inconclusive", "not measured", "without a claim"), 0)
+    rows = account.rows
+    summary(screen, rows, account.lost, details=details)
+    counts = dict.fromkeys(reversed(STATES), 0)
     for row in rows:
-        counts[_kind(row)] += 1
-    told = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+        counts[state(row)] += 1
+    told = ", ".join(f"{count} {_WORDS.get(name, name)}" for name, count in counts.items() if count)
     screen.write_line(f"{counted(len(rows), 'result')}: {told}" if rows else "no results")
-    return ending(rows, lost, settings)
+    return ending(rows, account.lost, account.session)
 
 
-def ending(rows: Sequence[Row], lost: Sequence[str], settings: Mapping[str, Any]) -> Exit:
-    """The exit code for the worst of it."""
-    if lost or not rows:
+def ending(rows: Sequence[Row], lost: Sequence[str], session: Session | None) -> Exit:
+    """The exit code for the worst of it; nothing measured is not well, and neither is a run that was cut short."""
+    if lost or (session is not None and session.exit not in (0, 1, 5, 6)):
         return Exit.MISSING
-    return Exit.NOT_PASSED if any(blocking(row, settings) for row in rows) else Exit.OK
-
-
-def _kind(row: Row) -> str:
-    found = state(row.result)
-    return {"error": "not measured", "measured": "without a claim"}.get(found, found)
+    if any(map(red, rows)):
+        return Exit.NOT_PASSED
+    return Exit.OK if any(row.result is not None for row in rows) else Exit.MISSING

@@ -1,20 +1,18 @@
 """What GitHub shows of a run: a summary of the step, and annotations where the tests are written.
 
 Both are asked for by lines and files alone (workflow commands, and the file that GITHUB_STEP_SUMMARY names), so no
-token is needed. Neither decides anything: where the summary cannot be written, that is said, and the run goes on.
+token is needed.
 """
 
 from __future__ import annotations
 
 import html
 import re
-import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePath
 
-from robustest.reports.states import QUIET, STATES, state
-from robustest.reports.terminal import Reported
+from robustest.reports.states import STATES, TOLD, Reported, aside, state, without_result
 from robustest.reports.text import claimed, failure_text, measured
 from robustest.results import Result, Verdict
 
@@ -26,7 +24,18 @@ ANNOTATIONS = 10
 _CELL = 300  # characters of a name that a table cell shows
 _FOLDED = 8_000  # characters of one failure's text
 _TABLE_SHARE = 0.6  # of the budget: the table tells more a byte than the details
-_MARKS = {"failed": "❌", "error": "⚠️", "inconclusive": "❔", "measured": "📏", "passed": "✅"}
+_MARKS = {
+    "failed": "❌",
+    "error": "⚠️",
+    "unfinished": "⛔",
+    "inconclusive": "❔",
+    "tolerated": "❕",
+    "xfailed": "☑️",
+    "skipped": "⏭️",
+    "xpassed": "❕",
+    "measured": "📏",
+    "passed": "✅",
+}
 _MARKUP = re.compile(r"[!-/:-@\[-`{-~]")
 _PLAIN = frozenset(".,-/ ()=%+'\"?;^")
 """ASCII punctuation that begins no markup inside a line of text."""
@@ -36,44 +45,21 @@ _UNSEEN = re.compile(
 """Characters that show nothing, turn the text around them, or cannot be encoded."""
 
 
-def report(
-    rows: Sequence[Reported],
-    lost: Sequence[str],
-    *,
-    environ: Mapping[str, str],
-    where: Mapping[str, tuple[str, int]] | None = None,
-    annotations: bool = True,
-    echo: Callable[[str], object] | None = None,
-) -> None:
-    """Write the step's summary and the annotations; nothing where GITHUB_ACTIONS is not set.
+def add_summary(path: str, rows: Sequence[Reported], lost: Sequence[str]) -> None:
+    """Add the summary to the step's, at most as much as GitHub keeps.
 
     Args:
-        rows: one per claim.
+        path: the file that GITHUB_STEP_SUMMARY names.
+        rows: one per claim and per other ending of a test.
         lost: what did not arrive, in sentences.
-        environ: the environment, with GITHUB_ACTIONS, GITHUB_STEP_SUMMARY and GITHUB_WORKSPACE.
-        where: file and line (from 1) of each test's id; a file is absolute, or relative to the workspace.
-        annotations: False where another plugin annotates failed tests already.
-        echo: takes each annotation, a line without its end; it must reach the step's log at the start of a line.
+
+    Raises:
+        OSError: it cannot be written.
     """
-    if not environ.get("GITHUB_ACTIONS"):
-        return
-    say = _to_stdout if echo is None else echo
-    if annotations:
-        for line in annotated(rows, lost, where=where or {}, workspace=environ.get("GITHUB_WORKSPACE", "")):
-            say(line)
-    target = environ.get("GITHUB_STEP_SUMMARY")
-    if not target:
-        return
-    try:
-        before = Path(target).stat().st_size if Path(target).exists() else 0
-        with Path(target).open("ab") as file:
-            file.write(summary(rows, lost, budget=BUDGET - before).encode("utf-8"))
-    except OSError as error:
-        say(f"::warning title=robustest::{_data(f'The step summary could not be written: {error}')}")
-
-
-def _to_stdout(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
+    target = Path(path)
+    before = target.stat().st_size if target.exists() else 0
+    with target.open("ab") as file:
+        file.write(summary(rows, lost, budget=BUDGET - before).encode("utf-8"))
 
 
 def annotated(
@@ -85,18 +71,21 @@ def annotated(
 ) -> list[str]:
     """Workflow commands: the worst ten of what did not pass, then how many more there are.
 
+    Each line must reach the step's log at the start of a line.
+
     Args:
-        rows, lost, where: as for `report`.
+        rows, lost: as for `add_summary`.
+        where: file and line (from 1) of each test's id; a file is absolute, or relative to the workspace.
         workspace: the folder that absolute files are named from.
     """
-    bad = worst_first(row for row in rows if state(row.result) not in QUIET)
+    bad = worst_first(row for row in rows if state(row) in TOLD)
     commands = [_command("error", {"title": "robustest: results are missing"}, problem) for problem in lost]
     for row in bad:
-        verdict = state(row.result)
-        kind = "warning" if verdict == Verdict.INCONCLUSIVE else "error"
+        verdict = state(row)
+        kind = "warning" if verdict in ("inconclusive", "tolerated") else "error"
         file, line = where.get(row.test, (row.test.partition("::")[0], 0))
         place = {"file": _within(file, workspace), **({"line": str(line)} if line > 0 else {})}
-        title = "could not measure" if row.result is None else f"{verdict}: {row.result.statement}"
+        title = without_result(row).partition(": ")[0] if row.result is None else f"{verdict}: {row.result.statement}"
         commands.append(_command(kind, {**place, "title": _short(f"robustest {title}", _CELL)}, _told(row)))
     more = len(commands) - ANNOTATIONS
     if more <= 0:
@@ -137,14 +126,14 @@ def summary(rows: Sequence[Reported], lost: Sequence[str], *, budget: int = BUDG
     """The step's summary in GitHub's Markdown: one table, worst first, and the failures folded beneath it.
 
     Args:
-        rows, lost: as for `report`.
+        rows, lost: as for `add_summary`.
         budget: bytes, at most; what does not fit is counted in a line.
 
     Returns:
         Text of at most `budget` bytes in UTF-8; empty where not even the headline fits.
     """
     page = _Page(budget)
-    counts = Counter(state(row.result) for row in rows)
+    counts = Counter(state(row) for row in rows)
     told = ", ".join(f"{counts[verdict]} {verdict}" for verdict in STATES if counts[verdict]) or "no claim was measured"
     page.add(f"\n## robustness: {told}\n\n")
     page.all([f"> **Results are missing: {escaped(problem)}. This run is not green.**\n>\n" for problem in lost], 0.2)
@@ -154,7 +143,7 @@ def summary(rows: Sequence[Reported], lost: Sequence[str], *, budget: int = BUDG
         page.add("| | claim | measured | claimed | n | test |\n| :-- | :-- | :-- | :-- | --: | :-- |\n")
         page.all([_line(row) for row in ordered], _TABLE_SHARE, "claims are left out of this table")
         page.add("\n")
-    page.all([_details(row) for row in ordered if state(row.result) not in QUIET], 1.0, "failures are not told here")
+    page.all([_details(row) for row in ordered if state(row) in TOLD], 1.0, "failures are not told here")
     return page.text()
 
 
@@ -190,10 +179,10 @@ class _Page:
 
 
 def worst_first(rows: Iterable[Reported]) -> list[Reported]:
-    """Failed, farthest from the threshold first; then errors, inconclusive, measured, passed, in their order."""
+    """In the order of `STATES`; what failed farthest from its threshold first."""
 
     def badness(row: Reported) -> tuple[int, float]:
-        return STATES.index(state(row.result)), -_gap(row.result)
+        return STATES.index(state(row)), -_gap(row.result) if state(row) == "failed" else 0.0
 
     return sorted(rows, key=badness)
 
@@ -207,19 +196,21 @@ def _gap(result: Result | None) -> float:
 
 
 def _line(row: Reported) -> str:
-    verdict = state(row.result)
+    verdict = state(row)
     mark = f"{_MARKS[verdict]} {verdict}"
     test = f"<code>{escaped(_short(row.test, _CELL))}</code>"
     if row.result is None:
-        return f"| {mark} | {escaped(_short(f'could not measure: {row.problem}', _CELL))} | | | | {test} |\n"
+        return f"| {mark} | {escaped(_short(without_result(row), _CELL))} | | | | {test} |\n"
     value, _, count = measured(row.result).rpartition(" n=")
-    cells = (escaped(_short(text, _CELL)) for text in (row.result.statement, value, claimed(row.result), count))
+    words = "; ".join(part for part in (row.result.statement, aside(row)) if part)
+    cells = (escaped(_short(text, _CELL)) for text in (words, value, claimed(row.result), count))
     return f"| {mark} | {' | '.join(cells)} | {test} |\n"
 
 
 def _details(row: Reported) -> str:
     result = row.result
-    title = "error: could not measure" if result is None else f"{result.verdict}: {_short(result.statement, _CELL)}"
+    words = without_result(row) if result is None else result.statement
+    title = f"{state(row)}: {_short(words, _CELL)}"
     text = f"{row.problem}\nreplay: {row.replay}" if result is None else failure_text(result, replay=row.replay)
     told = html.escape(_UNSEEN.sub("�", _clipped(text)))
     head = html.escape(_UNSEEN.sub("�", f"{title} ({_short(row.test, _CELL)})"))

@@ -4,48 +4,62 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
+from robustest.reports.states import STATES, Reported, state
 from robustest.settings import Settings
 from robustest.version import VERSION
 
-SCHEMA = 1
+SCHEMA = 2
+"""1 had results alone: a test that failed beside its claims left no trace in it."""
 
 
 class Writable(Protocol):
-    """A row that knows its plain form."""
+    """A value that knows its plain form."""
 
     def to_dict(self) -> dict[str, Any]: ...
 
 
-def write(
-    path: str,
-    rows: Sequence[Writable],
-    lost: Sequence[str],
-    settings: Settings,
-    *,
-    shard: Mapping[str, Any] | None = None,
-) -> None:
+class Told(Protocol):
+    """What there is to tell of a run; see `robustest.account.Account`."""
+
+    @property
+    def results(self) -> Sequence[Writable]: ...
+    @property
+    def endings(self) -> Sequence[Writable]: ...
+    @property
+    def session(self) -> Writable | None: ...
+    @property
+    def lost(self) -> Sequence[str]: ...
+    @property
+    def rows(self) -> Sequence[Reported]: ...
+
+
+def write(path: str, account: Told, settings: Settings, *, shard: Mapping[str, Any] | None = None) -> None:
     """Write the file whole or not at all.
 
     Args:
         path: where to; folders are made.
-        rows: one per claim.
-        lost: what did not arrive, in sentences; a reader must not trust a file that lost something.
+        account: the run's; a reader must not trust a file that lost something.
         settings: the run's.
         shard: "index" of "count" shards, and all "tests" of the run before they were shared out; None where the run
             is whole.
     """
+    counts = Counter(state(row) for row in account.rows)
     content = {
         "schema": SCHEMA,
         "robustest": VERSION,
         "settings": {**asdict(settings), "suppress": list(settings.suppress)},
         "shard": None if shard is None else dict(shard),
-        "lost": list(lost),
-        "results": [row.to_dict() for row in rows],
+        "pytest": None if account.session is None else account.session.to_dict(),
+        "counts": {name: counts[name] for name in STATES if counts[name]},
+        "lost": list(account.lost),
+        "tests": [ending.to_dict() for ending in account.endings],
+        "results": [row.to_dict() for row in account.results],
     }
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)

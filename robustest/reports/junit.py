@@ -16,8 +16,7 @@ from pathlib import Path
 
 from junit_xml import TestCase, TestSuite
 
-from robustest.reports.states import QUIET, state
-from robustest.reports.terminal import Reported
+from robustest.reports.states import RED, Reported, aside, state, without_result
 from robustest.reports.text import claimed, failure_text, measured
 from robustest.version import VERSION
 
@@ -33,7 +32,7 @@ def write(path: str, rows: Sequence[Reported], lost: Sequence[str] = ()) -> None
 
     Args:
         path: where to; folders are made.
-        rows: one per claim, those of a test one after the other.
+        rows: one per claim and per other ending of a test, those of a test one after the other.
         lost: what did not arrive, in sentences; each becomes an error, so that the file is not green.
     """
     tests: dict[str, list[Reported]] = {}
@@ -93,22 +92,33 @@ def _lost(problem: str) -> TestCase:
 
 
 def _case(row: Reported) -> TestCase:
-    if row.result is None:
-        first = next(iter(row.problem.splitlines()), "no reason was given")
-        case = TestCase("could not measure", classname=_classname(row.test))
-        again = f"\nreplay: {row.replay}" if row.replay else ""
-        case.add_error_info(message=_xml(first), output=_xml(row.problem + again), error_type="error")
-        return case
-    result = row.result
-    case = TestCase(_xml(result.statement), classname=_classname(row.test), elapsed_sec=result.cost.seconds)
-    if state(result) not in QUIET:
-        message = f"{result.verdict}: {measured(result)}, claimed {claimed(result)}"
-        case.add_failure_info(
-            message=_xml(message),
-            output=_xml(failure_text(result, replay=row.replay)),
-            failure_type=str(result.verdict),
-        )
+    verdict, result = state(row), row.result
+    if result is None:
+        case = TestCase(_case_name(row), classname=_classname(row.test))
+        if verdict in RED:
+            again = f"\nreplay: {row.replay}" if row.replay else ""
+            _red(case, verdict, next(iter(row.problem.splitlines()), "no reason was given"), row.problem + again)
+    else:
+        case = TestCase(_xml(result.statement), classname=_classname(row.test), elapsed_sec=result.cost.seconds)
+        if verdict in RED:
+            message = f"{result.verdict}: {measured(result)}, claimed {claimed(result)}"
+            _red(case, verdict, message, failure_text(result, replay=row.replay))
+    if verdict in ("xfailed", "skipped", "tolerated"):  # what is no failure, and no pass either
+        case.add_skipped_info(message=_xml(aside(row) or without_result(row)))
     return case
+
+
+def _case_name(row: Reported) -> str:
+    ending = row.ending
+    if ending is None or (ending.claimed and ending.outcome == "error"):
+        return "could not measure"
+    return f"the test's {ending.phase}"
+
+
+def _red(case: TestCase, verdict: str, message: str, output: str) -> None:
+    add = case.add_error_info if verdict in ("error", "unfinished") else case.add_failure_info
+    kind = "error_type" if verdict in ("error", "unfinished") else "failure_type"
+    add(message=_xml(message), output=_xml(output), **{kind: verdict})
 
 
 def _classname(test: str) -> str:

@@ -7,11 +7,11 @@ import re
 import time
 import zlib
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import pytest
 
-from robustest.reports.states import QUIET, state
+from robustest.reports.states import COLOURS, RED, TOLD, Reported, aside, state, without_result
 from robustest.reports.text import claimed, measured
 from robustest.results import Result
 from robustest.settings import Settings
@@ -19,19 +19,6 @@ from robustest.version import VERSION
 
 _LINE_EVERY = 10.0
 """Seconds between progress lines where the output is no terminal."""
-
-
-class Reported(Protocol):
-    """One claim of one test, or a test that could not measure."""
-
-    @property
-    def test(self) -> str: ...
-    @property
-    def result(self) -> Result | None: ...
-    @property
-    def problem(self) -> str: ...
-    @property
-    def replay(self) -> str: ...
 
 
 def header(settings: Settings) -> str:
@@ -94,26 +81,25 @@ def summary(reporter: Any, rows: Sequence[Reported], lost: Sequence[str], *, det
     reporter.write_sep("=", "robustness")  # not section(): it leaves a line half open
     width = max((len(row.test) for row in rows), default=0)
     for row in rows:
-        verdict, line = _line(row)
-        colour = {"passed": "green", "inconclusive": "yellow", "measured": "cyan"}.get(verdict, "red")
-        reporter.write(f"{row.test:<{width}}  {line}  ")
-        reporter.write_line(verdict if verdict in QUIET else verdict.upper(), **{colour: True})
+        verdict = state(row)
+        reporter.write(f"{row.test:<{width}}  {_line(row)}  ")
+        reporter.write_line(verdict.upper() if verdict in RED else verdict, **{COLOURS.get(verdict, "yellow"): True})
         if details and row.result is not None:
             _details(reporter, row.result)
     replayed = sum(row.result.replayed for row in rows if row.result is not None)
     if replayed:
         reporter.write_line(f"replayed: {replayed} samples were decided by counterexamples of earlier runs")
-    for replay in dict.fromkeys(row.replay for row in rows if state(row.result) not in QUIET):
+    for replay in dict.fromkeys(row.replay for row in rows if state(row) in TOLD and row.replay):
         reporter.write_line(f"replay: {replay}")
     for problem in lost:
         reporter.write_line(f"LOST: {problem}; this run is not green", red=True)
 
 
-def _line(row: Reported) -> tuple[str, str]:
+def _line(row: Reported) -> str:
     if row.result is None:
-        return state(None), f"could not measure: {row.problem.splitlines()[0]}"
-    cached = "  cached" if row.result.cached else ""
-    return state(row.result), f"{measured(row.result)}  {claimed(row.result)}{cached}"
+        return without_result(row)
+    parts = (measured(row.result), claimed(row.result), "cached" if row.result.cached else "", aside(row))
+    return "  ".join(part for part in parts if part)
 
 
 def _details(reporter: Any, result: Result) -> None:

@@ -2,4 +2,5 @@
 
 from __future__ import annotations
 
+from robustest.reports.html.page import check as check
 from robustest.reports.html.page import write as write

@@ -6,11 +6,15 @@ import base64
 import os
 import re
 import struct
+import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from robustest.regular import Unfit, read_below, read_regular
+
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_HEADER = 24  # bytes up to the end of width and height (PNG, third edition, sections 5.2 and 11.2.1)
+_WIDEST = 16_384  # pixels of a side, at most
 _OURS = re.compile(r"claim-\d+-(?:worst|shown)-\d+\.png")
 LARGEST = 8 * 2**20
 """Bytes of a picture that is taken, at most."""
@@ -31,13 +35,15 @@ class Picture:
 class Album:
     """Takes pictures in, one by one.
 
-    Only PNG files are taken: results may come from a file, and a path in one must not carry any other file of this
-    machine into a page that is published.
+    Only PNG files are taken, and where results come from files only those beside them: a path in a file from elsewhere
+    must not carry any other file of this machine into a page that is published.
 
     Attributes:
         folder: the page's.
-        origin: what relative paths of pictures start from.
+        origin: what relative paths of pictures start from, where this run saved them.
         inline: whether pictures go inside the page.
+        below: for each test the folder that its pictures must lie in, and that their paths start from; None where this
+            run saved them.
         taken: names written so far.
         inside: bytes put inside so far.
     """
@@ -45,26 +51,25 @@ class Album:
     folder: Path
     origin: Path
     inline: bool
+    below: Mapping[str, Path] | None = None
     taken: set[str] = field(default_factory=set)
     inside: int = 0
 
-    def take(self, path: str, name: str) -> Picture | str:
+    def take(self, path: str, name: str, test: str) -> Picture | str:
         """The picture as the page shows it, or why it shows none.
 
         Args:
             path: the file.
             name: of the copy, `claim-N-worst-K.png` or `claim-N-shown-K.png`.
+            test: whose picture it is.
         """
         try:
-            file = self.origin / path
-            if file.stat().st_size > LARGEST:
-                return f"The picture is larger than {LARGEST // 2**20} MB."
-            content = file.read_bytes()
-        except (OSError, ValueError):  # ValueError: a path with a NUL in it
+            content = self._content(path, test)
+            width, height = _size(content)
+        except Unfit as unfit:
+            return f"The picture is not shown: {unfit}."
+        except (OSError, ValueError, KeyError):  # ValueError: a path with a NUL in it
             return "The picture is no longer there."
-        if len(content) < _HEADER or not content.startswith(_SIGNATURE):
-            return "The file is no PNG."
-        width, height = struct.unpack(">II", content[16:_HEADER])
         if not self.inline:
             self._copy(content, name)
             return Picture(f"images/{name}", width, height)
@@ -72,6 +77,11 @@ class Album:
             return f"Left out: the pictures inside this page have {INLINE // 2**20} MB already."
         self.inside += len(content)
         return Picture(f"data:image/png;base64,{base64.b64encode(content).decode('ascii')}", width, height)
+
+    def _content(self, path: str, test: str) -> bytes:
+        if self.below is None:
+            return read_regular(self.origin / path, most=LARGEST)
+        return read_below(self.below[test], path, most=LARGEST)
 
     def _copy(self, content: bytes, name: str) -> None:
         images = self.folder / "images"
@@ -92,3 +102,29 @@ def write_whole(target: Path, content: bytes) -> None:
     partial = target.with_name(f"{target.name}.{os.getpid()}.tmp")
     partial.write_bytes(content)
     partial.replace(target)
+
+
+def _size(content: bytes) -> tuple[int, int]:
+    """Width and height of a PNG file that is whole: chunks with their checksums, and nothing after the last.
+
+    (PNG, third edition, sections 5.2, 5.3 and 11.2.1)
+
+    Raises:
+        Unfit: it is none.
+    """
+    if not content.startswith(_SIGNATURE):
+        raise Unfit("the file is no PNG")
+    at, kinds = len(_SIGNATURE), []
+    while at + 12 <= len(content):
+        length, kind = struct.unpack_from(">I4s", content, at)
+        end = at + 12 + length
+        if end > len(content) or zlib.crc32(content[at + 4 : end - 4]) != struct.unpack_from(">I", content, end - 4)[0]:
+            break
+        kinds.append((kind, length))
+        at = end
+    if at != len(content) or kinds[:1] != [(b"IHDR", 13)] or kinds[-1] != (b"IEND", 0):
+        raise Unfit("the file is no whole PNG")
+    width, height = struct.unpack_from(">II", content, len(_SIGNATURE) + 8)
+    if not (0 < width <= _WIDEST and 0 < height <= _WIDEST):
+        raise Unfit(f"it is {width} by {height} pixels")
+    return width, height

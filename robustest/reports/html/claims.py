@@ -10,12 +10,9 @@ from typing import Any
 from robustest.reports.html.album import Album, Picture
 from robustest.reports.html.scales import Scale, scale_of
 from robustest.reports.html.tables import Fact, Table, facts_and_tables
-from robustest.reports.states import STATES, state
-from robustest.reports.terminal import Reported
+from robustest.reports.states import STATES, Reported, aside, state, without_result
 from robustest.reports.text import claimed, measured
 from robustest.results import Counterexample, Result
-
-"""What became of a claim, worst first."""
 
 _BREAKS = re.compile(r"(?<=/)|(?<=::)|(?=\[)")
 
@@ -142,19 +139,18 @@ def claims_of(rows: Sequence[Reported], album: Album) -> list[Claim]:
 
 
 def worst_first(claims: Sequence[Claim]) -> list[Claim]:
-    """Failed, then errors, inconclusive, measured and passed; within each the order of the run."""
+    """In the order of `STATES`; within each that of the run."""
     return sorted(claims, key=lambda claim: (STATES.index(claim.verdict), claim.number))
 
 
 def _claim(number: int, row: Reported, album: Album) -> Claim:
     result = row.result
     if result is None:
-        first = next(iter(row.problem.splitlines()), "no reason was given")
         return Claim(
             number=number,
             test=row.test,
-            statement=f"could not measure: {first}",
-            verdict=state(None),
+            statement=without_result(row),
+            verdict=state(row),
             rule="",
             result=None,
             problem=row.problem,
@@ -167,7 +163,7 @@ def _claim(number: int, row: Reported, album: Album) -> Claim:
         number=number,
         test=row.test,
         statement=result.statement,
-        verdict=state(result),
+        verdict=state(row),
         rule=result.rule,
         result=result,
         problem="",
@@ -177,22 +173,27 @@ def _claim(number: int, row: Reported, album: Album) -> Claim:
         count=count,
         scale=scale_of(result),
         slack=_slack(result),
-        exhibits=tuple(_exhibit(number, rank, result, worst, album) for rank, worst in _ranked(result)),
+        exhibits=tuple(
+            _exhibit(f"claim-{number}-worst-{rank}.png", row.test, result, worst, album)
+            for rank, worst in _ranked(result)
+        ),
         tiles=_TILES.get(result.claim, _SHIFTED),
         facts=tuple(facts),
         tables=tuple(tables),
-        sheets=_sheets(number, result.details.get("pictures"), album),
+        sheets=_sheets(number, row.test, result.details.get("pictures"), album),
         findings=findings,
-        remarks=tuple(note for note in result.notes if note not in {finding.message for finding in findings}),
+        remarks=tuple(
+            note for note in (aside(row), *result.notes) if note and note not in {one.message for one in findings}
+        ),
         baseline=_comparison(result.details.get("baseline"), result.quantity),
     )
 
 
-def _sheets(number: int, pictures: object, album: Album) -> tuple[Sheet, ...]:
+def _sheets(number: int, test: str, pictures: object, album: Album) -> tuple[Sheet, ...]:
     told = [one for one in pictures if isinstance(one, Mapping)] if isinstance(pictures, Sequence) else []
     sheets = []
     for place, one in enumerate(told, 1):
-        taken = album.take(str(one.get("image", "")), f"claim-{number}-shown-{place}.png")
+        taken = album.take(str(one.get("image", "")), f"claim-{number}-shown-{place}.png", test)
         picture, problem = (None, taken) if isinstance(taken, str) else (taken, "")
         sheets.append(Sheet(picture=picture, problem=problem, caption=str(one.get("caption", ""))))
     return tuple(sheets)
@@ -244,8 +245,8 @@ def _ranked(result: Result) -> enumerate[Counterexample]:
     return enumerate(result.counterexamples, 1)
 
 
-def _exhibit(number: int, rank: int, result: Result, worst: Counterexample, album: Album) -> Exhibit:
-    taken = album.take(worst.image, f"claim-{number}-worst-{rank}.png") if worst.image else None
+def _exhibit(name: str, test: str, result: Result, worst: Counterexample, album: Album) -> Exhibit:
+    taken = album.take(worst.image, name, test) if worst.image else None
     before, after = ("cue off", "cue on") if result.claim == "no_spurious_feature" else ("clean", "changed")
     names = result.details.get("class_names")
     facts = [

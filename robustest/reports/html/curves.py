@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from robustest.reports.states import state
 from robustest.results import Result
 
 _BALL = re.compile(r"(?P<kind>[A-Za-z]\w*)\((?P<unit>eps|pixels)=(?P<x>[0-9.eE+-]+)\)")
@@ -66,6 +65,8 @@ class Judged(Protocol):
     def test(self) -> str: ...
     @property
     def result(self) -> Result | None: ...
+    @property
+    def verdict(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +125,7 @@ def _place(claim: Judged, result: Result) -> tuple[_Key, _Placed] | None:
         low=result.interval[0],
         high=result.interval[1],
         threshold=result.threshold,
-        verdict=state(result),
+        verdict=claim.verdict,
         number=claim.number,
     )
     quantity = result.quantity

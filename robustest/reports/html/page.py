@@ -17,15 +17,28 @@ from robustest.reports.html.claims import Claim, claims_of, worst_first
 from robustest.reports.html.curves import curves_of
 from robustest.reports.html.plots import plot_of
 from robustest.reports.html.tables import shown
-from robustest.reports.states import QUIET, STATES
-from robustest.reports.terminal import Reported
+from robustest.reports.states import RED, STATES, TOLD, Reported
 from robustest.settings import HEALTH_CHECKS, Settings
 from robustest.version import VERSION
 
 _OPEN = 12
 """Claims that did not pass whose evidence is unfolded: more would bury the table."""
 
-_MARKS = {"passed": "✓", "failed": "✗", "inconclusive": "?", "measured": "·", "error": "!"}
+_MARKS = {
+    "passed": "✓",
+    "failed": "✗",
+    "inconclusive": "?",
+    "measured": "·",
+    "error": "!",
+    "unfinished": "…",
+    "tolerated": "~",
+    "xfailed": "x",
+    "skipped": "\N{EN DASH}",
+    "xpassed": "+",
+}
+_ASIDE = frozenset(STATES) - RED - {"passed", "measured"}
+"""What is neither red nor green: a failure that was expected, a test that was skipped."""
+
 _HEADER = ("profile", "seed", "device", "attack", "claim", "alpha")
 _VISIBLE: dict[int, int | str] = {
     **{code: 0x2400 + code for code in range(32) if code not in (9, 10, 13)},
@@ -43,17 +56,20 @@ def write(
     *,
     inline: bool = False,
     origin: str = ".",
+    below: Mapping[str, Path] | None = None,
     about: Mapping[str, str] | None = None,
 ) -> None:
     """Write `index.html` whole or not at all, and the pictures it shows into `images/` beside it.
 
     Args:
         folder: where to; made if absent. Other files in it stay.
-        rows: one per claim.
+        rows: one per claim and per other ending of a test.
         lost: what did not arrive, in sentences.
         settings: the run's.
         inline: put the pictures inside the page instead, so that it is a single file.
-        origin: the folder that relative paths of pictures start from.
+        origin: the folder that relative paths of pictures start from, where this run saved them.
+        below: where results come from files: for each test the folder that its pictures must lie in, and that their
+            paths start from. No other file is opened.
         about: further lines for the header, such as {"commit": "1a2b3c4"}.
 
     Raises:
@@ -61,11 +77,20 @@ def write(
     """
     template = _template()
     target = Path(folder)
-    album = Album(folder=target, origin=Path(origin), inline=inline)
+    album = Album(folder=target, origin=Path(origin), inline=inline, below=below)
     target.mkdir(parents=True, exist_ok=True)
     text = _render(template, claims_of(rows, album), lost, settings, about or {})
     write_whole(target / "index.html", text.encode("utf-8", "backslashreplace"))
     album.tidy()
+
+
+def check() -> None:
+    """See that a page can be made.
+
+    Raises:
+        ConfigError: Jinja2 is not installed.
+    """
+    _template()
 
 
 def _render(
@@ -79,7 +104,7 @@ def _render(
         state=next((verdict for verdict in STATES if counts[verdict]), "none") if not lost else "error",
         counts={verdict: counts[verdict] for verdict in STATES if counts[verdict]},
         claims=ordered,
-        unfolded={claim.number for claim in ordered[:_OPEN] if claim.verdict not in QUIET},
+        unfolded={claim.number for claim in ordered[:_OPEN] if claim.verdict in TOLD},
         compared=any(claim.change is not None for claim in claims),
         plots=[plot_of(curve) for curve in curves_of(claims)],
         lost=lost,
@@ -104,16 +129,27 @@ def headline(counts: Mapping[str, int], lost: Sequence[str]) -> str:
         return "This run lost results"
     if not total:
         return "Nothing was claimed" if counts.get("measured") else "No claim was measured"
-    if counts.get("passed", 0) == total:
+    kinds = [verdict for verdict in STATES if verdict in RED and counts.get(verdict)]
+    return _red(counts, kinds, total) if kinds else _green(counts, total)
+
+
+def _red(counts: Mapping[str, int], kinds: Sequence[str], total: int) -> str:
+    bad = sum(counts[verdict] for verdict in kinds)
+    told = {
+        "error": "could not be measured",
+        "inconclusive": "are inconclusive",
+        "unfinished": "did not run to the end",
+    }
+    what = "did not pass" if len(kinds) > 1 else told.get(kinds[0], kinds[0])
+    return f"The one claim {what.replace('are ', 'is ')}" if total == 1 else f"{bad} of {total} claims {what}"
+
+
+def _green(counts: Mapping[str, int], total: int) -> str:
+    passed = counts.get("passed", 0)
+    if passed == total:
         return "The one claim passed" if total == 1 else f"All {total} claims passed"
-    names = {"failed": "failed", "error": "could not be measured", "inconclusive": "inconclusive"}
-    kinds = [verdict for verdict in names if counts.get(verdict)]
-    if total == 1:
-        return f"The one claim {'is ' if kinds == ['inconclusive'] else ''}{names[kinds[0]]}"
-    bad = total - counts.get("passed", 0)
-    if len(kinds) > 1:
-        return f"{bad} of {total} claims did not pass"
-    return f"{bad} of {total} claims {'are ' if kinds == ['inconclusive'] else ''}{names[kinds[0]]}"
+    aside = ", ".join(f"{counts[name]} {name}" for name in STATES if name in _ASIDE and counts.get(name))
+    return f"{passed} of {total} claims passed; {aside}"
 
 
 def _cost(claims: Sequence[Claim]) -> dict[str, Any]:

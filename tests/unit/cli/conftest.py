@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 
+from robustest.account import Account, Row
 from robustest.cli import main
-from robustest.ledger import Row
+from robustest.endings import Ending, Session
 from robustest.reports import json_file
+from robustest.reports.states import red
 from robustest.results import Cost, Counterexample, Result, Verdict
 from robustest.settings import Settings
 from robustest.verdicts import decide_share
@@ -95,6 +97,34 @@ def row() -> Callable[..., Row]:
     return make
 
 
+def ended(row: Row) -> Row:
+    """A row of a test that ended as its result has it."""
+    if row.ending is not None:
+        return row
+    failed = row.result is None or (row.result.is_claim and row.result.verdict is not Verdict.PASSED)
+    outcome = "error" if row.result is None else "failed" if failed else "passed"
+    reason = (row.problem or "ClaimFailed") if failed else ""
+    ending = Ending(test=row.test, phase="call", outcome=outcome, reason=reason, claimed=failed, replay=row.replay)
+    return replace(row, ending=ending)
+
+
+def account_of(
+    rows: Sequence[Row], *, lost: Sequence[str] = (), endings: Sequence[Ending] = (), code: int = -1
+) -> Account:
+    """A run of these rows, which ended as they and the further endings say, or with `code`."""
+    rows = [ended(row) for row in rows]
+    every = tuple(dict.fromkeys((*(row.ending for row in rows if row.ending), *endings)))
+    account = Account(results=tuple(rows), endings=every, session=None, lost=tuple(lost))
+    status = 3 if lost else int(any(map(red, account.rows)))
+    return replace(account, session=Session(exit=status if code < 0 else code, collected=len(every), ran=len(every)))
+
+
+@pytest.fixture
+def account() -> Callable[..., Account]:
+    """What there is to tell of a run with these rows: `account(rows, lost=(), endings=(), code=1)`."""
+    return account_of
+
+
 @pytest.fixture
 def run_file(tmp_path: Path) -> Callable[..., Path]:
     """Writes a run: `run_file("a.json", rows, lost=(), shard=(1, 2, tests), settings=Settings(seed=3))`."""
@@ -107,13 +137,16 @@ def run_file(tmp_path: Path) -> Callable[..., Path]:
         shard: tuple[int, int, Sequence[str]] | None = None,
         reported: Sequence[str] | None = None,
         settings: Settings | None = None,
+        endings: Sequence[Ending] = (),
+        code: int = -1,
     ) -> Path:
         path, about = tmp_path / name, None
         if shard is not None:
             about = {"index": shard[0], "count": shard[1], "tests": list(shard[2])}
         if about is not None and reported is not None:
             about["reported"] = list(reported)
-        json_file.write(str(path), rows, lost, settings or Settings(), shard=about)
+        account = account_of(rows, lost=lost, endings=endings, code=code)
+        json_file.write(str(path), account, settings or Settings(), shard=about)
         return path
 
     return write

@@ -13,6 +13,7 @@ from xml.etree.ElementTree import parse
 import pytest
 
 from robustest import Settings
+from robustest.endings import Ending
 from robustest.reports import json_file
 
 TESTS = [f"test_a.py::test_{name}" for name in ("one", "two", "three", "four")]
@@ -35,10 +36,10 @@ def shards(rows: list[Any], run_file: Make) -> list[Path]:
 
 
 def test_the_merged_file_is_that_of_the_whole_run(
-    shards: list[Path], rows: list[Any], robustest: Make, tmp_path: Path
+    shards: list[Path], rows: list[Any], account: Make, robustest: Make, tmp_path: Path
 ) -> None:
     done = robustest("merge", *reversed(shards), "-o", "deep/robust.json")
-    json_file.write("whole.json", rows, [], Settings())
+    json_file.write("whole.json", account(rows), Settings())
     assert (done.code, done.err) == (0, "")
     assert (tmp_path / "deep" / "robust.json").read_bytes() == (tmp_path / "whole.json").read_bytes()
 
@@ -131,9 +132,14 @@ def test_one_claim_that_did_not_pass_makes_it_red(
 def test_inconclusive_claims_are_let_off_where_the_settings_say_so(
     made: Make, row: Make, run_file: Make, robustest: Make
 ) -> None:
-    open_ = made([True, False], 0.5, claim="population")
-    run_file("1.json", [row(TESTS[0], open_)], shard=(1, 1, TESTS[:1]), settings=Settings(inconclusive="skip"))
-    assert robustest("merge", "1.json").code == 0
+    open_ = row(TESTS[0], made([True, False], 0.5, claim="population"))
+    let_off = Ending(test=TESTS[0], phase="call", outcome="skipped", reason="inconclusive: it is", claimed=True)
+    run_file(
+        "1.json", [replace(open_, ending=let_off)], shard=(1, 1, TESTS[:1]), settings=Settings(inconclusive="skip")
+    )
+    done = robustest("merge", "1.json")
+    assert (done.code, done.lines[-1]) == (0, "1 result: 1 skipped")
+    assert "skipped: inconclusive: it is" in done.out
 
 
 def test_what_was_recorded_without_a_threshold_is_no_claim(
@@ -171,7 +177,7 @@ def test_a_shard_that_is_there_twice_and_not_the_same_is_named(
 ) -> None:
     again = tmp_path / "again.json"
     again.write_bytes(shards[1].read_bytes())
-    edit(again, results=[])
+    edit(again, settings={})
     done = robustest("merge", *shards, again)
     assert done.code == 3
     assert f"shard 2 is there twice, and not the same: {shards[1]} and {again}" in done.err

@@ -45,12 +45,12 @@ def test_the_comparison_is_what_is_printed(made: Make, row: Make, run_file: Make
 
 
 def test_the_suggestion_is_what_is_printed(
-    made: Make, row: Make, robustest: Make, monkeypatch: pytest.MonkeyPatch
+    made: Make, row: Make, account: Make, robustest: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = [row(TEST, made([True] * 943 + [False] * 57, 0.9))]
 
     def run(arguments: Sequence[str]) -> int:
-        json_file.write(arguments[1].partition("=")[2], rows, [], Settings())
+        json_file.write(arguments[1].partition("=")[2], account(rows), Settings())
         return 0
 
     monkeypatch.setattr("robustest.cli.suggest.run_pytest", run)

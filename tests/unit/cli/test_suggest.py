@@ -17,7 +17,7 @@ Make = Callable[..., Any]
 
 
 @pytest.fixture
-def suite(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Sequence[str]]]:
+def suite(monkeypatch: pytest.MonkeyPatch, account: Make) -> Callable[..., list[Sequence[str]]]:
     """Lets pytest be a stub that writes rows and ends so: `suite(rows, code=1)`; gives what it was called with."""
 
     def of(rows: Sequence[Any] | None, *, code: int = 0, **more: Any) -> list[Sequence[str]]:
@@ -27,7 +27,7 @@ def suite(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Sequence[str]]]
             calls.append(arguments)
             (path,) = [part.partition("=")[2] for part in arguments if part.startswith("--robust-json=")]
             if rows is not None:
-                json_file.write(path, rows, more.get("lost", []), more.get("settings", Settings()))
+                json_file.write(path, account(rows, lost=more.get("lost", [])), more.get("settings", Settings()))
             return code
 
         monkeypatch.setattr("robustest.cli.suggest.run_pytest", run)

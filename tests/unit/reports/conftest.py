@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from robustest import Cost, Counterexample, Result, Settings, Verdict
+from robustest.endings import Ending
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class Row:
     result: Result | None
     problem: str = ""
     replay: str = ""
+    ending: Ending | None = None
 
 
 def made(verdict: str = "failed", **changes: Any) -> Result:

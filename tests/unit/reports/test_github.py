@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from robustest.reports.github import ANNOTATIONS, BUDGET, annotated, escaped, report, summary
+from robustest.reports.github import ANNOTATIONS, BUDGET, add_summary, annotated, escaped, summary
 from robustest.reports.text import failure_text
 
 HOSTILE = "a|b `c` *d* _e_ ~f~ [g](https://x.y) <b>h</b> & &amp; @user #1 :tada: $i$ \\ !j {k}"
@@ -27,45 +27,21 @@ def rows(made: Any, early: Any, row: Any) -> list[Any]:
     ]
 
 
-def environment(tmp_path: Path, **more: str) -> dict[str, str]:
-    return {"GITHUB_ACTIONS": "true", "GITHUB_STEP_SUMMARY": str(tmp_path / "summary.md"), **more}
-
-
 def shown(markdown: str) -> str:
     """The HTML that GitHub's Markdown makes of a text, as far as CommonMark and its tables go."""
     markdown_it = pytest.importorskip("markdown_it", reason="markdown-it-py renders the summary")
     return str(markdown_it.MarkdownIt("commonmark").enable(["table", "strikethrough"]).render(markdown))
 
 
-def test_elsewhere_nothing_is_written_or_said(tmp_path: Path, rows: list[Any]) -> None:
-    said: list[str] = []
-    report(rows, ["lost"], environ={"GITHUB_STEP_SUMMARY": str(tmp_path / "s.md")}, echo=said.append)
-    assert said == []
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_a_summary_is_added_to_what_the_step_wrote_before(tmp_path: Path, rows: list[Any]) -> None:
     (tmp_path / "summary.md").write_text("before\n", encoding="utf-8")
-    report(rows, [], environ=environment(tmp_path), echo=lambda _: None)
+    add_summary(str(tmp_path / "summary.md"), rows, [])
     assert (tmp_path / "summary.md").read_text(encoding="utf-8") == "before\n" + summary(rows, [])
 
 
-def test_where_another_plugin_annotates_only_the_summary_is_left(tmp_path: Path, rows: list[Any]) -> None:
-    said: list[str] = []
-    report(rows, [], environ=environment(tmp_path), annotations=False, echo=said.append)
-    assert said == []
-    assert (tmp_path / "summary.md").is_file()
-
-
-def test_annotations_need_no_summary_file(rows: list[Any], capsys: Any) -> None:
-    report(rows, [], environ={"GITHUB_ACTIONS": "true"})
-    assert capsys.readouterr().out.splitlines() == annotated(rows, [], where={})
-
-
-def test_a_summary_that_cannot_be_written_is_a_warning_and_no_failure(tmp_path: Path, rows: list[Any]) -> None:
-    said: list[str] = []
-    report(rows, [], environ=environment(tmp_path, GITHUB_STEP_SUMMARY=str(tmp_path)), echo=said.append)
-    assert said[-1].startswith("::warning title=robustest::The step summary could not be written: ")
+def test_a_summary_that_cannot_be_written_is_said(tmp_path: Path, rows: list[Any]) -> None:
+    with pytest.raises(OSError, match="directory"):
+        add_summary(str(tmp_path), rows, [])
 
 
 def test_annotations_come_worst_first_and_say_all(rows: list[Any]) -> None:
@@ -138,7 +114,7 @@ def test_a_summary_has_one_table_worst_first_and_the_failures_folded(rows: list[
     assert cells == [
         ["❌ failed", claim, "accuracy in [0.125, 0.375]", ">= 0.9", "5 of 8", "test_a.py::far"],
         ["❌ failed", claim, "accuracy 0.850 [0.125, 0.375]", ">= 0.9", "8", "test_a.py::near"],
-        ["⚠️ error", "could not measure: ModelError: NaN more", "", "", "", "test_a.py::broken"],
+        ["⚠️ error", "could not measure: ModelError: NaN", "", "", "", "test_a.py::broken"],
         ["❔ inconclusive", claim, "accuracy 0.880 [0.125, 0.375]", ">= 0.9", "8", "test_a.py::open"],
         ["✅ passed", claim, "accuracy 0.950 [0.900, 1.000]", ">= 0.9", "8", "test_a.py::passes"],
     ]

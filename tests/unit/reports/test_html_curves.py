@@ -18,6 +18,7 @@ class Judged:
     number: int
     test: str
     result: Result | None
+    verdict: str = "failed"
 
 
 @pytest.fixture

@@ -79,8 +79,10 @@ def test_only_pictures_are_taken_into_a_page(page_of: Any, pictured: Any, tmp_pa
     (tmp_path / "short.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     page = page_of(pictured(*(tmp_path / name for name in ("secret", "short.png", "gone.png", ".")), "nul\0.png"))
     assert page.all("img") == []
-    assert page.text.count("The file is no PNG.") == 2
-    assert page.text.count("The picture is no longer there.") == 3
+    assert page.text.count("The picture is not shown: the file is no PNG.") == 1
+    assert page.text.count("The picture is not shown: the file is no whole PNG.") == 1
+    assert page.text.count("The picture is not shown: it is no regular file.") == 1
+    assert page.text.count("The picture is no longer there.") == 2
     assert not (tmp_path / "report" / "images").exists()
 
 
@@ -92,7 +94,7 @@ def test_a_page_does_not_grow_without_end(
     assert len(page.all("img")) == 2
     assert not page.missing("Left out: the pictures inside this page have 0 MB already.")
     monkeypatch.setattr(album, "LARGEST", 10)
-    assert not page_of(pictured(png)).missing("The picture is larger than 0 MB.")
+    assert not page_of(pictured(png)).missing("and more than 10 are not read.")
 
 
 def test_a_cue_is_shown_off_and_on(page_of: Any, pictured: Any, png: Path) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from dataclasses import fields
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from robustest import Result, Settings, __version__, measure_shift_accuracy
+from robustest.endings import Session
 from robustest.reports.json_file import write
 
 
@@ -21,13 +23,21 @@ class Row:
         return self.content
 
 
+def run(*results: Any, lost: tuple[str, ...] = (), exit_status: int = 0) -> Any:
+    """What there is to tell of a run, without rows that reports show."""
+    return SimpleNamespace(results=results, endings=(), session=Session(exit=exit_status), lost=lost, rows=())
+
+
 def test_a_file_has_settings_results_and_what_was_lost(tmp_path: Path, toy: Any) -> None:
     result = measure_shift_accuracy(toy.model, (toy.x, toy.y), "rotation")
     path = tmp_path / "deep" / "results.json"
     settings = Settings(seed=7, suppress=("softmax_outputs",))
-    write(str(path), [Row({"test": "t", "result": result.to_dict()})], ["one is lost"], settings)
+    write(
+        str(path), run(Row({"test": "t", "result": result.to_dict()}), lost=("one is lost",), exit_status=3), settings
+    )
     content = json.loads(path.read_text(encoding="utf-8"))
-    assert content["schema"] == 1
+    assert content["schema"] == 2
+    assert content["pytest"]["exit"] == 3
     assert content["robustest"] == __version__
     assert content["lost"] == ["one is lost"]
     assert set(content["settings"]) == {field.name for field in fields(Settings)}
@@ -38,20 +48,20 @@ def test_a_file_has_settings_results_and_what_was_lost(tmp_path: Path, toy: Any)
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "results.json"
-    write(str(path), [Row({"fine": 1})], [], Settings())
+    write(str(path), run(Row({"fine": 1})), Settings())
     before = path.read_bytes()
     with pytest.raises(TypeError):
-        write(str(path), [Row({"not plain": object()})], [], Settings())
+        write(str(path), run(Row({"not plain": object()})), Settings())
     assert path.read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == ["results.json"]
 
 
 def test_any_language_survives(tmp_path: Path) -> None:
     path = tmp_path / "results.json"
-    write(str(path), [Row({"test": "prüfung[猫]"})], [], Settings())
+    write(str(path), run(Row({"test": "prüfung[猫]"})), Settings())
     assert json.loads(path.read_text(encoding="utf-8"))["results"] == [{"test": "prüfung[猫]"}]
 
 
 def test_nothing_measured_is_a_file_too(tmp_path: Path) -> None:
-    write(str(tmp_path / "r.json"), [], [], Settings())
+    write(str(tmp_path / "r.json"), run(), Settings())
     assert json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))["results"] == []

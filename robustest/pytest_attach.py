@@ -1,0 +1,69 @@
+"""What a test recorded, put on its reports: they alone cross from workers to where a run is told of."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from robustest.context import Context
+from robustest.errors import ClaimFailed, RobustestError
+from robustest.results import Verdict
+
+
+def attach(
+    report: pytest.TestReport,
+    context: Context,
+    excinfo: pytest.ExceptionInfo[BaseException] | None,
+    *,
+    properties: list[tuple[str, object]],
+    short_traceback: bool,
+) -> None:
+    """Put what a test recorded on its report, as plain JSON types: reports cross process borders.
+
+    Results ride on the report of the phase they were recorded in (setup's wait for the call); their number rides on
+    the teardown's, so that a lost one is noticed. A claim's or our own error's traceback is cut to the user's frames
+    where `short_traceback` is set: tensors printed as arguments explain nothing.
+
+    Args:
+        report: of any phase.
+        context: the test's.
+        excinfo: what the phase raised.
+        properties: the item's, which later phases' reports copy; every result becomes one.
+        short_traceback: whether to cut.
+    """
+    plain: Any = report
+    plain.robustest_replay = context.replay(context.settings.seed)
+    plain.robustest_claimed = excinfo is not None and _claimed(excinfo.value, context)
+    if report.when == "teardown":
+        plain.robustest_recorded = len(context.results)
+    late = report.when == "teardown" and context.sent < len(context.results)
+    if report.when == "call" or report.failed or late:
+        rows = [result.to_dict() for result in context.results[context.sent :]]
+        plain.robustest_results = rows
+        for number, row in enumerate(rows, context.sent + 1):
+            short = {k: v for k, v in row.items() if k != "outcomes"}
+            properties.append((f"robustest.{number}", json.dumps(short)))
+        report.user_properties = list(properties)
+        context.sent = len(context.results)
+        if excinfo is not None and isinstance(excinfo.value, RobustestError):
+            plain.robustest_unmeasured = f"{type(excinfo.value).__name__}: {excinfo.value}"
+        if excinfo is not None and isinstance(excinfo.value, (RobustestError, ClaimFailed)) and short_traceback:
+            report.longrepr = excinfo.getrepr(style="short", funcargs=False, tbfilter=_users_frames)
+
+
+def _claimed(raised: BaseException, context: Context) -> bool:
+    """Whether a claim ended the phase, or what could not be measured: a failure, or a skip that a setting asks for."""
+    if isinstance(raised, pytest.skip.Exception):
+        last = context.results[-1] if context.results else None
+        let_off = last is not None and last.is_claim and last.verdict is Verdict.INCONCLUSIVE
+        return let_off and str(raised).startswith("inconclusive: ")
+    return isinstance(raised, (RobustestError, ClaimFailed))
+
+
+def _users_frames(excinfo: pytest.ExceptionInfo[BaseException]) -> Any:
+    own = Path(__file__).parent
+    kept = excinfo.traceback.filter(lambda entry: not Path(str(entry.path)).is_relative_to(own))
+    return type(kept)(kept[-1:]) if kept else excinfo.traceback
