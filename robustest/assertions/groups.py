@@ -25,13 +25,14 @@ def assert_worst_group_accuracy(
     tolerance: float = 0.0,
     **options: Unpack[Options],
 ) -> Result:
-    """Claim that accuracy is at least `at_least`, or as it was, in every group of `min_group` samples or more.
+    """Claim that accuracy is at least `at_least`, or as it was, in every group, however small.
 
     Arguments and errors are those of `measure_worst_group_accuracy`; returns the result.
 
     Raises:
         ClaimFailed: a group's accuracy is lower, or was higher.
-        ClaimInconclusive: a population claim that these samples do not settle.
+        ClaimInconclusive: a population claim that these samples do not settle, or a group that lost samples and is too
+            small to tell that from chance.
     """
     __tracebackhide__ = True
     if at_least is None and no_worse_than is None:

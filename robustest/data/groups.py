@@ -20,16 +20,23 @@ class Groups:
         names: of the groups.
         members: positions (n_g,) int64 of each group's samples in the data, rising; none is empty.
         total: samples in the data.
+        empty: names of groups that were given and have no samples.
     """
 
     names: tuple[str, ...]
     members: tuple[NDArray[np.int64], ...]
     total: int
+    empty: tuple[str, ...] = ()
 
     @property
     def sizes(self) -> tuple[int, ...]:
         """Samples of each group."""
         return tuple(len(ids) for ids in self.members)
+
+    @property
+    def outside(self) -> int:
+        """Samples that are in no group."""
+        return self.total - len(np.unique(np.concatenate(self.members)))
 
     @property
     def disjoint(self) -> bool:
@@ -54,13 +61,14 @@ def as_groups(groups: object, total: int) -> Groups:
         pairs = [(_name(key), _positions(key, value, total)) for key, value in groups.items()]
     else:
         pairs = [(_name(key), ids) for key, ids in _by_value(groups, total).items()]
+    empty = tuple(name for name, ids in pairs if not len(ids))
     pairs = [(name, ids) for name, ids in pairs if len(ids)]
     names = [name for name, _ in pairs]
     if not names:
         raise DataError("Expected samples in one group or more but there are none.")
     if twice := [name for name in names if names.count(name) > 1]:
         raise DataError(f"Expected every group to have a name of its own but two are called {twice[0]!r}.")
-    return Groups(tuple(names), tuple(ids for _, ids in pairs), total)
+    return Groups(tuple(names), tuple(ids for _, ids in pairs), total, empty)
 
 
 def _name(key: object) -> str:

@@ -134,7 +134,6 @@ class _Half:
             [split.name(int(index)) for index in known],
             held.tolist(),
             n.tolist(),
-            judged=[True] * len(known),
             alpha=terms.alpha,
             disjoint=True,
         )
@@ -147,7 +146,7 @@ class _Half:
                 "n": group.n,
                 "held": group.held,
                 "accuracy": group.share if self.whole else None,
-                "interval": list(group.interval) if group.interval is not None else None,
+                "interval": list(group.interval),
             }
             for group in self.shares
         ]

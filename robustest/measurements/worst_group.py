@@ -15,7 +15,7 @@ from robustest.measurements.finish import result_of
 from robustest.measurements.observed import Evidence
 from robustest.measurements.options import Options, apply, terms_of
 from robustest.results import Result
-from robustest.verdicts import Terms, checked_threshold
+from robustest.verdicts import checked_threshold
 from robustest.verdicts.groups import GroupShare, WorstGroupClaim, group_level
 
 
@@ -32,23 +32,24 @@ def measure_worst_group_accuracy(
 ) -> Result:
     """The accuracy on the group of samples where it is lowest (worst-group accuracy, Sagawa et al., ICLR 2020).
 
-    The worst group is picked after looking, so that bounds hold for all groups at once. Groups of fewer than
-    `min_group` samples are named in the result and not judged: what is seen of them says too little.
+    The worst group is picked after looking, so that bounds hold for all groups at once. Every group is judged, however
+    small: about this set its share is certain; about the population a claim on a small group seldom passes, as little
+    is seen of it. To leave a group out, give its samples no group.
 
     Args:
         model: as for `measure_robust_accuracy`.
         data: as for `measure_robust_accuracy`.
         groups: (N,) integers, strings or tuples, the group of each sample (None: in no group), or a mapping from
             names to positions or to (N,) bool; see `robustest.data.groups.as_groups`.
-        at_least: the accuracy claimed for every judged group, in 0..1.
-        min_group: fewest samples of a group that is judged, >= 1.
-        no_worse_than, tolerance: as for `measure_robust_accuracy`; each judged group is compared by itself, and all
+        at_least: the accuracy claimed for every group, in 0..1 and more than 0.
+        min_group: groups of fewer samples are named in the result as small, >= 1; they are judged all the same.
+        no_worse_than, tolerance: as for `measure_robust_accuracy`; each group is compared by itself, and all
             comparisons together err with probability alpha.
         **options: see `robustest.measurements.options.Options`.
 
     Raises:
         ConfigError: an argument is out of range or unknown.
-        DataError: the groups do not fit the data, or none is large enough; else as for `measure_robust_accuracy`.
+        DataError: the groups do not fit the data; else as for `measure_robust_accuracy`.
         ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
     at_least = None if at_least is None else checked_threshold("at_least", at_least)
@@ -57,9 +58,11 @@ def measure_worst_group_accuracy(
     classifier, settings = apply(model, options)
     samples = as_samples(data)
     terms = terms_of(settings)
-    claim = worst_group_claim(as_groups(groups, len(samples)), at_least, min_group, terms)
+    known = as_groups(groups, len(samples))
+    claim = WorstGroupClaim(
+        threshold=at_least, names=known.names, members=known.members, disjoint=known.disjoint, terms=terms
+    )
     statement = "accuracy of the worst group"
-    judged = tuple((name, ids) for name, ids in zip(claim.names, claim.members, strict=True) if len(ids) >= min_group)
     baseline = compared(
         claim,
         settings,
@@ -69,15 +72,14 @@ def measure_worst_group_accuracy(
         terms=terms,
         no_worse_than=no_worse_than,
         tolerance=tolerance,
-        groups=judged,
-        level=group_level(terms.alpha, len(judged), disjoint=claim.disjoint),
+        groups=tuple(zip(claim.names, claim.members, strict=True)),
+        level=group_level(terms.alpha, len(claim.names), disjoint=claim.disjoint),
     )
     settings = baseline.settings
     evidence = observe(
         statement, classifier, samples, settings, accuracy_look(settings), claim=baseline.claim, identity=AS_THEY_ARE
     )
     shares = claim.shares({**evidence.columns, "id": evidence.ids}, evidence.total)
-    small = [name for name, ids in zip(claim.names, claim.members, strict=True) if len(ids) < min_group]
     result = result_of(
         evidence,
         evidence.decision,
@@ -87,61 +89,45 @@ def measure_worst_group_accuracy(
         quantity="worst-group accuracy",
         threshold=at_least,
         comparison=">=",
-        setting=f"{len(claim.names) - len(small)} groups of {min_group} samples or more",
+        setting=f"{len(claim.names)} groups of {min(known.sizes)} to {max(known.sizes)} samples",
         method="accuracy of each group, with bounds for all at once",
-        details=_details(evidence, shares, claim),
+        details=_details(evidence, shares, known, min_group),
     )
-    result = replace(result, notes=(*result.notes, *_notes(evidence, shares, small, min_group)))
+    result = replace(result, notes=(*result.notes, *_notes(evidence, shares, known, min_group)))
     return baseline.told(result, evidence)
 
 
-def worst_group_claim(groups: Groups, at_least: float | None, min_group: int, terms: Terms) -> WorstGroupClaim:
-    """The claim on the groups that are large enough.
-
-    Raises:
-        DataError: none is.
-    """
-    if max(groups.sizes) < min_group:
-        raise DataError(
-            f"Expected a group of {min_group} samples or more but the largest has {max(groups.sizes)}. Give more "
-            "samples, join groups, or lower min_group=."
-        )
-    return WorstGroupClaim(
-        threshold=at_least,
-        names=groups.names,
-        members=groups.members,
-        min_group=min_group,
-        disjoint=groups.disjoint,
-        terms=terms,
-    )
-
-
-def _details(evidence: Evidence, shares: list[GroupShare], claim: WorstGroupClaim) -> dict[str, Any]:
-    whole = evidence.whole
+def _details(evidence: Evidence, shares: list[GroupShare], groups: Groups, min_group: int) -> dict[str, Any]:
+    whole, sizes = evidence.whole, dict(zip(groups.names, groups.sizes, strict=True))
     return {
         "accuracy": evidence.share(evidence.columns["held"]),
         "worst_group": shares[0].name if whole else None,
-        "min_group": claim.min_group,
-        "disjoint": claim.disjoint,
+        "min_group": min_group,
+        "disjoint": groups.disjoint,
+        "in_no_group": groups.outside,
         "groups": [
             {
                 "group": group.name,
                 "n": group.n,
                 "held": group.held,
                 "accuracy": group.share if whole else None,
-                "interval": list(group.interval) if whole and group.interval is not None else None,
-                "judged": group.interval is not None,
+                "interval": list(group.interval) if whole else None,
+                "small": sizes[group.name] < min_group,
             }
             for group in shares
         ],
     }
 
 
-def _notes(evidence: Evidence, shares: list[GroupShare], small: list[str], min_group: int) -> list[str]:
+def _notes(evidence: Evidence, shares: list[GroupShare], groups: Groups, min_group: int) -> list[str]:
     notes = []
     if evidence.whole:
         worst = shares[0]
         notes.append(f"worst group {worst.name!r}: {worst.held} of {worst.n} samples right")
+    small = [name for name, size in zip(groups.names, groups.sizes, strict=True) if size < min_group]
     if small:
-        notes.append(f"not judged, with fewer than {min_group} samples: {', '.join(small)}")
+        notes.append(f"small, with fewer than {min_group} samples, and judged all the same: {', '.join(small)}")
+    if groups.outside:
+        notes.append(f"{groups.outside} of {groups.total} samples are in no group: nothing is said of them")
+    notes += [f"no samples in {name!r}: nothing is said of it" for name in groups.empty]
     return notes

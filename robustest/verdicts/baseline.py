@@ -27,6 +27,7 @@ class Comparison:
         tolerance: the fall that is no matter, in 0..1.
         alpha: error allowed for a failure, which is all that may be wrong by chance: a loss that is not shown passes.
         interval: of the fall, two-sided at 1 - 2 alpha.
+        held: samples that held before: no more can be lost; None where that is not known.
     """
 
     name: str = ""
@@ -38,11 +39,21 @@ class Comparison:
     tolerance: float
     alpha: float
     interval: tuple[float, float]
+    held: int | None = None
 
     @property
     def worse(self) -> bool:
         """Whether more is lost than the tolerance allows, and more than chance explains."""
         return (self.lost - self.gained) / self.n > self.tolerance and self.p_lost <= self.alpha
+
+    @property
+    def untold(self) -> bool:
+        """Whether more is lost than the tolerance allows, where so few held that nothing could be called worse.
+
+        Even if every one of them had been lost, chance would explain it at alpha.
+        """
+        most = self.n if self.held is None else self.held
+        return (self.lost - self.gained) / self.n > self.tolerance and mcnemar(most, 0) > self.alpha
 
     @property
     def better(self) -> bool:
@@ -61,7 +72,8 @@ class BaselineClaim:
 
     What was lost is set against what was gained, sample by sample (McNemar, Psychometrika 1947; exact and one-sided):
     samples that did not change say nothing, so that a point lost shows where two accuracies far apart would drown it.
-    It waits for every sample. Where there are groups, each is compared by itself, and all must be no worse: what one
+    It waits for every sample. Where more is lost than is tolerated of so few that chance would explain the loss of all,
+    it is inconclusive. Where there are groups, each is compared by itself, and all must be no worse: what one
     lost is not made up for by what another gained.
 
     Attributes:
@@ -104,6 +116,10 @@ class BaselineClaim:
         if worse:
             rule = f"worse: {'; '.join(map(str, worse))}"
             return replace(decision, verdict=Verdict.FAILED, rule=rule, at_alpha=True)
+        untold = [found for found in by_group if found.untold]
+        if untold and (not self.asked or decision.verdict is not Verdict.FAILED):
+            rule = f"too few samples to tell a loss from chance: {'; '.join(map(str, untold))}"
+            return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=rule)
         found = f"{self.compare(columns)}"
         if self.groups:
             found = f"{found}, no worse in any of {len(self.groups)} groups"
@@ -146,4 +162,5 @@ class BaselineClaim:
             tolerance=self.tolerance,
             alpha=self.terms.alpha if self.level is None else self.level,
             interval=drop_bounds(lost, gained, n, self.terms.alpha),
+            held=int(before.sum()),
         )

@@ -25,14 +25,13 @@ class GroupShare:
         name: the group.
         held: samples that hold.
         n: samples of the group that were looked at.
-        interval: bounds that hold for all judged groups at once (see `simultaneous`); None where the group is too
-            small to be judged.
+        interval: bounds that hold for all groups at once (see `simultaneous`).
     """
 
     name: str
     held: int
     n: int
-    interval: tuple[float, float] | None
+    interval: tuple[float, float]
 
     @property
     def share(self) -> float:
@@ -70,58 +69,48 @@ def simultaneous(
 
 
 def group_shares(
-    names: Sequence[str],
-    held: Sequence[int],
-    n: Sequence[int],
-    *,
-    judged: Sequence[bool],
-    alpha: float,
-    disjoint: bool,
+    names: Sequence[str], held: Sequence[int], n: Sequence[int], *, alpha: float, disjoint: bool
 ) -> list[GroupShare]:
-    """The groups with their simultaneous intervals: those judged, worst first, then the others.
+    """The groups with their simultaneous intervals, worst first.
 
     Args:
         names, held, n: by group, as in `GroupShare`.
-        judged: by group, whether it is large enough.
         alpha: error of all intervals together, on each side.
         disjoint: as for `group_level`.
     """
-    which = [i for i, large in enumerate(judged) if large]
-    intervals = simultaneous([held[i] for i in which], [n[i] for i in which], alpha, disjoint=disjoint)
-    bounds = dict(zip(which, intervals, strict=True))
+    intervals = simultaneous(held, n, alpha, disjoint=disjoint)
     shares = [
-        GroupShare(name=names[i], held=int(held[i]), n=int(n[i]), interval=bounds.get(i)) for i in range(len(names))
+        GroupShare(name=name, held=int(k), n=int(of), interval=interval)
+        for name, k, of, interval in zip(names, held, n, intervals, strict=True)
     ]
-    return sorted(shares, key=lambda group: (group.interval is None, group.share, group.n))
+    return sorted(shares, key=lambda group: (group.share, group.n))
 
 
 def worst_interval(groups: Sequence[GroupShare], alpha: float, *, disjoint: bool) -> tuple[float, float]:
-    """An interval of the smallest true share among the judged groups, alpha on each side.
+    """An interval of the smallest true share among the groups, alpha on each side.
 
     It ends above at the smallest of the simultaneous upper bounds. Below, every group may have its bound at alpha on
     its own: the smallest of them is too high only if that of the group with the smallest share is (an
     intersection-union test, Berger, Technometrics 1982).
 
     Args:
-        groups: as `group_shares` gives them, at least one of them judged.
+        groups: as `group_shares` gives them, one or more.
         alpha: error on each side.
         disjoint: as for `group_level`.
     """
-    judged = [group for group in groups if group.interval is not None]
-    level = group_level(alpha, len(judged), disjoint=disjoint)
-    low = min(_bounds(group.held, group.n, alpha)[0] for group in judged)
-    return low, min(_bounds(group.held, group.n, level)[1] for group in judged)
+    level = group_level(alpha, len(groups), disjoint=disjoint)
+    low = min(_bounds(group.held, group.n, alpha)[0] for group in groups)
+    return low, min(_bounds(group.held, group.n, level)[1] for group in groups)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorstGroupClaim:
-    """A claim on the smallest share among groups that are large enough.
+    """A claim on the smallest share among groups, of any size: what is small is not left out.
 
     Attributes:
-        threshold: the share claimed for every judged group, in 0..1; None where nothing is claimed.
+        threshold: the share claimed for every group, in 0..1; None where nothing is claimed.
         names: of the groups.
         members: (n_g,) positions of each group's samples in the data.
-        min_group: fewest samples of a group that is judged.
         disjoint: whether no sample is in two groups.
         terms: what the verdict may rest on.
     """
@@ -129,7 +118,6 @@ class WorstGroupClaim:
     threshold: float | None
     names: tuple[str, ...]
     members: tuple[NDArray[np.int64], ...]
-    min_group: int
     disjoint: bool
     terms: Terms
 
@@ -160,53 +148,44 @@ class WorstGroupClaim:
             below = self._refuted(columns, n) if decision.verdict is Verdict.FAILED else []
             return replace(decision, rule=f"{decision.rule}: {', '.join(below)}") if below else decision
         groups = self.shares(columns, n)
-        judged = [group for group in groups if group.interval is not None]
         both = worst_interval(groups, self.terms.alpha, disjoint=self.disjoint)
         verdict, rule = Verdict.INCONCLUSIVE, "no threshold given"
         if self.threshold is not None and self.terms.claim == "set":
             threshold = self.threshold
-            holds = all(group.held >= need(threshold, group.n) for group in judged)
+            holds = all(group.held >= need(threshold, group.n) for group in groups)
             verdict, rule = (Verdict.PASSED if holds else Verdict.FAILED), "certain: exact on this set"
         elif self.threshold is not None:
             verdict = beyond(both, self.threshold, at_least=True)
-            rule = f"population, {len(judged)} groups at once, alpha = {self.terms.alpha:g} a side"
+            rule = f"population, {len(groups)} groups at once, alpha = {self.terms.alpha:g} a side"
         at_alpha = self.threshold is not None and self.terms.claim != "set"
-        return Decision(verdict=verdict, rule=rule, estimate=judged[0].share, interval=both, at_alpha=at_alpha)
+        return Decision(verdict=verdict, rule=rule, estimate=groups[0].share, interval=both, at_alpha=at_alpha)
 
     def doomed(self, broken: int, n: int) -> bool:
         """As `Claim.doomed`; how many are broken does not say in which group they are."""
         return False
 
     def shares(self, columns: Columns, n: int) -> list[GroupShare]:
-        """The groups as far as they were looked at, judged ones first and worst first."""
-        counts = [(int(held.sum()), len(held)) for held, _, _ in self._streams(columns, n, every=True)]
-        judged = [len(ids) >= self.min_group for ids in self.members]
+        """The groups as far as they were looked at, worst first."""
+        counts = [(int(held.sum()), len(held)) for held, _, _ in self._streams(columns, n)]
         held, seen = [right for right, _ in counts], [of for _, of in counts]
-        return group_shares(self.names, held, seen, judged=judged, alpha=self.terms.alpha, disjoint=self.disjoint)
+        return group_shares(self.names, held, seen, alpha=self.terms.alpha, disjoint=self.disjoint)
 
     def _refuted(self, columns: Columns, n: int) -> list[str]:
         """Names of the groups whose outcomes so far settle that they have not the share claimed."""
         if self.terms.claim != "set":
             return []
         streams = self._streams(columns, n)
-        names = [name for name, ids in zip(self.names, self.members, strict=True) if len(ids) >= self.min_group]
         ends = [self._settle(held, size, len(streams)) for held, _, size in streams]
-        return [
-            name for name, one in zip(names, ends, strict=True) if one is not None and one.verdict is Verdict.FAILED
-        ]
+        both = zip(self.names, ends, strict=True)
+        return [name for name, one in both if one is not None and one.verdict is Verdict.FAILED]
 
-    def _judged(self) -> list[NDArray[np.int64]]:
-        return [ids for ids in self.members if len(ids) >= self.min_group]
-
-    def _streams(
-        self, columns: Columns, n: int, *, every: bool = False
-    ) -> list[tuple[NDArray[np.bool_], NDArray[np.int64], int]]:
+    def _streams(self, columns: Columns, n: int) -> list[tuple[NDArray[np.bool_], NDArray[np.int64], int]]:
         """By group: outcomes in the order drawn, where they are in the whole stream, and the group's size."""
         place = np.full(n, -1, dtype=np.int64)
         place[columns["id"]] = np.arange(len(columns["id"]))
         held = columns["held"].astype(bool)
         streams = []
-        for ids in self.members if every else self._judged():
+        for ids in self.members:
             at = np.sort(place[ids][place[ids] >= 0])
             streams.append((held[at], at, len(ids)))
         return streams

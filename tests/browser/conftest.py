@@ -97,7 +97,7 @@ def all_there_is(folder: Path) -> list[Row]:
     }
     finding = {"name": "zero_gradient", "message": "zero for 900 of 1000", "suppressed": True}
     groups = [
-        {"group": f"{name}", "n": 100, "held": 50, "accuracy": 0.5, "interval": [0.4, 0.6], "judged": True}
+        {"group": f"{name}", "n": 100, "held": 50, "accuracy": 0.5, "interval": [0.4, 0.6], "small": False}
         for name in ("night", "day", HOSTILE)
     ]
     rich = {"clean_accuracy": 0.95, "class_names": [f"digit {k}" for k in range(9)] + [HOSTILE], "groups": groups}

@@ -104,10 +104,10 @@ def test_a_cue_is_shown_off_and_on(page_of: Any, pictured: Any, png: Path) -> No
 
 def test_groups_are_a_table_with_scales(page_of: Any, made: Any, row: Any) -> None:
     groups = [
-        {"group": f"group {k}", "n": 10 + k, "held": 5, "accuracy": 0.5, "interval": [0.25, 0.75], "judged": True}
+        {"group": f"group {k}", "n": 10 + k, "held": 5, "accuracy": 0.5, "interval": [0.25, 0.75], "small": False}
         for k in range(70)
     ]
-    groups[1] |= {"accuracy": None, "interval": None, "judged": False}
+    groups[1] |= {"accuracy": None, "interval": None, "small": True}
     page = page_of(row("t", made(details={"groups": groups, "sizes": {"source": [{"name": "cat", "n": 3}]}})))
     assert not page.missing("groups", "group 59", "sizes: source", "cat")
     assert "group 60" not in page.text

@@ -263,8 +263,21 @@ def test_what_one_group_lost_is_not_made_up_for_by_another() -> None:
 
 def test_each_group_has_its_share_of_the_error() -> None:
     """Seven lost of seven changed have a chance of 2 ** -7 = .0078: enough at .01, not at half of it."""
-    before, now = np.zeros(200, dtype=bool), np.zeros(200, dtype=bool)
-    before[:7] = True
+    before, now = np.arange(200) < 20, (np.arange(200) < 20) & (np.arange(200) >= 7)
     for level, verdict in ((0.01, Verdict.FAILED), (0.005, Verdict.PASSED)):
         claim = replace(claim_on(before), groups=GROUPS, level=level)
         assert decided(claim, now).verdict is verdict
+
+
+@pytest.mark.parametrize(
+    ("held", "lost", "verdict"),
+    [(6, 6, Verdict.INCONCLUSIVE), (6, 1, Verdict.INCONCLUSIVE), (6, 0, Verdict.PASSED), (7, 7, Verdict.FAILED),
+     (7, 6, Verdict.PASSED)],
+)  # fmt: skip
+def test_a_loss_that_could_only_be_chance_does_not_pass(held: int, lost: int, verdict: Verdict) -> None:
+    """Six lost of six have a chance of 2 ** -6 > .01: nothing that becomes of them could be called worse."""
+    before = np.arange(200) < held
+    now = before & (np.arange(200) >= lost)
+    decision = decided(claim_on(before), now)
+    assert decision.verdict is verdict
+    assert decision.rule.startswith("too few samples to tell a loss from chance") is (verdict is Verdict.INCONCLUSIVE)

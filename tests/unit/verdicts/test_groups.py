@@ -29,7 +29,7 @@ TRUE = [0.97, 0.8, 0.99, 0.6, 0.9, 0.95, 0.5, 0.7]
 
 
 def judged(names: Sequence[str], held: Sequence[int], n: Sequence[int], alpha: float) -> list[GroupShare]:
-    return group_shares(names, held, n, judged=[True] * len(n), alpha=alpha, disjoint=True)
+    return group_shares(names, held, n, alpha=alpha, disjoint=True)
 
 
 @pytest.mark.parametrize("disjoint", [True, False])
@@ -80,14 +80,10 @@ def test_independent_groups_share_the_error_exactly(alpha: float, groups: int) -
     assert group_level(alpha, groups, disjoint=False) <= group_level(alpha, groups, disjoint=True) * (1 + 1e-12)
 
 
-def test_the_worst_come_first_and_the_small_last() -> None:
-    shares = group_shares(
-        ["a", "b", "c", "d"], [9, 1, 50, 40], [10, 3, 100, 80], judged=[True, False, True, True], alpha=0.05,
-        disjoint=True,
-    )  # fmt: skip
-    assert [group.name for group in shares] == ["d", "c", "a", "b"]
-    assert [group.interval is None for group in shares] == [False, False, False, True]
-    assert shares[0].interval == clopper_pearson(40, 80, group_level(0.05, 3, disjoint=True))
+def test_the_worst_come_first() -> None:
+    shares = group_shares(["a", "b", "c", "d"], [9, 1, 50, 40], [10, 3, 100, 80], alpha=0.05, disjoint=True)
+    assert [group.name for group in shares] == ["b", "d", "c", "a"]
+    assert shares[0].interval == clopper_pearson(1, 3, group_level(0.05, 4, disjoint=True))
 
 
 def claim_of(members: Sequence[Sequence[int]], threshold: float | None, **changes: Any) -> WorstGroupClaim:
@@ -96,7 +92,6 @@ def claim_of(members: Sequence[Sequence[int]], threshold: float | None, **change
         threshold=threshold,
         names=tuple("abcdefgh"[: len(members)]),
         members=tuple(np.array(ids, dtype=np.int64) for ids in members),
-        min_group=changes.pop("min_group", 1),
         disjoint=True,
         terms=terms,
         **changes,
@@ -172,17 +167,17 @@ def test_one_bad_group_fails_early_and_is_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("threshold", "verdict"), [(0.6, Verdict.PASSED), (0.61, Verdict.FAILED), (None, Verdict.INCONCLUSIVE)]
+    ("threshold", "verdict"), [(1 / 3, Verdict.PASSED), (0.34, Verdict.FAILED), (None, Verdict.INCONCLUSIVE)]
 )
 def test_the_whole_set_is_judged_exactly(threshold: float | None, verdict: Verdict) -> None:
-    """Group a: 6 of 10; group b: 90 of 100; group c has three samples, all wrong, and is not judged."""
-    held = np.concatenate([np.arange(10) < 6, np.arange(100) < 90, np.zeros(3, dtype=bool)])
+    """Group a: 6 of 10; group b: 90 of 100; group c: 1 of 3."""
+    held = np.concatenate([np.arange(10) < 6, np.arange(100) < 90, np.arange(3) < 1])
     members = [range(10), range(10, 110), range(110, 113)]
-    claim = claim_of(list(map(list, members)), threshold, min_group=10)
+    claim = claim_of(list(map(list, members)), threshold)
     decision = claim.decide(stream(held, np.arange(113), 113), 113, None)
-    assert (decision.verdict, decision.estimate) == (verdict, 0.6)
-    assert decision.interval[0] == clopper_pearson(6, 10, 0.05)[0]
-    assert decision.interval[1] == clopper_pearson(6, 10, group_level(0.05, 2, disjoint=True))[1]
+    assert (decision.verdict, decision.estimate) == (verdict, 1 / 3)
+    assert decision.interval[0] == clopper_pearson(1, 3, 0.05)[0]
+    assert decision.interval[1] == clopper_pearson(6, 10, group_level(0.05, 3, disjoint=True))[1], "the lowest upper bound"
 
 
 def test_a_population_claim_needs_the_interval() -> None:
