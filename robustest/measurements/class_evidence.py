@@ -71,7 +71,7 @@ def measure_class_evidence(
         ConfigError: an argument is out of range or unknown, or the judge is the model itself.
         DataError, ModelError, DeviceError: as for `measure_robust_accuracy`.
     """
-    min_transfer = None if min_transfer is None else checked_threshold("min_transfer", min_transfer)
+    min_transfer = None if min_transfer is None else checked_threshold("min_transfer", min_transfer, trivial=0)
     checked_whole("steps", steps, 1)
     checked_whole("min_driven", min_driven, 1)
     threat = L2(eps)

@@ -17,7 +17,7 @@ from robustest.results import Result
 from robustest.settings import Settings
 from robustest.store.baselines import BaselineEntry
 from robustest.store.baselines import read as read_baseline
-from robustest.verdicts import BaselineClaim, Claim, Terms
+from robustest.verdicts import BaselineClaim, Claim, Terms, checked_threshold
 
 Baseline = str | os.PathLike[str]
 
@@ -108,10 +108,10 @@ def compared(
         groups, level: as in `BaselineClaim`.
 
     Raises:
-        ConfigError: an argument is out of range.
+        ConfigError: an argument is out of range, or the tolerance as wide as what held in the baseline.
         StoreError: the baseline is missing, damaged, or of another number of samples.
     """
-    tolerance = _checked(tolerance)
+    tolerance = checked_threshold("tolerance", tolerance, trivial=1)
     if no_worse_than is None:
         return Compared(claim, settings)
     if not isinstance(no_worse_than, (str, os.PathLike)):
@@ -123,6 +123,13 @@ def compared(
         return Compared(making, settings.but({"exact": True, "max_samples": None, "time_budget": None}), file, key)
     entry = _entry(file, key, n)
     before = np.array(entry.outcomes, dtype=bool)
+    if tolerance >= before.mean():
+        mend = "Nothing could be called worse. Tolerate less, or leave no_worse_than= out."
+        raise ConfigError(
+            expected(
+                f"tolerance to be less than the share that held in the baseline, {before.mean():.3f}", tolerance, mend
+            )
+        )
     return Compared(
         BaselineClaim(
             other=claim,
@@ -166,9 +173,3 @@ def _command() -> str:
 
 def _tighten() -> str:
     return f"Hold what was won: {_command()}"
-
-
-def _checked(tolerance: object) -> float:
-    if isinstance(tolerance, bool) or not isinstance(tolerance, (int, float)) or not 0 <= tolerance < 1:
-        raise ConfigError(expected("tolerance in 0..1", tolerance))
-    return float(tolerance)

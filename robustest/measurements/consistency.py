@@ -48,7 +48,7 @@ def measure_consistency(
         ConfigError: an argument is out of range or unknown.
         DataError, ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
-    max_flip = None if max_flip is None else checked_threshold("max_flip", max_flip)
+    max_flip = None if max_flip is None else checked_threshold("max_flip", max_flip, trivial=1)
     chosen = as_shift(shift, severity)
     classifier, settings = apply(model, options)
 

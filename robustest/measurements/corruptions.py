@@ -20,7 +20,7 @@ from robustest.engine.evaluator import Evaluator
 from robustest.engine.search import margins
 from robustest.errors import ConfigError, StoreError, expected
 from robustest.measurements.driver import observe
-from robustest.measurements.finish import result_of
+from robustest.measurements.finish import fallible, result_of
 from robustest.measurements.observed import Evidence, Exhibit, Observed, exhibits_of
 from robustest.measurements.options import Options, apply, terms_of
 from robustest.results import Result
@@ -98,7 +98,7 @@ def measure_corruption_robustness(
     evidence = observe(statement, classifier, as_samples(data), settings, look, claim=claim, identity=identity)
     return result_of(
         evidence,
-        evidence.decision,
+        fallible(evidence.decision, evidence.columns["clean"], max_drop and claim.threshold),
         settings,
         claim="corruption_robustness",
         statement=statement if claim.threshold is None else f"{statement} {claim.comparison} {claim.threshold:g}",

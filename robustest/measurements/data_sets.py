@@ -14,7 +14,7 @@ from robustest.engine.evaluator import Evaluator
 from robustest.engine.search import margins
 from robustest.errors import ConfigError
 from robustest.measurements.driver import Look, observe
-from robustest.measurements.finish import result_of
+from robustest.measurements.finish import fallible, result_of
 from robustest.measurements.observed import Evidence, Observed, exhibits_of
 from robustest.measurements.options import Options, apply, terms_of
 from robustest.models import Classifier
@@ -57,8 +57,8 @@ def measure_transfer_accuracy(
     """
     if at_least is not None and max_drop is not None:
         raise ConfigError("Expected at_least or max_drop but got both. Write two assertions.")
-    at_least = None if at_least is None else checked_threshold("at_least", at_least)
-    max_drop = None if max_drop is None else checked_threshold("max_drop", max_drop)
+    at_least = None if at_least is None else checked_threshold("at_least", at_least, trivial=0)
+    max_drop = None if max_drop is None else checked_threshold("max_drop", max_drop, trivial=1)
     classifier, settings = apply(model, options)
     terms = terms_of(settings)
     first = accuracy_of(classifier, as_samples(source), settings, "accuracy on the source")
@@ -79,7 +79,7 @@ def measure_transfer_accuracy(
     threshold, comparison = (max_drop, "<=") if by_drop else (at_least, ">=")
     return result_of(
         together(second, first),
-        second.decision,
+        fallible(second.decision, first.columns["held"], max_drop),
         settings,
         claim="transfer_accuracy",
         statement=statement if threshold is None else f"{statement} {comparison} {threshold:g}",

@@ -75,7 +75,7 @@ def measure_failure_direction(
         DataError: an embedding is not as above; else as for `measure_robust_accuracy`.
         ModelError, DeviceError: as for `measure_robust_accuracy`.
     """
-    max_cv = None if max_cv is None else checked_threshold("max_cv", max_cv)
+    max_cv = None if max_cv is None else checked_threshold("max_cv", max_cv, trivial=1)
     checked_whole("components", components, 1)
     classifier, settings = apply(model, options)
     if 1 / (permutations + 1) > settings.alpha / 2 + 1e-12:

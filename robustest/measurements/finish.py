@@ -8,6 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from robustest.engine.health import Finding
 from robustest.measurements.observed import REPLAYED, Evidence
 from robustest.reports.pictures import save_exhibit
@@ -22,6 +25,20 @@ def healthy(decision: Decision, findings: Sequence[Finding]) -> Decision:
     if not speaking or decision.verdict is not Verdict.PASSED:
         return decision
     return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=f"health check: {', '.join(speaking)}")
+
+
+def fallible(decision: Decision, before: NDArray[np.bool_], threshold: float | None) -> Decision:
+    """A decision on a fall that does not pass where no fall could have broken the claim.
+
+    Args:
+        decision: on a share's fall.
+        before: (n,) the samples that held before: no more can be lost.
+        threshold: the fall claimed at most; None where nothing is claimed.
+    """
+    if threshold is None or decision.verdict is not Verdict.PASSED or float(before.mean()) > threshold:
+        return decision
+    rule = f"nothing could have failed it: only {before.mean():.3f} held before, and a fall of {threshold:g} is allowed"
+    return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=rule)
 
 
 def result_of(

@@ -15,7 +15,7 @@ from robustest.data import as_samples
 from robustest.engine.chunks import Chunk, check_forward, load
 from robustest.engine.evaluator import Evaluator
 from robustest.errors import ConfigError, DataError, expected
-from robustest.features.cues import checked_real, checked_whole
+from robustest.features.cues import checked_whole
 from robustest.measurements.beside import beside
 from robustest.measurements.driver import observe
 from robustest.measurements.finish import result_of
@@ -25,7 +25,7 @@ from robustest.measurements.searching import Halves, with_cost
 from robustest.models import Classifier
 from robustest.results import Result
 from robustest.settings import Settings
-from robustest.verdicts import MeanClaim
+from robustest.verdicts import MeanClaim, checked_threshold
 
 Reference = Literal["class_means"] | Tensor
 _READ = 512
@@ -59,8 +59,8 @@ def measure_gradient_alignment(
         model: as for `measure_robust_accuracy`; it must give gradients.
         data: as for `measure_robust_accuracy`.
         baseline: another model, on the same samples, whose alignment is the lower bar.
-        at_least: the mean alignment claimed, in -1..1 (0..1 with masks).
-        min_gain: how much higher than the baseline's it is claimed to be, in -2..2; needs `baseline`.
+        at_least: the mean alignment claimed, in -1..1 (0..1 with masks), and more than the least there is.
+        min_gain: how much higher than the baseline's it is claimed to be, in -2..2 (-1..1 with masks); needs it.
         reference: "class_means", or masks (N, *S), or what broadcasts to a sample's shape, of values in 0..1, in the
             data's order: where the evidence is.
         min_per_class: samples of each class that a mean is taken over, at least, >= 1.
@@ -76,7 +76,7 @@ def measure_gradient_alignment(
         DataError: a class has too few samples, or masks do not fit; else as for `measure_robust_accuracy`.
         ModelError, DeviceError: as for `measure_robust_accuracy`.
     """
-    _check(at_least, min_gain, baseline)
+    at_least, min_gain = _checked(at_least, min_gain, baseline, masks=isinstance(reference, Tensor))
     checked_whole("min_per_class", min_per_class, 1)
     classifier, settings = apply(model, options)
     samples = as_samples(data)
@@ -275,15 +275,21 @@ def _checked_masks(masks: Tensor, n: int) -> Tensor:
     return masks
 
 
-def _check(at_least: float | None, min_gain: float | None, baseline: object) -> None:
+def _checked(
+    at_least: float | None, min_gain: float | None, baseline: object, *, masks: bool
+) -> tuple[float | None, float | None]:
+    """The thresholds as numbers; alignment is in -1..1, with masks in 0..1."""
     if at_least is not None and min_gain is not None:
         raise ConfigError("Expected at_least= or min_gain= but got both: make two claims.")
+    lowest = 0.0 if masks else -1.0
     if at_least is not None:
-        checked_real("at_least", at_least, -1.0, 1.0)
+        at_least = checked_threshold("at_least", at_least, within=(lowest, 1.0), trivial=lowest)
     if min_gain is not None:
-        checked_real("min_gain", min_gain, -2.0, 2.0)
+        widest = 1.0 - lowest
+        min_gain = checked_threshold("min_gain", min_gain, within=(-widest, widest), trivial=-widest)
         if baseline is None:
             raise ConfigError("Expected baseline= with min_gain= but got none: a gain is over another model.")
+    return at_least, min_gain
 
 
 def _details(evidence: Evidence, aim: _Aim) -> dict[str, Any]:

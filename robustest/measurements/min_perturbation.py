@@ -29,7 +29,7 @@ from robustest.measurements.observed import Evidence, Observed, exhibits_of
 from robustest.measurements.options import Options, apply, terms_of
 from robustest.results import Result, Verdict
 from robustest.threats import L1, L2, Linf, Threat
-from robustest.verdicts import Decision, Settled, ShareClaim, Terms, need
+from robustest.verdicts import Decision, Settled, ShareClaim, Terms, checked_threshold, need
 from robustest.verdicts.claims import Columns, partial
 from robustest.verdicts.fixed import beyond
 from robustest.verdicts.sequential import evidence
@@ -64,7 +64,7 @@ def measure_min_perturbation(
         model: as for `measure_robust_accuracy`.
         data: as for `measure_robust_accuracy`.
         norm: "l2", "linf" or "l1", or the threat's class, e.g. `L2`.
-        median_at_least: the median claimed, in input units, >= 0; without one the verdict is "inconclusive".
+        median_at_least: the median claimed, in input units, > 0; without one the verdict is "inconclusive".
         attack: as for `measure_robust_accuracy`; every stage searches every sample, for the smallest size. None stands
             for the norm's own in `robustest.attacks.cascades.MINIMUM`.
         **options: see `robustest.measurements.options.Options`.
@@ -79,7 +79,7 @@ def measure_min_perturbation(
         DataError, ModelError, DeviceError: as for `measure_robust_accuracy`.
     """
     if median_at_least is not None:
-        median_at_least = _checked(median_at_least)
+        median_at_least = checked_threshold("median_at_least", median_at_least, within=(0.0, math.inf), trivial=0)
     name = _named(norm)
     classifier, settings = apply(model, options)
     cascade = MINIMUM[name] if attack is None else as_attack(attack)
@@ -274,12 +274,6 @@ def _across(name: str, chunk: Chunk) -> float:
     """The size of the way from one corner of the bounds to the opposite one; no perturbation is larger."""
     elements = chunk.x[0].numel()
     return (chunk.bounds[1] - chunk.bounds[0]) * {"l1": elements, "l2": math.sqrt(elements), "linf": 1}[name]
-
-
-def _checked(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
-        raise ConfigError(expected("median_at_least to be a number >= 0", value, "Give it in input units."))
-    return float(value)
 
 
 def _named(norm: object) -> str:

@@ -13,7 +13,7 @@ from robustest.data import as_samples
 from robustest.data.annotations import Annotations
 from robustest.errors import ConfigError, DataError, expected, unknown
 from robustest.measurements.data_sets import accuracy_of, together
-from robustest.measurements.finish import result_of
+from robustest.measurements.finish import fallible, result_of
 from robustest.measurements.observed import Evidence, Tally
 from robustest.measurements.options import Options, apply, terms_of
 from robustest.results import Result, Verdict
@@ -64,7 +64,7 @@ def measure_replication_gap(
             `measure_robust_accuracy`.
         ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
-    max_gap = None if max_gap is None else checked_threshold("max_gap", max_gap)
+    max_gap = None if max_gap is None else checked_threshold("max_gap", max_gap, trivial=1)
     if correction not in RESAMPLES:
         raise unknown("correction", correction, [name for name in RESAMPLES if name])
     draws = RESAMPLES[correction] if resamples is None else resamples
@@ -75,7 +75,7 @@ def measure_replication_gap(
     items = _Items.of(first_says, first), _Items.of(second_says, second)
     terms = terms_of(settings)
     gaps = replication_gaps(items[0].cells, items[1].cells, correction, resamples=draws, seed=settings.seed)
-    decision = decide_gap(gaps, max_gap, terms=terms)
+    decision = fallible(decide_gap(gaps, max_gap, terms=terms), first.columns["held"], max_gap)
     whole = first.whole and second.whole
     statement = f"replication gap, {'not corrected' if correction is None else f'corrected by {correction}'}"
     result = result_of(

@@ -70,7 +70,7 @@ def measure_robust_accuracy(
         StoreError: the baseline is missing, damaged, or of other samples.
     """
     if at_least is not None:
-        at_least = checked_threshold("at_least", at_least)
+        at_least = checked_threshold("at_least", at_least, trivial=0)
     checked_threat(threat)
     classifier, settings = apply(model, options)
     cascade = as_attack(context.current().settings.attack if attack is None else attack)

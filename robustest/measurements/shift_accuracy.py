@@ -12,7 +12,7 @@ from robustest.engine.search import margins
 from robustest.errors import ConfigError
 from robustest.measurements.comparison import Baseline, compared
 from robustest.measurements.driver import observe
-from robustest.measurements.finish import result_of
+from robustest.measurements.finish import fallible, result_of
 from robustest.measurements.observed import Evidence, Observed, exhibits_of
 from robustest.measurements.options import Options, apply, terms_of
 from robustest.results import Result
@@ -40,7 +40,8 @@ def measure_shift_accuracy(
         shift: a name ("gaussian_noise"), a `Shift`, or a function of (x, severity, key).
         severity: 1..5; None means the `Shift`'s own, or 3.
         at_least: the accuracy claimed under the shift, in 0..1.
-        max_drop: the fall in accuracy claimed at most, in 0..1; not together with at_least.
+        max_drop: the fall in accuracy claimed at most, in 0..1 and less than 1; not together with at_least. Where no
+            more than that share is right unshifted, nothing could break the claim, and it does not pass.
         no_worse_than, tolerance: as for `measure_robust_accuracy`.
         **options: see `robustest.measurements.options.Options`.
 
@@ -50,8 +51,8 @@ def measure_shift_accuracy(
     """
     if at_least is not None and max_drop is not None:
         raise ConfigError("Expected at_least or max_drop but got both. Write two assertions.")
-    at_least = None if at_least is None else checked_threshold("at_least", at_least)
-    max_drop = None if max_drop is None else checked_threshold("max_drop", max_drop)
+    at_least = None if at_least is None else checked_threshold("at_least", at_least, trivial=0)
+    max_drop = None if max_drop is None else checked_threshold("max_drop", max_drop, trivial=1)
     chosen = as_shift(shift, severity)
     classifier, settings = apply(model, options)
 
@@ -78,7 +79,7 @@ def measure_shift_accuracy(
     threshold, comparison = (at_least, ">=") if max_drop is None else (max_drop, "<=")
     result = result_of(
         evidence,
-        evidence.decision,
+        fallible(evidence.decision, evidence.columns["clean"], max_drop),
         settings,
         claim="shift_accuracy",
         statement=statement if threshold is None else f"{statement} {comparison} {threshold:g}",

@@ -152,7 +152,7 @@ def _checked_limits(max_features: int | None, max_drop: float | None) -> float |
         )
     if max_features is not None:
         checked_whole("max_features_per_class", max_features, 1)
-    return None if max_drop is None else checked_threshold("max_drop", max_drop)
+    return None if max_drop is None else checked_threshold("max_drop", max_drop, trivial=1)
 
 
 def _judged(evaluator: Evaluator, chunk: Chunk, *, fitted: FittedHead, of: Tensor, examples: int) -> Observed:

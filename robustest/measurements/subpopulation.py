@@ -12,7 +12,7 @@ from robustest.data.breeds import BreedsSplit
 from robustest.data.domains import Domain, domains
 from robustest.errors import ConfigError, expected
 from robustest.measurements.data_sets import accuracy_of, pair_details, together
-from robustest.measurements.finish import result_of
+from robustest.measurements.finish import fallible, result_of
 from robustest.measurements.observed import Evidence
 from robustest.measurements.options import Options, apply, terms_of
 from robustest.results import Result
@@ -64,7 +64,7 @@ def measure_subpopulation_shift(
             `measure_robust_accuracy`.
         ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
-    max_drop = None if max_drop is None else checked_threshold("max_drop", max_drop)
+    max_drop = None if max_drop is None else checked_threshold("max_drop", max_drop, trivial=1)
     if not isinstance(split, BreedsSplit):
         raise ConfigError(expected("a split such as breeds_split(tree, level=2) gives", split))
     if type(resamples) is not int or resamples < 100:
@@ -80,6 +80,7 @@ def measure_subpopulation_shift(
         best = accuracy_of(apply(oracle, options)[0], target.samples(), settings, "the oracle's accuracy")
     halves = _Half.of(source, first, split, terms), _Half.of(target, second, split, terms)
     decision = _decide(*halves, max_drop, terms, resamples=resamples, seed=settings.seed)
+    decision = fallible(decision, first.columns["held"], max_drop)
     statement = "accuracy lost from the source's subclasses to the target's"
     shown = [replace(exhibit, index=int(target.ids[exhibit.index])) for exhibit in second.exhibits]
     result = result_of(

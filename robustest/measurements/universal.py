@@ -64,7 +64,7 @@ def measure_universal_perturbation(
         DataError, ModelError, DeviceError: as for `measure_robust_accuracy`.
     """
     if max_fooled is not None:
-        max_fooled = checked_threshold("max_fooled", max_fooled)
+        max_fooled = checked_threshold("max_fooled", max_fooled, trivial=1)
     if not isinstance(threat, (Linf, L2)):
         raise ConfigError(expected("threat to be Linf(eps) or L2(eps)", threat))
     if type(steps) is not int or steps < 1:

@@ -7,7 +7,7 @@ from typing import Any, Unpack
 
 from robustest.data import as_samples
 from robustest.data.groups import Groups, as_groups
-from robustest.errors import ConfigError, DataError, expected
+from robustest.errors import ConfigError, expected
 from robustest.measurements.comparison import Baseline, compared
 from robustest.measurements.data_sets import AS_THEY_ARE, accuracy_look
 from robustest.measurements.driver import observe
@@ -52,7 +52,7 @@ def measure_worst_group_accuracy(
         DataError: the groups do not fit the data; else as for `measure_robust_accuracy`.
         ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
-    at_least = None if at_least is None else checked_threshold("at_least", at_least)
+    at_least = None if at_least is None else checked_threshold("at_least", at_least, trivial=0)
     if type(min_group) is not int or min_group < 1:
         raise ConfigError(expected("min_group to be a whole number >= 1", min_group))
     classifier, settings = apply(model, options)

@@ -111,6 +111,10 @@ class BaselineClaim:
             rule = f"{decision.rule}; the baseline needs every sample"
             failed = self.asked and decision.verdict is Verdict.FAILED
             return decision if failed else replace(decision, verdict=Verdict.INCONCLUSIVE, rule=rule)
+        return self._paired(decision, columns)
+
+    def _paired(self, decision: Decision, columns: Columns) -> Decision:
+        """The verdict where every sample can be set against its outcome in the baseline."""
         by_group = self.compare_groups(columns)
         worse = [found for found in by_group if found.worse]
         if worse:

@@ -72,7 +72,7 @@ class CellsClaim:
             return cls._on_mce(cells, reference, terms, max_mce)
         columns, equal = tuple(map(column, cells)), tuple(1 / len(cells) for _ in cells)
         if max_drop is not None:
-            limit = checked_threshold("max_drop", max_drop)
+            limit = checked_threshold("max_drop", max_drop, trivial=1)
             return cls(
                 quantity="mean accuracy drop",
                 threshold=limit,
@@ -82,7 +82,7 @@ class CellsClaim:
                 paired=True,
                 mean=MeanClaim(threshold=limit, terms=terms),
             )
-        least = None if min_accuracy is None else checked_threshold("min_accuracy", min_accuracy)
+        least = None if min_accuracy is None else checked_threshold("min_accuracy", min_accuracy, trivial=0)
         return cls(
             quantity="mean accuracy",
             threshold=least,
@@ -95,12 +95,14 @@ class CellsClaim:
 
     @classmethod
     def _on_mce(cls, cells: Sequence[Cell], reference: Errors | None, terms: Terms, most: float) -> CellsClaim:
-        if isinstance(most, bool) or not isinstance(most, (int, float)) or not 0 < most < math.inf:
-            raise ConfigError(expected("max_mce to be a number > 0", most, "1 is as good as the baseline."))
+        most = checked_threshold("max_mce", most, within=(0.0, math.inf))
         if reference is None:
             raise ConfigError("Expected baseline= for max_mce: it is a share of another model's errors.")
         raw = _weights(cells, reference)
         scale = math.fsum(raw)
+        if most >= scale:
+            mend = f"A model that is always wrong has {scale:.3g}; 1 is as good as the baseline (not 100)."
+            raise ConfigError(expected(f"max_mce to be less than {scale:.3g}", most, mend))
         return cls(
             quantity="mean corruption error",
             threshold=most,

@@ -15,6 +15,7 @@ from robustest.verdicts.fixed import Decision, beyond
 from robustest.verdicts.sequential import Settled, settle
 from robustest.verdicts.streams import running_interval
 from robustest.verdicts.two_shares import difference_interval
+from robustest.verdicts.thresholds import keeps
 
 Counts = int | NDArray[np.int64]
 
@@ -43,7 +44,7 @@ def decide_fall(
     if most is None:
         verdict, rule = Verdict.INCONCLUSIVE, "no threshold given"
     elif terms.claim == "set":
-        verdict = Verdict.PASSED if fall <= Fraction(repr(most)) else Verdict.FAILED
+        verdict = Verdict.PASSED if keeps(fall, most) else Verdict.FAILED
         rule = "certain: exact on these sets"
     else:
         verdict = beyond(interval, most, at_least=False)
@@ -73,7 +74,9 @@ class FallClaim:
         """As `Claim.settled`; claims about populations wait, as do claims on a first set that is not all known."""
         if self.threshold is None or self.terms.claim != "set" or not self.whole:
             return None
-        least = ceil((Fraction(self.first, self.n_first) - Fraction(repr(self.threshold))) * n)
+        before = Fraction(self.first, self.n_first)
+        least = ceil((before - Fraction(repr(self.threshold))) * n)
+        least -= keeps(before - Fraction(least - 1, n), self.threshold)
         alphas = {"pass_alpha": self.terms.alpha, "fail_alpha": self.terms.fail_alpha}
         return settle(columns["held"].astype(bool), n, least, **alphas)
 
@@ -95,4 +98,4 @@ class FallClaim:
         """As `Claim.doomed`."""
         if self.threshold is None or self.terms.claim != "set" or not self.whole:
             return False
-        return Fraction(self.first, self.n_first) - Fraction(n - broken, n) > Fraction(repr(self.threshold))
+        return not keeps(Fraction(self.first, self.n_first) - Fraction(n - broken, n), self.threshold)

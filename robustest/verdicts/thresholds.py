@@ -3,28 +3,78 @@
 from __future__ import annotations
 
 import math
+import re
 from fractions import Fraction
+from numbers import Integral, Real
+
+import numpy as np
 
 from robustest.errors import ConfigError, expected
 
 
-def checked_threshold(name: str, value: object) -> float:
+def checked_threshold(
+    name: str, value: object, *, within: tuple[float, float] = (0.0, 1.0), trivial: float | None = None
+) -> float:
     """A threshold as given by a user.
 
+    Args:
+        name: the argument.
+        value: a real number: an int, a float, a fraction or a scalar of NumPy.
+        within: the smallest and the largest that makes sense; with an infinite end the other one does not belong to it.
+        trivial: the value that any model keeps, which claims nothing; None where there is none.
+
     Raises:
-        ConfigError: not a number in 0..1.
+        ConfigError: not a number, not in that range, or the trivial one.
     """
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or math.isnan(value) or not 0 <= value <= 1:
-        mend = f"Write {value / 100:g} for {value:g} %." if isinstance(value, (int, float)) and 1 < value <= 100 else ""
-        raise ConfigError(expected(f"{name} in 0..1", value, mend))
-    return float(value)
+    low, high = within
+    number = _real(value)
+    if number is not None and number == trivial:
+        side = "more" if trivial == low else "less"
+        mend = f"{name}={number:g} holds for any model, and so claims nothing. {_mend(value, number, within)}".strip()
+        raise ConfigError(expected(f"{name} to be {side} than {trivial:g}", value, mend))
+    unbounded = math.isinf(high)
+    if number is None or not math.isfinite(number) or not low <= number <= high or (unbounded and number == low):
+        told = f"{name} to be a number > {low:g}" if unbounded else f"{name} in {low:g}..{high:g}"
+        raise ConfigError(expected(told, value, _mend(value, number, within)))
+    return number
+
+
+def _real(value: object) -> float | None:
+    """A number as a float; what NumPy holds in fewer bits means what it prints, as literals do."""
+    if isinstance(value, np.floating):
+        return float(str(value))
+    return float(value) if isinstance(value, Real) and type(value) is not bool else None
+
+
+def _mend(value: object, number: float | None, within: tuple[float, float]) -> str:
+    """What was meant, where percents may have been."""
+    if within != (0.0, 1.0):
+        return ""
+    if isinstance(value, str):
+        digits = value.strip().removesuffix("%").strip()
+        known = re.fullmatch(r"\d{1,3}(\.\d+)?", digits) is not None and float(digits) <= 100
+        share = float(digits) / (100 if "%" in value or float(digits) > 1 else 1) if known else 0.0
+        return f"Write {share:g}." if known else ""
+    if number is not None and (1 < number <= 100 or (number == 1 and isinstance(value, Integral))):
+        return f"Write {number / 100:g} for {number:g} %."
+    return ""
 
 
 def need(threshold: float, n: int) -> int:
-    """The fewest successes of n whose share is at least the threshold, as written in decimals."""
-    return math.ceil(Fraction(repr(threshold)) * n)
+    """The fewest successes of n whose share is at least the threshold, as written in decimals.
+
+    A share that is the threshold in floating point is at least the threshold: a measured value keeps itself.
+    """
+    count = math.ceil(Fraction(repr(threshold)) * n)
+    return count - 1 if count > 0 and (count - 1) / n >= threshold else count
 
 
 def most(threshold: float, n: int) -> int:
-    """The most events of n whose share is at most the threshold, as written in decimals."""
-    return math.floor(Fraction(repr(threshold)) * n)
+    """The most events of n whose share is at most the threshold, as written in decimals; as for `need`."""
+    count = math.floor(Fraction(repr(threshold)) * n)
+    return count + 1 if count < n and (count + 1) / n <= threshold else count
+
+
+def keeps(value: Fraction, threshold: float) -> bool:
+    """Whether an exact value is at most the threshold, as written in decimals; as for `need`."""
+    return value <= Fraction(repr(threshold)) or float(value) <= threshold

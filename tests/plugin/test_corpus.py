@@ -56,10 +56,10 @@ def test_known_points_alone_can_refute_a_claim_before_any_search(write, rows_of,
 
 
 def test_what_lies_outside_a_smaller_radius_is_not_replayed(write, rows_of, fine_tune) -> None:
-    write(test_a=TEST.format(eps=0.3, at_least=0.0))  # sizes of 0.06 and 0.25, and larger where the attack went on
+    write(test_a=TEST.format(eps=0.3, at_least=0.01))  # sizes of 0.06 and 0.25, and larger where the attack went on
     rows_of("--robust-exact")
     fine_tune("11.000")
-    write(test_a=TEST.format(eps=0.05, at_least=0.0))
+    write(test_a=TEST.format(eps=0.05, at_least=0.01))
     result = rows_of("--robust-exact")["test_claim"]["result"]
     assert (result["replayed"], result["estimate"]) == (0, 1.0)
 

@@ -247,7 +247,7 @@ def test_without_thresholds_it_is_only_measured() -> None:
 
 
 def test_a_confirmed_cue_within_the_limits_passes() -> None:
-    result = measure_spurious_feature(Relying(), (X, Y), NO_TRIGGERS, max_flip=1.0)
+    result = measure_spurious_feature(Relying(), (X, Y), NO_TRIGGERS, max_recall_drop=0.9)
     assert result.verdict is Verdict.PASSED
     assert result.details["discovery"]["confirmed"] == 1
 

@@ -121,7 +121,8 @@ def test_samples_wrong_unchanged_need_nothing(toys: Toys) -> None:
     assert result.verdict is Verdict.FAILED
     assert result.counterexamples == ()
     assert result.details["clean_accuracy"] == pytest.approx(1 / 3)
-    assert measure_min_perturbation(toy.model, (toy.x, y), "l2", median_at_least=0.0).verdict is Verdict.PASSED
+    with pytest.raises(ConfigError, match=r"median_at_least to be more than 0"):
+        measure_min_perturbation(toy.model, (toy.x, y), "l2", median_at_least=0.0)
 
 
 @pytest.mark.parametrize(("norm", "widest"), [("linf", 3.0), ("l2", 3.0 * 6), ("l1", 3.0 * 36)])
@@ -288,7 +289,7 @@ def test_the_assertion_raises_with_the_smallest_perturbations_found(toys: Toys) 
     shown = [c.size for c in failure.value.result.counterexamples]
     assert len(shown) == 3
     assert shown == sorted(shown)  # type: ignore[type-var]
-    assert assert_min_perturbation(toy.model, (toy.x, toy.y), L2, median_at_least=0.0).verdict is Verdict.PASSED
+    assert assert_min_perturbation(toy.model, (toy.x, toy.y), L2, median_at_least=1e-4).verdict is Verdict.PASSED
     with pytest.raises(ConfigError, match="nothing to claim"):
         assert_min_perturbation(toy.model, (toy.x, toy.y), L2, median_at_least=None)
 

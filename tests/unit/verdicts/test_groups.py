@@ -177,7 +177,9 @@ def test_the_whole_set_is_judged_exactly(threshold: float | None, verdict: Verdi
     decision = claim.decide(stream(held, np.arange(113), 113), 113, None)
     assert (decision.verdict, decision.estimate) == (verdict, 1 / 3)
     assert decision.interval[0] == clopper_pearson(1, 3, 0.05)[0]
-    assert decision.interval[1] == clopper_pearson(6, 10, group_level(0.05, 3, disjoint=True))[1], "the lowest upper bound"
+    assert decision.interval[1] == clopper_pearson(6, 10, group_level(0.05, 3, disjoint=True))[1], (
+        "the lowest upper bound"
+    )
 
 
 def test_a_population_claim_needs_the_interval() -> None:

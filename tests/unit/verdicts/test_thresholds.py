@@ -6,6 +6,7 @@ import math
 from decimal import Decimal
 from fractions import Fraction
 
+import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -46,6 +47,14 @@ def test_thresholds_that_are_taken(value: float) -> None:
     ("value", "words"),
     [
         (40, "Write 0.4 for 40 %"),
+        (np.int64(40), "Write 0.4 for 40 %"),
+        ("40%", "Write 0.4."),
+        ("40 %", "Write 0.4."),
+        ("40", "Write 0.4."),
+        ("much", "'much' (str)"),
+        (np.float32("nan"), "nan"),
+        (np.bool_(True), "(bool"),
+        (1 + 2j, "(complex)"),
         (55.5, "Write 0.555 for 55.5 %"),
         (100, "Write 1 for 100 %"),
         (1.0001, "at_least in 0..1"),
@@ -53,7 +62,7 @@ def test_thresholds_that_are_taken(value: float) -> None:
         (math.nan, "nan"),
         (math.inf, "inf"),
         (101, "101 (int)"),
-        ("0.4", "'0.4' (str)"),
+        ("0.4", "'0.4' (str). Write 0.4."),
         (True, "True (bool)"),
         (None, "NoneType"),
         ([0.4], "[0.4] (list)"),
@@ -64,3 +73,42 @@ def test_thresholds_that_are_refused(value: object, words: str) -> None:
     with pytest.raises(ConfigError, match=r"Expected at_least in 0\.\.1") as caught:
         checked_threshold("at_least", value)
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "number"),
+    [(np.float32(0.9), 0.9), (np.float64(0.9), 0.9), (np.float16(0.4), 0.4), (Fraction(2, 5), 0.4), (np.int32(1), 1.0)],
+)
+def test_numbers_of_other_kinds_mean_what_they_print(value: object, number: float) -> None:
+    got = checked_threshold("at_least", value)
+    assert (got, type(got)) == (number, float)
+
+
+@pytest.mark.parametrize("value", [0, 0.0, -0.0, np.float32(0), Fraction(0)])
+def test_what_any_model_keeps_claims_nothing(value: object) -> None:
+    with pytest.raises(ConfigError, match=r"Expected at_least to be more than 0 but got .* claims nothing"):
+        checked_threshold("at_least", value, trivial=0)
+
+
+def test_the_other_end_may_be_trivial_too() -> None:
+    with pytest.raises(ConfigError, match=r"max_flip to be less than 1 but got 1\.0"):
+        checked_threshold("max_flip", 1.0, trivial=1)
+    with pytest.raises(ConfigError, match=r"Write 0\.01 for 1 %"):
+        checked_threshold("max_flip", 1, trivial=1)
+    assert checked_threshold("max_flip", 0, trivial=1) == 0
+    assert checked_threshold("at_least", 1, trivial=0) == 1
+
+
+def test_a_range_may_be_another_one() -> None:
+    assert checked_threshold("median_at_least", 40, within=(0, math.inf), trivial=0) == 40
+    for value in (math.inf, math.nan, -1, "40"):
+        with pytest.raises(ConfigError, match="median_at_least to be a number > 0 but got"):
+            checked_threshold("median_at_least", value, within=(0, math.inf))
+    with pytest.raises(ConfigError, match=r"min_gain in -2\.\.2"):
+        checked_threshold("min_gain", 3, within=(-2, 2))
+
+
+@given(st.integers(1, 400).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_a_measured_share_keeps_itself(share: tuple[int, int]) -> None:
+    k, n = share
+    assert need(k / n, n) == most(k / n, n) == k
