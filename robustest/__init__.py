@@ -59,8 +59,10 @@ if TYPE_CHECKING:
     from robustest.errors import DataError as DataError
     from robustest.errors import DeviceError as DeviceError
     from robustest.errors import ModelError as ModelError
+    from robustest.errors import NoClaimError as NoClaimError
     from robustest.errors import RobustestError as RobustestError
     from robustest.errors import StoreError as StoreError
+    from robustest.errors import TruthValueError as TruthValueError
     from robustest.errors import UnknownNameError as UnknownNameError
     from robustest.factory import Factory as Factory
     from robustest.features import BackgroundSwap as BackgroundSwap
@@ -180,8 +182,10 @@ _HOME = {
         "DataError",
         "DeviceError",
         "ModelError",
+        "NoClaimError",
         "RobustestError",
         "StoreError",
+        "TruthValueError",
         "UnknownNameError",
     ),
     "factory": ("Factory",),

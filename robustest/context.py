@@ -33,6 +33,8 @@ class Context:
         skip: ends the test as skipped, with a reason; None outside a test.
         rerun: the command that repeats this test, up to the seed and the test's id; empty outside pytest.
         results: every result recorded, in order.
+        measured: measurements that ended in this test.
+        ungated: results with a threshold, or a baseline, that no assertion has taken.
         sent: how many of them are on a report already.
     """
 
@@ -43,7 +45,25 @@ class Context:
     skip: Callable[[str], None] | None = None
     rerun: str = ""
     results: list[Result] = field(default_factory=list)
+    measured: int = 0
+    ungated: list[Result] = field(default_factory=list)
     sent: int = 0
+
+    def note(self, result: Result | None) -> None:
+        """A measurement has ended, with this result where it has one."""
+        self.measured += 1
+        if result is not None and result.is_claim:
+            self.ungated.append(result)
+
+    def gate(self, result: Result) -> None:
+        """The test's outcome hangs on this result."""
+        self.ungated = [one for one in self.ungated if one is not result]
+
+    def forget(self) -> None:
+        """Another attempt at the test begins."""
+        self.results.clear()
+        self.ungated.clear()
+        self.sent = self.measured = 0
 
     def record(self, result: Result) -> None:
         """Keep a result for the reports; outside a test there are none, and nothing is kept.

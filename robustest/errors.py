@@ -44,6 +44,14 @@ class StoreError(RobustestError, ValueError):
     """
 
 
+class TruthValueError(RobustestError, TypeError):
+    """A result or a verdict was used as a truth value, which says nothing of what was found."""
+
+
+class NoClaimError(RobustestError):
+    """A robustness test ended without a claim or a measurement: it would pass whatever the model does."""
+
+
 class ClaimFailed(AssertionError):
     """A claim about a model does not hold; `result` has the numbers."""
 

@@ -167,6 +167,16 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 
 
 @pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    result = yield
+    if _CONTEXT in item.stash:
+        from robustest import pytest_claims
+
+        pytest_claims.settle(item.stash[_CONTEXT], getattr(item, "funcargs", {}))
+    return result
+
+
+@pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
@@ -210,8 +220,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     if _WRONG in item.stash:
         raise item.stash[_WRONG]
     if _CONTEXT in item.stash:  # another plugin may run a test again
-        item.stash[_CONTEXT].results.clear()
-        item.stash[_CONTEXT].sent = 0
+        item.stash[_CONTEXT].forget()
         item.user_properties[:] = [p for p in item.user_properties if not p[0].startswith("robustest.")]
 
 

@@ -8,13 +8,28 @@ from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from typing import Any
 
+from robustest.errors import TruthValueError
+
+_TWINS = {"consistency": "assert_consistent", "universal_perturbation": "assert_no_universal_perturbation"}
+"""Assertions that are not named as their kind of claim is."""
+
 
 class Verdict(StrEnum):
-    """What became of a claim."""
+    """What became of a claim.
+
+    Raises:
+        TruthValueError: it was used as a truth value: as a string, "failed" would be true.
+    """
 
     PASSED = "passed"
     FAILED = "failed"
     INCONCLUSIVE = "inconclusive"
+
+    def __bool__(self) -> bool:
+        raise TruthValueError(
+            f"Expected a comparison such as verdict is Verdict.PASSED but got the verdict {str(self)!r} as a truth "
+            "value: any verdict would be true."
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +76,8 @@ class Counterexample:
 class Result:
     """A measured claim.
 
+    It is neither true nor false: `assert measure_robust_accuracy(...)` would pass whatever was found.
+
     Attributes:
         claim: the kind of claim, e.g. "robust_accuracy".
         statement: the claim in words, with its threshold.
@@ -91,6 +108,12 @@ class Result:
         at_alpha: whether the verdict rests on that chance; it is certain otherwise.
         data, model: digests of all samples and of the model, hexadecimal; empty where not all samples were looked at,
             and where the model has none.
+        caveats: what every line about this result must say, as the numbers alone would say too much.
+        gated: whether the test's outcome hung on it; False where a test measured against a threshold and asserted
+            nothing.
+
+    Raises:
+        TruthValueError: it was used as a truth value.
     """
 
     claim: str
@@ -118,6 +141,20 @@ class Result:
     at_alpha: bool = False
     data: str = ""
     model: str = ""
+    caveats: tuple[str, ...] = ()
+    gated: bool = True
+
+    def __bool__(self) -> bool:
+        raise TruthValueError(
+            "Expected an assertion but got a result as a truth value, which says nothing of its verdict "
+            f"({self.verdict}). Write {self.asserted_by}(...) with the same arguments, or compare what you mean: "
+            "result.verdict is Verdict.PASSED, result.estimate >= 0.9."
+        )
+
+    @property
+    def asserted_by(self) -> str:
+        """The name of the assertion that gates a test on such a claim."""
+        return _TWINS.get(self.claim, f"assert_{self.claim}")
 
     @property
     def is_claim(self) -> bool:
@@ -144,6 +181,7 @@ class Result:
         values["interval"] = tuple(values["interval"])
         values["outcomes"] = tuple(values["outcomes"])
         values["notes"] = tuple(values["notes"])
+        values["caveats"] = tuple(values.get("caveats", ()))
         values["cost"] = Cost(**values["cost"])
         values["counterexamples"] = tuple(Counterexample(**c) for c in values["counterexamples"])
         return cls(**values)

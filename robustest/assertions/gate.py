@@ -25,6 +25,7 @@ def gate(result: Result) -> Result:
     """
     __tracebackhide__ = True
     running = context.current()
+    running.gate(result)
     _record(result)
     if result.verdict is Verdict.PASSED:
         return result

@@ -198,7 +198,7 @@ _COLOURS = {"worse": "red", "better": "green", "not measured": "red"}
 
 
 def _show(screen: Screen, one: Compared, flag: str, alpha: float) -> None:
-    result = one.after.result or one.before.result
+    result = one.before.result if one.after.result is None else one.after.result
     words = "" if result is None else f"  {without_thresholds(result.statement)}"
     screen.write_line(f"{one.after.test}{words}")
     for name, row in (("A", one.before), ("B", one.after)):

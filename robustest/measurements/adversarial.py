@@ -15,6 +15,7 @@ from torch import Tensor
 from robustest.attacks import Cascade, Searcher, as_attack
 from robustest.data import as_samples
 from robustest.measurements.driver import observe
+from robustest.measurements.noting import noted
 from robustest.measurements.options import Options, apply
 from robustest.measurements.robust_accuracy import attack_chunk, checked_threat, draws_in
 from robustest.results import Cost
@@ -44,6 +45,7 @@ class Adversarial:
     notes: tuple[str, ...]
 
 
+@noted
 def find_adversarial(
     model: object,
     x: Tensor | NDArray[Any],

@@ -14,6 +14,7 @@ from robustest.features.triggers import MAX_ANOMALY, Trigger, Triggers, search_t
 from robustest.measurements.driver import observe
 from robustest.measurements.finish import result_of
 from robustest.measurements.interventions import details_of, switch_chunk, undoubted
+from robustest.measurements.noting import noted
 from robustest.measurements.observed import Evidence
 from robustest.measurements.options import Options, apply, terms_of
 from robustest.measurements.searching import Halves, bench, with_cost
@@ -25,6 +26,7 @@ _CONFIRMED = 0.5
 """Share of unseen samples of other classes that a backdoor's trigger sends to its class, at least."""
 
 
+@noted
 def measure_backdoor_trigger(
     model: object,
     data: object,

@@ -19,6 +19,7 @@ from robustest.features.cues import checked_whole
 from robustest.measurements.beside import beside
 from robustest.measurements.driver import observe
 from robustest.measurements.finish import result_of
+from robustest.measurements.noting import noted
 from robustest.measurements.observed import Evidence, Observed, Tally, exhibits_of
 from robustest.measurements.options import Options, apply, terms_of
 from robustest.measurements.searching import with_cost
@@ -28,6 +29,7 @@ from robustest.verdicts import Decision, checked_threshold, clopper_pearson
 from robustest.verdicts.agreement import AgreementClaim
 
 
+@noted
 def measure_class_evidence(
     model: object,
     data: object,

@@ -12,6 +12,7 @@ from robustest.engine.search import margins
 from robustest.measurements.comparison import Baseline, compared
 from robustest.measurements.driver import observe
 from robustest.measurements.finish import result_of
+from robustest.measurements.noting import noted
 from robustest.measurements.observed import Evidence, Observed, exhibits_of
 from robustest.measurements.options import Options, apply, terms_of
 from robustest.results import Result
@@ -19,6 +20,7 @@ from robustest.shifts import Shift, ShiftFunction, as_shift
 from robustest.verdicts import ShareClaim, checked_threshold
 
 
+@noted
 def measure_consistency(
     model: object,
     data: object,

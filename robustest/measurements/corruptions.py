@@ -21,6 +21,7 @@ from robustest.engine.search import margins
 from robustest.errors import ConfigError, StoreError, expected
 from robustest.measurements.driver import observe
 from robustest.measurements.finish import fallible, result_of
+from robustest.measurements.noting import noted
 from robustest.measurements.observed import Evidence, Exhibit, Observed, exhibits_of
 from robustest.measurements.options import Options, apply, terms_of
 from robustest.results import Result
@@ -38,6 +39,7 @@ from robustest.verdicts.corruption_error import (
 SEVERITIES = (1, 2, 3, 4, 5)
 
 
+@noted
 def measure_corruption_robustness(
     model: object,
     data: object,

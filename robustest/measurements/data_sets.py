@@ -15,6 +15,7 @@ from robustest.engine.search import margins
 from robustest.errors import ConfigError
 from robustest.measurements.driver import Look, observe
 from robustest.measurements.finish import fallible, result_of
+from robustest.measurements.noting import noted
 from robustest.measurements.observed import Evidence, Observed, exhibits_of
 from robustest.measurements.options import Options, apply, terms_of
 from robustest.models import Classifier
@@ -28,6 +29,7 @@ AS_THEY_ARE = ("accuracy",)
 """What `accuracy_look` depends on besides model and samples, for the store."""
 
 
+@noted
 def measure_transfer_accuracy(
     model: object,
     source: object,

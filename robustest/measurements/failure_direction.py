@@ -20,6 +20,7 @@ from robustest.features.cues import checked_whole
 from robustest.features.directions import FailureDirections, find_failure_directions, principal_components
 from robustest.measurements.driver import observe
 from robustest.measurements.finish import result_of
+from robustest.measurements.noting import noted
 from robustest.measurements.observed import Evidence, Exhibit, Observed
 from robustest.measurements.options import Options, apply, terms_of
 from robustest.results import Result, Verdict
@@ -32,6 +33,7 @@ _SIDE = 16
 """Images are averaged down to this side at most before their principal components are taken."""
 
 
+@noted
 def measure_failure_direction(
     model: object,
     data: object,

@@ -19,6 +19,7 @@ from robustest.features.cues import checked_whole
 from robustest.measurements.beside import beside
 from robustest.measurements.driver import observe
 from robustest.measurements.finish import result_of
+from robustest.measurements.noting import noted
 from robustest.measurements.observed import Evidence, Observed, Tally, exhibits_of
 from robustest.measurements.options import Options, apply, terms_of
 from robustest.measurements.searching import Halves, with_cost
@@ -31,6 +32,7 @@ Reference = Literal["class_means"] | Tensor
 _READ = 512
 
 
+@noted
 def measure_gradient_alignment(
     model: object,
     data: object,

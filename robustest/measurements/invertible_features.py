@@ -19,6 +19,7 @@ from robustest.errors import ConfigError, expected
 from robustest.features.cues import checked_real, checked_whole
 from robustest.measurements.driver import observe
 from robustest.measurements.finish import result_of
+from robustest.measurements.noting import noted
 from robustest.measurements.observed import Evidence, Observed, exhibits_of
 from robustest.measurements.options import Options, apply, terms_of
 from robustest.models.last_layer import last_layer
@@ -28,6 +29,7 @@ from robustest.verdicts import Decision, ShareClaim, clopper_pearson
 _HALF = 0.5
 
 
+@noted
 def measure_invertible_features(
     model: object,
     data: object,

@@ -25,6 +25,7 @@ from robustest.engine.search import Search
 from robustest.errors import ConfigError, expected, unknown
 from robustest.measurements.driver import observe
 from robustest.measurements.finish import healthy, result_of
+from robustest.measurements.noting import noted
 from robustest.measurements.observed import Evidence, Observed, exhibits_of
 from robustest.measurements.options import Options, apply, terms_of
 from robustest.results import Result, Verdict
@@ -40,6 +41,7 @@ _SHARES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 _THREATS: dict[str, type[Linf] | type[L2] | type[L1]] = {"l1": L1, "l2": L2, "linf": Linf}
 
 
+@noted
 def measure_min_perturbation(
     model: object,
     data: object,

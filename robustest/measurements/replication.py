@@ -14,6 +14,7 @@ from robustest.data.annotations import Annotations
 from robustest.errors import ConfigError, DataError, expected, unknown
 from robustest.measurements.data_sets import accuracy_of, together
 from robustest.measurements.finish import fallible, result_of
+from robustest.measurements.noting import noted
 from robustest.measurements.observed import Evidence, Tally
 from robustest.measurements.options import Options, apply, terms_of
 from robustest.results import Result, Verdict
@@ -26,6 +27,7 @@ RESAMPLES = {"jackknife": 1000, "beta-mixture": 200, None: 1000}
 """Bootstrap draws, by correction; each draw of the mixture is a fit."""
 
 
+@noted
 def measure_replication_gap(
     model: object,
     v1: object,

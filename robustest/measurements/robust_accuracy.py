@@ -22,6 +22,7 @@ from robustest.errors import ConfigError, expected
 from robustest.measurements.comparison import Baseline, compared
 from robustest.measurements.driver import observe
 from robustest.measurements.finish import healthy, result_of
+from robustest.measurements.noting import noted
 from robustest.measurements.observed import REPLAYED, Evidence, Observed, exhibits_of
 from robustest.measurements.options import Options, apply, terms_of
 from robustest.measurements.replay import Replay
@@ -30,6 +31,7 @@ from robustest.threats import Threat
 from robustest.verdicts import ShareClaim, checked_threshold, clopper_pearson
 
 
+@noted
 def measure_robust_accuracy(
     model: object,
     data: object,

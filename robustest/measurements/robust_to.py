@@ -19,6 +19,7 @@ from robustest.errors import ConfigError, expected
 from robustest.measurements.driver import observe
 from robustest.measurements.finish import result_of
 from robustest.measurements.hunting import OutOfTime, hunt
+from robustest.measurements.noting import noted
 from robustest.measurements.observed import Evidence
 from robustest.measurements.options import Options, apply
 from robustest.measurements.shift_accuracy import shift_chunk
@@ -34,6 +35,7 @@ from robustest.verdicts.thresholds import need
 _LONGEST = 120
 
 
+@noted
 def measure_robust_to(
     model: object,
     data: object,
@@ -104,6 +106,7 @@ def measure_robust_to(
     return replace(result, notes=(*notes, *result.notes))
 
 
+@noted
 def accuracy_under(
     model: object, data: object, change: Change, *, at_least: float | None = None, **options: Unpack[Options]
 ) -> float:

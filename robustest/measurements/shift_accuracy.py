@@ -13,6 +13,7 @@ from robustest.errors import ConfigError
 from robustest.measurements.comparison import Baseline, compared
 from robustest.measurements.driver import observe
 from robustest.measurements.finish import fallible, result_of
+from robustest.measurements.noting import noted
 from robustest.measurements.observed import Evidence, Observed, exhibits_of
 from robustest.measurements.options import Options, apply, terms_of
 from robustest.results import Result
@@ -20,6 +21,7 @@ from robustest.shifts import Shift, ShiftFunction, as_shift
 from robustest.verdicts import Claim, DropClaim, ShareClaim, checked_threshold, mcnemar
 
 
+@noted
 def measure_shift_accuracy(
     model: object,
     data: object,

@@ -21,6 +21,7 @@ from robustest.features.heads import SparseHead
 from robustest.measurements.driver import observe
 from robustest.measurements.finish import result_of
 from robustest.measurements.head_fit import FittedHead, HeadOptions, fit_head
+from robustest.measurements.noting import noted
 from robustest.measurements.observed import Evidence, Observed, exhibits_of
 from robustest.measurements.options import Options, apply, terms_of
 from robustest.measurements.searching import Halves, with_cost
@@ -31,6 +32,7 @@ _SLACK = 0.05
 """Validation accuracy given up for fewer features (Wong et al., section 2.2)."""
 
 
+@noted
 def measure_sparse_head(
     model: object,
     data: object,

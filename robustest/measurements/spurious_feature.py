@@ -15,12 +15,14 @@ from robustest.measurements.discovery import Limits, measure_discovered
 from robustest.measurements.driver import observe
 from robustest.measurements.finish import result_of
 from robustest.measurements.interventions import details_of, switch_chunk, undoubted
+from robustest.measurements.noting import noted
 from robustest.measurements.options import Options, apply, terms_of
 from robustest.results import Result, Verdict
 from robustest.verdicts import Terms, checked_threshold
 from robustest.verdicts.cue_claims import CueClaim
 
 
+@noted
 def measure_spurious_feature(
     model: object,
     data: object,

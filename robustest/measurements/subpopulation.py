@@ -13,6 +13,7 @@ from robustest.data.domains import Domain, domains
 from robustest.errors import ConfigError, expected
 from robustest.measurements.data_sets import accuracy_of, pair_details, together
 from robustest.measurements.finish import fallible, result_of
+from robustest.measurements.noting import noted
 from robustest.measurements.observed import Evidence
 from robustest.measurements.options import Options, apply, terms_of
 from robustest.results import Result
@@ -27,6 +28,7 @@ TrainFunction = Callable[[Domain], object]
 """Makes a model from the samples of a domain: a map-style data set of (image, superclass), with `arrays()`."""
 
 
+@noted
 def measure_subpopulation_shift(
     model: object,
     data: object,

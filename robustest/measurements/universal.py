@@ -19,6 +19,7 @@ from robustest.engine.search import margins
 from robustest.errors import ConfigError, DataError, expected
 from robustest.measurements.driver import observe
 from robustest.measurements.finish import result_of
+from robustest.measurements.noting import noted
 from robustest.measurements.observed import Evidence, Observed, exhibits_of
 from robustest.measurements.options import Options, apply, terms_of
 from robustest.results import Result
@@ -31,6 +32,7 @@ _CEILING = 9.0
 """The cross-entropy of a sample counts no further than this, or a few samples would have all the say."""
 
 
+@noted
 def measure_universal_perturbation(
     model: object,
     data: object,

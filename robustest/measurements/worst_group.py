@@ -12,6 +12,7 @@ from robustest.measurements.comparison import Baseline, compared
 from robustest.measurements.data_sets import AS_THEY_ARE, accuracy_look
 from robustest.measurements.driver import observe
 from robustest.measurements.finish import result_of
+from robustest.measurements.noting import noted
 from robustest.measurements.observed import Evidence
 from robustest.measurements.options import Options, apply, terms_of
 from robustest.results import Result
@@ -19,6 +20,7 @@ from robustest.verdicts import checked_threshold
 from robustest.verdicts.groups import GroupShare, WorstGroupClaim, group_level
 
 
+@noted
 def measure_worst_group_accuracy(
     model: object,
     data: object,

@@ -59,7 +59,7 @@ def state(row: Reported) -> str:
     outcome = None if row.ending is None else row.ending.outcome
     if row.result is None:
         return "error" if outcome in (None, "passed") else str(outcome)
-    if row.result.verdict is Verdict.INCONCLUSIVE and not row.result.is_claim:
+    if not row.result.gated or (row.result.verdict is Verdict.INCONCLUSIVE and not row.result.is_claim):
         return "measured"
     if row.result.verdict is Verdict.PASSED:
         return "xpassed" if outcome == "xpassed" else "passed"

@@ -19,7 +19,7 @@ def measured(result: Result) -> str:
     low, high = result.interval
     n = f"n={result.n_used}" if result.n_used == result.n_total else f"n={result.n_used} of {result.n_total}"
     value = "in" if result.estimate is None else f"{result.estimate:.3f}"
-    return f"{result.quantity} {value} [{low:.3f}, {high:.3f}] {n}"
+    return "; ".join((f"{result.quantity} {value} [{low:.3f}, {high:.3f}] {n}", *result.caveats))
 
 
 def claimed(result: Result) -> str:

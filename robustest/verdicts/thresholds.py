@@ -41,9 +41,11 @@ def checked_threshold(
 
 def _real(value: object) -> float | None:
     """A number as a float; what NumPy holds in fewer bits means what it prints, as literals do."""
+    if isinstance(value, bool):
+        return None
     if isinstance(value, np.floating):
         return float(str(value))
-    return float(value) if isinstance(value, Real) and type(value) is not bool else None
+    return float(value) if isinstance(value, Real) else None
 
 
 def _mend(value: object, number: float | None, within: tuple[float, float]) -> str:

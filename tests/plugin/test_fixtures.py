@@ -25,7 +25,9 @@ def test_a_missing_one_is_an_error_that_shows_how_to_define_it(project, write, r
 def test_what_the_error_shows_works_when_pasted(project, write, run):
     conftest = project.path / "conftest.py"
     conftest.unlink()
-    write(test_a="    def test_it(robust_model, robust_data): assert (robust_model, robust_data) == ('M', 'D')")
+    write(
+        test_a="    def test_it(robust_model, robust_data): claimed(); assert (robust_model, robust_data) == ('M', 'D')"
+    )
     shown = run("--robust").outlines
     start = next(number for number, line in enumerate(shown) if line.endswith("import pytest"))
     indent = shown[start].index("import")
@@ -43,7 +45,7 @@ def test_they_may_be_overridden_nearer_to_a_test(write, run):
         @pytest.fixture
         def robust_model(): return "mine"
 
-        def test_it(robust_model): assert robust_model == "mine"
+        def test_it(robust_model): claimed(); assert robust_model == "mine"
         """
     )
     run("--robust").assert_outcomes(passed=1)
@@ -53,6 +55,7 @@ def test_robust_has_the_settings_of_its_test(write, run):
     write(
         test_a="""
         def test_settings(robust):
+            claimed()
             folders = {name: getattr(robust.settings, name) for name in ("pictures", "store", "corpus", "baseline")}
             assert robust.settings == Settings(profile="dev", seed=7, **folders)
             assert robust.test == "test_a.py::test_settings"

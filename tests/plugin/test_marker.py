@@ -59,7 +59,7 @@ def test_a_wrong_marker_that_is_not_selected_is_not_read(write, run):
         def test_wrong(): pass
 
         @pytest.mark.robust
-        def test_right(): pass
+        def test_right(): claimed()
         """
     )
     result = run("--robust", "-k", "right")
@@ -73,6 +73,7 @@ def test_the_nearer_marker_wins_key_by_key(write, run):
         pytestmark = pytest.mark.robust(seed=1, alpha=0.1, examples=1)
 
         def show(robust):
+            claimed()
             s = robust.settings
             return s.seed, s.alpha, s.examples
 
@@ -99,10 +100,10 @@ def test_a_module_may_be_robust_as_a_whole(write, run):
         test_a="""
         pytestmark = pytest.mark.robust
 
-        def test_one(): pass
+        def test_one(): claimed()
 
         class TestClass:
-            def test_two(self): pass
+            def test_two(self): claimed()
         """
     )
     run().assert_outcomes(skipped=2)
@@ -116,7 +117,7 @@ def test_claims_are_measured_by_it(write, rows_of):
         def test_it(robust_model, robust_data):
             assert_robust_accuracy(robust_model, robust_data, Linf(0.1), at_least=0.5)
 
-        def test_not_the_next(robust): assert robust.settings.attack == "fast"
+        def test_not_the_next(robust): claimed(); assert robust.settings.attack == "fast"
         """
     )
     result = rows_of()["test_it"]["result"]

@@ -57,7 +57,7 @@ def replays(project, run, section, read_json) -> Callable[..., dict[str, Any]]:
 
 
 def test_it_repeats_a_failure_and_runs_nothing_else(write, replays):
-    write(test_a=NOISE + "\n    def test_other(robust): pass\n")
+    write(test_a=NOISE + "\n    def test_other(robust): claimed()\n")
     assert replays()["seed"] == 0
 
 

@@ -6,18 +6,18 @@ import pytest
 
 MIXED = """
     @pytest.mark.robust
-    def test_marked(): pass
+    def test_marked(): claimed()
 
-    def test_uses_model(robust_model): pass
+    def test_uses_model(robust_model): claimed()
 
-    def test_uses_data(robust_data): pass
+    def test_uses_data(robust_data): claimed()
 
-    def test_uses_context(robust): pass
+    def test_uses_context(robust): claimed()
 
     @pytest.fixture
     def wrapped(robust_model): return robust_model
 
-    def test_uses_them_through_a_fixture(wrapped): pass
+    def test_uses_them_through_a_fixture(wrapped): claimed()
 
     def test_plain(): pass
 """

@@ -95,7 +95,7 @@ def test_every_kind_of_claim_has_its_row(write, run, section, call, row):
 
 
 def test_a_test_that_claims_nothing_has_no_row_and_no_claims_no_section(write, run, section):
-    write(test_a="def test_silent(robust_model, robust_data): pass")
+    write(test_a="def test_silent(robust_model, robust_data): measure_shift_accuracy(robust_model, robust_data, 'fog')")
     assert section(run("--robust")) == []
 
 

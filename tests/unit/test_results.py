@@ -15,7 +15,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from robustest import Cost, Counterexample, Result, Verdict
+from robustest import Cost, Counterexample, Result, TruthValueError, Verdict
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
 share = st.floats(0, 1)
@@ -63,6 +63,8 @@ results = st.builds(
     replayed=count,
     data=text,
     model=text,
+    caveats=st.lists(text, max_size=3).map(tuple),
+    gated=st.booleans(),
 )
 
 
@@ -174,3 +176,15 @@ def test_verdicts_are_their_words() -> None:
 
 def test_outcomes_stay_out_of_the_repr() -> None:
     assert "outcomes" not in repr(a_result(outcomes=(True,) * 1000))
+
+
+@pytest.mark.parametrize("verdict", Verdict)
+def test_a_result_is_no_truth_value(verdict: Verdict) -> None:
+    """`assert measure_...(at_least=.9)` would pass whatever was found, and so would `assert result.verdict`."""
+    result = a_result(verdict=verdict)
+    with pytest.raises(TruthValueError, match=rf"\({verdict}\)\. Write assert_robust_accuracy"):
+        assert result
+    with pytest.raises(TruthValueError, match=r"verdict is Verdict\.PASSED"):
+        assert result.verdict
+    with pytest.raises(TypeError):
+        all([result])

@@ -45,7 +45,7 @@ MEASUREMENTS: dict[str, Callable[..., Any]] = {
 
 
 def median(model: Any, data: Any, share: float, **options: Any) -> Any:
-    """For a small share all samples are right, so that each needs some perturbation; for a large one none needs so much."""
+    """For a small share all samples are right, and each needs a perturbation; for a large one none needs so large."""
     x, y = data
     y = model(x).argmax(1) if share < 0.5 else y
     least = 1e-9 if share < 0.5 else 1.0
