@@ -71,8 +71,7 @@ def made(verdict="passed", **changes):
     )
     return Result(**{**fields, **changes})
 
-def claimed():
-    """Records a claim that passed, for tests that are about something else."""
+def claimed():  # a claim that passed, for tests that are about something else
     from robustest import context
     context.current().record(made())
 """
