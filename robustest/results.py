@@ -87,7 +87,8 @@ class Result:
         quantity: what `estimate` is, e.g. "accuracy" or "flip rate".
         estimate: the measured value, in 0..1; None where the samples were not all looked at, as an early
             verdict measures no value.
-        interval: confidence interval of the value, two-sided at 1 - 2 alpha; valid wherever the run stopped.
+        interval: confidence interval of the value, two-sided at 1 - 2 alpha; valid wherever the run stopped. Where a
+            search only bounds the value, the end that nothing proves is as far as it can be.
         threshold: the value claimed, or None.
         comparison: ">=" or "<=", how the estimate must relate to the threshold.
         n_used: samples evaluated.
@@ -108,6 +109,9 @@ class Result:
         at_alpha: whether the verdict rests on that chance; it is certain otherwise.
         data, model: digests of all samples and of the model, hexadecimal; empty where not all samples were looked at,
             and where the model has none.
+        bounds: "above" or "below", where the value rests on a search that a stronger one may outdo: it then only bounds
+            the true value, on that side. `details["left_interval"]` is of what this search left. Empty elsewhere.
+        scope: what the claim is about: "set" (these samples) or "population" (what they were drawn from).
         caveats: what every line about this result must say, as the numbers alone would say too much.
         gated: whether the test's outcome hung on it; False where a test measured against a threshold and asserted
             nothing.
@@ -141,6 +145,8 @@ class Result:
     at_alpha: bool = False
     data: str = ""
     model: str = ""
+    bounds: str = ""
+    scope: str = "set"
     caveats: tuple[str, ...] = ()
     gated: bool = True
 
@@ -150,6 +156,29 @@ class Result:
             f"({self.verdict}). Write {self.asserted_by}(...) with the same arguments, or compare what you mean: "
             "result.verdict is Verdict.PASSED, result.estimate >= 0.9."
         )
+
+    @property
+    def value(self) -> float:
+        """One number for what was measured: the estimate, or else the proven end or the middle of the interval."""
+        low, high = self.interval
+        ends = {"above": high, "below": low}
+        return ends.get(self.bounds, (low + high) / 2) if self.estimate is None else self.estimate
+
+    @property
+    def left_interval(self) -> tuple[float, float]:
+        """The interval of what this very search left, where the value rests on one; else the interval."""
+        low, high = self.details.get("left_interval") or self.interval
+        return float(low), float(high)
+
+    @property
+    def straddles(self) -> bool:
+        """Whether a claim about the set was decided on all of it, and the interval has the threshold inside.
+
+        The interval is then of the population that the samples were drawn from, and the verdict of the samples.
+        """
+        low, high = self.left_interval
+        decided = self.scope == "set" and self.verdict is not Verdict.INCONCLUSIVE and self.estimate is not None
+        return decided and self.threshold is not None and low < self.threshold < high
 
     @property
     def asserted_by(self) -> str:

@@ -14,7 +14,7 @@ from robustest.verdicts.fixed import clopper_pearson
 from robustest.verdicts.paired import drop_bounds
 from robustest.verdicts.thresholds import most, need
 
-_SHARES = frozenset({"accuracy", "flip rate", "fooling rate"})
+_SHARES = frozenset({"accuracy", "robust accuracy", "flip rate", "fooling rate"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +52,7 @@ def suggestion(result: Result, alpha: float) -> Suggestion:
     bound = _next(result, alpha)
     at_least = result.comparison == ">="
     if bound is None:
-        value, n = result.interval[0 if at_least else 1], 1000
+        value, n = result.left_interval[0 if at_least else 1], 1000
     else:
         value, n = bound
     threshold = _rounded(value, n, down=at_least, share=bound is not None)

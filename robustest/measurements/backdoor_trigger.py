@@ -118,6 +118,8 @@ def measure_backdoor_trigger(
         setting=f"square patches, {len(triggers.triggers)} classes",
         method=f"searched on {len(halves.searched)} samples, pasted into the {len(halves.unseen)} others",
         details=details_of(evidence, cues, claim) | _details(triggers, len(halves.searched)),
+        bounds="below",
+        widest=None,
     )
     return with_cost(halves.whole(result), ready.tally)
 

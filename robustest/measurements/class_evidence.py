@@ -22,6 +22,7 @@ from robustest.measurements.finish import result_of
 from robustest.measurements.noting import noted
 from robustest.measurements.observed import Evidence, Observed, Tally, exhibits_of
 from robustest.measurements.options import Options, apply, terms_of
+from robustest.measurements.robust_accuracy import nothing_allowed
 from robustest.measurements.searching import with_cost
 from robustest.results import Result, Verdict
 from robustest.threats import L2
@@ -96,6 +97,7 @@ def measure_class_evidence(
         setting=str(threat),
         method=f"{steps} gradient steps towards another class",
         details=_details(evidence),
+        caveats=nothing_allowed(threat),
     )
     return with_cost(result, cost)
 

@@ -14,7 +14,7 @@ from robustest.engine.evaluator import Evaluator
 from robustest.engine.search import margins
 from robustest.errors import ConfigError
 from robustest.measurements.driver import Look, observe
-from robustest.measurements.finish import fallible, result_of
+from robustest.measurements.finish import fallible, few, result_of
 from robustest.measurements.noting import noted
 from robustest.measurements.observed import Evidence, Observed, exhibits_of
 from robustest.measurements.options import Options, apply, terms_of
@@ -91,6 +91,7 @@ def measure_transfer_accuracy(
         setting=f"source of {first.total} samples, target of {second.total}",
         method="two samples, not paired",
         details=pair_details(first, second, terms),
+        caveats=few(first.n, " of the source"),
     )
 
 

@@ -115,6 +115,7 @@ def searched(
         method=f"searched on {len(halves.searched)} samples, switched in the {len(halves.unseen)} others",
         details=details_of(evidence, cues, claim, lead=judged.lead)
         | {"discovery": judged.told(len(halves.searched), len(halves.unseen))},
+        bounds="below",
     )
     return with_cost(halves.whole(result), ready.tally), judged.confirmed
 

@@ -18,6 +18,14 @@ from robustest.results import Counterexample, Result, Verdict
 from robustest.settings import Settings
 from robustest.verdicts import Decision
 
+_FEW = 10
+"""Fewer samples than this are told on every line."""
+
+
+def few(n: int, of: str = "") -> tuple[str, ...]:
+    """What every line must say of so few samples."""
+    return (f"{n} {'sample' if n == 1 else 'samples'}{of} alone",) if n < _FEW else ()
+
 
 def healthy(decision: Decision, findings: Sequence[Finding]) -> Decision:
     """A decision that does not pass where a health check speaks: what was found safe may not be."""
@@ -54,12 +62,24 @@ def result_of(
     setting: str,
     method: str,
     details: Mapping[str, Any],
+    bounds: str = "",
+    widest: float | None = 1.0,
+    scope: str | None = None,
+    caveats: Sequence[str] = (),
 ) -> Result:
     """The result of a measurement; where a claim did not pass, its worst samples are pictured.
 
     See `robustest.results.Result` for the meaning of each argument.
+
+    Args:
+        widest: the largest value there can be, which a value that is bounded from below may have; None for no largest.
+        scope: None for the settings' claim.
     """
-    shown = []
+    interval, shown = decision.interval, []
+    if bounds:
+        details = {**details, "left_interval": list(interval)}
+        interval = _opened(interval, bounds, widest)
+    caveats = (*few(evidence.n), *caveats)
     for rank, exhibit in enumerate(evidence.exhibits, 1):
         image = None
         if settings.pictures is not None and threshold is not None and decision.verdict is not Verdict.PASSED:
@@ -85,7 +105,7 @@ def result_of(
         rule=decision.rule,
         quantity=quantity,
         estimate=decision.estimate,
-        interval=decision.interval,
+        interval=interval,
         threshold=threshold,
         comparison=comparison,
         n_used=evidence.n,
@@ -104,7 +124,18 @@ def result_of(
         at_alpha=decision.at_alpha,
         data=evidence.data,
         model=evidence.model,
+        bounds=bounds,
+        scope=settings.claim if scope is None else scope,
+        caveats=tuple(caveats),
     )
+
+
+def _opened(interval: tuple[float, float], bounds: str, widest: float | None) -> tuple[float, float]:
+    """The interval of a value that a search only bounds: a stronger one may find anything beyond."""
+    low, high = interval
+    if bounds == "above":
+        return min(0.0, low), high
+    return low, high if widest is None else max(widest, high)
 
 
 def shown_path(path: str) -> str:

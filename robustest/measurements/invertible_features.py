@@ -121,6 +121,7 @@ def measure_invertible_features(
             "start_error": float(np.median(columns["start"])),
             "inverted": int(columns["reached"].sum()),
         },
+        bounds="below",
     )
     wide = [f"{features} features for {elements} elements: such a layer can be inverted whatever its features mean"]
     return replace(result, notes=(*result.notes, *(wide if features >= elements else [])))

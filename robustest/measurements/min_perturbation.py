@@ -54,7 +54,8 @@ def measure_min_perturbation(
     """The median, over samples, of the smallest perturbation found that makes the model wrong.
 
     Samples that are wrong unchanged need 0. What is found is an upper bound on what is there: a stronger search can
-    only lower the number, so a failure is proved by its samples and a pass is as good as the search. Where nothing is
+    only lower the number, so a failure is proved by its samples and a pass is as good as the search; the result bounds
+    from above, and its interval begins at 0. Where nothing is
     found, the way from one corner of the bounds to the other is taken, and counted in the details.
 
     The estimate is the value that at least half of the samples reach: the middle one, the larger of two in the middle.
@@ -108,6 +109,7 @@ def measure_min_perturbation(
         setting=f"{_THREATS[name].__name__} norm",
         method=cascade.name,
         details=_details(seen),
+        bounds="above",
     )
 
 

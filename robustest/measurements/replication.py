@@ -13,7 +13,7 @@ from robustest.data import as_samples
 from robustest.data.annotations import Annotations
 from robustest.errors import ConfigError, DataError, expected, unknown
 from robustest.measurements.data_sets import accuracy_of, together
-from robustest.measurements.finish import fallible, result_of
+from robustest.measurements.finish import fallible, few, result_of
 from robustest.measurements.noting import noted
 from robustest.measurements.observed import Evidence, Tally
 from robustest.measurements.options import Options, apply, terms_of
@@ -92,6 +92,8 @@ def measure_replication_gap(
         setting=f"{first.n} and {second.n} items, {gaps.annotations} annotations or more of each",
         method=f"equal selection frequencies; image bootstrap, {draws} draws",
         details=_details(gaps, items, terms.alpha, whole=whole),
+        scope="population",
+        caveats=few(first.n, " of the original"),
     )
     return replace(result, notes=(*result.notes, *_notes(gaps, correction)))
 

@@ -46,7 +46,8 @@ def measure_robust_accuracy(
     """Accuracy under the worst inputs that an attack finds inside a threat model.
 
     A sample counts as held if the model classifies it correctly and the attack breaks it nowhere. The
-    number is an upper bound on the true robust accuracy: a stronger attack can only lower it.
+    number is an upper bound on the true robust accuracy: a stronger attack can only lower it. So the result bounds from
+    above, its interval begins at 0, and `details["left_interval"]` is that of the accuracy which this attack left.
 
     A model that answers at random needs an attack that averages its answers, such as `EOT(PGD(), draws=10)`:
     unchanged and found inputs are then judged by the majority of as many fresh draws. The details give the share
@@ -111,14 +112,21 @@ def measure_robust_accuracy(
         settings,
         claim="robust_accuracy",
         statement=statement if at_least is None else f"{statement} >= {at_least:g}",
-        quantity="accuracy",
+        quantity="robust accuracy",
         threshold=at_least,
         comparison=">=",
         setting=str(threat),
         method=cascade.name,
         details={**_details(evidence, threat), **_drawn(evidence, draws, settings.alpha)},
+        bounds="above",
+        caveats=nothing_allowed(threat),
     )
     return baseline.told(result, evidence)
+
+
+def nothing_allowed(threat: Threat) -> tuple[str, ...]:
+    """What a line must say of a threat that allows no change."""
+    return (f"{threat} allows no change",) if threat.radius == 0 else ()
 
 
 def checked_threat(threat: object) -> None:

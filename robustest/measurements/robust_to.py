@@ -96,12 +96,14 @@ def measure_robust_to(
         settings,
         claim="robust_to",
         statement=statement if at_least is None else f"{statement} >= {at_least:g}",
-        quantity="lowest accuracy found",
+        quantity="lowest accuracy",
         threshold=at_least,
         comparison=">=",
         setting=setting,
         method=f"hypothesis, {len(trials.seen)} examples, {trials.broken} of them break the claim",
         details=_details(trials, evidence, ended),
+        bounds="above",
+        scope="set",
     )
     return replace(result, notes=(*notes, *result.notes))
 

@@ -12,7 +12,7 @@ from robustest.data.breeds import BreedsSplit
 from robustest.data.domains import Domain, domains
 from robustest.errors import ConfigError, expected
 from robustest.measurements.data_sets import accuracy_of, pair_details, together
-from robustest.measurements.finish import fallible, result_of
+from robustest.measurements.finish import fallible, few, result_of
 from robustest.measurements.noting import noted
 from robustest.measurements.observed import Evidence
 from robustest.measurements.options import Options, apply, terms_of
@@ -103,6 +103,7 @@ def measure_subpopulation_shift(
             "drop_interval": list(decision.interval),
             "subclasses": {"source": halves[0].table(), "target": halves[1].table()},
         },
+        caveats=few(first.n, " of the source"),
     )
     return replace(result, notes=(*result.notes, *_notes(result.details, halves[1])))
 

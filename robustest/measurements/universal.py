@@ -22,6 +22,7 @@ from robustest.measurements.finish import result_of
 from robustest.measurements.noting import noted
 from robustest.measurements.observed import Evidence, Observed, exhibits_of
 from robustest.measurements.options import Options, apply, terms_of
+from robustest.measurements.robust_accuracy import nothing_allowed
 from robustest.results import Result
 from robustest.threats import L2, Linf
 from robustest.verdicts import ShareClaim, checked_threshold
@@ -59,7 +60,8 @@ def measure_universal_perturbation(
         **options: see `robustest.measurements.options.Options`.
 
     Returns:
-        The result; `outcomes` is None for the half that was learned from.
+        The result; `outcomes` is None for the half that was learned from. A better perturbation may fool more: the rate
+        is bounded from below.
 
     Raises:
         ConfigError: an argument is out of range or unknown.
@@ -108,6 +110,8 @@ def measure_universal_perturbation(
         setting=str(threat),
         method=f"learned on {len(seen)} samples in {steps} steps, measured on the {len(unseen)} others",
         details={**_details(evidence), "learned_on": len(seen), "steps": steps, "radius": threat.radius},
+        bounds="below",
+        caveats=nothing_allowed(threat),
     )
     outcomes: list[bool | None] = [None] * len(samples)
     for at, outcome in zip(unseen.tolist(), evidence.outcomes, strict=True):

@@ -94,6 +94,7 @@ def measure_worst_group_accuracy(
         setting=f"{len(claim.names)} groups of {min(known.sizes)} to {max(known.sizes)} samples",
         method="accuracy of each group, with bounds for all at once",
         details=_details(evidence, shares, known, min_group),
+        caveats=_left_out(known),
     )
     result = replace(result, notes=(*result.notes, *_notes(evidence, shares, known, min_group)))
     return baseline.told(result, evidence)
@@ -129,7 +130,10 @@ def _notes(evidence: Evidence, shares: list[GroupShare], groups: Groups, min_gro
     small = [name for name, size in zip(groups.names, groups.sizes, strict=True) if size < min_group]
     if small:
         notes.append(f"small, with fewer than {min_group} samples, and judged all the same: {', '.join(small)}")
-    if groups.outside:
-        notes.append(f"{groups.outside} of {groups.total} samples are in no group: nothing is said of them")
-    notes += [f"no samples in {name!r}: nothing is said of it" for name in groups.empty]
     return notes
+
+
+def _left_out(groups: Groups) -> list[str]:
+    """What nothing is said of, for every line."""
+    told = [f"{groups.outside} of {groups.total} in no group"] if groups.outside else []
+    return told + [f"no samples in {name!r}" for name in groups.empty]

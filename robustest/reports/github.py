@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePath
 
 from robustest.reports.states import STATES, TOLD, Reported, aside, state, without_result
-from robustest.reports.text import claimed, failure_text, measured
+from robustest.reports.text import claimed, count_of, failure_text, value_of
 from robustest.results import Result, Verdict
 
 BUDGET = 900_000
@@ -191,8 +191,7 @@ def _gap(result: Result | None) -> float:
     """How far the value of a failed claim is on the wrong side of its threshold."""
     if result is None or result.threshold is None or result.verdict is not Verdict.FAILED:
         return 0.0
-    value = sum(result.interval) / 2 if result.estimate is None else result.estimate
-    return (result.threshold - value) * (1 if result.comparison == ">=" else -1)
+    return (result.threshold - result.value) * (1 if result.comparison == ">=" else -1)
 
 
 def _line(row: Reported) -> str:
@@ -201,9 +200,10 @@ def _line(row: Reported) -> str:
     test = f"<code>{escaped(_short(row.test, _CELL))}</code>"
     if row.result is None:
         return f"| {mark} | {escaped(_short(without_result(row), _CELL))} | | | | {test} |\n"
-    value, _, count = measured(row.result).rpartition(" n=")
-    words = "; ".join(part for part in (row.result.statement, aside(row)) if part)
-    cells = (escaped(_short(text, _CELL)) for text in (words, value, claimed(row.result), count))
+    result = row.result
+    words = "; ".join(part for part in (result.statement, aside(row)) if part)
+    value = "; ".join((f"{result.quantity} {value_of(result)}", *result.caveats))
+    cells = (escaped(_short(text, _CELL)) for text in (words, value, claimed(result), count_of(result)))
     return f"| {mark} | {' | '.join(cells)} | {test} |\n"
 
 

@@ -14,17 +14,36 @@ _TOLD = 0.01
 def measured(result: Result) -> str:
     """The measured value with its interval and sample count, e.g. "accuracy 0.410 [0.370, 0.450] n=512".
 
-    An early verdict has measured no value, only where it lies: "accuracy in [0.370, 0.450] n=212 of 1000".
+    An early verdict has measured no value, only where it lies: "accuracy in [0.370, 0.450] n=212 of 1000". A search
+    bounds the value on one side: "robust accuracy at most 0.470 n=212 of 1000". Caveats follow after semicolons.
     """
+    return "; ".join((f"{result.quantity} {value_of(result)} n={count_of(result)}", *result.caveats))
+
+
+def value_of(result: Result) -> str:
+    """The measured value with its interval, as in `measured`."""
     low, high = result.interval
-    n = f"n={result.n_used}" if result.n_used == result.n_total else f"n={result.n_used} of {result.n_total}"
-    value = "in" if result.estimate is None else f"{result.estimate:.3f}"
-    return "; ".join((f"{result.quantity} {value} [{low:.3f}, {high:.3f}] {n}", *result.caveats))
+    interval = f"[{low:.3f}, {high:.3f}]"
+    if not result.bounds:
+        return f"{'in' if result.estimate is None else f'{result.estimate:.3f}'} {interval}"
+    bound = f"at {'most' if result.bounds == 'above' else 'least'} {result.value:.3f}"
+    return bound if result.estimate is None or low == high else f"{bound} {interval}"
+
+
+def count_of(result: Result) -> str:
+    """The samples looked at, as in `measured`."""
+    return str(result.n_used) if result.n_used == result.n_total else f"{result.n_used} of {result.n_total}"
 
 
 def claimed(result: Result) -> str:
-    """The threshold as a comparison, e.g. ">= 0.4"."""
-    return "no threshold" if result.threshold is None else f"{result.comparison} {result.threshold:g}"
+    """The threshold as a comparison, e.g. ">= 0.4".
+
+    Where a claim about the set is decided though the interval, which is the population's, straddles its threshold:
+    ">= 0.4 of this set".
+    """
+    if result.threshold is None:
+        return "no threshold"
+    return f"{result.comparison} {result.threshold:g}{' of this set' if result.straddles else ''}"
 
 
 def failure_text(result: Result, *, replay: str) -> str:

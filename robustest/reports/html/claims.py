@@ -11,7 +11,7 @@ from robustest.reports.html.album import Album, Picture
 from robustest.reports.html.scales import Scale, scale_of
 from robustest.reports.html.tables import Fact, Table, facts_and_tables
 from robustest.reports.states import STATES, Reported, aside, state, without_result
-from robustest.reports.text import claimed, measured
+from robustest.reports.text import claimed, count_of, value_of
 from robustest.results import Counterexample, Result
 
 _BREAKS = re.compile(r"(?<=/)|(?<=::)|(?=\[)")
@@ -88,6 +88,8 @@ class Claim:
         problem: why nothing was.
         replay: the command that repeats the test.
         measured, claimed, count: value with interval, threshold, and n, as the terminal prints them.
+        about: what the bar is about, where it would mislead.
+        caveats: what must be said wherever the value is.
         scale: the value drawn.
         slack: how far the value is on the right side of the threshold, negative where it is not; for sorting.
         exhibits: the worst samples.
@@ -110,6 +112,8 @@ class Claim:
     measured: str = ""
     claimed: str = ""
     count: str = ""
+    about: str = ""
+    caveats: tuple[str, ...] = ()
     scale: Scale | None = None
     slack: float | None = None
     exhibits: tuple[Exhibit, ...] = ()
@@ -158,7 +162,6 @@ def _claim(number: int, row: Reported, album: Album) -> Claim:
         )
     facts, tables = facts_and_tables(result.details, result.threshold)
     findings = _findings(result)
-    value, _, count = measured(result).removeprefix(result.quantity).strip().partition(" n=")
     return Claim(
         number=number,
         test=row.test,
@@ -168,9 +171,11 @@ def _claim(number: int, row: Reported, album: Album) -> Claim:
         result=result,
         problem="",
         replay=row.replay,
-        measured=value,
+        measured=value_of(result),
         claimed=claimed(result),
-        count=count,
+        count=count_of(result),
+        about=_scope(result),
+        caveats=result.caveats,
         scale=scale_of(result),
         slack=_slack(result),
         exhibits=tuple(
@@ -237,8 +242,24 @@ def _comparison(about: Mapping[str, Any] | None, quantity: str) -> Comparison | 
 def _slack(result: Result) -> float | None:
     if result.threshold is None:
         return None
-    value = sum(result.interval) / 2 if result.estimate is None else result.estimate
-    return (value - result.threshold) * (1 if result.comparison == ">=" else -1)
+    return (result.value - result.threshold) * (1 if result.comparison == ">=" else -1)
+
+
+def _scope(result: Result) -> str:
+    """What the bar is about, where it would mislead: a search bounds one end, or it lies across the threshold."""
+    low, high = result.left_interval
+    told = []
+    if result.bounds:
+        side, more = ("above", "bring it lower") if result.bounds == "above" else ("below", "bring it higher")
+        told.append(f"What a search finds bounds the value from {side}: a stronger search may {more}.")
+    if result.straddles:
+        told.append(
+            "The claim is about this very set, all of which was looked at. The bar is about the population that the set "
+            "was drawn from, of which it would not be settled."
+        )
+    elif result.scope == "population" and result.threshold is not None and low < result.threshold < high:
+        told.append("The claim is about the population: a bar across the threshold does not settle it.")
+    return " ".join(told)
 
 
 def _ranked(result: Result) -> enumerate[Counterexample]:

@@ -134,7 +134,7 @@ def _place(claim: Judged, result: Result) -> tuple[_Key, _Placed] | None:
         point = replace(point, y=_number(result.details, "shifted_accuracy"), low=None, high=None, threshold=None)
     unit = match["unit"] if ball else ""
     key = _Key(_family(claim.test), result.claim, quantity, result.method, match["kind"], unit)
-    clean = _number(result.details, "clean_accuracy") if quantity == "accuracy" else None
+    clean = _number(result.details, "clean_accuracy") if quantity.endswith("accuracy") else None
     return key, _Placed(point, result.model, clean)
 
 

@@ -36,7 +36,7 @@ class Scale:
 def scale_of(result: Result) -> Scale:
     """A result's scale: 0..1, and longer where the value is no share (a size in input units)."""
     about = result.details.get("baseline") or {}
-    before = about.get("accuracy") if result.quantity == "accuracy" else None
+    before = about.get("accuracy") if result.quantity.endswith("accuracy") else None
     return scale(
         result.interval,
         result.estimate,
@@ -44,6 +44,7 @@ def scale_of(result: Result) -> Scale:
         comparison=result.comparison,
         before=before,
         quantity=result.quantity,
+        bounds=result.bounds,
         claim=claimed(result),
     )
 
@@ -56,6 +57,7 @@ def scale(
     comparison: str = ">=",
     before: float | None = None,
     quantity: str = "accuracy",
+    bounds: str = "",
     claim: str = "",
 ) -> Scale:
     """A scale of plain numbers.
@@ -67,11 +69,16 @@ def scale(
         comparison: ">=" or "<=": on which side of the threshold the claim holds.
         before: the value of a baseline.
         quantity: what is measured, in words.
+        bounds: as in `Result`.
         claim: the claim in words; empty where there is none.
     """
     low, high = interval
     top = _top([v for v in (high, estimate, threshold, before) if v is not None])
     words = f"{quantity} {'not measured,' if estimate is None else f'{estimate:.3f},'} between {low:.3f} and {high:.3f}"
+    if bounds == "above":
+        words = f"{quantity} at most {high if estimate is None else estimate:.3f}, up to {high:.3f}"
+    elif bounds:
+        words = f"{quantity} at least {low if estimate is None else estimate:.3f}, from {low:.3f}"
     at = None if threshold is None else _percent(threshold, top)
     broken = None if at is None else ((0.0, at) if comparison == ">=" else (at, 100.0))
     return Scale(
