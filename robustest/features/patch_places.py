@@ -15,7 +15,7 @@ from torch import Tensor
 
 from robustest.features.cues import checked_images
 from robustest.features.masked_patch import MaskedPatch
-from robustest.features.proposals import Proposal
+from robustest.features.proposals import PATCHES, Proposal
 
 RARE = 0.2
 """A value is unusual where at most this share of any other class's images has it at the place."""
@@ -139,7 +139,7 @@ def _proposal(label: int, place: Tensor, value: Tensor, gap: float) -> Proposal:
     box = (slice(top, top + height), slice(left, left + width))
     mask, pattern = place[box].cpu(), value[:, box[0], box[1]].cpu()
     return Proposal(
-        found_by="unusual value at a place",
+        found_by=PATCHES,
         label=label,
         cue=MaskedPatch(top=top, left=left, pattern=pattern, mask=mask),
         score=gap,

@@ -13,7 +13,7 @@ from robustest import rng
 from robustest.features.cues import checked_images
 from robustest.features.filtered import ColourCast
 from robustest.features.patch_places import RARE
-from robustest.features.proposals import Proposal
+from robustest.features.proposals import CASTS, Proposal
 
 MARKED = 0.7
 """The gap at which a property marks a class: classes differ by nature in brightness more than at any one place."""
@@ -140,7 +140,7 @@ def cast_like(
         return None
     value = tuple(colour.tolist())
     cue = ColourCast(colour=value, strength=min(strength, 1.0))
-    return Proposal(found_by="property of whole images", label=label, cue=cue, score=score, region=None, value=value)
+    return Proposal(found_by=CASTS, label=label, cue=cue, score=score, region=None, value=value)
 
 
 def error_associations(

@@ -6,13 +6,23 @@ from dataclasses import dataclass
 
 from robustest.features.cues import Cue, checked_real, checked_whole
 
+PATCHES, CASTS, TRIGGERS = "unusual value at a place", "property of whole images", "cheapest patch"
+"""What may propose a cue."""
+
+FAMILIES = {
+    PATCHES: "patches that mark a class",
+    CASTS: "casts that mark a class",
+    TRIGGERS: "patches that lead to a class",
+}
+"""The cues that each of them finds, in words."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Proposal:
     """A cue that a class is suspected to hang on. It is a suspicion: an intervention on unseen samples decides.
 
     Attributes:
-        found_by: what proposed it.
+        found_by: what proposed it, one of `FAMILIES`.
         label: the class.
         cue: what to switch.
         score: how much speaks for it, in the terms of what proposed it.

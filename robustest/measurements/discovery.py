@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 from robustest.data import Samples, as_samples
 from robustest.features import Cue, NullCue, Plant
-from robustest.features.proposals import Discovery, Proposal
+from robustest.features.proposals import FAMILIES, Discovery, Proposal
 from robustest.measurements.controls import with_control
 from robustest.measurements.driver import observe
 from robustest.measurements.finish import result_of
@@ -52,7 +52,7 @@ def measure_discovered(
     samples = as_samples(data)
     result, _ = searched(model, samples, discovery, limits, options)
     if result.verdict is not Verdict.PASSED:
-        return result
+        return with_families(result)
     classifier, settings = apply(model, options)
     if control is not None:
         known = given(control, samples, discovery, options)
@@ -60,9 +60,33 @@ def measure_discovered(
         make = simulated if train_fn is None else partial(trained, train_fn=train_fn)
         known = make(classifier, samples, discovery, options, settings=settings, target=limits.target)
     shown, confirmed = searched(known.model, known.samples, known.discovery, limits, known.options, proof=True)
-    return with_control(
+    result = with_control(
         result, shown, cue=known.name, problem=_problem(known, shown, confirmed), more={"model": known.kind}
     )
+    return with_families(result, {proposal.found_by for proposal in confirmed if known.is_it(proposal)})
+
+
+def with_families(result: Result, proven: Collection[str] = ()) -> Result:
+    """A result whose every line says which cues were searched for, and which of these a control shows to be findable.
+
+    Args:
+        result: of a search for cues.
+        proven: what found the control's cue; see `robustest.features.proposals.FAMILIES`.
+    """
+    found = result.details["discovery"]
+    families = [{**one, "proven": one["found_by"] in proven} for one in found["families"]]
+    kinds = {
+        "found where planted": [one["family"] for one in families if one["proven"]],
+        "searched, not proven findable": [
+            one["family"] for one in families if not one["proven"] and not one["not_searched"]
+        ],
+        "not searched": [f"{one['family']} ({one['not_searched']})" for one in families if one["not_searched"]],
+    }
+    told = [f"{what}: {', '.join(names)}" for what, names in kinds.items() if names]
+    if found["few"]:
+        told.append(f"{found['few']} {'class' if found['few'] == 1 else 'classes'} of too few images to be searched")
+    details = {**result.details, "discovery": {**found, "families": families}}
+    return replace(result, details=details, caveats=(*result.caveats, *told))
 
 
 def _problem(known: Known, shown: Result, confirmed: list[Proposal]) -> str:
@@ -168,6 +192,11 @@ class _Judged:
             "judged_on": judged_on,
             "looked_at": list(self._found.looked_at),
             "left_out": list(self._found.left_out),
+            "few": self._found.few,
+            "families": [
+                {"found_by": key, "family": words, "not_searched": self._found.not_searched.get(key, "")}
+                for key, words in FAMILIES.items()
+            ],
             "confirmed": len(self.sure),
             "proposed": [
                 {

@@ -13,7 +13,7 @@ from robustest.errors import ConfigError, ModelError
 from robustest.features.cues import checked_images
 from robustest.features.patch_places import Places, find_patches
 from robustest.features.properties import Association, cast_like, error_associations, marks, properties
-from robustest.features.proposals import Discovery, Proposal
+from robustest.features.proposals import CASTS, PATCHES, TRIGGERS, Discovery, Proposal
 from robustest.features.triggers import search_triggers
 from robustest.measurements.searching import Bench
 from robustest.models import Needs
@@ -30,6 +30,8 @@ class Found:
         proposals: cues to switch.
         looked_at: what was searched, in words.
         left_out: what was not, and why.
+        not_searched: families of cues that were not searched for, and why.
+        few: classes of too few images to be searched.
         marks: properties of whole images that mark a class and that no cue switches.
         errors: properties that errors go with.
     """
@@ -37,6 +39,8 @@ class Found:
     proposals: tuple[Proposal, ...]
     looked_at: tuple[str, ...]
     left_out: tuple[str, ...]
+    not_searched: Mapping[str, str]
+    few: int
     marks: tuple[Mapping[str, Any], ...]
     errors: tuple[Association, ...]
 
@@ -70,12 +74,14 @@ def propose(bench: Bench, discovery: Discovery, *, target: int | None, seed: int
     proposals = [one for one in (*places.patches, *casts, *triggers) if target in (None, one.label)]
     height, width = x.shape[2:]
     looked_at = [f"{height * width} places in {len(labels)} classes", f"properties of {len(x)} images"]
+    not_searched = {} if labels else dict.fromkeys((PATCHES, CASTS), f"no class of {discovery.min_members} images")
     if why:
+        not_searched[TRIGGERS] = why
         left_out.append(f"cheapest patches: {why}")
     else:
         looked_at.append(f"the cheapest patch to each of {len(labels)} classes")
     errors = error_associations(properties(x), y, wrong, seed=seed)
-    return Found(tuple(proposals), tuple(looked_at), tuple(left_out), told, tuple(errors))
+    return Found(tuple(proposals), tuple(looked_at), tuple(left_out), not_searched, few, told, tuple(errors))
 
 
 def _whole_images(
@@ -131,7 +137,7 @@ def _triggers(bench: Bench, labels: Sequence[int], discovery: Discovery, seed: i
     )
     return [
         Proposal(
-            found_by="cheapest patch",
+            found_by=TRIGGERS,
             label=trigger.label,
             cue=trigger.cue,
             score=trigger.anomaly,

@@ -254,8 +254,8 @@ def _scope(result: Result) -> str:
         told.append(f"What a search finds bounds the value from {side}: a stronger search may {more}.")
     if result.straddles:
         told.append(
-            "The claim is about this very set, all of which was looked at. The bar is about the population that the set "
-            "was drawn from, of which it would not be settled."
+            "The claim is about this very set, all of which was looked at. The bar is about the population that the "
+            "set was drawn from, of which it would not be settled."
         )
     elif result.scope == "population" and result.threshold is not None and low < result.threshold < high:
         told.append("The claim is about the population: a bar across the threshold does not settle it.")

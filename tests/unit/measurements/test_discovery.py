@@ -24,7 +24,7 @@ from robustest.features import ColourCast, Discovery, Plant, planted
 from robustest.measurements import proposing
 from robustest.measurements.planted import probe
 from robustest.reports.html.tables import facts_and_tables
-from robustest.reports.text import failure_text
+from robustest.reports.text import failure_text, measured
 
 CLASSES, SIDE, N = 4, 10, 320
 CUE = PixelPatch(top=1, left=7, height=2, width=2)
@@ -101,6 +101,37 @@ def test_a_pass_is_proved_on_a_simulated_model(sound: Result) -> None:
     assert control["model"] == "simulated"
     assert control["verdict"] == "failed"
     assert "planted in class" in control["cue"]
+
+
+def test_every_line_says_what_was_searched_and_what_is_proven_findable(sound: Result, relying: Result) -> None:
+    """The control has a patch planted: that casts would be found, it does not show."""
+    assert sound.caveats == (
+        "found where planted: patches that mark a class",
+        "searched, not proven findable: casts that mark a class",
+        "not searched: patches that lead to a class (trigger_steps=0)",
+    )
+    assert measured(sound) == f"flip rate at least 0.000 [0.000, 1.000] n=160 of 320; {'; '.join(sound.caveats)}"
+    assert "; ".join(sound.caveats) in failure_text(sound, replay="")
+    assert [(one["proven"], one["not_searched"]) for one in sound.details["discovery"]["families"]] == [
+        (True, ""),
+        (False, ""),
+        (False, "trigger_steps=0"),
+    ]
+    assert relying.caveats[0] == "searched, not proven findable: patches that mark a class, casts that mark a class"
+
+
+def test_what_a_given_control_hangs_on_says_which_family_is_proven() -> None:
+    result = measure_spurious_feature(Sound(), (X, Y), NO_TRIGGERS, control=Relying(), **LIMITS)
+    assert result.caveats[0] == "found where planted: patches that mark a class"
+
+
+def test_without_gradients_and_with_small_classes_the_line_says_what_was_left_out() -> None:
+    some = torch.cat([torch.arange(N)[Y != 3], torch.arange(N)[Y == 3][:10]])
+    scores = scores_model(lambda x: Sound()(torch.from_numpy(x)).numpy())
+    result = measure_spurious_feature(scores, (X[some], Y[some]), "auto", **LIMITS)
+    told = measured(result)
+    assert "not searched: patches that lead to a class (the model gives no gradients)" in told
+    assert "1 class of too few images to be searched" in told
 
 
 def test_with_nothing_proposed_predictions_are_compared_with_themselves() -> None:
