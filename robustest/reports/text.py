@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 from typing import Any
 
 from robustest.results import Result
 
 _TOLD = 0.01
 """Properties of less certain associations with errors are left to the JSON file and the page."""
+
+_DIGITS = Decimal("0.001")
+"""Of a bound that is shown; it is rounded outwards, or it would be none."""
+_ANY_FLOAT = Context(prec=400)
 
 
 def measured(result: Result) -> str:
@@ -26,7 +31,9 @@ def value_of(result: Result) -> str:
     interval = f"[{low:.3f}, {high:.3f}]"
     if not result.bounds:
         return f"{'in' if result.estimate is None else f'{result.estimate:.3f}'} {interval}"
-    bound = f"at {'most' if result.bounds == 'above' else 'least'} {result.value:.3f}"
+    above = result.bounds == "above"
+    outward = Decimal(repr(result.value)).quantize(_DIGITS, ROUND_CEILING if above else ROUND_FLOOR, _ANY_FLOAT)
+    bound = f"at {'most' if above else 'least'} {outward:.3f}"
     return bound if result.estimate is None or low == high else f"{bound} {interval}"
 
 
@@ -36,14 +43,8 @@ def count_of(result: Result) -> str:
 
 
 def claimed(result: Result) -> str:
-    """The threshold as a comparison, e.g. ">= 0.4".
-
-    Where a claim about the set is decided though the interval, which is the population's, straddles its threshold:
-    ">= 0.4 of this set".
-    """
-    if result.threshold is None:
-        return "no threshold"
-    return f"{result.comparison} {result.threshold:g}{' of this set' if result.straddles else ''}"
+    """The threshold as a comparison, e.g. ">= 0.4"."""
+    return "no threshold" if result.threshold is None else f"{result.comparison} {result.threshold:g}"
 
 
 def failure_text(result: Result, *, replay: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import shutil
 import xml.etree.ElementTree as ET
@@ -147,13 +148,21 @@ def from_json(content: dict[str, Any]) -> list[Reading]:
             continue
         low, high = result["interval"]
         value = "in" if result["estimate"] is None else format(result["estimate"], ".3f")
+        shown = f"{value} [{low:.3f}, {high:.3f}]"
+        if result["bounds"]:  # rounded outwards
+            above, open_ended = result["bounds"] == "above", result["estimate"] is None
+            bound = (high if above else low) if open_ended else result["estimate"]
+            outward = math.ceil(bound * 1000 - 1e-9) if above else math.floor(bound * 1000 + 1e-9)
+            shown = f"at {'most' if above else 'least'} {outward / 1000:.3f}" + (
+                "" if open_ended else shown[len(value) :]
+            )
         threshold = result["threshold"]
         used, total = result["n_used"], result["n_total"]
         readings.append(
             Reading(
                 row["test"],
                 result["verdict"] if threshold is not None or result["details"].get("baseline") else "measured",
-                f"{result['quantity']} {value} [{low:.3f}, {high:.3f}]",
+                f"{result['quantity']} {shown}",
                 "no threshold" if threshold is None else f"{result['comparison']} {threshold:g}",
                 str(used) if used == total else f"{used} of {total}",
             )

@@ -65,10 +65,10 @@ def test_a_failure_carries_claim_value_interval_n_threat_and_replay(write, junit
     assert len(held) == 0
     (failure,) = failed
     assert (failure.tag, failure.get("type")) == ("failure", "failed")
-    assert failure.get("message") == "failed: accuracy 0.500 [0.290, 0.710] n=32, claimed >= 0.6"
+    assert failure.get("message") == "failed: robust accuracy at most 0.500 [0.000, 0.710] n=32, claimed >= 0.6"
     lines = (failure.text or "").splitlines()
     assert "  claim     robust accuracy under Linf(eps=0.1), fgsm >= 0.6" in lines
-    assert "  measured  accuracy 0.500 [0.290, 0.710] n=32" in lines
+    assert "  measured  robust accuracy at most 0.500 [0.000, 0.710] n=32" in lines
     assert "  threat    Linf(eps=0.1)" in lines
     (replay,) = [line for line in lines if line.startswith("  replay    pytest --robust ")]
     assert replay.endswith(" test_a.py::test_two")

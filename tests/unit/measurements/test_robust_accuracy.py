@@ -250,10 +250,11 @@ def test_a_result_says_everything(toys: Callable[..., Any]) -> None:
     held = result.outcomes.count(True)
     assert (result.claim, result.method, result.setting) == ("robust_accuracy", "fgsm", "Linf(eps=0.05)")
     assert result.statement == "robust accuracy under Linf(eps=0.05), fgsm >= 0.25"
-    assert (result.quantity, result.comparison, result.threshold) == ("accuracy", ">=", 0.25)
+    assert (result.quantity, result.comparison, result.threshold) == ("robust accuracy", ">=", 0.25)
     assert (result.seed, result.n_used, result.n_total) == (4, 100, 100)
     assert result.estimate == held / 100
-    assert result.interval[0] < result.estimate < result.interval[1]
+    assert (result.bounds, result.interval[0]) == ("above", 0.0)
+    assert result.left_interval[0] < result.estimate < result.interval[1] == result.left_interval[1]
     assert result.verdict is (Verdict.PASSED if held >= 25 else Verdict.FAILED)
     assert result.details["broken_by_attack"] == 100 - held
     assert 0 < result.details["largest_size"] <= result.details["radius"] == 0.05

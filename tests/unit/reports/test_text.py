@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from robustest import Cost, Counterexample, Result, Verdict
 from robustest.reports.text import claimed, failure_text, measured
@@ -46,6 +49,32 @@ def test_an_early_verdict_shows_an_interval_and_never_a_number_alone() -> None:
     assert "  verdict   failed (alpha = 0.01 after 201 of 512)" in text.splitlines()
     assert "clean" not in text
     assert "None" not in text
+
+
+def test_what_a_search_found_bounds_a_value_on_one_side() -> None:
+    left = {"details": {"left_interval": [0.25, 0.375]}, "bounds": "above", "quantity": "robust accuracy"}
+    whole = result(**left, interval=(0.0, 0.375))
+    assert measured(whole) == "robust accuracy at most 0.313 [0.000, 0.375] n=512"
+    early = result(**left, interval=(0.0, 0.3701), estimate=None, n_used=212)
+    assert measured(early) == "robust accuracy at most 0.371 n=212 of 512"
+    assert "  measured  robust accuracy at most 0.371 n=212 of 512" in failure_text(early, replay="").splitlines()
+    rate = result(bounds="below", quantity="fooling rate", interval=(0.25, 1.0))
+    assert measured(rate) == "fooling rate at least 0.312 [0.250, 1.000] n=512"
+    assert measured(replace(rate, estimate=None, n_used=9)) == "fooling rate at least 0.250 n=9 of 512"
+    odd = result(bounds="below", quantity="anomaly", estimate=1.5, interval=(1.5, 1.5))
+    assert measured(odd) == "anomaly at least 1.500 n=512", "nothing bounds it above"
+
+
+@given(st.floats(0, 1e300), st.sampled_from(["above", "below"]))
+def test_a_bound_is_rounded_outwards(value: float, bounds: str) -> None:
+    shown = float(measured(result(estimate=value, bounds=bounds)).split(" at ")[1].split()[1])
+    assert shown >= value if bounds == "above" else shown <= value
+    assert abs(shown - value) <= 0.001 or value > 1e9
+
+
+def test_caveats_are_on_the_line() -> None:
+    few = result(n_used=5, n_total=5, caveats=("5 samples alone", "Linf(eps=0) allows no change"))
+    assert measured(few) == "accuracy 0.312 [0.250, 0.375] n=5; 5 samples alone; Linf(eps=0) allows no change"
 
 
 def test_what_was_remembered_and_replayed_is_said() -> None:
@@ -218,4 +247,10 @@ def test_every_measurement_can_be_put_in_words(options: dict[str, Any], toys: An
         text = failure_text(found, replay="")
         assert found.statement in text
         assert "None" not in text
-        assert (" in [" in measured(found)) == (found.n_used < found.n_total)
+        early = found.n_used < found.n_total
+        if found.bounds:
+            assert (f"at most {found.value:.3f} n=" in measured(found)) == early
+            assert found.interval[0] == 0
+            assert found.details["left_interval"][0] <= found.value
+        else:
+            assert (" in [" in measured(found)) == early
