@@ -35,7 +35,7 @@ def test_an_early_failure_spends_less_error_than_alpha(write, rows_of) -> None:
 
 
 def test_more_tests_leave_each_less_error_for_failing(write, rows_of) -> None:
-    write(test_a=EARLY.format(at_least=0.8), test_b="\n".join(f"def test_{i}(): claimed()" for i in range(9)))
+    write(test_a=EARLY.format(at_least=0.8), test_b="\n".join(f"def test_{i}(robust): claimed()" for i in range(9)))
     assert rows_of("test_a.py")["test_claim"]["result"]["rule"].startswith("alpha = 0.0061 after ")
     assert rows_of()["test_claim"]["result"]["rule"].startswith("alpha = 0.00061 after ")
 
