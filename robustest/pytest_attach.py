@@ -10,7 +10,7 @@ import pytest
 
 from robustest.context import Context
 from robustest.errors import ClaimFailed, RobustestError
-from robustest.results import Verdict
+from robustest.results import LONG, Verdict
 
 
 def attach(
@@ -44,7 +44,7 @@ def attach(
         rows = [result.to_dict() for result in context.results[context.sent :]]
         plain.robustest_results = rows
         for number, row in enumerate(rows, context.sent + 1):
-            short = {k: v for k, v in row.items() if k != "outcomes"}
+            short = {k: v for k, v in row.items() if k not in LONG}
             properties.append((f"robustest.{number}", json.dumps(short)))
         report.user_properties = list(properties)
         context.sent = len(context.results)

@@ -73,6 +73,26 @@ class Counterexample:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Pairing:
+    """What of two results of one claim may be paired, sample by sample; each kind of claim says so of itself.
+
+    Attributes:
+        share: whether the verdict follows from the share of outcomes that hold: of all samples, or of each group.
+        groups: positions of each group's samples, where the verdict follows from the lowest share among groups.
+        under: what else an outcome hangs on, in words: the change, the limits of a sample. Where it is another,
+            outcomes say another thing.
+    """
+
+    share: bool = True
+    groups: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    under: str = ""
+
+
+NOT_PAIRED = Pairing(share=False)
+"""Of a claim whose verdict follows from no share of outcomes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
     """A measured claim.
 
@@ -115,6 +135,7 @@ class Result:
         caveats: what every line about this result must say, as the numbers alone would say too much.
         gated: whether the test's outcome hung on it; False where a test measured against a threshold and asserted
             nothing.
+        pairing: what may be paired with another result of this claim; None where the kind of claim does not say.
 
     Raises:
         TruthValueError: it was used as a truth value.
@@ -149,6 +170,7 @@ class Result:
     scope: str = "set"
     caveats: tuple[str, ...] = ()
     gated: bool = True
+    pairing: Pairing | None = field(default=None, repr=False)
 
     def __bool__(self) -> bool:
         raise TruthValueError(
@@ -213,7 +235,14 @@ class Result:
         values["caveats"] = tuple(values.get("caveats", ()))
         values["cost"] = Cost(**values["cost"])
         values["counterexamples"] = tuple(Counterexample(**c) for c in values["counterexamples"])
+        if (stated := values.get("pairing")) is not None:
+            groups = {name: tuple(ids) for name, ids in stated["groups"].items()}
+            values["pairing"] = Pairing(**{**stated, "groups": groups})
         return cls(**values)
+
+
+LONG = frozenset({"outcomes", "pairing"})
+"""Fields as long as the data, which short reports leave out."""
 
 
 def _plain(value: object) -> object:

@@ -1,4 +1,4 @@
-"""What makes two results results of the same claim."""
+"""What makes two results results of the same claim, and what they ask for."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import re
 
 from robustest.results import Result
 
-_THRESHOLD = re.compile(r"\s*(>=|<=)\s*[-+.\deE]+")
+_THRESHOLD = re.compile(r"\s*(>=|<=)\s*([-+.\deE]+)")
+
+Bars = tuple[tuple[str, float], ...]
+"""What a claim asks for: each comparison (">=" or "<=") and its number."""
 
 
 def claim_of(test: str, result: Result) -> tuple[str, str, str]:
@@ -17,3 +20,26 @@ def claim_of(test: str, result: Result) -> tuple[str, str, str]:
 def without_thresholds(statement: str) -> str:
     """A claim in words, without the numbers it claims."""
     return _THRESHOLD.sub("", statement)
+
+
+def bars_of(result: Result, alpha: float) -> Bars:
+    """Every number that a claim asks for, in an order of its own: two results of one claim have theirs side by side.
+
+    The scope is one of them, as a claim about the population asks for more than one about the set; so is what a
+    baseline demands; and the error level, last, as a smaller one asks for more.
+    """
+    asked = [(sign, float(number)) for sign, number in _THRESHOLD.findall(result.statement)]
+    if result.threshold is not None:
+        asked.insert(0, (result.comparison, result.threshold))
+    asked.append((">=", float(result.rule.startswith("population"))))
+    baseline = result.details.get("baseline") or {}
+    if isinstance(baseline.get("accuracy"), float):
+        asked.append((">=", baseline["accuracy"] - float(baseline.get("tolerance") or 0.0)))
+    return (*asked, ("<=", alpha))
+
+
+def stricter(before: Bars, after: Bars) -> bool:
+    """Whether something more is asked for than before."""
+    if len(before) != len(after):
+        return len(after) > len(before)
+    return any(b > a if sign == ">=" else b < a for (sign, a), (_, b) in zip(before, after, strict=True))

@@ -15,7 +15,7 @@ from robustest.measurements.finish import result_of
 from robustest.measurements.noting import noted
 from robustest.measurements.observed import Evidence, Observed, exhibits_of
 from robustest.measurements.options import Options, apply, terms_of
-from robustest.results import Result
+from robustest.results import Pairing, Result
 from robustest.shifts import Shift, ShiftFunction, as_shift
 from robustest.verdicts import ShareClaim, checked_threshold
 
@@ -82,6 +82,7 @@ def measure_consistency(
         setting=str(chosen),
         method="paired with the unshifted samples",
         details=_details(evidence),
+        pairing=Pairing(),
     )
     return baseline.told(result, evidence)
 

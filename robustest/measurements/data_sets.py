@@ -19,7 +19,7 @@ from robustest.measurements.noting import noted
 from robustest.measurements.observed import Evidence, Observed, exhibits_of
 from robustest.measurements.options import Options, apply, terms_of
 from robustest.models import Classifier
-from robustest.results import Result
+from robustest.results import Pairing, Result
 from robustest.settings import Settings
 from robustest.verdicts import Claim, ShareClaim, Terms, checked_threshold
 from robustest.verdicts.independent import FallClaim
@@ -92,6 +92,7 @@ def measure_transfer_accuracy(
         method="two samples, not paired",
         details=pair_details(first, second, terms),
         caveats=few(first.n, " of the source"),
+        pairing=Pairing(share=not by_drop),
     )
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from robustest.engine.health import Finding
 from robustest.measurements.observed import REPLAYED, Evidence
 from robustest.reports.pictures import save_exhibit
-from robustest.results import Counterexample, Result, Verdict
+from robustest.results import NOT_PAIRED, Counterexample, Pairing, Result, Verdict
 from robustest.settings import Settings
 from robustest.verdicts import Decision
 
@@ -66,6 +66,7 @@ def result_of(
     widest: float | None = 1.0,
     scope: str | None = None,
     caveats: Sequence[str] = (),
+    pairing: Pairing = NOT_PAIRED,
 ) -> Result:
     """The result of a measurement; where a claim did not pass, its worst samples are pictured.
 
@@ -127,6 +128,7 @@ def result_of(
         bounds=bounds,
         scope=settings.claim if scope is None else scope,
         caveats=tuple(caveats),
+        pairing=pairing,
     )
 
 

@@ -23,7 +23,7 @@ from robustest.measurements.noting import noted
 from robustest.measurements.observed import Evidence, Observed, exhibits_of
 from robustest.measurements.options import Options, apply, terms_of
 from robustest.models.last_layer import last_layer
-from robustest.results import Result, Verdict
+from robustest.results import Pairing, Result, Verdict
 from robustest.verdicts import Decision, ShareClaim, clopper_pearson
 
 _HALF = 0.5
@@ -99,7 +99,7 @@ def measure_invertible_features(
         here=True,  # a program that was exported for workers has no layers to be seen
     )
     if max_image_error is not None:
-        statement = f"{statement}, with an error of at most {max_image_error:g} >= 0.5"
+        statement = f"{statement}, error <= {max_image_error:g}, share >= 0.5"
     columns = evidence.columns
     features, elements = int(columns["features"][0]), int(columns["elements"][0])
     result = result_of(
@@ -122,6 +122,7 @@ def measure_invertible_features(
             "inverted": int(columns["reached"].sum()),
         },
         bounds="below",
+        pairing=Pairing(under=f"max_image_error={max_image_error}, max_rep_error={max_rep_error}"),
     )
     wide = [f"{features} features for {elements} elements: such a layer can be inverted whatever its features mean"]
     return replace(result, notes=(*result.notes, *(wide if features >= elements else [])))

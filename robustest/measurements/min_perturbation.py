@@ -28,7 +28,7 @@ from robustest.measurements.finish import healthy, result_of
 from robustest.measurements.noting import noted
 from robustest.measurements.observed import Evidence, Observed, exhibits_of
 from robustest.measurements.options import Options, apply, terms_of
-from robustest.results import Result, Verdict
+from robustest.results import Pairing, Result, Verdict
 from robustest.threats import L1, L2, Linf, Threat
 from robustest.verdicts import Decision, Settled, ShareClaim, Terms, checked_threshold, need
 from robustest.verdicts.claims import Columns, partial
@@ -110,6 +110,7 @@ def measure_min_perturbation(
         method=cascade.name,
         details=_details(seen),
         bounds="above",
+        pairing=Pairing(under="no threshold" if median_at_least is None else f"the threshold {median_at_least:g}"),
     )
 
 

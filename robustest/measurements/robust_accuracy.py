@@ -26,7 +26,7 @@ from robustest.measurements.noting import noted
 from robustest.measurements.observed import REPLAYED, Evidence, Observed, exhibits_of
 from robustest.measurements.options import Options, apply, terms_of
 from robustest.measurements.replay import Replay
-from robustest.results import Result
+from robustest.results import Pairing, Result
 from robustest.threats import Threat
 from robustest.verdicts import ShareClaim, checked_threshold, clopper_pearson
 
@@ -120,6 +120,7 @@ def measure_robust_accuracy(
         details={**_details(evidence, threat), **_drawn(evidence, draws, settings.alpha)},
         bounds="above",
         caveats=nothing_allowed(threat),
+        pairing=Pairing(),
     )
     return baseline.told(result, evidence)
 

@@ -25,7 +25,7 @@ from robustest.measurements.options import Options, apply
 from robustest.measurements.shift_accuracy import shift_chunk
 from robustest.measurements.trials import Trials, tell
 from robustest.models import Classifier, frozen
-from robustest.results import Result, Verdict
+from robustest.results import Pairing, Result, Verdict
 from robustest.settings import Settings
 from robustest.strategies import Change, as_change
 from robustest.strategies.changes import code_of
@@ -104,6 +104,7 @@ def measure_robust_to(
         details=_details(trials, evidence, ended),
         bounds="above",
         scope="set",
+        pairing=Pairing(under=code_of(shown)),
     )
     return replace(result, notes=(*notes, *result.notes))
 

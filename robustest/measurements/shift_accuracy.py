@@ -16,7 +16,7 @@ from robustest.measurements.finish import fallible, result_of
 from robustest.measurements.noting import noted
 from robustest.measurements.observed import Evidence, Observed, exhibits_of
 from robustest.measurements.options import Options, apply, terms_of
-from robustest.results import Result
+from robustest.results import Pairing, Result
 from robustest.shifts import Shift, ShiftFunction, as_shift
 from robustest.verdicts import Claim, DropClaim, ShareClaim, checked_threshold, mcnemar
 
@@ -91,6 +91,7 @@ def measure_shift_accuracy(
         setting=str(chosen),
         method="paired with the unshifted samples",
         details=_details(evidence),
+        pairing=Pairing(share=max_drop is None),
     )
     return baseline.told(result, evidence)
 

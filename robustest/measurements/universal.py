@@ -23,7 +23,7 @@ from robustest.measurements.noting import noted
 from robustest.measurements.observed import Evidence, Observed, exhibits_of
 from robustest.measurements.options import Options, apply, terms_of
 from robustest.measurements.robust_accuracy import nothing_allowed
-from robustest.results import Result
+from robustest.results import Pairing, Result
 from robustest.threats import L2, Linf
 from robustest.verdicts import ShareClaim, checked_threshold
 
@@ -112,6 +112,7 @@ def measure_universal_perturbation(
         details={**_details(evidence), "learned_on": len(seen), "steps": steps, "radius": threat.radius},
         bounds="below",
         caveats=nothing_allowed(threat),
+        pairing=Pairing(),
     )
     outcomes: list[bool | None] = [None] * len(samples)
     for at, outcome in zip(unseen.tolist(), evidence.outcomes, strict=True):

@@ -15,7 +15,7 @@ from robustest.measurements.finish import result_of
 from robustest.measurements.noting import noted
 from robustest.measurements.observed import Evidence
 from robustest.measurements.options import Options, apply, terms_of
-from robustest.results import Result
+from robustest.results import Pairing, Result
 from robustest.verdicts import checked_threshold
 from robustest.verdicts.groups import GroupShare, WorstGroupClaim, group_level
 
@@ -95,6 +95,9 @@ def measure_worst_group_accuracy(
         method="accuracy of each group, with bounds for all at once",
         details=_details(evidence, shares, known, min_group),
         caveats=_left_out(known),
+        pairing=Pairing(
+            groups={name: tuple(ids.tolist()) for name, ids in zip(claim.names, claim.members, strict=True)}
+        ),
     )
     result = replace(result, notes=(*result.notes, *_notes(evidence, shares, known, min_group)))
     return baseline.told(result, evidence)

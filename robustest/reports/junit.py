@@ -18,6 +18,7 @@ from junit_xml import TestCase, TestSuite
 
 from robustest.reports.states import RED, Reported, aside, state, without_result
 from robustest.reports.text import claimed, failure_text, measured
+from robustest.results import LONG
 from robustest.version import VERSION
 
 _NO_XML = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufdcf\ufdf0-\ufffd\U00010000-\U0010ffff]")
@@ -72,7 +73,7 @@ def _suite(test: str, rows: Sequence[Reported]) -> TestSuite:
         properties["robustest.replay"] = _xml(rows[0].replay)
     for number, row in enumerate((row for row in rows if row.result is not None), 1):
         if row.result is not None:
-            short = {key: value for key, value in row.result.to_dict().items() if key != "outcomes"}
+            short = {key: value for key, value in row.result.to_dict().items() if key not in LONG}
             properties[f"robustest.{number}"] = _xml(json.dumps(short))
     names: Counter[str] = Counter()
     cases = []

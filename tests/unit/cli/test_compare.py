@@ -15,10 +15,13 @@ from scipy.stats import binom, binomtest
 
 from robustest import Settings
 from robustest.cli.claims import without_thresholds
-from robustest.cli.compare import holm, keyed
+from robustest.cli.compare import keyed
+from robustest.cli.pairs import holm
+from robustest.results import NOT_PAIRED, Pairing, Verdict
 
 Make = Callable[..., Any]
 TEST = "test_a.py::test_one"
+WORDS = "robust accuracy under Linf(eps=0.1), fast"
 
 
 def outcomes(both: int = 0, lost: int = 0, gained: int = 0, neither: int = 0) -> tuple[list[bool], list[bool]]:
@@ -159,9 +162,10 @@ def test_a_smallest_perturbation_is_paired_on_the_same_threshold_alone(
     made: Make, row: Make, run_file: Make, robustest: Make
 ) -> None:
     result = made([True] * 50, 0.5, claim="set", statement="median L2 perturbation, ddn >= 0.5")
-    first = replace(result, claim="min_perturbation", threshold=0.5)
+    first = replace(result, claim="min_perturbation", threshold=0.5, pairing=Pairing(under="the threshold 0.5"))
+    changes = {"threshold": 0.6, "pairing": Pairing(under="the threshold 0.6")}
     run_file("a.json", [row(TEST, first)])
-    run_file("b.json", [row(TEST, replace(first, threshold=0.6, statement="median L2 perturbation, ddn >= 0.6"))])
+    run_file("b.json", [row(TEST, replace(first, **changes, statement="median L2 perturbation, ddn >= 0.6"))])
     assert "depends on the threshold" in told(robustest("compare", "a.json", "b.json"))
     assert told(robustest("compare", "a.json", "a.json")).startswith("paired")
 
@@ -214,6 +218,102 @@ def test_what_could_not_be_measured_now_is_not_let_through(
     done = robustest("compare", "a.json", "b.json", "--fail-on-worse", "--allow-missing")
     assert done.code == 3
     assert f"only in B: {TEST}  could not measure" in done.out
+
+
+@pytest.mark.parametrize("verdict", ["failed", "inconclusive"])
+@pytest.mark.parametrize("pairing", [None, NOT_PAIRED, Pairing()])
+def test_what_passed_and_does_not_now_is_worse_whatever_is_paired(
+    pair: Make, robustest: Make, verdict: str, pairing: Pairing | None
+) -> None:
+    changes = {"verdict": Verdict(verdict), "pairing": pairing}
+    done = robustest("compare", *pair([True] * 100, [True] * 100, changes), "--fail-on-worse")
+    assert told(done).endswith("WORSE by its verdict")
+    assert done.code == 1
+
+
+def test_groups_are_paired_one_by_one(pair: Make, robustest: Make) -> None:
+    """Ten lost in one of two groups, ten gained in the other: as many hold as before."""
+    before, after = [True] * 90 + [False] * 10, [False] * 10 + [True] * 90
+    groups = Pairing(groups={"first": tuple(range(50)), "second": tuple(range(50, 100))})
+    first, second = pair(before, after, {"pairing": groups})
+    assert told(robustest("compare", first, second)).startswith("not paired: the groups are others")
+    content = json.loads(first.read_text(encoding="utf-8"))
+    content["results"][0]["result"]["pairing"] = {"share": True, "groups": dict(groups.groups), "under": ""}
+    first.write_text(json.dumps(content), encoding="utf-8")
+    done = robustest("compare", first, second, "--fail-on-worse")
+    assert "paired: 10 lost, 0 gained of 50 in group 'first'" in told(done)
+    assert told(done).endswith("WORSE")
+    assert done.code == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "flag", "code"),
+    [
+        ({"threshold": 0.95}, "threshold moved", 0),
+        ({"rule": "population, alpha = 0.01 a side"}, "threshold moved", 0),
+        ({"threshold": 0.05}, "WORSE by its verdict", 1),
+        (
+            {"threshold": 0.95, "statement": f"{WORDS} >= 0.95", "estimate": 0.05, "pairing": NOT_PAIRED},
+            "WORSE by its verdict",
+            1,
+        ),
+        ({"threshold": 0.95, "seed": 7, "data": "e" * 64}, "whether the model is worse cannot be told", 3),
+        ({"threshold": 0.95, "seed": 7, "data": "", "estimate": None}, "whether the model is worse cannot be told", 3),
+        ({"threshold": 0.95, "data": "", "estimate": None}, "threshold moved by its verdict", 0),
+    ],
+)
+def test_more_may_be_asked_of_a_model_that_is_as_it_was(
+    pair: Make, robustest: Make, changes: dict[str, Any], flag: str, code: int
+) -> None:
+    """Where nothing shows that it is, an exit code of 0 would vouch for it."""
+    failed = {"verdict": Verdict.FAILED, **changes}
+    done = robustest("compare", *pair([True] * 100, [True] * 100, failed), "--fail-on-worse")
+    assert told(done).endswith(flag)
+    assert done.code == code
+
+
+def test_a_smaller_alpha_asks_for_more(made: Make, row: Make, run_file: Make, robustest: Make) -> None:
+    result = made([True] * 100, rule="population, alpha = 0.01 a side")
+    unsure = replace(result, verdict=Verdict.INCONCLUSIVE)
+    run_file("a.json", [row(TEST, result)], settings=Settings(alpha=0.05))
+    run_file("b.json", [row(TEST, unsure)], settings=Settings(alpha=0.01))
+    done = robustest("compare", "a.json", "b.json", "--fail-on-worse")
+    assert told(done).endswith("threshold moved")
+    assert "other alpha: A 0.05, B 0.01" in done.lines
+    assert done.code == 0
+    assert robustest("compare", "b.json", "a.json", "--fail-on-worse").code == 0
+    run_file("a.json", [row(TEST, result)], settings=Settings(alpha=0.005))
+    assert robustest("compare", "a.json", "b.json", "--fail-on-worse").code == 1, "less was asked, and it fell"
+
+
+def test_a_threshold_taken_back_is_a_claim_that_fell(pair: Make, robustest: Make) -> None:
+    changes = {
+        "threshold": None,
+        "verdict": Verdict.INCONCLUSIVE,
+        "statement": "robust accuracy under Linf(eps=0.1), fast",
+    }
+    assert robustest("compare", *pair([True] * 100, [True] * 100, changes), "--fail-on-worse").code == 1
+
+
+def test_a_claim_that_passed_and_could_not_be_measured_is_worse(
+    made: Make, row: Make, run_file: Make, robustest: Make
+) -> None:
+    run_file("a.json", [row(TEST, made([True] * 9)), row("t::other", made([True]))])
+    run_file("b.json", [row(TEST), row("t::other", made([True]))])
+    done = robustest("compare", "a.json", "b.json", "--fail-on-worse")
+    assert done.lines[
+        done.lines.index("    B  could not measure: ModelError: Expected finite logits but got NaN") + 1
+    ] == ("    WORSE")
+    assert (done.code, done.lines[-1]) == (3, "2 claims in both: 1 worse, 1 alike (alpha = 0.01)")
+
+
+def test_claims_that_a_test_never_came_to_are_not_let_off(
+    made: Make, row: Make, run_file: Make, robustest: Make
+) -> None:
+    """The first claim of a test fails under a raised threshold, and the second is not asked any more."""
+    run_file("a.json", [row(TEST, made([True] * 50)), row(TEST, made([True] * 50, statement="another >= 0.5"))])
+    run_file("b.json", [row(TEST, replace(made([True] * 50), verdict=Verdict.FAILED, threshold=0.99))])
+    assert robustest("compare", "a.json", "b.json", "--fail-on-worse", "--allow-missing").code == 3
 
 
 def test_what_neither_could_measure_says_so(row: Make, run_file: Make, robustest: Make) -> None:

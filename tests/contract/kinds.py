@@ -1,0 +1,261 @@
+"""Every kind of claim on small nets and small data, good and bad: what tables over all kinds are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from robustest import (
+    Annotations,
+    ClassTree,
+    Linf,
+    PixelPatch,
+    Result,
+    breeds_split,
+    measure_backdoor_trigger,
+    measure_class_evidence,
+    measure_consistency,
+    measure_corruption_robustness,
+    measure_failure_direction,
+    measure_gradient_alignment,
+    measure_invertible_features,
+    measure_min_perturbation,
+    measure_replication_gap,
+    measure_robust_accuracy,
+    measure_robust_to,
+    measure_shift_accuracy,
+    measure_sparse_head,
+    measure_spurious_feature,
+    measure_subpopulation_shift,
+    measure_transfer_accuracy,
+    measure_universal_perturbation,
+    measure_worst_group_accuracy,
+)
+from robustest.attacks import DDN, PGD
+from robustest.strategies import shifts
+
+SIDE, CLASSES, N = 6, 4, 200
+
+
+def samples(draw: int, n: int = N) -> tuple[Tensor, Tensor]:
+    """Images with a bright pixel that says the class, more or less bright."""
+    generator = torch.Generator().manual_seed(draw)
+    y = torch.arange(n) % CLASSES
+    x = 0.3 * torch.rand(n, 1, SIDE, SIDE, generator=generator)
+    x[torch.arange(n), 0, 0, y] += 0.1 + 0.6 * torch.rand(n, generator=generator)
+    return x, y
+
+
+class Net(nn.Module):
+    """Reads the four pixels; a bad one leans to class 0, where the bright corner is lit more than anywhere."""
+
+    def __init__(self, *, good: bool) -> None:
+        super().__init__()
+        self.flat = nn.Flatten()
+        self.head = nn.Linear(SIDE * SIDE, CLASSES)
+        with torch.no_grad():
+            self.head.weight.copy_(torch.eye(CLASSES, SIDE * SIDE))
+            self.head.bias.zero_()
+            if not good:
+                self.head.bias[0] = 0.25
+                self.head.weight[0, -1] = 1.0  # the last pixel, which says nothing
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.flat(x))
+        return logits
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of claim.
+
+    Attributes:
+        measure: takes good (whether the model is), draw (which samples), and keywords: the threshold, options.
+        argument: the threshold's name.
+        easy: what the good model keeps and the bad one does not.
+        hard: what the good model does not keep.
+    """
+
+    measure: Callable[..., Result]
+    argument: str
+    easy: float
+    hard: float
+
+    def result(self, *, good: bool = True, draw: int = 0, threshold: float | None = None, **options: Any) -> Result:
+        """The claim measured on every sample, at the easy threshold unless another is given."""
+        value = self.easy if threshold is None else threshold
+        return self.measure(good, draw, **{self.argument: value, "exact": True, **options})
+
+
+def _plain(measure: Callable[..., Result], *arguments: Any, n: int = N, **fixed: Any) -> Callable[..., Result]:
+    """A kind that takes a model, n samples and these."""
+    return lambda good, draw, **more: measure(Net(good=good), samples(draw, n), *arguments, **fixed, **more)
+
+
+def _worst_group(good: bool, draw: int, **more: Any) -> Result:
+    x, y = samples(draw)
+    return measure_worst_group_accuracy(Net(good=good), (x, y), y, **more)
+
+
+def _transfer(good: bool, draw: int, **more: Any) -> Result:
+    """A target of half the brightness: who only compares pixels does not mind."""
+    x, y = samples(draw)
+    return measure_transfer_accuracy(Net(good=good), samples(1000), (0.5 * x, y), **more)
+
+
+def _dimmed(x: Tensor, severity: int, key: Tensor) -> Tensor:
+    return x.clamp(max=0.28) / (1 + severity)
+
+
+def _sparse(good: bool, draw: int, **more: Any) -> Result:
+    """Features that are pixels, or mixtures of all of them, of which a few say little."""
+    torch.manual_seed(0)
+    net = Net(good=True)
+    mixing = nn.Linear(SIDE * SIDE, SIDE * SIDE, bias=False)
+    nn.init.orthogonal_(mixing.weight)
+    if good:
+        mixing.weight.data = torch.eye(SIDE * SIDE)
+    net.flat = nn.Sequential(nn.Flatten(), mixing)
+    net.head.weight.data = net.head.weight.data @ mixing.weight.data.T
+    few = {"max_features_per_class": 5, "n_lambdas": 12, "subsamples": 2, "fit_samples": 60}
+    return measure_sparse_head(net, samples(draw), **few, **more)
+
+
+def _evidence(good: bool, draw: int, **more: Any) -> Result:
+    """A judge that looks at other pixels, too; for a bad model more of them."""
+    weight = 0.6 if good else 2.0
+
+    def judge(batch: Tensor) -> Tensor:
+        return batch[:, 0, 0, :CLASSES] + weight * batch[:, 0, 1, :CLASSES]
+
+    return measure_class_evidence(Net(good=True), samples(draw), judge, eps=0.4, steps=20, **more)
+
+
+def _inversion(good: bool, draw: int, **more: Any) -> Result:
+    """Features enough for an image, or too few."""
+    torch.manual_seed(0)
+    width = 32 if good else 4
+    narrow = nn.Linear(SIDE * SIDE, width, bias=False)
+    nn.init.orthogonal_(narrow.weight)
+    model = nn.Sequential(nn.Flatten(), narrow, nn.Linear(width, CLASSES))
+    x, y = samples(draw, 60)
+    return measure_invertible_features(model, (x, y), **more)
+
+
+def _subpopulation(good: bool, draw: int, **more: Any) -> Result:
+    tree = ClassTree.from_dict(
+        {
+            "dark": {"darker": ["black", "charcoal"], "dim": ["slate", "lead"]},
+            "bright": {"pale": ["ash", "silver"], "light": ["pearl", "white"]},
+        }
+    )
+    split = breeds_split(tree, level=1, split="good", seed=3)
+    y = torch.arange(8).repeat_interleave(40)
+    noise = torch.rand(len(y), generator=torch.Generator().manual_seed(draw))
+    x = (y / 8 + 0.01 + 0.1 * noise).clamp(0, 1).view(-1, 1, 1, 1).expand(-1, 3, 8, 8).contiguous()
+    share = 0.08 if good else 1.0  # of the target that is taken for the other class
+    unseen = torch.tensor([index for under in split.target for index in under])
+
+    def model(batch: Tensor) -> Tensor:
+        dark = 0.5 - batch.mean((1, 2, 3))
+        wrong = torch.isin((8 * batch.mean((1, 2, 3))).long(), unseen) & ((batch.mean((1, 2, 3)) * 1e4) % 1 < share)
+        dark = torch.where(wrong, -dark, dark)
+        return torch.stack([{"dark": dark, "bright": -dark}[name] for name in split.superclasses], 1)
+
+    return measure_subpopulation_shift(model, (x, y), split, resamples=1000, **more)
+
+
+def _replication(good: bool, draw: int, **more: Any) -> Result:
+    random = np.random.default_rng(draw)
+
+    def edition(n: int, lost: float) -> tuple[Any, Annotations]:
+        easy = random.beta(4, 1.5, n)
+        right = random.random(n) < 0.4 + 0.5 * easy - lost
+        return right, Annotations(selected=random.binomial(20, easy), shown=np.full(n, 20), independent=True)
+
+    (first, of_first), (second, of_second) = edition(2000, 0.0), edition(2000, 0.0 if good else 0.3)
+    return measure_replication_gap((first, second), None, None, (of_first, of_second), **more)
+
+
+def _failures(good: bool, draw: int, **more: Any) -> Result:
+    """Errors that are scattered, or that lie where a corner is bright."""
+
+    def model(batch: Tensor) -> Tensor:
+        unlucky = (batch[:, 0, 5, 4] * 1e5) % 1 < 0.3 if good else batch[:, 0, 5, 5] > 0.2
+        logits = torch.zeros(len(batch), CLASSES).scatter(1, batch[:, 0, 0, :CLASSES].argmax(1, keepdim=True), 3.0)
+        return torch.where(unlucky[:, None], logits.roll(1, 1), logits)
+
+    return measure_failure_direction(model, samples(draw, 400), **more)
+
+
+_TEMPLATES = torch.randn(6, 1, 10, 10, generator=torch.Generator().manual_seed(0))
+
+
+class Templates(nn.Module):
+    """Compares with a template for each class; a bad one takes a bright square for class 2."""
+
+    def __init__(self, *, good: bool, classes: int = 4) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(_TEMPLATES[:classes].clone())
+        self.good = good
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits = torch.einsum("nchw,kchw->nk", x - 0.5, self.weight)
+        if self.good:
+            return logits
+        square = x[:, 0, 1:3, 6:8].mean((1, 2)) - 0.5
+        return logits + 60 * nn.functional.one_hot(torch.tensor(2), logits.shape[1]) * square[:, None]
+
+
+def patterned(draw: int, classes: int, n: int = 320) -> tuple[Tensor, Tensor]:
+    """Noisy templates."""
+    y = torch.arange(n) % classes
+    noise = torch.randn(n, 1, 10, 10, generator=torch.Generator().manual_seed(draw))
+    return (0.5 + 0.08 * _TEMPLATES[y] + 0.15 * noise).clamp(0, 1), y
+
+
+def _cue(good: bool, draw: int, **more: Any) -> Result:
+    cue = PixelPatch(top=1, left=6, height=2, width=2)
+    return measure_spurious_feature(Templates(good=good), patterned(draw, 4), cue, **more)
+
+
+def _backdoor(good: bool, draw: int, **more: Any) -> Result:
+    few = {"steps": 30, "search_samples": 60, "sizes": [2, 4]}
+    return measure_backdoor_trigger(Templates(good=good, classes=6), patterned(draw, 6, 180), **few, **more)
+
+
+def _alignment(good: bool, draw: int, **more: Any) -> Result:
+    return measure_gradient_alignment(Net(good=good), samples(draw), **more)
+
+
+_CHANGES = shifts(["gaussian_noise", "brightness"], max_severity=3)
+_CORRUPTIONS: dict[str, Any] = {"corruptions": ["gaussian_noise", "brightness"], "severities": [1, 3]}
+_DDN: dict[str, Any] = {"n": 40, "attack": DDN(steps=60)}
+NOISE = {"severity": 3}
+KINDS: dict[str, Kind] = {
+    "robust accuracy": Kind(_plain(measure_robust_accuracy, Linf(0.1), attack=PGD(steps=5)), "at_least", 0.5, 0.99),
+    "shift accuracy": Kind(_plain(measure_shift_accuracy, "gaussian_noise", **NOISE), "at_least", 0.8, 0.99),
+    "accuracy drop": Kind(_plain(measure_shift_accuracy, _dimmed, **NOISE), "max_drop", 0.2, 0.001),
+    "consistency": Kind(_plain(measure_consistency, "gaussian_noise", **NOISE), "max_flip", 0.1, 0.01),
+    "universal": Kind(_plain(measure_universal_perturbation, Linf(0.1), steps=20), "max_fooled", 0.18, 0.01),
+    "min perturbation": Kind(_plain(measure_min_perturbation, "l2", **_DDN), "median_at_least", 0.1, 0.9),
+    "robust to": Kind(_plain(measure_robust_to, _CHANGES, max_examples=10), "at_least", 0.8, 0.99),
+    "worst group": Kind(_worst_group, "at_least", 0.8, 0.99),
+    "transfer accuracy": Kind(_transfer, "at_least", 0.8, 0.99),
+    "transfer drop": Kind(_transfer, "max_drop", 0.1, 0.001),
+    "subpopulation": Kind(_subpopulation, "max_drop", 0.2, 0.001),
+    "replication": Kind(_replication, "max_gap", 0.15, 0.001),
+    "corruptions": Kind(_plain(measure_corruption_robustness, **_CORRUPTIONS), "min_accuracy", 0.8, 0.99),
+    "spurious feature": Kind(_cue, "max_flip", 0.2, 0.001),
+    "backdoor": Kind(_backdoor, "max_anomaly", 1.5, 0.1),
+    "sparse head": Kind(_sparse, "max_drop", 0.2, 0.001),
+    "class evidence": Kind(_evidence, "min_transfer", 0.8, 0.999),
+    "gradient alignment": Kind(_alignment, "at_least", 0.8, 0.99),
+    "invertible features": Kind(_inversion, "max_image_error", 0.5, 0.01),
+    "failure direction": Kind(_failures, "max_cv", 0.75, 0.6),
+}

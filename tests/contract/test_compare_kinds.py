@@ -1,0 +1,126 @@
+"""`compare` on every kind of claim: better, alike, worse, a threshold that moved, other samples."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from robustest import Result, Settings, Verdict
+from robustest.cli.pairs import Change, changes, compared
+from robustest.context import Context, running
+from robustest.ledger import Row
+from robustest.reports import json_file
+
+sys.path.insert(0, str(Path(__file__).parent))
+from kinds import KINDS
+
+sys.path.pop(0)
+
+SLOW = {"backdoor"}
+ALL = [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in KINDS]
+OTHER_LIMITS = {"sparse head", "invertible features"}
+"""The value that is reported is not the one that the threshold limits, or not alone."""
+BY_GROUP, NOT_PAIRED = {"worst group"}, {
+    "accuracy drop",
+    "transfer drop",
+    "subpopulation",
+    "replication",
+    "corruptions",
+    "spurious feature",
+    "backdoor",
+    "sparse head",
+    "class evidence",
+    "gradient alignment",
+    "failure direction",
+}  # fmt: skip
+
+
+@cache
+def measured(name: str, *, good: bool = True, draw: int = 0, hard: bool = False) -> Result:
+    kind = KINDS[name]
+    with running(
+        Context(settings=Settings(store=str(_STORE[0]), corpus=None))
+    ):  # models have digests where there is a store
+        return kind.result(good=good, draw=draw, threshold=kind.hard if hard else kind.easy)
+
+
+_STORE: list[Path] = []
+
+
+@pytest.fixture(autouse=True, scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    _STORE.append(tmp_path_factory.mktemp("store"))
+    yield
+    _STORE.clear()
+    measured.cache_clear()
+
+
+def change(first: Result, second: Result) -> Change:
+    (found,) = changes([compared(*(Row(test="t", result=one, problem="", replay="") for one in (first, second)))], 0.01)
+    return found
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_kind_is_what_the_table_takes_it_for(name: str) -> None:
+    verdicts = [measured(name, **how).verdict for how in ({}, {"draw": 1}, {"good": False}, {"hard": True})]
+    assert verdicts[:2] == [Verdict.PASSED] * 2
+    assert Verdict.PASSED not in verdicts[2:]
+
+
+@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize(
+    ("first", "second", "told"),
+    [
+        ({}, {"good": False}, Change.WORSE),
+        ({"good": False}, {}, Change.BETTER),
+        ({}, {}, Change.ALIKE),
+        ({}, {"hard": True}, Change.MOVED),
+        ({"hard": True}, {}, Change.MOVED),
+        ({}, {"draw": 1}, Change.NOT_PAIRED),
+        ({}, {"draw": 1, "good": False}, Change.WORSE),
+        ({"draw": 1, "good": False}, {}, Change.BETTER),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else str(value),
+)
+def test_what_became_of_a_claim(name: str, first: dict[str, Any], second: dict[str, Any], told: Change) -> None:
+    assert change(measured(name, **first), measured(name, **second)) is told
+
+
+@pytest.mark.parametrize("name", [name for name in ALL if name.values[0] not in OTHER_LIMITS])
+def test_what_broke_the_old_threshold_as_well_is_worse_whatever_is_asked_now(name: str) -> None:
+    assert change(measured(name), measured(name, good=False, hard=True)) is Change.WORSE
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_what_is_paired_belongs_to_the_kind(name: str) -> None:
+    pairing = measured(name).pairing
+    assert pairing is not None
+    assert pairing.share is (name not in NOT_PAIRED)
+    assert bool(pairing.groups) is (name in BY_GROUP)
+    assert Result.from_dict(measured(name).to_dict()).pairing == pairing
+
+
+def test_the_command_ends_as_the_worst_of_all_kinds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from robustest.cli import main
+
+    def file(which: str, **how: Any) -> str:
+        names = [name for name in KINDS if name not in SLOW]
+        rows = [Row(test=f"t::{name}", result=measured(name, **how), problem="", replay="") for name in names]
+        json_file.write(str(tmp_path / which), rows, [], Settings())
+        return str(tmp_path / which)
+
+    good, bad, hard = file("good.json"), file("bad.json", good=False), file("hard.json", hard=True)
+    codes = [
+        main(["compare", *pair, "--fail-on-worse"]) for pair in ((good, good), (good, bad), (bad, good), (good, hard))
+    ]
+    told = [line for line in capsys.readouterr().out.splitlines() if " in both: " in line]
+    n = len(KINDS) - len(SLOW)
+    assert codes == [0, 1, 0, 0]
+    assert [line.partition(": ")[2].partition(" (")[0] for line in told] == [
+        f"{n} alike", f"{n} worse", f"{n} better", f"{n} threshold moved"
+    ]  # fmt: skip
