@@ -102,5 +102,5 @@ def aside(row: Reported) -> str:
         "xfailed": f"failed as expected: {why}",
         "xpassed": f"passed against expectation: {why}",
         "skipped": f"skipped: {why}",
-        "tolerated": "did not hold, and the test passed: it caught the failure",
+        "tolerated": "did not hold, and its test passed all the same",
     }.get(state(row), "")

@@ -26,8 +26,17 @@ def test_it_says_what_it_is_how_was_measured_and_what_was_found(write, run, read
     write(test_a=THREE)
     run("--robust", "--robust-json=out.json", "--robust-seed=3")
     content = read_json()
-    assert list(content) == ["schema", "robustest", "settings", "shard", "lost", "results"]
-    assert content["schema"] == 1
+    parts = ["schema", "robustest", "settings", "shard", "pytest", "counts", "lost", "tests", "results"]
+    assert list(content) == parts
+    assert content["schema"] == 2
+    assert content["pytest"] == {"exit": 1, "stopped": "", "collected": 3, "deselected": 0, "ran": 3}
+    assert content["counts"] == {"failed": 1, "error": 1, "passed": 2}
+    ended = {one["test"].partition("::")[2]: (one["phase"], one["outcome"]) for one in content["tests"]}
+    assert ended == {
+        "test_passes": ("call", "passed"),
+        "test_fails": ("call", "failed"),
+        "test_breaks": ("call", "error"),
+    }
     assert content["robustest"] == robustest.__version__
     assert content["lost"] == []
     settings = {**content["settings"], "suppress": tuple(content["settings"]["suppress"])}
@@ -41,7 +50,7 @@ def test_there_is_one_entry_per_claim_in_the_order_of_the_tests(write, run, read
     rows = read_json()["results"]
     names = ("test_passes", "test_passes", "test_fails", "test_breaks")
     assert [row["test"] for row in rows] == [f"{file}.py::{name}" for file in ("test_b", "test_a") for name in names]
-    assert all(set(row) == {"test", "result", "problem", "replay"} for row in rows)
+    assert all(set(row) == {"test", "result", "problem", "replay", "ending"} for row in rows)
     verdicts = [row["result"] and row["result"]["verdict"] for row in rows[:4]]
     assert verdicts == ["passed", "passed", "failed", None]
 

@@ -185,4 +185,18 @@ def test_an_expected_failure_stays_one(write, run, section):
     )
     result = run("--robust")
     result.assert_outcomes(xfailed=1, errors=1)
-    assert section(result)[0].endswith("FAILED")
+    assert section(result)[0].endswith("  failed as expected: no reason was given  xfailed")
+    assert section(result)[1].endswith("  ERROR")
+
+
+def test_a_claim_whose_failure_its_test_caught_is_neither_failed_nor_passed(write, run, section):
+    write(
+        test_a="""
+        def test_it(robust_model, robust_data):
+            with pytest.raises(ClaimFailed):
+                claim(robust_model, robust_data, 0.1, at_least=0.6)
+        """
+    )
+    result = run("--robust")
+    result.assert_outcomes(passed=1)
+    assert section(result)[0].endswith("  did not hold, and its test passed all the same  tolerated")

@@ -91,10 +91,13 @@ def test_an_open_claim_is_a_failure_of_its_own_type_and_a_broken_run_an_error(wr
 def test_hostile_characters_are_escaped_or_dropped(write_light, junit_of, dropped):
     write_light(
         test_a=f"""
+        from robustest.errors import ClaimFailed
+
         @pytest.mark.parametrize("x", [1], ids=["<&\\"'>]]>"])
         def test_it(robust, x):
             hostile = "<&>\\"']]> {dropped}\u00e9\u4e2d\U0001f600"
             robust.record(made("failed", statement=hostile, setting=hostile, notes=(hostile,)))
+            raise ClaimFailed(hostile, made("failed"))
         """
     )
     kept = "<&>\"']]> \u00e9\u4e2d\U0001f600"
