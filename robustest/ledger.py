@@ -90,8 +90,10 @@ class Ledger:
         self._robust = (self._robust or set()).union(tests)
 
     def uncollected(self, name: str, reason: str) -> None:
-        """A module or folder could not be collected."""
-        self._uncollected[Ending(test=name, phase="collect", outcome="error", reason=reason, robust=False)] = None
+        """A module or folder could not be collected; of pytest's text, the error at its end is kept."""
+        lines = [line.removeprefix("E").strip() for line in reason.splitlines() if line.strip()]
+        last = lines[-1] if lines else ""
+        self._uncollected[Ending(test=name, phase="collect", outcome="error", reason=last, robust=False)] = None
 
     def take(self, report: pytest.TestReport) -> None:
         """Read a report of any test."""

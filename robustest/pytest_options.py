@@ -211,7 +211,7 @@ def rerun_command(config: pytest.Config, settings: Settings) -> str:
     """The command that repeats a test of this run, without seed and test id."""
     parts = ["pytest", "--robust", f"--robust-profile={settings.profile}"]  # named: CI or an ini may choose another
     for override in config.getoption("override_ini") or ():
-        if override.startswith("robust_") and not override.startswith("robust_profile"):
+        if override.startswith("robust_") and not override.startswith(("robust_profile", "robust_pictures")):
             parts += ["-o", override]
     parts += [f"--robust-{option}" for option in ("exact",) if config.getoption(f"--robust-{option}")]
     if config.getoption("--robust-device"):

@@ -56,6 +56,16 @@ def test_expected(robust):
     robust.record(made("failed"))
     raise ClaimFailed("as expected", made("failed"))
 """
+STRICT = """
+@pytest.mark.xfail(strict=True)
+def test_strict(robust):
+    robust.record(made("inconclusive", threshold=None))
+"""
+BESIDE = """
+def test_beside(robust):
+    robust.record(made("passed"))
+    assert 1 == 2
+"""
 MEASURES = """
 def test_measures(robust):
     robust.record(made("inconclusive", threshold=None))
@@ -190,9 +200,12 @@ def tested(call: Call, workspace: Path) -> Call:
         pytest.param([PASSES, BREAKS], "error", (1, 0, 0, 1), False, id="not measured"),
         pytest.param([PLAIN.format("True"), SKIPS, MEASURES], "empty", (0, 0, 0, 0), False, id="without a claim"),
         pytest.param([""], "empty", (0, 0, 0, 0), False, id="no test"),
-        pytest.param([PASSES, EXPECTED], "success", (1, 1, 0, 0), True, id="expected failure"),
-        pytest.param([PASSES, PLAIN.format("False")], "failure", (1, 0, 0, 0), False, id="another test fails"),
-        pytest.param([PASSES, "\nraise OSError('no file')\n"], "error", (0, 0, 0, 0), False, id="does not import"),
+        pytest.param([PASSES, EXPECTED], "success", (1, 0, 0, 0), True, id="expected failure"),
+        pytest.param([EXPECTED], "success", (0, 0, 0, 0), True, id="nothing but an expected failure"),
+        pytest.param([PASSES, STRICT], "failure", (1, 1, 0, 0), False, id="a strict xfail that passes"),
+        pytest.param([BESIDE], "failure", (1, 1, 0, 0), False, id="fails beside its claim"),
+        pytest.param([PASSES, PLAIN.format("False")], "error", (1, 0, 0, 1), False, id="another test fails"),
+        pytest.param([PASSES, "\nraise OSError('no file')\n"], "error", (0, 0, 0, 2), False, id="does not import"),
     ],
 )
 def test_outputs_and_exit_say_what_became_of_the_claims(
@@ -218,7 +231,8 @@ def test_what_an_earlier_run_left_does_not_speak_for_this_one(tested: Call) -> N
 
 
 def test_inconclusive_claims_that_may_be_skipped_let_the_job_pass(tested: Call, workspace: Path) -> None:
-    skipping = OPEN.replace('raise ClaimInconclusive("not settled", made("inconclusive"))', 'pytest.skip("open")')
+    skip = 'pytest.skip("inconclusive: open")'
+    skipping = OPEN.replace('raise ClaimInconclusive("not settled", made("inconclusive"))', skip)
     ended = tested(PASSES, skipping)
     assert (ended.outputs["conclusion"], ended.outputs["inconclusive"], ended.ok) == ("inconclusive", "1", True)
 
@@ -299,7 +313,8 @@ def test_a_green_run_says_nothing_unless_something_was_said_before(commented: An
 def test_a_run_that_measured_nothing_is_told_and_one_without_results_is_not(commented: Any) -> None:
     ended, _, body = commented("raise OSError\n")
     assert ended.ok, ended.log
-    assert "no claim was measured" in body
+    assert "test&#95;claims.py" in body
+    assert "OSError" in body
     ended, asked, _ = commented(PASSES, results="nowhere.json")
     assert (ended.ok, len(asked)) == (False, 2), "no more than for the first"
 

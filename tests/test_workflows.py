@@ -87,6 +87,51 @@ def test_every_example_is_told_of(path: Path) -> None:
     assert f"[{path.name}]({path.name})" in (path.parent / "README.md").read_text(encoding="utf-8")
 
 
+def verdict_of_shards() -> tuple[dict[str, Any], dict[str, Any]]:
+    """The job that a pull request must pass, and its step that looks at the shards' jobs."""
+    text = (ROOT / "examples" / "github" / "sharded.yml").read_text(encoding="utf-8")
+    job = yaml.safe_load(text)["jobs"]["verdict"]
+    (step,) = [step for step in job["steps"] if "needs.*.result" in str(step.get("env"))]
+    return job, step
+
+
+def test_the_verdict_of_shards_is_given_whatever_became_of_them() -> None:
+    job, step = verdict_of_shards()
+    assert (job["if"], job["needs"]) == ("always()", "shard")
+    assert step["if"] == "always()", "whatever the merge said"
+    assert step["env"] == {"RESULTS": "${{ join(needs.*.result, ' ') }}"}
+
+
+@pytest.mark.parametrize(
+    ("results", "green"),
+    [
+        ("success", True),
+        ("success success", True),
+        ("failure", False),
+        ("success failure success", False),
+        ("success cancelled", False),
+        ("skipped", False),
+        ("", False),
+        ("successful", False),
+    ],
+)
+def test_the_verdict_of_shards_is_red_where_a_shard_is(results: str, *, green: bool) -> None:
+    bash = shutil.which("bash")
+    if bash is None:
+        pytest.skip("no bash")
+    _, step = verdict_of_shards()
+    done = subprocess.run(  # noqa: S603 - our own script
+        [bash, "-euo", "pipefail", "-c", step["run"]],
+        env={"RESULTS": results, "PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    assert (done.returncode == 0) == green, done.stdout + done.stderr
+    assert ("::error title=robustest::A shard ended as" in done.stdout) != green
+
+
 def test_gitlab_runs_what_the_action_does() -> None:
     text = (ROOT / "examples" / "github" / "gitlab-ci.yml").read_text(encoding="utf-8")
     jobs = yaml.safe_load(text)

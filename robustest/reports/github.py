@@ -83,8 +83,7 @@ def annotated(
     for row in bad:
         verdict = state(row)
         kind = "warning" if verdict in ("inconclusive", "tolerated") else "error"
-        file, line = where.get(row.test, (row.test.partition("::")[0], 0))
-        place = {"file": _within(file, workspace), **({"line": str(line)} if line > 0 else {})}
+        place = _place(row, where, workspace)
         title = without_result(row).partition(": ")[0] if row.result is None else f"{verdict}: {row.result.statement}"
         commands.append(_command(kind, {**place, "title": _short(f"robustest {title}", _CELL)}, _told(row)))
     more = len(commands) - ANNOTATIONS
@@ -92,6 +91,14 @@ def annotated(
         return commands
     rest = f"{more} more did not pass; the step summary and the reports name them."
     return [*commands[:ANNOTATIONS], _command("notice", {"title": "robustest"}, rest)]
+
+
+def _place(row: Reported, where: Mapping[str, tuple[str, int]], workspace: str) -> dict[str, str]:
+    """File and line of a test; none for what the run as a whole came to."""
+    if row.ending is not None and row.ending.phase == "session":
+        return {}
+    file, line = where.get(row.test, (row.test.partition("::")[0], 0))
+    return {"file": _within(file, workspace), **({"line": str(line)} if line > 0 else {})}
 
 
 def _told(row: Reported) -> str:
@@ -211,7 +218,8 @@ def _details(row: Reported) -> str:
     result = row.result
     words = without_result(row) if result is None else result.statement
     title = f"{state(row)}: {_short(words, _CELL)}"
-    text = f"{row.problem}\nreplay: {row.replay}" if result is None else failure_text(result, replay=row.replay)
+    again = f"\nreplay: {row.replay}" if row.replay else ""
+    text = f"{row.problem}{again}" if result is None else failure_text(result, replay=row.replay)
     told = html.escape(_UNSEEN.sub("�", _clipped(text)))
     head = html.escape(_UNSEEN.sub("�", f"{title} ({_short(row.test, _CELL)})"))
     return f"<details><summary>{head}</summary>\n\n<pre>\n{told}\n</pre>\n\n</details>\n\n"

@@ -16,7 +16,9 @@ report=$(cd -- "$ROBUSTEST_REPORT" && pwd)
 rm -f -- "$report/robust.json" "$report/junit.xml" # what an earlier run left must not speak for this one
 echo "report-path=$report" >>"$GITHUB_OUTPUT"
 
+# Pictures lie beside the results: whoever reads those from elsewhere takes none from any other place.
 arguments=(--robust "--robust-json=$report/robust.json" "--robust-junit=$report/junit.xml")
+arguments+=(-o "robust_pictures=$report/pictures")
 [ "$ROBUSTEST_HTML" != true ] || arguments+=("--robust-html=$report")
 [ -z "$ROBUSTEST_PROFILE" ] || arguments+=("--robust-profile=$ROBUSTEST_PROFILE")
 [ -z "$ROBUSTEST_SHARD" ] || arguments+=("--robust-shard=$ROBUSTEST_SHARD")
