@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import shlex
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -36,6 +37,7 @@ class Context:
         measured: measurements that ended in this test.
         ungated: results with a threshold, or a baseline, that no assertion has taken.
         sent: how many of them are on a report already.
+        unwritten: files that could not be written, in sentences; they turn the run red, and the verdict stands.
     """
 
     settings: Settings = field(default_factory=Settings)
@@ -48,6 +50,7 @@ class Context:
     measured: int = 0
     ungated: list[Result] = field(default_factory=list)
     sent: int = 0
+    unwritten: list[str] = field(default_factory=list)
 
     def note(self, result: Result | None) -> None:
         """A measurement has ended, with this result where it has one."""
@@ -76,6 +79,23 @@ class Context:
         result.to_dict()
         if self.test:
             self.results.append(result)
+
+    def picture(self, save: Callable[[], str | None], folder: str) -> str | None:
+        """The path of a picture that was saved; None where it is none, or could not be saved: no verdict hangs on it.
+
+        Args:
+            save: saves it.
+            folder: where to.
+        """
+        try:
+            return save()
+        except OSError as error:
+            problem = f"a picture could not be written to {folder}: {error.strerror or error}"
+            if self.test:
+                self.unwritten.append(problem)
+            else:
+                warnings.warn(problem, RuntimeWarning, stacklevel=2)
+            return None
 
     def replay(self, seed: int) -> str:
         """The command that repeats this test; empty outside pytest."""

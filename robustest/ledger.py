@@ -70,6 +70,7 @@ class Ledger:
         self._phases: dict[tuple[str, str], dict[str, str]] = {}  # of each attempt, phase to outcome
         self._endings: dict[tuple[str, str], dict[Ending, None]] = {}  # of each attempt; subtests have one each
         self._uncollected: dict[Ending, None] = {}
+        self._unwritten: dict[str, None] = {}  # files of tests, in sentences
         self._calls = True
         self._rows: dict[tuple[str, str], list[Row]] = {}
         self._announced: dict[tuple[str, str], int] = {}  # by tests, on their teardown reports
@@ -111,6 +112,7 @@ class Ledger:
         ending = ending_of(report)
         if ending is not None:
             self._endings.setdefault(key, {})[ending] = None
+        self._unwritten.update(dict.fromkeys(getattr(report, "robustest_unwritten", ())))
         results = getattr(report, "robustest_results", None)
         problem = getattr(report, "robustest_unmeasured", "")
         if results is None:
@@ -146,7 +148,7 @@ class Ledger:
         account = Account(
             results=tuple(self.rows()), endings=tuple(self.endings(stopped=bool(stopped))), session=session
         )
-        return account if stopped else account.lost_too(self.lost())
+        return account.lost_too((*(() if stopped else self.lost()), *self._unwritten))
 
     def tests(self) -> set[str]:
         """The tests that have reported."""

@@ -37,6 +37,8 @@ def attach(
     plain: Any = report
     plain.robustest_replay = context.replay(context.settings.seed)
     plain.robustest_claimed = excinfo is not None and _claimed(excinfo.value, context)
+    plain.robustest_unwritten = list(context.unwritten)
+    context.unwritten.clear()
     if report.when == "teardown":
         plain.robustest_recorded = len(context.results)
     late = report.when == "teardown" and context.sent < len(context.results)

@@ -5,10 +5,31 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path, PurePath
+from typing import BinaryIO
 
 
 class Unfit(OSError):
     """A file that is not read: it is no regular file, too large, or outside the folder it must lie in."""
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """A regular file, open for reading; neither a device nor a pipe is waited for.
+
+    Args:
+        path: the file; links are followed.
+
+    Raises:
+        Unfit: it is no regular file.
+        OSError: it cannot be read.
+    """
+    number = os.open(path, _FLAGS)
+    try:
+        if not stat.S_ISREG(os.fstat(number).st_mode):
+            raise Unfit("it is no regular file")
+        return open(number, "rb")
+    except BaseException:
+        os.close(number)
+        raise
 
 
 def read_regular(path: Path, *, most: int) -> bytes:

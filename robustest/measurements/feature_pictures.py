@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from robustest import rng
+from robustest import context, rng
 from robustest.data import Samples
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.features import in_order, reader
@@ -63,7 +64,8 @@ class Gallery:
         tops = [self._taken(ids) for ids in samples]
         driven = self._driven(features, torch.stack([top[0] for top in tops]))
         rows = [[*([] if driven is None else [driven[i]]), *top] for i, top in enumerate(tops)]
-        path = save_sheet(self.settings.pictures, f"{self.name}-{name}", rows, bounds)
+        save = partial(save_sheet, self.settings.pictures, f"{self.name}-{name}", rows, bounds)
+        path = context.current().picture(save, self.settings.pictures)
         if path is not None:
             first = "" if driven is None else "what drives it up, then "
             about = f"{caption}; a row a feature: {first}the samples where it is highest"

@@ -5,12 +5,14 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from robustest import context
 from robustest.engine.health import Finding
 from robustest.measurements.observed import REPLAYED, Evidence
 from robustest.reports.pictures import save_exhibit
@@ -86,7 +88,8 @@ def result_of(
         if settings.pictures is not None and threshold is not None and decision.verdict is not Verdict.PASSED:
             which = f"{zlib.crc32(f'{statement} {comparison} {threshold} {method}'.encode()):08x}"
             name = f"{claim}-{which}-{rank}-sample{exhibit.index}"  # two claims of a test share no file
-            path = save_exhibit(settings.pictures, name, exhibit.before, exhibit.after, evidence.bounds)
+            save = partial(save_exhibit, settings.pictures, name, exhibit.before, exhibit.after, evidence.bounds)
+            path = context.current().picture(save, settings.pictures)
             image = None if path is None else shown_path(path)
         shown.append(
             Counterexample(

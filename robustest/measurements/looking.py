@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Unpack
 
 import torch
 
-from robustest import rng
+from robustest import context, rng
 from robustest.data import Samples, as_samples
 from robustest.engine.device import resolve
 from robustest.engine.evaluator import Evaluator
@@ -117,7 +118,7 @@ def picture_inversions(
             there.settle()
             rows += [[a.cpu(), b.cpu()] for a, b in zip(chunk.x, made, strict=True)]
         name = f"inversions-{'-'.join(map(str, ids[:8]))}"
-        path = save_sheet(folder, name, rows, evaluator.model.bounds)
+        path = context.current().picture(partial(save_sheet, folder, name, rows, evaluator.model.bounds), folder)
     return _path(path, read)
 
 

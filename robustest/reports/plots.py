@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from robustest.errors import ConfigError, StoreError, expected
+from robustest.regular import open_regular
 from robustest.results import Counterexample, Result
 
 if TYPE_CHECKING:
@@ -147,9 +148,9 @@ def _caption(one: Counterexample, names: Any) -> str:
 
 def _read(path: str) -> NDArray[np.uint8]:
     try:
-        with Image.open(path) as picture:
+        with open_regular(Path(path)) as file, Image.open(file) as picture:
             return np.asarray(picture.convert("RGB"))
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise StoreError(f"Expected to read the picture {path} but got: {error}. Measure again to save it.") from error
 
 
