@@ -142,6 +142,105 @@ def test_gitlab_runs_what_the_action_does() -> None:
     assert {"robustness", "robustness-nightly"} <= set(jobs)
 
 
+EVENTS = {
+    "a pull request": {
+        "event_name": "pull_request",
+        "ref": "refs/pull/7/merge",
+        "ref_name": "7/merge",
+        "base_ref": "main",
+    },
+    "a pull request from the inside": {
+        "event_name": "pull_request_target",
+        "ref": "refs/heads/main",
+        "ref_name": "main",
+        "base_ref": "main",
+    },
+    "another branch": {"event_name": "push", "ref": "refs/heads/evil", "ref_name": "evil", "base_ref": ""},
+    "a branch by hand": {
+        "event_name": "workflow_dispatch",
+        "ref": "refs/heads/evil",
+        "ref_name": "evil",
+        "base_ref": "",
+    },
+    "a tag": {"event_name": "push", "ref": "refs/tags/main", "ref_name": "main", "base_ref": ""},
+    "the default branch": {"event_name": "push", "ref": "refs/heads/main", "ref_name": "main", "base_ref": ""},
+}
+
+
+def saves(condition: str, event: dict[str, str]) -> bool:
+    """What a step's condition says of an event: the few functions and operators that ours use."""
+    text = " ".join(condition.split()).removeprefix("${{").removesuffix("}}")
+    for old, new in {
+        "github.event.repository.default_branch": "'main'",
+        "format('refs/heads/{0}', 'main')": "'refs/heads/main'",
+        "inputs.cache": "'true'",
+        "!cancelled()": "True",
+        "always()": "True",
+        "&&": " and ",
+        "||": " or ",
+        **{f"github.{name}": repr(value) for name, value in event.items()},
+    }.items():
+        text = re.sub(rf"{re.escape(old)}(?![\w.])" if old.startswith("github.") else re.escape(old), new, text)
+    assert not re.search(r"github\.|inputs\.|\(\)", text), text
+    return bool(eval(text, {"__builtins__": {}}))  # noqa: S307 - the project's own conditions
+
+
+def remembering() -> dict[str, list[dict[str, Any]]]:
+    """The steps, by workflow and action, that restore or save what was measured."""
+    found = {}
+    for name, text in WORKFLOWS.items():
+        content = yaml.safe_load(text)
+        inside = [*steps(content), *content.get("runs", {}).get("steps", ())]
+        cached = [step for step in inside if "actions/cache" in step.get("uses", "")]
+        if cached:
+            found[name] = cached
+    return found
+
+
+def test_the_action_and_what_init_writes_remember() -> None:
+    assert {".github/actions/robustest/action.yml", "init"} <= set(remembering())
+
+
+@pytest.mark.parametrize("event", EVENTS)
+@pytest.mark.parametrize("name", remembering())
+def test_only_the_default_branch_saves_what_was_measured(name: str, event: str) -> None:
+    """A pull request could save outcomes that nobody measured, and recall them once the code that made them is gone."""
+    kinds = {step["uses"].split("@")[0] for step in remembering()[name]}
+    assert kinds == {"actions/cache/restore", "actions/cache/save"}, "the action that does both saves always"
+    for step in remembering()[name]:
+        if "/save@" in step["uses"]:
+            assert saves(step["if"], EVENTS[event]) is (event == "the default branch")
+
+
+@pytest.mark.parametrize("name", remembering())
+def test_what_is_recalled_is_the_base_branch_s_alone(name: str) -> None:
+    for step in remembering()[name]:
+        given = step["with"]
+        saved = "/save@" in step["uses"]
+        branch = "${{ github.ref_name }}" if saved else "${{ github.base_ref || github.ref_name }}"
+        keys = [given["key"], *given.get("restore-keys", "").split("\n")]
+        for key in filter(None, keys):
+            assert key.startswith("robustest-${{ runner.os }}-" + branch + "-"), key
+
+
+def test_a_merge_request_on_gitlab_saves_nothing() -> None:
+    jobs = yaml.safe_load((ROOT / "examples" / "github" / "gitlab-ci.yml").read_text(encoding="utf-8"))
+    base = jobs[".robustness"]["cache"]
+    assert (base["policy"], base["key"]) == ("pull", "robustest-$CI_MERGE_REQUEST_TARGET_BRANCH_NAME")
+    saving = {name for name, job in jobs.items() if job.get("cache", {}).get("policy") == "pull-push"}
+    assert saving == {".robustness-saved"}
+    assert jobs[".robustness-saved"]["cache"]["key"] == "robustest-$CI_COMMIT_BRANCH"
+    for job in jobs.values():
+        conditions = [rule["if"] for rule in job.get("rules", ())]
+        if job.get("extends") in saving:
+            assert conditions
+            for condition in conditions:
+                assert '$CI_COMMIT_BRANCH == $CI_DEFAULT_BRANCH && $CI_COMMIT_REF_PROTECTED == "true"' in condition
+        elif conditions:
+            assert conditions == ['$CI_PIPELINE_SOURCE == "merge_request_event"']
+            assert "cache" not in job
+
+
 def test_zizmor_has_no_finding(tmp_path: Path) -> None:
     zizmor = shutil.which("zizmor")
     if zizmor is None:

@@ -106,16 +106,19 @@ jobs:
         uses: @restore@
         with:
           path: .robustest
-          key: robustest-${{ runner.os }}-${{ github.run_id }}-${{ github.run_attempt }}
-          restore-keys: robustest-${{ runner.os }}-
+          key: robustest-${{ runner.os }}-${{ github.base_ref || github.ref_name }}-${{ github.run_id }}
+          restore-keys: robustest-${{ runner.os }}-${{ github.base_ref || github.ref_name }}-
       - name: Test the claims
         run: python -m pytest --robust -m robust --robust-json=robust.json
-      - name: Remember what was measured, whatever came out
-        if: ${{ !cancelled() }}
+      # A pull request saves nothing: it could save what was never measured, and be green by it.
+      - name: Remember what was measured on the default branch, whatever came out
+        if: >-
+          ${{ !cancelled() && github.event_name == 'push' &&
+          github.ref == format('refs/heads/{0}', github.event.repository.default_branch) }}
         uses: @save@
         with:
           path: .robustest
-          key: robustest-${{ runner.os }}-${{ github.run_id }}-${{ github.run_attempt }}
+          key: robustest-${{ runner.os }}-${{ github.ref_name }}-${{ github.run_id }}-${{ github.run_attempt }}
       - name: Keep results and counterexamples
         if: ${{ !cancelled() }}
         uses: @upload@

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
+from google.protobuf.message import Message
 from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
 from robustest.errors import ConfigError, expected
@@ -21,7 +22,7 @@ def digest_of(path: Path) -> str:
             or not below its folder.
     """
     total = hashlib.sha256(_digest(path))
-    for name in sorted({ExternalDataInfo(tensor).location for tensor in _tensors(_parsed(path).graph)}):
+    for name in sorted({ExternalDataInfo(tensor).location for tensor in _tensors(_parsed(path))}):
         total.update(hashlib.sha256(name.encode()).digest())
         total.update(_digest(_beside(path, name)))
     return total.hexdigest()
@@ -60,12 +61,13 @@ def _parsed(path: Path) -> onnx.ModelProto:
         raise ConfigError(expected("an ONNX file", str(path), f"It could not be parsed: {error}")) from error
 
 
-def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
-    """The tensors of a graph, and of the graphs inside it, that lie in other files."""
-    held = list(graph.initializer)
-    for node in graph.node:
-        for attribute in node.attribute:
-            held += [attribute.t, *attribute.tensors]
-            for inner in (attribute.g, *attribute.graphs):
+def _tensors(message: Message) -> Iterator[onnx.TensorProto]:
+    """The tensors anywhere in a file that lie in other files: in graphs, those inside them, functions, training."""
+    if isinstance(message, onnx.TensorProto):
+        if uses_external_data(message):
+            yield message
+        return
+    for field, held in message.ListFields():
+        if field.type == field.TYPE_MESSAGE:
+            for inner in [held] if isinstance(held, Message) else held:
                 yield from _tensors(inner)
-    yield from (tensor for tensor in held if uses_external_data(tensor))

@@ -70,3 +70,38 @@ def test_weights_inside_a_branch_are_found(save: Save) -> None:
     weights = path.with_name("inner.weights")
     weights.write_bytes(weights.read_bytes()[:-1] + b"\x7f")
     assert digest_of(path) != before
+
+
+def held_inside(model: onnx.ModelProto, held: onnx.TensorProto, kind: str) -> None:
+    """Put a tensor that lies in another file into a part of a model: its constant, or a branch of it."""
+    constant = onnx.helper.make_node("Constant", [], ["w"], value=held)
+    value = onnx.helper.make_tensor_value_info("w", held.data_type, held.dims)
+    if kind == "sparse":
+        sparse = onnx.SparseTensorProto(dims=held.dims)
+        sparse.values.CopyFrom(held)
+        model.graph.sparse_initializer.append(sparse)
+        return
+    if kind in ("if", "loop", "scan"):
+        inner = onnx.helper.make_graph([constant], kind, [], [value])
+        name = {"if": "then_branch"}.get(kind, "body")
+        constant = onnx.helper.make_node(kind.title(), ["c"], ["w"], **{name: inner})
+    if kind == "graph":
+        model.graph.node.insert(0, constant)
+        return
+    function = onnx.helper.make_function("own", "F", [], ["w"], [constant], [onnx.helper.make_opsetid("", 17)])
+    model.functions.append(function)
+
+
+@pytest.mark.parametrize("kind", ["graph", "function", "if", "loop", "scan", "sparse"])
+def test_weights_count_wherever_in_the_file_they_are_named(save: Save, kind: str) -> None:
+    """A constant of a function that the file defines, alone or in a branch inside it, is a weight as any other."""
+    path = save("inner.onnx", external=True)
+    model = onnx.load(path, load_external_data=False)
+    held_inside(model, model.graph.initializer.pop(), kind)
+    del model.graph.initializer[:]
+    path.write_bytes(model.SerializeToString())
+    before = digest_of(path)
+    assert digest_of(path) == before
+    weights = path.with_name("inner.weights")
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\x7f")
+    assert digest_of(path) != before
