@@ -10,9 +10,10 @@ from robustest.account import Row
 from robustest.cli.claims import claim_of, without_thresholds
 from robustest.cli.exits import Exit, missing
 from robustest.cli.pairs import Change, Compared, changes, compared
-from robustest.cli.runs import Run, blocking, read_run
+from robustest.cli.runs import Run, read_run
 from robustest.cli.screen import Screen, counted
 from robustest.errors import ConfigError
+from robustest.reports.states import red
 from robustest.reports.text import claimed, measured
 from robustest.settings import Settings
 from robustest.verdicts.paired import drop_bounds
@@ -81,7 +82,7 @@ def _ending(
     if Change.WORSE in measured:
         return Exit.NOT_PASSED
     unmeasured = any(row.result is None for row in after.rows) or any(one.unexplained for one in both)
-    ended = {row.test for row in after.rows if row.result is None or blocking(row, {})}
+    ended = {row.test for row in after.rows if row.result is None or red(row)}
     absent = bool(missed) if not allow_missing else not ended.isdisjoint(missed)
     return Exit.MISSING if before.lost or after.lost or unmeasured or absent or not both else Exit.OK
 

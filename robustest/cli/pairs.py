@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from robustest.account import Row
 from robustest.cli.claims import Bars, bars_of, stricter
-from robustest.ledger import Row
 from robustest.results import NOT_PAIRED, Pairing, Result, Verdict
 from robustest.verdicts.paired import mcnemar
 

@@ -14,8 +14,8 @@ from robustest.verdicts.claims import Columns, Terms, partial
 from robustest.verdicts.fixed import Decision, beyond
 from robustest.verdicts.sequential import Settled, settle
 from robustest.verdicts.streams import running_interval
-from robustest.verdicts.two_shares import difference_interval
 from robustest.verdicts.thresholds import keeps
+from robustest.verdicts.two_shares import difference_interval
 
 Counts = int | NDArray[np.int64]
 

@@ -97,7 +97,7 @@ class _Below:
     def rejects(self, difference: float) -> bool:
         """Whether the shares are further apart than such a difference makes probable."""
         low, width = self._ends[0], (self._ends[1] - self._ends[0]) / _CELLS
-        cells: Floats = low + width * np.arange(_CELLS)
+        cells: Floats = low + width * np.arange(_CELLS, dtype=np.float64)
         for _ in range(_ROUNDS):
             cells = cells[cells + width + difference >= 0]  # where there is a first share
             if len(cells):

@@ -47,7 +47,7 @@ def step(project: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
 @pytest.mark.parametrize("red", [False, True], ids=["green", "red"])
 @pytest.mark.parametrize("name", OUTPUTS)
 def test_the_verdict_stands_and_the_run_is_red(
-    project: Any, write: Any, run: Any, section: Any, step: Any, name: str, *, red: bool
+    project: Any, write: Any, run: Any, section: Any, step: Any, *, name: str, red: bool
 ) -> None:
     (project.path / "file").write_text("no folder", encoding="utf-8")  # what is to lie below cannot be made
     step("file/summary.md" if name == "summary" else "summary.md")
