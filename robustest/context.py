@@ -29,6 +29,8 @@ class Context:
     Attributes:
         settings: how this test measures.
         test: the test's node id; empty outside pytest.
+        owner: who makes the claims, in names of what is kept of them; a fixture of several tests, or the test itself
+            where it is empty.
         where: the node id as seen from the folder the run was started in.
         progress: told of each finished chunk; None where nobody watches.
         skip: ends the test as skipped, with a reason; None outside a test.
@@ -42,6 +44,7 @@ class Context:
 
     settings: Settings = field(default_factory=Settings)
     test: str = ""
+    owner: str = ""
     where: str = ""
     progress: Progress | None = None
     skip: Callable[[str], None] | None = None
@@ -67,6 +70,11 @@ class Context:
         self.results.clear()
         self.ungated.clear()
         self.sent = self.measured = 0
+
+    @property
+    def claimant(self) -> str:
+        """Who makes the claims: what is kept of them (a baseline, counterexamples) is kept under this name."""
+        return self.owner or self.test
 
     def record(self, result: Result) -> None:
         """Keep a result for the reports; outside a test there are none, and nothing is kept.

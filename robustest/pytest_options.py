@@ -126,8 +126,8 @@ def settings_of(config: pytest.Config) -> Settings:
         raise pytest.UsageError(str(error)) from error
 
 
-def settings_for(item: pytest.Item, settings: Settings, config: pytest.Config) -> Settings:
-    """One test's settings: the run's, what its markers say, and the command line over both.
+def settings_for(item: pytest.Item | pytest.Collector, settings: Settings, config: pytest.Config) -> Settings:
+    """One test's settings (or a module's, for its fixtures): the run's, what its markers say, and the command line over both.
 
     Raises:
         pytest.UsageError: a marker has positional or unknown arguments, or a value is out of range.
@@ -210,13 +210,33 @@ def check_html(config: pytest.Config) -> None:
 def rerun_command(config: pytest.Config, settings: Settings) -> str:
     """The command that repeats a test of this run, without seed and test id."""
     parts = ["pytest", "--robust", f"--robust-profile={settings.profile}"]  # named: CI or an ini may choose another
+    parts += _where(config)
     for override in config.getoption("override_ini") or ():
         if override.startswith("robust_") and not override.startswith(("robust_profile", "robust_pictures")):
             parts += ["-o", override]
-    parts += [f"--robust-{option}" for option in ("exact",) if config.getoption(f"--robust-{option}")]
+    parts += [f"--robust-{option}" for option in ("exact", "replay-only") if config.getoption(f"--robust-{option}")]
     if config.getoption("--robust-device"):
         parts.append(f"--robust-device={settings.device}")
+    if config.getoption("--robust-corpus"):  # known counterexamples are evidence too
+        parts.append(f"--robust-corpus={settings.corpus}")
     return shlex.join(parts)
+
+
+def _where(config: pytest.Config) -> list[str]:
+    """What says which configuration and root a run has, where another choice of tests would choose others.
+
+    Ids of tests, and the places of the store and of the baseline, start at the root.
+    """
+    here = config.invocation_params.dir
+    parts = []
+    if config.getoption("inifilename") and config.inipath is not None:
+        parts += ["-c", Path(os.path.relpath(config.inipath, here)).as_posix()]
+    if (
+        config.getoption("rootdir") or config.inipath is None
+    ):  # without a file it is what all tests named have in common
+        root = Path(os.path.relpath(config.rootpath, here)).as_posix()
+        parts += [f"--rootdir={root}"] if config.getoption("rootdir") or root != "." else []
+    return parts
 
 
 def from_here(config: pytest.Config, nodeid: str) -> str:

@@ -177,6 +177,26 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
 
 
 @pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(
+    fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
+) -> Generator[None, object, object]:
+    """What a fixture of several tests measures must not depend on which of them asks first: it has settings of its own."""
+    if fixturedef.scope == "function" or _SETTINGS not in request.config.stash:
+        return (yield)
+    from dataclasses import replace
+
+    from robustest.context import current, running
+
+    first = current()
+    settings = pytest_options.settings_for(request.node, request.config.stash[_SETTINGS], request.config)
+    if first.test:
+        settings = replace(settings, pictures=first.settings.pictures)
+    owner = f"{request.node.nodeid}::{fixturedef.argname}"
+    with running(replace(first, settings=settings, owner=owner)):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:

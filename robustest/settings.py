@@ -222,7 +222,7 @@ def _address(name: str, value: object) -> None:
 
 
 def _alpha(name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 0.5 or math.isnan(value):
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 0.5:
         raise ConfigError(expected("alpha in (0, 0.5)", value))
 
 
@@ -234,13 +234,15 @@ def _suppress(name: str, value: object) -> None:
             raise unknown("health check", item, HEALTH_CHECKS)
 
 
-def _number(low: float, high: float, what: str, *, none: bool = False) -> Any:
-    """A number above `low` and at most `high`."""
+def _number(what: str, *, most: float = math.inf, zero: bool = False, none: bool = False) -> Any:
+    """A finite number above 0, or 0 where `zero` is set, and at most `most`."""
 
     def check(name: str, value: object) -> None:
         if none and value is None:
             return
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not low < value <= high:
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+            raise ConfigError(expected(f"{name} to be {what}", value))
+        if not 0 <= value <= most or (value == 0 and not zero):
             raise ConfigError(expected(f"{name} to be {what}", value))
 
     return check
@@ -284,15 +286,15 @@ _CHECKS: Mapping[str, Any] = {
     "suppress": _suppress,
     "exact": _flag,
     "max_samples": _whole(1, none=True),
-    "time_budget": _number(0, math.inf, "seconds > 0", none=True),
+    "time_budget": _number("seconds > 0", none=True),
     "inconclusive": _one_of("fail", "skip"),
     "cache": _flag,
-    "recheck": _number(-1e-300, 1, "a share in 0..1"),
-    "corpus_max_mb": _number(0, math.inf, "megabytes > 0"),
+    "recheck": _number("a share in 0..1", most=1, zero=True),
+    "corpus_max_mb": _number("megabytes > 0"),
     "replay_only": _flag,
     "update_baseline": _flag,
     "engine": _name,
     "address": _address,
     "workers": _whole(1, none=True),
-    "gpus_per_task": _number(-1e-300, 64, "GPUs in 0..64", none=True),
+    "gpus_per_task": _number("GPUs in 0..64", most=64, zero=True, none=True),
 }

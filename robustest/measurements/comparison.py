@@ -117,7 +117,7 @@ def compared(
     if not isinstance(no_worse_than, (str, os.PathLike)):
         raise ConfigError(expected("no_worse_than to be the path of a baseline file", no_worse_than))
     file = Path(no_worse_than)
-    key = f"{context.current().test}: {statement}"
+    key = f"{context.current().claimant}: {statement}"
     if settings.update_baseline:
         making = BaselineClaim(other=claim, asked=asked, before=None, tolerance=tolerance, terms=terms)
         return Compared(making, settings.but({"exact": True, "max_samples": None, "time_budget": None}), file, key)

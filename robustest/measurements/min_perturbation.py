@@ -30,7 +30,7 @@ from robustest.measurements.observed import Evidence, Observed, exhibits_of
 from robustest.measurements.options import Options, apply, terms_of
 from robustest.results import Pairing, Result, Verdict
 from robustest.threats import L1, L2, Linf, Threat
-from robustest.verdicts import Decision, Settled, ShareClaim, Terms, checked_threshold, need
+from robustest.verdicts import Decision, Settled, ShareClaim, Terms, checked_threshold, most, need
 from robustest.verdicts.claims import Columns, partial
 from robustest.verdicts.fixed import beyond
 from robustest.verdicts.sequential import evidence
@@ -74,8 +74,9 @@ def measure_min_perturbation(
 
     Returns:
         The result. Its outcomes are True where a sample needs `median_at_least`, or where it needs more than 0 if that
-        is not given; its counterexamples are the smallest perturbations found. `details["quantiles"]` has the sizes
-        that 0, 10, 25, 50, 75, 90 and 100 % of the samples do not exceed.
+        is not given; its counterexamples are the smallest perturbations found. `details["quantiles"]` has by share q,
+        of 0, .1, .25, .5, .75, .9 and 1, the largest size that at least 1 - q of the samples reach; that of .5 is the
+        estimate.
 
     Raises:
         ConfigError: an argument is out of range or unknown.
@@ -178,7 +179,7 @@ class MedianClaim:
         if len(ordered) < n and self.terms.claim == "set":
             interval = self._stopped(ordered, n, settled, widest)
             return partial(self.threshold, interval, len(ordered), n, settled, at_least=True, terms=self.terms)
-        estimate, interval = float(ordered[len(ordered) // 2]), median_interval(ordered, self.terms.alpha, widest)
+        estimate, interval = reached(ordered, 0.5), median_interval(ordered, self.terms.alpha, widest)
         if len(ordered) < n:
             return partial(self.threshold, interval, len(ordered), n, None, at_least=True, terms=self.terms)
         if self.threshold is None:
@@ -271,8 +272,14 @@ def _details(seen: Evidence) -> dict[str, Any]:
     return {
         "clean_accuracy": seen.share(clean),
         "not_found": int((clean & ~found).sum()),
-        "quantiles": {f"{share:g}": float(np.quantile(sizes, share, method="inverted_cdf")) for share in _SHARES},
+        "quantiles": {f"{share:g}": reached(np.sort(sizes), share) for share in _SHARES},
     }
+
+
+def reached(ordered: NDArray[np.float64], share: float) -> float:
+    """The largest of (n,) rising sizes that at least 1 - share of them reach: of two in the middle the larger."""
+    n = len(ordered)
+    return float(ordered[min(n - 1, most(share, n))])
 
 
 def _across(name: str, chunk: Chunk) -> float:

@@ -51,7 +51,7 @@ class Replay:
         self._corpus: Corpus | None = None
         if settings.corpus is not None and shrinks(threat):
             self._corpus = Corpus(Path(settings.corpus), settings.corpus_max_mb)
-        self._name = f"{context.current().test} {type(threat).__name__}"
+        self._name = f"{context.current().claimant} {type(threat).__name__}"
 
     @property
     def notices(self) -> tuple[str, ...]:

@@ -87,7 +87,7 @@ class MeanClaim:
         return False
 
     def _most(self, n: int) -> float:
-        return float(Fraction(repr(self.threshold)) * n)
+        return float(Fraction(repr(float(self.threshold or 0.0))) * n)
 
     def _shown(self, low: float, high: float) -> tuple[float, float]:
         ends = sorted((self.sign * self.scale * low, self.sign * self.scale * high))

@@ -36,7 +36,7 @@ def checked_threshold(
     if number is None or not math.isfinite(number) or not low <= number <= high or (unbounded and number == low):
         told = f"{name} to be a number > {low:g}" if unbounded else f"{name} in {low:g}..{high:g}"
         raise ConfigError(expected(told, value, _mend(value, number, within)))
-    return number
+    return number + 0.0  # -0.0 becomes 0.0
 
 
 def _real(value: object) -> float | None:
@@ -67,16 +67,16 @@ def need(threshold: float, n: int) -> int:
 
     A share that is the threshold in floating point is at least the threshold: a measured value keeps itself.
     """
-    count = math.ceil(Fraction(repr(threshold)) * n)
+    count = math.ceil(Fraction(repr(float(threshold))) * n)
     return count - 1 if count > 0 and (count - 1) / n >= threshold else count
 
 
 def most(threshold: float, n: int) -> int:
     """The most events of n whose share is at most the threshold, as written in decimals; as for `need`."""
-    count = math.floor(Fraction(repr(threshold)) * n)
+    count = math.floor(Fraction(repr(float(threshold))) * n)
     return count + 1 if count < n and (count + 1) / n <= threshold else count
 
 
 def keeps(value: Fraction, threshold: float) -> bool:
     """Whether an exact value is at most the threshold, as written in decimals; as for `need`."""
-    return value <= Fraction(repr(threshold)) or float(value) <= threshold
+    return value <= Fraction(repr(float(threshold))) or float(value) <= threshold

@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from robustest import ConfigError, Settings, UnknownNameError
@@ -107,6 +108,40 @@ def test_values_that_are_refused(name: str, value: object, words: list[str]) -> 
         Settings(**{name: value})
     for word in words:
         assert word in str(caught.value)
+
+
+NO_NUMBERS = (
+    float("nan"),
+    float("inf"),
+    -float("inf"),
+    True,
+    False,
+    "1",
+    np.bool_(1),
+    np.float32(0.3),
+    [1],
+    -1e-301,
+    -1,
+)
+
+
+@pytest.mark.parametrize("value", NO_NUMBERS, ids=repr)
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("alpha", "family_size", "batch_size", "examples", "max_samples", "time_budget", "recheck", "corpus_max_mb"),
+        *("workers", "gpus_per_task"),
+    ],
+)
+def test_what_is_no_number_or_below_nothing_is_refused_by_every_number(name: str, value: object) -> None:
+    """An infinite limit is written None; no JSON could hold it."""
+    with pytest.raises(ConfigError, match=name):
+        Settings(**{name: value})
+
+
+def test_nothing_is_the_least_where_nothing_makes_sense() -> None:
+    assert (Settings(recheck=-0.0).recheck, Settings(gpus_per_task=0).gpus_per_task) == (0, 0)
+    assert Settings(alpha=np.float64(0.05)).alpha == 0.05
 
 
 def test_settings_do_not_change_and_but_makes_others() -> None:

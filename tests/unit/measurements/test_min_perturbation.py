@@ -27,7 +27,7 @@ from robustest import (
     measure_robust_accuracy,
 )
 from robustest.attacks.cascades import MINIMUM
-from robustest.measurements.min_perturbation import MedianClaim, median_interval
+from robustest.measurements.min_perturbation import MedianClaim, median_interval, reached
 from robustest.verdicts import Terms
 from robustest.verdicts.fixed import Decision
 
@@ -221,6 +221,18 @@ def test_a_median_cut_short_is_left_open_between_two_sizes_that_were_found() -> 
     assert low < 1.0 < high
     assert {low, high} <= set(sizes)
     assert decided(sizes, 1000, None, terms=SET).interval == (low, high)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 10, 11, 40])
+def test_the_quantile_of_one_half_is_the_estimate_and_each_is_reached_by_the_rest(n: int) -> None:
+    sizes = np.arange(1.0, n + 1)
+    assert reached(sizes, 0.5) == decided(sizes, n, None, terms=SET).estimate
+    for share in (0.0, 0.1, 0.25, 0.5, 0.75, 0.9):
+        at = reached(sizes, share)
+        assert (sizes >= at).sum() >= (1 - share) * n - 1e-9
+        larger = sizes[sizes > at]
+        assert not len(larger) or (sizes >= larger[0]).sum() < (1 - share) * n
+    assert (reached(sizes, 0.0), reached(sizes, 1.0)) == (1.0, n)
 
 
 def test_a_few_sizes_say_nothing_of_the_median_of_many() -> None:
