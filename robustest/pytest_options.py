@@ -127,7 +127,7 @@ def settings_of(config: pytest.Config) -> Settings:
 
 
 def settings_for(item: pytest.Item | pytest.Collector, settings: Settings, config: pytest.Config) -> Settings:
-    """One test's settings (or a module's, for its fixtures): the run's, what its markers say, and the command line over both.
+    """One test's settings (or a module's, for its fixtures): the run's, what its markers say, the command line over both.
 
     Raises:
         pytest.UsageError: a marker has positional or unknown arguments, or a value is out of range.
@@ -207,10 +207,10 @@ def check_html(config: pytest.Config) -> None:
         )
 
 
-def rerun_command(config: pytest.Config, settings: Settings) -> str:
+def rerun_command(config: pytest.Config, settings: Settings, nodeid: str) -> str:
     """The command that repeats a test of this run, without seed and test id."""
     parts = ["pytest", "--robust", f"--robust-profile={settings.profile}"]  # named: CI or an ini may choose another
-    parts += _where(config)
+    parts += _where(config, nodeid)
     for override in config.getoption("override_ini") or ():
         if override.startswith("robust_") and not override.startswith(("robust_profile", "robust_pictures")):
             parts += ["-o", override]
@@ -222,7 +222,7 @@ def rerun_command(config: pytest.Config, settings: Settings) -> str:
     return shlex.join(parts)
 
 
-def _where(config: pytest.Config) -> list[str]:
+def _where(config: pytest.Config, nodeid: str) -> list[str]:
     """What says which configuration and root a run has, where another choice of tests would choose others.
 
     Ids of tests, and the places of the store and of the baseline, start at the root.
@@ -231,11 +231,9 @@ def _where(config: pytest.Config) -> list[str]:
     parts = []
     if config.getoption("inifilename") and config.inipath is not None:
         parts += ["-c", Path(os.path.relpath(config.inipath, here)).as_posix()]
-    if (
-        config.getoption("rootdir") or config.inipath is None
-    ):  # without a file it is what all tests named have in common
-        root = Path(os.path.relpath(config.rootpath, here)).as_posix()
-        parts += [f"--rootdir={root}"] if config.getoption("rootdir") or root != "." else []
+    inside = "/" in nodeid.partition("::")[0] and config.inipath is None  # the root is what all tests named share
+    if config.getoption("rootdir") or inside:
+        parts.append(f"--rootdir={Path(os.path.relpath(config.rootpath, here)).as_posix()}")
     return parts
 
 

@@ -151,7 +151,7 @@ def _context_of(item: pytest.Item, config: pytest.Config) -> Context:
         test=item.nodeid,
         where=pytest_options.from_here(config, item.nodeid),
         progress=None if _is_worker(config) else Progress(config),
-        rerun=pytest_options.rerun_command(config, settings),
+        rerun=pytest_options.rerun_command(config, settings, item.nodeid),
         skip=pytest.skip,
     )
 
@@ -180,7 +180,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
 def pytest_fixture_setup(
     fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
 ) -> Generator[None, object, object]:
-    """What a fixture of several tests measures must not depend on which of them asks first: it has settings of its own."""
+    """What a fixture of several tests measures has settings of its own, whichever of them asks first."""
     if fixturedef.scope == "function" or _SETTINGS not in request.config.stash:
         return (yield)
     from dataclasses import replace

@@ -10,7 +10,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
+from robustest.reports.chance import Chance
 from robustest.reports.states import STATES, Reported, state
+from robustest.results import Result
 from robustest.settings import Settings
 from robustest.version import VERSION
 
@@ -20,6 +22,9 @@ SCHEMA = 2
 
 class Writable(Protocol):
     """A value that knows its plain form."""
+
+    @property
+    def result(self) -> Result | None: ...
 
     def to_dict(self) -> dict[str, Any]: ...
 
@@ -58,6 +63,7 @@ def write(path: str, account: Told, settings: Settings, *, shard: Mapping[str, A
         "pytest": None if account.session is None else account.session.to_dict(),
         "counts": {name: counts[name] for name in STATES if counts[name]},
         "lost": list(account.lost),
+        "chance": Chance.of(row.result for row in account.results).to_dict(),
         "tests": [ending.to_dict() for ending in account.endings],
         "results": [row.to_dict() for row in account.results],
     }

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from robustest.reports.chance import Chance
 from robustest.reports.states import COLOURS, RED, TOLD, Reported, aside, state, without_result
 from robustest.reports.text import claimed, measured
 from robustest.results import Result
@@ -86,6 +87,8 @@ def summary(reporter: Any, rows: Sequence[Reported], lost: Sequence[str], *, det
         reporter.write_line(verdict.upper() if verdict in RED else verdict, **{COLOURS.get(verdict, "yellow"): True})
         if details and row.result is not None:
             _details(reporter, row.result)
+    if chance := str(Chance.of(row.result for row in rows)):
+        reporter.write_line(f"chance: {chance}")
     replayed = sum(row.result.replayed for row in rows if row.result is not None)
     if replayed:
         reporter.write_line(f"replayed: {replayed} samples were decided by counterexamples of earlier runs")
