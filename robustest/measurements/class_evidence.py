@@ -18,7 +18,7 @@ from robustest.engine.search import margins
 from robustest.features.cues import checked_whole
 from robustest.measurements.beside import beside
 from robustest.measurements.driver import observe
-from robustest.measurements.finish import result_of
+from robustest.measurements.finish import few, result_of
 from robustest.measurements.noting import noted
 from robustest.measurements.observed import Evidence, Observed, Tally, exhibits_of
 from robustest.measurements.options import Options, apply, terms_of
@@ -97,7 +97,7 @@ def measure_class_evidence(
         setting=str(threat),
         method=f"{steps} gradient steps towards another class",
         details=_details(evidence),
-        caveats=nothing_allowed(threat),
+        caveats=(*nothing_allowed(threat), *few(int(evidence.columns["counts"].sum()), " driven")),
     )
     return with_cost(result, cost)
 

@@ -83,6 +83,8 @@ def result_of(
         details = {**details, "left_interval": list(interval)}
         interval = _opened(interval, bounds, widest)
     caveats = (*few(evidence.n), *caveats)
+    if scope == "set" != settings.claim:
+        caveats = (*caveats, "of this set alone, not of the population")
     for rank, exhibit in enumerate(evidence.exhibits, 1):
         image = None
         if settings.pictures is not None and threshold is not None and decision.verdict is not Verdict.PASSED:

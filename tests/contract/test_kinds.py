@@ -6,14 +6,20 @@ measured value; claims about the set and about the population. What was not judg
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+import pytest
 import torch
 from torch import Tensor, nn
 
 import robustest
-from robustest import PixelPatch, Result
+from robustest import ConfigError, DataError, Discovery, Linf, ModelError, PixelPatch, Result, Verdict, strategies
+from robustest.data.annotations import Annotations
 from robustest.data.breeds import BreedsSplit
+from robustest.reports.text import measured
 
 CLASSES, SIDE, N = 4, 6, 200
 _draw = torch.Generator().manual_seed(0)
@@ -46,22 +52,314 @@ def first(n: int) -> Data:
     return X[:n], Y[:n]
 
 
-def inverted(x: Tensor, severity: int, key: Tensor) -> Tensor:
-    """Half of the image is lost."""
+def halved(x: Tensor, severity: int, key: Tensor) -> Tensor:
+    """The right half of each image is lost."""
     return torch.cat([x[..., : SIDE // 2], torch.full_like(x[..., SIDE // 2 :], 0.5)], -1)
 
 
-def _groups(data: Data, **options: Any) -> Result:
-    return robustest.measure_worst_group_accuracy(MODEL, data, data[1], **options)
+def judge(x: Tensor) -> Tensor:
+    return OTHER(x) ** 3
 
 
-def _transfer(data: Data, **options: Any) -> Result:
-    return robustest.measure_transfer_accuracy(MODEL, data, (inverted(data[0], 1, data[1]), data[1]), **options)
+class Two(nn.Module):
+    """Two superclasses of two classes each: the first, and all others."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        scores = MODEL(x)
+        return torch.stack([scores[:, [0, 2]].amax(1), scores[:, [1, 3]].amax(1)], 1)
 
 
-SPLIT = BreedsSplit(
-    superclasses=("all", "none", "others", "rest"),
-    source=((0,), (1,), (), ()),
-    target=((2,), (3,), (), ()),
-    names=(),
+SPLIT = BreedsSplit(superclasses=("even", "odd"), source=((0,), (1,)), target=((2,), (3,)), names={})
+
+
+def says(n: int) -> Annotations:
+    return Annotations(selected=np.arange(n) % 7 + 5, shown=np.full(n, 12), independent=True)
+
+
+def replicated(data: Data, **options: Any) -> Result:
+    held = MODEL(data[0]).argmax(1) == data[1]
+    later = MODEL(halved(data[0], 1, data[1])).argmax(1) == data[1]
+    n = len(held)
+    return robustest.measure_replication_gap((held, later), None, None, (says(n), says(n)), resamples=100, **options)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """A kind of claim.
+
+    Attributes:
+        assertion: of what name.
+        measure: (data, **options) -> Result.
+        threshold: the name of the argument.
+        trivial: thresholds that any model keeps.
+        other: further arguments that a threshold needs.
+        exact: whether a threshold that is the measured value is kept for certain, where the set is claimed.
+    """
+
+    assertion: str
+    measure: Callable[..., Result]
+    threshold: str
+    trivial: tuple[float, ...]
+    other: dict[str, Any] = field(default_factory=dict)
+    exact: bool = True
+
+
+def kind(assertion: str, threshold: str, *trivial: float, **changes: Any) -> Callable[[Callable[..., Result]], Kind]:
+    def made(measure: Callable[..., Result]) -> Kind:
+        return Kind(assertion=assertion, measure=measure, threshold=threshold, trivial=trivial, **changes)
+
+    return made
+
+
+M, FGSM = robustest, {"attack": "fgsm"}
+NOISE = "gaussian_noise"
+QUICK: dict[str, Any] = {"n_lambdas": 8, "subsamples": 0, "min_per_class": 5}
+ERRORS = {NOISE: [0.5] * 5}
+KINDS = {
+    "robust accuracy": kind("assert_robust_accuracy", "at_least", 0)(
+        lambda d, **o: M.measure_robust_accuracy(MODEL, d, Linf(0.02), **FGSM, **o)
+    ),
+    "patch": kind("assert_robust_accuracy", "at_least", 0)(
+        lambda d, **o: M.measure_robust_accuracy(
+            MODEL, d, M.Patch(2, 2), attack=M.PatchGradient(places=2, tries=1, refining=1), **o
+        )
+    ),
+    "minimum perturbation": kind("assert_min_perturbation", "median_at_least", 0)(
+        lambda d, **o: M.measure_min_perturbation(MODEL, d, "linf", attack="fmn", **o)
+    ),
+    "universal": kind("assert_no_universal_perturbation", "max_fooled", 1)(
+        lambda d, **o: M.measure_universal_perturbation(MODEL, d, Linf(0.05), steps=3, **o)
+    ),
+    "shift": kind("assert_shift_accuracy", "at_least", 0)(
+        lambda d, **o: M.measure_shift_accuracy(MODEL, d, halved, **o)
+    ),
+    "drop": kind("assert_shift_accuracy", "max_drop", 1)(
+        lambda d, **o: M.measure_shift_accuracy(MODEL, d, halved, **({"max_drop": None} | o))
+    ),
+    "corruptions": kind("assert_corruption_robustness", "min_accuracy", 0)(
+        lambda d, **o: M.measure_corruption_robustness(MODEL, d, corruptions=[NOISE], severities=[1, 5], **o)
+    ),
+    "corruptions, drop": kind("assert_corruption_robustness", "max_drop", 1)(
+        lambda d, **o: M.measure_corruption_robustness(MODEL, d, corruptions=[NOISE], severities=[1, 5], **o)
+    ),
+    "corruptions, mCE": kind("assert_corruption_robustness", "max_mce", 2, 100, other={"baseline": ERRORS})(
+        lambda d, **o: M.measure_corruption_robustness(MODEL, d, corruptions=[NOISE], severities=[1, 5], **o)
+    ),
+    "strategy": kind("assert_robust_to", "at_least", 0)(
+        lambda d, **o: M.measure_robust_to(MODEL, d, strategies.shifts([NOISE], max_severity=2), max_examples=4, **o)
+    ),
+    "consistency": kind("assert_consistent", "max_flip", 1)(
+        lambda d, **o: M.measure_consistency(MODEL, d, halved, **o)
+    ),
+    "groups": kind("assert_worst_group_accuracy", "at_least", 0)(
+        lambda d, **o: M.measure_worst_group_accuracy(MODEL, d, d[1], **o)
+    ),
+    "transfer": kind("assert_transfer_accuracy", "at_least", 0)(
+        lambda d, **o: M.measure_transfer_accuracy(MODEL, d, (halved(d[0], 1, d[1]), d[1]), **o)
+    ),
+    "transfer, drop": kind("assert_transfer_accuracy", "max_drop", 1)(
+        lambda d, **o: M.measure_transfer_accuracy(MODEL, d, (halved(d[0], 1, d[1]), d[1]), **o)
+    ),
+    "subpopulations": kind("assert_subpopulation_shift", "max_drop", 1)(
+        lambda d, **o: M.measure_subpopulation_shift(
+            Two(), (d[0] - 0.1 * (d[1] > 1).view(-1, 1, 1, 1), d[1]), SPLIT, bounds=(-1, 1), resamples=100, **o
+        )
+    ),
+    "replication": kind("assert_replication_gap", "max_gap", 1, exact=False)(replicated),
+    "cue, flips": kind("assert_no_spurious_feature", "max_flip", 1)(
+        lambda d, **o: M.measure_spurious_feature(MODEL, d, CUE, **o)
+    ),
+    "cue, flips to a class": kind("assert_no_spurious_feature", "max_flip", 1)(
+        lambda d, **o: M.measure_spurious_feature(MODEL, d, CUE, target=0, **o)
+    ),
+    "cue, recall": kind("assert_no_spurious_feature", "max_recall_drop", 1)(
+        lambda d, **o: M.measure_spurious_feature(
+            MODEL, d, PixelPatch(top=0, left=0, height=3, width=3, value=1.0, off_value=0.0), target=1, **o
+        )
+    ),
+    "cues that a search finds": kind("assert_no_spurious_feature", "max_flip", 1, exact=False)(
+        lambda d, **o: M.measure_spurious_feature(MODEL, d, Discovery(trigger_steps=0), **o)
+    ),
+    "backdoor": kind("assert_no_backdoor_trigger", "max_anomaly", exact=False)(
+        lambda d, **o: M.measure_backdoor_trigger(MODEL, d, steps=5, sizes=[1, 3], **o)
+    ),
+    "failure direction": kind("assert_no_failure_direction", "max_cv", 1, exact=False)(
+        lambda d, **o: M.measure_failure_direction(MODEL, d, permutations=19, **({"alpha": 0.1} | o))
+    ),
+    "sparse head": kind("assert_sparse_head", "max_drop", 1, other={"max_features_per_class": 36}, exact=False)(
+        lambda d, **o: M.measure_sparse_head(MODEL, d, **QUICK, **o)
+    ),
+    "alignment": kind("assert_gradient_alignment", "at_least", -1)(
+        lambda d, **o: M.measure_gradient_alignment(MODEL, d, **o)
+    ),
+    "alignment in masks": kind("assert_gradient_alignment", "at_least", 0)(
+        lambda d, **o: M.measure_gradient_alignment(MODEL, d, reference=(d[0] > 0.5).float(), **o)
+    ),
+    "gain in alignment": kind("assert_gradient_alignment", "min_gain", -2, other={"baseline": OTHER})(
+        lambda d, **o: M.measure_gradient_alignment(MODEL, d, **o)
+    ),
+    "inversion": kind("assert_invertible_features", "max_image_error", exact=False)(
+        lambda d, **o: M.measure_invertible_features(MODEL, d, steps=3, **o)
+    ),
+    "class evidence": kind("assert_class_evidence", "min_transfer", 0)(
+        lambda d, **o: M.measure_class_evidence(MODEL, d, judge, eps=1.0, steps=5, min_driven=5, **o)
+    ),
+}
+every_kind = pytest.mark.parametrize("one", KINDS.values(), ids=KINDS)
+
+
+def test_the_table_has_every_kind() -> None:
+    assert {one.assertion for one in KINDS.values()} == {n for n in robustest.__all__ if n.startswith("assert_")}
+
+
+@every_kind
+def test_a_threshold_that_any_model_keeps_is_refused(one: Kind) -> None:
+    for threshold in one.trivial:
+        with pytest.raises(ConfigError, match=f"Expected {one.threshold} to be (more|less) than"):
+            one.measure(first(N), **one.other, **{one.threshold: threshold})
+
+
+@every_kind
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), True, "0.4", [0.4], 1e6], ids=str)
+def test_what_is_no_number_in_range_is_refused(one: Kind, wrong: object) -> None:
+    if wrong == 1e6 and one.threshold in {"max_anomaly", "max_image_error", "median_at_least"}:
+        return  # no largest one
+    with pytest.raises(ConfigError, match=one.threshold):
+        one.measure(first(N), **one.other, **{one.threshold: wrong})
+
+
+def easy(one: Kind) -> dict[str, Any]:
+    """The threshold next to trivial."""
+    value = {0: 1e-9, 1: 0.999, 2: 1.99, -1: -0.99, -2: -1.99}.get(int(one.trivial[0]) if one.trivial else 9, 50.0)
+    return {**one.other, one.threshold: value}
+
+
+@every_kind
+@pytest.mark.parametrize("scope", ["set", "population"])
+@pytest.mark.parametrize("n", [1, 2, 9])
+def test_a_claim_on_few_samples_is_not_silent(one: Kind, scope: str, n: int) -> None:
+    """It is an error, it does not pass, or its line says how few they are."""
+    try:
+        result = one.measure(first(n), claim=scope, **easy(one))
+    except (DataError, ConfigError, ModelError):
+        return
+    assert result.verdict is not Verdict.PASSED or "alone" in measured(result)
+    assert result.n_used < 10
+    assert any(caveat.endswith("alone") for caveat in result.caveats)
+
+
+EXACT = {name: one for name, one in KINDS.items() if one.exact}
+
+
+@pytest.mark.parametrize("one", EXACT.values(), ids=EXACT)
+def test_a_threshold_at_the_measured_value(one: Kind) -> None:
+    """It is kept about the set, and about the population never settled."""
+    start = one.measure(first(N), exact=True, **easy(one))
+    assert start.estimate is not None
+    at = {**one.other, one.threshold: start.estimate}
+    for exact in (False, True):
+        result = one.measure(first(N), exact=exact, **at)
+        assert result.verdict is Verdict.PASSED, result.rule
+    population = one.measure(first(N), claim="population", **at)
+    if one.assertion == "assert_robust_to":  # its change was picked by looking at these samples
+        assert population.scope == "set"
+        assert "of this set alone, not of the population" in measured(population)
+    else:
+        assert (population.verdict, population.scope) == (Verdict.INCONCLUSIVE, "population")
+
+
+WRONG = next(at for at in range(N) if Y[at] == 3 and MODEL(X[at : at + 1]).argmax(1) != 3)
+"""A sample of class 3 that the model has wrong."""
+SMALL = torch.tensor([*(at for at in range(N) if Y[at] != 3), WRONG])
+"""Class 3 has one sample: too few to judge by it what it stands for."""
+FALLS = next(
+    at
+    for at in range(N)
+    if Y[at] == 3 and MODEL(CUE.on(X[at : at + 1])).argmax(1) != 3 == MODEL(X[at : at + 1]).argmax(1)
 )
+"""One that it has right, unless the cue is on."""
+
+
+def test_a_group_of_one_sample_is_judged() -> None:
+    data, options = (X[SMALL], Y[SMALL]), {"at_least": 0.5}
+    for exact in (False, True):
+        assert M.measure_worst_group_accuracy(MODEL, data, data[1], exact=exact, **options).verdict is Verdict.FAILED
+    by_population = M.measure_worst_group_accuracy(MODEL, data, data[1], claim="population", **options)
+    assert by_population.verdict is Verdict.INCONCLUSIVE
+
+
+def test_a_class_of_one_sample_may_fail_a_claim_on_recall() -> None:
+    """With the cue off it is right, with it on wrong; so the negated cue's recall falls by all of it."""
+    few = torch.tensor([*(at for at in range(N) if Y[at] != 3), FALLS])
+    turned = PixelPatch(top=0, left=0, height=3, width=3, value=0.0, off_value=1.0)
+    for exact in (False, True):
+        result = M.measure_spurious_feature(MODEL, (X[few], Y[few]), turned, max_recall_drop=0.9, exact=exact)
+        assert result.verdict is Verdict.FAILED
+    by_population = M.measure_spurious_feature(MODEL, (X[few], Y[few]), turned, max_recall_drop=0.9, claim="population")
+    assert by_population.verdict is Verdict.INCONCLUSIVE
+
+
+@pytest.mark.parametrize("name", ["alignment", "sparse head", "cues that a search finds", "groups", "subpopulations"])
+@pytest.mark.parametrize("scope", ["set", "population"])
+def test_a_class_too_small_to_judge_is_neither_green_nor_silent(name: str, scope: str) -> None:
+    """Class 3 has one sample of seventeen: an error, no pass, or the line says what was left out."""
+    one, few = KINDS[name], torch.cat([SMALL[:16], SMALL[-1:]])
+    try:
+        result = one.measure((X[few], Y[few]), claim=scope, **easy(one))
+    except (DataError, ConfigError):
+        return
+    if result.verdict is Verdict.PASSED:
+        assert "too few images" in measured(result) or "alone" in measured(result)
+
+
+@pytest.mark.parametrize("scope", ["set", "population"])
+def test_evidence_of_too_few_samples_driven_is_neither_green_nor_silent(scope: str) -> None:
+    options: dict[str, Any] = {"eps": 1.0, "steps": 5, "min_transfer": 0.01, "claim": scope, "exact": True}
+    assert M.measure_class_evidence(MODEL, first(20), judge, **options).verdict is Verdict.INCONCLUSIVE
+    few = M.measure_class_evidence(MODEL, first(20), judge, **(options | {"eps": 0.3, "min_driven": 1}))
+    assert 0 < few.details["driven"] < 10
+    assert f"{few.details['driven']} samples driven alone" in measured(few)
+
+
+@every_kind
+@pytest.mark.parametrize("scope", ["set", "population"])
+def test_every_result_says_what_it_is_about(one: Kind, scope: str) -> None:
+    """Scope, and the side that a search leaves open: of these the interval is open too."""
+    result = one.measure(first(N), claim=scope, **easy(one))
+    assert result.scope in {"set", "population"}
+    if result.scope == "set" != scope:
+        assert "of this set alone" in measured(result)
+    low, high = result.interval
+    if result.bounds:
+        assert result.bounds == SEARCHES[one.assertion]
+        assert f" at {'most' if result.bounds == 'above' else 'least'} " in measured(result)
+        left = result.details["left_interval"]
+        assert low == 0 if result.bounds == "above" else low == left[0]
+        assert left[1] == high if result.bounds == "above" else high >= left[1]
+    assert Result.from_dict(result.to_dict()) == result
+
+
+SEARCHES = {
+    "assert_robust_accuracy": "above",
+    "assert_min_perturbation": "above",
+    "assert_robust_to": "above",
+    "assert_no_universal_perturbation": "below",
+    "assert_no_backdoor_trigger": "below",
+    "assert_no_spurious_feature": "below",
+    "assert_invertible_features": "below",
+}
+"""Claims that rest on a search, and on which side its finds bound the truth; cues that are named need none."""
+
+
+def test_each_search_bounds() -> None:
+    for name in ("robust accuracy", "patch", "minimum perturbation", "strategy", "universal", "backdoor", "inversion",
+                 "cues that a search finds"):  # fmt: skip
+        one = KINDS[name]
+        assert one.measure(first(N), **easy(one)).bounds == SEARCHES[one.assertion], name
+
+
+def test_a_radius_of_nothing_is_said() -> None:
+    found = M.measure_robust_accuracy(MODEL, first(N), Linf(0), at_least=0.5, **FGSM)
+    assert measured(found).endswith("; Linf(eps=0) allows no change")
+    found = M.measure_universal_perturbation(MODEL, first(N), Linf(0), steps=1, max_fooled=0.5)
+    assert measured(found).endswith("; Linf(eps=0) allows no change")
