@@ -12,10 +12,10 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from robustest.errors import expected
-from robustest.results import Result
+from robustest.errors import ConfigError, NotSearched, expected
+from robustest.results import Result, Verdict
 from robustest.settings import Settings
 
 Progress = Callable[[str, int, int, int], None]
@@ -40,6 +40,8 @@ class Context:
         ungated: results with a threshold, or a baseline, that no assertion has taken.
         sent: how many of them are on a report already.
         unwritten: files that could not be written, in sentences; they turn the run red, and the verdict stands.
+        unvouched: claims that a replay did not refute and nothing was searched for, with the reason: the test ends as
+            skipped, unless it failed.
     """
 
     settings: Settings = field(default_factory=Settings)
@@ -54,6 +56,7 @@ class Context:
     ungated: list[Result] = field(default_factory=list)
     sent: int = 0
     unwritten: list[str] = field(default_factory=list)
+    unvouched: list[str] = field(default_factory=list)
 
     def note(self, result: Result | None) -> None:
         """A measurement has ended, with this result where it has one."""
@@ -76,8 +79,26 @@ class Context:
         """Who makes the claims: what is kept of them (a baseline, counterexamples) is kept under this name."""
         return self.owner or self.test
 
+    def not_searched(self, statement: str, reason: str) -> NotSearched:
+        """The error that ends a measurement of known counterexamples alone; that it ended so is kept.
+
+        Args:
+            statement: the claim in words.
+            reason: what the replay came to.
+
+        Raises:
+            ConfigError: no test is running that could be skipped.
+        """
+        if self.skip is None:
+            raise ConfigError("Expected replay_only in a test that pytest --robust runs: a replay vouches for nothing.")
+        error = NotSearched(statement, reason)
+        self.unvouched.append(str(error))
+        return error
+
     def record(self, result: Result) -> None:
         """Keep a result for the reports; outside a test there are none, and nothing is kept.
+
+        A run that only replays known counterexamples vouches for nothing: what passed is kept as inconclusive.
 
         Raises:
             TypeError: this is no `Result`, or its details are no plain JSON types.
@@ -85,6 +106,8 @@ class Context:
         if not isinstance(result, Result):
             raise TypeError(expected("a robustest result", result))
         result.to_dict()
+        if self.settings.replay_only and result.verdict is Verdict.PASSED:
+            result = replace(result, verdict=Verdict.INCONCLUSIVE, rule="replayed only: nothing was searched for")
         if self.test:
             self.results.append(result)
 

@@ -52,6 +52,19 @@ class NoClaimError(RobustestError):
     """A robustness test ended without a claim or a measurement: it would pass whatever the model does."""
 
 
+class NotSearched(RobustestError):
+    """Known counterexamples were replayed and nothing was searched for: a claim that they do not refute is not vouched
+    for, and its test is skipped at its end.
+    """
+
+    def __init__(self, statement: str, reason: str) -> None:
+        super().__init__(f"{statement}: {reason}")
+        self.statement, self.reason = statement, reason
+
+    def __reduce__(self) -> tuple[type[NotSearched], tuple[str, str]]:
+        return type(self), (self.statement, self.reason)
+
+
 class ClaimFailed(AssertionError):
     """A claim about a model does not hold; `result` has the numbers."""
 

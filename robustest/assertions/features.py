@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Literal, Unpack
 
-from robustest.assertions.gate import gate
+from robustest.assertions.gate import gate, replayable
 from robustest.errors import ConfigError
 from robustest.features import Cue, Discovery, Plant
 from robustest.features.triggers import MAX_ANOMALY
@@ -20,6 +20,7 @@ from robustest.measurements.options import Options
 from robustest.results import Result
 
 
+@replayable
 def assert_no_spurious_feature(
     model: object,
     data: object,
@@ -58,6 +59,7 @@ def assert_no_spurious_feature(
     return gate(result)
 
 
+@replayable
 def assert_no_backdoor_trigger(
     model: object,
     data: object,
@@ -93,6 +95,7 @@ def assert_no_backdoor_trigger(
     return gate(result)
 
 
+@replayable
 def assert_no_failure_direction(
     model: object,
     data: object,
@@ -126,6 +129,7 @@ def assert_no_failure_direction(
     return gate(result)
 
 
+@replayable
 def assert_sparse_head(
     model: object,
     data: object,

@@ -2,22 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import wraps
 from pathlib import Path
+from typing import ParamSpec
 
 from robustest import context
-from robustest.errors import ClaimFailed, ClaimInconclusive
+from robustest.errors import ClaimFailed, ClaimInconclusive, NotSearched
 from robustest.reports.text import failure_text
-from robustest.results import Result, Verdict
+from robustest.results import Cost, Result, Verdict
 from robustest.store.fingerprint import digest
 from robustest.store.provenance import when
 from robustest.store.records import save_record
+
+P = ParamSpec("P")
+
+
+def replayable(claim: Callable[P, Result]) -> Callable[P, Result]:
+    """An assertion that lets its test go on to the next claim where known counterexamples alone do not refute it.
+
+    With `replay_only` nothing is searched for. The test is skipped at its end, unless one of its claims failed; what
+    the assertion returns then is inconclusive, and has neither estimate nor details.
+    """
+
+    @wraps(claim)
+    def asserted(*arguments: P.args, **options: P.kwargs) -> Result:
+        __tracebackhide__ = True
+        try:
+            return claim(*arguments, **options)
+        except NotSearched as nothing:
+            return _unvouched(claim.__name__.removeprefix("assert_"), nothing)
+
+    return asserted
 
 
 def gate(result: Result) -> Result:
     """Record a result and let it through only if it passed.
 
-    An inconclusive claim skips its test where the settings say so; it never passes.
+    An inconclusive claim skips its test where the settings say so; it never passes. In a run that only replays known
+    counterexamples, a claim that does not fail was not measured by them, and is not vouched for.
 
     Raises:
         ClaimFailed: the claim does not hold.
@@ -26,6 +50,8 @@ def gate(result: Result) -> Result:
     __tracebackhide__ = True
     running = context.current()
     running.gate(result)
+    if running.settings.replay_only and result.verdict is not Verdict.FAILED:
+        raise running.not_searched(result.statement, "replayed only: nothing was searched for")
     _record(result)
     if result.verdict is Verdict.PASSED:
         return result
@@ -42,10 +68,32 @@ def advise(result: Result) -> Result:
         As `gate`, where there is a threshold.
     """
     __tracebackhide__ = True
-    if result.threshold is not None:
+    if result.threshold is not None or context.current().settings.replay_only:
         return gate(result)
     _record(result)
     return result
+
+
+def _unvouched(claim: str, nothing: NotSearched) -> Result:
+    running = context.current()
+    return Result(
+        claim=claim,
+        statement=nothing.statement,
+        verdict=Verdict.INCONCLUSIVE,
+        rule=nothing.reason,
+        quantity="",
+        estimate=None,
+        interval=(0.0, 1.0),
+        threshold=None,
+        comparison=">=",
+        n_used=0,
+        n_total=0,
+        outcomes=(),
+        cost=Cost(),
+        seed=running.settings.seed,
+        setting="",
+        method="",
+    )
 
 
 def _record(result: Result) -> None:

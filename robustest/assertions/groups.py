@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Unpack
 
-from robustest.assertions.gate import gate
+from robustest.assertions.gate import gate, replayable
 from robustest.errors import ConfigError
 from robustest.measurements.comparison import Baseline
 from robustest.measurements.consistency import measure_consistency
@@ -14,6 +14,7 @@ from robustest.results import Result
 from robustest.shifts import Shift, ShiftFunction
 
 
+@replayable
 def assert_worst_group_accuracy(
     model: object,
     data: object,
@@ -51,6 +52,7 @@ def assert_worst_group_accuracy(
     )
 
 
+@replayable
 def assert_consistent(
     model: object,
     data: object,

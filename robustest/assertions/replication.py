@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Unpack
 
-from robustest.assertions.gate import gate
+from robustest.assertions.gate import gate, replayable
 from robustest.data.annotations import Annotations
 from robustest.errors import ConfigError
 from robustest.measurements.options import Options
@@ -12,6 +12,7 @@ from robustest.measurements.replication import measure_replication_gap
 from robustest.results import Result
 
 
+@replayable
 def assert_replication_gap(
     model: object,
     v1: object,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Unpack
 
-from robustest.assertions.gate import advise
+from robustest.assertions.gate import advise, replayable
 from robustest.measurements import measure_class_evidence, measure_gradient_alignment, measure_invertible_features
 from robustest.measurements.gradient_alignment import Reference
 from robustest.measurements.options import Options
 from robustest.results import Result
 
 
+@replayable
 def assert_gradient_alignment(
     model: object,
     data: object,
@@ -46,6 +47,7 @@ def assert_gradient_alignment(
     return advise(result)
 
 
+@replayable
 def assert_invertible_features(
     model: object,
     data: object,
@@ -81,6 +83,7 @@ def assert_invertible_features(
     return advise(result)
 
 
+@replayable
 def assert_class_evidence(
     model: object,
     data: object,

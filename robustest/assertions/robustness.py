@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Unpack
 
-from robustest.assertions.gate import gate
+from robustest.assertions.gate import gate, replayable
 from robustest.attacks import Cascade, Searcher
 from robustest.errors import ConfigError
 from robustest.measurements import (
@@ -19,6 +19,7 @@ from robustest.results import Result
 from robustest.threats import L2, Linf, Threat
 
 
+@replayable
 def assert_min_perturbation(
     model: object,
     data: object,
@@ -42,6 +43,7 @@ def assert_min_perturbation(
     return gate(measure_min_perturbation(model, data, norm, median_at_least=median_at_least, attack=attack, **options))
 
 
+@replayable
 def assert_no_universal_perturbation(
     model: object,
     data: object,
@@ -63,6 +65,7 @@ def assert_no_universal_perturbation(
     return gate(measure_universal_perturbation(model, data, threat, max_fooled=max_fooled, steps=steps, **options))
 
 
+@replayable
 def assert_robust_accuracy(
     model: object,
     data: object,

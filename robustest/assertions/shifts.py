@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Unpack
 
-from robustest.assertions.gate import gate
+from robustest.assertions.gate import gate, replayable
 from robustest.errors import ConfigError
 from robustest.measurements import measure_corruption_robustness, measure_shift_accuracy
 from robustest.measurements.comparison import Baseline
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
 
 
+@replayable
 def assert_corruption_robustness(
     model: object,
     data: object,
@@ -58,6 +59,7 @@ def assert_corruption_robustness(
     )
 
 
+@replayable
 def assert_robust_to(
     model: object,
     data: object,
@@ -84,6 +86,7 @@ def assert_robust_to(
     return gate(measure_robust_to(model, data, strategy, at_least=at_least, max_examples=max_examples, **options))
 
 
+@replayable
 def assert_shift_accuracy(
     model: object,
     data: object,

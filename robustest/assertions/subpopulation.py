@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Unpack
 
-from robustest.assertions.gate import gate
+from robustest.assertions.gate import gate, replayable
 from robustest.data.breeds import BreedsSplit
 from robustest.errors import ConfigError
 from robustest.measurements.data_sets import measure_transfer_accuracy
@@ -13,6 +13,7 @@ from robustest.measurements.subpopulation import measure_subpopulation_shift
 from robustest.results import Result
 
 
+@replayable
 def assert_subpopulation_shift(
     model: object,
     data: object,
@@ -42,6 +43,7 @@ def assert_subpopulation_shift(
     )
 
 
+@replayable
 def assert_transfer_accuracy(
     model: object,
     source: object,

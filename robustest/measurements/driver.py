@@ -19,7 +19,7 @@ from robustest.engine.chunks import Chunk, check_data, load, partition
 from robustest.engine.device import resolve
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.mapping import Engine, InProcess, Mapper, engine_for
-from robustest.errors import ConfigError, DataError, StoreError
+from robustest.errors import DataError, StoreError
 from robustest.measurements.asking import Asking
 from robustest.measurements.bench import Bench
 from robustest.measurements.bench import Look as Look
@@ -75,7 +75,8 @@ def observe(
 
     Outcomes are read in the seeded order, never as they finish: broken samples finish first. What the store remembers
     of a chunk, for the same model, samples and `identity`, is not measured again. Before anything is measured, known
-    counterexamples are replayed. The settings' engine measures; this process decides.
+    counterexamples are replayed; with `replay_only` nothing else is done. The settings' engine measures; this process
+    decides.
 
     Args:
         statement: the claim in words, for the progress display.
@@ -91,6 +92,7 @@ def observe(
 
     Raises:
         RobustestError: something could not be measured; the model is as it was.
+        NotSearched: nothing was searched for, and known counterexamples do not refute the claim.
     """
     device = resolve(settings.device, model.device)
     engine = InProcess() if here else engine_for(settings)
@@ -128,7 +130,7 @@ class _Run:
     bench: Bench
     engine: Engine
     stream: Stream
-    known: bool = False
+    known: int = 0
     refuted: Decision | None = None
     _asked: dict[int, Tensor] = field(default_factory=dict)
     _loaded: dict[int, Chunk] = field(default_factory=dict)
@@ -139,6 +141,8 @@ class _Run:
     def decided(self) -> Decision:
         """Look until the claim is settled, and decide."""
         settings, stream = self.settings, self.stream
+        if settings.replay_only:
+            return self._finished(self._refuted_alone())
         deadline = time.monotonic() + (settings.time_budget or float("inf"))
         order = rng.permutation(settings.seed, len(self.samples))[: settings.max_samples]
         check_data(self.samples, order)
@@ -154,6 +158,18 @@ class _Run:
                 if settled is not None or time.monotonic() > deadline:
                     break
         return self._finished(self.refuted or self.claim.decide(stream.columns, stream.total, settled))
+
+    def _refuted_alone(self) -> Decision:
+        """The verdict of known counterexamples, without looking further; nothing that is remembered is taken either.
+
+        Raises:
+            NotSearched: they do not refute the claim.
+        """
+        refuted = self._replayed()
+        if refuted is None:
+            reason = f"replayed only: {self.known} known counterexamples still break; nothing was searched for"
+            raise context.current().not_searched(self.statement, reason)
+        return refuted
 
     def recalled(self, task: Task) -> Seen | None:
         """What the store remembers of a chunk; None where nothing, or where it is to be measured again to compare."""
@@ -262,7 +278,7 @@ class _Run:
         stream, hunt, bounds = self.stream, self.hunt, self.bench.evaluator.model.bounds
         known = set() if hunt is None else hunt.replay(self.bench.evaluator, self.samples, bounds)
         read = stream.columns["id"].tolist() if stream.columns else []
-        self.known = bool(known)
+        self.known = len(known)
         ids = torch.tensor(sorted(known - set(read)), dtype=torch.int64)
         broken = len(ids) + (int((~stream.columns["held"]).sum()) if read else 0)
         early = self.settings.replay_only or not self.settings.exact
@@ -272,13 +288,6 @@ class _Run:
             stream.add(ids, *seen, examples=most, marks=[])
             rule = f"certain: {len(ids)} of {stream.total} samples are broken by replayed counterexamples"
             return Decision(verdict=Verdict.FAILED, rule=rule, estimate=None, interval=(0.0, 1 - broken / stream.total))
-        if self.settings.replay_only:
-            skip = context.current().skip
-            if skip is None:
-                raise ConfigError(
-                    "Expected replay_only in a test that pytest --robust runs: a replay vouches for nothing."
-                )
-            skip(f"replayed only: {len(known)} known counterexamples still break; nothing was searched for")
         return None
 
     def _finished(self, decision: Decision) -> Decision:
@@ -288,11 +297,13 @@ class _Run:
             return decision
         if decision.verdict is Verdict.FAILED and stream.exhibits:
             what = ("smaller", [(exhibit.index, exhibit.after) for exhibit in stream.exhibits])
-            seen = self.memory.recall(what)
+            asked = not self.settings.replay_only  # a replay neither takes what is remembered nor adds to it
+            seen = self.memory.recall(what) if asked else None
             if seen is None:
                 shown, bounds = stream.exhibits, self.bench.evaluator.model.bounds
                 seen = self.bench.counted(lambda evaluator: Observed({}, hunt.polish(evaluator, shown, bounds)))
-                self.memory.keep(what, *seen)
+                if asked:
+                    self.memory.keep(what, *seen)
             stream.exhibits = seen[0].exhibits
             stream.tally = stream.tally.plus(seen[1])
         hunt.remember(stream.exhibits, self.bench.evaluator.model.bounds)

@@ -84,7 +84,7 @@ def measure_robust_to(
     statement = f"accuracy under any of {setting}"
     with torch.inference_mode(False), frozen(classifier.module) as notes:
         trials = Trials.of(classifier, samples, settings, at_least, statement)
-        ended = _search(trials, strategy, settings, max_examples, setting)
+        ended = _search(trials, strategy, settings, max_examples, setting, statement)
     if not trials.seen:
         raise ConfigError("Expected hypothesis to try an example but the phases of its profile leave none.")
     shown = ended.mildest if ended.mildest is not None else trials.worst
@@ -148,12 +148,18 @@ class _Ended:
 
 
 def _search(
-    trials: Trials, strategy: SearchStrategy[Any], settings: Settings, max_examples: int | None, setting: str
+    trials: Trials,
+    strategy: SearchStrategy[Any],
+    settings: Settings,
+    max_examples: int | None,
+    setting: str,
+    statement: str,
 ) -> _Ended:
     """Let hypothesis search.
 
     Raises:
         Exception: what a change could not be measured for.
+        NotSearched: nothing was searched for, and no example remembered breaks the claim.
     """
     deadline = time.monotonic() + (settings.time_budget or float("inf"))
     errors: list[Exception] = []
@@ -187,16 +193,9 @@ def _search(
             raise errors[0] from None
         return _Ended(broken[-1] if broken else None, early=True)
     if settings.replay_only and mildest is None:
-        _skip(trials)
+        reason = f"replayed only: none of {len(trials.seen)} examples that hypothesis remembers breaks the claim"
+        raise context.current().not_searched(statement, reason)
     return _Ended(mildest)
-
-
-def _skip(trials: Trials) -> None:
-    """End a test whose remembered counterexamples, if any, no longer break: that vouches for nothing."""
-    skip = context.current().skip
-    if skip is None:
-        raise ConfigError("Expected replay_only in a test that pytest --robust runs: a replay vouches for nothing.")
-    skip(f"replayed only: none of {len(trials.seen)} examples that hypothesis remembers breaks the claim")
 
 
 def _whole(shown: object, classifier: Classifier, samples: Samples, settings: Settings, statement: str) -> Evidence:

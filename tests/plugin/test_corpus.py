@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 
 import pytest
@@ -100,3 +101,51 @@ def test_shrunk_counterexamples_are_shown(write, rows_of) -> None:
     for shown in result["counterexamples"]:
         assert shown["pixels"] in range(1, 17)
         assert any(d <= shown["size"] <= 1.1 * d for d in (0.06, 0.25))
+
+
+SEVERAL = """
+    def test_second_is_refuted(robust_model, robust_data):
+        claim(robust_model, robust_data, 0.1, 0.5)
+        assert_consistent(robust_model, robust_data, "brightness", severity=1, max_flip=0.5)
+        claim(robust_model, robust_data, 0.1, 0.6)
+
+    def test_none_is_refuted(robust_model, robust_data):
+        result = claim(robust_model, robust_data, 0.1, 0.5)
+        assert result.verdict is Verdict.INCONCLUSIVE and result.estimate is None
+
+    def test_goes_on_without_numbers(robust_model, robust_data):
+        assert claim(robust_model, robust_data, 0.1, 0.5).details["clean_accuracy"] == 1
+
+    def test_swallows(robust_model, robust_data):
+        try:
+            measure_robust_accuracy(robust_model, robust_data, Linf(0.1), at_least=0.5)
+        except Exception:
+            pass
+
+    def test_records_what_was_made_elsewhere(robust):
+        from made import made
+        robust.record(made())
+
+    def test_breaks(robust_model, robust_data):
+        claim(robust_model, robust_data, 0.1, 0.5)
+        claim(robust_model, robust_data, -1, 0.5)
+"""
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "2")])
+def test_a_replay_asks_every_claim_and_nothing_reads_as_passed(project, write, run, workers) -> None:
+    """The model is the one that was measured: all of its chunks are remembered, and none is taken for an answer."""
+    write(test_a=SEVERAL)
+    run("--robust", "--robust-exact")
+    result = run("--robust", "--robust-replay-only", "--robust-json=r.json", "-rs", *workers)
+    out, content = result.stdout.str(), json.loads((project.path / "r.json").read_text(encoding="utf-8"))
+    rows = [row for row in content["results"] if row["result"]]
+    assert {(row["test"].rpartition("::")[2], row["result"]["verdict"]) for row in rows} == {
+        ("test_second_is_refuted", "failed"),
+        ("test_records_what_was_made_elsewhere", "inconclusive"),
+    }
+    assert " passed" not in out.splitlines()[-1]
+    assert "1 failed, 4 skipped, 1 error" in out.splitlines()[-1]
+    assert "16 known counterexamples still break" in out
+    assert "then the test could not go on: KeyError: 'clean_accuracy'" in out
+    assert result.ret == 1

@@ -22,6 +22,7 @@ from robustest.results import NOT_PAIRED, Pairing, Verdict
 Make = Callable[..., Any]
 TEST = "test_a.py::test_one"
 WORDS = "robust accuracy under Linf(eps=0.1), fast"
+RAISED: dict[str, Any] = {"threshold": 0.95, "statement": f"{WORDS} >= 0.95"}
 
 
 def outcomes(both: int = 0, lost: int = 0, gained: int = 0, neither: int = 0) -> tuple[list[bool], list[bool]]:
