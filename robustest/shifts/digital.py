@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import functools
+import io
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
 from torch import Tensor
 
 from robustest import rng
@@ -133,17 +137,23 @@ class _Boxes:
 def jpeg_compression(x: Tensor, quality: int, key: Tensor) -> Tensor:
     """Quantised to 8 bits, coded and decoded as baseline JPEG with halved colour resolution.
 
-    Three channels are one colour picture; of any other number each channel is a grey picture by itself. The codec
-    runs on the CPU, wherever x is.
+    Three channels are one colour picture; of any other number each channel is a grey picture by itself. The codec,
+    Pillow's, runs on the CPU, wherever x is.
     """
-    from torchvision.io import decode_jpeg, encode_jpeg  # the other shifts do without torchvision, slow to import
-
-    half = torch.tensor(0.5, device=x.device)
     # By way of int32: from floats, conversion to bytes is not vectorised.
-    levels = torch.add(half, x, alpha=255).to(torch.int32).to("cpu", torch.uint8)
-    if x.shape[1] == 3:
-        pictures = torch.stack(levels.unbind(1), -1).permute(0, 3, 1, 2)  # the codec's own layout
-    else:
-        pictures = levels.flatten(0, 1).unsqueeze(1)
-    decoded = torch.stack([decode_jpeg(encode_jpeg(picture, quality)).permute(1, 2, 0) for picture in pictures])
-    return decoded.float().mul_(1 / 255).permute(0, 3, 1, 2).reshape(x.shape).to(x.device)
+    half = torch.tensor(0.5, device=x.device)
+    levels = torch.add(half, x, alpha=255).to(torch.int32).to("cpu", torch.uint8).numpy()
+    pictures = levels if x.shape[1] == 3 else levels.reshape(-1, 1, *levels.shape[2:])
+    for planes in pictures:
+        _code(planes, quality)
+    return torch.from_numpy(levels).to(x.device).float().mul_(1 / 255)
+
+
+def _code(planes: np.ndarray, quality: int) -> None:
+    """Code and decode a picture, in place: bytes (3, H, W), or (1, H, W) for grey."""
+    bands = [Image.fromarray(plane) for plane in planes]  # Pillow interleaves channels faster than torch does
+    file = io.BytesIO()
+    (Image.merge("RGB", bands) if len(bands) == 3 else bands[0]).save(file, "JPEG", quality=quality)
+    file.seek(0)
+    for plane, band in zip(planes, JpegImageFile(file).split(), strict=True):
+        plane[:] = np.asarray(band)
