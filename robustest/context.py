@@ -72,6 +72,7 @@ class Context:
         """Another attempt at the test begins."""
         self.results.clear()
         self.ungated.clear()
+        self.unvouched.clear()
         self.sent = self.measured = 0
 
     @property
