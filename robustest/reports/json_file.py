@@ -23,17 +23,21 @@ SCHEMA = 2
 class Writable(Protocol):
     """A value that knows its plain form."""
 
+    def to_dict(self) -> dict[str, Any]: ...
+
+
+class Measured(Writable, Protocol):
+    """A claim that was measured."""
+
     @property
     def result(self) -> Result | None: ...
-
-    def to_dict(self) -> dict[str, Any]: ...
 
 
 class Told(Protocol):
     """What there is to tell of a run; see `robustest.account.Account`."""
 
     @property
-    def results(self) -> Sequence[Writable]: ...
+    def results(self) -> Sequence[Measured]: ...
     @property
     def endings(self) -> Sequence[Writable]: ...
     @property
