@@ -86,7 +86,10 @@ def check_ini(config: pytest.Config) -> None:
     known = {f"robust_{name}" for name in _INI}
     # The public name is deprecated from pytest 9.1.
     given = config._inicfg if hasattr(config, "_inicfg") else config.inicfg
-    strangers = sorted(key for key in given if key.startswith("robust_") and key not in known)
+    typed = (
+        override.partition("=")[0] for override in config.getoption("override_ini") or ()
+    )  # not given by pytest 8.4
+    strangers = sorted(key for key in {*given, *typed} if key.startswith("robust_") and key not in known)
     if strangers:
         from robustest.errors import unknown
 
@@ -237,9 +240,13 @@ def _where(config: pytest.Config, nodeid: str) -> list[str]:
     return parts
 
 
-def from_here(config: pytest.Config, nodeid: str) -> str:
-    """A node id as it is typed in the folder the run was started in (node ids themselves start at the root)."""
-    path, colons, rest = nodeid.partition("::")
+def from_here(config: pytest.Config, item: pytest.Item) -> str:
+    """An item's node id as it is typed in the folder the run was started in (node ids themselves start at the root).
+
+    Not `item.nodeid`: pytest-xdist ends that in `@group` where it distributes by groups, and no test has such a name.
+    """
+    above = "" if item.parent is None else item.parent.nodeid
+    path, colons, rest = f"{above}::{item.name}".partition("::")
     return Path(os.path.relpath(config.rootpath / path, config.invocation_params.dir)).as_posix() + colons + rest
 
 

@@ -149,7 +149,7 @@ def _context_of(item: pytest.Item, config: pytest.Config) -> Context:
     return Context(
         settings=settings,
         test=item.nodeid,
-        where=pytest_options.from_here(config, item.nodeid),
+        where=pytest_options.from_here(config, item),
         progress=None if _is_worker(config) else Progress(config),
         rerun=pytest_options.rerun_command(config, settings, item.nodeid),
         skip=pytest.skip,

@@ -159,7 +159,8 @@ class FrequencyBand:
         across = torch.fft.rfftfreq(x.shape[3], device=x.device)
         radius = (down.square() + across.square()).sqrt()
         inside = (radius >= self.low) & (radius < self.high)
-        spectrum = torch.fft.rfft2(x) * torch.where(inside, self.gain, 1.0)
+        # MKL refuses strides of 0, of images that were expanded, with torch 2.5.
+        spectrum = torch.fft.rfft2(x.contiguous()) * torch.where(inside, self.gain, 1.0)
         changed: Tensor = torch.fft.irfft2(spectrum, s=x.shape[2:])
         return changed.clamp(*self.bounds)
 

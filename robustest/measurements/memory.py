@@ -6,7 +6,6 @@ import random
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, fields
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from robustest.store.corpus import Kept
 from robustest.store.entries import Entry, Store
 from robustest.store.fingerprint import Unhashable, digest, fingerprint
 from robustest.store.opened import opened, stamp
+from robustest.store.packages import own_code
 from robustest.store.provenance import when
 
 _SEPARATE = ("before", "after")
@@ -106,7 +106,7 @@ class Memory:
             prefix = digest(
                 {
                     "format": _FORMAT,
-                    "code": _own_code(),
+                    "code": own_code(),
                     "torch": torch.__version__,
                     "device": _kind(device),
                     "model": modelled.digest,
@@ -274,10 +274,3 @@ def _kind(device: torch.device | str) -> str:
     if isinstance(device, str):
         return device
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-
-
-@cache
-def _own_code() -> str:
-    """What measures: every source file of this package, so that no other version of it is taken at its word."""
-    home = Path(__file__).parent.parent
-    return digest({path.relative_to(home).as_posix(): path.read_bytes() for path in sorted(home.rglob("*.py"))})

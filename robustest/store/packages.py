@@ -10,9 +10,10 @@ import sys
 import sysconfig
 from functools import lru_cache
 from importlib import metadata
+from pathlib import Path
 from types import ModuleType
 
-from robustest.store.plain import Unhashable, words
+from robustest.store.plain import Unhashable, part, words
 
 _RELEASED = frozenset({"numpy", "scipy", "torch", "torchaudio", "torchvision"})
 """Distributions that a version number tells apart; a package of the user's own may be installed anew under its old."""
@@ -22,6 +23,8 @@ _OUTWARD = words(
     " ssl subprocess telnetlib tritonclient urllib urllib3 websocket websockets xmlrpc"
 )
 """Top-level modules whose answers depend on something outside this process."""
+
+_OWN = os.path.realpath(Path(__file__).parents[1])
 
 MEND = "Give the model a method robustest_fingerprint() that returns the name of its version"
 
@@ -61,12 +64,28 @@ def _home(top: str, file: str | None) -> str | None:
     if file is None:
         return _PYTHON if top in sys.stdlib_module_names or top in sys.builtin_module_names else None
     path = os.path.realpath(file)
+    if path.startswith(_OWN + os.sep):
+        return f"robustest {own_code()}"
     for folder in _installed():
         if path.startswith(folder + os.sep):
             first = path[len(folder) + 1 :].partition(os.sep)[0]
             return _release(first)
     standard = os.path.realpath(sysconfig.get_paths()["stdlib"])
     return _PYTHON if path.startswith(standard + os.sep) and top in sys.stdlib_module_names else None
+
+
+@lru_cache(maxsize=1)
+def own_code() -> str:
+    """What measures: SHA-256, as 64 hex digits, of every source file of this package.
+
+    It stands for robustest however that was installed, so that a wheel and a checkout of the same code are one, and
+    no other version of it is taken at its word.
+    """
+    home = Path(_OWN)
+    files = sorted((path.relative_to(home).as_posix(), path) for path in home.rglob("*.py"))
+    return hashlib.sha256(
+        b"".join(part("file", name.encode()) + part("is", p.read_bytes()) for name, p in files)
+    ).hexdigest()
 
 
 @lru_cache(maxsize=1)

@@ -56,24 +56,28 @@ def test_the_version_is_that_of_the_installed_package() -> None:
     assert robustest.__version__ == version("robustest")
 
 
+def printed(code: str, folder: Path) -> str:
+    """What code prints in a process and a folder of its own: "-c" imports from where it stands before anything else."""
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=folder)  # noqa: S603
+    return done.stdout.strip()
+
+
 @pytest.mark.parametrize("module", ["robustest", "robustest.pytest_plugin", "robustest.settings", "robustest.errors"])
-def test_start_up_brings_in_nothing_heavy(module: str) -> None:
+def test_start_up_brings_in_nothing_heavy(module: str, tmp_path: Path) -> None:
     code = f"import sys, {module}; print(sorted(set(sys.modules) & set({HEAVY!r})))"
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603
-    assert run.stdout.strip() == "[]"
+    assert printed(code, tmp_path) == "[]"
 
 
-def test_a_name_brings_in_no_more_than_it_needs() -> None:
+def test_a_name_brings_in_no_more_than_it_needs(tmp_path: Path) -> None:
     code = f"import sys, robustest; robustest.ConfigError, robustest.Settings; print(set(sys.modules) & set({HEAVY!r}))"
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603
-    assert run.stdout.strip() == "set()"
+    assert printed(code, tmp_path) == "set()"
 
 
-def test_a_claim_brings_in_neither_torchvision_nor_hypothesis() -> None:
+def test_a_claim_brings_in_neither_torchvision_nor_hypothesis(tmp_path: Path) -> None:
     """Each takes as long to import as many a claim does to measure, and few claims need them."""
     code = (
         "import sys, robustest; robustest.assert_robust_accuracy, robustest.PixelPatch, robustest.corrupt; "
         "print(sorted({'torch', 'torchvision', 'torch._dynamo', 'hypothesis'} & set(sys.modules)))"
     )
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603
-    assert run.stdout.strip() == "['torch']"
+    assert printed(code, tmp_path) == "['torch']"

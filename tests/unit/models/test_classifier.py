@@ -88,7 +88,7 @@ def test_every_kind_of_model_is_measured_alike(build: Callable[[], Any], x: Tens
     assert other.outcomes == module.outcomes
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*torch.jit")
 @pytest.mark.parametrize("how", ["script", "trace", "freeze"])
 def test_torchscript_is_measured_as_the_module_it_came_from(how: str, x: Tensor, y: Tensor) -> None:
     net = small_net()

@@ -52,7 +52,8 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
 def test_a_killed_training_resumes_to_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place = tmp_path / "place.safetensors"
     assert run(monkeypatch, tmp_path / "whole", "none", 0) == 0
-    victim = subprocess.Popen([sys.executable, "-c", SCRIPT, str(tmp_path / "never"), str(place), "0.1"])  # noqa: S603
+    command = [sys.executable, "-c", SCRIPT, str(tmp_path / "never"), str(place), "0.1"]
+    victim = subprocess.Popen(command, cwd=tmp_path)  # noqa: S603 - there, for "-c" imports from where it stands first
     deadline = time.monotonic() + 200
     try:
         while not place.exists() and time.monotonic() < deadline and victim.poll() is None:

@@ -150,7 +150,8 @@ def test_without_matplotlib_the_error_names_the_extra(
         plot_severity(severities, tmp_path / "a.png")
 
 
-def test_matplotlib_is_imported_where_it_is_used() -> None:
+def test_matplotlib_is_imported_where_it_is_used(tmp_path: Path) -> None:
     code = "import sys, robustest; robustest.plot_severity; print('matplotlib' in sys.modules)"
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603 - ours
+    command = [sys.executable, "-c", code]
+    ran = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)  # noqa: S603 - ours
     assert ran.stdout == "False\n"

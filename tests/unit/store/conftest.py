@@ -21,13 +21,22 @@ Loads = Callable[..., Any]
 
 
 @pytest.fixture(scope="session")
-def program() -> Runs:
-    """Runs Python text in a process of its own: `program(text, *arguments, cwd=None, **environment)` is its output."""
+def program(tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    """Runs Python text in a process of its own: `program(text, *arguments, cwd=None, **environment)` is its output.
+
+    In a folder of its own, too, unless one is given: what "-c" runs imports from where it stands before anything else.
+    """
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
 
     def run(text: str, *arguments: object, cwd: Path | None = None, **environment: str) -> str:
         command = [sys.executable, "-c", text, *map(str, arguments)]
         done = subprocess.run(  # noqa: S603
-            command, capture_output=True, text=True, check=False, cwd=cwd, env={**os.environ, **environment}
+            command,
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=cwd or elsewhere,
+            env={**os.environ, **environment},
         )
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
