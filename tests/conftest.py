@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import random
+import sysconfig
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -15,7 +17,27 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import robustest
+
 pytest_plugins = ["pytester"]
+
+_TESTED = Path(robustest.__file__).resolve().parent
+
+
+def pytest_configure() -> None:
+    """`ROBUSTEST_TESTED=wheel`: these are the tests of an installed robustest, and of no checkout that lies beside."""
+    asked, paths = os.environ.get("ROBUSTEST_TESTED", ""), sysconfig.get_paths()
+    installed = {Path(paths[kind]).resolve() for kind in ("purelib", "platlib")}
+    if asked not in ("", "wheel") or (asked and _TESTED.parent not in installed):
+        raise pytest.UsageError(
+            f"Expected ROBUSTEST_TESTED={asked} to be `wheel`, in site-packages, but got {_TESTED}."
+        )
+
+
+def pytest_report_header() -> str:
+    """Which code is tested."""
+    return f"tested: {_TESTED}"
+
 
 # The same code must give the same answer, on a loaded machine too.
 hypothesis.settings.register_profile("robustest", deadline=None, derandomize=True, database=None)
