@@ -91,18 +91,17 @@ class Asking:
         """What of that the model answers a second time, too; None where its very logits are others.
 
         Gradients need not repeat to the last bit on every device: then they do not count. An endpoint is taken at its
-        first answers.
+        first answers. From here on `changed` can tell whether it answers as now.
         """
-        second = first if self._costly else self._heard(_PLAN)
+        if self._costly:
+            return first
+        # In this order: a change before what `changed` compares with shows in what follows it.
+        self._before = self._heard(_WATCHED)
+        second = self._heard(_PLAN)
         return None if second is None else first.common(second)
 
-    def watch(self) -> None:
-        """Called before anything is measured, so that `changed` can tell; an endpoint is not watched."""
-        if self._before is None and not self._costly:
-            self._before = self._heard(_WATCHED)
-
     def changed(self) -> bool:
-        """Whether the model answers a few samples otherwise than before the measurement."""
+        """Whether the model answers a few samples otherwise than when it was settled; an endpoint is not asked."""
         return self._before is not None and self._heard(_WATCHED) != self._before
 
     def _heard(self, plan: tuple[tuple[int, int], ...]) -> Heard | None:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from robustest.engine.health import Health
-from robustest.measurements.asking import Asking
+from robustest.measurements.asking import Asking, Heard
 from robustest.measurements.observed import Exhibit, Observed, Tally
 from robustest.models import Classifier
 from robustest.settings import Settings
@@ -72,6 +72,7 @@ class Memory:
         self._answers = ""
         self._unwritten: Entry | None = None
         self._changed = ""
+        self._heard: Heard | None = None
         self._files: set[str] = set()
         self._stamp = cache(stamp)
 
@@ -139,11 +140,11 @@ class Memory:
         self._asking, self._marks = asking, marks
         with self.listening():
             heard = asking.once()
-        before = self._load(self._last())
+        self._heard, before = heard, self._load(self._last())
         if before is not None and heard is not None:
             self._answers = heard.digest(before.meta["length"])
             if self._answers == before.meta["answers"]:
-                return
+                return  # settled once something has to be measured
             self._changed = (
                 f"the model answers the same samples otherwise than when it was measured ({before.meta['when']}), "
                 "though nothing that was read of it changed; something else that it depends on did"
@@ -151,12 +152,10 @@ class Memory:
         if heard is None:
             self._forget("the model could not be asked about the claim's first samples")
             return
-        settled = asking.settled(heard)
-        if settled is None:
-            self._forget("the model does not answer the same samples twice alike, to the last bit")
-            return
-        self._answers = settled.digest()
-        self._unwritten = Entry({}, {"answers": self._answers, "length": len(settled.notes), "when": when()})
+        settled = self._settle()
+        if settled is not None:
+            self._answers = settled.digest()
+            self._unwritten = Entry({}, {"answers": self._answers, "length": len(settled.notes), "when": when()})
 
     def recall(self, what: object) -> tuple[Observed, Tally] | None:
         """What was seen of something (a chunk's samples, say); None where nothing was.
@@ -170,7 +169,7 @@ class Memory:
             self._changed = f"{other}, which is read as the model answers, is not what it was"
         if entry is None or other is not None:
             self._fresh = True
-            self._watch()
+            self._settle()
             return None
         self._dates.append(entry.meta["when"])
         return _thawed(entry)
@@ -186,7 +185,7 @@ class Memory:
         """Whether a remembered chunk shall be measured again, to see that it agrees: one now and then, at random."""
         doubted = self._random.random() < self._recheck
         if doubted:
-            self._watch()
+            self._settle()
         return doubted
 
     def keep(self, what: object, observed: Observed, tally: Tally) -> None:
@@ -214,10 +213,15 @@ class Memory:
         """Date and commit of the oldest chunk, where every one was recalled; else empty."""
         return "" if self._fresh or not self._dates else min(self._dates)
 
-    def _watch(self) -> None:
-        """Something will be measured."""
-        if self._asking is not None and self.remembers:
-            self._asking.watch()
+    def _settle(self) -> Heard | None:
+        """What the model answers twice alike, asked once, before anything is measured; else None."""
+        heard, self._heard = self._heard, None
+        if heard is None or self._asking is None or not self.remembers:
+            return None
+        settled = self._asking.settled(heard)
+        if settled is None:
+            self._forget("the model does not answer the same samples twice alike, to the last bit")
+        return settled
 
     def _forget(self, why: str) -> None:
         self.remembers = False
