@@ -130,7 +130,7 @@ def settings_of(config: pytest.Config) -> Settings:
 
 
 def settings_for(item: pytest.Item | pytest.Collector, settings: Settings, config: pytest.Config) -> Settings:
-    """One test's settings, or a module's for its fixtures: the run's, the markers', and the command line over both.
+    """One test's settings (or a module's, for its fixtures): the run's, its markers', and the command line over both.
 
     Raises:
         pytest.UsageError: a marker has positional or unknown arguments, or a value is out of range.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+import pytest
+
 EARLY = """
     def test_claim(robust_model):
         from toy import data
@@ -30,19 +32,29 @@ def test_an_early_failure_spends_less_error_than_alpha(write, rows_of) -> None:
     write(test_a=EARLY.format(at_least=0.8))
     result = rows_of()["test_claim"]["result"]
     assert result["verdict"] == "failed"
-    assert result["rule"].startswith("alpha = 0.0061 after ")  # 6 / pi^2 of 0.01, for the first claim of one test
+    assert result["rule"].startswith("alpha = 0.0001 after ")  # a hundredth of 0.01, as 100 claims share it
     assert result["interval"][1] < 0.8
 
 
-def test_more_tests_leave_each_less_error_for_failing(write, rows_of) -> None:
-    write(test_a=EARLY.format(at_least=0.8), test_b="\n".join(f"def test_{i}(robust): claimed()" for i in range(9)))
-    assert rows_of("test_a.py")["test_claim"]["result"]["rule"].startswith("alpha = 0.0061 after ")
-    assert rows_of()["test_claim"]["result"]["rule"].startswith("alpha = 0.00061 after ")
+@pytest.mark.parametrize(("size", "level"), [(1, "0.01"), (1000, "1e-05")])
+def test_how_many_claims_share_the_error_is_a_setting(write, rows_of, size: int, level: str) -> None:
+    write(test_a=EARLY.format(at_least=0.8))
+    rule = rows_of("-o", f"robust_family_size={size}")["test_claim"]["result"]["rule"]
+    assert rule.startswith(f"alpha = {level} after ")
+
+
+def test_the_summary_says_what_rests_on_alpha_and_what_that_adds_up_to(write, run, read_json, section) -> None:
+    write(test_a=EARLY.format(at_least=0.2), test_b=EARLY.format(at_least=0.8))
+    lines = section(run("--robust", "--robust-json=out.json"))
+    told = "2 of 2 verdicts rest on alpha = 0.01: at most 0.02 wrong expected in such a run"
+    assert f"chance: {told}" in lines
+    assert read_json()["chance"]["at_alpha"] == 2
+    assert not any(line.startswith("chance: ") for line in section(run("--robust", "--robust-exact")))
 
 
 def test_no_early_number_is_printed(write, run, section) -> None:
     write(test_a=EARLY.format(at_least=0.2))
-    (line,) = section(run("--robust"))
+    line, _ = section(run("--robust"))
     assert re.search(r"robust accuracy at most 0\.\d{3} n=\d+ of 1000", line)
 
 
