@@ -184,10 +184,9 @@ def families() -> bool:
             ends = (settle(held, n, least, pass_alpha=ALPHA, fail_alpha=level) for held in streams_)
             blocked += any(end is not None and end.verdict is Verdict.FAILED for end in ends)
         bound = clopper_pearson(blocked, runs, 0.01)[0]
-        kept &= bound <= ALPHA * claims / size
-        print(
-            f"  {claims:4d} claims: {blocked} of {runs} suites blocked; lower 99 % {bound:.2%}; bar {ALPHA * claims / size:.2%}"
-        )
+        bar = ALPHA * claims / size
+        kept &= bound <= bar
+        print(f"  {claims:4d} claims: {blocked} of {runs} suites blocked; lower 99 % {bound:.2%}; bar {bar:.2%}")
     return kept
 
 

@@ -1,6 +1,7 @@
 """Claims about a population: 300 samples of one with a known truth, for each rule that has such a scope.
 
-Each end of an interval misses the truth with probability alpha at most; so does a claim at the very truth pass, or fail.
+Each end of an interval misses the truth with probability alpha at most. As seldom does a claim at the very truth pass,
+or fail.
 """
 
 from __future__ import annotations
