@@ -11,7 +11,7 @@ from robustest.engine.evaluator import Evaluator
 from robustest.engine.search import margins
 from robustest.measurements.comparison import Baseline, compared
 from robustest.measurements.driver import observe
-from robustest.measurements.finish import result_of
+from robustest.measurements.finish import result_of, unchanged
 from robustest.measurements.noting import noted
 from robustest.measurements.observed import Evidence, Observed, exhibits_of
 from robustest.measurements.options import Options, apply, terms_of
@@ -83,6 +83,7 @@ def measure_consistency(
         method="paired with the unshifted samples",
         details=_details(evidence),
         pairing=Pairing(),
+        caveats=unchanged(evidence.columns["moved"], "the shift"),
     )
     return baseline.told(result, evidence)
 
@@ -108,6 +109,7 @@ def flip_chunk(evaluator: Evaluator, chunk: Chunk, shift: Shift, *, examples: in
         "held": (predicted == clean).cpu().numpy(),
         "clean": (clean == chunk.y).cpu().numpy(),
         "shifted": (predicted == chunk.y).cpu().numpy(),
+        "moved": (after != chunk.x).flatten(1).any(1).cpu().numpy(),
     }
     return Observed(columns, exhibits)
 

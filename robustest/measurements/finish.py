@@ -29,6 +29,11 @@ def few(n: int, of: str = "") -> tuple[str, ...]:
     return (f"{n} {'sample' if n == 1 else 'samples'}{of} alone",) if n < _FEW else ()
 
 
+def unchanged(moved: NDArray[Any], by: str) -> tuple[str, ...]:
+    """What every line must say of a change that changed nothing: (n,) how far, or whether, each sample was moved."""
+    return () if bool(moved.any()) else (f"{by} changes no sample",)
+
+
 def healthy(decision: Decision, findings: Sequence[Finding]) -> Decision:
     """A decision that does not pass where a health check speaks: what was found safe may not be."""
     speaking = [finding.name for finding in findings if not finding.suppressed]

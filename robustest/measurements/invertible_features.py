@@ -104,7 +104,7 @@ def measure_invertible_features(
     features, elements = int(columns["features"][0]), int(columns["elements"][0])
     result = result_of(
         evidence,
-        _decided(evidence, max_rep_error, settings.alpha),
+        _decided(evidence, max_image_error or 0.0, max_rep_error, settings.alpha),
         settings,
         claim="invertible_features",
         statement=statement,
@@ -175,9 +175,14 @@ def _inverted(
     return Observed({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
 
 
-def _decided(evidence: Evidence, max_rep_error: float, alpha: float) -> Decision:
-    """A failure counts only where it would be one whatever became of inversions that did not succeed."""
+def _decided(evidence: Evidence, max_image_error: float, max_rep_error: float, alpha: float) -> Decision:
+    """A failure counts only where it would be one whatever became of inversions that did not succeed, and a pass only
+    where it could have failed: where grey, which they begin at, is not near enough itself.
+    """
     decision, possible = evidence.decision, int(evidence.columns["possible"].sum())
+    if decision.verdict is Verdict.PASSED and float(np.median(evidence.columns["start"])) <= max_image_error:
+        rule = f"nothing could have failed it: plain grey is within {max_image_error:g} of half of the images"
+        return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=rule)
     if decision.verdict is not Verdict.FAILED:
         return decision
     highest = possible / evidence.n if evidence.whole else clopper_pearson(possible, evidence.n, alpha)[1]

@@ -127,7 +127,8 @@ def measure_robust_accuracy(
 
 def nothing_allowed(threat: Threat) -> tuple[str, ...]:
     """What a line must say of a threat that allows no change."""
-    return (f"{threat} allows no change",) if threat.radius == 0 else ()
+    limits = getattr(threat, "limits", (threat.radius,))  # of a pose: its radius is a share of them
+    return () if any(limits) else (f"{threat} allows no change",)
 
 
 def checked_threat(threat: object) -> None:

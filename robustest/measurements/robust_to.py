@@ -17,7 +17,7 @@ from robustest import context
 from robustest.data import Samples, as_samples
 from robustest.errors import ConfigError, expected
 from robustest.measurements.driver import observe
-from robustest.measurements.finish import result_of
+from robustest.measurements.finish import result_of, unchanged
 from robustest.measurements.hunting import OutOfTime, hunt
 from robustest.measurements.noting import noted
 from robustest.measurements.observed import Evidence
@@ -105,6 +105,7 @@ def measure_robust_to(
         bounds="above",
         scope="set",
         pairing=Pairing(under=code_of(shown)),
+        caveats=() if decision.verdict is Verdict.FAILED else unchanged(evidence.columns["moved"], "the worst change"),
     )
     return replace(result, notes=(*notes, *result.notes))
 

@@ -12,7 +12,7 @@ from robustest.engine.search import margins
 from robustest.errors import ConfigError
 from robustest.measurements.comparison import Baseline, compared
 from robustest.measurements.driver import observe
-from robustest.measurements.finish import fallible, result_of
+from robustest.measurements.finish import fallible, result_of, unchanged
 from robustest.measurements.noting import noted
 from robustest.measurements.observed import Evidence, Observed, exhibits_of
 from robustest.measurements.options import Options, apply, terms_of
@@ -92,6 +92,7 @@ def measure_shift_accuracy(
         method="paired with the unshifted samples",
         details=_details(evidence),
         pairing=Pairing(share=max_drop is None),
+        caveats=unchanged(evidence.columns["moved"], "the shift"),
     )
     return baseline.told(result, evidence)
 
@@ -114,8 +115,8 @@ def shift_chunk(evaluator: Evaluator, chunk: Chunk, shift: Shift, *, examples: i
         size=float(shift.severity),
         most=examples,
     )
-    columns = {"held": (predicted == chunk.y).cpu().numpy(), "clean": (clean == chunk.y).cpu().numpy()}
-    return Observed(columns, exhibits)
+    columns = {"held": predicted == chunk.y, "clean": clean == chunk.y, "moved": (after != chunk.x).flatten(1).any(1)}
+    return Observed({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
 
 
 def _pairs(evidence: Evidence) -> tuple[int, int]:

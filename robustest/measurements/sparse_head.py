@@ -15,7 +15,7 @@ from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.features import features_of
 from robustest.engine.search import margins
-from robustest.errors import ConfigError
+from robustest.errors import ConfigError, expected
 from robustest.features.cues import checked_whole
 from robustest.features.heads import SparseHead
 from robustest.measurements.driver import observe
@@ -71,7 +71,8 @@ def measure_sparse_head(
     Args:
         model: a torch module, or a `Classifier` of one, whose logits are a linear layer's outputs.
         data: as for `measure_robust_accuracy`; best samples that the model was not trained on.
-        max_features_per_class: features of a class claimed at most, >= 1; together with `max_drop`, or neither.
+        max_features_per_class: features of a class claimed at most, >= 1 and fewer than there are; together with
+            `max_drop`, or neither.
         max_drop: fall in accuracy claimed at most, in 0..1.
         slack: in 0..1; None means .05, or half of `max_drop` where that is less: a head chosen at the very limit would
             be beyond it half of the time.
@@ -119,6 +120,11 @@ def measure_sparse_head(
     halves = Halves.of(as_samples(data), settings.seed, fit_samples)
     name = f"sparse_head-{zlib.crc32(statement.encode()):08x}"
     fitted, tally = fit_head(classifier, halves, settings, how, name)
+    if max_features_per_class is not None and max_features_per_class >= fitted.features.shape[1]:
+        limit = f"max_features_per_class to be less than the {fitted.features.shape[1]} features that there are"
+        raise ConfigError(
+            expected(limit, max_features_per_class, "No head has more, so that nothing is claimed of them.")
+        )
     settings = replace(settings, exact=True)
     evidence = observe(
         statement,

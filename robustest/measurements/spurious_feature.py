@@ -13,7 +13,7 @@ from robustest.features import Cue, Discovery, Plant, planting
 from robustest.measurements.controls import with_control
 from robustest.measurements.discovery import Limits, measure_discovered
 from robustest.measurements.driver import observe
-from robustest.measurements.finish import result_of
+from robustest.measurements.finish import result_of, unchanged
 from robustest.measurements.interventions import details_of, switch_chunk, undoubted
 from robustest.measurements.noting import noted
 from robustest.measurements.options import Options, apply, terms_of
@@ -161,4 +161,9 @@ def _measured(
         setting="; ".join(each.name for each in cues),
         method="paired intervention, cue on and off",
         details=details_of(evidence, cues, claim),
+        caveats=[
+            told
+            for at, each in enumerate(cues)
+            for told in unchanged(evidence.columns[f"linf {at}"], f"the {each.name}")
+        ],
     )

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis.strategies import just as hypothesis_just
 from torch import Tensor, nn
 
 import robustest
@@ -186,7 +187,7 @@ KINDS = {
     "failure direction": kind("assert_no_failure_direction", "max_cv", 1, exact=False)(
         lambda d, **o: M.measure_failure_direction(MODEL, d, permutations=19, **({"alpha": 0.1} | o))
     ),
-    "sparse head": kind("assert_sparse_head", "max_drop", 1, other={"max_features_per_class": 36}, exact=False)(
+    "sparse head": kind("assert_sparse_head", "max_drop", 1, other={"max_features_per_class": 35}, exact=False)(
         lambda d, **o: M.measure_sparse_head(MODEL, d, **QUICK, **o)
     ),
     "alignment": kind("assert_gradient_alignment", "at_least", -1)(
@@ -361,5 +362,33 @@ def test_each_search_bounds() -> None:
 def test_a_radius_of_nothing_is_said() -> None:
     found = M.measure_robust_accuracy(MODEL, first(N), Linf(0), at_least=0.5, **FGSM)
     assert measured(found).endswith("; Linf(eps=0) allows no change")
+    still = M.Spatial(rotation=0, translation=0, scale=0)
+    found = M.measure_robust_accuracy(MODEL, first(20), still, at_least=0.5, attack=M.SpatialGrid())
+    assert measured(found).endswith(f"; {still} allows no change")
     found = M.measure_universal_perturbation(MODEL, first(N), Linf(0), steps=1, max_fooled=0.5)
     assert measured(found).endswith("; Linf(eps=0) allows no change")
+
+
+def unmoved(x: Tensor, severity: int, key: Tensor) -> Tensor:
+    return x
+
+
+def test_a_change_that_changes_nothing_is_said() -> None:
+    """Of a shift, a cue that is there already, and a strategy's changes: accuracy under them is clean accuracy."""
+    data, white = first(N), (torch.ones_like(X), Y)
+    cue = PixelPatch(top=0, left=0, value=1.0, off_value=1.0)
+    assert "; the shift changes no sample" in measured(M.measure_shift_accuracy(MODEL, data, unmoved, at_least=0.5))
+    assert "; the shift changes no sample" in measured(M.measure_consistency(MODEL, data, unmoved, max_flip=0.5))
+    assert f"; the {cue.name} changes no sample" in measured(
+        M.measure_spurious_feature(MODEL, white, cue, max_flip=0.5)
+    )
+    still = M.measure_robust_to(MODEL, data, hypothesis_just(unmoved), at_least=0.5, max_examples=2)
+    assert "; the worst change changes no sample" in measured(still)
+    assert "changes no" not in measured(M.measure_shift_accuracy(MODEL, data, halved, at_least=0.5))
+
+
+def test_limits_that_nothing_could_exceed_do_not_pass() -> None:
+    with pytest.raises(ConfigError, match=r"less than the 36 features that there are"):
+        M.measure_sparse_head(MODEL, first(N), max_features_per_class=36, max_drop=0.5, **QUICK)
+    result = M.measure_invertible_features(MODEL, first(40), max_image_error=50, max_rep_error=50, steps=2)
+    assert (result.verdict, result.rule.split(":")[0]) == (Verdict.INCONCLUSIVE, "nothing could have failed it")

@@ -94,7 +94,7 @@ def test_features_that_each_say_a_little_are_too_many() -> None:
 
 def test_a_head_that_loses_too_much_fails_though_it_is_sparse() -> None:
     result = measure_sparse_head(
-        Net(spread=True).eval(), (X, Y), max_features_per_class=16, max_drop=0.05, slack=0.5, **QUICK
+        Net(spread=True).eval(), (X, Y), max_features_per_class=15, max_drop=0.05, slack=0.5, **QUICK
     )
     assert result.verdict is Verdict.FAILED
     assert result.estimate is not None
@@ -107,7 +107,7 @@ def test_a_head_that_loses_too_much_fails_though_it_is_sparse() -> None:
 
 def test_a_model_at_chance_has_nothing_to_tell() -> None:
     wrong = (Y + torch.randint(3, (N,), generator=torch.Generator().manual_seed(5))) % 3
-    result = measure_sparse_head(Net().eval(), (X, wrong), max_features_per_class=16, max_drop=0.9, **QUICK)
+    result = measure_sparse_head(Net().eval(), (X, wrong), max_features_per_class=15, max_drop=0.9, **QUICK)
     assert result.verdict is Verdict.INCONCLUSIVE
     assert "the model is no better than chance" in result.rule
 
@@ -123,7 +123,7 @@ def test_a_head_without_a_feature_does_not_pass_however_much_may_be_lost() -> No
 
 def test_heads_on_too_few_samples_say_nothing_against_a_model() -> None:
     few = measure_sparse_head(
-        Net(spread=True).eval(), (X[:36], Y[:36]), max_features_per_class=16, max_drop=0.0, min_per_class=2, **QUICK
+        Net(spread=True).eval(), (X[:36], Y[:36]), max_features_per_class=15, max_drop=0.0, min_per_class=2, **QUICK
     )
     assert few.details["best_accuracy"] < few.details["accuracy"]
     assert few.verdict is Verdict.INCONCLUSIVE
