@@ -189,8 +189,10 @@ class Result:
     @property
     def left_interval(self) -> tuple[float, float]:
         """The interval of what this very search left, where the value rests on one; else the interval."""
-        low, high = self.details.get("left_interval") or self.interval
-        return float(low), float(high)
+        left = self.details.get("left_interval")
+        ends = left if isinstance(left, (list, tuple)) and len(left) == 2 else self.interval  # files may hold anything
+        low, high = ends if all(type(end) in (int, float) for end in ends) else self.interval
+        return low, high
 
     @property
     def straddles(self) -> bool:
@@ -222,7 +224,7 @@ class Result:
 
         Raises:
             KeyError: a field is missing.
-            TypeError: there is a field this version does not know.
+            TypeError: there is a field this version does not know, or one that says how to read the others is wrong.
         """
         values = dict(data)
         known = {f.name for f in fields(cls)}
@@ -232,13 +234,24 @@ class Result:
         values["interval"] = tuple(values["interval"])
         values["outcomes"] = tuple(values["outcomes"])
         values["notes"] = tuple(values["notes"])
-        values["caveats"] = tuple(values.get("caveats", ()))
+        values["caveats"] = _texts(values.get("caveats", []))
         values["cost"] = Cost(**values["cost"])
         values["counterexamples"] = tuple(Counterexample(**c) for c in values["counterexamples"])
         if (stated := values.get("pairing")) is not None:
             groups = {name: tuple(ids) for name, ids in stated["groups"].items()}
             values["pairing"] = Pairing(**{**stated, "groups": groups})
-        return cls(**values)
+        made = cls(**values)
+        if made.bounds not in ("", "above", "below") or made.scope not in ("set", "population"):
+            raise TypeError(f"Expected bounds and scope of a result but got {made.bounds!r} and {made.scope!r}")
+        if type(made.gated) is not bool:
+            raise TypeError(f"Expected gated of a result to be true or false but got {made.gated!r}")
+        return made
+
+
+def _texts(values: object) -> tuple[str, ...]:
+    if not isinstance(values, (list, tuple)) or not all(type(value) is str for value in values):
+        raise TypeError(f"Expected caveats of a result to be a list of texts but got {values!r}")
+    return tuple(values)
 
 
 LONG = frozenset({"outcomes", "pairing"})

@@ -63,6 +63,8 @@ results = st.builds(
     replayed=count,
     data=text,
     model=text,
+    bounds=st.sampled_from(["", "above", "below"]),
+    scope=st.sampled_from(["set", "population"]),
     caveats=st.lists(text, max_size=3).map(tuple),
     gated=st.booleans(),
 )
@@ -188,3 +190,30 @@ def test_a_result_is_no_truth_value(verdict: Verdict) -> None:
         assert result.verdict
     with pytest.raises(TypeError):
         all([result])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"bounds": "beside"},
+        {"scope": 3},
+        {"gated": "no"},
+        {"caveats": "few"},
+        {"caveats": [1]},
+        {"caveats": {"a": "b"}},
+    ],
+    ids=str,
+)
+def test_a_file_that_says_nonsense_of_how_to_read_it_is_refused(changes: dict[str, Any]) -> None:
+    with pytest.raises(TypeError, match="of a result"):
+        Result.from_dict(a_result().to_dict() | changes)
+
+
+@pytest.mark.parametrize("left", ["ab", [1], [1, 2, 3], {"a": 1}, [None, 1], 7, True])
+def test_a_left_interval_that_is_none_is_no_matter(left: object) -> None:
+    assert a_result(details={"left_interval": left}).left_interval == (0.4, 0.6)
+
+
+def test_a_file_of_before_reads_as_before() -> None:
+    old = {k: v for k, v in a_result().to_dict().items() if k not in {"bounds", "scope", "caveats", "gated"}}
+    assert Result.from_dict(old) == a_result()

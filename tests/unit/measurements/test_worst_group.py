@@ -211,3 +211,18 @@ def test_a_group_too_small_to_tell_a_loss_in_does_not_pass_as_no_worse(tmp_path:
 def test_bad_arguments_are_named(groups: Any, arguments: dict[str, Any], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         measure_worst_group_accuracy(model, DATA, groups, **arguments)
+
+
+@pytest.mark.parametrize("tolerance", [0.9, 1, 1.0, "0.1", float("nan"), True, -0.1], ids=str)
+def test_a_tolerance_that_nothing_could_exceed_claims_nothing(tmp_path: Path, tolerance: Any) -> None:
+    """Of the baseline's samples .862 held: no more can be lost."""
+    was = baseline(tmp_path)
+    with pytest.raises(ConfigError, match="tolerance"):
+        assert_worst_group_accuracy(model, DATA, GROUPS, no_worse_than=was, tolerance=tolerance)
+    assert assert_worst_group_accuracy(model, DATA, GROUPS, no_worse_than=was, tolerance=0.85).estimate == 0.6
+
+
+def test_a_baseline_in_which_nothing_held_cannot_be_fallen_below(tmp_path: Path) -> None:
+    was = baseline(tmp_path, land=0, water=0, air=0)
+    with pytest.raises(ConfigError, match=r"less than the share that held in the baseline, 0\.000"):
+        assert_worst_group_accuracy(model, DATA, GROUPS, no_worse_than=was)

@@ -162,3 +162,35 @@ def test_health_checks_stand_apart_and_are_not_told_twice(page_of: Any, made: An
 )
 def test_details_of_any_shape_make_a_page(page_of: Any, made: Any, row: Any, value: object) -> None:
     assert page_of(row("t", made(details={"some_thing": value, "health": None, "baseline": None}))).all("table")
+
+
+def test_what_a_search_bounds_and_what_a_bar_is_about_is_said(page_of: Any, made: Any, row: Any) -> None:
+    left = {"bounds": "above", "quantity": "robust accuracy", "interval": (0.0, 0.5)}
+    passed = made("passed", estimate=0.45, threshold=0.4, details={"left_interval": [0.38, 0.5]}, **left)
+    page = page_of(row("t", passed))
+    assert not page.missing(
+        "robust accuracy at most 0.450 [0.000, 0.500]",
+        "What a search finds bounds the value from above: a stronger search may bring it lower.",
+        "The claim is about this very set, all of which was looked at. The bar is about the population",
+    )
+    sure = made("passed", estimate=0.45, threshold=0.3, details={"left_interval": [0.38, 0.5]}, **left)
+    assert page_of(row("t", sure)).missing("about this very set")
+    open_one = made("inconclusive", scope="population", estimate=0.45, threshold=0.4, interval=(0.38, 0.5))
+    assert not page_of(row("t", open_one)).missing(
+        "about the population: a bar across the threshold does not settle it"
+    )
+    exact = made("passed", estimate=0.45, threshold=0.4, interval=(0.38, 0.5))
+    page = page_of(row("t", exact))
+    assert not page.missing("The claim is about this very set")
+    assert page.missing("What a search finds")
+
+
+def test_caveats_stand_beside_the_value(page_of: Any, made: Any, row: Any) -> None:
+    page = page_of(row("t", made(n_used=4, n_total=4, caveats=("4 samples alone", "<b>none</b>"))))
+    assert not page.missing("n=4; 4 samples alone; <b>none</b>")
+    assert page.missing("no such words")
+
+
+def test_what_was_not_gated_is_measured(page_of: Any, made: Any, row: Any) -> None:
+    page = page_of(row("t", made("failed", gated=False, caveats=("failed, but nothing was gated",))))
+    assert not page.missing("Nothing was claimed", "failed, but nothing was gated")
