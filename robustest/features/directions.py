@@ -80,8 +80,8 @@ class FailureDirections:
 
     @property
     def found(self) -> tuple[FailureDirection, ...]:
-        """Those with p <= alpha and score >= min_score."""
-        return tuple(d for d in self.directions if d.p_value <= self.alpha and d.score >= self.min_score)
+        """Those with p <= alpha and score > min_score."""
+        return tuple(d for d in self.directions if d.p_value <= self.alpha and d.score > self.min_score)
 
     def decisions(self, direction: FailureDirection, embeddings: Tensor) -> Tensor:
         """(M,) of new embeddings (M, D) along a direction; negative is failing."""
@@ -116,7 +116,7 @@ def find_failure_directions(
         permutations: of the errors within each class, >= 1; the smallest p is 1 / (permutations + 1), so 199 is the
             least that can find anything at the alpha below.
         alpha: largest corrected p that counts as found; also where the permutations may stop early.
-        min_score: smallest score that counts as found.
+        min_score: what a score must exceed to count as found.
         min_errors: classes with fewer errors, or hits, are skipped; >= folds.
         seed: draws folds and permutations.
 

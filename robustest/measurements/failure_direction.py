@@ -53,7 +53,8 @@ def measure_failure_direction(
     same search on permuted errors, over all classes, tells what chance scores.
 
     The claim fails where a class scores more than `max_cv` and chance does not (p <= alpha / 2, corrected for all
-    classes). Directions tell that errors have something in common, not what: look at the samples that lie furthest
+    classes). It passes where no class scores more, and every class with errors could be judged; it is inconclusive where
+    one has errors, and fewer than `min_errors` of these or of hits, or scores more and chance may be why. Directions tell that errors have something in common, not what: look at the samples that lie furthest
     along them, and test what they share with `measure_spurious_feature`. Errors of a sound model have something in
     common too (they are of untypical samples), so that a limit for a model has to be found by measuring good ones.
 
@@ -65,11 +66,11 @@ def measure_failure_direction(
             side. None takes the principal components of the inputs, of images averaged down to 16 x 16.
         components: how many of these, at most.
         permutations: of the errors, at least 2 / alpha - 1 to find anything.
-        min_errors: classes with fewer errors, or hits, are skipped, >= 5.
+        min_errors: classes with fewer errors, or hits, cannot be judged, >= 5; without errors there is nothing to.
         **options: see `robustest.measurements.options.Options`.
 
     Returns:
-        The result; the estimate is the score of the class that stands out most. Outcomes are True where the model is
+        The result; the estimate is the highest score of a class, of those found where there is one. Outcomes are True where the model is
         right. `details["classes"]` has each class's score, p-value, errors, and the samples that fail most.
 
     Raises:
@@ -103,7 +104,7 @@ def measure_failure_direction(
         torch.from_numpy(~evidence.columns["held"]),
         permutations=permutations,
         alpha=settings.alpha / 2,
-        min_score=max_cv if max_cv is not None else 0.5,
+        min_score=0.5 if max_cv is None else max_cv,
         min_errors=min_errors,
         seed=settings.seed,
     )
@@ -150,31 +151,42 @@ def _pooled(x: Tensor) -> Tensor:
 
 
 def _decided(evidence: Evidence, found: FailureDirections, max_cv: float | None) -> Decision:
-    """Failed where a direction is found, passed where none is."""
-    wrong = int((~evidence.columns["held"]).sum())
-    worst = min(found.directions, key=lambda d: (d.p_value, -d.score), default=None)
-    score = 0.5 if worst is None else worst.score
+    """Failed where a direction is found, passed where no class scores more than claimed, else inconclusive."""
+    score = max((direction.score for direction in found.directions), default=0.5)
     if max_cv is None:
         verdict, rule = Verdict.INCONCLUSIVE, "no threshold given"
     elif found.found:
         first = found.found[0]
-        verdict = Verdict.FAILED
+        verdict, score = Verdict.FAILED, first.score
         rule = (
             f"class {first.label}: {first.score:.3f}, p = {first.p_value:.2g}, where chance has {first.null_mean:.3f}"
         )
-        score = first.score
-    elif worst is None and wrong:
-        verdict, rule = Verdict.INCONCLUSIVE, f"{wrong} errors, too few in every class to tell a direction"
-    elif worst is None:
+    elif not evidence.whole:
+        verdict, rule = Verdict.INCONCLUSIVE, f"budget: {evidence.n} of {evidence.total} samples looked at"
+    elif untold := _untold(evidence, found, max_cv):
+        verdict, rule = Verdict.INCONCLUSIVE, untold
+    elif not found.directions:
         verdict, rule = Verdict.PASSED, "certain: there are no errors"
     else:
-        verdict, rule = (
-            Verdict.PASSED,
-            f"{worst.score:.3f} in class {worst.label}, p = {worst.p_value:.2g}: chance or less",
-        )
-    if not evidence.whole and verdict is Verdict.PASSED:
-        verdict, rule = Verdict.INCONCLUSIVE, f"budget: {evidence.n} of {evidence.total} samples looked at"
+        highest = found.directions[0]
+        verdict, rule = Verdict.PASSED, f"no class has more: {score:.3f} in class {highest.label}"
     return Decision(verdict=verdict, rule=rule, estimate=score if evidence.whole else None, interval=(score, score))
+
+
+def _untold(evidence: Evidence, found: FailureDirections, max_cv: float) -> str:
+    """Why a claim that did not fail does not pass: a class that could not be judged, or that chance may have raised."""
+    wrong = evidence.columns["label"][~evidence.columns["held"]]
+    few = [label for label in found.skipped if (wrong == label).any()]
+    if few and not found.directions:
+        return f"{len(wrong)} errors, too few in every class to tell a direction"
+    if few:
+        which = f"class{'es' if len(few) > 1 else ''} {', '.join(map(str, few))}"
+        return f"{which}: errors, but too few of them, or of hits, to tell a direction (min_errors); give more samples"
+    over = [direction for direction in found.directions if direction.score > max_cv]
+    if not over:
+        return ""
+    least = min(over, key=lambda direction: direction.p_value)
+    return f"class {least.label}: {least.score:.3f}, p = {least.p_value:.2g}: chance or not, give more samples"
 
 
 def _exhibits(evidence: Evidence, found: FailureDirections, most: int) -> list[Exhibit]:

@@ -84,7 +84,7 @@ def measure_robust_to(
     statement = f"accuracy under any of {setting}"
     with torch.inference_mode(False), frozen(classifier.module) as notes:
         trials = Trials.of(classifier, samples, settings, at_least, statement)
-        ended = _search(trials, strategy, settings, max_examples, setting, statement)
+        ended = _search(trials, strategy, settings, max_examples, setting=setting, statement=statement)
     if not trials.seen:
         raise ConfigError("Expected hypothesis to try an example but the phases of its profile leave none.")
     shown = ended.mildest if ended.mildest is not None else trials.worst
@@ -153,6 +153,7 @@ def _search(
     strategy: SearchStrategy[Any],
     settings: Settings,
     max_examples: int | None,
+    *,
     setting: str,
     statement: str,
 ) -> _Ended:

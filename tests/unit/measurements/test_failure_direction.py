@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -96,6 +97,58 @@ def test_a_perfect_model_passes_and_one_with_a_few_errors_is_open() -> None:
     few = measure_failure_direction(biased, (X[5:305], Y[5:305]), max_cv=0.6, min_errors=50)
     assert few.verdict is Verdict.INCONCLUSIVE
     assert "too few in every class" in few.rule
+
+
+def stumbling(*, wrong: int, on: int = 0) -> Any:
+    """Wrong on the first `wrong` samples of class `on`, whatever they show."""
+    first = (Y == on).nonzero().squeeze(1)[:wrong]
+    unlucky = X[first, 0, 7, 7]
+
+    def model(x: Tensor) -> Tensor:
+        logits = 4 * x[:, 0, 4, :3]
+        return torch.where(torch.isin(x[:, 0, 7, 7], unlucky)[:, None], logits.roll(1, 1), logits)
+
+    return model
+
+
+def test_a_class_that_is_wrong_throughout_cannot_be_judged() -> None:
+    """200 of 200 wrong: there are no hits to tell its errors from."""
+    result = measure_failure_direction(stumbling(wrong=200), (X, Y), max_cv=0.9)
+    assert result.verdict is Verdict.INCONCLUSIVE
+    assert "class 0" in result.rule or "too few in every class" in result.rule
+
+
+@pytest.mark.parametrize("wrong", [1, 9])
+def test_a_class_with_few_errors_is_open_beside_another_that_is_judged(wrong: int) -> None:
+    def both(x: Tensor) -> Tensor:
+        scattered = torch.where((Y_OF(x) == 1)[:, None], unlucky(x), 4 * x[:, 0, 4, :3])
+        few = stumbling(wrong=wrong, on=2)(x)
+        return torch.where((Y_OF(x) == 2)[:, None], few, scattered)
+
+    result = measure_failure_direction(both, (X, Y), max_cv=0.9)
+    assert [row["class"] for row in result.details["classes"]] == [1]
+    assert result.verdict is Verdict.INCONCLUSIVE
+    assert result.rule.startswith("class 2: errors, but too few")
+
+
+def Y_OF(x: Tensor) -> Tensor:  # noqa: N802
+    return x[:, 0, 4, :3].argmax(1)
+
+
+def test_a_score_above_the_limit_that_chance_may_have_is_open() -> None:
+    result = measure_failure_direction(unlucky, (X, Y), max_cv=0.501)
+    assert result.estimate is not None
+    assert result.estimate > 0.501
+    assert result.verdict is Verdict.INCONCLUSIVE
+    assert "chance or not" in result.rule
+
+
+def test_the_limit_itself_is_kept() -> None:
+    measured = measure_failure_direction(unlucky, (X, Y)).estimate
+    assert measured is not None
+    below = math.nextafter(measured, 0.0)
+    verdicts = [measure_failure_direction(unlucky, (X, Y), max_cv=limit).verdict for limit in (measured, below)]
+    assert verdicts == [Verdict.PASSED, Verdict.INCONCLUSIVE]
 
 
 def test_without_a_threshold_it_is_only_measured() -> None:
