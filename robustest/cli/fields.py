@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
+from robustest.account import Row
 from robustest.errors import expected
-from robustest.reports.html.tables import facts_and_tables
-from robustest.reports.text import claimed, failure_text, measured
+from robustest.reports.html.album import Album
+from robustest.reports.html.claims import claims_of
+from robustest.reports.html.curves import curves_of
+from robustest.reports.html.plots import plot_of
+from robustest.reports.text import failure_text
 from robustest.results import Result
 
 
@@ -90,11 +95,15 @@ def _tell(result: Result) -> None:
     """
     try:
         failure_text(result, replay="")
-        measured(result), claimed(result)
-        facts_and_tables(result.details, result.threshold)
+        shown = claims_of([Row(test="", result=result, problem="", replay="")], _EMPTY)
+        _ = [plot_of(curve) for curve in curves_of(shown)]
     except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, StopIteration) as error:
         problem = f"{type(error).__name__}: {error}"[:200]
         raise TypeError(f"details of {result.claim!r} that cannot be told of ({problem})") from None
+
+
+_EMPTY = Album(folder=Path(), origin=Path(), inline=True, below={})
+"""Takes no picture of any test."""
 
 
 def _all(names: Iterable[str], kinds: tuple[type, ...], what: str) -> dict[str, tuple[tuple[type, ...], str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -105,3 +106,36 @@ def test_weights_count_wherever_in_the_file_they_are_named(save: Save, kind: str
     weights = path.with_name("inner.weights")
     weights.write_bytes(weights.read_bytes()[:-1] + b"\x7f")
     assert digest_of(path) != before
+
+
+def with_weights_at(path: Path, location: str) -> Path:
+    """The same file, but for where it says that its weights lie."""
+    model = onnx.load(path, load_external_data=False)
+    for tensor in model.graph.initializer:
+        for entry in tensor.external_data:
+            if entry.key == "location":
+                entry.value = location
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+@pytest.mark.parametrize("gradients", [False, True])
+@pytest.mark.parametrize("location", ["/dev/zero", "../outside", "deep/../../outside", "pipe", "zero", "."])
+def test_weights_are_taken_from_below_the_files_folder_alone(save: Save, location: str, *, gradients: bool) -> None:
+    path = with_weights_at(save("big.onnx", external=True), location)
+    (path.parent.parent / "outside").write_bytes(path.with_name("big.weights").read_bytes())
+    os.mkfifo(path.with_name("pipe"))
+    path.with_name("zero").symlink_to("/dev/zero")
+    with pytest.raises(ConfigError, match=r"external data below the folder|no regular file"):
+        digest_of(path)
+    with pytest.raises(ConfigError, match=r"external data below the folder|no regular file"):
+        onnx_model(path, gradients=gradients)
+
+
+def test_a_link_to_weights_kept_elsewhere_is_followed(save: Save, tmp_path: Path) -> None:
+    path = save("big.onnx", external=True)
+    before = digest_of(path)
+    (tmp_path / "kept").mkdir()
+    weights = path.with_name("big.weights").rename(tmp_path / "kept" / "blob")
+    path.with_name("big.weights").symlink_to(weights)
+    assert digest_of(path) == before
