@@ -10,6 +10,7 @@ import pytest
 
 from robustest.context import Context
 from robustest.errors import ClaimFailed, RobustestError
+from robustest.reports.inert import inert_lines
 from robustest.results import LONG, Verdict
 
 
@@ -52,8 +53,10 @@ def attach(
         context.sent = len(context.results)
         if excinfo is not None and isinstance(excinfo.value, RobustestError):
             plain.robustest_unmeasured = f"{type(excinfo.value).__name__}: {excinfo.value}"
-        if excinfo is not None and isinstance(excinfo.value, (RobustestError, ClaimFailed)) and short_traceback:
-            report.longrepr = excinfo.getrepr(style="short", funcargs=False, tbfilter=_users_frames)
+        if excinfo is not None and isinstance(excinfo.value, (RobustestError, ClaimFailed)):
+            if short_traceback:
+                report.longrepr = excinfo.getrepr(style="short", funcargs=False, tbfilter=_users_frames)
+            _make_inert(report.longrepr)
 
 
 def _claimed(raised: BaseException, context: Context) -> bool:
@@ -69,3 +72,13 @@ def _users_frames(excinfo: pytest.ExceptionInfo[BaseException]) -> Any:
     own = Path(__file__).parent
     kept = excinfo.traceback.filter(lambda entry: not Path(str(entry.path)).is_relative_to(own))
     return type(kept)(kept[-1:]) if kept else excinfo.traceback
+
+
+def _make_inert(told: Any) -> None:
+    """Our messages quote names and files of anybody's: as pytest prints them, they steer no terminal and no log."""
+    alone = (getattr(told, "reprtraceback", None), getattr(told, "reprcrash", None), None)
+    for traceback, crash, _ in getattr(told, "chain", None) or [alone]:
+        if crash is not None:
+            crash.message = inert_lines(crash.message)
+        for entry in getattr(traceback, "reprentries", ()):
+            entry.lines[:] = [inert_lines(line) for line in entry.lines]

@@ -5,16 +5,15 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-import unicodedata
 from typing import TextIO
 
+from robustest.reports.inert import inert
+
 _CODES = {"red": "31", "green": "32", "yellow": "33", "cyan": "36", "bold": "1"}
-_HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
-"""Unicode categories that steer a terminal instead of showing something."""
 
 
 class Screen:
-    """Writes to a stream.
+    """Writes to a stream; test ids and file names are anybody's, and steer neither a terminal nor a log.
 
     Attributes:
         width: columns.
@@ -24,13 +23,15 @@ class Screen:
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = sys.stdout if stream is None else stream
+        self._at_start = True  # of a line
         self.width = shutil.get_terminal_size((100, 24)).columns
         plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
         self.coloured = self._stream.isatty() and not plain
 
     def write(self, text: str, **markup: bool) -> None:
         """Write text of one line; each markup is a colour or "bold"."""
-        shown = visible(text)
+        shown = inert(text, at_start=self._at_start)
+        self._at_start = self._at_start and not text.strip()
         encoding = getattr(self._stream, "encoding", None) or "utf-8"
         shown = shown.encode(encoding, "backslashreplace").decode(encoding)
         codes = ";".join(_CODES[name] for name, on in markup.items() if on)
@@ -40,17 +41,11 @@ class Screen:
         """Write text and end the line."""
         self.write(text, **markup)
         self._stream.write("\n")
+        self._at_start = True
 
     def write_sep(self, sep: str, title: str) -> None:
         """Write a title amid a rule across the screen."""
         self.write_line(f" {title} ".center(self.width, sep), bold=True)
-
-
-def visible(text: str) -> str:
-    """Text whose control characters are spelled out: test ids and file names are anybody's, and steer no terminal."""
-    return "".join(
-        c.encode("unicode_escape").decode("ascii") if unicodedata.category(c) in _HIDDEN else c for c in text
-    )
 
 
 def counted(n: int, what: str) -> str:

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePath
 
+from robustest.reports.inert import inert_lines
 from robustest.reports.states import STATES, TOLD, Reported, aside, state, without_result
 from robustest.reports.text import claimed, count_of, failure_text, value_of
 from robustest.results import Result, Verdict
@@ -220,7 +221,7 @@ def _details(row: Reported) -> str:
     title = f"{state(row)}: {_short(words, _CELL)}"
     again = f"\nreplay: {row.replay}" if row.replay else ""
     text = f"{row.problem}{again}" if result is None else failure_text(result, replay=row.replay)
-    told = html.escape(_UNSEEN.sub("�", _clipped(text)))
+    told = html.escape(_UNSEEN.sub("�", inert_lines(_clipped(text))))  # lines of a log where it is printed
     head = html.escape(_UNSEEN.sub("�", f"{title} ({_short(row.test, _CELL)})"))
     return f"<details><summary>{head}</summary>\n\n<pre>\n{told}\n</pre>\n\n</details>\n\n"
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from robustest.reports.chance import Chance
+from robustest.reports.inert import Inert, inert
 from robustest.reports.states import COLOURS, RED, TOLD, Reported, aside, state, without_result
 from robustest.reports.text import claimed, measured
 from robustest.results import Result
@@ -56,7 +57,7 @@ class Progress:
         if not terminal and (now - max(started, self._last) < _LINE_EVERY or done == total):
             return
         self._last = now
-        line = f"robustest: {statement}: {done} of {total}, {broken} broken"
+        line = inert(f"robustest: {statement}: {done} of {total}, {broken} broken")
         if capture is None:
             self._write(reporter, line, terminal, done == total)
             return
@@ -79,6 +80,7 @@ def summary(reporter: Any, rows: Sequence[Reported], lost: Sequence[str], *, det
     """The section `robustness`: a row per claim, and how to repeat what did not pass."""
     if not rows and not lost:
         return
+    reporter = Inert(reporter)
     reporter.write_sep("=", "robustness")  # not section(): it leaves a line half open
     width = max((len(row.test) for row in rows), default=0)
     for row in rows:

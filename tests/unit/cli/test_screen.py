@@ -6,7 +6,8 @@ import io
 
 import pytest
 
-from robustest.cli.screen import Screen, visible
+from robustest.cli.screen import Screen
+from robustest.reports.inert import visible
 
 
 class Terminal(io.StringIO):
