@@ -101,7 +101,7 @@ def test_a_perfect_model_passes_and_one_with_a_few_errors_is_open() -> None:
 
 def stumbling(*, wrong: int, on: int = 0) -> Any:
     """Wrong on the first `wrong` samples of class `on`, whatever they show."""
-    first = (Y == on).nonzero().squeeze(1)[:wrong]
+    first = (on == Y).nonzero().squeeze(1)[:wrong]
     unlucky = X[first, 0, 7, 7]
 
     def model(x: Tensor) -> Tensor:
