@@ -21,6 +21,9 @@ from robustest.shifts.sampling import at, line
 _MANY_TAPS = 64
 """Taps from which a filter is a product with a matrix and no longer a sum of shifted copies."""
 
+_MOST_ROWS = 65_000
+"""A JPEG file has 65,535 rows at most, and Pillow writes 65,500."""
+
 
 @family(tables.CONTRAST)
 def contrast(x: Tensor, factor: float, key: Tensor) -> Tensor:
@@ -143,17 +146,40 @@ def jpeg_compression(x: Tensor, quality: int, key: Tensor) -> Tensor:
     # By way of int32: from floats, conversion to bytes is not vectorised.
     half = torch.tensor(0.5, device=x.device)
     levels = torch.add(half, x, alpha=255).to(torch.int32).to("cpu", torch.uint8).numpy()
-    pictures = levels if x.shape[1] == 3 else levels.reshape(-1, 1, *levels.shape[2:])
-    for planes in pictures:
-        _code(planes, quality)
+    if x.shape[1] == 3:
+        for planes in levels:
+            _code_colour(planes, quality)
+    else:
+        _code_grey(levels.reshape(-1, *levels.shape[2:]), quality)
     return torch.from_numpy(levels).to(x.device).float().mul_(1 / 255)
 
 
-def _code(planes: np.ndarray, quality: int) -> None:
-    """Code and decode a picture, in place: bytes (3, H, W), or (1, H, W) for grey."""
-    bands = [Image.fromarray(plane) for plane in planes]  # Pillow interleaves channels faster than torch does
-    file = io.BytesIO()
-    (Image.merge("RGB", bands) if len(bands) == 3 else bands[0]).save(file, "JPEG", quality=quality)
-    file.seek(0)
-    for plane, band in zip(planes, JpegImageFile(file).split(), strict=True):
+def _code_colour(planes: np.ndarray, quality: int) -> None:
+    """Code and decode a picture, in place: bytes (3, H, W)."""
+    # Pillow interleaves channels faster than torch does.
+    coded = _coded(Image.merge("RGB", [Image.fromarray(plane) for plane in planes]), quality)
+    for plane, band in zip(planes, coded.split(), strict=True):
         plane[:] = np.asarray(band)
+
+
+def _code_grey(pictures: np.ndarray, quality: int) -> None:
+    """Code and decode grey pictures, in place: bytes (n, H, W).
+
+    Blocks of 8 x 8 know nothing of each other where there is no colour, so many pictures go below each other into one
+    file, each filled up with its edges, as the codec itself fills up the last blocks.
+    """
+    height, width = pictures.shape[1:]
+    rows = height + -height % 8
+    few = max(1, _MOST_ROWS // rows)
+    for start in range(0, len(pictures), few):
+        some = pictures[start : start + few]
+        padded = np.pad(some, ((0, 0), (0, -height % 8), (0, -width % 8)), "edge")
+        coded = _coded(Image.fromarray(padded.reshape(-1, padded.shape[2])), quality)
+        some[:] = np.asarray(coded).reshape(padded.shape)[:, :height, :width]
+
+
+def _coded(picture: Image.Image, quality: int) -> JpegImageFile:
+    file = io.BytesIO()
+    picture.save(file, "JPEG", quality=quality)
+    file.seek(0)
+    return JpegImageFile(file)
