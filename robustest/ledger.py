@@ -171,14 +171,16 @@ class Ledger:
         found: dict[str, list[Ending]] = {test: [] for test in self._expected}
         for (test, _), ended in self._endings.items():
             found.setdefault(test, []).extend(ended)
+        robust = found if self._robust is None else self._robust
         if stopped:
             for test in self._expected:
+                if test not in robust:  # it is named only where it failed
+                    continue
                 phase = self._missing(test)
                 if phase and self._calls:
                     found[test].append(
                         Ending(test=test, phase=phase, outcome="unfinished", reason="the run was stopped")
                     )
-        robust = found if self._robust is None else self._robust
         every = [one.but(robust=test in robust) for test, ones in found.items() for one in ones]
         return [*self._uncollected, *(one for one in every if one.robust or one.red)]
 
