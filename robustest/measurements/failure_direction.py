@@ -70,8 +70,8 @@ def measure_failure_direction(
         **options: see `robustest.measurements.options.Options`.
 
     Returns:
-        The result; the estimate is the highest score of a class, of those found where there is one. Outcomes are True where the model is
-        right. `details["classes"]` has each class's score, p-value, errors, and the samples that fail most.
+        The result; the estimate is the highest score of a class, of those found where there is one. Outcomes are
+        True where the model is right. `details["classes"]` has each class's score, p-value, errors, and the samples that fail most.
 
     Raises:
         ConfigError: an argument is out of range or unknown.
