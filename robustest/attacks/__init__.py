@@ -26,7 +26,9 @@ from robustest.attacks.protocol import Problem as Problem
 from robustest.attacks.protocol import Searcher as Searcher
 from robustest.attacks.protocol import at_once as at_once
 from robustest.attacks.protocol import draws_of as draws_of
+from robustest.attacks.protocol import enough_queries as enough_queries
 from robustest.attacks.protocol import passes as passes
+from robustest.attacks.protocol import searches as searches
 from robustest.attacks.protocol import supports as supports
 from robustest.attacks.sigma_zero import SigmaZero as SigmaZero
 from robustest.attacks.spatial import SpatialGradient as SpatialGradient

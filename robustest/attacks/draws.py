@@ -11,7 +11,7 @@ from torch import Tensor
 from robustest import rng
 from robustest.attacks.protocol import Evaluation, Needs, Problem
 from robustest.errors import ConfigError, expected
-from robustest.threats import Rows
+from robustest.threats import Rows, Threat
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +46,9 @@ class RandomDraws:
     def steps(self) -> int:
         """All rounds but the last, whose proposals the engine evaluates when the steps are over."""
         return self.queries // self.at_once - 1
+
+    def enough_queries(self, threat: Threat) -> None:
+        """Never: a draw knows nothing of the ones before it."""
 
     def init(self, problem: Problem, key: Tensor) -> Rows:
         return {"key": key, "step": torch.zeros_like(key)}

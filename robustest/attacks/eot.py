@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from robustest.attacks.protocol import Evaluation, Needs, Problem, Searcher, supports
+from robustest.attacks.protocol import Evaluation, Needs, Problem, Searcher, enough_queries, supports
 from robustest.errors import ConfigError, expected
 from robustest.threats import Rows, Threat
 
@@ -63,6 +63,11 @@ class EOT:
     def supports(self, threat: Threat) -> bool:
         """What the attack supports."""
         return supports(self.searcher, threat)
+
+    def enough_queries(self, threat: Threat) -> int | None:
+        """What the attack needs, with each of its passes made `draws` times."""
+        least = enough_queries(self.searcher, threat)
+        return None if least is None else least * self.draws
 
     def init(self, problem: Problem, key: Tensor) -> Rows:
         return self.searcher.init(problem, key)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from robustest.attacks import losses
 from robustest.attacks.protocol import Evaluation, Needs, Problem
-from robustest.threats import L1, Rows, filled, per_row
+from robustest.threats import L0, L1, Patch, Rows, Threat, filled, per_row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +25,11 @@ class FGSM:
     name: ClassVar[str] = "fgsm"
     needs: ClassVar[Needs] = Needs.GRADIENT
     steps: ClassVar[int] = 1
+
+    def enough_queries(self, threat: Threat) -> int | None:
+        """Any number, but never where pixels or a place must be chosen: gradients of this kind hardly move those."""
+        choosing = isinstance(threat, L0) or (isinstance(threat, Patch) and None in (threat.top, threat.left))
+        return None if choosing else 1
 
     def init(self, problem: Problem, key: Tensor) -> Rows:
         return {"z": problem.threat.origin(problem.region)}

@@ -20,6 +20,8 @@ _HALVINGS = (10, 20)
 _FEW = 16
 """In fewer dimensions than these the probes are as short as in so many."""
 _MOST_PROBES = 10_000
+_ENOUGH = 1000
+"""Fewest queries that count as a search of a ball (docs/attacks.md)."""
 _SHORTENINGS = 16
 """Where even a step this many times halved leaves the other class, new probes are made."""
 
@@ -67,6 +69,10 @@ class HopSkipJump:
 
     def supports(self, threat: Threat) -> bool:
         return isinstance(threat, Linf | L2 | Unbounded)
+
+    def enough_queries(self, threat: Threat) -> int:
+        """What docs/attacks.md asks for; one where there is no limit but the bounds."""
+        return 1 if isinstance(threat, Unbounded) else _ENOUGH
 
     def init(self, problem: Problem, key: Tensor) -> Rows:
         x, none = problem.x, torch.zeros_like(key)

@@ -11,7 +11,7 @@ from torch import Tensor
 from robustest.attacks import losses
 from robustest.attacks.protocol import Evaluation, Needs, Problem
 from robustest.errors import ConfigError, expected
-from robustest.threats import L1, L2, Rows, filled, per_row
+from robustest.threats import L0, L1, L2, Patch, Rows, Threat, filled, per_row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +44,11 @@ class PGD:
             raise ConfigError(expected("steps to be a whole number >= 1", self.steps))
         if self.step_size is not None and not self.step_size > 0:
             raise ConfigError(expected("step_size > 0", self.step_size))
+
+    def enough_queries(self, threat: Threat) -> int | None:
+        """Any number, but never where pixels or a place must be chosen: gradients of this kind hardly move those."""
+        choosing = isinstance(threat, L0) or (isinstance(threat, Patch) and None in (threat.top, threat.left))
+        return None if choosing else 1
 
     def init(self, problem: Problem, key: Tensor) -> Rows:
         threat, region = problem.threat, problem.region

@@ -67,10 +67,11 @@ class Searcher(Protocol):
     Three more attributes are optional: `confined` (False where proposals may leave the region while searching),
     `draws` (model evaluations averaged at each proposal, for randomised models; 1) and, for attacks without gradients,
     `at_once` (proposals a sample makes in every round; where it is there, even as 1, what `ask` returns and `tell` gets
-    has an axis of that length behind the batch's). So are two methods:
-    `supports(threat) -> bool` (True where absent) and `within(queries) -> Searcher`, a shorter version of itself that
+    has an axis of that length behind the batch's). So are three methods:
+    `supports(threat) -> bool` (True where absent), `within(queries) -> Searcher`, a shorter version of itself that
     asks at most so many model passes per sample, its last proposal's included (without it, an attack too dear for a
-    budget of queries is left out).
+    budget of queries is left out), and `enough_queries(threat) -> int | None`, the fewest model passes of a sample
+    with which it counts as a search of the threat, None where it never does (1 where absent).
     """
 
     @property
@@ -120,3 +121,21 @@ def draws_of(searcher: Searcher) -> int:
 def passes(searcher: Searcher) -> int:
     """Model passes forward of one sample that is not broken: those of its steps and of its last proposals."""
     return (searcher.steps + 1) * max(1, at_once(searcher)) * draws_of(searcher)
+
+
+def enough_queries(searcher: Searcher, threat: Threat) -> int | None:
+    """Fewest model passes forward of a sample with which a searcher counts as a search of a threat.
+
+    None where it never does, however long it runs: where it does not work on the threat, and where finding nothing
+    says next to nothing (random draws; steps that cannot reach most of the region).
+    """
+    if not supports(searcher, threat):
+        return None
+    least = getattr(searcher, "enough_queries", None)
+    return 1 if least is None else least(threat)
+
+
+def searches(searcher: Searcher, threat: Threat) -> bool:
+    """Whether a searcher, with the budget that it has, counts as a search of a threat."""
+    least = enough_queries(searcher, threat)
+    return least is not None and passes(searcher) >= least

@@ -16,6 +16,8 @@ from robustest.threats import L2, Linf, Rows, Threat, Unbounded, per_row
 
 _BETA1, _BETA2, _TINY = 0.9, 0.999, 1e-8
 """Adam's defaults (Kingma and Ba, ICLR 2015)."""
+_ENOUGH = 2000
+"""Fewest queries that count as a search of a ball (docs/attacks.md)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +67,10 @@ class SPSA:
 
     def supports(self, threat: Threat) -> bool:
         return isinstance(threat, Linf | L2 | Unbounded)
+
+    def enough_queries(self, threat: Threat) -> int:
+        """What docs/attacks.md asks for; one where there is no limit but the bounds."""
+        return 1 if isinstance(threat, Unbounded) else _ENOUGH
 
     def init(self, problem: Problem, key: Tensor) -> Rows:
         z = problem.threat.start(problem.region, rng.fold(key, "start"))

@@ -20,6 +20,8 @@ _HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 """Queries out of `_OF` after which the changed share of the input halves (section 4.1)."""
 _OF = 10_000
 _TINY = 1e-12
+_ENOUGH = 1000
+"""Fewest queries that count as a search of a ball (docs/attacks.md)."""
 _TILES = 5
 """L2 begins with about this many tiles along each axis."""
 _LEAST = 3
@@ -80,6 +82,10 @@ class Square:
 
     def supports(self, threat: Threat) -> bool:
         return isinstance(threat, Linf | L2 | Unbounded)
+
+    def enough_queries(self, threat: Threat) -> int:
+        """What docs/attacks.md asks for; one where there is no limit but the bounds."""
+        return 1 if isinstance(threat, Unbounded) else _ENOUGH
 
     def init(self, problem: Problem, key: Tensor) -> Rows:
         x, region, threat = problem.x, problem.region, problem.threat
