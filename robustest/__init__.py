@@ -42,7 +42,9 @@ if TYPE_CHECKING:
     from robustest.attacks import SPSA as SPSA
     from robustest.attacks import HopSkipJump as HopSkipJump
     from robustest.attacks import PatchGradient as PatchGradient
+    from robustest.attacks import PatchRS as PatchRS
     from robustest.attacks import SigmaZero as SigmaZero
+    from robustest.attacks import SparseRS as SparseRS
     from robustest.attacks import SpatialGradient as SpatialGradient
     from robustest.attacks import SpatialGrid as SpatialGrid
     from robustest.attacks import Square as Square
@@ -165,9 +167,11 @@ _HOME = {
         "SPSA",
         "HopSkipJump",
         "PatchGradient",
+        "PatchRS",
         "SigmaZero",
         "SpatialGradient",
         "SpatialGrid",
+        "SparseRS",
         "Square",
     ),
     "data.annotations": ("Annotations",),

@@ -20,17 +20,20 @@ from robustest.attacks.fmn import FMN as FMN
 from robustest.attacks.hop_skip_jump import HopSkipJump as HopSkipJump
 from robustest.attacks.odi import ODIMargin as ODIMargin
 from robustest.attacks.patch import PatchGradient as PatchGradient
+from robustest.attacks.patch_rs import PatchRS as PatchRS
 from robustest.attacks.pgd import PGD as PGD
 from robustest.attacks.protocol import Evaluation as Evaluation
 from robustest.attacks.protocol import Problem as Problem
 from robustest.attacks.protocol import Searcher as Searcher
 from robustest.attacks.protocol import at_once as at_once
+from robustest.attacks.protocol import confined as confined
 from robustest.attacks.protocol import draws_of as draws_of
 from robustest.attacks.protocol import enough_queries as enough_queries
 from robustest.attacks.protocol import passes as passes
 from robustest.attacks.protocol import searches as searches
 from robustest.attacks.protocol import supports as supports
 from robustest.attacks.sigma_zero import SigmaZero as SigmaZero
+from robustest.attacks.sparse_rs import SparseRS as SparseRS
 from robustest.attacks.spatial import SpatialGradient as SpatialGradient
 from robustest.attacks.spatial import SpatialGrid as SpatialGrid
 from robustest.attacks.spsa import SPSA as SPSA
@@ -50,8 +53,10 @@ _MAKERS: tuple[Callable[[], Searcher], ...] = (
     HopSkipJump,
     ODIMargin,
     PatchGradient,
+    PatchRS,
     RandomDraws,
     SigmaZero,
+    SparseRS,
     SpatialGradient,
     SpatialGrid,
     Square,

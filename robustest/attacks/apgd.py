@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from robustest.attacks import losses
+from robustest.attacks import apgd_l1, losses
 from robustest.attacks.protocol import Evaluation, Needs, Problem
 from robustest.errors import ConfigError, expected, unknown
 from robustest.threats import L1, L2, Linf, Rows, Threat, per_row
@@ -32,11 +32,8 @@ class APGD:
     raised the objective (condition 1), or if neither step length nor best value have changed since then
     (condition 2).
 
-    L1: steps of eps along the signs of the largest elements of the gradient (Croce and Hein, ICML 2021,
-    section 3.3, with one eps and no momentum). They begin with a fifth of all elements. At every 0.04 of the
-    steps the number of elements becomes that of the best perturbation's non-zeros over 1.5; where those are
-    fewer than 0.95 of what they were, the step becomes eps again and the search goes on from the best point,
-    otherwise the step shrinks by 1.5, down to eps / 10.
+    L1: steps along the signs of the largest elements of the gradient, without momentum, in balls of 3, 2 and 1 eps one
+    after the other (Croce and Hein, ICML 2021, section 3.3): see `robustest.attacks.apgd_l1`.
 
     The objectives are those of `robustest.attacks.losses`. With "targeted_dlr" the first of the steps looks at
     the unchanged sample and settles the target there: the likeliest other class for rank 0, the next for 1 ...
@@ -46,6 +43,7 @@ class APGD:
         loss: "ce", "dlr", "margin" or "targeted_dlr".
         target_rank: place of the target class, >= 0; ranks beyond the last class stand for the last. Only
             "targeted_dlr" uses it.
+        outside_in: L1 alone: begins in balls of three and two times eps, rather than in that of eps.
 
     Raises:
         ConfigError: a number is out of range, or the loss is unknown.
@@ -54,6 +52,7 @@ class APGD:
     steps: int = 100
     loss: Literal["ce", "dlr", "margin", "targeted_dlr"] = "ce"
     target_rank: int = 0
+    outside_in: bool = True
 
     needs: ClassVar[Needs] = Needs.GRADIENT
 
@@ -74,8 +73,19 @@ class APGD:
         """Balls in L-inf, L2 and L1."""
         return isinstance(threat, (Linf, L2, L1))
 
+    def confined(self, threat: Threat) -> bool:
+        """In L1 it begins outside the ball."""
+        return not (isinstance(threat, L1) and self.outside_in)
+
     def init(self, problem: Problem, key: Tensor) -> Rows:
-        z = problem.threat.start(problem.region, key)
+        if isinstance(problem.threat, L1):
+            z, own = apgd_l1.begun(problem, key, self.outside_in)
+        else:
+            z = problem.threat.start(problem.region, key)
+            own = {
+                "length": 2 * problem.threat.stride(problem.region),
+                "halved": torch.zeros_like(key, dtype=torch.bool),
+            }
         lowest = torch.full(key.shape, -torch.inf, device=key.device)
         count = torch.zeros_like(key)
         state = {
@@ -88,13 +98,8 @@ class APGD:
             "top": lowest,  # at `best`
             "rises": count,  # steps since the last checkpoint that raised the objective
             "top_then": lowest,  # `top` at the last checkpoint
-            "length": _first_length(problem),
+            **own,
         }
-        if isinstance(problem.threat, L1):
-            every = torch.full_like(lowest, z[0].numel() if len(z) else 1)
-            state |= {"support": every, "elements": (every / 5).ceil()}
-        else:
-            state["halved"] = torch.zeros_like(key, dtype=torch.bool)
         if self.loss == "targeted_dlr":
             state |= {"step": count - 1, "target": problem.y}
         return state
@@ -140,12 +145,15 @@ class APGD:
             "rises": state["rises"] + ((value > state["value"]) & (state["step"] > 0)),
         }
         sparse = isinstance(problem.threat, L1)
-        state, back = (_resize if sparse else _halve)(self.steps, problem, state)
+        state, back = (apgd_l1.look_back if sparse else _halve)(self.steps, problem, state)
         z = torch.where(per_row(back, seen.z), state["best"], seen.z)
         gradient = torch.where(per_row(back, z), state["best_gradient"], seen.gradient)
-        moved = (_sparse_move if sparse else _move)(problem, state, z, gradient)
         value = torch.where(back, state["top"], value)
-        return {**state, "z": moved, "last": z, "value": value, "step": state["step"] + 1}
+        if sparse:
+            state = apgd_l1.move(apgd_l1.Plan(self.steps, self.outside_in), problem, state, z, gradient)
+        else:
+            state = {**state, "z": _move(problem, state, z, gradient)}
+        return {**state, "last": z, "value": value, "step": state["step"] + 1}
 
 
 def checkpoints(steps: int) -> tuple[int, ...]:
@@ -173,11 +181,6 @@ def _widths(steps: int, device: torch.device) -> Tensor:
     return widths.to(device)
 
 
-def _first_length(problem: Problem) -> Tensor:
-    """(B,) the longest step; shares of the way across the region, which is eps where the bounds leave that room."""
-    return problem.threat.stride(problem.region) * (1.0 if isinstance(problem.threat, L1) else 2.0)
-
-
 def _halve(steps: int, problem: Problem, state: Rows) -> tuple[Rows, Tensor]:
     """The state after a look back, and (B,) which rows go on from their best point."""
     width = _widths(steps, state["step"].device)[state["step"].clamp(min=0)]
@@ -200,30 +203,3 @@ def _move(problem: Problem, state: Rows, z: Tensor, gradient: Tensor) -> Tensor:
     stepped = threat.project(torch.addcmul(z, threat.ascent(gradient), per_row(state["length"], z)), region)
     weight = per_row(torch.where(state["step"] > 0, _MOMENTUM, 1.0).to(z.dtype), z)
     return torch.lerp(z, stepped, weight) + (1 - weight) * (z - state["last"])
-
-
-def _resize(steps: int, problem: Problem, state: Rows) -> tuple[Rows, Tensor]:
-    """For L1: the state after a look back, and (B,) which rows go on from their best point."""
-    period = max(1, steps * 4 // 100)
-    due = (state["step"] > 0) & (state["step"] % period == 0)
-    support = (state["best"] != problem.x).flatten(1).sum(1).to(state["support"].dtype)
-    fewer = due & (support < 0.95 * state["support"])
-    first = _first_length(problem)
-    shorter = torch.maximum(state["length"] / 1.5, first / 10)
-    state = {
-        **state,
-        "length": torch.where(fewer, first, torch.where(due, shorter, state["length"])),
-        "support": torch.where(due, support, state["support"]),
-        "elements": torch.where(due, (support / 1.5).clamp(min=1), state["elements"]),
-    }
-    return state, fewer
-
-
-def _sparse_move(problem: Problem, state: Rows, z: Tensor, gradient: Tensor) -> Tensor:
-    """A step of equal size in the elements with the largest gradients; the engine projects it."""
-    size = gradient.abs().flatten(1)
-    last = state["elements"].long().clamp(1, size.shape[1]) - 1
-    least = size.sort(1, descending=True).values.gather(1, last.unsqueeze(1))
-    chosen = gradient.sign() * (size >= least).view_as(gradient)
-    count = chosen.abs().flatten(1).sum(1).clamp(min=1)
-    return torch.addcmul(z, chosen, per_row(state["length"] / count, z))

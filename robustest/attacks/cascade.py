@@ -24,6 +24,8 @@ class Stage:
         only: for models that give exactly this; None for all that give what the searcher needs.
         on: kinds of threat it is for; None for all that the searcher supports.
         features: for samples of at most so many elements; None for all.
+        earned: only where anything after the cascade's first round broke a sample of the chunk: where the first round
+            found all that later ones did, more of them is not worth its passes.
     """
 
     searcher: Searcher
@@ -33,6 +35,7 @@ class Stage:
     only: Needs | None = None
     on: tuple[type, ...] | None = None
     features: int | None = None
+    earned: bool = False
 
     def serves(self, threat: Threat, gives: Needs, elements: int) -> bool:
         """Whether it works on a threat, with what a model gives, for samples of so many elements."""

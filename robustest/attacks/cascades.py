@@ -21,8 +21,10 @@ from robustest.attacks.fmn import FMN
 from robustest.attacks.hop_skip_jump import HopSkipJump
 from robustest.attacks.odi import ODIMargin
 from robustest.attacks.patch import PatchGradient
+from robustest.attacks.patch_rs import PatchRS
 from robustest.attacks.pgd import PGD
 from robustest.attacks.sigma_zero import SigmaZero
+from robustest.attacks.sparse_rs import SparseRS
 from robustest.attacks.spatial import SpatialGradient, SpatialGrid
 from robustest.attacks.square import Square
 from robustest.models.needs import Needs
@@ -54,18 +56,25 @@ def _few_features(effort: int) -> tuple[Stage, ...]:
     )
 
 
-def _rest(effort: int) -> tuple[Stage, ...]:
-    """Stages for threats other than L-inf and L2, and for models that give less than gradients."""
+def _sparse(queries: int, smallest: float = 1.0) -> tuple[Stage, ...]:
+    """The random searches of L0, L1 and patches beside gradients."""
     return (
-        Stage(searcher=APGD(steps=20 * effort, loss="margin"), rounds=effort, on=(L1,)),
-        Stage(searcher=FMN(steps=30 * effort), on=(L1,)),
-        Stage(searcher=SigmaZero(steps=50 * effort)),
-        Stage(searcher=PatchGradient()),
+        Stage(searcher=SparseRS(queries=queries, at_once=4), smallest=smallest, only=Needs.GRADIENT),
+        Stage(searcher=PatchRS(queries=queries, at_once=4), smallest=smallest, only=Needs.GRADIENT),
+    )
+
+
+def _rest(effort: int) -> tuple[Stage, ...]:
+    """Stages for spatial and unbounded threats, and for models that give less than gradients."""
+    return (
         Stage(searcher=SpatialGrid()),
         Stage(searcher=SpatialGradient()),
         Stage(searcher=PGD(steps=20 * effort), on=(Unbounded,)),
-        Stage(searcher=RandomDraws(queries=50 * effort), on=(L0, L1, Patch, Spatial, Unbounded)),
-        Stage(searcher=Square(queries=1000 * effort), only=Needs.SCORES),
+        Stage(searcher=RandomDraws(queries=50 * effort), on=(Spatial, Unbounded)),
+        Stage(searcher=RandomDraws(queries=50 * effort), on=(L0, L1, Patch), only=Needs.LABELS),
+        Stage(searcher=Square(queries=1000 * effort), on=(Linf, L2, Unbounded), only=Needs.SCORES),
+        Stage(searcher=SparseRS(queries=1000 * effort), only=Needs.SCORES),
+        Stage(searcher=PatchRS(queries=1000 * effort), only=Needs.SCORES),
         Stage(searcher=HopSkipJump(queries=1000 * effort), only=Needs.LABELS),
     )
 
@@ -76,7 +85,13 @@ FAST = Cascade(
         Stage(searcher=_QUICK, rounds=2),
         Stage(searcher=_INWARD, rounds=2),
         Stage(searcher=FAB(steps=10), smallest=0.04, on=(Linf,)),
-        Stage(searcher=Square(queries=100, at_once=4), smallest=0.08, only=Needs.GRADIENT),
+        Stage(searcher=Square(queries=100, at_once=4), smallest=0.08, only=Needs.GRADIENT, on=(Linf, L2, Unbounded)),
+        Stage(searcher=SparseRS(queries=80, at_once=4), only=Needs.GRADIENT, on=(L1,)),
+        Stage(searcher=APGD(steps=40, loss="margin"), on=(L1,)),
+        Stage(searcher=SparseRS(queries=120, at_once=4), only=Needs.GRADIENT, on=(L0,)),
+        Stage(searcher=SigmaZero(steps=26)),
+        Stage(searcher=PatchRS(queries=120, at_once=4), only=Needs.GRADIENT),
+        Stage(searcher=PatchGradient(places=32, kept=3)),
         *_rest(1),
     ),
 )
@@ -100,6 +115,12 @@ STANDARD = Cascade(
         Stage(searcher=Square(queries=800, at_once=8), smallest=0.06, only=Needs.GRADIENT, on=(Linf,)),
         Stage(searcher=Square(queries=3500, at_once=14), smallest=0.03, only=Needs.GRADIENT, on=(Linf,)),
         Stage(searcher=Square(queries=500, at_once=5), smallest=0.05, only=Needs.GRADIENT, on=(L2,)),
+        Stage(searcher=APGD(steps=40, loss="margin"), rounds=2, on=(L1,)),
+        *_sparse(200),
+        Stage(searcher=SigmaZero(steps=80)),
+        Stage(searcher=FMN(steps=30), on=(L1,)),
+        Stage(searcher=PatchGradient()),
+        *_sparse(1000, smallest=0.1),
         *_few_features(1),
         *_rest(2),
     ),
@@ -118,7 +139,11 @@ THOROUGH = Cascade(
         Stage(searcher=FAB(steps=100)),
         *(Stage(searcher=FAB(steps=60, target_rank=rank)) for rank in range(9)),
         Stage(searcher=_inward(100, 0.5), rounds=5),
+        Stage(searcher=SigmaZero(steps=300)),
+        Stage(searcher=PatchGradient(tries=12, kept=8)),
         Stage(searcher=Square(queries=5000)),
+        Stage(searcher=SparseRS(queries=5000)),
+        Stage(searcher=PatchRS(queries=5000)),
         Stage(searcher=HopSkipJump(queries=5000), only=Needs.LABELS),
     ),
 )

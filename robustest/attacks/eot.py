@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from robustest.attacks.protocol import Evaluation, Needs, Problem, Searcher, enough_queries, supports
+from robustest.attacks.protocol import Evaluation, Needs, Problem, Searcher, confined, enough_queries, supports
 from robustest.errors import ConfigError, expected
 from robustest.threats import Rows, Threat
 
@@ -55,10 +55,9 @@ class EOT:
     def steps(self) -> int:
         return self.searcher.steps
 
-    @property
-    def confined(self) -> bool:
+    def confined(self, threat: Threat) -> bool:
         """That of the attack."""
-        return bool(getattr(self.searcher, "confined", True))
+        return confined(self.searcher, threat)
 
     def supports(self, threat: Threat) -> bool:
         """What the attack supports."""

@@ -64,14 +64,14 @@ class Evaluation:
 class Searcher(Protocol):
     """An attack: a frozen dataclass of its settings, and these pure functions.
 
-    Three more attributes are optional: `confined` (False where proposals may leave the region while searching),
-    `draws` (model evaluations averaged at each proposal, for randomised models; 1) and, for attacks without gradients,
-    `at_once` (proposals a sample makes in every round; where it is there, even as 1, what `ask` returns and `tell` gets
-    has an axis of that length behind the batch's). So are three methods:
-    `supports(threat) -> bool` (True where absent), `within(queries) -> Searcher`, a shorter version of itself that
-    asks at most so many model passes per sample, its last proposal's included (without it, an attack too dear for a
-    budget of queries is left out), and `enough_queries(threat) -> int | None`, the fewest model passes of a sample
-    with which it counts as a search of the threat, None where it never does (1 where absent).
+    Three more attributes are optional: `confined` (False where proposals may leave the region while searching, or a
+    method that says of a threat whether they stay inside; True), `draws` (model evaluations averaged at each proposal,
+    for randomised models; 1) and, for attacks without gradients, `at_once` (proposals a sample makes in every round;
+    where it is there, even as 1, what `ask` returns and `tell` gets has an axis of that length behind the batch's). So
+    are three methods: `supports(threat) -> bool` (True where absent), `within(queries) -> Searcher`, a shorter version
+    of itself that asks at most so many model passes per sample, its last proposal's included (without it, an attack
+    too dear for a budget of queries is left out), and `enough_queries(threat) -> int | None`, the fewest model passes
+    of a sample with which it counts as a search of the threat, None where it never does (1 where absent).
     """
 
     @property
@@ -111,6 +111,12 @@ def supports(searcher: Searcher, threat: Threat) -> bool:
 def at_once(searcher: Searcher) -> int:
     """Proposals that a sample makes in every round; 0 where a searcher makes one, without an axis for it."""
     return int(getattr(searcher, "at_once", 0))
+
+
+def confined(searcher: Searcher, threat: Threat) -> bool:
+    """Whether a searcher's proposals stay inside a threat's region while it searches."""
+    value = getattr(searcher, "confined", True)
+    return bool(value(threat)) if callable(value) else bool(value)
 
 
 def draws_of(searcher: Searcher) -> int:

@@ -14,7 +14,7 @@ from robustest import rng
 from robustest.attacks import losses
 from robustest.attacks.protocol import Evaluation, Needs, Problem
 from robustest.errors import ConfigError, expected
-from robustest.threats import L2, Linf, Rows, Threat, Unbounded, per_row
+from robustest.threats import L1, L2, Linf, Rows, Threat, Unbounded, per_row
 
 _HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 """Queries out of `_OF` after which the changed share of the input halves (section 4.1)."""
@@ -38,7 +38,7 @@ class Square:
     L-inf, and no bound but the input's own: begins with vertical stripes of the ball's corners; each query sets one
     square window, in every channel, to a random corner, and one that would change nothing to the opposite corner.
     L2: begins with a grid of bumps; each query moves the length spent in two windows into the first of them, in the
-    shape of two pyramids of opposite sign.
+    shape of two pyramids of opposite sign. L1 (Croce and Hein, ICML 2021, section 4): the same with lengths in that norm.
 
     An input (C, H, W) is searched as it is; (H, W) is one channel; (D,), tabular data, is one channel of height 1,
     whose windows are runs of neighbouring columns; (C, T, H, W) has T * H rows. Where a square does not fit, the
@@ -81,7 +81,7 @@ class Square:
         return replace(self, queries=least, at_once=min(self.at_once, least))
 
     def supports(self, threat: Threat) -> bool:
-        return isinstance(threat, Linf | L2 | Unbounded)
+        return isinstance(threat, Linf | L2 | L1 | Unbounded)
 
     def enough_queries(self, threat: Threat) -> int:
         """What docs/attacks.md asks for; one where there is no limit but the bounds."""
@@ -90,14 +90,15 @@ class Square:
     def init(self, problem: Problem, key: Tensor) -> Rows:
         x, region, threat = problem.x, problem.region, problem.threat
         channels, height, width = grid = grid_of(x)
-        if isinstance(threat, L2):
+        if isinstance(threat, L1 | L2):
             bumps = _tiles(rng.fold(key, "start"), grid).view_as(x)
-            z = threat.project(x + per_row(threat.stride(region), x) * threat.ascent(bumps), region)
+            size = torch.linalg.vector_norm(bumps.flatten(1), _order(threat), dim=1).clamp(min=_TINY)
+            z = threat.project(x + per_row(threat.stride(region) / size, x) * bumps, region)
         else:
             stripes = rng.signs(rng.fold(key, "start"), (channels, 1, width)).add_(1).div_(2)
             z = torch.lerp(region["low"], region["high"], stripes.expand(-1, -1, height, -1).reshape(x.shape))
         # All draws at once: one by one they would cost as much as a small model's passes.
-        each = (5 if isinstance(threat, L2) else 2) + channels
+        each = (5 if isinstance(threat, L1 | L2) else 2) + channels
         return {
             "z": z,
             "value": torch.full((len(x),), -torch.inf, device=x.device),
@@ -106,7 +107,7 @@ class Square:
         }
 
     def ask(self, problem: Problem, state: Rows) -> Tensor:
-        propose = _pyramids if isinstance(problem.threat, L2) else _corners
+        propose = _pyramids if isinstance(problem.threat, L1 | L2) else _corners
         return propose(self, problem, state).view(len(problem.x), self.at_once, *problem.x.shape[1:])
 
     def objective(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
@@ -136,7 +137,7 @@ class _Plan(NamedTuple):
         room: (S, 2) float32, how many places a window can take along each axis.
         slope: (S, 2, 2, L + 2) float32, heights of pyramids by stage, axis, whether the axis is split, and offset from
             the window's first coordinate plus one; L is the longer of the grid's axes.
-        steep: (S,) float32, lengths of pairs of pyramids.
+        steep: (S,) float32, lengths of pairs of pyramids, by the norm's order.
         split: (S, 2, 2) int64, whether each axis is split, by stage and a coin.
         places: (L,) float32: 0, 1, 2 ...
     """
@@ -145,7 +146,7 @@ class _Plan(NamedTuple):
     size: Tensor
     room: Tensor
     slope: Tensor
-    steep: Tensor
+    steep: dict[int, Tensor]
     split: Tensor
     places: Tensor
 
@@ -155,6 +156,7 @@ def _plan(attack: Square, grid: Grid, least: int, device: torch.device) -> _Plan
     marks = [0, *(attack.queries * mark // _OF for mark in _HALVINGS)]
     sizes = [(0, 0), *(window_size(attack.p_init / 2**halved, grid, least) for halved in range(len(marks)))]
     length = max(grid[1:])
+    pairs = [pyramid_pair(*size, upright=False) for size in sizes]
     slope = torch.zeros(len(sizes), 2, 2, length + 2)
     for stage, size in enumerate(sizes):
         for axis, side in enumerate(size):
@@ -165,7 +167,10 @@ def _plan(attack: Square, grid: Grid, least: int, device: torch.device) -> _Plan
         torch.tensor(sizes, device=device).float(),
         torch.tensor(grid[1:], device=device) + 1 - torch.tensor(sizes, device=device).float(),
         slope.to(device),
-        torch.stack([pyramid_pair(*size, upright=False).norm().clamp(min=_TINY) for size in sizes]).to(device),
+        {
+            order: torch.stack([pair.flatten().norm(order).clamp(min=_TINY) for pair in pairs]).to(device)
+            for order in (1, 2)
+        },
         torch.tensor([_splits(*size) for size in sizes], device=device),
         torch.arange(length, device=device).float(),
     )
@@ -247,20 +252,31 @@ def _pyramids(attack: Square, problem: Problem, state: Rows) -> Tensor:
     both = inside[:, :1] * inside[:, 1:]
     masks = torch.cat([inside, both, torch.ones_like(both)], 1)
     rows, columns = masks[:, :, 0, :height], masks[:, :, 1, :width]
-    spent = torch.einsum("bkh,bchw,bkw->bkc", rows, moved.square(), columns)
+    order = _order(problem.threat)
+    spent = torch.einsum("bkh,bchw,bkw->bkc", rows, moved.abs().pow(order), columns)
     reach = problem.threat.stride(problem.region).repeat_interleave(attack.at_once).unsqueeze(1)
-    unused = (reach.square() - spent[:, 3].sum(1, keepdim=True)).clamp_(min=0)
-    available = (spent[:, 0] + spent[:, 1] - spent[:, 2] + unused / channels).clamp_(min=0).sqrt_()
-    # The first window becomes sign * bump / |bump| + old / |old|, scaled to the length available.
-    old = spent[:, 0].sqrt().clamp_(min=_TINY)
-    steep = plan.steep[stage].unsqueeze(1)
-    cosine = torch.einsum("bhw,bchw->bc", bump, moved) / (steep * old)
-    scale = available / (1 + (spent[:, 0] > 0) + 2 * sign * cosine).clamp_(min=_TINY).sqrt_()
-    # What is kept of the old: scale / old in the first window, nothing in the rest of the second, all elsewhere.
+    unused = (reach.pow(order) - spent[:, 3].sum(1, keepdim=True)).clamp_(min=0)
+    available = (spent[:, 0] + spent[:, 1] - spent[:, 2] + unused / channels).clamp_(min=0).pow_(1 / order)
+    # The first window becomes sign * bump / |bump| + old / |old|, scaled to the length available; what is kept of the
+    # old is a share of it there, nothing in the rest of the second, all elsewhere.
+    old = spent[:, 0].pow(1 / order).clamp_(min=_TINY)
+    steep = plan.steep[order][stage].unsqueeze(1)
+    if order == 1:
+        both_of = bump.unsqueeze(1) * (sign / steep)[..., None, None] + moved / old[..., None, None]
+        length = torch.einsum("bh,bchw,bw->bc", rows[:, 0], both_of.abs(), columns[:, 0])
+    else:
+        cosine = torch.einsum("bhw,bchw->bc", bump, moved) / (steep * old)
+        length = (1 + (spent[:, 0] > 0) + 2 * sign * cosine).clamp_(min=_TINY).sqrt_()
+    scale = available / length.clamp(min=_TINY)
     change = torch.stack([scale / old - 1, -torch.ones_like(scale), torch.ones_like(scale)], 2)
     keep = torch.einsum("bck,bkh,bkw->bchw", change, rows[:, :3], columns[:, :3]).add_(1)
     add = (sign * scale / steep)[:, :, None, None]
     return torch.addcmul(x, moved, keep).addcmul_(bump.unsqueeze(1), add)
+
+
+def _order(threat: Threat) -> int:
+    """The norm's."""
+    return 1 if isinstance(threat, L1) else 2
 
 
 def pyramid_pair(height: int, width: int, *, upright: bool) -> Tensor:

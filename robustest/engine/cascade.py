@@ -72,14 +72,18 @@ def run_cascade(
         margin=torch.full((len(x),), torch.inf, device=x.device),
     )
     outcome = Outcome(found)
+    early: int | None = None  # what the first round broke
     for low in (True, False) if evaluator.low_precision else (False,):
         for place, stage in enumerate(stages):
-            if low and stage.searcher.needs is not Needs.GRADIENT:
+            name = stage.searcher.name
+            if (low and stage.searcher.needs is not Needs.GRADIENT) or (
+                stage.earned and early == int(found.broken.sum())
+            ):
                 continue
             after_gradients = any(s.searcher.needs is Needs.GRADIENT for s in stages[:place])
             for number in range(1 if stage.together else stage.rounds):
                 numbers = range(stage.rounds) if stage.together else (number,)
-                uses = [f"{stage.searcher.name}/{place}/{each}" for each in numbers]
+                uses = [f"{name}/{place}/{each}" for each in numbers]
                 search = Search(evaluator, stage.searcher, threat, chunk.bounds, attempts=attempts)
                 before = int(found.broken.sum())
                 with evaluator.low(low):
@@ -87,8 +91,9 @@ def run_cascade(
                         first = place == number == 0 and threat.radius > 0
                         _watch(evaluator, stage, part, after_gradients, clean_margin[rows] if first else None)
                         merge(found, part, rows, attempts=attempts)
-                label = stage.searcher.name + ("" if len(uses) == stage.rounds else f" #{number + 1}")
+                label = name + ("" if len(uses) == stage.rounds else f" #{number + 1}")
                 outcome.stages[label] = outcome.stages.get(label, 0) + int(found.broken.sum()) - before
+                early = int(found.broken.sum()) if early is None else early
     return outcome
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from robustest.attacks import Evaluation, Needs, Problem, Searcher, at_once, draws_of, losses
+from robustest.attacks import Evaluation, Needs, Problem, Searcher, at_once, confined, draws_of, losses
 from robustest.engine.batch import Batch, join_batches, pick_batch
 from robustest.engine.draws import majority
 from robustest.engine.evaluator import Evaluator
@@ -83,7 +83,7 @@ class Search:
         self.searcher = searcher
         self.threat = threat
         self.bounds = bounds
-        self._confined = bool(getattr(searcher, "confined", True))
+        self._confined = confined(searcher, threat)
         self._draws = draws_of(searcher)
         self._lanes = at_once(searcher)
         self._smallest = smallest

@@ -148,25 +148,8 @@ class L1(_Ball):
         return self.project(x + per_row(self.stride(region), x) * shares.view_as(x), region)
 
     def project(self, z: Tensor, region: Rows) -> Tensor:
-        """The nearest point of ball and bounds, in the Euclidean sense.
-
-        It moves every element as z does, by `clamp(|z - x| - threshold, 0, room)` where room is the way to the bound
-        and the threshold is 0 or, where that is too much, the one for which the moves sum to eps.
-        """
-        x = region["x"]
-        clipped = clip(z, region)
-        inside = difference(clipped, region).abs().sum(1) <= self.eps
-        if x.device.type == "cpu" and bool(inside.all()):
-            return clipped
-        exact = x.double()
-        delta = z.double() - exact
-        room = torch.where(delta > 0, region["high"].double() - exact, exact - region["low"].double())
-        move = shrunk(delta.abs().flatten(1), room.flatten(1), self.eps).view_as(x)
-        near = (exact + torch.copysign(move, delta)).to(x.dtype)
-        # Storing in float32 may have moved an element too far; step back towards the sample.
-        far = (near.double() - exact).abs() > move
-        near = clip(torch.where(far, torch.nextafter(near, x), near), region)
-        return torch.where(per_row(inside, x), clipped, near)
+        """The nearest point of ball and bounds, in the Euclidean sense."""
+        return nearest_in_l1(z, region, region["x"].new_full((len(z),), self.eps, dtype=torch.float64))
 
     def ascent(self, gradient: Tensor) -> Tensor:
         """The sign of the gradient at its largest element, the first of equals, and zero elsewhere."""
@@ -179,6 +162,28 @@ class L1(_Ball):
 
     def size(self, z: Tensor, region: Rows) -> Tensor:
         return difference(z, region).abs().sum(1)
+
+
+def nearest_in_l1(z: Tensor, region: Rows, radius: Tensor) -> Tensor:
+    """The nearest point of L1 balls of these radii (N,) float64 and of the bounds, in the Euclidean sense.
+
+    It moves every element as z does, by `clamp(|z - x| - threshold, 0, room)` where room is the way to the bound
+    and the threshold is 0 or, where that is too much, the one for which the moves sum to the radius.
+    """
+    x = region["x"]
+    clipped = clip(z, region)
+    inside = difference(clipped, region).abs().sum(1) <= radius
+    if x.device.type == "cpu" and bool(inside.all()):
+        return clipped
+    exact = x.double()
+    delta = z.double() - exact
+    room = torch.where(delta > 0, region["high"].double() - exact, exact - region["low"].double())
+    move = shrunk(delta.abs().flatten(1), room.flatten(1), radius.unsqueeze(1)).view_as(x)
+    near = (exact + torch.copysign(move, delta)).to(x.dtype)
+    # Storing in float32 may have moved an element too far; step back towards the sample.
+    far = (near.double() - exact).abs() > move
+    near = clip(torch.where(far, torch.nextafter(near, x), near), region)
+    return torch.where(per_row(inside, x), clipped, near)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,17 +11,17 @@ _BLOCK = 1 << 22
 """Elements that are sorted at a time: the float64 working memory is some 100 bytes an element."""
 
 
-def shrunk(way: Tensor, room: Tensor, eps: float) -> Tensor:
-    """(N, D) float64, the moves `clamp(way - t, 0, room)` with the smallest t >= 0 that sum to eps or less."""
+def shrunk(way: Tensor, room: Tensor, eps: Tensor) -> Tensor:
+    """(N, D) float64, the moves `clamp(way - t, 0, room)` with the smallest t >= 0 that sum to eps (N, 1) or less."""
     rows = max(1, _BLOCK // max(1, way.shape[1]))
-    parts = zip(torch.split(way, rows), torch.split(room, rows), strict=True)
-    t = torch.cat([_threshold(a, b, eps) for a, b in parts])
+    parts = zip(*(torch.split(whole, rows) for whole in (way, room, eps)), strict=True)
+    t = torch.cat([_threshold(*part) for part in parts])
     move = torch.minimum((way - t).clamp_(min=0.0), room)
     total = move.sum(1, keepdim=True)  # above eps by rounding only
     return move * (eps * (1 - 1e-12) / total.clamp(min=1e-300)).clamp_(max=1.0)
 
 
-def _threshold(way: Tensor, room: Tensor, eps: float) -> Tensor:
+def _threshold(way: Tensor, room: Tensor, eps: Tensor) -> Tensor:
     """(N, 1) the t of `shrunk`.
 
     As t falls from the largest way, element i moves once t < way_i and stops once t < way_i - room_i. In between
@@ -32,7 +32,7 @@ def _threshold(way: Tensor, room: Tensor, eps: float) -> Tensor:
     moving = torch.where(order < way.shape[1], 1.0, -1.0).to(way.dtype).cumsum(1)
     gain = moving[:, :-1].clamp(min=0.0) * (at[:, :-1] - at[:, 1:])
     total = torch.cat([torch.zeros_like(at[:, :1]), gain.cumsum(1)], 1)
-    first = torch.searchsorted(total, total.new_full((len(total), 1), eps))  # where the sum reaches eps
+    first = torch.searchsorted(total, eps)  # where the sum reaches eps
     never = first == total.shape[1]
     first = first.clamp_(max=total.shape[1] - 1)
     slope = moving.gather(1, (first - 1).clamp_(min=0)).clamp_(min=1.0)

@@ -246,6 +246,7 @@ def test_between_more_every_target_in_turn_finds_it(ball: Any, classes: int, toy
 
 @pytest.mark.parametrize("threat", [Linf(0.05), L2(0.4), L1(2.0)], ids=str)
 def test_it_is_as_strong_as_pgd_on_a_small_network(threat: Any) -> None:
+    """In L1 the cross-entropy begins in the ball itself: in 36 dimensions larger ones cost a little."""
     torch_state = torch.get_rng_state()
     generator = torch.Generator().manual_seed(0)
     net = nn.Sequential(nn.Flatten(), nn.Linear(36, 24), nn.ReLU(), nn.Linear(24, 4))
@@ -257,7 +258,7 @@ def test_it_is_as_strong_as_pgd_on_a_small_network(threat: Any) -> None:
     torch.set_rng_state(torch_state)
     accuracy = {
         attack: measure_robust_accuracy(net, (x, y), threat, attack=attack).estimate
-        for attack in (PGD(steps=50), APGD(steps=50), APGD(steps=50, loss="margin"))
+        for attack in (PGD(steps=50), APGD(steps=50, outside_in=False), APGD(steps=50, loss="margin"))
     }
     pgd, ce, margin = accuracy.values()
     assert max(ce, margin) <= pgd + 1 / 120
@@ -313,7 +314,7 @@ def test_the_first_sparse_step_takes_a_fifth_of_the_elements_and_has_length_eps(
     eps = 2.0
     slope = torch.tensor([5.0, -1, 2, -9, 3, 4, 8, -7, 6, 10])
     x = torch.zeros(1, 10)
-    threat, attack = L1(eps), APGD(steps=25, loss="margin")
+    threat, attack = L1(eps), APGD(steps=25, loss="margin", outside_in=False)
     problem = Problem(threat, threat.region(x, WIDE), torch.tensor([0]), 2, WIDE)
     state = attack.init(problem, torch.arange(1))
     told = attack.tell(problem, state, Evaluation(x, torch.zeros(1, 2), slope.unsqueeze(0)))
@@ -324,7 +325,7 @@ def test_the_first_sparse_step_takes_a_fifth_of_the_elements_and_has_length_eps(
 
 def test_sparsity_follows_the_best_point_and_the_step_shrinks_by_its_rule() -> None:
     """Fed with best points of chosen support at each look back (every step here)."""
-    threat, attack = L1(3.0), APGD(steps=25, loss="margin")
+    threat, attack = L1(3.0), APGD(steps=25, loss="margin", outside_in=False)
     x = torch.zeros(1, 12)
     problem = Problem(threat, threat.region(x, WIDE), torch.tensor([0]), 2, WIDE)
     state = attack.init(problem, torch.arange(1))
@@ -339,6 +340,33 @@ def test_sparsity_follows_the_best_point_and_the_step_shrinks_by_its_rule() -> N
     assert elements == pytest.approx([3, 8, 4, 4, 4, 2])  # 12 / 5 rounded up, then the support over 1.5
     lengths = [length for _, length in seen]
     assert lengths == pytest.approx([3, 2, 3, 2, 4 / 3, 3])  # all eps again wherever the support shrank
+
+
+def test_it_comes_in_through_balls_of_three_and_two_times_eps() -> None:
+    """Told that every point is better than the last: at each change the best one is brought into the next ball."""
+    eps, steps = 2.0, 20
+    threat, attack = L1(eps), APGD(steps=steps, loss="margin")
+    assert not attack.confined(threat)
+    assert attack.confined(Linf(0.1))
+    x = torch.full((2, 40), 0.5)
+    problem = Problem(threat, threat.region(x, (0.0, 1.0)), torch.tensor([0, 0]), 2, (0.0, 1.0))
+    state = attack.init(problem, torch.arange(2))
+    sizes, points = [], []
+    for at in range(steps):
+        z = attack.ask(problem, state)
+        points.append(z)
+        sizes.append(threat.size(z, problem.region))
+        logits = torch.tensor([[0.0, float(at)]]).expand(2, 2)
+        gradient = torch.randn(2, 40, generator=torch.Generator().manual_seed(at))
+        state = attack.tell(problem, state, Evaluation(z, logits, gradient))
+    size = torch.stack(sizes, 1) / eps
+    assert bool((size[:, :6] <= 3 + 1e-6).all())
+    assert bool((size[:, 6:12] <= 2 + 1e-6).all())
+    assert bool((size[:, 12:] <= 1 + 1e-6).all())
+    assert bool((size[:, [0, 6, 12]] > torch.tensor([2.9, 1.9, 0.9])).all())
+    for ends, radius in ((6, 2.0), (12, 1.0)):
+        torch.testing.assert_close(points[ends], L1(radius * eps).project(points[ends - 1], problem.region))
+    assert bool((threat.size(attack.ask(problem, state), problem.region) <= eps * (1 + 1e-6)).all())
 
 
 # On trained networks

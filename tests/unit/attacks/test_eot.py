@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from robustest import APGD, ATTACKS, EOT, FGSM, L2, PGD, ConfigError, Linf, ModelError, measure_robust_accuracy
-from robustest.attacks import Cascade, Needs, Stage, draws_of
-from robustest.threats import L0
+from robustest.attacks import Cascade, Needs, Stage, confined, draws_of
+from robustest.threats import L0, L1
 from robustest.verdicts import clopper_pearson
 
 WIDE = (-100.0, 100.0)
@@ -224,7 +224,7 @@ def test_it_is_what_it_wraps() -> None:
     assert (attack.name, attack.steps, attack.needs, attack.draws) == ("eot-apgd-ce", 7, Needs.GRADIENT, 3)
     assert attack.supports(Linf(0.1))
     assert not attack.supports(L0(2))
-    assert attack.confined
+    assert confined(attack, Linf(0.1))
     assert draws_of(attack) == 3
     assert draws_of(PGD()) == 1
 
@@ -233,7 +233,8 @@ def test_an_attack_that_leaves_the_region_may_still_do_so() -> None:
     class Free(PGD):
         confined: ClassVar[bool] = False
 
-    assert not EOT(Free()).confined
+    assert not confined(EOT(Free()), Linf(0.1))
+    assert not confined(EOT(APGD()), L1(1.0))
 
 
 def test_it_is_in_the_registry() -> None:

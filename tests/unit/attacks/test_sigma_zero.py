@@ -100,7 +100,7 @@ def test_the_smooth_count_has_the_slope_it_claims() -> None:
 
 @pytest.mark.parametrize("fooled", [False, True])
 def test_a_step_of_the_first_part_is_the_papers(fooled: bool) -> None:
-    """Algorithm 1 for one sample with one channel, element by element, in bounds that are twice as wide."""
+    """Algorithm 1 with Adam for one sample with one channel, element by element, in bounds that are twice as wide."""
     attack = SigmaZero(steps=10, improving=0, sigma=0.02)
     bounds, at = (-1.0, 1.0), 3
     generator = torch.Generator().manual_seed(0)
@@ -113,7 +113,7 @@ def test_a_step_of_the_first_part_is_the_papers(fooled: bool) -> None:
     logits = torch.tensor([[0.0, 1.0 if fooled else -1.0]])
     told = attack.tell(problem, state, Evaluation(z, logits, gradient))
 
-    length = (1 + math.cos(math.pi * at / 10)) / 2
+    length = 0.1 + 0.9 * (1 + math.cos(math.pi * at / 10)) / 2
     threshold = 0.2 + (0.01 if fooled else -0.01) * length
     old = [(b - a) / 2 for a, b in zip(x.flatten().tolist(), z.flatten().tolist(), strict=True)]
     slope = [2 * d * 0.02 / (d * d + 0.02) ** 2 / 12 for d in old]
@@ -123,7 +123,9 @@ def test_a_step_of_the_first_part_is_the_papers(fooled: bool) -> None:
     steepest = max(map(abs, descent))
     wanted = []
     for a, d, step in zip(x.flatten().tolist(), old, descent, strict=True):
-        moved = min(max(a + 2 * (d + length * step / steepest), -1.0), 1.0)
+        unit = step / steepest
+        mean, spread = 0.1 * unit / (1 - 0.9 ** (at + 1)), 0.001 * unit**2 / (1 - 0.999 ** (at + 1))  # Adam's
+        moved = min(max(a + 2 * (d + length * mean / (math.sqrt(spread) + 1e-8)), -1.0), 1.0)
         wanted.append(moved if abs(moved - a) / 2 >= threshold else a)
     assert told["threshold"].item() == pytest.approx(threshold)
     assert told["z"].flatten().tolist() == pytest.approx(wanted, abs=1e-6)

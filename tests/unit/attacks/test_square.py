@@ -11,7 +11,19 @@ import pytest
 import torch
 from torch import Tensor
 
-from robustest import L1, L2, PGD, ConfigError, Linf, Square, Unbounded, find_adversarial, measure_robust_accuracy, rng
+from robustest import (
+    L0,
+    L1,
+    L2,
+    PGD,
+    ConfigError,
+    Linf,
+    Square,
+    Unbounded,
+    find_adversarial,
+    measure_robust_accuracy,
+    rng,
+)
 from robustest.attacks import Cascade, Evaluation, Problem, Stage, passes, supports
 from robustest.attacks.square import grid_of, pyramid_pair, window_size
 from robustest.engine import search
@@ -116,8 +128,8 @@ def test_pyramids_are_the_papers(side: int) -> None:
     assert torch.allclose(pyramid_pair(side, side, upright=False).double(), want.T, atol=1e-6)
 
 
-def plainly(attack: Square, x: Tensor, z: Tensor, *, eps: float, u: Tensor, age: int) -> Tensor:
-    """Algorithm 3 for one sample (C, H, W), with the draws u that the attack makes."""
+def plainly(attack: Square, x: Tensor, z: Tensor, *, eps: float, order: int, u: Tensor, age: int) -> Tensor:
+    """Algorithm 3 for one sample (C, H, W), with the draws u that the attack makes, in the norm of that order."""
     channels, height, width = x.shape
     nu = (z - x).double()
     side = max(3, round(math.sqrt(share(attack, age) * height * width)))
@@ -126,33 +138,34 @@ def plainly(attack: Square, x: Tensor, z: Tensor, *, eps: float, u: Tensor, age:
     first, second = torch.zeros(2, height, width, dtype=torch.bool)
     first[top : top + side, left : left + side] = True
     second[top2 : top2 + side, left2 : left2 + side] = True
-    unused = eps**2 - float(nu.square().sum())
+    unused = eps**order - float(nu.abs().pow(order).sum())
     new = nu.clone()
     for c in range(channels):
-        available = math.sqrt(float(nu[c][first | second].square().sum()) + unused / channels)
+        available = (float(nu[c][first | second].abs().pow(order).sum()) + unused / channels) ** (1 / order)
         old = nu[c, top : top + side, left : left + side]
         sign = 1 if u[5 + c] < 0.5 else -1
-        mixed = sign * eta / eta.norm() + old / old.norm()
+        mixed = sign * eta / eta.flatten().norm(order) + old / old.flatten().norm(order)
         new[c][second] = 0
-        new[c, top : top + side, left : left + side] = mixed / mixed.norm() * available
+        new[c, top : top + side, left : left + side] = mixed / mixed.flatten().norm(order) * available
     return x + new
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_l2_proposals_are_the_papers(channels: int) -> None:
-    attack, eps = Square(queries=100), 1.5
+@pytest.mark.parametrize("order", [1, 2])
+def test_proposals_of_pyramids_are_the_papers(order: int, channels: int) -> None:
+    attack, eps = Square(queries=100), {1: 30.0, 2: 1.5}[order]
     ages = torch.arange(1, 100, 2)
     generator = torch.Generator().manual_seed(0)
     x = torch.rand(len(ages), channels, 12, 11, generator=generator)
-    problem = problem_of(x, L2(eps))
+    problem = problem_of(x, {1: L1, 2: L2}[order](eps))
     start = torch.randn(x.shape, generator=generator) * 0.05
     state = {**begun(attack, problem, ages), "z": x + start}
     z = attack.ask(problem, state)[:, 0]
     u = state["draws"][torch.arange(len(ages)), ages, 0]
     for row, age in enumerate(ages.tolist()):
-        want = plainly(attack, x[row], state["z"][row], eps=eps, u=u[row], age=age)
+        want = plainly(attack, x[row], state["z"][row], eps=eps, order=order, u=u[row], age=age)
         assert torch.allclose(z[row].double(), want, atol=1e-5)
-    assert torch.allclose((z - x).flatten(1).norm(dim=1), torch.full((len(ages),), eps), rtol=1e-4)
+    assert torch.allclose((z - x).flatten(1).norm(order, dim=1), torch.full((len(ages),), eps), rtol=1e-4)
 
 
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 7, 9), (5, 4), (11,), (1,)], ids=str)
@@ -296,8 +309,8 @@ def test_a_budget_squeezes_the_schedule() -> None:
 
 
 def test_it_works_where_windows_make_sense() -> None:
-    assert all(supports(Square(), threat) for threat in (Linf(0.1), L2(0.1), Unbounded()))
-    assert not supports(Square(), L1(1.0))
+    assert all(supports(Square(), threat) for threat in (Linf(0.1), L2(0.1), L1(1.0), Unbounded()))
+    assert not supports(Square(), L0(3))
 
 
 @pytest.mark.parametrize(
