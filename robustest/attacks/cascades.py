@@ -33,6 +33,8 @@ from robustest.threats import L0, L1, L2, Linf, Patch, Spatial, Unbounded
 _QUICK = ODIMargin(start_steps=1, steps_after=7)
 _FACES = ODIMargin(start_steps=0, steps_after=20, step_scale=0.15, euclidean=True)
 _SMALL = ODIMargin(start_steps=0, steps_after=20, step_scale=0.15)
+_WIDE = ODIMargin(start_steps=4, steps_after=20)
+_LONG = ODIMargin(start_steps=2, steps_after=40)
 _FEW = 16
 _INWARD = DDN.outside_in(steps=20)
 
@@ -43,6 +45,10 @@ def _inward(steps: int, step_size: float) -> DDN:
 
 def _other(rank: int) -> ODIMargin:
     return ODIMargin(start_steps=0, steps_after=12, step_scale=0.5, target_rank=rank)
+
+
+def _towards(rank: int, steps: int) -> APGD:
+    return APGD(steps=steps, loss="targeted_dlr", target_rank=rank)
 
 
 def _few_features(effort: int) -> tuple[Stage, ...]:
@@ -104,16 +110,19 @@ STANDARD = Cascade(
         Stage(searcher=_INWARD, rounds=3),
         Stage(searcher=_inward(40, 1.0), rounds=2),
         Stage(searcher=_inward(60, 0.5), rounds=2, smallest=0.3),
-        Stage(searcher=_FACES, rounds=4, together=True, smallest=0.08),
-        Stage(searcher=_SMALL, rounds=2, together=True, smallest=0.08, on=(L2,)),
-        Stage(searcher=_other(1), rounds=2, together=True, smallest=0.05),
-        Stage(searcher=_other(2), rounds=2, together=True, smallest=0.05),
-        Stage(searcher=_FACES, rounds=8, together=True, smallest=0.03),
-        Stage(searcher=_SMALL, rounds=14, together=True, smallest=0.03, on=(L2,)),
+        Stage(searcher=_WIDE, smallest=0.12, on=(Linf,)),
         Stage(searcher=FAB(steps=20), smallest=0.06, on=(Linf,)),
-        Stage(searcher=Square(queries=200, at_once=4), smallest=0.12, only=Needs.GRADIENT, on=(Linf,)),
-        Stage(searcher=Square(queries=800, at_once=8), smallest=0.06, only=Needs.GRADIENT, on=(Linf,)),
-        Stage(searcher=Square(queries=3500, at_once=14), smallest=0.03, only=Needs.GRADIENT, on=(Linf,)),
+        Stage(searcher=Square(queries=200, at_once=4), smallest=0.1, only=Needs.GRADIENT, on=(Linf,)),
+        Stage(searcher=_WIDE, rounds=2, together=True, smallest=0.12, on=(Linf,), earned=True),
+        Stage(searcher=_LONG, rounds=2, together=True, smallest=0.12, on=(Linf,), earned=True),
+        *(Stage(searcher=_towards(rank, 40), smallest=0.12, on=(Linf,), earned=True) for rank in range(3)),
+        Stage(searcher=_FACES, rounds=8, together=True, smallest=0.03, earned=True),
+        Stage(searcher=Square(queries=800, at_once=8), smallest=0.04, only=Needs.GRADIENT, on=(Linf,), earned=True),
+        Stage(searcher=Square(queries=3500, at_once=14), smallest=0.03, only=Needs.GRADIENT, on=(Linf,), earned=True),
+        Stage(searcher=_SMALL, rounds=2, together=True, smallest=0.08, on=(L2,)),
+        Stage(searcher=_other(1), rounds=2, together=True, smallest=0.05, on=(L2,)),
+        Stage(searcher=_other(2), rounds=2, together=True, smallest=0.05, on=(L2,)),
+        Stage(searcher=_SMALL, rounds=14, together=True, smallest=0.03, on=(L2,)),
         Stage(searcher=Square(queries=500, at_once=5), smallest=0.05, only=Needs.GRADIENT, on=(L2,)),
         Stage(searcher=APGD(steps=40, loss="margin"), rounds=2, on=(L1,)),
         *_sparse(200),
@@ -134,7 +143,7 @@ THOROUGH = Cascade(
         *_few_features(2),
         Stage(searcher=ODIMargin(), rounds=10),
         Stage(searcher=APGD(steps=100, loss="ce")),
-        *(Stage(searcher=APGD(steps=100, loss="targeted_dlr", target_rank=rank)) for rank in range(9)),
+        *(Stage(searcher=_towards(rank, 100)) for rank in range(9)),
         *(Stage(searcher=_other(rank), rounds=2) for rank in range(1, 9)),
         Stage(searcher=FAB(steps=100)),
         *(Stage(searcher=FAB(steps=60, target_rank=rank)) for rank in range(9)),
@@ -149,7 +158,19 @@ THOROUGH = Cascade(
 )
 """For the night: the reference, then more restarts, nine target classes, and queries for all that is left."""
 
-CASCADES: dict[str, Cascade] = {cascade.name: cascade for cascade in (FAST, STANDARD, THOROUGH)}
+AUTOATTACK = Cascade(
+    name="autoattack",
+    stages=(
+        Stage(searcher=APGD(steps=100, loss="ce"), on=(Linf, L2)),
+        Stage(searcher=APGD(steps=100, loss="ce"), rounds=5, on=(L1,)),
+        *(Stage(searcher=_towards(rank, 100), on=(Linf, L2, L1) if rank < 5 else (Linf, L2)) for rank in range(9)),
+        *(Stage(searcher=FAB(steps=100, target_rank=rank)) for rank in range(9)),
+        Stage(searcher=Square(queries=5000), on=(Linf, L2, L1)),
+    ),
+)
+"""The recipe that published numbers rest on, stage by stage (Croce and Hein, ICML 2020, section 6; L1: ICML 2021)."""
+
+CASCADES: dict[str, Cascade] = {cascade.name: cascade for cascade in (FAST, STANDARD, THOROUGH, AUTOATTACK)}
 """The cascades robustest brings, by name."""
 
 MINIMUM: Mapping[str, Cascade] = {

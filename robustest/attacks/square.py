@@ -38,7 +38,7 @@ class Square:
     L-inf, and no bound but the input's own: begins with vertical stripes of the ball's corners; each query sets one
     square window, in every channel, to a random corner, and one that would change nothing to the opposite corner.
     L2: begins with a grid of bumps; each query moves the length spent in two windows into the first of them, in the
-    shape of two pyramids of opposite sign. L1 (Croce and Hein, ICML 2021, section 4): the same with lengths in that norm.
+    shape of two pyramids of opposite sign. L1 (Croce and Hein, ICML 2021, section 4): the same in that norm's lengths.
 
     An input (C, H, W) is searched as it is; (H, W) is one channel; (D,), tabular data, is one channel of height 1,
     whose windows are runs of neighbouring columns; (C, T, H, W) has T * H rows. Where a square does not fit, the

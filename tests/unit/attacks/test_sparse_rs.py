@@ -108,12 +108,12 @@ def test_a_patch_first_goes_to_many_places_then_changes_one_thing_at_a_time() ->
     threat = Patch(3, 3)
     attack = PatchRS(queries=100)
     assert attack.exploring == 20
-    problem, asked = proposals(attack, threat, x, rounds=99)
+    _, asked = proposals(attack, threat, x, rounds=99)
     first = torch.stack([z[:, 0, -2:] for z in asked[:20]], 1)
     assert min(len({tuple(at) for at in row}) for row in first.tolist()) >= 12  # of the lattice's 16
     start = asked[0][:, 0]
     for at, z in enumerate(asked[20:], start=20):
-        changed = (z[:, 0] != start) if at else z[:, 0]
+        changed = z[:, 0] != start
         content, place = changed[:, :-2].any(1), changed[:, -2:].any(1)
         assert bool((content ^ place).all())
         assert bool((place == (at % 5 == 0)).all())
