@@ -20,9 +20,8 @@ from robustest.threats import Threat
 
 _GO_ON = 0.25
 """A stage kept for small margins goes on to larger ones where it broke this share of those it had."""
-_AROUND = 6
-"""Passes that a sample gets outside its attacks: a clean one, two that must agree, two that probe the input, and one to
-see whether the model still answers as it did where something is remembered of it."""
+_AROUND = 5
+"""Passes that a sample gets outside its attacks: a clean one, two that must agree, two that probe the input."""
 
 
 @dataclass(slots=True)

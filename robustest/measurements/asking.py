@@ -72,6 +72,9 @@ class Asking:
         chunk: the claim's first chunk.
         settings: batch size, and health checks that are switched off.
         said: whether the model says itself what it is.
+
+    Attributes:
+        answered: the first input and its logits, where each query may cost something; else None.
     """
 
     def __init__(self, model: Classifier, look: Look, chunk: Chunk, settings: Settings, *, said: bool) -> None:
@@ -82,6 +85,7 @@ class Asking:
         remote = said and model.gives is not Needs.GRADIENT
         self._costly = remote or model.max_queries is not None
         self._before: Heard | None = None
+        self.answered: tuple[Tensor, Tensor] | None = None
 
     def once(self) -> Heard | None:
         """What the model answers now; None where it cannot be asked, whose cause the measurement will tell."""
@@ -115,6 +119,7 @@ class Asking:
         notes = tuple(listener.notes)
         if not notes:
             return None
+        self.answered = listener.first if self._costly else None
         return Heard(notes, len(notes) if listener.gradient is None else listener.gradient)
 
     def _listen(self, listener: _Listener, rows: int, calls: int) -> bool:
@@ -150,6 +155,7 @@ class _Listener:
         self.notes: list[bytes] = []
         self.gradient: int | None = None
         self.left = 0
+        self.first: tuple[Tensor, Tensor] | None = None
         self._call = call
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -159,6 +165,7 @@ class _Listener:
         self.left -= 1
         logits = logits_of(self._call(x))
         self._note(logits)
+        self.first = self.first or (x.detach(), logits.detach())
         if x.requires_grad:
             x.register_hook(self._climbed)  # type: ignore[no-untyped-call]
         return logits
@@ -170,3 +177,23 @@ class _Listener:
 
     def _note(self, value: Tensor) -> None:
         self.notes.append(simple(value.detach().as_subclass(Tensor)) or b"")
+
+
+class Answered:
+    """Stands before a model whose queries are counted, and repeats an answer once, so that no sample is sent in vain.
+
+    Args:
+        call: the model's.
+        answered: an input and its logits.
+    """
+
+    def __init__(self, call: Callable[[Tensor], Any], answered: tuple[Tensor, Tensor]) -> None:
+        self._call = call
+        self._answered: tuple[Tensor, Tensor] | None = answered
+
+    def __call__(self, x: Tensor) -> Any:
+        """What the model gives for x (B, *S)."""
+        if self._answered is not None and torch.equal(x.detach().cpu(), self._answered[0].cpu()):
+            logits, self._answered = self._answered[1].to(x.device), None
+            return logits
+        return self._call(x)

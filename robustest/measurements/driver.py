@@ -20,7 +20,7 @@ from robustest.engine.device import resolve
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.mapping import Engine, InProcess, Mapper, engine_for
 from robustest.errors import DataError, StoreError
-from robustest.measurements.asking import Asking
+from robustest.measurements.asking import Answered, Asking
 from robustest.measurements.bench import Bench
 from robustest.measurements.bench import Look as Look
 from robustest.measurements.memory import Memory
@@ -132,6 +132,7 @@ class _Run:
     stream: Stream
     known: int = 0
     refuted: Decision | None = None
+    answered: tuple[Tensor, Tensor] | None = None
     _asked: dict[int, Tensor] = field(default_factory=dict)
     _loaded: dict[int, Chunk] = field(default_factory=dict)
     _marks: dict[int, list[bytes]] = field(default_factory=dict)
@@ -257,6 +258,7 @@ class _Run:
             settings=self.settings,
             look=self.bench.look,
             versions=versions(),
+            answered=self.answered,
         )
 
     def _ask(self, chunk: Chunk) -> None:
@@ -267,6 +269,10 @@ class _Run:
             look = partial(look, hunt=None)
         asking = Asking(bench.evaluator.model, look, chunk, self.settings, said=self.memory.said)
         self.memory.ask(asking, self._marks[0])
+        self.answered = asking.answered
+        if self.answered is not None:
+            model = bench.evaluator.model
+            bench.evaluator.model = replace(model, call=Answered(model.call, self.answered))
 
     def _load(self, ids: Tensor) -> Chunk:
         evaluator = self.bench.evaluator

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import warnings
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 
 import torch
+from torch import Tensor
 
 from robustest.data import Samples
 from robustest.engine.chunks import Chunk, load
@@ -15,6 +16,7 @@ from robustest.engine.device import resolve
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.mapping import Mapper
 from robustest.errors import ConfigError, RobustestError
+from robustest.measurements.asking import Answered
 from robustest.measurements.bench import Bench, Look
 from robustest.measurements.observed import Observed, Tally
 from robustest.measurements.schedule import Task
@@ -56,6 +58,7 @@ class RemoteJob:
         settings: as measured with.
         look: what to do with a chunk.
         versions: of robustest and torch, here.
+        answered: an input and its logits that the model need not be asked for again; None for most models.
     """
 
     model: Shipped
@@ -64,6 +67,7 @@ class RemoteJob:
     settings: Settings
     look: Look
     versions: tuple[str, str]
+    answered: tuple[Tensor, Tensor] | None = None
 
     def start(self, device: str) -> Mapper:
         """What measures this job's chunks in the worker's process, which it takes over until the process ends."""
@@ -78,6 +82,8 @@ class RemoteJob:
         open_blocks.enter_context(torch.inference_mode(False))
         open_blocks.enter_context(frozen(classifier.module))
         self._same_model(classifier)
+        if self.answered is not None:
+            classifier = replace(classifier, call=Answered(classifier.call, self.answered))
         evaluator = Evaluator(
             classifier,
             chosen,
