@@ -52,15 +52,16 @@ def measure_robust_to(
 
     Hypothesis is told how near the claim is to breaking, climbs towards that, and then shrinks what breaks it: fewer
     steps, lower severities, and so on (see `robustest.strategies`). What it ends with is the simplest change that it
-    tried, and no simpler neighbour that it tried breaks the claim. Number of examples, phases and database are those
-    of hypothesis' current profile; the random choices are seeded by the settings' seed.
+    tried, and no simpler neighbour that it tried breaks the claim. The search hangs on the strategy, the model, the
+    samples and the settings' seed alone: hypothesis' profiles and its own seed do not change it. Its current profile
+    says where examples are remembered, which are tried first.
 
     Args:
         model: as for `measure_robust_accuracy`.
         data: as for `measure_robust_accuracy`; images (N, C, H, W). What is searched on is held in memory.
         strategy: draws changes: those of `robustest.strategies`, or functions of a batch, as shifts are.
         at_least: the accuracy claimed under every change, in 0..1.
-        max_examples: examples tried before shrinking, at most; None takes the number of hypothesis' profile.
+        max_examples: examples tried before shrinking, at most; None tries 100.
         **options: see `robustest.measurements.options.Options`. With `max_samples` the search looks at so many
             samples, and what it ends with is measured on all. After `time_budget` seconds the search ends where it is.
             With `cache=False` what hypothesis remembers is not used.
@@ -85,8 +86,6 @@ def measure_robust_to(
     with torch.inference_mode(False), frozen(classifier.module) as notes:
         trials = Trials.of(classifier, samples, settings, at_least, statement)
         ended = _search(trials, strategy, settings, max_examples, setting=setting, statement=statement)
-    if not trials.seen:
-        raise ConfigError("Expected hypothesis to try an example but the phases of its profile leave none.")
     shown = ended.mildest if ended.mildest is not None else trials.worst
     evidence = _whole(shown, classifier, samples, settings, statement)
     decision = _decide(ended, trials, evidence, at_least)
@@ -250,8 +249,7 @@ def _details(trials: Trials, evidence: Evidence, ended: _Ended) -> dict[str, Any
 
 def _about(change: object, trials: Trials) -> dict[str, Any]:
     """A change in words and as code, and the accuracy on what was searched on."""
-    accuracy = trials.seen[change].right / trials.n
-    return {"change": str(as_change(change)), "code": code_of(change), "accuracy": accuracy}
+    return {"change": str(as_change(change)), "code": code_of(change), "accuracy": trials.share(change)}
 
 
 def _told(strategy: SearchStrategy[Any]) -> str:

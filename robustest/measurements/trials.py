@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass, fields, is_dataclass
+from itertools import chain
 
 import hypothesis
 import torch
@@ -51,7 +53,7 @@ class Trials:
     Attributes:
         n: samples.
         least: how many must be right; None where nothing is claimed.
-        seen: what became of each change.
+        seen: what became of each change, by what tells it from others.
         worst: the change under which the fewest are right.
         broken: how many changes break the claim.
     """
@@ -62,6 +64,7 @@ class Trials:
         self.seen: dict[object, Trial] = {}
         self.worst: object = None
         self.broken = 0
+        self._drawn: list[object] = []  # alive, so that no other object takes the place of one that is told by it
         self._evaluator = evaluator
         self._chunks = chunks
         self._statement = statement
@@ -87,7 +90,11 @@ class Trials:
     @property
     def lowest(self) -> float:
         """The accuracy under the change under which the fewest are right."""
-        return self.seen[self.worst].right / self.n
+        return self.share(self.worst)
+
+    def share(self, change: object) -> float:
+        """The accuracy under a change that was tried."""
+        return self.seen[_key(change)].right / self.n
 
     @property
     def tally(self) -> Tally:
@@ -96,11 +103,12 @@ class Trials:
 
     def breaks(self, change: object) -> bool:
         """Whether the claim does not hold under a change; inside a hypothesis test, hypothesis is told how nearly."""
-        trial = self.seen.get(change)
+        trial = self.seen.get(_key(change))
         if trial is None:
-            trial = self.seen[change] = self.measured(as_change(change))
+            trial = self.seen[_key(change)] = self.measured(as_change(change))
+            self._drawn.append(change)
             self.broken += self._broken(trial)
-            if self.worst is None or trial.harms_more_than(self.seen[self.worst]):
+            if self.worst is None or trial.harms_more_than(self.seen[_key(self.worst)]):
                 self.worst = change
             self._show()
         tell(trial.margin)
@@ -128,6 +136,20 @@ class Trials:
         watch = context.current().progress
         if watch is not None and self._statement:
             watch(self._statement, len(self.seen), len(self.seen), self.broken)
+
+
+def _key(change: object) -> Hashable:
+    """What tells a change from others: its value where it can be hashed or its fields can, else the object itself."""
+    values: Iterator[object] = iter((change,))
+    if is_dataclass(change):
+        values = chain(values, [(type(change), tuple(getattr(change, field.name) for field in fields(change)))])
+    for value in values:
+        try:
+            hash(value)
+        except TypeError:
+            continue
+        return value
+    return id(change)
 
 
 def tell(margin: float) -> None:

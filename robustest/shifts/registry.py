@@ -145,7 +145,10 @@ def _arguments(function: ShiftFunction | None, offers: dict[str, object]) -> tup
     Raises:
         ConfigError: more arguments are required than there are.
     """
-    wanted = _parameters(function)
+    try:
+        wanted = _parameters(function)
+    except TypeError:  # it cannot be hashed, as data classes that are not frozen
+        wanted = _parameters.__wrapped__(function)
     named = offers.keys() & {each.name for each in wanted if each.kind is not each.POSITIONAL_ONLY}
     rest = [offers[name] for name in ("severity", "key") if name not in named]
     args: list[object] = []

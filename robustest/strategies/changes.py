@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
+from functools import partial
+from inspect import signature
 
 import torch
 from torch import Tensor
@@ -154,17 +156,37 @@ def as_change(drawn: object) -> Shift:
 
 
 def code_of(drawn: object) -> str:
-    """A Python expression that makes a drawn value again; a function's own name."""
+    """A Python expression that makes a drawn value again; a function's own name, and what it keeps of its making."""
     if isinstance(drawn, Composition):
         steps = "".join(f"{code_of(step)}, " for step in drawn.steps)
         return f"Composition(({steps.rstrip()}))" if steps else "Composition()"
     if isinstance(drawn, Shift):
-        own = "" if as_is(drawn) else f", {drawn.name}"
+        own = "" if as_is(drawn) else f", {code_of(drawn.function)}"
         sets = "" if drawn.parameters == "auto" else f", parameters={drawn.parameters!r}"
         return f"Shift({drawn.name!r}, {drawn.severity}{own}{sets})"
-    if isinstance(drawn, (Pose, Perturbation)):
+    if isinstance(drawn, partial):
+        given = [*map(repr, drawn.args), *(f"{name}={value!r}" for name, value in drawn.keywords.items())]
+        return f"partial({', '.join([code_of(drawn.func), *given])})"
+    if isinstance(drawn, (Pose, Perturbation)) or is_dataclass(drawn):
         return repr(drawn)
-    return str(getattr(drawn, "__name__", type(drawn).__name__))
+    name = getattr(drawn, "__name__", None)
+    return _made(drawn) if name is None else f"{name}{_kept(drawn)}"
+
+
+def _made(drawn: object) -> str:
+    """An object by its own words, or, where these say only where it lies in memory, by its type and arguments."""
+    kind, kept = type(drawn), getattr(drawn, "__dict__", {})
+    names = [name for name in signature(kind).parameters if name in kept]
+    if kind.__repr__ is not object.__repr__ or len(names) < len(signature(kind).parameters):
+        return repr(drawn)
+    return f"{kind.__name__}({', '.join(f'{name}={kept[name]!r}' for name in names)})"
+
+
+def _kept(function: object) -> str:
+    """What a function made inside another keeps of it: its name alone would not make it again."""
+    cells, code = getattr(function, "__closure__", None) or (), getattr(function, "__code__", None)
+    kept = [f"{name}={cell.cell_contents!r}" for name, cell in zip(getattr(code, "co_freevars", ()), cells, strict=False)]
+    return f" with {', '.join(kept)}" if kept else ""
 
 
 def as_is(shift: Shift) -> bool:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import hypothesis
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from hypothesis.database import InMemoryExampleDatabase
 from torch import Tensor, nn
@@ -304,6 +306,89 @@ def test_what_broke_is_tried_first_the_next_time(database: InMemoryExampleDataba
     assert again.details["examples"] < found.details["examples"]
     apart = measure_robust_to(Planted(), data(), compositions(shifts([first, second])), at_least=0.9, max_examples=1)
     assert apart.verdict == "passed"  # another claim's examples are not this one's
+
+
+def reds(seeds: range) -> dict[int, Any]:
+    """What the search ends with, by seed."""
+    few: dict[str, Any] = {"at_least": 0.9, "max_examples": 40, "cache": False}
+    results = {seed: measure_robust_to(Planted(), data(), CHAINS, seed=seed, **few) for seed in seeds}
+    return {seed: (result.verdict, result.details["examples"], result.details["worst"]) for seed, result in results.items()}
+
+
+@pytest.mark.parametrize("seeds", [range(5), pytest.param(range(30), marks=pytest.mark.slow)])
+def test_a_seed_searches_alike_with_and_without_a_database_and_under_any_profile(
+    monkeypatch: pytest.MonkeyPatch, seeds: range
+) -> None:
+    """Without a database hypothesis generates otherwise; the profile for CI has none, and takes its seed from the test."""
+    settings.register_profile("a desk", database=InMemoryExampleDatabase(), derandomize=False)
+    settings.register_profile("elsewhere", max_examples=3, phases=[Phase.generate], database=None, derandomize=False)
+    found = {}
+    try:
+        for profile in ("a desk", "ci", "elsewhere"):
+            settings.load_profile(profile)
+            found[profile] = reds(seeds)
+        monkeypatch.setattr(hypothesis.core, "global_force_seed", 5)
+        found["a seed of its own"] = reds(seeds)
+    finally:
+        settings.load_profile("robustest")
+    assert len({verdict for verdict, *_ in found["ci"].values()}) == 2, "some seeds find what is planted, some do not"
+    assert all(one == found["ci"] for one in found.values())
+
+
+class Other(Planted):
+    """Breaks under the second mark alone, where it is strongest."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        value = (x[:, 0, 3, 3] - 0.5).sign() * torch.where(x[:, 0, 0, 1] > 0.9, -1.0, 1.0)
+        return torch.stack([-value, value], 1)
+
+
+def test_what_is_remembered_changes_no_search_that_it_does_not_end(database: InMemoryExampleDatabase) -> None:
+    """With another model nothing that is remembered breaks any more: the search starts from nothing all the same."""
+    measure_robust_to(Planted(), data(), CHAINS, at_least=0.9, max_examples=1000)
+    assert database.data
+    found = [measure_robust_to(Other(), data(), CHAINS, at_least=0.9, max_examples=60, cache=c) for c in (True, False)]
+    assert found[0].verdict == "failed"
+    assert found[0].details["mildest"] == found[1].details["mildest"]
+
+
+@dataclass
+class Dimmed:
+    """A change that cannot be hashed, as a user writes it."""
+
+    by: float
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return x * self.by
+
+
+class Lit:
+    def __init__(self, by: float) -> None:
+        self.by = by
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return x * (1 - self.by)
+
+
+def dim(x: Tensor, by: float = 1.0) -> Tensor:
+    return x * by
+
+
+@pytest.mark.parametrize(
+    "strategy",
+    [
+        st.builds(Dimmed, st.floats(0, 1)),
+        st.builds(Lit, st.floats(0, 1)),
+        st.floats(0, 1).map(lambda by: partial(dim, by=by)),
+        st.builds(Dimmed, st.floats(0, 1)).map(lambda change: Shift("dimmed", 3, change)),
+    ],
+)
+def test_changes_of_a_users_own_are_told_as_code_that_makes_them_again(strategy: Any) -> None:
+    result = measure_robust_to(Fragile(), data(), strategy, at_least=0.9, max_examples=20)
+    assert result.verdict == "failed"
+    change = eval(result.details["mildest"]["code"])
+    with pytest.raises(ClaimFailed):
+        assert_shift_accuracy(Fragile(), data(), change, at_least=0.9)
 
 
 def test_without_the_cache_nothing_is_remembered(database: InMemoryExampleDatabase) -> None:
