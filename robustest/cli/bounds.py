@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import mean, stdev
 from typing import Any
 
-from scipy.stats import hypergeom
+from scipy.stats import hypergeom, t
 
+from robustest.cli.claims import limits_of
 from robustest.results import Result
 from robustest.verdicts.fixed import clopper_pearson
 from robustest.verdicts.paired import drop_bounds
@@ -26,39 +28,80 @@ class Suggestion:
         margin: how far it is from what was measured; 0 where there is none.
         of_population: whether it only bounds the population's value: another sample may miss it by its own chance.
         why_not: the reason; empty where there is a threshold.
+        seeds: how many it rests on, where the value moves with the seed; else 1.
     """
 
     threshold: float | None
     margin: float = 0.0
     of_population: bool = False
     why_not: str = ""
+    seeds: int = 1
 
 
-def suggestion(result: Result, alpha: float) -> Suggestion:
+def suggestion(result: Result, alpha: float, others: Sequence[Result] = ()) -> Suggestion:
     """The strictest threshold that another sample, of as many from the same population, keeps but for chance alpha.
 
     For shares and their falls the bound is one on the next sample's counts, exact and one-sided: wider than a bound on
     the population's share, as the next sample has chance of its own. A claim about a population needs that its bound,
-    too, is kept by the next sample. For other values it is the end of the interval.
+    too, is kept by the next sample. For other values it is the end of the interval. Where the value moves with the
+    seed, the bound is one that another seed's bound keeps as well: a one-sided prediction bound of Student's t, or the
+    worst of those seen where that is further.
 
     Args:
         result: of a claim with a threshold, measured on every sample.
         alpha: the chance that the next sample breaks it, in (0, 0.5).
+        others: the same claim under other seeds.
     """
-    if result.estimate is None:
-        return Suggestion(threshold=None, why_not=f"only {result.n_used} of {result.n_total} samples were looked at")
-    if spoke := _health(result):
-        return Suggestion(threshold=None, why_not=f"health check: {spoke}; what holds may not be robust")
-    bound = _next(result, alpha)
+    results = (result, *others)
+    if why_not := next(filter(None, (_why_not(one) for one in results)), ""):
+        return Suggestion(threshold=None, why_not=why_not)
+    moved = any(moves(result, other) for other in others)
+    if moved and len(results) < SEEDS:
+        return Suggestion(threshold=None, why_not=f"it moves with the seed, and only {len(results)} were measured")
     at_least = result.comparison == ">="
-    if bound is None:
-        value, n = result.left_interval[0 if at_least else 1], 1000
-    else:
-        value, n = bound
-    threshold = _rounded(value, n, down=at_least, share=bound is not None)
-    if threshold <= 0 if at_least else bound is not None and threshold >= 1:
-        return Suggestion(threshold=None, why_not=f"n={n} is too few for one that says anything")
-    return Suggestion(threshold=threshold, margin=abs(result.estimate - threshold), of_population=bound is None)
+    found = [_next(one, alpha) for one in results]
+    share = all(bound is not None for bound in found)
+    values = [one.left_interval[0 if at_least else 1] for one in results]
+    value = _beyond([bound[0] for bound in found if bound] if share else values, alpha, at_least=at_least)
+    n = found[0][1] if share and found[0] is not None else 1000
+    threshold = _rounded(value, n, down=at_least, share=share)
+    if threshold <= 0 if at_least else share and threshold >= 1:
+        few = "it moves too much with the seed" if moved else f"n={n} is too few"
+        return Suggestion(threshold=None, why_not=f"{few} for one that says anything")
+    margin = abs((result.estimate or 0.0) - threshold)
+    return Suggestion(threshold=threshold, margin=margin, of_population=not share, seeds=len(results) if moved else 1)
+
+
+SEEDS = 5
+"""How many are measured where a value moves with the seed."""
+
+
+def moves(first: Result, second: Result) -> bool:
+    """Whether another seed gave another value, or decided otherwise."""
+    if first.estimate is None or second.estimate is None:
+        return True
+    same = math.isclose(first.estimate, second.estimate, rel_tol=1e-9, abs_tol=1e-12)
+    ends = zip(first.left_interval, second.left_interval, strict=True)
+    return not same or not all(math.isclose(a, b, rel_tol=1e-9, abs_tol=1e-12) for a, b in ends)
+
+
+def _why_not(result: Result) -> str:
+    if result.estimate is None:
+        return f"only {result.n_used} of {result.n_total} samples were looked at"
+    if spoke := _health(result):
+        return f"health check: {spoke}; what holds may not be robust"
+    if result.threshold is not None and len(set(limits_of(result))) > 1:
+        return "it asks for several numbers at once, and which of them to move is yours to say"
+    return ""
+
+
+def _beyond(values: Sequence[float], alpha: float, *, at_least: bool) -> float:
+    """What the next of such values keeps but for a chance of alpha, and all of these do."""
+    worst = min(values) if at_least else max(values)
+    if len(values) < 2:
+        return worst
+    spread = float(t.ppf(1 - alpha, len(values) - 1)) * stdev(values) * math.sqrt(1 + 1 / len(values))
+    return min(worst, mean(values) - spread) if at_least else max(worst, mean(values) + spread)
 
 
 def fewest(held: int, n: int, alpha: float) -> int:

@@ -22,13 +22,18 @@ def without_thresholds(statement: str) -> str:
     return _THRESHOLD.sub("", statement)
 
 
+def limits_of(result: Result) -> Bars:
+    """The numbers in a claim's words."""
+    return tuple((sign, float(number)) for sign, number in _THRESHOLD.findall(result.statement))
+
+
 def bars_of(result: Result, alpha: float) -> Bars:
     """Every number that a claim asks for, in an order of its own: two results of one claim have theirs side by side.
 
     The scope is one of them, as a claim about the population asks for more than one about the set; so is what a
     baseline demands; and the error level, last, as a smaller one asks for more.
     """
-    asked = [(sign, float(number)) for sign, number in _THRESHOLD.findall(result.statement)]
+    asked = list(limits_of(result))
     if result.threshold is not None:
         asked.insert(0, (result.comparison, result.threshold))
     asked.append((">=", float(result.rule.startswith("population"))))

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from robustest.account import Row
+from robustest.cli.bounds import SEEDS, Suggestion, moves, suggestion
 from robustest.cli.claims import without_thresholds
+from robustest.cli.compare import keyed
 from robustest.cli.exits import Exit, Refused, missing
 from robustest.cli.pytest_run import meaning, run_pytest
 from robustest.cli.runs import Run, read_run
@@ -19,6 +21,8 @@ from robustest.results import Result
 def suggest(arguments: Sequence[str]) -> int:
     """Measure a suite's claims on all samples, and print the thresholds they could hold; nothing is edited.
 
+    Two seeds are measured, and three more where a value moves with the seed.
+
     Args:
         arguments: for pytest: which tests, and how.
 
@@ -28,6 +32,27 @@ def suggest(arguments: Sequence[str]) -> int:
     Raises:
         Refused: the tests could not be run, or none makes a claim with a threshold.
     """
+    first, code = _measured(arguments)
+    if code not in (0, 1):
+        return meaning(code)
+    seed = int(first.settings["seed"])
+    others: list[Run] = []
+    for number in range(1, SEEDS):
+        run, code = _measured([*arguments, f"--robust-seed={seed + number}"])
+        if code not in (0, 1):
+            return meaning(code)
+        others.append(run)
+        if not any(_moved(first, other) for other in others):  # then no further seed is needed
+            break
+    return _print(first, others)
+
+
+def _measured(arguments: Sequence[str]) -> tuple[Run, int]:
+    """The suite's claims on all samples, and pytest's exit code.
+
+    Raises:
+        Refused: nothing was written.
+    """
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "robust.json"
         code = run_pytest(["--robust-exact", f"--robust-json={file}", *arguments])
@@ -36,49 +61,57 @@ def suggest(arguments: Sequence[str]) -> int:
                 f"Expected results but pytest ended with exit code {code} before it wrote any; see above.",
                 Exit.MISSING if code in (0, 1) else meaning(code),
             )
-        run = read_run(file)
-    if code not in (0, 1):
-        return meaning(code)
-    return _print(run)
+        return read_run(file), code
 
 
-def _print(run: Run) -> int:
-    rows = [row for row in run.rows if row.result is None or row.result.threshold is not None]
+def _moved(first: Run, second: Run) -> bool:
+    there = keyed(second.rows)
+    pairs = [(row.result, there[key].result) for key, row in keyed(first.rows).items() if key in there]
+    return any(one is not None and other is not None and moves(one, other) for one, other in pairs)
+
+
+def _print(run: Run, others: Sequence[Run]) -> int:
+    rows = {key: row for key, row in keyed(run.rows).items() if row.result is None or row.result.threshold is not None}
     if not rows:
         raise missing("Expected a claim with a threshold but no test that ran makes one. Name the tests to run.")
     screen = Screen()
     alpha = float(run.settings["alpha"])
     screen.write_sep("=", "thresholds")
-    partly = [_suggested(screen, row, alpha) for row in rows]
+    elsewhere = [keyed(other.rows) for other in others]
+    found = [_suggested(screen, row, [there.get(key) for there in elsewhere], alpha) for key, row in rows.items()]
     screen.write_line(
         f"another sample, of as many from the same population, keeps each of these but for a chance of {alpha:g}; the "
         "margin shrinks as the square root of n grows"
     )
-    if any(partly):
+    if any(one.of_population for one in found):
         screen.write_line("* the end of the interval: it bounds the population's value, not that of another sample")
-    return Exit.MISSING if run.lost or any(row.result is None for row in rows) else Exit.OK
+    runs = (run, *others)
+    unmeasured = any(row.result is None for row in rows.values())
+    return Exit.MISSING if any(one.lost for one in runs) or unmeasured else Exit.OK
 
 
-def _suggested(screen: Screen, row: Row, alpha: float) -> bool:
-    """Print one claim; whether its threshold bounds the population's value alone."""
-    from robustest.cli.bounds import suggestion
-
+def _suggested(screen: Screen, row: Row, others: Sequence[Row | None], alpha: float) -> Suggestion:
+    """Print one claim, and what it could hold."""
     result = row.result
     if result is None:
         screen.write_line(f"{row.test}  could not measure: {row.problem.splitlines()[0]}", red=True)
-        return False
-    found = suggestion(result, alpha)
+        return Suggestion(threshold=None)
+    there = [other.result for other in others if other is not None and other.result is not None]
+    found = suggestion(result, alpha, there)
+    if len(there) < len(others):
+        found = Suggestion(threshold=None, why_not="under another seed it was not measured, as its test ended before")
     screen.write_line(f"{row.test}  {without_thresholds(result.statement)}")
     screen.write_line(f"    measured    {measured(result)}")
     screen.write_line(f"    now         {claimed(result)}  {result.verdict}")
     if found.threshold is None:
         screen.write_line(f"    could hold  none: {found.why_not}", yellow=True)
-        return False
+        return found
     star = "*" if found.of_population else ""
     change = _change(result, found.threshold)
     bound = f"{result.comparison} {found.threshold:g}{star}"
-    screen.write_line(f"    could hold  {bound}  margin {found.margin:.3g}  {change}")
-    return found.of_population
+    seeds = f"  ({found.seeds} seeds)" if found.seeds > 1 else ""
+    screen.write_line(f"    could hold  {bound}  margin {found.margin:.3g}  {change}{seeds}")
+    return found
 
 
 def _change(result: Result, threshold: float) -> str:

@@ -53,10 +53,12 @@ def measure_failure_direction(
     same search on permuted errors, over all classes, tells what chance scores.
 
     The claim fails where a class scores more than `max_cv` and chance does not (p <= alpha / 2, corrected for all
-    classes). It passes where no class scores more, and every class with errors could be judged; it is inconclusive where
-    one has errors, and fewer than `min_errors` of these or of hits, or scores more and chance may be why. Directions tell that errors have something in common, not what: look at the samples that lie furthest
-    along them, and test what they share with `measure_spurious_feature`. Errors of a sound model have something in
-    common too (they are of untypical samples), so that a limit for a model has to be found by measuring good ones.
+    classes). It passes where no class scores more, and every class with errors could be judged. It is inconclusive
+    where a class has fewer than `min_errors` errors, or hits, or scores more and chance may be why.
+
+    Directions tell that errors have something in common, not what: look at the samples that lie furthest along them,
+    and test what they share with `measure_spurious_feature`. Errors of a sound model have something in common too (they
+    are of untypical samples), so that a limit for a model has to be found by measuring good ones.
 
     Args:
         model: as for `measure_robust_accuracy`.
@@ -70,8 +72,9 @@ def measure_failure_direction(
         **options: see `robustest.measurements.options.Options`.
 
     Returns:
-        The result; the estimate is the highest score of a class, of those found where there is one. Outcomes are
-        True where the model is right. `details["classes"]` has each class's score, p-value, errors, and the samples that fail most.
+        The result; the estimate is the highest score of a class, of those found where there is one. Outcomes are True
+        where the model is right. `details["classes"]` has each class's score, p-value, errors, and the samples that
+        fail most.
 
     Raises:
         ConfigError: an argument is out of range or unknown.

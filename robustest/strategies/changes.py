@@ -185,7 +185,9 @@ def _made(drawn: object) -> str:
 def _kept(function: object) -> str:
     """What a function made inside another keeps of it: its name alone would not make it again."""
     cells, code = getattr(function, "__closure__", None) or (), getattr(function, "__code__", None)
-    kept = [f"{name}={cell.cell_contents!r}" for name, cell in zip(getattr(code, "co_freevars", ()), cells, strict=False)]
+    kept = [
+        f"{name}={cell.cell_contents!r}" for name, cell in zip(getattr(code, "co_freevars", ()), cells, strict=False)
+    ]
     return f" with {', '.join(kept)}" if kept else ""
 
 

@@ -151,6 +151,12 @@ def test_the_limit_itself_is_kept() -> None:
     assert verdicts == [Verdict.PASSED, Verdict.INCONCLUSIVE]
 
 
+def test_the_default_limit_finds_errors_in_a_corner_of_their_own() -> None:
+    with pytest.raises(ClaimFailed):
+        assert_no_failure_direction(biased, (X, Y))
+    assert assert_no_failure_direction(unlucky, (X, Y)).verdict is Verdict.PASSED
+
+
 def test_without_a_threshold_it_is_only_measured() -> None:
     result = measure_failure_direction(biased, (X, Y))
     assert result.verdict is Verdict.INCONCLUSIVE

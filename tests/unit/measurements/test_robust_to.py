@@ -312,14 +312,16 @@ def reds(seeds: range) -> dict[int, Any]:
     """What the search ends with, by seed."""
     few: dict[str, Any] = {"at_least": 0.9, "max_examples": 40, "cache": False}
     results = {seed: measure_robust_to(Planted(), data(), CHAINS, seed=seed, **few) for seed in seeds}
-    return {seed: (result.verdict, result.details["examples"], result.details["worst"]) for seed, result in results.items()}
+    return {
+        seed: (result.verdict, result.details["examples"], result.details["worst"]) for seed, result in results.items()
+    }
 
 
 @pytest.mark.parametrize("seeds", [range(5), pytest.param(range(30), marks=pytest.mark.slow)])
 def test_a_seed_searches_alike_with_and_without_a_database_and_under_any_profile(
     monkeypatch: pytest.MonkeyPatch, seeds: range
 ) -> None:
-    """Without a database hypothesis generates otherwise; the profile for CI has none, and takes its seed from the test."""
+    """Without a database hypothesis generates otherwise; the profile for CI has none, and seeds by the test."""
     settings.register_profile("a desk", database=InMemoryExampleDatabase(), derandomize=False)
     settings.register_profile("elsewhere", max_examples=3, phases=[Phase.generate], database=None, derandomize=False)
     found = {}
@@ -386,7 +388,7 @@ def dim(x: Tensor, by: float = 1.0) -> Tensor:
 def test_changes_of_a_users_own_are_told_as_code_that_makes_them_again(strategy: Any) -> None:
     result = measure_robust_to(Fragile(), data(), strategy, at_least=0.9, max_examples=20)
     assert result.verdict == "failed"
-    change = eval(result.details["mildest"]["code"])
+    change = eval(result.details["mildest"]["code"])  # noqa: S307 - as a person would paste it
     with pytest.raises(ClaimFailed):
         assert_shift_accuracy(Fragile(), data(), change, at_least=0.9)
 
