@@ -16,7 +16,7 @@ from robustest.verdicts.fixed import clopper_pearson
 from robustest.verdicts.paired import drop_bounds
 from robustest.verdicts.thresholds import most, need
 
-_SHARES = frozenset({"accuracy", "robust accuracy", "flip rate", "fooling rate"})
+_SHARES = frozenset({"accuracy", "robust accuracy", "lowest accuracy", "flip rate", "fooling rate"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
