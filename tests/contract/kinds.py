@@ -122,7 +122,7 @@ def _sparse(good: bool, draw: int, **more: Any) -> Result:
         mixing.weight.data = torch.eye(SIDE * SIDE)
     net.flat = nn.Sequential(nn.Flatten(), mixing)
     net.head.weight.data = net.head.weight.data @ mixing.weight.data.T
-    few = {"max_features_per_class": 5, "n_lambdas": 12, "subsamples": 2, "fit_samples": 60}
+    few = {"max_features_per_class": 5, "n_lambdas": 12, "subsamples": 2, "fit_samples": 90}
     return measure_sparse_head(net, samples(draw), **few, **more)
 
 
