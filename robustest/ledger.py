@@ -173,10 +173,11 @@ class Ledger:
             found.setdefault(test, []).extend(ended)
         robust = found if self._robust is None else self._robust
         if stopped:
+            attempts = self._attempts()
             for test in self._expected:
                 if test not in robust:  # it is named only where it failed
                     continue
-                phase = self._missing(test)
+                phase = self._missing(attempts.get(test, ()))
                 if phase and self._calls:
                     found[test].append(
                         Ending(test=test, phase=phase, outcome="unfinished", reason="the run was stopped")
@@ -184,13 +185,20 @@ class Ledger:
         every = [one.but(robust=test in robust) for test, ones in found.items() for one in ones]
         return [*self._uncollected, *(one for one in every if one.robust or one.red)]
 
-    def _missing(self, test: str) -> str:
+    def _attempts(self) -> dict[str, list[dict[str, str]]]:
+        """The phases of each test that reported, by worker."""
+        found: dict[str, list[dict[str, str]]] = {}
+        for (test, _), phases in self._phases.items():
+            found.setdefault(test, []).append(phases)
+        return found
+
+    def _missing(self, attempts: Sequence[Mapping[str, str]]) -> str:
         """The first phase of a test that did not report; empty where none is missing."""
-        phases = [seen for (name, _), seen in self._phases.items() if name == test]
-        if not phases:
+        if not attempts:
             return "setup"
-        whole = [seen for seen in phases if self._complete(seen)]
-        return "" if whole else "call" if "call" not in phases[-1] else "teardown"
+        if any(map(self._complete, attempts)):
+            return ""
+        return "call" if "call" not in attempts[-1] else "teardown"
 
     def _ordered(self, keys: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
         order = {test: place for place, test in enumerate(self._expected)}
@@ -198,12 +206,12 @@ class Ledger:
 
     def lost(self) -> list[str]:
         """What should have come and did not, in sentences; empty where all is complete."""
-        seen = self.tests()
-        problems = [f"no report came from {test}" for test in self._expected if test not in seen]
+        attempts = self._attempts()
+        problems = [f"no report came from {test}" for test in self._expected if test not in attempts]
         problems += [
             f"not every report came from {test}"
             for test in self._expected
-            if test in seen and not all(self._complete(its) for (name, _), its in self._phases.items() if name == test)
+            if not all(map(self._complete, attempts.get(test, ())))
         ]
         here = {key: sum(row.result is not None for row in rows) for key, rows in self._rows.items()}
         short = any(here.get(key, 0) < count for key, count in self._announced.items())
