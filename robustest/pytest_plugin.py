@@ -307,6 +307,10 @@ def pytest_sessionfinish(session: pytest.Session) -> Generator[None, None, None]
 
         account = account.lost_too(update_baselines(account.results))
     _write(session, account)
+    if config.stash[_SETTINGS].store is not None and account.results:
+        from robustest.pytest_reports import remember_endings
+
+        remember_endings(account.endings, str(config.stash[_SETTINGS].store))
     return None
 
 

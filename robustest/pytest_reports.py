@@ -6,8 +6,10 @@ Each reporter is loaded only where it has something to write.
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +17,7 @@ import pytest
 
 if TYPE_CHECKING:
     from robustest.account import Account, Row
+    from robustest.endings import Ending
     from robustest.settings import Settings
 
 
@@ -92,6 +95,32 @@ def _write_junit(path: str, rows: Sequence[Row], lost: Sequence[str]) -> None:
     from robustest.reports import junit
 
     junit.write(path, rows, lost)
+
+
+def remember_endings(endings: Sequence[Ending], store: str) -> None:
+    """Keep how each robustness test ended beside the results that the store remembers, for `robustest show`.
+
+    A test that passed has no record, unless it must replace that of an earlier end.
+
+    Args:
+        endings: of all tests.
+        store: the folder.
+    """
+    from robustest.store.provenance import when
+    from robustest.store.records import save_record
+
+    of: dict[str, list[Ending]] = {}
+    for ending in endings:
+        if ending.robust:
+            of.setdefault(ending.test, []).append(ending)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a store that cannot be written has told its tests so
+        for test, ones in of.items():
+            key = sha256(f"ending of {test}".encode("utf-8", "surrogatepass")).hexdigest()
+            passed = all(ending.outcome == "passed" for ending in ones)
+            if not passed or (Path(store) / "results" / key[:2] / f"{key}.json").exists():
+                told = [ending.to_dict() for ending in ones]
+                save_record(Path(store), key, {"test": test, "statement": "", "when": when(), "endings": told})
 
 
 def update_baselines(rows: Sequence[Row]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from robustest.cli.keeping import telling
 from robustest.cli.runs import read_run
 from robustest.cli.screen import Screen
 from robustest.cli.table import ending, show_rows
+from robustest.endings import Ending
 from robustest.reports import github
 
 STORE, FILE = Path(".robustest"), Path("robust.json")
@@ -44,8 +46,8 @@ def show(path: str | None, *, details: bool, markdown: bool = False) -> int:
     where = _found(Path(path) if path is not None else None)
     if where.is_dir():
         with telling() as problems:
-            rows = _remembered(where)
-        account = Account(results=tuple(rows), endings=(), session=None, lost=tuple(problems))
+            account = _remembered(where)
+        account, rows = account.lost_too(problems), account.results
         dates = sorted(row.result.cached for row in rows if row.result is not None)
         span = dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"
         about = f"{where}: the latest result of each claim, measured {span}"
@@ -80,13 +82,17 @@ def _found(path: Path | None) -> Path:
     )
 
 
-def _remembered(store: Path) -> list[Row]:
-    """The latest result of each claim, whenever that was."""
+def _remembered(store: Path) -> Account:
+    """The latest result of each claim, whenever that was, and how its test ended when it was last run."""
     from robustest.store.records import load_records
 
     latest: dict[tuple[str, str, str], tuple[str, list[Row]]] = {}
+    endings: list[Ending] = []
     for record in load_records(store):
         try:
+            if "endings" in record:
+                endings += [Ending.from_dict(one) for one in record["endings"]]
+                continue
             row, when = _row(record)
         except (KeyError, TypeError, ValueError) as error:
             what = f"no field {error}" if isinstance(error, KeyError) else str(error)
@@ -101,7 +107,17 @@ def _remembered(store: Path) -> list[Row]:
             latest[key][1].append(row)
     if not latest:
         raise missing(f"Expected results in {store} but none are remembered there. Run the tests: pytest --robust")
-    return [row for _, rows in latest.values() for row in rows]
+    rows = [row for _, rows in latest.values() for row in rows]
+    tests = {row.test for row in rows}
+    kept = [ending for ending in endings if ending.test in tests]
+    return Account(results=tuple(_ended(row, kept) for row in rows), endings=tuple(kept), session=None)
+
+
+def _ended(row: Row, endings: Sequence[Ending]) -> Row:
+    """A row with the ending that its claim brought about, or else that of its test's call."""
+    here = [ending for ending in endings if ending.test == row.test and (ending.claimed or ending.phase == "call")]
+    first = next((ending for ending in here if ending.claimed), here[0] if here else None)
+    return replace(row, ending=first)
 
 
 def _claim(row: Row) -> tuple[str, str, str]:

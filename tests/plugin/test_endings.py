@@ -181,3 +181,34 @@ def test_an_exit_status_that_no_test_explains_is_red(
     assert main(["show", "1.json"]) == merged
     assert f"pytest ended with exit code {code}" in capsys.readouterr().out
     assert main(["merge", "1.json"]) == merged
+
+
+@pytest.mark.parametrize(
+    ("end", "code", "told"),
+    [
+        ("assert 1 == 2", 1, "test failed in its call: assert 1 == 2  FAILED"),
+        ("pass", 0, "  passed"),
+    ],
+)
+def test_the_store_tells_how_a_test_ended_when_it_was_last_run(
+    project: Any, write: Any, run: Any, capsys: Any, *, end: str, code: int, told: str
+) -> None:
+    for last in ("raise OSError('no disk')", end):  # what came first is replaced
+        write(
+            test_a=f"""
+            def test_it(robust_model, robust_data):
+                claim(robust_model, robust_data, 0.1, at_least=0.5)
+                {last}
+
+            @pytest.mark.xfail(reason="known")
+            def test_expected(robust_model, robust_data):
+                claim(robust_model, robust_data, 0.1, at_least=0.6)
+            """
+        )
+        run("--robust", "-p", "no:cacheprovider")
+    capsys.readouterr()
+    assert main(["show", str(project.path / ".robustest")]) == code
+    out = capsys.readouterr().out
+    assert any(line.startswith("test_a.py::test_it") and line.endswith(told) for line in out.splitlines())
+    assert any(line.endswith("failed as expected: known  xfailed") for line in out.splitlines())
+    assert "no disk" not in out
