@@ -82,12 +82,13 @@ def how(stage: Stage) -> str:
         f"{many} at once" if many > 1 else "",
         "together" if stage.together else "",
         f"{stage.smallest:.3g} first" if stage.smallest < 1 else "",
+        "if earned" if stage.earned else "",
     )
     return ", ".join(way for way in ways if way)
 
 
 def mean_cost(stages: Sequence[Stage]) -> tuple[int, int]:
-    """Samples passed backward and forward, on average, for a sample that holds; no stage goes beyond its share."""
+    """Samples passed backward and forward, on average, for a sample that holds; no stage goes beyond its share, all are run."""
     spent = [[stage.smallest * stage.rounds * n for n in cost(stage.searcher)] for stage in stages]
     backward, forward = (round(sum(column)) for column in zip(*spent, strict=True))
     return backward, forward
