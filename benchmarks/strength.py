@@ -3,9 +3,13 @@
 One thread, one process. Passes are counted by a hook on the model, for everybody alike: forward + 2 x backward
 samples, per evaluated sample. Overhead is CPU seconds over those of the same passes run bare. Peers that are
 not installed, or do not run on a row, are named and left out. AutoAttack's official figures for these
-networks and images (`standard`, version standard, its own code, same seed-free order) are the reference column.
+networks and images (`standard`, version standard, its own code, same seed-free order) are the reference column; the
+rows of L0, L1 and patches have bars of their own instead, from what other attacks leave there. Our cascades run with
+seeds 0 to 2, and what is shown is the mean; peers run once, on the rows of L-inf and L2.
 
-    python benchmarks/strength.py DATA [--ours]   # DATA: the folder with models.py
+    python benchmarks/strength.py DATA [--ours] [--recipe]
+
+DATA is the folder with models.py; --recipe runs attack="autoattack" too.
 """
 
 from __future__ import annotations
@@ -23,13 +27,16 @@ import torch
 from overhead import Counted, bare, shared_models
 from torch import Tensor, nn
 
-from robustest import L2, Linf, measure_robust_accuracy
+from robustest import L0, L1, L2, Linf, Patch, measure_robust_accuracy
 from robustest.threats import Threat
 
 
 @dataclass(frozen=True)
 class Row:
-    """A network, a threat, the first n images, and AutoAttack's figures there: accuracy and weighted passes."""
+    """A network, a threat, the first n images, and AutoAttack's figures there: accuracy and weighted passes.
+
+    For L0, L1 and patches they are the bar's.
+    """
 
     network: str
     images: str
@@ -37,7 +44,8 @@ class Row:
     n: int
     accuracy: float
     passes: int
-    bar: float  # the most of AutoAttack's passes that `standard` may spend
+    bar: float  # the most of these passes that `standard` may spend
+    old: bool = True  # among the rows whose median share is looked at
 
 
 ROWS = (
@@ -47,14 +55,24 @@ ROWS = (
     Row("fast_mnist_pgd", "mnist_test", L2(2.0), 300, 0.040, 3073, 1 / 8),
     Row("resnet_4b", "cifar10_test_exact1000", Linf(2 / 255), 200, 0.640, 7533, 1 / 12),
     Row("resnet_2b", "cifar10_test_exact1000", L2(0.5), 200, 0.170, 2166, 1 / 8),
+    Row("resnet_4b", "cifar10_test_exact1000", Linf(8 / 255), 200, 0.110, 1512, 1 / 5, old=False),
+    Row("resnet_2b", "cifar10_test_exact1000", Linf(8 / 255), 200, 0.115, 1551, 1 / 5, old=False),
+    Row("resnet_4b", "cifar10_test_exact1000", Linf(4 / 255), 200, 0.385, 4632, 1 / 5, old=False),
+    Row("resnet8_cifar10", "cifar10_test_exact1000", Linf(1 / 255), 200, 0.060, 961, 1 / 5, old=False),
+    Row("fast_mnist_pgd", "mnist_test", L0(12), 60, 0.12, 600, 1.0, old=False),
+    Row("fast_mnist_pgd", "mnist_test", L1(10.0), 60, 0.28, 600, 1.0, old=False),
+    Row("fast_mnist_pgd", "mnist_test", Patch(5, 5), 32, 0.08, 600, 1.0, old=False),
 )
+SLACK = 0.0025
+"""By so much the mean over seeds may be above AutoAttack's figure."""
+SEEDS = range(3)
 
 Attack = Callable[[nn.Module, Tensor, Tensor, Threat], float]
 
 
-def ours(name: str) -> Attack:
+def ours(name: str, seed: int) -> Attack:
     def attack(model: nn.Module, x: Tensor, y: Tensor, threat: Threat) -> float:
-        return measure_robust_accuracy(model, (x, y), threat, attack=name, seed=0).estimate
+        return measure_robust_accuracy(model, (x, y), threat, attack=name, seed=seed).estimate
 
     return attack
 
@@ -102,18 +120,22 @@ def accuracy(model: nn.Module, x: Tensor, y: Tensor) -> float:
         return (model(x).argmax(1) == y).float().mean().item()
 
 
-def attacks(only_ours: bool) -> dict[str, Attack]:
-    chosen = {"robustest standard": ours("standard"), "robustest fast": ours("fast")}
+def attacks(row: Row, arguments: list[str]) -> dict[str, list[Attack]]:
+    """By name, what runs on a row: ours with every seed, the recipe of AutoAttack and peers once."""
+    chosen = {f"robustest {name}": [ours(name, seed) for seed in SEEDS] for name in ("standard", "fast")}
+    balls = isinstance(row.threat, Linf | L2)
+    if "--recipe" in arguments and balls:
+        chosen["robustest autoattack"] = [ours("autoattack", 0)]
     peers = (
         ("torchattacks", "torchattacks AutoAttack", torchattacks_auto),
         ("foolbox", "foolbox PGD-100", foolbox_pgd),
         ("art", "ART APGD-CE-100", art_apgd),
     )
     for module, name, attack in peers:
-        if only_ours:
+        if "--ours" in arguments or not balls:
             continue
         if importlib.util.find_spec(module):
-            chosen[name] = attack
+            chosen[name] = [attack]
         else:
             print(f"{module}: not installed, left out")
     return chosen
@@ -131,6 +153,14 @@ def measure(row: Row, attack: Attack, shared: Any) -> tuple[float, float, float,
     return robust, passes, spent, spent / bare(network, x, y, model.passes)
 
 
+def judged(row: Row, runs: list[tuple[float, float, float, float]]) -> str:
+    """Whether the runs of `standard` keep the row's bar: the mean within the slack, none above by over a sample."""
+    robust, share = [run[0] for run in runs], statistics.mean(run[1] for run in runs) / row.passes
+    strong = statistics.mean(robust) <= row.accuracy + SLACK + 1e-9 and max(robust) <= row.accuracy + 1 / row.n + 1e-9
+    kept = strong and share <= row.bar
+    return f"  bar: <= {row.accuracy:.3f} at <= 1/{1 / row.bar:.0f}: {'met' if kept else 'NOT MET'}"
+
+
 def main() -> None:
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
@@ -138,25 +168,24 @@ def main() -> None:
     print(f"torch {torch.__version__}, one thread; passes = (forward + 2 x backward) samples per evaluated sample")
     shares: list[float] = []
     for row in ROWS:
-        print(f"\n{row.network}, {row.threat}, first {row.n}: AutoAttack {row.accuracy:.3f} at {row.passes} passes")
-        for name, attack in attacks("--ours" in sys.argv).items():
+        print(f"\n{row.network}, {row.threat}, first {row.n}: {row.accuracy:.3f} at {row.passes} passes")
+        for name, seeds in attacks(row, sys.argv).items():
             try:
-                robust, passes, spent, overhead = measure(row, attack, shared)
+                runs = [measure(row, attack, shared) for attack in seeds]
             except Exception as error:
                 print(f"  {name:26} did not run: {type(error).__name__}: {str(error)[:70]}")
                 continue
-            share = passes / row.passes
-            note = ""
-            if name == "robustest standard":
-                kept = robust <= row.accuracy + 1e-9 and share <= row.bar
-                note = f"  bar: <= {row.accuracy:.3f} at <= 1/{1 / row.bar:.0f}: {'met' if kept else 'NOT MET'}"
-                if isinstance(row.threat, Linf):
-                    shares.append(share)
+            robust, passes, spent, overhead = (statistics.mean(column) for column in zip(*runs, strict=True))
+            note = judged(row, runs) if name == "robustest standard" else ""
+            if note and row.old and isinstance(row.threat, Linf):
+                shares.append(passes / row.passes)
+            each = ", ".join(f"{run[0]:.3f}" for run in runs)
             print(
-                f"  {name:26} {robust:.3f}  {passes:8.1f} passes (1/{1 / share:.1f})  {spent:7.1f} CPU s  "
-                f"overhead {overhead:.2f}{note}"
+                f"  {name:26} {robust:.4f} ({each})  {passes:8.1f} passes (1/{row.passes / passes:.1f})  "
+                f"{spent:7.1f} CPU s  overhead {overhead:.2f}{note}",
+                flush=True,
             )
-    print(f"\nmedian share of AutoAttack's passes, L-inf rows: 1/{1 / statistics.median(shares):.1f}; bar 1/25")
+    print(f"\nmedian share of AutoAttack's passes, first L-inf rows: 1/{1 / statistics.median(shares):.1f}; bar 1/40")
 
 
 if __name__ == "__main__":

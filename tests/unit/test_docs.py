@@ -88,7 +88,7 @@ def how(stage: Stage) -> str:
 
 
 def mean_cost(stages: Sequence[Stage]) -> tuple[int, int]:
-    """Samples passed backward and forward, on average, for a sample that holds; no stage goes beyond its share, all are run."""
+    """Samples passed backward and forward, on average, for a sample that holds if all stages run."""
     spent = [[stage.smallest * stage.rounds * n for n in cost(stage.searcher)] for stage in stages]
     backward, forward = (round(sum(column)) for column in zip(*spent, strict=True))
     return backward, forward

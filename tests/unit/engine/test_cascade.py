@@ -85,3 +85,22 @@ def test_rounds_together_keep_the_best_attempt(toys: Any) -> None:
     margins = [toy.model(found.x).softmax(1).gather(1, toy.y.unsqueeze(1)).squeeze(1) for found in attempts]
     assert bool((margins[1] <= margins[0] + 1e-6).all())
     assert bool((margins[1] < margins[0] - 1e-6).any())
+
+
+@pytest.mark.parametrize(("second", "earned"), [(1.0, True), (1e-6, False)])
+def test_a_stage_has_to_be_earned_by_what_broke_after_the_first_round(toys: Any, second: float, earned: bool) -> None:
+    """The first round breaks nobody; whether the second does decides about the third, chunk by chunk."""
+    toy = toys(64, classes=2)
+    cascade = Cascade(
+        name="three",
+        stages=(
+            Stage(searcher=PGD(steps=1, step_size=1e-6, random_start=False)),
+            Stage(searcher=PGD(steps=1, step_size=second, random_start=False), smallest=0.05),
+            Stage(searcher=RandomDraws(queries=7), earned=True),
+        ),
+    )
+    found = find_adversarial(toy.model, toy.x, toy.y, Linf(0.02), attack=cascade)
+    assert ("random-draws" in found.stages) is earned
+    assert bool(found.broken.any()) is earned
+    alone = Cascade(name="alone", stages=(Stage(searcher=RandomDraws(queries=7), earned=True),))
+    assert set(find_adversarial(toy.model, toy.x, toy.y, Linf(0.02), attack=alone).stages) == {"random-draws"}
