@@ -122,7 +122,7 @@ KINDS = {
     ),
     "patch": kind("assert_robust_accuracy", "at_least", 0)(
         lambda d, **o: M.measure_robust_accuracy(
-            MODEL, d, M.Patch(2, 2), attack=M.PatchGradient(places=2, tries=1, refining=1), **o
+            MODEL, d, M.Patch(2, 2), attack=M.PatchGradient(places=2, kept=1, tries=1, refining=1), **o
         )
     ),
     "minimum perturbation": kind("assert_min_perturbation", "median_at_least", 0)(

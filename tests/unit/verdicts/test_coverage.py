@@ -99,7 +99,7 @@ def compared(random: Random) -> Decision:
 cells = CellsClaim.of([("fog", 1), ("fog", 2)], None, TERMS, min_accuracy=0.7, max_drop=None, max_mce=None)
 ids = np.arange(N)
 groups = WorstGroupClaim(
-    threshold=0.8, names=("even", "odd"), members=(ids[::2], ids[1::2]), min_group=10, disjoint=True, terms=TERMS
+    threshold=0.8, names=("even", "odd"), members=(ids[::2], ids[1::2]), disjoint=True, terms=TERMS
 )
 
 RULES: dict[str, tuple[float, Drawn]] = {

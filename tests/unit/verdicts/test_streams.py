@@ -43,7 +43,6 @@ def claims(threshold: float) -> dict[str, Claim | RateClaim]:
             threshold=threshold,
             names=("a", "b"),
             members=(ids[half], ids[~half]),
-            min_group=10,
             disjoint=True,
             terms=TERMS,
         ),
