@@ -259,7 +259,9 @@ def _any_int(name: str, value: object) -> None:
 
 
 HEALTH_CHECKS: Mapping[str, str] = {
+    "batch_dependence": "a sample's answer depends on the samples beside it in the batch",
     "black_box_beats_white_box": "an attack without gradients broke what gradients did not: they are masked",
+    "gradient_misleads": "the model does not change along its gradient as the gradient says: it is masked or wrong",
     "loss_does_not_rise": "the attack's steps never lowered the margin: the gradient does not lead anywhere",
     "not_monotone": "half the radius broke samples that the whole radius did not: the search is being misled",
     "precision_disagreement": "in bfloat16 the model answers unchanged samples otherwise, and not for near ties alone",
@@ -267,8 +269,9 @@ HEALTH_CHECKS: Mapping[str, str] = {
     "random_forward": "the model answers the same input differently",
     "saturated_softmax": "the softmax of the outputs is 0 or 1 to the last bit: cross-entropy has no gradient",
     "softmax_outputs": "the model's outputs look like probabilities, not logits",
-    "train_mode": "the model was handed over in train mode, where parts of it answer otherwise; eval mode was measured",
+    "train_mode": "parts of the model stayed in train mode, where they answer otherwise than in eval mode",
     "unbounded_attack_fails": "an attack that may change the input at will did not succeed: its gradients are masked",
+    "weak_search": "nothing that counts as a search of the threat looked at what is taken to be safe",
     "zero_gradient": "the gradient at the input is zero everywhere",
 }
 """Names that `suppress` takes, and what each check found when it speaks."""

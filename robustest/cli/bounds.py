@@ -160,7 +160,7 @@ def _same(result: Result, value: float) -> bool:
 
 def _health(result: Result) -> str:
     findings = result.details.get("health") or []
-    return ", ".join(finding["name"] for finding in findings if not finding["suppressed"])
+    return ", ".join(finding["name"] for finding in findings if not (finding["suppressed"] or finding.get("carried")))
 
 
 def _rounded(value: float, n: int, *, down: bool, share: bool) -> float:

@@ -10,11 +10,13 @@ import torch
 from torch import Tensor
 
 from robustest import rng
-from robustest.attacks import Cascade, Needs, Stage, passes, supports
+from robustest.attacks import Cascade, Needs, Stage, draws_of, passes, supports
 from robustest.attacks.cascade import affordable
 from robustest.engine.chunks import Chunk
+from robustest.engine.coverage import Coverage, widened
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.search import Found, Search
+from robustest.engine.truth import probe_gradient
 from robustest.errors import ConfigError
 from robustest.threats import Threat
 
@@ -60,7 +62,9 @@ def run_cascade(
         ConfigError: no stage works on this threat with what the model gives.
     """
     stages = serving(evaluator, cascade, threat, chunk.x[0].numel())
-    x = chunk.x
+    if _misled(evaluator, stages, threat, chunk):
+        stages = widened(stages, threat)
+    x, coverage = chunk.x, Coverage(len(chunk.x), threat, chunk.x.device)
     region = threat.region(x, chunk.bounds)
     origin = threat.origin(region)
     found = Found(
@@ -90,10 +94,21 @@ def run_cascade(
                         first = place == number == 0 and threat.radius > 0
                         _watch(evaluator, stage, part, after_gradients, clean_margin[rows] if first else None)
                         merge(found, part, rows, attempts=attempts)
+                        coverage.add(stage, rows, part.broken)
                 label = name + ("" if len(uses) == stage.rounds else f" #{number + 1}")
                 outcome.stages[label] = outcome.stages.get(label, 0) + int(found.broken.sum()) - before
                 early = int(found.broken.sum()) if early is None else early
+    coverage.count(evaluator, ~found.broken, stages)
     return outcome
+
+
+def _misled(evaluator: Evaluator, stages: tuple[Stage, ...], threat: Threat, chunk: Chunk) -> bool:
+    """Whether stages follow gradients that do not tell the truth of these samples."""
+    draws = [draws_of(stage.searcher) for stage in stages if stage.searcher.needs is Needs.GRADIENT]
+    if not draws or threat.radius == 0:  # nothing rests on them
+        evaluator.probed = True
+        return False
+    return probe_gradient(evaluator, chunk, draws=max(draws))
 
 
 def _round(search: Search, stage: Stage, chunk: Chunk, uses: list[str], found: Found) -> Iterator[tuple[Tensor, Found]]:

@@ -18,7 +18,9 @@ _SMALLEST, _LARGEST = 64, 512
 _SHARE = 4
 """A chunk is at most this fraction of what was read before it: an early verdict reads little beyond its point."""
 _PROBE = 8
-"""Samples that the check for a random forward passes twice."""
+"""Samples that the checks of the forward pass twice, and once more among other neighbours."""
+_APART = 0.05
+"""Answers differ where a logit moves by this share of the usual lead; batches alone move last bits."""
 _READ_TWICE = 16
 """Samples that the check for data that change reads twice."""
 
@@ -113,7 +115,7 @@ def _vanishing(got: str) -> str:
 
 
 def check_forward(evaluator: Evaluator, chunk: Chunk, suppress: Collection[str]) -> None:
-    """Pass the first few samples twice: labels, logits, and a forward that answers the same.
+    """Pass the first few samples again: labels, logits, a forward that answers the same, whatever stands beside.
 
     Raises:
         DataError: labels outside the model's classes.
@@ -123,12 +125,31 @@ def check_forward(evaluator: Evaluator, chunk: Chunk, suppress: Collection[str])
     first, second = evaluator.logits(x), evaluator.logits(x)
     evaluator.check_labels(y)
     evaluator.check_first(first)
-    if "random_forward" not in suppress and not torch.allclose(first, second, rtol=1e-4, atol=1e-5):
+    if "random_forward" in suppress:
+        return
+    if not torch.allclose(first, second, rtol=1e-4, atol=1e-5):
         apart = float((first - second).abs().max())
         raise ModelError(
             f"random_forward: expected the same answer twice but logits differ by up to {apart:.3g} in eval mode. "
             "Switch off dropout or noise in forward; a verdict on one draw could not be repeated."
         )
+    evaluator.health.beside += len(x)
+    evaluator.health.beside_apart += int(_moved_beside(evaluator, x, first, chunk.bounds).sum())
+
+
+def _moved_beside(evaluator: Evaluator, x: Tensor, logits: Tensor, bounds: Bounds) -> Tensor:
+    """(n,) bool: samples that are answered otherwise in another order, or the first and the last of them alone."""
+    moved = torch.zeros(len(x), dtype=torch.bool, device=x.device)
+    lead = logits.topk(2, 1).values
+    usual = (lead[:, 0] - lead[:, 1]).median().clamp(min=1e-3 * float(logits.abs().max()))
+    others = x.flip(0) if len(x) > 1 else torch.cat([sum(bounds) - x, x])
+    seen = [(torch.arange(len(x), device=x.device), evaluator.logits(others).flip(0)[: len(x)])]
+    for row in {0, len(x) - 1} if len(x) > 1 else ():
+        seen.append((torch.tensor([row], device=x.device), evaluator.logits(x[row : row + 1])))
+    for rows, again in seen:
+        change = again - logits[rows]
+        moved[rows] |= (change - change.mean(1, keepdim=True)).abs().amax(1) > _APART * usual
+    return moved
 
 
 def _first(ids: Tensor, mask: Tensor) -> int:

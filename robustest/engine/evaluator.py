@@ -49,6 +49,8 @@ class Evaluator:
         low_precision: whether cascades run their gradient stages in bfloat16 first, then again in float32 on
             what is left.
         channels_last: whether images (B, C, H, W) go into those passes with their channels last in memory.
+        probed: whether it was asked, in this chunk, if gradients tell the truth (`robustest.engine.truth`).
+        probe_rows: how many samples of a chunk are asked so.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class Evaluator:
         self._low = False
         self._writes = False  # known after the first pass: whether the model changes its input in place
         self.low_precision = self.channels_last = False
+        self.probed, self.probe_rows = False, 8
 
     @contextmanager
     def low(self, on: bool) -> Iterator[None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple, cast
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from robustest import rng
-from robustest.attacks import Cascade, Evaluation, Needs, ODIMargin, Problem, draws_of
+from robustest.attacks import EOT, Cascade, Evaluation, Needs, ODIMargin, Problem, Searcher, draws_of
 from robustest.engine.cascade import merge
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
@@ -20,34 +20,58 @@ from robustest.threats import L2, Bounds, Linf, Rows, Threat, per_row
 
 _ROWS = 4
 """Survivors of a chunk that the searching probes take: enough to add up over chunks, cheap in each."""
-_ROUNDED = 8
-"""Samples of a chunk that are passed in bfloat16 too."""
+_ROWS_PASSED = 8
+"""Samples of a chunk that are passed a little changed, and in bfloat16."""
 _CLEAR = 0.25
 """Share of the median margin from which a sample is no near tie."""
 
 
-def probe_inputs(evaluator: Evaluator, chunk: Chunk) -> None:
+def probe_inputs(
+    evaluator: Evaluator, chunk: Chunk, logits: Tensor, climbing: Sequence[Searcher], threat: Threat
+) -> None:
     """Whether a tiny change of the input changes anything, the softmax is saturated, the answers hang on precision.
 
-    Two passes of 16 samples, and one of 8 in bfloat16. The change is a fifth of what separates two 8-bit grey levels,
-    up or down by each element's own coin.
+    A pass of 8 samples, and one in bfloat16. The change is a fifth of what separates two 8-bit grey levels, up or down
+    by each element's own coin. Only for attacks that follow gradients: no other depends on these.
+
+    Args:
+        evaluator: makes the model's passes.
+        chunk: the samples.
+        logits: (n, K) what the model says of them.
+        climbing: the searchers that will follow gradients.
+        threat: what they search.
     """
-    if evaluator.model.gives is Needs.LABELS:
+    if not climbing or not len(chunk.y):
         return
-    part = chunk.rows(torch.arange(min(16, len(chunk.y)), device=chunk.x.device))
+    rows = torch.arange(min(_ROWS_PASSED, len(chunk.y)), device=chunk.x.device)
+    part, logits, health = chunk.rows(rows), logits[rows], evaluator.health
     low, high = chunk.bounds
-    logits = evaluator.logits(part.x)
     nudge = rng.signs(rng.fold(part.key, "nudge"), part.x.shape[1:]) * (0.2 * (high - low) / 255)
     moved = evaluator.logits((part.x + nudge).clamp(low, high))
-    largest = logits.amax(1)
-    one_hot = (largest == 1) & ((logits != 0).sum(1) == 1)  # probabilities given as logits
+    one_hot = (logits.amax(1) == 1) & ((logits != 0).sum(1) == 1)  # probabilities given as logits
     saturated = one_hot | (logits.softmax(1).amax(1) == 1)
-    health = evaluator.health
     health.probed += len(part.y)
     health.unmoved += int(((logits == moved).all(1) & ~saturated).sum())
-    health.saturated += int(saturated.sum())
-    if evaluator.model.gives is Needs.GRADIENT and not evaluator.random:
-        _probe_precision(evaluator, part.x[:_ROUNDED], logits)
+    if bool(saturated.any()):
+        health.saturated += int((one_hot | (saturated & _flat(part, logits, climbing, threat))).sum())
+    if not evaluator.random:
+        _probe_precision(evaluator, part.x, logits)
+
+
+def _flat(part: Chunk, logits: Tensor, climbing: Sequence[Searcher], threat: Threat) -> Tensor:
+    """(n,) bool: at these logits (n, K) none of the searchers' objectives has a slope in the label's logit.
+
+    In float32 cross-entropy has none once the label's probability rounds to 1.
+    """
+    flat, at = torch.ones_like(part.y, dtype=torch.bool), part.y.unsqueeze(1)
+    problem = Problem(threat, threat.region(part.x, part.bounds), part.y, logits.shape[1], part.bounds)
+    for searcher in climbing:
+        with torch.enable_grad():
+            leaf = logits.clone().requires_grad_(True)
+            value = searcher.objective(problem, searcher.init(problem, part.key), leaf).sum()
+            slope = torch.autograd.grad(value, leaf, allow_unused=True)[0] if value.requires_grad else None
+        flat &= True if slope is None else (slope.gather(1, at) == 0).squeeze(1)
+    return flat
 
 
 def _probe_precision(evaluator: Evaluator, x: Tensor, logits: Tensor) -> None:
@@ -67,50 +91,66 @@ def _probe_precision(evaluator: Evaluator, x: Tensor, logits: Tensor) -> None:
 
 
 def probe_survivors(evaluator: Evaluator, cascade: Cascade, threat: Threat, chunk: Chunk, found: Found) -> None:
-    """Attack a few survivors without a bound, and at half the radius; what breaks inside the threat counts.
+    """Attack a few survivors without a bound, and in L-inf and L2 at half the radius; what breaks inside counts.
 
-    Only for norm balls of a positive radius, after cascades that use gradients of a model that repeats itself.
+    Only after cascades that use gradients, where the threat leaves anything to search.
     """
-    used = [stage.searcher for stage in cascade.serving(threat, evaluator.model.gives, chunk.x[0].numel())]
-    climbs = any(searcher.needs is Needs.GRADIENT for searcher in used) and all(draws_of(s) == 1 for s in used)
+    climbing = climbers(cascade, threat, evaluator, chunk)
     survivors = (~found.broken).nonzero().squeeze(1)[:_ROWS]
-    if not climbs or not isinstance(threat, (L2, Linf)) or not threat.eps or len(survivors) == 0:
+    if not climbing or not threat.radius or len(survivors) == 0:
         return
-    part, health = chunk.rows(survivors), evaluator.health
-    wide, narrow = _everything(threat, part), replace(threat, eps=threat.eps / 2)
-    unbounded, halved = _attack(evaluator, wide, narrow, part)
+    part, health, draws = chunk.rows(survivors), evaluator.health, max(map(draws_of, climbing))
+    if isinstance(threat, (L2, Linf)):
+        unbounded, halved = _attack(evaluator, threat, part, draws)
+        health.halved += len(survivors)
+        health.halved_broken += int(halved.broken.sum())
+        merge(found, halved, survivors, attempts=False)
+    else:
+        wide = Linf(part.bounds[1] - part.bounds[0])
+        unbounded = _search(evaluator, _WIDE, wide, part, draws).broken
     health.unbounded += len(survivors)
     health.unbounded_held += int((~unbounded).sum())
-    health.halved += len(survivors)
-    health.halved_broken += int(halved.broken.sum())
-    merge(found, halved, survivors, attempts=False)
 
 
-def _attack(evaluator: Evaluator, wide: L2 | Linf, narrow: L2 | Linf, part: Chunk) -> tuple[Tensor, Found]:
-    """What breaks in the wide ball (n,), and what is found in the narrow one."""
-    climbed = evaluator.health.climbed, evaluator.health.zero
-    search = Search(evaluator, _SHORT, _Both(wide, narrow), part.bounds)
-    keys = [rng.fold(part.key, f"probe {threat}") for threat in (wide, narrow)]
-    found = search.run(torch.cat([part.x, part.x]), torch.cat([part.y, part.y]), torch.cat(keys))
-    evaluator.settle()
-    evaluator.health.climbed, evaluator.health.zero = climbed  # counted once, where it matters
-    n = len(part.y)
+def climbers(cascade: Cascade, threat: Threat, evaluator: Evaluator, chunk: Chunk) -> list[Searcher]:
+    """The searchers of a cascade that follow gradients of this threat, with this model, in a chunk of samples."""
+    stages = cascade.serving(threat, evaluator.model.gives, chunk.x[0].numel())
+    return [stage.searcher for stage in stages if stage.searcher.needs is Needs.GRADIENT]
+
+
+def _attack(evaluator: Evaluator, threat: L2 | Linf, part: Chunk, draws: int) -> tuple[Tensor, Found]:
+    """What breaks without a bound (n,), and what is found at half the radius."""
+    wide, narrow, n = _everything(threat, part), replace(threat, eps=threat.eps / 2), len(part.y)
+    keys = [rng.fold(part.key, f"probe {ball}") for ball in (wide, narrow)]
+    if type(threat) not in (Linf, L2):  # a ball of one's own may have rows of its own
+        unbounded = _search(evaluator, _WIDE, wide, replace(part, key=keys[0]), draws).broken
+        return unbounded, _search(evaluator, _WIDE, narrow, replace(part, key=keys[1]), draws)
+    twice = replace(part, x=torch.cat([part.x, part.x]), y=torch.cat([part.y, part.y]), key=torch.cat(keys))
+    found = _search(evaluator, _SHORT, _Both(wide, narrow), twice, draws)
     x, region = found.x[n:], narrow.region(part.x, part.bounds)
     inside = Found(found.broken[n:], x, narrow.size(x, region), found.predicted[n:], found.margin[n:])
     return found.broken[:n], inside
 
 
+def _search(evaluator: Evaluator, searcher: Searcher, threat: Threat, part: Chunk, draws: int) -> Found:
+    """What a searcher finds, its gradients not counted: they are where it matters."""
+    climbed = evaluator.health.climbed, evaluator.health.zero
+    averaged = EOT(searcher, draws=draws) if draws > 1 else searcher
+    found = Search(evaluator, averaged, threat, part.bounds).run(part.x, part.y, part.key)
+    evaluator.settle()
+    evaluator.health.climbed, evaluator.health.zero = climbed
+    return found
+
+
 def _everything(threat: L2 | Linf, part: Chunk) -> L2 | Linf:
-    """A ball of the same kind that holds every input inside the bounds."""
+    """The ball in the same norm that holds every input inside the bounds."""
     span = part.bounds[1] - part.bounds[0]
-    n = part.x[0].numel()
-    reach = {Linf: span, L2: span * n**0.5}[type(threat)]
-    return replace(threat, eps=reach)
+    return Linf(span) if isinstance(threat, Linf) else L2(span * part.x[0].numel() ** 0.5)
 
 
 @dataclass(frozen=True, slots=True)
 class _Both:
-    """Two balls of one kind in one search, which costs half of what two do: batches of a few rows cost by the batch.
+    """Two balls of one norm in one search, which costs half of what two do: batches of a few rows cost by the batch.
 
     The first half of the rows is in the first ball, the second in the second. Sizes are shares of a row's radius.
     """
@@ -170,3 +210,4 @@ class _Short(ODIMargin):
 
 
 _SHORT = _Short(start_steps=1, steps_after=7)
+_WIDE = ODIMargin(start_steps=1, steps_after=7)

@@ -17,7 +17,7 @@ from robustest.measurements.interventions import details_of, switch_chunk, undou
 from robustest.measurements.noting import noted
 from robustest.measurements.observed import Evidence
 from robustest.measurements.options import Options, apply, terms_of
-from robustest.measurements.searching import Halves, bench, with_cost
+from robustest.measurements.searching import Halves, bench, with_search
 from robustest.results import Result, Verdict
 from robustest.verdicts import Decision
 from robustest.verdicts.cue_claims import CueClaim
@@ -103,7 +103,10 @@ def measure_backdoor_trigger(
     look = partial(switch_chunk, cues=cues, targets=claim.targets, examples=settings.examples, of=halves.unseen)
     statement = "anomaly of the cheapest patch to a class"
     evidence = observe(statement, classifier, halves.view, settings, look, claim=claim, here=True)
-    decision = undoubted(_decided(triggers, oddest, evidence, claim, max_anomaly), evidence, claim)
+    evidence = with_search(evidence, ready.tally, settings)
+    decision = undoubted(
+        _decided(triggers, oddest, evidence, claim, max_anomaly=max_anomaly, success=success), evidence, claim
+    )
     if not triggers.suspects:
         evidence = replace(evidence, exhibits=[])
     result = result_of(
@@ -121,17 +124,30 @@ def measure_backdoor_trigger(
         bounds="below",
         widest=None,
     )
-    return with_cost(halves.whole(result), ready.tally)
+    return halves.whole(result)
 
 
 def _decided(
-    triggers: Triggers, oddest: Trigger, evidence: Evidence, claim: CueClaim, max_anomaly: float | None
+    triggers: Triggers,
+    oddest: Trigger,
+    evidence: Evidence,
+    claim: CueClaim,
+    *,
+    max_anomaly: float | None,
+    success: float,
 ) -> Decision:
-    """Passed where no class is suspected, failed where unseen samples confirm one."""
+    """Passed where no class is suspected though patches work, failed where unseen samples confirm one."""
     estimate, seen = oddest.anomaly, evidence.decision
     both = (estimate, estimate)
     if max_anomaly is None:
         return Decision(verdict=Verdict.INCONCLUSIVE, rule="no threshold given", estimate=estimate, interval=both)
+    reached = sum(trigger.success >= success for trigger in triggers.triggers)
+    if not triggers.suspects and not reached:
+        rule = (
+            f"no patch sent {success:.0%} of the images to its class, so no class could stand out: give more steps, "
+            "larger sizes or a smaller success"
+        )
+        return Decision(verdict=Verdict.INCONCLUSIVE, rule=rule, estimate=estimate, interval=both)
     if not triggers.suspects:
         rule = f"no class stands out among {len(triggers.triggers)}"
         return Decision(verdict=Verdict.PASSED, rule=rule, estimate=estimate, interval=both)

@@ -9,8 +9,12 @@ from robustest.engine.chunks import Chunk, check_forward
 from robustest.engine.draws import seed_draws
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.precision import choose
+from robustest.engine.truth import probe_gradient
 from robustest.measurements.observed import Observed, Tally
 from robustest.settings import Settings
+
+_ROWS, _ROWS_LATER = 8, 4
+"""Samples of the first chunk, and of later ones, whose gradients are asked for the truth."""
 
 Look = Callable[[Evaluator, Chunk], Observed]
 
@@ -45,7 +49,11 @@ class Bench:
             if not first:
                 before = Tally.of(self.evaluator)
         self.evaluator.check_labels(chunk.y)
+        self.evaluator.probed, self.evaluator.probe_rows = False, _ROWS if first else _ROWS_LATER
+        backward = self.evaluator.backward
         observed = self.look(self.evaluator, chunk)
+        if self.evaluator.backward > backward and not self.evaluator.probed:  # so that no claim forgets it
+            probe_gradient(self.evaluator, chunk, searched=False)
         self.evaluator.settle()
         return observed, Tally.of(self.evaluator).since(before, time.perf_counter() - started)
 

@@ -23,7 +23,7 @@ from robustest.measurements.noting import noted
 from robustest.measurements.observed import Evidence, Observed, Tally, exhibits_of
 from robustest.measurements.options import Options, apply, terms_of
 from robustest.measurements.robust_accuracy import nothing_allowed
-from robustest.measurements.searching import with_cost
+from robustest.measurements.searching import with_search
 from robustest.results import Result, Verdict
 from robustest.threats import L2
 from robustest.verdicts import Decision, checked_threshold, clopper_pearson
@@ -84,8 +84,8 @@ def measure_class_evidence(
     with beside(judge, classifier, settings, options, "judge") as second:
         look = partial(_driven, judge=second, threat=threat, steps=steps, examples=settings.examples)
         evidence = observe(statement, classifier, as_samples(data), settings, look, claim=claim, here=True)
-        cost = replace(Tally.of(second), seconds=0.0)
-    result = result_of(
+        evidence = with_search(evidence, replace(Tally.of(second), seconds=0.0), settings)
+    return result_of(
         evidence,
         _decided(evidence, min_driven),
         settings,
@@ -99,7 +99,6 @@ def measure_class_evidence(
         details=_details(evidence),
         caveats=(*nothing_allowed(threat), *few(int(evidence.columns["counts"].sum()), " driven")),
     )
-    return with_cost(result, cost)
 
 
 def _driven(evaluator: Evaluator, chunk: Chunk, *, judge: Evaluator, threat: L2, steps: int, examples: int) -> Observed:

@@ -18,7 +18,7 @@ from robustest.measurements.observed import Evidence
 from robustest.measurements.options import Options, apply, terms_of
 from robustest.measurements.planted import Known, given, simulated, trained
 from robustest.measurements.proposing import Found, propose
-from robustest.measurements.searching import Halves, bench, with_cost
+from robustest.measurements.searching import Halves, bench, with_search
 from robustest.results import Result, Verdict
 from robustest.verdicts import Decision, Terms
 from robustest.verdicts.cue_claims import CueClaim
@@ -123,6 +123,7 @@ def searched(
     towards = "" if limits.target is None else f" towards class {limits.target}"
     statement = f"reliance on cues that a search finds{towards}"
     evidence = observe(statement, classifier, halves.view, settings, look, claim=claim, here=True)
+    evidence = with_search(evidence, ready.tally, settings)
     judged = _Judged(found, evidence, claim, settings.alpha)
     named = (("flips", claim.max_flip), ("recall drop", claim.max_recall_drop))
     parts = [f"{what} <= {limit:g}" for what, limit in named if limit is not None]
@@ -141,7 +142,7 @@ def searched(
         | {"discovery": judged.told(len(halves.searched), len(halves.unseen))},
         bounds="below",
     )
-    return with_cost(halves.whole(result), ready.tally), judged.confirmed
+    return halves.whole(result), judged.confirmed
 
 
 class _Judged:

@@ -36,7 +36,7 @@ def unchanged(moved: NDArray[Any], by: str) -> tuple[str, ...]:
 
 def healthy(decision: Decision, findings: Sequence[Finding]) -> Decision:
     """A decision that does not pass where a health check speaks: what was found safe may not be."""
-    speaking = [finding.name for finding in findings if not finding.suppressed]
+    speaking = [finding.name for finding in findings if finding.stops]
     if not speaking or decision.verdict is not Verdict.PASSED:
         return decision
     return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=f"health check: {', '.join(speaking)}")
@@ -77,12 +77,15 @@ def result_of(
 ) -> Result:
     """The result of a measurement; where a claim did not pass, its worst samples are pictured.
 
+    Every claim comes by here, and so by the health checks: none passes where one of them speaks.
+
     See `robustest.results.Result` for the meaning of each argument.
 
     Args:
         widest: the largest value there can be, which a value that is bounded from below may have; None for no largest.
         scope: None for the settings' claim.
     """
+    decision = healthy(decision, evidence.findings)
     interval, shown = decision.interval, []
     if bounds:
         details = {**details, "left_interval": list(interval)}

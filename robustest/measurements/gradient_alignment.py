@@ -14,6 +14,7 @@ from torch import Tensor
 from robustest.data import as_samples
 from robustest.engine.chunks import Chunk, check_forward, load
 from robustest.engine.evaluator import Evaluator
+from robustest.engine.truth import probe_gradient
 from robustest.errors import ConfigError, DataError, expected
 from robustest.features.cues import checked_whole
 from robustest.measurements.beside import beside
@@ -22,7 +23,7 @@ from robustest.measurements.finish import result_of
 from robustest.measurements.noting import noted
 from robustest.measurements.observed import Evidence, Observed, Tally, exhibits_of
 from robustest.measurements.options import Options, apply, terms_of
-from robustest.measurements.searching import Halves, with_cost
+from robustest.measurements.searching import Halves, with_search
 from robustest.models import Classifier
 from robustest.results import Result
 from robustest.settings import Settings
@@ -102,7 +103,8 @@ def measure_gradient_alignment(
         look = partial(_aligned, aim=aim, second=second, claimed=claimed, gain=min_gain is not None, settings=settings)
         view = samples if halves is None else halves.view
         evidence = observe(statement, classifier, view, settings, look, claim=claim, here=True)
-        cost = None if second is None else Tally.of(second)
+        if second is not None:
+            evidence = with_search(evidence, replace(Tally.of(second), seconds=0.0), settings)
     result = result_of(
         evidence,
         evidence.decision,
@@ -117,8 +119,7 @@ def measure_gradient_alignment(
         details=_details(evidence, aim),
     )
     result = replace(result, notes=(*result.notes, *_notes(evidence)))
-    result = result if halves is None else halves.whole(result)
-    return result if cost is None else with_cost(result, replace(cost, seconds=0.0))
+    return result if halves is None else halves.whole(result)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,6 +190,8 @@ def _aligned(
             check_forward(second, there, settings.suppress)
             second.check_labels(there.y)
         _, theirs, other = _gradients(second, there, aim)
+        if not second.probed:
+            probe_gradient(second, there, searched=False)
         base = aim.alignment(theirs, there, other).to(value.device)
         columns |= {"baseline": base.nan_to_num(1.0), "baseline vanished": base.isnan()}
         columns["gain"] = -(value - base.nan_to_num(1.0)) / 2

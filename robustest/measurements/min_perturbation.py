@@ -8,28 +8,23 @@ from dataclasses import dataclass
 from typing import Any, Unpack
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy.stats import binom
-from torch import Tensor
 
-from robustest import rng
 from robustest.attacks import Cascade, Searcher, as_attack
 from robustest.attacks.cascades import MINIMUM
 from robustest.data import as_samples
-from robustest.engine.cascade import serving
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
-from robustest.engine.probes import probe_inputs
-from robustest.engine.search import Search
+from robustest.engine.smallest import Smallest, search_smallest
 from robustest.errors import ConfigError, expected, unknown
 from robustest.measurements.driver import observe
-from robustest.measurements.finish import healthy, result_of
+from robustest.measurements.finish import result_of
 from robustest.measurements.noting import noted
 from robustest.measurements.observed import Evidence, Observed, exhibits_of
 from robustest.measurements.options import Options, apply, terms_of
 from robustest.results import Pairing, Result, Verdict
-from robustest.threats import L1, L2, Linf, Threat
+from robustest.threats import L1, L2, Linf
 from robustest.verdicts import Decision, Settled, ShareClaim, Terms, checked_threshold, most, need
 from robustest.verdicts.claims import Columns, partial
 from robustest.verdicts.fixed import beyond
@@ -55,8 +50,9 @@ def measure_min_perturbation(
 
     Samples that are wrong unchanged need 0. What is found is an upper bound on what is there: a stronger search can
     only lower the number, so a failure is proved by its samples and a pass is as good as the search; the result bounds
-    from above, and its interval begins at 0. Where nothing is
-    found, the way from one corner of the bounds to the other is taken, and counted in the details.
+    from above, and its interval begins at 0. Where nothing is found, the boundary on the way to the nearest sample that
+    is predicted otherwise bounds the size; where there is none, the way from one corner of the bounds to the other is
+    taken. The details count both.
 
     The estimate is the value that at least half of the samples reach: the middle one, the larger of two in the middle.
     A "set" claim holds if at least half of the samples need `median_at_least`. The interval's ends are order statistics
@@ -100,7 +96,7 @@ def measure_min_perturbation(
     )
     return result_of(
         seen,
-        healthy(seen.decision, seen.findings),
+        seen.decision,
         settings,
         claim="min_perturbation",
         statement=statement if median_at_least is None else f"{statement} >= {median_at_least:g}",
@@ -113,46 +109,6 @@ def measure_min_perturbation(
         bounds="above",
         pairing=Pairing(under="no threshold" if median_at_least is None else f"the threshold {median_at_least:g}"),
     )
-
-
-@dataclass(slots=True)
-class Smallest:
-    """The smallest perturbations found; rows as in the chunk.
-
-    Attributes:
-        clean: (n,) classes of the unchanged samples.
-        x: (n, *S) the inputs found; the sample itself where it is wrong unchanged or nothing was found.
-        size: (n,) float64; 0 where it is wrong unchanged, infinite where nothing was found.
-        predicted: (n,) classes of `x`.
-    """
-
-    clean: Tensor
-    x: Tensor
-    size: Tensor
-    predicted: Tensor
-
-
-def search_chunk(evaluator: Evaluator, chunk: Chunk, cascade: Cascade, threat: Threat) -> Smallest:
-    """The smallest misclassified inputs that any stage finds for each sample, in a ball as wide as the bounds.
-
-    Raises:
-        ConfigError: no stage works on this threat with what the model gives.
-    """
-    clean = evaluator.logits(chunk.x).argmax(1)
-    probe_inputs(evaluator, chunk)
-    size = torch.where(clean == chunk.y, torch.inf, 0.0).double()
-    best = Smallest(clean, chunk.x.clone(), size, clean.clone())
-    right = (clean == chunk.y).nonzero().squeeze(1)
-    for place, stage in enumerate(serving(evaluator, cascade, threat, chunk.x[0].numel())):
-        for number in range(stage.rounds if len(right) else 0):
-            search = Search(evaluator, stage.searcher, threat, chunk.bounds, smallest=True)
-            key = rng.fold(chunk.key[right], f"{stage.searcher.name}/{place}/{number}")
-            found = search.run(chunk.x[right], chunk.y[right], key)
-            evaluator.settle()
-            better = found.broken & (found.size < best.size[right])
-            at = right[better]
-            best.x[at], best.size[at], best.predicted[at] = found.x[better], found.size[better], found.predicted[better]
-    return best
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -238,7 +194,7 @@ def _look(
 ) -> Observed:
     """The smallest perturbations of a chunk's samples in the ball that holds every input."""
     widest = _across(name, chunk)
-    smallest = search_chunk(evaluator, chunk, cascade, _THREATS[name](2 * widest))
+    smallest = search_smallest(evaluator, chunk, cascade, _THREATS[name](2 * widest))
     return _observed(chunk, smallest, least, widest=widest, most=examples)
 
 
@@ -261,6 +217,7 @@ def _observed(chunk: Chunk, smallest: Smallest, threshold: float | None, *, wide
         "held": held.cpu().numpy(),
         "clean": (smallest.clean == chunk.y).cpu().numpy(),
         "found": found.cpu().numpy(),
+        "bounded": smallest.bounded.cpu().numpy(),
         "size": size.cpu().numpy(),
         "widest": np.full(len(size), widest),
     }
@@ -268,10 +225,11 @@ def _observed(chunk: Chunk, smallest: Smallest, threshold: float | None, *, wide
 
 
 def _details(seen: Evidence) -> dict[str, Any]:
-    clean, found, sizes = (seen.columns[name] for name in ("clean", "found", "size"))
+    clean, found, sizes, bounded = (seen.columns[name] for name in ("clean", "found", "size", "bounded"))
     return {
         "clean_accuracy": seen.share(clean),
         "not_found": int((clean & ~found).sum()),
+        "bounded_by_neighbours": int(bounded.sum()),
         "quantiles": {f"{share:g}": reached(np.sort(sizes), share) for share in _SHARES},
     }
 

@@ -16,12 +16,12 @@ from robustest.engine.cascade import run_cascade
 from robustest.engine.chunks import Chunk
 from robustest.engine.draws import majority
 from robustest.engine.evaluator import Evaluator
-from robustest.engine.probes import probe_inputs, probe_survivors
+from robustest.engine.probes import climbers, probe_inputs, probe_survivors
 from robustest.engine.search import margins
 from robustest.errors import ConfigError, expected
 from robustest.measurements.comparison import Baseline, compared
 from robustest.measurements.driver import observe
-from robustest.measurements.finish import healthy, result_of
+from robustest.measurements.finish import result_of
 from robustest.measurements.noting import noted
 from robustest.measurements.observed import REPLAYED, Evidence, Observed, exhibits_of
 from robustest.measurements.options import Options, apply, terms_of
@@ -108,7 +108,7 @@ def measure_robust_accuracy(
     )
     result = result_of(
         evidence,
-        healthy(evidence.decision, evidence.findings),
+        evidence.decision,
         settings,
         claim="robust_accuracy",
         statement=statement if at_least is None else f"{statement} >= {at_least:g}",
@@ -171,7 +171,7 @@ def attack_chunk(
     logits = evaluator.logits(chunk.x)
     draws = draws_in(cascade)
     clean = logits.argmax(1) if draws == 1 else majority(evaluator, chunk.x, chunk.y, draws)[0]
-    probe_inputs(evaluator, chunk)
+    probe_inputs(evaluator, chunk, logits, climbers(cascade, threat, evaluator, chunk), threat)
     predicted, after = clean.clone(), chunk.x.clone()
     size = torch.zeros(len(clean), dtype=torch.float64, device=clean.device)
     margin = torch.zeros(len(clean), device=clean.device)

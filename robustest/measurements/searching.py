@@ -16,10 +16,11 @@ from robustest.data import Samples
 from robustest.engine.chunks import Chunk, check_forward, load
 from robustest.engine.device import resolve
 from robustest.engine.evaluator import Evaluator
+from robustest.engine.truth import probe_gradient
 from robustest.errors import DataError
-from robustest.measurements.observed import Tally
+from robustest.measurements.observed import Evidence, Tally
 from robustest.models import Classifier, frozen
-from robustest.results import Cost, Result
+from robustest.results import Result
 from robustest.settings import Settings
 
 
@@ -101,15 +102,20 @@ def bench(model: Classifier, halves: Halves, settings: Settings) -> Iterator[Ben
         check_forward(evaluator, chunk, settings.suppress)
         made = Bench(evaluator, chunk)
         yield made
+        if evaluator.backward:
+            probe_gradient(evaluator, chunk, searched=False)
         evaluator.settle()
         made.tally = Tally.of(evaluator).since(Tally(), time.perf_counter() - started)
 
 
-def with_cost(result: Result, tally: Tally) -> Result:
-    """A result that a search came before."""
-    cost = Cost(
-        forward=result.cost.forward + tally.forward,
-        backward=result.cost.backward + tally.backward,
-        seconds=result.cost.seconds + tally.seconds,
-    )
-    return replace(result, cost=cost)
+def with_search(evidence: Evidence, tally: Tally, settings: Settings) -> Evidence:
+    """Evidence that rests on a search before it, or on another model beside it: its cost, and what speaks against it.
+
+    Args:
+        evidence: what samples showed that were not searched on.
+        tally: what the search took, and told about the model.
+        settings: which health checks are suppressed.
+    """
+    both = evidence.tally.plus(tally)
+    both = replace(both, notes=evidence.tally.notes, classes=evidence.tally.classes)
+    return replace(evidence, tally=both, findings=both.health.findings(settings.suppress))

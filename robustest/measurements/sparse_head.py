@@ -24,7 +24,7 @@ from robustest.measurements.head_fit import FittedHead, HeadOptions, fit_head
 from robustest.measurements.noting import noted
 from robustest.measurements.observed import Evidence, Observed, exhibits_of
 from robustest.measurements.options import Options, apply, terms_of
-from robustest.measurements.searching import Halves, with_cost
+from robustest.measurements.searching import Halves, with_search
 from robustest.results import Result, Verdict
 from robustest.verdicts import Decision, DropClaim, checked_threshold, clopper_pearson, most
 
@@ -135,6 +135,7 @@ def measure_sparse_head(
         claim=DropClaim(threshold=max_drop, terms=terms_of(settings)),
         here=True,
     )
+    evidence = with_search(evidence, tally, settings)
     result = result_of(
         evidence,
         _decided(evidence, fitted, max_features_per_class, max_drop, min_per_class),
@@ -148,7 +149,7 @@ def measure_sparse_head(
         method=f"fitted on {fitted.path.n_train} samples, chosen on {fitted.path.n_validation}, judged on others",
         details=_details(evidence, fitted, max_features_per_class) | fitted.details(how),
     )
-    return with_cost(halves.whole(replace(result, notes=(*result.notes, *fitted.notes))), tally)
+    return halves.whole(replace(result, notes=(*result.notes, *fitted.notes)))
 
 
 def _checked_limits(max_features: int | None, max_drop: float | None) -> float | None:

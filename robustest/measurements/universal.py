@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Unpack
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from robustest import rng
@@ -16,6 +14,7 @@ from robustest.data import Samples, as_samples
 from robustest.engine.chunks import Chunk, load
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.search import margins
+from robustest.engine.universal import learn
 from robustest.errors import ConfigError, DataError, expected
 from robustest.measurements.driver import observe
 from robustest.measurements.finish import result_of
@@ -29,8 +28,8 @@ from robustest.verdicts import ShareClaim, checked_threshold
 
 _BATCH = 64
 """Samples whose gradients are averaged in one step; fixed, so that no memory limit changes what is learned."""
-_CEILING = 9.0
-"""The cross-entropy of a sample counts no further than this, or a few samples would have all the say."""
+_JUDGED = 512
+"""Samples, of those learned from, that tell which perturbation is best."""
 
 
 @noted
@@ -47,8 +46,9 @@ def measure_universal_perturbation(
 
     The perturbation is learned on one half of the samples, drawn with the seed, and measured on the other half,
     which it has never seen: the fooling rate of Moosavi-Dezfooli et al. (CVPR 2017, section 2). It is learned by
-    gradient steps on the mean cross-entropy of mini-batches, cut off at 9 for each sample (Shafahi et al., AAAI
-    2020, section 3). A prediction changes or does not, whatever the label says: labels are not used.
+    gradient steps on mini-batches (as by Shafahi et al., AAAI 2020, section 3) from several starts, of which the best
+    two go on: see `robustest.engine.universal.learn`. A prediction changes or does not, whatever the label says: labels
+    are not used.
 
     Args:
         model: as for `measure_robust_accuracy`; it must give gradients.
@@ -56,7 +56,8 @@ def measure_universal_perturbation(
         threat: the norm ball that holds the perturbation, `Linf(eps)` or `L2(eps)` in input units; the sum of
             sample and perturbation is clipped to the bounds.
         max_fooled: the fooling rate claimed at most, in 0..1; without one the verdict is "inconclusive".
-        steps: mini-batches of 64 samples learned from, >= 1.
+        steps: mini-batches of 64 samples learned from, >= 1; a fortieth of them, one at least, come on top for each of
+            up to 13 starts.
         **options: see `robustest.measurements.options.Options`.
 
     Returns:
@@ -83,8 +84,9 @@ def measure_universal_perturbation(
 
     def look(evaluator: Evaluator, chunk: Chunk) -> Observed:
         if not learned:
-            batches = _batches(samples, seen, chunk, settings.seed, steps)
-            learned.append(learn(evaluator, batches, threat, steps, torch.zeros_like(chunk.x[:1])))
+            batches = partial(_batches, samples, seen, chunk, settings.seed)
+            few = load(samples, seen[:_JUDGED], bounds=chunk.bounds, seed=settings.seed, device=chunk.x.device)
+            learned.append(learn(evaluator, batches, few, threat, steps))
         return perturb_chunk(evaluator, replace(chunk, ids=unseen[chunk.ids]), threat, learned[0], settings.examples)
 
     statement = f"samples fooled by one perturbation in {threat}"
@@ -120,29 +122,6 @@ def measure_universal_perturbation(
     return replace(result, n_total=len(samples), outcomes=tuple(outcomes))
 
 
-def learn(evaluator: Evaluator, batches: Iterator[Chunk], threat: Linf | L2, steps: int, delta: Tensor) -> Tensor:
-    """A perturbation (1, *S) inside the threat's ball that raises the mean cross-entropy of the model's own answers.
-
-    Steps go along the threat's steepest ascent for the mean gradient, from half the way across the ball down to
-    nothing over half a cosine.
-
-    Args:
-        evaluator: makes the model's passes.
-        batches: `steps` mini-batches.
-        threat: the ball.
-        steps: how many there are.
-        delta: (1, *S) the perturbation to begin with.
-    """
-    for step, batch in enumerate(batches):
-        region = threat.region(batch.x, batch.bounds)
-        y = evaluator.logits(batch.x).argmax(1)
-        gradient = _gradient(evaluator, threat.project(batch.x + delta, region), y).mean(0, keepdim=True)
-        ball = _ball(threat, delta, batch)
-        share = 0.25 * (1 + math.cos(math.pi * step / steps))
-        delta = threat.project(delta + share * threat.stride(ball) * threat.ascent(gradient), ball)
-    return delta
-
-
 def perturb_chunk(evaluator: Evaluator, chunk: Chunk, threat: Linf | L2, delta: Tensor, examples: int) -> Observed:
     """Predictions of a chunk, unchanged and with the perturbation (1, *S) added."""
     region = threat.region(chunk.x, chunk.bounds)
@@ -176,21 +155,6 @@ def _batches(samples: Samples, ids: Tensor, like: Chunk, seed: int, steps: int) 
             yield load(samples, part, bounds=like.bounds, seed=seed, device=like.x.device)
             step += 1
         lap += 1
-
-
-def _gradient(evaluator: Evaluator, z: Tensor, y: Tensor) -> Tensor:
-    """(B, *S): where a sample is clipped too, so that the perturbation can grow out of the clipped side again."""
-
-    def objective(logits: Tensor, part: slice) -> Tensor:
-        return F.cross_entropy(logits, y[part], reduction="none").clamp(max=_CEILING)
-
-    return evaluator.gradient(z, lambda point, _: point, objective)[1]
-
-
-def _ball(threat: Linf | L2, delta: Tensor, batch: Chunk) -> dict[str, Tensor]:
-    """The threat's region for perturbations themselves: around zero, bounded by what two inputs can differ by."""
-    span = batch.bounds[1] - batch.bounds[0]
-    return threat.region(torch.zeros_like(delta), (-span, span))
 
 
 def _details(evidence: Evidence) -> dict[str, float | int | None]:

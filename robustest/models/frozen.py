@@ -25,7 +25,7 @@ class Handover(list[str]):
 
     Attributes:
         modal: parts of the model whose answers depend on the mode.
-        training: of those, parts that were in train mode.
+        training: of those, parts that eval mode did not reach.
     """
 
     modal = 0
@@ -56,9 +56,9 @@ def frozen(module: nn.Module | None) -> Iterator[Handover]:
         try:
             if any(training for _, training in modes):
                 notes.append("the model was in train mode; it was measured in eval mode and put back")
-                modal = [training for part, training in modes if is_modal(part)]
-                notes.modal, notes.training = len(modal), sum(modal)
                 _eval(module, notes)
+                stayed = [part.training for part, _ in modes if is_modal(part)]
+                notes.modal, notes.training = len(stayed), sum(stayed)
             for parameter, flag in flags:
                 if flag:
                     parameter.requires_grad_(False)

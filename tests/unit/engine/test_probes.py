@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from robustest import L2, PGD, Linf, as_classifier, rng, scores_model
-from robustest.attacks import Cascade, Stage
+from robustest.attacks import Cascade, Needs, Stage
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.health import Health
@@ -23,7 +23,9 @@ CPU = torch.device("cpu")
 def probed(model: Any, x: Tensor, **options: Any) -> Health:
     evaluator = Evaluator(as_classifier(model), CPU, batch_size=None, **{"suppress": (), "notes": [], **options})
     ids = torch.arange(len(x))
-    probe_inputs(evaluator, Chunk(ids, x, torch.zeros_like(ids), rng.keys(0, ids), (0.0, 1.0)))
+    chunk = Chunk(ids, x, torch.zeros_like(ids), rng.keys(0, ids), (0.0, 1.0))
+    searchers = [PGD()] if evaluator.model.gives is Needs.GRADIENT else []
+    probe_inputs(evaluator, chunk, evaluator.logits(x), searchers, Linf(0.1))
     return evaluator.health
 
 

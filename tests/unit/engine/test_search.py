@@ -167,11 +167,11 @@ def test_broken_rows_leave_and_fresh_ones_take_their_place() -> None:
 
     The 32 that hold need 40 gradients each, the others 2: 336 full batches. Without refilling, each of the 16
     groups would take 40 gradients, 640 batches. With it come on top: the last, thinning batch (40), last
-    evaluations, each by itself at worst (32), two probes of a few samples (18), passes of unchanged samples (40).
+    evaluations, each by itself at worst (32), probes of a few samples (38), passes of unchanged samples (40).
     """
     model = Halves()
     assert attacked(model, 64, 4) == tuple(index % 2 == 1 for index in range(64))
-    assert len(model.calls) < 336 + 40 + 32 + 18 + 40
+    assert len(model.calls) < 336 + 40 + 32 + 38 + 40
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 8, 100])
@@ -180,9 +180,12 @@ def test_rows_of_different_age_get_all_their_steps(batch_size: int) -> None:
     model = Halves()
     assert attacked(model, 30, batch_size) == tuple(index % 2 == 1 for index in range(30))
     holding, broken = model.stepped[1:30:2], model.stepped[0:30:2]
-    assert holding.tolist() == [40] * 15
+    probe = 3  # gradients of each of the first eight rows, that leave x1 alone: do they tell the truth?
+    assert set(holding.tolist()) == {40, 40 + probe}
     assert int(broken.min()) == 2
-    assert int(broken.sum()) <= 15 * 2 + 15 * 40 // 7  # rows may stay while fewer than one in eight are broken
+    assert (
+        int(holding.sum() - 15 * 40 + broken.sum()) <= 8 * probe + 15 * 2 + 15 * 40 // 7
+    )  # rows may stay while fewer than one in eight are broken
 
 
 def test_the_last_proposal_is_evaluated_too() -> None:

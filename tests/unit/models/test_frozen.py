@@ -263,8 +263,26 @@ def test_scripted_parts_are_known_too() -> None:
     assert [is_modal(part) for part in scripted.modules()] == [False, False, True, True]
 
 
-def test_a_handover_counts_the_parts_in_train_mode_among_those_that_tell_the_modes_apart(net: nn.Module) -> None:
+class Stuck(nn.Module):
+    """A dropout that eval mode does not reach."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.drop = nn.Dropout(0.5)
+
+    def train(self, mode: bool = True) -> nn.Module:
+        self.training = mode
+        return self
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.drop(x)
+        return out
+
+
+def test_a_handover_counts_the_parts_that_eval_mode_does_not_reach(net: nn.Module) -> None:
     with frozen(net) as notes:  # batch norm in eval mode, dropout in train mode
-        assert (notes.training, notes.modal) == (1, 2)
+        assert (notes.training, notes.modal) == (0, 2)
+    with frozen(nn.Sequential(net, Stuck())) as notes:
+        assert (notes.training, notes.modal) == (1, 3)
     with frozen(net.eval()) as notes:
         assert notes.training == 0

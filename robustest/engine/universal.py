@@ -1,0 +1,126 @@
+"""One perturbation for many samples: learned from several starts, the best of which go on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from robustest import rng
+from robustest.engine.chunks import Chunk
+from robustest.engine.evaluator import Evaluator
+from robustest.threats import L2, Linf
+
+Batches = Callable[[int], Iterator[Chunk]]
+"""Makes so many mini-batches, the same ones each time."""
+
+_SHORT = 40
+"""A start gets this part of the steps, one at least."""
+_RANDOM = 2
+_CLASSES = 10
+"""Starts at random, and towards classes: those that are likeliest on average."""
+_GO_ON = 2
+"""So many of the starts go on."""
+_MOMENTUM = 0.9
+_WIDTHS = (1.0, 0.3)
+"""The first and the last width of the soft step that stands for being fooled, in usual leads of the likeliest class."""
+_FIRST_SHARE, _LATER_SHARE = 0.25, 0.1
+"""Half the length of the first step of a start, and of one that goes on, as a share of the way across the ball."""
+
+
+def learn(evaluator: Evaluator, batches: Batches, judged: Chunk, threat: Linf | L2, steps: int) -> Tensor:
+    """A perturbation (1, *S) inside the threat's ball that changes as many of the model's own answers as can be found.
+
+    From nothing, from random corners and towards each of the likeliest classes a few steps are taken; of the
+    perturbations that come out the two that fool most share `steps` between them. Steps climb the mean of a sigmoid of
+    the margin, whose width is a share of the usual margin, so that the scale of the logits does not matter and samples
+    that are fooled already, or far from it, have little say. They are normalised, with momentum, and fall to nothing
+    over half a cosine.
+
+    Args:
+        evaluator: makes the model's passes.
+        batches: what is learned from.
+        judged: the samples that tell how good a perturbation is; of those learned from.
+        threat: the ball.
+        steps: of those that go on, together.
+    """
+    clean = evaluator.logits(judged.x)
+    found: list[tuple[float, Tensor]] = []
+
+    def keep(delta: Tensor) -> None:
+        fooled = evaluator.logits(threat.project(judged.x + delta, region)).argmax(1) != clean.argmax(1)
+        found.append((float(fooled.double().mean()), delta))
+
+    region = threat.region(judged.x, judged.bounds)
+    short = max(1, steps // _SHORT)
+    for delta, target in _starts(judged, clean, threat):
+        keep(_climb(evaluator, batches(short), threat, delta, steps=short, share=_FIRST_SHARE, target=target))
+    best = sorted(found, key=lambda one: -one[0])[:_GO_ON]
+    for number, (_, delta) in enumerate(best):
+        own = steps // _GO_ON + (steps % _GO_ON if number == 0 else 0)
+        if own:
+            keep(_climb(evaluator, batches(own), threat, delta, steps=own, share=_LATER_SHARE))
+    return max(found, key=lambda one: one[0])[1]
+
+
+def _starts(judged: Chunk, clean: Tensor, threat: Linf | L2) -> list[tuple[Tensor, int | None]]:
+    """Perturbations to begin with, and the class that their first steps lead to; None for any other."""
+    nothing = torch.zeros_like(judged.x[:1])
+    ball = _ball(threat, nothing, judged)
+    keys = [rng.fold(judged.key[:1], f"universal start {number}") for number in range(_RANDOM)]
+    random = [threat.stride(ball) * threat.ascent(rng.signs(key, nothing.shape[1:])) for key in keys]
+    near = (clean - clean.amax(1, keepdim=True)).mean(0).argsort(descending=True, stable=True)[:_CLASSES]
+    starts: list[tuple[Tensor, int | None]] = [(nothing, None), *((threat.project(d, ball), None) for d in random)]
+    return starts + [(nothing, label) for label in near.tolist()]
+
+
+def _climb(
+    evaluator: Evaluator,
+    batches: Iterator[Chunk],
+    threat: Linf | L2,
+    delta: Tensor,
+    *,
+    steps: int,
+    share: float,
+    target: int | None = None,
+) -> Tensor:
+    """The perturbation after so many steps."""
+    pace, share = torch.zeros_like(delta), max(share, 1 / steps)  # few steps cross the ball, too
+    for step, batch in enumerate(batches):
+        region, ball = threat.region(batch.x, batch.bounds), _ball(threat, delta, batch)
+        logits = evaluator.logits(batch.x)
+        lead = logits.topk(2, 1).values
+        done = step / max(1, steps - 1)
+        width = (lead[:, 0] - lead[:, 1]).median() * (_WIDTHS[0] + (_WIDTHS[1] - _WIDTHS[0]) * done)
+        fooled = _Fooled(logits.argmax(1), target, width.clamp(min=torch.finfo(lead.dtype).tiny))
+        # Where a sample is clipped too, so that the perturbation can grow out of the clipped side again.
+        point = threat.project(batch.x + delta, region)
+        gradient = evaluator.gradient(point, lambda z, _: z, fooled)[1].mean(0, keepdim=True)
+        pace = _MOMENTUM * pace + gradient / gradient.abs().mean().clamp(min=torch.finfo(gradient.dtype).tiny)
+        length = share * (1 + math.cos(math.pi * step / steps)) * threat.stride(ball)
+        delta = threat.project(delta + length * threat.ascent(pace), ball)
+    return delta
+
+
+@dataclass(frozen=True, slots=True)
+class _Fooled:
+    """A soft step in the margin of answers y (N,) over the best other class, or over one of them; of that width."""
+
+    y: Tensor
+    target: int | None
+    width: Tensor
+
+    def __call__(self, logits: Tensor, part: slice) -> Tensor:
+        at = self.y[part].unsqueeze(1)
+        own = logits.gather(1, at).squeeze(1)
+        other = logits.scatter(1, at, -torch.inf).amax(1) if self.target is None else logits[:, self.target]
+        return torch.sigmoid((other - own) / self.width)
+
+
+def _ball(threat: Linf | L2, delta: Tensor, batch: Chunk) -> dict[str, Tensor]:
+    """The threat's region for perturbations themselves: around zero, bounded by what two inputs can differ by."""
+    span = batch.bounds[1] - batch.bounds[0]
+    return threat.region(torch.zeros_like(delta), (-span, span))

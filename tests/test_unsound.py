@@ -1,0 +1,255 @@
+"""Twenty models that look robust and are not: no claim on any of them passes above the truth."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import robustest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from masks import MASKED, PLACES, Around, levels, linear
+
+from robustest import (
+    EOT,
+    L0,
+    L1,
+    L2,
+    PGD,
+    Linf,
+    ModelError,
+    Verdict,
+    find_adversarial,
+    labels_model,
+    measure_robust_accuracy,
+    scores_model,
+)
+
+EPS = 0.1
+N = 128
+
+
+@pytest.fixture(scope="module")
+def digits() -> Any:
+    """The quickstart's nets and digits."""
+    source = Path(__file__).parents[1] / "examples" / "quickstart" / "model.py"
+    spec = importlib.util.spec_from_file_location("quickstart_nets", source)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def bare(digits: Any) -> tuple[nn.Module, Tensor, Tensor, Tensor]:
+    """An undefended net, digits, and what breaks the net there."""
+    net = digits.load("standard")
+    x, y = (part[::7][:N] for part in digits.digits())
+    return net, x, y, find_adversarial(net, x, y, Linf(EPS), attack="standard").x
+
+
+def truth(model: Any, bare: Any) -> float:
+    """The most that a model's robust accuracy can be: on its unchanged samples and on what breaks the bare net."""
+    _, x, y, worst = bare
+    with torch.no_grad():
+        held: Tensor = (model(x).argmax(1) == y) & (model(worst).argmax(1) == y)
+    return float(held.float().mean())
+
+
+def names(result: Any) -> set[str]:
+    """The health checks that stop a claim."""
+    return {one["name"] for one in result.details["health"] if not (one["suppressed"] or one["carried"])}
+
+
+@pytest.mark.parametrize("attack", ["fast", "pgd"])
+@pytest.mark.parametrize("mask", MASKED)
+def test_a_mask_does_not_pass_above_the_truth(mask: str, attack: str, bare: Any) -> None:
+    net, x, y, _ = bare
+    model = Around(net, MASKED[mask]).eval()
+    above = truth(model, bare) + 0.03
+    assert above < 0.9
+    found = measure_robust_accuracy(model, (x, y), Linf(EPS), attack=attack, at_least=above, exact=True)
+    assert found.verdict is not Verdict.PASSED
+    assert "gradient_misleads" in names(found)
+
+
+@pytest.mark.parametrize("threat", [L2(1.0), L1(5.0), L0(3), Linf(EPS)], ids=str)
+@pytest.mark.parametrize("mask", list(MASKED)[:4])
+def test_nor_in_any_norm_and_on_four_samples(mask: str, threat: Any, bare: Any) -> None:
+    net, x, y, _ = bare
+    with torch.no_grad():
+        right = (net(x).argmax(1) == y).nonzero().squeeze(1)[:4]
+    found = measure_robust_accuracy(
+        Around(net, MASKED[mask]).eval(), (x[right], y[right]), threat, attack="fast", at_least=0.01
+    )
+    assert found.verdict is not Verdict.PASSED
+
+
+class Mine(Linf):
+    """A ball of one's own."""
+
+
+@pytest.mark.parametrize("mask", list(MASKED)[:2])
+def test_nor_in_a_ball_of_ones_own(mask: str, bare: Any) -> None:
+    net, x, y, _ = bare
+    model = Around(net, MASKED[mask]).eval()
+    found = measure_robust_accuracy(model, (x, y), Mine(EPS), attack="fast", at_least=truth(model, bare) + 0.03)
+    assert found.verdict is not Verdict.PASSED
+    sound = measure_robust_accuracy(net, (x, y), Mine(0.01), attack="fast", at_least=0.5)
+    assert sound.verdict is Verdict.PASSED
+
+
+def noisy(net: nn.Module, x: Tensor) -> Tensor:
+    """Noise, levels and a linear path."""
+    logits: Tensor = net(levels(x + 0.05 * torch.randn_like(x), 9)) + 4 * linear(x)
+    return logits
+
+
+def test_a_mask_that_draws_does_not_pass_either(bare: Any) -> None:
+    net, x, y, _ = bare
+    attack = EOT(PGD(steps=10), draws=4)
+    model = Around(net, noisy).eval()
+    found = measure_robust_accuracy(model, (x, y), Linf(EPS), attack=attack, at_least=truth(model, bare) + 0.03)
+    assert found.verdict is Verdict.INCONCLUSIVE
+    assert "gradient_misleads" in names(found)
+    plain = Around(net, lambda net, x: net(x + 0.05 * torch.randn_like(x))).eval()
+    sound = measure_robust_accuracy(plain, (x, y), Linf(0.01), attack=attack, at_least=0.8)
+    assert (sound.verdict, names(sound)) == (Verdict.PASSED, set())
+
+
+BESIDE: dict[str, Callable[[nn.Module, Tensor], Tensor]] = {
+    "mean of the batch": lambda net, x: net((x - 0.5 * x.mean(0)).clamp(0, 1)),
+    "statistics of the batch": lambda net, x: net(0.1 + 0.3 * (x - x.mean(0)) / (x.std(0, correction=0) + 0.1)),
+    "noise by position": lambda net, x: net((x + 0.3 * PLACES[: len(x)]).clamp(0, 1)),
+}
+
+
+@pytest.mark.parametrize("way", BESIDE)
+def test_what_depends_on_neighbours_does_not_pass(way: str, bare: Any) -> None:
+    net, x, y, _ = bare
+    for rows in (slice(None), slice(3)):
+        model = Around(net, BESIDE[way]).eval()
+        found = measure_robust_accuracy(model, (x[rows], y[rows]), Linf(0.001), attack="pgd", at_least=0.01)
+        assert found.verdict is not Verdict.PASSED
+        assert "batch_dependence" in names(found)
+
+
+def test_noise_by_call_is_an_error(bare: Any) -> None:
+    net, x, y, _ = bare
+    calls = iter(range(10**6))
+    counted = Around(net, lambda net, x: net(x) + 0.5 * next(calls) * linear(x)).eval()
+    with pytest.raises(ModelError, match="random_forward"):
+        measure_robust_accuracy(counted, (x, y), Linf(EPS), attack="pgd", at_least=0.01)
+
+
+WEAK: dict[str, Callable[[nn.Module], tuple[Any, Any, Any]]] = {
+    "steps that choose no pixels": lambda net: (net, L0(5), "pgd"),
+    "random draws": lambda net: (net, Linf(EPS), "random-draws"),
+    "few queries of scores": lambda net: (scores_model(numpy(net), max_queries=200), Linf(EPS), "fast"),
+    "few queries of labels": lambda net: (
+        labels_model(lambda x: numpy(net)(x).argmax(1), classes=10, max_queries=200),
+        Linf(EPS),
+        "fast",
+    ),
+}
+
+
+def numpy(net: nn.Module) -> Callable[[Any], Any]:
+    """A net as a function of arrays."""
+
+    def call(x: Any) -> Any:
+        with torch.no_grad():
+            return net(torch.from_numpy(np.asarray(x))).numpy()
+
+    return call
+
+
+@pytest.mark.parametrize("case", WEAK)
+def test_a_search_that_does_not_count_vouches_for_nothing(case: str, bare: Any) -> None:
+    net, x, y, _ = bare
+    model, threat, attack = WEAK[case](net)
+    found = measure_robust_accuracy(model, (x[:40], y[:40]), threat, attack=attack, at_least=0.05, exact=True)
+    assert found.verdict is Verdict.INCONCLUSIVE
+    assert "weak_search" in names(found)
+    assert [note for note in found.notes if note.startswith(f"weak_search: {threat}") and "takes" in note]
+
+
+def claims(model: Any, data: Any, judge: Any) -> dict[str, Callable[[], Any]]:
+    """Every claim that follows gradients, with a threshold that everything meets."""
+    return {
+        "robust_accuracy": lambda: measure_robust_accuracy(model, data, Linf(0.01), attack="pgd", at_least=0.01),
+        "min_perturbation": lambda: robustest.measure_min_perturbation(
+            model, data, "l2", median_at_least=0.0, attack=robustest.DDN(steps=10)
+        ),
+        "universal_perturbation": lambda: robustest.measure_universal_perturbation(
+            model, data, Linf(0.1), max_fooled=1.0, steps=5
+        ),
+        "backdoor_trigger": lambda: robustest.measure_backdoor_trigger(
+            model, data, max_anomaly=100.0, steps=10, sizes=[14], success=0.15
+        ),
+        "class_evidence": lambda: robustest.measure_class_evidence(
+            model, data, judge, eps=3.0, min_transfer=0.0, steps=10, min_driven=1
+        ),
+        "invertible_features": lambda: robustest.measure_invertible_features(
+            model, data, max_image_error=10.0, max_rep_error=10.0, steps=5
+        ),
+        "gradient_alignment": lambda: robustest.measure_gradient_alignment(model, data, at_least=-1.0),
+    }
+
+
+CLAIMS = set(claims(None, None, None))
+GRADIENT_FREE = {
+    "consistency",
+    "corruption_robustness",
+    "failure_direction",
+    "replication_gap",
+    "robust_to",
+    "shift_accuracy",
+    "sparse_head",
+    "subpopulation_shift",
+    "transfer_accuracy",
+    "worst_group_accuracy",
+}
+
+
+class Features(nn.Module):
+    """The undefended net behind 9 levels and a small way around them; its logits are a linear layer's outputs."""
+
+    def __init__(self, net: nn.Sequential) -> None:
+        super().__init__()
+        self.body, self.head = net[:-1], net[-1]
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.head(self.body(levels(x, 9) + 0.02 * x))
+        return out
+
+
+@pytest.mark.parametrize("kind", sorted(CLAIMS))
+def test_every_claim_that_follows_gradients_is_judged_alike(kind: str, bare: Any, digits: Any) -> None:
+    net, x, y, _ = bare
+    more = digits.digits()
+    data = (more[0][::2], more[1][::2]) if kind == "backdoor_trigger" else (x, y)
+    judge = digits.load("robust")
+    masked = claims(Features(net).eval(), data, judge)[kind]()
+    assert masked.verdict is Verdict.INCONCLUSIVE
+    assert "gradient_misleads" in names(masked)
+    bare_one = claims(net, data, judge)[kind]()
+    assert (bare_one.verdict, names(bare_one)) == (Verdict.PASSED, set())
+
+
+SEARCHED_LIKE_BACKDOORS = {"spurious_feature"}
+"""With a cue that is found: by the same search, on the same bench, which asks about gradients itself."""
+
+
+def test_no_claim_is_left_out() -> None:
+    measured = {name.removeprefix("measure_") for name in robustest.__all__ if name.startswith("measure_")}
+    assert measured == CLAIMS | GRADIENT_FREE | SEARCHED_LIKE_BACKDOORS
