@@ -35,9 +35,10 @@ def compare(first: str, second: str, *, alpha: float | None, fail_on_worse: bool
         Refused: a file is not there, or damaged.
     """
     before, after = (read_run(Path(path)) for path in (first, second))
-    ours, theirs = keyed(before.rows), keyed(after.rows)
+    shown = before.account.rows, after.account.rows
+    ours, theirs = (keyed([row for row in rows if row.result is not None or red(row)]) for rows in shown)
     levels = _level(before), _level(after)
-    problems = {row.test: row for row in after.rows if row.result is None}
+    problems = {row.test: row for row in shown[1] if row.result is None}
     theirs = {**theirs, **{key: problems[key[0]] for key in ours if key not in theirs and key[0] in problems}}
     both = [compared(ours[key], theirs[key], levels) for key in ours if key in theirs]
     level = levels[1] if alpha is None else alpha
@@ -81,10 +82,12 @@ def _ending(
     measured = [change for one, change in zip(both, found, strict=True) if one.after.result is not None]
     if Change.WORSE in measured:
         return Exit.NOT_PASSED
-    unmeasured = any(row.result is None for row in after.rows) or any(one.unexplained for one in both)
-    ended = {row.test for row in after.rows if row.result is None or red(row)}
+    rows = after.account.rows  # beside claims, tests that failed otherwise, and what pytest said of the run
+    unmeasured = any(row.result is None and red(row) for row in rows)
+    untold = any(one.unexplained or (one.after.result is None and one.before.result is not None) for one in both)
+    ended = {row.test for row in rows if row.result is None or red(row)}
     absent = bool(missed) if not allow_missing else not ended.isdisjoint(missed)
-    return Exit.MISSING if before.lost or after.lost or unmeasured or absent or not both else Exit.OK
+    return Exit.MISSING if before.lost or after.lost or unmeasured or untold or absent or not both else Exit.OK
 
 
 _TELLING = ("seed", "alpha", "claim", "precision", "attack", "profile")

@@ -17,6 +17,7 @@ from robustest import Settings
 from robustest.cli.claims import without_thresholds
 from robustest.cli.compare import keyed
 from robustest.cli.pairs import holm
+from robustest.endings import Ending
 from robustest.results import NOT_PAIRED, Pairing, Verdict
 
 Make = Callable[..., Any]
@@ -323,6 +324,36 @@ def test_what_neither_could_measure_says_so(row: Make, run_file: Make, robustest
     assert done.code == 3
     assert "NOT MEASURED" in done.out
     assert "could not measure: ModelError" in done.out
+
+
+@pytest.mark.parametrize(
+    ("outcome", "before", "code"),
+    [
+        ("failed", [], 3),
+        ("error", [], 3),
+        ("unfinished", [], 3),
+        ("skipped", [], 0),
+        ("skipped", ["skipped"], 0),
+        ("failed", ["failed"], 3),
+    ],
+)
+def test_a_test_that_ended_otherwise_than_by_a_claim_speaks_too(
+    made: Make, row: Make, run_file: Make, robustest: Make, *, outcome: str, before: list[str], code: int
+) -> None:
+    """A plain assertion that failed beside a claim that passed, say; a test that was skipped is no regression."""
+    endings = {one: [Ending(test="t::plain", phase="call", outcome=one, reason="1 == 2")] for one in (outcome, *before)}
+    run_file("a.json", [row(TEST, made([True]))], endings=endings[before[0]] if before else [])
+    run_file("b.json", [row(TEST, made([True]))], endings=endings[outcome])
+    assert robustest("compare", "a.json", "b.json", "--fail-on-worse").code == code
+
+
+def test_a_claim_whose_test_is_skipped_now_is_not_let_through(
+    made: Make, row: Make, run_file: Make, robustest: Make
+) -> None:
+    skipped = Ending(test="t::gone", phase="call", outcome="skipped", reason="no time")
+    run_file("a.json", [row(TEST, made([True])), row("t::gone", made([True]))])
+    run_file("b.json", [row(TEST, made([True]))], endings=[skipped])
+    assert robustest("compare", "a.json", "b.json", "--fail-on-worse", "--allow-missing").code == 3
 
 
 def test_lost_results_are_not_let_through(made: Make, row: Make, run_file: Make, robustest: Make) -> None:
