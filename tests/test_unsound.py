@@ -188,7 +188,7 @@ def claims(model: Any, data: Any, judge: Any) -> dict[str, Callable[[], Any]]:
     return {
         "robust_accuracy": lambda: measure_robust_accuracy(model, data, Linf(0.01), attack="pgd", at_least=0.01),
         "min_perturbation": lambda: robustest.measure_min_perturbation(
-            model, data, "l2", median_at_least=0.0, attack=robustest.DDN(steps=10)
+            model, data, "l2", median_at_least=0.0, attack=robustest.DDN(steps=50)
         ),
         "universal_perturbation": lambda: robustest.measure_universal_perturbation(
             model, data, Linf(0.1), max_fooled=1.0, steps=5

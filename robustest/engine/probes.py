@@ -18,7 +18,7 @@ from robustest.engine.rows import join
 from robustest.engine.search import Found, Search
 from robustest.threats import L2, Bounds, Linf, Rows, Threat, per_row
 
-_ROWS = 4
+_ROWS = 3
 """Survivors of a chunk that the searching probes take: enough to add up over chunks, cheap in each."""
 _ROWS_PASSED = 8
 """Samples of a chunk that are passed a little changed, and in bfloat16."""

@@ -25,6 +25,8 @@ _LENGTH = 0.03
 """Of the way against the gradient's signs, as a share of the width of the bounds; longer ones bend too much."""
 _TOWARDS = 0.1
 """Share of the way to another sample."""
+_FIRST, _MOST = 8, 4
+"""Where so many samples are asked for, as in the first chunk, each goes two ways to others; few go more, so many."""
 _POINTS = 2
 """Of the Gauss rule."""
 _OFF = 0.5
@@ -103,13 +105,14 @@ class _Path:
         at_random = rng.signs(rng.fold(self.part.key, "path"), x.shape[1:])
         self._way = torch.where(per_row(self.still, x), at_random, -gradient.sign())
 
-    def ways(self) -> tuple[Tensor, Tensor]:
+    def ways(self) -> list[Tensor]:
         """(n, *S) steps inside the bounds: against the gradient, and towards other samples."""
         x, (low, high) = self.part.x, self.part.bounds
-        other = x.roll(1, 0) if len(x) > 1 else low + high - x
-        steps = (_LENGTH * (high - low) * self._way, _TOWARDS * (other - x))
-        downhill, towards = ((x + step).clamp(low, high) - x for step in steps)
-        return downhill, towards
+        asked = self.evaluator.probe_rows
+        ways = min(_MOST, -(-2 * asked // len(x))) if asked >= _FIRST else 1
+        others = [x.roll(shift, 0) for shift in range(1, len(x))][:ways] or [low + high - x]
+        steps = [_LENGTH * (high - low) * self._way, *(_TOWARDS * (other - x) for other in others)]
+        return [(x + step).clamp(low, high) - x for step in steps]
 
     def along(self, step: Tensor) -> tuple[Tensor, Tensor]:
         """(n,) float64 each: the change of the lead that gradients promise along steps (n, *S), and that there is."""

@@ -68,7 +68,7 @@ def test_a_judge_who_looks_elsewhere_does_not(blind: Result) -> None:
     assert worst.clean == worst.label != worst.predicted
     assert worst.size is not None
     assert worst.size <= 1.0
-    assert blind.cost.backward == 60 * N + 5 * (8 + 4 * 4)  # 5 for a few of each of five chunks: are they true?
+    assert blind.cost.backward == 60 * N + 8 * 7 + 4 * 4 * 5  # and a few of each of five chunks: are they true?
 
 
 def test_an_early_verdict_is_that_of_all(blind: Result) -> None:

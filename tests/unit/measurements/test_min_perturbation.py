@@ -280,7 +280,7 @@ def test_an_own_attack_is_searched_with(toys: Toys) -> None:
     toy = toys(8)
     result = measure_min_perturbation(toy.model, (toy.x, toy.y), "l2", attack="ddn")
     assert result.method == "ddn"
-    assert result.cost.backward == 8 * 100 + 8 * 5  # and five gradients each: do they tell the truth?
+    assert result.cost.backward == 8 * 100 + 8 * 7  # and seven gradients each: do they tell the truth?
     with pytest.raises(ConfigError, match="none"):
         measure_min_perturbation(toy.model, (toy.x, toy.y), "l1", attack="ddn")
 
