@@ -214,9 +214,10 @@ def test_every_proposal_is_passed_as_often_as_there_are_draws(toy: Any, watched:
         return sum(model.calls), model.backward_samples
 
     (forward, backward), (more_forward, more_backward) = passes(3), passes(4)
-    assert backward == 40 * 4 * 3 + 8 * 7 * 3  # and a few: are they true?
-    assert more_backward == 40 * 4 * 4
-    assert more_forward - forward == 40 * (4 + 1 + 3)
+    # Of eight samples it is asked, too, whether gradients are true: at the sample, and at two points of three ways.
+    assert backward == (40 * 4 + 8 * 7) * 3
+    assert more_backward == (40 * 4 + 8 * 7) * 4
+    assert more_forward - forward == 40 * (4 + 1 + 3) + 8 * (7 + 1 + 3)
 
 
 def test_it_is_what_it_wraps() -> None:
