@@ -22,7 +22,7 @@ from robustest.engine.health import misleads
 from robustest.threats import per_row
 
 _LENGTH = 0.03
-"""Of the way against the gradient's signs, as a share of the width of the bounds; longer ones bend too much."""
+"""Of the way against the gradient's signs, as a share of the width of bounds or samples; longer ones bend too much."""
 _TOWARDS = 0.1
 """Share of the way to another sample."""
 _FIRST, _MOST = 8, 4
@@ -41,10 +41,10 @@ _TINY = 1e-30
 def probe_gradient(evaluator: Evaluator, chunk: Chunk, *, draws: int = 1, searched: bool = True) -> bool:
     """Follow the gradient of a few samples for two short ways, and count where the model does not do as it says.
 
-    One way goes against the gradient's signs, 3 % of the width of the bounds in each element; the other a tenth of the
-    way to another sample, where an honest gradient must know, too, of what it does not lead to: a path beside the mask
-    that is steep enough tells the truth along its own gradient. What is followed is the lead of a sample's likeliest
-    class over its second.
+    One way goes against the gradient's signs, in each element 3 % of the width of the bounds, or of what the samples
+    span; the other a tenth of the way to another sample, where an honest gradient must know, too, of what it does not
+    lead to: a path beside the mask that is steep enough tells the truth along its own gradient. What is followed is the
+    lead of a sample's likeliest class over its second.
 
     Args:
         evaluator: makes the model's passes; it says how many samples are taken.
@@ -111,7 +111,8 @@ class _Path:
         asked = self.evaluator.probe_rows
         ways = min(_MOST, -(-2 * asked // len(x))) if asked >= _FIRST else 1
         others = [x.roll(shift, 0) for shift in range(1, len(x))][:ways] or [low + high - x]
-        steps = [_LENGTH * (high - low) * self._way, *(_TOWARDS * (other - x) for other in others)]
+        width = min(high - low, float(x.max() - x.min()) or high - low)  # bounds may be far wider than what is inside
+        steps = [_LENGTH * width * self._way, *(_TOWARDS * (other - x) for other in others)]
         return [(x + step).clamp(low, high) - x for step in steps]
 
     def along(self, step: Tensor) -> tuple[Tensor, Tensor]:
