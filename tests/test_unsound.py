@@ -188,21 +188,21 @@ def claims(model: Any, data: Any, judge: Any) -> dict[str, Callable[[], Any]]:
     return {
         "robust_accuracy": lambda: measure_robust_accuracy(model, data, Linf(0.01), attack="pgd", at_least=0.01),
         "min_perturbation": lambda: robustest.measure_min_perturbation(
-            model, data, "l2", median_at_least=0.0, attack=robustest.DDN(steps=50)
+            model, data, "l2", median_at_least=1e-6, attack=robustest.DDN(steps=50)
         ),
         "universal_perturbation": lambda: robustest.measure_universal_perturbation(
-            model, data, Linf(0.1), max_fooled=1.0, steps=5
+            model, data, Linf(0.1), max_fooled=0.999, steps=5
         ),
         "backdoor_trigger": lambda: robustest.measure_backdoor_trigger(
             model, data, max_anomaly=100.0, steps=10, sizes=[14], success=0.15
         ),
         "class_evidence": lambda: robustest.measure_class_evidence(
-            model, data, judge, eps=3.0, min_transfer=0.0, steps=10, min_driven=1
+            model, data, judge, eps=3.0, min_transfer=0.001, steps=10, min_driven=1
         ),
         "invertible_features": lambda: robustest.measure_invertible_features(
             model, data, max_image_error=10.0, max_rep_error=10.0, steps=5
         ),
-        "gradient_alignment": lambda: robustest.measure_gradient_alignment(model, data, at_least=-1.0),
+        "gradient_alignment": lambda: robustest.measure_gradient_alignment(model, data, at_least=-0.999),
     }
 
 

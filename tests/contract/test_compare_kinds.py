@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from robustest import Result, Settings, Verdict
+from robustest.account import Account, Row
 from robustest.cli.pairs import Change, changes, compared
 from robustest.context import Context, running
-from robustest.ledger import Row
+from robustest.endings import Ending, Session
 from robustest.reports import json_file
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -108,10 +109,19 @@ def test_what_is_paired_belongs_to_the_kind(name: str) -> None:
 def test_the_command_ends_as_the_worst_of_all_kinds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from robustest.cli import main
 
+    def row(name: str, **how: Any) -> Row:
+        result = measured(name, **how)
+        broken = result.verdict is not Verdict.PASSED
+        about = {"phase": "call", "outcome": "failed" if broken else "passed", "claimed": broken}
+        ending = Ending(test=f"t::{name}", **about)
+        return Row(test=ending.test, result=result, problem="", replay="", ending=ending)
+
     def file(which: str, **how: Any) -> str:
-        names = [name for name in KINDS if name not in SLOW]
-        rows = [Row(test=f"t::{name}", result=measured(name, **how), problem="", replay="") for name in names]
-        json_file.write(str(tmp_path / which), rows, [], Settings())
+        rows = tuple(row(name, **how) for name in KINDS if name not in SLOW)
+        code = int(any(one.result is not None and one.result.verdict is not Verdict.PASSED for one in rows))
+        session = Session(exit=code)
+        account = Account(results=rows, endings=tuple(one.ending for one in rows if one.ending), session=session)
+        json_file.write(str(tmp_path / which), account, Settings())
         return str(tmp_path / which)
 
     good, bad, hard = file("good.json"), file("bad.json", good=False), file("hard.json", hard=True)

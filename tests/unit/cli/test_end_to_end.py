@@ -130,7 +130,7 @@ def test_merged_shards_are_the_run_that_was_not_sharded(project: pytest.Pytester
     for shard in (1, 2):
         assert robust(project, f"--robust-shard={shard}/2", f"--robust-json=shard-{shard}/robust.json").ret == 0
     done = command(project, "merge", "shard-2/robust.json", "shard-1/robust.json", "-o", "merged.json")
-    assert done.ret == 1, "a claim failed"
+    assert done.ret == 0, "as pytest: the claim that failed was recorded, and failed no test"
     assert (project.path / "merged.json").read_bytes() == (project.path / "whole.json").read_bytes()
     assert json.loads((project.path / "merged.json").read_text(encoding="utf-8"))["schema"] == SCHEMA
     shown = command(project, "show", "whole.json")

@@ -289,10 +289,13 @@ def test_the_size_of_a_cue_is_told() -> None:
 
 
 def test_cues_share_the_pass_of_what_they_leave_alone() -> None:
-    """Once without a cue, once with each of the three, once with each one's null cue in 32 samples; 8 twice before."""
+    """Once without a cue, once with each of the three, once with each one's null cue in 32 samples.
+
+    Before that 8 twice, once more among others, and two alone.
+    """
     cues = [FunctionCue(f"number {k}", lambda x, k=k: x.roll(k, 3)) for k in (1, 2, 3)]
     result = measure_spurious_feature(model, (X[:60], Y[:60]), cues, max_flip=0.99, exact=True)
-    assert result.cost.forward == 60 + 3 * 60 + 3 * 32 + 2 * 8
+    assert result.cost.forward == 60 + 3 * 60 + 3 * 32 + (3 * 8 + 2)
 
 
 def test_a_cue_of_each_sample_gets_the_samples_it_asks_for() -> None:

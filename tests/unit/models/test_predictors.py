@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from robustest import (
-    L1,
+    L0,
     L2,
     PGD,
     ConfigError,
@@ -178,8 +178,8 @@ def test_a_score_attack_on_labels_says_what_it_needs_and_what_would_do(toy: Any,
 
 
 def test_an_attack_on_a_threat_it_does_not_know_says_so(toy: Any, scores: Any) -> None:
-    with pytest.raises(ConfigError, match=r"works on L1\(eps=1\) but 'square' is none"):
-        measure_robust_accuracy(scores_model(scores), (toy.x, toy.y), L1(1), attack="square")
+    with pytest.raises(ConfigError, match=r"works on L0\(pixels=1\) but 'square' is none"):
+        measure_robust_accuracy(scores_model(scores), (toy.x, toy.y), L0(1), attack="square")
 
 
 @pytest.mark.parametrize("kind", ["scores", "labels"])

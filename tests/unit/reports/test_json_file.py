@@ -16,6 +16,8 @@ from robustest.reports.json_file import write
 
 
 class Row:
+    result = None
+
     def __init__(self, content: Any) -> None:
         self.content = content
 

@@ -12,6 +12,7 @@ import pytest
 from robustest import Cost, Result, __version__
 from robustest.reports.junit import write
 from robustest.reports.text import failure_text
+from robustest.results import LONG
 
 
 @pytest.fixture
@@ -94,9 +95,9 @@ def test_properties_of_a_suite_carry_every_number_of_its_claims(
     assert properties["robustest.version"] == __version__
     assert properties["robustest.replay"] == "pytest --robust t"
     told = [json.loads(properties[f"robustest.{number}"]) for number in (1, 2, 3)]
-    assert [{**one, "outcomes": list(result.outcomes)} for one, result in zip(told, results, strict=True)] == [
-        result.to_dict() for result in results
-    ]
+    assert [
+        {**one, **{name: result.to_dict()[name] for name in LONG}} for one, result in zip(told, results, strict=True)
+    ] == [result.to_dict() for result in results]
 
 
 @pytest.mark.parametrize(
