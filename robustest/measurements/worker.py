@@ -24,6 +24,7 @@ from robustest.models import Classifier, frozen
 from robustest.models.shipping import Shipped
 from robustest.settings import Settings
 from robustest.store.fingerprint import fingerprint
+from robustest.store.packages import own_code
 from robustest.version import VERSION
 
 
@@ -147,5 +148,5 @@ def digests(chunk: Chunk) -> list[bytes]:
 
 
 def versions() -> tuple[str, str]:
-    """Of robustest and torch, the latter without what it was built for."""
-    return VERSION, torch.__version__.split("+")[0]
+    """Of robustest, with its code: two checkouts of one version differ; of torch, without what it was built for."""
+    return f"{VERSION} (code {own_code()[:12]})", torch.__version__.split("+")[0]
