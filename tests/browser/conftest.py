@@ -34,6 +34,7 @@ class Row:
     result: Result | None
     problem: str = ""
     replay: str = ""
+    ending: Any = None
 
 
 def made(verdict: str, eps: float, value: float, **changes: Any) -> Result:
