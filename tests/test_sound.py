@@ -173,7 +173,6 @@ def boosted(x: Any, y: Any) -> Any:
     return GradientBoostingClassifier(n_estimators=10, random_state=0).fit(x, y)
 
 
-@pytest.mark.filterwarnings("ignore:softmax_outputs")
 @pytest.mark.parametrize("attack", ["fast", Square(queries=1000)], ids=str)
 @pytest.mark.parametrize("fit", [forest, boosted])
 def test_nothing_stops_trees(fit: Callable[[Any, Any], Any], attack: Any, table: Any) -> None:

@@ -183,6 +183,32 @@ def test_a_search_that_does_not_count_vouches_for_nothing(case: str, bare: Any) 
     assert [note for note in found.notes if note.startswith(f"weak_search: {threat}") and "takes" in note]
 
 
+def one_hot(z: Tensor) -> Tensor:
+    return nn.functional.one_hot(z.argmax(1), z.shape[1]).float()
+
+
+LABELS_ALONE: dict[str, Callable[[nn.Module], tuple[Any, str]]] = {
+    "one-hot scores": lambda net: (scores_model(lambda x: one_hot(torch.from_numpy(numpy(net)(x))).numpy()), "square"),
+    "one-hot logits, small linear": lambda net: (
+        Around(net, lambda net, x: 10 * one_hot(net(x)) + 0.02 * linear(x)).eval(),
+        "standard",
+    ),
+}
+
+
+@pytest.mark.parametrize("rows", [40, 2])
+@pytest.mark.parametrize("case", LABELS_ALONE)
+def test_scores_that_say_no_more_than_labels_carry_no_search(case: str, rows: int, bare: Any) -> None:
+    net, x, y, worst = bare
+    with torch.no_grad():
+        at = ((net(x).argmax(1) == y) & (net(worst).argmax(1) != y)).nonzero().squeeze(1)[:rows]  # truth: none is held
+    model, attack = LABELS_ALONE[case](net)
+    found = measure_robust_accuracy(model, (x[at], y[at]), Linf(EPS), attack=attack, at_least=0.3, exact=True)
+    assert found.verdict is not Verdict.PASSED
+    assert "weak_search" in names(found)
+    assert [note for note in found.notes if "no more than its labels" in note]
+
+
 def claims(model: Any, data: Any, judge: Any) -> dict[str, Callable[[], Any]]:
     """Every claim that follows gradients, with a threshold that everything meets."""
     return {

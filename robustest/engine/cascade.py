@@ -15,6 +15,7 @@ from robustest.attacks.cascade import affordable
 from robustest.engine.chunks import Chunk
 from robustest.engine.coverage import Coverage, widened
 from robustest.engine.evaluator import Evaluator
+from robustest.engine.levels import PASSES, labels_alone, suspected
 from robustest.engine.search import Found, Search
 from robustest.engine.truth import probe_gradient
 from robustest.errors import ConfigError
@@ -61,10 +62,12 @@ def run_cascade(
     Raises:
         ConfigError: no stage works on this threat with what the model gives.
     """
-    stages = serving(evaluator, cascade, threat, chunk.x[0].numel())
+    suspect = threat.radius > 0 and suspected(evaluator, clean_margin)
+    stages = serving(evaluator, cascade, threat, chunk.x[0].numel(), beside=PASSES if suspect else 0)
+    bare = suspect and labels_alone(evaluator, chunk)
     if _misled(evaluator, stages, threat, chunk):
         stages = widened(stages, threat)
-    x, coverage = chunk.x, Coverage(len(chunk.x), threat, chunk.x.device)
+    x, coverage = chunk.x, Coverage(len(chunk.x), threat, chunk.x.device, labels_alone=bare)
     region = threat.region(x, chunk.bounds)
     origin = threat.origin(region)
     found = Found(
@@ -155,8 +158,10 @@ def _watch(evaluator: Evaluator, stage: Stage, part: Found, after_gradients: boo
         health.flat += int((part.margin >= clean_margin).sum())
 
 
-def serving(evaluator: Evaluator, cascade: Cascade, threat: Threat, elements: int) -> tuple[Stage, ...]:
-    """The stages that can be used; what is left out is noted.
+def serving(
+    evaluator: Evaluator, cascade: Cascade, threat: Threat, elements: int, *, beside: int = 0
+) -> tuple[Stage, ...]:
+    """The stages that can be used, where `beside` passes of a sample go elsewhere; what is left out is noted.
 
     Raises:
         ConfigError: none is left.
@@ -170,18 +175,18 @@ def serving(evaluator: Evaluator, cascade: Cascade, threat: Threat, elements: in
         note = f"the model gives {gives.name.lower()} only; {cascade.name} ran without {', '.join(sorted(out))}"
         if note not in evaluator.notes:
             evaluator.notes.append(note)
-    return _within_budget(evaluator, stages)
+    return _within_budget(evaluator, stages, _AROUND + beside)
 
 
-def _within_budget(evaluator: Evaluator, stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
+def _within_budget(evaluator: Evaluator, stages: tuple[Stage, ...], around: int) -> tuple[Stage, ...]:
     limit = evaluator.model.max_queries
     if limit is None:
         return stages
-    kept = affordable(stages, limit - _AROUND)
+    kept = affordable(stages, limit - around)
     if not kept:
         raise ConfigError(
             f"Expected max_queries to leave something for an attack but got {limit}, of which the checks around it "
-            f"take {_AROUND}. Allow more queries, or choose an attack that can do with fewer."
+            f"take {around}. Allow more queries, or choose an attack that can do with fewer."
         )
     if kept != stages:
         note = f"max_queries={limit} cut the attack from {_listed(stages)} to {_listed(kept)}"

@@ -12,12 +12,20 @@ from robustest.attacks import Needs, Stage, at_once, enough_queries, passes, sea
 from robustest.engine.evaluator import Evaluator
 from robustest.threats import Threat
 
+_NO_SCORES = (
+    "weak_search: the model's scores say no more than its labels, so that no search that follows scores or gradients "
+    "counts. Give the scores before they become labels, or measure labels_model(...) with hop-skip-jump"
+)
+
 
 class Coverage:
-    """Which rows were searched, and which of them without gradients, by stages that count as a search of the threat."""
+    """Which rows were searched, and which of them without gradients, by stages that count as a search of the threat.
 
-    def __init__(self, rows: int, threat: Threat, device: torch.device) -> None:
-        self._threat = threat
+    Where the model's scores say no more than labels (`labels_alone`), only what works on labels counts.
+    """
+
+    def __init__(self, rows: int, threat: Threat, device: torch.device, *, labels_alone: bool = False) -> None:
+        self._threat, self._labels_alone = threat, labels_alone
         self._searched = torch.zeros(rows, dtype=torch.bool, device=device)
         self._blind = torch.zeros(rows, dtype=torch.int64, device=device)
         self._broken_again = 0
@@ -30,7 +38,8 @@ class Coverage:
             rows: (m,) int64 the rows that it had.
             broken: (m,) bool those of them that it broke.
         """
-        if not searches(stage.searcher, self._threat):
+        blind_to_scores = self._labels_alone and stage.searcher.needs > Needs.LABELS
+        if blind_to_scores or not searches(stage.searcher, self._threat):
             return
         self._searched[rows] = True
         if stage.searcher.needs < Needs.GRADIENT:
@@ -47,7 +56,7 @@ class Coverage:
         health.carried += int((left & (self._blind > 1)).sum())
         health.broken_again += self._broken_again
         if unsearched:
-            note = lacking(self._threat, evaluator.model.gives, stages)
+            note = _NO_SCORES if self._labels_alone else lacking(self._threat, evaluator.model.gives, stages)
             if note not in evaluator.notes:
                 evaluator.notes.append(note)
 

@@ -13,8 +13,9 @@ from robustest.engine.cascade import serving
 from robustest.engine.chunks import Chunk
 from robustest.engine.coverage import Coverage
 from robustest.engine.evaluator import Evaluator
+from robustest.engine.levels import PASSES, labels_alone, suspected
 from robustest.engine.probes import climbers, probe_inputs
-from robustest.engine.search import Found, Search
+from robustest.engine.search import Found, Search, margins
 from robustest.engine.truth import probe_gradient
 from robustest.threats import L1, L2, Linf, Threat, per_row
 
@@ -54,13 +55,14 @@ def search_smallest(evaluator: Evaluator, chunk: Chunk, cascade: Cascade, threat
     size = torch.where(clean == chunk.y, torch.inf, 0.0).double()
     best = Smallest(clean, chunk.x.clone(), size, clean.clone(), torch.zeros_like(clean, dtype=torch.bool))
     right = (clean == chunk.y).nonzero().squeeze(1)
-    stages = serving(evaluator, cascade, threat, chunk.x[0].numel())
+    part = chunk.rows(right)
+    suspect = suspected(evaluator, margins(logits[right], part.y))
+    stages = serving(evaluator, cascade, threat, chunk.x[0].numel(), beside=PASSES if suspect else 0)
     climbing = climbers(cascade, threat, evaluator, chunk)
     probe_inputs(evaluator, chunk, logits, climbing, threat)
-    part = chunk.rows(right)
     if climbing and len(right) and probe_gradient(evaluator, part) and isinstance(threat, (L2, Linf)):
         stages = (*stages, _BLIND)
-    coverage = Coverage(len(right), threat, chunk.x.device)
+    coverage = Coverage(len(right), threat, chunk.x.device, labels_alone=suspect and labels_alone(evaluator, part))
     rows = torch.arange(len(right), device=right.device)
     for place, stage in enumerate(stages):
         for number in range(stage.rounds if len(right) else 0):

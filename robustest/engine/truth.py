@@ -152,10 +152,13 @@ class _Path:
 
 def _lead(scores: Tensor, pair: Tensor) -> Tensor:
     """(n,) how far the first class of each pair (n, 2) is before the second: on a log scale where scores are shares."""
-    if _shares(scores):
-        scores = scores.clamp(min=_TINY).log()
-    both = scores.gather(1, pair)
+    both = on_scale(scores).gather(1, pair)
     return both[:, 0] - both[:, 1]
+
+
+def on_scale(scores: Tensor) -> Tensor:
+    """Scores (n, K) on a log scale where they are shares, as they are elsewhere."""
+    return scores.clamp(min=_TINY).log() if _shares(scores) else scores
 
 
 def _shares(scores: Tensor) -> bool:
