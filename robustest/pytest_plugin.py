@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from robustest.account import Account
     from robustest.context import Context
     from robustest.ledger import Ledger
+    from robustest.pytest_claims import Claimant
     from robustest.settings import Settings
 
 _SETTINGS: pytest.StashKey[Settings] = pytest.StashKey()
@@ -25,6 +26,7 @@ _LEDGER: pytest.StashKey[Ledger] = pytest.StashKey()
 _ACCOUNT: pytest.StashKey[Account] = pytest.StashKey()
 _SESSION: pytest.StashKey[pytest.Session] = pytest.StashKey()
 _CONTEXT: pytest.StashKey[Context] = pytest.StashKey()
+_MEASURING: pytest.StashKey[set[Claimant]] = pytest.StashKey()  # fixtures of several tests
 _COLLECTED: pytest.StashKey[list[str]] = pytest.StashKey()  # robustness tests of all shards
 _DESELECTED: pytest.StashKey[int] = pytest.StashKey()  # of the robustness tests
 _WRONG: pytest.StashKey[pytest.UsageError] = pytest.StashKey()
@@ -178,7 +180,9 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     result = yield
     from robustest import pytest_claims
 
-    pytest_claims.settle(item.stash[_CONTEXT], getattr(item, "funcargs", {}))
+    measuring = item.config.stash.setdefault(_MEASURING, set())
+    shared = not measuring.isdisjoint(pytest_claims.claimants(item))
+    pytest_claims.settle(item.stash[_CONTEXT], getattr(item, "funcargs", {}), shared=shared)
     return result
 
 
@@ -193,13 +197,22 @@ def pytest_fixture_setup(
 
     from robustest.context import current, running
 
-    first = current()
+    first, recorded = current(), len(current().results)
     settings = pytest_options.settings_for(request.node, request.config.stash[_SETTINGS], request.config)
     if first.test:
         settings = replace(settings, pictures=first.settings.pictures)
     owner = f"{request.node.nodeid}::{fixturedef.argname}"
-    with running(replace(first, settings=settings, owner=owner)):
-        return (yield)
+    own = replace(first, settings=settings, owner=owner, measured=0)
+    try:
+        with running(own):
+            return (yield)
+    finally:
+        first.ungated = own.ungated
+        if own.measured or len(own.results) > recorded:
+            from robustest.pytest_claims import Claimant
+
+            measuring = request.config.stash.setdefault(_MEASURING, set())
+            measuring.add(Claimant(fixturedef.argname, request.node.nodeid, getattr(request, "param_index", 0)))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -241,13 +254,20 @@ class _Intake:
             self._ledger.uncollected(report.nodeid, report.longreprtext)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_setup(item: pytest.Item) -> None:
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
     if _WRONG in item.stash:
         raise item.stash[_WRONG]
-    if _CONTEXT in item.stash:  # another plugin may run a test again
-        item.stash[_CONTEXT].forget()
-        item.user_properties[:] = [p for p in item.user_properties if not p[0].startswith("robustest.")]
+    if _CONTEXT not in item.stash:
+        return (yield)
+    item.stash[_CONTEXT].forget()  # another plugin may run a test again
+    item.user_properties[:] = [p for p in item.user_properties if not p[0].startswith("robustest.")]
+    if not item.stash[_CONTEXT].settings.replay_only:
+        return (yield)
+    from robustest.pytest_replay import not_searched_is_skipped
+
+    with not_searched_is_skipped():
+        return (yield)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -307,10 +327,10 @@ def pytest_sessionfinish(session: pytest.Session) -> Generator[None, None, None]
 
         account = account.lost_too(update_baselines(account.results))
     _write(session, account)
-    if config.stash[_SETTINGS].store is not None and account.results:
+    if config.stash[_SETTINGS].store is not None:
         from robustest.pytest_reports import remember_endings
 
-        remember_endings(account.endings, str(config.stash[_SETTINGS].store))
+        remember_endings(account, str(config.stash[_SETTINGS].store))
     return None
 
 

@@ -74,6 +74,22 @@ def test_replay_only_fails_what_is_refuted_and_skips_the_rest(write, run, fine_t
     result.stdout.fnmatch_lines(["*replayed only: 16 known counterexamples still break; nothing was searched for*"])
 
 
+def test_replay_only_skips_what_fixtures_of_many_tests_would_search_for(write, run) -> None:
+    write(
+        test_a="""
+        @pytest.fixture(scope="module")
+        def found(robust_model, robust_data): return measure_robust_accuracy(robust_model, robust_data, Linf(0.1))
+
+        @pytest.mark.robust
+        @pytest.mark.parametrize("k", [1, 2])
+        def test_it(found, k): assert found.estimate > 0.4
+        """
+    )
+    result = run("--robust", "--robust-replay-only", "-rs")
+    result.assert_outcomes(skipped=2)
+    result.stdout.fnmatch_lines(["*replayed only: 0 known counterexamples still break; nothing was searched for*"])
+
+
 def test_replay_only_without_anything_known_skips(write, run) -> None:
     write(test_a=TEST.format(eps=0.1, at_least=0.6))
     run("--robust", "--robust-replay-only").assert_outcomes(skipped=1)

@@ -166,3 +166,56 @@ def test_without_robust_nothing_is_asked(write, run) -> None:
     write(test_a="@pytest.mark.robust\ndef test_empty(): pass\n\ndef test_plain(): pass\n")
     run().assert_outcomes(passed=1, skipped=1)
     run("--robust").assert_outcomes(passed=1, errors=1)
+
+
+SHARED = """
+    @pytest.fixture(scope="module")
+    def kept(robust_model, robust_data):
+        claim(robust_model, robust_data, 0.1, at_least=0.4)
+
+    @pytest.fixture(scope="session")
+    def number(robust_model, robust_data):
+        return measure_robust_accuracy(robust_model, robust_data, Linf(0.1), attack="fgsm").estimate
+
+    @pytest.fixture(scope="module")
+    def swallowed(robust_model, robust_data):
+        try:
+            claim(robust_model, robust_data, 0.1, at_least=0.9)
+        except AssertionError:
+            pass
+
+    @pytest.fixture(scope="module")
+    def through(kept): return "what it needs claims"
+
+    @pytest.fixture(scope="module", params=[1, 2])
+    def one_of_two(request, robust_model, robust_data):
+        if request.param == 1:
+            claim(robust_model, robust_data, 0.1, at_least=0.4)
+
+    @pytest.mark.robust
+    @pytest.mark.parametrize("k", [1, 2])
+    class TestOf:
+        def test_a_claim(self, k, kept): pass
+        def test_a_number(self, k, number): assert number == 0.5
+        def test_a_claim_that_is_swallowed(self, k, swallowed): pass
+        def test_a_claim_behind_it(self, k, through): pass
+        def test_a_claim_by_name(self, k, request): request.getfixturevalue("kept")
+
+    @pytest.mark.robust
+    def test_nothing(robust_model): pass
+
+    @pytest.mark.robust
+    def test_one(one_of_two): pass
+"""
+
+
+def test_what_a_fixture_claims_for_many_tests_counts_for_each(write, run, read_json):
+    write(test_a=SHARED)
+    done = run("--robust", "--robust-json=out.json", "-k", "not test_nothing and not 2")
+    done.assert_outcomes(passed=6, deselected=7)
+    done = run("--robust", "--robust-json=out.json", "-p", "no:randomly")
+    done.assert_outcomes(passed=11, errors=2)
+    unmeasured = {row["test"].rpartition("::")[2] for row in read_json()["results"] if row["result"] is None}
+    assert unmeasured == {"test_nothing", "test_one[2]"}
+    told = [caveat for row in read_json()["results"] if row["result"] for caveat in row["result"]["caveats"]]
+    assert not [caveat for caveat in told if "nothing was gated" in caveat], "an assertion took it, and said so"
