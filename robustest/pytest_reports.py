@@ -97,28 +97,32 @@ def _write_junit(path: str, rows: Sequence[Row], lost: Sequence[str]) -> None:
     junit.write(path, rows, lost)
 
 
-def remember_endings(endings: Sequence[Ending], store: str) -> None:
+def remember_endings(account: Account, store: str) -> None:
     """Keep how each robustness test ended beside the results that the store remembers, for `robustest show`.
 
-    A test that passed has no record, unless it must replace that of an earlier end.
+    A test that passed has no record, unless it must replace that of an earlier end, or a claim of it did not hold.
 
     Args:
-        endings: of all tests.
-        store: the folder.
+        account: what there is to tell.
+        store: the folder; where no result is remembered in it, nothing is kept.
     """
+    from robustest.results import Verdict
     from robustest.store.provenance import when
     from robustest.store.records import save_record
 
+    if not (Path(store) / "results").is_dir():
+        return
     of: dict[str, list[Ending]] = {}
-    for ending in endings:
+    for ending in account.endings:
         if ending.robust:
             of.setdefault(ending.test, []).append(ending)
+    unkept = {row.test for row in account.results if row.result is None or row.result.verdict is not Verdict.PASSED}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a store that cannot be written has told its tests so
         for test, ones in of.items():
             key = sha256(f"ending of {test}".encode("utf-8", "surrogatepass")).hexdigest()
-            passed = all(ending.outcome == "passed" for ending in ones)
-            if not passed or (Path(store) / "results" / key[:2] / f"{key}.json").exists():
+            plain = test not in unkept and all(ending.outcome == "passed" for ending in ones)
+            if not plain or (Path(store) / "results" / key[:2] / f"{key}.json").exists():
                 told = [ending.to_dict() for ending in ones]
                 save_record(Path(store), key, {"test": test, "statement": "", "when": when(), "endings": told})
 

@@ -108,9 +108,7 @@ def _remembered(store: Path) -> Account:
     if not latest:
         raise missing(f"Expected results in {store} but none are remembered there. Run the tests: pytest --robust")
     rows = [row for _, rows in latest.values() for row in rows]
-    tests = {row.test for row in rows}
-    kept = [ending for ending in endings if ending.test in tests]
-    return Account(results=tuple(_ended(row, kept) for row in rows), endings=tuple(kept), session=None)
+    return Account(results=tuple(_ended(row, endings) for row in rows), endings=tuple(endings), session=None)
 
 
 def _ended(row: Row, endings: Sequence[Ending]) -> Row:

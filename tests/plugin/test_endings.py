@@ -212,3 +212,37 @@ def test_the_store_tells_how_a_test_ended_when_it_was_last_run(
     assert any(line.startswith("test_a.py::test_it") and line.endswith(told) for line in out.splitlines())
     assert any(line.endswith("failed as expected: known  xfailed") for line in out.splitlines())
     assert "no disk" not in out
+
+
+def test_the_store_is_as_red_and_as_green_as_the_run(project: Any, write: Any, run: Any, capsys: Any) -> None:
+    write(
+        test_a="""
+        def test_good(robust_model, robust_data): claim(robust_model, robust_data, 0.1, at_least=0.5)
+
+        def test_tolerated(robust_model, robust_data):
+            with pytest.raises(AssertionError):
+                claim(robust_model, robust_data, 0.1, at_least=0.6)
+        """,
+        test_b="    def test_empty(robust): pass\n\n    def test_other(robust): assert 1 == 2",
+    )
+
+    def shown() -> tuple[int, str]:
+        capsys.readouterr()
+        return main(["show", str(project.path / ".robustest")]), capsys.readouterr().out
+
+    assert run("--robust", "test_a.py").ret == 0
+    code, out = shown()
+    assert (code, "  tolerated\n" in out, "FAILED" in out) == (0, True, False)
+    assert run("--robust", "test_b.py").ret == 1
+    code, out = shown()
+    assert code == 1
+    ends = {line.split()[0]: line.split("  ")[-1] for line in out.splitlines() if line.startswith("test_")}
+    assert ends == {
+        "test_a.py::test_good": "passed",
+        "test_a.py::test_tolerated": "tolerated",
+        "test_b.py::test_empty": "ERROR",
+        "test_b.py::test_other": "FAILED",
+    }
+    write(test_b="    def test_empty(robust): claimed()\n\n    def test_other(robust): claimed()")
+    assert run("--robust", "test_b.py").ret == 0
+    assert shown()[0] == 0
