@@ -218,7 +218,6 @@ def _incomplete(parts: Sequence[Part]) -> Iterator[str]:
             yield from (
                 f"{part.run.path} reports {test}, another shard's" for test in here if test not in part.shard.reported
             )
-            here = {test: None for test in tests if test in part.shard.reported or test in here}
         for test in here:
             if test in reported:
                 yield f"{test} was reported by two shards: {reported[test]} and {part.run.path}"

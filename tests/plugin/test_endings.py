@@ -170,6 +170,16 @@ def test_a_shard_may_be_empty_where_there_are_more_than_tests(write_light: Any, 
     assert "1.json was cut short: pytest ended with exit code 5: no test ran" in capsys.readouterr().err
 
 
+def test_a_shard_that_called_no_test_has_not_reported_it(write_light: Any, run: Any, capsys: Any) -> None:
+    write_light(test_a=GOOD + GOOD.replace("good", "good_2"))
+    assert shards(run, 2) == [0, 0]
+    assert main(["merge", "1.json", "2.json"]) == 0
+    assert run("--robust", "--robust-shard=2/2", "--robust-json=2.json", "--setup-only").ret == 0
+    capsys.readouterr()
+    assert main(["merge", "1.json", "2.json"]) == 3
+    assert "no shard reported test_a.py::test_good_2" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("code", "merged"), [(2, 3), (3, 3), (4, 3), (6, 1), (1, 1)])
 def test_an_exit_status_that_no_test_explains_is_red(
     write_light: Any, run: Any, capsys: Any, code: int, merged: int

@@ -250,9 +250,14 @@ def test_a_test_that_no_shard_reported_is_named(rows: list[Any], run_file: Make,
 
 
 def test_a_test_that_its_shard_skipped_is_not_missing(rows: list[Any], run_file: Make, robustest: Make) -> None:
-    run_file("1.json", rows[:1], shard=(1, 2, TESTS[:3]), reported=[TESTS[0], TESTS[2]])
+    skipped = [Ending(test=TESTS[2], phase="setup", outcome="skipped", reason="no data here")]
+    both = {"shard": (1, 2, TESTS[:3]), "reported": [TESTS[0], TESTS[2]]}
+    run_file("1.json", rows[:1], endings=skipped, **both)
     run_file("2.json", rows[1:3], shard=(2, 2, TESTS[:3]), reported=[TESTS[1]])
     assert robustest("merge", "1.json", "2.json").code == 0
+    run_file("1.json", rows[:1], **both)
+    done = robustest("merge", "1.json", "2.json")
+    assert (done.code, f"no shard reported {TESTS[2]}" in done.err) == (3, True), "how did it end?"
 
 
 def test_a_test_that_no_shard_took_is_named(rows: list[Any], run_file: Make, robustest: Make) -> None:
