@@ -264,7 +264,8 @@ def test_every_data_block_is_read_and_names_what_there_is(page: Path, pytester: 
 
 def groups() -> set[str]:
     """The groups of entry points that the package reads."""
-    sources = [path.read_text(encoding="utf-8") for path in (ROOT / "robustest").rglob("*.py")]
+    home = Path(robustest.__file__).parent  # a wheel's, where it is that which is tested
+    sources = [path.read_text(encoding="utf-8") for path in home.rglob("*.py")]
     readers = [source for source in sources if "entry_points(" in source]
     return {group for source in readers for group in re.findall(r'"(robustest\.\w+)"', source)}
 

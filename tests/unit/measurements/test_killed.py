@@ -59,6 +59,7 @@ def _files(folder: Path) -> dict[str, Any]:
     return {str(path.relative_to(folder)): timeless(path) for path in sorted((folder / "results").rglob("*.json"))}
 
 
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")  # a fork is what is killed
 @pytest.mark.parametrize("at_least", [0.01, 1.0], ids=["passes", "fails"])
 def test_a_killed_run_resumes_to_the_undisturbed_result(tmp_path: Path, at_least: float) -> None:
     started = time.monotonic()

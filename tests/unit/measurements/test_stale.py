@@ -11,6 +11,7 @@ import importlib
 import os
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -84,7 +85,9 @@ class OfTorchvisionImage(Bright):
     def sign(self, x: Tensor) -> Any:
         from torchvision.io import read_image
 
-        return 1.0 if int(read_image(self.path).max()) else -1.0
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # since torchvision 0.29; while it reads, it counts
+            return 1.0 if int(read_image(self.path).max()) else -1.0
 
 
 class OfTable(Bright):
