@@ -27,8 +27,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from robustest.features.heads import SparsePath
-from robustest.features.sparse_head import fit_sparse_head
+from robustest.heads.sparse_head import fit_sparse_head
+from robustest.heads.sparse_path import SparsePath
 
 ALPHA, AGREE = 0.99, 1e-4
 CAP = {"small": 12, "large": 4}

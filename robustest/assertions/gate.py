@@ -10,9 +10,9 @@ from typing import ParamSpec
 
 from robustest import context
 from robustest.errors import ClaimFailed, ClaimInconclusive, NotSearched
+from robustest.identity.fingerprint import digest
 from robustest.reports.text import failure_text
 from robustest.results import Cost, Result, Verdict
-from robustest.store.fingerprint import digest
 from robustest.store.provenance import when
 from robustest.store.records import save_record
 

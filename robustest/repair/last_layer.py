@@ -11,15 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from robustest import rng
+from robustest.checks import checked_whole
 from robustest.data import Samples, as_samples
 from robustest.data.groups import Groups, as_groups
 from robustest.engine.device import resolve
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.features import in_order, reader, seen_by
 from robustest.errors import ConfigError, DataError, expected
-from robustest.features.cues import checked_whole
-from robustest.features.heads import SparseHead, SparsePath
-from robustest.features.sparse_head import fit_sparse_head
+from robustest.heads.sparse_head import fit_sparse_head
+from robustest.heads.sparse_path import SparseHead, SparsePath
 from robustest.models import Classifier, as_classifier, frozen
 from robustest.models.classifier import Preprocessing
 from robustest.repair.claims import Claim, checked_again

@@ -17,7 +17,7 @@ from robustest.reports import json_file
 from robustest.reports.states import red
 from robustest.results import Cost, Counterexample, Result, Verdict
 from robustest.settings import Settings
-from robustest.verdicts import decide_share
+from robustest.statistics import decide_share
 
 COLOUR = "\x1b["
 

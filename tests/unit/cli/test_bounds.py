@@ -11,7 +11,7 @@ import pytest
 from scipy.stats import binom, fisher_exact
 
 from robustest.cli.bounds import fewest, suggestion
-from robustest.verdicts import clopper_pearson, decide_drop, decide_share, most, need
+from robustest.statistics import clopper_pearson, decide_drop, decide_share, most, need
 
 Make = Callable[..., Any]
 

@@ -10,7 +10,7 @@ import pytest
 
 from robustest.reports.chance import Chance
 from robustest.results import Cost, Result, Verdict
-from robustest.verdicts.sequential import settle
+from robustest.statistics.sequential import settle
 
 CLAIM = Result(
     claim="robust_accuracy",
