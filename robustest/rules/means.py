@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from robustest.results import Verdict
 from robustest.rules.rule import Columns, Terms, partial
-from robustest.statistics.betting import capital, drop_interval
+from robustest.statistics.betting import capital, drop_interval, outbid
 from robustest.statistics.fixed import Decision, beyond
 from robustest.statistics.sequential import Settled
 from robustest.statistics.streams import running
@@ -48,9 +48,9 @@ class MeanClaim:
         total, left = np.cumsum(value), n - np.arange(1, len(value) + 1)
         slack = 1e-9 * n  # values are sums of fractions: what rounding decides is not decided early
         sure_pass, sure_fail = total + left <= most - slack, total - left > most + slack
-        pass_limit, fail_limit = -math.log(self.terms.alpha), -math.log(self.terms.fail_alpha)
-        passes = sure_pass | (capital(value, n, most, above=False) >= pass_limit)
-        fails = sure_fail | (capital(value, n, most, above=True) >= fail_limit)
+        against = capital(value, n, most, above=True)
+        passes = sure_pass | outbid(capital(value, n, most, above=False), against, self.terms.alpha)
+        fails = sure_fail | (against >= -math.log(self.terms.fail_alpha))
         either = passes | fails
         if not either.any():
             return None

@@ -40,8 +40,9 @@ def settle_drop(
         return Settled(Verdict.PASSED, 0, certain=True, alpha=pass_alpha)
     total, left = np.cumsum(change), n - np.arange(1, len(change) + 1)
     sure_pass, sure_fail = total + left <= most, total - left > most
-    passes = sure_pass | (capital(change, n, most + 1, above=False) >= -np.log(pass_alpha))
-    fails = sure_fail | (capital(change, n, most, above=True) >= -np.log(fail_alpha))
+    against = capital(change, n, most, above=True)
+    passes = sure_pass | (outbid(capital(change, n, most + 1, above=False), against, pass_alpha))
+    fails = sure_fail | (against >= -np.log(fail_alpha))
     either = passes | fails
     if not either.any():
         return None
@@ -69,6 +70,21 @@ def capital(change: NDArray[Any], n: int, null: float, *, above: bool) -> NDArra
     mixed = np.logaddexp.reduce(logs, axis=0) - np.log(len(_STAKES))
     impossible = np.maximum.accumulate(mean < -1 if above else mean > 1)
     return np.where(impossible, np.inf, mixed)
+
+
+def outbid(bet: NDArray[np.float64], against: NDArray[np.float64], alpha: float) -> NDArray[np.bool_]:
+    """(t,) where a bet for a claim has won, and the contrary bet had not won before.
+
+    Outcomes that turn round on the way can let both bets win. Then the interval, which is what neither rules out, is
+    empty, and the claim is left open until more is seen.
+
+    Args:
+        bet, against: (t,) logs of the capital of the two bets.
+        alpha: the chance allowed to either.
+    """
+    limit = -np.log(alpha)
+    won: NDArray[np.bool_] = (bet >= limit) & (np.maximum.accumulate(against) < limit)
+    return won
 
 
 def drop_interval(change: NDArray[Any], n: int, alpha: float) -> tuple[float, float]:

@@ -93,3 +93,15 @@ def test_without_a_threshold_nothing_is_settled() -> None:
     columns = head(stream(0, 0.5, 3), 100)
     assert claim(None).settled(columns, N) is None
     assert claim(None).decide(columns, N, None).rule.startswith("no threshold given")
+
+
+def test_a_stream_that_turns_round_does_not_pass_while_the_contrary_bet_has_won() -> None:
+    """At a share of a half both bets win: 56 of 90 fell, then none of 62. The interval is empty: nothing is said."""
+    random = np.random.default_rng(116)
+    held = np.concatenate([random.random(length) < share for length, share in [(1, 1.0), (89, 0.375), (62, 1.0)]])
+    columns = {"event": (~held).astype(np.int64), "counts": np.ones(len(held), dtype=bool)}
+    low, high = rate_interval(columns, 300, 0.05)
+    assert low > 0.5 > high
+    terms = Terms(claim="set", alpha=0.05, fail_alpha=0.01)
+    assert RateClaim(threshold=0.5, terms=terms).settled(columns, 300) is None
+    assert RateClaim(threshold=0.6, terms=terms).settled(columns, 300) is not None
