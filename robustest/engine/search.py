@@ -12,7 +12,6 @@ from robustest.engine.batch import Batch, join_batches, pick_batch
 from robustest.engine.draws import majority
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.rows import pick, pick_problem
-from robustest.tasks import CLASSIFICATION
 from robustest.threats import Bounds, Rows, Threat, per_row
 
 _KEEP = 7 / 8
@@ -50,11 +49,6 @@ def bucket(rows: int) -> int:
     Accelerators choose kernels, and compiled models are compiled, for shapes: a handful serve a whole run.
     """
     return 1 << max(0, rows - 1).bit_length()
-
-
-def margins(logits: Tensor, y: Tensor) -> Tensor:
-    """As `Classification.margin`."""
-    return CLASSIFICATION.margin(logits, y)
 
 
 class Search:

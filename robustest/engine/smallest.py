@@ -30,14 +30,16 @@ class Smallest:
     """The smallest perturbations found; rows as in the chunk.
 
     Attributes:
-        clean: (n,) classes of the unchanged samples.
+        clean: (n,) predictions of the unchanged samples.
+        right: (n,) bool: whether they hold.
         x: (n, *S) the inputs found; the sample itself where it is wrong unchanged or nothing was found.
         size: (n,) float64; 0 where it is wrong unchanged, infinite where nothing was found.
-        predicted: (n,) classes of `x`.
+        predicted: (n,) predictions of `x`.
         bounded: (n,) bool: no search found anything, and `x` lies on the way to a sample that is predicted otherwise.
     """
 
     clean: Tensor
+    right: Tensor
     x: Tensor
     size: Tensor
     predicted: Tensor
@@ -53,7 +55,7 @@ def search_smallest(evaluator: Evaluator, chunk: Chunk, cascade: Cascade, threat
     logits = evaluator.logits(chunk.x)
     clean, holds = evaluator.task.predictions(logits), evaluator.task.holds(logits, chunk.y)
     size = torch.where(holds, torch.inf, 0.0).double()
-    best = Smallest(clean, chunk.x.clone(), size, clean.clone(), torch.zeros_like(clean, dtype=torch.bool))
+    best = Smallest(clean, holds, chunk.x.clone(), size, clean.clone(), torch.zeros_like(clean, dtype=torch.bool))
     right = holds.nonzero().squeeze(1)
     part = chunk.rows(right)
     suspect = suspected(evaluator, evaluator.task.margin(logits[right], part.y))
