@@ -67,7 +67,8 @@ class Task(Protocol):
     def margin(self, output: Tensor, y: Tensor) -> Tensor:
         """(B,) how far answers are from turning wrong: positive where they hold, negative where they do not.
 
-        Zero is a tie, which `holds` decides. It orders what is left for the next attack, and decides nothing.
+        Zero is a tie, which `holds` decides. It orders what is left for the next attack, and lets a search that sees
+        nothing but positive ones spare itself `holds`; it never makes anything count as broken.
         """
 
     def describe(self, y: Tensor, clean: Tensor, predicted: Tensor) -> dict[str, int]:
