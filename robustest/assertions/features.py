@@ -15,7 +15,7 @@ from robustest.measurements import (
     measure_sparse_head,
     measure_spurious_feature,
 )
-from robustest.measurements.failure_direction import Embedding
+from robustest.measurements.failure_direction import MAX_EXCESS, Embedding
 from robustest.measurements.options import Options
 from robustest.results import Result
 
@@ -100,26 +100,26 @@ def assert_no_failure_direction(
     model: object,
     data: object,
     *,
-    max_cv: float = 0.95,
+    max_excess: float = MAX_EXCESS,
     embedding: Embedding | None = None,
     components: int = 64,
     permutations: int = 200,
     min_errors: int = 10,
     **options: Unpack[Options],
 ) -> Result:
-    """Claim that no linear direction tells a class's errors from its hits.
+    """Claim that along no linear direction a class has many more errors than the looks of its samples foresee.
 
     Arguments and errors are those of `measure_failure_direction`; returns the result.
 
     Raises:
-        ClaimFailed: one tells them apart, and better than chance does.
+        ClaimFailed: along one there are more, and more than chance has.
         ClaimInconclusive: a class has errors, but too few of them, or of hits, to be judged; or chance may be why.
     """
     __tracebackhide__ = True
     result = measure_failure_direction(
         model,
         data,
-        max_cv=max_cv,
+        max_excess=max_excess,
         embedding=embedding,
         components=components,
         permutations=permutations,

@@ -257,5 +257,5 @@ KINDS: dict[str, Kind] = {
     "class evidence": Kind(_evidence, "min_transfer", 0.8, 0.999),
     "gradient alignment": Kind(_alignment, "at_least", 0.8, 0.99),
     "invertible features": Kind(_inversion, "max_image_error", 0.5, 0.01),
-    "failure direction": Kind(_failures, "max_cv", 0.75, 0.6),
+    "failure direction": Kind(_failures, "max_excess", 0.5, 0.05),
 }

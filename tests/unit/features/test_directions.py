@@ -125,7 +125,7 @@ def test_principal_components_keep_distances_and_order() -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"folds": 1}, {"permutations": 0}, {"min_errors": 4}, {"alpha": 2.0}, {"min_score": -1.0}, {"costs": (0.0,)}],
+    [{"folds": 1}, {"permutations": 0}, {"min_errors": 4}, {"alpha": 2.0}, {"min_excess": -1.0}, {"costs": (0.0,)}],
     ids=str,
 )
 def test_settings_are_in_range(options: dict[str, Any]) -> None:
