@@ -59,7 +59,6 @@ def test_errors_at_the_edge_of_a_class_accuse_nobody(seed: int) -> None:
     found = find_failure_directions(rows, LABELS, errors, seed=seed, costs=(0.1,))
     assert found.found == ()
     assert max(direction.excess for direction in found.directions) < 0.35
-    assert all(direction.foreseen > 0.3 for direction in found.directions)
 
 
 @pytest.mark.parametrize("seed", range(4))
