@@ -255,7 +255,7 @@ def directions(seeds: Sequence[int], mnist: Path | None) -> None:
         x[minority] = torch.rot90(x[minority], 1, (2, 3))
         model = trained(mlp, fit, seed, 10)
         started = time.process_time()
-        result = measure_failure_direction(model, (x, y), max_cv=0.6, seed=seed)
+        result = measure_failure_direction(model, (x, y), max_excess=0.45, seed=seed)
         seconds = time.process_time() - started
         told = next((c for c in result.details["classes"] if c["class"] == target), None)
         named = target in result.details["found"]
@@ -286,7 +286,7 @@ def clean(seeds: Sequence[int], mnist: Path | None) -> None:
         order = torch.randperm(len(train[0]), generator=torch.Generator().manual_seed(5000 + seed))
         fit, judged = ((train[0][part], train[1][part]) for part in (order[:1500], order[1500:]))
         model = trained(mlp if seed % 2 else cnn, fit, seed, 6)
-        result = measure_failure_direction(model, judged, max_cv=0.95, seed=seed)
+        result = measure_failure_direction(model, judged, max_excess=0.45, seed=seed)
         accused += result.verdict == "failed"
         highest.append(max(row["score"] for row in result.details["classes"]))
         say(f"clean seed {seed}: accuracy {accuracy(model, judged):.3f}, {result.verdict}, highest {highest[-1]:.3f}")

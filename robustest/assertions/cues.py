@@ -7,7 +7,7 @@ from typing import Literal, Unpack
 
 from robustest.assertions.gate import gate, replayable
 from robustest.claims.cues.backdoor_trigger import measure_backdoor_trigger
-from robustest.claims.cues.failure_direction import Embedding, measure_failure_direction
+from robustest.claims.cues.failure_direction import MAX_EXCESS, Embedding, measure_failure_direction
 from robustest.claims.cues.spurious_feature import measure_spurious_feature
 from robustest.claims.representations.sparse_head import measure_sparse_head
 from robustest.cues import Cue, Plant
@@ -98,26 +98,26 @@ def assert_no_failure_direction(
     model: object,
     data: object,
     *,
-    max_cv: float = 0.95,
+    max_excess: float = MAX_EXCESS,
     embedding: Embedding | None = None,
     components: int = 64,
     permutations: int = 200,
     min_errors: int = 10,
     **options: Unpack[Options],
 ) -> Result:
-    """Claim that no linear direction tells a class's errors from its hits.
+    """Claim that along no linear direction a class has many more errors than the looks of its samples foresee.
 
     Arguments and errors are those of `measure_failure_direction`; returns the result.
 
     Raises:
-        ClaimFailed: one tells them apart, and better than chance does.
+        ClaimFailed: along one there are more, and more than chance has.
         ClaimInconclusive: a class has errors, but too few of them, or of hits, to be judged; or chance may be why.
     """
     __tracebackhide__ = True
     result = measure_failure_direction(
         model,
         data,
-        max_cv=max_cv,
+        max_excess=max_excess,
         embedding=embedding,
         components=components,
         permutations=permutations,

@@ -11,7 +11,7 @@ from typing import Any
 from scipy.stats import hypergeom, t
 
 from robustest.cli.claims import limits_of
-from robustest.results import Result
+from robustest.results import Result, Verdict
 from robustest.statistics.fixed import clopper_pearson
 from robustest.statistics.paired import drop_bounds
 from robustest.statistics.thresholds import most, need
@@ -92,7 +92,17 @@ def _why_not(result: Result) -> str:
         return f"health check: {spoke}; what holds may not be robust"
     if result.threshold is not None and len(set(limits_of(result))) > 1:
         return "it asks for several numbers at once, and which of them to move is yours to say"
+    if result.verdict is Verdict.INCONCLUSIVE and _kept(result):
+        return f"inconclusive, though what was measured keeps its threshold ({result.rule}): another would not help"
     return ""
+
+
+def _kept(result: Result) -> bool:
+    """Whether a claim about this set has all it asks of the number, so that something else stands in its way."""
+    if result.threshold is None or result.estimate is None or result.rule.startswith("population"):
+        return False
+    values = (result.estimate, *result.left_interval)
+    return min(values) >= result.threshold if result.comparison == ">=" else max(values) <= result.threshold
 
 
 def _beyond(values: Sequence[float], alpha: float, *, at_least: bool) -> float:

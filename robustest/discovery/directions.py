@@ -1,12 +1,18 @@
 """Failure directions: a linear direction in an embedding along which a model's errors lie apart from its hits.
 
 Jain, Lawrence, Moitra and Madry, "Distilling Model Failures as Directions in Latent Space" (ICLR 2023): embeddings
-standardised and brought to unit length, and for each class a balanced linear support vector machine on errors against
-hits. Here the cross-validated score is held against the same search on permuted errors, over all classes at once.
+standardised and brought to unit length, and for each class a linear support vector machine on errors against hits.
 
-**Use an embedding that is not the model's own last layer.** The model's decision is linear there, so its errors always
-are on one side: every model, a good one too, has a failure direction in it. An encoder trained on another task, an
-early layer, or pixels through `principal_components` tell something; or give the head's rows as `without`.
+That errors can be told from hits accuses nobody: those of a sound model lie at the edge of their class, and a
+direction towards the next class tells them, with balanced accuracies of .8 to .95. So errors that the looks of samples
+foresee are taken out (`foreseen`): machines and scores weigh errors and hits by overlap, the error rate furthest along
+the direction is compared with the rate foreseen there, and that with what the same search has on errors drawn as
+foreseen, over all classes at once: a conditional randomisation test (Candes, Fan, Janson and Lv, Journal of the Royal
+Statistical Society B 2018), as good as the regression that foresees them.
+
+**Use an embedding that is not the model's own last layer.** Its rows say what the model sees, and where it fails it
+sees another class. An encoder trained on another task, an early layer, or pixels through `principal_components` tell
+more.
 """
 
 from __future__ import annotations
@@ -19,11 +25,11 @@ from torch import Tensor
 
 from robustest import rng
 from robustest.checks import checked_real, checked_whole
+from robustest.discovery.failure_study import Study, held_against_null
+from robustest.discovery.foreseen import class_evidence, overlap_weights
 from robustest.discovery.svm import balanced, fit_machines
 from robustest.errors import ConfigError, DataError, expected
 from robustest.heads.feature_rows import checked_rows, standardisation
-
-_PERMUTATIONS_AT_A_TIME = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -32,9 +38,13 @@ class FailureDirection:
 
     Attributes:
         label: the class.
-        score: balanced accuracy of errors against hits on folds left out, in 0..1, at the best cost; .5 is chance.
-        null_mean: what the same search scores on permuted errors, on average.
-        p_value: share of permutations where some class stood out as much; over all classes, so corrected.
+        excess: the error rate of the slice that lies furthest along it, less the rate foreseen there, in -1..1; 0 is
+            chance. Sides are told by machines that had not seen the row.
+        foreseen: the rate foreseen in the slice, in 0..1.
+        slice: samples in it: as many as the class has errors, a tenth of the class at most.
+        score: accuracy at telling errors from hits on folds left out, by overlap weights, in 0..1; .5 is chance.
+        null_mean: the excess that the same search has on errors drawn as foreseen, on average.
+        p_value: share of these draws where some class stood out as much; over all classes, so corrected.
         cost: the machine's cost that scored best.
         weight, bias: (D,) and a number: the direction, fitted on all of the class's rows; negative is failing.
         rows: (n,) int64 the class's rows in the data given, the most failing first.
@@ -43,6 +53,9 @@ class FailureDirection:
     """
 
     label: int
+    excess: float
+    foreseen: float
+    slice: int
     score: float
     null_mean: float
     p_value: float
@@ -63,10 +76,10 @@ class FailureDirections:
     """What a search found.
 
     Attributes:
-        directions: one for each class that could be looked at, the highest score first.
+        directions: one for each class that could be looked at, the highest excess first.
         skipped: why the others could not, by class.
         permutations: how many were drawn; fewer than asked for once nothing could be found any more.
-        alpha, min_score: what counts as found.
+        alpha, min_excess: what counts as found.
         mean, scale: (D,) what standardises embeddings.
     """
 
@@ -74,14 +87,14 @@ class FailureDirections:
     skipped: Mapping[int, str]
     permutations: int
     alpha: float
-    min_score: float
+    min_excess: float
     mean: Tensor
     scale: Tensor
 
     @property
     def found(self) -> tuple[FailureDirection, ...]:
-        """Those with p <= alpha and score > min_score."""
-        return tuple(d for d in self.directions if d.p_value <= self.alpha and d.score > self.min_score)
+        """Those with p <= alpha and excess > min_excess."""
+        return tuple(d for d in self.directions if d.p_value <= self.alpha and d.excess > self.min_excess)
 
     def decisions(self, direction: FailureDirection, embeddings: Tensor) -> Tensor:
         """(M,) of new embeddings (M, D) along a direction; negative is failing."""
@@ -100,11 +113,11 @@ def find_failure_directions(
     costs: tuple[float, ...] = (1e-3, 1e-2, 1e-1, 1.0),
     permutations: int = 200,
     alpha: float = 0.005,
-    min_score: float = 0.6,
+    min_excess: float = 0.0,
     min_errors: int = 10,
     seed: int = 0,
 ) -> FailureDirections:
-    """Search every class for a direction along which its errors can be told from its hits.
+    """Search every class for a direction along which there are more errors than the looks of its samples foresee.
 
     Args:
         embeddings: (N, D) floats, finite; of an encoder that is not the model's own last layer.
@@ -112,11 +125,11 @@ def find_failure_directions(
         errors: (N,) bool, where the model is wrong.
         without: (R, D) directions projected out first: the rows of the model's head, where embeddings are its input.
         folds: of the cross-validation, >= 2.
-        costs: of the machines, > 0, on embeddings of unit length; the best one's score counts, on permuted errors too.
-        permutations: of the errors within each class, >= 1; the smallest p is 1 / (permutations + 1), so 199 is the
-            least that can find anything at the alpha below.
-        alpha: largest corrected p that counts as found; also where the permutations may stop early.
-        min_score: what a score must exceed to count as found.
+        costs: of the machines, > 0, on embeddings of unit length; that of the best score counts, on drawn errors too.
+        permutations: draws of the errors within each class, >= 1; where nothing foresees them, permutations. The
+            smallest p is 1 / (permutations + 1), so 199 is the least that can find anything at the alpha below.
+        alpha: largest corrected p that counts as found; also where the draws may stop early.
+        min_excess: what an excess must exceed to count as found, in 0..1.
         min_errors: classes with fewer errors, or hits, are skipped; >= folds.
         seed: draws folds and permutations.
 
@@ -128,7 +141,7 @@ def find_failure_directions(
     checked_whole("permutations", permutations, 1)
     checked_whole("min_errors", min_errors, folds)
     checked_real("alpha", alpha, 0.0, 1.0)
-    checked_real("min_score", min_score, 0.0, 1.0)
+    checked_real("min_excess", min_excess, 0.0, 1.0)
     for cost in costs:
         checked_real("costs", cost, 1e-12)
     classes = checked_rows(embeddings, labels, complete=False)
@@ -138,24 +151,29 @@ def find_failure_directions(
         embeddings = projected_out(embeddings, without)
     mean, scale = standardisation(embeddings, embeddings.device, torch.float32)
     rows = unit((embeddings.float() - mean) / scale)
-    studies, skipped = dict[int, _Study](), dict[int, str]()
+    keys = rng.fold(rng.keys(seed, torch.arange(len(rows), device=rows.device)), "class evidence")
+    evidence = class_evidence(rows, labels, keys, folds=folds)
+    studies, skipped = dict[int, Study](), dict[int, str]()
     for label in range(classes):
         members = (labels == label).nonzero().squeeze(1)
         wrong = int(errors[members].sum())
         if min(wrong, len(members) - wrong) < min_errors:
             skipped[label] = f"{wrong} errors among {len(members)}: fewer than {min_errors} on one side"
             continue
-        studies[label] = _Study(rows[members], errors[members], members, folds=folds, costs=costs, seed=seed)
-    done, p_values, null_means = _held_against_null(list(studies.values()), permutations, alpha)
+        studies[label] = Study(
+            rows[members], errors[members], members, evidence[members], folds=folds, costs=costs, seed=seed
+        )
+    done, p_values, null_means = held_against_null(list(studies.values()), permutations, alpha)
     found = [
-        s.direction(k, p, at_chance) for (k, s), p, at_chance in zip(studies.items(), p_values, null_means, strict=True)
+        _direction(s, k, p, at_chance)
+        for (k, s), p, at_chance in zip(studies.items(), p_values, null_means, strict=True)
     ]
     return FailureDirections(
-        directions=tuple(sorted(found, key=lambda d: -d.score)),
+        directions=tuple(sorted(found, key=lambda d: -d.excess)),
         skipped=skipped,
         permutations=done,
         alpha=alpha,
-        min_score=min_score,
+        min_excess=min_excess,
         mean=mean,
         scale=scale,
     )
@@ -188,95 +206,23 @@ def principal_components(rows: Tensor, limit: int) -> Tensor:
     return components
 
 
-class _Study:
-    """One class: its rows with a column of ones, folds, and the errors to be told."""
-
-    def __init__(
-        self, rows: Tensor, errors: Tensor, members: Tensor, *, folds: int, costs: tuple[float, ...], seed: int
-    ) -> None:
-        self.rows = torch.cat([rows, rows.new_ones(len(rows), 1)], 1)
-        self.errors, self.members, self.folds, self.costs = errors, members, folds, costs
-        self.key = rng.fold(rng.keys(seed, members), "failure directions")
-        scores, decisions = self.scored(self._folds(errors, self.key).unsqueeze(0), errors.unsqueeze(0))
-        best = int(scores[0].argmax())
-        self.score, self.cost, self.decisions = float(scores[0, best]), costs[best], decisions[0, best]
-
-    def permuted(self, numbers: range) -> Tensor:
-        """(len(numbers),) scores on permuted errors."""
-        keys = [rng.fold(self.key, 1 + number) for number in numbers]
-        errors = torch.stack([self.errors[rng.uniform(key, (1,)).flatten().argsort()] for key in keys])
-        folds = torch.stack([self._folds(e, rng.fold(key, "folds")) for e, key in zip(errors, keys, strict=True)])
-        return self.scored(folds, errors)[0].amax(1)
-
-    def scored(self, folds: Tensor, errors: Tensor) -> tuple[Tensor, Tensor]:
-        """Balanced accuracies (P, costs) and decisions (P, costs, n) on folds left out.
-
-        Args:
-            folds: (P, n) int64 each row's fold.
-            errors: (P, n) bool.
-        """
-        count, n = errors.shape
-        shape, fold = (count, self.folds, n), folds.unsqueeze(1)
-        used = (fold != torch.arange(self.folds, device=folds.device).view(1, -1, 1)).reshape(-1, n).float()
-        targets = torch.where(errors, -1.0, 1.0).unsqueeze(1).expand(shape).reshape(-1, n)
-        even, answers = balanced(targets, used), []
-        for cost in self.costs:  # one after the other, for cheap machines are done in far fewer steps
-            machines = fit_machines(self.rows, targets, cost * even, tolerance=1e-2, max_steps=200)
-            answers.append((machines @ self.rows.T).view(shape).gather(1, fold).squeeze(1))
-        decisions = torch.stack(answers, 1)
-        right, wrong = (decisions > 0).float(), errors.unsqueeze(1).float()
-        caught = ((1 - right) * wrong).sum(2) / wrong.sum(2)
-        spared = (right * (1 - wrong)).sum(2) / (1 - wrong).sum(2)
-        return (caught + spared) / 2, decisions
-
-    def direction(self, label: int, p_value: float, null_mean: float) -> FailureDirection:
-        targets = torch.where(self.errors, -1.0, 1.0).unsqueeze(0)
-        costs = self.cost * balanced(targets, torch.ones_like(targets))
-        weight = fit_machines(self.rows, targets, costs)[0]
-        order = self.decisions.argsort(stable=True)
-        return FailureDirection(
-            label=label,
-            score=self.score,
-            null_mean=null_mean,
-            p_value=p_value,
-            cost=self.cost,
-            weight=weight[:-1],
-            bias=float(weight[-1]),
-            rows=self.members[order],
-            decisions=self.decisions[order],
-            n_errors=int(self.errors.sum()),
-        )
-
-    def _folds(self, errors: Tensor, key: Tensor) -> Tensor:
-        """(n,) int64: a fold for each row, errors and hits dealt out evenly."""
-        order = rng.uniform(rng.fold(key, "deal"), (1,)).flatten().argsort()
-        folds = torch.empty(len(errors), dtype=torch.int64, device=errors.device)
-        for side in (errors, ~errors):
-            dealt = order[side[order]]
-            folds[dealt] = torch.arange(len(dealt), device=errors.device) % self.folds
-        return folds
-
-
-def _held_against_null(studies: list[_Study], permutations: int, alpha: float) -> tuple[int, list[float], list[float]]:
-    """Permutations drawn, and each study's p-value and mean score on them.
-
-    Scores are compared as distances from the null's mean in its standard deviations, and every permutation counts by
-    its largest over the studies (Westfall and Young, 1993). Drawing stops once no p-value can come down to alpha.
-    """
-    if not studies:
-        return 0, [], []
-    allowed = int(alpha * (permutations + 1) + 1e-9) - 1
-    drawn = torch.empty(0, len(studies), dtype=torch.float64)
-    while True:
-        numbers = range(len(drawn), min(permutations, len(drawn) + _PERMUTATIONS_AT_A_TIME))
-        more = torch.stack([study.permuted(numbers).double().cpu() for study in studies], 1)
-        drawn = torch.cat([drawn, more])
-        seen = torch.tensor([[s.score for s in studies]], dtype=torch.float64)
-        everyone = torch.cat([drawn, seen])  # what was seen is one of the draws under the null, and counts as one here
-        mean, deviation = everyone.mean(0), everyone.std(0, correction=0).clamp(min=1e-6)
-        largest = ((drawn - mean) / deviation).amax(1)
-        seen = ((seen - mean) / deviation)[0]
-        beaten = (largest.unsqueeze(1) >= seen - 1e-9).sum(0)
-        if len(drawn) >= permutations or int(beaten.min()) > allowed:
-            p_values = ((1 + beaten) / (1 + len(drawn))).tolist()
-            return len(drawn), p_values, drawn.mean(0).tolist()
+def _direction(study: Study, label: int, p_value: float, null_mean: float) -> FailureDirection:
+    targets = torch.where(study.errors, -1.0, 1.0).unsqueeze(0)
+    costs = study.cost * balanced(targets, overlap_weights(study.chances, study.errors.unsqueeze(0)))
+    weight = fit_machines(study.rows, targets, costs)[0]
+    order = study.decisions.argsort(stable=True)
+    return FailureDirection(
+        label=label,
+        excess=study.excess,
+        foreseen=float(study.chances[0, order[: study.slice]].mean()),
+        slice=study.slice,
+        score=study.score,
+        null_mean=null_mean,
+        p_value=p_value,
+        cost=study.cost,
+        weight=weight[:-1],
+        bias=float(weight[-1]),
+        rows=study.members[order],
+        decisions=study.decisions[order],
+        n_errors=study.count,
+    )

@@ -86,7 +86,10 @@ def _extras(result: Result) -> list[tuple[str, str]]:
         lines.append(("as code", mildest["code"]))
     if result.kind == "no_failure_direction":
         lines += [
-            ("errors", f"class {c['class']}: {c['errors']} of {c['n']} wrong, score {c['score']:.3f}, p = {c['p']:.2g}")
+            (
+                "errors",
+                f"class {c['class']}: {c['errors']} of {c['n']} wrong, excess {c['excess']:.3f}, p = {c['p']:.2g}",
+            )
             for c in details["classes"][:3]
         ]
     if result.kind == "sparse_head":

@@ -225,7 +225,11 @@ def _cue(good: bool, draw: int, **more: Any) -> Result:
 
 
 def _backdoor(good: bool, draw: int, **more: Any) -> Result:
-    few = {"steps": 30, "search_samples": 60, "sizes": [2, 4]}
+    few = {
+        "steps": 60,
+        "search_samples": 60,
+        "sizes": [2, 6],
+    }  # the larger leads anywhere, so that a class can stand out
     return measure_backdoor_trigger(Templates(good=good, classes=6), patterned(draw, 6, 180), **few, **more)
 
 
@@ -252,10 +256,10 @@ KINDS: dict[str, Kind] = {
     "replication": Kind(_replication, "max_gap", 0.15, 0.001),
     "corruptions": Kind(_plain(measure_corruption_robustness, **_CORRUPTIONS), "min_accuracy", 0.8, 0.99),
     "spurious feature": Kind(_cue, "max_flip", 0.2, 0.001),
-    "backdoor": Kind(_backdoor, "max_anomaly", 1.5, 0.1),
+    "backdoor": Kind(_backdoor, "max_anomaly", 1.0, 0.01),
     "sparse head": Kind(_sparse, "max_drop", 0.2, 0.001),
     "class evidence": Kind(_evidence, "min_transfer", 0.8, 0.999),
     "gradient alignment": Kind(_alignment, "at_least", 0.8, 0.99),
     "invertible features": Kind(_inversion, "max_image_error", 0.5, 0.01),
-    "failure direction": Kind(_failures, "max_cv", 0.75, 0.6),
+    "failure direction": Kind(_failures, "max_excess", 0.5, 0.05),
 }

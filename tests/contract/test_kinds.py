@@ -184,7 +184,7 @@ KINDS = {
     "backdoor": kind("assert_no_backdoor_trigger", "max_anomaly", exact=False)(
         lambda d, **o: M.measure_backdoor_trigger(MODEL, d, steps=5, sizes=[1, 3], **o)
     ),
-    "failure direction": kind("assert_no_failure_direction", "max_cv", 1, exact=False)(
+    "failure direction": kind("assert_no_failure_direction", "max_excess", 1, exact=False)(
         lambda d, **o: M.measure_failure_direction(MODEL, d, permutations=19, **({"alpha": 0.1} | o))
     ),
     "sparse head": kind("assert_sparse_head", "max_drop", 1, other={"max_features_per_class": 35}, exact=False)(

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom, fisher_exact
 
+from robustest import Verdict
 from robustest.cli.bounds import fewest, suggestion
 from robustest.statistics import clopper_pearson, decide_drop, decide_share, most, need
 
@@ -149,3 +150,12 @@ def test_where_a_health_check_speaks_there_is_no_threshold(made: Make) -> None:
     assert "zero_gradient" in suggestion(replace(result, details={"health": [finding]}), 0.01).why_not
     suppressed = {**finding, "suppressed": True}
     assert suggestion(replace(result, details={"health": [suppressed]}), 0.01).threshold is not None
+
+
+def test_nothing_is_suggested_where_another_threshold_would_not_settle_it(made: Make) -> None:
+    """As where no patch of a search worked: the anomaly is far below the limit, and says nothing."""
+    unsettled = {"comparison": "<=", "threshold": 1.5, "estimate": 0.04, "interval": (0.04, 0.04)}
+    result = made([True] * 50, **unsettled, quantity="anomaly", verdict=Verdict.INCONCLUSIVE, rule="no patch worked")
+    assert suggestion(result, 0.01).threshold is None
+    assert "no patch worked" in suggestion(result, 0.01).why_not
+    assert suggestion(replace(result, verdict=Verdict.PASSED, rule="none stands out"), 0.01).threshold == 0.04

@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from robustest import ConfigError, DataError
+from robustest import ConfigError, DataError, rng
 from robustest.discovery.directions import find_failure_directions, principal_components, projected_out, unit
+from robustest.discovery.foreseen import class_evidence, foreseen_errors, overlap_weights, redrawn_errors
 from robustest.discovery.svm import balanced, fit_machines, top_eigenvalue
 
 N, D = 1200, 12
@@ -41,6 +42,35 @@ def test_a_minority_that_fails_is_found() -> None:
     assert direction.precision(minority, 20) >= 0.7
     assert int(direction.weight.abs().argmax()) == 3
     assert float(direction.weight[3]) < 0  # negative is failing
+
+
+def ordinary(seed: int) -> tuple[Tensor, Tensor]:
+    """Rows that look more or less like their class, and the errors of a model that takes the likeliest one."""
+    rows = embeddings(seed)
+    rows[torch.arange(N), LABELS] += 2.2
+    return rows, rows[:, :3].argmax(1) != LABELS
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_errors_at_the_edge_of_a_class_accuse_nobody(seed: int) -> None:
+    """They are told from hits at .8 and more, by a direction towards the other classes; and that is foreseen."""
+    rows, errors = ordinary(seed)
+    assert 0.08 < float(errors.float().mean()) < 0.2
+    found = find_failure_directions(rows, LABELS, errors, seed=seed, costs=(0.1,))
+    assert found.found == ()
+    assert max(direction.excess for direction in found.directions) < 0.35
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_minority_is_found_beside_errors_at_the_edge(seed: int) -> None:
+    rows, errors = ordinary(seed)
+    minority = (LABELS == 1).nonzero().squeeze(1)[:30]
+    rows[minority, 7] += 6.0
+    errors[minority] = True
+    found = find_failure_directions(rows, LABELS, errors, seed=seed, costs=(0.1,), min_excess=0.45)
+    assert [direction.label for direction in found.found] == [1]
+    (direction,) = found.found
+    assert direction.precision(torch.isin(torch.arange(N), minority), 20) >= 0.7
 
 
 def test_new_rows_have_a_side() -> None:
@@ -125,7 +155,7 @@ def test_principal_components_keep_distances_and_order() -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"folds": 1}, {"permutations": 0}, {"min_errors": 4}, {"alpha": 2.0}, {"min_score": -1.0}, {"costs": (0.0,)}],
+    [{"folds": 1}, {"permutations": 0}, {"min_errors": 4}, {"alpha": 2.0}, {"min_excess": -1.0}, {"costs": (0.0,)}],
     ids=str,
 )
 def test_settings_are_in_range(options: dict[str, Any]) -> None:
@@ -185,3 +215,41 @@ def test_folds_and_permutations_are_drawn_by_row_not_by_a_global_generator() -> 
     state = torch.random.get_rng_state()
     find_failure_directions(rows, LABELS, errors, permutations=10, alpha=0.2)
     assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_what_looks_like_another_class_is_foreseen_to_be_wrong() -> None:
+    rows, errors = ordinary(0)
+    keys = rng.keys(0, torch.arange(N))
+    evidence = class_evidence(unit(rows), LABELS, keys, folds=5)
+    assert float(((evidence < 0) == errors).float().mean()) > 0.9
+    mine = LABELS == 1
+    (chances,) = foreseen_errors(evidence[mine], errors[mine].unsqueeze(0))
+    assert float(chances.mean()) == pytest.approx(float(errors[mine].float().mean()), abs=0.02)
+    assert bool((chances[evidence[mine].argsort()].diff() <= 1e-6).all())
+
+
+def test_nothing_foresees_errors_where_evidence_is_strong_or_where_there_is_one_class() -> None:
+    errors = torch.arange(100) >= 80
+    for evidence in (torch.arange(100) / 100, torch.ones(100)):
+        assert torch.allclose(foreseen_errors(evidence, errors.unsqueeze(0)), torch.tensor(0.2), atol=1e-3)
+    rows = unit(embeddings())
+    evidence = class_evidence(rows, torch.zeros(N, dtype=torch.int64), rng.keys(0, torch.arange(N)), folds=5)
+    assert float(evidence.std()) < 1e-4
+
+
+def test_errors_drawn_as_foreseen_are_as_many_and_where_chances_are() -> None:
+    chances = torch.where(torch.arange(200) < 40, 0.5, 0.05)
+    drawn = torch.stack([redrawn_errors(chances, rng.keys(seed, torch.arange(200)), 28) for seed in range(200)])
+    assert set(drawn.sum(1).tolist()) == {28}
+    assert float(drawn[:, :40].float().mean()) == pytest.approx(0.5, abs=0.04)
+
+
+def test_overlap_weights_make_both_sides_foreseen_alike() -> None:
+    draw = torch.Generator().manual_seed(0)
+    evidence = torch.randn(400, generator=draw)
+    wrong = (torch.rand(400, generator=draw) < torch.sigmoid(-1.5 - 1.5 * evidence)).unsqueeze(0)
+    weights = overlap_weights(foreseen_errors(evidence, wrong), wrong)
+    assert float(weights.mean()) == pytest.approx(1)
+    means = [float((weights * evidence)[side].sum() / weights[side].sum()) for side in (wrong, ~wrong)]
+    assert means[0] == pytest.approx(means[1], abs=0.05)
+    assert float(evidence[wrong[0]].mean()) < float(evidence[~wrong[0]].mean()) - 0.8
