@@ -96,7 +96,7 @@ def test_label_studio_tells_checks_by_their_right_answer() -> None:
 
 
 def test_counts_hold_what_records_hold_but_who_answered() -> None:
-    selected, shown = recorded(ROWS).counts()
+    selected, _ = recorded(ROWS).counts()
     table = Responses.from_counts(selected, classes=NAMES)
     assert table.counts()[0].tolist() == selected.tolist()
     assert table.chosen
