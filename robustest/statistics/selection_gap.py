@@ -6,7 +6,7 @@ to within a margin where the gap is shown to be less than the margin in either d
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,8 +63,7 @@ def selection_gap(answers: Answers) -> SelectionGap:
     prediction, prediction_parts = _frequency(answers.item, answers.about_prediction, answers.prediction)
     gap = clustered(label - prediction, label_parts - prediction_parts, answers.item, answers.annotator)
     # Where annotators agree on everything nothing varies; one or two items may still be others in another sample.
-    least = 2 / gap.items
-    gap = Estimate(value=gap.value, error=max(gap.error, least), items=gap.items, annotators=gap.annotators)
+    gap = replace(gap, error=max(gap.error, 2 / gap.items))
     return SelectionGap(gap=gap, label=label, prediction=prediction)
 
 

@@ -9,8 +9,8 @@ them its intervals are three times too narrow.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from math import sqrt
+from dataclasses import dataclass, replace
+from math import hypot, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,13 +32,15 @@ class Estimate:
     Attributes:
         value: the estimate, -1..1.
         error: its standard error.
-        items, annotators: clusters of each kind.
+        items, annotators: how many there are.
+        freedom: degrees of freedom that the error has, one less than the clusters it is computed by.
     """
 
     value: float
     error: float
     items: int
     annotators: int
+    freedom: int
 
     def interval(self, alpha: float, *, lowest: float = -1.0) -> tuple[float, float]:
         """By Student's t with as many degrees of freedom as the fewer clusters leave, alpha on each side.
@@ -47,15 +49,14 @@ class Estimate:
             alpha: the chance that the true value lies beyond one given end, about.
             lowest: the least value there is; the largest is 1.
         """
-        freedom = min(self.items, self.annotators) - 1
-        if freedom < 1:
+        if self.freedom < 1:
             return lowest, 1.0
-        reach = float(student.ppf(1 - alpha, freedom)) * self.error
+        reach = float(student.ppf(1 - alpha, self.freedom)) * self.error
         return max(lowest, self.value - reach), min(1.0, self.value + reach)
 
 
 def clustered(value: float, parts: Floats, item: Ints, annotator: Ints) -> Estimate:
-    """An estimate with its standard error.
+    """An estimate for other items and other annotators, with its standard error.
 
     Args:
         value: the estimate.
@@ -69,26 +70,19 @@ def clustered(value: float, parts: Floats, item: Ints, annotator: Ints) -> Estim
     )
     # The difference may be too small by chance, or negative: it is never less than what one kind of cluster says.
     variance = max(by_item + by_annotator - by_both, by_item, by_annotator)
-    return Estimate(value=value, error=sqrt(variance), items=items, annotators=annotators)
+    freedom = min(items, annotators) - 1
+    return Estimate(value=value, error=sqrt(variance), items=items, annotators=annotators, freedom=freedom)
 
 
-def _variance(parts: Floats, clusters: Ints) -> tuple[float, int]:
-    """The variance between clusters, and their number; infinite for a single one, which says nothing of others."""
-    _, place = np.unique(clusters, return_inverse=True)
-    sums = np.bincount(place, weights=parts)
-    m = len(sums)
-    return (float((sums**2).sum()) * m / (m - 1) if m > 1 else np.inf), m
-
-
-def clustered_share(held: NDArray[np.bool_], item: Ints, annotator: Ints) -> Estimate:
-    """The share of answers that hold.
+def share_by_annotator(held: NDArray[np.bool_], item: Ints, annotator: Ints) -> Estimate:
+    """The share of answers that hold, for other annotators and these items.
 
     Args:
         held: (R,) whether each does.
-        item, annotator: (R,) as for `clustered`.
+        item, annotator: (R,) what it is about, and whose it is.
     """
     share = float(held.mean())
-    return clustered(share, (held - share) / len(held), item, annotator)
+    return _by_annotator(share, (held - share) / len(held), item, annotator)
 
 
 def share_interval(held: NDArray[np.bool_], estimate: Estimate, alpha: float) -> tuple[float, float]:
@@ -101,22 +95,35 @@ def share_interval(held: NDArray[np.bool_], estimate: Estimate, alpha: float) ->
     return min(low, least), max(high, most)
 
 
-def clustered_difference(
-    first: NDArray[np.bool_], second: NDArray[np.bool_], item: Ints, annotator: Ints, answers: NDArray[np.bool_]
+def difference_by_annotator(
+    first: NDArray[np.bool_], second: NDArray[np.bool_], held: NDArray[np.bool_], item: Ints, annotator: Ints
 ) -> Estimate:
-    """The share among some answers minus that among the others, all of them in the same clusters.
+    """The share that holds among some answers minus that among others, for other annotators and these items.
 
     Where nothing varies an error is left as if one or two answers of each could have been others.
 
     Args:
-        first, second: (R,) the rows of each; a row may be in one alone.
-        item, annotator: (R,) as for `clustered`.
-        answers: (R,) whether each answer holds.
+        first, second: (R,) the answers of each, at least one; a row may be in one alone.
+        held: (R,) whether each answer holds.
+        item, annotator: (R,) what it is about, and whose it is.
     """
     n_1, n_2 = int(first.sum()), int(second.sum())
-    share_1, share_2 = float(answers[first].mean()), float(answers[second].mean())
-    parts = np.where(first, (answers - share_1) / n_1, 0.0) - np.where(second, (answers - share_2) / n_2, 0.0)
+    share_1, share_2 = float(held[first].mean()), float(held[second].mean())
+    parts = np.where(first, (held - share_1) / n_1, 0.0) - np.where(second, (held - share_2) / n_2, 0.0)
     there = first | second
-    found = clustered(share_1 - share_2, parts[there], item[there], annotator[there])
-    least = 2 * sqrt(1 / n_1**2 + 1 / n_2**2)
-    return Estimate(value=found.value, error=max(found.error, least), items=found.items, annotators=found.annotators)
+    found = _by_annotator(share_1 - share_2, parts[there], item[there], annotator[there])
+    return replace(found, error=max(found.error, 2 * hypot(1 / n_1, 1 / n_2)))
+
+
+def _by_annotator(value: float, parts: Floats, item: Ints, annotator: Ints) -> Estimate:
+    variance, annotators = _variance(parts, annotator)
+    items = len(np.unique(item))
+    return Estimate(value=value, error=sqrt(variance), items=items, annotators=annotators, freedom=annotators - 1)
+
+
+def _variance(parts: Floats, clusters: Ints) -> tuple[float, int]:
+    """The variance between clusters, and their number; infinite for a single one, which says nothing of others."""
+    _, place = np.unique(clusters, return_inverse=True)
+    sums = np.bincount(place, weights=parts)
+    m = len(sums)
+    return (float((sums**2).sum()) * m / (m - 1) if m > 1 else np.inf), m

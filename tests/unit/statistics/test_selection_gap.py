@@ -8,7 +8,7 @@ import pytest
 from robustest import Verdict
 from robustest.verdicts import Terms
 from robustest.verdicts.selection_gap import Answers, decide_selection_gap, selection_gap
-from robustest.verdicts.two_way import clustered_difference, clustered_share, share_interval
+from robustest.verdicts.two_way import clustered, difference_by_annotator, share_by_annotator, share_interval
 
 TERMS = Terms(claim="population", alpha=0.01, fail_alpha=0.01)
 SPREAD, BY_IMAGE = 0.1, 0.2
@@ -96,33 +96,37 @@ def test_items_count_alike_however_many_answers_they_have() -> None:
 def test_without_clusters_the_error_is_the_binomial_one() -> None:
     """Each answer of another annotator about another item."""
     held = np.random.default_rng(0).random(4000) < 0.3
-    found = clustered_share(held, np.arange(4000), np.arange(4000))
-    assert found.error == pytest.approx(np.sqrt(held.mean() * (1 - held.mean()) / 3999))
+    parts = (held - held.mean()) / len(held)
+    both = clustered(held.mean(), parts, np.arange(4000), np.arange(4000))
+    one = share_by_annotator(held, np.arange(4000), np.arange(4000))
+    assert both.error == one.error == pytest.approx(np.sqrt(held.mean() * (1 - held.mean()) / 3999))
 
 
 def test_a_cluster_that_answers_alike_counts_once() -> None:
     """100 items, each answered by the same 20 people, who say the same of all: as little is known as of 20 answers."""
     who = np.tile(np.arange(20), 100)
     held = who < 6
-    found = clustered_share(held, np.repeat(np.arange(100), 20), who)
-    assert found.error == pytest.approx(np.sqrt(0.3 * 0.7 / 19))
-    assert (found.items, found.annotators) == (100, 20)
+    item = np.repeat(np.arange(100), 20)
+    for found in (share_by_annotator(held, item, who), clustered(0.3, (held - 0.3) / 2000, item, who)):
+        assert found.error == pytest.approx(np.sqrt(0.3 * 0.7 / 19))
+        assert (found.items, found.annotators, found.freedom) == (100, 20, 19)
 
 
 def test_clusters_that_agree_say_no_more_than_independent_answers() -> None:
     held = np.ones(100, dtype=bool)
-    found = clustered_share(held, np.arange(100), np.repeat(np.arange(10), 10))
+    found = share_by_annotator(held, np.arange(100), np.repeat(np.arange(10), 10))
     assert found.error == 0
     assert share_interval(held, found, 0.01) == (pytest.approx(0.01**0.01), 1.0)
 
 
 def test_a_single_cluster_says_nothing_of_others() -> None:
-    found = clustered_share(np.array([True, False] * 20), np.zeros(40, int), np.arange(40))
-    assert found.interval(0.01, lowest=0.0) == (0.0, 1.0)
+    held, one, many = np.array([True, False] * 20), np.zeros(40, int), np.arange(40)
+    assert share_by_annotator(held, many, one).interval(0.01, lowest=0.0) == (0.0, 1.0)
+    assert clustered(0.5, (held - 0.5) / 40, one, many).interval(0.01) == (-1.0, 1.0)
 
 
 def test_differences_that_never_vary_keep_an_error() -> None:
     first = np.arange(40) < 20
-    found = clustered_difference(first, ~first, np.arange(40), np.arange(40) % 20, np.zeros(40, bool))
+    found = difference_by_annotator(first, ~first, np.zeros(40, bool), np.arange(40), np.arange(40) % 20)
     assert found.value == 0
     assert found.interval(0.01)[0] < 0 < found.interval(0.01)[1]

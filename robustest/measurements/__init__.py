@@ -1,0 +1,31 @@
+"""Measurements: a claim in, a result out, nothing raised over what was found.
+
+`robustest.measurements.robust_to` is not among them: it alone needs hypothesis, which takes its time to import.
+"""
+
+from robustest.measurements.adversarial import Adversarial as Adversarial
+from robustest.measurements.adversarial import find_adversarial as find_adversarial
+from robustest.measurements.backdoor_trigger import measure_backdoor_trigger as measure_backdoor_trigger
+from robustest.measurements.class_evidence import measure_class_evidence as measure_class_evidence
+from robustest.measurements.consistency import measure_consistency as measure_consistency
+from robustest.measurements.corruptions import measure_corruption_robustness as measure_corruption_robustness
+from robustest.measurements.cue_noticed import measure_cue_noticed as measure_cue_noticed
+from robustest.measurements.data_sets import measure_transfer_accuracy as measure_transfer_accuracy
+from robustest.measurements.failure_direction import measure_failure_direction as measure_failure_direction
+from robustest.measurements.gradient_alignment import measure_gradient_alignment as measure_gradient_alignment
+from robustest.measurements.invertible_features import measure_invertible_features as measure_invertible_features
+from robustest.measurements.label_agreement import measure_label_agreement as measure_label_agreement
+from robustest.measurements.label_quality import measure_label_quality as measure_label_quality
+from robustest.measurements.looking import picture_features as picture_features
+from robustest.measurements.looking import picture_inversions as picture_inversions
+from robustest.measurements.min_perturbation import measure_min_perturbation as measure_min_perturbation
+from robustest.measurements.replication import measure_replication_gap as measure_replication_gap
+from robustest.measurements.robust_accuracy import measure_robust_accuracy as measure_robust_accuracy
+from robustest.measurements.selection_gap import measure_selection_gap as measure_selection_gap
+from robustest.measurements.shift_accuracy import measure_shift_accuracy as measure_shift_accuracy
+from robustest.measurements.simulatable import measure_simulatable as measure_simulatable
+from robustest.measurements.sparse_head import measure_sparse_head as measure_sparse_head
+from robustest.measurements.spurious_feature import measure_spurious_feature as measure_spurious_feature
+from robustest.measurements.subpopulation import measure_subpopulation_shift as measure_subpopulation_shift
+from robustest.measurements.universal import measure_universal_perturbation as measure_universal_perturbation
+from robustest.measurements.worst_group import measure_worst_group_accuracy as measure_worst_group_accuracy
