@@ -41,7 +41,7 @@ def images(predicted: Any) -> Tensor:
 
 
 def scene(answers: int = ANSWERS) -> tuple[tuple[Tensor, Tensor], Any]:
-    """Samples 0..19 are errors: 5 that people share, 5 that somebody shares, 10 that nobody does; 20..24 are disputed."""
+    """Samples 0..19 are errors: 5 that people share, 5 that somebody does, 10 that nobody does; 20..24 are disputed."""
     predicted = LABELS.copy()
     predicted[:20] = (LABELS[:20] + 1) % K
     counts = np.zeros((N, K), dtype=int)
