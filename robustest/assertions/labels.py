@@ -7,17 +7,17 @@ from typing import Unpack
 from numpy.typing import ArrayLike
 
 from robustest.assertions.gate import gate, replayable
+from robustest.claims.labels.cue_noticed import measure_cue_noticed
+from robustest.claims.labels.label_agreement import measure_label_agreement
+from robustest.claims.labels.label_quality import measure_label_quality
+from robustest.claims.labels.selection_gap import measure_selection_gap
+from robustest.claims.labels.simulatable import measure_simulatable
 from robustest.data.responses import Responses
 from robustest.data.suspects import Suspects
 from robustest.errors import ConfigError
-from robustest.measurements.comparison import Baseline
-from robustest.measurements.cue_noticed import measure_cue_noticed
-from robustest.measurements.label_agreement import measure_label_agreement
-from robustest.measurements.label_quality import measure_label_quality
-from robustest.measurements.options import Options
-from robustest.measurements.selection_gap import measure_selection_gap
-from robustest.measurements.simulatable import measure_simulatable
 from robustest.results import Result
+from robustest.run.comparison import Baseline
+from robustest.run.options import Options
 
 
 @replayable

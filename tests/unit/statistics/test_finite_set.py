@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from robustest import Verdict
-from robustest.verdicts.finite_set import count_bounds, decide_wrong
+from robustest.rules.wrong_labels import decide_wrong
+from robustest.statistics.finite_set import count_bounds
 
 
 def chance(seen: int, looked: int, wrong: int, total: int) -> float:

@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from robustest.data.responses import Responses
 from robustest.errors import ConfigError, DataError, expected
-from robustest.measurements.observed import Evidence, Tally
-from robustest.verdicts import Decision
+from robustest.run.evidence import Evidence, Tally
+from robustest.statistics import Decision
 
 
 def evidence_of(held: NDArray[np.bool_], decision: Decision) -> Evidence:

@@ -7,16 +7,16 @@ from typing import Any, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
+from robustest.claims.labels.study_answers import checked_study, evidence_of
 from robustest.data.responses import Responses
 from robustest.errors import ConfigError, DataError, unknown
-from robustest.measurements.answers_evidence import checked_study, evidence_of
-from robustest.measurements.finish import few, result_of
-from robustest.measurements.noting import noted
-from robustest.measurements.options import Options, apply, terms_of
 from robustest.results import Result
-from robustest.verdicts import checked_threshold
-from robustest.verdicts.foreseen import decide_noticed
-from robustest.verdicts.two_way import Estimate, difference_by_annotator
+from robustest.rules.foreseen import decide_noticed
+from robustest.run.noting import noted
+from robustest.run.options import Options, apply, terms_of
+from robustest.run.result_building import few, result_of
+from robustest.statistics import checked_threshold
+from robustest.statistics.two_way import Estimate, difference_by_annotator
 
 Bools = NDArray[np.bool_]
 
@@ -43,7 +43,7 @@ def measure_cue_noticed(
         cue: the cue that the claim is about, by name.
         at_least: how much more often it is called spurious than the null cue, claimed to be more than this, -1..1.
         null, planted: the names of the two others.
-        **options: see `robustest.measurements.options.Options`.
+        **options: see `robustest.run.options.Options`.
 
     Returns:
         The result. Its outcomes are the answers about the cue: True where it is called spurious.

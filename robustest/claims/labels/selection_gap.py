@@ -12,16 +12,17 @@ from robustest.data import as_samples
 from robustest.data.responses import Responses
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
+from robustest.engine.search import margins
 from robustest.errors import ConfigError, DataError, expected
-from robustest.measurements.data_sets import predict_chunk
-from robustest.measurements.driver import observe
-from robustest.measurements.finish import few, result_of
-from robustest.measurements.noting import noted
-from robustest.measurements.observed import Evidence, Observed
-from robustest.measurements.options import Options, apply, terms_of
 from robustest.results import Result, Verdict
-from robustest.verdicts import Decision, ShareClaim, Terms, checked_threshold
-from robustest.verdicts.selection_gap import Answers, SelectionGap, decide_selection_gap, selection_gap
+from robustest.rules import ShareClaim, Terms
+from robustest.rules.selection_gap import Answers, SelectionGap, decide_selection_gap, selection_gap
+from robustest.run.driver import observe
+from robustest.run.evidence import Evidence, Observed, exhibits_of
+from robustest.run.noting import noted
+from robustest.run.options import Options, apply, terms_of
+from robustest.run.result_building import few, result_of
+from robustest.statistics import Decision, checked_threshold
 
 
 @noted
@@ -45,7 +46,7 @@ def measure_selection_gap(
         responses: what annotators answered, of as many items as there are samples, and who they were; about the label
             and the prediction of each sample where the two differ.
         margin: the size of the gap claimed at most, in 0..1.
-        **options: see `robustest.measurements.options.Options`.
+        **options: see `robustest.run.options.Options`.
 
     Returns:
         The result. Its estimate is the size of the gap; `details["gap"]` has a sign, and is positive where annotators
@@ -95,9 +96,22 @@ def measure_selection_gap(
 
 
 def labelled_chunk(evaluator: Evaluator, chunk: Chunk, *, examples: int) -> Observed:
-    """Predictions of a chunk as it is, and its labels."""
-    seen = predict_chunk(evaluator, chunk, examples=examples)
-    return replace(seen, columns={**seen.columns, "label": chunk.y.cpu().numpy()})
+    """Predictions of a chunk as it is, and its labels; the most confident errors may be shown."""
+    logits = evaluator.logits(chunk.x)
+    predicted = logits.argmax(1)
+    exhibits = exhibits_of(
+        chunk,
+        predicted != chunk.y,
+        clean=predicted,
+        predicted=predicted,
+        before=chunk.x,
+        after=chunk.x,
+        badness=-margins(logits, chunk.y),
+        size=None,
+        most=examples,
+    )
+    columns = {"held": predicted == chunk.y, "predicted": predicted, "label": chunk.y}
+    return Observed({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
 
 
 def _about_disagreements(evidence: Evidence, responses: Responses) -> tuple[Answers, int]:

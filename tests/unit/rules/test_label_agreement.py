@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from robustest import Verdict
-from robustest.verdicts import ShareClaim, Terms
-from robustest.verdicts.label_agreement import Agreement, LookedAtClaim
+from robustest.rules import ShareClaim, Terms
+from robustest.rules.label_agreement import Agreement, LookedAtClaim
 
 TERMS = Terms(claim="set", alpha=0.01, fail_alpha=0.01)
 SELECTED = np.array([[9, 1, 0], [4, 5, 1], [5, 5, 0], [3, 6, 1], [0, 0, 0]])

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustest.results import Verdict
-from robustest.verdicts.claims import Terms
-from robustest.verdicts.fixed import Decision, beyond
-from robustest.verdicts.two_way import FEWEST_ANNOTATORS, Estimate, clustered
+from robustest.rules.rule import Terms
+from robustest.statistics.fixed import Decision, beyond
+from robustest.statistics.two_way import FEWEST_ANNOTATORS, Estimate, clustered
 
 Ints = NDArray[np.int64]
 

@@ -8,16 +8,16 @@ from typing import Unpack
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from robustest.claims.labels.study_answers import checked_study, evidence_of
 from robustest.data.responses import Responses
 from robustest.errors import DataError, expected
-from robustest.measurements.answers_evidence import checked_study, evidence_of
-from robustest.measurements.finish import result_of
-from robustest.measurements.noting import noted
-from robustest.measurements.options import Options, apply, terms_of
 from robustest.results import Result
-from robustest.verdicts import checked_threshold
-from robustest.verdicts.foreseen import decide_foreseen
-from robustest.verdicts.two_way import share_by_annotator
+from robustest.rules.foreseen import decide_foreseen
+from robustest.run.noting import noted
+from robustest.run.options import Options, apply, terms_of
+from robustest.run.result_building import result_of
+from robustest.statistics import checked_threshold
+from robustest.statistics.two_way import share_by_annotator
 
 
 @noted
@@ -38,7 +38,7 @@ def measure_simulatable(
         at_least: the share claimed at least, in 0..1. Guessing reaches 1 / K of K classes to choose from.
         truth: (size,) the model's answer to each item, -1 where it has none; None takes the study's own,
             `study.truth`.
-        **options: see `robustest.measurements.options.Options`.
+        **options: see `robustest.run.options.Options`.
 
     Returns:
         The result. Its outcomes are the answers', in their order.

@@ -17,15 +17,16 @@ from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.search import margins
 from robustest.errors import ConfigError, DataError, expected
-from robustest.measurements.comparison import Baseline, compared
-from robustest.measurements.driver import observe
-from robustest.measurements.finish import result_of
-from robustest.measurements.noting import noted
-from robustest.measurements.observed import Evidence, Observed, exhibits_of
-from robustest.measurements.options import Options, apply, terms_of
 from robustest.results import Pairing, Result
-from robustest.verdicts import ShareClaim, Terms, checked_threshold
-from robustest.verdicts.label_agreement import FEWEST_ANSWERS, MANY_ANSWERS, Agreement, LookedAtClaim
+from robustest.rules import ShareClaim, Terms
+from robustest.rules.label_agreement import FEWEST_ANSWERS, MANY_ANSWERS, Agreement, LookedAtClaim
+from robustest.run.comparison import Baseline, compared
+from robustest.run.driver import observe
+from robustest.run.evidence import Evidence, Observed, exhibits_of
+from robustest.run.noting import noted
+from robustest.run.options import Options, apply, terms_of
+from robustest.run.result_building import result_of
+from robustest.statistics import checked_threshold
 
 QUANTITIES = {
     "contained_at_least": "share contained in what annotators select",
@@ -72,7 +73,7 @@ def measure_label_agreement(
             tie is for none. Give one of the three.
         no_worse_than, tolerance: as for `measure_robust_accuracy`; what is compared is the claimed share, or the
             contained one.
-        **options: see `robustest.measurements.options.Options`.
+        **options: see `robustest.run.options.Options`.
 
     Raises:
         ConfigError: an argument is out of range or unknown, or several thresholds are given.

@@ -13,15 +13,15 @@ from robustest.data import as_samples
 from robustest.data.responses import Responses
 from robustest.data.suspects import Suspects, labels_of
 from robustest.errors import ConfigError, DataError, expected
-from robustest.measurements.finish import result_of
-from robustest.measurements.noting import noted
-from robustest.measurements.observed import Evidence, Exhibit, Tally
-from robustest.measurements.options import Options, apply
 from robustest.results import NOT_PAIRED, Result
+from robustest.rules.label_agreement import FEWEST_ANSWERS
+from robustest.rules.wrong_labels import decide_wrong
+from robustest.run.evidence import Evidence, Exhibit, Tally
+from robustest.run.noting import noted
+from robustest.run.options import Options, apply
+from robustest.run.result_building import result_of
 from robustest.settings import Settings
-from robustest.verdicts import checked_threshold
-from robustest.verdicts.finite_set import decide_wrong
-from robustest.verdicts.label_agreement import FEWEST_ANSWERS
+from robustest.statistics import checked_threshold
 
 Bools = NDArray[np.bool_]
 
@@ -39,7 +39,7 @@ def measure_label_quality(
 
     A label is wrong where annotators select another class more often; or, where they were asked about it alone, more
     of them say no than yes. Where they are tied the label counts as wrong for a pass, and as right for a failure. The
-    bound is exact for a finite set (`robustest.verdicts.finite_set`), and holds for a sample drawn uniformly: chosen
+    bound is exact for a finite set (`robustest.statistics.finite_set`), and holds for a sample drawn uniformly: chosen
     samples, such as suspects, say nothing of the others.
 
     Args:
@@ -47,7 +47,7 @@ def measure_label_quality(
         responses: what annotators answered, of as many items as there are samples. Items with an answer are the sample.
         at_most: the share of wrong labels claimed at most, in 0..1.
         suspects: what `robustest.suspects` found in the same data, to be shown; it decides nothing.
-        **options: see `robustest.measurements.options.Options`; with claim="population" the claim is about what the
+        **options: see `robustest.run.options.Options`; with claim="population" the claim is about what the
             data set was drawn from.
 
     Returns:

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustest.results import Verdict
-from robustest.verdicts.claims import Columns, ShareClaim
-from robustest.verdicts.fixed import Decision
-from robustest.verdicts.sequential import Settled
+from robustest.rules.rule import Columns, ShareClaim
+from robustest.statistics.fixed import Decision
+from robustest.statistics.sequential import Settled
 
 Bools = NDArray[np.bool_]
 Ints = NDArray[np.int64]
