@@ -54,19 +54,16 @@ def test_ten_thousand_labels(people: People) -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "expected", "contained", "soft"),
-    [("resnet_4b", (229, 1, 145, 8), 0.770, 0.7500), ("resnet8_cifar10", (119, 1, 56, 7), 0.881, 0.8535)],
+    ("model", "counted", "shares"),
+    [("resnet_4b", (229, 1, 145, 8), (0.770, 0.7500)), ("resnet8_cifar10", (119, 1, 56, 7), (0.881, 0.8535))],
 )
-def test_the_first_thousand(
-    people: People, shared_networks: ModuleType, model: str, expected: Any, contained: float, soft: float
-) -> None:
+def test_the_first_thousand(people: People, shared_networks: ModuleType, model: str, counted: Any, shares: Any) -> None:
     says = Responses.from_counts(people.counts[:1000], classes=NAMES)
     data = shared_networks.images("cifar10_test_exact1000")
     details = measure_label_agreement(shared_networks.load(model), data, says).details
     names = ("errors", "defensible", "unsupported", "disputed_hits")
-    assert tuple(details[name] for name in names) == expected
-    assert details["contained_accuracy"] == contained
-    assert details["expected_accuracy"] == pytest.approx(soft, abs=5e-5)
+    assert tuple(details[name] for name in names) == counted
+    assert (details["contained_accuracy"], details["expected_accuracy"]) == pytest.approx(shares, abs=5e-5)
 
 
 def compressed(people: People) -> Any:
