@@ -219,6 +219,7 @@ def _details(evidence: Evidence, responses: Responses) -> dict[str, Any]:
         "repeats": responses.repeats,
         "dropped": responses.dropped,
         "inattentive": list(responses.inattentive),
+        "class_names": list(responses.classes),
     }
 
 

@@ -25,6 +25,9 @@ from robustest.statistics import checked_threshold
 
 Bools = NDArray[np.bool_]
 
+_SHOWN = 50
+"""Labels that are listed; `outcomes` has them all."""
+
 
 @noted
 def measure_label_quality(
@@ -91,7 +94,7 @@ def measure_label_quality(
         comparison="<=",
         setting=f"{n} of {total} labels that people looked at, {int(looked.answers.min())} answers or more each",
         method="hypergeometric bounds" if settings.claim == "set" else "exact binomial bounds",
-        details=_details(looked, suspects, responses),
+        details=_details(looked, labels, suspects, responses),
         caveats=_caveats(looked, total),
         pairing=NOT_PAIRED,
     )
@@ -105,6 +108,7 @@ class _Looked:
     items: NDArray[np.int64]
     wrong: Bools
     tied: Bools
+    alone: Bools
     answers: NDArray[np.int64]
     preferred: NDArray[np.int64]
     ahead: NDArray[np.float64]
@@ -133,14 +137,14 @@ def _looked(responses: Responses, labels: NDArray[np.int64]) -> _Looked:
     given = share[rows, label]
     share[rows, label] = -1.0
     other = share.max(1)
-    if not responses.chosen:  # where nobody was asked about another class, "no" is one
-        alone = (shown > 0).sum(1) == 1
-        other = np.where(alone, 1 - given, other)
-    preferred = np.where(other > given, share.argmax(1), label)
+    alone = np.zeros(len(items), bool) if responses.chosen else (shown > 0).sum(1) == 1
+    other = np.where(alone, 1 - given, other)  # where nobody was asked about another class, "no" is one
+    preferred = np.where((other > given) & ~alone, share.argmax(1), label)
     return _Looked(
         items=items,
         wrong=other > given,
         tied=other == given,
+        alone=alone,
         answers=mine,
         preferred=preferred,
         ahead=other - given,
@@ -169,13 +173,36 @@ def _exhibits(data: object, looked: _Looked, labels: NDArray[np.int64], settings
     ]
 
 
-def _details(looked: _Looked, suspects: Suspects | None, responses: Responses) -> dict[str, Any]:
+def _rejected(looked: _Looked, labels: NDArray[np.int64], names: tuple[str, ...]) -> list[dict[str, Any]]:
+    """The labels that are wrong or undecided, most clearly wrong first, as many as a page has room for."""
+    rows = np.flatnonzero(looked.wrong | looked.tied)
+    rows = rows[np.argsort(-looked.ahead[rows], kind="stable")][:_SHOWN]
+    return [
+        {
+            "item": int(looked.items[row]),
+            "label": names[int(labels[looked.items[row]])],
+            "preferred": _preferred(looked, row, names),
+            "ahead": float(looked.ahead[row]),
+            "answers": int(looked.answers[row]),
+        }
+        for row in rows.tolist()
+    ]
+
+
+def _preferred(looked: _Looked, row: int, names: tuple[str, ...]) -> str:
+    if not looked.wrong[row]:
+        return "tied"
+    return "another" if looked.alone[row] else names[int(looked.preferred[row])]
+
+
+def _details(
+    looked: _Looked, labels: NDArray[np.int64], suspects: Suspects | None, responses: Responses
+) -> dict[str, Any]:
     details: dict[str, Any] = {
         "looked_at": len(looked.items),
         "wrong": int(looked.wrong.sum()),
         "tied": int(looked.tied.sum()),
-        "wrong_items": looked.items[looked.wrong].tolist(),
-        "tied_items": looked.items[looked.tied].tolist(),
+        "rejected": _rejected(looked, labels, responses.classes),
         "fewest_answers": int(looked.answers.min()),
         "repeats": responses.repeats,
         "dropped": responses.dropped,

@@ -51,7 +51,8 @@ def test_a_sample_bounds_the_set() -> None:
     assert result.verdict is Verdict.PASSED
     assert (result.estimate, result.n_used, result.n_total) == (3 / 600, 600, N)
     assert result.interval[0] <= 0.005 < result.interval[1] <= 0.02
-    assert (result.details["wrong"], sorted(result.details["wrong_items"])) == (3, sorted(items[:3].tolist()))
+    told = [(row["item"], row["label"], row["preferred"]) for row in result.details["rejected"]]
+    assert sorted(told) == sorted((int(at), str(LABELS[at]), str((LABELS[at] + 1) % K)) for at in items[:3])
     assert "if the sample was drawn uniformly" in measured(result)
     assert [result.outcomes[at] for at in items[:4]] == [False, False, False, True]
     assert result.outcomes.count(None) == N - 600
@@ -88,8 +89,9 @@ def test_who_was_asked_about_the_label_alone_says_no() -> None:
     shown, selected = (np.zeros((N, K), dtype=int) for _ in range(2))
     shown[np.arange(3), LABELS[:3]] = 4
     selected[np.arange(3), LABELS[:3]] = [4, 1, 2]
-    details = measure(Responses.from_counts(selected, shown=shown)).details
-    assert (details["wrong_items"], details["tied_items"]) == ([1], [2])
+    result = measure(Responses.from_counts(selected, shown=shown))
+    assert [(row["item"], row["preferred"]) for row in result.details["rejected"]] == [(1, "another"), (2, "tied")]
+    assert (result.details["wrong"], result.details["tied"], result.outcomes[:3]) == (1, 1, (True, False, False))
 
 
 def test_few_answers_a_label_are_told() -> None:
