@@ -101,7 +101,12 @@ def assert_label_quality(
 
 @replayable
 def assert_simulatable(
-    study: Responses, *, at_least: float = 0.5, truth: ArrayLike | None = None, **options: Unpack[Options]
+    study: Responses,
+    *,
+    at_least: float = 0.5,
+    truth: ArrayLike | None = None,
+    choices: int | None = None,
+    **options: Unpack[Options],
 ) -> Result:
     """Claim that people foresee what the model says.
 
@@ -112,7 +117,7 @@ def assert_simulatable(
         ClaimInconclusive: the answers do not settle it, or nothing need be foreseen to give them.
     """
     __tracebackhide__ = True
-    return gate(measure_simulatable(study, at_least=at_least, truth=truth, **options))
+    return gate(measure_simulatable(study, at_least=at_least, truth=truth, choices=choices, **options))
 
 
 @replayable

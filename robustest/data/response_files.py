@@ -16,6 +16,9 @@ from robustest.regular import read_regular
 COLUMNS = ("item", "annotator", "label", "answer", "time", "check", "truth")
 """What a row may say: see `robustest.data.responses.Responses.from_columns`."""
 
+_ALSO = {"asked": "label", "seconds": "time"}
+"""Other names of columns: what `robustest study export` calls them."""
+
 NEEDED = ("item", "answer")
 
 _MOST = 1 << 30
@@ -32,13 +35,14 @@ def columns_of(records: Iterable[Mapping[str, Any]]) -> dict[str, list[Any]]:
         DataError: a record is no mapping, has an unknown key, or lacks an item or an answer.
     """
     columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
-    for at, record in enumerate(records):
-        if not isinstance(record, Mapping):
-            raise DataError(expected(f"record {at} to be a mapping", record))
+    for at, given in enumerate(records):
+        if not isinstance(given, Mapping):
+            raise DataError(expected(f"record {at} to be a mapping", given))
+        record = {_ALSO.get(name, name): value for name, value in given.items()}
         if strange := sorted(set(record) - set(COLUMNS)):
             raise DataError(f"Expected the keys {', '.join(COLUMNS)} but record {at} has {strange[0]!r}.")
         if "answer" not in record or ("item" not in record and record.get("check") is None):
-            raise DataError(expected(f"record {at} to have an item and an answer", dict(record)))
+            raise DataError(expected(f"record {at} to have an item and an answer", record))
         for name in COLUMNS:
             columns[name].append(record.get(name))
     return {name: column for name, column in columns.items() if name in NEEDED or any(v is not None for v in column)}
@@ -55,7 +59,7 @@ def csv_records(path: str | os.PathLike[str]) -> dict[str, Sequence[str]]:
         table = [row for row in rows if row]
     except csv.Error as error:
         raise DataError(f"Expected comma-separated values in {path} but got: {error}") from None
-    header = [name.strip() for name in table[0]] if table else []
+    header = [_ALSO.get(name.strip(), name.strip()) for name in table[0]] if table else []
     if missing := [name for name in NEEDED if name not in header]:
         raise DataError(f"Expected {path} to begin with the names of its columns but {missing[0]!r} is not there.")
     if strange := [name for name in header if name not in COLUMNS or header.count(name) > 1]:
@@ -121,9 +125,9 @@ def _choice(found: object, item: object) -> str:
 
 
 def _who(completed_by: object) -> object:
-    """An annotator is a number, or a mapping that has one; the number is what every version exports."""
+    """An annotator is a number, or a mapping that has one."""
     if isinstance(completed_by, Mapping):
-        return next((completed_by[key] for key in ("id", "email", "username") if completed_by.get(key)), None)
+        return next((completed_by[key] for key in ("email", "username", "id") if completed_by.get(key)), None)
     return completed_by
 
 

@@ -14,7 +14,7 @@ _FEW_RULE = "{} annotators: fewer than {} do not tell how much others differ"
 
 
 def decide_foreseen(
-    held: NDArray[np.bool_], found: Estimate, at_least: float | None, *, constant: float, terms: Terms
+    held: NDArray[np.bool_], found: Estimate, at_least: float | None, *, idle: float, terms: Terms
 ) -> Decision:
     """A verdict on the share of answers that foresee what a model says.
 
@@ -22,8 +22,8 @@ def decide_foreseen(
         held: (R,) whether each answer does.
         found: their share, with its error.
         at_least: the share claimed at least, in 0..1; None where nothing is claimed.
-        constant: the share that whoever always gives the most frequent answer would reach: no more than that, and
-            nothing was foreseen.
+        idle: the share that whoever guesses, or always gives the most frequent answer, would reach: no more than that,
+            and nothing was foreseen.
         terms: what the verdict may rest on.
     """
     interval = share_interval(held, found, terms.alpha)
@@ -34,10 +34,10 @@ def decide_foreseen(
         rule = _FEW_RULE.format(found.annotators, FEWEST_ANNOTATORS)
     else:
         verdict = beyond(interval, at_least, at_least=True)
-        if verdict is Verdict.PASSED and interval[0] <= constant:
+        if verdict is Verdict.PASSED and interval[0] <= idle:
             verdict = Verdict.INCONCLUSIVE
             rule = (
-                f"always giving the model's most frequent answer is right in {constant:.3f}: nothing need be foreseen"
+                f"guessing, or always giving the most frequent answer, is right in {idle:.3f}: nothing need be foreseen"
             )
     return Decision(verdict=verdict, rule=rule, estimate=found.value, interval=interval, at_alpha=at_least is not None)
 

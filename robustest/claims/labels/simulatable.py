@@ -8,6 +8,7 @@ from typing import Unpack
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from robustest.checks import checked_whole
 from robustest.claims.labels.study_answers import checked_study, evidence_of
 from robustest.data.responses import Responses
 from robustest.errors import DataError, expected
@@ -26,18 +27,22 @@ def measure_simulatable(
     *,
     at_least: float | None = None,
     truth: ArrayLike | None = None,
+    choices: int | None = None,
     **options: Unpack[Options],
 ) -> Result:
     """The share of answers with which people foresee what a model says (Wong, Santurkar and Madry, ICML 2021).
 
     The claim is about other people, so that the answers of one person are one cluster, and the interval decides
-    whatever `claim` says. It does not pass where always giving the model's most frequent answer would be as good.
+    whatever `claim` says. It does not pass where guessing, or always giving the model's most frequent answer, would be
+    as good.
 
     Args:
         study: answers of annotators who chose one of the classes: what the model says, they think.
-        at_least: the share claimed at least, in 0..1. Guessing reaches 1 / K of K classes to choose from.
+        at_least: the share claimed at least, in 0..1.
         truth: (size,) the model's answer to each item, -1 where it has none; None takes the study's own,
             `study.truth`.
+        choices: how many classes people chose from for each item, >= 2: guessing is right in one of as many; None for
+            all of them.
         **options: see `robustest.run.options.Options`.
 
     Returns:
@@ -49,14 +54,16 @@ def measure_simulatable(
             were asked about one class at a time.
     """
     at_least = None if at_least is None else checked_threshold("at_least", at_least, trivial=0)
+    if choices is not None:
+        checked_whole("choices", choices, 2)
     study = checked_study(study, "the clusters that the variance is computed by")
     right = _truth(study, truth)
     _, settings = apply(lambda x: x, options)
     terms = terms_of(settings)
     held = study.answer == right
     found = share_by_annotator(held, study.item, study.annotator)
-    constant = float(np.bincount(right).max() / len(right))
-    decision = decide_foreseen(held, found, at_least, constant=constant, terms=terms)
+    chance, constant = 1 / (choices or len(study.classes)), float(np.bincount(right).max() / len(right))
+    decision = decide_foreseen(held, found, at_least, idle=max(chance, constant), terms=terms)
     statement = "share of the model's answers that people foresee"
     result = result_of(
         evidence_of(held, decision),
@@ -73,7 +80,7 @@ def measure_simulatable(
             "error": found.error,
             "items": found.items,
             "annotators": found.annotators,
-            "chance": 1 / len(study.classes),
+            "chance": chance,
             "constant": constant,
             "repeats": study.repeats,
             "dropped": study.dropped,
@@ -81,7 +88,6 @@ def measure_simulatable(
         },
         scope="population",
     )
-    chance = 1 / len(study.classes)
     note = f"guessing is right in {chance:.3f}, always giving the model's most frequent answer in {constant:.3f}"
     return replace(result, notes=(*result.notes, note))
 

@@ -59,6 +59,19 @@ def test_a_file_of_values_holds_what_records_hold(tmp_path: Path) -> None:
     assert alike(Responses.from_csv(path, size=3, classes=NAMES), recorded(ROWS))
 
 
+def test_a_file_of_a_study_says_the_same_in_its_words(tmp_path: Path) -> None:
+    path = tmp_path / "study.csv"
+    rows = ["0,ann,cat,yes,1.5,,", "2,ann,frog,no,2.0,,dog", ",ann,dog,yes,1.0,passed,", "2,bob,frog,no,2.0,,dog"]
+    path.write_text("item,annotator,asked,answer,seconds,check,truth\n" + "\n".join(rows) + "\n")
+    says = Responses.from_csv(path, size=3, classes=NAMES)
+    assert (says.asked.tolist(), says.answer.tolist()) == ([0, 2, 2], [1, 0, 0])
+    assert (says.time.tolist(), says.checks.tolist(), says.passed.tolist()) == ([1.5, 2.0, 2.0], [1, 0], [1, 0])
+    assert says.truth is not None
+    assert says.truth.tolist() == [-1, -1, 1]
+    named = [{"item": 0, "annotator": "ann", "asked": "cat", "answer": "yes", "seconds": 1.5}]
+    assert recorded(named).asked.tolist() == [0]
+
+
 def task(item: int | None, *annotations: dict[str, Any], **about: Any) -> dict[str, Any]:
     return {"id": 1, "data": {"item": item, **about}, "annotations": list(annotations), "predictions": []}
 
@@ -73,7 +86,7 @@ def test_label_studio_holds_what_records_hold_and_predictions_are_not_answers(tm
         task(
             0, choice(1, "cat", lead_time=1.5), choice({"id": 2, "email": "b@b"}, "dog"), choice(3, was_cancelled=True)
         ),
-        task(2, choice(1, "frog"), choice(2, "frog")),
+        task(2, choice(1, "frog"), choice({"email": "b@b"}, "frog")),
     ]
     tasks[0]["predictions"] = [{"result": choice(9, "frog")["result"], "score": 0.9}]
     path = tmp_path / "export.json"
@@ -81,7 +94,7 @@ def test_label_studio_holds_what_records_hold_and_predictions_are_not_answers(tm
     by_path, by_tasks = (Responses.from_label_studio(source, size=3, classes=NAMES) for source in (path, tasks))
     assert alike(by_path, by_tasks)
     assert by_path.digest == recorded(ROWS).digest
-    assert by_path.annotators == ("1", "2")
+    assert by_path.annotators == ("1", "b@b")
     assert by_path.time[0] == 1.5
 
 

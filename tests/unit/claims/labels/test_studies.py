@@ -64,6 +64,20 @@ def test_saying_always_the_same_foresees_nothing() -> None:
     assert "nothing need be foreseen" in result.rule
 
 
+def test_guessing_among_few_choices_foresees_nothing() -> None:
+    """Ten classes, of which two are offered for each item: a half is chance, and three of ten are no feat."""
+    study = foreseeing(0.5)
+    ten = Responses.from_columns(
+        study.item, study.answer + 2 * (study.item % 5), size=ITEMS, classes=10, annotator=study.annotator
+    )
+    truth = np.arange(ITEMS) % K + 2 * (np.arange(ITEMS) % 5)
+    assert measure_simulatable(ten, truth=truth, at_least=0.3).verdict is Verdict.PASSED
+    result = measure_simulatable(ten, truth=truth, at_least=0.3, choices=2)
+    assert (result.verdict, result.details["chance"]) == (Verdict.INCONCLUSIVE, 0.5)
+    with pytest.raises(ConfigError, match="choices"):
+        measure_simulatable(ten, truth=truth, choices=1)
+
+
 def test_the_models_answers_may_be_given() -> None:
     study = foreseeing(0.8)
     bare = Responses.from_columns(study.item, study.answer, size=ITEMS, classes=K, annotator=study.annotator)
