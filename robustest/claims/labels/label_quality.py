@@ -207,6 +207,7 @@ def _details(
         "repeats": responses.repeats,
         "dropped": responses.dropped,
         "inattentive": list(responses.inattentive),
+        "class_names": list(responses.classes),
     }
     if suspects is not None:
         among = np.isin(looked.items, suspects.items)
