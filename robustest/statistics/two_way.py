@@ -33,14 +33,15 @@ class Estimate:
         value: the estimate, -1..1.
         error: its standard error.
         items, annotators: how many there are.
-        freedom: degrees of freedom that the error has, one less than the clusters it is computed by.
+        freedom: degrees of freedom that the error has: one less than the clusters it is computed by, if all had as many
+            answers; fewer where a few of them have most.
     """
 
     value: float
     error: float
     items: int
     annotators: int
-    freedom: int
+    freedom: float
 
     def interval(self, alpha: float, *, lowest: float = -1.0) -> tuple[float, float]:
         """By Student's t with as many degrees of freedom as the fewer clusters leave, alpha on each side.
@@ -65,13 +66,10 @@ def clustered(value: float, parts: Floats, item: Ints, annotator: Ints) -> Estim
         item, annotator: (R,) the clusters that each answer is in.
     """
     pair = item * (int(annotator.max(initial=0)) + 1) + annotator
-    (by_item, items), (by_annotator, annotators), (by_both, _) = (
-        _variance(parts, clusters) for clusters in (item, annotator, pair)
-    )
+    by_item, by_annotator, by_both = (_variance(parts, clusters) for clusters in (item, annotator, pair))
     # The difference may be too small by chance, or negative: it is never less than what one kind of cluster says.
     variance = max(by_item + by_annotator - by_both, by_item, by_annotator)
-    freedom = min(items, annotators) - 1
-    return Estimate(value=value, error=sqrt(variance), items=items, annotators=annotators, freedom=freedom)
+    return _estimate(value, variance, item, annotator, min(_effective(item), _effective(annotator)))
 
 
 def share_by_annotator(held: NDArray[np.bool_], item: Ints, annotator: Ints) -> Estimate:
@@ -116,14 +114,30 @@ def difference_by_annotator(
 
 
 def _by_annotator(value: float, parts: Floats, item: Ints, annotator: Ints) -> Estimate:
-    variance, annotators = _variance(parts, annotator)
-    items = len(np.unique(item))
-    return Estimate(value=value, error=sqrt(variance), items=items, annotators=annotators, freedom=annotators - 1)
+    return _estimate(value, _variance(parts, annotator), item, annotator, _effective(annotator))
 
 
-def _variance(parts: Floats, clusters: Ints) -> tuple[float, int]:
-    """The variance between clusters, and their number; infinite for a single one, which says nothing of others."""
+def _estimate(value: float, variance: float, item: Ints, annotator: Ints, clusters: float) -> Estimate:
+    return Estimate(
+        value=value,
+        error=sqrt(variance),
+        items=len(np.unique(item)),
+        annotators=len(np.unique(annotator)),
+        freedom=clusters - 1,
+    )
+
+
+def _variance(parts: Floats, clusters: Ints) -> float:
+    """The variance between clusters; infinite for a single one, which says nothing of others."""
     _, place = np.unique(clusters, return_inverse=True)
     sums = np.bincount(place, weights=parts)
     m = len(sums)
-    return (float((sums**2).sum()) * m / (m - 1) if m > 1 else np.inf), m
+    return float((sums**2).sum()) * m / (m - 1) if m > 1 else np.inf
+
+
+def _effective(clusters: Ints) -> float:
+    """How many clusters of one size say as much as these (Carter, Schnepel and Steigerwald, Review of Economics and
+    Statistics 2017): where one annotator gave most of the answers, hardly more than that one was asked.
+    """
+    _, sizes = np.unique(clusters, return_counts=True)
+    return float(sizes.sum() ** 2 / (sizes.astype(float) ** 2).sum())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
 import numpy as np
@@ -162,6 +163,12 @@ def test_flipped_labels_are_suspect() -> None:
     with_torch = suspects(torch.from_numpy(labels), torch.from_numpy(probabilities), out_of_sample=True)
     assert with_torch.items.tolist() == found.items.tolist()
     assert with_torch.method.startswith("cleanlab ")
+
+
+def test_without_cleanlab_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cleanlab.filter", None)
+    with pytest.raises(ConfigError, match=r"pip install 'robustest\[labels\]'"):
+        suspects(LABELS, np.full((N, K), 1 / K), out_of_sample=True)
 
 
 @pytest.mark.parametrize(
