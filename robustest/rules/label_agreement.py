@@ -41,7 +41,7 @@ class Agreement:
         unsupported: (n,) bool, it is not the label, and nobody selected it.
         disputed: (n,) bool, it is the label, and another class is selected more often.
         tied: (n,) bool, several classes are selected most often.
-        answers: (n,) int64, answers that the prediction, or the label if it has fewer, could have been selected in.
+        answers: (n,) int64, answers that prediction, label and leading class could each have been selected in.
     """
 
     right: Bools
@@ -77,7 +77,7 @@ class Agreement:
             unsupported=~right & ~by_somebody,
             disputed=right & (most > given),
             tied=tied,
-            answers=np.minimum(shown[rows, predicted], shown[rows, label]),
+            answers=np.minimum.reduce([shown[rows, of] for of in (predicted, label, share.argmax(1))]),
         )
 
 

@@ -145,7 +145,7 @@ def _looked(responses: Responses, labels: NDArray[np.int64]) -> _Looked:
         wrong=other > given,
         tied=other == given,
         alone=alone,
-        answers=mine,
+        answers=np.where(alone, mine, np.minimum(mine, shown[rows, share.argmax(1)])),
         preferred=preferred,
         ahead=other - given,
     )

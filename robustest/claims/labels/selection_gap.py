@@ -124,6 +124,11 @@ def _about_disagreements(evidence: Evidence, responses: Responses) -> tuple[Answ
     wrong = ~evidence.columns["held"].astype(bool)
     differ = evidence.ids[wrong]
     of[:, differ] = evidence.columns["label"][wrong], evidence.columns["predicted"][wrong]
+    if len(beyond := np.flatnonzero((of >= len(responses.classes)).any(0))):
+        raise DataError(
+            f"Expected answers about the {len(responses.classes)} classes of the model and the data but item "
+            f"{beyond[0]} has label {of[0, beyond[0]]} and prediction {of[1, beyond[0]]}."
+        )
     label, predicted = of[:, responses.item]
     there = label >= 0
     if responses.chosen:
@@ -135,10 +140,10 @@ def _about_disagreements(evidence: Evidence, responses: Responses) -> tuple[Answ
     for about, what, of_each in ((about_label, "label", of[0]), (about_prediction, "prediction", of[1])):
         answered = np.bincount(responses.item[about], minlength=responses.size)
         if len(silent := differ[answered[differ] == 0]):
-            name = _named(responses, int(of_each[silent[0]]))
+            name = responses.classes[of_each[silent[0]]]
             raise DataError(
                 f"Expected answers about label and prediction of each sample where they differ but of {len(silent)} "
-                f"samples nobody was asked about the {what}; the first is item {silent[0]}, {name}."
+                f"samples nobody was asked about the {what}; the first is item {silent[0]}, {name!r}."
             )
     rows = about_label | about_prediction
     return Answers(
@@ -149,11 +154,6 @@ def _about_disagreements(evidence: Evidence, responses: Responses) -> tuple[Answ
         label=(about_label & selects_label)[rows],
         prediction=(about_prediction & selects_prediction)[rows],
     ), len(differ)
-
-
-def _named(responses: Responses, label: int) -> str:
-    known = 0 <= label < len(responses.classes)
-    return repr(responses.classes[label]) if known else f"class {label}, which is none of theirs"
 
 
 def _decided(found: SelectionGap | None, margin: float | None, terms: Terms, *, whole: bool) -> Decision:

@@ -43,6 +43,13 @@ def test_half_as_often_is_contained_and_less_is_not() -> None:
     assert found.answers.tolist() == [10, 10, 3]
 
 
+def test_a_class_that_few_were_asked_about_leads_by_few_answers() -> None:
+    """All 20 select the prediction, which is the label; one of one selects another class too."""
+    found = Agreement.of(np.array([[19, 1]]), np.array([[20, 1]]), np.array([0]), np.array([0]))
+    assert found.disputed.tolist() == [True]
+    assert found.answers.tolist() == [1]
+
+
 def test_an_error_by_nobody_is_never_defensible() -> None:
     found = Agreement.of(np.zeros((1, 2), int), np.full((1, 2), 9), np.array([0]), np.array([1]))
     assert found.unsupported.all()

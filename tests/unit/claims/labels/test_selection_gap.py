@@ -109,6 +109,14 @@ def test_each_disagreement_must_have_been_looked_at() -> None:
         measured(asked)
 
 
+def test_classes_that_nobody_could_choose_are_refused() -> None:
+    """Of a class that was never offered, nobody selecting it says nothing."""
+    item, who = np.divmod(np.arange(WRONG * ANNOTATORS), ANNOTATORS)
+    says = Responses.from_columns(item, item % 2, size=N, classes=2, annotator=who)
+    with pytest.raises(DataError, match="item 1 has label 1 and prediction 2"):
+        measured(says)
+
+
 def test_a_model_without_errors_has_no_gap() -> None:
     result = measure_selection_gap(model, data(wrong=0), choosing(0.5), margin=0.05)
     assert (result.verdict, result.estimate) == (Verdict.INCONCLUSIVE, None)
