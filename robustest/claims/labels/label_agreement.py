@@ -59,9 +59,9 @@ def measure_label_agreement(
     that are unsupported (selected by nobody); and, since correcting errors alone would flatter, the hits whose label
     is disputed: another class is selected more often.
 
-    A sample with fewer than 10 answers about its prediction, its label or the class selected most is taken to break a claim where it could be
-    passed, and to hold where it could be failed. Where there are fewer than 40, every line says so: with few answers,
-    more errors look defensible.
+    A sample with fewer than 10 answers about its prediction, its label or the class selected most is taken to break a
+    claim where it could be passed, and to hold where it could be failed. Where there are fewer than 40, every line says
+    so: with few answers, more errors look defensible.
 
     Args:
         model: as for `measure_robust_accuracy`.
