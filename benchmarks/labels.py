@@ -20,7 +20,7 @@ from robustest.rules import Terms
 from robustest.rules.selection_gap import Answers, decide_selection_gap, selection_gap
 from robustest.rules.wrong_labels import decide_wrong
 
-TERMS = Terms(claim="population", alpha=0.01, fail_alpha=0.01)
+TERMS = Terms(scope="population", alpha=0.01, fail_alpha=0.01)
 WORLDS, IMAGES, SPREAD, BY_IMAGE = 200, 400, 0.1, 0.2
 
 

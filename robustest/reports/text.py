@@ -64,7 +64,7 @@ def failure_text(result: Result, *, replay: str) -> str:
         pixels = "" if worst.pixels is None else f", {worst.pixels} pixels"
         picture = f", {worst.image}" if worst.image else ""
         said = f"predicted {worst.clean} -> {worst.predicted}"
-        if result.claim == "label_quality":  # no model is asked
+        if result.kind == "label_quality":  # no model is asked
             said = f"people select {worst.predicted}"
         lines.append(f"  worst {rank}   sample {worst.index}: label {worst.label}, {said}{size}{pixels}{picture}")
     lines += [f"  note      {note}" for note in result.notes]

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustest.results import Verdict
-from robustest.rules.rule import Columns, ShareClaim
+from robustest.rules.rule import Columns, ShareRule
 from robustest.statistics.fixed import Decision
 from robustest.statistics.sequential import Settled
 
@@ -82,28 +82,28 @@ class Agreement:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LookedAtClaim:
-    """A claim on a share of samples, some of which too few people looked at to say whether they hold.
+class LookedAtRule:
+    """A rule for a share of samples, some of which too few people looked at to say whether they hold.
 
     These count as broken for a pass and as held for a failure, so that fewer answers make no claim easier.
 
     Attributes:
-        sure: the claim where what is not known does not hold: the column "held".
-        possible: the claim where it does: the column "possible".
+        sure: the rule where what is not known does not hold: the column "held".
+        possible: the rule where it does: the column "possible".
     """
 
-    sure: ShareClaim
-    possible: ShareClaim
+    sure: ShareRule
+    possible: ShareRule
 
     def settled(self, columns: Columns, n: int) -> Settled | None:
-        """As `Claim.settled`."""
+        """As `Rule.settled`."""
         sure, possible = self.sure.settled(columns, n), self.possible.settled(columns, n)
         if sure is not None and sure.verdict is Verdict.PASSED:
             return sure
         return possible if possible is not None and possible.verdict is Verdict.FAILED else None
 
     def decide(self, columns: Columns, n: int, settled: Settled | None) -> Decision:
-        """As `Claim.decide`; the interval covers both."""
+        """As `Rule.decide`; the interval covers both."""
         sure = self.sure.decide(columns, n, self._if(settled, Verdict.PASSED))
         possible = self.possible.decide(columns, n, self._if(settled, Verdict.FAILED))
         low, high = zip(sure.interval, possible.interval, strict=True)
@@ -124,7 +124,7 @@ class LookedAtClaim:
         )
 
     def doomed(self, broken: int, n: int) -> bool:
-        """As `Claim.doomed`; nothing is known of samples before they were looked at."""
+        """As `Rule.doomed`; nothing is known of samples before they were looked at."""
         return False
 
     @staticmethod

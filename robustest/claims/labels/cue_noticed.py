@@ -35,7 +35,7 @@ def measure_cue_noticed(
 
     A study can only show what people notice if they could have noticed it: it has to hold a null cue, which is none,
     and a planted one, which is known to be spurious, and people must tell these apart. The answers of one person are
-    one cluster, and the interval decides whatever `claim` says.
+    one cluster, and the interval decides whatever `scope` says.
 
     Args:
         study: answers of annotators who were asked, of one cue at a time, whether it is spurious: the classes of the
@@ -70,7 +70,7 @@ def measure_cue_noticed(
         evidence_of(called[about[cue]], decision),
         decision,
         settings,
-        claim="cue_noticed",
+        kind="cue_noticed",
         statement=statement if at_least is None else f"{statement} >= {at_least:g}",
         quantity="excess of calls",
         threshold=at_least,

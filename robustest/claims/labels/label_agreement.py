@@ -18,8 +18,8 @@ from robustest.engine.evaluator import Evaluator
 from robustest.engine.search import margins
 from robustest.errors import ConfigError, DataError, expected
 from robustest.results import Pairing, Result
-from robustest.rules import ShareClaim, Terms
-from robustest.rules.label_agreement import FEWEST_ANSWERS, MANY_ANSWERS, Agreement, LookedAtClaim
+from robustest.rules import ShareRule, Terms
+from robustest.rules.label_agreement import FEWEST_ANSWERS, MANY_ANSWERS, Agreement, LookedAtRule
 from robustest.run.comparison import Baseline, compared
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observed, exhibits_of
@@ -93,7 +93,7 @@ def measure_label_agreement(
     tables = _tables(responses, len(samples))
     quantity, at_least = QUANTITIES[name], name != "max_unsupported"
     baseline = compared(
-        _claim(threshold, terms, at_least=at_least),
+        _rule(threshold, terms, at_least=at_least),
         settings,
         asked=threshold is not None,
         statement=quantity,
@@ -105,14 +105,14 @@ def measure_label_agreement(
     settings = baseline.settings
     look = partial(agree_chunk, tables=tables, holds=name, examples=settings.examples)
     identity = ("label agreement", name, responses.digest)
-    evidence = observe(quantity, classifier, samples, settings, look, claim=baseline.claim, identity=identity)
+    evidence = observe(quantity, classifier, samples, settings, look, rule=baseline.rule, identity=identity)
     comparison = ">=" if at_least else "<="
     fewest = int(evidence.columns["answers"].min())
     result = result_of(
         evidence,
         evidence.decision,
         settings,
-        claim="label_agreement",
+        kind="label_agreement",
         statement=quantity if threshold is None else f"{quantity} {comparison} {threshold:g}",
         quantity=quantity,
         threshold=threshold,
@@ -178,12 +178,11 @@ def _asked(given: Mapping[str, float | None]) -> tuple[str, float | None]:
     return asked[0], checked_threshold(asked[0], given[asked[0]], trivial=trivial)
 
 
-def _claim(threshold: float | None, terms: Terms, *, at_least: bool) -> LookedAtClaim:
+def _rule(threshold: float | None, terms: Terms, *, at_least: bool) -> LookedAtRule:
     sure, possible = (
-        ShareClaim(threshold=threshold, at_least=at_least, terms=terms, column=column)
-        for column in ("held", "possible")
+        ShareRule(threshold=threshold, at_least=at_least, terms=terms, column=column) for column in ("held", "possible")
     )
-    return LookedAtClaim(sure=sure, possible=possible)
+    return LookedAtRule(sure=sure, possible=possible)
 
 
 def _tables(responses: object, n: int) -> Tables:

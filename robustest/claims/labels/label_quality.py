@@ -50,7 +50,7 @@ def measure_label_quality(
         responses: what annotators answered, of as many items as there are samples. Items with an answer are the sample.
         at_most: the share of wrong labels claimed at most, in 0..1.
         suspects: what `robustest.suspects` found in the same data, to be shown; it decides nothing.
-        **options: see `robustest.run.options.Options`; with claim="population" the claim is about what the
+        **options: see `robustest.run.options.Options`; with scope="population" the claim is about what the
             data set was drawn from.
 
     Returns:
@@ -71,7 +71,7 @@ def measure_label_quality(
     looked = _looked(responses, labels)
     n, total = len(looked.items), len(labels)
     wrong, tied = int(looked.wrong.sum()), int(looked.tied.sum())
-    decision = decide_wrong(wrong, tied, n, total, at_most, scope=settings.claim, alpha=settings.alpha)
+    decision = decide_wrong(wrong, tied, n, total, at_most, scope=settings.scope, alpha=settings.alpha)
     evidence = Evidence(
         decision=decision,
         columns={"held": ~(looked.wrong | looked.tied), "id": looked.items},
@@ -87,13 +87,13 @@ def measure_label_quality(
         evidence,
         decision,
         settings,
-        claim="label_quality",
+        kind="label_quality",
         statement=statement if at_most is None else f"{statement} <= {at_most:g}",
         quantity=statement,
         threshold=at_most,
         comparison="<=",
         setting=f"{n} of {total} labels that people looked at, {int(looked.answers.min())} answers or more each",
-        method="hypergeometric bounds" if settings.claim == "set" else "exact binomial bounds",
+        method="hypergeometric bounds" if settings.scope == "set" else "exact binomial bounds",
         details=_details(looked, labels, suspects, responses),
         caveats=_caveats(looked, total),
         pairing=NOT_PAIRED,

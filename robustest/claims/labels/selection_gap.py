@@ -15,7 +15,7 @@ from robustest.engine.evaluator import Evaluator
 from robustest.engine.search import margins
 from robustest.errors import ConfigError, DataError, expected
 from robustest.results import Result, Verdict
-from robustest.rules import ShareClaim, Terms
+from robustest.rules import ShareRule, Terms
 from robustest.rules.selection_gap import Answers, SelectionGap, decide_selection_gap, selection_gap
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observed, exhibits_of
@@ -38,7 +38,7 @@ def measure_selection_gap(
 
     Where the gap is shown to be less than the margin in either direction, people find what the model says as right as
     the label: its errors are no errors to them (Tsipras et al., ICML 2020, section 4.2). Images and annotators are
-    samples both, so that the variance is clustered by both, and the interval decides whatever `claim` says.
+    samples both, so that the variance is clustered by both, and the interval decides whatever `scope` says.
 
     Args:
         model: as for `measure_robust_accuracy`.
@@ -68,11 +68,9 @@ def measure_selection_gap(
         raise DataError(
             f"Expected answers about a data set of {len(samples)} samples but got some about {responses.size} items."
         )
-    nothing = ShareClaim(threshold=None, at_least=True, terms=terms)
+    nothing = ShareRule(threshold=None, at_least=True, terms=terms)
     look = partial(labelled_chunk, examples=settings.examples)
-    evidence = observe(
-        "accuracy", classifier, samples, settings, look, claim=nothing, identity=("accuracy and labels",)
-    )
+    evidence = observe("accuracy", classifier, samples, settings, look, rule=nothing, identity=("accuracy and labels",))
     answers, disagreements = _about_disagreements(evidence, responses)
     found = None if disagreements < 2 else selection_gap(answers)
     decision = _decided(found, margin, terms, whole=evidence.whole)
@@ -81,7 +79,7 @@ def measure_selection_gap(
         evidence,
         decision,
         settings,
-        claim="selection_gap",
+        kind="selection_gap",
         statement=statement if margin is None else f"{statement} <= {margin:g}",
         quantity="selection gap",
         threshold=margin,

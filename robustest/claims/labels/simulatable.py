@@ -33,7 +33,7 @@ def measure_simulatable(
     """The share of answers with which people foresee what a model says (Wong, Santurkar and Madry, ICML 2021).
 
     The claim is about other people, so that the answers of one person are one cluster, and the interval decides
-    whatever `claim` says. It does not pass where guessing, or always giving the model's most frequent answer, would be
+    whatever `scope` says. It does not pass where guessing, or always giving the model's most frequent answer, would be
     as good.
 
     Args:
@@ -69,7 +69,7 @@ def measure_simulatable(
         evidence_of(held, decision),
         decision,
         settings,
-        claim="simulatable",
+        kind="simulatable",
         statement=statement if at_least is None else f"{statement} >= {at_least:g}",
         quantity="share foreseen",
         threshold=at_least,

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from robustest import Verdict
-from robustest.rules import ShareClaim, Terms
-from robustest.rules.label_agreement import Agreement, LookedAtClaim
+from robustest.rules import ShareRule, Terms
+from robustest.rules.label_agreement import Agreement, LookedAtRule
 
-TERMS = Terms(claim="set", alpha=0.01, fail_alpha=0.01)
+TERMS = Terms(scope="set", alpha=0.01, fail_alpha=0.01)
 SELECTED = np.array([[9, 1, 0], [4, 5, 1], [5, 5, 0], [3, 6, 1], [0, 0, 0]])
 
 
@@ -58,12 +58,12 @@ def test_an_error_by_nobody_is_never_defensible() -> None:
     assert not found.contained.any()
 
 
-def claim(threshold: float, *, at_least: bool, scope: str = "set") -> LookedAtClaim:
-    terms = Terms(claim=scope, alpha=0.01, fail_alpha=0.01)
+def claim(threshold: float, *, at_least: bool, scope: str = "set") -> LookedAtRule:
+    terms = Terms(scope=scope, alpha=0.01, fail_alpha=0.01)
     sure, possible = (
-        ShareClaim(threshold=threshold, at_least=at_least, terms=terms, column=name) for name in ("held", "possible")
+        ShareRule(threshold=threshold, at_least=at_least, terms=terms, column=name) for name in ("held", "possible")
     )
-    return LookedAtClaim(sure=sure, possible=possible)
+    return LookedAtRule(sure=sure, possible=possible)
 
 
 @pytest.mark.parametrize("at_least", [True, False])

@@ -10,7 +10,7 @@ from robustest.rules import Terms
 from robustest.rules.selection_gap import Answers, decide_selection_gap, selection_gap
 from robustest.statistics.two_way import clustered, difference_by_annotator, share_by_annotator, share_interval
 
-TERMS = Terms(claim="population", alpha=0.01, fail_alpha=0.01)
+TERMS = Terms(scope="population", alpha=0.01, fail_alpha=0.01)
 SPREAD, BY_IMAGE = 0.1, 0.2
 
 

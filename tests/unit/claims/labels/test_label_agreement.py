@@ -95,7 +95,7 @@ def test_each_threshold_is_certain_about_the_set(threshold: str, passes: float, 
     shown = {one.index for one in failed.counterexamples}
     assert shown
     assert shown <= broken
-    population = measure(claim="population", **{threshold: passes})
+    population = measure(scope="population", **{threshold: passes})
     assert (population.verdict, population.scope) == (Verdict.INCONCLUSIVE, "population")
 
 

@@ -73,7 +73,7 @@ def test_a_set_that_was_looked_at_whole_is_certain() -> None:
     assert (result.verdict, result.rule, result.alpha) == (Verdict.PASSED, "certain: exact on this set", 0.01)
     assert "uniformly" not in measured(result)
     assert measure(every, at_most=0.0199).verdict is Verdict.FAILED
-    assert measure(every, at_most=0.02, claim="population").verdict is Verdict.INCONCLUSIVE
+    assert measure(every, at_most=0.02, scope="population").verdict is Verdict.INCONCLUSIVE
 
 
 def test_ties_are_told_and_count_for_neither_side() -> None:
