@@ -157,7 +157,7 @@ def test_an_early_verdict_reads_no_more_than_it_needs() -> None:
 
 
 def test_other_answers_are_not_remembered_as_these(tmp_path: Path) -> None:
-    with running(Context(settings=Settings(store=str(tmp_path)))):
+    with running(Context(settings=Settings(store=str(tmp_path), recheck=0.0))):
         first = measure(contained_at_least=0.5, exact=True)
         again = measure(contained_at_least=0.5, exact=True)
         other = measure(thinned(20), contained_at_least=0.5, exact=True)
