@@ -15,8 +15,11 @@ if TYPE_CHECKING:
     from robustest.assertions import assert_class_evidence as assert_class_evidence
     from robustest.assertions import assert_consistent as assert_consistent
     from robustest.assertions import assert_corruption_robustness as assert_corruption_robustness
+    from robustest.assertions import assert_cue_noticed as assert_cue_noticed
     from robustest.assertions import assert_gradient_alignment as assert_gradient_alignment
     from robustest.assertions import assert_invertible_features as assert_invertible_features
+    from robustest.assertions import assert_label_agreement as assert_label_agreement
+    from robustest.assertions import assert_label_quality as assert_label_quality
     from robustest.assertions import assert_min_perturbation as assert_min_perturbation
     from robustest.assertions import assert_no_backdoor_trigger as assert_no_backdoor_trigger
     from robustest.assertions import assert_no_failure_direction as assert_no_failure_direction
@@ -25,7 +28,9 @@ if TYPE_CHECKING:
     from robustest.assertions import assert_replication_gap as assert_replication_gap
     from robustest.assertions import assert_robust_accuracy as assert_robust_accuracy
     from robustest.assertions import assert_robust_to as assert_robust_to
+    from robustest.assertions import assert_selection_gap as assert_selection_gap
     from robustest.assertions import assert_shift_accuracy as assert_shift_accuracy
+    from robustest.assertions import assert_simulatable as assert_simulatable
     from robustest.assertions import assert_sparse_head as assert_sparse_head
     from robustest.assertions import assert_subpopulation_shift as assert_subpopulation_shift
     from robustest.assertions import assert_transfer_accuracy as assert_transfer_accuracy
@@ -55,6 +60,11 @@ if TYPE_CHECKING:
     from robustest.claims.datasets.replication import measure_replication_gap as measure_replication_gap
     from robustest.claims.datasets.subpopulation import measure_subpopulation_shift as measure_subpopulation_shift
     from robustest.claims.datasets.worst_group import measure_worst_group_accuracy as measure_worst_group_accuracy
+    from robustest.claims.labels.cue_noticed import measure_cue_noticed as measure_cue_noticed
+    from robustest.claims.labels.label_agreement import measure_label_agreement as measure_label_agreement
+    from robustest.claims.labels.label_quality import measure_label_quality as measure_label_quality
+    from robustest.claims.labels.selection_gap import measure_selection_gap as measure_selection_gap
+    from robustest.claims.labels.simulatable import measure_simulatable as measure_simulatable
     from robustest.claims.representations.class_evidence import measure_class_evidence as measure_class_evidence
     from robustest.claims.representations.gradient_alignment import (
         measure_gradient_alignment as measure_gradient_alignment,
@@ -90,12 +100,17 @@ if TYPE_CHECKING:
     from robustest.cues import PixelPatch as PixelPatch
     from robustest.cues import TextOverlay as TextOverlay
     from robustest.cues import Texture as Texture
+    from robustest.data.aggregation import Consensus as Consensus
+    from robustest.data.aggregation import aggregate as aggregate
     from robustest.data.annotations import Annotations as Annotations
     from robustest.data.breeds import BREEDS as BREEDS
     from robustest.data.breeds import BreedsSplit as BreedsSplit
     from robustest.data.breeds import breeds_split as breeds_split
     from robustest.data.domains import Domain as Domain
     from robustest.data.hierarchies import ClassTree as ClassTree
+    from robustest.data.responses import Responses as Responses
+    from robustest.data.suspects import Suspects as Suspects
+    from robustest.data.suspects import suspects as suspects
     from robustest.discovery import Discovery as Discovery
     from robustest.engine.evaluator import HealthWarning as HealthWarning
     from robustest.errors import ClaimFailed as ClaimFailed
@@ -142,8 +157,11 @@ _HOME = {
         "assert_class_evidence",
         "assert_consistent",
         "assert_corruption_robustness",
+        "assert_cue_noticed",
         "assert_gradient_alignment",
         "assert_invertible_features",
+        "assert_label_agreement",
+        "assert_label_quality",
         "assert_min_perturbation",
         "assert_no_backdoor_trigger",
         "assert_no_failure_direction",
@@ -152,7 +170,9 @@ _HOME = {
         "assert_replication_gap",
         "assert_robust_accuracy",
         "assert_robust_to",
+        "assert_selection_gap",
         "assert_shift_accuracy",
+        "assert_simulatable",
         "assert_sparse_head",
         "assert_subpopulation_shift",
         "assert_transfer_accuracy",
@@ -185,6 +205,11 @@ _HOME = {
     "claims.datasets.replication": ("measure_replication_gap",),
     "claims.datasets.subpopulation": ("measure_subpopulation_shift",),
     "claims.datasets.worst_group": ("measure_worst_group_accuracy",),
+    "claims.labels.cue_noticed": ("measure_cue_noticed",),
+    "claims.labels.label_agreement": ("measure_label_agreement",),
+    "claims.labels.label_quality": ("measure_label_quality",),
+    "claims.labels.selection_gap": ("measure_selection_gap",),
+    "claims.labels.simulatable": ("measure_simulatable",),
     "claims.representations.class_evidence": ("measure_class_evidence",),
     "claims.representations.gradient_alignment": ("measure_gradient_alignment",),
     "claims.representations.invertible_features": ("measure_invertible_features",),
@@ -215,10 +240,13 @@ _HOME = {
         "TextOverlay",
         "Texture",
     ),
+    "data.aggregation": ("Consensus", "aggregate"),
     "data.annotations": ("Annotations",),
     "data.breeds": ("BREEDS", "BreedsSplit", "breeds_split"),
     "data.domains": ("Domain",),
     "data.hierarchies": ("ClassTree",),
+    "data.responses": ("Responses",),
+    "data.suspects": ("Suspects", "suspects"),
     "discovery": ("Discovery",),
     "engine.evaluator": ("HealthWarning",),
     "errors": (

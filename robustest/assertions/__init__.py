@@ -6,6 +6,11 @@ from robustest.assertions.cues import assert_no_spurious_feature as assert_no_sp
 from robustest.assertions.cues import assert_sparse_head as assert_sparse_head
 from robustest.assertions.groups import assert_consistent as assert_consistent
 from robustest.assertions.groups import assert_worst_group_accuracy as assert_worst_group_accuracy
+from robustest.assertions.labels import assert_cue_noticed as assert_cue_noticed
+from robustest.assertions.labels import assert_label_agreement as assert_label_agreement
+from robustest.assertions.labels import assert_label_quality as assert_label_quality
+from robustest.assertions.labels import assert_selection_gap as assert_selection_gap
+from robustest.assertions.labels import assert_simulatable as assert_simulatable
 from robustest.assertions.replication import assert_replication_gap as assert_replication_gap
 from robustest.assertions.representations import assert_class_evidence as assert_class_evidence
 from robustest.assertions.representations import assert_gradient_alignment as assert_gradient_alignment

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from robustest.data.responses import Responses
 from robustest.errors import DataError, expected
 
 Counts = NDArray[np.int64]
@@ -24,7 +25,8 @@ class Annotations:
         selected: (N,) int64, annotators who selected the item for its label.
         shown: (N,) int64, annotators who were shown the item, >= selected.
         independent: whether no response in here was used to choose or match the items.
-        dropped: responses left out, because they were so used or their annotator was not attentive.
+        dropped: responses left out, because they were so used, their annotator was not attentive, or they repeated
+            another one.
 
     Raises:
         DataError: the counts do not fit together.
@@ -59,6 +61,29 @@ class Annotations:
         share = np.full(len(self), np.nan)
         np.divide(self.selected, self.shown, out=share, where=self.shown > 0)
         return share
+
+    @classmethod
+    def of(cls, responses: Responses, labels: ArrayLike, *, independent: bool) -> Annotations:
+        """Annotations of a data set: how often each item was selected for its label.
+
+        Args:
+            responses: what annotators answered.
+            labels: (N,) whole numbers, the label of each item.
+            independent: whether none of the responses was used to choose or match the items.
+
+        Raises:
+            DataError: there are more or fewer labels than items, or one is no class.
+        """
+        of = _counts("labels", labels)
+        if len(of) != responses.size:
+            raise DataError(f"Expected labels of the {responses.size} items but got {len(of)}.")
+        if len(wrong := np.flatnonzero((of < 0) | (of >= len(responses.classes)))):
+            raise DataError(
+                f"Expected labels in 0..{len(responses.classes) - 1} but item {wrong[0]} has {of[wrong[0]]}."
+            )
+        selected, shown = (table[np.arange(len(of)), of] for table in responses.counts())
+        left_out = responses.repeats + responses.dropped
+        return cls(selected=selected, shown=shown, independent=independent, dropped=left_out)
 
     @classmethod
     def from_responses(cls, responses: ArrayLike, *, matching: ArrayLike | None) -> Annotations:
@@ -100,8 +125,11 @@ class Annotations:
         matching: Sequence[bool] | None,
         annotators: Sequence[object] | None = None,
         attentive: Sequence[bool] | None = None,
+        checks_at_least: float = 0.7,
     ) -> Annotations:
         """Annotations from a list of single responses.
+
+        Where annotators are given, each counts once for an item: what only repeats an answer is dropped.
 
         Args:
             items: positions of the items in the data set, 0..size-1, one a response.
@@ -110,11 +138,12 @@ class Annotations:
             matching: whether the response was used to choose or match the items; such ones are dropped. None says
                 that none was.
             annotators: who gave the response; needed with `attentive`.
-            attentive: whether the annotator passed the attention check that came with the response; an annotator
-                who ever failed is dropped altogether.
+            attentive: whether the annotator passed the attention check that came with the response.
+            checks_at_least: annotators who passed a smaller share of 5 or more checks are dropped altogether, 0..1.
 
         Raises:
-            DataError: lengths differ, an item is not there, or annotators are missing.
+            ConfigError: checks_at_least is out of range.
+            DataError: lengths differ, an item is not there, annotators are missing, or one gave two answers.
         """
         given = {"responses": responses, "matching": matching, "annotators": annotators, "attentive": attentive}
         for name, column in given.items():
@@ -123,19 +152,22 @@ class Annotations:
         at = _counts("items", items)
         if len(at) and (at.min() < 0 or at.max() >= size):
             raise DataError(f"Expected items in 0..{size - 1} but got {at.min()}..{at.max()}.")
+        if attentive is not None and annotators is None:
+            raise DataError("Expected annotators= with attentive=, to drop whoever failed checks.")
         keep = np.ones(len(at), bool) if matching is None else ~np.asarray(matching, bool)
-        if attentive is not None:
-            if annotators is None:
-                raise DataError("Expected annotators= with attentive=, to drop whoever failed a check.")
-            failed = {who for who, good in zip(annotators, attentive, strict=True) if not good}
-            keep &= np.array([who not in failed for who in annotators], dtype=bool)
-        selected = keep & np.asarray(responses, bool)
-        return cls(
-            selected=np.bincount(at[selected], minlength=size).astype(np.int64),
-            shown=np.bincount(at[keep], minlength=size).astype(np.int64),
-            independent=True,
-            dropped=int((~keep).sum()),
+        rows = np.flatnonzero(keep).tolist()
+        counted = Responses.from_columns(
+            at[keep],
+            np.asarray(responses, bool)[keep],
+            size=size,
+            classes=1,
+            label=np.zeros(len(rows), dtype=np.int64),
+            annotator=None if annotators is None else [annotators[row] for row in rows],
+            check=None if attentive is None else np.asarray(attentive, bool)[keep],
+            checks_at_least=checks_at_least,
         )
+        selected, shown = (table[:, 0] for table in counted.counts())
+        return cls(selected=selected, shown=shown, independent=True, dropped=len(at) - len(counted))
 
 
 def _counts(name: str, values: ArrayLike) -> Counts:

@@ -30,7 +30,7 @@ _MEASURING: pytest.StashKey[set[Claimant]] = pytest.StashKey()  # fixtures of se
 _COLLECTED: pytest.StashKey[list[str]] = pytest.StashKey()  # robustness tests of all shards
 _DESELECTED: pytest.StashKey[int] = pytest.StashKey()  # of the robustness tests
 _WRONG: pytest.StashKey[pytest.UsageError] = pytest.StashKey()
-_FIXTURES = ("robust", "robust_baseline", "robust_data", "robust_model")
+_FIXTURES = ("robust", "robust_baseline", "robust_data", "robust_model", "robust_responses")
 
 _MISSING = """\
 Expected a fixture {name!r} but this project defines none. Add it to your conftest.py:
@@ -407,3 +407,13 @@ def robust_model() -> object:
 def robust_data() -> object:
     """The data to test on; define it in your conftest.py."""
     raise pytest.UsageError(_MISSING.format(name="robust_data", what="x, y  # or a data set, or a DataLoader"))
+
+
+@pytest.fixture(scope="session")
+def robust_responses() -> object:
+    """What annotators answered about the data; define it in your conftest.py."""
+    raise pytest.UsageError(
+        _MISSING.format(
+            name="robust_responses", what='robustest.Responses.from_csv("answers.csv", size=len(y), classes=names)'
+        )
+    )

@@ -63,10 +63,10 @@ def failure_text(result: Result, *, replay: str) -> str:
         size = "" if worst.size is None else f", {what} {worst.size:.4g}"
         pixels = "" if worst.pixels is None else f", {worst.pixels} pixels"
         picture = f", {worst.image}" if worst.image else ""
-        lines.append(
-            f"  worst {rank}   sample {worst.index}: label {worst.label}, "
-            f"predicted {worst.clean} -> {worst.predicted}{size}{pixels}{picture}"
-        )
+        said = f"predicted {worst.clean} -> {worst.predicted}"
+        if result.kind == "label_quality":  # no model is asked
+            said = f"people select {worst.predicted}"
+        lines.append(f"  worst {rank}   sample {worst.index}: label {worst.label}, {said}{size}{pixels}{picture}")
     lines += [f"  note      {note}" for note in result.notes]
     if replay:
         lines.append(f"  replay    {replay}")

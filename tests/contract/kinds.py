@@ -15,20 +15,26 @@ from robustest import (
     ClassTree,
     Linf,
     PixelPatch,
+    Responses,
     Result,
     breeds_split,
     measure_backdoor_trigger,
     measure_class_evidence,
     measure_consistency,
     measure_corruption_robustness,
+    measure_cue_noticed,
     measure_failure_direction,
     measure_gradient_alignment,
     measure_invertible_features,
+    measure_label_agreement,
+    measure_label_quality,
     measure_min_perturbation,
     measure_replication_gap,
     measure_robust_accuracy,
     measure_robust_to,
+    measure_selection_gap,
     measure_shift_accuracy,
+    measure_simulatable,
     measure_sparse_head,
     measure_spurious_feature,
     measure_subpopulation_shift,
@@ -182,6 +188,53 @@ def _replication(good: bool, draw: int, **more: Any) -> Result:
     return measure_replication_gap((first, second), None, None, (of_first, of_second), **more)
 
 
+def _chosen(labels: Any, other: float, draw: int) -> Responses:
+    """What 20 people choose of each sample: its label, or else the next class."""
+    random = np.random.default_rng(draw)
+    item, who = np.divmod(np.arange(20 * len(labels)), 20)
+    answer = (labels[item] + (random.random(len(item)) < other)) % CLASSES
+    return Responses.from_columns(item, answer, size=len(labels), classes=CLASSES, annotator=who)
+
+
+def _agreement(good: bool, draw: int, **more: Any) -> Result:
+    x, y = samples(draw)
+    return measure_label_agreement(Net(good=good), (x, y), _chosen(y.numpy(), 0.05, draw), **more)
+
+
+def _gap(good: bool, draw: int, **more: Any) -> Result:
+    """A model that says the next class, which people choose as often as the label, or seldom."""
+    x, y = samples(draw)
+    says = _chosen(y.numpy(), 0.5 if good else 0.1, draw)
+    return measure_selection_gap(lambda batch: batch[:, 0, 0, :CLASSES].roll(1, 1), (x, y), says, **more)
+
+
+def _quality(good: bool, draw: int, **more: Any) -> Result:
+    """150 of 200 labels that people looked at, of which few or many are wrong."""
+    y = samples(draw)[1].numpy()
+    wrong = np.arange(N) % (50 if good else 4) == 0
+    looked = _chosen((y + wrong) % CLASSES, 0.05, draw)
+    some = np.isin(looked.item, np.random.default_rng(draw).choice(N, 150, replace=False))
+    says = Responses.from_columns(
+        looked.item[some], looked.answer[some], size=N, classes=CLASSES, annotator=looked.annotator[some]
+    )
+    return measure_label_quality(y, says, **more)
+
+
+def _foreseen(good: bool, draw: int, **more: Any) -> Result:
+    study = _chosen(np.arange(N) % CLASSES, 0.1 if good else 0.8, draw)
+    return measure_simulatable(study, truth=np.arange(N) % CLASSES, **more)
+
+
+def _noticed(good: bool, draw: int, **more: Any) -> Result:
+    """Twenty people call each of three cues spurious on 30 pictures, more or less often."""
+    random = np.random.default_rng(draw)
+    at, label = np.arange(1800), np.arange(1800) // 600
+    calls = random.random(1800) < np.array([0.05, 0.9, 0.7 if good else 0.1])[label]
+    names = ("null", "planted", "logo")
+    study = Responses.from_columns(at, calls, size=1800, classes=names, label=label, annotator=at % 20)
+    return measure_cue_noticed(study, "logo", **more)
+
+
 def _failures(good: bool, draw: int, **more: Any) -> Result:
     """Errors that are scattered, or that lie where a corner is bright."""
 
@@ -262,4 +315,9 @@ KINDS: dict[str, Kind] = {
     "gradient alignment": Kind(_alignment, "at_least", 0.8, 0.99),
     "invertible features": Kind(_inversion, "max_image_error", 0.5, 0.01),
     "failure direction": Kind(_failures, "max_excess", 0.5, 0.05),
+    "label agreement": Kind(_agreement, "contained_at_least", 0.8, 0.99),
+    "selection gap": Kind(_gap, "margin", 0.3, 0.001),
+    "label quality": Kind(_quality, "at_most", 0.1, 0.001),
+    "simulatable": Kind(_foreseen, "at_least", 0.6, 0.99),
+    "cue noticed": Kind(_noticed, "at_least", 0.3, 0.95),
 }

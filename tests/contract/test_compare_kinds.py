@@ -38,6 +38,10 @@ BY_GROUP, NOT_PAIRED = {"worst group"}, {
     "class evidence",
     "gradient alignment",
     "failure direction",
+    "selection gap",
+    "label quality",
+    "simulatable",
+    "cue noticed",
 }  # fmt: skip
 
 

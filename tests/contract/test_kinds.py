@@ -22,6 +22,7 @@ from robustest.data.annotations import Annotations
 from robustest.data.breeds import BreedsSplit
 from robustest.reports.text import measured
 
+M = robustest
 CLASSES, SIDE, N = 4, 6, 200
 _draw = torch.Generator().manual_seed(0)
 TEMPLATES = torch.randn(CLASSES, 1, SIDE, SIDE, generator=_draw)
@@ -84,6 +85,34 @@ def replicated(data: Data, **options: Any) -> Result:
     return robustest.measure_replication_gap((held, later), None, None, (says(n), says(n)), resamples=100, **options)
 
 
+def said(data: Data, **about: Any) -> M.Responses:
+    """What 12 people choose of each sample: its label, or the next class, more often of every seventh."""
+    n = len(data[1])
+    item, who = np.divmod(np.arange(12 * n), 12)
+    other = (who * 5 + item) % 12 < 2 + 5 * (item % 7 == 0)
+    answer = (data[1].numpy()[item] + other) % CLASSES
+    return M.Responses.from_columns(item, answer, size=n, classes=CLASSES, annotator=who, **about)
+
+
+def foreseen(data: Data, **options: Any) -> Result:
+    """As many answers as samples, of 10 people, who foresee nine of ten."""
+    at = np.arange(len(data[1]))
+    answer = np.where(at % 11 == 0, (at + 1) % CLASSES, at % CLASSES)
+    study = M.Responses.from_columns(at, answer, size=len(at), classes=CLASSES, annotator=at % 10, truth=at % CLASSES)
+    return M.measure_simulatable(study, **options)
+
+
+def noticed(data: Data, **options: Any) -> Result:
+    """As many answers about each of three cues as samples, of 10 people."""
+    n = len(data[1])
+    at, label = np.tile(np.arange(n), 3), np.repeat([0, 1, 2], n)
+    answer = np.select([label == 0, label == 1], [at % 10 == at // 10 % 10, at % 7 > 0], at % 3 > 0).astype(int)
+    study = M.Responses.from_columns(
+        at, answer, size=n, classes=("null", "planted", "logo"), label=label, annotator=at % 10
+    )
+    return M.measure_cue_noticed(study, "logo", **options)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Kind:
     """A kind of claim.
@@ -112,7 +141,7 @@ def kind(assertion: str, threshold: str, *trivial: float, **changes: Any) -> Cal
     return made
 
 
-M, FGSM = robustest, {"attack": "fgsm"}
+FGSM = {"attack": "fgsm"}
 NOISE = "gaussian_noise"
 QUICK: dict[str, Any] = {"n_lambdas": 8, "subsamples": 0, "min_per_class": 5}
 ERRORS = {NOISE: [0.5] * 5}
@@ -205,6 +234,23 @@ KINDS = {
     "class evidence": kind("assert_class_evidence", "min_transfer", 0)(
         lambda d, **o: M.measure_class_evidence(MODEL, d, judge, eps=1.0, steps=5, min_driven=5, **o)
     ),
+    "agreement, contained": kind("assert_label_agreement", "contained_at_least", 0)(
+        lambda d, **o: M.measure_label_agreement(MODEL, d, said(d), **o)
+    ),
+    "agreement, main label": kind("assert_label_agreement", "main_at_least", 0)(
+        lambda d, **o: M.measure_label_agreement(MODEL, d, said(d), **o)
+    ),
+    "agreement, unsupported": kind("assert_label_agreement", "max_unsupported", 1)(
+        lambda d, **o: M.measure_label_agreement(MODEL, d, said(d), **o)
+    ),
+    "selection gap": kind("assert_selection_gap", "margin", 1, exact=False)(
+        lambda d, **o: M.measure_selection_gap(MODEL, d, said(d), **o)
+    ),
+    "label quality": kind("assert_label_quality", "at_most", 1)(
+        lambda d, **o: M.measure_label_quality(d, said(d), **o)
+    ),
+    "simulatable": kind("assert_simulatable", "at_least", 0, exact=False)(foreseen),
+    "cue noticed": kind("assert_cue_noticed", "at_least", -1, exact=False)(noticed),
 }
 every_kind = pytest.mark.parametrize("one", KINDS.values(), ids=KINDS)
 

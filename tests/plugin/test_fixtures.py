@@ -1,11 +1,11 @@
-"""The fixtures robust, robust_model and robust_data."""
+"""The fixtures robust, robust_model, robust_data and robust_responses."""
 
 from __future__ import annotations
 
 import pytest
 
 
-@pytest.mark.parametrize("name", ["robust_model", "robust_data"])
+@pytest.mark.parametrize("name", ["robust_model", "robust_data", "robust_responses"])
 def test_a_missing_one_is_an_error_that_shows_how_to_define_it(project, write, run, name):
     project.path.joinpath("conftest.py").unlink()
     write(test_a=f"    def test_it({name}): pass\n    def test_other(): pass")

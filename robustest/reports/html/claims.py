@@ -275,6 +275,8 @@ def _exhibit(name: str, test: str, result: Result, worst: Counterexample, album:
         Fact("label", _class(worst.label, names)),
         Fact("predicted", f"{_class(worst.clean, names)} → {_class(worst.predicted, names)}"),
     ]
+    if result.kind == "label_quality":  # no model is asked
+        facts[-1] = Fact("people select", _class(worst.predicted, names))
     if worst.size is not None:
         facts.append(Fact("severity" if result.kind == "shift_accuracy" else "size", f"{worst.size:.4g}"))
     if worst.pixels is not None:

@@ -1,0 +1,1 @@
+"""Claims about labels, and about what people say, foresee and notice."""

@@ -1,0 +1,123 @@
+"""Whether people notice that a cue is spurious."""
+
+from __future__ import annotations
+
+from typing import Any, Unpack
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robustest.claims.labels.study_answers import checked_study, evidence_of
+from robustest.data.responses import Responses
+from robustest.errors import ConfigError, DataError, unknown
+from robustest.results import Result
+from robustest.rules.foreseen import decide_noticed
+from robustest.run.noting import noted
+from robustest.run.options import Options, apply, terms_of
+from robustest.run.result_building import few, result_of
+from robustest.statistics import checked_threshold
+from robustest.statistics.two_way import Estimate, difference_by_annotator
+
+Bools = NDArray[np.bool_]
+
+
+@noted
+def measure_cue_noticed(
+    study: Responses,
+    cue: str,
+    *,
+    at_least: float | None = None,
+    null: str = "null",
+    planted: str = "planted",
+    **options: Unpack[Options],
+) -> Result:
+    """How much more often people call a cue spurious than a cue that is none (Wong, Santurkar and Madry, ICML 2021).
+
+    A study can only show what people notice if they could have noticed it: it has to hold a null cue, which is none,
+    and a planted one, which is known to be spurious, and people must tell these apart. The answers of one person are
+    one cluster, and the interval decides whatever `scope` says.
+
+    Args:
+        study: answers of annotators who were asked, of one cue at a time, whether it is spurious: the classes of the
+            study are the names of its cues.
+        cue: the cue that the claim is about, by name.
+        at_least: how much more often it is called spurious than the null cue, claimed to be more than this, -1..1.
+        null, planted: the names of the two others.
+        **options: see `robustest.run.options.Options`.
+
+    Returns:
+        The result. Its outcomes are the answers about the cue: True where it is called spurious.
+
+    Raises:
+        ConfigError: an argument is out of range or unknown.
+        DataError: there are no answers about the cue, it is not known who gave one, or annotators were not asked about
+            cues.
+    """
+    at_least = None if at_least is None else checked_threshold("at_least", at_least, within=(-1.0, 1.0), trivial=-1)
+    if cue in (null, planted):
+        raise ConfigError(f"Expected another cue than the null and the planted one but got {cue!r}.")
+    study = checked_study(study, "the clusters that the variance is computed by")
+    about = _about(study, (cue, null, planted))
+    _, settings = apply(lambda x: x, options)
+    terms = terms_of(settings)
+    called = study.answer == 1
+    found = _more_often(study, about[cue], about[null], called)
+    control = _more_often(study, about[planted], about[null], called)
+    decision = decide_noticed(found, control, at_least, terms=terms)
+    rates = {name: float(called[rows].mean()) if rows.any() else None for name, rows in about.items()}
+    statement = f"how much more often people call {cue} spurious than the null cue"
+    return result_of(
+        evidence_of(called[about[cue]], decision),
+        decision,
+        settings,
+        kind="cue_noticed",
+        statement=statement if at_least is None else f"{statement} >= {at_least:g}",
+        quantity="excess of calls",
+        threshold=at_least,
+        comparison=">=",
+        setting=f"{cue}, {len(np.unique(study.annotator[about[cue]]))} annotators",
+        method="calls beside those of a null and a planted cue, variance by annotator",
+        details=_details(study, rates, found, control, terms.alpha),
+        scope="population",
+        caveats=few(int(about[null].sum()), " of the null cue"),
+    )
+
+
+def _about(study: Responses, names: tuple[str, ...]) -> dict[str, Bools]:
+    """(R,) the answers about each cue, by name.
+
+    Raises:
+        UnknownNameError: the study knows no such cue.
+        DataError: nobody was asked about it, or about cues.
+    """
+    if study.chosen:
+        raise DataError("Expected annotators who were asked about one cue at a time but they chose among all.")
+    if names[0] not in study.classes:
+        raise unknown("cue", names[0], study.classes)
+    places = {name: study.classes.index(name) if name in study.classes else -2 for name in names}
+    about = {name: study.asked == place for name, place in places.items()}
+    if not about[names[0]].any():
+        raise DataError(f"Expected answers about the cue {names[0]!r} but nobody was asked about it.")
+    return about
+
+
+def _more_often(study: Responses, one: Bools, other: Bools, called: Bools) -> Estimate | None:
+    """How much more often one cue is called spurious than another; None where one was not asked about."""
+    if not one.any() or not other.any():
+        return None
+    return difference_by_annotator(one, other, called, study.item, study.annotator)
+
+
+def _details(
+    study: Responses, rates: dict[str, float | None], found: Estimate | None, control: Estimate | None, alpha: float
+) -> dict[str, Any]:
+    return {
+        "called_spurious": rates,
+        "error": None if found is None else found.error,
+        "planted": None
+        if control is None
+        else {"excess": control.value, "interval": list(control.interval(alpha)), "error": control.error},
+        "repeats": study.repeats,
+        "dropped": study.dropped,
+        "inattentive": list(study.inattentive),
+    }

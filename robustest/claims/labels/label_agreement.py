@@ -1,0 +1,250 @@
+"""Whether those who looked at the samples agree with what the model says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Unpack
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from robustest.data import as_samples
+from robustest.data.responses import Responses
+from robustest.engine.chunks import Chunk
+from robustest.engine.evaluator import Evaluator
+from robustest.engine.search import margins
+from robustest.errors import ConfigError, DataError, expected
+from robustest.results import Pairing, Result
+from robustest.rules import ShareRule, Terms
+from robustest.rules.label_agreement import FEWEST_ANSWERS, MANY_ANSWERS, Agreement, LookedAtRule
+from robustest.run.comparison import Baseline, compared
+from robustest.run.driver import observe
+from robustest.run.evidence import Evidence, Observed, exhibits_of
+from robustest.run.noting import noted
+from robustest.run.options import Options, apply, terms_of
+from robustest.run.result_building import result_of
+from robustest.statistics import checked_threshold
+
+QUANTITIES = {
+    "contained_at_least": "share contained in what annotators select",
+    "main_at_least": "share that is what annotators select most",
+    "max_unsupported": "share of errors that nobody selects",
+}
+"""What is claimed, by the name of its threshold."""
+
+_COLUMNS = ("right", "main", "contained", "frequency", "defensible", "unsupported", "disputed", "tied", "answers")
+
+
+@noted
+def measure_label_agreement(
+    model: object,
+    data: object,
+    responses: Responses,
+    *,
+    contained_at_least: float | None = None,
+    max_unsupported: float | None = None,
+    main_at_least: float | None = None,
+    no_worse_than: Baseline | None = None,
+    tolerance: float = 0.0,
+    **options: Unpack[Options],
+) -> Result:
+    """How often the model says what those who looked at a sample select for it (Tsipras et al., ICML 2020).
+
+    A class is contained in what annotators select where it is selected at least half as often as the one selected
+    most. `details` has the accuracy on the label, on the class selected most, on the contained set, and in expectation
+    over annotators; the errors that are defensible (selected at least as often as the label, and by somebody) and those
+    that are unsupported (selected by nobody); and, since correcting errors alone would flatter, the hits whose label
+    is disputed: another class is selected more often.
+
+    A sample with fewer than 10 answers about its prediction, its label or the class selected most is taken to break a
+    claim where it could be passed, and to hold where it could be failed. Where there are fewer than 40, every line says
+    so: with few answers, more errors look defensible.
+
+    Args:
+        model: as for `measure_robust_accuracy`.
+        data: as for `measure_robust_accuracy`.
+        responses: what annotators answered, of as many items as there are samples; none of them a model's output.
+        contained_at_least: the share of samples whose prediction is contained, claimed at least, in 0..1.
+        max_unsupported: the share of samples that are unsupported errors, claimed at most, in 0..1.
+        main_at_least: the share of samples whose prediction is the class selected most, claimed at least, in 0..1; a
+            tie is for none. Give one of the three.
+        no_worse_than, tolerance: as for `measure_robust_accuracy`; what is compared is the claimed share, or the
+            contained one.
+        **options: see `robustest.run.options.Options`.
+
+    Raises:
+        ConfigError: an argument is out of range or unknown, or several thresholds are given.
+        DataError: the responses are not of the data's samples, or of other classes; else as for
+            `measure_robust_accuracy`.
+        ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
+    """
+    given = {
+        "contained_at_least": contained_at_least,
+        "max_unsupported": max_unsupported,
+        "main_at_least": main_at_least,
+    }
+    name, threshold = _asked(given)
+    classifier, settings = apply(model, options)
+    samples = as_samples(data)
+    terms = terms_of(settings)
+    tables = _tables(responses, len(samples))
+    quantity, at_least = QUANTITIES[name], name != "max_unsupported"
+    baseline = compared(
+        _rule(threshold, terms, at_least=at_least),
+        settings,
+        asked=threshold is not None,
+        statement=quantity,
+        n=len(samples),
+        terms=terms,
+        no_worse_than=no_worse_than,
+        tolerance=tolerance,
+    )
+    settings = baseline.settings
+    look = partial(agree_chunk, tables=tables, holds=name, examples=settings.examples)
+    identity = ("label agreement", name, responses.digest)
+    evidence = observe(quantity, classifier, samples, settings, look, rule=baseline.rule, identity=identity)
+    comparison = ">=" if at_least else "<="
+    fewest = int(evidence.columns["answers"].min())
+    result = result_of(
+        evidence,
+        evidence.decision,
+        settings,
+        kind="label_agreement",
+        statement=quantity if threshold is None else f"{quantity} {comparison} {threshold:g}",
+        quantity=quantity,
+        threshold=threshold,
+        comparison=comparison,
+        setting=f"{len(responses)} answers, {fewest} or more a sample",
+        method="predictions beside what annotators select",
+        details=_details(evidence, responses),
+        caveats=_few_answers(evidence),
+        pairing=Pairing(under=f"answers {responses.digest[:12]}"),
+    )
+    return baseline.told(replace(result, notes=(*result.notes, *_notes(result.details))), evidence)
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """(N, K) int64: how often each class was selected, and could have been."""
+
+    selected: NDArray[np.int64]
+    shown: NDArray[np.int64]
+
+
+def agree_chunk(evaluator: Evaluator, chunk: Chunk, *, tables: Tables, holds: str, examples: int) -> Observed:
+    """Predictions of a chunk beside the answers; the most confident ones that do not hold may be shown."""
+    logits = evaluator.logits(chunk.x)
+    predicted = logits.argmax(1)
+    ids, label = chunk.ids.cpu().numpy(), chunk.y.cpu().numpy()
+    if logits.shape[1] != tables.selected.shape[1]:
+        raise DataError(
+            f"Expected answers about the model's {logits.shape[1]} classes but got some about "
+            f"{tables.selected.shape[1]}. Name the classes in the order of the labels."
+        )
+    found = Agreement.of(tables.selected[ids], tables.shown[ids], label, predicted.cpu().numpy())
+    what = {
+        "contained_at_least": found.contained,
+        "main_at_least": found.main,
+        "max_unsupported": ~found.unsupported,
+    }[holds]
+    enough = found.answers >= FEWEST_ANSWERS
+    held = what & enough
+    exhibits = exhibits_of(
+        chunk,
+        torch.from_numpy(~held).to(predicted.device),
+        clean=predicted,
+        predicted=predicted,
+        before=chunk.x,
+        after=chunk.x,
+        badness=-margins(logits, chunk.y),
+        size=None,
+        most=examples,
+    )
+    columns = {column: getattr(found, column) for column in _COLUMNS}
+    return Observed({"held": held, "possible": what | ~enough, **columns}, exhibits)
+
+
+def _asked(given: Mapping[str, float | None]) -> tuple[str, float | None]:
+    """The threshold that is given, by name; the contained set where none is."""
+    asked = [name for name, value in given.items() if value is not None]
+    if len(asked) > 1:
+        raise ConfigError(f"Expected one threshold but got {' and '.join(asked)}. Write an assertion for each.")
+    if not asked:
+        return "contained_at_least", None
+    trivial = 1 if asked[0].startswith("max_") else 0
+    return asked[0], checked_threshold(asked[0], given[asked[0]], trivial=trivial)
+
+
+def _rule(threshold: float | None, terms: Terms, *, at_least: bool) -> LookedAtRule:
+    sure, possible = (
+        ShareRule(threshold=threshold, at_least=at_least, terms=terms, column=column) for column in ("held", "possible")
+    )
+    return LookedAtRule(sure=sure, possible=possible)
+
+
+def _tables(responses: object, n: int) -> Tables:
+    """Counts of the answers.
+
+    Raises:
+        ConfigError: they are no responses.
+        DataError: they are of more or fewer items than there are samples.
+    """
+    if not isinstance(responses, Responses):
+        raise ConfigError(expected("responses such as Responses.from_csv(...) gives", responses))
+    if responses.size != n:
+        raise DataError(f"Expected answers about a data set of {n} samples but got some about {responses.size} items.")
+    return Tables(*(np.ascontiguousarray(table) for table in responses.counts()))
+
+
+def _details(evidence: Evidence, responses: Responses) -> dict[str, Any]:
+    """Counts of what was looked at; shares only where that is all."""
+    columns = evidence.columns
+    return {
+        "label_accuracy": evidence.share(columns["right"]),
+        "main_accuracy": evidence.share(columns["main"]),
+        "contained_accuracy": evidence.share(columns["contained"]),
+        "expected_accuracy": float(columns["frequency"].mean()) if evidence.whole else None,
+        "errors": int((~columns["right"]).sum()),
+        "defensible": int(columns["defensible"].sum()),
+        "unsupported": int(columns["unsupported"].sum()),
+        "disputed_hits": int(columns["disputed"].sum()),
+        "tied": int(columns["tied"].sum()),
+        "fewest_answers": int(columns["answers"].min()),
+        "median_answers": float(np.median(columns["answers"])),
+        "too_few_answers": int((columns["answers"] < FEWEST_ANSWERS).sum()),
+        "repeats": responses.repeats,
+        "dropped": responses.dropped,
+        "inattentive": list(responses.inattentive),
+        "class_names": list(responses.classes),
+    }
+
+
+def _few_answers(evidence: Evidence) -> list[str]:
+    answers = evidence.columns["answers"]
+    few = int((answers < FEWEST_ANSWERS).sum())
+    told = [f"{few} samples with fewer than {FEWEST_ANSWERS} answers count for neither side"] if few else []
+    fewest = int(answers[answers >= FEWEST_ANSWERS].min(initial=MANY_ANSWERS))
+    if fewest < MANY_ANSWERS:
+        told.append(f"as few as {fewest} answers a sample, by which more errors look like people's")
+    return told
+
+
+def _notes(details: Mapping[str, Any]) -> list[str]:
+    notes = [
+        f"{details['errors']} errors: {details['defensible']} defensible, {details['unsupported']} unsupported; "
+        f"{details['disputed_hits']} hits on a label that annotators prefer another to"
+    ]
+    if details["label_accuracy"] is not None:
+        of = {"label": "the label", "main": "the class selected most", "contained": "the contained set"}
+        told = ", ".join(f"{details[f'{name}_accuracy']:.3f} on {what}" for name, what in of.items())
+        notes.append(f"accuracy {told}, {details['expected_accuracy']:.4f} expected over annotators")
+    if details["tied"]:
+        notes.append(f"classes are tied for the most selected on {details['tied']} samples: no main label there")
+    if details["inattentive"]:
+        notes.append(
+            f"{len(details['inattentive'])} annotators failed attention checks: {details['dropped']} answers left out"
+        )
+    return notes

@@ -1,0 +1,188 @@
+"""Whether annotators select what the model says as often as the label, where the two differ."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import Any, Unpack
+
+import numpy as np
+
+from robustest.data import as_samples
+from robustest.data.responses import Responses
+from robustest.engine.chunks import Chunk
+from robustest.engine.evaluator import Evaluator
+from robustest.engine.search import margins
+from robustest.errors import ConfigError, DataError, expected
+from robustest.results import Result, Verdict
+from robustest.rules import ShareRule, Terms
+from robustest.rules.selection_gap import Answers, SelectionGap, decide_selection_gap, selection_gap
+from robustest.run.driver import observe
+from robustest.run.evidence import Evidence, Observed, exhibits_of
+from robustest.run.noting import noted
+from robustest.run.options import Options, apply, terms_of
+from robustest.run.result_building import few, result_of
+from robustest.statistics import Decision, checked_threshold
+
+
+@noted
+def measure_selection_gap(
+    model: object,
+    data: object,
+    responses: Responses,
+    *,
+    margin: float | None = None,
+    **options: Unpack[Options],
+) -> Result:
+    """How much more often annotators select the label than the prediction, over the samples where the two differ.
+
+    Where the gap is shown to be less than the margin in either direction, people find what the model says as right as
+    the label: its errors are no errors to them (Tsipras et al., ICML 2020, section 4.2). Images and annotators are
+    samples both, so that the variance is clustered by both, and the interval decides whatever `scope` says.
+
+    Args:
+        model: as for `measure_robust_accuracy`.
+        data: as for `measure_robust_accuracy`.
+        responses: what annotators answered, of as many items as there are samples, and who they were; about the label
+            and the prediction of each sample where the two differ.
+        margin: the size of the gap claimed at most, in 0..1.
+        **options: see `robustest.run.options.Options`.
+
+    Returns:
+        The result. Its estimate is the size of the gap; `details["gap"]` has a sign, and is positive where annotators
+        prefer the label. Outcomes are whether the prediction is the label.
+
+    Raises:
+        ConfigError: an argument is out of range or unknown.
+        DataError: the responses are not of the data's samples, do not say who answered, or say nothing of the label or
+            the prediction of a sample where the two differ; else as for `measure_robust_accuracy`.
+        ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
+    """
+    margin = None if margin is None else checked_threshold("margin", margin, trivial=1)
+    if not isinstance(responses, Responses):
+        raise ConfigError(expected("responses such as Responses.from_csv(...) gives", responses))
+    responses.known_annotators("the clusters that the variance is computed by")
+    classifier, settings = apply(model, options)
+    samples, terms = as_samples(data), terms_of(settings)
+    if responses.size != len(samples):
+        raise DataError(
+            f"Expected answers about a data set of {len(samples)} samples but got some about {responses.size} items."
+        )
+    nothing = ShareRule(threshold=None, at_least=True, terms=terms)
+    look = partial(labelled_chunk, examples=settings.examples)
+    evidence = observe("accuracy", classifier, samples, settings, look, rule=nothing, identity=("accuracy and labels",))
+    answers, disagreements = _about_disagreements(evidence, responses)
+    found = None if disagreements < 2 else selection_gap(answers)
+    decision = _decided(found, margin, terms, whole=evidence.whole)
+    statement = "gap between how often annotators select the label and the prediction"
+    result = result_of(
+        evidence,
+        decision,
+        settings,
+        kind="selection_gap",
+        statement=statement if margin is None else f"{statement} <= {margin:g}",
+        quantity="selection gap",
+        threshold=margin,
+        comparison="<=",
+        setting=f"{disagreements} samples where label and prediction differ, {len(answers.item)} answers",
+        method="two one-sided tests, variance by image and by annotator",
+        details=_details(found, disagreements, terms.alpha, responses),
+        scope="population",
+        caveats=few(disagreements, " of disagreement"),
+    )
+    return result if found is None else replace(result, notes=(*result.notes, _note(found)))
+
+
+def labelled_chunk(evaluator: Evaluator, chunk: Chunk, *, examples: int) -> Observed:
+    """Predictions of a chunk as it is, and its labels; the most confident errors may be shown."""
+    logits = evaluator.logits(chunk.x)
+    predicted = logits.argmax(1)
+    exhibits = exhibits_of(
+        chunk,
+        predicted != chunk.y,
+        clean=predicted,
+        predicted=predicted,
+        before=chunk.x,
+        after=chunk.x,
+        badness=-margins(logits, chunk.y),
+        size=None,
+        most=examples,
+    )
+    columns = {"held": predicted == chunk.y, "predicted": predicted, "label": chunk.y}
+    return Observed({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
+
+
+def _about_disagreements(evidence: Evidence, responses: Responses) -> tuple[Answers, int]:
+    """Answers about the label or the prediction where the two differ, and how many samples these are.
+
+    Raises:
+        DataError: of one nothing is said.
+    """
+    of = np.full((2, responses.size), -1)
+    wrong = ~evidence.columns["held"].astype(bool)
+    differ = evidence.ids[wrong]
+    of[:, differ] = evidence.columns["label"][wrong], evidence.columns["predicted"][wrong]
+    if len(beyond := np.flatnonzero((of >= len(responses.classes)).any(0))):
+        raise DataError(
+            f"Expected answers about the {len(responses.classes)} classes of the model and the data but item "
+            f"{beyond[0]} has label {of[0, beyond[0]]} and prediction {of[1, beyond[0]]}."
+        )
+    label, predicted = of[:, responses.item]
+    there = label >= 0
+    if responses.chosen:
+        about_label = about_prediction = there
+        selects_label, selects_prediction = responses.answer == label, responses.answer == predicted
+    else:
+        about_label, about_prediction = there & (responses.asked == label), there & (responses.asked == predicted)
+        selects_label = selects_prediction = responses.answer == 1
+    for about, what, of_each in ((about_label, "label", of[0]), (about_prediction, "prediction", of[1])):
+        answered = np.bincount(responses.item[about], minlength=responses.size)
+        if len(silent := differ[answered[differ] == 0]):
+            name = responses.classes[of_each[silent[0]]]
+            raise DataError(
+                f"Expected answers about label and prediction of each sample where they differ but of {len(silent)} "
+                f"samples nobody was asked about the {what}; the first is item {silent[0]}, {name!r}."
+            )
+    rows = about_label | about_prediction
+    return Answers(
+        item=responses.item[rows],
+        annotator=responses.annotator[rows],
+        about_label=about_label[rows],
+        about_prediction=about_prediction[rows],
+        label=(about_label & selects_label)[rows],
+        prediction=(about_prediction & selects_prediction)[rows],
+    ), len(differ)
+
+
+def _decided(found: SelectionGap | None, margin: float | None, terms: Terms, *, whole: bool) -> Decision:
+    if found is None:
+        rule = "label and prediction differ on fewer than two samples: there is nothing to compare"
+        return Decision(verdict=Verdict.INCONCLUSIVE, rule=rule, estimate=None, interval=(0.0, 1.0))
+    decision = decide_selection_gap(found, margin, terms=terms)
+    return decision if whole else replace(decision, estimate=None, rule=f"{decision.rule}; budget: not all samples")
+
+
+def _details(found: SelectionGap | None, disagreements: int, alpha: float, responses: Responses) -> dict[str, Any]:
+    details: dict[str, Any] = {
+        "disagreements": disagreements,
+        "repeats": responses.repeats,
+        "dropped": responses.dropped,
+        "inattentive": list(responses.inattentive),
+    }
+    if found is not None:
+        details |= {
+            "gap": found.gap.value,
+            "gap_interval": list(found.gap.interval(alpha)),
+            "error": found.gap.error,
+            "label_frequency": found.label,
+            "prediction_frequency": found.prediction,
+            "annotators": found.gap.annotators,
+        }
+    return details
+
+
+def _note(found: SelectionGap) -> str:
+    return (
+        f"label selected by {found.label:.3f}, prediction by {found.prediction:.3f}: gap {found.gap.value:+.3f} +- "
+        f"{found.gap.error:.3f} (standard error), {found.gap.items} images, {found.gap.annotators} annotators"
+    )

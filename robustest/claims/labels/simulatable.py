@@ -1,0 +1,110 @@
+"""Whether people foresee what a model says."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Unpack
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from robustest.checks import checked_whole
+from robustest.claims.labels.study_answers import checked_study, evidence_of
+from robustest.data.responses import Responses
+from robustest.errors import DataError, expected
+from robustest.results import Result
+from robustest.rules.foreseen import decide_foreseen
+from robustest.run.noting import noted
+from robustest.run.options import Options, apply, terms_of
+from robustest.run.result_building import result_of
+from robustest.statistics import checked_threshold
+from robustest.statistics.two_way import share_by_annotator
+
+
+@noted
+def measure_simulatable(
+    study: Responses,
+    *,
+    at_least: float | None = None,
+    truth: ArrayLike | None = None,
+    choices: int | None = None,
+    **options: Unpack[Options],
+) -> Result:
+    """The share of answers with which people foresee what a model says (Wong, Santurkar and Madry, ICML 2021).
+
+    The claim is about other people, so that the answers of one person are one cluster, and the interval decides
+    whatever `scope` says. It does not pass where guessing, or always giving the model's most frequent answer, would be
+    as good.
+
+    Args:
+        study: answers of annotators who chose one of the classes: what the model says, they think.
+        at_least: the share claimed at least, in 0..1.
+        truth: (size,) the model's answer to each item, -1 where it has none; None takes the study's own,
+            `study.truth`.
+        choices: how many classes people chose from for each item, >= 2: guessing is right in one of as many; None for
+            all of them.
+        **options: see `robustest.run.options.Options`.
+
+    Returns:
+        The result. Its outcomes are the answers', in their order.
+
+    Raises:
+        ConfigError: an argument is out of range or unknown.
+        DataError: there are no answers, it is not known who gave one or what the model says to an item, or annotators
+            were asked about one class at a time.
+    """
+    at_least = None if at_least is None else checked_threshold("at_least", at_least, trivial=0)
+    if choices is not None:
+        checked_whole("choices", choices, 2)
+    study = checked_study(study, "the clusters that the variance is computed by")
+    right = _truth(study, truth)
+    _, settings = apply(lambda x: x, options)
+    terms = terms_of(settings)
+    held = study.answer == right
+    found = share_by_annotator(held, study.item, study.annotator)
+    chance, constant = 1 / (choices or len(study.classes)), float(np.bincount(right).max() / len(right))
+    decision = decide_foreseen(held, found, at_least, idle=max(chance, constant), terms=terms)
+    statement = "share of the model's answers that people foresee"
+    result = result_of(
+        evidence_of(held, decision),
+        decision,
+        settings,
+        kind="simulatable",
+        statement=statement if at_least is None else f"{statement} >= {at_least:g}",
+        quantity="share foreseen",
+        threshold=at_least,
+        comparison=">=",
+        setting=f"{found.items} items, {found.annotators} annotators, {len(study.classes)} classes",
+        method="people's answers beside the model's, variance by annotator",
+        details={
+            "error": found.error,
+            "items": found.items,
+            "annotators": found.annotators,
+            "chance": chance,
+            "constant": constant,
+            "repeats": study.repeats,
+            "dropped": study.dropped,
+            "inattentive": list(study.inattentive),
+        },
+        scope="population",
+    )
+    note = f"guessing is right in {chance:.3f}, always giving the model's most frequent answer in {constant:.3f}"
+    return replace(result, notes=(*result.notes, note))
+
+
+def _truth(study: Responses, truth: ArrayLike | None) -> NDArray[np.int64]:
+    """(R,) what the model says to the item of each answer."""
+    if not study.chosen:
+        raise DataError("Expected annotators who chose one of the classes but they were asked about one at a time.")
+    held = study.truth if truth is None else np.asarray(truth)
+    if held is None:
+        raise DataError("Expected what the model says to each item: a study with a truth, or truth=.")
+    if held.shape != (study.size,) or held.dtype.kind not in "iu":
+        raise DataError(expected(f"truth as whole numbers, ({study.size},)", truth))
+    right: NDArray[np.int64] = held.astype(np.int64)[study.item]
+    if len(wrong := np.flatnonzero((right < 0) | (right >= len(study.classes)))):
+        raise DataError(
+            f"Expected what the model says to each item, 0..{len(study.classes) - 1}, but to item "
+            f"{study.item[wrong[0]]} it is {right[wrong[0]]}."
+        )
+    return right

@@ -1,0 +1,187 @@
+"""Wrong labels of a set: by people who looked at a sample of it, and never by how many a model suspects."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from robustest import (
+    ClaimFailed,
+    ConfigError,
+    DataError,
+    Responses,
+    Result,
+    Suspects,
+    Verdict,
+    assert_label_quality,
+    measure_label_quality,
+    suspects,
+)
+from robustest.reports.text import measured
+
+N, K = 2000, 3
+LABELS = np.arange(N) % K
+
+
+def looked(items: Any, wrong: Any = (), tied: Any = (), answers: int = 10) -> Responses:
+    counts = np.zeros((N, K), dtype=int)
+    items = np.asarray(items, int)
+    counts[items, LABELS[items]] = answers
+    for at, mine in ((np.asarray(wrong, int), answers // 2 - 1), (np.asarray(tied, int), answers // 2)):
+        counts[at, LABELS[at]] = mine
+        counts[at, (LABELS[at] + 1) % K] = answers - mine
+    return Responses.from_counts(counts)
+
+
+def draw(n: int, seed: int = 0) -> Any:
+    return np.random.default_rng(seed).choice(N, n, replace=False)
+
+
+def measure(says: Responses, **options: Any) -> Result:
+    return measure_label_quality(LABELS, says, **options)
+
+
+def test_a_sample_bounds_the_set() -> None:
+    items = draw(600)
+    result = measure(looked(items, wrong=items[:3]), at_most=0.02)
+    assert result.verdict is Verdict.PASSED
+    assert (result.estimate, result.n_used, result.n_total) == (3 / 600, 600, N)
+    assert result.interval[0] <= 0.005 < result.interval[1] <= 0.02
+    told = [(row["item"], row["label"], row["preferred"]) for row in result.details["rejected"]]
+    assert sorted(told) == sorted((int(at), str(LABELS[at]), str((LABELS[at] + 1) % K)) for at in items[:3])
+    assert "if the sample was drawn uniformly" in measured(result)
+    assert [result.outcomes[at] for at in items[:4]] == [False, False, False, True]
+    assert result.outcomes.count(None) == N - 600
+    assert json.loads(json.dumps(result.to_dict())) == result.to_dict()
+
+
+def test_too_few_looks_settle_nothing_and_many_wrong_fail() -> None:
+    items = draw(100)
+    assert measure(looked(items, wrong=items[:1]), at_most=0.02).verdict is Verdict.INCONCLUSIVE
+    with pytest.raises(ClaimFailed):
+        assert_label_quality(LABELS, looked(items, wrong=items[:20]))
+
+
+def test_a_set_that_was_looked_at_whole_is_certain() -> None:
+    every = looked(np.arange(N), wrong=np.arange(40))
+    result = measure(every, at_most=0.02)
+    assert (result.verdict, result.rule, result.alpha) == (Verdict.PASSED, "certain: exact on this set", 0.01)
+    assert "uniformly" not in measured(result)
+    assert measure(every, at_most=0.0199).verdict is Verdict.FAILED
+    assert measure(every, at_most=0.02, scope="population").verdict is Verdict.INCONCLUSIVE
+
+
+def test_ties_are_told_and_count_for_neither_side() -> None:
+    some = looked(np.arange(N), wrong=np.arange(30), tied=np.arange(30, 50))
+    verdicts = [measure(some, at_most=at).verdict for at in (0.01, 0.02, 0.025)]
+    assert verdicts == [Verdict.FAILED, Verdict.INCONCLUSIVE, Verdict.PASSED]
+    result = measure(some)
+    assert (result.details["wrong"], result.details["tied"]) == (30, 20)
+    assert result.interval == (30 / N, 50 / N)
+    assert result.notes[0].startswith("30 labels are wrong and 20 undecided")
+
+
+def test_who_was_asked_about_the_label_alone_says_no() -> None:
+    shown, selected = (np.zeros((N, K), dtype=int) for _ in range(2))
+    shown[np.arange(3), LABELS[:3]] = 4
+    selected[np.arange(3), LABELS[:3]] = [4, 1, 2]
+    result = measure(Responses.from_counts(selected, shown=shown))
+    assert [(row["item"], row["preferred"]) for row in result.details["rejected"]] == [(1, "another"), (2, "tied")]
+    assert (result.details["wrong"], result.details["tied"], result.outcomes[:3]) == (1, 1, (True, False, False))
+
+
+def test_few_answers_a_label_are_told() -> None:
+    items = draw(500)
+    assert "as few as 1 answer a label" in measured(measure(looked(items, answers=1), at_most=0.02))
+    assert "as few as" not in measured(measure(looked(items), at_most=0.02))
+
+
+def test_wrong_labels_are_shown_with_what_people_see() -> None:
+    x = torch.rand(N, 1, 4, 4)
+    result = measure_label_quality((x, torch.from_numpy(LABELS)), looked(draw(50), wrong=[7]), at_most=0.001)
+    (shown,) = result.counterexamples
+    assert (shown.index, shown.label, shown.predicted) == (7, LABELS[7], (LABELS[7] + 1) % K)
+
+
+def test_suspects_are_shown_and_never_decide() -> None:
+    items = draw(600)
+    says = looked(items, wrong=items[:3])
+    found = Suspects(items=np.arange(N), scores=np.zeros(N), method="all of them")
+    with_them, without = measure(says, at_most=0.02, suspects=found), measure(says, at_most=0.02)
+    assert (with_them.verdict, with_them.interval) == (without.verdict, without.interval)
+    told = {"count": N, "method": "all of them", "looked_at": 600, "wrong": 3}
+    assert with_them.details["suspects"] == told
+    assert "a count of suspects decides nothing" in with_them.notes[-1]
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: measure(looked([3]), at_most=1), ConfigError, "at_most"),
+        (lambda: measure("some"), ConfigError, "responses such as"),
+        (lambda: measure(looked([3]), suspects=[3]), ConfigError, "suspects as"),
+        (lambda: measure(looked([])), DataError, "there are none"),
+        (lambda: measure_label_quality(LABELS[:9], looked([3])), DataError, "9 samples but got some about 2000"),
+        (lambda: measure_label_quality(LABELS + 1, looked([2])), DataError, "that of item 2 is 3"),
+        (lambda: measure_label_quality(LABELS * 1.0, looked([2])), DataError, "labels as whole numbers"),
+        (lambda: measure_label_quality(LABELS - 1, looked([2])), DataError, "that of item 0 is -1"),
+        (
+            lambda: measure(Responses.from_columns([1], [True], size=N, classes=K, label=[0])),
+            DataError,
+            "of item 1 there are none",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_refused(call: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        call()
+
+
+def doubtful(flipped: int) -> Any:
+    """Probabilities that are sure of the truth, of labels of which some were flipped."""
+    random = np.random.default_rng(0)
+    labels = LABELS.copy()
+    labels[:flipped] = (labels[:flipped] + 1) % K
+    scores = 0.05 + 0.1 * random.random((N, K))
+    scores[np.arange(N), LABELS] = 0.8
+    return labels, scores / scores.sum(1, keepdims=True)
+
+
+def test_flipped_labels_are_suspect() -> None:
+    pytest.importorskip("cleanlab", reason="cleanlab ranks suspects (the extra labels)")
+    labels, probabilities = doubtful(60)
+    for data in (labels, (torch.zeros(N, 1, 1, 1), torch.from_numpy(labels))):
+        found = suspects(data, probabilities, out_of_sample=True)
+        assert len(found) > 40, "cleanlab leaves some out, of a class's least doubtful"
+        assert set(found.items.tolist()) <= set(range(60))
+        assert found.scores[found.items].tolist() == sorted(found.scores[found.items])
+    with_torch = suspects(torch.from_numpy(labels), torch.from_numpy(probabilities), out_of_sample=True)
+    assert with_torch.items.tolist() == found.items.tolist()
+    assert with_torch.method.startswith("cleanlab ")
+
+
+def test_without_cleanlab_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cleanlab.filter", None)
+    with pytest.raises(ConfigError, match=r"pip install 'robustest\[labels\]'"):
+        suspects(LABELS, np.full((N, K), 1 / K), out_of_sample=True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"out_of_sample": False}, ConfigError, "out_of_sample=True"),
+        ({"probabilities": np.full((N, K), 0.5)}, DataError, "those of item 0 do not"),
+        ({"probabilities": np.full((N, K), np.nan)}, DataError, "those of item 0 do not"),
+        ({"probabilities": np.full((7, K), 1 / K)}, DataError, "probabilities as floats"),
+        ({"data": np.full(N, K)}, DataError, "that of item 0 is 3"),
+    ],
+)
+def test_suspects_need_probabilities_of_other_samples(changes: Any, error: type[Exception], message: str) -> None:
+    given = {"data": LABELS, "probabilities": np.full((N, K), 1 / K), "out_of_sample": True} | changes
+    with pytest.raises(error, match=message):
+        suspects(given.pop("data"), given.pop("probabilities"), **given)
