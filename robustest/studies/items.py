@@ -1,0 +1,160 @@
+"""What annotators are asked about: an image, and a label or a choice of labels."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from robustest.errors import DataError, expected
+from robustest.regular import read_regular
+
+YES, NO = "yes", "no"
+LARGEST_TABLE = 256 * 2**20
+"""Bytes of a table of items that is read."""
+_LONGEST = 200  # characters of a label or an item's name: a page shows them
+_MOST_CHOICES = 100
+
+
+class Task(StrEnum):
+    """What an annotator does with an image.
+
+    Attributes:
+        CONTAINS: says whether it shows the label asked (Tsipras et al., ICML 2020, section 3.1).
+        CLASSIFY: chooses the label of what it shows (the same, section 3.2).
+        SIMULATE: foretells what the model answers (Wong et al., ICML 2021, section 4).
+    """
+
+    CONTAINS = "contains"
+    CLASSIFY = "classify"
+    SIMULATE = "simulate"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """One thing to ask about one image.
+
+    Attributes:
+        item: what the answers are filed under: the image's position in the data set, or any name.
+        image: the image's file, relative to the folder of images.
+        asked: the label asked. Pages show it in `contains`; in `simulate` it is the model's answer, and in `classify`
+            the data set's label, and no page shows it.
+        choices: the labels to choose from, where the item has its own.
+        expected: the right answer, where the item is an attention check; empty otherwise.
+
+    Raises:
+        DataError: a field is missing, too long, or has characters that show nothing.
+    """
+
+    item: str
+    image: str
+    asked: str = ""
+    choices: tuple[str, ...] = ()
+    expected: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("item", "image"):
+            if not getattr(self, name):
+                raise DataError(f"Expected every item to have {name!r} but got {self}.")
+        if len(self.choices) > _MOST_CHOICES:
+            raise DataError(f"Expected at most {_MOST_CHOICES} choices but item {self.item!r} has {len(self.choices)}.")
+        for text in (self.item, self.asked, self.expected, *self.choices):
+            check_text(text, f"item {self.item!r}")
+
+
+def check_text(text: str, of: str) -> str:
+    """A label or name that a page can show in a line.
+
+    Raises:
+        DataError: it is longer than 200 characters, or has characters that show nothing.
+    """
+    if len(text) > _LONGEST or not text.isprintable() or text != text.strip():
+        raise DataError(expected(f"{of} to have one line of at most {_LONGEST} printable characters", text))
+    return text
+
+
+def fit(items: Sequence[Item], task: Task, labels: Sequence[str]) -> None:
+    """See that a task can be set with these items.
+
+    Args:
+        items: all, attention checks among them.
+        task: what annotators do.
+        labels: what they choose from where an item has no choices of its own.
+
+    Raises:
+        DataError: an item cannot be asked about, is there twice, or nothing but checks is there.
+    """
+    if not any(not item.expected for item in items):
+        raise DataError("Expected items beside the attention checks but there are none.")
+    seen: set[tuple[str, str]] = set()
+    for item in items:
+        if (item.item, item.asked) in seen:
+            raise DataError(f"Expected each item once for a label but {item.item!r}, asked {item.asked!r}, is twice.")
+        seen.add((item.item, item.asked))
+        choices = choices_of(item, task, labels)
+        if task is Task.CONTAINS and not item.asked:
+            raise DataError(f"Expected a label asked of each item but item {item.item!r} has none.")
+        if len(choices) < 2 or len(set(choices)) != len(choices):
+            raise DataError(
+                f"Expected two different labels or more to choose from but item {item.item!r} has {list(choices)}. "
+                "Name them with --labels, or in a column choices."
+            )
+        if item.expected and item.expected not in choices:
+            raise DataError(
+                f"Expected a check's answer among {list(choices)} but item {item.item!r} has {item.expected!r}."
+            )
+    _hide(items, task)
+
+
+def _hide(items: Sequence[Item], task: Task) -> None:
+    """A check that asks what nothing else asks can be told from the rest."""
+    common = {_look(item, task) for item in items if not item.expected}
+    for item in items:
+        if item.expected and _look(item, task) not in common:
+            raise DataError(
+                f"Expected check {item.item!r} to ask what other items ask but nothing else asks "
+                f"{item.asked if task is Task.CONTAINS else list(item.choices)!r}: annotators could recognise it."
+            )
+
+
+def _look(item: Item, task: Task) -> tuple[str, ...]:
+    return (item.asked,) if task is Task.CONTAINS else item.choices
+
+
+def choices_of(item: Item, task: Task, labels: Sequence[str]) -> tuple[str, ...]:
+    """What may be answered, in the order that pages show."""
+    return (YES, NO) if task is Task.CONTAINS else item.choices or tuple(labels)
+
+
+def read_table(path: Path) -> list[Item]:
+    """Items of a CSV file with a header: item, image, and where needed asked, choices (joined by |) and expected.
+
+    Raises:
+        DataError: it is no such table.
+        OSError: it cannot be read.
+    """
+    try:
+        text = read_regular(path, most=LARGEST_TABLE).decode("utf-8-sig")
+        reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+        columns = set(reader.fieldnames or ())
+        if not {"item", "image"} <= columns or columns - set(Item.__slots__):
+            raise DataError(
+                f"Expected columns item, image[, asked][, choices][, expected] but {path} has {sorted(columns)}."
+            )
+        return [_item(row, f"{path}, line {reader.line_num}") for row in reader]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"Expected a table as CSV in UTF-8 but {path} is none: {error}.") from error
+
+
+def _item(row: dict[str | None, str | None], where: str) -> Item:
+    if None in row or None in row.values():
+        raise DataError(f"Expected as many fields as the header has in {where}.")
+    fields = {str(name): str(value).strip() for name, value in row.items()}
+    choices = tuple(part.strip() for part in fields.pop("choices", "").split("|") if part.strip())
+    try:
+        return Item(**fields, choices=choices)
+    except DataError as error:
+        raise DataError(f"{error} ({where})") from error
