@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -91,10 +92,28 @@ class Progress:
         to, nobody = hand_on(left, held, page=self.study.page, seed=seed)
         return {"to": [[a, [list(page) for page in pages]] for a, pages in to.items()], "nobody": list(nobody)}
 
-    def answered(self, annotator: int) -> frozenset[int]:
-        """Entries that an annotator has answered."""
-        own = self.pages[annotator]
-        return frozenset(e for n in range(len(own)) if (annotator, n) in self.stored for e in own[n])
+    def checks(self, annotator: int) -> tuple[int, int]:
+        """Attention checks that an annotator passed, and all that were answered."""
+        items, passed, count = self.study.items, 0, 0
+        for number, page in enumerate(self.pages[annotator]):
+            stored = self.stored.get((annotator, number))
+            for entry, answer in zip(page, stored.answers if stored else (), strict=False):
+                if items[entry].expected:
+                    count, passed = count + 1, passed + (answer == items[entry].expected)
+        return passed, count
+
+    def lacking(self) -> dict[int, tuple[int, int]]:
+        """For each entry without all its answers, how many it lacks, and how many are still to come; checks aside."""
+        have, coming = Counter[int](), Counter[int]()
+        for annotator, own in enumerate(self.pages):
+            waiting = set(self.open_pages(annotator))
+            for number, page in enumerate(own):
+                if (annotator, number) in self.stored:
+                    have.update(page)
+                elif number in waiting:
+                    coming.update(page)
+        entries = [entry for entry, item in enumerate(self.study.items) if not item.expected]
+        return {e: (self.study.each - have[e], coming[e]) for e in entries if have[e] < self.study.each}
 
     def apart(self) -> tuple[int, int]:
         """Pairs of annotators without an item in common, and all pairs; neither checks nor what was given up count."""
