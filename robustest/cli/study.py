@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -125,10 +126,8 @@ def _serve(a: argparse.Namespace) -> int:
         screen.write_line("        end with Ctrl-C; annotators go on where they were when it serves again")
         sys.stdout.flush()
 
-    try:
+    with suppress(KeyboardInterrupt):
         serve(Path(a.folder), host=a.host, port=a.port, public=a.public, tell=tell)
-    except KeyboardInterrupt:
-        pass
     return Exit.OK
 
 

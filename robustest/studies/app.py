@@ -145,7 +145,9 @@ class _Site:
     async def unstored(self, request: Request, error: Exception) -> Response:
         """What could not be kept is not acknowledged."""
         print(f"robustest: {error}", flush=True)  # noqa: T201 - the study's owner has to hear of it
-        said = "Your answers could not be stored. Go back and send them again; if that fails, tell whoever gave you the link."
+        said = (
+            "Your answers could not be stored. Go back and send them again; if that fails, tell who gave you the link."
+        )
         return self._html(self._pages.problem(said), 503)
 
     def _html(self, text: str, status: int = 200) -> Response:

@@ -1,8 +1,9 @@
 """What every request passes before a page sees it, and what every answer carries.
 
-Links hold an annotator's key, so pages of other sites must neither learn them nor send forms in an annotator's name. A
-name that is not this server's in `Host` may be another site's that points here (DNS rebinding); a form sent from elsewhere
-has another `Origin` (RFC 6454). The policy (Content Security Policy 3) lets a page load nothing but what this server has.
+Links hold an annotator's key, so pages of other sites must neither learn them nor send forms in an annotator's name.
+A name in `Host` that is not this server's may be another site's that points here (DNS rebinding), and a form sent from
+elsewhere has another `Origin` (RFC 6454). The policy (Content Security Policy 3) lets a page load nothing but what this
+server has.
 """
 
 from __future__ import annotations

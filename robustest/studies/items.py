@@ -110,9 +110,14 @@ def fit(items: Sequence[Item], task: Task, labels: Sequence[str]) -> None:
 
 
 def _hide(items: Sequence[Item], task: Task) -> None:
-    """A check that asks what nothing else asks can be told from the rest."""
+    """A check that asks what nothing else asks, or what was asked already, can be told from the rest."""
     common = {_look(item, task) for item in items if not item.expected}
+    shown = {(item.image, item.asked) for item in items if not item.expected}
     for item in items:
+        if item.expected and (item.image, item.asked) in shown:
+            raise DataError(
+                f"Expected check {item.item!r} to have an image of its own but {item.image!r} is asked about twice."
+            )
         if item.expected and _look(item, task) not in common:
             raise DataError(
                 f"Expected check {item.item!r} to ask what other items ask but nothing else asks "

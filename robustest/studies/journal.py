@@ -114,7 +114,8 @@ class Journal:
             with self._told():
                 self._file.execute("COMMIT")
         except BaseException:
-            self._file.execute("ROLLBACK")
+            if self._file.in_transaction:  # a commit that failed may have ended it
+                self._file.execute("ROLLBACK")
             raise
         return added
 
@@ -126,8 +127,8 @@ class Journal:
         """
         query = "SELECT id, at, kind, annotator, page, content FROM events WHERE id > ? ORDER BY id"
         with self._told():
-            for *fields, content in self._file.execute(query, (after,)).fetchall():
-                yield Event(*fields, content=json.loads(content))
+            for row in self._file.execute(query, (after,)).fetchall():
+                yield Event(row[0], row[1], row[2], row[3], row[4], json.loads(row[5]))
 
     def close(self) -> None:
         """Close the file."""

@@ -26,8 +26,8 @@ form.addEventListener("keydown", event => {
     event.preventDefault();
     stops[moves[event.key](stops.indexOf(event.target))].focus();
   }
-  if (!boxes && /^[1-9]$/.test(event.key)) {
-    const here = event.target.closest("fieldset"), choice = here.querySelectorAll("input")[event.key - 1];
+  if (!boxes && /^[0-9]$/.test(event.key)) {
+    const here = event.target.closest("fieldset"), choice = here.querySelectorAll("input")[(Number(event.key) + 9) % 10];
     if (!choice) return;
     choice.checked = true;
     const next = stops[stops.indexOf(here) + 1];
