@@ -66,7 +66,7 @@ def assign(items: int, annotators: int, each: int, *, seed: int) -> NDArray[np.i
 
     Returns:
         (items, each) int32, different annotators in rising order. Loads differ by one item at most. All pairs of
-        annotators meet in an item, where items are enough.
+        annotators meet in an item, where items are a little more than just enough; `strangers` counts those that do not.
 
     Raises:
         ConfigError: there are too few annotators.
@@ -93,8 +93,8 @@ def assign(items: int, annotators: int, each: int, *, seed: int) -> NDArray[np.i
 
 
 def _introduce(load: Ints, met: NDArray[np.bool_], ties: NDArray[np.float64], each: int) -> Ints:
-    """Annotators of least load who, one after the other, have met fewest of those already chosen."""
-    chosen = [int(np.argmin(load + ties))]
+    """Annotators of least load: first who has most others to meet, then who has met fewest of those chosen."""
+    chosen = [int(np.argmin(load * (len(load) + 1) - (~met).sum(0) + ties))]
     while len(chosen) < each:
         new = (~met[chosen]).sum(0)  # pairs that meet for the first time; at most `each`, so that load decides
         score = load * (each + 1) - new + ties
