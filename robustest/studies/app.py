@@ -60,7 +60,9 @@ def make_app(desk: Desk, pages: Pages, images: Path, address: Address) -> App:
         ClientDisconnect: site.refuse,
         StoreError: site.unstored,
     }
-    return Guard(Starlette(routes=routes, exception_handlers=dict(refusals)), address)
+    app = Starlette(routes=routes, exception_handlers=dict(refusals))
+    app.router.redirect_slashes = False
+    return Guard(app, address)
 
 
 class _Site:

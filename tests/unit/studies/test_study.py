@@ -109,7 +109,7 @@ def test_a_damaged_study_is_no_study(study: Make, damage: str) -> None:
     else:
         (made.folder / "keys.json").write_text('{"forms": "00", "links": ["a"]}')
     with pytest.raises(StoreError, match="Expected"):
-        print(open_study(made.folder).keys)
+        assert open_study(made.folder).keys
 
 
 def test_a_plan_with_pickles_is_not_opened(study: Make) -> None:
