@@ -66,7 +66,7 @@ def assign(items: int, annotators: int, each: int, *, seed: int) -> NDArray[np.i
 
     Returns:
         (items, each) int32, different annotators in rising order. Loads differ by one item at most. All pairs of
-        annotators meet in an item, where there are a few more than just enough items; `strangers` counts those that do not.
+        annotators meet in an item, where there are a few more items than just enough; `strangers` counts the rest.
 
     Raises:
         ConfigError: there are too few annotators.
