@@ -71,6 +71,7 @@ def study(a: argparse.Namespace) -> int:
 def _new(a: argparse.Namespace) -> int:
     from robustest.studies.items import read_table
     from robustest.studies.label_studio import read_items
+    from robustest.studies.progress import Progress
     from robustest.studies.study import create
 
     path, screen = Path(a.items), Screen()
@@ -94,12 +95,20 @@ def _new(a: argparse.Namespace) -> int:
     screen.write_line(f"wrote   {a.folder}", green=True)
     screen.write_line(
         f"        {counted(len(made.items) - checks, 'item')}, {counted(checks, 'check')}, "
-        f"{counted(len(pages), 'annotator')}, {min(pages)} to {max(pages)} pages each"
+        f"{counted(len(pages), 'annotator')}, {_between(pages)} each"
     )
+    apart, pairs = Progress(made).apart()
+    if apart:
+        screen.write_line(f"        {apart} of {pairs} pairs of annotators have no item in common", yellow=True)
     if ignored:
         screen.write_line(f"        {ignored} annotations and predictions of the file are no answers", yellow=True)
     screen.write_line(f"Next: robustest study serve {a.folder}")
     return Exit.OK
+
+
+def _between(pages: list[int]) -> str:
+    few, many = min(pages), max(pages)
+    return counted(many, "page") if few == many else f"{few} to {many} pages"
 
 
 def _annotators(text: str) -> list[str]:

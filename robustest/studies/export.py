@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass, fields
 
 from robustest.studies.progress import Progress
 
@@ -14,12 +14,13 @@ class Row:
     """One answer.
 
     Attributes:
-        item: what it is about.
+        item: what it is about; empty for an attention check, which is no item of the data set.
         annotator: who gave it.
-        asked: the label asked; what that means is said of `Item`.
+        asked: the label asked about; empty where labels were chosen.
         answer: the label chosen; "yes" or "no" in `contains`.
         seconds: the time that the page took, shared out evenly over its items.
         check: "passed" or "failed" where it is an attention check; empty otherwise.
+        truth: what the study holds as right, where it does.
     """
 
     item: str
@@ -28,9 +29,7 @@ class Row:
     answer: str
     seconds: float
     check: str
-
-
-COLUMNS = tuple(field.name for field in fields(Row))
+    truth: str = ""
 
 
 def rows_of(progress: Progress) -> list[Row]:
@@ -42,15 +41,19 @@ def rows_of(progress: Progress) -> list[Row]:
         for entry, answer in zip(entries, stored.answers, strict=True):
             item = study.items[entry]
             check = "" if not item.expected else "passed" if answer == item.expected else "failed"
-            row = Row(item.item, study.annotators[annotator], item.asked, answer, seconds, check)
+            name = "" if check else item.item
+            row = Row(name, study.annotators[annotator], item.asked, answer, seconds, check, item.truth)
             found.append((entry, annotator, row))
     return [row for *_, row in sorted(found, key=lambda one: one[:2])]
 
 
 def as_csv(rows: list[Row]) -> str:
-    """The rows as CSV (RFC 4180) with a header."""
+    """The rows as CSV (RFC 4180) with a header; without the column `truth` where no row has one."""
+    names = [field.name for field in fields(Row)]
+    if not any(row.truth for row in rows):
+        names.remove("truth")
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows(astuple(row) for row in rows)
+    writer.writerow(names)
+    writer.writerows([getattr(row, name) for name in names] for row in rows)
     return text.getvalue()

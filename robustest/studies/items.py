@@ -38,11 +38,12 @@ class Item:
     """One thing to ask about one image.
 
     Attributes:
-        item: what the answers are filed under: the image's position in the data set, or any name.
+        item: what the answers are filed under: the image's position in the data set, for claims; or any name.
         image: the image's file, relative to the folder of images.
-        asked: the label asked. Pages show it in `contains`; in `simulate` it is the model's answer, and in `classify`
-            the data set's label, and no page shows it.
-        choices: the labels to choose from, where the item has its own.
+        asked: the label that pages of `contains` ask about; empty in other tasks.
+        truth: what the study holds as right, where it does: in `classify` the data set's label, in `simulate` the
+            model's answer. No page shows it; the answers' table does.
+        choices: the labels to choose from, where the item has its own; `contains` has none.
         expected: the right answer, where the item is an attention check; empty otherwise.
 
     Raises:
@@ -52,6 +53,7 @@ class Item:
     item: str
     image: str
     asked: str = ""
+    truth: str = ""
     choices: tuple[str, ...] = ()
     expected: str = ""
 
@@ -61,7 +63,7 @@ class Item:
                 raise DataError(f"Expected every item to have {name!r} but got {self}.")
         if len(self.choices) > _MOST_CHOICES:
             raise DataError(f"Expected at most {_MOST_CHOICES} choices but item {self.item!r} has {len(self.choices)}.")
-        for text in (self.item, self.asked, self.expected, *self.choices):
+        for text in (self.item, self.asked, self.truth, self.expected, *self.choices):
             check_text(text, f"item {self.item!r}")
 
 
@@ -94,19 +96,25 @@ def fit(items: Sequence[Item], task: Task, labels: Sequence[str]) -> None:
         if (item.item, item.asked) in seen:
             raise DataError(f"Expected each item once for a label but {item.item!r}, asked {item.asked!r}, is twice.")
         seen.add((item.item, item.asked))
-        choices = choices_of(item, task, labels)
-        if task is Task.CONTAINS and not item.asked:
-            raise DataError(f"Expected a label asked of each item but item {item.item!r} has none.")
-        if len(choices) < 2 or len(set(choices)) != len(choices):
-            raise DataError(
-                f"Expected two different labels or more to choose from but item {item.item!r} has {list(choices)}. "
-                "Name them with --labels, or in a column choices."
-            )
-        if item.expected and item.expected not in choices:
-            raise DataError(
-                f"Expected a check's answer among {list(choices)} but item {item.item!r} has {item.expected!r}."
-            )
+        _fit_one(item, task, choices_of(item, task, labels))
     _hide(items, task)
+
+
+def _fit_one(item: Item, task: Task, choices: tuple[str, ...]) -> None:
+    by_label = task is Task.CONTAINS
+    if bool(item.asked) != by_label or (by_label and (item.choices or item.truth)):
+        what = "a label asked, and neither choices nor a truth," if by_label else "no label asked"
+        raise DataError(f"Expected {what} of each item, as the task is {task}, but got {item}.")
+    if len(choices) < 2 or len(set(choices)) != len(choices):
+        raise DataError(
+            f"Expected two different labels or more to choose from but item {item.item!r} has {list(choices)}. "
+            "Name them with --labels, or in a column choices."
+        )
+    for name in ("expected", "truth"):
+        if (answer := getattr(item, name)) and answer not in choices:
+            raise DataError(
+                f"Expected {name!r} of item {item.item!r} to be one of {', '.join(choices)} but got {answer!r}."
+            )
 
 
 def _hide(items: Sequence[Item], task: Task) -> None:
@@ -135,7 +143,8 @@ def choices_of(item: Item, task: Task, labels: Sequence[str]) -> tuple[str, ...]
 
 
 def read_table(path: Path) -> list[Item]:
-    """Items of a CSV file with a header: item, image, and where needed asked, choices (joined by |) and expected.
+    """Items of a CSV file with a header: item, image, and where needed asked, truth,
+    choices (joined by |) and expected.
 
     Raises:
         DataError: it is no such table.
@@ -147,7 +156,8 @@ def read_table(path: Path) -> list[Item]:
         columns = set(reader.fieldnames or ())
         if not {"item", "image"} <= columns or columns - set(Item.__slots__):
             raise DataError(
-                f"Expected columns item, image[, asked][, choices][, expected] but {path} has {sorted(columns)}."
+                "Expected columns item and image, and of asked, truth, choices and expected what is needed, "
+                f"but {path} has {sorted(columns)}."
             )
         return [_item(row, f"{path}, line {reader.line_num}") for row in reader]
     except (UnicodeDecodeError, csv.Error) as error:

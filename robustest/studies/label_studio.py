@@ -1,8 +1,8 @@
 """Label Studio's JSON, both ways: its tasks become items, and answers become its annotations.
 
 A task is `{"data": {...}, "annotations": [...], "predictions": [...]}` (https://labelstud.io/guide/task_format). What a
-model predicted is no answer of a person: `predictions` are neither read nor written. An annotation marked
-`"ground_truth": true` is the right answer of an attention check, and no answer either.
+model predicted is no answer of a person: `predictions` are neither read nor written. The right answer of an attention
+check is in `data.check`.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from robustest.studies.progress import Progress
 def read_items(path: Path) -> tuple[list[Item], int]:
     """Items of Label Studio's tasks, and how many annotations and predictions they came with, which count as nothing.
 
-    An item's name is `data.item`, or else the task's `id`; its image is `data.image`, a file in the folder of images;
-    `data.asked` and `data.choices` (a list) are as in the table.
+    An item's name is `data.item`, or else the task's `id`; its image is `data.image`, a file in the folder of images.
+    `data.label`, `data.check`, `data.truth` and `data.choices` (a list) are asked, expected, truth and choices of the
+    table.
 
     Raises:
         DataError: it is no such file.
@@ -39,9 +40,8 @@ def read_items(path: Path) -> tuple[list[Item], int]:
     items, ignored = [], 0
     for number, task in enumerate(tasks):
         try:
-            truths = [a for a in task.get("annotations") or () if a.get("ground_truth") is True]
-            ignored += len(task.get("annotations") or ()) - len(truths) + len(task.get("predictions") or ())
-            items.append(_item(task, truths))
+            ignored += len(task.get("annotations") or ()) + len(task.get("predictions") or ())
+            items.append(_item(task))
         except (AttributeError, KeyError, TypeError, IndexError) as error:
             raise DataError(
                 f"Expected a task of Label Studio at position {number} of {path} but got {error!r}."
@@ -49,18 +49,21 @@ def read_items(path: Path) -> tuple[list[Item], int]:
     return items, ignored
 
 
-def _item(task: Mapping[str, Any], truths: list[Mapping[str, Any]]) -> Item:
+def _item(task: Mapping[str, Any]) -> Item:
     data = task["data"]
-    name = data["item"] if "item" in data else task["id"]
-    texts = [name, data["image"], data.get("asked", ""), *(choices := data.get("choices") or ())]
+    name = task["id"] if data.get("item") is None else data["item"]
+    choices = data.get("choices") or ()
+    asked, expected, truth = (data.get(key) or "" for key in ("label", "check", "truth"))
+    texts = [name, data["image"], asked, expected, truth, *choices]
     if not all(isinstance(text, str | int) for text in texts) or isinstance(choices, str):
         raise TypeError("texts are expected")
     return Item(
         item=str(name),
         image=str(data["image"]),
-        asked=str(data.get("asked", "")),
+        asked=str(asked),
+        truth=str(truth),
         choices=tuple(map(str, choices)),
-        expected=str(truths[0]["result"][0]["value"]["choices"][0]) if truths else "",
+        expected=str(expected),
     )
 
 
@@ -79,9 +82,9 @@ def as_tasks(progress: Progress) -> list[dict[str, Any]]:
             answers[entry].append({**about, **_chosen(answer)})
     tasks = []
     for entry, item in enumerate(study.items):
-        data = {"item": item.item, "image": item.image, "asked": item.asked, "choices": list(study.choices(entry))}
-        truth = [{**_chosen(item.expected), "ground_truth": True}] if item.expected else []
-        tasks.append({"id": entry + 1, "data": data, "annotations": answers[entry] + truth, "predictions": []})
+        about = {"label": item.asked, "check": item.expected, "truth": item.truth, "choices": list(item.choices)}
+        data = {"item": None if item.expected else item.item, "image": item.image, **about}
+        tasks.append({"id": entry + 1, "data": data, "annotations": answers[entry], "predictions": []})
     return tasks
 
 

@@ -100,7 +100,7 @@ class Pages:
                 "number": number,
                 "image": study.numbers[entry],
                 "choices": study.choices(entry),
-                "asked": study.items[entry].asked if study.task is Task.CONTAINS else "",
+                "asked": study.items[entry].asked,
             }
             for number, entry in enumerate(entries, 1)
         ]

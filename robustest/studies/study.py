@@ -146,7 +146,7 @@ def create(
     number = (
         min(len(entries) - len(asked), max(5, len(asked) * each // (10 * len(names)))) if checks is None else checks
     )
-    asks = [item.asked if task is Task.CONTAINS else "" for item in entries]
+    asks = [item.asked for item in entries]
     plan = lay_out(holders, asks, annotators=len(names), checks=number, page=size, seed=seed)
     shown, numbers = _numbered(entries, seed)
     study = Study(
@@ -210,7 +210,7 @@ _PLAIN = ("title", "about", "each", "page", "seed")
 
 def _text(study: Study) -> str:
     items = [
-        [i.item, i.image, n, i.asked, list(i.choices), i.expected]
+        [i.item, i.image, n, i.asked, i.truth, list(i.choices), i.expected]
         for i, n in zip(study.items, study.numbers, strict=True)
     ]
     content = {"schema": _SCHEMA, "task": str(study.task), **{name: getattr(study, name) for name in _PLAIN}}
@@ -238,8 +238,8 @@ def open_study(folder: Path) -> Study:
 
 def _study(folder: Path, content: dict[str, Any], table: Any) -> Study:
     items = [
-        Item(item=item, image=image, asked=asked, choices=tuple(choices), expected=answer)
-        for item, image, _, asked, choices, answer in content["items"]
+        Item(item=item, image=image, asked=asked, truth=truth, choices=tuple(choices), expected=answer)
+        for item, image, _, asked, truth, choices, answer in content["items"]
     ]
     fit(items, Task(content["task"]), content["labels"])
     if table.ndim != 2 or table.shape[1] != 3 or not ((table[:, 2] >= 0) & (table[:, 2] < len(items))).all():

@@ -169,7 +169,8 @@ def items_of(task: str, items: int = 20, checks: int = 6) -> list[Item]:
             Item(
                 item=f"check {number}" if check else str(number),
                 image=f"{number}.png",
-                asked="" if check and task != "contains" else asked,
+                asked=asked if task == "contains" else "",
+                truth="" if task == "contains" or check else asked,
                 expected=expected if check else "",
             )
         )

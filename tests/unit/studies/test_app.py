@@ -65,8 +65,9 @@ def test_a_study_is_answered_to_its_end(study: Make, visit: Make, read_form: Mak
     assert sorted(row.item for row in plain) == sorted(item.item for item in made.items[:20] for _ in range(2))
     assert {row.answer for row in rows} == ({"yes", "no"} if task == "contains" else {"dog"})
     if task != "contains":
-        assert {row.check for row in rows if row.item.startswith("check")} == {"passed", "failed"}
-        assert all((row.check == "passed") == (row.item[-1] in "13579") for row in rows if row.check)
+        assert {row.check for row in rows} == {"", "passed", "failed"}
+        assert {row.item for row in rows if row.check} == {""}
+        assert all(row.truth == ("cat", "dog")[int(row.item) % 2] for row in plain)
 
 
 def test_a_page_shows_what_is_asked_and_nothing_that_tells_a_check(study: Make, visit: Make, read_form: Make) -> None:
@@ -222,7 +223,7 @@ def test_names_that_try_to_be_markup_stay_text(study: Make, visit: Make, make_it
     text = visit(made).get(link_of(made)).text
     assert "<script>alert" not in text
     assert text.count("&lt;script&gt;alert(1)&lt;/script&gt;&#34;&#39;&amp;") >= 3
-    plain = [replace(item, asked="") for item in make_items("classify", 20, 0)]
+    plain = [replace(item, truth="") for item in make_items("classify", 20, 0)]
     choices = study("classify", name="b", labels=(hostile, "dog"), items=plain, checks=0)
     assert "<script>alert" not in visit(choices).get(link_of(choices)).text
 

@@ -60,6 +60,7 @@ def test_an_error_names_the_line(tmp_path: Path) -> None:
 
 
 A, B = Item(item="1", image="a.png", asked="cat"), Item(item="2", image="b.png", asked="dog")
+C = Item(item="1", image="a.png")
 
 
 @pytest.mark.parametrize(
@@ -73,12 +74,15 @@ A, B = Item(item="1", image="a.png", asked="cat"), Item(item="2", image="b.png",
             "beside the attention checks",
         ),
         ([A, A], Task.CONTAINS, (), "is twice"),
-        ([Item(item="1", image="a.png")], Task.CONTAINS, (), "'1' has none"),
-        ([A], Task.CLASSIFY, (), "'1' has \\[\\]"),
-        ([A], Task.CLASSIFY, ("cat",), "two different labels"),
-        ([A], Task.SIMULATE, ("cat", "cat"), "two different labels"),
-        ([A, Item(item="c", image="c.png", expected="cow")], Task.CLASSIFY, ("cat", "dog"), "'c' has 'cow'"),
-        ([A, Item(item="c", image="c.png", asked="cat", expected="cat")], Task.CONTAINS, (), "'c' has 'cat'"),
+        ([Item(item="1", image="a.png")], Task.CONTAINS, (), "a label asked"),
+        ([A], Task.CLASSIFY, ("cat", "dog"), "no label asked"),
+        ([Item(item="1", image="a.png", asked="cat", truth="cat")], Task.CONTAINS, (), "neither choices nor a truth"),
+        ([C], Task.CLASSIFY, (), "'1' has \\[\\]"),
+        ([C], Task.CLASSIFY, ("cat",), "two different labels"),
+        ([C], Task.SIMULATE, ("cat", "cat"), "two different labels"),
+        ([C, Item(item="c", image="c.png", expected="cow")], Task.CLASSIFY, ("cat", "dog"), "'expected' of item 'c'"),
+        ([Item(item="1", image="a.png", truth="cow")], Task.SIMULATE, ("cat", "dog"), "'truth' of item '1'"),
+        ([A, Item(item="c", image="c.png", asked="cat", expected="cat")], Task.CONTAINS, (), "but got 'cat'"),
     ],
 )
 def test_items_that_a_task_cannot_be_set_with_are_named(
@@ -104,7 +108,7 @@ def test_a_check_that_could_be_recognised_is_refused(check: Item) -> None:
 def test_a_check_with_choices_that_no_item_has_is_refused() -> None:
     check = Item(item="c", image="c.png", choices=("cat", "frog"), expected="frog")
     with pytest.raises(DataError, match="could recognise it"):
-        fit([A, check], Task.CLASSIFY, ("cat", "dog"))
+        fit([C, check], Task.CLASSIFY, ("cat", "dog"))
 
 
 def answer(label: str, **more: object) -> dict[str, object]:
@@ -115,20 +119,18 @@ def test_tasks_of_label_studio_are_items_and_predictions_are_no_answers(tmp_path
     tasks = [
         {
             "id": 7,
-            "data": {"image": "a.png", "asked": "cat"},
+            "data": {"image": "a.png", "label": "cat"},
             "predictions": [answer("yes")],
             "annotations": [answer("no")],
         },
-        {"id": 8, "data": {"image": "c.png", "item": 12, "choices": ["a", "b"]}},
-        {"id": 9, "data": {"image": "d.png"}, "annotations": [answer("a", ground_truth=True)]},
-        {"id": 10, "data": {"image": "e.png"}, "predictions": [answer("a", ground_truth=True)]},
+        {"id": 8, "data": {"image": "c.png", "item": 0, "choices": ["a", "b"], "truth": "a"}},
+        {"id": 9, "data": {"image": "d.png", "check": "a"}, "predictions": [answer("a")]},
     ]
     items, ignored = read_items(write(tmp_path / "a.json", json.dumps(tasks)))
     assert items == [
         Item(item="7", image="a.png", asked="cat"),
-        Item(item="12", image="c.png", choices=("a", "b")),
+        Item(item="0", image="c.png", choices=("a", "b"), truth="a"),
         Item(item="9", image="d.png", expected="a"),
-        Item(item="10", image="e.png"),
     ]
     assert ignored == 3
 
@@ -144,7 +146,8 @@ def test_tasks_of_label_studio_are_items_and_predictions_are_no_answers(tmp_path
         '[{"id": 1, "data": {"image": ["a"]}}]',
         '[{"data": {"image": "a.png"}}]',
         '[{"id": 1, "data": {"image": "a.png", "choices": "ab"}}]',
-        '[{"id": 1, "data": {"image": "a.png"}, "annotations": [{"ground_truth": true, "result": []}]}]',
+        '[{"id": 1, "data": {"image": "a.png", "check": ["a"]}}]',
+        '[{"id": 1, "data": {"image": "a.png"}, "annotations": 3}]',
     ],
     ids=lambda text: text[:40],
 )
