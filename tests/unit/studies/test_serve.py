@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import socket
 import subprocess
@@ -20,6 +21,7 @@ from robustest.errors import ConfigError
 from robustest.studies.guard import address_of, is_loopback
 from robustest.studies.journal import Journal
 from robustest.studies.progress import Progress
+from robustest.studies.serve import listen
 
 Make = Callable[..., Any]
 
@@ -258,3 +260,26 @@ def test_the_plugin_brings_in_no_study() -> None:
     code = "import sys, robustest, robustest.pytest_plugin; print([m for m in sys.modules if 'studies' in m])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)  # noqa: S603
     assert done.stdout.strip() == "[]"
+
+
+def test_answers_are_sent_at_once() -> None:
+    """Nagle's algorithm would hold an answer's body back until its head is acknowledged: 40 ms a request."""
+    seen = []
+
+    async def meet() -> None:
+        met = asyncio.Event()
+
+        async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            seen.append(writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            writer.close()
+            met.set()
+
+        with listen("127.0.0.1", 0) as listening:
+            port = listening.getsockname()[1]
+            async with await asyncio.start_server(answer, sock=listening):
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+                await asyncio.wait_for(met.wait(), 10)
+                writer.close()
+
+    asyncio.run(meet())
+    assert [bool(value) for value in seen] == [True]
