@@ -71,7 +71,13 @@ def serve(folder: Path, *, host: str, port: int, public: str | None, tell: Calla
         journal.close()
 
 
-def _listening(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens at a host and a port; 0 takes one that is free.
+
+    Raises:
+        ConfigError: there is no such port.
+        OSError: the address cannot be listened at.
+    """
     if not 0 <= port <= 65535:
         raise ConfigError(f"Expected a port in 0..65535 but got {port}.")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
