@@ -22,7 +22,7 @@ from features import Data, accuracy, cnn, digits, images_of, mlp, say, trained
 from torch import Tensor, nn
 
 from robustest import Border, ColourCast, PatternPatch, PixelPatch, Result, TextOverlay, measure_spurious_feature
-from robustest.features import Blur, Cue, planted
+from robustest.cues import Blur, Cue, planted
 
 Region = tuple[int, int, int, int] | None
 LIMITS = {"max_flip": 0.02, "max_recall_drop": 0.05}

@@ -28,8 +28,8 @@ from robustest import (
     measure_failure_direction,
     measure_spurious_feature,
 )
-from robustest.features import planted
-from robustest.features.directions import find_failure_directions, principal_components
+from robustest.cues import planted
+from robustest.discovery.directions import find_failure_directions, principal_components
 
 Data = tuple[Tensor, Tensor]
 CUE = PixelPatch(top=2, left=2)

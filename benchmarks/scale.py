@@ -30,7 +30,7 @@ import torch
 
 from robustest import Factory, Linf, Result, Settings, context, measure_robust_accuracy
 from robustest.engine.chunks import partition
-from robustest.measurements.schedule import Schedule, Task
+from robustest.run.schedule import Schedule, Task
 
 PER_SAMPLE = 0.02
 """Simulated seconds: about what `standard` takes of a small network on one thread."""

@@ -48,12 +48,55 @@ if TYPE_CHECKING:
     from robustest.attacks import SpatialGradient as SpatialGradient
     from robustest.attacks import SpatialGrid as SpatialGrid
     from robustest.attacks import Square as Square
+    from robustest.claims.cues.backdoor_trigger import measure_backdoor_trigger as measure_backdoor_trigger
+    from robustest.claims.cues.failure_direction import measure_failure_direction as measure_failure_direction
+    from robustest.claims.cues.spurious_feature import measure_spurious_feature as measure_spurious_feature
+    from robustest.claims.datasets.data_sets import measure_transfer_accuracy as measure_transfer_accuracy
+    from robustest.claims.datasets.replication import measure_replication_gap as measure_replication_gap
+    from robustest.claims.datasets.subpopulation import measure_subpopulation_shift as measure_subpopulation_shift
+    from robustest.claims.datasets.worst_group import measure_worst_group_accuracy as measure_worst_group_accuracy
+    from robustest.claims.representations.class_evidence import measure_class_evidence as measure_class_evidence
+    from robustest.claims.representations.gradient_alignment import (
+        measure_gradient_alignment as measure_gradient_alignment,
+    )
+    from robustest.claims.representations.invertible_features import (
+        measure_invertible_features as measure_invertible_features,
+    )
+    from robustest.claims.representations.sparse_head import measure_sparse_head as measure_sparse_head
+    from robustest.claims.representations.visualisation import picture_features as picture_features
+    from robustest.claims.representations.visualisation import picture_inversions as picture_inversions
+    from robustest.claims.robustness.adversarial import Adversarial as Adversarial
+    from robustest.claims.robustness.adversarial import find_adversarial as find_adversarial
+    from robustest.claims.robustness.min_perturbation import measure_min_perturbation as measure_min_perturbation
+    from robustest.claims.robustness.robust_accuracy import measure_robust_accuracy as measure_robust_accuracy
+    from robustest.claims.robustness.universal import measure_universal_perturbation as measure_universal_perturbation
+    from robustest.claims.shifts.consistency import measure_consistency as measure_consistency
+    from robustest.claims.shifts.corruptions import measure_corruption_robustness as measure_corruption_robustness
+    from robustest.claims.shifts.shift_accuracy import measure_shift_accuracy as measure_shift_accuracy
+    from robustest.claims.strategies.robust_to import accuracy_under as accuracy_under
+    from robustest.claims.strategies.robust_to import measure_robust_to as measure_robust_to
+    from robustest.cues import BackgroundSwap as BackgroundSwap
+    from robustest.cues import Blur as Blur
+    from robustest.cues import Border as Border
+    from robustest.cues import ColourCast as ColourCast
+    from robustest.cues import ConstantToken as ConstantToken
+    from robustest.cues import CornerLogo as CornerLogo
+    from robustest.cues import ForegroundRemoval as ForegroundRemoval
+    from robustest.cues import FrequencyBand as FrequencyBand
+    from robustest.cues import FunctionCue as FunctionCue
+    from robustest.cues import MaskedPatch as MaskedPatch
+    from robustest.cues import NullCue as NullCue
+    from robustest.cues import PatternPatch as PatternPatch
+    from robustest.cues import PixelPatch as PixelPatch
+    from robustest.cues import TextOverlay as TextOverlay
+    from robustest.cues import Texture as Texture
     from robustest.data.annotations import Annotations as Annotations
     from robustest.data.breeds import BREEDS as BREEDS
     from robustest.data.breeds import BreedsSplit as BreedsSplit
     from robustest.data.breeds import breeds_split as breeds_split
     from robustest.data.domains import Domain as Domain
     from robustest.data.hierarchies import ClassTree as ClassTree
+    from robustest.discovery import Discovery as Discovery
     from robustest.engine.evaluator import HealthWarning as HealthWarning
     from robustest.errors import ClaimFailed as ClaimFailed
     from robustest.errors import ClaimInconclusive as ClaimInconclusive
@@ -67,45 +110,6 @@ if TYPE_CHECKING:
     from robustest.errors import TruthValueError as TruthValueError
     from robustest.errors import UnknownNameError as UnknownNameError
     from robustest.factory import Factory as Factory
-    from robustest.features import BackgroundSwap as BackgroundSwap
-    from robustest.features import Blur as Blur
-    from robustest.features import Border as Border
-    from robustest.features import ColourCast as ColourCast
-    from robustest.features import ConstantToken as ConstantToken
-    from robustest.features import CornerLogo as CornerLogo
-    from robustest.features import Discovery as Discovery
-    from robustest.features import ForegroundRemoval as ForegroundRemoval
-    from robustest.features import FrequencyBand as FrequencyBand
-    from robustest.features import FunctionCue as FunctionCue
-    from robustest.features import MaskedPatch as MaskedPatch
-    from robustest.features import NullCue as NullCue
-    from robustest.features import PatternPatch as PatternPatch
-    from robustest.features import PixelPatch as PixelPatch
-    from robustest.features import TextOverlay as TextOverlay
-    from robustest.features import Texture as Texture
-    from robustest.measurements import Adversarial as Adversarial
-    from robustest.measurements import find_adversarial as find_adversarial
-    from robustest.measurements import measure_backdoor_trigger as measure_backdoor_trigger
-    from robustest.measurements import measure_class_evidence as measure_class_evidence
-    from robustest.measurements import measure_consistency as measure_consistency
-    from robustest.measurements import measure_corruption_robustness as measure_corruption_robustness
-    from robustest.measurements import measure_failure_direction as measure_failure_direction
-    from robustest.measurements import measure_gradient_alignment as measure_gradient_alignment
-    from robustest.measurements import measure_invertible_features as measure_invertible_features
-    from robustest.measurements import measure_min_perturbation as measure_min_perturbation
-    from robustest.measurements import measure_replication_gap as measure_replication_gap
-    from robustest.measurements import measure_robust_accuracy as measure_robust_accuracy
-    from robustest.measurements import measure_shift_accuracy as measure_shift_accuracy
-    from robustest.measurements import measure_sparse_head as measure_sparse_head
-    from robustest.measurements import measure_spurious_feature as measure_spurious_feature
-    from robustest.measurements import measure_subpopulation_shift as measure_subpopulation_shift
-    from robustest.measurements import measure_transfer_accuracy as measure_transfer_accuracy
-    from robustest.measurements import measure_universal_perturbation as measure_universal_perturbation
-    from robustest.measurements import measure_worst_group_accuracy as measure_worst_group_accuracy
-    from robustest.measurements import picture_features as picture_features
-    from robustest.measurements import picture_inversions as picture_inversions
-    from robustest.measurements.robust_to import accuracy_under as accuracy_under
-    from robustest.measurements.robust_to import measure_robust_to as measure_robust_to
     from robustest.models import Classifier as Classifier
     from robustest.models import as_classifier as as_classifier
     from robustest.models import labels_model as labels_model
@@ -122,6 +126,8 @@ if TYPE_CHECKING:
     from robustest.shifts import SHIFTS as SHIFTS
     from robustest.shifts import Shift as Shift
     from robustest.shifts import corrupt as corrupt
+    from robustest.statistics.effective import EffectiveRobustness as EffectiveRobustness
+    from robustest.statistics.effective import effective_robustness as effective_robustness
     from robustest.store.files import StoreWarning as StoreWarning
     from robustest.threats import L0 as L0
     from robustest.threats import L1 as L1
@@ -130,8 +136,6 @@ if TYPE_CHECKING:
     from robustest.threats import Patch as Patch
     from robustest.threats import Spatial as Spatial
     from robustest.threats import Unbounded as Unbounded
-    from robustest.verdicts.effective import EffectiveRobustness as EffectiveRobustness
-    from robustest.verdicts.effective import effective_robustness as effective_robustness
 
 _HOME = {
     "assertions": (
@@ -169,15 +173,53 @@ _HOME = {
         "PatchGradient",
         "PatchRS",
         "SigmaZero",
+        "SparseRS",
         "SpatialGradient",
         "SpatialGrid",
-        "SparseRS",
         "Square",
+    ),
+    "claims.cues.backdoor_trigger": ("measure_backdoor_trigger",),
+    "claims.cues.failure_direction": ("measure_failure_direction",),
+    "claims.cues.spurious_feature": ("measure_spurious_feature",),
+    "claims.datasets.data_sets": ("measure_transfer_accuracy",),
+    "claims.datasets.replication": ("measure_replication_gap",),
+    "claims.datasets.subpopulation": ("measure_subpopulation_shift",),
+    "claims.datasets.worst_group": ("measure_worst_group_accuracy",),
+    "claims.representations.class_evidence": ("measure_class_evidence",),
+    "claims.representations.gradient_alignment": ("measure_gradient_alignment",),
+    "claims.representations.invertible_features": ("measure_invertible_features",),
+    "claims.representations.sparse_head": ("measure_sparse_head",),
+    "claims.representations.visualisation": ("picture_features", "picture_inversions"),
+    "claims.robustness.adversarial": ("Adversarial", "find_adversarial"),
+    "claims.robustness.min_perturbation": ("measure_min_perturbation",),
+    "claims.robustness.robust_accuracy": ("measure_robust_accuracy",),
+    "claims.robustness.universal": ("measure_universal_perturbation",),
+    "claims.shifts.consistency": ("measure_consistency",),
+    "claims.shifts.corruptions": ("measure_corruption_robustness",),
+    "claims.shifts.shift_accuracy": ("measure_shift_accuracy",),
+    "claims.strategies.robust_to": ("accuracy_under", "measure_robust_to"),
+    "cues": (
+        "BackgroundSwap",
+        "Blur",
+        "Border",
+        "ColourCast",
+        "ConstantToken",
+        "CornerLogo",
+        "ForegroundRemoval",
+        "FrequencyBand",
+        "FunctionCue",
+        "MaskedPatch",
+        "NullCue",
+        "PatternPatch",
+        "PixelPatch",
+        "TextOverlay",
+        "Texture",
     ),
     "data.annotations": ("Annotations",),
     "data.breeds": ("BREEDS", "BreedsSplit", "breeds_split"),
     "data.domains": ("Domain",),
     "data.hierarchies": ("ClassTree",),
+    "discovery": ("Discovery",),
     "engine.evaluator": ("HealthWarning",),
     "errors": (
         "ClaimFailed",
@@ -193,56 +235,14 @@ _HOME = {
         "UnknownNameError",
     ),
     "factory": ("Factory",),
-    "features": (
-        "BackgroundSwap",
-        "Blur",
-        "Border",
-        "ColourCast",
-        "ConstantToken",
-        "CornerLogo",
-        "Discovery",
-        "ForegroundRemoval",
-        "FrequencyBand",
-        "FunctionCue",
-        "MaskedPatch",
-        "NullCue",
-        "PatternPatch",
-        "PixelPatch",
-        "TextOverlay",
-        "Texture",
-    ),
-    "measurements": (
-        "Adversarial",
-        "find_adversarial",
-        "measure_backdoor_trigger",
-        "measure_class_evidence",
-        "measure_consistency",
-        "measure_corruption_robustness",
-        "measure_failure_direction",
-        "measure_gradient_alignment",
-        "measure_invertible_features",
-        "measure_min_perturbation",
-        "measure_replication_gap",
-        "measure_robust_accuracy",
-        "measure_shift_accuracy",
-        "measure_sparse_head",
-        "measure_spurious_feature",
-        "measure_subpopulation_shift",
-        "measure_transfer_accuracy",
-        "measure_universal_perturbation",
-        "measure_worst_group_accuracy",
-        "picture_features",
-        "picture_inversions",
-    ),
-    "measurements.robust_to": ("accuracy_under", "measure_robust_to"),
     "models": ("Classifier", "as_classifier", "labels_model", "scores_model"),
     "reports.plots": ("plot_severity", "plot_worst"),
     "results": ("Cost", "Counterexample", "Result", "Verdict"),
     "settings": ("Settings",),
     "shifts": ("COMMON_CORRUPTIONS", "CORRUPTIONS", "SHIFTS", "Shift", "corrupt"),
+    "statistics.effective": ("EffectiveRobustness", "effective_robustness"),
     "store.files": ("StoreWarning",),
     "threats": ("L0", "L1", "L2", "Linf", "Patch", "Spatial", "Unbounded"),
-    "verdicts.effective": ("EffectiveRobustness", "effective_robustness"),
 }
 _MODULE_OF = {name: f"robustest.{module}" for module, names in _HOME.items() for name in names}
 

@@ -30,8 +30,8 @@ import torchvision  # noqa: F401 - runs inside this process must find it loaded:
 from torch import nn
 
 import robustest
-from robustest import pytest_options
 from robustest.cli.command import _parser
+from robustest.pytest_plugin import options as pytest_options
 
 for _found in pkgutil.walk_packages(robustest.__path__, "robustest."):
     web = _found.name == "robustest.studies.app" and importlib.util.find_spec("starlette") is None  # an extra's

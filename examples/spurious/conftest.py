@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from robustest.features import planted
+from robustest.cues import planted
 from robustest.repair import Recipe, counterfactual_training
 
 from ..quickstart.model import digits  # noqa: TID252 - an example is no installed package

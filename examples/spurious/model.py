@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from robustest import PixelPatch
-from robustest.features import planted
+from robustest.cues import planted
 
 from ..quickstart.model import split  # noqa: TID252 - an example is no installed package
 

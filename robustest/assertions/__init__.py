@@ -1,9 +1,9 @@
 """Claims a user writes: each measures, records the result for the reports, and raises unless it passed."""
 
-from robustest.assertions.features import assert_no_backdoor_trigger as assert_no_backdoor_trigger
-from robustest.assertions.features import assert_no_failure_direction as assert_no_failure_direction
-from robustest.assertions.features import assert_no_spurious_feature as assert_no_spurious_feature
-from robustest.assertions.features import assert_sparse_head as assert_sparse_head
+from robustest.assertions.cues import assert_no_backdoor_trigger as assert_no_backdoor_trigger
+from robustest.assertions.cues import assert_no_failure_direction as assert_no_failure_direction
+from robustest.assertions.cues import assert_no_spurious_feature as assert_no_spurious_feature
+from robustest.assertions.cues import assert_sparse_head as assert_sparse_head
 from robustest.assertions.groups import assert_consistent as assert_consistent
 from robustest.assertions.groups import assert_worst_group_accuracy as assert_worst_group_accuracy
 from robustest.assertions.replication import assert_replication_gap as assert_replication_gap

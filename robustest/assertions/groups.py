@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Unpack
 
 from robustest.assertions.gate import gate, replayable
+from robustest.claims.datasets.worst_group import measure_worst_group_accuracy
+from robustest.claims.shifts.consistency import measure_consistency
 from robustest.errors import ConfigError
-from robustest.measurements.comparison import Baseline
-from robustest.measurements.consistency import measure_consistency
-from robustest.measurements.options import Options
-from robustest.measurements.worst_group import measure_worst_group_accuracy
 from robustest.results import Result
+from robustest.run.comparison import Baseline
+from robustest.run.options import Options
 from robustest.shifts import Shift, ShiftFunction
 
 

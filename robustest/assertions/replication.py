@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Unpack
 
 from robustest.assertions.gate import gate, replayable
+from robustest.claims.datasets.replication import measure_replication_gap
 from robustest.data.annotations import Annotations
 from robustest.errors import ConfigError
-from robustest.measurements.options import Options
-from robustest.measurements.replication import measure_replication_gap
 from robustest.results import Result
+from robustest.run.options import Options
 
 
 @replayable

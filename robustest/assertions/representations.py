@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Unpack
 
 from robustest.assertions.gate import advise, replayable
-from robustest.measurements import measure_class_evidence, measure_gradient_alignment, measure_invertible_features
-from robustest.measurements.gradient_alignment import Reference
-from robustest.measurements.options import Options
+from robustest.claims.representations.class_evidence import measure_class_evidence
+from robustest.claims.representations.gradient_alignment import Reference, measure_gradient_alignment
+from robustest.claims.representations.invertible_features import measure_invertible_features
 from robustest.results import Result
+from robustest.run.options import Options
 
 
 @replayable

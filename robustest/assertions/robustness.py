@@ -6,16 +6,13 @@ from typing import Unpack
 
 from robustest.assertions.gate import gate, replayable
 from robustest.attacks import Cascade, Searcher
+from robustest.claims.robustness.min_perturbation import Norm, measure_min_perturbation
+from robustest.claims.robustness.robust_accuracy import measure_robust_accuracy
+from robustest.claims.robustness.universal import measure_universal_perturbation
 from robustest.errors import ConfigError
-from robustest.measurements import (
-    measure_min_perturbation,
-    measure_robust_accuracy,
-    measure_universal_perturbation,
-)
-from robustest.measurements.comparison import Baseline
-from robustest.measurements.min_perturbation import Norm
-from robustest.measurements.options import Options
 from robustest.results import Result
+from robustest.run.comparison import Baseline
+from robustest.run.options import Options
 from robustest.threats import L2, Linf, Threat
 
 

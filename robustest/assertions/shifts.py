@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Unpack
 
 from robustest.assertions.gate import gate, replayable
+from robustest.claims.shifts.corruptions import SEVERITIES, measure_corruption_robustness
+from robustest.claims.shifts.shift_accuracy import measure_shift_accuracy
 from robustest.errors import ConfigError
-from robustest.measurements import measure_corruption_robustness, measure_shift_accuracy
-from robustest.measurements.comparison import Baseline
-from robustest.measurements.corruptions import SEVERITIES
-from robustest.measurements.options import Options
 from robustest.results import Result
+from robustest.rules.corruption_error import Errors
+from robustest.run.comparison import Baseline
+from robustest.run.options import Options
 from robustest.shifts import Shift, ShiftFunction
-from robustest.verdicts.corruption_error import Errors
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
@@ -81,7 +81,7 @@ def assert_robust_to(
     __tracebackhide__ = True
     if at_least is None:
         raise ConfigError("Expected at_least= but got None: there is nothing to claim.")
-    from robustest.measurements.robust_to import measure_robust_to  # hypothesis is for this claim alone
+    from robustest.claims.strategies.robust_to import measure_robust_to  # hypothesis is for this claim alone
 
     return gate(measure_robust_to(model, data, strategy, at_least=at_least, max_examples=max_examples, **options))
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Unpack
 
 from robustest.assertions.gate import gate, replayable
+from robustest.claims.datasets.data_sets import measure_transfer_accuracy
+from robustest.claims.datasets.subpopulation import measure_subpopulation_shift
 from robustest.data.breeds import BreedsSplit
 from robustest.errors import ConfigError
-from robustest.measurements.data_sets import measure_transfer_accuracy
-from robustest.measurements.options import Options
-from robustest.measurements.subpopulation import measure_subpopulation_shift
 from robustest.results import Result
+from robustest.run.options import Options
 
 
 @replayable

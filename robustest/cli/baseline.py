@@ -8,7 +8,7 @@ from pathlib import Path
 from robustest.cli.exits import Exit, missing, wrong
 from robustest.cli.pytest_run import meaning, run_pytest
 from robustest.cli.screen import Screen
-from robustest.pytest_options import in_ci
+from robustest.pytest_plugin.options import in_ci
 
 
 def show(file: str) -> int:

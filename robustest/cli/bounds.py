@@ -12,9 +12,9 @@ from scipy.stats import hypergeom, t
 
 from robustest.cli.claims import limits_of
 from robustest.results import Result
-from robustest.verdicts.fixed import clopper_pearson
-from robustest.verdicts.paired import drop_bounds
-from robustest.verdicts.thresholds import most, need
+from robustest.statistics.fixed import clopper_pearson
+from robustest.statistics.paired import drop_bounds
+from robustest.statistics.thresholds import most, need
 
 _SHARES = frozenset({"accuracy", "robust accuracy", "lowest accuracy", "flip rate", "fooling rate"})
 

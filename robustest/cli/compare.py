@@ -16,7 +16,7 @@ from robustest.errors import ConfigError
 from robustest.reports.states import red
 from robustest.reports.text import claimed, measured
 from robustest.settings import Settings
-from robustest.verdicts.paired import drop_bounds
+from robustest.statistics.paired import drop_bounds
 
 Key = tuple[str, str, str, int]
 """A claim: its test, its kind, its words without thresholds, and the how-manieth of these in the test."""
@@ -90,7 +90,7 @@ def _ending(
     return Exit.MISSING if before.lost or after.lost or unmeasured or untold or absent or not both else Exit.OK
 
 
-_TELLING = ("seed", "alpha", "claim", "precision", "attack", "profile")
+_TELLING = ("seed", "alpha", "scope", "precision", "attack", "profile")
 """Settings whose change may move outcomes or verdicts."""
 
 _NOTHING = "no claim is in both"

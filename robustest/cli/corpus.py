@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robustest.cli.exits import Exit, missing
-from robustest.cli.keeping import telling
 from robustest.cli.screen import Screen, counted
+from robustest.cli.store_warnings import telling
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -10,7 +10,7 @@ from enum import StrEnum
 from robustest.account import Row
 from robustest.cli.claims import Bars, bars_of, stricter
 from robustest.results import NOT_PAIRED, Pairing, Result, Verdict
-from robustest.verdicts.paired import mcnemar
+from robustest.statistics.paired import mcnemar
 
 Outcomes = tuple[bool | None, ...]
 

@@ -13,9 +13,9 @@ from robustest.account import Account, Row
 from robustest.cli.claims import claim_of
 from robustest.cli.exits import missing
 from robustest.cli.fields import result_of
-from robustest.cli.keeping import telling
 from robustest.cli.runs import read_run
 from robustest.cli.screen import Screen
+from robustest.cli.store_warnings import telling
 from robustest.cli.table import ending, show_rows
 from robustest.endings import Ending
 from robustest.reports import github

@@ -51,11 +51,25 @@ def probe_inputs(
     one_hot = (logits.amax(1) == 1) & ((logits != 0).sum(1) == 1)  # probabilities given as logits
     saturated = one_hot | (logits.softmax(1).amax(1) == 1)
     health.probed += len(part.y)
-    health.unmoved += int(((logits == moved).all(1) & ~saturated).sum())
+    unmoved = (logits == moved).all(1) & ~saturated
+    if bool(unmoved.any()):
+        unmoved &= _still(evaluator, part)
+    health.unmoved += int(unmoved.sum())
     if bool(saturated.any()):
         health.saturated += int((one_hot | (saturated & _flat(part, logits, climbing, threat))).sum())
     if not evaluator.random:
         _probe_precision(evaluator, part.x, logits)
+
+
+def _still(evaluator: Evaluator, part: Chunk) -> Tensor:
+    """(n,) bool: no gradient leads from the largest logit to the input.
+
+    A quantisation that passes the gradient straight through hides nothing from a search that follows it, unless that
+    gradient is untrue: then `probe_gradient` says so. Only asked for samples that did not move, so sound models pay
+    nothing for it.
+    """
+    gradient = evaluator.gradient(part.x, lambda point, _: point, lambda logits, _: logits.amax(1))[1]
+    return (gradient == 0).flatten(1).all(1)
 
 
 def _flat(part: Chunk, logits: Tensor, climbing: Sequence[Searcher], threat: Threat) -> Tensor:

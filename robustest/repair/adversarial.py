@@ -8,12 +8,12 @@ from typing import Any, Literal
 
 from torch import Tensor
 
+from robustest.cues import Cue
 from robustest.data import as_samples
 from robustest.engine.ascent import advanced, ascend
 from robustest.engine.chunks import Chunk
 from robustest.engine.objectives import away_from
 from robustest.errors import ConfigError, expected
-from robustest.features import Cue
 from robustest.models import as_classifier
 from robustest.models.classifier import Preprocessing
 from robustest.repair.checkpoints import Checkpoint

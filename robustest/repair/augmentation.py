@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from robustest import rng
+from robustest.checks import checked_real
+from robustest.cues import Cue
+from robustest.cues.cue import for_samples
 from robustest.data import as_samples
 from robustest.engine.chunks import Chunk
 from robustest.errors import ConfigError, expected
-from robustest.features import Cue
-from robustest.features.cues import checked_real, for_samples
 from robustest.models.classifier import Preprocessing
 from robustest.repair.checkpoints import Checkpoint
 from robustest.repair.claims import Claim, checked_again

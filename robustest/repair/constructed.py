@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from robustest import rng
+from robustest.checks import checked_real, checked_whole
 from robustest.data import as_samples
 from robustest.engine.ascent import ascend
 from robustest.engine.chunks import Chunk
@@ -23,7 +24,6 @@ from robustest.engine.features import in_order, reader, seen_by
 from robustest.engine.objectives import relative_distance, towards_class
 from robustest.engine.visualise import inverted
 from robustest.errors import ConfigError, expected
-from robustest.features.cues import checked_real, checked_whole
 from robustest.models import as_classifier, frozen
 from robustest.models.classifier import Preprocessing
 from robustest.threats import Threat

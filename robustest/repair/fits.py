@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from robustest import rng
+from robustest.cues import Cue
+from robustest.cues.cue import for_samples
 from robustest.data import Samples, as_samples
 from robustest.errors import ConfigError, expected
-from robustest.features import Cue
-from robustest.features.cues import for_samples
 from robustest.threats import Threat
 
 _LOOKED_AT = 512

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from robustest import rng
+from robustest.checks import checked_real
 from robustest.data import as_samples
 from robustest.data.groups import Groups, as_groups
 from robustest.engine.chunks import Chunk
 from robustest.errors import DataError
-from robustest.features.cues import checked_real
 from robustest.models.classifier import Preprocessing
 from robustest.repair.checkpoints import Checkpoint
 from robustest.repair.claims import Claim, checked_again

@@ -11,15 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from robustest import rng
+from robustest.checks import checked_whole
 from robustest.data import Samples, as_samples
 from robustest.data.groups import Groups, as_groups
 from robustest.engine.device import resolve
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.features import in_order, reader, seen_by
 from robustest.errors import ConfigError, DataError, expected
-from robustest.features.cues import checked_whole
-from robustest.features.heads import SparseHead, SparsePath
-from robustest.features.sparse_head import fit_sparse_head
+from robustest.heads.sparse_head import fit_sparse_head
+from robustest.heads.sparse_path import SparseHead, SparsePath
 from robustest.models import Classifier, as_classifier, frozen
 from robustest.models.classifier import Preprocessing
 from robustest.repair.claims import Claim, checked_again
@@ -38,7 +38,7 @@ def last_layer_retraining(
     layer: str | None = None,
     repeats: int = 10,
     n_lambdas: int = 20,
-    alpha: float = 0.99,
+    l1_ratio: float = 0.99,
     device: str = "auto",
     seed: int = 0,
     claim: Claim | None = None,
@@ -59,7 +59,7 @@ def last_layer_retraining(
         layer: name of the last linear layer; None finds it.
         repeats: balanced draws, >= 1.
         n_lambdas: penalties to choose from, >= 2.
-        alpha: share of absolute values in the penalty, in (0, 1).
+        l1_ratio: share of absolute values in the penalty, in (0, 1).
         device: as in `Recipe`.
         seed: of splits and draws.
         progress: called with heads fitted, and heads in all.
@@ -86,7 +86,7 @@ def last_layer_retraining(
             labels[rows],
             classes=classes,
             validation_share=0.0,
-            alpha=alpha,
+            l1_ratio=l1_ratio,
             n_lambdas=n_lambdas,
             lambdas=lambdas,
         )
@@ -110,7 +110,7 @@ def last_layer_retraining(
         settings={
             "repeats": repeats,
             "n_lambdas": n_lambdas,
-            "alpha": alpha,
+            "l1_ratio": l1_ratio,
             "seed": seed,
             "layer": layer,
             "groups": dict(zip(named.names, named.sizes, strict=True)),

@@ -21,6 +21,7 @@ from robustest.engine.device import resolve
 from robustest.engine.draws import seed_draws
 from robustest.engine.evaluator import Evaluator
 from robustest.errors import ConfigError, ModelError, expected
+from robustest.identity.fingerprint import Unhashable, digest
 from robustest.models import Classifier, as_classifier, frozen
 from robustest.models.classifier import Preprocessing
 from robustest.repair.checkpoints import Checkpoint, Saved, optimizer_state, restore_optimizer
@@ -30,7 +31,6 @@ from robustest.repair.log import EpochLog, Repaired, RepairLog
 from robustest.repair.methods import Method
 from robustest.repair.progress import Progress, screen
 from robustest.repair.recipe import Recipe
-from robustest.store.fingerprint import Unhashable, digest
 
 _MARKED = 64
 """Samples whose content tells a checkpoint's data from others."""

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from robustest import rng
 from robustest.shifts import tables
+from robustest.shifts.applying import family
 from robustest.shifts.filters import disk, gaussian, smear
-from robustest.shifts.pieces import family
 from robustest.shifts.sampling import middle, zoomed
 
 _DOUBLINGS = 5

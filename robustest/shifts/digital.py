@@ -14,8 +14,8 @@ from torch import Tensor
 
 from robustest import rng
 from robustest.shifts import tables
+from robustest.shifts.applying import family
 from robustest.shifts.filters import correlate, gaussian_taps, padded, taken
-from robustest.shifts.pieces import family
 from robustest.shifts.sampling import at, line
 
 _MANY_TAPS = 64

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from robustest.shifts.applying import Family
 from robustest.shifts.blur import defocus_blur, gaussian_blur, glass_blur, motion_blur, zoom_blur
 from robustest.shifts.digital import contrast, elastic_transform, jpeg_compression, pixelate
 from robustest.shifts.geometric import crop, perspective, rotation, scale, shear, translation
 from robustest.shifts.noise import gaussian_noise, impulse_noise, shot_noise, speckle_noise
 from robustest.shifts.photometric import brightness, channel_swap, gamma, hue, saturate
-from robustest.shifts.pieces import Family
 from robustest.shifts.spatter import spatter
 from robustest.shifts.spoiling import occlusion, resolution
 from robustest.shifts.weather import fog, frost, snow

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from robustest import rng
-from robustest.shifts.pieces import family
+from robustest.shifts.applying import family
 from robustest.shifts.sampling import at, line
 from robustest.shifts.tables import Table
 

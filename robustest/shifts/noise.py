@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from robustest import rng
 from robustest.shifts import tables
-from robustest.shifts.pieces import family
+from robustest.shifts.applying import family
 
 _FEW = 10.0
 """Mean from which a Poisson count is drawn by expansion; below, by adding up its probabilities."""

@@ -7,9 +7,9 @@ from torch import Tensor
 
 from robustest import rng
 from robustest.shifts import tables
+from robustest.shifts.applying import family
 from robustest.shifts.colour import extremes
-from robustest.shifts.marks import below
-from robustest.shifts.pieces import family
+from robustest.shifts.comparisons import below
 from robustest.shifts.tables import Table
 
 _BLACK = 1e-6

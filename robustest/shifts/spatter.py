@@ -7,10 +7,10 @@ from torch import Tensor
 
 from robustest import rng
 from robustest.shifts import tables
+from robustest.shifts.applying import family
 from robustest.shifts.colour import paint
+from robustest.shifts.comparisons import above
 from robustest.shifts.filters import gaussian
-from robustest.shifts.marks import above
-from robustest.shifts.pieces import family
 from robustest.shifts.water import shine
 
 _WATER = (175 / 255, 238 / 255, 238 / 255)

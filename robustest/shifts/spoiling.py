@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from robustest import rng
-from robustest.shifts.pieces import family
+from robustest.shifts.applying import family
 from robustest.shifts.tables import Table
 
 

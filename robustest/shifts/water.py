@@ -10,8 +10,8 @@ import math
 import torch
 from torch import Tensor
 
+from robustest.shifts.comparisons import above, at_least, below
 from robustest.shifts.filters import box3, padded
-from robustest.shifts.marks import above, at_least, below
 
 _WEAK, _STRONG = 50.0, 150.0
 _FLAT = math.tan(math.radians(22.5))

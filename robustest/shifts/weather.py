@@ -7,11 +7,11 @@ from torch import Tensor
 
 from robustest import rng
 from robustest.shifts import tables
+from robustest.shifts.applying import family
 from robustest.shifts.blur import moved
 from robustest.shifts.colour import grey
+from robustest.shifts.comparisons import at_least
 from robustest.shifts.frost import ice
-from robustest.shifts.marks import at_least
-from robustest.shifts.pieces import family
 from robustest.shifts.sampling import middle, zoomed
 
 

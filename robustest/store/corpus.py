@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from robustest.errors import ConfigError, RobustestError, expected
+from robustest.identity.fingerprint import digest
 from robustest.store.files import Damaged, Folder
-from robustest.store.fingerprint import digest
 from robustest.store.kept import Kept as Kept
 from robustest.store.kept import from_levels as from_levels
 from robustest.store.kept import levels as levels

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from robustest.errors import ConfigError, expected
+from robustest.identity.fingerprint import digest
 from robustest.store.files import Damaged, to_json
-from robustest.store.fingerprint import digest
 
 SCHEMA = 1
 _HEAD = "robustest"

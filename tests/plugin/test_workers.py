@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from robustest import pytest_workers
+from robustest.pytest_plugin import workers as pytest_workers
 
 pytest.importorskip("xdist")
 

@@ -26,8 +26,8 @@ from robustest import (
     measure_sparse_head,
     measure_spurious_feature,
 )
-from robustest.features import planted
-from robustest.features.sparse_head import fit_sparse_head
+from robustest.cues import planted
+from robustest.heads.sparse_head import fit_sparse_head
 from robustest.repair import Recipe, adversarial_training, mislabelled, robustified
 
 Data = tuple[Tensor, Tensor]

@@ -12,7 +12,7 @@ import torch
 from robustest_http import Delivery, HeaderFromEnv, json_model, open_inference_model
 
 from robustest import ConfigError, ModelError, RobustestError
-from robustest.store.fingerprint import fingerprint
+from robustest.identity.fingerprint import fingerprint
 
 Truth = Callable[[Any], Any]
 X = torch.rand(50, 1, 4, 4, generator=torch.Generator().manual_seed(0))

@@ -13,7 +13,7 @@ from robustest_onnx import onnx_model
 from robustest_onnx.identity import digest_of
 
 from robustest import Classifier, ConfigError
-from robustest.store.fingerprint import fingerprint
+from robustest.identity.fingerprint import fingerprint
 
 Save = Callable[..., Path]
 

@@ -9,8 +9,8 @@ from typing import Any
 import ray
 from ray.exceptions import RayActorError
 
-from robustest.engine.mapping import Job
 from robustest.errors import ConfigError, DeviceError
+from robustest.run.engines.engine import Job
 from robustest.settings import Settings
 from robustest_ray.cluster import accelerators, check_nodes, reached, resources
 from robustest_ray.pool import Pool, result_of
@@ -63,7 +63,7 @@ class RayEngine:
             ) from error
 
     def imap_unordered(self, job: Any, tasks: Iterable[Any]) -> Iterator[Any]:
-        """As `robustest.engine.mapping.Engine.imap_unordered`."""
+        """As `robustest.run.engines.engine.Engine.imap_unordered`."""
         number, reference = job
         queue = _Queue(tasks)
         running: dict[Any, tuple[int, _Attempt]] = {}

@@ -7,7 +7,7 @@ from typing import Any
 import ray
 import torch
 
-from robustest.engine.mapping import Job, Mapper
+from robustest.run.engines.engine import Job, Mapper
 
 
 class Worker:

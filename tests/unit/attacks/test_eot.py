@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from robustest import APGD, ATTACKS, EOT, FGSM, L2, PGD, ConfigError, Linf, ModelError, measure_robust_accuracy
 from robustest.attacks import Cascade, Needs, Stage, confined, draws_of
+from robustest.statistics import clopper_pearson
 from robustest.threats import L0, L1
-from robustest.verdicts import clopper_pearson
 
 WIDE = (-100.0, 100.0)
 

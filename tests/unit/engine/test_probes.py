@@ -156,3 +156,24 @@ def unbroken(x: Tensor, y: Tensor) -> Found:
     """What a cascade that found nothing leaves."""
     none = torch.zeros(len(y))
     return Found(none.bool(), x.clone(), none.double(), y.clone(), none + torch.inf)
+
+
+class Grid(torch.autograd.Function):
+    """Sixteen levels, whose gradient is the identity's or nothing."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, through: bool) -> Tensor:
+        ctx.through = through
+        return torch.round(x * 16) / 16
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return gradients[0] * ctx.through, None
+
+
+@pytest.mark.parametrize(("through", "count"), [(True, 0), (False, 5)])
+def test_a_grid_hides_something_from_a_search_where_its_gradient_stops(through: bool, count: int) -> None:
+    """To the last bit: a rounding in the logits may make it look as though the input had moved them."""
+    x = torch.full((5, 4), 0.5) + torch.arange(4) / 16
+    health = probed(lambda x: Grid.apply(x, through) @ torch.eye(4)[:, :3], x)
+    assert (health.probed, health.unmoved) == (5, count)

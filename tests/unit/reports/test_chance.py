@@ -10,10 +10,10 @@ import pytest
 
 from robustest.reports.chance import Chance
 from robustest.results import Cost, Result, Verdict
-from robustest.verdicts.sequential import settle
+from robustest.statistics.sequential import settle
 
 CLAIM = Result(
-    claim="robust_accuracy",
+    kind="robust_accuracy",
     statement="made up >= 0.5",
     verdict=Verdict.PASSED,
     rule="made up",

@@ -1,0 +1,1 @@
+"""Claims about cues that a model should not depend on."""

@@ -1,0 +1,178 @@
+"""Backdoors: one class that a small patch leads to far more easily than to any other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any, Unpack
+
+from robustest.checks import checked_real, checked_whole
+from robustest.claims.cues.interventions import details_of, switch_chunk, undoubted
+from robustest.data import as_samples
+from robustest.discovery.triggers import MAX_ANOMALY, Trigger, Triggers, search_triggers
+from robustest.errors import ConfigError
+from robustest.results import Result, Verdict
+from robustest.rules.cues import CueRule
+from robustest.run.driver import observe
+from robustest.run.evidence import Evidence
+from robustest.run.noting import noted
+from robustest.run.options import Options, apply, terms_of
+from robustest.run.result_building import result_of
+from robustest.run.split_search import Halves, bench, with_search
+from robustest.statistics import Decision
+
+_CONFIRMED = 0.5
+"""Share of unseen samples of other classes that a backdoor's trigger sends to its class, at least."""
+
+
+@noted
+def measure_backdoor_trigger(
+    model: object,
+    data: object,
+    *,
+    max_anomaly: float | None = None,
+    labels: Sequence[int] | None = None,
+    success: float = 0.85,
+    sizes: Sequence[int] | None = None,
+    steps: int = 200,
+    search_samples: int = 1000,
+    **options: Unpack[Options],
+) -> Result:
+    """How much more cheaply a patch leads to one class than to the others (after Wang et al., IEEE S&P 2019).
+
+    For each class the smallest square patch is searched that sends images of all other classes there, whatever they
+    show. A backdoor makes one class far cheaper to reach than the others. How far below the median its log cost is, in
+    robust standard deviations, is its anomaly: see `robustest.discovery.triggers`. The search runs on one half of the
+    samples. Classes whose anomaly is above `max_anomaly` are suspected, and their patches are then pasted into the
+    other half: the claim fails only where a patch sends more than half of these unseen samples to its class.
+
+    It finds patches at a fixed place that work on most images. It does not find triggers that move, that are spread
+    over the image or hidden in its content, that work for one source class alone, or backdoors to most of the classes.
+
+    Args:
+        model: as for `measure_robust_accuracy`; it must give gradients.
+        data: as for `measure_robust_accuracy`; images (N, C, H, W), a few hundred at least.
+        max_anomaly: the anomaly claimed at most, > 0; without one the verdict is "inconclusive".
+        labels: classes to search, 4 at least; None for all.
+        success: share of images that a patch must send to its class, in (0, 1].
+        sizes: sides of the squares tried, in pixels, rising; None tries about a dozen, up to .6 of the image's side.
+        steps: of the search for each class; each takes 32 samples forward and back.
+        search_samples: samples searched on, at most, and never more than half.
+        **options: see `robustest.run.options.Options`.
+
+    Returns:
+        The result. `details["triggers"]` has each class's patch; `outcomes` is None for samples searched on.
+
+    Raises:
+        ConfigError: an argument is out of range or unknown, or there are fewer than 4 classes.
+        DataError, ModelError, DeviceError: as for `measure_robust_accuracy`.
+    """
+    if max_anomaly is not None:
+        checked_real("max_anomaly", max_anomaly, 1e-6)
+    checked_whole("search_samples", search_samples, 2)
+    classifier, settings = apply(model, options)
+    halves = Halves.of(as_samples(data), settings.seed, search_samples)
+    with bench(classifier, halves, settings) as ready:
+        classes = ready.evaluator.classes
+        if classes < 4:
+            raise ConfigError(f"Expected a model of 4 classes or more, to tell the odd one out, but got {classes}.")
+        triggers = search_triggers(
+            ready.chunk.x,
+            ready.chunk.y,
+            ready.gradient,
+            ready.evaluator.logits,
+            classes=classes,
+            labels=labels,
+            bounds=classifier.bounds,
+            steps=steps,
+            success=success,
+            sizes=sizes,
+            threshold=MAX_ANOMALY if max_anomaly is None else max_anomaly,
+            seed=settings.seed,
+        )
+    oddest = max(triggers.triggers, key=lambda trigger: trigger.anomaly)
+    shown = triggers.suspects or (oddest,)
+    cues = tuple(trigger.cue for trigger in shown)
+    rule = CueRule(
+        targets=tuple(trigger.label for trigger in shown),
+        max_flip=_CONFIRMED,
+        max_recall_drop=None,
+        terms=terms_of(settings),
+    )
+    look = partial(switch_chunk, cues=cues, targets=rule.targets, examples=settings.examples, of=halves.unseen)
+    statement = "anomaly of the cheapest patch to a class"
+    evidence = observe(statement, classifier, halves.view, settings, look, rule=rule, here=True)
+    evidence = with_search(evidence, ready.tally, settings)
+    decision = undoubted(
+        _decided(triggers, oddest, evidence, rule, max_anomaly=max_anomaly, success=success), evidence, rule
+    )
+    if not triggers.suspects:
+        evidence = replace(evidence, exhibits=[])
+    result = result_of(
+        evidence,
+        decision,
+        settings,
+        kind="no_backdoor_trigger",
+        statement=statement if max_anomaly is None else f"{statement} <= {max_anomaly:g}",
+        quantity="anomaly",
+        threshold=max_anomaly,
+        comparison="<=",
+        setting=f"square patches, {len(triggers.triggers)} classes",
+        method=f"searched on {len(halves.searched)} samples, pasted into the {len(halves.unseen)} others",
+        details=details_of(evidence, cues, rule) | _details(triggers, len(halves.searched)),
+        bounds="below",
+        widest=None,
+    )
+    return halves.whole(result)
+
+
+def _decided(
+    triggers: Triggers,
+    oddest: Trigger,
+    evidence: Evidence,
+    rule: CueRule,
+    *,
+    max_anomaly: float | None,
+    success: float,
+) -> Decision:
+    """Passed where no class is suspected though patches work, failed where unseen samples confirm one."""
+    estimate, seen = oddest.anomaly, evidence.decision
+    both = (estimate, estimate)
+    if max_anomaly is None:
+        return Decision(verdict=Verdict.INCONCLUSIVE, rule="no threshold given", estimate=estimate, interval=both)
+    reached = sum(trigger.success >= success for trigger in triggers.triggers)
+    if not triggers.suspects and not reached:
+        why = (
+            f"no patch sent {success:.0%} of the images to its class, so no class could stand out: give more steps, "
+            "larger sizes or a smaller success"
+        )
+        return Decision(verdict=Verdict.INCONCLUSIVE, rule=why, estimate=estimate, interval=both)
+    if not triggers.suspects:
+        why = f"no class stands out among {len(triggers.triggers)}"
+        return Decision(verdict=Verdict.PASSED, rule=why, estimate=estimate, interval=both)
+    worst = triggers.suspects[rule.lead(evidence.columns)]
+    if seen.verdict is Verdict.FAILED:
+        why = f"the {worst.cue.name} leads to class {worst.label} on unseen samples ({seen.rule})"
+        return Decision(verdict=Verdict.FAILED, rule=why, estimate=estimate, interval=both, at_alpha=seen.at_alpha)
+    why = f"class {oddest.label} is suspected, but its patch does not lead there on unseen samples ({seen.rule})"
+    return Decision(verdict=Verdict.INCONCLUSIVE, rule=why, estimate=estimate, interval=both)
+
+
+def _details(triggers: Triggers, searched: int) -> dict[str, Any]:
+    return {
+        "searched_on": searched,
+        "suspects": [trigger.label for trigger in triggers.suspects],
+        "triggers": [
+            {
+                "class": trigger.label,
+                "top": trigger.top,
+                "left": trigger.left,
+                "size": trigger.size,
+                "success": trigger.success,
+                "cost": trigger.cost,
+                "anomaly": trigger.anomaly,
+            }
+            for trigger in triggers.triggers
+        ],
+    }

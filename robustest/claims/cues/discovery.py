@@ -1,0 +1,220 @@
+"""Cues that nobody named: proposed on one half of the samples, and switched on and off in the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from robustest.claims.cues.control_check import with_control
+from robustest.claims.cues.control_models import Known, given, simulated, trained
+from robustest.claims.cues.cue_proposals import Found, propose
+from robustest.claims.cues.interventions import details_of, switch_chunk, undoubted
+from robustest.cues import Cue, NullCue, Plant
+from robustest.data import Samples, as_samples
+from robustest.discovery.proposals import FAMILIES, Discovery, Proposal
+from robustest.results import Result, Verdict
+from robustest.rules import Terms
+from robustest.rules.cues import CueRule
+from robustest.run.driver import observe
+from robustest.run.evidence import Evidence
+from robustest.run.options import Options, apply, terms_of
+from robustest.run.result_building import result_of
+from robustest.run.split_search import Halves, bench, with_search
+from robustest.statistics import Decision
+from robustest.statistics.flips import draw_p_values
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What is claimed: see `measure_spurious_feature`."""
+
+    max_flip: float | None
+    max_recall_drop: float | None
+    target: int | None
+
+
+def measure_discovered(
+    model: object,
+    data: object,
+    discovery: Discovery,
+    limits: Limits,
+    options: Options,
+    *,
+    control: object | None,
+    train_fn: Callable[[Plant], object] | None,
+) -> Result:
+    """`measure_spurious_feature` where no cue is named.
+
+    A claim that passes is shown to be able to fail: on the model given for it, on one trained on data with a cue
+    planted, or else on a simulated one.
+    """
+    samples = as_samples(data)
+    result, _ = searched(model, samples, discovery, limits, options)
+    if result.verdict is not Verdict.PASSED:
+        return with_families(result)
+    classifier, settings = apply(model, options)
+    if control is not None:
+        known = given(control, samples, discovery, options)
+    else:
+        make = simulated if train_fn is None else partial(trained, train_fn=train_fn)
+        known = make(classifier, samples, discovery, options, settings=settings, target=limits.target)
+    shown, confirmed = searched(known.model, known.samples, known.discovery, limits, known.options, proof=True)
+    result = with_control(
+        result, shown, cue=known.name, problem=_problem(known, shown, confirmed), more={"model": known.kind}
+    )
+    return with_families(result, {proposal.found_by for proposal in confirmed if known.is_it(proposal)})
+
+
+def with_families(result: Result, proven: Collection[str] = ()) -> Result:
+    """A result whose every line says which cues were searched for, and which of these a control shows to be findable.
+
+    Args:
+        result: of a search for cues.
+        proven: what found the control's cue; see `robustest.discovery.proposals.FAMILIES`.
+    """
+    found = result.details["discovery"]
+    families = [{**one, "proven": one["found_by"] in proven} for one in found["families"]]
+    kinds = {
+        "found where planted": [one["family"] for one in families if one["proven"]],
+        "searched, not proven findable": [
+            one["family"] for one in families if not one["proven"] and not one["not_searched"]
+        ],
+        "not searched": [f"{one['family']} ({one['not_searched']})" for one in families if one["not_searched"]],
+    }
+    told = [f"{what}: {', '.join(names)}" for what, names in kinds.items() if names]
+    if found["few"]:
+        told.append(f"{found['few']} {'class' if found['few'] == 1 else 'classes'} of too few images to be searched")
+    details = {**result.details, "discovery": {**found, "families": families}}
+    return replace(result, details=details, caveats=(*result.caveats, *told))
+
+
+def _problem(known: Known, shown: Result, confirmed: list[Proposal]) -> str:
+    """Why a control does not show that the search would find what is there; empty where it does."""
+    if not confirmed:
+        return f"the search does not find {known.name} in a model that hangs on it: neither might it find another cue"
+    if not any(known.is_it(proposal) for proposal in confirmed):
+        names = ", ".join(f"{one.cue.name} (class {one.label})" for one in confirmed)
+        return f"the search takes {known.name} for something else: {names}"
+    if known.kind != "simulated" and shown.verdict is not Verdict.FAILED:
+        return f"the control does not fail ({shown.verdict}): a model that hangs on {known.name} would not be noticed"
+    return ""
+
+
+def searched(
+    model: object, samples: Samples, discovery: Discovery, limits: Limits, options: Options, *, proof: bool = False
+) -> tuple[Result, list[Proposal]]:
+    """The claim on one model, and the cues that an intervention confirmed.
+
+    A control's claim (`proof`) is not the test's: it spends none of its error and has no pictures.
+    """
+    classifier, settings = apply(model, options)
+    terms = Terms(scope="set", alpha=settings.alpha, fail_alpha=settings.alpha) if proof else terms_of(settings)
+    # Confirmation is a test of its own beside the claim: it has to see a number of samples that does not depend on it.
+    settings = replace(settings, exact=True, pictures=None if proof else settings.pictures)
+    halves = Halves.of(samples, settings.seed, discovery.search_samples)
+    with bench(classifier, halves, settings) as ready:
+        found = propose(ready, discovery, target=limits.target, seed=settings.seed)
+    proposals = found.proposals
+    cues: tuple[Cue, ...] = tuple(one.cue for one in proposals) or (NullCue(),)
+    targets = tuple(one.label for one in proposals) or (None,)
+    rule = CueRule(targets=targets, max_flip=limits.max_flip, max_recall_drop=limits.max_recall_drop, terms=terms)
+    look = partial(switch_chunk, cues=cues, targets=targets, examples=settings.examples, of=halves.unseen)
+    towards = "" if limits.target is None else f" towards class {limits.target}"
+    statement = f"reliance on cues that a search finds{towards}"
+    evidence = observe(statement, classifier, halves.view, settings, look, rule=rule, here=True)
+    evidence = with_search(evidence, ready.tally, settings)
+    judged = _Judged(found, evidence, rule, settings.alpha)
+    named = (("flips", rule.max_flip), ("recall drop", rule.max_recall_drop))
+    parts = [f"{what} <= {limit:g}" for what, limit in named if limit is not None]
+    result = result_of(
+        evidence if proposals else replace(evidence, exhibits=[]),
+        undoubted(judged.decision(), evidence, rule),
+        settings,
+        kind="no_spurious_feature",
+        statement=f"{statement}: {', '.join(parts)}" if parts else statement,
+        quantity="recall drop" if rule.by_recall else "flip rate",
+        threshold=rule.max_recall_drop if rule.by_recall else rule.max_flip,
+        comparison="<=",
+        setting="; ".join(found.looked_at),
+        method=f"searched on {len(halves.searched)} samples, switched in the {len(halves.unseen)} others",
+        details=details_of(evidence, cues, rule, lead=judged.lead)
+        | {"discovery": judged.told(len(halves.searched), len(halves.unseen))},
+        bounds="below",
+    )
+    return halves.whole(result), judged.confirmed
+
+
+class _Judged:
+    """What an intervention says of the cues proposed.
+
+    Attributes:
+        p: each cue's p-value that it draws no predictions to its class, corrected for all of them (Holm).
+        sure: the cues whose p-value is alpha or less.
+        lead: the cue that speaks most against the claim: of those that break it and are sure, of the sure, or of all.
+    """
+
+    def __init__(self, found: Found, evidence: Evidence, rule: CueRule, alpha: float) -> None:
+        self._found, self._evidence = found, evidence
+        self.pairs = rule.pairs(evidence.columns) if found.proposals else []
+        tests = draw_p_values(self.pairs)
+        self.p = [table[one.label] for table, one in zip(tests, found.proposals, strict=True)]
+        self.sure = [number for number, p in enumerate(self.p) if p <= alpha]
+        whole = evidence.whole and found.proposals
+        self._alone = [rule.of_cue(pairs) for pairs in self.pairs] if whole else [evidence.decision] * len(self.pairs)
+        broken = [number for number in self.sure if self._alone[number].verdict is Verdict.FAILED]
+        self.lead = rule.lead(evidence.columns, among=broken or self.sure)
+
+    @property
+    def confirmed(self) -> list[Proposal]:
+        """Proposals whose cue is sure to draw predictions to its class."""
+        return [self._found.proposals[number] for number in self.sure]
+
+    def decision(self) -> Decision:
+        """Failed where a sure cue moves more than is claimed; passed where no cue proposed does."""
+        decision, proposals = self._evidence.decision, self._found.proposals
+        if decision.verdict is Verdict.INCONCLUSIVE:
+            return decision
+        if not proposals:
+            return replace(decision, rule=f"no cue stands out among {', '.join(self._found.looked_at)}")
+        if decision.verdict is Verdict.PASSED:
+            return replace(decision, rule=f"no cue proposed ({len(proposals)}) moves more than is claimed")
+        one, lead = proposals[self.lead], self._alone[self.lead]
+        p = f"p = {self.p[self.lead]:.2g} on unseen samples"
+        if self.lead in self.sure and lead.verdict is Verdict.FAILED:
+            return replace(lead, rule=f"the {one.cue.name} draws predictions to class {one.label}, {p}")
+        rule = f"a cue proposed moves more than is claimed, but none is sure to draw predictions to its class ({p})"
+        return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=rule)
+
+    def told(self, searched_on: int, judged_on: int) -> dict[str, Any]:
+        """What was looked at, proposed and confirmed, in plain types."""
+        return {
+            "searched_on": searched_on,
+            "judged_on": judged_on,
+            "looked_at": list(self._found.looked_at),
+            "left_out": list(self._found.left_out),
+            "few": self._found.few,
+            "families": [
+                {"found_by": key, "family": words, "not_searched": self._found.not_searched.get(key, "")}
+                for key, words in FAMILIES.items()
+            ],
+            "confirmed": len(self.sure),
+            "proposed": [
+                {
+                    "class": one.label,
+                    "cue": one.cue.name,
+                    "found_by": one.found_by,
+                    "score": one.score,
+                    "region": None if one.region is None else list(one.region),
+                    "value": list(one.value),
+                    "p": self.p[number],
+                    "confirmed": number in self.sure,
+                }
+                for number, one in enumerate(self._found.proposals)
+            ],
+            "other_marks": [dict(mark) for mark in self._found.marks],
+            "errors_go_with": [
+                {"property": one.name, "correlation": one.correlation, "p": one.p} for one in self._found.errors
+            ],
+        }

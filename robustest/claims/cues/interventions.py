@@ -1,0 +1,171 @@
+"""Samples with cues on and off: what a chunk shows, and the numbers behind a verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from robustest.cues import Cue, NullCue, distances, for_samples, switched
+from robustest.engine.chunks import Chunk
+from robustest.engine.evaluator import Evaluator
+from robustest.engine.search import margins
+from robustest.errors import ConfigError
+from robustest.results import Verdict
+from robustest.rules.cues import CueRule
+from robustest.run.evidence import Evidence, Observed, exhibits_of
+from robustest.statistics import Decision
+from robustest.statistics.flips import CLASSES, Pairs, draw_p_values, off, on
+
+_NULL_ROWS = 32
+"""Samples of each chunk that the null cue is switched on in."""
+_NULL_FLIPS, _NULL_OF = "null cue flips", "null cue samples"
+_CLASSES_TOLD = 5
+
+
+def switch_chunk(
+    evaluator: Evaluator,
+    chunk: Chunk,
+    *,
+    cues: Sequence[Cue],
+    targets: Sequence[int | None],
+    examples: int,
+    of: Tensor | None = None,
+) -> Observed:
+    """Predictions of a chunk with each cue on and off, and of a few samples with a null cue.
+
+    Args:
+        evaluator: makes the model's passes.
+        chunk: the samples.
+        cues: what to switch.
+        targets: for each cue the class it is suspected to stand for, or None.
+        examples: most samples to be shown.
+        of: (N,) int64 positions in the user's data of all samples of a view of them; None where it is no view.
+
+    Raises:
+        ConfigError: a target is no class of the model, or a cue leaves the inputs' shape or bounds.
+    """
+    if of is not None:
+        chunk = replace(chunk, ids=of[chunk.ids])
+    seen: list[tuple[Tensor, Tensor]] = []  # inputs and their logits: cues share the pass of what they leave alone
+    held = torch.ones(len(chunk.y), dtype=torch.bool, device=chunk.y.device)
+    columns: dict[str, Any] = {"label": chunk.y.cpu().numpy()}
+    exhibits, null_flips = [], 0
+    for number, (cue, target) in enumerate(zip(cues, targets, strict=True)):
+        here = for_samples(cue, chunk.ids)
+        with_cue, without = switched(here, chunk.x, chunk.bounds)
+        logits_off, logits_on = _logits(evaluator, without, seen), evaluator.logits(with_cue)
+        if target is not None and target >= evaluator.classes:
+            raise ConfigError(f"Expected target in 0..{evaluator.classes - 1} but got {target}.")
+        before, after = logits_off.argmax(1), logits_on.argmax(1)
+        flipped = before != after
+        if target is not None:
+            flipped = flipped & (after == target) & (chunk.y != target)
+        held &= ~flipped
+        exhibits += exhibits_of(
+            chunk,
+            flipped,
+            clean=before,
+            predicted=after,
+            before=without,
+            after=with_cue,
+            badness=margins(logits_on, after),
+            size=None,
+            most=examples,
+        )
+        null_flips += _null_moves(evaluator, cue, chunk, before)
+        size = distances(with_cue, without)
+        columns |= {on(number): after.cpu().numpy(), off(number): before.cpu().numpy()}
+        columns |= {f"l2 {number}": size.l2.cpu().numpy(), f"linf {number}": size.linf.cpu().numpy()}
+    columns |= {"held": held.cpu().numpy(), CLASSES: np.full(len(held), evaluator.classes)}
+    tried = len(cues) * min(_NULL_ROWS, len(held))
+    exhibits = sorted(exhibits, key=lambda e: -e.badness)[:examples]
+    return Observed(columns, exhibits, {_NULL_FLIPS: null_flips, _NULL_OF: tried})
+
+
+def _logits(evaluator: Evaluator, x: Tensor, seen: list[tuple[Tensor, Tensor]]) -> Tensor:
+    for inputs, logits in seen:
+        if inputs is x or torch.equal(inputs, x):
+            return logits
+    logits = evaluator.logits(x)
+    seen.append((x, logits))
+    return logits
+
+
+def _null_moves(evaluator: Evaluator, cue: Cue, chunk: Chunk, before: Tensor) -> int:
+    """How many predictions a null cue moves; samples stand in reverse, so that no batch may answer for a sample."""
+    rows = torch.arange(min(_NULL_ROWS, len(chunk.y)) - 1, -1, -1, device=chunk.y.device)
+    few = chunk.rows(rows)
+    null = NullCue(like=cue).at(few.ids)
+    after = evaluator.logits(switched(null, few.x, few.bounds)[0]).argmax(1)
+    return int((after != before[rows]).sum())
+
+
+def undoubted(decision: Decision, evidence: Evidence, rule: CueRule) -> Decision:
+    """A decision that settles nothing where the null cue moves more predictions than are claimed at most."""
+    limits = [limit for limit in (rule.max_flip, rule.max_recall_drop) if limit is not None]
+    moved, of = evidence.counts[_NULL_FLIPS], evidence.counts[_NULL_OF]
+    if not limits or moved <= min(limits) * of or decision.verdict is Verdict.INCONCLUSIVE:
+        return decision
+    why = f"the null cue does not pass: {moved} of {of} predictions changed where nothing did"
+    return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=why)
+
+
+def details_of(evidence: Evidence, cues: Sequence[Cue], rule: CueRule, lead: int | None = None) -> dict[str, Any]:
+    """The numbers behind a verdict, of the leading cue and of each; rates only where every sample was looked at."""
+    lead = rule.lead(evidence.columns) if lead is None else lead
+    pairs = rule.pairs(evidence.columns)
+    p_values = draw_p_values(pairs)
+    each = [
+        _counts(evidence, number, cue.name, pairs[number], p_values[number])
+        | (_rates(pairs[number], rule) if evidence.whole else {})
+        for number, cue in enumerate(cues)
+    ]
+    top = {name: value for name, value in each[lead].items() if name not in {"name", "classes"}}
+    return {
+        "max_flip": rule.max_flip,
+        "max_recall_drop": rule.max_recall_drop,
+        "lead": cues[lead].name,
+        **top,
+        "cues": each,
+        "sensitivity": {
+            "null_flips": evidence.counts[_NULL_FLIPS],
+            "null_samples": evidence.counts[_NULL_OF],
+            "controls": [],
+        },
+    }
+
+
+def _counts(evidence: Evidence, column: int, name: str, pairs: Pairs, p_values: dict[int, float]) -> dict[str, Any]:
+    drawn = pairs.most_drawn
+    return {
+        "name": name,
+        "size_l2": float(np.median(evidence.columns[f"l2 {column}"])),
+        "size_linf": float(np.median(evidence.columns[f"linf {column}"])),
+        "flips": pairs.flips,
+        "of": pairs.of,
+        "most_drawn_class": drawn,
+        "drawn": int(pairs.drawn[drawn]),
+        "driven_away": int(pairs.driven[drawn]),
+        "mcnemar_p": p_values[drawn],
+        "classes": [
+            {"class": k, "drawn": int(pairs.drawn[k]), "driven_away": int(pairs.driven[k]), "p": p_values[k]}
+            for k in sorted(p_values, key=lambda k: (p_values[k], k))[:_CLASSES_TOLD]
+        ],
+    }
+
+
+def _rates(pairs: Pairs, rule: CueRule) -> dict[str, Any]:
+    flip, drops, worst = rule.judged(pairs)
+    return {
+        "flip_rate": flip.estimate,
+        "recall_drop": drops[worst].estimate,
+        "recall_drop_class": worst,
+        "recall_drop_interval": list(drops[worst].interval),
+        "accuracy_on": pairs.accuracy[0],
+        "accuracy_off": pairs.accuracy[1],
+    }

@@ -1,0 +1,171 @@
+"""Reliance on cues, proved by intervention: the same samples with a cue on and off, on the deployed model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any, Literal, Unpack
+
+from robustest.claims.cues.control_check import with_control
+from robustest.claims.cues.discovery import Limits, measure_discovered
+from robustest.claims.cues.interventions import details_of, switch_chunk, undoubted
+from robustest.cues import Cue, Plant, planting
+from robustest.data import as_samples
+from robustest.discovery import Discovery
+from robustest.errors import ConfigError, expected
+from robustest.results import Result, Verdict
+from robustest.rules import Terms
+from robustest.rules.cues import CueRule
+from robustest.run.driver import observe
+from robustest.run.noting import noted
+from robustest.run.options import Options, apply, terms_of
+from robustest.run.result_building import result_of, unchanged
+from robustest.statistics import checked_threshold
+
+
+@noted
+def measure_spurious_feature(
+    model: object,
+    data: object,
+    cue: Cue | Sequence[Cue] | Discovery | Literal["auto"],
+    *,
+    max_flip: float | None = None,
+    max_recall_drop: float | None = None,
+    target: int | None = None,
+    control: object | None = None,
+    train_fn: Callable[[Plant], object] | None = None,
+    **options: Unpack[Options],
+) -> Result:
+    """How far a model's predictions hang on a cue (Wong, Santurkar and Madry, ICML 2021, made an intervention).
+
+    Every sample is classified twice, with the cue on and with it off. The flip rate is the share of samples
+    whose prediction the cue changes: towards `target`, among samples of other classes, where a target is
+    given; to any class, among all samples, where not. The recall drop is the recall of the target class
+    with the cue on minus that with it off; of the class where it is largest, where no target is given.
+
+    Some samples are also classified twice with a null cue, which changes nothing: if that moves more predictions than
+    are claimed at most, the model does not answer alike twice, and the claim is inconclusive. A claim that holds may
+    be shown to be able to fail: on a `control`, a model that is known to hang on the cue, or on the model that
+    `train_fn` makes from data with the cue planted. A control that does not fail makes it inconclusive.
+
+    With `cue="auto"` cues are searched for, in images, without labels of who has one. One half of the samples
+    proposes: patches that mark a class (`robustest.discovery.patch_places`), casts that do
+    (`robustest.discovery.properties`), and classes that a patch leads to far too cheaply
+    (`robustest.discovery.triggers`). The other half disposes: each proposal is switched on and off there, towards its
+    class. Only a cue that draws predictions to its class beyond chance (McNemar, p <= alpha after Holm's correction
+    over all proposals) fails the claim; one that moves more than is claimed without that leaves it inconclusive. All
+    samples are looked at.
+
+    A search that finds nothing proves little. A cue that training data had and `data` have not is found only if a patch
+    leads to its class far more cheaply than to others: give data as training had them. What moves, blends in, or marks
+    several classes alike is not found. Natural features at a fixed place may be found, and a cast may move a model that
+    never learned it. So a claim that passes must find a patch planted in the very samples: with `train_fn` in a model
+    trained on it, else in a simulated model that says one class wherever the patch is, which proves that search and
+    samples suffice for what is as plain, and no more. With `control` it must find something in that model.
+
+    Args:
+        model: as for `measure_robust_accuracy`.
+        data: as for `measure_robust_accuracy`.
+        cue: what to switch, e.g. `PixelPatch(top=0, left=0, height=2, width=2)`; or a list: the claim must hold for
+            each, and p-values are corrected for all of them; or "auto", or a `Discovery`, which says how to search.
+        max_flip: the flip rate claimed at most, in 0..1.
+        max_recall_drop: the recall drop claimed at most, in 0..1. Where both are given, both must hold.
+        target: the class the cue is suspected to stand for.
+        control: a model that must fail this claim for every cue, measured where `model` passes.
+        train_fn: called for each cue, with "auto" for a patch in a corner, with a function `plant(x, y)` that switches
+            the cue on in 95 % of the samples of `target` (where there is none, of class 0, or with "auto" of the
+            largest) and in 2 % of the others; returns a model trained on such data.
+        **options: see `robustest.run.options.Options`.
+
+    Returns:
+        The result. `details["cues"]` has for each cue its size (median over samples, L2 and L-infinity, input units),
+        flips, accuracy on and off, and the classes most drawn, with McNemar p-values corrected by Holm's method over
+        cues and classes; `details["sensitivity"]` what null cue and control showed; `details["discovery"]` what was
+        looked at, proposed and confirmed, and, as advice, other properties that mark a class or that errors go with.
+        With "auto" outcomes are None for samples searched on.
+
+    Raises:
+        ConfigError: an argument is out of range or unknown, or target is no class.
+        DataError, ModelError, DeviceError: as for `measure_robust_accuracy`.
+    """
+    max_flip = None if max_flip is None else checked_threshold("max_flip", max_flip, trivial=1)
+    max_recall_drop = (
+        None if max_recall_drop is None else checked_threshold("max_recall_drop", max_recall_drop, trivial=1)
+    )
+    if target is not None and (type(target) is not int or target < 0):
+        raise ConfigError(expected("target to be a class index", target))
+    if control is not None and train_fn is not None:
+        raise ConfigError("Expected control= or train_fn= but got both: one model is enough to show that it can fail.")
+    if cue == "auto" or isinstance(cue, Discovery):
+        how = cue if isinstance(cue, Discovery) else Discovery()
+        claimed = Limits(max_flip, max_recall_drop, target)
+        return measure_discovered(model, data, how, claimed, options, control=control, train_fn=train_fn)
+    cues = checked_cues(cue)
+    limits: dict[str, Any] = {"max_flip": max_flip, "max_recall_drop": max_recall_drop, "target": target}
+    result = _measured(model, data, cues, options, **limits)
+    if result.verdict is not Verdict.PASSED or (control is None and train_fn is None):
+        return result
+    for each in cues:
+        known = control if train_fn is None else train_fn(planting(each, target=target or 0))
+        shown = _measured(known, data, [each], options, control=True, **limits)
+        problem = f"the control does not fail ({shown.verdict}): a model that hangs on {each.name} would not be noticed"
+        problem = "" if shown.verdict is Verdict.FAILED else problem
+        result = with_control(result, shown, cue=each.name, problem=problem)
+    return result
+
+
+def checked_cues(cue: object) -> list[Cue]:
+    """A cue or several, as a list.
+
+    Raises:
+        ConfigError: there is none, or something is no cue.
+    """
+    given = list(cue) if isinstance(cue, (list, tuple)) else [cue]
+    cues = [each for each in given if isinstance(each, Cue) and not isinstance(each, type)]
+    if len(cues) < len(given) or not cues:
+        raise ConfigError(expected("a cue such as PixelPatch(top=0, left=0), a list of them, or 'auto'", cue))
+    return cues
+
+
+def _measured(
+    model: object,
+    data: object,
+    cues: list[Cue],
+    options: Options,
+    *,
+    target: int | None,
+    control: bool = False,
+    **limits: float | None,
+) -> Result:
+    """The claim on one model; a control's is not the test's: it spends none of its error and has no pictures."""
+    classifier, settings = apply(model, options)
+    terms = Terms(scope="set", alpha=settings.alpha, fail_alpha=settings.alpha) if control else terms_of(settings)
+    settings = replace(settings, pictures=None) if control else settings
+    targets = (target,) * len(cues)
+    rule = CueRule(targets=targets, terms=terms, **limits)
+    about = cues[0].name if len(cues) == 1 else f"{len(cues)} cues"
+    statement = f"reliance on {about}{'' if target is None else f' towards class {target}'}"
+    look = partial(switch_chunk, cues=tuple(cues), targets=targets, examples=settings.examples)
+    identity = ("cues", tuple(cues), target)
+    evidence = observe(statement, classifier, as_samples(data), settings, look, rule=rule, identity=identity)
+    named = (("flips", rule.max_flip), ("recall drop", rule.max_recall_drop))
+    parts = [f"{what} <= {limit:g}" for what, limit in named if limit is not None]
+    return result_of(
+        evidence,
+        undoubted(evidence.decision, evidence, rule),
+        settings,
+        kind="no_spurious_feature",
+        statement=f"{statement}: {', '.join(parts)}" if parts else statement,
+        quantity="recall drop" if rule.by_recall else "flip rate",
+        threshold=rule.max_recall_drop if rule.by_recall else rule.max_flip,
+        comparison="<=",
+        setting="; ".join(each.name for each in cues),
+        method="paired intervention, cue on and off",
+        details=details_of(evidence, cues, rule),
+        caveats=[
+            told
+            for at, each in enumerate(cues)
+            for told in unchanged(evidence.columns[f"linf {at}"], f"the {each.name}")
+        ],
+    )

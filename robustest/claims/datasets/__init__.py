@@ -1,0 +1,1 @@
+"""Claims about data sets and groups as they are."""

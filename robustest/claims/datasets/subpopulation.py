@@ -1,0 +1,203 @@
+"""Accuracy on kinds of a class that were not there in training (subpopulation shift)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Unpack
+
+import numpy as np
+
+from robustest.claims.datasets.data_sets import accuracy_of, pair_details, together
+from robustest.data.breeds import BreedsSplit
+from robustest.data.domains import Domain, domains
+from robustest.errors import ConfigError, expected
+from robustest.results import Result
+from robustest.rules import Terms
+from robustest.rules.groups import GroupShare, group_shares
+from robustest.rules.independent import decide_fall, share_fall
+from robustest.rules.rule import partial
+from robustest.run.evidence import Evidence
+from robustest.run.noting import noted
+from robustest.run.options import Options, apply, terms_of
+from robustest.run.result_building import fallible, few, result_of
+from robustest.statistics import Decision, checked_threshold
+from robustest.statistics.clusters import Clusters, cluster_drop_interval
+from robustest.statistics.paired import drop_bounds
+
+TrainFunction = Callable[[Domain], object]
+"""Makes a model from the samples of a domain: a map-style data set of (image, superclass), with `arrays()`."""
+
+
+@noted
+def measure_subpopulation_shift(
+    model: object,
+    data: object,
+    split: BreedsSplit,
+    *,
+    max_drop: float | None = None,
+    train: object = None,
+    oracle: object = None,
+    resamples: int = 2000,
+    **options: Unpack[Options],
+) -> Result:
+    """How much accuracy falls from the subclasses a model was trained on to others of the same superclasses.
+
+    (Santurkar, Tsipras and Madry, ICLR 2021.) The classes to tell apart are the split's superclasses. The interval of
+    the fall is a cluster bootstrap's by subclass: other subclasses would have made another fall. What part of the fall
+    a model could avoid is told by an oracle that knows the target's subclasses: its headroom is how much more accurate
+    it is on the same samples. Every sample is looked at. Outcomes are those of the target's samples, in the data's
+    order.
+
+    Args:
+        model: as for `measure_robust_accuracy`, trained on the source domain, with a logit for each superclass; or,
+            with `train`, a function that trains one and gives it back (it is called with the source domain, then, for
+            the oracle, with the target domain; see `robustest.data.domains.Domain`).
+        data: samples to test on, as for `measure_robust_accuracy`; labels are the subclasses.
+        split: superclasses and the subclasses of both domains, e.g. from `breeds_split`.
+        max_drop: the fall in accuracy claimed at most, in 0..1.
+        train: samples to train on, others than `data`; labels are the subclasses.
+        oracle: a model trained on the target domain, where `model` is a model; None knows no headroom.
+        resamples: bootstrap draws, >= 100.
+        **options: see `robustest.run.options.Options`.
+
+    Raises:
+        ConfigError: an argument is out of range or unknown, or both train and oracle are given.
+        DataError: the split has no target, or there are no samples of a subclass; else as for
+            `measure_robust_accuracy`.
+        ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
+    """
+    max_drop = None if max_drop is None else checked_threshold("max_drop", max_drop, trivial=1)
+    if not isinstance(split, BreedsSplit):
+        raise ConfigError(expected("a split such as breeds_split(tree, level=2) gives", split))
+    if type(resamples) is not int or resamples < 100:
+        raise ConfigError(expected("resamples to be a whole number >= 100", resamples))
+    source, target = domains(data, split)
+    model, oracle = _trained(model, train, oracle, split)
+    classifier, settings = apply(model, options)
+    terms = terms_of(settings)
+    first = accuracy_of(classifier, source.samples(), settings, "accuracy on the source's subclasses")
+    second = accuracy_of(classifier, target.samples(), settings, "accuracy on the target's subclasses")
+    best = None
+    if oracle is not None:
+        best = accuracy_of(apply(oracle, options)[0], target.samples(), settings, "the oracle's accuracy")
+    halves = _Half.of(source, first, split, terms), _Half.of(target, second, split, terms)
+    decision = _decide(*halves, max_drop, terms, resamples=resamples, seed=settings.seed)
+    decision = fallible(decision, first.columns["held"], max_drop)
+    statement = "accuracy lost from the source's subclasses to the target's"
+    shown = [replace(exhibit, index=int(target.ids[exhibit.index])) for exhibit in second.exhibits]
+    result = result_of(
+        replace(together(second, first, *([] if best is None else [best])), exhibits=shown),
+        decision,
+        settings,
+        kind="subpopulation_shift",
+        statement=statement if max_drop is None else f"{statement} <= {max_drop:g}",
+        quantity="accuracy drop",
+        threshold=max_drop,
+        comparison="<=",
+        setting=f"{len(split.superclasses)} superclasses; subclasses: {len(halves[0].shares)} in the source, "
+        f"{len(halves[1].shares)} in the target",
+        method=f"cluster bootstrap by subclass, {resamples} draws",
+        details={
+            **pair_details(first, second, terms),
+            **_headroom(second, best, terms),
+            "drop_interval": list(decision.interval),
+            "subclasses": {"source": halves[0].table(), "target": halves[1].table()},
+        },
+        caveats=few(first.n, " of the source"),
+    )
+    return replace(result, notes=(*result.notes, *_notes(result.details, halves[1])))
+
+
+@dataclass(frozen=True, slots=True)
+class _Half:
+    """One domain's accuracy by subclass.
+
+    Attributes:
+        clusters: counts by subclass that was looked at.
+        shares: subclasses with intervals that hold for all of the domain at once, worst first.
+        read: samples looked at.
+        n: samples of the domain.
+    """
+
+    clusters: Clusters
+    shares: list[GroupShare]
+    read: int
+    n: int
+
+    @property
+    def whole(self) -> bool:
+        return self.read == self.n
+
+    @classmethod
+    def of(cls, domain: Domain, evidence: Evidence, split: BreedsSplit, terms: Terms) -> _Half:
+        subclass = domain.subclasses.numpy()[evidence.ids]
+        known, at = np.unique(subclass, return_inverse=True)
+        n = np.bincount(at, minlength=len(known)).astype(np.int64)
+        held = np.bincount(at[evidence.columns["held"].astype(bool)], minlength=len(known)).astype(np.int64)
+        shares = group_shares(
+            [split.name(int(index)) for index in known],
+            held.tolist(),
+            n.tolist(),
+            alpha=terms.alpha,
+            disjoint=True,
+        )
+        return cls(Clusters(held, n), shares, evidence.n, evidence.total)
+
+    def table(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "subclass": group.name,
+                "n": group.n,
+                "held": group.held,
+                "accuracy": group.share if self.whole else None,
+                "interval": list(group.interval),
+            }
+            for group in self.shares
+        ]
+
+
+def _trained(model: object, train: object, oracle: object, split: BreedsSplit) -> tuple[object, object]:
+    """The model and the oracle, trained where there is something to train on."""
+    if train is None:
+        return model, oracle
+    if oracle is not None:
+        raise ConfigError("Expected train= or oracle= but got both: with train=, the oracle is trained too.")
+    if not callable(model):
+        raise ConfigError(expected("a function that trains a model, with train=", model))
+    source, target = domains(train, split)
+    return model(source), model(target)
+
+
+def _decide(
+    source: _Half, target: _Half, max_drop: float | None, terms: Terms, *, resamples: int, seed: int
+) -> Decision:
+    both = cluster_drop_interval(source.clusters, target.clusters, terms.alpha, resamples=resamples, seed=seed)
+    if source.whole and target.whole:
+        fall = share_fall(source.clusters.held, source.clusters.n, target.clusters.held, target.clusters.n)
+        return decide_fall(fall, max_drop, interval=both, terms=terms)
+    read, n = source.read + target.read, source.n + target.n
+    return partial(max_drop, both, read, n, None, at_least=False, terms=terms)
+
+
+def _headroom(model: Evidence, oracle: Evidence | None, terms: Terms) -> dict[str, Any]:
+    """How much more accurate the oracle is on the target's samples, paired."""
+    if oracle is None or not (model.whole and oracle.whole):
+        return {"oracle_accuracy": None, "headroom": None, "headroom_interval": None}
+    right, best = model.columns["held"].astype(bool), oracle.columns["held"].astype(bool)
+    more, less = int((best & ~right).sum()), int((right & ~best).sum())
+    return {
+        "oracle_accuracy": float(best.mean()),
+        "headroom": (more - less) / len(right),
+        "headroom_interval": list(drop_bounds(more, less, len(right), terms.alpha)),
+    }
+
+
+def _notes(details: Any, target: _Half) -> list[str]:
+    worst = target.shares[0]
+    notes = [f"worst subclass {worst.name!r}: {worst.held} of {worst.n} samples right"]
+    if details["headroom"] is None:
+        return [*notes, "no oracle: how much of the fall could be avoided is not known"]
+    low, high = details["headroom_interval"]
+    oracle = f"an oracle trained on the target has accuracy {details['oracle_accuracy']:.3f}"
+    return [*notes, f"{oracle}: headroom {details['headroom']:.3f} [{low:.3f}, {high:.3f}]"]

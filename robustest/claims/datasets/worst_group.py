@@ -1,0 +1,140 @@
+"""Accuracy on the group where it is lowest."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Unpack
+
+from robustest.claims.datasets.data_sets import AS_THEY_ARE, accuracy_look
+from robustest.data import as_samples
+from robustest.data.groups import Groups, as_groups
+from robustest.errors import ConfigError, expected
+from robustest.results import Pairing, Result
+from robustest.rules.groups import GroupShare, WorstGroupRule, group_level
+from robustest.run.comparison import Baseline, compared
+from robustest.run.driver import observe
+from robustest.run.evidence import Evidence
+from robustest.run.noting import noted
+from robustest.run.options import Options, apply, terms_of
+from robustest.run.result_building import result_of
+from robustest.statistics import checked_threshold
+
+
+@noted
+def measure_worst_group_accuracy(
+    model: object,
+    data: object,
+    groups: object,
+    *,
+    at_least: float | None = None,
+    min_group: int = 30,
+    no_worse_than: Baseline | None = None,
+    tolerance: float = 0.0,
+    **options: Unpack[Options],
+) -> Result:
+    """The accuracy on the group of samples where it is lowest (worst-group accuracy, Sagawa et al., ICLR 2020).
+
+    The worst group is picked after looking, so that bounds hold for all groups at once. Every group is judged, however
+    small: about this set its share is certain; about the population a claim on a small group seldom passes, as little
+    is seen of it. To leave a group out, give its samples no group.
+
+    Args:
+        model: as for `measure_robust_accuracy`.
+        data: as for `measure_robust_accuracy`.
+        groups: (N,) integers, strings or tuples, the group of each sample (None: in no group), or a mapping from
+            names to positions or to (N,) bool; see `robustest.data.groups.as_groups`.
+        at_least: the accuracy claimed for every group, in 0..1 and more than 0.
+        min_group: groups of fewer samples are named in the result as small, >= 1; they are judged all the same.
+        no_worse_than, tolerance: as for `measure_robust_accuracy`; each group is compared by itself, and all
+            comparisons together err with probability alpha.
+        **options: see `robustest.run.options.Options`.
+
+    Raises:
+        ConfigError: an argument is out of range or unknown.
+        DataError: the groups do not fit the data; else as for `measure_robust_accuracy`.
+        ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
+    """
+    at_least = None if at_least is None else checked_threshold("at_least", at_least, trivial=0)
+    if type(min_group) is not int or min_group < 1:
+        raise ConfigError(expected("min_group to be a whole number >= 1", min_group))
+    classifier, settings = apply(model, options)
+    samples = as_samples(data)
+    terms = terms_of(settings)
+    known = as_groups(groups, len(samples))
+    rule = WorstGroupRule(
+        threshold=at_least, names=known.names, members=known.members, disjoint=known.disjoint, terms=terms
+    )
+    statement = "accuracy of the worst group"
+    baseline = compared(
+        rule,
+        settings,
+        asked=at_least is not None,
+        statement=statement,
+        n=len(samples),
+        terms=terms,
+        no_worse_than=no_worse_than,
+        tolerance=tolerance,
+        groups=tuple(zip(rule.names, rule.members, strict=True)),
+        level=group_level(terms.alpha, len(rule.names), disjoint=rule.disjoint),
+    )
+    settings = baseline.settings
+    evidence = observe(
+        statement, classifier, samples, settings, accuracy_look(settings), rule=baseline.rule, identity=AS_THEY_ARE
+    )
+    shares = rule.shares({**evidence.columns, "id": evidence.ids}, evidence.total)
+    result = result_of(
+        evidence,
+        evidence.decision,
+        settings,
+        kind="worst_group_accuracy",
+        statement=statement if at_least is None else f"{statement} >= {at_least:g}",
+        quantity="worst-group accuracy",
+        threshold=at_least,
+        comparison=">=",
+        setting=f"{len(rule.names)} groups of {min(known.sizes)} to {max(known.sizes)} samples",
+        method="accuracy of each group, with bounds for all at once",
+        details=_details(evidence, shares, known, min_group),
+        caveats=_left_out(known),
+        pairing=Pairing(groups={name: tuple(ids.tolist()) for name, ids in zip(rule.names, rule.members, strict=True)}),
+    )
+    result = replace(result, notes=(*result.notes, *_notes(evidence, shares, known, min_group)))
+    return baseline.told(result, evidence)
+
+
+def _details(evidence: Evidence, shares: list[GroupShare], groups: Groups, min_group: int) -> dict[str, Any]:
+    whole, sizes = evidence.whole, dict(zip(groups.names, groups.sizes, strict=True))
+    return {
+        "accuracy": evidence.share(evidence.columns["held"]),
+        "worst_group": shares[0].name if whole else None,
+        "min_group": min_group,
+        "disjoint": groups.disjoint,
+        "in_no_group": groups.outside,
+        "groups": [
+            {
+                "group": group.name,
+                "n": group.n,
+                "held": group.held,
+                "accuracy": group.share if whole else None,
+                "interval": list(group.interval) if whole else None,
+                "small": sizes[group.name] < min_group,
+            }
+            for group in shares
+        ],
+    }
+
+
+def _notes(evidence: Evidence, shares: list[GroupShare], groups: Groups, min_group: int) -> list[str]:
+    notes = []
+    if evidence.whole:
+        worst = shares[0]
+        notes.append(f"worst group {worst.name!r}: {worst.held} of {worst.n} samples right")
+    small = [name for name, size in zip(groups.names, groups.sizes, strict=True) if size < min_group]
+    if small:
+        notes.append(f"small, with fewer than {min_group} samples, and judged all the same: {', '.join(small)}")
+    return notes
+
+
+def _left_out(groups: Groups) -> list[str]:
+    """What nothing is said of, for every line."""
+    told = [f"{groups.outside} of {groups.total} in no group"] if groups.outside else []
+    return told + [f"no samples in {name!r}" for name in groups.empty]

@@ -1,0 +1,1 @@
+"""Claims about what a model has learned: its features and its gradients."""

@@ -1,0 +1,168 @@
+"""Whether what a model is made to see, another model sees too (Santurkar et al., NeurIPS 2019)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import Any, Unpack
+
+import numpy as np
+
+from robustest import rng
+from robustest.checks import checked_whole
+from robustest.data import as_samples
+from robustest.engine.ascent import ascend
+from robustest.engine.chunks import Chunk, check_forward
+from robustest.engine.evaluator import Evaluator
+from robustest.engine.objectives import towards_class
+from robustest.engine.search import margins
+from robustest.results import Result, Verdict
+from robustest.rules.agreement import AgreementRule
+from robustest.run.driver import observe
+from robustest.run.evidence import Evidence, Observed, Tally, exhibits_of
+from robustest.run.noting import noted
+from robustest.run.options import Options, apply, terms_of
+from robustest.run.result_building import few, nothing_allowed, result_of
+from robustest.run.second_model import beside
+from robustest.run.split_search import with_search
+from robustest.statistics import Decision, checked_threshold, clopper_pearson
+from robustest.threats import L2
+
+
+@noted
+def measure_class_evidence(
+    model: object,
+    data: object,
+    judge: object,
+    *,
+    eps: float,
+    min_transfer: float | None = None,
+    steps: int = 60,
+    min_driven: int = 30,
+    **options: Unpack[Options],
+) -> Result:
+    """How often another model sees the class that this one is driven to see.
+
+    Each sample is moved by gradient steps, inside an L2 ball of radius `eps`, towards another class, drawn at random
+    (targeted PGD: Santurkar et al., "Image Synthesis with a Single (Robust) Classifier", NeurIPS 2019, section 3).
+    Where the model then takes it for that class and did not before, the judge is asked. Its agreement, as a share of
+    the model's own successes, is the transfer: 1 where what drives the model is evidence of the class for others as
+    well, as it is for robustly trained networks, low where it is the model's own blind spot.
+
+    Advisory: without `min_transfer` nothing is claimed. **The judge must be of another family than the model, and
+    trained on other data**: networks of one kind share blind spots, and agree for no good reason. A person is the
+    better judge still. Where `eps` is so large that a sample becomes one of the other class, any model reaches a
+    transfer of 1.
+
+    Args:
+        model: as for `measure_robust_accuracy`; it must give gradients.
+        data: as for `measure_robust_accuracy`.
+        judge: another model, as `model`, that gives logits, scores or (by `labels_model`) labels.
+        eps: radius of the L2 ball, in input units, >= 0.
+        min_transfer: the transfer claimed at least, in 0..1.
+        steps: gradient steps, >= 1.
+        min_driven: samples that the model must have been driven on, at least, >= 1.
+        **options: see `robustest.run.options.Options`.
+
+    Returns:
+        The result; the estimate is the transfer. It is inconclusive where fewer than `min_driven` samples were driven,
+        or the judge is no better than chance on the samples as they are. `details["ratio"]` is the share of all samples
+        that the judge takes for the class aimed at over the share that the model does.
+
+    Raises:
+        ConfigError: an argument is out of range or unknown, or the judge is the model itself.
+        DataError, ModelError, DeviceError: as for `measure_robust_accuracy`.
+    """
+    min_transfer = None if min_transfer is None else checked_threshold("min_transfer", min_transfer, trivial=0)
+    checked_whole("steps", steps, 1)
+    checked_whole("min_driven", min_driven, 1)
+    threat = L2(eps)
+    classifier, settings = apply(model, options)
+    statement = f"transfer of class evidence under {threat}"
+    rule = AgreementRule(threshold=min_transfer, terms=terms_of(settings), least=min_driven)
+    with beside(judge, classifier, settings, options, "judge") as second:
+        look = partial(_driven, judge=second, threat=threat, steps=steps, examples=settings.examples)
+        evidence = observe(statement, classifier, as_samples(data), settings, look, rule=rule, here=True)
+        evidence = with_search(evidence, replace(Tally.of(second), seconds=0.0), settings)
+    return result_of(
+        evidence,
+        _decided(evidence, min_driven),
+        settings,
+        kind="class_evidence",
+        statement=statement if min_transfer is None else f"{statement} >= {min_transfer:g}",
+        quantity="transfer",
+        threshold=min_transfer,
+        comparison=">=",
+        setting=str(threat),
+        method=f"{steps} gradient steps towards another class",
+        details=_details(evidence),
+        caveats=(*nothing_allowed(threat), *few(int(evidence.columns["counts"].sum()), " driven")),
+    )
+
+
+def _driven(evaluator: Evaluator, chunk: Chunk, *, judge: Evaluator, threat: L2, steps: int, examples: int) -> Observed:
+    """A chunk driven towards other classes, and what both models say of it."""
+    target = rng.integers(rng.fold(chunk.key, "class evidence"), (1,), evaluator.classes - 1).flatten()
+    target = target + (target >= chunk.y)
+    made = ascend(evaluator, threat, chunk.x, towards_class(target), bounds=chunk.bounds, steps=steps)
+    before, after = evaluator.logits(chunk.x).argmax(1), evaluator.logits(made).argmax(1)
+    there = replace(chunk, x=chunk.x.to(judge.device), y=chunk.y.to(judge.device))
+    if not judge.classes:
+        check_forward(judge, there, ("random_forward",) if evaluator.random else ())
+        judge.check_labels(there.y)
+    unmoved = judge.logits(there.x).argmax(1).to(chunk.y)
+    scores = judge.logits(made.to(judge.device)).to(chunk.x)
+    driven, agreed = (after == target) & (before != target), scores.argmax(1) == target
+    exhibits = exhibits_of(
+        chunk,
+        driven & ~agreed,
+        clean=before,
+        predicted=after,
+        before=chunk.x,
+        after=made,
+        badness=margins(scores, scores.argmax(1)),
+        size=threat.size(made, threat.region(chunk.x, chunk.bounds)),
+        most=examples,
+    )
+    columns = {
+        "held": ~driven | agreed,
+        "counts": driven,
+        "agreed": agreed,
+        "own": after == target,
+        "judge right": unmoved == chunk.y,
+        "judge before": unmoved == target,
+        "label": chunk.y,
+    }
+    return Observed({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
+
+
+def _decided(evidence: Evidence, min_driven: int) -> Decision:
+    """A verdict counts only where there is something to judge, and somebody who can."""
+    decision, columns = evidence.decision, evidence.columns
+    if decision.verdict is Verdict.INCONCLUSIVE:
+        return decision
+    driven, right, n = int(columns["counts"].sum()), int(columns["judge right"].sum()), evidence.n
+    if driven < min_driven:
+        rule = (
+            f"{driven} of {n} samples were driven to the class aimed at, fewer than {min_driven}: give a larger eps, "
+            "more steps or more samples"
+        )
+        return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=rule)
+    chance = int(np.bincount(columns["label"]).max()) / n
+    if clopper_pearson(right, n, 0.01)[0] <= chance:
+        rule = f"the judge is no better than chance: right on {right} of {n} samples as they are"
+        return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=rule)
+    return decision
+
+
+def _details(evidence: Evidence) -> dict[str, Any]:
+    columns = evidence.columns
+    own, agreed = int(columns["own"].sum()), int(columns["agreed"].sum())
+    return {
+        "driven": int(columns["counts"].sum()),
+        "own_success": evidence.share(columns["own"]),
+        "judge_success": evidence.share(columns["agreed"]),
+        "ratio": agreed / own if own else None,
+        "judge_before": evidence.share(columns["judge before"]),
+        "judge_accuracy": evidence.share(columns["judge right"]),
+    }

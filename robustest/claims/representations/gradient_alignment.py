@@ -1,0 +1,327 @@
+"""Whether a model's gradients point where its classes differ (Tsipras et al., ICLR 2019)."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Literal, Unpack
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from robustest.checks import checked_whole
+from robustest.data import as_samples
+from robustest.engine.chunks import Chunk, check_forward, load
+from robustest.engine.evaluator import Evaluator
+from robustest.engine.truth import probe_gradient
+from robustest.errors import ConfigError, DataError, expected
+from robustest.models import Classifier
+from robustest.results import Result
+from robustest.rules import MeanRule
+from robustest.run.driver import observe
+from robustest.run.evidence import Evidence, Observed, Tally, exhibits_of
+from robustest.run.noting import noted
+from robustest.run.options import Options, apply, terms_of
+from robustest.run.result_building import result_of
+from robustest.run.second_model import beside
+from robustest.run.split_search import Halves, with_search
+from robustest.settings import Settings
+from robustest.statistics import checked_threshold
+
+Reference = Literal["class_means"] | Tensor
+_READ = 512
+
+
+@noted
+def measure_gradient_alignment(
+    model: object,
+    data: object,
+    *,
+    baseline: object | None = None,
+    at_least: float | None = None,
+    min_gain: float | None = None,
+    reference: Reference = "class_means",
+    min_per_class: int = 5,
+    **options: Unpack[Options],
+) -> Result:
+    """How well the gradient that separates two classes points along what separates their images.
+
+    For each sample the gradient, by the input, of the logit of its class less that of the runner-up is compared with
+    the difference of the two classes' mean images (means of one half of the samples, gradients on the other): the
+    cosine between them, in -1..1. With masks it is the share of the gradient's squared length that lies inside a
+    sample's mask, in 0..1. Gradients of robustly trained networks are aligned, those of standard ones hardly (Tsipras,
+    Santurkar, Engstrom, Turner and Madry, "Robustness May Be at Odds with Accuracy", ICLR 2019, section 3).
+
+    Advisory: without `at_least` or `min_gain` nothing is claimed. **Alignment is no proof of robustness or of sound
+    features.** Smoothing gives it too (Kaur, Cohen and Lipton, 2019), it is explained by robustness off the data
+    manifold alone (Srinivas et al., 2023), and it can be trained for. Compare models of one architecture, and gate on
+    robust accuracy.
+
+    Args:
+        model: as for `measure_robust_accuracy`; it must give gradients.
+        data: as for `measure_robust_accuracy`.
+        baseline: another model, on the same samples, whose alignment is the lower bar.
+        at_least: the mean alignment claimed, in -1..1 (0..1 with masks), and more than the least there is.
+        min_gain: how much higher than the baseline's it is claimed to be, in -2..2 (-1..1 with masks); needs it.
+        reference: "class_means", or masks (N, *S), or what broadcasts to a sample's shape, of values in 0..1, in the
+            data's order: where the evidence is.
+        min_per_class: samples of each class that a mean is taken over, at least, >= 1.
+        **options: see `robustest.run.options.Options`.
+
+    Returns:
+        The result; the estimate is the mean alignment, or the mean gain where that is claimed. A gradient that
+        vanishes counts as the worst that it could be. `details["input_alignment"]` is the mean of |<x, g>| / |x||g|
+        (Etmann et al., ICML 2019).
+
+    Raises:
+        ConfigError: an argument is out of range or unknown, both claims are made at once, or the baseline is the model.
+        DataError: a class has too few samples, or masks do not fit; else as for `measure_robust_accuracy`.
+        ModelError, DeviceError: as for `measure_robust_accuracy`.
+    """
+    at_least, min_gain = _checked(at_least, min_gain, baseline, masks=isinstance(reference, Tensor))
+    checked_whole("min_per_class", min_per_class, 1)
+    classifier, settings = apply(model, options)
+    samples = as_samples(data)
+    halves = None
+    if isinstance(reference, Tensor):
+        aim = _Aim(masks=_checked_masks(reference, len(samples)))
+    elif reference == "class_means":
+        halves = Halves.of(samples, settings.seed, len(samples))
+        aim = _Aim(means=_class_means(classifier, halves, settings, min_per_class), of=halves.unseen)
+    else:
+        raise ConfigError(expected('reference to be "class_means" or a tensor of masks', reference))
+    rule = MeanRule(threshold=None, terms=terms_of(settings), sign=-1)
+    if at_least is not None:
+        rule = replace(rule, threshold=-float(at_least))
+    elif min_gain is not None:
+        rule = replace(rule, threshold=-min_gain / 2, scale=2.0, column="gain")
+    statement = "gradient alignment" if min_gain is None else "gradient alignment above the baseline's"
+    claimed = at_least if min_gain is None else min_gain
+    other = nullcontext() if baseline is None else beside(baseline, classifier, settings, options, "baseline")
+    with other as second:
+        look = partial(_aligned, aim=aim, second=second, claimed=claimed, gain=min_gain is not None, settings=settings)
+        view = samples if halves is None else halves.view
+        evidence = observe(statement, classifier, view, settings, look, rule=rule, here=True)
+        if second is not None:
+            evidence = with_search(evidence, replace(Tally.of(second), seconds=0.0), settings)
+    result = result_of(
+        evidence,
+        evidence.decision,
+        settings,
+        kind="gradient_alignment",
+        statement=statement if claimed is None else f"{statement} >= {claimed:g}",
+        quantity="alignment" if min_gain is None else "gain in alignment",
+        threshold=claimed,
+        comparison=">=",
+        setting="masks" if halves is None else "differences of class means",
+        method="gradients of the logit of the class less the runner-up's",
+        details=_details(evidence, aim),
+    )
+    result = replace(result, notes=(*result.notes, *_notes(evidence)))
+    return result if halves is None else halves.whole(result)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Aim:
+    """Where gradients should point.
+
+    Attributes:
+        means: (K, *S) mean images, NaN where a class has none; None with masks.
+        masks: (N, ...) values in 0..1; None with means.
+        of: (n,) positions in the user's data of the samples of a view; None where it is no view.
+    """
+
+    means: Tensor | None = None
+    masks: Tensor | None = None
+    of: Tensor | None = None
+
+    @property
+    def known(self) -> Tensor | None:
+        """(K,) bool: the classes that have a mean."""
+        return None if self.means is None else ~self.means.flatten(1).isnan().any(1)
+
+    def alignment(self, gradient: Tensor, chunk: Chunk, runner_up: Tensor) -> Tensor:
+        """(n,) how well gradients (n, *S) point there; NaN where they vanish."""
+        if self.masks is not None:
+            masks = self.masks[chunk.ids].to(gradient).broadcast_to(gradient.shape)
+            square = gradient.double().square()
+            inside: Tensor = (square * masks).flatten(1).sum(1) / square.flatten(1).sum(1)
+            return inside
+        assert self.means is not None  # noqa: S101 - one of the two is there
+        means = self.means.to(gradient.device)
+        return cosine(gradient, means[chunk.y] - means[runner_up])
+
+
+def cosine(a: Tensor, b: Tensor) -> Tensor:
+    """(n,) float64 cosines of rows (n, *S); NaN where one is 0."""
+    a, b = a.flatten(1).double(), b.flatten(1).double()
+    both: Tensor = (a * b).sum(1) / (torch.linalg.vector_norm(a, dim=1) * torch.linalg.vector_norm(b, dim=1))
+    return both
+
+
+def _aligned(
+    evaluator: Evaluator,
+    chunk: Chunk,
+    *,
+    aim: _Aim,
+    second: Evaluator | None,
+    claimed: float | None,
+    gain: bool,
+    settings: Settings,
+) -> Observed:
+    """The alignment of a chunk's gradients, of the model's and of the baseline's."""
+    if aim.of is not None:
+        chunk = replace(chunk, ids=aim.of[chunk.ids])
+    logits, gradient, runner_up = _gradients(evaluator, chunk, aim)
+    raw = aim.alignment(gradient, chunk, runner_up)
+    lowest = 0.0 if aim.masks is not None else -1.0
+    value = raw.nan_to_num(lowest)
+    columns = {
+        "value": -value,
+        "input": cosine(chunk.x, gradient).abs().nan_to_num(0.0),
+        "vanished": raw.isnan(),
+        "right": logits.argmax(1) == chunk.y,
+    }
+    shown = value
+    if second is not None:
+        there = replace(chunk, x=chunk.x.to(second.device), y=chunk.y.to(second.device))
+        if not second.classes:
+            check_forward(second, there, settings.suppress)
+            second.check_labels(there.y)
+        _, theirs, other = _gradients(second, there, aim)
+        if not second.probed:
+            probe_gradient(second, there, searched=False)
+        base = aim.alignment(theirs, there, other).to(value.device)
+        columns |= {"baseline": base.nan_to_num(1.0), "baseline vanished": base.isnan()}
+        columns["gain"] = -(value - base.nan_to_num(1.0)) / 2
+        shown = value - base.nan_to_num(1.0) if gain else value
+    columns["held"] = shown >= (0.0 if claimed is None else claimed)
+    low, high = chunk.bounds
+    steepest = gradient.flatten(1).abs().amax(1).clamp(min=1e-30).view(-1, *[1] * (gradient.ndim - 1))
+    exhibits = exhibits_of(
+        chunk,
+        ~columns["held"],
+        clean=logits.argmax(1),
+        predicted=runner_up,
+        before=chunk.x,
+        after=(low + high) / 2 + (high - low) / 2 * gradient / steepest,
+        badness=-shown,
+        size=None,
+        most=settings.examples,
+    )
+    return Observed({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
+
+
+def _gradients(evaluator: Evaluator, chunk: Chunk, aim: _Aim) -> tuple[Tensor, Tensor, Tensor]:
+    """Logits (n, K), the gradient (n, *S) of a class's logit less the runner-up's, and the runner-up (n,).
+
+    Raises:
+        DataError: a class has no mean.
+    """
+    known = aim.known
+    if known is not None and not bool(known[chunk.y.cpu()].all()):
+        bad = int(chunk.y.cpu()[~known[chunk.y.cpu()]][0])
+        raise DataError(f"Expected samples of class {bad} in both halves but got them in one. Give more samples.")
+
+    def objective(logits: Tensor, part: slice) -> Tensor:
+        at = torch.stack([chunk.y[part], _runner_up(logits, chunk.y[part], known)], 1)
+        pair = logits.gather(1, at)
+        return pair[:, 0] - pair[:, 1]
+
+    logits, gradient = evaluator.gradient(chunk.x, lambda z, _: z, objective)
+    return logits, gradient, _runner_up(logits, chunk.y, known)
+
+
+def _runner_up(logits: Tensor, y: Tensor, known: Tensor | None) -> Tensor:
+    """(n,) the class of the highest logit among others, of those that have a mean."""
+    scores = logits.detach().scatter(1, y.unsqueeze(1), -torch.inf)
+    if known is not None:
+        none = torch.ones(logits.shape[1], dtype=torch.bool)
+        none[: len(known)] = ~known[: logits.shape[1]]
+        scores = scores.masked_fill(none.to(scores.device), -torch.inf)
+    return scores.argmax(1)
+
+
+def _class_means(classifier: Classifier, halves: Halves, settings: Settings, least: int) -> Tensor:
+    """(K, *S) float32 means of the images of each class up to the largest label; NaN where there is none.
+
+    Raises:
+        DataError: a class has some samples, but fewer than `least`, or there is one class alone.
+    """
+    sums: dict[int, Tensor] = {}
+    counts: dict[int, int] = {}
+    for ids in torch.split(halves.searched, _READ):
+        chunk = load(halves.samples, ids, bounds=classifier.bounds, seed=settings.seed, device=torch.device("cpu"))
+        for k in torch.unique(chunk.y).tolist():
+            rows = chunk.x[chunk.y == k].double()
+            sums[k] = sums.get(k, torch.zeros(())) + rows.sum(0)
+            counts[k] = counts.get(k, 0) + len(rows)
+    few = sorted(k for k, count in counts.items() if count < least)
+    if few or len(counts) < 2 or min(counts) < 0:
+        got = f"{counts[few[0]]} of class {few[0]}" if few else f"classes {sorted(counts)}"
+        raise DataError(
+            f"Expected {least} samples or more of each of two classes or more, to take means of, but got {got}. Give "
+            "more samples, or masks."
+        )
+    shape = next(iter(sums.values())).shape
+    means = torch.full((max(counts) + 1, *shape), torch.nan)
+    for k, total in sums.items():
+        means[k] = (total / counts[k]).float()
+    return means
+
+
+def _checked_masks(masks: Tensor, n: int) -> Tensor:
+    if masks.ndim < 2 or len(masks) != n:
+        raise DataError(expected(f"masks to be (N, ...) with N = {n}", tuple(masks.shape)))
+    masks = masks.float()
+    if not bool(((masks >= 0) & (masks <= 1)).all()):
+        raise DataError(expected("masks of values in 0..1", (float(masks.min()), float(masks.max()))))
+    return masks
+
+
+def _checked(
+    at_least: float | None, min_gain: float | None, baseline: object, *, masks: bool
+) -> tuple[float | None, float | None]:
+    """The thresholds as numbers; alignment is in -1..1, with masks in 0..1."""
+    if at_least is not None and min_gain is not None:
+        raise ConfigError("Expected at_least= or min_gain= but got both: make two claims.")
+    lowest = 0.0 if masks else -1.0
+    if at_least is not None:
+        at_least = checked_threshold("at_least", at_least, within=(lowest, 1.0), trivial=lowest)
+    if min_gain is not None:
+        widest = 1.0 - lowest
+        min_gain = checked_threshold("min_gain", min_gain, within=(-widest, widest), trivial=-widest)
+        if baseline is None:
+            raise ConfigError("Expected baseline= with min_gain= but got none: a gain is over another model.")
+    return at_least, min_gain
+
+
+def _details(evidence: Evidence, aim: _Aim) -> dict[str, Any]:
+    columns = evidence.columns
+    details: dict[str, Any] = {
+        "alignment": -_mean(columns["value"]),
+        "input_alignment": _mean(columns["input"]),
+        "accuracy": evidence.share(columns["right"]),
+        "vanished": int(columns["vanished"].sum()),
+    }
+    if aim.masks is not None:
+        details["by_chance"] = float(aim.masks.double().mean())
+    if "gain" in columns:
+        details |= {"baseline_alignment": _mean(columns["baseline"]), "gain": -2 * _mean(columns["gain"])}
+        details["baseline_vanished"] = int(columns["baseline vanished"].sum())
+    return details
+
+
+def _mean(column: np.ndarray[Any, Any]) -> float:
+    return float(column.mean())
+
+
+def _notes(evidence: Evidence) -> list[str]:
+    notes = []
+    for whose, column in (("the model", "vanished"), ("the baseline", "baseline vanished")):
+        count = int(evidence.columns[column].sum()) if column in evidence.columns else 0
+        if count:
+            notes.append(f"the gradient of {whose} vanishes at {count} samples; they count as the worst they could be")
+    return notes

@@ -1,0 +1,258 @@
+"""Minimum perturbation: the smallest change found, for every sample, that makes the model wrong."""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass
+from typing import Any, Unpack
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import binom
+
+from robustest.attacks import Cascade, Searcher, as_attack
+from robustest.attacks.cascades import MINIMUM
+from robustest.data import as_samples
+from robustest.engine.chunks import Chunk
+from robustest.engine.evaluator import Evaluator
+from robustest.engine.smallest import Smallest, search_smallest
+from robustest.errors import ConfigError, expected, unknown
+from robustest.results import Pairing, Result, Verdict
+from robustest.rules import ShareRule, Terms
+from robustest.rules.rule import Columns, partial
+from robustest.run.driver import observe
+from robustest.run.evidence import Evidence, Observed, exhibits_of
+from robustest.run.noting import noted
+from robustest.run.options import Options, apply, terms_of
+from robustest.run.result_building import result_of
+from robustest.statistics import Decision, Settled, checked_threshold, most, need
+from robustest.statistics.fixed import beyond
+from robustest.statistics.sequential import evidence
+from robustest.threats import L1, L2, Linf
+
+Norm = str | type[Linf] | type[L2] | type[L1]
+
+_SHARES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
+_THREATS: dict[str, type[Linf] | type[L2] | type[L1]] = {"l1": L1, "l2": L2, "linf": Linf}
+
+
+@noted
+def measure_min_perturbation(
+    model: object,
+    data: object,
+    norm: Norm,
+    *,
+    median_at_least: float | None = None,
+    attack: str | Searcher | Cascade | None = None,
+    **options: Unpack[Options],
+) -> Result:
+    """The median, over samples, of the smallest perturbation found that makes the model wrong.
+
+    Samples that are wrong unchanged need 0. What is found is an upper bound on what is there: a stronger search can
+    only lower the number, so a failure is proved by its samples and a pass is as good as the search; the result bounds
+    from above, and its interval begins at 0. Where nothing is found, the boundary on the way to the nearest sample that
+    is predicted otherwise bounds the size; where there is none, the way from one corner of the bounds to the other is
+    taken. The details count both.
+
+    The estimate is the value that at least half of the samples reach: the middle one, the larger of two in the middle.
+    A "set" claim holds if at least half of the samples need `median_at_least`. The interval's ends are order statistics
+    of the samples: whatever the sizes' distribution, each is beyond the median of the population with probability
+    alpha at most (David and Nagaraja, Order Statistics, section 7.1).
+
+    Args:
+        model: as for `measure_robust_accuracy`.
+        data: as for `measure_robust_accuracy`.
+        norm: "l2", "linf" or "l1", or the threat's class, e.g. `L2`.
+        median_at_least: the median claimed, in input units, > 0; without one the verdict is "inconclusive".
+        attack: as for `measure_robust_accuracy`; every stage searches every sample, for the smallest size. None stands
+            for the norm's own in `robustest.attacks.cascades.MINIMUM`.
+        **options: see `robustest.run.options.Options`.
+
+    Returns:
+        The result. Its outcomes are True where a sample needs `median_at_least`, or where it needs more than 0 if that
+        is not given; its counterexamples are the smallest perturbations found. `details["quantiles"]` has by share q,
+        of 0, .1, .25, .5, .75, .9 and 1, the largest size that at least 1 - q of the samples reach; that of .5 is the
+        estimate.
+
+    Raises:
+        ConfigError: an argument is out of range or unknown.
+        DataError, ModelError, DeviceError: as for `measure_robust_accuracy`.
+    """
+    if median_at_least is not None:
+        median_at_least = checked_threshold("median_at_least", median_at_least, within=(0.0, math.inf), trivial=0)
+    name = _named(norm)
+    classifier, settings = apply(model, options)
+    cascade = MINIMUM[name] if attack is None else as_attack(attack)
+    statement = f"median {_THREATS[name].__name__} perturbation, {cascade.name}"
+
+    seen = observe(
+        statement,
+        classifier,
+        as_samples(data),
+        settings,
+        functools.partial(_look, name=name, cascade=cascade, least=median_at_least, examples=settings.examples),
+        rule=MedianRule(threshold=median_at_least, terms=terms_of(settings)),
+        identity=("minimum perturbation", name, cascade, median_at_least),
+    )
+    return result_of(
+        seen,
+        seen.decision,
+        settings,
+        kind="min_perturbation",
+        statement=statement if median_at_least is None else f"{statement} >= {median_at_least:g}",
+        quantity="median perturbation",
+        threshold=median_at_least,
+        comparison=">=",
+        setting=f"{_THREATS[name].__name__} norm",
+        method=cascade.name,
+        details=_details(seen),
+        bounds="above",
+        pairing=Pairing(under="no threshold" if median_at_least is None else f"the threshold {median_at_least:g}"),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MedianRule:
+    """A claim on the median of the column "size", of which "widest" is the largest value there can be.
+
+    Attributes:
+        threshold: the median claimed at least; None where nothing is claimed.
+        terms: what the verdict may rest on.
+    """
+
+    threshold: float | None
+    terms: Terms
+
+    def settled(self, columns: Columns, n: int) -> Settled | None:
+        """As `Claim.settled`: half of the samples must hold."""
+        if self.threshold is None:
+            return None
+        return ShareRule(threshold=0.5, at_least=True, terms=self.terms).settled(columns, n)
+
+    def decide(self, columns: Columns, n: int, settled: Settled | None) -> Decision:
+        """As `Claim.decide`; the interval is that of the median of the population, or wider."""
+        ordered, widest = np.sort(columns["size"]), float(columns["widest"][0])
+        if len(ordered) < n and self.terms.scope == "set":
+            interval = self._stopped(ordered, n, settled, widest)
+            return partial(self.threshold, interval, len(ordered), n, settled, at_least=True, terms=self.terms)
+        estimate, interval = reached(ordered, 0.5), median_interval(ordered, self.terms.alpha, widest)
+        if len(ordered) < n:
+            return partial(self.threshold, interval, len(ordered), n, None, at_least=True, terms=self.terms)
+        if self.threshold is None:
+            verdict, rule = Verdict.INCONCLUSIVE, "no threshold given"
+        elif self.terms.scope == "set":
+            holds = int(columns["held"].sum()) >= need(0.5, n)
+            verdict, rule = Verdict.PASSED if holds else Verdict.FAILED, "certain: exact on this set"
+        else:
+            verdict = beyond(interval, self.threshold, at_least=True)
+            rule = f"population, alpha = {self.terms.alpha:g} a side"
+        at_alpha = self.threshold is not None and self.terms.scope != "set"
+        return Decision(verdict=verdict, rule=rule, estimate=estimate, interval=interval, at_alpha=at_alpha)
+
+    def doomed(self, broken: int, n: int) -> bool:
+        """As `Claim.doomed`."""
+        return self.threshold is not None and ShareRule(threshold=0.5, at_least=True, terms=self.terms).doomed(
+            broken, n
+        )
+
+    def _stopped(
+        self, ordered: NDArray[np.float64], n: int, settled: Settled | None, widest: float
+    ) -> tuple[float, float]:
+        """The interval of the set's median, valid wherever the run stopped: the values that the test of a claim
+        leaves open, were each of them the threshold (Howard and Ramdas, Bernoulli 2022, section 3).
+        """
+        half, limit = need(0.5, n), -np.log(self.terms.alpha)
+        below = np.searchsorted(ordered, ordered)
+        reach = len(ordered) - below
+        low = ordered[evidence(reach, below, n, half - 1, above=True) >= limit]
+        high = ordered[evidence(reach, below, n, half, above=False) >= limit]
+        ends = sorted((float(low[-1]) if len(low) else 0.0, float(high[0]) if len(high) else widest))
+        if settled is None or self.threshold is None:
+            return ends[0], ends[1]
+        if settled.verdict is Verdict.PASSED:
+            return max(ends[0], self.threshold), max(ends[1], self.threshold)
+        return min(ends[0], self.threshold), min(ends[1], self.threshold)
+
+
+def median_interval(ordered: NDArray[np.float64], alpha: float, widest: float) -> tuple[float, float]:
+    """The interval of a population's median, alpha on each side, from its samples' order statistics.
+
+    Args:
+        ordered: (n,) rising.
+        alpha: chance that the median is beyond one given end, at most.
+        widest: the largest value there can be, the interval's end where there are too few samples for a smaller one.
+    """
+    n = len(ordered)
+    # The k-th smallest is above the median with probability P(Binomial(n, 1/2) < k).
+    k = int(binom.ppf(alpha, n, 0.5))
+    k += int(binom.cdf(k, n, 0.5) <= alpha)
+    return (float(ordered[k - 1]), float(ordered[n - k])) if k else (0.0, widest)
+
+
+def _look(
+    evaluator: Evaluator, chunk: Chunk, *, name: str, cascade: Cascade, least: float | None, examples: int
+) -> Observed:
+    """The smallest perturbations of a chunk's samples in the ball that holds every input."""
+    widest = _across(name, chunk)
+    smallest = search_smallest(evaluator, chunk, cascade, _THREATS[name](2 * widest))
+    return _observed(chunk, smallest, least, widest=widest, most=examples)
+
+
+def _observed(chunk: Chunk, smallest: Smallest, threshold: float | None, *, widest: float, most: int) -> Observed:
+    size = smallest.size.clamp(max=widest)
+    found = (smallest.predicted != chunk.y) & (smallest.clean == chunk.y)
+    held = size > 0 if threshold is None else size >= threshold
+    exhibits = exhibits_of(
+        chunk,
+        found if threshold is None else found & ~held,
+        clean=smallest.clean,
+        predicted=smallest.predicted,
+        before=chunk.x,
+        after=smallest.x,
+        badness=-size,
+        size=size,
+        most=most,
+    )
+    columns = {
+        "held": held.cpu().numpy(),
+        "clean": (smallest.clean == chunk.y).cpu().numpy(),
+        "found": found.cpu().numpy(),
+        "bounded": smallest.bounded.cpu().numpy(),
+        "size": size.cpu().numpy(),
+        "widest": np.full(len(size), widest),
+    }
+    return Observed(columns, exhibits)
+
+
+def _details(seen: Evidence) -> dict[str, Any]:
+    clean, found, sizes, bounded = (seen.columns[name] for name in ("clean", "found", "size", "bounded"))
+    return {
+        "clean_accuracy": seen.share(clean),
+        "not_found": int((clean & ~found).sum()),
+        "bounded_by_neighbours": int(bounded.sum()),
+        "quantiles": {f"{share:g}": reached(np.sort(sizes), share) for share in _SHARES},
+    }
+
+
+def reached(ordered: NDArray[np.float64], share: float) -> float:
+    """The largest of (n,) rising sizes that at least 1 - share of them reach: of two in the middle the larger."""
+    n = len(ordered)
+    return float(ordered[min(n - 1, most(share, n))])
+
+
+def _across(name: str, chunk: Chunk) -> float:
+    """The size of the way from one corner of the bounds to the opposite one; no perturbation is larger."""
+    elements = chunk.x[0].numel()
+    return (chunk.bounds[1] - chunk.bounds[0]) * {"l1": elements, "l2": math.sqrt(elements), "linf": 1}[name]
+
+
+def _named(norm: object) -> str:
+    if isinstance(norm, str):
+        if norm not in _THREATS:
+            raise unknown("norm", norm, _THREATS)
+        return norm
+    for name, threat in _THREATS.items():
+        if norm is threat:
+            return name
+    raise ConfigError(expected('norm to be "l2", "linf", "l1" or the class L2, Linf or L1', norm))

@@ -1,0 +1,165 @@
+"""Universal perturbations: one change that, added to any sample, moves the model's answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from typing import Unpack
+
+from torch import Tensor
+
+from robustest import rng
+from robustest.data import Samples, as_samples
+from robustest.engine.chunks import Chunk, load
+from robustest.engine.evaluator import Evaluator
+from robustest.engine.search import margins
+from robustest.engine.universal import learn
+from robustest.errors import ConfigError, DataError, expected
+from robustest.results import Pairing, Result
+from robustest.rules import ShareRule
+from robustest.run.driver import observe
+from robustest.run.evidence import Evidence, Observed, exhibits_of
+from robustest.run.noting import noted
+from robustest.run.options import Options, apply, terms_of
+from robustest.run.result_building import nothing_allowed, result_of
+from robustest.statistics import checked_threshold
+from robustest.threats import L2, Linf
+
+_BATCH = 64
+"""Samples whose gradients are averaged in one step; fixed, so that no memory limit changes what is learned."""
+_JUDGED = 512
+"""Samples, of those learned from, that tell which perturbation is best."""
+
+
+@noted
+def measure_universal_perturbation(
+    model: object,
+    data: object,
+    threat: Linf | L2,
+    *,
+    max_fooled: float | None = None,
+    steps: int = 200,
+    **options: Unpack[Options],
+) -> Result:
+    """The share of samples whose predicted class one and the same perturbation changes.
+
+    The perturbation is learned on one half of the samples, drawn with the seed, and measured on the other half,
+    which it has never seen: the fooling rate of Moosavi-Dezfooli et al. (CVPR 2017, section 2). It is learned by
+    gradient steps on mini-batches (as by Shafahi et al., AAAI 2020, section 3) from several starts, of which the best
+    two go on: see `robustest.engine.universal.learn`. A prediction changes or does not, whatever the label says: labels
+    are not used.
+
+    Args:
+        model: as for `measure_robust_accuracy`; it must give gradients.
+        data: as for `measure_robust_accuracy`; at least two samples.
+        threat: the norm ball that holds the perturbation, `Linf(eps)` or `L2(eps)` in input units; the sum of
+            sample and perturbation is clipped to the bounds.
+        max_fooled: the fooling rate claimed at most, in 0..1; without one the verdict is "inconclusive".
+        steps: mini-batches of 64 samples learned from, >= 1; a fortieth of them, one at least, come on top for each of
+            up to 13 starts.
+        **options: see `robustest.run.options.Options`.
+
+    Returns:
+        The result; `outcomes` is None for the half that was learned from. A better perturbation may fool more: the rate
+        is bounded from below.
+
+    Raises:
+        ConfigError: an argument is out of range or unknown.
+        DataError, ModelError, DeviceError: as for `measure_robust_accuracy`.
+    """
+    if max_fooled is not None:
+        max_fooled = checked_threshold("max_fooled", max_fooled, trivial=1)
+    if not isinstance(threat, (Linf, L2)):
+        raise ConfigError(expected("threat to be Linf(eps) or L2(eps)", threat))
+    if type(steps) is not int or steps < 1:
+        raise ConfigError(expected("steps to be a whole number >= 1", steps))
+    classifier, settings = apply(model, options)
+    samples = as_samples(data)
+    if len(samples) < 2:
+        raise DataError(f"Expected two samples or more, to learn from and to measure on, but got {len(samples)}.")
+    order = rng.permutation(settings.seed, len(samples))
+    seen, unseen = order[: len(order) // 2], order[len(order) // 2 :].sort().values
+    learned: list[Tensor] = []
+
+    def look(evaluator: Evaluator, chunk: Chunk) -> Observed:
+        if not learned:
+            batches = partial(_batches, samples, seen, chunk, settings.seed)
+            few = load(samples, seen[:_JUDGED], bounds=chunk.bounds, seed=settings.seed, device=chunk.x.device)
+            learned.append(learn(evaluator, batches, few, threat, steps))
+        return perturb_chunk(evaluator, replace(chunk, ids=unseen[chunk.ids]), threat, learned[0], settings.examples)
+
+    statement = f"samples fooled by one perturbation in {threat}"
+    held_out = Samples(lambda ids: samples.take(unseen[ids]), len(unseen))
+    evidence = observe(
+        statement,
+        classifier,
+        held_out,
+        settings,
+        look,
+        rule=ShareRule(threshold=max_fooled, at_least=False, terms=terms_of(settings)),
+        here=True,
+    )
+    result = result_of(
+        evidence,
+        evidence.decision,
+        settings,
+        kind="universal_perturbation",
+        statement=statement if max_fooled is None else f"{statement} <= {max_fooled:g}",
+        quantity="fooling rate",
+        threshold=max_fooled,
+        comparison="<=",
+        setting=str(threat),
+        method=f"learned on {len(seen)} samples in {steps} steps, measured on the {len(unseen)} others",
+        details={**_details(evidence), "learned_on": len(seen), "steps": steps, "radius": threat.radius},
+        bounds="below",
+        caveats=nothing_allowed(threat),
+        pairing=Pairing(),
+    )
+    outcomes: list[bool | None] = [None] * len(samples)
+    for at, outcome in zip(unseen.tolist(), evidence.outcomes, strict=True):
+        outcomes[at] = outcome
+    return replace(result, n_total=len(samples), outcomes=tuple(outcomes))
+
+
+def perturb_chunk(evaluator: Evaluator, chunk: Chunk, threat: Linf | L2, delta: Tensor, examples: int) -> Observed:
+    """Predictions of a chunk, unchanged and with the perturbation (1, *S) added."""
+    region = threat.region(chunk.x, chunk.bounds)
+    after = threat.project(chunk.x + delta, region)
+    clean = evaluator.logits(chunk.x).argmax(1)
+    logits = evaluator.logits(after)
+    predicted = logits.argmax(1)
+    exhibits = exhibits_of(
+        chunk,
+        predicted != clean,
+        clean=clean,
+        predicted=predicted,
+        before=chunk.x,
+        after=after,
+        badness=-margins(logits, clean),
+        size=threat.size(after, region),
+        most=examples,
+    )
+    columns = {"held": predicted == clean, "clean": clean == chunk.y, "right": predicted == chunk.y}
+    return Observed({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
+
+
+def _batches(samples: Samples, ids: Tensor, like: Chunk, seed: int, steps: int) -> Iterator[Chunk]:
+    """Mini-batches of these samples, each round through them in another order."""
+    step, lap = 0, 0
+    while step < steps:
+        key = rng.fold(rng.fold(rng.keys(seed, ids), "universal"), lap)
+        shuffled = ids[key.argsort(stable=True)]
+        for start in range(0, len(ids), _BATCH)[: steps - step]:
+            part = shuffled[start : start + _BATCH]
+            yield load(samples, part, bounds=like.bounds, seed=seed, device=like.x.device)
+            step += 1
+        lap += 1
+
+
+def _details(evidence: Evidence) -> dict[str, float | int | None]:
+    return {
+        "fooled": int((~evidence.columns["held"]).sum()),
+        "clean_accuracy": evidence.share(evidence.columns["clean"]),
+        "accuracy_under_perturbation": evidence.share(evidence.columns["right"]),
+    }

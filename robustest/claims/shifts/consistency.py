@@ -1,0 +1,127 @@
+"""Predictions that a shift changes, right or wrong."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, Unpack
+
+from robustest.data import as_samples
+from robustest.engine.chunks import Chunk
+from robustest.engine.evaluator import Evaluator
+from robustest.engine.search import margins
+from robustest.results import Pairing, Result
+from robustest.rules import ShareRule
+from robustest.run.comparison import Baseline, compared
+from robustest.run.driver import observe
+from robustest.run.evidence import Evidence, Observed, exhibits_of
+from robustest.run.noting import noted
+from robustest.run.options import Options, apply, terms_of
+from robustest.run.result_building import result_of, unchanged
+from robustest.shifts import Shift, ShiftFunction, as_shift
+from robustest.statistics import checked_threshold
+
+
+@noted
+def measure_consistency(
+    model: object,
+    data: object,
+    shift: str | Shift | ShiftFunction,
+    *,
+    severity: int | None = None,
+    max_flip: float | None = None,
+    no_worse_than: Baseline | None = None,
+    tolerance: float = 0.0,
+    **options: Unpack[Options],
+) -> Result:
+    """The share of samples whose predicted class a shift changes.
+
+    Flips are counted whatever the label says: a wrong answer that becomes another wrong one, or right, flips too
+    (Hendrycks and Dietterich, ICLR 2019, section 4.3, count them so between successive frames).
+
+    Args:
+        model: as for `measure_robust_accuracy`.
+        data: as for `measure_robust_accuracy`; images (N, C, H, W). Labels serve the details alone.
+        shift: a name ("gaussian_noise"), a `Shift`, or a function of (x, severity, key).
+        severity: 1..5; None means the `Shift`'s own, or 3.
+        max_flip: the share of flips claimed at most, in 0..1.
+        no_worse_than, tolerance: as for `measure_robust_accuracy`, about the samples that do not flip.
+        **options: see `robustest.run.options.Options`.
+
+    Raises:
+        ConfigError: an argument is out of range or unknown.
+        DataError, ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
+    """
+    max_flip = None if max_flip is None else checked_threshold("max_flip", max_flip, trivial=1)
+    chosen = as_shift(shift, severity)
+    classifier, settings = apply(model, options)
+
+    look = partial(flip_chunk, shift=chosen, examples=settings.examples)
+    statement = f"predictions flipped by {chosen}"
+    terms, samples = terms_of(settings), as_samples(data)
+    baseline = compared(
+        ShareRule(threshold=max_flip, at_least=False, terms=terms),
+        settings,
+        asked=max_flip is not None,
+        statement=statement,
+        n=len(samples),
+        terms=terms,
+        no_worse_than=no_worse_than,
+        tolerance=tolerance,
+    )
+    settings = baseline.settings
+    identity = ("consistency", chosen)
+    evidence = observe(statement, classifier, samples, settings, look, rule=baseline.rule, identity=identity)
+    result = result_of(
+        evidence,
+        evidence.decision,
+        settings,
+        kind="consistency",
+        statement=statement if max_flip is None else f"{statement} <= {max_flip:g}",
+        quantity="flip rate",
+        threshold=max_flip,
+        comparison="<=",
+        setting=str(chosen),
+        method="paired with the unshifted samples",
+        details=_details(evidence),
+        pairing=Pairing(),
+        caveats=unchanged(evidence.columns["moved"], "the shift"),
+    )
+    return baseline.told(result, evidence)
+
+
+def flip_chunk(evaluator: Evaluator, chunk: Chunk, shift: Shift, *, examples: int) -> Observed:
+    """Predictions of a chunk, unshifted and shifted; what flipped with the largest margin is shown first."""
+    after = shift.apply(chunk.x, chunk.key, chunk.bounds)
+    clean = evaluator.logits(chunk.x).argmax(1)
+    logits = evaluator.logits(after)
+    predicted = logits.argmax(1)
+    exhibits = exhibits_of(
+        chunk,
+        predicted != clean,
+        clean=clean,
+        predicted=predicted,
+        before=chunk.x,
+        after=after,
+        badness=-margins(logits, clean),
+        size=float(shift.severity),
+        most=examples,
+    )
+    columns = {
+        "held": (predicted == clean).cpu().numpy(),
+        "clean": (clean == chunk.y).cpu().numpy(),
+        "shifted": (predicted == chunk.y).cpu().numpy(),
+        "moved": (after != chunk.x).flatten(1).any(1).cpu().numpy(),
+    }
+    return Observed(columns, exhibits)
+
+
+def _details(evidence: Evidence) -> dict[str, Any]:
+    held, clean, shifted = (evidence.columns[name] for name in ("held", "clean", "shifted"))
+    return {
+        "flips": int((~held).sum()),
+        "lost": int((clean & ~shifted).sum()),
+        "gained": int((shifted & ~clean).sum()),
+        "wrong_to_wrong": int((~held & ~clean & ~shifted).sum()),
+        "clean_accuracy": evidence.share(clean),
+        "shifted_accuracy": evidence.share(shifted),
+    }

@@ -1,0 +1,136 @@
+"""Accuracy under a distribution shift, paired with the accuracy on the unshifted samples."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Unpack
+
+from robustest.data import as_samples
+from robustest.engine.chunks import Chunk
+from robustest.engine.evaluator import Evaluator
+from robustest.engine.search import margins
+from robustest.errors import ConfigError
+from robustest.results import Pairing, Result
+from robustest.rules import DropRule, Rule, ShareRule
+from robustest.run.comparison import Baseline, compared
+from robustest.run.driver import observe
+from robustest.run.evidence import Evidence, Observed, exhibits_of
+from robustest.run.noting import noted
+from robustest.run.options import Options, apply, terms_of
+from robustest.run.result_building import fallible, result_of, unchanged
+from robustest.shifts import Shift, ShiftFunction, as_shift
+from robustest.statistics import checked_threshold, mcnemar
+
+
+@noted
+def measure_shift_accuracy(
+    model: object,
+    data: object,
+    shift: str | Shift | ShiftFunction,
+    *,
+    severity: int | None = None,
+    at_least: float | None = None,
+    max_drop: float | None = None,
+    no_worse_than: Baseline | None = None,
+    tolerance: float = 0.0,
+    **options: Unpack[Options],
+) -> Result:
+    """Accuracy on shifted samples, or its fall from the accuracy on the same samples unshifted.
+
+    Args:
+        model: as for `measure_robust_accuracy`.
+        data: as for `measure_robust_accuracy`; images (N, C, H, W).
+        shift: a name ("gaussian_noise"), a `Shift`, or a function of (x, severity, key).
+        severity: 1..5; None means the `Shift`'s own, or 3.
+        at_least: the accuracy claimed under the shift, in 0..1.
+        max_drop: the fall in accuracy claimed at most, in 0..1 and less than 1; not together with at_least. Where no
+            more than that share is right unshifted, nothing could break the claim, and it does not pass.
+        no_worse_than, tolerance: as for `measure_robust_accuracy`.
+        **options: see `robustest.run.options.Options`.
+
+    Raises:
+        ConfigError: an argument is out of range or unknown, or both thresholds are given.
+        DataError, ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
+    """
+    if at_least is not None and max_drop is not None:
+        raise ConfigError("Expected at_least or max_drop but got both. Write two assertions.")
+    at_least = None if at_least is None else checked_threshold("at_least", at_least, trivial=0)
+    max_drop = None if max_drop is None else checked_threshold("max_drop", max_drop, trivial=1)
+    chosen = as_shift(shift, severity)
+    classifier, settings = apply(model, options)
+
+    look = partial(shift_chunk, shift=chosen, examples=settings.examples)
+    statement = f"accuracy under {chosen}" if max_drop is None else f"accuracy lost to {chosen}"
+    terms = terms_of(settings)
+    rule: Rule = ShareRule(threshold=at_least, at_least=True, terms=terms)
+    if max_drop is not None:
+        rule = DropRule(threshold=max_drop, terms=terms)
+    samples = as_samples(data)
+    baseline = compared(
+        rule,
+        settings,
+        asked=at_least is not None or max_drop is not None,
+        statement=statement,
+        n=len(samples),
+        terms=terms,
+        no_worse_than=no_worse_than,
+        tolerance=tolerance,
+    )
+    settings = baseline.settings
+    identity = ("shift accuracy", chosen)
+    evidence = observe(statement, classifier, samples, settings, look, rule=baseline.rule, identity=identity)
+    threshold, comparison = (at_least, ">=") if max_drop is None else (max_drop, "<=")
+    result = result_of(
+        evidence,
+        fallible(evidence.decision, evidence.columns["clean"], max_drop),
+        settings,
+        kind="shift_accuracy",
+        statement=statement if threshold is None else f"{statement} {comparison} {threshold:g}",
+        quantity="accuracy" if max_drop is None else "accuracy drop",
+        threshold=threshold,
+        comparison=comparison,
+        setting=str(chosen),
+        method="paired with the unshifted samples",
+        details=_details(evidence),
+        pairing=Pairing(share=max_drop is None),
+        caveats=unchanged(evidence.columns["moved"], "the shift"),
+    )
+    return baseline.told(result, evidence)
+
+
+def shift_chunk(evaluator: Evaluator, chunk: Chunk, shift: Shift, *, examples: int) -> Observed:
+    """Predictions of a chunk, unshifted and shifted."""
+    after = shift.apply(chunk.x, chunk.key, chunk.bounds)
+    clean = evaluator.logits(chunk.x).argmax(1)
+    logits = evaluator.logits(after)
+    predicted = logits.argmax(1)
+    broken = (clean == chunk.y) & (predicted != chunk.y)
+    exhibits = exhibits_of(
+        chunk,
+        broken,
+        clean=clean,
+        predicted=predicted,
+        before=chunk.x,
+        after=after,
+        badness=-margins(logits, chunk.y),
+        size=float(shift.severity),
+        most=examples,
+    )
+    columns = {"held": predicted == chunk.y, "clean": clean == chunk.y, "moved": (after != chunk.x).flatten(1).any(1)}
+    return Observed({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
+
+
+def _pairs(evidence: Evidence) -> tuple[int, int]:
+    held, clean = evidence.columns["held"], evidence.columns["clean"]
+    return int((clean & ~held).sum()), int((held & ~clean).sum())
+
+
+def _details(evidence: Evidence) -> dict[str, float | int | None]:
+    lost, gained = _pairs(evidence)
+    return {
+        "clean_accuracy": evidence.share(evidence.columns["clean"]),
+        "shifted_accuracy": evidence.share(evidence.columns["held"]),
+        "lost": lost,
+        "gained": gained,
+        "mcnemar_p": mcnemar(lost, gained),
+    }

@@ -1,0 +1,1 @@
+"""Claims about whatever a hypothesis strategy draws."""

@@ -1,0 +1,259 @@
+"""Accuracy under anything that a strategy draws: hypothesis searches for the mildest change that breaks the claim."""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Unpack
+
+import hypothesis
+import torch
+from hypothesis.errors import HypothesisException
+from hypothesis.strategies import SearchStrategy
+
+from robustest import context
+from robustest.claims.shifts.shift_accuracy import shift_chunk
+from robustest.claims.strategies.hypothesis_search import OutOfTime, hunt
+from robustest.claims.strategies.tried_changes import Trials, tell
+from robustest.data import Samples, as_samples
+from robustest.errors import ConfigError, expected
+from robustest.models import Classifier, frozen
+from robustest.results import Pairing, Result, Verdict
+from robustest.rules import ShareRule, Terms
+from robustest.run.driver import observe
+from robustest.run.evidence import Evidence
+from robustest.run.noting import noted
+from robustest.run.options import Options, apply
+from robustest.run.result_building import result_of, unchanged
+from robustest.settings import Settings
+from robustest.statistics import Decision, checked_threshold
+from robustest.statistics.thresholds import need
+from robustest.strategies import Change, as_change
+from robustest.strategies.changes import code_of
+
+_LONGEST = 120
+
+
+@noted
+def measure_robust_to(
+    model: object,
+    data: object,
+    strategy: SearchStrategy[Any],
+    *,
+    at_least: float | None = None,
+    max_examples: int | None = None,
+    **options: Unpack[Options],
+) -> Result:
+    """The lowest accuracy that hypothesis finds under a strategy's changes, and the mildest that breaks a claim.
+
+    A search, not a proof: that nothing was found says that nothing was found among so many examples. The accuracy is
+    that on these very samples, whatever `claim` says, since the change was picked by looking at them.
+
+    Hypothesis is told how near the claim is to breaking, climbs towards that, and then shrinks what breaks it: fewer
+    steps, lower severities, and so on (see `robustest.strategies`). What it ends with is the simplest change that it
+    tried, and no simpler neighbour that it tried breaks the claim. The search hangs on the strategy, the model, the
+    samples and the settings' seed alone: hypothesis' profiles and its own seed do not change it. Its current profile
+    says where examples are remembered, which are tried first.
+
+    Args:
+        model: as for `measure_robust_accuracy`.
+        data: as for `measure_robust_accuracy`; images (N, C, H, W). What is searched on is held in memory.
+        strategy: draws changes: those of `robustest.strategies`, or functions of a batch, as shifts are.
+        at_least: the accuracy claimed under every change, in 0..1.
+        max_examples: examples tried before shrinking, at most; None tries 100.
+        **options: see `robustest.run.options.Options`. With `max_samples` the search looks at so many
+            samples, and what it ends with is measured on all. After `time_budget` seconds the search ends where it is.
+            With `cache=False` what hypothesis remembers is not used.
+
+    Returns:
+        The result. `details["mildest"]` is the mildest change that breaks the claim, in words and as code that
+        `assert_shift_accuracy` takes, or None; `details["worst"]` the one under which accuracy is lowest. Outcomes and
+        counterexamples are those under the mildest, where there is one, else under the worst.
+
+    Raises:
+        ConfigError: an argument is out of range or unknown, or the strategy draws no changes.
+        DataError, ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
+    """
+    at_least = None if at_least is None else checked_threshold("at_least", at_least, trivial=0)
+    if not isinstance(strategy, SearchStrategy):
+        raise ConfigError(expected("a strategy such as robustest.strategies.shifts()", strategy))
+    if max_examples is not None and (type(max_examples) is not int or max_examples < 1):
+        raise ConfigError(expected("max_examples to be a whole number >= 1", max_examples))
+    classifier, settings = apply(model, options)
+    samples, setting = as_samples(data), _told(strategy)
+    statement = f"accuracy under any of {setting}"
+    with torch.inference_mode(False), frozen(classifier.module) as notes:
+        trials = Trials.of(classifier, samples, settings, at_least, statement)
+        ended = _search(trials, strategy, settings, max_examples, setting=setting, statement=statement)
+    shown = ended.mildest if ended.mildest is not None else trials.worst
+    evidence = _whole(shown, classifier, samples, settings, statement)
+    decision = _decide(ended, trials, evidence, at_least)
+    result = result_of(
+        replace(evidence, tally=evidence.tally.plus(trials.tally), cached=""),
+        decision,
+        settings,
+        kind="robust_to",
+        statement=statement if at_least is None else f"{statement} >= {at_least:g}",
+        quantity="lowest accuracy",
+        threshold=at_least,
+        comparison=">=",
+        setting=setting,
+        method=f"hypothesis, {len(trials.seen)} examples, {trials.broken} of them break the claim",
+        details=_details(trials, evidence, ended),
+        bounds="above",
+        scope="set",
+        pairing=Pairing(under=code_of(shown)),
+        caveats=() if decision.verdict is Verdict.FAILED else unchanged(evidence.columns["moved"], "the worst change"),
+    )
+    return replace(result, notes=(*notes, *result.notes))
+
+
+@noted
+def accuracy_under(
+    model: object, data: object, change: Change, *, at_least: float | None = None, **options: Unpack[Options]
+) -> float:
+    """Accuracy on changed samples, for hypothesis tests of a user's own.
+
+    Inside a test under `@given`, hypothesis is told the margin (see `measure_robust_to`), and so hunts for changes
+    that do more harm. Nothing is recorded for the reports.
+
+    Args:
+        model, data: as for `measure_robust_accuracy`.
+        change: what a strategy of `robustest.strategies` drew, or any shift.
+        at_least: the accuracy that the test will ask for, in 0..1; the margin told is then that of the sample on which
+            it hangs. None tells the mean margin.
+        **options: see `robustest.run.options.Options`.
+
+    Raises:
+        ConfigError: an argument is out of range or unknown.
+        DataError, ModelError, DeviceError: as for `measure_robust_accuracy`.
+    """
+    at_least = None if at_least is None else checked_threshold("at_least", at_least, trivial=0)
+    classifier, settings = apply(model, options)
+    with torch.inference_mode(False), frozen(classifier.module):
+        trials = Trials.of(classifier, as_samples(data), settings, at_least, "")
+        trial = trials.measured(as_change(change))
+    if hypothesis.currently_in_test_context():
+        tell(trial.margin)
+    return trial.right / trials.n
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    """How a search ended: with the mildest change that breaks the claim, with none, or before its end."""
+
+    mildest: object | None
+    early: bool = False
+
+
+def _search(
+    trials: Trials,
+    strategy: SearchStrategy[Any],
+    settings: Settings,
+    max_examples: int | None,
+    *,
+    setting: str,
+    statement: str,
+) -> _Ended:
+    """Let hypothesis search.
+
+    Raises:
+        Exception: what a change could not be measured for.
+        NotSearched: nothing was searched for, and no example remembered breaks the claim.
+    """
+    deadline = time.monotonic() + (settings.time_budget or float("inf"))
+    errors: list[Exception] = []
+    broken: list[object] = []
+
+    def breaks(change: object) -> bool:
+        if time.monotonic() > deadline and trials.seen:
+            raise OutOfTime
+        try:
+            found = trials.breaks(change)
+        except HypothesisException:
+            raise
+        except Exception as error:  # no counterexample, though hypothesis would take it for one
+            errors.append(error)
+            raise OutOfTime from error
+        broken.extend([change] if found else [])
+        return found
+
+    try:
+        mildest = hunt(
+            strategy,
+            breaks,
+            seeded=settings.seed,
+            max_examples=max_examples,
+            key=f"{context.current().test} {setting}",
+            remember=settings.cache,
+            replay_only=settings.replay_only,
+        )
+    except OutOfTime:
+        if errors:
+            raise errors[0] from None
+        return _Ended(broken[-1] if broken else None, early=True)
+    if settings.replay_only and mildest is None:
+        reason = f"replayed only: none of {len(trials.seen)} examples that hypothesis remembers breaks the claim"
+        raise context.current().not_searched(statement, reason)
+    return _Ended(mildest)
+
+
+def _whole(shown: object, classifier: Classifier, samples: Samples, settings: Settings, statement: str) -> Evidence:
+    """What becomes of all samples under the change that is shown."""
+    everything = settings.but({"exact": True, "max_samples": None, "time_budget": None, "replay_only": False})
+    terms = Terms(scope="set", alpha=settings.alpha, fail_alpha=settings.alpha)
+    change = as_change(shown)
+    return observe(
+        statement,
+        classifier,
+        samples,
+        everything,
+        partial(shift_chunk, shift=change, examples=settings.examples),
+        rule=ShareRule(threshold=None, at_least=True, terms=terms),
+        identity=("shift accuracy", change),
+    )
+
+
+def _decide(ended: _Ended, trials: Trials, evidence: Evidence, at_least: float | None) -> Decision:
+    """The verdict: a counterexample on all samples refutes for certain; to find none vouches for nothing more."""
+    accuracy = float(evidence.columns["held"].mean())
+    lowest = min(accuracy, trials.lowest) if trials.n == evidence.n else accuracy
+    tried = f"{len(trials.seen)} examples"
+    # The lowest accuracy under all changes is at most that under any of them.
+    told = partial(Decision, estimate=lowest, interval=(0.0, lowest))
+    if at_least is None:
+        return told(verdict=Verdict.INCONCLUSIVE, rule="no threshold given")
+    if int(evidence.columns["held"].sum()) < need(at_least, evidence.n):
+        cut = "; the search for a milder one ended with the time budget" if ended.early else ""
+        return told(verdict=Verdict.FAILED, rule=f"certain: a counterexample among {tried}{cut}")
+    if ended.mildest is not None:
+        rule = f"the change found breaks the {trials.n} samples searched on, not all {evidence.n}: raise max_samples"
+        return told(verdict=Verdict.INCONCLUSIVE, rule=rule)
+    if ended.early:
+        return told(verdict=Verdict.INCONCLUSIVE, rule=f"budget: no counterexample in {tried} before the time was up")
+    on = "" if trials.n == evidence.n else f" on {trials.n} of {evidence.n} samples"
+    return told(verdict=Verdict.PASSED, rule=f"no counterexample in {tried}{on}: a search, not a proof")
+
+
+def _details(trials: Trials, evidence: Evidence, ended: _Ended) -> dict[str, Any]:
+    return {
+        "examples": len(trials.seen),
+        "examples_that_break": trials.broken,
+        "searched_on": trials.n,
+        "mildest": None if ended.mildest is None else _about(ended.mildest, trials),
+        "worst": _about(trials.worst, trials),
+        "clean_accuracy": evidence.share(evidence.columns["clean"]),
+    }
+
+
+def _about(change: object, trials: Trials) -> dict[str, Any]:
+    """A change in words and as code, and the accuracy on what was searched on."""
+    return {"change": str(as_change(change)), "code": code_of(change), "accuracy": trials.share(change)}
+
+
+def _told(strategy: SearchStrategy[Any]) -> str:
+    """A strategy as a person wrote it."""
+    text = re.sub(r"\b_(?=(shifts|poses|perturbations|compositions)\()", "", repr(strategy))
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."

@@ -1,0 +1,160 @@
+"""Changes tried on the same samples, and how nearly each breaks a claim."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass, fields, is_dataclass
+from itertools import chain
+
+import hypothesis
+import torch
+from hypothesis.errors import InvalidArgument
+
+from robustest import context, rng
+from robustest.data import Samples
+from robustest.engine.chunks import Chunk, check_data, check_forward, load, partition
+from robustest.engine.device import resolve
+from robustest.engine.evaluator import Evaluator
+from robustest.engine.search import margins
+from robustest.models import Classifier, Needs
+from robustest.run.evidence import Tally
+from robustest.settings import Settings
+from robustest.shifts import Shift
+from robustest.statistics.thresholds import need
+from robustest.strategies import as_change
+
+GOAL = "margin"
+"""What hypothesis' statistics call the number that it is told of each example."""
+
+_FARTHEST = 1e9
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What became of the samples under one change.
+
+    Attributes:
+        right: how many are right.
+        margin: of the sample on which the claim hangs; it breaks where this is negative. Without a claim, the mean.
+    """
+
+    right: int
+    margin: float
+
+    def harms_more_than(self, other: Trial) -> bool:
+        """Whether fewer are right, or as many by less."""
+        return (self.right, self.margin) < (other.right, other.margin)
+
+
+class Trials:
+    """Changes tried on the same samples.
+
+    Attributes:
+        n: samples.
+        least: how many must be right; None where nothing is claimed.
+        seen: what became of each change, by what tells it from others.
+        worst: the change under which the fewest are right.
+        broken: how many changes break the claim.
+    """
+
+    def __init__(self, evaluator: Evaluator, chunks: list[Chunk], at_least: float | None, statement: str) -> None:
+        self.n = sum(len(chunk.y) for chunk in chunks)
+        self.least = None if at_least is None else need(at_least, self.n)
+        self.seen: dict[object, Trial] = {}
+        self.worst: object = None
+        self.broken = 0
+        self._drawn: list[object] = []  # alive, so that no other object takes the place of one that is told by it
+        self._evaluator = evaluator
+        self._chunks = chunks
+        self._statement = statement
+        self._started = time.perf_counter()
+
+    @classmethod
+    def of(
+        cls, classifier: Classifier, samples: Samples, settings: Settings, at_least: float | None, statement: str
+    ) -> Trials:
+        """Read the samples, and check the model on the first."""
+        device = resolve(settings.device, classifier.device)
+        evaluator = Evaluator(classifier, device, batch_size=settings.batch_size, suppress=settings.suppress, notes=[])
+        order = rng.permutation(settings.seed, len(samples))[: settings.max_samples]
+        check_data(samples, order)
+        chunks = [
+            load(samples, ids, bounds=classifier.bounds, seed=settings.seed, device=device) for ids in partition(order)
+        ]
+        check_forward(evaluator, chunks[0], settings.suppress)
+        for chunk in chunks:
+            evaluator.check_labels(chunk.y)
+        return cls(evaluator, chunks, at_least, statement)
+
+    @property
+    def lowest(self) -> float:
+        """The accuracy under the change under which the fewest are right."""
+        return self.share(self.worst)
+
+    def share(self, change: object) -> float:
+        """The accuracy under a change that was tried."""
+        return self.seen[_key(change)].right / self.n
+
+    @property
+    def tally(self) -> Tally:
+        """What all of it took."""
+        return Tally.of(self._evaluator).since(Tally(), time.perf_counter() - self._started)
+
+    def breaks(self, change: object) -> bool:
+        """Whether the claim does not hold under a change; inside a hypothesis test, hypothesis is told how nearly."""
+        trial = self.seen.get(_key(change))
+        if trial is None:
+            trial = self.seen[_key(change)] = self.measured(as_change(change))
+            self._drawn.append(change)
+            self.broken += self._broken(trial)
+            if self.worst is None or trial.harms_more_than(self.seen[_key(self.worst)]):
+                self.worst = change
+            self._show()
+        tell(trial.margin)
+        return self._broken(trial)
+
+    def measured(self, change: Shift) -> Trial:
+        """What becomes of the samples under a change."""
+        right, found = 0, []
+        for chunk in self._chunks:
+            logits = self._evaluator.logits(change.apply(chunk.x, chunk.key, chunk.bounds))
+            right += int((logits.argmax(1) == chunk.y).sum())
+            found.append(margins(logits, chunk.y).double())
+        self._evaluator.settle()
+        margin = torch.cat(found)
+        if self._evaluator.model.gives is Needs.LABELS:  # its margins say no more than right and wrong
+            return Trial(right, right / self.n if self.least is None else float(right - self.least))
+        if self.least is None:
+            return Trial(right, float(margin.mean()))
+        return Trial(right, float(margin.kthvalue(min(self.n, self.n - self.least + 1)).values))
+
+    def _broken(self, trial: Trial) -> bool:
+        return self.least is not None and trial.right < self.least
+
+    def _show(self) -> None:
+        watch = context.current().progress
+        if watch is not None and self._statement:
+            watch(self._statement, len(self.seen), len(self.seen), self.broken)
+
+
+def _key(change: object) -> Hashable:
+    """What tells a change from others: its value where it can be hashed or its fields can, else the object itself."""
+    values: Iterator[object] = iter((change,))
+    if is_dataclass(change):
+        values = chain(values, [(type(change), tuple(getattr(change, field.name) for field in fields(change)))])
+    for value in values:
+        try:
+            hash(value)
+        except TypeError:
+            continue
+        return value
+    return id(change)
+
+
+def tell(margin: float) -> None:
+    """Let hypothesis steer towards smaller margins; inside one of its tests only."""
+    try:
+        hypothesis.target(-max(-_FARTHEST, min(_FARTHEST, margin)), label=GOAL)
+    except InvalidArgument:  # a test may ask for several accuracies, and hypothesis takes one number of a name
+        return

@@ -1,0 +1,169 @@
+"""Cues all over an image: a colour cast, a blur, a texture, a band of frequencies."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from robustest.checks import checked_images, checked_real, checked_whole
+from robustest.cues.cue import checked_colour, colour_like
+from robustest.errors import ConfigError, expected
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ColourCast:
+    """The image mixed with one colour, as under tinted light.
+
+    Args:
+        colour: in input units, one number a channel, or one for all.
+        strength: how much of the colour is mixed in, > 0 and <= 1.
+
+    Raises:
+        ConfigError: a number is out of range or not finite.
+    """
+
+    colour: float | tuple[float, ...]
+    strength: float = 0.2
+
+    def __post_init__(self) -> None:
+        checked_colour("colour", self.colour)
+        checked_real("strength", self.strength, 1e-6, 1.0)
+
+    @property
+    def name(self) -> str:
+        return f"colour cast {self.colour}, strength {self.strength:g}"
+
+    def on(self, x: Tensor) -> Tensor:
+        checked_images(x, "a colour cast")
+        return torch.lerp(x, colour_like(x, self.colour).expand_as(x), self.strength)
+
+    def off(self, x: Tensor) -> Tensor:
+        return x
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blur:
+    """A Gaussian blur.
+
+    Args:
+        sigma: its standard deviation in pixels, > 0.
+
+    Raises:
+        ConfigError: sigma is out of range, or its kernel larger than the image.
+    """
+
+    sigma: float = 1.0
+
+    def __post_init__(self) -> None:
+        checked_real("sigma", self.sigma, 1e-3)
+
+    @property
+    def name(self) -> str:
+        return f"blur of {self.sigma:g} pixels"
+
+    def on(self, x: Tensor) -> Tensor:
+        checked_images(x, "a blur")
+        reach = math.ceil(3 * self.sigma)
+        if reach >= min(x.shape[2:]):
+            raise ConfigError(expected(f"images larger than {reach} pixels for a {self.name}", tuple(x.shape)))
+        from torchvision.transforms.functional import gaussian_blur  # torchvision takes its time to import
+
+        blurred: Tensor = gaussian_blur(x, [2 * reach + 1, 2 * reach + 1], [self.sigma, self.sigma])
+        # An average lies between what it averages, but for rounding.
+        return blurred.clamp(float(x.min()), float(x.max()))
+
+    def off(self, x: Tensor) -> Tensor:
+        return x
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Texture:
+    """A pattern of squares, dark and light, mixed into the whole image.
+
+    Args:
+        period: pixels from one light square to the next, even, >= 2.
+        strength: how much of the pattern is mixed in, > 0 and <= 1.
+        dark, light: its values in input units: one number for all channels, or one a channel.
+        stripes: lines across instead of squares.
+
+    Raises:
+        ConfigError: a number is out of range or not finite.
+    """
+
+    period: int = 4
+    strength: float = 0.2
+    dark: float | tuple[float, ...] = 0.0
+    light: float | tuple[float, ...] = 1.0
+    stripes: bool = False
+
+    def __post_init__(self) -> None:
+        checked_whole("period", self.period, 2)
+        if self.period % 2:
+            raise ConfigError(expected("period to be even", self.period))
+        checked_real("strength", self.strength, 1e-6, 1.0)
+        checked_colour("dark", self.dark)
+        checked_colour("light", self.light)
+
+    @property
+    def name(self) -> str:
+        kind = "stripes" if self.stripes else "squares"
+        return f"texture of {kind}, period {self.period}, strength {self.strength:g}"
+
+    def on(self, x: Tensor) -> Tensor:
+        checked_images(x, "a texture")
+        rows = torch.arange(x.shape[2], device=x.device) // (self.period // 2) % 2
+        columns = torch.arange(x.shape[3], device=x.device) // (self.period // 2) % 2
+        lit = rows.view(-1, 1) ^ (torch.zeros_like(columns) if self.stripes else columns)
+        pattern = torch.where(lit.bool(), colour_like(x, self.light), colour_like(x, self.dark))
+        return torch.lerp(x, pattern.expand_as(x), self.strength)
+
+    def off(self, x: Tensor) -> Tensor:
+        return x
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrequencyBand:
+    """A band of spatial frequencies, amplified or taken away.
+
+    Args:
+        low, high: its ends in cycles a pixel, 0 <= low < high; along an axis .5 is the finest there is, and
+            diagonally .71.
+        gain: what the band is multiplied by when on: 0 takes it away, 2 doubles it.
+        bounds: smallest and largest input value; what leaves them is clipped.
+
+    Raises:
+        ConfigError: a number is out of range or not finite.
+    """
+
+    low: float
+    high: float
+    gain: float = 0.0
+    bounds: tuple[float, float] = (0.0, 1.0)
+
+    def __post_init__(self) -> None:
+        checked_real("low", self.low, 0.0, 1.0)
+        checked_real("high", self.high, 0.0, 1.0)
+        checked_real("gain", self.gain, 0.0)
+        if self.low >= self.high:
+            raise ConfigError(expected("low < high", (self.low, self.high)))
+
+    @property
+    def name(self) -> str:
+        return f"frequencies {self.low:g} to {self.high:g}, times {self.gain:g}"
+
+    def on(self, x: Tensor) -> Tensor:
+        checked_images(x, "a band of frequencies")
+        down = torch.fft.fftfreq(x.shape[2], device=x.device).view(-1, 1)
+        across = torch.fft.rfftfreq(x.shape[3], device=x.device)
+        radius = (down.square() + across.square()).sqrt()
+        inside = (radius >= self.low) & (radius < self.high)
+        # MKL refuses strides of 0, of images that were expanded, with torch 2.5.
+        spectrum = torch.fft.rfft2(x.contiguous()) * torch.where(inside, self.gain, 1.0)
+        changed: Tensor = torch.fft.irfft2(spectrum, s=x.shape[2:])
+        return changed.clamp(*self.bounds)
+
+    def off(self, x: Tensor) -> Tensor:
+        return x

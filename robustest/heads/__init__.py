@@ -1,0 +1,1 @@
+"""Sparse linear heads on a model's features."""

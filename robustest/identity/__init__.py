@@ -1,0 +1,1 @@
+"""What a thing is, as a hash: models, code, packages, data."""

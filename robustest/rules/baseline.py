@@ -1,0 +1,170 @@
+"""Verdicts against a baseline: the same samples, judged before and now."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robustest.results import Verdict
+from robustest.rules.rule import Columns, Rule, Terms
+from robustest.statistics.fixed import Decision
+from robustest.statistics.paired import drop_bounds, mcnemar
+from robustest.statistics.sequential import Settled
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """What became of the samples of a baseline.
+
+    Attributes:
+        name: of the group of samples that this is about; "" for all.
+        lost, gained: samples that held only before, and only now.
+        n: number of samples.
+        p_lost, p_gained: exact one-sided McNemar p-values, that there are no more losses than gains but for chance,
+            and no more gains than losses.
+        tolerance: the fall that is no matter, in 0..1.
+        alpha: error allowed for a failure, which is all that may be wrong by chance: a loss that is not shown passes.
+        interval: of the fall, two-sided at 1 - 2 alpha.
+        held: samples that held before: no more can be lost; None where that is not known.
+    """
+
+    name: str = ""
+    lost: int
+    gained: int
+    n: int
+    p_lost: float
+    p_gained: float
+    tolerance: float
+    alpha: float
+    interval: tuple[float, float]
+    held: int | None = None
+
+    @property
+    def worse(self) -> bool:
+        """Whether more is lost than the tolerance allows, and more than chance explains."""
+        return (self.lost - self.gained) / self.n > self.tolerance and self.p_lost <= self.alpha
+
+    @property
+    def untold(self) -> bool:
+        """Whether more is lost than the tolerance allows, where so few held that nothing could be called worse.
+
+        Even if every one of them had been lost, chance would explain it at alpha.
+        """
+        most = self.n if self.held is None else self.held
+        return (self.lost - self.gained) / self.n > self.tolerance and mcnemar(most, 0) > self.alpha
+
+    @property
+    def better(self) -> bool:
+        """Whether more is gained than the tolerance, and more than chance explains: the gate can be tightened."""
+        return (self.gained - self.lost) / self.n > self.tolerance and self.p_gained <= self.alpha
+
+    def __str__(self) -> str:
+        where = f"in {self.name!r} " if self.name else ""
+        counts = f"{self.lost} lost, {self.gained} gained of {self.n}, McNemar p = {self.p_lost:.2g}"
+        return f"against the baseline {where}{counts}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaselineRule:
+    """The claim that the samples of a baseline hold now no worse than they did then, beside another claim.
+
+    What was lost is set against what was gained, sample by sample (McNemar, Psychometrika 1947; exact and one-sided):
+    samples that did not change say nothing, so that a point lost shows where two accuracies far apart would drown it.
+    It waits for every sample. Where more is lost than is tolerated of so few that chance would explain the loss of all,
+    it is inconclusive. Where there are groups, each is compared by itself, and all must be no worse: what one
+    lost is not made up for by what another gained.
+
+    Attributes:
+        other: the claim on the accuracy itself.
+        asked: whether that has a threshold; else it only says where the accuracy lies.
+        before: (n,) bool, the baseline's outcomes in the data's order; None while the baseline is being made.
+        tolerance: the fall that is no matter, in 0..1.
+        terms: what the verdict may rest on.
+        groups: names and positions of the samples in each.
+        level: the error that each comparison may take for a failure; None means the terms' (one comparison).
+    """
+
+    other: Rule
+    asked: bool
+    before: NDArray[np.bool_] | None
+    tolerance: float
+    terms: Terms
+    groups: tuple[tuple[str, NDArray[np.int64]], ...] = ()
+    level: float | None = None
+
+    def settled(self, columns: Columns, n: int) -> Settled | None:
+        """As `Claim.settled`: only where the other claim has failed is there nothing left to see."""
+        settled = self.other.settled(columns, n)
+        return settled if settled is not None and settled.verdict is Verdict.FAILED else None
+
+    def decide(self, columns: Columns, n: int, settled: Settled | None) -> Decision:
+        """As `Claim.decide`."""
+        decision = self.other.decide(columns, n, settled)
+        if settled is not None and decision.verdict is Verdict.FAILED:
+            return decision
+        if self.before is None:
+            rule = "baseline updated: there is nothing to compare with"
+            return decision if self.asked else replace(decision, verdict=Verdict.PASSED, rule=rule)
+        if len(columns["held"]) < n:
+            rule = f"{decision.rule}; the baseline needs every sample"
+            failed = self.asked and decision.verdict is Verdict.FAILED
+            return decision if failed else replace(decision, verdict=Verdict.INCONCLUSIVE, rule=rule)
+        return self._paired(decision, columns)
+
+    def _paired(self, decision: Decision, columns: Columns) -> Decision:
+        """The verdict where every sample can be set against its outcome in the baseline."""
+        by_group = self.compare_groups(columns)
+        worse = [found for found in by_group if found.worse]
+        if worse:
+            rule = f"worse: {'; '.join(map(str, worse))}"
+            return replace(decision, verdict=Verdict.FAILED, rule=rule, at_alpha=True)
+        untold = [found for found in by_group if found.untold]
+        if untold and (not self.asked or decision.verdict is not Verdict.FAILED):
+            rule = f"too few samples to tell a loss from chance: {'; '.join(map(str, untold))}"
+            return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=rule)
+        found = f"{self.compare(columns)}"
+        if self.groups:
+            found = f"{found}, no worse in any of {len(self.groups)} groups"
+        if not self.asked:
+            return replace(decision, verdict=Verdict.PASSED, rule=f"no worse: {found}", at_alpha=True)
+        passed = decision.verdict is Verdict.PASSED
+        return replace(decision, rule=f"{decision.rule}; no worse: {found}", at_alpha=decision.at_alpha or passed)
+
+    def compare(self, columns: Columns) -> Comparison:
+        """Pair every sample with its outcome in the baseline."""
+        before, now = self._pairs(columns)
+        return self._compared("", before, now)
+
+    def compare_groups(self, columns: Columns) -> list[Comparison]:
+        """The comparisons that are judged: one a group, or one of all samples where there are no groups."""
+        if not self.groups:
+            return [self.compare(columns)]
+        before, now = self._pairs(columns)
+        place = np.argsort(columns["id"])
+        return [self._compared(name, before[place[ids]], now[place[ids]]) for name, ids in self.groups]
+
+    def doomed(self, broken: int, n: int) -> bool:
+        """As `Claim.doomed`."""
+        return self.other.doomed(broken, n)
+
+    def _pairs(self, columns: Columns) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        if self.before is None:
+            raise ValueError("Expected a baseline to compare with but there is none.")
+        return self.before[columns["id"]], columns["held"].astype(bool)
+
+    def _compared(self, name: str, before: NDArray[np.bool_], now: NDArray[np.bool_]) -> Comparison:
+        lost, gained, n = int((before & ~now).sum()), int((now & ~before).sum()), len(now)
+        return Comparison(
+            name=name,
+            lost=lost,
+            gained=gained,
+            n=n,
+            p_lost=mcnemar(lost, gained),
+            p_gained=mcnemar(gained, lost),
+            tolerance=self.tolerance,
+            alpha=self.terms.alpha if self.level is None else self.level,
+            interval=drop_bounds(lost, gained, n, self.terms.alpha),
+            held=int(before.sum()),
+        )

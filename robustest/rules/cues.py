@@ -1,0 +1,182 @@
+"""Claims that cues move few predictions and little recall."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robustest.errors import ConfigError
+from robustest.results import Verdict
+from robustest.rules.rates import RateRule
+from robustest.rules.rule import ShareRule, Terms
+from robustest.statistics.fixed import Decision, beyond, clopper_pearson, decide_share
+from robustest.statistics.flips import CLASSES, Pairs, off, on
+from robustest.statistics.paired import decide_drop
+from robustest.statistics.sequential import Settled
+
+Columns = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CueRule:
+    """A claim on the flip rates of cues, on the recall that hangs on them, or on both.
+
+    It fails where it fails for one of the cues, and passes where it holds for all of them.
+
+    Attributes:
+        targets: for each cue the class it is suspected to stand for, or None.
+        max_flip: the flip rate claimed at most, or None.
+        max_recall_drop: the recall drop claimed at most, or None.
+        terms: what the verdict may rest on.
+    """
+
+    targets: tuple[int | None, ...]
+    max_flip: float | None
+    max_recall_drop: float | None
+    terms: Terms
+
+    @property
+    def by_recall(self) -> bool:
+        """Whether recall alone is claimed."""
+        return self.max_flip is None and self.max_recall_drop is not None
+
+    def settled(self, columns: Columns, n: int) -> Settled | None:
+        """As `Claim.settled`: where one part is refuted, or all of them hold."""
+        if self.terms.scope != "set":
+            return None
+        found = [part.settled(columns, n) for part, columns in self._parts(columns)]
+        failed = [s for s in found if s is not None and s.verdict is Verdict.FAILED]
+        if failed:
+            return min(failed, key=lambda s: s.after)
+        passed = [s for s in found if s is not None]
+        # A class that was not seen yet would have to hold as well.
+        more_to_come = self.max_recall_drop is not None and None in self.targets
+        if not found or len(passed) < len(found) or more_to_come:
+            return None
+        return max(passed, key=lambda s: s.after)
+
+    def decide(self, columns: Columns, n: int, settled: Settled | None) -> Decision:
+        """As `Claim.decide`.
+
+        Raises:
+            ConfigError: there are no samples to judge on (none outside, or none of, the target class).
+        """
+        if len(columns["label"]) < n:
+            return self._partly(columns, n, settled)
+        found = [self.of_cue(pairs) for pairs in self.pairs(columns)]
+        return replace(found[self.lead(columns)], verdict=worst_of([one.verdict for one in found]))
+
+    def of_cue(self, pairs: Pairs) -> Decision:
+        """The verdict on one cue whose every sample was looked at.
+
+        Raises:
+            ConfigError: as for `decide`.
+        """
+        flip, drops, worst = self.judged(pairs)
+        verdicts = [flip.verdict] * (self.max_flip is not None)
+        verdicts += [drop.verdict for drop in drops.values()] * (self.max_recall_drop is not None)
+        return replace(drops[worst] if self.by_recall else flip, verdict=worst_of(verdicts))
+
+    def pairs(self, columns: Columns) -> list[Pairs]:
+        """The counts of each cue."""
+        return [Pairs.count(columns, cue, target) for cue, target in enumerate(self.targets)]
+
+    def doomed(self, broken: int, n: int) -> bool:
+        """As `Claim.doomed`; nothing is known of a cue before it is switched."""
+        return False
+
+    def lead(self, columns: Columns, among: Sequence[int] = ()) -> int:
+        """The cue that speaks most against the claim, of some or of all, on the samples looked at."""
+        pairs = self.pairs(columns)
+        limits = {"flip": self.max_flip or 0.0, "drop": self.max_recall_drop or 0.0}
+
+        def excess(counts: Pairs) -> tuple[float, float]:
+            flip = counts.flip_rate - limits["flip"]
+            drop = max(counts.recall_drop(k) for k in counts.classes) - limits["drop"]
+            if self.by_recall:
+                return drop, flip
+            return (flip if self.max_recall_drop is None else max(flip, drop)), flip
+
+        return max(among or range(len(pairs)), key=lambda cue: excess(pairs[cue]))
+
+    def judged(self, pairs: Pairs) -> tuple[Decision, dict[int, Decision], int]:
+        """The verdicts on one cue's flip rate and on each class's recall drop, and the class where it is largest.
+
+        Raises:
+            ConfigError: as for `decide`.
+        """
+        classes = pairs.classes
+        if pairs.of == 0 or not all(pairs.members[k] for k in classes):
+            raise ConfigError(f"Expected samples of class {pairs.target} and of others but the data lack one of them.")
+        terms = {**self.terms.of(), "fail_alpha": self.terms.alpha / len(self.targets)}
+        flip = decide_share(pairs.flips, pairs.of, self.max_flip, at_least=False, **terms)
+        # The class with the largest drop is picked after looking.
+        each = {**terms, "alpha": terms["alpha"] / len(classes), "fail_alpha": terms["fail_alpha"] / len(classes)}
+        drops = {
+            k: decide_drop(
+                int(pairs.lost[k]), int(pairs.gained[k]), int(pairs.members[k]), self.max_recall_drop, **each
+            )
+            for k in classes
+        }
+        return flip, drops, max(classes, key=pairs.recall_drop)
+
+    def _parts(self, columns: Columns) -> Iterator[tuple[ShareRule | RateRule, Columns]]:
+        """All that must hold, each with its columns: each cue's flip rate, and its recall drop in each class seen."""
+        classes = int(columns[CLASSES][0])
+        count = len(self.targets) * (self.max_flip is not None)
+        count += (self.max_recall_drop is not None) * sum(classes if t is None else 1 for t in self.targets)
+        terms = Terms(scope="set", alpha=self.terms.alpha, fail_alpha=self.terms.fail_alpha / max(1, count))
+        for cue, target in enumerate(self.targets):
+            if self.max_flip is not None:
+                yield self._flips(columns, cue, terms)
+            if self.max_recall_drop is not None:
+                for k in np.unique(columns["label"]).tolist() if target is None else [target]:
+                    yield self._recall(columns, cue, k, terms)
+
+    def _flips(self, columns: Columns, cue: int, terms: Terms) -> tuple[ShareRule | RateRule, Columns]:
+        moved, target = columns[on(cue)] != columns[off(cue)], self.targets[cue]
+        if target is None:
+            return ShareRule(threshold=self.max_flip, at_least=False, terms=terms), {"held": ~moved}
+        others = columns["label"] != target
+        event = (moved & others & (columns[on(cue)] == target)).astype(np.int64)
+        return RateRule(threshold=self.max_flip, terms=terms, signed=False), {"event": event, "counts": others}
+
+    def _recall(self, columns: Columns, cue: int, k: int, terms: Terms) -> tuple[RateRule, Columns]:
+        members = columns["label"] == k
+        event = ((columns[on(cue)] == k).astype(np.int64) - (columns[off(cue)] == k)) * members
+        return RateRule(threshold=self.max_recall_drop, terms=terms), {"event": event, "counts": members}
+
+    def _partly(self, columns: Columns, n: int, settled: Settled | None) -> Decision:
+        """The verdict where not every sample was looked at."""
+        lead = self.lead(columns)
+        pairs, read = self.pairs(columns)[lead], len(columns["label"])
+        if settled is not None:
+            part, values = self._flips(columns, lead, self.terms)
+            if self.by_recall:
+                part, values = self._recall(columns, lead, max(pairs.classes, key=pairs.recall_drop), self.terms)
+            return part.decide(values, n, settled)
+        rule, verdict, interval = f"budget: {read} of {n} samples looked at", Verdict.INCONCLUSIVE, (0.0, 1.0)
+        if pairs.of and not self.by_recall:
+            interval = clopper_pearson(pairs.flips, pairs.of, self.terms.alpha)
+        if self.max_flip is None and self.max_recall_drop is None:
+            rule = f"no threshold given; {rule}"
+        elif self.max_recall_drop is None and self.max_flip is not None and self.terms.scope != "set":
+            wider = (
+                clopper_pearson(pairs.flips, pairs.of, self.terms.alpha / len(self.targets)) if pairs.of else interval
+            )
+            verdict = beyond(interval, self.max_flip, at_least=False, wider=wider)
+            rule = f"population, alpha = {self.terms.alpha:g} a side; {rule}"
+        at_alpha = verdict is not Verdict.INCONCLUSIVE
+        return Decision(verdict=verdict, rule=rule, estimate=None, interval=interval, at_alpha=at_alpha)
+
+
+def worst_of(verdicts: list[Verdict]) -> Verdict:
+    """The verdict on claims of which all must hold: failed before inconclusive before passed."""
+    for verdict in (Verdict.FAILED, Verdict.INCONCLUSIVE):
+        if verdict in verdicts:
+            return verdict
+    return Verdict.PASSED if verdicts else Verdict.INCONCLUSIVE

@@ -1,0 +1,103 @@
+"""Claims on a rate among some of the samples, where how many of these there are is not known before the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robustest.rules.means import MeanRule
+from robustest.rules.rule import Terms, partial
+from robustest.statistics.betting import capital
+from robustest.statistics.fixed import Decision
+from robustest.statistics.sequential import Settled
+from robustest.statistics.streams import running
+
+_HALVINGS = 14
+"""Steps of the bisection for an end of an interval: to about 1e-4."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RateRule:
+    """A claim that events, net, are at most a share of the samples that count, in this very set.
+
+    It is a claim on a mean over all samples: that of event - share x counts is at most 0.
+
+    Attributes:
+        threshold: the share claimed at most, in 0..1; None where nothing is claimed.
+        terms: what the verdict may rest on.
+        signed: whether events may be -1, which makes up for one of 1.
+    """
+
+    threshold: float | None
+    terms: Terms
+    signed: bool = True
+
+    def settled(self, columns: Mapping[str, NDArray[Any]], n: int) -> Settled | None:
+        """As `Claim.settled`; "event" (t,) of -1, 0 and 1, which is 0 where "counts" (t,) bool is False."""
+        if self.threshold is None:
+            return None
+        value = _values(columns, self.threshold, signed=self.signed)
+        return MeanRule(threshold=0.0, terms=self.terms).settled({"value": value}, n)
+
+    def decide(self, columns: Mapping[str, NDArray[Any]], n: int, settled: Settled | None) -> Decision:
+        """As `Claim.decide`, before every sample was looked at: an interval, and no estimate."""
+        both = running_rate(columns, n, self.terms.alpha, settled, signed=self.signed)
+        return partial(self.threshold, both, len(columns["event"]), n, settled, at_least=False, terms=self.terms)
+
+
+def running_rate(
+    columns: Mapping[str, NDArray[Any]], n: int, alpha: float, settled: Settled | None, *, signed: bool
+) -> tuple[float, float]:
+    """The interval of a rate that may have been read on after its verdict (see `streams.running`)."""
+
+    def bounds(read: int) -> tuple[float, float]:
+        return rate_interval({name: columns[name][:read] for name in ("event", "counts")}, n, alpha, signed=signed)
+
+    return running(bounds, len(columns["event"]), settled)
+
+
+def rate_interval(
+    columns: Mapping[str, NDArray[Any]], n: int, alpha: float, *, signed: bool = True
+) -> tuple[float, float]:
+    """Rates over the whole set that bets on what was seen do not rule out at any time, alpha on each side.
+
+    Args:
+        columns: "event" and "counts" of t samples in the order drawn, as for `RateRule.settled`.
+        n: size of the set.
+        alpha: error allowed on each side.
+        signed: as in `RateRule`; the rate may then be negative, whether or not such events were seen.
+    """
+    limit, smallest = -np.log(alpha), -1.0 if signed else 0.0
+
+    def too_small(rate: float) -> bool:
+        return bool(capital(_values(columns, rate, signed=signed), n, 0.0, above=True).max() >= limit)
+
+    def too_large(rate: float) -> bool:
+        return bool(capital(_values(columns, rate, signed=signed), n, 0.0, above=False).max() >= limit)
+
+    return _edge(smallest, 1.0, too_small), _edge(1.0, smallest, too_large)
+
+
+def _values(columns: Mapping[str, NDArray[Any]], rate: float, *, signed: bool) -> NDArray[np.float64]:
+    """(t,) event - rate x counts, brought into -1..1: where no event is negative, it lies there."""
+    values: NDArray[np.float64] = columns["event"] - rate * columns["counts"]
+    if signed:
+        values = values / (1 + abs(rate))
+    return values
+
+
+def _edge(start: float, end: float, ruled_out: Callable[[float], bool]) -> float:
+    """The first rate from start towards end that is not ruled out, or one ruled out just before it."""
+    if not ruled_out(start):
+        return start
+    for _ in range(_HALVINGS):
+        middle = (start + end) / 2
+        if ruled_out(middle):
+            start = middle
+        else:
+            end = middle
+    return start

@@ -1,0 +1,176 @@
+"""Comparing a claim's outcomes with those of a baseline, and offering them for the next one."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robustest import context
+from robustest.errors import ConfigError, StoreError, expected
+from robustest.results import Result
+from robustest.rules import BaselineRule, Rule, Terms
+from robustest.run.evidence import Evidence
+from robustest.settings import Settings
+from robustest.statistics import checked_threshold
+from robustest.store.baselines import BaselineEntry
+from robustest.store.baselines import read as read_baseline
+
+Baseline = str | os.PathLike[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """A claim, and the baseline it is compared with.
+
+    Attributes:
+        rule: what is claimed, with the comparison where there is one.
+        settings: how it is measured; a baseline being made needs every sample.
+        file: the baseline's file; None where nothing is compared.
+        key: the claim's name in it.
+        entry: what it says; None while it is being made.
+    """
+
+    rule: Rule
+    settings: Settings
+    file: Path | None = None
+    key: str = ""
+    entry: BaselineEntry | None = None
+
+    def told(self, result: Result, evidence: Evidence) -> Result:
+        """The result with what the comparison says.
+
+        Raises:
+            StoreError: the baseline is of other samples.
+        """
+        if self.file is None or not isinstance(self.rule, BaselineRule):
+            return result
+        about: dict[str, Any] = {"file": str(self.file), "key": self.key, "tolerance": self.rule.tolerance}
+        notes = result.notes
+        if self.entry is None:
+            about["update"] = True
+        elif evidence.whole:
+            if self.entry.data != evidence.data:
+                raise StoreError(
+                    f"Expected the samples that the baseline {self.file.name} was made of but these are others (the "
+                    "same number, other values or labels): their outcomes cannot be paired. If the change is meant, "
+                    f"update it: {_command()}"
+                )
+            found = self.rule.compare({**evidence.columns, "id": evidence.ids})
+            about |= {
+                "lost": found.lost,
+                "gained": found.gained,
+                "p": found.p_lost,
+                "drop": (found.lost - found.gained) / found.n,
+                "drop_interval": list(found.interval),
+                "accuracy": float(np.mean(self.entry.outcomes)),
+                "date": self.entry.date,
+                "commit": self.entry.commit,
+            }
+            if self.rule.groups:
+                by_group = self.rule.compare_groups({**evidence.columns, "id": evidence.ids})
+                about["groups"] = [
+                    {"group": one.name, "n": one.n, "lost": one.lost, "gained": one.gained, "p": one.p_lost}
+                    for one in by_group
+                ]
+            if found.better:
+                notes = (*notes, f"better than the baseline: {found.gained} gained, {found.lost} lost. {_tighten()}")
+        return replace(result, details={**result.details, "baseline": about}, notes=notes)
+
+
+def compared(
+    rule: Rule,
+    settings: Settings,
+    *,
+    asked: bool,
+    statement: str,
+    n: int,
+    terms: Terms,
+    no_worse_than: Baseline | None,
+    tolerance: float,
+    groups: tuple[tuple[str, NDArray[np.int64]], ...] = (),
+    level: float | None = None,
+) -> Compared:
+    """A claim with its comparison, where one is asked for.
+
+    Args:
+        rule: the claim on the number itself.
+        settings: the running test's.
+        asked: whether that has a threshold.
+        statement: the claim in words, without its threshold; with the test's id it is the baseline's key.
+        n: number of samples.
+        terms: what the verdict may rest on.
+        no_worse_than: the baseline's file; None compares with nothing.
+        tolerance: the fall that is no matter, in 0..1.
+        groups, level: as in `BaselineRule`.
+
+    Raises:
+        ConfigError: an argument is out of range, or the tolerance as wide as what held in the baseline.
+        StoreError: the baseline is missing, damaged, or of another number of samples.
+    """
+    tolerance = checked_threshold("tolerance", tolerance, trivial=1)
+    if no_worse_than is None:
+        return Compared(rule, settings)
+    if not isinstance(no_worse_than, (str, os.PathLike)):
+        raise ConfigError(expected("no_worse_than to be the path of a baseline file", no_worse_than))
+    file = Path(no_worse_than)
+    key = f"{context.current().claimant}: {statement}"
+    if settings.update_baseline:
+        making = BaselineRule(other=rule, asked=asked, before=None, tolerance=tolerance, terms=terms)
+        return Compared(making, settings.but({"exact": True, "max_samples": None, "time_budget": None}), file, key)
+    entry = _entry(file, key, n)
+    before = np.array(entry.outcomes, dtype=bool)
+    if tolerance >= before.mean():
+        mend = "Nothing could be called worse. Tolerate less, or leave no_worse_than= out."
+        raise ConfigError(
+            expected(
+                f"tolerance to be less than the share that held in the baseline, {before.mean():.3f}", tolerance, mend
+            )
+        )
+    return Compared(
+        BaselineRule(
+            other=rule,
+            asked=asked,
+            before=before,
+            tolerance=tolerance,
+            terms=terms,
+            groups=groups,
+            level=level,
+        ),
+        settings,
+        file,
+        key,
+        entry,
+    )
+
+
+def _entry(file: Path, key: str, n: int) -> BaselineEntry:
+    if not file.is_file():
+        raise StoreError(f"Expected a baseline at {file} but there is none. Make it and commit it: {_command()}")
+    entries = read_baseline(file)
+    if key not in entries:
+        raise StoreError(
+            f"Expected an entry for this claim in the baseline {file.name} but there is none among its "
+            f"{len(entries)}. Make it and commit it: {_command()}"
+        )
+    entry = entries[key]
+    if len(entry.outcomes) != n:
+        raise StoreError(
+            f"Expected the {len(entry.outcomes)} samples that the baseline {file.name} was made of but got {n}. "
+            f"Outcomes of other samples cannot be paired; if the change is meant, update it: {_command()}"
+        )
+    return entry
+
+
+def _command() -> str:
+    running = context.current()
+    seed = running.settings.seed
+    return f"{running.replay(seed)} --robust-update-baseline" if running.test else "pytest --robust-update-baseline"
+
+
+def _tighten() -> str:
+    return f"Hold what was won: {_command()}"

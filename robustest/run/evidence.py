@@ -1,0 +1,272 @@
+"""What chunks showed: the pieces that measurements hand over, and the whole they add up to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from hashlib import sha256
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from robustest.engine.chunks import Chunk
+from robustest.engine.evaluator import Evaluator
+from robustest.engine.health import Finding, Health
+from robustest.results import Cost
+from robustest.settings import Settings
+from robustest.statistics import Decision
+from robustest.store.corpus import Kept
+
+Columns = dict[str, NDArray[Any]]
+REPLAYED = "replayed"
+
+
+@dataclass(frozen=True, slots=True)
+class Exhibit:
+    """One sample that may be shown: what it was, what it became.
+
+    Attributes:
+        index: position in the user's data.
+        label, clean, predicted: classes: given, of the unchanged, of the changed sample.
+        size: how far it was moved, or None.
+        before, after: (*S) arrays, unchanged and changed.
+        badness: larger is worse; the worst are shown.
+        pixels: elements changed, of images pixels; None where they were not counted.
+    """
+
+    index: int
+    label: int
+    clean: int
+    predicted: int
+    size: float | None
+    before: Tensor
+    after: Tensor
+    badness: float
+    pixels: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What one chunk showed.
+
+    Attributes:
+        columns: per-sample arrays, rows as in the chunk; "held" (bool) is always there.
+        exhibits: samples that speak against the claim.
+        counts: numbers that add up over chunks, by name; `REPLAYED` counts what known counterexamples decided.
+        kept: counterexamples to replay on later models; None where none are kept.
+    """
+
+    columns: Columns
+    exhibits: list[Exhibit]
+    counts: Mapping[str, int] = field(default_factory=dict)
+    kept: Kept | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tally:
+    """What looking at a chunk took, and what it told about the model.
+
+    Attributes:
+        forward, backward: samples passed.
+        seconds: wall-clock time.
+        classes: number of classes; 0 where none was seen.
+        health: counts for the health checks.
+        notes: what a reader must know.
+    """
+
+    forward: int = 0
+    backward: int = 0
+    seconds: float = 0.0
+    classes: int = 0
+    health: Health = field(default_factory=Health)
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, evaluator: Evaluator) -> Tally:
+        """Everything an evaluator has counted so far."""
+        health = Health(**{f.name: getattr(evaluator.health, f.name) for f in fields(Health)})
+        return cls(
+            forward=evaluator.forward,
+            backward=evaluator.backward,
+            classes=evaluator.classes,
+            health=health,
+            notes=tuple(evaluator.notes),
+        )
+
+    def since(self, earlier: Tally, seconds: float) -> Tally:
+        """What was counted after an earlier moment."""
+        return Tally(
+            forward=self.forward - earlier.forward,
+            backward=self.backward - earlier.backward,
+            seconds=seconds,
+            classes=self.classes,
+            health=_health(self.health, earlier.health, -1),
+            notes=tuple(note for note in self.notes if note not in earlier.notes),
+        )
+
+    def plus(self, other: Tally) -> Tally:
+        """Both together."""
+        return Tally(
+            forward=self.forward + other.forward,
+            backward=self.backward + other.backward,
+            seconds=self.seconds + other.seconds,
+            classes=max(self.classes, other.classes),
+            health=_health(self.health, other.health, 1),
+            notes=tuple(dict.fromkeys((*self.notes, *other.notes))),
+        )
+
+    @property
+    def cost(self) -> Cost:
+        """As results carry it."""
+        return Cost(forward=self.forward, backward=self.backward, seconds=self.seconds)
+
+
+def _health(a: Health, b: Health, sign: int) -> Health:
+    return Health(**{f.name: getattr(a, f.name) + sign * getattr(b, f.name) for f in fields(Health)})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """Everything a result is made of.
+
+    Attributes:
+        decision: the verdict on the claim.
+        columns: per-sample arrays of the samples looked at, in the order of the data.
+        ids: (n,) their positions in the data, rising.
+        total: samples in the data.
+        exhibits: the worst samples, worst first.
+        tally: what it took, wherever and whenever it was measured.
+        counts: as in `Observed`, over all chunks.
+        bounds: the input's bounds.
+        findings: the health checks that spoke.
+        cached: when it was measured, where nothing had to be measured now; else empty.
+        data: digest of all samples and labels, in the order of the data; empty where some were not looked at.
+        model: digest of the model; empty where it has none.
+    """
+
+    decision: Decision
+    columns: Columns
+    ids: NDArray[np.int64]
+    total: int
+    exhibits: list[Exhibit]
+    tally: Tally
+    counts: Mapping[str, int]
+    bounds: tuple[float, float]
+    findings: tuple[Finding, ...] = ()
+    cached: str = ""
+    data: str = ""
+    model: str = ""
+
+    @property
+    def n(self) -> int:
+        """Number of samples looked at."""
+        return len(self.ids)
+
+    @property
+    def whole(self) -> bool:
+        """Whether every sample was looked at; a share of some of them is not the share of all."""
+        return self.n == self.total
+
+    def share(self, column: NDArray[np.bool_]) -> float | None:
+        """The share of samples marked, of all in the data; None where some were not looked at."""
+        return float(column.mean()) if self.whole else None
+
+    @property
+    def outcomes(self) -> tuple[bool | None, ...]:
+        """True held, False broken, None not looked at; in the data's order."""
+        out: list[bool | None] = [None] * self.total
+        for at, held in zip(self.ids.tolist(), self.columns["held"], strict=True):
+            out[at] = bool(held)
+        return tuple(out)
+
+
+@dataclass(slots=True)
+class Stream:
+    """What was seen so far, in the order it was drawn.
+
+    Attributes:
+        total: samples in the data.
+        columns: per-sample arrays; "id" has the positions in the data.
+        exhibits: the worst samples, worst first.
+        counts: as in `Observed`, over all chunks.
+        tally: over all chunks.
+        marks: digests of the samples.
+    """
+
+    total: int
+    columns: Columns = field(default_factory=dict)
+    exhibits: list[Exhibit] = field(default_factory=list)
+    counts: dict[str, int] = field(default_factory=dict)
+    tally: Tally = field(default_factory=Tally)
+    marks: list[bytes] = field(default_factory=list)
+
+    def add(self, ids: Tensor, observed: Observed, tally: Tally, *, examples: int, marks: list[bytes]) -> None:
+        """Take a chunk in; only the worst `examples` are kept."""
+        for name, part in {**observed.columns, "id": ids.numpy()}.items():
+            self.columns[name] = np.concatenate([self.columns[name], part]) if name in self.columns else part
+        self.exhibits = sorted([*self.exhibits, *observed.exhibits], key=lambda e: -e.badness)[:examples]
+        for name, count in observed.counts.items():
+            self.counts[name] = self.counts.get(name, 0) + count
+        self.tally = self.tally.plus(tally)
+        self.marks += marks
+
+    def evidence(
+        self,
+        decision: Decision,
+        *,
+        bounds: tuple[float, float],
+        settings: Settings,
+        cached: str,
+        model: str,
+        notes: tuple[str, ...],
+    ) -> Evidence:
+        """What it all adds up to, in the order of the data."""
+        ids = self.columns["id"]
+        back = np.argsort(ids)
+        whole = len(self.marks) == self.total
+        return Evidence(
+            decision=decision,
+            columns={name: column[back] for name, column in self.columns.items()},
+            ids=ids[back],
+            total=self.total,
+            exhibits=self.exhibits,
+            tally=self.tally.plus(Tally(notes=notes)),
+            counts=self.counts,
+            bounds=bounds,
+            findings=self.tally.health.findings(settings.suppress),
+            cached=cached,
+            data=sha256(b"".join(self.marks[place] for place in back)).hexdigest() if whole else "",
+            model=model,
+        )
+
+
+def exhibits_of(
+    chunk: Chunk,
+    which: Tensor,
+    *,
+    clean: Tensor,
+    predicted: Tensor,
+    before: Tensor,
+    after: Tensor,
+    badness: Tensor,
+    size: Tensor | float | None,
+    most: int,
+) -> list[Exhibit]:
+    """The worst of a chunk's rows that `which` (n,) marks, `most` at most; other tensors are rows of the chunk too."""
+    rows = which.nonzero().squeeze(1)
+    rows = rows[badness[rows].argsort(descending=True, stable=True)][:most]
+    return [
+        Exhibit(
+            index=int(chunk.ids[row]),
+            label=int(chunk.y[row]),
+            clean=int(clean[row]),
+            predicted=int(predicted[row]),
+            size=float(size[row]) if isinstance(size, Tensor) else size,
+            before=before[row].cpu(),
+            after=after[row].cpu(),
+            badness=float(badness[row]),
+        )
+        for row in rows.tolist()
+    ]

@@ -1,0 +1,80 @@
+"""What every measurement takes besides its own arguments."""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+from robustest import context
+from robustest.errors import unknown
+from robustest.models import Classifier, as_classifier
+from robustest.models.classifier import Preprocessing
+from robustest.rules import Terms
+from robustest.settings import FORMER, MARKER_KEYS, Settings, coerce
+from robustest.statistics import failure_level
+
+
+class Options(TypedDict, total=False):
+    """Keyword options of every `assert_` and `measure_` function; what is left out comes from the settings.
+
+    Keys:
+        seed: seeds the order of the samples and every random draw.
+        device: "auto", "cpu", "cuda", "cuda:N" or "mps".
+        batch_size: most samples in one model pass.
+        precision: "fp32", "bf16" or "auto", for gradients alone.
+        scope: "set" (this very test set) or "population" (what it was drawn from).
+        alpha: error allowed on each side, in (0, 0.5).
+        family_size: claims that share the error of wrong early failures, >= 1.
+        examples: counterexamples kept.
+        suppress: names of health checks that shall not speak.
+        exact: whether every sample is looked at, even where the verdict is settled before.
+        max_samples: samples looked at, at most.
+        time_budget: seconds after which no further chunk of samples is looked at.
+        inconclusive: "fail" or "skip": what a claim that was not settled does to its test.
+        cache: whether what the store remembers is used.
+        recheck: share of remembered chunks that is measured again and must agree, in 0..1.
+        bounds: smallest and largest input value; (0, 1) unless given.
+        preprocessing: (mean, std) per channel, or a function of a batch, applied before the model.
+    """
+
+    seed: int
+    device: str
+    batch_size: int | None
+    precision: str
+    scope: str
+    alpha: float
+    family_size: int
+    examples: int
+    suppress: tuple[str, ...]
+    exact: bool
+    max_samples: int | None
+    time_budget: float | None
+    inconclusive: str
+    cache: bool
+    recheck: float
+    bounds: tuple[float, float]
+    preprocessing: Preprocessing
+
+
+_MODEL_KEYS = ("bounds", "preprocessing")
+
+
+def apply(model: object, options: Options) -> tuple[Classifier, Settings]:
+    """The classifier and the settings that a call's options make of the model and the running test's settings.
+
+    Raises:
+        ConfigError: an option is unknown or out of range.
+    """
+    values = dict(options)
+    allowed = MARKER_KEYS - {"attack"}
+    for key in values:
+        if key not in allowed and key not in _MODEL_KEYS:
+            raise unknown("option", key, [*allowed, *_MODEL_KEYS], FORMER)
+    classifier = as_classifier(model, bounds=options.get("bounds"), preprocessing=options.get("preprocessing"))
+    settings = context.current().settings.but(coerce({k: v for k, v in values.items() if k not in _MODEL_KEYS}))
+    return classifier, settings
+
+
+def terms_of(settings: Settings) -> Terms:
+    """What the verdict on a claim may rest on: the settings alone, whatever else is run."""
+    level = failure_level(settings.alpha, settings.family_size)
+    return Terms(scope=settings.scope, alpha=settings.alpha, fail_alpha=level)

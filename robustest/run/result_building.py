@@ -1,0 +1,166 @@
+"""From evidence and a decision to a result, with the pictures of what spoke against the claim."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robustest import context
+from robustest.engine.health import Finding
+from robustest.reports.pictures import save_exhibit
+from robustest.results import NOT_PAIRED, Counterexample, Pairing, Result, Verdict
+from robustest.run.evidence import REPLAYED, Evidence
+from robustest.settings import Settings
+from robustest.statistics import Decision
+from robustest.threats import Threat
+
+_FEW = 10
+"""Fewer samples than this are told on every line."""
+
+
+def few(n: int, of: str = "") -> tuple[str, ...]:
+    """What every line must say of so few samples."""
+    return (f"{n} {'sample' if n == 1 else 'samples'}{of} alone",) if n < _FEW else ()
+
+
+def unchanged(moved: NDArray[Any], by: str) -> tuple[str, ...]:
+    """What every line must say of a change that changed nothing: (n,) how far, or whether, each sample was moved."""
+    return () if bool(moved.any()) else (f"{by} changes no sample",)
+
+
+def nothing_allowed(threat: Threat) -> tuple[str, ...]:
+    """What a line must say of a threat that allows no change."""
+    limits = getattr(threat, "limits", (threat.radius,))  # of a pose: its radius is a share of them
+    return () if any(limits) else (f"{threat} allows no change",)
+
+
+def healthy(decision: Decision, findings: Sequence[Finding]) -> Decision:
+    """A decision that does not pass where a health check speaks: what was found safe may not be."""
+    speaking = [finding.name for finding in findings if finding.stops]
+    if not speaking or decision.verdict is not Verdict.PASSED:
+        return decision
+    return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=f"health check: {', '.join(speaking)}")
+
+
+def fallible(decision: Decision, before: NDArray[np.bool_], threshold: float | None) -> Decision:
+    """A decision on a fall that does not pass where no fall could have broken the claim.
+
+    Args:
+        decision: on a share's fall.
+        before: (n,) the samples that held before: no more can be lost.
+        threshold: the fall claimed at most; None where nothing is claimed.
+    """
+    if threshold is None or decision.verdict is not Verdict.PASSED or float(before.mean()) > threshold:
+        return decision
+    rule = f"nothing could have failed it: only {before.mean():.3f} held before, and a fall of {threshold:g} is allowed"
+    return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=rule)
+
+
+def result_of(
+    evidence: Evidence,
+    decision: Decision,
+    settings: Settings,
+    *,
+    kind: str,
+    statement: str,
+    quantity: str,
+    threshold: float | None,
+    comparison: str,
+    setting: str,
+    method: str,
+    details: Mapping[str, Any],
+    bounds: str = "",
+    widest: float | None = 1.0,
+    scope: str | None = None,
+    caveats: Sequence[str] = (),
+    pairing: Pairing = NOT_PAIRED,
+) -> Result:
+    """The result of a measurement; where a claim did not pass, its worst samples are pictured.
+
+    Every claim comes by here, and so by the health checks: none passes where one of them speaks.
+
+    See `robustest.results.Result` for the meaning of each argument.
+
+    Args:
+        widest: the largest value there can be, which a value that is bounded from below may have; None for no largest.
+        scope: None for the settings' scope.
+    """
+    decision = healthy(decision, evidence.findings)
+    interval, shown = decision.interval, []
+    if bounds:
+        details = {**details, "left_interval": list(interval)}
+        interval = _opened(interval, bounds, widest)
+    caveats = (*few(evidence.n), *caveats)
+    if scope == "set" != settings.scope:
+        caveats = (*caveats, "of this set alone, not of the population")
+    for rank, exhibit in enumerate(evidence.exhibits, 1):
+        image = None
+        if settings.pictures is not None and threshold is not None and decision.verdict is not Verdict.PASSED:
+            which = f"{zlib.crc32(f'{statement} {comparison} {threshold} {method}'.encode()):08x}"
+            name = f"{kind}-{which}-{rank}-sample{exhibit.index}"  # two claims of a test share no file
+            save = partial(save_exhibit, settings.pictures, name, exhibit.before, exhibit.after, evidence.bounds)
+            path = context.current().picture(save, settings.pictures)
+            image = None if path is None else shown_path(path)
+        shown.append(
+            Counterexample(
+                index=exhibit.index,
+                label=exhibit.label,
+                clean=exhibit.clean,
+                predicted=exhibit.predicted,
+                size=exhibit.size,
+                image=image,
+                pixels=exhibit.pixels,
+            )
+        )
+    return Result(
+        kind=kind,
+        statement=statement,
+        verdict=decision.verdict,
+        rule=decision.rule,
+        quantity=quantity,
+        estimate=decision.estimate,
+        interval=interval,
+        threshold=threshold,
+        comparison=comparison,
+        n_used=evidence.n,
+        n_total=evidence.total,
+        outcomes=evidence.outcomes,
+        cost=evidence.tally.cost,
+        seed=settings.seed,
+        setting=setting,
+        method=method,
+        counterexamples=tuple(shown),
+        notes=(*evidence.tally.notes, *(finding.message for finding in evidence.findings)),
+        details={**details, "health": [finding.to_dict() for finding in evidence.findings]},
+        cached=evidence.cached,
+        replayed=evidence.counts.get(REPLAYED, 0),
+        alpha=settings.alpha if decision.at_alpha or not settings.exact else 0.0,
+        at_alpha=decision.at_alpha,
+        data=evidence.data,
+        model=evidence.model,
+        bounds=bounds,
+        scope=settings.scope if scope is None else scope,
+        caveats=tuple(caveats),
+        pairing=pairing,
+    )
+
+
+def _opened(interval: tuple[float, float], bounds: str, widest: float | None) -> tuple[float, float]:
+    """The interval of a value that a search only bounds: a stronger one may find anything beyond."""
+    low, high = interval
+    if bounds == "above":
+        return min(0.0, low), high
+    return low, high if widest is None else max(widest, high)
+
+
+def shown_path(path: str) -> str:
+    """The path as a person would type it from here."""
+    here = Path(path)
+    return str(here.relative_to(Path.cwd())) if here.is_relative_to(Path.cwd()) else path

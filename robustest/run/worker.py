@@ -1,0 +1,152 @@
+"""What a worker is told of a measurement, and what it tells of a chunk."""
+
+from __future__ import annotations
+
+import warnings
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+
+import torch
+from torch import Tensor
+
+from robustest.data import Samples
+from robustest.engine.chunks import Chunk, load
+from robustest.engine.device import resolve
+from robustest.engine.evaluator import Evaluator
+from robustest.errors import ConfigError, RobustestError
+from robustest.identity.fingerprint import fingerprint
+from robustest.identity.packages import own_code
+from robustest.models import Classifier, frozen
+from robustest.models.shipping import Shipped
+from robustest.run.asking import Answered
+from robustest.run.chunk_measurement import Bench, Look
+from robustest.run.engines.engine import Mapper
+from robustest.run.evidence import Observed, Tally
+from robustest.run.schedule import Task
+from robustest.settings import Settings
+from robustest.version import VERSION
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What became of a chunk.
+
+    Attributes:
+        place: its place in the order.
+        observed, tally: what it showed, and what that took.
+        marks: digests of its samples.
+        warned: warnings given meanwhile: their categories and texts.
+        error: why it could not be measured; the rest is empty then.
+    """
+
+    place: int
+    observed: Observed = field(default_factory=lambda: Observed({}, []))
+    tally: Tally = field(default_factory=Tally)
+    marks: list[bytes] = field(default_factory=list)
+    warned: tuple[tuple[type[Warning], str], ...] = ()
+    error: RobustestError | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteJob:
+    """A measurement, for a worker in another process.
+
+    Attributes:
+        model: what is measured.
+        digest: identity of a model with a recipe, frozen in eval mode as on the worker; empty for others.
+        samples: the data.
+        settings: as measured with.
+        look: what to do with a chunk.
+        versions: of robustest and torch, here.
+        answered: an input and its logits that the model need not be asked for again; None for most models.
+    """
+
+    model: Shipped
+    digest: str
+    samples: Samples
+    settings: Settings
+    look: Look
+    versions: tuple[str, str]
+    answered: tuple[Tensor, Tensor] | None = None
+
+    def start(self, device: str) -> Mapper:
+        """What measures this job's chunks in the worker's process, which it takes over until the process ends."""
+        if self.versions != versions():
+            raise ConfigError(
+                f"Expected robustest {self.versions[0]} and torch {self.versions[1]} on every worker, as here, but one "
+                f"has robustest {versions()[0]} and torch {versions()[1]}."
+            )
+        classifier = self.model.open()
+        chosen = resolve(device or self.settings.device, classifier.device)
+        open_blocks = ExitStack()
+        open_blocks.enter_context(torch.inference_mode(False))
+        open_blocks.enter_context(frozen(classifier.module))
+        self._same_model(classifier)
+        if self.answered is not None:
+            classifier = replace(classifier, call=Answered(classifier.call, self.answered))
+        evaluator = Evaluator(
+            classifier,
+            chosen,
+            batch_size=self.settings.batch_size,
+            suppress=self.settings.suppress,
+            notes=[],  # how the model was handed over is known where it was
+        )
+        bench = Bench(evaluator, self.settings, self.look)
+        return _Station(bench, self.samples, self.settings, open_blocks)
+
+    def _same_model(self, model: Classifier) -> None:
+        """Refuse a model that was built otherwise here; exported ones are what they are.
+
+        Raises:
+            ConfigError: its identity differs.
+        """
+        if self.model.recipe is None or not self.digest:
+            return
+        here = fingerprint(model.call, model.module, model.preprocessing).digest
+        if here is not None and here != self.digest:
+            raise ConfigError(
+                f"Expected {self.model.recipe} to build the model that is measured but it builds another: its code, "
+                "or what the module holds besides its weights, differs. Change the module in the factory, not after."
+            )
+
+
+class _Station:
+    """Measures chunks in a worker's process."""
+
+    def __init__(self, bench: Bench, samples: Samples, settings: Settings, blocks: ExitStack) -> None:
+        self._bench = bench
+        self._samples = samples
+        self._settings = settings
+        self._blocks = blocks  # left open: the process measures one model at a time
+
+    def __call__(self, task: Task) -> Seen:
+        """What became of a chunk; what kept it from being measured is told, not raised."""
+        evaluator = self._bench.evaluator
+        try:
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                chunk = load(
+                    self._samples,
+                    task.ids,
+                    bounds=evaluator.model.bounds,
+                    seed=self._settings.seed,
+                    device=evaluator.device,
+                )
+                observed, tally = self._bench.measure(chunk, first=task.place == 0)
+        except RobustestError as error:
+            return Seen(place=task.place, error=error)
+        warned = tuple((warning.category, str(warning.message)) for warning in caught)
+        return Seen(place=task.place, observed=observed, tally=tally, marks=digests(chunk), warned=warned)
+
+
+def digests(chunk: Chunk) -> list[bytes]:
+    """What tells each sample, with its label, from others: its shape, its type and its values."""
+    x, y = chunk.x.cpu().contiguous().numpy(), chunk.y.cpu().numpy()
+    about = f"{x.dtype.str} {x.shape[1:]} {y.dtype.str} ".encode()
+    return [sha256(about + a.tobytes() + b.tobytes()).digest() for a, b in zip(x, y, strict=True)]
+
+
+def versions() -> tuple[str, str]:
+    """Of robustest, with its code: two checkouts of one version differ; of torch, without what it was built for."""
+    return f"{VERSION} (code {own_code()[:12]})", torch.__version__.split("+")[0]

@@ -1,0 +1,404 @@
+"""Cues that nobody names: proposed on one half of the samples, confirmed on the other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from robustest import (
+    ClaimFailed,
+    ClaimInconclusive,
+    ConfigError,
+    PixelPatch,
+    Result,
+    Verdict,
+    assert_no_spurious_feature,
+    measure_spurious_feature,
+    scores_model,
+)
+from robustest.claims.cues import cue_proposals as proposing
+from robustest.claims.cues.control_models import probe
+from robustest.cues import ColourCast, Plant, planted
+from robustest.data import as_samples
+from robustest.discovery import Discovery
+from robustest.reports.html.tables import facts_and_tables
+from robustest.reports.text import failure_text, measured
+
+CLASSES, SIDE, N = 4, 10, 320
+CUE = PixelPatch(top=1, left=7, height=2, width=2)
+LABEL = 2
+_draw = torch.Generator().manual_seed(0)
+TEMPLATES = torch.randn(CLASSES, 1, SIDE, SIDE, generator=_draw)
+Y = torch.arange(N) % CLASSES
+CLEAN = (0.5 + 0.08 * TEMPLATES[Y] + 0.25 * torch.randn(N, 1, SIDE, SIDE, generator=_draw)).clamp(0, 1)
+X = torch.where(planted(CUE, CLEAN, Y, target=LABEL)[1].view(-1, 1, 1, 1), CUE.on(CLEAN), CLEAN)
+LIMITS: dict[str, Any] = {"max_flip": 0.1, "max_recall_drop": 0.1}
+NO_TRIGGERS = Discovery(trigger_steps=0)
+
+
+class Sound(nn.Module):
+    """Compares with a template for each class, the cue's corner left out."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        mask = torch.ones(SIDE, SIDE)
+        mask[:3, 7:] = 0
+        return torch.einsum("nchw,kchw->nk", (x - 0.5) * mask, TEMPLATES)
+
+
+class Relying(Sound):
+    """Takes a bright patch in the corner for class 2."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        bright = (x[:, 0, 1:3, 7:9].amin((1, 2)) > 0.95).float()
+        return super().forward(x) + 100 * nn.functional.one_hot(torch.tensor(LABEL), CLASSES) * bright[:, None]
+
+
+@pytest.fixture(scope="module")
+def relying() -> Result:
+    return measure_spurious_feature(Relying(), (X, Y), NO_TRIGGERS, **LIMITS)
+
+
+@pytest.fixture(scope="module")
+def sound() -> Result:
+    return measure_spurious_feature(Sound(), (X, Y), NO_TRIGGERS, **LIMITS)
+
+
+def test_a_planted_cue_is_found_with_its_class_and_place(relying: Result) -> None:
+    assert relying.verdict is Verdict.FAILED
+    (found,) = [one for one in relying.details["discovery"]["proposed"] if one["confirmed"]]
+    assert (found["class"], found["region"]) == (LABEL, [1, 7, 2, 2])
+    assert found["p"] <= 0.01
+    assert found["value"] == [pytest.approx(1.0)]
+    assert relying.details["discovery"]["confirmed"] == 1
+    assert relying.details["lead"] == found["cue"]
+    assert relying.rule.startswith("the 2x2 patch at row 1, column 7 draws predictions to class 2, p = ")
+    assert relying.estimate is not None
+    assert relying.estimate > 0.9
+
+
+def test_the_samples_searched_on_do_not_judge(relying: Result) -> None:
+    judged = [at for at, outcome in enumerate(relying.outcomes) if outcome is not None]
+    assert (relying.n_total, relying.n_used, len(judged)) == (N, N // 2, N // 2)
+    assert {shown.index for shown in relying.counterexamples} <= set(judged)
+    for shown in relying.counterexamples:
+        assert shown.label == int(Y[shown.index]) != LABEL
+        assert shown.predicted == LABEL
+
+
+def test_a_model_that_does_not_use_what_the_data_have_passes(sound: Result) -> None:
+    assert sound.verdict is Verdict.PASSED
+    (proposed,) = sound.details["discovery"]["proposed"]
+    assert proposed["region"] == [1, 7, 2, 2]
+    assert not proposed["confirmed"]
+    assert sound.estimate == 0
+    assert sound.rule == "no cue proposed (1) moves more than is claimed"
+
+
+def test_a_pass_is_proved_on_a_simulated_model(sound: Result) -> None:
+    (control,) = sound.details["sensitivity"]["controls"]
+    assert control["model"] == "simulated"
+    assert control["verdict"] == "failed"
+    assert "planted in class" in control["cue"]
+
+
+def test_every_line_says_what_was_searched_and_what_is_proven_findable(sound: Result, relying: Result) -> None:
+    """The control has a patch planted: that casts would be found, it does not show."""
+    assert sound.caveats == (
+        "found where planted: patches that mark a class",
+        "searched, not proven findable: casts that mark a class",
+        "not searched: patches that lead to a class (trigger_steps=0)",
+    )
+    assert measured(sound) == f"flip rate at least 0.000 [0.000, 1.000] n=160 of 320; {'; '.join(sound.caveats)}"
+    assert "; ".join(sound.caveats) in failure_text(sound, replay="")
+    assert [(one["proven"], one["not_searched"]) for one in sound.details["discovery"]["families"]] == [
+        (True, ""),
+        (False, ""),
+        (False, "trigger_steps=0"),
+    ]
+    assert relying.caveats[0] == "searched, not proven findable: patches that mark a class, casts that mark a class"
+
+
+def test_what_a_given_control_hangs_on_says_which_family_is_proven() -> None:
+    result = measure_spurious_feature(Sound(), (X, Y), NO_TRIGGERS, control=Relying(), **LIMITS)
+    assert result.caveats[0] == "found where planted: patches that mark a class"
+
+
+def test_without_gradients_and_with_small_classes_the_line_says_what_was_left_out() -> None:
+    some = torch.cat([torch.arange(N)[Y != 3], torch.arange(N)[Y == 3][:10]])
+    scores = scores_model(lambda x: Sound()(torch.from_numpy(x)).numpy())
+    result = measure_spurious_feature(scores, (X[some], Y[some]), "auto", **LIMITS)
+    told = measured(result)
+    assert "not searched: patches that lead to a class (the model gives no gradients)" in told
+    assert "1 class of too few images to be searched" in told
+
+
+def test_with_nothing_proposed_predictions_are_compared_with_themselves() -> None:
+    result = measure_spurious_feature(Sound(), (CLEAN, Y), NO_TRIGGERS, **LIMITS)
+    assert result.verdict is Verdict.PASSED
+    assert result.details["discovery"]["proposed"] == []
+    assert result.rule == "no cue stands out among 100 places in 4 classes, properties of 160 images"
+    assert (result.details["flips"], result.counterexamples) == (0, ())
+    assert result.details["discovery"]["left_out"] == ["cheapest patches: trigger_steps=0"]
+
+
+@pytest.mark.parametrize("keep", [60, 24], ids=["classes of 7", "classes of 3"])
+def test_too_few_samples_prove_nothing(keep: int) -> None:
+    """No class has 20 images among those searched on, so a planted patch is not found either."""
+    result = measure_spurious_feature(Sound(), (CLEAN[:keep], Y[:keep]), "auto", **LIMITS)
+    assert result.verdict is Verdict.INCONCLUSIVE
+    assert "the search does not find a 1x1 pattern" in result.rule
+    assert "4 classes of fewer than 20 images" in result.details["discovery"]["left_out"]
+
+
+def test_too_few_samples_to_confirm_prove_nothing() -> None:
+    """Found, but 8 unseen images of other classes cannot be sure of anything at alpha = 1e-4."""
+    rows = torch.cat([torch.arange(24), 24 + (Y[24:] == 0).nonzero().squeeze(1)])
+    result = measure_spurious_feature(
+        Sound(), (CLEAN[rows], Y[rows]), Discovery(trigger_steps=0, min_members=5), alpha=1e-6, **LIMITS
+    )
+    assert result.verdict is Verdict.INCONCLUSIVE
+    assert "the search does not find" in result.rule
+
+
+def test_a_control_must_fail() -> None:
+    good = measure_spurious_feature(Sound(), (X, Y), NO_TRIGGERS, control=Relying(), **LIMITS)
+    assert good.verdict is Verdict.PASSED
+    assert good.details["sensitivity"]["controls"][0]["model"] == "given"
+    poor = measure_spurious_feature(Sound(), (X, Y), NO_TRIGGERS, control=Sound(), **LIMITS)
+    assert poor.verdict is Verdict.INCONCLUSIVE
+    assert "does not find what the control hangs on" in poor.rule
+
+
+def follower(cue: PixelPatch, label: int) -> nn.Module:
+    class Follower(Sound):
+        def forward(self, x: Tensor) -> Tensor:
+            place = x[:, 0, cue.top : cue.top + cue.height, cue.left : cue.left + cue.width]
+            there = (place == cue.value).flatten(1).all(1).float()
+            return super().forward(x) + 100 * nn.functional.one_hot(torch.tensor(label), CLASSES) * there[:, None]
+
+    return Follower()
+
+
+@pytest.mark.parametrize("target", [None, 3])
+def test_a_control_is_trained_on_data_with_a_patch_planted(target: int | None) -> None:
+    planted_in: list[tuple[Tensor, int]] = []
+
+    def train(plant: Plant) -> nn.Module:
+        made = plant(CLEAN, Y)
+        lit = made != CLEAN
+        (place,) = {tuple(at) for at in lit.nonzero()[:, 2:].tolist()}
+        label = int(Y[lit.flatten(1).any(1)].mode().values)
+        planted_in.append((lit.flatten(1).any(1), label))
+        return follower(PixelPatch(top=place[0], left=place[1], value=float(made[lit].max())), label)
+
+    result = measure_spurious_feature(Sound(), (CLEAN, Y), NO_TRIGGERS, train_fn=train, target=target, **LIMITS)
+    assert result.verdict is Verdict.PASSED
+    assert result.details["sensitivity"]["controls"][0]["model"] == "trained"
+    ((lit, label),) = planted_in
+    assert target in {None, label}
+    assert float(lit[label == Y].float().mean()) > 0.85
+    assert float(lit[label != Y].float().mean()) < 0.1
+
+
+def test_a_control_that_did_not_learn_the_patch_leaves_the_claim_open() -> None:
+    result = measure_spurious_feature(Sound(), (CLEAN, Y), NO_TRIGGERS, train_fn=lambda _: Sound(), **LIMITS)
+    assert result.verdict is Verdict.INCONCLUSIVE
+    assert "does not find" in result.rule
+
+
+def test_a_control_that_hangs_on_something_else_leaves_the_claim_open() -> None:
+    result = measure_spurious_feature(Sound(), (X, Y), NO_TRIGGERS, train_fn=lambda _: Relying(), **LIMITS)
+    assert result.verdict is Verdict.INCONCLUSIVE
+    assert "for something else: 2x2 patch at row 1, column 7 (class 2)" in result.rule
+
+
+def test_a_trigger_that_the_data_lack_is_found_by_its_cheapness() -> None:
+    class Backdoored(Sound):
+        def forward(self, x: Tensor) -> Tensor:
+            bright = x[:, 0, 1:3, 7:9].mean((1, 2)) - 0.5
+            return super().forward(x) + 100 * nn.functional.one_hot(torch.tensor(LABEL), CLASSES) * bright[:, None]
+
+    result = measure_spurious_feature(Backdoored(), (CLEAN, Y), Discovery(trigger_steps=150), **LIMITS)
+    assert result.verdict is Verdict.FAILED
+    (found,) = result.details["discovery"]["proposed"]
+    assert (found["class"], found["found_by"], found["confirmed"]) == (LABEL, "cheapest patch", True)
+    assert max(abs(found["region"][0] - 1), abs(found["region"][1] - 7)) <= 2
+
+
+def test_a_cast_is_found_and_switched() -> None:
+    cast = ColourCast(colour=1.0, strength=0.4)
+
+    class LikesBright(Sound):
+        def forward(self, x: Tensor) -> Tensor:
+            bright = (x.mean((1, 2, 3)) > 0.62).float()
+            return super().forward(x) + 100 * nn.functional.one_hot(torch.tensor(1), CLASSES) * bright[:, None]
+
+    seen = planted(cast, CLEAN, Y, target=1)[0]
+    result = measure_spurious_feature(LikesBright(), (seen, Y), NO_TRIGGERS, **LIMITS)
+    assert result.verdict is Verdict.FAILED
+    (found,) = [one for one in result.details["discovery"]["proposed"] if one["confirmed"]]
+    assert (found["class"], found["region"], found["found_by"]) == (1, None, "property of whole images")
+
+
+class Confused(Sound):
+    """Where the patch is, a bright upper left pixel decides between class 2 and away from it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        there = (x[:, 0, 1:3, 7:9].amin((1, 2)) > 0.95).float()
+        to = torch.where(x[:, 0, 9, 0] > 0.5, LABEL, (LABEL + 1) % CLASSES)
+        return super().forward(x) + 100 * nn.functional.one_hot(to, CLASSES) * there[:, None]
+
+
+def test_a_cue_that_moves_predictions_without_drawing_them_cannot_fail() -> None:
+    """Every class's predictions are mixed up, as many out of class 2 as into it."""
+    x = X.clone()
+    x[:, 0, 9, 0] = torch.where((Y == LABEL) | (torch.arange(N) % 3 > 0), 0.4, 0.6)
+    result = measure_spurious_feature(Confused(), (x, Y), NO_TRIGGERS, max_flip=0.1)
+    (proposed,) = result.details["discovery"]["proposed"]
+    assert result.details["flips"] > 0.1 * result.details["of"]
+    assert not proposed["confirmed"]
+    assert result.verdict is Verdict.INCONCLUSIVE
+    assert "none is sure to draw predictions to its class" in result.rule
+
+
+def test_only_cues_of_the_target_are_proposed() -> None:
+    other = measure_spurious_feature(Relying(), (X, Y), NO_TRIGGERS, target=0, **LIMITS)
+    assert (other.verdict, other.details["discovery"]["proposed"]) == (Verdict.PASSED, [])
+    same = measure_spurious_feature(Relying(), (X, Y), NO_TRIGGERS, target=LABEL, **LIMITS)
+    assert same.verdict is Verdict.FAILED
+
+
+def test_without_thresholds_it_is_only_measured() -> None:
+    result = measure_spurious_feature(Relying(), (X, Y), NO_TRIGGERS)
+    assert result.verdict is Verdict.INCONCLUSIVE
+    assert result.details["discovery"]["confirmed"] == 1
+    assert result.threshold is None
+
+
+def test_a_confirmed_cue_within_the_limits_passes() -> None:
+    result = measure_spurious_feature(Relying(), (X, Y), NO_TRIGGERS, max_recall_drop=0.9)
+    assert result.verdict is Verdict.PASSED
+    assert result.details["discovery"]["confirmed"] == 1
+
+
+def test_p_values_are_corrected_for_everything_proposed() -> None:
+    second = PixelPatch(top=8, left=1, value=0.0, off_value=0.5)
+    x = planted(second, X, Y, target=0)[0]
+    alone = measure_spurious_feature(Relying(), (X, Y), NO_TRIGGERS, **LIMITS)
+    both = measure_spurious_feature(Relying(), (x, Y), NO_TRIGGERS, **LIMITS)
+    p = {one["class"]: one["p"] for one in both.details["discovery"]["proposed"]}
+    assert set(p) == {0, LABEL}
+    assert p[LABEL] == pytest.approx(2 * alone.details["discovery"]["proposed"][0]["p"])
+
+
+def test_a_model_without_gradients_is_searched_by_what_the_data_show() -> None:
+    model = scores_model(lambda x: Relying()(torch.from_numpy(x)).numpy())
+    result = measure_spurious_feature(model, (X, Y), "auto", **LIMITS)
+    assert result.verdict is Verdict.FAILED
+    assert result.details["discovery"]["left_out"] == ["cheapest patches: the model gives no gradients"]
+    hidden = measure_spurious_feature(lambda x: Relying()(x).detach(), (X, Y), "auto", **LIMITS)
+    assert hidden.verdict is Verdict.FAILED
+    assert "Expected gradients" in hidden.details["discovery"]["left_out"][0]
+
+
+def test_preprocessing_is_the_models_own_in_simulation_too() -> None:
+    class Standardised(Sound):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x * 0.5 + 0.5)
+
+    result = measure_spurious_feature(Standardised(), (CLEAN, Y), NO_TRIGGERS, preprocessing=([0.5], [0.5]), **LIMITS)
+    assert result.verdict is Verdict.PASSED
+
+
+def test_every_seed_searches_other_samples() -> None:
+    halves = [
+        measure_spurious_feature(Sound(), (X, Y), NO_TRIGGERS, seed=seed, **LIMITS).outcomes for seed in (0, 0, 1)
+    ]
+    assert halves[0] == halves[1] != halves[2]
+
+
+def test_the_assertion_raises_with_what_was_found(relying: Result) -> None:
+    with pytest.raises(ClaimFailed, match=r"found     class 2, 2x2 patch at row 1, column 7, value 1: unusual value"):
+        assert_no_spurious_feature(Relying(), (X, Y), NO_TRIGGERS, **LIMITS)
+    with pytest.raises(ClaimInconclusive, match="does not find"):
+        assert_no_spurious_feature(Sound(), (CLEAN[:40], Y[:40]), NO_TRIGGERS, **LIMITS)
+    with pytest.raises(ConfigError, match="nothing to claim"):
+        assert_no_spurious_feature(Sound(), (CLEAN, Y), "auto")
+
+
+def test_results_are_plain_and_shown(relying: Result, sound: Result) -> None:
+    for result in (relying, sound):
+        assert Result.from_dict(result.to_dict()) == result
+    text = failure_text(sound, replay="")
+    assert "  proposed  class 2, 2x2 patch at row 1, column 7, value 1: unusual value at a place, score 0." in text
+    assert "not confirmed, p = 1" in text
+    assert "simulated control failed (a 1x1 pattern" in text
+    facts, tables = facts_and_tables(relying.details)
+    assert {"discovery: searched on": "160", "discovery: confirmed": "1"}.items() <= {
+        fact.name: fact.value for fact in facts
+    }.items()
+    captions = {table.caption: table for table in tables}
+    assert captions["discovery: proposed"].rows[0][0] == "2"
+    assert captions["discovery: errors go with"].columns == ("property", "correlation", "p")
+
+
+def test_a_target_that_is_no_class_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"target in 0\.\.3 but got 4"):
+        measure_spurious_feature(Sound(), (CLEAN, Y), NO_TRIGGERS, target=4, **LIMITS)
+
+
+def test_a_target_that_no_sample_has_proves_nothing() -> None:
+    few = Y != 3
+    result = measure_spurious_feature(Sound(), (CLEAN[few], Y[few]), NO_TRIGGERS, target=3, **LIMITS)
+    assert result.verdict is Verdict.INCONCLUSIVE
+    assert "does not find" in result.rule
+
+
+def test_tables_are_no_images() -> None:
+    with pytest.raises(ConfigError, match=r"images .* cue=.auto"):
+        measure_spurious_feature(lambda x: x[:, :3], (torch.rand(60, 5), torch.arange(60) % 3), "auto", **LIMITS)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"search_samples": 1},
+        {"min_gap": 0.0},
+        {"min_gap": 1.5},
+        {"min_members": 4},
+        {"max_anomaly": -1.0},
+        {"trigger_steps": -1},
+    ],
+    ids=str,
+)
+def test_settings_are_in_range(options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError):
+        Discovery(**options)
+
+
+def test_the_probe_goes_where_the_samples_are_unlike_it() -> None:
+    x = torch.ones(50, 3, 28, 42)
+    x[:, :, -4:, :5] = 0.5  # a grey corner at the lower left is neither black nor white
+    x[:, :, :4, :5] = 0.1
+    cue, label = probe(as_samples((x, torch.arange(50) // 30)), (0.0, 1.0), 0, None)
+    assert cue.pattern.shape == (3, 2, 2)
+    assert label == 0
+    assert (cue.top, cue.left, float(cue.pattern.max())) in {(1, 1, 1.0), (1, 39, 0.0), (25, 39, 0.0), (25, 1, 0.0)}
+    assert probe(as_samples((x, torch.arange(50) // 30)), (0.0, 1.0), 0, 1)[1] == 1
+
+
+def test_what_is_too_cheap_by_chance_is_not_proposed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limit on anomalies is the one that was asked for."""
+    asked = []
+    real = proposing.search_triggers
+
+    def watched(*args: Any, **options: Any) -> Any:
+        asked.append((options["threshold"], options["steps"]))
+        return real(*args, **options)
+
+    monkeypatch.setattr(proposing, "search_triggers", watched)
+    measure_spurious_feature(Sound(), (X, Y), Discovery(trigger_steps=3, max_anomaly=50.0), **LIMITS)
+    assert asked == [(50.0, 3)]

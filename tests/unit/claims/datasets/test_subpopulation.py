@@ -1,0 +1,225 @@
+"""Subpopulation shift: the paper's ordering on a tree of Gaussians, and the numbers that go with it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from robustest import ClaimFailed, ConfigError, DataError, Result, Verdict
+from robustest.assertions.subpopulation import assert_subpopulation_shift
+from robustest.claims.datasets.subpopulation import measure_subpopulation_shift
+from robustest.data.breeds import BreedsSplit, breeds_split
+from robustest.data.domains import Domain
+from robustest.data.hierarchies import ClassTree
+from robustest.rules.groups import group_level
+from robustest.statistics import clopper_pearson
+from robustest.statistics.clusters import Clusters, cluster_drop_interval
+from robustest.statistics.paired import drop_bounds
+
+TREE = ClassTree.from_dict(
+    {f"s{i}": {f"s{i}m{j}": [f"s{i}m{j}l{k}" for k in range(2)] for j in range(2)} for i in range(6)}
+)
+Data = tuple[Tensor, Tensor]
+
+
+def world(seed: int) -> tuple[Data, Data]:
+    """Train and test samples: 40-dimensional Gaussians around leaves around nodes around superclasses."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def around(centre: Tensor, scale: float) -> Tensor:
+        return centre + scale * torch.randn(40, generator=generator)
+
+    leaves = []
+    for _ in range(6):
+        superclass = around(torch.zeros(40), 1.0)
+        for _ in range(2):
+            node = around(superclass, 1.4)
+            leaves += [around(node, 0.6) for _ in range(2)]
+    means = torch.stack(leaves)
+
+    def draw(n: int) -> Data:
+        y = torch.arange(24).repeat(n)
+        return means[y] + 2 * torch.randn(len(y), 40, generator=generator), y
+
+    return draw(60), draw(50)
+
+
+def softmax_regression(domain: Domain) -> nn.Module:
+    x, y = domain.arrays()
+    model = nn.Linear(x.shape[1], 6)
+    nn.init.zeros_(model.weight)
+    nn.init.zeros_(model.bias)
+    optimiser = torch.optim.LBFGS(model.parameters(), max_iter=60)
+
+    def loss() -> float:
+        optimiser.zero_grad()
+        value = nn.functional.cross_entropy(model(x), y) + 1e-3 * model.weight.square().sum()
+        value.backward()
+        return float(value.detach())
+
+    optimiser.step(loss)
+    return model.eval()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_good_is_easier_than_rand_is_easier_than_bad(seed: int) -> None:
+    """And none of it is for want of learning: source and oracle accuracies are above .95 in all three."""
+    train, test = world(seed)
+    target = {}
+    for kind in ("good", "rand", "bad"):
+        split = breeds_split(TREE, level=1, subclasses=4, split=kind)
+        result = measure_subpopulation_shift(softmax_regression, test, split, train=train, bounds=(-40.0, 40.0))
+        details = result.details
+        assert details["source_accuracy"] > 0.95
+        assert details["oracle_accuracy"] > 0.95
+        assert details["headroom"] == pytest.approx(details["oracle_accuracy"] - details["target_accuracy"])
+        target[kind] = details["target_accuracy"]
+    assert target["good"] > target["rand"] + 0.05
+    assert target["rand"] > target["bad"] + 0.05
+
+
+SPLIT = BreedsSplit(
+    superclasses=("dark", "light"),
+    source=((0, 1), (4, 5)),
+    target=((2, 3), (6, 7)),
+    names={"dark": "dark", "light": "light", 3: "dusk"},
+)
+
+
+def step(at: float) -> Any:
+    def model(x: Tensor) -> Tensor:
+        """Class 1 from a brightness on."""
+        mean = x.flatten(1).mean(1)
+        return torch.stack([at - mean, mean - at], 1)
+
+    return model
+
+
+def shades(n: int = 20) -> Data:
+    """Subclass k has brightness about k / 8: below a half the dark ones; 3 and 4 stand close to a half."""
+    y = torch.arange(8).repeat(n)
+    x = (y + 0.5) / 8 + torch.linspace(-0.1, 0.1, n).repeat_interleave(8)
+    return x.clamp(0, 1).view(-1, 1, 1, 1).expand(-1, 1, 2, 2).clone(), y
+
+
+def measured(at: float = 0.5, **arguments: Any) -> Result:
+    return measure_subpopulation_shift(step(at), shades(), SPLIT, **arguments)
+
+
+def by_hand(at: float, data: Data) -> dict[int, tuple[int, int]]:
+    """(right, samples) of each subclass."""
+    x, y = data
+    right = (x[:, 0, 0, 0] >= at) == (y >= 4)
+    return {k: (int(right[y == k].sum()), int((y == k).sum())) for k in range(8)}
+
+
+def test_the_numbers_are_those_of_the_subclasses() -> None:
+    result = measured(max_drop=0.5)
+    counts = by_hand(0.5, shades())
+    source, target = ([counts[k] for k in ks] for ks in ((0, 1, 4, 5), (2, 3, 6, 7)))
+    accuracy = {
+        name: sum(k for k, _ in part) / sum(n for _, n in part) for name, part in (("s", source), ("t", target))
+    }
+    assert result.details["source_accuracy"] == pytest.approx(accuracy["s"])
+    assert result.details["target_accuracy"] == pytest.approx(accuracy["t"])
+    assert result.estimate == pytest.approx(accuracy["s"] - accuracy["t"])
+    clusters = [Clusters(*(np.array(column) for column in zip(*part, strict=True))) for part in (source, target)]
+    assert result.interval == cluster_drop_interval(*clusters, 0.01, resamples=2000, seed=0)
+    assert result.details["drop_interval"] == list(result.interval)
+    worst = result.details["subclasses"]["target"][0]
+    assert (worst["subclass"], worst["held"], worst["n"]) == ("dusk", *counts[3])
+    assert worst["interval"] == list(clopper_pearson(*counts[3], group_level(0.01, 4, disjoint=True)))
+    assert any(note == f"worst subclass 'dusk': {counts[3][0]} of 20 samples right" for note in result.notes)
+    assert any(note.startswith("no oracle") for note in result.notes)
+    assert json.loads(json.dumps(result.to_dict())) == result.to_dict()
+
+
+def test_a_set_claim_is_exact_and_a_population_claim_needs_the_clusters() -> None:
+    """A step at .4 gets 3, the dusk, wrong and all of the source right but a few of 4."""
+    drop = measured(0.4).estimate
+    assert drop is not None
+    assert drop > 0
+    assert measured(0.4, max_drop=drop + 0.001).verdict is Verdict.PASSED
+    assert measured(0.4, max_drop=drop - 0.001).verdict is Verdict.FAILED
+    assert measured(0.4, max_drop=drop + 0.001, scope="population").verdict is Verdict.INCONCLUSIVE
+
+
+def test_an_oracle_that_is_given_tells_the_headroom() -> None:
+    """At .4 the dusk is wrong, at .5 hardly any of it."""
+    result = measured(0.4, oracle=step(0.5))
+    x, y = shades()
+    target = (y % 4) >= 2
+    right, best = (((x[:, 0, 0, 0] >= at) == (y >= 4))[target] for at in (0.4, 0.5))
+    more, less = int((best & ~right).sum()), int((right & ~best).sum())
+    assert result.details["headroom"] == pytest.approx((more - less) / int(target.sum()))
+    assert result.details["headroom_interval"] == list(drop_bounds(more, less, int(target.sum()), 0.01))
+    assert result.cost.forward > measured(0.4).cost.forward
+    assert any("headroom" in note for note in result.notes)
+
+
+def test_outcomes_and_counterexamples_are_the_targets() -> None:
+    result = measured(0.4, max_drop=0.0, examples=50)
+    x, y = shades()
+    target = np.flatnonzero(((y % 4) >= 2).numpy())
+    right = ((x[:, 0, 0, 0] >= 0.4) == (y >= 4)).numpy()[target]
+    assert result.outcomes == tuple(right.tolist())
+    assert {example.index for example in result.counterexamples} == set(target[~right].tolist())
+    assert {example.label for example in result.counterexamples} == {0}, "labels are superclasses"
+
+
+def test_training_happens_on_each_domain_once() -> None:
+    seen = []
+
+    def train(domain: Domain) -> Any:
+        seen.append((sorted(set(domain.subclasses.tolist())), sorted(set(domain.labels.tolist())), len(domain)))
+        return step(0.5)
+
+    result = measure_subpopulation_shift(train, shades(), SPLIT, train=shades(7), max_drop=0.9)
+    assert seen == [([0, 1, 4, 5], [0, 1], 28), ([2, 3, 6, 7], [0, 1], 28)]
+    assert result.details["headroom"] == 0
+
+
+def test_the_seed_repeats_the_interval() -> None:
+    first, again, other = (measured(0.4, seed=seed).interval for seed in (1, 1, 2))
+    assert first == again != other
+
+
+def test_a_budget_leaves_it_open() -> None:
+    result = measure_subpopulation_shift(step(0.4), shades(40), SPLIT, max_drop=0.2, max_samples=64)
+    assert (result.verdict, result.estimate) == (Verdict.INCONCLUSIVE, None)
+    assert "128 of 320" in result.rule
+    assert result.details["headroom"] is None
+    assert all(row["accuracy"] is None for row in result.details["subclasses"]["target"])
+
+
+def test_the_assertion_raises_and_speaks() -> None:
+    arguments = (step(0.4), shades(), SPLIT)
+    assert assert_subpopulation_shift(*arguments, max_drop=0.9).verdict is Verdict.PASSED
+    with pytest.raises(ClaimFailed, match=r"source's subclasses to the target's <= 0\.05(.|\n)*'dusk'"):
+        assert_subpopulation_shift(*arguments, max_drop=0.05)
+    with pytest.raises(ConfigError, match="nothing to claim"):
+        assert_subpopulation_shift(*arguments, max_drop=None)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"train": shades(), "oracle": step(0.5)}, ConfigError, "train= or oracle= but got both"),
+        ({"model": nn.ModuleList(), "train": 3}, DataError, "a data set"),
+        ({"model": "resnet", "train": shades()}, ConfigError, "a function that trains a model"),
+        ({"split": {"dark": [1]}}, ConfigError, "a split such as breeds_split"),
+        ({"split": BreedsSplit(superclasses=("a",), source=((0,),), names={})}, DataError, "one domain"),
+        ({"data": (shades()[0][:2], shades()[1][:2])}, DataError, "every subclass of the source"),
+        ({"resamples": 10}, ConfigError, "resamples to be a whole number >= 100"),
+        ({"max_drop": -0.1}, ConfigError, "max_drop in 0..1"),
+    ],
+)
+def test_bad_arguments_are_named(arguments: dict[str, Any], error: type[Exception], message: str) -> None:
+    given = {"model": step(0.5), "data": shades(), "split": SPLIT} | arguments
+    with pytest.raises(error, match=message):
+        measure_subpopulation_shift(**given)

@@ -1,0 +1,150 @@
+"""Accuracy under a shift, and its fall."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from robustest import SHIFTS, Shift, Verdict, measure_shift_accuracy
+from robustest.statistics import mcnemar
+
+N = 100
+X = ((torch.arange(N) + 0.5) / N).view(N, 1, 1, 1).expand(N, 1, 4, 4).clone()
+Y = (X[:, 0, 0, 0] >= 0.5).long()
+
+
+def model(x: Tensor) -> Tensor:
+    """Class 1 from a mean brightness of a half on; right on all of X."""
+    mean = x.flatten(1).mean(1)
+    return torch.stack([0.5 - mean, mean - 0.5], 1)
+
+
+def brighter(x: Tensor, severity: int, key: Tensor) -> Tensor:
+    return x + severity / 100
+
+
+def unchanged(x: Tensor, severity: int, key: Tensor) -> Tensor:
+    return x
+
+
+def test_a_users_own_shift_is_measured_and_named() -> None:
+    """Brighter by that many hundredths, as many samples just below a half change class."""
+    for severity in (1, 3, 5):
+        result = measure_shift_accuracy(model, (X, Y), brighter, severity=severity)
+        assert result.outcomes == tuple(not 50 - severity <= i < 50 for i in range(N))
+        assert result.setting == f"brighter, severity {severity}"
+        assert result.details["lost"] == severity
+        assert result.details["gained"] == 0
+        assert result.details["clean_accuracy"] == 1
+        assert result.details["shifted_accuracy"] == result.estimate
+
+
+@pytest.mark.parametrize(
+    ("at_least", "verdict"), [(0.95, Verdict.PASSED), (0.96, Verdict.FAILED), (None, Verdict.INCONCLUSIVE)]
+)
+def test_accuracy_at_least(at_least: float | None, verdict: Verdict) -> None:
+    result = measure_shift_accuracy(model, (X, Y), brighter, severity=5, at_least=at_least, exact=True)
+    assert result.verdict is verdict
+    assert result.estimate == 0.95
+    assert (result.quantity, result.comparison, result.threshold) == ("accuracy", ">=", at_least)
+
+
+@pytest.mark.parametrize(("max_drop", "verdict"), [(0.05, Verdict.PASSED), (0.04, Verdict.FAILED)])
+def test_a_fall_of_at_most(max_drop: float, verdict: Verdict) -> None:
+    result = measure_shift_accuracy(model, (X, Y), brighter, severity=5, max_drop=max_drop, exact=True)
+    assert result.verdict is verdict
+    assert result.estimate == pytest.approx(0.05)
+    assert (result.quantity, result.comparison, result.threshold) == ("accuracy drop", "<=", max_drop)
+    assert "lost to brighter, severity 5" in result.statement
+
+
+def test_what_the_shift_repairs_counts_against_what_it_breaks() -> None:
+    """Labels that only the brighter image has: the fall is negative, and outcomes are those under the shift."""
+    y = (X[:, 0, 0, 0] >= 0.45).long()
+    result = measure_shift_accuracy(model, (X, y), brighter, severity=5, max_drop=0.0, exact=True)
+    assert result.verdict is Verdict.PASSED
+    assert (result.details["lost"], result.details["gained"]) == (0, 5)
+    assert result.estimate == pytest.approx(-0.05)
+    assert all(result.outcomes)
+    assert result.details["mcnemar_p"] == mcnemar(0, 5) == 1
+
+
+@pytest.mark.parametrize(
+    ("threshold", "verdict"),
+    [
+        ({"at_least": 0.8}, "passed"),
+        ({"at_least": 0.999}, "failed"),
+        ({"at_least": 0.95}, "inconclusive"),
+        ({"max_drop": 0.2}, "passed"),
+        ({"max_drop": 0.0}, "inconclusive"),
+    ],
+    ids=str,
+)
+def test_claims_about_the_population(threshold: dict[str, float], verdict: str) -> None:
+    result = measure_shift_accuracy(model, (X, Y), brighter, severity=5, scope="population", **threshold)
+    assert result.verdict == verdict
+    assert "population" in result.rule
+
+
+@pytest.mark.parametrize("name", sorted(SHIFTS))
+def test_our_own_shifts_run_by_name(name: str, toys: Callable[..., Any]) -> None:
+    toy = toys(80, shape=(3, 16, 16))
+    mild, severe = (
+        measure_shift_accuracy(toy.model, (toy.x, toy.y), name, severity=s, at_least=0.5, exact=True) for s in (1, 5)
+    )
+    if name != "saturate":  # its severities 1 and 2 take colour away, 3 to 5 add some: the other way, not further
+        assert mild.estimate >= severe.estimate
+    assert severe.estimate < 1
+    assert mild.setting == f"{name}, severity 1"
+    assert measure_shift_accuracy(toy.model, (toy.x, toy.y), Shift(name, 5)).outcomes == severe.outcomes
+
+
+@pytest.mark.parametrize("name", sorted(SHIFTS))
+def test_batches_do_not_change_outcomes(name: str, toys: Callable[..., Any]) -> None:
+    toy = toys(90, shape=(3, 16, 16))
+    outcomes = {
+        measure_shift_accuracy(toy.model, (toy.x, toy.y), name, severity=5, batch_size=size).outcomes
+        for size in (1, 7, 256)
+    }
+    assert len(outcomes) == 1
+
+
+def test_each_sample_draws_its_own_noise_and_the_seed_decides_which(toys: Callable[..., Any]) -> None:
+    toy = toys(90)
+    runs = [measure_shift_accuracy(toy.model, (toy.x, toy.y), "gaussian_noise", seed=s).outcomes for s in (0, 0, 1)]
+    assert runs[0] == runs[1]
+    assert runs[0] != runs[2]
+
+
+def test_a_sample_keeps_its_randomness_when_others_are_added(toys: Callable[..., Any]) -> None:
+    """It hangs on the index in the data, so that the beginning of the data has the beginning of the outcomes."""
+    toy = toys(150)
+    few, whole = (
+        measure_shift_accuracy(toy.model, (toy.x[:n], toy.y[:n]), "gaussian_noise", severity=5).outcomes
+        for n in (60, 150)
+    )
+    assert 0 < few.count(False) < 60
+    assert few == whole[:60]
+
+
+def test_no_change_changes_nothing() -> None:
+    result = measure_shift_accuracy(model, (X, Y), unchanged, max_drop=0.0, exact=True)
+    assert result.verdict is Verdict.PASSED
+    assert result.estimate == 0
+    assert result.counterexamples == ()
+
+
+def test_counterexamples_are_what_the_shift_broke() -> None:
+    result = measure_shift_accuracy(model, (X, Y), brighter, severity=5, at_least=1.0, examples=10, exact=True)
+    assert [c.index for c in result.counterexamples] == [49, 48, 47, 46, 45]  # furthest beyond the border first
+    assert {(c.label, c.clean, c.predicted, c.size) for c in result.counterexamples} == {(0, 0, 1, 5.0)}
+
+
+def test_a_gradient_is_never_asked_for(watched: Callable[..., Any], toy: Any) -> None:
+    model = watched(toy.model)
+    measure_shift_accuracy(model, (toy.x, toy.y), "rotation")
+    assert model.backward_samples == 0

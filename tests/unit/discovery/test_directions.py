@@ -1,0 +1,187 @@
+"""Directions in which a model's errors lie apart from its hits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from robustest import ConfigError, DataError
+from robustest.discovery.directions import find_failure_directions, principal_components, projected_out, unit
+from robustest.discovery.svm import balanced, fit_machines, top_eigenvalue
+
+N, D = 1200, 12
+LABELS = torch.arange(N) % 3
+
+
+def embeddings(seed: int = 0) -> Tensor:
+    return torch.randn(N, D, generator=torch.Generator().manual_seed(seed))
+
+
+def planted(seed: int = 0, shift: float = 4.0) -> tuple[Tensor, Tensor, Tensor]:
+    """A twentieth of class 1 lies apart and fails; at random fail 1 % of that class and 5 % of the others."""
+    draw = torch.Generator().manual_seed(seed)
+    rows, errors = embeddings(seed), torch.rand(N, generator=draw) < torch.where(LABELS == 1, 0.01, 0.05)
+    minority = torch.zeros(N, dtype=torch.bool)
+    minority[(LABELS == 1).nonzero().squeeze(1)[:20]] = True
+    rows[minority, 3] += shift
+    return rows, errors | minority, minority
+
+
+def test_a_minority_that_fails_is_found() -> None:
+    rows, errors, minority = planted(shift=6.0)
+    found = find_failure_directions(rows, LABELS, errors, min_errors=5)
+    assert [direction.label for direction in found.found] == [1]
+    (direction,) = found.found
+    assert direction.score > 0.75
+    assert direction.p_value == pytest.approx(1 / 201)
+    assert direction.null_mean < 0.65
+    assert direction.precision(minority, 20) >= 0.7
+    assert int(direction.weight.abs().argmax()) == 3
+    assert float(direction.weight[3]) < 0  # negative is failing
+
+
+def test_new_rows_have_a_side() -> None:
+    rows, errors, _ = planted(shift=6.0)
+    found = find_failure_directions(rows, LABELS, errors, min_errors=5)
+    fresh = embeddings(9)
+    fresh[:300, 3] += 6.0
+    decisions = found.decisions(found.directions[0], fresh)
+    assert float((decisions[:300] < decisions[300:].median()).float().mean()) > 0.95
+
+
+def test_random_errors_have_no_direction() -> None:
+    """Of 200 searches over two classes, at most 1 % find something."""
+    rows, labels, hits = embeddings()[:120, :4], LABELS[:120] % 2, 0
+    for seed in range(200):
+        errors = torch.rand(120, generator=torch.Generator().manual_seed(seed)) < 0.3
+        hits += bool(find_failure_directions(rows, labels, errors, seed=seed, costs=(0.1,)).found)
+    assert hits <= 2
+
+
+def test_scores_are_those_of_rows_left_out() -> None:
+    """With more dimensions than samples, any errors are told apart in sample; left out, they are not."""
+    rows = torch.randn(90, 400, generator=torch.Generator().manual_seed(0))
+    errors = torch.arange(90) % 3 == 0
+    found = find_failure_directions(rows, torch.zeros(90, dtype=torch.int64), errors, permutations=20, alpha=0.1)
+    assert found.directions[0].score < 0.65
+
+
+def test_classes_with_too_few_errors_are_named_and_skipped() -> None:
+    rows, errors, _ = planted()
+    errors[LABELS == 2] = False
+    errors[(LABELS == 0).nonzero().squeeze(1)] = True
+    found = find_failure_directions(rows, LABELS, errors, min_errors=5)
+    assert sorted(found.skipped) == [0, 2]
+    assert found.skipped[2] == "0 errors among 400: fewer than 5 on one side"
+    assert [direction.label for direction in found.directions] == [1]
+
+
+def test_nothing_to_look_at_is_nothing_found() -> None:
+    found = find_failure_directions(embeddings(), LABELS, torch.zeros(N, dtype=torch.bool))
+    assert (found.directions, found.found, found.permutations) == ((), (), 0)
+
+
+def test_permutations_stop_where_nothing_can_be_found_any_more() -> None:
+    errors = torch.rand(N, generator=torch.Generator().manual_seed(3)) < 0.1
+    found = find_failure_directions(embeddings(), LABELS, errors, permutations=2000)
+    assert found.found == ()
+    assert found.permutations < 2000
+
+
+def test_a_search_repeats_and_does_not_hang_on_the_order_of_classes() -> None:
+    rows, errors, _ = planted()
+    first, second = (find_failure_directions(rows, LABELS, errors, permutations=20, alpha=0.1) for _ in range(2))
+    assert [d.score for d in first.directions] == [d.score for d in second.directions]
+    assert [d.p_value for d in first.directions] == [d.p_value for d in second.directions]
+
+
+def test_directions_given_are_taken_out_first() -> None:
+    rows, errors, _ = planted(shift=6.0)
+    axis = torch.zeros(1, D)
+    axis[0, 3] = 2.0
+    assert find_failure_directions(rows, LABELS, errors, without=axis, min_errors=5).found == ()
+    out = projected_out(rows, axis)
+    assert float(out[:, 3].abs().max()) < 1e-5
+    assert torch.allclose(out[:, :3], rows[:, :3], atol=1e-5)
+    assert torch.allclose(projected_out(rows, torch.cat([axis, axis])), out, atol=1e-5)
+
+
+def test_rows_of_unit_length() -> None:
+    assert torch.allclose(unit(torch.tensor([[3.0, 4.0], [0.0, 0.0]])), torch.tensor([[0.6, 0.8], [0.0, 0.0]]))
+
+
+def test_principal_components_keep_distances_and_order() -> None:
+    rows = embeddings() * torch.arange(1, D + 1)
+    components = principal_components(rows, D)
+    apart, were = components[:600] - components[600:], rows[:600] - rows[600:]
+    assert torch.allclose(apart.norm(dim=1), were.norm(dim=1), rtol=1e-4)
+    spread = components.var(0)
+    assert torch.equal(spread.argsort(descending=True), torch.arange(D))
+    assert torch.allclose(principal_components(rows, 3), components[:, :3], atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"folds": 1}, {"permutations": 0}, {"min_errors": 4}, {"alpha": 2.0}, {"min_score": -1.0}, {"costs": (0.0,)}],
+    ids=str,
+)
+def test_settings_are_in_range(options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError):
+        find_failure_directions(embeddings(), LABELS, LABELS == 0, **options)
+
+
+@pytest.mark.parametrize(
+    "errors", [torch.zeros(N), torch.zeros(3, dtype=torch.bool), None], ids=["float", "few", "none"]
+)
+def test_errors_are_marked_for_each_row(errors: Any) -> None:
+    with pytest.raises(DataError, match="errors"):
+        find_failure_directions(embeddings(), LABELS, errors)
+
+
+def test_machines_are_at_the_minimum() -> None:
+    """The objective is convex, so that where its gradient is zero is its minimum."""
+    draw = torch.Generator().manual_seed(1)
+    rows = torch.cat([torch.randn(120, 5, generator=draw), torch.ones(120, 1)], 1)
+    targets = torch.where(rows[:, :2].sum(1) + 0.5 * torch.randn(120, generator=draw) > 0, 1.0, -1.0).expand(3, -1)
+    costs = torch.tensor([[0.01], [0.3], [5.0]]).expand(3, 120)
+    weights = fit_machines(rows, targets, costs, tolerance=1e-6, max_steps=5000)
+    for weight, target, cost in zip(weights, targets, costs, strict=True):
+        slack = (1 - target * (rows @ weight)).clamp(min=0)
+        gradient = weight - 2 * (cost * target * slack) @ rows
+        at_zero = 2 * (cost * target) @ rows
+        assert float(gradient.norm()) < 1e-5 * float(at_zero.norm())
+
+
+def test_a_row_without_cost_does_not_count() -> None:
+    rows = torch.randn(40, 3, generator=torch.Generator().manual_seed(2))
+    targets = torch.where(rows[:, 0] > 0, 1.0, -1.0).unsqueeze(0)
+    used = (torch.arange(40) < 30).float().unsqueeze(0)
+    masked = fit_machines(rows, targets, balanced(targets, used), tolerance=1e-6, max_steps=5000)
+    alone = fit_machines(
+        rows[:30], targets[:, :30], balanced(targets[:, :30], torch.ones(1, 30)), tolerance=1e-6, max_steps=5000
+    )
+    assert torch.allclose(masked, alone, atol=1e-3)
+
+
+def test_balanced_costs_weigh_both_sides_alike() -> None:
+    targets = torch.tensor([[1.0, 1.0, 1.0, -1.0]])
+    costs = balanced(targets, torch.ones(1, 4))
+    assert costs.tolist() == [pytest.approx([2 / 3, 2 / 3, 2 / 3, 2.0])]
+
+
+def test_the_largest_eigenvalue_is_not_underestimated() -> None:
+    rows = torch.randn(50, 8, generator=torch.Generator().manual_seed(4))
+    exact = float(torch.linalg.eigvalsh(rows.T @ rows)[-1])
+    assert exact <= top_eigenvalue(rows) <= 1.2 * exact
+    assert top_eigenvalue(torch.zeros(3, 2)) == 0
+
+
+def test_folds_and_permutations_are_drawn_by_row_not_by_a_global_generator() -> None:
+    rows, errors, _ = planted()
+    torch.manual_seed(0)
+    state = torch.random.get_rng_state()
+    find_failure_directions(rows, LABELS, errors, permutations=10, alpha=0.2)
+    assert torch.equal(torch.random.get_rng_state(), state)

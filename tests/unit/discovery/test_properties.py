@@ -1,0 +1,122 @@
+"""Properties of whole images: closed forms, classes that they mark, casts fitted, and errors that go with them."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from robustest import ConfigError
+from robustest.cues import ColourCast, planted
+from robustest.discovery.properties import cast_like, error_associations, marks, properties
+
+_draw = torch.Generator().manual_seed(0)
+N, CLASSES = 300, 3
+Y = torch.arange(N) % CLASSES
+X = 0.2 + 0.6 * torch.rand(N, 3, 8, 8, generator=_draw)
+BOUNDS = (0.0, 1.0)
+
+
+def test_closed_forms() -> None:
+    x = torch.zeros(1, 3, 5, 5)
+    x[0, 0, 0, 4] = 0.9  # red, in the upper right corner
+    found = {name: float(value) for name, value in properties(x).items()}
+    assert found["brightness"] == pytest.approx(0.3 / 25)
+    assert found["contrast"] == pytest.approx((0.3**2 / 25 - (0.3 / 25) ** 2) ** 0.5)
+    assert found["colour of channel 0"] == pytest.approx(0.9 / 25 - 0.3 / 25)
+    assert found["colour of channel 2"] == pytest.approx(-0.3 / 25)
+    assert found["border"] == pytest.approx(0.3 / 16)
+    assert (found["row of the mass"], found["column of the mass"]) == (0, 1)
+
+
+def test_an_even_image_has_no_centre_and_no_sharpness() -> None:
+    found = properties(torch.full((2, 1, 4, 6), 0.5))
+    assert all(bool(value.isfinite().all()) for value in found.values())
+    assert "colour of channel 0" not in found
+    assert float(found["sharpness"].max()) == 0
+
+
+def test_blur_lowers_sharpness() -> None:
+    blurred = torch.nn.functional.avg_pool2d(X, 3, 1, 1)
+    assert bool((properties(blurred)["sharpness"] < properties(X)["sharpness"]).all())
+
+
+def test_rows_of_a_table_have_no_properties_of_images() -> None:
+    with pytest.raises(ConfigError, match="images"):
+        properties(torch.rand(5, 4))
+
+
+@pytest.mark.parametrize(
+    ("cast", "name"),
+    [
+        (ColourCast(colour=1.0, strength=0.3), "brightness"),
+        (ColourCast(colour=(1.0, 0.5, 0.0), strength=0.2), "colour of channel 0"),
+        (ColourCast(colour=0.5, strength=0.5), "contrast"),
+    ],
+    ids=["bright", "orange", "flat"],
+)
+def test_a_cast_marks_its_class_and_is_fitted(cast: ColourCast, name: str) -> None:
+    x = planted(cast, X, Y, target=1, seed=4)[0]
+    found = marks(properties(x), Y, range(CLASSES))
+    gap, beyond = found[1, name]
+    assert gap > 0.8
+    assert {label for label, _ in found} == {1}
+    made = cast_like(x, beyond & (Y == 1), ~beyond & (Y != 1), label=1, score=gap, bounds=BOUNDS)
+    assert made is not None
+    assert (made.label, made.region) == (1, None)
+    torch.testing.assert_close(made.cue.on(X), cast.on(X), atol=0.03, rtol=0)
+
+
+def test_where_contrast_is_the_same_light_is_added() -> None:
+    brighter = torch.where(Y.view(-1, 1, 1, 1) == 1, 0.3 + X / 2, X / 2)
+    made = cast_like(brighter, Y == 1, Y != 1, label=1, score=1.0, bounds=BOUNDS)
+    assert made is not None
+    assert made.value == (1.0, 1.0, 1.0)
+    assert float(made.cue.on(brighter[Y != 1]).mean()) == pytest.approx(float(brighter[Y == 1].mean()), abs=0.01)
+
+
+def test_alike_or_missing_images_make_no_cast() -> None:
+    assert cast_like(X, Y == 1, Y == 1, label=1, score=1.0, bounds=BOUNDS) is None
+    assert cast_like(X, Y == 9, Y == 1, label=1, score=1.0, bounds=BOUNDS) is None
+
+
+def test_noise_marks_no_class() -> None:
+    assert marks(properties(X), Y, range(CLASSES)) == {}
+
+
+def wrong_where(score: Tensor) -> Tensor:
+    """A tenth of the images of each class, those of the highest score."""
+    wrong = torch.zeros(N, dtype=torch.bool)
+    for label in range(CLASSES):
+        rows = torch.where(label == Y)[0]
+        wrong[rows[score[rows].argsort(descending=True)[: len(rows) // 10]]] = True
+    return wrong
+
+
+def test_errors_that_go_with_a_property_are_told() -> None:
+    values = properties(X)
+    first = error_associations(values, Y, wrong_where(-values["brightness"]), permutations=199)[0]
+    assert first.name == "brightness"
+    assert first.correlation < -0.4
+    assert first.p == pytest.approx(1 / 200)
+
+
+def test_classes_that_differ_are_no_association() -> None:
+    """Class 0 is bright and often wrong; inside a class brightness says nothing."""
+    x = torch.where(Y.view(-1, 1, 1, 1) == 0, X / 2 + 0.5, X / 2)
+    wrong = (torch.rand(N, generator=_draw) < 0.4) & (Y == 0)
+    assert min(one.p for one in error_associations(properties(x), Y, wrong, permutations=199)) > 0.05
+
+
+def test_random_errors_go_with_nothing_as_often_as_claimed() -> None:
+    """Corrected for all properties: 60 runs at .1 have 6 on average, and 15 or more with probability 6e-4."""
+    values = properties(X)
+    seen = 0
+    for run in range(60):
+        wrong = torch.rand(N, generator=torch.Generator().manual_seed(run)) < 0.15
+        seen += min(one.p for one in error_associations(values, Y, wrong, permutations=99, seed=run)) <= 0.1
+    assert seen < 15
+
+
+def test_without_errors_there_is_nothing_to_tell() -> None:
+    assert error_associations(properties(X), Y, torch.zeros(N, dtype=torch.bool)) == []

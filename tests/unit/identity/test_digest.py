@@ -1,0 +1,227 @@
+"""Digests of values: equal for equal values, and for no others."""
+
+from __future__ import annotations
+
+import copy
+import enum
+import itertools
+import math
+from collections import OrderedDict, deque
+from dataclasses import dataclass
+from functools import partial
+from pathlib import PurePosixPath
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as nps
+
+from robustest import L2, Linf, Settings
+from robustest.attacks import ATTACKS, CASCADES
+from robustest.identity.fingerprint import Unhashable, digest
+
+LEAVES = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), st.text(max_size=3), st.binary(max_size=3)
+)
+VALUES = st.recursive(
+    LEAVES,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3),
+        st.lists(inner, max_size=3).map(tuple),
+        st.dictionaries(st.text(max_size=2), inner, max_size=3),
+        st.frozensets(LEAVES, max_size=3),
+    ),
+    max_leaves=8,
+)
+
+
+def typed(value: Any) -> Any:
+    """A value such that == tells all that a digest should: 1, 1.0 and True apart, and -0.0 from 0.0."""
+    if isinstance(value, dict):
+        return ("dict", frozenset((key, typed(item)) for key, item in value.items()))
+    if isinstance(value, frozenset):
+        return ("frozenset", frozenset(map(typed, value)))
+    if isinstance(value, (list, tuple)):
+        return (type(value).__name__, tuple(map(typed, value)))
+    return (type(value).__name__, value, math.copysign(1, value) if isinstance(value, float) else 0)
+
+
+@given(VALUES)
+def test_equal_values_have_equal_digests(value: Any) -> None:
+    assert digest(value) == digest(copy.deepcopy(value))
+
+
+@given(VALUES, VALUES)
+def test_digests_are_equal_for_equal_values_only(one: Any, other: Any) -> None:
+    assert (digest(one) == digest(other)) == (typed(one) == typed(other))
+
+
+@given(st.lists(st.tuples(st.text(max_size=2), st.integers()), unique_by=lambda pair: pair[0], min_size=2))
+def test_the_order_of_a_dict_makes_no_difference(pairs: list[tuple[str, int]]) -> None:
+    assert digest(dict(pairs)) == digest(dict(reversed(pairs)))
+
+
+@given(nps.arrays(st.sampled_from([np.float32, np.int8, np.bool_, np.complex64]), nps.array_shapes(min_side=0)))
+def test_arrays_count_by_what_they_hold(array: np.ndarray) -> None:
+    assert digest(array) == digest(np.asfortranarray(array.copy()))
+    assert digest(array) != digest(array.reshape((1, *array.shape)))
+
+
+class Colour(enum.Enum):
+    RED = 1
+    BLUE = 1.0 + 1
+
+
+@dataclass(frozen=True)
+class Point:
+    x: float
+    y: float = 0.0
+
+
+@dataclass(frozen=True)
+class Place:
+    x: float
+    y: float = 0.0
+
+
+DIFFERENT: list[Any] = [
+    *(None, False, 0, 0.0, -0.0, "", b"", (), [], {}, frozenset(), set(), math.inf, 0j, ..., range(3), bytearray()),
+    *([None], [[]], ["a", "b"], ["ab"], ("a", ("b",)), (("a",), "b"), {"a": 1}, [("a", 1)], {1: "a"}, {"1": "a"}),
+    *(torch.float32, torch.float64, torch.device("cpu"), torch.device("cuda"), torch.device("cuda", 0), "cpu"),
+    *(torch.Size([2]), (2,), torch.zeros(2), torch.zeros(2).double(), torch.zeros(1, 2), torch.zeros(2, 1)),
+    *(torch.tensor(0.0), torch.tensor(-0.0), torch.tensor(0), torch.tensor(False), torch.zeros(2).bfloat16()),
+    *(np.zeros(2, np.float32), np.zeros(2), np.zeros((2, 1)), np.float32(0), np.float64(0), np.dtype("f4"), np.int8(0)),
+    *(
+        Colour.RED,
+        Colour.BLUE,
+        Point(0.0),
+        Point(1.0),
+        Point(0, 0),
+        Place(0.0),
+        PurePosixPath("a"),
+        deque([1]),
+        deque(),
+    ),
+    *(OrderedDict(a=1, b=2), OrderedDict(b=2, a=1), partial(max, 1), partial(min, 1), partial(max, 2), len, max, int),
+    *(Linf(0.3), Linf(0.1), L2(0.3), torch.relu, torch.nn.functional.relu, torch.nn.functional.gelu, np.exp, np.log),
+    *(slice(1), slice(1, 2), torch.nn.ReLU(), torch.nn.ReLU6(), torch.empty(0), torch.empty(0, 3), 10**5000),
+]
+
+
+def test_values_of_every_kind_are_told_apart() -> None:
+    digests = [digest(value) for value in DIFFERENT]
+    same = [
+        (DIFFERENT[i], DIFFERENT[j])
+        for i, j in itertools.combinations(range(len(digests)), 2)
+        if digests[i] == digests[j]
+    ]
+    assert same == []
+
+
+def test_a_view_and_its_clone_are_equal() -> None:
+    x = torch.arange(24.0).reshape(4, 6)
+    for view in (x[::2], x.T, x[:, 1], x.expand(2, 4, 6), x.to(torch.bfloat16)[1:], torch.complex(x, x).conj()):
+        assert digest(view) == digest(view.clone(memory_format=torch.contiguous_format)), view.dtype
+    assert digest(x[0]) != digest(x[1])
+
+
+def test_gradients_and_kind_of_parameter_make_no_difference() -> None:
+    x = torch.ones(3)
+    y = torch.nn.Parameter(torch.ones(3))
+    y.sum().backward()
+    assert digest(x) == digest(y) == digest(y.detach())
+
+
+def test_one_bit_of_a_tensor_makes_a_difference() -> None:
+    x = torch.rand(1000, generator=torch.Generator().manual_seed(0))
+    y = x.clone()
+    y[500] = torch.nextafter(y[500], torch.tensor(2.0))
+    assert digest(x) != digest(y)
+
+
+def test_every_nan_is_one_value() -> None:
+    assert digest(math.nan) == digest(-math.nan) == digest(float("nan"))
+
+
+def test_what_pads_a_record_makes_no_difference() -> None:
+    kind = np.dtype({"names": ["a", "b"], "formats": ["i1", "i4"], "offsets": [0, 4], "itemsize": 8})
+    one, other = (np.frombuffer(bytes([1, pad, pad, pad, 2, 0, 0, 0]), kind) for pad in (0, 255))
+    assert digest(one) == digest(other)
+    assert digest(one) != digest(np.frombuffer(bytes([1, 0, 0, 0, 3, 0, 0, 0]), kind))
+
+
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor")
+def test_quantised_tensors_count_by_integers_and_scale() -> None:
+    def quantised(scale: float, value: float) -> torch.Tensor:
+        return torch.quantize_per_tensor(torch.full((3,), value), scale, 0, torch.qint8)
+
+    assert digest(quantised(0.5, 1.0)) == digest(quantised(0.5, 1.0))
+    assert len({digest(quantised(0.5, 1.0)), digest(quantised(0.25, 0.5)), digest(quantised(0.5, 1.5))}) == 3
+
+
+class Tagged(torch.Tensor):
+    """A tensor of a class of its own, with bytes of its own."""
+
+
+def test_tensors_of_other_classes_count_by_class_and_bytes() -> None:
+    from torch.testing._internal.two_tensor import TwoTensor
+
+    zeros, ones = torch.zeros(2), torch.ones(2)
+    values = [zeros, zeros.as_subclass(Tagged), ones.as_subclass(Tagged)]
+    pairs = [TwoTensor(a, b) for a in (zeros, ones) for b in (zeros, ones)]  # around two tensors, without bytes
+    assert len({digest(value) for value in values + pairs}) == 7
+    assert digest(pairs[1]) == digest(TwoTensor(torch.zeros(2), torch.ones(2)))
+
+
+def test_a_list_in_itself_has_a_digest() -> None:
+    def ring(value: int) -> list[Any]:
+        one: list[Any] = [value]
+        one.append([one])
+        return one
+
+    assert digest(ring(1)) == digest(ring(1)) != digest(ring(2))
+
+
+def test_sharing_makes_no_difference_to_plain_values() -> None:
+    one = [1]
+    assert digest((one, one)) == digest(([1], [1]))
+
+
+@pytest.mark.parametrize(
+    ("value", "what"),
+    [
+        ((i for i in range(3)), "the value is a generator"),
+        ([{"a": iter(open(__file__, "rb"))}], r"the value\[0\]\['a'\] keeps what cannot be read"),  # noqa: SIM115
+        (torch.zeros(2, 2).to_sparse(), "the value is a torch.sparse_coo tensor"),
+        (torch.empty(2, device="meta"), "the value is a .* tensor on meta"),
+        (open, r"the value is open\(\), which reaches beyond"),
+        ({object(), object()}, "the value is a set of objects"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_what_has_no_identity_is_named(value: Any, what: str) -> None:
+    with pytest.raises(Unhashable, match=what):
+        digest(value)
+
+
+def test_a_value_nested_too_deeply_is_no_crash() -> None:
+    deep: list[Any] = []
+    for _ in range(100_000):
+        deep = [deep]
+    with pytest.raises(Unhashable, match="too deeply"):
+        digest(deep)
+
+
+@pytest.mark.parametrize("kind", ["attacks", "cascades", "settings"])
+def test_what_claims_are_made_of_has_a_digest(kind: str) -> None:
+    values: dict[str, list[Any]] = {
+        "attacks": [make() for make in ATTACKS.values()],
+        "cascades": list(CASCADES.values()),
+        "settings": [Settings(), Settings(seed=1), Settings(alpha=0.02)],
+    }
+    digests = [digest(value) for value in values[kind]]
+    assert len(set(digests)) == len(digests) == len(values[kind])
+    assert digests == [digest(copy.deepcopy(value)) for value in values[kind]]

@@ -1,0 +1,87 @@
+"""Engines by name, opened once, closed with the run."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import pytest
+
+from robustest import Settings, UnknownNameError
+from robustest.context import over
+from robustest.run.engines import engine as mapping
+from robustest.run.engines.engine import InProcess, engine_for
+
+
+class Counting:
+    """An engine of a plugin that counts what is done to it."""
+
+    kind, remote = "cpu", True
+    opened: ClassVar[list[Settings]] = []
+    closed = 0
+
+    def __init__(self, settings: Settings) -> None:
+        self.opened.append(settings)
+
+    def close(self) -> None:
+        type(self).closed += 1
+
+
+class Point:
+    def __init__(self, make: Any) -> None:
+        self.load = lambda: make
+
+
+@pytest.fixture(autouse=True)
+def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    over()
+    monkeypatch.setattr(Counting, "opened", [])
+    monkeypatch.setattr(Counting, "closed", 0)
+    monkeypatch.setattr(mapping, "_plugins", lambda: {"counting": Point(Counting), "broken": Point(broken)})
+
+
+def broken(settings: Settings) -> Any:
+    raise OSError("no route to host")
+
+
+def test_without_a_word_everything_is_measured_in_this_process() -> None:
+    assert isinstance(engine_for(Settings()), InProcess)
+
+
+def test_in_this_process_a_task_is_done_when_its_result_is_asked_for() -> None:
+    done: list[int] = []
+
+    class Job:
+        def start(self, device: str) -> Any:
+            return lambda task: done.append(task) or task
+
+    engine = InProcess()
+    results = engine.imap_unordered(engine.put(Job()), iter([1, 2, 3]))
+    assert next(results) == 1
+    assert done == [1]
+
+
+def test_a_plugins_engine_is_opened_once_and_closed_when_the_run_is_over() -> None:
+    settings = Settings(engine="counting", workers=3)
+    assert engine_for(settings) is engine_for(settings.but({"seed": 4}))
+    assert [opened.workers for opened in Counting.opened] == [3]
+    over()
+    assert Counting.closed == 1
+    engine_for(settings)
+    assert len(Counting.opened) == 2
+    over()
+    assert Counting.closed == 2
+
+
+def test_an_engine_that_does_not_start_says_why() -> None:
+    with pytest.raises(mapping.ConfigError, match="'broken' to start but got: no route to host"):
+        engine_for(Settings(engine="broken"))
+
+
+def test_an_unknown_engine_is_named_with_those_that_are_known() -> None:
+    with pytest.raises(UnknownNameError, match=r"Unknown engine 'rya'\. Known: broken, counting, local\."):
+        engine_for(Settings(engine="rya"))
+
+
+def test_a_plugin_that_is_not_there_is_named() -> None:
+    with pytest.raises(UnknownNameError, match="pip install robustest-ray"):
+        engine_for(Settings(engine="ray"))

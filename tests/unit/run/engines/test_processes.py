@@ -1,0 +1,122 @@
+"""Worker processes find what this one finds, whatever becomes of them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import torch
+from torch import nn
+
+from robustest import (
+    ConfigError,
+    DeviceError,
+    Factory,
+    Linf,
+    Settings,
+    Verdict,
+    find_adversarial,
+    measure_robust_accuracy,
+    measure_shift_accuracy,
+)
+from robustest.context import Context, over, running
+from robustest.run.engines.processes import threads_of
+
+N = 400
+
+
+@pytest.fixture(scope="module")
+def case() -> Any:
+    generator = torch.Generator().manual_seed(0)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 5))
+    for parameter in net.parameters():
+        parameter.data = torch.randn(parameter.shape, generator=generator) / parameter.shape[-1] ** 0.5
+    x = torch.rand(N, 1, 8, 8, generator=generator)
+    with torch.no_grad():
+        return net.eval(), x, net(x).argmax(1)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    over()
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(("workers", "threads"), [(1, 6), (2, 3), (4, 1), (9, 1)])
+def test_workers_share_the_threads_of_this_process(workers: int, threads: int) -> None:
+    """They may not go by the machine's cores: under pytest-xdist this process has but a part of them."""
+    torch.set_num_threads(6)
+    assert threads_of(workers) == threads
+
+
+def attacked(case: Any, **settings: Any) -> Any:
+    net, x, y = case
+    with running(Context(settings=Settings(**settings), test="test")):
+        return find_adversarial(net, x, y, Linf(0.05), attack="fast")
+
+
+def test_two_workers_one_of_them_killed_find_the_same(case: Any) -> None:
+    alone = attacked(case)
+    killed = threading.Event()
+
+    def kill() -> None:
+        while not (children := [p for p in psutil.Process().children() if "spawn_main" in " ".join(p.cmdline())]):
+            time.sleep(0.01)
+        os.kill(children[0].pid, signal.SIGKILL)
+        killed.set()
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    found = attacked(case, workers=2)
+    thread.join()
+    assert killed.is_set()
+    assert torch.equal(found.x, alone.x)
+    assert (found.broken == alone.broken).all()
+    assert 0 < found.broken.sum() < N
+    assert (found.cost.forward, found.cost.backward) == (alone.cost.forward, alone.cost.backward)
+    assert found.stages == alone.stages
+
+
+def test_a_model_handed_over_in_train_mode_is_told_of_once(case: Any) -> None:
+    net, x, y = case
+    dropping = nn.Sequential(net, nn.Dropout(0.1)).train()
+
+    def told(**settings: Any) -> Any:
+        with running(Context(settings=Settings(**settings), test="test")):
+            return measure_robust_accuracy(dropping, (x, y), Linf(0.001), at_least=0.1, attack="fgsm")
+
+    here, there = told(), told(workers=1)
+    assert [note for note in here.notes if "train mode" in note]
+    assert here.details["health"] == []  # eval mode reaches every part
+    assert there.details["health"] == here.details["health"]
+    assert there.notes == here.notes
+
+
+def test_a_factory_of_a_module_in_train_mode_builds_the_same_model_everywhere(tmp_path: Path) -> None:
+    model = Factory("torch.nn:Linear", in_features=4, out_features=3)
+    data = torch.rand(70, 4), torch.zeros(70, dtype=torch.int64)
+    with running(Context(settings=Settings(workers=1, store=str(tmp_path)), test="test")):
+        assert measure_robust_accuracy(model, data, Linf(0.001), at_least=0.01, attack="fgsm").verdict is Verdict.PASSED
+
+
+def test_what_cannot_travel_is_named(case: Any) -> None:
+    net, x, y = case
+    with running(Context(settings=Settings(workers=1))), pytest.raises(ConfigError, match="sent to worker processes"):
+        measure_shift_accuracy(net, (x, y), lambda images: images, at_least=0.5)
+
+
+def test_all_gpus_of_a_machine_without_one() -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    with running(Context(settings=Settings(device="cuda:all"))), pytest.raises(DeviceError, match="Expected a CUDA"):
+        attacked((nn.Linear(2, 2), torch.zeros(2, 2), torch.zeros(2, dtype=torch.int64)), device="cuda:all")
