@@ -52,6 +52,12 @@ def _add_new(new: argparse.ArgumentParser) -> None:
     new.add_argument("--checks", type=int, metavar="N", help="attention checks for each annotator (default: a tenth)")
     new.add_argument("--seed", type=int, default=0, help="of the plan (default: %(default)s)")
     new.add_argument("--title", default="", help="what pages are headed with")
+    new.add_argument(
+        "--question",
+        default="",
+        metavar="TEXT",
+        help="what pages ask; {label} is the label asked, and hidden without it",
+    )
     new.add_argument("--about", default="", metavar="TEXT", help="what annotators are told beside the question")
 
 
@@ -88,6 +94,7 @@ def _new(a: argparse.Namespace) -> int:
         checks=a.checks,
         seed=a.seed,
         title=a.title,
+        question=a.question,
         about=a.about,
     )
     pages = [len(own) for own in made.plan.pages]

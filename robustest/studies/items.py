@@ -33,6 +33,16 @@ class Task(StrEnum):
     SIMULATE = "simulate"
 
 
+LABEL = "{label}"
+"""Stands in a question for the label asked. A question without it does not tell annotators what is asked."""
+QUESTIONS = {
+    Task.CONTAINS: f"Select every image that shows: {LABEL}",
+    Task.CLASSIFY: "What does each image show?",
+    Task.SIMULATE: "What does the model answer for each image?",
+}
+"""What pages ask, where nothing else is said."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
     """One thing to ask about one image.
@@ -78,17 +88,21 @@ def check_text(text: str, of: str) -> str:
     return text
 
 
-def fit(items: Sequence[Item], task: Task, labels: Sequence[str]) -> None:
+def fit(items: Sequence[Item], task: Task, labels: Sequence[str], question: str) -> None:
     """See that a task can be set with these items.
 
     Args:
         items: all, attention checks among them.
         task: what annotators do.
         labels: what they choose from where an item has no choices of its own.
+        question: what pages ask.
 
     Raises:
-        DataError: an item cannot be asked about, is there twice, or nothing but checks is there.
+        DataError: the question or an item cannot be asked about, is there twice, or nothing but checks is there.
     """
+    check_text(question, "the question")
+    if not question or (LABEL in question and task is not Task.CONTAINS):
+        raise DataError(expected(f"a question, with {LABEL} only where a label is asked about", question))
     if not any(not item.expected for item in items):
         raise DataError("Expected items beside the attention checks but there are none.")
     seen: set[tuple[str, str]] = set()
@@ -97,7 +111,7 @@ def fit(items: Sequence[Item], task: Task, labels: Sequence[str]) -> None:
             raise DataError(f"Expected each item once for a label but {item.item!r}, asked {item.asked!r}, is twice.")
         seen.add((item.item, item.asked))
         _fit_one(item, task, choices_of(item, task, labels))
-    _hide(items, task)
+    _hide(items, question)
 
 
 def _fit_one(item: Item, task: Task, choices: tuple[str, ...]) -> None:
@@ -117,24 +131,25 @@ def _fit_one(item: Item, task: Task, choices: tuple[str, ...]) -> None:
             )
 
 
-def _hide(items: Sequence[Item], task: Task) -> None:
+def _hide(items: Sequence[Item], question: str) -> None:
     """A check that asks what nothing else asks, or what was asked already, can be told from the rest."""
-    common = {_look(item, task) for item in items if not item.expected}
+    common = {(shown_label(item, question), item.choices) for item in items if not item.expected}
     shown = {(item.image, item.asked) for item in items if not item.expected}
     for item in items:
         if item.expected and (item.image, item.asked) in shown:
             raise DataError(
                 f"Expected check {item.item!r} to have an image of its own but {item.image!r} is asked about twice."
             )
-        if item.expected and _look(item, task) not in common:
+        if item.expected and (shown_label(item, question), item.choices) not in common:
             raise DataError(
                 f"Expected check {item.item!r} to ask what other items ask but nothing else asks "
-                f"{item.asked if task is Task.CONTAINS else list(item.choices)!r}: annotators could recognise it."
+                f"{item.asked or list(item.choices)!r}: annotators could recognise it."
             )
 
 
-def _look(item: Item, task: Task) -> tuple[str, ...]:
-    return (item.asked,) if task is Task.CONTAINS else item.choices
+def shown_label(item: Item, question: str) -> str:
+    """The label asked, where the question tells it; empty otherwise."""
+    return item.asked if LABEL in question else ""
 
 
 def choices_of(item: Item, task: Task, labels: Sequence[str]) -> tuple[str, ...]:

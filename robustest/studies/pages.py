@@ -9,17 +9,11 @@ from typing import Any
 
 from robustest.errors import ConfigError
 from robustest.studies.desk import Place
-from robustest.studies.items import Task
+from robustest.studies.items import LABEL, Task, shown_label
 from robustest.studies.study import Study
 
 STATIC = {"study.css": "text/css", "keys.js": "text/javascript", "icon.svg": "image/svg+xml"}
 """Files that pages load, with their types."""
-
-_QUESTIONS = {
-    Task.CONTAINS: "Select every image that shows:",
-    Task.CLASSIFY: "What does each image show?",
-    Task.SIMULATE: "What does the model answer for each image?",
-}
 
 
 def extra_missing(error: ModuleNotFoundError) -> ConfigError:
@@ -85,7 +79,7 @@ class Pages:
             place=place,
             page=page,
             groups=self._groups(entries),
-            question=_QUESTIONS[self._study.task],
+            question=self._study.question.partition(LABEL),
             token=token,
             problem=problem,
             given=given or {},
@@ -100,7 +94,7 @@ class Pages:
                 "number": number,
                 "image": study.numbers[entry],
                 "choices": study.choices(entry),
-                "asked": study.items[entry].asked,
+                "asked": shown_label(study.items[entry], study.question),
             }
             for number, entry in enumerate(entries, 1)
         ]

@@ -22,7 +22,7 @@ import numpy as np
 from robustest.errors import ConfigError, DataError, StoreError, expected
 from robustest.regular import read_regular
 from robustest.studies import images
-from robustest.studies.items import Item, Task, check_text, choices_of, fit
+from robustest.studies.items import QUESTIONS, Item, Task, check_text, choices_of, fit, shown_label
 from robustest.studies.plan import Plan, assign, lay_out
 
 _SCHEMA = 1
@@ -39,6 +39,7 @@ class Study:
         folder: where it lies.
         task: what annotators do.
         title: what pages are headed with.
+        question: what pages ask, with "{label}" where they tell the label asked.
         about: what annotators are told beside the question; empty for nothing.
         labels: what they choose from where an item has no choices of its own.
         each: annotators an item.
@@ -53,6 +54,7 @@ class Study:
     folder: Path
     task: Task
     title: str
+    question: str
     about: str
     labels: tuple[str, ...]
     each: int
@@ -111,6 +113,7 @@ def create(
     checks: int | None = None,
     seed: int = 0,
     title: str = "",
+    question: str = "",
     about: str = "",
 ) -> Study:
     """Plan a study, and write it to a folder of its own.
@@ -128,6 +131,8 @@ def create(
             there are.
         seed: of the plan.
         title: what pages are headed with.
+        question: what pages ask; the task's own where empty. In `contains`, "{label}" stands for the label asked; a
+            question without it keeps the labels from annotators (names of cues, say).
         about: what annotators are told beside the question.
 
     Raises:
@@ -136,7 +141,8 @@ def create(
     """
     task = _task(task)
     names = _names(annotators)
-    fit(items, task, labels)
+    question = question or QUESTIONS[task]
+    fit(items, task, labels, question)
     for label in labels:
         check_text(label, "a label")
     asked = [item for item in items if not item.expected]
@@ -146,11 +152,12 @@ def create(
     number = (
         min(len(entries) - len(asked), max(5, len(asked) * each // (10 * len(names)))) if checks is None else checks
     )
-    asks = [item.asked for item in entries]
+    asks = [shown_label(item, question) for item in entries]
     plan = lay_out(holders, asks, annotators=len(names), checks=number, page=size, seed=seed)
     shown, numbers = _numbered(entries, seed)
     study = Study(
-        folder=folder, task=task, title=check_text(title or "Study", "the title"), about=about, labels=tuple(labels),
+        folder=folder, task=task, title=check_text(title or "Study", "the title"), question=question,
+        about=about, labels=tuple(labels),
         each=each, page=size, seed=seed, annotators=names, items=entries, numbers=numbers, plan=plan,
     )  # fmt: skip
     _write(study, files, shown)
@@ -205,7 +212,7 @@ def write_private(path: Path, text: str) -> None:
         file.write(text)
 
 
-_PLAIN = ("title", "about", "each", "page", "seed")
+_PLAIN = ("title", "question", "about", "each", "page", "seed")
 
 
 def _text(study: Study) -> str:
@@ -241,7 +248,7 @@ def _study(folder: Path, content: dict[str, Any], table: Any) -> Study:
         Item(item=item, image=image, asked=asked, truth=truth, choices=tuple(choices), expected=answer)
         for item, image, _, asked, truth, choices, answer in content["items"]
     ]
-    fit(items, Task(content["task"]), content["labels"])
+    fit(items, Task(content["task"]), content["labels"], content["question"])
     if table.ndim != 2 or table.shape[1] != 3 or not ((table[:, 2] >= 0) & (table[:, 2] < len(items))).all():
         raise DataError("the plan is of other items")
     return Study(

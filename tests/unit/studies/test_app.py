@@ -87,6 +87,26 @@ def test_a_page_shows_what_is_asked_and_nothing_that_tells_a_check(study: Make, 
         assert not re.search(r"check \d|\.png|expected|person|passed", answer.text)
 
 
+def test_a_question_of_ones_own_tells_the_label_or_keeps_it(study: Make, visit: Make, read_form: Make) -> None:
+    told = study(name="told", page=26, question="Is {label} here?")
+    text = visit(told).get(link_of(told)).text
+    assert {"Is <strong>cat</strong> here?", "Is <strong>dog</strong> here?"} <= set(
+        re.findall(r"Is <strong>\w+</strong> here\?", text)
+    )
+    kept = study(name="kept", page=26, question="Should a model look at what is marked?")
+    visitor = visit(kept)
+    text = visitor.get(link_of(kept)).text
+    assert "Should a model look at what is marked?" in text
+    assert not re.search(r"\b(cat|dog)\b", text)
+    assert text.count("<fieldset") == 1
+    assert visitor.send_page(link_of(kept), {"a1": "on"}).status == 303
+    assert {row.asked for row in rows_of(progress_of(kept))} == {"cat", "dog"}
+    orders = [[kept.items[e].asked for e in own[0]] for own in kept.plan.pages]
+    assert all(
+        len({tuple(order[:k]) for k in (1, 2)}) == 2 and order != sorted(order) != order[::-1] for order in orders
+    )
+
+
 @pytest.mark.parametrize("task", ["classify", "simulate"])
 def test_a_page_of_choices_does_not_tell_what_was_asked(study: Make, visit: Make, task: str) -> None:
     made = study(task)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from robustest.errors import DataError
-from robustest.studies.items import Item, Task, fit, read_table
+from robustest.studies.items import QUESTIONS, Item, Task, fit, read_table
 from robustest.studies.label_studio import read_items
 
 
@@ -89,7 +89,7 @@ def test_items_that_a_task_cannot_be_set_with_are_named(
     items: list[Item], task: Task, labels: tuple[str, ...], told: str
 ) -> None:
     with pytest.raises(DataError, match=told):
-        fit(items, task, labels)
+        fit(items, task, labels, QUESTIONS[task])
 
 
 @pytest.mark.parametrize(
@@ -101,14 +101,22 @@ def test_items_that_a_task_cannot_be_set_with_are_named(
 )
 def test_a_check_that_could_be_recognised_is_refused(check: Item) -> None:
     with pytest.raises(DataError, match="Expected check 'c' to"):
-        fit([A, B, check], Task.CONTAINS, ())
-    fit([A, B, Item(item="c", image="c.png", asked="cat", expected="yes")], Task.CONTAINS, ())
+        fit([A, B, check], Task.CONTAINS, (), QUESTIONS[Task.CONTAINS])
+    fit([A, B, Item(item="c", image="c.png", asked="cat", expected="yes")], Task.CONTAINS, (), QUESTIONS[Task.CONTAINS])
+
+
+@pytest.mark.parametrize(
+    ("task", "question"), [(Task.CLASSIFY, "Is it {label}?"), (Task.CONTAINS, ""), (Task.CONTAINS, "a\nb")]
+)
+def test_a_question_that_cannot_be_asked_is_refused(task: Task, question: str) -> None:
+    with pytest.raises(DataError, match="question"):
+        fit([A if task is Task.CONTAINS else C], task, ("cat", "dog"), question)
 
 
 def test_a_check_with_choices_that_no_item_has_is_refused() -> None:
     check = Item(item="c", image="c.png", choices=("cat", "frog"), expected="frog")
     with pytest.raises(DataError, match="could recognise it"):
-        fit([C, check], Task.CLASSIFY, ("cat", "dog"))
+        fit([C, check], Task.CLASSIFY, ("cat", "dog"), "Which?")
 
 
 def answer(label: str, **more: object) -> dict[str, object]:
