@@ -102,6 +102,6 @@ def test_a_stream_that_turns_round_does_not_pass_while_the_contrary_bet_has_won(
     columns = {"event": (~held).astype(np.int64), "counts": np.ones(len(held), dtype=bool)}
     low, high = rate_interval(columns, 300, 0.05)
     assert low > 0.5 > high
-    terms = Terms(claim="set", alpha=0.05, fail_alpha=0.01)
-    assert RateClaim(threshold=0.5, terms=terms).settled(columns, 300) is None
-    assert RateClaim(threshold=0.6, terms=terms).settled(columns, 300) is not None
+    terms = Terms(scope="set", alpha=0.05, fail_alpha=0.01)
+    assert RateRule(threshold=0.5, terms=terms).settled(columns, 300) is None
+    assert RateRule(threshold=0.6, terms=terms).settled(columns, 300) is not None
