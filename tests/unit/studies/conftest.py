@@ -273,6 +273,7 @@ def serve() -> Iterator[Callable[[Path], Served]]:
     for served in started:
         if served.process.poll() is None:
             served.end(kill=True)
+        served.process.stdout.close()  # type: ignore[union-attr]
 
 
 @pytest.fixture

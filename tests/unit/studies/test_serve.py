@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
+import signal
 import socket
 import subprocess
 import sys
@@ -176,6 +178,30 @@ def test_a_form_that_is_cut_off_stores_nothing(study: Make, serve: Make, read_fo
     assert read_form(served.ask(connection, "GET", link)).action == form.action
     connection.close()
     served.end()
+    assert "Traceback" not in served.log.read_text()
+
+
+def test_a_command_beside_the_server_is_heard(study: Make, serve: Make, read_form: Make) -> None:
+    made = study()
+    served = serve(made.folder)
+    connection = served.connect()
+    gone, other = (served.links[f"person {n}"] for n in (0, 1))
+    form = read_form(served.ask(connection, "GET", gone))
+    before = re.search(r"of (\d+)", served.ask(connection, "GET", other).text)
+    command = [sys.executable, "-m", "robustest.cli", "study", "release", str(made.folder), "person 0"]
+    subprocess.run(command, check=True, capture_output=True, timeout=60)  # noqa: S603 - ourselves
+    assert served.ask(connection, "POST", form.action, {**form.hidden, "a1": "on"}).status == 409
+    after = re.search(r"of (\d+)", served.ask(connection, "GET", other).text)
+    assert before
+    assert after
+    assert int(after[1]) > int(before[1])
+    connection.close()
+
+
+def test_ctrl_c_ends_it_well(study: Make, serve: Make) -> None:
+    served = serve(study().folder)
+    served.process.send_signal(signal.SIGINT)
+    assert served.process.wait(20) == 0
     assert "Traceback" not in served.log.read_text()
 
 
