@@ -34,7 +34,8 @@ from robustest.cli.command import _parser
 from robustest.pytest_plugin import options as pytest_options
 
 for _found in pkgutil.walk_packages(robustest.__path__, "robustest."):
-    if not _found.name.endswith("__main__"):
+    web = _found.name == "robustest.studies.app" and importlib.util.find_spec("starlette") is None  # an extra's
+    if not _found.name.endswith("__main__") and not web:
         importlib.import_module(_found.name)  # what a run inside this process loads first, pytester takes away again
 
 markdown_it = pytest.importorskip("markdown_it", reason="markdown-it-py reads the pages")

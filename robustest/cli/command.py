@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from robustest.cli.exits import Exit, Refused
+from robustest.cli.study import add_study
 from robustest.errors import RobustestError, StoreError
 from robustest.version import VERSION
 
@@ -109,6 +110,12 @@ def _init(a: argparse.Namespace) -> int:
     return init(a.folder)
 
 
+def _study(a: argparse.Namespace) -> int:
+    from robustest.cli.study import study
+
+    return study(a)
+
+
 _COMMANDS = {
     "show": _show,
     "merge": _merge,
@@ -117,6 +124,7 @@ _COMMANDS = {
     "baseline": _baseline,
     "suggest": _suggest,
     "init": _init,
+    "study": _study,
 }
 
 
@@ -136,6 +144,7 @@ def _parser() -> argparse.ArgumentParser:
     add("init", "write a first test, its fixtures and a workflow").add_argument(
         "folder", metavar="DIR", nargs="?", default=".", help="the project's root (default: here)"
     )
+    add_study(commands, _adder)
     return parser
 
 

@@ -1,0 +1,1 @@
+"""From a study to a claim: planned, served, answered, exported, and claimed on; see README.md."""
