@@ -189,12 +189,11 @@ def test_a_search_that_does_not_count_vouches_for_nothing(case: str, bare: Any) 
 BALLS = [Linf(EPS), L2(2.0), L1(10.0), L0(8), Patch(5, 5)]
 
 
-@pytest.mark.parametrize("attack", ["fast", "standard"])
-@pytest.mark.parametrize("gives", ["scores", "labels"])
+@pytest.mark.parametrize(("gives", "attack"), [("scores", "fast"), ("scores", "standard"), ("labels", "fast")])
 @pytest.mark.parametrize("threat", BALLS, ids=str)
 def test_queries_do_not_vouch_for_more_than_gradients_leave(threat: Any, gives: str, attack: str, bare: Any) -> None:
     net, x, y, _ = bare
-    x, y = x[:40], y[:40]
+    x, y = x[:24], y[:24]
     left = measure_robust_accuracy(net, (x, y), threat, attack="standard", exact=True).estimate
     fn = numpy(net)
     model = scores_model(fn) if gives == "scores" else labels_model(lambda x: fn(x).argmax(1), classes=10)
@@ -222,11 +221,11 @@ LABELS_ALONE: dict[str, Callable[[nn.Module], tuple[Any, Any]]] = {
     "one-hot scores": lambda net: (scores_model(lambda x: one_hot(torch.from_numpy(numpy(net)(x))).numpy()), "square"),
     "one-hot scores, scaled by class": lambda net: (
         scores_model(lambda x: (one_hot(torch.from_numpy(numpy(net)(x))) * torch.arange(1, 11)).numpy()),
-        Square(queries=10_000),
+        Square(queries=1000),
     ),
     "one-hot scores and a rest by class": lambda net: (
         scores_model(lambda x: nn.functional.one_hot(torch.from_numpy(numpy(net)(x)).argmax(1), 10).numpy() @ TABLE),
-        Square(queries=10_000),
+        Square(queries=1000),
     ),
     "one-hot logits, small linear": lambda net: (
         Around(net, lambda net, x: 10 * one_hot(net(x)) + 0.02 * linear(x)).eval(),
