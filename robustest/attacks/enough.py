@@ -1,8 +1,8 @@
 """How many queries of scores make a search of a ball: measured, and growing with what a sample has to be asked about.
 
 Random search by scores leaves, on networks that gradients break, so many points of all samples more than gradients do
-(`benchmarks/queries.py`): in L-inf, with 784 features, 14 with 1,000 queries, 5 with 5,000 and 2 with 10,000, the number
-that the papers' schedules were made for. In L2 and L1, where a length has to be spent in the right places, 10,000
+(`benchmarks/queries.py`): in L-inf, with 784 features, 14 with 1,000 queries, 5 with 5,000 and 2 with 10,000, which
+the papers' schedules were made for. In L2 and L1, where a length has to be spent in the right places, 10,000
 queries left 9 to 19 points more, and no number that was tried was enough; with 64 features or fewer 1,000 were.
 """
 
