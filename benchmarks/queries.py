@@ -1,9 +1,9 @@
 """Attacks without gradients beside peers at equal queries, and beside what gradients leave.
 
-One thread, one process. Samples that the network gets right are attacked; what is shown is the robust accuracy on them and
-the mean queries of a sample, counted by a hook on the model for everybody alike (a peer may stop early where it breaks a
-sample, or spend more than it was given). "Gradients" is `standard` with gradients: how far above it a search without them
-ends is what `enough_queries` rests on. Peers that are not installed are named and left out.
+One thread, one process. Samples that the network gets right are attacked; what is shown is the robust accuracy on
+them and the mean queries of a sample, counted by a hook on the model for everybody alike (a peer may stop early where
+it breaks a sample, or spend more than it was given). "Gradients" is `standard` with gradients: how far above it a
+search without them ends is what `enough_queries` rests on. Peers that are not installed are named and left out.
 
     python benchmarks/queries.py DATA [--only scores|labels|sparse] [--n 100] [--queries 1000]
 
