@@ -189,15 +189,15 @@ def test_a_search_that_does_not_count_vouches_for_nothing(case: str, bare: Any) 
 BALLS = [Linf(EPS), L2(2.0), L1(10.0), L0(8), Patch(5, 5)]
 
 
-@pytest.mark.parametrize(("gives", "attack"), [("scores", "fast"), ("scores", "standard"), ("labels", "fast")])
+@pytest.mark.parametrize("gives", ["scores", "labels"])
 @pytest.mark.parametrize("threat", BALLS, ids=str)
-def test_queries_do_not_vouch_for_more_than_gradients_leave(threat: Any, gives: str, attack: str, bare: Any) -> None:
+def test_queries_do_not_vouch_for_more_than_gradients_leave(threat: Any, gives: str, bare: Any) -> None:
     net, x, y, _ = bare
-    x, y = x[:24], y[:24]
+    x, y = x[:16], y[:16]
     left = measure_robust_accuracy(net, (x, y), threat, attack="standard", exact=True).estimate
     fn = numpy(net)
     model = scores_model(fn) if gives == "scores" else labels_model(lambda x: fn(x).argmax(1), classes=10)
-    found = measure_robust_accuracy(model, (x, y), threat, attack=attack, at_least=left + 0.02, exact=True)
+    found = measure_robust_accuracy(model, (x, y), threat, attack="fast", at_least=left + 0.02, exact=True)
     assert found.verdict is not Verdict.PASSED
 
 

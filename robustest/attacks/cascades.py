@@ -80,11 +80,11 @@ def _rest(effort: int) -> tuple[Stage, ...]:
         Stage(searcher=PGD(steps=20 * effort), on=(Unbounded,)),
         Stage(searcher=RandomDraws(queries=50 * effort), on=(Spatial, Unbounded)),
         Stage(searcher=RandomDraws(queries=50 * effort), on=(L0, L1, Patch), only=Needs.LABELS),
-        *(Stage(searcher=_COVER, features=_FEW, on=(Linf, L2, L1, L0), only=gives) for gives in few),
         Stage(searcher=Square(queries=1000 * effort), on=(Linf, L2, Unbounded), only=Needs.SCORES),
         Stage(searcher=SparseRS(queries=1000 * effort), only=Needs.SCORES),
         Stage(searcher=PatchRS(queries=1000 * effort), only=Needs.SCORES),
         Stage(searcher=HopSkipJump(queries=1000 * effort), only=Needs.LABELS),
+        *(Stage(searcher=_COVER, features=_FEW, on=(Linf, L2, L1, L0), only=gives) for gives in few),
     )
 
 
