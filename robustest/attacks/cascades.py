@@ -36,6 +36,7 @@ _SMALL = ODIMargin(start_steps=0, steps_after=20, step_scale=0.15)
 _WIDE = ODIMargin(start_steps=4, steps_after=20)
 _LONG = ODIMargin(start_steps=2, steps_after=40)
 _FEW = 16
+_COVER = RandomDraws(queries=1000, at_once=50)
 _INWARD = DDN.outside_in(steps=20)
 
 
@@ -72,6 +73,7 @@ def _sparse(queries: int, smallest: float = 1.0) -> tuple[Stage, ...]:
 
 def _rest(effort: int) -> tuple[Stage, ...]:
     """Stages for spatial and unbounded threats, and for models that give less than gradients."""
+    few = (Needs.SCORES, Needs.LABELS) if effort == 1 else ()  # the other cascades have draws of their own
     return (
         Stage(searcher=SpatialGrid()),
         Stage(searcher=SpatialGradient()),
@@ -82,6 +84,7 @@ def _rest(effort: int) -> tuple[Stage, ...]:
         Stage(searcher=SparseRS(queries=1000 * effort), only=Needs.SCORES),
         Stage(searcher=PatchRS(queries=1000 * effort), only=Needs.SCORES),
         Stage(searcher=HopSkipJump(queries=1000 * effort), only=Needs.LABELS),
+        *(Stage(searcher=_COVER, features=_FEW, on=(Linf, L2, L1, L0), only=gives) for gives in few),
     )
 
 

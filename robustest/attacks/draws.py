@@ -47,7 +47,7 @@ class RandomDraws:
         """All rounds but the last, whose proposals the engine evaluates when the steps are over."""
         return self.queries // self.at_once - 1
 
-    def enough_queries(self, threat: Threat) -> None:
+    def enough_queries(self, threat: Threat, features: int) -> None:
         """Never: a draw knows nothing of the ones before it."""
 
     def init(self, problem: Problem, key: Tensor) -> Rows:

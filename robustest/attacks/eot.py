@@ -63,9 +63,9 @@ class EOT:
         """What the attack supports."""
         return supports(self.searcher, threat)
 
-    def enough_queries(self, threat: Threat) -> int | None:
+    def enough_queries(self, threat: Threat, features: int) -> int | None:
         """What the attack needs, with each of its passes made `draws` times."""
-        least = enough_queries(self.searcher, threat)
+        least = enough_queries(self.searcher, threat, features)
         return None if least is None else least * self.draws
 
     def init(self, problem: Problem, key: Tensor) -> Rows:

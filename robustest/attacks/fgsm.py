@@ -25,7 +25,7 @@ class FGSM:
     needs: ClassVar[Needs] = Needs.GRADIENT
     steps: ClassVar[int] = 1
 
-    def enough_queries(self, threat: Threat) -> int | None:
+    def enough_queries(self, threat: Threat, features: int) -> int | None:
         """Any number, but never where pixels or a place must be chosen: gradients of this kind hardly move those."""
         choosing = isinstance(threat, L0) or (isinstance(threat, Patch) and None in (threat.top, threat.left))
         return None if choosing else 1

@@ -65,7 +65,7 @@ class PatchRS:
     def supports(self, threat: Threat) -> bool:
         return isinstance(threat, Patch)
 
-    def enough_queries(self, threat: Threat) -> int:
+    def enough_queries(self, threat: Threat, features: int) -> int:
         """What docs/attacks.md asks for."""
         return _ENOUGH
 

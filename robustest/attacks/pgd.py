@@ -44,7 +44,7 @@ class PGD:
         if self.step_size is not None and not self.step_size > 0:
             raise ConfigError(expected("step_size > 0", self.step_size))
 
-    def enough_queries(self, threat: Threat) -> int | None:
+    def enough_queries(self, threat: Threat, features: int) -> int | None:
         """Any number, but never where pixels or a place must be chosen: gradients of this kind hardly move those."""
         choosing = isinstance(threat, L0) or (isinstance(threat, Patch) and None in (threat.top, threat.left))
         return None if choosing else 1

@@ -73,8 +73,9 @@ class Searcher(Protocol):
     where it is there, even as 1, what `ask` returns and `tell` gets has an axis of that length behind the batch's). So
     are three methods: `supports(threat) -> bool` (True where absent), `within(queries) -> Searcher`, a shorter version
     of itself that asks at most so many model passes per sample, its last proposal's included (without it, an attack
-    too dear for a budget of queries is left out), and `enough_queries(threat) -> int | None`, the fewest model passes
-    of a sample with which it counts as a search of the threat, None where it never does (1 where absent).
+    too dear for a budget of queries is left out), and `enough_queries(threat, features) -> int | None`, the fewest
+    model passes of a sample of so many elements with which it counts as a search of the threat, None where it never
+    does (1 where absent).
     """
 
     @property
@@ -132,19 +133,24 @@ def passes(searcher: Searcher) -> int:
     return (searcher.steps + 1) * max(1, at_once(searcher)) * draws_of(searcher)
 
 
-def enough_queries(searcher: Searcher, threat: Threat) -> int | None:
+def enough_queries(searcher: Searcher, threat: Threat, features: int) -> int | None:
     """Fewest model passes forward of a sample with which a searcher counts as a search of a threat.
 
     None where it never does, however long it runs: where it does not work on the threat, and where finding nothing
-    says next to nothing (random draws; steps that cannot reach most of the region).
+    says next to nothing (random draws; steps that cannot reach most of the region; labels alone of many features).
+
+    Args:
+        searcher: the attack.
+        threat: what it searches.
+        features: elements of a sample: what knows no gradient has to ask about each of them.
     """
     if not supports(searcher, threat):
         return None
     least = getattr(searcher, "enough_queries", None)
-    return 1 if least is None else least(threat)
+    return 1 if least is None else least(threat, features)
 
 
-def searches(searcher: Searcher, threat: Threat) -> bool:
-    """Whether a searcher, with the budget that it has, counts as a search of a threat."""
-    least = enough_queries(searcher, threat)
+def searches(searcher: Searcher, threat: Threat, features: int) -> bool:
+    """Whether a searcher, with its budget, counts as a search of a threat for samples of so many elements."""
+    least = enough_queries(searcher, threat, features)
     return least is not None and passes(searcher) >= least

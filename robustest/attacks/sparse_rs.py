@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from robustest import rng
+from robustest.attacks.enough import enough_scores
 from robustest.attacks.protocol import Evaluation, Needs, Problem
 from robustest.errors import ConfigError, expected
 from robustest.threats import L0, L1, Rows, Threat, by_pixel, per_row
@@ -17,8 +18,6 @@ from robustest.threats import L0, L1, Rows, Threat, by_pixel, per_row
 _FALLS = ((0, 1), (50, 2), (200, 4), (500, 5), (1000, 6), (2000, 8), (4000, 10), (6000, 12), (8000, 15))
 """After so many of `_OF` queries the share of pixels exchanged is `alpha` over so much."""
 _OF = 10_000
-_ENOUGH = 1000
-"""Fewest queries that count as a search (docs/attacks.md)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,9 +68,9 @@ class SparseRS:
     def supports(self, threat: Threat) -> bool:
         return isinstance(threat, L0 | L1)
 
-    def enough_queries(self, threat: Threat) -> int:
+    def enough_queries(self, threat: Threat, features: int) -> int | None:
         """What docs/attacks.md asks for."""
-        return _ENOUGH
+        return enough_scores(threat, features)
 
     def init(self, problem: Problem, key: Tensor) -> Rows:
         return {

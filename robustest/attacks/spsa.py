@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from robustest import rng
+from robustest.attacks.enough import enough_scores
 from robustest.attacks.protocol import Evaluation, Needs, Problem
 from robustest.errors import ConfigError, expected
 from robustest.threats import L2, Linf, Rows, Threat, Unbounded, per_row
@@ -16,7 +17,7 @@ from robustest.threats import L2, Linf, Rows, Threat, Unbounded, per_row
 _BETA1, _BETA2, _TINY = 0.9, 0.999, 1e-8
 """Adam's defaults (Kingma and Ba, ICLR 2015)."""
 _ENOUGH = 2000
-"""Fewest queries that count as a search of a ball (docs/attacks.md)."""
+"""Fewest queries that count as a search of a ball, however few features there are (docs/attacks.md)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,9 +68,9 @@ class SPSA:
     def supports(self, threat: Threat) -> bool:
         return isinstance(threat, Linf | L2 | Unbounded)
 
-    def enough_queries(self, threat: Threat) -> int:
+    def enough_queries(self, threat: Threat, features: int) -> int | None:
         """What docs/attacks.md asks for; one where there is no limit but the bounds."""
-        return 1 if isinstance(threat, Unbounded) else _ENOUGH
+        return enough_scores(threat, features, _ENOUGH)
 
     def init(self, problem: Problem, key: Tensor) -> Rows:
         z = problem.threat.start(problem.region, rng.fold(key, "start"))

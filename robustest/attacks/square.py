@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from robustest import rng
+from robustest.attacks.enough import enough_scores
 from robustest.attacks.protocol import Evaluation, Needs, Problem
 from robustest.errors import ConfigError, expected
 from robustest.threats import L1, L2, Linf, Rows, Threat, Unbounded, per_row
@@ -19,8 +20,6 @@ _HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 """Queries out of `_OF` after which the changed share of the input halves (section 4.1)."""
 _OF = 10_000
 _TINY = 1e-12
-_ENOUGH = 1000
-"""Fewest queries that count as a search of a ball (docs/attacks.md)."""
 _TILES = 5
 """L2 begins with about this many tiles along each axis."""
 _LEAST = 3
@@ -82,9 +81,9 @@ class Square:
     def supports(self, threat: Threat) -> bool:
         return isinstance(threat, Linf | L2 | L1 | Unbounded)
 
-    def enough_queries(self, threat: Threat) -> int:
+    def enough_queries(self, threat: Threat, features: int) -> int | None:
         """What docs/attacks.md asks for; one where there is no limit but the bounds."""
-        return 1 if isinstance(threat, Unbounded) else _ENOUGH
+        return enough_scores(threat, features)
 
     def init(self, problem: Problem, key: Tensor) -> Rows:
         x, region, threat = problem.x, problem.region, problem.threat

@@ -62,12 +62,12 @@ def run_cascade(
     Raises:
         ConfigError: no stage works on this threat with what the model gives.
     """
-    suspect = threat.radius > 0 and suspected(evaluator, clean_margin)
+    suspect = threat.radius > 0 and suspected(evaluator, clean_margin, chunk.y)
     stages = serving(evaluator, cascade, threat, chunk.x[0].numel(), beside=PASSES if suspect else 0)
     bare = suspect and labels_alone(evaluator, chunk)
     if _misled(evaluator, stages, threat, chunk):
         stages = widened(stages, threat)
-    x, coverage = chunk.x, Coverage(len(chunk.x), threat, chunk.x.device, labels_alone=bare)
+    x, coverage = chunk.x, Coverage(chunk.x, threat, labels_alone=bare)
     region = threat.region(x, chunk.bounds)
     origin = threat.origin(region)
     found = Found(

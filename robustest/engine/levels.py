@@ -15,9 +15,9 @@ from robustest.engine.truth import on_scale
 from robustest.models.needs import Needs
 
 _ALIKE = 0.25
-"""Margins whose spread is below this share of their mean are looked into; in sound models they differ by more."""
+"""Margins whose spread in a class is below this share of their mean are looked into; sound models' differ by more."""
 _FEW = 3
-"""Fewer margins have no spread that says anything."""
+"""Fewer margins of a class have no spread that says anything."""
 _ROWS = 8
 _PARTS = 8
 """Of a way from one class to another, and again of the part where most changes."""
@@ -29,8 +29,14 @@ _AFFORDED = 20
 """Budgets of fewer times as many passes are not spent on this."""
 
 
-def suspected(evaluator: Evaluator, clean_margin: Tensor) -> bool:
-    """Whether margins (n,) of unchanged samples are so much alike that their scores have to be looked into."""
+def suspected(evaluator: Evaluator, clean_margin: Tensor, y: Tensor) -> bool:
+    """Whether the scores of unchanged samples have to be looked into: their margins are much alike in each class.
+
+    Args:
+        evaluator: knows what the model gives.
+        clean_margin: (n,) margins of samples that are classified rightly.
+        y: (n,) int64 their classes. Scores may be a number of their own for each class, and say no more than it.
+    """
     if (
         evaluator.model.gives is Needs.LABELS or evaluator.random or not len(clean_margin)
     ):  # no score, or one that moves by itself
@@ -38,9 +44,14 @@ def suspected(evaluator: Evaluator, clean_margin: Tensor) -> bool:
     limit = evaluator.model.max_queries
     if limit is not None and limit < _AFFORDED * PASSES:  # so few that no search of scores counts in any case
         return False
-    if len(clean_margin) < _FEW:
-        return len(clean_margin) > 0
-    return bool(clean_margin.std() <= _ALIKE * clean_margin.mean().abs())
+    _, own = torch.unique(y, return_inverse=True)
+    count = own.bincount().double()
+    free = len(y) - len(count)  # what is left to vary once each class has its own mean
+    if free < _FEW - 1:
+        return True
+    mean = clean_margin.new_zeros(len(count), dtype=torch.float64).index_add_(0, own, clean_margin.double()) / count
+    spread = ((clean_margin.double() - mean[own]).square().sum() / free).sqrt()
+    return bool(spread <= _ALIKE * clean_margin.double().mean().abs())
 
 
 def labels_alone(evaluator: Evaluator, chunk: Chunk) -> bool:

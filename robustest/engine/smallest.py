@@ -58,13 +58,13 @@ def search_smallest(evaluator: Evaluator, chunk: Chunk, cascade: Cascade, threat
     best = Smallest(clean, holds, chunk.x.clone(), size, clean.clone(), torch.zeros_like(clean, dtype=torch.bool))
     right = holds.nonzero().squeeze(1)
     part = chunk.rows(right)
-    suspect = suspected(evaluator, evaluator.task.margin(logits[right], part.y))
+    suspect = suspected(evaluator, evaluator.task.margin(logits[right], part.y), part.y)
     stages = serving(evaluator, cascade, threat, chunk.x[0].numel(), beside=PASSES if suspect else 0)
     climbing = climbers(cascade, threat, evaluator, chunk)
     probe_inputs(evaluator, chunk, logits, climbing, threat)
     if climbing and len(right) and probe_gradient(evaluator, part) and isinstance(threat, (L2, Linf)):
         stages = (*stages, _BLIND)
-    coverage = Coverage(len(right), threat, chunk.x.device, labels_alone=suspect and labels_alone(evaluator, part))
+    coverage = Coverage(part.x, threat, labels_alone=suspect and labels_alone(evaluator, part))
     rows = torch.arange(len(right), device=right.device)
     for place, stage in enumerate(stages):
         for number in range(stage.rounds if len(right) else 0):

@@ -15,7 +15,6 @@ from robustest.data import as_samples
 from robustest.data.responses import Responses
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
-from robustest.engine.search import margins
 from robustest.errors import ConfigError, DataError, expected
 from robustest.results import Pairing, Result
 from robustest.rules import ShareRule, Terms
@@ -159,7 +158,7 @@ def agree_chunk(evaluator: Evaluator, chunk: Chunk, *, tables: Tables, holds: st
         predicted=predicted,
         before=chunk.x,
         after=chunk.x,
-        badness=-margins(logits, chunk.y),
+        badness=-evaluator.task.margin(logits, chunk.y),
         size=None,
         most=examples,
     )

@@ -12,7 +12,6 @@ from robustest.data import as_samples
 from robustest.data.responses import Responses
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
-from robustest.engine.search import margins
 from robustest.errors import ConfigError, DataError, expected
 from robustest.results import Result, Verdict
 from robustest.rules import ShareRule, Terms
@@ -104,7 +103,7 @@ def labelled_chunk(evaluator: Evaluator, chunk: Chunk, *, examples: int) -> Obse
         predicted=predicted,
         before=chunk.x,
         after=chunk.x,
-        badness=-margins(logits, chunk.y),
+        badness=-evaluator.task.margin(logits, chunk.y),
         size=None,
         most=examples,
     )
