@@ -263,6 +263,7 @@ def directions(seeds: Sequence[int], mnist: Path | None) -> None:
         share = len(set(first) & set(minority.tolist())) / max(1, len(first))
         found += named and told is not None and told["excess"] > 0.45
         precise += share >= 5 * len(minority) / len(members)
+        excess = None if told is None else round(told["excess"], 3)
         say(
             f"directions seed {seed}: class {target}, {len(minority)} of {len(members)}, accuracy "
             f"{accuracy(model, (x, y)):.3f}; {result.verdict}, excess {told and round(told['excess'], 3)}, precision of "
