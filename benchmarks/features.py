@@ -266,7 +266,7 @@ def directions(seeds: Sequence[int], mnist: Path | None) -> None:
         excess = None if told is None else round(told["excess"], 3)
         say(
             f"directions seed {seed}: class {target}, {len(minority)} of {len(members)}, accuracy "
-            f"{accuracy(model, (x, y)):.3f}; {result.verdict}, excess {told and round(told['excess'], 3)}, precision of "
+            f"{accuracy(model, (x, y)):.3f}; {result.verdict}, excess {excess}, precision of "
             f"the 10 first {share:.2f}, found in {len(result.details['found'])} classes, {seconds:.1f} s"
         )
     say(f"directions: excess > .45 in {found} of {len(seeds)}, precision >= 5 x base rate in {precise}")
