@@ -72,7 +72,7 @@ def told(folder: Path, *arguments: str, ci: bool = False) -> dict[str, tuple[Any
     environment = {name: value for name, value in os.environ.items() if name not in {"CI", "GITHUB_ACTIONS"}}
     environment |= {"PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"} | ({"CI": "1"} if ci else {})
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--robust-json=out.json", *arguments]
-    done = subprocess.run(  # noqa: S603 - our own command
+    done = subprocess.run(  # noqa: S603 - this very interpreter
         command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600, check=False
     )
     assert done.returncode in (0, 1), done.stdout + done.stderr
