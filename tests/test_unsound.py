@@ -85,6 +85,26 @@ def test_a_mask_does_not_pass_above_the_truth(mask: str, attack: str, bare: Any)
     assert "gradient_misleads" in names(found)
 
 
+KNOWN: dict[str, tuple[float, float]] = {
+    "detached, brightness": (0.06, 0.81),
+    "16 levels, linear": (0.04, 0.84),
+    "9 levels, small linear": (0.1, 0.25),
+    "rounded logits, sine": (0.1, 0.34),
+}
+"""Radii, and thresholds above the truth, that gradients alone say are kept."""
+
+
+@pytest.mark.parametrize("attack", ["fast", "standard", "pgd"])
+@pytest.mark.parametrize("mask", KNOWN)
+def test_nor_at_other_radii(mask: str, attack: str, bare: Any) -> None:
+    net, x, y, _ = bare
+    (eps, above), model = KNOWN[mask], Around(net, MASKED[mask]).eval()
+    worst = find_adversarial(net, x, y, Linf(eps), attack="standard").x
+    assert truth(model, (net, x, y, worst)) <= above
+    found = measure_robust_accuracy(model, (x, y), Linf(eps), attack=attack, at_least=above, exact=True)
+    assert found.verdict is not Verdict.PASSED
+
+
 @pytest.mark.parametrize("threat", [L2(1.0), L1(5.0), L0(3), Linf(EPS)], ids=str)
 @pytest.mark.parametrize("mask", list(MASKED)[:4])
 def test_nor_in_any_norm_and_on_four_samples(mask: str, threat: Any, bare: Any) -> None:

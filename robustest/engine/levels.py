@@ -44,14 +44,14 @@ def suspected(evaluator: Evaluator, clean_margin: Tensor, y: Tensor) -> bool:
     limit = evaluator.model.max_queries
     if limit is not None and limit < _AFFORDED * PASSES:  # so few that no search of scores counts in any case
         return False
-    _, own = torch.unique(y, return_inverse=True)
-    count = own.bincount().double()
-    free = len(y) - len(count)  # what is left to vary once each class has its own mean
+    count = y.bincount()
+    free = len(y) - int((count > 0).sum())  # what is left to vary once each class has its own mean
     if free < _FEW - 1:
         return True
-    mean = clean_margin.new_zeros(len(count), dtype=torch.float64).index_add_(0, own, clean_margin.double()) / count
-    spread = ((clean_margin.double() - mean[own]).square().sum() / free).sqrt()
-    return bool(spread <= _ALIKE * clean_margin.double().mean().abs())
+    margin = clean_margin.double()
+    mean = margin.new_zeros(len(count)).index_add_(0, y, margin) / count.clamp(min=1)
+    spread = ((margin - mean[y]).square().sum() / free).sqrt()
+    return bool(spread <= _ALIKE * margin.mean().abs())
 
 
 def labels_alone(evaluator: Evaluator, chunk: Chunk) -> bool:
