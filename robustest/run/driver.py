@@ -1,4 +1,14 @@
-"""From a claim to its evidence: the samples in seeded order, chunk by chunk, until the claim is settled."""
+"""From a claim to its evidence: the samples in seeded order, chunk by chunk, until the claim is settled.
+
+The algorithm:
+
+1. Put the samples into an order that the seed draws, and cut it into chunks.
+2. Ask the model about the first chunk. While it answers as it did, what the store remembers of a chunk counts.
+3. Replay known counterexamples, once, before the first chunk that has to be measured: alone they may refute the claim.
+4. Read the chunks in their order, remembered or measured here or by workers, and after each ask the rule whether the
+   claim is settled, or look at the clock.
+5. Decide on what was read. Where the claim failed, make what is shown smaller, and keep it to be replayed.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +40,7 @@ from robustest.run.chunk_measurement import Look as Look
 from robustest.run.engines.engine import Engine, InProcess, Mapper, engine_for
 from robustest.run.evidence import REPLAYED, Evidence, Exhibit, Observed, Stream, Tally
 from robustest.run.memory import Memory
-from robustest.run.schedule import Schedule, Task
+from robustest.run.schedule import Schedule, Work
 from robustest.run.worker import RemoteJob, Seen, digests, versions
 from robustest.settings import Settings
 from robustest.statistics import Decision
@@ -118,6 +128,23 @@ def observe(
 
 
 @dataclass(slots=True)
+class UnderWay:
+    """A chunk from when it is looked up until its result has come in.
+
+    Attributes:
+        ids: (n,) int64, positions in the data.
+        marks: digests of its samples; None where they were not read here.
+        loaded: its samples, until this process has measured them; None where workers read them.
+        remembered: what the store says of it, which measuring it anew must confirm; None where it says nothing.
+    """
+
+    ids: Tensor
+    marks: list[bytes] | None = None
+    loaded: Chunk | None = None
+    remembered: Observed | None = None
+
+
+@dataclass(slots=True)
 class _Run:
     """One measurement on its way; the source of its schedule."""
 
@@ -134,10 +161,8 @@ class _Run:
     known: int = 0
     refuted: Decision | None = None
     answered: tuple[Tensor, Tensor] | None = None
-    _asked: dict[int, Tensor] = field(default_factory=dict)
-    _loaded: dict[int, Chunk] = field(default_factory=dict)
-    _marks: dict[int, list[bytes]] = field(default_factory=dict)
-    _doubted: dict[int, Observed] = field(default_factory=dict)
+    _under_way: dict[int, UnderWay] = field(default_factory=dict)
+    _replayed_yet: bool = False
     _sent: object = None
 
     def decided(self) -> Decision:
@@ -173,42 +198,39 @@ class _Run:
             raise context.current().not_searched(self.statement, reason)
         return refuted
 
-    def recalled(self, task: Task) -> Seen | None:
-        """What the store remembers of a chunk; None where nothing, or where it is to be measured again to compare."""
+    def look_up(self, place: int, ids: Tensor) -> Seen | Work:
+        """What the store remembers of a chunk; the work where that is nothing, or is to be compared."""
+        chunk = UnderWay(ids)
+        # Without a memory the workers read the samples, and reading them here as well would be for nothing.
         if not self.engine.remote or self.memory.remembers:
-            chunk = self._load(task.ids)
-            self._marks[task.place] = digests(chunk)
-            if task.place == 0:
-                self._ask(chunk)
+            loaded = self._load(ids)
+            chunk.marks = digests(loaded)
+            if place == 0:  # what is remembered counts only once the model has answered
+                self._ask(loaded, chunk.marks)
             if not self.engine.remote:
-                self._loaded[task.place] = chunk
-        marks = self._marks.get(task.place, [])
-        found = self.memory.recall(("chunk", task.ids, marks))
-        if found is None:
-            self._asked[task.place] = task.ids
-            return None
-        # Known counterexamples change what is attacked: then it would not be measured as it was.
-        if not found[0].counts.get(REPLAYED) and not self.known and self.memory.doubted():
-            self._doubted[task.place] = found[0]
-            self._asked[task.place] = task.ids
-            return None
-        del self._marks[task.place]
-        self._loaded.pop(task.place, None)
-        return Seen(place=task.place, observed=found[0], tally=found[1], marks=marks)
+                chunk.loaded = loaded
+        found = self.memory.recall(("chunk", ids, chunk.marks or []))
+        if found is not None:
+            # Known counterexamples change what is attacked: such a chunk would not be measured as it was.
+            if found[0].counts.get(REPLAYED) or self.known or not self.memory.doubted():
+                return Seen(place=place, observed=found[0], tally=found[1], marks=chunk.marks or [])
+            chunk.remembered = found[0]
+        self._under_way[place] = chunk
+        return Work(place, ids, compared=chunk.remembered is not None)
 
-    def alone(self, task: Task) -> bool:
-        """Whether a chunk is measured again only to compare."""
-        return task.place in self._doubted
+    def job(self, first: Work) -> object | None:
+        """The engine's reference to this measurement; None where known counterexamples alone refute the claim.
 
-    def begin(self) -> bool:
-        """Replay known counterexamples; False where they alone refute the claim."""
-        self.refuted = self._replayed()
-        if self.known:
-            self._sent = None  # what was sent knew of none
-        return self.refuted is None
-
-    def job(self) -> object:
-        """The engine's reference to this measurement."""
+        They are replayed once, and only if something has to be measured anew: what is remembered whole needs no model.
+        A chunk that is compared is measured without them, as it was when it was remembered.
+        """
+        if not self._replayed_yet and not first.compared:
+            self._replayed_yet = True
+            self.refuted = self._replayed()
+            if self.refuted is not None:
+                return None
+            if self.known:
+                self._sent = None  # what was sent knew of none
         if self._sent is None:
             self._sent = self.engine.put(self._remote() if self.engine.remote else self)
         return self._sent
@@ -216,14 +238,18 @@ class _Run:
     def start(self, device: str) -> Mapper:
         """What measures chunks in this process."""
 
-        def measure(task: Task) -> Seen:
+        def measure(work: Work) -> Seen:
+            chunk = self._under_way[work.place]
+            loaded, chunk.loaded = chunk.loaded, None  # its memory is free as soon as it is measured
+            if loaded is None:
+                raise LookupError(f"chunk {work.place} was measured before")
             with self.memory.listening():
-                observed, tally = self.bench.measure(self._loaded.pop(task.place), first=task.place == 0)
-            return Seen(place=task.place, observed=observed, tally=tally, marks=self._marks[task.place])
+                observed, tally = self.bench.measure(loaded, first=work.place == 0)
+            return Seen(place=work.place, observed=observed, tally=tally, marks=chunk.marks or [])
 
         return measure
 
-    def arrived(self, result: Seen) -> Seen:
+    def take(self, result: Seen) -> Seen:
         """A chunk as it is read and remembered.
 
         Raises:
@@ -233,18 +259,17 @@ class _Run:
             raise result.error
         for category, text in result.warned:
             warnings.warn(text, category, stacklevel=2)
-        marks = self._marks.pop(result.place, result.marks)
-        if marks != result.marks:
+        chunk = self._under_way.pop(result.place)
+        if chunk.marks is not None and chunk.marks != result.marks:
             raise DataError(
                 "Expected workers to read the samples that are read here but some differ. Random transforms, or other "
                 "files of the same name on their machines, make every sample another one."
             )
         if self.engine.remote and result.place == 0:  # what came before is counted with the first chunk
             result = replace(result, tally=Tally.of(self.bench.evaluator).plus(result.tally))
-        doubted = self._doubted.pop(result.place, None)
-        if doubted is not None:
-            _agree(doubted, result.observed)
-        self.memory.keep(("chunk", self._asked.pop(result.place), result.marks), result.observed, result.tally)
+        if chunk.remembered is not None:
+            _agree(chunk.remembered, result.observed)
+        self.memory.keep(("chunk", chunk.ids, result.marks), result.observed, result.tally)
         return result
 
     def _remote(self) -> RemoteJob:
@@ -262,14 +287,14 @@ class _Run:
             answered=self.answered,
         )
 
-    def _ask(self, chunk: Chunk) -> None:
+    def _ask(self, chunk: Chunk, marks: list[bytes]) -> None:
         """Ask the model about the first samples, on any engine this process's copy, before anything is recalled."""
         bench = self.bench
         look: Any = bench.look
         if self.hunt is not None:  # what is known beforehand of some samples must not decide on what is asked
             look = partial(look, hunt=None)
         asking = Asking(bench.evaluator.model, look, chunk, self.settings, said=self.memory.said)
-        self.memory.ask(asking, self._marks[0])
+        self.memory.ask(asking, marks)
         self.answered = asking.answered
         if self.answered is not None:
             model = bench.evaluator.model

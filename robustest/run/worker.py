@@ -23,7 +23,7 @@ from robustest.run.asking import Answered
 from robustest.run.chunk_measurement import Bench, Look
 from robustest.run.engines.engine import Mapper
 from robustest.run.evidence import Observed, Tally
-from robustest.run.schedule import Task
+from robustest.run.schedule import Work
 from robustest.settings import Settings
 from robustest.version import VERSION
 
@@ -120,7 +120,7 @@ class _Station:
         self._settings = settings
         self._blocks = blocks  # left open: the process measures one model at a time
 
-    def __call__(self, task: Task) -> Seen:
+    def __call__(self, work: Work) -> Seen:
         """What became of a chunk; what kept it from being measured is told, not raised."""
         evaluator = self._bench.evaluator
         try:
@@ -128,16 +128,16 @@ class _Station:
                 warnings.simplefilter("always")
                 chunk = load(
                     self._samples,
-                    task.ids,
+                    work.ids,
                     bounds=evaluator.model.bounds,
                     seed=self._settings.seed,
                     device=evaluator.device,
                 )
-                observed, tally = self._bench.measure(chunk, first=task.place == 0)
+                observed, tally = self._bench.measure(chunk, first=work.place == 0)
         except RobustestError as error:
-            return Seen(place=task.place, error=error)
+            return Seen(place=work.place, error=error)
         warned = tuple((warning.category, str(warning.message)) for warning in caught)
-        return Seen(place=task.place, observed=observed, tally=tally, marks=digests(chunk), warned=warned)
+        return Seen(place=work.place, observed=observed, tally=tally, marks=digests(chunk), warned=warned)
 
 
 def digests(chunk: Chunk) -> list[bytes]:
