@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from robustest.heads.sparse_head import fit_sparse_head
 from robustest.heads.sparse_path import SparsePath
 
-ALPHA, AGREE = 0.99, 1e-4
+L1_RATIO, AGREE = 0.99, 1e-4
 CAP = {"small": 12, "large": 4}
 Rows = tuple[np.ndarray, np.ndarray]
 SHARED = {"small": 11, "large": 4}
@@ -76,7 +76,7 @@ def ours(features: Tensor, y: Tensor, penalties: int) -> tuple[SparsePath, list[
         features,
         y,
         validation_share=0.0,
-        alpha=ALPHA,
+        l1_ratio=L1_RATIO,
         n_lambdas=penalties,
         progress=mark,
     )
@@ -88,7 +88,7 @@ def objective(z: np.ndarray, y: np.ndarray, weight: np.ndarray, bias: np.ndarray
     logits = z.astype(np.float64) @ weight.T.astype(np.float64) + bias
     top = logits.max(1, keepdims=True)
     entropy = (top[:, 0] + np.log(np.exp(logits - top).sum(1)) - logits[np.arange(len(y)), y]).mean()
-    return float(entropy + lam * (ALPHA * np.abs(weight).sum() + (1 - ALPHA) / 2 * np.square(weight).sum()))
+    return float(entropy + lam * (L1_RATIO * np.abs(weight).sum() + (1 - L1_RATIO) / 2 * np.square(weight).sum()))
 
 
 def saga(model: Any, rows: Rows, *, lam: float, goal: float, limit: float) -> tuple[float, float]:
@@ -111,7 +111,7 @@ def side_by_side(features: Tensor, y: Tensor, penalties: int, cap: float) -> Non
 
     path, seconds = ours(features, y, penalties)
     z, labels = ((features - path.mean) / path.scale).numpy(), y.numpy()
-    model = LogisticRegression(solver="saga", l1_ratio=ALPHA, tol=1e-12, warm_start=True, random_state=0)
+    model = LogisticRegression(solver="saga", l1_ratio=L1_RATIO, tol=1e-12, warm_start=True, random_state=0)
     print("  lambda, weights | ours: objective, gap, CPU s | saga: objective over ours - 1, CPU s", flush=True)
     theirs, short = [], 0
     for i, lam in enumerate(path.lambdas):

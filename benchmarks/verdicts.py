@@ -1,7 +1,7 @@
 """How often early verdicts err, how many samples they take, and what a comparison with a baseline sees.
 
 Simulates the stopping code that measurements use: `robustest.statistics.sequential.settle` on random orders of sets of
-which a known number hold, and `BaselineClaim` on pairs of outcomes. The worst points are the sets nearest to the
+which a known number hold, and `BaselineRule` on pairs of outcomes. The worst points are the sets nearest to the
 threshold: one sample short of it, which must not pass, and just at it, which must not fail. The reference column is
 the mean over 200 (N = 1000) or 50 (N = 10000) runs of a prototype of the same rule; its own standard error is told from
 the spread of our runs, and an excess over it in standard errors of the difference.
@@ -25,7 +25,7 @@ from overhead import Counted, shared_models
 
 from robustest import Linf, Result, Settings, Verdict, measure_robust_accuracy
 from robustest.context import Context, running
-from robustest.rules import BaselineClaim, ShareClaim
+from robustest.rules import BaselineRule, ShareRule
 from robustest.run.options import terms_of
 from robustest.statistics import clopper_pearson, failure_level, need
 from robustest.statistics.sequential import Settled, settle
@@ -142,9 +142,9 @@ def failures(lost: float, gained: float, n: int, runs: int, tolerance: float, *,
     for run in range(runs):
         with running(Context(settings=Settings(alpha=ALPHA), test=f"test_{run % suite}")):
             terms = terms_of(Settings(alpha=ALPHA))
-        other = ShareClaim(threshold=None, at_least=True, terms=terms)
+        other = ShareRule(threshold=None, at_least=True, terms=terms)
         before, now = pairs(lost, gained, n, generator)
-        claim = BaselineClaim(other=other, asked=False, before=before, tolerance=tolerance, terms=terms)
+        claim = BaselineRule(other=other, asked=False, before=before, tolerance=tolerance, terms=terms)
         order = generator.permutation(n)
         columns = {"held": now[order], "id": order}
         failed += claim.decide(columns, n, claim.settled(columns, n)).verdict is Verdict.FAILED

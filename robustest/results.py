@@ -99,7 +99,7 @@ class Result:
     It is neither true nor false: `assert measure_robust_accuracy(...)` would pass whatever was found.
 
     Attributes:
-        claim: the kind of claim, e.g. "robust_accuracy".
+        kind: the kind of claim, e.g. "robust_accuracy".
         statement: the claim in words, with its threshold.
         verdict: passed, failed or inconclusive; inconclusive too where no threshold was given.
         rule: why the verdict holds, e.g. "certain: exact on this set", "alpha = 0.01 after 212 of 1000" or
@@ -141,7 +141,7 @@ class Result:
         TruthValueError: it was used as a truth value.
     """
 
-    claim: str
+    kind: str
     statement: str
     verdict: Verdict
     rule: str
@@ -207,7 +207,7 @@ class Result:
     @property
     def asserted_by(self) -> str:
         """The name of the assertion that gates a test on such a claim."""
-        return _TWINS.get(self.claim, f"assert_{self.claim}")
+        return _TWINS.get(self.kind, f"assert_{self.kind}")
 
     @property
     def is_claim(self) -> bool:
@@ -228,6 +228,8 @@ class Result:
         """
         values = dict(data)
         known = {f.name for f in fields(cls)}
+        if "claim" in values and "kind" not in values:
+            raise TypeError("Expected the field 'kind' of a result but got 'claim', which is what it was called before")
         if surplus := sorted(set(values) - known):
             raise TypeError(f"Expected the fields of a robustest result but got also {surplus}")
         values["verdict"] = Verdict(values["verdict"])

@@ -24,7 +24,7 @@ class Settings:
             "cuda", "cuda:N", "cuda:all" (a worker process for each CUDA device) or "mps".
         seed: seeds the order of samples and every random draw.
         attack: the attack of claims that name none.
-        claim: "set" (this very test set) or "population" (what it was drawn from).
+        scope: "set" (this very test set) or "population" (what it was drawn from).
         alpha: chance of a wrong verdict allowed on each side of a population claim, and of each end
             of every interval; in (0, 0.5).
         family_size: claims that share the error of wrong early failures: each may spend alpha / family_size; >= 1.
@@ -58,7 +58,7 @@ class Settings:
     device: str = "auto"
     seed: int = 0
     attack: str = "fast"
-    claim: str = "set"
+    scope: str = "set"
     alpha: float = 0.01
     family_size: int = 100
     batch_size: int | None = None
@@ -97,9 +97,12 @@ class Settings:
         known = {f.name for f in fields(self)}
         for key in values:
             if key not in known:
-                raise unknown("robustest setting", key, known)
+                raise unknown("robustest setting", key, known, former=FORMER)
         return replace(self, **values)
 
+
+FORMER: Mapping[str, str] = {"claim": "scope"}
+"""Settings by the names that they had before."""
 
 PROFILES: Mapping[str, Mapping[str, Any]] = {
     "dev": {},
@@ -186,7 +189,7 @@ def coerce(values: Mapping[str, Any]) -> dict[str, Any]:
 def _one_of(*names: str) -> Any:
     def check(name: str, value: object) -> None:
         if value not in names:
-            raise unknown(name, value, names)
+            raise unknown(f"value of {name}:", value, names)
 
     return check
 
@@ -280,7 +283,7 @@ _CHECKS: Mapping[str, Any] = {
     "attack": _attack,
     "device": _device,
     "seed": _any_int,
-    "claim": _one_of("set", "population"),
+    "scope": _one_of("set", "population"),
     "alpha": _alpha,
     "family_size": _whole(1),
     "batch_size": _whole(1, none=True),

@@ -74,10 +74,10 @@ def advise(result: Result) -> Result:
     return result
 
 
-def _unvouched(claim: str, nothing: NotSearched) -> Result:
+def _unvouched(kind: str, nothing: NotSearched) -> Result:
     running = context.current()
     return Result(
-        claim=claim,
+        kind=kind,
         statement=nothing.statement,
         verdict=Verdict.INCONCLUSIVE,
         rule=nothing.reason,
@@ -107,5 +107,5 @@ def _remember(folder: Path, test: str, result: Result) -> None:
     """Keep the latest result of each claim, as it would be had it all been measured now."""
     plain = replace(result, cached="").to_dict()
     record = {"test": test, "statement": result.statement, "when": when(), "result": plain}
-    key = digest((test, result.claim, result.setting, result.method, result.quantity, result.comparison))
+    key = digest((test, result.kind, result.setting, result.method, result.quantity, result.comparison))
     save_record(folder, key, record)  # another threshold replaces it

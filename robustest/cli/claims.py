@@ -14,7 +14,7 @@ Bars = tuple[tuple[str, float], ...]
 
 def claim_of(test: str, result: Result) -> tuple[str, str, str]:
     """A test's claim: the test, the kind of claim, and its words without thresholds, which may change."""
-    return test, result.claim, without_thresholds(result.statement)
+    return test, result.kind, without_thresholds(result.statement)
 
 
 def without_thresholds(statement: str) -> str:

@@ -90,7 +90,7 @@ def _ending(
     return Exit.MISSING if before.lost or after.lost or unmeasured or untold or absent or not both else Exit.OK
 
 
-_TELLING = ("seed", "alpha", "claim", "precision", "attack", "profile")
+_TELLING = ("seed", "alpha", "scope", "precision", "attack", "profile")
 """Settings whose change may move outcomes or verdicts."""
 
 _NOTHING = "no claim is in both"

@@ -99,7 +99,7 @@ def _tell(result: Result) -> None:
         _ = [plot_of(curve) for curve in curves_of(shown)]
     except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, StopIteration) as error:
         problem = f"{type(error).__name__}: {error}"[:200]
-        raise TypeError(f"details of {result.claim!r} that cannot be told of ({problem})") from None
+        raise TypeError(f"details of {result.kind!r} that cannot be told of ({problem})") from None
 
 
 _EMPTY = Album(folder=Path(), origin=Path(), inline=True, below={})
@@ -112,7 +112,7 @@ def _all(names: Iterable[str], kinds: tuple[type, ...], what: str) -> dict[str, 
 
 _NUMBER = (int, float, type(None))
 _TYPES = {
-    **_all(("claim", "statement", "rule", "quantity", "comparison", "setting", "method"), (str,), "text"),
+    **_all(("kind", "statement", "rule", "quantity", "comparison", "setting", "method"), (str,), "text"),
     **_all(("cached", "data", "model"), (str,), "text"),
     **_all(("estimate", "threshold"), _NUMBER, "a number or null"),
     **_all(("alpha",), (int, float), "a number"),

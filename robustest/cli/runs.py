@@ -113,8 +113,8 @@ def read_json(path: Path, what: str, mend: str) -> object:
 def _run(path: Path, data: object) -> Run:
     schema = field_of(data, "schema", int)
     if schema != SCHEMA:
-        old = "; it does not say how pytest ended. Run the tests again with this version" if schema < SCHEMA else ""
-        raise TypeError(expected(f"schema {SCHEMA}", schema) + old)
+        renamed = "; a result's 'kind' was called 'claim' there. Run the tests again with this version"
+        raise TypeError(expected(f"schema {SCHEMA}", schema) + (renamed if schema < SCHEMA else ""))
     session = _session(field_of(data, "pytest", dict))
     account = Account(
         results=tuple(_row(row) for row in field_of(data, "results", list)),

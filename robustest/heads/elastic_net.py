@@ -1,7 +1,7 @@
 """Elastic-net multinomial logistic regression at one penalty: accelerated proximal steps, stopped by a duality gap.
 
-The objective is mean cross-entropy + lam * (alpha * sum |W| + (1 - alpha) / 2 * sum W^2), the bias free. Steps are
-those of FISTA (Beck and Teboulle, SIAM J. Imaging Sciences 2009) with a step length that follows the curvature met,
+The objective is mean cross-entropy + lam * (l1_ratio * sum |W| + (1 - l1_ratio) / 2 * sum W^2), the bias free. Steps
+are those of FISTA (Beck and Teboulle, SIAM J. Imaging Sciences 2009) with a step length that follows the curvature met,
 and momentum dropped whenever it points uphill (O'Donoghue and Candes, Found. Comput. Math. 2015). Cross-entropy's
 curvature falls as samples are fitted, so this takes far longer steps than a global bound allows.
 """
@@ -115,14 +115,14 @@ class Problem:
     Args:
         design: N rows, M features.
         labels: (N,) int64 on the design's device.
-        lam, alpha: strength > 0 and share of the absolute values in (0, 1).
+        lam, l1_ratio: strength > 0 and share of the absolute values in (0, 1).
         classes: K.
     """
 
-    def __init__(self, design: Design, labels: Tensor, *, lam: float, alpha: float, classes: int) -> None:
+    def __init__(self, design: Design, labels: Tensor, *, lam: float, l1_ratio: float, classes: int) -> None:
         self.design, self.labels = design, labels
         self.hot = F.one_hot(labels, classes).T.to(design.dtype)
-        self.l1, self.l2 = lam * alpha, lam * (1 - alpha)
+        self.l1, self.l2 = lam * l1_ratio, lam * (1 - l1_ratio)
 
     def entropy(self, logits: Tensor) -> float:
         """Mean cross-entropy of logits (K, N), in nats; summed in float64."""

@@ -31,7 +31,7 @@ def fit_sparse_head(
     *,
     validation: Rows | None = None,
     validation_share: float = 0.1,
-    alpha: float = 0.99,
+    l1_ratio: float = 0.99,
     n_lambdas: int = 100,
     lambda_ratio: float = 1e-3,
     lambdas: Sequence[float] | None = None,
@@ -46,8 +46,8 @@ def fit_sparse_head(
 ) -> SparsePath:
     """Elastic-net multinomial logistic regression along a path of penalties, from the sparsest head to the densest.
 
-    At each penalty lam it minimises mean cross-entropy + lam * (alpha * sum |W| + (1 - alpha) / 2 * sum W^2) with a
-    free bias, on features standardised by mean and standard deviation of the training rows. Each fit starts from
+    At each penalty lam it minimises mean cross-entropy + lam * (l1_ratio * sum |W| + (1 - l1_ratio) / 2 * sum W^2) with
+    a free bias, on features standardised by mean and standard deviation of the training rows. Each fit starts from
     the one before, on the features that the strong rule (Tibshirani et al., JRSS B 2012) lets through; the bound
     that stops it counts all of them.
 
@@ -56,7 +56,7 @@ def fit_sparse_head(
         labels: (N,) int64 in 0..K-1, every class present.
         validation: rows that choose the head; None holds out `validation_share` of the rows given.
         validation_share: of each class, in [0, 1); 0 holds out none, and leaves nothing to choose a head by.
-        alpha: share of absolute values in the penalty, in (0, 1).
+        l1_ratio: share of absolute values in the penalty, in (0, 1).
         n_lambdas: penalties on the path, >= 2, evenly spaced in the logarithm.
         lambda_ratio: the last penalty over the first, in (0, 1). The first is the smallest that leaves no feature.
         lambdas: penalties of your own, falling, > 0, instead of the two above.
@@ -73,7 +73,7 @@ def fit_sparse_head(
         ConfigError: an argument is out of range.
         DataError: features or labels have a wrong shape or type, hold NaN or infinity, or a class has no rows.
     """
-    _check_shares(alpha=alpha, lambda_ratio=lambda_ratio, validation_share=validation_share)
+    _check_shares(l1_ratio=l1_ratio, lambda_ratio=lambda_ratio, validation_share=validation_share)
     _check_counts(n_lambdas=(n_lambdas, 2), max_steps=(max_steps, 1), batch=(1 if batch is None else batch, 1))
     if not _real(tolerance) or tolerance <= 0:
         raise ConfigError(expected("tolerance > 0", tolerance))
@@ -87,7 +87,7 @@ def fit_sparse_head(
     place = torch.device(device) if device is not None else features.device
     mean, scale = standardisation(rows, place, dtype)
     design = Design(rows, mean, scale, device=place, dtype=dtype, batch=batch)
-    walk = _Path(design, targets.to(place), alpha=alpha, classes=k, tolerance=tolerance, max_steps=max_steps)
+    walk = _Path(design, targets.to(place), l1_ratio=l1_ratio, classes=k, tolerance=tolerance, max_steps=max_steps)
     grid = _checked(lambdas) if lambdas is not None else walk.grid(n_lambdas, lambda_ratio)
     fits = []
     for lam in grid:
@@ -104,7 +104,7 @@ def fit_sparse_head(
         objectives=tuple(fit.objective for fit in fits),
         gaps=tuple(fit.gap for fit in fits),
         accuracies=None if test is None or held is None else tuple(_accuracy(test, held[1], fit) for fit in fits),
-        alpha=alpha,
+        l1_ratio=l1_ratio,
         n_train=len(rows),
         n_validation=0 if held is None else len(held[1]),
     )
@@ -114,15 +114,15 @@ class _Path:
     """Warm starts down a path of penalties, on the features that matter so far."""
 
     def __init__(
-        self, design: Design, labels: Tensor, *, alpha: float, classes: int, tolerance: float, max_steps: int
+        self, design: Design, labels: Tensor, *, l1_ratio: float, classes: int, tolerance: float, max_steps: int
     ) -> None:
-        self.design, self.labels, self.alpha, self.classes = design, labels, alpha, classes
+        self.design, self.labels, self.l1_ratio, self.classes = design, labels, l1_ratio, classes
         self.tolerance, self.max_steps, self.curvature = tolerance, max_steps, 0.01
         hot = F.one_hot(labels, classes).T.to(design.dtype)
         self.bias = hot.mean(1).log()
         self.weight = hot.new_zeros(classes, len(design.mean))
         self.pulled = design.pulled(hot.mean(1, keepdim=True) - hot)
-        self.last = max(float(self.pulled.abs().max()) / alpha, 1e-12)
+        self.last = max(float(self.pulled.abs().max()) / l1_ratio, 1e-12)
         self.kept = torch.zeros(len(design.mean), dtype=torch.bool, device=design.device)
         self.part = design.restricted(self.kept.nonzero().squeeze(1))
 
@@ -132,21 +132,21 @@ class _Path:
 
     def down_to(self, lam: float) -> Fit:
         """The solution at the next penalty."""
-        self._admit(self.alpha * (2 * lam - self.last))
-        whole = Problem(self.design, self.labels, lam=lam, alpha=self.alpha, classes=self.classes)
+        self._admit(self.l1_ratio * (2 * lam - self.last))
+        whole = Problem(self.design, self.labels, lam=lam, l1_ratio=self.l1_ratio, classes=self.classes)
         while True:
             fit = self._solved(lam)
             logits = self.part.scores(fit.weight) + fit.bias[:, None]
             self.pulled = self.design.pulled(whole.residual(logits))
             gap = whole.gap(logits, fit.bias, self.pulled, fit.objective)
-            if gap <= self.tolerance or not self._admit(self.alpha * lam):
+            if gap <= self.tolerance or not self._admit(self.l1_ratio * lam):
                 break
         self.last = lam
         return Fit(self.weight.clone(), fit.bias, fit.objective, gap, fit.curvature, fit.steps)
 
     def _solved(self, lam: float) -> Fit:
         columns = self.kept.nonzero().squeeze(1)
-        problem = Problem(self.part, self.labels, lam=lam, alpha=self.alpha, classes=self.classes)
+        problem = Problem(self.part, self.labels, lam=lam, l1_ratio=self.l1_ratio, classes=self.classes)
         start = (self.weight[:, columns], self.bias)
         fit = solve(problem, *start, tolerance=self.tolerance, curvature=self.curvature, max_steps=self.max_steps)
         self.weight[:, columns] = fit.weight
@@ -184,8 +184,8 @@ def _accuracy(test: Design, labels: Tensor, fit: Fit) -> float:
     return float((guess.cpu() == labels.cpu()).double().mean())
 
 
-def _check_shares(*, alpha: float, lambda_ratio: float, validation_share: float) -> None:
-    for name, value in (("alpha", alpha), ("lambda_ratio", lambda_ratio)):
+def _check_shares(*, l1_ratio: float, lambda_ratio: float, validation_share: float) -> None:
+    for name, value in (("l1_ratio", l1_ratio), ("lambda_ratio", lambda_ratio)):
         if not _real(value) or not 0 < value < 1:
             raise ConfigError(expected(f"{name} in (0, 1)", value))
     if not _real(validation_share) or not 0 <= validation_share < 1:

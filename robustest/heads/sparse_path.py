@@ -81,7 +81,7 @@ class SparsePath:
         objectives: L values, in nats.
         gaps: L relative duality gaps; at most the tolerance where the fit converged.
         accuracies: L accuracies on the validation rows, in 0..1; None where there are none.
-        alpha: share of absolute values in the penalty.
+        l1_ratio: share of absolute values in the penalty.
         n_train, n_validation: rows.
     """
 
@@ -93,7 +93,7 @@ class SparsePath:
     objectives: tuple[float, ...]
     gaps: tuple[float, ...]
     accuracies: tuple[float, ...] | None
-    alpha: float
+    l1_ratio: float
     n_train: int
     n_validation: int
 

@@ -53,7 +53,7 @@ def sparse_stability(
     labels: Tensor,
     lam: float,
     *,
-    alpha: float = 0.99,
+    l1_ratio: float = 0.99,
     subsamples: int = 20,
     share: float = 0.5,
     tolerance: float = 1e-3,
@@ -66,7 +66,7 @@ def sparse_stability(
         features: (N, D) floats, finite.
         labels: (N,) int64 in 0..K-1; a share of every class must leave a row.
         lam: the penalty, > 0: that of the head that was selected.
-        alpha, tolerance, device: as for `fit_sparse_head`.
+        l1_ratio, tolerance, device: as for `fit_sparse_head`.
         subsamples: how many, >= 1.
         share: rows of each class in a subsample, in (0, 1).
         seed: draws them.
@@ -90,7 +90,7 @@ def sparse_stability(
             part,
             targets,
             lambdas=way,
-            alpha=alpha,
+            l1_ratio=l1_ratio,
             classes=k,
             tolerance=tolerance,
             device=device,

@@ -19,7 +19,7 @@ _INI = {
     "device": ("string", "auto, cpu, cuda, cuda:N, cuda:all or mps"),
     "seed": ("int", "seed of sample order and random draws"),
     "attack": ("string", "attack of claims that name none"),
-    "claim": ("string", "set or population"),
+    "scope": ("string", "set or population: what claims are about"),
     "alpha": ("float", "error allowed on each side of a population claim and of intervals"),
     "family_size": ("int", "claims that share the error of wrong early failures (default: 100)"),
     "batch_size": ("int", "most samples in one model pass"),
@@ -92,8 +92,10 @@ def check_ini(config: pytest.Config) -> None:
     strangers = sorted(key for key in {*given, *typed} if key.startswith("robust_") and key not in known)
     if strangers:
         from robustest.errors import unknown
+        from robustest.settings import FORMER
 
-        raise pytest.UsageError(str(unknown("ini key", strangers[0], known)))
+        former = {f"robust_{old}": f"robust_{new}" for old, new in FORMER.items()}
+        raise pytest.UsageError(str(unknown("ini key", strangers[0], known, former)))
 
 
 def settings_of(config: pytest.Config) -> Settings:
@@ -136,7 +138,7 @@ def settings_for(item: pytest.Item | pytest.Collector, settings: Settings, confi
         pytest.UsageError: a marker has positional or unknown arguments, or a value is out of range.
     """
     from robustest.errors import ConfigError, unknown
-    from robustest.settings import MARKER_KEYS, coerce
+    from robustest.settings import FORMER, MARKER_KEYS, coerce
 
     for mark in reversed(list(item.iter_markers("robust"))):
         if mark.args:
@@ -146,7 +148,7 @@ def settings_for(item: pytest.Item | pytest.Collector, settings: Settings, confi
         for key in mark.kwargs:
             if key not in MARKER_KEYS:
                 raise pytest.UsageError(
-                    f"{item.nodeid}: {unknown('argument of @pytest.mark.robust', key, MARKER_KEYS)}"
+                    f"{item.nodeid}: {unknown('argument of @pytest.mark.robust', key, MARKER_KEYS, FORMER)}"
                 )
         try:
             settings = settings.but(coerce(mark.kwargs))

@@ -38,7 +38,7 @@ def last_layer_retraining(
     layer: str | None = None,
     repeats: int = 10,
     n_lambdas: int = 20,
-    alpha: float = 0.99,
+    l1_ratio: float = 0.99,
     device: str = "auto",
     seed: int = 0,
     claim: Claim | None = None,
@@ -59,7 +59,7 @@ def last_layer_retraining(
         layer: name of the last linear layer; None finds it.
         repeats: balanced draws, >= 1.
         n_lambdas: penalties to choose from, >= 2.
-        alpha: share of absolute values in the penalty, in (0, 1).
+        l1_ratio: share of absolute values in the penalty, in (0, 1).
         device: as in `Recipe`.
         seed: of splits and draws.
         progress: called with heads fitted, and heads in all.
@@ -86,7 +86,7 @@ def last_layer_retraining(
             labels[rows],
             classes=classes,
             validation_share=0.0,
-            alpha=alpha,
+            l1_ratio=l1_ratio,
             n_lambdas=n_lambdas,
             lambdas=lambdas,
         )
@@ -110,7 +110,7 @@ def last_layer_retraining(
         settings={
             "repeats": repeats,
             "n_lambdas": n_lambdas,
-            "alpha": alpha,
+            "l1_ratio": l1_ratio,
             "seed": seed,
             "layer": layer,
             "groups": dict(zip(named.names, named.sizes, strict=True)),

@@ -16,7 +16,7 @@ from robustest.results import Result
 from robustest.settings import Settings
 from robustest.version import VERSION
 
-SCHEMA = 2
+SCHEMA = 3
 """1 had results alone: a test that failed beside its claims left no trace in it."""
 
 

@@ -49,7 +49,7 @@ def plot_severity(result: Result, path: str | os.PathLike[str]) -> Path:
     table = result.details.get("by_severity")
     if not table:
         raise ConfigError(
-            f"Expected a result with accuracies by severity but got one of {result.claim!r} without. Measure "
+            f"Expected a result with accuracies by severity but got one of {result.kind!r} without. Measure "
             "corruption robustness with exact=True: a claim that was settled early has none."
         )
     names = sorted(table, key=lambda name: _mean(table[name]))

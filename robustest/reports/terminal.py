@@ -27,7 +27,7 @@ def header(settings: Settings) -> str:
     """The one line above the tests."""
     return (
         f"robustest {VERSION}: profile={settings.profile} seed={settings.seed} "
-        f"device={settings.device} attack={settings.attack} claim={settings.claim} alpha={settings.alpha:g} "
+        f"device={settings.device} attack={settings.attack} scope={settings.scope} alpha={settings.alpha:g} "
         f"verdicts={'exact' if settings.exact else 'early'} cache={'on' if settings.cache else 'off'}"
     )
 

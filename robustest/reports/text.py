@@ -53,13 +53,13 @@ def failure_text(result: Result, *, replay: str) -> str:
         f"robustest: {result.verdict}",
         f"  claim     {result.statement}",
         f"  measured  {measured(result)}",
-        f"  threat    {result.setting}" if result.claim == "robust_accuracy" else f"  setting   {result.setting}",
+        f"  threat    {result.setting}" if result.kind == "robust_accuracy" else f"  setting   {result.setting}",
         f"  method    {result.method}; seed {result.seed}",
         f"  verdict   {result.verdict} ({result.rule})",
     ]
     lines += [f"  {name:9} {value}" for name, value in _extras(result)]
     for rank, worst in enumerate(result.counterexamples, 1):
-        what = "severity" if result.claim == "shift_accuracy" else "size"
+        what = "severity" if result.kind == "shift_accuracy" else "size"
         size = "" if worst.size is None else f", {what} {worst.size:.4g}"
         pixels = "" if worst.pixels is None else f", {worst.pixels} pixels"
         picture = f", {worst.image}" if worst.image else ""
@@ -76,20 +76,20 @@ def failure_text(result: Result, *, replay: str) -> str:
 def _extras(result: Result) -> list[tuple[str, str]]:
     details = result.details
     lines = []
-    if result.claim == "no_spurious_feature":
+    if result.kind == "no_spurious_feature":
         lines += _cue_lines(details)
-    if result.claim == "no_backdoor_trigger":
+    if result.kind == "no_backdoor_trigger":
         lines += _trigger_lines(details)
     if details.get("mildest"):
         mildest = details["mildest"]
         lines.append(("mildest", f"{mildest['change']}: accuracy {mildest['accuracy']:.3f}"))
         lines.append(("as code", mildest["code"]))
-    if result.claim == "no_failure_direction":
+    if result.kind == "no_failure_direction":
         lines += [
             ("errors", f"class {c['class']}: {c['errors']} of {c['n']} wrong, score {c['score']:.3f}, p = {c['p']:.2g}")
             for c in details["classes"][:3]
         ]
-    if result.claim == "sparse_head":
+    if result.kind == "sparse_head":
         lines += _head_lines(details)
     if details.get("clean_accuracy") is not None:
         lines.append(("clean", f"accuracy {details['clean_accuracy']:.3f}"))

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustest.results import Verdict
-from robustest.rules.means import MeanClaim
+from robustest.rules.means import MeanRule
 from robustest.rules.rates import running_rate
 from robustest.rules.rule import Terms, partial
 from robustest.statistics.fixed import Decision, clopper_pearson, decide_share
@@ -20,7 +20,7 @@ Columns = Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AgreementClaim:
+class AgreementRule:
     """A claim that of the samples marked "counts" (bool) at least a share is marked "agreed" (bool) as well.
 
     Attributes:
@@ -35,13 +35,13 @@ class AgreementClaim:
 
     def settled(self, columns: Columns, n: int) -> Settled | None:
         """As `Claim.settled`: a claim on the mean of threshold x counts - agreed, which is at most 0."""
-        if self.threshold is None or self.terms.claim != "set":
+        if self.threshold is None or self.terms.scope != "set":
             return None
         counts, agreed = _split(columns)
         if counts.sum() < self.least:
             return None
         value = self.threshold * counts - agreed  # in -1..1
-        return MeanClaim(threshold=0.0, terms=self.terms).settled({"value": value}, n)
+        return MeanRule(threshold=0.0, terms=self.terms).settled({"value": value}, n)
 
     def decide(self, columns: Columns, n: int, settled: Settled | None) -> Decision:
         """As `Claim.decide`; inconclusive where no sample counts."""
@@ -53,7 +53,7 @@ class AgreementClaim:
         if read == n:
             return decide_share(int(agreed.sum()), of, self.threshold, at_least=True, **self.terms.of())
         exact = clopper_pearson(int(agreed.sum()), of, self.terms.alpha)
-        if self.terms.claim == "set":
+        if self.terms.scope == "set":
             columns = {"event": counts - agreed, "counts": counts}
             low, high = running_rate(columns, n, self.terms.alpha, settled, signed=False)
             exact = 1 - high, 1 - low

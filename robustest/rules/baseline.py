@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustest.results import Verdict
-from robustest.rules.rule import Claim, Columns, Terms
+from robustest.rules.rule import Columns, Rule, Terms
 from robustest.statistics.fixed import Decision
 from robustest.statistics.paired import drop_bounds, mcnemar
 from robustest.statistics.sequential import Settled
@@ -67,7 +67,7 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BaselineClaim:
+class BaselineRule:
     """The claim that the samples of a baseline hold now no worse than they did then, beside another claim.
 
     What was lost is set against what was gained, sample by sample (McNemar, Psychometrika 1947; exact and one-sided):
@@ -86,7 +86,7 @@ class BaselineClaim:
         level: the error that each comparison may take for a failure; None means the terms' (one comparison).
     """
 
-    other: Claim
+    other: Rule
     asked: bool
     before: NDArray[np.bool_] | None
     tolerance: float

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustest.errors import ConfigError, expected
-from robustest.rules.means import MeanClaim
+from robustest.rules.means import MeanRule
 from robustest.rules.rule import Columns, Terms
 from robustest.statistics.fixed import Decision
 from robustest.statistics.sequential import Settled
@@ -29,7 +29,7 @@ def column(cell: Cell) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CellsClaim:
+class CellsRule:
     """A claim on a weighted mean over samples and cells.
 
     Attributes:
@@ -46,7 +46,7 @@ class CellsClaim:
     cells: tuple[str, ...]
     weights: tuple[float, ...]
     paired: bool
-    mean: MeanClaim
+    mean: MeanRule
 
     @classmethod
     def of(
@@ -58,7 +58,7 @@ class CellsClaim:
         min_accuracy: float | None,
         max_drop: float | None,
         max_mce: float | None,
-    ) -> CellsClaim:
+    ) -> CellsRule:
         """The claim that the thresholds make.
 
         Raises:
@@ -80,7 +80,7 @@ class CellsClaim:
                 cells=columns,
                 weights=equal,
                 paired=True,
-                mean=MeanClaim(threshold=limit, terms=terms),
+                mean=MeanRule(threshold=limit, terms=terms),
             )
         least = None if min_accuracy is None else checked_threshold("min_accuracy", min_accuracy, trivial=0)
         return cls(
@@ -90,11 +90,11 @@ class CellsClaim:
             cells=columns,
             weights=equal,
             paired=False,
-            mean=MeanClaim(threshold=None if least is None else -least, terms=terms, sign=-1),
+            mean=MeanRule(threshold=None if least is None else -least, terms=terms, sign=-1),
         )
 
     @classmethod
-    def _on_mce(cls, cells: Sequence[Cell], reference: Errors | None, terms: Terms, most: float) -> CellsClaim:
+    def _on_mce(cls, cells: Sequence[Cell], reference: Errors | None, terms: Terms, most: float) -> CellsRule:
         most = checked_threshold("max_mce", most, within=(0.0, math.inf))
         if reference is None:
             raise ConfigError("Expected baseline= for max_mce: it is a share of another model's errors.")
@@ -110,7 +110,7 @@ class CellsClaim:
             cells=tuple(map(column, cells)),
             weights=tuple(weight / scale for weight in raw),
             paired=False,
-            mean=MeanClaim(threshold=most / scale, terms=terms, scale=scale),
+            mean=MeanRule(threshold=most / scale, terms=terms, scale=scale),
         )
 
     def settled(self, columns: Columns, n: int) -> Settled | None:

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from robustest.errors import ConfigError
 from robustest.results import Verdict
-from robustest.rules.rates import RateClaim
-from robustest.rules.rule import ShareClaim, Terms
+from robustest.rules.rates import RateRule
+from robustest.rules.rule import ShareRule, Terms
 from robustest.statistics.fixed import Decision, beyond, clopper_pearson, decide_share
 from robustest.statistics.flips import CLASSES, Pairs, off, on
 from robustest.statistics.paired import decide_drop
@@ -22,7 +22,7 @@ Columns = Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CueClaim:
+class CueRule:
     """A claim on the flip rates of cues, on the recall that hangs on them, or on both.
 
     It fails where it fails for one of the cues, and passes where it holds for all of them.
@@ -46,7 +46,7 @@ class CueClaim:
 
     def settled(self, columns: Columns, n: int) -> Settled | None:
         """As `Claim.settled`: where one part is refuted, or all of them hold."""
-        if self.terms.claim != "set":
+        if self.terms.scope != "set":
             return None
         found = [part.settled(columns, n) for part, columns in self._parts(columns)]
         failed = [s for s in found if s is not None and s.verdict is Verdict.FAILED]
@@ -124,12 +124,12 @@ class CueClaim:
         }
         return flip, drops, max(classes, key=pairs.recall_drop)
 
-    def _parts(self, columns: Columns) -> Iterator[tuple[ShareClaim | RateClaim, Columns]]:
+    def _parts(self, columns: Columns) -> Iterator[tuple[ShareRule | RateRule, Columns]]:
         """All that must hold, each with its columns: each cue's flip rate, and its recall drop in each class seen."""
         classes = int(columns[CLASSES][0])
         count = len(self.targets) * (self.max_flip is not None)
         count += (self.max_recall_drop is not None) * sum(classes if t is None else 1 for t in self.targets)
-        terms = Terms(claim="set", alpha=self.terms.alpha, fail_alpha=self.terms.fail_alpha / max(1, count))
+        terms = Terms(scope="set", alpha=self.terms.alpha, fail_alpha=self.terms.fail_alpha / max(1, count))
         for cue, target in enumerate(self.targets):
             if self.max_flip is not None:
                 yield self._flips(columns, cue, terms)
@@ -137,18 +137,18 @@ class CueClaim:
                 for k in np.unique(columns["label"]).tolist() if target is None else [target]:
                     yield self._recall(columns, cue, k, terms)
 
-    def _flips(self, columns: Columns, cue: int, terms: Terms) -> tuple[ShareClaim | RateClaim, Columns]:
+    def _flips(self, columns: Columns, cue: int, terms: Terms) -> tuple[ShareRule | RateRule, Columns]:
         moved, target = columns[on(cue)] != columns[off(cue)], self.targets[cue]
         if target is None:
-            return ShareClaim(threshold=self.max_flip, at_least=False, terms=terms), {"held": ~moved}
+            return ShareRule(threshold=self.max_flip, at_least=False, terms=terms), {"held": ~moved}
         others = columns["label"] != target
         event = (moved & others & (columns[on(cue)] == target)).astype(np.int64)
-        return RateClaim(threshold=self.max_flip, terms=terms, signed=False), {"event": event, "counts": others}
+        return RateRule(threshold=self.max_flip, terms=terms, signed=False), {"event": event, "counts": others}
 
-    def _recall(self, columns: Columns, cue: int, k: int, terms: Terms) -> tuple[RateClaim, Columns]:
+    def _recall(self, columns: Columns, cue: int, k: int, terms: Terms) -> tuple[RateRule, Columns]:
         members = columns["label"] == k
         event = ((columns[on(cue)] == k).astype(np.int64) - (columns[off(cue)] == k)) * members
-        return RateClaim(threshold=self.max_recall_drop, terms=terms), {"event": event, "counts": members}
+        return RateRule(threshold=self.max_recall_drop, terms=terms), {"event": event, "counts": members}
 
     def _partly(self, columns: Columns, n: int, settled: Settled | None) -> Decision:
         """The verdict where not every sample was looked at."""
@@ -164,7 +164,7 @@ class CueClaim:
             interval = clopper_pearson(pairs.flips, pairs.of, self.terms.alpha)
         if self.max_flip is None and self.max_recall_drop is None:
             rule = f"no threshold given; {rule}"
-        elif self.max_recall_drop is None and self.max_flip is not None and self.terms.claim != "set":
+        elif self.max_recall_drop is None and self.max_flip is not None and self.terms.scope != "set":
             wider = (
                 clopper_pearson(pairs.flips, pairs.of, self.terms.alpha / len(self.targets)) if pairs.of else interval
             )

@@ -104,7 +104,7 @@ def worst_interval(groups: Sequence[GroupShare], alpha: float, *, disjoint: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WorstGroupClaim:
+class WorstGroupRule:
     """A claim on the smallest share among groups, of any size: what is small is not left out.
 
     Attributes:
@@ -123,7 +123,7 @@ class WorstGroupClaim:
 
     def settled(self, columns: Columns, n: int) -> Settled | None:
         """As `Claim.settled`: passed once every group is, failed once one is; claims about a population wait."""
-        if self.threshold is None or self.terms.claim != "set":
+        if self.threshold is None or self.terms.scope != "set":
             return None
         streams = self._streams(columns, n)
         found = []
@@ -150,14 +150,14 @@ class WorstGroupClaim:
         groups = self.shares(columns, n)
         both = worst_interval(groups, self.terms.alpha, disjoint=self.disjoint)
         verdict, rule = Verdict.INCONCLUSIVE, "no threshold given"
-        if self.threshold is not None and self.terms.claim == "set":
+        if self.threshold is not None and self.terms.scope == "set":
             threshold = self.threshold
             holds = all(group.held >= need(threshold, group.n) for group in groups)
             verdict, rule = (Verdict.PASSED if holds else Verdict.FAILED), "certain: exact on this set"
         elif self.threshold is not None:
             verdict = beyond(both, self.threshold, at_least=True)
             rule = f"population, {len(groups)} groups at once, alpha = {self.terms.alpha:g} a side"
-        at_alpha = self.threshold is not None and self.terms.claim != "set"
+        at_alpha = self.threshold is not None and self.terms.scope != "set"
         return Decision(verdict=verdict, rule=rule, estimate=groups[0].share, interval=both, at_alpha=at_alpha)
 
     def doomed(self, broken: int, n: int) -> bool:
@@ -172,7 +172,7 @@ class WorstGroupClaim:
 
     def _refuted(self, columns: Columns, n: int) -> list[str]:
         """Names of the groups whose outcomes so far settle that they have not the share claimed."""
-        if self.terms.claim != "set":
+        if self.terms.scope != "set":
             return []
         streams = self._streams(columns, n)
         ends = [self._settle(held, size, len(streams)) for held, _, size in streams]
@@ -192,7 +192,7 @@ class WorstGroupClaim:
 
     def _partial_interval(self, columns: Columns, n: int, settled: Settled | None) -> tuple[float, float]:
         """Bounds on the smallest share where some samples were not looked at, on the side of the verdict."""
-        if self.terms.claim != "set":
+        if self.terms.scope != "set":
             return worst_interval(self.shares(columns, n), self.terms.alpha, disjoint=self.disjoint)
         streams = self._streams(columns, n)
         level = group_level(self.terms.alpha, len(streams), disjoint=self.disjoint)

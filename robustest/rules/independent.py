@@ -43,18 +43,18 @@ def decide_fall(
     """
     if most is None:
         verdict, rule = Verdict.INCONCLUSIVE, "no threshold given"
-    elif terms.claim == "set":
+    elif terms.scope == "set":
         verdict = Verdict.PASSED if keeps(fall, most) else Verdict.FAILED
         rule = "certain: exact on these sets"
     else:
         verdict = beyond(interval, most, at_least=False)
         rule = f"population, alpha = {terms.alpha:g} a side"
-    at_alpha = most is not None and terms.claim != "set"
+    at_alpha = most is not None and terms.scope != "set"
     return Decision(verdict=verdict, rule=rule, estimate=float(fall), interval=interval, at_alpha=at_alpha)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FallClaim:
+class FallRule:
     """A claim, on a stream of outcomes, that a share is at most so much less than it was on other samples.
 
     Attributes:
@@ -72,7 +72,7 @@ class FallClaim:
 
     def settled(self, columns: Columns, n: int) -> Settled | None:
         """As `Claim.settled`; claims about populations wait, as do claims on a first set that is not all known."""
-        if self.threshold is None or self.terms.claim != "set" or not self.whole:
+        if self.threshold is None or self.terms.scope != "set" or not self.whole:
             return None
         before = Fraction(self.first, self.n_first)
         least = ceil((before - Fraction(repr(self.threshold))) * n)
@@ -83,7 +83,7 @@ class FallClaim:
     def decide(self, columns: Columns, n: int, settled: Settled | None) -> Decision:
         """As `Claim.decide`."""
         held, read = int(columns["held"].sum()), len(columns["held"])
-        if read < n and self.terms.claim == "set" and self.whole:
+        if read < n and self.terms.scope == "set" and self.whole:
             low, high = running_interval(columns["held"].astype(bool), n, self.terms.alpha, settled)
             both = self.first / self.n_first - high, self.first / self.n_first - low
         else:
@@ -96,6 +96,6 @@ class FallClaim:
 
     def doomed(self, broken: int, n: int) -> bool:
         """As `Claim.doomed`."""
-        if self.threshold is None or self.terms.claim != "set" or not self.whole:
+        if self.threshold is None or self.terms.scope != "set" or not self.whole:
             return False
         return not keeps(Fraction(self.first, self.n_first) - Fraction(n - broken, n), self.threshold)

@@ -21,7 +21,7 @@ _MANY = 1 << 40
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MeanClaim:
+class MeanRule:
     """A claim that the mean of a column of values in -1..1 is at most a threshold.
 
     A mean that must be at least something is claimed by the negated column; `sign` turns what is shown back.
@@ -42,7 +42,7 @@ class MeanClaim:
 
     def settled(self, columns: Columns, n: int) -> Settled | None:
         """As `Claim.settled`; claims about a population wait for every sample."""
-        if self.threshold is None or self.terms.claim != "set":
+        if self.threshold is None or self.terms.scope != "set":
             return None
         value, most = columns[self.column], self._most(n)
         total, left = np.cumsum(value), n - np.arange(1, len(value) + 1)
@@ -63,7 +63,7 @@ class MeanClaim:
         """As `Claim.decide`; the interval is that of the population where every sample was looked at."""
         value = columns[self.column]
         whole = len(value) == n
-        of = _MANY if whole or self.terms.claim != "set" else n
+        of = _MANY if whole or self.terms.scope != "set" else n
         low, high = running(lambda t: _interval(value[:t], of, self.terms.alpha), len(value), settled)
         shown = self._shown(low, high)
         if not whole:
@@ -72,14 +72,14 @@ class MeanClaim:
             return partial(threshold, shown, len(value), n, settled, at_least=at_least, terms=self.terms)
         mean = float(value.mean())
         verdict, rule = Verdict.INCONCLUSIVE, "no threshold given"
-        if self.threshold is not None and self.terms.claim == "set":
+        if self.threshold is not None and self.terms.scope == "set":
             verdict = Verdict.PASSED if float(value.sum()) <= self._most(n) + 1e-9 * n else Verdict.FAILED
             rule = "certain: exact on this set"
         elif self.threshold is not None:
             verdict = beyond((low, high), self.threshold, at_least=False)
             rule = f"population, alpha = {self.terms.alpha:g} a side"
         estimate = self.sign * self.scale * mean
-        at_alpha = self.threshold is not None and self.terms.claim != "set"
+        at_alpha = self.threshold is not None and self.terms.scope != "set"
         return Decision(verdict=verdict, rule=rule, estimate=estimate, interval=shown, at_alpha=at_alpha)
 
     def doomed(self, broken: int, n: int) -> bool:

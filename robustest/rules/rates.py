@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robustest.rules.means import MeanClaim
+from robustest.rules.means import MeanRule
 from robustest.rules.rule import Terms, partial
 from robustest.statistics.betting import capital
 from robustest.statistics.fixed import Decision
@@ -21,7 +21,7 @@ _HALVINGS = 14
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RateClaim:
+class RateRule:
     """A claim that events, net, are at most a share of the samples that count, in this very set.
 
     It is a claim on a mean over all samples: that of event - share x counts is at most 0.
@@ -41,7 +41,7 @@ class RateClaim:
         if self.threshold is None:
             return None
         value = _values(columns, self.threshold, signed=self.signed)
-        return MeanClaim(threshold=0.0, terms=self.terms).settled({"value": value}, n)
+        return MeanRule(threshold=0.0, terms=self.terms).settled({"value": value}, n)
 
     def decide(self, columns: Mapping[str, NDArray[Any]], n: int, settled: Settled | None) -> Decision:
         """As `Claim.decide`, before every sample was looked at: an interval, and no estimate."""
@@ -66,10 +66,10 @@ def rate_interval(
     """Rates over the whole set that bets on what was seen do not rule out at any time, alpha on each side.
 
     Args:
-        columns: "event" and "counts" of t samples in the order drawn, as for `RateClaim.settled`.
+        columns: "event" and "counts" of t samples in the order drawn, as for `RateRule.settled`.
         n: size of the set.
         alpha: error allowed on each side.
-        signed: as in `RateClaim`; the rate may then be negative, whether or not such events were seen.
+        signed: as in `RateRule`; the rate may then be negative, whether or not such events were seen.
     """
     limit, smallest = -np.log(alpha), -1.0 if signed else 0.0
 

@@ -26,22 +26,22 @@ class Terms:
     """What a verdict may rest on.
 
     Attributes:
-        claim: "set" (this very set of samples) or "population" (what it was drawn from).
+        scope: "set" (this very set of samples) or "population" (what it was drawn from).
         alpha: error allowed for a pass, and on each end of an interval.
         fail_alpha: error allowed for a failure before every sample was looked at; less than alpha, as many claims of
             a run share it (see `multiplicity`). What is not that sure is looked at further.
     """
 
-    claim: str
+    scope: str
     alpha: float
     fail_alpha: float
 
     def of(self) -> Any:
         """Keyword arguments of the rules for samples that were all looked at."""
-        return {"claim": self.claim, "alpha": self.alpha}
+        return {"scope": self.scope, "alpha": self.alpha}
 
 
-class Claim(Protocol):
+class Rule(Protocol):
     """A rule on a stream of outcomes."""
 
     def settled(self, columns: Columns, n: int) -> Settled | None:
@@ -55,7 +55,7 @@ class Claim(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ShareClaim:
+class ShareRule:
     """A claim on the share of samples that hold, or on the share that do not.
 
     Attributes:
@@ -73,7 +73,7 @@ class ShareClaim:
 
     def settled(self, columns: Columns, n: int) -> Settled | None:
         """As `Claim.settled`; claims about a population wait for every sample."""
-        if self.threshold is None or self.terms.claim != "set":
+        if self.threshold is None or self.terms.scope != "set":
             return None
         alphas = {"pass_alpha": self.terms.alpha, "fail_alpha": self.terms.fail_alpha}
         return settle(columns[self.column].astype(bool), n, self._need(n), **alphas)
@@ -90,7 +90,7 @@ class ShareClaim:
 
     def doomed(self, broken: int, n: int) -> bool:
         """As `Claim.doomed`; a claim about a population is about no certain samples."""
-        return self.threshold is not None and self.terms.claim == "set" and broken > n - self._need(n)
+        return self.threshold is not None and self.terms.scope == "set" and broken > n - self._need(n)
 
     def _need(self, n: int) -> int:
         threshold = self.threshold or 0.0
@@ -102,13 +102,13 @@ class ShareClaim:
         return interval if self.at_least else (1 - high, 1 - low)
 
     def _interval(self, held: NDArray[np.bool_], n: int, settled: Settled | None) -> tuple[float, float]:
-        if self.terms.claim != "set":
+        if self.terms.scope != "set":
             return clopper_pearson(int(held.sum()), len(held), self.terms.alpha)
         return running_interval(held, n, self.terms.alpha, settled)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DropClaim:
+class DropRule:
     """A claim on the fall of a share between two looks at the same samples.
 
     Attributes:
@@ -124,7 +124,7 @@ class DropClaim:
 
     def settled(self, columns: Columns, n: int) -> Settled | None:
         """As `Claim.settled`; claims about a population wait for every sample."""
-        if self.threshold is None or self.terms.claim != "set":
+        if self.threshold is None or self.terms.scope != "set":
             return None
         alphas = {"pass_alpha": self.terms.alpha, "fail_alpha": self.terms.fail_alpha}
         return settle_drop(self._change(columns), n, most(self.threshold, n), **alphas)
@@ -137,7 +137,7 @@ class DropClaim:
         if read == n:
             return full
         both = full.interval
-        if self.terms.claim == "set":
+        if self.terms.scope == "set":
             both = running(lambda t: drop_interval(change[:t], n, self.terms.alpha), read, settled)
         return partial(self.threshold, both, read, n, settled, at_least=False, terms=self.terms)
 
@@ -173,7 +173,7 @@ def partial(
     verdict = Verdict.INCONCLUSIVE
     if threshold is None:
         rule = f"no threshold given; {rule}"
-    elif terms.claim != "set":
+    elif terms.scope != "set":
         verdict = beyond(interval, threshold, at_least=at_least)
         rule = f"population, alpha = {terms.alpha:g} a side; {rule}"
-    return Decision(verdict=verdict, rule=rule, estimate=None, interval=interval, at_alpha=terms.claim != "set")
+    return Decision(verdict=verdict, rule=rule, estimate=None, interval=interval, at_alpha=terms.scope != "set")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from robustest import context
 from robustest.errors import ConfigError, StoreError, expected
 from robustest.results import Result
-from robustest.rules import BaselineClaim, Claim, Terms
+from robustest.rules import BaselineRule, Rule, Terms
 from robustest.run.evidence import Evidence
 from robustest.settings import Settings
 from robustest.statistics import checked_threshold
@@ -28,14 +28,14 @@ class Compared:
     """A claim, and the baseline it is compared with.
 
     Attributes:
-        claim: what is claimed, with the comparison where there is one.
+        rule: what is claimed, with the comparison where there is one.
         settings: how it is measured; a baseline being made needs every sample.
         file: the baseline's file; None where nothing is compared.
         key: the claim's name in it.
         entry: what it says; None while it is being made.
     """
 
-    claim: Claim
+    rule: Rule
     settings: Settings
     file: Path | None = None
     key: str = ""
@@ -47,9 +47,9 @@ class Compared:
         Raises:
             StoreError: the baseline is of other samples.
         """
-        if self.file is None or not isinstance(self.claim, BaselineClaim):
+        if self.file is None or not isinstance(self.rule, BaselineRule):
             return result
-        about: dict[str, Any] = {"file": str(self.file), "key": self.key, "tolerance": self.claim.tolerance}
+        about: dict[str, Any] = {"file": str(self.file), "key": self.key, "tolerance": self.rule.tolerance}
         notes = result.notes
         if self.entry is None:
             about["update"] = True
@@ -60,7 +60,7 @@ class Compared:
                     "same number, other values or labels): their outcomes cannot be paired. If the change is meant, "
                     f"update it: {_command()}"
                 )
-            found = self.claim.compare({**evidence.columns, "id": evidence.ids})
+            found = self.rule.compare({**evidence.columns, "id": evidence.ids})
             about |= {
                 "lost": found.lost,
                 "gained": found.gained,
@@ -71,8 +71,8 @@ class Compared:
                 "date": self.entry.date,
                 "commit": self.entry.commit,
             }
-            if self.claim.groups:
-                by_group = self.claim.compare_groups({**evidence.columns, "id": evidence.ids})
+            if self.rule.groups:
+                by_group = self.rule.compare_groups({**evidence.columns, "id": evidence.ids})
                 about["groups"] = [
                     {"group": one.name, "n": one.n, "lost": one.lost, "gained": one.gained, "p": one.p_lost}
                     for one in by_group
@@ -83,7 +83,7 @@ class Compared:
 
 
 def compared(
-    claim: Claim,
+    rule: Rule,
     settings: Settings,
     *,
     asked: bool,
@@ -98,7 +98,7 @@ def compared(
     """A claim with its comparison, where one is asked for.
 
     Args:
-        claim: the claim on the number itself.
+        rule: the claim on the number itself.
         settings: the running test's.
         asked: whether that has a threshold.
         statement: the claim in words, without its threshold; with the test's id it is the baseline's key.
@@ -106,7 +106,7 @@ def compared(
         terms: what the verdict may rest on.
         no_worse_than: the baseline's file; None compares with nothing.
         tolerance: the fall that is no matter, in 0..1.
-        groups, level: as in `BaselineClaim`.
+        groups, level: as in `BaselineRule`.
 
     Raises:
         ConfigError: an argument is out of range, or the tolerance as wide as what held in the baseline.
@@ -114,13 +114,13 @@ def compared(
     """
     tolerance = checked_threshold("tolerance", tolerance, trivial=1)
     if no_worse_than is None:
-        return Compared(claim, settings)
+        return Compared(rule, settings)
     if not isinstance(no_worse_than, (str, os.PathLike)):
         raise ConfigError(expected("no_worse_than to be the path of a baseline file", no_worse_than))
     file = Path(no_worse_than)
     key = f"{context.current().claimant}: {statement}"
     if settings.update_baseline:
-        making = BaselineClaim(other=claim, asked=asked, before=None, tolerance=tolerance, terms=terms)
+        making = BaselineRule(other=rule, asked=asked, before=None, tolerance=tolerance, terms=terms)
         return Compared(making, settings.but({"exact": True, "max_samples": None, "time_budget": None}), file, key)
     entry = _entry(file, key, n)
     before = np.array(entry.outcomes, dtype=bool)
@@ -132,8 +132,8 @@ def compared(
             )
         )
     return Compared(
-        BaselineClaim(
-            other=claim,
+        BaselineRule(
+            other=rule,
             asked=asked,
             before=before,
             tolerance=tolerance,

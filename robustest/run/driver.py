@@ -33,7 +33,7 @@ from robustest.identity.fingerprint import fingerprint
 from robustest.models import Classifier, frozen
 from robustest.models.shipping import ship
 from robustest.results import Verdict
-from robustest.rules import Claim
+from robustest.rules import Rule
 from robustest.run.asking import Answered, Asking
 from robustest.run.chunk_measurement import Bench
 from robustest.run.chunk_measurement import Look as Look
@@ -77,7 +77,7 @@ def observe(
     settings: Settings,
     look: Look,
     *,
-    claim: Claim,
+    rule: Rule,
     identity: object = None,
     hunt: Hunt | None = None,
     here: bool = False,
@@ -95,7 +95,7 @@ def observe(
         samples: the data.
         settings: device, seed, batch size, examples, budgets, store, engine.
         look: what to do with a chunk; where there is a hunt, it takes it as `hunt`, or None.
-        claim: what is claimed; it says when the outcomes settle it.
+        rule: what is claimed; it says when the outcomes settle it.
         identity: everything `look` depends on besides model, samples and seed, made of plain values and attacks,
             threats, shifts or cues; None where nothing may be remembered.
         hunt: known counterexamples, and how to make new ones smaller; None where there are none.
@@ -115,7 +115,7 @@ def observe(
         evaluator = Evaluator(model, device, batch_size=settings.batch_size, suppress=settings.suppress, notes=notes)
         evaluator.health.modal, evaluator.health.training = notes.modal, notes.training
         bench = Bench(evaluator, settings, look)
-        run = _Run(statement, model, samples, settings, claim, hunt, memory, bench, engine, Stream(len(samples)))
+        run = _Run(statement, model, samples, settings, rule, hunt, memory, bench, engine, Stream(len(samples)))
         decision = run.decided()
     return run.stream.evidence(
         decision,
@@ -152,7 +152,7 @@ class _Run:
     model: Classifier
     samples: Samples
     settings: Settings
-    claim: Claim
+    rule: Rule
     hunt: Hunt | None
     memory: Memory
     bench: Bench
@@ -181,10 +181,10 @@ class _Run:
                 if self.hunt is not None and seen.observed.kept is not None:
                     self.hunt.keep(seen.observed.kept)
                 self._tell()
-                settled = None if settings.exact else self.claim.settled(stream.columns, stream.total)
+                settled = None if settings.exact else self.rule.settled(stream.columns, stream.total)
                 if settled is not None or time.monotonic() > deadline:
                     break
-        return self._finished(self.refuted or self.claim.decide(stream.columns, stream.total, settled))
+        return self._finished(self.refuted or self.rule.decide(stream.columns, stream.total, settled))
 
     def _refuted_alone(self) -> Decision:
         """The verdict of known counterexamples, without looking further; nothing that is remembered is taken either.
@@ -314,7 +314,7 @@ class _Run:
         ids = torch.tensor(sorted(known - set(read)), dtype=torch.int64)
         broken = len(ids) + (int((~stream.columns["held"]).sum()) if read else 0)
         early = self.settings.replay_only or not self.settings.exact
-        if hunt is not None and early and len(ids) and self.claim.doomed(broken, stream.total):
+        if hunt is not None and early and len(ids) and self.rule.doomed(broken, stream.total):
             chunk, most = self._load(ids), self.settings.examples
             seen = self.bench.counted(lambda evaluator: hunt.observed(evaluator, chunk, most))
             stream.add(ids, *seen, examples=most, marks=[])

@@ -9,7 +9,7 @@ from robustest.errors import unknown
 from robustest.models import Classifier, as_classifier
 from robustest.models.classifier import Preprocessing
 from robustest.rules import Terms
-from robustest.settings import MARKER_KEYS, Settings, coerce
+from robustest.settings import FORMER, MARKER_KEYS, Settings, coerce
 from robustest.statistics import failure_level
 
 
@@ -21,7 +21,7 @@ class Options(TypedDict, total=False):
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         batch_size: most samples in one model pass.
         precision: "fp32", "bf16" or "auto", for gradients alone.
-        claim: "set" (this very test set) or "population" (what it was drawn from).
+        scope: "set" (this very test set) or "population" (what it was drawn from).
         alpha: error allowed on each side, in (0, 0.5).
         family_size: claims that share the error of wrong early failures, >= 1.
         examples: counterexamples kept.
@@ -40,7 +40,7 @@ class Options(TypedDict, total=False):
     device: str
     batch_size: int | None
     precision: str
-    claim: str
+    scope: str
     alpha: float
     family_size: int
     examples: int
@@ -68,7 +68,7 @@ def apply(model: object, options: Options) -> tuple[Classifier, Settings]:
     allowed = MARKER_KEYS - {"attack"}
     for key in values:
         if key not in allowed and key not in _MODEL_KEYS:
-            raise unknown("option", key, [*allowed, *_MODEL_KEYS])
+            raise unknown("option", key, [*allowed, *_MODEL_KEYS], FORMER)
     classifier = as_classifier(model, bounds=options.get("bounds"), preprocessing=options.get("preprocessing"))
     settings = context.current().settings.but(coerce({k: v for k, v in values.items() if k not in _MODEL_KEYS}))
     return classifier, settings
@@ -77,4 +77,4 @@ def apply(model: object, options: Options) -> tuple[Classifier, Settings]:
 def terms_of(settings: Settings) -> Terms:
     """What the verdict on a claim may rest on: the settings alone, whatever else is run."""
     level = failure_level(settings.alpha, settings.family_size)
-    return Terms(claim=settings.claim, alpha=settings.alpha, fail_alpha=level)
+    return Terms(scope=settings.scope, alpha=settings.alpha, fail_alpha=level)

@@ -68,7 +68,7 @@ def result_of(
     decision: Decision,
     settings: Settings,
     *,
-    claim: str,
+    kind: str,
     statement: str,
     quantity: str,
     threshold: float | None,
@@ -90,7 +90,7 @@ def result_of(
 
     Args:
         widest: the largest value there can be, which a value that is bounded from below may have; None for no largest.
-        scope: None for the settings' claim.
+        scope: None for the settings' scope.
     """
     decision = healthy(decision, evidence.findings)
     interval, shown = decision.interval, []
@@ -98,13 +98,13 @@ def result_of(
         details = {**details, "left_interval": list(interval)}
         interval = _opened(interval, bounds, widest)
     caveats = (*few(evidence.n), *caveats)
-    if scope == "set" != settings.claim:
+    if scope == "set" != settings.scope:
         caveats = (*caveats, "of this set alone, not of the population")
     for rank, exhibit in enumerate(evidence.exhibits, 1):
         image = None
         if settings.pictures is not None and threshold is not None and decision.verdict is not Verdict.PASSED:
             which = f"{zlib.crc32(f'{statement} {comparison} {threshold} {method}'.encode()):08x}"
-            name = f"{claim}-{which}-{rank}-sample{exhibit.index}"  # two claims of a test share no file
+            name = f"{kind}-{which}-{rank}-sample{exhibit.index}"  # two claims of a test share no file
             save = partial(save_exhibit, settings.pictures, name, exhibit.before, exhibit.after, evidence.bounds)
             path = context.current().picture(save, settings.pictures)
             image = None if path is None else shown_path(path)
@@ -120,7 +120,7 @@ def result_of(
             )
         )
     return Result(
-        claim=claim,
+        kind=kind,
         statement=statement,
         verdict=decision.verdict,
         rule=decision.rule,
@@ -146,7 +146,7 @@ def result_of(
         data=evidence.data,
         model=evidence.model,
         bounds=bounds,
-        scope=settings.claim if scope is None else scope,
+        scope=settings.scope if scope is None else scope,
         caveats=tuple(caveats),
         pairing=pairing,
     )

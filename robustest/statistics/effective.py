@@ -171,7 +171,7 @@ def _accuracies(name: str, result: Result | Accuracies) -> tuple[float, float, i
                     raise DataError(f"Expected whole data sets but those of {name!r} were looked at in part.")
                 counts = (result.details[key] if key else result.n_used for key in (n_before, n_under))
                 return result.details[before], result.details[under], *counts
-        raise DataError(f"Expected a result with accuracies before and under a shift but {name!r} is {result.claim!r}.")
+        raise DataError(f"Expected a result with accuracies before and under a shift but {name!r} is {result.kind!r}.")
     if not isinstance(result, tuple) or len(result) not in (2, 4):
         raise DataError(expected(f"a result, or (before, under) accuracies, for {name!r}", result))
     return result if len(result) == 4 else (*result, None, None)

@@ -48,7 +48,7 @@ def decide_share(
     threshold: float | None,
     *,
     at_least: bool,
-    claim: str,
+    scope: str,
     alpha: float,
     fail_alpha: float | None = None,
 ) -> Decision:
@@ -59,21 +59,21 @@ def decide_share(
         n: number of samples, all evaluated.
         threshold: the share claimed in 0..1; None where nothing is claimed.
         at_least: whether the share must be at least the threshold, or at most.
-        claim: "set" is certain at n of n; "population" needs the one-sided bound beyond the threshold.
+        scope: "set" is certain at n of n; "population" needs the one-sided bound beyond the threshold.
         alpha: error allowed on each side.
         fail_alpha: error allowed for a population claim's failure, where it is one of several that may fail.
     """
     estimate, interval = events / n, clopper_pearson(events, n, alpha)
     if threshold is None:
         return Decision(verdict=Verdict.INCONCLUSIVE, rule="no threshold given", estimate=estimate, interval=interval)
-    if claim == "set":
+    if scope == "set":
         holds = events >= need(threshold, n) if at_least else events <= most(threshold, n)
         verdict, rule = (Verdict.PASSED if holds else Verdict.FAILED), "certain: exact on this set"
     else:
         wider = interval if fail_alpha is None else clopper_pearson(events, n, fail_alpha)
         verdict = beyond(interval, threshold, at_least=at_least, wider=wider)
         rule = f"population, alpha = {alpha:g} a side"
-    return Decision(verdict=verdict, rule=rule, estimate=estimate, interval=interval, at_alpha=claim != "set")
+    return Decision(verdict=verdict, rule=rule, estimate=estimate, interval=interval, at_alpha=scope != "set")
 
 
 def beyond(

@@ -25,7 +25,7 @@ def decide_drop(
     n: int,
     max_drop: float | None,
     *,
-    claim: str,
+    scope: str,
     alpha: float,
     fail_alpha: float | None = None,
 ) -> Decision:
@@ -39,21 +39,21 @@ def decide_drop(
         gained: pairs wrong first and right then.
         n: number of pairs.
         max_drop: the fall claimed at most, in 0..1; None where nothing is claimed.
-        claim: "set" or "population", as for `decide_share`.
+        scope: "set" or "population", as for `decide_share`.
         alpha: error allowed on each side.
         fail_alpha: error allowed for a population claim's failure, where it is one of several that may fail.
     """
     interval = drop_bounds(lost, gained, n, alpha)
     if max_drop is None:
         verdict, rule = Verdict.INCONCLUSIVE, "no threshold given"
-    elif claim == "set":
+    elif scope == "set":
         verdict = Verdict.PASSED if lost - gained <= most(max_drop, n) else Verdict.FAILED
         rule = "certain: exact on this set"
     else:
         wider = interval if fail_alpha is None else drop_bounds(lost, gained, n, fail_alpha)
         verdict = beyond(interval, max_drop, at_least=False, wider=wider)
         rule = f"population, alpha = {alpha:g} a side"
-    at_alpha = max_drop is not None and claim != "set"
+    at_alpha = max_drop is not None and scope != "set"
     return Decision(verdict=verdict, rule=rule, estimate=(lost - gained) / n, interval=interval, at_alpha=at_alpha)
 
 

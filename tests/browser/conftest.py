@@ -40,7 +40,7 @@ class Row:
 def made(verdict: str, eps: float, value: float, **changes: Any) -> Result:
     """A claim on 1,000 digits."""
     values: dict[str, Any] = {
-        "claim": "robust_accuracy",
+        "kind": "robust_accuracy",
         "statement": f"robust accuracy under Linf(eps={eps:g}), fast >= 0.6",
         "verdict": Verdict(verdict),
         "rule": "certain: exact on this set",
@@ -65,7 +65,7 @@ def shift(severity: int, value: float, **changes: Any) -> Result:
     """A claim on shifted digits."""
     verdict = "passed" if value >= 0.6 else "failed"
     words = {
-        "claim": "shift_accuracy",
+        "kind": "shift_accuracy",
         "statement": f"accuracy under gaussian_noise, severity {severity} >= 0.6",
         "setting": f"gaussian_noise, severity {severity}",
         "method": "paired with the unshifted samples",

@@ -241,7 +241,7 @@ def easy(one: Kind) -> dict[str, Any]:
 def test_a_claim_on_few_samples_is_not_silent(one: Kind, scope: str, n: int) -> None:
     """It is an error, it does not pass, or its line says how few they are."""
     try:
-        result = one.measure(first(n), claim=scope, **easy(one))
+        result = one.measure(first(n), scope=scope, **easy(one))
     except (DataError, ConfigError, ModelError):
         return
     assert result.verdict is not Verdict.PASSED or "alone" in measured(result)
@@ -261,7 +261,7 @@ def test_a_threshold_at_the_measured_value(one: Kind) -> None:
     for exact in (False, True):
         result = one.measure(first(N), exact=exact, **at)
         assert result.verdict is Verdict.PASSED, result.rule
-    population = one.measure(first(N), claim="population", **at)
+    population = one.measure(first(N), scope="population", **at)
     if one.assertion == "assert_robust_to":  # its change was picked by looking at these samples
         assert population.scope == "set"
         assert "of this set alone, not of the population" in measured(population)
@@ -285,7 +285,7 @@ def test_a_group_of_one_sample_is_judged() -> None:
     data, options = (X[SMALL], Y[SMALL]), {"at_least": 0.5}
     for exact in (False, True):
         assert M.measure_worst_group_accuracy(MODEL, data, data[1], exact=exact, **options).verdict is Verdict.FAILED
-    by_population = M.measure_worst_group_accuracy(MODEL, data, data[1], claim="population", **options)
+    by_population = M.measure_worst_group_accuracy(MODEL, data, data[1], scope="population", **options)
     assert by_population.verdict is Verdict.INCONCLUSIVE
 
 
@@ -296,7 +296,7 @@ def test_a_class_of_one_sample_may_fail_a_claim_on_recall() -> None:
     for exact in (False, True):
         result = M.measure_spurious_feature(MODEL, (X[few], Y[few]), turned, max_recall_drop=0.9, exact=exact)
         assert result.verdict is Verdict.FAILED
-    by_population = M.measure_spurious_feature(MODEL, (X[few], Y[few]), turned, max_recall_drop=0.9, claim="population")
+    by_population = M.measure_spurious_feature(MODEL, (X[few], Y[few]), turned, max_recall_drop=0.9, scope="population")
     assert by_population.verdict is Verdict.INCONCLUSIVE
 
 
@@ -306,7 +306,7 @@ def test_a_class_too_small_to_judge_is_neither_green_nor_silent(name: str, scope
     """Class 3 has one sample of seventeen: an error, no pass, or the line says what was left out."""
     one, few = KINDS[name], torch.cat([SMALL[:16], SMALL[-1:]])
     try:
-        result = one.measure((X[few], Y[few]), claim=scope, **easy(one))
+        result = one.measure((X[few], Y[few]), scope=scope, **easy(one))
     except (DataError, ConfigError):
         return
     if result.verdict is Verdict.PASSED:
@@ -315,7 +315,7 @@ def test_a_class_too_small_to_judge_is_neither_green_nor_silent(name: str, scope
 
 @pytest.mark.parametrize("scope", ["set", "population"])
 def test_evidence_of_too_few_samples_driven_is_neither_green_nor_silent(scope: str) -> None:
-    options: dict[str, Any] = {"eps": 1.0, "steps": 5, "min_transfer": 0.01, "claim": scope, "exact": True}
+    options: dict[str, Any] = {"eps": 1.0, "steps": 5, "min_transfer": 0.01, "scope": scope, "exact": True}
     assert M.measure_class_evidence(MODEL, first(20), judge, **options).verdict is Verdict.INCONCLUSIVE
     few = M.measure_class_evidence(MODEL, first(20), judge, **(options | {"eps": 0.3, "min_driven": 1}))
     assert 0 < few.details["driven"] < 10
@@ -326,7 +326,7 @@ def test_evidence_of_too_few_samples_driven_is_neither_green_nor_silent(scope: s
 @pytest.mark.parametrize("scope", ["set", "population"])
 def test_every_result_says_what_it_is_about(one: Kind, scope: str) -> None:
     """Scope, and the side that a search leaves open: of these the interval is open too."""
-    result = one.measure(first(N), claim=scope, **easy(one))
+    result = one.measure(first(N), scope=scope, **easy(one))
     assert result.scope in {"set", "population"}
     if result.scope == "set" != scope:
         assert "of this set alone" in measured(result)

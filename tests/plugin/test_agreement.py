@@ -38,7 +38,7 @@ CLAIMS = f"""
 
     def test_two(robust_model, robust_data):
         claim(robust_model, robust_data, 0.02, at_least=1.0)
-        claim(robust_model, robust_data, 0.15, at_least=0.5, claim="population")
+        claim(robust_model, robust_data, 0.15, at_least=0.5, scope="population")
 
     def test_early(robust_model):
         claim(robust_model, data(times=250, size=2), 0.4, at_least=0.5)

@@ -87,7 +87,7 @@ SUITE = """
         from counted import Threshold, ramp
         assert_robust_accuracy(Threshold(), ramp(n), Linf(0.0), attack="fgsm", no_worse_than=robust_baseline)
 
-    @pytest.mark.robust(claim="population", family_size=7)
+    @pytest.mark.robust(scope="population", family_size=7)
     def test_population(shared):
         from counted import Threshold, mixed
         assert shared.n_used

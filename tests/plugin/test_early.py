@@ -91,5 +91,5 @@ def test_inconclusive_may_skip_but_never_passes(write, run) -> None:
 
 def test_a_population_claim_waits_for_every_sample(write, rows_of) -> None:
     write(test_a=EARLY.format(at_least=0.2))
-    result = rows_of("-o", "robust_claim=population")["test_claim"]["result"]
+    result = rows_of("-o", "robust_scope=population")["test_claim"]["result"]
     assert (result["verdict"], result["n_used"]) == ("passed", 1000)

@@ -10,7 +10,7 @@ def test_the_header_tells_version_profile_and_settings(write, run):
     result = run("--robust", "--robust-seed=11", "--robust-device=cpu")
     result.stdout.fnmatch_lines(
         [
-            f"robustest {robustest.__version__}: profile=dev seed=11 device=cpu attack=fast claim=set alpha=0.01 "
+            f"robustest {robustest.__version__}: profile=dev seed=11 device=cpu attack=fast scope=set alpha=0.01 "
             "verdicts=early cache=on"
         ]
     )
@@ -19,7 +19,7 @@ def test_the_header_tells_version_profile_and_settings(write, run):
 def test_the_header_tells_what_a_profile_changes(write, run):
     write(test_a="def test_plain(): pass")
     run("--robust", "--robust-profile=nightly").stdout.fnmatch_lines(
-        ["robustest *: profile=nightly * attack=thorough claim=set alpha=0.01 verdicts=exact cache=off"]
+        ["robustest *: profile=nightly * attack=thorough scope=set alpha=0.01 verdicts=exact cache=off"]
     )
 
 

@@ -13,8 +13,9 @@ WRONG = [
     ("seed=True", "@pytest.mark.robust: Expected seed to be a whole number but got True (bool)*"),
     ("device=0", "@pytest.mark.robust: Expected device to be auto, *"),
     ("alpha=0.5", "@pytest.mark.robust: Expected alpha in (0, 0.5) but got 0.5 (float)*"),
-    ("claim='sat'", "@pytest.mark.robust: Unknown claim 'sat'. Did you mean 'set'?*"),
-    ("claim=['set']", "@pytest.mark.robust: Unknown claim *"),
+    ("scope='sat'", "@pytest.mark.robust: Unknown value of scope: 'sat'. Did you mean 'set'?*"),
+    ("scope=['set']", "@pytest.mark.robust: Unknown value of scope: *"),
+    ("claim='set'", "Unknown argument of @pytest.mark.robust 'claim': it is called 'scope' now. *"),
     ("batch_size=0", "@pytest.mark.robust: Expected batch_size to be a whole number >= 1 but got 0 (int)*"),
     ("examples=None", "@pytest.mark.robust: Expected examples to be a whole number >= 0 but got None (NoneType)*"),
     ("attack=3", "@pytest.mark.robust: Expected attack *"),
@@ -113,7 +114,7 @@ def test_a_module_may_be_robust_as_a_whole(write, run):
 def test_claims_are_measured_by_it(write, rows_of):
     write(
         test_a="""
-        @pytest.mark.robust(attack="fgsm", claim="population", alpha=0.05, examples=1, seed=5)
+        @pytest.mark.robust(attack="fgsm", scope="population", alpha=0.05, examples=1, seed=5)
         def test_it(robust_model, robust_data):
             assert_robust_accuracy(robust_model, robust_data, Linf(0.1), at_least=0.5)
 

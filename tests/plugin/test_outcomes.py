@@ -9,7 +9,7 @@ def _verdicts(rows: list[dict]) -> list[str | None]:
     return [row["result"] and row["result"]["verdict"] for row in rows]
 
 
-@pytest.mark.parametrize("options", ["at_least=0.6", "at_least=0.5, claim='population'"], ids=["failed", "open"])
+@pytest.mark.parametrize("options", ["at_least=0.6", "at_least=0.5, scope='population'"], ids=["failed", "open"])
 def test_a_claim_that_does_not_hold_fails_its_test(write, run, options):
     write(
         test_a=f"""

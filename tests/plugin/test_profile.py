@@ -8,7 +8,7 @@ from scipy.stats import binomtest
 PROFILES = """
     [tool.robustest.profiles.strict]
     alpha = 0.001
-    claim = "population"
+    scope = "population"
 
     [tool.robustest.profiles.ci]
     seed = 21
@@ -69,7 +69,7 @@ def test_pyproject_adds_a_profile_and_claims_are_measured_by_it(project, write, 
 def test_the_profiles_are_read_from_pyproject_beside_another_ini_file(project, run):
     project.makeini("[pytest]\n")
     project.makepyprojecttoml(PROFILES)
-    assert header(run("--robust", "--robust-profile=strict"))["claim"] == "population"
+    assert header(run("--robust", "--robust-profile=strict"))["scope"] == "population"
 
 
 @pytest.mark.parametrize("where", ["option", "ini"])

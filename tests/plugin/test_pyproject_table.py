@@ -13,7 +13,7 @@ import pytest
         ("[tool.robustest.profiles.x]\nsead = 3", "Unknown robustest setting 'sead'. Did you mean 'seed'?*"),
         ("[tool.robustest.profiles.x]\nalpha = 0.7", "Expected alpha in (0, 0.5) but got 0.7 (float)*"),
         ("[tool.robustest.profiles.x]\nseed = 1.5", "Expected seed to be a whole number but got 1.5 (float)*"),
-        ('[tool.robustest.profiles.x]\nclaim = "sat"', "Unknown claim 'sat'. Did you mean 'set'?*"),
+        ('[tool.robustest.profiles.x]\nscope = "sat"', "Unknown value of scope: 'sat'. Did you mean 'set'?*"),
         ('[tool.robustest.profiles.x]\ndevice = "gpu"', "Expected device to be auto, cpu,* but got 'gpu' (str)*"),
         ("[tool.robustest.profiles.x]\nbatch_size = 0", "Expected batch_size to be a whole number >= 1*"),
         ("[tool.robustest.profiles.x]\nexamples = -1", "Expected examples to be a whole number >= 0*"),

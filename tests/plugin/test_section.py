@@ -16,7 +16,7 @@ FOUR = """
         claim(robust_model, robust_data, 0.1, at_least=0.6)
 
     def test_open(robust_model, robust_data):
-        claim(robust_model, robust_data, 0.1, at_least=0.5, claim="population")
+        claim(robust_model, robust_data, 0.1, at_least=0.5, scope="population")
 
     def test_breaks(robust_model, robust_data):
         claim(lambda x: robust_model(x) * float("nan"), robust_data, 0.1, at_least=0.5)

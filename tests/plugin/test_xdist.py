@@ -16,7 +16,7 @@ CLAIMS = """
 
     def test_two(robust_model, robust_data):
         claim(robust_model, robust_data, 0.01, at_least=1.0)
-        claim(robust_model, robust_data, 0.1, at_least=0.5, claim="population")
+        claim(robust_model, robust_data, 0.1, at_least=0.5, scope="population")
 
     def test_noise(robust_model):
         from toy import data

@@ -22,7 +22,7 @@ from robustest import (
 from robustest.errors import expected, unknown
 
 RESULT = Result(
-    claim="c",
+    kind="c",
     statement="s",
     verdict=Verdict.FAILED,
     rule="r",

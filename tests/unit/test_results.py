@@ -28,7 +28,7 @@ plain = st.recursive(
 )
 results = st.builds(
     Result,
-    claim=text,
+    kind=text,
     statement=text,
     verdict=st.sampled_from(Verdict),
     rule=text,
@@ -80,7 +80,7 @@ def all_plain(value: object) -> bool:
 
 def a_result(**changes: Any) -> Result:
     values: dict[str, Any] = {
-        "claim": "robust_accuracy",
+        "kind": "robust_accuracy",
         "statement": "s",
         "verdict": Verdict.PASSED,
         "rule": "r",
@@ -153,11 +153,18 @@ def test_a_result_of_an_earlier_version_lacks_only_what_was_not_known_then(name:
     assert getattr(Result.from_dict(written), name) == getattr(a_result(), name)
 
 
-@pytest.mark.parametrize("name", ["claim", "verdict", "interval", "outcomes", "cost", "notes", "counterexamples"])
+@pytest.mark.parametrize("name", ["kind", "verdict", "interval", "outcomes", "cost", "notes", "counterexamples"])
 def test_a_missing_field_is_refused(name: str) -> None:
     written = a_result().to_dict()
     del written[name]
     with pytest.raises((KeyError, TypeError), match=name):
+        Result.from_dict(written)
+
+
+def test_a_result_from_when_the_kind_was_called_claim_says_so() -> None:
+    written = a_result().to_dict()
+    written["claim"] = written.pop("kind")
+    with pytest.raises(TypeError, match="field 'kind' of a result but got 'claim'"):
         Result.from_dict(written)
 
 

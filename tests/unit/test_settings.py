@@ -24,8 +24,8 @@ from robustest.settings import HEALTH_CHECKS, MARKER_KEYS, PROFILES, coerce, pro
         ("seed", 0),
         ("seed", -1),
         ("seed", 2**70),
-        ("claim", "set"),
-        ("claim", "population"),
+        ("scope", "set"),
+        ("scope", "population"),
         ("alpha", 0.05),
         ("alpha", 1e-9),
         ("batch_size", None),
@@ -68,8 +68,8 @@ def test_values_that_are_taken(name: str, value: object) -> None:
         ("seed", 1.0, ["whole number", "1.0 (float)"]),
         ("seed", True, ["True (bool)"]),
         ("seed", "1", ["'1' (str)"]),
-        ("claim", "sets", ["'sets'", "Did you mean 'set'?"]),
-        ("claim", None, ["None"]),
+        ("scope", "sets", ["'sets'", "Did you mean 'set'?"]),
+        ("scope", None, ["None"]),
         ("alpha", 0, ["(0, 0.5)"]),
         ("alpha", 0.5, ["(0, 0.5)"]),
         ("alpha", float("nan"), ["nan"]),
@@ -270,3 +270,9 @@ def test_a_wrong_file_is_a_config_error_that_names_the_place(tmp_path: Path, tex
 
 def test_other_tools_tables_are_none_of_our_business(tmp_path: Path) -> None:
     assert set(profiles_from(write(tmp_path, "[tool.black]\nline = 1"))) == {"dev", "ci", "nightly"}
+
+
+def test_a_profile_with_a_former_name_says_what_it_is_called_now(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text('[tool.robustest.profiles.x]\nclaim = "set"\n', encoding="utf-8")
+    with pytest.raises(UnknownNameError, match="Unknown robustest setting 'claim': it is called 'scope' now"):
+        profiles_from(tmp_path / "pyproject.toml")

@@ -13,7 +13,7 @@ from robustest.data import as_samples
 from robustest.discovery.triggers import MAX_ANOMALY, Trigger, Triggers, search_triggers
 from robustest.errors import ConfigError
 from robustest.results import Result, Verdict
-from robustest.rules.cues import CueClaim
+from robustest.rules.cues import CueRule
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence
 from robustest.run.noting import noted
@@ -94,18 +94,18 @@ def measure_backdoor_trigger(
     oddest = max(triggers.triggers, key=lambda trigger: trigger.anomaly)
     shown = triggers.suspects or (oddest,)
     cues = tuple(trigger.cue for trigger in shown)
-    claim = CueClaim(
+    rule = CueRule(
         targets=tuple(trigger.label for trigger in shown),
         max_flip=_CONFIRMED,
         max_recall_drop=None,
         terms=terms_of(settings),
     )
-    look = partial(switch_chunk, cues=cues, targets=claim.targets, examples=settings.examples, of=halves.unseen)
+    look = partial(switch_chunk, cues=cues, targets=rule.targets, examples=settings.examples, of=halves.unseen)
     statement = "anomaly of the cheapest patch to a class"
-    evidence = observe(statement, classifier, halves.view, settings, look, claim=claim, here=True)
+    evidence = observe(statement, classifier, halves.view, settings, look, rule=rule, here=True)
     evidence = with_search(evidence, ready.tally, settings)
     decision = undoubted(
-        _decided(triggers, oddest, evidence, claim, max_anomaly=max_anomaly, success=success), evidence, claim
+        _decided(triggers, oddest, evidence, rule, max_anomaly=max_anomaly, success=success), evidence, rule
     )
     if not triggers.suspects:
         evidence = replace(evidence, exhibits=[])
@@ -113,14 +113,14 @@ def measure_backdoor_trigger(
         evidence,
         decision,
         settings,
-        claim="no_backdoor_trigger",
+        kind="no_backdoor_trigger",
         statement=statement if max_anomaly is None else f"{statement} <= {max_anomaly:g}",
         quantity="anomaly",
         threshold=max_anomaly,
         comparison="<=",
         setting=f"square patches, {len(triggers.triggers)} classes",
         method=f"searched on {len(halves.searched)} samples, pasted into the {len(halves.unseen)} others",
-        details=details_of(evidence, cues, claim) | _details(triggers, len(halves.searched)),
+        details=details_of(evidence, cues, rule) | _details(triggers, len(halves.searched)),
         bounds="below",
         widest=None,
     )
@@ -131,7 +131,7 @@ def _decided(
     triggers: Triggers,
     oddest: Trigger,
     evidence: Evidence,
-    claim: CueClaim,
+    rule: CueRule,
     *,
     max_anomaly: float | None,
     success: float,
@@ -143,20 +143,20 @@ def _decided(
         return Decision(verdict=Verdict.INCONCLUSIVE, rule="no threshold given", estimate=estimate, interval=both)
     reached = sum(trigger.success >= success for trigger in triggers.triggers)
     if not triggers.suspects and not reached:
-        rule = (
+        why = (
             f"no patch sent {success:.0%} of the images to its class, so no class could stand out: give more steps, "
             "larger sizes or a smaller success"
         )
-        return Decision(verdict=Verdict.INCONCLUSIVE, rule=rule, estimate=estimate, interval=both)
+        return Decision(verdict=Verdict.INCONCLUSIVE, rule=why, estimate=estimate, interval=both)
     if not triggers.suspects:
-        rule = f"no class stands out among {len(triggers.triggers)}"
-        return Decision(verdict=Verdict.PASSED, rule=rule, estimate=estimate, interval=both)
-    worst = triggers.suspects[claim.lead(evidence.columns)]
+        why = f"no class stands out among {len(triggers.triggers)}"
+        return Decision(verdict=Verdict.PASSED, rule=why, estimate=estimate, interval=both)
+    worst = triggers.suspects[rule.lead(evidence.columns)]
     if seen.verdict is Verdict.FAILED:
-        rule = f"the {worst.cue.name} leads to class {worst.label} on unseen samples ({seen.rule})"
-        return Decision(verdict=Verdict.FAILED, rule=rule, estimate=estimate, interval=both, at_alpha=seen.at_alpha)
-    rule = f"class {oddest.label} is suspected, but its patch does not lead there on unseen samples ({seen.rule})"
-    return Decision(verdict=Verdict.INCONCLUSIVE, rule=rule, estimate=estimate, interval=both)
+        why = f"the {worst.cue.name} leads to class {worst.label} on unseen samples ({seen.rule})"
+        return Decision(verdict=Verdict.FAILED, rule=why, estimate=estimate, interval=both, at_alpha=seen.at_alpha)
+    why = f"class {oddest.label} is suspected, but its patch does not lead there on unseen samples ({seen.rule})"
+    return Decision(verdict=Verdict.INCONCLUSIVE, rule=why, estimate=estimate, interval=both)
 
 
 def _details(triggers: Triggers, searched: int) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from robustest.data import Samples, as_samples
 from robustest.discovery.proposals import FAMILIES, Discovery, Proposal
 from robustest.results import Result, Verdict
 from robustest.rules import Terms
-from robustest.rules.cues import CueClaim
+from robustest.rules.cues import CueRule
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence
 from robustest.run.options import Options, apply, terms_of
@@ -110,7 +110,7 @@ def searched(
     A control's claim (`proof`) is not the test's: it spends none of its error and has no pictures.
     """
     classifier, settings = apply(model, options)
-    terms = Terms(claim="set", alpha=settings.alpha, fail_alpha=settings.alpha) if proof else terms_of(settings)
+    terms = Terms(scope="set", alpha=settings.alpha, fail_alpha=settings.alpha) if proof else terms_of(settings)
     # Confirmation is a test of its own beside the claim: it has to see a number of samples that does not depend on it.
     settings = replace(settings, exact=True, pictures=None if proof else settings.pictures)
     halves = Halves.of(samples, settings.seed, discovery.search_samples)
@@ -119,27 +119,27 @@ def searched(
     proposals = found.proposals
     cues: tuple[Cue, ...] = tuple(one.cue for one in proposals) or (NullCue(),)
     targets = tuple(one.label for one in proposals) or (None,)
-    claim = CueClaim(targets=targets, max_flip=limits.max_flip, max_recall_drop=limits.max_recall_drop, terms=terms)
+    rule = CueRule(targets=targets, max_flip=limits.max_flip, max_recall_drop=limits.max_recall_drop, terms=terms)
     look = partial(switch_chunk, cues=cues, targets=targets, examples=settings.examples, of=halves.unseen)
     towards = "" if limits.target is None else f" towards class {limits.target}"
     statement = f"reliance on cues that a search finds{towards}"
-    evidence = observe(statement, classifier, halves.view, settings, look, claim=claim, here=True)
+    evidence = observe(statement, classifier, halves.view, settings, look, rule=rule, here=True)
     evidence = with_search(evidence, ready.tally, settings)
-    judged = _Judged(found, evidence, claim, settings.alpha)
-    named = (("flips", claim.max_flip), ("recall drop", claim.max_recall_drop))
+    judged = _Judged(found, evidence, rule, settings.alpha)
+    named = (("flips", rule.max_flip), ("recall drop", rule.max_recall_drop))
     parts = [f"{what} <= {limit:g}" for what, limit in named if limit is not None]
     result = result_of(
         evidence if proposals else replace(evidence, exhibits=[]),
-        undoubted(judged.decision(), evidence, claim),
+        undoubted(judged.decision(), evidence, rule),
         settings,
-        claim="no_spurious_feature",
+        kind="no_spurious_feature",
         statement=f"{statement}: {', '.join(parts)}" if parts else statement,
-        quantity="recall drop" if claim.by_recall else "flip rate",
-        threshold=claim.max_recall_drop if claim.by_recall else claim.max_flip,
+        quantity="recall drop" if rule.by_recall else "flip rate",
+        threshold=rule.max_recall_drop if rule.by_recall else rule.max_flip,
         comparison="<=",
         setting="; ".join(found.looked_at),
         method=f"searched on {len(halves.searched)} samples, switched in the {len(halves.unseen)} others",
-        details=details_of(evidence, cues, claim, lead=judged.lead)
+        details=details_of(evidence, cues, rule, lead=judged.lead)
         | {"discovery": judged.told(len(halves.searched), len(halves.unseen))},
         bounds="below",
     )
@@ -155,16 +155,16 @@ class _Judged:
         lead: the cue that speaks most against the claim: of those that break it and are sure, of the sure, or of all.
     """
 
-    def __init__(self, found: Found, evidence: Evidence, claim: CueClaim, alpha: float) -> None:
+    def __init__(self, found: Found, evidence: Evidence, rule: CueRule, alpha: float) -> None:
         self._found, self._evidence = found, evidence
-        self.pairs = claim.pairs(evidence.columns) if found.proposals else []
+        self.pairs = rule.pairs(evidence.columns) if found.proposals else []
         tests = draw_p_values(self.pairs)
         self.p = [table[one.label] for table, one in zip(tests, found.proposals, strict=True)]
         self.sure = [number for number, p in enumerate(self.p) if p <= alpha]
         whole = evidence.whole and found.proposals
-        self._alone = [claim.of_cue(pairs) for pairs in self.pairs] if whole else [evidence.decision] * len(self.pairs)
+        self._alone = [rule.of_cue(pairs) for pairs in self.pairs] if whole else [evidence.decision] * len(self.pairs)
         broken = [number for number in self.sure if self._alone[number].verdict is Verdict.FAILED]
-        self.lead = claim.lead(evidence.columns, among=broken or self.sure)
+        self.lead = rule.lead(evidence.columns, among=broken or self.sure)
 
     @property
     def confirmed(self) -> list[Proposal]:

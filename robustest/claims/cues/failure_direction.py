@@ -19,7 +19,7 @@ from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.errors import ConfigError, DataError, expected
 from robustest.results import Result, Verdict
-from robustest.rules import ShareClaim
+from robustest.rules import ShareRule
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Exhibit, Observed
 from robustest.run.noting import noted
@@ -98,7 +98,7 @@ def measure_failure_direction(
         samples,
         settings,
         partial(embed_chunk, embedding=embedding),
-        claim=ShareClaim(threshold=None, at_least=True, terms=terms_of(settings)),
+        rule=ShareRule(threshold=None, at_least=True, terms=terms_of(settings)),
         here=True,
     )
     rows = torch.from_numpy(evidence.columns["embedding"])
@@ -117,7 +117,7 @@ def measure_failure_direction(
         evidence,
         _decided(evidence, found, max_cv),
         replace(settings, pictures=None),
-        claim="no_failure_direction",
+        kind="no_failure_direction",
         statement=statement if max_cv is None else f"{statement} <= {max_cv:g}",
         quantity="cross-validated score",
         threshold=max_cv,

@@ -16,7 +16,7 @@ from robustest.engine.evaluator import Evaluator
 from robustest.engine.search import margins
 from robustest.errors import ConfigError
 from robustest.results import Verdict
-from robustest.rules.cues import CueClaim
+from robustest.rules.cues import CueRule
 from robustest.run.evidence import Evidence, Observed, exhibits_of
 from robustest.statistics import Decision
 from robustest.statistics.flips import CLASSES, Pairs, draw_p_values, off, on
@@ -105,30 +105,30 @@ def _null_moves(evaluator: Evaluator, cue: Cue, chunk: Chunk, before: Tensor) ->
     return int((after != before[rows]).sum())
 
 
-def undoubted(decision: Decision, evidence: Evidence, claim: CueClaim) -> Decision:
+def undoubted(decision: Decision, evidence: Evidence, rule: CueRule) -> Decision:
     """A decision that settles nothing where the null cue moves more predictions than are claimed at most."""
-    limits = [limit for limit in (claim.max_flip, claim.max_recall_drop) if limit is not None]
+    limits = [limit for limit in (rule.max_flip, rule.max_recall_drop) if limit is not None]
     moved, of = evidence.counts[_NULL_FLIPS], evidence.counts[_NULL_OF]
     if not limits or moved <= min(limits) * of or decision.verdict is Verdict.INCONCLUSIVE:
         return decision
-    rule = f"the null cue does not pass: {moved} of {of} predictions changed where nothing did"
-    return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=rule)
+    why = f"the null cue does not pass: {moved} of {of} predictions changed where nothing did"
+    return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=why)
 
 
-def details_of(evidence: Evidence, cues: Sequence[Cue], claim: CueClaim, lead: int | None = None) -> dict[str, Any]:
+def details_of(evidence: Evidence, cues: Sequence[Cue], rule: CueRule, lead: int | None = None) -> dict[str, Any]:
     """The numbers behind a verdict, of the leading cue and of each; rates only where every sample was looked at."""
-    lead = claim.lead(evidence.columns) if lead is None else lead
-    pairs = claim.pairs(evidence.columns)
+    lead = rule.lead(evidence.columns) if lead is None else lead
+    pairs = rule.pairs(evidence.columns)
     p_values = draw_p_values(pairs)
     each = [
         _counts(evidence, number, cue.name, pairs[number], p_values[number])
-        | (_rates(pairs[number], claim) if evidence.whole else {})
+        | (_rates(pairs[number], rule) if evidence.whole else {})
         for number, cue in enumerate(cues)
     ]
     top = {name: value for name, value in each[lead].items() if name not in {"name", "classes"}}
     return {
-        "max_flip": claim.max_flip,
-        "max_recall_drop": claim.max_recall_drop,
+        "max_flip": rule.max_flip,
+        "max_recall_drop": rule.max_recall_drop,
         "lead": cues[lead].name,
         **top,
         "cues": each,
@@ -159,8 +159,8 @@ def _counts(evidence: Evidence, column: int, name: str, pairs: Pairs, p_values: 
     }
 
 
-def _rates(pairs: Pairs, claim: CueClaim) -> dict[str, Any]:
-    flip, drops, worst = claim.judged(pairs)
+def _rates(pairs: Pairs, rule: CueRule) -> dict[str, Any]:
+    flip, drops, worst = rule.judged(pairs)
     return {
         "flip_rate": flip.estimate,
         "recall_drop": drops[worst].estimate,

@@ -16,7 +16,7 @@ from robustest.discovery import Discovery
 from robustest.errors import ConfigError, expected
 from robustest.results import Result, Verdict
 from robustest.rules import Terms
-from robustest.rules.cues import CueClaim
+from robustest.rules.cues import CueRule
 from robustest.run.driver import observe
 from robustest.run.noting import noted
 from robustest.run.options import Options, apply, terms_of
@@ -140,29 +140,29 @@ def _measured(
 ) -> Result:
     """The claim on one model; a control's is not the test's: it spends none of its error and has no pictures."""
     classifier, settings = apply(model, options)
-    terms = Terms(claim="set", alpha=settings.alpha, fail_alpha=settings.alpha) if control else terms_of(settings)
+    terms = Terms(scope="set", alpha=settings.alpha, fail_alpha=settings.alpha) if control else terms_of(settings)
     settings = replace(settings, pictures=None) if control else settings
     targets = (target,) * len(cues)
-    claim = CueClaim(targets=targets, terms=terms, **limits)
+    rule = CueRule(targets=targets, terms=terms, **limits)
     about = cues[0].name if len(cues) == 1 else f"{len(cues)} cues"
     statement = f"reliance on {about}{'' if target is None else f' towards class {target}'}"
     look = partial(switch_chunk, cues=tuple(cues), targets=targets, examples=settings.examples)
     identity = ("cues", tuple(cues), target)
-    evidence = observe(statement, classifier, as_samples(data), settings, look, claim=claim, identity=identity)
-    named = (("flips", claim.max_flip), ("recall drop", claim.max_recall_drop))
+    evidence = observe(statement, classifier, as_samples(data), settings, look, rule=rule, identity=identity)
+    named = (("flips", rule.max_flip), ("recall drop", rule.max_recall_drop))
     parts = [f"{what} <= {limit:g}" for what, limit in named if limit is not None]
     return result_of(
         evidence,
-        undoubted(evidence.decision, evidence, claim),
+        undoubted(evidence.decision, evidence, rule),
         settings,
-        claim="no_spurious_feature",
+        kind="no_spurious_feature",
         statement=f"{statement}: {', '.join(parts)}" if parts else statement,
-        quantity="recall drop" if claim.by_recall else "flip rate",
-        threshold=claim.max_recall_drop if claim.by_recall else claim.max_flip,
+        quantity="recall drop" if rule.by_recall else "flip rate",
+        threshold=rule.max_recall_drop if rule.by_recall else rule.max_flip,
         comparison="<=",
         setting="; ".join(each.name for each in cues),
         method="paired intervention, cue on and off",
-        details=details_of(evidence, cues, claim),
+        details=details_of(evidence, cues, rule),
         caveats=[
             told
             for at, each in enumerate(cues)

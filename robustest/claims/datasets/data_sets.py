@@ -15,8 +15,8 @@ from robustest.engine.search import margins
 from robustest.errors import ConfigError
 from robustest.models import Classifier
 from robustest.results import Pairing, Result
-from robustest.rules import Claim, ShareClaim, Terms
-from robustest.rules.independent import FallClaim
+from robustest.rules import Rule, ShareRule, Terms
+from robustest.rules.independent import FallRule
 from robustest.run.driver import Look, observe
 from robustest.run.evidence import Evidence, Observed, exhibits_of
 from robustest.run.noting import noted
@@ -66,9 +66,9 @@ def measure_transfer_accuracy(
     terms = terms_of(settings)
     first = accuracy_of(classifier, as_samples(source), settings, "accuracy on the source")
     by_drop = max_drop is not None
-    claim: Claim = ShareClaim(threshold=at_least, at_least=True, terms=terms)
+    rule: Rule = ShareRule(threshold=at_least, at_least=True, terms=terms)
     if by_drop:
-        claim = fall_claim(first, max_drop, terms)
+        rule = fall_claim(first, max_drop, terms)
     statement = "accuracy lost from source to target" if by_drop else "accuracy on the target"
     second = observe(
         statement,
@@ -76,7 +76,7 @@ def measure_transfer_accuracy(
         as_samples(target),
         settings,
         accuracy_look(settings),
-        claim=claim,
+        rule=rule,
         identity=AS_THEY_ARE,
     )
     threshold, comparison = (max_drop, "<=") if by_drop else (at_least, ">=")
@@ -84,7 +84,7 @@ def measure_transfer_accuracy(
         together(second, first),
         fallible(second.decision, first.columns["held"], max_drop),
         settings,
-        claim="transfer_accuracy",
+        kind="transfer_accuracy",
         statement=statement if threshold is None else f"{statement} {comparison} {threshold:g}",
         quantity="accuracy drop" if by_drop else "accuracy",
         threshold=threshold,
@@ -123,15 +123,15 @@ def predict_chunk(evaluator: Evaluator, chunk: Chunk, *, examples: int) -> Obser
 
 def accuracy_of(classifier: Classifier, samples: Samples, settings: Settings, statement: str) -> Evidence:
     """The accuracy on all samples, or on as many as the settings' budget allows; nothing is claimed of it."""
-    nothing = Terms(claim=settings.claim, alpha=settings.alpha, fail_alpha=settings.alpha)
-    claim = ShareClaim(threshold=None, at_least=True, terms=nothing)
-    return observe(statement, classifier, samples, settings, accuracy_look(settings), claim=claim, identity=AS_THEY_ARE)
+    nothing = Terms(scope=settings.scope, alpha=settings.alpha, fail_alpha=settings.alpha)
+    rule = ShareRule(threshold=None, at_least=True, terms=nothing)
+    return observe(statement, classifier, samples, settings, accuracy_look(settings), rule=rule, identity=AS_THEY_ARE)
 
 
-def fall_claim(first: Evidence, max_drop: float | None, terms: Terms) -> FallClaim:
+def fall_claim(first: Evidence, max_drop: float | None, terms: Terms) -> FallRule:
     """A claim on the fall from an accuracy that was looked at before."""
     held = int(first.columns["held"].sum())
-    return FallClaim(threshold=max_drop, first=held, n_first=first.n, whole=first.whole, terms=terms)
+    return FallRule(threshold=max_drop, first=held, n_first=first.n, whole=first.whole, terms=terms)
 
 
 def together(main: Evidence, *others: Evidence) -> Evidence:

@@ -84,7 +84,7 @@ def measure_replication_gap(
         together(second, first),
         decision if whole else replace(decision, estimate=None, rule=f"{decision.rule}; budget: not all items"),
         settings,
-        claim="replication_gap",
+        kind="replication_gap",
         statement=statement if max_gap is None else f"{statement} <= {max_gap:g}",
         quantity="replication gap",
         threshold=max_gap,

@@ -90,7 +90,7 @@ def measure_subpopulation_shift(
         replace(together(second, first, *([] if best is None else [best])), exhibits=shown),
         decision,
         settings,
-        claim="subpopulation_shift",
+        kind="subpopulation_shift",
         statement=statement if max_drop is None else f"{statement} <= {max_drop:g}",
         quantity="accuracy drop",
         threshold=max_drop,

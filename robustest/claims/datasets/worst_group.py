@@ -10,7 +10,7 @@ from robustest.data import as_samples
 from robustest.data.groups import Groups, as_groups
 from robustest.errors import ConfigError, expected
 from robustest.results import Pairing, Result
-from robustest.rules.groups import GroupShare, WorstGroupClaim, group_level
+from robustest.rules.groups import GroupShare, WorstGroupRule, group_level
 from robustest.run.comparison import Baseline, compared
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence
@@ -61,12 +61,12 @@ def measure_worst_group_accuracy(
     samples = as_samples(data)
     terms = terms_of(settings)
     known = as_groups(groups, len(samples))
-    claim = WorstGroupClaim(
+    rule = WorstGroupRule(
         threshold=at_least, names=known.names, members=known.members, disjoint=known.disjoint, terms=terms
     )
     statement = "accuracy of the worst group"
     baseline = compared(
-        claim,
+        rule,
         settings,
         asked=at_least is not None,
         statement=statement,
@@ -74,30 +74,28 @@ def measure_worst_group_accuracy(
         terms=terms,
         no_worse_than=no_worse_than,
         tolerance=tolerance,
-        groups=tuple(zip(claim.names, claim.members, strict=True)),
-        level=group_level(terms.alpha, len(claim.names), disjoint=claim.disjoint),
+        groups=tuple(zip(rule.names, rule.members, strict=True)),
+        level=group_level(terms.alpha, len(rule.names), disjoint=rule.disjoint),
     )
     settings = baseline.settings
     evidence = observe(
-        statement, classifier, samples, settings, accuracy_look(settings), claim=baseline.claim, identity=AS_THEY_ARE
+        statement, classifier, samples, settings, accuracy_look(settings), rule=baseline.rule, identity=AS_THEY_ARE
     )
-    shares = claim.shares({**evidence.columns, "id": evidence.ids}, evidence.total)
+    shares = rule.shares({**evidence.columns, "id": evidence.ids}, evidence.total)
     result = result_of(
         evidence,
         evidence.decision,
         settings,
-        claim="worst_group_accuracy",
+        kind="worst_group_accuracy",
         statement=statement if at_least is None else f"{statement} >= {at_least:g}",
         quantity="worst-group accuracy",
         threshold=at_least,
         comparison=">=",
-        setting=f"{len(claim.names)} groups of {min(known.sizes)} to {max(known.sizes)} samples",
+        setting=f"{len(rule.names)} groups of {min(known.sizes)} to {max(known.sizes)} samples",
         method="accuracy of each group, with bounds for all at once",
         details=_details(evidence, shares, known, min_group),
         caveats=_left_out(known),
-        pairing=Pairing(
-            groups={name: tuple(ids.tolist()) for name, ids in zip(claim.names, claim.members, strict=True)}
-        ),
+        pairing=Pairing(groups={name: tuple(ids.tolist()) for name, ids in zip(rule.names, rule.members, strict=True)}),
     )
     result = replace(result, notes=(*result.notes, *_notes(evidence, shares, known, min_group)))
     return baseline.told(result, evidence)

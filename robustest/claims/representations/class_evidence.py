@@ -17,7 +17,7 @@ from robustest.engine.evaluator import Evaluator
 from robustest.engine.objectives import towards_class
 from robustest.engine.search import margins
 from robustest.results import Result, Verdict
-from robustest.rules.agreement import AgreementClaim
+from robustest.rules.agreement import AgreementRule
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observed, Tally, exhibits_of
 from robustest.run.noting import noted
@@ -79,16 +79,16 @@ def measure_class_evidence(
     threat = L2(eps)
     classifier, settings = apply(model, options)
     statement = f"transfer of class evidence under {threat}"
-    claim = AgreementClaim(threshold=min_transfer, terms=terms_of(settings), least=min_driven)
+    rule = AgreementRule(threshold=min_transfer, terms=terms_of(settings), least=min_driven)
     with beside(judge, classifier, settings, options, "judge") as second:
         look = partial(_driven, judge=second, threat=threat, steps=steps, examples=settings.examples)
-        evidence = observe(statement, classifier, as_samples(data), settings, look, claim=claim, here=True)
+        evidence = observe(statement, classifier, as_samples(data), settings, look, rule=rule, here=True)
         evidence = with_search(evidence, replace(Tally.of(second), seconds=0.0), settings)
     return result_of(
         evidence,
         _decided(evidence, min_driven),
         settings,
-        claim="class_evidence",
+        kind="class_evidence",
         statement=statement if min_transfer is None else f"{statement} >= {min_transfer:g}",
         quantity="transfer",
         threshold=min_transfer,

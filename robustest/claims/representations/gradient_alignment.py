@@ -19,7 +19,7 @@ from robustest.engine.truth import probe_gradient
 from robustest.errors import ConfigError, DataError, expected
 from robustest.models import Classifier
 from robustest.results import Result
-from robustest.rules import MeanClaim
+from robustest.rules import MeanRule
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observed, Tally, exhibits_of
 from robustest.run.noting import noted
@@ -92,25 +92,25 @@ def measure_gradient_alignment(
         aim = _Aim(means=_class_means(classifier, halves, settings, min_per_class), of=halves.unseen)
     else:
         raise ConfigError(expected('reference to be "class_means" or a tensor of masks', reference))
-    claim = MeanClaim(threshold=None, terms=terms_of(settings), sign=-1)
+    rule = MeanRule(threshold=None, terms=terms_of(settings), sign=-1)
     if at_least is not None:
-        claim = replace(claim, threshold=-float(at_least))
+        rule = replace(rule, threshold=-float(at_least))
     elif min_gain is not None:
-        claim = replace(claim, threshold=-min_gain / 2, scale=2.0, column="gain")
+        rule = replace(rule, threshold=-min_gain / 2, scale=2.0, column="gain")
     statement = "gradient alignment" if min_gain is None else "gradient alignment above the baseline's"
     claimed = at_least if min_gain is None else min_gain
     other = nullcontext() if baseline is None else beside(baseline, classifier, settings, options, "baseline")
     with other as second:
         look = partial(_aligned, aim=aim, second=second, claimed=claimed, gain=min_gain is not None, settings=settings)
         view = samples if halves is None else halves.view
-        evidence = observe(statement, classifier, view, settings, look, claim=claim, here=True)
+        evidence = observe(statement, classifier, view, settings, look, rule=rule, here=True)
         if second is not None:
             evidence = with_search(evidence, replace(Tally.of(second), seconds=0.0), settings)
     result = result_of(
         evidence,
         evidence.decision,
         settings,
-        claim="gradient_alignment",
+        kind="gradient_alignment",
         statement=statement if claimed is None else f"{statement} >= {claimed:g}",
         quantity="alignment" if min_gain is None else "gain in alignment",
         threshold=claimed,

@@ -19,7 +19,7 @@ from robustest.engine.visualise import grey, inverted
 from robustest.errors import ConfigError, expected
 from robustest.models.last_layer import last_layer
 from robustest.results import Pairing, Result, Verdict
-from robustest.rules import ShareClaim
+from robustest.rules import ShareRule
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observed, exhibits_of
 from robustest.run.noting import noted
@@ -95,7 +95,7 @@ def measure_invertible_features(
         as_samples(data),
         settings,
         partial(_inverted, **limits, **how, examples=settings.examples),
-        claim=ShareClaim(threshold=None if max_image_error is None else _HALF, at_least=True, terms=terms_of(settings)),
+        rule=ShareRule(threshold=None if max_image_error is None else _HALF, at_least=True, terms=terms_of(settings)),
         identity=("inversion", *limits.values(), *how.values()),
         here=True,  # a program that was exported for workers has no layers to be seen
     )
@@ -107,7 +107,7 @@ def measure_invertible_features(
         evidence,
         _decided(evidence, max_image_error or 0.0, max_rep_error, settings.alpha),
         settings,
-        claim="invertible_features",
+        kind="invertible_features",
         statement=statement,
         quantity="images that come back",
         threshold=None if max_image_error is None else _HALF,

@@ -20,7 +20,7 @@ from robustest.engine.search import margins
 from robustest.errors import ConfigError, expected
 from robustest.heads.sparse_path import SparseHead
 from robustest.results import Result, Verdict
-from robustest.rules import DropClaim
+from robustest.rules import DropRule
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observed, exhibits_of
 from robustest.run.noting import noted
@@ -133,7 +133,7 @@ def measure_sparse_head(
         halves.view,
         settings,
         partial(_judged, fitted=fitted, of=halves.unseen, examples=settings.examples),
-        claim=DropClaim(threshold=max_drop, terms=terms_of(settings)),
+        rule=DropRule(threshold=max_drop, terms=terms_of(settings)),
         here=True,
     )
     evidence = with_search(evidence, tally, settings)
@@ -141,7 +141,7 @@ def measure_sparse_head(
         evidence,
         _decided(evidence, fitted, max_features_per_class, max_drop, min_per_class),
         replace(settings, pictures=None),
-        claim="sparse_head",
+        kind="sparse_head",
         statement=statement,
         quantity="accuracy lost",
         threshold=max_drop,

@@ -16,7 +16,7 @@ from robustest.attacks import Cascade, Searcher, as_attack
 from robustest.claims.robustness.robust_accuracy import attack_chunk, checked_threat, draws_in
 from robustest.data import as_samples
 from robustest.results import Cost
-from robustest.rules import ShareClaim, Terms
+from robustest.rules import ShareRule, Terms
 from robustest.run.driver import observe
 from robustest.run.noting import noted
 from robustest.run.options import Options, apply
@@ -75,14 +75,14 @@ def find_adversarial(
         settings = settings.but({"suppress": (*settings.suppress, "random_forward")})
 
     settings = settings.but({"max_samples": None, "time_budget": None})
-    nothing = Terms(claim=settings.claim, alpha=settings.alpha, fail_alpha=settings.alpha)
+    nothing = Terms(scope=settings.scope, alpha=settings.alpha, fail_alpha=settings.alpha)
     evidence = observe(
         f"{cascade.name} under {threat}",
         classifier,
         as_samples((x, y)),
         settings,
         partial(attack_chunk, cascade=cascade, threat=threat, examples=0, keep=True),
-        claim=ShareClaim(threshold=None, at_least=True, terms=nothing),
+        rule=ShareRule(threshold=None, at_least=True, terms=nothing),
     )
     found = torch.from_numpy(evidence.columns["x"])
     like: Any = found.to(x.dtype).to(x.device) if isinstance(x, Tensor) else found.numpy().astype(x.dtype)

@@ -19,7 +19,7 @@ from robustest.engine.evaluator import Evaluator
 from robustest.engine.smallest import Smallest, search_smallest
 from robustest.errors import ConfigError, expected, unknown
 from robustest.results import Pairing, Result, Verdict
-from robustest.rules import ShareClaim, Terms
+from robustest.rules import ShareRule, Terms
 from robustest.rules.rule import Columns, partial
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observed, exhibits_of
@@ -92,14 +92,14 @@ def measure_min_perturbation(
         as_samples(data),
         settings,
         functools.partial(_look, name=name, cascade=cascade, least=median_at_least, examples=settings.examples),
-        claim=MedianClaim(threshold=median_at_least, terms=terms_of(settings)),
+        rule=MedianRule(threshold=median_at_least, terms=terms_of(settings)),
         identity=("minimum perturbation", name, cascade, median_at_least),
     )
     return result_of(
         seen,
         seen.decision,
         settings,
-        claim="min_perturbation",
+        kind="min_perturbation",
         statement=statement if median_at_least is None else f"{statement} >= {median_at_least:g}",
         quantity="median perturbation",
         threshold=median_at_least,
@@ -113,7 +113,7 @@ def measure_min_perturbation(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MedianClaim:
+class MedianRule:
     """A claim on the median of the column "size", of which "widest" is the largest value there can be.
 
     Attributes:
@@ -128,12 +128,12 @@ class MedianClaim:
         """As `Claim.settled`: half of the samples must hold."""
         if self.threshold is None:
             return None
-        return ShareClaim(threshold=0.5, at_least=True, terms=self.terms).settled(columns, n)
+        return ShareRule(threshold=0.5, at_least=True, terms=self.terms).settled(columns, n)
 
     def decide(self, columns: Columns, n: int, settled: Settled | None) -> Decision:
         """As `Claim.decide`; the interval is that of the median of the population, or wider."""
         ordered, widest = np.sort(columns["size"]), float(columns["widest"][0])
-        if len(ordered) < n and self.terms.claim == "set":
+        if len(ordered) < n and self.terms.scope == "set":
             interval = self._stopped(ordered, n, settled, widest)
             return partial(self.threshold, interval, len(ordered), n, settled, at_least=True, terms=self.terms)
         estimate, interval = reached(ordered, 0.5), median_interval(ordered, self.terms.alpha, widest)
@@ -141,18 +141,18 @@ class MedianClaim:
             return partial(self.threshold, interval, len(ordered), n, None, at_least=True, terms=self.terms)
         if self.threshold is None:
             verdict, rule = Verdict.INCONCLUSIVE, "no threshold given"
-        elif self.terms.claim == "set":
+        elif self.terms.scope == "set":
             holds = int(columns["held"].sum()) >= need(0.5, n)
             verdict, rule = Verdict.PASSED if holds else Verdict.FAILED, "certain: exact on this set"
         else:
             verdict = beyond(interval, self.threshold, at_least=True)
             rule = f"population, alpha = {self.terms.alpha:g} a side"
-        at_alpha = self.threshold is not None and self.terms.claim != "set"
+        at_alpha = self.threshold is not None and self.terms.scope != "set"
         return Decision(verdict=verdict, rule=rule, estimate=estimate, interval=interval, at_alpha=at_alpha)
 
     def doomed(self, broken: int, n: int) -> bool:
         """As `Claim.doomed`."""
-        return self.threshold is not None and ShareClaim(threshold=0.5, at_least=True, terms=self.terms).doomed(
+        return self.threshold is not None and ShareRule(threshold=0.5, at_least=True, terms=self.terms).doomed(
             broken, n
         )
 

@@ -20,7 +20,7 @@ from robustest.engine.probes import climbers, probe_inputs, probe_survivors
 from robustest.engine.search import margins
 from robustest.errors import ConfigError, expected
 from robustest.results import Pairing, Result
-from robustest.rules import ShareClaim
+from robustest.rules import ShareRule
 from robustest.run.comparison import Baseline, compared
 from robustest.run.driver import observe
 from robustest.run.evidence import REPLAYED, Evidence, Observed, exhibits_of
@@ -85,7 +85,7 @@ def measure_robust_accuracy(
 
     samples, terms = as_samples(data), terms_of(settings)
     baseline = compared(
-        ShareClaim(threshold=at_least, at_least=True, terms=terms),
+        ShareRule(threshold=at_least, at_least=True, terms=terms),
         settings,
         asked=at_least is not None,
         statement=statement,
@@ -103,7 +103,7 @@ def measure_robust_accuracy(
         samples,
         settings,
         partial(attack_chunk, cascade=cascade, threat=threat, examples=settings.examples, hunt=hunt),
-        claim=baseline.claim,
+        rule=baseline.rule,
         identity=("robust accuracy", threat, cascade),
         hunt=hunt,
     )
@@ -111,7 +111,7 @@ def measure_robust_accuracy(
         evidence,
         evidence.decision,
         settings,
-        claim="robust_accuracy",
+        kind="robust_accuracy",
         statement=statement if at_least is None else f"{statement} >= {at_least:g}",
         quantity="robust accuracy",
         threshold=at_least,

@@ -17,7 +17,7 @@ from robustest.engine.search import margins
 from robustest.engine.universal import learn
 from robustest.errors import ConfigError, DataError, expected
 from robustest.results import Pairing, Result
-from robustest.rules import ShareClaim
+from robustest.rules import ShareRule
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observed, exhibits_of
 from robustest.run.noting import noted
@@ -97,14 +97,14 @@ def measure_universal_perturbation(
         held_out,
         settings,
         look,
-        claim=ShareClaim(threshold=max_fooled, at_least=False, terms=terms_of(settings)),
+        rule=ShareRule(threshold=max_fooled, at_least=False, terms=terms_of(settings)),
         here=True,
     )
     result = result_of(
         evidence,
         evidence.decision,
         settings,
-        claim="universal_perturbation",
+        kind="universal_perturbation",
         statement=statement if max_fooled is None else f"{statement} <= {max_fooled:g}",
         quantity="fooling rate",
         threshold=max_fooled,

@@ -10,7 +10,7 @@ from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.search import margins
 from robustest.results import Pairing, Result
-from robustest.rules import ShareClaim
+from robustest.rules import ShareRule
 from robustest.run.comparison import Baseline, compared
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observed, exhibits_of
@@ -59,7 +59,7 @@ def measure_consistency(
     statement = f"predictions flipped by {chosen}"
     terms, samples = terms_of(settings), as_samples(data)
     baseline = compared(
-        ShareClaim(threshold=max_flip, at_least=False, terms=terms),
+        ShareRule(threshold=max_flip, at_least=False, terms=terms),
         settings,
         asked=max_flip is not None,
         statement=statement,
@@ -70,12 +70,12 @@ def measure_consistency(
     )
     settings = baseline.settings
     identity = ("consistency", chosen)
-    evidence = observe(statement, classifier, samples, settings, look, claim=baseline.claim, identity=identity)
+    evidence = observe(statement, classifier, samples, settings, look, rule=baseline.rule, identity=identity)
     result = result_of(
         evidence,
         evidence.decision,
         settings,
-        claim="consistency",
+        kind="consistency",
         statement=statement if max_flip is None else f"{statement} <= {max_flip:g}",
         quantity="flip rate",
         threshold=max_flip,

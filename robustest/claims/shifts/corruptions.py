@@ -22,7 +22,7 @@ from robustest.errors import ConfigError, StoreError, expected
 from robustest.results import Result
 from robustest.rules.corruption_error import (
     Cell,
-    CellsClaim,
+    CellsRule,
     Errors,
     column,
     mean_corruption_error,
@@ -82,7 +82,7 @@ def measure_corruption_robustness(
     cells = _cells(corruptions, severities)
     reference = None if baseline is None else _reference(baseline, cells)
     classifier, settings = apply(model, options)
-    claim = CellsClaim.of(
+    rule = CellsRule.of(
         [_cell(cell) for cell in cells],
         reference,
         terms_of(settings),
@@ -95,18 +95,18 @@ def measure_corruption_robustness(
     names = list(dict.fromkeys(cell.name for cell in cells))
     about = names[0] if len(names) == 1 else f"{len(names)} corruptions"
     levels = ", ".join(str(level) for level in sorted({cell.severity for cell in cells}))
-    statement = f"{claim.quantity} over {about}, severities {levels}"
+    statement = f"{rule.quantity} over {about}, severities {levels}"
     identity = ("corruptions", tuple(cells))
-    evidence = observe(statement, classifier, as_samples(data), settings, look, claim=claim, identity=identity)
+    evidence = observe(statement, classifier, as_samples(data), settings, look, rule=rule, identity=identity)
     return result_of(
         evidence,
-        fallible(evidence.decision, evidence.columns["clean"], max_drop and claim.threshold),
+        fallible(evidence.decision, evidence.columns["clean"], max_drop and rule.threshold),
         settings,
-        claim="corruption_robustness",
-        statement=statement if claim.threshold is None else f"{statement} {claim.comparison} {claim.threshold:g}",
-        quantity=claim.quantity,
-        threshold=claim.threshold,
-        comparison=claim.comparison,
+        kind="corruption_robustness",
+        statement=statement if rule.threshold is None else f"{statement} {rule.comparison} {rule.threshold:g}",
+        quantity=rule.quantity,
+        threshold=rule.threshold,
+        comparison=rule.comparison,
         setting=", ".join(names),
         method=f"{len(cells)} cells, paired with the clean samples",
         details=_details(evidence, cells, reference, settings.alpha),

@@ -11,7 +11,7 @@ from robustest.engine.evaluator import Evaluator
 from robustest.engine.search import margins
 from robustest.errors import ConfigError
 from robustest.results import Pairing, Result
-from robustest.rules import Claim, DropClaim, ShareClaim
+from robustest.rules import DropRule, Rule, ShareRule
 from robustest.run.comparison import Baseline, compared
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observed, exhibits_of
@@ -62,12 +62,12 @@ def measure_shift_accuracy(
     look = partial(shift_chunk, shift=chosen, examples=settings.examples)
     statement = f"accuracy under {chosen}" if max_drop is None else f"accuracy lost to {chosen}"
     terms = terms_of(settings)
-    claim: Claim = ShareClaim(threshold=at_least, at_least=True, terms=terms)
+    rule: Rule = ShareRule(threshold=at_least, at_least=True, terms=terms)
     if max_drop is not None:
-        claim = DropClaim(threshold=max_drop, terms=terms)
+        rule = DropRule(threshold=max_drop, terms=terms)
     samples = as_samples(data)
     baseline = compared(
-        claim,
+        rule,
         settings,
         asked=at_least is not None or max_drop is not None,
         statement=statement,
@@ -78,13 +78,13 @@ def measure_shift_accuracy(
     )
     settings = baseline.settings
     identity = ("shift accuracy", chosen)
-    evidence = observe(statement, classifier, samples, settings, look, claim=baseline.claim, identity=identity)
+    evidence = observe(statement, classifier, samples, settings, look, rule=baseline.rule, identity=identity)
     threshold, comparison = (at_least, ">=") if max_drop is None else (max_drop, "<=")
     result = result_of(
         evidence,
         fallible(evidence.decision, evidence.columns["clean"], max_drop),
         settings,
-        claim="shift_accuracy",
+        kind="shift_accuracy",
         statement=statement if threshold is None else f"{statement} {comparison} {threshold:g}",
         quantity="accuracy" if max_drop is None else "accuracy drop",
         threshold=threshold,

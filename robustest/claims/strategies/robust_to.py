@@ -21,7 +21,7 @@ from robustest.data import Samples, as_samples
 from robustest.errors import ConfigError, expected
 from robustest.models import Classifier, frozen
 from robustest.results import Pairing, Result, Verdict
-from robustest.rules import ShareClaim, Terms
+from robustest.rules import ShareRule, Terms
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence
 from robustest.run.noting import noted
@@ -94,7 +94,7 @@ def measure_robust_to(
         replace(evidence, tally=evidence.tally.plus(trials.tally), cached=""),
         decision,
         settings,
-        claim="robust_to",
+        kind="robust_to",
         statement=statement if at_least is None else f"{statement} >= {at_least:g}",
         quantity="lowest accuracy",
         threshold=at_least,
@@ -203,7 +203,7 @@ def _search(
 def _whole(shown: object, classifier: Classifier, samples: Samples, settings: Settings, statement: str) -> Evidence:
     """What becomes of all samples under the change that is shown."""
     everything = settings.but({"exact": True, "max_samples": None, "time_budget": None, "replay_only": False})
-    terms = Terms(claim="set", alpha=settings.alpha, fail_alpha=settings.alpha)
+    terms = Terms(scope="set", alpha=settings.alpha, fail_alpha=settings.alpha)
     change = as_change(shown)
     return observe(
         statement,
@@ -211,7 +211,7 @@ def _whole(shown: object, classifier: Classifier, samples: Samples, settings: Se
         samples,
         everything,
         partial(shift_chunk, shift=change, examples=settings.examples),
-        claim=ShareClaim(threshold=None, at_least=True, terms=terms),
+        rule=ShareRule(threshold=None, at_least=True, terms=terms),
         identity=("shift accuracy", change),
     )
 

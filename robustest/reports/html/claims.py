@@ -78,7 +78,7 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
+class Card:
     """A claim as the page shows it.
 
     Attributes:
@@ -137,20 +137,20 @@ class Claim:
         return None if drop is None else 0.0 - drop
 
 
-def claims_of(rows: Sequence[Reported], album: Album) -> list[Claim]:
+def claims_of(rows: Sequence[Reported], album: Album) -> list[Card]:
     """The claims of a run, numbered in its order; their pictures go into the album."""
     return [_claim(number, row, album) for number, row in enumerate(rows, 1)]
 
 
-def worst_first(claims: Sequence[Claim]) -> list[Claim]:
+def worst_first(claims: Sequence[Card]) -> list[Card]:
     """In the order of `STATES`; within each that of the run."""
     return sorted(claims, key=lambda claim: (STATES.index(claim.verdict), claim.number))
 
 
-def _claim(number: int, row: Reported, album: Album) -> Claim:
+def _claim(number: int, row: Reported, album: Album) -> Card:
     result = row.result
     if result is None:
-        return Claim(
+        return Card(
             number=number,
             test=row.test,
             statement=without_result(row),
@@ -162,7 +162,7 @@ def _claim(number: int, row: Reported, album: Album) -> Claim:
         )
     facts, tables = facts_and_tables(result.details, result.threshold)
     findings = _findings(result)
-    return Claim(
+    return Card(
         number=number,
         test=row.test,
         statement=result.statement,
@@ -182,7 +182,7 @@ def _claim(number: int, row: Reported, album: Album) -> Claim:
             _exhibit(f"claim-{number}-worst-{rank}.png", row.test, result, worst, album)
             for rank, worst in _ranked(result)
         ),
-        tiles=_TILES.get(result.claim, _SHIFTED),
+        tiles=_TILES.get(result.kind, _SHIFTED),
         facts=tuple(facts),
         tables=tuple(tables),
         sheets=_sheets(number, row.test, result.details.get("pictures"), album),
@@ -268,7 +268,7 @@ def _ranked(result: Result) -> enumerate[Counterexample]:
 
 def _exhibit(name: str, test: str, result: Result, worst: Counterexample, album: Album) -> Exhibit:
     taken = album.take(worst.image, name, test) if worst.image else None
-    before, after = ("cue off", "cue on") if result.claim == "no_spurious_feature" else ("clean", "changed")
+    before, after = ("cue off", "cue on") if result.kind == "no_spurious_feature" else ("clean", "changed")
     names = result.details.get("class_names")
     facts = [
         Fact("sample", str(worst.index)),
@@ -276,7 +276,7 @@ def _exhibit(name: str, test: str, result: Result, worst: Counterexample, album:
         Fact("predicted", f"{_class(worst.clean, names)} → {_class(worst.predicted, names)}"),
     ]
     if worst.size is not None:
-        facts.append(Fact("severity" if result.claim == "shift_accuracy" else "size", f"{worst.size:.4g}"))
+        facts.append(Fact("severity" if result.kind == "shift_accuracy" else "size", f"{worst.size:.4g}"))
     if worst.pixels is not None:
         facts.append(Fact("pixels changed", f"{worst.pixels:,}"))
     words = (

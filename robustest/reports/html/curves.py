@@ -133,7 +133,7 @@ def _place(claim: Judged, result: Result) -> tuple[_Key, _Placed] | None:
         quantity = "accuracy"  # the curve of the accuracy itself; its interval and threshold are of the drop
         point = replace(point, y=_number(result.details, "shifted_accuracy"), low=None, high=None, threshold=None)
     unit = match["unit"] if ball else ""
-    key = _Key(_family(claim.test), result.claim, quantity, result.method, match["kind"], unit)
+    key = _Key(_family(claim.test), result.kind, quantity, result.method, match["kind"], unit)
     clean = _number(result.details, "clean_accuracy") if quantity.endswith("accuracy") else None
     return key, _Placed(point, result.model, clean)
 

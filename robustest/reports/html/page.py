@@ -13,7 +13,7 @@ from typing import Any
 
 from robustest.errors import ConfigError
 from robustest.reports.html.album import Album, write_whole
-from robustest.reports.html.claims import Claim, claims_of, worst_first
+from robustest.reports.html.claims import Card, claims_of, worst_first
 from robustest.reports.html.curves import curves_of
 from robustest.reports.html.plots import plot_of
 from robustest.reports.html.tables import shown
@@ -39,7 +39,7 @@ _MARKS = {
 _ASIDE = frozenset(STATES) - RED - {"passed", "measured"}
 """What is neither red nor green: a failure that was expected, a test that was skipped."""
 
-_HEADER = ("profile", "seed", "device", "attack", "claim", "alpha")
+_HEADER = ("profile", "seed", "device", "attack", "scope", "alpha")
 _VISIBLE: dict[int, int | str] = {
     **{code: 0x2400 + code for code in range(32) if code not in (9, 10, 13)},
     0x7F: 0x2421,
@@ -94,7 +94,7 @@ def check() -> None:
 
 
 def _render(
-    template: Any, claims: Sequence[Claim], lost: Sequence[str], settings: Settings, about: Mapping[str, str]
+    template: Any, claims: Sequence[Card], lost: Sequence[str], settings: Settings, about: Mapping[str, str]
 ) -> str:
     style, script = _asset("report.css"), _asset("report.js")
     ordered = worst_first(claims)
@@ -152,7 +152,7 @@ def _green(counts: Mapping[str, int], total: int) -> str:
     return f"{passed} of {total} claims passed; {aside}"
 
 
-def _cost(claims: Sequence[Claim]) -> dict[str, Any]:
+def _cost(claims: Sequence[Card]) -> dict[str, Any]:
     results = [claim.result for claim in claims if claim.result is not None]
     return {
         "forward": sum(result.cost.forward for result in results),

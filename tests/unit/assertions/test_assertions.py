@@ -55,7 +55,7 @@ def test_a_claim_that_holds_returns_its_result(name: str, claim: Callable[..., A
     context.results.clear()
     result = claim(toy.model, (toy.x, toy.y), share)
     assert result.verdict is Verdict.PASSED
-    assert result.claim == name
+    assert result.kind == name
     assert context.results == [result]
 
 
@@ -84,7 +84,7 @@ def test_a_claim_that_is_not_settled_does_not_pass(
     share = estimate(claim, toy)
     context.results.clear()
     with pytest.raises(ClaimInconclusive) as caught:
-        claim(toy.model, (toy.x, toy.y), share, claim="population")
+        claim(toy.model, (toy.x, toy.y), share, scope="population")
     assert caught.value.result.verdict is Verdict.INCONCLUSIVE
     assert context.results == [caught.value.result]
 
@@ -100,7 +100,7 @@ def test_a_run_that_cannot_measure_is_no_failed_claim(
 
 @every_claim
 def test_outside_a_test_claims_work_too(name: str, claim: Callable[..., Any], toy: Any) -> None:
-    assert claim(toy.model, (toy.x, toy.y), 0.01).claim == name
+    assert claim(toy.model, (toy.x, toy.y), 0.01).kind == name
     with pytest.raises(ClaimFailed) as caught:
         claim(toy.model, (toy.x, toy.y), 1.0)
     assert "replay" not in str(caught.value)

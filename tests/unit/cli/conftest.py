@@ -35,12 +35,12 @@ def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def made() -> Callable[..., Result]:
     """A result with these outcomes, judged as a run judges them: `made([True, False], at_least=0.5)`."""
 
-    def make(outcomes: Sequence[bool], at_least: float | None = 0.5, *, claim: str = "set", **changes: Any) -> Result:
+    def make(outcomes: Sequence[bool], at_least: float | None = 0.5, *, scope: str = "set", **changes: Any) -> Result:
         n, held = len(outcomes), sum(outcomes)
-        decision = decide_share(held, n, at_least, at_least=True, claim=claim, alpha=0.01)
+        decision = decide_share(held, n, at_least, at_least=True, scope=scope, alpha=0.01)
         statement = "robust accuracy under Linf(eps=0.1), fast"
         fields = {
-            "claim": "robust_accuracy",
+            "kind": "robust_accuracy",
             "statement": statement if at_least is None else f"{statement} >= {at_least:g}",
             "verdict": decision.verdict,
             "rule": decision.rule,

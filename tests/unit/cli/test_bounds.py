@@ -59,19 +59,19 @@ def test_a_suggested_share_is_kept_by_what_it_was_made_of(made: Make, held: int)
 
 
 def test_a_population_claim_with_the_suggested_threshold_passes_on_the_next_sample(made: Make) -> None:
-    result = made([True] * 180 + [False] * 20, claim="population")
+    result = made([True] * 180 + [False] * 20, scope="population")
     threshold = suggestion(result, 0.01).threshold
     assert threshold is not None
     worst = fewest(180, 200, 0.01)
     decided = [
-        decide_share(held, 200, threshold, at_least=True, claim="population", alpha=0.01).verdict
+        decide_share(held, 200, threshold, at_least=True, scope="population", alpha=0.01).verdict
         for held in (worst, worst - 1)
     ]
     assert decided == ["passed", "inconclusive"]
 
 
 def test_a_rate_that_must_be_small_is_bounded_from_above(made: Make) -> None:
-    result = made([False] * 6 + [True] * 194, 0.1, claim="set")
+    result = made([False] * 6 + [True] * 194, 0.1, scope="set")
     rate = replace(result, quantity="fooling rate", comparison="<=", estimate=6 / 200, interval=(0.01, 0.08))
     found = suggestion(rate, 0.01)
     assert found.threshold is not None
@@ -88,10 +88,10 @@ def test_flips_towards_a_class_are_counted_among_the_others(made: Make) -> None:
     assert most(found.threshold, 150) == 150 - fewest(144, 150, 0.01)
 
 
-@pytest.mark.parametrize("claim", ["set", "population"])
-def test_a_fall_is_bounded_by_what_may_be_lost_and_gained(made: Make, claim: str) -> None:
+@pytest.mark.parametrize("scope", ["set", "population"])
+def test_a_fall_is_bounded_by_what_may_be_lost_and_gained(made: Make, scope: str) -> None:
     n, lost, gained = 500, 30, 6
-    decision = decide_drop(lost, gained, n, 0.2, claim=claim, alpha=0.01)
+    decision = decide_drop(lost, gained, n, 0.2, scope=scope, alpha=0.01)
     drop = replace(
         made([True] * 400 + [False] * 100),
         quantity="accuracy drop",
@@ -104,8 +104,8 @@ def test_a_fall_is_bounded_by_what_may_be_lost_and_gained(made: Make, claim: str
     threshold = suggestion(drop, 0.01).threshold
     assert threshold is not None
     worst = (n - fewest(n - lost, n, 0.005), fewest(gained, n, 0.005))
-    assert decide_drop(*worst, n, threshold, claim=claim, alpha=0.01).verdict == "passed"
-    assert decide_drop(*worst, n, threshold - 0.002, claim=claim, alpha=0.01).verdict != "passed"
+    assert decide_drop(*worst, n, threshold, scope=scope, alpha=0.01).verdict == "passed"
+    assert decide_drop(*worst, n, threshold - 0.002, scope=scope, alpha=0.01).verdict != "passed"
 
 
 def test_a_fall_that_may_be_a_gain_needs_nothing_below_zero(made: Make) -> None:

@@ -163,8 +163,8 @@ def test_verdicts_on_other_thresholds_do_not_speak(early: Make, row: Make, run_f
 def test_a_smallest_perturbation_is_paired_on_the_same_threshold_alone(
     made: Make, row: Make, run_file: Make, robustest: Make
 ) -> None:
-    result = made([True] * 50, 0.5, claim="set", statement="median L2 perturbation, ddn >= 0.5")
-    first = replace(result, claim="min_perturbation", threshold=0.5, pairing=Pairing(under="the threshold 0.5"))
+    result = made([True] * 50, 0.5, scope="set", statement="median L2 perturbation, ddn >= 0.5")
+    first = replace(result, kind="min_perturbation", threshold=0.5, pairing=Pairing(under="the threshold 0.5"))
     changes = {"threshold": 0.6, "pairing": Pairing(under="the threshold 0.6")}
     run_file("a.json", [row(TEST, first)])
     run_file("b.json", [row(TEST, replace(first, **changes, statement="median L2 perturbation, ddn >= 0.6"))])

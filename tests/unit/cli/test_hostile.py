@@ -120,10 +120,8 @@ WRONG: dict[str, Callable[[dict[str, Any]], object]] = {
     "a mapping for a path": lambda row: row["result"]["counterexamples"][0].update(image={}),
     "text for a class": lambda row: row["result"]["counterexamples"][0].update(label="cat"),
     "a huge text": lambda row: row["result"].update(statement="x" * 2_000_000),
-    "details of another kind": lambda row: row["result"].update(claim="no_spurious_feature"),
-    "text for a list of classes": lambda row: row["result"].update(
-        claim="no_failure_direction", details={"classes": 1}
-    ),
+    "details of another kind": lambda row: row["result"].update(kind="no_spurious_feature"),
+    "text for a list of classes": lambda row: row["result"].update(kind="no_failure_direction", details={"classes": 1}),
     "no ending": lambda row: row.update(ending=None),
     "another ending": lambda row: row["ending"].update(outcome="xfailed"),
     "an unknown ending": lambda row: row["ending"].update(outcome="green"),

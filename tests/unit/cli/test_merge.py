@@ -118,7 +118,7 @@ def test_one_claim_that_did_not_pass_makes_it_red(
 ) -> None:
     bad = {
         "failed": made([True, False], 0.9),
-        "inconclusive": made([True, False], 0.5, claim="population"),
+        "inconclusive": made([True, False], 0.5, scope="population"),
         "unmeasured": None,
     }[verdict]
     run_file("1.json", [row(TESTS[0], made([True] * 4))], shard=(1, 2, TESTS[:2]))
@@ -132,7 +132,7 @@ def test_one_claim_that_did_not_pass_makes_it_red(
 def test_inconclusive_claims_are_let_off_where_the_settings_say_so(
     made: Make, row: Make, run_file: Make, robustest: Make
 ) -> None:
-    open_ = row(TESTS[0], made([True, False], 0.5, claim="population"))
+    open_ = row(TESTS[0], made([True, False], 0.5, scope="population"))
     let_off = Ending(test=TESTS[0], phase="call", outcome="skipped", reason="inconclusive: it is", claimed=True)
     run_file(
         "1.json", [replace(open_, ending=let_off)], shard=(1, 1, TESTS[:1]), settings=Settings(inconclusive="skip")

@@ -34,8 +34,8 @@ def test_a_shard_is_read_back(run_file: Make) -> None:
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"schema": 3}, "schema 2"),
-        ({"schema": 1}, "it does not say how pytest ended"),
+        ({"schema": 4}, "schema 3"),
+        ({"schema": 2}, "'kind' was called 'claim'"),
         ({"schema": True}, "schema to be a whole number"),
         ({"results": {}}, "results to be a list"),
         ({"results": [{}]}, "no field 'test'"),

@@ -146,7 +146,7 @@ def test_a_damaged_record_is_named_and_not_green(made: Make, robustest: Make) ->
 
 
 def test_a_record_of_another_version_is_refused(made: Make, robustest: Make) -> None:
-    record = {"test": "t::a", "statement": "s", "when": "2026-01-31", "result": {"claim": "robust_accuracy"}}
+    record = {"test": "t::a", "statement": "s", "when": "2026-01-31", "result": {"kind": "robust_accuracy"}}
     assert save_record(Path(".robustest"), "0" * 64, record)
     done = robustest("show")
     assert done.code == 3

@@ -19,11 +19,11 @@ def data(n: int = 120, d: int = 12, k: int = 3, seed: int = 0) -> tuple[Tensor, 
     return x, y
 
 
-def problem(x: Tensor, y: Tensor, *, lam: float, alpha: float = 0.9, batch: int | None = None) -> Problem:
+def problem(x: Tensor, y: Tensor, *, lam: float, l1_ratio: float = 0.9, batch: int | None = None) -> Problem:
     d = x.shape[1]
     mean, scale = torch.zeros(d, dtype=x.dtype), torch.ones(d, dtype=x.dtype)
     design = Design(x, mean, scale, device=CPU, dtype=x.dtype, batch=batch)
-    return Problem(design, y, lam=lam, alpha=alpha, classes=int(y.max()) + 1)
+    return Problem(design, y, lam=lam, l1_ratio=l1_ratio, classes=int(y.max()) + 1)
 
 
 def solved(one: Problem, d: int, *, tolerance: float = 1e-8) -> Fit:

@@ -105,8 +105,8 @@ def test_saga_finds_nothing_better(dtype: torch.dtype) -> None:
 @pytest.mark.parametrize(
     "arguments",
     [
-        {"alpha": 0.0},
-        {"alpha": 1.0},
+        {"l1_ratio": 0.0},
+        {"l1_ratio": 1.0},
         {"n_lambdas": 1},
         {"lambda_ratio": 1.0},
         {"lambdas": [0.1, 0.2]},

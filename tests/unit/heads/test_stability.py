@@ -35,7 +35,7 @@ def test_a_subsample_has_a_share_of_every_class() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [{"lam": 0.0}, {"subsamples": 0}, {"share": 0.0}, {"share": 1.0}, {"alpha": 1.0}], ids=str
+    "arguments", [{"lam": 0.0}, {"subsamples": 0}, {"share": 0.0}, {"share": 1.0}, {"l1_ratio": 1.0}], ids=str
 )
 def test_arguments_that_make_no_sense_are_refused(arguments: Any) -> None:
     with pytest.raises(ConfigError):

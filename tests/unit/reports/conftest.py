@@ -30,7 +30,7 @@ class Row:
 def made(verdict: str = "failed", **changes: Any) -> Result:
     """A result on eight samples; `changes` replaces its fields."""
     values: dict[str, Any] = {
-        "claim": "robust_accuracy",
+        "kind": "robust_accuracy",
         "statement": "robust accuracy under Linf(eps=0.1), fast >= 0.9",
         "verdict": Verdict(verdict),
         "rule": "certain: exact on this set",

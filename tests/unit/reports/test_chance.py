@@ -13,7 +13,7 @@ from robustest.results import Cost, Result, Verdict
 from robustest.statistics.sequential import settle
 
 CLAIM = Result(
-    claim="robust_accuracy",
+    kind="robust_accuracy",
     statement="made up >= 0.5",
     verdict=Verdict.PASSED,
     rule="made up",

@@ -49,7 +49,7 @@ def test_claims_that_differ_in_radius_alone_are_a_curve_from_clean(ball: Any) ->
         {"norm": "L2"},
         {"method": "pgd"},
         {"quantity": "fooling rate"},
-        {"claim": "universal_perturbation"},
+        {"kind": "universal_perturbation"},
         {"test": "test_a.py::test_other[0.2]"},
         {"test": "test_a.py::test_it[vgg-0.2]"},
     ],
@@ -85,7 +85,7 @@ def test_what_has_no_radius_or_no_result_is_left_out(ball: Any, made: Any) -> No
 
 def test_severities_of_a_shift_are_a_curve_and_drops_are_drawn_as_accuracy(made: Any) -> None:
     def shift(severity: int, **changes: Any) -> Judged:
-        changes = {"claim": "shift_accuracy", "method": "paired", **changes}
+        changes = {"kind": "shift_accuracy", "method": "paired", **changes}
         return Judged(severity, f"t[{severity}]", made(setting=f"gaussian_noise, severity {severity}", **changes))
 
     drop = {"quantity": "accuracy drop", "details": {"clean_accuracy": 1.0, "shifted_accuracy": 0.75}}

@@ -98,7 +98,7 @@ def test_a_page_does_not_grow_without_end(
 
 
 def test_a_cue_is_shown_off_and_on(page_of: Any, pictured: Any, png: Path) -> None:
-    page = page_of(pictured(png, claim="no_spurious_feature"))
+    page = page_of(pictured(png, kind="no_spurious_feature"))
     assert not page.missing("Pairs that differ most the difference is amplified cue off cue on difference")
 
 

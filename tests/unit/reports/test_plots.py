@@ -43,7 +43,7 @@ def shown(figure: Figure) -> list[Any]:
 @pytest.fixture
 def severities(made: Callable[..., Result]) -> Result:
     details = {"by_severity": {"fog": FOG, "defocus_blur": BLUR}, "clean_accuracy": 0.95, "health": []}
-    return made(claim="corruption_robustness", statement="mean accuracy over 2 corruptions >= 0.9", details=details)
+    return made(kind="corruption_robustness", statement="mean accuracy over 2 corruptions >= 0.9", details=details)
 
 
 @pytest.fixture

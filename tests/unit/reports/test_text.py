@@ -15,7 +15,7 @@ from robustest.reports.text import claimed, failure_text, measured
 
 def result(**changes: Any) -> Result:
     values: dict[str, Any] = {
-        "claim": "robust_accuracy",
+        "kind": "robust_accuracy",
         "statement": "robust accuracy under Linf(eps=0.03137), pgd >= 0.4",
         "verdict": Verdict.FAILED,
         "rule": "certain: exact on this set",
@@ -146,7 +146,7 @@ def test_what_there_is_not_leaves_no_line() -> None:
 
 
 def test_only_attacks_have_a_threat() -> None:
-    text = failure_text(result(claim="shift_accuracy", setting="rotation, severity 3"), replay="")
+    text = failure_text(result(kind="shift_accuracy", setting="rotation, severity 3"), replay="")
     assert "  setting   rotation, severity 3" in text
     assert "threat" not in text
 
@@ -165,7 +165,7 @@ def test_a_cue_has_its_own_numbers() -> None:
         "accuracy_on": 0.75,
         "accuracy_off": 0.5,
     }
-    text = failure_text(result(claim="no_spurious_feature", details=details), replay="")
+    text = failure_text(result(kind="no_spurious_feature", details=details), replay="")
     for line in (
         "  flips     128 of 512; most drawn to class 1: 30 in, 4 out, McNemar p = 1.5e-06",
         "  recall    falls by 0.500 in class 2 with the cue off",
@@ -189,7 +189,7 @@ def test_several_cues_and_their_controls_are_told() -> None:
             "controls": [{"cue": "a patch", "verdict": "failed", "measured": None, "n": 64}],
         },
     }
-    text = failure_text(result(claim="no_spurious_feature", details=details), replay="")
+    text = failure_text(result(kind="no_spurious_feature", details=details), replay="")
     for line in (
         "  cue       a border",
         "  flips     60 of 90; most drawn to class 1: 60 in, 0 out, McNemar p = 1e-09",
@@ -219,7 +219,7 @@ def test_what_a_search_for_cues_found_is_told(proposals: int) -> None:
             "controls": [{"cue": "a pattern", "verdict": "failed", "measured": 1.0, "n": 64, "model": "simulated"}],
         },
     }
-    lines = failure_text(result(claim="no_spurious_feature", details=details), replay="").splitlines()
+    lines = failure_text(result(kind="no_spurious_feature", details=details), replay="").splitlines()
     found = [
         "  found     class 3, a patch, value 1: a look, score 0.85; confirmed, p = 1e-09",
         "  proposed  class 3, a cast, value 0.25, 0.5: a look, score 0.85; not confirmed, p = 0.5",

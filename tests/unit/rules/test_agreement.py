@@ -9,10 +9,10 @@ import pytest
 
 from robustest import Verdict
 from robustest.rules import Terms
-from robustest.rules.agreement import AgreementClaim
+from robustest.rules.agreement import AgreementRule
 
-SET = Terms(claim="set", alpha=0.05, fail_alpha=0.05)
-POPULATION = Terms(claim="population", alpha=0.05, fail_alpha=0.05)
+SET = Terms(scope="set", alpha=0.05, fail_alpha=0.05)
+POPULATION = Terms(scope="population", alpha=0.05, fail_alpha=0.05)
 
 
 def columns(counts: int, agreed: int, n: int, seed: int = 0) -> dict[str, Any]:
@@ -23,23 +23,23 @@ def columns(counts: int, agreed: int, n: int, seed: int = 0) -> dict[str, Any]:
 
 @pytest.mark.parametrize(("agreed", "verdict"), [(9, Verdict.PASSED), (8, Verdict.FAILED)])
 def test_a_whole_set_is_exact(agreed: int, verdict: Verdict) -> None:
-    decision = AgreementClaim(threshold=0.9, terms=SET).decide(columns(10, agreed, 100), 100, None)
+    decision = AgreementRule(threshold=0.9, terms=SET).decide(columns(10, agreed, 100), 100, None)
     assert (decision.verdict, decision.estimate) == (verdict, agreed / 10)
 
 
 def test_agreement_outside_of_what_counts_is_not_counted() -> None:
     seen = {"counts": np.array([True, False, False]), "agreed": np.array([False, True, True])}
-    assert AgreementClaim(threshold=0.5, terms=SET).decide(seen, 3, None).estimate == 0.0
+    assert AgreementRule(threshold=0.5, terms=SET).decide(seen, 3, None).estimate == 0.0
 
 
 def test_where_nothing_counts_nothing_is_said() -> None:
-    decision = AgreementClaim(threshold=0.0, terms=SET).decide(columns(0, 0, 50), 50, None)
+    decision = AgreementRule(threshold=0.0, terms=SET).decide(columns(0, 0, 50), 50, None)
     assert (decision.verdict, decision.estimate, decision.interval) == (Verdict.INCONCLUSIVE, None, (0.0, 1.0))
 
 
 @pytest.mark.parametrize(("agreed", "verdict"), [(380, Verdict.PASSED), (100, Verdict.FAILED)])
 def test_an_early_verdict_is_that_of_all(agreed: int, verdict: Verdict) -> None:
-    claim, n = AgreementClaim(threshold=0.7, terms=SET), 1000
+    claim, n = AgreementRule(threshold=0.7, terms=SET), 1000
     whole = columns(400, agreed, n)
     for after in range(64, n, 64):
         seen = {name: column[:after] for name, column in whole.items()}
@@ -57,7 +57,7 @@ def test_an_early_verdict_is_that_of_all(agreed: int, verdict: Verdict) -> None:
 
 def test_early_verdicts_are_seldom_wrong() -> None:
     """At the very threshold, one below: passing is wrong, and happens in at most a share alpha of orders."""
-    claim, n, wrong = AgreementClaim(threshold=0.7, terms=SET), 300, 0
+    claim, n, wrong = AgreementRule(threshold=0.7, terms=SET), 300, 0
     for seed in range(200):
         settled = claim.settled(columns(100, 69, n, seed), n)
         wrong += settled is not None and settled.verdict is Verdict.PASSED
@@ -65,7 +65,7 @@ def test_early_verdicts_are_seldom_wrong() -> None:
 
 
 def test_a_population_is_judged_by_its_bound() -> None:
-    claim = AgreementClaim(threshold=0.9, terms=POPULATION)
+    claim = AgreementRule(threshold=0.9, terms=POPULATION)
     assert claim.settled(columns(100, 100, 100), 100) is None
     assert claim.decide(columns(100, 92, 200), 200, None).verdict is Verdict.INCONCLUSIVE
     assert claim.decide(columns(100, 100, 200), 200, None).verdict is Verdict.PASSED
@@ -74,7 +74,7 @@ def test_a_population_is_judged_by_its_bound() -> None:
 
 
 def test_without_a_threshold_there_is_a_value_and_no_verdict() -> None:
-    claim = AgreementClaim(threshold=None, terms=SET)
+    claim = AgreementRule(threshold=None, terms=SET)
     assert claim.settled(columns(10, 5, 20), 20) is None
     decision = claim.decide(columns(10, 5, 20), 20, None)
     assert (decision.verdict, decision.estimate) == (Verdict.INCONCLUSIVE, 0.5)
@@ -83,5 +83,5 @@ def test_without_a_threshold_there_is_a_value_and_no_verdict() -> None:
 
 def test_nothing_is_settled_before_enough_samples_count() -> None:
     seen = columns(64, 64, 64)
-    assert AgreementClaim(threshold=0.5, terms=SET, least=64).settled(seen, 5000) is not None
-    assert AgreementClaim(threshold=0.5, terms=SET, least=65).settled(seen, 5000) is None
+    assert AgreementRule(threshold=0.5, terms=SET, least=64).settled(seen, 5000) is not None
+    assert AgreementRule(threshold=0.5, terms=SET, least=65).settled(seen, 5000) is None

@@ -12,20 +12,20 @@ from numpy.typing import NDArray
 from scipy.stats import binom, binomtest
 
 from robustest import Verdict
-from robustest.rules import BaselineClaim, ShareClaim, Terms
+from robustest.rules import BaselineRule, ShareRule, Terms
 from robustest.rules.baseline import Comparison
 from robustest.statistics.fixed import Decision
 from robustest.statistics.paired import drop_bounds
 
 Bools = NDArray[np.bool_]
-SET = Terms(claim="set", alpha=0.01, fail_alpha=0.01)
+SET = Terms(scope="set", alpha=0.01, fail_alpha=0.01)
 
 
 def claim_on(
     before: Bools | None, *, threshold: float | None = None, tolerance: float = 0.0, terms: Terms = SET
-) -> BaselineClaim:
-    return BaselineClaim(
-        other=ShareClaim(threshold=threshold, at_least=True, terms=terms),
+) -> BaselineRule:
+    return BaselineRule(
+        other=ShareRule(threshold=threshold, at_least=True, terms=terms),
         asked=threshold is not None,
         before=before,
         tolerance=tolerance,
@@ -101,7 +101,7 @@ def test_a_loss_is_judged_at_alpha_whatever_an_early_failure_may_spend(fail_alph
     """8 lost: p = .0039. A comparison waits for every sample: what it does not call worse has no second chance."""
     before, now = pairs(8, 0, 200)
     for alpha, worse in ((0.01, True), (0.003, False)):
-        terms = Terms(claim="set", alpha=alpha, fail_alpha=fail_alpha)
+        terms = Terms(scope="set", alpha=alpha, fail_alpha=fail_alpha)
         assert claim_on(before, terms=terms).compare(columns(now)).worse is worse
 
 
@@ -112,7 +112,7 @@ def test_a_comparison_in_words_has_both_counts_and_the_p_value() -> None:
 @pytest.mark.parametrize("alpha", [0.01, 0.05])
 def test_what_only_chance_moved_is_called_worse_no_oftener_than_alpha(alpha: float) -> None:
     """Summed over all ways that changes which might as well have gone the other way can fall: exact."""
-    terms = Terms(claim="set", alpha=alpha, fail_alpha=alpha)
+    terms = Terms(scope="set", alpha=alpha, fail_alpha=alpha)
     largest = 0.0
     for moved in range(41):
         worse = [compared(lost, moved - lost, 50, terms=terms).worse for lost in range(moved + 1)]
@@ -140,7 +140,7 @@ def test_a_point_lost_is_seen_where_two_accuracies_far_apart_would_drown_it() ->
     assert alarms <= binom.ppf(1 - 1e-4, runs, 0.01)
 
 
-def decided(claim: BaselineClaim, now: Bools) -> Decision:
+def decided(claim: BaselineRule, now: Bools) -> Decision:
     seen = columns(now, np.random.default_rng(0).permutation(len(now)))
     return claim.decide(seen, len(now), claim.settled(seen, len(now)))
 
@@ -212,7 +212,7 @@ def test_what_was_not_all_looked_at_is_not_compared(threshold: float | None) -> 
 
 
 def test_a_population_that_failed_already_has_failed_whatever_the_baseline_says() -> None:
-    terms = Terms(claim="population", alpha=0.01, fail_alpha=0.01)
+    terms = Terms(scope="population", alpha=0.01, fail_alpha=0.01)
     claim = claim_on(np.zeros(1000, dtype=bool), threshold=0.5, terms=terms)
     assert claim.decide(columns(np.zeros(64, dtype=bool)), 1000, None).verdict is Verdict.FAILED
 

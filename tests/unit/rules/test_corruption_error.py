@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from robustest.rules import Terms
-from robustest.rules.corruption_error import CellsClaim, column, mean_corruption_error, relative_mean_corruption_error
+from robustest.rules.corruption_error import CellsRule, column, mean_corruption_error, relative_mean_corruption_error
 
 CELLS = [("fog", 1), ("fog", 2), ("snow", 5)]
 RATES = dict(zip(CELLS, (0.1, 0.3, 0.5), strict=True))
 REFERENCE = {"clean": [0.1], "fog": [0.2, 0.6, 0, 0, 0], "snow": [0, 0, 0, 0, 0.4]}
-SET = Terms(claim="set", alpha=0.01, fail_alpha=0.01)
+SET = Terms(scope="set", alpha=0.01, fail_alpha=0.01)
 
 
 def test_errors_are_summed_over_severities_before_they_are_divided() -> None:
@@ -35,7 +35,7 @@ def test_a_claim_measures_what_it_says(quantity: str) -> None:
     columns = dict(zip(["clean", *map(column, CELLS)], outcomes, strict=True))
     thresholds = dict.fromkeys(("min_accuracy", "max_drop", "max_mce"))
     name = {"mean accuracy": "min_accuracy", "mean accuracy drop": "max_drop"}.get(quantity, "max_mce")
-    claim = CellsClaim.of(CELLS, REFERENCE, SET, **{**thresholds, name: 0.5})
+    claim = CellsRule.of(CELLS, REFERENCE, SET, **{**thresholds, name: 0.5})
     wrong = {cell: 1 - float(columns[column(cell)].mean()) for cell in CELLS}
     mean = sum(wrong.values()) / 3
     clean = 1 - float(columns["clean"].mean())

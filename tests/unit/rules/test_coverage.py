@@ -15,19 +15,19 @@ from numpy.typing import NDArray
 from scipy.stats import binom
 
 from robustest import Verdict
-from robustest.claims.robustness.min_perturbation import MedianClaim
-from robustest.rules import Claim, DropClaim, MeanClaim, ShareClaim, Terms
-from robustest.rules.agreement import AgreementClaim
-from robustest.rules.corruption_error import CellsClaim
-from robustest.rules.cues import CueClaim
-from robustest.rules.groups import WorstGroupClaim
-from robustest.rules.independent import FallClaim, decide_fall, share_fall
+from robustest.claims.robustness.min_perturbation import MedianRule
+from robustest.rules import DropRule, MeanRule, Rule, ShareRule, Terms
+from robustest.rules.agreement import AgreementRule
+from robustest.rules.corruption_error import CellsRule
+from robustest.rules.cues import CueRule
+from robustest.rules.groups import WorstGroupRule
+from robustest.rules.independent import FallRule, decide_fall, share_fall
 from robustest.statistics import decide_drop
 from robustest.statistics.clusters import Clusters, cluster_drop_interval
 from robustest.statistics.fixed import Decision
 
 ALPHA, RUNS, N = 0.05, 300, 80
-TERMS = Terms(claim="population", alpha=ALPHA, fail_alpha=1e-4)
+TERMS = Terms(scope="population", alpha=ALPHA, fail_alpha=1e-4)
 ALLOWED = int(binom.ppf(1 - 1e-4, RUNS, ALPHA))
 
 Random = np.random.Generator
@@ -35,7 +35,7 @@ Drawn = Callable[[Random], Decision]
 Columns = dict[str, NDArray[Any]]
 
 
-def on(claim: Claim, columns: Callable[[Random], Columns]) -> Drawn:
+def on(claim: Rule, columns: Callable[[Random], Columns]) -> Drawn:
     def decide(random: Random) -> Decision:
         drawn = {"id": np.arange(N), **columns(random)}
         return claim.decide(drawn, N, claim.settled(drawn, N))
@@ -77,7 +77,7 @@ def grouped(random: Random) -> Columns:
 
 def independent(random: Random) -> Decision:
     first = int(random.binomial(40, 0.95))
-    claim = FallClaim(threshold=0.1, first=first, n_first=40, whole=True, terms=TERMS)
+    claim = FallRule(threshold=0.1, first=first, n_first=40, whole=True, terms=TERMS)
     columns = {"held": random.random(N) < 0.85}
     return claim.decide(columns, N, claim.settled(columns, N))
 
@@ -97,43 +97,41 @@ def compared(random: Random) -> Decision:
     return decide_drop(lost, gained, N, 0.05, **TERMS.of())
 
 
-cells = CellsClaim.of([("fog", 1), ("fog", 2)], None, TERMS, min_accuracy=0.7, max_drop=None, max_mce=None)
+cells = CellsRule.of([("fog", 1), ("fog", 2)], None, TERMS, min_accuracy=0.7, max_drop=None, max_mce=None)
 ids = np.arange(N)
-groups = WorstGroupClaim(
-    threshold=0.8, names=("even", "odd"), members=(ids[::2], ids[1::2]), disjoint=True, terms=TERMS
-)
+groups = WorstGroupRule(threshold=0.8, names=("even", "odd"), members=(ids[::2], ids[1::2]), disjoint=True, terms=TERMS)
 
 RULES: dict[str, tuple[float, Drawn]] = {
     "share at least (robust, shift and transfer accuracy)": (
         0.9,
-        on(ShareClaim(threshold=0.9, at_least=True, terms=TERMS), lambda r: {"held": held(r)}),
+        on(ShareRule(threshold=0.9, at_least=True, terms=TERMS), lambda r: {"held": held(r)}),
     ),
     "share at most (universal perturbation, consistency)": (
         0.1,
-        on(ShareClaim(threshold=0.1, at_least=False, terms=TERMS), lambda r: {"held": held(r)}),
+        on(ShareRule(threshold=0.1, at_least=False, terms=TERMS), lambda r: {"held": held(r)}),
     ),
-    "drop (shift accuracy, sparse head)": (0.05, on(DropClaim(threshold=0.05, terms=TERMS), pairs)),
+    "drop (shift accuracy, sparse head)": (0.05, on(DropRule(threshold=0.05, terms=TERMS), pairs)),
     "fall against a baseline": (0.05, compared),
     "mean (corruptions)": (0.7, on(cells, corrupted)),
     "mean (gradient alignment)": (
         0.25,
-        on(MeanClaim(threshold=0.25, terms=TERMS), lambda r: {"value": r.beta(1, 3, N)}),
+        on(MeanRule(threshold=0.25, terms=TERMS), lambda r: {"value": r.beta(1, 3, N)}),
     ),
     "median (smallest perturbation)": (
         float(np.log(2)),
-        on(MedianClaim(threshold=float(np.log(2)), terms=TERMS), sizes),
+        on(MedianRule(threshold=float(np.log(2)), terms=TERMS), sizes),
     ),
     "agreement (class evidence)": (
         0.8,
-        on(AgreementClaim(threshold=0.8, terms=TERMS), lambda r: {"counts": held(r, 0.6), "agreed": held(r, 0.8)}),
+        on(AgreementRule(threshold=0.8, terms=TERMS), lambda r: {"counts": held(r, 0.6), "agreed": held(r, 0.8)}),
     ),
     "flip rate (cues)": (
         0.1,
-        on(CueClaim(targets=(None,), max_flip=0.1, max_recall_drop=None, terms=TERMS), cued),
+        on(CueRule(targets=(None,), max_flip=0.1, max_recall_drop=None, terms=TERMS), cued),
     ),
     "recall drop (cues)": (
         0.2,
-        on(CueClaim(targets=(0,), max_flip=None, max_recall_drop=0.2, terms=TERMS), cued),
+        on(CueRule(targets=(0,), max_flip=None, max_recall_drop=0.2, terms=TERMS), cued),
     ),
     "worst group": (0.8, on(groups, grouped)),
     "fall between data sets": (0.1, independent),

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from robustest import Verdict
 from robustest.rules import Terms
-from robustest.rules.groups import GroupShare, WorstGroupClaim, group_level, group_shares, simultaneous, worst_interval
+from robustest.rules.groups import GroupShare, WorstGroupRule, group_level, group_shares, simultaneous, worst_interval
 from robustest.statistics import clopper_pearson
 from robustest.statistics.sequential import settle
 from robustest.statistics.thresholds import need
@@ -80,9 +80,9 @@ def test_the_worst_come_first() -> None:
     assert shares[0].interval == clopper_pearson(1, 3, group_level(0.05, 4, disjoint=True))
 
 
-def claim_of(members: Sequence[Sequence[int]], threshold: float | None, **changes: Any) -> WorstGroupClaim:
-    terms = Terms(claim=changes.pop("claim", "set"), alpha=0.05, fail_alpha=changes.pop("fail_alpha", 0.05))
-    return WorstGroupClaim(
+def claim_of(members: Sequence[Sequence[int]], threshold: float | None, **changes: Any) -> WorstGroupRule:
+    terms = Terms(scope=changes.pop("scope", "set"), alpha=0.05, fail_alpha=changes.pop("fail_alpha", 0.05))
+    return WorstGroupRule(
         threshold=threshold,
         names=tuple("abcdefgh"[: len(members)]),
         members=tuple(np.array(ids, dtype=np.int64) for ids in members),
@@ -183,17 +183,17 @@ def test_a_population_claim_needs_the_interval() -> None:
     data = stream(held, np.arange(400), 400)
     want = {0.9: Verdict.PASSED, 0.95: Verdict.INCONCLUSIVE, 0.99: Verdict.FAILED}
     for threshold, verdict in want.items():
-        claim = claim_of(members, threshold, claim="population")
+        claim = claim_of(members, threshold, scope="population")
         assert claim.settled(data, 400) is None
         assert claim.decide(data, 400, None).verdict is verdict
-    shared = claim_of(members, 0.99, claim="population", fail_alpha=1e-9)
+    shared = claim_of(members, 0.99, scope="population", fail_alpha=1e-9)
     assert shared.decide(data, 400, None).verdict is Verdict.FAILED, "failing is at alpha as well"
 
 
 def test_a_budget_gives_an_interval_and_no_verdict() -> None:
     held, order = np.arange(100) % 10 != 0, np.random.default_rng(5).permutation(100)
-    for claim in ("set", "population"):
-        decision = claim_of([list(range(50)), list(range(50, 100))], 0.9, claim=claim).decide(
+    for scope in ("set", "population"):
+        decision = claim_of([list(range(50)), list(range(50, 100))], 0.9, scope=scope).decide(
             stream(held, order, 40), 100, None
         )
         assert (decision.verdict, decision.estimate) == (Verdict.INCONCLUSIVE, None)

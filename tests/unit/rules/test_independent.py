@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from robustest import Verdict
 from robustest.rules import Terms
-from robustest.rules.independent import FallClaim, decide_fall, share_fall
+from robustest.rules.independent import FallRule, decide_fall, share_fall
 from robustest.statistics.sequential import interval
 
-SET = Terms(claim="set", alpha=0.05, fail_alpha=0.05)
-POPULATION = Terms(claim="population", alpha=0.05, fail_alpha=0.05)
+SET = Terms(scope="set", alpha=0.05, fail_alpha=0.05)
+POPULATION = Terms(scope="population", alpha=0.05, fail_alpha=0.05)
 
 
 @pytest.mark.parametrize(
@@ -39,14 +39,14 @@ def test_a_fall_between_populations_needs_the_interval() -> None:
     assert verdict(0.04) is Verdict.FAILED
 
 
-def claim_of(threshold: float | None, **changes: Any) -> FallClaim:
-    return FallClaim(**{"threshold": threshold, "first": 90, "n_first": 100, "whole": True, "terms": SET} | changes)
+def claim_of(threshold: float | None, **changes: Any) -> FallRule:
+    return FallRule(**{"threshold": threshold, "first": 90, "n_first": 100, "whole": True, "terms": SET} | changes)
 
 
 @given(st.integers(0, 80), st.integers(1, 80), st.sampled_from([0.0, 0.05, 0.1, 0.3]))
 def test_a_stream_settles_as_the_whole_set_is(held: int, n: int, threshold: float) -> None:
     outcomes = np.arange(n) < min(held, n)
-    claim = claim_of(threshold, terms=Terms(claim="set", alpha=1e-12, fail_alpha=1e-12))
+    claim = claim_of(threshold, terms=Terms(scope="set", alpha=1e-12, fail_alpha=1e-12))
     settled = claim.settled({"held": outcomes}, n)
     whole = claim.decide({"held": outcomes}, n, None)
     assert settled is not None

@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 from scipy.stats import binom
 
 from robustest.results import Verdict
-from robustest.rules import MeanClaim, Terms
+from robustest.rules import MeanRule, Terms
 
-SET = Terms(claim="set", alpha=0.05, fail_alpha=0.05)
-POPULATION = Terms(claim="population", alpha=0.05, fail_alpha=0.05)
+SET = Terms(scope="set", alpha=0.05, fail_alpha=0.05)
+POPULATION = Terms(scope="population", alpha=0.05, fail_alpha=0.05)
 N = 400
 
 
@@ -31,7 +31,7 @@ def _values(mean: float, generator: np.random.Generator) -> NDArray[np.float64]:
 
 @pytest.mark.parametrize(("mean", "verdict"), [(0.25, Verdict.PASSED), (0.2525, Verdict.FAILED)])
 def test_at_the_threshold_it_is_seldom_wrong(mean: float, verdict: Verdict) -> None:
-    generator, claim, wrong = np.random.default_rng(0), MeanClaim(threshold=0.25, terms=SET), 0
+    generator, claim, wrong = np.random.default_rng(0), MeanRule(threshold=0.25, terms=SET), 0
     for _ in range(300):
         columns = {"value": _values(mean, generator)}
         settled = claim.settled(columns, N)
@@ -43,7 +43,7 @@ def test_at_the_threshold_it_is_seldom_wrong(mean: float, verdict: Verdict) -> N
 @pytest.mark.parametrize("mean", [-0.5, 0.0, 0.5])
 def test_far_from_the_threshold_it_is_settled_soon_and_the_interval_holds_the_mean(mean: float) -> None:
     generator = np.random.default_rng(1)
-    claim = MeanClaim(threshold=0.25, terms=SET)
+    claim = MeanRule(threshold=0.25, terms=SET)
     missed = 0
     for _ in range(60):
         value = _values(mean, generator)
@@ -61,38 +61,38 @@ def test_far_from_the_threshold_it_is_settled_soon_and_the_interval_holds_the_me
 def test_all_samples_give_the_exact_verdict_and_the_mean() -> None:
     value = np.array([0.125, 0.25, 0.375] * 10)
     for threshold, verdict in ((0.25, Verdict.PASSED), (0.2499, Verdict.FAILED)):
-        decision = MeanClaim(threshold=threshold, terms=SET).decide({"value": value}, 30, None)
+        decision = MeanRule(threshold=threshold, terms=SET).decide({"value": value}, 30, None)
         assert (decision.verdict, decision.estimate) == (verdict, 0.25)
         assert decision.rule == "certain: exact on this set"
 
 
 def test_sign_and_scale_turn_back_what_is_shown() -> None:
     value = -np.array([0.25, 0.75] * 20)
-    decision = MeanClaim(threshold=-0.5, terms=SET, sign=-1).decide({"value": value}, 40, None)
+    decision = MeanRule(threshold=-0.5, terms=SET, sign=-1).decide({"value": value}, 40, None)
     assert (decision.verdict, decision.estimate) == (Verdict.PASSED, 0.5)
     low, high = decision.interval
     assert 0 <= low < 0.5 < high <= 1
-    scaled = MeanClaim(threshold=0.5, terms=SET, scale=4.0).decide({"value": -value}, 40, None)
+    scaled = MeanRule(threshold=0.5, terms=SET, scale=4.0).decide({"value": -value}, 40, None)
     assert scaled.estimate == 2.0
 
 
 def test_a_population_is_judged_by_the_interval_and_waits() -> None:
     value = np.array([0.0, 0.5] * 200)
-    claim = MeanClaim(threshold=0.25, terms=POPULATION)
+    claim = MeanRule(threshold=0.25, terms=POPULATION)
     assert claim.settled({"value": value[:300]}, 400) is None
     assert claim.decide({"value": value}, 400, None).verdict is Verdict.INCONCLUSIVE
     for threshold, verdict in ((0.4, Verdict.PASSED), (0.1, Verdict.FAILED)):
-        decision = MeanClaim(threshold=threshold, terms=POPULATION).decide({"value": value}, 400, None)
+        decision = MeanRule(threshold=threshold, terms=POPULATION).decide({"value": value}, 400, None)
         assert decision.verdict is verdict
 
 
 def test_a_spent_budget_is_inconclusive() -> None:
-    decision = MeanClaim(threshold=0.25, terms=SET).decide({"value": np.full(10, 0.25)}, 400, None)
+    decision = MeanRule(threshold=0.25, terms=SET).decide({"value": np.full(10, 0.25)}, 400, None)
     assert (decision.verdict, decision.estimate) == (Verdict.INCONCLUSIVE, None)
     assert decision.rule == "budget: 10 of 400 samples looked at"
 
 
 def test_without_a_threshold_nothing_is_settled() -> None:
-    claim = MeanClaim(threshold=None, terms=SET)
+    claim = MeanRule(threshold=None, terms=SET)
     assert claim.settled({"value": np.zeros(400)}, 400) is None
     assert claim.decide({"value": np.zeros(400)}, 400, None).verdict is Verdict.INCONCLUSIVE

@@ -9,7 +9,7 @@ import pytest
 
 from robustest.results import Verdict
 from robustest.rules import Terms
-from robustest.rules.rates import RateClaim, rate_interval
+from robustest.rules.rates import RateRule, rate_interval
 
 N = 600
 
@@ -26,8 +26,8 @@ def head(columns: dict[str, Any], read: int) -> dict[str, Any]:
     return {name: column[:read] for name, column in columns.items()}
 
 
-def claim(threshold: float | None, alpha: float = 0.05) -> RateClaim:
-    return RateClaim(threshold=threshold, terms=Terms(claim="set", alpha=alpha, fail_alpha=alpha))
+def claim(threshold: float | None, alpha: float = 0.05) -> RateRule:
+    return RateRule(threshold=threshold, terms=Terms(scope="set", alpha=alpha, fail_alpha=alpha))
 
 
 @pytest.mark.parametrize(("events", "verdict"), [(0, Verdict.PASSED), (60, Verdict.FAILED)])

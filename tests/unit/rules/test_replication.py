@@ -179,7 +179,7 @@ def test_items_with_more_annotations_count_as_much_as_others() -> None:
     assert replication_gaps(ragged, even, None, resamples=2, seed=0).annotations == 10
 
 
-TERMS = Terms(claim="set", alpha=0.01, fail_alpha=0.01)
+TERMS = Terms(scope="set", alpha=0.01, fail_alpha=0.01)
 
 
 def gaps_of(estimate: float, error: float, uncovered: float = 0.0) -> Gaps:
@@ -206,7 +206,7 @@ def test_the_interval_decides(gaps: Gaps, most: float | None, verdict: Verdict) 
 
 
 def test_failing_is_at_alpha_as_passing_is() -> None:
-    shared = Terms(claim="set", alpha=0.01, fail_alpha=1e-9)
+    shared = Terms(scope="set", alpha=0.01, fail_alpha=1e-9)
     assert decide_gap(gaps_of(0.1, 0.01), 0.05, terms=shared).verdict is Verdict.FAILED
 
 

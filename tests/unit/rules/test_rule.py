@@ -14,7 +14,7 @@ from scipy.stats import binom
 
 from robustest import Verdict
 from robustest.engine.chunks import partition
-from robustest.rules import DropClaim, ShareClaim, Terms
+from robustest.rules import DropRule, ShareRule, Terms
 from robustest.statistics import clopper_pearson, decide_drop, decide_share, most, need
 from robustest.statistics.betting import drop_interval
 from robustest.statistics.fixed import Decision
@@ -23,8 +23,8 @@ from robustest.statistics.sequential import Settled, interval
 
 Bools = NDArray[np.bool_]
 
-SET = Terms(claim="set", alpha=0.01, fail_alpha=0.01)
-POPULATION = Terms(claim="population", alpha=0.01, fail_alpha=0.01)
+SET = Terms(scope="set", alpha=0.01, fail_alpha=0.01)
+POPULATION = Terms(scope="population", alpha=0.01, fail_alpha=0.01)
 
 streams = st.lists(st.booleans(), min_size=1, max_size=80).map(np.array)
 thresholds = st.integers(0, 20).map(lambda k: k / 20)
@@ -34,8 +34,8 @@ def shuffled(right: int, n: int, seed: int = 0) -> Bools:
     return np.random.default_rng(seed).permutation(np.arange(n) < right)
 
 
-def at_least(threshold: float | None, terms: Terms = SET) -> ShareClaim:
-    return ShareClaim(threshold=threshold, at_least=True, terms=terms)
+def at_least(threshold: float | None, terms: Terms = SET) -> ShareRule:
+    return ShareRule(threshold=threshold, at_least=True, terms=terms)
 
 
 def run(claim: Any, columns: dict[str, Bools], n: int, *, read: int | None = None) -> Decision:
@@ -55,7 +55,7 @@ def run(claim: Any, columns: dict[str, Bools], n: int, *, read: int | None = Non
 def test_when_all_was_read_the_rule_for_all_decides(held: Bools, threshold: float, least: bool, terms: Terms) -> None:
     """Even where the claim was settled before: what is certain now overrules what was likely then."""
     n = len(held)
-    claim = ShareClaim(threshold=threshold, at_least=least, terms=terms)
+    claim = ShareRule(threshold=threshold, at_least=least, terms=terms)
     events = int(held.sum() if least else (~held).sum())
     want = decide_share(events, n, threshold, at_least=least, **terms.of())
     for settled in (None, claim.settled({"held": held}, n)):
@@ -88,7 +88,7 @@ def test_a_certain_verdict_says_so() -> None:
     decision = at_least(0.95).decide({"held": held[:64]}, 200, at_least(0.95).settled({"held": held[:64]}, 200))
     assert decision.verdict is Verdict.FAILED
     assert decision.rule.startswith("alpha = 0.01 after ")
-    strict = Terms(claim="set", alpha=1e-300, fail_alpha=1e-300)
+    strict = Terms(scope="set", alpha=1e-300, fail_alpha=1e-300)
     claim = at_least(0.95, strict)
     decision = claim.decide({"held": held[:64]}, 200, claim.settled({"held": held[:64]}, 200))
     assert decision.rule == "certain after 11 of 200"
@@ -96,7 +96,7 @@ def test_a_certain_verdict_says_so() -> None:
 
 
 def test_the_error_that_a_failure_may_take_is_the_one_it_names() -> None:
-    terms = Terms(claim="set", alpha=0.01, fail_alpha=0.00125)
+    terms = Terms(scope="set", alpha=0.01, fail_alpha=0.00125)
     failed = run(at_least(0.5, terms), {"held": shuffled(100, 1000)}, 1000)
     assert failed.rule.startswith("alpha = 0.0013 after ") or failed.rule.startswith("alpha = 0.0012 after ")
     passed = run(at_least(0.5, terms), {"held": shuffled(900, 1000)}, 1000)
@@ -108,8 +108,8 @@ def test_at_most_of_what_does_not_hold_is_at_least_of_what_does(held: Bools, sha
     n, part = len(held), {"held": held[: max(1, read)]}
     fewest, largest = need(share, n), most(1 - share, n)
     assume(fewest + largest == n)  # 1 - 0.55 is not 0.45 to the last digit
-    least = ShareClaim(threshold=share, at_least=True, terms=SET)
-    greatest = ShareClaim(threshold=1 - share, at_least=False, terms=SET)
+    least = ShareRule(threshold=share, at_least=True, terms=SET)
+    greatest = ShareRule(threshold=1 - share, at_least=False, terms=SET)
     one, other = least.settled(part, n), greatest.settled(part, n)
     assert one == other
     first, second = least.decide(part, n, one), greatest.decide(part, n, other)
@@ -123,13 +123,13 @@ def test_at_most_of_what_does_not_hold_is_at_least_of_what_does(held: Bools, sha
 def test_claims_about_a_population_wait_for_every_sample(threshold: float) -> None:
     held = np.ones(1000, dtype=bool)
     assert at_least(threshold, POPULATION).settled({"held": held}, 1000) is None
-    drop = DropClaim(threshold=threshold, terms=POPULATION)
+    drop = DropRule(threshold=threshold, terms=POPULATION)
     assert drop.settled({"held": held, "clean": held}, 1000) is None
 
 
 def test_nothing_claimed_is_never_settled() -> None:
     columns = {"held": np.zeros(100, dtype=bool), "clean": np.zeros(100, dtype=bool)}
-    for claim in (at_least(None), DropClaim(threshold=None, terms=SET)):
+    for claim in (at_least(None), DropRule(threshold=None, terms=SET)):
         assert claim.settled(columns, 100) is None
         whole = claim.decide(columns, 100, None)
         assert (whole.verdict, whole.rule) == (Verdict.INCONCLUSIVE, "no threshold given")
@@ -164,14 +164,14 @@ def test_a_budget_makes_a_smaller_sample_of_a_population(right: int, verdict: Ve
 @pytest.mark.parametrize("kind", ["share", "drop"])
 def test_failures_about_a_population_err_with_alpha_however_many_were_read(kind: str, read: int) -> None:
     """Nothing is looked at after it: what early failures may spend is not its measure."""
-    terms = Terms(claim="population", alpha=0.05, fail_alpha=1e-6)
+    terms = Terms(scope="population", alpha=0.05, fail_alpha=1e-6)
     right = round(0.4 * read)
     columns = {"held": shuffled(right, read), "clean": np.ones(read, dtype=bool)}
     if kind == "share":
         claim: Any = at_least(0.5, terms)
         assert clopper_pearson(right, read, 0.05)[1] < 0.5 < clopper_pearson(right, read, 1e-6)[1]
     else:
-        claim = DropClaim(threshold=0.45, terms=terms)
+        claim = DropRule(threshold=0.45, terms=terms)
         assert drop_bounds(read - right, 0, read, 0.05)[0] > 0.45 > drop_bounds(read - right, 0, read, 1e-6)[0]
     assert claim.decide(columns, 200, None).verdict is Verdict.FAILED
 
@@ -179,7 +179,7 @@ def test_failures_about_a_population_err_with_alpha_however_many_were_read(kind:
 @given(streams, thresholds, st.booleans())
 def test_doomed_is_certain_to_fail(held: Bools, threshold: float, least: bool) -> None:
     n, broken = len(held), int((~held).sum())
-    claim = ShareClaim(threshold=threshold, at_least=least, terms=SET)
+    claim = ShareRule(threshold=threshold, at_least=least, terms=SET)
     whole = claim.decide({"held": held}, n, None)
     assert claim.doomed(broken, n) is (whole.verdict is Verdict.FAILED)
 
@@ -187,14 +187,14 @@ def test_doomed_is_certain_to_fail(held: Bools, threshold: float, least: bool) -
 def test_what_is_not_about_these_samples_is_never_doomed() -> None:
     assert not at_least(None).doomed(100, 100)
     assert not at_least(1.0, POPULATION).doomed(100, 100)
-    assert not DropClaim(threshold=0.0, terms=SET).doomed(100, 100)
+    assert not DropRule(threshold=0.0, terms=SET).doomed(100, 100)
 
 
 @pytest.mark.parametrize("share", [0.3, 0.52, 0.9])
 def test_the_interval_of_a_run_that_stopped_holds_the_truth_as_often_as_it_says(share: float) -> None:
     """Samples of the last chunk are read after the verdict: what they say is heard too."""
     n, runs, alpha = 400, 300, 0.1
-    claim = at_least(0.5, Terms(claim="set", alpha=alpha, fail_alpha=alpha))
+    claim = at_least(0.5, Terms(scope="set", alpha=alpha, fail_alpha=alpha))
     missed = early = 0
     for seed in range(runs):
         decision = run(claim, {"held": shuffled(round(share * n), n, seed)}, n)
@@ -207,7 +207,7 @@ def test_the_interval_of_a_run_that_stopped_holds_the_truth_as_often_as_it_says(
 @given(streams, thresholds, st.integers(1, 80))
 def test_the_interval_of_an_early_verdict_stays_on_its_side(held: Bools, threshold: float, extra: int) -> None:
     n = len(held)
-    claim = at_least(threshold, Terms(claim="set", alpha=0.3, fail_alpha=0.3))
+    claim = at_least(threshold, Terms(scope="set", alpha=0.3, fail_alpha=0.3))
     settled = claim.settled({"held": held}, n)
     assert settled is not None
     read = min(n, settled.after + extra)
@@ -252,7 +252,7 @@ def drops(lost: int, gained: int, n: int, seed: int = 0) -> dict[str, Bools]:
 @pytest.mark.parametrize("terms", [SET, POPULATION], ids=["set", "population"])
 @pytest.mark.parametrize("max_drop", [0.0, 0.05, 0.2])
 def test_a_fall_over_all_pairs_is_decided_by_the_rule_for_all(max_drop: float, terms: Terms) -> None:
-    claim, columns = DropClaim(threshold=max_drop, terms=terms), drops(20, 5, 200)
+    claim, columns = DropRule(threshold=max_drop, terms=terms), drops(20, 5, 200)
     want = decide_drop(20, 5, 200, max_drop, **terms.of())
     for settled in (None, claim.settled(columns, 200)):
         assert claim.decide(columns, 200, settled) == want
@@ -260,7 +260,7 @@ def test_a_fall_over_all_pairs_is_decided_by_the_rule_for_all(max_drop: float, t
 
 @pytest.mark.parametrize(("lost", "verdict"), [(0, Verdict.PASSED), (600, Verdict.FAILED)])
 def test_a_fall_that_is_clear_is_settled_early(lost: int, verdict: Verdict) -> None:
-    claim = DropClaim(threshold=0.3, terms=SET)
+    claim = DropRule(threshold=0.3, terms=SET)
     decision = run(claim, drops(lost, 20, 1000), 1000)
     assert decision.verdict is verdict
     assert decision.estimate is None
@@ -272,7 +272,7 @@ def test_a_fall_that_is_clear_is_settled_early(lost: int, verdict: Verdict) -> N
 
 
 def test_a_fall_cut_short_is_left_open_with_the_interval_of_the_bets() -> None:
-    claim, columns = DropClaim(threshold=0.1, terms=SET), drops(100, 0, 1000)
+    claim, columns = DropRule(threshold=0.1, terms=SET), drops(100, 0, 1000)
     part = {name: column[:64] for name, column in columns.items()}
     decision = claim.decide(part, 1000, None)
     change = part["clean"].astype(np.int64) - part["held"].astype(np.int64)

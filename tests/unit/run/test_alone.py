@@ -39,7 +39,7 @@ class Small:
         n, wrong: images, and how many of them.
         least: the accuracy claimed.
         lost: right ones among them that a baseline calls right before; None compares with none.
-        claim: "set" or "population".
+        scope: "set" or "population".
         seed: of the order.
     """
 
@@ -47,7 +47,7 @@ class Small:
     wrong: int
     least: float
     lost: int | None
-    claim: str
+    scope: str
     seed: int
 
     def data(self) -> tuple[Tensor, Tensor]:
@@ -73,14 +73,14 @@ def smalls(draw: st.DrawFn) -> Small:
         wrong=wrong,
         least=round(min(1.0, max(0.01, near)), 3),
         lost=draw(st.none() | st.integers(0, 20)),
-        claim=draw(st.sampled_from(["set", "set", "set", "population"])),
+        scope=draw(st.sampled_from(["set", "set", "set", "population"])),
         seed=draw(st.integers(0, 50)),
     )
 
 
 def judged(small: Small, monkeypatch: pytest.MonkeyPatch) -> tuple[object, ...]:
     """Verdict, samples, interval and rule of a claim, in the running test."""
-    data, options = small.data(), {"claim": small.claim, "seed": small.seed, "device": "cpu"}
+    data, options = small.data(), {"scope": small.scope, "seed": small.seed, "device": "cpu"}
     if small.lost is None:
         one = data[0][:1], data[1][:1]
         result = measure_transfer_accuracy(Bright(), one, data, at_least=small.least, **options)
@@ -188,6 +188,6 @@ def _drawn(random: np.random.Generator) -> Small:
         wrong=wrong,
         least=round(min(1.0, max(0.01, near)), 3),
         lost=None if random.random() < 0.5 else int(random.integers(0, 21)),
-        claim="population" if random.random() < 0.25 else "set",
+        scope="population" if random.random() < 0.25 else "set",
         seed=int(random.integers(0, 50)),
     )

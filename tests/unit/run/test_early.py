@@ -177,9 +177,9 @@ def test_without_a_claim_everything_is_measured_that_the_budget_allows(half: Any
 
 def test_a_claim_about_the_population_waits_and_takes_a_budget_for_a_smaller_sample(half: Any) -> None:
     data = (half.x, half.y)
-    whole = attacked(half.model, data, at_least=0.2, claim="population")
+    whole = attacked(half.model, data, at_least=0.2, scope="population")
     assert (whole.n_used, whole.verdict, whole.estimate) == (N, Verdict.PASSED, 0.5)
-    part = attacked(half.model, data, at_least=0.2, claim="population", max_samples=100)
+    part = attacked(half.model, data, at_least=0.2, scope="population", max_samples=100)
     assert (part.n_used, part.verdict, part.estimate) == (100, Verdict.PASSED, None)
     assert part.rule.startswith("population, ")
 

@@ -66,6 +66,11 @@ def test_an_attack_is_an_option_of_attacks_alone(name: str, toy: Any) -> None:
         MEASUREMENTS[name](toy.model, (toy.x, toy.y), attack="pgd")
 
 
+def test_a_former_name_says_what_it_is_called_now(toy: Any) -> None:
+    with pytest.raises(UnknownNameError, match="Unknown option 'claim': it is called 'scope' now"):
+        MEASUREMENTS["shift"](toy.model, (toy.x, toy.y), claim="set")
+
+
 @every_measurement
 @pytest.mark.parametrize(
     ("option", "value"),
@@ -73,7 +78,7 @@ def test_an_attack_is_an_option_of_attacks_alone(name: str, toy: Any) -> None:
         ("seed", 1.5),
         ("device", "gpu"),
         ("batch_size", 0),
-        ("claim", "all"),
+        ("scope", "all"),
         ("alpha", 1),
         ("examples", -1),
         ("suppress", 5),

@@ -38,7 +38,7 @@ FALLS = {
 @pytest.mark.parametrize("scope", ["set", "population"])
 @pytest.mark.parametrize("exact", [True, False])
 def test_a_model_that_has_nothing_to_lose_does_not_pass(measure: Any, scope: str, exact: bool) -> None:
-    result = measure(POOR, max_drop=0.5, claim=scope, exact=exact)
+    result = measure(POOR, max_drop=0.5, scope=scope, exact=exact)
     assert result.verdict is Verdict.INCONCLUSIVE
     if scope == "set":
         assert result.rule == "nothing could have failed it: only 0.250 held before, and a fall of 0.5 is allowed"

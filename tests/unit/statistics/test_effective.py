@@ -79,9 +79,9 @@ def test_accuracies_of_one_are_moved_inside_by_half_a_sample() -> None:
     assert found.models["top"].effective == pytest.approx(0.97 - on_line(200.5 / 201))
 
 
-def result_of(claim: str, **details: Any) -> Result:
+def result_of(kind: str, **details: Any) -> Result:
     return Result(
-        claim=claim, statement="", verdict=Verdict.PASSED, rule="", quantity="", estimate=0.5, interval=(0, 1),
+        kind=kind, statement="", verdict=Verdict.PASSED, rule="", quantity="", estimate=0.5, interval=(0, 1),
         threshold=None, comparison=">=", n_used=400, n_total=400, outcomes=(), cost=Cost(), seed=0, setting="",
         method="", details=details,
     )  # fmt: skip

@@ -16,7 +16,7 @@ alphas = st.floats(1e-6, 0.4)
 
 
 def decide(events: int, n: int, threshold: float | None, **changes: object) -> Verdict:
-    options = {"at_least": True, "claim": "set", "alpha": 0.01, **changes}
+    options = {"at_least": True, "scope": "set", "alpha": 0.01, **changes}
     return decide_share(events, n, threshold, **options).verdict  # type: ignore[arg-type]
 
 
@@ -83,7 +83,7 @@ def test_at_most_is_the_other_way_round(events: int, threshold: float, verdict: 
     ],
 )
 def test_a_claim_about_the_population_needs_the_bound_beyond_it(events: int, at_least: float, verdict: Verdict) -> None:
-    assert decide(events, 100, at_least, claim="population") is verdict
+    assert decide(events, 100, at_least, scope="population") is verdict
 
 
 @given(counts, st.floats(0, 1), alphas)
@@ -97,13 +97,13 @@ def test_population_verdicts_are_those_of_the_exact_tests(
     if min(abs(above - alpha), abs(below - alpha)) < 1e-9 or threshold in (0, 1):
         return
     want = Verdict.PASSED if above < alpha else Verdict.FAILED if below < alpha else Verdict.INCONCLUSIVE
-    assert decide(events, n, threshold, claim="population", alpha=alpha) is want
+    assert decide(events, n, threshold, scope="population", alpha=alpha) is want
 
 
 @given(counts, st.floats(0, 1), alphas)
 def test_at_most_of_events_is_at_least_of_the_rest(count: tuple[int, int], threshold: float, alpha: float) -> None:
     events, n = count
-    first = decide(events, n, threshold, claim="population", at_least=False, alpha=alpha)
+    first = decide(events, n, threshold, scope="population", at_least=False, alpha=alpha)
     low, high = clopper_pearson(events, n, alpha)
     want = Verdict.PASSED if high <= threshold else Verdict.FAILED if low > threshold else Verdict.INCONCLUSIVE
     assert first is want
@@ -113,16 +113,16 @@ def test_at_most_of_events_is_at_least_of_the_rest(count: tuple[int, int], thres
 def test_a_failure_may_need_more_than_a_pass(count: tuple[int, int], threshold: float, fail_alpha: float) -> None:
     """It is judged by an interval of its own, which is not the one that is shown."""
     events, n = count
-    decision = decide_share(events, n, threshold, at_least=True, claim="population", alpha=0.1, fail_alpha=fail_alpha)
+    decision = decide_share(events, n, threshold, at_least=True, scope="population", alpha=0.1, fail_alpha=fail_alpha)
     assert decision.interval == clopper_pearson(events, n, 0.1)
     low, high = clopper_pearson(events, n, 0.1)[0], clopper_pearson(events, n, fail_alpha)[1]
     want = Verdict.PASSED if low >= threshold else Verdict.FAILED if high < threshold else Verdict.INCONCLUSIVE
     assert decision.verdict is want
 
 
-@pytest.mark.parametrize("claim", ["set", "population"])
-def test_nothing_claimed_is_nothing_decided(claim: str) -> None:
-    decision = decide_share(5, 10, None, at_least=True, claim=claim, alpha=0.01)
+@pytest.mark.parametrize("scope", ["set", "population"])
+def test_nothing_claimed_is_nothing_decided(scope: str) -> None:
+    decision = decide_share(5, 10, None, at_least=True, scope=scope, alpha=0.01)
     assert decision.verdict is Verdict.INCONCLUSIVE
     assert decision.rule == "no threshold given"
     assert decision.estimate == 0.5
@@ -130,7 +130,7 @@ def test_nothing_claimed_is_nothing_decided(claim: str) -> None:
 
 
 def test_the_rule_says_what_was_claimed_and_how_sure() -> None:
-    assert "this set" in decide_share(5, 10, 0.5, at_least=True, claim="set", alpha=0.01).rule
-    rule = decide_share(5, 10, 0.5, at_least=True, claim="population", alpha=0.02).rule
+    assert "this set" in decide_share(5, 10, 0.5, at_least=True, scope="set", alpha=0.01).rule
+    rule = decide_share(5, 10, 0.5, at_least=True, scope="population", alpha=0.02).rule
     assert "population" in rule
     assert "0.02" in rule

@@ -17,8 +17,8 @@ pairs = st.integers(1, 300).flatmap(
 )
 
 
-def decide(lost: int, gained: int, n: int, max_drop: float | None, claim: str = "set") -> Verdict:
-    return decide_drop(lost, gained, n, max_drop, claim=claim, alpha=0.01).verdict
+def decide(lost: int, gained: int, n: int, max_drop: float | None, scope: str = "set") -> Verdict:
+    return decide_drop(lost, gained, n, max_drop, scope=scope, alpha=0.01).verdict
 
 
 @given(st.integers(0, 500), st.integers(0, 500))
@@ -64,12 +64,12 @@ def test_a_drop_in_the_population_needs_the_bound_beyond_it(
 @given(pairs)
 def test_estimate_and_interval_belong_together(pair: tuple[int, int, int]) -> None:
     lost, gained, n = pair
-    decision = decide_drop(lost, gained, n, None, claim="set", alpha=0.01)
+    decision = decide_drop(lost, gained, n, None, scope="set", alpha=0.01)
     low, high = decision.interval
     assert decision.estimate == (lost - gained) / n
     assert -1 <= low <= decision.estimate <= high <= 1
     assert decision.verdict is Verdict.INCONCLUSIVE
-    mirrored = decide_drop(gained, lost, n, None, claim="set", alpha=0.01).interval
+    mirrored = decide_drop(gained, lost, n, None, scope="set", alpha=0.01).interval
     assert mirrored == pytest.approx((-high, -low))
 
 
@@ -83,7 +83,7 @@ def test_neither_end_errs_more_often_than_alpha(shares: tuple[float, float], alp
     for lost in range(n + 1):
         for gained in range(n - lost + 1):
             chance = float(law.pmf([lost, gained, n - lost - gained]))
-            low, high = decide_drop(lost, gained, n, None, claim="set", alpha=alpha).interval
+            low, high = decide_drop(lost, gained, n, None, scope="set", alpha=alpha).interval
             total += chance
             too_high += chance * (low > p_lost - p_gained)
             too_low += chance * (high < p_lost - p_gained)

@@ -11,35 +11,35 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from robustest import Verdict
-from robustest.rules import BaselineClaim, Claim, DropClaim, MeanClaim, ShareClaim, Terms
-from robustest.rules.agreement import AgreementClaim
-from robustest.rules.groups import WorstGroupClaim
-from robustest.rules.independent import FallClaim
-from robustest.rules.rates import RateClaim
+from robustest.rules import BaselineRule, DropRule, MeanRule, Rule, ShareRule, Terms
+from robustest.rules.agreement import AgreementRule
+from robustest.rules.groups import WorstGroupRule
+from robustest.rules.independent import FallRule
+from robustest.rules.rates import RateRule
 
-TERMS = Terms(claim="set", alpha=0.05, fail_alpha=0.01)
+TERMS = Terms(scope="set", alpha=0.05, fail_alpha=0.01)
 N = 300
 Columns = dict[str, NDArray[Any]]
 
 
-def claims(threshold: float) -> dict[str, Claim | RateClaim]:
+def claims(threshold: float) -> dict[str, Rule | RateRule]:
     """One claim of each kind that may stop early, whose columns `columns_of` has."""
     half = np.arange(N) % 2 == 0
     ids = np.arange(N)
-    share = ShareClaim(threshold=threshold, at_least=True, terms=TERMS)
+    share = ShareRule(threshold=threshold, at_least=True, terms=TERMS)
     return {
         "share": share,
-        "share that does not hold": ShareClaim(threshold=threshold, at_least=False, terms=TERMS),
-        "beside a baseline": BaselineClaim(
+        "share that does not hold": ShareRule(threshold=threshold, at_least=False, terms=TERMS),
+        "beside a baseline": BaselineRule(
             other=share, asked=True, before=np.ones(N, dtype=bool), tolerance=0.0, terms=TERMS
         ),
-        "drop": DropClaim(threshold=threshold, terms=TERMS),
-        "mean": MeanClaim(threshold=threshold, terms=TERMS),
-        "mean at least": MeanClaim(threshold=-threshold, terms=TERMS, sign=-1, column="negated"),
-        "rate": RateClaim(threshold=threshold, terms=TERMS),
-        "agreement": AgreementClaim(threshold=threshold, terms=TERMS),
-        "fall": FallClaim(threshold=threshold, first=90, n_first=100, whole=True, terms=TERMS),
-        "worst group": WorstGroupClaim(
+        "drop": DropRule(threshold=threshold, terms=TERMS),
+        "mean": MeanRule(threshold=threshold, terms=TERMS),
+        "mean at least": MeanRule(threshold=-threshold, terms=TERMS, sign=-1, column="negated"),
+        "rate": RateRule(threshold=threshold, terms=TERMS),
+        "agreement": AgreementRule(threshold=threshold, terms=TERMS),
+        "fall": FallRule(threshold=threshold, first=90, n_first=100, whole=True, terms=TERMS),
+        "worst group": WorstGroupRule(
             threshold=threshold,
             names=("a", "b"),
             members=(ids[half], ids[~half]),

@@ -124,7 +124,7 @@ def test_claims_about_the_population(share: float, verdict: str) -> None:
     x = X.clone()
     others = (Y != TARGET).nonzero().squeeze(1)[: round(share * N)]
     x[others, 0, 5, 0] = 1.0
-    result = measure_spurious_feature(timid, (x, Y), CUE, max_flip=0.1, claim="population")
+    result = measure_spurious_feature(timid, (x, Y), CUE, max_flip=0.1, scope="population")
     assert result.estimate == pytest.approx(share)
     assert result.verdict == verdict
 
@@ -231,7 +231,7 @@ def test_a_claim_about_every_class_passes_only_once_every_class_was_seen() -> No
 
 def test_a_sample_of_the_population_is_not_enough_for_one_of_two_claims() -> None:
     """Almost any number of flips is allowed, and class 2 is not recognised without the cue: its recall falls by all."""
-    options: dict[str, Any] = {"max_flip": 0.99, "max_recall_drop": 0.1, "claim": "population"}
+    options: dict[str, Any] = {"max_flip": 0.99, "max_recall_drop": 0.1, "scope": "population"}
     assert measure_spurious_feature(leans, (MANY_X, MANY_Y), CUE, **options).verdict is Verdict.FAILED
     part = measure_spurious_feature(leans, (MANY_X, MANY_Y), CUE, max_samples=300, **options)
     assert part.verdict is not Verdict.PASSED
@@ -239,7 +239,7 @@ def test_a_sample_of_the_population_is_not_enough_for_one_of_two_claims() -> Non
 
 def test_flips_towards_a_target_are_among_the_samples_of_other_classes_however_many_were_read() -> None:
     """All of the others follow the cue; among all samples that would be two thirds."""
-    options: dict[str, Any] = {"max_flip": 0.8, "target": TARGET, "claim": "population"}
+    options: dict[str, Any] = {"max_flip": 0.8, "target": TARGET, "scope": "population"}
     assert measure_spurious_feature(model, (MANY_X, MANY_Y), CUE, **options).verdict is Verdict.FAILED
     part = measure_spurious_feature(model, (MANY_X, MANY_Y), CUE, max_samples=300, **options)
     assert part.verdict is not Verdict.PASSED

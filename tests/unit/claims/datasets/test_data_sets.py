@@ -85,7 +85,7 @@ def test_a_verdict_may_come_early() -> None:
 def test_a_population_claim_needs_the_interval() -> None:
     low, high = difference_interval(190, 200, 102, 120, 0.01)
     for most, verdict in ((high + 0.001, Verdict.PASSED), (0.1, Verdict.INCONCLUSIVE), (low, Verdict.INCONCLUSIVE)):
-        result = measure_transfer_accuracy(model, SOURCE, TARGET, max_drop=max(0.0, most), claim="population")
+        result = measure_transfer_accuracy(model, SOURCE, TARGET, max_drop=max(0.0, most), scope="population")
         assert result.verdict is verdict
         assert result.interval == (low, high)
 

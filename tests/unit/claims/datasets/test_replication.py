@@ -93,9 +93,9 @@ def test_corrections_differ_and_none_is_the_naive_gap() -> None:
 
 
 def test_the_interval_decides_whatever_the_claim() -> None:
-    for claim in ("set", "population"):
-        assert measured(max_gap=0.5, claim=claim).verdict is Verdict.PASSED
-        assert measured(max_gap=0.0, claim=claim).verdict is Verdict.INCONCLUSIVE
+    for scope in ("set", "population"):
+        assert measured(max_gap=0.5, scope=scope).verdict is Verdict.PASSED
+        assert measured(max_gap=0.0, scope=scope).verdict is Verdict.INCONCLUSIVE
     worse, says = drawn(2, N2, 0.2, gap=0.25)
     assert measured(v2=worse, annotations=(SAYS1, says), max_gap=0.05).verdict is Verdict.FAILED
 

@@ -146,7 +146,7 @@ def test_a_set_claim_is_exact_and_a_population_claim_needs_the_clusters() -> Non
     assert drop > 0
     assert measured(0.4, max_drop=drop + 0.001).verdict is Verdict.PASSED
     assert measured(0.4, max_drop=drop - 0.001).verdict is Verdict.FAILED
-    assert measured(0.4, max_drop=drop + 0.001, claim="population").verdict is Verdict.INCONCLUSIVE
+    assert measured(0.4, max_drop=drop + 0.001, scope="population").verdict is Verdict.INCONCLUSIVE
 
 
 def test_an_oracle_that_is_given_tells_the_headroom() -> None:

@@ -66,7 +66,7 @@ def test_no_group_is_too_small_to_fail(size: int) -> None:
     for exact in (False, True):
         result = measure_worst_group_accuracy(model, data, groups, at_least=0.5, exact=exact)
         assert result.verdict is Verdict.FAILED
-    population = measure_worst_group_accuracy(model, data, groups, at_least=0.5, claim="population")
+    population = measure_worst_group_accuracy(model, data, groups, at_least=0.5, scope="population")
     settled = clopper_pearson(0, size, group_level(0.01, 2, disjoint=True))[1] < 0.5
     assert population.verdict is (Verdict.FAILED if settled else Verdict.INCONCLUSIVE)
 
@@ -74,7 +74,7 @@ def test_no_group_is_too_small_to_fail(size: int) -> None:
 def test_about_a_population_a_small_group_passes_only_where_its_interval_does() -> None:
     data, groups = make(land=(200, 0), water=(5, 0))
     for at_least, verdict in ((0.5, Verdict.INCONCLUSIVE), (0.3, Verdict.PASSED)):
-        result = measure_worst_group_accuracy(model, data, groups, at_least=at_least, claim="population")
+        result = measure_worst_group_accuracy(model, data, groups, at_least=at_least, scope="population")
         assert result.verdict is verdict
 
 
@@ -127,7 +127,7 @@ def test_a_pass_needs_every_group() -> None:
 def test_a_population_claim_needs_the_intervals() -> None:
     data, groups = make(land=(960, 40), water=(480, 20))
     for at_least, verdict in ((0.92, Verdict.PASSED), (0.96, Verdict.INCONCLUSIVE), (0.99, Verdict.FAILED)):
-        result = measure_worst_group_accuracy(model, data, groups, at_least=at_least, claim="population")
+        result = measure_worst_group_accuracy(model, data, groups, at_least=at_least, scope="population")
         assert result.verdict is verdict
         assert result.n_used == 1500
         assert "2 groups at once" in result.rule
@@ -138,7 +138,7 @@ def test_the_assertion_raises_and_speaks() -> None:
     with pytest.raises(ClaimFailed, match=r"accuracy of the worst group >= 0.9(.|\n)*air"):
         assert_worst_group_accuracy(model, DATA, GROUPS, at_least=0.9, exact=True)
     with pytest.raises(ClaimInconclusive):
-        assert_worst_group_accuracy(model, DATA, GROUPS, at_least=0.6, claim="population")
+        assert_worst_group_accuracy(model, DATA, GROUPS, at_least=0.6, scope="population")
     with pytest.raises(ConfigError, match="nothing to claim"):
         assert_worst_group_accuracy(model, DATA, GROUPS, at_least=None)
 

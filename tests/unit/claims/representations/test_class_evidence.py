@@ -114,7 +114,7 @@ def test_a_judge_may_give_labels_alone() -> None:
 
 
 def test_a_population_claim_needs_its_bound() -> None:
-    result = measure_class_evidence(Row(0).eval(), (X, Y), same, eps=1.0, min_transfer=0.9, claim="population")
+    result = measure_class_evidence(Row(0).eval(), (X, Y), same, eps=1.0, min_transfer=0.9, scope="population")
     assert result.verdict is Verdict.PASSED
     assert 0.9 < result.interval[0] < 1.0
 

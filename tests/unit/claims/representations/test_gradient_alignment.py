@@ -82,7 +82,7 @@ def test_a_gain_is_claimed_sample_by_sample() -> None:
 
 
 def test_a_mean_is_claimed_over_the_population_too() -> None:
-    result = measure_gradient_alignment(random(), (X, Y), at_least=0.9, claim="population")
+    result = measure_gradient_alignment(random(), (X, Y), at_least=0.9, scope="population")
     assert result.verdict is Verdict.FAILED
     assert result.interval[1] < 0.9
 

@@ -27,7 +27,7 @@ from robustest import (
     measure_robust_accuracy,
 )
 from robustest.attacks.cascades import MINIMUM
-from robustest.claims.robustness.min_perturbation import MedianClaim, median_interval, reached
+from robustest.claims.robustness.min_perturbation import MedianRule, median_interval, reached
 from robustest.rules import Terms
 from robustest.statistics.fixed import Decision
 
@@ -169,12 +169,12 @@ def decided(
     """The verdict on these sizes of n samples, read in this order; the point where they settle it is looked for."""
     held = sizes > 0 if threshold is None else sizes >= threshold
     columns = {"size": sizes, "held": held, "widest": np.full(len(sizes), widest)}
-    claim = MedianClaim(threshold=threshold, terms=terms)
+    claim = MedianRule(threshold=threshold, terms=terms)
     return claim.decide(columns, n, claim.settled(columns, n))
 
 
-SET = Terms(claim="set", alpha=0.01, fail_alpha=0.01)
-POPULATION = Terms(claim="population", alpha=0.01, fail_alpha=0.01)
+SET = Terms(scope="set", alpha=0.01, fail_alpha=0.01)
+POPULATION = Terms(scope="population", alpha=0.01, fail_alpha=0.01)
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ def test_a_population_claim_needs_the_whole_interval(threshold: float, verdict: 
 
 
 def test_a_failure_about_a_population_errs_with_alpha_however_many_were_read() -> None:
-    terms = Terms(claim="population", alpha=0.05, fail_alpha=1e-6)
+    terms = Terms(scope="population", alpha=0.05, fail_alpha=1e-6)
     sizes = np.linspace(0.0, 2.0, 41)
     threshold = median_interval(sizes, 0.05, 10.0)[1] + 0.01
     assert median_interval(sizes, 1e-6, 10.0)[1] > threshold
@@ -241,7 +241,7 @@ def test_a_few_sizes_say_nothing_of_the_median_of_many() -> None:
 
 @pytest.mark.parametrize("read", [20, 60, 150])
 def test_the_interval_of_a_run_that_stopped_holds_the_set_s_median_as_often_as_it_says(read: int) -> None:
-    n, runs, terms = 200, 400, Terms(claim="set", alpha=0.1, fail_alpha=0.1)
+    n, runs, terms = 200, 400, Terms(scope="set", alpha=0.1, fail_alpha=0.1)
     generator = np.random.default_rng(0)
     sizes = generator.exponential(size=n)
     median, missed = np.sort(sizes)[n // 2], np.zeros(2, dtype=int)
@@ -252,11 +252,11 @@ def test_the_interval_of_a_run_that_stopped_holds_the_set_s_median_as_often_as_i
 
 
 def test_half_of_the_samples_broken_for_good_doom_a_median() -> None:
-    claim = MedianClaim(threshold=1.0, terms=SET)
+    claim = MedianRule(threshold=1.0, terms=SET)
     assert claim.doomed(6, 11)
     assert not claim.doomed(5, 11)
     assert not claim.doomed(5, 10)
-    assert not MedianClaim(threshold=None, terms=SET).doomed(11, 11)
+    assert not MedianRule(threshold=None, terms=SET).doomed(11, 11)
 
 
 def test_a_claim_on_many_samples_stops_early_and_agrees_with_the_whole(toys: Toys) -> None:

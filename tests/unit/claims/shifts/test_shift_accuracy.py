@@ -85,7 +85,7 @@ def test_what_the_shift_repairs_counts_against_what_it_breaks() -> None:
     ids=str,
 )
 def test_claims_about_the_population(threshold: dict[str, float], verdict: str) -> None:
-    result = measure_shift_accuracy(model, (X, Y), brighter, severity=5, claim="population", **threshold)
+    result = measure_shift_accuracy(model, (X, Y), brighter, severity=5, scope="population", **threshold)
     assert result.verdict == verdict
     assert "population" in result.rule
 
