@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from robustest import rng
-from robustest.attacks import losses
 from robustest.attacks.protocol import Evaluation, Needs, Problem
 from robustest.errors import ConfigError, expected
 from robustest.threats import L1, L2, Rows, Threat, length, per_row
@@ -96,17 +95,17 @@ class ALMA:
 
     def objective(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
         if logits.shape[1] > 2:
-            return losses.dlr(logits, problem.y)
-        margin = losses.margin(logits, problem.y)
+            return problem.task.losses["dlr"](logits, problem.y)
+        margin = problem.task.losses["margin"](logits, problem.y)
         scale = torch.where(state["scale"] > 0, state["scale"], margin.detach().abs().float())
         return margin / scale.clamp(min=torch.finfo(scale.dtype).tiny)
 
     def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
         assert seen.gradient is not None
         d = -self.objective(problem, state, seen.logits.double()).float()
-        fooled = seen.logits.argmax(1) != problem.y
+        fooled = ~problem.task.holds(seen.logits, problem.y)
         if seen.logits.shape[1] == 2:
-            margin = losses.margin(seen.logits, problem.y).abs()
+            margin = problem.task.margin(seen.logits, problem.y).abs()
             state = {**state, "scale": torch.where(state["scale"] > 0, state["scale"], margin)}
         state = self._learn(state, d, fooled)
         descent = self._descent(problem, state, seen, _slope(d, state["weight"], state["multiplier"]))

@@ -9,13 +9,13 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from robustest.attacks import apgd_l1, losses
+from robustest.attacks import apgd_l1
 from robustest.attacks.protocol import Evaluation, Needs, Problem
 from robustest.errors import ConfigError, expected, unknown
+from robustest.tasks import class_losses
 from robustest.threats import L1, L2, Linf, Rows, Threat, per_row
 
 _NAMES = {"ce": "apgd-ce", "dlr": "apgd-dlr", "margin": "apgd-margin", "targeted_dlr": "apgd-t"}
-_LOSSES = {"ce": losses.cross_entropy, "dlr": losses.dlr, "margin": losses.margin}
 
 _MOMENTUM = 0.75
 """Weight of the new step; the rest is that of the last move."""
@@ -35,8 +35,9 @@ class APGD:
     L1: steps along the signs of the largest elements of the gradient, without momentum, in balls of 3, 2 and 1 eps one
     after the other (Croce and Hein, ICML 2021, section 3.3): see `robustest.attacks.apgd_l1`.
 
-    The objectives are those of `robustest.attacks.losses`. With "targeted_dlr" the first of the steps looks at
-    the unchanged sample and settles the target there: the likeliest other class for rank 0, the next for 1 ...
+    The objectives are the task's losses of those names, "targeted_dlr" that of `robustest.tasks.class_losses`. With it
+    the first of the steps looks at the unchanged sample and settles the target there: the likeliest other class for
+    rank 0, the next for 1 ...
 
     Args:
         steps: gradients a sample gets, >= 1.
@@ -111,8 +112,8 @@ class APGD:
 
     def objective(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
         if self.loss == "targeted_dlr":
-            return losses.targeted_dlr(logits, problem.y, self._target(problem, state, logits))
-        return _LOSSES[self.loss](logits, problem.y)
+            return class_losses.targeted_dlr(logits, problem.y, self._target(problem, state, logits))
+        return problem.task.losses[self.loss](logits, problem.y)
 
     def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
         told = self._told(problem, state, seen)
@@ -130,7 +131,7 @@ class APGD:
         known = state["step"] >= 0
         if logits.device.type == "cpu" and bool(known.all()):  # sorting a thousand classes costs
             return state["target"]
-        return torch.where(known, state["target"], losses.ranked_class(logits, problem.y, self.target_rank))
+        return torch.where(known, state["target"], class_losses.ranked_class(logits, problem.y, self.target_rank))
 
     def _told(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
         assert seen.gradient is not None

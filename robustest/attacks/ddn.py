@@ -10,13 +10,12 @@ import torch
 from torch import Tensor
 
 from robustest import rng
-from robustest.attacks import losses
 from robustest.attacks.geometry import cosine
 from robustest.attacks.protocol import Evaluation, Needs, Problem
 from robustest.errors import ConfigError, expected, unknown
 from robustest.threats import L2, Rows, Threat, length, per_row
 
-_LOSSES = {"ce": losses.cross_entropy, "margin": losses.margin}
+_LOSSES = ("ce", "margin")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,14 +95,14 @@ class DDN:
         return state["z"]
 
     def objective(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
-        return _LOSSES[self.loss](logits, problem.y)
+        return problem.task.losses[self.loss](logits, problem.y)
 
     def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
         assert seen.gradient is not None
         x, step = problem.x, state["step"]
-        fooled = seen.logits.argmax(1) != problem.y
+        holds = problem.task.holds(seen.logits, problem.y)
         gamma = cosine(self.gamma, self.gamma if self.gamma_last is None else self.gamma_last, step, self.steps)
-        radius = state["radius"] * torch.where(fooled, 1 - gamma, 1 + gamma)
+        radius = state["radius"] * torch.where(holds, 1 + gamma, 1 - gamma)
         stride = state["unit"] * cosine(self.step_size, self.step_size / 100, step, self.steps)
         delta = torch.addcmul(seen.z - x, problem.threat.ascent(seen.gradient), per_row(stride, x))
         # Divided first: where nothing has moved yet, and there is no gradient, nothing moves.

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from robustest import rng
-from robustest.attacks import losses
 from robustest.attacks.geometry import to_hyperplane
 from robustest.attacks.protocol import Evaluation, Needs, Problem
 from robustest.errors import ConfigError, expected
+from robustest.tasks import class_losses
 from robustest.threats import L1, L2, Linf, Rows, Threat, per_row
 
 
@@ -88,7 +88,7 @@ class FAB:
         assert seen.gradient is not None
         x, z, gradient = problem.x, seen.z, seen.gradient
         target = self._target(problem, state, seen.logits)
-        fooled = seen.logits.argmax(1) != problem.y
+        holds = problem.task.holds(seen.logits, problem.y)
         gap = -_lead(seen.logits.double(), problem.y, target)
         moved = ((z.double() - x.double()) * gradient.double()).flatten(1).sum(1)
         step = to_hyperplane(problem.threat, z, gradient, gap, problem.bounds)
@@ -97,16 +97,16 @@ class FAB:
         bias = per_row((near / (near + far).clamp(min=1e-30)).clamp(max=self.bias), x)
         ahead = torch.lerp(z + (1 + self.overshoot) * step, x + (1 + self.overshoot) * whole, bias)
         behind = torch.lerp(x, z, self.back)
-        return {"z": torch.where(per_row(fooled, x), behind, ahead).clamp(*problem.bounds), "target": target}
+        return {"z": torch.where(per_row(holds, x), ahead, behind).clamp(*problem.bounds), "target": target}
 
     def _target(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
         """(B,) the class whose boundary is walked to."""
         if self.target_rank is None:
-            return losses.ranked_class(logits, problem.y, 0)
+            return class_losses.ranked_class(logits, problem.y, 0)
         known = state["target"] >= 0
         if logits.device.type == "cpu" and bool(known.all()):  # sorting a thousand classes costs
             return state["target"]
-        return torch.where(known, state["target"], losses.ranked_class(logits, problem.y, self.target_rank))
+        return torch.where(known, state["target"], class_losses.ranked_class(logits, problem.y, self.target_rank))
 
 
 def _lead(logits: Tensor, y: Tensor, target: Tensor) -> Tensor:

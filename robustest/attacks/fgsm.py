@@ -7,7 +7,6 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from robustest.attacks import losses
 from robustest.attacks.protocol import Evaluation, Needs, Problem
 from robustest.threats import L0, L1, Patch, Rows, Threat, filled, per_row
 
@@ -38,7 +37,7 @@ class FGSM:
         return state["z"]
 
     def objective(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
-        return losses.log_odds_tangent(logits, problem.y)
+        return problem.task.losses["log_odds"](logits, problem.y)
 
     def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
         assert seen.gradient is not None

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from robustest import rng
-from robustest.attacks import losses
 from robustest.attacks.geometry import cosine, dual_length, within
 from robustest.attacks.protocol import Evaluation, Needs, Problem
 from robustest.errors import ConfigError, expected
@@ -75,12 +74,12 @@ class FMN:
         return state["z"]
 
     def objective(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
-        return losses.margin(logits, problem.y)
+        return problem.task.losses["margin"](logits, problem.y)
 
     def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
         assert seen.gradient is not None
         x, step, threat = problem.x, state["step"], problem.threat
-        fooled = seen.logits.argmax(1) != problem.y
+        fooled = ~problem.task.holds(seen.logits, problem.y)
         size = threat.size(seen.z, problem.region).float()
         smallest = torch.where(fooled, torch.minimum(size, state["smallest"]), state["smallest"])
         radius = self._radius(problem, {**state, "smallest": smallest}, seen, fooled, size)
@@ -100,7 +99,7 @@ class FMN:
             fewer = torch.minimum(radius - 1, (radius * (1 - gamma)).floor())
             more = torch.maximum(radius + 1, (radius * (1 + gamma)).floor())
             return torch.where(fooled, torch.minimum(fewer, smallest), more).clamp(min=0.0)
-        way = -losses.margin(seen.logits.double(), problem.y).float() / dual_length(problem.threat, seen.gradient)
+        way = problem.task.margin(seen.logits.double(), problem.y).float() / dual_length(problem.threat, seen.gradient)
         outside = torch.where(smallest < torch.inf, radius * (1 + gamma), size + way * (1 + gamma))
         inside = torch.minimum(torch.minimum(radius, size) * (1 - gamma), smallest)
         return torch.where(fooled, inside, outside)

@@ -111,7 +111,7 @@ class HopSkipJump:
         raise TypeError("this attack takes no gradients")
 
     def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
-        wrong = seen.logits.argmax(1) != problem.y
+        wrong = ~problem.task.holds(seen.logits, problem.y)
         told = {**state, "age": state["age"] + 1, "count": state["count"] + 1}
         for phase, hear in enumerate((self._started, self._halved, self._probed, self._walked)):
             if _any(rows := state["phase"] == phase):

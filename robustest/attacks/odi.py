@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from robustest import rng
-from robustest.attacks import losses
 from robustest.attacks.protocol import Evaluation, Needs, Problem
 from robustest.errors import ConfigError, expected
+from robustest.tasks import class_losses
 from robustest.threats import L2, Linf, Rows, Threat, length, per_row
 
 
@@ -81,12 +81,12 @@ class ODIMargin:
         return state["z"]
 
     def objective(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
-        other = losses.ranked_class(logits, problem.y, self.target_rank)
-        weights = losses.lead(other, problem.y, logits)
+        other = class_losses.ranked_class(logits, problem.y, self.target_rank)
+        weights = class_losses.lead(other, problem.y, logits)
         if self.start_steps:
             starting = (state["step"] < self.start_steps).unsqueeze(1)
             weights = torch.where(starting, state["direction"], weights)
-        return losses.linear(logits, weights)
+        return class_losses.linear(logits, weights)
 
     def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
         assert seen.gradient is not None

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from robustest import rng
-from robustest.attacks.losses import margin
 from robustest.attacks.protocol import Evaluation, Needs, Problem
 from robustest.errors import ConfigError, expected
 from robustest.threats import Patch, Rows, Threat, per_row
@@ -81,11 +80,11 @@ class PatchGradient:
         return state["z"]
 
     def objective(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
-        return margin(logits, problem.y)
+        return problem.task.losses["margin"](logits, problem.y)
 
     def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
         assert seen.gradient is not None
-        step, now = state["step"] + 1, margin(seen.logits, problem.y)
+        step, now = state["step"] + 1, problem.task.losses["margin"](seen.logits, problem.y)
         better = now > state["margin"]
         state = {
             **state,

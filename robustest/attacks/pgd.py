@@ -8,7 +8,6 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from robustest.attacks import losses
 from robustest.attacks.protocol import Evaluation, Needs, Problem
 from robustest.errors import ConfigError, expected
 from robustest.threats import L0, L1, L2, Patch, Rows, Threat, filled, per_row
@@ -59,7 +58,7 @@ class PGD:
         return state["z"]
 
     def objective(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
-        return losses.log_odds_tangent(logits, problem.y)
+        return problem.task.losses["log_odds"](logits, problem.y)
 
     def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
         assert seen.gradient is not None

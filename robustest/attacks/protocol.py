@@ -17,6 +17,7 @@ from typing import Protocol, runtime_checkable
 from torch import Tensor
 
 from robustest.models.needs import Needs as Needs
+from robustest.tasks import CLASSIFICATION, Task
 from robustest.threats import Bounds, Rows, Threat
 
 
@@ -27,9 +28,10 @@ class Problem:
     Attributes:
         threat: the threat model.
         region: the threat's rows for these samples; `region["x"]` is the samples (B, *S).
-        y: (B,) int64 labels.
+        y: (B,) int64 labels; the task's targets.
         classes: number of classes K.
         bounds: smallest and largest value of an input element.
+        task: what the model's answers are, when they are right, and the losses there are to climb.
     """
 
     threat: Threat
@@ -37,6 +39,7 @@ class Problem:
     y: Tensor
     classes: int
     bounds: Bounds
+    task: Task = CLASSIFICATION
 
     @property
     def x(self) -> Tensor:

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from robustest.attacks.geometry import cosine
-from robustest.attacks.losses import margin
 from robustest.attacks.protocol import Evaluation, Needs, Problem
 from robustest.errors import ConfigError, expected
 from robustest.threats import L0, Rows, Threat, by_pixel, per_row, sparse
@@ -98,11 +97,11 @@ class SigmaZero:
         return state["z"]
 
     def objective(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
-        return margin(logits, problem.y)
+        return problem.task.losses["margin"](logits, problem.y)
 
     def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
         x = problem.x
-        fooled = seen.logits.argmax(1) != problem.y
+        fooled = ~problem.task.holds(seen.logits, problem.y)
         changed = by_pixel(seen.z != x).any(1).sum(1)
         better = fooled & (changed < state["fewest"])
         state = {

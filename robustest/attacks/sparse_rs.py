@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from robustest import rng
-from robustest.attacks import losses
 from robustest.attacks.protocol import Evaluation, Needs, Problem
 from robustest.errors import ConfigError, expected
 from robustest.threats import L0, L1, Rows, Threat, by_pixel, per_row
@@ -119,7 +118,7 @@ class SparseRS:
 
 def better_of(problem: Problem, state: Rows, seen: Evaluation) -> Rows:
     """The state with the best of a row's proposals in the place of its point, where that has a larger margin."""
-    value, lane = losses.margin(seen.logits, problem.y).max(1)
+    value, lane = problem.task.losses["margin"](seen.logits, problem.y).max(1)
     best = seen.z[torch.arange(len(lane), device=lane.device), lane]
     better = per_row(value > state["value"], best)
     return {

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from robustest import rng
-from robustest.attacks.losses import margin
 from robustest.attacks.protocol import Evaluation, Needs, Problem
 from robustest.errors import ConfigError, expected
 from robustest.threats import Rows, Spatial, Threat, per_row
@@ -60,7 +59,7 @@ class SpatialGrid:
         return torch.stack(columns, 1)
 
     def objective(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
-        return margin(logits, problem.y)
+        return problem.task.losses["margin"](logits, problem.y)
 
     def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
         return {"step": state["step"] + 1}
@@ -122,7 +121,7 @@ class SpatialGradient:
         return state["z"]
 
     def objective(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
-        return margin(logits, problem.y)
+        return problem.task.losses["margin"](logits, problem.y)
 
     def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
         assert seen.gradient is not None

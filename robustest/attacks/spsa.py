@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from robustest import rng
-from robustest.attacks import losses
 from robustest.attacks.protocol import Evaluation, Needs, Problem
 from robustest.errors import ConfigError, expected
 from robustest.threats import L2, Linf, Rows, Threat, Unbounded, per_row
@@ -87,7 +86,7 @@ class SPSA:
         raise TypeError("this attack takes no gradients")
 
     def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
-        age, value = state["age"], losses.margin(seen.logits, problem.y)
+        age, value = state["age"], problem.task.losses["margin"](seen.logits, problem.y)
         slope = (age % 2) * (state["value"] - value)  # 0 after the first of a pair
         told = {**state, "value": value, "age": age + 1}
         told["sum"] = torch.addcmul(state["sum"], per_row(slope, problem.x), self._signs(problem, state))

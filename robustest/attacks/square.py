@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from robustest import rng
-from robustest.attacks import losses
 from robustest.attacks.protocol import Evaluation, Needs, Problem
 from robustest.errors import ConfigError, expected
 from robustest.threats import L1, L2, Linf, Rows, Threat, Unbounded, per_row
@@ -114,7 +113,7 @@ class Square:
         raise TypeError("this attack takes no gradients")
 
     def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
-        value, z = _best_of(seen, problem.y)
+        value, z = _best_of(problem, seen)
         better = (value > state["value"]).to(z.dtype)
         return {
             "z": torch.lerp(state["z"], z, per_row(better, z)),
@@ -201,9 +200,9 @@ def _windows(plan: _Plan, stage: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
     return first, ((size + 1) / 2).unsqueeze(3).sub(off_centre).clamp_(0, 1)
 
 
-def _best_of(seen: Evaluation, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Of the proposals that each row made at once, that with the largest margin: margin (B,) and point (B, *Z)."""
-    value, lane = losses.margin(seen.logits, y).max(1)
+def _best_of(problem: Problem, seen: Evaluation) -> tuple[Tensor, Tensor]:
+    """Of the proposals that each row made at once, that with the largest margin loss: loss (B,) and point (B, *Z)."""
+    value, lane = problem.task.losses["margin"](seen.logits, problem.y).max(1)
     return value, seen.z[torch.arange(len(lane), device=lane.device), lane]
 
 

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, IterableDataset, RandomSampler, Sequent
 
 from robustest.errors import DataError, expected
 from robustest.factory import Factory
+from robustest.tasks import CLASSIFICATION
 
 _IMAGE_KEYS = ("pixel_values", "image", "img", "x", "input")
 _LABEL_KEYS = ("label", "labels", "fine_label", "target", "y")
@@ -74,7 +75,7 @@ def _is_array(value: object) -> bool:
 
 
 def _arrays(x: object, y: object) -> Samples:
-    images, labels = _tensor(x).detach(), _labels(y)
+    images, labels = _tensor(x).detach(), CLASSIFICATION.targets(y)
     if images.ndim < 2:
         raise DataError(expected("x of shape (N, ...)", tuple(images.shape)))
     if len(images) != len(labels):
@@ -112,20 +113,6 @@ def _loaded(loader: DataLoader[Any]) -> Samples:
     return samples
 
 
-def _labels(y: object) -> Tensor:
-    try:
-        labels = torch.as_tensor(np.array(y) if isinstance(y, np.ndarray) else y).detach().cpu()
-    except (TypeError, ValueError, RuntimeError):
-        raise DataError(expected("labels as integers", y)) from None
-    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
-        raise DataError(
-            f"Expected integer class labels but got {labels.dtype}. Convert them with y.long() if they are classes."
-        )
-    if labels.ndim != 1:
-        raise DataError(expected("labels of shape (N,)", tuple(labels.shape), "One class index per sample."))
-    return labels.to(torch.int64)
-
-
 def _check_floats(x: Tensor) -> None:
     if not x.is_floating_point():
         raise DataError(
@@ -154,7 +141,7 @@ def _indexed(data: Any, collate: Callable[[list[Any]], Any] | None) -> Samples:
             raise DataError(
                 f"Expected samples of one shape but got {sorted(shapes)}. Resize them in the data set's transform."
             )
-        return torch.stack([x for x, _ in pairs]).float(), _labels([y for _, y in pairs])
+        return torch.stack([x for x, _ in pairs]).float(), CLASSIFICATION.targets([y for _, y in pairs])
 
     return Samples(take, len(data))
 
@@ -165,7 +152,7 @@ def _from_batch(batch: object) -> tuple[Tensor, Tensor]:
         raise DataError(expected("the loader's batches to hold a tensor of inputs", x))
     images = _tensor(x)
     _check_floats(images)
-    return images.float(), _labels(y)
+    return images.float(), CLASSIFICATION.targets(y)
 
 
 def _pair(item: object) -> tuple[Tensor, int]:

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from robustest import rng
+from robustest.tasks import CLASSIFICATION
 
 Gradient = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """Maps points (B, *S) and targets (B,) int64 to logits (B, K) and the gradient (B, *S) of the summed cross-entropy."""
@@ -94,7 +95,7 @@ class MaskSearch:
         """Take one step; keep the mask where it did its work and is the smallest so far."""
         k, b = self.x.shape[:2]
         mask, pattern = self._now()
-        arrived = (logits.argmax(1).view(k, b) == self.labels.unsqueeze(1)).float().mean(1)
+        arrived = (CLASSIFICATION.predictions(logits).view(k, b) == self.labels.unsqueeze(1)).float().mean(1)
         self.recent = 0.8 * self.recent + 0.2 * arrived
         works = self.recent >= self.success
         norm = mask.flatten(1).sum(1)

@@ -24,6 +24,7 @@ from robustest.checks import checked_images, checked_real, checked_whole
 from robustest.cues.cue import PatternPatch
 from robustest.discovery.trigger_search import Gradient, MaskSearch, PatternSearch
 from robustest.errors import ConfigError, DataError, expected
+from robustest.tasks import CLASSIFICATION
 
 Logits = Callable[[Tensor], Tensor]
 """Maps inputs (B, *S) to logits (B, K)."""
@@ -245,7 +246,7 @@ class _Hunt:
 
     def _success(self, label: int, cue: PatternPatch) -> float:
         others = self._others(self.test, label)[:_HELD_OUT]
-        return float((self.logits(cue.on(self.x[others])).argmax(1) == label).double().mean())
+        return float((CLASSIFICATION.predictions(self.logits(cue.on(self.x[others]))) == label).double().mean())
 
     def _others(self, rows: Tensor, label: int) -> Tensor:
         others = rows[self.y[rows] != label]

@@ -44,9 +44,9 @@ def majority(evaluator: Evaluator, x: Tensor, y: Tensor, draws: int) -> tuple[Te
     """
     votes = torch.zeros(len(y), evaluator.classes, dtype=torch.int64, device=y.device)
     for _ in range(draws):
-        answer = evaluator.logits(x).argmax(1, keepdim=True)
+        answer = evaluator.task.predictions(evaluator.logits(x)).unsqueeze(1)
         votes.scatter_add_(1, answer, torch.ones_like(answer))
     at = y.unsqueeze(1)
     missed = draws - votes.gather(1, at).squeeze(1)
-    other = votes.scatter(1, at, -1).argmax(1)
+    other = votes.scatter(1, at, -1).argmax(1)  # of votes, not of logits
     return torch.where(2 * missed > draws, other, y), missed

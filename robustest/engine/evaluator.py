@@ -13,8 +13,9 @@ from torch import Tensor
 
 from robustest.engine.health import Health
 from robustest.engine.rows import cut
-from robustest.errors import DataError, DeviceError, ModelError, RobustestError
+from robustest.errors import DeviceError, ModelError, RobustestError
 from robustest.models import Classifier, Needs
+from robustest.tasks import CLASSIFICATION, Task
 
 T = TypeVar("T")
 
@@ -40,6 +41,8 @@ class Evaluator:
     """A classifier on a device, with a memory limit and counters.
 
     Attributes:
+        task: what the model's answers are, and when they are right: the one place where looks, searches and cascades
+            ask for it.
         forward: samples passed forward so far.
         backward: samples passed backward so far.
         notes: what a reader of the result must know.
@@ -61,9 +64,11 @@ class Evaluator:
         batch_size: int | None,
         suppress: Collection[str],
         notes: list[str],
+        task: Task = CLASSIFICATION,
     ) -> None:
         self.model = model.on(device)
         self.device = device
+        self.task = task
         self.batch_size = batch_size or DEFAULT_BATCH.get(device.type, 128)
         self.forward = self.backward = 0
         self.notes = notes
@@ -111,7 +116,7 @@ class Evaluator:
         def run(part: slice) -> Tensor:
             with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16):
                 logits = self._shaped(self._ask(cut(x, part)), part)
-            return torch.where(torch.isfinite(logits).all(1), logits.argmax(1), -1)
+            return torch.where(torch.isfinite(logits).all(1), self.task.predictions(logits), -1)
 
         if self.device.type not in ("cpu", "cuda"):
             return None
@@ -187,11 +192,7 @@ class Evaluator:
         Raises:
             DataError: a label is no class of the model.
         """
-        low, high = int(y.min()), int(y.max())
-        if low < 0 or high >= self.classes:
-            raise DataError(
-                f"Expected labels in 0..{self.classes - 1}, the model's {self.classes} classes, but got {low}..{high}."
-            )
+        self.task.check_targets(y, self.classes)
 
     def check_first(self, logits: Tensor) -> None:
         """What only real samples can tell: whether logits are logits.
@@ -243,13 +244,7 @@ class Evaluator:
     def _shaped(self, logits: Tensor, part: slice) -> Tensor:
         n = part.stop - part.start
         self.forward += n
-        if logits.ndim != 2 or logits.shape != (n, self.classes or max(2, logits.shape[1])):
-            classes = self.classes or "K >= 2"
-            raise ModelError(
-                f"Expected logits of shape ({n}, {classes}) for {n} samples but got {tuple(logits.shape)}. "
-                "A model with one output per sample needs a wrapper that gives two logits."
-            )
-        self.classes = logits.shape[1]
+        self.classes = self.task.check_output(logits, n, self.classes)
         return logits
 
     def _suspect(self, value: Tensor) -> None:

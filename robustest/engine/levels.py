@@ -56,7 +56,7 @@ def labels_alone(evaluator: Evaluator, chunk: Chunk) -> bool:
     x = chunk.x[:_ROWS]
     mirrored = x.amin() + x.amax() - x
     near, far = torch.cat([x, x]), torch.cat([x.roll(1, 0), mirrored])
-    ends = evaluator.logits(torch.cat([x, mirrored])).argmax(1)
+    ends = evaluator.task.predictions(evaluator.logits(torch.cat([x, mirrored])))
     here, there = ends[: len(x)], ends[len(x) :]
     apart = torch.cat([here != here.roll(1, 0), here != there])
     near, far = near[apart], far[apart]
@@ -73,7 +73,7 @@ def _steepest(evaluator: Evaluator, near: Tensor, far: Tensor) -> tuple[Tensor, 
     """Of ways near -> far (n, *S): the share of change where the class stays (n,), and the steepest part's ends."""
     points = torch.stack([near + part / _PARTS * (far - near) for part in range(_PARTS + 1)])
     scores = torch.stack([evaluator.logits(place) for place in points])
-    stays = scores.argmax(2).diff(dim=0) == 0
+    stays = evaluator.task.predictions(scores).diff(dim=0) == 0
     changes = on_scale(scores.flatten(0, 1)).view_as(scores).double().diff(dim=0).abs().amax(2)
     at, rows = changes.argmax(0), torch.arange(len(near), device=near.device)
     within = (changes * stays).sum(0) / changes.sum(0).clamp(min=1e-30)

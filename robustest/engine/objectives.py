@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+
+from robustest.tasks.class_losses import cross_entropy
 
 Objective = Callable[[Tensor, slice], Tensor]
 """Maps the model's outputs (b, K) for a part of the rows to (b,) values to climb; the slice says which part."""
@@ -16,7 +17,7 @@ def away_from(y: Tensor) -> Objective:
     """The cross-entropy of classes y (N,)."""
 
     def objective(logits: Tensor, part: slice) -> Tensor:
-        return F.cross_entropy(logits, y[part], reduction="none")
+        return cross_entropy(logits, y[part])
 
     return objective
 
@@ -25,7 +26,7 @@ def towards_class(y: Tensor) -> Objective:
     """The cross-entropy of classes y (N,), negated."""
 
     def objective(logits: Tensor, part: slice) -> Tensor:
-        return -F.cross_entropy(logits, y[part], reduction="none")
+        return -cross_entropy(logits, y[part])
 
     return objective
 

@@ -10,7 +10,6 @@ import math
 import time
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from robustest.engine.chunks import Chunk
@@ -67,7 +66,7 @@ def _seconds(evaluator: Evaluator, chunk: Chunk, *, on: bool) -> float:
         return z
 
     def objective(logits: Tensor, part: slice) -> Tensor:
-        return F.cross_entropy(logits, y[part], reduction="none")
+        return evaluator.task.losses["ce"](logits, y[part])
 
     best = float("inf")
     with evaluator.low(on):

@@ -16,6 +16,7 @@ from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.rows import join
 from robustest.engine.search import Found, Search
+from robustest.tasks import Task
 from robustest.threats import L2, Bounds, Linf, Rows, Threat, per_row
 
 _ROWS = 3
@@ -53,18 +54,18 @@ def probe_inputs(
     health.probed += len(part.y)
     health.unmoved += int(((logits == moved).all(1) & ~saturated).sum())
     if bool(saturated.any()):
-        health.saturated += int((one_hot | (saturated & _flat(part, logits, climbing, threat))).sum())
+        health.saturated += int((one_hot | (saturated & _flat(evaluator.task, part, logits, climbing, threat))).sum())
     if not evaluator.random:
         _probe_precision(evaluator, part.x, logits)
 
 
-def _flat(part: Chunk, logits: Tensor, climbing: Sequence[Searcher], threat: Threat) -> Tensor:
+def _flat(task: Task, part: Chunk, logits: Tensor, climbing: Sequence[Searcher], threat: Threat) -> Tensor:
     """(n,) bool: at these logits (n, K) none of the searchers' objectives has a slope in the label's logit.
 
     In float32 cross-entropy has none once the label's probability rounds to 1.
     """
     flat, at = torch.ones_like(part.y, dtype=torch.bool), part.y.unsqueeze(1)
-    problem = Problem(threat, threat.region(part.x, part.bounds), part.y, logits.shape[1], part.bounds)
+    problem = Problem(threat, threat.region(part.x, part.bounds), part.y, logits.shape[1], part.bounds, task)
     for searcher in climbing:
         with torch.enable_grad():
             leaf = logits.clone().requires_grad_(True)
@@ -87,7 +88,7 @@ def _probe_precision(evaluator: Evaluator, x: Tensor, logits: Tensor) -> None:
     lead = largest[:, 0] - largest[:, 1]
     clear = (lead >= _CLEAR * lead.median())[: len(x)]
     evaluator.health.rounded += len(x)
-    evaluator.health.rounded_apart += int((clear & (answers != logits[: len(x)].argmax(1))).sum())
+    evaluator.health.rounded_apart += int((clear & (answers != evaluator.task.predictions(logits[: len(x)]))).sum())
 
 
 def probe_survivors(evaluator: Evaluator, cascade: Cascade, threat: Threat, chunk: Chunk, found: Found) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from robustest.attacks import Evaluation, Needs, Problem, Searcher, at_once, confined, draws_of, losses
+from robustest.attacks import Evaluation, Needs, Problem, Searcher, at_once, confined, draws_of
 from robustest.engine.batch import Batch, join_batches, pick_batch
 from robustest.engine.draws import majority
 from robustest.engine.evaluator import Evaluator
@@ -33,7 +33,7 @@ class Found:
         x: (N, *S) the inputs found; the best attempt, or the sample itself, where nothing was found.
         size: (N,) float64, the threat's size of `x`.
         predicted: (N,) int64, what the model says of `x` where broken, else the label.
-        margin: (N,) float32, smallest margin seen: logit of the label minus the largest other.
+        margin: (N,) float32, the smallest of the task's margins seen.
     """
 
     broken: Tensor
@@ -49,11 +49,6 @@ def bucket(rows: int) -> int:
     Accelerators choose kernels, and compiled models are compiled, for shapes: a handful serve a whole run.
     """
     return 1 << max(0, rows - 1).bit_length()
-
-
-def margins(logits: Tensor, y: Tensor) -> Tensor:
-    """(...) logit of the label minus the largest other, of logits (..., K); negative where misclassified."""
-    return -losses.margin(logits, y)
 
 
 class Search:
@@ -80,6 +75,7 @@ class Search:
             attempts: keep the proposal with the smallest margin of rows that are never broken.
         """
         self.evaluator = evaluator
+        self._task = evaluator.task
         self.searcher = searcher
         self.threat = threat
         self.bounds = bounds
@@ -101,7 +97,7 @@ class Search:
         region = self.threat.region(x, self.bounds)
         # A searcher gets arrays of its own: one that works in place moves neither the samples nor the judge.
         own = {name: value.clone() for name, value in region.items()}
-        whole = Problem(self.threat, own, y.clone(), self.evaluator.classes, self.bounds)
+        whole = Problem(self.threat, own, y.clone(), self.evaluator.classes, self.bounds, self._task)
         self._best = self.threat.origin(region).clone()
         self._hit = torch.zeros(len(x), dtype=torch.bool, device=x.device)
         self._size = torch.full((len(x),), torch.inf, dtype=torch.float64, device=x.device)
@@ -162,7 +158,7 @@ class Search:
             for lane in range(self._lanes):
                 self._note(batch, z[:, lane], logits[:, lane])
         else:
-            best = torch.arange(len(z), device=z.device), losses.margin(logits, batch.problem.y).argmax(1)
+            best = torch.arange(len(z), device=z.device), self._task.margin(logits, batch.problem.y).argmin(1)
             self._note(batch, z[best], logits[best])
         return z, logits
 
@@ -221,7 +217,7 @@ class Search:
 
     def _note(self, batch: Batch, z: Tensor, logits: Tensor) -> None:
         """Keep what these evaluations showed: new successes, smaller ones, better attempts."""
-        margin = margins(logits, batch.problem.y)
+        margin = self._task.margin(logits, batch.problem.y)
         quiet = self._eager and margin.amin().item() > 0  # no row is misclassified
         size = None
         if not self._confined or self._smallest:
@@ -238,7 +234,7 @@ class Search:
         # No success on some draws ends a search: the judge looks at the best point, on fresh ones.
         if quiet or self._draws > 1:
             return
-        hit = (logits.argmax(1) != batch.problem.y) & batch.alive
+        hit = batch.alive & ~self._task.holds(logits, batch.problem.y)
         if size is not None:
             hit = hit & inside
         if self._eager and not bool(hit.any()):
@@ -288,11 +284,13 @@ class Search:
         z = self.threat.project(self._best, region)
         x = self.threat.render(z, region)
         size = self.threat.size(z, region)
-        predicted = y.clone()
+        predicted, wrong = y.clone(), torch.zeros_like(self._hit)
         at = self._hit.nonzero().squeeze(1)
         if self._draws > 1:
-            predicted, _ = majority(self.evaluator, x, y, self._draws)
+            predicted, missed = majority(self.evaluator, x, y, self._draws)
+            wrong = 2 * missed > self._draws
         elif len(at):
-            predicted[at] = self.evaluator.logits(x[at]).argmax(1)
-        broken = (predicted != y) & (size <= self.threat.radius * _SLACK)
+            logits = self.evaluator.logits(x[at])
+            predicted[at], wrong[at] = self._task.predictions(logits), ~self._task.holds(logits, y[at])
+        broken = wrong & (size <= self.threat.radius * _SLACK)
         return Found(broken, x, size, predicted, self._margin)

@@ -67,10 +67,10 @@ def shrink(evaluator: Evaluator, threat: Threat, part: Chunk, broken: Tensor) ->
         best[better], size[better] = found.x[better], found.size[better]
     best = _bisected(evaluator, part, best)
     best = _fewest(evaluator, part, best)
-    predicted = evaluator.logits(best).argmax(1)
-    lost = predicted == part.y  # rounding between batch sizes; what was given is known to break
-    best[lost] = broken[lost]
-    predicted[lost] = evaluator.logits(broken).argmax(1)[lost]
+    logits, task = evaluator.logits(best), evaluator.task
+    lost, predicted = task.holds(logits, part.y), task.predictions(logits)
+    best[lost] = broken[lost]  # rounding between batch sizes; what was given is known to break
+    predicted[lost] = task.predictions(evaluator.logits(broken))[lost]
     return Shrunk(best, threat.size(best, region), predicted, pixels_changed(part.x, best))
 
 
@@ -94,7 +94,7 @@ def pixels_changed(before: Tensor, after: Tensor) -> Tensor:
 
 
 def _breaks(evaluator: Evaluator, part: Chunk, x: Tensor) -> Tensor:
-    return evaluator.logits(x).argmax(1) != part.y
+    return ~evaluator.task.holds(evaluator.logits(x), part.y)
 
 
 def _bisected(evaluator: Evaluator, part: Chunk, far: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from robustest.engine.coverage import Coverage
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.levels import PASSES, labels_alone, suspected
 from robustest.engine.probes import climbers, probe_inputs
-from robustest.engine.search import Found, Search, margins
+from robustest.engine.search import Found, Search
 from robustest.engine.truth import probe_gradient
 from robustest.threats import L1, L2, Linf, Threat, per_row
 
@@ -30,14 +30,16 @@ class Smallest:
     """The smallest perturbations found; rows as in the chunk.
 
     Attributes:
-        clean: (n,) classes of the unchanged samples.
+        clean: (n,) predictions of the unchanged samples.
+        right: (n,) bool: whether they hold.
         x: (n, *S) the inputs found; the sample itself where it is wrong unchanged or nothing was found.
         size: (n,) float64; 0 where it is wrong unchanged, infinite where nothing was found.
-        predicted: (n,) classes of `x`.
+        predicted: (n,) predictions of `x`.
         bounded: (n,) bool: no search found anything, and `x` lies on the way to a sample that is predicted otherwise.
     """
 
     clean: Tensor
+    right: Tensor
     x: Tensor
     size: Tensor
     predicted: Tensor
@@ -51,12 +53,12 @@ def search_smallest(evaluator: Evaluator, chunk: Chunk, cascade: Cascade, threat
         ConfigError: no stage works on this threat with what the model gives.
     """
     logits = evaluator.logits(chunk.x)
-    clean = logits.argmax(1)
-    size = torch.where(clean == chunk.y, torch.inf, 0.0).double()
-    best = Smallest(clean, chunk.x.clone(), size, clean.clone(), torch.zeros_like(clean, dtype=torch.bool))
-    right = (clean == chunk.y).nonzero().squeeze(1)
+    clean, holds = evaluator.task.predictions(logits), evaluator.task.holds(logits, chunk.y)
+    size = torch.where(holds, torch.inf, 0.0).double()
+    best = Smallest(clean, holds, chunk.x.clone(), size, clean.clone(), torch.zeros_like(clean, dtype=torch.bool))
+    right = holds.nonzero().squeeze(1)
     part = chunk.rows(right)
-    suspect = suspected(evaluator, margins(logits[right], part.y))
+    suspect = suspected(evaluator, evaluator.task.margin(logits[right], part.y))
     stages = serving(evaluator, cascade, threat, chunk.x[0].numel(), beside=PASSES if suspect else 0)
     climbing = climbers(cascade, threat, evaluator, chunk)
     probe_inputs(evaluator, chunk, logits, climbing, threat)
@@ -106,13 +108,13 @@ def _bound(evaluator: Evaluator, chunk: Chunk, threat: Threat, best: Smallest, l
     inside, outside = torch.zeros_like(near[some]), torch.ones_like(near[some])
     for _ in range(_HALVINGS):
         middle = (inside + outside) / 2
-        other = evaluator.logits(torch.lerp(x, far, per_row(middle, x))).argmax(1) != y
-        inside, outside = torch.where(other, inside, middle), torch.where(other, middle, outside)
+        holds = evaluator.task.holds(evaluator.logits(torch.lerp(x, far, per_row(middle, x))), y)
+        inside, outside = torch.where(holds, middle, inside), torch.where(holds, outside, middle)
     found = torch.where(per_row(outside == 1, x), far, torch.lerp(x, far, per_row(outside, x)))
     found = found.clamp(*chunk.bounds)
-    predicted = evaluator.logits(found).argmax(1)
+    logits = evaluator.logits(found)
     size = threat.size(found, threat.region(x, chunk.bounds))
-    wrong = predicted != y
+    wrong, predicted = ~evaluator.task.holds(logits, y), evaluator.task.predictions(logits)
     at = lost[wrong]
     best.x[at], best.size[at], best.predicted[at] = found[wrong], size[wrong], predicted[wrong]
     best.bounded[at] = True

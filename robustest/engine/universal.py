@@ -47,11 +47,12 @@ def learn(evaluator: Evaluator, batches: Batches, judged: Chunk, threat: Linf | 
         threat: the ball.
         steps: of those that go on, together.
     """
-    clean = evaluator.logits(judged.x)
+    clean, task = evaluator.logits(judged.x), evaluator.task
+    answers = task.predictions(clean)
     found: list[tuple[float, Tensor]] = []
 
     def keep(delta: Tensor) -> None:
-        fooled = evaluator.logits(threat.project(judged.x + delta, region)).argmax(1) != clean.argmax(1)
+        fooled = ~task.holds(evaluator.logits(threat.project(judged.x + delta, region)), answers)
         found.append((float(fooled.double().mean()), delta))
 
     region = threat.region(judged.x, judged.bounds)
@@ -95,7 +96,7 @@ def _climb(
         lead = logits.topk(2, 1).values
         done = step / max(1, steps - 1)
         width = (lead[:, 0] - lead[:, 1]).median() * (_WIDTHS[0] + (_WIDTHS[1] - _WIDTHS[0]) * done)
-        fooled = _Fooled(logits.argmax(1), target, width.clamp(min=torch.finfo(lead.dtype).tiny))
+        fooled = _Fooled(evaluator.task.predictions(logits), target, width.clamp(min=torch.finfo(lead.dtype).tiny))
         # Where a sample is clipped too, so that the perturbation can grow out of the clipped side again.
         point = threat.project(batch.x + delta, region)
         gradient = evaluator.gradient(point, lambda z, _: z, fooled)[1].mean(0, keepdim=True)

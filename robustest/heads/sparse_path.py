@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from robustest.errors import ConfigError, DataError, expected
+from robustest.tasks import CLASSIFICATION
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -54,7 +55,7 @@ class SparseHead:
 
     def fidelity(self, features: Tensor, predictions: Tensor) -> float:
         """Share of rows where the head says what the deployed model says: predictions (N,) int64."""
-        return float((self.logits(features).argmax(1) == predictions.to(self.weight.device)).double().mean())
+        return float(CLASSIFICATION.holds(self.logits(features), predictions.to(self.weight.device)).double().mean())
 
     def contributions(self, on: Tensor, off: Tensor) -> Tensor:
         """(K, D): each feature's mean push on each class's logit when a cue is switched on.

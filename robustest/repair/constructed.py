@@ -147,7 +147,7 @@ def mislabelled(
             )
             x.append(made.cpu())
             y.append(target.cpu())
-            hit.append((evaluator.logits(made).argmax(1) == target).float().cpu())
+            hit.append(evaluator.task.holds(evaluator.logits(made), target).float().cpu())
         evaluator.settle()
     return Constructed(torch.cat(x), torch.cat(y), torch.cat(hit))
 

@@ -25,6 +25,7 @@ from robustest.models.classifier import Preprocessing
 from robustest.repair.claims import Claim, checked_again
 from robustest.repair.log import EpochLog, Repaired, RepairLog
 from robustest.repair.trainer import handed_back
+from robustest.tasks import CLASSIFICATION
 
 _LEAST = 4
 """Samples of a group: two to fit on and two to choose the penalty by."""
@@ -104,7 +105,8 @@ def last_layer_retraining(
         if progress is not None:
             progress(number + 1, repeats)
     _put(linear, weight, bias)
-    right = float((features @ linear.weight.cpu().T + linear.bias.cpu()).argmax(1).eq(labels).double().mean())
+    logits = features @ linear.weight.cpu().T + linear.bias.cpu()
+    right = float(CLASSIFICATION.holds(logits, labels).double().mean())
     log = RepairLog(
         method=f"last layer retrained on {len(named.names)} groups of one size",
         settings={
@@ -174,5 +176,5 @@ def _balanced(groups: list[Tensor], seed: int, number: int) -> Tensor:
 
 
 def _worst(head: SparseHead, features: Tensor, labels: Tensor, groups: list[Tensor]) -> float:
-    right = head.logits(features).argmax(1) == labels
+    right = CLASSIFICATION.holds(head.logits(features), labels)
     return min(float(right[ids].double().mean()) for ids in groups)

@@ -75,9 +75,10 @@ class Trainer:
             ModelError: the loss is NaN or infinite.
         """
         self.module.train()
+        task = self.evaluator.task
         with torch.enable_grad(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.low):
             logits = self.classifier(x)
-            each = nn.functional.cross_entropy(logits, y, reduction="none")
+            each = task.losses["ce"](logits, y)
             loss = each.mean() if weigh is None else weigh(each)
         value = float(loss.detach())
         if not math.isfinite(value):
@@ -87,7 +88,7 @@ class Trainer:
         self.optimizer.step()
         self.module.eval()
         self.loss += value * len(y)
-        self.right += int((logits.detach().argmax(1) == y).sum())
+        self.right += int(task.holds(logits.detach(), y).sum())
         self.seen += len(y)
         return None if to is None or to.grad is None else to.grad * len(y)
 

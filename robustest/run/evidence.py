@@ -18,6 +18,7 @@ from robustest.results import Cost
 from robustest.settings import Settings
 from robustest.statistics import Decision
 from robustest.store.corpus import Kept
+from robustest.tasks import CLASSIFICATION, Task
 
 Columns = dict[str, NDArray[Any]]
 REPLAYED = "replayed"
@@ -253,16 +254,18 @@ def exhibits_of(
     badness: Tensor,
     size: Tensor | float | None,
     most: int,
+    task: Task = CLASSIFICATION,
 ) -> list[Exhibit]:
-    """The worst of a chunk's rows that `which` (n,) marks, `most` at most; other tensors are rows of the chunk too."""
+    """The worst of a chunk's rows that `which` (n,) marks, `most` at most; other tensors are rows of the chunk too.
+
+    What they say is the task's.
+    """
     rows = which.nonzero().squeeze(1)
     rows = rows[badness[rows].argsort(descending=True, stable=True)][:most]
     return [
         Exhibit(
             index=int(chunk.ids[row]),
-            label=int(chunk.y[row]),
-            clean=int(clean[row]),
-            predicted=int(predicted[row]),
+            **task.describe(chunk.y[row], clean[row], predicted[row]),
             size=float(size[row]) if isinstance(size, Tensor) else size,
             before=before[row].cpu(),
             after=after[row].cpu(),

@@ -12,7 +12,6 @@ from robustest import context, rng
 from robustest.data import Samples
 from robustest.engine.chunks import Chunk, load
 from robustest.engine.evaluator import Evaluator
-from robustest.engine.search import margins
 from robustest.engine.shrink import shrink, shrinks
 from robustest.run.evidence import REPLAYED, Exhibit, Observed, exhibits_of
 from robustest.settings import Settings
@@ -90,9 +89,10 @@ class Replay:
             return
         logits = evaluator.logits(x)
         evaluator.check_labels(chunk.y)
-        predicted, margin = logits.argmax(1), margins(logits, chunk.y)
+        task = evaluator.task
+        predicted, margin = task.predictions(logits), task.margin(logits, chunk.y)
         size = self.threat.size(x, self.threat.region(chunk.x, chunk.bounds))
-        for row in (predicted != chunk.y).nonzero().squeeze(1).tolist():
+        for row in (~task.holds(logits, chunk.y)).nonzero().squeeze(1).tolist():
             index = int(chunk.ids[row])
             one = Known(x[row].cpu(), float(size[row]), float(margin[row]), int(predicted[row]))
             if index not in self.known or one.size < self.known[index].size:
@@ -100,9 +100,9 @@ class Replay:
 
     def observed(self, evaluator: Evaluator, chunk: Chunk, examples: int) -> Observed:
         """What is to be said of samples that known counterexamples break; one more pass tells their clean class."""
-        clean = evaluator.logits(chunk.x).argmax(1)
+        logits = evaluator.logits(chunk.x)
+        clean, right = evaluator.task.predictions(logits), evaluator.task.holds(logits, chunk.y)
         found = [self.known[index] for index in chunk.ids.tolist()]
-        right = clean == chunk.y
         size = torch.tensor([one.size for one in found], dtype=torch.float64)
         exhibits = exhibits_of(
             chunk,
@@ -194,5 +194,5 @@ def rounded(evaluator: Evaluator, threat: Threat, part: Chunk, found: Tensor, si
     """
     grey = from_levels(levels(found, part.bounds), part.bounds).clamp(*part.bounds)
     grey_size = threat.size(grey, threat.region(part.x, part.bounds))
-    good = (grey_size <= threat.radius * _SLACK) & (evaluator.logits(grey).argmax(1) != part.y)
+    good = (grey_size <= threat.radius * _SLACK) & ~evaluator.task.holds(evaluator.logits(grey), part.y)
     return torch.where(per_row(good, found), grey, found), torch.where(good, grey_size, size)

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from robustest import rng
@@ -22,6 +21,7 @@ from robustest.models import Classifier, frozen
 from robustest.results import Result
 from robustest.run.evidence import Evidence, Tally
 from robustest.settings import Settings
+from robustest.tasks.class_losses import cross_entropy
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class Bench:
         """Logits (B, K) at points (B, *S), and the gradient (B, *S) of the summed cross-entropy to targets (B,)."""
 
         def objective(logits: Tensor, part: slice) -> Tensor:
-            return F.cross_entropy(logits, targets[part], reduction="none")
+            return cross_entropy(logits, targets[part])
 
         return self.evaluator.gradient(points, lambda z, _: z, objective)
 

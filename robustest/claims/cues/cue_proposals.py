@@ -60,7 +60,7 @@ def propose(bench: Bench, discovery: Discovery, *, target: int | None, seed: int
     """
     x, y, bounds = bench.chunk.x, bench.chunk.y, bench.chunk.bounds
     checked_images(x, 'cue="auto"')
-    wrong = bench.evaluator.logits(x).argmax(1) != y
+    wrong = ~bench.evaluator.task.holds(bench.evaluator.logits(x), y)
     bench.evaluator.check_labels(y)
     if target is not None and target >= bench.evaluator.classes:
         raise ConfigError(f"Expected target in 0..{bench.evaluator.classes - 1} but got {target}.")

@@ -134,7 +134,7 @@ def embed_chunk(evaluator: Evaluator, chunk: Chunk, *, embedding: Embedding | No
     Raises:
         DataError: an embedding is no finite matrix of a row for each sample.
     """
-    predicted = evaluator.logits(chunk.x).argmax(1)
+    logits, task = evaluator.logits(chunk.x), evaluator.task
     if embedding is None:
         rows = _pooled(chunk.x)
     elif isinstance(embedding, Tensor):
@@ -144,7 +144,8 @@ def embed_chunk(evaluator: Evaluator, chunk: Chunk, *, embedding: Embedding | No
             rows = embedding(chunk.x)
     if not isinstance(rows, Tensor) or rows.ndim != 2 or len(rows) != len(chunk.y):
         raise DataError(expected(f"embedding to give {len(chunk.y)} rows (B, D)", rows))
-    columns = {"held": predicted == chunk.y, "label": chunk.y, "predicted": predicted, "embedding": rows.float()}
+    held, predicted = task.holds(logits, chunk.y), task.predictions(logits)
+    columns = {"held": held, "label": chunk.y, "predicted": predicted, "embedding": rows.float()}
     return Observed({name: column.detach().cpu().numpy() for name, column in columns.items()}, [])
 
 

@@ -13,7 +13,6 @@ from torch import Tensor
 from robustest.cues import Cue, NullCue, distances, for_samples, switched
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
-from robustest.engine.search import margins
 from robustest.errors import ConfigError
 from robustest.results import Verdict
 from robustest.rules.cues import CueRule
@@ -54,14 +53,14 @@ def switch_chunk(
     seen: list[tuple[Tensor, Tensor]] = []  # inputs and their logits: cues share the pass of what they leave alone
     held = torch.ones(len(chunk.y), dtype=torch.bool, device=chunk.y.device)
     columns: dict[str, Any] = {"label": chunk.y.cpu().numpy()}
-    exhibits, null_flips = [], 0
+    exhibits, null_flips, task = [], 0, evaluator.task
     for number, (cue, target) in enumerate(zip(cues, targets, strict=True)):
         here = for_samples(cue, chunk.ids)
         with_cue, without = switched(here, chunk.x, chunk.bounds)
         logits_off, logits_on = _logits(evaluator, without, seen), evaluator.logits(with_cue)
         if target is not None and target >= evaluator.classes:
             raise ConfigError(f"Expected target in 0..{evaluator.classes - 1} but got {target}.")
-        before, after = logits_off.argmax(1), logits_on.argmax(1)
+        before, after = task.predictions(logits_off), task.predictions(logits_on)
         flipped = before != after
         if target is not None:
             flipped = flipped & (after == target) & (chunk.y != target)
@@ -73,7 +72,7 @@ def switch_chunk(
             predicted=after,
             before=without,
             after=with_cue,
-            badness=margins(logits_on, after),
+            badness=task.margin(logits_on, after),
             size=None,
             most=examples,
         )
@@ -101,7 +100,7 @@ def _null_moves(evaluator: Evaluator, cue: Cue, chunk: Chunk, before: Tensor) ->
     rows = torch.arange(min(_NULL_ROWS, len(chunk.y)) - 1, -1, -1, device=chunk.y.device)
     few = chunk.rows(rows)
     null = NullCue(like=cue).at(few.ids)
-    after = evaluator.logits(switched(null, few.x, few.bounds)[0]).argmax(1)
+    after = evaluator.task.predictions(evaluator.logits(switched(null, few.x, few.bounds)[0]))
     return int((after != before[rows]).sum())
 
 

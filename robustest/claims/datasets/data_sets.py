@@ -11,7 +11,6 @@ import numpy as np
 from robustest.data import Samples, as_samples
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
-from robustest.engine.search import margins
 from robustest.errors import ConfigError
 from robustest.models import Classifier
 from robustest.results import Pairing, Result
@@ -104,20 +103,20 @@ def accuracy_look(settings: Settings) -> Look:
 
 def predict_chunk(evaluator: Evaluator, chunk: Chunk, *, examples: int) -> Observed:
     """Predictions of a chunk as it is; `examples` of its misclassified samples may be shown."""
-    logits = evaluator.logits(chunk.x)
-    predicted = logits.argmax(1)
+    logits, task = evaluator.logits(chunk.x), evaluator.task
+    held, predicted = task.holds(logits, chunk.y), task.predictions(logits)
     exhibits = exhibits_of(
         chunk,
-        predicted != chunk.y,
+        ~held,
         clean=predicted,
         predicted=predicted,
         before=chunk.x,
         after=chunk.x,
-        badness=-margins(logits, chunk.y),
+        badness=-task.margin(logits, chunk.y),
         size=None,
         most=examples,
     )
-    columns = {"held": (predicted == chunk.y).cpu().numpy(), "predicted": predicted.cpu().numpy()}
+    columns = {"held": held.cpu().numpy(), "predicted": predicted.cpu().numpy()}
     return Observed(columns, exhibits)
 
 

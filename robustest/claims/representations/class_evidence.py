@@ -15,7 +15,6 @@ from robustest.engine.ascent import ascend
 from robustest.engine.chunks import Chunk, check_forward
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.objectives import towards_class
-from robustest.engine.search import margins
 from robustest.results import Result, Verdict
 from robustest.rules.agreement import AgreementRule
 from robustest.run.driver import observe
@@ -105,14 +104,15 @@ def _driven(evaluator: Evaluator, chunk: Chunk, *, judge: Evaluator, threat: L2,
     target = rng.integers(rng.fold(chunk.key, "class evidence"), (1,), evaluator.classes - 1).flatten()
     target = target + (target >= chunk.y)
     made = ascend(evaluator, threat, chunk.x, towards_class(target), bounds=chunk.bounds, steps=steps)
-    before, after = evaluator.logits(chunk.x).argmax(1), evaluator.logits(made).argmax(1)
+    before, after = (evaluator.task.predictions(evaluator.logits(x)) for x in (chunk.x, made))
     there = replace(chunk, x=chunk.x.to(judge.device), y=chunk.y.to(judge.device))
     if not judge.classes:
         check_forward(judge, there, ("random_forward",) if evaluator.random else ())
         judge.check_labels(there.y)
-    unmoved = judge.logits(there.x).argmax(1).to(chunk.y)
+    unmoved = judge.task.predictions(judge.logits(there.x)).to(chunk.y)
     scores = judge.logits(made.to(judge.device)).to(chunk.x)
-    driven, agreed = (after == target) & (before != target), scores.argmax(1) == target
+    says = judge.task.predictions(scores)
+    driven, agreed = (after == target) & (before != target), says == target
     exhibits = exhibits_of(
         chunk,
         driven & ~agreed,
@@ -120,7 +120,7 @@ def _driven(evaluator: Evaluator, chunk: Chunk, *, judge: Evaluator, threat: L2,
         predicted=after,
         before=chunk.x,
         after=made,
-        badness=margins(scores, scores.argmax(1)),
+        badness=judge.task.margin(scores, says),
         size=threat.size(made, threat.region(chunk.x, chunk.bounds)),
         most=examples,
     )

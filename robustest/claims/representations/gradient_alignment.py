@@ -182,7 +182,7 @@ def _aligned(
         "value": -value,
         "input": cosine(chunk.x, gradient).abs().nan_to_num(0.0),
         "vanished": raw.isnan(),
-        "right": logits.argmax(1) == chunk.y,
+        "right": evaluator.task.holds(logits, chunk.y),
     }
     shown = value
     if second is not None:
@@ -203,7 +203,7 @@ def _aligned(
     exhibits = exhibits_of(
         chunk,
         ~columns["held"],
-        clean=logits.argmax(1),
+        clean=evaluator.task.predictions(logits),
         predicted=runner_up,
         before=chunk.x,
         after=(low + high) / 2 + (high - low) / 2 * gradient / steepest,

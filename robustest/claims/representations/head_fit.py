@@ -26,6 +26,7 @@ from robustest.models.last_layer import LastLayer
 from robustest.run.evidence import Tally
 from robustest.run.split_search import Halves
 from robustest.settings import Settings
+from robustest.tasks import CLASSIFICATION
 
 _VALIDATION = 0.2
 """Share of the samples fitted on that choose the penalty: a tenth of a few hundred would be too coarse a measure."""
@@ -252,7 +253,7 @@ def _path(
     )
     bias = None if last.layer.bias is None else last.layer.bias.detach().cpu().double()
     logits = F.linear(features[rest].double(), last.layer.weight.detach().cpu().double(), bias)
-    return path, float((logits.argmax(1) == labels[rest]).double().mean())
+    return path, float(CLASSIFICATION.holds(logits, labels[rest]).double().mean())
 
 
 def _stability(

@@ -151,7 +151,7 @@ def _inverted(
     evaluator.backward += read.backward
     near = torch.ones_like(image, dtype=torch.bool) if max_image_error is None else image <= max_image_error
     reached = rep <= max_rep_error
-    before, after = evaluator.logits(chunk.x).argmax(1), evaluator.logits(made).argmax(1)
+    before, after = (evaluator.task.predictions(evaluator.logits(x)) for x in (chunk.x, made))
     exhibits = exhibits_of(
         chunk,
         ~(near & reached),

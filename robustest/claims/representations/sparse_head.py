@@ -16,7 +16,6 @@ from robustest.data import as_samples
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.features import features_of
-from robustest.engine.search import margins
 from robustest.errors import ConfigError, expected
 from robustest.heads.sparse_path import SparseHead
 from robustest.results import Result, Verdict
@@ -168,10 +167,11 @@ def _checked_limits(max_features: int | None, max_drop: float | None) -> float |
 def _judged(evaluator: Evaluator, chunk: Chunk, *, fitted: FittedHead, of: Tensor, examples: int) -> Observed:
     """What the model and two heads on its features say of a chunk."""
     chunk = replace(chunk, ids=of[chunk.ids])
-    clean = evaluator.logits(chunk.x).argmax(1)
+    task = evaluator.task
+    clean = task.predictions(evaluator.logits(chunk.x))
     features = features_of(evaluator, fitted.last, chunk.x)
     scores = _scores(fitted.head, features)
-    sparse = scores.argmax(1)
+    sparse = task.predictions(scores)
     exhibits = exhibits_of(
         chunk,
         (clean == chunk.y) & (sparse != chunk.y),
@@ -179,14 +179,14 @@ def _judged(evaluator: Evaluator, chunk: Chunk, *, fitted: FittedHead, of: Tenso
         predicted=sparse,
         before=chunk.x.new_empty(len(chunk.y), 0),
         after=chunk.x.new_empty(len(chunk.y), 0),
-        badness=-margins(scores, chunk.y),
+        badness=-task.margin(scores, chunk.y),
         size=None,
         most=examples,
     )
     columns = {
         "held": sparse == chunk.y,
         "clean": clean == chunk.y,
-        "best": _scores(fitted.best, features).argmax(1) == chunk.y,
+        "best": task.holds(_scores(fitted.best, features), chunk.y),
         "same": sparse == clean,
         "label": chunk.y,
     }

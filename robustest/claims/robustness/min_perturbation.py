@@ -201,7 +201,7 @@ def _look(
 
 def _observed(chunk: Chunk, smallest: Smallest, threshold: float | None, *, widest: float, most: int) -> Observed:
     size = smallest.size.clamp(max=widest)
-    found = (smallest.predicted != chunk.y) & (smallest.clean == chunk.y)
+    found = smallest.right & smallest.size.isfinite()
     held = size > 0 if threshold is None else size >= threshold
     exhibits = exhibits_of(
         chunk,
@@ -216,7 +216,7 @@ def _observed(chunk: Chunk, smallest: Smallest, threshold: float | None, *, wide
     )
     columns = {
         "held": held.cpu().numpy(),
-        "clean": (smallest.clean == chunk.y).cpu().numpy(),
+        "clean": smallest.right.cpu().numpy(),
         "found": found.cpu().numpy(),
         "bounded": smallest.bounded.cpu().numpy(),
         "size": size.cpu().numpy(),

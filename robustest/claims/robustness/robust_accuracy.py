@@ -17,7 +17,6 @@ from robustest.engine.chunks import Chunk
 from robustest.engine.draws import majority
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.probes import climbers, probe_inputs, probe_survivors
-from robustest.engine.search import margins
 from robustest.errors import ConfigError, expected
 from robustest.results import Pairing, Result
 from robustest.rules import ShareRule
@@ -163,28 +162,30 @@ def attack_chunk(
         hunt: known counterexamples, whose samples are not attacked again; and where to keep new ones.
         keep: add the column "x" with the inputs found, best attempts where none was.
     """
-    logits = evaluator.logits(chunk.x)
-    draws = draws_in(cascade)
-    clean = logits.argmax(1) if draws == 1 else majority(evaluator, chunk.x, chunk.y, draws)[0]
+    logits, task, draws = evaluator.logits(chunk.x), evaluator.task, draws_in(cascade)
+    if draws == 1:
+        clean, right = task.predictions(logits), task.holds(logits, chunk.y)
+    else:
+        clean, missed = majority(evaluator, chunk.x, chunk.y, draws)
+        right = 2 * missed <= draws
     probe_inputs(evaluator, chunk, logits, climbers(cascade, threat, evaluator, chunk), threat)
     predicted, after = clean.clone(), chunk.x.clone()
     size = torch.zeros(len(clean), dtype=torch.float64, device=clean.device)
     margin = torch.zeros(len(clean), device=clean.device)
-    right = clean == chunk.y
-    rows = {"predicted": predicted, "after": after, "size": size, "margin": margin}
-    counts = _known(chunk, hunt, right, rows)
-    left = (right & (predicted == chunk.y)).nonzero().squeeze(1)
+    held = right.clone()
+    rows = {"held": held, "predicted": predicted, "after": after, "size": size, "margin": margin}
+    counts = _known(chunk, hunt, rows)
+    left = held.nonzero().squeeze(1)
     if len(left):
         part = chunk.rows(left)
         outcome = run_cascade(
-            evaluator, cascade, threat, part, clean_margin=margins(logits[left], part.y), attempts=keep or draws > 1
+            evaluator, cascade, threat, part, clean_margin=task.margin(logits[left], part.y), attempts=keep or draws > 1
         )
         found = outcome.found
         probe_survivors(evaluator, cascade, threat, part, found)
         counts |= outcome.stages
         predicted[left] = torch.where(found.broken, found.predicted, clean[left])
-        after[left], size[left], margin[left] = found.x, found.size, found.margin
-    held = predicted == chunk.y
+        held[left], after[left], size[left], margin[left] = ~found.broken, found.x, found.size, found.margin
     exhibits = exhibits_of(
         chunk,
         ~held & right,
@@ -205,12 +206,13 @@ def attack_chunk(
     return Observed({name: column.cpu().numpy() for name, column in columns.items()}, exhibits, counts, kept)
 
 
-def _known(chunk: Chunk, hunt: Replay | None, right: Tensor, rows: dict[str, Tensor]) -> dict[str, int]:
+def _known(chunk: Chunk, hunt: Replay | None, rows: dict[str, Tensor]) -> dict[str, int]:
     """Enter known counterexamples of a chunk's right samples into its rows, and count them."""
     count = 0
     for row, index in enumerate(chunk.ids.tolist() if hunt is not None else ()):
         one = None if hunt is None else hunt.known.get(index)
-        if one is not None and bool(right[row]):
+        if one is not None and bool(rows["held"][row]):
+            rows["held"][row] = False
             rows["predicted"][row], rows["after"][row] = one.predicted, one.x
             rows["size"][row], rows["margin"][row] = one.size, one.margin
             count += 1

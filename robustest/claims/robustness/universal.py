@@ -13,7 +13,6 @@ from robustest import rng
 from robustest.data import Samples, as_samples
 from robustest.engine.chunks import Chunk, load
 from robustest.engine.evaluator import Evaluator
-from robustest.engine.search import margins
 from robustest.engine.universal import learn
 from robustest.errors import ConfigError, DataError, expected
 from robustest.results import Pairing, Result
@@ -126,21 +125,21 @@ def perturb_chunk(evaluator: Evaluator, chunk: Chunk, threat: Linf | L2, delta: 
     """Predictions of a chunk, unchanged and with the perturbation (1, *S) added."""
     region = threat.region(chunk.x, chunk.bounds)
     after = threat.project(chunk.x + delta, region)
-    clean = evaluator.logits(chunk.x).argmax(1)
-    logits = evaluator.logits(after)
-    predicted = logits.argmax(1)
+    task, before, logits = evaluator.task, evaluator.logits(chunk.x), evaluator.logits(after)
+    clean = task.predictions(before)
+    same = task.holds(logits, clean)
     exhibits = exhibits_of(
         chunk,
-        predicted != clean,
+        ~same,
         clean=clean,
-        predicted=predicted,
+        predicted=task.predictions(logits),
         before=chunk.x,
         after=after,
-        badness=-margins(logits, clean),
+        badness=-task.margin(logits, clean),
         size=threat.size(after, region),
         most=examples,
     )
-    columns = {"held": predicted == clean, "clean": clean == chunk.y, "right": predicted == chunk.y}
+    columns = {"held": same, "clean": task.holds(before, chunk.y), "right": task.holds(logits, chunk.y)}
     return Observed({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
 
 

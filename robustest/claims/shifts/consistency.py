@@ -8,7 +8,6 @@ from typing import Any, Unpack
 from robustest.data import as_samples
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
-from robustest.engine.search import margins
 from robustest.results import Pairing, Result
 from robustest.rules import ShareRule
 from robustest.run.comparison import Baseline, compared
@@ -92,24 +91,24 @@ def measure_consistency(
 def flip_chunk(evaluator: Evaluator, chunk: Chunk, shift: Shift, *, examples: int) -> Observed:
     """Predictions of a chunk, unshifted and shifted; what flipped with the largest margin is shown first."""
     after = shift.apply(chunk.x, chunk.key, chunk.bounds)
-    clean = evaluator.logits(chunk.x).argmax(1)
-    logits = evaluator.logits(after)
-    predicted = logits.argmax(1)
+    task, before, logits = evaluator.task, evaluator.logits(chunk.x), evaluator.logits(after)
+    clean = task.predictions(before)
+    same = task.holds(logits, clean)
     exhibits = exhibits_of(
         chunk,
-        predicted != clean,
+        ~same,
         clean=clean,
-        predicted=predicted,
+        predicted=task.predictions(logits),
         before=chunk.x,
         after=after,
-        badness=-margins(logits, clean),
+        badness=-task.margin(logits, clean),
         size=float(shift.severity),
         most=examples,
     )
     columns = {
-        "held": (predicted == clean).cpu().numpy(),
-        "clean": (clean == chunk.y).cpu().numpy(),
-        "shifted": (predicted == chunk.y).cpu().numpy(),
+        "held": same.cpu().numpy(),
+        "clean": task.holds(before, chunk.y).cpu().numpy(),
+        "shifted": task.holds(logits, chunk.y).cpu().numpy(),
         "moved": (after != chunk.x).flatten(1).any(1).cpu().numpy(),
     }
     return Observed(columns, exhibits)

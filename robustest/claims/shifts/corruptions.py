@@ -17,7 +17,6 @@ from torch import Tensor
 from robustest.data import as_samples
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
-from robustest.engine.search import margins
 from robustest.errors import ConfigError, StoreError, expected
 from robustest.results import Result
 from robustest.rules.corruption_error import (
@@ -115,24 +114,25 @@ def measure_corruption_robustness(
 
 def corrupt_chunk(evaluator: Evaluator, chunk: Chunk, cells: Sequence[Shift], *, examples: int) -> Observed:
     """Predictions of a chunk, clean and in every cell; each right sample's most confident error may be shown."""
-    clean = evaluator.logits(chunk.x).argmax(1)
-    columns: dict[str, Tensor] = {"clean": clean == chunk.y}
+    task, before = evaluator.task, evaluator.logits(chunk.x)
+    clean, right = task.predictions(before), task.holds(before, chunk.y)
+    columns: dict[str, Tensor] = {"clean": right}
     count = torch.zeros(len(clean), device=clean.device)
     exhibits: list[Exhibit] = []
     for cell in cells:
         after = cell.apply(chunk.x, chunk.key, chunk.bounds)
         logits = evaluator.logits(after)
-        predicted = logits.argmax(1)
-        columns[column(_cell(cell))] = predicted == chunk.y
-        count += predicted == chunk.y
+        held = task.holds(logits, chunk.y)
+        columns[column(_cell(cell))] = held
+        count += held
         exhibits += exhibits_of(
             chunk,
-            (predicted != chunk.y) & (clean == chunk.y),
+            right & ~held,
             clean=clean,
-            predicted=predicted,
+            predicted=task.predictions(logits),
             before=chunk.x,
             after=after,
-            badness=-margins(logits, chunk.y),
+            badness=-task.margin(logits, chunk.y),
             size=float(cell.severity),
             most=examples,
         )

@@ -8,7 +8,6 @@ from typing import Unpack
 from robustest.data import as_samples
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
-from robustest.engine.search import margins
 from robustest.errors import ConfigError
 from robustest.results import Pairing, Result
 from robustest.rules import DropRule, Rule, ShareRule
@@ -101,22 +100,20 @@ def measure_shift_accuracy(
 def shift_chunk(evaluator: Evaluator, chunk: Chunk, shift: Shift, *, examples: int) -> Observed:
     """Predictions of a chunk, unshifted and shifted."""
     after = shift.apply(chunk.x, chunk.key, chunk.bounds)
-    clean = evaluator.logits(chunk.x).argmax(1)
-    logits = evaluator.logits(after)
-    predicted = logits.argmax(1)
-    broken = (clean == chunk.y) & (predicted != chunk.y)
+    task, before, logits = evaluator.task, evaluator.logits(chunk.x), evaluator.logits(after)
+    clean, held = task.holds(before, chunk.y), task.holds(logits, chunk.y)
     exhibits = exhibits_of(
         chunk,
-        broken,
-        clean=clean,
-        predicted=predicted,
+        clean & ~held,
+        clean=task.predictions(before),
+        predicted=task.predictions(logits),
         before=chunk.x,
         after=after,
-        badness=-margins(logits, chunk.y),
+        badness=-task.margin(logits, chunk.y),
         size=float(shift.severity),
         most=examples,
     )
-    columns = {"held": predicted == chunk.y, "clean": clean == chunk.y, "moved": (after != chunk.x).flatten(1).any(1)}
+    columns = {"held": held, "clean": clean, "moved": (after != chunk.x).flatten(1).any(1)}
     return Observed({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
 
 

@@ -16,7 +16,6 @@ from robustest.data import Samples
 from robustest.engine.chunks import Chunk, check_data, check_forward, load, partition
 from robustest.engine.device import resolve
 from robustest.engine.evaluator import Evaluator
-from robustest.engine.search import margins
 from robustest.models import Classifier, Needs
 from robustest.run.evidence import Tally
 from robustest.settings import Settings
@@ -116,11 +115,11 @@ class Trials:
 
     def measured(self, change: Shift) -> Trial:
         """What becomes of the samples under a change."""
-        right, found = 0, []
+        right, found, task = 0, [], self._evaluator.task
         for chunk in self._chunks:
             logits = self._evaluator.logits(change.apply(chunk.x, chunk.key, chunk.bounds))
-            right += int((logits.argmax(1) == chunk.y).sum())
-            found.append(margins(logits, chunk.y).double())
+            right += int(task.holds(logits, chunk.y).sum())
+            found.append(task.margin(logits, chunk.y).double())
         self._evaluator.settle()
         margin = torch.cat(found)
         if self._evaluator.model.gives is Needs.LABELS:  # its margins say no more than right and wrong

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from robustest import APGD, ATTACKS, L2, PGD, ConfigError, Linf, measure_robust_accuracy
-from robustest.attacks import Cascade, Evaluation, Problem, Stage, losses
+from robustest.attacks import Cascade, Evaluation, Problem, Stage
 from robustest.attacks.apgd import checkpoints
+from robustest.tasks.class_losses import targeted_dlr
 from robustest.threats import L0, L1, Threat
 
 WIDE = (-100.0, 100.0)
@@ -197,7 +198,7 @@ def test_the_first_look_of_a_targeted_attack_is_at_the_sample_and_the_second_at_
     state = attack.tell(problem, state, Evaluation(attack.ask(problem, state), other, torch.ones_like(x)))
     assert state["target"].tolist() == [3, 2]  # settled once
     torch.testing.assert_close(
-        attack.objective(problem, state, other), losses.targeted_dlr(other, problem.y, torch.tensor([3, 2]))
+        attack.objective(problem, state, other), targeted_dlr(other, problem.y, torch.tensor([3, 2]))
     )
 
 

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from robustest import ATTACKS, FAB, L0, L1, L2, ConfigError, Linf
-from robustest.attacks import Searcher, losses
+from robustest.attacks import Searcher
+from robustest.tasks.class_losses import ranked_class
 from robustest.threats import Threat
 
 NORMS = [Linf(1e4), L2(1e4), L1(1e4)]
@@ -45,7 +46,7 @@ def test_the_first_step_is_the_shortest_to_the_target_s_boundary(
     model, x, y, weight = linear_problem(3)
     second = walk(FAB(target_rank=rank, overshoot=0.0, bias=0.0), threat, model, x, y, steps=2)[1]
     logits = model(x).detach()
-    target = losses.ranked_class(logits, y, rank)
+    target = ranked_class(logits, y, rank)
     gap = (logits.gather(1, y.unsqueeze(1)) - logits.gather(1, target.unsqueeze(1))).squeeze(1)
     order = {"Linf": 1, "L2": 2, "L1": math.inf}[type(threat).__name__]
     exact = gap / torch.linalg.vector_norm(weight[target] - weight[y], ord=order, dim=1)

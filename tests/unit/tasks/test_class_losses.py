@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from robustest.attacks import losses
+from robustest.tasks import class_losses as losses
 
 CLASSES = [2, 3, 4, 10, 1000]
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -24,7 +24,7 @@ def likeliest(logits: Tensor, y: Tensor) -> Tensor:
     return losses.targeted_dlr(logits, y, losses.ranked_class(logits, y, 0))
 
 
-EVERY = [losses.cross_entropy, losses.margin, losses.dlr, likeliest, least_likely]
+EVERY = [losses.cross_entropy, losses.margin_loss, losses.dlr, likeliest, least_likely]
 FREE_OF_SCALE = [losses.dlr, likeliest, least_likely]
 
 
@@ -56,18 +56,18 @@ def test_a_scale_changes_nothing_where_claimed(loss: Loss, scale: float, classes
 @pytest.mark.parametrize("loss", FREE_OF_SCALE)
 def test_with_two_classes_it_is_the_margin(loss: Loss) -> None:
     logits, y = drawn(2)
-    torch.testing.assert_close(loss(logits, y), losses.margin(logits, y))
+    torch.testing.assert_close(loss(logits, y), losses.margin_loss(logits, y))
 
 
 @pytest.mark.parametrize("classes", CLASSES)
-@pytest.mark.parametrize("loss", [losses.margin, losses.dlr, likeliest])
+@pytest.mark.parametrize("loss", [losses.margin_loss, losses.dlr, likeliest])
 def test_it_is_positive_just_where_the_label_is_not_first(loss: Loss, classes: int) -> None:
     logits, y = drawn(classes)
     assert torch.equal(loss(logits, y) > 0, logits.argmax(1) != y)
 
 
 @pytest.mark.parametrize("classes", CLASSES)
-@pytest.mark.parametrize("loss", [losses.cross_entropy, losses.margin, losses.dlr, likeliest])
+@pytest.mark.parametrize("loss", [losses.cross_entropy, losses.margin_loss, losses.dlr, likeliest])
 def test_right_predictions_have_a_gradient_that_lowers_the_label(loss: Loss, classes: int) -> None:
     """No class count leaves an attack without a direction, and it never leads to a more certain label."""
     logits, y = drawn(classes)
@@ -102,8 +102,8 @@ LOGITS = torch.tensor([[4.0, 1.0, 3.0, -1.0]], dtype=torch.float64)
 @pytest.mark.parametrize(
     ("loss", "label", "value"),
     [
-        (losses.margin, 0, 3 - 4),
-        (losses.margin, 3, 4 - -1),
+        (losses.margin_loss, 0, 3 - 4),
+        (losses.margin_loss, 3, 4 - -1),
         (losses.dlr, 0, (3 - 4) / (4 - 1)),
         (losses.dlr, 1, (4 - 1) / (4 - 1)),
         (likeliest, 0, (3 - 4) / (4 - (1 + -1) / 2)),
@@ -152,17 +152,17 @@ def test_the_tangent_keeps_its_gradient_where_the_label_is_certain(gap: float) -
 @given(st.lists(st.floats(-100, 100), min_size=2, max_size=12), st.data())
 def test_the_margin_is_the_same_with_and_without_its_gradient(values: list[float], data: st.DataObject) -> None:
     logits, y = torch.tensor([values]), torch.tensor([data.draw(st.integers(0, len(values) - 1))])
-    climbed = losses.margin(logits.clone().requires_grad_(True), y)
-    assert torch.equal(climbed.detach(), losses.margin(logits, y))
+    climbed = losses.margin_loss(logits.clone().requires_grad_(True), y)
+    assert torch.equal(climbed.detach(), losses.margin_loss(logits, y))
     others = [value for place, value in enumerate(logits[0].tolist()) if place != int(y)]
-    assert losses.margin(logits, y).item() == torch.tensor(max(others)).sub(logits[0, int(y)]).item()
+    assert losses.margin_loss(logits, y).item() == torch.tensor(max(others)).sub(logits[0, int(y)]).item()
 
 
 def test_the_margins_of_several_proposals_are_those_of_each() -> None:
     logits = torch.stack([drawn(5)[0], drawn(5)[0].flip(0)], 1)
     _, y = drawn(5)
-    got = losses.margin(logits, y)
-    assert torch.equal(got, torch.stack([losses.margin(logits[:, lane], y) for lane in (0, 1)], 1))
+    got = losses.margin_loss(logits, y)
+    assert torch.equal(got, torch.stack([losses.margin_loss(logits[:, lane], y) for lane in (0, 1)], 1))
 
 
 @pytest.mark.parametrize(("rank", "target"), [(0, 2), (1, 1), (2, 3), (3, 3), (1000, 3)])

@@ -1,8 +1,8 @@
-"""What attacks climb: pure functions of logits (B, K) and labels (B,), (B,) values that grow as the label loses.
+"""What attacks on classes climb: pure functions of logits (B, K) and labels (B,).
 
-All are defined for two classes and more. "Shift" is a number added to a sample's logits, "scale" a positive
-number they are multiplied by; neither changes what a model predicts, and models whose logits are large or
-small starve attacks whose objective depends on the scale.
+They give (B,) values that grow as the label loses. All are defined for two classes and more. "Shift" is a number
+added to a sample's logits, "scale" a positive number they are multiplied by; neither changes what a model predicts,
+and models whose logits are large or small starve attacks whose objective depends on the scale.
 """
 
 from __future__ import annotations
@@ -55,8 +55,10 @@ def log_odds_tangent(logits: Tensor, y: Tensor) -> Tensor:
     return linear(logits, others.softmax(1).scatter_(1, at, -1.0))
 
 
-def margin(logits: Tensor, y: Tensor) -> Tensor:
-    """Largest other logit minus the label's; positive where misclassified. Free of shift, not of scale.
+def margin_loss(logits: Tensor, y: Tensor) -> Tensor:
+    """Largest other logit minus the label's: the margin negated, positive where misclassified.
+
+    Free of shift, not of scale. The margin itself, positive where the label stands, is `Classification.margin`.
 
     Args:
         logits: (..., K) float, led by the batch axis.
@@ -84,20 +86,20 @@ def lead(target: Tensor, y: Tensor, logits: Tensor) -> Tensor:
 
 
 def dlr(logits: Tensor, y: Tensor) -> Tensor:
-    """Difference of logits ratio: the margin over the gap between largest and third largest logit.
+    """Difference of logits ratio: the margin loss over the gap between largest and third largest logit.
 
     From Croce and Hein, ICML 2020, section 4, equation 6. Free of shift and scale for K >= 3. Two logits have
     nothing left once both are taken out but which is larger, and that has no gradient: for K = 2 this is the
-    margin itself, free of shift only.
+    margin loss, free of shift only.
 
     Args:
         logits: (B, K) float.
         y: (B,) int64 labels.
     """
     if logits.shape[1] == 2:
-        return margin(logits, y)
+        return margin_loss(logits, y)
     first, _, third = logits.topk(3, 1).values.unbind(1)
-    return margin(logits, y) / (first - third).clamp(min=_TINY)
+    return margin_loss(logits, y) / (first - third).clamp(min=_TINY)
 
 
 def targeted_dlr(logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
@@ -105,7 +107,7 @@ def targeted_dlr(logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
 
     From Croce and Hein, ICML 2020, section 4, equation 7. Free of shift and scale for K >= 3. With three classes
     the mean is that of second and third: minus the third alone would make this -1 wherever the label is first
-    and the target last, without a gradient. With two classes it is the margin, as for `dlr`.
+    and the target last, without a gradient. With two classes it is the margin loss, as for `dlr`.
 
     Args:
         logits: (B, K) float.

@@ -1,0 +1,99 @@
+"""Classification: one class a sample."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from robustest.errors import DataError, ModelError, expected
+from robustest.tasks import class_losses
+from robustest.tasks.protocol import Loss
+
+
+@dataclass(frozen=True, slots=True)
+class Classification:
+    """Targets are labels (B,) int64, outputs logits (B, K) of K >= 2 classes; the largest logit is the answer.
+
+    A tie of the largest logits goes to the class of the smallest index, in `predictions` and so in `holds`; the margin
+    is zero there, whichever of them is the label.
+    """
+
+    name: ClassVar[str] = "classification"
+    losses: ClassVar[Mapping[str, Loss]] = MappingProxyType(
+        {
+            "ce": class_losses.cross_entropy,
+            "dlr": class_losses.dlr,
+            "log_odds": class_losses.log_odds_tangent,
+            "margin": class_losses.margin_loss,
+        }
+    )
+
+    def targets(self, given: object) -> Tensor:
+        """(B,) int64 labels on the CPU, from integers in a tensor, an array or a sequence.
+
+        Raises:
+            DataError: not integers, or not one a sample.
+        """
+        try:
+            labels = torch.as_tensor(np.array(given) if isinstance(given, np.ndarray) else given).detach().cpu()
+        except (TypeError, ValueError, RuntimeError):
+            raise DataError(expected("labels as integers", given)) from None
+        if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
+            raise DataError(
+                f"Expected integer class labels but got {labels.dtype}. Convert them with y.long() if they are classes."
+            )
+        if labels.ndim != 1:
+            raise DataError(expected("labels of shape (N,)", tuple(labels.shape), "One class index per sample."))
+        return labels.to(torch.int64)
+
+    def check_targets(self, y: Tensor, width: int) -> None:
+        """Refuse labels (B,) that a model of `width` classes has no class for.
+
+        Raises:
+            DataError: a label is no class of the model.
+        """
+        low, high = int(y.min()), int(y.max())
+        if low < 0 or high >= width:
+            raise DataError(f"Expected labels in 0..{width - 1}, the model's {width} classes, but got {low}..{high}.")
+
+    def check_output(self, output: Tensor, rows: int, width: int) -> int:
+        """The number of classes K of logits (B, K).
+
+        Raises:
+            ModelError: not (rows, K) with K >= 2, or with K as before.
+        """
+        if output.ndim != 2 or output.shape != (rows, width or max(2, output.shape[1])):
+            classes = width or "K >= 2"
+            raise ModelError(
+                f"Expected logits of shape ({rows}, {classes}) for {rows} samples but got {tuple(output.shape)}. "
+                "A model with one output per sample needs a wrapper that gives two logits."
+            )
+        return output.shape[1]
+
+    @staticmethod
+    def predictions(output: Tensor) -> Tensor:
+        """(...) int64, the class of the largest logit of logits (..., K), the first of those that tie."""
+        return output.argmax(-1)
+
+    def holds(self, output: Tensor, y: Tensor) -> Tensor:
+        """(B,) bool: whether the label's class is predicted; (B, A) of logits (B, A, K)."""
+        predicted = output.argmax(-1)
+        return predicted == (y if predicted.ndim == 1 else y.view(-1, *[1] * (predicted.ndim - 1)))
+
+    def margin(self, output: Tensor, y: Tensor) -> Tensor:
+        """(B,) the label's logit minus the largest other; (B, A) of logits (B, A, K)."""
+        return -class_losses.margin_loss(output, y)
+
+    def describe(self, y: Tensor, clean: Tensor, predicted: Tensor) -> dict[str, int]:
+        """The label, and the classes predicted before and after."""
+        return {"label": int(y), "clean": int(clean), "predicted": int(predicted)}
+
+
+CLASSIFICATION = Classification()
+"""The task where none is named."""
