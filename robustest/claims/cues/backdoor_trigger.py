@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any, Unpack
 
 from robustest.checks import checked_real, checked_whole
-from robustest.claims.cues.interventions import details_of, switch_chunk, undoubted
-from robustest.data import as_samples
+from robustest.claims.cues.interventions import Switching, details_of, undoubted
 from robustest.discovery.triggers import MAX_ANOMALY, Trigger, Triggers, search_triggers
 from robustest.errors import ConfigError
 from robustest.results import Result, Verdict
@@ -17,8 +15,9 @@ from robustest.rules.cues import CueRule
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence
 from robustest.run.noting import noted
-from robustest.run.options import Options, apply, terms_of
-from robustest.run.result_building import result_of
+from robustest.run.options import Options
+from robustest.run.result_building import finish
+from robustest.run.setup import Setup
 from robustest.run.split_search import Halves, bench, with_search
 from robustest.statistics import Decision
 
@@ -71,9 +70,9 @@ def measure_backdoor_trigger(
     if max_anomaly is not None:
         checked_real("max_anomaly", max_anomaly, 1e-6)
     checked_whole("search_samples", search_samples, 2)
-    classifier, settings = apply(model, options)
-    halves = Halves.of(as_samples(data), settings.seed, search_samples)
-    with bench(classifier, halves, settings) as ready:
+    setup = Setup.of(model, data, options)
+    halves = Halves.of(setup.samples, setup.settings.seed, search_samples)
+    with bench(setup.model, halves, setup.settings) as ready:
         classes = ready.evaluator.classes
         if classes < 4:
             raise ConfigError(f"Expected a model of 4 classes or more, to tell the odd one out, but got {classes}.")
@@ -84,12 +83,12 @@ def measure_backdoor_trigger(
             ready.evaluator.logits,
             classes=classes,
             labels=labels,
-            bounds=classifier.bounds,
+            bounds=setup.model.bounds,
             steps=steps,
             success=success,
             sizes=sizes,
             threshold=MAX_ANOMALY if max_anomaly is None else max_anomaly,
-            seed=settings.seed,
+            seed=setup.settings.seed,
         )
     oddest = max(triggers.triggers, key=lambda trigger: trigger.anomaly)
     shown = triggers.suspects or (oddest,)
@@ -98,23 +97,21 @@ def measure_backdoor_trigger(
         targets=tuple(trigger.label for trigger in shown),
         max_flip=_CONFIRMED,
         max_recall_drop=None,
-        terms=terms_of(settings),
+        terms=setup.terms,
     )
-    look = partial(switch_chunk, cues=cues, targets=rule.targets, examples=settings.examples, of=halves.unseen)
-    statement = "anomaly of the cheapest patch to a class"
-    evidence = observe(statement, classifier, halves.view, settings, look, rule=rule, here=True)
-    evidence = with_search(evidence, ready.tally, settings)
+    look = Switching(cues=cues, targets=rule.targets, examples=setup.settings.examples, of=halves.unseen)
+    plan = setup.on(halves.view).plan("anomaly of the cheapest patch to a class", look, rule, here=True)
+    evidence = with_search(observe(plan), ready.tally, setup.settings)
     decision = undoubted(
         _decided(triggers, oddest, evidence, rule, max_anomaly=max_anomaly, success=success), evidence, rule
     )
     if not triggers.suspects:
         evidence = replace(evidence, exhibits=[])
-    result = result_of(
+    result = finish(
+        plan,
         evidence,
-        decision,
-        settings,
+        decision=decision,
         kind="no_backdoor_trigger",
-        statement=statement if max_anomaly is None else f"{statement} <= {max_anomaly:g}",
         quantity="anomaly",
         threshold=max_anomaly,
         comparison="<=",
