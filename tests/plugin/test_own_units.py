@@ -76,7 +76,9 @@ def assert_wins(games, *, at_least, **options: Any) -> Result:
 '''
 
 TESTS = """
-    from games import Games, assert_wins, measure_wins
+    from games import Games, assert_wins
+
+    pytestmark = pytest.mark.robust
 
     def test_clear():
         assert_wins(Games((0,) * 4000), at_least=0.7)
@@ -100,9 +102,8 @@ def games(project, write):
 
 def untimed(rows: dict) -> dict:
     """What a run says of each claim, but for what it took and when it was measured."""
-    return {
-        name: (row["outcome"], {k: v for k, v in row["result"].items() if k not in TIMED}) for name, row in rows.items()
-    }
+    assert all(row["result"] for row in rows.values())
+    return {name: {k: v for k, v in row["result"].items() if k not in TIMED} for name, row in rows.items()}
 
 
 def test_early_verdicts_and_estimates_are_what_the_dice_say(games, rows_of) -> None:
@@ -138,15 +139,17 @@ def test_remembered_games_that_are_played_again_agree(games, run) -> None:
 def test_xdist_and_worker_processes_play_the_same_games(games, rows_of) -> None:
     pytest.importorskip("xdist")
     alone = untimed(rows_of("--robust-no-cache"))
+    assert len(alone) == 3
     assert untimed(rows_of("--robust-no-cache", "-n", "2")) == alone
     assert untimed(rows_of("--robust-no-cache", "--robust-workers=2")) == alone
 
 
-def test_reports_show_the_claim(games, run, section) -> None:
-    result = run("--robust", "--robust-html=out.html")
+def test_reports_show_the_claim(games, run, section, project) -> None:
+    result = run("--robust", "--robust-html=out.html", "--junitxml=out.xml")
     lines = section(result)
-    assert any("games won >= 0.7" in line for line in lines)
-    result.stdout.fnmatch_lines(["*games won >= 0.99*"])
+    assert any("test_clear" in line and "games won in" in line and ">= 0.7  passed" in line for line in lines)
+    assert "games won &gt;= 0.99" in (project.path / "out.html" / "index.html").read_text()
+    assert "games won" in (project.path / "out.xml").read_text()
 
 
 def test_a_run_that_only_replays_skips_it(games, run) -> None:
