@@ -18,7 +18,7 @@ from robustest.run.noting import noted
 from robustest.run.options import Options
 from robustest.run.result_building import finish
 from robustest.run.setup import Setup
-from robustest.run.split_search import Halves, bench, with_search
+from robustest.run.split_search import Bench, Halves, bench, with_search
 from robustest.statistics import Decision
 
 _CONFIRMED = 0.5
@@ -73,23 +73,9 @@ def measure_backdoor_trigger(
     setup = Setup.of(model, data, options)
     halves = Halves.of(setup.samples, setup.settings.seed, search_samples)
     with bench(setup.model, halves, setup.settings) as ready:
-        classes = ready.evaluator.classes
-        if classes < 4:
-            raise ConfigError(f"Expected a model of 4 classes or more, to tell the odd one out, but got {classes}.")
-        triggers = search_triggers(
-            ready.chunk.x,
-            ready.chunk.y,
-            ready.gradient,
-            ready.evaluator.logits,
-            classes=classes,
-            labels=labels,
-            bounds=setup.model.bounds,
-            steps=steps,
-            success=success,
-            sizes=sizes,
-            threshold=MAX_ANOMALY if max_anomaly is None else max_anomaly,
-            seed=setup.settings.seed,
-        )
+        threshold = MAX_ANOMALY if max_anomaly is None else max_anomaly
+        how = {"labels": labels, "steps": steps, "success": success, "sizes": sizes, "threshold": threshold}
+        triggers = _searched(ready, seed=setup.settings.seed, **how)
     oddest = max(triggers.triggers, key=lambda trigger: trigger.anomaly)
     shown = triggers.suspects or (oddest,)
     cues = tuple(trigger.cue for trigger in shown)
@@ -102,15 +88,13 @@ def measure_backdoor_trigger(
     look = Switching(cues=cues, targets=rule.targets, examples=setup.settings.examples, of=halves.unseen)
     plan = setup.on(halves.view).plan("anomaly of the cheapest patch to a class", look, rule, here=True)
     evidence = with_search(observe(plan), ready.tally, setup.settings)
-    decision = undoubted(
-        _decided(triggers, oddest, evidence, rule, max_anomaly=max_anomaly, success=success), evidence, rule
-    )
+    decision = _decided(triggers, oddest, evidence, rule, max_anomaly=max_anomaly, success=success)
     if not triggers.suspects:
         evidence = replace(evidence, exhibits=[])
     result = finish(
         plan,
         evidence,
-        decision=decision,
+        decision=undoubted(decision, evidence, rule),
         kind="no_backdoor_trigger",
         quantity="anomaly",
         threshold=max_anomaly,
@@ -122,6 +106,19 @@ def measure_backdoor_trigger(
         widest=None,
     )
     return halves.whole(result)
+
+
+def _searched(ready: Bench, **how: Any) -> Triggers:
+    """The cheapest patch to each class; see `search_triggers` for the arguments.
+
+    Raises:
+        ConfigError: there are fewer than 4 classes.
+    """
+    classes = ready.evaluator.classes
+    if classes < 4:
+        raise ConfigError(f"Expected a model of 4 classes or more, to tell the odd one out, but got {classes}.")
+    x, y, bounds, logits = ready.chunk.x, ready.chunk.y, ready.chunk.bounds, ready.evaluator.logits
+    return search_triggers(x, y, ready.gradient, logits, classes=classes, bounds=bounds, **how)
 
 
 def _decided(

@@ -17,7 +17,7 @@ from robustest.engine.truth import probe_gradient
 from robustest.errors import ConfigError, DataError, expected
 from robustest.models import Classifier
 from robustest.results import Result
-from robustest.rules import MeanRule
+from robustest.rules import MeanRule, Terms
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observed, Tally, exhibits_of
 from robustest.run.noting import noted
@@ -91,11 +91,7 @@ def measure_gradient_alignment(
         aim = _Aim(means=_class_means(setup.model, halves, settings, min_per_class), of=halves.unseen)
     else:
         raise ConfigError(expected('reference to be "class_means" or a tensor of masks', reference))
-    rule = MeanRule(threshold=None, terms=setup.terms, sign=-1)
-    if at_least is not None:
-        rule = replace(rule, threshold=-float(at_least))
-    elif min_gain is not None:
-        rule = replace(rule, threshold=-min_gain / 2, scale=2.0, column="gain")
+    rule = _rule(at_least, min_gain, setup.terms)
     claimed = at_least if min_gain is None else min_gain
     other = nullcontext() if baseline is None else beside(baseline, setup.model, settings, options, "baseline")
     with other as second:
@@ -121,6 +117,13 @@ def measure_gradient_alignment(
         notes=_notes(evidence),
     )
     return result if halves is None else halves.whole(result)
+
+
+def _rule(at_least: float | None, min_gain: float | None, terms: Terms) -> MeanRule:
+    rule = MeanRule(threshold=None, terms=terms, sign=-1)
+    if at_least is not None:
+        return replace(rule, threshold=-float(at_least))
+    return rule if min_gain is None else replace(rule, threshold=-min_gain / 2, scale=2.0, column="gain")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,14 +199,7 @@ class Aligning:
         }
         shown = value
         if second is not None:
-            there = replace(chunk, x=chunk.x.to(second.device), y=chunk.y.to(second.device))
-            if not second.classes:
-                check_forward(second, there, self.settings.suppress)
-                second.check_labels(there.y)
-            _, theirs, other = _gradients(second, there, aim)
-            if not second.probed:
-                probe_gradient(second, there, searched=False)
-            base = aim.alignment(theirs, there, other).to(value.device)
+            base = self._baseline(second, chunk).to(value.device)
             columns |= {"baseline": base.nan_to_num(1.0), "baseline vanished": base.isnan()}
             columns["gain"] = -(value - base.nan_to_num(1.0)) / 2
             shown = value - base.nan_to_num(1.0) if self.gain else value
@@ -222,6 +218,17 @@ class Aligning:
             most=self.settings.examples,
         )
         return Observed({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
+
+    def _baseline(self, second: Evaluator, chunk: Chunk) -> Tensor:
+        """(n,) the alignment of the baseline's gradients; NaN where they vanish."""
+        there = replace(chunk, x=chunk.x.to(second.device), y=chunk.y.to(second.device))
+        if not second.classes:
+            check_forward(second, there, self.settings.suppress)
+            second.check_labels(there.y)
+        _, theirs, other = _gradients(second, there, self.aim)
+        if not second.probed:
+            probe_gradient(second, there, searched=False)
+        return self.aim.alignment(theirs, there, other)
 
 
 def _gradients(evaluator: Evaluator, chunk: Chunk, aim: _Aim) -> tuple[Tensor, Tensor, Tensor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Unpack
+from typing import Any, Unpack
 
 import numpy as np
 import torch
@@ -72,15 +72,7 @@ def measure_invertible_features(
         ConfigError: an argument is out of range or unknown, or the logits are no linear layer's outputs.
         DataError, ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
-    for name, value in (
-        ("max_image_error", max_image_error),
-        ("max_rep_error", max_rep_error),
-        ("step_size", step_size),
-    ):
-        if value is not None:
-            checked_real(name, value)
-            if value <= 0:
-                raise ConfigError(expected(f"{name} > 0", value))
+    _check_positive(max_image_error=max_image_error, max_rep_error=max_rep_error, step_size=step_size)
     checked_whole("steps", steps, 1)
     setup = Setup.of(model, data, options)
     if setup.model.module is None:
@@ -105,8 +97,7 @@ def measure_invertible_features(
     statement = plan.statement
     if max_image_error is not None:
         statement = f"{statement}, error <= {max_image_error:g}, share >= 0.5"
-    columns = evidence.columns
-    features, elements = int(columns["features"][0]), int(columns["elements"][0])
+    features, elements = (int(evidence.columns[name][0]) for name in ("features", "elements"))
     wide = [f"{features} features for {elements} elements: such a layer can be inverted whatever its features mean"]
     return finish(
         plan,
@@ -119,18 +110,31 @@ def measure_invertible_features(
         comparison=">=",
         setting=f"{features} features of images of {elements} elements",
         method=f"{steps} gradient steps from grey",
-        details={
-            "max_image_error": max_image_error,
-            "max_rep_error": max_rep_error,
-            "image_error": float(np.median(columns["image"])),
-            "rep_error": float(np.median(columns["rep"])),
-            "start_error": float(np.median(columns["start"])),
-            "inverted": int(columns["reached"].sum()),
-        },
+        details=_details(evidence, max_image_error, max_rep_error),
         bounds="below",
         pairing=Pairing(under=f"max_image_error={max_image_error}, max_rep_error={max_rep_error}"),
         notes=wide if features >= elements else [],
     )
+
+
+def _check_positive(**values: float | None) -> None:
+    for name, value in values.items():
+        if value is not None:
+            checked_real(name, value)
+            if value <= 0:
+                raise ConfigError(expected(f"{name} > 0", value))
+
+
+def _details(evidence: Evidence, max_image_error: float | None, max_rep_error: float) -> dict[str, Any]:
+    columns = evidence.columns
+    return {
+        "max_image_error": max_image_error,
+        "max_rep_error": max_rep_error,
+        "image_error": float(np.median(columns["image"])),
+        "rep_error": float(np.median(columns["rep"])),
+        "start_error": float(np.median(columns["start"])),
+        "inverted": int(columns["reached"].sum()),
+    }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -119,22 +119,10 @@ def measure_sparse_head(
     halves = Halves.of(setup.samples, setup.settings.seed, fit_samples)
     name = f"sparse_head-{zlib.crc32(statement.encode()):08x}"
     fitted, tally = fit_head(setup.model, halves, setup.settings, how, name)
-    if max_features_per_class is not None and max_features_per_class >= fitted.features.shape[1]:
-        limit = f"max_features_per_class to be less than the {fitted.features.shape[1]} features that there are"
-        raise ConfigError(
-            expected(limit, max_features_per_class, "No head has more, so that nothing is claimed of them.")
-        )
-    plan = (
-        setup.but(exact=True)
-        .unpictured()
-        .on(halves.view)
-        .plan(
-            statement,
-            Judging(fitted=fitted, of=halves.unseen, examples=setup.settings.examples),
-            DropRule(threshold=max_drop, terms=setup.terms),
-            here=True,
-        )
-    )
+    _check_features(max_features_per_class, fitted.features.shape[1])
+    look = Judging(fitted=fitted, of=halves.unseen, examples=setup.settings.examples)
+    judged = setup.but(exact=True).unpictured().on(halves.view)
+    plan = judged.plan(statement, look, DropRule(threshold=max_drop, terms=setup.terms), here=True)
     evidence = with_search(observe(plan), tally, plan.settings)
     result = finish(
         plan,
@@ -151,6 +139,12 @@ def measure_sparse_head(
         notes=fitted.notes,
     )
     return halves.whole(result)
+
+
+def _check_features(claimed: int | None, features: int) -> None:
+    if claimed is not None and claimed >= features:
+        limit = f"max_features_per_class to be less than the {features} features that there are"
+        raise ConfigError(expected(limit, claimed, "No head has more, so that nothing is claimed of them."))
 
 
 def _checked_limits(max_features: int | None, max_drop: float | None) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Unpack
 
@@ -149,36 +150,26 @@ class Attacking:
             clean, missed = majority(evaluator, chunk.x, chunk.y, draws)
             right = 2 * missed <= draws
         probe_inputs(evaluator, chunk, logits, climbers(cascade, threat, evaluator, chunk), threat)
-        predicted, after = clean.clone(), chunk.x.clone()
-        size = torch.zeros(len(clean), dtype=torch.float64, device=clean.device)
-        margin = torch.zeros(len(clean), device=clean.device)
-        held = right.clone()
-        rows = {"held": held, "predicted": predicted, "after": after, "size": size, "margin": margin}
+        rows = {
+            "held": right.clone(),
+            "predicted": clean.clone(),
+            "after": chunk.x.clone(),
+            "size": torch.zeros(len(clean), dtype=torch.float64, device=clean.device),
+            "margin": torch.zeros(len(clean), device=clean.device),
+        }
         counts = _known(chunk, self.replay, rows)
-        left = held.nonzero().squeeze(1)
+        left = rows["held"].nonzero().squeeze(1)
         if len(left):
-            part = chunk.rows(left)
-            outcome = run_cascade(
-                evaluator,
-                cascade,
-                threat,
-                part,
-                clean_margin=task.margin(logits[left], part.y),
-                attempts=self.keep or draws > 1,
-            )
-            found = outcome.found
-            probe_survivors(evaluator, cascade, threat, part, found)
-            counts |= outcome.stages
-            predicted[left] = torch.where(found.broken, found.predicted, clean[left])
-            held[left], after[left], size[left], margin[left] = ~found.broken, found.x, found.size, found.margin
+            counts |= self._attacked(evaluator, chunk, left, task.margin(logits[left], chunk.y[left]), rows)
+        held, after, size = rows["held"], rows["after"], rows["size"]
         exhibits = exhibits_of(
             chunk,
             ~held & right,
             clean=clean,
-            predicted=predicted,
+            predicted=rows["predicted"],
             before=chunk.x,
             after=after,
-            badness=-margin,
+            badness=-rows["margin"],
             size=size,
             most=self.examples,
         )
@@ -189,6 +180,20 @@ class Attacking:
             columns["x"] = after
         kept = None if self.replay is None else self.replay.found(evaluator, chunk, after, size, ~held & right)
         return Observed({name: column.cpu().numpy() for name, column in columns.items()}, exhibits, counts, kept)
+
+    def _attacked(
+        self, evaluator: Evaluator, chunk: Chunk, left: Tensor, clean_margin: Tensor, rows: dict[str, Tensor]
+    ) -> Mapping[str, int]:
+        """Attack the samples at `left` (m,), enter what became of them, and count what each stage broke."""
+        cascade, threat, part = self.cascade, self.threat, chunk.rows(left)
+        attempts = self.keep or draws_in(cascade) > 1
+        outcome = run_cascade(evaluator, cascade, threat, part, clean_margin=clean_margin, attempts=attempts)
+        found = outcome.found
+        probe_survivors(evaluator, cascade, threat, part, found)
+        rows["predicted"][left] = torch.where(found.broken, found.predicted, rows["predicted"][left])
+        rows["held"][left], rows["after"][left] = ~found.broken, found.x
+        rows["size"][left], rows["margin"][left] = found.size, found.margin
+        return outcome.stages
 
 
 def _known(chunk: Chunk, replay: Replay | None, rows: dict[str, Tensor]) -> dict[str, int]:
