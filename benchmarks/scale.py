@@ -30,7 +30,7 @@ import torch
 
 from robustest import Factory, Linf, Result, Settings, context, measure_robust_accuracy
 from robustest.engine.chunks import partition
-from robustest.run.schedule import Schedule, Task
+from robustest.run.schedule import Schedule, Work
 
 PER_SAMPLE = 0.02
 """Simulated seconds: about what `standard` takes of a small network on one thread."""
@@ -59,7 +59,7 @@ class Simulated:
     def put(self, job: Any) -> object:
         return job
 
-    def imap_unordered(self, job: Any, tasks: Iterable[Task]) -> Iterator[Measured]:
+    def imap_unordered(self, job: Any, tasks: Iterable[Work]) -> Iterator[Measured]:
         queue, running = iter(tasks), []
         while True:
             while len(running) < self._workers and (task := next(queue, None)) is not None:
@@ -69,7 +69,7 @@ class Simulated:
             self.seconds, place, samples = heapq.heappop(running)
             yield Measured(place, samples)
 
-    def _takes(self, task: Task) -> float:
+    def _takes(self, task: Work) -> float:
         """Seconds until a chunk is there, with the attempts that were lost."""
         took = PER_SAMPLE * len(task.ids) * self._random.lognormvariate(0, 0.2)
         self.work += took
@@ -90,19 +90,13 @@ class Simulated:
 class Forgetful:
     """Remembers nothing, measures everything."""
 
-    def recalled(self, task: Task) -> Measured | None:
-        return None
+    def look_up(self, place: int, ids: torch.Tensor) -> Work:
+        return Work(place, ids)
 
-    def alone(self, task: Task) -> bool:
-        return False
+    def job(self, first: Work) -> object:
+        return self
 
-    def begin(self) -> bool:
-        return True
-
-    def job(self) -> object:
-        return None
-
-    def arrived(self, result: Measured) -> Measured:
+    def take(self, result: Measured) -> Measured:
         return result
 
 

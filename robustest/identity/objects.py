@@ -31,7 +31,7 @@ _NO_MATTER = words(
     " __class_getitem__ __dataclass_fields__ __dataclass_params__ __del__ __dict__ __dir__ __doc__ __firstlineno__"
     " __format__ __getnewargs__ __getnewargs_ex__ __getstate__ __init_subclass__ __match_args__ __module__"
     " __orig_bases__ __parameters__ __qualname__ __reduce__ __reduce_ex__ __replace__ __repr__ __setstate__"
-    " __sizeof__ __slots__ __static_attributes__ __str__ __subclasshook__ __type_params__ __weakref__"
+    " __sizeof__ __slotnames__ __slots__ __static_attributes__ __str__ __subclasshook__ __type_params__ __weakref__"
     " _abc_impl _is_protocol _is_runtime_protocol _member_map_ _member_names_ _member_type_ _missing_"
     " _new_member_ _unhashable_values_ _unhashable_values_map_ _hashable_values_ _use_args_ _value2member_map_"
     " _value_repr_ _boundary_ _flag_mask_ _singles_mask_ _all_bits_ _inverted_ _generate_next_value_"

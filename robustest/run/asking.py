@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from hashlib import sha256
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -58,6 +58,19 @@ class Heard:
         if same < min(self.gradient, other.gradient):
             return None
         return Heard(self.notes[:same], min(self.gradient, same))
+
+
+class Asks(Protocol):
+    """Asks what is measured, again and again, about the first units of a claim."""
+
+    def once(self) -> Heard | None:
+        """What it answers now; None where it cannot be asked, whose cause the measurement will tell."""
+
+    def settled(self, first: Heard) -> Heard | None:
+        """What of that it answers a second time, too; None where that is nothing to go by."""
+
+    def changed(self) -> bool:
+        """Whether it answers otherwise than when it was settled."""
 
 
 class Asking:

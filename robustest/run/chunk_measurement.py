@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from hashlib import sha256
 
-from robustest.engine.chunks import Chunk, check_forward
+from torch import Tensor
+
+from robustest.data import Samples
+from robustest.engine.chunks import Chunk, check_forward, load
 from robustest.engine.draws import seed_draws
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.precision import choose
@@ -19,19 +23,38 @@ _ROWS, _ROWS_LATER = 8, 4
 Look = Callable[[Evaluator, Chunk], Observed]
 
 
-class Bench:
-    """Measures with one evaluator, and tells what it took.
+class ModelBench:
+    """Measures chunks of samples with one evaluator, and tells what it took.
 
     Attributes:
         evaluator: makes the model's passes.
+        settings: seed, precision, health checks that are switched off.
         look: what is done with a chunk.
+        samples: the data.
     """
 
-    def __init__(self, evaluator: Evaluator, settings: Settings, look: Look) -> None:
+    def __init__(self, evaluator: Evaluator, settings: Settings, look: Look, samples: Samples) -> None:
         self.evaluator = evaluator
+        self.settings = settings
         self.look = look
+        self.samples = samples
         self._busy = False
-        self._settings = settings
+
+    def load(self, ids: Tensor) -> Chunk:
+        """Read samples by their positions (n,) int64.
+
+        Raises:
+            DataError: as `robustest.engine.chunks.load`.
+        """
+        evaluator = self.evaluator
+        bounds = evaluator.model.bounds
+        return load(self.samples, ids, bounds=bounds, seed=self.settings.seed, device=evaluator.device)
+
+    def digests(self, chunk: Chunk) -> list[bytes]:
+        """What tells each sample, with its label, from others: its shape, its type and its values."""
+        x, y = chunk.x.cpu().contiguous().numpy(), chunk.y.cpu().numpy()
+        about = f"{x.dtype.str} {x.shape[1:]} {y.dtype.str} ".encode()
+        return [sha256(about + a.tobytes() + b.tobytes()).digest() for a, b in zip(x, y, strict=True)]
 
     def measure(self, chunk: Chunk, *, first: bool) -> tuple[Observed, Tally]:
         """Look at a chunk.
@@ -42,8 +65,8 @@ class Bench:
         started, before = time.perf_counter(), Tally.of(self.evaluator) if self._busy else Tally()
         seed_draws(chunk.key)
         if first or not self._busy:
-            check_forward(self.evaluator, chunk, self._settings.suppress)
-            choose(self.evaluator, chunk, self._settings.precision)
+            check_forward(self.evaluator, chunk, self.settings.suppress)
+            choose(self.evaluator, chunk, self.settings.precision)
             self._busy = True
             seed_draws(chunk.key)  # a randomised model drew in these passes too, and how many there are may vary
             if not first:

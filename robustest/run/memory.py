@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, fields
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from robustest.engine.health import Health
-from robustest.identity.fingerprint import Unhashable, digest, fingerprint
+from robustest.identity.fingerprint import Fingerprint, Unhashable, digest
 from robustest.identity.opened_files import opened, stamp
 from robustest.identity.packages import own_code
-from robustest.models import Classifier
-from robustest.run.asking import Asking, Heard
+from robustest.run.asking import Asks, Heard
 from robustest.run.evidence import Exhibit, Observed, Tally
 from robustest.settings import Settings
 from robustest.store.corpus import Kept
@@ -31,12 +29,22 @@ _FORMAT = "answers are kept beside what was measured"
 """Part of every key: stores written before it hold nothing that could be asked again."""
 
 
+class Known(Protocol):
+    """Tells what is measured from others; `robustest.run.units.Units` do."""
+
+    def fingerprint(self, settings: Settings, *, exported: bool) -> Fingerprint:
+        """As `Units.fingerprint`."""
+
+    def about(self) -> Mapping[str, object]:
+        """As `Units.about`."""
+
+
 class Memory:
     """Chunks that the store remembers of one model and one way of looking.
 
     They are kept under a key of two parts: what was read of the model, its code and its settings, and what the model
-    answered to the claim's first samples when they were measured (`Asking`). So nothing is recalled before the model
-    was asked, and nothing of a model that answers otherwise.
+    answered to the claim's first samples when they were measured (`robustest.run.asking`). So nothing is recalled
+    before the model was asked, and nothing of a model that answers otherwise.
 
     Attributes:
         when: date and commit of the oldest chunk recalled, while nothing else was measured; else empty.
@@ -68,7 +76,7 @@ class Memory:
         self._dates: list[str] = []
         self._fresh = False
         self._random = random.SystemRandom()
-        self._asking: Asking | None = None
+        self._asking: Asks | None = None
         self._marks: list[bytes] = []
         self._answers = ""
         self._unwritten: Entry | None = None
@@ -78,30 +86,21 @@ class Memory:
         self._stamp = cache(stamp)
 
     @classmethod
-    def of(
-        cls,
-        model: Classifier,
-        settings: Settings,
-        device: torch.device | str,
-        identity: object,
-        example: Callable[[], Tensor],
-    ) -> Memory:
+    def of(cls, known: Known, settings: Settings, device: torch.device | str, identity: object) -> Memory:
         """The memory of a measurement, or one that remembers nothing where it cannot be told what to remember it by.
 
         Args:
-            model: what is measured.
+            known: tells what is measured from others.
             settings: where the store is, and what else outcomes depend on.
             device: where it is measured: a device here, or what an engine's workers compute on.
             identity: what else outcomes depend on; None remembers nothing.
-            example: gives a sample (1, *S), for models whose code cannot be told but by exporting it.
         """
         if settings.store is None:
             return cls(None, "", read=False, recheck=0)
-        modelled = fingerprint(model.call, model.module, model.preprocessing)
-        if identity is None:  # the model has a digest all the same, by which two runs are compared
+        # Without a memory the model has a digest all the same, by which two runs are compared.
+        modelled = known.fingerprint(settings, exported=identity is not None)
+        if identity is None:
             return cls(None, "", read=False, recheck=0, model=modelled.digest or "")
-        if modelled.digest is None and model.module is not None and model.call is model.module:
-            modelled = fingerprint(model.call, model.module, model.preprocessing, example=example())
         if modelled.digest is None:
             return cls(None, "", read=False, recheck=0, why_not=f"not remembered: {modelled.reason}")
         try:
@@ -112,9 +111,7 @@ class Memory:
                     "torch": torch.__version__,
                     "device": _kind(device),
                     "model": modelled.digest,
-                    "gives": model.gives.name,
-                    "max_queries": model.max_queries,
-                    "bounds": model.bounds,
+                    **known.about(),
                     "seed": settings.seed,
                     "precision": settings.precision,
                     "examples": settings.examples,
@@ -129,7 +126,7 @@ class Memory:
         recheck, digested = settings.recheck, modelled.digest
         return cls(store, prefix, read=settings.cache, recheck=recheck, model=digested, said=modelled.said)
 
-    def ask(self, asking: Asking, marks: list[bytes]) -> None:
+    def ask(self, asking: Asks, marks: list[bytes]) -> None:
         """Ask the model before anything is recalled or kept; what it answers decides on what is remembered of it.
 
         Args:

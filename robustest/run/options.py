@@ -64,14 +64,30 @@ def apply(model: object, options: Options) -> tuple[Classifier, Settings]:
     Raises:
         ConfigError: an option is unknown or out of range.
     """
-    values = dict(options)
-    allowed = MARKER_KEYS - {"attack"}
-    for key in values:
-        if key not in allowed and key not in _MODEL_KEYS:
-            raise unknown("option", key, [*allowed, *_MODEL_KEYS], FORMER)
+    _check_names(options, _MODEL_KEYS)
     classifier = as_classifier(model, bounds=options.get("bounds"), preprocessing=options.get("preprocessing"))
-    settings = context.current().settings.but(coerce({k: v for k, v in values.items() if k not in _MODEL_KEYS}))
-    return classifier, settings
+    return classifier, _settings(options)
+
+
+def settings_of(options: Options) -> Settings:
+    """The running test's settings with a call's options, where it is no classifier that is measured.
+
+    Raises:
+        ConfigError: an option is unknown, out of range, or about a classifier's inputs.
+    """
+    _check_names(options, ())
+    return _settings(options)
+
+
+def _check_names(options: Options, others: tuple[str, ...]) -> None:
+    allowed = MARKER_KEYS - {"attack"}
+    for key in options:
+        if key not in allowed and key not in others:
+            raise unknown("option", key, [*allowed, *others], FORMER)
+
+
+def _settings(options: Options) -> Settings:
+    return context.current().settings.but(coerce({k: v for k, v in options.items() if k not in _MODEL_KEYS}))
 
 
 def terms_of(settings: Settings) -> Terms:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Required, TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from robustest.engine.health import Finding
 from robustest.reports.pictures import save_exhibit
 from robustest.results import NOT_PAIRED, Counterexample, Pairing, Result, Verdict
 from robustest.run.evidence import REPLAYED, Evidence
+from robustest.run.plan import Plan
 from robustest.settings import Settings
 from robustest.statistics import Decision
 from robustest.threats import Threat
@@ -61,6 +62,60 @@ def fallible(decision: Decision, before: NDArray[np.bool_], threshold: float | N
         return decision
     rule = f"nothing could have failed it: only {before.mean():.3f} held before, and a fall of {threshold:g} is allowed"
     return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=rule)
+
+
+class About(TypedDict, total=False):
+    """What a claim says of itself beyond its plan and its evidence; see `result_of`."""
+
+    kind: Required[str]
+    quantity: Required[str]
+    setting: Required[str]
+    method: Required[str]
+    details: Required[Mapping[str, Any]]
+    bounds: str
+    widest: float | None
+    scope: str | None
+    caveats: Sequence[str]
+    pairing: Pairing
+
+
+def finish(
+    plan: Plan,
+    evidence: Evidence,
+    *,
+    threshold: float | None,
+    comparison: str,
+    decision: Decision | None = None,
+    statement: str | None = None,
+    notes: Sequence[str] = (),
+    **about: Unpack[About],
+) -> Result:
+    """The result of a plan, compared with its baseline where it has one.
+
+    Args:
+        plan: what was to be measured.
+        evidence: what was seen.
+        threshold: what is claimed; None where nothing is.
+        comparison: how the value compares with it, ">=" or "<=".
+        decision: None for the evidence's own.
+        statement: the claim in words, with its threshold; None makes it of the plan's.
+        notes: what else a reader must know.
+        **about: see `result_of`.
+
+    Raises:
+        StoreError: the plan's baseline is of other samples.
+    """
+    result = result_of(
+        evidence,
+        evidence.decision if decision is None else decision,
+        plan.settings,
+        statement=plan.claimed(threshold, comparison) if statement is None else statement,
+        threshold=threshold,
+        comparison=comparison,
+        **about,
+    )
+    result = replace(result, notes=(*result.notes, *notes))
+    return result if plan.baseline is None else plan.baseline.told(result, evidence)
 
 
 def result_of(

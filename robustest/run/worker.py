@@ -5,13 +5,11 @@ from __future__ import annotations
 import warnings
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from hashlib import sha256
 
 import torch
 from torch import Tensor
 
 from robustest.data import Samples
-from robustest.engine.chunks import Chunk, load
 from robustest.engine.device import resolve
 from robustest.engine.evaluator import Evaluator
 from robustest.errors import ConfigError, RobustestError
@@ -20,10 +18,11 @@ from robustest.identity.packages import own_code
 from robustest.models import Classifier, frozen
 from robustest.models.shipping import Shipped
 from robustest.run.asking import Answered
-from robustest.run.chunk_measurement import Bench, Look
+from robustest.run.chunk_measurement import Look, ModelBench
 from robustest.run.engines.engine import Mapper
 from robustest.run.evidence import Observed, Tally
-from robustest.run.schedule import Task
+from robustest.run.schedule import Work
+from robustest.run.units import Bench
 from robustest.settings import Settings
 from robustest.version import VERSION
 
@@ -49,8 +48,8 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RemoteJob:
-    """A measurement, for a worker in another process.
+class ModelJob:
+    """A measurement of samples on a classifier, for a worker in another process.
 
     Attributes:
         model: what is measured.
@@ -72,11 +71,7 @@ class RemoteJob:
 
     def start(self, device: str) -> Mapper:
         """What measures this job's chunks in the worker's process, which it takes over until the process ends."""
-        if self.versions != versions():
-            raise ConfigError(
-                f"Expected robustest {self.versions[0]} and torch {self.versions[1]} on every worker, as here, but one "
-                f"has robustest {versions()[0]} and torch {versions()[1]}."
-            )
+        check_versions(self.versions)
         classifier = self.model.open()
         chosen = resolve(device or self.settings.device, classifier.device)
         open_blocks = ExitStack()
@@ -92,8 +87,7 @@ class RemoteJob:
             suppress=self.settings.suppress,
             notes=[],  # how the model was handed over is known where it was
         )
-        bench = Bench(evaluator, self.settings, self.look)
-        return _Station(bench, self.samples, self.settings, open_blocks)
+        return Station(ModelBench(evaluator, self.settings, self.look, self.samples), open_blocks)
 
     def _same_model(self, model: Classifier) -> None:
         """Refuse a model that was built otherwise here; exported ones are what they are.
@@ -111,40 +105,44 @@ class RemoteJob:
             )
 
 
-class _Station:
-    """Measures chunks in a worker's process."""
+class Station:
+    """Measures chunks in a worker's process.
 
-    def __init__(self, bench: Bench, samples: Samples, settings: Settings, blocks: ExitStack) -> None:
+    Args:
+        bench: measures them.
+        blocks: left open: the process measures one model at a time.
+    """
+
+    def __init__(self, bench: Bench, blocks: ExitStack | None = None) -> None:
         self._bench = bench
-        self._samples = samples
-        self._settings = settings
-        self._blocks = blocks  # left open: the process measures one model at a time
+        self._blocks = blocks
 
-    def __call__(self, task: Task) -> Seen:
+    def __call__(self, work: Work) -> Seen:
         """What became of a chunk; what kept it from being measured is told, not raised."""
-        evaluator = self._bench.evaluator
         try:
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
-                chunk = load(
-                    self._samples,
-                    task.ids,
-                    bounds=evaluator.model.bounds,
-                    seed=self._settings.seed,
-                    device=evaluator.device,
-                )
-                observed, tally = self._bench.measure(chunk, first=task.place == 0)
+                chunk = self._bench.load(work.ids)
+                observed, tally = self._bench.measure(chunk, first=work.place == 0)
         except RobustestError as error:
-            return Seen(place=task.place, error=error)
+            return Seen(place=work.place, error=error)
         warned = tuple((warning.category, str(warning.message)) for warning in caught)
-        return Seen(place=task.place, observed=observed, tally=tally, marks=digests(chunk), warned=warned)
+        marks = self._bench.digests(chunk)
+        return Seen(place=work.place, observed=observed, tally=tally, marks=marks, warned=warned)
 
 
-def digests(chunk: Chunk) -> list[bytes]:
-    """What tells each sample, with its label, from others: its shape, its type and its values."""
-    x, y = chunk.x.cpu().contiguous().numpy(), chunk.y.cpu().numpy()
-    about = f"{x.dtype.str} {x.shape[1:]} {y.dtype.str} ".encode()
-    return [sha256(about + a.tobytes() + b.tobytes()).digest() for a, b in zip(x, y, strict=True)]
+def check_versions(asked: tuple[str, str]) -> None:
+    """Refuse to measure where other code is installed than where the measurement was asked for.
+
+    Raises:
+        ConfigError: robustest or torch differ.
+    """
+    here = versions()
+    if asked != here:
+        raise ConfigError(
+            f"Expected robustest {asked[0]} and torch {asked[1]} on every worker, as here, but one has robustest "
+            f"{here[0]} and torch {here[1]}."
+        )
 
 
 def versions() -> tuple[str, str]:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any, Unpack
 
 from robustest.checks import checked_real, checked_whole
-from robustest.claims.cues.interventions import details_of, switch_chunk, undoubted
-from robustest.data import as_samples
+from robustest.claims.cues.interventions import Switching, details_of, undoubted
 from robustest.discovery.triggers import MAX_ANOMALY, Trigger, Triggers, search_triggers
 from robustest.errors import ConfigError
 from robustest.results import Result, Verdict
@@ -17,9 +15,10 @@ from robustest.rules.cues import CueRule
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence
 from robustest.run.noting import noted
-from robustest.run.options import Options, apply, terms_of
-from robustest.run.result_building import result_of
-from robustest.run.split_search import Halves, bench, with_search
+from robustest.run.options import Options
+from robustest.run.result_building import finish
+from robustest.run.setup import Setup
+from robustest.run.split_search import Bench, Halves, bench, with_search
 from robustest.statistics import Decision
 
 _CONFIRMED = 0.5
@@ -71,26 +70,12 @@ def measure_backdoor_trigger(
     if max_anomaly is not None:
         checked_real("max_anomaly", max_anomaly, 1e-6)
     checked_whole("search_samples", search_samples, 2)
-    classifier, settings = apply(model, options)
-    halves = Halves.of(as_samples(data), settings.seed, search_samples)
-    with bench(classifier, halves, settings) as ready:
-        classes = ready.evaluator.classes
-        if classes < 4:
-            raise ConfigError(f"Expected a model of 4 classes or more, to tell the odd one out, but got {classes}.")
-        triggers = search_triggers(
-            ready.chunk.x,
-            ready.chunk.y,
-            ready.gradient,
-            ready.evaluator.logits,
-            classes=classes,
-            labels=labels,
-            bounds=classifier.bounds,
-            steps=steps,
-            success=success,
-            sizes=sizes,
-            threshold=MAX_ANOMALY if max_anomaly is None else max_anomaly,
-            seed=settings.seed,
-        )
+    setup = Setup.of(model, data, options)
+    halves = Halves.of(setup.samples, setup.settings.seed, search_samples)
+    with bench(setup.model, halves, setup.settings) as ready:
+        threshold = MAX_ANOMALY if max_anomaly is None else max_anomaly
+        how = {"labels": labels, "steps": steps, "success": success, "sizes": sizes, "threshold": threshold}
+        triggers = _searched(ready, seed=setup.settings.seed, **how)
     oddest = max(triggers.triggers, key=lambda trigger: trigger.anomaly)
     shown = triggers.suspects or (oddest,)
     cues = tuple(trigger.cue for trigger in shown)
@@ -98,23 +83,19 @@ def measure_backdoor_trigger(
         targets=tuple(trigger.label for trigger in shown),
         max_flip=_CONFIRMED,
         max_recall_drop=None,
-        terms=terms_of(settings),
+        terms=setup.terms,
     )
-    look = partial(switch_chunk, cues=cues, targets=rule.targets, examples=settings.examples, of=halves.unseen)
-    statement = "anomaly of the cheapest patch to a class"
-    evidence = observe(statement, classifier, halves.view, settings, look, rule=rule, here=True)
-    evidence = with_search(evidence, ready.tally, settings)
-    decision = undoubted(
-        _decided(triggers, oddest, evidence, rule, max_anomaly=max_anomaly, success=success), evidence, rule
-    )
+    look = Switching(cues=cues, targets=rule.targets, examples=setup.settings.examples, of=halves.unseen)
+    plan = setup.on(halves.view).plan("anomaly of the cheapest patch to a class", look, rule, here=True)
+    evidence = with_search(observe(plan), ready.tally, setup.settings)
+    decision = _decided(triggers, oddest, evidence, rule, max_anomaly=max_anomaly, success=success)
     if not triggers.suspects:
         evidence = replace(evidence, exhibits=[])
-    result = result_of(
+    result = finish(
+        plan,
         evidence,
-        decision,
-        settings,
+        decision=undoubted(decision, evidence, rule),
         kind="no_backdoor_trigger",
-        statement=statement if max_anomaly is None else f"{statement} <= {max_anomaly:g}",
         quantity="anomaly",
         threshold=max_anomaly,
         comparison="<=",
@@ -125,6 +106,19 @@ def measure_backdoor_trigger(
         widest=None,
     )
     return halves.whole(result)
+
+
+def _searched(ready: Bench, **how: Any) -> Triggers:
+    """The cheapest patch to each class; see `search_triggers` for the arguments.
+
+    Raises:
+        ConfigError: there are fewer than 4 classes.
+    """
+    classes = ready.evaluator.classes
+    if classes < 4:
+        raise ConfigError(f"Expected a model of 4 classes or more, to tell the odd one out, but got {classes}.")
+    x, y, bounds, logits = ready.chunk.x, ready.chunk.y, ready.chunk.bounds, ready.evaluator.logits
+    return search_triggers(x, y, ready.gradient, logits, classes=classes, bounds=bounds, **how)
 
 
 def _decided(

@@ -10,17 +10,17 @@ from typing import Any
 from robustest.claims.cues.control_check import with_control
 from robustest.claims.cues.control_models import Known, given, simulated, trained
 from robustest.claims.cues.cue_proposals import Found, propose
-from robustest.claims.cues.interventions import details_of, switch_chunk, undoubted
+from robustest.claims.cues.interventions import Switching, details_of, limited, undoubted
 from robustest.cues import Cue, NullCue, Plant
 from robustest.data import Samples, as_samples
 from robustest.discovery.proposals import FAMILIES, Discovery, Proposal
 from robustest.results import Result, Verdict
-from robustest.rules import Terms
 from robustest.rules.cues import CueRule
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence
-from robustest.run.options import Options, apply, terms_of
-from robustest.run.result_building import result_of
+from robustest.run.options import Options, apply
+from robustest.run.result_building import finish
+from robustest.run.setup import Setup
 from robustest.run.split_search import Halves, bench, with_search
 from robustest.statistics import Decision
 from robustest.statistics.flips import draw_p_values
@@ -109,31 +109,29 @@ def searched(
 
     A control's claim (`proof`) is not the test's: it spends none of its error and has no pictures.
     """
-    classifier, settings = apply(model, options)
-    terms = Terms(scope="set", alpha=settings.alpha, fail_alpha=settings.alpha) if proof else terms_of(settings)
+    setup = Setup.of(model, samples, options)
+    terms = replace(setup.alone, scope="set") if proof else setup.terms
     # Confirmation is a test of its own beside the claim: it has to see a number of samples that does not depend on it.
-    settings = replace(settings, exact=True, pictures=None if proof else settings.pictures)
-    halves = Halves.of(samples, settings.seed, discovery.search_samples)
-    with bench(classifier, halves, settings) as ready:
-        found = propose(ready, discovery, target=limits.target, seed=settings.seed)
+    setup = setup.but(exact=True)
+    setup = setup.unpictured() if proof else setup
+    halves = Halves.of(samples, setup.settings.seed, discovery.search_samples)
+    with bench(setup.model, halves, setup.settings) as ready:
+        found = propose(ready, discovery, target=limits.target, seed=setup.settings.seed)
     proposals = found.proposals
     cues: tuple[Cue, ...] = tuple(one.cue for one in proposals) or (NullCue(),)
     targets = tuple(one.label for one in proposals) or (None,)
     rule = CueRule(targets=targets, max_flip=limits.max_flip, max_recall_drop=limits.max_recall_drop, terms=terms)
-    look = partial(switch_chunk, cues=cues, targets=targets, examples=settings.examples, of=halves.unseen)
+    look = Switching(cues=cues, targets=targets, examples=setup.settings.examples, of=halves.unseen)
     towards = "" if limits.target is None else f" towards class {limits.target}"
-    statement = f"reliance on cues that a search finds{towards}"
-    evidence = observe(statement, classifier, halves.view, settings, look, rule=rule, here=True)
-    evidence = with_search(evidence, ready.tally, settings)
-    judged = _Judged(found, evidence, rule, settings.alpha)
-    named = (("flips", rule.max_flip), ("recall drop", rule.max_recall_drop))
-    parts = [f"{what} <= {limit:g}" for what, limit in named if limit is not None]
-    result = result_of(
+    plan = setup.on(halves.view).plan(f"reliance on cues that a search finds{towards}", look, rule, here=True)
+    evidence = with_search(observe(plan), ready.tally, setup.settings)
+    judged = _Judged(found, evidence, rule, setup.settings.alpha)
+    result = finish(
+        plan,
         evidence if proposals else replace(evidence, exhibits=[]),
-        undoubted(judged.decision(), evidence, rule),
-        settings,
+        decision=undoubted(judged.decision(), evidence, rule),
         kind="no_spurious_feature",
-        statement=f"{statement}: {', '.join(parts)}" if parts else statement,
+        statement=limited(plan.statement, rule),
         quantity="recall drop" if rule.by_recall else "flip rate",
         threshold=rule.max_recall_drop if rule.by_recall else rule.max_flip,
         comparison="<=",

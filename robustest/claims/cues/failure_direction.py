@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
-from functools import partial
+from dataclasses import dataclass, replace
 from typing import Any, Unpack
 
 import numpy as np
@@ -13,7 +12,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from robustest.checks import checked_whole
-from robustest.data import as_samples
 from robustest.discovery.directions import FailureDirections, find_failure_directions, principal_components
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
@@ -23,8 +21,9 @@ from robustest.rules import ShareRule
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Exhibit, Observed
 from robustest.run.noting import noted
-from robustest.run.options import Options, apply, terms_of
-from robustest.run.result_building import result_of
+from robustest.run.options import Options
+from robustest.run.result_building import finish
+from robustest.run.setup import Setup
 from robustest.statistics import Decision, checked_threshold
 
 Embedding = Callable[[Tensor], Tensor] | Tensor
@@ -91,23 +90,20 @@ def measure_failure_direction(
     """
     max_excess = None if max_excess is None else checked_threshold("max_excess", max_excess, trivial=1)
     checked_whole("components", components, 1)
-    classifier, settings = apply(model, options)
+    setup = Setup.of(model, data, options).unpictured()
+    settings, n = setup.settings, len(setup.samples)
     if 1 / (permutations + 1) > settings.alpha / 2 + 1e-12:
         least = round(2 / settings.alpha) - 1
         raise ConfigError(expected(f"permutations >= {least} at alpha = {settings.alpha:g}", permutations))
-    samples = as_samples(data)
-    if isinstance(embedding, Tensor) and (embedding.ndim != 2 or len(embedding) != len(samples)):
-        raise DataError(expected(f"embedding to have {len(samples)} rows (N, D)", tuple(embedding.shape)))
-    statement = "errors beyond those foreseen, along a direction"
-    evidence = observe(
-        statement,
-        classifier,
-        samples,
-        settings,
-        partial(embed_chunk, embedding=embedding),
-        rule=ShareRule(threshold=None, at_least=True, terms=terms_of(settings)),
+    if isinstance(embedding, Tensor) and (embedding.ndim != 2 or len(embedding) != n):
+        raise DataError(expected(f"embedding to have {n} rows (N, D)", tuple(embedding.shape)))
+    plan = setup.plan(
+        "errors beyond those foreseen, along a direction",
+        Embedded(embedding),
+        ShareRule(threshold=None, at_least=True, terms=setup.terms),
         here=True,
     )
+    evidence = observe(plan)
     rows = torch.from_numpy(evidence.columns["embedding"])
     found = find_failure_directions(
         principal_components(rows, components) if embedding is None else rows,
@@ -120,12 +116,11 @@ def measure_failure_direction(
         seed=settings.seed,
     )
     evidence = replace(evidence, exhibits=_exhibits(evidence, found, settings.examples))
-    return result_of(
+    return finish(
+        plan,
         evidence,
-        _decided(evidence, found, max_excess),
-        replace(settings, pictures=None),
+        decision=_decided(evidence, found, max_excess),
         kind="no_failure_direction",
-        statement=statement if max_excess is None else f"{statement} <= {max_excess:g}",
         quantity="excess error rate",
         threshold=max_excess,
         comparison="<=",
@@ -135,25 +130,32 @@ def measure_failure_direction(
     )
 
 
-def embed_chunk(evaluator: Evaluator, chunk: Chunk, *, embedding: Embedding | None) -> Observed:
-    """What the model says of a chunk, and where its samples lie.
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """What the model says of a chunk, and where its samples lie: in this embedding, or in their pooled pixels."""
 
-    Raises:
-        DataError: an embedding is no finite matrix of a row for each sample.
-    """
-    logits, task = evaluator.logits(chunk.x), evaluator.task
-    if embedding is None:
-        rows = _pooled(chunk.x)
-    elif isinstance(embedding, Tensor):
-        rows = embedding[chunk.ids.to(embedding.device)]
-    else:
-        with torch.no_grad():
-            rows = embedding(chunk.x)
-    if not isinstance(rows, Tensor) or rows.ndim != 2 or len(rows) != len(chunk.y):
-        raise DataError(expected(f"embedding to give {len(chunk.y)} rows (B, D)", rows))
-    held, predicted = task.holds(logits, chunk.y), task.predictions(logits)
-    columns = {"held": held, "label": chunk.y, "predicted": predicted, "embedding": rows.float()}
-    return Observed({name: column.detach().cpu().numpy() for name, column in columns.items()}, [])
+    embedding: Embedding | None
+
+    def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observed:
+        """What becomes of a chunk.
+
+        Raises:
+            DataError: an embedding is no finite matrix of a row for each sample.
+        """
+        embedding = self.embedding
+        logits, task = evaluator.logits(chunk.x), evaluator.task
+        if embedding is None:
+            rows = _pooled(chunk.x)
+        elif isinstance(embedding, Tensor):
+            rows = embedding[chunk.ids.to(embedding.device)]
+        else:
+            with torch.no_grad():
+                rows = embedding(chunk.x)
+        if not isinstance(rows, Tensor) or rows.ndim != 2 or len(rows) != len(chunk.y):
+            raise DataError(expected(f"embedding to give {len(chunk.y)} rows (B, D)", rows))
+        held, predicted = task.holds(logits, chunk.y), task.predictions(logits)
+        columns = {"held": held, "label": chunk.y, "predicted": predicted, "embedding": rows.float()}
+        return Observed({name: column.detach().cpu().numpy() for name, column in columns.items()}, [])
 
 
 def _pooled(x: Tensor) -> Tensor:

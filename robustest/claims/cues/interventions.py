@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,64 +26,64 @@ _NULL_FLIPS, _NULL_OF = "null cue flips", "null cue samples"
 _CLASSES_TOLD = 5
 
 
-def switch_chunk(
-    evaluator: Evaluator,
-    chunk: Chunk,
-    *,
-    cues: Sequence[Cue],
-    targets: Sequence[int | None],
-    examples: int,
-    of: Tensor | None = None,
-) -> Observed:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Switching:
     """Predictions of a chunk with each cue on and off, and of a few samples with a null cue.
 
-    Args:
-        evaluator: makes the model's passes.
-        chunk: the samples.
+    Attributes:
         cues: what to switch.
         targets: for each cue the class it is suspected to stand for, or None.
         examples: most samples to be shown.
         of: (N,) int64 positions in the user's data of all samples of a view of them; None where it is no view.
-
-    Raises:
-        ConfigError: a target is no class of the model, or a cue leaves the inputs' shape or bounds.
     """
-    if of is not None:
-        chunk = replace(chunk, ids=of[chunk.ids])
-    seen: list[tuple[Tensor, Tensor]] = []  # inputs and their logits: cues share the pass of what they leave alone
-    held = torch.ones(len(chunk.y), dtype=torch.bool, device=chunk.y.device)
-    columns: dict[str, Any] = {"label": chunk.y.cpu().numpy()}
-    exhibits, null_flips, task = [], 0, evaluator.task
-    for number, (cue, target) in enumerate(zip(cues, targets, strict=True)):
-        here = for_samples(cue, chunk.ids)
-        with_cue, without = switched(here, chunk.x, chunk.bounds)
-        logits_off, logits_on = _logits(evaluator, without, seen), evaluator.logits(with_cue)
-        if target is not None and target >= evaluator.classes:
-            raise ConfigError(f"Expected target in 0..{evaluator.classes - 1} but got {target}.")
-        before, after = task.predictions(logits_off), task.predictions(logits_on)
-        flipped = before != after
-        if target is not None:
-            flipped = flipped & (after == target) & (chunk.y != target)
-        held &= ~flipped
-        exhibits += exhibits_of(
-            chunk,
-            flipped,
-            clean=before,
-            predicted=after,
-            before=without,
-            after=with_cue,
-            badness=task.margin(logits_on, after),
-            size=None,
-            most=examples,
-        )
-        null_flips += _null_moves(evaluator, cue, chunk, before)
-        size = distances(with_cue, without)
-        columns |= {on(number): after.cpu().numpy(), off(number): before.cpu().numpy()}
-        columns |= {f"l2 {number}": size.l2.cpu().numpy(), f"linf {number}": size.linf.cpu().numpy()}
-    columns |= {"held": held.cpu().numpy(), CLASSES: np.full(len(held), evaluator.classes)}
-    tried = len(cues) * min(_NULL_ROWS, len(held))
-    exhibits = sorted(exhibits, key=lambda e: -e.badness)[:examples]
-    return Observed(columns, exhibits, {_NULL_FLIPS: null_flips, _NULL_OF: tried})
+
+    cues: tuple[Cue, ...]
+    targets: tuple[int | None, ...]
+    examples: int
+    of: Tensor | None = None
+
+    def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observed:
+        """What became of a chunk.
+
+        Raises:
+            ConfigError: a target is no class of the model, or a cue leaves the inputs' shape or bounds.
+        """
+        if self.of is not None:
+            chunk = replace(chunk, ids=self.of[chunk.ids])
+        seen: list[tuple[Tensor, Tensor]] = []  # inputs and their logits: cues share the pass of what they leave alone
+        held = torch.ones(len(chunk.y), dtype=torch.bool, device=chunk.y.device)
+        columns: dict[str, Any] = {"label": chunk.y.cpu().numpy()}
+        exhibits, null_flips, task = [], 0, evaluator.task
+        for number, (cue, target) in enumerate(zip(self.cues, self.targets, strict=True)):
+            here = for_samples(cue, chunk.ids)
+            with_cue, without = switched(here, chunk.x, chunk.bounds)
+            logits_off, logits_on = _logits(evaluator, without, seen), evaluator.logits(with_cue)
+            if target is not None and target >= evaluator.classes:
+                raise ConfigError(f"Expected target in 0..{evaluator.classes - 1} but got {target}.")
+            before, after = task.predictions(logits_off), task.predictions(logits_on)
+            flipped = before != after
+            if target is not None:
+                flipped = flipped & (after == target) & (chunk.y != target)
+            held &= ~flipped
+            exhibits += exhibits_of(
+                chunk,
+                flipped,
+                clean=before,
+                predicted=after,
+                before=without,
+                after=with_cue,
+                badness=task.margin(logits_on, after),
+                size=None,
+                most=self.examples,
+            )
+            null_flips += _null_moves(evaluator, cue, chunk, before)
+            size = distances(with_cue, without)
+            columns |= {on(number): after.cpu().numpy(), off(number): before.cpu().numpy()}
+            columns |= {f"l2 {number}": size.l2.cpu().numpy(), f"linf {number}": size.linf.cpu().numpy()}
+        columns |= {"held": held.cpu().numpy(), CLASSES: np.full(len(held), evaluator.classes)}
+        tried = len(self.cues) * min(_NULL_ROWS, len(held))
+        exhibits = sorted(exhibits, key=lambda e: -e.badness)[: self.examples]
+        return Observed(columns, exhibits, {_NULL_FLIPS: null_flips, _NULL_OF: tried})
 
 
 def _logits(evaluator: Evaluator, x: Tensor, seen: list[tuple[Tensor, Tensor]]) -> Tensor:
@@ -112,6 +112,13 @@ def undoubted(decision: Decision, evidence: Evidence, rule: CueRule) -> Decision
         return decision
     why = f"the null cue does not pass: {moved} of {of} predictions changed where nothing did"
     return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=why)
+
+
+def limited(statement: str, rule: CueRule) -> str:
+    """A claim on cues in words, with its thresholds where it has any."""
+    named = (("flips", rule.max_flip), ("recall drop", rule.max_recall_drop))
+    parts = [f"{what} <= {limit:g}" for what, limit in named if limit is not None]
+    return f"{statement}: {', '.join(parts)}" if parts else statement
 
 
 def details_of(evidence: Evidence, cues: Sequence[Cue], rule: CueRule, lead: int | None = None) -> dict[str, Any]:

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any, Literal, Unpack
 
 from robustest.claims.cues.control_check import with_control
 from robustest.claims.cues.discovery import Limits, measure_discovered
-from robustest.claims.cues.interventions import details_of, switch_chunk, undoubted
+from robustest.claims.cues.interventions import Switching, details_of, limited, undoubted
 from robustest.cues import Cue, Plant, planting
-from robustest.data import as_samples
 from robustest.discovery import Discovery
 from robustest.errors import ConfigError, expected
 from robustest.results import Result, Verdict
-from robustest.rules import Terms
 from robustest.rules.cues import CueRule
 from robustest.run.driver import observe
 from robustest.run.noting import noted
-from robustest.run.options import Options, apply, terms_of
-from robustest.run.result_building import result_of, unchanged
+from robustest.run.options import Options
+from robustest.run.result_building import finish, unchanged
+from robustest.run.setup import Setup
 from robustest.statistics import checked_threshold
 
 
@@ -139,24 +137,27 @@ def _measured(
     **limits: float | None,
 ) -> Result:
     """The claim on one model; a control's is not the test's: it spends none of its error and has no pictures."""
-    classifier, settings = apply(model, options)
-    terms = Terms(scope="set", alpha=settings.alpha, fail_alpha=settings.alpha) if control else terms_of(settings)
-    settings = replace(settings, pictures=None) if control else settings
+    setup = Setup.of(model, data, options)
+    terms = setup.terms
+    if control:
+        setup = setup.unpictured()
+        terms = replace(setup.alone, scope="set")
     targets = (target,) * len(cues)
     rule = CueRule(targets=targets, terms=terms, **limits)
     about = cues[0].name if len(cues) == 1 else f"{len(cues)} cues"
-    statement = f"reliance on {about}{'' if target is None else f' towards class {target}'}"
-    look = partial(switch_chunk, cues=tuple(cues), targets=targets, examples=settings.examples)
-    identity = ("cues", tuple(cues), target)
-    evidence = observe(statement, classifier, as_samples(data), settings, look, rule=rule, identity=identity)
-    named = (("flips", rule.max_flip), ("recall drop", rule.max_recall_drop))
-    parts = [f"{what} <= {limit:g}" for what, limit in named if limit is not None]
-    return result_of(
+    plan = setup.plan(
+        f"reliance on {about}{'' if target is None else f' towards class {target}'}",
+        Switching(cues=tuple(cues), targets=targets, examples=setup.settings.examples),
+        rule,
+        identity=("cues", tuple(cues), target),
+    )
+    evidence = observe(plan)
+    return finish(
+        plan,
         evidence,
-        undoubted(evidence.decision, evidence, rule),
-        settings,
+        decision=undoubted(evidence.decision, evidence, rule),
         kind="no_spurious_feature",
-        statement=f"{statement}: {', '.join(parts)}" if parts else statement,
+        statement=limited(plan.statement, rule),
         quantity="recall drop" if rule.by_recall else "flip rate",
         threshold=rule.max_recall_drop if rule.by_recall else rule.max_flip,
         comparison="<=",

@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from functools import partial
+from dataclasses import dataclass, replace
 from typing import Any, Unpack
 
 import numpy as np
 
-from robustest.data import Samples, as_samples
+from robustest.data import as_samples
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.errors import ConfigError
-from robustest.models import Classifier
 from robustest.results import Pairing, Result
 from robustest.rules import Rule, ShareRule, Terms
 from robustest.rules.independent import FallRule
-from robustest.run.driver import Look, observe
+from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observed, exhibits_of
 from robustest.run.noting import noted
-from robustest.run.options import Options, apply, terms_of
-from robustest.run.result_building import fallible, few, result_of
-from robustest.settings import Settings
+from robustest.run.options import Options
+from robustest.run.plan import Plan
+from robustest.run.result_building import fallible, few, finish
+from robustest.run.setup import Setup
 from robustest.statistics import checked_threshold
 from robustest.statistics.two_shares import difference_interval
-
-AS_THEY_ARE = ("accuracy",)
-"""What `accuracy_look` depends on besides model and samples, for the store."""
 
 
 @noted
@@ -61,70 +57,65 @@ def measure_transfer_accuracy(
         raise ConfigError("Expected at_least or max_drop but got both. Write two assertions.")
     at_least = None if at_least is None else checked_threshold("at_least", at_least, trivial=0)
     max_drop = None if max_drop is None else checked_threshold("max_drop", max_drop, trivial=1)
-    classifier, settings = apply(model, options)
-    terms = terms_of(settings)
-    first = accuracy_of(classifier, as_samples(source), settings, "accuracy on the source")
+    setup = Setup.of(model, source, options)
+    first = accuracy_of(setup, "accuracy on the source")
     by_drop = max_drop is not None
-    rule: Rule = ShareRule(threshold=at_least, at_least=True, terms=terms)
+    rule: Rule = ShareRule(threshold=at_least, at_least=True, terms=setup.terms)
     if by_drop:
-        rule = fall_claim(first, max_drop, terms)
+        rule = fall_claim(first, max_drop, setup.terms)
     statement = "accuracy lost from source to target" if by_drop else "accuracy on the target"
-    second = observe(
-        statement,
-        classifier,
-        as_samples(target),
-        settings,
-        accuracy_look(settings),
-        rule=rule,
-        identity=AS_THEY_ARE,
-    )
+    plan = accuracy_plan(setup.on(as_samples(target)), statement, rule)
+    second = observe(plan)
     threshold, comparison = (max_drop, "<=") if by_drop else (at_least, ">=")
-    return result_of(
+    return finish(
+        plan,
         together(second, first),
-        fallible(second.decision, first.columns["held"], max_drop),
-        settings,
+        decision=fallible(second.decision, first.columns["held"], max_drop),
         kind="transfer_accuracy",
-        statement=statement if threshold is None else f"{statement} {comparison} {threshold:g}",
         quantity="accuracy drop" if by_drop else "accuracy",
         threshold=threshold,
         comparison=comparison,
         setting=f"source of {first.total} samples, target of {second.total}",
         method="two samples, not paired",
-        details=pair_details(first, second, terms),
+        details=pair_details(first, second, setup.terms),
         caveats=few(first.n, " of the source"),
         pairing=Pairing(share=not by_drop),
     )
 
 
-def accuracy_look(settings: Settings) -> Look:
-    """What to do with a chunk where only its accuracy is wanted; misclassified samples are kept."""
-    return partial(predict_chunk, examples=settings.examples)
-
-
-def predict_chunk(evaluator: Evaluator, chunk: Chunk, *, examples: int) -> Observed:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Predicting:
     """Predictions of a chunk as it is; `examples` of its misclassified samples may be shown."""
-    logits, task = evaluator.logits(chunk.x), evaluator.task
-    held, predicted = task.holds(logits, chunk.y), task.predictions(logits)
-    exhibits = exhibits_of(
-        chunk,
-        ~held,
-        clean=predicted,
-        predicted=predicted,
-        before=chunk.x,
-        after=chunk.x,
-        badness=-task.margin(logits, chunk.y),
-        size=None,
-        most=examples,
-    )
-    columns = {"held": held.cpu().numpy(), "predicted": predicted.cpu().numpy()}
-    return Observed(columns, exhibits)
+
+    examples: int
+
+    def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observed:
+        """What the model says of a chunk."""
+        logits, task = evaluator.logits(chunk.x), evaluator.task
+        held, predicted = task.holds(logits, chunk.y), task.predictions(logits)
+        exhibits = exhibits_of(
+            chunk,
+            ~held,
+            clean=predicted,
+            predicted=predicted,
+            before=chunk.x,
+            after=chunk.x,
+            badness=-task.margin(logits, chunk.y),
+            size=None,
+            most=self.examples,
+        )
+        columns = {"held": held.cpu().numpy(), "predicted": predicted.cpu().numpy()}
+        return Observed(columns, exhibits)
 
 
-def accuracy_of(classifier: Classifier, samples: Samples, settings: Settings, statement: str) -> Evidence:
+def accuracy_plan(setup: Setup, statement: str, rule: Rule) -> Plan:
+    """The plan where only the accuracy on samples as they are is wanted: whoever asks, it is remembered once."""
+    return setup.plan(statement, Predicting(examples=setup.settings.examples), rule, identity=("accuracy",))
+
+
+def accuracy_of(setup: Setup, statement: str) -> Evidence:
     """The accuracy on all samples, or on as many as the settings' budget allows; nothing is claimed of it."""
-    nothing = Terms(scope=settings.scope, alpha=settings.alpha, fail_alpha=settings.alpha)
-    rule = ShareRule(threshold=None, at_least=True, terms=nothing)
-    return observe(statement, classifier, samples, settings, accuracy_look(settings), rule=rule, identity=AS_THEY_ARE)
+    return observe(accuracy_plan(setup, statement, ShareRule(threshold=None, at_least=True, terms=setup.alone)))
 
 
 def fall_claim(first: Evidence, max_drop: float | None, terms: Terms) -> FallRule:

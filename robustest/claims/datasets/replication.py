@@ -19,6 +19,7 @@ from robustest.run.evidence import Evidence, Tally
 from robustest.run.noting import noted
 from robustest.run.options import Options, apply, terms_of
 from robustest.run.result_building import fallible, few, result_of
+from robustest.run.setup import Setup
 from robustest.settings import Settings
 from robustest.statistics import Decision, checked_threshold
 from robustest.statistics.cells import Cells
@@ -166,7 +167,7 @@ def _outcomes(
             raise DataError(f"Expected annotations of each of the {items} items of {name} but got {n}.")
     if not given:
         evidence = [
-            accuracy_of(classifier, side, settings, f"accuracy on {name}")
+            accuracy_of(Setup(classifier, side, settings), f"accuracy on {name}")
             for name, side in zip(("the original", "the replication"), samples, strict=True)
         ]
     return evidence[0], evidence[1], settings

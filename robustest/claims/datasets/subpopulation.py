@@ -19,8 +19,9 @@ from robustest.rules.independent import decide_fall, share_fall
 from robustest.rules.rule import partial
 from robustest.run.evidence import Evidence
 from robustest.run.noting import noted
-from robustest.run.options import Options, apply, terms_of
+from robustest.run.options import Options
 from robustest.run.result_building import fallible, few, result_of
+from robustest.run.setup import Setup
 from robustest.statistics import Decision, checked_threshold
 from robustest.statistics.clusters import Clusters, cluster_drop_interval
 from robustest.statistics.paired import drop_bounds
@@ -74,13 +75,13 @@ def measure_subpopulation_shift(
         raise ConfigError(expected("resamples to be a whole number >= 100", resamples))
     source, target = domains(data, split)
     model, oracle = _trained(model, train, oracle, split)
-    classifier, settings = apply(model, options)
-    terms = terms_of(settings)
-    first = accuracy_of(classifier, source.samples(), settings, "accuracy on the source's subclasses")
-    second = accuracy_of(classifier, target.samples(), settings, "accuracy on the target's subclasses")
+    setup = Setup.of(model, source.samples(), options)
+    settings, terms = setup.settings, setup.terms
+    first = accuracy_of(setup, "accuracy on the source's subclasses")
+    second = accuracy_of(setup.on(target.samples()), "accuracy on the target's subclasses")
     best = None
     if oracle is not None:
-        best = accuracy_of(apply(oracle, options)[0], target.samples(), settings, "the oracle's accuracy")
+        best = accuracy_of(Setup.of(oracle, target.samples(), options), "the oracle's accuracy")
     halves = _Half.of(source, first, split, terms), _Half.of(target, second, split, terms)
     decision = _decide(*halves, max_drop, terms, resamples=resamples, seed=settings.seed)
     decision = fallible(decision, first.columns["held"], max_drop)

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, Unpack
 
-from robustest.claims.datasets.data_sets import AS_THEY_ARE, accuracy_look
-from robustest.data import as_samples
+from robustest.claims.datasets.data_sets import accuracy_plan
 from robustest.data.groups import Groups, as_groups
 from robustest.errors import ConfigError, expected
 from robustest.results import Pairing, Result
 from robustest.rules.groups import GroupShare, WorstGroupRule, group_level
-from robustest.run.comparison import Baseline, compared
+from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence
 from robustest.run.noting import noted
-from robustest.run.options import Options, apply, terms_of
-from robustest.run.result_building import result_of
+from robustest.run.options import Options
+from robustest.run.result_building import finish
+from robustest.run.setup import Setup
 from robustest.statistics import checked_threshold
 
 
@@ -57,37 +56,24 @@ def measure_worst_group_accuracy(
     at_least = None if at_least is None else checked_threshold("at_least", at_least, trivial=0)
     if type(min_group) is not int or min_group < 1:
         raise ConfigError(expected("min_group to be a whole number >= 1", min_group))
-    classifier, settings = apply(model, options)
-    samples = as_samples(data)
-    terms = terms_of(settings)
-    known = as_groups(groups, len(samples))
+    setup = Setup.of(model, data, options)
+    known = as_groups(groups, len(setup.samples))
     rule = WorstGroupRule(
-        threshold=at_least, names=known.names, members=known.members, disjoint=known.disjoint, terms=terms
+        threshold=at_least, names=known.names, members=known.members, disjoint=known.disjoint, terms=setup.terms
     )
-    statement = "accuracy of the worst group"
-    baseline = compared(
-        rule,
-        settings,
+    plan = accuracy_plan(setup, "accuracy of the worst group", rule).against(
+        no_worse_than,
+        tolerance,
         asked=at_least is not None,
-        statement=statement,
-        n=len(samples),
-        terms=terms,
-        no_worse_than=no_worse_than,
-        tolerance=tolerance,
         groups=tuple(zip(rule.names, rule.members, strict=True)),
-        level=group_level(terms.alpha, len(rule.names), disjoint=rule.disjoint),
+        level=group_level(setup.terms.alpha, len(rule.names), disjoint=rule.disjoint),
     )
-    settings = baseline.settings
-    evidence = observe(
-        statement, classifier, samples, settings, accuracy_look(settings), rule=baseline.rule, identity=AS_THEY_ARE
-    )
+    evidence = observe(plan)
     shares = rule.shares({**evidence.columns, "id": evidence.ids}, evidence.total)
-    result = result_of(
+    return finish(
+        plan,
         evidence,
-        evidence.decision,
-        settings,
         kind="worst_group_accuracy",
-        statement=statement if at_least is None else f"{statement} >= {at_least:g}",
         quantity="worst-group accuracy",
         threshold=at_least,
         comparison=">=",
@@ -95,10 +81,9 @@ def measure_worst_group_accuracy(
         method="accuracy of each group, with bounds for all at once",
         details=_details(evidence, shares, known, min_group),
         caveats=_left_out(known),
+        notes=_notes(evidence, shares, known, min_group),
         pairing=Pairing(groups={name: tuple(ids.tolist()) for name, ids in zip(rule.names, rule.members, strict=True)}),
     )
-    result = replace(result, notes=(*result.notes, *_notes(evidence, shares, known, min_group)))
-    return baseline.told(result, evidence)
 
 
 def _details(evidence: Evidence, shares: list[GroupShare], groups: Groups, min_group: int) -> dict[str, Any]:

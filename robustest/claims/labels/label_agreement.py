@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 from typing import Any, Unpack
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from robustest.data import as_samples
 from robustest.data.responses import Responses
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
@@ -19,12 +17,13 @@ from robustest.errors import ConfigError, DataError, expected
 from robustest.results import Pairing, Result
 from robustest.rules import ShareRule, Terms
 from robustest.rules.label_agreement import FEWEST_ANSWERS, MANY_ANSWERS, Agreement, LookedAtRule
-from robustest.run.comparison import Baseline, compared
+from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observed, exhibits_of
 from robustest.run.noting import noted
-from robustest.run.options import Options, apply, terms_of
-from robustest.run.result_building import result_of
+from robustest.run.options import Options
+from robustest.run.result_building import finish
+from robustest.run.setup import Setup
 from robustest.statistics import checked_threshold
 
 QUANTITIES = {
@@ -86,43 +85,31 @@ def measure_label_agreement(
         "main_at_least": main_at_least,
     }
     name, threshold = _asked(given)
-    classifier, settings = apply(model, options)
-    samples = as_samples(data)
-    terms = terms_of(settings)
-    tables = _tables(responses, len(samples))
+    setup = Setup.of(model, data, options)
+    tables = _tables(responses, len(setup.samples))
     quantity, at_least = QUANTITIES[name], name != "max_unsupported"
-    baseline = compared(
-        _rule(threshold, terms, at_least=at_least),
-        settings,
-        asked=threshold is not None,
-        statement=quantity,
-        n=len(samples),
-        terms=terms,
-        no_worse_than=no_worse_than,
-        tolerance=tolerance,
-    )
-    settings = baseline.settings
-    look = partial(agree_chunk, tables=tables, holds=name, examples=settings.examples)
-    identity = ("label agreement", name, responses.digest)
-    evidence = observe(quantity, classifier, samples, settings, look, rule=baseline.rule, identity=identity)
-    comparison = ">=" if at_least else "<="
-    fewest = int(evidence.columns["answers"].min())
-    result = result_of(
+    plan = setup.plan(
+        quantity,
+        Agreeing(tables, holds=name, examples=setup.settings.examples),
+        _rule(threshold, setup.terms, at_least=at_least),
+        identity=("label agreement", name, responses.digest),
+    ).against(no_worse_than, tolerance, asked=threshold is not None)
+    evidence = observe(plan)
+    details, fewest = _details(evidence, responses), int(evidence.columns["answers"].min())
+    return finish(
+        plan,
         evidence,
-        evidence.decision,
-        settings,
         kind="label_agreement",
-        statement=quantity if threshold is None else f"{quantity} {comparison} {threshold:g}",
         quantity=quantity,
         threshold=threshold,
-        comparison=comparison,
+        comparison=">=" if at_least else "<=",
         setting=f"{len(responses)} answers, {fewest} or more a sample",
         method="predictions beside what annotators select",
-        details=_details(evidence, responses),
+        details=details,
         caveats=_few_answers(evidence),
         pairing=Pairing(under=f"answers {responses.digest[:12]}"),
+        notes=_notes(details),
     )
-    return baseline.told(replace(result, notes=(*result.notes, *_notes(result.details))), evidence)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,37 +120,51 @@ class Tables:
     shown: NDArray[np.int64]
 
 
-def agree_chunk(evaluator: Evaluator, chunk: Chunk, *, tables: Tables, holds: str, examples: int) -> Observed:
-    """Predictions of a chunk beside the answers; the most confident ones that do not hold may be shown."""
-    logits = evaluator.logits(chunk.x)
-    predicted = logits.argmax(1)
-    ids, label = chunk.ids.cpu().numpy(), chunk.y.cpu().numpy()
-    if logits.shape[1] != tables.selected.shape[1]:
-        raise DataError(
-            f"Expected answers about the model's {logits.shape[1]} classes but got some about "
-            f"{tables.selected.shape[1]}. Name the classes in the order of the labels."
+@dataclass(frozen=True, slots=True)
+class Agreeing:
+    """Predictions of a chunk beside the answers; the most confident ones that do not hold may be shown.
+
+    Attributes:
+        tables: the answers.
+        holds: the threshold's name: what has to hold.
+        examples: samples that may be shown.
+    """
+
+    tables: Tables
+    holds: str
+    examples: int
+
+    def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observed:
+        """Look at a chunk."""
+        logits = evaluator.logits(chunk.x)
+        predicted = evaluator.task.predictions(logits)
+        ids, label = chunk.ids.cpu().numpy(), chunk.y.cpu().numpy()
+        if logits.shape[1] != self.tables.selected.shape[1]:
+            raise DataError(
+                f"Expected answers about the model's {logits.shape[1]} classes but got some about "
+                f"{self.tables.selected.shape[1]}. Name the classes in the order of the labels."
+            )
+        found = Agreement.of(self.tables.selected[ids], self.tables.shown[ids], label, predicted.cpu().numpy())
+        what = {
+            "contained_at_least": found.contained,
+            "main_at_least": found.main,
+            "max_unsupported": ~found.unsupported,
+        }[self.holds]
+        enough = found.answers >= FEWEST_ANSWERS
+        held = what & enough
+        exhibits = exhibits_of(
+            chunk,
+            torch.from_numpy(~held).to(predicted.device),
+            clean=predicted,
+            predicted=predicted,
+            before=chunk.x,
+            after=chunk.x,
+            badness=-evaluator.task.margin(logits, chunk.y),
+            size=None,
+            most=self.examples,
         )
-    found = Agreement.of(tables.selected[ids], tables.shown[ids], label, predicted.cpu().numpy())
-    what = {
-        "contained_at_least": found.contained,
-        "main_at_least": found.main,
-        "max_unsupported": ~found.unsupported,
-    }[holds]
-    enough = found.answers >= FEWEST_ANSWERS
-    held = what & enough
-    exhibits = exhibits_of(
-        chunk,
-        torch.from_numpy(~held).to(predicted.device),
-        clean=predicted,
-        predicted=predicted,
-        before=chunk.x,
-        after=chunk.x,
-        badness=-evaluator.task.margin(logits, chunk.y),
-        size=None,
-        most=examples,
-    )
-    columns = {column: getattr(found, column) for column in _COLUMNS}
-    return Observed({"held": held, "possible": what | ~enough, **columns}, exhibits)
+        columns = {column: getattr(found, column) for column in _COLUMNS}
+        return Observed({"held": held, "possible": what | ~enough, **columns}, exhibits)
 
 
 def _asked(given: Mapping[str, float | None]) -> tuple[str, float | None]:

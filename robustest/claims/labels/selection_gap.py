@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from functools import partial
+from dataclasses import dataclass, replace
 from typing import Any, Unpack
 
 import numpy as np
 
-from robustest.data import as_samples
 from robustest.data.responses import Responses
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
@@ -19,8 +17,9 @@ from robustest.rules.selection_gap import Answers, SelectionGap, decide_selectio
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observed, exhibits_of
 from robustest.run.noting import noted
-from robustest.run.options import Options, apply, terms_of
-from robustest.run.result_building import few, result_of
+from robustest.run.options import Options
+from robustest.run.result_building import few, finish
+from robustest.run.setup import Setup
 from robustest.statistics import Decision, checked_threshold
 
 
@@ -61,54 +60,65 @@ def measure_selection_gap(
     if not isinstance(responses, Responses):
         raise ConfigError(expected("responses such as Responses.from_csv(...) gives", responses))
     responses.known_annotators("the clusters that the variance is computed by")
-    classifier, settings = apply(model, options)
-    samples, terms = as_samples(data), terms_of(settings)
-    if responses.size != len(samples):
+    setup = Setup.of(model, data, options)
+    if responses.size != len(setup.samples):
         raise DataError(
-            f"Expected answers about a data set of {len(samples)} samples but got some about {responses.size} items."
+            f"Expected answers about a data set of {len(setup.samples)} samples but got some about {responses.size} "
+            "items."
         )
-    nothing = ShareRule(threshold=None, at_least=True, terms=terms)
-    look = partial(labelled_chunk, examples=settings.examples)
-    evidence = observe("accuracy", classifier, samples, settings, look, rule=nothing, identity=("accuracy and labels",))
+    plan = setup.plan(
+        "gap between how often annotators select the label and the prediction",
+        Labelling(setup.settings.examples),
+        ShareRule(threshold=None, at_least=True, terms=setup.terms),
+        identity=("accuracy and labels",),
+    )
+    evidence = observe(plan)
     answers, disagreements = _about_disagreements(evidence, responses)
     found = None if disagreements < 2 else selection_gap(answers)
-    decision = _decided(found, margin, terms, whole=evidence.whole)
-    statement = "gap between how often annotators select the label and the prediction"
-    result = result_of(
+    return finish(
+        plan,
         evidence,
-        decision,
-        settings,
+        decision=_decided(found, margin, setup.terms, whole=evidence.whole),
         kind="selection_gap",
-        statement=statement if margin is None else f"{statement} <= {margin:g}",
         quantity="selection gap",
         threshold=margin,
         comparison="<=",
         setting=f"{disagreements} samples where label and prediction differ, {len(answers.item)} answers",
         method="two one-sided tests, variance by image and by annotator",
-        details=_details(found, disagreements, terms.alpha, responses),
+        details=_details(found, disagreements, setup.terms.alpha, responses),
         scope="population",
         caveats=few(disagreements, " of disagreement"),
+        notes=() if found is None else (_note(found),),
     )
-    return result if found is None else replace(result, notes=(*result.notes, _note(found)))
 
 
-def labelled_chunk(evaluator: Evaluator, chunk: Chunk, *, examples: int) -> Observed:
-    """Predictions of a chunk as it is, and its labels; the most confident errors may be shown."""
-    logits = evaluator.logits(chunk.x)
-    predicted = logits.argmax(1)
-    exhibits = exhibits_of(
-        chunk,
-        predicted != chunk.y,
-        clean=predicted,
-        predicted=predicted,
-        before=chunk.x,
-        after=chunk.x,
-        badness=-evaluator.task.margin(logits, chunk.y),
-        size=None,
-        most=examples,
-    )
-    columns = {"held": predicted == chunk.y, "predicted": predicted, "label": chunk.y}
-    return Observed({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
+@dataclass(frozen=True, slots=True)
+class Labelling:
+    """Predictions of a chunk as it is, and its labels; the most confident errors may be shown.
+
+    Attributes:
+        examples: samples that may be shown.
+    """
+
+    examples: int
+
+    def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observed:
+        """Look at a chunk."""
+        logits = evaluator.logits(chunk.x)
+        predicted = evaluator.task.predictions(logits)
+        exhibits = exhibits_of(
+            chunk,
+            predicted != chunk.y,
+            clean=predicted,
+            predicted=predicted,
+            before=chunk.x,
+            after=chunk.x,
+            badness=-evaluator.task.margin(logits, chunk.y),
+            size=None,
+            most=self.examples,
+        )
+        columns = {"held": predicted == chunk.y, "predicted": predicted, "label": chunk.y}
+        return Observed({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
 
 
 def _about_disagreements(evidence: Evidence, responses: Responses) -> tuple[Answers, int]:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from functools import partial
+from dataclasses import dataclass, replace
 from typing import Any, Unpack
 
 import numpy as np
 
 from robustest import rng
 from robustest.checks import checked_whole
-from robustest.data import as_samples
 from robustest.engine.ascent import ascend
 from robustest.engine.chunks import Chunk, check_forward
 from robustest.engine.evaluator import Evaluator
@@ -20,9 +18,10 @@ from robustest.rules.agreement import AgreementRule
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observed, Tally, exhibits_of
 from robustest.run.noting import noted
-from robustest.run.options import Options, apply, terms_of
-from robustest.run.result_building import few, nothing_allowed, result_of
+from robustest.run.options import Options
+from robustest.run.result_building import few, finish, nothing_allowed
 from robustest.run.second_model import beside
+from robustest.run.setup import Setup
 from robustest.run.split_search import with_search
 from robustest.statistics import Decision, checked_threshold, clopper_pearson
 from robustest.threats import L2
@@ -76,19 +75,17 @@ def measure_class_evidence(
     checked_whole("steps", steps, 1)
     checked_whole("min_driven", min_driven, 1)
     threat = L2(eps)
-    classifier, settings = apply(model, options)
-    statement = f"transfer of class evidence under {threat}"
-    rule = AgreementRule(threshold=min_transfer, terms=terms_of(settings), least=min_driven)
-    with beside(judge, classifier, settings, options, "judge") as second:
-        look = partial(_driven, judge=second, threat=threat, steps=steps, examples=settings.examples)
-        evidence = observe(statement, classifier, as_samples(data), settings, look, rule=rule, here=True)
-        evidence = with_search(evidence, replace(Tally.of(second), seconds=0.0), settings)
-    return result_of(
+    setup = Setup.of(model, data, options)
+    rule = AgreementRule(threshold=min_transfer, terms=setup.terms, least=min_driven)
+    with beside(judge, setup.model, setup.settings, options, "judge") as second:
+        look = Driving(judge=second, threat=threat, steps=steps, examples=setup.settings.examples)
+        plan = setup.plan(f"transfer of class evidence under {threat}", look, rule, here=True)
+        evidence = with_search(observe(plan), replace(Tally.of(second), seconds=0.0), setup.settings)
+    return finish(
+        plan,
         evidence,
-        _decided(evidence, min_driven),
-        settings,
+        decision=_decided(evidence, min_driven),
         kind="class_evidence",
-        statement=statement if min_transfer is None else f"{statement} >= {min_transfer:g}",
         quantity="transfer",
         threshold=min_transfer,
         comparison=">=",
@@ -99,41 +96,51 @@ def measure_class_evidence(
     )
 
 
-def _driven(evaluator: Evaluator, chunk: Chunk, *, judge: Evaluator, threat: L2, steps: int, examples: int) -> Observed:
-    """A chunk driven towards other classes, and what both models say of it."""
-    target = rng.integers(rng.fold(chunk.key, "class evidence"), (1,), evaluator.classes - 1).flatten()
-    target = target + (target >= chunk.y)
-    made = ascend(evaluator, threat, chunk.x, towards_class(target), bounds=chunk.bounds, steps=steps)
-    before, after = (evaluator.task.predictions(evaluator.logits(x)) for x in (chunk.x, made))
-    there = replace(chunk, x=chunk.x.to(judge.device), y=chunk.y.to(judge.device))
-    if not judge.classes:
-        check_forward(judge, there, ("random_forward",) if evaluator.random else ())
-        judge.check_labels(there.y)
-    unmoved = judge.task.predictions(judge.logits(there.x)).to(chunk.y)
-    scores = judge.logits(made.to(judge.device)).to(chunk.x)
-    says = judge.task.predictions(scores)
-    driven, agreed = (after == target) & (before != target), says == target
-    exhibits = exhibits_of(
-        chunk,
-        driven & ~agreed,
-        clean=before,
-        predicted=after,
-        before=chunk.x,
-        after=made,
-        badness=judge.task.margin(scores, says),
-        size=threat.size(made, threat.region(chunk.x, chunk.bounds)),
-        most=examples,
-    )
-    columns = {
-        "held": ~driven | agreed,
-        "counts": driven,
-        "agreed": agreed,
-        "own": after == target,
-        "judge right": unmoved == chunk.y,
-        "judge before": unmoved == target,
-        "label": chunk.y,
-    }
-    return Observed({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Driving:
+    """A chunk driven towards other classes, and what both models say of it; see `measure_class_evidence`."""
+
+    judge: Evaluator
+    threat: L2
+    steps: int
+    examples: int
+
+    def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observed:
+        """What became of a chunk."""
+        judge, threat = self.judge, self.threat
+        target = rng.integers(rng.fold(chunk.key, "class evidence"), (1,), evaluator.classes - 1).flatten()
+        target = target + (target >= chunk.y)
+        made = ascend(evaluator, threat, chunk.x, towards_class(target), bounds=chunk.bounds, steps=self.steps)
+        before, after = (evaluator.task.predictions(evaluator.logits(x)) for x in (chunk.x, made))
+        there = replace(chunk, x=chunk.x.to(judge.device), y=chunk.y.to(judge.device))
+        if not judge.classes:
+            check_forward(judge, there, ("random_forward",) if evaluator.random else ())
+            judge.check_labels(there.y)
+        unmoved = judge.task.predictions(judge.logits(there.x)).to(chunk.y)
+        scores = judge.logits(made.to(judge.device)).to(chunk.x)
+        says = judge.task.predictions(scores)
+        driven, agreed = (after == target) & (before != target), says == target
+        exhibits = exhibits_of(
+            chunk,
+            driven & ~agreed,
+            clean=before,
+            predicted=after,
+            before=chunk.x,
+            after=made,
+            badness=judge.task.margin(scores, says),
+            size=threat.size(made, threat.region(chunk.x, chunk.bounds)),
+            most=self.examples,
+        )
+        columns = {
+            "held": ~driven | agreed,
+            "counts": driven,
+            "agreed": agreed,
+            "own": after == target,
+            "judge right": unmoved == chunk.y,
+            "judge before": unmoved == target,
+            "label": chunk.y,
+        }
+        return Observed({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
 
 
 def _decided(evidence: Evidence, min_driven: int) -> Decision:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, Literal, Unpack
 
 import numpy as np
@@ -12,20 +11,20 @@ import torch
 from torch import Tensor
 
 from robustest.checks import checked_whole
-from robustest.data import as_samples
 from robustest.engine.chunks import Chunk, check_forward, load
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.truth import probe_gradient
 from robustest.errors import ConfigError, DataError, expected
 from robustest.models import Classifier
 from robustest.results import Result
-from robustest.rules import MeanRule
+from robustest.rules import MeanRule, Terms
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observed, Tally, exhibits_of
 from robustest.run.noting import noted
-from robustest.run.options import Options, apply, terms_of
-from robustest.run.result_building import result_of
+from robustest.run.options import Options
+from robustest.run.result_building import finish
 from robustest.run.second_model import beside
+from robustest.run.setup import Setup
 from robustest.run.split_search import Halves, with_search
 from robustest.settings import Settings
 from robustest.statistics import checked_threshold
@@ -82,45 +81,49 @@ def measure_gradient_alignment(
     """
     at_least, min_gain = _checked(at_least, min_gain, baseline, masks=isinstance(reference, Tensor))
     checked_whole("min_per_class", min_per_class, 1)
-    classifier, settings = apply(model, options)
-    samples = as_samples(data)
+    setup = Setup.of(model, data, options)
+    settings, samples = setup.settings, setup.samples
     halves = None
     if isinstance(reference, Tensor):
         aim = _Aim(masks=_checked_masks(reference, len(samples)))
     elif reference == "class_means":
         halves = Halves.of(samples, settings.seed, len(samples))
-        aim = _Aim(means=_class_means(classifier, halves, settings, min_per_class), of=halves.unseen)
+        aim = _Aim(means=_class_means(setup.model, halves, settings, min_per_class), of=halves.unseen)
     else:
         raise ConfigError(expected('reference to be "class_means" or a tensor of masks', reference))
-    rule = MeanRule(threshold=None, terms=terms_of(settings), sign=-1)
-    if at_least is not None:
-        rule = replace(rule, threshold=-float(at_least))
-    elif min_gain is not None:
-        rule = replace(rule, threshold=-min_gain / 2, scale=2.0, column="gain")
-    statement = "gradient alignment" if min_gain is None else "gradient alignment above the baseline's"
+    rule = _rule(at_least, min_gain, setup.terms)
     claimed = at_least if min_gain is None else min_gain
-    other = nullcontext() if baseline is None else beside(baseline, classifier, settings, options, "baseline")
+    other = nullcontext() if baseline is None else beside(baseline, setup.model, settings, options, "baseline")
     with other as second:
-        look = partial(_aligned, aim=aim, second=second, claimed=claimed, gain=min_gain is not None, settings=settings)
-        view = samples if halves is None else halves.view
-        evidence = observe(statement, classifier, view, settings, look, rule=rule, here=True)
+        plan = setup.on(samples if halves is None else halves.view).plan(
+            "gradient alignment" if min_gain is None else "gradient alignment above the baseline's",
+            Aligning(aim=aim, second=second, claimed=claimed, gain=min_gain is not None, settings=settings),
+            rule,
+            here=True,
+        )
+        evidence = observe(plan)
         if second is not None:
             evidence = with_search(evidence, replace(Tally.of(second), seconds=0.0), settings)
-    result = result_of(
+    result = finish(
+        plan,
         evidence,
-        evidence.decision,
-        settings,
         kind="gradient_alignment",
-        statement=statement if claimed is None else f"{statement} >= {claimed:g}",
         quantity="alignment" if min_gain is None else "gain in alignment",
         threshold=claimed,
         comparison=">=",
         setting="masks" if halves is None else "differences of class means",
         method="gradients of the logit of the class less the runner-up's",
         details=_details(evidence, aim),
+        notes=_notes(evidence),
     )
-    result = replace(result, notes=(*result.notes, *_notes(evidence)))
     return result if halves is None else halves.whole(result)
+
+
+def _rule(at_least: float | None, min_gain: float | None, terms: Terms) -> MeanRule:
+    rule = MeanRule(threshold=None, terms=terms, sign=-1)
+    if at_least is not None:
+        return replace(rule, threshold=-float(at_least))
+    return rule if min_gain is None else replace(rule, threshold=-min_gain / 2, scale=2.0, column="gain")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,57 +164,71 @@ def cosine(a: Tensor, b: Tensor) -> Tensor:
     return both
 
 
-def _aligned(
-    evaluator: Evaluator,
-    chunk: Chunk,
-    *,
-    aim: _Aim,
-    second: Evaluator | None,
-    claimed: float | None,
-    gain: bool,
-    settings: Settings,
-) -> Observed:
-    """The alignment of a chunk's gradients, of the model's and of the baseline's."""
-    if aim.of is not None:
-        chunk = replace(chunk, ids=aim.of[chunk.ids])
-    logits, gradient, runner_up = _gradients(evaluator, chunk, aim)
-    raw = aim.alignment(gradient, chunk, runner_up)
-    lowest = 0.0 if aim.masks is not None else -1.0
-    value = raw.nan_to_num(lowest)
-    columns = {
-        "value": -value,
-        "input": cosine(chunk.x, gradient).abs().nan_to_num(0.0),
-        "vanished": raw.isnan(),
-        "right": evaluator.task.holds(logits, chunk.y),
-    }
-    shown = value
-    if second is not None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Aligning:
+    """The alignment of a chunk's gradients, of the model's and of the baseline's.
+
+    Attributes:
+        aim: where they should point.
+        second: the baseline; None where there is none.
+        claimed: the alignment, or gain, claimed at least.
+        gain: whether it is the gain over the baseline that is claimed.
+        settings: samples shown, and health checks that are switched off.
+    """
+
+    aim: _Aim
+    second: Evaluator | None
+    claimed: float | None
+    gain: bool
+    settings: Settings
+
+    def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observed:
+        """What became of a chunk."""
+        aim, second = self.aim, self.second
+        if aim.of is not None:
+            chunk = replace(chunk, ids=aim.of[chunk.ids])
+        logits, gradient, runner_up = _gradients(evaluator, chunk, aim)
+        raw = aim.alignment(gradient, chunk, runner_up)
+        lowest = 0.0 if aim.masks is not None else -1.0
+        value = raw.nan_to_num(lowest)
+        columns = {
+            "value": -value,
+            "input": cosine(chunk.x, gradient).abs().nan_to_num(0.0),
+            "vanished": raw.isnan(),
+            "right": evaluator.task.holds(logits, chunk.y),
+        }
+        shown = value
+        if second is not None:
+            base = self._baseline(second, chunk).to(value.device)
+            columns |= {"baseline": base.nan_to_num(1.0), "baseline vanished": base.isnan()}
+            columns["gain"] = -(value - base.nan_to_num(1.0)) / 2
+            shown = value - base.nan_to_num(1.0) if self.gain else value
+        columns["held"] = shown >= (0.0 if self.claimed is None else self.claimed)
+        low, high = chunk.bounds
+        steepest = gradient.flatten(1).abs().amax(1).clamp(min=1e-30).view(-1, *[1] * (gradient.ndim - 1))
+        exhibits = exhibits_of(
+            chunk,
+            ~columns["held"],
+            clean=evaluator.task.predictions(logits),
+            predicted=runner_up,
+            before=chunk.x,
+            after=(low + high) / 2 + (high - low) / 2 * gradient / steepest,
+            badness=-shown,
+            size=None,
+            most=self.settings.examples,
+        )
+        return Observed({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
+
+    def _baseline(self, second: Evaluator, chunk: Chunk) -> Tensor:
+        """(n,) the alignment of the baseline's gradients; NaN where they vanish."""
         there = replace(chunk, x=chunk.x.to(second.device), y=chunk.y.to(second.device))
         if not second.classes:
-            check_forward(second, there, settings.suppress)
+            check_forward(second, there, self.settings.suppress)
             second.check_labels(there.y)
-        _, theirs, other = _gradients(second, there, aim)
+        _, theirs, other = _gradients(second, there, self.aim)
         if not second.probed:
             probe_gradient(second, there, searched=False)
-        base = aim.alignment(theirs, there, other).to(value.device)
-        columns |= {"baseline": base.nan_to_num(1.0), "baseline vanished": base.isnan()}
-        columns["gain"] = -(value - base.nan_to_num(1.0)) / 2
-        shown = value - base.nan_to_num(1.0) if gain else value
-    columns["held"] = shown >= (0.0 if claimed is None else claimed)
-    low, high = chunk.bounds
-    steepest = gradient.flatten(1).abs().amax(1).clamp(min=1e-30).view(-1, *[1] * (gradient.ndim - 1))
-    exhibits = exhibits_of(
-        chunk,
-        ~columns["held"],
-        clean=evaluator.task.predictions(logits),
-        predicted=runner_up,
-        before=chunk.x,
-        after=(low + high) / 2 + (high - low) / 2 * gradient / steepest,
-        badness=-shown,
-        size=None,
-        most=settings.examples,
-    )
-    return Observed({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
+        return self.aim.alignment(theirs, there, other)
 
 
 def _gradients(evaluator: Evaluator, chunk: Chunk, aim: _Aim) -> tuple[Tensor, Tensor, Tensor]:

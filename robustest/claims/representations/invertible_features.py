@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from functools import partial
+from dataclasses import dataclass, replace
 from typing import Any, Unpack
 
 import numpy as np
 import torch
 
 from robustest.checks import checked_real, checked_whole
-from robustest.data import as_samples
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.features import reader
@@ -23,8 +21,9 @@ from robustest.rules import ShareRule
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observed, exhibits_of
 from robustest.run.noting import noted
-from robustest.run.options import Options, apply, terms_of
-from robustest.run.result_building import result_of
+from robustest.run.options import Options
+from robustest.run.result_building import finish
+from robustest.run.setup import Setup
 from robustest.statistics import Decision, clopper_pearson
 
 _HALF = 0.5
@@ -73,107 +72,119 @@ def measure_invertible_features(
         ConfigError: an argument is out of range or unknown, or the logits are no linear layer's outputs.
         DataError, ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
-    for name, value in (
-        ("max_image_error", max_image_error),
-        ("max_rep_error", max_rep_error),
-        ("step_size", step_size),
-    ):
+    _check_positive(max_image_error=max_image_error, max_rep_error=max_rep_error, step_size=step_size)
+    checked_whole("steps", steps, 1)
+    setup = Setup.of(model, data, options)
+    if setup.model.module is None:
+        raise ConfigError(expected("a torch module, whose layers can be seen", setup.model.call))
+    look = Inverting(
+        layer=layer,
+        steps=steps,
+        step_size=step_size,
+        max_image_error=max_image_error,
+        max_rep_error=max_rep_error,
+        examples=setup.settings.examples,
+    )
+    threshold = None if max_image_error is None else _HALF
+    plan = setup.plan(
+        "images that come back from their features",
+        look,
+        ShareRule(threshold=threshold, at_least=True, terms=setup.terms),
+        identity=("inversion", max_image_error, max_rep_error, layer, steps, step_size),
+        here=True,  # a program that was exported for workers has no layers to be seen
+    )
+    evidence = observe(plan)
+    statement = plan.statement
+    if max_image_error is not None:
+        statement = f"{statement}, error <= {max_image_error:g}, share >= 0.5"
+    features, elements = (int(evidence.columns[name][0]) for name in ("features", "elements"))
+    wide = [f"{features} features for {elements} elements: such a layer can be inverted whatever its features mean"]
+    return finish(
+        plan,
+        evidence,
+        decision=_decided(evidence, max_image_error or 0.0, max_rep_error, setup.settings.alpha),
+        kind="invertible_features",
+        statement=statement,
+        quantity="images that come back",
+        threshold=threshold,
+        comparison=">=",
+        setting=f"{features} features of images of {elements} elements",
+        method=f"{steps} gradient steps from grey",
+        details=_details(evidence, max_image_error, max_rep_error),
+        bounds="below",
+        pairing=Pairing(under=f"max_image_error={max_image_error}, max_rep_error={max_rep_error}"),
+        notes=wide if features >= elements else [],
+    )
+
+
+def _check_positive(**values: float | None) -> None:
+    for name, value in values.items():
         if value is not None:
             checked_real(name, value)
             if value <= 0:
                 raise ConfigError(expected(f"{name} > 0", value))
-    checked_whole("steps", steps, 1)
-    classifier, settings = apply(model, options)
-    if classifier.module is None:
-        raise ConfigError(expected("a torch module, whose layers can be seen", classifier.call))
-    statement = "images that come back from their features"
-    limits: dict[str, Any] = {"max_image_error": max_image_error, "max_rep_error": max_rep_error}
-    how: dict[str, Any] = {"layer": layer, "steps": steps, "step_size": step_size}
-    evidence = observe(
-        statement,
-        classifier,
-        as_samples(data),
-        settings,
-        partial(_inverted, **limits, **how, examples=settings.examples),
-        rule=ShareRule(threshold=None if max_image_error is None else _HALF, at_least=True, terms=terms_of(settings)),
-        identity=("inversion", *limits.values(), *how.values()),
-        here=True,  # a program that was exported for workers has no layers to be seen
-    )
-    if max_image_error is not None:
-        statement = f"{statement}, error <= {max_image_error:g}, share >= 0.5"
+
+
+def _details(evidence: Evidence, max_image_error: float | None, max_rep_error: float) -> dict[str, Any]:
     columns = evidence.columns
-    features, elements = int(columns["features"][0]), int(columns["elements"][0])
-    result = result_of(
-        evidence,
-        _decided(evidence, max_image_error or 0.0, max_rep_error, settings.alpha),
-        settings,
-        kind="invertible_features",
-        statement=statement,
-        quantity="images that come back",
-        threshold=None if max_image_error is None else _HALF,
-        comparison=">=",
-        setting=f"{features} features of images of {elements} elements",
-        method=f"{steps} gradient steps from grey",
-        details={
-            "max_image_error": max_image_error,
-            "max_rep_error": max_rep_error,
-            "image_error": float(np.median(columns["image"])),
-            "rep_error": float(np.median(columns["rep"])),
-            "start_error": float(np.median(columns["start"])),
-            "inverted": int(columns["reached"].sum()),
-        },
-        bounds="below",
-        pairing=Pairing(under=f"max_image_error={max_image_error}, max_rep_error={max_rep_error}"),
-    )
-    wide = [f"{features} features for {elements} elements: such a layer can be inverted whatever its features mean"]
-    return replace(result, notes=(*result.notes, *(wide if features >= elements else [])))
-
-
-def _inverted(
-    evaluator: Evaluator,
-    chunk: Chunk,
-    *,
-    layer: str | None,
-    steps: int,
-    step_size: float | None,
-    max_image_error: float | None,
-    max_rep_error: float,
-    examples: int,
-) -> Observed:
-    """Images made to have the features of a chunk's, and how near both come."""
-    read = reader(evaluator, last_layer(evaluator.model, chunk.x[:1], layer))
-    aim, start = read.logits(chunk.x), grey(chunk.key, chunk.x.shape[1:], chunk.bounds)
-    made = inverted(read, start, aim, bounds=chunk.bounds, steps=steps, step_size=step_size)
-    rep, original = relative_distance(read.logits(made), aim), chunk.x.flatten(1)
-    image = relative_distance(made.flatten(1), original)
-    read.settle()
-    evaluator.forward += read.forward
-    evaluator.backward += read.backward
-    near = torch.ones_like(image, dtype=torch.bool) if max_image_error is None else image <= max_image_error
-    reached = rep <= max_rep_error
-    before, after = (evaluator.task.predictions(evaluator.logits(x)) for x in (chunk.x, made))
-    exhibits = exhibits_of(
-        chunk,
-        ~(near & reached),
-        clean=before,
-        predicted=after,
-        before=chunk.x,
-        after=made,
-        badness=image * reached,
-        size=image,
-        most=examples,
-    )
-    columns = {
-        "held": near & reached,
-        "possible": near | ~reached,
-        "reached": reached,
-        "image": image,
-        "rep": rep,
-        "start": relative_distance(start.flatten(1), original),
-        "features": torch.full_like(chunk.y, aim.shape[1]),
-        "elements": torch.full_like(chunk.y, original.shape[1]),
+    return {
+        "max_image_error": max_image_error,
+        "max_rep_error": max_rep_error,
+        "image_error": float(np.median(columns["image"])),
+        "rep_error": float(np.median(columns["rep"])),
+        "start_error": float(np.median(columns["start"])),
+        "inverted": int(columns["reached"].sum()),
     }
-    return Observed({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inverting:
+    """Images made to have the features of a chunk's, and how near both come; see `measure_invertible_features`."""
+
+    layer: str | None
+    steps: int
+    step_size: float | None
+    max_image_error: float | None
+    max_rep_error: float
+    examples: int
+
+    def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observed:
+        """What became of a chunk."""
+        read = reader(evaluator, last_layer(evaluator.model, chunk.x[:1], self.layer))
+        aim, start = read.logits(chunk.x), grey(chunk.key, chunk.x.shape[1:], chunk.bounds)
+        made = inverted(read, start, aim, bounds=chunk.bounds, steps=self.steps, step_size=self.step_size)
+        rep, original = relative_distance(read.logits(made), aim), chunk.x.flatten(1)
+        image = relative_distance(made.flatten(1), original)
+        read.settle()
+        evaluator.forward += read.forward
+        evaluator.backward += read.backward
+        near = (
+            torch.ones_like(image, dtype=torch.bool) if self.max_image_error is None else image <= self.max_image_error
+        )
+        reached = rep <= self.max_rep_error
+        before, after = (evaluator.task.predictions(evaluator.logits(x)) for x in (chunk.x, made))
+        exhibits = exhibits_of(
+            chunk,
+            ~(near & reached),
+            clean=before,
+            predicted=after,
+            before=chunk.x,
+            after=made,
+            badness=image * reached,
+            size=image,
+            most=self.examples,
+        )
+        columns = {
+            "held": near & reached,
+            "possible": near | ~reached,
+            "reached": reached,
+            "image": image,
+            "rep": rep,
+            "start": relative_distance(start.flatten(1), original),
+            "features": torch.full_like(chunk.y, aim.shape[1]),
+            "elements": torch.full_like(chunk.y, original.shape[1]),
+        }
+        return Observed({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
 
 
 def _decided(evidence: Evidence, max_image_error: float, max_rep_error: float, alpha: float) -> Decision:

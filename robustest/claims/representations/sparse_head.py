@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from dataclasses import replace
-from functools import partial
+from dataclasses import dataclass, replace
 from typing import Any, Unpack
 
 import numpy as np
@@ -12,7 +11,6 @@ from torch import Tensor
 
 from robustest.checks import checked_whole
 from robustest.claims.representations.head_fit import FittedHead, HeadOptions, fit_head
-from robustest.data import as_samples
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.features import features_of
@@ -23,8 +21,9 @@ from robustest.rules import DropRule
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observed, exhibits_of
 from robustest.run.noting import noted
-from robustest.run.options import Options, apply, terms_of
-from robustest.run.result_building import result_of
+from robustest.run.options import Options
+from robustest.run.result_building import finish
+from robustest.run.setup import Setup
 from robustest.run.split_search import Halves, with_search
 from robustest.statistics import Decision, checked_threshold, clopper_pearson, most
 
@@ -113,33 +112,22 @@ def measure_sparse_head(
         top=top,
     )
     checked_whole("fit_samples", fit_samples, 2)
-    classifier, settings = apply(model, options)
+    setup = Setup.of(model, data, options)
     statement = "accuracy lost by a sparse head"
     if max_drop is not None:
         statement = f"{statement} of at most {max_features_per_class} features a class <= {max_drop:g}"
-    halves = Halves.of(as_samples(data), settings.seed, fit_samples)
+    halves = Halves.of(setup.samples, setup.settings.seed, fit_samples)
     name = f"sparse_head-{zlib.crc32(statement.encode()):08x}"
-    fitted, tally = fit_head(classifier, halves, settings, how, name)
-    if max_features_per_class is not None and max_features_per_class >= fitted.features.shape[1]:
-        limit = f"max_features_per_class to be less than the {fitted.features.shape[1]} features that there are"
-        raise ConfigError(
-            expected(limit, max_features_per_class, "No head has more, so that nothing is claimed of them.")
-        )
-    settings = replace(settings, exact=True)
-    evidence = observe(
-        statement,
-        classifier,
-        halves.view,
-        settings,
-        partial(_judged, fitted=fitted, of=halves.unseen, examples=settings.examples),
-        rule=DropRule(threshold=max_drop, terms=terms_of(settings)),
-        here=True,
-    )
-    evidence = with_search(evidence, tally, settings)
-    result = result_of(
+    fitted, tally = fit_head(setup.model, halves, setup.settings, how, name)
+    _check_features(max_features_per_class, fitted.features.shape[1])
+    look = Judging(fitted=fitted, of=halves.unseen, examples=setup.settings.examples)
+    judged = setup.but(exact=True).unpictured().on(halves.view)
+    plan = judged.plan(statement, look, DropRule(threshold=max_drop, terms=setup.terms), here=True)
+    evidence = with_search(observe(plan), tally, plan.settings)
+    result = finish(
+        plan,
         evidence,
-        _decided(evidence, fitted, max_features_per_class, max_drop, min_per_class),
-        replace(settings, pictures=None),
+        decision=_decided(evidence, fitted, max_features_per_class, max_drop, min_per_class),
         kind="sparse_head",
         statement=statement,
         quantity="accuracy lost",
@@ -148,8 +136,15 @@ def measure_sparse_head(
         setting=f"elastic net on {fitted.features.shape[1]} features of the last layer",
         method=f"fitted on {fitted.path.n_train} samples, chosen on {fitted.path.n_validation}, judged on others",
         details=_details(evidence, fitted, max_features_per_class) | fitted.details(how),
+        notes=fitted.notes,
     )
-    return halves.whole(replace(result, notes=(*result.notes, *fitted.notes)))
+    return halves.whole(result)
+
+
+def _check_features(claimed: int | None, features: int) -> None:
+    if claimed is not None and claimed >= features:
+        limit = f"max_features_per_class to be less than the {features} features that there are"
+        raise ConfigError(expected(limit, claimed, "No head has more, so that nothing is claimed of them."))
 
 
 def _checked_limits(max_features: int | None, max_drop: float | None) -> float | None:
@@ -164,33 +159,48 @@ def _checked_limits(max_features: int | None, max_drop: float | None) -> float |
     return None if max_drop is None else checked_threshold("max_drop", max_drop, trivial=1)
 
 
-def _judged(evaluator: Evaluator, chunk: Chunk, *, fitted: FittedHead, of: Tensor, examples: int) -> Observed:
-    """What the model and two heads on its features say of a chunk."""
-    chunk = replace(chunk, ids=of[chunk.ids])
-    task = evaluator.task
-    clean = task.predictions(evaluator.logits(chunk.x))
-    features = features_of(evaluator, fitted.last, chunk.x)
-    scores = _scores(fitted.head, features)
-    sparse = task.predictions(scores)
-    exhibits = exhibits_of(
-        chunk,
-        (clean == chunk.y) & (sparse != chunk.y),
-        clean=clean,
-        predicted=sparse,
-        before=chunk.x.new_empty(len(chunk.y), 0),
-        after=chunk.x.new_empty(len(chunk.y), 0),
-        badness=-task.margin(scores, chunk.y),
-        size=None,
-        most=examples,
-    )
-    columns = {
-        "held": sparse == chunk.y,
-        "clean": clean == chunk.y,
-        "best": task.holds(_scores(fitted.best, features), chunk.y),
-        "same": sparse == clean,
-        "label": chunk.y,
-    }
-    return Observed({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judging:
+    """What the model and two heads on its features say of a chunk.
+
+    Attributes:
+        fitted: the heads.
+        of: (N,) int64 positions in the user's data of the samples of a view.
+        examples: how many samples may be shown.
+    """
+
+    fitted: FittedHead
+    of: Tensor
+    examples: int
+
+    def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observed:
+        """What became of a chunk."""
+        fitted = self.fitted
+        chunk = replace(chunk, ids=self.of[chunk.ids])
+        task = evaluator.task
+        clean = task.predictions(evaluator.logits(chunk.x))
+        features = features_of(evaluator, fitted.last, chunk.x)
+        scores = _scores(fitted.head, features)
+        sparse = task.predictions(scores)
+        exhibits = exhibits_of(
+            chunk,
+            (clean == chunk.y) & (sparse != chunk.y),
+            clean=clean,
+            predicted=sparse,
+            before=chunk.x.new_empty(len(chunk.y), 0),
+            after=chunk.x.new_empty(len(chunk.y), 0),
+            badness=-task.margin(scores, chunk.y),
+            size=None,
+            most=self.examples,
+        )
+        columns = {
+            "held": sparse == chunk.y,
+            "clean": clean == chunk.y,
+            "best": task.holds(_scores(fitted.best, features), chunk.y),
+            "same": sparse == clean,
+            "label": chunk.y,
+        }
+        return Observed({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
 
 
 def _scores(head: SparseHead, features: Tensor) -> Tensor:

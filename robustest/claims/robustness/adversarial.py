@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Unpack
 
 import numpy as np
@@ -13,13 +12,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from robustest.attacks import Cascade, Searcher, as_attack
-from robustest.claims.robustness.robust_accuracy import attack_chunk, checked_threat, draws_in
-from robustest.data import as_samples
+from robustest.claims.robustness.robust_accuracy import Attacking, checked_threat, draws_in
 from robustest.results import Cost
-from robustest.rules import ShareRule, Terms
+from robustest.rules import ShareRule
 from robustest.run.driver import observe
 from robustest.run.noting import noted
-from robustest.run.options import Options, apply
+from robustest.run.options import Options
+from robustest.run.setup import Setup
 from robustest.threats import Threat
 
 
@@ -70,20 +69,12 @@ def find_adversarial(
     """
     checked_threat(threat)
     cascade = as_attack(attack)
-    classifier, settings = apply(model, options)
+    setup = Setup.of(model, (x, y), options).but(max_samples=None, time_budget=None)
     if draws_in(cascade) > 1:
-        settings = settings.but({"suppress": (*settings.suppress, "random_forward")})
-
-    settings = settings.but({"max_samples": None, "time_budget": None})
-    nothing = Terms(scope=settings.scope, alpha=settings.alpha, fail_alpha=settings.alpha)
-    evidence = observe(
-        f"{cascade.name} under {threat}",
-        classifier,
-        as_samples((x, y)),
-        settings,
-        partial(attack_chunk, cascade=cascade, threat=threat, examples=0, keep=True),
-        rule=ShareRule(threshold=None, at_least=True, terms=nothing),
-    )
+        setup = setup.but(suppress=(*setup.settings.suppress, "random_forward"))
+    look = Attacking(cascade=cascade, threat=threat, examples=0, keep=True)
+    nothing = ShareRule(threshold=None, at_least=True, terms=setup.alone)
+    evidence = observe(setup.plan(f"{cascade.name} under {threat}", look, nothing))
     found = torch.from_numpy(evidence.columns["x"])
     like: Any = found.to(x.dtype).to(x.device) if isinstance(x, Tensor) else found.numpy().astype(x.dtype)
     return Adversarial(

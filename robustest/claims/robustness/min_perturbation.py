@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from dataclasses import dataclass
 from typing import Any, Unpack
@@ -13,7 +12,6 @@ from scipy.stats import binom
 
 from robustest.attacks import Cascade, Searcher, as_attack
 from robustest.attacks.cascades import MINIMUM
-from robustest.data import as_samples
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.smallest import Smallest, search_smallest
@@ -24,8 +22,9 @@ from robustest.rules.rule import Columns, partial
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observed, exhibits_of
 from robustest.run.noting import noted
-from robustest.run.options import Options, apply, terms_of
-from robustest.run.result_building import result_of
+from robustest.run.options import Options
+from robustest.run.result_building import finish
+from robustest.run.setup import Setup
 from robustest.statistics import Decision, Settled, checked_threshold, most, need
 from robustest.statistics.fixed import beyond
 from robustest.statistics.sequential import evidence
@@ -82,25 +81,19 @@ def measure_min_perturbation(
     if median_at_least is not None:
         median_at_least = checked_threshold("median_at_least", median_at_least, within=(0.0, math.inf), trivial=0)
     name = _named(norm)
-    classifier, settings = apply(model, options)
+    setup = Setup.of(model, data, options)
     cascade = MINIMUM[name] if attack is None else as_attack(attack)
-    statement = f"median {_THREATS[name].__name__} perturbation, {cascade.name}"
-
-    seen = observe(
-        statement,
-        classifier,
-        as_samples(data),
-        settings,
-        functools.partial(_look, name=name, cascade=cascade, least=median_at_least, examples=settings.examples),
-        rule=MedianRule(threshold=median_at_least, terms=terms_of(settings)),
+    plan = setup.plan(
+        f"median {_THREATS[name].__name__} perturbation, {cascade.name}",
+        Searching(name=name, cascade=cascade, least=median_at_least, examples=setup.settings.examples),
+        MedianRule(threshold=median_at_least, terms=setup.terms),
         identity=("minimum perturbation", name, cascade, median_at_least),
     )
-    return result_of(
+    seen = observe(plan)
+    return finish(
+        plan,
         seen,
-        seen.decision,
-        settings,
         kind="min_perturbation",
-        statement=statement if median_at_least is None else f"{statement} >= {median_at_least:g}",
         quantity="median perturbation",
         threshold=median_at_least,
         comparison=">=",
@@ -190,13 +183,27 @@ def median_interval(ordered: NDArray[np.float64], alpha: float, widest: float) -
     return (float(ordered[k - 1]), float(ordered[n - k])) if k else (0.0, widest)
 
 
-def _look(
-    evaluator: Evaluator, chunk: Chunk, *, name: str, cascade: Cascade, least: float | None, examples: int
-) -> Observed:
-    """The smallest perturbations of a chunk's samples in the ball that holds every input."""
-    widest = _across(name, chunk)
-    smallest = search_smallest(evaluator, chunk, cascade, _THREATS[name](2 * widest))
-    return _observed(chunk, smallest, least, widest=widest, most=examples)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Searching:
+    """The smallest perturbations of a chunk's samples, in the ball that holds every input.
+
+    Attributes:
+        name: of the norm.
+        cascade: what to try.
+        least: the size claimed at least; None where nothing is claimed.
+        examples: how many samples may be shown, the worst.
+    """
+
+    name: str
+    cascade: Cascade
+    least: float | None
+    examples: int
+
+    def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observed:
+        """What was found in a chunk."""
+        widest = _across(self.name, chunk)
+        smallest = search_smallest(evaluator, chunk, self.cascade, _THREATS[self.name](2 * widest))
+        return _observed(chunk, smallest, self.least, widest=widest, most=self.examples)
 
 
 def _observed(chunk: Chunk, smallest: Smallest, threshold: float | None, *, widest: float, most: int) -> Observed:

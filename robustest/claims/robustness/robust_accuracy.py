@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Unpack
 
 import numpy as np
@@ -11,7 +12,6 @@ from torch import Tensor
 
 from robustest import context
 from robustest.attacks import Cascade, Searcher, as_attack, draws_of
-from robustest.data import as_samples
 from robustest.engine.cascade import run_cascade
 from robustest.engine.chunks import Chunk
 from robustest.engine.draws import majority
@@ -20,13 +20,14 @@ from robustest.engine.probes import climbers, probe_inputs, probe_survivors
 from robustest.errors import ConfigError, expected
 from robustest.results import Pairing, Result
 from robustest.rules import ShareRule
-from robustest.run.comparison import Baseline, compared
+from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
 from robustest.run.evidence import REPLAYED, Evidence, Observed, exhibits_of
 from robustest.run.noting import noted
-from robustest.run.options import Options, apply, terms_of
+from robustest.run.options import Options
 from robustest.run.replay import Replay
-from robustest.run.result_building import nothing_allowed, result_of
+from robustest.run.result_building import finish, nothing_allowed
+from robustest.run.setup import Setup
 from robustest.statistics import checked_threshold, clopper_pearson
 from robustest.threats import Threat
 
@@ -75,54 +76,34 @@ def measure_robust_accuracy(
     if at_least is not None:
         at_least = checked_threshold("at_least", at_least, trivial=0)
     checked_threat(threat)
-    classifier, settings = apply(model, options)
+    setup = Setup.of(model, data, options)
     cascade = as_attack(context.current().settings.attack if attack is None else attack)
-    statement = f"robust accuracy under {threat}, {cascade.name}"
     draws = draws_in(cascade)
     if draws > 1:
-        settings = settings.but({"suppress": (*settings.suppress, "random_forward")})
-
-    samples, terms = as_samples(data), terms_of(settings)
-    baseline = compared(
-        ShareRule(threshold=at_least, at_least=True, terms=terms),
-        settings,
-        asked=at_least is not None,
-        statement=statement,
-        n=len(samples),
-        terms=terms,
-        no_worse_than=no_worse_than,
-        tolerance=tolerance,
-    )
-    settings = baseline.settings
-    hunt = Replay(threat, settings) if draws == 1 else None
-
-    evidence = observe(
-        statement,
-        classifier,
-        samples,
-        settings,
-        partial(attack_chunk, cascade=cascade, threat=threat, examples=settings.examples, hunt=hunt),
-        rule=baseline.rule,
+        setup = setup.but(suppress=(*setup.settings.suppress, "random_forward"))
+    replay = Replay(threat, setup.settings) if draws == 1 else None
+    plan = setup.plan(
+        f"robust accuracy under {threat}, {cascade.name}",
+        Attacking(cascade=cascade, threat=threat, examples=setup.settings.examples, replay=replay),
+        ShareRule(threshold=at_least, at_least=True, terms=setup.terms),
         identity=("robust accuracy", threat, cascade),
-        hunt=hunt,
-    )
-    result = result_of(
+        replay=replay,
+    ).against(no_worse_than, tolerance, asked=at_least is not None)
+    evidence = observe(plan)
+    return finish(
+        plan,
         evidence,
-        evidence.decision,
-        settings,
         kind="robust_accuracy",
-        statement=statement if at_least is None else f"{statement} >= {at_least:g}",
         quantity="robust accuracy",
         threshold=at_least,
         comparison=">=",
         setting=str(threat),
         method=cascade.name,
-        details={**_details(evidence, threat), **_drawn(evidence, draws, settings.alpha)},
+        details={**_details(evidence, threat), **_drawn(evidence, draws, setup.settings.alpha)},
         bounds="above",
         caveats=nothing_allowed(threat),
         pairing=Pairing(),
     )
-    return baseline.told(result, evidence)
 
 
 def checked_threat(threat: object) -> None:
@@ -141,76 +122,85 @@ def draws_in(cascade: Cascade) -> int:
     return max(draws) if min(draws, default=1) > 1 else 1
 
 
-def attack_chunk(
-    evaluator: Evaluator,
-    chunk: Chunk,
-    cascade: Cascade,
-    threat: Threat,
-    *,
-    examples: int,
-    keep: bool = False,
-    hunt: Replay | None = None,
-) -> Observed:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attacking:
     """Clean predictions of a chunk, then the attack on the samples that are right.
 
-    Args:
-        evaluator: makes the model's passes.
-        chunk: the samples.
+    Attributes:
         cascade: what to try.
         threat: what is allowed.
         examples: how many samples may be shown, the worst.
-        hunt: known counterexamples, whose samples are not attacked again; and where to keep new ones.
         keep: add the column "x" with the inputs found, best attempts where none was.
+        replay: known counterexamples, whose samples are not attacked again; and where to keep new ones.
     """
-    logits, task, draws = evaluator.logits(chunk.x), evaluator.task, draws_in(cascade)
-    if draws == 1:
-        clean, right = task.predictions(logits), task.holds(logits, chunk.y)
-    else:
-        clean, missed = majority(evaluator, chunk.x, chunk.y, draws)
-        right = 2 * missed <= draws
-    probe_inputs(evaluator, chunk, logits, climbers(cascade, threat, evaluator, chunk), threat)
-    predicted, after = clean.clone(), chunk.x.clone()
-    size = torch.zeros(len(clean), dtype=torch.float64, device=clean.device)
-    margin = torch.zeros(len(clean), device=clean.device)
-    held = right.clone()
-    rows = {"held": held, "predicted": predicted, "after": after, "size": size, "margin": margin}
-    counts = _known(chunk, hunt, rows)
-    left = held.nonzero().squeeze(1)
-    if len(left):
-        part = chunk.rows(left)
-        outcome = run_cascade(
-            evaluator, cascade, threat, part, clean_margin=task.margin(logits[left], part.y), attempts=keep or draws > 1
+
+    cascade: Cascade
+    threat: Threat
+    examples: int
+    keep: bool = False
+    replay: Replay | None = None
+
+    def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observed:
+        """What became of a chunk."""
+        cascade, threat = self.cascade, self.threat
+        logits, task, draws = evaluator.logits(chunk.x), evaluator.task, draws_in(cascade)
+        if draws == 1:
+            clean, right = task.predictions(logits), task.holds(logits, chunk.y)
+        else:
+            clean, missed = majority(evaluator, chunk.x, chunk.y, draws)
+            right = 2 * missed <= draws
+        probe_inputs(evaluator, chunk, logits, climbers(cascade, threat, evaluator, chunk), threat)
+        rows = {
+            "held": right.clone(),
+            "predicted": clean.clone(),
+            "after": chunk.x.clone(),
+            "size": torch.zeros(len(clean), dtype=torch.float64, device=clean.device),
+            "margin": torch.zeros(len(clean), device=clean.device),
+        }
+        counts = _known(chunk, self.replay, rows)
+        left = rows["held"].nonzero().squeeze(1)
+        if len(left):
+            counts |= self._attacked(evaluator, chunk, left, task.margin(logits[left], chunk.y[left]), rows)
+        held, after, size = rows["held"], rows["after"], rows["size"]
+        exhibits = exhibits_of(
+            chunk,
+            ~held & right,
+            clean=clean,
+            predicted=rows["predicted"],
+            before=chunk.x,
+            after=after,
+            badness=-rows["margin"],
+            size=size,
+            most=self.examples,
         )
+        columns = {"held": held, "clean": right, "size": size}
+        if draws > 1:
+            columns["missed"] = majority(evaluator, after, chunk.y, draws)[1]
+        if self.keep:
+            columns["x"] = after
+        kept = None if self.replay is None else self.replay.found(evaluator, chunk, after, size, ~held & right)
+        return Observed({name: column.cpu().numpy() for name, column in columns.items()}, exhibits, counts, kept)
+
+    def _attacked(
+        self, evaluator: Evaluator, chunk: Chunk, left: Tensor, clean_margin: Tensor, rows: dict[str, Tensor]
+    ) -> Mapping[str, int]:
+        """Attack the samples at `left` (m,), enter what became of them, and count what each stage broke."""
+        cascade, threat, part = self.cascade, self.threat, chunk.rows(left)
+        attempts = self.keep or draws_in(cascade) > 1
+        outcome = run_cascade(evaluator, cascade, threat, part, clean_margin=clean_margin, attempts=attempts)
         found = outcome.found
         probe_survivors(evaluator, cascade, threat, part, found)
-        counts |= outcome.stages
-        predicted[left] = torch.where(found.broken, found.predicted, clean[left])
-        held[left], after[left], size[left], margin[left] = ~found.broken, found.x, found.size, found.margin
-    exhibits = exhibits_of(
-        chunk,
-        ~held & right,
-        clean=clean,
-        predicted=predicted,
-        before=chunk.x,
-        after=after,
-        badness=-margin,
-        size=size,
-        most=examples,
-    )
-    columns = {"held": held, "clean": right, "size": size}
-    if draws > 1:
-        columns["missed"] = majority(evaluator, after, chunk.y, draws)[1]
-    if keep:
-        columns["x"] = after
-    kept = None if hunt is None else hunt.found(evaluator, chunk, after, size, ~held & right)
-    return Observed({name: column.cpu().numpy() for name, column in columns.items()}, exhibits, counts, kept)
+        rows["predicted"][left] = torch.where(found.broken, found.predicted, rows["predicted"][left])
+        rows["held"][left], rows["after"][left] = ~found.broken, found.x
+        rows["size"][left], rows["margin"][left] = found.size, found.margin
+        return outcome.stages
 
 
-def _known(chunk: Chunk, hunt: Replay | None, rows: dict[str, Tensor]) -> dict[str, int]:
+def _known(chunk: Chunk, replay: Replay | None, rows: dict[str, Tensor]) -> dict[str, int]:
     """Enter known counterexamples of a chunk's right samples into its rows, and count them."""
     count = 0
-    for row, index in enumerate(chunk.ids.tolist() if hunt is not None else ()):
-        one = None if hunt is None else hunt.known.get(index)
+    for row, index in enumerate(chunk.ids.tolist() if replay is not None else ()):
+        one = None if replay is None else replay.known.get(index)
         if one is not None and bool(rows["held"][row]):
             rows["held"][row] = False
             rows["predicted"][row], rows["after"][row] = one.predicted, one.x

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
-from functools import partial
+from dataclasses import dataclass, field, replace
 from typing import Unpack
 
 from torch import Tensor
 
 from robustest import rng
-from robustest.data import Samples, as_samples
+from robustest.data import Samples
 from robustest.engine.chunks import Chunk, load
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.universal import learn
@@ -20,8 +19,11 @@ from robustest.rules import ShareRule
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observed, exhibits_of
 from robustest.run.noting import noted
-from robustest.run.options import Options, apply, terms_of
-from robustest.run.result_building import nothing_allowed, result_of
+from robustest.run.options import Options
+from robustest.run.result_building import finish, nothing_allowed
+from robustest.run.setup import Setup
+from robustest.run.split_search import Halves
+from robustest.settings import Settings
 from robustest.statistics import checked_threshold
 from robustest.threats import L2, Linf
 
@@ -73,52 +75,65 @@ def measure_universal_perturbation(
         raise ConfigError(expected("threat to be Linf(eps) or L2(eps)", threat))
     if type(steps) is not int or steps < 1:
         raise ConfigError(expected("steps to be a whole number >= 1", steps))
-    classifier, settings = apply(model, options)
-    samples = as_samples(data)
-    if len(samples) < 2:
-        raise DataError(f"Expected two samples or more, to learn from and to measure on, but got {len(samples)}.")
-    order = rng.permutation(settings.seed, len(samples))
-    seen, unseen = order[: len(order) // 2], order[len(order) // 2 :].sort().values
-    learned: list[Tensor] = []
-
-    def look(evaluator: Evaluator, chunk: Chunk) -> Observed:
-        if not learned:
-            batches = partial(_batches, samples, seen, chunk, settings.seed)
-            few = load(samples, seen[:_JUDGED], bounds=chunk.bounds, seed=settings.seed, device=chunk.x.device)
-            learned.append(learn(evaluator, batches, few, threat, steps))
-        return perturb_chunk(evaluator, replace(chunk, ids=unseen[chunk.ids]), threat, learned[0], settings.examples)
-
-    statement = f"samples fooled by one perturbation in {threat}"
-    held_out = Samples(lambda ids: samples.take(unseen[ids]), len(unseen))
-    evidence = observe(
-        statement,
-        classifier,
-        held_out,
-        settings,
-        look,
-        rule=ShareRule(threshold=max_fooled, at_least=False, terms=terms_of(settings)),
+    setup = Setup.of(model, data, options)
+    if len(setup.samples) < 2:
+        raise DataError(f"Expected two samples or more, to learn from and to measure on, but got {len(setup.samples)}.")
+    halves = Halves.of(setup.samples, setup.settings.seed, len(setup.samples))
+    plan = setup.on(halves.view).plan(
+        f"samples fooled by one perturbation in {threat}",
+        Perturbing(halves=halves, threat=threat, steps=steps, settings=setup.settings),
+        ShareRule(threshold=max_fooled, at_least=False, terms=setup.terms),
         here=True,
     )
-    result = result_of(
+    evidence = observe(plan)
+    learned = len(halves.searched)
+    result = finish(
+        plan,
         evidence,
-        evidence.decision,
-        settings,
         kind="universal_perturbation",
-        statement=statement if max_fooled is None else f"{statement} <= {max_fooled:g}",
         quantity="fooling rate",
         threshold=max_fooled,
         comparison="<=",
         setting=str(threat),
-        method=f"learned on {len(seen)} samples in {steps} steps, measured on the {len(unseen)} others",
-        details={**_details(evidence), "learned_on": len(seen), "steps": steps, "radius": threat.radius},
+        method=f"learned on {learned} samples in {steps} steps, measured on the {len(halves.unseen)} others",
+        details={**_details(evidence), "learned_on": learned, "steps": steps, "radius": threat.radius},
         bounds="below",
         caveats=nothing_allowed(threat),
         pairing=Pairing(),
     )
-    outcomes: list[bool | None] = [None] * len(samples)
-    for at, outcome in zip(unseen.tolist(), evidence.outcomes, strict=True):
-        outcomes[at] = outcome
-    return replace(result, n_total=len(samples), outcomes=tuple(outcomes))
+    return halves.whole(result)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Perturbing:
+    """Predictions of a chunk, unchanged and with the perturbation that was learned before the first of them.
+
+    Attributes:
+        halves: what is learned from, and what is measured on.
+        threat: what holds the perturbation.
+        steps: mini-batches learned from.
+        settings: seed, and samples shown.
+        learned: the perturbation (1, *S), once there is one.
+    """
+
+    halves: Halves
+    threat: Linf | L2
+    steps: int
+    settings: Settings
+    learned: list[Tensor] = field(default_factory=list)
+
+    def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observed:
+        """What became of a chunk."""
+        if not self.learned:
+            samples, ids, seed = self.halves.samples, self.halves.searched, self.settings.seed
+            few = load(samples, ids[:_JUDGED], bounds=chunk.bounds, seed=seed, device=chunk.x.device)
+
+            def batches(steps: int) -> Iterator[Chunk]:
+                return _batches(samples, ids, chunk, seed, steps)
+
+            self.learned.append(learn(evaluator, batches, few, self.threat, self.steps))
+        part = replace(chunk, ids=self.halves.unseen[chunk.ids])
+        return perturb_chunk(evaluator, part, self.threat, self.learned[0], self.settings.examples)
 
 
 def perturb_chunk(evaluator: Evaluator, chunk: Chunk, threat: Linf | L2, delta: Tensor, examples: int) -> Observed:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from functools import partial
+from dataclasses import dataclass
 from typing import Any, Unpack
 
-from robustest.data import as_samples
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.results import Pairing, Result
 from robustest.rules import ShareRule
-from robustest.run.comparison import Baseline, compared
+from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observed, exhibits_of
 from robustest.run.noting import noted
-from robustest.run.options import Options, apply, terms_of
-from robustest.run.result_building import result_of, unchanged
+from robustest.run.options import Options
+from robustest.run.result_building import finish, unchanged
+from robustest.run.setup import Setup
 from robustest.shifts import Shift, ShiftFunction, as_shift
 from robustest.statistics import checked_threshold
 
@@ -52,30 +52,18 @@ def measure_consistency(
     """
     max_flip = None if max_flip is None else checked_threshold("max_flip", max_flip, trivial=1)
     chosen = as_shift(shift, severity)
-    classifier, settings = apply(model, options)
-
-    look = partial(flip_chunk, shift=chosen, examples=settings.examples)
-    statement = f"predictions flipped by {chosen}"
-    terms, samples = terms_of(settings), as_samples(data)
-    baseline = compared(
-        ShareRule(threshold=max_flip, at_least=False, terms=terms),
-        settings,
-        asked=max_flip is not None,
-        statement=statement,
-        n=len(samples),
-        terms=terms,
-        no_worse_than=no_worse_than,
-        tolerance=tolerance,
-    )
-    settings = baseline.settings
-    identity = ("consistency", chosen)
-    evidence = observe(statement, classifier, samples, settings, look, rule=baseline.rule, identity=identity)
-    result = result_of(
+    setup = Setup.of(model, data, options)
+    plan = setup.plan(
+        f"predictions flipped by {chosen}",
+        Flipping(shift=chosen, examples=setup.settings.examples),
+        ShareRule(threshold=max_flip, at_least=False, terms=setup.terms),
+        identity=("consistency", chosen),
+    ).against(no_worse_than, tolerance, asked=max_flip is not None)
+    evidence = observe(plan)
+    return finish(
+        plan,
         evidence,
-        evidence.decision,
-        settings,
         kind="consistency",
-        statement=statement if max_flip is None else f"{statement} <= {max_flip:g}",
         quantity="flip rate",
         threshold=max_flip,
         comparison="<=",
@@ -85,33 +73,44 @@ def measure_consistency(
         pairing=Pairing(),
         caveats=unchanged(evidence.columns["moved"], "the shift"),
     )
-    return baseline.told(result, evidence)
 
 
-def flip_chunk(evaluator: Evaluator, chunk: Chunk, shift: Shift, *, examples: int) -> Observed:
-    """Predictions of a chunk, unshifted and shifted; what flipped with the largest margin is shown first."""
-    after = shift.apply(chunk.x, chunk.key, chunk.bounds)
-    task, before, logits = evaluator.task, evaluator.logits(chunk.x), evaluator.logits(after)
-    clean = task.predictions(before)
-    same = task.holds(logits, clean)
-    exhibits = exhibits_of(
-        chunk,
-        ~same,
-        clean=clean,
-        predicted=task.predictions(logits),
-        before=chunk.x,
-        after=after,
-        badness=-task.margin(logits, clean),
-        size=float(shift.severity),
-        most=examples,
-    )
-    columns = {
-        "held": same.cpu().numpy(),
-        "clean": task.holds(before, chunk.y).cpu().numpy(),
-        "shifted": task.holds(logits, chunk.y).cpu().numpy(),
-        "moved": (after != chunk.x).flatten(1).any(1).cpu().numpy(),
-    }
-    return Observed(columns, exhibits)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flipping:
+    """Predictions of a chunk, unshifted and shifted; what flipped with the largest margin is shown first.
+
+    Attributes:
+        shift: what is done to a sample.
+        examples: how many samples may be shown.
+    """
+
+    shift: Shift
+    examples: int
+
+    def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observed:
+        """What became of a chunk."""
+        after = self.shift.apply(chunk.x, chunk.key, chunk.bounds)
+        task, before, logits = evaluator.task, evaluator.logits(chunk.x), evaluator.logits(after)
+        clean = task.predictions(before)
+        same = task.holds(logits, clean)
+        exhibits = exhibits_of(
+            chunk,
+            ~same,
+            clean=clean,
+            predicted=task.predictions(logits),
+            before=chunk.x,
+            after=after,
+            badness=-task.margin(logits, clean),
+            size=float(self.shift.severity),
+            most=self.examples,
+        )
+        columns = {
+            "held": same.cpu().numpy(),
+            "clean": task.holds(before, chunk.y).cpu().numpy(),
+            "shifted": task.holds(logits, chunk.y).cpu().numpy(),
+            "moved": (after != chunk.x).flatten(1).any(1).cpu().numpy(),
+        }
+        return Observed(columns, exhibits)
 
 
 def _details(evidence: Evidence) -> dict[str, Any]:

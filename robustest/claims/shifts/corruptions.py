@@ -6,7 +6,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robustest.data import as_samples
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.errors import ConfigError, StoreError, expected
@@ -30,8 +29,9 @@ from robustest.rules.corruption_error import (
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Exhibit, Observed, exhibits_of
 from robustest.run.noting import noted
-from robustest.run.options import Options, apply, terms_of
-from robustest.run.result_building import fallible, result_of
+from robustest.run.options import Options
+from robustest.run.result_building import fallible, finish
+from robustest.run.setup import Setup
 from robustest.shifts import COMMON_CORRUPTIONS, CORRUPTIONS, Shift, as_shift
 from robustest.statistics import clopper_pearson
 
@@ -80,65 +80,78 @@ def measure_corruption_robustness(
     """
     cells = _cells(corruptions, severities)
     reference = None if baseline is None else _reference(baseline, cells)
-    classifier, settings = apply(model, options)
+    setup = Setup.of(model, data, options)
     rule = CellsRule.of(
         [_cell(cell) for cell in cells],
         reference,
-        terms_of(settings),
+        setup.terms,
         min_accuracy=min_accuracy,
         max_drop=max_drop,
         max_mce=max_mce,
     )
-
-    look = partial(corrupt_chunk, cells=cells, examples=settings.examples)
     names = list(dict.fromkeys(cell.name for cell in cells))
     about = names[0] if len(names) == 1 else f"{len(names)} corruptions"
     levels = ", ".join(str(level) for level in sorted({cell.severity for cell in cells}))
-    statement = f"{rule.quantity} over {about}, severities {levels}"
-    identity = ("corruptions", tuple(cells))
-    evidence = observe(statement, classifier, as_samples(data), settings, look, rule=rule, identity=identity)
-    return result_of(
+    plan = setup.plan(
+        f"{rule.quantity} over {about}, severities {levels}",
+        Corrupting(cells=tuple(cells), examples=setup.settings.examples),
+        rule,
+        identity=("corruptions", tuple(cells)),
+    )
+    evidence = observe(plan)
+    return finish(
+        plan,
         evidence,
-        fallible(evidence.decision, evidence.columns["clean"], max_drop and rule.threshold),
-        settings,
+        decision=fallible(evidence.decision, evidence.columns["clean"], max_drop and rule.threshold),
         kind="corruption_robustness",
-        statement=statement if rule.threshold is None else f"{statement} {rule.comparison} {rule.threshold:g}",
         quantity=rule.quantity,
         threshold=rule.threshold,
         comparison=rule.comparison,
         setting=", ".join(names),
         method=f"{len(cells)} cells, paired with the clean samples",
-        details=_details(evidence, cells, reference, settings.alpha),
+        details=_details(evidence, cells, reference, setup.settings.alpha),
     )
 
 
-def corrupt_chunk(evaluator: Evaluator, chunk: Chunk, cells: Sequence[Shift], *, examples: int) -> Observed:
-    """Predictions of a chunk, clean and in every cell; each right sample's most confident error may be shown."""
-    task, before = evaluator.task, evaluator.logits(chunk.x)
-    clean, right = task.predictions(before), task.holds(before, chunk.y)
-    columns: dict[str, Tensor] = {"clean": right}
-    count = torch.zeros(len(clean), device=clean.device)
-    exhibits: list[Exhibit] = []
-    for cell in cells:
-        after = cell.apply(chunk.x, chunk.key, chunk.bounds)
-        logits = evaluator.logits(after)
-        held = task.holds(logits, chunk.y)
-        columns[column(_cell(cell))] = held
-        count += held
-        exhibits += exhibits_of(
-            chunk,
-            right & ~held,
-            clean=clean,
-            predicted=task.predictions(logits),
-            before=chunk.x,
-            after=after,
-            badness=-task.margin(logits, chunk.y),
-            size=float(cell.severity),
-            most=examples,
-        )
-        exhibits = _one_a_sample(exhibits)[:examples]
-    columns["held"] = 2 * count >= len(cells)
-    return Observed({name: outcome.cpu().numpy() for name, outcome in columns.items()}, exhibits)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Corrupting:
+    """Predictions of a chunk, clean and in every cell; each right sample's most confident error may be shown.
+
+    Attributes:
+        cells: corruptions with their severities.
+        examples: how many samples may be shown.
+    """
+
+    cells: tuple[Shift, ...]
+    examples: int
+
+    def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observed:
+        """What became of a chunk."""
+        task, before = evaluator.task, evaluator.logits(chunk.x)
+        clean, right = task.predictions(before), task.holds(before, chunk.y)
+        columns: dict[str, Tensor] = {"clean": right}
+        count = torch.zeros(len(clean), device=clean.device)
+        exhibits: list[Exhibit] = []
+        for cell in self.cells:
+            after = cell.apply(chunk.x, chunk.key, chunk.bounds)
+            logits = evaluator.logits(after)
+            held = task.holds(logits, chunk.y)
+            columns[column(_cell(cell))] = held
+            count += held
+            exhibits += exhibits_of(
+                chunk,
+                right & ~held,
+                clean=clean,
+                predicted=task.predictions(logits),
+                before=chunk.x,
+                after=after,
+                badness=-task.margin(logits, chunk.y),
+                size=float(cell.severity),
+                most=self.examples,
+            )
+            exhibits = _one_a_sample(exhibits)[: self.examples]
+        columns["held"] = 2 * count >= len(self.cells)
+        return Observed({name: outcome.cpu().numpy() for name, outcome in columns.items()}, exhibits)
 
 
 def _one_a_sample(exhibits: list[Exhibit]) -> list[Exhibit]:

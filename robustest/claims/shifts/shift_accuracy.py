@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from functools import partial
+from dataclasses import dataclass
 from typing import Unpack
 
-from robustest.data import as_samples
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.errors import ConfigError
 from robustest.results import Pairing, Result
 from robustest.rules import DropRule, Rule, ShareRule
-from robustest.run.comparison import Baseline, compared
+from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observed, exhibits_of
 from robustest.run.noting import noted
-from robustest.run.options import Options, apply, terms_of
-from robustest.run.result_building import fallible, result_of, unchanged
+from robustest.run.options import Options
+from robustest.run.result_building import fallible, finish, unchanged
+from robustest.run.setup import Setup
 from robustest.shifts import Shift, ShiftFunction, as_shift
 from robustest.statistics import checked_threshold, mcnemar
 
@@ -56,35 +56,23 @@ def measure_shift_accuracy(
     at_least = None if at_least is None else checked_threshold("at_least", at_least, trivial=0)
     max_drop = None if max_drop is None else checked_threshold("max_drop", max_drop, trivial=1)
     chosen = as_shift(shift, severity)
-    classifier, settings = apply(model, options)
-
-    look = partial(shift_chunk, shift=chosen, examples=settings.examples)
-    statement = f"accuracy under {chosen}" if max_drop is None else f"accuracy lost to {chosen}"
-    terms = terms_of(settings)
-    rule: Rule = ShareRule(threshold=at_least, at_least=True, terms=terms)
+    setup = Setup.of(model, data, options)
+    rule: Rule = ShareRule(threshold=at_least, at_least=True, terms=setup.terms)
     if max_drop is not None:
-        rule = DropRule(threshold=max_drop, terms=terms)
-    samples = as_samples(data)
-    baseline = compared(
-        rule,
-        settings,
-        asked=at_least is not None or max_drop is not None,
-        statement=statement,
-        n=len(samples),
-        terms=terms,
-        no_worse_than=no_worse_than,
-        tolerance=tolerance,
-    )
-    settings = baseline.settings
-    identity = ("shift accuracy", chosen)
-    evidence = observe(statement, classifier, samples, settings, look, rule=baseline.rule, identity=identity)
+        rule = DropRule(threshold=max_drop, terms=setup.terms)
     threshold, comparison = (at_least, ">=") if max_drop is None else (max_drop, "<=")
-    result = result_of(
+    plan = setup.plan(
+        f"accuracy under {chosen}" if max_drop is None else f"accuracy lost to {chosen}",
+        Shifting(shift=chosen, examples=setup.settings.examples),
+        rule,
+        identity=("shift accuracy", chosen),
+    ).against(no_worse_than, tolerance, asked=threshold is not None)
+    evidence = observe(plan)
+    return finish(
+        plan,
         evidence,
-        fallible(evidence.decision, evidence.columns["clean"], max_drop),
-        settings,
+        decision=fallible(evidence.decision, evidence.columns["clean"], max_drop),
         kind="shift_accuracy",
-        statement=statement if threshold is None else f"{statement} {comparison} {threshold:g}",
         quantity="accuracy" if max_drop is None else "accuracy drop",
         threshold=threshold,
         comparison=comparison,
@@ -94,27 +82,38 @@ def measure_shift_accuracy(
         pairing=Pairing(share=max_drop is None),
         caveats=unchanged(evidence.columns["moved"], "the shift"),
     )
-    return baseline.told(result, evidence)
 
 
-def shift_chunk(evaluator: Evaluator, chunk: Chunk, shift: Shift, *, examples: int) -> Observed:
-    """Predictions of a chunk, unshifted and shifted."""
-    after = shift.apply(chunk.x, chunk.key, chunk.bounds)
-    task, before, logits = evaluator.task, evaluator.logits(chunk.x), evaluator.logits(after)
-    clean, held = task.holds(before, chunk.y), task.holds(logits, chunk.y)
-    exhibits = exhibits_of(
-        chunk,
-        clean & ~held,
-        clean=task.predictions(before),
-        predicted=task.predictions(logits),
-        before=chunk.x,
-        after=after,
-        badness=-task.margin(logits, chunk.y),
-        size=float(shift.severity),
-        most=examples,
-    )
-    columns = {"held": held, "clean": clean, "moved": (after != chunk.x).flatten(1).any(1)}
-    return Observed({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shifting:
+    """Predictions of a chunk, unshifted and shifted.
+
+    Attributes:
+        shift: what is done to a sample.
+        examples: how many samples may be shown.
+    """
+
+    shift: Shift
+    examples: int
+
+    def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observed:
+        """What became of a chunk."""
+        after = self.shift.apply(chunk.x, chunk.key, chunk.bounds)
+        task, before, logits = evaluator.task, evaluator.logits(chunk.x), evaluator.logits(after)
+        clean, held = task.holds(before, chunk.y), task.holds(logits, chunk.y)
+        exhibits = exhibits_of(
+            chunk,
+            clean & ~held,
+            clean=task.predictions(before),
+            predicted=task.predictions(logits),
+            before=chunk.x,
+            after=after,
+            badness=-task.margin(logits, chunk.y),
+            size=float(self.shift.severity),
+            most=self.examples,
+        )
+        columns = {"held": held, "clean": clean, "moved": (after != chunk.x).flatten(1).any(1)}
+        return Observed({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
 
 
 def _pairs(evidence: Evidence) -> tuple[int, int]:

@@ -14,19 +14,20 @@ from hypothesis.errors import HypothesisException
 from hypothesis.strategies import SearchStrategy
 
 from robustest import context
-from robustest.claims.shifts.shift_accuracy import shift_chunk
+from robustest.claims.shifts.shift_accuracy import Shifting
 from robustest.claims.strategies.hypothesis_search import OutOfTime, hunt
 from robustest.claims.strategies.tried_changes import Trials, tell
-from robustest.data import Samples, as_samples
+from robustest.data import as_samples
 from robustest.errors import ConfigError, expected
-from robustest.models import Classifier, frozen
+from robustest.models import frozen
 from robustest.results import Pairing, Result, Verdict
-from robustest.rules import ShareRule, Terms
+from robustest.rules import ShareRule
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence
 from robustest.run.noting import noted
 from robustest.run.options import Options, apply
 from robustest.run.result_building import result_of, unchanged
+from robustest.run.setup import Setup
 from robustest.settings import Settings
 from robustest.statistics import Decision, checked_threshold
 from robustest.statistics.thresholds import need
@@ -88,7 +89,7 @@ def measure_robust_to(
         trials = Trials.of(classifier, samples, settings, at_least, statement)
         ended = _search(trials, strategy, settings, max_examples, setting=setting, statement=statement)
     shown = ended.mildest if ended.mildest is not None else trials.worst
-    evidence = _whole(shown, classifier, samples, settings, statement)
+    evidence = _whole(shown, Setup(classifier, samples, settings), statement)
     decision = _decide(ended, trials, evidence, at_least)
     result = result_of(
         replace(evidence, tally=evidence.tally.plus(trials.tally), cached=""),
@@ -200,20 +201,13 @@ def _search(
     return _Ended(mildest)
 
 
-def _whole(shown: object, classifier: Classifier, samples: Samples, settings: Settings, statement: str) -> Evidence:
+def _whole(shown: object, setup: Setup, statement: str) -> Evidence:
     """What becomes of all samples under the change that is shown."""
-    everything = settings.but({"exact": True, "max_samples": None, "time_budget": None, "replay_only": False})
-    terms = Terms(scope="set", alpha=settings.alpha, fail_alpha=settings.alpha)
+    every = setup.but(exact=True, max_samples=None, time_budget=None, replay_only=False)
     change = as_change(shown)
-    return observe(
-        statement,
-        classifier,
-        samples,
-        everything,
-        partial(shift_chunk, shift=change, examples=settings.examples),
-        rule=ShareRule(threshold=None, at_least=True, terms=terms),
-        identity=("shift accuracy", change),
-    )
+    look = Shifting(shift=change, examples=setup.settings.examples)
+    rule = ShareRule(threshold=None, at_least=True, terms=replace(setup.alone, scope="set"))
+    return observe(every.plan(statement, look, rule, identity=("shift accuracy", change)))
 
 
 def _decide(ended: _Ended, trials: Trials, evidence: Evidence, at_least: float | None) -> Decision:

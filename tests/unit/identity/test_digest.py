@@ -225,3 +225,18 @@ def test_what_claims_are_made_of_has_a_digest(kind: str) -> None:
     digests = [digest(value) for value in values[kind]]
     assert len(set(digests)) == len(digests) == len(values[kind])
     assert digests == [digest(copy.deepcopy(value)) for value in values[kind]]
+
+
+def test_what_was_pickled_is_what_it_was() -> None:
+    """Pickling leaves a list of slots on the class, for the next time; workers are told of classes by pickling."""
+
+    @dataclass(frozen=True)
+    class Fresh:
+        """A class that nobody has pickled yet."""
+
+        n: int
+
+    before = digest(Fresh(1))
+    assert Fresh(1).__reduce_ex__(4)
+    assert "__slotnames__" in vars(Fresh)
+    assert digest(Fresh(1)) == before

@@ -8,14 +8,14 @@ import pytest
 
 from robustest import ConfigError
 from robustest.identity.packages import own_code
-from robustest.run.worker import RemoteJob, versions
+from robustest.run.worker import ModelJob, versions
 
 
-def job(**changes: Any) -> RemoteJob:
+def job(**changes: Any) -> ModelJob:
     """A job that nothing can be measured by: the versions are compared before anything is opened."""
     nothing: Any = None
     fields = dict.fromkeys(("model", "samples", "settings", "look"), nothing)
-    return RemoteJob(**{**fields, "digest": "", "versions": versions(), **changes})
+    return ModelJob(**{**fields, "digest": "", "versions": versions(), **changes})
 
 
 def test_the_version_of_robustest_is_that_of_its_code() -> None:

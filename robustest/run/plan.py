@@ -1,0 +1,77 @@
+"""What is to be measured, as one value: made once by a claim, and passed whole."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robustest.rules import Rule
+from robustest.run.comparison import Baseline, Compared, compared
+from robustest.run.options import terms_of
+from robustest.run.units import Units
+from robustest.settings import Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What is to be measured, and what decides.
+
+    Attributes:
+        statement: what is claimed, in words, without its threshold.
+        units: what is counted, and what is done with a chunk of it; for labelled samples `Classified`, which holds
+            model, samples, look and replay.
+        settings: device, seed, batch size, examples, budgets, store, engine.
+        rule: says when the outcomes settle the claim, and what is decided.
+        identity: all that outcomes depend on besides units, model and seed, made of plain values and attacks, threats,
+            shifts or cues: what the store keeps them by. None where nothing may be remembered.
+        here: whether state is kept from chunk to chunk, so that they are measured in this process on any engine.
+        baseline: what the outcomes are compared with; None where nothing is.
+    """
+
+    statement: str
+    units: Units
+    settings: Settings
+    rule: Rule
+    identity: object = None
+    here: bool = False
+    baseline: Compared | None = None
+
+    def against(
+        self,
+        no_worse_than: Baseline | None,
+        tolerance: float,
+        *,
+        asked: bool,
+        groups: tuple[tuple[str, NDArray[np.int64]], ...] = (),
+        level: float | None = None,
+    ) -> Plan:
+        """The same, compared with a baseline where one is given; one that is being made needs every unit.
+
+        Args:
+            no_worse_than: the baseline's file; None compares with nothing.
+            tolerance: the fall from it that is allowed, in 0..1.
+            asked: whether the number itself has a threshold.
+            groups, level: as in `robustest.rules.BaselineRule`.
+
+        Raises:
+            ConfigError, StoreError: as `robustest.run.comparison.compared`.
+        """
+        baseline = compared(
+            self.rule,
+            self.settings,
+            asked=asked,
+            statement=self.statement,
+            n=len(self.units),
+            terms=terms_of(self.settings),
+            no_worse_than=no_worse_than,
+            tolerance=tolerance,
+            groups=groups,
+            level=level,
+        )
+        return replace(self, rule=baseline.rule, settings=baseline.settings, baseline=baseline)
+
+    def claimed(self, threshold: float | None, comparison: str) -> str:
+        """What is claimed, in words, with its threshold where there is one."""
+        return self.statement if threshold is None else f"{self.statement} {comparison} {threshold:g}"

@@ -1,0 +1,79 @@
+"""What a call comes to before anything is measured: its model, its data, and the settings that hold for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from robustest.data import Samples, as_samples
+from robustest.models import Classifier
+from robustest.rules import Rule, Terms
+from robustest.run.chunk_measurement import Look
+from robustest.run.classified import Classified
+from robustest.run.options import Options, apply, terms_of
+from robustest.run.plan import Plan
+from robustest.run.replay import Replay
+from robustest.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """A model, data, and how they are measured.
+
+    Attributes:
+        model: the classifier.
+        samples: the data.
+        settings: the running test's, with the call's options.
+    """
+
+    model: Classifier
+    samples: Samples
+    settings: Settings
+
+    @classmethod
+    def of(cls, model: object, data: object, options: Options) -> Setup:
+        """What a call's model, data and options stand for.
+
+        Raises:
+            ConfigError: an option is unknown or out of range, or the model is none.
+            DataError: the data cannot be measured on.
+        """
+        classifier, settings = apply(model, options)
+        return cls(classifier, as_samples(data), settings)
+
+    def but(self, **values: Any) -> Setup:
+        """The same with other settings, by name."""
+        return replace(self, settings=self.settings.but(values))
+
+    def unpictured(self) -> Setup:
+        """The same without pictures of what speaks against the claim."""
+        return replace(self, settings=replace(self.settings, pictures=None))
+
+    def on(self, samples: Samples) -> Setup:
+        """The same with other data, a view of them say."""
+        return replace(self, samples=samples)
+
+    @property
+    def terms(self) -> Terms:
+        """What the verdict may rest on."""
+        return terms_of(self.settings)
+
+    @property
+    def alone(self) -> Terms:
+        """What a number may rest on that is no claim of the test's: it shares its error with no other."""
+        alpha = self.settings.alpha
+        return Terms(scope=self.settings.scope, alpha=alpha, fail_alpha=alpha)
+
+    def plan(
+        self,
+        statement: str,
+        look: Look,
+        rule: Rule,
+        *,
+        identity: object = None,
+        replay: Replay | None = None,
+        here: bool = False,
+    ) -> Plan:
+        """The plan of one claim; see `Plan` and `Classified` for the arguments."""
+        units = Classified(model=self.model, samples=self.samples, look=look, replay=replay)
+        return Plan(statement=statement, units=units, settings=self.settings, rule=rule, identity=identity, here=here)

@@ -1,0 +1,120 @@
+"""Units of a plugin's own: what is refused, and what their randomness depends on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from robustest import ConfigError, DataError, Settings, rng
+from robustest.rules import ShareRule
+from robustest.run.driver import observe
+from robustest.run.options import settings_of, terms_of
+from robustest.run.own_units import OwnUnits, Part, PartJob
+from robustest.run.plan import Plan
+from robustest.run.worker import versions
+
+
+def held(part: Part) -> dict[str, Any]:
+    return {"held": (rng.uniform(part.keys, ()) < 0.75).numpy()}
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Units that are their positions, and hold by a draw of their own."""
+
+    n: int = 600
+    give: Callable[[Part], Any] = held
+    read: Callable[[int], Any] = int
+    seen: list[tuple[int, ...]] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return self.n
+
+    def load(self, ids: Sequence[int]) -> list[Any]:
+        return [self.read(index) for index in ids]
+
+    def look(self, part: Part) -> Any:
+        self.seen.append(tuple(part.units))
+        return self.give(part)
+
+
+def measured(draws: Draws, **options: Any) -> Any:
+    settings = Settings(store=None, **options)
+    rule = ShareRule(threshold=0.5, at_least=True, terms=terms_of(settings))
+    return observe(Plan(statement="draws", units=OwnUnits(draws), settings=settings, rule=rule))
+
+
+def test_every_unit_is_looked_at_once_and_its_draw_is_that_of_seed_and_position() -> None:
+    draws = Draws()
+    evidence = measured(draws, exact=True, seed=3)
+    assert sorted(unit for part in draws.seen for unit in part) == list(range(600))
+    expected = rng.uniform(rng.keys(3, torch.arange(600)), ()) < 0.75
+    assert evidence.columns["held"].tolist() == expected.tolist()
+    assert evidence.ids.tolist() == list(range(600))
+    assert len(evidence.data) == 64
+
+
+def test_a_clear_claim_stops_early() -> None:
+    evidence = measured(Draws(5000))
+    assert evidence.n < 1000
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({}, 'a column "held"'),
+        ({"held": [True] * 64}, 'a column "held"'),
+        ({"held": np.ones(64)}, 'a column "held"'),
+        ({"held": np.ones(63, dtype=bool)}, 'a column "held"'),
+        ({"held": np.ones(64, dtype=bool), "why": np.array(["x"] * 64)}, "a column 'why'"),
+        ({"held": np.ones(64, dtype=bool), "why": np.ones(3)}, "a column 'why'"),
+    ],
+)
+def test_columns_that_no_rule_can_read_are_refused(columns: dict[str, Any], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        measured(Draws(give=lambda _: columns))
+
+
+def test_units_that_change_when_they_are_read_again_are_refused() -> None:
+    count = iter(range(10**6))
+    with pytest.raises(DataError, match="read twice"):
+        measured(Draws(read=lambda _: next(count)))
+
+
+def test_units_that_no_digest_tells_apart_are_refused() -> None:
+    with pytest.raises(DataError, match="plain values"):
+        measured(Draws(read=lambda index: (one for one in [index])))
+
+
+def test_a_unit_for_each_position_is_asked_for() -> None:
+    class Short(Draws):
+        def load(self, ids: Sequence[int]) -> list[Any]:
+            return list(ids)[1:]
+
+    with pytest.raises(DataError, match="a unit for each of"):
+        measured(Short())
+
+
+def test_nothing_to_count_is_refused() -> None:
+    with pytest.raises(ConfigError, match="one unit or more"):
+        OwnUnits(Draws(0))
+
+
+def test_options_about_a_classifiers_inputs_are_unknown() -> None:
+    with pytest.raises(ConfigError, match="bounds"):
+        settings_of({"bounds": (0.0, 1.0)})
+    assert settings_of({"seed": 4}).seed == 4
+
+
+def test_a_worker_where_they_are_something_else_is_refused() -> None:
+    settings = Settings(store=None)
+    told = OwnUnits(Draws(6)).fingerprint(settings, exported=False).digest
+    assert told
+    PartJob(Draws(6), told, settings, versions()).start("cpu")
+    with pytest.raises(ConfigError, match="Draws to be on every worker"):
+        PartJob(Draws(7), told, settings, versions()).start("cpu")
