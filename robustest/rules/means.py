@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 
 from robustest.results import Verdict
 from robustest.rules.rule import Columns, Terms, partial
-from robustest.statistics.betting import capital, drop_interval, outbid
+from robustest.statistics.betting import capital, drop_interval, won
 from robustest.statistics.fixed import Decision, beyond
 from robustest.statistics.sequential import Settled
 from robustest.statistics.streams import running
@@ -48,9 +47,9 @@ class MeanRule:
         total, left = np.cumsum(value), n - np.arange(1, len(value) + 1)
         slack = 1e-9 * n  # values are sums of fractions: what rounding decides is not decided early
         sure_pass, sure_fail = total + left <= most - slack, total - left > most + slack
-        against = capital(value, n, most, above=True)
-        passes = sure_pass | outbid(capital(value, n, most, above=False), against, self.terms.alpha)
-        fails = sure_fail | (against >= -math.log(self.terms.fail_alpha))
+        lower, higher = capital(value, n, most, above=False), capital(value, n, most, above=True)
+        passes, fails = won(lower, higher, pass_alpha=self.terms.alpha, fail_alpha=self.terms.fail_alpha)
+        passes, fails = sure_pass | passes, sure_fail | fails
         either = passes | fails
         if not either.any():
             return None

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from robustest.rules.means import MeanRule
 from robustest.rules.rule import Terms, partial
-from robustest.statistics.betting import capital
+from robustest.statistics.betting import capital, overlap
 from robustest.statistics.fixed import Decision
 from robustest.statistics.sequential import Settled
 from robustest.statistics.streams import running
@@ -79,7 +79,17 @@ def rate_interval(
     def too_large(rate: float) -> bool:
         return bool(capital(_values(columns, rate, signed=signed), n, 0.0, above=False).max() >= limit)
 
-    return _edge(smallest, 1.0, too_small), _edge(1.0, smallest, too_large)
+    certain = _reachable(columns, n, smallest)
+    return overlap((_edge(smallest, 1.0, too_small), _edge(1.0, smallest, too_large)), certain)
+
+
+def _reachable(columns: Mapping[str, NDArray[Any]], n: int, smallest: float) -> tuple[float, float]:
+    """The rates that samples not yet drawn can still lead to, each an event or, where there are such, its contrary."""
+    events, counts, left = int(columns["event"].sum()), int(columns["counts"].sum()), n - len(columns["event"])
+    if counts + left == 0:
+        return smallest, 1.0
+    fewest = events - left if smallest < 0 else events
+    return max(smallest, fewest / (counts + left)), min(1.0, (events + left) / (counts + left))
 
 
 def _values(columns: Mapping[str, NDArray[Any]], rate: float, *, signed: bool) -> NDArray[np.float64]:

@@ -40,9 +40,9 @@ def settle_drop(
         return Settled(Verdict.PASSED, 0, certain=True, alpha=pass_alpha)
     total, left = np.cumsum(change), n - np.arange(1, len(change) + 1)
     sure_pass, sure_fail = total + left <= most, total - left > most
-    against = capital(change, n, most, above=True)
-    passes = sure_pass | (outbid(capital(change, n, most + 1, above=False), against, pass_alpha))
-    fails = sure_fail | (against >= -np.log(fail_alpha))
+    lower, higher = capital(change, n, most + 1, above=False), capital(change, n, most, above=True)
+    passes, fails = won(lower, higher, pass_alpha=pass_alpha, fail_alpha=fail_alpha)
+    passes, fails = sure_pass | passes, sure_fail | fails
     either = passes | fails
     if not either.any():
         return None
@@ -72,19 +72,23 @@ def capital(change: NDArray[Any], n: int, null: float, *, above: bool) -> NDArra
     return np.where(impossible, np.inf, mixed)
 
 
-def outbid(bet: NDArray[np.float64], against: NDArray[np.float64], alpha: float) -> NDArray[np.bool_]:
-    """(t,) where a bet for a claim has won, and the contrary bet had not won before.
+def won(
+    lower: NDArray[np.float64], higher: NDArray[np.float64], *, pass_alpha: float, fail_alpha: float
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """(t,) where the bet on a smaller sum has won, and where the one on a larger sum has, but not both.
 
-    Outcomes that turn round on the way can let both bets win. Then the interval, which is what neither rules out, is
-    empty, and the claim is left open until more is seen.
+    Outcomes that turn round on the way can let both bets win, each with a small chance. Then no sum near the claimed
+    one is left that neither rules out, and nothing is settled until it is certain.
 
     Args:
-        bet, against: (t,) logs of the capital of the two bets.
-        alpha: the chance allowed to either.
+        lower, higher: (t,) logs of the capital of the two bets.
+        pass_alpha, fail_alpha: chance allowed for a pass, and for a failure, that is wrong.
     """
-    limit = -np.log(alpha)
-    won: NDArray[np.bool_] = (bet >= limit) & (np.maximum.accumulate(against) < limit)
-    return won
+    limit = -np.log(pass_alpha)
+    once_lower, once_higher = np.maximum.accumulate(lower) >= limit, np.maximum.accumulate(higher) >= limit
+    passes: NDArray[np.bool_] = (lower >= limit) & ~once_higher
+    fails: NDArray[np.bool_] = (higher >= -np.log(fail_alpha)) & ~once_lower
+    return passes, fails
 
 
 def drop_interval(change: NDArray[Any], n: int, alpha: float) -> tuple[float, float]:
@@ -96,7 +100,8 @@ def drop_interval(change: NDArray[Any], n: int, alpha: float) -> tuple[float, fl
         alpha: error allowed on each side.
 
     Returns:
-        The ends, which are whole sums over n where the values are whole; else a sum further out.
+        The ends, which are whole sums over n where the values are whole; else up to a sum further out. What the values
+        not yet drawn cannot reach is left out.
     """
     whole = np.issubdtype(change.dtype, np.integer)
     total, left, limit = round(float(change.sum())), n - len(change) + (not whole), -np.log(alpha)
@@ -108,7 +113,15 @@ def drop_interval(change: NDArray[Any], n: int, alpha: float) -> tuple[float, fl
         return bool(capital(change, n, -negated, above=False).max() >= limit)
 
     low, high = _edge(total - left, total + left, too_small), -_edge(-total - left, left - total, too_large)
-    return (low - (not whole)) / n, (high + (not whole)) / n
+    reached, rest = float(change.sum()), n - len(change)
+    return overlap((low - (not whole), high + (not whole)), (reached - rest, reached + rest), over=n)
+
+
+def overlap(bets: tuple[float, float], certain: tuple[float, float], *, over: float = 1) -> tuple[float, float]:
+    """What bets leave of what is certain, over a number; where they contradict each other, what lies between them."""
+    low, high = max(min(bets), certain[0]), min(max(bets), certain[1])
+    low, high = (low, high) if low <= high else certain
+    return low / over, high / over
 
 
 def _edge(smallest: int, largest: int, ruled_out: Callable[[int], bool]) -> int:
