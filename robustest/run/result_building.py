@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from robustest import context
 from robustest.engine.health import Finding
+from robustest.kinds import Kind, Quantity
 from robustest.reports.pictures import save_exhibit
 from robustest.results import NOT_PAIRED, Counterexample, Pairing, Result, Verdict
 from robustest.run.evidence import REPLAYED, Evidence
@@ -68,11 +69,10 @@ def result_of(
     decision: Decision,
     settings: Settings,
     *,
-    kind: str,
+    kind: Kind,
     statement: str,
-    quantity: str,
+    asked: Quantity | None = None,
     threshold: float | None,
-    comparison: str,
     setting: str,
     method: str,
     details: Mapping[str, Any],
@@ -89,9 +89,12 @@ def result_of(
     See `robustest.results.Result` for the meaning of each argument.
 
     Args:
+        kind: of the claim.
+        asked: what was measured, of all that the kind may measure; its first where None.
         widest: the largest value there can be, which a value that is bounded from below may have; None for no largest.
         scope: None for the settings' scope.
     """
+    asked = kind.quantities[0] if asked is None else asked
     decision = healthy(decision, evidence.findings)
     interval, shown = decision.interval, []
     if bounds:
@@ -103,8 +106,8 @@ def result_of(
     for rank, exhibit in enumerate(evidence.exhibits, 1):
         image = None
         if settings.pictures is not None and threshold is not None and decision.verdict is not Verdict.PASSED:
-            which = f"{zlib.crc32(f'{statement} {comparison} {threshold} {method}'.encode()):08x}"
-            name = f"{kind}-{which}-{rank}-sample{exhibit.index}"  # two claims of a test share no file
+            which = f"{zlib.crc32(f'{statement} {asked.comparison} {threshold} {method}'.encode()):08x}"
+            name = f"{kind.name}-{which}-{rank}-sample{exhibit.index}"  # two claims of a test share no file
             save = partial(save_exhibit, settings.pictures, name, exhibit.before, exhibit.after, evidence.bounds)
             path = context.current().picture(save, settings.pictures)
             image = None if path is None else shown_path(path)
@@ -120,15 +123,15 @@ def result_of(
             )
         )
     return Result(
-        kind=kind,
+        kind=kind.name,
         statement=statement,
         verdict=decision.verdict,
         rule=decision.rule,
-        quantity=quantity,
+        quantity=asked.name,
         estimate=decision.estimate,
         interval=interval,
         threshold=threshold,
-        comparison=comparison,
+        comparison=asked.comparison,
         n_used=evidence.n,
         n_total=evidence.total,
         outcomes=evidence.outcomes,

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Unpack
 
 from robustest.checks import checked_real, checked_whole
 from robustest.claims.cues.interventions import details_of, switch_chunk, undoubted
+from robustest.claims.cues.reliance import CUE_NAMES
 from robustest.data import as_samples
 from robustest.discovery.triggers import MAX_ANOMALY, Trigger, Triggers, search_triggers
 from robustest.errors import ConfigError
+from robustest.facts import Captions, Fact
+from robustest.kinds import Kind, Quantity
 from robustest.results import Result, Verdict
 from robustest.rules.cues import CueRule
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence
-from robustest.run.noting import noted
+from robustest.run.noting import measures
 from robustest.run.options import Options, apply, terms_of
 from robustest.run.result_building import result_of
 from robustest.run.split_search import Halves, bench, with_search
@@ -26,7 +29,35 @@ _CONFIRMED = 0.5
 """Share of unseen samples of other classes that a backdoor's trigger sends to its class, at least."""
 
 
-@noted
+def _lines(details: Mapping[str, Any]) -> list[Fact]:
+    """The patch of the class that stands out most, and what it does."""
+    oddest = max(details["triggers"], key=lambda trigger: trigger["anomaly"])
+    where = f"{oddest['size']}x{oddest['size']} pixels at row {oddest['top']}, column {oddest['left']}"
+    cost = f"cost {oddest['cost']:.1f}, anomaly {oddest['anomaly']:.2f}"
+    facts = [Fact("trigger", f"class {oddest['class']}, {where}; {cost}")]
+    if details["most_drawn_class"] == oddest["class"]:
+        facts.append(Fact("flips", f"{details['flips']} of {details['of']} of unseen samples of other classes"))
+    return facts
+
+
+NO_BACKDOOR_TRIGGER = Kind(
+    name="no_backdoor_trigger",
+    quantities=(
+        Quantity(
+            name="anomaly",
+            comparison="<=",
+            threshold="max_anomaly",
+            statement="anomaly of the cheapest patch to a class",
+        ),
+    ),
+    captions=Captions(names=CUE_NAMES),
+    lines=_lines,
+    told=frozenset({"max_flip", "max_recall_drop"}),
+)
+"""How far more cheaply than others a class is reached by pasting a patch."""
+
+
+@measures(NO_BACKDOOR_TRIGGER)
 def measure_backdoor_trigger(
     model: object,
     data: object,
@@ -101,7 +132,7 @@ def measure_backdoor_trigger(
         terms=terms_of(settings),
     )
     look = partial(switch_chunk, cues=cues, targets=rule.targets, examples=settings.examples, of=halves.unseen)
-    statement = "anomaly of the cheapest patch to a class"
+    statement = NO_BACKDOOR_TRIGGER.quantities[0].says()
     evidence = observe(statement, classifier, halves.view, settings, look, rule=rule, here=True)
     evidence = with_search(evidence, ready.tally, settings)
     decision = undoubted(
@@ -113,11 +144,9 @@ def measure_backdoor_trigger(
         evidence,
         decision,
         settings,
-        kind="no_backdoor_trigger",
+        kind=NO_BACKDOOR_TRIGGER,
         statement=statement if max_anomaly is None else f"{statement} <= {max_anomaly:g}",
-        quantity="anomaly",
         threshold=max_anomaly,
-        comparison="<=",
         setting=f"square patches, {len(triggers.triggers)} classes",
         method=f"searched on {len(halves.searched)} samples, pasted into the {len(halves.unseen)} others",
         details=details_of(evidence, cues, rule) | _details(triggers, len(halves.searched)),

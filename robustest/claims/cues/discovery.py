@@ -11,6 +11,7 @@ from robustest.claims.cues.control_check import with_control
 from robustest.claims.cues.control_models import Known, given, simulated, trained
 from robustest.claims.cues.cue_proposals import Found, propose
 from robustest.claims.cues.interventions import details_of, switch_chunk, undoubted
+from robustest.claims.cues.reliance import NO_SPURIOUS_FEATURE
 from robustest.cues import Cue, NullCue, Plant
 from robustest.data import Samples, as_samples
 from robustest.discovery.proposals import FAMILIES, Discovery, Proposal
@@ -122,7 +123,8 @@ def searched(
     rule = CueRule(targets=targets, max_flip=limits.max_flip, max_recall_drop=limits.max_recall_drop, terms=terms)
     look = partial(switch_chunk, cues=cues, targets=targets, examples=settings.examples, of=halves.unseen)
     towards = "" if limits.target is None else f" towards class {limits.target}"
-    statement = f"reliance on cues that a search finds{towards}"
+    asked = NO_SPURIOUS_FEATURE.asked("max_recall_drop" if rule.by_recall else "max_flip")
+    statement = asked.says("cues that a search finds", towards)
     evidence = observe(statement, classifier, halves.view, settings, look, rule=rule, here=True)
     evidence = with_search(evidence, ready.tally, settings)
     judged = _Judged(found, evidence, rule, settings.alpha)
@@ -132,11 +134,10 @@ def searched(
         evidence if proposals else replace(evidence, exhibits=[]),
         undoubted(judged.decision(), evidence, rule),
         settings,
-        kind="no_spurious_feature",
+        kind=NO_SPURIOUS_FEATURE,
         statement=f"{statement}: {', '.join(parts)}" if parts else statement,
-        quantity="recall drop" if rule.by_recall else "flip rate",
+        asked=asked,
         threshold=rule.max_recall_drop if rule.by_recall else rule.max_flip,
-        comparison="<=",
         setting="; ".join(found.looked_at),
         method=f"searched on {len(halves.searched)} samples, switched in the {len(halves.unseen)} others",
         details=details_of(evidence, cues, rule, lead=judged.lead)

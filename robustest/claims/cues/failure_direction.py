@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any, Unpack
@@ -18,11 +18,13 @@ from robustest.discovery.directions import FailureDirections, find_failure_direc
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.errors import ConfigError, DataError, expected
+from robustest.facts import Fact
+from robustest.kinds import Kind, Quantity
 from robustest.results import Result, Verdict
 from robustest.rules import ShareRule
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Exhibit, Observed
-from robustest.run.noting import noted
+from robustest.run.noting import measures
 from robustest.run.options import Options, apply, terms_of
 from robustest.run.result_building import result_of
 from robustest.statistics import Decision, checked_threshold
@@ -34,7 +36,30 @@ _SIDE = 16
 """Images are averaged down to this side at most before their principal components are taken."""
 
 
-@noted
+def _lines(details: Mapping[str, Any]) -> list[Fact]:
+    """The classes whose errors are told apart best."""
+    return [
+        Fact("errors", f"class {c['class']}: {c['errors']} of {c['n']} wrong, score {c['score']:.3f}, p = {c['p']:.2g}")
+        for c in details["classes"][:3]
+    ]
+
+
+NO_FAILURE_DIRECTION = Kind(
+    name="no_failure_direction",
+    quantities=(
+        Quantity(
+            name="cross-validated score",
+            comparison="<=",
+            threshold="max_cv",
+            statement="score of a direction that tells errors from hits",
+        ),
+    ),
+    lines=_lines,
+)
+"""How well a linear direction tells a class's errors from its hits."""
+
+
+@measures(NO_FAILURE_DIRECTION)
 def measure_failure_direction(
     model: object,
     data: object,
@@ -91,7 +116,7 @@ def measure_failure_direction(
     samples = as_samples(data)
     if isinstance(embedding, Tensor) and (embedding.ndim != 2 or len(embedding) != len(samples)):
         raise DataError(expected(f"embedding to have {len(samples)} rows (N, D)", tuple(embedding.shape)))
-    statement = "score of a direction that tells errors from hits"
+    statement = NO_FAILURE_DIRECTION.quantities[0].says()
     evidence = observe(
         statement,
         classifier,
@@ -117,11 +142,9 @@ def measure_failure_direction(
         evidence,
         _decided(evidence, found, max_cv),
         replace(settings, pictures=None),
-        kind="no_failure_direction",
+        kind=NO_FAILURE_DIRECTION,
         statement=statement if max_cv is None else f"{statement} <= {max_cv:g}",
-        quantity="cross-validated score",
         threshold=max_cv,
-        comparison="<=",
         setting=f"{len(found.directions)} classes, {len(found.skipped)} skipped",
         method=f"balanced linear machines, {found.permutations} permutations of the errors",
         details=_details(evidence, found),

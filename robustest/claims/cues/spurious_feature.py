@@ -10,6 +10,7 @@ from typing import Any, Literal, Unpack
 from robustest.claims.cues.control_check import with_control
 from robustest.claims.cues.discovery import Limits, measure_discovered
 from robustest.claims.cues.interventions import details_of, switch_chunk, undoubted
+from robustest.claims.cues.reliance import NO_SPURIOUS_FEATURE
 from robustest.cues import Cue, Plant, planting
 from robustest.data import as_samples
 from robustest.discovery import Discovery
@@ -18,13 +19,13 @@ from robustest.results import Result, Verdict
 from robustest.rules import Terms
 from robustest.rules.cues import CueRule
 from robustest.run.driver import observe
-from robustest.run.noting import noted
+from robustest.run.noting import measures
 from robustest.run.options import Options, apply, terms_of
 from robustest.run.result_building import result_of, unchanged
 from robustest.statistics import checked_threshold
 
 
-@noted
+@measures(NO_SPURIOUS_FEATURE)
 def measure_spurious_feature(
     model: object,
     data: object,
@@ -145,7 +146,8 @@ def _measured(
     targets = (target,) * len(cues)
     rule = CueRule(targets=targets, terms=terms, **limits)
     about = cues[0].name if len(cues) == 1 else f"{len(cues)} cues"
-    statement = f"reliance on {about}{'' if target is None else f' towards class {target}'}"
+    asked = NO_SPURIOUS_FEATURE.asked("max_recall_drop" if rule.by_recall else "max_flip")
+    statement = asked.says(about, "" if target is None else f" towards class {target}")
     look = partial(switch_chunk, cues=tuple(cues), targets=targets, examples=settings.examples)
     identity = ("cues", tuple(cues), target)
     evidence = observe(statement, classifier, as_samples(data), settings, look, rule=rule, identity=identity)
@@ -155,11 +157,10 @@ def _measured(
         evidence,
         undoubted(evidence.decision, evidence, rule),
         settings,
-        kind="no_spurious_feature",
+        kind=NO_SPURIOUS_FEATURE,
         statement=f"{statement}: {', '.join(parts)}" if parts else statement,
-        quantity="recall drop" if rule.by_recall else "flip rate",
+        asked=asked,
         threshold=rule.max_recall_drop if rule.by_recall else rule.max_flip,
-        comparison="<=",
         setting="; ".join(each.name for each in cues),
         method="paired intervention, cue on and off",
         details=details_of(evidence, cues, rule),

@@ -13,13 +13,14 @@ from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.search import margins
 from robustest.errors import ConfigError
+from robustest.kinds import Kind, Quantity, no_lines
 from robustest.models import Classifier
 from robustest.results import Pairing, Result
 from robustest.rules import Rule, ShareRule, Terms
 from robustest.rules.independent import FallRule
 from robustest.run.driver import Look, observe
 from robustest.run.evidence import Evidence, Observed, exhibits_of
-from robustest.run.noting import noted
+from robustest.run.noting import measures
 from robustest.run.options import Options, apply, terms_of
 from robustest.run.result_building import fallible, few, result_of
 from robustest.settings import Settings
@@ -30,7 +31,29 @@ AS_THEY_ARE = ("accuracy",)
 """What `accuracy_look` depends on besides model and samples, for the store."""
 
 
-@noted
+TRANSFER_ACCURACY = Kind(
+    name="transfer_accuracy",
+    quantities=(
+        Quantity(
+            name="accuracy",
+            comparison=">=",
+            threshold="at_least",
+            statement="accuracy on the target",
+            counts="outcomes",
+        ),
+        Quantity(
+            name="accuracy drop",
+            comparison="<=",
+            threshold="max_drop",
+            statement="accuracy lost from source to target",
+        ),
+    ),
+    lines=no_lines,
+)
+"""Accuracy on a target data set, or its fall from the accuracy on a source."""
+
+
+@measures(TRANSFER_ACCURACY)
 def measure_transfer_accuracy(
     model: object,
     source: object,
@@ -69,7 +92,8 @@ def measure_transfer_accuracy(
     rule: Rule = ShareRule(threshold=at_least, at_least=True, terms=terms)
     if by_drop:
         rule = fall_claim(first, max_drop, terms)
-    statement = "accuracy lost from source to target" if by_drop else "accuracy on the target"
+    asked = TRANSFER_ACCURACY.asked("max_drop" if by_drop else "at_least")
+    statement = asked.says()
     second = observe(
         statement,
         classifier,
@@ -79,16 +103,15 @@ def measure_transfer_accuracy(
         rule=rule,
         identity=AS_THEY_ARE,
     )
-    threshold, comparison = (max_drop, "<=") if by_drop else (at_least, ">=")
+    threshold = max_drop if by_drop else at_least
     return result_of(
         together(second, first),
         fallible(second.decision, first.columns["held"], max_drop),
         settings,
-        kind="transfer_accuracy",
-        statement=statement if threshold is None else f"{statement} {comparison} {threshold:g}",
-        quantity="accuracy drop" if by_drop else "accuracy",
+        kind=TRANSFER_ACCURACY,
+        statement=statement if threshold is None else f"{statement} {asked.comparison} {threshold:g}",
+        asked=asked,
         threshold=threshold,
-        comparison=comparison,
         setting=f"source of {first.total} samples, target of {second.total}",
         method="two samples, not paired",
         details=pair_details(first, second, terms),

@@ -9,18 +9,34 @@ from robustest.claims.datasets.data_sets import AS_THEY_ARE, accuracy_look
 from robustest.data import as_samples
 from robustest.data.groups import Groups, as_groups
 from robustest.errors import ConfigError, expected
+from robustest.kinds import Kind, Quantity, no_lines
 from robustest.results import Pairing, Result
 from robustest.rules.groups import GroupShare, WorstGroupRule, group_level
 from robustest.run.comparison import Baseline, compared
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence
-from robustest.run.noting import noted
+from robustest.run.noting import measures
 from robustest.run.options import Options, apply, terms_of
 from robustest.run.result_building import result_of
 from robustest.statistics import checked_threshold
 
+WORST_GROUP_ACCURACY = Kind(
+    name="worst_group_accuracy",
+    quantities=(
+        Quantity(
+            name="worst-group accuracy",
+            comparison=">=",
+            threshold="at_least",
+            statement="accuracy of the worst group",
+        ),
+    ),
+    asks_too=("no_worse_than",),
+    lines=no_lines,
+)
+"""The accuracy of the group of samples where it is lowest."""
 
-@noted
+
+@measures(WORST_GROUP_ACCURACY)
 def measure_worst_group_accuracy(
     model: object,
     data: object,
@@ -64,7 +80,7 @@ def measure_worst_group_accuracy(
     rule = WorstGroupRule(
         threshold=at_least, names=known.names, members=known.members, disjoint=known.disjoint, terms=terms
     )
-    statement = "accuracy of the worst group"
+    statement = WORST_GROUP_ACCURACY.quantities[0].says()
     baseline = compared(
         rule,
         settings,
@@ -86,11 +102,9 @@ def measure_worst_group_accuracy(
         evidence,
         evidence.decision,
         settings,
-        kind="worst_group_accuracy",
+        kind=WORST_GROUP_ACCURACY,
         statement=statement if at_least is None else f"{statement} >= {at_least:g}",
-        quantity="worst-group accuracy",
         threshold=at_least,
-        comparison=">=",
         setting=f"{len(rule.names)} groups of {min(known.sizes)} to {max(known.sizes)} samples",
         method="accuracy of each group, with bounds for all at once",
         details=_details(evidence, shares, known, min_group),

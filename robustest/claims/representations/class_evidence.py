@@ -16,11 +16,13 @@ from robustest.engine.chunks import Chunk, check_forward
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.objectives import towards_class
 from robustest.engine.search import margins
+from robustest.facts import Captions
+from robustest.kinds import Kind, Quantity, no_lines
 from robustest.results import Result, Verdict
 from robustest.rules.agreement import AgreementRule
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observed, Tally, exhibits_of
-from robustest.run.noting import noted
+from robustest.run.noting import measures
 from robustest.run.options import Options, apply, terms_of
 from robustest.run.result_building import few, nothing_allowed, result_of
 from robustest.run.second_model import beside
@@ -28,8 +30,24 @@ from robustest.run.split_search import with_search
 from robustest.statistics import Decision, checked_threshold, clopper_pearson
 from robustest.threats import L2
 
+CLASS_EVIDENCE = Kind(
+    name="class_evidence",
+    quantities=(
+        Quantity(
+            name="transfer",
+            comparison=">=",
+            threshold="min_transfer",
+            statement="transfer of class evidence under {}",
+        ),
+    ),
+    advises=True,
+    captions=Captions(after="driven"),
+    lines=no_lines,
+)
+"""How often another model sees the class that samples were driven to."""
 
-@noted
+
+@measures(CLASS_EVIDENCE)
 def measure_class_evidence(
     model: object,
     data: object,
@@ -78,7 +96,7 @@ def measure_class_evidence(
     checked_whole("min_driven", min_driven, 1)
     threat = L2(eps)
     classifier, settings = apply(model, options)
-    statement = f"transfer of class evidence under {threat}"
+    statement = CLASS_EVIDENCE.quantities[0].says(threat)
     rule = AgreementRule(threshold=min_transfer, terms=terms_of(settings), least=min_driven)
     with beside(judge, classifier, settings, options, "judge") as second:
         look = partial(_driven, judge=second, threat=threat, steps=steps, examples=settings.examples)
@@ -88,11 +106,9 @@ def measure_class_evidence(
         evidence,
         _decided(evidence, min_driven),
         settings,
-        kind="class_evidence",
+        kind=CLASS_EVIDENCE,
         statement=statement if min_transfer is None else f"{statement} >= {min_transfer:g}",
-        quantity="transfer",
         threshold=min_transfer,
-        comparison=">=",
         setting=str(threat),
         method=f"{steps} gradient steps towards another class",
         details=_details(evidence),

@@ -17,12 +17,14 @@ from robustest.engine.chunks import Chunk, check_forward, load
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.truth import probe_gradient
 from robustest.errors import ConfigError, DataError, expected
+from robustest.facts import Captions
+from robustest.kinds import Kind, Quantity, no_lines
 from robustest.models import Classifier
 from robustest.results import Result
 from robustest.rules import MeanRule
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observed, Tally, exhibits_of
-from robustest.run.noting import noted
+from robustest.run.noting import measures
 from robustest.run.options import Options, apply, terms_of
 from robustest.run.result_building import result_of
 from robustest.run.second_model import beside
@@ -34,7 +36,25 @@ Reference = Literal["class_means"] | Tensor
 _READ = 512
 
 
-@noted
+GRADIENT_ALIGNMENT = Kind(
+    name="gradient_alignment",
+    quantities=(
+        Quantity(name="alignment", comparison=">=", threshold="at_least", statement="gradient alignment"),
+        Quantity(
+            name="gain in alignment",
+            comparison=">=",
+            threshold="min_gain",
+            statement="gradient alignment above the baseline's",
+        ),
+    ),
+    advises=True,
+    captions=Captions(before="sample", after="gradient"),
+    lines=no_lines,
+)
+"""How far gradients point along what separates the classes."""
+
+
+@measures(GRADIENT_ALIGNMENT)
 def measure_gradient_alignment(
     model: object,
     data: object,
@@ -97,7 +117,8 @@ def measure_gradient_alignment(
         rule = replace(rule, threshold=-float(at_least))
     elif min_gain is not None:
         rule = replace(rule, threshold=-min_gain / 2, scale=2.0, column="gain")
-    statement = "gradient alignment" if min_gain is None else "gradient alignment above the baseline's"
+    asked = GRADIENT_ALIGNMENT.asked("at_least" if min_gain is None else "min_gain")
+    statement = asked.says()
     claimed = at_least if min_gain is None else min_gain
     other = nullcontext() if baseline is None else beside(baseline, classifier, settings, options, "baseline")
     with other as second:
@@ -110,11 +131,10 @@ def measure_gradient_alignment(
         evidence,
         evidence.decision,
         settings,
-        kind="gradient_alignment",
+        kind=GRADIENT_ALIGNMENT,
         statement=statement if claimed is None else f"{statement} >= {claimed:g}",
-        quantity="alignment" if min_gain is None else "gain in alignment",
+        asked=asked,
         threshold=claimed,
-        comparison=">=",
         setting="masks" if halves is None else "differences of class means",
         method="gradients of the logit of the class less the runner-up's",
         details=_details(evidence, aim),

@@ -17,12 +17,14 @@ from robustest.engine.features import reader
 from robustest.engine.objectives import relative_distance
 from robustest.engine.visualise import grey, inverted
 from robustest.errors import ConfigError, expected
+from robustest.facts import Captions
+from robustest.kinds import Kind, Quantity, no_lines
 from robustest.models.last_layer import last_layer
 from robustest.results import Pairing, Result, Verdict
 from robustest.rules import ShareRule
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observed, exhibits_of
-from robustest.run.noting import noted
+from robustest.run.noting import measures
 from robustest.run.options import Options, apply, terms_of
 from robustest.run.result_building import result_of
 from robustest.statistics import Decision, clopper_pearson
@@ -30,7 +32,24 @@ from robustest.statistics import Decision, clopper_pearson
 _HALF = 0.5
 
 
-@noted
+INVERTIBLE_FEATURES = Kind(
+    name="invertible_features",
+    quantities=(
+        Quantity(
+            name="images that come back",
+            comparison=">=",
+            threshold="max_image_error",
+            statement="images that come back from their features",
+        ),
+    ),
+    advises=True,
+    captions=Captions(before="sample", after="same features"),
+    lines=no_lines,
+)
+"""How many images come back from their features."""
+
+
+@measures(INVERTIBLE_FEATURES)
 def measure_invertible_features(
     model: object,
     data: object,
@@ -86,7 +105,7 @@ def measure_invertible_features(
     classifier, settings = apply(model, options)
     if classifier.module is None:
         raise ConfigError(expected("a torch module, whose layers can be seen", classifier.call))
-    statement = "images that come back from their features"
+    statement = INVERTIBLE_FEATURES.quantities[0].says()
     limits: dict[str, Any] = {"max_image_error": max_image_error, "max_rep_error": max_rep_error}
     how: dict[str, Any] = {"layer": layer, "steps": steps, "step_size": step_size}
     evidence = observe(
@@ -107,11 +126,9 @@ def measure_invertible_features(
         evidence,
         _decided(evidence, max_image_error or 0.0, max_rep_error, settings.alpha),
         settings,
-        kind="invertible_features",
+        kind=INVERTIBLE_FEATURES,
         statement=statement,
-        quantity="images that come back",
         threshold=None if max_image_error is None else _HALF,
-        comparison=">=",
         setting=f"{features} features of images of {elements} elements",
         method=f"{steps} gradient steps from grey",
         details={

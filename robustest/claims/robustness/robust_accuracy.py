@@ -19,20 +19,44 @@ from robustest.engine.evaluator import Evaluator
 from robustest.engine.probes import climbers, probe_inputs, probe_survivors
 from robustest.engine.search import margins
 from robustest.errors import ConfigError, expected
+from robustest.facts import Captions
+from robustest.kinds import Kind, Quantity, clean_accuracy
 from robustest.results import Pairing, Result
 from robustest.rules import ShareRule
 from robustest.run.comparison import Baseline, compared
 from robustest.run.driver import observe
 from robustest.run.evidence import REPLAYED, Evidence, Observed, exhibits_of
-from robustest.run.noting import noted
+from robustest.run.noting import measures
 from robustest.run.options import Options, apply, terms_of
 from robustest.run.replay import Replay
 from robustest.run.result_building import nothing_allowed, result_of
 from robustest.statistics import checked_threshold, clopper_pearson
 from robustest.threats import Threat
 
+ROBUST_ACCURACY = Kind(
+    name="robust_accuracy",
+    quantities=(
+        Quantity(
+            name="robust accuracy",
+            comparison=">=",
+            threshold="at_least",
+            statement="robust accuracy under {}, {}",
+            counts="outcomes",
+        ),
+    ),
+    asks_too=("no_worse_than",),
+    captions=Captions(
+        setting="threat",
+        after="adversarial",
+        names={"largest_size": "largest size found", "stages": "broken, by stage"},
+    ),
+    lines=clean_accuracy,
+    told=frozenset({"clean_accuracy"}),
+)
+"""Accuracy under the worst inputs that an attack finds inside a threat."""
 
-@noted
+
+@measures(ROBUST_ACCURACY)
 def measure_robust_accuracy(
     model: object,
     data: object,
@@ -78,7 +102,7 @@ def measure_robust_accuracy(
     checked_threat(threat)
     classifier, settings = apply(model, options)
     cascade = as_attack(context.current().settings.attack if attack is None else attack)
-    statement = f"robust accuracy under {threat}, {cascade.name}"
+    statement = ROBUST_ACCURACY.quantities[0].says(threat, cascade.name)
     draws = draws_in(cascade)
     if draws > 1:
         settings = settings.but({"suppress": (*settings.suppress, "random_forward")})
@@ -111,11 +135,9 @@ def measure_robust_accuracy(
         evidence,
         evidence.decision,
         settings,
-        kind="robust_accuracy",
+        kind=ROBUST_ACCURACY,
         statement=statement if at_least is None else f"{statement} >= {at_least:g}",
-        quantity="robust accuracy",
         threshold=at_least,
-        comparison=">=",
         setting=str(threat),
         method=cascade.name,
         details={**_details(evidence, threat), **_drawn(evidence, draws, settings.alpha)},

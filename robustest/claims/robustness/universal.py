@@ -16,11 +16,13 @@ from robustest.engine.evaluator import Evaluator
 from robustest.engine.search import margins
 from robustest.engine.universal import learn
 from robustest.errors import ConfigError, DataError, expected
+from robustest.facts import Captions
+from robustest.kinds import Kind, Quantity, clean_accuracy
 from robustest.results import Pairing, Result
 from robustest.rules import ShareRule
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observed, exhibits_of
-from robustest.run.noting import noted
+from robustest.run.noting import measures
 from robustest.run.options import Options, apply, terms_of
 from robustest.run.result_building import nothing_allowed, result_of
 from robustest.statistics import checked_threshold
@@ -32,7 +34,25 @@ _JUDGED = 512
 """Samples, of those learned from, that tell which perturbation is best."""
 
 
-@noted
+UNIVERSAL_PERTURBATION = Kind(
+    name="universal_perturbation",
+    quantities=(
+        Quantity(
+            name="fooling rate",
+            comparison="<=",
+            threshold="max_fooled",
+            statement="samples fooled by one perturbation in {}",
+            counts="outcomes",
+        ),
+    ),
+    captions=Captions(assertion="assert_no_universal_perturbation"),
+    lines=clean_accuracy,
+    told=frozenset({"clean_accuracy"}),
+)
+"""The share of samples that one perturbation, learned on others, fools."""
+
+
+@measures(UNIVERSAL_PERTURBATION)
 def measure_universal_perturbation(
     model: object,
     data: object,
@@ -89,7 +109,7 @@ def measure_universal_perturbation(
             learned.append(learn(evaluator, batches, few, threat, steps))
         return perturb_chunk(evaluator, replace(chunk, ids=unseen[chunk.ids]), threat, learned[0], settings.examples)
 
-    statement = f"samples fooled by one perturbation in {threat}"
+    statement = UNIVERSAL_PERTURBATION.quantities[0].says(threat)
     held_out = Samples(lambda ids: samples.take(unseen[ids]), len(unseen))
     evidence = observe(
         statement,
@@ -104,11 +124,9 @@ def measure_universal_perturbation(
         evidence,
         evidence.decision,
         settings,
-        kind="universal_perturbation",
+        kind=UNIVERSAL_PERTURBATION,
         statement=statement if max_fooled is None else f"{statement} <= {max_fooled:g}",
-        quantity="fooling rate",
         threshold=max_fooled,
-        comparison="<=",
         setting=str(threat),
         method=f"learned on {len(seen)} samples in {steps} steps, measured on the {len(unseen)} others",
         details={**_details(evidence), "learned_on": len(seen), "steps": steps, "radius": threat.radius},

@@ -9,19 +9,42 @@ from robustest.data import as_samples
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.search import margins
+from robustest.facts import Captions
+from robustest.kinds import Kind, Quantity, clean_accuracy
 from robustest.results import Pairing, Result
 from robustest.rules import ShareRule
 from robustest.run.comparison import Baseline, compared
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observed, exhibits_of
-from robustest.run.noting import noted
+from robustest.run.noting import measures
 from robustest.run.options import Options, apply, terms_of
 from robustest.run.result_building import result_of, unchanged
 from robustest.shifts import Shift, ShiftFunction, as_shift
 from robustest.statistics import checked_threshold
 
+CONSISTENCY = Kind(
+    name="consistency",
+    quantities=(
+        Quantity(
+            name="flip rate",
+            comparison="<=",
+            threshold="max_flip",
+            statement="predictions flipped by {}",
+            counts="outcomes",
+        ),
+    ),
+    asks_too=("no_worse_than",),
+    captions=Captions(
+        assertion="assert_consistent",
+        names={"lost": "lost by the change", "gained": "gained by it"},
+    ),
+    lines=clean_accuracy,
+    told=frozenset({"clean_accuracy"}),
+)
+"""The share of samples whose predicted class a shift changes."""
 
-@noted
+
+@measures(CONSISTENCY)
 def measure_consistency(
     model: object,
     data: object,
@@ -56,7 +79,7 @@ def measure_consistency(
     classifier, settings = apply(model, options)
 
     look = partial(flip_chunk, shift=chosen, examples=settings.examples)
-    statement = f"predictions flipped by {chosen}"
+    statement = CONSISTENCY.quantities[0].says(chosen)
     terms, samples = terms_of(settings), as_samples(data)
     baseline = compared(
         ShareRule(threshold=max_flip, at_least=False, terms=terms),
@@ -75,11 +98,9 @@ def measure_consistency(
         evidence,
         evidence.decision,
         settings,
-        kind="consistency",
+        kind=CONSISTENCY,
         statement=statement if max_flip is None else f"{statement} <= {max_flip:g}",
-        quantity="flip rate",
         threshold=max_flip,
-        comparison="<=",
         setting=str(chosen),
         method="paired with the unshifted samples",
         details=_details(evidence),

@@ -19,6 +19,7 @@ from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.search import margins
 from robustest.errors import ConfigError, StoreError, expected
+from robustest.kinds import Kind, Quantity, clean_accuracy
 from robustest.results import Result
 from robustest.rules.corruption_error import (
     Cell,
@@ -30,7 +31,7 @@ from robustest.rules.corruption_error import (
 )
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Exhibit, Observed, exhibits_of
-from robustest.run.noting import noted
+from robustest.run.noting import measures
 from robustest.run.options import Options, apply, terms_of
 from robustest.run.result_building import fallible, result_of
 from robustest.shifts import COMMON_CORRUPTIONS, CORRUPTIONS, Shift, as_shift
@@ -39,7 +40,35 @@ from robustest.statistics import clopper_pearson
 SEVERITIES = (1, 2, 3, 4, 5)
 
 
-@noted
+CORRUPTION_ROBUSTNESS = Kind(
+    name="corruption_robustness",
+    quantities=(
+        Quantity(
+            name="mean accuracy",
+            comparison=">=",
+            threshold="min_accuracy",
+            statement="mean accuracy over {}, severities {}",
+        ),
+        Quantity(
+            name="mean accuracy drop",
+            comparison="<=",
+            threshold="max_drop",
+            statement="mean accuracy drop over {}, severities {}",
+        ),
+        Quantity(
+            name="mean corruption error",
+            comparison="<=",
+            threshold="max_mce",
+            statement="mean corruption error over {}, severities {}",
+        ),
+    ),
+    lines=clean_accuracy,
+    told=frozenset({"clean_accuracy"}),
+)
+"""Mean accuracy under corruptions, its fall, or the mean corruption error."""
+
+
+@measures(CORRUPTION_ROBUSTNESS)
 def measure_corruption_robustness(
     model: object,
     data: object,
@@ -95,18 +124,18 @@ def measure_corruption_robustness(
     names = list(dict.fromkeys(cell.name for cell in cells))
     about = names[0] if len(names) == 1 else f"{len(names)} corruptions"
     levels = ", ".join(str(level) for level in sorted({cell.severity for cell in cells}))
-    statement = f"{rule.quantity} over {about}, severities {levels}"
+    asked = next(one for one in CORRUPTION_ROBUSTNESS.quantities if one.name == rule.quantity)
+    statement = asked.says(about, levels)
     identity = ("corruptions", tuple(cells))
     evidence = observe(statement, classifier, as_samples(data), settings, look, rule=rule, identity=identity)
     return result_of(
         evidence,
         fallible(evidence.decision, evidence.columns["clean"], max_drop and rule.threshold),
         settings,
-        kind="corruption_robustness",
-        statement=statement if rule.threshold is None else f"{statement} {rule.comparison} {rule.threshold:g}",
-        quantity=rule.quantity,
+        kind=CORRUPTION_ROBUSTNESS,
+        statement=statement if rule.threshold is None else f"{statement} {asked.comparison} {rule.threshold:g}",
+        asked=asked,
         threshold=rule.threshold,
-        comparison=rule.comparison,
         setting=", ".join(names),
         method=f"{len(cells)} cells, paired with the clean samples",
         details=_details(evidence, cells, reference, settings.alpha),

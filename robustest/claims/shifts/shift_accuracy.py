@@ -10,19 +10,46 @@ from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.search import margins
 from robustest.errors import ConfigError
+from robustest.facts import Captions
+from robustest.kinds import Kind, Quantity, clean_accuracy
 from robustest.results import Pairing, Result
 from robustest.rules import DropRule, Rule, ShareRule
 from robustest.run.comparison import Baseline, compared
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observed, exhibits_of
-from robustest.run.noting import noted
+from robustest.run.noting import measures
 from robustest.run.options import Options, apply, terms_of
 from robustest.run.result_building import fallible, result_of, unchanged
 from robustest.shifts import Shift, ShiftFunction, as_shift
 from robustest.statistics import checked_threshold, mcnemar
 
+SHIFT_ACCURACY = Kind(
+    name="shift_accuracy",
+    quantities=(
+        Quantity(
+            name="accuracy", comparison=">=", threshold="at_least", statement="accuracy under {}", counts="outcomes"
+        ),
+        Quantity(
+            name="accuracy drop",
+            comparison="<=",
+            threshold="max_drop",
+            statement="accuracy lost to {}",
+            counts=("lost", "gained"),
+            fall=True,
+        ),
+    ),
+    asks_too=("no_worse_than",),
+    captions=Captions(
+        size="severity",
+        names={"lost": "lost by the change", "gained": "gained by it", "mcnemar_p": "McNemar p"},
+    ),
+    lines=clean_accuracy,
+    told=frozenset({"clean_accuracy"}),
+)
+"""Accuracy under a shift, or its fall from the accuracy without."""
 
-@noted
+
+@measures(SHIFT_ACCURACY)
 def measure_shift_accuracy(
     model: object,
     data: object,
@@ -60,7 +87,8 @@ def measure_shift_accuracy(
     classifier, settings = apply(model, options)
 
     look = partial(shift_chunk, shift=chosen, examples=settings.examples)
-    statement = f"accuracy under {chosen}" if max_drop is None else f"accuracy lost to {chosen}"
+    asked = SHIFT_ACCURACY.asked("at_least" if max_drop is None else "max_drop")
+    statement = asked.says(chosen)
     terms = terms_of(settings)
     rule: Rule = ShareRule(threshold=at_least, at_least=True, terms=terms)
     if max_drop is not None:
@@ -79,16 +107,15 @@ def measure_shift_accuracy(
     settings = baseline.settings
     identity = ("shift accuracy", chosen)
     evidence = observe(statement, classifier, samples, settings, look, rule=baseline.rule, identity=identity)
-    threshold, comparison = (at_least, ">=") if max_drop is None else (max_drop, "<=")
+    threshold = at_least if max_drop is None else max_drop
     result = result_of(
         evidence,
         fallible(evidence.decision, evidence.columns["clean"], max_drop),
         settings,
-        kind="shift_accuracy",
-        statement=statement if threshold is None else f"{statement} {comparison} {threshold:g}",
-        quantity="accuracy" if max_drop is None else "accuracy drop",
+        kind=SHIFT_ACCURACY,
+        statement=statement if threshold is None else f"{statement} {asked.comparison} {threshold:g}",
+        asked=asked,
         threshold=threshold,
-        comparison=comparison,
         setting=str(chosen),
         method="paired with the unshifted samples",
         details=_details(evidence),
