@@ -9,9 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from robustest.errors import TruthValueError
-
-_TWINS = {"consistency": "assert_consistent", "universal_perturbation": "assert_no_universal_perturbation"}
-"""Assertions that are not named as their kind of claim is."""
+from robustest.facts import Captions, Counts, Fact, facts_of
 
 
 class Verdict(StrEnum):
@@ -136,6 +134,10 @@ class Result:
         gated: whether the test's outcome hung on it; False where a test measured against a threshold and asserted
             nothing.
         pairing: what may be paired with another result of this claim; None where the kind of claim does not say.
+        facts: what reports print beside the value, as the kind of claim says it (`robustest.kinds.Kind.facts`); where
+            it says nothing, each of the details that is no table.
+        captions: how reports name the parts of this result.
+        counts: the whole numbers that the value is made of; None where it is made of none, or not all was looked at.
 
     Raises:
         TruthValueError: it was used as a truth value.
@@ -171,6 +173,13 @@ class Result:
     caveats: tuple[str, ...] = ()
     gated: bool = True
     pairing: Pairing | None = field(default=None, repr=False)
+    facts: tuple[Fact, ...] = ()
+    captions: Captions = field(default_factory=Captions, repr=False)
+    counts: Counts | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if not self.facts and self.details:
+            object.__setattr__(self, "facts", tuple(facts_of(self.details, self.captions.names)))
 
     def __bool__(self) -> bool:
         raise TruthValueError(
@@ -207,7 +216,7 @@ class Result:
     @property
     def asserted_by(self) -> str:
         """The name of the assertion that gates a test on such a claim."""
-        return _TWINS.get(self.kind, f"assert_{self.kind}")
+        return self.captions.assertion or f"assert_{self.kind}"
 
     @property
     def is_claim(self) -> bool:
@@ -242,12 +251,23 @@ class Result:
         if (stated := values.get("pairing")) is not None:
             groups = {name: tuple(ids) for name, ids in stated["groups"].items()}
             values["pairing"] = Pairing(**{**stated, "groups": groups})
+        values |= _described(values)
         made = cls(**values)
         if made.bounds not in ("", "above", "below") or made.scope not in ("set", "population"):
             raise TypeError(f"Expected bounds and scope of a result but got {made.bounds!r} and {made.scope!r}")
         if type(made.gated) is not bool:
             raise TypeError(f"Expected gated of a result to be true or false but got {made.gated!r}")
         return made
+
+
+def _described(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Facts, captions and counts, which a result of before had not."""
+    captions, counts = values.get("captions", {}), values.get("counts")
+    return {
+        "facts": tuple(Fact(**fact) for fact in values.get("facts", ())),
+        "captions": Captions(**captions),
+        "counts": None if counts is None else Counts(**counts),
+    }
 
 
 def _texts(values: object) -> tuple[str, ...]:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import mean, stdev
-from typing import Any
 
 from scipy.stats import hypergeom, t
 
@@ -15,8 +14,6 @@ from robustest.results import Result, Verdict
 from robustest.statistics.fixed import clopper_pearson
 from robustest.statistics.paired import drop_bounds
 from robustest.statistics.thresholds import most, need
-
-_SHARES = frozenset({"accuracy", "robust accuracy", "lowest accuracy", "flip rate", "fooling rate"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,29 +136,22 @@ def fewest(held: int, n: int, alpha: float) -> int:
 def _next(result: Result, alpha: float) -> tuple[float, int] | None:
     """The bound, and of how many samples; None where the numbers for one are not in the result."""
     population = result.rule.startswith("population")
-    details: Mapping[str, Any] = result.details
-    if result.quantity == "accuracy drop" and _counts(details, "lost", "gained"):
-        n = result.n_used
-        lost = n - fewest(n - details["lost"], n, alpha / 2)
-        gained = fewest(details["gained"], n, alpha / 2)
-        value = drop_bounds(lost, gained, n, alpha)[1] if population else (lost - gained) / n
-        return (max(0.0, value), n) if _same(result, (details["lost"] - details["gained"]) / n) else None
-    events, n = sum(outcome is True for outcome in result.outcomes), result.n_used
-    if result.comparison == "<=":
-        events = sum(outcome is False for outcome in result.outcomes)
-    if result.quantity == "flip rate" and _counts(details, "flips", "of"):
-        events, n = details["flips"], details["of"]
-    if result.quantity not in _SHARES or n < 1 or not _same(result, events / n):
+    counts = result.counts
+    if counts is None or counts.n < 1:
         return None
+    events, n = counts.events, counts.n
+    if not _same(result, (events - (counts.gained or 0)) / n):
+        return None
+    if counts.gained is not None:
+        lost = n - fewest(n - events, n, alpha / 2)
+        gained = fewest(counts.gained, n, alpha / 2)
+        value = drop_bounds(lost, gained, n, alpha)[1] if population else (lost - gained) / n
+        return max(0.0, value), n
     if result.comparison == ">=":
         k = fewest(events, n, alpha)
         return (clopper_pearson(k, n, alpha)[0] if population else k / n), n
     k = n - fewest(n - events, n, alpha)
     return (clopper_pearson(k, n, alpha)[1] if population else k / n), n
-
-
-def _counts(details: Mapping[str, Any], *names: str) -> bool:
-    return all(type(details.get(name)) is int for name in names)
 
 
 def _same(result: Result, value: float) -> bool:

@@ -88,7 +88,7 @@ def _check(value: object, types: Mapping[str, tuple[tuple[type, ...], str]], of:
 
 
 def _tell(result: Result) -> None:
-    """Refuse details that no report could tell: each kind of claim has its own, and only the reports know which.
+    """Refuse what no report could print: details have no form of their own, and only the reports know which they need.
 
     Raises:
         TypeError: they cannot be told.

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from robustest import context
 from robustest.engine.health import Finding
+from robustest.kinds import Kind, Quantity
 from robustest.reports.pictures import save_exhibit
 from robustest.results import NOT_PAIRED, Counterexample, Pairing, Result, Verdict
 from robustest.run.evidence import REPLAYED, Evidence
@@ -67,8 +68,8 @@ def fallible(decision: Decision, before: NDArray[np.bool_], threshold: float | N
 class About(TypedDict, total=False):
     """What a claim says of itself beyond its plan and its evidence; see `result_of`."""
 
-    kind: Required[str]
-    quantity: Required[str]
+    kind: Required[Kind]
+    asked: Quantity | None
     setting: Required[str]
     method: Required[str]
     details: Required[Mapping[str, Any]]
@@ -84,7 +85,6 @@ def finish(
     evidence: Evidence,
     *,
     threshold: float | None,
-    comparison: str,
     decision: Decision | None = None,
     statement: str | None = None,
     notes: Sequence[str] = (),
@@ -96,7 +96,6 @@ def finish(
         plan: what was to be measured.
         evidence: what was seen.
         threshold: what is claimed; None where nothing is.
-        comparison: how the value compares with it, ">=" or "<=".
         decision: None for the evidence's own.
         statement: the claim in words, with its threshold; None makes it of the plan's.
         notes: what else a reader must know.
@@ -105,13 +104,13 @@ def finish(
     Raises:
         StoreError: the plan's baseline is of other samples.
     """
+    asked = about.get("asked") or about["kind"].quantities[0]
     result = result_of(
         evidence,
         evidence.decision if decision is None else decision,
         plan.settings,
-        statement=plan.claimed(threshold, comparison) if statement is None else statement,
+        statement=plan.claimed(threshold, asked.comparison) if statement is None else statement,
         threshold=threshold,
-        comparison=comparison,
         **about,
     )
     result = replace(result, notes=(*result.notes, *notes))
@@ -123,11 +122,10 @@ def result_of(
     decision: Decision,
     settings: Settings,
     *,
-    kind: str,
+    kind: Kind,
     statement: str,
-    quantity: str,
+    asked: Quantity | None = None,
     threshold: float | None,
-    comparison: str,
     setting: str,
     method: str,
     details: Mapping[str, Any],
@@ -144,9 +142,12 @@ def result_of(
     See `robustest.results.Result` for the meaning of each argument.
 
     Args:
+        kind: of the claim.
+        asked: what was measured, of all that the kind may measure; its first where None.
         widest: the largest value there can be, which a value that is bounded from below may have; None for no largest.
         scope: None for the settings' scope.
     """
+    asked = kind.quantities[0] if asked is None else asked
     decision = healthy(decision, evidence.findings)
     interval, shown = decision.interval, []
     if bounds:
@@ -158,8 +159,8 @@ def result_of(
     for rank, exhibit in enumerate(evidence.exhibits, 1):
         image = None
         if settings.pictures is not None and threshold is not None and decision.verdict is not Verdict.PASSED:
-            which = f"{zlib.crc32(f'{statement} {comparison} {threshold} {method}'.encode()):08x}"
-            name = f"{kind}-{which}-{rank}-sample{exhibit.index}"  # two claims of a test share no file
+            which = f"{zlib.crc32(f'{statement} {asked.comparison} {threshold} {method}'.encode()):08x}"
+            name = f"{kind.name}-{which}-{rank}-sample{exhibit.index}"  # two claims of a test share no file
             save = partial(save_exhibit, settings.pictures, name, exhibit.before, exhibit.after, evidence.bounds)
             path = context.current().picture(save, settings.pictures)
             image = None if path is None else shown_path(path)
@@ -175,15 +176,15 @@ def result_of(
             )
         )
     return Result(
-        kind=kind,
+        kind=kind.name,
         statement=statement,
         verdict=decision.verdict,
         rule=decision.rule,
-        quantity=quantity,
+        quantity=asked.name,
         estimate=decision.estimate,
         interval=interval,
         threshold=threshold,
-        comparison=comparison,
+        comparison=asked.comparison,
         n_used=evidence.n,
         n_total=evidence.total,
         outcomes=evidence.outcomes,

@@ -149,7 +149,7 @@ def test_a_failure_shows_the_users_line_and_the_numbers_and_none_of_our_frames(w
             "E     measured  robust accuracy at most 0.500 [[]0.000, 0.710] n=32",
             "E     threat    Linf(eps=0.1)",
             "E     verdict   failed (certain: exact on this set)",
-            "E     clean     accuracy 1.000",
+            "E     clean accuracy 1",
             "E     worst 1 *sample *: label *, predicted *",
             "E     replay    pytest --robust *test_a.py::test_it",
         ]

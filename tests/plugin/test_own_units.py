@@ -16,9 +16,10 @@ from typing import Any
 
 from robustest import Result, rng
 from robustest.assertions.gate import gate
+from robustest.kinds import Kind, Quantity
 from robustest.rules import ShareRule
 from robustest.run.driver import observe
-from robustest.run.noting import noted
+from robustest.run.noting import measures
 from robustest.run.options import settings_of, terms_of
 from robustest.run.own_units import OwnUnits, Part
 from robustest.run.plan import Plan
@@ -45,11 +46,21 @@ class Games:
         return {"held": total >= 4, "total": total}
 
 
-@noted
+GAMES_WON = Kind(
+    name="games_won",
+    quantities=(
+        Quantity(
+            name="games won", comparison=">=", threshold="at_least", statement="games won", counts="outcomes"
+        ),
+    ),
+)
+
+
+@measures(GAMES_WON)
 def measure_wins(games, *, at_least=None, **options: Any) -> Result:
     settings = settings_of(options)
     plan = Plan(
-        statement="games won",
+        statement=GAMES_WON.quantities[0].says(),
         units=OwnUnits(games),
         settings=settings,
         rule=ShareRule(threshold=at_least, at_least=True, terms=terms_of(settings)),
@@ -61,9 +72,7 @@ def measure_wins(games, *, at_least=None, **options: Any) -> Result:
         plan,
         evidence,
         threshold=at_least,
-        comparison=">=",
-        kind="games_won",
-        quantity="games won",
+        kind=GAMES_WON,
         setting=f"dice of {SIDES} sides",
         method="played",
         details={"highest": int(total.max()), "mean_total": float(total.mean())},

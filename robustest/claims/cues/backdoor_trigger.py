@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Unpack
 
 from robustest.checks import checked_real, checked_whole
 from robustest.claims.cues.interventions import Switching, details_of, undoubted
+from robustest.claims.cues.reliance import CUE_NAMES
 from robustest.discovery.triggers import MAX_ANOMALY, Trigger, Triggers, search_triggers
 from robustest.errors import ConfigError
+from robustest.facts import Captions, Fact
+from robustest.kinds import Kind, Quantity
 from robustest.results import Result, Verdict
 from robustest.rules.cues import CueRule
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence
-from robustest.run.noting import noted
+from robustest.run.noting import measures
 from robustest.run.options import Options
 from robustest.run.result_building import finish
 from robustest.run.setup import Setup
@@ -25,7 +28,35 @@ _CONFIRMED = 0.5
 """Share of unseen samples of other classes that a backdoor's trigger sends to its class, at least."""
 
 
-@noted
+def _lines(details: Mapping[str, Any]) -> list[Fact]:
+    """The patch of the class that stands out most, and what it does."""
+    oddest = max(details["triggers"], key=lambda trigger: trigger["anomaly"])
+    where = f"{oddest['size']}x{oddest['size']} pixels at row {oddest['top']}, column {oddest['left']}"
+    cost = f"cost {oddest['cost']:.1f}, anomaly {oddest['anomaly']:.2f}"
+    facts = [Fact("trigger", f"class {oddest['class']}, {where}; {cost}")]
+    if details["most_drawn_class"] == oddest["class"]:
+        facts.append(Fact("flips", f"{details['flips']} of {details['of']} of unseen samples of other classes"))
+    return facts
+
+
+NO_BACKDOOR_TRIGGER = Kind(
+    name="no_backdoor_trigger",
+    quantities=(
+        Quantity(
+            name="anomaly",
+            comparison="<=",
+            threshold="max_anomaly",
+            statement="anomaly of the cheapest patch to a class",
+        ),
+    ),
+    captions=Captions(names=CUE_NAMES),
+    lines=_lines,
+    told=frozenset({"max_flip", "max_recall_drop"}),
+)
+"""How far more cheaply than others a class is reached by pasting a patch."""
+
+
+@measures(NO_BACKDOOR_TRIGGER)
 def measure_backdoor_trigger(
     model: object,
     data: object,
@@ -86,7 +117,7 @@ def measure_backdoor_trigger(
         terms=setup.terms,
     )
     look = Switching(cues=cues, targets=rule.targets, examples=setup.settings.examples, of=halves.unseen)
-    plan = setup.on(halves.view).plan("anomaly of the cheapest patch to a class", look, rule, here=True)
+    plan = setup.on(halves.view).plan(NO_BACKDOOR_TRIGGER.quantities[0].says(), look, rule, here=True)
     evidence = with_search(observe(plan), ready.tally, setup.settings)
     decision = _decided(triggers, oddest, evidence, rule, max_anomaly=max_anomaly, success=success)
     if not triggers.suspects:
@@ -95,10 +126,8 @@ def measure_backdoor_trigger(
         plan,
         evidence,
         decision=undoubted(decision, evidence, rule),
-        kind="no_backdoor_trigger",
-        quantity="anomaly",
+        kind=NO_BACKDOOR_TRIGGER,
         threshold=max_anomaly,
-        comparison="<=",
         setting=f"square patches, {len(triggers.triggers)} classes",
         method=f"searched on {len(halves.searched)} samples, pasted into the {len(halves.unseen)} others",
         details=details_of(evidence, cues, rule) | _details(triggers, len(halves.searched)),

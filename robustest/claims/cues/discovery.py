@@ -11,6 +11,7 @@ from robustest.claims.cues.control_check import with_control
 from robustest.claims.cues.control_models import Known, given, simulated, trained
 from robustest.claims.cues.cue_proposals import Found, propose
 from robustest.claims.cues.interventions import Switching, details_of, limited, undoubted
+from robustest.claims.cues.reliance import NO_SPURIOUS_FEATURE
 from robustest.cues import Cue, NullCue, Plant
 from robustest.data import Samples, as_samples
 from robustest.discovery.proposals import FAMILIES, Discovery, Proposal
@@ -123,18 +124,19 @@ def searched(
     rule = CueRule(targets=targets, max_flip=limits.max_flip, max_recall_drop=limits.max_recall_drop, terms=terms)
     look = Switching(cues=cues, targets=targets, examples=setup.settings.examples, of=halves.unseen)
     towards = "" if limits.target is None else f" towards class {limits.target}"
-    plan = setup.on(halves.view).plan(f"reliance on cues that a search finds{towards}", look, rule, here=True)
+    asked = NO_SPURIOUS_FEATURE.asked("max_recall_drop" if rule.by_recall else "max_flip")
+    statement = asked.says("cues that a search finds", towards)
+    plan = setup.on(halves.view).plan(statement, look, rule, here=True)
     evidence = with_search(observe(plan), ready.tally, setup.settings)
     judged = _Judged(found, evidence, rule, setup.settings.alpha)
     result = finish(
         plan,
         evidence if proposals else replace(evidence, exhibits=[]),
         decision=undoubted(judged.decision(), evidence, rule),
-        kind="no_spurious_feature",
+        kind=NO_SPURIOUS_FEATURE,
         statement=limited(plan.statement, rule),
-        quantity="recall drop" if rule.by_recall else "flip rate",
+        asked=asked,
         threshold=rule.max_recall_drop if rule.by_recall else rule.max_flip,
-        comparison="<=",
         setting="; ".join(found.looked_at),
         method=f"searched on {len(halves.searched)} samples, switched in the {len(halves.unseen)} others",
         details=details_of(evidence, cues, rule, lead=judged.lead)

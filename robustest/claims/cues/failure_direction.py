@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Unpack
 
@@ -16,11 +16,13 @@ from robustest.discovery.directions import FailureDirections, find_failure_direc
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.errors import ConfigError, DataError, expected
+from robustest.facts import Fact
+from robustest.kinds import Kind, Quantity
 from robustest.results import Result, Verdict
 from robustest.rules import ShareRule
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Exhibit, Observed
-from robustest.run.noting import noted
+from robustest.run.noting import measures
 from robustest.run.options import Options
 from robustest.run.result_building import finish
 from robustest.run.setup import Setup
@@ -36,7 +38,32 @@ _SIDE = 16
 """Images are averaged down to this side at most before their principal components are taken."""
 
 
-@noted
+def _lines(details: Mapping[str, Any]) -> list[Fact]:
+    """The classes whose errors are told apart best."""
+    return [
+        Fact(
+            "errors", f"class {c['class']}: {c['errors']} of {c['n']} wrong, excess {c['excess']:.3f}, p = {c['p']:.2g}"
+        )
+        for c in details["classes"][:3]
+    ]
+
+
+NO_FAILURE_DIRECTION = Kind(
+    name="no_failure_direction",
+    quantities=(
+        Quantity(
+            name="excess error rate",
+            comparison="<=",
+            threshold="max_excess",
+            statement="errors beyond those foreseen, along a direction",
+        ),
+    ),
+    lines=_lines,
+)
+"""How many more errors lie along a linear direction than the looks of samples foresee."""
+
+
+@measures(NO_FAILURE_DIRECTION)
 def measure_failure_direction(
     model: object,
     data: object,
@@ -98,7 +125,7 @@ def measure_failure_direction(
     if isinstance(embedding, Tensor) and (embedding.ndim != 2 or len(embedding) != n):
         raise DataError(expected(f"embedding to have {n} rows (N, D)", tuple(embedding.shape)))
     plan = setup.plan(
-        "errors beyond those foreseen, along a direction",
+        NO_FAILURE_DIRECTION.quantities[0].says(),
         Embedded(embedding),
         ShareRule(threshold=None, at_least=True, terms=setup.terms),
         here=True,
@@ -120,10 +147,8 @@ def measure_failure_direction(
         plan,
         evidence,
         decision=_decided(evidence, found, max_excess),
-        kind="no_failure_direction",
-        quantity="excess error rate",
+        kind=NO_FAILURE_DIRECTION,
         threshold=max_excess,
-        comparison="<=",
         setting=f"{len(found.directions)} classes, {len(found.skipped)} skipped",
         method=f"linear machines, {found.permutations} draws of the errors as foreseen",
         details=_details(evidence, found),

@@ -9,20 +9,21 @@ from typing import Any, Literal, Unpack
 from robustest.claims.cues.control_check import with_control
 from robustest.claims.cues.discovery import Limits, measure_discovered
 from robustest.claims.cues.interventions import Switching, details_of, limited, undoubted
+from robustest.claims.cues.reliance import NO_SPURIOUS_FEATURE
 from robustest.cues import Cue, Plant, planting
 from robustest.discovery import Discovery
 from robustest.errors import ConfigError, expected
 from robustest.results import Result, Verdict
 from robustest.rules.cues import CueRule
 from robustest.run.driver import observe
-from robustest.run.noting import noted
+from robustest.run.noting import measures
 from robustest.run.options import Options
 from robustest.run.result_building import finish, unchanged
 from robustest.run.setup import Setup
 from robustest.statistics import checked_threshold
 
 
-@noted
+@measures(NO_SPURIOUS_FEATURE)
 def measure_spurious_feature(
     model: object,
     data: object,
@@ -145,8 +146,9 @@ def _measured(
     targets = (target,) * len(cues)
     rule = CueRule(targets=targets, terms=terms, **limits)
     about = cues[0].name if len(cues) == 1 else f"{len(cues)} cues"
+    asked = NO_SPURIOUS_FEATURE.asked("max_recall_drop" if rule.by_recall else "max_flip")
     plan = setup.plan(
-        f"reliance on {about}{'' if target is None else f' towards class {target}'}",
+        asked.says(about, "" if target is None else f" towards class {target}"),
         Switching(cues=tuple(cues), targets=targets, examples=setup.settings.examples),
         rule,
         identity=("cues", tuple(cues), target),
@@ -156,11 +158,10 @@ def _measured(
         plan,
         evidence,
         decision=undoubted(evidence.decision, evidence, rule),
-        kind="no_spurious_feature",
+        kind=NO_SPURIOUS_FEATURE,
         statement=limited(plan.statement, rule),
-        quantity="recall drop" if rule.by_recall else "flip rate",
+        asked=asked,
         threshold=rule.max_recall_drop if rule.by_recall else rule.max_flip,
-        comparison="<=",
         setting="; ".join(each.name for each in cues),
         method="paired intervention, cue on and off",
         details=details_of(evidence, cues, rule),

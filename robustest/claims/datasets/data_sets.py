@@ -11,12 +11,13 @@ from robustest.data import as_samples
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.errors import ConfigError
+from robustest.kinds import Kind, Quantity, no_lines
 from robustest.results import Pairing, Result
 from robustest.rules import Rule, ShareRule, Terms
 from robustest.rules.independent import FallRule
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observed, exhibits_of
-from robustest.run.noting import noted
+from robustest.run.noting import measures
 from robustest.run.options import Options
 from robustest.run.plan import Plan
 from robustest.run.result_building import fallible, few, finish
@@ -24,8 +25,29 @@ from robustest.run.setup import Setup
 from robustest.statistics import checked_threshold
 from robustest.statistics.two_shares import difference_interval
 
+TRANSFER_ACCURACY = Kind(
+    name="transfer_accuracy",
+    quantities=(
+        Quantity(
+            name="accuracy",
+            comparison=">=",
+            threshold="at_least",
+            statement="accuracy on the target",
+            counts="outcomes",
+        ),
+        Quantity(
+            name="accuracy drop",
+            comparison="<=",
+            threshold="max_drop",
+            statement="accuracy lost from source to target",
+        ),
+    ),
+    lines=no_lines,
+)
+"""Accuracy on a target data set, or its fall from the accuracy on a source."""
 
-@noted
+
+@measures(TRANSFER_ACCURACY)
 def measure_transfer_accuracy(
     model: object,
     source: object,
@@ -63,18 +85,16 @@ def measure_transfer_accuracy(
     rule: Rule = ShareRule(threshold=at_least, at_least=True, terms=setup.terms)
     if by_drop:
         rule = fall_claim(first, max_drop, setup.terms)
-    statement = "accuracy lost from source to target" if by_drop else "accuracy on the target"
-    plan = accuracy_plan(setup.on(as_samples(target)), statement, rule)
+    asked = TRANSFER_ACCURACY.asked("max_drop" if by_drop else "at_least")
+    plan = accuracy_plan(setup.on(as_samples(target)), asked.says(), rule)
     second = observe(plan)
-    threshold, comparison = (max_drop, "<=") if by_drop else (at_least, ">=")
     return finish(
         plan,
         together(second, first),
         decision=fallible(second.decision, first.columns["held"], max_drop),
-        kind="transfer_accuracy",
-        quantity="accuracy drop" if by_drop else "accuracy",
-        threshold=threshold,
-        comparison=comparison,
+        kind=TRANSFER_ACCURACY,
+        asked=asked,
+        threshold=max_drop if by_drop else at_least,
         setting=f"source of {first.total} samples, target of {second.total}",
         method="two samples, not paired",
         details=pair_details(first, second, setup.terms),

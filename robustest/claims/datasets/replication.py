@@ -13,10 +13,11 @@ from robustest.claims.datasets.data_sets import accuracy_of, together
 from robustest.data import as_samples
 from robustest.data.annotations import Annotations
 from robustest.errors import ConfigError, DataError, expected, unknown
+from robustest.kinds import Kind, Quantity, no_lines
 from robustest.results import Result, Verdict
 from robustest.rules.replication import FEWEST, Gap, Gaps, decide_gap, replication_gaps
 from robustest.run.evidence import Evidence, Tally
-from robustest.run.noting import noted
+from robustest.run.noting import measures
 from robustest.run.options import Options, apply, terms_of
 from robustest.run.result_building import fallible, few, result_of
 from robustest.run.setup import Setup
@@ -28,7 +29,22 @@ RESAMPLES = {"jackknife": 1000, "beta-mixture": 200, None: 1000}
 """Bootstrap draws, by correction; each draw of the mixture is a fit."""
 
 
-@noted
+REPLICATION_GAP = Kind(
+    name="replication_gap",
+    quantities=(
+        Quantity(
+            name="replication gap",
+            comparison="<=",
+            threshold="max_gap",
+            statement="replication gap, {}",
+        ),
+    ),
+    lines=no_lines,
+)
+"""How much lower accuracy is on a replicated data set, once both are equally hard."""
+
+
+@measures(REPLICATION_GAP)
 def measure_replication_gap(
     model: object,
     v1: object,
@@ -80,16 +96,15 @@ def measure_replication_gap(
     gaps = replication_gaps(items[0].cells, items[1].cells, correction, resamples=draws, seed=settings.seed)
     decision = fallible(decide_gap(gaps, max_gap, terms=terms), first.columns["held"], max_gap)
     whole = first.whole and second.whole
-    statement = f"replication gap, {'not corrected' if correction is None else f'corrected by {correction}'}"
+    how = "not corrected" if correction is None else f"corrected by {correction}"
+    statement = REPLICATION_GAP.quantities[0].says(how)
     result = result_of(
         together(second, first),
         decision if whole else replace(decision, estimate=None, rule=f"{decision.rule}; budget: not all items"),
         settings,
-        kind="replication_gap",
+        kind=REPLICATION_GAP,
         statement=statement if max_gap is None else f"{statement} <= {max_gap:g}",
-        quantity="replication gap",
         threshold=max_gap,
-        comparison="<=",
         setting=f"{first.n} and {second.n} items, {gaps.annotations} annotations or more of each",
         method=f"equal selection frequencies; image bootstrap, {draws} draws",
         details=_details(gaps, items, terms.alpha, whole=whole),

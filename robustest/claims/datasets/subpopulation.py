@@ -12,13 +12,14 @@ from robustest.claims.datasets.data_sets import accuracy_of, pair_details, toget
 from robustest.data.breeds import BreedsSplit
 from robustest.data.domains import Domain, domains
 from robustest.errors import ConfigError, expected
+from robustest.kinds import Kind, Quantity, no_lines
 from robustest.results import Result
 from robustest.rules import Terms
 from robustest.rules.groups import GroupShare, group_shares
 from robustest.rules.independent import decide_fall, share_fall
 from robustest.rules.rule import partial
 from robustest.run.evidence import Evidence
-from robustest.run.noting import noted
+from robustest.run.noting import measures
 from robustest.run.options import Options
 from robustest.run.result_building import fallible, few, result_of
 from robustest.run.setup import Setup
@@ -30,7 +31,22 @@ TrainFunction = Callable[[Domain], object]
 """Makes a model from the samples of a domain: a map-style data set of (image, superclass), with `arrays()`."""
 
 
-@noted
+SUBPOPULATION_SHIFT = Kind(
+    name="subpopulation_shift",
+    quantities=(
+        Quantity(
+            name="accuracy drop",
+            comparison="<=",
+            threshold="max_drop",
+            statement="accuracy lost from the source's subclasses to the target's",
+        ),
+    ),
+    lines=no_lines,
+)
+"""How far accuracy falls from the subclasses trained on to others of the same classes."""
+
+
+@measures(SUBPOPULATION_SHIFT)
 def measure_subpopulation_shift(
     model: object,
     data: object,
@@ -85,17 +101,15 @@ def measure_subpopulation_shift(
     halves = _Half.of(source, first, split, terms), _Half.of(target, second, split, terms)
     decision = _decide(*halves, max_drop, terms, resamples=resamples, seed=settings.seed)
     decision = fallible(decision, first.columns["held"], max_drop)
-    statement = "accuracy lost from the source's subclasses to the target's"
+    statement = SUBPOPULATION_SHIFT.quantities[0].says()
     shown = [replace(exhibit, index=int(target.ids[exhibit.index])) for exhibit in second.exhibits]
     result = result_of(
         replace(together(second, first, *([] if best is None else [best])), exhibits=shown),
         decision,
         settings,
-        kind="subpopulation_shift",
+        kind=SUBPOPULATION_SHIFT,
         statement=statement if max_drop is None else f"{statement} <= {max_drop:g}",
-        quantity="accuracy drop",
         threshold=max_drop,
-        comparison="<=",
         setting=f"{len(split.superclasses)} superclasses; subclasses: {len(halves[0].shares)} in the source, "
         f"{len(halves[1].shares)} in the target",
         method=f"cluster bootstrap by subclass, {resamples} draws",

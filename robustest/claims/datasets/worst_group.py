@@ -7,19 +7,35 @@ from typing import Any, Unpack
 from robustest.claims.datasets.data_sets import accuracy_plan
 from robustest.data.groups import Groups, as_groups
 from robustest.errors import ConfigError, expected
+from robustest.kinds import Kind, Quantity, no_lines
 from robustest.results import Pairing, Result
 from robustest.rules.groups import GroupShare, WorstGroupRule, group_level
 from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence
-from robustest.run.noting import noted
+from robustest.run.noting import measures
 from robustest.run.options import Options
 from robustest.run.result_building import finish
 from robustest.run.setup import Setup
 from robustest.statistics import checked_threshold
 
+WORST_GROUP_ACCURACY = Kind(
+    name="worst_group_accuracy",
+    quantities=(
+        Quantity(
+            name="worst-group accuracy",
+            comparison=">=",
+            threshold="at_least",
+            statement="accuracy of the worst group",
+        ),
+    ),
+    asks_too=("no_worse_than",),
+    lines=no_lines,
+)
+"""The accuracy of the group of samples where it is lowest."""
 
-@noted
+
+@measures(WORST_GROUP_ACCURACY)
 def measure_worst_group_accuracy(
     model: object,
     data: object,
@@ -61,7 +77,7 @@ def measure_worst_group_accuracy(
     rule = WorstGroupRule(
         threshold=at_least, names=known.names, members=known.members, disjoint=known.disjoint, terms=setup.terms
     )
-    plan = accuracy_plan(setup, "accuracy of the worst group", rule).against(
+    plan = accuracy_plan(setup, WORST_GROUP_ACCURACY.quantities[0].says(), rule).against(
         no_worse_than,
         tolerance,
         asked=at_least is not None,
@@ -73,10 +89,8 @@ def measure_worst_group_accuracy(
     return finish(
         plan,
         evidence,
-        kind="worst_group_accuracy",
-        quantity="worst-group accuracy",
+        kind=WORST_GROUP_ACCURACY,
         threshold=at_least,
-        comparison=">=",
         setting=f"{len(rule.names)} groups of {min(known.sizes)} to {max(known.sizes)} samples",
         method="accuracy of each group, with bounds for all at once",
         details=_details(evidence, shares, known, min_group),

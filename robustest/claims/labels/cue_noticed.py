@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from robustest.claims.labels.study_answers import checked_study, evidence_of
 from robustest.data.responses import Responses
 from robustest.errors import ConfigError, DataError, unknown
+from robustest.kinds import Kind, Quantity, no_lines
 from robustest.results import Result
 from robustest.rules.foreseen import decide_noticed
-from robustest.run.noting import noted
+from robustest.run.noting import measures
 from robustest.run.options import Options, apply, terms_of
 from robustest.run.result_building import few, result_of
 from robustest.statistics import checked_threshold
@@ -21,7 +22,22 @@ from robustest.statistics.two_way import Estimate, difference_by_annotator
 Bools = NDArray[np.bool_]
 
 
-@noted
+CUE_NOTICED = Kind(
+    name="cue_noticed",
+    quantities=(
+        Quantity(
+            name="excess of calls",
+            comparison=">=",
+            threshold="at_least",
+            statement="how much more often people call {} spurious than the null cue",
+        ),
+    ),
+    lines=no_lines,
+)
+"""How much more often people call a cue spurious than a cue that is none."""
+
+
+@measures(CUE_NOTICED)
 def measure_cue_noticed(
     study: Responses,
     cue: str,
@@ -65,16 +81,14 @@ def measure_cue_noticed(
     control = _more_often(study, about[planted], about[null], called)
     decision = decide_noticed(found, control, at_least, terms=terms)
     rates = {name: float(called[rows].mean()) if rows.any() else None for name, rows in about.items()}
-    statement = f"how much more often people call {cue} spurious than the null cue"
+    statement = CUE_NOTICED.quantities[0].says(cue)
     return result_of(
         evidence_of(called[about[cue]], decision),
         decision,
         settings,
-        kind="cue_noticed",
+        kind=CUE_NOTICED,
         statement=statement if at_least is None else f"{statement} >= {at_least:g}",
-        quantity="excess of calls",
         threshold=at_least,
-        comparison=">=",
         setting=f"{cue}, {len(np.unique(study.annotator[about[cue]]))} annotators",
         method="calls beside those of a null and a planted cue, variance by annotator",
         details=_details(study, rates, found, control, terms.alpha),

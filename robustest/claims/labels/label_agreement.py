@@ -14,29 +14,50 @@ from robustest.data.responses import Responses
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.errors import ConfigError, DataError, expected
+from robustest.kinds import Kind, Quantity, no_lines
 from robustest.results import Pairing, Result
 from robustest.rules import ShareRule, Terms
 from robustest.rules.label_agreement import FEWEST_ANSWERS, MANY_ANSWERS, Agreement, LookedAtRule
 from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observed, exhibits_of
-from robustest.run.noting import noted
+from robustest.run.noting import measures
 from robustest.run.options import Options
 from robustest.run.result_building import finish
 from robustest.run.setup import Setup
 from robustest.statistics import checked_threshold
 
-QUANTITIES = {
-    "contained_at_least": "share contained in what annotators select",
-    "main_at_least": "share that is what annotators select most",
-    "max_unsupported": "share of errors that nobody selects",
-}
-"""What is claimed, by the name of its threshold."""
+LABEL_AGREEMENT = Kind(
+    name="label_agreement",
+    quantities=(
+        Quantity(
+            name="share contained in what annotators select",
+            comparison=">=",
+            threshold="contained_at_least",
+            statement="share contained in what annotators select",
+        ),
+        Quantity(
+            name="share that is what annotators select most",
+            comparison=">=",
+            threshold="main_at_least",
+            statement="share that is what annotators select most",
+        ),
+        Quantity(
+            name="share of errors that nobody selects",
+            comparison="<=",
+            threshold="max_unsupported",
+            statement="share of errors that nobody selects",
+        ),
+    ),
+    asks_too=("no_worse_than",),
+    lines=no_lines,
+)
+"""How often a model says what those who looked at a sample select for it."""
 
 _COLUMNS = ("right", "main", "contained", "frequency", "defensible", "unsupported", "disputed", "tied", "answers")
 
 
-@noted
+@measures(LABEL_AGREEMENT)
 def measure_label_agreement(
     model: object,
     data: object,
@@ -87,11 +108,11 @@ def measure_label_agreement(
     name, threshold = _asked(given)
     setup = Setup.of(model, data, options)
     tables = _tables(responses, len(setup.samples))
-    quantity, at_least = QUANTITIES[name], name != "max_unsupported"
+    asked = LABEL_AGREEMENT.asked(name)
     plan = setup.plan(
-        quantity,
+        asked.says(),
         Agreeing(tables, holds=name, examples=setup.settings.examples),
-        _rule(threshold, setup.terms, at_least=at_least),
+        _rule(threshold, setup.terms, at_least=asked.comparison == ">="),
         identity=("label agreement", name, responses.digest),
     ).against(no_worse_than, tolerance, asked=threshold is not None)
     evidence = observe(plan)
@@ -99,10 +120,9 @@ def measure_label_agreement(
     return finish(
         plan,
         evidence,
-        kind="label_agreement",
-        quantity=quantity,
+        kind=LABEL_AGREEMENT,
+        asked=asked,
         threshold=threshold,
-        comparison=">=" if at_least else "<=",
         setting=f"{len(responses)} answers, {fewest} or more a sample",
         method="predictions beside what annotators select",
         details=details,

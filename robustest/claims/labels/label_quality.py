@@ -13,11 +13,13 @@ from robustest.data import as_samples
 from robustest.data.responses import Responses
 from robustest.data.suspects import Suspects, labels_of
 from robustest.errors import ConfigError, DataError, expected
+from robustest.facts import Captions
+from robustest.kinds import Kind, Quantity, no_lines
 from robustest.results import NOT_PAIRED, Result
 from robustest.rules.label_agreement import FEWEST_ANSWERS
 from robustest.rules.wrong_labels import decide_wrong
 from robustest.run.evidence import Evidence, Exhibit, Tally
-from robustest.run.noting import noted
+from robustest.run.noting import measures
 from robustest.run.options import Options, apply
 from robustest.run.result_building import result_of
 from robustest.settings import Settings
@@ -29,7 +31,18 @@ _SHOWN = 50
 """Labels that are listed; `outcomes` has them all."""
 
 
-@noted
+LABEL_QUALITY = Kind(
+    name="label_quality",
+    quantities=(
+        Quantity(name="share of wrong labels", comparison="<=", threshold="at_most", statement="share of wrong labels"),
+    ),
+    captions=Captions(answered="people select"),  # no model is asked
+    lines=no_lines,
+)
+"""The share of a data set's labels that people find wrong."""
+
+
+@measures(LABEL_QUALITY)
 def measure_label_quality(
     data: object,
     responses: Responses,
@@ -82,16 +95,14 @@ def measure_label_quality(
         counts={},
         bounds=options.get("bounds", (0.0, 1.0)),
     )
-    statement = "share of wrong labels"
+    statement = LABEL_QUALITY.quantities[0].says()
     result = result_of(
         evidence,
         decision,
         settings,
-        kind="label_quality",
+        kind=LABEL_QUALITY,
         statement=statement if at_most is None else f"{statement} <= {at_most:g}",
-        quantity=statement,
         threshold=at_most,
-        comparison="<=",
         setting=f"{n} of {total} labels that people looked at, {int(looked.answers.min())} answers or more each",
         method="hypergeometric bounds" if settings.scope == "set" else "exact binomial bounds",
         details=_details(looked, labels, suspects, responses),

@@ -11,19 +11,34 @@ from robustest.data.responses import Responses
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.errors import ConfigError, DataError, expected
+from robustest.kinds import Kind, Quantity, no_lines
 from robustest.results import Result, Verdict
 from robustest.rules import ShareRule, Terms
 from robustest.rules.selection_gap import Answers, SelectionGap, decide_selection_gap, selection_gap
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observed, exhibits_of
-from robustest.run.noting import noted
+from robustest.run.noting import measures
 from robustest.run.options import Options
 from robustest.run.result_building import few, finish
 from robustest.run.setup import Setup
 from robustest.statistics import Decision, checked_threshold
 
+SELECTION_GAP = Kind(
+    name="selection_gap",
+    quantities=(
+        Quantity(
+            name="selection gap",
+            comparison="<=",
+            threshold="margin",
+            statement="gap between how often annotators select the label and the prediction",
+        ),
+    ),
+    lines=no_lines,
+)
+"""How much more often annotators select the label than the prediction, or less, where the two differ."""
 
-@noted
+
+@measures(SELECTION_GAP)
 def measure_selection_gap(
     model: object,
     data: object,
@@ -67,7 +82,7 @@ def measure_selection_gap(
             "items."
         )
     plan = setup.plan(
-        "gap between how often annotators select the label and the prediction",
+        SELECTION_GAP.quantities[0].says(),
         Labelling(setup.settings.examples),
         ShareRule(threshold=None, at_least=True, terms=setup.terms),
         identity=("accuracy and labels",),
@@ -79,10 +94,8 @@ def measure_selection_gap(
         plan,
         evidence,
         decision=_decided(found, margin, setup.terms, whole=evidence.whole),
-        kind="selection_gap",
-        quantity="selection gap",
+        kind=SELECTION_GAP,
         threshold=margin,
-        comparison="<=",
         setting=f"{disagreements} samples where label and prediction differ, {len(answers.item)} answers",
         method="two one-sided tests, variance by image and by annotator",
         details=_details(found, disagreements, setup.terms.alpha, responses),

@@ -12,16 +12,31 @@ from robustest.checks import checked_whole
 from robustest.claims.labels.study_answers import checked_study, evidence_of
 from robustest.data.responses import Responses
 from robustest.errors import DataError, expected
+from robustest.kinds import Kind, Quantity, no_lines
 from robustest.results import Result
 from robustest.rules.foreseen import decide_foreseen
-from robustest.run.noting import noted
+from robustest.run.noting import measures
 from robustest.run.options import Options, apply, terms_of
 from robustest.run.result_building import result_of
 from robustest.statistics import checked_threshold
 from robustest.statistics.two_way import share_by_annotator
 
+SIMULATABLE = Kind(
+    name="simulatable",
+    quantities=(
+        Quantity(
+            name="share foreseen",
+            comparison=">=",
+            threshold="at_least",
+            statement="share of the model's answers that people foresee",
+        ),
+    ),
+    lines=no_lines,
+)
+"""How often people foresee what a model says."""
 
-@noted
+
+@measures(SIMULATABLE)
 def measure_simulatable(
     study: Responses,
     *,
@@ -64,16 +79,14 @@ def measure_simulatable(
     found = share_by_annotator(held, study.item, study.annotator)
     chance, constant = 1 / (choices or len(study.classes)), float(np.bincount(right).max() / len(right))
     decision = decide_foreseen(held, found, at_least, idle=max(chance, constant), terms=terms)
-    statement = "share of the model's answers that people foresee"
+    statement = SIMULATABLE.quantities[0].says()
     result = result_of(
         evidence_of(held, decision),
         decision,
         settings,
-        kind="simulatable",
+        kind=SIMULATABLE,
         statement=statement if at_least is None else f"{statement} >= {at_least:g}",
-        quantity="share foreseen",
         threshold=at_least,
-        comparison=">=",
         setting=f"{found.items} items, {found.annotators} annotators, {len(study.classes)} classes",
         method="people's answers beside the model's, variance by annotator",
         details={

@@ -13,11 +13,13 @@ from robustest.engine.ascent import ascend
 from robustest.engine.chunks import Chunk, check_forward
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.objectives import towards_class
+from robustest.facts import Captions
+from robustest.kinds import Kind, Quantity, no_lines
 from robustest.results import Result, Verdict
 from robustest.rules.agreement import AgreementRule
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observed, Tally, exhibits_of
-from robustest.run.noting import noted
+from robustest.run.noting import measures
 from robustest.run.options import Options
 from robustest.run.result_building import few, finish, nothing_allowed
 from robustest.run.second_model import beside
@@ -26,8 +28,24 @@ from robustest.run.split_search import with_search
 from robustest.statistics import Decision, checked_threshold, clopper_pearson
 from robustest.threats import L2
 
+CLASS_EVIDENCE = Kind(
+    name="class_evidence",
+    quantities=(
+        Quantity(
+            name="transfer",
+            comparison=">=",
+            threshold="min_transfer",
+            statement="transfer of class evidence under {}",
+        ),
+    ),
+    advises=True,
+    captions=Captions(after="driven"),
+    lines=no_lines,
+)
+"""How often another model sees the class that samples were driven to."""
 
-@noted
+
+@measures(CLASS_EVIDENCE)
 def measure_class_evidence(
     model: object,
     data: object,
@@ -79,16 +97,14 @@ def measure_class_evidence(
     rule = AgreementRule(threshold=min_transfer, terms=setup.terms, least=min_driven)
     with beside(judge, setup.model, setup.settings, options, "judge") as second:
         look = Driving(judge=second, threat=threat, steps=steps, examples=setup.settings.examples)
-        plan = setup.plan(f"transfer of class evidence under {threat}", look, rule, here=True)
+        plan = setup.plan(CLASS_EVIDENCE.quantities[0].says(threat), look, rule, here=True)
         evidence = with_search(observe(plan), replace(Tally.of(second), seconds=0.0), setup.settings)
     return finish(
         plan,
         evidence,
         decision=_decided(evidence, min_driven),
-        kind="class_evidence",
-        quantity="transfer",
+        kind=CLASS_EVIDENCE,
         threshold=min_transfer,
-        comparison=">=",
         setting=str(threat),
         method=f"{steps} gradient steps towards another class",
         details=_details(evidence),

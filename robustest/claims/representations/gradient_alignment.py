@@ -15,12 +15,14 @@ from robustest.engine.chunks import Chunk, check_forward, load
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.truth import probe_gradient
 from robustest.errors import ConfigError, DataError, expected
+from robustest.facts import Captions
+from robustest.kinds import Kind, Quantity, no_lines
 from robustest.models import Classifier
 from robustest.results import Result
 from robustest.rules import MeanRule, Terms
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observed, Tally, exhibits_of
-from robustest.run.noting import noted
+from robustest.run.noting import measures
 from robustest.run.options import Options
 from robustest.run.result_building import finish
 from robustest.run.second_model import beside
@@ -33,7 +35,25 @@ Reference = Literal["class_means"] | Tensor
 _READ = 512
 
 
-@noted
+GRADIENT_ALIGNMENT = Kind(
+    name="gradient_alignment",
+    quantities=(
+        Quantity(name="alignment", comparison=">=", threshold="at_least", statement="gradient alignment"),
+        Quantity(
+            name="gain in alignment",
+            comparison=">=",
+            threshold="min_gain",
+            statement="gradient alignment above the baseline's",
+        ),
+    ),
+    advises=True,
+    captions=Captions(before="sample", after="gradient"),
+    lines=no_lines,
+)
+"""How far gradients point along what separates the classes."""
+
+
+@measures(GRADIENT_ALIGNMENT)
 def measure_gradient_alignment(
     model: object,
     data: object,
@@ -92,11 +112,12 @@ def measure_gradient_alignment(
     else:
         raise ConfigError(expected('reference to be "class_means" or a tensor of masks', reference))
     rule = _rule(at_least, min_gain, setup.terms)
+    asked = GRADIENT_ALIGNMENT.asked("at_least" if min_gain is None else "min_gain")
     claimed = at_least if min_gain is None else min_gain
     other = nullcontext() if baseline is None else beside(baseline, setup.model, settings, options, "baseline")
     with other as second:
         plan = setup.on(samples if halves is None else halves.view).plan(
-            "gradient alignment" if min_gain is None else "gradient alignment above the baseline's",
+            asked.says(),
             Aligning(aim=aim, second=second, claimed=claimed, gain=min_gain is not None, settings=settings),
             rule,
             here=True,
@@ -107,10 +128,9 @@ def measure_gradient_alignment(
     result = finish(
         plan,
         evidence,
-        kind="gradient_alignment",
-        quantity="alignment" if min_gain is None else "gain in alignment",
+        kind=GRADIENT_ALIGNMENT,
+        asked=asked,
         threshold=claimed,
-        comparison=">=",
         setting="masks" if halves is None else "differences of class means",
         method="gradients of the logit of the class less the runner-up's",
         details=_details(evidence, aim),

@@ -15,12 +15,14 @@ from robustest.engine.features import reader
 from robustest.engine.objectives import relative_distance
 from robustest.engine.visualise import grey, inverted
 from robustest.errors import ConfigError, expected
+from robustest.facts import Captions
+from robustest.kinds import Kind, Quantity, no_lines
 from robustest.models.last_layer import last_layer
 from robustest.results import Pairing, Result, Verdict
 from robustest.rules import ShareRule
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observed, exhibits_of
-from robustest.run.noting import noted
+from robustest.run.noting import measures
 from robustest.run.options import Options
 from robustest.run.result_building import finish
 from robustest.run.setup import Setup
@@ -29,7 +31,24 @@ from robustest.statistics import Decision, clopper_pearson
 _HALF = 0.5
 
 
-@noted
+INVERTIBLE_FEATURES = Kind(
+    name="invertible_features",
+    quantities=(
+        Quantity(
+            name="images that come back",
+            comparison=">=",
+            threshold="max_image_error",
+            statement="images that come back from their features",
+        ),
+    ),
+    advises=True,
+    captions=Captions(before="sample", after="same features"),
+    lines=no_lines,
+)
+"""How many images come back from their features."""
+
+
+@measures(INVERTIBLE_FEATURES)
 def measure_invertible_features(
     model: object,
     data: object,
@@ -87,7 +106,7 @@ def measure_invertible_features(
     )
     threshold = None if max_image_error is None else _HALF
     plan = setup.plan(
-        "images that come back from their features",
+        INVERTIBLE_FEATURES.quantities[0].says(),
         look,
         ShareRule(threshold=threshold, at_least=True, terms=setup.terms),
         identity=("inversion", max_image_error, max_rep_error, layer, steps, step_size),
@@ -103,11 +122,9 @@ def measure_invertible_features(
         plan,
         evidence,
         decision=_decided(evidence, max_image_error or 0.0, max_rep_error, setup.settings.alpha),
-        kind="invertible_features",
+        kind=INVERTIBLE_FEATURES,
         statement=statement,
-        quantity="images that come back",
         threshold=threshold,
-        comparison=">=",
         setting=f"{features} features of images of {elements} elements",
         method=f"{steps} gradient steps from grey",
         details=_details(evidence, max_image_error, max_rep_error),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Unpack
 
@@ -15,12 +16,14 @@ from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.features import features_of
 from robustest.errors import ConfigError, expected
+from robustest.facts import Fact
 from robustest.heads.sparse_path import SparseHead
+from robustest.kinds import Kind, Quantity
 from robustest.results import Result, Verdict
 from robustest.rules import DropRule
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observed, exhibits_of
-from robustest.run.noting import noted
+from robustest.run.noting import measures
 from robustest.run.options import Options
 from robustest.run.result_building import finish
 from robustest.run.setup import Setup
@@ -31,7 +34,34 @@ _SLACK = 0.05
 """Validation accuracy given up for fewer features (Wong et al., section 2.2)."""
 
 
-@noted
+def _lines(details: Mapping[str, Any]) -> list[Fact]:
+    """How many features a sparse head has, and how far it can be trusted to stand for the model."""
+    most, of = details["most_features"], details["most_features_class"]
+    facts = [Fact("features", f"{most} in class {of}, {details['features_per_class']:.1f} a class on average")]
+    if details["accuracy"] is not None:
+        own, sparse, same = (details[name] for name in ("accuracy", "sparse_accuracy", "fidelity"))
+        told = f"{own:.3f} of the model, {sparse:.3f} of the head; they agree on {same:.3f}"
+        facts.append(Fact("accuracy", told))
+    return facts
+
+
+SPARSE_HEAD = Kind(
+    name="sparse_head",
+    quantities=(
+        Quantity(
+            name="accuracy lost", comparison="<=", threshold="max_drop", statement="accuracy lost by a sparse head"
+        ),
+    ),
+    asks_too=("max_features_per_class",),
+    lines=_lines,
+    told=frozenset(
+        {"most_features", "most_features_class", "features_per_class", "accuracy", "sparse_accuracy", "fidelity"}
+    ),
+)
+"""The accuracy that a linear head on a few of the model's own features loses."""
+
+
+@measures(SPARSE_HEAD)
 def measure_sparse_head(
     model: object,
     data: object,
@@ -113,7 +143,7 @@ def measure_sparse_head(
     )
     checked_whole("fit_samples", fit_samples, 2)
     setup = Setup.of(model, data, options)
-    statement = "accuracy lost by a sparse head"
+    statement = SPARSE_HEAD.quantities[0].says()
     if max_drop is not None:
         statement = f"{statement} of at most {max_features_per_class} features a class <= {max_drop:g}"
     halves = Halves.of(setup.samples, setup.settings.seed, fit_samples)
@@ -128,11 +158,9 @@ def measure_sparse_head(
         plan,
         evidence,
         decision=_decided(evidence, fitted, max_features_per_class, max_drop, min_per_class),
-        kind="sparse_head",
+        kind=SPARSE_HEAD,
         statement=statement,
-        quantity="accuracy lost",
         threshold=max_drop,
-        comparison="<=",
         setting=f"elastic net on {fitted.features.shape[1]} features of the last layer",
         method=f"fitted on {fitted.path.n_train} samples, chosen on {fitted.path.n_validation}, judged on others",
         details=_details(evidence, fitted, max_features_per_class) | fitted.details(how),

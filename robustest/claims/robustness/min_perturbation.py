@@ -16,12 +16,14 @@ from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.smallest import Smallest, search_smallest
 from robustest.errors import ConfigError, expected, unknown
+from robustest.facts import Captions
+from robustest.kinds import Kind, Quantity, clean_accuracy
 from robustest.results import Pairing, Result, Verdict
 from robustest.rules import ShareRule, Terms
 from robustest.rules.rule import Columns, partial
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observed, exhibits_of
-from robustest.run.noting import noted
+from robustest.run.noting import measures
 from robustest.run.options import Options
 from robustest.run.result_building import finish
 from robustest.run.setup import Setup
@@ -36,7 +38,24 @@ _SHARES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 _THREATS: dict[str, type[Linf] | type[L2] | type[L1]] = {"l1": L1, "l2": L2, "linf": Linf}
 
 
-@noted
+MIN_PERTURBATION = Kind(
+    name="min_perturbation",
+    quantities=(
+        Quantity(
+            name="median perturbation",
+            comparison=">=",
+            threshold="median_at_least",
+            statement="median {} perturbation, {}",
+        ),
+    ),
+    captions=Captions(after="adversarial", names={"quantiles": "size, by share"}),
+    lines=clean_accuracy,
+    told=frozenset({"clean_accuracy"}),
+)
+"""The median of the smallest perturbations that make samples wrong."""
+
+
+@measures(MIN_PERTURBATION)
 def measure_min_perturbation(
     model: object,
     data: object,
@@ -84,7 +103,7 @@ def measure_min_perturbation(
     setup = Setup.of(model, data, options)
     cascade = MINIMUM[name] if attack is None else as_attack(attack)
     plan = setup.plan(
-        f"median {_THREATS[name].__name__} perturbation, {cascade.name}",
+        MIN_PERTURBATION.quantities[0].says(_THREATS[name].__name__, cascade.name),
         Searching(name=name, cascade=cascade, least=median_at_least, examples=setup.settings.examples),
         MedianRule(threshold=median_at_least, terms=setup.terms),
         identity=("minimum perturbation", name, cascade, median_at_least),
@@ -93,10 +112,8 @@ def measure_min_perturbation(
     return finish(
         plan,
         seen,
-        kind="min_perturbation",
-        quantity="median perturbation",
+        kind=MIN_PERTURBATION,
         threshold=median_at_least,
-        comparison=">=",
         setting=f"{_THREATS[name].__name__} norm",
         method=cascade.name,
         details=_details(seen),

@@ -18,12 +18,14 @@ from robustest.engine.draws import majority
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.probes import climbers, probe_inputs, probe_survivors
 from robustest.errors import ConfigError, expected
+from robustest.facts import Captions
+from robustest.kinds import Kind, Quantity, clean_accuracy
 from robustest.results import Pairing, Result
 from robustest.rules import ShareRule
 from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
 from robustest.run.evidence import REPLAYED, Evidence, Observed, exhibits_of
-from robustest.run.noting import noted
+from robustest.run.noting import measures
 from robustest.run.options import Options
 from robustest.run.replay import Replay
 from robustest.run.result_building import finish, nothing_allowed
@@ -31,8 +33,30 @@ from robustest.run.setup import Setup
 from robustest.statistics import checked_threshold, clopper_pearson
 from robustest.threats import Threat
 
+ROBUST_ACCURACY = Kind(
+    name="robust_accuracy",
+    quantities=(
+        Quantity(
+            name="robust accuracy",
+            comparison=">=",
+            threshold="at_least",
+            statement="robust accuracy under {}, {}",
+            counts="outcomes",
+        ),
+    ),
+    asks_too=("no_worse_than",),
+    captions=Captions(
+        setting="threat",
+        after="adversarial",
+        names={"largest_size": "largest size found", "stages": "broken, by stage"},
+    ),
+    lines=clean_accuracy,
+    told=frozenset({"clean_accuracy"}),
+)
+"""Accuracy under the worst inputs that an attack finds inside a threat."""
 
-@noted
+
+@measures(ROBUST_ACCURACY)
 def measure_robust_accuracy(
     model: object,
     data: object,
@@ -83,7 +107,7 @@ def measure_robust_accuracy(
         setup = setup.but(suppress=(*setup.settings.suppress, "random_forward"))
     replay = Replay(threat, setup.settings) if draws == 1 else None
     plan = setup.plan(
-        f"robust accuracy under {threat}, {cascade.name}",
+        ROBUST_ACCURACY.quantities[0].says(threat, cascade.name),
         Attacking(cascade=cascade, threat=threat, examples=setup.settings.examples, replay=replay),
         ShareRule(threshold=at_least, at_least=True, terms=setup.terms),
         identity=("robust accuracy", threat, cascade),
@@ -93,10 +117,8 @@ def measure_robust_accuracy(
     return finish(
         plan,
         evidence,
-        kind="robust_accuracy",
-        quantity="robust accuracy",
+        kind=ROBUST_ACCURACY,
         threshold=at_least,
-        comparison=">=",
         setting=str(threat),
         method=cascade.name,
         details={**_details(evidence, threat), **_drawn(evidence, draws, setup.settings.alpha)},

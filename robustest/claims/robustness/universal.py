@@ -14,11 +14,13 @@ from robustest.engine.chunks import Chunk, load
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.universal import learn
 from robustest.errors import ConfigError, DataError, expected
+from robustest.facts import Captions
+from robustest.kinds import Kind, Quantity, clean_accuracy
 from robustest.results import Pairing, Result
 from robustest.rules import ShareRule
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observed, exhibits_of
-from robustest.run.noting import noted
+from robustest.run.noting import measures
 from robustest.run.options import Options
 from robustest.run.result_building import finish, nothing_allowed
 from robustest.run.setup import Setup
@@ -33,7 +35,25 @@ _JUDGED = 512
 """Samples, of those learned from, that tell which perturbation is best."""
 
 
-@noted
+UNIVERSAL_PERTURBATION = Kind(
+    name="universal_perturbation",
+    quantities=(
+        Quantity(
+            name="fooling rate",
+            comparison="<=",
+            threshold="max_fooled",
+            statement="samples fooled by one perturbation in {}",
+            counts="outcomes",
+        ),
+    ),
+    captions=Captions(assertion="assert_no_universal_perturbation"),
+    lines=clean_accuracy,
+    told=frozenset({"clean_accuracy"}),
+)
+"""The share of samples that one perturbation, learned on others, fools."""
+
+
+@measures(UNIVERSAL_PERTURBATION)
 def measure_universal_perturbation(
     model: object,
     data: object,
@@ -80,7 +100,7 @@ def measure_universal_perturbation(
         raise DataError(f"Expected two samples or more, to learn from and to measure on, but got {len(setup.samples)}.")
     halves = Halves.of(setup.samples, setup.settings.seed, len(setup.samples))
     plan = setup.on(halves.view).plan(
-        f"samples fooled by one perturbation in {threat}",
+        UNIVERSAL_PERTURBATION.quantities[0].says(threat),
         Perturbing(halves=halves, threat=threat, steps=steps, settings=setup.settings),
         ShareRule(threshold=max_fooled, at_least=False, terms=setup.terms),
         here=True,
@@ -90,10 +110,8 @@ def measure_universal_perturbation(
     result = finish(
         plan,
         evidence,
-        kind="universal_perturbation",
-        quantity="fooling rate",
+        kind=UNIVERSAL_PERTURBATION,
         threshold=max_fooled,
-        comparison="<=",
         setting=str(threat),
         method=f"learned on {learned} samples in {steps} steps, measured on the {len(halves.unseen)} others",
         details={**_details(evidence), "learned_on": learned, "steps": steps, "radius": threat.radius},

@@ -7,20 +7,43 @@ from typing import Any, Unpack
 
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
+from robustest.facts import Captions
+from robustest.kinds import Kind, Quantity, clean_accuracy
 from robustest.results import Pairing, Result
 from robustest.rules import ShareRule
 from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observed, exhibits_of
-from robustest.run.noting import noted
+from robustest.run.noting import measures
 from robustest.run.options import Options
 from robustest.run.result_building import finish, unchanged
 from robustest.run.setup import Setup
 from robustest.shifts import Shift, ShiftFunction, as_shift
 from robustest.statistics import checked_threshold
 
+CONSISTENCY = Kind(
+    name="consistency",
+    quantities=(
+        Quantity(
+            name="flip rate",
+            comparison="<=",
+            threshold="max_flip",
+            statement="predictions flipped by {}",
+            counts="outcomes",
+        ),
+    ),
+    asks_too=("no_worse_than",),
+    captions=Captions(
+        assertion="assert_consistent",
+        names={"lost": "lost by the change", "gained": "gained by it"},
+    ),
+    lines=clean_accuracy,
+    told=frozenset({"clean_accuracy"}),
+)
+"""The share of samples whose predicted class a shift changes."""
 
-@noted
+
+@measures(CONSISTENCY)
 def measure_consistency(
     model: object,
     data: object,
@@ -54,7 +77,7 @@ def measure_consistency(
     chosen = as_shift(shift, severity)
     setup = Setup.of(model, data, options)
     plan = setup.plan(
-        f"predictions flipped by {chosen}",
+        CONSISTENCY.quantities[0].says(chosen),
         Flipping(shift=chosen, examples=setup.settings.examples),
         ShareRule(threshold=max_flip, at_least=False, terms=setup.terms),
         identity=("consistency", chosen),
@@ -63,10 +86,8 @@ def measure_consistency(
     return finish(
         plan,
         evidence,
-        kind="consistency",
-        quantity="flip rate",
+        kind=CONSISTENCY,
         threshold=max_flip,
-        comparison="<=",
         setting=str(chosen),
         method="paired with the unshifted samples",
         details=_details(evidence),

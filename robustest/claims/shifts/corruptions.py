@@ -17,6 +17,7 @@ from torch import Tensor
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.errors import ConfigError, StoreError, expected
+from robustest.kinds import Kind, Quantity, clean_accuracy
 from robustest.results import Result
 from robustest.rules.corruption_error import (
     Cell,
@@ -28,7 +29,7 @@ from robustest.rules.corruption_error import (
 )
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Exhibit, Observed, exhibits_of
-from robustest.run.noting import noted
+from robustest.run.noting import measures
 from robustest.run.options import Options
 from robustest.run.result_building import fallible, finish
 from robustest.run.setup import Setup
@@ -38,7 +39,35 @@ from robustest.statistics import clopper_pearson
 SEVERITIES = (1, 2, 3, 4, 5)
 
 
-@noted
+CORRUPTION_ROBUSTNESS = Kind(
+    name="corruption_robustness",
+    quantities=(
+        Quantity(
+            name="mean accuracy",
+            comparison=">=",
+            threshold="min_accuracy",
+            statement="mean accuracy over {}, severities {}",
+        ),
+        Quantity(
+            name="mean accuracy drop",
+            comparison="<=",
+            threshold="max_drop",
+            statement="mean accuracy drop over {}, severities {}",
+        ),
+        Quantity(
+            name="mean corruption error",
+            comparison="<=",
+            threshold="max_mce",
+            statement="mean corruption error over {}, severities {}",
+        ),
+    ),
+    lines=clean_accuracy,
+    told=frozenset({"clean_accuracy"}),
+)
+"""Mean accuracy under corruptions, its fall, or the mean corruption error."""
+
+
+@measures(CORRUPTION_ROBUSTNESS)
 def measure_corruption_robustness(
     model: object,
     data: object,
@@ -92,8 +121,9 @@ def measure_corruption_robustness(
     names = list(dict.fromkeys(cell.name for cell in cells))
     about = names[0] if len(names) == 1 else f"{len(names)} corruptions"
     levels = ", ".join(str(level) for level in sorted({cell.severity for cell in cells}))
+    asked = next(one for one in CORRUPTION_ROBUSTNESS.quantities if one.name == rule.quantity)
     plan = setup.plan(
-        f"{rule.quantity} over {about}, severities {levels}",
+        asked.says(about, levels),
         Corrupting(cells=tuple(cells), examples=setup.settings.examples),
         rule,
         identity=("corruptions", tuple(cells)),
@@ -103,10 +133,9 @@ def measure_corruption_robustness(
         plan,
         evidence,
         decision=fallible(evidence.decision, evidence.columns["clean"], max_drop and rule.threshold),
-        kind="corruption_robustness",
-        quantity=rule.quantity,
+        kind=CORRUPTION_ROBUSTNESS,
+        asked=asked,
         threshold=rule.threshold,
-        comparison=rule.comparison,
         setting=", ".join(names),
         method=f"{len(cells)} cells, paired with the clean samples",
         details=_details(evidence, cells, reference, setup.settings.alpha),

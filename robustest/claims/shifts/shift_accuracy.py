@@ -8,20 +8,47 @@ from typing import Unpack
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.errors import ConfigError
+from robustest.facts import Captions
+from robustest.kinds import Kind, Quantity, clean_accuracy
 from robustest.results import Pairing, Result
 from robustest.rules import DropRule, Rule, ShareRule
 from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observed, exhibits_of
-from robustest.run.noting import noted
+from robustest.run.noting import measures
 from robustest.run.options import Options
 from robustest.run.result_building import fallible, finish, unchanged
 from robustest.run.setup import Setup
 from robustest.shifts import Shift, ShiftFunction, as_shift
 from robustest.statistics import checked_threshold, mcnemar
 
+SHIFT_ACCURACY = Kind(
+    name="shift_accuracy",
+    quantities=(
+        Quantity(
+            name="accuracy", comparison=">=", threshold="at_least", statement="accuracy under {}", counts="outcomes"
+        ),
+        Quantity(
+            name="accuracy drop",
+            comparison="<=",
+            threshold="max_drop",
+            statement="accuracy lost to {}",
+            counts=("lost", "gained"),
+            fall=True,
+        ),
+    ),
+    asks_too=("no_worse_than",),
+    captions=Captions(
+        size="severity",
+        names={"lost": "lost by the change", "gained": "gained by it", "mcnemar_p": "McNemar p"},
+    ),
+    lines=clean_accuracy,
+    told=frozenset({"clean_accuracy"}),
+)
+"""Accuracy under a shift, or its fall from the accuracy without."""
 
-@noted
+
+@measures(SHIFT_ACCURACY)
 def measure_shift_accuracy(
     model: object,
     data: object,
@@ -60,9 +87,10 @@ def measure_shift_accuracy(
     rule: Rule = ShareRule(threshold=at_least, at_least=True, terms=setup.terms)
     if max_drop is not None:
         rule = DropRule(threshold=max_drop, terms=setup.terms)
-    threshold, comparison = (at_least, ">=") if max_drop is None else (max_drop, "<=")
+    asked = SHIFT_ACCURACY.asked("at_least" if max_drop is None else "max_drop")
+    threshold = at_least if max_drop is None else max_drop
     plan = setup.plan(
-        f"accuracy under {chosen}" if max_drop is None else f"accuracy lost to {chosen}",
+        asked.says(chosen),
         Shifting(shift=chosen, examples=setup.settings.examples),
         rule,
         identity=("shift accuracy", chosen),
@@ -72,10 +100,9 @@ def measure_shift_accuracy(
         plan,
         evidence,
         decision=fallible(evidence.decision, evidence.columns["clean"], max_drop),
-        kind="shift_accuracy",
-        quantity="accuracy" if max_drop is None else "accuracy drop",
+        kind=SHIFT_ACCURACY,
+        asked=asked,
         threshold=threshold,
-        comparison=comparison,
         setting=str(chosen),
         method="paired with the unshifted samples",
         details=_details(evidence),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Unpack
@@ -19,12 +20,14 @@ from robustest.claims.strategies.hypothesis_search import OutOfTime, hunt
 from robustest.claims.strategies.tried_changes import Trials, tell
 from robustest.data import as_samples
 from robustest.errors import ConfigError, expected
+from robustest.facts import Fact
+from robustest.kinds import Kind, Quantity, clean_accuracy
 from robustest.models import frozen
 from robustest.results import Pairing, Result, Verdict
 from robustest.rules import ShareRule
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence
-from robustest.run.noting import noted
+from robustest.run.noting import measures, noted
 from robustest.run.options import Options, apply
 from robustest.run.result_building import result_of, unchanged
 from robustest.run.setup import Setup
@@ -37,7 +40,32 @@ from robustest.strategies.changes import code_of
 _LONGEST = 120
 
 
-@noted
+def _lines(details: Mapping[str, Any]) -> list[Fact]:
+    """The mildest change that breaks the claim, in words and as code."""
+    mildest = details["mildest"]
+    found = [] if mildest is None else [("mildest", f"{mildest['change']}: accuracy {mildest['accuracy']:.3f}")]
+    found += [] if mildest is None else [("as code", mildest["code"])]
+    return [*(Fact(label, words) for label, words in found), *clean_accuracy(details)]
+
+
+ROBUST_TO = Kind(
+    name="robust_to",
+    quantities=(
+        Quantity(
+            name="lowest accuracy",
+            comparison=">=",
+            threshold="at_least",
+            statement="accuracy under any of {}",
+            counts="outcomes",
+        ),
+    ),
+    lines=_lines,
+    told=frozenset({"mildest", "clean_accuracy"}),
+)
+"""The lowest accuracy under any change that a hypothesis strategy draws."""
+
+
+@measures(ROBUST_TO)
 def measure_robust_to(
     model: object,
     data: object,
@@ -84,7 +112,7 @@ def measure_robust_to(
         raise ConfigError(expected("max_examples to be a whole number >= 1", max_examples))
     classifier, settings = apply(model, options)
     samples, setting = as_samples(data), _told(strategy)
-    statement = f"accuracy under any of {setting}"
+    statement = ROBUST_TO.quantities[0].says(setting)
     with torch.inference_mode(False), frozen(classifier.module) as notes:
         trials = Trials.of(classifier, samples, settings, at_least, statement)
         ended = _search(trials, strategy, settings, max_examples, setting=setting, statement=statement)
@@ -95,11 +123,9 @@ def measure_robust_to(
         replace(evidence, tally=evidence.tally.plus(trials.tally), cached=""),
         decision,
         settings,
-        kind="robust_to",
+        kind=ROBUST_TO,
         statement=statement if at_least is None else f"{statement} >= {at_least:g}",
-        quantity="lowest accuracy",
         threshold=at_least,
-        comparison=">=",
         setting=setting,
         method=f"hypothesis, {len(trials.seen)} examples, {trials.broken} of them break the claim",
         details=_details(trials, evidence, ended),

@@ -7,24 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from robustest.facts import Fact
 from robustest.reports.html.album import Album, Picture
 from robustest.reports.html.scales import Scale, scale_of
-from robustest.reports.html.tables import Fact, Table, facts_and_tables
+from robustest.reports.html.tables import Table, tables_of
 from robustest.reports.states import STATES, Reported, aside, state, without_result
 from robustest.reports.text import claimed, count_of, value_of
 from robustest.results import Counterexample, Result
 
 _BREAKS = re.compile(r"(?<=/)|(?<=::)|(?=\[)")
-
-_TILES: Mapping[str, tuple[str, str, str]] = {
-    "robust_accuracy": ("clean", "adversarial", "difference"),
-    "min_perturbation": ("clean", "adversarial", "difference"),
-    "no_spurious_feature": ("cue off", "cue on", "difference"),
-    "gradient_alignment": ("sample", "gradient", "difference"),
-    "invertible_features": ("sample", "same features", "difference"),
-    "class_evidence": ("clean", "driven", "difference"),
-}
-_SHIFTED = ("clean", "changed", "difference")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,8 +84,7 @@ class Card:
         scale: the value drawn.
         slack: how far the value is on the right side of the threshold, negative where it is not; for sorting.
         exhibits: the worst samples.
-        tiles: what each picture shows, from left to right.
-        facts, tables: further numbers.
+        tables: further numbers, beside the result's facts.
         sheets: pictures beside those of samples.
         findings: health checks that spoke.
         remarks: notes, without those that repeat a finding.
@@ -117,8 +107,6 @@ class Card:
     scale: Scale | None = None
     slack: float | None = None
     exhibits: tuple[Exhibit, ...] = ()
-    tiles: tuple[str, str, str] = _SHIFTED
-    facts: tuple[Fact, ...] = ()
     tables: tuple[Table, ...] = ()
     sheets: tuple[Sheet, ...] = ()
     findings: tuple[Finding, ...] = ()
@@ -160,7 +148,6 @@ def _claim(number: int, row: Reported, album: Album) -> Card:
             problem=row.problem,
             replay=row.replay,
         )
-    facts, tables = facts_and_tables(result.details, result.threshold)
     findings = _findings(result)
     return Card(
         number=number,
@@ -182,9 +169,7 @@ def _claim(number: int, row: Reported, album: Album) -> Card:
             _exhibit(f"claim-{number}-worst-{rank}.png", row.test, result, worst, album)
             for rank, worst in _ranked(result)
         ),
-        tiles=_TILES.get(result.kind, _SHIFTED),
-        facts=tuple(facts),
-        tables=tuple(tables),
+        tables=tuple(tables_of(result.details, result.captions.names, result.threshold)),
         sheets=_sheets(number, row.test, result.details.get("pictures"), album),
         findings=findings,
         remarks=tuple(
@@ -268,22 +253,24 @@ def _ranked(result: Result) -> enumerate[Counterexample]:
 
 def _exhibit(name: str, test: str, result: Result, worst: Counterexample, album: Album) -> Exhibit:
     taken = album.take(worst.image, name, test) if worst.image else None
-    before, after = ("cue off", "cue on") if result.kind == "no_spurious_feature" else ("clean", "changed")
+    captions = result.captions
     names = result.details.get("class_names")
     facts = [
         Fact("sample", str(worst.index)),
         Fact("label", _class(worst.label, names)),
         Fact("predicted", f"{_class(worst.clean, names)} → {_class(worst.predicted, names)}"),
     ]
-    if result.kind == "label_quality":  # no model is asked
-        facts[-1] = Fact("people select", _class(worst.predicted, names))
+    said = f"predicted {_class(worst.clean, names)}, then {_class(worst.predicted, names)}"
+    if captions.answered:
+        facts[-1] = Fact(captions.answered, _class(worst.predicted, names))
+        said = f"{captions.answered} {_class(worst.predicted, names)}"
     if worst.size is not None:
-        facts.append(Fact("severity" if result.kind == "shift_accuracy" else "size", f"{worst.size:.4g}"))
+        facts.append(Fact(captions.size, f"{worst.size:.4g}"))
     if worst.pixels is not None:
         facts.append(Fact("pixels changed", f"{worst.pixels:,}"))
     words = (
-        f"Sample {worst.index} {before}, {after}, and the difference amplified: label {_class(worst.label, names)}, "
-        f"predicted {_class(worst.clean, names)}, then {_class(worst.predicted, names)}"
+        f"Sample {worst.index} {captions.before}, {captions.after}, and the difference amplified: "
+        f"label {_class(worst.label, names)}, {said}"
     )
     picture, problem = (None, taken) if isinstance(taken, str) else (taken, "")
     return Exhibit(picture=picture, problem=problem, facts=tuple(facts), words=words)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from robustest.account import Account, Row
+from robustest.claims.robustness.robust_accuracy import ROBUST_ACCURACY
 from robustest.cli import main
 from robustest.endings import Ending, Session
 from robustest.reports import json_file
@@ -62,7 +63,7 @@ def made() -> Callable[..., Result]:
             "data": "d" * 64,
             "model": "m" * 64,
         }
-        return Result(**{**fields, **changes})
+        return ROBUST_ACCURACY.describe(Result(**{**fields, **changes}))
 
     return make
 

@@ -11,6 +11,9 @@ import pytest
 from scipy.stats import binom, fisher_exact
 
 from robustest import Verdict
+from robustest.claims.cues.reliance import NO_SPURIOUS_FEATURE
+from robustest.claims.robustness.universal import UNIVERSAL_PERTURBATION
+from robustest.claims.shifts.shift_accuracy import SHIFT_ACCURACY
 from robustest.cli.bounds import fewest, suggestion
 from robustest.statistics import clopper_pearson, decide_drop, decide_share, most, need
 
@@ -74,6 +77,7 @@ def test_a_population_claim_with_the_suggested_threshold_passes_on_the_next_samp
 def test_a_rate_that_must_be_small_is_bounded_from_above(made: Make) -> None:
     result = made([False] * 6 + [True] * 194, 0.1, scope="set")
     rate = replace(result, quantity="fooling rate", comparison="<=", estimate=6 / 200, interval=(0.01, 0.08))
+    rate = UNIVERSAL_PERTURBATION.describe(rate)
     found = suggestion(rate, 0.01)
     assert found.threshold is not None
     assert most(found.threshold, 200) == 200 - fewest(194, 200, 0.01)
@@ -84,6 +88,7 @@ def test_flips_towards_a_class_are_counted_among_the_others(made: Make) -> None:
     result = made([False] * 6 + [True] * 194, 0.1)
     details = {"flips": 6, "of": 150}
     rate = replace(result, quantity="flip rate", comparison="<=", estimate=6 / 150, details=details)
+    rate = replace(rate, counts=NO_SPURIOUS_FEATURE.asked("max_flip").counts_of(rate))
     found = suggestion(rate, 0.01)
     assert found.threshold is not None
     assert most(found.threshold, 150) == 150 - fewest(144, 150, 0.01)
@@ -102,6 +107,7 @@ def test_a_fall_is_bounded_by_what_may_be_lost_and_gained(made: Make, scope: str
         rule=decision.rule,
         details={"lost": lost, "gained": gained},
     )
+    drop = SHIFT_ACCURACY.describe(drop)
     threshold = suggestion(drop, 0.01).threshold
     assert threshold is not None
     worst = (n - fewest(n - lost, n, 0.005), fewest(gained, n, 0.005))
@@ -113,7 +119,7 @@ def test_a_fall_that_may_be_a_gain_needs_nothing_below_zero(made: Make) -> None:
     result = replace(
         made([True] * 500), quantity="accuracy drop", comparison="<=", estimate=-0.1, details={"lost": 0, "gained": 50}
     )
-    assert suggestion(result, 0.01).threshold == 0
+    assert suggestion(SHIFT_ACCURACY.describe(result), 0.01).threshold == 0
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,9 @@ import pytest
 from PIL import Image
 
 from robustest import Cost, Counterexample, Result, Settings, Verdict
+from robustest.claims.robustness.robust_accuracy import ROBUST_ACCURACY
 from robustest.endings import Ending
+from robustest.kinds import Kind
 
 
 @dataclass(frozen=True)
@@ -27,8 +29,8 @@ class Row:
     ending: Ending | None = None
 
 
-def made(verdict: str = "failed", **changes: Any) -> Result:
-    """A result on eight samples; `changes` replaces its fields."""
+def made(verdict: str = "failed", *, made_of: Kind | None = None, **changes: Any) -> Result:
+    """A result on eight samples, described by its kind; `changes` replaces its fields."""
     values: dict[str, Any] = {
         "kind": "robust_accuracy",
         "statement": "robust accuracy under Linf(eps=0.1), fast >= 0.9",
@@ -48,7 +50,7 @@ def made(verdict: str = "failed", **changes: Any) -> Result:
         "method": "fast",
         "details": {"clean_accuracy": 1.0, "health": []},
     }
-    return Result(**{**values, **changes})
+    return (made_of or ROBUST_ACCURACY).describe(Result(**{**values, **changes}))
 
 
 def early(**changes: Any) -> Result:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from robustest.claims.cues.reliance import NO_SPURIOUS_FEATURE
 from robustest.reports.html import album
 
 pytest.importorskip("jinja2", reason="the HTML report is an extra")
@@ -35,7 +37,7 @@ def test_pictures_are_copied_beside_the_page(page_of: Any, pictured: Any, png: P
     page = page_of(pictured(), pictured("saved/sample.png", None), origin=str(tmp_path))
     (image,) = page.all("img")
     assert (image["src"], image["width"], image["height"]) == ("images/claim-2-worst-1.png", "30", "10")
-    assert image["alt"] == "Sample 3 clean, changed, and the difference amplified: label 7, predicted 7, then 8"
+    assert image["alt"] == "Sample 3 clean, adversarial, and the difference amplified: label 7, predicted 7, then 8"
     copied = tmp_path / "report" / "images" / "claim-2-worst-1.png"
     assert copied.read_bytes() == png.read_bytes()
     assert not page.missing("sample 3 label 7 predicted 7 → 8 size 0.0999 pixels changed 42")
@@ -98,7 +100,7 @@ def test_a_page_does_not_grow_without_end(
 
 
 def test_a_cue_is_shown_off_and_on(page_of: Any, pictured: Any, png: Path) -> None:
-    page = page_of(pictured(png, kind="no_spurious_feature"))
+    page = page_of(pictured(png, made_of=replace(NO_SPURIOUS_FEATURE, lines=None)))
     assert not page.missing("Pairs that differ most the difference is amplified cue off cue on difference")
 
 

@@ -10,7 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from robustest import Cost, Counterexample, Result, Verdict
+from robustest.claims.cues.reliance import NO_SPURIOUS_FEATURE
+from robustest.claims.robustness.robust_accuracy import ROBUST_ACCURACY
+from robustest.claims.shifts.shift_accuracy import SHIFT_ACCURACY
 from robustest.reports.text import claimed, failure_text, measured
+
+
+def described(told: Result) -> Result:
+    """A result as its kind describes it when it is measured."""
+    return {kind.name: kind for kind in (ROBUST_ACCURACY, SHIFT_ACCURACY, NO_SPURIOUS_FEATURE)}[told.kind].describe(
+        told
+    )
 
 
 def result(**changes: Any) -> Result:
@@ -33,7 +43,7 @@ def result(**changes: Any) -> Result:
         "method": "pgd",
         "details": {"clean_accuracy": 0.875},
     }
-    return Result(**{**values, **changes})
+    return described(Result(**{**values, **changes}))
 
 
 def test_a_measured_value_has_its_interval_and_number_of_samples() -> None:
@@ -131,7 +141,7 @@ def test_a_failure_tells_the_whole_story_in_order() -> None:
         "  threat    Linf(eps=0.03137)",
         "  method    pgd; seed 7",
         "  verdict   failed (certain: exact on this set)",
-        "  clean     accuracy 0.875",
+        "  clean accuracy 0.875",
         "  worst 1   sample 445: label 3, predicted 3 -> 5, size 0.03137, pictures/a.png",
         "  worst 2   sample 7: label 1, predicted 1 -> 0",
         "  note      a note",
@@ -151,6 +161,10 @@ def test_only_attacks_have_a_threat() -> None:
     assert "threat" not in text
 
 
+SIZE = {"size_l2": 2.0, "size_linf": 1.0}
+NULL: dict[str, Any] = {"null_flips": 0, "null_samples": 64, "controls": []}
+
+
 def test_a_cue_has_its_own_numbers() -> None:
     details = {
         "flips": 128,
@@ -164,6 +178,9 @@ def test_a_cue_has_its_own_numbers() -> None:
         "mcnemar_p": 1.5e-6,
         "accuracy_on": 0.75,
         "accuracy_off": 0.5,
+        **SIZE,
+        "cues": [],
+        "sensitivity": NULL,
     }
     text = failure_text(result(kind="no_spurious_feature", details=details), replay="")
     for line in (
@@ -207,6 +224,8 @@ def test_what_a_search_for_cues_found_is_told(proposals: int) -> None:
     cast = {**patch, "cue": "a cast", "region": None, "value": [0.25, 0.5], "p": 0.5, "confirmed": False}
     details = {
         **one,
+        **SIZE,
+        "cues": [],
         "lead": "a patch",
         "discovery": {
             "proposed": [{**patch, "p": 1e-9, "confirmed": True}, cast][:proposals],

@@ -24,7 +24,7 @@ from robustest.claims.cues.control_models import probe
 from robustest.cues import ColourCast, Plant, planted
 from robustest.data import as_samples
 from robustest.discovery import Discovery
-from robustest.reports.html.tables import facts_and_tables
+from robustest.reports.html.tables import tables_of
 from robustest.reports.text import failure_text, measured
 
 CLASSES, SIDE, N = 4, 10, 320
@@ -336,11 +336,10 @@ def test_results_are_plain_and_shown(relying: Result, sound: Result) -> None:
     assert "  proposed  class 2, 2x2 patch at row 1, column 7, value 1: unusual value at a place, score 0." in text
     assert "not confirmed, p = 1" in text
     assert "simulated control failed (a 1x1 pattern" in text
-    facts, tables = facts_and_tables(relying.details)
     assert {"discovery: searched on": "160", "discovery: confirmed": "1"}.items() <= {
-        fact.name: fact.value for fact in facts
+        fact.label: str(fact) for fact in relying.facts
     }.items()
-    captions = {table.caption: table for table in tables}
+    captions = {table.caption: table for table in tables_of(relying.details, relying.captions.names)}
     assert captions["discovery: proposed"].rows[0][0] == "2"
     assert captions["discovery: errors go with"].columns == ("property", "correlation", "p")
 

@@ -1,0 +1,126 @@
+"""A kind of claim: its name, what it measures and against which thresholds, and what reports say of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from robustest.errors import ConfigError, expected
+from robustest.facts import Captions, Counts, Fact, facts_of
+from robustest.results import Result
+
+OUTCOMES = "outcomes"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quantity:
+    """What a kind of claim measures, and how a threshold is held against it.
+
+    Attributes:
+        name: in words, e.g. "accuracy drop".
+        comparison: ">=" or "<=", how the value must relate to the threshold.
+        threshold: the argument that asks for it, e.g. "max_drop".
+        statement: the words of the claim without its threshold; {} stands for what `says` is given.
+        counts: where the whole numbers of the value are: "outcomes" for a share of `Result.outcomes`; names of details
+            with the events and n, or with what was lost and gained; None where the value is made of none.
+        fall: whether these are what was lost and gained.
+    """
+
+    name: str
+    comparison: Literal[">=", "<="]
+    threshold: str
+    statement: str
+    counts: Literal["outcomes"] | tuple[str, str] | None = None
+    fall: bool = False
+
+    def says(self, *about: object) -> str:
+        """The words of the claim without its threshold."""
+        return self.statement.format(*about)
+
+    def counts_of(self, result: Result) -> Counts | None:
+        """The whole numbers of a value that was measured; None where there are none."""
+        if self.counts is None or result.estimate is None:
+            return None
+        if self.counts == OUTCOMES:
+            return Counts(n=result.n_used, events=sum(one is (self.comparison == ">=") for one in result.outcomes))
+        first, second = (result.details.get(name) for name in self.counts)
+        if type(first) is not int or type(second) is not int:
+            return None
+        return Counts(n=result.n_used, events=first, gained=second) if self.fall else Counts(n=second, events=first)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """One kind of claim. Reports and the command line know none by name: what they print travels with the result.
+
+    Attributes:
+        name: `Result.kind`, e.g. "robust_accuracy".
+        quantities: what it may measure, one for each threshold that asks for another; the first where none is given.
+        asks_too: further arguments that claim something, e.g. "no_worse_than".
+        advises: whether it may be asserted without a threshold: it is recorded then, and nothing is claimed.
+        captions: how reports name the parts of its results.
+        lines: facts made of several details, for short reports too; None where each single detail is such a fact.
+        told: details that `lines` tell, or the statement, and that are no facts of their own.
+
+    Raises:
+        ConfigError: it has no name, or measures nothing.
+    """
+
+    name: str
+    quantities: tuple[Quantity, ...]
+    asks_too: tuple[str, ...] = ()
+    advises: bool = False
+    captions: Captions = field(default_factory=Captions)
+    lines: Callable[[Mapping[str, Any]], Sequence[Fact]] | None = None
+    told: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        if not self.name.isidentifier():
+            raise ConfigError(expected("a kind of claim to have a name that Python allows", self.name))
+        if not self.quantities:
+            raise ConfigError(expected(f"the kind {self.name!r} to measure one quantity or more", self.quantities))
+        if not self.captions.assertion:
+            object.__setattr__(self, "captions", replace(self.captions, assertion=f"assert_{self.name}"))
+
+    @property
+    def assertion(self) -> str:
+        """The name of its assertion."""
+        return self.captions.assertion
+
+    @property
+    def thresholds(self) -> tuple[str, ...]:
+        """Arguments of which one or more must be given, or there is nothing to claim."""
+        return (*(one.threshold for one in self.quantities), *self.asks_too)
+
+    def asked(self, threshold: str) -> Quantity:
+        """What a threshold asks for.
+
+        Args:
+            threshold: the argument.
+        """
+        return next(one for one in self.quantities if one.threshold == threshold)
+
+    def facts(self, details: Mapping[str, Any]) -> tuple[Fact, ...]:
+        """Everything that there is to say of details, what leads first; tables are left out."""
+        names = self.captions.names
+        if self.lines is None:
+            return tuple(facts_of(details, names, without=self.told))
+        return (*self.lines(details), *facts_of(details, names, without=self.told, leads=False))
+
+    def describe(self, result: Result) -> Result:
+        """A result of this kind with its facts, captions and counts, as they follow from the rest of it."""
+        asked = next((one for one in self.quantities if one.name == result.quantity), self.quantities[0])
+        counts = asked.counts_of(result)
+        return replace(result, captions=self.captions, facts=self.facts(result.details), counts=counts)
+
+
+def no_lines(details: Mapping[str, Any]) -> list[Fact]:
+    """Nothing for short reports, which have the value; the page has every fact."""
+    return []
+
+
+def clean_accuracy(details: Mapping[str, Any]) -> list[Fact]:
+    """The accuracy on unchanged samples, where it was measured: the one line that most kinds of claim lead with."""
+    clean = details.get("clean_accuracy")
+    return [] if clean is None else [Fact("clean accuracy", clean)]
