@@ -62,11 +62,23 @@ def torchattacks_pixels(model: nn.Module, x: Tensor, y: Tensor, threat: Threat, 
     return found
 
 
+class Single(nn.Module):
+    """ART asks in float64."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.float()
+
+
 def art_classifier(model: nn.Module, x: Tensor) -> Any:
     from art.estimators.classification import PyTorchClassifier
 
     return PyTorchClassifier(
-        model, nn.CrossEntropyLoss(), tuple(x.shape[1:]), 10, clip_values=(0, 1), device_type="cpu"
+        nn.Sequential(Single(), model),
+        nn.CrossEntropyLoss(),
+        tuple(x.shape[1:]),
+        10,
+        clip_values=(0, 1),
+        device_type="cpu",
     )
 
 

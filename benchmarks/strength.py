@@ -7,9 +7,10 @@ networks and images (`standard`, version standard, its own code, same seed-free 
 rows of L0, L1 and patches have bars of their own instead, from what other attacks leave there. Our cascades run with
 seeds 0 to 2, and what is shown is the mean; peers run once, on the rows of L-inf and L2.
 
-    python benchmarks/strength.py DATA [--ours] [--recipe]
+    python benchmarks/strength.py DATA [--ours] [--recipe] [--row=K ...]
 
-DATA is the folder with models.py; --recipe runs attack="autoattack" too.
+DATA is the folder with models.py; --recipe runs attack="autoattack" too; --row=K measures row K of `ROWS`, from 0, so
+that the whole can be run in parts. The median of shares is of the rows that were measured.
 """
 
 from __future__ import annotations
@@ -167,7 +168,8 @@ def main() -> None:
     shared = shared_models(sys.argv[1])
     print(f"torch {torch.__version__}, one thread; passes = (forward + 2 x backward) samples per evaluated sample")
     shares: list[float] = []
-    for row in ROWS:
+    chosen = [int(one.removeprefix("--row=")) for one in sys.argv if one.startswith("--row=")]
+    for row in [ROWS[place] for place in chosen] or ROWS:
         print(f"\n{row.network}, {row.threat}, first {row.n}: {row.accuracy:.3f} at {row.passes} passes")
         for name, seeds in attacks(row, sys.argv).items():
             try:
@@ -185,7 +187,10 @@ def main() -> None:
                 f"{spent:7.1f} CPU s  overhead {overhead:.2f}{note}",
                 flush=True,
             )
-    print(f"\nmedian share of AutoAttack's passes, first L-inf rows: 1/{1 / statistics.median(shares):.1f}; bar 1/40")
+    if shares:
+        print(
+            f"\nmedian share of AutoAttack's passes, first L-inf rows: 1/{1 / statistics.median(shares):.1f}; bar 1/40"
+        )
 
 
 if __name__ == "__main__":
