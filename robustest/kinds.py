@@ -58,6 +58,7 @@ class Kind:
         name: `Result.kind`, e.g. "robust_accuracy".
         quantities: what it may measure, one for each threshold that asks for another; the first where none is given.
         asks_too: further arguments that claim something, e.g. "no_worse_than".
+        together: whether all of these must be given at once; else one of them will do.
         advises: whether it may be asserted without a threshold: it is recorded then, and nothing is claimed.
         captions: how reports name the parts of its results.
         lines: facts made of several details, for short reports too; None where each single detail is such a fact.
@@ -70,6 +71,7 @@ class Kind:
     name: str
     quantities: tuple[Quantity, ...]
     asks_too: tuple[str, ...] = ()
+    together: bool = False
     advises: bool = False
     captions: Captions = field(default_factory=Captions)
     lines: Callable[[Mapping[str, Any]], Sequence[Fact]] | None = None

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from functools import cache
+from inspect import signature
 from typing import TypedDict
 
 from robustest import context
@@ -72,6 +75,23 @@ def apply(model: object, options: Options) -> tuple[Classifier, Settings]:
     classifier = as_classifier(model, bounds=options.get("bounds"), preprocessing=options.get("preprocessing"))
     settings = context.current().settings.but(coerce({k: v for k, v in values.items() if k not in _MODEL_KEYS}))
     return classifier, settings
+
+
+def check_keywords(measure: Callable[..., object], given: Iterable[str]) -> None:
+    """Refuse a keyword that a measurement does not take: neither itself, nor as all of them do.
+
+    Raises:
+        UnknownNameError: it is unknown; the nearest known one is named.
+    """
+    for name in given:
+        if name not in (known := _keywords(measure)):
+            raise unknown("option", name, known, FORMER)
+
+
+@cache
+def _keywords(measure: Callable[..., object]) -> frozenset[str]:
+    own = [part.name for part in signature(measure).parameters.values() if part.kind is not part.VAR_KEYWORD]
+    return frozenset((*own, *Options.__annotations__))
 
 
 def terms_of(settings: Settings) -> Terms:
