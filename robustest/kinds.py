@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from robustest.errors import ConfigError, expected
 from robustest.facts import Captions, Counts, Fact, facts_of
 from robustest.results import Result
 
-OUTCOMES = "outcomes"
+OUTCOMES: Final = "outcomes"
+"""Of a `Quantity` that is a share of `Result.outcomes`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +23,7 @@ class Quantity:
         comparison: ">=" or "<=", how the value must relate to the threshold.
         threshold: the argument that asks for it, e.g. "max_drop".
         statement: the words of the claim without its threshold; {} stands for what `says` is given.
-        counts: where the whole numbers of the value are: "outcomes" for a share of `Result.outcomes`; names of details
+        counts: where the whole numbers of the value are: `OUTCOMES` for a share of `Result.outcomes`; names of details
             with the events and n, or with what was lost and gained; None where the value is made of none.
         fall: whether these are what was lost and gained.
     """

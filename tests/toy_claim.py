@@ -11,7 +11,7 @@ from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.search import margins
 from robustest.facts import Captions
-from robustest.kinds import Kind, Quantity
+from robustest.kinds import OUTCOMES, Kind, Quantity
 from robustest.results import Pairing, Result
 from robustest.rules import ShareRule
 from robustest.run.comparison import Baseline, compared
@@ -22,9 +22,7 @@ from robustest.run.options import Options, apply, terms_of
 from robustest.run.result_building import result_of
 from robustest.statistics import checked_threshold
 
-FLIPS = Quantity(
-    name="dusk rate", comparison="<=", threshold="max_flip", statement="lost at dusk {}", counts="outcomes"
-)
+FLIPS = Quantity(name="dusk rate", comparison="<=", threshold="max_flip", statement="lost at dusk {}", counts=OUTCOMES)
 DUSK = Kind(
     name="dusk",
     quantities=(FLIPS,),

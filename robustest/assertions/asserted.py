@@ -69,7 +69,7 @@ def asserted(measure: Callable[P, Result], **defaults: float) -> Callable[[Calla
         claim.__annotations__ = dict(measure.__annotations__)
         made = cast("Any", claim)
         made.__signature__ = signature
-        del made.__wrapped__  # the words have no arguments
+        made.__wrapped__ = measure  # not the words, which have no arguments
         KINDS[kind.name] = kind
         return claim
 

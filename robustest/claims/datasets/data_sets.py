@@ -13,7 +13,7 @@ from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.search import margins
 from robustest.errors import ConfigError
-from robustest.kinds import Kind, Quantity, no_lines
+from robustest.kinds import OUTCOMES, Kind, Quantity, no_lines
 from robustest.models import Classifier
 from robustest.results import Pairing, Result
 from robustest.rules import Rule, ShareRule, Terms
@@ -39,7 +39,7 @@ TRANSFER_ACCURACY = Kind(
             comparison=">=",
             threshold="at_least",
             statement="accuracy on the target",
-            counts="outcomes",
+            counts=OUTCOMES,
         ),
         Quantity(
             name="accuracy drop",

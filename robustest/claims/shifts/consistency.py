@@ -10,7 +10,7 @@ from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.search import margins
 from robustest.facts import Captions
-from robustest.kinds import Kind, Quantity, clean_accuracy
+from robustest.kinds import OUTCOMES, Kind, Quantity, clean_accuracy
 from robustest.results import Pairing, Result
 from robustest.rules import ShareRule
 from robustest.run.comparison import Baseline, compared
@@ -30,7 +30,7 @@ CONSISTENCY = Kind(
             comparison="<=",
             threshold="max_flip",
             statement="predictions flipped by {}",
-            counts="outcomes",
+            counts=OUTCOMES,
         ),
     ),
     asks_too=("no_worse_than",),
