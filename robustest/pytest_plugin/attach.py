@@ -69,7 +69,7 @@ def _claimed(raised: BaseException, context: Context) -> bool:
 
 
 def _users_frames(excinfo: pytest.ExceptionInfo[BaseException]) -> Any:
-    own = Path(__file__).parent
+    own = Path(__file__).parents[1]
     kept = excinfo.traceback.filter(lambda entry: not Path(str(entry.path)).is_relative_to(own))
     return type(kept)(kept[-1:]) if kept else excinfo.traceback
 

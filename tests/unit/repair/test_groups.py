@@ -139,7 +139,7 @@ def test_a_group_needs_samples_to_fit_and_to_choose_by(leaning: nn.Module) -> No
         (group_dro, {"adjustment": -1.0}),
         (last_layer_retraining, {"repeats": 0}),
         (last_layer_retraining, {"n_lambdas": 1}),
-        (last_layer_retraining, {"alpha": 1.0}),
+        (last_layer_retraining, {"l1_ratio": 1.0}),
         (last_layer_retraining, {"layer": "nowhere"}),
     ],
 )
