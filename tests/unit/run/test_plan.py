@@ -1,0 +1,73 @@
+"""A plan says what is measured: its words, its baseline, and looks that travel and can be named."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from robustest import Linf
+from robustest.attacks import as_attack
+from robustest.claims.cues.interventions import Switching
+from robustest.claims.datasets.data_sets import Predicting
+from robustest.claims.robustness.min_perturbation import Searching
+from robustest.claims.robustness.robust_accuracy import Attacking
+from robustest.claims.shifts.consistency import Flipping
+from robustest.claims.shifts.corruptions import Corrupting
+from robustest.claims.shifts.shift_accuracy import Shifting
+from robustest.cues import PixelPatch
+from robustest.identity.fingerprint import digest
+from robustest.rules import ShareRule
+from robustest.run.driver import observe
+from robustest.run.plan import Plan
+from robustest.run.setup import Setup
+from robustest.shifts import as_shift
+
+LOOKS: dict[str, Any] = {
+    "attacking": lambda most: Attacking(cascade=as_attack("pgd"), threat=Linf(0.1), examples=most),
+    "searching": lambda most: Searching(name="l2", cascade=as_attack("fast"), least=0.1, examples=most),
+    "shifting": lambda most: Shifting(shift=as_shift("contrast", 2), examples=most),
+    "flipping": lambda most: Flipping(shift=as_shift("contrast", 2), examples=most),
+    "corrupting": lambda most: Corrupting(cells=(as_shift("contrast", 2), as_shift("contrast", 3)), examples=most),
+    "predicting": lambda most: Predicting(examples=most),
+    "switching": lambda most: Switching(
+        cues=(PixelPatch(top=0, left=0, height=1, width=1),), targets=(None,), examples=most
+    ),
+}
+
+
+def plan(threshold: float | None = 0.5, n: int = 40) -> Plan:
+    x = torch.rand(n, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    model = nn.Sequential(nn.Flatten(), nn.Linear(16, 3)).eval()
+    setup = Setup.of(model, (x, model(x).argmax(1)), {})
+    rule = ShareRule(threshold=threshold, at_least=True, terms=setup.terms)
+    return setup.plan("accuracy", Predicting(examples=1), rule)
+
+
+@pytest.mark.parametrize("name", LOOKS)
+def test_looks_travel_and_can_be_named(name: str) -> None:
+    look = LOOKS[name](3)
+    assert digest(pickle.loads(pickle.dumps(look))) == digest(look) == digest(LOOKS[name](3))  # noqa: S301 - our own bytes
+    assert digest(look) != digest(LOOKS[name](4))
+
+
+def test_a_claim_in_words_has_its_threshold() -> None:
+    assert plan().claimed(0.5, ">=") == "accuracy >= 0.5"
+    assert plan().claimed(None, ">=") == "accuracy"
+
+
+def test_against_no_baseline_nothing_but_that_is_other() -> None:
+    before = plan()
+    after = before.against(None, 0.0, asked=True)
+    assert (after.rule, after.settings, after.units) == (before.rule, before.settings, before.units)
+
+
+def test_a_plan_can_be_observed_again() -> None:
+    what = plan()
+    first, second = observe(what), observe(what)
+    assert first.n == second.n == 40
+    assert first.columns["held"].all()
+    assert (first.columns["predicted"] == second.columns["predicted"]).all()
