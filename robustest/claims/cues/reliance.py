@@ -94,7 +94,7 @@ NO_SPURIOUS_FEATURE = Kind(
     told=frozenset(
         {
             *("max_flip", "max_recall_drop", "flips", "of", "most_drawn_class", "drawn", "driven_away", "mcnemar_p"),
-            *("size_l2", "size_linf", "accuracy_on", "accuracy_off", "sensitivity"),
+            *("size_l2", "size_linf", "accuracy_on", "accuracy_off", "sensitivity", "lead", "recall_drop_class"),
         }
     ),
 )
