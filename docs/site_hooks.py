@@ -16,7 +16,6 @@ import robustest
 
 _SETUP = re.compile(r"<!-- setup\n.*?-->\n", re.DOTALL)
 _OUTSIDE = re.compile(r"\[([^\]]*)\]\((?:\.\./)+(?!docs/)[^)]*\)")
-_TWINS = {"consistent": "measure_consistency"}
 _HEADINGS = {
     "measurements": "Measurements without a claim",
     "attacks": "Attacks",
@@ -77,7 +76,7 @@ def _listed(nav: Any) -> list[str]:
 
 
 def _twin(claim: str) -> str:
-    return _TWINS.get(claim, f"measure_{claim.removeprefix('no_')}")
+    return str(getattr(robustest, f"assert_{claim}").__wrapped__.__name__)
 
 
 def _references(names: Any) -> str:

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from robustest.assertions import assert_no_universal_perturbation as assert_no_universal_perturbation
     from robustest.assertions import assert_replication_gap as assert_replication_gap
     from robustest.assertions import assert_robust_accuracy as assert_robust_accuracy
-    from robustest.assertions import assert_robust_to as assert_robust_to
     from robustest.assertions import assert_selection_gap as assert_selection_gap
     from robustest.assertions import assert_shift_accuracy as assert_shift_accuracy
     from robustest.assertions import assert_simulatable as assert_simulatable
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
     from robustest.assertions import assert_subpopulation_shift as assert_subpopulation_shift
     from robustest.assertions import assert_transfer_accuracy as assert_transfer_accuracy
     from robustest.assertions import assert_worst_group_accuracy as assert_worst_group_accuracy
+    from robustest.assertions.strategies import assert_robust_to as assert_robust_to
     from robustest.attacks import ALMA as ALMA
     from robustest.attacks import APGD as APGD
     from robustest.attacks import ATTACKS as ATTACKS
@@ -169,7 +169,6 @@ _HOME = {
         "assert_no_universal_perturbation",
         "assert_replication_gap",
         "assert_robust_accuracy",
-        "assert_robust_to",
         "assert_selection_gap",
         "assert_shift_accuracy",
         "assert_simulatable",
@@ -178,6 +177,7 @@ _HOME = {
         "assert_transfer_accuracy",
         "assert_worst_group_accuracy",
     ),
+    "assertions.strategies": ("assert_robust_to",),
     "attacks": (
         "ALMA",
         "APGD",

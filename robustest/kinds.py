@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from robustest.errors import ConfigError, expected
 from robustest.facts import Captions, Counts, Fact, facts_of
 from robustest.results import Result
 
-OUTCOMES = "outcomes"
+OUTCOMES: Final = "outcomes"
+"""Of a `Quantity` that is a share of `Result.outcomes`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +23,7 @@ class Quantity:
         comparison: ">=" or "<=", how the value must relate to the threshold.
         threshold: the argument that asks for it, e.g. "max_drop".
         statement: the words of the claim without its threshold; {} stands for what `says` is given.
-        counts: where the whole numbers of the value are: "outcomes" for a share of `Result.outcomes`; names of details
+        counts: where the whole numbers of the value are: `OUTCOMES` for a share of `Result.outcomes`; names of details
             with the events and n, or with what was lost and gained; None where the value is made of none.
         fall: whether these are what was lost and gained.
     """
@@ -58,6 +59,7 @@ class Kind:
         name: `Result.kind`, e.g. "robust_accuracy".
         quantities: what it may measure, one for each threshold that asks for another; the first where none is given.
         asks_too: further arguments that claim something, e.g. "no_worse_than".
+        together: whether all of these must be given at once; else one of them will do.
         advises: whether it may be asserted without a threshold: it is recorded then, and nothing is claimed.
         captions: how reports name the parts of its results.
         lines: facts made of several details, for short reports too; None where each single detail is such a fact.
@@ -70,6 +72,7 @@ class Kind:
     name: str
     quantities: tuple[Quantity, ...]
     asks_too: tuple[str, ...] = ()
+    together: bool = False
     advises: bool = False
     captions: Captions = field(default_factory=Captions)
     lines: Callable[[Mapping[str, Any]], Sequence[Fact]] | None = None

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
-from functools import wraps
 from pathlib import Path
-from typing import ParamSpec
 
 from robustest import context
 from robustest.errors import ClaimFailed, ClaimInconclusive, NotSearched
@@ -15,26 +12,6 @@ from robustest.reports.text import failure_text
 from robustest.results import Cost, Result, Verdict
 from robustest.store.provenance import when
 from robustest.store.records import save_record
-
-P = ParamSpec("P")
-
-
-def replayable(claim: Callable[P, Result]) -> Callable[P, Result]:
-    """An assertion that lets its test go on to the next claim where known counterexamples alone do not refute it.
-
-    With `replay_only` nothing is searched for. The test is skipped at its end, unless one of its claims failed; what
-    the assertion returns then is inconclusive, and has neither estimate nor details.
-    """
-
-    @wraps(claim)
-    def asserted(*arguments: P.args, **options: P.kwargs) -> Result:
-        __tracebackhide__ = True
-        try:
-            return claim(*arguments, **options)
-        except NotSearched as nothing:
-            return _unvouched(claim.__name__.removeprefix("assert_"), nothing)
-
-    return asserted
 
 
 def gate(result: Result) -> Result:
@@ -74,7 +51,16 @@ def advise(result: Result) -> Result:
     return result
 
 
-def _unvouched(kind: str, nothing: NotSearched) -> Result:
+def unvouched(kind: str, nothing: NotSearched) -> Result:
+    """What an assertion returns where known counterexamples alone do not refute its claim: nothing was searched for.
+
+    Its test goes on to the next claim, and is skipped at its end unless one of its claims failed. There is neither an
+    estimate nor details.
+
+    Args:
+        kind: of the claim.
+        nothing: what said so.
+    """
     running = context.current()
     return Result(
         kind=kind,

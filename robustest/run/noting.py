@@ -10,6 +10,7 @@ from robustest import context
 from robustest.errors import ConfigError, expected
 from robustest.kinds import Kind
 from robustest.results import Result
+from robustest.run.options import check_keywords
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -32,6 +33,7 @@ def measures(kind: Kind) -> Callable[[Callable[P, Result]], Callable[P, Result]]
         @wraps(measure)
         def described(*args: P.args, **kwargs: P.kwargs) -> Result:
             __tracebackhide__ = True
+            check_keywords(measure, kwargs)
             return kind.describe(measure(*args, **kwargs))
 
         measured = noted(described)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from functools import cache
+from inspect import signature
 from typing import TypedDict
 
 from robustest import context
@@ -88,6 +91,23 @@ def _check_names(options: Options, others: tuple[str, ...]) -> None:
 
 def _settings(options: Options) -> Settings:
     return context.current().settings.but(coerce({k: v for k, v in options.items() if k not in _MODEL_KEYS}))
+
+
+def check_keywords(measure: Callable[..., object], given: Iterable[str]) -> None:
+    """Refuse a keyword that a measurement does not take: neither itself, nor as all of them do.
+
+    Raises:
+        UnknownNameError: it is unknown; the nearest known one is named.
+    """
+    for name in given:
+        if name not in (known := _keywords(measure)):
+            raise unknown("option", name, known, FORMER)
+
+
+@cache
+def _keywords(measure: Callable[..., object]) -> frozenset[str]:
+    own = [part.name for part in signature(measure).parameters.values() if part.kind is not part.VAR_KEYWORD]
+    return frozenset((*own, *Options.__annotations__))
 
 
 def terms_of(settings: Settings) -> Terms:

@@ -11,7 +11,7 @@ from robustest.data import as_samples
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.errors import ConfigError
-from robustest.kinds import Kind, Quantity, no_lines
+from robustest.kinds import OUTCOMES, Kind, Quantity, no_lines
 from robustest.results import Pairing, Result
 from robustest.rules import Rule, ShareRule, Terms
 from robustest.rules.independent import FallRule
@@ -33,7 +33,7 @@ TRANSFER_ACCURACY = Kind(
             comparison=">=",
             threshold="at_least",
             statement="accuracy on the target",
-            counts="outcomes",
+            counts=OUTCOMES,
         ),
         Quantity(
             name="accuracy drop",

@@ -53,6 +53,7 @@ SPARSE_HEAD = Kind(
         ),
     ),
     asks_too=("max_features_per_class",),
+    together=True,
     lines=_lines,
     told=frozenset(
         {"most_features", "most_features_class", "features_per_class", "accuracy", "sparse_accuracy", "fidelity"}

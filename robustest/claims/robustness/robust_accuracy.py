@@ -19,7 +19,7 @@ from robustest.engine.evaluator import Evaluator
 from robustest.engine.probes import climbers, probe_inputs, probe_survivors
 from robustest.errors import ConfigError, expected
 from robustest.facts import Captions
-from robustest.kinds import Kind, Quantity, clean_accuracy
+from robustest.kinds import OUTCOMES, Kind, Quantity, clean_accuracy
 from robustest.results import Pairing, Result
 from robustest.rules import ShareRule
 from robustest.run.comparison import Baseline
@@ -41,7 +41,7 @@ ROBUST_ACCURACY = Kind(
             comparison=">=",
             threshold="at_least",
             statement="robust accuracy under {}, {}",
-            counts="outcomes",
+            counts=OUTCOMES,
         ),
     ),
     asks_too=("no_worse_than",),

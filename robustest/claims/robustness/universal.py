@@ -15,7 +15,7 @@ from robustest.engine.evaluator import Evaluator
 from robustest.engine.universal import learn
 from robustest.errors import ConfigError, DataError, expected
 from robustest.facts import Captions
-from robustest.kinds import Kind, Quantity, clean_accuracy
+from robustest.kinds import OUTCOMES, Kind, Quantity, clean_accuracy
 from robustest.results import Pairing, Result
 from robustest.rules import ShareRule
 from robustest.run.driver import observe
@@ -43,7 +43,7 @@ UNIVERSAL_PERTURBATION = Kind(
             comparison="<=",
             threshold="max_fooled",
             statement="samples fooled by one perturbation in {}",
-            counts="outcomes",
+            counts=OUTCOMES,
         ),
     ),
     captions=Captions(assertion="assert_no_universal_perturbation"),

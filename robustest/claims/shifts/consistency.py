@@ -8,7 +8,7 @@ from typing import Any, Unpack
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.facts import Captions
-from robustest.kinds import Kind, Quantity, clean_accuracy
+from robustest.kinds import OUTCOMES, Kind, Quantity, clean_accuracy
 from robustest.results import Pairing, Result
 from robustest.rules import ShareRule
 from robustest.run.comparison import Baseline
@@ -29,7 +29,7 @@ CONSISTENCY = Kind(
             comparison="<=",
             threshold="max_flip",
             statement="predictions flipped by {}",
-            counts="outcomes",
+            counts=OUTCOMES,
         ),
     ),
     asks_too=("no_worse_than",),

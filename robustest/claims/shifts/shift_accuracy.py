@@ -9,7 +9,7 @@ from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.errors import ConfigError
 from robustest.facts import Captions
-from robustest.kinds import Kind, Quantity, clean_accuracy
+from robustest.kinds import OUTCOMES, Kind, Quantity, clean_accuracy
 from robustest.results import Pairing, Result
 from robustest.rules import DropRule, Rule, ShareRule
 from robustest.run.comparison import Baseline
@@ -26,7 +26,7 @@ SHIFT_ACCURACY = Kind(
     name="shift_accuracy",
     quantities=(
         Quantity(
-            name="accuracy", comparison=">=", threshold="at_least", statement="accuracy under {}", counts="outcomes"
+            name="accuracy", comparison=">=", threshold="at_least", statement="accuracy under {}", counts=OUTCOMES
         ),
         Quantity(
             name="accuracy drop",

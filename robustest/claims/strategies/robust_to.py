@@ -21,7 +21,7 @@ from robustest.claims.strategies.tried_changes import Trials, tell
 from robustest.data import as_samples
 from robustest.errors import ConfigError, expected
 from robustest.facts import Fact
-from robustest.kinds import Kind, Quantity, clean_accuracy
+from robustest.kinds import OUTCOMES, Kind, Quantity, clean_accuracy
 from robustest.models import frozen
 from robustest.results import Pairing, Result, Verdict
 from robustest.rules import ShareRule
@@ -56,7 +56,7 @@ ROBUST_TO = Kind(
             comparison=">=",
             threshold="at_least",
             statement="accuracy under any of {}",
-            counts="outcomes",
+            counts=OUTCOMES,
         ),
     ),
     lines=_lines,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 
+import robustest
 from robustest import (
     ClaimFailed,
     ClaimInconclusive,
@@ -15,6 +17,7 @@ from robustest import (
     Linf,
     ModelError,
     PixelPatch,
+    UnknownNameError,
     Verdict,
     assert_no_spurious_feature,
     assert_robust_accuracy,
@@ -23,7 +26,9 @@ from robustest import (
     measure_shift_accuracy,
     measure_spurious_feature,
 )
+from robustest.assertions import KINDS, asserted
 from robustest.context import Context, running
+from robustest.run.noting import kind_of
 
 CUE = PixelPatch(top=0, left=0, height=3, width=3)
 CLAIMS: dict[str, Callable[..., Any]] = {
@@ -130,6 +135,39 @@ def test_an_assertion_is_its_measurement_with_a_verdict(toy: Any) -> None:
 def test_there_must_be_something_to_claim(claim: Callable[..., Any], words: str, toy: Any) -> None:
     with pytest.raises(ConfigError, match=words):
         claim(toy.model, (toy.x, toy.y))
+
+
+@pytest.mark.parametrize("assertion", [name for name in robustest.__all__ if name.startswith("assert_")])
+def test_an_assertion_has_the_signature_of_its_measurement_and_says_what_it_claims(assertion: str) -> None:
+    claim = getattr(robustest, assertion)
+    kind = next(kind for kind in KINDS.values() if kind.assertion == assertion)
+    parameters = inspect.signature(claim).parameters
+    assert (claim.__name__, claim.__module__.partition(".")[0]) == (assertion, "robustest")
+    assert {*kind.thresholds, "options"} <= set(parameters)
+    assert claim.__doc__.startswith("Claim that ")
+    measure = getattr(robustest, claim.__doc__.partition("those of `")[2].partition("`")[0])
+    measured = inspect.signature(measure).parameters
+    assert list(measured) == list(parameters)
+    assert all(parameters[name] == one for name, one in measured.items() if name not in kind.thresholds)
+    assert kind_of(measure) is kind
+
+
+@pytest.mark.parametrize("function", [assert_robust_accuracy, measure_robust_accuracy])
+def test_a_wrong_keyword_is_named_with_the_nearest_right_one(function: Callable[..., Any], toy: Any) -> None:
+    with pytest.raises(UnknownNameError, match=r"Unknown option 'at_leest'\. Did you mean 'at_least'\?"):
+        function(toy.model, (toy.x, toy.y), Linf(0.1), at_leest=0.5)
+
+
+def test_a_missing_argument_is_missed_by_the_assertion_itself(toy: Any) -> None:
+    with pytest.raises(TypeError, match=r"assert_robust_accuracy\(\) missing a required argument: 'threat'"):
+        assert_robust_accuracy(toy.model, (toy.x, toy.y), at_least=0.5)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="missing a required argument: 'median_at_least'"):
+        robustest.assert_min_perturbation(toy.model, (toy.x, toy.y), "linf")
+
+
+def test_only_a_measurement_of_a_kind_can_be_asserted() -> None:
+    with pytest.raises(ConfigError, match=r"Expected a measurement made by robustest\.run\.noting\.measures"):
+        asserted(lambda: None)  # type: ignore[arg-type, return-value]
 
 
 @pytest.mark.parametrize("at_least", [0.01, 0.5, 1.0])

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from robustest import ClaimFailed, ClaimInconclusive, ConfigError, DataError, Result, UnknownNameError, Verdict
-from robustest.assertions.replication import assert_replication_gap
+from robustest.assertions import assert_replication_gap
 from robustest.claims.datasets.replication import measure_replication_gap
 from robustest.data.annotations import Annotations
 

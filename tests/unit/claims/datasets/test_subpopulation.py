@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from robustest import ClaimFailed, ConfigError, DataError, Result, Verdict
-from robustest.assertions.subpopulation import assert_subpopulation_shift
+from robustest.assertions import assert_subpopulation_shift
 from robustest.claims.datasets.subpopulation import measure_subpopulation_shift
 from robustest.data.breeds import BreedsSplit, breeds_split
 from robustest.data.domains import Domain

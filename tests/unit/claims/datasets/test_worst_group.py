@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from robustest import ClaimFailed, ClaimInconclusive, ConfigError, DataError, Verdict
-from robustest.assertions.groups import assert_worst_group_accuracy
+from robustest.assertions import assert_worst_group_accuracy
 from robustest.claims.datasets.worst_group import measure_worst_group_accuracy
 from robustest.rules.groups import group_level
 from robustest.statistics import clopper_pearson

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from robustest import ClaimFailed, ConfigError, Verdict
-from robustest.assertions.groups import assert_consistent
+from robustest.assertions import assert_consistent
 from robustest.claims.shifts.consistency import measure_consistency
 from robustest.store.baselines import BaselineEntry, write
 

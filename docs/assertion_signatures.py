@@ -1,0 +1,46 @@
+"""What the pages show of assertions, which are made of their measurements when they load: signature and docstring.
+
+The pages are made by reading the source, where an assertion has no arguments: so they are taken from what was made.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import griffe
+
+import robustest
+
+_HOMES = ("assertions", "assertions.strategies")
+
+
+class AssertionSignatures(griffe.Extension):
+    """Gives each assertion its measurement's parameters, with the defaults that it has itself."""
+
+    def on_package(self, *, pkg: griffe.Module, **kwargs: Any) -> None:
+        for name, function in _assertions(pkg):
+            made = getattr(robustest, name)
+            measure = made.__wrapped__
+            source = pkg[measure.__module__.partition(".")[2]][measure.__name__]
+            parameters = inspect.signature(made).parameters
+            function.parameters = griffe.Parameters(
+                *(_parameter(one, parameters[one.name]) for one in source.parameters)
+            )
+            function.returns = source.returns
+            function.decorators = []
+            function.docstring = griffe.Docstring(inspect.cleandoc(made.__doc__), parent=function)
+
+
+def _assertions(pkg: griffe.Module) -> list[tuple[str, griffe.Function]]:
+    members = [(name, one) for home in _HOMES for name, one in pkg[home].members.items() if name.startswith("assert_")]
+    return [(name, one) for name, one in members if isinstance(one, griffe.Function)]
+
+
+def _parameter(source: griffe.Parameter, made: inspect.Parameter) -> griffe.Parameter:
+    default = source.default  # as it was written: a name says more than its value
+    if made.default is made.empty:
+        default = None if made.kind is not made.VAR_KEYWORD else source.default
+    elif default == "None":
+        default = repr(made.default)
+    return griffe.Parameter(source.name, annotation=source.annotation, kind=source.kind, default=default)

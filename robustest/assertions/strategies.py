@@ -1,0 +1,17 @@
+"""The assertion that needs hypothesis, which loads for it alone."""
+
+from robustest.assertions.asserted import asserted
+from robustest.claims.strategies.robust_to import measure_robust_to
+
+
+@asserted(measure_robust_to)
+def assert_robust_to() -> None:
+    """Claim that accuracy is at least `at_least` under every change that a hypothesis strategy draws.
+
+    Hypothesis searches for a change that breaks the claim, and shrinks it to the mildest. A pass is a search without
+    a counterexample, not a proof.
+
+    Raises:
+        ClaimFailed: a change breaks the claim.
+        ClaimInconclusive: the search ended early, or what breaks the samples searched on does not break all.
+    """

@@ -1,0 +1,77 @@
+"""A kind of claim as a plugin writes it: predictions that change where an image gets darker."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Unpack
+
+from robustest.assertions import asserted
+from robustest.engine.chunks import Chunk
+from robustest.engine.evaluator import Evaluator
+from robustest.facts import Captions
+from robustest.kinds import OUTCOMES, Kind, Quantity
+from robustest.results import Pairing, Result
+from robustest.rules import ShareRule
+from robustest.run.comparison import Baseline
+from robustest.run.driver import observe
+from robustest.run.evidence import Observed, exhibits_of
+from robustest.run.noting import measures
+from robustest.run.options import Options
+from robustest.run.result_building import finish
+from robustest.run.setup import Setup
+from robustest.statistics import checked_threshold
+
+FLIPS = Quantity(name="dusk rate", comparison="<=", threshold="max_flip", statement="lost at dusk {}", counts=OUTCOMES)
+DUSK = Kind(
+    name="dusk",
+    quantities=(FLIPS,),
+    asks_too=("no_worse_than",),
+    captions=Captions(size="darkness", before="day", after="dusk", worst="Lost at dusk", names={"by": "light left"}),
+)
+
+
+@dataclass(frozen=True)
+class Darken:
+    """What is done to each chunk: both predictions, and the samples to show."""
+
+    by: float
+    examples: int
+
+    def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observed:
+        after, task = chunk.x * self.by, evaluator.task
+        day, dusk = evaluator.logits(chunk.x), evaluator.logits(after)
+        clean, predicted = task.predictions(day), task.predictions(dusk)
+        words = {"clean": clean, "predicted": predicted, "before": chunk.x, "after": after, "most": self.examples}
+        shown = exhibits_of(chunk, predicted != clean, badness=-task.margin(dusk, clean), size=1 - self.by, **words)
+        return Observed({"held": (predicted == clean).cpu().numpy()}, shown)
+
+
+@measures(DUSK)
+def measure_dusk(
+    model: object,
+    data: object,
+    *,
+    by: float,
+    max_flip: float | None = None,
+    no_worse_than: Baseline | None = None,
+    tolerance: float = 0.0,
+    **options: Unpack[Options],
+) -> Result:
+    """The share of samples whose predicted class changes where inputs are multiplied with `by`."""
+    max_flip = None if max_flip is None else checked_threshold("max_flip", max_flip, trivial=1)
+    setup = Setup.of(model, data, options)
+    plan = setup.plan(
+        FLIPS.says(f"{by:g}"),
+        Darken(by, setup.settings.examples),
+        ShareRule(threshold=max_flip, at_least=False, terms=setup.terms),
+        identity=("dusk", by),
+    ).against(no_worse_than, tolerance, asked=max_flip is not None)
+    evidence = observe(plan)
+    details = {"flips": int((~evidence.columns["held"]).sum()), "by": by}
+    words: dict[str, Any] = {"setting": f"light x {by:g}", "method": "paired", "details": details}
+    return finish(plan, evidence, kind=DUSK, threshold=max_flip, pairing=Pairing(), **words)
+
+
+@asserted(measure_dusk)
+def assert_dusk() -> None:
+    """Claim that darkness changes the predicted class of at most `max_flip` of the samples."""

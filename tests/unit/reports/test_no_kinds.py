@@ -1,0 +1,41 @@
+"""Reports and the command line know no kind of claim by name: what they print of one travels with its result."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+import robustest
+from robustest.cli import templates
+
+PACKAGE = Path(robustest.__file__).parent
+FILES = [
+    path
+    for room in ("reports", "cli")
+    for path in sorted((PACKAGE / room).rglob("*"))
+    if path.is_file() and path.suffix in (".py", ".html", ".js", ".css")
+]
+
+
+@pytest.fixture(scope="module")
+def names() -> re.Pattern[str]:
+    """Every kind of claim that there is, and its assertion, as they register themselves."""
+    for name in robustest.__all__:
+        getattr(robustest, name)  # what is made when it is first asked for
+    from robustest.assertions import KINDS
+
+    assert len(KINDS) >= sum(name.startswith("assert_") for name in robustest.__all__)
+    return re.compile(rf"\b({'|'.join(word for kind in KINDS.values() for word in (kind.name, kind.assertion))})\b")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_no_kind_of_claim_is_named(path: Path, names: re.Pattern[str]) -> None:
+    text = path.read_text(encoding="utf-8").replace(templates.TESTS, "")  # a user's first tests name what they claim
+    assert not names.findall(text)
+
+
+def test_a_name_would_be_found(names: re.Pattern[str]) -> None:
+    assert names.findall('if result.kind == "robust_accuracy":') == ["robust_accuracy"]
+    assert names.findall(templates.TESTS), "what is left out above is there"
