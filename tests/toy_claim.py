@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Unpack
+from typing import Any, Unpack
 
 from robustest.assertions import asserted
-from robustest.data import as_samples
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
-from robustest.engine.search import margins
 from robustest.facts import Captions
 from robustest.kinds import OUTCOMES, Kind, Quantity
 from robustest.results import Pairing, Result
 from robustest.rules import ShareRule
-from robustest.run.comparison import Baseline, compared
+from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
 from robustest.run.evidence import Observed, exhibits_of
 from robustest.run.noting import measures
-from robustest.run.options import Options, apply, terms_of
-from robustest.run.result_building import result_of
+from robustest.run.options import Options
+from robustest.run.result_building import finish
+from robustest.run.setup import Setup
 from robustest.statistics import checked_threshold
 
 FLIPS = Quantity(name="dusk rate", comparison="<=", threshold="max_flip", statement="lost at dusk {}", counts=OUTCOMES)
@@ -39,11 +38,11 @@ class Darken:
     examples: int
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observed:
-        after = chunk.x * self.by
+        after, task = chunk.x * self.by, evaluator.task
         day, dusk = evaluator.logits(chunk.x), evaluator.logits(after)
-        clean, predicted = day.argmax(1), dusk.argmax(1)
+        clean, predicted = task.predictions(day), task.predictions(dusk)
         words = {"clean": clean, "predicted": predicted, "before": chunk.x, "after": after, "most": self.examples}
-        shown = exhibits_of(chunk, predicted != clean, badness=-margins(dusk, clean), size=1 - self.by, **words)
+        shown = exhibits_of(chunk, predicted != clean, badness=-task.margin(dusk, clean), size=1 - self.by, **words)
         return Observed({"held": (predicted == clean).cpu().numpy()}, shown)
 
 
@@ -60,18 +59,17 @@ def measure_dusk(
 ) -> Result:
     """The share of samples whose predicted class changes where inputs are multiplied with `by`."""
     max_flip = None if max_flip is None else checked_threshold("max_flip", max_flip, trivial=1)
-    classifier, settings = apply(model, options)
-    samples, terms, statement = as_samples(data), terms_of(settings), FLIPS.says(f"{by:g}")
-    rule = ShareRule(threshold=max_flip, at_least=False, terms=terms)
-    about = {"asked": max_flip is not None, "statement": statement, "n": len(samples), "terms": terms}
-    baseline = compared(rule, settings, **about, no_worse_than=no_worse_than, tolerance=tolerance)
-    settings, look = baseline.settings, Darken(by, settings.examples)
-    evidence = observe(statement, classifier, samples, settings, look, rule=baseline.rule, identity=("dusk", by))
-    says = statement if max_flip is None else f"{statement} <= {max_flip:g}"
-    words = {"kind": DUSK, "statement": says, "threshold": max_flip, "setting": f"light x {by:g}", "method": "paired"}
-    words["details"] = {"flips": int((~evidence.columns["held"]).sum()), "by": by}
-    result = result_of(evidence, evidence.decision, settings, **words, pairing=Pairing())
-    return baseline.told(result, evidence)
+    setup = Setup.of(model, data, options)
+    plan = setup.plan(
+        FLIPS.says(f"{by:g}"),
+        Darken(by, setup.settings.examples),
+        ShareRule(threshold=max_flip, at_least=False, terms=setup.terms),
+        identity=("dusk", by),
+    ).against(no_worse_than, tolerance, asked=max_flip is not None)
+    evidence = observe(plan)
+    details = {"flips": int((~evidence.columns["held"]).sum()), "by": by}
+    words: dict[str, Any] = {"setting": f"light x {by:g}", "method": "paired", "details": details}
+    return finish(plan, evidence, kind=DUSK, threshold=max_flip, pairing=Pairing(), **words)
 
 
 @asserted(measure_dusk)

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from robustest import Result, rng
-from robustest.assertions.gate import gate
-from robustest.kinds import Kind, Quantity
+from robustest.assertions import asserted
+from robustest.kinds import OUTCOMES, Kind, Quantity
 from robustest.rules import ShareRule
 from robustest.run.driver import observe
 from robustest.run.noting import measures
@@ -50,7 +50,7 @@ GAMES_WON = Kind(
     name="games_won",
     quantities=(
         Quantity(
-            name="games won", comparison=">=", threshold="at_least", statement="games won", counts="outcomes"
+            name="games won", comparison=">=", threshold="at_least", statement="games won", counts=OUTCOMES
         ),
     ),
 )
@@ -79,9 +79,9 @@ def measure_wins(games, *, at_least=None, **options: Any) -> Result:
     )
 
 
-def assert_wins(games, *, at_least, **options: Any) -> Result:
-    __tracebackhide__ = True
-    return gate(measure_wins(games, at_least=at_least, **options))
+@asserted(measure_wins)
+def assert_wins() -> None:
+    """Claim that at least so many of the games are won."""
 '''
 
 TESTS = """

@@ -37,16 +37,16 @@ LABEL_AGREEMENT = Kind(
             statement="share contained in what annotators select",
         ),
         Quantity(
-            name="share that is what annotators select most",
-            comparison=">=",
-            threshold="main_at_least",
-            statement="share that is what annotators select most",
-        ),
-        Quantity(
             name="share of errors that nobody selects",
             comparison="<=",
             threshold="max_unsupported",
             statement="share of errors that nobody selects",
+        ),
+        Quantity(
+            name="share that is what annotators select most",
+            comparison=">=",
+            threshold="main_at_least",
+            statement="share that is what annotators select most",
         ),
     ),
     asks_too=("no_worse_than",),
