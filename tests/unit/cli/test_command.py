@@ -11,10 +11,11 @@ import pytest
 
 from robustest import __version__
 from robustest.cli import main
+from robustest.cli.command import _COMMANDS
 from robustest.errors import ConfigError, StoreError
 
 Make = Callable[..., Any]
-COMMANDS = ("show", "merge", "compare", "corpus", "baseline", "suggest", "init")
+COMMANDS = tuple(_COMMANDS)
 
 
 def test_help_names_every_command_and_exit_code(robustest: Make) -> None:
@@ -102,6 +103,7 @@ def test_errors_steer_no_terminal(robustest: Make) -> None:
 LOADS = """
 import sys
 from robustest.cli import main
+from robustest.cli.command import _COMMANDS
 code = main(sys.argv[1:])
 heavy = {"torch", "torchvision", "matplotlib"} & set(sys.modules)
 assert not heavy, heavy

@@ -1,0 +1,156 @@
+"""CONTRIBUTING's recipes: the files and lists they name are there, and what was added is wherever a recipe says."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+import robustest
+from robustest import assertions, cues, tasks
+from robustest.cli.command import _COMMANDS
+from robustest.kinds import Kind
+from robustest.pytest_plugin import options
+from robustest.shifts import CORRUPTIONS, SHIFTS
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def text(path: str) -> str:
+    return (ROOT / path).read_text(encoding="utf-8")
+
+
+RECIPES = text("CONTRIBUTING.md").partition("\n## Recipes\n")[2].partition("\n## Pull requests\n")[0]
+README = text("README.md")
+
+
+def kinds() -> list[Kind]:
+    """The kinds of claim that robustest brings; plugins register theirs in the same place."""
+    for name in robustest.__all__:
+        if name.startswith("assert_"):
+            getattr(robustest, name)  # which registers it
+    return [kind for kind in assertions.KINDS.values() if kind.assertion in robustest.__all__]
+
+
+def unlisted(kind: Kind, files: dict[str, str]) -> list[str]:
+    """What is missing of a kind of claim in the files that list every kind, as what to add.
+
+    Args:
+        kind: of claim.
+        files: their text, by path; that of a page which is not there is empty.
+    """
+    name, measure = kind.assertion.removeprefix("assert_"), getattr(robustest, kind.assertion).__wrapped__.__name__
+    page = f"claims/{name}.md"
+    wanted = {
+        f"docs/{page}": (r"^# ", "the page: what is claimed, how it is measured, an example, what it does not say"),
+        "mkdocs.yml": (rf"^      - {page}$", f"the line `- {page}` under Claims in the nav"),
+        "README.md": (rf"^\|.*`{kind.assertion}\(", f"a row `{kind.assertion}(...)` in the table of claims"),
+        "docs/which-claim.md": (rf"^\|.*\]\({page}\)", f"a row that links {page}: what could go wrong"),
+        "tests/contract/test_kinds.py": (rf'"{kind.assertion}"', f'an entry kind("{kind.assertion}", ...) in KINDS'),
+        "tests/contract/kinds.py": (rf"\b{measure}\(|_plain\({measure}\b", f"an entry in KINDS that calls {measure}"),
+    }
+    return [
+        f"Add to {path}: {what}." for path, (line, what) in wanted.items() if not re.search(line, files[path], re.M)
+    ]
+
+
+def lists(kind: Kind) -> dict[str, str]:
+    """The files that list every kind of claim, and the page of this one, by path."""
+    page = f"docs/claims/{kind.assertion.removeprefix('assert_')}.md"
+    paths = (
+        "mkdocs.yml",
+        "README.md",
+        "docs/which-claim.md",
+        "tests/contract/test_kinds.py",
+        "tests/contract/kinds.py",
+    )
+    return {page: text(page) if (ROOT / page).exists() else "", **{path: text(path) for path in paths}}
+
+
+@pytest.mark.parametrize("kind", kinds(), ids=lambda kind: kind.name)
+def test_a_kind_of_claim_is_wherever_kinds_are_listed(kind: Kind) -> None:
+    missing = unlisted(kind, lists(kind))
+    assert not missing, "\n".join(missing)
+
+
+def test_what_is_missing_of_a_kind_is_said() -> None:
+    kind = kinds()[0]
+    files = lists(kind)
+    for path in files:
+        (missing,) = unlisted(kind, {**files, path: ""})
+        assert missing.startswith(f"Add to {path}: ")
+
+
+def test_every_claim_is_of_a_kind_that_is_listed() -> None:
+    claims = [name for name in robustest.__all__ if name.startswith("assert_")]
+    assert sorted(kind.assertion for kind in kinds()) == claims
+
+
+def test_the_files_that_the_recipes_name_are_there() -> None:
+    named = re.findall(r"`((?:robustest|tests|examples|docs)/[\w./]+)`|\]\(([\w./-]+)\)", RECIPES)
+    paths = sorted({code or link for code, link in named} - {"docs/claims/NAME.md"})
+    paths = [path for path in paths if not path.endswith("NAME.py")]
+    assert len(paths) > 30
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+def defined(path: str) -> set[str]:
+    """The names that a module defines at its top."""
+    names = set()
+    for node in ast.parse(text(path)).body:
+        targets = node.targets if isinstance(node, ast.Assign) else [node]
+        for target in targets:
+            inner = getattr(target, "target", target)  # of an annotated assignment
+            names.add(getattr(inner, "name", None) or getattr(inner, "id", ""))
+    return names
+
+
+def test_the_lists_that_the_recipes_name_are_where_they_say() -> None:
+    named = re.findall(r"`(\w+)`[^`\n]*? in `([\w./]+\.py)`", RECIPES)
+    assert {name for name, _ in named} >= {"_MAKERS", "_BEYOND", "CUES", "KINDS", "Task", "_COMMANDS", "_files"}
+    assert [(name, path) for name, path in named if name not in defined(path)] == []
+
+
+CUES = [
+    name
+    for name, one in vars(cues).items()
+    if isinstance(one, type) and hasattr(one, "on") and hasattr(one, "off") and name not in ("Cue", "NullCue")
+]
+
+
+@pytest.mark.parametrize("name", CUES)
+def test_a_cue_is_wherever_cues_are_listed(name: str) -> None:
+    (row,) = re.findall(r"^\| Cues \| .*", README, re.M)
+    table = text("docs/features.md").partition("\n## Cues\n")[2].partition("\n## ")[0]
+    entries = text("tests/unit/cues/test_cue_family.py").partition("\nCUES")[2].partition("\n}\n")[0]
+    for where, listed in (("README's row of cues", row), ("docs/features.md", table), ("CUES of its tests", entries)):
+        assert re.search(rf"\b{name}\b", listed), f"Add {name} to {where}."
+
+
+def test_the_readme_names_every_shift_beyond_the_corruptions() -> None:
+    (row,) = re.findall(r"^\| Shifts, severities 1 to 5 \| .*", README, re.M)
+    assert re.findall(r"`(\w+)`", row) == [name for name in SHIFTS if name not in CORRUPTIONS]
+
+
+@pytest.mark.parametrize("verb", _COMMANDS)
+def test_a_verb_has_a_page_and_tests(verb: str) -> None:
+    pages = text("docs/cli.md") + text("docs/studies.md")
+    assert f"\n## {verb}\n" in pages or f"robustest {verb} " in pages, f"Add a section on {verb} to docs/cli.md."
+    assert (ROOT / "tests" / "unit" / "cli" / f"test_{verb}.py").exists()
+
+
+@pytest.mark.parametrize("name", [n for n, one in vars(tasks).items() if isinstance(one, type) and n not in ("Task",)])
+def test_a_task_has_tests_of_its_own(name: str) -> None:
+    module = getattr(tasks, name).__module__.rpartition(".")[2]
+    assert isinstance(getattr(tasks, name)(), tasks.Task)
+    assert (ROOT / "tests" / "unit" / "tasks" / f"test_{module}.py").exists()
+
+
+def test_the_readme_has_every_option() -> None:
+    source = text("robustest/pytest_plugin/options.py")
+    named = {*re.findall(r'addoption\(\s*"(--robust[a-z-]*)"', source), *(f"--robust-{one}" for one in options._FLAGS)}
+    table = README.partition("| Command line | What it does |")[2].partition("\n\n")[0]
+    missing = sorted(option for option in named if not re.search(rf"{option}(?![a-z-])", table))
+    assert not missing, f"Add to README's table of options: {', '.join(missing)}."
