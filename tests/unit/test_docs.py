@@ -148,7 +148,7 @@ def test_the_stated_cost_is_what_the_engine_spends(name: str) -> None:
     "line", [*choice_rows(), *cascade_rows(), *(line for limit in LIMITS for line in cascade_rows(limit))]
 )
 def test_the_tables_of_attacks_and_cascades_say_what_the_code_says(line: str) -> None:
-    assert line in ATTACKS_PAGE.read_text(encoding="utf-8").splitlines()
+    assert line in ATTACKS_PAGE.read_text(encoding="utf-8").splitlines(), f"Write in a table of docs/attacks.md: {line}"
 
 
 @pytest.mark.parametrize("limit", LIMITS)
@@ -158,7 +158,8 @@ def test_the_page_says_for_how_many_elements_the_further_stages_are(limit: int) 
 
 @pytest.mark.parametrize("line", cost_rows())
 def test_the_table_of_costs_says_what_the_code_says(line: str) -> None:
-    assert any(there.startswith(line) for there in ATTACKS_PAGE.read_text(encoding="utf-8").splitlines())
+    lines = ATTACKS_PAGE.read_text(encoding="utf-8").splitlines()
+    assert any(there.startswith(line) for there in lines), f"Add under What each costs in docs/attacks.md: {line} ... |"
 
 
 @pytest.mark.parametrize("name", [*ATTACKS, *CASCADES])

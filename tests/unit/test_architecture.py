@@ -1,0 +1,100 @@
+"""docs/architecture.md: its floors, its rooms and its routes are those of the code."""
+
+from __future__ import annotations
+
+import ast
+import re
+import tomllib
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = ROOT / "robustest"
+PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+
+
+def section(heading: str) -> str:
+    return PAGE.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+
+
+def source(module: str) -> Path:
+    """The file of a module, by its name without the package's."""
+    path = PACKAGE.joinpath(*module.split("."))
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+def imported(module: str) -> set[str]:
+    """Modules of ours that a module imports, wherever in its file, by their names without the package's."""
+    nodes = [
+        n for n in ast.walk(ast.parse(source(module).read_text(encoding="utf-8"))) if isinstance(n, ast.ImportFrom)
+    ]
+    names = {f"{node.module}.{alias.name}" for node in nodes for alias in node.names}
+    names |= {str(node.module) for node in nodes}
+    return {name.removeprefix("robustest.") for name in names if name.startswith("robustest.")}
+
+
+def floors() -> list[set[str]]:
+    """What stands on each floor, the top first, as import-linter holds it."""
+    config = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]
+    return [set(re.findall(r"robustest\.(\w+)", layer)) for layer in config["contracts"][0]["layers"]]
+
+
+def floor_of(module: str) -> int:
+    """Of a module's room, counted from the top."""
+    return next(floor for floor, rooms in enumerate(floors()) if module.split(".", maxsplit=1)[0] in rooms)
+
+
+ROUTES = [
+    (label, re.findall(r"`([\w.]+)`", modules))
+    for label, modules in re.findall(r"^\| (`\w+`[^|]*) \| ([^|]*) \|", section("Routes"), re.MULTILINE)
+]
+
+
+def test_there_is_a_route_for_whatever_a_call_is_about() -> None:
+    assert {label.split("`")[1] for label, _ in ROUTES} == {"threat", "model", "shift", "cue", "result"}
+
+
+@pytest.mark.parametrize(("label", "modules"), ROUTES, ids=[label for label, _ in ROUTES])
+def test_a_route_is_short_and_goes_down(label: str, modules: list[str]) -> None:
+    assert 2 < len(modules) <= 7
+    for here, there in pairwise(modules):
+        assert source(there).exists(), there
+        assert there in imported(here), f"{here} does not import {there}"
+        assert floor_of(there) >= floor_of(here), f"{there} is above {here}"
+
+
+def test_the_floors_on_the_page_are_those_that_are_held() -> None:
+    block = section("Floors").split("```")[1]
+    lines = re.findall(r"^ *\d+ +(.+)$", block, re.MULTILINE)
+    told = [set(re.findall(r"\w+", line.replace("above", ""))) for line in lines]
+    *upper, values, plain = floors()
+    assert told == [*upper, values | plain]  # the page has the two lowest in one line
+
+
+def rooms() -> set[str]:
+    """The first column of the table; a name that begins with a dot is in the room of the one before."""
+    names: set[str] = set()
+    for cell in re.findall(r"^\| (`[^|]*) \|", section("Rooms"), re.MULTILINE):
+        room = ""
+        for name in re.findall(r"`([\w.]+)`", cell):
+            room = room if name.startswith(".") else name.split(".")[0]
+            names.add(f"{room}{name}" if name.startswith(".") else name)
+    return names
+
+
+def test_the_rooms_on_the_page_are_there() -> None:
+    assert len(rooms()) > 60
+    assert [name for name in rooms() if not source(name).exists()] == []
+
+
+@pytest.mark.parametrize("room", ["", "claims", "run", "engine"])
+def test_every_room_is_on_the_page(room: str) -> None:
+    """All of the package, and all of the rooms that the page shows from within."""
+    found = {
+        path.stem for path in (PACKAGE / room).iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()
+    }
+    prefix = f"{room}." if room else ""
+    missing = sorted({f"{prefix}{name}" for name in found - {"__init__"}} - rooms())
+    assert [name for name in missing if room or not any(one.startswith(f"{name}.") for one in rooms())] == []
