@@ -187,3 +187,14 @@ def test_the_readme_names_every_attack_and_cascade_and_no_other() -> None:
         r"^\| (?:Attacks with gradients|With scores, or labels alone|Cascades of attacks) \| .*", text, re.M
     )
     assert set(re.findall(r"`([^`]+)`", "".join(rows))) == {*ATTACKS, *CASCADES}
+
+
+def test_the_glossary_is_in_order_and_brief() -> None:
+    page = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
+    for part in page.split("\n## ")[1:]:
+        entries = re.findall(r"^\*\*(.+)\*\*\n:   ((?:.+\n)+)", part, re.M)
+        assert len(entries) == part.count("\n:   ")
+        assert [word.lower() for word, _ in entries] == sorted(word.lower() for word, _ in entries)
+        assert [
+            word for word, meaning in entries if len(re.findall(r"\.(?:\s|$)", meaning)) > 3
+        ] == []  # the last one leads on
