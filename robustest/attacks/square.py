@@ -1,4 +1,15 @@
-"""The Square attack."""
+"""The Square attack: random search over windows, by scores alone.
+
+The algorithm, for each sample:
+
+1. Start at the edge of the ball: stripes of its corners (L-inf), or a grid of bumps (L2, L1).
+2. `ask`: change one window, at a random place, in a random way that stays at the edge of the ball. Windows get smaller
+   by the paper's schedule, which `_plan` works out once.
+3. `tell`: keep the change if the margin loss is larger than ever before; else forget it.
+4. Go on with 2 until the queries are spent. The engine ends earlier what is broken.
+
+With `at_once` a step tries several windows on the same point and keeps the best of them, if any is better.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,16 @@
-"""One attack on one chunk of samples: continuous batching, and the engine as judge."""
+"""One attack on one chunk of samples: continuous batching, and the engine as judge.
+
+The algorithm, until no sample is left:
+
+1. Admit: fill the batch up with samples that were not attacked yet, each with a state of its own from `init`.
+2. End: rows that had all their steps have their last proposal evaluated, and leave.
+3. Step: `ask` for proposals, project them into the threat's region, evaluate them, note which are misclassified there,
+   and `tell` the searcher. PGD, for one, is `z = project(z + step * sign(gradient))`: the gradient and the projection
+   are made here, the step in its `tell`.
+4. Compact: drop broken rows where they are many, which makes room for 1.
+
+Then judge: project and render the best point of each row, and predict it afresh. Nothing but that counts as broken.
+"""
 
 from __future__ import annotations
 
