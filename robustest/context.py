@@ -65,7 +65,7 @@ class Context:
             self.ungated.append(result)
 
     def gate(self, result: Result) -> None:
-        """The test's outcome hangs on this result."""
+        """The test's outcome depends on this result."""
         self.ungated = [one for one in self.ungated if one is not result]
 
     def forget(self) -> None:
@@ -113,7 +113,7 @@ class Context:
             self.results.append(result)
 
     def picture(self, save: Callable[[], str | None], folder: str) -> str | None:
-        """The path of a picture that was saved; None where it is none, or could not be saved: no verdict hangs on it.
+        """The path of a picture that was saved; None where it is none, or could not be saved: no verdict depends on it.
 
         Args:
             save: saves it.

@@ -77,7 +77,7 @@ class Pairing:
     Attributes:
         share: whether the verdict follows from the share of outcomes that hold: of all samples, or of each group.
         groups: positions of each group's samples, where the verdict follows from the lowest share among groups.
-        under: what else an outcome hangs on, in words: the change, the limits of a sample. Where it is another,
+        under: what else an outcome depends on, in words: the change, the limits of a sample. Where it is another,
             outcomes say another thing.
     """
 

@@ -1,4 +1,4 @@
-"""A story in three tests: a claim finds what a net hangs on, a repair cures it, the claim stays and guards the cure."""
+"""A story in three tests: a claim finds what a net relies on, a repair cures it, the claim stays to guard the cure."""
 
 from pathlib import Path
 

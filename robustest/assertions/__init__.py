@@ -187,7 +187,7 @@ def assert_gradient_alignment() -> None:
 
 @asserted(measure_invertible_features)
 def assert_invertible_features() -> None:
-    """Claim that half of the images or more can be had back from the model's features.
+    """Claim that half of the images or more can be recovered from the model's features.
 
     Advisory: without `max_image_error` the result is recorded, and nothing is claimed. Compare models of like
     architecture alone: wide layers can be inverted whatever their features mean.

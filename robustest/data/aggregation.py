@@ -19,7 +19,7 @@ Ints = NDArray[np.int64]
 METHODS = ("majority", "dawid-skene", "checks")
 
 _SAME = 1e-9
-"""Probabilities nearer than this are tied: a label must not hang on rounding."""
+"""Probabilities nearer than this are tied: a label must not depend on rounding."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

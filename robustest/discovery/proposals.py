@@ -20,7 +20,7 @@ FAMILIES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Proposal:
-    """A cue that a class is suspected to hang on. It is a suspicion: an intervention on unseen samples decides.
+    """A cue that a class is suspected to rely on. It is a suspicion: an intervention on unseen samples decides.
 
     Attributes:
         found_by: what proposed it, one of `FAMILIES`.

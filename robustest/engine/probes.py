@@ -30,7 +30,7 @@ _CLEAR = 0.25
 def probe_inputs(
     evaluator: Evaluator, chunk: Chunk, logits: Tensor, climbing: Sequence[Searcher], threat: Threat
 ) -> None:
-    """Whether a tiny change of the input changes anything, the softmax is saturated, the answers hang on precision.
+    """Whether a tiny change of the input changes anything, the softmax is saturated, the answers depend on precision.
 
     A pass of 8 samples, and one in bfloat16. The change is a fifth of what separates two 8-bit grey levels, up or down
     by each element's own coin. Only for attacks that follow gradients: no other depends on these.

@@ -24,7 +24,7 @@ class Comparison:
         n: number of samples.
         p_lost, p_gained: exact one-sided McNemar p-values, that there are no more losses than gains but for chance,
             and no more gains than losses.
-        tolerance: the fall that is no matter, in 0..1.
+        tolerance: the fall from the baseline that is allowed, in 0..1.
         alpha: error allowed for a failure, which is all that may be wrong by chance: a loss that is not shown passes.
         interval: of the fall, two-sided at 1 - 2 alpha.
         held: samples that held before: no more can be lost; None where that is not known.
@@ -80,7 +80,7 @@ class BaselineRule:
         other: the claim on the accuracy itself.
         asked: whether that has a threshold; else it only says where the accuracy lies.
         before: (n,) bool, the baseline's outcomes in the data's order; None while the baseline is being made.
-        tolerance: the fall that is no matter, in 0..1.
+        tolerance: the fall from the baseline that is allowed, in 0..1.
         terms: what the verdict may rest on.
         groups: names and positions of the samples in each.
         level: the error that each comparison may take for a failure; None means the terms' (one comparison).

@@ -23,7 +23,7 @@ Columns = Mapping[str, NDArray[Any]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CueRule:
-    """A claim on the flip rates of cues, on the recall that hangs on them, or on both.
+    """A claim on the flip rates of cues, on the recall that relies on them, or on both.
 
     It fails where it fails for one of the cues, and passes where it holds for all of them.
 

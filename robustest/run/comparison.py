@@ -105,7 +105,7 @@ def compared(
         n: number of samples.
         terms: what the verdict may rest on.
         no_worse_than: the baseline's file; None compares with nothing.
-        tolerance: the fall that is no matter, in 0..1.
+        tolerance: the fall from the baseline that is allowed, in 0..1.
         groups, level: as in `BaselineRule`.
 
     Raises:

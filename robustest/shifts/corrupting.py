@@ -24,7 +24,7 @@ def corrupt(
 ) -> Tensor:
     """Corrupted images, as a test under this seed sees them.
 
-    Each image's randomness hangs on the seed and its index alone: neither the batch nor its order nor the device
+    Each image's randomness depends on the seed and its index alone: neither the batch nor its order nor the device
     changes what it draws.
 
     Args:

@@ -46,7 +46,7 @@ def shear(x: Tensor, degrees: float, key: Tensor) -> Tensor:
 
 @family(Table((0.1, 0.2, 0.3, 0.4, 0.5)))
 def perspective(x: Tensor, most: float, key: Tensor) -> Tensor:
-    """Seen askew: each corner of the picture moves inwards by up to a share of half a side, each way."""
+    """Seen at an angle: each corner of the picture moves inwards by up to a share of half a side, each way."""
     height, width = x.shape[-2:]
     inwards = rng.uniform(rng.fold(key, "perspective"), (4, 2), 0.0, most)
     corner = torch.tensor([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]], dtype=x.dtype, device=x.device)

@@ -33,7 +33,7 @@ def speckle_noise(x: Tensor, deviation: float, key: Tensor) -> Tensor:
 
 @family(tables.IMPULSE_NOISE)
 def impulse_noise(x: Tensor, amount: float, key: Tensor) -> Tensor:
-    """Every element, with the probability `amount`, becomes 0 or 1, whichever the coin says."""
+    """Every element, with the probability `amount`, becomes 0 or 1, each as likely."""
     centred = rng.uniform(rng.fold(key, "impulse_noise"), x.shape[1:], -0.5, 0.5)
     # What hardshrink leaves is beyond 0.36 either way: three times that takes any value out of [0, 1].
     return F.hardshrink(centred, 0.5 - amount / 2).mul_(3.0).add_(x)

@@ -3,7 +3,7 @@
 Newcombe's interval (Statistics in Medicine 1998, method 10, with exact bounds of each share) squares and adds the
 distances of the two shares' own bounds. It is short, and for sizes that are unequal it lets nearly twice alpha through.
 Here it only orders outcomes, by how far apart it calls the shares. How probable an outcome like the observed one or
-further is, is then summed exactly, over binomial counts (Buehler, JASA 1957). That hangs on both true shares, not on
+further is, is then summed exactly, over binomial counts (Buehler, JASA 1957). That depends on both true shares, not on
 their difference alone: the worst of all pairs counts that differ as is supposed and whose second share lies in an
 interval of its own, and the chance that it lies outside is added (Berger and Boos, JASA 1994). The worst pair is
 bounded, not searched for: outcomes far apart become likelier the larger the first share and the smaller the second, so

@@ -73,7 +73,7 @@ CASES = [
 
 
 class Mlp(nn.Module):
-    """Two layers in float64: its answers do not hang on the batch's shape."""
+    """Two layers in float64: its answers do not depend on the batch's shape."""
 
     def __init__(self, inputs: int, classes: int) -> None:
         super().__init__()

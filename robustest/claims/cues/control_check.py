@@ -1,4 +1,4 @@
-"""Results that passed, held against what the same claim makes of a model that hangs on a cue."""
+"""Results that passed, held against what the same claim makes of a model that relies on a cue."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ def with_control(result: Result, control: Result, *, cue: str, problem: str, mor
 
     Args:
         result: the claim's.
-        control: the same claim's on a model that hangs on a cue.
-        cue: what it hangs on.
+        control: the same claim's on a model that relies on a cue.
+        cue: what it relies on.
         problem: why the control shows nothing; empty where it shows that the claim can fail.
         more: what else is to be told of it.
     """

@@ -1,4 +1,4 @@
-"""Models that hang on a cue, to show that a search for cues finds it: given, trained for it, or simulated."""
+"""Models that rely on a cue, to show that a search for cues finds it: given, trained for it, or simulated."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _LOOKED_AT = 256
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
-    """A model that hangs on a cue, and what to measure it with.
+    """A model that relies on a cue, and what to measure it with.
 
     Attributes:
         model, samples, discovery, options: as for the claim.
@@ -58,13 +58,13 @@ class Known:
 
 
 def given(control: object, samples: Samples, discovery: Discovery, options: Options) -> Known:
-    """A model that the user knows to hang on something in these samples."""
+    """A model that the user knows to rely on something in these samples."""
     return Known(
         model=control,
         samples=samples,
         discovery=discovery,
         options=options,
-        name="what the control hangs on",
+        name="what the control relies on",
         kind="given",
     )
 

@@ -94,12 +94,12 @@ def with_families(result: Result, proven: Collection[str] = ()) -> Result:
 def _problem(known: Known, shown: Result, confirmed: list[Proposal]) -> str:
     """Why a control does not show that the search would find what is there; empty where it does."""
     if not confirmed:
-        return f"the search does not find {known.name} in a model that hangs on it: neither might it find another cue"
+        return f"the search does not find {known.name} in a model that relies on it: neither might it find another cue"
     if not any(known.is_it(proposal) for proposal in confirmed):
         names = ", ".join(f"{one.cue.name} (class {one.label})" for one in confirmed)
         return f"the search takes {known.name} for something else: {names}"
     if known.kind != "simulated" and shown.verdict is not Verdict.FAILED:
-        return f"the control does not fail ({shown.verdict}): a model that hangs on {known.name} would not be noticed"
+        return f"the control does not fail ({shown.verdict}): a model that relies on {known.name} would not be noticed"
     return ""
 
 

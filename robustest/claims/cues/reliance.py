@@ -1,4 +1,4 @@
-"""The claim that predictions do not hang on a cue: what it is called, and what reports say of it."""
+"""The claim that predictions do not rely on a cue: what it is called, and what reports say of it."""
 
 from __future__ import annotations
 
@@ -98,4 +98,4 @@ NO_SPURIOUS_FEATURE = Kind(
         }
     ),
 )
-"""How far a model's predictions hang on a cue."""
+"""How far a model's predictions rely on a cue."""

@@ -36,7 +36,7 @@ def measure_spurious_feature(
     train_fn: Callable[[Plant], object] | None = None,
     **options: Unpack[Options],
 ) -> Result:
-    """How far a model's predictions hang on a cue (Wong, Santurkar and Madry, ICML 2021, made an intervention).
+    """How far a model's predictions rely on a cue (Wong, Santurkar and Madry, ICML 2021, made an intervention).
 
     Every sample is classified twice, with the cue on and with it off. The flip rate is the share of samples
     whose prediction the cue changes: towards `target`, among samples of other classes, where a target is
@@ -45,7 +45,7 @@ def measure_spurious_feature(
 
     Some samples are also classified twice with a null cue, which changes nothing: if that moves more predictions than
     are claimed at most, the model does not answer alike twice, and the claim is inconclusive. A claim that holds may
-    be shown to be able to fail: on a `control`, a model that is known to hang on the cue, or on the model that
+    be shown to be able to fail: on a `control`, a model that is known to rely on the cue, or on the model that
     `train_fn` makes from data with the cue planted. A control that does not fail makes it inconclusive.
 
     With `cue="auto"` cues are searched for, in images, without labels of who has one. One half of the samples
@@ -108,8 +108,9 @@ def measure_spurious_feature(
     for each in cues:
         known = control if train_fn is None else train_fn(planting(each, target=target or 0))
         shown = _measured(known, data, [each], options, control=True, **limits)
-        problem = f"the control does not fail ({shown.verdict}): a model that hangs on {each.name} would not be noticed"
-        problem = "" if shown.verdict is Verdict.FAILED else problem
+        missed = f"a model that relies on {each.name} would not be noticed"
+        failed = shown.verdict is Verdict.FAILED
+        problem = "" if failed else f"the control does not fail ({shown.verdict}): {missed}"
         result = with_control(result, shown, cue=each.name, problem=problem)
     return result
 

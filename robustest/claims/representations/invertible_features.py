@@ -1,4 +1,4 @@
-"""Whether an image can be had back from a model's features (Engstrom et al., 2019)."""
+"""Whether an image can be recovered from a model's features (Engstrom et al., 2019)."""
 
 from __future__ import annotations
 

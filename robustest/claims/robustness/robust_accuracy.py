@@ -86,7 +86,7 @@ def measure_robust_accuracy(
         at_least: the accuracy claimed, in 0..1; without one the verdict is "inconclusive".
         no_worse_than: a baseline file: on the same samples, no more may be lost than `tolerance`, or than chance
             explains at alpha (exact one-sided McNemar test).
-        tolerance: the fall from the baseline's accuracy that is no matter, in 0..1.
+        tolerance: the fall from the baseline's accuracy that is allowed, in 0..1.
         attack: a name ("fgsm", "pgd") or a searcher such as `PGD(steps=100)`; the settings' where None.
         **options: see `robustest.run.options.Options`.
 

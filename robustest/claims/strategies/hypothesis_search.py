@@ -37,7 +37,7 @@ def hunt(
     """The simplest change that hypothesis finds to break a claim; None where it finds none.
 
     What is remembered is tried first, and only what breaks counts. The search itself starts from nothing, in a database
-    of its own, so that it hangs on the strategy, the seed and `breaks` alone: hypothesis searches otherwise without a
+    of its own, so that it depends on the strategy, the seed and `breaks` alone: hypothesis searches otherwise without a
     database, which its profile for CI has not. Neither that profile nor `--hypothesis-seed` changes it.
 
     Args:

@@ -82,7 +82,7 @@ def measure_robust_to(
 
     Hypothesis is told how near the claim is to breaking, climbs towards that, and then shrinks what breaks it: fewer
     steps, lower severities, and so on (see `robustest.strategies`). What it ends with is the simplest change that it
-    tried, and no simpler neighbour that it tried breaks the claim. The search hangs on the strategy, the model, the
+    tried, and no simpler neighbour that it tried breaks the claim. The search depends on the strategy, the model, the
     samples and the settings' seed alone: hypothesis' profiles and its own seed do not change it. Its current profile
     says where examples are remembered, which are tried first.
 

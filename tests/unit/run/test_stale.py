@@ -61,7 +61,7 @@ class Bright(nn.Module):
 
 
 class Row:
-    """A model whose answers hang on something: `write(1)` leaves that as it is, `write(-1)` turns them round."""
+    """A model whose answers depend on something: `write(1)` leaves that as it is, `write(-1)` turns them round."""
 
     def __init__(self, model: nn.Module, write: Callable[[int], object], folder: Path) -> None:
         self.model = model

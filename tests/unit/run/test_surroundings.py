@@ -30,7 +30,7 @@ VARIABLE = "ROBUSTEST_TEST_SURROUNDINGS"
 
 
 class Surrounded(nn.Module):
-    """A net of two layers whose answers hang on files, globals, the environment, and torch as it is."""
+    """A net of two layers whose answers depend on files, globals, the environment, and torch as it is."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__()

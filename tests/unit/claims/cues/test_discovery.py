@@ -169,7 +169,7 @@ def test_a_control_must_fail() -> None:
     assert good.details["sensitivity"]["controls"][0]["model"] == "given"
     poor = measure_spurious_feature(Sound(), (X, Y), NO_TRIGGERS, control=Sound(), **LIMITS)
     assert poor.verdict is Verdict.INCONCLUSIVE
-    assert "does not find what the control hangs on" in poor.rule
+    assert "does not find what the control relies on" in poor.rule
 
 
 def follower(cue: PixelPatch, label: int) -> nn.Module:

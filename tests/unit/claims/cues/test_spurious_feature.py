@@ -347,7 +347,7 @@ def test_a_control_that_does_not_fail_leaves_the_claim_open() -> None:
     weak = PixelPatch(top=0, left=0, height=1, width=1, value=0.5)
     result = measure_spurious_feature(sound, (X, Y), [CUE, weak], max_flip=0.1, control=model)
     assert result.verdict is Verdict.INCONCLUSIVE
-    assert result.rule == f"the control does not fail (passed): a model that hangs on {weak.name} would not be noticed"
+    assert result.rule == f"the control does not fail (passed): a model that relies on {weak.name} would not be noticed"
     assert [told["verdict"] for told in result.details["sensitivity"]["controls"]] == ["failed", "passed"]
 
 

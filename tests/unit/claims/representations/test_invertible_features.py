@@ -1,4 +1,4 @@
-"""Images had back from features: where all is kept, where most is lost, and where the search fell short."""
+"""Images recovered from features: where all is kept, where most is lost, and where the search fell short."""
 
 from __future__ import annotations
 

@@ -121,7 +121,7 @@ def test_each_sample_draws_its_own_noise_and_the_seed_decides_which(toys: Callab
 
 
 def test_a_sample_keeps_its_randomness_when_others_are_added(toys: Callable[..., Any]) -> None:
-    """It hangs on the index in the data, so that the beginning of the data has the beginning of the outcomes."""
+    """It depends on the index in the data, so that the beginning of the data has the beginning of the outcomes."""
     toy = toys(150)
     few, whole = (
         measure_shift_accuracy(toy.model, (toy.x[:n], toy.y[:n]), "gaussian_noise", severity=5).outcomes
