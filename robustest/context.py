@@ -91,7 +91,7 @@ class Context:
             ConfigError: no test is running that could be skipped.
         """
         if self.skip is None:
-            raise ConfigError("Expected replay_only in a test that pytest --robust runs: a replay vouches for nothing.")
+            raise ConfigError("Expected replay_only in a test run by pytest --robust: a replay alone passes no claim.")
         error = NotSearched(statement, reason)
         self.unvouched.append(str(error))
         return error
@@ -99,7 +99,7 @@ class Context:
     def record(self, result: Result) -> None:
         """Keep a result for the reports; outside a test there are none, and nothing is kept.
 
-        A run that only replays known counterexamples vouches for nothing: what passed is kept as inconclusive.
+        A run that only replays known counterexamples passes no claim: what passed is kept as inconclusive.
 
         Raises:
             TypeError: this is no `Result`, or its details are no plain JSON types.

@@ -197,7 +197,7 @@ def _release(a: argparse.Namespace) -> int:
     study = open_study(Path(a.folder))
     if a.annotator not in study.annotators:
         raise wrong(
-            f"Expected an annotator of the study but {a.annotator!r} is none. See: robustest study status {a.folder}"
+            f"Expected an annotator of the study but {a.annotator!r} is not one. See: robustest study status {a.folder}"
         )
     journal, progress = open_journal(study), Progress(study)
     try:

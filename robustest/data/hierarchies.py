@@ -216,7 +216,7 @@ def _indices(edges: Sequence[tuple[str, str, object]], classes: Sequence[str] | 
         return {child: rest if isinstance(rest, int) else i for i, (child, rest) in enumerate(ends)}
     numbers = {name: i for i, name in enumerate(classes)}
     if strange := [child for child, rest in ends if not isinstance(rest, int) and child not in numbers]:
-        raise DataError(f"Expected the tree to end at classes of the data set but {strange[0]!r} is none of them.")
+        raise DataError(f"Expected the tree to end at classes of the data set but {strange[0]!r} is not one of them.")
     return {child: rest if isinstance(rest, int) else numbers[child] for child, rest in ends}
 
 

@@ -3,7 +3,7 @@
 Jain, Lawrence, Moitra and Madry, "Distilling Model Failures as Directions in Latent Space" (ICLR 2023): embeddings
 standardised and brought to unit length, and for each class a linear support vector machine on errors against hits.
 
-That errors can be told from hits accuses nobody: those of a sound model lie at the edge of their class, and a
+That errors can be separated from hits is no fault: those of a sound model lie at the edge of their class, and a
 direction towards the next class tells them, with balanced accuracies of .8 to .95. So errors that the looks of samples
 foresee are taken out (`foreseen`): machines and scores weigh errors and hits by overlap, the error rate furthest along
 the direction is compared with the rate foreseen there, and that with what the same search has on errors drawn as

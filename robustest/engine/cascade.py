@@ -203,7 +203,7 @@ def _unserved(cascade: Cascade, threat: Threat, gives: Needs) -> str:
     needs = [stage.searcher.needs for stage in cascade.stages if supports(stage.searcher, threat)]
     if not needs:
         return (
-            f"Expected an attack that works on {threat} but {cascade.name!r} is none. Choose another attack or threat."
+            f"Expected an attack that works on {threat} but {cascade.name!r} does not. Choose another attack or threat."
         )
     if min(needs) <= gives:
         return (

@@ -33,7 +33,7 @@ class Fingerprint:
     """The identity of a model.
 
     Attributes:
-        digest: 64 hex digits; None where the model has no identity that can be told: nothing is remembered of it.
+        digest: 64 hex digits; None where the model has no identity that can be found: nothing is remembered of it.
         reason: how the digest was found, or why there is none, in words.
         said: whether it rests on what the model, or a part of it, says of itself.
     """

@@ -1,4 +1,4 @@
-"""Modules that code reads from: the attributes it reads off them where that can be told, their files where not."""
+"""Modules that code reads from: the attributes it reads off them where those can be found, their files where not."""
 
 from __future__ import annotations
 

@@ -123,7 +123,7 @@ def _weights(module: nn.Module) -> bytes:
     strangers = [name for name, value in state.items() if not isinstance(value, Tensor)]
     if strangers:
         raise ConfigError(
-            f"Expected a module whose state is made of tensors but {strangers[0]!r} is none: it cannot be sent."
+            f"Expected a module whose state is made of tensors but {strangers[0]!r} is not one: it cannot be sent."
         )
     return save({name: value.detach().cpu().contiguous().clone() for name, value in state.items()})
 

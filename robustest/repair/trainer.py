@@ -271,6 +271,6 @@ def _key(trainer: Trainer, samples: Samples, method: Method) -> str:
         return digest((method.name, method.identity, recipe, model, len(samples), x, y))
     except Unhashable as error:
         raise ConfigError(
-            f"Expected a training that can be told from others, to keep a checkpoint, but got {error}. "
+            f"Expected a training that can be identified, to keep a checkpoint, but got {error}. "
             "Train without checkpoint=."
         ) from error

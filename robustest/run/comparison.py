@@ -56,9 +56,9 @@ class Compared:
         elif evidence.whole:
             if self.entry.data != evidence.data:
                 raise StoreError(
-                    f"Expected the samples that the baseline {self.file.name} was made of but these are others (the "
-                    "same number, other values or labels): their outcomes cannot be paired. If the change is meant, "
-                    f"update it: {_command()}"
+                    f"Expected the samples that the baseline {self.file.name} was made of but these are different "
+                    "ones (the same number, other values or labels): their outcomes cannot be paired. If the change is "
+                    f"meant, update it: {_command()}"
                 )
             found = self.rule.compare({**evidence.columns, "id": evidence.ids})
             about |= {

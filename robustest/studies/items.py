@@ -176,7 +176,7 @@ def read_table(path: Path) -> list[Item]:
             )
         return [_item(row, f"{path}, line {reader.line_num}") for row in reader]
     except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"Expected a table as CSV in UTF-8 but {path} is none: {error}.") from error
+        raise DataError(f"Expected a table as CSV in UTF-8 but {path} is not that: {error}.") from error
 
 
 def _item(row: dict[str | None, str | None], where: str) -> Item:

@@ -34,7 +34,7 @@ def read_items(path: Path) -> tuple[list[Item], int]:
     try:
         tasks = json.loads(read_regular(path, most=LARGEST_TABLE))
     except (ValueError, RecursionError) as error:
-        raise DataError(f"Expected Label Studio's tasks as JSON but {path} is none: {error}.") from error
+        raise DataError(f"Expected Label Studio's tasks as JSON but {path} is no JSON: {error}.") from error
     if not isinstance(tasks, list):
         raise DataError(f"Expected a list of tasks in {path} but got {type(tasks).__name__}.")
     items, ignored = [], 0

@@ -93,7 +93,7 @@ def test_other_samples_cannot_be_paired(write, run, project) -> None:
     result.stdout.fnmatch_lines(["*StoreError: Expected the 200 samples that the baseline*was made of but got 204*"])
     write(test_a=TEST.format(more="").replace("data(times=50)", "data((0.25, 0.43, 0.56, 0.75), times=50)"))
     result = run("--robust")
-    result.stdout.fnmatch_lines(["*StoreError: Expected the samples that the baseline*but these are others*"])
+    result.stdout.fnmatch_lines(["*StoreError: Expected the samples that the baseline*but these are different ones*"])
 
 
 def test_another_seed_compares_the_same_samples(write, run) -> None:

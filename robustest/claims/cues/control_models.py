@@ -46,7 +46,7 @@ class Known:
     label: int | None = None
 
     def is_it(self, proposal: Proposal) -> bool:
-        """Whether a proposal is the known cue, as far as that can be told."""
+        """Whether a proposal is the known cue, as far as that can be decided."""
         if self.cue is None:
             return True
         if proposal.label != self.label or proposal.region is None:

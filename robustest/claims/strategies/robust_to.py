@@ -237,7 +237,7 @@ def _whole(shown: object, setup: Setup, statement: str) -> Evidence:
 
 
 def _decide(ended: _Ended, trials: Trials, evidence: Evidence, at_least: float | None) -> Decision:
-    """The verdict: a counterexample on all samples refutes for certain; to find none vouches for nothing more."""
+    """The verdict: a counterexample on all samples refutes for certain; to find none proves nothing more."""
     accuracy = float(evidence.columns["held"].mean())
     lowest = min(accuracy, trials.lowest) if trials.n == evidence.n else accuracy
     tried = f"{len(trials.seen)} examples"

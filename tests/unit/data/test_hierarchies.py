@@ -116,7 +116,7 @@ def test_what_is_no_tree_is_refused(nested: object, message: str) -> None:
 
 
 def test_a_class_that_the_data_set_lacks_is_refused() -> None:
-    with pytest.raises(DataError, match="'pug' is none of them"):
+    with pytest.raises(DataError, match="'pug' is not one of them"):
         ClassTree.from_dict({"dog": ["beagle", "pug"]}, classes=["beagle"])
 
 

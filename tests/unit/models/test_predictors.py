@@ -178,7 +178,7 @@ def test_a_score_attack_on_labels_says_what_it_needs_and_what_would_do(toy: Any,
 
 
 def test_an_attack_on_a_threat_it_does_not_know_says_so(toy: Any, scores: Any) -> None:
-    with pytest.raises(ConfigError, match=r"works on L0\(pixels=1\) but 'square' is none"):
+    with pytest.raises(ConfigError, match=r"works on L0\(pixels=1\) but 'square' does not"):
         measure_robust_accuracy(scores_model(scores), (toy.x, toy.y), L0(1), attack="square")
 
 
