@@ -53,8 +53,8 @@ class NoClaimError(RobustestError):
 
 
 class NotSearched(RobustestError):
-    """Known counterexamples were replayed and nothing was searched for: a claim that they do not refute is not vouched
-    for, and its test is skipped at its end.
+    """Known counterexamples were replayed and nothing was searched for: a claim that they do not refute does not
+    pass, and its test is skipped at its end.
     """
 
     def __init__(self, statement: str, reason: str) -> None:

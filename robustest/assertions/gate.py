@@ -18,7 +18,7 @@ def gate(result: Result) -> Result:
     """Record a result and let it through only if it passed.
 
     An inconclusive claim skips its test where the settings say so; it never passes. In a run that only replays known
-    counterexamples, a claim that does not fail was not measured by them, and is not vouched for.
+    counterexamples, a claim that does not fail was not measured by them, and does not pass.
 
     Raises:
         ClaimFailed: the claim does not hold.

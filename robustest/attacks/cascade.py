@@ -64,9 +64,9 @@ class Cascade:
 def affordable(stages: tuple[Stage, ...], queries: int) -> tuple[Stage, ...]:
     """What of some stages fits into a budget, earlier ones first.
 
-    A stage that is too dear is repeated less often or, where not even once fits, shortened if its searcher has a method
-    `within(queries: int) -> Searcher`, and left out if not. A round costs a query more than its searcher asks: what
-    it found is judged by another.
+    A stage that is too expensive is repeated less often or, where not even once fits, shortened if its searcher has a
+    method `within(queries: int) -> Searcher`, and left out if not. A round costs a query more than its searcher asks:
+    what it found is judged by another.
 
     Args:
         stages: what would be run.

@@ -1,7 +1,7 @@
 """The cascades that robustest brings.
 
-Cheap first; only survivors go on, and the dear stages begin with those of smallest margin. Each holds a searcher of
-every kind: gradients from diverse starts, a minimum-norm walk along the boundary, queries without gradients. The
+Cheap first; only survivors go on, and the expensive stages begin with those of smallest margin. Each holds a searcher
+of every kind: gradients from diverse starts, a minimum-norm walk along the boundary, queries without gradients. The
 lessons are those of Liu et al. (CVPR 2022, restarts over survivors) and Croce and Hein (ICML 2020, no single kind
 of attack suffices); the budgets are our own measurements (benchmarks/strength.py).
 """

@@ -73,7 +73,7 @@ class Searcher(Protocol):
     where it is there, even as 1, what `ask` returns and `tell` gets has an axis of that length behind the batch's). So
     are three methods: `supports(threat) -> bool` (True where absent), `within(queries) -> Searcher`, a shorter version
     of itself that asks at most so many model passes per sample, its last proposal's included (without it, an attack
-    too dear for a budget of queries is left out), and `enough_queries(threat, features) -> int | None`, the fewest
+    too expensive for a budget of queries is left out), and `enough_queries(threat, features) -> int | None`, the fewest
     model passes of a sample of so many elements with which it counts as a search of the threat, None where it never
     does (1 where absent).
     """

@@ -19,7 +19,7 @@ from robustest.settings import Settings
 from robustest.statistics.paired import drop_bounds
 
 Key = tuple[str, str, str, int]
-"""A claim: its test, its kind, its words without thresholds, and the how-manieth of these in the test."""
+"""A claim: its test, its kind, its words without thresholds, and its place among those in the test that read alike."""
 
 
 def compare(first: str, second: str, *, alpha: float | None, fail_on_worse: bool, allow_missing: bool) -> int:

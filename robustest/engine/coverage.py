@@ -13,8 +13,8 @@ from robustest.engine.evaluator import Evaluator
 from robustest.threats import Threat
 
 _WIDE = 1000
-"""Queries of each stage without gradients where gradients mislead: they break what is easily broken. To vouch for what
-they leave may take more (`enough_queries`), which a claim has to ask for."""
+"""Queries of each stage without gradients where gradients mislead: they break what is easily broken. To show that what
+they leave is robust may take more (`enough_queries`), which a claim has to ask for."""
 _NO_SCORES = (
     "weak_search: the model's scores say no more than its labels, so that no search that follows scores or gradients "
     "counts. Give the scores before they become labels or, for few features, measure labels_model(...)"

@@ -173,9 +173,9 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     if _CONTEXT not in item.stash:
         return (yield)
     if item.stash[_CONTEXT].settings.replay_only:
-        from robustest.pytest_plugin.replay import vouching_for_nothing
+        from robustest.pytest_plugin.replay import skip_if_only_replayed
 
-        with vouching_for_nothing(item.stash[_CONTEXT]):
+        with skip_if_only_replayed(item.stash[_CONTEXT]):
             return (yield)
     result = yield
     from robustest.pytest_plugin import claims as pytest_claims
@@ -264,9 +264,9 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
     item.user_properties[:] = [p for p in item.user_properties if not p[0].startswith("robustest.")]
     if not item.stash[_CONTEXT].settings.replay_only:
         return (yield)
-    from robustest.pytest_plugin.replay import not_searched_is_skipped
+    from robustest.pytest_plugin.replay import skip_if_not_searched
 
-    with not_searched_is_skipped():
+    with skip_if_not_searched():
         return (yield)
 
 

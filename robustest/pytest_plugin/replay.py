@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def vouching_for_nothing(context: Context) -> Iterator[None]:
+def skip_if_only_replayed(context: Context) -> Iterator[None]:
     """Skip a test at its end unless a claim failed or could not be measured.
 
     Claims that are not refuted return a result without numbers, and the test goes on. Where it then stumbles over their
@@ -38,7 +38,7 @@ def vouching_for_nothing(context: Context) -> Iterator[None]:
 
 
 @contextmanager
-def not_searched_is_skipped() -> Iterator[None]:
+def skip_if_not_searched() -> Iterator[None]:
     """Skip a test whose fixtures measure what no known counterexample decides; of a shared one, every test."""
     try:
         yield

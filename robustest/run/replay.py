@@ -1,4 +1,4 @@
-"""Counterexamples of earlier runs, tried first: they may break a sample, and never vouch for one."""
+"""Counterexamples of earlier runs, tried first: they may break a sample, and never show one to be robust."""
 
 from __future__ import annotations
 

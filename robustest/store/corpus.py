@@ -1,4 +1,4 @@
-"""Adversarial inputs that were found, kept to be replayed on the next model; they may break a claim, never vouch.
+"""Adversarial inputs that were found, kept to be replayed on the next model; they may break a claim, never support it.
 
 Files are named after what they hold and never changed, so that branches and workers merge by copying.
 """

@@ -154,3 +154,11 @@ def test_the_readme_has_every_option() -> None:
     table = README.partition("| Command line | What it does |")[2].partition("\n\n")[0]
     missing = sorted(option for option in named if not re.search(rf"{option}(?![a-z-])", table))
     assert not missing, f"Add to README's table of options: {', '.join(missing)}."
+
+
+def test_the_page_on_reports_has_every_file_that_is_written() -> None:
+    source = text("robustest/pytest_plugin/options.py")
+    written = set(re.findall(r'addoption\("(--robust-[a-z]+)", metavar="(?:FILE|DIR)", help="write', source))
+    assert written >= {"--robust-json", "--robust-html", "--robust-junit"}
+    missing = sorted(option for option in written if f"`{option}=" not in text("docs/reports.md"))
+    assert not missing, f"Add to docs/reports.md, to the table and in a section: {', '.join(missing)}."

@@ -143,7 +143,7 @@ def accuracy_under(
 ) -> float:
     """Accuracy on changed samples, for hypothesis tests of a user's own.
 
-    Inside a test under `@given`, hypothesis is told the margin (see `measure_robust_to`), and so hunts for changes
+    Inside a test under `@given`, hypothesis is told the margin (see `measure_robust_to`), and so searches for changes
     that do more harm. Nothing is recorded for the reports.
 
     Args:
