@@ -67,16 +67,7 @@ def run_cascade(
     bare = suspect and labels_alone(evaluator, chunk)
     if _misled(evaluator, stages, threat, chunk):
         stages = widened(stages, threat)
-    x, coverage = chunk.x, Coverage(chunk.x, threat, labels_alone=bare)
-    region = threat.region(x, chunk.bounds)
-    origin = threat.origin(region)
-    found = Found(
-        broken=torch.zeros(len(x), dtype=torch.bool, device=x.device),
-        x=threat.render(origin, region).clone(),
-        size=threat.size(origin, region),
-        predicted=chunk.y.clone(),
-        margin=torch.full((len(x),), torch.inf, device=x.device),
-    )
+    coverage, found = Coverage(chunk.x, threat, labels_alone=bare), _nothing(threat, chunk)
     outcome = Outcome(found)
     early: int | None = None  # what the first round broke
     for low in (True, False) if evaluator.low_precision else (False,):
@@ -103,6 +94,20 @@ def run_cascade(
                 early = int(found.broken.sum()) if early is None else early
     coverage.count(evaluator, ~found.broken, stages)
     return outcome
+
+
+def _nothing(threat: Threat, chunk: Chunk) -> Found:
+    """What was found of a chunk before anything was tried: each sample where the threat begins."""
+    x = chunk.x
+    region = threat.region(x, chunk.bounds)
+    origin = threat.origin(region)
+    return Found(
+        broken=torch.zeros(len(x), dtype=torch.bool, device=x.device),
+        x=threat.render(origin, region).clone(),
+        size=threat.size(origin, region),
+        predicted=chunk.y.clone(),
+        margin=torch.full((len(x),), torch.inf, device=x.device),
+    )
 
 
 def _misled(evaluator: Evaluator, stages: tuple[Stage, ...], threat: Threat, chunk: Chunk) -> bool:

@@ -6,6 +6,7 @@ import copy
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -79,56 +80,50 @@ def last_layer_retraining(
     module: nn.Module = copy.deepcopy(classifier.module).to(place).eval()
     copied = replace(classifier, call=module, module=module, device=place)
     features, labels, linear, notes = _features(copied, samples, place, layer=layer, seed=seed)
-    classes = linear.out_features
+    penalised = partial(
+        fit_sparse_head, classes=linear.out_features, validation_share=0.0, l1_ratio=l1_ratio, n_lambdas=n_lambdas
+    )
 
     def fit(rows: Tensor, lambdas: list[float] | None = None) -> SparsePath:
-        return fit_sparse_head(
-            features[rows],
-            labels[rows],
-            classes=classes,
-            validation_share=0.0,
-            l1_ratio=l1_ratio,
-            n_lambdas=n_lambdas,
-            lambdas=lambdas,
-        )
+        return penalised(features[rows], labels[rows], lambdas=lambdas)
 
-    halves = [_halves(torch.from_numpy(ids), seed) for ids in named.members]
+    members = [torch.from_numpy(ids) for ids in named.members]
+    halves = [_halves(ids, seed) for ids in members]
     path = fit(_balanced([first for first, _ in halves], seed, 0))
     worst = [_worst(path.head(i), features, labels, [rest for _, rest in halves]) for i in range(len(path))]
     best = max(range(len(path)), key=lambda i: (worst[i], -i))  # of equals the sparsest
-    weight, bias = torch.zeros_like(linear.weight), torch.zeros(classes, device=place)
+    weight, bias = torch.zeros_like(linear.weight), torch.zeros(linear.out_features, device=place)
     for number in range(repeats):
-        rows = _balanced([torch.from_numpy(ids) for ids in named.members], seed, number + 1)
-        head = fit(rows, list(path.lambdas[: best + 1])).head(best)
-        weight += (head.weight / head.scale).to(weight) / repeats
-        bias += (head.bias - head.weight @ (head.mean / head.scale)).to(bias) / repeats
+        rows = _balanced(members, seed, number + 1)
+        _add(fit(rows, list(path.lambdas[: best + 1])).head(best), weight, bias, repeats)
         if progress is not None:
             progress(number + 1, repeats)
     _put(linear, weight, bias)
-    logits = features @ linear.weight.cpu().T + linear.bias.cpu()
-    right = float(CLASSIFICATION.holds(logits, labels).double().mean())
+    right = _accuracy(linear, features, labels)
+    asked = {"repeats": repeats, "n_lambdas": n_lambdas, "l1_ratio": l1_ratio, "seed": seed, "layer": layer}
     log = RepairLog(
         method=f"last layer retrained on {len(named.names)} groups of one size",
-        settings={
-            "repeats": repeats,
-            "n_lambdas": n_lambdas,
-            "l1_ratio": l1_ratio,
-            "seed": seed,
-            "layer": layer,
-            "groups": dict(zip(named.names, named.sizes, strict=True)),
-        },
+        settings={**asked, "groups": dict(zip(named.names, named.sizes, strict=True))},
         epochs=(EpochLog(loss=path.objectives[best], accuracy=right, seconds=time.monotonic() - started),),
         samples=len(samples),
         device=str(place),
         notes=tuple(notes),
-        details={
-            "lambda": path.lambdas[best],
-            "worst_group_accuracy": worst[best],
-            "weights": int((weight != 0).sum()),
-            "by_lambda": worst,
-        },
+        details={"lambda": path.lambdas[best], "worst_group_accuracy": worst[best], "by_lambda": worst}
+        | {"weights": int((weight != 0).sum())},
     )
     return checked_again(Repaired(handed_back(model, copied), log), claim)
+
+
+def _accuracy(linear: nn.Linear, features: Tensor, labels: Tensor) -> float:
+    """Of a layer on features (N, D), on the CPU."""
+    logits = features @ linear.weight.cpu().T + linear.bias.cpu()
+    return float(CLASSIFICATION.holds(logits, labels).double().mean())
+
+
+def _add(head: SparseHead, weight: Tensor, bias: Tensor, of: int) -> None:
+    """Add one of `of` heads, which are on standardised features, to a layer (K, D), (K,) on the features themselves."""
+    weight += (head.weight / head.scale).to(weight) / of
+    bias += (head.bias - head.weight @ (head.mean / head.scale)).to(bias) / of
 
 
 def _features(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -149,32 +149,12 @@ def result_of(
     """
     asked = kind.quantities[0] if asked is None else asked
     decision = healthy(decision, evidence.findings)
-    interval, shown = decision.interval, []
     if bounds:
-        details = {**details, "left_interval": list(interval)}
-        interval = _opened(interval, bounds, widest)
-    caveats = (*few(evidence.n), *caveats)
-    if scope == "set" != settings.scope:
-        caveats = (*caveats, "of this set alone, not of the population")
-    for rank, exhibit in enumerate(evidence.exhibits, 1):
-        image = None
-        if settings.pictures is not None and threshold is not None and decision.verdict is not Verdict.PASSED:
-            which = f"{zlib.crc32(f'{statement} {asked.comparison} {threshold} {method}'.encode()):08x}"
-            name = f"{kind.name}-{which}-{rank}-sample{exhibit.index}"  # two claims of a test share no file
-            save = partial(save_exhibit, settings.pictures, name, exhibit.before, exhibit.after, evidence.bounds)
-            path = context.current().picture(save, settings.pictures)
-            image = None if path is None else shown_path(path)
-        shown.append(
-            Counterexample(
-                index=exhibit.index,
-                label=exhibit.label,
-                clean=exhibit.clean,
-                predicted=exhibit.predicted,
-                size=exhibit.size,
-                image=image,
-                pixels=exhibit.pixels,
-            )
-        )
+        details = {**details, "left_interval": list(decision.interval)}
+    narrower = ("of this set alone, not of the population",) if scope == "set" != settings.scope else ()
+    which = zlib.crc32(f"{statement} {asked.comparison} {threshold} {method}".encode())
+    name = f"{kind.name}-{which:08x}"  # two claims of a test share no file
+    folder = None if threshold is None or decision.verdict is Verdict.PASSED else settings.pictures
     return Result(
         kind=kind.name,
         statement=statement,
@@ -182,7 +162,7 @@ def result_of(
         rule=decision.rule,
         quantity=asked.name,
         estimate=decision.estimate,
-        interval=interval,
+        interval=_opened(decision.interval, bounds, widest),
         threshold=threshold,
         comparison=asked.comparison,
         n_used=evidence.n,
@@ -192,7 +172,7 @@ def result_of(
         seed=settings.seed,
         setting=setting,
         method=method,
-        counterexamples=tuple(shown),
+        counterexamples=tuple(_counterexamples(evidence, folder, name)),
         notes=(*evidence.tally.notes, *(finding.message for finding in evidence.findings)),
         details={**details, "health": [finding.to_dict() for finding in evidence.findings]},
         cached=evidence.cached,
@@ -203,14 +183,36 @@ def result_of(
         model=evidence.model,
         bounds=bounds,
         scope=settings.scope if scope is None else scope,
-        caveats=tuple(caveats),
+        caveats=(*few(evidence.n), *caveats, *narrower),
         pairing=pairing,
     )
+
+
+def _counterexamples(evidence: Evidence, folder: str | None, name: str) -> Iterator[Counterexample]:
+    """The worst samples, each with its picture where there is a folder for them; `name` begins their files' names."""
+    for rank, exhibit in enumerate(evidence.exhibits, 1):
+        image = None
+        if folder is not None:
+            stem = f"{name}-{rank}-sample{exhibit.index}"
+            save = partial(save_exhibit, folder, stem, exhibit.before, exhibit.after, evidence.bounds)
+            path = context.current().picture(save, folder)
+            image = None if path is None else shown_path(path)
+        yield Counterexample(
+            index=exhibit.index,
+            label=exhibit.label,
+            clean=exhibit.clean,
+            predicted=exhibit.predicted,
+            size=exhibit.size,
+            image=image,
+            pixels=exhibit.pixels,
+        )
 
 
 def _opened(interval: tuple[float, float], bounds: str, widest: float | None) -> tuple[float, float]:
     """The interval of a value that a search only bounds: a stronger one may find anything beyond."""
     low, high = interval
+    if not bounds:
+        return interval
     if bounds == "above":
         return min(0.0, low), high
     return low, high if widest is None else max(widest, high)

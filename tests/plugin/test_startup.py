@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+PARTS = ("fixtures", "options", "running", "stash")
 HEAVY = ("torch", "torchvision", "numpy", "scipy", "PIL", "junit_xml")
 
 
@@ -16,7 +17,7 @@ def test_a_project_that_does_not_use_it_loads_nothing_of_it(project, run_apart):
         def test_plain():
             assert [name for name in {HEAVY!r} if name in sys.modules] == []
             ours = sorted(name for name in sys.modules if name.startswith("robustest"))
-            plugin = ["robustest.pytest_plugin", "robustest.pytest_plugin.options"]
+            plugin = ["robustest.pytest_plugin", *(f"robustest.pytest_plugin.{{part}}" for part in {PARTS!r})]
             assert ours == ["robustest", *plugin, "robustest.version"]
         """
     )

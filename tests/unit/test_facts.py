@@ -23,7 +23,9 @@ def test_a_fact_is_printed_with_its_unit(fact: Fact, words: str) -> None:
     assert str(fact) == words
 
 
-@pytest.mark.parametrize("value", [None, [1], {"a": 1}, float("nan"), float("inf"), object()], ids=repr)
+@pytest.mark.parametrize(
+    "value", [None, [1], {"a": 1}, float("nan"), float("inf"), pytest.param(object(), id="an object")], ids=repr
+)
 def test_a_fact_has_one_plain_value(value: Any) -> None:
     with pytest.raises(TypeError, match="Expected value of a fact"):
         Fact("size", value)

@@ -113,9 +113,7 @@ def measure_invertible_features(
         here=True,  # a program that was exported for workers has no layers to be seen
     )
     evidence = observe(plan)
-    statement = plan.statement
-    if max_image_error is not None:
-        statement = f"{statement}, error <= {max_image_error:g}, share >= 0.5"
+    asked = "" if max_image_error is None else f", error <= {max_image_error:g}, share >= 0.5"
     features, elements = (int(evidence.columns[name][0]) for name in ("features", "elements"))
     wide = [f"{features} features for {elements} elements: such a layer can be inverted whatever its features mean"]
     return finish(
@@ -123,7 +121,7 @@ def measure_invertible_features(
         evidence,
         decision=_decided(evidence, max_image_error or 0.0, max_rep_error, setup.settings.alpha),
         kind=INVERTIBLE_FEATURES,
-        statement=statement,
+        statement=plan.statement + asked,
         threshold=threshold,
         setting=f"{features} features of images of {elements} elements",
         method=f"{steps} gradient steps from grey",

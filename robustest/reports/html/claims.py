@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -172,11 +172,14 @@ def _claim(number: int, row: Reported, album: Album) -> Card:
         tables=tuple(tables_of(result.details, result.captions.names, result.threshold)),
         sheets=_sheets(number, row.test, result.details.get("pictures"), album),
         findings=findings,
-        remarks=tuple(
-            note for note in (aside(row), *result.notes) if note and note not in {one.message for one in findings}
-        ),
+        remarks=tuple(_remarks(row, result, {one.message for one in findings})),
         baseline=_comparison(result.details.get("baseline"), result.quantity),
     )
+
+
+def _remarks(row: Reported, result: Result, said: Container[str]) -> Iterator[str]:
+    """What a reader must know, but for what the page says elsewhere."""
+    return (note for note in (aside(row), *result.notes) if note and note not in said)
 
 
 def _sheets(number: int, test: str, pictures: object, album: Album) -> tuple[Sheet, ...]:
