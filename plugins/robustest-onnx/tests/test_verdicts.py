@@ -82,7 +82,8 @@ def test_scores_reach_the_verdicts_of_the_trained_module(marabou: tuple[nn.Modul
         same(*(measure_shift_accuracy(m, data, "gaussian_noise", severity=3, at_least=at_least) for m in pair))
         for at_least in (0.1, 0.9)
     ]
-    assert attacked == shifted == ["passed", "failed"]
+    assert attacked == ["inconclusive", "failed"]  # so few queries break much, and vouch for nothing
+    assert shifted == ["passed", "failed"]
 
 
 def test_a_small_network_exported(net: nn.Module, data: Data, tmp_path: Path) -> None:
@@ -93,7 +94,8 @@ def test_a_small_network_exported(net: nn.Module, data: Data, tmp_path: Path) ->
     for at_least, verdict in ((0.1, "passed"), (0.9, "failed")):
         climbed = [measure_robust_accuracy(m, data, Linf(0.05), at_least=at_least, attack="pgd") for m in pair]
         queried = [measure_robust_accuracy(m, data, Linf(0.05), at_least=at_least, attack=square) for m in blind]
-        assert same(*climbed) == same(*queried) == verdict
+        assert same(*climbed) == verdict
+        assert same(*queried) == ("failed" if verdict == "failed" else "inconclusive")  # of so few queries
 
 
 def by_scores(net: nn.Module) -> Classifier:
