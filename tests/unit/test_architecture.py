@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+import robustest
+
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGE = ROOT / "robustest"
+PACKAGE = Path(robustest.__file__).parent  # of a wheel, where that is tested
 PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 
 

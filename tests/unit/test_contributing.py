@@ -18,8 +18,13 @@ from robustest.shifts import CORRUPTIONS, SHIFTS
 ROOT = Path(__file__).resolve().parents[2]
 
 
+def at(path: str) -> Path:
+    """A file of the project; of the package where it is installed, which may be a wheel."""
+    return Path(robustest.__file__).parents[1] / path if path.startswith("robustest/") else ROOT / path
+
+
 def text(path: str) -> str:
-    return (ROOT / path).read_text(encoding="utf-8")
+    return at(path).read_text(encoding="utf-8")
 
 
 RECIPES = text("CONTRIBUTING.md").partition("\n## Recipes\n")[2].partition("\n## Pull requests\n")[0]
@@ -66,7 +71,7 @@ def lists(kind: Kind) -> dict[str, str]:
         "tests/contract/test_kinds.py",
         "tests/contract/kinds.py",
     )
-    return {page: text(page) if (ROOT / page).exists() else "", **{path: text(path) for path in paths}}
+    return {page: text(page) if at(page).exists() else "", **{path: text(path) for path in paths}}
 
 
 @pytest.mark.parametrize("kind", kinds(), ids=lambda kind: kind.name)
@@ -93,7 +98,7 @@ def test_the_files_that_the_recipes_name_are_there() -> None:
     paths = sorted({code or link for code, link in named} - {"docs/claims/NAME.md"})
     paths = [path for path in paths if not path.endswith("NAME.py")]
     assert len(paths) > 30
-    assert [path for path in paths if not (ROOT / path).exists()] == []
+    assert [path for path in paths if not at(path).exists()] == []
 
 
 def defined(path: str) -> set[str]:
