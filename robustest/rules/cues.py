@@ -15,7 +15,7 @@ from robustest.rules.rates import RateRule
 from robustest.rules.rule import ShareRule, Terms
 from robustest.statistics.fixed import Decision, beyond, clopper_pearson, decide_share
 from robustest.statistics.flips import CLASSES, Pairs, off, on
-from robustest.statistics.paired import decide_drop
+from robustest.statistics.paired import decide_drop, drop_bounds
 from robustest.statistics.sequential import Settled
 
 Columns = Mapping[str, NDArray[Any]]
@@ -43,6 +43,14 @@ class CueRule:
     def by_recall(self) -> bool:
         """Whether recall alone is claimed."""
         return self.max_flip is None and self.max_recall_drop is not None
+
+    @property
+    def _level(self) -> float:
+        """The error of an interval's lower end: the cue that moves most is picked after looking, so that all share it.
+
+        The upper end needs no less than alpha: the largest of several is too low only if the truly worst cue's own is.
+        """
+        return self.terms.alpha / len(self.targets)
 
     def settled(self, columns: Columns, n: int) -> Settled | None:
         """As `Claim.settled`: where one part is refuted, or all of them hold."""
@@ -112,16 +120,17 @@ class CueRule:
         classes = pairs.classes
         if pairs.of == 0 or not all(pairs.members[k] for k in classes):
             raise ConfigError(f"Expected samples of class {pairs.target} and of others but the data lack one of them.")
-        terms = {**self.terms.of(), "fail_alpha": self.terms.alpha / len(self.targets)}
+        level = self._level
+        terms = {**self.terms.of(), "fail_alpha": level}
         flip = decide_share(pairs.flips, pairs.of, self.max_flip, at_least=False, **terms)
-        # The class with the largest drop is picked after looking.
-        each = {**terms, "alpha": terms["alpha"] / len(classes), "fail_alpha": terms["fail_alpha"] / len(classes)}
-        drops = {
-            k: decide_drop(
-                int(pairs.lost[k]), int(pairs.gained[k]), int(pairs.members[k]), self.max_recall_drop, **each
-            )
-            for k in classes
-        }
+        flip = _from(clopper_pearson(pairs.flips, pairs.of, level)[0], flip)
+        # The class with the largest drop is picked after looking, too.
+        each = {**terms, "alpha": terms["alpha"] / len(classes), "fail_alpha": level / len(classes)}
+        drops = {}
+        for k in classes:
+            counts = int(pairs.lost[k]), int(pairs.gained[k]), int(pairs.members[k])
+            drop = decide_drop(*counts, self.max_recall_drop, **each)
+            drops[k] = _from(drop_bounds(*counts, level / len(classes))[0], drop)
         return flip, drops, max(classes, key=pairs.recall_drop)
 
     def _parts(self, columns: Columns) -> Iterator[tuple[ShareRule | RateRule, Columns]]:
@@ -161,17 +170,19 @@ class CueRule:
             return part.decide(values, n, settled)
         rule, verdict, interval = f"budget: {read} of {n} samples looked at", Verdict.INCONCLUSIVE, (0.0, 1.0)
         if pairs.of and not self.by_recall:
-            interval = clopper_pearson(pairs.flips, pairs.of, self.terms.alpha)
+            low, high = (clopper_pearson(pairs.flips, pairs.of, level) for level in (self._level, self.terms.alpha))
+            interval = low[0], high[1]
         if self.max_flip is None and self.max_recall_drop is None:
             rule = f"no threshold given; {rule}"
         elif self.max_recall_drop is None and self.max_flip is not None and self.terms.scope != "set":
-            wider = (
-                clopper_pearson(pairs.flips, pairs.of, self.terms.alpha / len(self.targets)) if pairs.of else interval
-            )
-            verdict = beyond(interval, self.max_flip, at_least=False, wider=wider)
+            verdict = beyond(interval, self.max_flip, at_least=False)
             rule = f"population, alpha = {self.terms.alpha:g} a side; {rule}"
         at_alpha = verdict is not Verdict.INCONCLUSIVE
         return Decision(verdict=verdict, rule=rule, estimate=None, interval=interval, at_alpha=at_alpha)
+
+
+def _from(low: float, decision: Decision) -> Decision:
+    return replace(decision, interval=(low, decision.interval[1]))
 
 
 def worst_of(verdicts: list[Verdict]) -> Verdict:

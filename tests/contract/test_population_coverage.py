@@ -1,0 +1,149 @@
+"""Claims about a population, each by its kind's own function: how often it misses what is true of the population.
+
+Each end of an interval lies beyond the truth with probability alpha at most, and as seldom does a claim at the very
+truth pass, or fail. What a search leaves open is no matter here: the interval is of what the search finds.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from math import sqrt
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+import pytest
+
+import robustest
+from robustest import Result, Verdict
+from robustest.assertions import KINDS
+
+sys.path.insert(0, str(Path(__file__).parent))
+import answer_populations as answers
+import gradient_populations as gradients
+import image_populations as images
+
+sys.path.pop(0)
+
+ALPHA = 0.05
+Measure = Callable[..., Result]
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What is true of a population, and the claim that it just keeps.
+
+    Attributes:
+        kind: of claim, by name.
+        measure: takes a generator and the claim; draws samples and measures them.
+        threshold: the argument's name.
+        value: the truth.
+        claimed: the threshold, where it is another number than the truth.
+        other: further arguments of the claim.
+    """
+
+    kind: str
+    measure: Measure
+    threshold: str
+    value: float
+    claimed: float | None = None
+    other: dict[str, Any] = field(default_factory=dict)
+
+    def results(self, draws: int, alpha: float = ALPHA) -> list[Result]:
+        own = crc32(f"{self.measure.__name__} {self.threshold} {self.other}".encode())  # no two share their luck
+        random, claimed = np.random.default_rng(own), self.value if self.claimed is None else self.claimed
+        asked = {self.threshold: claimed, **self.other}
+        how = {"scope": "population", "alpha": alpha, "exact": True, "cache": False, "examples": 0}
+        return [self.measure(random, **asked, **how) for _ in range(draws)]
+
+
+TRUTHS = {
+    "shift": Truth("shift_accuracy", images.shift_accuracy, "at_least", 0.73),
+    "drop": Truth("shift_accuracy", images.shift_accuracy, "max_drop", 0.05),
+    "consistency": Truth("consistency", images.consistency, "max_flip", 0.5),
+    "corruptions": Truth("corruption_robustness", images.corruptions, "min_accuracy", 0.7),
+    "corruptions, drop": Truth("corruption_robustness", images.corruptions, "max_drop", 0.25),
+    "corruptions, mCE": Truth("corruption_robustness", images.corruptions, "max_mce", 0.6),
+    "transfer": Truth("transfer_accuracy", images.transfer, "at_least", 0.85),
+    "transfer, drop": Truth("transfer_accuracy", images.transfer, "max_drop", 0.1),
+    "groups, equal": Truth("worst_group_accuracy", images.equal_groups, "at_least", 0.8),
+    "groups, one worst": Truth("worst_group_accuracy", images.one_worst_group, "at_least", 0.6),
+    "groups that overlap": Truth("worst_group_accuracy", images.groups_that_overlap, "at_least", 0.8),
+    "subpopulations": Truth("subpopulation_shift", images.subpopulations, "max_drop", 0.2),
+    "cue, flips": Truth("no_spurious_feature", images.cue, "max_flip", 0.1),
+    "cue, flips to a class": Truth("no_spurious_feature", images.cue_towards, "max_flip", 0.2),
+    "cue, recall": Truth("no_spurious_feature", images.cue, "max_recall_drop", 0.2),
+    "cue, recall of a class": Truth("no_spurious_feature", images.cue, "max_recall_drop", 0.2, other={"target": 0}),
+    "cue, recall of equal classes": Truth("no_spurious_feature", images.cue_in_each_class, "max_recall_drop", 0.2),
+    "three equal cues, flips": Truth("no_spurious_feature", images.three_cues, "max_flip", 0.1),
+    "three equal cues, recall": Truth("no_spurious_feature", images.three_cues, "max_recall_drop", 0.2),
+    "robust accuracy": Truth("robust_accuracy", gradients.robust_accuracy, "at_least", 0.75),
+    "minimum perturbation": Truth("min_perturbation", gradients.min_perturbation, "median_at_least", 0.11),
+    "universal": Truth("universal_perturbation", gradients.universal, "max_fooled", 0.2),
+    "alignment": Truth("gradient_alignment", gradients.alignment, "at_least", 0.25),
+    "gain in alignment": Truth("gradient_alignment", gradients.gain_in_alignment, "min_gain", 0.3),
+    "class evidence": Truth("class_evidence", gradients.class_evidence, "min_transfer", 0.7),
+    "inversion": Truth("invertible_features", gradients.invertible_features, "max_image_error", 0.5, claimed=0.2),
+    "agreement, contained": Truth("label_agreement", answers.label_agreement, "contained_at_least", 0.85),
+    "agreement, main label": Truth("label_agreement", answers.label_agreement, "main_at_least", 0.7),
+    "agreement, unsupported": Truth("label_agreement", answers.label_agreement, "max_unsupported", 0.15),
+    "label quality": Truth("label_quality", answers.label_quality, "at_most", 0.1),
+    "simulatable": Truth("simulatable", answers.simulatable, "at_least", 0.7),
+    "cue noticed": Truth("cue_noticed", answers.cue_noticed, "at_least", 0.3),
+    "selection gap": Truth("selection_gap", answers.selection_gap, "margin", 0.2),
+    "replication": Truth("replication_gap", answers.replication, "max_gap", 0.1),
+    "replication, naive": Truth("replication_gap", answers.replication, "max_gap", 0.1, other={"correction": None}),
+}
+
+LEFT_OUT = {
+    "robust_to": "it is about the set alone: the change was picked by looking at it",
+    "no_backdoor_trigger": "an anomaly index is of the search's own patches, and has no interval",
+    "no_failure_direction": "a permutation test, which has no interval",
+    "sparse_head": "every draw fits a head of its own, so that the truth is another one each time",
+}
+"""Kinds that have no interval of a population's one truth, and why."""
+
+
+def test_every_kind_is_here_or_it_is_said_why_not() -> None:
+    assertions = {name for name in robustest.__all__ if name.startswith("assert_") and getattr(robustest, name)}
+    ours = {kind.name for kind in KINDS.values() if kind.assertion in assertions}  # and not those of plugins
+    here = {one.kind for one in TRUTHS.values()}
+    assert (here | set(LEFT_OUT), here & set(LEFT_OUT)) == (ours, set())
+
+
+def allowed(draws: int) -> int:
+    """So many misses at most: alpha, and three of its standard errors."""
+    return int(draws * ALPHA + 3 * sqrt(draws * ALPHA * (1 - ALPHA)))
+
+
+def misses(results: list[Result], truth: float) -> dict[str, int]:
+    """How often the truth lies beyond each end, and a claim at the truth is settled."""
+    ends = [result.left_interval for result in results]
+    return {
+        "below": sum(low > truth + 1e-9 for low, _ in ends),
+        "above": sum(high < truth - 1e-9 for _, high in ends),
+        "passed": sum(result.verdict is Verdict.PASSED for result in results),
+        "failed": sum(result.verdict is Verdict.FAILED for result in results),
+    }
+
+
+@pytest.mark.parametrize("draws", [30, pytest.param(300, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("one", TRUTHS.values(), ids=TRUTHS)
+def test_the_truth_is_missed_no_oftener_than_alpha(one: Truth, draws: int) -> None:
+    results = one.results(draws)
+    assert {(result.kind, result.scope) for result in results} == {(one.kind, "population")}
+    found = misses(results, one.value)
+    assert all(count <= allowed(draws) for count in found.values()), found
+    mean = float(np.mean([result.estimate for result in results if result.estimate is not None]))
+    width = float(np.mean([np.ptp(result.left_interval) for result in results]))
+    assert abs(mean - one.value) < 0.5 * width < 0.5, "and they say something, about this truth"
+
+
+@pytest.mark.parametrize("name", ["shift", "consistency", "label quality", "simulatable"])
+def test_intervals_at_another_level_miss_more(name: str) -> None:
+    """The counts above would tell: at four times alpha they are beyond what is allowed."""
+    found = misses(TRUTHS[name].results(100, alpha=4 * ALPHA), TRUTHS[name].value)
+    assert found["below"] + found["above"] > 2 * allowed(100), found
