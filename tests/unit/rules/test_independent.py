@@ -46,7 +46,8 @@ def claim_of(threshold: float | None, **changes: Any) -> FallRule:
 @given(st.integers(0, 80), st.integers(1, 80), st.sampled_from([0.0, 0.05, 0.1, 0.3]))
 def test_a_stream_settles_as_the_whole_set_is(held: int, n: int, threshold: float) -> None:
     outcomes = np.arange(n) < min(held, n)
-    claim = claim_of(threshold, terms=Terms(scope="set", alpha=1e-12, fail_alpha=1e-12))
+    # An order as rare as this one, of 80 over 40 or fewer, would settle a claim wrongly at any alpha above 1e-23.
+    claim = claim_of(threshold, terms=Terms(scope="set", alpha=1e-30, fail_alpha=1e-30))
     settled = claim.settled({"held": outcomes}, n)
     whole = claim.decide({"held": outcomes}, n, None)
     assert settled is not None
