@@ -247,7 +247,7 @@ def _frozen(observed: Observed, tally: Tally, files: Mapping[str, str]) -> Entry
     meta = {
         "when": when(),
         "exhibits": shown,
-        "counts": dict(observed.counts),
+        "counts": list(observed.counts.items()),  # in their order, which keys of a file lose
         "tally": asdict(tally),
         "files": dict(files),
     }
@@ -269,7 +269,7 @@ def _thawed(entry: Entry) -> tuple[Observed, Tally]:
     kept = None
     if "kept.ids" in entry.arrays:
         kept = Kept(**{f.name: entry.arrays[f"kept.{f.name}"] for f in fields(Kept)})
-    return Observed(columns, exhibits, meta["counts"], kept), Tally(**tally)
+    return Observed(columns, exhibits, dict(meta["counts"]), kept), Tally(**tally)
 
 
 def _kind(device: torch.device | str) -> str:

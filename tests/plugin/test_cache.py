@@ -32,6 +32,22 @@ def test_the_second_run_is_cached_and_says_so(write, result_of, run, section) ->
     assert "  cached  passed" in line
 
 
+def test_stages_are_remembered_in_the_order_in_which_they_ran(write, result_of) -> None:
+    write(
+        test_a="""
+        from robustest.attacks import FGSM, PGD, Cascade, Stage
+
+        def test_claim(robust_model, robust_data):
+            cascade = Cascade(name="two", stages=(Stage(searcher=PGD(steps=3)), Stage(searcher=FGSM())))
+            assert_robust_accuracy(robust_model, robust_data, Linf(0.1), at_least=0.5, attack=cascade)
+        """
+    )
+    first, second = result_of(), result_of()
+    assert second["cached"]
+    assert first["facts"] == second["facts"]
+    assert list(first["details"]["stages"]) == list(second["details"]["stages"]) == ["pgd", "fgsm"]
+
+
 def test_what_is_cached_takes_a_few_passes_that_ask_the_model(write, result_of, project) -> None:
     write(test_a=PLAIN)
     # The same code by bytecode: the model is watched from outside.
