@@ -27,8 +27,9 @@ CACHED_BAR, SHRUNK_BAR = 0.05, 1.10
 NOTHING = """
 from robustest import L2, Linf, PixelPatch, assert_no_spurious_feature, assert_robust_accuracy, assert_shift_accuracy
 
-def test_nothing(robust_model, robust_data):
-    assert len(robust_model(robust_data[0][:1])) == 1
+def test_nothing(request):  # no robustness test, which would have to claim something
+    model, data = (request.getfixturevalue(name) for name in ("robust_model", "robust_data"))
+    assert len(model(data[0][:1])) == 1
 """
 STANDARD = """
 from robustest import Linf, assert_robust_accuracy
