@@ -10,6 +10,7 @@ from enum import StrEnum
 from robustest.account import Row
 from robustest.cli.claims import Bars, bars_of, stricter
 from robustest.results import NOT_PAIRED, Pairing, Result, Verdict
+from robustest.statistics.multiplicity import holm
 from robustest.statistics.paired import mcnemar
 
 Outcomes = tuple[bool | None, ...]
@@ -199,23 +200,15 @@ def changes(both: Sequence[Compared], alpha: float) -> list[Change]:
     where it passed and does not now, unless it is only that more is asked of a model that is as it was.
     """
     paired = {place: one.pairs for place, one in enumerate(both) if one.pairs is not None}
-    worse = holm({place: pairs.worse for place, pairs in paired.items()}, alpha)
-    better = holm({place: pairs.better for place, pairs in paired.items()}, alpha)
+    worse, better = (
+        {place for place, p in zip(paired, holm(values), strict=True) if p <= alpha}
+        for values in ([pairs.worse for pairs in paired.values()], [pairs.better for pairs in paired.values()])
+    )
     found = []
     for place, one in enumerate(both):
         by_pairs = Change.WORSE if place in worse else Change.BETTER if place in better else Change.ALIKE
         found.append(one.by_verdict(by_pairs if place in paired else None))
     return found
-
-
-def holm(p: Mapping[int, float], alpha: float) -> set[int]:
-    """The hypotheses that Holm's step-down procedure rejects, with error alpha over all of them."""
-    rejected: set[int] = set()
-    for place, key in enumerate(sorted(p, key=lambda key: p[key])):
-        if p[key] > alpha / (len(p) - place):
-            break
-        rejected.add(key)
-    return rejected
 
 
 def _breaks(value: float, comparison: str, threshold: float) -> bool:

@@ -24,7 +24,7 @@ from robustest.engine.batch import Batch, join_batches, pick_batch
 from robustest.engine.draws import majority
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.rows import pick, pick_problem
-from robustest.threats import Bounds, Rows, Threat, per_row
+from robustest.threats import Bounds, Rows, Threat, per_row, within
 
 _KEEP = 7 / 8
 """Rows that are broken are dropped once fewer than this share of a batch is alive: copying costs too."""
@@ -32,8 +32,6 @@ _LOOK = 5
 """On an accelerator the host looks at the device only every so many rounds."""
 _LIGHT = 2**18
 """Elements that the proposals of a round may have whatever the batch size is: 1 MiB."""
-_SLACK = 1 + 1e-6
-"""Relative rounding allowed on a size that is compared with the radius."""
 
 
 @dataclass(slots=True)
@@ -236,7 +234,7 @@ class Search:
             if quiet and not bool((margin < batch.margin).any()):
                 return
             size = self.threat.size(z, batch.problem.region)
-            inside = size <= self.threat.radius * _SLACK
+            inside = within(size, self.threat)
             margin = torch.where(inside, margin, torch.inf)
         if self._attempts or self._draws > 1:
             self._store(batch, z, (margin < batch.margin) & ~self._hit[batch.position])
@@ -304,5 +302,5 @@ class Search:
         elif len(at):
             logits = self.evaluator.logits(x[at])
             predicted[at], wrong[at] = self._task.predictions(logits), ~self._task.holds(logits, y[at])
-        broken = wrong & (size <= self.threat.radius * _SLACK)
+        broken = wrong & (within(size, self.threat))
         return Found(broken, x, size, predicted, self._margin)

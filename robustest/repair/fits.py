@@ -12,7 +12,7 @@ from robustest.cues import Cue
 from robustest.cues.cue import for_samples
 from robustest.data import Samples, as_samples
 from robustest.errors import ConfigError, expected
-from robustest.threats import Threat
+from robustest.threats import Threat, within
 
 _LOOKED_AT = 512
 
@@ -62,7 +62,7 @@ def cue_fit(cue: Cue, threat: Threat, data: object, *, bounds: tuple[float, floa
         raise ConfigError(expected("a ball of inputs (Linf, L2, L1 or L0), in which a cue has a size", threat))
     size: Tensor = threat.size(on, region)
     return CueFit(
-        inside=float((size <= threat.radius * (1 + 1e-6)).double().mean()),
+        inside=float(within(size, threat).double().mean()),
         median=float(size.median()),
         largest=float(size.max()),
         radius=threat.radius,

@@ -16,9 +16,8 @@ from robustest.engine.shrink import shrink, shrinks
 from robustest.run.evidence import REPLAYED, Exhibit, Observed, exhibits_of
 from robustest.settings import Settings
 from robustest.store.corpus import Corpus, Kept, from_levels, levels
-from robustest.threats import Threat, per_row
+from robustest.threats import Threat, per_row, within
 
-_SLACK = 1 + 1e-6
 _BATCH = 512
 _SHARE = 0.25
 """One claim's share of the corpus."""
@@ -80,8 +79,8 @@ class Replay:
     def _inside(self, chunk: Chunk, x: Tensor, y: Tensor) -> Tensor:
         low, high = chunk.bounds
         size = self.threat.size(x, self.threat.region(chunk.x, chunk.bounds))
-        within = (size <= self.threat.radius * _SLACK) & (size > 0)
-        ok = within & ((x >= low) & (x <= high)).flatten(1).all(1) & (y.to(chunk.y) == chunk.y)
+        inside = within(size, self.threat) & (size > 0)
+        ok = inside & ((x >= low) & (x <= high)).flatten(1).all(1) & (y.to(chunk.y) == chunk.y)
         return ok.nonzero().squeeze(1)
 
     def _try(self, evaluator: Evaluator, chunk: Chunk, x: Tensor) -> None:
@@ -194,5 +193,5 @@ def rounded(evaluator: Evaluator, threat: Threat, part: Chunk, found: Tensor, si
     """
     grey = from_levels(levels(found, part.bounds), part.bounds).clamp(*part.bounds)
     grey_size = threat.size(grey, threat.region(part.x, part.bounds))
-    good = (grey_size <= threat.radius * _SLACK) & ~evaluator.task.holds(evaluator.logits(grey), part.y)
+    good = within(grey_size, threat) & ~evaluator.task.holds(evaluator.logits(grey), part.y)
     return torch.where(per_row(good, found), grey, found), torch.where(good, grey_size, size)

@@ -23,6 +23,7 @@ from robustest.threats.protocol import clip as clip
 from robustest.threats.protocol import difference as difference
 from robustest.threats.protocol import length as length
 from robustest.threats.protocol import per_row as per_row
+from robustest.threats.protocol import within as within
 from robustest.threats.shrink import filled as filled
 from robustest.threats.spatial import Spatial as Spatial
 from robustest.threats.unbounded import Unbounded as Unbounded

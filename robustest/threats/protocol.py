@@ -58,6 +58,11 @@ class Threat(Protocol):
         """The largest size allowed; finite."""
 
 
+def within(size: Tensor, threat: Threat) -> Tensor:
+    """(N,) whether sizes (N,) are in the radius, but for the last bits that storing an input in float32 adds."""
+    return size <= threat.radius * (1 + 1e-6)
+
+
 def box(x: Tensor, bounds: Bounds) -> Rows:
     """The region of inputs inside the bounds: "x", "low" and "high" that broadcast over x, and their "span" (N,)."""
     edge = (len(x), *[1] * (x.ndim - 1))

@@ -9,14 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from scipy.stats import binom, binomtest
+from scipy.stats import binomtest
 
 from robustest import Settings
 from robustest.cli.claims import without_thresholds
 from robustest.cli.compare import keyed
-from robustest.cli.pairs import holm
 from robustest.endings import Ending
 from robustest.results import NOT_PAIRED, Pairing, Verdict
 
@@ -389,27 +386,3 @@ def test_a_file_with_an_impossible_alpha_is_refused(run_file: Make, edit: Make, 
 def test_a_wrong_alpha_is_wrong_usage(run_file: Make, robustest: Make, alpha: str) -> None:
     run_file("a.json", [])
     assert robustest("compare", "a.json", "a.json", f"--alpha={alpha}").code == 2
-
-
-@given(st.lists(st.floats(0, 1), max_size=12), st.floats(0.001, 0.4))
-def test_holm_rejects_more_than_bonferroni_and_keeps_the_order(p: list[float], alpha: float) -> None:
-    rejected = holm(dict(enumerate(p)), alpha)
-    assert {n for n, value in enumerate(p) if value <= alpha / len(p)} <= rejected
-    assert all(p[n] <= alpha for n in rejected)
-    assert not rejected or max(p[n] for n in rejected) <= min(
-        (p[n] for n in range(len(p)) if n not in rejected), default=1
-    )
-
-
-def test_holm_steps_down_where_bonferroni_stays() -> None:
-    assert holm({3: 0.5, 0: 0.001, 1: 0.0045, 2: 0.009}, 0.01) == {0}, "0.0045 exceeds 0.01 / 3"
-    assert holm({0: 0.001, 1: 0.0045, 2: 0.009}, 0.01) == {0, 1, 2}, "0.01 / 3, 0.01 / 2, 0.01"
-
-
-def test_holm_errs_seldom_where_nothing_changed() -> None:
-    """Exact: of m claims with d changed samples each, by chance one is called worse with probability <= alpha."""
-    alpha, m, d = 0.05, 8, 20
-    tail = [float(binom.sf(k - 1, d, 0.5)) for k in range(d + 1)]
-    called = sum(float(binom.pmf(k, d, 0.5)) for k in range(d + 1) if tail[k] <= alpha / m)
-    assert 1 - (1 - called) ** m <= alpha, "Holm's first step decides whether any is called"
-    assert all((holm({0: p, **dict.fromkeys(range(1, m), 1.0)}, alpha) == {0}) == (p <= alpha / m) for p in tail)

@@ -78,3 +78,28 @@ def test_holm_keeps_the_family_wise_error() -> None:
     """Of 10 true null hypotheses, one is rejected at .1 in at most a tenth of 1000 families, but for noise."""
     draws = np.random.default_rng(0).uniform(size=(1000, 10))
     assert sum(min(holm(list(family))) <= 0.1 for family in draws) <= 100 + 3 * 9.5
+
+
+@given(st.lists(st.floats(0, 1), max_size=12), st.floats(0.001, 0.4))
+def test_holm_rejects_more_than_bonferroni_and_keeps_the_order(p: list[float], alpha: float) -> None:
+    rejected = {n for n, value in enumerate(holm(p)) if value <= alpha}
+    assert {n for n, value in enumerate(p) if value * len(p) <= alpha} <= rejected
+    assert all(p[n] <= alpha for n in rejected)
+    assert not rejected or max(p[n] for n in rejected) <= min(
+        (p[n] for n in range(len(p)) if n not in rejected), default=1
+    )
+
+
+def test_holm_steps_down_where_bonferroni_stays() -> None:
+    assert [p <= 0.01 for p in holm([0.5, 0.001, 0.0045, 0.009])] == [False, True, False, False], ".0045 > .01 / 3"
+    assert max(holm([0.001, 0.0045, 0.009])) <= 0.01, "0.01 / 3, 0.01 / 2, 0.01"
+
+
+def test_holm_errs_seldom_where_nothing_changed() -> None:
+    """Exact: of m claims with d changed samples each, by chance one is called worse with probability <= alpha."""
+    alpha, m, d = 0.05, 8, 20
+    tail = [float(binom.sf(k - 1, d, 0.5)) for k in range(d + 1)]
+    called = sum(float(binom.pmf(k, d, 0.5)) for k in range(d + 1) if tail[k] <= alpha / m)
+    assert 1 - (1 - called) ** m <= alpha, "Holm's first step decides whether any is called"
+    for p in tail:
+        assert [q <= alpha for q in holm([p] + [1.0] * (m - 1))] == [m * p <= alpha] + [False] * (m - 1)
