@@ -65,7 +65,7 @@ def checked_sets(table: object) -> Tensor:
     Raises:
         DataError: not a table of 0 and 1 with two columns or more.
     """
-    if not isinstance(table, (Tensor, np.ndarray)):
+    if not isinstance(table, (Tensor, np.ndarray)) or (isinstance(table, np.ndarray) and table.dtype.kind not in "biuf"):
         raise DataError(expected("sets as a tensor or an array (N, K) of 0 and 1", table))
     values = torch.as_tensor(np.array(table) if isinstance(table, np.ndarray) else table).detach().cpu()
     if values.ndim != 2 or len(values) == 0 or values.shape[1] < 2:
