@@ -65,7 +65,7 @@ def measure_landscape(
     steps: int = 100,
     every: int = 10,
     learning_rate: float = 0.1,
-    etas: Sequence[float] = (0.05, 0.1, 0.2, 0.4),
+    etas: Sequence[float] = (0.05, 0.15, 0.4),
     **options: Unpack[Options],
 ) -> Result:
     """How much the loss varies along the gradient while a net trains, beside a reference that trains alike.

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from robustest import rng
-from robustest.claims.training.probes import Loss, Probe, gradient_of, probe
+from robustest.claims.training.probes import Loss, Probe, gradient_of, probe, put
 from robustest.engine.draws import seed_draws
 from robustest.errors import ConfigError, ModelError, expected
 from robustest.factory import Factory
@@ -128,7 +128,7 @@ class Trainings:
                     "batches": self._told,
                     "course": self._course,
                     "seed": (self._settings.seed, number),
-                    "asked": (level, [part.cpu() for part in gradient]),
+                    "asked": (level, gradient.cpu()),
                 }
             )
         except Unhashable as error:
@@ -163,9 +163,7 @@ class Trainings:
                 passed += len(x) * (len(course.etas) + 3)
             _, gradient = gradient_of(net, self._loss, x, y, weights)
             passed += len(x)
-            with torch.no_grad():
-                for weight, slope in zip(weights, gradient, strict=True):
-                    weight -= course.learning_rate * slope
+            put(weights, torch.cat([weight.detach().reshape(-1) for weight in weights]) - course.learning_rate * gradient)
         final = sum(gradient_of(net, self._loss, *_on(weights[0].device, b), weights)[0] for b in self._batches)
         return Trace(
             probes=torch.tensor(probes, dtype=torch.float64),

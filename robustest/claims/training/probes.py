@@ -13,7 +13,7 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from math import sqrt
+from math import isfinite, sqrt
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,6 @@ from torch import Tensor, nn
 from robustest.errors import ModelError
 
 Loss = Callable[[Any, Any], Tensor]
-Tensors = list[Tensor]
 
 _TINY = 1e-30
 
@@ -70,25 +69,11 @@ def probe(
     """
     weights = [weight for weight in net.parameters() if weight.requires_grad]
     with _put_back(net, weights) as at:
-        return _look(weights, at, _Asking(net, loss, x, y, weights), etas, learning_rate, number)
+        return _look(_Point.of(net, loss, x, y, weights), at, etas, learning_rate, number)
 
 
-@dataclass(frozen=True, slots=True)
-class _Asking:
-    """A loss and its gradient at the weights that a net has now."""
-
-    net: nn.Module
-    loss: Loss
-    x: Any
-    y: Any
-    weights: Tensors
-
-    def __call__(self) -> tuple[float, Tensors]:
-        return gradient_of(self.net, self.loss, self.x, self.y, self.weights)
-
-
-def gradient_of(net: nn.Module, loss: Loss, x: Any, y: Any, weights: Tensors) -> tuple[float, Tensors]:
-    """The loss of a batch and its gradient by each weight; no `.grad` is written.
+def gradient_of(net: nn.Module, loss: Loss, x: Any, y: Any, weights: list[Tensor]) -> tuple[float, Tensor]:
+    """The loss of a batch and its gradient (D,) by all weights in a row; no `.grad` is written.
 
     Raises:
         ModelError: the loss is no scalar with a gradient, or not finite.
@@ -98,9 +83,9 @@ def gradient_of(net: nn.Module, loss: Loss, x: Any, y: Any, weights: Tensors) ->
         if not isinstance(value, Tensor) or value.ndim or not value.requires_grad:
             raise ModelError("Expected the loss to give a scalar tensor with a gradient. Take the mean over the batch.")
         found = torch.autograd.grad(value, weights, allow_unused=True)
-    gradient = [torch.zeros_like(w) if g is None else g for w, g in zip(weights, found, strict=True)]
-    level = float(value.detach())
-    if not np.isfinite(level) or not all(bool(torch.isfinite(g).all()) for g in gradient):
+    parts = [w.new_zeros(w.numel()) if g is None else g.reshape(-1) for w, g in zip(weights, found, strict=True)]
+    gradient, level = torch.cat(parts), float(value.detach())
+    if not isfinite(level) or not isfinite(float(gradient.sum())):  # no sum with NaN or infinite terms is finite
         raise ModelError(
             f"Expected finite losses and gradients but got a loss of {level:.4g}. The training diverges, or a step "
             "along the gradient leaves what float32 holds: lower learning_rate=, or the largest of etas=."
@@ -108,30 +93,68 @@ def gradient_of(net: nn.Module, loss: Loss, x: Any, y: Any, weights: Tensors) ->
     return level, gradient
 
 
+def put(weights: list[Tensor], row: Tensor) -> None:
+    """Set weights to what stands in a row (D,), all of them or the first ones."""
+    at = 0
+    with torch.no_grad():
+        for weight in weights:
+            weight.copy_(row[at : at + weight.numel()].view_as(weight))
+            at += weight.numel()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Point:
+    """A net's weights, one row for all of them: many small tensors would cost more than the net.
+
+    Attributes:
+        ask: the loss and its gradient (D,) at the weights that the net has now.
+        weights: the net's.
+        start: (D,) the values that they began with.
+        norms: (D,) the norm of the tensor that each belongs to.
+    """
+
+    ask: Callable[[], tuple[float, Tensor]]
+    weights: list[Tensor]
+    start: Tensor
+    norms: Tensor
+
+    @classmethod
+    def of(cls, net: nn.Module, loss: Loss, x: Any, y: Any, weights: list[Tensor]) -> _Point:
+        start = torch.cat([weight.detach().reshape(-1) for weight in weights])
+        return cls(lambda: gradient_of(net, loss, x, y, weights), weights, start, cls.by_tensor(weights, start))
+
+    @staticmethod
+    def by_tensor(weights: list[Tensor], row: Tensor) -> Tensor:
+        """(D,) the norm of each tensor's part of a row, at each of its places."""
+        sizes = [weight.numel() for weight in weights]
+        norms = torch.stack([part.norm() for part in row.split(sizes)])
+        return norms.repeat_interleave(torch.tensor(sizes, device=row.device))
+
+
 def _look(
-    weights: Tensors, at: Callable[[], None], ask: _Asking, etas: Sequence[float], learning_rate: float, number: int
+    point: _Point, at: Callable[[], None], etas: Sequence[float], learning_rate: float, number: int
 ) -> Probe:
-    start = [weight.detach().clone() for weight in weights]
-    level, gradient = ask()
-    norms = [weight.norm() for weight in start]
-    relative = _times(gradient, norms)
-    steps = [n * g / g.norm().clamp(min=_TINY) for n, g in zip(norms, gradient, strict=True)]
-    moving = sum(bool(step.any()) for step in steps)
+    level, gradient = point.ask()
+    relative = point.norms * gradient
+    own = point.by_tensor(point.weights, gradient)
+    steps = point.norms * gradient / own.clamp(min=_TINY)
+    moving = sum(bool(part.any()) for part in steps.split([weight.numel() for weight in point.weights]))
     losses, cosines, betas = [level], [1.0], [0.0]
     for eta in etas:
         at()
-        _move(weights, start, steps, eta)
-        value, there = ask()
-        there = _times(there, norms)
+        put(point.weights, point.start - eta * steps)
+        value, there = point.ask()
+        there = point.norms * there
         losses.append(value)
         cosines.append(_cosine(relative, there))
-        betas.append(_apart(relative, there) / (eta * sqrt(max(1, moving))))
+        betas.append(float((relative - there).norm()) / (eta * sqrt(max(1, moving))))
     at()
-    _move(weights, start, gradient, learning_rate)
-    _, there = ask()
-    absolute = _apart(gradient, there) / max(_TINY, learning_rate * _length(gradient))
+    put(point.weights, point.start - learning_rate * gradient)
+    there = point.ask()[1]
+    absolute = float((gradient - there).norm()) / max(_TINY, learning_rate * float(gradient.norm()))
     at()
-    shift, shift_cosine = _shift(weights, start, steps, gradient, ask, etas[0], number)
+    put(point.weights, point.start)
+    shift, shift_cosine = _shift(point, point.start - etas[0] * steps, gradient, number)
     return Probe(
         loss=level,
         loss_range=max(losses) - min(losses),
@@ -143,66 +166,47 @@ def _look(
     )
 
 
-def _shift(
-    weights: Tensors, start: Tensors, steps: Tensors, gradient: Tensors, ask: _Asking, eta: float, number: int
-) -> tuple[float, float]:
+def _shift(point: _Point, moved: Tensor, gradient: Tensor, number: int) -> tuple[float, float]:
     """Of one of the layers that have others before them: how far its gradient changes where those have moved."""
-    layers = [i for i, weight in enumerate(weights) if weight.ndim >= 2][1:]  # in the order of their registration
+    layers = [i for i, weight in enumerate(point.weights) if weight.ndim >= 2][1:]  # in the order of registration
     if not layers:
         return float("nan"), float("nan")
     layer = layers[number % len(layers)]
-    _move(weights[:layer], start, steps, eta)
-    _, there = ask()
-    before, after = [gradient[layer]], [there[layer]]
-    return _apart(before, after) / max(_TINY, _length(before)), _cosine(before, after)
+    put(point.weights[:layer], moved)
+    first = sum(weight.numel() for weight in point.weights[:layer])
+    part = slice(first, first + point.weights[layer].numel())
+    before, after = gradient[part], point.ask()[1][part]
+    return float((before - after).norm()) / max(_TINY, float(before.norm())), _cosine(before, after)
 
 
-def _move(weights: Tensors, start: Tensors, steps: Tensors, eta: float) -> None:
-    with torch.no_grad():
-        for weight, origin, step in zip(weights, start, steps, strict=False):
-            weight.copy_(origin - eta * step)
-
-
-def _times(tensors: Tensors, factors: Tensors) -> Tensors:
-    return [factor * tensor for tensor, factor in zip(tensors, factors, strict=True)]
-
-
-def _length(a: Tensors) -> float:
-    return sqrt(sum(float(t.double().square().sum()) for t in a))
-
-
-def _apart(a: Tensors, b: Tensors) -> float:
-    return _length([one - other for one, other in zip(a, b, strict=True)])
-
-
-def _cosine(a: Tensors, b: Tensors) -> float:
-    dot = sum(float((one.double() * other.double()).sum()) for one, other in zip(a, b, strict=True))
-    return dot / max(_TINY, _length(a) * _length(b))
+def _cosine(a: Tensor, b: Tensor) -> float:
+    return float(a @ b) / max(_TINY, float(a.norm()) * float(b.norm()))
 
 
 @contextmanager
-def _put_back(net: nn.Module, weights: Tensors) -> Iterator[Callable[[], None]]:
-    """Inside, what is yielded puts buffers and random states back, so that each pass is of one function; at the end
-    weights are put back too."""
-    start = [weight.detach().clone() for weight in weights]
+def _put_back(net: nn.Module, weights: list[Tensor]) -> Iterator[Callable[[], None]]:
+    """At the end weights, buffers and random states are put back.
+
+    What is yielded puts back buffers and torch's generators before each pass, so that all are of one function.
+    """
+    start = torch.cat([weight.detach().reshape(-1) for weight in weights])
     buffers = [(buffer, buffer.clone()) for buffer in net.buffers()]
     cuda = {weight.device for weight in weights if weight.device.type == "cuda"}
-    states = [torch.get_rng_state(), *(torch.cuda.get_rng_state(device) for device in cuda)]
+    here, there = torch.get_rng_state(), [(device, torch.cuda.get_rng_state(device)) for device in cuda]
     python, arrays = random.getstate(), np.random.get_state()
 
     def again() -> None:
-        torch.set_rng_state(states[0])
-        for device, state in zip(cuda, states[1:], strict=True):
+        torch.set_rng_state(here)
+        for device, state in there:
             torch.cuda.set_rng_state(state, device)
-        random.setstate(python)
-        np.random.set_state(arrays)
         with torch.no_grad():
             for buffer, value in buffers:
                 buffer.copy_(value)
-            for weight, value in zip(weights, start, strict=True):
-                weight.copy_(value)
 
     try:
         yield again
     finally:
         again()
+        put(weights, start)
+        random.setstate(python)
+        np.random.set_state(arrays)

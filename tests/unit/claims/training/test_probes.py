@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from robustest import ModelError
 from robustest.claims.training.probes import Probe, probe
 
-ETAS = (0.05, 0.1, 0.2, 0.4)
+ETAS = (0.05, 0.15, 0.4)
 CE = nn.functional.cross_entropy
 Y = torch.arange(96) % 4
 X = 0.3 * torch.rand(96, 12, generator=torch.Generator().manual_seed(0)) + nn.functional.one_hot(Y, 12)
@@ -58,7 +58,7 @@ def test_a_step_over_the_valley_turns_the_gradient() -> None:
     """f = |w - c| along one axis: past the kink the gradient points back."""
     seen = look(Bowl(1.0, 0.0), loss=lambda out, _: (out[0] - 0.7).abs() + 0 * out[1])
     assert seen.cosine == pytest.approx(-1.0)
-    assert seen.loss_range == pytest.approx(0.3 - 0.1, abs=1e-5)  # from .3 at the start to .1 at steps of .2 and .4
+    assert seen.loss_range == pytest.approx(0.3 - 0.1, abs=1e-5)  # from .3 at the start to .1 beyond
 
 
 @pytest.mark.parametrize("factor", [0.1, 10.0])
@@ -110,7 +110,7 @@ def test_everything_is_put_back(snapshot: Callable[[nn.Module], dict[str, Any]])
     assert look(model) == first, "dropout draws the same in each pass: the steps are on one function"
 
 
-def test_a_probe_costs_seven_gradients(watched: Any) -> None:
+def test_a_probe_costs_six_gradients(watched: Any) -> None:
     model = watched(net())
     look(model)
     assert len(model.calls) == len(ETAS) + 3 <= 8
