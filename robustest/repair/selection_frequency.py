@@ -79,7 +79,9 @@ def independent_frequency(annotations: object, n: int) -> Tensor:
         DataError: they chose the samples, are of other items, or say nothing of one.
     """
     if not isinstance(annotations, Annotations):
-        raise ConfigError(expected("annotations such as Annotations.of(responses, labels, independent=True)", annotations))
+        raise ConfigError(
+            expected("annotations such as Annotations.of(responses, labels, independent=True)", annotations)
+        )
     if not annotations.independent:
         raise DataError(
             "Expected selection frequencies that are independent of how the samples were chosen but these chose them: "

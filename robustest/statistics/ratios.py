@@ -31,6 +31,4 @@ def decide_ratio(ratios: NDArray[np.float64], threshold: float | None, *, alpha:
     else:
         verdict = beyond(interval, threshold, at_least=False)
         rule = f"runs to come, alpha = {alpha:g} a side"
-    return Decision(
-        verdict=verdict, rule=rule, estimate=exp(mean), interval=interval, at_alpha=threshold is not None
-    )
+    return Decision(verdict=verdict, rule=rule, estimate=exp(mean), interval=interval, at_alpha=threshold is not None)

@@ -246,7 +246,14 @@ def _built(steep: bool) -> Callable[[], nn.Module]:
     def build() -> nn.Module:
         parts: list[nn.Module] = [nn.Flatten(), nn.Linear(SIDE * SIDE, 24), nn.BatchNorm1d(24), nn.ReLU()]
         if steep:
-            parts += [nn.Linear(24, 24), nn.BatchNorm1d(24), nn.ReLU(), nn.Linear(24, 24), nn.BatchNorm1d(24), nn.ReLU()]
+            parts += [
+                nn.Linear(24, 24),
+                nn.BatchNorm1d(24),
+                nn.ReLU(),
+                nn.Linear(24, 24),
+                nn.BatchNorm1d(24),
+                nn.ReLU(),
+            ]
         return nn.Sequential(*parts, nn.Linear(24, CLASSES))
 
     return build

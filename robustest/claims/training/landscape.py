@@ -182,7 +182,9 @@ class Run:
         for name, trace in (("net", self.net), ("reference", self.reference)):
             off = float((trace.column("loss") <= _PLATEAU * self.constant).double().mean())
             if trace.final > _LEARNED * self.constant:
-                told.append(f"the {name} ends at a loss of {trace.final:.3g}, a constant answer has {self.constant:.3g}")
+                told.append(
+                    f"the {name} ends at a loss of {trace.final:.3g}, a constant answer has {self.constant:.3g}"
+                )
             elif off <= 0.5:
                 told.append(f"the {name} is no better than a constant answer at {1 - off:.0%} of the probes")
             if not bool(trace.column("loss_range").median() > 0):

@@ -163,7 +163,10 @@ class Trainings:
                 passed += len(x) * (len(course.etas) + 3)
             _, gradient = gradient_of(net, self._loss, x, y, weights)
             passed += len(x)
-            put(weights, torch.cat([weight.detach().reshape(-1) for weight in weights]) - course.learning_rate * gradient)
+            put(
+                weights,
+                torch.cat([weight.detach().reshape(-1) for weight in weights]) - course.learning_rate * gradient,
+            )
         final = sum(gradient_of(net, self._loss, *_on(weights[0].device, b), weights)[0] for b in self._batches)
         return Trace(
             probes=torch.tensor(probes, dtype=torch.float64),
@@ -229,5 +232,3 @@ def best_constant(loss: Loss, batches: Batches, outputs: Tensor, *, rounds: int 
 
 def _on(device: torch.device, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     return batch[0].to(device), batch[1].to(device)
-
-

@@ -131,9 +131,7 @@ class _Point:
         return norms.repeat_interleave(torch.tensor(sizes, device=row.device))
 
 
-def _look(
-    point: _Point, at: Callable[[], None], etas: Sequence[float], learning_rate: float, number: int
-) -> Probe:
+def _look(point: _Point, at: Callable[[], None], etas: Sequence[float], learning_rate: float, number: int) -> Probe:
     level, gradient = point.ask()
     relative = point.norms * gradient
     own = point.by_tensor(point.weights, gradient)

@@ -176,7 +176,9 @@ def test_a_second_run_trains_nothing_and_a_killed_one_goes_on(
                 measured(max_ratio=0.5)
             trained.clear()
             trained.append(-10)
-            patch.setattr(probed_training.Trainings, "_trained", lambda self, *a: (trained.append(1), real(self, *a))[1])
+            patch.setattr(
+                probed_training.Trainings, "_trained", lambda self, *a: (trained.append(1), real(self, *a))[1]
+            )
             whole = measured(max_ratio=0.5)
             assert trained.count(1) == 4, "of six trainings two were done"
             trained.clear()
@@ -260,7 +262,9 @@ def test_batches_that_teach_nothing_are_refused(batches: Any, told: str) -> None
 @pytest.mark.slow
 @pytest.mark.parametrize("depth", [3, 8])
 def test_on_digits_the_range_with_batch_norm_is_a_fifth_at_most(depth: int) -> None:
-    datasets: Any = pytest.importorskip("sklearn.datasets", reason="scikit-learn, which has the digits, is not installed")
+    datasets: Any = pytest.importorskip(
+        "sklearn.datasets", reason="scikit-learn, which has the digits, is not installed"
+    )
     digits = datasets.load_digits()
     x, y = torch.tensor(digits.data).float() / 16, torch.tensor(digits.target)
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))[:1280]

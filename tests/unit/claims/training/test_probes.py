@@ -24,7 +24,12 @@ def net(norm: bool = True, dropout: float = 0.0, seed: int = 0) -> nn.Sequential
     torch.manual_seed(seed)
     parts: list[nn.Module] = []
     for wide in (12, 24, 24):
-        parts += [nn.Linear(wide, 24), *([nn.BatchNorm1d(24, eps=1e-9)] if norm else []), nn.ReLU(), nn.Dropout(dropout)]
+        parts += [
+            nn.Linear(wide, 24),
+            *([nn.BatchNorm1d(24, eps=1e-9)] if norm else []),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+        ]
     return nn.Sequential(*parts, nn.Linear(24, 4)).train()
 
 
