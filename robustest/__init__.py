@@ -90,6 +90,7 @@ if TYPE_CHECKING:
     from robustest.claims.shifts.shift_accuracy import measure_shift_accuracy as measure_shift_accuracy
     from robustest.claims.strategies.robust_to import accuracy_under as accuracy_under
     from robustest.claims.strategies.robust_to import measure_robust_to as measure_robust_to
+    from robustest.claims.training.landscape import measure_landscape as measure_landscape
     from robustest.cues import BackgroundSwap as BackgroundSwap
     from robustest.cues import Blur as Blur
     from robustest.cues import Border as Border

@@ -71,11 +71,7 @@ def checked_sets(table: object) -> Tensor:
         raise DataError(expected("sets as a tensor or an array (N, K) of 0 and 1", table))
     values = torch.as_tensor(np.array(table) if isinstance(table, np.ndarray) else table).detach().cpu()
     if values.ndim != 2 or len(values) == 0 or values.shape[1] < 2:
-        raise DataError(
-            expected(
-                "sets of shape (N, K) with K >= 2", tuple(values.shape), "One column a class, 1 where it is shown."
-            )
-        )
+        raise DataError(expected("sets of shape (N, K) with K >= 2", tuple(values.shape), "One column a class."))
     if not bool(((values == 0) | (values == 1)).all()):  # NaN is neither
         row = int(((values != 0) & (values != 1)).any(1).nonzero()[0])
         raise DataError(f"Expected sets of 0 and 1 but row {row} is {values[row].tolist()}.")

@@ -63,4 +63,4 @@ class ClassShares:
 
 def labels_of(samples: Samples) -> Tensor:
     """(N,) int64 labels, in the order of the data; inputs are read by parts, and not kept."""
-    return torch.cat([samples.take(ids)[1] for ids in torch.arange(len(samples)).split(_READ)])
+    return torch.cat([samples.take(ids)[1] for ids in torch.split(torch.arange(len(samples)), _READ)])

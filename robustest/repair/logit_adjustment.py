@@ -2,7 +2,8 @@
 
 A network trained on a long tail gives frequent classes more than their evidence: with the cross-entropy its logits hold
 log p(x | y) and the log of the class's share. Without that share the answer is the one with the best mean recall over
-classes. It can be taken off afterwards, or added to the logits while the loss is taken, so that the net need not hold it.
+classes. It can be taken off afterwards, or added to the logits while the loss is taken, so that the net need not hold
+it.
 """
 
 from __future__ import annotations

@@ -39,7 +39,9 @@ def frequency_weighted_training(
     bounds: tuple[float, float] | None = None,
     preprocessing: Preprocessing | None = None,
 ) -> Repaired:
-    """Train with each sample's loss weighted by its selection frequency: what nobody takes for its label counts nothing.
+    """Train with each sample's loss weighted by its selection frequency.
+
+    What nobody takes for its label counts nothing.
 
     Frequencies by which the samples were chosen are refused. Of samples that were kept for a high frequency the same
     answers say too much: noise that happened to be in their favour was selected as well (Engstrom et al., ICML 2020).
@@ -79,9 +81,7 @@ def independent_frequency(annotations: object, n: int) -> Tensor:
         DataError: they chose the samples, are of other items, or say nothing of one.
     """
     if not isinstance(annotations, Annotations):
-        raise ConfigError(
-            expected("annotations such as Annotations.of(responses, labels, independent=True)", annotations)
-        )
+        raise ConfigError(expected("annotations such as Annotations.of(...) gives", annotations))
     if not annotations.independent:
         raise DataError(
             "Expected selection frequencies that are independent of how the samples were chosen but these chose them: "

@@ -103,8 +103,13 @@ def shown(data: Data) -> Data:
 
 def landscape(data: Data, **options: Any) -> Result:
     """Two runs of two nets on all samples at once, which learn in a few steps or do not."""
-    wide, narrow = (lambda: nn.Sequential(nn.Flatten(), nn.Linear(SIDE * SIDE, CLASSES)),
-                    lambda: nn.Sequential(nn.Flatten(), nn.Linear(SIDE * SIDE, 8), nn.ReLU(), nn.Linear(8, CLASSES)))  # fmt: skip
+
+    def wide() -> nn.Module:
+        return nn.Sequential(nn.Flatten(), nn.Linear(SIDE * SIDE, CLASSES))
+
+    def narrow() -> nn.Module:
+        return nn.Sequential(nn.Flatten(), nn.Linear(SIDE * SIDE, 8), nn.ReLU(), nn.Linear(8, CLASSES))
+
     course: dict[str, Any] = {"seeds": 2, "steps": 20, "learning_rate": 0.5, "reference": narrow}
     return M.measure_landscape(wide, nn.functional.cross_entropy, [data], **course, **options)
 

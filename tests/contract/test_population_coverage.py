@@ -103,7 +103,7 @@ LEFT_OUT = {
     "robust_to": "it is about the set alone: the change was picked by looking at it",
     "no_backdoor_trigger": "an anomaly index is of the search's own patches, and has no interval",
     "no_failure_direction": "a permutation test, which has no interval",
-    "landscape": "nets are trained for each draw; its interval over runs is held in tests/unit/statistics/test_ratios.py",
+    "landscape": "nets are trained for each draw: tests/unit/statistics/test_ratios.py holds its interval",
     "sparse_head": "every draw fits a head of its own, so that the truth is another one each time",
 }
 """Kinds that have no interval of a population's one truth, and why."""

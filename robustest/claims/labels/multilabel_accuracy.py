@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, Unpack
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -72,8 +71,8 @@ def measure_multilabel_accuracy(
 
     Args:
         model: as for `measure_robust_accuracy`.
-        data: `(x, sets)`: inputs (N, *S), or a data set as for `measure_robust_accuracy`, whose own labels are not read;
-            and (N, K) of 0 and 1, the classes that each sample shows.
+        data: `(x, sets)`: inputs (N, *S), or a data set as for `measure_robust_accuracy`, whose own labels are not
+            read; and (N, K) of 0 and 1, the classes that each sample shows.
         at_least: the share of samples claimed, in 0..1.
         of: as above.
         scores: which classes a model says, for the exact set: "sigmoid", those of positive logits, as after training

@@ -70,8 +70,8 @@ def measure_landscape(
 ) -> Result:
     """How much the loss varies along the gradient while a net trains, beside a reference that trains alike.
 
-    Both nets are trained by gradient descent on the same batches in the same order. Every few steps the loss is looked at
-    along the gradient: how far it ranges, how far the gradient turns (its least cosine), how fast it changes (the
+    Both nets are trained by gradient descent on the same batches in the same order. Every few steps the loss is looked
+    at along the gradient: how far it ranges, how far the gradient turns (its least cosine), how fast it changes (the
     effective beta), and how far a layer's gradient moves once the layers before it have moved (internal covariate
     shift). See Santurkar, Tsipras, Ilyas and Madry, "How Does Batch Normalization Help Optimization?", section 3.
 
@@ -224,7 +224,7 @@ def checked_batches(batches: object) -> None:
         if not all(bool(torch.isfinite(part).all()) for part in (x, y) if part.is_floating_point()):
             raise DataError(f"Expected finite inputs and targets but batch {number} has NaN or infinite values.")
     targets = [y for _, y in batches if not y.is_floating_point() and y.ndim == 1]
-    if len(targets) == len(batches) and len(torch.cat(targets).unique()) == 1:
+    if len(targets) == len(batches) and bool((torch.cat(targets) == targets[0][0]).all()):
         raise DataError(f"Expected targets of two classes or more but every one is {int(targets[0][0])}.")
 
 

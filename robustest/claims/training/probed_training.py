@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from robustest import rng
-from robustest.claims.training.probes import Loss, Probe, gradient_of, probe, put
+from robustest.claims.training.probes import Loss, Probe, gradient_of, in_a_row, probe, put, trained_weights
 from robustest.engine.draws import seed_draws
 from robustest.errors import ConfigError, ModelError, expected
 from robustest.factory import Factory
@@ -71,7 +71,8 @@ class Trainings:
     """Trains nets on a course, or recalls how they went.
 
     A training is known by the net that the factory built (code and weights), the loss, the batches, the course and the
-    seed; and, since not all that code depends on can be read, by the loss and gradient that it gives for the first batch.
+    seed; and, since not all that code depends on can be read, by the loss and gradient that it gives for the first
+    batch.
 
     Args:
         loss, batches, course, settings: as for `measure_landscape`.
@@ -97,7 +98,7 @@ class Trainings:
         with torch.inference_mode(False), frozen(None):
             seed_draws(key)
             net = built(factory)
-            weights = [weight for weight in net.parameters() if weight.requires_grad]
+            weights = trained_weights(net)
             if not weights:
                 raise ConfigError("Expected parameters to train but the factory's net has none.")
             begun = digest([weight.detach().cpu() for weight in weights])
@@ -114,7 +115,7 @@ class Trainings:
             return ""
         asked = copy.deepcopy(net)
         x, y = _on(weights[0].device, self._batches[0])
-        level, gradient = gradient_of(asked, self._loss, x, y, [w for w in asked.parameters() if w.requires_grad])
+        level, gradient = gradient_of(asked, self._loss, x, y, trained_weights(asked))
         try:
             return digest(
                 {
@@ -154,7 +155,8 @@ class Trainings:
             self._store.save(place, Entry({"probes": trace.probes}, meta))
 
     def _trained(self, net: nn.Module, weights: list[Tensor], key: Tensor, begun: str) -> Trace:
-        course, probes, passed = self._course, [], 0
+        course, passed = self._course, 0
+        probes: list[tuple[float, ...]] = []
         for step in range(course.steps):
             x, y = _on(weights[0].device, self._batches[self._at(key, step)])
             if step % course.every == 0:
@@ -163,10 +165,7 @@ class Trainings:
                 passed += len(x) * (len(course.etas) + 3)
             _, gradient = gradient_of(net, self._loss, x, y, weights)
             passed += len(x)
-            put(
-                weights,
-                torch.cat([weight.detach().reshape(-1) for weight in weights]) - course.learning_rate * gradient,
-            )
+            put(weights, in_a_row(weights) - course.learning_rate * gradient)
         final = sum(gradient_of(net, self._loss, *_on(weights[0].device, b), weights)[0] for b in self._batches)
         return Trace(
             probes=torch.tensor(probes, dtype=torch.float64),
@@ -220,12 +219,12 @@ def best_constant(loss: Loss, batches: Batches, outputs: Tensor, *, rounds: int 
         return total
 
     with torch.enable_grad():
-        optimizer.step(mean)
+        optimizer.step(mean)  # type: ignore[no-untyped-call]
     found = min(value for value in [*lowest, float("inf")] if value == value)  # noqa: PLR0124 - NaN is not itself
     if not 0 < found < float("inf"):
         raise ModelError(
-            f"Expected a loss that is positive for a model that answers every sample alike but got {found:.4g}: by it is "
-            "judged whether a net has learned. Give a loss such as the cross-entropy."
+            f"Expected a loss that is positive for a model that answers every sample alike but got {found:.4g}: by it "
+            "is judged whether a net has learned. Give a loss such as the cross-entropy."
         )
     return found
 

@@ -1,8 +1,9 @@
 """The loss around a point in weight space, along its gradient (Santurkar et al., NeurIPS 2018, section 3).
 
-A step of size eta moves each tensor by eta of its own norm, against its own gradient. Gradients are compared in the same
-units: each tensor's is multiplied with the tensor's norm. So whatever multiplies a tensor that a normalisation follows, and
-does not change the function, does not change what is measured either. The absolute beta is kept beside it to be seen.
+A step of size eta moves each tensor by eta of its own norm, against its own gradient. Gradients are compared in the
+same units: each tensor's is multiplied with the tensor's norm. So whatever multiplies a tensor that a normalisation
+follows, and does not change the function, does not change what is measured either. The absolute beta is kept beside it
+to be seen.
 
 A probe of n sizes takes n + 3 gradients, one fewer where a net has one layer.
 """
@@ -67,7 +68,7 @@ def probe(
     Raises:
         ModelError: a loss or a gradient is not finite.
     """
-    weights = [weight for weight in net.parameters() if weight.requires_grad]
+    weights = trained_weights(net)
     with _put_back(net, weights) as at:
         return _look(_Point.of(net, loss, x, y, weights), at, etas, learning_rate, number)
 
@@ -91,6 +92,16 @@ def gradient_of(net: nn.Module, loss: Loss, x: Any, y: Any, weights: list[Tensor
             "along the gradient leaves what float32 holds: lower learning_rate=, or the largest of etas=."
         )
     return level, gradient
+
+
+def trained_weights(net: nn.Module) -> list[Tensor]:
+    """The parameters of a net that ask for a gradient, in the order of their registration."""
+    return [weight for weight in net.parameters() if weight.requires_grad]
+
+
+def in_a_row(weights: list[Tensor]) -> Tensor:
+    """(D,) a copy of all values of some tensors."""
+    return torch.cat([weight.detach().reshape(-1) for weight in weights])
 
 
 def put(weights: list[Tensor], row: Tensor) -> None:
@@ -120,14 +131,14 @@ class _Point:
 
     @classmethod
     def of(cls, net: nn.Module, loss: Loss, x: Any, y: Any, weights: list[Tensor]) -> _Point:
-        start = torch.cat([weight.detach().reshape(-1) for weight in weights])
+        start = in_a_row(weights)
         return cls(lambda: gradient_of(net, loss, x, y, weights), weights, start, cls.by_tensor(weights, start))
 
     @staticmethod
     def by_tensor(weights: list[Tensor], row: Tensor) -> Tensor:
         """(D,) the norm of each tensor's part of a row, at each of its places."""
         sizes = [weight.numel() for weight in weights]
-        norms = torch.stack([part.norm() for part in row.split(sizes)])
+        norms = torch.stack([part.norm() for part in torch.split(row, sizes)])
         return norms.repeat_interleave(torch.tensor(sizes, device=row.device))
 
 
@@ -136,7 +147,7 @@ def _look(point: _Point, at: Callable[[], None], etas: Sequence[float], learning
     relative = point.norms * gradient
     own = point.by_tensor(point.weights, gradient)
     steps = point.norms * gradient / own.clamp(min=_TINY)
-    moving = sum(bool(part.any()) for part in steps.split([weight.numel() for weight in point.weights]))
+    moving = sum(bool(part.any()) for part in torch.split(steps, [weight.numel() for weight in point.weights]))
     losses, cosines, betas = [level], [1.0], [0.0]
     for eta in etas:
         at()
@@ -187,7 +198,7 @@ def _put_back(net: nn.Module, weights: list[Tensor]) -> Iterator[Callable[[], No
 
     What is yielded puts back buffers and torch's generators before each pass, so that all are of one function.
     """
-    start = torch.cat([weight.detach().reshape(-1) for weight in weights])
+    start = in_a_row(weights)
     buffers = [(buffer, buffer.clone()) for buffer in net.buffers()]
     cuda = {weight.device for weight in weights if weight.device.type == "cuda"}
     here, there = torch.get_rng_state(), [(device, torch.cuda.get_rng_state(device)) for device in cuda]

@@ -9,7 +9,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustest import ClaimFailed, ConfigError, DataError, ModelError, as_classifier, measure_worst_group_accuracy
+from robustest import (
+    ConfigError,
+    DataError,
+    ModelError,
+    as_classifier,
+    assert_worst_group_accuracy,
+    measure_worst_group_accuracy,
+)
 from robustest.repair import Recipe, balanced_training, logit_adjusted_training, logit_adjustment
 from robustest.repair.balanced import Balanced
 
@@ -41,19 +48,18 @@ def plain(make_net: Callable[..., nn.Sequential]) -> nn.Module:
     return model
 
 
-@pytest.mark.parametrize(
-    "repair",
-    [
-        lambda plain, fresh: logit_adjustment(plain, TRAIN),
-        lambda plain, fresh: logit_adjusted_training(fresh, TRAIN, recipe=QUICK),
-        lambda plain, fresh: balanced_training(fresh, TRAIN, recipe=QUICK),
-        lambda plain, fresh: balanced_training(fresh, TRAIN, by="sampling", recipe=QUICK),
-    ],
-    ids=["post hoc", "in the loss", "weights", "sampling"],
-)
-def test_rare_classes_gain(repair: Any, plain: nn.Module, make_net: Callable[..., nn.Sequential]) -> None:
-    model, log = repair(plain, make_net())
-    assert worst(model) > worst(plain) + 0.3
+def repaired(how: str, plain: nn.Module, fresh: nn.Module) -> Any:
+    if how == "post hoc":
+        return logit_adjustment(plain, TRAIN)
+    if how == "in the loss":
+        return logit_adjusted_training(fresh, TRAIN, recipe=QUICK)
+    return balanced_training(fresh, TRAIN, by=how, recipe=QUICK)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("how", ["post hoc", "in the loss", "weights", "sampling"])
+def test_rare_classes_gain(how: str, plain: nn.Module, make_net: Callable[..., nn.Sequential]) -> None:
+    model, log = repaired(how, plain, make_net())
+    assert worst(model) > worst(plain) + 0.2
     counts = log.settings.get("counts", log.details.get("counts"))
     assert counts == torch.bincount(TRAIN[1]).tolist()
     assert log.to_dict()["samples"] == 800
@@ -113,7 +119,7 @@ def test_the_claim_is_measured_again(make_net: Callable[..., nn.Sequential]) -> 
     assert log.claim is not None
 
     def failing(model: object) -> Any:
-        raise ClaimFailed(claim(model))
+        return assert_worst_group_accuracy(model, TEST, TEST[1], at_least=0.99)
 
     assert logit_adjustment(make_net(), TRAIN, claim=failing).log.claim is not None
 

@@ -1,4 +1,4 @@
-"""Training on sets of classes and on what people say: targets by hand, frequencies that chose the samples, a real gain."""
+"""Training on sets of classes and on what people say: targets by hand, and frequencies that chose the samples."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from robustest import Annotations, ConfigError, DataError, StoreError, measure_multilabel_accuracy
 from robustest.data.label_sets import as_label_sets
 from robustest.repair import Recipe, frequency_weighted_training, logit_adjusted_training, multilabel_training
-from robustest.repair.multilabel import MultiLabel, _binary, _most_shown, _of_annotations, _of_sets, _soft
+from robustest.repair.multilabel import _binary, _most_shown, _of_annotations, _of_sets, _soft
 
 QUICK = Recipe(epochs=6, batch_size=32, learning_rate=0.02)
 N = 400
@@ -94,8 +94,6 @@ def test_losses_are_those_of_the_books() -> None:
 
 
 def test_a_checkpoint_is_of_these_targets(tmp_path: Any) -> None:
-    one, other = MultiLabel(table=SETS.double(), loss="bce"), MultiLabel(table=(~SETS).double(), loss="bce")
-    assert one.identity != other.identity
     path = tmp_path / "place.safetensors"
     first = multilabel_training(net(), (X, SETS), recipe=QUICK, checkpoint=path)
     again = multilabel_training(net(), (X, SETS), recipe=QUICK, checkpoint=path)
@@ -115,7 +113,8 @@ def test_samples_that_nobody_selects_teach_nothing() -> None:
     weighted = frequency_weighted_training(net(), (X, spoilt), said(selected=frequency), recipe=QUICK).model
     plain = logit_adjusted_training(net(), (X, spoilt), tau=0.0, recipe=QUICK).model
     right = [float((model(TEST[0]).argmax(1) == TEST[2]).float().mean()) for model in (plain, weighted)]
-    assert right[0] < 0.4 < 0.7 < right[1]
+    assert right[0] < 0.4
+    assert right[1] > 0.7
 
 
 @pytest.mark.parametrize(
