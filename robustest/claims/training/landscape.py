@@ -121,26 +121,9 @@ def measure_landscape(
     runs = [Run(trainings.of(factory, n), trainings.of(reference, n), constant) for n in range(seeds)]
     _check_draws(runs)
     decision = _decision(runs, max_ratio, settings.alpha)
-    traces = [trace for run in runs for trace in (run.net, run.reference)]
-    fresh = [trace for trace in traces if not trace.when]
-    evidence = Evidence(
-        decision=decision,
-        columns={"held": np.array([max_ratio is None or run.ratio <= max_ratio for run in runs])},
-        ids=np.arange(seeds),
-        total=seeds,
-        exhibits=[],
-        tally=Tally(
-            forward=sum(trace.passed for trace in traces),
-            backward=sum(trace.passed for trace in traces),
-            seconds=time.perf_counter() - started,
-            notes=tuple(filter(None, [trainings.why_not])),
-        ),
-        counts={},
-        bounds=(0.0, 1.0),
-        cached="" if fresh else min(trace.when for trace in traces),
-        data=digest([(settings.seed, seeds), list(batches)]),
-        model=digest([trace.begun for trace in traces]),
-    )
+    notes = (trainings.why_not,) if trainings.why_not else ()
+    tally = Tally(seconds=time.perf_counter() - started, notes=notes)
+    evidence = _evidence(runs, decision, max_ratio, tally, digest([(settings.seed, seeds), list(batches)]))
     statement = LANDSCAPE.quantities[0].says()
     return result_of(
         evidence,
@@ -190,6 +173,25 @@ class Run:
             if not bool(trace.column("loss_range").median() > 0):
                 told.append(f"the {name} has no gradient to step along at half of the probes")
         return told
+
+
+def _evidence(runs: list[Run], decision: Decision, threshold: float | None, tally: Tally, data: str) -> Evidence:
+    """All that the runs showed; remembered where every one of them was."""
+    traces = [trace for run in runs for trace in (run.net, run.reference)]
+    passed = sum(trace.passed for trace in traces)
+    return Evidence(
+        decision=decision,
+        columns={"held": np.array([threshold is None or run.ratio <= threshold for run in runs])},
+        ids=np.arange(len(runs)),
+        total=len(runs),
+        exhibits=[],
+        tally=tally.plus(Tally(forward=passed, backward=passed)),
+        counts={},
+        bounds=(0.0, 1.0),
+        cached=min(trace.when for trace in traces),  # empty where one was trained now
+        data=data,
+        model=digest([trace.begun for trace in traces]),
+    )
 
 
 def _decision(runs: list[Run], threshold: float | None, alpha: float) -> Decision:
