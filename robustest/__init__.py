@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from robustest.assertions import assert_label_agreement as assert_label_agreement
     from robustest.assertions import assert_label_quality as assert_label_quality
     from robustest.assertions import assert_min_perturbation as assert_min_perturbation
+    from robustest.assertions import assert_multilabel_accuracy as assert_multilabel_accuracy
     from robustest.assertions import assert_no_backdoor_trigger as assert_no_backdoor_trigger
     from robustest.assertions import assert_no_failure_direction as assert_no_failure_direction
     from robustest.assertions import assert_no_spurious_feature as assert_no_spurious_feature
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from robustest.assertions import assert_selection_gap as assert_selection_gap
     from robustest.assertions import assert_shift_accuracy as assert_shift_accuracy
     from robustest.assertions import assert_simulatable as assert_simulatable
+    from robustest.assertions import assert_smooth_landscape as assert_smooth_landscape
     from robustest.assertions import assert_sparse_head as assert_sparse_head
     from robustest.assertions import assert_subpopulation_shift as assert_subpopulation_shift
     from robustest.assertions import assert_transfer_accuracy as assert_transfer_accuracy
@@ -63,6 +65,9 @@ if TYPE_CHECKING:
     from robustest.claims.labels.cue_noticed import measure_cue_noticed as measure_cue_noticed
     from robustest.claims.labels.label_agreement import measure_label_agreement as measure_label_agreement
     from robustest.claims.labels.label_quality import measure_label_quality as measure_label_quality
+    from robustest.claims.labels.multilabel_accuracy import (
+        measure_multilabel_accuracy as measure_multilabel_accuracy,
+    )
     from robustest.claims.labels.selection_gap import measure_selection_gap as measure_selection_gap
     from robustest.claims.labels.simulatable import measure_simulatable as measure_simulatable
     from robustest.claims.representations.class_evidence import measure_class_evidence as measure_class_evidence
@@ -85,6 +90,7 @@ if TYPE_CHECKING:
     from robustest.claims.shifts.shift_accuracy import measure_shift_accuracy as measure_shift_accuracy
     from robustest.claims.strategies.robust_to import accuracy_under as accuracy_under
     from robustest.claims.strategies.robust_to import measure_robust_to as measure_robust_to
+    from robustest.claims.training.landscape import measure_landscape as measure_landscape
     from robustest.cues import BackgroundSwap as BackgroundSwap
     from robustest.cues import Blur as Blur
     from robustest.cues import Border as Border
@@ -163,6 +169,7 @@ _HOME = {
         "assert_label_agreement",
         "assert_label_quality",
         "assert_min_perturbation",
+        "assert_multilabel_accuracy",
         "assert_no_backdoor_trigger",
         "assert_no_failure_direction",
         "assert_no_spurious_feature",
@@ -172,6 +179,7 @@ _HOME = {
         "assert_selection_gap",
         "assert_shift_accuracy",
         "assert_simulatable",
+        "assert_smooth_landscape",
         "assert_sparse_head",
         "assert_subpopulation_shift",
         "assert_transfer_accuracy",
@@ -208,6 +216,7 @@ _HOME = {
     "claims.labels.cue_noticed": ("measure_cue_noticed",),
     "claims.labels.label_agreement": ("measure_label_agreement",),
     "claims.labels.label_quality": ("measure_label_quality",),
+    "claims.labels.multilabel_accuracy": ("measure_multilabel_accuracy",),
     "claims.labels.selection_gap": ("measure_selection_gap",),
     "claims.labels.simulatable": ("measure_simulatable",),
     "claims.representations.class_evidence": ("measure_class_evidence",),
@@ -223,6 +232,7 @@ _HOME = {
     "claims.shifts.corruptions": ("measure_corruption_robustness",),
     "claims.shifts.shift_accuracy": ("measure_shift_accuracy",),
     "claims.strategies.robust_to": ("accuracy_under", "measure_robust_to"),
+    "claims.training.landscape": ("measure_landscape",),
     "cues": (
         "BackgroundSwap",
         "Blur",

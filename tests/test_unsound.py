@@ -298,6 +298,8 @@ GRADIENT_FREE = {
     "failure_direction",
     "label_agreement",
     "label_quality",
+    "landscape",
+    "multilabel_accuracy",
     "replication_gap",
     "robust_to",
     "selection_gap",

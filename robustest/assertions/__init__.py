@@ -15,6 +15,7 @@ from robustest.claims.datasets.worst_group import measure_worst_group_accuracy
 from robustest.claims.labels.cue_noticed import measure_cue_noticed
 from robustest.claims.labels.label_agreement import measure_label_agreement
 from robustest.claims.labels.label_quality import measure_label_quality
+from robustest.claims.labels.multilabel_accuracy import measure_multilabel_accuracy
 from robustest.claims.labels.selection_gap import measure_selection_gap
 from robustest.claims.labels.simulatable import measure_simulatable
 from robustest.claims.representations.class_evidence import measure_class_evidence
@@ -27,6 +28,7 @@ from robustest.claims.robustness.universal import measure_universal_perturbation
 from robustest.claims.shifts.consistency import measure_consistency
 from robustest.claims.shifts.corruptions import measure_corruption_robustness
 from robustest.claims.shifts.shift_accuracy import measure_shift_accuracy
+from robustest.claims.training.landscape import measure_landscape
 from robustest.discovery.triggers import MAX_ANOMALY
 
 
@@ -258,4 +260,27 @@ def assert_cue_noticed() -> None:
     Raises:
         ClaimFailed: they do not, by as much.
         ClaimInconclusive: the answers do not settle it, or people do not notice a planted cue either.
+    """
+
+
+@asserted(measure_multilabel_accuracy)
+def assert_multilabel_accuracy() -> None:
+    """Claim that the model says what samples show, of samples that may show several objects.
+
+    Raises:
+        ClaimFailed: it says it too seldom.
+        ClaimInconclusive: a population claim that these samples do not settle, or samples of which any answer is right.
+    """
+
+
+@asserted(measure_landscape)
+def assert_smooth_landscape() -> None:
+    """Claim that a net's loss ranges less along its training than a reference's, on relative steps.
+
+    Advisory: without `max_ratio` the result is recorded, and nothing is claimed. A smooth landscape is no proof that a
+    net trains faster, or better: a net that learns nothing has one.
+
+    Raises:
+        ClaimFailed: it ranges more.
+        ClaimInconclusive: a few runs do not settle it, or one of the nets has not learned.
     """

@@ -6,6 +6,7 @@ The model that was given stays as it is. What failed is claimed again on the new
 from robustest.repair.adversarial import adversarial_training as adversarial_training
 from robustest.repair.augmentation import counterfactual_training as counterfactual_training
 from robustest.repair.augmentation import shift_training as shift_training
+from robustest.repair.balanced import balanced_training as balanced_training
 from robustest.repair.checkpoints import Checkpoint as Checkpoint
 from robustest.repair.constructed import Constructed as Constructed
 from robustest.repair.constructed import mislabelled as mislabelled
@@ -17,4 +18,8 @@ from robustest.repair.last_layer import last_layer_retraining as last_layer_retr
 from robustest.repair.log import EpochLog as EpochLog
 from robustest.repair.log import Repaired as Repaired
 from robustest.repair.log import RepairLog as RepairLog
+from robustest.repair.logit_adjustment import logit_adjusted_training as logit_adjusted_training
+from robustest.repair.logit_adjustment import logit_adjustment as logit_adjustment
+from robustest.repair.multilabel import multilabel_training as multilabel_training
 from robustest.repair.recipe import Recipe as Recipe
+from robustest.repair.selection_frequency import frequency_weighted_training as frequency_weighted_training

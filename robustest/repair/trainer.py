@@ -36,6 +36,19 @@ _MARKED = 64
 """Samples whose content tells a checkpoint's data from others."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Goal:
+    """What a step brings down, and what counts as right in the log.
+
+    Attributes:
+        loss: maps logits (B, K) and targets (B, ...) to (B,) values in nats, with a gradient.
+        holds: maps both to (B,) bools.
+    """
+
+    loss: Callable[[Tensor, Tensor], Tensor]
+    holds: Callable[[Tensor, Tensor], Tensor]
+
+
 class Trainer:
     """A copy of a model on its way.
 
@@ -61,24 +74,32 @@ class Trainer:
         self.loss, self.right, self.seen = 0.0, 0, 0
 
     def descend(
-        self, x: Tensor, y: Tensor, *, weigh: Callable[[Tensor], Tensor] | None = None, to: Tensor | None = None
+        self,
+        x: Tensor,
+        y: Tensor,
+        *,
+        goal: Goal | None = None,
+        weigh: Callable[[Tensor], Tensor] | None = None,
+        to: Tensor | None = None,
     ) -> Tensor | None:
         """One step on inputs x (B, *S) with labels y (B,).
 
         Args:
             x: the model is in train mode for them.
-            y: int64 labels.
-            weigh: maps each sample's cross-entropy (B,) to the loss; None takes the mean.
-            to: a leaf that x was made from; its gradient of the summed cross-entropy is returned.
+            y: int64 labels, or whatever targets the goal takes, led by the batch axis.
+            goal: what is learned; None for the task's cross-entropy.
+            weigh: maps each sample's loss (B,) to the loss; None takes the mean.
+            to: a leaf that x was made from; its gradient of the summed loss is returned.
 
         Raises:
             ModelError: the loss is NaN or infinite.
         """
         self.module.train()
         task = self.evaluator.task
+        goal = Goal(loss=task.losses["ce"], holds=task.holds) if goal is None else goal
         with torch.enable_grad(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.low):
             logits = self.classifier(x)
-            each = task.losses["ce"](logits, y)
+            each = goal.loss(logits, y)
             loss = each.mean() if weigh is None else weigh(each)
         value = float(loss.detach())
         if not math.isfinite(value):
@@ -88,7 +109,7 @@ class Trainer:
         self.optimizer.step()
         self.module.eval()
         self.loss += value * len(y)
-        self.right += int(task.holds(logits.detach(), y).sum())
+        self.right += int(goal.holds(logits.detach(), y).sum())
         self.seen += len(y)
         return None if to is None or to.grad is None else to.grad * len(y)
 

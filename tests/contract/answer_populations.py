@@ -37,6 +37,17 @@ def label_quality(random: Random, **claim: Any) -> Result:
     return M.measure_label_quality(torch.from_numpy(label), responses, **claim)
 
 
+def several_objects(random: Random, **claim: Any) -> Result:
+    """Samples of one object or two; the model says one of them in .7 of cases, and a class that is not there else."""
+    label, two = np.arange(N) % 4, random.random(N) < 0.5
+    sets = np.zeros((N, 4), bool)
+    sets[np.arange(N), label] = True
+    sets[two, (label[two] + 1) % 4] = True
+    shown = np.where(two & (random.random(N) < 0.5), label + 1, label)
+    answer = np.where(random.random(N) < 0.7, shown, label + 2) % 4
+    return M.measure_multilabel_accuracy(LOOKUP, (carrying(answer), sets), **claim)
+
+
 def simulatable(random: Random, **claim: Any) -> Result:
     """Twenty people who foresee .7 in the mean, one more than another."""
     item, who = np.divmod(np.arange(20 * 20), 20)

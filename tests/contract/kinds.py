@@ -28,7 +28,9 @@ from robustest import (
     measure_invertible_features,
     measure_label_agreement,
     measure_label_quality,
+    measure_landscape,
     measure_min_perturbation,
+    measure_multilabel_accuracy,
     measure_replication_gap,
     measure_robust_accuracy,
     measure_robust_to,
@@ -220,6 +222,43 @@ def _quality(good: bool, draw: int, **more: Any) -> Result:
     return measure_label_quality(y, says, **more)
 
 
+def _several(good: bool, draw: int, **more: Any) -> Result:
+    """Every fifth sample shows a second class, and says so."""
+    x, y = samples(draw)
+    sets = nn.functional.one_hot(y, CLASSES)
+    sets[::5] |= sets[::5].roll(1, 1)
+    return measure_multilabel_accuracy(Net(good=good), (x, sets), **more)
+
+
+def _landscape(good: bool, draw: int, **more: Any) -> Result:
+    """A smooth net beside a steep one, or the other way round; both learn."""
+    pair = (_built(False), _built(True))
+    net, reference = pair if good else pair[::-1]
+    x, y = samples(draw)
+    batches = list(zip(x.split(50), y.split(50), strict=True))
+    course: dict[str, Any] = {"steps": 30, "learning_rate": 0.5, "alpha": 0.05}
+    return measure_landscape(net, nn.functional.cross_entropy, batches, reference=reference, **course, **more)
+
+
+def _built(steep: bool) -> Callable[[], nn.Module]:
+    """Of a hidden layer, or of three."""
+
+    def build() -> nn.Module:
+        parts: list[nn.Module] = [nn.Flatten(), nn.Linear(SIDE * SIDE, 24), nn.BatchNorm1d(24), nn.ReLU()]
+        if steep:
+            parts += [
+                nn.Linear(24, 24),
+                nn.BatchNorm1d(24),
+                nn.ReLU(),
+                nn.Linear(24, 24),
+                nn.BatchNorm1d(24),
+                nn.ReLU(),
+            ]
+        return nn.Sequential(*parts, nn.Linear(24, CLASSES))
+
+    return build
+
+
 def _foreseen(good: bool, draw: int, **more: Any) -> Result:
     study = _chosen(np.arange(N) % CLASSES, 0.1 if good else 0.8, draw)
     return measure_simulatable(study, truth=np.arange(N) % CLASSES, **more)
@@ -318,6 +357,8 @@ KINDS: dict[str, Kind] = {
     "label agreement": Kind(_agreement, "contained_at_least", 0.8, 0.99),
     "selection gap": Kind(_gap, "margin", 0.3, 0.001),
     "label quality": Kind(_quality, "at_most", 0.1, 0.001),
+    "several objects": Kind(_several, "at_least", 0.9, 0.999),
+    "landscape": Kind(_landscape, "max_ratio", 0.9, 0.01),
     "simulatable": Kind(_foreseen, "at_least", 0.6, 0.99),
     "cue noticed": Kind(_noticed, "at_least", 0.3, 0.95),
 }

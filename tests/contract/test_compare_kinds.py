@@ -40,6 +40,7 @@ BY_GROUP, NOT_PAIRED = {"worst group"}, {
     "failure direction",
     "selection gap",
     "label quality",
+    "landscape",
     "simulatable",
     "cue noticed",
 }  # fmt: skip

@@ -94,6 +94,26 @@ def said(data: Data, **about: Any) -> M.Responses:
     return M.Responses.from_columns(item, answer, size=n, classes=CLASSES, annotator=who, **about)
 
 
+def shown(data: Data) -> Data:
+    """Every fifth sample shows the next class as well."""
+    sets = nn.functional.one_hot(data[1], CLASSES)
+    sets[::5] |= sets[::5].roll(1, 1)
+    return data[0], sets
+
+
+def landscape(data: Data, **options: Any) -> Result:
+    """Two runs of two nets on all samples at once, which learn in a few steps or do not."""
+
+    def wide() -> nn.Module:
+        return nn.Sequential(nn.Flatten(), nn.Linear(SIDE * SIDE, CLASSES))
+
+    def narrow() -> nn.Module:
+        return nn.Sequential(nn.Flatten(), nn.Linear(SIDE * SIDE, 8), nn.ReLU(), nn.Linear(8, CLASSES))
+
+    course: dict[str, Any] = {"seeds": 2, "steps": 20, "learning_rate": 0.5, "reference": narrow}
+    return M.measure_landscape(wide, nn.functional.cross_entropy, [data], **course, **options)
+
+
 def foreseen(data: Data, **options: Any) -> Result:
     """As many answers as samples, of 10 people, who foresee nine of ten."""
     at = np.arange(len(data[1]))
@@ -249,6 +269,10 @@ KINDS = {
     "label quality": kind("assert_label_quality", "at_most", 1)(
         lambda d, **o: M.measure_label_quality(d, said(d), **o)
     ),
+    "several objects": kind("assert_multilabel_accuracy", "at_least", 0)(
+        lambda d, **o: M.measure_multilabel_accuracy(MODEL, shown(d), **o)
+    ),
+    "landscape": kind("assert_smooth_landscape", "max_ratio", exact=False)(landscape),
     "simulatable": kind("assert_simulatable", "at_least", 0, exact=False)(foreseen),
     "cue noticed": kind("assert_cue_noticed", "at_least", -1, exact=False)(noticed),
 }
@@ -269,7 +293,7 @@ def test_a_threshold_that_any_model_keeps_is_refused(one: Kind) -> None:
 @every_kind
 @pytest.mark.parametrize("wrong", [float("nan"), float("inf"), True, "0.4", [0.4], 1e6], ids=str)
 def test_what_is_no_number_in_range_is_refused(one: Kind, wrong: object) -> None:
-    if wrong == 1e6 and one.threshold in {"max_anomaly", "max_image_error", "median_at_least"}:
+    if wrong == 1e6 and one.threshold in {"max_anomaly", "max_image_error", "max_ratio", "median_at_least"}:
         return  # no largest one
     with pytest.raises(ConfigError, match=one.threshold):
         one.measure(first(N), **one.other, **{one.threshold: wrong})

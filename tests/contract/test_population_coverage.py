@@ -94,6 +94,7 @@ TRUTHS = {
     "simulatable": Truth("simulatable", answers.simulatable, "at_least", 0.7),
     "cue noticed": Truth("cue_noticed", answers.cue_noticed, "at_least", 0.3),
     "selection gap": Truth("selection_gap", answers.selection_gap, "margin", 0.2),
+    "several objects": Truth("multilabel_accuracy", answers.several_objects, "at_least", 0.7),
     "replication": Truth("replication_gap", answers.replication, "max_gap", 0.1),
     "replication, naive": Truth("replication_gap", answers.replication, "max_gap", 0.1, other={"correction": None}),
 }
@@ -102,6 +103,7 @@ LEFT_OUT = {
     "robust_to": "it is about the set alone: the change was picked by looking at it",
     "no_backdoor_trigger": "an anomaly index is of the search's own patches, and has no interval",
     "no_failure_direction": "a permutation test, which has no interval",
+    "landscape": "nets are trained for each draw: tests/unit/statistics/test_ratios.py holds its interval",
     "sparse_head": "every draw fits a head of its own, so that the truth is another one each time",
 }
 """Kinds that have no interval of a population's one truth, and why."""

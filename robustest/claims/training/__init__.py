@@ -1,0 +1,1 @@
+"""Claims about training and the data that it is done on."""
