@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from torch import Tensor
 
+from robustest.engine.device import resolve
 from robustest.engine.draws import seed_draws
 from robustest.engine.evaluator import Evaluator
 from robustest.errors import ModelError, unknown
@@ -116,12 +117,12 @@ class OwnLearner:
     Attributes:
         train_fn: maps (x, y) to a model: x (n, *S) float32, y (n,) int64.
         as_model: makes a classifier of the model.
-        device: where it is asked.
+        device: where it is asked, as settings name it.
     """
 
     train_fn: Callable[[tuple[Tensor, Tensor]], object]
     as_model: Callable[[object], Classifier]
-    device: torch.device
+    device: str
 
     @property
     def name(self) -> str:
@@ -140,8 +141,9 @@ class OwnLearner:
 
         def predict(at: Tensor) -> Tensor:
             with torch.inference_mode(False), frozen(model.module) as notes:
-                evaluator = Evaluator(model, self.device, batch_size=_ROWS, suppress=(), notes=notes)
-                logits = [evaluator.logits(part.to(self.device)) for part in at.split(_ROWS)]
+                device = resolve(self.device, model.device)
+                evaluator = Evaluator(model, device, batch_size=_ROWS, suppress=(), notes=notes)
+                logits = [evaluator.logits(part.to(device)) for part in at.split(_ROWS)]
                 evaluator.settle()
                 answers = [evaluator.task.predictions(each).cpu() for each in logits]
             if logits[0].shape[1] < classes:
@@ -154,12 +156,12 @@ class OwnLearner:
         return predict
 
 
-def learner_of(name: str) -> Learner:
+def learner_of(name: object) -> Learner:
     """The learner of a name.
 
     Raises:
         UnknownNameError: there is none.
     """
-    if name not in LEARNERS:
+    if not isinstance(name, str) or name not in LEARNERS:
         raise unknown("learner", name, LEARNERS)
     return LEARNERS[name]

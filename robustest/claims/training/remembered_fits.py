@@ -45,8 +45,8 @@ class Fits:
     """Trains where nothing is remembered.
 
     A learner that cannot be told by its code is trained anew each time. Of one that can, what the code reads from
-    elsewhere may have changed: so the first training that is remembered is made once more, and has to agree, or nothing
-    that is remembered counts. Robustest's own learner depends on its inputs alone.
+    elsewhere may have changed: so the first training that is remembered is made once more, and unless it comes out
+    alike nothing that is remembered counts. Robustest's own learner depends on its inputs alone.
 
     Attributes:
         learner: what is trained.
@@ -57,7 +57,8 @@ class Fits:
         tell: called after each training.
         trained: how many were trained now, those that are only compared left out.
         seconds: what all trainings took, whenever they were made.
-        why_not: why nothing is remembered; empty where it is, or nobody asked.
+        why_not: why nothing is remembered, or recalled; empty where it is, or nobody asked.
+        model: digest of the learner; empty where it has none.
     """
 
     learner: Learner
@@ -73,7 +74,8 @@ class Fits:
     _store: Store | None = None
     _prefix: str = ""
     _dates: list[str] = field(default_factory=list)
-    _doubted: bool = False
+    _asked: bool = False
+    _changed: bool = False
     _random: random.Random = field(default_factory=random.SystemRandom)
 
     def __post_init__(self) -> None:
@@ -117,7 +119,7 @@ class Fits:
             self.trained += 1
             if self._store is not None:
                 meta = {"when": when(), "seconds": seconds}
-                self._store.save(name, Entry({_PREDICTED: predicted}, meta))
+                self._store.save(name, Entry({_PREDICTED: predicted.int()}, meta))
             self.seconds += seconds
         self.tell()
         held: Bools = (predicted == self.test.y).numpy()
@@ -126,12 +128,14 @@ class Fits:
     def _recalled(self, name: str, x: Tensor, y: Tensor, ids: Tensor) -> Tensor | None:
         """What it predicted before, if that is remembered and still counts."""
         entry = self._store.load(name) if self._store is not None and self.settings.cache else None
-        if entry is None:
+        if entry is None or self._changed:
             return None
-        remembered = entry.arrays[_PREDICTED]
-        first, self._doubted = not self._doubted and not self.own, True
-        if first or self._random.random() < self.settings.recheck:
-            self._compare(remembered, self._train(x, y, ids)[0])
+        remembered = entry.arrays[_PREDICTED].long()
+        first, self._asked = not self._asked and not self.own, True
+        doubted = self._random.random() < self.settings.recheck
+        if (first or doubted) and (differ := int((self._train(x, y, ids)[0] != remembered).sum())):
+            self._contradicted(differ, first=first)
+            return None
         self._dates.append(entry.meta["when"])
         self.seconds += entry.meta["seconds"]
         return remembered
@@ -142,16 +146,19 @@ class Fits:
         predicted = self.learner.train(x, y, self.classes, key)(self.test.x)
         return predicted, time.perf_counter() - started
 
-    def _compare(self, remembered: Tensor, fresh: Tensor) -> None:
-        """Refuse what is remembered where training again says otherwise.
+    def _contradicted(self, differ: int, *, first: bool) -> None:
+        """Distrust what is remembered where training again says otherwise.
 
         Raises:
-            StoreError: predictions differ.
+            StoreError: it was trusted so far.
         """
-        if not torch.equal(remembered, fresh):
-            differ = int((remembered != fresh).sum())
+        told = (
+            f"a remembered training comes out otherwise now ({differ} of {len(self.test.y)} predictions): train_fn "
+            "depends on something that is no part of its code, or draws from a generator of its own"
+        )
+        if not first:
             raise StoreError(
-                f"Expected a remembered training to come out alike again but {differ} of {len(fresh)} predictions "
-                "differ. Something that train_fn depends on is not part of it, or it draws at random from elsewhere "
-                "than torch, NumPy and Python: run with --robust-no-cache, or delete the store."
+                f"Expected remembered trainings to come out alike but {told}. Run with --robust-no-cache, or delete "
+                "the store."
             )
+        self._changed, self.why_not = True, f"measured anew: {told}"
