@@ -42,6 +42,7 @@ BY_GROUP, NOT_PAIRED = {"worst group"}, {
     "label quality",
     "simulatable",
     "cue noticed",
+    "synthetic covers",
 }  # fmt: skip
 
 

@@ -44,7 +44,7 @@ class Logistic:
     """Multinomial logistic regression with an L2 penalty, to its only optimum: it draws nothing.
 
     Inputs are centred and divided by one number for all, their root mean square: a pixel that hardly ever changes in
-    training is not blown up.
+    training is not blown up. The penalty is the one under which digits are told best (MNIST at 7 x 7, 1,500 samples).
 
     Attributes:
         penalty: of half the squared weights, in units of one sample's loss.
@@ -53,7 +53,7 @@ class Logistic:
     """
 
     name: ClassVar[str] = "logistic regression"
-    penalty: float = 1.0
+    penalty: float = 10.0
     tolerance: float = 1e-5
     steps: int = 1000
 

@@ -251,7 +251,10 @@ def _found(rule: CoversRule, limits: Limits, inputs: Sets, mapped: Sets, taught:
 def _evidence(
     found: Found, decision: Decision, fits: Fits, settings: Settings, bounds: tuple[float, float], *, passes: int
 ) -> Evidence:
-    """Whose units are the test samples: whether a learner of synthetic ones is right on them."""
+    """Whose units are the test samples: whether a learner of synthetic ones is right on them.
+
+    The synthetic set stands where other claims have a model: it is what two runs compare.
+    """
     right = found.learned.synthetic.right > 0.5
     sets, ids = found.sets, np.arange(len(right))
     return Evidence(
@@ -264,6 +267,6 @@ def _evidence(
         counts={},
         bounds=bounds,
         cached=fits.cached,
-        data=digest([(one.x, one.y) for one in (sets.synthetic, sets.train, sets.test)]),
-        model=fits.model,
+        data=digest([(one.x, one.y) for one in (sets.train, sets.test)]),
+        model=digest((sets.synthetic.x, sets.synthetic.y, fits.model)) if fits.model else "",
     )
