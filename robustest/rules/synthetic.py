@@ -9,7 +9,7 @@ from typing import Any
 from robustest.results import Verdict
 from robustest.rules.cues import worst_of
 from robustest.rules.rule import Terms
-from robustest.statistics.class_shares import Counts, total_variation, variation_interval
+from robustest.statistics.class_shares import Counts, Variation
 from robustest.statistics.fixed import Decision
 from robustest.statistics.held_out_quantile import Floats, fewest_held_out, share_below, share_below_interval
 from robustest.statistics.learning_curves import at_size, teaches_as
@@ -99,11 +99,10 @@ class CoversRule:
 
     def labels(self, synthetic: Counts, real: Counts, max_shift: float | None) -> Part:
         """Of the total variation of class shares, (K,) counts of both sets."""
-        value = total_variation(synthetic, real)
-        ends = variation_interval(synthetic, real, self.terms.alpha, seed=self.seed)
-        wide = variation_interval(synthetic, real, self._fail_alpha, seed=self.seed)[0]
-        verdict = _verdict(ends, max_shift, wide, exact=value if self.terms.scope == "set" else None)
-        return Part(name="label shift", value=value, interval=ends, threshold=max_shift, verdict=verdict)
+        seen = Variation.of(synthetic, real, seed=self.seed)
+        ends, low = seen.interval(self.terms.alpha), seen.interval(self._fail_alpha)[0]
+        verdict = _verdict(ends, max_shift, low, exact=seen.value if self.terms.scope == "set" else None)
+        return Part(name="label shift", value=seen.value, interval=ends, threshold=max_shift, verdict=verdict)
 
     def copies(self, ratios: Floats, held_out: Floats, max_copies: float | None) -> Part:
         """Of the share of copies.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import log, pi, sqrt
 
 import numpy as np
@@ -35,26 +36,43 @@ def chance_variation(first: Counts, second: Counts) -> float:
     return float(np.sqrt(2 * shares * (1 - shares) * (1 / n + 1 / m) / pi).sum() / 2)
 
 
-def variation_interval(first: Counts, second: Counts, alpha: float, *, seed: int) -> tuple[float, float]:
-    """An interval of the total variation between the populations that two sets were drawn from.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Variation:
+    """The total variation of the class shares of two sets, and how far it may be off.
 
     What is measured is never too low on average, and often too high: chance moves every share. So the two ends differ.
     Below, the measured value exceeds the true one by no more than the total variation of the noise, whose quantile is
     drawn from multinomials. Above, the true value is the difference of the shares of some group of classes, which the
     measured one is no less than in these samples; Hoeffding's inequality (1963) bounds how far their shares are off.
 
-    Args:
-        first, second: as for `total_variation`.
-        alpha: error on each side.
-        seed: seeds the draws, any whole number.
+    Attributes:
+        value: as measured, 0..1.
+        noise: (draws,) total variations of noise.
+        spread: the sum of one over each set's size.
     """
-    random = np.random.default_rng(seed % 2**64)
-    noise = np.zeros((_DRAWS, len(first)))
-    for counts, sign in ((first, 1), (second, -1)):
-        # Half a sample more of each class: one that was seen nowhere is not known to be absent.
-        shares = (counts + 0.5) / (counts.sum() + 0.5 * len(counts))
-        noise += sign * (random.multinomial(int(counts.sum()), shares, size=_DRAWS) / counts.sum() - shares)
-    found = total_variation(first, second)
-    below = float(np.quantile(np.abs(noise).sum(1) / 2, 1 - alpha))
-    above = sqrt(log(1 / alpha) / 2 * (1 / int(first.sum()) + 1 / int(second.sum())))
-    return max(0.0, found - below), min(1.0, found + above)
+
+    value: float
+    noise: NDArray[np.float64]
+    spread: float
+
+    @classmethod
+    def of(cls, first: Counts, second: Counts, *, seed: int) -> Variation:
+        """Of two sets.
+
+        Args:
+            first, second: as for `total_variation`.
+            seed: seeds the draws, any whole number.
+        """
+        random = np.random.default_rng(seed % 2**64)
+        noise = np.zeros((_DRAWS, len(first)))
+        for counts, sign in ((first, 1), (second, -1)):
+            # Half a sample more of each class: one that was seen nowhere is not known to be absent.
+            shares = (counts + 0.5) / (counts.sum() + 0.5 * len(counts))
+            noise += sign * (random.multinomial(int(counts.sum()), shares, size=_DRAWS) / counts.sum() - shares)
+        spread = 1 / int(first.sum()) + 1 / int(second.sum())
+        return cls(value=total_variation(first, second), noise=np.abs(noise).sum(1) / 2, spread=spread)
+
+    def interval(self, alpha: float) -> tuple[float, float]:
+        """Of the total variation between the populations that the sets were drawn from; alpha on each side."""
+        below, above = float(np.quantile(self.noise, 1 - alpha)), sqrt(log(1 / alpha) / 2 * self.spread)
+        return max(0.0, self.value - below), min(1.0, self.value + above)

@@ -12,8 +12,7 @@ from math import sqrt
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import norm
-from scipy.stats import t as student
+from scipy.special import ndtri, stdtrit
 
 Floats = NDArray[np.float64]
 
@@ -75,10 +74,10 @@ def _interval(values: Floats, others: list[tuple[float, float]], alpha: float) -
     """Of the mean of (t,) values in -1..1, with further variances and their degrees of freedom."""
     t, value = len(values), float(values.mean())
     # As many pairs more as Agresti and Coull (1998) add to a share: values that are all alike prove nothing of others.
-    more = float(norm.isf(alpha)) ** 2
+    more = float(ndtri(alpha)) ** 2
     spread = (float(((values - value) ** 2).sum()) + more) / (t * (t + more))
     parts = [(spread, max(1.0, t - 1.0)), *others]
     total = sum(variance for variance, _ in parts)
     freedom = total**2 / sum(variance**2 / free for variance, free in parts)
-    reach = float(student.isf(alpha, freedom)) * sqrt(total)
+    reach = -float(stdtrit(freedom, alpha)) * sqrt(total)
     return value - reach, value + reach
