@@ -153,7 +153,9 @@ class CoversRule:
         gap, claimed = parts[0], [part for part in parts if part.threshold is not None]
         low, high = gap.interval
         interval = (-1.0 if low is None else low, 1.0 if high is None else high)
-        decision = Decision(verdict=Verdict.INCONCLUSIVE, rule="no threshold given", estimate=gap.value, interval=interval)
+        decision = Decision(
+            verdict=Verdict.INCONCLUSIVE, rule="no threshold given", estimate=gap.value, interval=interval
+        )
         if gap.threshold is None:
             return decision
         verdict = worst_of([part.verdict for part in claimed])

@@ -52,4 +52,5 @@ def share_below_interval(values: Floats, held_out: Floats, quantile: float, alph
 
 
 def _below(values: Floats, cut: float) -> NDArray[np.bool_]:
-    return (values < cut) | (values == 0)
+    below: NDArray[np.bool_] = (values < cut) | (values == 0)
+    return below

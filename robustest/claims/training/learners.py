@@ -143,7 +143,7 @@ class OwnLearner:
             with torch.inference_mode(False), frozen(model.module) as notes:
                 device = resolve(self.device, model.device)
                 evaluator = Evaluator(model, device, batch_size=_ROWS, suppress=(), notes=notes)
-                logits = [evaluator.logits(part.to(device)) for part in at.split(_ROWS)]
+                logits = [evaluator.logits(part.to(device)) for part in torch.split(at, _ROWS)]
                 evaluator.settle()
                 answers = [evaluator.task.predictions(each).cpu() for each in logits]
             if logits[0].shape[1] < classes:

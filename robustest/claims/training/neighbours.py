@@ -39,7 +39,7 @@ def neighbours(x: Tensor, train: Tensor) -> Neighbours:
     places = torch.from_numpy(np.sort(first))
     among = train[places].double()
     nearest, ratio = [], []
-    for rows in x.double().split(_ROWS):
+    for rows in torch.split(x.double(), _ROWS):
         close = _closest(rows, among)
         apart = (rows[:, None] - among[close]).square().sum(2).sqrt()
         apart, order = apart.sort(dim=1, stable=True)

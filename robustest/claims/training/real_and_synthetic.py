@@ -90,7 +90,7 @@ def features_of(sets: Sets, features: Callable[[Tensor], object]) -> Sets:
     made = {}
     for name in ("synthetic", "train", "test"):
         source: Source = getattr(sets, name)
-        rows = torch.cat([_featured(part, features) for part in source.x.split(_AT_ONCE)])
+        rows = torch.cat([_featured(part, features) for part in torch.split(source.x, _AT_ONCE)])
         if not bool(torch.isfinite(rows).all()):
             raise ModelError(f"Expected finite features but those of {name} have NaN or infinite values.")
         made[name] = Source(x=rows, y=source.y)
@@ -111,7 +111,7 @@ def _read(data: object, name: str) -> Source:
     samples = as_samples(data)
     ids = torch.arange(len(samples))
     check_data(samples, ids)
-    parts = [samples.take(part) for part in ids.split(_AT_ONCE)]
+    parts = [samples.take(part) for part in torch.split(ids, _AT_ONCE)]
     x, y = (torch.cat(list(each)).cpu() for each in zip(*parts, strict=True))
     if len(x) != len(samples) or len(y) != len(samples) or x.ndim < 2:
         raise DataError(

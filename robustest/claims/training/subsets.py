@@ -7,6 +7,7 @@ from itertools import chain
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from robustest import rng
@@ -52,8 +53,8 @@ class Draws:
             seed: any whole number.
         """
         many, fewest = len(sets.train.y), max(sets.smallest, sets.n / _BELOW)
-        sizes = [sets.n * 2.0**power for power in range(-10, 10)]
-        sizes = [round(size) for size in sizes if fewest <= size <= min(many, _BEYOND * sets.n)]
+        doubled = [sets.n * 2.0**power for power in range(-10, 10)]
+        sizes = [round(size) for size in doubled if fewest <= size <= min(many, _BEYOND * sets.n)]
         curve = {
             size: _disjoint(many, size, _SUBSETS if size < sets.n else _SETS, seed, f"curve {size}")
             for size in sizes
@@ -120,8 +121,12 @@ def learned(fits: Fits, sets: Sets, draws: Draws) -> Learned:
 
 def _whole(right: list[Bools], halves: list[list[Bools]], size: int) -> Trained:
     variance = halves_variance([[float(half.mean()) for half in pair] for pair in halves]) / len(right)
-    share = np.mean(right, axis=0, dtype=np.float64)
-    return Trained(size=size, right=share, variance=variance, freedom=len(halves), draws=len(right))
+    return Trained(size=size, right=_share(right), variance=variance, freedom=len(halves), draws=len(right))
+
+
+def _share(right: list[Bools]) -> NDArray[np.float64]:
+    """(t,) the share of learners that are right."""
+    return np.stack(right).astype(np.float64).mean(0)
 
 
 def _point(size: int, apart: list[Bools], again: list[Bools], whole: Trained) -> Trained:
@@ -137,7 +142,7 @@ def _point(size: int, apart: list[Bools], again: list[Bools], whole: Trained) ->
     """
     shared = whole.variance * whole.draws * whole.size / (len(apart) * size)
     own = float(np.var([one.mean() for one in apart], ddof=1)) / len(apart) if len(apart) >= _SPREAD else 0.0
-    right = np.mean([*apart, *again], axis=0, dtype=np.float64)
+    right = _share([*apart, *again])
     draws = len(apart) + len(again)
     return Trained(size=size, right=right, variance=max(shared, own), freedom=whole.freedom, draws=draws)
 

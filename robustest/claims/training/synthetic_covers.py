@@ -218,8 +218,8 @@ def _learner(name: object, train_fn: object, options: Options, settings: Setting
         return own
     if not callable(train_fn):
         raise ConfigError(expected("train_fn to be a function of (x, y) that returns a model", train_fn))
-    about = {"bounds": options.get("bounds"), "preprocessing": options.get("preprocessing")}
-    return OwnLearner(train_fn=train_fn, as_model=partial(as_classifier, **about), device=settings.device)
+    as_model = partial(as_classifier, bounds=options.get("bounds"), preprocessing=options.get("preprocessing"))
+    return OwnLearner(train_fn=train_fn, as_model=as_model, device=settings.device)
 
 
 def _fits(chosen: Learner, sets: Sets, settings: Settings, trainings: int) -> Fits:

@@ -59,7 +59,7 @@ class Found:
 
 def details_of(found: Found) -> dict[str, Any]:
     """The numbers of all parts, and the tables behind them."""
-    gap, labels, copies, factor = found.parts
+    _, labels, copies, factor = found.parts
     real, synthetic = found.learned.real, found.learned.synthetic
     classes = sorted(_by_class(found), key=lambda row: row["synthetic"] - row["real"])
     chance = chance_variation(found.sets.counts(found.sets.synthetic), found.sets.counts(found.sets.train))
@@ -78,10 +78,7 @@ def details_of(found: Found) -> dict[str, Any]:
         "worst_class": classes[0],
         "parts": [part.told() for part in found.parts],
         "by_class": classes,
-        "learning_curve": [
-            {"samples": one.size, "accuracy": one.accuracy, "interval": list(one.interval(found.alpha)), "of": one.draws}
-            for one in found.learned.curve
-        ],
+        "learning_curve": list(_points(found)),
         "nearest_pairs": list(_pairs(found)),
         "curves": [_curve(found)],
     }
@@ -150,6 +147,12 @@ def _by_class(found: Found) -> Iterator[dict[str, Any]]:
         }
 
 
+def _points(found: Found) -> Iterator[dict[str, Any]]:
+    for one in found.learned.curve:
+        ends = list(one.interval(found.alpha))
+        yield {"samples": one.size, "accuracy": one.accuracy, "interval": ends, "learners": one.draws}
+
+
 def _pairs(found: Found) -> Iterator[dict[str, Any]]:
     for row in found.nearest[:_PAIRS].tolist():
         at = int(found.near.nearest[row])
@@ -160,9 +163,7 @@ def _pairs(found: Found) -> Iterator[dict[str, Any]]:
 def _curve(found: Found) -> dict[str, Any]:
     """The learning curve, with the synthetic set where real samples would teach as much."""
     factor, synthetic = found.parts[3].value, found.learned.synthetic
-    points = [
-        {"x": one.size, "y": one.accuracy, "interval": list(one.interval(found.alpha))} for one in found.learned.curve
-    ]
+    points = [{"x": row["samples"], "y": row["accuracy"], "interval": row["interval"]} for row in _points(found)]
     if factor is not None:
         ends = list(synthetic.interval(found.alpha))
         points.append({"x": synthetic.size / factor, "y": synthetic.accuracy, "interval": ends, "verdict": "measured"})
