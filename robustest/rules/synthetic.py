@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from robustest.results import Verdict
@@ -153,16 +153,13 @@ class CoversRule:
         gap, claimed = parts[0], [part for part in parts if part.threshold is not None]
         low, high = gap.interval
         interval = (-1.0 if low is None else low, 1.0 if high is None else high)
-        decision = Decision(
-            verdict=Verdict.INCONCLUSIVE, rule="no threshold given", estimate=gap.value, interval=interval
-        )
-        if gap.threshold is None:
-            return decision
-        verdict = worst_of([part.verdict for part in claimed])
-        rule = f"training draws and test samples, alpha = {self.terms.alpha:g} a side"
-        if verdict is not Verdict.PASSED:
+        verdict, rule, asked = Verdict.INCONCLUSIVE, "no threshold given", gap.threshold is not None
+        if asked:
+            verdict = worst_of([part.verdict for part in claimed])
+            rule = f"training draws and test samples, alpha = {self.terms.alpha:g} a side"
+        if asked and verdict is not Verdict.PASSED:
             rule = "; ".join(part.why() for part in claimed if part.verdict is verdict) + f"; {rule}"
-        return replace(decision, verdict=verdict, rule=rule, at_alpha=True)
+        return Decision(verdict=verdict, rule=rule, estimate=gap.value, interval=interval, at_alpha=asked)
 
 
 def _verdict(ends: tuple[float, float], threshold: float | None, low: float, *, exact: float | None = None) -> Verdict:

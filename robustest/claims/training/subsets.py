@@ -126,7 +126,8 @@ def _whole(right: list[Bools], halves: list[list[Bools]], size: int) -> Trained:
 
 def _share(right: list[Bools]) -> NDArray[np.float64]:
     """(t,) the share of learners that are right."""
-    return np.stack(right).astype(np.float64).mean(0)
+    mean: NDArray[np.float64] = np.stack(right).astype(np.float64).mean(0)
+    return mean
 
 
 def _point(size: int, apart: list[Bools], again: list[Bools], whole: Trained) -> Trained:
