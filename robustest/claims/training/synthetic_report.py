@@ -166,6 +166,6 @@ def _curve(found: Found) -> dict[str, Any]:
     points = [{"x": row["samples"], "y": row["accuracy"], "interval": row["interval"]} for row in _points(found)]
     if factor is not None:
         ends = list(synthetic.interval(found.alpha))
-        points.append({"x": synthetic.size / factor, "y": synthetic.accuracy, "interval": ends, "verdict": "measured"})
-    title = f"real samples; hollow: {synthetic.size} synthetic ones, where as many real ones would teach as much"
+        points.append({"x": synthetic.size / factor, "y": synthetic.accuracy, "interval": ends, "verdict": "other"})
+    title = f"real samples; filled: {synthetic.size} synthetic ones, where as many real ones would teach as much"
     return {"title": title, "x": "training samples", "y": "accuracy", "points": points}
