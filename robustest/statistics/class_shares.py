@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 Counts = NDArray[np.int64]
 
-_DRAWS = 20_000
+_DRAWS = 10_000
 """Draws of the noise: enough for a quantile at a quarter of the usual alpha."""
 
 
