@@ -67,8 +67,8 @@ class Draws:
         return cls(
             synthetic=synthetic,
             real=real,
-            synthetic_halves=_halves(synthetic, splits, seed, "synthetic halves"),
-            real_halves=_halves(real, splits, seed, "real halves"),
+            synthetic_halves=_halves(synthetic, sets.synthetic, splits, seed, "synthetic halves"),
+            real_halves=_halves(real, sets.train, splits, seed, "real halves"),
             curve=dict(sorted(curve.items())),
         )
 
@@ -144,8 +144,9 @@ def _point(size: int, apart: list[Bools], again: list[Bools], whole: Trained) ->
     shared = whole.variance * whole.draws * whole.size / (len(apart) * size)
     own = float(np.var([one.mean() for one in apart], ddof=1)) / len(apart) if len(apart) >= _SPREAD else 0.0
     right = _share([*apart, *again])
+    freedom = len(apart) - 1.0 if own > shared else whole.freedom
     draws = len(apart) + len(again)
-    return Trained(size=size, right=right, variance=max(shared, own), freedom=whole.freedom, draws=draws)
+    return Trained(size=size, right=right, variance=max(shared, own), freedom=freedom, draws=draws)
 
 
 def _disjoint(many: int, size: int, most: int, seed: int, use: str) -> list[Tensor]:
@@ -153,13 +154,19 @@ def _disjoint(many: int, size: int, most: int, seed: int, use: str) -> list[Tens
     return [order[at * size : (at + 1) * size] for at in range(max(1, min(most, many // size)))]
 
 
-def _halves(sets: list[Tensor], splits: int, seed: int, use: str) -> list[tuple[Tensor, Tensor]]:
-    """Random splits, of one set after another."""
-    made = []
+def _halves(sets: list[Tensor], source: Source, splits: int, seed: int, use: str) -> list[tuple[Tensor, Tensor]]:
+    """Random splits, of one set after another.
+
+    Samples that are equal stay together: halves that share them would be more alike than other draws are.
+    """
+    _, same = np.unique(source.x.flatten(1).numpy(), axis=0, return_inverse=True)
+    groups, made = torch.from_numpy(same.reshape(-1)), []
     for split in range(splits):
         ids = sets[split % len(sets)]
-        order, half = rng.permutation(_seed(seed, f"{use} {split}"), len(ids)), len(ids) // 2
-        made.append((ids[order[:half]], ids[order[half:]]))
+        place = rng.permutation(_seed(seed, f"{use} {split}"), len(groups))[groups[ids]]
+        ordered, half = ids[place.argsort(stable=True)], len(ids) // 2
+        whole = int((place.sort().values[half:] == place.sort().values[half - 1]).sum())
+        made.append((ordered[: half + whole], ordered[half + whole :]))
     return made
 
 

@@ -32,7 +32,9 @@ def test_pooling_is_least_squares() -> None:
     random = np.random.default_rng(0)
     values, weights = random.random(6), random.random(6) + 0.1
     steps = LinearConstraint(np.eye(6)[1:] - np.eye(6)[:-1], 0, np.inf)
-    best = minimize(lambda v: (weights * (v - values) ** 2).sum(), values.mean() * np.ones(6), constraints=steps, tol=1e-12)
+    best = minimize(
+        lambda v: (weights * (v - values) ** 2).sum(), values.mean() * np.ones(6), constraints=steps, tol=1e-12
+    )
     assert rising(values, weights) == pytest.approx(best.x, abs=1e-4)
 
 

@@ -58,8 +58,9 @@ def test_digits_of_every_fault(shared_networks: ModuleType, seed: int) -> None:
     generated = measured(made.autoencoder(held.train, seed), held)
     assert generated.verdict is Verdict.FAILED
     assert generated.interval[0] > 0.05, "by the gap"
-    copied, third = measured(made.jittered(held.train, seed), held), measured(
-        made.partly_copied(held.train, held.fresh, 0.3, seed), held
+    copied, third = (
+        measured(made.jittered(held.train, seed), held),
+        measured(made.partly_copied(held.train, held.fresh, 0.3, seed), held),
     )
     dropped = measured(made.without(held.fresh, 3, 7), held)
     assert dropped.details["label_shift"] >= 0.14
