@@ -198,8 +198,8 @@ def _corruptions(test: str, result: Result) -> list[Curve]:
 def _own(test: str, result: Result) -> list[Curve]:
     """Curves that a kind of claim drew itself, in details["curves"]: title, names of the axes ("x", "y"), and points.
 
-    A point has "x", "y", perhaps its "interval", and "verdict": a claim's, or "other" for another thing than the rest of
-    the curve.
+    A point has "x", "y", perhaps its "interval", and "verdict": a claim's, or "other" for another thing than the rest
+    of the curve.
     """
     curves = []
     for drawn in _rows(result.details.get("curves")):
