@@ -137,6 +137,8 @@ def _check_apart(sets: Sets) -> None:
     synthetic, train, test = (_marks(source) for source in (sets.synthetic, sets.train, sets.test))
     for name, marks in (("train", train), ("synthetic", synthetic)):
         among = set(marks)
+        if len(among) < 2:
+            raise DataError(f"Expected {name} samples that differ but all {len(marks)} are the same one.")
         shared = [at for at, mark in enumerate(test) if mark in among]
         if shared:
             raise DataError(

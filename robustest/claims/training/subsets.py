@@ -164,10 +164,16 @@ def _halves(sets: list[Tensor], source: Source, splits: int, seed: int, use: str
     for split in range(splits):
         ids = sets[split % len(sets)]
         place = rng.permutation(_seed(seed, f"{use} {split}"), len(groups))[groups[ids]]
-        ordered, half = ids[place.argsort(stable=True)], len(ids) // 2
-        whole = int((place.sort().values[half:] == place.sort().values[half - 1]).sum())
-        made.append((ordered[: half + whole], ordered[half + whole :]))
+        made.append(_cut(ids[place.argsort(stable=True)], place.sort().values))
     return made
+
+
+def _cut(ids: Tensor, group: Tensor) -> tuple[Tensor, Tensor]:
+    """Two parts as nearly equal as groups allow, (n,) in their order; a set that is a single group is halved."""
+    ends = (group[1:] != group[:-1]).nonzero().flatten() + 1
+    half = len(ids) // 2
+    at = half if not len(ends) else int(ends[(ends - half).abs().argmin()])
+    return ids[:at], ids[at:]
 
 
 def _seed(seed: int, use: str) -> int:

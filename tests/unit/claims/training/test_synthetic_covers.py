@@ -111,6 +111,14 @@ def test_equal_samples_stay_together_in_halves() -> None:
     assert all(len(left) == len(right) == 120 for left, right in draws.real_halves)
 
 
+def test_a_generator_that_repeats_one_sample_does_not_pass() -> None:
+    """Nine of ten synthetic samples are the same: they stay in one half, and the other one is no empty set."""
+    often = torch.where(torch.arange(240) % 10 > 0, 0, torch.arange(240))
+    result = measure((FRESH[0][often], FRESH[1][often]), max_gap=0.02, max_label_shift=0.2)
+    assert result.verdict is Verdict.FAILED
+    assert part(result, "label shift")["verdict"] == "failed"
+
+
 def test_copies_are_found() -> None:
     for synthetic in (jitter(TRAIN), (TRAIN[0][:200], TRAIN[1][:200])):
         result = measure(synthetic)
@@ -337,6 +345,7 @@ def test_a_learner_that_cannot_be_told_is_not_remembered(tmp_path: Path) -> None
         ({"test": (torch.full_like(TEST[0], torch.inf), TEST[1])}, "test sample 0 has NaN or infinite"),
         ({"train": (torch.cat([TRAIN[0], TEST[0][:3]]), torch.cat([TRAIN[1], TEST[1][:3]]))}, "3 of 600 .* train ones"),
         ({"synthetic": (torch.cat([FRESH[0], TEST[0][5:6]]), torch.cat([FRESH[1], TEST[1][5:6]]))}, "test sample 5"),
+        ({"train": (TRAIN[0][:1].repeat(240, 1), TRAIN[1])}, "train samples that differ"),
         ({"synthetic": TRAIN}, "the training samples themselves"),
         ({"synthetic": (TRAIN[0].flip(0), TRAIN[1].flip(0))}, "the training samples themselves"),
         ({"synthetic": (FRESH[0][:, :4], FRESH[1])}, "of one shape"),
