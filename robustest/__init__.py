@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from robustest.assertions import assert_smooth_landscape as assert_smooth_landscape
     from robustest.assertions import assert_sparse_head as assert_sparse_head
     from robustest.assertions import assert_subpopulation_shift as assert_subpopulation_shift
+    from robustest.assertions import assert_synthetic_covers as assert_synthetic_covers
     from robustest.assertions import assert_transfer_accuracy as assert_transfer_accuracy
     from robustest.assertions import assert_worst_group_accuracy as assert_worst_group_accuracy
     from robustest.assertions.strategies import assert_robust_to as assert_robust_to
@@ -91,6 +92,7 @@ if TYPE_CHECKING:
     from robustest.claims.strategies.robust_to import accuracy_under as accuracy_under
     from robustest.claims.strategies.robust_to import measure_robust_to as measure_robust_to
     from robustest.claims.training.landscape import measure_landscape as measure_landscape
+    from robustest.claims.training.synthetic_covers import measure_synthetic_covers as measure_synthetic_covers
     from robustest.cues import BackgroundSwap as BackgroundSwap
     from robustest.cues import Blur as Blur
     from robustest.cues import Border as Border
@@ -182,6 +184,7 @@ _HOME = {
         "assert_smooth_landscape",
         "assert_sparse_head",
         "assert_subpopulation_shift",
+        "assert_synthetic_covers",
         "assert_transfer_accuracy",
         "assert_worst_group_accuracy",
     ),
@@ -233,6 +236,7 @@ _HOME = {
     "claims.shifts.shift_accuracy": ("measure_shift_accuracy",),
     "claims.strategies.robust_to": ("accuracy_under", "measure_robust_to"),
     "claims.training.landscape": ("measure_landscape",),
+    "claims.training.synthetic_covers": ("measure_synthetic_covers",),
     "cues": (
         "BackgroundSwap",
         "Blur",

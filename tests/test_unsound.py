@@ -307,6 +307,7 @@ GRADIENT_FREE = {
     "simulatable",
     "sparse_head",
     "subpopulation_shift",
+    "synthetic_covers",
     "transfer_accuracy",
     "worst_group_accuracy",
 }

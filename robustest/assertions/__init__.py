@@ -29,6 +29,7 @@ from robustest.claims.shifts.consistency import measure_consistency
 from robustest.claims.shifts.corruptions import measure_corruption_robustness
 from robustest.claims.shifts.shift_accuracy import measure_shift_accuracy
 from robustest.claims.training.landscape import measure_landscape
+from robustest.claims.training.synthetic_covers import measure_synthetic_covers
 from robustest.discovery.triggers import MAX_ANOMALY
 
 
@@ -283,4 +284,14 @@ def assert_smooth_landscape() -> None:
     Raises:
         ClaimFailed: it ranges more.
         ClaimInconclusive: a few runs do not settle it, or one of the nets has not learned.
+    """
+
+
+@asserted(measure_synthetic_covers)
+def assert_synthetic_covers() -> None:
+    """Claim that a synthetic set stands in for real data: what is learned from it, its labels, and that it copies none.
+
+    Raises:
+        ClaimFailed: one part does not hold.
+        ClaimInconclusive: the samples do not settle a part, or nothing can be learned from the real ones either.
     """

@@ -40,6 +40,7 @@ from robustest import (
     measure_sparse_head,
     measure_spurious_feature,
     measure_subpopulation_shift,
+    measure_synthetic_covers,
     measure_transfer_accuracy,
     measure_universal_perturbation,
     measure_worst_group_accuracy,
@@ -285,6 +286,14 @@ def _failures(good: bool, draw: int, **more: Any) -> Result:
     return measure_failure_direction(model, samples(draw, 400), **more)
 
 
+def _synthetic(good: bool, draw: int, **more: Any) -> Result:
+    """Fresh samples, or some whose labels are often the next class's."""
+    real, test = samples(1000 + draw, 120), samples(2000 + draw, 400)
+    x, y = samples(3000, 120)
+    wrong = torch.rand(len(y), generator=torch.Generator().manual_seed(0)) < 0.45
+    return measure_synthetic_covers((x, y if good else torch.where(wrong, (y + 1) % CLASSES, y)), real, test, **more)
+
+
 _TEMPLATES = torch.randn(6, 1, 10, 10, generator=torch.Generator().manual_seed(0))
 
 
@@ -361,4 +370,5 @@ KINDS: dict[str, Kind] = {
     "landscape": Kind(_landscape, "max_ratio", 0.9, 0.01),
     "simulatable": Kind(_foreseen, "at_least", 0.6, 0.99),
     "cue noticed": Kind(_noticed, "at_least", 0.3, 0.95),
+    "synthetic covers": Kind(_synthetic, "max_gap", 0.15, 0.0001),
 }

@@ -43,6 +43,7 @@ BY_GROUP, NOT_PAIRED = {"worst group"}, {
     "landscape",
     "simulatable",
     "cue noticed",
+    "synthetic covers",
 }  # fmt: skip
 
 

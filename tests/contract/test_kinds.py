@@ -275,6 +275,9 @@ KINDS = {
     "landscape": kind("assert_smooth_landscape", "max_ratio", exact=False)(landscape),
     "simulatable": kind("assert_simulatable", "at_least", 0, exact=False)(foreseen),
     "cue noticed": kind("assert_cue_noticed", "at_least", -1, exact=False)(noticed),
+    "synthetic set": kind("assert_synthetic_covers", "max_gap", 1, exact=False)(
+        lambda d, **o: M.measure_synthetic_covers(*((d[0][at::3], d[1][at::3]) for at in range(3)), splits=2, **o)
+    ),
 }
 every_kind = pytest.mark.parametrize("one", KINDS.values(), ids=KINDS)
 

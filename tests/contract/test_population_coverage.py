@@ -25,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import answer_populations as answers
 import gradient_populations as gradients
 import image_populations as images
+import training_populations as trained
 
 sys.path.pop(0)
 
@@ -95,6 +96,7 @@ TRUTHS = {
     "cue noticed": Truth("cue_noticed", answers.cue_noticed, "at_least", 0.3),
     "selection gap": Truth("selection_gap", answers.selection_gap, "margin", 0.2),
     "several objects": Truth("multilabel_accuracy", answers.several_objects, "at_least", 0.7),
+    "synthetic set": Truth("synthetic_covers", trained.synthetic_covers, "max_gap", 0.0, other={"max_copies": None}),
     "replication": Truth("replication_gap", answers.replication, "max_gap", 0.1),
     "replication, naive": Truth("replication_gap", answers.replication, "max_gap", 0.1, other={"correction": None}),
 }

@@ -1,1 +1,1 @@
-"""Claims about training and the data that it is done on."""
+"""Claims about training: what data teach, what more of them would buy, and how well training goes."""

@@ -102,7 +102,7 @@ def curves_of(claims: Iterable[Judged]) -> list[Curve]:
     for claim in claims:
         if claim.result is None:
             continue
-        inside += _corruptions(claim.test, claim.result)
+        inside += [*_corruptions(claim.test, claim.result), *_own(claim.test, claim.result)]
         found = _place(claim, claim.result)
         if found is not None:
             groups.setdefault(found[0], []).append(found[1])
@@ -193,6 +193,37 @@ def _corruptions(test: str, result: Result) -> list[Curve]:
                 )
             )
     return curves
+
+
+def _own(test: str, result: Result) -> list[Curve]:
+    """Curves that a kind of claim drew itself, in details["curves"]: title, names of the axes ("x", "y"), and points.
+
+    A point has "x", "y", perhaps its "interval", and "verdict": a claim's, or "other" for another thing than the rest
+    of the curve.
+    """
+    curves = []
+    for drawn in _rows(result.details.get("curves")):
+        found = [_own_point(point) for point in _rows(drawn.get("points"))]
+        points = sorted((point for point in found if point is not None), key=lambda point: point.x)
+        words = {key: str(drawn.get(key, "")) for key in ("title", "x", "y")}
+        if len(points) > 1:
+            curves.append(
+                Curve(title=words["title"], test=test, x_name=words["x"], y_name=words["y"], points=tuple(points))
+            )
+    return curves
+
+
+def _own_point(point: Mapping[str, Any]) -> Point | None:
+    x, y = _number(point, "x"), _number(point, "y")
+    if x is None or y is None:
+        return None
+    ends = point.get("interval")
+    low, high = ends if isinstance(ends, Sequence) and len(ends) == 2 else (None, None)
+    return Point(x=x, y=y, low=low, high=high, verdict=str(point.get("verdict", "")))
+
+
+def _rows(value: object) -> list[Mapping[str, Any]]:
+    return [row for row in value if isinstance(row, Mapping)] if isinstance(value, list) else []
 
 
 def _cell(severity: object, cell: Any) -> Point | None:

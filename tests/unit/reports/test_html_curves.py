@@ -132,3 +132,20 @@ def test_ticks_of_severities_are_whole(made: Any) -> None:
 @pytest.mark.parametrize(("value", "step"), [(0.03, 0.05), (0.02, 0.02), (1.0, 1), (1.1, 2), (7, 10), (20, 20)])
 def test_steps_are_one_two_or_five(value: float, step: float) -> None:
     assert above(value) == pytest.approx(step)
+
+
+def test_a_kind_of_claim_may_draw_a_curve_of_its_own(made: Any) -> None:
+    points = [
+        {"x": 200, "y": 0.8, "interval": [0.7, 0.9]},
+        {"x": 100, "y": 0.6},
+        {"x": 150, "y": 0.7, "verdict": "other"},
+    ]
+    drawn = {"title": "a learner", "x": "samples", "y": "accuracy", "points": [*points, {"x": "?", "y": 1}, 3]}
+    result = made(setting="n", details={"curves": [drawn, {"title": "one", "points": points[:1]}, None]})
+    (curve,) = curves_of([Judged(1, "t", result)])
+    assert (curve.title, curve.x_name, curve.y_name) == ("a learner", "samples", "accuracy")
+    assert [(point.x, point.y, point.low, point.verdict) for point in curve.points] == [
+        (100, 0.6, None, ""),
+        (150, 0.7, None, "other"),
+        (200, 0.8, 0.7, ""),
+    ]

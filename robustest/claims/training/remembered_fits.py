@@ -1,0 +1,164 @@
+"""Learners trained on subsets and judged on one test set, each remembered once it was."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from robustest import rng
+from robustest.claims.training.learners import Learner
+from robustest.errors import StoreError
+from robustest.identity.fingerprint import Unhashable, digest
+from robustest.identity.packages import own_code
+from robustest.settings import Settings
+from robustest.store.entries import Entry, Store
+from robustest.store.provenance import when
+
+Bools = NDArray[np.bool_]
+
+_PREDICTED = "predicted"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Source:
+    """Samples that learners are trained on.
+
+    Attributes:
+        x: (N, *S) float32 on the CPU.
+        y: (N,) int64.
+    """
+
+    x: Tensor
+    y: Tensor
+
+
+@dataclass(slots=True, kw_only=True)
+class Fits:
+    """Trains where nothing is remembered.
+
+    A learner that cannot be told by its code is trained anew each time. Of one that can, what the code reads from
+    elsewhere may have changed: so the first training that is remembered is made once more, and unless it comes out
+    alike nothing that is remembered counts. Robustest's own learner depends on its inputs alone.
+
+    Attributes:
+        learner: what is trained.
+        own: whether it is one of robustest's own.
+        test: the samples that it is judged on.
+        classes: how many there are.
+        settings: seed, store.
+        tell: called after each training.
+        trained: how many were trained now, those that are only compared left out.
+        seconds: what all trainings took, whenever they were made.
+        why_not: why nothing is remembered, or recalled; empty where it is, or nobody asked.
+        model: digest of the learner; empty where it has none.
+    """
+
+    learner: Learner
+    own: bool
+    test: Source
+    classes: int
+    settings: Settings
+    tell: Callable[[], None]
+    trained: int = 0
+    seconds: float = 0.0
+    why_not: str = ""
+    model: str = ""
+    _store: Store | None = None
+    _prefix: str = ""
+    _dates: list[str] = field(default_factory=list)
+    _asked: bool = False
+    _changed: bool = False
+    _random: random.Random = field(default_factory=random.SystemRandom)
+
+    def __post_init__(self) -> None:
+        try:
+            self.model = digest(self.learner)
+            about = (own_code(), torch.__version__, self.test.x, self.test.y, self.classes)
+            self._prefix = digest(("training", about, self.model, self.settings.seed, self.settings.device))
+        except Unhashable as error:
+            self.model, self.why_not = "", f"not remembered: {error}"
+        if self.settings.store is not None and self.model:
+            self._store = Store(Path(self.settings.store))
+
+    @property
+    def cached(self) -> str:
+        """When the oldest was trained, where none had to be now; else empty."""
+        return "" if self.trained or not self._dates else min(self._dates)
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What a reader must know of what is remembered."""
+        told = (self.why_not,) if self.why_not and self.settings.store is not None else ()
+        return (*told, *(() if self._store is None else self._store.notices))
+
+    def right(self, source: Source, ids: Tensor) -> Bools:
+        """(t,) which test samples the learner is right on, once trained on some of the samples.
+
+        Args:
+            source: the samples.
+            ids: (n,) int64 positions of those that it is trained on.
+
+        Raises:
+            ModelError: what is trained cannot be judged.
+            StoreError: what is remembered is contradicted.
+        """
+        ids = ids.sort().values
+        x, y = source.x[ids], source.y[ids]
+        name = "" if self._store is None else digest((self._prefix, x, y))
+        predicted = self._recalled(name, x, y, ids)
+        if predicted is None:
+            predicted, seconds = self._train(x, y, ids)
+            self.trained += 1
+            if self._store is not None:
+                meta = {"when": when(), "seconds": seconds}
+                self._store.save(name, Entry({_PREDICTED: predicted.int()}, meta))
+            self.seconds += seconds
+        self.tell()
+        held: Bools = (predicted == self.test.y).numpy()
+        return held
+
+    def _recalled(self, name: str, x: Tensor, y: Tensor, ids: Tensor) -> Tensor | None:
+        """What it predicted before, if that is remembered and still counts."""
+        entry = self._store.load(name) if self._store is not None and self.settings.cache else None
+        if entry is None or self._changed:
+            return None
+        remembered = entry.arrays[_PREDICTED].long()
+        first, self._asked = not self._asked and not self.own, True
+        doubted = self._random.random() < self.settings.recheck
+        if (first or doubted) and (differ := int((self._train(x, y, ids)[0] != remembered).sum())):
+            self._contradicted(differ, first=first)
+            return None
+        self._dates.append(entry.meta["when"])
+        self.seconds += entry.meta["seconds"]
+        return remembered
+
+    def _train(self, x: Tensor, y: Tensor, ids: Tensor) -> tuple[Tensor, float]:
+        started = time.perf_counter()
+        key = rng.fold(rng.keys(self.settings.seed, ids), "training").sum().view(1)
+        predicted = self.learner.train(x, y, self.classes, key)(self.test.x)
+        return predicted, time.perf_counter() - started
+
+    def _contradicted(self, differ: int, *, first: bool) -> None:
+        """Distrust what is remembered where training again says otherwise.
+
+        Raises:
+            StoreError: it was trusted so far.
+        """
+        told = (
+            f"a remembered training comes out otherwise now ({differ} of {len(self.test.y)} predictions): train_fn "
+            "depends on something that is no part of its code, or draws from a generator of its own"
+        )
+        if not first:
+            raise StoreError(
+                f"Expected remembered trainings to come out alike but {told}. Run with --robust-no-cache, or delete "
+                "the store."
+            )
+        self._changed, self.why_not = True, f"measured anew: {told}"
