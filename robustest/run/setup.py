@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from robustest.data import Samples, as_samples
+from robustest.data.benchmarks import Benchmark
 from robustest.models import Classifier
 from robustest.rules import Rule, Terms
 from robustest.run.chunk_measurement import Look
@@ -13,6 +14,7 @@ from robustest.run.classified import Classified
 from robustest.run.options import Options, apply, terms_of
 from robustest.run.plan import Plan
 from robustest.run.replay import Replay
+from robustest.run.restricting import restricted
 from robustest.settings import Settings
 
 
@@ -32,13 +34,15 @@ class Setup:
 
     @classmethod
     def of(cls, model: object, data: object, options: Options) -> Setup:
-        """What a call's model, data and options stand for.
+        """What a call's model, data and options stand for; of a benchmark's samples, the model asked for its classes.
 
         Raises:
             ConfigError: an option is unknown or out of range, or the model is none.
             DataError: the data cannot be measured on.
         """
         classifier, settings = apply(model, options)
+        if isinstance(data, Benchmark):
+            classifier = restricted(classifier, data.classes)
         return cls(classifier, as_samples(data), settings)
 
     def but(self, **values: Any) -> Setup:
