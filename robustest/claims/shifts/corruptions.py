@@ -242,6 +242,8 @@ def _reference(baseline: object, cells: Sequence[Cell]) -> Errors | None:
     if any(errors is one for one in PUBLISHED.values()):
         return errors
     return {str(name): [float(rate) for rate in rates] for name, rates in errors.items()}
+
+
 def _is_rate(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 1
 
