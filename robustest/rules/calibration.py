@@ -23,8 +23,8 @@ TPR = 0.95
 class CalibrationErrorRule:
     """A claim that the calibration error over bins, of the population, is at most a threshold.
 
-    It waits for every sample, and is about the population whatever the scope: of a finite set the error is mostly chance.
-    A pass must hold with twice as many bins too, where errors that cancel inside a bin may show.
+    It waits for every sample, and is about the population whatever the scope: of a finite set the error is mostly
+    chance. A pass must hold with twice as many bins too, where errors that cancel inside a bin may show.
 
     Attributes:
         threshold: the error claimed at most, in 0..1; None where nothing is claimed.

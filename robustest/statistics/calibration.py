@@ -10,8 +10,8 @@ residuals. The signs of the population are not known, so:
 - whoever claims that it is c or less is bet against with the signs that each bin showed so far: the mean of what is
   drawn next, so signed, is no larger than the error.
 
-(Bets as in `robustest.statistics.betting`.) No interval of a bootstrap holds here: the error has a corner where a bin is
-calibrated, and where nearly all answers are right a sample may show none of the wrong ones. The bootstrap serves the
+(Bets as in `robustest.statistics.betting`.) No interval of a bootstrap holds here: the error has a corner where a bin
+is calibrated, and where nearly all answers are right a sample may show none of the wrong ones. The bootstrap serves the
 estimate, whose bias is upwards.
 """
 

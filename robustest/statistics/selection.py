@@ -1,7 +1,7 @@
 """Shares among the samples beyond a quantile of a score that is itself estimated: exact for any number of samples.
 
-How many samples of n lie beyond a population's quantile is binomial. Given that number, those samples are draws from the
-population beyond the quantile. So an interval for each number that is likely, all of them joined, covers.
+How many samples of n lie beyond a population's quantile is binomial. Given that number, those samples are draws from
+the population beyond the quantile. So an interval for each number that is likely, all of them joined, covers.
 """
 
 from __future__ import annotations

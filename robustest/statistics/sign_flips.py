@@ -14,9 +14,10 @@ _EXACT = 1 << 18
 def sign_flip(change: NDArray[np.int64]) -> float:
     """One-sided p-value that whole-numbered changes, one a sample, sum to more than 0 by chance.
 
-    Under the null hypothesis each sample's change is as likely as its opposite (Fisher, The Design of Experiments, 1935,
-    section 21). The outcomes within a sample may depend on each other in any way. With changes of -1, 0 and 1 it is the
-    exact McNemar test. A sample's change counts by its size, so that a few that changed much do not drown in many.
+    Under the null hypothesis each sample's change is as likely as its opposite (Fisher, The Design of Experiments,
+    1935, section 21). The outcomes within a sample may depend on each other in any way. With changes of -1, 0 and 1 it
+    is the exact McNemar test. A sample's change counts by its size, so that a few that changed much do not drown in
+    many.
 
     Args:
         change: (n,) what each sample lost, less what it gained.

@@ -28,7 +28,8 @@ _TEMPERATURES = (0.02, 50.0)
 
 SCORES = ("msp", "max_logit", "energy")
 """Scores that are high where a model knows a sample's class: the largest probability (Hendrycks and Gimpel, ICLR 2017),
-the largest logit (Hendrycks et al., ICML 2022), and the log of the sum of their exponentials (Liu et al., NeurIPS 2020).
+the largest logit (Hendrycks et al., ICML 2022), and the log of the sum of their exponentials (Liu et al., NeurIPS
+2020).
 """
 
 
@@ -97,7 +98,8 @@ class Answering:
         like = bool(((given >= 0) & (given <= 1)).all()) and bool(((given.sum(1) - 1).abs() < 1e-3).all())
         if like and not self.probabilities:
             raise ModelError(
-                "Expected logits but the outputs are probabilities: their softmax would be flat. Say probabilities=True."
+                "Expected logits but the outputs are probabilities: their softmax would be flat. Say "
+                "probabilities=True."
             )
         if self.probabilities and not like:
             raise ModelError("Expected probabilities that sum to 1 but the outputs are none. Leave probabilities= out.")
@@ -173,7 +175,8 @@ def check_apart(judged: Evidence, fitted: Evidence | None) -> None:
     shared = int(np.isin(judged.columns["mark"], fitted.columns["mark"]).sum())
     if shared:
         raise DataError(
-            f"Expected other samples to fit the temperature on but {shared} of the {judged.n} that are judged are among "
+            f"Expected other samples to fit the temperature on but {shared} of the {judged.n} that "
+            "are judged are among "
             "them: fitted to what it is judged by, it looks better than it is."
         )
 

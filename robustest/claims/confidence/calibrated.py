@@ -64,11 +64,11 @@ def measure_calibrated(
 ) -> Result:
     """The Brier score, or the calibration error of the predicted class's probability, with or without a shift.
 
-    The Brier score (Monthly Weather Review, 1950) is the mean squared distance, over samples, between the probabilities and
-    1 for the label: 0 is best, 2 is sure and always wrong. The calibration error (Guo et al., ICML 2017) is the mean
-    distance, over bins of confidence, between confidence and accuracy. As measured it is too high by chance, so that the
-    estimate has the bias taken off that a bootstrap shows, and the verdict is that of an interval without such a bias
-    (`robustest.statistics.calibration`), about the population whatever `scope` says.
+    The Brier score (Monthly Weather Review, 1950) is the mean squared distance, over samples, between the probabilities
+    and 1 for the label: 0 is best, 2 is sure and always wrong. The calibration error (Guo et al., ICML 2017) is the
+    mean distance, over bins of confidence, between confidence and accuracy. As measured it is too high by chance, so
+    that the estimate has the bias taken off that a bootstrap shows, and the verdict is that of an interval without such
+    a bias (`robustest.statistics.calibration`), about the population whatever `scope` says.
 
     Args:
         model: as for `measure_robust_accuracy`.
@@ -79,8 +79,8 @@ def measure_calibrated(
         max_ece: the calibration error claimed at most, in 0..1 and less than 1; not together with max_brier.
         bins: of confidence, of equal width, >= 10.
         temperature: what logits are divided by, > 0.
-        fit_on: other samples, as data, on which a temperature is fitted by likelihood. None of the judged samples may be
-            among them.
+        fit_on: other samples, as data, on which a temperature is fitted by likelihood. None of the judged samples may
+            be among them.
         probabilities: whether the model gives probabilities in place of logits.
         **options: see `robustest.run.options.Options`.
 

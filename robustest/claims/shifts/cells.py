@@ -49,7 +49,8 @@ class Stored:
             )
         if not bool(((x >= low) & (x <= high)).all()):
             raise DataError(
-                f"Expected images of {self.name} in [0, 1] but view= gives others. Leave normalisation to preprocessing=."
+                f"Expected images of {self.name} in [0, 1] but view= gives others. Leave "
+                "normalisation to preprocessing=."
             )
         return x
 

@@ -99,10 +99,10 @@ def measure_corruption_robustness(
         max_drop: the fall from clean accuracy to that mean claimed at most, in 0..1.
         max_mce: the mCE claimed at most, > 0, as a share: 0.767 is what papers print as 76.7. It needs a baseline. Give
             one of the three.
-        baseline: error rates of the model to compare with: "alexnet" for those that papers' mCE is relative to, of models
-            of ImageNet's classes (`ALEXNET_ON_IMAGENET_C`), and without being asked for where the data are ImageNet-C;
-            else a mapping or the path of a JSON file with one; what `details["errors"]` of another result holds. Its
-            "clean" entry serves the relative mCE.
+        baseline: error rates of the model to compare with: "alexnet" for those that papers' mCE is relative to, of
+            models of ImageNet's classes (`ALEXNET_ON_IMAGENET_C`), and without being asked for where the data are
+            ImageNet-C; else a mapping or the path of a JSON file with one; what `details["errors"]` of another result
+            holds. Its "clean" entry serves the relative mCE.
         no_worse_than, tolerance: as for `measure_robust_accuracy`. Samples are compared by the cells in which they are
             right, over all corruptions and for each of them; all comparisons together err with probability alpha.
         **options: see `robustest.run.options.Options`.
@@ -190,7 +190,8 @@ def _check_size(setup: Setup) -> None:
     x, _ = setup.samples.take(torch.zeros(1, dtype=torch.int64))
     if max(x.shape[-2:]) < LARGE:
         raise ConfigError(
-            f"Expected images of {LARGE} pixels or more for AlexNet's errors but got {tuple(x.shape[1:])}: smaller ones are "
+            f"Expected images of {LARGE} pixels or more for AlexNet's errors but got "
+            f"{tuple(x.shape[1:])}: smaller ones are "
             "corrupted with other parameters. Give the errors of a model on images like these as baseline=."
         )
 
@@ -203,7 +204,8 @@ def _check_classes(classes: int) -> None:
     """
     if classes != IMAGENET_CLASSES:
         raise ConfigError(
-            f"Expected a model of ImageNet's {IMAGENET_CLASSES} classes for AlexNet's errors but it has {classes}: its errors "
+            f"Expected a model of ImageNet's {IMAGENET_CLASSES} classes for AlexNet's errors but it "
+            f"has {classes}: its errors "
             "are of another task. Give those of a model on these data as baseline=."
         )
 
@@ -227,7 +229,7 @@ def _reference(baseline: object, cells: Sequence[Cell]) -> Errors | None:
         return None
     if isinstance(errors, (str, os.PathLike)):
         try:
-            errors = json.loads(Path(baseline).read_text(encoding="utf-8"))
+            errors = json.loads(Path(errors).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise StoreError(f"Expected error rates as JSON in {baseline} but got: {error}") from error
     if not isinstance(errors, Mapping):

@@ -64,9 +64,10 @@ def measure_stable_under_perturbations(
 ) -> Result:
     """The mean flip probability (mFP) or mean top-5 distance (mT5D) over perturbations of sequences.
 
-    (Hendrycks and Dietterich, ICLR 2019, section 4.3.) A flip is another predicted class than in the frame before, or of
-    noise, where frames are no path, than in the first. The top-5 distance is how far the five likeliest classes of the one
-    frame move among those of the other. Each is averaged over a sequence, then over sequences, then over perturbations.
+    (Hendrycks and Dietterich, ICLR 2019, section 4.3.) A flip is another predicted class than in the frame before, or
+    of noise, where frames are no path, than in the first. The top-5 distance is how far the five likeliest classes of
+    the one frame move among those of the other. Each is averaged over a sequence, then over sequences, then over
+    perturbations.
 
     Args:
         model: as for `measure_robust_accuracy`.
@@ -74,8 +75,8 @@ def measure_stable_under_perturbations(
         perturbations: names of those that count; None for all.
         max_mfp: the mean flip probability claimed at most, > 0; with a baseline the mean flip rate.
         max_mt5d: the mean top-5 distance claimed at most, > 0; not together with max_mfp.
-        baseline: `details` of another model's result. Each perturbation's figure is then a share of that model's: 1 is as
-            good as the baseline, and papers' figures are relative to AlexNet.
+        baseline: `details` of another model's result. Each perturbation's figure is then a share of that model's: 1 is
+            as good as the baseline, and papers' figures are relative to AlexNet.
         **options: see `robustest.run.options.Options`.
 
     Returns:
@@ -154,8 +155,8 @@ def flip_probability(predicted: Tensor, *, noise: bool) -> float:
 def top5_distance(logits: Tensor, *, noise: bool) -> float:
     """The mean top-5 distance of the steps along a sequence of logits (T, K): 0..15.
 
-    Of two frames it is the sum, over the five likeliest classes of the first, of how far each moves among the first five
-    places and the one behind them (section 4.3).
+    Of two frames it is the sum, over the five likeliest classes of the first, of how far each moves among the first
+    five places and the one behind them (section 4.3).
     """
     order = torch.argsort(logits, dim=1, descending=True, stable=True)
     rank = torch.empty_like(order).scatter_(

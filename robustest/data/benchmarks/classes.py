@@ -21,8 +21,8 @@ SUBSETS = {"imagenet-a": "a", "imagenet-r": "r"}
 class ClassMap:
     """Which outputs of a model stand for each class of a benchmark: it is right where the largest of those is one.
 
-    All other outputs are left out, as the authors of such benchmarks do: a model of 1,000 classes, asked for one of 200,
-    is else mostly wrong for naming classes that the benchmark does not have.
+    All other outputs are left out, as the authors of such benchmarks do: a model of 1,000 classes, asked for one of
+    200, is else mostly wrong for naming classes that the benchmark does not have.
 
     Attributes:
         names: what the benchmark calls its classes, in the order of its labels.
@@ -30,7 +30,8 @@ class ClassMap:
         outputs: how many outputs the model has.
 
     Raises:
-        ConfigError: as many groups as names are not there, one is empty, or an output is in two or in none of 0..outputs.
+        ConfigError: as many groups as names are not there, one is empty, or an output is in two or in none of
+            0..outputs.
     """
 
     names: tuple[str, ...]

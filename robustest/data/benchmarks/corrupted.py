@@ -1,4 +1,4 @@
-"""Benchmarks of corrupted images: the same images in every cell of corruptions and severities, as they were published."""
+"""Benchmarks of corrupted images, as published: the same images in every cell of corruptions and severities."""
 
 from __future__ import annotations
 

@@ -71,9 +71,9 @@ def benchmark(
             "imagenet-sketch", "objectnet"; "cifar-10-c", "cifar-100-c", "imagenet-c", "imagenet-c-bar",
             "imagenet-3dcc", "tiny-imagenet-c"; "imagenet-p", "cifar-10-p", "cifar-100-p".
         root: the folder with the benchmark's own folders or files, or the one above it.
-        view: what a model is shown of an image: maps a PIL image in RGB to a float tensor (C, H, W) or a PIL image. None
-            takes ImageNet's usual view, the shorter side to 256 pixels and the 224 x 224 in the middle, where an image
-            is not of that size already; 64-pixel images as they are. Arrays have no view.
+        view: what a model is shown of an image: maps a PIL image in RGB to a float tensor (C, H, W) or a PIL image.
+            None takes ImageNet's usual view, the shorter side to 256 pixels and the 224 x 224 in the middle, where an
+            image is not of that size already; 64-pixel images as they are. Arrays have no view.
         clean: for corrupted images: the same ones without corruption, as data or as a folder with a folder a class;
             falls from clean accuracy and the relative mCE need it.
 
@@ -105,7 +105,7 @@ def _folders(what: str, published: int, *inside: str) -> Callable[[Asked], Bench
         asked.refuse_clean()
         classes = imagenet_subset(asked.name)
         root = beside(asked.root, *inside)
-        return _benchmark(asked, root, class_files(root, classes.names, what), classes, published)
+        return _benchmark(asked, root, class_files(root, classes.names, what), classes, published=published)
 
     return read
 
@@ -116,7 +116,7 @@ def _imagenet_v2(asked: Asked) -> Benchmark:
     variants = ("matched-frequency", "threshold-0.7", "threshold0.7", "top-images", "topimages")
     root = beside(asked.root, *(f"imagenetv2-{one}-format-val" for one in variants))
     files = class_files(root, [str(at) for at in range(1000)], "ImageNet-V2")
-    return _benchmark(asked, root, files, imagenet_subset(asked.name), 10_000)
+    return _benchmark(asked, root, files, imagenet_subset(asked.name), published=10_000)
 
 
 def _objectnet(asked: Asked) -> Benchmark:
@@ -125,7 +125,7 @@ def _objectnet(asked: Asked) -> Benchmark:
     root = beside(asked.root, "objectnet-1.0")
     classes = shared_classes(root / "mappings")
     files = class_files(root / "images", classes.names, "ObjectNet that ImageNet has too", others=True)
-    return _benchmark(asked, root / "images", files, classes, 18_574, Centre(border=2))
+    return _benchmark(asked, root / "images", files, classes, published=18_574, view=Centre(border=2))
 
 
 def _benchmark(
@@ -133,6 +133,7 @@ def _benchmark(
     root: Path,
     files: list[tuple[str, int]],
     classes: ClassMap,
+    *,
     published: int,
     view: View | None = None,
 ) -> Benchmark:
@@ -169,19 +170,19 @@ def _trees(
 
     def read(asked: Asked) -> CorruptedBenchmark:
         root = beside(asked.root, *inside)
-        return _corrupted(asked, root, corruptions, imagenet_classes(), Centre(), (what, 50_000, baseline))
+        return _corrupted(asked, root, corruptions, imagenet_classes(), view=Centre(), about=(what, 50_000, baseline))
 
     return read
 
 
 def _tiny(asked: Asked) -> CorruptedBenchmark:
-    """Tiny-ImageNet-C: its 200 classes are those of its first cell, in the order of their ids, as `ImageFolder` has them."""
+    """Tiny-ImageNet-C: its 200 classes are the first cell's folders, in the order of their names."""
     root = beside(asked.root, "Tiny-ImageNet-C")
     first = _cells(root, _C[:1], "Tiny-ImageNet-C")[_C[0], 1]
     classes = tuple(folders_in(root / first))
     if len(classes) != 200:
         raise DataError(f"Expected Tiny-ImageNet-C's 200 classes in {root / first} but got {len(classes)} folders.")
-    return _corrupted(asked, root, _C, classes, as_it_is, ("Tiny-ImageNet-C", 10_000, ""))
+    return _corrupted(asked, root, _C, classes, view=as_it_is, about=("Tiny-ImageNet-C", 10_000, ""))
 
 
 def _corrupted(
@@ -189,6 +190,7 @@ def _corrupted(
     root: Path,
     corruptions: tuple[str, ...],
     classes: tuple[str, ...],
+    *,
     view: View,
     about: tuple[str, int, str],
 ) -> CorruptedBenchmark:

@@ -28,7 +28,8 @@ def shared_classes(mappings: Path) -> ClassMap:
         chosen = sorted((folder[label], [output[one] for one in names.split("; ")]) for label, names in shared.items())
     except (OSError, ValueError, IndexError, KeyError, AttributeError) as error:
         raise DataError(
-            f"Expected ObjectNet's four mappings in {mappings} but got {type(error).__name__}: {error}. They are part of "
+            f"Expected ObjectNet's four mappings in {mappings} but got {type(error).__name__}: "
+            f"{error}. They are part of "
             "its archive."
         ) from error
     return ClassMap(names=tuple(name for name, _ in chosen), groups=tuple(tuple(group) for _, group in chosen))

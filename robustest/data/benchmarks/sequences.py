@@ -40,7 +40,7 @@ class Frames(Protocol):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class SequenceBenchmark:
-    """Sequences of frames by perturbation, the same images in the same order. `assert_stable_under_perturbations` takes it.
+    """Sequences of frames by perturbation, of the same images; `assert_stable_under_perturbations` takes it.
 
     Attributes:
         name: as `benchmark` knows it.
@@ -121,7 +121,8 @@ def array_sequences(root: Path, what: str) -> SequenceBenchmark:
         array = opened(root / f"{name}.npy", what)
         if array.dtype != np.uint8 or array.ndim != 5 or array.shape[2:] != (32, 32, 3) or array.shape[1] < 2:
             raise DataError(
-                f"Expected uint8 sequences (N, T, 32, 32, 3) in {root / f'{name}.npy'} but got {array.dtype} {array.shape}."
+                f"Expected uint8 sequences (N, T, 32, 32, 3) in {root / f'{name}.npy'} but got "
+                f"{array.dtype} {array.shape}."
             )
     sequences = {name: ArrayFrames(root / f"{name}.npy") for name in CIFAR_PERTURBATIONS}
     return SequenceBenchmark(name=what, sequences=sequences, published=10_000)
