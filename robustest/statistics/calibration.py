@@ -17,6 +17,8 @@ estimate, whose bias is upwards.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -75,10 +77,10 @@ def capital_below(residual: Floats, place: Ints, bins: int, claimed: float) -> f
 
 
 def capital_above(residual: Floats, place: Ints, claimed: float) -> float:
-    """Log of the largest capital of a bet that the error is more than claimed, with the signs seen so far."""
+    """Log of the capital of a bet that the error is more than claimed, with the signs seen so far."""
     surprise = _signed(residual, place) - claimed
-    gains = np.log1p(np.maximum(np.outer(_STAKES / (1 + claimed), surprise), -1 + 1e-12))
-    return float((np.logaddexp.reduce(np.cumsum(gains, 1), axis=0) - np.log(len(_STAKES))).max())
+    logs = [np.log1p(np.maximum(stake * surprise, -1 + 1e-12)).sum() for stake in _STAKES / (1 + claimed)]
+    return float(np.logaddexp.reduce(logs) - np.log(len(_STAKES)))
 
 
 def _signed(residual: Floats, place: Ints) -> Floats:
@@ -92,10 +94,10 @@ def _signed(residual: Floats, place: Ints) -> Floats:
     return signed
 
 
-def _edge(beyond: object) -> float:
+def _edge(beyond: Callable[[float], bool]) -> float:
     """The smallest number in 0..1 that is beyond, where every larger one is."""
     low, high = 0.0, 1.0
     while high - low > _NEAR:
         middle = (low + high) / 2
-        low, high = (low, middle) if beyond(middle) else (middle, high)  # type: ignore[operator]
+        low, high = (low, middle) if beyond(middle) else (middle, high)
     return high

@@ -62,16 +62,16 @@ def test_brier_is_the_mean_squared_distance_of_all_probabilities() -> None:
 
 
 def test_a_calibrated_model_passes_and_an_overconfident_one_fails() -> None:
-    good = measure_calibrated(model, samples(), max_ece=0.05)
+    good = measure_calibrated(model, samples(), max_ece=0.07)
     assert (good.verdict, good.scope) == (Verdict.PASSED, "population")
     assert good.details["ece"] > good.estimate  # what is reported usually is too high by chance
-    bad = measure_calibrated(model, samples(gap=0.2), max_ece=0.05)
+    bad = measure_calibrated(model, samples(gap=0.2), max_ece=0.07)
     assert bad.verdict is Verdict.FAILED
     assert bad.interval[0] < 0.2 < bad.interval[1]
     assert bad.estimate == pytest.approx(0.2, abs=0.03)
-    assert measure_calibrated(model, samples(gap=0.05), max_ece=0.05).verdict is Verdict.INCONCLUSIVE
+    assert measure_calibrated(model, samples(gap=0.07), max_ece=0.07).verdict is Verdict.INCONCLUSIVE
     with pytest.raises(ClaimFailed, match="calibration error"):
-        assert_calibrated(model, samples(gap=0.2), max_ece=0.05)
+        assert_calibrated(model, samples(gap=0.2), max_ece=0.07)
 
 
 def test_few_samples_without_an_error_do_not_vouch_for_a_sure_model() -> None:
@@ -94,7 +94,7 @@ def test_errors_that_cancel_inside_a_bin_are_seen_at_twice_the_resolution() -> N
     sure = (11 + 0.1 + 0.8 * at) / 15
     y = (random.random(n) >= np.where(at == 0, sure - 0.15, sure + 0.15)).astype(np.int64)
     x = torch.tensor(np.stack([sure, random.random(n)], 1), dtype=torch.float32)
-    result = measure_calibrated(model, (x, torch.from_numpy(y)), max_ece=0.05)
+    result = measure_calibrated(model, (x, torch.from_numpy(y)), max_ece=0.07)
     assert result.details["ece"] < 0.02
     assert result.verdict is not Verdict.PASSED
     assert result.interval[1] > 0.15
@@ -102,18 +102,18 @@ def test_errors_that_cancel_inside_a_bin_are_seen_at_twice_the_resolution() -> N
 
 def test_a_temperature_is_fitted_on_other_samples_only() -> None:
     judged, other = samples(seed=1), samples(seed=2)
-    raw = measure_calibrated(doubled, judged, max_ece=0.05)
-    mended = measure_calibrated(doubled, judged, max_ece=0.05, fit_on=other)
+    raw = measure_calibrated(doubled, judged, max_ece=0.07)
+    mended = measure_calibrated(doubled, judged, max_ece=0.07, fit_on=other)
     assert raw.verdict is Verdict.FAILED
     assert mended.verdict is Verdict.PASSED
     assert mended.details["temperature"] == pytest.approx(2, rel=0.1)
     assert "fitted on 4000 other samples" in mended.notes[-1]
     with pytest.raises(DataError, match="4000 of the 4000 that are judged are among them"):
-        measure_calibrated(doubled, judged, max_ece=0.05, fit_on=judged)
+        measure_calibrated(doubled, judged, max_ece=0.07, fit_on=judged)
     mixed = (torch.cat([other[0], judged[0][:1]]), torch.cat([other[1], judged[1][:1]]))
     with pytest.raises(DataError, match="1 of the 4000"):
         measure_calibrated(doubled, judged, max_brier=1.0, exact=True, fit_on=mixed)
-    by_hand = measure_calibrated(doubled, judged, max_ece=0.05, temperature=2.0)
+    by_hand = measure_calibrated(doubled, judged, max_ece=0.07, temperature=2.0)
     assert by_hand.details["brier"] == pytest.approx(measure_calibrated(model, judged, exact=True).details["brier"])
 
 
@@ -141,11 +141,11 @@ def test_a_shift_is_applied_first() -> None:
 
     x, y = samples()
     data = x[:, :1].view(-1, 1, 1, 1), y
-    assert measure_calibrated(brightness_model, data, max_ece=0.05).verdict is Verdict.PASSED
-    shifted = measure_calibrated(brightness_model, data, darker, max_ece=0.05)
+    assert measure_calibrated(brightness_model, data, max_ece=0.07).verdict is Verdict.PASSED
+    shifted = measure_calibrated(brightness_model, data, darker, max_ece=0.07)
     assert shifted.verdict is Verdict.FAILED
     assert "under darker" in shifted.statement
-    unmoved = measure_calibrated(brightness_model, data, lambda x: x, max_ece=0.05)
+    unmoved = measure_calibrated(brightness_model, data, lambda x: x, max_ece=0.07)
     assert "the shift changes no sample" in unmoved.caveats
 
 
@@ -153,7 +153,7 @@ def test_selective_accuracy_is_that_of_the_surest() -> None:
     x, y = samples()
     confident = torch.softmax(model(x), 1).amax(1)
     order = confident.argsort(descending=True)
-    by_hand = float((y[order[:1000]] == 0).float().mean())
+    by_hand = int((y[order[:1000]] == 0).sum()) / 1000
     result = measure_selective_accuracy(model, (x, y), coverage=0.25, at_least=by_hand)
     assert (result.verdict, result.estimate) == (Verdict.PASSED, pytest.approx(by_hand))
     assert result.details["answered"] == 1000
@@ -212,7 +212,7 @@ def test_other_data_are_told_by_their_scores() -> None:
 
 def test_a_model_that_scores_everything_alike_rejects_nothing() -> None:
     def blank(x: Tensor) -> Tensor:
-        return torch.tensor([[1.0, 0.0]]).expand(len(x), 2)
+        return torch.tensor([[2.0, 0.0]]).expand(len(x), 2)
 
     result = measure_ood_rejected(
         blank, (torch.rand(100, 2), torch.zeros(100).long()), torch.rand(50, 2), fpr_at_95_tpr=0.5
