@@ -143,6 +143,7 @@ if TYPE_CHECKING:
     from robustest.errors import UnknownNameError as UnknownNameError
     from robustest.factory import Factory as Factory
     from robustest.models import Classifier as Classifier
+    from robustest.models import adapting as adapting
     from robustest.models import as_classifier as as_classifier
     from robustest.models import labels_model as labels_model
     from robustest.models import scores_model as scores_model

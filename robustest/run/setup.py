@@ -77,7 +77,10 @@ class Setup:
         identity: object = None,
         replay: Replay | None = None,
         here: bool = False,
+        adapts: bool = False,
     ) -> Plan:
         """The plan of one claim; see `Plan` and `Classified` for the arguments."""
-        units = Classified(model=self.model, samples=self.samples, look=look, replay=replay)
-        return Plan(statement=statement, units=units, settings=self.settings, rule=rule, identity=identity, here=here)
+        units = Classified(model=self.model, samples=self.samples, look=look, replay=replay, adapts=adapts)
+        kept = None if self.model.reset is not None else identity  # what a model adapted to is no part of it
+        here = here or self.model.reset is not None
+        return Plan(statement=statement, units=units, settings=self.settings, rule=rule, identity=kept, here=here)

@@ -301,7 +301,9 @@ def test_what_is_no_number_in_range_is_refused(one: Kind, wrong: object) -> None
 
 def easy(one: Kind) -> dict[str, Any]:
     """The threshold next to trivial."""
-    value = {0: 1e-9, 1: 0.999, 2: 1.99, 15: 14.9, -1: -0.99, -2: -1.99}.get(int(one.trivial[0]) if one.trivial else 9, 50.0)
+    value = {0: 1e-9, 1: 0.999, 2: 1.99, 15: 14.9, -1: -0.99, -2: -1.99}.get(
+        int(one.trivial[0]) if one.trivial else 9, 50.0
+    )
     return {**one.other, one.threshold: value}
 
 

@@ -26,9 +26,11 @@ from robustest.rules.corruption_error import (
 )
 from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
-from robustest.run.evidence import Evidence
+from robustest.run.evidence import Columns, Evidence
+from robustest.run.fresh import ADAPTS, fresh_setup, observed_fresh
 from robustest.run.noting import measures
 from robustest.run.options import Options
+from robustest.run.plan import Plan
 from robustest.run.result_building import fallible, finish
 from robustest.run.setup import Setup
 from robustest.shifts import COMMON_CORRUPTIONS
@@ -124,7 +126,7 @@ def measure_corruption_robustness(
             "Expected clean images for max_drop but the benchmark has none: benchmark(name, root, clean=...)."
         )
     reference = _reference(_published_of(stored, cells) if baseline is None else baseline, cells)
-    setup = Setup.of(model, data if stored is None else stored.samples(), options)
+    setup = fresh_setup(Setup.of(model, data if stored is None else stored.samples(), options))
     published = any(reference is one for one in PUBLISHED.values())
     if stored is None and published:
         _check_size(setup)
@@ -145,8 +147,9 @@ def measure_corruption_robustness(
         Corrupting(cells=tuple(cells), clean=known, examples=setup.settings.examples),
         rule,
         identity=("corruptions", tuple(cells)) if stored is None else None,  # files may change under their names
+        adapts=True,
     ).against(no_worse_than, tolerance, asked=rule.threshold is not None, **_each(cells, setup.terms.alpha))
-    evidence = observe(plan)
+    evidence = observe(plan) if setup.model.reset is None else _fresh(plan, setup, cells, known=known)
     if published:
         _check_classes(evidence.tally.classes)
     return finish(
@@ -160,9 +163,23 @@ def measure_corruption_robustness(
         threshold=rule.threshold,
         setting=", ".join(names),
         method=f"{len(cells)} cells{', paired with the clean samples' if known else ''}",
+        notes=() if setup.model.reset is None else (ADAPTS,),
         details=_details(evidence, cells, reference, setup.settings.alpha),
         caveats=(*(stored.caveats if stored else ()), *(_partial(names, levels) if published and max_mce else ())),
     )
+
+
+def _fresh(plan: Plan, setup: Setup, cells: Sequence[Cell], *, known: bool) -> Evidence:
+    """What a model that adapts does in each cell, and on the clean samples, as it was before any."""
+    examples = setup.settings.examples
+    looks = [Corrupting(cells=(), clean=True, examples=0)] if known else []
+    looks += [Corrupting(cells=(cell,), clean=False, examples=examples) for cell in cells]
+
+    def joined(columns: Columns) -> Columns:
+        held = sum(columns[column((cell.name, cell.severity))].astype(int) for cell in cells)
+        return {**columns, "held": 2 * np.asarray(held) >= len(cells)}
+
+    return observed_fresh(plan, setup, looks, joined)
 
 
 def _each(cells: Sequence[Cell], alpha: float) -> dict[str, Any]:
