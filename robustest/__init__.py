@@ -319,6 +319,7 @@ _HOME = {
     "factory": ("Factory",),
     "models": (
         "Classifier",
+        "adapting",
         "as_classifier",
         "labels_model",
         "scores_model",

@@ -26,8 +26,8 @@ def fresh_setup(setup: Setup) -> Setup:
         return setup
     if setup.settings.scope != "set":
         raise ConfigError(
-            'Expected scope="set" for a model that adapts: its answers hang together, so that intervals for a population '
-            "do not hold."
+            'Expected scope="set" for a model that adapts: its answers hang together, so that intervals for a '
+            "population do not hold."
         )
     return setup.but(exact=True, max_samples=None, time_budget=None)
 
