@@ -277,8 +277,8 @@ def test_a_model_that_adapts_is_fresh_in_each_cell_and_said_to_adapt() -> None:
         "interval": alone.details["by_severity"]["brightness"]["4"]["interval"],
     }
     assert result.details["clean_accuracy"] == alone.details["clean_accuracy"]
+    again = adapting(Tuning())
     with pytest.raises(ConfigError, match='scope="set"'):
-        measured_with = adapting(Tuning())
-        measure_corruption_robustness(measured_with, (X, Y), corruptions=["fog"], scope="population")
+        measure_corruption_robustness(again, (X, Y), corruptions=["fog"], scope="population")
     with pytest.raises(ConfigError, match="this one adapts"):
         measure_shift_accuracy(adapting(Tuning()), (X, Y), "fog", at_least=0.5)
