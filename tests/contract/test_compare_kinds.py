@@ -42,6 +42,10 @@ BY_GROUP, NOT_PAIRED = {"worst group"}, {
     "label quality",
     "simulatable",
     "cue noticed",
+    "calibrated",
+    "selective accuracy",
+    "other data rejected",
+    "stable",
 }  # fmt: skip
 
 
