@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from robustest.version import VERSION
 
 if TYPE_CHECKING:
+    from robustest.assertions import assert_calibrated as assert_calibrated
     from robustest.assertions import assert_class_evidence as assert_class_evidence
     from robustest.assertions import assert_consistent as assert_consistent
     from robustest.assertions import assert_corruption_robustness as assert_corruption_robustness
@@ -26,13 +27,16 @@ if TYPE_CHECKING:
     from robustest.assertions import assert_no_failure_direction as assert_no_failure_direction
     from robustest.assertions import assert_no_spurious_feature as assert_no_spurious_feature
     from robustest.assertions import assert_no_universal_perturbation as assert_no_universal_perturbation
+    from robustest.assertions import assert_ood_rejected as assert_ood_rejected
     from robustest.assertions import assert_replication_gap as assert_replication_gap
     from robustest.assertions import assert_robust_accuracy as assert_robust_accuracy
     from robustest.assertions import assert_selection_gap as assert_selection_gap
+    from robustest.assertions import assert_selective_accuracy as assert_selective_accuracy
     from robustest.assertions import assert_shift_accuracy as assert_shift_accuracy
     from robustest.assertions import assert_simulatable as assert_simulatable
     from robustest.assertions import assert_smooth_landscape as assert_smooth_landscape
     from robustest.assertions import assert_sparse_head as assert_sparse_head
+    from robustest.assertions import assert_stable_under_perturbations as assert_stable_under_perturbations
     from robustest.assertions import assert_subpopulation_shift as assert_subpopulation_shift
     from robustest.assertions import assert_synthetic_covers as assert_synthetic_covers
     from robustest.assertions import assert_transfer_accuracy as assert_transfer_accuracy
@@ -56,6 +60,9 @@ if TYPE_CHECKING:
     from robustest.attacks import SpatialGradient as SpatialGradient
     from robustest.attacks import SpatialGrid as SpatialGrid
     from robustest.attacks import Square as Square
+    from robustest.claims.confidence.calibrated import measure_calibrated as measure_calibrated
+    from robustest.claims.confidence.out_of_distribution import measure_ood_rejected as measure_ood_rejected
+    from robustest.claims.confidence.selective import measure_selective_accuracy as measure_selective_accuracy
     from robustest.claims.cues.backdoor_trigger import measure_backdoor_trigger as measure_backdoor_trigger
     from robustest.claims.cues.failure_direction import measure_failure_direction as measure_failure_direction
     from robustest.claims.cues.spurious_feature import measure_spurious_feature as measure_spurious_feature
@@ -88,6 +95,9 @@ if TYPE_CHECKING:
     from robustest.claims.robustness.universal import measure_universal_perturbation as measure_universal_perturbation
     from robustest.claims.shifts.consistency import measure_consistency as measure_consistency
     from robustest.claims.shifts.corruptions import measure_corruption_robustness as measure_corruption_robustness
+    from robustest.claims.shifts.perturbations import (
+        measure_stable_under_perturbations as measure_stable_under_perturbations,
+    )
     from robustest.claims.shifts.shift_accuracy import measure_shift_accuracy as measure_shift_accuracy
     from robustest.claims.strategies.robust_to import accuracy_under as accuracy_under
     from robustest.claims.strategies.robust_to import measure_robust_to as measure_robust_to
@@ -111,6 +121,13 @@ if TYPE_CHECKING:
     from robustest.data.aggregation import Consensus as Consensus
     from robustest.data.aggregation import aggregate as aggregate
     from robustest.data.annotations import Annotations as Annotations
+    from robustest.data.benchmarks import ALEXNET_ON_IMAGENET_C as ALEXNET_ON_IMAGENET_C
+    from robustest.data.benchmarks import BENCHMARKS as BENCHMARKS
+    from robustest.data.benchmarks import Benchmark as Benchmark
+    from robustest.data.benchmarks import ClassMap as ClassMap
+    from robustest.data.benchmarks import CorruptedBenchmark as CorruptedBenchmark
+    from robustest.data.benchmarks import SequenceBenchmark as SequenceBenchmark
+    from robustest.data.benchmarks import benchmark as benchmark
     from robustest.data.breeds import BREEDS as BREEDS
     from robustest.data.breeds import BreedsSplit as BreedsSplit
     from robustest.data.breeds import breeds_split as breeds_split
@@ -134,6 +151,7 @@ if TYPE_CHECKING:
     from robustest.errors import UnknownNameError as UnknownNameError
     from robustest.factory import Factory as Factory
     from robustest.models import Classifier as Classifier
+    from robustest.models import adapting as adapting
     from robustest.models import as_classifier as as_classifier
     from robustest.models import labels_model as labels_model
     from robustest.models import scores_model as scores_model
@@ -162,6 +180,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "assertions": (
+        "assert_calibrated",
         "assert_class_evidence",
         "assert_consistent",
         "assert_corruption_robustness",
@@ -176,13 +195,16 @@ _HOME = {
         "assert_no_failure_direction",
         "assert_no_spurious_feature",
         "assert_no_universal_perturbation",
+        "assert_ood_rejected",
         "assert_replication_gap",
         "assert_robust_accuracy",
         "assert_selection_gap",
+        "assert_selective_accuracy",
         "assert_shift_accuracy",
         "assert_simulatable",
         "assert_smooth_landscape",
         "assert_sparse_head",
+        "assert_stable_under_perturbations",
         "assert_subpopulation_shift",
         "assert_synthetic_covers",
         "assert_transfer_accuracy",
@@ -209,6 +231,9 @@ _HOME = {
         "SpatialGrid",
         "Square",
     ),
+    "claims.confidence.calibrated": ("measure_calibrated",),
+    "claims.confidence.out_of_distribution": ("measure_ood_rejected",),
+    "claims.confidence.selective": ("measure_selective_accuracy",),
     "claims.cues.backdoor_trigger": ("measure_backdoor_trigger",),
     "claims.cues.failure_direction": ("measure_failure_direction",),
     "claims.cues.spurious_feature": ("measure_spurious_feature",),
@@ -226,13 +251,20 @@ _HOME = {
     "claims.representations.gradient_alignment": ("measure_gradient_alignment",),
     "claims.representations.invertible_features": ("measure_invertible_features",),
     "claims.representations.sparse_head": ("measure_sparse_head",),
-    "claims.representations.visualisation": ("picture_features", "picture_inversions"),
-    "claims.robustness.adversarial": ("Adversarial", "find_adversarial"),
+    "claims.representations.visualisation": (
+        "picture_features",
+        "picture_inversions",
+    ),
+    "claims.robustness.adversarial": (
+        "Adversarial",
+        "find_adversarial",
+    ),
     "claims.robustness.min_perturbation": ("measure_min_perturbation",),
     "claims.robustness.robust_accuracy": ("measure_robust_accuracy",),
     "claims.robustness.universal": ("measure_universal_perturbation",),
     "claims.shifts.consistency": ("measure_consistency",),
     "claims.shifts.corruptions": ("measure_corruption_robustness",),
+    "claims.shifts.perturbations": ("measure_stable_under_perturbations",),
     "claims.shifts.shift_accuracy": ("measure_shift_accuracy",),
     "claims.strategies.robust_to": ("accuracy_under", "measure_robust_to"),
     "claims.training.landscape": ("measure_landscape",),
@@ -254,13 +286,32 @@ _HOME = {
         "TextOverlay",
         "Texture",
     ),
-    "data.aggregation": ("Consensus", "aggregate"),
+    "data.aggregation": (
+        "Consensus",
+        "aggregate",
+    ),
     "data.annotations": ("Annotations",),
-    "data.breeds": ("BREEDS", "BreedsSplit", "breeds_split"),
+    "data.benchmarks": (
+        "ALEXNET_ON_IMAGENET_C",
+        "BENCHMARKS",
+        "Benchmark",
+        "ClassMap",
+        "CorruptedBenchmark",
+        "SequenceBenchmark",
+        "benchmark",
+    ),
+    "data.breeds": (
+        "BREEDS",
+        "BreedsSplit",
+        "breeds_split",
+    ),
     "data.domains": ("Domain",),
     "data.hierarchies": ("ClassTree",),
     "data.responses": ("Responses",),
-    "data.suspects": ("Suspects", "suspects"),
+    "data.suspects": (
+        "Suspects",
+        "suspects",
+    ),
     "discovery": ("Discovery",),
     "engine.evaluator": ("HealthWarning",),
     "errors": (
@@ -277,14 +328,45 @@ _HOME = {
         "UnknownNameError",
     ),
     "factory": ("Factory",),
-    "models": ("Classifier", "as_classifier", "labels_model", "scores_model"),
-    "reports.plots": ("plot_severity", "plot_worst"),
-    "results": ("Cost", "Counterexample", "Result", "Verdict"),
+    "models": (
+        "Classifier",
+        "adapting",
+        "as_classifier",
+        "labels_model",
+        "scores_model",
+    ),
+    "reports.plots": (
+        "plot_severity",
+        "plot_worst",
+    ),
+    "results": (
+        "Cost",
+        "Counterexample",
+        "Result",
+        "Verdict",
+    ),
     "settings": ("Settings",),
-    "shifts": ("COMMON_CORRUPTIONS", "CORRUPTIONS", "SHIFTS", "Shift", "corrupt"),
-    "statistics.effective": ("EffectiveRobustness", "effective_robustness"),
+    "shifts": (
+        "COMMON_CORRUPTIONS",
+        "CORRUPTIONS",
+        "SHIFTS",
+        "Shift",
+        "corrupt",
+    ),
+    "statistics.effective": (
+        "EffectiveRobustness",
+        "effective_robustness",
+    ),
     "store.files": ("StoreWarning",),
-    "threats": ("L0", "L1", "L2", "Linf", "Patch", "Spatial", "Unbounded"),
+    "threats": (
+        "L0",
+        "L1",
+        "L2",
+        "Linf",
+        "Patch",
+        "Spatial",
+        "Unbounded",
+    ),
 }
 _MODULE_OF = {name: f"robustest.{module}" for module, names in _HOME.items() for name in names}
 

@@ -5,6 +5,9 @@ Each is made of its measurement by `asserted`, and has its arguments; the claim 
 
 from robustest.assertions.asserted import KINDS as KINDS
 from robustest.assertions.asserted import asserted as asserted
+from robustest.claims.confidence.calibrated import measure_calibrated
+from robustest.claims.confidence.out_of_distribution import measure_ood_rejected
+from robustest.claims.confidence.selective import measure_selective_accuracy
 from robustest.claims.cues.backdoor_trigger import measure_backdoor_trigger
 from robustest.claims.cues.failure_direction import MAX_EXCESS, measure_failure_direction
 from robustest.claims.cues.spurious_feature import measure_spurious_feature
@@ -27,6 +30,7 @@ from robustest.claims.robustness.robust_accuracy import measure_robust_accuracy
 from robustest.claims.robustness.universal import measure_universal_perturbation
 from robustest.claims.shifts.consistency import measure_consistency
 from robustest.claims.shifts.corruptions import measure_corruption_robustness
+from robustest.claims.shifts.perturbations import measure_stable_under_perturbations
 from robustest.claims.shifts.shift_accuracy import measure_shift_accuracy
 from robustest.claims.training.landscape import measure_landscape
 from robustest.claims.training.synthetic_covers import measure_synthetic_covers
@@ -90,6 +94,46 @@ def assert_corruption_robustness() -> None:
     Raises:
         ClaimFailed: the claim does not hold.
         ClaimInconclusive: the samples do not settle it.
+    """
+
+
+@asserted(measure_stable_under_perturbations)
+def assert_stable_under_perturbations() -> None:
+    """Claim that predictions change seldom, or little, from frame to frame of a perturbation.
+
+    Raises:
+        ClaimFailed: they change more.
+        ClaimInconclusive: a population claim that these sequences do not settle.
+    """
+
+
+@asserted(measure_calibrated)
+def assert_calibrated() -> None:
+    """Claim that a model is right as often as its confidence says, by Brier score or by calibration error.
+
+    Raises:
+        ClaimFailed: the score is worse.
+        ClaimInconclusive: the samples do not settle it.
+    """
+
+
+@asserted(measure_selective_accuracy)
+def assert_selective_accuracy() -> None:
+    """Claim that accuracy is at least `at_least` on the share of samples that a model is surest of.
+
+    Raises:
+        ClaimFailed: it is lower.
+        ClaimInconclusive: a population claim that these samples do not settle, or samples that tie at the edge.
+    """
+
+
+@asserted(measure_ood_rejected)
+def assert_ood_rejected() -> None:
+    """Claim that few samples of none of a model's classes pass for its own where 95 % of its own do.
+
+    Raises:
+        ClaimFailed: more pass.
+        ClaimInconclusive: a population claim that these samples do not settle.
     """
 
 

@@ -1,5 +1,6 @@
 """The models people have, behind one call: a batch in, logits out."""
 
+from robustest.models.adapting import adapting as adapting
 from robustest.models.classifier import Classifier as Classifier
 from robustest.models.classifier import as_classifier as as_classifier
 from robustest.models.frozen import frozen as frozen

@@ -35,6 +35,7 @@ class Classifier:
             around them; None for as many as they take.
         recipe: what builds `module`, for workers on other devices and machines, which then load its weights; None
             where nobody said.
+        reset: puts a model back that adapts to what it is shown; None for one that does not. See `adapting`.
     """
 
     call: Callable[[Tensor], Any]
@@ -46,6 +47,7 @@ class Classifier:
     gives: Needs = Needs.GRADIENT
     max_queries: int | None = None
     recipe: Factory | None = None
+    reset: Callable[[], object] | None = None
 
     def __call__(self, x: Tensor) -> Tensor:
         """(B, K) float32 logits of a batch (B, *S) of floats inside the bounds.

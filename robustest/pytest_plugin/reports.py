@@ -130,7 +130,7 @@ def remember_endings(account: Account, store: str) -> None:
 def update_baselines(rows: Sequence[Row]) -> list[str]:
     """Write the outcomes of every claim that was measured for its baseline; what could not be written, in sentences."""
     from robustest.errors import StoreError
-    from robustest.store.baselines import BaselineEntry, write
+    from robustest.store.baselines import BaselineEntry, unpacked, write
     from robustest.store.provenance import commit, today
 
     entries: dict[str, dict[str, BaselineEntry]] = {}
@@ -143,7 +143,7 @@ def update_baselines(rows: Sequence[Row]) -> list[str]:
             test=row.test,
             statement=result.statement,
             quantity=result.quantity,
-            outcomes=tuple(bool(held) for held in result.outcomes),
+            outcomes=unpacked(about["cells"]) if "cells" in about else tuple(bool(held) for held in result.outcomes),
             data=result.data,
             model=result.model or None,
             seed=result.seed,

@@ -9,9 +9,11 @@ from numpy.typing import NDArray
 
 from robustest.results import Verdict
 from robustest.rules.rule import Columns, Rule, Terms
+from robustest.statistics.betting import MANY, drop_interval
 from robustest.statistics.fixed import Decision
 from robustest.statistics.paired import drop_bounds, mcnemar
 from robustest.statistics.sequential import Settled
+from robustest.statistics.sign_flips import sign_flip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,14 +22,15 @@ class Comparison:
 
     Attributes:
         name: of the group of samples that this is about; "" for all.
-        lost, gained: samples that held only before, and only now.
-        n: number of samples.
-        p_lost, p_gained: exact one-sided McNemar p-values, that there are no more losses than gains but for chance,
-            and no more gains than losses.
+        lost, gained: outcomes that held only before, and only now: of samples, or of samples in several cells.
+        n: number of outcomes.
+        p_lost, p_gained: one-sided p-values of an exact paired test, that there are no more losses than gains but for
+            chance, and no more gains than losses: McNemar's, and over several cells a sign-flip test of samples.
         tolerance: the fall from the baseline that is allowed, in 0..1.
         alpha: error allowed for a failure, which is all that may be wrong by chance: a loss that is not shown passes.
         interval: of the fall, two-sided at 1 - 2 alpha.
         held: samples that held before: no more can be lost; None where that is not known.
+        test: what the p-values are of, in words.
     """
 
     name: str = ""
@@ -40,6 +43,7 @@ class Comparison:
     alpha: float
     interval: tuple[float, float]
     held: int | None = None
+    test: str = "McNemar"
 
     @property
     def worse(self) -> bool:
@@ -62,7 +66,7 @@ class Comparison:
 
     def __str__(self) -> str:
         where = f"in {self.name!r} " if self.name else ""
-        counts = f"{self.lost} lost, {self.gained} gained of {self.n}, McNemar p = {self.p_lost:.2g}"
+        counts = f"{self.lost} lost, {self.gained} gained of {self.n}, {self.test} p = {self.p_lost:.2g}"
         return f"against the baseline {where}{counts}"
 
 
@@ -79,10 +83,13 @@ class BaselineRule:
     Attributes:
         other: the claim on the accuracy itself.
         asked: whether that has a threshold; else it only says where the accuracy lies.
-        before: (n,) bool, the baseline's outcomes in the data's order; None while the baseline is being made.
+        before: (n,) bool, the baseline's outcomes in the data's order, or (n, c) of c columns; None while the baseline
+            is being made.
         tolerance: the fall from the baseline that is allowed, in 0..1.
         terms: what the verdict may rest on.
         groups: names and positions of the samples in each.
+        columns: where outcomes are; with several, samples are compared by how many of them hold.
+        parts: names and columns of parts that must be no worse each, beside all columns together.
         level: the error that each comparison may take for a failure; None means the terms' (one comparison).
     """
 
@@ -92,6 +99,8 @@ class BaselineRule:
     tolerance: float
     terms: Terms
     groups: tuple[tuple[str, NDArray[np.int64]], ...] = ()
+    columns: tuple[str, ...] = ("held",)
+    parts: tuple[tuple[str, tuple[str, ...]], ...] = ()
     level: float | None = None
 
     def settled(self, columns: Columns, n: int) -> Settled | None:
@@ -125,8 +134,10 @@ class BaselineRule:
             rule = f"too few samples to tell a loss from chance: {'; '.join(map(str, untold))}"
             return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=rule)
         found = f"{self.compare(columns)}"
-        if self.groups:
-            found = f"{found}, no worse in any of {len(self.groups)} groups"
+        if self.groups or self.parts:
+            found = (
+                f"{found}, no worse in any of {len(self.groups or self.parts)} {'groups' if self.groups else 'parts'}"
+            )
         if not self.asked:
             return replace(decision, verdict=Verdict.PASSED, rule=f"no worse: {found}", at_alpha=True)
         passed = decision.verdict is Verdict.PASSED
@@ -138,33 +149,42 @@ class BaselineRule:
         return self._compared("", before, now)
 
     def compare_groups(self, columns: Columns) -> list[Comparison]:
-        """The comparisons that are judged: one a group, or one of all samples where there are no groups."""
-        if not self.groups:
-            return [self.compare(columns)]
+        """The comparisons that are judged: one a group, or one of all samples, and of each part of the columns."""
         before, now = self._pairs(columns)
-        place = np.argsort(columns["id"])
-        return [self._compared(name, before[place[ids]], now[place[ids]]) for name, ids in self.groups]
+        if self.groups:
+            place = np.argsort(columns["id"])
+            return [self._compared(name, before[place[ids]], now[place[ids]]) for name, ids in self.groups]
+        found = [self._compared("", before, now)]
+        for name, parts in self.parts:
+            which = [self.columns.index(column) for column in parts]
+            found.append(self._compared(name, before[:, which], now[:, which]))
+        return found
 
     def doomed(self, broken: int, n: int) -> bool:
         """As `Claim.doomed`."""
         return self.other.doomed(broken, n)
 
     def _pairs(self, columns: Columns) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """(t, c) outcomes before and now."""
         if self.before is None:
             raise ValueError("Expected a baseline to compare with but there is none.")
-        return self.before[columns["id"]], columns["held"].astype(bool)
+        now = np.stack([columns[name].astype(bool) for name in self.columns], 1)
+        return self.before.reshape(-1, len(self.columns))[columns["id"]], now
 
     def _compared(self, name: str, before: NDArray[np.bool_], now: NDArray[np.bool_]) -> Comparison:
-        lost, gained, n = int((before & ~now).sum()), int((now & ~before).sum()), len(now)
+        lost, gained, n = int((before & ~now).sum()), int((now & ~before).sum()), now.size
+        fall, several = before.sum(1).astype(np.int64) - now.sum(1), now.shape[1] > 1
+        wide = drop_interval(fall / now.shape[1], MANY, self.terms.alpha) if several else None
         return Comparison(
             name=name,
             lost=lost,
             gained=gained,
             n=n,
-            p_lost=mcnemar(lost, gained),
-            p_gained=mcnemar(gained, lost),
+            p_lost=sign_flip(fall) if several else mcnemar(lost, gained),
+            p_gained=sign_flip(-fall) if several else mcnemar(gained, lost),
             tolerance=self.tolerance,
             alpha=self.terms.alpha if self.level is None else self.level,
-            interval=drop_bounds(lost, gained, n, self.terms.alpha),
-            held=int(before.sum()),
+            interval=drop_bounds(lost, gained, n, self.terms.alpha) if wide is None else wide,
+            held=int(before.any(1).sum()),
+            test="sign-flip" if several else "McNemar",
         )

@@ -97,11 +97,18 @@ class CellsRule:
     def _on_mce(cls, cells: Sequence[Cell], reference: Errors | None, terms: Terms, most: float) -> CellsRule:
         most = checked_threshold("max_mce", most, within=(0.0, math.inf))
         if reference is None:
-            raise ConfigError("Expected baseline= for max_mce: it is a share of another model's errors.")
+            raise ConfigError(
+                "Expected baseline= for max_mce: it is a share of another model's errors. Papers' "
+                "figures are relative to "
+                "AlexNet's: baseline=\"alexnet\", for models of ImageNet's classes."
+            )
         raw = _weights(cells, reference)
         scale = math.fsum(raw)
         if most >= scale:
-            mend = f"A model that is always wrong has {scale:.3g}; 1 is as good as the baseline (not 100)."
+            mend = (
+                f"A model that is always wrong has {scale:.3g}; 1 is as good as the baseline (not 100), and "
+                "papers' 76.7 is 0.767."
+            )
             raise ConfigError(expected(f"max_mce to be less than {scale:.3g}", most, mend))
         return cls(
             quantity="mean corruption error",

@@ -10,13 +10,10 @@ from numpy.typing import NDArray
 
 from robustest.results import Verdict
 from robustest.rules.rule import Columns, Terms, partial
-from robustest.statistics.betting import capital, drop_interval, won
+from robustest.statistics.betting import MANY, capital, drop_interval, won
 from robustest.statistics.fixed import Decision, beyond
 from robustest.statistics.sequential import Settled
 from robustest.statistics.streams import running
-
-_MANY = 1 << 40
-"""A set so large that draws from it are as good as draws from a population."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +59,7 @@ class MeanRule:
         """As `Claim.decide`; the interval is that of the population where every sample was looked at."""
         value = columns[self.column]
         whole = len(value) == n
-        of = _MANY if whole or self.terms.scope != "set" else n
+        of = MANY if whole or self.terms.scope != "set" else n
         low, high = running(lambda t: _interval(value[:t], of, self.terms.alpha), len(value), settled)
         shown = self._shown(low, high)
         if not whole:

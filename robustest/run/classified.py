@@ -14,6 +14,7 @@ from robustest.data import Samples
 from robustest.engine.chunks import Chunk, check_data
 from robustest.engine.device import resolve
 from robustest.engine.evaluator import Evaluator
+from robustest.errors import ConfigError
 from robustest.identity.fingerprint import Fingerprint, fingerprint
 from robustest.models import Classifier, frozen
 from robustest.models.shipping import ship
@@ -36,12 +37,25 @@ class Classified:
         samples: the data.
         look: what is done with a chunk; where there is a replay, a frozen dataclass whose field `replay` holds it.
         replay: known counterexamples, and how to make new ones smaller; None where there are none.
+        adapts: whether the look shows a model one condition alone, so that one that adapts is measured fresh.
+
+    Raises:
+        ConfigError: the model adapts to what it is shown, and the claim is about one that does not.
     """
 
     model: Classifier
     samples: Samples
     look: Look
     replay: Replay | None = None
+    adapts: bool = False
+
+    def __post_init__(self) -> None:
+        if self.model.reset is not None and not self.adapts:
+            raise ConfigError(
+                "Expected a model that answers alike each time but this one adapts to what it is "
+                "shown. Measure it with "
+                "assert_corruption_robustness, which resets it before each cell."
+            )
 
     def __len__(self) -> int:
         return len(self.samples)

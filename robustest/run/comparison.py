@@ -17,7 +17,7 @@ from robustest.rules import BaselineRule, Rule, Terms
 from robustest.run.evidence import Evidence
 from robustest.settings import Settings
 from robustest.statistics import checked_threshold
-from robustest.store.baselines import BaselineEntry
+from robustest.store.baselines import BaselineEntry, packed
 from robustest.store.baselines import read as read_baseline
 
 Baseline = str | os.PathLike[str]
@@ -53,6 +53,8 @@ class Compared:
         notes = result.notes
         if self.entry is None:
             about["update"] = True
+            if len(self.rule.columns) > 1:
+                about["cells"] = packed(np.stack([evidence.columns[name] for name in self.rule.columns], 1).ravel())
         elif evidence.whole:
             if self.entry.data != evidence.data:
                 raise StoreError(
@@ -71,7 +73,7 @@ class Compared:
                 "date": self.entry.date,
                 "commit": self.entry.commit,
             }
-            if self.rule.groups:
+            if self.rule.groups or self.rule.parts:
                 by_group = self.rule.compare_groups({**evidence.columns, "id": evidence.ids})
                 about["groups"] = [
                     {"group": one.name, "n": one.n, "lost": one.lost, "gained": one.gained, "p": one.p_lost}
@@ -93,6 +95,8 @@ def compared(
     no_worse_than: Baseline | None,
     tolerance: float,
     groups: tuple[tuple[str, NDArray[np.int64]], ...] = (),
+    columns: tuple[str, ...] = ("held",),
+    parts: tuple[tuple[str, tuple[str, ...]], ...] = (),
     level: float | None = None,
 ) -> Compared:
     """A claim with its comparison, where one is asked for.
@@ -106,7 +110,7 @@ def compared(
         terms: what the verdict may rest on.
         no_worse_than: the baseline's file; None compares with nothing.
         tolerance: the fall from the baseline that is allowed, in 0..1.
-        groups, level: as in `BaselineRule`.
+        groups, columns, parts, level: as in `BaselineRule`.
 
     Raises:
         ConfigError: an argument is out of range, or the tolerance as wide as what held in the baseline.
@@ -120,9 +124,9 @@ def compared(
     file = Path(no_worse_than)
     key = f"{context.current().claimant}: {statement}"
     if settings.update_baseline:
-        making = BaselineRule(other=rule, asked=asked, before=None, tolerance=tolerance, terms=terms)
+        making = BaselineRule(other=rule, asked=asked, before=None, tolerance=tolerance, terms=terms, columns=columns)
         return Compared(making, settings.but({"exact": True, "max_samples": None, "time_budget": None}), file, key)
-    entry = _entry(file, key, n)
+    entry = _entry(file, key, n, len(columns))
     before = np.array(entry.outcomes, dtype=bool)
     if tolerance >= before.mean():
         mend = "Nothing could be called worse. Tolerate less, or leave no_worse_than= out."
@@ -139,6 +143,8 @@ def compared(
             tolerance=tolerance,
             terms=terms,
             groups=groups,
+            columns=columns,
+            parts=parts,
             level=level,
         ),
         settings,
@@ -148,7 +154,7 @@ def compared(
     )
 
 
-def _entry(file: Path, key: str, n: int) -> BaselineEntry:
+def _entry(file: Path, key: str, n: int, each: int) -> BaselineEntry:
     if not file.is_file():
         raise StoreError(f"Expected a baseline at {file} but there is none. Make it and commit it: {_command()}")
     entries = read_baseline(file)
@@ -158,9 +164,10 @@ def _entry(file: Path, key: str, n: int) -> BaselineEntry:
             f"{len(entries)}. Make it and commit it: {_command()}"
         )
     entry = entries[key]
-    if len(entry.outcomes) != n:
+    if len(entry.outcomes) != n * each:
+        was, now = (len(entry.outcomes), n) if each == 1 else (f"{len(entry.outcomes)} outcomes of the", n * each)
         raise StoreError(
-            f"Expected the {len(entry.outcomes)} samples that the baseline {file.name} was made of but got {n}. "
+            f"Expected the {was} samples that the baseline {file.name} was made of but got {now}. "
             f"Outcomes of other samples cannot be paired; if the change is meant, update it: {_command()}"
         )
     return entry

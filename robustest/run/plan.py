@@ -45,6 +45,8 @@ class Plan:
         *,
         asked: bool,
         groups: tuple[tuple[str, NDArray[np.int64]], ...] = (),
+        columns: tuple[str, ...] = ("held",),
+        parts: tuple[tuple[str, tuple[str, ...]], ...] = (),
         level: float | None = None,
     ) -> Plan:
         """The same, compared with a baseline where one is given; one that is being made needs every unit.
@@ -53,7 +55,7 @@ class Plan:
             no_worse_than: the baseline's file; None compares with nothing.
             tolerance: the fall from it that is allowed, in 0..1.
             asked: whether the number itself has a threshold.
-            groups, level: as in `robustest.rules.BaselineRule`.
+            groups, columns, parts, level: as in `robustest.rules.BaselineRule`.
 
         Raises:
             ConfigError, StoreError: as `robustest.run.comparison.compared`.
@@ -68,6 +70,8 @@ class Plan:
             no_worse_than=no_worse_than,
             tolerance=tolerance,
             groups=groups,
+            columns=columns,
+            parts=parts,
             level=level,
         )
         return replace(self, rule=baseline.rule, settings=baseline.settings, baseline=baseline)

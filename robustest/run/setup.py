@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from robustest.data import Samples, as_samples
+from robustest.data.benchmarks import Benchmark
 from robustest.models import Classifier
 from robustest.rules import Rule, Terms
 from robustest.run.chunk_measurement import Look
@@ -13,6 +14,7 @@ from robustest.run.classified import Classified
 from robustest.run.options import Options, apply, terms_of
 from robustest.run.plan import Plan
 from robustest.run.replay import Replay
+from robustest.run.restricting import restricted
 from robustest.settings import Settings
 
 
@@ -32,13 +34,15 @@ class Setup:
 
     @classmethod
     def of(cls, model: object, data: object, options: Options) -> Setup:
-        """What a call's model, data and options stand for.
+        """What a call's model, data and options stand for; of a benchmark's samples, the model asked for its classes.
 
         Raises:
             ConfigError: an option is unknown or out of range, or the model is none.
             DataError: the data cannot be measured on.
         """
         classifier, settings = apply(model, options)
+        if isinstance(data, Benchmark):
+            classifier = restricted(classifier, data.classes)
         return cls(classifier, as_samples(data), settings)
 
     def but(self, **values: Any) -> Setup:
@@ -73,7 +77,10 @@ class Setup:
         identity: object = None,
         replay: Replay | None = None,
         here: bool = False,
+        adapts: bool = False,
     ) -> Plan:
         """The plan of one claim; see `Plan` and `Classified` for the arguments."""
-        units = Classified(model=self.model, samples=self.samples, look=look, replay=replay)
-        return Plan(statement=statement, units=units, settings=self.settings, rule=rule, identity=identity, here=here)
+        units = Classified(model=self.model, samples=self.samples, look=look, replay=replay, adapts=adapts)
+        kept = None if self.model.reset is not None else identity  # what a model adapted to is no part of it
+        here = here or self.model.reset is not None
+        return Plan(statement=statement, units=units, settings=self.settings, rule=rule, identity=kept, here=here)

@@ -34,8 +34,8 @@ class Family(Protocol):
             x: (N, C, H, W) floats in [0, 1], on any device; left as it is.
             severity: 1..5.
             key: (N,) int64 keys, on x's device.
-            parameters: "224" or "32" for one of ImageNet-C's sets; "auto" takes the first for images
-                whose longer side has 65 pixels or more.
+            parameters: "224", "64" or "32" for one of ImageNet-C's sets; "auto" takes the first for images
+                whose longer side has 65 pixels or more, the second from 49 pixels on.
 
         Returns:
             (N, C, H, W) in [0, 1], of x's type, computed in float32. No gradient flows back to x.

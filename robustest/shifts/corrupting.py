@@ -33,8 +33,8 @@ def corrupt(
         severity: 1 (mild) to 5 (severe).
         seed: of the randomness.
         ids: (N,) the images' indices in the data; None means 0..N-1.
-        parameters: "224" or "32" for one of ImageNet-C's two sets of parameters; "auto" takes the first for images
-            whose longer side has 65 pixels or more.
+        parameters: "224", "64" or "32" for one of ImageNet-C's three sets of parameters; "auto" takes the first for
+            images whose longer side has 65 pixels or more, the second from 49 pixels on.
         bounds: the least and the largest value an input may have.
 
     Returns:

@@ -39,7 +39,7 @@ def elastic_transform(x: Tensor, parameters: tuple[float, float, float], key: Te
     """
     key = rng.fold(key, "elastic_transform")
     n, _, height, width = x.shape
-    native = 224 if parameters in tables.ELASTIC_TRANSFORM.large else 32
+    native = tables.ELASTIC_TRANSFORM.pixels(parameters)
     size, sigma, jitter = (parameter * min(1.0, min(height, width) / native) for parameter in parameters)
     rows, columns = line(height, x).view(1, -1, 1), line(width, x).view(1, 1, -1)
     a = _jittered(rng.uniform(rng.fold(key, "affine"), (3, 2), -jitter, jitter), height, width).view(n, 6, 1, 1)

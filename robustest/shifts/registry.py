@@ -20,7 +20,7 @@ ShiftFunction = Callable[..., Tensor]
 """Maps x (N, C, H, W) in [0, 1] to shifted images of the same shape.
 
 After x it may take a severity 1..5, and keys (N,) int64 from which it draws, in this order or by the names `severity`
-and `key`; it gets what it asks for. One that also has an argument `parameters` gets "auto", "224" or "32" there.
+and `key`; it gets what it asks for. One that also has an argument `parameters` gets "auto", "224", "64" or "32" there.
 """
 
 
@@ -32,7 +32,7 @@ class Shift:
         name: one of `SHIFTS`, a name from the entry-point group `robustest.shifts`, or the name of `function`.
         severity: 1 (mild) to 5 (severe).
         function: a `ShiftFunction` of your own; None looks `name` up.
-        parameters: "224" or "32" for one of ImageNet-C's two sets of parameters; "auto" chooses by the image's size.
+        parameters: "224", "64" or "32" for one of ImageNet-C's sets of parameters; "auto" chooses by the image's size.
 
     Raises:
         UnknownNameError: no shift has this name.
@@ -51,7 +51,7 @@ class Shift:
             object.__setattr__(self, "function", _named(self.name))
         _arguments(self.function, self._offers(None))  # one that asks for more is refused before any work
         if self.parameters not in PARAMETERS:
-            raise ConfigError(expected('parameters to be "auto", "224" or "32"', self.parameters))
+            raise ConfigError(expected('parameters to be "auto", "224", "64" or "32"', self.parameters))
         if self.parameters != "auto" and "parameters" not in _arguments(self.function, self._offers(None))[1]:
             raise ConfigError(f"Expected no parameters for the shift {self.name!r}, which has no sets to choose from.")
 

@@ -21,6 +21,9 @@ from robustest.statistics.sequential import Settled
 _STAKES = np.array([0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.9])
 """Shares of the largest stake that cannot lose more than there is."""
 
+MANY = 1 << 40
+"""A set so large that draws from it are as good as draws from a population."""
+
 
 def settle_drop(
     change: NDArray[np.int64], n: int, most: int, *, pass_alpha: float, fail_alpha: float

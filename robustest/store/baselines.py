@@ -6,11 +6,13 @@ import base64
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from robustest.errors import StoreError, expected
 from robustest.store.files import to_json, write_atomic
@@ -110,15 +112,26 @@ def write(path: Path, entries: Mapping[str, BaselineEntry]) -> None:
 
 def _plain(entry: BaselineEntry) -> dict[str, Any]:
     plain = asdict(entry)
-    bits = "".join("1" if held else "0" for held in plain.pop("outcomes"))
-    packed = int(bits.ljust(-(-len(bits) // 8) * 8, "0") or "0", 2).to_bytes(-(-len(bits) // 8), "big")
+    outcomes = plain.pop("outcomes")
     return {
         **plain,
         "interval": list(entry.interval),
         "n": entry.n,
-        "held": bits.count("1"),
-        "outcomes": base64.b64encode(packed).decode(),
+        "held": sum(outcomes),
+        "outcomes": packed(outcomes)["outcomes"],
     }
+
+
+def packed(outcomes: Iterable[bool]) -> dict[str, Any]:
+    """Outcomes as a result's details hold them until a baseline is written: how many, and their bits in base64."""
+    bits = np.fromiter(outcomes, dtype=bool)
+    return {"n": len(bits), "outcomes": base64.b64encode(np.packbits(bits).tobytes()).decode()}
+
+
+def unpacked(told: Mapping[str, Any]) -> tuple[bool, ...]:
+    """The outcomes that `packed` packed."""
+    data = np.frombuffer(base64.b64decode(told["outcomes"]), dtype=np.uint8)
+    return tuple(np.unpackbits(data, count=told["n"]).astype(bool).tolist())
 
 
 def _entry(path: Path, key: str, plain: Any) -> BaselineEntry:
@@ -139,11 +152,11 @@ def _entry(path: Path, key: str, plain: Any) -> BaselineEntry:
 
 
 def _outcomes(path: Path, key: str, plain: Mapping[str, Any]) -> tuple[bool, ...]:
-    n, packed = plain["n"], plain["outcomes"]
+    n, text = plain["n"], plain["outcomes"]
     try:
-        data = base64.b64decode(packed, validate=True)
+        data = base64.b64decode(text, validate=True)
     except (TypeError, ValueError) as error:
-        raise _damaged(path, key, "outcomes in base64", packed) from error
+        raise _damaged(path, key, "outcomes in base64", text) from error
     if type(n) is not int or len(data) != -(-n // 8):
         raise _damaged(path, key, f"one bit for each of {n!r} outcomes", f"{len(data)} bytes")
     bits = f"{int.from_bytes(data, 'big'):0{len(data) * 8}b}" if data else ""

@@ -19,6 +19,7 @@ from robustest import (
     Result,
     breeds_split,
     measure_backdoor_trigger,
+    measure_calibrated,
     measure_class_evidence,
     measure_consistency,
     measure_corruption_robustness,
@@ -31,14 +32,17 @@ from robustest import (
     measure_landscape,
     measure_min_perturbation,
     measure_multilabel_accuracy,
+    measure_ood_rejected,
     measure_replication_gap,
     measure_robust_accuracy,
     measure_robust_to,
     measure_selection_gap,
+    measure_selective_accuracy,
     measure_shift_accuracy,
     measure_simulatable,
     measure_sparse_head,
     measure_spurious_feature,
+    measure_stable_under_perturbations,
     measure_subpopulation_shift,
     measure_synthetic_covers,
     measure_transfer_accuracy,
@@ -46,6 +50,7 @@ from robustest import (
     measure_worst_group_accuracy,
 )
 from robustest.attacks import DDN, PGD
+from robustest.data.benchmarks import SequenceBenchmark
 from robustest.strategies import shifts
 
 SIDE, CLASSES, N = 6, 4, 200
@@ -115,6 +120,34 @@ def _transfer(good: bool, draw: int, **more: Any) -> Result:
     """A target of half the brightness: who only compares pixels does not mind."""
     x, y = samples(draw)
     return measure_transfer_accuracy(Net(good=good), samples(1000), (0.5 * x, y), **more)
+
+
+def _calibrated(good: bool, draw: int, **more: Any) -> Result:
+    net = Net(good=good)
+    net.head.weight.data *= 20
+    return measure_calibrated(net, samples(draw), **more)
+
+
+def _rejected(good: bool, draw: int, **more: Any) -> Result:
+    """Other data are dark, and have small logits, unless a model leans to a class whatever it sees."""
+    x, _ = samples(1000 + draw)
+    return measure_ood_rejected(Net(good=good), samples(draw), 0.35 * x, score="max_logit", **more)
+
+
+def _stable(good: bool, draw: int, **more: Any) -> Result:
+    """Frames in which the corner that says nothing becomes brighter, and what says the class a little darker."""
+    x, _ = samples(draw)
+    frames = []
+    for level in (0.0, 0.3, 0.6, 0.9):
+        brighter = x.clone()
+        brighter[:, 0, 0] *= 1 - level / 3
+        brighter[:, 0, -1, -1] = level
+        brighter[:, 0, 0, 1] += level / 10
+        frames.append(brighter)
+    sequences = {"brightness": torch.stack(frames, 1), "tilt": torch.stack(frames[::-1], 1)}
+    return measure_stable_under_perturbations(
+        Net(good=good), SequenceBenchmark(name="corner", sequences=sequences, published=N), **more
+    )
 
 
 def _dimmed(x: Tensor, severity: int, key: Tensor) -> Tensor:
@@ -356,6 +389,12 @@ KINDS: dict[str, Kind] = {
     "subpopulation": Kind(_subpopulation, "max_drop", 0.2, 0.001),
     "replication": Kind(_replication, "max_gap", 0.15, 0.001),
     "corruptions": Kind(_plain(measure_corruption_robustness, **_CORRUPTIONS), "min_accuracy", 0.8, 0.99),
+    "calibrated": Kind(_calibrated, "max_brier", 0.12, 0.01),
+    "selective accuracy": Kind(
+        _plain(measure_selective_accuracy, "gaussian_noise", coverage=0.9, severity=1), "at_least", 0.85, 0.9999
+    ),
+    "other data rejected": Kind(_rejected, "fpr_at_95_tpr", 0.3, 0.001),
+    "stable": Kind(_stable, "max_mfp", 0.05, 1e-9),
     "spurious feature": Kind(_cue, "max_flip", 0.2, 0.001),
     "backdoor": Kind(_backdoor, "max_anomaly", 1.0, 0.01),
     "sparse head": Kind(_sparse, "max_drop", 0.2, 0.001),

@@ -44,6 +44,10 @@ BY_GROUP, NOT_PAIRED = {"worst group"}, {
     "simulatable",
     "cue noticed",
     "synthetic covers",
+    "calibrated",
+    "selective accuracy",
+    "other data rejected",
+    "stable",
 }  # fmt: skip
 
 

@@ -59,6 +59,14 @@ def halved(x: Tensor, severity: int, key: Tensor) -> Tensor:
     return torch.cat([x[..., : SIDE // 2], torch.full_like(x[..., SIDE // 2 :], 0.5)], -1)
 
 
+def sequences(data: Data) -> M.SequenceBenchmark:
+    """Frames that go from each image to one of which half is lost."""
+    x, y = data
+    share = torch.linspace(0, 1, 4).view(1, 4, 1, 1, 1)
+    frames = torch.lerp(x.unsqueeze(1), halved(x, 1, y).unsqueeze(1), share)
+    return M.SequenceBenchmark(name="halving", sequences={"tilt": frames}, published=len(x))
+
+
 def judge(x: Tensor) -> Tensor:
     return OTHER(x) ** 3
 
@@ -210,6 +218,22 @@ KINDS = {
     "transfer, drop": kind("assert_transfer_accuracy", "max_drop", 1)(
         lambda d, **o: M.measure_transfer_accuracy(MODEL, d, (halved(d[0], 1, d[1]), d[1]), **o)
     ),
+    "calibrated": kind("assert_calibrated", "max_brier", 2)(lambda d, **o: M.measure_calibrated(MODEL, d, **o)),
+    "calibration error": kind("assert_calibrated", "max_ece", 1, exact=False)(
+        lambda d, **o: M.measure_calibrated(MODEL, d, **o)
+    ),
+    "selective accuracy": kind("assert_selective_accuracy", "at_least", 0)(
+        lambda d, **o: M.measure_selective_accuracy(MODEL, d, coverage=0.9, **o)
+    ),
+    "other data rejected": kind("assert_ood_rejected", "fpr_at_95_tpr", 1)(
+        lambda d, **o: M.measure_ood_rejected(MODEL, d, halved(d[0], 1, d[1]), **o)
+    ),
+    "flips of sequences": kind("assert_stable_under_perturbations", "max_mfp", 1)(
+        lambda d, **o: M.measure_stable_under_perturbations(MODEL, sequences(d), **o)
+    ),
+    "top-5 distance": kind("assert_stable_under_perturbations", "max_mt5d", 15)(
+        lambda d, **o: M.measure_stable_under_perturbations(MODEL, sequences(d), **o)
+    ),
     "subpopulations": kind("assert_subpopulation_shift", "max_drop", 1)(
         lambda d, **o: M.measure_subpopulation_shift(
             Two(), (d[0] - 0.1 * (d[1] > 1).view(-1, 1, 1, 1), d[1]), SPLIT, bounds=(-1, 1), resamples=100, **o
@@ -304,7 +328,9 @@ def test_what_is_no_number_in_range_is_refused(one: Kind, wrong: object) -> None
 
 def easy(one: Kind) -> dict[str, Any]:
     """The threshold next to trivial."""
-    value = {0: 1e-9, 1: 0.999, 2: 1.99, -1: -0.99, -2: -1.99}.get(int(one.trivial[0]) if one.trivial else 9, 50.0)
+    value = {0: 1e-9, 1: 0.999, 2: 1.99, 15: 14.9, -1: -0.99, -2: -1.99}.get(
+        int(one.trivial[0]) if one.trivial else 9, 50.0
+    )
     return {**one.other, one.threshold: value}
 
 

@@ -8,6 +8,7 @@ from typing import Any, Unpack
 import numpy as np
 
 from robustest.data import as_samples
+from robustest.data.benchmarks import Benchmark
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.errors import ConfigError
@@ -15,6 +16,7 @@ from robustest.kinds import OUTCOMES, Kind, Quantity, no_lines
 from robustest.results import Pairing, Result
 from robustest.rules import Rule, ShareRule, Terms
 from robustest.rules.independent import FallRule
+from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observed, exhibits_of
 from robustest.run.noting import measures
@@ -42,6 +44,7 @@ TRANSFER_ACCURACY = Kind(
             statement="accuracy lost from source to target",
         ),
     ),
+    asks_too=("no_worse_than",),
     lines=no_lines,
 )
 """Accuracy on a target data set, or its fall from the accuracy on a source."""
@@ -55,6 +58,8 @@ def measure_transfer_accuracy(
     *,
     at_least: float | None = None,
     max_drop: float | None = None,
+    no_worse_than: Baseline | None = None,
+    tolerance: float = 0.0,
     **options: Unpack[Options],
 ) -> Result:
     """Accuracy on a target data set, or its fall from the accuracy on a source data set.
@@ -66,9 +71,12 @@ def measure_transfer_accuracy(
     Args:
         model: as for `measure_robust_accuracy`.
         source: as for `measure_robust_accuracy`: samples like those the model was made for.
-        target: the same: samples it shall do well on too, with the same classes.
+        target: the same: samples it shall do well on too, with the same classes. Of a benchmark of some of the model's
+            classes, as `robustest.benchmark("imagenet-r", root)` reads it, the model is asked for those alone, and of
+            the source the samples of those classes count, so that the fall is that of one task.
         at_least: the accuracy claimed on the target, in 0..1.
         max_drop: the fall in accuracy claimed at most, in 0..1; not together with at_least.
+        no_worse_than, tolerance: as for `measure_robust_accuracy`, about the target's samples.
         **options: see `robustest.run.options.Options`.
 
     Raises:
@@ -79,14 +87,16 @@ def measure_transfer_accuracy(
         raise ConfigError("Expected at_least or max_drop but got both. Write two assertions.")
     at_least = None if at_least is None else checked_threshold("at_least", at_least, trivial=0)
     max_drop = None if max_drop is None else checked_threshold("max_drop", max_drop, trivial=1)
-    setup = Setup.of(model, source, options)
+    setup = _setup(model, source, target, options)
     first = accuracy_of(setup, "accuracy on the source")
     by_drop = max_drop is not None
     rule: Rule = ShareRule(threshold=at_least, at_least=True, terms=setup.terms)
     if by_drop:
         rule = fall_claim(first, max_drop, setup.terms)
     asked = TRANSFER_ACCURACY.asked("max_drop" if by_drop else "at_least")
-    plan = accuracy_plan(setup.on(as_samples(target)), asked.says(), rule)
+    plan = accuracy_plan(setup.on(as_samples(target)), asked.says(), rule).against(
+        no_worse_than, tolerance, asked=at_least is not None or by_drop
+    )
     second = observe(plan)
     return finish(
         plan,
@@ -95,12 +105,30 @@ def measure_transfer_accuracy(
         kind=TRANSFER_ACCURACY,
         asked=asked,
         threshold=max_drop if by_drop else at_least,
-        setting=f"source of {first.total} samples, target of {second.total}",
+        setting=f"source of {first.total} samples, target of {second.total}{_of(target)}",
         method="two samples, not paired",
         details=pair_details(first, second, setup.terms),
-        caveats=few(first.n, " of the source"),
+        caveats=(*few(first.n, " of the source"), *(target.caveats if isinstance(target, Benchmark) else ())),
         pairing=Pairing(share=not by_drop),
     )
+
+
+def _setup(model: object, source: object, target: object, options: Options) -> Setup:
+    """The model and the source; where the target is a benchmark, of its classes alone.
+
+    Raises:
+        ConfigError: the source is of some of the model's classes, and the target is not a benchmark, so that its labels
+            are others.
+    """
+    if isinstance(target, Benchmark):
+        return Setup.of(model, target, options).on(target.matching(source))
+    if isinstance(source, Benchmark) and not source.classes.whole:
+        raise ConfigError(f"Expected {source.name} as the target but it is the source: the target's labels are others.")
+    return Setup.of(model, source, options)
+
+
+def _of(target: object) -> str:
+    return f" of {target.name}, {len(target.classes)} classes" if isinstance(target, Benchmark) else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

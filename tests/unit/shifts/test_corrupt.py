@@ -24,14 +24,25 @@ def test_ids_are_the_samples_indices() -> None:
 
 
 def test_parameters_are_chosen_by_size_or_by_name() -> None:
-    for size, chosen in (((64, 64), "32"), ((65, 10), "224"), ((10, 65), "224"), ((8, 8), "32")):
+    for size, chosen in (((48, 9), "32"), ((64, 64), "64"), ((9, 49), "64"), ((65, 10), "224"), ((8, 8), "32")):
         x = torch.full((20, 3, *size), 0.5)
-        change = corrupt(x, "gaussian_noise", 1) - x
-        assert float(change.std()) == pytest.approx({"32": 0.04, "224": 0.08}[chosen], rel=0.05)
-        assert torch.equal(corrupt(x, "gaussian_noise", 1), corrupt(x, "gaussian_noise", 1, parameters=chosen))
+        change = corrupt(x, "gaussian_noise", 2) - x
+        assert float(change.std()) == pytest.approx({"32": 0.06, "64": 0.08, "224": 0.12}[chosen], rel=0.05)
+        assert torch.equal(corrupt(x, "gaussian_noise", 2), corrupt(x, "gaussian_noise", 2, parameters=chosen))
     assert torch.equal(
         corrupt(X, "fog", 2, parameters="224"), Shift("fog", 2, parameters="224").apply(X, key(), (0, 1))
     )
+
+
+@pytest.mark.parametrize("name", CORRUPTIONS)
+def test_images_of_64_pixels_have_parameters_of_their_own(name: str) -> None:
+    """Tiny-ImageNet-C's: at severity 5 no corruption but zoom and snow's flakes is that of another size."""
+    x = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    tiny, small, large = (corrupt(x, name, 5, parameters=size) for size in ("64", "32", "224"))
+    assert torch.equal(corrupt(x, name, 5), tiny)
+    assert torch.equal(tiny, small) == (name == "zoom_blur")
+    assert torch.equal(tiny, large) == (name in {"brightness", "contrast"})
+    assert 0 < float((tiny - x).abs().mean()) < 0.6
 
 
 def key() -> torch.Tensor:
@@ -46,7 +57,7 @@ def key() -> torch.Tensor:
         ({"name": "fogg"}, "Did you mean 'fog'"),
         ({"severity": 0}, "severity to be a whole number 1..5"),
         ({"severity": 2.0}, "severity to be a whole number 1..5"),
-        ({"parameters": "64"}, 'parameters to be "auto", "224" or "32"'),
+        ({"parameters": "128"}, 'parameters to be "auto", "224", "64" or "32"'),
         ({"ids": [0, 1]}, r"ids of shape \(4,\)"),
         ({"x": X[0]}, r"floats of shape \(N, C, H, W\).*\(3, 16, 16\)"),
         ({"x": (X * 255).to(torch.uint8)}, "floats.*uint8"),

@@ -32,11 +32,11 @@ def written(entry: object) -> str:
 @pytest.mark.parametrize("name", CORRUPTIONS)
 def test_the_parameters_on_the_page_are_those_of_the_code(name: str) -> None:
     table = getattr(tables, name.upper())
-    sides = (", ".join(map(written, side)) for side in (table.large, table.small))
-    assert f"| `{name}` | {' | '.join(sides)} |" in section("Severities and the two sets of parameters")
+    sides = (", ".join(map(written, side)) for side in (table.large, table.medium, table.small))
+    assert f"| `{name}` | {' | '.join(sides)} |" in section("Severities and the three sets of parameters")
 
 
 def test_the_page_names_every_shift_once_and_in_order() -> None:
     assert names("The corruptions of ImageNet-C") == list(CORRUPTIONS)
-    assert names("Severities and the two sets of parameters") == list(CORRUPTIONS)
+    assert names("Severities and the three sets of parameters") == list(CORRUPTIONS)
     assert names("Families beyond ImageNet-C") == [name for name in SHIFTS if name not in CORRUPTIONS]

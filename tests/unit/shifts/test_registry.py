@@ -148,7 +148,7 @@ def test_a_function_may_have_sets_of_parameters_too() -> None:
     with pytest.raises(ConfigError, match="no sets to choose from"):
         Shift("darker", 3, darker, parameters="32")
     with pytest.raises(ConfigError, match="auto"):
-        Shift("fog", 3, parameters="64")
+        Shift("fog", 3, parameters="128")
 
 
 def test_plugins_are_found_by_name(monkeypatch: pytest.MonkeyPatch) -> None:

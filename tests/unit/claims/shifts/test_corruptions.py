@@ -10,7 +10,20 @@ import pytest
 import torch
 from torch import Tensor
 
-from robustest import ConfigError, StoreError, Verdict, assert_corruption_robustness, measure_corruption_robustness
+from robustest import (
+    ALEXNET_ON_IMAGENET_C,
+    ConfigError,
+    CorruptedBenchmark,
+    ModelError,
+    StoreError,
+    Verdict,
+    adapting,
+    assert_corruption_robustness,
+    measure_corruption_robustness,
+    measure_shift_accuracy,
+)
+from robustest.data import as_samples
+from robustest.rules.corruption_error import mean_corruption_error, relative_mean_corruption_error
 from robustest.shifts import COMMON_CORRUPTIONS, CORRUPTIONS, Shift
 
 VALUES = (0.25, 0.44, 0.56, 0.75)
@@ -137,3 +150,135 @@ def test_an_assertion_needs_something_to_claim() -> None:
     with pytest.raises(ConfigError, match="nothing to claim"):
         assert_corruption_robustness(model, (X, Y))
     assert assert_corruption_robustness(model, (X, Y), corruptions="brightness", min_accuracy=0.4).verdict == "passed"
+
+
+PAPERS = {
+    "ResNet-50": (
+        76.7,
+        (29.29, 27.03, 23.81, 38.75, 26.79, 38.67, 36.24, 32.53, 38.14, 45.83, 68.02, 39.06, 45.25, 44.79, 53.41),
+    ),
+    "Speckle": (
+        68.3,
+        (54.93, 58.07, 49.03, 42.55, 31.63, 39.86, 36.48, 34.05, 41.21, 45.55, 67.98, 40.59, 46.96, 48.67, 57.90),
+    ),
+    "ANT": (
+        62.5,
+        (64.77, 65.73, 63.95, 47.02, 36.98, 43.30, 40.56, 36.71, 45.50, 44.20, 69.66, 42.12, 48.89, 54.65, 62.36),
+    ),
+    "ANT + SIN": (
+        61.2,
+        (64.45, 64.99, 63.45, 46.47, 37.54, 45.84, 39.25, 42.07, 46.86, 48.98, 68.91, 46.51, 50.23, 57.41, 60.09),
+    ),
+}
+"""mCE as printed, and the accuracy under each of the 15 corruptions in their order, in per cent: Rusak et al., "A
+simple way to make neural networks robust against diverse image corruptions", ECCV 2020, and the results of
+bethgelab/game-of-noise.
+"""
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_the_mce_of_published_errors_is_the_published_one(name: str) -> None:
+    printed, accuracies = PAPERS[name]
+    rates = {
+        (corruption, severity): 1 - accuracy / 100
+        for corruption, accuracy in zip(COMMON_CORRUPTIONS, accuracies, strict=True)
+        for severity in range(1, 6)
+    }
+    assert 100 * mean_corruption_error(rates, ALEXNET_ON_IMAGENET_C) == pytest.approx(printed, abs=0.1)
+    if name == "ResNet-50":  # Hendrycks and Dietterich, ICLR 2019, table 1: relative mCE 105.0, clean error 23.9 %
+        relative = relative_mean_corruption_error(rates, 1 - 0.7613, ALEXNET_ON_IMAGENET_C)
+        assert relative is not None
+        assert 100 * relative == pytest.approx(105.0, abs=0.1)
+
+
+def test_alexnets_rows_have_the_means_that_the_benchmark_is_normalised_by() -> None:
+    means = (
+        *(0.886428, 0.894468, 0.922640, 0.819880, 0.826268, 0.785948, 0.798360),
+        *(0.866816, 0.826572, 0.819324, 0.564592, 0.853204, 0.646056, 0.717840, 0.606500),
+    )
+    for corruption, mean in zip(COMMON_CORRUPTIONS, means, strict=True):
+        assert sum(ALEXNET_ON_IMAGENET_C[corruption]) / 5 == pytest.approx(mean, abs=1e-6)
+
+
+def thousand(x: Tensor) -> Tensor:
+    return torch.cat([model(x), torch.full((len(x), 998), -50.0)], 1)
+
+
+def test_alexnets_errors_are_for_models_and_images_like_its_own() -> None:
+    large = X[:20].repeat(1, 3, 3, 3), Y[:20]
+    result = measure_corruption_robustness(
+        thousand, large, corruptions=["brightness"], max_mce=1.5, baseline="alexnet", exact=True
+    )
+    errors = result.details["errors"]["brightness"]
+    assert result.details["mce"] == pytest.approx(sum(errors) / sum(ALEXNET_ON_IMAGENET_C["brightness"]))
+    assert "over 1 corruptions and severities 1, 2, 3, 4, 5, where papers' mCE has 15 and 1 to 5" in result.caveats
+    with pytest.raises(ConfigError, match="1000 classes for AlexNet's errors but it has 2"):
+        measure_corruption_robustness(model, large, corruptions=["brightness"], max_mce=1.0, baseline="alexnet")
+    with pytest.raises(ConfigError, match=r"65 pixels or more for AlexNet's errors but got \(1, 32, 32\)"):
+        measured(max_mce=1.0, baseline="alexnet")
+    with pytest.raises(ConfigError, match=r"papers' 76.7 is 0.767"):
+        measure_corruption_robustness(thousand, large, corruptions=["fog"], max_mce=76.7, baseline="alexnet")
+
+
+def stored(*, clean: bool) -> CorruptedBenchmark:
+    """Brightness as the shift makes it, in cells of their own."""
+    cells = {}
+    for severity in range(1, 6):
+        made = Shift("brightness", severity).apply(X, torch.zeros(len(X), dtype=torch.int64), (0.0, 1.0))
+        cells["brightness", severity] = as_samples((made, Y))
+    return CorruptedBenchmark(
+        name="own", cells=cells, clean=as_samples((X, Y)) if clean else None, classes=("a", "b"), published=len(X)
+    )
+
+
+def test_a_benchmarks_cells_are_measured_as_they_are() -> None:
+    ours = measured(exact=True)
+    theirs = measure_corruption_robustness(model, stored(clean=True), exact=True)
+    assert theirs.outcomes == ours.outcomes
+    assert theirs.details["by_severity"] == ours.details["by_severity"]
+    assert theirs.details["clean_accuracy"] == 1.0
+    blind = measure_corruption_robustness(model, stored(clean=False), exact=True, min_accuracy=0.5)
+    assert blind.details["clean_accuracy"] is None
+    assert blind.details["by_severity"] == ours.details["by_severity"]
+    with pytest.raises(ConfigError, match="clean images for max_drop"):
+        measure_corruption_robustness(model, stored(clean=False), max_drop=0.5)
+    with pytest.raises(ConfigError, match="Unknown corruption of own 'fog'"):
+        measure_corruption_robustness(model, stored(clean=True), corruptions=["fog"])
+
+
+class Tuning:
+    """Subtracts the running mean of all that it was shown since it was reset: the longer, the darker it sees."""
+
+    def __init__(self) -> None:
+        self.resets, self.shown = 0, 0.0
+
+    def reset(self) -> None:
+        self.resets += 1
+        self.shown = 0.0
+
+    def __call__(self, x: Tensor) -> Tensor:
+        self.shown += 0.01 * len(x)
+        return model(x - self.shown)
+
+
+def test_a_model_that_adapts_is_fresh_in_each_cell_and_said_to_adapt() -> None:
+    tuning = Tuning()
+    with pytest.raises(ModelError, match=r"robustest\.adapting"):
+        measure_corruption_robustness(tuning, (X, Y), corruptions=["brightness"], exact=True)
+    tuning = Tuning()
+    result = measure_corruption_robustness(adapting(tuning), (X, Y), corruptions=["brightness"], min_accuracy=0.1)
+    assert any("adapts to what it is shown" in note for note in result.notes)
+    assert tuning.shown == 0.0
+    alone = measure_corruption_robustness(
+        adapting(Tuning()), (X, Y), corruptions=["brightness"], severities=[4], min_accuracy=0.1
+    )
+    assert alone.details["by_severity"]["brightness"]["4"] == {
+        **result.details["by_severity"]["brightness"]["4"],
+        "interval": alone.details["by_severity"]["brightness"]["4"]["interval"],
+    }
+    assert result.details["clean_accuracy"] == alone.details["clean_accuracy"]
+    again = adapting(Tuning())
+    with pytest.raises(ConfigError, match='scope="set"'):
+        measure_corruption_robustness(again, (X, Y), corruptions=["fog"], scope="population")
+    with pytest.raises(ConfigError, match="this one adapts"):
+        measure_shift_accuracy(adapting(Tuning()), (X, Y), "fog", at_least=0.5)

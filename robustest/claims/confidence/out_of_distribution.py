@@ -1,0 +1,134 @@
+"""Whether samples of no class of a model's can be told by its scores."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Unpack
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from robustest.claims.confidence.answers import SCORES, Answering, sure_setup
+from robustest.data import Samples, as_samples
+from robustest.errors import unknown
+from robustest.kinds import Kind, Quantity
+from robustest.results import Result, Verdict
+from robustest.rules import ShareRule
+from robustest.rules.calibration import TPR, decide_accepted
+from robustest.run.driver import observe
+from robustest.run.noting import measures
+from robustest.run.options import Options
+from robustest.run.result_building import few, finish
+from robustest.run.setup import Setup
+from robustest.statistics import Decision, checked_threshold
+
+OOD_REJECTED = Kind(
+    name="ood_rejected",
+    quantities=(
+        Quantity(
+            name="false positive rate",
+            comparison="<=",
+            threshold="fpr_at_95_tpr",
+            statement="other data accepted where 95 % of the model's own are, by {}",
+            counts=("accepted", "outside_n"),
+        ),
+    ),
+)
+"""The share of other data that passes for the model's own at a threshold that 95 % of its own pass."""
+
+
+@measures(OOD_REJECTED)
+def measure_ood_rejected(
+    model: object,
+    inside: object,
+    outside: object,
+    *,
+    fpr_at_95_tpr: float | None = None,
+    score: str = "msp",
+    probabilities: bool = False,
+    **options: Unpack[Options],
+) -> Result:
+    """The share of outside samples accepted at the score that 95 % of the inside ones reach.
+
+    (Hendrycks and Gimpel, ICLR 2017; FPR at 95 % TPR as Liang et al., ICLR 2018.) All samples of both are looked at.
+    About the populations, the score that 95 % reach is not known either, and the interval allows for it
+    (`robustest.statistics.selection`). Outcomes are the outside samples': whether they are rejected.
+
+    Args:
+        model: as for `measure_robust_accuracy`.
+        inside: data as for `measure_robust_accuracy`: samples like those the model was made for.
+        outside: the same, of none of its classes; its labels are not looked at, and samples (N, *S) alone will do.
+        fpr_at_95_tpr: the share of outside samples accepted that is claimed at most, in 0..1 and less than 1.
+        score: "msp", the largest probability; "max_logit"; or "energy", the log of the logits' summed exponentials.
+        probabilities: as for `measure_calibrated`.
+        **options: see `robustest.run.options.Options`.
+
+    Raises:
+        ConfigError: an argument is out of range or unknown.
+        DataError, ModelError, DeviceError, StoreError: as for `measure_calibrated`.
+    """
+    most = None if fpr_at_95_tpr is None else checked_threshold("fpr_at_95_tpr", fpr_at_95_tpr, trivial=1)
+    if score not in SCORES:
+        raise unknown("score", score, SCORES)
+    setup = sure_setup(Setup.of(model, inside, options), probabilities=probabilities)
+    look = Answering(examples=setup.settings.examples, probabilities=probabilities)
+    rule = ShareRule(threshold=None, at_least=True, terms=setup.alone)
+    statement, kept = OOD_REJECTED.quantities[0].says(score), ("answers", False, None, 1.0, probabilities)
+    own = observe(setup.unpictured().plan(statement, look, rule, identity=kept))
+    plan = setup.on(_unlabelled(outside)).plan(statement, look, rule, identity=kept)
+    other = observe(plan)
+    decision, edge = decide_accepted(own.columns[score], other.columns[score], most, setup.terms)
+    if not (own.whole and other.whole):
+        decision = _in_part(decision)
+    accepted = other.columns[score] >= edge
+    evidence = replace(
+        other,
+        columns={**other.columns, "held": ~accepted},
+        exhibits=[one for one in other.exhibits if accepted[np.searchsorted(other.ids, one.index)]],
+        tally=other.tally.plus(own.tally),
+    )
+    return finish(
+        plan,
+        evidence,
+        decision=decision,
+        kind=OOD_REJECTED,
+        threshold=most,
+        setting=f"{own.n} samples inside, {other.n} outside",
+        method=f"{score}, accepted from {edge:.4g}",
+        details=_details(own.columns[score], other.columns[score], edge),
+        caveats=few(own.n, " inside"),
+    )
+
+
+def _unlabelled(outside: object) -> Samples:
+    """Samples whose labels say nothing: the model has no class for theirs."""
+    if isinstance(outside, (Tensor, np.ndarray)):
+        outside = outside, torch.zeros(len(outside), dtype=torch.int64)
+    samples = as_samples(outside)
+
+    def take(ids: Tensor) -> tuple[Tensor, Tensor]:
+        x, y = samples.take(ids)
+        return x, torch.zeros_like(y)
+
+    return Samples(take, len(samples))
+
+
+def _in_part(decision: Decision) -> Decision:
+    """No verdict where some samples were not looked at: the score that 95 % reach is that of all."""
+    rule = f"budget: not all samples looked at; {decision.rule}"
+    return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=rule, estimate=None)
+
+
+def _details(inside: Any, outside: Any, edge: float) -> dict[str, Any]:
+    ordered = np.sort(outside)
+    below = np.searchsorted(ordered, inside, "left") + np.searchsorted(ordered, inside, "right")
+    return {
+        "accepted": int((outside >= edge).sum()),
+        "outside_n": len(outside),
+        "inside_n": len(inside),
+        "inside_accepted": float((inside >= edge).mean()),
+        "score_from": edge,
+        "auroc": float(below.mean() / (2 * len(outside))),
+        "tpr": TPR,
+    }

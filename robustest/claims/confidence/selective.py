@@ -1,0 +1,104 @@
+"""Accuracy of a model that abstains where it is least sure."""
+
+from __future__ import annotations
+
+from typing import Any, Unpack
+
+import numpy as np
+
+from robustest.claims.confidence.answers import Answering, about, asked_shift, setting, sure_setup
+from robustest.kinds import Kind, Quantity
+from robustest.results import Result
+from robustest.rules.calibration import SelectiveRule
+from robustest.run.driver import observe
+from robustest.run.evidence import Evidence
+from robustest.run.noting import measures
+from robustest.run.options import Options
+from robustest.run.result_building import finish, unchanged
+from robustest.run.setup import Setup
+from robustest.shifts import Shift, ShiftFunction
+from robustest.statistics import checked_threshold, need
+
+SELECTIVE_ACCURACY = Kind(
+    name="selective_accuracy",
+    quantities=(
+        Quantity(
+            name="selective accuracy",
+            comparison=">=",
+            threshold="at_least",
+            statement="accuracy on the {:g} of samples that the model is surest of{}",
+        ),
+    ),
+)
+"""Accuracy on the samples that a model is surest of."""
+
+
+@measures(SELECTIVE_ACCURACY)
+def measure_selective_accuracy(
+    model: object,
+    data: object,
+    shift: str | Shift | ShiftFunction | None = None,
+    *,
+    coverage: float,
+    at_least: float | None = None,
+    severity: int | None = None,
+    probabilities: bool = False,
+    **options: Unpack[Options],
+) -> Result:
+    """The accuracy on the share of samples that a model is surest of, by the probability of the class that it predicts.
+
+    (Geifman and El-Yaniv, NeurIPS 2017.) About the population, the confidence that so many samples reach is not known
+    either; the interval joins exact ones for each number of these samples that may lie above it
+    (`robustest.statistics.selection`).
+
+    Args:
+        model: as for `measure_robust_accuracy`.
+        data: as for `measure_robust_accuracy`; images (N, C, H, W) where there is a shift.
+        shift, severity, probabilities: as for `measure_calibrated`.
+        coverage: the share of samples that is answered, in 0..1 and more than 0.
+        at_least: the accuracy claimed on them, in 0..1 and more than 0.
+        **options: see `robustest.run.options.Options`.
+
+    Raises:
+        ConfigError: an argument is out of range or unknown.
+        DataError, ModelError, DeviceError, StoreError: as for `measure_calibrated`.
+    """
+    coverage = checked_threshold("coverage", coverage, trivial=0)
+    at_least = None if at_least is None else checked_threshold("at_least", at_least, trivial=0)
+    chosen = asked_shift(shift, severity)
+    setup = sure_setup(Setup.of(model, data, options), probabilities=probabilities)
+    look = Answering(examples=setup.settings.examples, shift=chosen, probabilities=probabilities)
+    plan = setup.plan(
+        SELECTIVE_ACCURACY.quantities[0].says(coverage, about(chosen)),
+        look,
+        SelectiveRule(threshold=at_least, coverage=coverage, terms=setup.terms),
+        identity=("answers", False, chosen, 1.0, probabilities),
+    )
+    evidence = observe(plan)
+    return finish(
+        plan,
+        evidence,
+        kind=SELECTIVE_ACCURACY,
+        threshold=at_least,
+        setting=setting(chosen),
+        method=f"the surest {coverage:g} answered",
+        details=_details(evidence, coverage),
+        caveats=() if chosen is None else unchanged(evidence.columns["moved"], "the shift"),
+    )
+
+
+def _details(evidence: Evidence, coverage: float) -> dict[str, Any]:
+    if not evidence.whole:
+        return {"coverage": coverage}
+    held, order = evidence.columns["held"], np.argsort(-evidence.columns["msp"], kind="stable")
+    k = need(coverage, evidence.n)
+    return {
+        "coverage": coverage,
+        "answered": k,
+        "confidence_from": float(evidence.columns["confidence"][order[k - 1]]),
+        "accuracy": float(held.mean()),
+        "by_coverage": [
+            {"coverage": share / 10, "accuracy": float(held[order[: need(share / 10, evidence.n)]].mean())}
+            for share in range(1, 11)
+        ],
+    }

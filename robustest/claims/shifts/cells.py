@@ -1,0 +1,168 @@
+"""The cells of a claim on corruptions: what each shows of a chunk's samples, and how the model answers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from robustest.data import Samples
+from robustest.data.benchmarks import CorruptedBenchmark
+from robustest.engine.chunks import Chunk
+from robustest.engine.evaluator import Evaluator
+from robustest.errors import ConfigError, DataError, unknown
+from robustest.rules.corruption_error import column
+from robustest.run.evidence import Exhibit, Observed, exhibits_of
+from robustest.shifts import COMMON_CORRUPTIONS, CORRUPTIONS, Shift, as_shift
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """A cell of a benchmark's files.
+
+    Attributes:
+        name, severity: the corruption, and how strong it is, 1..5.
+        samples: its images, in the order of the data.
+    """
+
+    name: str
+    severity: int
+    samples: Samples
+
+    def images(self, chunk: Chunk) -> Tensor:
+        """The chunk's images in this cell.
+
+        Raises:
+            DataError: they have other labels or another shape, or are outside the bounds.
+        """
+        x, y = self.samples.take(chunk.ids)
+        low, high = chunk.bounds
+        x = (x * (high - low) + low).to(chunk.x.device)
+        if x.shape != chunk.x.shape or not torch.equal(y, chunk.y.cpu()):
+            raise DataError(
+                f"Expected images of {self.name} at severity {self.severity} to be those of the data, "
+                f"{tuple(chunk.x.shape)} with their labels, but got {tuple(x.shape)} or other labels."
+            )
+        if not bool(((x >= low) & (x <= high)).all()):
+            raise DataError(
+                f"Expected images of {self.name} in [0, 1] but view= gives others. Leave "
+                "normalisation to preprocessing=."
+            )
+        return x
+
+
+Cell = Shift | Stored
+T = TypeVar("T", Shift, Stored)
+
+
+def images(cell: Cell, chunk: Chunk) -> Tensor:
+    """(n, C, H, W) a chunk's images in a cell."""
+    return cell.apply(chunk.x, chunk.key, chunk.bounds) if isinstance(cell, Shift) else cell.images(chunk)
+
+
+def cells_of(corruptions: str | Sequence[str], severities: Sequence[int]) -> list[Shift]:
+    """Shifts at severities; "common" stands for the benchmark's 15 corruptions, "all" for ImageNet-C's 19.
+
+    Raises:
+        ConfigError: there is none, or one twice.
+    """
+    sets = {"common": COMMON_CORRUPTIONS, "all": CORRUPTIONS}
+    names = sets.get(corruptions, [corruptions]) if isinstance(corruptions, str) else list(corruptions)
+    cells = [as_shift(name, severity) for name in dict.fromkeys(names) for severity in dict.fromkeys(severities)]
+    return _once(cells)
+
+
+def stored_cells(
+    stored: CorruptedBenchmark, corruptions: str | Sequence[str], severities: Sequence[int]
+) -> list[Stored]:
+    """The cells of a benchmark; "common" stands for the 15 of ImageNet-C where it has them, else for all that it has.
+
+    Raises:
+        UnknownNameError: it has no such corruption.
+        ConfigError: there is none, or a severity is not 1..5.
+    """
+    if corruptions == "common":
+        corruptions = [name for name in stored.corruptions if name in COMMON_CORRUPTIONS] or stored.corruptions
+    names = (
+        stored.corruptions if corruptions == "all" else [corruptions] if isinstance(corruptions, str) else corruptions
+    )
+    for name in names:
+        if name not in stored.corruptions:
+            raise unknown(f"corruption of {stored.name}", name, stored.corruptions)
+    for severity in severities:
+        if severity not in {level for _, level in stored.cells}:
+            raise ConfigError(f"Expected severities of 1..5 but got {severity!r}.")
+    return _once(
+        [
+            Stored(name=name, severity=severity, samples=stored.cells[name, severity])
+            for name in dict.fromkeys(names)
+            for severity in dict.fromkeys(severities)
+        ]
+    )
+
+
+def _once(cells: list[T]) -> list[T]:
+    if not cells:
+        raise ConfigError("Expected one corruption and one severity or more but got none.")
+    twice = [name for (name, _), count in Counter((one.name, one.severity) for one in cells).items() if count > 1]
+    if twice:
+        raise ConfigError(f"Expected each corruption once but got {twice[0]!r} twice. Write an assertion for each.")
+    return cells
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Corrupting:
+    """Predictions of a chunk, clean and in every cell; each right sample's most confident error may be shown.
+
+    Attributes:
+        cells: corruptions with their severities.
+        clean: whether the chunk's own images are clean ones; else nothing is said of them.
+        examples: how many samples may be shown.
+    """
+
+    cells: tuple[Cell, ...]
+    clean: bool
+    examples: int
+
+    def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observed:
+        """What became of a chunk."""
+        task, columns = evaluator.task, {}
+        clean, right = None, torch.ones(len(chunk.y), dtype=torch.bool, device=chunk.y.device)
+        if self.clean:
+            before = evaluator.logits(chunk.x)
+            clean, right = task.predictions(before), task.holds(before, chunk.y)
+            columns["clean"] = right
+        count = torch.zeros(len(chunk.y), device=chunk.y.device)
+        exhibits: list[Exhibit] = []
+        for cell in self.cells:
+            after = images(cell, chunk)
+            logits = evaluator.logits(after)
+            held, predicted = task.holds(logits, chunk.y), task.predictions(logits)
+            columns[column((cell.name, cell.severity))] = held
+            count += held
+            exhibits += exhibits_of(
+                chunk,
+                right & ~held,
+                clean=predicted if clean is None else clean,
+                predicted=predicted,
+                before=after if clean is None else chunk.x,
+                after=after,
+                badness=-task.margin(logits, chunk.y),
+                size=float(cell.severity),
+                most=self.examples,
+            )
+            exhibits = _one_a_sample(exhibits)[: self.examples]
+        columns["held"] = 2 * count >= len(self.cells)
+        return Observed({name: outcome.cpu().numpy() for name, outcome in columns.items()}, exhibits)
+
+
+def _one_a_sample(exhibits: list[Exhibit]) -> list[Exhibit]:
+    """Worst first, each sample once."""
+    kept: dict[int, Exhibit] = {}
+    for exhibit in sorted(exhibits, key=lambda e: -e.badness):
+        kept.setdefault(exhibit.index, exhibit)
+    return list(kept.values())

@@ -1,0 +1,209 @@
+"""Predictions that change from frame to frame of a perturbation: flip probability and top-5 distance."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Unpack
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from robustest.data.benchmarks import SequenceBenchmark
+from robustest.data.benchmarks.sequences import Frames
+from robustest.engine.chunks import Chunk
+from robustest.engine.evaluator import Evaluator
+from robustest.errors import ConfigError, DataError, expected, unknown
+from robustest.kinds import Kind, Quantity, no_lines
+from robustest.results import Result
+from robustest.rules.weighted import WeightedRule
+from robustest.run.driver import observe
+from robustest.run.evidence import Evidence, Observed
+from robustest.run.noting import measures
+from robustest.run.options import Options
+from robustest.run.result_building import finish
+from robustest.run.setup import Setup
+
+_TOP = 5
+LARGEST = _TOP * (_TOP + 1) / 2
+"""The top-5 distance where all five classes leave the first five."""
+
+STABLE = Kind(
+    name="stable_under_perturbations",
+    quantities=(
+        Quantity(
+            name="mean flip probability",
+            comparison="<=",
+            threshold="max_mfp",
+            statement="mean flip probability over {} perturbations",
+        ),
+        Quantity(
+            name="mean top-5 distance",
+            comparison="<=",
+            threshold="max_mt5d",
+            statement="mean top-5 distance over {} perturbations",
+        ),
+    ),
+    lines=no_lines,
+)
+"""How often, and how far, predictions change from frame to frame of a perturbation."""
+
+
+@measures(STABLE)
+def measure_stable_under_perturbations(
+    model: object,
+    data: SequenceBenchmark,
+    *,
+    perturbations: Sequence[str] | None = None,
+    max_mfp: float | None = None,
+    max_mt5d: float | None = None,
+    baseline: Mapping[str, Mapping[str, float]] | None = None,
+    **options: Unpack[Options],
+) -> Result:
+    """The mean flip probability (mFP) or mean top-5 distance (mT5D) over perturbations of sequences.
+
+    (Hendrycks and Dietterich, ICLR 2019, section 4.3.) A flip is another predicted class than in the frame before, or
+    of noise, where frames are no path, than in the first. The top-5 distance is how far the five likeliest classes of
+    the one frame move among those of the other. Each is averaged over a sequence, then over sequences, then over
+    perturbations.
+
+    Args:
+        model: as for `measure_robust_accuracy`.
+        data: sequences, as `robustest.benchmark("imagenet-p", root)` reads them.
+        perturbations: names of those that count; None for all.
+        max_mfp: the mean flip probability claimed at most, > 0; with a baseline the mean flip rate.
+        max_mt5d: the mean top-5 distance claimed at most, > 0; not together with max_mfp.
+        baseline: `details` of another model's result. Each perturbation's figure is then a share of that model's: 1 is
+            as good as the baseline, and papers' figures are relative to AlexNet.
+        **options: see `robustest.run.options.Options`.
+
+    Returns:
+        The result. A sequence's outcome is True where no frame of any perturbation flips.
+
+    Raises:
+        ConfigError: an argument is out of range or unknown, or both thresholds are given.
+        DataError: a sequence has fewer than two frames, or values outside the bounds; else as for
+            `measure_robust_accuracy`.
+        ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
+    """
+    if not isinstance(data, SequenceBenchmark):
+        raise ConfigError(expected('sequences as benchmark("imagenet-p", root) reads them', data))
+    if max_mfp is not None and max_mt5d is not None:
+        raise ConfigError("Expected max_mfp or max_mt5d but got both. Write two assertions.")
+    names = tuple(data.sequences) if perturbations is None else tuple(dict.fromkeys(perturbations))
+    for name in names:
+        if name not in data.sequences:
+            raise unknown(f"perturbation of {data.name}", name, data.sequences)
+    if not names:
+        raise ConfigError("Expected one perturbation or more but got none.")
+    by_distance = max_mt5d is not None
+    setup = Setup.of(model, data.samples(), options)
+    threshold = max_mt5d if by_distance else max_mfp
+    weights = _weights(names, baseline, by_distance=by_distance)
+    rule = WeightedRule.of("max_mt5d" if by_distance else "max_mfp", threshold, weights, setup.terms)
+    asked = STABLE.asked("max_mt5d" if by_distance else "max_mfp")
+    look = Flickering(sequences=tuple((name, data.sequences[name]) for name in names))
+    plan = setup.plan(asked.says(len(names)), look, rule)  # files may change under their names: nothing is remembered
+    evidence = observe(plan)
+    return finish(
+        plan,
+        evidence,
+        kind=STABLE,
+        asked=asked,
+        threshold=threshold,
+        setting=", ".join(names),
+        method=f"frames of {data.name}{'' if baseline is None else ', as a share of a baseline'}",
+        details=_details(evidence, names, baseline),
+        caveats=data.caveats,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flickering:
+    """What becomes of predictions along sequences; `sequences` are names and frames."""
+
+    sequences: tuple[tuple[str, Frames], ...]
+
+    def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observed:
+        """What became of a chunk of sequences."""
+        columns: dict[str, np.ndarray[Any, Any]] = {}
+        low, high = chunk.bounds
+        for name, frames in self.sequences:
+            flips, distances = [], []
+            for at in chunk.ids.tolist():
+                x = frames[at].to(evaluator.device) * (high - low) + low
+                if len(x) < 2 or not bool(((x >= low) & (x <= high)).all()):
+                    raise DataError(f"Expected two frames or more in [0, 1] of sequence {at} of {name} but got others.")
+                logits = evaluator.logits(x)
+                flips.append(flip_probability(evaluator.task.predictions(logits), noise="noise" in name))
+                distances.append(top5_distance(logits, noise="noise" in name))
+            columns[f"fp/{name}"], columns[f"t5d/{name}"] = np.array(flips), np.array(distances) / LARGEST
+        still = np.all([columns[f"fp/{name}"] == 0 for name, _ in self.sequences], axis=0)
+        return Observed({"held": still, **columns}, [])
+
+
+def flip_probability(predicted: Tensor, *, noise: bool) -> float:
+    """The share of steps along a sequence of predictions (T,) that are flips: from the frame before, or of noise from
+    the first.
+    """
+    before = predicted[:1] if noise else predicted[:-1]
+    return float((predicted[1:] != before).double().mean())
+
+
+def top5_distance(logits: Tensor, *, noise: bool) -> float:
+    """The mean top-5 distance of the steps along a sequence of logits (T, K): 0..15.
+
+    Of two frames it is the sum, over the five likeliest classes of the first, of how far each moves among the first
+    five places and the one behind them (section 4.3).
+    """
+    order = torch.argsort(logits, dim=1, descending=True, stable=True)
+    rank = torch.empty_like(order).scatter_(
+        1, order, torch.arange(order.shape[1], device=order.device).expand_as(order)
+    )
+    top = order[:, :_TOP]
+    now, before = rank[1:], (top[:1].expand(len(top) - 1, -1) if noise else top[:-1])
+    moved = now.gather(1, before).clamp(max=_TOP) - torch.arange(before.shape[1], device=order.device)
+    return float(moved.abs().sum(1).double().mean())
+
+
+def _weights(
+    names: Sequence[str], baseline: Mapping[str, Mapping[str, float]] | None, *, by_distance: bool
+) -> dict[str, float]:
+    """Of each column in the mean; a column of distances holds shares of the largest.
+
+    Raises:
+        ConfigError: the baseline lacks a perturbation, or has no number > 0 for it.
+    """
+    key, kind, unit = ("top5_distance", "t5d", LARGEST) if by_distance else ("flip_probability", "fp", 1.0)
+    if baseline is None:
+        return {f"{kind}/{name}": unit / len(names) for name in names}
+    given = baseline.get(key) if isinstance(baseline, Mapping) else None
+    weights = {}
+    for name in names:
+        value = given.get(name) if isinstance(given, Mapping) else None
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
+            raise ConfigError(expected(f"baseline[{key!r}][{name!r}] to be a number > 0", value))
+        weights[f"{kind}/{name}"] = unit / (len(names) * value)
+    return weights
+
+
+def _details(
+    evidence: Evidence, names: Sequence[str], baseline: Mapping[str, Mapping[str, float]] | None
+) -> dict[str, Any]:
+    if not evidence.whole:
+        return {"perturbations": len(names)}
+    flips = {name: float(evidence.columns[f"fp/{name}"].mean()) for name in names}
+    distances = {name: float(LARGEST * evidence.columns[f"t5d/{name}"].mean()) for name in names}
+    details: dict[str, Any] = {
+        "mfp": float(np.mean(list(flips.values()))),
+        "mt5d": float(np.mean(list(distances.values()))),
+        "flip_probability": flips,
+        "top5_distance": distances,
+    }
+    for key, name, found in (("flip_probability", "mfr", flips), ("top5_distance", "mt5d_rate", distances)):
+        given = {} if baseline is None else baseline.get(key, {})
+        if all(given.get(one, 0) > 0 for one in names):
+            details[name] = float(np.mean([found[one] / given[one] for one in names]))
+    return details

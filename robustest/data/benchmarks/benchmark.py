@@ -1,0 +1,93 @@
+"""A benchmark's samples with their classes, read from where it was unpacked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from robustest.data.benchmarks.classes import ClassMap
+from robustest.data.benchmarks.images import View, read_image
+from robustest.data.domains import own_labels
+from robustest.data.samples import Samples, as_samples
+from robustest.errors import DataError
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Benchmark(Dataset[tuple[Tensor, int]]):
+    """The samples of a benchmark that has a name, with its classes; a map-style data set for any loader.
+
+    Every claim takes it as data: a model is then asked for the benchmark's classes alone, out of all that it has.
+
+    Attributes:
+        name: as `benchmark` knows it.
+        root: where the files are.
+        files: their paths under root.
+        labels: (N,) int64, 0..K-1.
+        classes: the classes, and the outputs that stand for them.
+        published: how many samples were published.
+        view: what a model is shown of an image.
+    """
+
+    name: str
+    root: Path
+    files: tuple[str, ...] = field(repr=False)
+    labels: NDArray[np.int64] = field(repr=False)
+    classes: ClassMap = field(repr=False)
+    published: int
+    view: View = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, i: int) -> tuple[Tensor, int]:
+        return read_image(self.root / self.files[i], self.view), int(self.labels[i])
+
+    @property
+    def targets(self) -> list[int]:
+        """All labels, as torchvision's data sets have them."""
+        return [int(label) for label in self.labels]
+
+    @property
+    def caveats(self) -> tuple[str, ...]:
+        """What every line about it must say: that part of it is missing, where it is."""
+        return () if len(self) == self.published else (f"{len(self):,} of {self.name}'s {self.published:,} images",)
+
+    def matching(self, source: object) -> Samples:
+        """The samples of another data set that are of this benchmark's classes, with its labels.
+
+        Args:
+            source: as for `as_samples`; labels are the model's outputs, 0..999, or it is a benchmark of its own.
+
+        Raises:
+            DataError: a label is out of range, or no sample is of these classes.
+        """
+        samples, given = as_samples(source), own_outputs(source)
+        if len(given) and not 0 <= given.min() <= given.max() < self.classes.outputs:
+            raise DataError(
+                f"Expected labels in 0..{self.classes.outputs - 1}, the model's classes, but got "
+                f"{int(given.min())}..{int(given.max())}."
+            )
+        labels = self.classes.labels(given)
+        kept = np.flatnonzero(labels >= 0)
+        if not len(kept):
+            raise DataError(f"Expected samples of the {len(self.classes)} classes of {self.name} but there are none.")
+        ids, ours = torch.from_numpy(kept), torch.from_numpy(labels[kept])
+
+        def take(rows: Tensor) -> tuple[Tensor, Tensor]:
+            return samples.take(ids[rows])[0], ours[rows]
+
+        return Samples(take, len(kept))
+
+
+def own_outputs(source: object) -> NDArray[np.int64]:
+    """(N,) the model's output that stands for each sample's label; of a benchmark's class of several, the first."""
+    if isinstance(source, Benchmark):
+        first = np.array([group[0] for group in source.classes.groups])
+        return first[source.labels]
+    return own_labels(source, as_samples(source))

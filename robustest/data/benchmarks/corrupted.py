@@ -1,0 +1,238 @@
+"""Benchmarks of corrupted images, as published: the same images in every cell of corruptions and severities."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from robustest.data.benchmarks.images import View, class_files, folders_in, read_image
+from robustest.data.domains import own_labels
+from robustest.data.samples import Samples, as_samples
+from robustest.errors import DataError
+
+SEVERITIES = (1, 2, 3, 4, 5)
+Cell = tuple[str, int]
+"""A corruption at a severity, 1..5."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class CorruptedBenchmark:
+    """The cells of a benchmark such as ImageNet-C. `assert_corruption_robustness` takes it as data.
+
+    Attributes:
+        name: as `benchmark` knows it.
+        cells: the samples of each corruption at each severity: the same ones in the same order, with the same labels.
+        clean: the same samples without a corruption; None where nobody said where they are.
+        classes: names of the classes, in the order of the labels.
+        published: how many samples a cell has as published.
+        baseline: the name of the published errors that its mean corruption error is relative to; empty for none.
+    """
+
+    name: str
+    cells: Mapping[Cell, Samples] = field(repr=False)
+    clean: Samples | None = field(repr=False)
+    classes: tuple[str, ...] = field(repr=False)
+    published: int
+    baseline: str = ""
+
+    def __len__(self) -> int:
+        return len(next(iter(self.cells.values())))
+
+    @property
+    def corruptions(self) -> tuple[str, ...]:
+        """The names of the corruptions, in the benchmark's order."""
+        return tuple(dict.fromkeys(name for name, _ in self.cells))
+
+    @property
+    def caveats(self) -> tuple[str, ...]:
+        """As `Benchmark.caveats`."""
+        return () if len(self) == self.published else (f"{len(self):,} of {self.name}'s {self.published:,} images",)
+
+    def samples(self) -> Samples:
+        """The clean samples, or where there are none those of the first cell: what a claim is about, and its labels."""
+        return next(iter(self.cells.values())) if self.clean is None else self.clean
+
+
+@dataclass(frozen=True, eq=False)
+class ImageFiles(Dataset[tuple[Tensor, int]]):
+    """Images of a folder; files are paths under root, labels (N,) int64."""
+
+    root: Path
+    files: tuple[str, ...] = field(repr=False)
+    labels: NDArray[np.int64] = field(repr=False)
+    view: View = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    @property
+    def targets(self) -> NDArray[np.int64]:
+        """All labels, as torchvision's data sets have them."""
+        return self.labels
+
+    def __getitem__(self, i: int) -> tuple[Tensor, int]:
+        return read_image(self.root / self.files[i], self.view), int(self.labels[i])
+
+
+def folder_cells(
+    root: Path, folders: Mapping[Cell, str], classes: tuple[str, ...], view: View, what: str
+) -> dict[Cell, Samples]:
+    """The cells of a tree of images, root/corruption/severity/class/file.
+
+    Args:
+        root: where it is.
+        folders: of each cell, under root.
+        classes: names of the classes' folders, in the order of the labels.
+        view: what a model is shown.
+        what: whose tree it is, for messages.
+
+    Raises:
+        DataError: a cell has no folder, lacks a class, or has other files than the first cell.
+    """
+    cells: dict[Cell, Samples] = {}
+    first: list[tuple[str, int]] = []
+    for cell, folder in folders.items():
+        if not (root / folder).is_dir():
+            raise DataError(f"Expected {what}'s {cell[0]} at severity {cell[1]} in {root / folder} but there is none.")
+        found = class_files(root / folder, classes, what)
+        stems = [(str(Path(name).with_suffix("")), label) for name, label in found]
+        first = first or stems
+        if stems != first:
+            differs = sorted(set(stems).symmetric_difference(first))[0][0]
+            raise DataError(
+                f"Expected the same images in every cell of {what} but {root / folder} and the first cell differ in "
+                f"{differs}: one of the two has it and the other has not."
+            )
+        labels = np.array([label for _, label in found])
+        cells[cell] = as_samples(ImageFiles(root / folder, tuple(name for name, _ in found), labels, view))
+    return cells
+
+
+def only_severities(root: Path, corruption: str) -> dict[Cell, str]:
+    """The folders of a corruption's severities, named 1 to 5 or, as in ImageNet-C-bar, by five rising numbers.
+
+    Raises:
+        DataError: there are not five.
+    """
+    names = folders_in(root / corruption)
+    try:
+        ordered = sorted(names, key=float)
+    except ValueError:
+        ordered = []
+    if len(ordered) != 5:
+        raise DataError(
+            f"Expected five folders of severities in {root / corruption} but got {', '.join(names) or 'none'}."
+        )
+    return {(corruption, level): f"{corruption}/{name}" for level, name in zip(SEVERITIES, ordered, strict=True)}
+
+
+@dataclass(frozen=True, eq=False)
+class ArrayBlock(Dataset[tuple[Tensor, int]]):
+    """One severity's block of a `.npy` file of images (N, H, W, C) uint8; labels (n,) int64."""
+
+    path: Path
+    start: int
+    labels: NDArray[np.int64] = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def targets(self) -> NDArray[np.int64]:
+        """All labels, as torchvision's data sets have them."""
+        return self.labels
+
+    def __getitem__(self, i: int) -> tuple[Tensor, int]:
+        image = np.array(mapped(self.path)[self.start + i])
+        return torch.from_numpy(image).permute(2, 0, 1).float().div_(255), int(self.labels[i])
+
+
+def array_cells(root: Path, corruptions: tuple[str, ...], classes: int, what: str) -> dict[Cell, Samples]:
+    """The cells of CIFAR-10-C and -100-C: a file a corruption, five blocks of the same images, severity 1 first.
+
+    Raises:
+        DataError: a file is absent or has another shape or type, or labels are not five times the same or out of range.
+    """
+    labels = opened(root / "labels.npy", what)
+    if labels.ndim != 1 or labels.dtype.kind not in "iu" or len(labels) % 5 or not len(labels):
+        raise DataError(
+            f"Expected five blocks of whole labels in {root / 'labels.npy'} but got {labels.dtype} {labels.shape}."
+        )
+    blocks = labels.astype(np.int64).reshape(5, -1)
+    if (blocks != blocks[0]).any() or blocks.min() < 0 or blocks.max() >= classes:
+        raise DataError(f"Expected labels in 0..{classes - 1}, the same in all five blocks, in {root / 'labels.npy'}.")
+    cells: dict[Cell, Samples] = {}
+    for name in corruptions:
+        path = root / f"{name}.npy"
+        images = opened(path, what)
+        if images.dtype != np.uint8 or images.shape != (len(labels), 32, 32, 3):
+            raise DataError(
+                f"Expected uint8 images {(len(labels), 32, 32, 3)} in {path} but got {images.dtype} {images.shape}."
+            )
+        for level in SEVERITIES:
+            cells[name, level] = as_samples(ArrayBlock(path, (level - 1) * blocks.shape[1], blocks[0]))
+    return cells
+
+
+def paired(clean: object, cells: Mapping[Cell, Samples], what: str) -> Samples:
+    """Clean samples that are those of the cells.
+
+    Raises:
+        DataError: another number, or labels in another order.
+    """
+    samples, first = as_samples(clean), next(iter(cells.values()))
+    ours, theirs = own_labels(clean, samples), own_labels(first.source, first)
+    if len(ours) != len(theirs):
+        raise DataError(f"Expected the {len(theirs):,} clean images of {what} but got {len(ours):,}.")
+    if len(differ := np.flatnonzero(ours != theirs)):
+        at = differ[0]
+        raise DataError(
+            f"Expected clean images in the order of {what} but {len(differ):,} labels differ, the first of image {at}: "
+            f"{ours[at]} where {what} has {theirs[at]}."
+        )
+    return samples
+
+
+def paired_folder(
+    root: Path, cells: Mapping[Cell, Samples], classes: tuple[str, ...], view: View, what: str
+) -> Samples:
+    """The clean images of a tree's cells, in root/class/file.
+
+    Raises:
+        DataError: a class or an image is absent, or there are others.
+    """
+    found = class_files(root, classes, what)
+    first = next(iter(cells.values())).source
+    names = {str(Path(name).with_suffix("")) for name in first.files}
+    kept = [(name, label) for name, label in found if str(Path(name).with_suffix("")) in names]
+    if len(kept) != len(names):
+        absent = len(names) - len(kept)
+        raise DataError(f"Expected the {len(names):,} clean images of {what} in {root} but {absent:,} are not there.")
+    labels = np.array([label for _, label in kept])
+    return paired(ImageFiles(root, tuple(name for name, _ in kept), labels, view), cells, what)
+
+
+@lru_cache(maxsize=32)
+def mapped(path: Path) -> NDArray[np.uint8]:
+    """A `.npy` file, read where it is looked at."""
+    return np.load(path, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
+
+
+def opened(path: Path, what: str) -> NDArray[np.generic]:
+    """The same, of a file that may not be there.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
+    except (OSError, ValueError) as error:
+        raise DataError(f"Expected an array of {what} in {path} but got: {error}.") from error
