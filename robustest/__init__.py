@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from robustest.version import VERSION
 
 if TYPE_CHECKING:
+    from robustest.assertions import assert_certified_accuracy as assert_certified_accuracy
     from robustest.assertions import assert_class_evidence as assert_class_evidence
     from robustest.assertions import assert_consistent as assert_consistent
     from robustest.assertions import assert_corruption_robustness as assert_corruption_robustness
@@ -77,6 +78,7 @@ if TYPE_CHECKING:
     from robustest.claims.representations.visualisation import picture_inversions as picture_inversions
     from robustest.claims.robustness.adversarial import Adversarial as Adversarial
     from robustest.claims.robustness.adversarial import find_adversarial as find_adversarial
+    from robustest.claims.robustness.certified_accuracy import measure_certified_accuracy as measure_certified_accuracy
     from robustest.claims.robustness.min_perturbation import measure_min_perturbation as measure_min_perturbation
     from robustest.claims.robustness.robust_accuracy import measure_robust_accuracy as measure_robust_accuracy
     from robustest.claims.robustness.universal import measure_universal_perturbation as measure_universal_perturbation
@@ -154,6 +156,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "assertions": (
+        "assert_certified_accuracy",
         "assert_class_evidence",
         "assert_consistent",
         "assert_corruption_robustness",
@@ -216,6 +219,7 @@ _HOME = {
     "claims.representations.sparse_head": ("measure_sparse_head",),
     "claims.representations.visualisation": ("picture_features", "picture_inversions"),
     "claims.robustness.adversarial": ("Adversarial", "find_adversarial"),
+    "claims.robustness.certified_accuracy": ("measure_certified_accuracy",),
     "claims.robustness.min_perturbation": ("measure_min_perturbation",),
     "claims.robustness.robust_accuracy": ("measure_robust_accuracy",),
     "claims.robustness.universal": ("measure_universal_perturbation",),

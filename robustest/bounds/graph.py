@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -12,12 +12,11 @@ from torch import Tensor, fx, nn
 from robustest.bounds.nonlinear import MaxPool, Nonlinearity, Relu, Sigmoidal
 from robustest.bounds.operations import AFFINE, PRODUCTS, SHAPES, name_of, run, run_spread
 
-
 _ABOUT = ("shape", "ndim", "dtype", "device")
 """Attributes of a tensor that tell nothing of its values."""
 
 
-class NoBound(Exception):  # noqa: N818  not an error: the claim goes on by attack
+class NoBound(Exception):
     """Why nothing can be proven of a network, in words for a result's notes."""
 
 
@@ -64,11 +63,21 @@ class Segment:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Rows:
+    """An affine map as a matrix: each output element at zero (E,), and its coefficients of each argument (E, *S)."""
+
+    height: Tensor
+    coefficients: Mapping[int, Tensor]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Network:
     """Segments, and the nonlinearity behind each but the last, whose outputs are the logits."""
 
     segments: tuple[Segment, ...]
     nonlinear: tuple[Nonlinearity, ...]
+    rows: dict[int, Rows] = field(default_factory=dict, compare=False)
+    """Of segments, their outputs' coefficients, kept by `linear` once they were asked for."""
 
     def __call__(self, x: Tensor) -> Tensor:
         """(B, K) what the graph computes of inputs (B, *S)."""
@@ -184,7 +193,10 @@ def _arguments(node: fx.Node, root: nn.Module) -> dict[str, Any]:
     if node.op == "call_module":
         module = root.get_submodule(str(node.target))
         return {name: value for name, value in vars(module).items() if not name.startswith("_")}
-    names = {"leaky_relu": ("negative_slope",), "max_pool2d": ("kernel_size", "stride", "padding", "dilation", "ceil_mode")}
+    names = {
+        "leaky_relu": ("negative_slope",),
+        "max_pool2d": ("kernel_size", "stride", "padding", "dilation", "ceil_mode"),
+    }
     given = dict(zip(names.get(name_of(node, root), ()), node.args[1:], strict=False))
     return {**given, **{name: value for name, value in node.kwargs.items() if name != "input"}}
 

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from robustest.bounds.graph import Network, Segment
-from robustest.bounds.nonlinear import Lines
+from robustest.bounds.graph import Network, Rows, Segment
+from robustest.bounds.nonlinear import Lines, dots
 from robustest.bounds.regions import Ball
 
 _ROUNDING = 2.0**-17
@@ -91,27 +91,25 @@ class Bounding:
     def lower(self, depth: int, a: Tensor, sample: Tensor) -> Tensor:
         """(R,) lower bounds of a · the outputs of a segment, of coefficients (R, *O), each row of one sample (R,)."""
         most = max(1, _ELEMENTS // max(*self._sizes, a[0].numel()))
-        parts = [self._lower(depth, a[i : i + most], sample[i : i + most]) for i in range(0, len(a), most)]
-        return torch.cat(parts)
+        parts = zip(a.split(most), sample.split(most), strict=True)
+        return torch.cat([self._backward(depth, *self._started(depth, part), of) for part, of in parts])
 
-    def _lower(self, depth: int, a: Tensor, sample: Tensor) -> Tensor:
-        bound, magnitude = a.new_zeros(len(a)), a.new_zeros(len(a))
-        pending: dict[int, Tensor] = {}
+    def _started(self, depth: int, a: Tensor) -> tuple[Tensor, Tensor, dict[int, Tensor]]:
+        """Bounds so far (R,), the magnitudes added up (R,), and coefficients by place, once a segment was passed."""
+        height, pulled = self._transposed(self.network.segments[depth], a)
+        return dots(a, height), dots(a.abs(), height.abs()), pulled
 
-        def through(segment: Segment, a: Tensor) -> None:
-            nonlocal bound, magnitude
-            height, pulled = self._transposed(segment, a)
-            products = (a * height).flatten(1)
-            bound, magnitude = bound + products.sum(1), magnitude + products.abs().sum(1)
-            for place, part in pulled.items():
-                pending[place] = pending[place] + part if place in pending else part
-
-        through(self.network.segments[depth], a)
+    def _backward(
+        self, depth: int, bound: Tensor, magnitude: Tensor, pending: dict[int, Tensor], sample: Tensor
+    ) -> Tensor:
         for place in range(depth, 0, -1):
-            if place in pending:
-                inner, added, size = self.lines[place - 1].through(pending.pop(place), sample)
-                bound, magnitude = bound + added, magnitude + size
-                through(self.network.segments[place - 1], inner)
+            if place not in pending:
+                continue
+            inner, added, size = self.lines[place - 1].through(pending.pop(place), sample)
+            more, larger, pulled = self._started(place - 1, inner)
+            bound, magnitude = bound + added + more, magnitude + size + larger
+            for before, part in pulled.items():
+                pending[before] = pending[before] + part if before in pending else part
         if 0 in pending:
             least, size = self.ball.least(pending[0], sample)
             bound, magnitude = bound + least, magnitude + size
@@ -126,6 +124,20 @@ class Bounding:
             pulled = torch.func.vmap(pull)(a.unsqueeze(1))
         return height, {place: part.squeeze(1) for place, part in zip(segment.places, pulled, strict=True)}
 
+    def _rows(self, depth: int, shape: torch.Size) -> Rows:
+        """A segment as a matrix, which is the same for every sample, and is kept for the next ones."""
+        if depth not in self.network.rows:
+            elements = shape.numel()
+            most, device = max(1, _ELEMENTS // max(*self._sizes)), self.ball.x.device
+            height, parts = torch.zeros(()), []
+            for some in torch.arange(elements, device=device).split(most):
+                a = torch.zeros(len(some), elements, device=device).scatter_(1, some[:, None], 1.0)
+                height, pulled = self._transposed(self.network.segments[depth], a.view(-1, *shape))
+                parts.append(pulled)
+            coefficients = {place: torch.cat([part[place] for part in parts]) for place in parts[0]}
+            self.network.rows[depth] = Rows(height=height.flatten(), coefficients=coefficients)
+        return self.network.rows[depth]
+
     def _interval(self, segment: Segment) -> tuple[Tensor, Tensor]:
         ends = [self._outputs[place] for place in segment.places]
         middles, radii = [(low + high) / 2 for low, high in ends], [(high - low) / 2 for low, high in ends]
@@ -134,23 +146,27 @@ class Bounding:
         return middle - radius, middle + radius
 
     def _refined(self, depth: int, low: Tensor, high: Tensor, undecided: Tensor) -> tuple[Tensor, Tensor]:
-        """Smaller intervals where they are undecided, by bounds of their own."""
+        """Smaller intervals where they are undecided, by bounds of their own, sample by sample."""
         flat = undecided.flatten(1)
         self.given_up |= 2 * flat.sum(1) > _ROWS
-        sample, element = (flat & ~self.given_up[:, None]).nonzero(as_tuple=True)
-        if not len(sample):
-            return low, high
-        most = max(1, _ELEMENTS // flat.shape[1])
         lows, highs = low.flatten(1).clone(), high.flatten(1).clone()
-        for i in range(0, len(sample), most):
-            rows, places = sample[i : i + most], element[i : i + most]
-            a = lows.new_zeros(len(rows), flat.shape[1])
-            a.scatter_(1, places[:, None], 1.0)
-            a = a.view(len(rows), *low.shape[1:])
-            least, largest = self.lower(depth, a, rows), -self.lower(depth, -a, rows)
-            lows[rows, places] = torch.maximum(lows[rows, places], least)
-            highs[rows, places] = torch.minimum(highs[rows, places], largest)
+        most = max(1, _ELEMENTS // max(self._sizes))
+        for number in (flat.any(1) & ~self.given_up).nonzero().squeeze(1).tolist():
+            sample = torch.tensor([number], device=low.device)
+            for places in flat[number].nonzero().squeeze(1).split(most):
+                least, largest = self._ends(depth, low.shape[1:], places, sample)
+                lows[number, places] = torch.maximum(lows[number, places], least)
+                highs[number, places] = torch.minimum(highs[number, places], largest)
         return lows.view_as(low), torch.maximum(highs, lows).view_as(high)
+
+    def _ends(self, depth: int, shape: torch.Size, places: Tensor, sample: Tensor) -> tuple[Tensor, Tensor]:
+        """(P,) the least and the largest value of some elements (P,) of a segment's output, of one sample."""
+        rows = self._rows(depth, shape)
+        height, ends = rows.height[places], []
+        for sign in (1, -1):
+            pending = {place: sign * a[places] for place, a in rows.coefficients.items()}
+            ends.append(sign * self._backward(depth, sign * height, height.abs(), pending, sample))
+        return ends[0], ends[1]
 
 
 def prove(network: Network, ball: Ball, y: Tensor, classes: int) -> Proof:

@@ -8,7 +8,7 @@ ends, or a tangent and the chord where the curve bends one way only.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -24,7 +24,7 @@ class Lines(Protocol):
 
         Args:
             a: (R, *O) coefficients of the outputs, one row a bound.
-            sample: (R,) int64, the sample of each row.
+            sample: (R,) int64, the sample of each row; (1,) where it is one for all.
 
         Returns:
             (R, *S) coefficients of the inputs, (R,) what is added, and (R,) the magnitudes of what was added up.
@@ -46,19 +46,40 @@ class Nonlinearity(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slopes:
-    """Lines of elementwise functions: slope and height at zero, below and above, each (B, *S)."""
+    """Lines of elementwise functions, of B samples: slopes and heights at zero, below and above, each (B, *S).
 
-    below: Tensor
-    above: Tensor
-    start_below: Tensor
-    start_above: Tensor
+    They are kept as half of their sum and of their difference. For a positive coefficient the line below is the worse
+    one, for a negative coefficient the line above, so it meets `mean` as it is and `half` by its magnitude.
+    """
+
+    mean: Tensor
+    half: Tensor
+    height_mean: Tensor
+    height_half: Tensor
+
+    @staticmethod
+    def of(below: Tensor, above: Tensor, start_below: Tensor, start_above: Tensor) -> Slopes:
+        """From the slopes and heights of the two lines."""
+        return Slopes(
+            mean=(below + above) / 2,
+            half=(above - below) / 2,
+            height_mean=(start_below + start_above) / 2,
+            height_half=(start_above - start_below) / 2,
+        )
 
     def through(self, a: Tensor, sample: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """As `Lines.through`."""
-        up, down = a.clamp(min=0), a.clamp(max=0)
-        heights = up * self.start_below[sample] + down * self.start_above[sample]
-        flat = heights.flatten(1)
-        return up * self.below[sample] + down * self.above[sample], flat.sum(1), flat.abs().sum(1)
+        size = a.abs()
+        mean, half = self.height_mean[sample], self.height_half[sample]
+        added = dots(a, mean) - dots(size, half)
+        inner = (a * self.mean[sample]).addcmul_(size, self.half[sample], value=-1)
+        return inner, added, dots(size, mean.abs() + half.abs())
+
+
+def dots(a: Tensor, v: Tensor) -> Tensor:
+    """(R,) the inner products of rows (R, *S) with as many others, or with one."""
+    a, v = a.flatten(1), v.flatten(1)
+    return a @ v[0] if len(v) == 1 else (a * v).sum(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +109,7 @@ class Relu:
         chord = (high - self.slope * low) / width
         above = torch.where(both, chord, self._decided(low))
         height = torch.where(both, (self.slope - chord) * low, 0.0)
-        return Slopes(below=below, above=above, start_below=torch.zeros_like(low), start_above=height)
+        return Slopes.of(below, above, torch.zeros_like(low), height)
 
     def _decided(self, low: Tensor) -> Tensor:
         return torch.where(low >= 0, 1.0, self.slope)
@@ -118,11 +139,11 @@ class Sigmoidal:
         convex, concave = (high <= 0) & (width > 1e-4), (low >= 0) & (width > 1e-4)
         below = torch.where(convex, tangent, torch.where(concave, chord, least))
         above = torch.where(convex, chord, torch.where(concave, tangent, least))
-        return Slopes(
-            below=below,
-            above=above,
-            start_below=torch.where(convex, at_middle - tangent * middle, at_low - below * low),
-            start_above=torch.where(concave, at_middle - tangent * middle, at_high - above * high),
+        return Slopes.of(
+            below,
+            above,
+            torch.where(convex, at_middle - tangent * middle, at_low - below * low),
+            torch.where(concave, at_middle - tangent * middle, at_high - above * high),
         )
 
     def _slope(self, value: Tensor) -> Tensor:
@@ -194,12 +215,8 @@ class Chosen:
         """As `Lines.through`."""
         alone = self.alone[sample]
         kept = torch.where(alone, a, a.clamp(min=0))
-        added = (torch.where(alone, torch.zeros_like(a), a.clamp(max=0)) * self.highest[sample]).flatten(1)
+        added = torch.where(alone, 0.0, a.clamp(max=0))
         inputs = a.new_zeros(len(a), torch.Size(self.inputs).numel())
-        inputs.scatter_add_(1, self.index[sample], kept.flatten(1))
-        return inputs.view(len(a), *self.inputs), added.sum(1), added.abs().sum(1)
-
-
-def joined(slopes: Slopes, below: Tensor) -> Slopes:
-    """The same lines with other slopes below."""
-    return replace(slopes, below=below)
+        inputs = inputs.scatter_add(1, self.index[sample].expand(len(a), -1), kept.flatten(1))
+        highest = self.highest[sample]
+        return inputs.view(len(a), *self.inputs), dots(added, highest), dots(added.abs(), highest.abs())

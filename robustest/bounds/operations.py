@@ -9,14 +9,62 @@ import torch
 from torch import Tensor, fx, nn
 
 STRUCTURAL = frozenset(
-    "flatten reshape view permute transpose contiguous squeeze unsqueeze getitem select narrow expand flip roll cat "
-    "concat stack chunk split unflatten pixel_shuffle pixel_unshuffle mean sum avg_pool1d avg_pool2d avg_pool3d "
-    "adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d pad dropout identity clone detach float double".split()
+    [
+        "flatten",
+        "reshape",
+        "view",
+        "permute",
+        "transpose",
+        "contiguous",
+        "squeeze",
+        "unsqueeze",
+        "getitem",
+        "select",
+        "narrow",
+        "expand",
+        "flip",
+        "roll",
+        "cat",
+        "concat",
+        "stack",
+        "chunk",
+        "split",
+        "unflatten",
+        "pixel_shuffle",
+        "pixel_unshuffle",
+        "mean",
+        "sum",
+        "avg_pool1d",
+        "avg_pool2d",
+        "avg_pool3d",
+        "adaptive_avg_pool1d",
+        "adaptive_avg_pool2d",
+        "adaptive_avg_pool3d",
+        "pad",
+        "dropout",
+        "identity",
+        "clone",
+        "detach",
+        "float",
+        "double",
+    ]
 )
 """Elements moved, copied or averaged."""
 SUMS = frozenset({"add", "sub", "neg"})
 PRODUCTS = frozenset(
-    "mul div conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d linear matmul batch_norm".split()
+    [
+        "mul",
+        "div",
+        "conv1d",
+        "conv2d",
+        "conv3d",
+        "conv_transpose1d",
+        "conv_transpose2d",
+        "conv_transpose3d",
+        "linear",
+        "matmul",
+        "batch_norm",
+    ]
 )
 """Affine in one argument alone, the others being constants."""
 AFFINE = STRUCTURAL | SUMS | PRODUCTS

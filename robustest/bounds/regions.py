@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from robustest.bounds.nonlinear import dots
 from robustest.threats import L1, L2, Bounds, Linf, Threat
 
 
@@ -38,18 +39,16 @@ class Ball:
 
         Args:
             a: (R, *S) coefficients, one row a bound.
-            sample: (R,) int64, the sample of each row.
+            sample: (R,) int64, the sample of each row; (1,) where it is one for all.
         """
-        a, low, high = a.flatten(1), self.low.flatten(1)[sample], self.high.flatten(1)[sample]
+        size, low, high = a.abs(), self.low[sample], self.high[sample]
         middle, reach = (low + high) / 2, (high - low) / 2
-        at, fall = a * middle, a.abs() * reach
-        magnitude = at.abs().sum(1) + fall.sum(1)
-        least = at.sum(1) - fall.sum(1)
+        at, fall, magnitude = dots(a, middle), dots(size, reach), dots(size, middle.abs() + reach)
         if self.eps is None:
-            return least, magnitude
-        at = a * self.x.flatten(1)[sample]
-        dual = a.abs().amax(1) if self.norm == 1 else a.norm(dim=1)
-        return torch.maximum(least, at.sum(1) - self.eps * dual), magnitude + at.abs().sum(1) + self.eps * dual
+            return at - fall, magnitude
+        x, flat = self.x[sample], size.flatten(1)
+        dual = self.eps * (flat.amax(1) if self.norm == 1 else flat.norm(dim=1))
+        return torch.maximum(at - fall, dots(a, x) - dual), magnitude + dots(size, x.abs()) + dual
 
 
 def ball_of(threat: Threat, x: Tensor, bounds: Bounds) -> Ball | None:
