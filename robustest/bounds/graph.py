@@ -40,7 +40,8 @@ class Segment:
 
     def __call__(self, *values: Tensor) -> Tensor:
         """(B, *O) of its arguments, each led by the batch axis."""
-        return self._computed(values)[self.end]
+        output: Tensor = self._computed(values)[self.end]
+        return output
 
     def spread(self, values: Sequence[Tensor], radii: Sequence[Tensor]) -> Tensor:
         """(B, *O) how far its output moves at most, where its arguments move by radii >= 0 from values."""
@@ -49,7 +50,8 @@ class Segment:
         for node in self.nodes:
             if node.op != "get_attr" and _is_value(node, moved, self.root):
                 moved[node] = run_spread(node, self.root, moved, known)
-        return moved[self.end]
+        output: Tensor = moved[self.end]
+        return output
 
     def _computed(self, values: Sequence[Tensor]) -> dict[fx.Node, Any]:
         env: dict[fx.Node, Any] = dict(zip(self.cuts, values, strict=True))
@@ -57,7 +59,8 @@ class Segment:
             if node.op == "get_attr":
                 env[node] = _attribute(self.root, str(node.target))
             else:
-                args, kwargs = (fx.node.map_arg(given, env.__getitem__) for given in (node.args, node.kwargs))
+                args: Any = fx.node.map_arg(node.args, env.__getitem__)
+                kwargs: Any = fx.node.map_arg(node.kwargs, env.__getitem__)
                 env[node] = run(node, self.root, args, kwargs)
         return env
 
@@ -205,14 +208,20 @@ def _pool(given: Mapping[str, Any]) -> MaxPool:
     if given.get("ceil_mode") or given.get("return_indices"):
         raise NoBound("no bound: unsupported operator max_pool2d with ceil_mode or return_indices")
     pairs = {name: _pair(given.get(name)) for name in ("kernel_size", "stride", "padding", "dilation")}
-    kernel = pairs["kernel_size"]
-    assert kernel is not None
+    kernel = pairs["kernel_size"] or (1, 1)
     return MaxPool(
         kernel=kernel,
         stride=pairs["stride"] or kernel,
         padding=pairs["padding"] or (0, 0),
         dilation=pairs["dilation"] or (1, 1),
     )
+
+
+def _leaky(given: Mapping[str, Any]) -> Relu:
+    slope = float(given.get("negative_slope", 0.01))
+    if not 0 <= slope <= 1:
+        raise NoBound(f"no bound: unsupported operator leaky_relu of slope {slope:g}")
+    return Relu(slope)
 
 
 def _pair(value: Any) -> tuple[int, int] | None:
@@ -222,9 +231,9 @@ def _pair(value: Any) -> tuple[int, int] | None:
 
 
 _NONLINEAR: dict[str, Callable[[Mapping[str, Any]], Nonlinearity]] = {
-    "relu": lambda given: Relu(),
-    "leaky_relu": lambda given: Relu(float(given.get("negative_slope", 0.01))),
-    "sigmoid": lambda given: Sigmoidal(torch.sigmoid),
-    "tanh": lambda given: Sigmoidal(torch.tanh),
+    "relu": lambda _: Relu(),
+    "leaky_relu": _leaky,
+    "sigmoid": lambda _: Sigmoidal(torch.sigmoid),
+    "tanh": lambda _: Sigmoidal(torch.tanh),
     "max_pool2d": _pool,
 }

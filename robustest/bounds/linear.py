@@ -15,6 +15,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -91,8 +92,12 @@ class Bounding:
     def lower(self, depth: int, a: Tensor, sample: Tensor) -> Tensor:
         """(R,) lower bounds of a · the outputs of a segment, of coefficients (R, *O), each row of one sample (R,)."""
         most = max(1, _ELEMENTS // max(*self._sizes, a[0].numel()))
-        parts = zip(a.split(most), sample.split(most), strict=True)
-        return torch.cat([self._backward(depth, *self._started(depth, part), of) for part, of in parts])
+        parts = zip(cut(a, most), cut(sample, most), strict=True)
+        found = []
+        for part, of in parts:
+            bound, magnitude, pending = self._started(depth, part)
+            found.append(self._backward(depth, bound, magnitude, dict(pending), of))
+        return torch.cat(found)
 
     def _started(self, depth: int, a: Tensor) -> tuple[Tensor, Tensor, dict[int, Tensor]]:
         """Bounds so far (R,), the magnitudes added up (R,), and coefficients by place, once a segment was passed."""
@@ -120,7 +125,8 @@ class Bounding:
         zeros = tuple(torch.zeros_like(self._outputs[place][0][:1]) for place in segment.places)
         with warnings.catch_warnings():  # of operations that are batched one by one
             warnings.simplefilter("ignore")
-            height, pull = torch.func.vjp(segment, *zeros)
+            at_zero: Any = torch.func.vjp(segment, *zeros)
+            height, pull = at_zero
             pulled = torch.func.vmap(pull)(a.unsqueeze(1))
         return height, {place: part.squeeze(1) for place, part in zip(segment.places, pulled, strict=True)}
 
@@ -130,7 +136,7 @@ class Bounding:
             elements = shape.numel()
             most, device = max(1, _ELEMENTS // max(*self._sizes)), self.ball.x.device
             height, parts = torch.zeros(()), []
-            for some in torch.arange(elements, device=device).split(most):
+            for some in cut(torch.arange(elements, device=device), most):
                 a = torch.zeros(len(some), elements, device=device).scatter_(1, some[:, None], 1.0)
                 height, pulled = self._transposed(self.network.segments[depth], a.view(-1, *shape))
                 parts.append(pulled)
@@ -153,7 +159,7 @@ class Bounding:
         most = max(1, _ELEMENTS // max(self._sizes))
         for number in (flat.any(1) & ~self.given_up).nonzero().squeeze(1).tolist():
             sample = torch.tensor([number], device=low.device)
-            for places in flat[number].nonzero().squeeze(1).split(most):
+            for places in cut(flat[number].nonzero().squeeze(1), most):
                 least, largest = self._ends(depth, low.shape[1:], places, sample)
                 lows[number, places] = torch.maximum(lows[number, places], least)
                 highs[number, places] = torch.minimum(highs[number, places], largest)
@@ -192,6 +198,6 @@ def _nothing(y: Tensor) -> Proof:
     return Proof(proven=margin > 0, margin=margin)
 
 
-def joined(parts: Sequence[Proof]) -> Proof:
-    """The proofs of one batch after the other."""
-    return Proof(proven=torch.cat([p.proven for p in parts]), margin=torch.cat([p.margin for p in parts]))
+def cut(rows: Tensor, most: int) -> Sequence[Tensor]:
+    """Rows in parts of so many at most."""
+    return [rows[start : start + most] for start in range(0, len(rows), most)]

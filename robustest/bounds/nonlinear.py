@@ -168,7 +168,7 @@ class MaxPool:
         return low < high
 
     def lines(self, low: Tensor, high: Tensor) -> Chosen:
-        """As `Nonlinearity.lines`: below, the input of the largest lower end; above, it too where no other can pass it."""
+        """As `Nonlinearity.lines`: below, the input of the largest lower end; above too, where no other can pass it."""
         lows, highs = self._windows(low, -torch.inf), self._windows(high, -torch.inf)
         place = torch.arange(low[0].numel(), device=low.device, dtype=torch.float64).view(1, *low.shape[1:])
         best = lows.argmax(2, keepdim=True)
@@ -184,7 +184,7 @@ class MaxPool:
         )
 
     def _windows(self, x: Tensor, beyond: float) -> Tensor:
-        """(B, C, elements of a window, windows)"""
+        """Windows of images, (B, C, elements of a window, windows)."""
         rows, columns = self.padding
         padded = F.pad(x, (columns, columns, rows, rows), value=beyond)
         unfolded = padded

@@ -2,70 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
-STRUCTURAL = frozenset(
-    [
-        "flatten",
-        "reshape",
-        "view",
-        "permute",
-        "transpose",
-        "contiguous",
-        "squeeze",
-        "unsqueeze",
-        "getitem",
-        "select",
-        "narrow",
-        "expand",
-        "flip",
-        "roll",
-        "cat",
-        "concat",
-        "stack",
-        "chunk",
-        "split",
-        "unflatten",
-        "pixel_shuffle",
-        "pixel_unshuffle",
-        "mean",
-        "sum",
-        "avg_pool1d",
-        "avg_pool2d",
-        "avg_pool3d",
-        "adaptive_avg_pool1d",
-        "adaptive_avg_pool2d",
-        "adaptive_avg_pool3d",
-        "pad",
-        "dropout",
-        "identity",
-        "clone",
-        "detach",
-        "float",
-        "double",
-    ]
+_STRUCTURE = (
+    "flatten reshape view permute transpose contiguous squeeze unsqueeze getitem select narrow expand flip roll "
+    "cat concat stack chunk split unflatten pixel_shuffle pixel_unshuffle mean sum avg_pool1d avg_pool2d "
+    "avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d pad dropout identity clone detach "
+    "float double"
 )
+STRUCTURAL = frozenset(_STRUCTURE.split())
 """Elements moved, copied or averaged."""
 SUMS = frozenset({"add", "sub", "neg"})
-PRODUCTS = frozenset(
-    [
-        "mul",
-        "div",
-        "conv1d",
-        "conv2d",
-        "conv3d",
-        "conv_transpose1d",
-        "conv_transpose2d",
-        "conv_transpose3d",
-        "linear",
-        "matmul",
-        "batch_norm",
-    ]
-)
+_PRODUCTS = "mul div conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d linear matmul batch_norm"
+PRODUCTS = frozenset(_PRODUCTS.split())
 """Affine in one argument alone, the others being constants."""
 AFFINE = STRUCTURAL | SUMS | PRODUCTS
 SHAPES = frozenset({"size", "dim", "getattr", "numel", "len"})
@@ -136,9 +89,9 @@ def run(node: fx.Node, root: nn.Module, args: tuple[Any, ...], kwargs: dict[str,
         return root.get_submodule(str(node.target))(*args, **kwargs)
     if node.op == "call_method":
         return getattr(args[0], str(node.target).removesuffix("_"))(*args[1:], **kwargs)
-    assert callable(node.target)
+    function: Any = node.target
     by_name = {"iadd": torch.add, "isub": torch.sub, "imul": torch.mul, "itruediv": torch.div}
-    return by_name.get(node.target.__name__, node.target)(*args, **kwargs)
+    return by_name.get(getattr(function, "__name__", ""), function)(*args, **kwargs)
 
 
 def run_spread(node: fx.Node, root: nn.Module, radii: Mapping[fx.Node, Any], known: Mapping[fx.Node, Any]) -> Any:
@@ -163,7 +116,8 @@ def run_spread(node: fx.Node, root: nn.Module, radii: Mapping[fx.Node, Any], kno
         return fx.node.map_arg(node.args, of), fx.node.map_arg(node.kwargs, of)
 
     if name in SUMS:
-        moved = [radii[arg] if arg in radii else _still(known.get(arg, arg)) for arg in node.args]  # type: ignore[call-overload]
+        arguments: Sequence[Any] = node.args
+        moved = [radii[arg] if arg in radii else _still(known.get(arg, arg)) for arg in arguments]
         return sum(moved[1:], moved[0])
     at, zero = given(lambda radius: radius), given(_still)
     if node.op != "call_module":

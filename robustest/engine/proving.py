@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
@@ -48,21 +49,26 @@ class _Whole(nn.Module):
         super().__init__()
         self.inner = model.module
         self.preprocessing = model.preprocessing if callable(model.preprocessing) else None
-        self.normalised = model.preprocessing is not None and not callable(model.preprocessing)
-        if self.normalised:
+        self.mean: Tensor | None = None
+        self.std: Tensor | None = None
+        if isinstance(model.preprocessing, tuple):
             shape = (1, -1, *[1] * (axes - 2))
-            for name, value in zip(("mean", "std"), model.preprocessing, strict=True):  # type: ignore[arg-type]
-                self.register_buffer(name, torch.as_tensor(value, dtype=model.dtype, device=model.device).view(shape))
+            self.mean, self.std = (
+                torch.as_tensor(value, dtype=model.dtype, device=model.device).view(shape)
+                for value in model.preprocessing
+            )
 
     def forward(self, x: Tensor) -> Tensor:
         if self.preprocessing is not None:
             x = self.preprocessing(x)
-        elif self.normalised:
+        elif self.mean is not None and self.std is not None:
             x = (x - self.mean) / self.std
-        output = self.inner(x)  # type: ignore[misc]
+        output: Any = self.inner(x)  # type: ignore[misc]
         if isinstance(output, dict):
             output = output["logits"]
-        return output if isinstance(output, (Tensor, torch.fx.Proxy)) else output.logits
+        plain = isinstance(output, (Tensor, torch.fx.Proxy))
+        logits: Tensor = output if plain else output.logits
+        return logits
 
 
 def prove_rows(evaluator: Evaluator, chunk: Chunk, threat: Threat, held: Tensor, margin: Tensor) -> Proven:
@@ -94,7 +100,8 @@ def prove_rows(evaluator: Evaluator, chunk: Chunk, threat: Threat, held: Tensor,
     rows[pilot] = proof.of(pilot)
     if len(left) and not bool(rows.any()):
         return Proven(rows, f"no bound: given up where none of a chunk's {len(pilot)} clearest samples was proven")
-    for part in left[_PILOT:].split(_BATCH):
+    for start in range(_PILOT, len(left), _BATCH):
+        part = left[start : start + _BATCH]
         rows[part] = proof.of(part)
     if bool((wrong := proof.of(broken)).any()):
         index = int(chunk.ids[broken[wrong][0]])

@@ -33,8 +33,8 @@ def checked_certify(how: str | None, draws: int) -> str | None:
         raise ConfigError(expected(f"certify to be one of {', '.join(WAYS)}, or None", how))
     if draws > 1:
         raise ConfigError(
-            f"Expected an attack on single answers with certify={how!r} but got one that averages {draws} draws. Bounds "
-            "are of a model that answers alike every time: leave certify out."
+            f"Expected an attack on single answers with certify={how!r} but got one that averages {draws} draws. "
+            "Bounds are of a model that answers alike every time: leave certify out."
         )
     return how
 
@@ -70,7 +70,8 @@ class Certifying:
             proven[right.cpu().numpy()] = found.rows.cpu().numpy()
             if found.note and found.note not in evaluator.notes:
                 evaluator.notes.append(found.note)
-        return replace(observed, columns={**observed.columns, "proven": proven})
+        columns = {**observed.columns, "proven": proven}
+        return Observed(columns, observed.exhibits, observed.counts, observed.kept)
 
 
 def certified_details(evidence: Evidence) -> dict[str, Any]:
