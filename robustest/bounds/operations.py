@@ -12,7 +12,7 @@ _STRUCTURE = (
     "flatten reshape view permute transpose contiguous squeeze unsqueeze getitem select narrow expand flip roll "
     "cat concat stack chunk split unflatten pixel_shuffle pixel_unshuffle mean sum avg_pool1d avg_pool2d "
     "avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d pad dropout identity clone detach "
-    "float double"
+    "unfold fold float double"
 )
 STRUCTURAL = frozenset(_STRUCTURE.split())
 """Elements moved, copied or averaged."""

@@ -223,7 +223,7 @@ def turned(x: Tensor, a: nn.Module) -> Tensor:
         (products, "unsupported operator mul of two values"),
         (lambda x, a: 1 / a(x.flatten(1)), "unsupported operator div"),
         (branching, "its graph cannot be read"),
-        (turned, rr"unsupported attribute \.T"),
+        (turned, r"unsupported attribute \.T"),
         (lambda x, a: torch.add(a(x.flatten(1)), a(x.flatten(1)), alpha=2), "unsupported operator add"),
         (lambda x, a: F.leaky_relu(a(x.flatten(1)), -0.5), r"leaky_relu of slope -0\.5"),
     ],
