@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from robustest.attacks import SpatialGradient as SpatialGradient
     from robustest.attacks import SpatialGrid as SpatialGrid
     from robustest.attacks import Square as Square
+    from robustest.bounds.smoothing import Smoothed as Smoothed
     from robustest.claims.cues.backdoor_trigger import measure_backdoor_trigger as measure_backdoor_trigger
     from robustest.claims.cues.failure_direction import measure_failure_direction as measure_failure_direction
     from robustest.claims.cues.spurious_feature import measure_spurious_feature as measure_spurious_feature
@@ -201,6 +202,7 @@ _HOME = {
         "SpatialGrid",
         "Square",
     ),
+    "bounds.smoothing": ("Smoothed",),
     "claims.cues.backdoor_trigger": ("measure_backdoor_trigger",),
     "claims.cues.failure_direction": ("measure_failure_direction",),
     "claims.cues.spurious_feature": ("measure_spurious_feature",),

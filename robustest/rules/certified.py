@@ -18,11 +18,13 @@ class CertifiedRule:
         threshold: the share claimed at least, in 0..1; None where nothing is claimed.
         terms: what the verdict may rest on.
         proofs_alone: whether only proofs may pass it; else what the attack left may do so too.
+        drawn: whether what is proven of a sample may be wrong by chance, so that every verdict rests on alpha.
     """
 
     threshold: float | None
     terms: Terms
     proofs_alone: bool
+    drawn: bool = False
 
     @property
     def held(self) -> ShareRule:
@@ -45,6 +47,10 @@ class CertifiedRule:
 
     def decide(self, columns: Columns, n: int, settled: Settled | None) -> Decision:
         """As `Rule.decide`; the interval is from what is proven to what is not broken."""
+        decision = self._decide(columns, n)
+        return replace(decision, at_alpha=True) if self.drawn else decision
+
+    def _decide(self, columns: Columns, n: int) -> Decision:
         by_proof = self._by(self.proven, columns, n, Verdict.PASSED)
         by_attack = self._by(self.held, columns, n, Verdict.FAILED if self.proofs_alone else None)
         interval = (by_proof.interval[0], by_attack.interval[1])

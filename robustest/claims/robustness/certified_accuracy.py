@@ -6,8 +6,10 @@ from typing import Unpack
 
 from robustest import context
 from robustest.attacks import Cascade, Searcher, as_attack
+from robustest.bounds.smoothing import Smoothed
 from robustest.claims.robustness.certifying import Certifying, certified_details, checked_certify
 from robustest.claims.robustness.robust_accuracy import Attacking, checked_threat, draws_in
+from robustest.claims.robustness.smoothing import Smoothing
 from robustest.errors import ConfigError, expected
 from robustest.facts import Captions
 from robustest.kinds import Kind, Quantity, clean_accuracy
@@ -16,6 +18,7 @@ from robustest.rules import CertifiedRule
 from robustest.run.driver import observe
 from robustest.run.noting import measures
 from robustest.run.options import Options
+from robustest.run.plan import Plan
 from robustest.run.replay import Replay
 from robustest.run.result_building import finish, nothing_allowed
 from robustest.run.setup import Setup
@@ -64,7 +67,9 @@ def measure_certified_accuracy(
     why: an operator without bounds, or samples of which none could be proven.
 
     Args:
-        model: a torch module of affine layers, ReLU, leaky ReLU, sigmoid, tanh and max pooling, in float32.
+        model: a torch module of affine layers, ReLU, leaky ReLU, sigmoid, tanh, max pooling, in float32; or
+            `Smoothed(model, sigma)`, which is certified in L2 by draws (Cohen et al., ICML 2019), each sample at alpha
+            over twice the number of samples. The statement is then about the majority under noise.
         data: as for `measure_robust_accuracy`.
         threat: `Linf`, `L2` or `L1`; eps in input units.
         at_least: the certified accuracy claimed, in 0..1; without one the verdict is "inconclusive".
@@ -79,6 +84,10 @@ def measure_certified_accuracy(
     if at_least is not None:
         at_least = checked_threshold("at_least", at_least, trivial=0)
     checked_threat(threat)
+    if isinstance(model, Smoothed):
+        if attack is not None:
+            raise ConfigError(f"Expected no attack on a Smoothed model, certified by its draws, but got {attack!r}.")
+        return _smoothed(model, Setup.of(model.model, data, options), threat, at_least)
     if type(threat) not in (Linf, L2, L1):
         raise ConfigError(expected("Linf, L2 or L1, of which bounds can be proven", threat))
     setup = Setup.of(model, data, options)
@@ -93,6 +102,31 @@ def measure_certified_accuracy(
         identity=("robust accuracy", threat, cascade, "certified"),
         replay=replay,
     )
+    return _finished(plan, threat, at_least, f"linear bounds after {cascade.name}")
+
+
+def _smoothed(model: Smoothed, setup: Setup, threat: Threat, at_least: float | None) -> Result:
+    """Of the majority under noise. All of a set's samples share alpha, so that what is said of all of them holds."""
+    if type(threat) is not L2:
+        raise ConfigError(expected("L2, the norm in which smoothing certifies", threat))
+    look = Smoothing(
+        sigma=model.sigma,
+        draws=model.draws,
+        guesses=model.guesses,
+        eps=threat.radius,
+        alpha=setup.settings.alpha / (2 * max(1, len(setup.samples))),
+    )
+    plan = setup.plan(
+        CERTIFIED_ACCURACY.quantities[0].says(threat, f"smoothed by noise of {model.sigma:g}"),
+        look,
+        CertifiedRule(threshold=at_least, terms=setup.terms, proofs_alone=True, drawn=True),
+        identity=("smoothed accuracy", threat, model.sigma, model.draws, model.guesses, look.alpha),
+    )
+    method = f"smoothing, sigma {model.sigma:g}, {model.guesses} + {model.draws} draws a sample"
+    return _finished(plan, threat, at_least, method)
+
+
+def _finished(plan: Plan, threat: Threat, at_least: float | None, method: str) -> Result:
     evidence = observe(plan)
     return finish(
         plan,
@@ -100,7 +134,7 @@ def measure_certified_accuracy(
         kind=CERTIFIED_ACCURACY,
         threshold=at_least,
         setting=str(threat),
-        method=f"linear bounds after {cascade.name}",
+        method=method,
         details={"clean_accuracy": evidence.share(evidence.columns["clean"]), **certified_details(evidence)},
         caveats=nothing_allowed(threat),
         pairing=NOT_PAIRED,
