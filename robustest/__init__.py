@@ -13,6 +13,7 @@ from robustest.version import VERSION
 
 if TYPE_CHECKING:
     from robustest.assertions import assert_calibrated as assert_calibrated
+    from robustest.assertions import assert_certified_accuracy as assert_certified_accuracy
     from robustest.assertions import assert_class_evidence as assert_class_evidence
     from robustest.assertions import assert_consistent as assert_consistent
     from robustest.assertions import assert_corruption_robustness as assert_corruption_robustness
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
     from robustest.attacks import SpatialGradient as SpatialGradient
     from robustest.attacks import SpatialGrid as SpatialGrid
     from robustest.attacks import Square as Square
+    from robustest.bounds.smoothing import Smoothed as Smoothed
     from robustest.claims.confidence.calibrated import measure_calibrated as measure_calibrated
     from robustest.claims.confidence.out_of_distribution import measure_ood_rejected as measure_ood_rejected
     from robustest.claims.confidence.selective import measure_selective_accuracy as measure_selective_accuracy
@@ -90,6 +92,7 @@ if TYPE_CHECKING:
     from robustest.claims.representations.visualisation import picture_inversions as picture_inversions
     from robustest.claims.robustness.adversarial import Adversarial as Adversarial
     from robustest.claims.robustness.adversarial import find_adversarial as find_adversarial
+    from robustest.claims.robustness.certified_accuracy import measure_certified_accuracy as measure_certified_accuracy
     from robustest.claims.robustness.min_perturbation import measure_min_perturbation as measure_min_perturbation
     from robustest.claims.robustness.robust_accuracy import measure_robust_accuracy as measure_robust_accuracy
     from robustest.claims.robustness.universal import measure_universal_perturbation as measure_universal_perturbation
@@ -181,6 +184,7 @@ if TYPE_CHECKING:
 _HOME = {
     "assertions": (
         "assert_calibrated",
+        "assert_certified_accuracy",
         "assert_class_evidence",
         "assert_consistent",
         "assert_corruption_robustness",
@@ -234,6 +238,7 @@ _HOME = {
     "claims.confidence.calibrated": ("measure_calibrated",),
     "claims.confidence.out_of_distribution": ("measure_ood_rejected",),
     "claims.confidence.selective": ("measure_selective_accuracy",),
+    "bounds.smoothing": ("Smoothed",),
     "claims.cues.backdoor_trigger": ("measure_backdoor_trigger",),
     "claims.cues.failure_direction": ("measure_failure_direction",),
     "claims.cues.spurious_feature": ("measure_spurious_feature",),
@@ -259,6 +264,9 @@ _HOME = {
         "Adversarial",
         "find_adversarial",
     ),
+    "claims.representations.visualisation": ("picture_features", "picture_inversions"),
+    "claims.robustness.adversarial": ("Adversarial", "find_adversarial"),
+    "claims.robustness.certified_accuracy": ("measure_certified_accuracy",),
     "claims.robustness.min_perturbation": ("measure_min_perturbation",),
     "claims.robustness.robust_accuracy": ("measure_robust_accuracy",),
     "claims.robustness.universal": ("measure_universal_perturbation",),

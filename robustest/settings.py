@@ -24,6 +24,7 @@ class Settings:
             "cuda", "cuda:N", "cuda:all" (a worker process for each CUDA device) or "mps".
         seed: seeds the order of samples and every random draw.
         attack: the attack of claims that name none.
+        certify: how claims on robust accuracy prove what an attack left: "auto", "linear", or None for not at all.
         scope: "set" (this very test set) or "population" (what it was drawn from).
         alpha: chance of a wrong verdict allowed on each side of a population claim, and of each end
             of every interval; in (0, 0.5).
@@ -58,6 +59,7 @@ class Settings:
     device: str = "auto"
     seed: int = 0
     attack: str = "fast"
+    certify: str | None = None
     scope: str = "set"
     alpha: float = 0.01
     family_size: int = 100
@@ -237,6 +239,12 @@ def _suppress(name: str, value: object) -> None:
             raise unknown("health check", item, HEALTH_CHECKS)
 
 
+def _optional(*names: str) -> Any:
+    """One of these names, or None."""
+    check = _one_of(*names)
+    return lambda name, value: None if value is None else check(name, value)
+
+
 def _number(what: str, *, most: float = math.inf, zero: bool = False, none: bool = False) -> Any:
     """A finite number above 0, or 0 where `zero` is set, and at most `most`."""
 
@@ -281,6 +289,7 @@ HEALTH_CHECKS: Mapping[str, str] = {
 
 _CHECKS: Mapping[str, Any] = {
     "attack": _attack,
+    "certify": _optional("auto", "linear"),
     "device": _device,
     "seed": _any_int,
     "scope": _one_of("set", "population"),

@@ -271,6 +271,9 @@ def claims(model: Any, data: Any, judge: Any) -> dict[str, Callable[[], Any]]:
     """Every claim that follows gradients, with a threshold that everything meets."""
     return {
         "robust_accuracy": lambda: measure_robust_accuracy(model, data, Linf(0.01), attack="pgd", at_least=0.01),
+        "certified_accuracy": lambda: robustest.measure_certified_accuracy(
+            model, data, Linf(0.01), attack="pgd", at_least=0.01
+        ),
         "min_perturbation": lambda: robustest.measure_min_perturbation(
             model, data, "l2", median_at_least=1e-6, attack=robustest.DDN(steps=50)
         ),

@@ -25,6 +25,7 @@ from robustest.claims.representations.class_evidence import measure_class_eviden
 from robustest.claims.representations.gradient_alignment import measure_gradient_alignment
 from robustest.claims.representations.invertible_features import measure_invertible_features
 from robustest.claims.representations.sparse_head import measure_sparse_head
+from robustest.claims.robustness.certified_accuracy import measure_certified_accuracy
 from robustest.claims.robustness.min_perturbation import measure_min_perturbation
 from robustest.claims.robustness.robust_accuracy import measure_robust_accuracy
 from robustest.claims.robustness.universal import measure_universal_perturbation
@@ -44,6 +45,16 @@ def assert_robust_accuracy() -> None:
     Raises:
         ClaimFailed: the attack brought accuracy below the threshold.
         ClaimInconclusive: a population claim that these samples do not settle.
+    """
+
+
+@asserted(measure_certified_accuracy)
+def assert_certified_accuracy() -> None:
+    """Claim that at least `at_least` of the samples are proven to hold for every input inside a threat model.
+
+    Raises:
+        ClaimFailed: more samples are wrong or broken than the threshold allows.
+        ClaimInconclusive: neither bounds nor the attack settle it.
     """
 
 

@@ -15,6 +15,9 @@ _BY_CHANCE = 0.01
 _USUAL = 0.1
 """Share that a sound model may have of what such counts count."""
 
+OF_ANSWERS = frozenset({"batch_dependence", "random_forward", "train_mode"})
+"""Checks that speak of what the model answers, whatever is searched."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:

@@ -19,6 +19,7 @@ _INI = {
     "device": ("string", "auto, cpu, cuda, cuda:N, cuda:all or mps"),
     "seed": ("int", "seed of sample order and random draws"),
     "attack": ("string", "attack of claims that name none"),
+    "certify": ("string", "auto or linear: prove what attacks leave (default: not)"),
     "scope": ("string", "set or population: what claims are about"),
     "alpha": ("float", "error allowed on each side of a population claim and of intervals"),
     "family_size": ("int", "claims that share the error of wrong early failures (default: 100)"),

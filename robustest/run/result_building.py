@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustest import context
-from robustest.engine.health import Finding
+from robustest.engine.health import OF_ANSWERS, Finding
 from robustest.kinds import Kind, Quantity
 from robustest.reports.pictures import save_exhibit
 from robustest.results import NOT_PAIRED, Counterexample, Pairing, Result, Verdict
@@ -44,8 +44,11 @@ def nothing_allowed(threat: Threat) -> tuple[str, ...]:
 
 
 def healthy(decision: Decision, findings: Sequence[Finding]) -> Decision:
-    """A decision that does not pass where a health check speaks: what was found safe may not be."""
-    speaking = [finding.name for finding in findings if finding.stops]
+    """A decision that does not pass where a health check speaks: what was found safe may not be.
+
+    What is proven does not rest on a search, and only what speaks of the model's own answers keeps it from passing.
+    """
+    speaking = [f.name for f in findings if f.stops and (not decision.proven or f.name in OF_ANSWERS)]
     if not speaking or decision.verdict is not Verdict.PASSED:
         return decision
     return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=f"health check: {', '.join(speaking)}")

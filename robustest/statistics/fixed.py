@@ -20,6 +20,7 @@ class Decision:
         estimate: the measured value; None where not all samples were looked at.
         interval: two-sided at 1 - 2 alpha, so that each end is the one-sided bound of a population claim.
         at_alpha: whether the verdict rests on alpha: another draw of samples could have made another one.
+        proven: whether it passed by proofs alone, so that it does not matter what a search could not find.
     """
 
     verdict: Verdict
@@ -27,6 +28,7 @@ class Decision:
     estimate: float | None
     interval: tuple[float, float]
     at_alpha: bool = False
+    proven: bool = False
 
 
 def clopper_pearson(events: int, n: int, alpha: float) -> tuple[float, float]:

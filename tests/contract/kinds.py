@@ -20,6 +20,7 @@ from robustest import (
     breeds_split,
     measure_backdoor_trigger,
     measure_calibrated,
+    measure_certified_accuracy,
     measure_class_evidence,
     measure_consistency,
     measure_corruption_robustness,
@@ -377,6 +378,9 @@ _DDN: dict[str, Any] = {"n": 40, "attack": DDN(steps=60)}
 NOISE = {"severity": 3}
 KINDS: dict[str, Kind] = {
     "robust accuracy": Kind(_plain(measure_robust_accuracy, Linf(0.1), attack=PGD(steps=5)), "at_least", 0.5, 0.99),
+    "certified accuracy": Kind(
+        _plain(measure_certified_accuracy, Linf(0.1), attack=PGD(steps=5)), "at_least", 0.5, 0.99
+    ),
     "shift accuracy": Kind(_plain(measure_shift_accuracy, "gaussian_noise", **NOISE), "at_least", 0.8, 0.99),
     "accuracy drop": Kind(_plain(measure_shift_accuracy, _dimmed, **NOISE), "max_drop", 0.2, 0.001),
     "consistency": Kind(_plain(measure_consistency, "gaussian_noise", **NOISE), "max_flip", 0.1, 0.01),

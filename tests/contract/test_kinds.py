@@ -182,6 +182,9 @@ KINDS = {
             MODEL, d, M.Patch(2, 2), attack=M.PatchGradient(places=2, kept=1, tries=1, refining=1), **o
         )
     ),
+    "certified": kind("assert_certified_accuracy", "at_least", 0)(
+        lambda d, **o: M.measure_certified_accuracy(MODEL, d, Linf(0.02), **FGSM, **o)
+    ),
     "minimum perturbation": kind("assert_min_perturbation", "median_at_least", 0)(
         lambda d, **o: M.measure_min_perturbation(MODEL, d, "linf", attack="fmn", **o)
     ),

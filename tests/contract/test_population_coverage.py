@@ -108,6 +108,7 @@ LEFT_OUT = {
     "stable_under_perturbations": "a mean of bounded values, as that of corruptions is; see WeightedRule",
     "robust_to": "it is about the set alone: the change was picked by looking at it",
     "no_backdoor_trigger": "an anomaly index is of the search's own patches, and has no interval",
+    "certified_accuracy": "its interval goes from what is proven to what was not broken: two shares, not one",
     "no_failure_direction": "a permutation test, which has no interval",
     "landscape": "nets are trained for each draw: tests/unit/statistics/test_ratios.py holds its interval",
     "sparse_head": "every draw fits a head of its own, so that the truth is another one each time",

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from robustest import context
 from robustest.attacks import Cascade, Searcher, as_attack, draws_of
+from robustest.claims.robustness.certifying import Certifying, certified_details, checked_certify
 from robustest.engine.cascade import run_cascade
 from robustest.engine.chunks import Chunk
 from robustest.engine.draws import majority
@@ -21,7 +22,8 @@ from robustest.errors import ConfigError, expected
 from robustest.facts import Captions
 from robustest.kinds import OUTCOMES, Kind, Quantity, clean_accuracy
 from robustest.results import Pairing, Result
-from robustest.rules import ShareRule
+from robustest.rules import CertifiedRule, Rule, ShareRule
+from robustest.run.chunk_measurement import Look
 from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
 from robustest.run.evidence import REPLAYED, Evidence, Observed, exhibits_of
@@ -66,6 +68,7 @@ def measure_robust_accuracy(
     no_worse_than: Baseline | None = None,
     tolerance: float = 0.0,
     attack: str | Searcher | Cascade | None = None,
+    certify: str | None = None,
     **options: Unpack[Options],
 ) -> Result:
     """Accuracy under the worst inputs that an attack finds inside a threat model.
@@ -79,6 +82,9 @@ def measure_robust_accuracy(
     of draws misclassified at the points found, on draws of their own, with a Clopper-Pearson interval: draws whose
     chances differ from sample to sample spread less than it allows for (Hoeffding, Ann. Math. Stat. 1956).
 
+    With `certify` what the attack left is bounded too (`robustest.bounds`): a sample that is proven holds whatever the
+    attack. The interval then goes from what is proven to what was not broken, and enough proofs pass the claim.
+
     Args:
         model: a torch module, TorchScript, or callable mapping images (N, *S) in the bounds to logits (N, K).
         data: `(x, y)`, a data set or a DataLoader; see `robustest.data.as_samples`.
@@ -88,6 +94,8 @@ def measure_robust_accuracy(
             explains at alpha (exact one-sided McNemar test).
         tolerance: the fall from the baseline's accuracy that is allowed, in 0..1.
         attack: a name ("fgsm", "pgd") or a searcher such as `PGD(steps=100)`; the settings' where None.
+        certify: "auto" or "linear": prove what can be proven, in L-inf, L2 and L1, of a torch module; the settings'
+            where None.
         **options: see `robustest.run.options.Options`.
 
     Raises:
@@ -106,11 +114,17 @@ def measure_robust_accuracy(
     if draws > 1:
         setup = setup.but(suppress=(*setup.settings.suppress, "random_forward"))
     replay = Replay(threat, setup.settings) if draws == 1 else None
+    how = checked_certify(certify, draws)
+    look: Look = Attacking(cascade=cascade, threat=threat, examples=setup.settings.examples, replay=replay)
+    rule: Rule = ShareRule(threshold=at_least, at_least=True, terms=setup.terms)
+    if how is not None:
+        look = Certifying(attack=look, threat=threat, replay=replay)
+        rule = CertifiedRule(threshold=at_least, terms=setup.terms, proofs_alone=False)
     plan = setup.plan(
         ROBUST_ACCURACY.quantities[0].says(threat, cascade.name),
-        Attacking(cascade=cascade, threat=threat, examples=setup.settings.examples, replay=replay),
-        ShareRule(threshold=at_least, at_least=True, terms=setup.terms),
-        identity=("robust accuracy", threat, cascade),
+        look,
+        rule,
+        identity=("robust accuracy", threat, cascade, *(() if how is None else ("certified",))),
         replay=replay,
     ).against(no_worse_than, tolerance, asked=at_least is not None)
     evidence = observe(plan)
@@ -121,8 +135,12 @@ def measure_robust_accuracy(
         threshold=at_least,
         setting=str(threat),
         method=cascade.name,
-        details={**_details(evidence, threat), **_drawn(evidence, draws, setup.settings.alpha)},
-        bounds="above",
+        details={
+            **_details(evidence, threat),
+            **_drawn(evidence, draws, setup.settings.alpha),
+            **({} if how is None else certified_details(evidence)),
+        },
+        bounds="above" if how is None else "",
         caveats=nothing_allowed(threat),
         pairing=Pairing(),
     )

@@ -1,0 +1,239 @@
+"""A network read as a graph: affine maps with one nonlinearity between two of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from robustest.bounds.nonlinear import MaxPool, Nonlinearity, Relu, Sigmoidal
+from robustest.bounds.operations import AFFINE, PRODUCTS, SHAPES, name_of, run, run_spread
+
+_ABOUT = ("shape", "ndim", "dtype", "device")
+"""Attributes of a tensor that tell nothing of its values."""
+
+
+class NoBound(Exception):
+    """Why nothing can be proven of a network, in words for a result's notes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Segment:
+    """An affine map of what came before: the input (place 0), or outputs of nonlinearities (from place 1 on).
+
+    Attributes:
+        places: of its arguments, ascending.
+        nodes: what it computes, in order.
+        cuts: the nodes that stand for its arguments.
+        end: the node of its output.
+        root: the module that holds weights and constants.
+    """
+
+    places: tuple[int, ...]
+    nodes: tuple[fx.Node, ...]
+    cuts: tuple[fx.Node, ...]
+    end: fx.Node
+    root: nn.Module
+
+    def __call__(self, *values: Tensor) -> Tensor:
+        """(B, *O) of its arguments, each led by the batch axis."""
+        output: Tensor = self._computed(values)[self.end]
+        return output
+
+    def spread(self, values: Sequence[Tensor], radii: Sequence[Tensor]) -> Tensor:
+        """(B, *O) how far its output moves at most, where its arguments move by radii >= 0 from values."""
+        known = self._computed(values)
+        moved: dict[fx.Node, Any] = dict(zip(self.cuts, radii, strict=True))
+        for node in self.nodes:
+            if node.op != "get_attr" and _is_value(node, moved, self.root):
+                moved[node] = run_spread(node, self.root, moved, known)
+        output: Tensor = moved[self.end]
+        return output
+
+    def _computed(self, values: Sequence[Tensor]) -> dict[fx.Node, Any]:
+        env: dict[fx.Node, Any] = dict(zip(self.cuts, values, strict=True))
+        for node in self.nodes:
+            if node.op == "get_attr":
+                env[node] = _attribute(self.root, str(node.target))
+            else:
+                args: Any = fx.node.map_arg(node.args, env.__getitem__)
+                kwargs: Any = fx.node.map_arg(node.kwargs, env.__getitem__)
+                env[node] = run(node, self.root, args, kwargs)
+        return env
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rows:
+    """An affine map as a matrix: each output element at zero (E,), and its coefficients of each argument (E, *S)."""
+
+    height: Tensor
+    coefficients: Mapping[int, Tensor]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Network:
+    """Segments, and the nonlinearity behind each but the last, whose outputs are the logits."""
+
+    segments: tuple[Segment, ...]
+    nonlinear: tuple[Nonlinearity, ...]
+    rows: dict[int, Rows] = field(default_factory=dict, compare=False)
+    """Of segments, their outputs' coefficients, kept by `linear` once they were asked for."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(B, K) what the graph computes of inputs (B, *S)."""
+        values = [x]
+        for segment, bend in zip(self.segments, self.nonlinear, strict=False):
+            values.append(bend.value(segment(*(values[place] for place in segment.places))))
+        last = self.segments[-1]
+        return last(*(values[place] for place in last.places))
+
+
+def read_network(call: nn.Module) -> Network:
+    """The network that a module computes, in eval mode.
+
+    Args:
+        call: maps inputs (B, *S) to logits (B, K).
+
+    Raises:
+        NoBound: its graph cannot be read, or has an operation without a bound.
+    """
+    try:
+        graph = fx.Tracer().trace(call)
+    except Exception as error:  # torch's many; a forward that branches on values, for one
+        raise NoBound(f"no bound: its graph cannot be read ({str(error).splitlines()[0][:120]})") from error
+    return _Reader(call, graph).read()
+
+
+class _Reader:
+    """Goes through a graph once, in order."""
+
+    def __init__(self, root: nn.Module, graph: fx.Graph) -> None:
+        self.root = root
+        self.graph = graph
+        self.place: dict[fx.Node, int] = {}
+        self.values: set[fx.Node] = set()
+        self.segments: list[Segment] = []
+        self.nonlinear: list[Nonlinearity] = []
+
+    def read(self) -> Network:
+        for node in self.graph.nodes:
+            if node.op == "placeholder":
+                if self.place:
+                    raise NoBound("no bound: the model takes several inputs")
+                self.place[node] = 0
+                self.values.add(node)
+            elif node.op == "output":
+                (end,) = node.args
+                if not isinstance(end, fx.Node) or end not in self.values:
+                    raise NoBound("no bound: the model gives something else than one tensor that depends on its input")
+                self.segments.append(self._segment(end))
+            elif any(argument in self.values for argument in node.all_input_nodes):
+                self._enter(node)
+        return Network(segments=tuple(self.segments), nonlinear=tuple(self.nonlinear))
+
+    def _enter(self, node: fx.Node) -> None:
+        """Take in a node that depends on the input."""
+        name = name_of(node, self.root)
+        if name in _NONLINEAR:
+            self.segments.append(self._segment(node.all_input_nodes[0]))
+            self.nonlinear.append(_NONLINEAR[name](_arguments(node, self.root)))
+            self.place[node] = len(self.nonlinear)
+            self.values.add(node)
+            return
+        if name in SHAPES:
+            if name == "getattr" and node.args[1] not in _ABOUT:
+                raise NoBound(f"no bound: unsupported attribute .{node.args[1]}")
+            return
+        if name not in AFFINE or node.kwargs.get("alpha", 1) != 1:
+            raise NoBound(f"no bound: unsupported operator {name}")
+        dependent = [argument for argument in node.all_input_nodes if argument in self.values]
+        if name in PRODUCTS and (len(dependent) > 1 or not _leads(node, dependent[0], name)):
+            raise NoBound(f"no bound: unsupported operator {name} of two values that depend on the input")
+        self.values.add(node)
+
+    def _segment(self, end: fx.Node) -> Segment:
+        """The part of the graph between a node and the nonlinearities (or the input) before it."""
+        nodes: set[fx.Node] = set()
+        cuts: set[fx.Node] = set()
+        open_: list[fx.Node] = [end]
+        while open_:
+            node = open_.pop()
+            if node in self.place:
+                cuts.add(node)
+            elif node not in nodes:
+                nodes.add(node)
+                open_.extend(node.all_input_nodes)
+        ordered = sorted(cuts, key=self.place.__getitem__)
+        return Segment(
+            places=tuple(self.place[cut] for cut in ordered),
+            nodes=tuple(node for node in self.graph.nodes if node in nodes),
+            cuts=tuple(ordered),
+            end=end,
+            root=self.root,
+        )
+
+
+def _leads(node: fx.Node, dependent: fx.Node, name: str) -> bool:
+    """Whether what depends on the input stands where the operation is affine in it."""
+    return name in ("mul", "matmul") or (bool(node.args) and node.args[0] is dependent)
+
+
+def _is_value(node: fx.Node, moved: Mapping[fx.Node, Any], root: nn.Module) -> bool:
+    return name_of(node, root) not in SHAPES and any(argument in moved for argument in node.all_input_nodes)
+
+
+def _attribute(root: nn.Module, path: str) -> Any:
+    for name in path.split("."):
+        root = getattr(root, name)
+    return root
+
+
+def _arguments(node: fx.Node, root: nn.Module) -> dict[str, Any]:
+    """The settings of a nonlinearity, by name, whichever way it is called."""
+    if node.op == "call_module":
+        module = root.get_submodule(str(node.target))
+        return {name: value for name, value in vars(module).items() if not name.startswith("_")}
+    names = {
+        "leaky_relu": ("negative_slope",),
+        "max_pool2d": ("kernel_size", "stride", "padding", "dilation", "ceil_mode"),
+    }
+    given = dict(zip(names.get(name_of(node, root), ()), node.args[1:], strict=False))
+    return {**given, **{name: value for name, value in node.kwargs.items() if name != "input"}}
+
+
+def _pool(given: Mapping[str, Any]) -> MaxPool:
+    if given.get("ceil_mode") or given.get("return_indices"):
+        raise NoBound("no bound: unsupported operator max_pool2d with ceil_mode or return_indices")
+    pairs = {name: _pair(given.get(name)) for name in ("kernel_size", "stride", "padding", "dilation")}
+    kernel = pairs["kernel_size"] or (1, 1)
+    return MaxPool(
+        kernel=kernel,
+        stride=pairs["stride"] or kernel,
+        padding=pairs["padding"] or (0, 0),
+        dilation=pairs["dilation"] or (1, 1),
+    )
+
+
+def _leaky(given: Mapping[str, Any]) -> Relu:
+    slope = float(given.get("negative_slope", 0.01))
+    if not 0 <= slope <= 1:
+        raise NoBound(f"no bound: unsupported operator leaky_relu of slope {slope:g}")
+    return Relu(slope)
+
+
+def _pair(value: Any) -> tuple[int, int] | None:
+    if value is None or value == []:
+        return None
+    return (value, value) if isinstance(value, int) else (int(value[0]), int(value[-1]))
+
+
+_NONLINEAR: dict[str, Callable[[Mapping[str, Any]], Nonlinearity]] = {
+    "relu": lambda _: Relu(),
+    "leaky_relu": _leaky,
+    "sigmoid": lambda _: Sigmoidal(torch.sigmoid),
+    "tanh": lambda _: Sigmoidal(torch.tanh),
+    "max_pool2d": _pool,
+}

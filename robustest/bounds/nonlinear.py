@@ -1,0 +1,222 @@
+"""Nonlinearities, each between two lines over an interval of its inputs.
+
+For ReLU the lines are those of Zhang et al. (NeurIPS 2018, table 2 and section 3.3): above, the chord; below, a line
+through zero. For sigmoid and tanh, whose slope is least at one of the ends, the two lines of that slope through the
+ends, or a tangent and the chord where the curve bends one way only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+class Lines(Protocol):
+    """Lines below and above a nonlinearity's outputs, over intervals of its inputs, of B samples."""
+
+    def through(self, a: Tensor, sample: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """A lower bound of a · outputs, as one on the inputs.
+
+        Args:
+            a: (R, *O) coefficients of the outputs, one row a bound.
+            sample: (R,) int64, the sample of each row; (1,) where it is one for all.
+
+        Returns:
+            (R, *S) coefficients of the inputs, (R,) what is added, and (R,) the magnitudes of what was added up.
+        """
+
+
+class Nonlinearity(Protocol):
+    """A function that rises with each of its inputs."""
+
+    def value(self, x: Tensor) -> Tensor:
+        """The outputs (B, *O) of inputs (B, *S)."""
+
+    def undecided(self, low: Tensor, high: Tensor) -> Tensor:
+        """(B, *S) bool: where a smaller interval of an input would bring the lines closer together."""
+
+    def lines(self, low: Tensor, high: Tensor) -> Lines:
+        """Lines that hold for inputs between low and high (B, *S)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slopes:
+    """Lines of elementwise functions, of B samples: slopes and heights at zero, below and above, each (B, *S).
+
+    They are kept as half of their sum and of their difference. For a positive coefficient the line below is the worse
+    one, for a negative coefficient the line above, so it meets `mean` as it is and `half` by its magnitude.
+    """
+
+    mean: Tensor
+    half: Tensor
+    height_mean: Tensor
+    height_half: Tensor
+
+    @staticmethod
+    def of(below: Tensor, above: Tensor, start_below: Tensor, start_above: Tensor) -> Slopes:
+        """From the slopes and heights of the two lines."""
+        return Slopes(
+            mean=(below + above) / 2,
+            half=(above - below) / 2,
+            height_mean=(start_below + start_above) / 2,
+            height_half=(start_above - start_below) / 2,
+        )
+
+    def through(self, a: Tensor, sample: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """As `Lines.through`."""
+        size = a.abs()
+        mean, half = self.height_mean[sample], self.height_half[sample]
+        added = dots(a, mean) - dots(size, half)
+        inner = (a * self.mean[sample]).addcmul_(size, self.half[sample], value=-1)
+        return inner, added, dots(size, mean.abs() + half.abs())
+
+
+def dots(a: Tensor, v: Tensor) -> Tensor:
+    """(R,) the inner products of rows (R, *S) with as many others, or with one."""
+    a, v = a.flatten(1), v.flatten(1)
+    return a @ v[0] if len(v) == 1 else (a * v).sum(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Relu:
+    """Zero, or `slope` times the input, below zero; the input above."""
+
+    slope: float = 0.0
+
+    def value(self, x: Tensor) -> Tensor:
+        """As `Nonlinearity.value`."""
+        return F.relu(x) if self.slope == 0 else F.leaky_relu(x, self.slope)
+
+    def undecided(self, low: Tensor, high: Tensor) -> Tensor:
+        """As `Nonlinearity.undecided`."""
+        return (low < 0) & (high > 0)
+
+    def lines(self, low: Tensor, high: Tensor) -> Slopes:
+        """As `Nonlinearity.lines`; below, the line that leaves the smaller area."""
+        both = self.undecided(low, high)
+        slope = (high >= -low).to(low) * (1 - self.slope) + self.slope
+        return self.sloped(low, high, torch.where(both, slope, self._decided(low)))
+
+    def sloped(self, low: Tensor, high: Tensor, below: Tensor) -> Slopes:
+        """Lines with these slopes below (B, *S), which between the function's own two are as sound as any."""
+        both = self.undecided(low, high)
+        width = (high - low).clamp(min=torch.finfo(low.dtype).tiny)
+        chord = (high - self.slope * low) / width
+        above = torch.where(both, chord, self._decided(low))
+        height = torch.where(both, (self.slope - chord) * low, 0.0)
+        return Slopes.of(below, above, torch.zeros_like(low), height)
+
+    def _decided(self, low: Tensor) -> Tensor:
+        return torch.where(low >= 0, 1.0, self.slope)
+
+
+@dataclass(frozen=True, slots=True)
+class Sigmoidal:
+    """Sigmoid or tanh: a slope that grows up to zero and falls beyond."""
+
+    function: Callable[[Tensor], Tensor]
+
+    def value(self, x: Tensor) -> Tensor:
+        """As `Nonlinearity.value`."""
+        return self.function(x)
+
+    def undecided(self, low: Tensor, high: Tensor) -> Tensor:
+        """As `Nonlinearity.undecided`: everywhere, but where an interval is narrow already."""
+        return high - low > 1e-3
+
+    def lines(self, low: Tensor, high: Tensor) -> Slopes:
+        """As `Nonlinearity.lines`."""
+        at_low, at_high, middle = self.function(low), self.function(high), (low + high) / 2
+        least = torch.minimum(self._slope(at_low), self._slope(at_high))
+        width = high - low
+        chord = torch.where(width > 1e-4, (at_high - at_low) / width.clamp(min=1e-4), least)
+        tangent, at_middle = self._slope(self.function(middle)), self.function(middle)
+        convex, concave = (high <= 0) & (width > 1e-4), (low >= 0) & (width > 1e-4)
+        below = torch.where(convex, tangent, torch.where(concave, chord, least))
+        above = torch.where(convex, chord, torch.where(concave, tangent, least))
+        return Slopes.of(
+            below,
+            above,
+            torch.where(convex, at_middle - tangent * middle, at_low - below * low),
+            torch.where(concave, at_middle - tangent * middle, at_high - above * high),
+        )
+
+    def _slope(self, value: Tensor) -> Tensor:
+        return 1 - value * value if self.function is torch.tanh else value * (1 - value)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MaxPool:
+    """The largest of each window of images (B, C, H, W); pairs are of height and width."""
+
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    padding: tuple[int, int] = (0, 0)
+    dilation: tuple[int, int] = (1, 1)
+
+    def value(self, x: Tensor) -> Tensor:
+        """As `Nonlinearity.value`."""
+        return F.max_pool2d(x, self.kernel, self.stride, self.padding, self.dilation)
+
+    def undecided(self, low: Tensor, high: Tensor) -> Tensor:
+        """As `Nonlinearity.undecided`."""
+        return low < high
+
+    def lines(self, low: Tensor, high: Tensor) -> Chosen:
+        """As `Nonlinearity.lines`: below, the input of the largest lower end; above too, where no other can pass it."""
+        lows, highs = self._windows(low, -torch.inf), self._windows(high, -torch.inf)
+        place = torch.arange(low[0].numel(), device=low.device, dtype=torch.float64).view(1, *low.shape[1:])
+        best = lows.argmax(2, keepdim=True)
+        others = highs.scatter(2, best, -torch.inf).amax(2)
+        index = self._windows(place, -1.0).expand(len(low), -1, -1, -1).gather(2, best).squeeze(2)
+        shape = (len(low), *self.value(low[:1]).shape[1:])
+        largest, highest = lows.amax(2), highs.amax(2)
+        return Chosen(
+            index=index.long().view(len(low), -1),
+            alone=(largest >= others).view(shape),
+            highest=highest.view(shape),
+            inputs=tuple(low.shape[1:]),
+        )
+
+    def _windows(self, x: Tensor, beyond: float) -> Tensor:
+        """Windows of images, (B, C, elements of a window, windows)."""
+        rows, columns = self.padding
+        padded = F.pad(x, (columns, columns, rows, rows), value=beyond)
+        unfolded = padded
+        for axis in (2, 3):
+            reach = (self.kernel[axis - 2] - 1) * self.dilation[axis - 2] + 1
+            unfolded = unfolded.unfold(axis, reach, self.stride[axis - 2])
+        picked = unfolded[..., :: self.dilation[0], :: self.dilation[1]]
+        return picked.flatten(4).flatten(2, 3).transpose(2, 3)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chosen:
+    """Lines of a maximum over windows: the input at `index` below; above it too where it is `alone`, else `highest`.
+
+    Attributes:
+        index: (B, outputs) int64, positions in the flattened inputs.
+        alone: (B, *O) bool: no other input of the window can be larger.
+        highest: (B, *O) the largest upper end of each window.
+        inputs: the shape of a sample's inputs.
+    """
+
+    index: Tensor
+    alone: Tensor
+    highest: Tensor
+    inputs: tuple[int, ...]
+
+    def through(self, a: Tensor, sample: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """As `Lines.through`."""
+        alone = self.alone[sample]
+        kept = torch.where(alone, a, a.clamp(min=0))
+        added = torch.where(alone, 0.0, a.clamp(max=0))
+        inputs = a.new_zeros(len(a), torch.Size(self.inputs).numel())
+        inputs = inputs.scatter_add(1, self.index[sample].expand(len(a), -1), kept.flatten(1))
+        highest = self.highest[sample]
+        return inputs.view(len(a), *self.inputs), dots(added, highest), dots(added.abs(), highest.abs())

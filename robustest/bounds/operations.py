@@ -1,0 +1,145 @@
+"""Operations that are affine in their input, by one name each, whether a module, a function or a method does them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+_STRUCTURE = (
+    "flatten reshape view permute transpose contiguous squeeze unsqueeze getitem select narrow expand flip roll "
+    "cat concat stack chunk split unflatten pixel_shuffle pixel_unshuffle mean sum avg_pool1d avg_pool2d "
+    "avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d pad dropout identity clone detach "
+    "unfold fold float double"
+)
+STRUCTURAL = frozenset(_STRUCTURE.split())
+"""Elements moved, copied or averaged."""
+SUMS = frozenset({"add", "sub", "neg"})
+_PRODUCTS = "mul div conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d linear matmul batch_norm"
+PRODUCTS = frozenset(_PRODUCTS.split())
+"""Affine in one argument alone, the others being constants."""
+AFFINE = STRUCTURAL | SUMS | PRODUCTS
+SHAPES = frozenset({"size", "dim", "getattr", "numel", "len"})
+"""What tells of a tensor's shape, and nothing of its values."""
+
+_SAME = {
+    "iadd": "add",
+    "isub": "sub",
+    "imul": "mul",
+    "itruediv": "div",
+    "truediv": "div",
+    "true_divide": "div",
+    "mm": "matmul",
+    "bmm": "matmul",
+    "boolean_dispatch": "max_pool2d",
+}
+_MODULES: dict[type[nn.Module], str] = {
+    nn.Conv1d: "conv1d",
+    nn.Conv2d: "conv2d",
+    nn.Conv3d: "conv3d",
+    nn.ConvTranspose1d: "conv_transpose1d",
+    nn.ConvTranspose2d: "conv_transpose2d",
+    nn.ConvTranspose3d: "conv_transpose3d",
+    nn.Linear: "linear",
+    nn.BatchNorm1d: "batch_norm",
+    nn.BatchNorm2d: "batch_norm",
+    nn.BatchNorm3d: "batch_norm",
+    nn.AvgPool1d: "avg_pool1d",
+    nn.AvgPool2d: "avg_pool2d",
+    nn.AvgPool3d: "avg_pool3d",
+    nn.AdaptiveAvgPool1d: "adaptive_avg_pool1d",
+    nn.AdaptiveAvgPool2d: "adaptive_avg_pool2d",
+    nn.AdaptiveAvgPool3d: "adaptive_avg_pool3d",
+    nn.Flatten: "flatten",
+    nn.Unflatten: "unflatten",
+    nn.Identity: "identity",
+    nn.Dropout: "dropout",
+    nn.Dropout1d: "dropout",
+    nn.Dropout2d: "dropout",
+    nn.Dropout3d: "dropout",
+    nn.ZeroPad2d: "pad",
+    nn.ConstantPad2d: "pad",
+    nn.ReflectionPad2d: "pad",
+    nn.ReplicationPad2d: "pad",
+    nn.PixelShuffle: "pixel_shuffle",
+    nn.PixelUnshuffle: "pixel_unshuffle",
+    nn.ReLU: "relu",
+    nn.LeakyReLU: "leaky_relu",
+    nn.Sigmoid: "sigmoid",
+    nn.Tanh: "tanh",
+    nn.MaxPool2d: "max_pool2d",
+}
+
+
+def name_of(node: fx.Node, root: nn.Module) -> str:
+    """What a node of a graph does: the operation's name, or that of a module class which is not known."""
+    if node.op == "call_module":
+        kind = type(root.get_submodule(str(node.target)))
+        return _MODULES.get(kind, kind.__name__)  # a subclass may compute something else
+    name = node.target if isinstance(node.target, str) else str(getattr(node.target, "__name__", node.target))
+    name = name.removesuffix("_")  # the same in place; see `run`
+    return _SAME.get(name, name)
+
+
+def run(node: fx.Node, root: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """What a node computes of its arguments, which it leaves as they are even where it would work in place."""
+    if node.op == "call_module":
+        return root.get_submodule(str(node.target))(*args, **kwargs)
+    if node.op == "call_method":
+        return getattr(args[0], str(node.target).removesuffix("_"))(*args[1:], **kwargs)
+    function: Any = node.target
+    by_name = {"iadd": torch.add, "isub": torch.sub, "imul": torch.mul, "itruediv": torch.div}
+    return by_name.get(getattr(function, "__name__", ""), function)(*args, **kwargs)
+
+
+def run_spread(node: fx.Node, root: nn.Module, radii: Mapping[fx.Node, Any], known: Mapping[fx.Node, Any]) -> Any:
+    """How far an affine node's output moves at most.
+
+    With every weight replaced by its absolute value, it is what the output at the spreads is more than at zero.
+
+    Args:
+        node: an affine operation.
+        root: the module that the graph was read from.
+        radii: of each node that depends on the input, how far its elements move at most either way, >= 0.
+        known: the values of constants and shapes.
+    """
+    name = name_of(node, root)
+
+    def given(instead: Callable[[Any], Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        def of(argument: fx.Node) -> Any:
+            if argument in radii:
+                return fx.node.map_aggregate(radii[argument], instead)
+            return _absolute(known[argument]) if name in PRODUCTS else known[argument]
+
+        return fx.node.map_arg(node.args, of), fx.node.map_arg(node.kwargs, of)
+
+    if name in SUMS:
+        arguments: Sequence[Any] = node.args
+        moved = [radii[arg] if arg in radii else _still(known.get(arg, arg)) for arg in arguments]
+        return sum(moved[1:], moved[0])
+    at, zero = given(lambda radius: radius), given(_still)
+    if node.op != "call_module":
+        if name in PRODUCTS:
+            at, zero = (fx.node.map_aggregate(part, _absolute) for part in (at, zero))
+        return _less(run(node, root, *at), run(node, root, *zero))
+    module = root.get_submodule(str(node.target))
+    weight = getattr(module, "weight", None)
+    state = {} if weight is None else {"weight": weight.abs()}
+    moved = [torch.func.functional_call(module, state, args, kwargs) for args, kwargs in (at, zero)]
+    return moved[0] - moved[1]
+
+
+def _absolute(value: Any) -> Any:
+    return value.abs() if isinstance(value, Tensor) else abs(value) if isinstance(value, float) else value
+
+
+def _still(value: Any) -> Any:
+    return torch.zeros_like(value) if isinstance(value, Tensor) else 0.0
+
+
+def _less(one: Any, other: Any) -> Any:
+    if isinstance(one, Tensor):
+        return one - other
+    return type(one)(a - b for a, b in zip(one, other, strict=True))  # of chunk or split
