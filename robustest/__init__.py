@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from robustest.assertions import assert_no_universal_perturbation as assert_no_universal_perturbation
     from robustest.assertions import assert_replication_gap as assert_replication_gap
     from robustest.assertions import assert_robust_accuracy as assert_robust_accuracy
+    from robustest.assertions import assert_robust_generalization as assert_robust_generalization
     from robustest.assertions import assert_selection_gap as assert_selection_gap
     from robustest.assertions import assert_shift_accuracy as assert_shift_accuracy
     from robustest.assertions import assert_simulatable as assert_simulatable
@@ -85,6 +86,11 @@ if TYPE_CHECKING:
     from robustest.claims.shifts.shift_accuracy import measure_shift_accuracy as measure_shift_accuracy
     from robustest.claims.strategies.robust_to import accuracy_under as accuracy_under
     from robustest.claims.strategies.robust_to import measure_robust_to as measure_robust_to
+    from robustest.claims.training.robust_generalization import (
+        measure_robust_generalization as measure_robust_generalization,
+    )
+    from robustest.claims.training.sample_counts import SampleCount as SampleCount
+    from robustest.claims.training.sample_counts import samples_for as samples_for
     from robustest.cues import BackgroundSwap as BackgroundSwap
     from robustest.cues import Blur as Blur
     from robustest.cues import Border as Border
@@ -169,6 +175,7 @@ _HOME = {
         "assert_no_universal_perturbation",
         "assert_replication_gap",
         "assert_robust_accuracy",
+        "assert_robust_generalization",
         "assert_selection_gap",
         "assert_shift_accuracy",
         "assert_simulatable",
@@ -223,6 +230,8 @@ _HOME = {
     "claims.shifts.corruptions": ("measure_corruption_robustness",),
     "claims.shifts.shift_accuracy": ("measure_shift_accuracy",),
     "claims.strategies.robust_to": ("accuracy_under", "measure_robust_to"),
+    "claims.training.robust_generalization": ("measure_robust_generalization",),
+    "claims.training.sample_counts": ("SampleCount", "samples_for"),
     "cues": (
         "BackgroundSwap",
         "Blur",

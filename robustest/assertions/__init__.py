@@ -27,6 +27,7 @@ from robustest.claims.robustness.universal import measure_universal_perturbation
 from robustest.claims.shifts.consistency import measure_consistency
 from robustest.claims.shifts.corruptions import measure_corruption_robustness
 from robustest.claims.shifts.shift_accuracy import measure_shift_accuracy
+from robustest.claims.training.robust_generalization import measure_robust_generalization
 from robustest.discovery.triggers import MAX_ANOMALY
 
 
@@ -258,4 +259,14 @@ def assert_cue_noticed() -> None:
     Raises:
         ClaimFailed: they do not, by as much.
         ClaimInconclusive: the answers do not settle it, or people do not notice a planted cue either.
+    """
+
+
+@asserted(measure_robust_generalization)
+def assert_robust_generalization() -> None:
+    """Claim that robust accuracy on test samples is at most `max_gap` less than on the samples that were trained on.
+
+    Raises:
+        ClaimFailed: more is lost.
+        ClaimInconclusive: seeds and samples do not settle it, or the training reaches less than `min_train`.
     """
