@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from robustest.assertions import assert_no_failure_direction as assert_no_failure_direction
     from robustest.assertions import assert_no_spurious_feature as assert_no_spurious_feature
     from robustest.assertions import assert_no_universal_perturbation as assert_no_universal_perturbation
+    from robustest.assertions import assert_nonrobust_reliance as assert_nonrobust_reliance
     from robustest.assertions import assert_replication_gap as assert_replication_gap
     from robustest.assertions import assert_robust_accuracy as assert_robust_accuracy
     from robustest.assertions import assert_robust_generalization as assert_robust_generalization
@@ -86,6 +87,7 @@ if TYPE_CHECKING:
     from robustest.claims.shifts.shift_accuracy import measure_shift_accuracy as measure_shift_accuracy
     from robustest.claims.strategies.robust_to import accuracy_under as accuracy_under
     from robustest.claims.strategies.robust_to import measure_robust_to as measure_robust_to
+    from robustest.claims.training.nonrobust_reliance import measure_nonrobust_reliance as measure_nonrobust_reliance
     from robustest.claims.training.robust_generalization import (
         measure_robust_generalization as measure_robust_generalization,
     )
@@ -173,6 +175,7 @@ _HOME = {
         "assert_no_failure_direction",
         "assert_no_spurious_feature",
         "assert_no_universal_perturbation",
+        "assert_nonrobust_reliance",
         "assert_replication_gap",
         "assert_robust_accuracy",
         "assert_robust_generalization",
@@ -230,6 +233,7 @@ _HOME = {
     "claims.shifts.corruptions": ("measure_corruption_robustness",),
     "claims.shifts.shift_accuracy": ("measure_shift_accuracy",),
     "claims.strategies.robust_to": ("accuracy_under", "measure_robust_to"),
+    "claims.training.nonrobust_reliance": ("measure_nonrobust_reliance",),
     "claims.training.robust_generalization": ("measure_robust_generalization",),
     "claims.training.sample_counts": ("SampleCount", "samples_for"),
     "cues": (

@@ -27,6 +27,7 @@ from robustest.claims.robustness.universal import measure_universal_perturbation
 from robustest.claims.shifts.consistency import measure_consistency
 from robustest.claims.shifts.corruptions import measure_corruption_robustness
 from robustest.claims.shifts.shift_accuracy import measure_shift_accuracy
+from robustest.claims.training.nonrobust_reliance import measure_nonrobust_reliance
 from robustest.claims.training.robust_generalization import measure_robust_generalization
 from robustest.discovery.triggers import MAX_ANOMALY
 
@@ -269,4 +270,14 @@ def assert_robust_generalization() -> None:
     Raises:
         ClaimFailed: more is lost.
         ClaimInconclusive: seeds and samples do not settle it, or the training reaches less than `min_train`.
+    """
+
+
+@asserted(measure_nonrobust_reliance)
+def assert_nonrobust_reliance() -> None:
+    """Claim that at most `max_transfer` of test samples are recognised from features that a threat moves alone.
+
+    Raises:
+        ClaimFailed: more are: the model's classes can be learned from features that nobody sees.
+        ClaimInconclusive: seeds and samples do not settle it, few samples could be moved, or a control does not behave.
     """

@@ -8,6 +8,7 @@ from hashlib import sha256
 import torch
 from torch import Tensor
 
+from robustest import rng
 from robustest.data import as_samples
 from robustest.engine.chunks import check_data, load
 from robustest.errors import DataError
@@ -50,6 +51,10 @@ class TrainingSets:
             )
         _check_apart(x, test_x)
         return cls(x, y, test_x, test_y)
+
+    def judged(self, seed: int, most: int | None) -> Tensor:
+        """(m,) int64, rising: the test samples that models are judged by, drawn with a seed; all where most is None."""
+        return rng.permutation(seed, len(self.test_y))[:most].sort().values
 
     @property
     def majority(self) -> float:
