@@ -46,7 +46,7 @@ def samples_reaching(curve: Curve, target: float, *, limit: float) -> float:
 
     The smallest size where that reaches it already: what lies below is not known.
     """
-    return float(_reaching(np.log(curve.sizes), curve.accuracy[None], target, limit)[0])
+    return float(_reaching(curve.sizes, curve.accuracy[None], target, limit)[0])
 
 
 def samples_interval(
@@ -56,18 +56,19 @@ def samples_interval(
     shape = (_DRAWS, len(curve.sizes))
     noise = curve.by_seed * random.standard_t(curve.seeds - 1, shape) + curve.by_sample * random.normal(size=shape)
     drawn = np.clip(curve.accuracy + noise, 0.0, 1.0)
-    reached = np.sort(_reaching(np.log(curve.sizes), drawn, target, limit))
+    reached = np.sort(_reaching(curve.sizes, drawn, target, limit))
     last = _DRAWS - 1
     return float(reached[int(np.floor(alpha * last))]), float(reached[int(np.ceil((1 - alpha) * last))])
 
 
-def _reaching(logs: Floats, accuracy: Floats, target: float, limit: float) -> Floats:
-    """(R,) samples for each of the curves (R, k) over sizes with these logarithms (k,)."""
+def _reaching(sizes: Floats, accuracy: Floats, target: float, limit: float) -> Floats:
+    """(R,) samples for each of the curves (R, k) over sizes (k,)."""
+    logs = np.log(sizes)
     rising = np.maximum.accumulate(accuracy, axis=1)
     there = rising >= target
     first = np.where(there.any(1), there.argmax(1), -1)
     out = np.full(len(rising), np.inf)
-    out[first == 0] = np.exp(logs[0])
+    out[first == 0] = sizes[0]
     rows = np.flatnonzero(first > 0)
     at = first[rows]
     low, high = rising[rows, at - 1], rising[rows, at]

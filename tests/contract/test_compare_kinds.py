@@ -42,6 +42,8 @@ BY_GROUP, NOT_PAIRED = {"worst group"}, {
     "label quality",
     "simulatable",
     "cue noticed",
+    "robust generalization",
+    "nonrobust reliance",
 }  # fmt: skip
 
 

@@ -102,6 +102,8 @@ LEFT_OUT = {
     "robust_to": "it is about the set alone: the change was picked by looking at it",
     "no_backdoor_trigger": "an anomaly index is of the search's own patches, and has no interval",
     "no_failure_direction": "a permutation test, which has no interval",
+    "robust_generalization": "its truth is of trainings; tests/unit/statistics/test_seeded.py has the interval's",
+    "nonrobust_reliance": "its truth is of trainings; tests/unit/statistics/test_seeded.py has the interval's",
     "sparse_head": "every draw fits a head of its own, so that the truth is another one each time",
 }
 """Kinds that have no interval of a population's one truth, and why."""

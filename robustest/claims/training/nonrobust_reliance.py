@@ -210,18 +210,18 @@ class _Study:
     def learned(self, made: Mapping[str, Evidence], seeds: int) -> dict[str, list[tuple[Observed, Tally]]]:
         """What the learners of each set and seed answer."""
         first = self.settings.seed
-        found = {}
-        for place, (name, (x, y)) in enumerate(self._training_sets(made).items()):
-            found[name] = []
-            for seed in range(first, first + seeds):
-                announced(self.statement, place * seeds + seed - first, len(_SETS) * seeds)
+        found: dict[str, list[tuple[Observed, Tally]]] = {name: [] for name in _SETS}
+        for seed in range(first, first + seeds):
+            for place, (name, (x, y)) in enumerate(self._training_sets(made, seed).items()):
+                announced(self.statement, (seed - first) * len(_SETS) + place, len(_SETS) * seeds)
                 found[name].append(self._one(x, y, seed))
         return found
 
-    def _training_sets(self, made: Mapping[str, Evidence]) -> dict[str, tuple[Tensor, Tensor]]:
+    def _training_sets(self, made: Mapping[str, Evidence], seed: int) -> dict[str, tuple[Tensor, Tensor]]:
         moved = {name: [torch.from_numpy(one.columns[key]) for key in ("x", "y")] for name, one in made.items()}
         (x, y), (random_x, random_y) = moved["next"], moved["random"]
-        keys = rng.fold(rng.keys(self.settings.seed, torch.arange(len(y))), "permutation null")
+        # Another permutation for every seed: one alone may agree with the classes by chance.
+        keys = rng.fold(rng.keys(seed, torch.arange(len(y))), "permutation null")
         pairs = ((x, y), (random_x, random_y), (x, y[keys.argsort(stable=True)]), (self.sets.x, self.sets.y))
         return dict(zip(_SETS, pairs, strict=True))
 

@@ -313,7 +313,7 @@ def _result(study: Study, max_gap: float | None, min_train: float) -> Result:
             "commonest_class": study.sets.majority,
         },
         scope="population",
-        caveats=(*nothing_allowed(study.threat), *few(last.ids.shape[1], " to train on")),
+        caveats=(*nothing_allowed(study.threat), *few(last.samples, " to train on")),
     )
     return replace(result, notes=(*result.notes, *_notes(last), *trainings.notices))
 
