@@ -219,7 +219,7 @@ def test_seeds_that_make_one_model_are_told() -> None:
 
 def stored(folder: Path, train: Training, **more: Any) -> Result:
     how: dict[str, Any] = {"max_gap": 0.25, "sizes": [20, 40], "max_samples": 60, **more}
-    with context.running(context.Context(settings=Settings(store=str(folder)))):
+    with context.running(context.Context(settings=Settings(store=str(folder), recheck=0))):
         return gap(train, **how)
 
 
@@ -271,7 +271,7 @@ def test_functions_are_told_by_their_code(tmp_path: Path) -> None:
 
         return train
 
-    with context.running(context.Context(settings=Settings(store=str(tmp_path)))):
+    with context.running(context.Context(settings=Settings(store=str(tmp_path), recheck=0))):
         one, again, other = (gap(trained(rate), sizes=[80], min_train=0.26, max_samples=20) for rate in (0.5, 0.5, 0.2))
     assert again.cached
     assert one.estimate == again.estimate
