@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812 - as torch calls it
+from torch.nn import functional as F
 
 from robustest import L2, Linf, Result, context, measure_nonrobust_reliance, measure_robust_generalization, samples_for
 from robustest.settings import Settings

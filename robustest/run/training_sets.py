@@ -66,15 +66,13 @@ def _read(data: object, bounds: tuple[float, float], name: str) -> tuple[Tensor,
     samples = as_samples(data)
     ids = torch.arange(len(samples))
     check_data(samples, ids)
-    parts = [
-        load(samples, part, bounds=bounds, seed=0, device=torch.device("cpu")) for part in torch.split(ids, _ROWS)
-    ]
+    parts = [load(samples, part, bounds=bounds, seed=0, device=torch.device("cpu")) for part in torch.split(ids, _ROWS)]
     x, y = torch.cat([part.x for part in parts]), torch.cat([part.y for part in parts])
     if bool((y < 0).any()):
         raise DataError(f"Expected labels >= 0 in {name} but sample {int((y < 0).nonzero()[0, 0])} has {int(y.min())}.")
-    if len(one := y.unique()) < 2:
+    if bool((y == y[0]).all()):
         raise DataError(
-            f"Expected samples of two classes or more in {name} but all are of class {int(one[0])}: nothing can be "
+            f"Expected samples of two classes or more in {name} but all are of class {int(y[0])}: nothing can be "
             "learned from them, or judged by them."
         )
     return x, y

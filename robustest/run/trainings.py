@@ -1,9 +1,9 @@
 """What a user's training makes of data: models that are trained once, and what was measured of each remembered.
 
 A model comes out of code that nobody here wrote, as an object that no safe file could hold. So what is remembered of a
-training is what was measured of its model, under a key of all that it came of: the samples and labels that it was given,
-its seed, the code of the function that trains (with all that this reaches), robustest's own code, and what was measured.
-Each training is kept as soon as it has been measured: a run that was killed goes on with the next one.
+training is what was measured of its model, under a key of all that it came of: the samples and labels that it was
+given, its seed, the code of the function that trains (with all that this reaches), robustest's own code, and what was
+measured. Each training is kept as soon as it has been measured: a run that was killed goes on with the next one.
 """
 
 from __future__ import annotations

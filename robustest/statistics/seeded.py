@@ -1,7 +1,7 @@
 """Shares of models that were trained several times, each judged on the same samples: for other seeds and other samples.
 
-Trainings differ from one another, and so do samples. Each of the two has a standard error: of the mean over seeds, and of
-the mean over samples, where what several models answer about one sample is one cluster. An interval of both squares
+Trainings differ from one another, and so do samples. Each has a standard error: of the mean over seeds, and of the mean
+over samples, where what several models answer about one sample is one cluster. An interval of both squares
 and adds its reach for seeds, by Student's t with one degree of freedom less than there are, and that for samples (Zou
 and Donner, "Construction of confidence limits about effect measures", Statistics in Medicine 2008). A test that takes
 one model's samples for all that varies is too sure by as much as trainings differ.
@@ -89,7 +89,7 @@ def seeded_gap(train: Bools, train_ids: Ints, test: Bools) -> Seeded:
 def seeded_gap_interval(train: Bools, train_ids: Ints, test: Bools, alpha: float) -> Interval:
     """An interval of the gap for other seeds and samples, alpha on each side, about; (-1, 1) for one seed.
 
-    Never inside Newcombe's interval for one model's samples (Statistics in Medicine 1998, method 10, with exact bounds).
+    Never inside Newcombe's interval for one model's samples (Statistics in Medicine 1998, method 10, of exact bounds).
     """
     found = seeded_gap(train, train_ids, test)
     reach = found.reach(alpha)

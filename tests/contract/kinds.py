@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from robustest import (
+    L2,
     Annotations,
     ClassTree,
-    L2,
     Linf,
     PixelPatch,
     Responses,

@@ -25,7 +25,7 @@ from robustest.rules import ShareRule, Terms
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observed, Tally, exhibits_of
 from robustest.run.noting import measures
-from robustest.run.options import Options, apply, terms_of
+from robustest.run.options import Options, terms_of
 from robustest.run.result_building import nothing_allowed, result_of
 from robustest.run.setup import Setup
 from robustest.run.training_sets import TrainingSets
@@ -117,8 +117,8 @@ def measure_nonrobust_reliance(
         max_transfer: the transfer claimed at most, in 0..1; without one the verdict is "inconclusive".
         seeds: learners of each set, >= 1: `seed`, `seed` + 1, ...
         steps: gradient steps towards the class, >= 1.
-        min_reached: share of the samples, in 0..1, that the model must take for the next class once they are moved: with
-            fewer there is nothing to learn from, whatever the model relies on.
+        min_reached: share of the samples, in 0..1, that the model must take for the next class once they are moved:
+            with fewer there is nothing to learn from, whatever the model relies on.
         **options: see `robustest.run.options.Options`; `max_samples` bounds the test samples.
 
     Returns:
@@ -247,9 +247,7 @@ class _Study:
         return observe(setup.plan(self.statement, Answering(), _seen(setup.settings), here=True))
 
 
-def _moved(
-    setup: Setup, statement: str, threat: Threat, labels: Literal["next", "random"], steps: int
-) -> Evidence:
+def _moved(setup: Setup, statement: str, threat: Threat, labels: Literal["next", "random"], steps: int) -> Evidence:
     """Every sample moved towards another class."""
     setup = setup.but(exact=True, max_samples=None, time_budget=None)
     look = Moving(threat=threat, labels=labels, steps=steps, examples=setup.settings.examples)
@@ -342,8 +340,8 @@ def _doubt(found: _Found, max_transfer: float | None, min_reached: float, alpha:
     control = found.right["unchanged"]
     if max_transfer is not None and seeded_share_interval(control, alpha)[0] <= max_transfer:
         return (
-            f"the control does not fail: a learner of the samples as they are recognises {control.mean():.3f}, not surely "
-            f"more than max_transfer={max_transfer:g}"
+            f"the control does not fail: a learner of the samples as they are recognises {control.mean():.3f}, not "
+            f"surely more than max_transfer={max_transfer:g}"
         )
     return ""
 

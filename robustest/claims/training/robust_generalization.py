@@ -3,36 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from itertools import pairwise
 from typing import Any, Unpack
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
-from robustest import context, rng
+from robustest import context
 from robustest.attacks import Cascade, Searcher, as_attack
 from robustest.checks import checked_whole
-from robustest.claims.robustness.robust_accuracy import Attacking, checked_threat, draws_in
+from robustest.claims.robustness.robust_accuracy import checked_threat
+from robustest.claims.training.attacked_models import Size, Study
 from robustest.errors import ConfigError, expected
 from robustest.facts import Captions, Fact
 from robustest.identity.fingerprint import digest
 from robustest.kinds import Kind, Quantity
 from robustest.results import Result, Verdict
-from robustest.rules import ShareRule, Terms
-from robustest.run.driver import observe
-from robustest.run.evidence import Evidence, Observed, Tally
+from robustest.rules import Terms
+from robustest.run.evidence import Evidence, Tally
 from robustest.run.noting import measures
 from robustest.run.options import Options, apply, terms_of
 from robustest.run.result_building import few, nothing_allowed, result_of
-from robustest.run.setup import Setup
 from robustest.run.training_sets import TrainingSets
-from robustest.run.trainings import TrainFn, Trainings, announced, check_train_fn
-from robustest.settings import Settings
+from robustest.run.trainings import TrainFn, check_train_fn
 from robustest.statistics import Decision, checked_threshold
 from robustest.statistics.fixed import beyond
-from robustest.statistics.seeded import seeded_gap, seeded_gap_interval, seeded_share, seeded_share_interval
+from robustest.statistics.seeded import seeded_gap, seeded_gap_interval
 from robustest.threats import Threat
 
 _SHARES = (16, 4, 1)
@@ -41,7 +37,11 @@ _SHARES = (16, 4, 1)
 
 def _lines(details: Any) -> list[Fact]:
     last = details["curve"][-1]
-    names = {"robust_training": "robust accuracy in training", "robust_test": "on test samples", "clean_gap": "clean gap"}
+    names = {
+        "robust_training": "robust accuracy in training",
+        "robust_test": "on test samples",
+        "clean_gap": "clean gap",
+    }
     return [Fact(name, last[key]) for key, name in names.items()]
 
 
@@ -81,8 +81,8 @@ def measure_robust_generalization(
     (Schmidt et al., "Adversarially Robust Generalization Requires More Data", NeurIPS 2018). For each of `sizes` and
     `seeds` a model is trained on so many samples, drawn with the seed (those of a smaller size are among those of a
     larger one), and attacked on as many of its own as there are test samples, and on these. The claim is about the
-    largest size. Its interval is for other seeds and other samples, whatever `scope` says: by Student's t with one degree
-    of freedom less than seeds, so that three seeds tell much more than two, and one tells nothing.
+    largest size. Its interval is for other seeds and other samples, whatever `scope` says: for seeds by Student's t with
+    one degree of freedom less than there are, so that three tell much more than two, and one tells nothing.
 
     What was measured of a training is remembered by the samples that it was given, its seed, the code that
     `train_fn` reaches, threat, attack and test samples; a run that was killed goes on behind the last training.
@@ -105,7 +105,7 @@ def measure_robust_generalization(
 
     Returns:
         The result; its outcomes are whether a test sample holds in every seed at the largest size.
-        `details["curve"]` has a row for each size: robust and clean accuracies, gaps, intervals; `samples_for` reads it.
+        `details["curve"]` has a row for each size: robust and clean accuracies, gaps, intervals, for `samples_for`.
         The gap is of the accuracies that this attack leaves: a stronger one may lower either.
 
     Raises:
@@ -139,130 +139,6 @@ def measure_robust_generalization(
     return _result(study, max_gap, min_train)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Study:
-    """What is trained, and how it is attacked; see `measure_robust_generalization`."""
-
-    train_fn: TrainFn
-    sets: TrainingSets
-    threat: Threat
-    cascade: Cascade
-    options: Options
-    settings: Settings
-    sizes: tuple[int, ...]
-    seeds: int
-    statement: str
-
-    def measured(self) -> tuple[list[Size], Trainings]:
-        """Every size, the smallest first."""
-        settings, sets = self.settings, self.sets
-        if settings.replay_only:
-            raise context.current().not_searched(self.statement, "replayed only: nothing was trained")
-        judged = self.judged
-        model = {name: self.options.get(name) for name in ("bounds", "preprocessing")}
-        about = (self.threat, self.cascade, model, sets.test_x[judged], sets.test_y[judged])
-        trainings = Trainings(self.train_fn, settings, about)
-        found = []
-        for place, size in enumerate(self.sizes):
-            models = []
-            for seed in range(settings.seed, settings.seed + self.seeds):
-                announced(self.statement, place * self.seeds + len(models), len(self.sizes) * self.seeds)
-                models.append(self._one(trainings, size, seed))
-            found.append(Size.of(size, models))
-        return found, trainings
-
-    def _one(self, trainings: Trainings, size: int, seed: int) -> tuple[Observed, Tally]:
-        """What is seen of the model of a size and a seed: on its own samples, and on test samples."""
-        sets = self.sets
-        chosen = rng.permutation(seed, len(sets.y))[:size]
-        own = chosen[: len(self.judged)]
-
-        def measure(model: object) -> tuple[Observed, Tally]:
-            first = self._attacked(model, sets.x[own], sets.y[own])
-            second = self._attacked(model, sets.test_x[self.judged], sets.test_y[self.judged])
-            columns = {f"train {name}": first.columns[name] for name in ("held", "clean")}
-            columns |= {f"test {name}": second.columns[name] for name in ("held", "clean")}
-            return Observed(columns, []), first.tally.plus(second.tally)
-
-        seen, tally = trainings.measured(sets.x[chosen], sets.y[chosen], seed, ("attacked", len(own)), measure)
-        return replace(seen, columns={**seen.columns, "train id": own.numpy()}), tally
-
-    @property
-    def judged(self) -> Tensor:
-        """The test samples that are attacked, rising."""
-        return self.sets.judged(self.settings.seed, self.settings.max_samples)
-
-    def _attacked(self, model: object, x: Tensor, y: Tensor) -> Evidence:
-        """Every sample attacked, whatever it shows: a gap needs both accuracies whole."""
-        setup = Setup.of(model, (x, y), self.options)
-        changes: dict[str, Any] = {"exact": True, "max_samples": None, "time_budget": None}
-        if draws_in(self.cascade) > 1:
-            changes["suppress"] = (*setup.settings.suppress, "random_forward")
-        setup = setup.but(**changes).unpictured()
-        # Remembered with the training it is of: the model itself need not be told from others.
-        setup = replace(setup, settings=replace(setup.settings, store=None, corpus=None))
-        terms = Terms(scope="set", alpha=setup.settings.alpha, fail_alpha=setup.settings.alpha)
-        look = Attacking(cascade=self.cascade, threat=self.threat, examples=0)
-        rule = ShareRule(threshold=None, at_least=True, terms=terms)
-        return observe(setup.plan(self.statement, look, rule, here=True))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Size:
-    """What the models of one size showed.
-
-    Attributes:
-        samples: they were trained on.
-        ids: (S, n) int64, which of its own samples the model of each seed was attacked on.
-        train_held, train_clean: (S, n) whether it holds there under attack, and is right without.
-        test_held, test_clean: (S, m) the same of the test samples.
-        tally: what it took.
-    """
-
-    samples: int
-    ids: NDArray[np.int64]
-    train_held: NDArray[np.bool_]
-    train_clean: NDArray[np.bool_]
-    test_held: NDArray[np.bool_]
-    test_clean: NDArray[np.bool_]
-    tally: Tally
-
-    @classmethod
-    def of(cls, samples: int, models: Sequence[tuple[Observed, Tally]]) -> Size:
-        """The models of all seeds together."""
-        tally = Tally()
-        for _, one in models:
-            tally = tally.plus(one)
-        rows = {name: np.stack([seen.columns[name] for seen, _ in models]) for name in models[0][0].columns}
-        ids = rows.pop("train id")
-        return cls(
-            samples=samples, ids=ids, tally=tally, **{name.replace(" ", "_"): held for name, held in rows.items()}
-        )
-
-    @property
-    def alike(self) -> bool:
-        """Whether the models of all seeds answer every test sample alike, right or wrong, attacked or not."""
-        both = np.concatenate([self.test_held, self.test_clean], 1)
-        return len(both) > 1 and bool((both == both[:1]).all())
-
-    def row(self, alpha: float) -> dict[str, Any]:
-        """This size in the curve."""
-        row: dict[str, Any] = {"samples": self.samples}
-        for name, train, test in (
-            ("robust", self.train_held, self.test_held),
-            ("clean", self.train_clean, self.test_clean),
-        ):
-            on_test = seeded_share(test)
-            row |= {
-                f"{name}_training": float(train.mean()),
-                f"{name}_test": on_test.value,
-                f"{name}_test_interval": list(seeded_share_interval(test, alpha)),
-                f"{name}_test_errors": [on_test.by_seed if len(test) > 1 else None, on_test.by_sample],
-                f"{name}_gap": float(train.mean() - test.mean()),
-            }
-        return row
-
-
 def _checked_sizes(sizes: Sequence[int] | None, n: int) -> tuple[int, ...]:
     if sizes is None:
         return tuple(sorted({max(1, n // share) for share in _SHARES}))
@@ -271,7 +147,7 @@ def _checked_sizes(sizes: Sequence[int] | None, n: int) -> tuple[int, ...]:
     except TypeError:
         chosen = ()
     whole = all(type(size) is int and size >= 1 for size in chosen)
-    if not chosen or not whole or any(a >= b for a, b in zip(chosen, chosen[1:], strict=False)):
+    if not chosen or not whole or any(a >= b for a, b in pairwise(chosen)):
         raise ConfigError(expected("sizes to be rising whole numbers >= 1", sizes))
     if chosen[-1] > n:
         raise ConfigError(expected(f"sizes of at most {n}, as many samples as there are to train on", chosen[-1]))
@@ -285,7 +161,7 @@ def _result(study: Study, max_gap: float | None, min_train: float) -> Result:
     judged = study.judged.numpy()
     evidence = Evidence(
         decision=decision,
-        columns={"held": last.test_held.all(0), "id": judged},
+        columns={"held": np.asarray(last.test_held.all(0)), "id": judged},
         ids=judged,
         total=len(study.sets.test_y),
         exhibits=[],
@@ -330,8 +206,8 @@ def _decided(last: Size, max_gap: float | None, min_train: float, terms: Terms) 
             rule = "one seed says nothing of others: give seeds=3 or more"
     if least < min_train:
         rule = (
-            f"robust accuracy in training is {least:.3f} in one of the seeds, less than min_train={min_train:g}: a model "
-            "that learned nothing has no gap"
+            f"robust accuracy in training is {least:.3f} in one of the seeds, less than min_train={min_train:g}: a "
+            "model that learned nothing has no gap"
         )
         verdict = Verdict.INCONCLUSIVE
     elif max_gap is not None and verdict is Verdict.PASSED and trained <= max_gap:
@@ -343,8 +219,8 @@ def _decided(last: Size, max_gap: float | None, min_train: float, terms: Terms) 
 def _notes(last: Size) -> Iterator[str]:
     if last.alike:
         yield (
-            "the models of all seeds answer alike: the training does not depend on its seed at this size, and nothing is "
-            "known of other draws of the training samples"
+            "the models of all seeds answer alike: the training does not depend on its seed at this size, and nothing "
+            "is known of other draws of the training samples"
         )
 
 

@@ -1,4 +1,4 @@
-"""Shares over seeds and samples: how often intervals miss, and that nothing is taken for certain that agrees by chance."""
+"""Shares over seeds and samples: how often intervals miss, and that what agrees by chance is not taken for certain."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Nonrobust reliance: what learners take from samples whose visible content contradicts the label; what must not pass."""
+"""Nonrobust reliance: what learners take from samples whose visible content contradicts the label."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ class Known(nn.Module):
 
 
 def test_a_learner_that_knew_the_classes_before_accuses_nobody(model: nn.Module) -> None:
-    result = relied(model, lambda x, y, seed: Known(x, y, model), 2.0, max_transfer=0.3)
+    result = relied(model, lambda x, y, _: Known(x, y, model), 2.0, max_transfer=0.3)
     assert result.verdict is Verdict.INCONCLUSIVE
     assert "it knew the classes before" in result.rule
 
@@ -139,7 +139,7 @@ def test_a_control_that_does_not_fail_lets_nothing_pass(model: nn.Module) -> Non
         def forward(self, x: Tensor) -> Tensor:
             return torch.ones(len(x), 10) * torch.linspace(0, 0.1, 10)
 
-    result = relied(model, lambda x, y, seed: Known(x, y, Nothing()), 2.0, max_transfer=0.5)
+    result = relied(model, lambda x, y, _: Known(x, y, Nothing()), 2.0, max_transfer=0.5)
     assert result.verdict is Verdict.INCONCLUSIVE
     assert "the control does not fail" in result.rule
 

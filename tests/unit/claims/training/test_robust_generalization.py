@@ -60,7 +60,14 @@ def true(w: Tensor, eps: float) -> float:
 def schmidt(d: int, sizes: list[int], *, seeds: int, train: Any = mean, m: int = 500, **more: Any) -> Result:
     how = {"attack": "fgsm", "bounds": BOUNDS, "min_train": 0.7}
     return measure_robust_generalization(
-        train, gaussian(d, max(4 * sizes[-1], 100), 1), gaussian(d, m, 2), Linf(0.5), sizes=sizes, seeds=seeds, **how, **more
+        train,
+        gaussian(d, max(4 * sizes[-1], 100), 1),
+        gaussian(d, m, 2),
+        Linf(0.5),
+        sizes=sizes,
+        seeds=seeds,
+        **how,
+        **more,
     )
 
 
@@ -253,7 +260,11 @@ def test_a_run_that_was_killed_goes_on(tmp_path: Path) -> None:
     resumed = stored(tmp_path, rest)
     assert rest.calls == 2
     straight = stored(tmp_path / "other", whole)
-    assert [resumed.estimate, resumed.interval, resumed.details] == [straight.estimate, straight.interval, straight.details]
+    assert [resumed.estimate, resumed.interval, resumed.details] == [
+        straight.estimate,
+        straight.interval,
+        straight.details,
+    ]
 
 
 def test_functions_are_told_by_their_code(tmp_path: Path) -> None:
@@ -318,12 +329,16 @@ def test_what_a_training_does_to_its_samples_stays_with_it() -> None:
         ({"min_train": 0}, ConfigError, "min_train"),
         ({"max_gap": 1}, ConfigError, "max_gap"),
         ({"train": nn.Flatten()}, ConfigError, "a function that trains a model"),
-        ({"train": lambda x, y: None}, ConfigError, "samples, labels and a seed"),
-        ({"train": lambda x, y, seed: None}, ConfigError, "a torch module or a callable"),
+        ({"train": lambda _x, _y: None}, ConfigError, "samples, labels and a seed"),
+        ({"train": lambda *_: None}, ConfigError, "a torch module or a callable"),
         ({"data": (DATA[0], torch.zeros(160, dtype=torch.int64))}, DataError, "two classes or more in data"),
         ({"test": (TEST[0], torch.ones(240, dtype=torch.int64))}, DataError, "two classes or more in test"),
         ({"data": (torch.where(DATA[0] > 0.9, torch.nan, DATA[0]), DATA[1])}, DataError, "NaN"),
-        ({"test": (torch.cat([TEST[0], DATA[0][7:8]]), torch.cat([TEST[1], DATA[1][7:8]]))}, DataError, "240 is sample 7"),
+        (
+            {"test": (torch.cat([TEST[0], DATA[0][7:8]]), torch.cat([TEST[1], DATA[1][7:8]]))},
+            DataError,
+            "240 is sample 7",
+        ),
         ({"test": (TEST[0][..., 1:], TEST[1])}, DataError, "of the shape of the data"),
     ],
     ids=str,
