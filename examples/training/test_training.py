@@ -27,8 +27,8 @@ def test_robust_training_holds_on_other_digits_what_it_holds_on_its_own(train, t
 
 def test_what_plain_training_never_held_it_cannot_lose(train, test):
     """A gap near 0, and a claim that does not pass for it."""
+    how = HOW | {"sizes": [300]}
     with pytest.raises(ClaimInconclusive, match="has no gap"):
-        how = HOW | {"sizes": [300]}
         assert_robust_generalization(train_plainly, train, test, THREAT, max_gap=0.25, min_train=0.5, **how)
 
 

@@ -81,8 +81,8 @@ def measure_robust_generalization(
     (Schmidt et al., "Adversarially Robust Generalization Requires More Data", NeurIPS 2018). For each of `sizes` and
     `seeds` a model is trained on so many samples, drawn with the seed (those of a smaller size are among those of a
     larger one), and attacked on as many of its own as there are test samples, and on these. The claim is about the
-    largest size. Its interval is for other seeds and other samples, whatever `scope` says: for seeds by Student's t with
-    one degree of freedom less than there are, so that three tell much more than two, and one tells nothing.
+    largest size. Its interval is for other seeds and other samples, whatever `scope` says: for seeds by Student's t
+    with one degree of freedom less than there are, so that three tell much more than two, and one tells nothing.
 
     What was measured of a training is remembered by the samples that it was given, its seed, the code that
     `train_fn` reaches, threat, attack and test samples; a run that was killed goes on behind the last training.
