@@ -28,9 +28,11 @@ if TYPE_CHECKING:
     from robustest.assertions import assert_no_failure_direction as assert_no_failure_direction
     from robustest.assertions import assert_no_spurious_feature as assert_no_spurious_feature
     from robustest.assertions import assert_no_universal_perturbation as assert_no_universal_perturbation
+    from robustest.assertions import assert_nonrobust_reliance as assert_nonrobust_reliance
     from robustest.assertions import assert_ood_rejected as assert_ood_rejected
     from robustest.assertions import assert_replication_gap as assert_replication_gap
     from robustest.assertions import assert_robust_accuracy as assert_robust_accuracy
+    from robustest.assertions import assert_robust_generalization as assert_robust_generalization
     from robustest.assertions import assert_selection_gap as assert_selection_gap
     from robustest.assertions import assert_selective_accuracy as assert_selective_accuracy
     from robustest.assertions import assert_shift_accuracy as assert_shift_accuracy
@@ -105,6 +107,12 @@ if TYPE_CHECKING:
     from robustest.claims.strategies.robust_to import accuracy_under as accuracy_under
     from robustest.claims.strategies.robust_to import measure_robust_to as measure_robust_to
     from robustest.claims.training.landscape import measure_landscape as measure_landscape
+    from robustest.claims.training.nonrobust_reliance import measure_nonrobust_reliance as measure_nonrobust_reliance
+    from robustest.claims.training.robust_generalization import (
+        measure_robust_generalization as measure_robust_generalization,
+    )
+    from robustest.claims.training.sample_counts import SampleCount as SampleCount
+    from robustest.claims.training.sample_counts import samples_for as samples_for
     from robustest.claims.training.synthetic_covers import measure_synthetic_covers as measure_synthetic_covers
     from robustest.cues import BackgroundSwap as BackgroundSwap
     from robustest.cues import Blur as Blur
@@ -200,8 +208,10 @@ _HOME = {
         "assert_no_spurious_feature",
         "assert_no_universal_perturbation",
         "assert_ood_rejected",
+        "assert_nonrobust_reliance",
         "assert_replication_gap",
         "assert_robust_accuracy",
+        "assert_robust_generalization",
         "assert_selection_gap",
         "assert_selective_accuracy",
         "assert_shift_accuracy",
@@ -269,6 +279,9 @@ _HOME = {
     "claims.strategies.robust_to": ("accuracy_under", "measure_robust_to"),
     "claims.training.landscape": ("measure_landscape",),
     "claims.training.synthetic_covers": ("measure_synthetic_covers",),
+    "claims.training.nonrobust_reliance": ("measure_nonrobust_reliance",),
+    "claims.training.robust_generalization": ("measure_robust_generalization",),
+    "claims.training.sample_counts": ("SampleCount", "samples_for"),
     "cues": (
         "BackgroundSwap",
         "Blur",

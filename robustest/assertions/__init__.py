@@ -34,6 +34,8 @@ from robustest.claims.shifts.corruptions import measure_corruption_robustness
 from robustest.claims.shifts.perturbations import measure_stable_under_perturbations
 from robustest.claims.shifts.shift_accuracy import measure_shift_accuracy
 from robustest.claims.training.landscape import measure_landscape
+from robustest.claims.training.nonrobust_reliance import measure_nonrobust_reliance
+from robustest.claims.training.robust_generalization import measure_robust_generalization
 from robustest.claims.training.synthetic_covers import measure_synthetic_covers
 from robustest.discovery.triggers import MAX_ANOMALY
 
@@ -349,4 +351,24 @@ def assert_synthetic_covers() -> None:
     Raises:
         ClaimFailed: one part does not hold.
         ClaimInconclusive: the samples do not settle a part, or nothing can be learned from the real ones either.
+    """
+
+
+@asserted(measure_robust_generalization)
+def assert_robust_generalization() -> None:
+    """Claim that robust accuracy on test samples is at most `max_gap` less than on the samples that were trained on.
+
+    Raises:
+        ClaimFailed: more is lost.
+        ClaimInconclusive: seeds and samples do not settle it, or the training reaches less than `min_train`.
+    """
+
+
+@asserted(measure_nonrobust_reliance)
+def assert_nonrobust_reliance() -> None:
+    """Claim that at most `max_transfer` of test samples are recognised from features that a threat moves alone.
+
+    Raises:
+        ClaimFailed: more are: the model's classes can be learned from features that nobody sees.
+        ClaimInconclusive: seeds and samples do not settle it, few samples could be moved, or a control does not behave.
     """

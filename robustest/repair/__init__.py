@@ -3,14 +3,14 @@
 The model that was given stays as it is. What failed is claimed again on the new one: pass `scope=`, or run the test.
 """
 
+from robustest.engine.constructed import Constructed as Constructed
+from robustest.engine.constructed import mislabelled as mislabelled
+from robustest.engine.constructed import robustified as robustified
 from robustest.repair.adversarial import adversarial_training as adversarial_training
 from robustest.repair.augmentation import counterfactual_training as counterfactual_training
 from robustest.repair.augmentation import shift_training as shift_training
 from robustest.repair.balanced import balanced_training as balanced_training
 from robustest.repair.checkpoints import Checkpoint as Checkpoint
-from robustest.repair.constructed import Constructed as Constructed
-from robustest.repair.constructed import mislabelled as mislabelled
-from robustest.repair.constructed import robustified as robustified
 from robustest.repair.fits import CueFit as CueFit
 from robustest.repair.fits import cue_fit as cue_fit
 from robustest.repair.group_dro import group_dro as group_dro

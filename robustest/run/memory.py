@@ -170,7 +170,7 @@ class Memory:
             self._settle()
             return None
         self._dates.append(entry.meta["when"])
-        return _thawed(entry)
+        return seen_in(entry)
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -198,7 +198,7 @@ class Memory:
             self._store.save(self._last(), self._unwritten)
             self._unwritten = None
         files = {path: stamp(path) for path in sorted(self._files)}
-        self._store.save(self._key(what), _frozen(observed, tally, files))
+        self._store.save(self._key(what), entry_of(observed, tally, files))
 
     @property
     def notices(self) -> tuple[str, ...]:
@@ -236,7 +236,13 @@ class Memory:
         return digest((self._prefix, "answers", self._marks))
 
 
-def _frozen(observed: Observed, tally: Tally, files: Mapping[str, str]) -> Entry:
+def entry_of(observed: Observed, tally: Tally, files: Mapping[str, str]) -> Entry:
+    """What was seen, and what it took, as the store keeps it; `seen_in` gives it back.
+
+    Args:
+        observed, tally: what was seen, and what it took.
+        files: stamps of the files that it depends on, by path.
+    """
     arrays = {f"column.{name}": torch.from_numpy(np.ascontiguousarray(c)) for name, c in observed.columns.items()}
     shown = []
     for place, exhibit in enumerate(observed.exhibits):
@@ -254,7 +260,8 @@ def _frozen(observed: Observed, tally: Tally, files: Mapping[str, str]) -> Entry
     return Entry(arrays, meta)
 
 
-def _thawed(entry: Entry) -> tuple[Observed, Tally]:
+def seen_in(entry: Entry) -> tuple[Observed, Tally]:
+    """What an entry that `entry_of` made holds."""
     meta: Mapping[str, Any] = entry.meta
     columns = {
         name.removeprefix("column."): array.numpy()

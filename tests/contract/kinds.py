@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from robustest import (
+    L2,
     Annotations,
     ClassTree,
     Linf,
@@ -33,9 +34,11 @@ from robustest import (
     measure_landscape,
     measure_min_perturbation,
     measure_multilabel_accuracy,
+    measure_nonrobust_reliance,
     measure_ood_rejected,
     measure_replication_gap,
     measure_robust_accuracy,
+    measure_robust_generalization,
     measure_robust_to,
     measure_selection_gap,
     measure_selective_accuracy,
@@ -309,6 +312,52 @@ def _noticed(good: bool, draw: int, **more: Any) -> Result:
     return measure_cue_noticed(study, "logo", **more)
 
 
+class Nearest(nn.Module):
+    """What the nearest sample was that it was trained on: all of them by heart."""
+
+    def __init__(self, x: Tensor, y: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("x", x.flatten(1))
+        self.register_buffer("y", y)
+
+    def forward(self, x: Tensor) -> Tensor:
+        near = -50 * (x.flatten(1).unsqueeze(1) - self.x).square().sum(2)
+        return torch.stack([near[:, self.y == k].logsumexp(1) for k in range(CLASSES)], 1)
+
+
+def _means(x: Tensor, y: Tensor, seed: int) -> nn.Module:
+    """A net that compares with the mean of each class, of nine samples in ten."""
+    some = torch.rand(len(x), generator=torch.Generator().manual_seed(seed)) < 0.9
+    net = Net(good=True)
+    with torch.no_grad():
+        centres = torch.stack([x[some & (y == k)].flatten(1).mean(0) for k in range(CLASSES)])
+        net.head.weight.copy_(10 * centres)
+        net.head.bias.copy_(-5 * centres.square().sum(1))
+    return net.eval()
+
+
+def _by_heart(x: Tensor, y: Tensor, seed: int) -> nn.Module:
+    return Nearest(x, y).eval()
+
+
+def _generalization(good: bool, draw: int, **more: Any) -> Result:
+    """Trained on the mean of each class, or by heart."""
+    train, how = (_means if good else _by_heart), {"sizes": [80], "min_train": 0.5, "attack": "fgsm"}
+    return measure_robust_generalization(train, samples(1000), samples(draw), Linf(0.02), **how, **more)
+
+
+class Bottom(nn.Module):
+    """Reads four pixels that say nothing of the class: what it is moved by, nobody can learn the classes from."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 10 * x[:, 0, -1, :CLASSES]
+
+
+def _reliance(good: bool, draw: int, **more: Any) -> Result:
+    model = Bottom() if good else Net(good=True)
+    return measure_nonrobust_reliance(model, _means, samples(1000), samples(draw), L2(0.6), steps=10, **more)
+
+
 def _failures(good: bool, draw: int, **more: Any) -> Result:
     """Errors that are scattered, or that lie where a corner is bright."""
 
@@ -411,6 +460,8 @@ KINDS: dict[str, Kind] = {
     "label quality": Kind(_quality, "at_most", 0.1, 0.001),
     "several objects": Kind(_several, "at_least", 0.9, 0.999),
     "landscape": Kind(_landscape, "max_ratio", 0.9, 0.01),
+    "robust generalization": Kind(_generalization, "max_gap", 0.2, 0.001),
+    "nonrobust reliance": Kind(_reliance, "max_transfer", 0.3, 1e-6),
     "simulatable": Kind(_foreseen, "at_least", 0.6, 0.99),
     "cue noticed": Kind(_noticed, "at_least", 0.3, 0.95),
     "synthetic covers": Kind(_synthetic, "max_gap", 0.15, 0.0001),

@@ -48,6 +48,8 @@ BY_GROUP, NOT_PAIRED = {"worst group"}, {
     "selective accuracy",
     "other data rejected",
     "stable",
+    "robust generalization",
+    "nonrobust reliance",
 }  # fmt: skip
 
 

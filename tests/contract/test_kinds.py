@@ -141,6 +141,16 @@ def noticed(data: Data, **options: Any) -> Result:
     return M.measure_cue_noticed(study, "logo", **options)
 
 
+MORE = (X.flip(3), Y)
+"""Other samples, of the same classes."""
+
+
+def means(x: Tensor, y: Tensor, seed: int) -> Net:
+    """Trained: the mean of each class."""
+    centres = [x[y == k].mean(0) if bool((y == k).any()) else torch.zeros_like(x[0]) for k in range(CLASSES)]
+    return Net(10 * (torch.stack(centres) - 0.5)).eval()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Kind:
     """A kind of claim.
@@ -292,6 +302,14 @@ KINDS = {
     ),
     "selection gap": kind("assert_selection_gap", "margin", 1, exact=False)(
         lambda d, **o: M.measure_selection_gap(MODEL, d, said(d), **o)
+    ),
+    "robust generalization": kind("assert_robust_generalization", "max_gap", 1, exact=False)(
+        lambda d, **o: M.measure_robust_generalization(
+            means, MORE, d, Linf(0.02), sizes=[60], seeds=2, min_train=0.3, **FGSM, **o
+        )
+    ),
+    "nonrobust reliance": kind("assert_nonrobust_reliance", "max_transfer", 1, exact=False)(
+        lambda d, **o: M.measure_nonrobust_reliance(MODEL, means, MORE, d, M.L2(0.5), seeds=2, steps=5, **o)
     ),
     "label quality": kind("assert_label_quality", "at_most", 1)(
         lambda d, **o: M.measure_label_quality(d, said(d), **o)

@@ -111,6 +111,8 @@ LEFT_OUT = {
     "certified_accuracy": "its interval goes from what is proven to what was not broken: two shares, not one",
     "no_failure_direction": "a permutation test, which has no interval",
     "landscape": "nets are trained for each draw: tests/unit/statistics/test_ratios.py holds its interval",
+    "robust_generalization": "its truth is of trainings; tests/unit/statistics/test_seeded.py has the interval's",
+    "nonrobust_reliance": "its truth is of trainings; tests/unit/statistics/test_seeded.py has the interval's",
     "sparse_head": "every draw fits a head of its own, so that the truth is another one each time",
 }
 """Kinds that have no interval of a population's one truth, or are simulated elsewhere, and why."""

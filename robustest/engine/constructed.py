@@ -135,21 +135,34 @@ def mislabelled(
         for chunk in in_order(samples, evaluator, seed=seed):
             evaluator.logits(chunk.x[:1])
             evaluator.check_labels(chunk.y)
-            target = _targets(chunk, evaluator.classes, labels)
-            made = ascend(
-                evaluator,
-                threat,
-                chunk.x,
-                towards_class(target),
-                bounds=chunk.bounds,
-                steps=steps,
-                step_size=step_size,
-            )
-            x.append(made.cpu())
-            y.append(target.cpu())
-            hit.append(evaluator.task.holds(evaluator.logits(made), target).float().cpu())
+            made = moved_to_others(evaluator, threat, chunk, labels=labels, steps=steps, step_size=step_size)
+            x.append(made.x.cpu())
+            y.append(made.y.cpu())
+            hit.append(made.reached.cpu())
         evaluator.settle()
     return Constructed(torch.cat(x), torch.cat(y), torch.cat(hit))
+
+
+def moved_to_others(
+    evaluator: Evaluator,
+    threat: Threat,
+    chunk: Chunk,
+    *,
+    labels: Literal["random", "next"],
+    steps: int,
+    step_size: float | None = None,
+) -> Constructed:
+    """A chunk as `mislabelled` makes it, on the evaluator's device.
+
+    Args:
+        evaluator: of the model, which has seen a batch.
+        threat, labels, steps, step_size: as for `mislabelled`.
+        chunk: the images.
+    """
+    target = _targets(chunk, evaluator.classes, labels)
+    aim = towards_class(target)
+    made = ascend(evaluator, threat, chunk.x, aim, bounds=chunk.bounds, steps=steps, step_size=step_size)
+    return Constructed(made, target, evaluator.task.holds(evaluator.logits(made), target).float())
 
 
 def _targets(chunk: Chunk, classes: int, labels: str) -> Tensor:

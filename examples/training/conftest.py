@@ -1,0 +1,55 @@
+"""Digits of 8 x 8 pixels, and two ways to train a small net on them."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+from torch import nn
+
+from robustest import Linf
+from robustest.repair import Recipe, adversarial_training
+
+THREAT = Linf(0.1)
+
+
+def net():
+    return nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
+
+
+def train_plainly(x, y, seed):
+    """A new net, trained on samples x with labels y; the seed decides its weights and the order."""
+    drawn, model = torch.Generator().manual_seed(seed), net()
+    optimizer = torch.optim.Adam(model.parameters(), 5e-3)
+    for _ in range(15):
+        for rows in torch.randperm(len(x), generator=drawn).split(64):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(model(x[rows]), y[rows]).backward()
+            optimizer.step()
+    return model
+
+
+def train_robustly(x, y, seed):
+    """The same on the worst inputs that the threat allows."""
+    recipe = Recipe(epochs=10, learning_rate=5e-3, seed=seed)
+    return adversarial_training(net(), (x, y), THREAT, steps=2, recipe=recipe).model
+
+
+def _digits(which):
+    x, y = load_digits(return_X_y=True)
+    order = np.random.RandomState(0).permutation(len(y))[which]  # this generator draws the same in every numpy
+    return torch.from_numpy(x[order]).float() / 16, torch.from_numpy(y[order])
+
+
+@pytest.fixture(scope="session")
+def train():
+    return _digits(slice(None, 1200))
+
+
+@pytest.fixture(scope="session")
+def test():
+    return _digits(slice(1200, None))
+
+
+@pytest.fixture(scope="session")
+def standard_model(train):
+    return train_plainly(*train, 0)

@@ -1,0 +1,38 @@
+"""What training makes of data, and what more data would buy. `pytest --robust examples/training`."""
+
+import pytest
+
+from robustest import (
+    L2,
+    ClaimFailed,
+    ClaimInconclusive,
+    assert_nonrobust_reliance,
+    assert_robust_generalization,
+    samples_for,
+)
+
+from .conftest import THREAT, train_plainly, train_robustly
+
+HOW = {"attack": "pgd", "sizes": [75, 300, 1200]}
+
+
+def test_robust_training_holds_on_other_digits_what_it_holds_on_its_own(train, test):
+    result = assert_robust_generalization(train_robustly, train, test, THREAT, max_gap=0.25, min_train=0.5, **HOW)
+    first, *_, last = result.details["curve"]
+    assert first["robust_gap"] > last["robust_gap"]  # it closes as there are more samples ...
+    assert last["robust_gap"] > last["clean_gap"]  # ... and later than that of accuracy
+    half = (first["robust_test"] + last["robust_test"]) / 2
+    assert 75 < samples_for(result, half).samples < 1200
+
+
+def test_what_plain_training_never_held_it_cannot_lose(train, test):
+    """A gap near 0, and a claim that does not pass for it."""
+    how = HOW | {"sizes": [300]}
+    with pytest.raises(ClaimInconclusive, match="has no gap"):
+        assert_robust_generalization(train_plainly, train, test, THREAT, max_gap=0.25, min_train=0.5, **how)
+
+
+def test_classes_can_be_learned_from_what_an_attack_moves(standard_model, train, test):
+    """A claim that fails, with its reason: digits that look like a 3 and are labelled 4 teach what a 4 is."""
+    with pytest.raises(ClaimFailed):
+        assert_nonrobust_reliance(standard_model, train_plainly, train, test, L2(2), max_transfer=0.3, steps=20)

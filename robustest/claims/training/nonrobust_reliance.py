@@ -1,0 +1,230 @@
+"""Whether a network learns its classes from features that nobody sees (Ilyas et al., NeurIPS 2019, section 3.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Unpack
+
+from robustest import context
+from robustest.checks import checked_whole
+from robustest.claims.robustness.robust_accuracy import checked_threat
+from robustest.claims.training.relabelled import Learned, Learners, moved
+from robustest.facts import Captions, Fact
+from robustest.identity.fingerprint import digest
+from robustest.kinds import Kind, Quantity
+from robustest.results import Result, Verdict
+from robustest.rules import Terms
+from robustest.run.evidence import Evidence
+from robustest.run.noting import measures
+from robustest.run.options import Options, terms_of
+from robustest.run.result_building import nothing_allowed, result_of
+from robustest.run.setup import Setup
+from robustest.run.training_sets import TrainingSets
+from robustest.run.trainings import TrainFn, Trainings, check_train_fn
+from robustest.statistics import Decision, checked_threshold
+from robustest.statistics.fixed import beyond
+from robustest.statistics.seeded import seeded_share_interval
+from robustest.threats import Threat
+
+_FITTED = 0.5
+"""Share of the samples that a learner was trained on that it must answer as labelled: else it has learned nothing."""
+
+
+def _lines(details: Mapping[str, Any]) -> list[Fact]:
+    rows = {row["trained_on"]: row for row in details["by_set"]}
+    return [
+        Fact("targets reached", details["reached"]),
+        Fact("next class taught", rows["next class"]["next_class"]),
+        Fact("transfer with labels permuted", rows["labels permuted"]["transfer"]),
+    ]
+
+
+NONROBUST_RELIANCE = Kind(
+    name="nonrobust_reliance",
+    quantities=(
+        Quantity(
+            name="transfer",
+            comparison="<=",
+            threshold="max_transfer",
+            statement="accuracy learned from what changes under {} alone, labels being the next class's",
+        ),
+    ),
+    captions=Captions(
+        setting="threat",
+        after="relabelled",
+        worst="Samples moved to the next class",
+        names={"by_set": "what learners that were trained on a set do on unchanged test samples", "seeds": "seeds"},
+    ),
+    lines=_lines,
+)
+"""How well a learner does on unchanged samples after one whose visible content always contradicts the label."""
+
+
+@measures(NONROBUST_RELIANCE)
+def measure_nonrobust_reliance(
+    model: object,
+    train_fn: TrainFn,
+    data: object,
+    test: object,
+    threat: Threat,
+    *,
+    max_transfer: float | None = None,
+    seeds: int = 3,
+    steps: int = 100,
+    min_reached: float = 0.5,
+    **options: Unpack[Options],
+) -> Result:
+    """How much of a model's classes another one learns from features that are small enough to be moved unseen.
+
+    Each sample is moved, inside the threat, towards the class after its own, and labelled so (D_det: Ilyas et al.,
+    "Adversarial Examples Are Not Bugs, They Are Features", NeurIPS 2019, section 3.2; as `repair.mislabelled` does).
+    What people see in it speaks for another class than its label, always; what speaks for the label is what the model
+    was moved by. A learner that was trained on that, and recognises unchanged test samples all the same, has learned
+    from the latter: its accuracy is the transfer.
+
+    Beside it stand learners of three other sets, each of every seed:
+
+    - D_rand, moved towards a class drawn at random: there visible features may leak, as those of the label's class are
+      no rarer than others. It decides nothing.
+    - the null: D_det with its labels permuted, which teaches nothing. Where that learner recognises more than the
+      commonest class, it knew the classes before, and nothing is claimed.
+    - the control, which must fail: the samples as they are. Where its learner does not recognise surely more than
+      `max_transfer`, no set could have failed the claim.
+
+    The verdict also waits where the learner of D_det answers less than half of its own samples as they are labelled.
+    The interval is for other seeds and other test samples, whatever `scope` says. What was measured of a training is
+    remembered, as by `measure_robust_generalization`.
+
+    Args:
+        model: as for `measure_robust_accuracy`: the network in question, which must give gradients.
+        train_fn: as for `measure_robust_generalization`: trains the learner, best of the network's own kind.
+        data: samples that are moved, as for `measure_robust_accuracy`. They are held in memory.
+        test: other samples, which stay as they are.
+        threat: how far samples may be moved: `L2(0.5)` in the paper.
+        max_transfer: the transfer claimed at most, in 0..1; without one the verdict is "inconclusive".
+        seeds: learners of each set, >= 1: `seed`, `seed` + 1, ...
+        steps: gradient steps towards the class, >= 1.
+        min_reached: share of the samples, in 0..1, that the model must take for the next class once they are moved:
+            with fewer there is nothing to learn from, whatever the model relies on.
+        **options: see `robustest.run.options.Options`; `max_samples` bounds the test samples.
+
+    Returns:
+        The result; its outcomes are whether a test sample is recognised by no seed's learner of D_det.
+        `details["by_set"]` has a row for each set: transfer, the share taught the next class, samples fitted.
+
+    Raises:
+        ConfigError: an argument is out of range or unknown.
+        DataError: samples or labels cannot be measured on, all are of one class, or a test sample is in the data.
+        ModelError, DeviceError: as for `measure_robust_accuracy`. What `train_fn` raises comes as it is.
+    """
+    max_transfer = None if max_transfer is None else checked_threshold("max_transfer", max_transfer, trivial=1)
+    min_reached = checked_threshold("min_reached", min_reached)
+    checked_threat(threat)
+    checked_whole("seeds", seeds, 1)
+    checked_whole("steps", steps, 1)
+    check_train_fn(train_fn)
+    setup = Setup.of(model, data, options)
+    sets = TrainingSets.of(data, test, setup.model.bounds)
+    statement = NONROBUST_RELIANCE.quantities[0].says(threat)
+    if setup.settings.replay_only:
+        raise context.current().not_searched(statement, "replayed only: nothing was trained")
+    setup = setup.on(Setup.of(model, (sets.x, sets.y), options).samples)
+    made = {labels: moved(setup, statement, threat, labels, steps) for labels in ("next", "random")}
+    trainings = Trainings(train_fn, setup.settings, {name: options.get(name) for name in ("bounds", "preprocessing")})
+    study = Learners(trainings=trainings, sets=sets, options=options, settings=setup.settings, statement=statement)
+    learned = study.learned(made, seeds)
+    classes = made["next"].tally.classes
+    found = Learned(learned, sets.test_y[study.judged].numpy(), classes, float(made["next"].columns["reached"].mean()))
+    decision = _decided(found, max_transfer, min_reached, terms_of(setup.settings))
+    return _result(study, found, decision, made, threat=threat, max_transfer=max_transfer, steps=steps)
+
+
+def _decided(found: Learned, max_transfer: float | None, min_reached: float, terms: Terms) -> Decision:
+    right = found.right["next class"]
+    interval = seeded_share_interval(right, terms.alpha)
+    verdict, rule = Verdict.INCONCLUSIVE, "no threshold given"
+    if max_transfer is not None:
+        verdict = beyond(interval, max_transfer, at_least=False)
+        rule = f"other seeds and samples, alpha = {terms.alpha:g} a side"
+        if len(right) == 1:
+            rule = "one seed says nothing of others: give seeds=3 or more"
+    if doubt := _doubt(found, max_transfer, min_reached, terms.alpha):
+        verdict, rule = Verdict.INCONCLUSIVE, doubt
+    return Decision(
+        verdict=verdict, rule=rule, estimate=float(right.mean()), interval=interval, at_alpha=max_transfer is not None
+    )
+
+
+def _doubt(found: Learned, max_transfer: float | None, min_reached: float, alpha: float) -> str:
+    """Why transfer would say nothing of the model; empty where it does."""
+    if found.reached < min_reached:
+        return (
+            f"few targets reached: the model takes {found.reached:.3f} of the samples for the next class, less than "
+            f"min_reached={min_reached:g}: give a larger eps or more steps"
+        )
+    fitted = float(found.fitted["next class"].mean(1).min())
+    if fitted < _FITTED:
+        return f"the learner of one seed answers only {fitted:.3f} of the samples that it was trained on as labelled"
+    null = found.right["labels permuted"]
+    if seeded_share_interval(null, alpha)[0] > found.chance:
+        return (
+            f"a learner of permuted labels recognises {null.mean():.3f} of the test samples, more than the commonest "
+            f"class's {found.chance:.3f}: it knew the classes before"
+        )
+    control = found.right["unchanged"]
+    if max_transfer is not None and seeded_share_interval(control, alpha)[0] <= max_transfer:
+        return (
+            f"the control does not fail: a learner of the samples as they are recognises {control.mean():.3f}, not "
+            f"surely more than max_transfer={max_transfer:g}"
+        )
+    return ""
+
+
+def _result(
+    study: Learners,
+    found: Learned,
+    decision: Decision,
+    made: Mapping[str, Evidence],
+    *,
+    threat: Threat,
+    max_transfer: float | None,
+    steps: int,
+) -> Result:
+    settings, judged, moved = study.settings, study.judged.numpy(), made["next"]
+    remembered = [moved.cached, made["random"].cached, study.trainings.when]
+    evidence = Evidence(
+        decision=decision,
+        columns={"held": ~found.right["next class"].any(0), "id": judged},
+        ids=judged,
+        total=len(study.sets.test_y),
+        exhibits=moved.exhibits,
+        tally=moved.tally.plus(made["random"].tally).plus(found.tally),
+        counts={},
+        bounds=moved.bounds,
+        findings=moved.findings,
+        cached=min(remembered) if all(remembered) else "",
+        data=digest((study.sets.test_x, study.sets.test_y)),
+        model=moved.model,
+    )
+    seeds = len(found.right["next class"])
+    result = result_of(
+        evidence,
+        decision,
+        settings,
+        kind=NONROBUST_RELIANCE,
+        statement=study.statement if max_transfer is None else f"{study.statement} <= {max_transfer:g}",
+        threshold=max_transfer,
+        setting=f"{threat}, {len(study.sets.y)} training samples, {seeds} seeds",
+        method=f"{steps} gradient steps towards the next class, variance by seed and sample",
+        details={
+            "reached": found.reached,
+            "reached_at_random": float(made["random"].columns["reached"].mean()),
+            "by_set": found.rows(settings.alpha),
+            "seeds": seeds,
+            "commonest_class": found.chance,
+        },
+        scope="population",
+        caveats=nothing_allowed(threat),
+    )
+    return replace(result, notes=(*result.notes, *study.trainings.notices))
