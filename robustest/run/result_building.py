@@ -153,7 +153,7 @@ def result_of(
         details = {**details, "left_interval": list(decision.interval)}
     narrower = ("of this set alone, not of the population",) if scope == "set" != settings.scope else ()
     which = zlib.crc32(f"{statement} {asked.comparison} {threshold} {method}".encode())
-    name = f"{kind.name}-{which:08x}"  # two claims of a test share no file
+    name = f"{which:08x}"  # two claims of a test share no file
     folder = None if threshold is None or decision.verdict is Verdict.PASSED else settings.pictures
     return Result(
         kind=kind.name,
@@ -174,7 +174,7 @@ def result_of(
         method=method,
         counterexamples=tuple(_counterexamples(evidence, folder, name)),
         notes=(*evidence.tally.notes, *(finding.message for finding in evidence.findings)),
-        details={**details, "health": [finding.to_dict() for finding in evidence.findings]},
+        details={**details, **_clean_seen(evidence), "health": [finding.to_dict() for finding in evidence.findings]},
         cached=evidence.cached,
         replayed=evidence.counts.get(REPLAYED, 0),
         alpha=settings.alpha if decision.at_alpha or not settings.exact else 0.0,
@@ -188,12 +188,21 @@ def result_of(
     )
 
 
+def _clean_seen(evidence: Evidence) -> dict[str, Any]:
+    """How many of the samples looked at were right unchanged, and how many of the failures were not."""
+    clean, held = evidence.columns.get("clean"), evidence.columns["held"]
+    if clean is None or clean.dtype != np.bool_ or held.dtype != np.bool_ or not len(clean):
+        return {}
+    failures, wrong = int((~held).sum()), int((~held & ~clean).sum())
+    return {"clean_seen": {"right": int(clean.sum()), "of": len(clean), "failures": failures, "wrong": wrong}}
+
+
 def _counterexamples(evidence: Evidence, folder: str | None, name: str) -> Iterator[Counterexample]:
     """The worst samples, each with its picture where there is a folder for them; `name` begins their files' names."""
     for rank, exhibit in enumerate(evidence.exhibits, 1):
         image = None
         if folder is not None:
-            stem = f"{name}-{rank}-sample{exhibit.index}"
+            stem = f"{rank}-sample{exhibit.index}-{name}"
             save = partial(save_exhibit, folder, stem, exhibit.before, exhibit.after, evidence.bounds)
             path = context.current().picture(save, folder)
             image = None if path is None else shown_path(path)

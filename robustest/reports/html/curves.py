@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from robustest.results import Result
 
-_BALL = re.compile(r"(?P<kind>[A-Za-z]\w*)\((?P<unit>eps|pixels)=(?P<x>[0-9.eE+-]+)\)")
+_BALL = re.compile(r"(?P<kind>[A-Za-z]\w*)\((?P<unit>eps|pixels)=(?P<x>[0-9.eE+/-]+)\)")
 _SHIFT = re.compile(r"(?P<kind>.+), severity (?P<x>[0-9.]+)", re.DOTALL)
 _NUMBER = re.compile(r"\d+(\.\d+)?(e-?\d+)?", re.IGNORECASE)
 
@@ -116,8 +116,9 @@ def _place(claim: Judged, result: Result) -> tuple[_Key, _Placed] | None:
     if match is None:
         return None
     try:
-        x = float(match["x"])
-    except ValueError:
+        over, _, under = match["x"].partition("/")  # 8/255, as it was written
+        x = float(over) / float(under or 1)
+    except (ValueError, ZeroDivisionError):
         return None
     point = Point(
         x=x,

@@ -24,7 +24,7 @@ from robustest.version import VERSION
 _OPEN = 12
 """Claims that did not pass whose evidence is unfolded: more would bury the table."""
 
-_MARKS = {
+MARKS = {
     "passed": "✓",
     "failed": "✗",
     "inconclusive": "?",
@@ -96,10 +96,10 @@ def check() -> None:
 def _render(
     template: Any, claims: Sequence[Card], lost: Sequence[str], settings: Settings, about: Mapping[str, str]
 ) -> str:
-    style, script = _asset("report.css"), _asset("report.js")
     ordered = worst_first(claims)
     counts = Counter(claim.verdict for claim in claims)
-    text: str = template.render(
+    return _filled(
+        template,
         headline=headline(counts, lost),
         state=next((verdict for verdict in STATES if counts[verdict]), "none") if not lost else "error",
         counts={verdict: counts[verdict] for verdict in STATES if counts[verdict]},
@@ -112,12 +112,20 @@ def _render(
         cost=_cost(claims),
         settings={name: shown(value) for name, value in asdict(settings).items()},
         checks=HEALTH_CHECKS,
-        marks=_MARKS,
+        marks=MARKS,
         version=VERSION,
-        style=style,
-        script=script,
-        style_hash=_hash(style),
-        script_hash=_hash(script),
+    )
+
+
+def rendered(name: str, **values: Any) -> str:
+    """One of the page's templates, filled in, with style and script of the page."""
+    return _filled(_template(name), **values)
+
+
+def _filled(template: Any, **values: Any) -> str:
+    style, script = _asset("report.css"), _asset("report.js")
+    text: str = template.render(
+        **values, style=style, script=script, style_hash=_hash(style), script_hash=_hash(script)
     )
     return text.translate(_VISIBLE)
 
@@ -163,7 +171,7 @@ def _cost(claims: Sequence[Card]) -> dict[str, Any]:
     }
 
 
-def _template() -> Any:
+def _template(name: str = "report.html") -> Any:
     try:
         import jinja2
     except ModuleNotFoundError as error:
@@ -178,7 +186,7 @@ def _template() -> Any:
         lstrip_blocks=True,
     )
     environment.filters["seconds"] = _seconds
-    return environment.get_template("report.html")
+    return environment.get_template(name)
 
 
 def _seconds(value: float) -> str:
