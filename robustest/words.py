@@ -14,6 +14,8 @@ _DIGITS = Decimal("0.001")
 _ANY_FLOAT = Context(prec=400)
 _LONGEST_DIVISOR = 1024
 """Of a fraction that somebody may have written."""
+_PLAIN_DIVISOR = 10
+"""Up to which a fraction of grey levels is read as one of its own: 1/3, not 85/255."""
 _NAMED = re.compile(r"\((?:eps|pixels)=")
 
 
@@ -53,10 +55,9 @@ def as_written(value: float) -> str:
     short = f"{value:.4g}"
     if float(short) == value or not 0 < value < 1e6:
         return short
-    grey = round(value * 255)
-    if grey / 255 == value:
+    near, grey = Fraction(value).limit_denominator(_LONGEST_DIVISOR), round(value * 255)
+    if grey / 255 == value and near.denominator > _PLAIN_DIVISOR:  # 5/255, not 1/51
         return f"{grey}/255"
-    near = Fraction(value).limit_denominator(_LONGEST_DIVISOR)
     return str(near) if near.numerator / near.denominator == value else short
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from robustest import rng
 from robustest.data import Samples
 from robustest.engine.evaluator import Evaluator
+from robustest.engine.hints import hints
 from robustest.errors import DataError, ModelError
 from robustest.threats import Bounds
 
@@ -125,6 +126,7 @@ def check_forward(evaluator: Evaluator, chunk: Chunk, suppress: Collection[str])
     first, second = evaluator.logits(x), evaluator.logits(x)
     evaluator.check_labels(y)
     evaluator.check_first(first)
+    evaluator.notes += [hint for hint in hints(evaluator, chunk, first) if hint not in evaluator.notes]
     if "random_forward" in suppress:
         return
     if not torch.allclose(first, second, rtol=1e-4, atol=1e-5):

@@ -84,12 +84,12 @@ def pytest_xdist_setupnodes(config: pytest.Config, specs: list[Any]) -> None:
         pytest_workers.share_out(specs, config.stash[SETTINGS])
 
 
-def pytest_report_header(config: pytest.Config) -> str | None:
+def pytest_report_header(config: pytest.Config) -> list[str] | None:
     if SETTINGS not in config.stash:
         return None
     from robustest.reports.terminal import header
 
-    return header(config.stash[SETTINGS])
+    return header(config.stash[SETTINGS], config.get_terminal_writer().fullwidth)
 
 
 @pytest.hookimpl(wrapper=True)

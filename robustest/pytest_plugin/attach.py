@@ -15,7 +15,6 @@ from robustest.reports.inert import inert_lines
 from robustest.results import LONG, Verdict
 from robustest.words import folded
 
-
 _NARROWEST, _USUAL = 40, 80
 """Columns below which pytest believes no terminal, and what it takes instead."""
 
@@ -103,7 +102,9 @@ def _make_short(told: Any, error: BaseException) -> None:
     width, name = columns(), type(error)
     for traceback, _, _ in getattr(told, "chain", None) or [(getattr(told, "reprtraceback", None), None, None)]:
         for entry in getattr(traceback, "reprentries", ()):
-            lines = [line.replace(f"E   {name.__module__}.{name.__name__}: ", f"E   {name.__name__}: ", 1) for line in entry.lines]
+            lines = entry.lines
+            if isinstance(error, ClaimFailed):
+                lines = [line.replace(f"E   {name.__module__}.", "E   ", 1) for line in lines]
             entry.lines[:] = [part for line in lines for part in (_folded(line, width) if line[:1] == "E" else [line])]
 
 

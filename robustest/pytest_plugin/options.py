@@ -229,7 +229,19 @@ def idle(config: pytest.Config) -> list[str]:
     return found
 
 
-_TALKING = (*_FLAGS, "details", "html", "html-inline", "json", "junit", "profile", "device", "shard", "corpus", "workers")
+_TALKING = (
+    *_FLAGS,
+    "details",
+    "html",
+    "html-inline",
+    "json",
+    "junit",
+    "profile",
+    "device",
+    "shard",
+    "corpus",
+    "workers",
+)
 """Options of which a person expects to see something."""
 
 

@@ -28,13 +28,14 @@ _LINE_EVERY = 10.0
 """Seconds between progress lines where the output is no terminal."""
 
 
-def header(settings: Settings) -> str:
-    """The one line above the tests."""
-    return (
+def header(settings: Settings, width: int = _WIDE) -> list[str]:
+    """What stands above the tests: one line, where it is no longer than the terminal's width."""
+    line = (
         f"robustest {VERSION}: profile={settings.profile} seed={settings.seed} "
         f"device={settings.device} attack={settings.attack} scope={settings.scope} alpha={settings.alpha:g} "
         f"verdicts={'exact' if settings.exact else 'early'} cache={'on' if settings.cache else 'off'}"
     )
+    return folded(line, width, "    ")
 
 
 def folder_name(test: str) -> str:

@@ -10,7 +10,6 @@ from robustest.words import count_of as count_of
 from robustest.words import headline as headline
 from robustest.words import value_of as value_of
 
-
 HINT = "hint: "
 """What a note begins with that hints at a likely mistake; no verdict rests on it."""
 
@@ -51,7 +50,9 @@ def _worst(result: Result, worst: Counterexample) -> str:
     """What happened to one sample."""
     names = result.details.get("class_names")
     label, clean, predicted = (class_name(one, names) for one in (worst.label, worst.clean, worst.predicted))
-    said = f"{result.captions.answered} {predicted}" if result.captions.answered else f"predicted {clean} -> {predicted}"
+    said = (
+        f"{result.captions.answered} {predicted}" if result.captions.answered else f"predicted {clean} -> {predicted}"
+    )
     size = "" if worst.size is None else f", {result.captions.size} {worst.size:.4g}"
     pixels = "" if worst.pixels is None else f", {worst.pixels} pixels"
     picture = f", {worst.image}" if worst.image else ""
