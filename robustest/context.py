@@ -156,7 +156,7 @@ _current: ContextVar[Context] = ContextVar("robustest_context")
 
 
 def current() -> Context:
-    """The running test's context, or a fresh default one outside a test; in a notebook that shows how far a claim is."""
+    """The running test's context, or a fresh default one outside a test; a notebook shows how far claims are."""
     return _current.get(None) or Context(progress=notebook_progress())
 
 

@@ -85,7 +85,7 @@ def count_of(result: Told) -> str:
 def headline(result: Told) -> str:
     """A claim that did not pass in one line: "robust accuracy 0.312 < 0.40 under Linf(8/255), fast".
 
-    Where most of what failed was wrong before any change, that is said first: then no attack, and no shift, is to blame.
+    Where most of what failed was wrong before any change, that is said first: no attack, and no shift, is to blame.
     """
     claim = _compared(result)
     if result.verdict == "inconclusive":

@@ -29,7 +29,7 @@ def claimed(result: Result) -> str:
 
 
 def failure_text(result: Result, *, replay: str) -> str:
-    """What failed in one line; then claim, value, interval, n, threat, worst samples and the command that repeats it."""
+    """What failed in a line; then claim, value, interval, n, threat, worst samples and the command that repeats it."""
     lines = [
         headline(result),
         f"  claim     {result.statement}",

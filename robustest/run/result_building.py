@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustest import context
+from robustest.data.unwrapped import class_names
 from robustest.engine.health import Finding
 from robustest.kinds import Kind, Quantity
 from robustest.reports.pictures import save_exhibit
@@ -105,6 +106,8 @@ def finish(
         StoreError: the plan's baseline is of other samples.
     """
     asked = about.get("asked") or about["kind"].quantities[0]
+    if (names := _class_names(plan)) and "class_names" not in about["details"]:
+        about["details"] = {**about["details"], "class_names": list(names)}
     result = result_of(
         evidence,
         evidence.decision if decision is None else decision,
@@ -115,6 +118,12 @@ def finish(
     )
     result = replace(result, notes=(*result.notes, *notes))
     return result if plan.baseline is None else plan.baseline.told(result, evidence)
+
+
+def _class_names(plan: Plan) -> tuple[str, ...]:
+    """What the classes are called: by the call, by the model, or by the data set."""
+    model, samples = getattr(plan.units, "model", None), getattr(plan.units, "samples", None)
+    return getattr(model, "classes", ()) or class_names(getattr(samples, "source", None))
 
 
 def result_of(

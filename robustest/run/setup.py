@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from robustest.data import Samples, as_samples
+from robustest.data.unwrapped import unwrapped
 from robustest.models import Classifier
 from robustest.rules import Rule, Terms
 from robustest.run.chunk_measurement import Look
@@ -39,7 +40,8 @@ class Setup:
             DataError: the data cannot be measured on.
         """
         classifier, settings = apply(model, options)
-        return cls(classifier, as_samples(data), settings)
+        names = classifier.classes or None
+        return cls(classifier, as_samples(unwrapped(data, classifier.labels or names)), settings)
 
     def but(self, **values: Any) -> Setup:
         """The same with other settings, by name."""

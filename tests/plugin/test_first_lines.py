@@ -1,4 +1,4 @@
-"""What a person reads first: one line that says what failed, within the terminal's width, and options that do nothing."""
+"""What a person reads first: a line that says what failed, in the terminal's width; options that do nothing."""
 
 from __future__ import annotations
 
