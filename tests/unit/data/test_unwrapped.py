@@ -84,7 +84,7 @@ def test_items_and_loaders_of_token_ids_are_taken_alike() -> None:
     for data in (
         TensorDataset(*DATA),
         DataLoader(TensorDataset(*DATA), 16),
-        [(x.numpy(), int(y)) for x, y in zip(*DATA)],
+        [(x.numpy(), int(y)) for x, y in zip(*DATA, strict=True)],
     ):
         assert measure_shift_accuracy(MODEL, data, dropped, at_least=0.1, exact=True).outcomes == whole.outcomes
 
@@ -93,7 +93,7 @@ def test_what_moves_inputs_by_fractions_refuses_token_ids() -> None:
     with pytest.raises(DataError, match=r"floating-point inputs but got torch.int64.*claim groups, transfer, cues"):
         measure_robust_accuracy(MODEL, DATA, Linf(0.1))
     with pytest.raises(ModelError, match="whole numbers after the change"):
-        measure_shift_accuracy(MODEL, DATA, lambda x, severity, key: x + 0.5, at_least=0.1)
+        measure_shift_accuracy(MODEL, DATA, lambda x: x + 0.5, at_least=0.1)
     with pytest.raises(DataError, match="whole numbers below 16,777,216"):
         measure_shift_accuracy(MODEL, (TOKENS * 2**22, LABELS), dropped, at_least=0.1)
 
@@ -147,4 +147,4 @@ def test_a_failure_names_the_classes() -> None:
 )
 def test_another_task_is_told_in_a_sentence(output: Any, words: str) -> None:
     with pytest.raises(ModelError, match=words):
-        measure_robust_accuracy(lambda x: output, (torch.rand(4, 3, 8, 8), torch.zeros(4).long()), Linf(0.1))
+        measure_robust_accuracy(lambda _: output, (torch.rand(4, 3, 8, 8), torch.zeros(4).long()), Linf(0.1))

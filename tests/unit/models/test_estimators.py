@@ -67,7 +67,7 @@ def test_a_claim_is_made_of_it_directly_and_can_fail() -> None:
     same = measure_shift_accuracy(model, (x, words), lambda x: x, at_least=0.5, exact=True)
     assert same.estimate == pytest.approx(model.score(x, words))
     assert same.details["class_names"] == ["low", "mid", "top"]
-    attack = Square(steps=30)
+    attack = Square().within(60)
     bad = measure_robust_accuracy(model, (x, words), Linf(0.5), attack=attack, at_least=0.9, exact=True)
     assert bad.verdict is Verdict.FAILED
     mixed = measure_shift_accuracy(model, (x, np.roll(words, 1)), lambda x: x, at_least=0.9)
@@ -77,7 +77,7 @@ def test_a_claim_is_made_of_it_directly_and_can_fail() -> None:
 @pytest.mark.parametrize("y", [Y, pd.Series(Y, index=range(1000, 1120))], ids=["array", "series"])
 def test_a_frame_keeps_its_columns(y: Any, recwarn: pytest.WarningsRecorder) -> None:
     model = make_pipeline(StandardScaler(), linear_model.LogisticRegression()).fit(FRAME, Y)
-    found = measure_shift_accuracy(model, (FRAME, y), lambda x, severity, key: x, at_least=0.5, exact=True)
+    found = measure_shift_accuracy(model, (FRAME, y), lambda x: x, at_least=0.5, exact=True)
     assert found.estimate == pytest.approx(model.score(FRAME, Y))
     assert [str(one.message) for one in recwarn if "feature names" in str(one.message)] == []
 
