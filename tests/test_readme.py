@@ -32,8 +32,10 @@ def test_it_renders_as_a_long_description() -> None:
     page = markdown.render(README)
     if page is None:
         pytest.skip("no Markdown for readme-renderer: its extra md")
-    assert "<h1>robustest</h1>" in page
+    assert re.search(r"<h1[^>]*>robustest<", page)
     targets = re.findall(r'(?:href|src)="([^"]+)"', page)
     assert len(targets) > 15
-    assert [target for target in targets if not target.startswith("https://")] == []
-    assert "setup" not in re.sub(r"<[^>]+>", "", page).partition("Gate a merge")[0], "what tests need is not shown"
+    assert [
+        target for target in targets if not target.startswith(("https://", "#"))
+    ] == []  # headings link to themselves
+    assert "ModuleType" not in re.sub(r"<[^>]+>", "", page), "what tests need is not shown"

@@ -26,8 +26,8 @@ def init(folder: str) -> int:
     framework = _framework(root)
     _write(screen, root, "tests/test_robustness.py", tests(framework))
     todo = _fixtures(screen, root, framework)
-    _write(screen, root, ".robustest/.gitignore", IGNORED)
     _write(screen, root, ".github/workflows/robustness.yml", workflow(_install(root)))
+    _write(screen, root, ".robustest/.gitignore", IGNORED)
     screen.write_line()
     screen.write_line("Next:", bold=True)
     steps = [

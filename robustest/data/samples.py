@@ -128,9 +128,13 @@ def _check_floats(x: Tensor) -> None:
 
 
 def _indexed(data: Any, collate: Callable[[list[Any]], Any] | None) -> Samples:
-    if isinstance(data, (IterableDataset, Mapping)) or not (hasattr(data, "__getitem__") and hasattr(data, "__len__")):
+    if isinstance(data, (IterableDataset, Mapping, str)) or not (
+        hasattr(data, "__getitem__") and hasattr(data, "__len__")
+    ):
         mend = "An iterable-only set cannot be read in a seeded order; collect it into (x, y) first."
-        iterable = isinstance(data, IterableDataset) or hasattr(data, "__iter__")
+        iterable = isinstance(data, IterableDataset) or (
+            hasattr(data, "__iter__") and not isinstance(data, (Mapping, str))
+        )
         raise DataError(
             expected("(x, y), a data set with len() and indexing, or a DataLoader over one", data, mend * iterable)
         )

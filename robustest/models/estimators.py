@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -56,8 +57,7 @@ class Estimator:
         names = getattr(self.model, "feature_names_in_", None)
         if names is None:
             return flat
-        import pandas  # whoever fitted on a frame has it
-
+        pandas = import_module("pandas")  # whoever fitted on a frame has it
         return pandas.DataFrame(flat, columns=list(names))
 
 

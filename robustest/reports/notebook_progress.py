@@ -6,6 +6,7 @@ import html
 import sys
 from collections.abc import Callable
 from functools import partial
+from importlib import import_module
 from typing import Any
 
 
@@ -24,14 +25,13 @@ _shown: dict[tuple[int, str], Any] = {}
 
 def _show(cell: int, statement: str, done: int, total: int, broken: int) -> None:
     """Draw a bar, or move it; it stays where the verdict came, and goes where every sample was looked at."""
-    from IPython.display import HTML, display  # whoever runs a notebook has it
-
+    shown = import_module("IPython.display")  # whoever runs a notebook has it
     told = html.escape(f"{statement}: {done} of {total}, {broken} broken")
     over = done >= total
-    bar = HTML("" if over else f'<progress value="{done}" max="{total}"></progress> {told}')
+    bar = shown.HTML("" if over else f'<progress value="{done}" max="{total}"></progress> {told}')
     if over and (cell, statement) in _shown:
         _shown.pop((cell, statement)).update(bar)
     elif (cell, statement) in _shown:
         _shown[cell, statement].update(bar)
     elif not over:
-        _shown[cell, statement] = display(bar, display_id=True)
+        _shown[cell, statement] = shown.display(bar, display_id=True)

@@ -164,7 +164,7 @@ def test_the_conftest_shows_how_the_projects_framework_makes_a_model(
     conftest = Path("tests/conftest.py").read_text(encoding="utf-8")
     assert words in conftest
     assert conftest.count("For example:") == 2
-    functions = [node for node in ast.parse(Path(FILES[0]).read_text(encoding="utf-8")).body]
+    functions = ast.parse(Path(FILES[0]).read_text(encoding="utf-8")).body
     claims = [node for node in functions if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")]
     assert len(claims) == 3
 
