@@ -185,7 +185,8 @@ class Result:
 
     def __repr__(self) -> str:
         value = f"{self.quantity} {value_of(self)} n={count_of(self)}"
-        return f"<{type(self).__name__} {self.verdict}: {self.statement}; {value}>"
+        claim = repr(self.statement)[1:-1].replace("##", r"\x23#")  # anybody's words: pytest prints this into logs
+        return f"<{type(self).__name__} {self.verdict}: {claim}; {value}>"
 
     def _repr_html_(self) -> str | None:
         """This result as a notebook shows it: the card of the page, its pictures inside; None without Jinja2."""

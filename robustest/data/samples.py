@@ -131,10 +131,11 @@ def _indexed(data: Any, collate: Callable[[list[Any]], Any] | None) -> Samples:
     if isinstance(data, (IterableDataset, Mapping, str)) or not (
         hasattr(data, "__getitem__") and hasattr(data, "__len__")
     ):
+        if isinstance(data, str):
+            mend = "Load it first, e.g. torchvision.datasets.ImageFolder(path, transform)."
+            raise DataError(expected("(x, y), a data set or a DataLoader", data, mend))
         mend = "An iterable-only set cannot be read in a seeded order; collect it into (x, y) first."
-        iterable = isinstance(data, IterableDataset) or (
-            hasattr(data, "__iter__") and not isinstance(data, (Mapping, str))
-        )
+        iterable = isinstance(data, IterableDataset) or (hasattr(data, "__iter__") and not isinstance(data, Mapping))
         raise DataError(
             expected("(x, y), a data set with len() and indexing, or a DataLoader over one", data, mend * iterable)
         )

@@ -36,7 +36,7 @@ CALLS: dict[str, tuple[str, str, str]] = {
     "bool labels": ("attack(m, (x, y > 0))", "E", "integer class labels"),
     "words as labels": ("attack(m, (x, ['a'] * len(y)))", "E", "labels as integers"),
     "complex inputs": ("attack(m, (x.to(torch.complex64), y))", "E", "floating-point inputs"),
-    "text as data": ("attack(m, 'data/test')", "E", "a data set with len() and indexing"),
+    "text as data": ("attack(m, 'data/test')", "E", "a data set or a DataLoader"),
     "no data": ("attack(m, None)", "E", "a data set with len() and indexing"),
     "a dict of tensors": ("attack(m, {'x': x, 'y': y})", "E", "a data set with len() and indexing"),
     "a generator": ("attack(m, ((a, b) for a, b in zip(x, y)))", "E", "a data set with len() and indexing"),
