@@ -15,6 +15,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 
 from robustest.errors import ConfigError, NotSearched, expected
+from robustest.reports.notebook_progress import notebook_progress
 from robustest.results import Result, Verdict
 from robustest.settings import Settings
 
@@ -155,8 +156,8 @@ _current: ContextVar[Context] = ContextVar("robustest_context")
 
 
 def current() -> Context:
-    """The running test's context, or a fresh default one outside a test."""
-    return _current.get(None) or Context()
+    """The running test's context, or a fresh default one outside a test; a notebook shows how far claims are."""
+    return _current.get(None) or Context(progress=notebook_progress())
 
 
 @contextmanager

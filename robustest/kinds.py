@@ -9,6 +9,7 @@ from typing import Any, Final, Literal
 from robustest.errors import ConfigError, expected
 from robustest.facts import Captions, Counts, Fact, facts_of
 from robustest.results import Result
+from robustest.words import clean_share
 
 OUTCOMES: Final = "outcomes"
 """Of a `Quantity` that is a share of `Result.outcomes`."""
@@ -124,6 +125,8 @@ def no_lines(details: Mapping[str, Any]) -> list[Fact]:
 
 
 def clean_accuracy(details: Mapping[str, Any]) -> list[Fact]:
-    """The accuracy on unchanged samples, where it was measured: the one line that most kinds of claim lead with."""
-    clean = details.get("clean_accuracy")
-    return [] if clean is None else [Fact("clean accuracy", clean)]
+    """The accuracy on unchanged samples, of those that were looked at: the line that most kinds of claim lead with."""
+    clean, seen = details.get("clean_accuracy"), details.get("clean_seen")
+    if clean is not None:
+        return [Fact("clean accuracy", clean)]
+    return [] if not seen else [Fact("clean accuracy", f"{clean_share(seen):.3f} of the {seen['of']} seen")]

@@ -6,10 +6,12 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
+from importlib import import_module
 from typing import Any
 
 from robustest.errors import TruthValueError
 from robustest.facts import Captions, Counts, Fact, facts_of
+from robustest.words import count_of, value_of
 
 
 class Verdict(StrEnum):
@@ -180,6 +182,16 @@ class Result:
     def __post_init__(self) -> None:
         if not self.facts and self.details:
             object.__setattr__(self, "facts", tuple(facts_of(self.details, self.captions.names)))
+
+    def __repr__(self) -> str:
+        value = f"{self.quantity} {value_of(self)} n={count_of(self)}"
+        claim = repr(self.statement)[1:-1].replace("##", r"\x23#")  # anybody's words: pytest prints this into logs
+        return f"<{type(self).__name__} {self.verdict}: {claim}; {value}>"
+
+    def _repr_html_(self) -> str | None:
+        """This result as a notebook shows it: the card of the page, its pictures inside; None without Jinja2."""
+        shown: str | None = import_module("robustest.reports.html.notebook").card(self)  # a report, above this floor
+        return shown
 
     def __bool__(self) -> bool:
         raise TruthValueError(

@@ -35,7 +35,7 @@ def gate(result: Result) -> Result:
     if result.verdict is Verdict.INCONCLUSIVE and running.settings.inconclusive == "skip" and running.skip is not None:
         running.skip(f"inconclusive: {result.statement}: {result.rule}")
     kind = ClaimFailed if result.verdict is Verdict.FAILED else ClaimInconclusive
-    raise kind(failure_text(result, replay=running.replay(running.settings.seed)), result)
+    raise kind(failure_text(result, replay=""), result)  # the report of the run says how to repeat its test, once
 
 
 def advise(result: Result) -> Result:

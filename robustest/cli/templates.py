@@ -14,7 +14,7 @@ ACTIONS = {
 TESTS = '''\
 """What the model must keep. Run: pytest --robust"""
 
-from robustest import Linf, assert_robust_accuracy, assert_shift_accuracy
+from robustest import Linf, assert_consistent, assert_robust_accuracy, assert_shift_accuracy
 
 
 def test_attack(robust_model, robust_data):
@@ -23,7 +23,41 @@ def test_attack(robust_model, robust_data):
 
 def test_noise(robust_model, robust_data):
     assert_shift_accuracy(robust_model, robust_data, "gaussian_noise", severity=1, max_drop=0.05)
+
+
+def test_brightness(robust_model, robust_data):
+    assert_consistent(robust_model, robust_data, "brightness", severity=1, max_flip=0.10)
 '''
+
+ROWS = '''\
+"""What the model must keep. Run: pytest --robust"""
+
+from robustest import L0, assert_consistent, assert_robust_accuracy, assert_shift_accuracy
+
+BOUNDS = (0, 1)  # the smallest and the largest value of any column
+
+
+def a_little_more(x):
+    return x * 1.01
+
+
+def last_column_lost(x):
+    x[:, -1] = 0
+    return x
+
+
+def test_rounding(robust_model, robust_data):
+    assert_consistent(robust_model, robust_data, a_little_more, max_flip=0.10, bounds=BOUNDS)
+
+
+def test_a_column_that_is_missing(robust_model, robust_data):
+    assert_shift_accuracy(robust_model, robust_data, last_column_lost, max_drop=0.10, bounds=BOUNDS)
+
+
+def test_one_wrong_entry(robust_model, robust_data):
+    assert_robust_accuracy(robust_model, robust_data, L0(1), at_least=0.20, bounds=BOUNDS, max_samples=100)
+'''
+"""The tests of a model of rows, as scikit-learn has them."""
 
 MODEL = """\
 @pytest.fixture(scope="session")
@@ -47,18 +81,86 @@ def robust_data():
     raise pytest.UsageError("Expected robust_data in conftest.py to return your samples: it is still to be filled in.")
 """
 
-FIXTURES = {"robust_model": MODEL, "robust_data": DATA}
-"""Each fixture that a project defines, and what to start from."""
+ROWS_DATA = """\
+@pytest.fixture(scope="session")
+def robust_data():
+    # Labelled rows the model was not fitted on: (frame, series) of pandas, or (x, y) as arrays. For example:
+    #     import pandas
+    #     rows = pandas.read_csv("data/test.csv")
+    #     return rows.drop(columns="label"), rows["label"]
+    raise pytest.UsageError("Expected robust_data in conftest.py to return your samples: it is still to be filled in.")
+"""
 
-CONFTEST = f'''\
-"""The model and the samples that the robustness tests are about."""
+_EXAMPLES = {
+    "sklearn": """\
+    #     import skops.io
+    #     return skops.io.load("model.skops")  # a fitted classifier or pipeline, as it is
+""",
+    "lightning": """\
+    #     from my_project import LitModel
+    #     return LitModel.load_from_checkpoint("model.ckpt").eval()
+""",
+    "timm": """\
+    #     import timm
+    #     return timm.create_model("resnet18", num_classes=10, checkpoint_path="model.safetensors").eval()
+""",
+    "transformers": """\
+    #     from transformers import AutoModelForImageClassification
+    #     return AutoModelForImageClassification.from_pretrained("model").eval()
+""",
+}
+"""How a model of each framework is made; torchvision's is in `MODEL`."""
 
-import pytest
+FRAMEWORKS = {
+    "scikit-learn": "sklearn",
+    "pytorch-lightning": "lightning",
+    "lightning": "lightning",
+    "timm": "timm",
+    "transformers": "transformers",
+}
+"""The packages that a project's files name, and the framework that each stands for; the first found counts."""
 
 
-{MODEL}
+def tests(framework: str) -> str:
+    """Three claims about a model of this framework."""
+    return ROWS if framework == "sklearn" else TESTS
 
-{DATA}'''
+
+def data_fixture(framework: str) -> str:
+    """The fixture of the data, for this framework."""
+    return ROWS_DATA if framework == "sklearn" else DATA
+
+
+def model_fixture(framework: str) -> str:
+    """The fixture of the model, with how one of this framework is made.
+
+    Args:
+        framework: a value of `FRAMEWORKS`; torchvision's where it is none.
+    """
+    if framework not in _EXAMPLES:
+        return MODEL
+    before, _, after = MODEL.partition("    #     import torch, torchvision")
+    return before + _EXAMPLES[framework] + after[after.index("    raise") :]
+
+
+IGNORED = """\
+# What robustest remembers, and its pictures; only counterexamples may be committed.
+*
+!.gitignore
+!corpus/
+!corpus/**
+"""
+"""`.robustest/.gitignore`."""
+
+
+def conftest(framework: str) -> str:
+    """A `conftest.py` with both fixtures to fill in.
+
+    Args:
+        framework: as for `model_fixture`.
+    """
+    title = '"""The model and the samples that the robustness tests are about."""'
+    return f"{title}\n\nimport pytest\n\n\n{model_fixture(framework)}\n\n{data_fixture(framework)}"
 
 
 def workflow(install: str) -> str:
@@ -109,7 +211,7 @@ jobs:
           key: robustest-${{ runner.os }}-${{ github.base_ref || github.ref_name }}-${{ github.run_id }}
           restore-keys: robustest-${{ runner.os }}-${{ github.base_ref || github.ref_name }}-
       - name: Test the claims
-        run: python -m pytest --robust -m robust --robust-json=robust.json
+        run: python -m pytest --robust -m robust --robust-json=robust.json --robust-html=robust-page
       # A pull request saves nothing: it could save what was never measured, and be green by it.
       - name: Remember what was measured on the default branch, whatever came out
         if: >-
@@ -126,6 +228,7 @@ jobs:
           name: robustness
           path: |
             robust.json
+            robust-page
             .robustest/pictures
           include-hidden-files: true
           if-no-files-found: ignore

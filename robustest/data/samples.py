@@ -16,6 +16,7 @@ from robustest.factory import Factory
 from robustest.tasks import CLASSIFICATION
 
 _IMAGE_KEYS = ("pixel_values", "image", "img", "x", "input")
+_WHOLE = (torch.int16, torch.int32, torch.int64)
 _LABEL_KEYS = ("label", "labels", "fine_label", "target", "y")
 
 
@@ -24,7 +25,7 @@ class Samples:
     """Labelled samples in a fixed order.
 
     Attributes:
-        take: maps indices (n,) int64 to (x (n, *S) float32, y (n,) int64).
+        take: maps indices (n,) int64 to (x (n, *S), y (n,) int64); x is float32, or int64 where it is whole numbers.
         size: number of samples.
         source: what they were made of: data as `as_samples` takes them, or a `Factory` of such; None where they
             cannot be made again, and so cannot be sent to other processes.
@@ -83,7 +84,7 @@ def _arrays(x: object, y: object) -> Samples:
     _check_floats(images)
 
     def take(ids: Tensor) -> tuple[Tensor, Tensor]:
-        return images[ids.to(images.device)].float(), labels[ids]
+        return _read(images[ids.to(images.device)]), labels[ids]
 
     return Samples(take, len(images))
 
@@ -113,8 +114,13 @@ def _loaded(loader: DataLoader[Any]) -> Samples:
     return samples
 
 
+def _read(x: Tensor) -> Tensor:
+    """Inputs as they are handed on: float32, or int64 where they are whole numbers, such as tokens."""
+    return x.float() if x.is_floating_point() else x.long()
+
+
 def _check_floats(x: Tensor) -> None:
-    if not x.is_floating_point():
+    if not x.is_floating_point() and x.dtype not in _WHOLE:
         raise DataError(
             f"Expected floating-point inputs but got {x.dtype}. "
             "Divide 8-bit images by 255, or give floats and their bounds=(low, high)."
@@ -122,13 +128,16 @@ def _check_floats(x: Tensor) -> None:
 
 
 def _indexed(data: Any, collate: Callable[[list[Any]], Any] | None) -> Samples:
-    if isinstance(data, (IterableDataset, Mapping)) or not (hasattr(data, "__getitem__") and hasattr(data, "__len__")):
+    if isinstance(data, (IterableDataset, Mapping, str)) or not (
+        hasattr(data, "__getitem__") and hasattr(data, "__len__")
+    ):
+        if isinstance(data, str):
+            mend = "Load it first, e.g. torchvision.datasets.ImageFolder(path, transform)."
+            raise DataError(expected("(x, y), a data set or a DataLoader", data, mend))
+        mend = "An iterable-only set cannot be read in a seeded order; collect it into (x, y) first."
+        iterable = isinstance(data, IterableDataset) or (hasattr(data, "__iter__") and not isinstance(data, Mapping))
         raise DataError(
-            expected(
-                "(x, y), a data set with len() and indexing, or a DataLoader over one",
-                data,
-                "An iterable-only set cannot be read in a seeded order; collect it into (x, y) first.",
-            )
+            expected("(x, y), a data set with len() and indexing, or a DataLoader over one", data, mend * iterable)
         )
 
     def take(ids: Tensor) -> tuple[Tensor, Tensor]:
@@ -141,7 +150,7 @@ def _indexed(data: Any, collate: Callable[[list[Any]], Any] | None) -> Samples:
             raise DataError(
                 f"Expected samples of one shape but got {sorted(shapes)}. Resize them in the data set's transform."
             )
-        return torch.stack([x for x, _ in pairs]).float(), CLASSIFICATION.targets([y for _, y in pairs])
+        return _read(torch.stack([x for x, _ in pairs])), CLASSIFICATION.targets([y for _, y in pairs])
 
     return Samples(take, len(data))
 
@@ -152,7 +161,7 @@ def _from_batch(batch: object) -> tuple[Tensor, Tensor]:
         raise DataError(expected("the loader's batches to hold a tensor of inputs", x))
     images = _tensor(x)
     _check_floats(images)
-    return images.float(), CLASSIFICATION.targets(y)
+    return _read(images), CLASSIFICATION.targets(y)
 
 
 def _pair(item: object) -> tuple[Tensor, int]:

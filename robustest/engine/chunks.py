@@ -11,12 +11,15 @@ from torch import Tensor
 from robustest import rng
 from robustest.data import Samples
 from robustest.engine.evaluator import Evaluator
+from robustest.engine.hints import hints
 from robustest.errors import DataError, ModelError
 from robustest.threats import Bounds
 
 _SMALLEST, _LARGEST = 64, 512
 _SHARE = 4
 """A chunk is at most this fraction of what was read before it: an early verdict reads little beyond its point."""
+EXACT = 2**24
+"""Whole numbers below it are float32 numbers, each of them."""
 _PROBE = 8
 """Samples that the checks of the forward pass twice, and once more among other neighbours."""
 _APART = 0.05
@@ -60,8 +63,18 @@ def partition(order: Tensor) -> Iterator[Tensor]:
         start += size
 
 
-def load(samples: Samples, ids: Tensor, *, bounds: Bounds, seed: int, device: torch.device) -> Chunk:
+def load(
+    samples: Samples, ids: Tensor, *, bounds: Bounds, seed: int, device: torch.device, whole: bool = False
+) -> Chunk:
     """Read samples by index and check them.
+
+    Args:
+        samples: the data.
+        ids: (n,) int64, their positions.
+        bounds: of the inputs.
+        seed: of their randomness.
+        device: where they go.
+        whole: whether inputs may be whole numbers, which have no gradient and are in no ball.
 
     Raises:
         DataError: NaN, infinite or out-of-bounds values, or as many labels as samples are not there.
@@ -71,6 +84,8 @@ def load(samples: Samples, ids: Tensor, *, bounds: Bounds, seed: int, device: to
         raise DataError(f"Expected {len(ids)} samples and labels but the data gave {len(x)} and {len(y)}.")
     if x.ndim < 2:
         raise DataError(f"Expected samples of one axis or more but got a number for each, {tuple(x.shape)} in all.")
+    if not x.is_floating_point():
+        x, bounds = _whole(x, bounds, whole)
     finite = torch.isfinite(x).flatten(1).all(1)
     if not bool(finite.all()):
         raise DataError(f"Expected finite inputs but sample {_first(ids, ~finite)} has NaN or infinite values.")
@@ -84,6 +99,22 @@ def load(samples: Samples, ids: Tensor, *, bounds: Bounds, seed: int, device: to
         )
     x, y = x.to(device), y.to(device)
     return Chunk(ids, x, y, rng.keys(seed, ids).to(device), bounds)
+
+
+def _whole(x: Tensor, bounds: Bounds, allowed: bool) -> tuple[Tensor, Bounds]:
+    """Whole numbers (n, *S) int64 as float32, and their bounds, which nobody gave.
+
+    Raises:
+        DataError: the claim needs numbers that can move by less than one, or float32 cannot hold these.
+    """
+    if not allowed:
+        raise DataError(
+            "Expected floating-point inputs but got torch.int64: this claim moves inputs by fractions of one. Divide "
+            "8-bit images by 255, give floats and their bounds=(low, high), or claim groups, transfer, cues or shifts."
+        )
+    if int(x.abs().max()) >= EXACT:
+        raise DataError(f"Expected whole numbers below {EXACT:,} but got {int(x.abs().max()):,}.")
+    return x.float(), (-float(EXACT), float(EXACT)) if bounds == (0.0, 1.0) else bounds
 
 
 def check_data(samples: Samples, ids: Tensor) -> None:
@@ -130,6 +161,7 @@ def check_forward(evaluator: Evaluator, chunk: Chunk, suppress: Collection[str])
     first, second = evaluator.logits(x), evaluator.logits(x)
     evaluator.check_labels(y)
     evaluator.check_first(first)
+    evaluator.notes += [hint for hint in hints(evaluator, chunk, first) if hint not in evaluator.notes]
     if "random_forward" in suppress:
         return
     if not torch.allclose(first, second, rtol=1e-4, atol=1e-5):

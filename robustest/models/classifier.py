@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from robustest.errors import ConfigError, DeviceError, ModelError, expected
 from robustest.factory import Factory
+from robustest.models.estimators import is_estimator
 from robustest.models.needs import Needs
 
 Preprocessing = tuple[Sequence[float], Sequence[float]] | Callable[[Tensor], Tensor]
@@ -36,6 +37,9 @@ class Classifier:
         recipe: what builds `module`, for workers on other devices and machines, which then load its weights; None
             where nobody said.
         reset: puts a model back that adapts to what it is shown; None for one that does not. See `adapting`.
+        classes: names of the classes, for messages and pictures; empty where there are none.
+        labels: what data call the classes, in their order, where these are no indices 0, 1, ...
+        whole: whether inputs are whole numbers, which the model is given as int64.
     """
 
     call: Callable[[Tensor], Any]
@@ -48,6 +52,9 @@ class Classifier:
     max_queries: int | None = None
     recipe: Factory | None = None
     reset: Callable[[], object] | None = None
+    classes: tuple[str, ...] = ()
+    labels: tuple[Any, ...] | None = None
+    whole: bool = False
 
     def __call__(self, x: Tensor) -> Tensor:
         """(B, K) float32 logits of a batch (B, *S) of floats inside the bounds.
@@ -55,7 +62,7 @@ class Classifier:
         Raises:
             ModelError: the model returns neither a tensor, an array, nor an object with `.logits`.
         """
-        x = x.to(self.dtype)
+        x = _as_whole(x) if self.whole else x.to(self.dtype)
         if callable(self.preprocessing):
             x = self.preprocessing(x)
         elif self.preprocessing is not None:
@@ -79,6 +86,15 @@ class Classifier:
                 f"Expected to copy the model to {device} but got: {error}. Move it there yourself."
             ) from error
         return replace(self, call=module, module=module, device=device)
+
+
+def _as_whole(x: Tensor) -> Tensor:
+    whole = x.long()
+    if not bool((whole == x).all()):
+        raise ModelError(
+            "Expected whole numbers after the change, as before it, but got fractions: change tokens to tokens."
+        )
+    return whole
 
 
 def as_classifier(
@@ -111,6 +127,10 @@ def as_classifier(
             bounds=model.bounds if bounds is None else bounds,
             preprocessing=model.preprocessing if preprocessing is None else preprocessing,
         )
+    if is_estimator(model):
+        from robustest.models.predictors import estimator_model  # which is made of this module
+
+        return replace(estimator_model(model), bounds=bounds or (0.0, 1.0), preprocessing=preprocessing)
     if not callable(model) or isinstance(model, type):
         mend = _pack_for(model) if isinstance(model, str) else ""
         raise ConfigError(expected("a torch module or a callable that maps a batch to logits", model, mend))
@@ -164,15 +184,29 @@ def logits_of(output: object) -> Tensor:
     Raises:
         ModelError: there is none.
     """
+    if isinstance(output, Mapping) and "logits" in output:
+        output = output["logits"]
     if not isinstance(output, (Tensor, np.ndarray)):
         output = getattr(output, "logits", output)
     if isinstance(output, np.ndarray):
         output = torch.from_numpy(output)
     if not isinstance(output, Tensor):
         raise ModelError(
-            expected("logits as a tensor, an array, or an output with .logits", output, "Wrap the model in a function.")
+            expected("logits as a tensor, an array, or an output with .logits", output, _other_task(output))
         )
     return output
+
+
+def _other_task(output: object) -> str:
+    """What a model's answer tells of its task, and what to do."""
+    boxes = output[0] if isinstance(output, (list, tuple)) and output else output
+    if isinstance(boxes, Mapping) and "boxes" in boxes:
+        return (
+            "robustest judges classes, not boxes: claim which classes are found, by a function that gives their logits."
+        )
+    if isinstance(output, Mapping) and "out" in output:
+        return "For segmentation wrap the model in a function that returns ['out'], and claim with task=."
+    return "Wrap the model in a function."
 
 
 def _dtype(module: nn.Module) -> torch.dtype:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from robustest.errors import ConfigError, ModelError, expected
 from robustest.models.classifier import Classifier, as_classifier
+from robustest.models.estimators import Estimator
 from robustest.models.needs import Needs
 
 Predict = Callable[[NDArray[np.float32]], Any]
@@ -72,6 +74,18 @@ def labels_model(
         return torch.from_numpy(2 * np.eye(classes, dtype=np.float32)[labels] - 1).to(x.device)
 
     return as_classifier(Classifier(call=call, gives=Needs.LABELS, max_queries=max_queries), bounds=bounds)
+
+
+def estimator_model(model: object) -> Classifier:
+    """A fitted classifier of scikit-learn, or a pipeline that ends in one; `predict` says what it answers.
+
+    Raises:
+        ConfigError: it is not fitted, or no classifier of two classes or more.
+    """
+    fn = Estimator(model)
+    made = scores_model(fn) if fn.gives is Needs.SCORES else labels_model(fn, classes=len(fn.classes))
+    names = tuple(map(str, fn.classes)) if any(isinstance(label, str) for label in fn.classes) else ()
+    return replace(made, classes=names, labels=fn.classes)
 
 
 def _check(fn: object, max_queries: object) -> None:

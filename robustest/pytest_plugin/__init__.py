@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from robustest.account import Account
     from robustest.ledger import Ledger
 
+_SKIPPED = "robustness test; run with --robust"
 _FIXTURES = ("robust", "robust_baseline", "robust_data", "robust_model", "robust_responses")
 
 
@@ -83,12 +84,12 @@ def pytest_xdist_setupnodes(config: pytest.Config, specs: list[Any]) -> None:
         pytest_workers.share_out(specs, config.stash[SETTINGS])
 
 
-def pytest_report_header(config: pytest.Config) -> str | None:
+def pytest_report_header(config: pytest.Config) -> list[str] | None:
     if SETTINGS not in config.stash:
         return None
     from robustest.reports.terminal import header
 
-    return header(config.stash[SETTINGS])
+    return header(config.stash[SETTINGS], config.get_terminal_writer().fullwidth)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -115,7 +116,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             from robustest.settings import Settings
 
             pytest_options.settings_for(item, Settings(), config)  # a wrong marker is an error in any run
-            item.add_marker(pytest.mark.skip(reason="robustness test; run with --robust"))
+            item.add_marker(pytest.mark.skip(reason=_SKIPPED))
+    if SETTINGS in config.stash and any(CONTEXT in item.stash for item in items) and not _is_worker(config):
+        pytest_options.check_attack(config, config.stash[SETTINGS])
 
 
 def _keep_shard(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -229,6 +232,8 @@ def _shard(config: pytest.Config) -> dict[str, Any] | None:
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    for line in (*_unasked(terminalreporter), *pytest_options.idle(config)):
+        terminalreporter.write_line(line, yellow=True)
     if ACCOUNT in config.stash:
         from robustest.reports.terminal import summary
 
@@ -242,6 +247,13 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
             where, workspace = config.stash[LEDGER].places(config.rootpath), os.environ.get("GITHUB_WORKSPACE", "")
             for line in github.annotated(account.rows, account.lost, where=where, workspace=workspace):
                 terminalreporter.write_line(line)
+
+
+def _unasked(reporter: Any) -> list[str]:
+    """That robustness tests were skipped for want of --robust: a skipped test is green, and claims nothing."""
+    reports = reporter.stats.get("skipped", ())
+    count = sum(isinstance(one.longrepr, tuple) and str(one.longrepr[-1]).endswith(_SKIPPED) for one in reports)
+    return [f"{count} robustness test{'' if count == 1 else 's'} skipped: add --robust"] if count else []
 
 
 def _collected(config: pytest.Config) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,10 @@ from robustest.context import Context
 from robustest.errors import ClaimFailed, RobustestError
 from robustest.reports.inert import inert_lines
 from robustest.results import LONG, Verdict
+from robustest.words import folded
+
+_NARROWEST, _USUAL = 40, 80
+"""Columns below which pytest believes no terminal, and what it takes instead."""
 
 
 def attach(
@@ -57,6 +62,7 @@ def attach(
             if short_traceback:
                 report.longrepr = excinfo.getrepr(style="short", funcargs=False, tbfilter=_users_frames)
             _make_inert(report.longrepr)
+            _make_short(report.longrepr, excinfo.value)
 
 
 def _claimed(raised: BaseException, context: Context) -> bool:
@@ -82,3 +88,31 @@ def _make_inert(told: Any) -> None:
             crash.message = inert_lines(crash.message)
         for entry in getattr(traceback, "reprentries", ()):
             entry.lines[:] = [inert_lines(line) for line in entry.lines]
+
+
+def _make_short(told: Any, error: BaseException) -> None:
+    """What pytest prints of our errors: its short summary has the first line alone, and no line is cut by a terminal.
+
+    The name of a claim's error goes without its module, which says nothing of the claim.
+    """
+    crash = getattr(told, "reprcrash", None)
+    first = str(error).partition("\n")[0]
+    if crash is not None and isinstance(error, ClaimFailed):
+        crash.message = inert_lines(first)
+    width, name = columns(), type(error)
+    for traceback, _, _ in getattr(told, "chain", None) or [(getattr(told, "reprtraceback", None), None, None)]:
+        for entry in getattr(traceback, "reprentries", ()):
+            lines = entry.lines
+            if isinstance(error, ClaimFailed):
+                lines = [line.replace(f"E   {name.__module__}.", "E   ", 1) for line in lines]
+            entry.lines[:] = [part for line in lines for part in (_folded(line, width) if line[:1] == "E" else [line])]
+
+
+def _folded(line: str, width: int) -> list[str]:
+    return folded(line, width, indent="E" + " " * 15)
+
+
+def columns() -> int:
+    """The terminal's width as pytest takes it."""
+    width = shutil.get_terminal_size(fallback=(80, 24)).columns
+    return width if width >= _NARROWEST else _USUAL

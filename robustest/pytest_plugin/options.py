@@ -129,7 +129,7 @@ def settings_of(config: pytest.Config) -> Settings:
             command_line=given,
         )
     except ConfigError as error:
-        raise pytest.UsageError(str(error)) from error
+        raise pytest.UsageError(f"{_in_file(config)}{error}") from error
 
 
 def settings_for(item: pytest.Item | pytest.Collector, settings: Settings, config: pytest.Config) -> Settings:
@@ -213,6 +213,68 @@ def check_html(config: pytest.Config) -> None:
         )
 
 
+def idle(config: pytest.Config) -> list[str]:
+    """What the command line asks for that changes nothing in this run, in sentences."""
+    on = {name for name in _TALKING if config.getoption(f"--robust-{name}")}
+    found = []
+    if "html-inline" in on and "html" not in on:
+        found.append("--robust-html-inline does nothing without --robust-html=DIR")
+    if not config.getoption("--robust"):
+        others = sorted(f"--robust-{name}" for name in on - {"html-inline"})
+        return [*found, f"{', '.join(others)}: nothing without --robust"] if others else found
+    from robustest.pytest_plugin.stash import SETTINGS
+
+    corpus = config.stash[SETTINGS].corpus
+    if "replay-only" in on and not (corpus and Path(corpus).is_dir()):
+        found.append(f"--robust-replay-only has nothing to replay: there is no corpus at {_short(config, corpus)}")
+    return found
+
+
+_TALKING = (
+    *_FLAGS,
+    "details",
+    "html",
+    "html-inline",
+    "json",
+    "junit",
+    "profile",
+    "device",
+    "shard",
+    "corpus",
+    "workers",
+)
+"""Options of which a person expects to see something."""
+
+
+def _short(config: pytest.Config, path: str | None) -> str:
+    here = config.invocation_params.dir
+    return "-" if path is None else Path(os.path.relpath(path, here)).as_posix()
+
+
+def check_attack(config: pytest.Config, settings: Settings) -> None:
+    """Refuse an attack that nobody registered, before the first test.
+
+    Raises:
+        pytest.UsageError: naming it, and the file that it is in.
+    """
+    from robustest.settings import PROFILES
+
+    if settings.attack in ("fast", "thorough") or settings.attack in {p.get("attack") for p in PROFILES.values()}:
+        return  # known without loading torch
+    from robustest.attacks import as_attack
+    from robustest.errors import ConfigError
+
+    try:
+        as_attack(settings.attack)
+    except ConfigError as error:
+        raise pytest.UsageError(f"{_in_file(config)}attack: {error}") from error
+
+
+def _in_file(config: pytest.Config) -> str:
+    """The file with the ini keys, as the beginning of a sentence; empty where there is none."""
+    return "" if config.inipath is None else f"{_short(config, str(config.inipath))}: "
+
+
 def rerun_command(config: pytest.Config, settings: Settings, nodeid: str) -> str:
     """The command that repeats a test of this run, without seed and test id."""
     parts = ["pytest", "--robust", f"--robust-profile={settings.profile}"]  # named: CI or an ini may choose another
@@ -259,7 +321,7 @@ def _ini_values(config: pytest.Config) -> dict[str, Any]:
         try:
             value = config.getini(f"robust_{name}")
         except (TypeError, ValueError, pytest.UsageError) as error:
-            raise pytest.UsageError(f"ini key robust_{name}: {error}") from error
+            raise pytest.UsageError(f"{_in_file(config)}ini key robust_{name}: {error}") from error
         if value not in (None, [], ""):
             values[name] = value
     return values

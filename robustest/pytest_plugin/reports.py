@@ -78,7 +78,7 @@ def _write_json(path: str, account: Account, settings: Settings, shard: Mapping[
 
 def _write_page(config: pytest.Config, rows: Sequence[Row], lost: Sequence[str], settings: Settings) -> None:
     from robustest.reports import html
-    from robustest.store.provenance import commit
+    from robustest.store.provenance import commit, machine, today
 
     html.write(
         config.getoption("--robust-html"),
@@ -87,7 +87,7 @@ def _write_page(config: pytest.Config, rows: Sequence[Row], lost: Sequence[str],
         settings,
         inline=config.getoption("--robust-html-inline"),
         origin=str(config.invocation_params.dir),
-        about={"commit": commit()} if commit() else None,
+        about={"date": today(), "machine": machine(), **({"commit": commit()} if commit() else {})},
     )
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from junit_xml import TestCase, TestSuite
 
 from robustest.reports.states import RED, Reported, aside, state, without_result
-from robustest.reports.text import claimed, failure_text, measured
+from robustest.reports.text import failure_text, headline
 from robustest.results import LONG
 from robustest.version import VERSION
 
@@ -102,8 +102,7 @@ def _case(row: Reported) -> TestCase:
     else:
         case = TestCase(_xml(result.statement), classname=_classname(row.test), elapsed_sec=result.cost.seconds)
         if verdict in RED:
-            message = f"{result.verdict}: {measured(result)}, claimed {claimed(result)}"
-            _red(case, verdict, message, failure_text(result, replay=row.replay))
+            _red(case, verdict, headline(result), failure_text(result, replay=row.replay))
     if verdict in ("xfailed", "skipped", "tolerated"):  # what is no failure, and no pass either
         case.add_skipped_info(message=_xml(aside(row) or without_result(row)))
     return case

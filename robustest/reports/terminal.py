@@ -14,28 +14,34 @@ import pytest
 from robustest.reports.chance import Chance
 from robustest.reports.inert import Inert, inert
 from robustest.reports.states import COLOURS, RED, TOLD, Reported, aside, state, without_result
-from robustest.reports.text import claimed, measured
+from robustest.reports.text import HINT, claimed, measured
 from robustest.results import Result
 from robustest.settings import Settings
 from robustest.version import VERSION
+from robustest.words import folded
 
+_READABLE = 16
+"""Characters of a test's name in its folder's: paths of pictures are to fit on a line."""
+_WIDE = 10_000
+"""Columns where nobody says how many there are."""
 _LINE_EVERY = 10.0
 """Seconds between progress lines where the output is no terminal."""
 
 
-def header(settings: Settings) -> str:
-    """The one line above the tests."""
-    return (
+def header(settings: Settings, width: int = _WIDE) -> list[str]:
+    """What stands above the tests: one line, where it is no longer than the terminal's width."""
+    line = (
         f"robustest {VERSION}: profile={settings.profile} seed={settings.seed} "
         f"device={settings.device} attack={settings.attack} scope={settings.scope} alpha={settings.alpha:g} "
         f"verdicts={'exact' if settings.exact else 'early'} cache={'on' if settings.cache else 'off'}"
     )
+    return folded(line, width, "    ")
 
 
 def folder_name(test: str) -> str:
     """A folder name for a test's pictures: readable, and different for different tests."""
-    readable = re.sub(r"[^A-Za-z0-9]+", "-", test.replace(".py::", "-")).strip("-")
-    return f"{readable[-60:].strip('-')}-{zlib.crc32(test.encode()):08x}"
+    readable = re.sub(r"[^A-Za-z0-9]+", "-", test.rpartition("::")[2]).strip("-")
+    return f"{readable[:_READABLE].strip('-')}-{zlib.crc32(test.encode()):08x}"
 
 
 class Progress:
@@ -81,24 +87,49 @@ def summary(reporter: Any, rows: Sequence[Reported], lost: Sequence[str], *, det
     tests = any(row.result is not None or row.ending is None or row.ending.robust for row in rows)
     if not tests and not lost:  # what else failed is pytest's to tell
         return
+    width = reporter._tw.fullwidth if hasattr(reporter, "_tw") else _WIDE  # the command's own screen folds by itself
     reporter = Inert(reporter)
     reporter.write_sep("=", "robustness")  # not section(): it leaves a line half open
-    width = max((len(row.test) for row in rows), default=0)
+    longest = max((len(row.test) for row in rows), default=0)
+    beside = all(longest + len(_line(row)) + len(_word(row)) + 4 <= width for row in rows)
     for row in rows:
-        verdict = state(row)
-        reporter.write(f"{row.test:<{width}}  {_line(row)}  ")
-        reporter.write_line(verdict.upper() if verdict in RED else verdict, **{COLOURS.get(verdict, "yellow"): True})
+        colour = {COLOURS.get(state(row), "yellow"): True}
+        if beside:
+            reporter.write(f"{row.test:<{longest}}  {_line(row)}  ")
+            reporter.write_line(_word(row), **colour)
+        else:
+            reporter.write(f"{_word(row)}  ", **colour)
+            reporter.write_line(row.test)
+            for part in folded(f"  {_line(row)}", width, "    "):
+                reporter.write_line(part)
         if details and row.result is not None:
             _details(reporter, row.result)
+    _told(reporter, rows, lost, width)
+
+
+def _told(reporter: Inert, rows: Sequence[Reported], lost: Sequence[str], width: int) -> None:
+    """What is said of the rows together: chance, hints once each, and how to repeat what did not pass."""
+    results = [row.result for row in rows if row.result is not None]
     if chance := str(Chance.of(row.result for row in rows)):
-        reporter.write_line(f"chance: {chance}")
-    replayed = sum(row.result.replayed for row in rows if row.result is not None)
-    if replayed:
-        reporter.write_line(f"replayed: {replayed} samples were decided by counterexamples of earlier runs")
+        _write(reporter, f"chance: {chance}", width)
+    if replayed := sum(result.replayed for result in results):
+        _write(reporter, f"replayed: {replayed} samples were decided by counterexamples of earlier runs", width)
+    for hint in dict.fromkeys(note for result in results for note in result.notes if note.startswith(HINT)):
+        _write(reporter, hint, width, yellow=True)
     for replay in dict.fromkeys(row.replay for row in rows if state(row) in TOLD and row.replay):
-        reporter.write_line(f"replay: {replay}")
+        _write(reporter, f"replay: {replay}", width)
     for problem in lost:
-        reporter.write_line(f"LOST: {problem}; this run is not green", red=True)
+        _write(reporter, f"LOST: {problem}; this run is not green", width, red=True)
+
+
+def _write(reporter: Inert, line: str, width: int, **markup: bool) -> None:
+    for part in folded(line, width, "    "):
+        reporter.write_line(part, **markup)
+
+
+def _word(row: Reported) -> str:
+    verdict = state(row)
+    return verdict.upper() if verdict in RED else verdict
 
 
 def _line(row: Reported) -> str:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from robustest.results import Result
+from robustest.results import Counterexample, Result
+from robustest.words import count_of as count_of
+from robustest.words import headline as headline
+from robustest.words import value_of as value_of
 
-_DIGITS = Decimal("0.001")
-"""Of a bound that is shown; it is rounded outwards, or it would be none."""
-_ANY_FLOAT = Context(prec=400)
+HINT = "hint: "
+"""What a note begins with that hints at a likely mistake; no verdict rests on it."""
 
 
 def measured(result: Result) -> str:
@@ -20,32 +23,15 @@ def measured(result: Result) -> str:
     return "; ".join((f"{result.quantity} {value_of(result)} n={count_of(result)}", *result.caveats))
 
 
-def value_of(result: Result) -> str:
-    """The measured value with its interval, as in `measured`."""
-    low, high = result.interval
-    interval = f"[{low:.3f}, {high:.3f}]"
-    if not result.bounds:
-        return f"{'in' if result.estimate is None else f'{result.estimate:.3f}'} {interval}"
-    above = result.bounds == "above"
-    outward = Decimal(repr(result.value)).quantize(_DIGITS, ROUND_CEILING if above else ROUND_FLOOR, _ANY_FLOAT)
-    bound = f"at {'most' if above else 'least'} {outward:.3f}"
-    return bound if result.estimate is None or low == high else f"{bound} {interval}"
-
-
-def count_of(result: Result) -> str:
-    """The samples looked at, as in `measured`."""
-    return str(result.n_used) if result.n_used == result.n_total else f"{result.n_used} of {result.n_total}"
-
-
 def claimed(result: Result) -> str:
     """The threshold as a comparison, e.g. ">= 0.4"."""
     return "no threshold" if result.threshold is None else f"{result.comparison} {result.threshold:g}"
 
 
 def failure_text(result: Result, *, replay: str) -> str:
-    """Claim, measured value, interval, n, threat, worst samples and the command that repeats it."""
+    """What failed in a line; then claim, value, interval, n, threat, worst samples and the command that repeats it."""
     lines = [
-        f"robustest: {result.verdict}",
+        headline(result),
         f"  claim     {result.statement}",
         f"  measured  {measured(result)}",
         f"  {result.captions.setting:9} {result.setting}",
@@ -53,18 +39,34 @@ def failure_text(result: Result, *, replay: str) -> str:
         f"  verdict   {result.verdict} ({result.rule})",
     ]
     lines += [f"  {name:9} {value}" for name, value in _extras(result)]
-    for rank, worst in enumerate(result.counterexamples, 1):
-        size = "" if worst.size is None else f", {result.captions.size} {worst.size:.4g}"
-        pixels = "" if worst.pixels is None else f", {worst.pixels} pixels"
-        picture = f", {worst.image}" if worst.image else ""
-        said = f"predicted {worst.clean} -> {worst.predicted}"
-        if result.captions.answered:
-            said = f"{result.captions.answered} {worst.predicted}"
-        lines.append(f"  worst {rank}   sample {worst.index}: label {worst.label}, {said}{size}{pixels}{picture}")
-    lines += [f"  note      {note}" for note in result.notes]
+    lines += [f"  worst {rank}   {_worst(result, one)}" for rank, one in enumerate(result.counterexamples, 1)]
+    lines += [f"  {'hint' if note.startswith(HINT) else 'note':9} {note.removeprefix(HINT)}" for note in result.notes]
     if replay:
         lines.append(f"  replay    {replay}")
     return "\n".join(lines)
+
+
+def _worst(result: Result, worst: Counterexample) -> str:
+    """What happened to one sample."""
+    names = result.details.get("class_names")
+    label, clean, predicted = (class_name(one, names) for one in (worst.label, worst.clean, worst.predicted))
+    said = (
+        f"{result.captions.answered} {predicted}" if result.captions.answered else f"predicted {clean} -> {predicted}"
+    )
+    size = "" if worst.size is None else f", {result.captions.size} {worst.size:.4g}"
+    pixels = "" if worst.pixels is None else f", {worst.pixels} pixels"
+    picture = f", {worst.image}" if worst.image else ""
+    return f"sample {worst.index}: label {label}, {said}{size}{pixels}{picture}"
+
+
+def class_name(number: int, names: Any) -> str:
+    """A class with its name, where `details["class_names"]` has one: a list, or a mapping from the number as text."""
+    if isinstance(names, Mapping):
+        name = names.get(str(number))
+    else:
+        listed = isinstance(names, Sequence) and not isinstance(names, str) and 0 <= number < len(names)
+        name = names[number] if listed else None
+    return str(number) if name is None else f"{number} ({name})"
 
 
 def _extras(result: Result) -> list[tuple[str, str]]:

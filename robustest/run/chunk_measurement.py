@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from hashlib import sha256
 
 from torch import Tensor
@@ -20,6 +21,7 @@ from robustest.settings import Settings
 _ROWS, _ROWS_LATER = 8, 4
 """Samples of the first chunk, and of later ones, whose gradients are asked for the truth."""
 
+# A look that takes no gradients may have `whole_inputs = True`: its samples may then be whole numbers, such as tokens.
 Look = Callable[[Evaluator, Chunk], Observed]
 
 
@@ -48,7 +50,11 @@ class ModelBench:
         """
         evaluator = self.evaluator
         bounds = evaluator.model.bounds
-        return load(self.samples, ids, bounds=bounds, seed=self.settings.seed, device=evaluator.device)
+        whole = bool(getattr(self.look, "whole_inputs", False))
+        chunk = load(self.samples, ids, bounds=bounds, seed=self.settings.seed, device=evaluator.device, whole=whole)
+        if chunk.bounds != bounds:  # of whole numbers, such as tokens: the model is to be given such again
+            evaluator.model = replace(evaluator.model, whole=True)
+        return chunk
 
     def digests(self, chunk: Chunk) -> list[bytes]:
         """What tells each sample, with its label, from others: its shape, its type and its values."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import cache
 from inspect import signature
 from typing import TypedDict
 
 from robustest import context
-from robustest.errors import unknown
+from robustest.errors import ConfigError, expected, unknown
 from robustest.models import Classifier, as_classifier
 from robustest.models.classifier import Preprocessing
 from robustest.rules import Terms
@@ -37,6 +38,7 @@ class Options(TypedDict, total=False):
         recheck: share of remembered chunks that is measured again and must agree, in 0..1.
         bounds: smallest and largest input value; (0, 1) unless given.
         preprocessing: (mean, std) per channel, or a function of a batch, applied before the model.
+        classes: names of the classes, in their order, for messages, page and pictures; data sets bring theirs.
     """
 
     seed: int
@@ -56,9 +58,10 @@ class Options(TypedDict, total=False):
     recheck: float
     bounds: tuple[float, float]
     preprocessing: Preprocessing
+    classes: Sequence[str]
 
 
-_MODEL_KEYS = ("bounds", "preprocessing")
+_MODEL_KEYS = ("bounds", "preprocessing", "classes")
 
 
 def apply(model: object, options: Options) -> tuple[Classifier, Settings]:
@@ -69,7 +72,15 @@ def apply(model: object, options: Options) -> tuple[Classifier, Settings]:
     """
     _check_names(options, _MODEL_KEYS)
     classifier = as_classifier(model, bounds=options.get("bounds"), preprocessing=options.get("preprocessing"))
+    if (names := options.get("classes")) is not None:
+        classifier = replace(classifier, classes=_names(names))
     return classifier, _settings(options)
+
+
+def _names(names: object) -> tuple[str, ...]:
+    if isinstance(names, str) or not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
+        raise ConfigError(expected("classes to be a list of names", names))
+    return tuple(names)
 
 
 def settings_of(options: Options) -> Settings:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustest import context
+from robustest.data.unwrapped import class_names
 from robustest.engine.health import OF_ANSWERS, Finding
 from robustest.kinds import Kind, Quantity
 from robustest.reports.pictures import save_exhibit
@@ -108,6 +109,8 @@ def finish(
         StoreError: the plan's baseline is of other samples.
     """
     asked = about.get("asked") or about["kind"].quantities[0]
+    if (names := _class_names(plan)) and "class_names" not in about["details"]:
+        about["details"] = {**about["details"], "class_names": list(names)}
     result = result_of(
         evidence,
         evidence.decision if decision is None else decision,
@@ -118,6 +121,12 @@ def finish(
     )
     result = replace(result, notes=(*result.notes, *notes))
     return result if plan.baseline is None else plan.baseline.told(result, evidence)
+
+
+def _class_names(plan: Plan) -> tuple[str, ...]:
+    """What the classes are called: by the call, by the model, or by the data set."""
+    model, samples = getattr(plan.units, "model", None), getattr(plan.units, "samples", None)
+    return getattr(model, "classes", ()) or class_names(getattr(samples, "source", None))
 
 
 def result_of(
@@ -156,7 +165,7 @@ def result_of(
         details = {**details, "left_interval": list(decision.interval)}
     narrower = ("of this set alone, not of the population",) if scope == "set" != settings.scope else ()
     which = zlib.crc32(f"{statement} {asked.comparison} {threshold} {method}".encode())
-    name = f"{kind.name}-{which:08x}"  # two claims of a test share no file
+    name = f"{which:08x}"  # two claims of a test share no file
     folder = None if threshold is None or decision.verdict is Verdict.PASSED else settings.pictures
     return Result(
         kind=kind.name,
@@ -177,7 +186,7 @@ def result_of(
         method=method,
         counterexamples=tuple(_counterexamples(evidence, folder, name)),
         notes=(*evidence.tally.notes, *(finding.message for finding in evidence.findings)),
-        details={**details, "health": [finding.to_dict() for finding in evidence.findings]},
+        details={**details, **_clean_seen(evidence), "health": [finding.to_dict() for finding in evidence.findings]},
         cached=evidence.cached,
         replayed=evidence.counts.get(REPLAYED, 0),
         alpha=settings.alpha if decision.at_alpha or not settings.exact else 0.0,
@@ -191,12 +200,21 @@ def result_of(
     )
 
 
+def _clean_seen(evidence: Evidence) -> dict[str, Any]:
+    """How many of the samples looked at were right unchanged, and how many of the failures were not."""
+    clean, held = evidence.columns.get("clean"), evidence.columns["held"]
+    if clean is None or clean.dtype != np.bool_ or held.dtype != np.bool_ or not len(clean):
+        return {}
+    failures, wrong = int((~held).sum()), int((~held & ~clean).sum())
+    return {"clean_seen": {"right": int(clean.sum()), "of": len(clean), "failures": failures, "wrong": wrong}}
+
+
 def _counterexamples(evidence: Evidence, folder: str | None, name: str) -> Iterator[Counterexample]:
     """The worst samples, each with its picture where there is a folder for them; `name` begins their files' names."""
     for rank, exhibit in enumerate(evidence.exhibits, 1):
         image = None
         if folder is not None:
-            stem = f"{name}-{rank}-sample{exhibit.index}"
+            stem = f"{rank}-sample{exhibit.index}-{name}"
             save = partial(save_exhibit, folder, stem, exhibit.before, exhibit.after, evidence.bounds)
             path = context.current().picture(save, folder)
             image = None if path is None else shown_path(path)

@@ -7,6 +7,7 @@ from typing import Any
 
 from robustest.data import Samples, as_samples
 from robustest.data.benchmarks import Benchmark
+from robustest.data.unwrapped import unwrapped
 from robustest.models import Classifier
 from robustest.rules import Rule, Terms
 from robustest.run.chunk_measurement import Look
@@ -42,8 +43,9 @@ class Setup:
         """
         classifier, settings = apply(model, options)
         if isinstance(data, Benchmark):
-            classifier = restricted(classifier, data.classes)
-        return cls(classifier, as_samples(data), settings)
+            return cls(restricted(classifier, data.classes), as_samples(data), settings)
+        names = classifier.classes or None
+        return cls(classifier, as_samples(unwrapped(data, classifier.labels or names)), settings)
 
     def but(self, **values: Any) -> Setup:
         """The same with other settings, by name."""

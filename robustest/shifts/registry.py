@@ -62,27 +62,30 @@ class Shift:
         """Shifted inputs inside the bounds.
 
         Args:
-            x: (N, C, H, W) inside the bounds.
+            x: (N, C, H, W) inside the bounds; (N, *S) where the shift is a function of a user's own.
             key: (N,) keys of the samples' randomness.
-            bounds: the input's bounds; the shift itself sees [0, 1].
+            bounds: the input's bounds; the shift itself sees images in [0, 1], and other samples as they are.
 
         Raises:
             ModelError: the shift changed the shape or gave NaN.
         """
-        if x.ndim != 4:
-            raise ConfigError(expected("images of shape (N, C, H, W) for a shift", tuple(x.shape)))
-        low, high = bounds
         ours = SHIFTS.get(self.name) is self.function
+        images = x.ndim == 4
+        if not images and ours:
+            mend = "A function of your own may shift samples of any shape."
+            raise ConfigError(expected("images of shape (N, C, H, W) for a shift", tuple(x.shape), mend))
+        low, high = bounds
         # A function of the user's may write on what it gets.
-        unit = x if ours and bounds == (0.0, 1.0) else (x - low) / (high - low)
+        plain = x if ours else x.clone()
+        unit = plain if not images or (ours and bounds == (0.0, 1.0)) else (x - low) / (high - low)
         args, kwargs = _arguments(self.function, self._offers(key))
         shifted: object = (self.function or _named(self.name))(unit, *args, **kwargs)
         if not isinstance(shifted, Tensor) or shifted.shape != x.shape:
             got = f"shape {tuple(shifted.shape)}" if isinstance(shifted, Tensor) else type(shifted).__name__
         elif not ours and not bool(torch.isfinite(shifted).all()):
             got = "NaN or infinite values"
-        elif bounds == (0.0, 1.0):
-            return shifted if ours else shifted.to(x.dtype).clamp(0.0, 1.0)
+        elif bounds == (0.0, 1.0) or not images:
+            return shifted if ours else shifted.to(x.dtype).clamp(low, high)
         else:
             return (shifted * (high - low) + low).to(x.dtype).clamp_(low, high)
         raise ModelError(

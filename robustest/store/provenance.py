@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import platform
 import subprocess
 from datetime import UTC, datetime
 from functools import cache
@@ -21,6 +23,12 @@ def commit() -> str:
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def machine() -> str:
+    """What measured, in a few words: "Linux x86_64, 8 cores"."""
+    cores = os.cpu_count() or 1
+    return f"{platform.system()} {platform.machine()}, {cores} core{'' if cores == 1 else 's'}"
 
 
 def when() -> str:

@@ -12,6 +12,7 @@ from robustest import rng
 from robustest.errors import ConfigError, expected
 from robustest.threats.protocol import Bounds, Rows, box, clip, count, difference, length, per_row
 from robustest.threats.shrink import shrunk
+from robustest.words import as_written
 
 _LARGEST = float(torch.finfo(torch.float32).max)
 
@@ -36,7 +37,7 @@ class _Ball:
         return self.eps
 
     def __str__(self) -> str:
-        return f"{type(self).__name__}(eps={self.eps:.4g})"
+        return f"{type(self).__name__}(eps={as_written(self.eps)})"
 
     def region(self, x: Tensor, bounds: Bounds) -> Rows:
         return box(x, bounds)

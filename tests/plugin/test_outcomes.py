@@ -144,14 +144,14 @@ def test_a_failure_shows_the_users_line_and_the_numbers_and_none_of_our_frames(w
         [
             "test_a.py:*: in test_it",
             "    assert_robust_accuracy(robust_model, robust_data, Linf(0.1), at_least=0.6, attack=*",
-            "E   robustest.errors.ClaimFailed: robustest: failed",
+            "E   ClaimFailed: robust accuracy 0.500 < 0.60 under Linf(0.1), fgsm",
             "E     claim     robust accuracy under Linf(eps=0.1), fgsm >= 0.6",
             "E     measured  robust accuracy at most 0.500 [[]0.000, 0.710] n=32",
             "E     threat    Linf(eps=0.1)",
             "E     verdict   failed (certain: exact on this set)",
             "E     clean accuracy 1",
             "E     worst 1 *sample *: label *, predicted *",
-            "E     replay    pytest --robust *test_a.py::test_it",
+            "replay: pytest --robust *test_a.py::test_it",
         ]
     )
     result.stdout.no_fnmatch_line("*gate.py*")

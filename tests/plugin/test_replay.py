@@ -42,7 +42,7 @@ def replays(project, run, section, read_json) -> Callable[..., dict[str, Any]]:
         (row,) = [row for row in read_json()["results"] if row["result"]["verdict"] != "passed"]
         command = line.removeprefix("replay: ")
         assert row["replay"] == command
-        assert f"  replay    {command}" in first.stdout.str(), "the failure's text gives the same command"
+        assert first.stdout.str().count(command) == 1, "it is told once"
         program, *rest = shlex.split(command)
         assert program == "pytest"
         shutil.rmtree(project.path / ".robustest")  # so that it is measured anew, not recalled

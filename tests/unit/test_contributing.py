@@ -28,7 +28,7 @@ def text(path: str) -> str:
 
 
 RECIPES = text("CONTRIBUTING.md").partition("\n## Recipes\n")[2].partition("\n## Pull requests\n")[0]
-README = text("README.md")
+REFERENCE = text("docs/reference.md")
 
 
 def kinds() -> list[Kind]:
@@ -51,7 +51,7 @@ def unlisted(kind: Kind, files: dict[str, str]) -> list[str]:
     wanted = {
         f"docs/{page}": (r"^# ", "the page: what is claimed, how it is measured, an example, what it does not say"),
         "mkdocs.yml": (rf"^      - {page}$", f"the line `- {page}` under Claims in the nav"),
-        "README.md": (rf"^\|.*`{kind.assertion}\(", f"a row `{kind.assertion}(...)` in the table of claims"),
+        "docs/reference.md": (rf"^\|.*`{kind.assertion}\(", f"a row `{kind.assertion}(...)` in the table of claims"),
         "docs/which-claim.md": (rf"^\|.*\]\({page}\)", f"a row that links {page}: what could go wrong"),
         "tests/contract/test_kinds.py": (rf'"{kind.assertion}"', f'an entry kind("{kind.assertion}", ...) in KINDS'),
         "tests/contract/kinds.py": (rf"\b{measure}\(|_plain\({measure}\b", f"an entry in KINDS that calls {measure}"),
@@ -66,7 +66,7 @@ def lists(kind: Kind) -> dict[str, str]:
     page = f"docs/claims/{kind.assertion.removeprefix('assert_')}.md"
     paths = (
         "mkdocs.yml",
-        "README.md",
+        "docs/reference.md",
         "docs/which-claim.md",
         "tests/contract/test_kinds.py",
         "tests/contract/kinds.py",
@@ -127,15 +127,19 @@ CUES = [
 
 @pytest.mark.parametrize("name", CUES)
 def test_a_cue_is_wherever_cues_are_listed(name: str) -> None:
-    (row,) = re.findall(r"^\| Cues \| .*", README, re.M)
+    (row,) = re.findall(r"^\| Cues \| .*", REFERENCE, re.M)
     table = text("docs/features.md").partition("\n## Cues\n")[2].partition("\n## ")[0]
     entries = text("tests/unit/cues/test_cue_family.py").partition("\nCUES")[2].partition("\n}\n")[0]
-    for where, listed in (("README's row of cues", row), ("docs/features.md", table), ("CUES of its tests", entries)):
+    for where, listed in (
+        ("the row of cues in docs/reference.md", row),
+        ("docs/features.md", table),
+        ("CUES of its tests", entries),
+    ):
         assert re.search(rf"\b{name}\b", listed), f"Add {name} to {where}."
 
 
-def test_the_readme_names_every_shift_beyond_the_corruptions() -> None:
-    (row,) = re.findall(r"^\| Shifts, severities 1 to 5 \| .*", README, re.M)
+def test_the_reference_names_every_shift_beyond_the_corruptions() -> None:
+    (row,) = re.findall(r"^\| Shifts, severities 1 to 5 \| .*", REFERENCE, re.M)
     assert re.findall(r"`(\w+)`", row) == [name for name in SHIFTS if name not in CORRUPTIONS]
 
 
@@ -153,12 +157,12 @@ def test_a_task_has_tests_of_its_own(name: str) -> None:
     assert (ROOT / "tests" / "unit" / "tasks" / f"test_{module}.py").exists()
 
 
-def test_the_readme_has_every_option() -> None:
+def test_the_reference_has_every_option() -> None:
     source = text("robustest/pytest_plugin/options.py")
     named = {*re.findall(r'addoption\(\s*"(--robust[a-z-]*)"', source), *(f"--robust-{one}" for one in options._FLAGS)}
-    table = README.partition("| Command line | What it does |")[2].partition("\n\n")[0]
+    table = REFERENCE.partition("| Command line | What it does |")[2].partition("\n\n")[0]
     missing = sorted(option for option in named if not re.search(rf"{option}(?![a-z-])", table))
-    assert not missing, f"Add to README's table of options: {', '.join(missing)}."
+    assert not missing, f"Add to the table of options in docs/reference.md: {', '.join(missing)}."
 
 
 def test_the_page_on_reports_has_every_file_that_is_written() -> None:

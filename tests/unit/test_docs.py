@@ -181,8 +181,8 @@ def test_the_attack_on_the_page_is_that_of_the_example() -> None:
     assert code in ATTACKS_PAGE.read_text(encoding="utf-8")
 
 
-def test_the_readme_names_every_attack_and_cascade_and_no_other() -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+def test_the_reference_names_every_attack_and_cascade_and_no_other() -> None:
+    text = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
     rows = re.findall(
         r"^\| (?:Attacks with gradients|With scores, or labels alone|Cascades of attacks) \| .*", text, re.M
     )

@@ -211,4 +211,4 @@ def test_threats_are_values(ball: type) -> None:
     assert hash(ball(1)) == hash(ball(1.0))
     assert type(ball(1).radius) is float
     assert isinstance(ball(1), Threat)
-    assert str(ball(8 / 255)) == f"{ball.__name__}(eps=0.03137)"
+    assert str(ball(8 / 255)) == f"{ball.__name__}(eps=8/255)"

@@ -213,7 +213,7 @@ def test_square_breaks_the_digits_within_its_budget(
     row = project.row
     assert row["verdict"] == "failed"
     assert row["cost"]["forward"] <= 100 * 128
-    assert "robustest: failed" in project.text
+    assert "ClaimFailed: " in project.text
     project.tells_nothing()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -36,6 +36,8 @@ class Switching:
         examples: most samples to be shown.
         of: (N,) int64 positions in the user's data of all samples of a view of them; None where it is no view.
     """
+
+    whole_inputs: ClassVar[bool] = True
 
     cues: tuple[Cue, ...]
     targets: tuple[int | None, ...]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Unpack
+from typing import Any, ClassVar, Unpack
 
 import numpy as np
 
@@ -134,6 +134,8 @@ def _of(target: object) -> str:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Predicting:
     """Predictions of a chunk as it is; `examples` of its misclassified samples may be shown."""
+
+    whole_inputs: ClassVar[bool] = True
 
     examples: int
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Unpack
+from typing import Any, ClassVar, Unpack
 
 import numpy as np
 import torch
@@ -149,6 +149,8 @@ class Agreeing:
         holds: the threshold's name: what has to hold.
         examples: samples that may be shown.
     """
+
+    whole_inputs: ClassVar[bool] = True
 
     tables: Tables
     holds: str

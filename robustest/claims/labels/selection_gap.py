@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Unpack
+from typing import Any, ClassVar, Unpack
 
 import numpy as np
 
@@ -112,6 +112,8 @@ class Labelling:
     Attributes:
         examples: samples that may be shown.
     """
+
+    whole_inputs: ClassVar[bool] = True
 
     examples: int
 

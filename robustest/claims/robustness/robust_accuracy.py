@@ -17,6 +17,7 @@ from robustest.engine.cascade import run_cascade
 from robustest.engine.chunks import Chunk
 from robustest.engine.draws import majority
 from robustest.engine.evaluator import Evaluator
+from robustest.engine.hints import hints_on
 from robustest.engine.probes import climbers, probe_inputs, probe_survivors
 from robustest.errors import ConfigError, expected
 from robustest.facts import Captions
@@ -142,6 +143,7 @@ def measure_robust_accuracy(
         },
         bounds="above" if how is None else "",
         caveats=nothing_allowed(threat),
+        notes=hints_on(threat, setup.model.bounds),
         pairing=Pairing(),
     )
 

@@ -12,6 +12,7 @@ from robustest import rng
 from robustest.data import Samples
 from robustest.engine.chunks import Chunk, load
 from robustest.engine.evaluator import Evaluator
+from robustest.engine.hints import hints_on
 from robustest.engine.universal import learn
 from robustest.errors import ConfigError, DataError, expected
 from robustest.facts import Captions
@@ -117,6 +118,7 @@ def measure_universal_perturbation(
         details={**_details(evidence), "learned_on": learned, "steps": steps, "radius": threat.radius},
         bounds="below",
         caveats=nothing_allowed(threat),
+        notes=hints_on(threat, setup.model.bounds),
         pairing=Pairing(),
     )
     return halves.whole(result)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Unpack
+from typing import Any, ClassVar, Unpack
 
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
@@ -104,6 +104,8 @@ class Flipping:
         shift: what is done to a sample.
         examples: how many samples may be shown.
     """
+
+    whole_inputs: ClassVar[bool] = True
 
     shift: Shift
     examples: int

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Unpack
+from typing import ClassVar, Unpack
 
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
@@ -119,6 +119,8 @@ class Shifting:
         shift: what is done to a sample.
         examples: how many samples may be shown.
     """
+
+    whole_inputs: ClassVar[bool] = True
 
     shift: Shift
     examples: int

@@ -12,7 +12,7 @@ from robustest.reports.html.album import Album, Picture
 from robustest.reports.html.scales import Scale, scale_of
 from robustest.reports.html.tables import Table, tables_of
 from robustest.reports.states import STATES, Reported, aside, state, without_result
-from robustest.reports.text import claimed, count_of, value_of
+from robustest.reports.text import claimed, class_name, count_of, value_of
 from robustest.results import Counterexample, Result
 
 _BREAKS = re.compile(r"(?<=/)|(?<=::)|(?=\[)")
@@ -260,30 +260,20 @@ def _exhibit(name: str, test: str, result: Result, worst: Counterexample, album:
     names = result.details.get("class_names")
     facts = [
         Fact("sample", str(worst.index)),
-        Fact("label", _class(worst.label, names)),
-        Fact("predicted", f"{_class(worst.clean, names)} → {_class(worst.predicted, names)}"),
+        Fact("label", class_name(worst.label, names)),
+        Fact("predicted", f"{class_name(worst.clean, names)} → {class_name(worst.predicted, names)}"),
     ]
-    said = f"predicted {_class(worst.clean, names)}, then {_class(worst.predicted, names)}"
+    said = f"predicted {class_name(worst.clean, names)}, then {class_name(worst.predicted, names)}"
     if captions.answered:
-        facts[-1] = Fact(captions.answered, _class(worst.predicted, names))
-        said = f"{captions.answered} {_class(worst.predicted, names)}"
+        facts[-1] = Fact(captions.answered, class_name(worst.predicted, names))
+        said = f"{captions.answered} {class_name(worst.predicted, names)}"
     if worst.size is not None:
         facts.append(Fact(captions.size, f"{worst.size:.4g}"))
     if worst.pixels is not None:
         facts.append(Fact("pixels changed", f"{worst.pixels:,}"))
     words = (
         f"Sample {worst.index} {captions.before}, {captions.after}, and the difference amplified: "
-        f"label {_class(worst.label, names)}, {said}"
+        f"label {class_name(worst.label, names)}, {said}"
     )
     picture, problem = (None, taken) if isinstance(taken, str) else (taken, "")
     return Exhibit(picture=picture, problem=problem, facts=tuple(facts), words=words)
-
-
-def _class(number: int, names: object) -> str:
-    """A class with its name, where details["class_names"] has one: a list, or a mapping from the number as text."""
-    if isinstance(names, Mapping):
-        name = names.get(str(number))
-    else:
-        listed = isinstance(names, Sequence) and not isinstance(names, str) and 0 <= number < len(names)
-        name = names[number] if listed else None  # type: ignore[index]
-    return str(number) if name is None else f"{number} ({name})"

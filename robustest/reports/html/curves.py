@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from robustest.results import Result
 
-_BALL = re.compile(r"(?P<kind>[A-Za-z]\w*)\((?P<unit>eps|pixels)=(?P<x>[0-9.eE+-]+)\)")
+_BALL = re.compile(r"(?P<kind>[A-Za-z]\w*)\((?P<unit>eps|pixels)=(?P<x>[0-9.eE+/-]+)\)")
 _SHIFT = re.compile(r"(?P<kind>.+), severity (?P<x>[0-9.]+)", re.DOTALL)
 _NUMBER = re.compile(r"\d+(\.\d+)?(e-?\d+)?", re.IGNORECASE)
 
@@ -116,8 +116,9 @@ def _place(claim: Judged, result: Result) -> tuple[_Key, _Placed] | None:
     if match is None:
         return None
     try:
-        x = float(match["x"])
-    except ValueError:
+        over, _, under = match["x"].partition("/")  # 8/255, as it was written
+        x = float(over) / float(under or 1)
+    except (ValueError, ZeroDivisionError):
         return None
     point = Point(
         x=x,
@@ -129,7 +130,7 @@ def _place(claim: Judged, result: Result) -> tuple[_Key, _Placed] | None:
         number=claim.number,
     )
     quantity = result.quantity
-    if quantity == "accuracy drop" and "shifted_accuracy" in result.details:
+    if quantity == "accuracy drop" and _number(result.details, "shifted_accuracy") is not None:
         quantity = "accuracy"  # the curve of the accuracy itself; its interval and threshold are of the drop
         point = replace(point, y=_number(result.details, "shifted_accuracy"), low=None, high=None, threshold=None)
     unit = match["unit"] if ball else ""
@@ -154,7 +155,7 @@ def _models(placed: list[_Placed]) -> list[list[_Placed]]:
 
 def _curve(key: _Key, placed: list[_Placed]) -> list[Curve]:
     points = sorted((one.point for one in placed), key=lambda point: point.x)
-    if len(points) < 2 or len({point.x for point in points}) < len(points):
+    if len([point for point in points if _drawn(point)]) < 2 or len({point.x for point in points}) < len(points):
         return []
     clean = {one.clean for one in placed if one.clean is not None}
     if len(clean) == 1 and points[0].x > 0:
@@ -172,6 +173,11 @@ def _curve(key: _Key, placed: list[_Placed]) -> list[Curve]:
     ]
 
 
+def _drawn(point: Point) -> bool:
+    """Whether there is something to draw: a curve of one point is no curve."""
+    return point.y is not None or point.low is not None
+
+
 def _corruptions(test: str, result: Result) -> list[Curve]:
     """Curves that one claim holds: accuracy by shift and severity, in details["by_severity"]."""
     table = result.details.get("by_severity")
@@ -185,7 +191,7 @@ def _corruptions(test: str, result: Result) -> list[Curve]:
         clean = _number(result.details, "clean_accuracy")
         if clean is not None and points and points[0].x > 0:
             points.insert(0, Point(x=0.0, y=clean))
-        if len(points) > 1:
+        if len([point for point in points if _drawn(point)]) > 1:
             title = str(name)
             curves.append(
                 Curve(

@@ -20,11 +20,12 @@ from robustest.reports.html.plots import plot_of
 from robustest.reports.states import RED, STATES, TOLD, Reported
 from robustest.settings import HEALTH_CHECKS, Settings
 from robustest.version import VERSION
+from robustest.words import clean_share
 
 _OPEN = 12
 """Claims that did not pass whose evidence is unfolded: more would bury the table."""
 
-_MARKS = {
+MARKS = {
     "passed": "✓",
     "failed": "✗",
     "inconclusive": "?",
@@ -96,10 +97,10 @@ def check() -> None:
 def _render(
     template: Any, claims: Sequence[Card], lost: Sequence[str], settings: Settings, about: Mapping[str, str]
 ) -> str:
-    style, script = _asset("report.css"), _asset("report.js")
     ordered = worst_first(claims)
     counts = Counter(claim.verdict for claim in claims)
-    text: str = template.render(
+    return _filled(
+        template,
         headline=headline(counts, lost),
         state=next((verdict for verdict in STATES if counts[verdict]), "none") if not lost else "error",
         counts={verdict: counts[verdict] for verdict in STATES if counts[verdict]},
@@ -108,16 +109,24 @@ def _render(
         compared=any(claim.change is not None for claim in claims),
         plots=[plot_of(curve) for curve in curves_of(claims)],
         lost=lost,
-        facts=[*about.items(), *((name, shown(getattr(settings, name))) for name in _HEADER)],
+        facts=[*about.items(), *_seen(claims), *((name, shown(getattr(settings, name))) for name in _HEADER)],
         cost=_cost(claims),
         settings={name: shown(value) for name, value in asdict(settings).items()},
         checks=HEALTH_CHECKS,
-        marks=_MARKS,
+        marks=MARKS,
         version=VERSION,
-        style=style,
-        script=script,
-        style_hash=_hash(style),
-        script_hash=_hash(script),
+    )
+
+
+def rendered(name: str, **values: Any) -> str:
+    """One of the page's templates, filled in, with style and script of the page."""
+    return _filled(_template(name), **values)
+
+
+def _filled(template: Any, **values: Any) -> str:
+    style, script = _asset("report.css"), _asset("report.js")
+    text: str = template.render(
+        **values, style=style, script=script, style_hash=_hash(style), script_hash=_hash(script)
     )
     return text.translate(_VISIBLE)
 
@@ -130,7 +139,8 @@ def headline(counts: Mapping[str, int], lost: Sequence[str]) -> str:
     if not total:
         return "Nothing was claimed" if counts.get("measured") else "No claim was measured"
     kinds = [verdict for verdict in STATES if verdict in RED and counts.get(verdict)]
-    return _red(counts, kinds, total) if kinds else _green(counts, total)
+    told = _red(counts, kinds, total) if kinds else _green(counts, total)
+    return f"{told}; {counts['measured']} more measured alone" if counts.get("measured") else told
 
 
 def _red(counts: Mapping[str, int], kinds: Sequence[str], total: int) -> str:
@@ -152,6 +162,25 @@ def _green(counts: Mapping[str, int], total: int) -> str:
     return f"{passed} of {total} claims passed; {aside}"
 
 
+def _seen(claims: Sequence[Card]) -> list[tuple[str, str]]:
+    """What the claims were measured on: how many samples and classes, and how right the model is on them unchanged."""
+    results = [claim.result for claim in claims if claim.result is not None]
+    sizes = sorted({result.n_total for result in results if result.n_total})
+    names = {len(result.details["class_names"]) for result in results if result.details.get("class_names")}
+    seen = [result.details["clean_seen"] for result in results if result.details.get("clean_seen")]
+    shares = sorted({round(clean_share(one), 3) for one in seen})
+    found = [
+        ("samples", _from_to([f"{size:,}" for size in sizes])),
+        ("classes", _from_to([str(count) for count in sorted(names)])),
+        ("clean accuracy", _from_to([f"{share:.3f}" for share in shares])),
+    ]
+    return [(name, told) for name, told in found if told]
+
+
+def _from_to(values: Sequence[str]) -> str:
+    return "" if not values else values[0] if len(values) == 1 else f"{values[0]} to {values[-1]}"
+
+
 def _cost(claims: Sequence[Card]) -> dict[str, Any]:
     results = [claim.result for claim in claims if claim.result is not None]
     return {
@@ -163,7 +192,7 @@ def _cost(claims: Sequence[Card]) -> dict[str, Any]:
     }
 
 
-def _template() -> Any:
+def _template(name: str = "report.html") -> Any:
     try:
         import jinja2
     except ModuleNotFoundError as error:
@@ -178,7 +207,7 @@ def _template() -> Any:
         lstrip_blocks=True,
     )
     environment.filters["seconds"] = _seconds
-    return environment.get_template("report.html")
+    return environment.get_template(name)
 
 
 def _seconds(value: float) -> str:

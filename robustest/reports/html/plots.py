@@ -39,7 +39,7 @@ class Plot:
     Attributes:
         curve: what is drawn.
         marks: its points.
-        line: "x,y x,y ..." through the points that have a value.
+        line: "x,y x,y ..." through the points that have a value; empty where only one has.
         x_ticks, y_ticks: of the axes.
         words: the curve in a sentence.
     """
@@ -78,7 +78,7 @@ def plot_of(curve: Curve) -> Plot:
     return Plot(
         curve=curve,
         marks=marks,
-        line=" ".join(f"{mark.x},{mark.y}" for mark in known),
+        line=" ".join(f"{mark.x},{mark.y}" for mark in known) if len(known) > 1 else "",
         x_ticks=tuple(Tick(x(value), f"{value:g}") for value in _ticks(curve, end)),
         y_ticks=tuple(Tick(y(top * k / 4) or 0.0, f"{top * k / 4:g}") for k in range(5)),
         words=_sentence(curve),

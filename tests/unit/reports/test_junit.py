@@ -51,7 +51,7 @@ def test_only_what_passed_is_no_failure(tmp_path: Path, results: list[Result], r
         assert failure is not None
         assert failure.get("type") == str(result.verdict)
         assert f"{result.estimate:.3f}" in failure.get("message", "")
-        assert f">= {result.threshold:g}" in failure.get("message", "")
+        assert f"{result.threshold:.2f}" in failure.get("message", "")
         assert failure.text == failure_text(result, replay="pytest --robust t")
 
 

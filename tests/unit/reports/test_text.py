@@ -26,7 +26,7 @@ def described(told: Result) -> Result:
 def result(**changes: Any) -> Result:
     values: dict[str, Any] = {
         "kind": "robust_accuracy",
-        "statement": "robust accuracy under Linf(eps=0.03137), pgd >= 0.4",
+        "statement": "robust accuracy under Linf(eps=8/255), pgd >= 0.4",
         "verdict": Verdict.FAILED,
         "rule": "certain: exact on this set",
         "quantity": "accuracy",
@@ -39,7 +39,7 @@ def result(**changes: Any) -> Result:
         "outcomes": (True,) * 512,
         "cost": Cost(),
         "seed": 7,
-        "setting": "Linf(eps=0.03137)",
+        "setting": "Linf(eps=8/255)",
         "method": "pgd",
         "details": {"clean_accuracy": 0.875},
     }
@@ -135,10 +135,10 @@ def test_a_failure_tells_the_whole_story_in_order() -> None:
     bare = Counterexample(index=7, label=1, clean=1, predicted=0)
     text = failure_text(result(counterexamples=(worst, bare), notes=("a note",)), replay="pytest --robust t.py::t")
     assert text.splitlines() == [
-        "robustest: failed",
-        "  claim     robust accuracy under Linf(eps=0.03137), pgd >= 0.4",
+        "accuracy 0.312 < 0.40: robust accuracy under Linf(8/255), pgd",
+        "  claim     robust accuracy under Linf(eps=8/255), pgd >= 0.4",
         "  measured  accuracy 0.312 [0.250, 0.375] n=512",
-        "  threat    Linf(eps=0.03137)",
+        "  threat    Linf(eps=8/255)",
         "  method    pgd; seed 7",
         "  verdict   failed (certain: exact on this set)",
         "  clean accuracy 0.875",

@@ -1,0 +1,33 @@
+"""A result in a notebook: executed by nbclient, with its card as HTML and its progress in the cell."""
+
+from __future__ import annotations
+
+import pytest
+
+nbclient = pytest.importorskip("nbclient", reason="nbclient runs notebooks")
+nbformat = pytest.importorskip("nbformat", reason="nbclient runs notebooks")
+pytest.importorskip("ipykernel", reason="a notebook needs a kernel")
+pytestmark = pytest.mark.slow  # a kernel of its own
+
+CELL = """
+import torch
+from torch import nn
+from robustest import Linf, measure_robust_accuracy
+torch.manual_seed(0)
+model = nn.Sequential(nn.Flatten(), nn.Linear(48, 3)).eval()
+x = torch.rand(200, 3, 4, 4)
+measure_robust_accuracy(model, (x, model(x).argmax(1)), Linf(8 / 255), at_least=0.99, attack="pgd")
+"""
+
+
+def test_a_result_is_a_card_with_its_pictures_inside() -> None:
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(CELL)])
+    nbclient.NotebookClient(notebook, timeout=300, kernel_name="python3").execute()
+    outputs = notebook.cells[0].outputs
+    (shown,) = [one for one in outputs if one.output_type == "execute_result"]
+    card = shown["data"]["text/html"]
+    assert card.startswith("<iframe srcdoc=")
+    assert "robust accuracy under Linf(eps=8/255), pgd &amp;gt;= 0.99" in card
+    assert "<Result failed: robust accuracy" in shown["data"]["text/plain"]
+    bars = [one for one in outputs if one.output_type == "display_data"]
+    assert any("<progress" in one["data"]["text/html"] for one in bars)

@@ -1,0 +1,41 @@
+"""README as a package index shows it: short, rendered, and with no link or picture that needs the checkout."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+SOURCE = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"]["Source"]
+PICTURES = SOURCE.replace("github.com", "raw.githubusercontent.com")
+
+
+def test_it_is_short() -> None:
+    assert len(README.splitlines()) < 150
+
+
+def test_every_link_is_absolute_and_leads_to_a_file() -> None:
+    links = re.findall(r"\]\(([^)]+)\)", README)
+    assert len(links) > 15
+    for link in links:
+        base = f"{PICTURES}/main/" if link.endswith(".png") else f"{SOURCE}/blob/main/"
+        assert link.startswith(base), link
+        assert (ROOT / link.removeprefix(base).partition("#")[0]).is_file(), link
+
+
+def test_it_renders_as_a_long_description() -> None:
+    markdown = pytest.importorskip("readme_renderer.markdown", reason="readme-renderer renders long descriptions")
+    page = markdown.render(README)
+    if page is None:
+        pytest.skip("no Markdown for readme-renderer: its extra md")
+    assert re.search(r"<h1[^>]*>robustest<", page)
+    targets = re.findall(r'(?:href|src)="([^"]+)"', page)
+    assert len(targets) > 15
+    assert [
+        target for target in targets if not target.startswith(("https://", "#"))
+    ] == []  # headings link to themselves
+    assert "ModuleType" not in re.sub(r"<[^>]+>", "", page), "what tests need is not shown"

@@ -1,0 +1,75 @@
+"""Hints at likely mistakes: each speaks where it should and is silent on sound input; none moves a verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from robustest import L2, Linf, measure_robust_accuracy
+from robustest.engine.hints import hints_on
+
+
+def net() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Flatten(), nn.Linear(48, 3)).eval()
+
+
+def hints(model: Any, x: Tensor, y: Tensor, **options: Any) -> list[str]:
+    found = measure_robust_accuracy(model, (x, y), Linf(0.01), attack="fgsm", **options)
+    return [note for note in found.notes if note.startswith("hint: ")]
+
+
+class Constant(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.flatten(1)[:, :3] * 0 + torch.tensor([0.0, 5.0, -5.0])
+
+
+@pytest.fixture
+def samples() -> tuple[Tensor, Tensor]:
+    x = torch.rand(40, 3, 4, 4, generator=torch.Generator().manual_seed(1))
+    return x, torch.arange(40) % 3
+
+
+def test_sound_input_gives_no_hint(samples: tuple[Tensor, Tensor]) -> None:
+    x, y = samples
+    assert hints(net(), x, y) == []
+    assert hints(net(), x[:8], y[:8] * 0) == [], "few samples of one class are an accident"
+
+
+MISTAKES: dict[str, tuple[Callable[[Tensor, Tensor], list[str]], str]] = {
+    "one class": (lambda x, y: hints(net(), x, y * 0), "have the label 0"),
+    "one answer": (lambda x, y: hints(Constant(), x, y), "predicts class 1 for all 40 samples looked at first"),
+    "normalised twice": (
+        lambda x, y: hints(net(), 2 * x - 1, y, bounds=(-1, 1), preprocessing=([0.5] * 3, [0.5] * 3)),
+        "normalises them once more",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_gives_its_one_hint(name: str, samples: tuple[Tensor, Tensor]) -> None:
+    make, words = MISTAKES[name]
+    (hint,) = make(*samples)
+    assert words in hint
+
+
+@pytest.mark.parametrize(
+    ("threat", "bounds", "meant"),
+    [
+        (Linf(8), (0.0, 1.0), "Linf(8 / 255)"),
+        (Linf(8 / 255), (0.0, 255.0), "Linf(8)"),
+        (L2(0.5), (0.0, 255.0), "L2(127.5)"),
+    ],
+)
+def test_a_radius_in_other_units_is_hinted_at(threat: Any, bounds: tuple[float, float], meant: str) -> None:
+    (hint,) = hints_on(threat, bounds)
+    assert f"Did you mean {meant}?" in hint
+
+
+@pytest.mark.parametrize(("threat", "bounds"), [(Linf(8 / 255), (0, 1)), (L2(3), (0, 1)), (Linf(8), (0, 255))])
+def test_a_radius_in_input_units_is_not(threat: Any, bounds: tuple[float, float]) -> None:
+    assert hints_on(threat, bounds) == ()

@@ -1,0 +1,103 @@
+"""Numbers as they were written, first lines that say what failed, lines folded to a width."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from robustest import Cost, Result, Verdict
+from robustest.words import as_written, folded, headline
+
+
+def result(verdict: Verdict = Verdict.FAILED, **changes: Any) -> Result:
+    values: dict[str, Any] = {
+        "kind": "robust_accuracy",
+        "statement": "robust accuracy under Linf(eps=8/255), fast >= 0.4",
+        "verdict": verdict,
+        "rule": "certain: exact on this set",
+        "quantity": "robust accuracy",
+        "estimate": 0.0,
+        "interval": (0.0, 0.01),
+        "threshold": 0.4,
+        "comparison": ">=",
+        "n_used": 512,
+        "n_total": 512,
+        "outcomes": (False,) * 512,
+        "cost": Cost(),
+        "seed": 7,
+        "setting": "Linf(eps=8/255)",
+        "method": "fast",
+        "bounds": "above",
+    }
+    return Result(**{**values, **changes})
+
+
+@given(st.integers(1, 255))
+def test_grey_levels_are_written_as_grey_levels(level: int) -> None:
+    written = as_written(level / 255)
+    over, _, under = written.partition("/")
+    assert (int(over) / int(under) if under else float(written)) == level / 255
+    assert under == "255" or len(written) <= 4
+
+
+@pytest.mark.parametrize(
+    ("value", "written"), [(0.3, "0.3"), (1.0, "1"), (8.0, "8"), (1 / 3, "1/3"), (0.0, "0"), (0.123456789, "0.1235")]
+)
+def test_other_numbers_are_as_short_as_they_were(value: float, written: str) -> None:
+    assert as_written(value) == written
+
+
+def test_the_first_line_of_a_failure_says_it() -> None:
+    assert headline(result()) == "robust accuracy 0.000 < 0.40 under Linf(8/255), fast"
+    early = result(estimate=None, interval=(0.0, 0.3149), n_used=64)
+    assert headline(early) == "robust accuracy at most 0.315 < 0.40 under Linf(8/255), fast"
+
+
+def test_a_value_is_never_said_to_be_on_the_other_side_of_its_threshold() -> None:
+    near = result(estimate=0.39999, interval=(0.0, 0.45))
+    assert headline(near) == "robust accuracy 0.39999 < 0.40 under Linf(8/255), fast"
+    worse = result(estimate=0.5, interval=(0.0, 0.55), rule="worse than the baseline")
+    assert headline(worse) == "failed: robust accuracy under Linf(eps=8/255), fast >= 0.4 (worse than the baseline)"
+    open_ = result(estimate=None, interval=(0.0, 0.45), rule="certain after 300 of 512")
+    assert headline(open_).startswith("failed: ")
+
+
+def test_what_was_not_settled_says_so_first() -> None:
+    open_ = result(Verdict.INCONCLUSIVE, estimate=None, interval=(0.0, 0.45))
+    assert headline(open_) == "inconclusive: robust accuracy at most 0.450, claimed >= 0.40 under Linf(8/255), fast"
+    sick = result(Verdict.INCONCLUSIVE, estimate=0.9, interval=(0.0, 0.95), rule="health check: zero_gradient")
+    assert headline(sick).startswith("inconclusive (health check: zero_gradient): robust accuracy at most 0.900")
+
+
+@pytest.mark.parametrize(("wrong", "first"), [(33, True), (32, False), (0, False)])
+def test_failures_that_no_attack_brought_about_are_said_first(wrong: int, first: bool) -> None:
+    seen = {"right": 64 - wrong, "of": 64, "failures": 64, "wrong": wrong}
+    line = headline(result(details={"clean_seen": seen}))
+    assert line.startswith("clean accuracy 0.484: 33 of 64 failures were wrong before any change; ") == first
+    assert line.endswith("robust accuracy 0.000 < 0.40 under Linf(8/255), fast")
+
+
+@given(st.lists(st.text("ab/-.", min_size=1, max_size=12), min_size=1, max_size=30), st.integers(40, 120))
+def test_folding_breaks_no_word_and_leaves_no_line_too_long(words: list[str], width: int) -> None:
+    line = "  note      " + " ".join(words)
+    parts = folded(line, width, " " * 12)
+    assert all(len(part) <= width for part in parts)
+    assert " ".join(" ".join(parts).split()) == " ".join(line.split())
+
+
+def test_a_command_that_is_folded_is_still_one_command() -> None:
+    line = f"replay: pytest --robust --robust-profile=dev --robust-seed=0 tests/{'a' * 30}.py::test"
+    parts = folded(line, 60, "    ")
+    assert len(parts) > 1
+    assert "\n".join(parts).replace(" \\\n   ", "") == line
+    assert all(len(part) <= 60 for part in parts)
+
+
+def test_a_result_is_short_where_it_is_printed() -> None:
+    assert repr(result()) == (
+        "<Result failed: robust accuracy under Linf(eps=8/255), fast >= 0.4; "
+        "robust accuracy at most 0.000 [0.000, 0.010] n=512>"
+    )
