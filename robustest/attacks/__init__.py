@@ -31,6 +31,7 @@ from robustest.attacks.protocol import draws_of as draws_of
 from robustest.attacks.protocol import enough_queries as enough_queries
 from robustest.attacks.protocol import passes as passes
 from robustest.attacks.protocol import searches as searches
+from robustest.attacks.protocol import suits as suits
 from robustest.attacks.protocol import supports as supports
 from robustest.attacks.sigma_zero import SigmaZero as SigmaZero
 from robustest.attacks.sparse_rs import SparseRS as SparseRS

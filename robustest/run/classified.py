@@ -25,6 +25,7 @@ from robustest.run.replay import Replay
 from robustest.run.worker import ModelJob, versions
 from robustest.settings import Settings
 from robustest.store.corpus import Kept
+from robustest.tasks import CLASSIFICATION, Task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,12 +37,14 @@ class Classified:
         samples: the data.
         look: what is done with a chunk; where there is a replay, a frozen dataclass whose field `replay` holds it.
         replay: known counterexamples, and how to make new ones smaller; None where there are none.
+        task: what the model's answers are, and when they are right.
     """
 
     model: Classifier
     samples: Samples
     look: Look
     replay: Replay | None = None
+    task: Task = CLASSIFICATION
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -65,7 +68,9 @@ class Classified:
 
     def about(self) -> Mapping[str, object]:
         """As `Units.about`."""
-        return {"gives": self.model.gives.name, "max_queries": self.model.max_queries, "bounds": self.model.bounds}
+        model = self.model
+        told = {"gives": model.gives.name, "max_queries": model.max_queries, "bounds": model.bounds}
+        return told if self.task is CLASSIFICATION else {**told, "task": self.task}
 
     @contextmanager
     def open(self, settings: Settings) -> Iterator[OpenSamples]:
@@ -73,7 +78,7 @@ class Classified:
         model, device = self.model, self.device(settings)
         with torch.inference_mode(False), frozen(model.module) as notes:
             evaluator = Evaluator(
-                model, device, batch_size=settings.batch_size, suppress=settings.suppress, notes=notes
+                model, device, batch_size=settings.batch_size, suppress=settings.suppress, notes=notes, task=self.task
             )
             evaluator.health.modal, evaluator.health.training = notes.modal, notes.training
             yield OpenSamples(self, ModelBench(evaluator, settings, self.look, self.samples), notes)
@@ -110,7 +115,7 @@ class OpenSamples:
         if self._units.replay is not None:  # what is known beforehand of some samples must not decide what is asked
             look = replace(look, replay=None)
         evaluator = self.bench.evaluator
-        asking = Asking(evaluator.model, look, chunk, self.bench.settings, said=memory.said)
+        asking = Asking(evaluator.model, look, chunk, self.bench.settings, said=memory.said, task=evaluator.task)
         memory.ask(asking, marks)
         self._answered = asking.answered
         if self._answered is not None:
@@ -131,6 +136,7 @@ class OpenSamples:
             samples=samples,
             settings=self.bench.settings,
             look=self._units.look,
+            task=self._units.task,
             versions=versions(),
             answered=self._answered,
         )

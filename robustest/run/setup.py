@@ -14,6 +14,7 @@ from robustest.run.options import Options, apply, terms_of
 from robustest.run.plan import Plan
 from robustest.run.replay import Replay
 from robustest.settings import Settings
+from robustest.tasks import CLASSIFICATION, Task, checked_task
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,22 +25,25 @@ class Setup:
         model: the classifier.
         samples: the data.
         settings: the running test's, with the call's options.
+        task: what the model's answers are, and when they are right.
     """
 
     model: Classifier
     samples: Samples
     settings: Settings
+    task: Task = CLASSIFICATION
 
     @classmethod
-    def of(cls, model: object, data: object, options: Options) -> Setup:
-        """What a call's model, data and options stand for.
+    def of(cls, model: object, data: object, options: Options, task: Task | None = None) -> Setup:
+        """What a call's model, data and options stand for, and the task, classification where None.
 
         Raises:
             ConfigError: an option is unknown or out of range, or the model is none.
             DataError: the data cannot be measured on.
         """
         classifier, settings = apply(model, options)
-        return cls(classifier, as_samples(data), settings)
+        asked = CLASSIFICATION if task is None else checked_task(task)
+        return cls(classifier, as_samples(data, asked), settings, asked)
 
     def but(self, **values: Any) -> Setup:
         """The same with other settings, by name."""
@@ -75,5 +79,5 @@ class Setup:
         here: bool = False,
     ) -> Plan:
         """The plan of one claim; see `Plan` and `Classified` for the arguments."""
-        units = Classified(model=self.model, samples=self.samples, look=look, replay=replay)
+        units = Classified(model=self.model, samples=self.samples, look=look, replay=replay, task=self.task)
         return Plan(statement=statement, units=units, settings=self.settings, rule=rule, identity=identity, here=here)
