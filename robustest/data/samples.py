@@ -61,6 +61,8 @@ def as_samples(data: object, task: Task = CLASSIFICATION) -> Samples:
     if isinstance(data, Factory):
         return replace(as_samples(data.build(), task), source=data)
     if isinstance(data, Samples):
+        if data.task != task:
+            raise DataError(f"Expected samples for {task.name} but got some whose targets were read for {data.task.name}.")
         samples = data
     elif isinstance(data, DataLoader):
         samples = _loaded(data, task)

@@ -57,10 +57,11 @@ def failure_text(result: Result, *, replay: str) -> str:
         size = "" if worst.size is None else f", {result.captions.size} {worst.size:.4g}"
         pixels = "" if worst.pixels is None else f", {worst.pixels} pixels"
         picture = f", {worst.image}" if worst.image else ""
-        said = f"predicted {worst.clean} -> {worst.predicted}"
+        said = f"label {worst.label}, predicted {worst.clean} -> {worst.predicted}"
         if result.captions.answered:
-            said = f"{result.captions.answered} {worst.predicted}"
-        lines.append(f"  worst {rank}   sample {worst.index}: label {worst.label}, {said}{size}{pixels}{picture}")
+            said = f"label {worst.label}, {result.captions.answered} {worst.predicted}"
+        said = worst.told or said
+        lines.append(f"  worst {rank}   sample {worst.index}: {said}{size}{pixels}{picture}")
     lines += [f"  note      {note}" for note in result.notes]
     if replay:
         lines.append(f"  replay    {replay}")

@@ -70,7 +70,7 @@ class Classified:
         """As `Units.about`."""
         model = self.model
         told = {"gives": model.gives.name, "max_queries": model.max_queries, "bounds": model.bounds}
-        return told if self.task is CLASSIFICATION else {**told, "task": self.task}
+        return told if self.task == CLASSIFICATION else {**told, "task": self.task}
 
     @contextmanager
     def open(self, settings: Settings) -> Iterator[OpenSamples]:

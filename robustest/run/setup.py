@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from robustest.data import Samples, as_samples
+from robustest.errors import ConfigError
 from robustest.models import Classifier
 from robustest.rules import Rule, Terms
 from robustest.run.chunk_measurement import Look
@@ -81,3 +82,22 @@ class Setup:
         """The plan of one claim; see `Plan` and `Classified` for the arguments."""
         units = Classified(model=self.model, samples=self.samples, look=look, replay=replay, task=self.task)
         return Plan(statement=statement, units=units, settings=self.settings, rule=rule, identity=identity, here=here)
+
+
+def deciding(task: Task | None) -> Task | None:
+    """A task that says which answers hold, or None.
+
+    Raises:
+        ConfigError: it has scores alone, no floor for them.
+    """
+    if task is not None and getattr(checked_task(task), "floor", 1.0) is None:
+        raise ConfigError(
+            f"Expected a floor of the score from which on an answer of {task.name} holds but got none. Pass floor=0.9, "
+            "say, to the task, or claim the mean score with assert_robust_score."
+        )
+    return task
+
+
+def of_task(task: Task) -> str:
+    """What a statement adds about a task other than classification: which answers hold."""
+    return "" if task.one_class else f", {task}"

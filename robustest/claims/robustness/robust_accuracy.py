@@ -29,9 +29,10 @@ from robustest.run.noting import measures
 from robustest.run.options import Options
 from robustest.run.replay import Replay
 from robustest.run.result_building import finish, nothing_allowed
-from robustest.run.setup import Setup
+from robustest.run.setup import Setup, deciding, of_task
 from robustest.statistics import checked_threshold, clopper_pearson
-from robustest.threats import Threat
+from robustest.tasks import Task
+from robustest.threats import Spatial, Threat, per_row
 
 ROBUST_ACCURACY = Kind(
     name="robust_accuracy",
@@ -66,6 +67,7 @@ def measure_robust_accuracy(
     no_worse_than: Baseline | None = None,
     tolerance: float = 0.0,
     attack: str | Searcher | Cascade | None = None,
+    task: Task | None = None,
     **options: Unpack[Options],
 ) -> Result:
     """Accuracy under the worst inputs that an attack finds inside a threat model.
@@ -88,10 +90,12 @@ def measure_robust_accuracy(
             explains at alpha (exact one-sided McNemar test).
         tolerance: the fall from the baseline's accuracy that is allowed, in 0..1.
         attack: a name ("fgsm", "pgd") or a searcher such as `PGD(steps=100)`; the settings' where None.
+        task: what the answers are, and when they are right, e.g. `Segmentation(19, floor=0.9)`; classification where
+            None. A sample that keeps its floor holds.
         **options: see `robustest.run.options.Options`.
 
     Raises:
-        ConfigError: an argument is out of range or unknown.
+        ConfigError: an argument is out of range or unknown, or the task has no floor, or does not go with the threat.
         DataError: samples or labels cannot be measured on.
         ModelError: the model's answers cannot be judged.
         DeviceError: the device is absent or out of memory.
@@ -100,14 +104,15 @@ def measure_robust_accuracy(
     if at_least is not None:
         at_least = checked_threshold("at_least", at_least, trivial=0)
     checked_threat(threat)
-    setup = Setup.of(model, data, options)
+    setup = Setup.of(model, data, options, deciding(task))
+    checked_together(setup.task, threat)
     cascade = as_attack(context.current().settings.attack if attack is None else attack)
     draws = draws_in(cascade)
     if draws > 1:
         setup = setup.but(suppress=(*setup.settings.suppress, "random_forward"))
-    replay = Replay(threat, setup.settings) if draws == 1 else None
+    replay = Replay(threat, setup.settings, setup.task) if draws == 1 else None
     plan = setup.plan(
-        ROBUST_ACCURACY.quantities[0].says(threat, cascade.name),
+        ROBUST_ACCURACY.quantities[0].says(threat, cascade.name) + of_task(setup.task),
         Attacking(cascade=cascade, threat=threat, examples=setup.settings.examples, replay=replay),
         ShareRule(threshold=at_least, at_least=True, terms=setup.terms),
         identity=("robust accuracy", threat, cascade),
@@ -124,8 +129,21 @@ def measure_robust_accuracy(
         details={**_details(evidence, threat), **_drawn(evidence, draws, setup.settings.alpha)},
         bounds="above",
         caveats=nothing_allowed(threat),
-        pairing=Pairing(),
+        pairing=Pairing(under=of_task(setup.task).strip(", ")),
     )
+
+
+def checked_together(task: Task, threat: Threat) -> None:
+    """Refuse a threat that moves images whose targets would have to move with them.
+
+    Raises:
+        ConfigError: it does.
+    """
+    if task.placed and isinstance(threat, Spatial):
+        raise ConfigError(
+            f"Expected a threat that leaves things where they are but {threat} moves them, and the targets of {task.name} "
+            "do not follow a search. Use a norm ball, or claim accuracy under the shifts rotation, translation and scale."
+        )
 
 
 def checked_threat(threat: object) -> None:
@@ -165,13 +183,12 @@ class Attacking:
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observed:
         """What became of a chunk."""
         cascade, threat = self.cascade, self.threat
-        logits, task, draws = evaluator.logits(chunk.x), evaluator.task, draws_in(cascade)
-        if draws == 1:
-            clean, right = task.predictions(logits), task.holds(logits, chunk.y)
-        else:
+        seen, draws = evaluator.judged(chunk.x, chunk.y), draws_in(cascade)
+        clean, right = seen.said, seen.holds
+        if draws > 1:
             clean, missed = majority(evaluator, chunk.x, chunk.y, draws)
             right = 2 * missed <= draws
-        probe_inputs(evaluator, chunk, logits, climbers(cascade, threat, evaluator, chunk), threat)
+        probe_inputs(evaluator, chunk, seen.first, climbers(cascade, threat, evaluator, chunk), threat)
         rows = {
             "held": right.clone(),
             "predicted": clean.clone(),
@@ -182,7 +199,7 @@ class Attacking:
         counts = _known(chunk, self.replay, rows)
         left = rows["held"].nonzero().squeeze(1)
         if len(left):
-            counts |= self._attacked(evaluator, chunk, left, task.margin(logits[left], chunk.y[left]), rows)
+            counts |= self._attacked(evaluator, chunk, left, seen.margin[left], rows)
         held, after, size = rows["held"], rows["after"], rows["size"]
         exhibits = exhibits_of(
             chunk,
@@ -194,6 +211,7 @@ class Attacking:
             badness=-rows["margin"],
             size=size,
             most=self.examples,
+            task=evaluator.task,
         )
         columns = {"held": held, "clean": right, "size": size}
         if draws > 1:
@@ -212,7 +230,8 @@ class Attacking:
         outcome = run_cascade(evaluator, cascade, threat, part, clean_margin=clean_margin, attempts=attempts)
         found = outcome.found
         probe_survivors(evaluator, cascade, threat, part, found)
-        rows["predicted"][left] = torch.where(found.broken, found.predicted, rows["predicted"][left])
+        was = rows["predicted"][left]
+        rows["predicted"][left] = torch.where(per_row(found.broken, was), found.predicted.to(was), was)
         rows["held"][left], rows["after"][left] = ~found.broken, found.x
         rows["size"][left], rows["margin"][left] = found.size, found.margin
         return outcome.stages
@@ -225,7 +244,7 @@ def _known(chunk: Chunk, replay: Replay | None, rows: dict[str, Tensor]) -> dict
         one = None if replay is None else replay.known.get(index)
         if one is not None and bool(rows["held"][row]):
             rows["held"][row] = False
-            rows["predicted"][row], rows["after"][row] = one.predicted, one.x
+            rows["predicted"][row], rows["after"][row] = one.predicted.to(rows["predicted"]), one.x
             rows["size"][row], rows["margin"][row] = one.size, one.margin
             count += 1
     return {REPLAYED: count} if count else {}
