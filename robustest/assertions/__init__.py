@@ -23,6 +23,7 @@ from robustest.claims.representations.invertible_features import measure_inverti
 from robustest.claims.representations.sparse_head import measure_sparse_head
 from robustest.claims.robustness.min_perturbation import measure_min_perturbation
 from robustest.claims.robustness.robust_accuracy import measure_robust_accuracy
+from robustest.claims.robustness.robust_score import measure_robust_score
 from robustest.claims.robustness.universal import measure_universal_perturbation
 from robustest.claims.shifts.consistency import measure_consistency
 from robustest.claims.shifts.corruptions import measure_corruption_robustness
@@ -36,6 +37,16 @@ def assert_robust_accuracy() -> None:
 
     Raises:
         ClaimFailed: the attack brought accuracy below the threshold.
+        ClaimInconclusive: a population claim that these samples do not settle.
+    """
+
+
+@asserted(measure_robust_score)
+def assert_robust_score() -> None:
+    """Claim that the mean of the worst scores inside a threat model is at least `at_least`.
+
+    Raises:
+        ClaimFailed: the attack brought the mean below the threshold.
         ClaimInconclusive: a population claim that these samples do not settle.
     """
 

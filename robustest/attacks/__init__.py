@@ -13,6 +13,7 @@ from robustest.attacks.cascade import Stage as Stage
 from robustest.attacks.cascades import CASCADES as CASCADES
 from robustest.attacks.ddn import DDN as DDN
 from robustest.attacks.draws import RandomDraws as RandomDraws
+from robustest.attacks.each_way import EachWay as EachWay
 from robustest.attacks.eot import EOT as EOT
 from robustest.attacks.fab import FAB as FAB
 from robustest.attacks.fgsm import FGSM as FGSM

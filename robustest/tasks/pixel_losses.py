@@ -13,8 +13,8 @@ from torch import Tensor
 
 _EARLY = 0.25
 """SegPGD's weight of lost pixels, which rises from 0 to 1/2 over its steps, as its mean."""
-_WIDE = 1.0
-"""From so many usual leads on, a lost pixel, or one far from lost, has little say in the margin loss."""
+_NEAR = 0.2
+"""Pixels right by more than so many usual leads have little say in the margin loss."""
 _TINY = 1e-12
 
 
@@ -26,9 +26,7 @@ def leads(logits: Tensor, y: Tensor) -> Tensor:
         y: (B, H, W) int64 labels in 0..C - 1.
     """
     at = y.unsqueeze(1)
-    own = logits.gather(1, at).squeeze(1)
-    best = logits.detach().scatter(1, at, -torch.inf).argmax(1, keepdim=True)
-    return own - logits.gather(1, best).squeeze(1)
+    return logits.gather(1, at).squeeze(1) - logits.scatter(1, at, -torch.inf).amax(1)
 
 
 def mean(values: Tensor, counts: Tensor) -> Tensor:
@@ -64,12 +62,11 @@ def masked(logits: Tensor, y: Tensor) -> Tensor:
     return still_right(logits, y) * cross_entropy(logits, y)
 
 
-def soft_errors(logits: Tensor, y: Tensor) -> Tensor:
-    """(B, H, W) a soft step of each pixel's lead, in (-1, 1), positive where it is lost.
+def turning(logits: Tensor, y: Tensor) -> Tensor:
+    """(B, H, W) the softplus of each pixel's lead negated: what is far from turning has little say.
 
-    Its width is the usual lead of the image, so that the scale of logits does not matter. What it sums to is nearly the
-    number of errors, whatever is far from turning.
+    Leads are in usual ones of the image, so that the scale of logits does not matter.
     """
     lead = leads(logits, y)
     usual = lead.detach().abs().flatten(1).mean(1).clamp(min=_TINY).view(-1, 1, 1)
-    return torch.tanh(-lead / (_WIDE * usual))
+    return F.softplus(lead / (-_NEAR * usual))

@@ -68,12 +68,12 @@ class Segmentation:
 
     @property
     def losses(self) -> Mapping[str, Loss]:
-        """Of every pixel that counts, the mean; "margin" is that of a soft count of errors."""
+        """Of every pixel that counts, the mean; "margin" is that of how near pixels are to turning."""
         return {
             "ce": _Mean(self, pixel_losses.cross_entropy),
             "ce_right": _Mean(self, pixel_losses.masked),
             "log_odds": _Mean(self, pixel_losses.log_odds),
-            "margin": _Mean(self, pixel_losses.soft_errors),
+            "margin": _Mean(self, pixel_losses.turning),
             "segpgd": _Mean(self, pixel_losses.weighted),
         }
 
@@ -156,8 +156,8 @@ class Segmentation:
         return kept(self.score(output, y), self.floor)
 
     def margin(self, output: Tensor, y: Tensor) -> Tensor:
-        """(B,) the score above the floor, and a little of the margin loss, which orders equal scores."""
-        return above(self.score(output, y), self.floor, self.losses["margin"](output, y))
+        """(B,) the score above the floor, and a little of the cross-entropy, which orders equal scores."""
+        return above(self.score(output, y), self.floor, self.losses["ce"](output, y))
 
     def agreement(self, said: Tensor, other: Tensor) -> Tensor:
         """(B,) float64, the score of masks (B, H, W) by other predicted ones."""

@@ -33,5 +33,5 @@ class WorstScore:
         return self.of.score(output, y) > _NOTHING
 
     def margin(self, output: Tensor, y: Tensor) -> Tensor:
-        """(B,) the score, and a little of the margin loss, which orders equal ones."""
-        return above(self.of.score(output, y), _NOTHING, self.of.losses["margin"](output, y))
+        """(B,) the score, and a little of the cross-entropy, which orders equal ones."""
+        return above(self.of.score(output, y), _NOTHING, self.of.losses["ce"](output, y))
