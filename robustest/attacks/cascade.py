@@ -57,9 +57,7 @@ class Cascade:
     name: str
     stages: tuple[Stage, ...]
 
-    def serving(
-        self, threat: Threat, gives: Needs, elements: int, task: Task = CLASSIFICATION
-    ) -> tuple[Stage, ...]:
+    def serving(self, threat: Threat, gives: Needs, elements: int, task: Task = CLASSIFICATION) -> tuple[Stage, ...]:
         """The stages that work on a threat, with what a model of a task gives, for samples of so many elements."""
         return tuple(stage for stage in self.stages if stage.serves(threat, gives, elements, task))
 

@@ -19,9 +19,9 @@ from robustest.threats import L2, Linf, Rows, Threat, per_row
 class EachWay:
     """Steps from the sample towards each way of a `Sided` task, the nearest first.
 
-    A number may leave its tolerance above or below, a row of labels at any of them: the way that is nearest on the sample
-    need not be that which the threat allows. The first step of each is as long as the ball allows, which is where a linear
-    model is worst; the others follow half a cosine.
+    A number may leave its tolerance above or below, a row of labels at any of them: the way that is nearest on the
+    sample need not be that which the threat allows. The first step of each is as long as the ball allows, which is
+    where a linear model is worst; the others follow half a cosine.
 
     Args:
         ways: how many are tried, those of the least distance on the sample, >= 1.

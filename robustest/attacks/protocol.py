@@ -54,7 +54,8 @@ class Evaluation:
     Attributes:
         z: (B, *Z) the proposals as the engine evaluated them, inside the region; (B, at_once, *Z) where the searcher
             makes several at once.
-        logits: (B, K) float32, the task's outputs (B, *O), or one-hot rows where the model gives labels alone; (B, at_once, K) likewise.
+        logits: (B, K) float32, or outputs (B, *O) of another task, or one-hot rows where the model gives labels alone;
+            (B, at_once, *O) likewise.
         gradient: (B, *Z) of the sum of `objective` with respect to z; None where not asked for.
     """
 
@@ -71,8 +72,8 @@ class Searcher(Protocol):
     method that says of a threat whether they stay inside; True), `draws` (model evaluations averaged at each proposal,
     for randomised models; 1) and, for attacks without gradients, `at_once` (proposals a sample makes in every round;
     where it is there, even as 1, what `ask` returns and `tell` gets has an axis of that length behind the batch's). So
-    are four methods: `supports(threat) -> bool` and `suits(task) -> bool` (True where absent), `within(queries) -> Searcher`, a shorter version
-    of itself that asks at most so many model passes per sample, its last proposal's included (without it, an attack
+    are four methods: `supports(threat) -> bool` and `suits(task) -> bool` (True where absent),
+    `within(queries) -> Searcher`, a shorter version of itself that asks at most so many model passes per sample, its last proposal's included (without it, an attack
     too expensive for a budget of queries is left out), and `enough_queries(threat, features) -> int | None`, the fewest
     model passes of a sample of so many elements with which it counts as a search of the threat, None where it never
     does (1 where absent).

@@ -24,7 +24,8 @@ class Samples:
     """Labelled samples in a fixed order.
 
     Attributes:
-        take: maps indices (n,) int64 to (x (n, *S) float32, y (n, *T)), the task's targets: (n,) int64 labels of classes.
+        take: maps indices (n,) int64 to (x (n, *S) float32, y (n, *T)), the task's targets: of
+            classes (n,) int64 labels.
         size: number of samples.
         source: what they were made of: data as `as_samples` takes them, or a `Factory` of such; None where they
             cannot be made again, and so cannot be sent to other processes.
@@ -62,7 +63,9 @@ def as_samples(data: object, task: Task = CLASSIFICATION) -> Samples:
         return replace(as_samples(data.build(), task), source=data)
     if isinstance(data, Samples):
         if data.task != task:
-            raise DataError(f"Expected samples for {task.name} but got some whose targets were read for {data.task.name}.")
+            raise DataError(
+                f"Expected samples for {task.name} but got some whose targets were read for {data.task.name}."
+            )
         samples = data
     elif isinstance(data, DataLoader):
         samples = _loaded(data, task)

@@ -185,7 +185,7 @@ def serving(
         unfit = {stage.searcher.name for stage in served if not suits(stage.searcher, task)}
         unfit -= {stage.searcher.name for stage in stages}
         if unfit:
-            _note(evaluator, f"{cascade.name} ran without {_names(unfit)}: nothing that {task.name} has")
+            _note(evaluator, f"{cascade.name} ran without {_names(unfit)}: an answer is no single class")
     return _within_budget(evaluator, stages, _AROUND + beside)
 
 

@@ -100,4 +100,4 @@ def deciding(task: Task | None) -> Task | None:
 
 def of_task(task: Task) -> str:
     """What a statement adds about a task other than classification: which answers hold."""
-    return "" if task.one_class else f", {task}"
+    return "" if task.one_class else f", by {task}"

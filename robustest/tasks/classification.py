@@ -100,7 +100,7 @@ class Classification:
         """(B,) float64: 1 where two predicted classes (B,) are the same, else 0."""
         return (said == other).double()
 
-    def agrees(self, said: Tensor, other: Tensor) -> Tensor:
+    def right(self, said: Tensor, other: Tensor) -> Tensor:
         """(B,) bool: whether two predicted classes (B,) are the same."""
         return said == other
 

@@ -56,8 +56,8 @@ def kept(score: Tensor, floor: float | None) -> Tensor:
 def above(score: Tensor, floor: float | None, loss: Tensor) -> Tensor:
     """(...) float32: how far scores are above the floor; positive where they keep it, negative where they do not.
 
-    Between equal scores the loss decides, so that a search sees that it gets on where a score, a share of counts, stands
-    still.
+    Between equal scores the loss decides, so that a search sees that it gets on where a score, a share of counts,
+    stands still.
 
     Args:
         score: in [0, 1].

@@ -18,8 +18,8 @@ from robustest.errors import ConfigError, expected
 Loss = Callable[[Tensor, Tensor], Tensor]
 """Maps outputs (B, *O) and targets (B, *T) to (B,) values that grow as the answers get worse; has a gradient."""
 Describing = dict[str, Any]
-"""What a counterexample says of its sample, plain JSON types: classes as `label`, `clean` and `predicted` where an answer
-is one; else a line of text as `told`."""
+"""What a counterexample says of its sample, plain JSON types: classes as `label`, `clean` and `predicted` where an
+answer is one; else a line of text as `told`."""
 
 
 @runtime_checkable
@@ -44,7 +44,8 @@ class Task(Protocol):
     @property
     def losses(self) -> Mapping[str, Loss]:
         """What can be climbed, by the names that searchers say. "margin" is always there: the margin negated, or what a
-        search climbs in its place where the margin has steps; so is "log_odds", whose slope never rounds to nothing."""
+        search climbs in its place where the margin has steps; so is "log_odds", whose slope never rounds to nothing.
+        """
 
     def targets(self, given: object) -> Tensor:
         """Targets (B, *T) on the CPU, read from what the data give for B samples.
@@ -89,10 +90,10 @@ class Task(Protocol):
         """(B,) how right answers are, from 0 to 1."""
 
     def agreement(self, said: Tensor, other: Tensor) -> Tensor:
-        """(B,) how much two predictions (B, *T) say the same, from 0 to 1."""
+        """(B,) how right predictions (B, *T) are by targets, or by other predictions, from 0 to 1."""
 
-    def agrees(self, said: Tensor, other: Tensor) -> Tensor:
-        """(B,) bool: whether two predictions (B, *T) count as one answer."""
+    def right(self, said: Tensor, other: Tensor) -> Tensor:
+        """(B,) bool: whether predictions (B, *T) hold by targets, or by other predictions."""
 
     def moved(self, y: Tensor, source: Tensor, inside: Tensor) -> Tensor:
         """Targets (B, *T) of images that were moved; as they were where targets are no places.
@@ -140,4 +141,4 @@ class Sided(Protocol):
     """A task whose answers can turn wrong in several ways, each of which a search has to try by itself."""
 
     def ways(self, output: Tensor, y: Tensor) -> Tensor:
-        """(B, F) how far an answer is from turning wrong in each way: it holds where all are positive. Has a gradient."""
+        """(B, F) how far an answer is from turning wrong in each way: it holds where all are positive."""

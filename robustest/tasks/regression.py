@@ -9,7 +9,6 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from robustest.checks import checked_real
 from robustest.errors import ConfigError, DataError, ModelError, expected
 from robustest.tasks.grading import positive
 from robustest.tasks.lanes import by_row
@@ -46,7 +45,7 @@ class Regression:
             raise ConfigError(expected("still to be true or false", self.still))
 
     def __str__(self) -> str:
-        return f"error <= {self.tolerance:g}"
+        return f"error of at most {self.tolerance:g}"
 
     @property
     def placed(self) -> bool:
@@ -109,7 +108,7 @@ class Regression:
 
     def holds(self, output: Tensor, y: Tensor) -> Tensor:
         """(B,) bool: whether every error is within the tolerance."""
-        return by_row(self.agrees, output, y, 1)
+        return by_row(self.right, output, y, 1)
 
     def margin(self, output: Tensor, y: Tensor) -> Tensor:
         """(B,) 1 minus the largest error, in tolerances."""
@@ -124,7 +123,7 @@ class Regression:
         """(B,) float64, the score of predictions (B, D) by other ones."""
         return self.graded(said, other)
 
-    def agrees(self, said: Tensor, other: Tensor) -> Tensor:
+    def right(self, said: Tensor, other: Tensor) -> Tensor:
         """(B,) bool: whether two predictions (B, D) are within the tolerance of each other."""
         return ((said - other).abs() <= self.tolerance).all(1)
 
@@ -143,7 +142,9 @@ class Regression:
         """The target, and what was predicted before and after, where the error is largest."""
         at = int((predicted - y).abs().argmax())
         which = f" (value {at})" if len(y) > 1 else ""
-        return {"told": f"target {float(y[at]):.4g}, predicted {float(clean[at]):.4g} -> {float(predicted[at]):.4g}{which}"}
+        return {
+            "told": f"target {float(y[at]):.4g}, predicted {float(clean[at]):.4g} -> {float(predicted[at]):.4g}{which}"
+        }
 
     def _error(self, output: Tensor, y: Tensor) -> Tensor:
         return by_row(lambda rows, targets: (rows - targets).abs().amax(1) / self.tolerance, output, y, 1)

@@ -64,7 +64,7 @@ class Segmentation:
 
     def __str__(self) -> str:
         what = "pixel accuracy" if self.score_by == "pixel" else "mean IoU"
-        return what if self.floor is None else f"{what} >= {self.floor:g}"
+        return what if self.floor is None else f"{what} of at least {self.floor:g}"
 
     @property
     def losses(self) -> Mapping[str, Loss]:
@@ -135,21 +135,22 @@ class Segmentation:
         _same_size(said, y)
         if self.score_by == "pixel":
             return pixel_losses.mean((said == y).double(), self.counting(y))
-        intersection, union = self.counts(said, y).double().unflatten(1, (2, self.classes)).unbind(1)
-        there = union > 0
-        return (intersection / union.clamp(min=1)).sum(1) / there.sum(1).clamp(min=1)
+        intersection, union = self.counts(said, y).double().chunk(2, 1)
+        shares: Tensor = (intersection / union.clamp(min=1)).sum(1)
+        return shares / (union > 0).sum(1).clamp(min=1)
 
     def counts(self, said: Tensor, y: Tensor) -> Tensor:
         """(B, 2 C) int64 of predicted masks: pixels in the intersection, then in the union, of each class."""
         counting = self.counting(y).flatten(1)
         said, y = said.flatten(1), torch.where(counting, y.flatten(1), 0)
+        answered = counting & (said >= 0)
         shape = (len(y), self.classes)
 
         def pixels(where: Tensor, what: Tensor) -> Tensor:
             return torch.zeros(shape, dtype=torch.int64, device=y.device).scatter_add_(1, what, where.long())
 
         both = pixels(counting & (said == y), y)
-        return torch.cat([both, pixels(counting, y) + pixels(counting, said) - both], 1)
+        return torch.cat([both, pixels(counting, y) + pixels(answered, said.clamp(min=0)) - both], 1)
 
     def holds(self, output: Tensor, y: Tensor) -> Tensor:
         """(B,) bool: whether the score is the floor or more; (B, A) of logits (B, A, C, H, W)."""
@@ -160,11 +161,11 @@ class Segmentation:
         return above(self.score(output, y), self.floor, self.losses["ce"](output, y))
 
     def agreement(self, said: Tensor, other: Tensor) -> Tensor:
-        """(B,) float64, the score of masks (B, H, W) by other predicted ones."""
-        return Segmentation(self.classes, None, self.score_by).graded(said, other)
+        """(B,) float64, the score of masks (B, H, W) by other ones."""
+        return self.graded(said, other)
 
-    def agrees(self, said: Tensor, other: Tensor) -> Tensor:
-        """(B,) bool: whether two predictions (B, H, W) are one answer: their agreement is the floor or more."""
+    def right(self, said: Tensor, other: Tensor) -> Tensor:
+        """(B,) bool: whether the agreement of masks (B, H, W) is the floor or more."""
         return kept(self.agreement(said, other), self.floor)
 
     def counting(self, y: Tensor) -> Tensor:
@@ -192,9 +193,11 @@ class Segmentation:
         """Scores before and after, and the share of pixels whose class changed."""
         after = y if moved is None else moved
         before, now = (float(self.graded(m[None], t[None])) for m, t in ((clean, y), (predicted, after)))
-        differ = int(((clean != predicted) & self.counting(after)).sum())
         what = "pixel accuracy" if self.score_by == "pixel" else "mean IoU"
-        return {"told": f"{what} {before:.3f} -> {now:.3f}, {differ} pixels answered otherwise"}
+        told = f"{what} {before:.3f} -> {now:.3f}"
+        if moved is None:
+            told += f", {int(((clean != predicted) & self.counting(y)).sum())} pixels answered otherwise"
+        return {"told": told}
 
 
 @dataclass(frozen=True, slots=True)

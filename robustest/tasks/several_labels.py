@@ -62,11 +62,11 @@ class MultiLabel:
     def __str__(self) -> str:
         if self.score_by == "exact":
             return "all labels right"
-        return "labels right" if self.floor is None else f"labels right >= {self.floor:g}"
+        return "share of labels right" if self.floor is None else f"share of labels right of at least {self.floor:g}"
 
     @property
     def losses(self) -> Mapping[str, Loss]:
-        """ "ce" is the mean binary cross-entropy, "log_odds" the same without its rounding to a slope of 0."""
+        """Of them "ce" is the mean binary cross-entropy, "log_odds" the same without its rounding to a slope of 0."""
         return {"ce": _cross_entropy, "log_odds": self._pressed, "margin": self._easiest}
 
     def targets(self, given: object) -> Tensor:
@@ -138,7 +138,7 @@ class MultiLabel:
         """(B,) float64, the score of predicted rows (B, K) by other ones."""
         return self.graded(said, other)
 
-    def agrees(self, said: Tensor, other: Tensor) -> Tensor:
+    def right(self, said: Tensor, other: Tensor) -> Tensor:
         """(B,) bool: whether their agreement is the floor or more."""
         return kept(self.agreement(said, other), self.floor)
 

@@ -21,9 +21,10 @@ from robustest.run.noting import measures
 from robustest.run.options import Options
 from robustest.run.plan import Plan
 from robustest.run.result_building import fallible, few, finish
-from robustest.run.setup import Setup
+from robustest.run.setup import Setup, deciding, of_task
 from robustest.statistics import checked_threshold
 from robustest.statistics.two_shares import difference_interval
+from robustest.tasks import Task
 
 TRANSFER_ACCURACY = Kind(
     name="transfer_accuracy",
@@ -55,6 +56,7 @@ def measure_transfer_accuracy(
     *,
     at_least: float | None = None,
     max_drop: float | None = None,
+    task: Task | None = None,
     **options: Unpack[Options],
 ) -> Result:
     """Accuracy on a target data set, or its fall from the accuracy on a source data set.
@@ -69,6 +71,7 @@ def measure_transfer_accuracy(
         target: the same: samples it shall do well on too, with the same classes.
         at_least: the accuracy claimed on the target, in 0..1.
         max_drop: the fall in accuracy claimed at most, in 0..1; not together with at_least.
+        task: what the answers are, and when they are right, as for `measure_robust_accuracy`.
         **options: see `robustest.run.options.Options`.
 
     Raises:
@@ -79,14 +82,14 @@ def measure_transfer_accuracy(
         raise ConfigError("Expected at_least or max_drop but got both. Write two assertions.")
     at_least = None if at_least is None else checked_threshold("at_least", at_least, trivial=0)
     max_drop = None if max_drop is None else checked_threshold("max_drop", max_drop, trivial=1)
-    setup = Setup.of(model, source, options)
+    setup = Setup.of(model, source, options, deciding(task))
     first = accuracy_of(setup, "accuracy on the source")
     by_drop = max_drop is not None
     rule: Rule = ShareRule(threshold=at_least, at_least=True, terms=setup.terms)
     if by_drop:
         rule = fall_claim(first, max_drop, setup.terms)
     asked = TRANSFER_ACCURACY.asked("max_drop" if by_drop else "at_least")
-    plan = accuracy_plan(setup.on(as_samples(target)), asked.says(), rule)
+    plan = accuracy_plan(setup.on(as_samples(target, setup.task)), asked.says() + of_task(setup.task), rule)
     second = observe(plan)
     return finish(
         plan,
@@ -111,8 +114,8 @@ class Predicting:
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observed:
         """What the model says of a chunk."""
-        logits, task = evaluator.logits(chunk.x), evaluator.task
-        held, predicted = task.holds(logits, chunk.y), task.predictions(logits)
+        seen, task = evaluator.judged(chunk.x, chunk.y), evaluator.task
+        held, predicted = seen.holds, seen.said
         exhibits = exhibits_of(
             chunk,
             ~held,
@@ -120,11 +123,14 @@ class Predicting:
             predicted=predicted,
             before=chunk.x,
             after=chunk.x,
-            badness=-task.margin(logits, chunk.y),
+            badness=-seen.margin,
             size=None,
             most=self.examples,
+            task=task,
         )
-        columns = {"held": held.cpu().numpy(), "predicted": predicted.cpu().numpy()}
+        columns = {"held": held.cpu().numpy()}
+        if task.one_class:
+            columns["predicted"] = predicted.cpu().numpy()
         return Observed(columns, exhibits)
 
 

@@ -141,8 +141,9 @@ def checked_together(task: Task, threat: Threat) -> None:
     """
     if task.placed and isinstance(threat, Spatial):
         raise ConfigError(
-            f"Expected a threat that leaves things where they are but {threat} moves them, and the targets of {task.name} "
-            "do not follow a search. Use a norm ball, or claim accuracy under the shifts rotation, translation and scale."
+            f"Expected a threat that leaves things where they are but {threat} moves them, and the targets of "
+            f"{task.name} do not follow a search. Use a norm ball, or claim accuracy under the shifts rotation, "
+            "translation and scale."
         )
 
 

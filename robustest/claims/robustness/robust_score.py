@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Unpack, cast
 
 import numpy as np
@@ -16,6 +16,7 @@ from robustest.engine.cascade import run_cascade
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator, Judged
 from robustest.engine.probes import climbers, probe_inputs, probe_survivors
+from robustest.engine.search import Found
 from robustest.errors import ConfigError, expected
 from robustest.facts import Captions
 from robustest.kinds import Kind, Quantity, no_lines
@@ -87,7 +88,9 @@ def measure_robust_score(
     if draws_in(cascade) > 1:
         raise ConfigError("Expected a model that answers the same twice but the attack averages over draws.")
     plan = setup.plan(
-        ROBUST_SCORE.quantities[0].says("IoU over classes" if metric == "miou" else _score_of(task), threat, cascade.name),
+        ROBUST_SCORE.quantities[0].says(
+            "IoU over classes" if metric == "miou" else _score_of(task), threat, cascade.name
+        ),
         Worsening(cascade=cascade, threat=threat, examples=setup.settings.examples, counting=metric == "miou"),
         _rule(metric, at_least, setup),
         identity=("robust score", threat, cascade, metric),
@@ -106,9 +109,10 @@ def measure_robust_score(
     )
 
 
-def _score_of(task: Task) -> str:
-    text = str(task).partition(" >= ")[0]
-    return f"score ({text})" if text else "score"
+def _mean_of(task: Task, metric: str) -> str:
+    if metric == "miou":
+        return "IoU over classes"
+    return f"score by {str(task).partition(' of at ')[0]}"
 
 
 def _rule(metric: str, at_least: float | None, setup: Setup) -> Rule:
@@ -117,9 +121,13 @@ def _rule(metric: str, at_least: float | None, setup: Setup) -> Rule:
     if metric != "miou":
         raise ConfigError(expected('metric to be "mean" or "miou"', metric))
     if not isinstance(setup.task, Counting):
-        raise ConfigError(f'Expected a task that counts intersections and unions for metric="miou" but {setup.task.name} does not.')
+        raise ConfigError(
+            f'Expected a task that counts intersections and unions for metric="miou" but {setup.task.name} does not.'
+        )
     if setup.terms.scope != "set":
-        raise ConfigError('Expected scope="set" for metric="miou": nothing exact is known of its error in a population.')
+        raise ConfigError(
+            'Expected scope="set" for metric="miou": nothing exact is known of its error in a population.'
+        )
     return MeanIoURule(threshold=at_least, terms=setup.terms, seed=setup.settings.seed)
 
 
@@ -151,12 +159,11 @@ class Worsening:
 
     def _looked(self, evaluator: Evaluator, chunk: Chunk, task: Task) -> Observed:
         before = evaluator.judged(chunk.x, chunk.y, scored=True)
-        assert before.score is not None
         after, size, stages = self._attacked(evaluator, chunk, before)
         found = evaluator.judged(after, chunk.y, scored=True)
-        assert found.score is not None
-        worse = found.score < before.score - _LOWERED
-        score = torch.where(worse, found.score, before.score)
+        was, now = cast("Tensor", before.score), cast("Tensor", found.score)
+        worse = now < was - _LOWERED
+        score = torch.where(worse, now, was)
         predicted = before.said.clone()
         predicted[worse] = found.said[worse]
         exhibits = exhibits_of(
@@ -166,19 +173,17 @@ class Worsening:
             predicted=predicted,
             before=chunk.x,
             after=after,
-            badness=before.score - score,
+            badness=was - score,
             size=size,
             most=self.examples,
             task=task,
         )
-        columns = {"held": ~worse, "score": score, "clean": before.score, "size": torch.where(worse, size, 0.0)}
+        columns = {"held": ~worse, "score": score, "clean": was, "size": torch.where(worse, size, 0.0)}
         if self.counting:
             columns |= _counted(task, before.said, predicted, chunk.y)
         return Observed({name: column.cpu().numpy() for name, column in columns.items()}, exhibits, stages)
 
-    def _attacked(
-        self, evaluator: Evaluator, chunk: Chunk, before: Judged
-    ) -> tuple[Tensor, Tensor, dict[str, int]]:
+    def _attacked(self, evaluator: Evaluator, chunk: Chunk, before: Judged) -> tuple[Tensor, Tensor, dict[str, int]]:
         """The worst inputs found, their sizes, and how often each stage brought a score to 0."""
         cascade, threat = self.cascade, self.threat
         after, size = chunk.x.clone(), torch.zeros(len(chunk.x), dtype=torch.float64, device=chunk.x.device)
@@ -188,9 +193,25 @@ class Worsening:
             return after, size, {}
         part = chunk.rows(left)
         outcome = run_cascade(evaluator, cascade, threat, part, clean_margin=before.margin[left], attempts=True)
-        probe_survivors(evaluator, cascade, threat, part, outcome.found)
         after[left], size[left] = outcome.found.x, outcome.found.size
+        self._probe(evaluator, part, outcome.found)
         return after, size, outcome.stages
+
+    def _probe(self, evaluator: Evaluator, part: Chunk, found: Found) -> None:
+        """Ask what the checks of accuracy ask, of half of the usual score: that is broken which is below it."""
+        task = evaluator.task
+        score = evaluator.judged(found.x, part.y, scored=True).score
+        if task.one_class or score is None:
+            probe_survivors(evaluator, self.cascade, self.threat, part, found)
+            return
+        half = 0.5 * float(score.median())
+        if half <= 0:
+            return
+        evaluator.task = cast("Task", replace(cast("WorstScore", task), least=half))
+        try:
+            probe_survivors(evaluator, self.cascade, self.threat, part, replace(found, broken=score < half))
+        finally:
+            evaluator.task = task
 
 
 def _counted(task: Task, before: Tensor, after: Tensor, y: Tensor) -> dict[str, Tensor]:

@@ -32,9 +32,10 @@ from robustest.run.evidence import Evidence, Exhibit, Observed, exhibits_of
 from robustest.run.noting import measures
 from robustest.run.options import Options
 from robustest.run.result_building import fallible, finish
-from robustest.run.setup import Setup
-from robustest.shifts import COMMON_CORRUPTIONS, CORRUPTIONS, Shift, as_shift
+from robustest.run.setup import Setup, deciding, of_task
+from robustest.shifts import COMMON_CORRUPTIONS, CORRUPTIONS, Shift, as_shift, followed
 from robustest.statistics import clopper_pearson
+from robustest.tasks import Task
 
 SEVERITIES = (1, 2, 3, 4, 5)
 
@@ -78,6 +79,7 @@ def measure_corruption_robustness(
     max_drop: float | None = None,
     max_mce: float | None = None,
     baseline: Errors | str | os.PathLike[str] | None = None,
+    task: Task | None = None,
     **options: Unpack[Options],
 ) -> Result:
     """Accuracy under common corruptions (Hendrycks and Dietterich, ICLR 2019), over all corruptions and severities.
@@ -96,6 +98,8 @@ def measure_corruption_robustness(
         max_mce: the mCE claimed at most, > 0; it needs a baseline. Give one of the three.
         baseline: error rates of the model to compare with, as a mapping or the path of a JSON file with one; what
             `details["errors"]` of another result holds. Its "clean" entry serves the relative mCE.
+        task: what the answers are, and when they are right, as for `measure_robust_accuracy`; its targets follow
+            where a shift moves things.
         **options: see `robustest.run.options.Options`.
 
     Returns:
@@ -109,7 +113,7 @@ def measure_corruption_robustness(
     """
     cells = _cells(corruptions, severities)
     reference = None if baseline is None else _reference(baseline, cells)
-    setup = Setup.of(model, data, options)
+    setup = Setup.of(model, data, options, deciding(task))
     rule = CellsRule.of(
         [_cell(cell) for cell in cells],
         reference,
@@ -123,7 +127,7 @@ def measure_corruption_robustness(
     levels = ", ".join(str(level) for level in sorted({cell.severity for cell in cells}))
     asked = next(one for one in CORRUPTION_ROBUSTNESS.quantities if one.name == rule.quantity)
     plan = setup.plan(
-        asked.says(about, levels),
+        asked.says(about, levels) + of_task(setup.task),
         Corrupting(cells=tuple(cells), examples=setup.settings.examples),
         rule,
         identity=("corruptions", tuple(cells)),
@@ -156,27 +160,30 @@ class Corrupting:
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observed:
         """What became of a chunk."""
-        task, before = evaluator.task, evaluator.logits(chunk.x)
-        clean, right = task.predictions(before), task.holds(before, chunk.y)
+        task, before = evaluator.task, evaluator.judged(chunk.x, chunk.y)
+        clean, right = before.said, before.holds
         columns: dict[str, Tensor] = {"clean": right}
         count = torch.zeros(len(clean), device=clean.device)
         exhibits: list[Exhibit] = []
         for cell in self.cells:
             after = cell.apply(chunk.x, chunk.key, chunk.bounds)
-            logits = evaluator.logits(after)
-            held = task.holds(logits, chunk.y)
+            moved = followed(task, cell, chunk.x, chunk.y, chunk.key)
+            seen = evaluator.judged(after, moved)
+            held = seen.holds
             columns[column(_cell(cell))] = held
             count += held
             exhibits += exhibits_of(
                 chunk,
                 right & ~held,
                 clean=clean,
-                predicted=task.predictions(logits),
+                predicted=seen.said,
                 before=chunk.x,
                 after=after,
-                badness=-task.margin(logits, chunk.y),
+                badness=-seen.margin,
                 size=float(cell.severity),
                 most=self.examples,
+                task=task,
+                moved=moved,
             )
             exhibits = _one_a_sample(exhibits)[: self.examples]
         columns["held"] = 2 * count >= len(self.cells)

@@ -274,9 +274,7 @@ def _exhibit(name: str, test: str, result: Result, worst: Counterexample, album:
         facts.append(Fact(captions.size, f"{worst.size:.4g}"))
     if worst.pixels is not None:
         facts.append(Fact("pixels changed", f"{worst.pixels:,}"))
-    words = (
-        f"Sample {worst.index} {captions.before}, {captions.after}, and the difference amplified: {said}"
-    )
+    words = f"Sample {worst.index} {captions.before}, {captions.after}, and the difference amplified: {said}"
     picture, problem = (None, taken) if isinstance(taken, str) else (taken, "")
     return Exhibit(picture=picture, problem=problem, facts=tuple(facts), words=words)
 
