@@ -72,11 +72,11 @@ class Searcher(Protocol):
     method that says of a threat whether they stay inside; True), `draws` (model evaluations averaged at each proposal,
     for randomised models; 1) and, for attacks without gradients, `at_once` (proposals a sample makes in every round;
     where it is there, even as 1, what `ask` returns and `tell` gets has an axis of that length behind the batch's). So
-    are four methods: `supports(threat) -> bool` and `suits(task) -> bool` (True where absent),
-    `within(queries) -> Searcher`, a shorter version of itself that asks at most so many model passes per sample, its last proposal's included (without it, an attack
-    too expensive for a budget of queries is left out), and `enough_queries(threat, features) -> int | None`, the fewest
-    model passes of a sample of so many elements with which it counts as a search of the threat, None where it never
-    does (1 where absent).
+    are four methods: `supports(threat) -> bool` and `suits(task) -> bool` (True where absent), `within(queries) ->
+    Searcher`, a shorter version of itself that asks at most so many model passes per sample, its last proposal's
+    included (without it, an attack too expensive for a budget of queries is left out), and `enough_queries(threat,
+    features) -> int | None`, the fewest model passes of a sample of so many elements with which it counts as a search
+    of the threat, None where it never does (1 where absent).
     """
 
     @property

@@ -89,7 +89,7 @@ class MeanIoURule:
         if len(counts) < n:
             within = self._between(columns, n)
             return partial(self.threshold, within, len(counts), n, settled, at_least=True, terms=self.terms)
-        value = mean_iou(counts.sum(0))
+        value = float(mean_iou(counts.sum(0)))
         interval = resampled(counts, mean_iou, alpha=self.terms.alpha, seed=self.seed)
         verdict, rule = Verdict.INCONCLUSIVE, "no threshold given"
         if self.threshold is not None:
@@ -107,19 +107,19 @@ class MeanIoURule:
         both, union = np.split(counts.sum(0).astype(float), 2)
         left = float((n - len(counts)) * columns[PIXELS].max())
         if not left:
-            return (mean_iou(counts.sum(0)),) * 2
+            return (float(mean_iou(counts.sum(0))),) * 2
         there = union > 0
         low, high = both[there] / (union[there] + left), (both[there] + left) / (union[there] + left)
         absent = int((~there).sum())  # a class not seen so far may yet be wrong, or right, or stay away
         return float(low.sum() / len(union)), float((high.sum() + absent) / max(1, len(union)))
 
 
-def mean_iou(counts: NDArray[np.int64]) -> float:
-    """The mean over classes that occur of intersection over union; 0 where none does.
+def mean_iou(counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """(...) the mean over classes that occur of intersection over union; 0 where none does.
 
     Args:
-        counts: (2 C,) pixels in the intersection, then in the union, of each class.
+        counts: (..., 2 C) pixels in the intersection, then in the union, of each class.
     """
-    both, union = np.split(np.asarray(counts, dtype=np.float64), 2)
-    there = union > 0
-    return float((both[there] / union[there]).mean()) if there.any() else 0.0
+    both, union = np.split(np.asarray(counts, dtype=np.float64), 2, axis=-1)
+    shares = (both / np.maximum(union, 1)).sum(-1)
+    return np.asarray(shares / np.maximum((union > 0).sum(-1), 1))

@@ -12,7 +12,7 @@ _DRAWS = 2000
 
 
 def resampled(
-    counts: NDArray[np.int64], value: Callable[[NDArray[np.int64]], float], *, alpha: float, seed: int
+    counts: NDArray[np.int64], value: Callable[[NDArray[np.int64]], NDArray[np.float64]], *, alpha: float, seed: int
 ) -> tuple[float, float]:
     """An interval of what a function of summed counts would be for the population of samples: about 1 - 2 alpha.
 
@@ -22,7 +22,7 @@ def resampled(
 
     Args:
         counts: (n, S) what each sample counts.
-        value: maps sums (S,) to a number.
+        value: maps sums (..., S) to numbers (...).
         alpha: on each side.
         seed: of the draws.
     """
@@ -31,7 +31,7 @@ def resampled(
         return 0.0, 1.0
     random = np.random.default_rng(seed)
     weights = random.multinomial(n, np.full(n, 1 / n), size=_DRAWS)
-    values = np.array([value(sums) for sums in weights @ counts])
+    values = value(weights @ counts)
     side = float(norm.cdf(np.sqrt(n / (n - 1)) * t.ppf(alpha, n - 1)))
     low, high = np.quantile(values, [side, 1 - side])
     return float(low), float(high)

@@ -88,9 +88,7 @@ def measure_robust_score(
     if draws_in(cascade) > 1:
         raise ConfigError("Expected a model that answers the same twice but the attack averages over draws.")
     plan = setup.plan(
-        ROBUST_SCORE.quantities[0].says(
-            "IoU over classes" if metric == "miou" else _score_of(task), threat, cascade.name
-        ),
+        ROBUST_SCORE.quantities[0].says(_mean_of(task, metric), threat, cascade.name),
         Worsening(cascade=cascade, threat=threat, examples=setup.settings.examples, counting=metric == "miou"),
         _rule(metric, at_least, setup),
         identity=("robust score", threat, cascade, metric),
@@ -236,7 +234,7 @@ def _details(evidence: Evidence, threat: Threat, metric: str) -> dict[str, Any]:
         }
         if metric == "miou":
             both, union = np.split(columns["counts"].sum(0), 2)
-            details["clean_miou"] = mean_iou(columns["clean_counts"].sum(0))
+            details["clean_miou"] = float(mean_iou(columns["clean_counts"].sum(0)))
             details["iou_by_class"] = {
                 str(k): float(both[k] / union[k]) if union[k] else None for k in range(len(union))
             }
