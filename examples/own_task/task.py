@@ -57,4 +57,6 @@ class Landmarks:
         return torch.stack([at // width, at % width], 2).float()
 
     def describe(self, y: Tensor, clean: Tensor, predicted: Tensor, moved: Tensor | None = None) -> dict[str, str]:
-        return {"told": f"a landmark {float((predicted - (y if moved is None else moved)).norm(dim=-1).max()):.1f} px off"}
+        return {
+            "told": f"a landmark {float((predicted - (y if moved is None else moved)).norm(dim=-1).max()):.1f} px off"
+        }

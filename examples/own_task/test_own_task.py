@@ -37,6 +37,4 @@ def test_an_attack_moves_the_landmark_where_more_is_allowed():
 
 
 def test_landmarks_follow_a_picture_that_is_moved():
-    assert_shift_accuracy(
-        names_the_brightest, pictures(), "translation", severity=2, task=Landmarks(1.5), at_least=0.9
-    )
+    assert_shift_accuracy(names_the_brightest, pictures(), "translation", severity=2, task=Landmarks(1.5), at_least=0.9)

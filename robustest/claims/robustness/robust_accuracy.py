@@ -108,6 +108,10 @@ def measure_robust_accuracy(
     checked_together(setup.task, threat)
     cascade = as_attack(context.current().settings.attack if attack is None else attack)
     draws = draws_in(cascade)
+    if draws > 1 and not setup.task.one_class:
+        raise ConfigError(
+            f"Expected one class a sample for an attack that averages over draws but got {setup.task.name}."
+        )
     if draws > 1:
         setup = setup.but(suppress=(*setup.settings.suppress, "random_forward"))
     replay = Replay(threat, setup.settings, setup.task) if draws == 1 else None
