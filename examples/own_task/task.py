@@ -33,7 +33,7 @@ class Landmarks:
         assert y.shape[1] == width, f"{y.shape[1]} landmarks are given, and the model names {width}"
 
     def check_output(self, output: Tensor, rows: int, width: int) -> int:
-        assert output.ndim == 3 and output.shape[2] == 2, "a model gives (B, P, 2)"
+        assert output.shape[2:] == (2,), "a model gives (B, P, 2)"
         return output.shape[1]
 
     def predictions(self, output: Tensor) -> Tensor:

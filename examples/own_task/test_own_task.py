@@ -1,4 +1,4 @@
-"""The task in claims: a model that names the brightest pixel's place, softly, under noise and when pictures are moved."""
+"""The task in claims: a model that names the brightest place, under noise and where pictures are moved."""
 
 import pytest
 import torch

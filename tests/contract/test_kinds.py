@@ -154,6 +154,9 @@ KINDS = {
             MODEL, d, M.Patch(2, 2), attack=M.PatchGradient(places=2, kept=1, tries=1, refining=1), **o
         )
     ),
+    "robust score": kind("assert_robust_score", "at_least", 0)(
+        lambda d, **o: M.measure_robust_score(MODEL, d, Linf(0.02), task=M.Classification(), **FGSM, **o)
+    ),
     "minimum perturbation": kind("assert_min_perturbation", "median_at_least", 0)(
         lambda d, **o: M.measure_min_perturbation(MODEL, d, "linf", attack="fmn", **o)
     ),

@@ -49,7 +49,7 @@ def test_all_samples_decide_exactly(threshold: float, verdict: Verdict) -> None:
 
 
 def images(random: np.random.Generator, n: int) -> NDArray[np.int64]:
-    """(n, 8) intersections and unions of four classes, of images that differ in what is in them and how hard they are."""
+    """(n, 8) intersections and unions of four classes, of images that differ in what is in them and in hardness."""
     size = random.dirichlet(np.ones(4), n) * 1000
     right = random.beta(8, 2, (n, 1)) * np.linspace(0.7, 1, 4)
     union = size + (size.sum(1, keepdims=True) - size) * (1 - right.mean(1, keepdims=True)) * 0.3
