@@ -10,8 +10,8 @@ from robustest.errors import ConfigError, expected
 
 _ROUNDING = 1e-9
 """A score is a share of two counts: what float64 rounds off it decides nothing."""
-_TIE = 1e-4
-"""What a loss may say between equal scores, at most."""
+_TIE = 5e-4
+"""What a loss may say between scores that are nearly equal, at most; less would be rounded off in float32."""
 
 
 def checked_floor(floor: object) -> float | None:
@@ -56,8 +56,8 @@ def kept(score: Tensor, floor: float | None) -> Tensor:
 def above(score: Tensor, floor: float | None, loss: Tensor) -> Tensor:
     """(...) float32: how far scores are above the floor; positive where they keep it, negative where they do not.
 
-    Between equal scores the loss decides, so that a search sees that it gets on where a score, a share of counts,
-    stands still.
+    Between scores that are nearly equal the loss decides, so that a search sees that it gets on where a score, a share
+    of counts, stands still.
 
     Args:
         score: in [0, 1].

@@ -157,8 +157,8 @@ class Segmentation:
         return kept(self.score(output, y), self.floor)
 
     def margin(self, output: Tensor, y: Tensor) -> Tensor:
-        """(B,) the score above the floor, and a little of the cross-entropy, which orders equal scores."""
-        return above(self.score(output, y), self.floor, self.losses["ce"](output, y))
+        """(B,) the score above the floor, and a little of the log-odds, which orders equal scores."""
+        return above(self.score(output, y), self.floor, self.losses["log_odds"](output, y))
 
     def agreement(self, said: Tensor, other: Tensor) -> Tensor:
         """(B,) float64, the score of masks (B, H, W) by other ones."""

@@ -126,7 +126,7 @@ class MultiLabel:
     def margin(self, output: Tensor, y: Tensor) -> Tensor:
         """(B,) of "exact" the least distance of a logit from its cut, negative where it is beyond; else as graded."""
         if self.score_by == "hamming":
-            return above(self.score(output, y), self.floor, self._easiest(output, y))
+            return above(self.score(output, y), self.floor, self._pressed(output, y))
         least = by_row(lambda rows, labels: self.ways(rows, labels).amin(1), output, y, 1)
         return torch.where(self.holds(output, y), least, -least.abs())  # a logit at the cut counts as absent
 

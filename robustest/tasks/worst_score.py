@@ -39,5 +39,5 @@ class WorstScore:
         return self.of.score(output, y) >= self.least - _ROUNDING
 
     def margin(self, output: Tensor, y: Tensor) -> Tensor:
-        """(B,) the score, and a little of the cross-entropy, which orders equal ones."""
-        return above(self.of.score(output, y), self.least, self.of.losses["ce"](output, y))
+        """(B,) the score, and a little of the log-odds, which orders equal ones."""
+        return above(self.of.score(output, y), self.least, self.of.losses["log_odds"](output, y))
