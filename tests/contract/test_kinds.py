@@ -390,6 +390,7 @@ def test_every_result_says_what_it_is_about(one: Kind, scope: str) -> None:
 
 
 SEARCHES = {
+    "assert_robust_score": "above",
     "assert_robust_accuracy": "above",
     "assert_min_perturbation": "above",
     "assert_robust_to": "above",
