@@ -151,7 +151,7 @@ def test_an_image_below_its_floor_from_the_start_counts_as_broken_without_an_att
 
 def test_masks_in_other_claims(network: nn.Module) -> None:
     data, task = shapes.drawn(16, seed=9), Segmentation(shapes.CLASSES, ignore=255, floor=0.85)
-    noise = measure_shift_accuracy(network, data, "gaussian_noise", severity=5, task=task, exact=True)
+    noise = measure_shift_accuracy(network, data, "contrast", severity=5, task=task, exact=True)
     turned = measure_shift_accuracy(network, data, "translation", severity=1, task=task, exact=True)
     clean = noise.details["clean_accuracy"]
     assert noise.estimate is not None
