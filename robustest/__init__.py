@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from robustest.assertions import assert_replication_gap as assert_replication_gap
     from robustest.assertions import assert_robust_accuracy as assert_robust_accuracy
     from robustest.assertions import assert_robust_generalization as assert_robust_generalization
+    from robustest.assertions import assert_robust_score as assert_robust_score
     from robustest.assertions import assert_selection_gap as assert_selection_gap
     from robustest.assertions import assert_selective_accuracy as assert_selective_accuracy
     from robustest.assertions import assert_shift_accuracy as assert_shift_accuracy
@@ -97,6 +98,7 @@ if TYPE_CHECKING:
     from robustest.claims.robustness.certified_accuracy import measure_certified_accuracy as measure_certified_accuracy
     from robustest.claims.robustness.min_perturbation import measure_min_perturbation as measure_min_perturbation
     from robustest.claims.robustness.robust_accuracy import measure_robust_accuracy as measure_robust_accuracy
+    from robustest.claims.robustness.robust_score import measure_robust_score as measure_robust_score
     from robustest.claims.robustness.universal import measure_universal_perturbation as measure_universal_perturbation
     from robustest.claims.shifts.consistency import measure_consistency as measure_consistency
     from robustest.claims.shifts.corruptions import measure_corruption_robustness as measure_corruption_robustness
@@ -181,6 +183,10 @@ if TYPE_CHECKING:
     from robustest.statistics.effective import EffectiveRobustness as EffectiveRobustness
     from robustest.statistics.effective import effective_robustness as effective_robustness
     from robustest.store.files import StoreWarning as StoreWarning
+    from robustest.tasks import Classification as Classification
+    from robustest.tasks import MultiLabel as MultiLabel
+    from robustest.tasks import Regression as Regression
+    from robustest.tasks import Segmentation as Segmentation
     from robustest.threats import L0 as L0
     from robustest.threats import L1 as L1
     from robustest.threats import L2 as L2
@@ -212,6 +218,7 @@ _HOME = {
         "assert_replication_gap",
         "assert_robust_accuracy",
         "assert_robust_generalization",
+        "assert_robust_score",
         "assert_selection_gap",
         "assert_selective_accuracy",
         "assert_shift_accuracy",
@@ -271,6 +278,7 @@ _HOME = {
     "claims.robustness.certified_accuracy": ("measure_certified_accuracy",),
     "claims.robustness.min_perturbation": ("measure_min_perturbation",),
     "claims.robustness.robust_accuracy": ("measure_robust_accuracy",),
+    "claims.robustness.robust_score": ("measure_robust_score",),
     "claims.robustness.universal": ("measure_universal_perturbation",),
     "claims.shifts.consistency": ("measure_consistency",),
     "claims.shifts.corruptions": ("measure_corruption_robustness",),
@@ -371,15 +379,8 @@ _HOME = {
         "effective_robustness",
     ),
     "store.files": ("StoreWarning",),
-    "threats": (
-        "L0",
-        "L1",
-        "L2",
-        "Linf",
-        "Patch",
-        "Spatial",
-        "Unbounded",
-    ),
+    "tasks": ("Classification", "MultiLabel", "Regression", "Segmentation"),
+    "threats": ("L0", "L1", "L2", "Linf", "Patch", "Spatial", "Unbounded"),
 }
 _MODULE_OF = {name: f"robustest.{module}" for module, names in _HOME.items() for name in names}
 

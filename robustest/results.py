@@ -61,6 +61,7 @@ class Counterexample:
         image: path of the picture saved for it, if one was.
         pixels: how many elements of the input (of all channels together: pixels) the change touches; None
             where they were not counted.
+        told: what the answers were, in words, where they are no classes (which are -1 then); else empty.
     """
 
     index: int
@@ -70,6 +71,7 @@ class Counterexample:
     size: float | None = None
     image: str | None = None
     pixels: int | None = None
+    told: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,6 +28,7 @@ from robustest.claims.representations.sparse_head import measure_sparse_head
 from robustest.claims.robustness.certified_accuracy import measure_certified_accuracy
 from robustest.claims.robustness.min_perturbation import measure_min_perturbation
 from robustest.claims.robustness.robust_accuracy import measure_robust_accuracy
+from robustest.claims.robustness.robust_score import measure_robust_score
 from robustest.claims.robustness.universal import measure_universal_perturbation
 from robustest.claims.shifts.consistency import measure_consistency
 from robustest.claims.shifts.corruptions import measure_corruption_robustness
@@ -57,6 +58,16 @@ def assert_certified_accuracy() -> None:
     Raises:
         ClaimFailed: more samples are wrong or broken than the threshold allows.
         ClaimInconclusive: neither bounds nor the attack settle it.
+    """
+
+
+@asserted(measure_robust_score)
+def assert_robust_score() -> None:
+    """Claim that the mean of the worst scores inside a threat model is at least `at_least`.
+
+    Raises:
+        ClaimFailed: the attack brought the mean below the threshold.
+        ClaimInconclusive: a population claim that these samples do not settle.
     """
 
 

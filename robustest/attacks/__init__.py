@@ -13,6 +13,7 @@ from robustest.attacks.cascade import Stage as Stage
 from robustest.attacks.cascades import CASCADES as CASCADES
 from robustest.attacks.ddn import DDN as DDN
 from robustest.attacks.draws import RandomDraws as RandomDraws
+from robustest.attacks.each_way import EachWay as EachWay
 from robustest.attacks.eot import EOT as EOT
 from robustest.attacks.fab import FAB as FAB
 from robustest.attacks.fgsm import FGSM as FGSM
@@ -31,6 +32,7 @@ from robustest.attacks.protocol import draws_of as draws_of
 from robustest.attacks.protocol import enough_queries as enough_queries
 from robustest.attacks.protocol import passes as passes
 from robustest.attacks.protocol import searches as searches
+from robustest.attacks.protocol import suits as suits
 from robustest.attacks.protocol import supports as supports
 from robustest.attacks.sigma_zero import SigmaZero as SigmaZero
 from robustest.attacks.sparse_rs import SparseRS as SparseRS

@@ -12,6 +12,7 @@ from torch import Tensor
 from robustest import rng
 from robustest.attacks.protocol import Evaluation, Needs, Problem
 from robustest.errors import ConfigError, expected
+from robustest.tasks import Task
 from robustest.threats import L1, L2, Rows, Threat, length, per_row
 
 _SMALLEST, _LARGEST = 1e-6, 1e12
@@ -69,6 +70,10 @@ class ALMA:
             raise ConfigError(expected("growth > 1", self.growth))
         if not 0 <= self.smoothing < 1:
             raise ConfigError(expected("smoothing in [0, 1)", self.smoothing))
+
+    def suits(self, task: Task) -> bool:
+        """Tasks with what it climbs."""
+        return "dlr" in task.losses
 
     def supports(self, threat: Threat) -> bool:
         """The balls in L2 and L1."""

@@ -12,10 +12,17 @@ from torch import Tensor
 from robustest.attacks import apgd_l1
 from robustest.attacks.protocol import Evaluation, Needs, Problem
 from robustest.errors import ConfigError, expected, unknown
-from robustest.tasks import class_losses
+from robustest.tasks import Task, class_losses
 from robustest.threats import L1, L2, Linf, Rows, Threat, per_row
 
-_NAMES = {"ce": "apgd-ce", "dlr": "apgd-dlr", "margin": "apgd-margin", "targeted_dlr": "apgd-t"}
+_NAMES = {
+    "ce": "apgd-ce",
+    "ce_right": "apgd-ce-right",
+    "dlr": "apgd-dlr",
+    "margin": "apgd-margin",
+    "segpgd": "apgd-segpgd",
+    "targeted_dlr": "apgd-t",
+}
 
 _MOMENTUM = 0.75
 """Weight of the new step; the rest is that of the last move."""
@@ -41,7 +48,7 @@ class APGD:
 
     Args:
         steps: gradients a sample gets, >= 1.
-        loss: "ce", "dlr", "margin" or "targeted_dlr".
+        loss: "ce", "dlr", "margin" or "targeted_dlr"; of masks "ce_right" (pixels still right) and "segpgd" too.
         target_rank: place of the target class, >= 0; ranks beyond the last class stand for the last. Only
             "targeted_dlr" uses it.
         outside_in: L1 alone: begins in balls of three and two times eps, rather than in that of eps.
@@ -51,7 +58,7 @@ class APGD:
     """
 
     steps: int = 100
-    loss: Literal["ce", "dlr", "margin", "targeted_dlr"] = "ce"
+    loss: Literal["ce", "ce_right", "dlr", "margin", "segpgd", "targeted_dlr"] = "ce"
     target_rank: int = 0
     outside_in: bool = True
 
@@ -69,6 +76,10 @@ class APGD:
     def name(self) -> str:
         """The registry's name; one for each loss, the same for every rank."""
         return _NAMES[self.loss]
+
+    def suits(self, task: Task) -> bool:
+        """Tasks with the loss; of one class with targets."""
+        return task.one_class if self.loss == "targeted_dlr" else self.loss in task.losses
 
     def supports(self, threat: Threat) -> bool:
         """Balls in L-inf, L2 and L1."""

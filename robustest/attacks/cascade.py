@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from robustest.attacks.protocol import Searcher, draws_of, passes, supports
 from robustest.models.needs import Needs
+from robustest.tasks import CLASSIFICATION, Task
 from robustest.threats import Threat
 
 
@@ -37,11 +38,11 @@ class Stage:
     features: int | None = None
     earned: bool = False
 
-    def serves(self, threat: Threat, gives: Needs, elements: int) -> bool:
-        """Whether it works on a threat, with what a model gives, for samples of so many elements."""
+    def serves(self, threat: Threat, gives: Needs, elements: int, task: Task = CLASSIFICATION) -> bool:
+        """Whether it works on a threat, with what a model of a task gives, for samples of so many elements."""
         asked = self.searcher.needs <= gives and self.only in (None, gives)
         asked = asked and (self.features is None or elements <= self.features)
-        return asked and (self.on is None or isinstance(threat, self.on)) and supports(self.searcher, threat)
+        return asked and (self.on is None or isinstance(threat, self.on)) and supports(self.searcher, threat, task)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,9 +57,9 @@ class Cascade:
     name: str
     stages: tuple[Stage, ...]
 
-    def serving(self, threat: Threat, gives: Needs, elements: int) -> tuple[Stage, ...]:
-        """The stages that work on a threat, with what a model gives, for samples of so many elements."""
-        return tuple(stage for stage in self.stages if stage.serves(threat, gives, elements))
+    def serving(self, threat: Threat, gives: Needs, elements: int, task: Task = CLASSIFICATION) -> tuple[Stage, ...]:
+        """The stages that work on a threat, with what a model of a task gives, for samples of so many elements."""
+        return tuple(stage for stage in self.stages if stage.serves(threat, gives, elements, task))
 
 
 def affordable(stages: tuple[Stage, ...], queries: int) -> tuple[Stage, ...]:

@@ -16,6 +16,7 @@ from robustest.attacks.apgd import APGD
 from robustest.attacks.cascade import Cascade, Stage
 from robustest.attacks.ddn import DDN
 from robustest.attacks.draws import RandomDraws
+from robustest.attacks.each_way import EachWay
 from robustest.attacks.fab import FAB
 from robustest.attacks.fmn import FMN
 from robustest.attacks.hop_skip_jump import HopSkipJump
@@ -88,10 +89,20 @@ def _rest(effort: int) -> tuple[Stage, ...]:
     )
 
 
+def _of_other_tasks(steps: int) -> tuple[Stage, ...]:
+    """Stages for answers that are no single class: each way of turning wrong; masks by what is still right of them."""
+    return (
+        Stage(searcher=EachWay(steps_each=steps // 10)),
+        Stage(searcher=APGD(steps=steps, loss="segpgd"), on=(Linf, L2)),
+        Stage(searcher=APGD(steps=steps, loss="ce_right"), on=(Linf, L2)),
+    )
+
+
 FAST = Cascade(
     name="fast",
     stages=(
         Stage(searcher=_QUICK, rounds=2),
+        Stage(searcher=EachWay(ways=4, steps_each=3)),
         Stage(searcher=_INWARD, rounds=2),
         Stage(searcher=FAB(steps=10), smallest=0.04, on=(Linf,)),
         Stage(searcher=Square(queries=100, at_once=4), smallest=0.08, only=Needs.GRADIENT, on=(Linf, L2, Unbounded)),
@@ -110,6 +121,7 @@ STANDARD = Cascade(
     name="standard",
     stages=(
         Stage(searcher=_QUICK, rounds=3),
+        *_of_other_tasks(60),
         Stage(searcher=_INWARD, rounds=3),
         Stage(searcher=_inward(40, 1.0), rounds=2),
         Stage(searcher=_inward(60, 0.5), rounds=2, smallest=0.3),

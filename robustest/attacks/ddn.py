@@ -13,6 +13,7 @@ from robustest import rng
 from robustest.attacks.geometry import cosine
 from robustest.attacks.protocol import Evaluation, Needs, Problem
 from robustest.errors import ConfigError, expected, unknown
+from robustest.tasks import Task
 from robustest.threats import L2, Rows, Threat, length, per_row
 
 _LOSSES = ("ce", "margin")
@@ -78,6 +79,10 @@ class DDN:
     def name(self) -> str:
         """The registry's name, with "-outside-in" where it starts at random."""
         return "ddn-outside-in" if self.random_start else "ddn"
+
+    def suits(self, task: Task) -> bool:
+        """Tasks with the loss."""
+        return self.loss in task.losses
 
     def supports(self, threat: Threat) -> bool:
         """The L2 ball."""

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from robustest.attacks.protocol import Evaluation, Needs, Problem, Searcher, confined, enough_queries, supports
+from robustest.attacks.protocol import Evaluation, Needs, Problem, Searcher, confined, enough_queries, suits, supports
 from robustest.errors import ConfigError, expected
+from robustest.tasks import Task
 from robustest.threats import Rows, Threat
 
 
@@ -62,6 +63,10 @@ class EOT:
     def supports(self, threat: Threat) -> bool:
         """What the attack supports."""
         return supports(self.searcher, threat)
+
+    def suits(self, task: Task) -> bool:
+        """One class a sample, which the judge takes by the majority of draws."""
+        return task.one_class and suits(self.searcher, task)
 
     def enough_queries(self, threat: Threat, features: int) -> int | None:
         """What the attack needs, with each of its passes made `draws` times."""

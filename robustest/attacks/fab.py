@@ -12,7 +12,7 @@ from robustest import rng
 from robustest.attacks.geometry import to_hyperplane
 from robustest.attacks.protocol import Evaluation, Needs, Problem
 from robustest.errors import ConfigError, expected
-from robustest.tasks import class_losses
+from robustest.tasks import Task, class_losses
 from robustest.threats import L1, L2, Linf, Rows, Threat, per_row
 
 
@@ -67,6 +67,10 @@ class FAB:
     def name(self) -> str:
         """The registry's name: "fab", or "fab-t" with a target."""
         return "fab" if self.target_rank is None else "fab-t"
+
+    def suits(self, task: Task) -> bool:
+        """Boundaries between classes."""
+        return task.one_class
 
     def supports(self, threat: Threat) -> bool:
         """The balls in L-inf, L2 and L1."""

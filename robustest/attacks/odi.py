@@ -12,7 +12,7 @@ from torch import Tensor
 from robustest import rng
 from robustest.attacks.protocol import Evaluation, Needs, Problem
 from robustest.errors import ConfigError, expected
-from robustest.tasks import class_losses
+from robustest.tasks import Sided, Task, class_losses
 from robustest.threats import L2, Linf, Rows, Threat, length, per_row
 
 
@@ -62,6 +62,10 @@ class ODIMargin:
         """The registry's name, "odi-margin", with what differs from it."""
         return "odi-margin" + ("-euclidean" if self.euclidean else "") + ("-t" if self.target_rank else "")
 
+    def suits(self, task: Task) -> bool:
+        """Any task where what is climbed is the margin; a rank needs classes, or ways to turn wrong."""
+        return task.one_class or self.target_rank == 0 or isinstance(task, Sided)
+
     def supports(self, threat: Threat) -> bool:
         """L-inf and L2 balls; Euclidean steps differ in L-inf alone."""
         return isinstance(threat, Linf) or (isinstance(threat, L2) and not self.euclidean)
@@ -81,12 +85,26 @@ class ODIMargin:
         return state["z"]
 
     def objective(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
+        if not problem.task.one_class:
+            return self._of_a_task(problem, state, logits)
         other = class_losses.ranked_class(logits, problem.y, self.target_rank)
         weights = class_losses.lead(other, problem.y, logits)
         if self.start_steps:
             starting = (state["step"] < self.start_steps).unsqueeze(1)
             weights = torch.where(starting, state["direction"], weights)
         return class_losses.linear(logits, weights)
+
+    def _of_a_task(self, problem: Problem, state: Rows, output: Tensor) -> Tensor:
+        """The same for outputs (B, K, ...) that are no logits of one class: its margin loss, or one way's distance."""
+        if self.target_rank and isinstance(problem.task, Sided):
+            ways = problem.task.ways(output, problem.y)
+            value = -ways.sort(1).values[:, min(self.target_rank, ways.shape[1] - 1)]
+        else:
+            value = problem.task.losses["margin"](output, problem.y)
+        if not self.start_steps:
+            return value
+        direction = state["direction"].view(*state["direction"].shape, *[1] * (output.ndim - 2))
+        return torch.where(state["step"] < self.start_steps, (direction * output).flatten(1).mean(1), value)
 
     def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
         assert seen.gradient is not None

@@ -54,7 +54,8 @@ class Evaluation:
     Attributes:
         z: (B, *Z) the proposals as the engine evaluated them, inside the region; (B, at_once, *Z) where the searcher
             makes several at once.
-        logits: (B, K) float32, or one-hot rows where the model gives labels alone; (B, at_once, K) likewise.
+        logits: (B, K) float32, or outputs (B, *O) of another task, or one-hot rows where the model gives labels alone;
+            (B, at_once, *O) likewise.
         gradient: (B, *Z) of the sum of `objective` with respect to z; None where not asked for.
     """
 
@@ -71,11 +72,11 @@ class Searcher(Protocol):
     method that says of a threat whether they stay inside; True), `draws` (model evaluations averaged at each proposal,
     for randomised models; 1) and, for attacks without gradients, `at_once` (proposals a sample makes in every round;
     where it is there, even as 1, what `ask` returns and `tell` gets has an axis of that length behind the batch's). So
-    are three methods: `supports(threat) -> bool` (True where absent), `within(queries) -> Searcher`, a shorter version
-    of itself that asks at most so many model passes per sample, its last proposal's included (without it, an attack
-    too expensive for a budget of queries is left out), and `enough_queries(threat, features) -> int | None`, the fewest
-    model passes of a sample of so many elements with which it counts as a search of the threat, None where it never
-    does (1 where absent).
+    are four methods: `supports(threat) -> bool` and `suits(task) -> bool` (True where absent), `within(queries) ->
+    Searcher`, a shorter version of itself that asks at most so many model passes per sample, its last proposal's
+    included (without it, an attack too expensive for a budget of queries is left out), and `enough_queries(threat,
+    features) -> int | None`, the fewest model passes of a sample of so many elements with which it counts as a search
+    of the threat, None where it never does (1 where absent).
     """
 
     @property
@@ -106,10 +107,16 @@ class Searcher(Protocol):
         """The state after hearing what the model said."""
 
 
-def supports(searcher: Searcher, threat: Threat) -> bool:
-    """Whether a searcher works on a threat."""
+def supports(searcher: Searcher, threat: Threat, task: Task = CLASSIFICATION) -> bool:
+    """Whether a searcher works on a threat, and on answers of a task."""
     check = getattr(searcher, "supports", None)
-    return True if check is None else bool(check(threat))
+    return suits(searcher, task) and (True if check is None else bool(check(threat)))
+
+
+def suits(searcher: Searcher, task: Task) -> bool:
+    """Whether a searcher works on answers of a task: one that aims at classes, or climbs a loss of theirs, does not."""
+    check = getattr(searcher, "suits", None)
+    return True if check is None else bool(check(task))
 
 
 def at_once(searcher: Searcher) -> int:
@@ -144,7 +151,8 @@ def enough_queries(searcher: Searcher, threat: Threat, features: int) -> int | N
         threat: what it searches.
         features: elements of a sample: what knows no gradient has to ask about each of them.
     """
-    if not supports(searcher, threat):
+    check = getattr(searcher, "supports", None)
+    if check is not None and not check(threat):
         return None
     least = getattr(searcher, "enough_queries", None)
     return 1 if least is None else least(threat, features)

@@ -13,11 +13,11 @@ from torch.utils.data import DataLoader, IterableDataset, RandomSampler, Sequent
 
 from robustest.errors import DataError, expected
 from robustest.factory import Factory
-from robustest.tasks import CLASSIFICATION
+from robustest.tasks import CLASSIFICATION, Task
 
 _IMAGE_KEYS = ("pixel_values", "image", "img", "x", "input")
 _WHOLE = (torch.int16, torch.int32, torch.int64)
-_LABEL_KEYS = ("label", "labels", "fine_label", "target", "y")
+_LABEL_KEYS = ("label", "labels", "fine_label", "target", "y", "mask", "annotation")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,26 +25,29 @@ class Samples:
     """Labelled samples in a fixed order.
 
     Attributes:
-        take: maps indices (n,) int64 to (x (n, *S), y (n,) int64); x is float32, or int64 where it is whole numbers.
+        take: maps indices (n,) int64 to (x (n, *S), y (n, *T)); x is float32, or int64 where it is whole numbers; y the
+            task's targets, of classes (n,) int64 labels.
         size: number of samples.
         source: what they were made of: data as `as_samples` takes them, or a `Factory` of such; None where they
             cannot be made again, and so cannot be sent to other processes.
+        task: what read their targets.
     """
 
     take: Callable[[Tensor], tuple[Tensor, Tensor]]
     size: int
     source: Any = None
+    task: Task = CLASSIFICATION
 
     def __len__(self) -> int:
         return self.size
 
-    def __reduce__(self) -> tuple[Callable[[object], Samples], tuple[object]]:
+    def __reduce__(self) -> tuple[Callable[[object, Task], Samples], tuple[object, Task]]:
         if self.source is None:
             raise TypeError("these samples are views of others, and stay in this process")
-        return as_samples, (self.source,)
+        return as_samples, (self.source, self.task)
 
 
-def as_samples(data: object) -> Samples:
+def as_samples(data: object, task: Task = CLASSIFICATION) -> Samples:
     """The samples that a user's data stand for.
 
     Args:
@@ -52,20 +55,25 @@ def as_samples(data: object) -> Samples:
             `ImageFolder`, say); a `DataLoader` over one, whose collate function is used; a Hugging Face
             data set; `Samples`; or the `Factory` of any of them. Items are `(image, label)` or dicts with an image
             (`pixel_values`, `image`, `img`, ...) and a label; PIL images become floats in [0, 1].
+        task: reads what stands where labels do: masks, rows of labels, numbers.
 
     Raises:
         DataError: empty data, lengths that differ, wrong types, or data without random access.
     """
     if isinstance(data, Factory):
-        return replace(as_samples(data.build()), source=data)
+        return replace(as_samples(data.build(), task), source=data)
     if isinstance(data, Samples):
+        if data.task != task:
+            raise DataError(
+                f"Expected samples for {task.name} but got some whose targets were read for {data.task.name}."
+            )
         samples = data
     elif isinstance(data, DataLoader):
-        samples = _loaded(data)
+        samples = _loaded(data, task)
     elif isinstance(data, (tuple, list)) and len(data) == 2 and _is_array(data[0]):
-        samples = _arrays(data[0], data[1])
+        samples = _arrays(data[0], data[1], task)
     else:
-        samples = _indexed(data, None)
+        samples = _indexed(data, None, task)
     if len(samples) == 0:
         raise DataError("Expected at least one sample but got empty data.")
     return samples if samples is data else replace(samples, source=data)
@@ -75,8 +83,8 @@ def _is_array(value: object) -> bool:
     return isinstance(value, (Tensor, np.ndarray))
 
 
-def _arrays(x: object, y: object) -> Samples:
-    images, labels = _tensor(x).detach(), CLASSIFICATION.targets(y)
+def _arrays(x: object, y: object, task: Task) -> Samples:
+    images, labels = _tensor(x).detach(), task.targets(y)
     if images.ndim < 2:
         raise DataError(expected("x of shape (N, ...)", tuple(images.shape)))
     if len(images) != len(labels):
@@ -86,7 +94,7 @@ def _arrays(x: object, y: object) -> Samples:
     def take(ids: Tensor) -> tuple[Tensor, Tensor]:
         return _read(images[ids.to(images.device)]), labels[ids]
 
-    return Samples(take, len(images))
+    return Samples(take, len(images), task=task)
 
 
 def _tensor(x: object) -> Tensor:
@@ -100,8 +108,8 @@ def _tensor(x: object) -> Tensor:
     return torch.as_tensor(x)
 
 
-def _loaded(loader: DataLoader[Any]) -> Samples:
-    samples = _indexed(loader.dataset, loader.collate_fn)
+def _loaded(loader: DataLoader[Any], task: Task) -> Samples:
+    samples = _indexed(loader.dataset, loader.collate_fn, task)
     order = getattr(loader, "sampler", None)
     if not isinstance(order, (SequentialSampler, RandomSampler)) or len(order) != len(samples):
         raise DataError(
@@ -127,7 +135,7 @@ def _check_floats(x: Tensor) -> None:
         )
 
 
-def _indexed(data: Any, collate: Callable[[list[Any]], Any] | None) -> Samples:
+def _indexed(data: Any, collate: Callable[[list[Any]], Any] | None, task: Task) -> Samples:
     if isinstance(data, (IterableDataset, Mapping, str)) or not (
         hasattr(data, "__getitem__") and hasattr(data, "__len__")
     ):
@@ -143,32 +151,32 @@ def _indexed(data: Any, collate: Callable[[list[Any]], Any] | None) -> Samples:
     def take(ids: Tensor) -> tuple[Tensor, Tensor]:
         items = [data[int(i)] for i in ids]
         if collate is not None:
-            return _from_batch(collate(items))
-        pairs = [_pair(item) for item in items]
+            return _from_batch(collate(items), task)
+        pairs = [_pair(item, task) for item in items]
         shapes = {tuple(x.shape) for x, _ in pairs}
         if len(shapes) > 1:
             raise DataError(
                 f"Expected samples of one shape but got {sorted(shapes)}. Resize them in the data set's transform."
             )
-        return _read(torch.stack([x for x, _ in pairs])), CLASSIFICATION.targets([y for _, y in pairs])
+        return _read(torch.stack([x for x, _ in pairs])), task.targets([y for _, y in pairs])
 
-    return Samples(take, len(data))
+    return Samples(take, len(data), task=task)
 
 
-def _from_batch(batch: object) -> tuple[Tensor, Tensor]:
+def _from_batch(batch: object, task: Task) -> tuple[Tensor, Tensor]:
     x, y = _split(batch)
     if not _is_array(x):
         raise DataError(expected("the loader's batches to hold a tensor of inputs", x))
     images = _tensor(x)
     _check_floats(images)
-    return _read(images), CLASSIFICATION.targets(y)
+    return _read(images), task.targets(y)
 
 
-def _pair(item: object) -> tuple[Tensor, int]:
+def _pair(item: object, task: Task) -> tuple[Tensor, Any]:
     x, y = _split(item)
     image = _image(x)
     _check_floats(image)
-    return image, _label(y)
+    return image, _label(y) if task.one_class else y
 
 
 def _split(item: object) -> tuple[object, object]:

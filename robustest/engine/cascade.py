@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from robustest import rng
-from robustest.attacks import Cascade, Needs, Stage, draws_of, passes, supports
+from robustest.attacks import Cascade, Needs, Stage, draws_of, passes, suits, supports
 from robustest.attacks.cascade import affordable
 from robustest.engine.chunks import Chunk
 from robustest.engine.coverage import Coverage, widened
@@ -19,6 +19,7 @@ from robustest.engine.levels import PASSES, labels_alone, suspected
 from robustest.engine.search import Found, Search
 from robustest.engine.truth import probe_gradient
 from robustest.errors import ConfigError
+from robustest.tasks import Task
 from robustest.threats import Threat
 
 _GO_ON = 0.25
@@ -171,16 +172,30 @@ def serving(
     Raises:
         ConfigError: none is left.
     """
-    gives = evaluator.model.gives
-    stages = cascade.serving(threat, gives, elements)
+    gives, task = evaluator.model.gives, evaluator.task
+    stages = cascade.serving(threat, gives, elements, task)
     if not stages:
-        raise ConfigError(_unserved(cascade, threat, gives))
-    out = {s.searcher.name for s in cascade.stages if s.searcher.needs > gives and supports(s.searcher, threat)}
+        raise ConfigError(_unserved(cascade, threat, gives, task))
+    able = [stage for stage in cascade.stages if supports(stage.searcher, threat, task)]
+    out = {stage.searcher.name for stage in able if stage.searcher.needs > gives}
     if out:
-        note = f"the model gives {gives.name.lower()} only; {cascade.name} ran without {', '.join(sorted(out))}"
-        if note not in evaluator.notes:
-            evaluator.notes.append(note)
+        _note(evaluator, f"the model gives {gives.name.lower()} only; {cascade.name} ran without {_names(out)}")
+    if not task.one_class:
+        served = cascade.serving(threat, gives, elements)
+        unfit = {stage.searcher.name for stage in served if not suits(stage.searcher, task)}
+        unfit -= {stage.searcher.name for stage in stages}
+        if unfit:
+            _note(evaluator, f"{cascade.name} ran without {_names(unfit)}: an answer is no single class")
     return _within_budget(evaluator, stages, _AROUND + beside)
+
+
+def _note(evaluator: Evaluator, note: str) -> None:
+    if note not in evaluator.notes:
+        evaluator.notes.append(note)
+
+
+def _names(names: set[str]) -> str:
+    return ", ".join(sorted(names))
 
 
 def _within_budget(evaluator: Evaluator, stages: tuple[Stage, ...], around: int) -> tuple[Stage, ...]:
@@ -194,9 +209,7 @@ def _within_budget(evaluator: Evaluator, stages: tuple[Stage, ...], around: int)
             f"take {around}. Allow more queries, or choose an attack that can do with fewer."
         )
     if kept != stages:
-        note = f"max_queries={limit} cut the attack from {_listed(stages)} to {_listed(kept)}"
-        if note not in evaluator.notes:
-            evaluator.notes.append(note)
+        _note(evaluator, f"max_queries={limit} cut the attack from {_listed(stages)} to {_listed(kept)}")
     return kept
 
 
@@ -204,11 +217,12 @@ def _listed(stages: tuple[Stage, ...]) -> str:
     return ", ".join(f"{s.rounds} x {s.searcher.name} of {passes(s.searcher)}" for s in stages)
 
 
-def _unserved(cascade: Cascade, threat: Threat, gives: Needs) -> str:
-    needs = [stage.searcher.needs for stage in cascade.stages if supports(stage.searcher, threat)]
+def _unserved(cascade: Cascade, threat: Threat, gives: Needs, task: Task) -> str:
+    needs = [stage.searcher.needs for stage in cascade.stages if supports(stage.searcher, threat, task)]
     if not needs:
+        what = str(threat) if task.one_class else f"{task.name} under {threat}"
         return (
-            f"Expected an attack that works on {threat} but {cascade.name!r} does not. Choose another attack or threat."
+            f"Expected an attack that works on {what} but {cascade.name!r} does not. Choose another attack or threat."
         )
     if min(needs) <= gives:
         return (

@@ -35,7 +35,7 @@ class Chunk:
     Attributes:
         ids: (n,) int64 on the CPU, indices in the user's data.
         x: (n, *S) float32 on the device, inside the bounds.
-        y: (n,) int64 on the device.
+        y: (n, *T) on the device, the targets of the task: (n,) int64 classes in classification.
         key: (n,) int64 on the device, keys of the samples' randomness.
         bounds: the input's bounds.
     """
@@ -179,15 +179,20 @@ def check_forward(evaluator: Evaluator, chunk: Chunk, suppress: Collection[str])
 def _moved_beside(evaluator: Evaluator, x: Tensor, logits: Tensor, bounds: Bounds) -> Tensor:
     """(n,) bool: samples that are answered otherwise in another order, or the first and the last of them alone."""
     moved = torch.zeros(len(x), dtype=torch.bool, device=x.device)
-    lead = logits.topk(2, 1).values
-    usual = (lead[:, 0] - lead[:, 1]).median().clamp(min=1e-3 * float(logits.abs().max()))
+    if evaluator.task.one_class:
+        lead = logits.topk(2, 1).values
+        usual = (lead[:, 0] - lead[:, 1]).median().clamp(min=1e-3 * float(logits.abs().max()))
+    else:
+        usual = logits.std(correction=0).clamp(min=1e-3 * float(logits.abs().max()))
     others = x.flip(0) if len(x) > 1 else torch.cat([sum(bounds) - x, x])
     seen = [(torch.arange(len(x), device=x.device), evaluator.logits(others).flip(0)[: len(x)])]
     for row in {0, len(x) - 1} if len(x) > 1 else ():
         seen.append((torch.tensor([row], device=x.device), evaluator.logits(x[row : row + 1])))
     for rows, again in seen:
         change = again - logits[rows]
-        moved[rows] |= (change - change.mean(1, keepdim=True)).abs().amax(1) > _APART * usual
+        if evaluator.task.one_class:  # what all logits share decides nothing
+            change = change - change.mean(1, keepdim=True)
+        moved[rows] |= change.flatten(1).abs().amax(1) > _APART * usual
     return moved
 
 

@@ -6,6 +6,7 @@ import math
 import warnings
 from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
@@ -16,8 +17,14 @@ from robustest.engine.rows import cut
 from robustest.errors import DeviceError, ModelError, RobustestError
 from robustest.models import Classifier, Needs
 from robustest.tasks import CLASSIFICATION, Task
+from robustest.threats import per_row
 
 T = TypeVar("T")
+
+_MOST_OUTPUT = 1 << 26
+"""Numbers that a model may give in one pass, 256 MiB: batches of tasks with large outputs are smaller."""
+_FIRST = 8
+"""Outputs that `Judged` keeps."""
 
 _NO_GRADIENT = (
     "Expected gradients from the model's input to its logits but got none. Remove torch.no_grad(), .detach() or "
@@ -35,6 +42,25 @@ DEFAULT_BATCH = {"cpu": 128, "cuda": 512, "mps": 256}
 
 class HealthWarning(UserWarning):
     """A health check spoke; its name stands first in the message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What a task says of many answers, of which the outputs themselves are not kept.
+
+    Attributes:
+        holds: (N,) bool.
+        margin: (N,) float32.
+        said: (N, *T) predictions.
+        score: (N,) float64; None where it was not asked for.
+        first: (n, *O) the first few outputs.
+    """
+
+    holds: Tensor
+    margin: Tensor
+    said: Tensor
+    score: Tensor | None
+    first: Tensor
 
 
 class Evaluator:
@@ -106,8 +132,32 @@ class Evaluator:
         parts = self._in_parts(x.shape[0], run)
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
+    def judged(self, x: Tensor, y: Tensor, *, scored: bool = False) -> Judged:
+        """What the task says of the model's answers, however large outputs are: they are looked at part by part.
+
+        Args:
+            x: (N, *S) inputs on this device.
+            y: (N, *T) targets.
+            scored: whether scores are wanted as well.
+
+        Raises:
+            ModelError, DeviceError: as for `logits`.
+        """
+        task = self.task
+
+        def run(part: slice) -> tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor]:
+            with torch.no_grad(), self._precision(low=False):
+                output, target = self._checked(self._ask(cut(x, part)), part), cut(y, part)
+                score = task.score(output, target) if scored else None
+                first = output[: max(0, _FIRST - part.start)]
+                return task.holds(output, target), task.margin(output, target), task.predictions(output), score, first
+
+        holds, margin, said, score, first = zip(*self._in_parts(len(x), run), strict=True)
+        scores = torch.cat([one for one in score if one is not None]) if scored else None
+        return Judged(torch.cat(holds), torch.cat(margin), torch.cat(said), scores, torch.cat(first))
+
     def bfloat16(self, x: Tensor) -> Tensor | None:
-        """(B,) classes that the model gives in bfloat16, -1 where its logits are not finite.
+        """(B, *T) what the model predicts in bfloat16, -1 where its outputs are not finite.
 
         Returns:
             None where it cannot be asked: on devices other than CPU and CUDA, or where the model's forward fails so.
@@ -116,7 +166,8 @@ class Evaluator:
         def run(part: slice) -> Tensor:
             with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16):
                 logits = self._shaped(self._ask(cut(x, part)), part)
-            return torch.where(torch.isfinite(logits).all(1), self.task.predictions(logits), -1)
+            finite, said = torch.isfinite(logits).flatten(1).all(1), self.task.predictions(logits)
+            return torch.where(per_row(finite, said), said, -1)
 
         if self.device.type not in ("cpu", "cuda"):
             return None
@@ -200,6 +251,8 @@ class Evaluator:
         Args:
             logits: (B, K) of unchanged samples.
         """
+        if not self.task.one_class and logits.ndim == 2:  # shares of a whole mean nothing there
+            return
         if self.model.gives is not Needs.GRADIENT:  # nothing climbs them; what a forest gives has no softmax to remove
             return
         sums = logits.sum(1)
@@ -245,6 +298,8 @@ class Evaluator:
         n = part.stop - part.start
         self.forward += n
         self.classes = self.task.check_output(logits, n, self.classes)
+        if self.batch_size * logits.numel() > _MOST_OUTPUT * n:
+            self.batch_size = max(1, _MOST_OUTPUT * n // logits.numel())
         return logits
 
     def _suspect(self, value: Tensor) -> None:

@@ -37,6 +37,8 @@ def suspected(evaluator: Evaluator, clean_margin: Tensor, y: Tensor) -> bool:
         clean_margin: (n,) margins of samples that are classified rightly.
         y: (n,) int64 their classes. Scores may be a number of their own for each class, and say no more than it.
     """
+    if not evaluator.task.one_class:
+        return evaluator.model.gives is Needs.SCORES
     if (
         evaluator.model.gives is Needs.LABELS or evaluator.random or not len(clean_margin)
     ):  # no score, or one that moves by itself
@@ -65,6 +67,8 @@ def labels_alone(evaluator: Evaluator, chunk: Chunk) -> bool:
         chunk: the samples.
     """
     x = chunk.x[:_ROWS]
+    if not evaluator.task.one_class:  # two numbers in all that it ever says
+        return all(len(output.unique()) <= 2 for output in evaluator.logits(x))
     mirrored = x.amin() + x.amax() - x
     near, far = torch.cat([x, x]), torch.cat([x.roll(1, 0), mirrored])
     ends = evaluator.task.predictions(evaluator.logits(torch.cat([x, mirrored])))

@@ -66,7 +66,7 @@ def _seconds(evaluator: Evaluator, chunk: Chunk, *, on: bool) -> float:
         return z
 
     def objective(logits: Tensor, part: slice) -> Tensor:
-        return evaluator.task.losses["ce"](logits, y[part])
+        return evaluator.task.losses["ce" if evaluator.task.one_class else "margin"](logits, y[part])
 
     best = float("inf")
     with evaluator.low(on):

@@ -23,6 +23,8 @@ _ROWS = 3
 """Survivors of a chunk that the searching probes take: enough to add up over chunks, cheap in each."""
 _ROWS_PASSED = 8
 """Samples of a chunk that are passed a little changed, and in bfloat16."""
+_ALIKE = 0.75
+"""Agreement below which two answers that are no single class are apart: rounding turns near ties alone."""
 _CLEAR = 0.25
 """Share of the median margin from which a sample is no near tie."""
 
@@ -49,10 +51,16 @@ def probe_inputs(
     low, high = chunk.bounds
     nudge = rng.signs(rng.fold(part.key, "nudge"), part.x.shape[1:]) * (0.2 * (high - low) / 255)
     moved = evaluator.logits((part.x + nudge).clamp(low, high))
-    one_hot = (logits.amax(1) == 1) & ((logits != 0).sum(1) == 1)  # probabilities given as logits
-    saturated = one_hot | (logits.softmax(1).amax(1) == 1)
+    one_class = evaluator.task.one_class
+    if one_class:
+        one_hot = (logits.amax(1) == 1) & ((logits != 0).sum(1) == 1)  # probabilities given as logits
+        saturated = one_hot | (logits.softmax(1).amax(1) == 1)
+    else:  # an output that no objective has a slope in, whatever it is
+        one_hot = torch.zeros(len(part.y), dtype=torch.bool, device=logits.device)
+        saturated = ~one_hot
     health.probed += len(part.y)
-    unmoved = (logits == moved).all(1) & ~saturated
+    unmoved = (logits == moved).flatten(1).all(1)
+    unmoved &= ~saturated if one_class else True
     if bool(unmoved.any()):
         unmoved &= _still(evaluator, part)
     health.unmoved += int(unmoved.sum())
@@ -69,23 +77,26 @@ def _still(evaluator: Evaluator, part: Chunk) -> Tensor:
     gradient is untrue: then `probe_gradient` says so. Only asked for samples that did not move, so sound models pay
     nothing for it.
     """
-    gradient = evaluator.gradient(part.x, lambda point, _: point, lambda logits, _: logits.amax(1))[1]
+    gradient = evaluator.gradient(part.x, lambda point, _: point, lambda out, _: out.flatten(1).amax(1))[1]
     return (gradient == 0).flatten(1).all(1)
 
 
 def _flat(task: Task, part: Chunk, logits: Tensor, climbing: Sequence[Searcher], threat: Threat) -> Tensor:
     """(n,) bool: at these logits (n, K) none of the searchers' objectives has a slope in the label's logit.
 
-    In float32 cross-entropy has none once the label's probability rounds to 1.
+    In float32 cross-entropy has none once the label's probability rounds to 1. Of outputs (n, *O) that are no logits of
+    one class: none has a slope in any.
     """
-    flat, at = torch.ones_like(part.y, dtype=torch.bool), part.y.unsqueeze(1)
+    flat = torch.ones(len(part.y), dtype=torch.bool, device=part.y.device)
     problem = Problem(threat, threat.region(part.x, part.bounds), part.y, logits.shape[1], part.bounds, task)
     for searcher in climbing:
         with torch.enable_grad():
             leaf = logits.clone().requires_grad_(True)
             value = searcher.objective(problem, searcher.init(problem, part.key), leaf).sum()
             slope = torch.autograd.grad(value, leaf, allow_unused=True)[0] if value.requires_grad else None
-        flat &= True if slope is None else (slope.gather(1, at) == 0).squeeze(1)
+        if slope is not None:
+            told = slope.gather(1, part.y.unsqueeze(1)) if task.one_class else slope.flatten(1)
+            flat &= (told == 0).all(1)
     return flat
 
 
@@ -97,6 +108,11 @@ def _probe_precision(evaluator: Evaluator, x: Tensor, logits: Tensor) -> None:
     """
     answers = evaluator.bfloat16(x)
     if answers is None:
+        return
+    if not evaluator.task.one_class:
+        alike = evaluator.task.agreement(answers, evaluator.task.predictions(logits[: len(x)]))
+        evaluator.health.rounded += len(x)
+        evaluator.health.rounded_apart += int((alike < _ALIKE).sum())
         return
     largest = logits.topk(2, 1).values
     lead = largest[:, 0] - largest[:, 1]
@@ -129,7 +145,7 @@ def probe_survivors(evaluator: Evaluator, cascade: Cascade, threat: Threat, chun
 
 def climbers(cascade: Cascade, threat: Threat, evaluator: Evaluator, chunk: Chunk) -> list[Searcher]:
     """The searchers of a cascade that follow gradients of this threat, with this model, in a chunk of samples."""
-    stages = cascade.serving(threat, evaluator.model.gives, chunk.x[0].numel())
+    stages = cascade.serving(threat, evaluator.model.gives, chunk.x[0].numel(), evaluator.task)
     return [stage.searcher for stage in stages if stage.searcher.needs is Needs.GRADIENT]
 
 

@@ -15,7 +15,6 @@ from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.errors import ModelError
 from robustest.models import Classifier
-from robustest.tasks import CLASSIFICATION
 from robustest.threats import Threat
 
 _POINTS = 64
@@ -135,7 +134,7 @@ def network_of(evaluator: Evaluator, chunk: Chunk) -> Network | NoBound:
 
 def _read(evaluator: Evaluator, chunk: Chunk) -> Network | NoBound:
     model = evaluator.model
-    if evaluator.task is not CLASSIFICATION:
+    if not evaluator.task.one_class:
         return NoBound(f"no bound: {evaluator.task.name} is another task than classification")
     if model.module is None or model.dtype != torch.float32:
         return NoBound("no bound: the model is no torch module that computes in float32")

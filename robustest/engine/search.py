@@ -42,7 +42,7 @@ class Found:
         broken: (N,) bool: the input in `x` is inside the region and misclassified.
         x: (N, *S) the inputs found; the best attempt, or the sample itself, where nothing was found.
         size: (N,) float64, the threat's size of `x`.
-        predicted: (N,) int64, what the model says of `x` where broken, else the label.
+        predicted: (N, *T), what the model says of `x` where broken, else the target.
         margin: (N,) float32, the smallest of the task's margins seen.
     """
 
@@ -101,7 +101,7 @@ class Search:
 
         Args:
             x: (N, *S) on the evaluator's device.
-            y: (N,) labels.
+            y: (N, *T) targets.
             key: (N,) keys of the samples' randomness.
         """
         region = self.threat.region(x, self.bounds)
@@ -300,7 +300,7 @@ class Search:
             predicted, missed = majority(self.evaluator, x, y, self._draws)
             wrong = 2 * missed > self._draws
         elif len(at):
-            logits = self.evaluator.logits(x[at])
-            predicted[at], wrong[at] = self._task.predictions(logits), ~self._task.holds(logits, y[at])
-        broken = wrong & (within(size, self.threat))
+            seen = self.evaluator.judged(x[at], y[at])
+            predicted[at], wrong[at] = seen.said.to(predicted), ~seen.holds
+        broken = wrong & within(size, self.threat)
         return Found(broken, x, size, predicted, self._margin)

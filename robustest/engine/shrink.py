@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from robustest import rng
-from robustest.attacks import Searcher
+from robustest.attacks import Searcher, suits
 from robustest.attacks.cascades import MINIMUM
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
@@ -26,7 +26,7 @@ class Shrunk:
     Attributes:
         x: (m, *S) inputs that the model misclassifies.
         size: (m,) float64, in the threat's norm.
-        predicted: (m,) int64, what the model says of them.
+        predicted: (m, *T), what the model says of them.
         pixels: (m,) int64, elements changed; of images (C, H, W), pixels.
     """
 
@@ -67,10 +67,10 @@ def shrink(evaluator: Evaluator, threat: Threat, part: Chunk, broken: Tensor) ->
         best[better], size[better] = found.x[better], found.size[better]
     best = _bisected(evaluator, part, best)
     best = _fewest(evaluator, part, best)
-    logits, task = evaluator.logits(best), evaluator.task
-    lost, predicted = task.holds(logits, part.y), task.predictions(logits)
+    seen = evaluator.judged(best, part.y)
+    lost, predicted = seen.holds, seen.said
     best[lost] = broken[lost]  # rounding between batch sizes; what was given is known to break
-    predicted[lost] = task.predictions(evaluator.logits(broken))[lost]
+    predicted[lost] = evaluator.judged(broken, part.y).said[lost]
     return Shrunk(best, threat.size(best, region), predicted, pixels_changed(part.x, best))
 
 
@@ -78,7 +78,8 @@ def _searches(evaluator: Evaluator, threat: Threat) -> list[Searcher]:
     """The searches for the smallest perturbation that the model can serve, each as often as it has rounds."""
     name = _NAMES.get(type(threat))
     stages = MINIMUM[name].stages if name else ()
-    served = [stage for stage in stages if stage.searcher.needs <= evaluator.model.gives]
+    gives, task = evaluator.model.gives, evaluator.task
+    served = [stage for stage in stages if stage.searcher.needs <= gives and suits(stage.searcher, task)]
     return [stage.searcher for stage in served for _ in range(stage.rounds)]
 
 
@@ -94,7 +95,7 @@ def pixels_changed(before: Tensor, after: Tensor) -> Tensor:
 
 
 def _breaks(evaluator: Evaluator, part: Chunk, x: Tensor) -> Tensor:
-    return ~evaluator.task.holds(evaluator.logits(x), part.y)
+    return ~evaluator.judged(x, part.y).holds
 
 
 def _bisected(evaluator: Evaluator, part: Chunk, far: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from robustest.engine.chunks import Chunk
 from robustest.engine.draws import seed_draws
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.health import misleads
+from robustest.tasks import Task
 from robustest.threats import per_row
 
 _LENGTH = 0.03
@@ -89,16 +90,19 @@ class _Path:
     draws: int
     still: Tensor = field(init=False)
     floor: Tensor = field(init=False)
-    _pair: Tensor = field(default_factory=lambda: torch.empty(0, 2, dtype=torch.int64), init=False)
+    _lead: _Pair | _Tangent = field(init=False)
+    _led: Tensor = field(default_factory=lambda: torch.empty(0), init=False)
     _start: Tensor = field(init=False)
     _way: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
         x = self.part.x
+        task = self.evaluator.task
+        self._lead = _Pair() if task.one_class else _Tangent(task)
         logits, gradient = self._slope(x)
-        self._pair = logits.topk(2, 1).indices
-        self._start = _lead(logits, self._pair).double()
-        self.floor = _resolution(logits)
+        self._led = self._lead.led(logits, self.part.y)
+        self._start = self._lead.value(logits, self._led).double()
+        self.floor = self._lead.resolution(logits, self._led)
         if self.evaluator.random:  # a model that draws elsewhere than from the global generators draws anew
             self.floor = self.floor + 4 * (self._start - self._answers(x)).abs()
         self.still = (gradient == 0).flatten(1).all(1)
@@ -130,10 +134,13 @@ class _Path:
 
     def _slope(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Logits at points z (n,) or several times as many, and the gradient of the lead there."""
-        pair = self._pair.repeat(len(z) // max(1, len(self._pair)), 1) if len(self._pair) else None
+        led = self._led
+        if len(led):
+            led = led.repeat(len(z) // len(led), *[1] * (led.ndim - 1))
 
         def objective(logits: Tensor, part: slice) -> Tensor:
-            return _lead(logits, logits.detach().topk(2, 1).indices if pair is None else pair[part])
+            known = led[part] if len(led) else self._lead.led(logits.detach(), self.part.y[part])
+            return self._lead.value(logits, known)
 
         self._seed()
         return self.evaluator.gradient(z, lambda point, _: point, objective, draws=self.draws)
@@ -142,7 +149,7 @@ class _Path:
         """(n,) float64 leads at x, without gradients."""
         self._seed()
         logits = torch.stack([self.evaluator.logits(x) for _ in range(self.draws)]).mean(0)
-        return _lead(logits, self._pair).double()
+        return self._lead.value(logits, self._led).double()
 
     def _seed(self) -> None:
         """Let a model that answers at random draw the same at every point."""
@@ -150,10 +157,42 @@ class _Path:
             seed_draws(rng.fold(self.part.key, "path"))
 
 
-def _lead(scores: Tensor, pair: Tensor) -> Tensor:
-    """(n,) how far the first class of each pair (n, 2) is before the second: on a log scale where scores are shares."""
-    both = on_scale(scores).gather(1, pair)
-    return both[:, 0] - both[:, 1]
+class _Pair:
+    """The lead of a sample's likeliest class over its second."""
+
+    def led(self, scores: Tensor, y: Tensor) -> Tensor:
+        """(n, 2) the two classes of scores (n, K)."""
+        return scores.topk(2, 1).indices
+
+    def value(self, scores: Tensor, pair: Tensor) -> Tensor:
+        """(n,) how far the first of a pair is before the second: on a log scale where scores are shares."""
+        both = on_scale(scores).gather(1, pair)
+        return both[:, 0] - both[:, 1]
+
+    def resolution(self, scores: Tensor, pair: Tensor) -> Tensor:
+        """(n,) float64: changes that are rounding."""
+        return _resolution(scores)
+
+
+@dataclass(frozen=True, slots=True)
+class _Tangent:
+    """Of outputs that are no logits of one class: a linear form, along which the task's margin loss falls at first."""
+
+    task: Task
+
+    def led(self, outputs: Tensor, y: Tensor) -> Tensor:
+        """(n, *O) its weights: those of each output where the path begins."""
+        with torch.enable_grad():
+            leaf = outputs.detach().clone().requires_grad_(True)
+            return -torch.autograd.grad(self.task.losses["margin"](leaf, y).sum(), leaf)[0]
+
+    def value(self, outputs: Tensor, weights: Tensor) -> Tensor:
+        """(n,) the form's value."""
+        return (outputs * weights).flatten(1).sum(1)
+
+    def resolution(self, outputs: Tensor, weights: Tensor) -> Tensor:
+        """(n,) float64: changes that are rounding, in the format that outputs were computed in."""
+        return _unit(outputs) * (outputs * weights).abs().flatten(1).sum(1).double()
 
 
 def on_scale(scores: Tensor) -> Tensor:
@@ -172,8 +211,13 @@ def _resolution(scores: Tensor) -> Tensor:
     if _shares(scores):  # relative rounding of the smaller share, and absolute of the larger ones
         smallest = scores.topk(2, 1).values[:, 1].double().clamp(min=_TINY)
         return _ROUNDING + 4 * torch.finfo(torch.float32).eps / smallest
+    return _unit(scores) * scores.abs().amax(1).double()
+
+
+def _unit(scores: Tensor) -> float:
+    """The relative rounding of the format that scores were computed in."""
     unit = _ROUNDING
     for kind in (torch.float16, torch.bfloat16):
         if torch.equal(scores.to(kind).to(scores.dtype), scores):
             unit = 2 * torch.finfo(kind).eps
-    return unit * scores.abs().amax(1).double()
+    return unit

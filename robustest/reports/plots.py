@@ -143,7 +143,8 @@ def _caption(one: Counterexample, names: Any) -> str:
         return str(names[number] if known else number)
 
     size = "" if one.size is None else f", size {one.size:.3g}"
-    return f"sample {one.index}, label {called(one.label)}: {called(one.clean)} → {called(one.predicted)}{size}"
+    said = one.told or f"label {called(one.label)}: {called(one.clean)} → {called(one.predicted)}"
+    return f"sample {one.index}, {said}{size}"
 
 
 def _read(path: str) -> NDArray[np.uint8]:

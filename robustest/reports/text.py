@@ -56,7 +56,8 @@ def _worst(result: Result, worst: Counterexample) -> str:
     size = "" if worst.size is None else f", {result.captions.size} {worst.size:.4g}"
     pixels = "" if worst.pixels is None else f", {worst.pixels} pixels"
     picture = f", {worst.image}" if worst.image else ""
-    return f"sample {worst.index}: label {label}, {said}{size}{pixels}{picture}"
+    said = worst.told or f"label {label}, {said}"
+    return f"sample {worst.index}: {said}{size}{pixels}{picture}"
 
 
 def class_name(number: int, names: Any) -> str:

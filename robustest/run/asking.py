@@ -25,6 +25,7 @@ from robustest.models import Classifier, Needs
 from robustest.models.classifier import logits_of
 from robustest.run.chunk_measurement import Look
 from robustest.settings import Settings
+from robustest.tasks import CLASSIFICATION, Task
 
 _PLAN = ((32, 8), (2, 96))
 """Samples, and calls of the model at most: many samples through the first calls; where that did not bring the look to
@@ -85,13 +86,24 @@ class Asking:
         chunk: the claim's first chunk.
         settings: batch size, and health checks that are switched off.
         said: whether the model says itself what it is.
+        task: what the model's answers are.
 
     Attributes:
         answered: the first input and its logits, where each query may cost something; else None.
     """
 
-    def __init__(self, model: Classifier, look: Look, chunk: Chunk, settings: Settings, *, said: bool) -> None:
+    def __init__(
+        self,
+        model: Classifier,
+        look: Look,
+        chunk: Chunk,
+        settings: Settings,
+        *,
+        said: bool,
+        task: Task = CLASSIFICATION,
+    ) -> None:
         self._model = model
+        self._task = task
         self._look = look
         self._chunk = chunk
         self._settings = settings
@@ -146,6 +158,7 @@ class Asking:
             batch_size=min(rows, self._settings.batch_size or rows),  # bits depend on how a batch is made up
             suppress=self._settings.suppress,
             notes=[],
+            task=self._task,
         )
         seed_draws(part.key)
         with warnings.catch_warnings():

@@ -57,9 +57,10 @@ class ModelBench:
         return chunk
 
     def digests(self, chunk: Chunk) -> list[bytes]:
-        """What tells each sample, with its label, from others: its shape, its type and its values."""
-        x, y = chunk.x.cpu().contiguous().numpy(), chunk.y.cpu().numpy()
-        about = f"{x.dtype.str} {x.shape[1:]} {y.dtype.str} ".encode()
+        """What tells each sample, with its target, from others: its shape, its type and its values."""
+        x, y = chunk.x.cpu().contiguous().numpy(), chunk.y.cpu().contiguous().numpy()
+        shape = f"{y.shape[1:]} " if y.ndim > 1 else ""
+        about = f"{x.dtype.str} {x.shape[1:]} {y.dtype.str} {shape}".encode()
         return [sha256(about + a.tobytes() + b.tobytes()).digest() for a, b in zip(x, y, strict=True)]
 
     def measure(self, chunk: Chunk, *, first: bool) -> tuple[Observed, Tally]:

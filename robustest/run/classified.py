@@ -26,6 +26,7 @@ from robustest.run.replay import Replay
 from robustest.run.worker import ModelJob, versions
 from robustest.settings import Settings
 from robustest.store.corpus import Kept
+from robustest.tasks import CLASSIFICATION, Task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +39,7 @@ class Classified:
         look: what is done with a chunk; where there is a replay, a frozen dataclass whose field `replay` holds it.
         replay: known counterexamples, and how to make new ones smaller; None where there are none.
         adapts: whether the look shows a model one condition alone, so that one that adapts is measured fresh.
+        task: what the model's answers are, and when they are right.
 
     Raises:
         ConfigError: the model adapts to what it is shown, and the claim is about one that does not.
@@ -48,6 +50,7 @@ class Classified:
     look: Look
     replay: Replay | None = None
     adapts: bool = False
+    task: Task = CLASSIFICATION
 
     def __post_init__(self) -> None:
         if self.model.reset is not None and not self.adapts:
@@ -79,7 +82,9 @@ class Classified:
 
     def about(self) -> Mapping[str, object]:
         """As `Units.about`."""
-        return {"gives": self.model.gives.name, "max_queries": self.model.max_queries, "bounds": self.model.bounds}
+        model = self.model
+        told = {"gives": model.gives.name, "max_queries": model.max_queries, "bounds": model.bounds}
+        return told if self.task == CLASSIFICATION else {**told, "task": self.task}
 
     @contextmanager
     def open(self, settings: Settings) -> Iterator[OpenSamples]:
@@ -87,7 +92,7 @@ class Classified:
         model, device = self.model, self.device(settings)
         with torch.inference_mode(False), frozen(model.module) as notes:
             evaluator = Evaluator(
-                model, device, batch_size=settings.batch_size, suppress=settings.suppress, notes=notes
+                model, device, batch_size=settings.batch_size, suppress=settings.suppress, notes=notes, task=self.task
             )
             evaluator.health.modal, evaluator.health.training = notes.modal, notes.training
             yield OpenSamples(self, ModelBench(evaluator, settings, self.look, self.samples), notes)
@@ -124,7 +129,7 @@ class OpenSamples:
         if self._units.replay is not None:  # what is known beforehand of some samples must not decide what is asked
             look = replace(look, replay=None)
         evaluator = self.bench.evaluator
-        asking = Asking(evaluator.model, look, chunk, self.bench.settings, said=memory.said)
+        asking = Asking(evaluator.model, look, chunk, self.bench.settings, said=memory.said, task=evaluator.task)
         memory.ask(asking, marks)
         self._answered = asking.answered
         if self._answered is not None:
@@ -145,6 +150,7 @@ class OpenSamples:
             samples=samples,
             settings=self.bench.settings,
             look=self._units.look,
+            task=self._units.task,
             versions=versions(),
             answered=self._answered,
         )

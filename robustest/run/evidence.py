@@ -8,6 +8,7 @@ from hashlib import sha256
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -35,6 +36,9 @@ class Exhibit:
         before, after: (*S) arrays, unchanged and changed.
         badness: larger is worse; the worst are shown.
         pixels: elements changed, of images pixels; None where they were not counted.
+        told: what the answers were, in words, where they are no classes (which are -1 then).
+        answers: (4, *T) the target, the answer to the unchanged sample, the target of the changed one and its answer,
+            where they are no classes.
     """
 
     index: int
@@ -46,6 +50,8 @@ class Exhibit:
     after: Tensor
     badness: float
     pixels: int | None = None
+    told: str = ""
+    answers: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,17 +261,18 @@ def exhibits_of(
     size: Tensor | float | None,
     most: int,
     task: Task = CLASSIFICATION,
+    moved: Tensor | None = None,
 ) -> list[Exhibit]:
     """The worst of a chunk's rows that `which` (n,) marks, `most` at most; other tensors are rows of the chunk too.
 
-    What they say is the task's.
+    What they say is the task's. `moved` are targets that followed the change.
     """
     rows = which.nonzero().squeeze(1)
     rows = rows[badness[rows].argsort(descending=True, stable=True)][:most]
     return [
         Exhibit(
             index=int(chunk.ids[row]),
-            **task.describe(chunk.y[row], clean[row], predicted[row]),
+            **said(task, chunk.y[row], clean[row], predicted[row], None if moved is None else moved[row]),
             size=float(size[row]) if isinstance(size, Tensor) else size,
             before=before[row].cpu(),
             after=after[row].cpu(),
@@ -273,3 +280,13 @@ def exhibits_of(
         )
         for row in rows.tolist()
     ]
+
+
+def said(task: Task, y: Tensor, clean: Tensor, predicted: Tensor, moved: Tensor | None = None) -> dict[str, Any]:
+    """What an exhibit says of its sample: classes, or words and the answers (*T) themselves, to be drawn."""
+    told = task.describe(y, clean, predicted, moved)
+    if task.one_class:
+        return told
+    after = y if moved is None else moved
+    answers = torch.stack([one.to(y) for one in (y, clean, after, predicted)]).cpu()
+    return {"label": -1, "clean": -1, "predicted": -1, **told, "answers": answers}

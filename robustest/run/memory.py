@@ -24,7 +24,7 @@ from robustest.store.corpus import Kept
 from robustest.store.entries import Entry, Store
 from robustest.store.provenance import when
 
-_SEPARATE = ("before", "after")
+_SEPARATE = ("before", "after", "answers")
 _FORMAT = "answers are kept beside what was measured"
 """Part of every key: stores written before it hold nothing that could be asked again."""
 
@@ -247,6 +247,8 @@ def entry_of(observed: Observed, tally: Tally, files: Mapping[str, str]) -> Entr
     shown = []
     for place, exhibit in enumerate(observed.exhibits):
         arrays[f"before.{place}"], arrays[f"after.{place}"] = exhibit.before, exhibit.after
+        if exhibit.answers is not None:
+            arrays[f"answers.{place}"] = exhibit.answers
         shown.append({name: getattr(exhibit, name) for name in Exhibit.__slots__ if name not in _SEPARATE})
     if observed.kept is not None:
         arrays |= {f"kept.{f.name}": getattr(observed.kept, f.name) for f in fields(Kept)}
@@ -269,7 +271,12 @@ def seen_in(entry: Entry) -> tuple[Observed, Tally]:
         if name.startswith("column.")
     }
     exhibits = [
-        Exhibit(**shown, before=entry.arrays[f"before.{place}"], after=entry.arrays[f"after.{place}"])
+        Exhibit(
+            **shown,
+            before=entry.arrays[f"before.{place}"],
+            after=entry.arrays[f"after.{place}"],
+            answers=entry.arrays.get(f"answers.{place}"),
+        )
         for place, shown in enumerate(meta["exhibits"])
     ]
     tally = {**meta["tally"], "health": Health(**meta["tally"]["health"]), "notes": tuple(meta["tally"]["notes"])}

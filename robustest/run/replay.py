@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from hashlib import sha256
 from pathlib import Path
 
 import torch
@@ -13,9 +14,10 @@ from robustest.data import Samples
 from robustest.engine.chunks import Chunk, load
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.shrink import shrink, shrinks
-from robustest.run.evidence import REPLAYED, Exhibit, Observed, exhibits_of
+from robustest.run.evidence import REPLAYED, Exhibit, Observed, exhibits_of, said
 from robustest.settings import Settings
 from robustest.store.corpus import Corpus, Kept, from_levels, levels
+from robustest.tasks import CLASSIFICATION, Task
 from robustest.threats import Threat, per_row, within
 
 _BATCH = 512
@@ -25,12 +27,12 @@ _SHARE = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """A counterexample that still breaks: the input, its size and margin, and what the model says of it."""
+    """A counterexample that still breaks: the input, its size and margin, and what the model says of it (*T)."""
 
     x: Tensor
     size: float
     margin: float
-    predicted: int
+    predicted: Tensor
 
 
 class Replay:
@@ -41,15 +43,17 @@ class Replay:
         known: what still breaks, by position in the data, once replayed.
     """
 
-    def __init__(self, threat: Threat, settings: Settings) -> None:
+    def __init__(self, threat: Threat, settings: Settings, task: Task = CLASSIFICATION) -> None:
         self.threat = threat
+        self._task = task
         self.known: dict[int, Known] = {}
         self._found: list[Kept] = []
         self._settings = settings
         self._corpus: Corpus | None = None
         if settings.corpus is not None and shrinks(threat):
             self._corpus = Corpus(Path(settings.corpus), settings.corpus_max_mb)
-        self._name = f"{context.current().claimant} {type(threat).__name__}"
+        of = "" if task == CLASSIFICATION else f" {task.name}"
+        self._name = f"{context.current().claimant} {type(threat).__name__}{of}"
 
     @property
     def notices(self) -> tuple[str, ...]:
@@ -80,39 +84,41 @@ class Replay:
         low, high = chunk.bounds
         size = self.threat.size(x, self.threat.region(chunk.x, chunk.bounds))
         inside = within(size, self.threat) & (size > 0)
-        ok = inside & ((x >= low) & (x <= high)).flatten(1).all(1) & (y.to(chunk.y) == chunk.y)
+        same = y.to(chunk.ids) == marks(chunk.y)
+        ok = inside & ((x >= low) & (x <= high)).flatten(1).all(1) & same.to(inside.device)
         return ok.nonzero().squeeze(1)
 
     def _try(self, evaluator: Evaluator, chunk: Chunk, x: Tensor) -> None:
         if len(x) == 0:
             return
-        logits = evaluator.logits(x)
+        if not evaluator.classes:
+            evaluator.logits(x[:1])
         evaluator.check_labels(chunk.y)
-        task = evaluator.task
-        predicted, margin = task.predictions(logits), task.margin(logits, chunk.y)
+        seen = evaluator.judged(x, chunk.y)
         size = self.threat.size(x, self.threat.region(chunk.x, chunk.bounds))
-        for row in (~task.holds(logits, chunk.y)).nonzero().squeeze(1).tolist():
+        for row in (~seen.holds).nonzero().squeeze(1).tolist():
             index = int(chunk.ids[row])
-            one = Known(x[row].cpu(), float(size[row]), float(margin[row]), int(predicted[row]))
+            one = Known(x[row].cpu(), float(size[row]), float(seen.margin[row]), seen.said[row].cpu())
             if index not in self.known or one.size < self.known[index].size:
                 self.known[index] = one
 
     def observed(self, evaluator: Evaluator, chunk: Chunk, examples: int) -> Observed:
         """What is to be said of samples that known counterexamples break; one more pass tells their clean class."""
-        logits = evaluator.logits(chunk.x)
-        clean, right = evaluator.task.predictions(logits), evaluator.task.holds(logits, chunk.y)
+        seen = evaluator.judged(chunk.x, chunk.y)
+        clean, right = seen.said, seen.holds
         found = [self.known[index] for index in chunk.ids.tolist()]
         size = torch.tensor([one.size for one in found], dtype=torch.float64)
         exhibits = exhibits_of(
             chunk,
             right,
             clean=clean,
-            predicted=torch.tensor([one.predicted for one in found]),
+            predicted=torch.stack([one.predicted for one in found]),
             before=chunk.x,
             after=torch.stack([one.x for one in found]),
             badness=torch.tensor([-one.margin for one in found]),
             size=size,
             most=examples,
+            task=evaluator.task,
         )
         columns = {"held": torch.zeros(len(right), dtype=torch.bool), "clean": right.cpu(), "size": size}
         arrays = {name: column.numpy() for name, column in columns.items()}
@@ -127,7 +133,7 @@ class Replay:
         part = Chunk(
             ids,
             torch.stack([exhibit.before for exhibit in exhibits]).to(device),
-            torch.tensor([exhibit.label for exhibit in exhibits], device=device),
+            torch.stack([_target(exhibit) for exhibit in exhibits]).to(device),
             rng.keys(self._settings.seed, ids).to(device),
             bounds,
         )
@@ -138,8 +144,8 @@ class Replay:
                 exhibit,
                 after=small.x[row].cpu(),
                 size=float(small.size[row]),
-                predicted=int(small.predicted[row]),
                 pixels=int(small.pixels[row]),
+                **said(evaluator.task, part.y[row].cpu(), _clean(exhibit), small.predicted[row].cpu()),
             )
             for row, exhibit in enumerate(exhibits)
         ]
@@ -151,7 +157,7 @@ class Replay:
             return None
         part = chunk.rows(rows)
         inputs, sizes = rounded(evaluator, self.threat, part, x[rows], size[rows])
-        return Kept(ids=part.ids, x=inputs.cpu(), y=part.y.cpu(), sizes=sizes.cpu())
+        return Kept(ids=part.ids, x=inputs.cpu(), y=marks(part.y), sizes=sizes.cpu())
 
     def keep(self, kept: Kept) -> None:
         """Take what a chunk found, as long as there is room."""
@@ -178,6 +184,24 @@ class Replay:
         return int(_SHARE * self._settings.corpus_max_mb * 1e6 // (x[0].numel() * x.element_size()))
 
 
+def marks(y: Tensor) -> Tensor:
+    """(n,) int64 on the CPU that tell targets (n, *T) from others: classes themselves, or a digest."""
+    y = y.cpu()
+    if y.ndim == 1 and y.dtype == torch.int64:
+        return y
+    about = f"{y.dtype} {tuple(y.shape[1:])} ".encode()
+    digests = [sha256(about + row.numpy().tobytes()).digest()[:8] for row in y.contiguous()]
+    return torch.tensor([int.from_bytes(digest, "big", signed=True) for digest in digests], dtype=torch.int64)
+
+
+def _target(exhibit: Exhibit) -> Tensor:
+    return torch.tensor(exhibit.label) if exhibit.answers is None else exhibit.answers[0]
+
+
+def _clean(exhibit: Exhibit) -> Tensor:
+    return torch.tensor(exhibit.clean) if exhibit.answers is None else exhibit.answers[1]
+
+
 def rounded(evaluator: Evaluator, threat: Threat, part: Chunk, found: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
     """Counterexamples on the 256 grey levels between the bounds where they still break there, else as they are.
 
@@ -193,5 +217,5 @@ def rounded(evaluator: Evaluator, threat: Threat, part: Chunk, found: Tensor, si
     """
     grey = from_levels(levels(found, part.bounds), part.bounds).clamp(*part.bounds)
     grey_size = threat.size(grey, threat.region(part.x, part.bounds))
-    good = within(grey_size, threat) & ~evaluator.task.holds(evaluator.logits(grey), part.y)
+    good = within(grey_size, threat) & ~evaluator.judged(grey, part.y).holds
     return torch.where(per_row(good, found), grey, found), torch.where(good, grey_size, size)

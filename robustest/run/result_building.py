@@ -226,6 +226,7 @@ def _counterexamples(evidence: Evidence, folder: str | None, name: str) -> Itera
             size=exhibit.size,
             image=image,
             pixels=exhibit.pixels,
+            told=exhibit.told,
         )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from robustest.data import Samples, as_samples
 from robustest.data.benchmarks import Benchmark
 from robustest.data.unwrapped import unwrapped
+from robustest.errors import ConfigError
 from robustest.models import Classifier
 from robustest.rules import Rule, Terms
 from robustest.run.chunk_measurement import Look
@@ -17,6 +18,7 @@ from robustest.run.plan import Plan
 from robustest.run.replay import Replay
 from robustest.run.restricting import restricted
 from robustest.settings import Settings
+from robustest.tasks import CLASSIFICATION, Task, checked_task
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,25 +29,30 @@ class Setup:
         model: the classifier.
         samples: the data.
         settings: the running test's, with the call's options.
+        task: what the model's answers are, and when they are right.
     """
 
     model: Classifier
     samples: Samples
     settings: Settings
+    task: Task = CLASSIFICATION
 
     @classmethod
-    def of(cls, model: object, data: object, options: Options) -> Setup:
-        """What a call's model, data and options stand for; of a benchmark's samples, the model asked for its classes.
+    def of(cls, model: object, data: object, options: Options, task: Task | None = None) -> Setup:
+        """What a call's model, data and options stand for, and the task, classification where None.
+
+        Of a benchmark's samples, the model is asked for its classes.
 
         Raises:
             ConfigError: an option is unknown or out of range, or the model is none.
             DataError: the data cannot be measured on.
         """
         classifier, settings = apply(model, options)
+        asked = CLASSIFICATION if task is None else checked_task(task)
         if isinstance(data, Benchmark):
-            return cls(restricted(classifier, data.classes), as_samples(data), settings)
+            return cls(restricted(classifier, data.classes), as_samples(data, asked), settings, asked)
         names = classifier.classes or None
-        return cls(classifier, as_samples(unwrapped(data, classifier.labels or names)), settings)
+        return cls(classifier, as_samples(unwrapped(data, classifier.labels or names), asked), settings, asked)
 
     def but(self, **values: Any) -> Setup:
         """The same with other settings, by name."""
@@ -82,7 +89,28 @@ class Setup:
         adapts: bool = False,
     ) -> Plan:
         """The plan of one claim; see `Plan` and `Classified` for the arguments."""
-        units = Classified(model=self.model, samples=self.samples, look=look, replay=replay, adapts=adapts)
+        units = Classified(
+            model=self.model, samples=self.samples, look=look, replay=replay, adapts=adapts, task=self.task
+        )
         kept = None if self.model.reset is not None else identity  # what a model adapted to is no part of it
         here = here or self.model.reset is not None
         return Plan(statement=statement, units=units, settings=self.settings, rule=rule, identity=kept, here=here)
+
+
+def deciding(task: Task | None) -> Task | None:
+    """A task that says which answers hold, or None.
+
+    Raises:
+        ConfigError: it has scores alone, no floor for them.
+    """
+    if task is not None and getattr(checked_task(task), "floor", 1.0) is None:
+        raise ConfigError(
+            f"Expected a floor of the score from which on an answer of {task.name} holds but got none. Pass floor=0.9, "
+            "say, to the task, or claim the mean score with assert_robust_score."
+        )
+    return task
+
+
+def of_task(task: Task) -> str:
+    """What a statement adds about a task other than classification: which answers hold."""
+    return "" if task.one_class else f", by {task}"

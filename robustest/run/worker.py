@@ -24,6 +24,7 @@ from robustest.run.evidence import Observed, Tally
 from robustest.run.schedule import Work
 from robustest.run.units import Bench
 from robustest.settings import Settings
+from robustest.tasks import CLASSIFICATION, Task
 from robustest.version import VERSION
 
 
@@ -59,6 +60,7 @@ class ModelJob:
         look: what to do with a chunk.
         versions: of robustest and torch, here.
         answered: an input and its logits that the model need not be asked for again; None for most models.
+        task: what the model's answers are.
     """
 
     model: Shipped
@@ -68,6 +70,7 @@ class ModelJob:
     look: Look
     versions: tuple[str, str]
     answered: tuple[Tensor, Tensor] | None = None
+    task: Task = CLASSIFICATION
 
     def start(self, device: str) -> Mapper:
         """What measures this job's chunks in the worker's process, which it takes over until the process ends."""
@@ -86,6 +89,7 @@ class ModelJob:
             batch_size=self.settings.batch_size,
             suppress=self.settings.suppress,
             notes=[],  # how the model was handed over is known where it was
+            task=self.task,
         )
         return Station(ModelBench(evaluator, self.settings, self.look, self.samples), open_blocks)
 

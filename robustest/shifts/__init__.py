@@ -5,6 +5,7 @@ from robustest.shifts.families import COMMON_CORRUPTIONS as COMMON_CORRUPTIONS
 from robustest.shifts.families import CORRUPTIONS as CORRUPTIONS
 from robustest.shifts.families import EXTRA_CORRUPTIONS as EXTRA_CORRUPTIONS
 from robustest.shifts.families import SHIFTS as SHIFTS
+from robustest.shifts.following import followed as followed
 from robustest.shifts.registry import Shift as Shift
 from robustest.shifts.registry import ShiftFunction as ShiftFunction
 from robustest.shifts.registry import as_shift as as_shift

@@ -2,5 +2,12 @@
 
 from robustest.tasks.classification import CLASSIFICATION as CLASSIFICATION
 from robustest.tasks.classification import Classification as Classification
+from robustest.tasks.protocol import Counting as Counting
 from robustest.tasks.protocol import Loss as Loss
+from robustest.tasks.protocol import Sided as Sided
 from robustest.tasks.protocol import Task as Task
+from robustest.tasks.protocol import checked_task as checked_task
+from robustest.tasks.regression import Regression as Regression
+from robustest.tasks.segmentation import Segmentation as Segmentation
+from robustest.tasks.several_labels import MultiLabel as MultiLabel
+from robustest.tasks.worst_score import WorstScore as WorstScore

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from robustest.errors import DataError, ModelError, expected
 from robustest.tasks import class_losses
-from robustest.tasks.protocol import Loss
+from robustest.tasks.protocol import Describing, Loss
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +25,8 @@ class Classification:
     """
 
     name: ClassVar[str] = "classification"
+    one_class: ClassVar[bool] = True
+    placed: ClassVar[bool] = False
     losses: ClassVar[Mapping[str, Loss]] = MappingProxyType(
         {
             "ce": class_losses.cross_entropy,
@@ -90,7 +92,23 @@ class Classification:
         """(B,) the label's logit minus the largest other; (B, A) of logits (B, A, K)."""
         return -class_losses.margin_loss(output, y)
 
-    def describe(self, y: Tensor, clean: Tensor, predicted: Tensor) -> dict[str, int]:
+    def score(self, output: Tensor, y: Tensor) -> Tensor:
+        """(B,) float64: 1 where the label's class is predicted, else 0; (B, A) of logits (B, A, K)."""
+        return self.holds(output, y).double()
+
+    def agreement(self, said: Tensor, other: Tensor) -> Tensor:
+        """(B,) float64: 1 where two predicted classes (B,) are the same, else 0."""
+        return (said == other).double()
+
+    def right(self, said: Tensor, other: Tensor) -> Tensor:
+        """(B,) bool: whether two predicted classes (B,) are the same."""
+        return said == other
+
+    def moved(self, y: Tensor, source: Tensor, inside: Tensor) -> Tensor:
+        """The labels: they are no places."""
+        return y
+
+    def describe(self, y: Tensor, clean: Tensor, predicted: Tensor, moved: Tensor | None = None) -> Describing:
         """The label, and the classes predicted before and after."""
         return {"label": int(y), "clean": int(clean), "predicted": int(predicted)}
 

@@ -9,12 +9,17 @@ Targets and answers are tensors led by the batch axis: targets (B, *T), outputs 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
+from robustest.errors import ConfigError, expected
+
 Loss = Callable[[Tensor, Tensor], Tensor]
 """Maps outputs (B, *O) and targets (B, *T) to (B,) values that grow as the answers get worse; has a gradient."""
+Describing = dict[str, Any]
+"""What a counterexample says of its sample, plain JSON types: classes as `label`, `clean` and `predicted` where an
+answer is one; else a line of text as `told`."""
 
 
 @runtime_checkable
@@ -29,8 +34,18 @@ class Task(Protocol):
         """The task's, e.g. "classification"."""
 
     @property
+    def one_class(self) -> bool:
+        """Whether an answer is one class of K, by logits (B, K): what picks classes to aim at works on those alone."""
+
+    @property
+    def placed(self) -> bool:
+        """Whether targets are places in the image, so that they move where it is moved."""
+
+    @property
     def losses(self) -> Mapping[str, Loss]:
-        """What can be climbed, by the names that searchers say: "margin", the margin negated, is always there."""
+        """What can be climbed, by the names that searchers say. "margin" is always there: the margin negated, or what a
+        search climbs in its place where the margin has steps; so is "log_odds", whose slope never rounds to nothing.
+        """
 
     def targets(self, given: object) -> Tensor:
         """Targets (B, *T) on the CPU, read from what the data give for B samples.
@@ -71,10 +86,59 @@ class Task(Protocol):
         nothing but positive ones spare itself `holds`; it never makes anything count as broken.
         """
 
-    def describe(self, y: Tensor, clean: Tensor, predicted: Tensor) -> dict[str, int]:
-        """What a counterexample says: its target, and the model's answers before and after, as plain JSON types.
+    def score(self, output: Tensor, y: Tensor) -> Tensor:
+        """(B,) how right answers are, from 0 to 1."""
+
+    def agreement(self, said: Tensor, other: Tensor) -> Tensor:
+        """(B,) how right predictions (B, *T) are by targets, or by other predictions, from 0 to 1."""
+
+    def right(self, said: Tensor, other: Tensor) -> Tensor:
+        """(B,) bool: whether predictions (B, *T) hold by targets, or by other predictions."""
+
+    def moved(self, y: Tensor, source: Tensor, inside: Tensor) -> Tensor:
+        """Targets (B, *T) of images that were moved; as they were where targets are no places.
+
+        Args:
+            y: (B, *T) those of the images as they were.
+            source: (B, 2, H, W) the row and the column, from 0 on, where each pixel came from.
+            inside: (B, H, W) bool, whether that is inside the image.
+
+        Raises:
+            ConfigError: they cannot follow.
+        """
+
+    def describe(self, y: Tensor, clean: Tensor, predicted: Tensor, moved: Tensor | None = None) -> Describing:
+        """What a counterexample says: its target, and the model's answers before and after.
 
         Args:
             y: (*T) one sample's target.
             clean, predicted: (*T) predictions of the unchanged, and of the changed sample.
+            moved: (*T) the target of the changed sample; None where it is the same.
         """
+
+
+def checked_task(task: object) -> Task:
+    """Refuse what is no task.
+
+    Raises:
+        ConfigError: not a task's value.
+    """
+    if isinstance(task, type) or not isinstance(task, Task):
+        raise ConfigError(expected("a task such as Segmentation(classes=19, floor=0.9)", task))
+    return task
+
+
+@runtime_checkable
+class Counting(Protocol):
+    """A task with a metric of the whole set that is no mean over samples, but a function of what they count."""
+
+    def counts(self, said: Tensor, y: Tensor) -> Tensor:
+        """(B, 2 S) int64 of predictions (B, *T): S intersections, then S unions, that add up over samples."""
+
+
+@runtime_checkable
+class Sided(Protocol):
+    """A task whose answers can turn wrong in several ways, each of which a search has to try by itself."""
+
+    def ways(self, output: Tensor, y: Tensor) -> Tensor:
+        """(B, F) how far an answer is from turning wrong in each way: it holds where all are positive."""

@@ -45,6 +45,12 @@ def robust_accuracy(random: Random, **claim: Any) -> Result:
     return M.measure_robust_accuracy(MARGIN, data, Linf(0.1), attack="fgsm", **claim)
 
 
+def robust_score(random: Random, **claim: Any) -> Result:
+    """Scores of 0 and 1: of the nearer ones the attack leaves nothing."""
+    data = margins(random.choice([-0.1, 0.05, 0.2], N, p=[0.05, 0.2, 0.75]))
+    return M.measure_robust_score(MARGIN, data, Linf(0.1), task=M.Classification(), attack="fgsm", **claim)
+
+
 def min_perturbation(random: Random, **claim: Any) -> Result:
     data = margins(0.01 + 0.2 * random.random(N))
     return M.measure_min_perturbation(MARGIN, data, "linf", attack="fmn", **claim)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from robustest import (
     L2,
     Annotations,
+    Classification,
     ClassTree,
     Linf,
     PixelPatch,
@@ -39,6 +40,7 @@ from robustest import (
     measure_replication_gap,
     measure_robust_accuracy,
     measure_robust_generalization,
+    measure_robust_score,
     measure_robust_to,
     measure_selection_gap,
     measure_selective_accuracy,
@@ -423,6 +425,7 @@ def _alignment(good: bool, draw: int, **more: Any) -> Result:
 
 _CHANGES = shifts(["gaussian_noise", "brightness"], max_severity=3)
 _CORRUPTIONS: dict[str, Any] = {"corruptions": ["gaussian_noise", "brightness"], "severities": [1, 3]}
+_SCORED: dict[str, Any] = {"task": Classification(), "attack": PGD(steps=5)}
 _DDN: dict[str, Any] = {"n": 40, "attack": DDN(steps=60)}
 NOISE = {"severity": 3}
 KINDS: dict[str, Kind] = {
@@ -430,6 +433,7 @@ KINDS: dict[str, Kind] = {
     "certified accuracy": Kind(
         _plain(measure_certified_accuracy, Linf(0.1), attack=PGD(steps=5)), "at_least", 0.5, 0.99
     ),
+    "robust score": Kind(_plain(measure_robust_score, Linf(0.1), **_SCORED), "at_least", 0.5, 0.99),
     "shift accuracy": Kind(_plain(measure_shift_accuracy, "gaussian_noise", **NOISE), "at_least", 0.8, 0.99),
     "accuracy drop": Kind(_plain(measure_shift_accuracy, _dimmed, **NOISE), "max_drop", 0.2, 0.001),
     "consistency": Kind(_plain(measure_consistency, "gaussian_noise", **NOISE), "max_flip", 0.1, 0.01),

@@ -195,6 +195,9 @@ KINDS = {
     "certified": kind("assert_certified_accuracy", "at_least", 0)(
         lambda d, **o: M.measure_certified_accuracy(MODEL, d, Linf(0.02), **FGSM, **o)
     ),
+    "robust score": kind("assert_robust_score", "at_least", 0)(
+        lambda d, **o: M.measure_robust_score(MODEL, d, Linf(0.02), task=M.Classification(), **FGSM, **o)
+    ),
     "minimum perturbation": kind("assert_min_perturbation", "median_at_least", 0)(
         lambda d, **o: M.measure_min_perturbation(MODEL, d, "linf", attack="fmn", **o)
     ),
@@ -461,6 +464,7 @@ def test_every_result_says_what_it_is_about(one: Kind, scope: str) -> None:
 
 
 SEARCHES = {
+    "assert_robust_score": "above",
     "assert_robust_accuracy": "above",
     "assert_min_perturbation": "above",
     "assert_robust_to": "above",

@@ -82,6 +82,7 @@ TRUTHS = {
     "three equal cues, flips": Truth("no_spurious_feature", images.three_cues, "max_flip", 0.1),
     "three equal cues, recall": Truth("no_spurious_feature", images.three_cues, "max_recall_drop", 0.2),
     "robust accuracy": Truth("robust_accuracy", gradients.robust_accuracy, "at_least", 0.75),
+    "robust score": Truth("robust_score", gradients.robust_score, "at_least", 0.75),
     "minimum perturbation": Truth("min_perturbation", gradients.min_perturbation, "median_at_least", 0.11),
     "universal": Truth("universal_perturbation", gradients.universal, "max_fooled", 0.2),
     "alignment": Truth("gradient_alignment", gradients.alignment, "at_least", 0.25),

@@ -23,9 +23,10 @@ from robustest.run.noting import measures
 from robustest.run.options import Options
 from robustest.run.plan import Plan
 from robustest.run.result_building import fallible, few, finish
-from robustest.run.setup import Setup
+from robustest.run.setup import Setup, deciding, of_task
 from robustest.statistics import checked_threshold
 from robustest.statistics.two_shares import difference_interval
+from robustest.tasks import Task
 
 TRANSFER_ACCURACY = Kind(
     name="transfer_accuracy",
@@ -60,6 +61,7 @@ def measure_transfer_accuracy(
     max_drop: float | None = None,
     no_worse_than: Baseline | None = None,
     tolerance: float = 0.0,
+    task: Task | None = None,
     **options: Unpack[Options],
 ) -> Result:
     """Accuracy on a target data set, or its fall from the accuracy on a source data set.
@@ -77,6 +79,7 @@ def measure_transfer_accuracy(
         at_least: the accuracy claimed on the target, in 0..1.
         max_drop: the fall in accuracy claimed at most, in 0..1; not together with at_least.
         no_worse_than, tolerance: as for `measure_robust_accuracy`, about the target's samples.
+        task: what the answers are, and when they are right, as for `measure_robust_accuracy`.
         **options: see `robustest.run.options.Options`.
 
     Raises:
@@ -87,14 +90,14 @@ def measure_transfer_accuracy(
         raise ConfigError("Expected at_least or max_drop but got both. Write two assertions.")
     at_least = None if at_least is None else checked_threshold("at_least", at_least, trivial=0)
     max_drop = None if max_drop is None else checked_threshold("max_drop", max_drop, trivial=1)
-    setup = _setup(model, source, target, options)
+    setup = _setup(model, source, target, options, deciding(task))
     first = accuracy_of(setup, "accuracy on the source")
     by_drop = max_drop is not None
     rule: Rule = ShareRule(threshold=at_least, at_least=True, terms=setup.terms)
     if by_drop:
         rule = fall_claim(first, max_drop, setup.terms)
     asked = TRANSFER_ACCURACY.asked("max_drop" if by_drop else "at_least")
-    plan = accuracy_plan(setup.on(as_samples(target)), asked.says(), rule).against(
+    plan = accuracy_plan(setup.on(as_samples(target, setup.task)), asked.says() + of_task(setup.task), rule).against(
         no_worse_than, tolerance, asked=at_least is not None or by_drop
     )
     second = observe(plan)
@@ -113,7 +116,7 @@ def measure_transfer_accuracy(
     )
 
 
-def _setup(model: object, source: object, target: object, options: Options) -> Setup:
+def _setup(model: object, source: object, target: object, options: Options, task: Task | None) -> Setup:
     """The model and the source; where the target is a benchmark, of its classes alone.
 
     Raises:
@@ -121,10 +124,10 @@ def _setup(model: object, source: object, target: object, options: Options) -> S
             are others.
     """
     if isinstance(target, Benchmark):
-        return Setup.of(model, target, options).on(target.matching(source))
+        return Setup.of(model, target, options, task).on(target.matching(source))
     if isinstance(source, Benchmark) and not source.classes.whole:
         raise ConfigError(f"Expected {source.name} as the target but it is the source: the target's labels are others.")
-    return Setup.of(model, source, options)
+    return Setup.of(model, source, options, task)
 
 
 def _of(target: object) -> str:
@@ -141,8 +144,8 @@ class Predicting:
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observed:
         """What the model says of a chunk."""
-        logits, task = evaluator.logits(chunk.x), evaluator.task
-        held, predicted = task.holds(logits, chunk.y), task.predictions(logits)
+        seen, task = evaluator.judged(chunk.x, chunk.y), evaluator.task
+        held, predicted = seen.holds, seen.said
         exhibits = exhibits_of(
             chunk,
             ~held,
@@ -150,11 +153,14 @@ class Predicting:
             predicted=predicted,
             before=chunk.x,
             after=chunk.x,
-            badness=-task.margin(logits, chunk.y),
+            badness=-seen.margin,
             size=None,
             most=self.examples,
+            task=task,
         )
-        columns = {"held": held.cpu().numpy(), "predicted": predicted.cpu().numpy()}
+        columns = {"held": held.cpu().numpy()}
+        if task.one_class:
+            columns["predicted"] = predicted.cpu().numpy()
         return Observed(columns, exhibits)
 
 

@@ -16,8 +16,9 @@ from robustest.run.evidence import Evidence
 from robustest.run.noting import measures
 from robustest.run.options import Options
 from robustest.run.result_building import finish
-from robustest.run.setup import Setup
+from robustest.run.setup import Setup, deciding, of_task
 from robustest.statistics import checked_threshold
+from robustest.tasks import Task
 
 WORST_GROUP_ACCURACY = Kind(
     name="worst_group_accuracy",
@@ -45,6 +46,7 @@ def measure_worst_group_accuracy(
     min_group: int = 30,
     no_worse_than: Baseline | None = None,
     tolerance: float = 0.0,
+    task: Task | None = None,
     **options: Unpack[Options],
 ) -> Result:
     """The accuracy on the group of samples where it is lowest (worst-group accuracy, Sagawa et al., ICLR 2020).
@@ -62,6 +64,7 @@ def measure_worst_group_accuracy(
         min_group: groups of fewer samples are named in the result as small, >= 1; they are judged all the same.
         no_worse_than, tolerance: as for `measure_robust_accuracy`; each group is compared by itself, and all
             comparisons together err with probability alpha.
+        task: what the answers are, and when they are right, as for `measure_robust_accuracy`.
         **options: see `robustest.run.options.Options`.
 
     Raises:
@@ -72,12 +75,12 @@ def measure_worst_group_accuracy(
     at_least = None if at_least is None else checked_threshold("at_least", at_least, trivial=0)
     if type(min_group) is not int or min_group < 1:
         raise ConfigError(expected("min_group to be a whole number >= 1", min_group))
-    setup = Setup.of(model, data, options)
+    setup = Setup.of(model, data, options, deciding(task))
     known = as_groups(groups, len(setup.samples))
     rule = WorstGroupRule(
         threshold=at_least, names=known.names, members=known.members, disjoint=known.disjoint, terms=setup.terms
     )
-    plan = accuracy_plan(setup, WORST_GROUP_ACCURACY.quantities[0].says(), rule).against(
+    plan = accuracy_plan(setup, WORST_GROUP_ACCURACY.quantities[0].says() + of_task(setup.task), rule).against(
         no_worse_than,
         tolerance,
         asked=at_least is not None,

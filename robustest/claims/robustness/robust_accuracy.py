@@ -32,9 +32,10 @@ from robustest.run.noting import measures
 from robustest.run.options import Options
 from robustest.run.replay import Replay
 from robustest.run.result_building import finish, nothing_allowed
-from robustest.run.setup import Setup
+from robustest.run.setup import Setup, deciding, of_task
 from robustest.statistics import checked_threshold, clopper_pearson
-from robustest.threats import Threat
+from robustest.tasks import Task
+from robustest.threats import Spatial, Threat, per_row
 
 ROBUST_ACCURACY = Kind(
     name="robust_accuracy",
@@ -70,6 +71,7 @@ def measure_robust_accuracy(
     tolerance: float = 0.0,
     attack: str | Searcher | Cascade | None = None,
     certify: str | None = None,
+    task: Task | None = None,
     **options: Unpack[Options],
 ) -> Result:
     """Accuracy under the worst inputs that an attack finds inside a threat model.
@@ -97,10 +99,12 @@ def measure_robust_accuracy(
         attack: a name ("fgsm", "pgd") or a searcher such as `PGD(steps=100)`; the settings' where None.
         certify: "auto" or "linear": prove what can be proven, in L-inf, L2 and L1, of a torch module; the settings'
             where None.
+        task: what the answers are, and when they are right, e.g. `Segmentation(19, floor=0.9)`; classification where
+            None. A sample that keeps its floor holds.
         **options: see `robustest.run.options.Options`.
 
     Raises:
-        ConfigError: an argument is out of range or unknown.
+        ConfigError: an argument is out of range or unknown, or the task has no floor, or does not go with the threat.
         DataError: samples or labels cannot be measured on.
         ModelError: the model's answers cannot be judged.
         DeviceError: the device is absent or out of memory.
@@ -109,12 +113,17 @@ def measure_robust_accuracy(
     if at_least is not None:
         at_least = checked_threshold("at_least", at_least, trivial=0)
     checked_threat(threat)
-    setup = Setup.of(model, data, options)
+    setup = Setup.of(model, data, options, deciding(task))
+    checked_together(setup.task, threat)
     cascade = as_attack(context.current().settings.attack if attack is None else attack)
     draws = draws_in(cascade)
+    if draws > 1 and not setup.task.one_class:
+        raise ConfigError(
+            f"Expected one class a sample for an attack that averages over draws but got {setup.task.name}."
+        )
     if draws > 1:
         setup = setup.but(suppress=(*setup.settings.suppress, "random_forward"))
-    replay = Replay(threat, setup.settings) if draws == 1 else None
+    replay = Replay(threat, setup.settings, setup.task) if draws == 1 else None
     how = checked_certify(certify, draws)
     look: Look = Attacking(cascade=cascade, threat=threat, examples=setup.settings.examples, replay=replay)
     rule: Rule = ShareRule(threshold=at_least, at_least=True, terms=setup.terms)
@@ -122,7 +131,7 @@ def measure_robust_accuracy(
         look = Certifying(attack=look, threat=threat, replay=replay)
         rule = CertifiedRule(threshold=at_least, terms=setup.terms, proofs_alone=False)
     plan = setup.plan(
-        ROBUST_ACCURACY.quantities[0].says(threat, cascade.name),
+        ROBUST_ACCURACY.quantities[0].says(threat, cascade.name) + of_task(setup.task),
         look,
         rule,
         identity=("robust accuracy", threat, cascade, *(() if how is None else ("certified",))),
@@ -144,8 +153,22 @@ def measure_robust_accuracy(
         bounds="above" if how is None else "",
         caveats=nothing_allowed(threat),
         notes=hints_on(threat, setup.model.bounds),
-        pairing=Pairing(),
+        pairing=Pairing(under=of_task(setup.task).strip(", ")),
     )
+
+
+def checked_together(task: Task, threat: Threat) -> None:
+    """Refuse a threat that moves images whose targets would have to move with them.
+
+    Raises:
+        ConfigError: it does.
+    """
+    if task.placed and isinstance(threat, Spatial):
+        raise ConfigError(
+            f"Expected a threat that leaves things where they are but {threat} moves them, and the targets of "
+            f"{task.name} do not follow a search. Use a norm ball, or claim accuracy under the shifts rotation, "
+            "translation and scale."
+        )
 
 
 def checked_threat(threat: object) -> None:
@@ -185,13 +208,12 @@ class Attacking:
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observed:
         """What became of a chunk."""
         cascade, threat = self.cascade, self.threat
-        logits, task, draws = evaluator.logits(chunk.x), evaluator.task, draws_in(cascade)
-        if draws == 1:
-            clean, right = task.predictions(logits), task.holds(logits, chunk.y)
-        else:
+        seen, draws = evaluator.judged(chunk.x, chunk.y), draws_in(cascade)
+        clean, right = seen.said, seen.holds
+        if draws > 1:
             clean, missed = majority(evaluator, chunk.x, chunk.y, draws)
             right = 2 * missed <= draws
-        probe_inputs(evaluator, chunk, logits, climbers(cascade, threat, evaluator, chunk), threat)
+        probe_inputs(evaluator, chunk, seen.first, climbers(cascade, threat, evaluator, chunk), threat)
         rows = {
             "held": right.clone(),
             "predicted": clean.clone(),
@@ -202,7 +224,7 @@ class Attacking:
         counts = _known(chunk, self.replay, rows)
         left = rows["held"].nonzero().squeeze(1)
         if len(left):
-            counts |= self._attacked(evaluator, chunk, left, task.margin(logits[left], chunk.y[left]), rows)
+            counts |= self._attacked(evaluator, chunk, left, seen.margin[left], rows)
         held, after, size = rows["held"], rows["after"], rows["size"]
         exhibits = exhibits_of(
             chunk,
@@ -214,6 +236,7 @@ class Attacking:
             badness=-rows["margin"],
             size=size,
             most=self.examples,
+            task=evaluator.task,
         )
         columns = {"held": held, "clean": right, "size": size}
         if draws > 1:
@@ -232,7 +255,8 @@ class Attacking:
         outcome = run_cascade(evaluator, cascade, threat, part, clean_margin=clean_margin, attempts=attempts)
         found = outcome.found
         probe_survivors(evaluator, cascade, threat, part, found)
-        rows["predicted"][left] = torch.where(found.broken, found.predicted, rows["predicted"][left])
+        was = rows["predicted"][left]
+        rows["predicted"][left] = torch.where(per_row(found.broken, was), found.predicted.to(was), was)
         rows["held"][left], rows["after"][left] = ~found.broken, found.x
         rows["size"][left], rows["margin"][left] = found.size, found.margin
         return outcome.stages
@@ -245,7 +269,7 @@ def _known(chunk: Chunk, replay: Replay | None, rows: dict[str, Tensor]) -> dict
         one = None if replay is None else replay.known.get(index)
         if one is not None and bool(rows["held"][row]):
             rows["held"][row] = False
-            rows["predicted"][row], rows["after"][row] = one.predicted, one.x
+            rows["predicted"][row], rows["after"][row] = one.predicted.to(rows["predicted"]), one.x
             rows["size"][row], rows["margin"][row] = one.size, one.margin
             count += 1
     return {REPLAYED: count} if count else {}

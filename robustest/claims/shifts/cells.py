@@ -17,7 +17,7 @@ from robustest.engine.evaluator import Evaluator
 from robustest.errors import ConfigError, DataError, unknown
 from robustest.rules.corruption_error import column
 from robustest.run.evidence import Exhibit, Observed, exhibits_of
-from robustest.shifts import COMMON_CORRUPTIONS, CORRUPTIONS, Shift, as_shift
+from robustest.shifts import COMMON_CORRUPTIONS, CORRUPTIONS, Shift, as_shift, followed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,15 +133,16 @@ class Corrupting:
         task, columns = evaluator.task, {}
         clean, right = None, torch.ones(len(chunk.y), dtype=torch.bool, device=chunk.y.device)
         if self.clean:
-            before = evaluator.logits(chunk.x)
-            clean, right = task.predictions(before), task.holds(before, chunk.y)
+            before = evaluator.judged(chunk.x, chunk.y)
+            clean, right = before.said, before.holds
             columns["clean"] = right
         count = torch.zeros(len(chunk.y), device=chunk.y.device)
         exhibits: list[Exhibit] = []
         for cell in self.cells:
             after = images(cell, chunk)
-            logits = evaluator.logits(after)
-            held, predicted = task.holds(logits, chunk.y), task.predictions(logits)
+            moved = followed(task, cell, chunk.x, chunk.y, chunk.key) if isinstance(cell, Shift) else chunk.y
+            seen = evaluator.judged(after, moved)
+            held, predicted = seen.holds, seen.said
             columns[column((cell.name, cell.severity))] = held
             count += held
             exhibits += exhibits_of(
@@ -151,9 +152,11 @@ class Corrupting:
                 predicted=predicted,
                 before=after if clean is None else chunk.x,
                 after=after,
-                badness=-task.margin(logits, chunk.y),
+                badness=-seen.margin,
                 size=float(cell.severity),
                 most=self.examples,
+                task=task,
+                moved=moved,
             )
             exhibits = _one_a_sample(exhibits)[: self.examples]
         columns["held"] = 2 * count >= len(self.cells)

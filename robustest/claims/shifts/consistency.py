@@ -17,9 +17,10 @@ from robustest.run.evidence import Evidence, Observed, exhibits_of
 from robustest.run.noting import measures
 from robustest.run.options import Options
 from robustest.run.result_building import finish, unchanged
-from robustest.run.setup import Setup
-from robustest.shifts import Shift, ShiftFunction, as_shift
+from robustest.run.setup import Setup, deciding, of_task
+from robustest.shifts import Shift, ShiftFunction, as_shift, followed
 from robustest.statistics import checked_threshold
+from robustest.tasks import Task
 
 CONSISTENCY = Kind(
     name="consistency",
@@ -53,6 +54,7 @@ def measure_consistency(
     max_flip: float | None = None,
     no_worse_than: Baseline | None = None,
     tolerance: float = 0.0,
+    task: Task | None = None,
     **options: Unpack[Options],
 ) -> Result:
     """The share of samples whose predicted class a shift changes.
@@ -67,6 +69,8 @@ def measure_consistency(
         severity: 1..5; None means the `Shift`'s own, or 3.
         max_flip: the share of flips claimed at most, in 0..1.
         no_worse_than, tolerance: as for `measure_robust_accuracy`, about the samples that do not flip.
+        task: what the answers are, and when they are right, as for `measure_robust_accuracy`; its targets follow
+            where a shift moves things.
         **options: see `robustest.run.options.Options`.
 
     Raises:
@@ -75,9 +79,9 @@ def measure_consistency(
     """
     max_flip = None if max_flip is None else checked_threshold("max_flip", max_flip, trivial=1)
     chosen = as_shift(shift, severity)
-    setup = Setup.of(model, data, options)
+    setup = Setup.of(model, data, options, deciding(task))
     plan = setup.plan(
-        CONSISTENCY.quantities[0].says(chosen),
+        CONSISTENCY.quantities[0].says(chosen) + of_task(setup.task),
         Flipping(shift=chosen, examples=setup.settings.examples),
         ShareRule(threshold=max_flip, at_least=False, terms=setup.terms),
         identity=("consistency", chosen),
@@ -91,7 +95,7 @@ def measure_consistency(
         setting=str(chosen),
         method="paired with the unshifted samples",
         details=_details(evidence),
-        pairing=Pairing(),
+        pairing=Pairing(under=of_task(setup.task).strip(", ")),
         caveats=unchanged(evidence.columns["moved"], "the shift"),
     )
 
@@ -113,24 +117,29 @@ class Flipping:
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observed:
         """What became of a chunk."""
         after = self.shift.apply(chunk.x, chunk.key, chunk.bounds)
-        task, before, logits = evaluator.task, evaluator.logits(chunk.x), evaluator.logits(after)
-        clean = task.predictions(before)
-        same = task.holds(logits, clean)
+        task = evaluator.task
+        before = evaluator.judged(chunk.x, chunk.y)
+        clean = followed(task, self.shift, chunk.x, before.said, chunk.key)  # what it said, where it is by now
+        seen = evaluator.judged(after, clean)
+        same = seen.holds
+        moved = followed(task, self.shift, chunk.x, chunk.y, chunk.key)
         exhibits = exhibits_of(
             chunk,
             ~same,
-            clean=clean,
-            predicted=task.predictions(logits),
+            clean=before.said,
+            predicted=seen.said,
             before=chunk.x,
             after=after,
-            badness=-task.margin(logits, clean),
+            badness=-seen.margin,
             size=float(self.shift.severity),
             most=self.examples,
+            task=task,
+            moved=moved,
         )
         columns = {
             "held": same.cpu().numpy(),
-            "clean": task.holds(before, chunk.y).cpu().numpy(),
-            "shifted": task.holds(logits, chunk.y).cpu().numpy(),
+            "clean": before.holds.cpu().numpy(),
+            "shifted": task.right(seen.said, moved).cpu().numpy(),
             "moved": (after != chunk.x).flatten(1).any(1).cpu().numpy(),
         }
         return Observed(columns, exhibits)

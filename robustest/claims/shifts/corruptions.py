@@ -32,10 +32,11 @@ from robustest.run.noting import measures
 from robustest.run.options import Options
 from robustest.run.plan import Plan
 from robustest.run.result_building import fallible, finish
-from robustest.run.setup import Setup
+from robustest.run.setup import Setup, deciding, of_task
 from robustest.shifts import COMMON_CORRUPTIONS
 from robustest.shifts.tables import LARGE
 from robustest.statistics import clopper_pearson
+from robustest.tasks import Task
 
 SEVERITIES = (1, 2, 3, 4, 5)
 
@@ -82,6 +83,7 @@ def measure_corruption_robustness(
     baseline: Errors | str | os.PathLike[str] | None = None,
     no_worse_than: Baseline | None = None,
     tolerance: float = 0.0,
+    task: Task | None = None,
     **options: Unpack[Options],
 ) -> Result:
     """Accuracy under common corruptions (Hendrycks and Dietterich, ICLR 2019), over all corruptions and severities.
@@ -107,6 +109,8 @@ def measure_corruption_robustness(
             holds. Its "clean" entry serves the relative mCE.
         no_worse_than, tolerance: as for `measure_robust_accuracy`. Samples are compared by the cells in which they are
             right, over all corruptions and for each of them; all comparisons together err with probability alpha.
+        task: what the answers are, and when they are right, as for `measure_robust_accuracy`; its targets follow
+            where a shift moves things.
         **options: see `robustest.run.options.Options`.
 
     Returns:
@@ -126,7 +130,7 @@ def measure_corruption_robustness(
             "Expected clean images for max_drop but the benchmark has none: benchmark(name, root, clean=...)."
         )
     reference = _reference(_published_of(stored, cells) if baseline is None else baseline, cells)
-    setup = fresh_setup(Setup.of(model, data if stored is None else stored.samples(), options))
+    setup = fresh_setup(Setup.of(model, data if stored is None else stored.samples(), options, deciding(task)))
     published = any(reference is one for one in PUBLISHED.values())
     if stored is None and published:
         _check_size(setup)
@@ -143,7 +147,7 @@ def measure_corruption_robustness(
     levels = ", ".join(str(level) for level in sorted({cell.severity for cell in cells}))
     asked = next(one for one in CORRUPTION_ROBUSTNESS.quantities if one.name == rule.quantity)
     plan = setup.plan(
-        asked.says(about if stored is None else f"{about} of {stored.name}", levels),
+        asked.says(about if stored is None else f"{about} of {stored.name}", levels) + of_task(setup.task),
         Corrupting(cells=tuple(cells), clean=known, examples=setup.settings.examples),
         rule,
         identity=("corruptions", tuple(cells)) if stored is None else None,  # files may change under their names

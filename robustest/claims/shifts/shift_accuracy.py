@@ -18,9 +18,10 @@ from robustest.run.evidence import Evidence, Observed, exhibits_of
 from robustest.run.noting import measures
 from robustest.run.options import Options
 from robustest.run.result_building import fallible, finish, unchanged
-from robustest.run.setup import Setup
-from robustest.shifts import Shift, ShiftFunction, as_shift
+from robustest.run.setup import Setup, deciding, of_task
+from robustest.shifts import Shift, ShiftFunction, as_shift, followed
 from robustest.statistics import checked_threshold, mcnemar
+from robustest.tasks import Task
 
 SHIFT_ACCURACY = Kind(
     name="shift_accuracy",
@@ -59,6 +60,7 @@ def measure_shift_accuracy(
     max_drop: float | None = None,
     no_worse_than: Baseline | None = None,
     tolerance: float = 0.0,
+    task: Task | None = None,
     **options: Unpack[Options],
 ) -> Result:
     """Accuracy on shifted samples, or its fall from the accuracy on the same samples unshifted.
@@ -72,6 +74,8 @@ def measure_shift_accuracy(
         max_drop: the fall in accuracy claimed at most, in 0..1 and less than 1; not together with at_least. Where no
             more than that share is right unshifted, nothing could break the claim, and it does not pass.
         no_worse_than, tolerance: as for `measure_robust_accuracy`.
+        task: what the answers are, and when they are right, as for `measure_robust_accuracy`; its targets follow
+            where a shift moves things.
         **options: see `robustest.run.options.Options`.
 
     Raises:
@@ -83,14 +87,14 @@ def measure_shift_accuracy(
     at_least = None if at_least is None else checked_threshold("at_least", at_least, trivial=0)
     max_drop = None if max_drop is None else checked_threshold("max_drop", max_drop, trivial=1)
     chosen = as_shift(shift, severity)
-    setup = Setup.of(model, data, options)
+    setup = Setup.of(model, data, options, deciding(task))
     rule: Rule = ShareRule(threshold=at_least, at_least=True, terms=setup.terms)
     if max_drop is not None:
         rule = DropRule(threshold=max_drop, terms=setup.terms)
     asked = SHIFT_ACCURACY.asked("at_least" if max_drop is None else "max_drop")
     threshold = at_least if max_drop is None else max_drop
     plan = setup.plan(
-        asked.says(chosen),
+        asked.says(chosen) + of_task(setup.task),
         Shifting(shift=chosen, examples=setup.settings.examples),
         rule,
         identity=("shift accuracy", chosen),
@@ -106,7 +110,7 @@ def measure_shift_accuracy(
         setting=str(chosen),
         method="paired with the unshifted samples",
         details=_details(evidence),
-        pairing=Pairing(share=max_drop is None),
+        pairing=Pairing(share=max_drop is None, under=of_task(setup.task).strip(", ")),
         caveats=unchanged(evidence.columns["moved"], "the shift"),
     )
 
@@ -128,18 +132,22 @@ class Shifting:
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observed:
         """What became of a chunk."""
         after = self.shift.apply(chunk.x, chunk.key, chunk.bounds)
-        task, before, logits = evaluator.task, evaluator.logits(chunk.x), evaluator.logits(after)
-        clean, held = task.holds(before, chunk.y), task.holds(logits, chunk.y)
+        task = evaluator.task
+        moved = followed(task, self.shift, chunk.x, chunk.y, chunk.key)
+        before, shifted = evaluator.judged(chunk.x, chunk.y), evaluator.judged(after, moved)
+        clean, held = before.holds, shifted.holds
         exhibits = exhibits_of(
             chunk,
             clean & ~held,
-            clean=task.predictions(before),
-            predicted=task.predictions(logits),
+            clean=before.said,
+            predicted=shifted.said,
             before=chunk.x,
             after=after,
-            badness=-task.margin(logits, chunk.y),
+            badness=-shifted.margin,
             size=float(self.shift.severity),
             most=self.examples,
+            task=task,
+            moved=moved,
         )
         columns = {"held": held, "clean": clean, "moved": (after != chunk.x).flatten(1).any(1)}
         return Observed({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)

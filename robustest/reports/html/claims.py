@@ -267,13 +267,13 @@ def _exhibit(name: str, test: str, result: Result, worst: Counterexample, album:
     if captions.answered:
         facts[-1] = Fact(captions.answered, class_name(worst.predicted, names))
         said = f"{captions.answered} {class_name(worst.predicted, names)}"
+    said = f"label {class_name(worst.label, names)}, {said}"
+    if worst.told:
+        facts[1:], said = [Fact("answered", worst.told)], worst.told
     if worst.size is not None:
         facts.append(Fact(captions.size, f"{worst.size:.4g}"))
     if worst.pixels is not None:
         facts.append(Fact("pixels changed", f"{worst.pixels:,}"))
-    words = (
-        f"Sample {worst.index} {captions.before}, {captions.after}, and the difference amplified: "
-        f"label {class_name(worst.label, names)}, {said}"
-    )
+    words = f"Sample {worst.index} {captions.before}, {captions.after}, and the difference amplified: {said}"
     picture, problem = (None, taken) if isinstance(taken, str) else (taken, "")
     return Exhibit(picture=picture, problem=problem, facts=tuple(facts), words=words)

@@ -1,0 +1,87 @@
+"""Every way in which an answer can turn wrong, tried by itself."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from robustest.attacks.protocol import Evaluation, Needs, Problem
+from robustest.errors import ConfigError, expected
+from robustest.tasks import Sided, Task
+from robustest.threats import L2, Linf, Rows, Threat, per_row
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EachWay:
+    """Steps from the sample towards each way of a `Sided` task, the nearest first.
+
+    A number may leave its tolerance above or below, a row of labels at any of them: the way that is nearest on the
+    sample need not be that which the threat allows. The first step of each is as long as the ball allows, which is
+    where a linear model is worst; the others follow half a cosine.
+
+    Args:
+        ways: how many are tried, those of the least distance on the sample, >= 1.
+        steps_each: gradient steps towards each, >= 1.
+
+    Raises:
+        ConfigError: a number is out of range.
+    """
+
+    ways: int = 10
+    steps_each: int = 5
+
+    name: ClassVar[str] = "each-way"
+    needs: ClassVar[Needs] = Needs.GRADIENT
+
+    def __post_init__(self) -> None:
+        for name in ("ways", "steps_each"):
+            value = getattr(self, name)
+            if type(value) is not int or value < 1:
+                raise ConfigError(expected(f"{name} to be a whole number >= 1", value))
+
+    def suits(self, task: Task) -> bool:
+        """Tasks whose answers can turn wrong in several ways that are known."""
+        return isinstance(task, Sided)
+
+    def supports(self, threat: Threat) -> bool:
+        """L-inf and L2 balls."""
+        return isinstance(threat, (Linf, L2))
+
+    @property
+    def steps(self) -> int:
+        return self.ways * self.steps_each
+
+    def init(self, problem: Problem, key: Tensor) -> Rows:
+        return {"z": problem.threat.origin(problem.region), "way": torch.zeros_like(key), "step": torch.zeros_like(key)}
+
+    def ask(self, problem: Problem, state: Rows) -> Tensor:
+        return state["z"]
+
+    def objective(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
+        ways = self._ways(problem, logits)
+        return -ways.gather(1, self._way(state, ways).unsqueeze(1)).squeeze(1)
+
+    def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
+        assert seen.gradient is not None
+        threat, region, step = problem.threat, problem.region, state["step"]
+        share = 0.5 * (1 + torch.cos(math.pi * (step % self.steps_each).to(seen.z.dtype) / self.steps_each))
+        length = threat.stride(region) * share
+        z = torch.addcmul(seen.z, threat.ascent(seen.gradient), per_row(length, seen.z))
+        turn = ((step + 1) % self.steps_each == 0) & (step + 1 < self.steps)
+        z = torch.where(per_row(turn, z), threat.origin(region), z)
+        return {"z": z, "way": self._way(state, self._ways(problem, seen.logits)), "step": step + 1}
+
+    def _ways(self, problem: Problem, logits: Tensor) -> Tensor:
+        assert isinstance(problem.task, Sided)
+        return problem.task.ways(logits, problem.y)
+
+    def _way(self, state: Rows, ways: Tensor) -> Tensor:
+        """(B,) the way that is taken: at its first step, on the sample itself, the next of those in their order."""
+        place = torch.div(state["step"], self.steps_each, rounding_mode="floor").clamp(max=ways.shape[1] - 1)
+        order = ways.detach().argsort(dim=1, stable=True)
+        fresh = order.gather(1, place.unsqueeze(1)).squeeze(1)
+        return torch.where(state["step"] % self.steps_each == 0, fresh, state["way"])

@@ -1,0 +1,241 @@
+"""Robust score: the mean of the worst scores that an attack finds inside the threat."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Unpack, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from robustest import context
+from robustest.attacks import Cascade, Searcher, as_attack
+from robustest.claims.robustness.robust_accuracy import checked_threat, checked_together, draws_in
+from robustest.engine.cascade import run_cascade
+from robustest.engine.chunks import Chunk
+from robustest.engine.evaluator import Evaluator, Judged
+from robustest.engine.probes import climbers, probe_inputs, probe_survivors
+from robustest.engine.search import Found
+from robustest.errors import ConfigError, expected
+from robustest.facts import Captions
+from robustest.kinds import Kind, Quantity, no_lines
+from robustest.results import Result
+from robustest.rules import Rule
+from robustest.rules.scores import MeanIoURule, ScoreRule, mean_iou
+from robustest.run.driver import observe
+from robustest.run.evidence import Evidence, Observed, exhibits_of
+from robustest.run.noting import measures
+from robustest.run.options import Options
+from robustest.run.result_building import finish, nothing_allowed
+from robustest.run.setup import Setup
+from robustest.statistics import checked_threshold
+from robustest.tasks import Counting, Task, WorstScore
+from robustest.threats import Threat
+
+_LOWERED = 1e-9
+
+ROBUST_SCORE = Kind(
+    name="robust_score",
+    quantities=(
+        Quantity(name="mean worst score", comparison=">=", threshold="at_least", statement="mean {} under {}, {}"),
+    ),
+    captions=Captions(setting="threat", after="adversarial", names={"largest_size": "largest size found"}),
+    lines=no_lines,
+)
+"""The mean, over samples, of the lowest score that an attack finds inside a threat."""
+
+
+@measures(ROBUST_SCORE)
+def measure_robust_score(
+    model: object,
+    data: object,
+    threat: Threat,
+    *,
+    task: Task,
+    at_least: float | None = None,
+    attack: str | Searcher | Cascade | None = None,
+    metric: Literal["mean", "miou"] = "mean",
+    **options: Unpack[Options],
+) -> Result:
+    """The mean of the lowest scores that an attack finds inside a threat model.
+
+    A search does not stop where an answer counts as wrong: it goes on for the lowest score, and what is found is scored
+    afresh. The number is an upper bound, as for `measure_robust_accuracy`. With `metric="miou"` it is the mean over
+    classes of intersection over union, both summed over the set. The worst input is picked for each sample by its
+    score; that could be slightly worse still for the set.
+
+    Args:
+        model: a torch module or a callable that maps images (N, *S) in the bounds to the task's outputs.
+        data: as for `measure_robust_accuracy`, with the task's targets.
+        threat: what the attacker may do, e.g. `Linf(4 / 255)`.
+        task: what the answers are, and how right they are, e.g. `Segmentation(19)`.
+        at_least: the mean claimed, in 0..1 and more than 0; without one the verdict is "inconclusive".
+        attack: as for `measure_robust_accuracy`.
+        metric: "mean" of the samples' scores, or "miou", of tasks that count intersections and unions.
+        **options: see `robustest.run.options.Options`.
+
+    Raises:
+        ConfigError: an argument is out of range or unknown; the task has no such metric, or does not go with the
+            threat; the metric is no mean and a claim about a population is made of it.
+        DataError, ModelError, DeviceError: as for `measure_robust_accuracy`.
+    """
+    at_least = None if at_least is None else checked_threshold("at_least", at_least, trivial=0)
+    checked_threat(threat)
+    setup = Setup.of(model, data, options, task)
+    checked_together(task, threat)
+    cascade = as_attack(context.current().settings.attack if attack is None else attack)
+    if draws_in(cascade) > 1:
+        raise ConfigError("Expected a model that answers the same twice but the attack averages over draws.")
+    plan = setup.plan(
+        ROBUST_SCORE.quantities[0].says(_mean_of(task, metric), threat, cascade.name),
+        Worsening(cascade=cascade, threat=threat, examples=setup.settings.examples, counting=metric == "miou"),
+        _rule(metric, at_least, setup),
+        identity=("robust score", threat, cascade, metric),
+    )
+    evidence = observe(plan)
+    return finish(
+        plan,
+        evidence,
+        kind=ROBUST_SCORE,
+        threshold=at_least,
+        setting=str(threat),
+        method=cascade.name,
+        details=_details(evidence, threat, metric),
+        bounds="above",
+        caveats=nothing_allowed(threat),
+    )
+
+
+def _mean_of(task: Task, metric: str) -> str:
+    if metric == "miou":
+        return "IoU over classes"
+    return f"score by {str(task).partition(' of at ')[0]}"
+
+
+def _rule(metric: str, at_least: float | None, setup: Setup) -> Rule:
+    if metric == "mean":
+        return ScoreRule(threshold=at_least, terms=setup.terms)
+    if metric != "miou":
+        raise ConfigError(expected('metric to be "mean" or "miou"', metric))
+    if not isinstance(setup.task, Counting):
+        raise ConfigError(
+            f'Expected a task that counts intersections and unions for metric="miou" but {setup.task.name} does not.'
+        )
+    if setup.terms.scope != "set":
+        raise ConfigError(
+            'Expected scope="set" for metric="miou": nothing exact is known of its error in a population.'
+        )
+    return MeanIoURule(threshold=at_least, terms=setup.terms, seed=setup.settings.seed)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Worsening:
+    """Scores of a chunk as it is, then the attack on all whose score can fall.
+
+    Attributes:
+        cascade: what to try.
+        threat: what is allowed.
+        examples: how many samples may be shown, those that lost most.
+        counting: add the columns of what the set's metric counts.
+    """
+
+    cascade: Cascade
+    threat: Threat
+    examples: int
+    counting: bool = False
+
+    def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observed:
+        """What became of a chunk."""
+        task = evaluator.task
+        try:
+            if not task.one_class:
+                evaluator.task = cast("Task", WorstScore(task))
+            return self._looked(evaluator, chunk, task)
+        finally:
+            evaluator.task = task
+
+    def _looked(self, evaluator: Evaluator, chunk: Chunk, task: Task) -> Observed:
+        before = evaluator.judged(chunk.x, chunk.y, scored=True)
+        after, size, stages = self._attacked(evaluator, chunk, before)
+        found = evaluator.judged(after, chunk.y, scored=True)
+        was, now = cast("Tensor", before.score), cast("Tensor", found.score)
+        worse = now < was - _LOWERED
+        score = torch.where(worse, now, was)
+        predicted = before.said.clone()
+        predicted[worse] = found.said[worse]
+        exhibits = exhibits_of(
+            chunk,
+            worse,
+            clean=before.said,
+            predicted=predicted,
+            before=chunk.x,
+            after=after,
+            badness=was - score,
+            size=size,
+            most=self.examples,
+            task=task,
+        )
+        columns = {"held": ~worse, "score": score, "clean": was, "size": torch.where(worse, size, 0.0)}
+        if self.counting:
+            columns |= _counted(task, before.said, predicted, chunk.y)
+        return Observed({name: column.cpu().numpy() for name, column in columns.items()}, exhibits, stages)
+
+    def _attacked(self, evaluator: Evaluator, chunk: Chunk, before: Judged) -> tuple[Tensor, Tensor, dict[str, int]]:
+        """The worst inputs found, their sizes, and how often each stage brought a score to 0."""
+        cascade, threat = self.cascade, self.threat
+        after, size = chunk.x.clone(), torch.zeros(len(chunk.x), dtype=torch.float64, device=chunk.x.device)
+        probe_inputs(evaluator, chunk, before.first, climbers(cascade, threat, evaluator, chunk), threat)
+        left = before.holds.nonzero().squeeze(1)
+        if not len(left):
+            return after, size, {}
+        part = chunk.rows(left)
+        outcome = run_cascade(evaluator, cascade, threat, part, clean_margin=before.margin[left], attempts=True)
+        after[left], size[left] = outcome.found.x, outcome.found.size
+        self._probe(evaluator, part, outcome.found)
+        return after, size, outcome.stages
+
+    def _probe(self, evaluator: Evaluator, part: Chunk, found: Found) -> None:
+        """Ask what the checks of accuracy ask, of half of the usual score: that is broken which is below it."""
+        task = evaluator.task
+        score = evaluator.judged(found.x, part.y, scored=True).score
+        if task.one_class or score is None:
+            probe_survivors(evaluator, self.cascade, self.threat, part, found)
+            return
+        half = 0.5 * float(score.median())
+        if half <= 0:
+            return
+        evaluator.task = cast("Task", replace(cast("WorstScore", task), least=half))
+        try:
+            probe_survivors(evaluator, self.cascade, self.threat, part, replace(found, broken=score < half))
+        finally:
+            evaluator.task = task
+
+
+def _counted(task: Task, before: Tensor, after: Tensor, y: Tensor) -> dict[str, Tensor]:
+    counting = cast("Counting", task)
+    pixels = torch.full((len(y),), y[0].numel(), dtype=torch.int64, device=y.device)
+    return {"counts": counting.counts(after, y), "clean_counts": counting.counts(before, y), "pixels": pixels}
+
+
+def _details(evidence: Evidence, threat: Threat, metric: str) -> dict[str, Any]:
+    columns = evidence.columns
+    lowered, sizes = ~columns["held"], columns["size"]
+    details: dict[str, Any] = {
+        "lowered": int(lowered.sum()),
+        "largest_size": float(np.max(sizes)) if lowered.any() else None,
+        "radius": float(threat.radius),
+    }
+    if evidence.whole:
+        details |= {
+            "clean_score": float(columns["clean"].mean()),
+            "mean_score": float(columns["score"].mean()),
+            "lowest_score": float(columns["score"].min()),
+        }
+        if metric == "miou":
+            both, union = np.split(columns["counts"].sum(0), 2)
+            details["clean_miou"] = float(mean_iou(columns["clean_counts"].sum(0)))
+            details["iou_by_class"] = {
+                str(k): float(both[k] / union[k]) if union[k] else None for k in range(len(union))
+            }
+    return details

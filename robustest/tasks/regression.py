@@ -1,0 +1,153 @@
+"""Regression: numbers, right within a tolerance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from robustest.errors import ConfigError, DataError, ModelError, expected
+from robustest.tasks.grading import positive
+from robustest.tasks.lanes import by_row
+from robustest.tasks.protocol import Describing, Loss
+from robustest.tasks.reading import reals
+
+
+@dataclass(frozen=True, slots=True)
+class Regression:
+    """Targets are numbers (B,) or (B, D), outputs (B, D); the error is the largest of the D.
+
+    Args:
+        tolerance: the error up to which an answer holds, > 0, in the target's units.
+        scale: the error at which the score is 0, > 0; from 1 without error it falls linearly. None is the tolerance.
+        still: whether targets stay what they are where an image is turned or moved, as an age does and an angle does
+            not. Geometric shifts are refused unless it is said.
+
+    Raises:
+        ConfigError: an argument is out of range.
+    """
+
+    tolerance: float
+    scale: float | None = None
+    still: bool = False
+
+    name: ClassVar[str] = "regression"
+    one_class: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "tolerance", positive("tolerance", self.tolerance))
+        if self.scale is not None:
+            object.__setattr__(self, "scale", positive("scale", self.scale))
+        if type(self.still) is not bool:
+            raise ConfigError(expected("still to be true or false", self.still))
+
+    def __str__(self) -> str:
+        return f"error of at most {self.tolerance:g}"
+
+    @property
+    def placed(self) -> bool:
+        """Whether targets may depend on where things are."""
+        return not self.still
+
+    @property
+    def losses(self) -> Mapping[str, Loss]:
+        """The error, in tolerances ("margin", "log_odds"), and its square, summed over what is predicted ("ce")."""
+        return {"ce": self._squared, "log_odds": self._error, "margin": self._error}
+
+    def targets(self, given: object) -> Tensor:
+        """(B, D) float32 on the CPU, from numbers (B,) or (B, D).
+
+        Raises:
+            DataError: no numbers, or none that are finite.
+        """
+        values = reals(given, "targets")
+        if values.ndim == 1:
+            values = values.unsqueeze(1)
+        if values.ndim != 2:
+            raise DataError(expected("targets of shape (N,) or (N, D)", tuple(values.shape)))
+        return values
+
+    def check_targets(self, y: Tensor, width: int) -> None:
+        """Refuse targets (B, D) of another D than the model's.
+
+        Raises:
+            DataError: they are.
+        """
+        if y.shape[1] != width:
+            raise DataError(f"Expected {width} targets a sample, as many as the model predicts, but got {y.shape[1]}.")
+
+    def check_output(self, output: Tensor, rows: int, width: int) -> int:
+        """The number of values D that a model predicts.
+
+        Raises:
+            ModelError: not (rows, D), with D as before.
+        """
+        if output.ndim != 2 or output.shape != (rows, width or output.shape[1]):
+            mend = " Give one prediction an axis: lambda x: model(x).unsqueeze(1)." if output.ndim == 1 else ""
+            raise ModelError(
+                f"Expected predictions of shape ({rows}, {width or 'D'}) but got {tuple(output.shape)}.{mend}"
+            )
+        return output.shape[1]
+
+    @staticmethod
+    def predictions(output: Tensor) -> Tensor:
+        """(B, D) what was predicted."""
+        return output
+
+    def score(self, output: Tensor, y: Tensor) -> Tensor:
+        """(B,) float64 in [0, 1]; (B, A) of outputs (B, A, D)."""
+        return by_row(self.graded, output, y, 1)
+
+    def graded(self, said: Tensor, y: Tensor) -> Tensor:
+        """(B,) float64 scores of predictions (B, D)."""
+        worst = (said.double() - y.double()).abs().amax(1)
+        return (1 - worst / (self.scale or self.tolerance)).clamp(0, 1)
+
+    def holds(self, output: Tensor, y: Tensor) -> Tensor:
+        """(B,) bool: whether every error is within the tolerance."""
+        return by_row(self.right, output, y, 1)
+
+    def margin(self, output: Tensor, y: Tensor) -> Tensor:
+        """(B,) 1 minus the largest error, in tolerances."""
+        return 1 - self._error(output, y)
+
+    def ways(self, output: Tensor, y: Tensor) -> Tensor:
+        """(B, 2 D) how far each error is from the tolerance above, and from that below, in tolerances."""
+        error = (output - y) / self.tolerance
+        return torch.cat([1 - error, 1 + error], 1)
+
+    def agreement(self, said: Tensor, other: Tensor) -> Tensor:
+        """(B,) float64, the score of predictions (B, D) by other ones."""
+        return self.graded(said, other)
+
+    def right(self, said: Tensor, other: Tensor) -> Tensor:
+        """(B,) bool: whether two predictions (B, D) are within the tolerance of each other."""
+        return ((said - other).abs() <= self.tolerance).all(1)
+
+    def moved(self, y: Tensor, source: Tensor, inside: Tensor) -> Tensor:
+        """Nothing: it is not known how they follow.
+
+        Raises:
+            ConfigError: always.
+        """
+        raise ConfigError(
+            "Expected targets that stay what they are where an image is moved, or a shift that moves none. If they do, "
+            "as an age does, say so: Regression(tolerance, still=True)."
+        )
+
+    def describe(self, y: Tensor, clean: Tensor, predicted: Tensor, moved: Tensor | None = None) -> Describing:
+        """The target, and what was predicted before and after, where the error is largest."""
+        at = int((predicted - y).abs().argmax())
+        which = f" (value {at})" if len(y) > 1 else ""
+        return {
+            "told": f"target {float(y[at]):.4g}, predicted {float(clean[at]):.4g} -> {float(predicted[at]):.4g}{which}"
+        }
+
+    def _error(self, output: Tensor, y: Tensor) -> Tensor:
+        return by_row(lambda rows, targets: (rows - targets).abs().amax(1) / self.tolerance, output, y, 1)
+
+    def _squared(self, output: Tensor, y: Tensor) -> Tensor:
+        return by_row(lambda rows, targets: ((rows - targets) / self.tolerance).square().sum(1), output, y, 1)

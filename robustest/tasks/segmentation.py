@@ -1,0 +1,224 @@
+"""Semantic segmentation: one class a pixel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from robustest.checks import checked_whole
+from robustest.errors import ConfigError, DataError, ModelError, expected
+from robustest.tasks import pixel_losses
+from robustest.tasks.grading import above, checked_floor, kept
+from robustest.tasks.lanes import by_row
+from robustest.tasks.protocol import Describing, Loss
+from robustest.tasks.reading import integers
+
+Pixels = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class Segmentation:
+    """Targets are masks (B, H, W) of classes, outputs logits (B, C, H, W); the largest logit of a pixel is its answer.
+
+    Args:
+        classes: how many there are, >= 2.
+        ignore: the mask's value of pixels that do not count, e.g. 255; None where all count. Geometric shifts need one,
+            for pixels from outside the image.
+        score: "pixel", the share of pixels that are right, or "iou", the mean over the classes in the mask or in the
+            answer of intersection over union, of this image alone.
+        floor: the score from which on an image holds, in (0, 1]; None where only scores are asked for.
+
+    Raises:
+        ConfigError: an argument is out of range.
+    """
+
+    classes: int
+    ignore: int | None = None
+    score_by: Literal["pixel", "iou"] = "pixel"
+    floor: float | None = None
+
+    name: ClassVar[str] = "segmentation"
+    one_class: ClassVar[bool] = False
+    placed: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        classes: int,
+        ignore: int | None = None,
+        score: Literal["pixel", "iou"] = "pixel",
+        floor: float | None = None,
+    ) -> None:
+        checked_whole("classes", classes, 2)
+        if ignore is not None and (type(ignore) is not int or 0 <= ignore < classes):
+            raise ConfigError(expected(f"ignore to be a whole number outside 0..{classes - 1}, or None", ignore))
+        if score not in ("pixel", "iou"):
+            raise ConfigError(expected('score to be "pixel" or "iou"', score))
+        object.__setattr__(self, "classes", classes)
+        object.__setattr__(self, "ignore", ignore)
+        object.__setattr__(self, "score_by", score)
+        object.__setattr__(self, "floor", checked_floor(floor))
+
+    def __str__(self) -> str:
+        what = "pixel accuracy" if self.score_by == "pixel" else "mean IoU"
+        return what if self.floor is None else f"{what} of at least {self.floor:g}"
+
+    @property
+    def losses(self) -> Mapping[str, Loss]:
+        """Of every pixel that counts, the mean; "margin" is that of how near pixels are to turning."""
+        return {
+            "ce": _Mean(self, pixel_losses.cross_entropy),
+            "ce_right": _Mean(self, pixel_losses.masked),
+            "log_odds": _Mean(self, pixel_losses.log_odds),
+            "margin": _Mean(self, pixel_losses.turning),
+            "segpgd": _Mean(self, pixel_losses.weighted),
+        }
+
+    def targets(self, given: object) -> Tensor:
+        """(B, H, W) int64 masks on the CPU, from integers in tensors, arrays or images.
+
+        Raises:
+            DataError: no integers, masks of several sizes, or a mask in which no pixel counts.
+        """
+        masks = integers(given, "masks of class indices", "(N, H, W)", axes=3)
+        if self.ignore is not None and len(masks) and bool((masks == self.ignore).flatten(1).all(1).any()):
+            raise DataError("Expected a pixel that counts in every mask but one is ignored as a whole. Leave it out.")
+        return masks
+
+    def check_targets(self, y: Tensor, width: int) -> None:
+        """Refuse masks (B, H, W) with values that are no class.
+
+        Raises:
+            DataError: a value is neither a class nor `ignore`.
+        """
+        outside = (y < 0) | (y >= self.classes)
+        if self.ignore is not None:
+            outside &= y != self.ignore
+        if bool(outside.any()):
+            but = "" if self.ignore is None else f", or {self.ignore} to be ignored"
+            mend = "" if self.ignore is not None else " Pass ignore= if it marks pixels that do not count."
+            raise DataError(
+                f"Expected masks of classes 0..{self.classes - 1}{but} but got the value {int(y[outside][0])}.{mend}"
+            )
+
+    def check_output(self, output: Tensor, rows: int, width: int) -> int:
+        """The number of classes of logits (B, C, H, W).
+
+        Raises:
+            ModelError: not (rows, classes, H, W).
+        """
+        if output.ndim != 4 or output.shape[:2] != (rows, self.classes):
+            raise ModelError(
+                f"Expected logits of shape ({rows}, {self.classes}, H, W) for {rows} images and {self.classes} classes "
+                f'but got {tuple(output.shape)}. Wrap models that answer otherwise: lambda x: model(x)["out"], say.'
+            )
+        return self.classes
+
+    @staticmethod
+    def predictions(output: Tensor) -> Tensor:
+        """(B, H, W) int64, the class of the largest logit of each pixel."""
+        return output.argmax(-3)
+
+    def score(self, output: Tensor, y: Tensor) -> Tensor:
+        """(B,) float64 in [0, 1] of logits (B, C, H, W); (B, A) of (B, A, C, H, W)."""
+        return by_row(lambda rows, masks: self.graded(self.predictions(rows), masks), output, y, 3)
+
+    def graded(self, said: Tensor, y: Tensor) -> Tensor:
+        """(B,) float64 scores of masks (B, H, W) that were predicted; 0 where no pixel counts.
+
+        Raises:
+            ModelError: they have another size than the targets.
+        """
+        _same_size(said, y)
+        if self.score_by == "pixel":
+            return pixel_losses.mean((said == y).double(), self.counting(y))
+        intersection, union = self.counts(said, y).double().chunk(2, 1)
+        shares: Tensor = (intersection / union.clamp(min=1)).sum(1)
+        return shares / (union > 0).sum(1).clamp(min=1)
+
+    def counts(self, said: Tensor, y: Tensor) -> Tensor:
+        """(B, 2 C) int64 of predicted masks: pixels in the intersection, then in the union, of each class."""
+        counting = self.counting(y).flatten(1)
+        said, y = said.flatten(1), torch.where(counting, y.flatten(1), 0)
+        answered = counting & (said >= 0)
+        shape = (len(y), self.classes)
+
+        def pixels(where: Tensor, what: Tensor) -> Tensor:
+            return torch.zeros(shape, dtype=torch.int64, device=y.device).scatter_add_(1, what, where.long())
+
+        both = pixels(counting & (said == y), y)
+        return torch.cat([both, pixels(counting, y) + pixels(answered, said.clamp(min=0)) - both], 1)
+
+    def holds(self, output: Tensor, y: Tensor) -> Tensor:
+        """(B,) bool: whether the score is the floor or more; (B, A) of logits (B, A, C, H, W)."""
+        return kept(self.score(output, y), self.floor)
+
+    def margin(self, output: Tensor, y: Tensor) -> Tensor:
+        """(B,) the score above the floor, and a little of the log-odds, which orders equal scores."""
+        return above(self.score(output, y), self.floor, self.losses["log_odds"](output, y))
+
+    def agreement(self, said: Tensor, other: Tensor) -> Tensor:
+        """(B,) float64, the score of masks (B, H, W) by other ones."""
+        return self.graded(said, other)
+
+    def right(self, said: Tensor, other: Tensor) -> Tensor:
+        """(B,) bool: whether the agreement of masks (B, H, W) is the floor or more."""
+        return kept(self.agreement(said, other), self.floor)
+
+    def counting(self, y: Tensor) -> Tensor:
+        """(B, H, W) bool, the pixels of masks that count."""
+        return torch.ones_like(y, dtype=torch.bool) if self.ignore is None else y != self.ignore
+
+    def moved(self, y: Tensor, source: Tensor, inside: Tensor) -> Tensor:
+        """As `Task.moved`: the value of the pixel that is nearest to where each came from; `ignore` from outside.
+
+        Raises:
+            ConfigError: there is no value for pixels from outside.
+        """
+        if self.ignore is None:
+            raise ConfigError(
+                "Expected a value for pixels that a shift brings in from outside the image but ignore is None. Pass "
+                "ignore=255, say, to Segmentation."
+            )
+        rows, columns = source.round().long().unbind(1)
+        height, width = y.shape[-2:]
+        at = rows.clamp(0, height - 1) * width + columns.clamp(0, width - 1)
+        moved = y.flatten(1).gather(1, at.flatten(1)).view_as(y)
+        return torch.where(inside, moved, self.ignore)
+
+    def describe(self, y: Tensor, clean: Tensor, predicted: Tensor, moved: Tensor | None = None) -> Describing:
+        """Scores before and after, and the share of pixels whose class changed."""
+        after = y if moved is None else moved
+        before, now = (float(self.graded(m[None], t[None])) for m, t in ((clean, y), (predicted, after)))
+        what = "pixel accuracy" if self.score_by == "pixel" else "mean IoU"
+        told = f"{what} {before:.3f} -> {now:.3f}"
+        if moved is None:
+            told += f", {int(((clean != predicted) & self.counting(y)).sum())} pixels answered otherwise"
+        return {"told": told}
+
+
+@dataclass(frozen=True, slots=True)
+class _Mean:
+    """A loss of pixels, as the mean over those of an image that count."""
+
+    task: Segmentation
+    pixels: Pixels
+
+    def __call__(self, output: Tensor, y: Tensor) -> Tensor:
+        return by_row(self._of_rows, output, y, 3)
+
+    def _of_rows(self, output: Tensor, y: Tensor) -> Tensor:
+        _same_size(output, y)
+        counting = self.task.counting(y)
+        return pixel_losses.mean(self.pixels(output, torch.where(counting, y, 0)), counting)
+
+
+def _same_size(output: Tensor, y: Tensor) -> None:
+    if output.shape[-2:] != y.shape[-2:]:
+        raise ModelError(
+            f"Expected answers of the masks' size, {tuple(y.shape[-2:])}, but got {tuple(output.shape[-2:])}. Resize "
+            "the model's logits to the mask in a wrapper, never the mask to the logits."
+        )

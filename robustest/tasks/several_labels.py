@@ -1,0 +1,178 @@
+"""Several labels: each class is there, or is not."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from robustest.checks import checked_real
+from robustest.errors import ConfigError, DataError, ModelError, expected
+from robustest.tasks.grading import above, checked_floor, kept
+from robustest.tasks.lanes import by_row
+from robustest.tasks.protocol import Describing, Loss
+from robustest.tasks.reading import integers
+
+_SHOWN = 6
+_TINY = 1e-12
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class MultiLabel:
+    """Targets are rows (B, K) of 0 and 1, outputs logits (B, K), each of a class being there.
+
+    A class counts as there where its probability, the logistic function of its logit, is above the threshold.
+
+    Args:
+        threshold: in (0, 1).
+        score: "exact", 1 where every class is right and 0 elsewhere, or "hamming", the share of classes that are.
+        floor: with "hamming", the score from which on a sample holds, in (0, 1]; None where only scores are asked for.
+
+    Raises:
+        ConfigError: an argument is out of range, or a floor is given to a score that has none between 0 and 1.
+    """
+
+    threshold: float
+    score_by: Literal["exact", "hamming"]
+    floor: float | None
+
+    name: ClassVar[str] = "several labels"
+    one_class: ClassVar[bool] = False
+    placed: ClassVar[bool] = False
+
+    def __init__(
+        self, threshold: float = 0.5, score: Literal["exact", "hamming"] = "exact", floor: float | None = None
+    ) -> None:
+        checked_real("threshold", threshold, 0.0, 1.0)
+        if threshold in (0, 1):
+            raise ConfigError(expected("threshold in (0, 1)", threshold))
+        if score not in ("exact", "hamming"):
+            raise ConfigError(expected('score to be "exact" or "hamming"', score))
+        if score == "exact" and floor is not None:
+            raise ConfigError(f'Expected no floor for score="exact", which is 0 or 1, but got {floor!r}.')
+        object.__setattr__(self, "threshold", float(threshold))
+        object.__setattr__(self, "score_by", score)
+        object.__setattr__(self, "floor", 1.0 if score == "exact" else checked_floor(floor))
+
+    def __str__(self) -> str:
+        if self.score_by == "exact":
+            return "all labels right"
+        return "share of labels right" if self.floor is None else f"share of labels right of at least {self.floor:g}"
+
+    @property
+    def losses(self) -> Mapping[str, Loss]:
+        """Of them "ce" is the mean binary cross-entropy, "log_odds" the same without its rounding to a slope of 0."""
+        return {"ce": _cross_entropy, "log_odds": self._pressed, "margin": self._easiest}
+
+    def targets(self, given: object) -> Tensor:
+        """(B, K) int64 of 0 and 1 on the CPU, from integers or booleans in a tensor, an array or a sequence.
+
+        Raises:
+            DataError: others, or of another shape.
+        """
+        rows = integers(given, "labels of 0 and 1", "(N, K)", axes=2)
+        if bool(((rows != 0) & (rows != 1)).any()):
+            raise DataError("Expected a row of 0 and 1 for each sample but got other numbers: give indicators.")
+        return rows
+
+    def check_targets(self, y: Tensor, width: int) -> None:
+        """Refuse rows (B, K) of another length than the model's.
+
+        Raises:
+            DataError: they are.
+        """
+        if y.shape[1] != width:
+            raise DataError(f"Expected {width} labels a sample, as the model has logits, but got {y.shape[1]}.")
+
+    def check_output(self, output: Tensor, rows: int, width: int) -> int:
+        """The number of classes K of logits (B, K).
+
+        Raises:
+            ModelError: not (rows, K) with K as before.
+        """
+        if output.ndim != 2 or output.shape != (rows, width or output.shape[1]):
+            raise ModelError(
+                f"Expected logits of shape ({rows}, {width or 'K'}), one a label, but got {tuple(output.shape)}."
+            )
+        return output.shape[1]
+
+    def predictions(self, output: Tensor) -> Tensor:
+        """(..., K) int64, 1 where a class counts as there."""
+        return (output > self._cut).long()
+
+    @property
+    def _cut(self) -> float:
+        """The logit of the threshold."""
+        return math.log(self.threshold / (1 - self.threshold))
+
+    def score(self, output: Tensor, y: Tensor) -> Tensor:
+        """(B,) float64 in [0, 1]; (B, A) of logits (B, A, K)."""
+        return by_row(lambda rows, labels: self.graded(self.predictions(rows), labels), output, y, 1)
+
+    def graded(self, said: Tensor, y: Tensor) -> Tensor:
+        """(B,) float64 scores of rows (B, K) of 0 and 1 that were predicted."""
+        right = said == y
+        return right.all(1).double() if self.score_by == "exact" else right.double().mean(1)
+
+    def holds(self, output: Tensor, y: Tensor) -> Tensor:
+        """(B,) bool: whether the score is the floor or more; all right for "exact"."""
+        return kept(self.score(output, y), self.floor)
+
+    def margin(self, output: Tensor, y: Tensor) -> Tensor:
+        """(B,) of "exact" the least distance of a logit from its cut, negative where it is beyond; else as graded."""
+        if self.score_by == "hamming":
+            return above(self.score(output, y), self.floor, self._pressed(output, y))
+        least = by_row(lambda rows, labels: self.ways(rows, labels).amin(1), output, y, 1)
+        return torch.where(self.holds(output, y), least, -least.abs())  # a logit at the cut counts as absent
+
+    def ways(self, output: Tensor, y: Tensor) -> Tensor:
+        """(B, K) how far each logit is on the right side of its cut."""
+        return (output - self._cut) * (2 * y - 1)
+
+    def agreement(self, said: Tensor, other: Tensor) -> Tensor:
+        """(B,) float64, the score of predicted rows (B, K) by other ones."""
+        return self.graded(said, other)
+
+    def right(self, said: Tensor, other: Tensor) -> Tensor:
+        """(B,) bool: whether their agreement is the floor or more."""
+        return kept(self.agreement(said, other), self.floor)
+
+    def moved(self, y: Tensor, source: Tensor, inside: Tensor) -> Tensor:
+        """The labels: they are no places."""
+        return y
+
+    def describe(self, y: Tensor, clean: Tensor, predicted: Tensor, moved: Tensor | None = None) -> Describing:
+        """The labels given, and those that were lost and came up."""
+        lost, new = ((clean > predicted).nonzero(), (clean < predicted).nonzero())
+        there = ", ".join(str(k) for k in y.nonzero().squeeze(1).tolist()) or "none"
+        changes = [f"-{k}" for k in lost.squeeze(1).tolist()] + [f"+{k}" for k in new.squeeze(1).tolist()]
+        shown = " ".join(changes[:_SHOWN]) + (" ..." if len(changes) > _SHOWN else "")
+        return {"told": f"labels {there}; answered otherwise: {shown or 'nothing'}"}
+
+    def _easiest(self, output: Tensor, y: Tensor) -> Tensor:
+        """(B,) "exact": the margin negated; "hamming": a soft count of errors."""
+        return by_row(self._easiest_of, output, y, 1)
+
+    def _easiest_of(self, output: Tensor, y: Tensor) -> Tensor:
+        ways = self.ways(output, y)
+        if self.score_by == "exact":
+            return -ways.amin(1)
+        usual = ways.detach().abs().mean(1, keepdim=True).clamp(min=_TINY)
+        return torch.tanh(-ways / usual).mean(1)
+
+    def _pressed(self, output: Tensor, y: Tensor) -> Tensor:
+        return by_row(lambda rows, labels: -self.ways(rows, labels).mean(1), output, y, 1)
+
+
+def _cross_entropy(output: Tensor, y: Tensor) -> Tensor:
+    return by_row(
+        lambda rows, labels: F.binary_cross_entropy_with_logits(rows, labels.to(rows), reduction="none").mean(1),
+        output,
+        y,
+        1,
+    )

@@ -1,0 +1,68 @@
+"""Masks follow the image: what is moved as an image of each class says the same."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from robustest import Classification, ConfigError, MultiLabel, Regression, Segmentation, Shift, rng
+from robustest.shifts import followed
+from robustest.shifts.following import MOVING
+
+TASK = Segmentation(3, ignore=255)
+KEY = rng.keys(0, torch.arange(6))
+
+
+def blocks() -> Tensor:
+    """Masks (6, 24, 20) with a block of each of two classes."""
+    y = torch.zeros(6, 24, 20, dtype=torch.int64)
+    y[:, 4:12, 3:10], y[:, 14:21, 8:18] = 1, 2
+    return y
+
+
+@pytest.mark.parametrize("name", sorted(MOVING))
+def test_a_mask_goes_where_its_image_goes(name: str) -> None:
+    y = blocks()
+    shift = Shift(name, 3)
+    image = torch.nn.functional.one_hot(y, 3).movedim(-1, 1).float()
+    seen = shift.apply(image, KEY, (0.0, 1.0))
+    moved = followed(TASK, shift, image, y, KEY)
+    inside = moved != 255
+    assert not torch.equal(moved, y)
+    assert float((seen.argmax(1) == moved)[inside].float().mean()) > 0.98  # but for edges, which the image blurs
+    assert float(seen.sum(1)[~inside].mean() if (~inside).any() else 0.0) < 0.5
+
+
+@pytest.mark.parametrize("name", ["gaussian_noise", "fog", "jpeg_compression"])
+def test_a_mask_stays_where_nothing_moves(name: str) -> None:
+    y = blocks()
+    assert followed(TASK, Shift(name, 3), torch.rand(6, 3, 24, 20), y, KEY) is y
+
+
+def test_what_is_no_place_stays() -> None:
+    x, turn = torch.rand(6, 3, 24, 20), Shift("rotation", 3)
+    for task in (Classification(), MultiLabel(), Regression(1.0, still=True)):
+        y = torch.zeros(6, 2)
+        assert followed(task, turn, x, y, KEY) is y
+
+
+def test_what_cannot_follow_is_refused() -> None:
+    x, turn = torch.rand(6, 3, 24, 20), Shift("rotation", 3)
+    with pytest.raises(ConfigError, match="ignore is None"):
+        followed(Segmentation(3), turn, x, blocks(), KEY)
+    with pytest.raises(ConfigError, match="still=True"):
+        followed(Regression(1.0), turn, x, torch.zeros(6, 1), KEY)
+
+
+def test_a_function_has_to_say_whether_it_moves_things() -> None:
+    def mirrored(x: Tensor) -> Tensor:
+        return x.flip(-1)
+
+    x, y = torch.rand(6, 3, 24, 20), blocks()
+    with pytest.raises(ConfigError, match="attribute `moves`"):
+        followed(TASK, Shift("mirrored", 3, mirrored), x, y, KEY)
+    mirrored.moves = True  # type: ignore[attr-defined]
+    assert torch.equal(followed(TASK, Shift("mirrored", 3, mirrored), x, y, KEY), y.flip(-1))
+    mirrored.moves = False  # type: ignore[attr-defined]
+    assert followed(TASK, Shift("mirrored", 3, mirrored), x, y, KEY) is y
