@@ -1,0 +1,223 @@
+"""Changes of whole images that make a classifier take other images for those of a class: kind and strength from data.
+
+A family is a way of describing images, a small classifier on it, and changes that might explain what it sees. Where
+the classifier marks a class, each change is made in images of other classes; the one after which most of them score
+like the class is proposed, if it explains half of the mark. Whether the model uses it is for an intervention to say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from robustest import rng
+from robustest.cues.cue import Cue, distances, for_samples, switched
+from robustest.discovery.changes import filters_like, margins_like, tones_like
+from robustest.discovery.class_marks import Mark, Scorer, binned_ridge, cross_fitted, marked, membership
+from robustest.discovery.family_features import channel_features, edge_features, property_features, spectrum_features
+from robustest.discovery.fixed_patterns import matched_filter
+from robustest.discovery.proposals import CHANNELS, EDGES, PROPERTIES, SPECTRA, Proposal
+
+_EXPLAINED = 0.5
+"""Part of a mark that a change has to explain."""
+_FAINT = 0.3
+"""The gap from which a class may be marked at all, where a change that is always tried draws predictions to it."""
+_CLASSES = 6
+"""Classes that changes are fitted for, at most: those of the largest gaps."""
+_OF_A_VIEW = 5
+"""Changes that explain one mark best, and are then asked whether they explain a class's other marks."""
+_TRIED_ON = 64
+"""Images of other classes that changes are tried on."""
+
+Describe = Callable[[Tensor, tuple[float, float]], Tensor]
+
+
+def _as_they_are(x: Tensor, bounds: tuple[float, float]) -> Tensor:
+    return x
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """One classifier of a family: what it sees, and how it is fitted."""
+
+    describe: Describe
+    fit: Callable[[Tensor, Tensor], Scorer]
+
+
+_VIEWS: dict[str, tuple[_View, ...]] = {
+    PROPERTIES: (_View(property_features, partial(binned_ridge, most=40)),),
+    CHANNELS: (_View(channel_features, partial(binned_ridge, most=40)),),
+    SPECTRA: (_View(spectrum_features, partial(binned_ridge, most=8)), _View(_as_they_are, matched_filter)),
+    EDGES: (_View(edge_features, partial(binned_ridge, most=40)),),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pool:
+    """Images that suggest changes.
+
+    Attributes:
+        x, y: (N, C, H, W) inside the bounds, and (N,) int64 labels.
+        bounds: smallest and largest input value.
+        seed: draws folds, and the images that changes are tried on.
+    """
+
+    x: Tensor
+    y: Tensor
+    bounds: tuple[float, float]
+    seed: int
+
+    def others(self, label: int) -> tuple[Tensor, Tensor]:
+        """Some images of other classes, and their positions."""
+        rows = (self.y != label).nonzero().squeeze(1)
+        rows = rows[rng.permutation(self.seed, len(rows)).to(rows.device)[:_TRIED_ON]]
+        return self.x[rows], rows.cpu()
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What one classifier of a family makes of the images.
+
+    Attributes:
+        family: one of `FAMILIES`.
+        marks: one a class.
+        scores: maps images (M, C, H, W) to scores (M, K), by a classifier fitted on all.
+        labels: the classes, in the order of scores.
+    """
+
+    family: str
+    marks: tuple[Mark, ...]
+    scores: Callable[[Tensor], Tensor]
+    labels: tuple[int, ...]
+
+    def explained(self, cue: Cue, others: Tensor, ids: Tensor, mark: Mark, bounds: tuple[float, float]) -> float:
+        """Part of a mark's gap that a change of images (M, C, H, W) of other classes makes up."""
+        column = self.labels.index(mark.label)
+        before = float((self.scores(others)[:, column] >= mark.limit).double().mean())
+        changed = switched(for_samples(cue, ids), others, bounds)[0]
+        after = float((self.scores(changed)[:, column] >= mark.limit).double().mean())
+        return (after - before) / max(mark.own - before, 1e-9)
+
+
+def seen_by_families(pool: Pool, labels: Sequence[int]) -> list[Seen]:
+    """What every family's classifiers make of images of some classes, each judged without being fitted on."""
+    rows = torch.isin(pool.y, torch.tensor(list(labels), device=pool.y.device))
+    x, y = pool.x[rows], pool.y[rows]
+    found = []
+    for family, views in _VIEWS.items():
+        if family == CHANNELS and x.shape[1] == 1:
+            continue
+        for view in views:
+            features = view.describe(x, pool.bounds)
+            marks = marked(cross_fitted(features, y, labels, view.fit, seed=pool.seed), y, labels)
+            scorer = view.fit(features, membership(y, labels))
+            scores = partial(_scored, scorer, view.describe, pool.bounds)
+            found.append(Seen(family, tuple(marks), scores, tuple(labels)))
+    return found
+
+
+def _scored(scorer: Scorer, describe: Describe, bounds: tuple[float, float], x: Tensor) -> Tensor:
+    return scorer(describe(x, bounds))
+
+
+def fitted_proposals(
+    seen: Sequence[Seen], pool: Pool, *, min_mark: float
+) -> tuple[list[Proposal], list[tuple[str, Mark]]]:
+    """The changes that explain what marks a class, and the marks that none explains.
+
+    One cause is sought before several: of the changes that explain a mark of a class best in some family, the one that
+    explains most of all its marks is proposed first; others for what it leaves unexplained.
+
+    Args:
+        seen: of `seen_by_families`.
+        pool: the images.
+        min_mark: the gap at which a class is marked.
+    """
+    proposals: list[Proposal] = []
+    left: list[tuple[str, Mark]] = []
+    by_label: dict[int, list[tuple[Seen, Mark]]] = {}
+    for one in seen:
+        for mark in one.marks:
+            if mark.gap >= min_mark:
+                by_label.setdefault(mark.label, []).append((one, mark))
+    order = sorted(by_label, key=lambda label: -max(mark.gap for _, mark in by_label[label]))
+    for label in order[:_CLASSES]:
+        made, rest = _Trial(by_label[label], pool, label).causes()
+        proposals += made
+        left += rest
+    return proposals, left
+
+
+class _Trial:
+    """Changes tried on images of other classes, to see which of them explain what marks a class."""
+
+    def __init__(self, views: list[tuple[Seen, Mark]], pool: Pool, label: int) -> None:
+        self._views, self._bounds = views, pool.bounds
+        self._others, self._ids = pool.others(label)
+        self._cues = {family: changes_for(family, pool, label) for family in {one.family for one, _ in views}}
+
+    def causes(self) -> tuple[list[Proposal], list[tuple[str, Mark]]]:
+        """Proposals, the one that explains most first, and the marks that they leave unexplained."""
+        cues = [cue for view in self._views for cue in self._best(*view)]
+        table = [[self._explained(*view, cue) for view in self._views] for cue in cues]
+        sizes = [
+            distances(*switched(for_samples(cue, self._ids), self._others, self._bounds)).median_l2 for cue in cues
+        ]
+        open_, proposals = list(range(len(self._views))), list[Proposal]()
+        while open_ and cues:
+
+            def worth(number: int, open_: list[int] = open_) -> tuple[float, float]:
+                return round(sum(min(1.0, table[number][at]) for at in open_), 1), -sizes[number]
+
+            best = max(range(len(cues)), key=worth)
+            solved = [at for at in open_ if table[best][at] >= _EXPLAINED]
+            if not solved:
+                break
+            proposals.append(_proposal([self._views[at] for at in solved], cues[best]))
+            open_ = [at for at in open_ if at not in solved]
+        return proposals, [(self._views[at][0].family, self._views[at][1]) for at in open_]
+
+    def _best(self, one: Seen, mark: Mark) -> list[Cue]:
+        parts = [(self._explained(one, mark, cue), cue) for cue in self._cues[one.family]]
+        good = sorted((part for part in parts if part[0] >= _EXPLAINED), key=lambda part: -part[0])
+        return [cue for _, cue in good[:_OF_A_VIEW]]
+
+    def _size(self, cue: Cue) -> float:
+        return distances(*switched(for_samples(cue, self._ids), self._others, self._bounds)).median_l2
+
+    def _explained(self, one: Seen, mark: Mark, cue: Cue) -> float:
+        return one.explained(cue, self._others, self._ids, mark, self._bounds)
+
+
+def explains(seen: Sequence[Seen], cue: Cue, label: int, pool: Pool) -> Proposal | None:
+    """A change as a proposal for a class, if a family marks it, however faintly, and the change explains that."""
+    others, ids = pool.others(label)
+    for one in seen:
+        for mark in one.marks:
+            if mark.label != label or mark.gap < _FAINT:
+                continue
+            if one.explained(cue, others, ids, mark, pool.bounds) >= _EXPLAINED:
+                return _proposal([(one, mark)], cue)
+    return None
+
+
+def changes_for(family: str, pool: Pool, label: int) -> list[Cue]:
+    """Changes that might explain why a family marks a class."""
+    own = pool.y == label
+    if family in {PROPERTIES, CHANNELS}:
+        return tones_like(pool.x, own, pool.bounds)
+    if family == SPECTRA:
+        return filters_like(pool.x, pool.y, label, pool.bounds)
+    return [*margins_like(pool.x, own, pool.bounds), *filters_like(pool.x, pool.y, label, pool.bounds)]
+
+
+def _proposal(views: Sequence[tuple[Seen, Mark]], cue: Cue) -> Proposal:
+    first, mark = max(views, key=lambda view: view[1].gap)
+    families = tuple(sorted({one.family for one, _ in views}))
+    return Proposal(
+        found_by=first.family, label=mark.label, cue=cue, score=mark.gap, region=None, value=(), families=families
+    )
