@@ -7,6 +7,7 @@ like the class is proposed, if it explains half of the mark. Whether the model u
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -24,13 +25,15 @@ from robustest.discovery.proposals import CHANNELS, EDGES, PROPERTIES, SPECTRA, 
 
 _EXPLAINED = 0.5
 """Part of a mark that a change has to explain."""
-_FAINT = 0.3
-"""The gap from which a class may be marked at all, where a change that is always tried draws predictions to it."""
-_CLASSES = 6
+_HINTED = 0.3
+"""The same for a change that is always tried, and that draws predictions to the class."""
+_ODD = 0.25
+"""How far a gap exceeds the median of the other classes': what marks most classes alike is what they are about."""
+_CLASSES = 5
 """Classes that changes are fitted for, at most: those of the largest gaps."""
 _OF_A_VIEW = 5
 """Changes that explain one mark best, and are then asked whether they explain a class's other marks."""
-_TRIED_ON = 64
+_TRIED_ON = 48
 """Images of other classes that changes are tried on."""
 
 Describe = Callable[[Tensor, tuple[float, float]], Tensor]
@@ -94,6 +97,15 @@ class Seen:
     scores: Callable[[Tensor], Tensor]
     labels: tuple[int, ...]
 
+    def odd(self, min_mark: float) -> list[Mark]:
+        """Marks of a gap of `min_mark` or more that exceeds by far what most other classes have."""
+        found = []
+        for mark in self.marks:
+            others = [other.gap for other in self.marks if other.label != mark.label]
+            if mark.gap >= min_mark and mark.gap - statistics.median(others) >= _ODD:
+                found.append(mark)
+        return found
+
     def explained(self, cue: Cue, others: Tensor, ids: Tensor, mark: Mark, bounds: tuple[float, float]) -> float:
         """Part of a mark's gap that a change of images (M, C, H, W) of other classes makes up."""
         column = self.labels.index(mark.label)
@@ -141,9 +153,8 @@ def fitted_proposals(
     left: list[tuple[str, Mark]] = []
     by_label: dict[int, list[tuple[Seen, Mark]]] = {}
     for one in seen:
-        for mark in one.marks:
-            if mark.gap >= min_mark:
-                by_label.setdefault(mark.label, []).append((one, mark))
+        for mark in one.odd(min_mark):
+            by_label.setdefault(mark.label, []).append((one, mark))
     order = sorted(by_label, key=lambda label: -max(mark.gap for _, mark in by_label[label]))
     for label in order[:_CLASSES]:
         made, rest = _Trial(by_label[label], pool, label).causes()
@@ -193,14 +204,12 @@ class _Trial:
         return one.explained(cue, self._others, self._ids, mark, self._bounds)
 
 
-def explains(seen: Sequence[Seen], cue: Cue, label: int, pool: Pool) -> Proposal | None:
-    """A change as a proposal for a class, if a family marks it, however faintly, and the change explains that."""
+def explains(seen: Sequence[Seen], cue: Cue, label: int, pool: Pool, *, min_mark: float) -> Proposal | None:
+    """A change as a proposal for a class, if a family marks it and the change explains a part of that."""
     others, ids = pool.others(label)
     for one in seen:
-        for mark in one.marks:
-            if mark.label != label or mark.gap < _FAINT:
-                continue
-            if one.explained(cue, others, ids, mark, pool.bounds) >= _EXPLAINED:
+        for mark in one.odd(min_mark):
+            if mark.label == label and one.explained(cue, others, ids, mark, pool.bounds) >= _HINTED:
                 return _proposal([(one, mark)], cue)
     return None
 

@@ -29,13 +29,15 @@ from robustest.discovery.proposals import (
     Proposal,
 )
 from robustest.discovery.row_columns import columns_and_tokens
-from robustest.discovery.triggers import search_triggers
+from robustest.discovery.triggers import checked_sides, search_triggers
 from robustest.errors import ConfigError, ModelError
 from robustest.models import Needs
 from robustest.run.split_search import Bench
 
 _TRIED_ON = 256
 """Samples that changes which are always tried are switched on in."""
+_TRIGGER_BATCH = 16
+"""Images in a step of the search for cheapest patches: half of what a claim about triggers alone takes."""
 _DRAWN = 0.05
 """Share of other classes' samples that such a change has to draw to one class to be looked into."""
 
@@ -143,7 +145,11 @@ def _whole_images(
     standing, drawn = _standing(bench, before)
     known = {one.label for one in fitted}
     for cue, label in drawn:
-        one = None if label in known or label not in labels else explains(seen, cue, label, pool)
+        one = (
+            None
+            if label in known or label not in labels
+            else explains(seen, cue, label, pool, min_mark=discovery.min_mark)
+        )
         fitted += [one] if one is not None else []
     return fitted, told, standing
 
@@ -202,6 +208,8 @@ def _triggers(bench: Bench, labels: Sequence[int], discovery: Discovery, seed: i
         labels=labels,
         bounds=bench.chunk.bounds,
         steps=discovery.trigger_steps,
+        batch=_TRIGGER_BATCH,
+        sizes=checked_sides(None, min(x.shape[2:]))[::2],
         threshold=discovery.max_anomaly,
         seed=seed,
     )

@@ -26,7 +26,6 @@ from robustest.run.split_search import Halves, bench, with_search
 from robustest.statistics import Decision
 from robustest.statistics.flips import draw_p_values
 
-
 _PLAINEST = frozenset({PATCHES, COLUMNS})
 """Families whose control has to be found for any claim to pass."""
 

@@ -20,10 +20,11 @@ from robustest import (
     scores_model,
 )
 from robustest.claims.cues import cue_proposals as proposing
-from robustest.claims.cues.control_models import probe
+from robustest.claims.cues.control_cues import corner_patch, probe_rounds
 from robustest.cues import ColourCast, Plant, planted
 from robustest.data import as_samples
 from robustest.discovery import Discovery
+from robustest.discovery.proposals import CHANNELS, EDGES, PATCHES, PROPERTIES, SPECTRA
 from robustest.reports.html.tables import tables_of
 from robustest.reports.text import failure_text, measured
 
@@ -382,11 +383,26 @@ def test_the_probe_goes_where_the_samples_are_unlike_it() -> None:
     x = torch.ones(50, 3, 28, 42)
     x[:, :, -4:, :5] = 0.5  # a grey corner at the lower left is neither black nor white
     x[:, :, :4, :5] = 0.1
-    cue, label = probe(as_samples((x, torch.arange(50) // 30)), (0.0, 1.0), 0, None)
+    cue = corner_patch(x, (0.0, 1.0))
     assert cue.pattern.shape == (3, 2, 2)
-    assert label == 0
     assert (cue.top, cue.left, float(cue.pattern.max())) in {(1, 1, 1.0), (1, 39, 0.0), (25, 39, 0.0), (25, 1, 0.0)}
-    assert probe(as_samples((x, torch.arange(50) // 30)), (0.0, 1.0), 0, 1)[1] == 1
+
+
+def test_each_familys_probe_has_a_class_of_its_own_and_the_patch_the_largest() -> None:
+    x, y = torch.rand(60, 3, 12, 12, generator=torch.Generator().manual_seed(1)), torch.arange(60) % 7 % 6
+    (probes,) = probe_rounds(as_samples((x, y)), (0.0, 1.0), 0, None)
+    assert [probe.family for probe in probes] == [PATCHES, PROPERTIES, CHANNELS, SPECTRA, EDGES]
+    assert [probe.label for probe in probes] == [0, 1, 2, 3, 4]
+    rounds = probe_rounds(as_samples((x, y)), (0.0, 1.0), 0, 3)
+    assert [[probe.label for probe in probes] for probes in rounds] == [[3]] * 5
+
+
+def test_a_probe_is_seen_where_it_is_planted_and_nowhere_else() -> None:
+    x = torch.rand(60, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    (probes,) = probe_rounds(as_samples((x, torch.arange(60) % 6)), (0.0, 1.0), 0, None)
+    for probe in probes:
+        assert bool(probe.there(probe.cue.on(x)).all()), probe.family
+        assert not bool(probe.there(x).any()), probe.family
 
 
 def test_what_is_too_cheap_by_chance_is_not_proposed(monkeypatch: pytest.MonkeyPatch) -> None:
