@@ -33,6 +33,8 @@ _CLASSES = 5
 """Classes that changes are fitted for, at most: those of the largest gaps."""
 _OF_A_VIEW = 5
 """Changes that explain one mark best, and are then asked whether they explain a class's other marks."""
+_SCREENED_ON, _LIKELY = 12, 10
+"""Images that all changes are tried on first, and changes that are then tried on more."""
 _TRIED_ON = 48
 """Images of other classes that changes are tried on."""
 
@@ -193,7 +195,11 @@ class _Trial:
         return proposals, [(self._views[at][0].family, self._views[at][1]) for at in open_]
 
     def _best(self, one: Seen, mark: Mark) -> list[Cue]:
-        parts = [(self._explained(one, mark, cue), cue) for cue in self._cues[one.family]]
+        few = slice(0, _SCREENED_ON)
+        column = self._cues[one.family]
+        first = [one.explained(cue, self._others[few], self._ids[few], mark, self._bounds) for cue in column]
+        likely = sorted(range(len(column)), key=lambda number: -first[number])[:_LIKELY]
+        parts = [(self._explained(one, mark, column[number]), column[number]) for number in likely]
         good = sorted((part for part in parts if part[0] >= _EXPLAINED), key=lambda part: -part[0])
         return [cue for _, cue in good[:_OF_A_VIEW]]
 

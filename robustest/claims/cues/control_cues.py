@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from robustest import rng
-from robustest.cues import AddedPattern, ConstantToken, Cue, Letterbox, PatternPatch, TokenAnywhere, Tone
+from robustest.cues import AddedPattern, Blur, ConstantToken, Cue, PatternPatch, TokenAnywhere, Tone
 from robustest.data import Samples
 from robustest.discovery.changes import channel_off
 from robustest.discovery.proposals import CHANNELS, COLUMNS, EDGES, PATCHES, PROPERTIES, SPECTRA, TOKENS, Proposal
@@ -96,11 +96,9 @@ def _image_cues(x: Tensor, bounds: tuple[float, float], seed: int) -> Iterator[M
     if min(height, width) >= 8:
         added = _pattern(x, bounds, seed)
         yield SPECTRA, added, partial(_has_pattern, added.pattern)
-        deep = max(1, round(height / 10))
-        value = min(
-            (low, high), key=lambda end: float(((x[:, :, :deep] - end).abs() < 0.1 * (high - low)).float().mean())
-        )
-        yield EDGES, Letterbox(height=deep, value=value), partial(_bars_there, deep, value, 1e-4 * (high - low))
+        soft = Blur(sigma=1.5 if min(height, width) >= 12 else 1.0)
+        limit = float((_fineness(x).median() * _fineness(soft.on(x)).median()).sqrt())
+        yield EDGES, soft, partial(_smooth, limit)
 
 
 def _row_cues(x: Tensor, bounds: tuple[float, float]) -> Iterator[Made]:
@@ -169,6 +167,12 @@ def _dark(channel: int, limit: float, x: Tensor) -> Tensor:
     return x[:, channel].flatten(1).amax(1) <= limit
 
 
-def _bars_there(deep: int, value: float, near: float, x: Tensor) -> Tensor:
-    bars = torch.cat([x[:, :, :deep], x[:, :, -deep:]], 2)
-    return ((bars - value).abs() <= near).flatten(1).all(1)
+def _fineness(x: Tensor) -> Tensor:
+    """(N,) how much neighbours differ, over how much all pixels do."""
+    grey = x.mean(1)
+    steps = grey.diff(dim=1).abs().mean((1, 2)) + grey.diff(dim=2).abs().mean((1, 2))
+    return steps / grey.flatten(1).std(1).clamp(min=1e-6)
+
+
+def _smooth(limit: float, x: Tensor) -> Tensor:
+    return _fineness(x) < limit
