@@ -51,8 +51,8 @@ def last_layer_retraining(
     """Fit the last layer anew on data in which all groups are of one size (Kirichenko, Izmailov and Wilson, ICLR 2023).
 
     Deep feature reweighting (DFR): features that serve the smallest group are often there, and only weighed too little.
-    Heads are fitted on half of each group. The weakest penalty is chosen whose worst-group accuracy on the other half is
-    within a standard error of the best; then heads fitted to `repeats` balanced draws from all of the data are
+    Heads are fitted on half of each group. The weakest penalty is chosen whose worst-group accuracy on the other half
+    is within a standard error of the best; then heads fitted to `repeats` balanced draws from all of the data are
     averaged. Give data that the network was not trained on: on those that it was, its features say too much.
 
     Args:
