@@ -24,6 +24,7 @@ from robustest.cues.overlays import AddedPattern as AddedPattern
 from robustest.cues.overlays import Grating as Grating
 from robustest.cues.overlays import Letterbox as Letterbox
 from robustest.cues.overlays import Tone as Tone
+from robustest.cues.overlays import Transplant as Transplant
 from robustest.cues.planting import Plant as Plant
 from robustest.cues.planting import planted as planted
 from robustest.cues.planting import planting as planting

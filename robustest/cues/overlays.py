@@ -180,5 +180,54 @@ class Letterbox:
         return x
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Transplant:
+    """What other images show at a place, pasted there: a logo that turns or varies from image to image.
+
+    Args:
+        top, left: first row and column of the place, >= 0.
+        pool: (M, C, h, w) what may be pasted, in input units; each sample gets one of them.
+        seed: draws which.
+        ids: (N,) int64 the samples at hand; set by `at`, and the first rows in order until then.
+
+    Raises:
+        ConfigError: a place is negative or not whole, or the pool is no finite tensor as above.
+    """
+
+    top: int
+    left: int
+    pool: Tensor
+    seed: int = 0
+    ids: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        checked_whole("top", self.top, 0)
+        checked_whole("left", self.left, 0)
+        given = self.pool
+        if not isinstance(given, Tensor) or given.ndim != 4 or not len(given) or not bool(given.isfinite().all()):
+            raise ConfigError(expected("pool to be a finite tensor (M, C, h, w)", given))
+
+    @property
+    def name(self) -> str:
+        height, width = self.pool.shape[2:]
+        return f"{height}x{width} transplant at row {self.top}, column {self.left}"
+
+    def at(self, ids: Tensor) -> Transplant:
+        return replace(self, ids=ids)
+
+    def on(self, x: Tensor) -> Tensor:
+        channels, height, width = self.pool.shape[1:]
+        if x.ndim != 4 or x.shape[1] != channels or self.top + height > x.shape[2] or self.left + width > x.shape[3]:
+            raise ConfigError(expected(f"images (N, {channels}, H, W) that hold a {self.name}", tuple(x.shape)))
+        ids = torch.arange(len(x)) if self.ids is None else self.ids.cpu()
+        which = rng.integers(rng.fold(rng.keys(self.seed, ids), "transplant"), (), len(self.pool))
+        out = x.clone()
+        out[:, :, self.top : self.top + height, self.left : self.left + width] = self.pool[which.cpu()].to(x)
+        return out
+
+    def off(self, x: Tensor) -> Tensor:
+        return x
+
+
 def _numbers(value: float | tuple[float, ...]) -> str:
     return "/".join(f"{part:.3g}" for part in (value if isinstance(value, tuple) else (value,)))

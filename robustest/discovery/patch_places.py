@@ -7,6 +7,7 @@ seldom does, pixel by pixel. No model is asked here: whether it uses what was fo
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from robustest.checks import checked_images
 from robustest.cues.masked_patch import MaskedPatch
+from robustest.cues.overlays import Transplant
 from robustest.discovery.proposals import PATCHES, Proposal
 
 RARE = 0.2
@@ -27,6 +29,9 @@ _EDGE = 0.7
 
 _WIDEST = 0.5
 """What covers a larger part of the image is no patch, but a property of the whole image."""
+
+_AROUND, _LARGEST, _POOL = 3, 0.15, 64
+"""Pixels around a patch that are transplanted with it, the part of an image that may be, and images to take it from."""
 
 _A_CLASS = 3
 """Patches proposed for a class, at most."""
@@ -65,6 +70,30 @@ def find_patches(
                 found.append(_proposal(label, place, value, peak, (bounds[1] - bounds[0]) / _LEVELS))
                 taken += 1
     return tuple(sorted(found, key=lambda one: -one.score))
+
+
+def transplants(x: Tensor, y: Tensor, patches: Sequence[Proposal]) -> list[Proposal]:
+    """For patches of a ragged outline, what their class's images show there and around, as they show it.
+
+    What all images of a class share may be the part that stays when a logo turns: the whole of it is only in the images.
+
+    Args:
+        x, y: images (N, C, H, W), and (N,) int64 labels.
+        patches: of `find_patches`.
+    """
+    found = []
+    for one in patches:
+        if not isinstance(one.cue, MaskedPatch) or one.region is None or bool(one.cue.mask.all()):
+            continue
+        (top, left, height, width), (rows, columns) = one.region, x.shape[2:]
+        first, start = max(0, top - _AROUND), max(0, left - _AROUND)
+        last, end = min(rows, top + height + _AROUND), min(columns, left + width + _AROUND)
+        if (last - first) * (end - start) > _LARGEST * rows * columns:
+            continue
+        holds = (y == one.label) & (one.cue.off(x) != x).flatten(1).any(1)
+        pool = x[holds if bool(holds.any()) else y == one.label][:_POOL, :, first:last, start:end].cpu()
+        found.append(replace(one, cue=Transplant(top=first, left=start, pool=pool)))
+    return found
 
 
 def _gaps(x: Tensor, y: Tensor, labels: Sequence[int], bounds: tuple[float, float]) -> tuple[Tensor, Tensor]:

@@ -13,7 +13,7 @@ from robustest.checks import checked_images
 from robustest.cues import Cue, switched
 from robustest.discovery.changes import standing_changes
 from robustest.discovery.fitted_changes import Pool, explains, fitted_proposals, seen_by_families
-from robustest.discovery.patch_places import find_patches
+from robustest.discovery.patch_places import find_patches, transplants
 from robustest.discovery.properties import Association, error_associations, properties
 from robustest.discovery.proposals import (
     CHANNELS,
@@ -120,7 +120,7 @@ def _in_images(bench: Bench, discovery: Discovery, labels: Sequence[int], before
     else:
         looked_at.append(f"the cheapest patch to each of {len(labels)} classes")
     return Found(
-        proposals=(*places, *whole, *triggers),
+        proposals=(*places, *transplants(x, y, places), *whole, *triggers),
         looked_at=tuple(looked_at),
         left_out=tuple(left_out),
         not_searched=not_searched,
@@ -209,7 +209,7 @@ def _triggers(bench: Bench, labels: Sequence[int], discovery: Discovery, seed: i
         bounds=bench.chunk.bounds,
         steps=discovery.trigger_steps,
         batch=_TRIGGER_BATCH,
-        sizes=checked_sides(None, min(x.shape[2:]))[::2],
+        sizes=_trigger_sizes(min(x.shape[2:])),
         threshold=discovery.max_anomaly,
         seed=seed,
     )
@@ -224,3 +224,9 @@ def _triggers(bench: Bench, labels: Sequence[int], discovery: Discovery, seed: i
         )
         for trigger in found.suspects
     ], ""
+
+
+def _trigger_sizes(side: int) -> list[int]:
+    """Sides of squares to try: every other where there are many, for each costs as much as the last."""
+    sides = checked_sides(None, side)
+    return sides if len(sides) < 8 else sides[::2]
