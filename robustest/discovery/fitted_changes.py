@@ -27,6 +27,8 @@ _EXPLAINED = 0.5
 """Part of a mark that a change has to explain."""
 _HINTED = 0.3
 """The same for a change that is always tried, and that draws predictions to the class."""
+_RIVAL = 0.75
+"""Part of what the best change explains that one of another kind has to, to be proposed beside it."""
 _ODD = 0.25
 """How far a gap exceeds the median of the other classes': what marks most classes alike is what they are about."""
 _CLASSES = 5
@@ -186,13 +188,22 @@ class _Trial:
             def worth(number: int, open_: list[int] = open_) -> tuple[float, float]:
                 return round(sum(min(1.0, table[number][at]) for at in open_), 1), -sizes[number]
 
-            best = max(range(len(cues)), key=worth)
-            solved = [at for at in open_ if table[best][at] >= _EXPLAINED]
+            order = sorted(range(len(cues)), key=worth, reverse=True)
+            solved = [at for at in open_ if table[order[0]][at] >= _EXPLAINED]
             if not solved:
                 break
-            proposals.append(_proposal([self._views[at] for at in solved], cues[best]))
+            kinds: set[type] = set()
+            for number in order:
+                # What explains nearly as much is another suspect: a blur looks like less contrast, to a classifier.
+                if worth(number)[0] >= _RIVAL * worth(order[0])[0] and type(cues[number]) not in kinds:
+                    kinds.add(type(cues[number]))
+                    proposals.append(self._proposed(cues[number], table[number], open_))
             open_ = [at for at in open_ if at not in solved]
         return proposals, [(self._views[at][0].family, self._views[at][1]) for at in open_]
+
+    def _proposed(self, cue: Cue, explained: list[float], open_: list[int]) -> Proposal:
+        most = max(explained[at] for at in open_)
+        return _proposal([self._views[at] for at in open_ if explained[at] >= min(_EXPLAINED, most)], cue)
 
     def _best(self, one: Seen, mark: Mark) -> list[Cue]:
         few = slice(0, _SCREENED_ON)

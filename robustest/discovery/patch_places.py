@@ -75,7 +75,7 @@ def find_patches(
 def transplants(x: Tensor, y: Tensor, patches: Sequence[Proposal]) -> list[Proposal]:
     """For patches of a ragged outline, what their class's images show there and around, as they show it.
 
-    What all images of a class share may be the part that stays when a logo turns: the whole of it is only in the images.
+    What all images of a class share may be the part that stays when a logo turns: the whole is in the images alone.
 
     Args:
         x, y: images (N, C, H, W), and (N,) int64 labels.

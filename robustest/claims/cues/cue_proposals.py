@@ -36,10 +36,10 @@ from robustest.run.split_search import Bench
 
 _TRIED_ON = 256
 """Samples that changes which are always tried are switched on in."""
-_TRIGGER_BATCH = 16
-"""Images in a step of the search for cheapest patches: half of what a claim about triggers alone takes."""
 _DRAWN = 0.05
 """Share of other classes' samples that such a change has to draw to one class to be looked into."""
+_LOOKED_INTO = 6
+"""Of these changes, those that draw most are looked into."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,13 +143,8 @@ def _whole_images(
     fitted, left = fitted_proposals(seen, pool, min_mark=discovery.min_mark)
     told = tuple({"class": mark.label, "property": family, "gap": mark.gap} for family, mark in left)
     standing, drawn = _standing(bench, before)
-    known = {one.label for one in fitted}
     for cue, label in drawn:
-        one = (
-            None
-            if label in known or label not in labels
-            else explains(seen, cue, label, pool, min_mark=discovery.min_mark)
-        )
+        one = explains(seen, cue, label, pool, min_mark=discovery.min_mark) if label in labels else None
         fitted += [one] if one is not None else []
     return fitted, told, standing
 
@@ -158,7 +153,7 @@ def _standing(bench: Bench, before: Tensor) -> tuple[tuple[Mapping[str, Any], ..
     """What changes that are always tried do to predictions, and those that draw many to one class."""
     chunk, task = bench.chunk, bench.evaluator.task
     few = chunk.rows(torch.arange(min(_TRIED_ON, len(chunk.y)), device=chunk.y.device))
-    told, drawn = list[Mapping[str, Any]](), list[tuple[Cue, int]]()
+    told, drawn = list[Mapping[str, Any]](), list[tuple[float, Cue, int]]()
     for cue in standing_changes(chunk.x.shape[1:], chunk.bounds):
         after = task.predictions(bench.evaluator.logits(switched(cue, few.x, few.bounds)[0]))
         moved = (after != before[: len(after)]) & (after != few.y)
@@ -168,8 +163,10 @@ def _standing(bench: Bench, before: Tensor) -> tuple[tuple[Mapping[str, Any], ..
         share = float((moved & (after == label)).double().sum() / (few.y != label).sum().clamp(min=1))
         told.append({"cue": cue.name, "class": label, "flips": share})
         if share >= _DRAWN:
-            drawn.append((cue, label))
-    return tuple(told), drawn
+            drawn.append((share, cue, label))
+    told.sort(key=lambda one: -one["flips"])
+    drawn.sort(key=lambda one: -one[0])
+    return tuple(told), [(cue, label) for _, cue, label in drawn[:_LOOKED_INTO]]
 
 
 def _in_rows(bench: Bench, discovery: Discovery, labels: Sequence[int], before: Tensor, seed: int) -> Found:
@@ -208,7 +205,6 @@ def _triggers(bench: Bench, labels: Sequence[int], discovery: Discovery, seed: i
         labels=labels,
         bounds=bench.chunk.bounds,
         steps=discovery.trigger_steps,
-        batch=_TRIGGER_BATCH,
         sizes=_trigger_sizes(min(x.shape[2:])),
         threshold=discovery.max_anomaly,
         seed=seed,

@@ -184,7 +184,7 @@ class _Judged:
     Attributes:
         p: each cue's p-value that it draws no predictions to its class, corrected for all of them (Holm).
         sure: the cues whose p-value is alpha or less.
-        lead: the cue that speaks most against the claim: of those that break it and are sure, of the sure, or of all.
+        lead: the cue that speaks most against the claim: of those that break it and are sure, that break it, or of the sure.
     """
 
     def __init__(self, found: Found, evidence: Evidence, rule: CueRule, alpha: float) -> None:
@@ -196,7 +196,8 @@ class _Judged:
         whole = evidence.whole and found.proposals
         self._alone = [rule.of_cue(pairs) for pairs in self.pairs] if whole else [evidence.decision] * len(self.pairs)
         broken = [number for number in self.sure if self._alone[number].verdict is Verdict.FAILED]
-        self.lead = rule.lead(evidence.columns, among=broken or self.sure)
+        moving = [number for number, one in enumerate(self._alone) if one.verdict is not Verdict.PASSED]
+        self.lead = rule.lead(evidence.columns, among=broken or (moving if whole else []) or self.sure)
 
     @property
     def confirmed(self) -> list[Proposal]:

@@ -80,8 +80,8 @@ def test_the_claim_on_tokens_says_which_families_it_vouches_for() -> None:
     x[HAS, 3] = 77.0
 
     def reads(x: torch.Tensor) -> torch.Tensor:
-        out = torch.nn.functional.one_hot(x.sum(1).long() % CLASSES, CLASSES).float()
-        out[:, LABEL] += 5.0 * (x == 77).any(1)
+        out = 3.0 * torch.nn.functional.one_hot(x.sum(1).long() % CLASSES, CLASSES) - 1.0
+        out[:, LABEL] += 7.0 * (x == 77).any(1)
         return out
 
     caught = measure_spurious_feature(reads, (x, Y), "auto", max_flip=0.1, bounds=(0.0, 100.0))
