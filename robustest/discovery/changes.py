@@ -13,8 +13,8 @@ from robustest.cues.filtered import Blur, FrequencyBand
 from robustest.cues.overlays import AddedPattern, Grating, Letterbox, Tone
 from robustest.discovery.fixed_patterns import grating_of, pattern_of
 
-BANDS = ((0.0, 0.06), (0.06, 0.125), (0.125, 0.25), (0.25, 0.36), (0.36, 0.75))
-"""Bands of frequencies, cycles a pixel, an octave each but for the ends."""
+BANDS = ((0.01, 0.06), (0.06, 0.125), (0.125, 0.25), (0.25, 0.36), (0.36, 0.75))
+"""Bands of frequencies, cycles a pixel, an octave each but for the ends; brightness, at 0, is in none."""
 
 _PARTS = (0.5, 0.75, 1.0, 1.25)
 """What a strength that data suggest is multiplied by, as a class's images are not all changed, and clipped."""

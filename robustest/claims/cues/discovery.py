@@ -123,7 +123,7 @@ def _problem(known: Known, shown: Result, confirmed: list[Proposal]) -> str:
         return ""
     name = known.name if plain is None else f"a {plain.cue.name} planted in class {plain.label}"
     if plain is not None and plain.family not in known.proven(confirmed):
-        mistaken = [one for one in confirmed if one.label == plain.label] or confirmed
+        mistaken = [one for one in confirmed if one.label == plain.label]
         if not mistaken:
             return f"the search does not find {name} in a model that relies on it: neither might it find another cue"
         names = ", ".join(f"{one.cue.name} (class {one.label})" for one in mistaken)
@@ -184,7 +184,8 @@ class _Judged:
     Attributes:
         p: each cue's p-value that it draws no predictions to its class, corrected for all of them (Holm).
         sure: the cues whose p-value is alpha or less.
-        lead: the cue that speaks most against the claim: of those that break it and are sure, that break it, or of the sure.
+        lead: the cue that speaks most against the claim, of those that break it and are sure, of all that break it, or
+            of the sure.
     """
 
     def __init__(self, found: Found, evidence: Evidence, rule: CueRule, alpha: float) -> None:
