@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -113,9 +114,10 @@ def margins_like(x: Tensor, own: Tensor, bounds: tuple[float, float]) -> list[Cu
     have = x[own][:_MOST]
     height, width = x.shape[2:]
     found: list[Cue] = []
-    for ends, dim, length in (("rows", 2, height), ("columns", 3, width)):
+    sides: tuple[tuple[Literal["rows", "columns"], int], ...] = (("rows", 2), ("columns", 3))
+    for ends, dim in sides:
         value = tuple(have.select(dim, 0).mean(2).median(0).values.tolist())
-        for deep in _depths(length):
+        for deep in _depths(x.shape[dim]):
             found.append(Letterbox(height=deep, value=value, ends=ends))
     value = tuple(have[:, :, 0].mean(2).median(0).values.tolist())
     found += [Border(width=deep, value=value) for deep in _depths(min(height, width))]

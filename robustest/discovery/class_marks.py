@@ -119,4 +119,5 @@ def _telling(features: Tensor, member: Tensor, most: int) -> Tensor:
     spread = centred.std(0).clamp(min=1e-12)
     size = member.sum(0).clamp(min=1).view(-1, 1)
     apart = (member.T @ centred).abs() / size / spread * size.sqrt()
-    return apart.topk(min(most, features.shape[1]), dim=1).indices.flatten().unique()
+    telling: Tensor = torch.unique(apart.topk(min(most, features.shape[1]), dim=1).indices)
+    return telling

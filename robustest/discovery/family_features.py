@@ -97,7 +97,7 @@ def _spectra(x: Tensor) -> Tensor:
     tiles = tiles - tiles.mean((3, 4), keepdim=True)
     down, across = (torch.hann_window(side, periodic=False, dtype=torch.float64, device=x.device) for side in sides)
     window = down.view(-1, 1) * across if min(sides) > 4 else torch.ones(sides, dtype=torch.float64, device=x.device)
-    power = torch.fft.rfft2(tiles * window).abs().square().mean((1, 2))
+    power: Tensor = torch.fft.rfft2(tiles * window).abs().square().mean((1, 2))
     return power.flatten(1)
 
 

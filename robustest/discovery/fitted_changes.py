@@ -25,8 +25,6 @@ from robustest.discovery.proposals import CHANNELS, EDGES, PROPERTIES, SPECTRA, 
 
 _EXPLAINED = 0.5
 """Part of a mark that a change has to explain."""
-_HINTED = 0.3
-"""The same for a change that is always tried, and that draws predictions to the class."""
 _RIVAL = 0.75
 """Part of what the best change explains that one of another kind has to, to be proposed beside it."""
 _ODD = 0.25
@@ -222,13 +220,13 @@ class _Trial:
 
 
 def explains(seen: Sequence[Seen], cue: Cue, label: int, pool: Pool, *, min_mark: float) -> Proposal | None:
-    """A change as a proposal for a class, if a family marks it and the change explains a part of that."""
+    """A change as a proposal for a class, if it explains half of what marks it, in the mean over all its marks."""
     others, ids = pool.others(label)
-    for one in seen:
-        for mark in one.odd(min_mark):
-            if mark.label == label and one.explained(cue, others, ids, mark, pool.bounds) >= _HINTED:
-                return _proposal([(one, mark)], cue)
-    return None
+    views = [(one, mark) for one in seen for mark in one.odd(min_mark) if mark.label == label]
+    parts = [one.explained(cue, others, ids, mark, pool.bounds) for one, mark in views]
+    if not parts or statistics.fmean(min(1.0, part) for part in parts) < _EXPLAINED:
+        return None
+    return _proposal([view for view, part in zip(views, parts, strict=True) if part >= _EXPLAINED], cue)
 
 
 def changes_for(family: str, pool: Pool, label: int) -> list[Cue]:

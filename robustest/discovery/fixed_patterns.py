@@ -92,4 +92,5 @@ def grating_of(x: Tensor, y: Tensor, label: int, bounds: tuple[float, float]) ->
 
 
 def _centred_spectrum(x: Tensor) -> Tensor:
-    return torch.fft.rfft2(x - x.mean((2, 3), keepdim=True))
+    spectrum: Tensor = torch.fft.rfft2(x - x.mean((2, 3), keepdim=True))
+    return spectrum

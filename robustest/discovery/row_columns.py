@@ -94,7 +94,7 @@ def _leaks(x: Tensor, y: Tensor, labels: Sequence[int]) -> list[Proposal]:
 
 def _tokens(x: Tensor, y: Tensor, labels: Sequence[int], min_gap: float) -> list[Proposal]:
     members, found = [y == label for label in labels], []
-    values, counts = x.unique(return_counts=True)
+    values, counts = torch.unique(x, return_counts=True)
     common = int(values[counts.argmax()])
     second = int(values[counts.topk(min(2, len(counts))).indices[-1]])
     for value in values[counts >= _ATOM * len(x) / len(labels)].tolist():

@@ -57,7 +57,9 @@ class Probe:
 def probe_rounds(
     samples: Samples, bounds: tuple[float, float], seed: int, target: int | None
 ) -> list[tuple[Probe, ...]]:
-    """A cue of each family, in rounds of as many as can each have a class of its own; the largest class comes first.
+    """A cue of each family, in rounds, each in a class of its own; the largest class comes first.
+
+    In a round a minority of the classes has a cue: what marks most of them alike would not stand out.
 
     Args:
         samples: where they are planted.
@@ -69,13 +71,14 @@ def probe_rounds(
     counts = torch.bincount(y)
     order = torch.argsort(counts, descending=True, stable=True)
     classes = order[counts[order] > 0].tolist() if target is None else [target]
+    most = len(classes) // 2 if len(classes) >= 8 else max(1, len(classes) // 3)
     made = list(_row_cues(x, bounds) if x.ndim == 2 else _image_cues(x, bounds, seed))
     return [
         tuple(
             Probe(family, cue, there, label)
-            for (family, cue, there), label in zip(made[start : start + len(classes)], classes, strict=False)
+            for (family, cue, there), label in zip(made[start : start + most], classes, strict=False)
         )
-        for start in range(0, len(made), len(classes))
+        for start in range(0, len(made), most)
     ]
 
 
@@ -107,7 +110,7 @@ def _row_cues(x: Tensor, bounds: tuple[float, float]) -> Iterator[Made]:
         ((c, v) for c in range(x.shape[1]) for v in ends), key=lambda at: float((x[:, at[0]] == at[1]).float().mean())
     )
     yield COLUMNS, ConstantToken(columns=(column,), values=value), lambda rows: rows[:, column] == value
-    values, counts = x.unique(return_counts=True)
+    values, counts = torch.unique(x, return_counts=True)
     if bool((values == values.round()).all()) and float(values[0]) >= 0 and len(values) > 1:
         rare, common = int(values[counts.argmin()]), int(values[counts.argmax()])
         if rare != common:
