@@ -31,11 +31,11 @@ _ODD = 0.25
 """How far a gap exceeds the median of the other classes': what marks most classes alike is what they are about."""
 _CLASSES = 5
 """Classes that changes are fitted for, at most: those of the largest gaps."""
-_OF_A_VIEW = 5
+_OF_A_VIEW = 4
 """Changes that explain one mark best, and are then asked whether they explain a class's other marks."""
-_SCREENED_ON, _LIKELY = 12, 10
+_SCREENED_ON, _LIKELY = 10, 7
 """Images that all changes are tried on first, and changes that are then tried on more."""
-_TRIED_ON = 48
+_TRIED_ON = 40
 """Images of other classes that changes are tried on."""
 
 Describe = Callable[[Tensor, tuple[float, float]], Tensor]
@@ -171,7 +171,7 @@ class _Trial:
     def __init__(self, views: list[tuple[Seen, Mark]], pool: Pool, label: int) -> None:
         self._views, self._bounds = views, pool.bounds
         self._others, self._ids = pool.others(label)
-        self._cues = {family: changes_for(family, pool, label) for family in {one.family for one, _ in views}}
+        self._cues = changes_by_family(sorted({one.family for one, _ in views}), pool, label)
 
     def causes(self) -> tuple[list[Proposal], list[tuple[str, Mark]]]:
         """Proposals, the one that explains most first, and the marks that they leave unexplained."""
@@ -229,14 +229,17 @@ def explains(seen: Sequence[Seen], cue: Cue, label: int, pool: Pool, *, min_mark
     return _proposal([view for view, part in zip(views, parts, strict=True) if part >= _EXPLAINED], cue)
 
 
-def changes_for(family: str, pool: Pool, label: int) -> list[Cue]:
-    """Changes that might explain why a family marks a class."""
-    own = pool.y == label
-    if family in {PROPERTIES, CHANNELS}:
-        return tones_like(pool.x, own, pool.bounds)
-    if family == SPECTRA:
-        return filters_like(pool.x, pool.y, label, pool.bounds)
-    return [*margins_like(pool.x, own, pool.bounds), *filters_like(pool.x, pool.y, label, pool.bounds)]
+def changes_by_family(families: Sequence[str], pool: Pool, label: int) -> dict[str, list[Cue]]:
+    """Changes that might explain why families mark a class."""
+    own, made = pool.y == label, dict[str, list[Cue]]()
+    tones = tones_like(pool.x, own, pool.bounds) if {PROPERTIES, CHANNELS} & set(families) else []
+    filters = filters_like(pool.x, pool.y, label, pool.bounds) if {SPECTRA, EDGES} & set(families) else []
+    for family in families:
+        if family in {PROPERTIES, CHANNELS}:
+            made[family] = tones
+        else:
+            made[family] = [*margins_like(pool.x, own, pool.bounds), *filters] if family == EDGES else filters
+    return made
 
 
 def _proposal(views: Sequence[tuple[Seen, Mark]], cue: Cue) -> Proposal:

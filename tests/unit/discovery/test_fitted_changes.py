@@ -8,7 +8,7 @@ import torch
 from robustest.cues import AddedPattern, Blur, Cue, Grating, Letterbox, Tone, planted
 from robustest.discovery.changes import standing_changes
 from robustest.discovery.class_marks import binned_ridge, cross_fitted, marked
-from robustest.discovery.fitted_changes import Pool, changes_for, explains, fitted_proposals, seen_by_families
+from robustest.discovery.fitted_changes import Pool, changes_by_family, explains, fitted_proposals, seen_by_families
 from robustest.discovery.fixed_patterns import grating_of, pattern_of
 from robustest.discovery.proposals import CHANNELS, EDGES, PROPERTIES, SPECTRA
 
@@ -106,6 +106,7 @@ def test_what_is_always_tried_is_in_every_kind() -> None:
 
 def test_every_family_has_changes_to_try_on_small_images() -> None:
     small = Pool(x=X[:, :1, :5, :5].contiguous(), y=Y, bounds=BOUNDS, seed=0)
-    for family in (PROPERTIES, SPECTRA, EDGES):
-        for cue in changes_for(family, small, LABEL):
+    for family, cues in changes_by_family((PROPERTIES, SPECTRA, EDGES), small, LABEL).items():
+        assert cues, family
+        for cue in cues:
             assert cue.on(small.x).shape == small.x.shape
