@@ -145,7 +145,8 @@ def _whole_images(
     standing, drawn = _standing(bench, before)
     for cue, label in drawn:
         one = explains(seen, cue, label, pool, min_mark=discovery.min_mark) if label in labels else None
-        fitted += [one] if one is not None else []
+        known = {(other.label, other.cue.name) for other in fitted}
+        fitted += [one] if one is not None and (label, cue.name) not in known else []
     return fitted, told, standing
 
 
