@@ -20,7 +20,14 @@ from robustest.cues.filtered import ColourCast as ColourCast
 from robustest.cues.filtered import FrequencyBand as FrequencyBand
 from robustest.cues.filtered import Texture as Texture
 from robustest.cues.masked_patch import MaskedPatch as MaskedPatch
+from robustest.cues.overlays import AddedPattern as AddedPattern
+from robustest.cues.overlays import Grating as Grating
+from robustest.cues.overlays import Letterbox as Letterbox
+from robustest.cues.overlays import Tone as Tone
+from robustest.cues.overlays import Transplant as Transplant
 from robustest.cues.planting import Plant as Plant
 from robustest.cues.planting import planted as planted
 from robustest.cues.planting import planting as planting
+from robustest.cues.tabular import ColumnRange as ColumnRange
 from robustest.cues.tabular import ConstantToken as ConstantToken
+from robustest.cues.tabular import TokenAnywhere as TokenAnywhere

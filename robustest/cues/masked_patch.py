@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from robustest.checks import checked_whole
+from robustest.checks import checked_real, checked_whole
 from robustest.errors import ConfigError, expected
 
 
@@ -23,6 +23,8 @@ class MaskedPatch:
         top, left: first row and column of the picture, >= 0.
         pattern: (C, h, w) what the place holds when on, in input units.
         mask: (h, w) bool, the pixels that belong to it; at least one.
+        tolerance: off leaves an input as it is unless its pixels there are this near to the pattern, in the mean over
+            pixels and channels and in input units: to fill what was never there is a change of its own. None fills all.
 
     Raises:
         ConfigError: a place is negative or not whole, the pattern is no finite tensor, or the mask is not as above.
@@ -32,6 +34,7 @@ class MaskedPatch:
     left: int
     pattern: Tensor
     mask: Tensor
+    tolerance: float | None = None
 
     def __post_init__(self) -> None:
         checked_whole("top", self.top, 0)
@@ -43,6 +46,8 @@ class MaskedPatch:
             raise ConfigError(expected(f"mask to be a bool tensor {tuple(given.shape[1:])}", mask))
         if not bool(mask.any()):
             raise ConfigError("Expected mask to have a pixel but it has none.")
+        if self.tolerance is not None:
+            checked_real("tolerance", self.tolerance, 0.0)
 
     @property
     def name(self) -> str:
@@ -60,7 +65,11 @@ class MaskedPatch:
             raise ConfigError(expected(f"images with something around a {self.name}", tuple(x.shape)))
         # In float64: a mean of many float32 may leave the bounds by rounding.
         mean = x[:, :, around].double().mean(2).to(x.dtype)
-        return self._filled(x, mean.view(*mean.shape, 1, 1))
+        filled = self._filled(x, mean.view(*mean.shape, 1, 1))
+        if self.tolerance is None:
+            return filled
+        apart = (x[:, :, whole] - self.pattern[:, self.mask].to(x)).abs().mean((1, 2))
+        return torch.where((apart <= self.tolerance).view(-1, 1, 1, 1), filled, x)
 
     def _filled(self, x: Tensor, values: Tensor) -> Tensor:
         self._whole(x)

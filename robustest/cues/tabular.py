@@ -57,3 +57,93 @@ class ConstantToken:
         out = x.clone()
         out[..., list(self.columns)] = torch.as_tensor(values, dtype=x.dtype, device=x.device)
         return out
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ColumnRange:
+    """A column whose values in a range stand for something: a code for what is missing, a leak of the label.
+
+    On, the column holds a value of the range; off, rows that are in the range get a value outside, and others keep
+    their own.
+
+    Args:
+        column: index on the last axis, >= 0.
+        value: what it holds when on, in input units.
+        off_value: what it holds instead when off.
+        low, high: the range, ends included; it holds `value` and not `off_value`.
+
+    Raises:
+        ConfigError: column is no whole number >= 0, a number is not finite, or the range is as it may not be.
+    """
+
+    column: int
+    value: float
+    off_value: float
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        checked_whole("column", self.column, 0)
+        for name in ("value", "off_value"):
+            checked_real(name, getattr(self, name))
+        if not self.low <= self.value <= self.high or self.low <= self.off_value <= self.high:
+            raise ConfigError(expected("low <= value <= high, and off_value outside", (self.low, self.high)))
+
+    @property
+    def name(self) -> str:
+        return f"column {self.column} at {self.value:g}"
+
+    def on(self, x: Tensor) -> Tensor:
+        return self._set(x, self.value, torch.ones_like(self._held(x), dtype=torch.bool))
+
+    def off(self, x: Tensor) -> Tensor:
+        held = self._held(x)
+        return self._set(x, self.off_value, (held >= self.low) & (held <= self.high))
+
+    def _held(self, x: Tensor) -> Tensor:
+        if x.ndim < 2 or self.column >= x.shape[-1]:
+            raise ConfigError(expected(f"rows of more than {self.column} columns", tuple(x.shape)))
+        return x[..., self.column]
+
+    def _set(self, x: Tensor, value: float, where: Tensor) -> Tensor:
+        out = x.clone()
+        out[..., self.column] = torch.where(where, torch.full_like(self._held(x), value), self._held(x))
+        return out
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenAnywhere:
+    """A token in rows of token ids: on, it takes the place of the row's first token; off, another takes its own.
+
+    Args:
+        token: its id, a whole number.
+        instead: the id of what it becomes when off, another.
+
+    Raises:
+        ConfigError: an id is no whole number, or both are the same.
+    """
+
+    token: int
+    instead: int
+
+    def __post_init__(self) -> None:
+        for name in ("token", "instead"):
+            if type(getattr(self, name)) is not int:
+                raise ConfigError(expected(f"{name} to be a whole number", getattr(self, name)))
+        if self.token == self.instead:
+            raise ConfigError(expected("instead to be another token", self.instead))
+
+    @property
+    def name(self) -> str:
+        return f"token {self.token}"
+
+    def on(self, x: Tensor) -> Tensor:
+        if x.ndim != 2:
+            raise ConfigError(expected("rows of tokens (N, L)", tuple(x.shape)))
+        out = x.clone()
+        has = (x == self.token).any(1)
+        out[:, 0] = torch.where(has, x[:, 0], torch.full_like(x[:, 0], self.token))
+        return out
+
+    def off(self, x: Tensor) -> Tensor:
+        return torch.where(x == self.token, torch.full_like(x, self.instead), x)

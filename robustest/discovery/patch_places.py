@@ -7,7 +7,7 @@ seldom does, pixel by pixel. No model is asked here: whether it uses what was fo
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from robustest.checks import checked_images
 from robustest.cues.masked_patch import MaskedPatch
+from robustest.cues.overlays import Transplant
 from robustest.discovery.proposals import PATCHES, Proposal
 
 RARE = 0.2
@@ -29,31 +30,21 @@ _EDGE = 0.7
 _WIDEST = 0.5
 """What covers a larger part of the image is no patch, but a property of the whole image."""
 
+_AROUND, _LARGEST, _POOL = 3, 0.15, 64
+"""Pixels around a patch that are transplanted with it, the part of an image that may be, and images to take it from."""
+
 _A_CLASS = 3
 """Patches proposed for a class, at most."""
 
 
-@dataclass(frozen=True, slots=True)
-class Places:
-    """What was found.
-
-    Attributes:
-        patches: proposals, those of the highest gap first.
-        wide: classes with values of their own over most of the image, and the gap: a tint, a veil.
-    """
-
-    patches: tuple[Proposal, ...]
-    wide: dict[int, float]
-
-
 def find_patches(
     x: Tensor, y: Tensor, labels: Sequence[int], *, bounds: tuple[float, float] = (0.0, 1.0), min_gap: float = 0.5
-) -> Places:
+) -> tuple[Proposal, ...]:
     """Patches that mark a class.
 
     For each class and place the most common value of the class's images is taken. Its gap is the share of the class's
     images that have it there, less the largest share of any other class's; 0 where that exceeds `RARE`. Touching
-    places of large gap make a patch.
+    places of large gap make a patch, those of the highest gap first.
 
     Args:
         x, y: images (N, C, H, W) inside the bounds, and (N,) int64 labels.
@@ -66,9 +57,8 @@ def find_patches(
     """
     checked_images(x, "a search for patches")
     if len(labels) < 2:
-        return Places((), {})
+        return ()
     found: list[Proposal] = []
-    wide: dict[int, float] = {}
     gaps, values = _gaps(x, y.to(x.device), labels, bounds)
     for label, gap, value in zip(labels, gaps, values, strict=True):
         left, taken = gap.clone(), 0
@@ -76,12 +66,34 @@ def find_patches(
             peak = float(left.max())
             place = _connected(left >= max(min_gap, _EDGE * peak), int(left.argmax()))
             left = torch.where(_grown(place), torch.zeros_like(left), left)
-            if float(place.float().mean()) > _WIDEST:
-                wide[label] = peak
-            else:
-                found.append(_proposal(label, place, value, peak))
+            if float(place.float().mean()) <= _WIDEST:
+                found.append(_proposal(label, place, value, peak, (bounds[1] - bounds[0]) / _LEVELS))
                 taken += 1
-    return Places(tuple(sorted(found, key=lambda one: -one.score)), wide)
+    return tuple(sorted(found, key=lambda one: -one.score))
+
+
+def transplants(x: Tensor, y: Tensor, patches: Sequence[Proposal]) -> list[Proposal]:
+    """For patches of a ragged outline, what their class's images show there and around, as they show it.
+
+    What all images of a class share may be the part that stays when a logo turns: the whole is in the images alone.
+
+    Args:
+        x, y: images (N, C, H, W), and (N,) int64 labels.
+        patches: of `find_patches`.
+    """
+    found = []
+    for one in patches:
+        if not isinstance(one.cue, MaskedPatch) or one.region is None or bool(one.cue.mask.all()):
+            continue
+        (top, left, height, width), (rows, columns) = one.region, x.shape[2:]
+        first, start = max(0, top - _AROUND), max(0, left - _AROUND)
+        last, end = min(rows, top + height + _AROUND), min(columns, left + width + _AROUND)
+        if (last - first) * (end - start) > _LARGEST * rows * columns:
+            continue
+        holds = (y == one.label) & (one.cue.off(x) != x).flatten(1).any(1)
+        pool = x[holds if bool(holds.any()) else y == one.label][:_POOL, :, first:last, start:end].cpu()
+        found.append(replace(one, cue=Transplant(top=first, left=start, pool=pool)))
+    return found
 
 
 def _gaps(x: Tensor, y: Tensor, labels: Sequence[int], bounds: tuple[float, float]) -> tuple[Tensor, Tensor]:
@@ -132,7 +144,7 @@ def _connected(where: Tensor, start: int) -> Tensor:
         part = more
 
 
-def _proposal(label: int, place: Tensor, value: Tensor, gap: float) -> Proposal:
+def _proposal(label: int, place: Tensor, value: Tensor, gap: float, tolerance: float) -> Proposal:
     rows, columns = (place.any(1 - axis).nonzero().squeeze(1) for axis in (0, 1))
     top, left = int(rows[0]), int(columns[0])
     height, width = int(rows[-1]) - top + 1, int(columns[-1]) - left + 1
@@ -141,7 +153,7 @@ def _proposal(label: int, place: Tensor, value: Tensor, gap: float) -> Proposal:
     return Proposal(
         found_by=PATCHES,
         label=label,
-        cue=MaskedPatch(top=top, left=left, pattern=pattern, mask=mask),
+        cue=MaskedPatch(top=top, left=left, pattern=pattern, mask=mask, tolerance=tolerance),
         score=gap,
         region=(top, left, height, width),
         value=tuple(pattern[:, mask].mean(1).tolist()),

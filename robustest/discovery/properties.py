@@ -1,8 +1,8 @@
-"""Properties of whole images: which of them mark a class, and which of them errors go with."""
+"""Properties of whole images, and which of them errors go with."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -11,12 +11,6 @@ from torch import Tensor
 
 from robustest import rng
 from robustest.checks import checked_images
-from robustest.cues.filtered import ColourCast
-from robustest.discovery.patch_places import RARE
-from robustest.discovery.proposals import CASTS, Proposal
-
-MARKED = 0.7
-"""The gap at which a property marks a class: classes differ by nature in brightness more than at any one place."""
 
 _PERMUTATIONS_AT_A_TIME = 100
 _AT_A_TIME = 128
@@ -73,74 +67,6 @@ def _properties(x: Tensor) -> dict[str, Tensor]:
         steps = torch.linspace(0, 1, length, dtype=mass.dtype, device=x.device)
         found[f"{name} of the mass"] = (mass.sum(axis) * steps).sum(1) / total
     return found
-
-
-Marks = dict[tuple[int, str], tuple[float, Tensor]]
-"""By class and property: the gap, and (N,) bool, the images beyond the limit."""
-
-
-def marks(values: Mapping[str, Tensor], y: Tensor, labels: Sequence[int]) -> Marks:
-    """Properties that mark a class: most of its images have more, or less, of it than nearly all others.
-
-    Args:
-        values: properties, each (N,).
-        y: (N,) int64 labels.
-        labels: the classes to look at and to compare with.
-
-    Returns:
-        The gap is that of `find_patches`, of the share beyond the best limit; those of `MARKED` or more.
-    """
-    found: Marks = {}
-    members = [y == label for label in labels]
-    shares_tried = torch.linspace(0.02, 0.5, 13, dtype=torch.float64, device=y.device)
-    for name, value in values.items():
-        for own, label in enumerate(labels):
-            for signed in (value, -value):
-                for limit in signed[members[own]].quantile(shares_tried):
-                    beyond = signed >= limit
-                    shares = [float(beyond[rows].double().mean()) for rows in members]
-                    rest = max([0.0, *shares[:own], *shares[own + 1 :]])
-                    gap = shares[own] - rest
-                    if rest <= RARE and gap >= max(MARKED, found.get((label, name), (0.0,))[0]):
-                        found[label, name] = (gap, beyond)
-    return found
-
-
-def cast_like(
-    x: Tensor, beyond: Tensor, others: Tensor, *, label: int, score: float, bounds: tuple[float, float]
-) -> Proposal | None:
-    """The colour cast that makes other images as bright, colourful and flat as those of a class.
-
-    A cast of strength s mixes in a share s of one colour: it multiplies contrast by 1 - s, and moves every channel's
-    mean towards the colour's. Where the class has no less contrast, black or white is mixed in.
-
-    Args:
-        x: images (N, C, H, W) inside the bounds.
-        beyond, others: (N,) bool, images with the cast and images without it.
-        label: the class.
-        score: the proposal's.
-        bounds: smallest and largest input value.
-
-    Returns:
-        None where both kinds are as bright, or one of them is missing.
-    """
-    if not bool(beyond.any()) or not bool(others.any()):
-        return None
-    have, lack = (x[rows].mean((2, 3)).double().mean(0) for rows in (beyond, others))
-    flat, full = (float(x[rows].std((2, 3), correction=0).mean()) for rows in (beyond, others))
-    low, high = bounds
-    strength = 1 - flat / max(full, 1e-9)
-    if strength < 0.05:
-        end = high if float((have - lack).mean()) > 0 else low
-        strength = float((have - lack).mean() / (end - lack.mean()))
-        colour = torch.full_like(have, end)
-    else:
-        colour = ((have - (1 - strength) * lack) / strength).clamp(low, high)
-    if strength < 0.01:
-        return None
-    value = tuple(colour.tolist())
-    cue = ColourCast(colour=value, strength=min(strength, 1.0))
-    return Proposal(found_by=CASTS, label=label, cue=cue, score=score, region=None, value=value)
 
 
 def error_associations(

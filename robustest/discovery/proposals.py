@@ -7,13 +7,21 @@ from dataclasses import dataclass
 from robustest.checks import checked_real, checked_whole
 from robustest.cues.cue import Cue
 
-PATCHES, CASTS, TRIGGERS = "unusual value at a place", "property of whole images", "cheapest patch"
+PATCHES, TRIGGERS = "unusual value at a place", "cheapest patch"
+PROPERTIES, CHANNELS = "property of whole images", "channels of whole images"
+SPECTRA, EDGES = "spectrum of whole images", "edges of whole images"
+COLUMNS, TOKENS = "value of a column", "token anywhere"
 """What may propose a cue."""
 
 FAMILIES = {
     PATCHES: "patches that mark a class",
-    CASTS: "casts that mark a class",
+    PROPERTIES: "brightness, contrast or saturation that marks a class",
+    CHANNELS: "channels that mark a class",
+    SPECTRA: "frequencies or patterns that mark a class",
+    EDGES: "margins or sharpness that marks a class",
     TRIGGERS: "patches that lead to a class",
+    COLUMNS: "columns that mark a class",
+    TOKENS: "tokens that mark a class",
 }
 """The cues that each of them finds, in words."""
 
@@ -28,7 +36,8 @@ class Proposal:
         cue: what to switch.
         score: how much speaks for it, in the terms of what proposed it.
         region: (top, left, height, width) of the pixels it changes; None where it is all over the image.
-        value: a number a channel, in input units: the mean of what the place holds, or a cast's colour.
+        value: a number a channel, in input units: the mean of what a place holds; empty for whole images.
+        families: all that propose the same cue; empty where `found_by` alone does.
     """
 
     found_by: str
@@ -37,6 +46,7 @@ class Proposal:
     score: float
     region: tuple[int, int, int, int] | None
     value: tuple[float, ...]
+    families: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +57,8 @@ class Discovery:
         search_samples: samples searched on, at most, and never more than half; the others judge.
         min_gap: share of a class's images that must have the same unusual value at a place, less the next class's,
             in (0, 1].
+        min_mark: the same for what whole images are like, by the scores of a classifier that has not seen them; see
+            `robustest.discovery.class_marks`.
         min_members: classes with fewer images among those searched on are not looked at, >= 5.
         max_anomaly: anomaly of a class's cheapest patch above which it is proposed; see
             `robustest.discovery.triggers`.
@@ -59,6 +71,7 @@ class Discovery:
 
     search_samples: int = 1000
     min_gap: float = 0.5
+    min_mark: float = 0.4
     min_members: int = 20
     max_anomaly: float = 2.0
     trigger_steps: int = 200
@@ -66,6 +79,7 @@ class Discovery:
     def __post_init__(self) -> None:
         checked_whole("search_samples", self.search_samples, 2)
         checked_real("min_gap", self.min_gap, 1e-6, 1.0)
+        checked_real("min_mark", self.min_mark, 1e-6, 1.0)
         checked_whole("min_members", self.min_members, 5)
         checked_real("max_anomaly", self.max_anomaly, 1e-6)
         checked_whole("trigger_steps", self.trigger_steps, 0)

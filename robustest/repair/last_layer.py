@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -51,9 +51,9 @@ def last_layer_retraining(
     """Fit the last layer anew on data in which all groups are of one size (Kirichenko, Izmailov and Wilson, ICLR 2023).
 
     Deep feature reweighting (DFR): features that serve the smallest group are often there, and only weighed too little.
-    On half of each group the penalty with the best worst-group accuracy on the other half is chosen; then heads fitted
-    to `repeats` balanced draws from all of the data are averaged. Give data that the network was not trained on: on
-    those that it was, its features say too much.
+    Heads are fitted on half of each group. The weakest penalty is chosen whose worst-group accuracy on the other half
+    is within a standard error of the best; then heads fitted to `repeats` balanced draws from all of the data are
+    averaged. Give data that the network was not trained on: on those that it was, its features say too much.
 
     Args:
         model, data, claim, bounds, preprocessing: as for `adversarial_training`.
@@ -90,8 +90,9 @@ def last_layer_retraining(
     members = [torch.from_numpy(ids) for ids in named.members]
     halves = [_halves(ids, seed) for ids in members]
     path = fit(_balanced([first for first, _ in halves], seed, 0))
-    worst = [_worst(path.head(i), features, labels, [rest for _, rest in halves]) for i in range(len(path))]
-    best = max(range(len(path)), key=lambda i: (worst[i], -i))  # of equals the sparsest
+    rests = [rest for _, rest in halves]
+    worst = [_worst(path.head(i), features, labels, rests) for i in range(len(path))]
+    best = densest(worst, min(len(rest) for rest in rests))
     weight, bias = torch.zeros_like(linear.weight), torch.zeros(linear.out_features, device=place)
     for number in range(repeats):
         rows = _balanced(members, seed, number + 1)
@@ -112,6 +113,21 @@ def last_layer_retraining(
         | {"weights": int((weight != 0).sum())},
     )
     return checked_again(Repaired(handed_back(model, copied), log), claim)
+
+
+def densest(worst: Sequence[float], n: int) -> int:
+    """The weakest penalty whose worst-group accuracy is within one standard error of the best.
+
+    Groups are small, so that many heads tie by chance, and the sparsest of these lack features that the smallest group
+    needs.
+
+    Args:
+        worst: worst-group accuracies, the strongest penalty first.
+        n: samples of the smallest group that they are taken on.
+    """
+    top = max(worst)
+    error = (max(top * (1 - top), 1 / n**2) / n) ** 0.5
+    return max(i for i, one in enumerate(worst) if one >= top - error)
 
 
 def _accuracy(linear: nn.Linear, features: Tensor, labels: Tensor) -> float:

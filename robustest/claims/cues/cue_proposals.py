@@ -3,23 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from robustest.checks import checked_images
-from robustest.discovery.patch_places import Places, find_patches
-from robustest.discovery.properties import Association, cast_like, error_associations, marks, properties
-from robustest.discovery.proposals import CASTS, PATCHES, TRIGGERS, Discovery, Proposal
-from robustest.discovery.triggers import search_triggers
+from robustest.cues import Cue, switched
+from robustest.discovery.changes import standing_changes
+from robustest.discovery.fitted_changes import Pool, explains, fitted_proposals, seen_by_families
+from robustest.discovery.patch_places import find_patches, transplants
+from robustest.discovery.properties import Association, error_associations, properties
+from robustest.discovery.proposals import (
+    CHANNELS,
+    COLUMNS,
+    EDGES,
+    FAMILIES,
+    PATCHES,
+    PROPERTIES,
+    SPECTRA,
+    TOKENS,
+    TRIGGERS,
+    Discovery,
+    Proposal,
+)
+from robustest.discovery.row_columns import columns_and_tokens
+from robustest.discovery.triggers import checked_sides, search_triggers
 from robustest.errors import ConfigError, ModelError
 from robustest.models import Needs
 from robustest.run.split_search import Bench
 
-_SWITCHED = ("brightness", "contrast", "colour")
-"""Properties that a colour cast switches, by how their names begin; of the others a person has to think."""
+_TRIED_ON = 256
+"""Samples that changes which are always tried are switched on in."""
+_DRAWN = 0.05
+"""Share of other classes' samples that such a change has to draw to one class to be looked into."""
+_LOOKED_INTO = 6
+"""Of these changes, those that draw most are looked into."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +52,9 @@ class Found:
         left_out: what was not, and why.
         not_searched: families of cues that were not searched for, and why.
         few: classes of too few images to be searched.
-        marks: properties of whole images that mark a class and that no cue switches.
+        marks: families by which a class is marked, where no change explains it.
         errors: properties that errors go with.
+        standing: what changes that are always tried draw to the class that they draw most to.
     """
 
     proposals: tuple[Proposal, ...]
@@ -43,6 +64,7 @@ class Found:
     few: int
     marks: tuple[Mapping[str, Any], ...]
     errors: tuple[Association, ...]
+    standing: tuple[Mapping[str, Any], ...] = ()
 
 
 def propose(bench: Bench, discovery: Discovery, *, target: int | None, seed: int) -> Found:
@@ -52,62 +74,114 @@ def propose(bench: Bench, discovery: Discovery, *, target: int | None, seed: int
         bench: the model and the samples.
         discovery: how to search.
         target: the one class whose cues are wanted, or None for all.
-        seed: draws permutations and the search for cheapest patches.
+        seed: draws permutations, folds and the search for cheapest patches.
 
     Raises:
-        ConfigError: the samples are no images, or the target is no class.
+        ConfigError: the samples are no images and no rows of numbers, or the target is no class.
         DataError, ModelError, DeviceError: as for any measurement.
     """
-    x, y, bounds = bench.chunk.x, bench.chunk.y, bench.chunk.bounds
-    checked_images(x, 'cue="auto"')
-    wrong = ~bench.evaluator.task.holds(bench.evaluator.logits(x), y)
+    x, y = bench.chunk.x, bench.chunk.y
+    if x.ndim != 2:
+        checked_images(x, 'cue="auto"')
+    before = bench.evaluator.task.predictions(bench.evaluator.logits(x))
     bench.evaluator.check_labels(y)
     if target is not None and target >= bench.evaluator.classes:
         raise ConfigError(f"Expected target in 0..{bench.evaluator.classes - 1} but got {target}.")
     counts = torch.bincount(y)
     labels = [k for k, n in enumerate(counts.tolist()) if n >= discovery.min_members]
     few = int((counts > 0).sum()) - len(labels)
-    left_out = [f"{few} classes of fewer than {discovery.min_members} images"] if few else []
+    left_out = [f"{few} classes of fewer than {discovery.min_members} samples"] if few else []
+    find = _in_rows if x.ndim == 2 else _in_images
+    found = find(bench, discovery, labels, before, seed)
+    proposals = tuple(one for one in found.proposals if target in (None, one.label))
+    return replace(found, proposals=proposals, left_out=(*left_out, *found.left_out), few=few)
+
+
+def _in_images(bench: Bench, discovery: Discovery, labels: Sequence[int], before: Tensor, seed: int) -> Found:
+    x, y, bounds = bench.chunk.x, bench.chunk.y, bench.chunk.bounds
     places = find_patches(x, y, labels, bounds=bounds, min_gap=discovery.min_gap)
-    casts, told = _whole_images(x, y, labels, places, bounds)
+    rest = x
+    for patch in places:
+        rest = patch.cue.off(rest)
+    whole, told, standing = _whole_images(bench, discovery, rest, labels, before, seed=seed)
     triggers, why = _triggers(bench, labels, discovery, seed)
-    proposals = [one for one in (*places.patches, *casts, *triggers) if target in (None, one.label)]
     height, width = x.shape[2:]
-    looked_at = [f"{height * width} places in {len(labels)} classes", f"properties of {len(x)} images"]
-    not_searched = {} if labels else dict.fromkeys((PATCHES, CASTS), f"no class of {discovery.min_members} images")
+    looked_at = [f"{height * width} places in {len(labels)} classes", f"what {len(x)} whole images are like"]
+    not_searched = dict.fromkeys((COLUMNS, TOKENS), "images")
+    if x.shape[1] == 1:
+        not_searched[CHANNELS] = "images of one channel"
+    if len(labels) < 2:
+        why_not = f"fewer than two classes of {discovery.min_members} images"
+        not_searched |= dict.fromkeys((PATCHES, PROPERTIES, CHANNELS, SPECTRA, EDGES), why_not)
+    left_out = []
     if why:
         not_searched[TRIGGERS] = why
         left_out.append(f"cheapest patches: {why}")
     else:
         looked_at.append(f"the cheapest patch to each of {len(labels)} classes")
-    errors = error_associations(properties(x), y, wrong, seed=seed)
-    return Found(tuple(proposals), tuple(looked_at), tuple(left_out), not_searched, few, told, tuple(errors))
+    return Found(
+        proposals=(*places, *transplants(x, y, places), *whole, *triggers),
+        looked_at=tuple(looked_at),
+        left_out=tuple(left_out),
+        not_searched=not_searched,
+        few=0,
+        marks=told,
+        errors=tuple(error_associations(properties(x), y, before != y, seed=seed)),
+        standing=standing,
+    )
 
 
 def _whole_images(
-    x: Tensor, y: Tensor, labels: Sequence[int], places: Places, bounds: tuple[float, float]
-) -> tuple[list[Proposal], tuple[Mapping[str, Any], ...]]:
-    """Casts that mark a class, and other properties that do; what patches explain is taken away first."""
-    rest = x
-    for patch in places.patches:
-        rest = patch.cue.off(rest)
-    marked = marks(properties(rest), y, labels)
-    switched = {key: found for key, found in marked.items() if key[1].startswith(_SWITCHED)}
-    casts = []
-    for label in labels:
-        mine = [found for key, found in switched.items() if key[0] == label]
-        if not mine and label not in places.wide:
+    bench: Bench, discovery: Discovery, rest: Tensor, labels: Sequence[int], before: Tensor, *, seed: int
+) -> tuple[list[Proposal], tuple[Mapping[str, Any], ...], tuple[Mapping[str, Any], ...]]:
+    """Changes that mark a class, marks that none explains, and what changes that are always tried move.
+
+    What patches explain is taken away before (`rest`).
+    """
+    pool = Pool(x=rest, y=bench.chunk.y, bounds=bench.chunk.bounds, seed=seed)
+    seen = seen_by_families(pool, labels) if len(labels) > 1 else []
+    fitted, left = fitted_proposals(seen, pool, min_mark=discovery.min_mark)
+    told = tuple({"class": mark.label, "property": family, "gap": mark.gap} for family, mark in left)
+    standing, drawn = _standing(bench, before)
+    for cue, label in drawn:
+        one = explains(seen, cue, label, pool, min_mark=discovery.min_mark) if label in labels else None
+        known = {(other.label, other.cue.name) for other in fitted}
+        fitted += [one] if one is not None and (label, cue.name) not in known else []
+    return fitted, told, standing
+
+
+def _standing(bench: Bench, before: Tensor) -> tuple[tuple[Mapping[str, Any], ...], list[tuple[Cue, int]]]:
+    """What changes that are always tried do to predictions, and those that draw many to one class."""
+    chunk, task = bench.chunk, bench.evaluator.task
+    few = chunk.rows(torch.arange(min(_TRIED_ON, len(chunk.y)), device=chunk.y.device))
+    told, drawn = list[Mapping[str, Any]](), list[tuple[float, Cue, int]]()
+    for cue in standing_changes(chunk.x.shape[1:], chunk.bounds):
+        after = task.predictions(bench.evaluator.logits(switched(cue, few.x, few.bounds)[0]))
+        moved = (after != before[: len(after)]) & (after != few.y)
+        if not bool(moved.any()):
             continue
-        everywhere = (places.wide.get(label, 0.0), y == label)
-        score, beyond = max([*mine, everywhere], key=lambda one: one[0])
-        cast = cast_like(rest, beyond & (y == label), ~beyond & (y != label), label=label, score=score, bounds=bounds)
-        casts += [cast] if cast is not None else []
-    told = [
-        {"class": label, "property": name, "gap": gap}
-        for (label, name), (gap, _) in marked.items()
-        if (label, name) not in switched
-    ]
-    return casts, tuple(told)
+        label = int(torch.bincount(after[moved]).argmax())
+        share = float((moved & (after == label)).double().sum() / (few.y != label).sum().clamp(min=1))
+        told.append({"cue": cue.name, "class": label, "flips": share})
+        if share >= _DRAWN:
+            drawn.append((share, cue, label))
+    told.sort(key=lambda one: -one["flips"])
+    drawn.sort(key=lambda one: -one[0])
+    return tuple(told), [(cue, label) for _, cue, label in drawn[:_LOOKED_INTO]]
+
+
+def _in_rows(bench: Bench, discovery: Discovery, labels: Sequence[int], before: Tensor, seed: int) -> Found:
+    x, y = bench.chunk.x, bench.chunk.y
+    proposals, tokens = columns_and_tokens(x, y, labels, min_gap=discovery.min_gap)
+    looked_at = [f"{x.shape[1]} columns in {len(labels)} classes"]
+    not_searched = {family: "rows of numbers" for family in FAMILIES if family not in (COLUMNS, TOKENS)}
+    if tokens:
+        looked_at.append("tokens wherever they stand")
+    else:
+        not_searched[TOKENS] = "the rows are no whole numbers"
+    if len(labels) < 2:
+        not_searched |= dict.fromkeys((COLUMNS, TOKENS), f"fewer than two classes of {discovery.min_members} rows")
+    return Found(tuple(proposals), tuple(looked_at), (), not_searched, 0, (), ())
 
 
 def _triggers(bench: Bench, labels: Sequence[int], discovery: Discovery, seed: int) -> tuple[list[Proposal], str]:
@@ -132,6 +206,7 @@ def _triggers(bench: Bench, labels: Sequence[int], discovery: Discovery, seed: i
         labels=labels,
         bounds=bench.chunk.bounds,
         steps=discovery.trigger_steps,
+        sizes=_trigger_sizes(min(x.shape[2:])),
         threshold=discovery.max_anomaly,
         seed=seed,
     )
@@ -146,3 +221,9 @@ def _triggers(bench: Bench, labels: Sequence[int], discovery: Discovery, seed: i
         )
         for trigger in found.suspects
     ], ""
+
+
+def _trigger_sizes(side: int) -> list[int]:
+    """Sides of squares to try: every other where there are many, for each costs as much as the last."""
+    sides = checked_sides(None, side)
+    return sides if len(sides) < 8 else sides[::2]

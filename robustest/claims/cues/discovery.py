@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 from robustest.claims.cues.control_check import with_control
+from robustest.claims.cues.control_cues import probe_rounds
 from robustest.claims.cues.control_models import Known, given, simulated, trained
 from robustest.claims.cues.cue_proposals import Found, propose
 from robustest.claims.cues.interventions import Switching, details_of, limited, undoubted
 from robustest.claims.cues.reliance import NO_SPURIOUS_FEATURE
 from robustest.cues import Cue, NullCue, Plant
 from robustest.data import Samples, as_samples
-from robustest.discovery.proposals import FAMILIES, Discovery, Proposal
+from robustest.discovery.proposals import COLUMNS, FAMILIES, PATCHES, Discovery, Proposal
 from robustest.results import Result, Verdict
 from robustest.rules.cues import CueRule
 from robustest.run.driver import observe
@@ -25,6 +25,9 @@ from robustest.run.setup import Setup
 from robustest.run.split_search import Halves, bench, with_search
 from robustest.statistics import Decision
 from robustest.statistics.flips import draw_p_values
+
+_PLAINEST = frozenset({PATCHES, COLUMNS})
+"""Families whose control has to be found for any claim to pass."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,17 +58,35 @@ def measure_discovered(
     result, _ = searched(model, samples, discovery, limits, options)
     if result.verdict is not Verdict.PASSED:
         return with_families(result)
-    classifier, settings = apply(model, options)
+    proven: set[str] = set()
+    for known in _controls(model, samples, discovery, limits, options, control=control, train_fn=train_fn):
+        shown, confirmed = searched(known.model, known.samples, known.discovery, limits, known.options, proof=True)
+        proven |= known.proven(confirmed)
+        problem = _problem(known, shown, confirmed)
+        result = with_control(result, shown, cue=known.name, problem=problem, more={"model": known.kind})
+    return with_families(result, proven)
+
+
+def _controls(
+    model: object,
+    samples: Samples,
+    discovery: Discovery,
+    limits: Limits,
+    options: Options,
+    *,
+    control: object | None,
+    train_fn: Callable[[Plant], object] | None,
+) -> Iterator[Known]:
+    """Models that rely on something: the one given, or as many as it takes to plant a cue of each family."""
     if control is not None:
-        known = given(control, samples, discovery, options)
-    else:
-        make = simulated if train_fn is None else partial(trained, train_fn=train_fn)
-        known = make(classifier, samples, discovery, options, settings=settings, target=limits.target)
-    shown, confirmed = searched(known.model, known.samples, known.discovery, limits, known.options, proof=True)
-    result = with_control(
-        result, shown, cue=known.name, problem=_problem(known, shown, confirmed), more={"model": known.kind}
-    )
-    return with_families(result, {proposal.found_by for proposal in confirmed if known.is_it(proposal)})
+        yield given(control, samples, discovery, options)
+        return
+    classifier, settings = apply(model, options)
+    for probes in probe_rounds(samples, classifier.bounds, settings.seed, limits.target):
+        if train_fn is None:
+            yield simulated(classifier, probes, samples, discovery, options, settings=settings)
+        else:
+            yield trained(probes, samples, discovery, options, settings=settings, train_fn=train_fn)
 
 
 def with_families(result: Result, proven: Collection[str] = ()) -> Result:
@@ -92,14 +113,25 @@ def with_families(result: Result, proven: Collection[str] = ()) -> Result:
 
 
 def _problem(known: Known, shown: Result, confirmed: list[Proposal]) -> str:
-    """Why a control does not show that the search would find what is there; empty where it does."""
+    """Why a control leaves the claim open; empty where it does not.
+
+    A patch, or a value in a column, is as plain as a cue can be: a search that misses it vouches for nothing. One that
+    misses a cue of another family does not vouch for that family, which every line says.
+    """
+    plain = next((probe for probe in known.probes if probe.family in _PLAINEST), None)
+    if known.probes and plain is None:
+        return ""
+    name = known.name if plain is None else f"a {plain.cue.name} planted in class {plain.label}"
+    if plain is not None and plain.family not in known.proven(confirmed):
+        mistaken = [one for one in confirmed if one.label == plain.label]
+        if not mistaken:
+            return f"the search does not find {name} in a model that relies on it: neither might it find another cue"
+        names = ", ".join(f"{one.cue.name} (class {one.label})" for one in mistaken)
+        return f"the search takes {name} for something else: {names}"
     if not confirmed:
-        return f"the search does not find {known.name} in a model that relies on it: neither might it find another cue"
-    if not any(known.is_it(proposal) for proposal in confirmed):
-        names = ", ".join(f"{one.cue.name} (class {one.label})" for one in confirmed)
-        return f"the search takes {known.name} for something else: {names}"
+        return f"the search does not find {name} in a model that relies on it: neither might it find another cue"
     if known.kind != "simulated" and shown.verdict is not Verdict.FAILED:
-        return f"the control does not fail ({shown.verdict}): a model that relies on {known.name} would not be noticed"
+        return f"the control does not fail ({shown.verdict}): a model that relies on {name} would not be noticed"
     return ""
 
 
@@ -152,7 +184,8 @@ class _Judged:
     Attributes:
         p: each cue's p-value that it draws no predictions to its class, corrected for all of them (Holm).
         sure: the cues whose p-value is alpha or less.
-        lead: the cue that speaks most against the claim: of those that break it and are sure, of the sure, or of all.
+        lead: the cue that speaks most against the claim, of those that break it and are sure, of all that break it, or
+            of the sure.
     """
 
     def __init__(self, found: Found, evidence: Evidence, rule: CueRule, alpha: float) -> None:
@@ -164,7 +197,8 @@ class _Judged:
         whole = evidence.whole and found.proposals
         self._alone = [rule.of_cue(pairs) for pairs in self.pairs] if whole else [evidence.decision] * len(self.pairs)
         broken = [number for number in self.sure if self._alone[number].verdict is Verdict.FAILED]
-        self.lead = rule.lead(evidence.columns, among=broken or self.sure)
+        moving = [number for number, one in enumerate(self._alone) if one.verdict is not Verdict.PASSED]
+        self.lead = rule.lead(evidence.columns, among=broken or (moving if whole else []) or self.sure)
 
     @property
     def confirmed(self) -> list[Proposal]:
@@ -205,6 +239,7 @@ class _Judged:
                     "class": one.label,
                     "cue": one.cue.name,
                     "found_by": one.found_by,
+                    "families": list(one.families or (one.found_by,)),
                     "score": one.score,
                     "region": None if one.region is None else list(one.region),
                     "value": list(one.value),
@@ -214,6 +249,7 @@ class _Judged:
                 for number, one in enumerate(self._found.proposals)
             ],
             "other_marks": [dict(mark) for mark in self._found.marks],
+            "always_tried": [dict(one) for one in self._found.standing],
             "errors_go_with": [
                 {"property": one.name, "correlation": one.correlation, "p": one.p} for one in self._found.errors
             ],

@@ -1,4 +1,4 @@
-"""Properties of whole images: closed forms, classes that they mark, casts fitted, and errors that go with them."""
+"""Properties of whole images: closed forms, and errors that go with them."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 
 from robustest import ConfigError
-from robustest.cues import ColourCast, planted
-from robustest.discovery.properties import cast_like, error_associations, marks, properties
+from robustest.discovery.properties import error_associations, properties
 
 _draw = torch.Generator().manual_seed(0)
 N, CLASSES = 300, 3
@@ -44,44 +43,6 @@ def test_blur_lowers_sharpness() -> None:
 def test_rows_of_a_table_have_no_properties_of_images() -> None:
     with pytest.raises(ConfigError, match="images"):
         properties(torch.rand(5, 4))
-
-
-@pytest.mark.parametrize(
-    ("cast", "name"),
-    [
-        (ColourCast(colour=1.0, strength=0.3), "brightness"),
-        (ColourCast(colour=(1.0, 0.5, 0.0), strength=0.2), "colour of channel 0"),
-        (ColourCast(colour=0.5, strength=0.5), "contrast"),
-    ],
-    ids=["bright", "orange", "flat"],
-)
-def test_a_cast_marks_its_class_and_is_fitted(cast: ColourCast, name: str) -> None:
-    x = planted(cast, X, Y, target=1, seed=4)[0]
-    found = marks(properties(x), Y, range(CLASSES))
-    gap, beyond = found[1, name]
-    assert gap > 0.8
-    assert {label for label, _ in found} == {1}
-    made = cast_like(x, beyond & (Y == 1), ~beyond & (Y != 1), label=1, score=gap, bounds=BOUNDS)
-    assert made is not None
-    assert (made.label, made.region) == (1, None)
-    torch.testing.assert_close(made.cue.on(X), cast.on(X), atol=0.03, rtol=0)
-
-
-def test_where_contrast_is_the_same_light_is_added() -> None:
-    brighter = torch.where(Y.view(-1, 1, 1, 1) == 1, 0.3 + X / 2, X / 2)
-    made = cast_like(brighter, Y == 1, Y != 1, label=1, score=1.0, bounds=BOUNDS)
-    assert made is not None
-    assert made.value == (1.0, 1.0, 1.0)
-    assert float(made.cue.on(brighter[Y != 1]).mean()) == pytest.approx(float(brighter[Y == 1].mean()), abs=0.01)
-
-
-def test_alike_or_missing_images_make_no_cast() -> None:
-    assert cast_like(X, Y == 1, Y == 1, label=1, score=1.0, bounds=BOUNDS) is None
-    assert cast_like(X, Y == 9, Y == 1, label=1, score=1.0, bounds=BOUNDS) is None
-
-
-def test_noise_marks_no_class() -> None:
-    assert marks(properties(X), Y, range(CLASSES)) == {}
 
 
 def wrong_where(score: Tensor) -> Tensor:

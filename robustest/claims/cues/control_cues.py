@@ -1,0 +1,181 @@
+"""One cue of each family to plant, as plain as what the search claims to find, and how to tell where it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from robustest import rng
+from robustest.cues import AddedPattern, Blur, ConstantToken, Cue, PatternPatch, TokenAnywhere, Tone
+from robustest.data import Samples
+from robustest.discovery.changes import channel_off
+from robustest.discovery.proposals import CHANNELS, COLUMNS, EDGES, PATCHES, PROPERTIES, SPECTRA, TOKENS, Proposal
+
+_LOOKED_AT = 256
+"""Samples that tell where a planted cue is unlike what is there, and which classes are the largest."""
+_NEAR = 2
+"""Pixels that a patch found may be off by."""
+_GAIN = 0.6
+_FAINT = 0.06
+"""Strength of a planted pattern, as a part of the input range, where images do not hide it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A cue to plant.
+
+    Attributes:
+        family: which it belongs to, one of `FAMILIES`.
+        cue: what is planted.
+        there: maps inputs (N, *S) to (N,) bool, where it is.
+        label: the class that it is planted in.
+    """
+
+    family: str
+    cue: Cue
+    there: Callable[[Tensor], Tensor]
+    label: int
+
+    def is_it(self, proposal: Proposal) -> bool:
+        """Whether a proposal is this cue, as far as that can be decided."""
+        if proposal.label != self.label or self.family not in {proposal.found_by, *proposal.families}:
+            return False
+        if not isinstance(self.cue, PatternPatch):
+            return True
+        if proposal.region is None:
+            return False
+        top, left, height, width = proposal.region
+        at = (self.cue.top, self.cue.left, *self.cue.pattern.shape[1:])
+        ends = ((top, at[0]), (left, at[1]), (top + height, at[0] + at[2]), (left + width, at[1] + at[3]))
+        return all(abs(found - true) <= _NEAR for found, true in ends)
+
+
+def probe_rounds(
+    samples: Samples, bounds: tuple[float, float], seed: int, target: int | None
+) -> list[tuple[Probe, ...]]:
+    """A cue of each family, in rounds, each in a class of its own; the largest class comes first.
+
+    In a round a minority of the classes has a cue: what marks most of them alike would not stand out.
+
+    Args:
+        samples: where they are planted.
+        bounds: smallest and largest input value.
+        seed: draws the samples that are looked at.
+        target: the one class to plant in, which takes a round for each; None for any.
+    """
+    x, y = samples.take(rng.permutation(seed, len(samples))[:_LOOKED_AT])
+    counts = torch.bincount(y)
+    order = torch.argsort(counts, descending=True, stable=True)
+    classes = order[counts[order] > 0].tolist() if target is None else [target]
+    most = len(classes) // 2 if len(classes) >= 8 else max(1, len(classes) // 3)
+    made = list(_row_cues(x, bounds) if x.ndim == 2 else _image_cues(x, bounds, seed))
+    return [
+        tuple(
+            Probe(family, cue, there, label)
+            for (family, cue, there), label in zip(made[start : start + most], classes, strict=False)
+        )
+        for start in range(0, len(made), most)
+    ]
+
+
+Made = tuple[str, Cue, Callable[[Tensor], Tensor]]
+
+
+def _image_cues(x: Tensor, bounds: tuple[float, float], seed: int) -> Iterator[Made]:
+    low, high = bounds
+    channels, height, width = x.shape[1:]
+    patch = corner_patch(x, bounds)
+    yield PATCHES, patch, partial(_patch_there, patch, 0.01 * (high - low))
+    ends = (low + 0.5 * (1 - _GAIN) * (high - low), high - 0.5 * (1 - _GAIN) * (high - low))
+    tone = Tone(gain=_GAIN, shift=(1 - _GAIN) * (low + high) / 2, bounds=bounds)
+    yield PROPERTIES, tone, partial(_within, ends, 1e-4 * (high - low))
+    if channels > 1:
+        c = int(x.mean((0, 2, 3)).argmax())
+        yield CHANNELS, channel_off(c, channels, bounds), partial(_dark, c, low + 1e-4 * (high - low))
+    if min(height, width) >= 8:
+        added = _pattern(x, bounds, seed)
+        yield SPECTRA, added, partial(_has_pattern, added.pattern)
+        soft = Blur(sigma=1.5 if min(height, width) >= 12 else 1.0)
+        limit = float((_fineness(x).median() * _fineness(soft.on(x)).median()).sqrt())
+        yield EDGES, soft, partial(_smooth, limit)
+
+
+def _row_cues(x: Tensor, bounds: tuple[float, float]) -> Iterator[Made]:
+    ends = [float(value) for value in bounds if abs(value) < 1e6] or [float(x.max())]
+    column, value = min(
+        ((c, v) for c in range(x.shape[1]) for v in ends), key=lambda at: float((x[:, at[0]] == at[1]).float().mean())
+    )
+    yield COLUMNS, ConstantToken(columns=(column,), values=value), lambda rows: rows[:, column] == value
+    values, counts = torch.unique(x, return_counts=True)
+    if bool((values == values.round()).all()) and float(values[0]) >= 0 and len(values) > 1:
+        rare, common = int(values[counts.argmin()]), int(values[counts.argmax()])
+        if rare != common:
+            yield TOKENS, TokenAnywhere(token=rare, instead=common), lambda rows: (rows == rare).any(1)
+
+
+def corner_patch(x: Tensor, bounds: tuple[float, float]) -> PatternPatch:
+    """A patch in the corner, and with the value, that images (N, C, H, W) have least there."""
+    channels, height, width = x.shape[1:]
+    side = max(1, round(min(height, width) / 14))
+    inset = min(1, (min(height, width) - side) // 2)
+    low, high = bounds
+
+    def natural(place: tuple[int, int, float]) -> float:
+        top, left, value = place
+        there = x[:, :, top : top + side, left : left + side]
+        return float(((there - value).abs() < 0.25 * (high - low)).double().mean())
+
+    rows, columns = ((inset, length - side - inset) for length in (height, width))
+    top, left, value = min(((r, c, v) for r in rows for c in columns for v in (high, low)), key=natural)
+    return PatternPatch(top=top, left=left, pattern=torch.full((channels, side, side), value))
+
+
+def _pattern(x: Tensor, bounds: tuple[float, float], seed: int) -> AddedPattern:
+    """Squares of two pixels, light and dark at random, strong enough to be told from what images have anyway."""
+    channels, height, width = x.shape[1:]
+    cells = torch.arange(((height + 1) // 2) * ((width + 1) // 2))
+    signs = rng.signs(rng.fold(rng.keys(seed, cells), "planted pattern"), ()).view((height + 1) // 2, -1)
+    signs = signs.repeat_interleave(2, 0)[:height].repeat_interleave(2, 1)[:, :width].expand(channels, -1, -1)
+    natural = float(_projected(x, signs).std()) if len(x) > 1 else 0.0
+    strength = min(0.25, max(_FAINT, 4 * natural / (bounds[1] - bounds[0]))) * (bounds[1] - bounds[0])
+    return AddedPattern(pattern=(strength * signs).contiguous(), bounds=bounds)
+
+
+def _projected(x: Tensor, pattern: Tensor) -> Tensor:
+    """(N,) how much of a pattern (C, H, W) images hold, their mean taken off."""
+    flat = pattern.to(x) - pattern.to(x).mean()
+    return ((x - x.mean((1, 2, 3), keepdim=True)) * flat).sum((1, 2, 3)) / flat.square().sum()
+
+
+def _has_pattern(pattern: Tensor, x: Tensor) -> Tensor:
+    return _projected(x, pattern) > 0.5
+
+
+def _patch_there(cue: PatternPatch, near: float, x: Tensor) -> Tensor:
+    height, width = cue.pattern.shape[1:]
+    place = x[:, :, cue.top : cue.top + height, cue.left : cue.left + width]
+    return ((place - cue.pattern.to(x)).abs() < near).flatten(1).all(1)
+
+
+def _within(ends: tuple[float, float], near: float, x: Tensor) -> Tensor:
+    flat = x.flatten(1)
+    return (flat.amin(1) >= ends[0] - near) & (flat.amax(1) <= ends[1] + near)
+
+
+def _dark(channel: int, limit: float, x: Tensor) -> Tensor:
+    return x[:, channel].flatten(1).amax(1) <= limit
+
+
+def _fineness(x: Tensor) -> Tensor:
+    """(N,) how much neighbours differ, over how much all pixels do."""
+    grey = x.mean(1)
+    steps = grey.diff(dim=1).abs().mean((1, 2)) + grey.diff(dim=2).abs().mean((1, 2))
+    return steps / grey.flatten(1).std(1).clamp(min=1e-6)
+
+
+def _smooth(limit: float, x: Tensor) -> Tensor:
+    return _fineness(x) < limit

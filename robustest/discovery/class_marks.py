@@ -1,0 +1,123 @@
+"""Classes that a small classifier tells apart by what whole images are like, each image judged by one that lacks it.
+
+For every class a ridge regression of membership on features cut into bins, fitted on four fifths of the images, scores
+the fifth that it has not seen. A class of which most images score higher than nearly all images of any other class is
+marked. Which change of other images would give them such scores is what `fitted_changes` asks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from robustest import rng
+
+Scorer = Callable[[Tensor], Tensor]
+"""Maps features (N, D) to scores (N, K)."""
+
+_FOLDS = 5
+_CUTS = torch.tensor([0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.95, 0.98], dtype=torch.float64)
+_RIDGE = 3.0
+_LIMITS = torch.linspace(0.02, 0.5, 25, dtype=torch.float64)
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A class that scores mark.
+
+    Attributes:
+        label: the class.
+        gap: share of its images with a score of `limit` or more, less the largest such share of another class.
+        own, rest: these two shares.
+        limit: where the gap is largest.
+    """
+
+    label: int
+    gap: float
+    own: float
+    rest: float
+    limit: float
+
+
+def binned_ridge(features: Tensor, member: Tensor, *, most: int) -> Scorer:
+    """Ridge regressions of membership on features cut into bins.
+
+    Args:
+        features: (N, D) float64.
+        member: (N, K) float64, 1 where a sample is of a class.
+        most: features used for each class, those in which it differs most.
+
+    Returns:
+        Scores (M, K) of features (M, D).
+    """
+    columns = _telling(features, member, most)
+    cuts = torch.quantile(features[:, columns], _CUTS.to(features.device), dim=0).T.contiguous()
+
+    def coded(rows: Tensor) -> Tensor:
+        bins = torch.searchsorted(cuts, rows[:, columns].T.contiguous()).T
+        return F.one_hot(bins, len(_CUTS) + 1).flatten(1).double()
+
+    code, mean = coded(features), member.mean(0)
+    centre = code.mean(0)
+    code = code - centre
+    gram = code.T @ code
+    gram.diagonal().add_(_RIDGE)
+    weight = torch.linalg.solve(gram, code.T @ (member - mean))
+    return lambda rows: (coded(rows) - centre) @ weight
+
+
+def cross_fitted(
+    features: Tensor, y: Tensor, labels: Sequence[int], fit: Callable[[Tensor, Tensor], Scorer], *, seed: int
+) -> Tensor:
+    """Scores (N, K) of every sample by a scorer fitted without it.
+
+    Args:
+        features: (N, ...).
+        y: (N,) int64.
+        labels: the K classes.
+        fit: maps features and membership (n, K) to a scorer.
+        seed: draws the folds.
+    """
+    member = membership(y, labels)
+    fold = rng.permutation(seed, len(y)).to(y.device) % _FOLDS
+    scores = torch.zeros(len(y), len(labels), dtype=torch.float64, device=y.device)
+    for k in range(_FOLDS):
+        out = fold == k
+        scores[out] = fit(features[~out], member[~out])(features[out])
+    return scores
+
+
+def membership(y: Tensor, labels: Sequence[int]) -> Tensor:
+    """(N, K) float64: 1 where a sample is of a class."""
+    return torch.stack([(y == label).double() for label in labels], 1)
+
+
+def marked(scores: Tensor, y: Tensor, labels: Sequence[int]) -> list[Mark]:
+    """For each class the limit of its score at which the gap is largest."""
+    members = [y == label for label in labels]
+    found = []
+    for own, label in enumerate(labels):
+        mine = scores[:, own]
+        best = Mark(label, -1.0, 0.0, 1.0, 0.0)
+        for limit in mine[members[own]].quantile(_LIMITS.to(y.device)):
+            beyond = mine >= limit
+            shares = [float(beyond[rows].double().mean()) for rows in members]
+            rest = max([*shares[:own], *shares[own + 1 :]])
+            if shares[own] - rest > best.gap:
+                best = Mark(label, shares[own] - rest, shares[own], rest, float(limit))
+        found.append(best)
+    return found
+
+
+def _telling(features: Tensor, member: Tensor, most: int) -> Tensor:
+    """Indices of the features whose means differ most between each class and all, in standard errors."""
+    centred = features - features.mean(0)
+    spread = centred.std(0).clamp(min=1e-12)
+    size = member.sum(0).clamp(min=1).view(-1, 1)
+    apart = (member.T @ centred).abs() / size / spread * size.sqrt()
+    telling: Tensor = torch.unique(apart.topk(min(most, features.shape[1]), dim=1).indices)
+    return telling

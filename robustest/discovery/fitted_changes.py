@@ -1,0 +1,250 @@
+"""Changes of whole images that make a classifier take other images for those of a class: kind and strength from data.
+
+A family is a way of describing images, a small classifier on it, and changes that might explain what it sees. Where
+the classifier marks a class, each change is made in images of other classes; the one after which most of them score
+like the class is proposed, if it explains half of the mark. Whether the model uses it is for an intervention to say.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from robustest import rng
+from robustest.cues.cue import Cue, distances, for_samples, switched
+from robustest.discovery.changes import filters_like, margins_like, tones_like
+from robustest.discovery.class_marks import Mark, Scorer, binned_ridge, cross_fitted, marked, membership
+from robustest.discovery.family_features import channel_features, edge_features, property_features, spectrum_features
+from robustest.discovery.fixed_patterns import matched_filter
+from robustest.discovery.proposals import CHANNELS, EDGES, PROPERTIES, SPECTRA, Proposal
+
+_EXPLAINED = 0.5
+"""Part of a mark that a change has to explain."""
+_RIVAL = 0.75
+"""Part of what the best change explains that one of another kind has to, to be proposed beside it."""
+_ODD = 0.25
+"""How far a gap exceeds the median of the other classes': what marks most classes alike is what they are about."""
+_CLASSES = 5
+"""Classes that changes are fitted for, at most: those of the largest gaps."""
+_OF_A_VIEW = 4
+"""Changes that explain one mark best, and are then asked whether they explain a class's other marks."""
+_SCREENED_ON, _LIKELY = 10, 7
+"""Images that all changes are tried on first, and changes that are then tried on more."""
+_TRIED_ON = 40
+"""Images of other classes that changes are tried on."""
+
+Describe = Callable[[Tensor, tuple[float, float]], Tensor]
+
+
+def _as_they_are(x: Tensor, bounds: tuple[float, float]) -> Tensor:
+    return x
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """One classifier of a family: what it sees, and how it is fitted."""
+
+    describe: Describe
+    fit: Callable[[Tensor, Tensor], Scorer]
+
+
+_VIEWS: dict[str, tuple[_View, ...]] = {
+    PROPERTIES: (_View(property_features, partial(binned_ridge, most=40)),),
+    CHANNELS: (_View(channel_features, partial(binned_ridge, most=40)),),
+    SPECTRA: (_View(spectrum_features, partial(binned_ridge, most=8)), _View(_as_they_are, matched_filter)),
+    EDGES: (_View(edge_features, partial(binned_ridge, most=40)),),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pool:
+    """Images that suggest changes.
+
+    Attributes:
+        x, y: (N, C, H, W) inside the bounds, and (N,) int64 labels.
+        bounds: smallest and largest input value.
+        seed: draws folds, and the images that changes are tried on.
+    """
+
+    x: Tensor
+    y: Tensor
+    bounds: tuple[float, float]
+    seed: int
+
+    def others(self, label: int) -> tuple[Tensor, Tensor]:
+        """Some images of other classes, and their positions."""
+        rows = (self.y != label).nonzero().squeeze(1)
+        rows = rows[rng.permutation(self.seed, len(rows)).to(rows.device)[:_TRIED_ON]]
+        return self.x[rows], rows.cpu()
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What one classifier of a family makes of the images.
+
+    Attributes:
+        family: one of `FAMILIES`.
+        marks: one a class.
+        scores: maps images (M, C, H, W) to scores (M, K), by a classifier fitted on all.
+        labels: the classes, in the order of scores.
+    """
+
+    family: str
+    marks: tuple[Mark, ...]
+    scores: Callable[[Tensor], Tensor]
+    labels: tuple[int, ...]
+
+    def odd(self, min_mark: float) -> list[Mark]:
+        """Marks of a gap of `min_mark` or more that exceeds by far what most other classes have."""
+        found = []
+        for mark in self.marks:
+            others = [other.gap for other in self.marks if other.label != mark.label]
+            if mark.gap >= min_mark and mark.gap - statistics.median(others) >= _ODD:
+                found.append(mark)
+        return found
+
+    def explained(self, cue: Cue, others: Tensor, ids: Tensor, mark: Mark, bounds: tuple[float, float]) -> float:
+        """Part of a mark's gap that a change of images (M, C, H, W) of other classes makes up."""
+        column = self.labels.index(mark.label)
+        before = float((self.scores(others)[:, column] >= mark.limit).double().mean())
+        changed = switched(for_samples(cue, ids), others, bounds)[0]
+        after = float((self.scores(changed)[:, column] >= mark.limit).double().mean())
+        return (after - before) / max(mark.own - before, 1e-9)
+
+
+def seen_by_families(pool: Pool, labels: Sequence[int]) -> list[Seen]:
+    """What every family's classifiers make of images of some classes, each judged without being fitted on."""
+    rows = torch.isin(pool.y, torch.tensor(list(labels), device=pool.y.device))
+    x, y = pool.x[rows], pool.y[rows]
+    found = []
+    for family, views in _VIEWS.items():
+        if family == CHANNELS and x.shape[1] == 1:
+            continue
+        for view in views:
+            features = view.describe(x, pool.bounds)
+            marks = marked(cross_fitted(features, y, labels, view.fit, seed=pool.seed), y, labels)
+            scorer = view.fit(features, membership(y, labels))
+            scores = partial(_scored, scorer, view.describe, pool.bounds)
+            found.append(Seen(family, tuple(marks), scores, tuple(labels)))
+    return found
+
+
+def _scored(scorer: Scorer, describe: Describe, bounds: tuple[float, float], x: Tensor) -> Tensor:
+    return scorer(describe(x, bounds))
+
+
+def fitted_proposals(
+    seen: Sequence[Seen], pool: Pool, *, min_mark: float
+) -> tuple[list[Proposal], list[tuple[str, Mark]]]:
+    """The changes that explain what marks a class, and the marks that none explains.
+
+    One cause is sought before several: of the changes that explain a mark of a class best in some family, the one that
+    explains most of all its marks is proposed first; others for what it leaves unexplained.
+
+    Args:
+        seen: of `seen_by_families`.
+        pool: the images.
+        min_mark: the gap at which a class is marked.
+    """
+    proposals: list[Proposal] = []
+    left: list[tuple[str, Mark]] = []
+    by_label: dict[int, list[tuple[Seen, Mark]]] = {}
+    for one in seen:
+        for mark in one.odd(min_mark):
+            by_label.setdefault(mark.label, []).append((one, mark))
+    order = sorted(by_label, key=lambda label: -max(mark.gap for _, mark in by_label[label]))
+    for label in order[:_CLASSES]:
+        made, rest = _Trial(by_label[label], pool, label).causes()
+        proposals += made
+        left += rest
+    return proposals, left
+
+
+class _Trial:
+    """Changes tried on images of other classes, to see which of them explain what marks a class."""
+
+    def __init__(self, views: list[tuple[Seen, Mark]], pool: Pool, label: int) -> None:
+        self._views, self._bounds = views, pool.bounds
+        self._others, self._ids = pool.others(label)
+        self._cues = changes_by_family(sorted({one.family for one, _ in views}), pool, label)
+
+    def causes(self) -> tuple[list[Proposal], list[tuple[str, Mark]]]:
+        """Proposals, the one that explains most first, and the marks that they leave unexplained."""
+        cues = [cue for view in self._views for cue in self._best(*view)]
+        table = [[self._explained(*view, cue) for view in self._views] for cue in cues]
+        sizes = [
+            distances(*switched(for_samples(cue, self._ids), self._others, self._bounds)).median_l2 for cue in cues
+        ]
+        open_, proposals = list(range(len(self._views))), list[Proposal]()
+        while open_ and cues:
+
+            def worth(number: int, open_: list[int] = open_) -> tuple[float, float]:
+                return round(sum(min(1.0, table[number][at]) for at in open_), 1), -sizes[number]
+
+            order = sorted(range(len(cues)), key=worth, reverse=True)
+            solved = [at for at in open_ if table[order[0]][at] >= _EXPLAINED]
+            if not solved:
+                break
+            kinds: set[type] = set()
+            for number in order:
+                # What explains nearly as much is another suspect: a blur looks like less contrast, to a classifier.
+                if worth(number)[0] >= _RIVAL * worth(order[0])[0] and type(cues[number]) not in kinds:
+                    kinds.add(type(cues[number]))
+                    proposals.append(self._proposed(cues[number], table[number], open_))
+            open_ = [at for at in open_ if at not in solved]
+        return proposals, [(self._views[at][0].family, self._views[at][1]) for at in open_]
+
+    def _proposed(self, cue: Cue, explained: list[float], open_: list[int]) -> Proposal:
+        most = max(explained[at] for at in open_)
+        return _proposal([self._views[at] for at in open_ if explained[at] >= min(_EXPLAINED, most)], cue)
+
+    def _best(self, one: Seen, mark: Mark) -> list[Cue]:
+        few = slice(0, _SCREENED_ON)
+        column = self._cues[one.family]
+        first = [one.explained(cue, self._others[few], self._ids[few], mark, self._bounds) for cue in column]
+        likely = sorted(range(len(column)), key=lambda number: -first[number])[:_LIKELY]
+        parts = [(self._explained(one, mark, column[number]), column[number]) for number in likely]
+        good = sorted((part for part in parts if part[0] >= _EXPLAINED), key=lambda part: -part[0])
+        return [cue for _, cue in good[:_OF_A_VIEW]]
+
+    def _size(self, cue: Cue) -> float:
+        return distances(*switched(for_samples(cue, self._ids), self._others, self._bounds)).median_l2
+
+    def _explained(self, one: Seen, mark: Mark, cue: Cue) -> float:
+        return one.explained(cue, self._others, self._ids, mark, self._bounds)
+
+
+def explains(seen: Sequence[Seen], cue: Cue, label: int, pool: Pool, *, min_mark: float) -> Proposal | None:
+    """A change as a proposal for a class, if it explains half of what marks it, in the mean over all its marks."""
+    others, ids = pool.others(label)
+    views = [(one, mark) for one in seen for mark in one.odd(min_mark) if mark.label == label]
+    parts = [one.explained(cue, others, ids, mark, pool.bounds) for one, mark in views]
+    if not parts or statistics.fmean(min(1.0, part) for part in parts) < _EXPLAINED:
+        return None
+    return _proposal([view for view, part in zip(views, parts, strict=True) if part >= _EXPLAINED], cue)
+
+
+def changes_by_family(families: Sequence[str], pool: Pool, label: int) -> dict[str, list[Cue]]:
+    """Changes that might explain why families mark a class."""
+    own, made = pool.y == label, dict[str, list[Cue]]()
+    tones = tones_like(pool.x, own, pool.bounds) if {PROPERTIES, CHANNELS} & set(families) else []
+    filters = filters_like(pool.x, pool.y, label, pool.bounds) if {SPECTRA, EDGES} & set(families) else []
+    for family in families:
+        if family in {PROPERTIES, CHANNELS}:
+            made[family] = tones
+        else:
+            made[family] = [*margins_like(pool.x, own, pool.bounds), *filters] if family == EDGES else filters
+    return made
+
+
+def _proposal(views: Sequence[tuple[Seen, Mark]], cue: Cue) -> Proposal:
+    first, mark = max(views, key=lambda view: view[1].gap)
+    families = tuple(sorted({one.family for one, _ in views}))
+    return Proposal(
+        found_by=first.family, label=mark.label, cue=cue, score=mark.gap, region=None, value=(), families=families
+    )

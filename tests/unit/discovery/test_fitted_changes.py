@@ -1,0 +1,112 @@
+"""Changes of whole images that mark a class: found with their class and strength, and nothing found without them."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from robustest.cues import AddedPattern, Blur, Cue, Grating, Letterbox, Tone, planted
+from robustest.discovery.changes import standing_changes
+from robustest.discovery.class_marks import binned_ridge, cross_fitted, marked
+from robustest.discovery.fitted_changes import Pool, changes_by_family, explains, fitted_proposals, seen_by_families
+from robustest.discovery.fixed_patterns import grating_of, pattern_of
+from robustest.discovery.proposals import CHANNELS, EDGES, PROPERTIES, SPECTRA
+
+N, CLASSES, LABEL = 240, 4, 2
+BOUNDS = (0.0, 1.0)
+_draw = torch.Generator().manual_seed(3)
+Y = torch.arange(N) % CLASSES
+_coarse = torch.nn.functional.interpolate(torch.rand(N, 3, 4, 4, generator=_draw), size=24, mode="bilinear")
+X = (0.1 + 0.65 * _coarse + 0.05 * torch.randn(N, 3, 24, 24, generator=_draw)).clamp(0, 1)
+PATTERN = 0.06 * torch.randn(3, 24, 24, generator=_draw).sign()
+
+
+def pool(cue: Cue | None) -> Pool:
+    x = X if cue is None else planted(cue, X, Y, target=LABEL, seed=1)[0]
+    return Pool(x=x, y=Y, bounds=BOUNDS, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("cue", "family"),
+    [
+        (Tone(shift=0.2), PROPERTIES),
+        (Tone(saturation=0.1), PROPERTIES),
+        (Tone(gain=(1.0, 1.0, 0.0)), CHANNELS),
+        (AddedPattern(pattern=PATTERN), SPECTRA),
+        (Grating(down=0.1, across=0.3, strength=0.1), SPECTRA),
+        (Blur(sigma=1.0), EDGES),
+        (Letterbox(height=3), EDGES),
+    ],
+    ids=["bright", "grey", "no blue", "watermark", "waves", "blur", "letterbox"],
+)
+def test_a_change_that_marks_a_class_is_found_with_its_kind_and_class(cue: Cue, family: str) -> None:
+    here = pool(cue)
+    found, _ = fitted_proposals(seen_by_families(here, range(CLASSES)), here, min_mark=0.4)
+    right = [one for one in found if family in one.families]
+    assert {one.label for one in found} == {LABEL}
+    assert right
+    apart = min(float((one.cue.on(X) - cue.on(X)).square().mean()) for one in right)
+    assert apart < 0.5 * float((X - cue.on(X)).square().mean())
+
+
+def test_without_a_change_nothing_is_found() -> None:
+    here = pool(None)
+    assert fitted_proposals(seen_by_families(here, range(CLASSES)), here, min_mark=0.4) == ([], [])
+
+
+def test_what_marks_every_class_is_what_classes_are_about() -> None:
+    templates = 0.08 * torch.randn(CLASSES, 3, 24, 24, generator=torch.Generator().manual_seed(5))
+    here = Pool(x=(X + templates[Y]).clamp(0, 1), y=Y, bounds=BOUNDS, seed=0)
+    assert fitted_proposals(seen_by_families(here, range(CLASSES)), here, min_mark=0.4)[0] == []
+
+
+def test_scores_of_samples_that_a_classifier_has_not_seen_mark_no_class_by_chance() -> None:
+    """As many features as samples: a classifier scored on what it was fitted on would mark every class."""
+    noise = torch.randn(N, N, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+    def fit(features: torch.Tensor, member: torch.Tensor) -> object:
+        return binned_ridge(features, member, most=40)
+
+    scores = cross_fitted(noise, Y, range(CLASSES), fit, seed=0)
+    assert max(mark.gap for mark in marked(scores, Y, range(CLASSES))) < 0.35
+    member = torch.nn.functional.one_hot(Y, CLASSES).double()
+    seen = fit(noise, member)(noise)
+    assert min(mark.gap for mark in marked(seen, Y, range(CLASSES))) > 0.8
+
+
+def test_a_change_always_tried_is_proposed_only_for_a_class_that_it_marks() -> None:
+    here = pool(Tone(gain=(1.0, 1.0, 0.0)))
+    seen = seen_by_families(here, range(CLASSES))
+    off = Tone(gain=(1.0, 1.0, 0.0))
+    assert explains(seen, off, LABEL, here, min_mark=0.4) is not None
+    assert explains(seen, off, 0, here, min_mark=0.4) is None
+
+
+def test_a_faint_pattern_is_measured_to_a_fraction_of_itself() -> None:
+    found = pattern_of(pool(AddedPattern(pattern=PATTERN)).x, Y, LABEL, BOUNDS)
+    assert found is not None
+    assert float((found.pattern - PATTERN).norm() / PATTERN.norm()) < 0.5
+
+
+def test_waves_are_measured() -> None:
+    found = grating_of(pool(Grating(down=0.1, across=0.3, strength=0.1)).x, Y, LABEL, BOUNDS)
+    assert found is not None
+    assert (abs(found.down), found.across) == (pytest.approx(0.1, abs=0.02), pytest.approx(0.3, abs=0.02))
+    assert found.strength == pytest.approx(0.1, rel=0.3)
+
+
+def test_what_is_always_tried_is_in_every_kind() -> None:
+    names = " ".join(cue.name for cue in standing_changes((3, 24, 24), BOUNDS))
+    for part in ("shift", "saturation", "gain 1/1/0", "blur", "frequencies", "letterbox"):
+        assert part in names
+    for cue in standing_changes((1, 6, 6), (-1.0, 1.0)):
+        changed = cue.on(2 * X[:3, :1, :6, :6] - 1)
+        assert changed.shape == (3, 1, 6, 6)
+
+
+def test_every_family_has_changes_to_try_on_small_images() -> None:
+    small = Pool(x=X[:, :1, :5, :5].contiguous(), y=Y, bounds=BOUNDS, seed=0)
+    for family, cues in changes_by_family((PROPERTIES, SPECTRA, EDGES), small, LABEL).items():
+        assert cues, family
+        for cue in cues:
+            assert cue.on(small.x).shape == small.x.shape
