@@ -1,6 +1,7 @@
 """What settles each kind of claim: outcomes in, a decision out."""
 
 from robustest.rules.baseline import BaselineRule as BaselineRule
+from robustest.rules.draws import DrawsRule as DrawsRule
 from robustest.rules.means import MeanRule as MeanRule
 from robustest.rules.rule import DropRule as DropRule
 from robustest.rules.rule import Rule as Rule
