@@ -201,17 +201,19 @@ class Arena:
         going = []
         for block in alive.split(self.block):
             moment, shown, actions = self._decide(adversary, step, block, keys, at, state, out.counts)
-            rewards = np.zeros(len(block))
-            fresh, left = [], []
-            for k, place in enumerate(block.tolist()):
-                seen, reward, ended, cut, info = self._envs[place].step(self.policy.given(actions[k]))
-                rewards[k] = self._gain(reward, info)
-                out.returns[place] += rewards[k]
-                out.lengths[place] += 1
-                out.ended[place] = bool(ended)
-                if not (ended or cut):
+            gains, fresh, left = [], [], []
+            places = block.tolist()
+            for place, action in zip(places, self.policy.given(actions), strict=True):
+                seen, reward, ended, cut, info = self._envs[place].step(action)
+                gains.append(self._gain(reward, info))
+                if ended or cut:
+                    out.ended[place] = bool(ended)
+                else:
                     fresh.append(seen)
                     left.append(place)
+            rewards = np.array(gains)
+            out.returns[places] += rewards
+            out.lengths[places] += 1
             if record is not None:
                 record(step, moment, shown, actions, rewards, rows[block].numpy())
             if left:

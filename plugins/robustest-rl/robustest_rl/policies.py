@@ -68,19 +68,19 @@ class Policy:
         draw = rng.uniform(rng.fold(key, "action"), (self.discrete,)).clamp(min=2.0**-25)
         return (outputs - (-draw.log()).log()).argmax(1)  # Gumbel's way to draw from a softmax
 
-    def given(self, action: Tensor) -> Any:
-        """One action as the environment takes it.
+    def given(self, actions: Tensor) -> list[Any]:
+        """Actions (B,) or (B, *A) as environments take them, one each.
 
         Raises:
-            ModelError: it is outside the action space.
+            ModelError: one is outside the action space.
         """
         if isinstance(self.actions, Discrete):
-            return int(action) + int(self.actions.start)
-        value = action.detach().numpy().astype(self.actions.dtype)
+            return (actions + int(self.actions.start)).tolist()
+        value = actions.detach().numpy().astype(self.actions.dtype)
         if not bool(((value >= self.actions.low) & (value <= self.actions.high)).all()):
             mend = "Wrap the environment in gymnasium.wrappers.ClipAction, or squash what the policy gives."
             raise ModelError(expected(f"actions inside the action space {self.actions}", value, mend))
-        return value
+        return list(value)
 
     def seen(self, observations: list[Any]) -> Tensor:
         """Observations of the environment as a batch.
