@@ -116,6 +116,7 @@ class Arena:
         block: rows that the policy is asked about at once; more of them may move last bits.
         max_steps: steps after which an episode that has no end is an error.
         cost: a quantity of `info` whose negated sum is the return; "" for the reward.
+        cut: steps after which every episode is broken off, for a glance; None plays to the end.
     """
 
     policy: Policy
@@ -124,6 +125,7 @@ class Arena:
     block: int = BLOCK
     max_steps: int = 10_000
     cost: str = ""
+    cut: int | None = None
     _envs: list[gymnasium.Env[Any, Any]] = field(default_factory=list)
 
     def play(
@@ -157,6 +159,10 @@ class Arena:
             sum((part.counts for part in parts), Counter()),
         )
 
+    def adopt(self, env: gymnasium.Env[Any, Any]) -> None:
+        """Play in this environment first."""
+        self._envs.insert(0, env)
+
     def close(self) -> None:
         """Close the environments."""
         while self._envs:
@@ -177,7 +183,7 @@ class Arena:
         at = self.policy.seen(seen)
         alive = torch.arange(n)
         for step in range(self.max_steps + 1):
-            if not len(alive):
+            if not len(alive) or step == self.cut:
                 return out
             if step == self.max_steps:
                 break

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import gymnasium
@@ -25,16 +25,14 @@ class Threat:
     Attributes:
         searched: what an adversary chooses: "steps" (something new in each step), "once" (one value for a whole
             episode), or "" where chance alone decides.
+        radial: whether it has a radius, of which an adversary may use a share.
     """
 
     searched: ClassVar[str] = ""
+    radial: ClassVar[bool] = False
 
     def check(self, policy: Policy) -> None:
         """Raise ConfigError unless it fits the policy's spaces."""
-
-    def shrunk(self, share: float) -> Threat | None:
-        """The same with a share of its radius; None where it has none."""
-        return None
 
     def begin(self, policy: Policy, keys: Tensor) -> dict[str, Tensor]:
         """What is kept of each episode (n,)."""
@@ -70,6 +68,7 @@ class Observation(Threat):
     norm: str = "linf"
     scale: tuple[float, ...] | None = None
     searched: ClassVar[str] = "steps"
+    radial: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         checked_real("eps", self.eps, low=0.0)
@@ -90,10 +89,6 @@ class Observation(Threat):
         if self.scale is not None and len(self.scale) not in (1, size):
             raise ConfigError(expected(f"scale of 1 or {size} numbers", self.scale))
 
-    def shrunk(self, share: float) -> Observation:
-        """As `Threat.shrunk`."""
-        return replace(self, eps=self.eps * share)
-
     def observe(self, moment: Moment, attack: Attack) -> Tensor:
         """As `Threat.observe`."""
         if isinstance(attack, Noise):
@@ -111,22 +106,28 @@ class Observation(Threat):
         shape = moment.seen.shape[1:]
         return (scale if len(scale) > 1 else scale.expand(int(shape.numel()))).reshape(1, *shape)
 
+    def _radius(self, moment: Moment) -> Tensor:
+        """(B, 1...) the radius in each row's episode, of which the adversary may use a share."""
+        share = moment.state.get("share", torch.ones(len(moment.seen)))
+        return self.eps * _wide(share, moment.seen)
+
     def _drawn(self, moment: Moment, use: str, *, corners: bool) -> Tensor:
         """(B, *S) changes in units of the scale: uniform in the ball, or at its corners (its surface, for l2)."""
         key, shape = rng.fold(moment.key, use), moment.seen.shape[1:]
+        eps = self._radius(moment)
         if self.norm == "linf":
-            return self.eps * (rng.signs(key, shape) if corners else rng.uniform(key, shape, -1.0, 1.0))
+            return eps * (rng.signs(key, shape) if corners else rng.uniform(key, shape, -1.0, 1.0))
         way = rng.normal(key, shape).flatten(1)
         size = 1.0 if corners else rng.uniform(rng.fold(key, "size"), (1,)) ** (1 / way.shape[1])
-        return (self.eps * size * way / way.norm(dim=1, keepdim=True)).view(moment.seen.shape)
+        return eps * (size * way / way.norm(dim=1, keepdim=True)).view(moment.seen.shape)
 
     def _inside(self, moment: Moment, change: Tensor) -> Tensor:
         """What is shown by a change in units of the scale: inside the ball, and inside the space."""
+        eps = self._radius(moment)
         if self.norm == "linf":
-            change = change.clamp(-self.eps, self.eps)
+            change = torch.minimum(torch.maximum(change, -eps), eps)
         else:
-            size = change.flatten(1).norm(dim=1).clamp(min=1e-12)
-            change = change * (self.eps / size).clamp(max=1).view(-1, *[1] * (change.ndim - 1))
+            change = change * (eps / _sizes(change)).clamp(max=1)
         box: Any = moment.policy.observations
         low, high = torch.from_numpy(box.low).float(), torch.from_numpy(box.high).float()
         # Not the truth itself: sensors of a real environment may leave the space it declares.
@@ -135,7 +136,7 @@ class Observation(Threat):
 
     def _climb(self, moment: Moment, gain: Gain, steps: int) -> Tensor:
         """Projected gradient ascent from a random start; the best of all that was seen (Madry et al., ICLR 2018)."""
-        change = self._drawn(moment, "start", corners=False)
+        change, eps = self._drawn(moment, "start", corners=False), self._radius(moment)
         best, most = moment.seen, torch.full((len(moment.seen),), -torch.inf)
         for step in range(steps + 1):
             shown = self._inside(moment, change).detach().requires_grad_(step < steps)
@@ -155,9 +156,12 @@ class Observation(Threat):
             if self.norm == "linf":
                 way = slope.sign()
             else:
-                way = slope / slope.flatten(1).norm(dim=1).clamp(min=1e-12).view(-1, *[1] * (slope.ndim - 1))
-            change = change + 2.5 * self.eps / steps * way
-            change = change.clamp(-self.eps, self.eps) if self.norm == "linf" else change
+                way = slope / _sizes(slope)
+            change = change + 2.5 / steps * eps * way
+            if self.norm == "linf":
+                change = torch.minimum(torch.maximum(change, -eps), eps)
+            else:
+                change = change * (eps / _sizes(change)).clamp(max=1)
         return best
 
 
@@ -215,10 +219,6 @@ class SensorBias(Threat):
     def check(self, policy: Policy) -> None:
         """As `Threat.check`."""
         Observation(self.eps, scale=self.scale).check(policy)
-
-    def shrunk(self, share: float) -> SensorBias:
-        """As `Threat.shrunk`."""
-        return replace(self, eps=self.eps * share)
 
     def begin(self, policy: Policy, keys: Tensor) -> dict[str, Tensor]:
         """As `Threat.begin`."""
@@ -472,6 +472,7 @@ class Sometimes(Threat):
             mend = "Observation, Shown, ActionNoise and ActionAttack are."
             raise ConfigError(expected("a threat that acts in single steps", self.threat, mend))
         object.__setattr__(self, "searched", self.threat.searched)
+        object.__setattr__(self, "radial", self.threat.radial)
 
     def __str__(self) -> str:
         return f"Sometimes({self.threat}, {self.share:g})"
@@ -479,11 +480,6 @@ class Sometimes(Threat):
     def check(self, policy: Policy) -> None:
         """As `Threat.check`."""
         self.threat.check(policy)
-
-    def shrunk(self, share: float) -> Sometimes | None:
-        """As `Threat.shrunk`."""
-        inner = self.threat.shrunk(share)
-        return None if inner is None else replace(self, threat=inner)
 
     def begin(self, policy: Policy, keys: Tensor) -> dict[str, Tensor]:
         """As `Threat.begin`."""
@@ -505,14 +501,21 @@ class Sometimes(Threat):
 
 @dataclass(frozen=True)
 class Attacked:
-    """A threat, and what makes use of it: an adversary (`robustest_rl.episodes.Adversary`)."""
+    """A threat, and what makes use of it: an adversary (`robustest_rl.episodes.Adversary`).
+
+    Attributes:
+        threat: what it may do.
+        attack: what it wants; read by threats of single steps alone.
+        share: of the threat's radius, that it uses.
+    """
 
     threat: Threat
     attack: Attack = Noise()
+    share: float = 1.0
 
     def begin(self, policy: Policy, keys: Tensor) -> dict[str, Tensor]:
         """As `Adversary.begin`."""
-        state = dict(self.threat.begin(policy, keys))
+        state = {"share": torch.full((len(keys),), self.share), **self.threat.begin(policy, keys)}
         if isinstance(self.attack, Directed):
             weights = torch.tensor(self.attack.weights)
             state["director"] = weights.expand(len(keys), len(weights))
@@ -559,6 +562,11 @@ def _moved(moment: Moment, actions: Tensor, by: Any, *, toward: Tensor | None = 
 def _room(policy: Policy, n: int) -> Tensor:
     room = torch.zeros(n, *(policy.observations.shape or ()))
     return room if policy.observations.shape else room.long()
+
+
+def _sizes(change: Tensor) -> Tensor:
+    """(B, 1...) l2 norms, never 0."""
+    return _wide(change.flatten(1).norm(dim=1).clamp(min=1e-12), change)
 
 
 def _wide(which: Tensor, like: Tensor) -> Tensor:
