@@ -1,0 +1,36 @@
+"""A claim in a test run: remembered, on workers, replayed."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+TEST = """
+import numpy as np
+import pytest
+from robustest_rl import ActionNoise, assert_robust_return
+from walks import Line, right
+
+@pytest.mark.robust
+def test_walk():
+    assert_robust_return(right, Line, ActionNoise(0.1), at_least=2, share=0.5, episodes=70)
+"""
+
+
+def run(pytester: pytest.Pytester, *words: str) -> tuple[str, dict[str, object]]:
+    result = pytester.runpytest_inprocess("--robust", "--robust-json", "out.json", "-p", "no:cacheprovider", *words)
+    result.assert_outcomes(passed=1)
+    row = json.loads((pytester.path / "out.json").read_text())["results"][0]["result"]
+    return result.stdout.str(), {name: row[name] for name in ("verdict", "outcomes", "interval", "details")}
+
+
+def test_a_second_run_is_cached_and_workers_find_the_same(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(TEST)
+    said, first = run(pytester)
+    assert "cached" not in said
+    said, second = run(pytester)
+    assert "cached" in said
+    assert first == second
+    said, third = run(pytester, "--robust-no-cache", "--robust-workers", "2")
+    assert first == third
