@@ -65,7 +65,11 @@ ROBUST_RETURN = Kind(
     quantities=(SHARE, MEAN, FALL),
     asks_too=("no_worse_than",),
     captions=Captions(
-        setting="threat", size="return", before="untouched", after="attacked", worst="Worst episodes",
+        setting="threat",
+        size="return",
+        before="untouched",
+        after="attacked",
+        worst="Worst episodes",
         names={"mean_untouched": "mean return untouched", "mean_attacked": "mean return attacked"},
     ),
     lines=_lines,
@@ -192,8 +196,8 @@ def measure_robust_return(
     checked_whole("lanes", lanes, 1)
     settings = settings_of(options)
     scene = Scene(policy, World.of(env), stochastic, max_steps=max_steps, cost=cost)
-    _check(scene, threat, settings.seed)
     scene = scene.steady()
+    _check(scene, threat, settings.seed)
     threat = None if threat is None else _frozen(scene, threat, settings.seed)
     tuned = None
     if threat is not None:
@@ -278,7 +282,9 @@ def _rule(quantity: Quantity, threshold: float | None, given: tuple[float, float
         return DrawsRule(threshold=threshold, at_least=True, terms=terms)
     low, high = given
     if quantity is FALL:
-        return DrawsRule(threshold=threshold, at_least=False, terms=terms, column="fall", low=low - high, high=high - low)
+        return DrawsRule(
+            threshold=threshold, at_least=False, terms=terms, column="fall", low=low - high, high=high - low
+        )
     return DrawsRule(threshold=threshold, at_least=True, terms=terms, column="return", low=low, high=high)
 
 

@@ -213,5 +213,9 @@ def measure_surrogate(
         return tuple(float(np.mean([f(start + step * one) for one in directions])) for step in steps)
 
     return Surrogate(
-        tuple(map(float, steps)), line(surrogate, way[None]), line(returns, way[None]), line(surrogate, ways), line(returns, ways)
+        tuple(map(float, steps)),
+        line(surrogate, way[None]),
+        line(returns, way[None]),
+        line(surrogate, ways),
+        line(returns, ways),
     )

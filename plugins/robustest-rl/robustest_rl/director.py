@@ -73,7 +73,9 @@ def search(arena: Arena, threat: Threat, start: Directed, effort: Effort, seed: 
     best, lowest, told = mean, np.inf, []
     elite = max(2, effort.candidates // 4)
     for generation in range(effort.generations):
-        draws = rng.normal(rng.keys(seed, torch.arange(effort.candidates) + 1000 * generation), (size,)).double().numpy()
+        draws = (
+            rng.normal(rng.keys(seed, torch.arange(effort.candidates) + 1000 * generation), (size,)).double().numpy()
+        )
         tried = mean + spread * draws
         tried[0] = mean if generation or start.weights else tried[0]
         keys = search_keys(seed, f"generation {generation}", effort.episodes)
@@ -126,7 +128,9 @@ def _ascended(
         each[rows] += slope.double().numpy() * advantage[:, None]
         to_go[rows] -= rewards
     gradient = each.mean(0)
-    return weights - 0.3 * gradient / max(float(np.linalg.norm(gradient)), 1e-12) * max(1.0, np.linalg.norm(weights) / 4)
+    return weights - 0.3 * gradient / max(float(np.linalg.norm(gradient)), 1e-12) * max(
+        1.0, np.linalg.norm(weights) / 4
+    )
 
 
 def _slope(attack: Directed, moment: Moment) -> Tensor:

@@ -29,8 +29,14 @@ def film_strips(counted: Episodes, worst: list[dict[str, Any]], folder: str | No
         before, after = (torch.zeros(0), torch.zeros(0)) if frames is None else frames
         strips.append(
             Exhibit(
-                index=row["episode"], label=0, clean=0, predicted=0, size=row["return"],
-                before=before, after=after, badness=-row["return"],
+                index=row["episode"],
+                label=0,
+                clean=0,
+                predicted=0,
+                size=row["return"],
+                before=before,
+                after=after,
+                badness=-row["return"],
             )
         )
     return strips
@@ -76,5 +82,3 @@ def _frames(counted: Episodes, episode: int, *, untouched: bool) -> list[Any]:
 def _small(frame: Any) -> Any:
     step = max(1, frame.shape[0] // _SIDE)
     return frame[::step, ::step]
-
-

@@ -214,7 +214,9 @@ class SensorBias(Threat):
         object.__setattr__(self, "scale", _checked_scale(self.scale))
 
     def __str__(self) -> str:
-        return f"SensorBias({self.eps:g})" if not self.bias else f"SensorBias of {tuple(round(b, 4) for b in self.bias)}"
+        return (
+            f"SensorBias({self.eps:g})" if not self.bias else f"SensorBias of {tuple(round(b, 4) for b in self.bias)}"
+        )
 
     def check(self, policy: Policy) -> None:
         """As `Threat.check`."""
@@ -370,7 +372,9 @@ class ActionAttack(Threat):
         if isinstance(attack, Noise):
             if many is not None:
                 return rng.integers(key, (1,), many).squeeze(1)
-            draw = rng.signs(key, actions.shape[1:]) if attack.corners else rng.uniform(key, actions.shape[1:], -1.0, 1.0)
+            draw = (
+                rng.signs(key, actions.shape[1:]) if attack.corners else rng.uniform(key, actions.shape[1:], -1.0, 1.0)
+            )
             return _moved(moment, actions, self.eps * draw)
         gain = attack.gain(moment)
         if many is not None:

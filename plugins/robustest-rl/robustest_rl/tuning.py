@@ -201,9 +201,12 @@ def read(tuning: Tuning, columns: Mapping[str, NDArray[Any]]) -> Tuned:
     returns, clean = columns["returns"][0], columns["untouched"][0]
     names, adversaries = _adversaries(tuning, columns)
     worth = returns.mean(2)
-    score = worth if tuning.level is None else (returns >= tuning.level).mean(2) + 1e-9 * np.argsort(
-        np.argsort(worth, axis=None), axis=None
-    ).reshape(worth.shape)
+    score = (
+        worth
+        if tuning.level is None
+        else (returns >= tuning.level).mean(2)
+        + 1e-9 * np.argsort(np.argsort(worth, axis=None), axis=None).reshape(worth.shape)
+    )
     best, at = divmod(int(score.argmin()), returns.shape[1])
     rows = [
         {"attack": name, "share of the radius": share, "mean return": float(one.mean()), "lowest": float(one.min())}
@@ -213,7 +216,9 @@ def read(tuning: Tuning, columns: Mapping[str, NDArray[Any]]) -> Tuned:
     lowest = [float(clean.mean())]
     for place in reversed(range(len(tuning.shares))):
         lowest.append(min(lowest[-1], float(worth[:, place].min())))
-    curve = [{"share of the radius": s, "mean return": r} for s, r in zip((0.0, *tuning.shares[::-1]), lowest, strict=True)]
+    curve = [
+        {"share of the radius": s, "mean return": r} for s, r in zip((0.0, *tuning.shares[::-1]), lowest, strict=True)
+    ]
     chosen = replace(adversaries[best], share=tuning.shares[at])
     return Tuned(chosen, names[best], tuning.shares[at], rows, curve, _signs(tuning, columns, names, best))
 
@@ -246,7 +251,9 @@ def _signs(tuning: Tuning, columns: Mapping[str, NDArray[Any]], names: list[str]
     for name in () if carried else ("pgd", "critic"):
         for noise in ("noise", "corner noise"):
             if name in table and noise in table and _lower(table[noise][:1], table[name][0]):
-                signs["black_box_beats_white_box"] = f"{noise} brought returns lower than {name}, which climbs gradients"
+                signs["black_box_beats_white_box"] = (
+                    f"{noise} brought returns lower than {name}, which climbs gradients"
+                )
     for name, one in table.items():
         if _lower(one[1:], one[0]) and not carried and name not in ("noise", "corner noise"):
             signs["not_monotone"] = f"{name} brought returns lower at a smaller radius than at the whole"
@@ -273,7 +280,9 @@ def walked(scene: Scene, adversary: Attacked, keys: Tensor) -> Floats:
     arena, sums = scene.arena(cut=_GLANCE), np.zeros((len(keys), 2))
 
     def record(step: int, moment: Moment, shown: Tensor, actions: Tensor, rewards: Floats, rows: Any) -> None:
-        sums[rows, 0] += (step + 1) * shown.double().flatten(1).sum(1).numpy() if shown.ndim > 1 else shown.double().numpy()
+        sums[rows, 0] += (
+            (step + 1) * shown.double().flatten(1).sum(1).numpy() if shown.ndim > 1 else shown.double().numpy()
+        )
         with torch.no_grad():
             sums[rows, 1] += rewards + (step + 1) * actions.double().reshape(len(rows), -1).sum(1).numpy()
 

@@ -61,7 +61,9 @@ def test_a_surrogate_may_rise_where_the_return_falls() -> None:
     assert abs(found.random[-1]) < 8
 
 
-@pytest.mark.parametrize("gradient", [lambda k, s: np.zeros(3), lambda k, s: np.full(3, np.nan), lambda k, s: np.ones(s + 1)])
+@pytest.mark.parametrize(
+    "gradient", [lambda k, s: np.zeros(3), lambda k, s: np.full(3, np.nan), lambda k, s: np.ones(s + 1)]
+)
 def test_gradients_that_are_none_are_errors(gradient: Any) -> None:
     with pytest.raises(DataError):
         measure_gradient_concentration(gradient, (10,))

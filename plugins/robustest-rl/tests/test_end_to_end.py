@@ -25,7 +25,7 @@ def run(pytester: pytest.Pytester, *words: str) -> tuple[str, dict[str, object]]
     return result.stdout.str(), {name: row[name] for name in ("verdict", "outcomes", "interval", "details")}
 
 
-def test_a_second_run_is_cached_and_workers_find_the_same(pytester: pytest.Pytester) -> None:
+def test_a_second_run_remembers_and_workers_find_the_same(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(TEST)
     said, first = run(pytester)
     assert "cached" not in said

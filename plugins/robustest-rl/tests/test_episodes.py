@@ -40,7 +40,9 @@ def arena(policy: Any, env: Any, lanes: int, **words: Any) -> Arena:
     return Arena(acting, world, lanes, steady_block(acting, torch.zeros(4, *acting.observations.shape or ())), **words)
 
 
-@pytest.mark.parametrize("adversary", [Untouched(), Attacked(Observation(0.1), Away(steps=2))], ids=["untouched", "pgd"])
+@pytest.mark.parametrize(
+    "adversary", [Untouched(), Attacked(Observation(0.1), Away(steps=2))], ids=["untouched", "pgd"]
+)
 @pytest.mark.parametrize("hidden", [16, 50])
 def test_returns_are_alike_to_the_bit_for_1_4_and_32_lanes(adversary: Any, hidden: int) -> None:
     def pendulum() -> gymnasium.Env[Any, Any]:
@@ -131,7 +133,7 @@ def outside(seen: Any) -> Any:
 
 
 CASES: list[tuple[Any, Any, dict[str, Any], type[Exception], str]] = [
-    (right, Forgetful, {}, DataError, "repeat under its seed but step 0"),
+    (right, Forgetful, {}, DataError, "repeat under its seed but step 1"),
     (right, Broken, {}, DataError, "finite observations"),
     (right, Endless, {"max_steps": 50}, DataError, "end within 50 steps"),
     (right, Textual, {}, ConfigError, "Box or Discrete"),
@@ -155,7 +157,9 @@ CASES: list[tuple[Any, Any, dict[str, Any], type[Exception], str]] = [
 
 
 @pytest.mark.parametrize(("policy", "env", "words", "error", "says"), CASES)
-def test_misuse_is_a_named_error(policy: Any, env: Any, words: dict[str, Any], error: type[Exception], says: str) -> None:
+def test_misuse_is_a_named_error(
+    policy: Any, env: Any, words: dict[str, Any], error: type[Exception], says: str
+) -> None:
     with pytest.raises(error, match=says):
         measure_robust_return(policy, env, **{"at_least": 1, "share": 0.5, "episodes": 8, **words})
 
@@ -174,21 +178,21 @@ def test_actions_outside_a_box_are_an_error() -> None:
 
 def test_a_policy_that_draws_is_a_function_of_its_episode_once_it_says_so() -> None:
     def drawing(seen: Any) -> Any:
-        return np.random.randint(0, 2, len(seen))  # noqa: NPY002 - that is the point
+        return np.random.randint(0, 2, len(seen))
 
     def returns(lanes: int) -> Any:
         words: Any = {"episodes": 12, "stochastic": True, "lanes": lanes, "exact": True}
         return measure_robust_return(drawing, Line, at_least=2, share=0.5, **words).details["mean_attacked"]
 
-    before = np.random.get_state()[1].copy()  # type: ignore[union-attr]  # noqa: NPY002
+    before = np.random.get_state()[1].copy()  # type: ignore[union-attr]
     assert returns(1) == returns(5)
-    assert np.array_equal(before, np.random.get_state()[1])  # noqa: NPY002
+    assert np.array_equal(before, np.random.get_state()[1])
 
 
 def test_a_share_passes_and_fails_and_says_how() -> None:
     passed = measure_robust_return(right, Line, at_least=3, share=0.8)
     assert passed.verdict is Verdict.PASSED
     assert passed.n_used < passed.n_total
-    failed = measure_robust_return(right, Line, at_least=5, share=0.8)
+    failed = measure_robust_return(right, Line, at_least=5, share=0.95)
     assert failed.verdict is Verdict.FAILED
     assert failed.scope == "population"

@@ -28,7 +28,9 @@ def shown(seen: Tensor) -> Tensor:
     row, column = seen // SIDE, seen % SIDE
     cells = [
         torch.where(
-            (row + r >= 0) & (row + r < SIDE) & (column + c >= 0) & (column + c < SIDE), (row + r) * SIDE + column + c, seen
+            (row + r >= 0) & (row + r < SIDE) & (column + c >= 0) & (column + c < SIDE),
+            (row + r) * SIDE + column + c,
+            seen,
         )
         for r, c in MOVES
     ]
