@@ -135,8 +135,7 @@ class Directed:
             return score.argmax(1)
         if self.explore:
             score = (score + self.explore * rng.normal(key, score.shape[1:])).clamp(-1, 1)
-        box: Any = moment.policy.actions
-        low, high = torch.from_numpy(box.low), torch.from_numpy(box.high)
+        low, high = moment.policy.limits
         return low + (high - low) * (score.view(len(score), *low.shape) + 1) / 2
 
     def gain(self, moment: Moment) -> Gain:
@@ -155,5 +154,5 @@ Attack = Noise | Away | Lower | Directed
 
 
 def _span(moment: Moment) -> Tensor:
-    box: Any = moment.policy.actions
-    return torch.from_numpy(box.high - box.low).clamp(min=1e-9)
+    low, high = moment.policy.limits
+    return (high - low).clamp(min=1e-9)

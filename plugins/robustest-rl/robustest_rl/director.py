@@ -140,8 +140,7 @@ def _slope(attack: Directed, moment: Moment) -> Tensor:
     if moment.policy.discrete is not None:
         pull = torch.nn.functional.one_hot(target, moment.policy.discrete).float() - score.softmax(1)
     else:
-        box: Any = moment.policy.actions
-        low, high = torch.from_numpy(box.low), torch.from_numpy(box.high)
+        low, high = moment.policy.limits
         wanted = (2 * (target - low) / (high - low) - 1).flatten(1)
         pull = (wanted - score) / attack.explore**2 * (1 - score.square())
     return torch.einsum("ba,bf->baf", pull, features).flatten(1)

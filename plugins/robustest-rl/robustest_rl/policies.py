@@ -31,6 +31,7 @@ class Policy:
         observations, actions: the environment's spaces.
         stochastic: whether actions are drawn: from the softmax of logits, and from whatever the policy draws itself.
         gradients: whether outputs can be differentiated.
+        within: the action space of the environment inside its wrappers: `ClipAction` has no limits of its own.
     """
 
     source: Any
@@ -38,6 +39,19 @@ class Policy:
     actions: Box | Discrete
     stochastic: bool
     gradients: bool
+    within: Box | Discrete | None = None
+
+    @property
+    def limits(self) -> tuple[Tensor, Tensor]:
+        """Lowest and highest continuous actions, (*A) each.
+
+        Raises:
+            ConfigError: they are not finite: there is no scale for what an adversary does.
+        """
+        box = self.within if isinstance(self.within, Box) and self.within.shape == self.actions.shape else self.actions
+        if not isinstance(box, Box) or not (np.isfinite(box.low).all() and np.isfinite(box.high).all()):
+            raise ConfigError(expected("an action space with finite limits, to attack its agent", box))
+        return torch.from_numpy(box.low).float(), torch.from_numpy(box.high).float()
 
     @property
     def discrete(self) -> int | None:
@@ -130,7 +144,14 @@ class Policy:
         return torch.from_numpy(np.asarray(out, dtype=np.float32))
 
 
-def as_policy(source: object, observations: Space[Any], actions: Space[Any], *, stochastic: bool = False) -> Policy:
+def as_policy(
+    source: object,
+    observations: Space[Any],
+    actions: Space[Any],
+    *,
+    stochastic: bool = False,
+    within: Space[Any] | None = None,
+) -> Policy:
     """The policy of a module, a callable or a model of stable-baselines3, for an environment's spaces.
 
     Raises:
@@ -141,16 +162,17 @@ def as_policy(source: object, observations: Space[Any], actions: Space[Any], *, 
         raise ConfigError(expected("an observation space that is a Box or Discrete", observations, mend))
     if not isinstance(actions, (Box, Discrete)):
         raise ConfigError(expected("an action space that is a Box or Discrete", actions))
+    inner = within if isinstance(within, Box) else None
     if isinstance(source, nn.Module):
         if any(part.training for part in source.modules()):
             raise ConfigError("Expected a policy in eval mode but it is in train mode. Call policy.eval() first.")
-        return Policy(source, observations, actions, stochastic, gradients=True)
+        return Policy(source, observations, actions, stochastic, gradients=True, within=inner)
     if hasattr(source, "policy") and callable(getattr(source, "predict", None)):
-        return Policy(source, observations, actions, stochastic, gradients=_differentiable(source))
+        return Policy(source, observations, actions, stochastic, gradients=_differentiable(source), within=inner)
     if not callable(source):
         mend = "Give a torch module, a function of a batch, or a model of stable-baselines3."
         raise ConfigError(expected("a policy", source, mend))
-    return Policy(source, observations, actions, stochastic, gradients=False)
+    return Policy(source, observations, actions, stochastic, gradients=False, within=inner)
 
 
 def _differentiable(model: Any) -> bool:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from robustest import rng
 from robustest.checks import checked_real, checked_whole
-from robustest.errors import ConfigError, DataError, expected
+from robustest.errors import ConfigError, DataError, ModelError, expected
 from robustest_rl.attacks import Attack, Directed, Gain, Noise
 from robustest_rl.episodes import Moment
 from robustest_rl.policies import Policy
@@ -142,6 +142,8 @@ class Observation(Threat):
             shown = self._inside(moment, change).detach().requires_grad_(step < steps)
             with torch.enable_grad():
                 value = gain(moment.policy.outputs(shown))
+                if not bool(torch.isfinite(value).all()):
+                    raise ModelError(expected("a finite gain of the attack in every step", value.detach().numpy()))
                 if step < steps:
                     (slope,) = torch.autograd.grad(value.sum(), shown)
             better = value.detach() > most
@@ -554,8 +556,7 @@ def _sure(actions: Tensor, many: int) -> Tensor:
 
 def _moved(moment: Moment, actions: Tensor, by: Any, *, toward: Tensor | None = None, eps: float = 0.0) -> Tensor:
     """Actions changed by a share of half their range, inside the space."""
-    box: Any = moment.policy.actions
-    low, high = torch.from_numpy(box.low), torch.from_numpy(box.high)
+    low, high = moment.policy.limits
     if toward is None:
         moved = actions + by * (high - low) / 2
     else:

@@ -58,7 +58,8 @@ class Scene:
     def arena(self, lanes: int = BLOCK, *, wide: bool = False, cut: int | None = None) -> Arena:
         """Ready to play; `wide` asks the policy about as many rows as there are, for searches."""
         env = self.world.make()
-        policy = as_policy(self.source, env.observation_space, env.action_space, stochastic=self.stochastic)
+        spaces = {"within": env.unwrapped.action_space, "stochastic": self.stochastic}
+        policy = as_policy(self.source, env.observation_space, env.action_space, **spaces)
         env.close()
         block = max(self.block, 4 * BLOCK) if wide and self.block > 1 else self.block
         return Arena(policy, self.world, lanes, block, self.max_steps, self.cost, cut)
@@ -108,7 +109,7 @@ class Tuning:
         if self.threat.searched == "once":
             columns = self._once(arena, keys)
         elif self.threat.searched:
-            columns = self._steps(arena, keys)
+            columns = self._steps(arena, keys, clean)
         else:
             columns = {"returns": arena.play(Attacked(self.threat), keys).returns.reshape(1, 1, -1)}
         arena.close()
@@ -146,19 +147,21 @@ class Tuning:
         played = arena.play(Attacked(self.threat), keys.repeat(len(options)), start={name: rows})
         return {"returns": played.returns.reshape(len(options), 1, len(keys))}
 
-    def _steps(self, arena: Arena, keys: Tensor) -> dict[str, Any]:
+    def _steps(self, arena: Arena, keys: Tensor, clean: Floats) -> dict[str, Any]:
         attacks, columns, counts = list(self.attacks), {}, Counter[str]()
         for place, attack in enumerate(attacks):
             if isinstance(attack, Directed):
                 found = search(arena, self.threat, attack, self.effort, self.seed)
                 attacks[place] = found.attack
                 columns["director"] = np.array(found.attack.weights)
-                columns["generations"] = np.array([*found.by_generation, self._beyond(arena, found, attack)])
+                columns["generations"] = np.array(found.by_generation)
         table = []
         for attack in attacks:
             played = self._tried(arena, attack, keys)
             table.append(played.returns.reshape(len(self.shares), len(keys)))
             counts.update(played.counts)
+            if isinstance(attack, Directed) and self.threat.radial and not _lower(table[-1], clean):
+                columns["beyond"] = self._beyond(arena, replace(attack, weights=()), keys)
         columns["returns"] = np.stack(table)
         columns["slopes"] = np.array([counts["climbed"], counts["zero"]])
         return columns
@@ -167,12 +170,11 @@ class Tuning:
         shares = torch.tensor(self.shares).repeat_interleave(len(keys))
         return arena.play(Attacked(self.threat, attack), keys.repeat(len(self.shares)), start={"share": shares})
 
-    def _beyond(self, arena: Arena, found: Any, attack: Directed) -> float:
-        """The lowest return at a radius well beyond, where a search that did not improve must; NaN where not needed."""
-        if found.improved or not self.threat.radial:
-            return float("nan")
-        few = replace(self.effort, generations=2, ascents=0)
-        return min(search(arena, widened(self.threat), attack, few, self.seed).by_generation)
+    def _beyond(self, arena: Arena, attack: Directed, keys: Tensor) -> Floats:
+        """(E,) returns at a radius well beyond, where a search that found nothing at this one must find something."""
+        wide = widened(self.threat)
+        found = search(arena, wide, attack, replace(self.effort, ascents=0), self.seed)
+        return arena.play(Attacked(wide, found.attack), keys).returns
 
 
 @dataclass(frozen=True)
@@ -257,11 +259,9 @@ def _signs(tuning: Tuning, columns: Mapping[str, NDArray[Any]], names: list[str]
     for name, one in table.items():
         if _lower(one[1:], one[0]) and not carried and name not in ("noise", "corner noise"):
             signs["not_monotone"] = f"{name} brought returns lower at a smaller radius than at the whole"
-    if "generations" in columns:
-        *told, beyond = columns["generations"][0].tolist()
-        clean = float(columns["untouched"][0].mean())
-        flat = min(told) >= told[0] and min(told) >= clean - 1e-9 * abs(clean)
-        if flat and (tuning.threat.radial is False or beyond >= clean - 1e-9 * abs(clean)):
+    clean = columns["untouched"][0]
+    if "director" in table and not _lower(table["director"], clean):
+        if "beyond" not in columns or not _lower(columns["beyond"], clean):
             signs["loss_does_not_rise"] = "no director lowered the return, not even at four times the radius"
     return signs
 
