@@ -9,13 +9,13 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
-from robustest_rl import Away, Observation, measure_robust_return
+from robustest_rl import Away, Directed, Observation, measure_robust_return
 from robustest_rl.episodes import Arena, Untouched, search_keys, steady_block
 from robustest_rl.policies import BLOCK, as_policy
 from robustest_rl.threats import Attacked
 from robustest_rl.worlds import World
 from torch import nn
-from walks import Line, linear, right
+from walks import Line, right
 
 from robustest import ConfigError, DataError, ModelError, Verdict
 
@@ -36,7 +36,8 @@ def net(seed: int, *sizes: int) -> nn.Module:
 def arena(policy: Any, env: Any, lanes: int, **words: Any) -> Arena:
     world = World.of(env)
     made = world.make()
-    acting = as_policy(policy, made.observation_space, made.action_space)
+    within = made.unwrapped.action_space
+    acting = as_policy(policy, made.observation_space, made.action_space, within=within)
     return Arena(acting, world, lanes, steady_block(acting, torch.zeros(4, *acting.observations.shape or ())), **words)
 
 
@@ -67,17 +68,28 @@ def test_a_policy_whose_last_bits_depend_on_places_is_asked_one_by_one() -> None
     assert steady_block(as_policy(right, made.observation_space, made.action_space), torch.ones(4, 2)) == BLOCK
 
 
-def test_every_episode_is_played_to_its_end_and_none_is_the_first_to_finish() -> None:
-    keys, policy = search_keys(1, "a test", 12), linear(0.0, 0.3, 1.0, 0.0)
+class Uneven(Line):
+    """Two steps long, or sixty, by a coin that its seed tosses; each step returns 1."""
 
-    def short() -> gymnasium.Env[Any, Any]:
-        return gymnasium.make("CartPole-v1", max_episode_steps=150)
+    def reset(self, **words: Any) -> Any:
+        found = super().reset(**words)
+        self.at = 10.0
+        self.steps = 60 if self.np_random.random() < 0.5 else 2
+        return found
 
-    lanes, alone = (arena(policy, short, n).play(Untouched(), keys) for n in (4, 1))
-    assert np.array_equal(lanes.returns, alone.returns)
-    assert np.array_equal(lanes.lengths, alone.lengths)
-    first = np.sort(alone.returns.reshape(3, 4), axis=1)[:, 0].mean()  # what the first of each four to finish would say
-    assert first < 0.75 * lanes.returns.mean()
+
+def test_the_mean_is_that_of_episodes_run_one_by_one_and_not_of_the_first_to_finish() -> None:
+    keys = search_keys(1, "a test", 160)
+    lanes, alone = (arena(right, Uneven, n).play(Untouched(), keys).returns for n in (16, 1))
+    assert np.array_equal(lanes, alone)
+    assert set(alone.tolist()) == {2.0, 60.0}
+    clock, finished = [0.0] * 16, []  # what sixteen lanes finish that take the next episode when they are free
+    for length in alone.tolist():
+        lane = clock.index(min(clock))
+        clock[lane] += length
+        finished.append((clock[lane], length))
+    first = np.mean([length for _, length in sorted(finished)[:32]])
+    assert first < 0.75 * lanes.mean()
 
 
 def test_a_cost_is_read_from_info_and_a_missing_one_is_an_error() -> None:
@@ -196,3 +208,18 @@ def test_a_share_passes_and_fails_and_says_how() -> None:
     failed = measure_robust_return(right, Line, at_least=5, share=0.95)
     assert failed.verdict is Verdict.FAILED
     assert failed.scope == "population"
+
+
+def test_actions_are_attacked_within_the_limits_inside_their_wrappers() -> None:
+    def short() -> gymnasium.Env[Any, Any]:
+        return gymnasium.wrappers.ClipAction(gymnasium.make("Pendulum-v1", max_episode_steps=5))
+
+    policy = net(0, 3, 16, 1)
+    game = arena(policy, short, 8)
+    made = game.world.make()
+    director = Directed(weights=(0.0, 0.0, 0.0, 3.0))
+    touched = game.play(Attacked(Observation(0.5), director), KEYS).returns
+    assert not np.array_equal(touched, game.play(Untouched(), KEYS).returns)
+    game.policy = as_policy(policy, made.observation_space, made.action_space)
+    with pytest.raises(ConfigError, match="finite limits"):
+        game.play(Attacked(Observation(0.5), director), KEYS)
