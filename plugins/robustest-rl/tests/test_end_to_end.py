@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+import robustest_rl  # noqa: F401 - loaded before runs inside this process, which forget what they load
 
 TEST = """
 import numpy as np
