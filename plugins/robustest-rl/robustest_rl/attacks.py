@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from robustest import rng
-from robustest_rl.episodes import Moment
+from robustest_rl.moments import Moment
 
 Gain = Callable[[Tensor], Tensor]
 """(B,) how much an attack likes what a policy gives for each row: logits (B, A) or mean actions (B, *A)."""
@@ -64,8 +64,8 @@ class Lower:
     """Moves the policy to actions of which a critic thinks little (Pattanaik et al., AAMAS 2018).
 
     Attributes:
-        critic: values of actions: (B, *S) observations to (B, A) float32; where actions are continuous, observations and
-            actions to (B,).
+        critic: values of actions: (B, *S) observations to (B, A) float32; where actions are continuous, observations
+            and actions to (B,).
         steps: as for `Away`.
     """
 

@@ -48,8 +48,8 @@ def measure_gradient_concentration(
     since samples inside one estimate may depend on each other.
 
     Args:
-        sample_gradient: `sample_gradient(k, seed)` gives the flat gradient (P,) estimated from k samples; any stochastic
-            gradient will do. Different seeds are independent.
+        sample_gradient: `sample_gradient(k, seed)` gives the flat gradient (P,) estimated from k samples; any
+            stochastic gradient will do. Different seeds are independent.
         samples: numbers of samples, >= 1, two estimates or more of each.
         repeats: estimates for each number, >= 3.
         alpha: error on each side of the interval, in (0, 0.5).

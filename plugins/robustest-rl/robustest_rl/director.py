@@ -7,7 +7,6 @@ provoked when, costs the agent most (Sun et al., ICLR 2022, split attacker into 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +15,8 @@ from torch import Tensor
 
 from robustest import rng
 from robustest_rl.attacks import Directed
-from robustest_rl.episodes import Arena, Moment, search_keys
+from robustest_rl.episodes import Arena, search_keys
+from robustest_rl.moments import Moment, Stepped
 from robustest_rl.threats import Attacked, Threat
 
 Floats = NDArray[np.float64]
@@ -88,7 +88,7 @@ def search(arena: Arena, threat: Threat, start: Directed, effort: Effort, seed: 
         mean, spread = chosen.mean(0), np.maximum(chosen.std(0), 0.1)
     final = _best_of(arena, threat, start, [best, mean], seed)
     for ascent in range(effort.ascents):
-        stepped = _ascended(arena, threat, start, final, effort, seed, ascent)
+        stepped = _ascended(arena, threat, start, weights=final, effort=effort, seed=seed, ascent=ascent)
         final = _best_of(arena, threat, start, [final, stepped], seed)
     return Found(replace(start, weights=tuple(map(float, final))), tuple(told))
 
@@ -107,17 +107,16 @@ def _best_of(arena: Arena, threat: Threat, start: Directed, tried: list[Floats],
 
 
 def _ascended(
-    arena: Arena, threat: Threat, start: Directed, weights: Floats, effort: Effort, seed: int, ascent: int
+    arena: Arena, threat: Threat, start: Directed, *, weights: Floats, effort: Effort, seed: int, ascent: int
 ) -> Floats:
     """One step against the return's gradient (Williams, 1992), with the mean return as the baseline."""
     exploring = replace(start, weights=tuple(map(float, weights)), explore=0.3)
     n = effort.candidates * effort.episodes
     steps: list[tuple[NDArray[np.int64], Tensor, Floats]] = []
 
-    def record(step: int, moment: Moment, shown: Tensor, actions: Tensor, rewards: Floats, rows: Any) -> None:
-        m = len(rows)
-        moment.state = {name: part[:m] for name, part in moment.state.items()}
-        steps.append((rows, _slope(exploring, moment), rewards))
+    def record(now: Stepped) -> None:
+        now.moment.state = {name: part[: len(now.rows)] for name, part in now.moment.state.items()}
+        steps.append((now.rows, _slope(exploring, now.moment), now.rewards))
 
     played = arena.play(Attacked(threat, exploring), search_keys(seed, f"ascent {ascent}", n), record=record)
     to_go = played.returns.copy()
@@ -128,9 +127,9 @@ def _ascended(
         each[rows] += slope.double().numpy() * advantage[:, None]
         to_go[rows] -= rewards
     gradient = each.mean(0)
-    return weights - 0.3 * gradient / max(float(np.linalg.norm(gradient)), 1e-12) * max(
-        1.0, np.linalg.norm(weights) / 4
-    )
+    length = 0.3 * max(1.0, float(np.linalg.norm(weights)) / 4)
+    lowered: Floats = weights - length * gradient / max(float(np.linalg.norm(gradient)), 1e-12)
+    return lowered
 
 
 def _slope(attack: Directed, moment: Moment) -> Tensor:

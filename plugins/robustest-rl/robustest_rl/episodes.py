@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -16,73 +16,9 @@ from torch import Tensor
 
 from robustest import rng
 from robustest.errors import DataError, ModelError, expected
+from robustest_rl.moments import Adversary, Moment, Record, Stepped
 from robustest_rl.policies import BLOCK, Policy
 from robustest_rl.worlds import World
-
-
-@dataclass(slots=True)
-class Moment:
-    """One step of some episodes, as an adversary sees it.
-
-    Attributes:
-        policy: what acts.
-        seen: (B, *S) true observations.
-        key: (B,) int64, keys of this step.
-        step: 0, 1, ...
-        state: what the adversary keeps of each episode, tensors (B, ...) by name; it may replace them.
-        counts: adds up over all steps, for the health checks.
-    """
-
-    policy: Policy
-    seen: Tensor
-    key: Tensor
-    step: int
-    state: dict[str, Tensor]
-    counts: Counter[str]
-    _outputs: Tensor | None = None
-
-    @property
-    def outputs(self) -> Tensor:
-        """What the policy gives for the true observations."""
-        if self._outputs is None:
-            with torch.no_grad():
-                self._outputs = self.policy.outputs(self.seen)
-        return self._outputs
-
-
-class Adversary(Protocol):
-    """What stands between an agent and its environment. Draws come from keys alone, and rows know nothing of others."""
-
-    def begin(self, policy: Policy, keys: Tensor) -> dict[str, Tensor]:
-        """What it keeps of each episode, tensors (n, ...) by name, for keys (n,) int64."""
-
-    def prepare(self, env: gymnasium.Env[Any, Any], state: Mapping[str, Tensor]) -> None:
-        """Change an environment before it is reset, by one episode's state."""
-
-    def observe(self, moment: Moment) -> Tensor:
-        """What is shown to the policy, (B, *S)."""
-
-    def act(self, moment: Moment, actions: Tensor) -> Tensor:
-        """What is done, of actions (B,) int64 or (B, *A) that the policy chose."""
-
-
-class Untouched:
-    """No adversary."""
-
-    def begin(self, policy: Policy, keys: Tensor) -> dict[str, Tensor]:
-        """As `Adversary.begin`."""
-        return {}
-
-    def prepare(self, env: gymnasium.Env[Any, Any], state: Mapping[str, Tensor]) -> None:
-        """As `Adversary.prepare`."""
-
-    def observe(self, moment: Moment) -> Tensor:
-        """As `Adversary.observe`."""
-        return moment.seen
-
-    def act(self, moment: Moment, actions: Tensor) -> Tensor:
-        """As `Adversary.act`."""
-        return actions
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +38,16 @@ class Played:
     counts: Counter[str]
 
 
-Record = Callable[[int, Moment, Tensor, Tensor, "NDArray[np.float64]", "NDArray[np.int64]"], None]
-"""Called after each step with it: step, moment, what was shown, actions, rewards, and places of the episodes."""
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """Episodes that are played side by side; `seen`, `state` and `out` are written as they go."""
+
+    adversary: Adversary
+    rows: Tensor
+    keys: Tensor
+    seen: Tensor
+    state: dict[str, Tensor]
+    out: Played
 
 
 @dataclass
@@ -150,7 +94,7 @@ class Arena:
         """
         parts = [
             self._group(adversary, rows, keys[rows], {k: v[rows] for k, v in (start or {}).items()}, record)
-            for rows in torch.arange(len(keys)).split(self.lanes)
+            for rows in torch.split(torch.arange(len(keys)), self.lanes)
         ]
         return Played(
             np.concatenate([part.returns for part in parts]),
@@ -180,79 +124,59 @@ class Arena:
             adversary.prepare(env, {name: part[place] for name, part in state.items()})
             seen.append(env.reset(seed=env_seed(keys[place]))[0])
         out = Played(np.zeros(n), np.zeros(n, np.int64), np.zeros(n, bool), Counter())
-        at = self.policy.seen(seen)
+        group = _Group(adversary, rows, keys, self.policy.seen(seen), state, out)
         alive = torch.arange(n)
         for step in range(self.max_steps + 1):
             if not len(alive) or step == self.cut:
                 return out
             if step == self.max_steps:
                 break
-            alive = self._step(adversary, step, alive, rows, keys, at, state, out, record)
+            going = [self._step(group, step, alive[k : k + self.block], record) for k in range(0, n, self.block)]
+            alive = torch.cat(going)
         mend = "Wrap it in gymnasium.wrappers.TimeLimit, or raise max_steps=."
         raise DataError(expected(f"episodes that end within {self.max_steps} steps", "one that does not", mend))
 
-    def _step(
-        self,
-        adversary: Adversary,
-        step: int,
-        alive: Tensor,
-        rows: Tensor,
-        keys: Tensor,
-        at: Tensor,
-        state: dict[str, Tensor],
-        out: Played,
-        record: Record | None,
-    ) -> Tensor:
-        """One step of every episode that goes on; those that still do afterwards. `at`, `state`, `out` are written."""
-        going = []
-        for block in alive.split(self.block):
-            moment, shown, actions = self._decide(adversary, step, block, keys, at, state, out.counts)
-            gains, fresh, left = [], [], []
-            places = block.tolist()
-            for place, action in zip(places, self.policy.given(actions), strict=True):
-                seen, reward, ended, cut, info = self._envs[place].step(action)
-                gains.append(self._gain(reward, info))
-                if ended or cut:
-                    out.ended[place] = bool(ended)
-                else:
-                    fresh.append(seen)
-                    left.append(place)
-            rewards = np.array(gains)
-            out.returns[places] += rewards
-            out.lengths[places] += 1
-            if record is not None:
-                record(step, moment, shown, actions, rewards, rows[block].numpy())
-            if left:
-                kept = torch.tensor(left)
-                at[kept] = self.policy.seen(fresh)
-                going.append(kept)
-        return torch.cat(going) if going else torch.arange(0)
+    def _step(self, group: _Group, step: int, block: Tensor, record: Record | None) -> Tensor:
+        """One step of a block of episodes; those that go on afterwards."""
+        if not len(block):
+            return block
+        moment, shown, actions = self._decide(group, step, block)
+        gains, fresh, left = [], [], []
+        places = block.tolist()
+        for place, action in zip(places, self.policy.given(actions), strict=True):
+            seen, reward, ended, cut, info = self._envs[place].step(action)
+            gains.append(self._gain(reward, info))
+            if ended or cut:
+                group.out.ended[place] = bool(ended)
+            else:
+                fresh.append(seen)
+                left.append(place)
+        rewards = np.array(gains)
+        group.out.returns[places] += rewards
+        group.out.lengths[places] += 1
+        if record is not None:
+            record(Stepped(step, moment, shown, actions, rewards, group.rows[block].numpy()))
+        kept = torch.tensor(left, dtype=torch.int64)
+        if left:
+            group.seen[kept] = self.policy.seen(fresh)
+        return kept
 
-    def _decide(
-        self,
-        adversary: Adversary,
-        step: int,
-        block: Tensor,
-        keys: Tensor,
-        at: Tensor,
-        state: dict[str, Tensor],
-        counts: Counter[str],
-    ) -> tuple[Moment, Tensor, Tensor]:
+    def _decide(self, group: _Group, step: int, block: Tensor) -> tuple[Moment, Tensor, Tensor]:
         """What is shown and done in one block, which is filled up to a constant number of rows."""
-        n = len(block)
+        n, state = len(block), group.state
         rows = torch.cat([block, block[:1].expand(_filled(n, self.block) - n)])
-        key = rng.fold(keys[rows], step)
+        key = rng.fold(group.keys[rows], step)
         before = {name: part[rows] for name, part in state.items()}
-        moment = Moment(self.policy, at[rows].clone(), key, step, dict(before), Counter())
+        moment = Moment(self.policy, group.seen[rows].clone(), key, step, dict(before), Counter())
         with self.policy.asked(key):
-            shown = adversary.observe(moment)
+            shown = group.adversary.observe(moment)
             with torch.no_grad():
                 chosen = self.policy.act(self.policy.outputs(shown), key)
-            actions = adversary.act(moment, chosen)
+            actions = group.adversary.act(moment, chosen)
         for name, part in moment.state.items():
             if part is not before.get(name):
                 state[name][block] = part[:n]
-        counts.update({name: count for name, count in moment.counts.items()})
+        group.out.counts.update(moment.counts)
         moment.seen, moment.key = moment.seen[:n], moment.key[:n]
         return moment, shown[:n], actions[:n]
 

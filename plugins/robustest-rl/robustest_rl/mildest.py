@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from robustest.rules import DrawsRule
-    from robustest_rl.claim import Episodes
+    from robustest_rl.judged import Episodes
 
 FINE = 1000
 """Steps from the nominal value to either end of a range."""

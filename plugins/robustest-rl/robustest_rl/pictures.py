@@ -10,11 +10,11 @@ from gymnasium.error import DependencyNotInstalled
 
 from robustest.errors import ConfigError
 from robustest.run.evidence import Exhibit
-from robustest_rl.episodes import Untouched
+from robustest_rl.moments import Untouched
 from robustest_rl.worst import key_of
 
 if TYPE_CHECKING:
-    from robustest_rl.claim import Episodes
+    from robustest_rl.judged import Episodes
 
 FRAMES = 6
 """Pictures in a strip, at even distances from the first step to the last of the attacked episode."""

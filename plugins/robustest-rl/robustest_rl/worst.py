@@ -13,11 +13,12 @@ from torch import Tensor
 
 from robustest import rng
 from robustest.errors import ConfigError, expected
-from robustest_rl.episodes import Moment, Untouched, env_seed
+from robustest_rl.episodes import env_seed
+from robustest_rl.moments import Stepped, Untouched
 
 if TYPE_CHECKING:
     from robustest.run.evidence import Evidence
-    from robustest_rl.claim import Episodes
+    from robustest_rl.judged import Episodes
 
 
 @dataclass(frozen=True)
@@ -49,16 +50,17 @@ def trace(counted: Episodes, episode: int, *, untouched: bool = False) -> Trace:
     """
     if not 0 <= episode < counted.n:
         raise ConfigError(expected(f"an episode in 0..{counted.n - 1}", episode))
-    steps: list[tuple[Tensor, Tensor, Tensor, NDArray[np.float64]]] = []
-
-    def record(step: int, moment: Moment, shown: Tensor, actions: Tensor, rewards: Any, rows: Any) -> None:
-        steps.append((moment.seen, shown, actions, rewards))
+    steps: list[Stepped] = []
 
     arena = counted.scene.arena(1)
-    arena.play(Untouched() if untouched else counted.adversary, key_of(counted, episode), record=record)
+    arena.play(Untouched() if untouched else counted.adversary, key_of(counted, episode), record=steps.append)
     arena.close()
-    seen, shown, actions = (torch.cat([step[k] for step in steps]).numpy() for k in range(3))  # type: ignore[misc]
-    return Trace(seen, shown, actions, np.concatenate([step[3] for step in steps]))
+    return Trace(
+        torch.cat([step.moment.seen for step in steps]).numpy(),
+        torch.cat([step.shown for step in steps]).numpy(),
+        torch.cat([step.actions for step in steps]).numpy(),
+        np.concatenate([step.rewards for step in steps]),
+    )
 
 
 def key_of(counted: Episodes, episode: int) -> Tensor:

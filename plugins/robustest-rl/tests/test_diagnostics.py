@@ -43,7 +43,7 @@ def test_estimates_that_agree_from_the_first_say_so() -> None:
 
 
 def test_pure_noise_has_no_upper_end() -> None:
-    found = measure_gradient_concentration(lambda k, seed: np.random.default_rng(seed).standard_normal(50), (10, 20))
+    found = measure_gradient_concentration(lambda _, seed: np.random.default_rng(seed).standard_normal(50), (10, 20))
     assert found.interval[1] == np.inf
     assert found.noise is None
 
@@ -62,7 +62,7 @@ def test_a_surrogate_may_rise_where_the_return_falls() -> None:
 
 
 @pytest.mark.parametrize(
-    "gradient", [lambda k, s: np.zeros(3), lambda k, s: np.full(3, np.nan), lambda k, s: np.ones(s + 1)]
+    "gradient", [lambda *_: np.zeros(3), lambda *_: np.full(3, np.nan), lambda _, seed: np.ones(seed + 1)]
 )
 def test_gradients_that_are_none_are_errors(gradient: Any) -> None:
     with pytest.raises(DataError):
@@ -75,4 +75,4 @@ def test_arguments_out_of_range() -> None:
     with pytest.raises(DataError):
         measure_value_quality([1, 1], [2, 2])
     with pytest.raises(DataError):
-        measure_surrogate(lambda w: 0.0, lambda w: 0.0, [1.0], [0.0])
+        measure_surrogate(lambda _: 0.0, lambda _: 0.0, [1.0], [0.0])

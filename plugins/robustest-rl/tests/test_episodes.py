@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import gymnasium
@@ -10,7 +11,8 @@ import numpy as np
 import pytest
 import torch
 from robustest_rl import Away, Directed, Observation, measure_robust_return
-from robustest_rl.episodes import Arena, Untouched, search_keys, steady_block
+from robustest_rl.episodes import Arena, search_keys, steady_block
+from robustest_rl.moments import Untouched
 from robustest_rl.policies import BLOCK, as_policy
 from robustest_rl.threats import Attacked
 from robustest_rl.worlds import World
@@ -25,7 +27,7 @@ KEYS = search_keys(0, "a test", 9)
 def net(seed: int, *sizes: int) -> nn.Module:
     generator = torch.Generator().manual_seed(seed)
     layers: list[nn.Module] = []
-    for into, out in zip(sizes, sizes[1:], strict=False):
+    for into, out in pairwise(sizes):
         layer = nn.Linear(into, out)
         layer.weight.data = torch.randn(out, into, generator=generator) / into**0.5
         layer.bias.data.zero_()
