@@ -89,7 +89,7 @@ class Tuning:
             grid = [np.linspace(low, high, 5) for low, high in self.threat.ranges.values()]
         elif isinstance(self.threat, SensorBias):
             scale = self.threat.scale or (1.0,)
-            grid = [np.unique([-self.threat.eps * one, self.threat.eps * one]) for one in scale]
+            grid = [np.unique([0.0 - self.threat.eps * one, self.threat.eps * one]) for one in scale]
         else:
             raise ConfigError(f"Expected a threat of whole episodes but got {self.threat}.")
         if np.prod([float(len(one)) for one in grid]) <= _MOST:
