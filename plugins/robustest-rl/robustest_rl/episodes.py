@@ -118,7 +118,8 @@ class Arena:
         n = len(keys)
         while len(self._envs) < n:
             self._envs.append(self.world.make())
-        state = {**adversary.begin(self.policy, keys), **start}
+        # Each part its own memory: they are written in place.
+        state = {name: part.clone() for name, part in {**adversary.begin(self.policy, keys), **start}.items()}
         seen = []
         for place, env in enumerate(self._envs[:n]):
             adversary.prepare(env, {name: part[place] for name, part in state.items()})

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 FINE = 1000
 """Steps from the nominal value to either end of a range."""
-_EPISODES, _EXAMPLES = 16, 60
+EPISODES, _EXAMPLES = 16, 60
 
 
 def mildest_dynamics(
@@ -37,8 +37,8 @@ def mildest_dynamics(
         seed: of the search.
     """
     nominal = threat.nominal(counted.scene.world.make())
-    arena = counted.scene.arena(_EPISODES)
-    keys = search_keys(seed, "the mildest", _EPISODES)
+    arena = counted.scene.arena(EPISODES)
+    keys = search_keys(seed, "the mildest", EPISODES)
 
     def at(steps: tuple[int, ...]) -> Dynamics:
         moved = [

@@ -84,3 +84,39 @@ def test_a_draw_outside_the_range_is_an_error_and_is_not_clipped(value: float) -
 def test_a_threshold_outside_the_range_and_an_empty_range_are_errors(threshold: float, low: float, high: float) -> None:
     with pytest.raises(ConfigError):
         DrawsRule(threshold=threshold, at_least=True, terms=TERMS, low=low, high=high)
+
+
+GATES = 2000
+STRICT = Terms(scope="set", alpha=0.01, fail_alpha=0.01)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("collapses", [0.01, 0.05, 0.1])
+@pytest.mark.parametrize("claim", ["share", "mean"])
+def test_of_2000_gates_set_at_the_truth_no_more_than_alpha_pass(claim: str, collapses: float) -> None:
+    random = np.random.default_rng(round(1000 * collapses))
+    fallen = random.random((GATES, 200)) < collapses
+    values, truth, high = ~fallen, 1 - collapses, 1.0
+    if claim == "mean":
+        values, truth, high = np.where(fallen, 20.0, 500.0), 500 - 480 * collapses, 500.0
+    rule = DrawsRule(threshold=truth, at_least=True, terms=STRICT, low=0, high=high)
+    passed = sum(verdict_of(rule, row) is Verdict.PASSED for row in values)
+    assert passed <= 0.01 * GATES
+
+
+def test_a_t_interval_passes_a_third_of_such_gates() -> None:
+    values = np.where(np.random.default_rng(0).random((GATES, 100)) < 0.01, 20.0, 500.0)
+    error = values.std(1, ddof=1) / 10
+    assert np.mean(values.mean(1) - 2.365 * error > 500 - 4.8) == pytest.approx(0.36, abs=0.04)
+
+
+def test_a_mean_well_above_what_is_claimed_settles_within_100_episodes() -> None:
+    random = np.random.default_rng(5)
+    rule = DrawsRule(threshold=450, at_least=True, terms=TERMS, low=0, high=500)
+    after = []
+    for _ in range(200):
+        values = np.where(random.random(200) < 1 / 60, 20.0, 500.0)  # a mean of .984 of the range
+        settled = rule.settled({"held": values}, 200)
+        after.append(settled.after if settled is not None and settled.verdict is Verdict.PASSED else 10**9)
+    assert np.mean(np.array(after) <= 200) >= 0.95
+    assert np.median(after) <= 100
