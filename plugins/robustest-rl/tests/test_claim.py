@@ -98,15 +98,6 @@ def test_returns_by_radius_never_rise() -> None:
     assert curve[-1] < curve[0]
 
 
-def test_a_baseline_is_compared_by_episode(tmp_path: Path) -> None:
-    kept = tmp_path / "base.json"
-    words: Any = {"at_least": 19, "no_worse_than": str(kept), "episodes": 80}
-    measured(update_baseline=True, **words)
-    assert measured(**words).verdict is Verdict.PASSED
-    worse = measured(right, **words)
-    assert worse.verdict is Verdict.FAILED
-
-
 def test_the_worst_episodes_are_named_with_seed_and_step() -> None:
     found = measured(threat=SensorBias(2, scale=SCALE), at_least=10, share=0.5)
     rows = found.details["worst"]

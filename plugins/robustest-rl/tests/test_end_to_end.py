@@ -35,3 +35,25 @@ def test_a_second_run_remembers_and_workers_find_the_same(pytester: pytest.Pytes
     assert first == second
     said, third = run(pytester, "--robust-no-cache", "--robust-workers", "2")
     assert first == third
+
+
+BASELINE = """
+import pytest
+from robustest_rl import assert_robust_return
+from walks import Line, POLICY
+
+@pytest.mark.robust
+def test_walk():
+    assert_robust_return(POLICY, Line, at_least=4, no_worse_than="base.json", episodes=70)
+"""
+
+
+def test_a_baseline_is_compared_by_episode(pytester: pytest.Pytester) -> None:
+    words = ("--robust", "--robust-no-cache", "-p", "no:cacheprovider")
+    pytester.makepyfile(BASELINE.replace("POLICY", "right"))
+    pytester.runpytest_inprocess(*words, "--robust-update-baseline")
+    pytester.runpytest_inprocess(*words).assert_outcomes(passed=1)
+    pytester.makepyfile(BASELINE.replace("POLICY", "left"))
+    result = pytester.runpytest_inprocess(*words)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*lost, 0 gained of 70*"])

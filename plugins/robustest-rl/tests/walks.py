@@ -36,6 +36,11 @@ def right(seen: Any) -> Any:
     return np.ones(len(seen), np.int64)
 
 
+def left(seen: Any) -> Any:
+    """Goes left, whatever it sees."""
+    return np.zeros(len(seen), np.int64)
+
+
 def linear(*weights: float) -> Callable[[Any], Any]:
     """Pushes right where w.o > 0."""
 
