@@ -10,3 +10,4 @@ from robustest.history.course import course_of as course_of
 from robustest.history.course import timeline_of as timeline_of
 from robustest.history.entry import Entry as Entry
 from robustest.history.entry import Origin as Origin
+from robustest.history.overview import courses_of as courses_of

@@ -62,6 +62,8 @@ class Point:
     @property
     def told(self) -> Entry:
         """The run that a report shows: the last of those that decided as the point does, or else the last."""
+        if len(self.entries) == 1:
+            return self.entries[0]
         word = {GOOD: "passed", BAD: "failed"}.get(self.state)
         deciding = [entry for entry in self.entries if entry.verdict == word]
         return (deciding or [entry for entry in self.entries if entry.verdict] or self.entries)[-1]

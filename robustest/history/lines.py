@@ -1,9 +1,9 @@
 """Entries as lines of JSON, and back.
 
-A line is the list of an entry's fields, the time first. So lines in the order of their bytes are in the order of time: a
-file is in order when its lines are sorted, and two files are joined by sorting the lines of both. The first line says
-which claim the file is of, and names the fields. There are as many lines as claims times runs, and they may come from
-elsewhere: they are held to their types a column at a time.
+A line is the list of an entry's fields, the time first. So lines in the order of their bytes are in the order of
+time: a file is in order when its lines are sorted, and two files are joined by sorting the lines of both. The first
+line says which claim the file is of, and names the fields. There are as many lines as claims times runs, and they may
+come from elsewhere: they are held to their types a column at a time.
 """
 
 from __future__ import annotations

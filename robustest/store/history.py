@@ -117,7 +117,7 @@ def _parsed(folder: Path, name: str, lines: list[bytes], known: Known) -> tuple[
                 entries_of([line], {})
             except (ValueError, TypeError) as error:
                 _damaged(folder, name, number, str(error))
-    _damaged(folder, name, 1, "lines that are none of a history when they are taken together")
+    return _damaged(folder, name, 1, "lines that are none of a history when they are taken together")
 
 
 def _damaged(folder: Path, name: str, number: int, what: str) -> NoReturn:
