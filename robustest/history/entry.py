@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from robustest.errors import expected
 
-_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3})?Z").fullmatch
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3})?Z", re.ASCII).fullmatch
 _DIGEST = re.compile("[0-9a-zA-Z]{0,64}").fullmatch
 _LONGEST = 60
 _DIGEST_KEPT = 12

@@ -26,8 +26,8 @@ _LONGEST = 300
 """Characters of a text."""
 
 _MATCH: Mapping[str, Callable[[str], object]] = {
-    "time": re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z").fullmatch,
-    "committed": re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)?").fullmatch,
+    "time": re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", re.ASCII).fullmatch,
+    "committed": re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)?", re.ASCII).fullmatch,
     **dict.fromkeys(("commit", "model", "data"), re.compile("[0-9a-z]{0,12}").fullmatch),
     "state": re.compile("[a-z]{1,20}").fullmatch,
     "verdict": re.compile("(passed|failed|inconclusive)?").fullmatch,
