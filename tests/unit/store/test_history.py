@@ -1,4 +1,5 @@
-"""A history's files: joined to the same bytes in either order, and believed only where a run could have written them."""
+"""A history's files: joined to the same bytes in either order, and believed only where a run could have written them.
+"""
 
 from __future__ import annotations
 
