@@ -346,9 +346,7 @@ def hub(tmp_path: Path, environment: dict[str, str]) -> Path:
 
 
 def keep(call: Call, results: str, branch: str = "robustness-history") -> Ended:
-    return call(
-        "history", {"results": results, "branch": branch, "github-token": "a-secret", "python": sys.executable}
-    )
+    return call("history", {"results": results, "branch": branch, "github-token": "a-secret", "python": sys.executable})
 
 
 def kept_lines(hub: Path, branch: str = "robustness-history") -> list[int]:
@@ -393,9 +391,7 @@ def test_a_name_that_is_no_branch_is_refused(call: Call, hub: Path, branch: str)
     assert (ended.ok, git(hub, "for-each-ref")) == (False, "")
 
 
-def test_what_cannot_be_kept_is_a_warning(
-    call: Call, hub: Path, workspace: Path, environment: dict[str, str]
-) -> None:
+def test_what_cannot_be_kept_is_a_warning(call: Call, hub: Path, workspace: Path, environment: dict[str, str]) -> None:
     (workspace / "robust.json").write_text("{}", encoding="utf-8")
     ended = keep(call, "robust.json")
     assert (ended.ok, "the run could not be added" in ended.log) == (True, True), ended.log

@@ -1,5 +1,4 @@
-"""A history's files: joined to the same bytes in either order, and believed only where a run could have written them.
-"""
+"""A history's files: joined to the same bytes in either order, believed only where a run could have written them."""
 
 from __future__ import annotations
 
