@@ -187,8 +187,8 @@ def course_of(
     own = list(entries)
     measured = {entry.time for entry in own}
     every = own + [entry for entry in beside if entry.time not in measured and not entry.verdict]
-    clean = sorted((entry for entry in every if not entry.dirty), key=lambda entry: (place_of(entry), entry.time))
-    points = _points(clean)
+    placed = sorted(((place_of(entry), entry.time, entry) for entry in every if not entry.dirty), key=_order)
+    points = _points(placed)
     return Course(
         claim=claim,
         points=points,
@@ -199,15 +199,20 @@ def course_of(
     )
 
 
-def _points(entries: Iterable[Entry]) -> list[Point]:
+def _order(placed: tuple[Place, str, Entry]) -> tuple[Place, str]:
+    return placed[:2]
+
+
+def _points(placed: Iterable[tuple[Place, str, Entry]]) -> list[Point]:
     points: list[Point] = []
-    for entry in entries:
-        place = place_of(entry)
-        if points and points[-1].place == place and points[-1].takes(entry):
+    before = None
+    for place, _, entry in placed:
+        if place == before and points[-1].takes(entry):
             points[-1].add(entry)
         else:
             state = _STATES.get(entry.verdict, OPEN)
             points.append(Point(place, [entry], entry.model, entry.data, entry.asked, state))
+        before = place
     return points
 
 
@@ -216,6 +221,8 @@ def _changes(points: Sequence[Point]) -> list[Change]:
     changes = []
     for point in points:
         named = point.named
+        if named == known:
+            continue
         if what := _different(known, named):
             asked = (known[2], point.asked) if "threshold" in what else ("", "")
             changes.append(Change(point, what, *asked))

@@ -25,11 +25,10 @@ def courses_of(history: Mapping[Claim, Sequence[Entry]]) -> list[Course]:
     for claim in history:
         if claim.kind:
             claims.setdefault(claim.test, []).append(claim)
-    latest = max((_moment(entry) for entries in history.values() for entry in entries), default=None)
     courses = []
     for claim, entries in history.items():
         beside = history.get(Claim(claim.test), ()) if claim.kind else ()
-        if entries and (claim.kind or _stands(entries, [history[one] for one in claims.get(claim.test, ())], latest)):
+        if entries and (claim.kind or _stands(entries, [history[one] for one in claims.get(claim.test, history)])):
             courses.append(course_of(claim, entries, timeline, beside))
     return sorted(courses, key=lambda course: (_ORDER.get(course.state, 2), not course.behind, course.claim))
 
@@ -38,9 +37,6 @@ def _moment(entry: Entry) -> tuple[Place, str]:
     return place_of(entry), entry.time
 
 
-def _stands(own: Sequence[Entry], claims: Sequence[Sequence[Entry]], latest: object) -> bool:
-    """Whether what a test's run came to, beside its claims, is its last word."""
-    last = max(map(_moment, own))
-    if not claims:
-        return last == latest
-    return last == max(_moment(entry) for entries in claims for entry in entries)
+def _stands(own: Sequence[Entry], others: Sequence[Sequence[Entry]]) -> bool:
+    """Whether what a test's run came to, beside its claims, is its last word: none of the others is later."""
+    return max(map(_moment, own)) == max(_moment(entry) for entries in (own, *others) for entry in entries)

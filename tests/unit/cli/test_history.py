@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
-from time import process_time
 from typing import Any
 
 import pytest
@@ -190,7 +189,5 @@ def test_two_hundred_claims_and_a_thousand_runs_make_a_small_page(robustest: Mak
         (file,) = (Path("h") / str(number)).glob("*.jsonl")
         Path("robust-history").mkdir(exist_ok=True)
         file.rename(Path("robust-history") / file.name)
-    start = process_time()
     assert robustest("history", "html", "-o", "page").code == 0
-    print(f"{process_time() - start:.2f} s")
     assert Path("page/index.html").stat().st_size < 5_000_000
