@@ -53,7 +53,7 @@ def add(folder: Path, entries: Mapping[Claim, Iterable[Entry]]) -> None:
     """
     with alone(folder):
         names = _names(folder)
-        before = {name: _lines(folder, name) for name in names}
+        before = {name: _looking_right(folder, name, _lines(folder, name)) for name in names}
         after = {name: set(lines) for name, lines in before.items()}
         for claim, ones in entries.items():
             after.setdefault(claim.file, {head_of(claim)}).update(map(line_of, ones))
@@ -77,7 +77,7 @@ def _names(folder: Path) -> list[str]:
 
 
 def _lines(folder: Path, name: str) -> list[bytes]:
-    """The lines of a file, as they are; each of them looks like one of a history."""
+    """The lines of a file, as they are."""
     try:
         content = read_below(folder, name, most=LARGEST)
     except OSError as error:
@@ -85,6 +85,11 @@ def _lines(folder: Path, name: str) -> list[bytes]:
     lines = content.replace(b"\r\n", b"\n").split(b"\n")
     if lines.pop() != b"":
         _damaged(folder, name, len(lines) + 1, "a line that does not end")
+    return lines
+
+
+def _looking_right(folder: Path, name: str, lines: list[bytes]) -> list[bytes]:
+    """The same lines, each of which looks like one of a history: what git left in conflict is not put in order."""
     for number, line in enumerate(lines, 1):
         if not (line.startswith(b'["') and line.endswith(b"]")):
             _damaged(folder, name, number, repr(line[:60].decode("utf-8", "replace")))

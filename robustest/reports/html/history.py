@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
-from robustest.history.course import BAD, GOOD, OPEN, Change, Course, Point
+from robustest.history.course import BAD, GOOD, OPEN, Course, Point
 from robustest.reports.history.words import (
     GONE,
     change_of,
@@ -29,7 +30,6 @@ _COLUMNS = 76
 """Of a chart, at most: 1,000 commits share them, each with the widest interval and the worst verdict of its commits."""
 _RECENT = 8
 _MOST_CHANGES = 20
-_WORST = {BAD: 2, OPEN: 1, GOOD: 0}
 _WORDS = {BAD: "failed", OPEN: "inconclusive", GOOD: "passed"}
 
 
@@ -116,7 +116,7 @@ def write(folder: str, courses: Sequence[Course]) -> None:
 
 
 def _drawn(number: int, course: Course) -> Drawn:
-    last = course.last
+    last, runs = course.last, runs_of(course)
     bad = [first_bad_of(course.first_bad)] if course.first_bad is not None else []
     return Drawn(
         number=number,
@@ -126,8 +126,8 @@ def _drawn(number: int, course: Course) -> Drawn:
         value=value_of(last),
         slack=slack_of(last),
         when=commit_of(last),
-        runs=runs_of(course),
-        chart=_chart(course),
+        runs=runs,
+        chart=_chart(course, runs),
         told=[*bad, *filter(None, [since_of(course)])],
         changes=[change_of(one) for one in reversed(course.changes[-_MOST_CHANGES:])],
         hidden=max(0, len(course.changes) - _MOST_CHANGES),
@@ -145,26 +145,29 @@ class _Column:
     """Neighbouring commits that share a place in a chart."""
 
     state: str
-    low: float | None = None
-    high: float | None = None
-    threshold: float | None = None
-
-    def add(self, point: Point) -> None:
-        self.state = point.state if _WORST[point.state] > _WORST[self.state] else self.state
-        told = point.told
-        self.threshold = self.threshold if told.threshold is None else told.threshold
-        if (interval := told.interval) is not None:
-            low, high = interval
-            self.low = low if self.low is None or low < self.low else self.low
-            self.high = high if self.high is None or high > self.high else self.high
+    low: float | None
+    high: float | None
+    threshold: float | None
 
 
-def _chart(course: Course) -> Chart | None:
+def _column(points: Sequence[Point]) -> _Column:
+    told = [point.told for point in points]
+    states = {point.state for point in points}
+    ends = [interval for entry in told if (interval := entry.interval) is not None]
+    thresholds = [entry.threshold for entry in told if entry.threshold is not None]
+    return _Column(
+        state=next(state for state in (BAD, OPEN, GOOD) if state in states),
+        low=min(low for low, _ in ends) if ends else None,
+        high=max(high for _, high in ends) if ends else None,
+        threshold=thresholds[-1] if thresholds else None,
+    )
+
+
+def _chart(course: Course, runs: str) -> Chart | None:
     points = course.points
     count = min(len(points), _COLUMNS)
-    columns = [_Column(GOOD) for _ in range(count)]
-    for at, point in enumerate(points):
-        columns[at * count // len(points)].add(point)
+    starts = [-(-at * len(points) // count) for at in range(count + 1)] if count else []
+    columns = [_column(points[from_:to]) for from_, to in pairwise(starts)]
     highs = [value for one in columns for value in (one.high, one.threshold) if value is not None and value < 1e99]
     lows = [value for one in columns for value in (one.low, one.threshold) if value is not None]
     if not any(one.low is not None for one in columns):
@@ -190,9 +193,9 @@ def _chart(course: Course) -> Chart | None:
         intervals=intervals,
         crosses="".join(_cross(x(at)) for at, one in enumerate(columns) if one.state == BAD),
         threshold="".join(f"M{at - half:.1f} {level:g}H{at + half:.1f}" for at, level in steps),
-        changes=_lines(course.changes, {id(point): at for at, point in enumerate(points)}, count, x),
+        changes=_lines(course, count, x),
         ticks=[(y(value), f"{value:g}") for value in (bottom, (bottom + top) / 2, top)],
-        words=f"{course.claim.words or course.claim.test}: {word_of(course)}; {runs_of(course)}",
+        words=f"{course.claim.words or course.claim.test}: {word_of(course)}; {runs}",
     )
 
 
@@ -201,12 +204,13 @@ def _cross(x: float) -> str:
     return f"M{x - 2:g} {y - 2}l4 4m0 -4l-4 4"
 
 
-def _lines(
-    changes: Sequence[Change], places: dict[int, int], count: int, x: Callable[[int], float]
-) -> list[tuple[float, str]]:
+def _lines(course: Course, count: int, x: Callable[[int], float]) -> list[tuple[float, str]]:
     """A line a column in which something changed, with the first letters of what did."""
+    if not course.changes:
+        return []
+    places = {id(point): at for at, point in enumerate(course.points)}
     found: dict[int, set[str]] = {}
-    for change in changes:
+    for change in course.changes:
         at = places[id(change.point)] * count // len(places)
         found.setdefault(at, set()).update(one[0].upper() for one in change.what)
     return [(x(at), "".join(sorted(letters))) for at, letters in sorted(found.items())]
