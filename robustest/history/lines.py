@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any, NoReturn
 
 from robustest.errors import expected
@@ -130,7 +131,7 @@ def _check(columns: Mapping[str, Collection[Any]], known: Known) -> None:
             raise ValueError("Expected a verdict with an interval and a comparison")
 
 
-def _of_types(columns: Mapping[str, Collection[Any]], names: Sequence[str], kinds: set[type]) -> None:
+def _of_types(columns: Mapping[str, Collection[Any]], names: Sequence[str], kinds: AbstractSet[type]) -> None:
     for name in names:
         if not set(map(type, columns[name])) <= kinds:
             raise TypeError(f"Expected {name} of a run to be {' or '.join(sorted(kind.__name__ for kind in kinds))}")
