@@ -184,9 +184,9 @@ def course_of(
         timeline: the commits of the whole history.
         beside: entries of the claim's test itself: where it could not be measured, no claim has an entry.
     """
-    own = list(entries)
-    measured = {entry.time for entry in own}
-    every = own + [entry for entry in beside if entry.time not in measured and not entry.verdict]
+    own, extra = list(entries), list(beside)
+    measured = {entry.time for entry in own} if extra else set()
+    every = own + [entry for entry in extra if entry.time not in measured and not entry.verdict]
     placed = sorted(((place_of(entry), entry.time, entry) for entry in every if not entry.dirty), key=_order)
     points = _points(placed)
     return Course(

@@ -151,15 +151,15 @@ class _Column:
 
 
 def _column(points: Sequence[Point]) -> _Column:
-    told = [point.told for point in points]
+    told = [point.entries[0] if len(point.entries) == 1 else point.told for point in points]
     states = {point.state for point in points}
-    ends = [interval for entry in told if (interval := entry.interval) is not None]
-    thresholds = [entry.threshold for entry in told if entry.threshold is not None]
+    lows = [entry.low if entry.left_low is None else entry.left_low for entry in told if entry.low is not None]
+    highs = [entry.high if entry.left_high is None else entry.left_high for entry in told if entry.high is not None]
     return _Column(
         state=next(state for state in (BAD, OPEN, GOOD) if state in states),
-        low=min(low for low, _ in ends) if ends else None,
-        high=max(high for _, high in ends) if ends else None,
-        threshold=thresholds[-1] if thresholds else None,
+        low=min(lows, default=None),
+        high=max((high for high in highs if high is not None), default=None),
+        threshold=next((entry.threshold for entry in reversed(told) if entry.threshold is not None), None),
     )
 
 
