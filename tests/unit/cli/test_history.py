@@ -191,3 +191,17 @@ def test_two_hundred_claims_and_a_thousand_runs_make_a_small_page(robustest: Mak
         file.rename(Path("robust-history") / file.name)
     assert robustest("history", "html", "-o", "page").code == 0
     assert Path("page/index.html").stat().st_size < 5_000_000
+
+
+def test_shards_of_one_commit_are_a_run_of_it_and_of_several_of_none() -> None:
+    from types import SimpleNamespace
+
+    from robustest.cli.merge import _origin
+
+    def of(*origins: Origin | None) -> Origin | None:
+        return _origin([SimpleNamespace(origin=origin) for origin in origins])  # type: ignore[misc]
+
+    later = replace(ORIGIN, time="2026-01-03T00:00:00.000Z")
+    assert of(replace(ORIGIN, dirty=True), later) == replace(later, dirty=True)
+    assert of(ORIGIN, replace(later, commit="b" * 40)) is None
+    assert of(ORIGIN, None) is None
