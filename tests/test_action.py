@@ -322,3 +322,79 @@ def test_a_run_that_measured_nothing_is_told_and_one_without_results_is_not(comm
 def test_a_pull_request_is_a_number(commented: Any) -> None:
     ended, asked, _ = commented(FAILS, number="7/../../x")
     assert (ended.ok, asked) == (False, [])
+
+
+def git(folder: Path, *arguments: str) -> str:
+    done = subprocess.run(  # noqa: S603 - our own arguments
+        ["git", "-c", "user.name=a", "-c", "user.email=a@b", *arguments],  # noqa: S607 - as a runner does
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout
+
+
+@pytest.fixture
+def hub(tmp_path: Path, environment: dict[str, str]) -> Path:
+    """A server with one repository, without a branch."""
+    repository = tmp_path / "hub" / "someone" / "something"
+    repository.mkdir(parents=True)
+    git(repository, "init", "--bare", "--initial-branch=main")
+    environment |= {"GITHUB_SERVER_URL": f"file://{tmp_path / 'hub'}", "ROBUSTEST_WAIT": "0"}
+    return repository
+
+
+def keep(call: Call, results: str, branch: str = "robustness-history") -> Ended:
+    return call("history", {"results": results, "branch": branch, "github-token": "a-secret", "python": sys.executable})
+
+
+def kept_lines(hub: Path, branch: str = "robustness-history") -> list[int]:
+    names = git(hub, "ls-tree", "-r", "--name-only", branch).split()
+    texts = [git(hub, "show", f"{branch}:{name}") for name in names if name.endswith(".jsonl")]
+    return [len(text.splitlines()) for text in texts]
+
+
+def test_a_history_begins_and_grows_on_a_branch_of_its_own(call: Call, tested: Call, hub: Path) -> None:
+    for runs in (1, 2):
+        ended = keep(call, f"{tested(PASSES, FAILS).outputs['report-path']}/robust.json")
+        assert (ended.ok, "::warning" in ended.log) == (True, False), ended.log
+        assert kept_lines(hub) == [1 + runs] * 2
+    assert git(hub, "rev-list", "--count", "robustness-history").strip() == "2"
+    assert "a-secret" not in ended.log
+
+
+def test_a_run_is_kept_once(call: Call, tested: Call, hub: Path) -> None:
+    results = f"{tested(PASSES).outputs['report-path']}/robust.json"
+    assert keep(call, results).ok
+    assert keep(call, results).ok
+    assert git(hub, "rev-list", "--count", "robustness-history").strip() == "1"
+
+
+def test_a_branch_with_anything_else_is_left_alone(call: Call, tested: Call, hub: Path, tmp_path: Path) -> None:
+    work = tmp_path / "code"
+    work.mkdir()
+    git(work, "init", "--initial-branch=main")
+    (work / "code.py").write_text("1", encoding="utf-8")
+    git(work, "add", "-A")
+    git(work, "commit", "-m", "code")
+    git(work, "push", str(hub), "main")
+    before = git(hub, "rev-parse", "main")
+    ended = keep(call, f"{tested(PASSES).outputs['report-path']}/robust.json", branch="main")
+    assert (ended.ok, "the branch holds something else" in ended.log) == (True, True), ended.log
+    assert git(hub, "rev-parse", "main") == before
+
+
+@pytest.mark.parametrize("branch", ["", "--force", "a b", "a..b", "x\nconclusion=success", "../x"])
+def test_a_name_that_is_no_branch_is_refused(call: Call, hub: Path, branch: str) -> None:
+    ended = keep(call, "robust.json", branch=branch)
+    assert (ended.ok, git(hub, "for-each-ref")) == (False, "")
+
+
+def test_what_cannot_be_kept_is_a_warning(call: Call, hub: Path, workspace: Path, environment: dict[str, str]) -> None:
+    (workspace / "robust.json").write_text("{}", encoding="utf-8")
+    ended = keep(call, "robust.json")
+    assert (ended.ok, "the run could not be added" in ended.log) == (True, True), ended.log
+    environment["GITHUB_SERVER_URL"] += "/nowhere"
+    ended = keep(call, "robust.json")
+    assert (ended.ok, "could not be read" in ended.log) == (True, True), ended.log

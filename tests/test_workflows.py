@@ -223,6 +223,21 @@ def test_what_is_recalled_is_the_base_branch_s_alone(name: str) -> None:
             assert key.startswith("robustest-${{ runner.os }}-" + branch + "-"), key
 
 
+@pytest.mark.parametrize("event", EVENTS)
+def test_only_the_default_branch_adds_to_a_history(event: str) -> None:
+    (step,) = yaml.safe_load(WORKFLOWS[".github/actions/history/action.yml"])["runs"]["steps"]
+    assert saves(step["if"], EVENTS[event]) is (event == "the default branch")
+
+
+def test_the_job_that_may_write_the_history_runs_no_test() -> None:
+    jobs = yaml.safe_load((ROOT / "examples" / "github" / "history.yml").read_text(encoding="utf-8"))["jobs"]
+    writing = {name for name, job in jobs.items() if "write" in job["permissions"].values()}
+    assert writing == {"history"}
+    used = [step["uses"] for step in jobs["history"]["steps"] if step.get("uses", "").startswith("$/")]
+    assert used == ["$/.github/actions/history"]
+    assert "requirements" not in str(jobs["history"])
+
+
 def test_a_merge_request_on_gitlab_saves_nothing() -> None:
     jobs = yaml.safe_load((ROOT / "examples" / "github" / "gitlab-ci.yml").read_text(encoding="utf-8"))
     base = jobs[".robustness"]["cache"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from robustest.history import without_thresholds as without_thresholds
 from robustest.results import Result
 
 _THRESHOLD = re.compile(r"\s*(>=|<=)\s*([-+.\deE]+)")
@@ -15,11 +16,6 @@ Bars = tuple[tuple[str, float], ...]
 def claim_of(test: str, result: Result) -> tuple[str, str, str]:
     """A test's claim: the test, the kind of claim, and its words without thresholds, which may change."""
     return test, result.kind, without_thresholds(result.statement)
-
-
-def without_thresholds(statement: str) -> str:
-    """A claim in words, without the numbers it claims."""
-    return _THRESHOLD.sub("", statement)
 
 
 def limits_of(result: Result) -> Bars:

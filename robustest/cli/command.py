@@ -116,12 +116,21 @@ def _study(a: argparse.Namespace) -> int:
     return study(a)
 
 
+def _history(a: argparse.Namespace) -> int:
+    from robustest.cli import history
+
+    if a.action == "add":
+        return history.add(a.history, a.sources)
+    return history.show(a.history, a.only) if a.action == "show" else history.page(a.history, a.output)
+
+
 _COMMANDS = {
     "show": _show,
     "merge": _merge,
     "compare": _compare,
     "corpus": _corpus,
     "baseline": _baseline,
+    "history": _history,
     "suggest": _suggest,
     "init": _init,
     "study": _study,
@@ -144,6 +153,7 @@ def _parser() -> argparse.ArgumentParser:
     add("init", "write a first test, its fixtures and a workflow").add_argument(
         "folder", metavar="DIR", nargs="?", default=".", help="the project's root (default: here)"
     )
+    _add_history(commands)
     add_study(commands, _adder)
     return parser
 
@@ -188,6 +198,21 @@ def _add_keepers(commands: Any) -> None:
         "file", metavar="FILE", nargs="?", default="robust-baseline.json", help="(default: %(default)s)"
     )
     _adder(actions)("update", "run the tests and write their outcomes to the file", rest=True)
+
+
+def _add_history(commands: Any) -> None:
+    history = _adder(commands)("history", "what many runs found of each claim")
+    actions = history.add_subparsers(dest="action", metavar="ACTION", required=True)
+    add = _adder(actions)("add", "add runs, or other histories; without any, put the lines in order that git joined")
+    add.add_argument("sources", metavar="FILE|FOLDER", nargs="*", help="what --robust-json wrote, or a history")
+    show = _adder(actions)("show", "where each claim stands, its first bad commit, what changed and when")
+    show.add_argument("--only", metavar="TEXT", help="claims whose test or words have this in them")
+    page = _adder(actions)("html", "write a page with a chart for each claim (robustest[html])")
+    page.add_argument(
+        "-o", "--output", metavar="DIR", default="robust-history-page", help="where (default: %(default)s)"
+    )
+    for one in (add, show, page):
+        one.add_argument("--history", metavar="DIR", default="robust-history", help="where (default: %(default)s)")
 
 
 def _adder(commands: Any) -> Any:

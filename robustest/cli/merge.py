@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -18,6 +18,7 @@ from robustest.cli.screen import Screen
 from robustest.cli.table import show_rows
 from robustest.endings import Ending, Session, meaning
 from robustest.errors import ConfigError
+from robustest.history import Origin
 from robustest.reports import github, html, json_file, junit
 from robustest.settings import Settings, coerce
 from robustest.store.provenance import commit
@@ -81,17 +82,21 @@ def merge(paths: Sequence[str], targets: Targets, *, details: bool) -> int:
         html.check()
     runs = [read_run(file) for file in files]
     account, settings = whole(runs)
-    account = _write(account, settings, targets, origins={row.test: run.path for run in runs for row in run.rows})
+    origins = {row.test: run.path for run in runs for row in run.rows}
+    account = _write(account, settings, targets, origins=origins, origin=_origin(runs))
     return show_rows(Screen(), account, details=details)
 
 
-def _write(account: Account, settings: Settings, targets: Targets, *, origins: Mapping[str, Path]) -> Account:
+def _write(
+    account: Account, settings: Settings, targets: Targets, *, origins: Mapping[str, Path], origin: Origin | None
+) -> Account:
     """Write what is asked for; the account with what could not be.
 
     Args:
         account, settings: of the whole run.
         targets: where to.
         origins: the file that tells of each test: its pictures are looked for beside it, and nowhere else.
+        origin: when and of what commit the run was.
     """
     output, xml, page = targets.output, targets.xml, targets.page
     step = os.environ.get("GITHUB_STEP_SUMMARY") if os.environ.get("GITHUB_ACTIONS") else None
@@ -107,8 +112,16 @@ def _write(account: Account, settings: Settings, targets: Targets, *, origins: M
         account = put(account, "the step's summary", step, lambda: github.add_summary(step, rows, []))
     if output is not None:
         moved = account.pictured(folders.__getitem__, Path(output).parent)
-        account = put(account, "the JSON file", output, lambda: json_file.write(output, moved, settings))
+        account = put(account, "the JSON file", output, lambda: json_file.write(output, moved, settings, origin=origin))
     return account
+
+
+def _origin(runs: Sequence[Run]) -> Origin | None:
+    """When the last shard ended, and of what; None where shards do not say, or were of several commits."""
+    every = [run.origin for run in runs if run.origin is not None]
+    if len(every) < len(runs) or len({(one.commit, one.committed) for one in every}) != 1:
+        return None
+    return replace(max(every, key=lambda one: one.time), dirty=any(one.dirty for one in every))
 
 
 def whole(runs: Sequence[Run]) -> tuple[Account, Settings]:

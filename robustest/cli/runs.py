@@ -16,6 +16,7 @@ from robustest.cli.fields import field_of, result_of, texts
 from robustest.cli.json_values import parsed
 from robustest.endings import Ending, Session
 from robustest.errors import expected
+from robustest.history import Origin
 from robustest.regular import read_regular
 from robustest.reports.json_file import SCHEMA
 from robustest.reports.states import state
@@ -53,6 +54,7 @@ class Run:
         account: what it tells: results, how the tests ended, what was lost.
         session: what pytest said of the run.
         shard: which part of a run it is; None for a whole one.
+        origin: when and of what commit it was; None where the file does not say.
         content: digest of all it says.
     """
 
@@ -62,6 +64,7 @@ class Run:
     account: Account
     session: Session
     shard: Shard | None
+    origin: Origin | None
     content: str
 
     @property
@@ -130,8 +133,13 @@ def _run(path: Path, data: object) -> Run:
         account=account,
         session=session,
         shard=_shard(data.get("shard") if isinstance(data, dict) else None),
+        origin=_origin(data.get("origin") if isinstance(data, dict) else None),
         content=sha256(json.dumps(data, sort_keys=True).encode()).hexdigest(),
     )
+
+
+def _origin(data: object) -> Origin | None:
+    return None if data is None else Origin.from_dict(data)
 
 
 def _check(account: Account, counts: Mapping[str, Any]) -> None:

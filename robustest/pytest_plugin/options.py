@@ -73,6 +73,7 @@ def add(parser: pytest.Parser) -> None:
     group.addoption("--robust-json", metavar="FILE", help="write all results as JSON")
     group.addoption("--robust-html", metavar="DIR", help="write a page to read, with pictures (robustest[html])")
     group.addoption("--robust-html-inline", action="store_true", help="put the pictures into the page itself")
+    group.addoption("--robust-history", metavar="DIR", help="add what was found to a history of runs")
     group.addoption("--robust-junit", metavar="FILE", help="write JUnit XML, one suite per test and one case per claim")
     for name, (kind, text) in _INI.items():
         parser.addini(f"robust_{name}", text, type=kind, default=None)  # type: ignore[arg-type]
@@ -233,6 +234,7 @@ def idle(config: pytest.Config) -> list[str]:
 _TALKING = (
     *_FLAGS,
     "details",
+    "history",
     "html",
     "html-inline",
     "json",

@@ -18,6 +18,7 @@ import pytest
 if TYPE_CHECKING:
     from robustest.account import Account, Row
     from robustest.endings import Ending
+    from robustest.history import Origin
     from robustest.settings import Settings
 
 
@@ -39,10 +40,14 @@ def write(config: pytest.Config, account: Account, settings: Settings, *, shard:
     from robustest.account import put
 
     told = None
+    origin = _origin(config)  # once, so that the same is not added to a history twice
     while told is not account:  # once more where something could not be written: the others must say so too
         told = account
-        for what, path, made in _files(config, told, settings, shard):
+        for what, path, made in _files(config, told, settings, shard, origin):
             account = put(account, what, path, made)
+        history = config.getoption("--robust-history")
+        if history and origin is not None and told is account:  # after the others, as it is to say what was lost
+            account = put(account, "the history", history, partial(_add_to_history, history, account, origin))
         step = os.environ.get("GITHUB_STEP_SUMMARY") if os.environ.get("GITHUB_ACTIONS") else None
         if step and told is account:  # last, as it is added to and cannot be written anew
             from robustest.reports import github
@@ -52,8 +57,28 @@ def write(config: pytest.Config, account: Account, settings: Settings, *, shard:
     return account
 
 
+def _origin(config: pytest.Config) -> Origin | None:
+    """When and of what commit this run is, where it writes what says so."""
+    if not (config.getoption("--robust-history") or config.getoption("--robust-json")):
+        return None
+    from robustest.store.provenance import origin
+
+    return origin(apart=config.getoption("--robust-history"))
+
+
+def _add_to_history(folder: str, account: Account, origin: Origin) -> None:
+    from robustest.reports.history.entries import entries_of
+    from robustest.store import history
+
+    history.add(Path(folder), entries_of(account.rows, account.lost, origin))
+
+
 def _files(
-    config: pytest.Config, account: Account, settings: Settings, shard: dict[str, Any] | None
+    config: pytest.Config,
+    account: Account,
+    settings: Settings,
+    shard: dict[str, Any] | None,
+    origin: Origin | None,
 ) -> list[tuple[str, str, Callable[[], object]]]:
     """Each file with its name in words, where it goes, and what writes it."""
     json, page, junit = (config.getoption(f"--robust-{kind}") for kind in ("json", "html", "junit"))
@@ -66,14 +91,16 @@ def _files(
     if json:
         start = config.invocation_params.dir
         moved = account.pictured(lambda _: start, Path(json).parent)
-        files.append(("the JSON file", json, lambda: _write_json(json, moved, settings, shard)))
+        files.append(("the JSON file", json, lambda: _write_json(json, moved, settings, shard, origin)))
     return files
 
 
-def _write_json(path: str, account: Account, settings: Settings, shard: Mapping[str, Any] | None) -> None:
+def _write_json(
+    path: str, account: Account, settings: Settings, shard: Mapping[str, Any] | None, origin: Origin | None
+) -> None:
     from robustest.reports import json_file
 
-    json_file.write(path, account, settings, shard=shard)
+    json_file.write(path, account, settings, shard=shard, origin=origin)
 
 
 def _write_page(config: pytest.Config, rows: Sequence[Row], lost: Sequence[str], settings: Settings) -> None:

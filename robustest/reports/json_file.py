@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
+from robustest.history import Origin
 from robustest.reports.chance import Chance
 from robustest.reports.states import STATES, Reported, state
 from robustest.results import Result
@@ -48,7 +49,14 @@ class Told(Protocol):
     def rows(self) -> Sequence[Reported]: ...
 
 
-def write(path: str, account: Told, settings: Settings, *, shard: Mapping[str, Any] | None = None) -> None:
+def write(
+    path: str,
+    account: Told,
+    settings: Settings,
+    *,
+    shard: Mapping[str, Any] | None = None,
+    origin: Origin | None = None,
+) -> None:
     """Write the file whole or not at all.
 
     Args:
@@ -57,11 +65,13 @@ def write(path: str, account: Told, settings: Settings, *, shard: Mapping[str, A
         settings: the run's.
         shard: "index" of "count" shards, and all "tests" of the run before they were shared out; None where the run
             is whole.
+        origin: when and of what commit the run was; None where that is not known.
     """
     counts = Counter(state(row) for row in account.rows)
     content = {
         "schema": SCHEMA,
         "robustest": VERSION,
+        "origin": None if origin is None else origin.to_dict(),
         "settings": {**asdict(settings), "suppress": list(settings.suppress)},
         "shard": None if shard is None else dict(shard),
         "pytest": None if account.session is None else account.session.to_dict(),

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-import os
-import sys
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -15,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from robustest.errors import StoreError, expected
-from robustest.store.files import to_json, write_atomic
+from robustest.store.files import alone, to_json, write_atomic
 from robustest.version import VERSION
 
 SCHEMA = 1
@@ -100,7 +97,7 @@ def write(path: Path, entries: Mapping[str, BaselineEntry]) -> None:
     """
     path = Path(path)
     try:
-        with _alone(path.parent):
+        with alone(path.parent):
             merged = {**read(path), **entries}
             content = {"schema": SCHEMA, "robustest": VERSION, "entries": {k: _plain(e) for k, e in merged.items()}}
             to_json(content)
@@ -167,24 +164,6 @@ def _outcomes(path: Path, key: str, plain: Mapping[str, Any]) -> tuple[bool, ...
 
 def _damaged(path: Path, key: str, what: str, got: object) -> StoreError:
     return StoreError(f"{expected(what, got)}, in entry {key!r} of {path}. {_MEND}")
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """No other process writes baselines in this folder inside; a lock on the folder goes with the process."""
-    folder.mkdir(parents=True, exist_ok=True)
-    if sys.platform == "win32":
-        yield
-        return
-    import fcntl
-
-    number = os.open(folder, os.O_RDONLY)
-    try:
-        with suppress(OSError):  # not every network drive has locks
-            fcntl.flock(number, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(number)
 
 
 _MEND = "Restore it from version control, or delete it and write it anew with --robust-update-baseline"

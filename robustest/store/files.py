@@ -8,9 +8,11 @@ import math
 import os
 import re
 import secrets
+import sys
 import time
 import warnings
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -183,6 +185,24 @@ def write_atomic(path: Path, data: bytes) -> None:
         raise
     with suppress(OSError):  # not every system can; the file itself is on disk already
         _sync(path.parent)
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """No other process that asks so writes in this folder meanwhile; a lock on the folder goes with the process."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if sys.platform == "win32":
+        yield
+        return
+    import fcntl
+
+    number = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # not every network drive has locks
+            fcntl.flock(number, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(number)
 
 
 def tidy(folder: Path) -> None:

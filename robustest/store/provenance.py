@@ -5,8 +5,15 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+import sys
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from robustest.history import Origin
+from robustest.version import VERSION
 
 
 def today() -> str:
@@ -17,10 +24,54 @@ def today() -> str:
 @cache
 def commit() -> str:
     """The short name of the commit that is checked out here; empty outside a git repository."""
-    command = ["git", "rev-parse", "--short", "HEAD"]
+    return _git("rev-parse", "--short", "HEAD")
+
+
+def origin(apart: str | None = None) -> Origin:
+    """When and of what a run that ends now is: the commit that is checked out here, and what it ran on.
+
+    Args:
+        apart: a folder whose files do not count as changes of the commit, as the run itself writes them.
+    """
+    name, _, seconds = _git("log", "-1", "--format=%H %ct").partition(" ")
+    known = bool(name) and seconds.isdecimal()
+    return Origin(
+        time=_in_utc(datetime.now(UTC), "milliseconds"),
+        commit=name if known else "",
+        committed=_in_utc(datetime.fromtimestamp(int(seconds), UTC), "seconds") if known else "",
+        dirty=known and _changed(apart),
+        versions=_versions(),
+    )
+
+
+def _changed(apart: str | None) -> bool:
+    """Whether tracked files differ from the commit."""
+    status = ["status", "--porcelain", "--untracked-files=no", "--", ":/"]
+    top = _git("rev-parse", "--show-toplevel")
+    folder = Path(apart).resolve() if apart is not None else None
+    if folder is not None and top and Path(top).resolve() in folder.parents:
+        below = folder.relative_to(Path(top).resolve()).as_posix()
+        status.append(f":(top,exclude,literal){below}")
+    return bool(_git(*status))
+
+
+def _versions() -> str:
+    found = [f"robustest {VERSION}"]
+    with suppress(PackageNotFoundError):
+        found.append(f"torch {getattr(sys.modules.get('torch'), '__version__', None) or version('torch')}")
+    return ", ".join((*found, f"Python {platform.python_version()}"))
+
+
+def _in_utc(moment: datetime, precision: str) -> str:
+    return moment.replace(tzinfo=None).isoformat(timespec=precision) + "Z"
+
+
+def _git(*arguments: str) -> str:
+    """What git prints; empty where there is no git, or no repository."""
+    command = ["git", *arguments]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)  # noqa: S603
-    except (OSError, subprocess.TimeoutExpired):
+    except (OSError, subprocess.TimeoutExpired, UnicodeDecodeError):
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""
 

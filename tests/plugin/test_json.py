@@ -26,7 +26,19 @@ def test_it_says_what_it_is_how_was_measured_and_what_was_found(write, run, read
     write(test_a=THREE)
     run("--robust", "--robust-json=out.json", "--robust-seed=3")
     content = read_json()
-    parts = ["schema", "robustest", "settings", "shard", "pytest", "counts", "lost", "chance", "tests", "results"]
+    parts = [
+        "schema",
+        "robustest",
+        "origin",
+        "settings",
+        "shard",
+        "pytest",
+        "counts",
+        "lost",
+        "chance",
+        "tests",
+        "results",
+    ]
     assert list(content) == parts
     assert content["schema"] == 3
     assert content["pytest"] == {"exit": 1, "stopped": "", "collected": 3, "deselected": 0, "ran": 3}

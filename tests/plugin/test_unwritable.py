@@ -18,6 +18,7 @@ OUTPUTS = {
     "json": ("the JSON file", ["--robust-json=file/robust.json"]),
     "html": ("the page", ["--robust-html=file/page"]),
     "junit": ("the JUnit file", ["--robust-junit=file/junit.xml"]),
+    "history": ("the history", ["--robust-history=file/history"]),
     "pytest's own": ("could not end", ["--junitxml=file/pytest.xml"]),
     "summary": ("the step's summary", []),
     "picture": ("a picture", ["-o", "robust_pictures=file/pictures"]),

@@ -26,7 +26,11 @@ def section(command: str) -> str:
 
 @pytest.mark.parametrize("command", [name for name in _COMMANDS if name != "study"])  # which has a page of its own
 def test_every_option_is_on_the_page_and_no_other(robustest: Make, command: str) -> None:
-    nested = {"baseline": ("show", "update"), "corpus": ("ls", "verify", "prune")}.get(command, ())
+    nested = {
+        "baseline": ("show", "update"),
+        "corpus": ("ls", "verify", "prune"),
+        "history": ("add", "show", "html"),
+    }.get(command, ())
     helps = [robustest(command, *part, "--help").out for part in ([], *([name] for name in nested))]
     options = set(re.findall(r"--[a-z][a-z-]+", " ".join(helps))) - {"--help", "--robust-json"}
     usage = section(command).partition("```\n")[2].partition("```")[0]

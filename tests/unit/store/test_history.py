@@ -1,0 +1,263 @@
+"""A history's files: joined to the same bytes in either order, believed only where a run could have written them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from robustest.errors import StoreError
+from robustest.history import Claim, Entry
+from robustest.history.lines import entries_of, head_of, line_of
+from robustest.store import history
+
+CLAIM = Claim("test_a.py::test_it[x/y]", "kind", "accuracy under noise")
+
+
+def made(minute: int, **changes: Any) -> Entry:
+    fields = {
+        "time": f"2026-01-01T00:{minute:02d}:00.000Z",
+        "commit": f"{minute:012d}",
+        "committed": f"2026-01-01T00:{minute:02d}:00Z",
+        "dirty": False,
+        "state": "passed",
+        "verdict": "passed",
+        "estimate": 0.5,
+        "low": 0.4,
+        "high": 0.6,
+        "used": 10,
+        "total": 10,
+        "comparison": ">=",
+        "seconds": 1.5,
+        "model": "abc",
+    }
+    return Entry(**{**fields, **changes})
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_what_is_added_is_read_and_not_added_twice(tmp_path: Path) -> None:
+    entries = [made(2), made(1, estimate=None, threshold=0.3), made(3, state="error", verdict="", problem='a "\n🙂')]
+    history.add(tmp_path, {CLAIM: entries})
+    before = content(tmp_path)
+    history.add(tmp_path, {CLAIM: entries[:1]})
+    assert content(tmp_path) == before
+    assert history.read(tmp_path) == {CLAIM: sorted(entries)}
+    assert (tmp_path / ".gitattributes").read_text() == "*.jsonl text eol=lf merge=union\n"
+    assert len(before[CLAIM.file].splitlines()) == 1 + len(entries), "a line a run"
+
+
+def test_two_histories_join_to_the_same_bytes_in_either_order(tmp_path: Path) -> None:
+    other = Claim("test_a.py::test_other")
+    ones = {"a": {CLAIM: [made(1), made(4)]}, "b": {CLAIM: [made(1), made(2), made(3)], other: [made(9)]}}
+    for name, entries in ones.items():
+        history.add(tmp_path / name, entries)
+        history.add(tmp_path / f"{name} first", entries)
+    history.add(tmp_path / "a first", history.read(tmp_path / "b"))
+    history.add(tmp_path / "b first", history.read(tmp_path / "a"))
+    assert content(tmp_path / "a first") == content(tmp_path / "b first")
+    assert len(history.read(tmp_path / "a first")[CLAIM]) == 4
+
+
+def git(folder: Path, *arguments: str) -> None:
+    who = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "init.defaultBranch=main"]
+    subprocess.run(["git", *who, *arguments], cwd=folder, check=True, capture_output=True)  # noqa: S603, S607
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="no git")
+def test_two_branches_that_git_merges_are_the_same_bytes_after_the_next_write(tmp_path: Path) -> None:
+    found = []
+    for ours, theirs in (("left", "right"), ("right", "left")):
+        root = tmp_path / ours
+        root.mkdir()
+        git(root, "init")
+        history.add(root / "h", {CLAIM: [made(1)]})
+        git(root, "add", "-A")
+        git(root, "commit", "-m", "one")
+        for branch, minutes in (("left", (2, 5)), ("right", (3, 4))):
+            git(root, "checkout", "-B", branch, "main")
+            history.add(root / "h", {CLAIM: [made(minute) for minute in minutes]})
+            git(root, "commit", "-am", branch)
+        git(root, "checkout", ours)
+        git(root, "merge", theirs, "-m", "both")
+        assert [one.commit for one in history.read(root / "h")[CLAIM]] == [f"{minute:012d}" for minute in range(1, 6)]
+        history.add(root / "h", {})
+        found.append(content(root / "h"))
+    assert found[0] == found[1]
+
+
+def test_claims_have_files_of_their_own_with_plain_names() -> None:
+    claims = [
+        CLAIM,
+        Claim(CLAIM.test),
+        Claim(CLAIM.test, "kind", CLAIM.words, 1),
+        Claim("../../x::" + "é/\\" * 99),
+        Claim("a::CON"),
+    ]
+    names = [claim.file for claim in claims]
+    assert len(set(names)) == len(names)
+    assert all(name.isascii() and "/" not in name and "\\" not in name and len(name) < 70 for name in names)
+    assert names == [name.lower() for name in names], "some file systems know no capitals"
+
+
+GOOD = line_of(made(1)).decode()
+
+
+def changed(name: str, value: Any) -> str:
+    fields = json.loads(GOOD)
+    fields[Entry._fields.index(name)] = value
+    return json.dumps(fields, separators=(",", ":"))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "<<<<<<< HEAD",
+        '["2026"]',
+        GOOD + GOOD,
+        GOOD[:-1],
+        GOOD[:-1] + ",1]",
+        '["' + "[" * 100_000 + '"]',
+        '["x",' + "[" * 100_000 + "]",
+        *(
+            changed("time", value)
+            for value in ("2026", 1, "2026-01-01T00:00:00.000Z\\n", "\u0662026-01-01T00:00:00.000Z", "")
+        ),
+        changed("verdict", "Passed"),
+        changed("verdict", None),
+        changed("commit", "<script>"),
+        changed("commit", "../../x"),
+        changed("state", "\u001b[31m"),
+        changed("low", 0.7),
+        changed("low", None),
+        changed("low", "0.1"),
+        changed("high", float("nan")),
+        changed("estimate", float("inf")),
+        GOOD.replace("0.5", "1e999"),
+        GOOD.replace("0.5", "9" * 5000),
+        changed("threshold", True),
+        changed("used", 1.5),
+        changed("used", True),
+        changed("cached", 1),
+        changed("model", ["a"]),
+        changed("model", {"a": 1}),
+        changed("asked", "x" * 1000),
+        changed("comparison", "=="),
+        changed("comparison", ""),
+    ],
+    ids=lambda line: line[:200].encode("unicode_escape").decode(),
+)
+def test_a_line_that_no_run_wrote_is_named_and_nothing_is_believed(tmp_path: Path, line: str) -> None:
+    history.add(tmp_path, {CLAIM: [made(1), made(2)]})
+    path = tmp_path / CLAIM.file
+    path.write_text(path.read_text() + line + "\n", encoding="utf-8")
+    with pytest.raises(StoreError, match=r"test_it-[0-9a-f]{16}\.jsonl, line 4") as caught:
+        history.read(tmp_path)
+    assert len(str(caught.value)) < 1000
+
+
+def test_lines_that_are_whole_only_together_are_none(tmp_path: Path) -> None:
+    history.add(tmp_path, {CLAIM: [made(1)]})
+    path = tmp_path / CLAIM.file
+    at = GOOD.index(",false")
+    path.write_text(path.read_text() + GOOD[:at] + ',"]\n["",' + GOOD[at:] + "\n")
+    with pytest.raises(StoreError, match="line 3"):
+        history.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "how", ["no head", "two heads", "of another claim", "cut", "link", "folder", "empty", "schema"]
+)
+def test_a_file_that_is_none_of_a_history_is_refused(tmp_path: Path, how: str) -> None:
+    history.add(tmp_path / "h", {CLAIM: [made(1)]})
+    path = tmp_path / "h" / CLAIM.file
+    head, line = path.read_text().splitlines(keepends=True)
+    texts = {
+        "no head": line,
+        "two heads": head_of(Claim("other")).decode() + "\n" + head + line,
+        "of another claim": head_of(Claim("other")).decode() + "\n" + line,
+        "cut": (head + line)[:-1],
+        "empty": "",
+        "schema": head.replace('"schema":1', '"schema":2') + line,
+    }
+    path.unlink()
+    if how == "link":
+        (tmp_path / "elsewhere").write_text(head + line)
+        path.symlink_to(tmp_path / "elsewhere")
+    elif how == "folder":
+        path.mkdir()
+    else:
+        path.write_text(texts[how])
+    with pytest.raises(StoreError, match="jsonl"):
+        history.read(tmp_path / "h")
+
+
+def test_nothing_is_added_to_a_history_that_is_damaged(tmp_path: Path) -> None:
+    history.add(tmp_path, {CLAIM: [made(1)]})
+    path = tmp_path / CLAIM.file
+    path.write_text(path.read_text() + "<<<<<<< HEAD\n")
+    before = content(tmp_path)
+    with pytest.raises(StoreError, match="line 3"):
+        history.add(tmp_path, {CLAIM: [made(2)], Claim("another"): [made(2)]})
+    assert content(tmp_path) == before
+
+
+def test_lines_with_the_ends_of_another_system_are_the_same(tmp_path: Path) -> None:
+    history.add(tmp_path, {CLAIM: [made(1)]})
+    path = tmp_path / CLAIM.file
+    before = path.read_bytes()
+    path.write_bytes(before.replace(b"\n", b"\r\n"))
+    assert history.read(tmp_path) == {CLAIM: [made(1)]}
+
+
+def test_no_history_is_no_empty_one(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="there is none"):
+        history.read(tmp_path)
+
+
+def test_a_line_is_read_as_it_was_written() -> None:
+    one = made(1, left_low=0.1, left_high=0.2, bounds="above", cached=True, dirty=True)
+    assert entries_of([line_of(one)], {}) == [one]
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Any]:
+    """A repository with one commit, and what it says of itself."""
+    if shutil.which("git") is None:
+        pytest.skip("no git")
+    from robustest.store.provenance import origin
+
+    (tmp_path / "h").mkdir()
+    (tmp_path / "h" / "kept").write_text("1")
+    (tmp_path / "code").write_text("1")
+    git(tmp_path, "init")
+    git(tmp_path, "add", "-A")
+    git(tmp_path, "commit", "-m", "one")
+    monkeypatch.chdir(tmp_path)
+    return lambda: origin(apart="h")
+
+
+def test_a_changed_working_tree_is_told_but_for_the_history_itself(
+    repository: Callable[[], Any], tmp_path: Path
+) -> None:
+    clean = repository()
+    assert (len(clean.commit), clean.dirty, clean.committed[-1]) == (40, False, "Z")
+    (tmp_path / "h" / "kept").write_text("2")
+    assert repository().dirty is False
+    (tmp_path / "code").write_text("2")
+    assert repository().dirty is True
+
+
+def test_outside_a_repository_no_commit_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from robustest.store.provenance import origin
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert (origin().commit, origin().committed, origin().dirty) == ("", "", False)
