@@ -18,7 +18,8 @@ from robustest.run.plan import Plan
 from robustest.run.replay import Replay
 from robustest.run.restricting import restricted
 from robustest.settings import Settings
-from robustest.tasks import CLASSIFICATION, Task, checked_task
+from robustest.run.detecting import detecting
+from robustest.tasks import CLASSIFICATION, Detection, Task, checked_task
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,8 @@ class Setup:
         """
         classifier, settings = apply(model, options)
         asked = CLASSIFICATION if task is None else checked_task(task)
+        if isinstance(asked, Detection):
+            classifier = detecting(classifier, asked)
         if isinstance(data, Benchmark):
             return cls(restricted(classifier, data.classes), as_samples(data, asked), settings, asked)
         names = classifier.classes or None
