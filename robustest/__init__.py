@@ -382,7 +382,15 @@ _HOME = {
         "effective_robustness",
     ),
     "store.files": ("StoreWarning",),
-    "tasks": ("Classification", "Detection", "MaiteDetector", "MultiLabel", "Regression", "Segmentation", "TorchvisionDetector"),
+    "tasks": (
+        "Classification",
+        "Detection",
+        "MaiteDetector",
+        "MultiLabel",
+        "Regression",
+        "Segmentation",
+        "TorchvisionDetector",
+    ),
     "threats": ("L0", "L1", "L2", "Linf", "Patch", "Spatial", "Unbounded"),
 }
 _MODULE_OF = {name: f"robustest.{module}" for module, names in _HOME.items() for name in names}

@@ -74,8 +74,8 @@ def detector(seed: int = 0) -> RetinaNet:
         return model.eval()
 
 
-def trained(steps: int = 150, seed: int = 0) -> RetinaNet:
-    """The detector after some steps on drawn shapes."""
+def trained(steps: int = 90, seed: int = 0) -> RetinaNet:
+    """The detector after some steps on drawn shapes, a few seconds."""
     model = detector(seed).train()
     x, y = drawn(256, seed=1000 + seed)
     optimiser = torch.optim.Adam(model.parameters(), lr=0.004)

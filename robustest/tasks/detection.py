@@ -50,6 +50,8 @@ class Detection:
     name: ClassVar[str] = "detection"
     one_class: ClassVar[bool] = False
     placed: ClassVar[bool] = True
+    listed: ClassVar[bool] = True
+    """Outputs are in no fixed order: what a row says at one input, another may say at the next."""
 
     def __init__(
         self,

@@ -152,7 +152,7 @@ def _rows(answer: Any, x: Tensor, rows: int, classes: int) -> Tensor:
         raise ModelError(f"Expected boxes ({n}, 4) and scores ({n},) or ({n}, {classes}) but got {shapes}.")
     if n > rows:
         raise ModelError(f"Expected at most {rows} boxes an image but got {n}. Pass rows={n}, or more, to the adapter.")
-    if n and not (0 <= int(labels.min()) and int(labels.max()) < classes):
+    if n and not (int(labels.min()) >= 0 and int(labels.max()) < classes):
         raise ModelError(f"Expected labels in 0..{classes - 1} but got {int(labels.min())}..{int(labels.max())}.")
     if scores.ndim < 2:
         scores = scores.reshape(n, 1) * nn.functional.one_hot(labels, classes)
