@@ -1,4 +1,4 @@
-"""Drawn shapes with their boxes, and a small detector of torchvision's that finds them: what tests of detection measure."""
+"""Drawn shapes with their boxes, and a small detector of torchvision's that finds them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Target = dict[str, Tensor]
 
 
 def drawn(n: int, seed: int) -> tuple[Tensor, list[Target]]:
-    """Images (n, 3, SIDE, SIDE) of a square (class 0) and a disc (class 1) on a noisy ground, apart, and their boxes."""
+    """Images (n, 3, SIDE, SIDE) of a square (class 0) and a disc (class 1) on noise, apart, and their boxes."""
     generator = torch.Generator().manual_seed(seed)
 
     def uniform(*shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:

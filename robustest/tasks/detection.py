@@ -23,7 +23,7 @@ from robustest.tasks.reading import reals
 
 @dataclass(frozen=True, slots=True, init=False)
 class Detection:
-    """Targets are lists of boxes (B, most, 6), outputs rows (B, R, 4 + K) that the adapter makes of a detector's answer.
+    """Targets are lists of boxes (B, most, 6), outputs rows (B, R, 4 + K) that the adapter makes.
 
     An answer counts from `confidence` on, as its likeliest class. Of an image the score is F1: twice the targets found,
     over targets and answers; 1 where there are neither.
@@ -34,7 +34,7 @@ class Detection:
         score: "f1".
         confidence: of the answers that count, in (0, 1).
         floor: the score from which on an image holds, in (0, 1]; None where only scores are asked for.
-        most: the boxes of an image, targets or answers, >= 1; of more answers the surest count, as in COCO's evaluation.
+        most: the boxes of an image, targets or answers, >= 1; of more answers the surest count, as in COCO.
 
     Raises:
         ConfigError: an argument is out of range.
@@ -58,6 +58,7 @@ class Detection:
         adapter: Adapter,
         iou: float = 0.5,
         score: Literal["f1"] = "f1",
+        *,
         confidence: float = 0.5,
         floor: float | None = None,
         most: int = 100,
@@ -71,9 +72,14 @@ class Detection:
         if score != "f1":
             raise ConfigError(expected('score to be "f1"', score))
         checked_whole("most", most, 1)
-        values = {"adapter": adapter, "iou": float(iou), "score_by": score, "confidence": float(confidence)}
-        for name, value in {**values, "floor": checked_floor(floor), "most": most}.items():
-            object.__setattr__(self, name, value)
+        values: dict[str, Any] = {
+            "adapter": adapter,
+            "iou": float(iou),
+            "score_by": score,
+            "confidence": float(confidence),
+        }
+        for field, given in {**values, "floor": checked_floor(floor), "most": most}.items():
+            object.__setattr__(self, field, given)
 
     def __str__(self) -> str:
         what = f"F1 of boxes at confidence {self.confidence:g} and IoU {self.iou:g}"

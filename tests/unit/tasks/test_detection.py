@@ -172,5 +172,5 @@ def test_what_is_no_detection_is_refused() -> None:
         TASK.adapter.check(detections.detector(), 0.01)
     x, answer = torch.rand(1, 3, 8, 8), SimpleNamespace(boxes=[[0.0, 0, 5, 9]] * 3, labels=[0] * 3, scores=[0.9] * 3)
     with pytest.raises(ModelError, match="Pass rows=3"):
-        MaiteDetector(2, rows=2).answers(lambda images: [answer], x)
-    assert MaiteDetector(2, rows=4).answers(lambda images: [answer], x).shape == (1, 4, 6)
+        MaiteDetector(2, rows=2).answers(lambda _: [answer], x)
+    assert MaiteDetector(2, rows=4).answers(lambda _: [answer], x).shape == (1, 4, 6)
