@@ -85,7 +85,8 @@ def _outlined(image: Tile, boxes: NDArray[Any], names: Sequence[str], *, scored:
         colour = _colour(int(kind) + 1)
         pen.rectangle(corners, outline=colour, width=2)
         said = f"{_called(int(kind), names)} {score:.2f}" if scored else _called(int(kind), names)
-        place = (corners[0] + 3, max(0.0, corners[1] - 11) if corners[1] > 11 else corners[1] + 2)
+        left = max(0.0, min(corners[0] + 3, image.shape[1] - pen.textlength(said) - 2))
+        place = (left, max(0.0, corners[1] - 11) if corners[1] > 11 else corners[1] + 2)
         pen.text(place, said, fill=(255, 255, 255), stroke_width=1, stroke_fill=(0, 0, 0))
     return np.asarray(sheet)
 

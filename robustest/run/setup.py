@@ -54,8 +54,8 @@ class Setup:
             classifier = detecting(classifier, asked)
         if isinstance(data, Benchmark):
             return cls(restricted(classifier, data.classes), as_samples(data, asked), settings, asked)
-        names = classifier.classes or None
-        return cls(classifier, as_samples(unwrapped(data, classifier.labels or names), asked), settings, asked)
+        names = (classifier.labels or classifier.classes or None) if asked.one_class else None
+        return cls(classifier, as_samples(unwrapped(data, names), asked), settings, asked)
 
     def but(self, **values: Any) -> Setup:
         """The same with other settings, by name."""
