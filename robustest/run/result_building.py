@@ -220,7 +220,7 @@ def _counterexamples(
         image = None
         if folder is not None:
             stem = f"{rank}-sample{exhibit.index}-{name}"
-            drawn = {"answers": exhibit.answers, "names": names, "told": exhibit.told}
+            drawn: dict[str, Any] = {"answers": exhibit.answers, "names": names, "told": exhibit.told}
             save = partial(save_exhibit, folder, stem, exhibit.before, exhibit.after, evidence.bounds, **drawn)
             path = context.current().picture(save, folder)
             image = None if path is None else shown_path(path)

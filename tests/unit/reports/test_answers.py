@@ -50,6 +50,9 @@ def test_a_picture_has_a_row_of_answers_below_and_what_is_told(tmp_path: Path) -
     )
     assert plain is not None
     assert drawn is not None
-    sizes = [Image.open(path).size for path in (plain, drawn)]
+    sizes = []
+    for path in (plain, drawn):
+        with Image.open(path) as sheet:
+            sizes.append(sheet.size)
     assert sizes[1][0] > sizes[0][0]
     assert sizes[1][1] > 2 * sizes[0][1]
