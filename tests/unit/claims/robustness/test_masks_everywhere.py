@@ -1,4 +1,4 @@
-"""A claim on masks finds the same in workers, from the store, and by counterexamples that are known."""
+"""A claim on masks finds the same from the store and by counterexamples that are known."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[3]))
 import shapes
 
 TASK = Segmentation(shapes.CLASSES, floor=0.9)
-MODEL, DATA = Factory("shapes:trained", steps=60), shapes.drawn(70, seed=12)
+MODEL, DATA = Factory("shapes:trained", steps=60), shapes.drawn(16, seed=12)
 EXACT = Settings(exact=True, attack="fast", recheck=0.0)
 
 
@@ -53,24 +53,15 @@ def test_known_counterexamples_decide_what_they_decided(here: Result, tmp_path: 
     first, again = measured(kept), measured(kept)
     assert first.outcomes == again.outcomes == here.outcomes
     assert first.replayed == 0
-    assert again.replayed == here.outcomes.count(False) - round(70 * (1 - here.details["clean_accuracy"]))
+    assert again.replayed == here.outcomes.count(False) - round(16 * (1 - here.details["clean_accuracy"]))
     assert again.replayed > 0
 
 
-@pytest.mark.slow
-def test_two_workers_find_what_one_process_does(here: Result, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(Path(shapes.__file__).parent))
-    found = measured(replace(EXACT, workers=2))
-    assert found.outcomes == here.outcomes
-    assert found.estimate == here.estimate
-
-
 def test_mean_scores_of_any_batch_size() -> None:
-    x, y = (part[:12] for part in DATA)
+    x, y = (part[:6] for part in DATA)
     with running(Context(settings=EXACT, test="t")):
         scores = [
             measure_robust_score(MODEL, (x, y), Linf(2 / 255), task=TASK, batch_size=size).estimate
-            for size in (1, 5, 12)
+            for size in (1, 4, 6)
         ]
-    print(scores)
     assert scores[0] == scores[1] == scores[2]
