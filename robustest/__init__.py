@@ -184,9 +184,12 @@ if TYPE_CHECKING:
     from robustest.statistics.effective import effective_robustness as effective_robustness
     from robustest.store.files import StoreWarning as StoreWarning
     from robustest.tasks import Classification as Classification
+    from robustest.tasks import Detection as Detection
+    from robustest.tasks import MaiteDetector as MaiteDetector
     from robustest.tasks import MultiLabel as MultiLabel
     from robustest.tasks import Regression as Regression
     from robustest.tasks import Segmentation as Segmentation
+    from robustest.tasks import TorchvisionDetector as TorchvisionDetector
     from robustest.threats import L0 as L0
     from robustest.threats import L1 as L1
     from robustest.threats import L2 as L2
@@ -379,7 +382,15 @@ _HOME = {
         "effective_robustness",
     ),
     "store.files": ("StoreWarning",),
-    "tasks": ("Classification", "MultiLabel", "Regression", "Segmentation"),
+    "tasks": (
+        "Classification",
+        "Detection",
+        "MaiteDetector",
+        "MultiLabel",
+        "Regression",
+        "Segmentation",
+        "TorchvisionDetector",
+    ),
     "threats": ("L0", "L1", "L2", "Linf", "Patch", "Spatial", "Unbounded"),
 }
 _MODULE_OF = {name: f"robustest.{module}" for module, names in _HOME.items() for name in names}

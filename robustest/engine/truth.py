@@ -90,7 +90,7 @@ class _Path:
     draws: int
     still: Tensor = field(init=False)
     floor: Tensor = field(init=False)
-    _lead: _Pair | _Tangent = field(init=False)
+    _lead: _Pair | _Tangent | _Listed = field(init=False)
     _led: Tensor = field(default_factory=lambda: torch.empty(0), init=False)
     _start: Tensor = field(init=False)
     _way: Tensor = field(init=False)
@@ -98,7 +98,7 @@ class _Path:
     def __post_init__(self) -> None:
         x = self.part.x
         task = self.evaluator.task
-        self._lead = _Pair() if task.one_class else _Tangent(task)
+        self._lead = _lead_of(task)
         logits, gradient = self._slope(x)
         self._led = self._lead.led(logits, self.part.y)
         self._start = self._lead.value(logits, self._led).double()
@@ -193,6 +193,31 @@ class _Tangent:
     def resolution(self, outputs: Tensor, weights: Tensor) -> Tensor:
         """(n,) float64: changes that are rounding, in the format that outputs were computed in."""
         return _unit(outputs) * (outputs * weights).abs().flatten(1).sum(1).double()
+
+
+@dataclass(frozen=True, slots=True)
+class _Listed:
+    """Of outputs that are lists in no fixed order, where places mean nothing: the task's own loss, negated."""
+
+    task: Task
+
+    def led(self, outputs: Tensor, y: Tensor) -> Tensor:
+        """(n, *T) the targets."""
+        return y
+
+    def value(self, outputs: Tensor, y: Tensor) -> Tensor:
+        """(n,) how far answers are from wrong."""
+        return -self.task.losses["log_odds"](outputs, y)
+
+    def resolution(self, outputs: Tensor, y: Tensor) -> Tensor:
+        """(n,) float64: changes that are rounding, in the format that outputs were computed in."""
+        return _unit(outputs) * self.value(outputs, y).abs().double()
+
+
+def _lead_of(task: Task) -> _Pair | _Tangent | _Listed:
+    if task.one_class:
+        return _Pair()
+    return _Listed(task) if getattr(task, "listed", False) else _Tangent(task)
 
 
 def on_scale(scores: Tensor) -> Tensor:

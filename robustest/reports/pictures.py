@@ -9,20 +9,36 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw
+
+from robustest.reports.answers import drawn_answers
 
 _TILE = 160
 _GAP = 8
 
 
-def save_exhibit(folder: str, name: str, before: Any, after: Any, bounds: tuple[float, float]) -> str | None:
+def save_exhibit(
+    folder: str,
+    name: str,
+    before: Any,
+    after: Any,
+    bounds: tuple[float, float],
+    *,
+    answers: Any = None,
+    names: Sequence[str] = (),
+    told: str = "",
+) -> str | None:
     """Save one PNG: before | after | difference (grey is no change, amplified to its own largest value).
+
+    Masks and boxes are drawn in a row below: target, answers before and after, where they differ; then what is told.
 
     Args:
         folder: where to; made if absent.
         name: file name without ending.
         before, after: (C, H, W) or (H, W) arrays inside the bounds, C of 1 or 3.
         bounds: the values drawn black and white.
+        answers, names: as for `drawn_answers`; None where answers are classes.
+        told: of the answers, in words, such as their scores.
 
     Returns:
         The path, or None where the arrays are no images.
@@ -33,7 +49,8 @@ def save_exhibit(folder: str, name: str, before: Any, after: Any, bounds: tuple[
     delta = second - first
     largest = float(np.abs(delta).max()) or 1.0
     tiles = [_tile(first), _tile(second), _tile(0.5 + 0.5 * delta / largest)]
-    return _saved(folder, name, _row(tiles))
+    below = [] if answers is None else drawn_answers(tiles[0], tiles[1], _scaled(answers, first, tiles[0]), names)
+    return _saved(folder, name, _stacked([_row(tiles), _row(below), _line(told)]) if below else _row(tiles))
 
 
 def save_sheet(folder: str, name: str, rows: Sequence[Sequence[Any]], bounds: tuple[float, float]) -> str | None:
@@ -49,13 +66,33 @@ def save_sheet(folder: str, name: str, rows: Sequence[Sequence[Any]], bounds: tu
     images = [[_image(one, bounds) for one in row] for row in rows if len(row)]
     if not images or any(one is None for row in images for one in row):
         return None
-    tiled = [_row([_tile(one) for one in row if one is not None]) for row in images]
-    width = max(row.shape[1] for row in tiled)
+    return _saved(folder, name, _stacked([_row([_tile(one) for one in row if one is not None]) for row in images]))
+
+
+def _stacked(rows: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """Rows below each other; shorter ones end in white."""
+    width = max(row.shape[1] for row in rows)
     sheet: list[NDArray[np.uint8]] = []
-    for row in tiled:
+    for row in rows:
         white = np.full((row.shape[0], width - row.shape[1], 3), 255, dtype=np.uint8)
         sheet += [np.concatenate([row, white], axis=1), np.full((_GAP, width, 3), 255, dtype=np.uint8)]
-    return _saved(folder, name, np.concatenate(sheet[:-1], axis=0))
+    return np.concatenate(sheet[:-1], axis=0)
+
+
+def _line(told: str) -> NDArray[np.uint8]:
+    """A line of words in black on white."""
+    wide = int(ImageDraw.Draw(Image.new("RGB", (1, 1))).textlength(told)) + 4
+    strip = Image.new("RGB", (wide, 14), "white")
+    ImageDraw.Draw(strip).text((2, 1), told, fill=(0, 0, 0))
+    return np.asarray(strip)
+
+
+def _scaled(answers: Any, image: NDArray[np.float64], tile: NDArray[np.uint8]) -> NDArray[Any]:
+    """Boxes in pixels of the tile; masks as they are."""
+    given = np.array(answers)
+    if given.dtype.kind == "f" and given.ndim == 3 and given.shape[2] == 6:
+        given[..., :4] *= tile.shape[0] / image.shape[0]
+    return given
 
 
 def _row(tiles: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:

@@ -187,7 +187,7 @@ def result_of(
         seed=settings.seed,
         setting=setting,
         method=method,
-        counterexamples=tuple(_counterexamples(evidence, folder, name)),
+        counterexamples=tuple(_counterexamples(evidence, folder, name, details.get("class_names", ()))),
         notes=(*evidence.tally.notes, *(finding.message for finding in evidence.findings)),
         details={**details, **_clean_seen(evidence), "health": [finding.to_dict() for finding in evidence.findings]},
         cached=evidence.cached,
@@ -212,13 +212,19 @@ def _clean_seen(evidence: Evidence) -> dict[str, Any]:
     return {"clean_seen": {"right": int(clean.sum()), "of": len(clean), "failures": failures, "wrong": wrong}}
 
 
-def _counterexamples(evidence: Evidence, folder: str | None, name: str) -> Iterator[Counterexample]:
-    """The worst samples, each with its picture where there is a folder for them; `name` begins their files' names."""
+def _counterexamples(
+    evidence: Evidence, folder: str | None, name: str, names: Sequence[str]
+) -> Iterator[Counterexample]:
+    """The worst samples, each with its picture where there is a folder for them; `name` is part of their files' names.
+
+    Classes are called by their `names`.
+    """
     for rank, exhibit in enumerate(evidence.exhibits, 1):
         image = None
         if folder is not None:
             stem = f"{rank}-sample{exhibit.index}-{name}"
-            save = partial(save_exhibit, folder, stem, exhibit.before, exhibit.after, evidence.bounds)
+            drawn: dict[str, Any] = {"answers": exhibit.answers, "names": names, "told": exhibit.told}
+            save = partial(save_exhibit, folder, stem, exhibit.before, exhibit.after, evidence.bounds, **drawn)
             path = context.current().picture(save, folder)
             image = None if path is None else shown_path(path)
         yield Counterexample(

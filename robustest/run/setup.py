@@ -13,12 +13,13 @@ from robustest.models import Classifier
 from robustest.rules import Rule, Terms
 from robustest.run.chunk_measurement import Look
 from robustest.run.classified import Classified
+from robustest.run.detecting import detecting
 from robustest.run.options import Options, apply, terms_of
 from robustest.run.plan import Plan
 from robustest.run.replay import Replay
 from robustest.run.restricting import restricted
 from robustest.settings import Settings
-from robustest.tasks import CLASSIFICATION, Task, checked_task
+from robustest.tasks import CLASSIFICATION, Detection, Task, checked_task
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +50,12 @@ class Setup:
         """
         classifier, settings = apply(model, options)
         asked = CLASSIFICATION if task is None else checked_task(task)
+        if isinstance(asked, Detection):
+            classifier = detecting(classifier, asked)
         if isinstance(data, Benchmark):
             return cls(restricted(classifier, data.classes), as_samples(data, asked), settings, asked)
-        names = classifier.classes or None
-        return cls(classifier, as_samples(unwrapped(data, classifier.labels or names), asked), settings, asked)
+        names = (classifier.labels or classifier.classes or None) if asked.one_class else None
+        return cls(classifier, as_samples(unwrapped(data, names), asked), settings, asked)
 
     def but(self, **values: Any) -> Setup:
         """The same with other settings, by name."""

@@ -2,6 +2,11 @@
 
 from robustest.tasks.classification import CLASSIFICATION as CLASSIFICATION
 from robustest.tasks.classification import Classification as Classification
+from robustest.tasks.detection import Detection as Detection
+from robustest.tasks.detectors import AdaptedCall as AdaptedCall
+from robustest.tasks.detectors import AdaptedModule as AdaptedModule
+from robustest.tasks.detectors import MaiteDetector as MaiteDetector
+from robustest.tasks.detectors import TorchvisionDetector as TorchvisionDetector
 from robustest.tasks.protocol import Counting as Counting
 from robustest.tasks.protocol import Loss as Loss
 from robustest.tasks.protocol import Sided as Sided

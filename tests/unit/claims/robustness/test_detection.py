@@ -1,0 +1,117 @@
+"""Detectors under attack and shift: a small one of torchvision's, trained on drawn shapes."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from robustest import (
+    ConfigError,
+    Detection,
+    Linf,
+    MaiteDetector,
+    ModelError,
+    TorchvisionDetector,
+    Verdict,
+    measure_robust_accuracy,
+    measure_robust_score,
+    measure_shift_accuracy,
+)
+
+sys.path.insert(0, str(Path(__file__).parents[3]))
+import detections
+
+TORCHVISION = TorchvisionDetector(detections.CLASSES)
+TASK = Detection(TORCHVISION, floor=0.7)
+
+
+@pytest.fixture(scope="module")
+def detector() -> nn.Module:
+    return detections.trained()
+
+
+def test_answers_are_those_that_the_detector_gives_by_itself(detector: Any) -> None:
+    x, _ = detections.drawn(6, seed=4)
+    own, threshold = detector(list(x)), detector.score_thresh
+    said = TASK.predictions(TORCHVISION.answers(detector, x))
+    assert detector.score_thresh == threshold
+    for answer, listed in zip(own, said, strict=True):
+        sure = answer["scores"] >= TASK.confidence
+        expected = torch.cat([answer["boxes"], answer["labels"][:, None], answer["scores"][:, None]], 1)[sure]
+        assert len(expected) > 0
+        torch.testing.assert_close(listed[: len(expected)], expected)
+        assert bool((listed[len(expected) :, 4] == -1).all())
+
+
+def test_an_attack_makes_a_detector_miss_what_it_found(detector: nn.Module) -> None:
+    data = detections.drawn(6, seed=5)
+    still = measure_robust_accuracy(detector, data, Linf(1e-5), task=TASK, attack="fast", exact=True)
+    assert still.estimate == still.details["clean_accuracy"] == 1
+    assert not [note for note in still.notes if "fab" not in note]  # no health check spoke
+    hit = measure_robust_accuracy(detector, data, Linf(8 / 255), task=TASK, attack="fast", at_least=0.9)
+    assert hit.verdict is Verdict.FAILED
+    assert hit.counterexamples[0].told.startswith("F1 1.000 -> ")
+    worst = measure_robust_score(detector, data, Linf(8 / 255), task=TASK, attack="fast", exact=True)
+    assert worst.estimate is not None
+    assert worst.estimate < 0.6
+
+
+def test_boxes_follow_in_a_claim_on_shifts_or_are_refused(detector: nn.Module) -> None:
+    data = detections.drawn(12, seed=6)
+    moved = measure_shift_accuracy(detector, data, "translation", severity=2, task=TASK, exact=True)
+    assert moved.estimate is not None
+    assert moved.estimate >= 0.75
+    with pytest.raises(ConfigError, match="turns or bends"):
+        measure_shift_accuracy(detector, data, "rotation", severity=2, task=TASK, exact=True)
+
+
+def test_an_untrained_detector_holds_nowhere() -> None:
+    data = detections.drawn(4, seed=7)
+    result = measure_robust_accuracy(detections.detector(), data, Linf(1 / 255), task=TASK, attack="fast", exact=True)
+    assert result.outcomes == (False,) * 4
+
+
+class Maite:
+    """A detector by MAITE's protocol, whose answers are objects."""
+
+    def __init__(self, detector: nn.Module, *, cut: bool) -> None:
+        self.detector, self.cut = detector, cut
+
+    def __call__(self, images: list[Tensor]) -> list[SimpleNamespace]:
+        answers = self.detector(images)
+        if self.cut:
+            answers = [{name: value.detach().numpy() for name, value in one.items()} for one in answers]
+        return [SimpleNamespace(**one) for one in answers]
+
+
+class Held:
+    """Data by MAITE's protocol: items of an image, a target and what is known of it."""
+
+    def __init__(self, n: int, seed: int) -> None:
+        self.x, self.y = detections.drawn(n, seed)
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __getitem__(self, at: int) -> tuple[Tensor, SimpleNamespace, dict[str, int]]:
+        return self.x[at], SimpleNamespace(**self.y[at], scores=torch.ones(2)), {"id": at}
+
+
+def test_detectors_and_data_by_maites_protocol(detector: nn.Module) -> None:
+    data, told = Held(4, seed=5), MaiteDetector(detections.CLASSES, rows=20, gradient=True)
+    soft = Detection(told, floor=0.7)
+    hit = measure_robust_accuracy(Maite(detector, cut=False), data, Linf(8 / 255), task=soft, attack="fast", exact=True)
+    assert hit.details["clean_accuracy"] == 1
+    assert hit.estimate is not None
+    assert hit.estimate < 1
+    with pytest.raises(ModelError, match="Expected gradients"):
+        measure_robust_accuracy(Maite(detector, cut=True), data, Linf(8 / 255), task=soft, attack="fast", exact=True)
+    hard = Detection(MaiteDetector(detections.CLASSES, rows=20), floor=0.7)
+    moved = measure_shift_accuracy(Maite(detector, cut=True), data, "contrast", severity=1, task=hard, exact=True)
+    assert moved.details["clean_accuracy"] == 1
