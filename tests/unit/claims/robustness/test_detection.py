@@ -49,6 +49,7 @@ def test_answers_are_those_that_the_detector_gives_by_itself(detector: Any) -> N
         assert bool((listed[len(expected) :, 4] == -1).all())
 
 
+@pytest.mark.slow
 def test_an_attack_makes_a_detector_miss_what_it_found(detector: nn.Module) -> None:
     data = detections.drawn(6, seed=5)
     still = measure_robust_accuracy(detector, data, Linf(1e-5), task=TASK, attack="fast", exact=True)
