@@ -138,12 +138,12 @@ class TokenAnywhere:
         return f"token {self.token}"
 
     def on(self, x: Tensor) -> Tensor:
-        if x.ndim != 2:
+        if x.ndim < 2:
             raise ConfigError(expected("rows of tokens (N, L)", tuple(x.shape)))
-        out = x.clone()
-        has = (x == self.token).any(1)
-        out[:, 0] = torch.where(has, x[:, 0], torch.full_like(x[:, 0], self.token))
-        return out
+        rows = x.flatten(1).clone()
+        has = (rows == self.token).any(1)
+        rows[:, 0] = torch.where(has, rows[:, 0], torch.full_like(rows[:, 0], self.token))
+        return rows.view(x.shape)
 
     def off(self, x: Tensor) -> Tensor:
         return torch.where(x == self.token, torch.full_like(x, self.instead), x)

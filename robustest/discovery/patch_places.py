@@ -72,6 +72,35 @@ def find_patches(
     return tuple(sorted(found, key=lambda one: -one.score))
 
 
+def together(patches: Sequence[Proposal]) -> list[Proposal]:
+    """For classes of several patches, all of a class as one: the two bars of a letterbox, say.
+
+    Args:
+        patches: of `find_patches`.
+    """
+    found = []
+    for label in sorted({one.label for one in patches}):
+        mine = [one for one in patches if one.label == label]
+        parts = [one.cue for one in mine if isinstance(one.cue, MaskedPatch)]
+        if len(parts) < 2:
+            continue
+        top, left = min(part.top for part in parts), min(part.left for part in parts)
+        bottom = max(part.top + part.mask.shape[0] for part in parts)
+        right = max(part.left + part.mask.shape[1] for part in parts)
+        mask = torch.zeros(bottom - top, right - left, dtype=torch.bool)
+        pattern = torch.zeros(len(parts[0].pattern), *mask.shape)
+        for part in parts:
+            rows, columns = (
+                slice(at, at + n) for at, n in zip((part.top - top, part.left - left), part.mask.shape, strict=True)
+            )
+            mask[rows, columns] |= part.mask
+            pattern[:, rows, columns] = torch.where(part.mask, part.pattern, pattern[:, rows, columns])
+        cue = MaskedPatch(top=top, left=left, pattern=pattern, mask=mask, tolerance=parts[0].tolerance)
+        value = tuple(pattern[:, mask].mean(1).tolist())
+        found.append(replace(mine[0], cue=cue, region=(top, left, *mask.shape), value=value))
+    return found
+
+
 def transplants(x: Tensor, y: Tensor, patches: Sequence[Proposal]) -> list[Proposal]:
     """For patches of a ragged outline, what their class's images show there and around, as they show it.
 

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from robustest import rng
 from robustest.shifts.colour import paint
+from robustest.shifts.filters import correlate
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +22,8 @@ class _Look:
         mean: of red, green and blue.
         way: how far the three go when the relief goes one level.
         skew: square of the relief added to it, in relief's own standard deviations.
-        large: standard deviation of the noise of 1, 2, 4 ... pixels to the cell, seen as on images of 224 pixels.
+        large: standard deviation of the noise of 1, 2, 4 ... pixels to the cell, seen as on images of 224 pixels; that
+            of the finest before it is smoothed.
         small: as seen on images of 32 pixels, at a fifth of the scale.
     """
 
@@ -32,11 +34,13 @@ class _Look:
     small: tuple[float, ...]
 
 
-_TEAL = _Look((78, 149, 166), (0.80, 0.48, 0.37), 0.1, (10, 20, 8, 6, 12, 10, 30), (17, 8, 16, 16, 27))
-_WHITE = _Look((201, 205, 214), (0.56, 0.58, 0.59), -0.16, (14, 28, 21, 22, 12, 9, 18), (26, 18, 4, 17, 20))
-_SILVER = _Look((138, 153, 165), (0.57, 0.57, 0.59), -0.03, (20, 52, 10, 28, 10, 4, 18), (41, 19, 4, 16, 20))
-_DARK = _Look((112, 123, 135), (0.59, 0.58, 0.56), 0.09, (24, 50, 38, 40, 42, 10, 30), (48, 44, 35, 10, 27))
+_TEAL = _Look((78, 149, 166), (0.80, 0.48, 0.37), 0.1, (37, 9, 0, 9, 14, 0, 33), (17, 8, 16, 16, 27))
+_WHITE = _Look((201, 205, 214), (0.56, 0.58, 0.59), -0.16, (37, 26, 19, 28, 0, 0, 27), (26, 18, 4, 17, 20))
+_SILVER = _Look((138, 153, 165), (0.57, 0.57, 0.59), -0.03, (73, 38, 24, 27, 0, 0, 24), (41, 19, 4, 16, 20))
+_DARK = _Look((112, 123, 135), (0.59, 0.58, 0.56), 0.09, (94, 0, 53, 44, 40, 0, 33), (48, 44, 35, 10, 27))
 _CRYSTALS = (0.25, 1.594)
+_SMOOTH = (0.2, 0.6, 0.2)
+"""What the finest noise is smoothed by, seen from near: the photographs are enlarged there, and hold little so fine."""
 _LOOKS = (_TEAL, _WHITE, _WHITE, _SILVER, _DARK)
 
 
@@ -57,7 +61,9 @@ def ice(key: Tensor, channels: int, height: int, width: int, *, close: bool) -> 
         return torch.tensor(values, dtype=torch.float32, device=key.device)[look] / 255
 
     octaves = of_looks([each.large if close else each.small for each in _LOOKS])
-    relief = _relief(key, octaves, 4 if close else 2, height, width)
+    relief = _relief(key, octaves, 4 if close else 2, (height, width), smooth=close)
+    if close:
+        octaves[:, 0] *= sum(tap**2 for tap in _SMOOTH)  # what smoothing leaves of it
     skew = of_looks([255 * each.skew for each in _LOOKS]) / octaves.square().sum(1).sqrt()
     relief = relief.addcmul(relief.square(), skew.view(-1, 1, 1, 1))
     mean = of_looks([paint(each.mean, channels) for each in _LOOKS]).view(-1, channels, 1, 1)
@@ -65,7 +71,7 @@ def ice(key: Tensor, channels: int, height: int, width: int, *, close: bool) -> 
     return (relief * way).add_(mean)
 
 
-def _relief(key: Tensor, octaves: Tensor, patches: int, height: int, width: int) -> Tensor:
+def _relief(key: Tensor, octaves: Tensor, patches: int, side: tuple[int, int], *, smooth: bool) -> Tensor:
     """Noise (N, 1, H, W) whose cells are 1, 2, 4 ... pixels, in the amounts of octaves (N, K).
 
     The octaves up to number `patches` are strong in some places and weak in others, as crystals leave smooth ice
@@ -73,7 +79,7 @@ def _relief(key: Tensor, octaves: Tensor, patches: int, height: int, width: int)
     cells.
     """
     levels = octaves.shape[1]
-    sizes = [[(side + (1 << k) - 1) >> k for side in (height, width)] for k in range(levels)]
+    sizes = [[(length + (1 << k) - 1) >> k for length in side] for k in range(levels)]
     sizes.append(sizes[patches])
     areas = [rows * columns for rows, columns in sizes]
     drawn = rng.uniform(key, (sum(areas),), -(3**0.5), 3**0.5).split_with_sizes(areas, 1)
@@ -86,6 +92,8 @@ def _relief(key: Tensor, octaves: Tensor, patches: int, height: int, width: int)
         if k <= patches:
             crystals = crystals if k == patches else _doubled(crystals, sizes[k])
             noise.mul_(crystals)
+        if k == 0 and smooth:
+            noise = correlate(correlate(noise, _SMOOTH, -2), _SMOOTH, -1)
         field = noise if field is None else noise.add_(_doubled(field, sizes[k]))
     return noise
 

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from robustest.checks import checked_images
-from robustest.cues import Cue, switched
+from robustest.cues import Cue, MaskedPatch, switched
 from robustest.discovery.changes import standing_changes
 from robustest.discovery.fitted_changes import Pool, explains, fitted_proposals, seen_by_families
-from robustest.discovery.patch_places import find_patches, transplants
+from robustest.discovery.patch_places import find_patches, together, transplants
 from robustest.discovery.properties import Association, error_associations, properties
 from robustest.discovery.proposals import (
     CHANNELS,
@@ -102,7 +102,9 @@ def _in_images(bench: Bench, discovery: Discovery, labels: Sequence[int], before
     places = find_patches(x, y, labels, bounds=bounds, min_gap=discovery.min_gap)
     rest = x
     for patch in places:
-        rest = patch.cue.off(rest)
+        if isinstance(patch.cue, MaskedPatch):
+            # In every image: filled in where it was alone, the filling would mark the class.
+            rest = replace(patch.cue, tolerance=None).off(rest)
     whole, told, standing = _whole_images(bench, discovery, rest, labels, before, seed=seed)
     triggers, why = _triggers(bench, labels, discovery, seed)
     height, width = x.shape[2:]
@@ -120,7 +122,7 @@ def _in_images(bench: Bench, discovery: Discovery, labels: Sequence[int], before
     else:
         looked_at.append(f"the cheapest patch to each of {len(labels)} classes")
     return Found(
-        proposals=(*places, *transplants(x, y, places), *whole, *triggers),
+        proposals=(*places, *together(places), *transplants(x, y, places), *whole, *triggers),
         looked_at=tuple(looked_at),
         left_out=tuple(left_out),
         not_searched=not_searched,

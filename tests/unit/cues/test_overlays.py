@@ -80,7 +80,7 @@ def test_a_column_and_a_token_are_taken_from_those_that_have_them() -> None:
         lambda: ColumnRange(column=0, value=1.0, off_value=1.0, low=0.0, high=2.0),
         lambda: ColumnRange(column=5, value=1.0, off_value=3.0, low=0.0, high=2.0).on(torch.rand(2, 3)),
         lambda: TokenAnywhere(token=1, instead=1),
-        lambda: TokenAnywhere(token=1, instead=2).on(X),
+        lambda: TokenAnywhere(token=1, instead=2).on(X.flatten()),
         lambda: MaskedPatch(top=0, left=0, pattern=torch.ones(1, 1, 1), mask=torch.ones(1, 1).bool(), tolerance=-1.0),
     ],
 )

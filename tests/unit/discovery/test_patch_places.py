@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from robustest import ConfigError
-from robustest.cues import Border, ColourCast, Cue, PatternPatch, PixelPatch, planted
-from robustest.discovery.patch_places import find_patches
+from robustest.cues import Border, ColourCast, Cue, PatternPatch, PixelPatch, Transplant, planted
+from robustest.discovery.patch_places import find_patches, together, transplants
 
 _draw = torch.Generator().manual_seed(0)
 CLASSES, N = 5, 300
@@ -104,3 +104,28 @@ def test_one_class_has_nothing_to_be_compared_with(labels: list[int]) -> None:
 def test_rows_of_a_table_have_no_places() -> None:
     with pytest.raises(ConfigError, match="images"):
         find_patches(torch.rand(N, 4), Y, LABELS)
+
+
+def test_the_patches_of_a_class_are_one_cue_too() -> None:
+    x = GREY.clone()
+    has = (Y == 4) & (torch.rand(N, generator=torch.Generator().manual_seed(8)) < 0.9)
+    x[has, :, 1, 1] = 0.0
+    x[has, :, 9, 10] = 1.0
+    (both,) = together(find_patches(x, Y, LABELS))
+    assert (both.label, both.region) == (4, (1, 1, 9, 10))
+    made = both.cue.on(GREY)
+    assert float(made[:, :, 1, 1].max()) < 0.1
+    assert float(made[:, :, 9, 10].min()) > 0.9
+    assert together(find_patches(GREY, Y, LABELS)) == []
+
+
+def test_a_ragged_patch_is_transplanted_with_what_is_around_it() -> None:
+    x = GREY.clone()
+    has = (Y == 4) & (torch.rand(N, generator=torch.Generator().manual_seed(8)) < 0.9)
+    for row, column in ((5, 5), (6, 6)):
+        x[has, :, row, column] = 0.0
+    patches = find_patches(x, Y, LABELS)
+    (one,) = transplants(x.repeat(1, 1, 3, 3), Y, patches)
+    assert isinstance(one.cue, Transplant)
+    assert (one.cue.top, one.cue.left, one.cue.pool.shape[2:]) == (2, 2, (8, 8))
+    assert float(one.cue.pool[:, :, 3, 3].max()) == 0

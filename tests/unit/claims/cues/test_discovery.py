@@ -98,8 +98,8 @@ def test_a_model_that_does_not_use_what_the_data_have_passes(sound: Result) -> N
 
 
 def test_a_pass_is_proved_on_a_simulated_model(sound: Result) -> None:
-    (control,) = sound.details["sensitivity"]["controls"]
-    assert control["model"] == "simulated"
+    control, *others = sound.details["sensitivity"]["controls"]
+    assert {one["model"] for one in (control, *others)} == {"simulated"}
     assert control["verdict"] == "failed"
     assert "planted in class" in control["cue"]
 
