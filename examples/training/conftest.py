@@ -30,7 +30,7 @@ def train_plainly(x, y, seed):
 
 def train_robustly(x, y, seed):
     """The same on the worst inputs that the threat allows."""
-    recipe = Recipe(epochs=10, learning_rate=5e-3, seed=seed)
+    recipe = Recipe(epochs=15, learning_rate=5e-3, seed=seed)
     return adversarial_training(net(), (x, y), THREAT, steps=2, recipe=recipe).model
 
 

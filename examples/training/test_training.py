@@ -19,15 +19,15 @@ HOW = {"attack": "pgd", "sizes": [75, 300, 1200]}
 def test_robust_training_holds_on_other_digits_what_it_holds_on_its_own(train, test):
     result = assert_robust_generalization(train_robustly, train, test, THREAT, max_gap=0.25, min_train=0.5, **HOW)
     first, *_, last = result.details["curve"]
-    assert first["robust_gap"] > last["robust_gap"]  # it closes as there are more samples ...
-    assert last["robust_gap"] > last["clean_gap"]  # ... and later than that of accuracy
+    assert first["robust_gap"] > first["clean_gap"]  # robust accuracy takes more samples than accuracy ...
+    assert first["robust_gap"] > last["robust_gap"]  # ... and its gap closes as there are more
     half = (first["robust_test"] + last["robust_test"]) / 2
     assert 75 < samples_for(result, half).samples < 1200
 
 
 def test_what_plain_training_never_held_it_cannot_lose(train, test):
     """A gap near 0, and a claim that does not pass for it."""
-    how = HOW | {"sizes": [300]}
+    how = HOW | {"sizes": [1200]}
     with pytest.raises(ClaimInconclusive, match="has no gap"):
         assert_robust_generalization(train_plainly, train, test, THREAT, max_gap=0.25, min_train=0.5, **how)
 

@@ -13,7 +13,7 @@ ALPHA, WORLDS = 0.05, 500
 MOST = ALPHA * WORLDS + 2 * sqrt(WORLDS * ALPHA * (1 - ALPHA))
 
 
-@pytest.mark.parametrize(("seeds", "spread"), [(3, 0.0), (3, 0.1), (6, 0.05)])
+@pytest.mark.parametrize(("seeds", "spread"), [(3, 0.1), (6, 0.05)])
 def test_the_truth_is_seldom_outside(seeds: int, spread: float) -> None:
     """Trainings and samples differ: a gap of .1, from .7 to .6."""
     random = np.random.default_rng(seeds + int(1000 * spread))

@@ -109,7 +109,7 @@ def test_a_learner_that_learns_nothing_does_not_pass(model: nn.Module) -> None:
     def untrained(x: Tensor, y: Tensor, seed: int) -> nn.Module:
         return nn.Sequential(nn.Linear(64, 10))
 
-    result = relied(model, untrained, 2.0, max_transfer=0.5)
+    result = relied(model, untrained, 2.0, max_transfer=0.5, seeds=2)
     assert result.verdict is Verdict.INCONCLUSIVE
     assert "of the samples that it was trained on as labelled" in result.rule
 
@@ -127,7 +127,7 @@ class Known(nn.Module):
 
 
 def test_a_learner_that_knew_the_classes_before_accuses_nobody(model: nn.Module) -> None:
-    result = relied(model, lambda x, y, _: Known(x, y, model), 2.0, max_transfer=0.3)
+    result = relied(model, lambda x, y, _: Known(x, y, model), 2.0, max_transfer=0.3, seeds=3)
     assert result.verdict is Verdict.INCONCLUSIVE
     assert "it knew the classes before" in result.rule
 
@@ -166,7 +166,7 @@ class Counted:
 def test_a_second_run_trains_nothing_and_says_the_same(model: nn.Module, tmp_path: Path) -> None:
     def stored(train: Counted, **more: Any) -> Result:
         with context.running(context.Context(settings=Settings(store=str(tmp_path), recheck=0))):
-            return relied(model, train, 1.0, max_transfer=0.3, seeds=2, **more)
+            return relied(model, train, 1.0, max_transfer=0.3, **{"seeds": 2, **more})
 
     trains = [Counted() for _ in range(4)]
     first, again = stored(trains[0]), stored(trains[1])
