@@ -2,6 +2,7 @@
 
 from robustest.rules.baseline import BaselineRule as BaselineRule
 from robustest.rules.certified import CertifiedRule as CertifiedRule
+from robustest.rules.draws import DrawsRule as DrawsRule
 from robustest.rules.means import MeanRule as MeanRule
 from robustest.rules.rule import DropRule as DropRule
 from robustest.rules.rule import Rule as Rule

@@ -77,6 +77,7 @@ class About(TypedDict, total=False):
     method: Required[str]
     details: Required[Mapping[str, Any]]
     bounds: str
+    least: float
     widest: float | None
     scope: str | None
     caveats: Sequence[str]
@@ -133,6 +134,7 @@ def result_of(
     method: str,
     details: Mapping[str, Any],
     bounds: str = "",
+    least: float = 0.0,
     widest: float | None = 1.0,
     scope: str | None = None,
     caveats: Sequence[str] = (),
@@ -147,6 +149,7 @@ def result_of(
     Args:
         kind: of the claim.
         asked: what was measured, of all that the kind may measure; its first where None.
+        least: the smallest value there can be, which a value that is bounded from above may have.
         widest: the largest value there can be, which a value that is bounded from below may have; None for no largest.
         scope: None for the settings' scope.
     """
@@ -165,7 +168,7 @@ def result_of(
         rule=decision.rule,
         quantity=asked.name,
         estimate=decision.estimate,
-        interval=_opened(decision.interval, bounds, widest),
+        interval=_opened(decision.interval, bounds, least, widest),
         threshold=threshold,
         comparison=asked.comparison,
         n_used=evidence.n,
@@ -211,13 +214,13 @@ def _counterexamples(evidence: Evidence, folder: str | None, name: str) -> Itera
         )
 
 
-def _opened(interval: tuple[float, float], bounds: str, widest: float | None) -> tuple[float, float]:
+def _opened(interval: tuple[float, float], bounds: str, least: float, widest: float | None) -> tuple[float, float]:
     """The interval of a value that a search only bounds: a stronger one may find anything beyond."""
     low, high = interval
     if not bounds:
         return interval
     if bounds == "above":
-        return min(0.0, low), high
+        return min(least, low), high
     return low, high if widest is None else max(widest, high)
 
 

@@ -1,4 +1,7 @@
-"""Hypothesis as the searcher: draw changes, steer towards harm, shrink to the mildest that breaks a claim."""
+"""Hypothesis as the searcher: draw changes, steer towards harm, shrink to the mildest that breaks a claim.
+
+Packs shrink with it too, whatever they draw: `hunt` knows nothing of data.
+"""
 
 from __future__ import annotations
 

@@ -11,11 +11,13 @@ import pytest
 import torch
 
 from robustest import ConfigError, DataError, Settings, rng
+from robustest.kinds import Kind, Quantity
 from robustest.rules import ShareRule
 from robustest.run.driver import observe
 from robustest.run.options import settings_of, terms_of
 from robustest.run.own_units import OwnUnits, Part, PartJob
 from robustest.run.plan import Plan
+from robustest.run.result_building import finish
 from robustest.run.worker import versions
 
 
@@ -118,3 +120,36 @@ def test_a_worker_where_they_are_something_else_is_refused() -> None:
     PartJob(Draws(6), told, settings, versions()).start("cpu")
     with pytest.raises(ConfigError, match="Draws to be on every worker"):
         PartJob(Draws(7), told, settings, versions()).start("cpu")
+
+
+@dataclass(frozen=True)
+class Glanced(Draws):
+    """Units that have a glance."""
+
+    glances: list[int] = field(default_factory=list)
+
+    def glance(self, part: Part) -> dict[str, Any]:
+        self.glances.append(len(part.ids))
+        return {"told": np.zeros(len(part.ids))}
+
+
+def test_what_has_a_glance_is_not_looked_at_to_see_whether_it_answers_as_it_did() -> None:
+    for draws, looks in ((Draws(4), 2), (Glanced(4), 1)):
+        with OwnUnits(draws).open(Settings(store=None)) as opened:
+            part = opened.bench.load(torch.arange(4))
+            opened.bench.measure(part, first=True)
+            told = opened.bench.glance(part)
+        assert len(draws.seen) == looks
+        assert ("told" in told) is isinstance(draws, Glanced)
+
+
+@pytest.mark.parametrize(("words", "lowest"), [({}, 0.0), ({"least": -1800.0}, -1800.0), ({"least": 0.6}, 0.6)])
+def test_a_value_that_a_search_bounds_from_above_may_be_as_small_as_there_is(
+    words: dict[str, float], lowest: float
+) -> None:
+    settings = Settings(store=None)
+    rule = ShareRule(threshold=0.5, at_least=True, terms=terms_of(settings))
+    plan = Plan(statement="draws", units=OwnUnits(Draws()), settings=settings, rule=rule)
+    kind = Kind(name="draws", quantities=(Quantity(name="draws", comparison=">=", threshold="x", statement="draws"),))
+    told: Any = {"kind": kind, "setting": "", "method": "drawn", "details": {}, "threshold": 0.5}
+    assert finish(plan, observe(plan), **told, bounds="above", **words).interval[0] == lowest

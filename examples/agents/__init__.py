@@ -1,0 +1,1 @@
+"""CartPole, balanced by two controllers and a small net."""

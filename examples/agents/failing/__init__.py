@@ -1,0 +1,1 @@
+"""A claim that is false."""

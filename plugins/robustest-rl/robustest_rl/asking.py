@@ -1,0 +1,123 @@
+"""What is claimed of returns: a share of episodes, their mean, or its fall; and the rule that judges it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from robustest.checks import checked_real
+from robustest.errors import ConfigError, expected
+from robustest.facts import Captions, Fact
+from robustest.kinds import OUTCOMES, Kind, Quantity
+from robustest.rules import DrawsRule, Terms
+from robustest.statistics import checked_threshold
+from robustest_rl.threats import Threat
+
+
+def _lines(details: Mapping[str, Any]) -> list[Fact]:
+    """Untouched and attacked on one scale, the attack that counted, and the mildest dynamics that fail."""
+    clean, attacked = details.get("mean_untouched"), details["mean_attacked"]
+    facts = [Fact("mean return", f"{clean:.4g} untouched, {attacked:.4g} under {details['attack']}")]
+    mildest = details.get("mildest")
+    return facts if not mildest else [*facts, Fact("mildest dynamics that fail", str(mildest))]
+
+
+SHARE = Quantity(
+    name="share of episodes",
+    comparison=">=",
+    threshold="share",
+    statement="share of episodes that return {} or more under {}",
+    counts=OUTCOMES,
+)
+MEAN = Quantity(name="mean return", comparison=">=", threshold="at_least", statement="mean return under {}")
+FALL = Quantity(
+    name="fall of the mean return", comparison="<=", threshold="max_drop", statement="fall of the mean return under {}"
+)
+ROBUST_RETURN = Kind(
+    name="robust_return",
+    quantities=(SHARE, MEAN, FALL),
+    asks_too=("no_worse_than",),
+    captions=Captions(
+        setting="threat",
+        size="return",
+        before="untouched",
+        after="attacked",
+        worst="Worst episodes",
+        names={"mean_untouched": "mean return untouched", "mean_attacked": "mean return attacked"},
+    ),
+    lines=_lines,
+    told=frozenset({"mean_untouched", "mean_attacked", "mildest", "attack"}),
+)
+"""Returns of an agent's episodes under a threat."""
+
+
+def asked_of(
+    at_least: float | None,
+    share: float | None,
+    *,
+    mean: bool,
+    max_drop: float | None,
+    no_worse_than: object,
+    threat: Threat | None,
+) -> tuple[Quantity, float | None]:
+    """What is claimed, and its threshold.
+
+    Raises:
+        ConfigError: nothing, or more than one thing.
+    """
+    if threat is not None and not isinstance(threat, Threat):
+        raise ConfigError(expected("a threat of robustest_rl.threats", threat))
+    if at_least is not None:
+        checked_real("at_least", at_least)
+    if max_drop is not None:
+        if at_least is not None or share is not None or mean:
+            raise ConfigError("Expected max_drop= alone but got another claim beside it. Write an assertion for each.")
+        if threat is None:
+            raise ConfigError("Expected a threat for max_drop= but got none: nothing could fall.")
+        return FALL, checked_threshold("max_drop", max_drop, within=(0.0, float("inf")))
+    _check_level(at_least, share, mean=mean, alone=no_worse_than is None)
+    if mean or at_least is None:
+        return MEAN, at_least
+    return SHARE, None if share is None else checked_threshold("share", share, trivial=0)
+
+
+def _check_level(at_least: float | None, share: float | None, *, mean: bool, alone: bool) -> None:
+    """Refuse what does not say which episodes must return how much; `alone` where there is no baseline."""
+    if share is not None and mean:
+        raise ConfigError("Expected one of share= and mean=True but got both.")
+    if at_least is None and not alone:
+        raise ConfigError("Expected at_least= with no_worse_than=: episodes that return less are those that are lost.")
+    if at_least is None and share is not None:
+        raise ConfigError("Expected at_least= beside share= but got none.")
+    if at_least is not None and share is None and not mean and alone:
+        mend = "share=0.9 claims it of nine episodes in ten, mean=True of their mean."
+        raise ConfigError(f"Expected share= or mean=True beside at_least= but got neither. {mend}")
+
+
+def declared_range(given: object) -> tuple[float, float]:
+    """Lowest and highest return.
+
+    Raises:
+        ConfigError: they are no range.
+    """
+    if not isinstance(given, tuple) or len(given) != 2:
+        mend = "A mean says nothing of rare collapses unless their depth is bounded: declare (lowest, highest)."
+        raise ConfigError(expected("return_range=(lowest, highest)", given, mend))
+    low, high = given
+    checked_real("the lowest return", low)
+    checked_real("the highest return", high)
+    if not low < high:
+        raise ConfigError(expected("return_range with lowest < highest", given))
+    return float(low), float(high)
+
+
+def rule_of(quantity: Quantity, threshold: float | None, given: tuple[float, float] | None, terms: Terms) -> DrawsRule:
+    """The bets that settle it."""
+    if quantity is SHARE or given is None:
+        return DrawsRule(threshold=threshold, at_least=True, terms=terms)
+    low, high = given
+    if quantity is FALL:
+        return DrawsRule(
+            threshold=threshold, at_least=False, terms=terms, column="fall", low=low - high, high=high - low
+        )
+    return DrawsRule(threshold=threshold, at_least=True, terms=terms, column="return", low=low, high=high)

@@ -1,0 +1,51 @@
+"""What is refused before anything is played, and scales that are measured once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from robustest_rl.episodes import env_seed, search_keys
+from robustest_rl.moments import Untouched
+from robustest_rl.scene import Scene
+from robustest_rl.threats import Dynamics, Observation, SensorBias, Sometimes, Threat
+from robustest_rl.worlds import check_repeats
+
+_CHECKED = 200
+"""Steps of each episode on which it is checked that the environment repeats."""
+
+
+def check(scene: Scene, threat: Threat | None, seed: int) -> None:
+    """Refuse what cannot be measured: spaces, modes, environments that do not repeat."""
+    arena = scene.arena()
+    policy = arena.policy
+    if threat is not None:
+        threat.check(policy)
+    if isinstance(threat, Dynamics):
+        threat.nominal(scene.world.make())
+
+    def act(seen: Any, step: int) -> Any:
+        batch = policy.seen([seen])
+        key = torch.tensor([step])
+        with policy.asked(key), torch.no_grad():
+            return policy.given(policy.act(policy.outputs(batch), key))[0]
+
+    keys = search_keys(seed, "a check", 2)
+    check_repeats(scene.world, [env_seed(key) for key in keys], act, steps=_CHECKED)
+
+
+def frozen(scene: Scene, threat: Threat, seed: int) -> Threat:
+    """A threat with the scale that it measures, from then on its own."""
+    if isinstance(threat, Sometimes):
+        return replace(threat, threat=frozen(scene, threat.threat, seed))
+    if not isinstance(threat, (Observation, SensorBias)) or threat.scale is not None:
+        return threat
+    seen: list[torch.Tensor] = []
+    arena = scene.arena()
+    keys = search_keys(seed, "the scale", 16)
+    arena.play(Untouched(), keys, record=lambda now: seen.append(now.moment.seen.flatten(1).double()))
+    arena.close()
+    spread = torch.cat(seen).std(0)
+    return replace(threat, scale=tuple(float(f"{value:.4g}") for value in spread))

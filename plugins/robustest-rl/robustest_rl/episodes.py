@@ -1,0 +1,240 @@
+"""Episodes, each a function of its key, the policy, the environment and the adversary; lanes only batch them."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from robustest import rng
+from robustest.errors import DataError, ModelError, expected
+from robustest_rl.moments import Adversary, Moment, Record, Stepped
+from robustest_rl.policies import BLOCK, Policy
+from robustest_rl.worlds import World
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """What became of some episodes.
+
+    Attributes:
+        returns: (n,) float64, sums of rewards, or minus sums of a cost.
+        lengths: (n,) int64, steps.
+        ended: (n,) bool, whether the environment ended it, rather than a limit of steps.
+        counts: what adversaries counted.
+    """
+
+    returns: NDArray[np.float64]
+    lengths: NDArray[np.int64]
+    ended: NDArray[np.bool_]
+    counts: Counter[str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """Episodes that are played side by side; `seen`, `state` and `out` are written as they go."""
+
+    adversary: Adversary
+    rows: Tensor
+    keys: Tensor
+    seen: Tensor
+    state: dict[str, Tensor]
+    out: Played
+
+
+@dataclass
+class Arena:
+    """A policy in a world, ready to play.
+
+    Attributes:
+        policy, world: what acts, and where.
+        lanes: episodes at once, at most.
+        block: rows that the policy is asked about at once; more of them may move last bits.
+        max_steps: steps after which an episode that has no end is an error.
+        cost: a quantity of `info` whose negated sum is the return; "" for the reward.
+        cut: steps after which every episode is broken off, for a glance; None plays to the end.
+    """
+
+    policy: Policy
+    world: World
+    lanes: int = BLOCK
+    block: int = BLOCK
+    max_steps: int = 10_000
+    cost: str = ""
+    cut: int | None = None
+    _envs: list[gymnasium.Env[Any, Any]] = field(default_factory=list)
+
+    def play(
+        self,
+        adversary: Adversary,
+        keys: Tensor,
+        *,
+        start: Mapping[str, Tensor] | None = None,
+        record: Record | None = None,
+    ) -> Played:
+        """Play an episode for each key (n,) int64, every one to its end.
+
+        Args:
+            adversary: what stands between.
+            keys: of the episodes; all that is drawn, in the environment too, follows from them.
+            start: overrides what the adversary keeps at the beginning, tensors (n, ...).
+            record: hears of every step.
+
+        Raises:
+            DataError, ModelError: an observation, reward, action or output is not what it must be, or an episode does
+                not end.
+        """
+        parts = [
+            self._group(adversary, rows, keys[rows], {k: v[rows] for k, v in (start or {}).items()}, record)
+            for rows in torch.split(torch.arange(len(keys)), self.lanes)
+        ]
+        return Played(
+            np.concatenate([part.returns for part in parts]),
+            np.concatenate([part.lengths for part in parts]),
+            np.concatenate([part.ended for part in parts]),
+            sum((part.counts for part in parts), Counter()),
+        )
+
+    def adopt(self, env: gymnasium.Env[Any, Any]) -> None:
+        """Play in this environment first."""
+        self._envs.insert(0, env)
+
+    def close(self) -> None:
+        """Close the environments."""
+        while self._envs:
+            self._envs.pop().close()
+
+    def _group(
+        self, adversary: Adversary, rows: Tensor, keys: Tensor, start: Mapping[str, Tensor], record: Record | None
+    ) -> Played:
+        n = len(keys)
+        while len(self._envs) < n:
+            self._envs.append(self.world.make())
+        # Each part its own memory: they are written in place.
+        state = {name: part.clone() for name, part in {**adversary.begin(self.policy, keys), **start}.items()}
+        seen = []
+        for place, env in enumerate(self._envs[:n]):
+            adversary.prepare(env, {name: part[place] for name, part in state.items()})
+            seen.append(env.reset(seed=env_seed(keys[place]))[0])
+        out = Played(np.zeros(n), np.zeros(n, np.int64), np.zeros(n, bool), Counter())
+        group = _Group(adversary, rows, keys, self.policy.seen(seen), state, out)
+        alive = torch.arange(n)
+        for step in range(self.max_steps + 1):
+            if not len(alive) or step == self.cut:
+                return out
+            if step == self.max_steps:
+                break
+            going = [self._step(group, step, alive[k : k + self.block], record) for k in range(0, n, self.block)]
+            alive = torch.cat(going)
+        mend = "Wrap it in gymnasium.wrappers.TimeLimit, or raise max_steps=."
+        raise DataError(expected(f"episodes that end within {self.max_steps} steps", "one that does not", mend))
+
+    def _step(self, group: _Group, step: int, block: Tensor, record: Record | None) -> Tensor:
+        """One step of a block of episodes; those that go on afterwards."""
+        if not len(block):
+            return block
+        moment, shown, actions = self._decide(group, step, block)
+        gains, fresh, left = [], [], []
+        places = block.tolist()
+        for place, action in zip(places, self.policy.given(actions), strict=True):
+            seen, reward, ended, cut, info = self._envs[place].step(action)
+            gains.append(self._gain(reward, info))
+            if ended or cut:
+                group.out.ended[place] = bool(ended)
+            else:
+                fresh.append(seen)
+                left.append(place)
+        rewards = np.array(gains)
+        group.out.returns[places] += rewards
+        group.out.lengths[places] += 1
+        if record is not None:
+            record(Stepped(step, moment, shown, actions, rewards, group.rows[block].numpy()))
+        kept = torch.tensor(left, dtype=torch.int64)
+        if left:
+            group.seen[kept] = self.policy.seen(fresh)
+        return kept
+
+    def _decide(self, group: _Group, step: int, block: Tensor) -> tuple[Moment, Tensor, Tensor]:
+        """What is shown and done in one block, which is filled up to a constant number of rows."""
+        n, state = len(block), group.state
+        rows = torch.cat([block, block[:1].expand(_filled(n, self.block) - n)])
+        key = rng.fold(group.keys[rows], step)
+        before = {name: part[rows] for name, part in state.items()}
+        moment = Moment(self.policy, group.seen[rows].clone(), key, step, dict(before), Counter())
+        with self.policy.asked(key):
+            shown = group.adversary.observe(moment)
+            with torch.no_grad():
+                chosen = self.policy.act(self.policy.outputs(shown), key)
+            actions = group.adversary.act(moment, chosen)
+        for name, part in moment.state.items():
+            if part is not before.get(name):
+                state[name][block] = part[:n]
+        group.out.counts.update(moment.counts)
+        moment.seen, moment.key = moment.seen[:n], moment.key[:n]
+        return moment, shown[:n], actions[:n]
+
+    def _gain(self, reward: Any, info: Mapping[str, Any]) -> float:
+        if not self.cost:
+            value = float(reward)
+        elif self.cost not in info:
+            raise DataError(expected(f"info to have the cost {self.cost!r} at every step", sorted(info)))
+        else:
+            value = -float(info[self.cost])
+        if not math.isfinite(value):
+            raise DataError(expected("finite rewards", value))
+        return value
+
+
+def env_seed(key: Tensor) -> int:
+    """What an episode's environment is reset with, of its key."""
+    return int(rng.fold(key.view(1), "environment")) & 0x7FFFFFFF
+
+
+def search_keys(seed: int, use: str, n: int) -> Tensor:
+    """(n,) int64 keys of episodes that nothing is judged on, other ones for each use."""
+    return rng.fold(rng.keys(seed, torch.arange(n)), f"episodes of {use}")
+
+
+def steady_block(policy: Policy, seen: Tensor) -> int:
+    """How many rows the policy can be asked about at once so that its answers do not depend on their places.
+
+    Args:
+        policy: what acts.
+        seen: (n, *S) observations to try it on.
+
+    Returns:
+        `BLOCK`, or 1 where some answer differs in the last bit from place to place.
+
+    Raises:
+        ModelError: it answers the same batch differently: it draws, and was not said to be stochastic.
+    """
+    if policy.stochastic:
+        return 1  # what it draws itself would depend on its neighbours
+    batch = seen[torch.arange(BLOCK) % len(seen)]
+    if not batch.dtype.is_floating_point:
+        return BLOCK if _steady(policy, batch) else 1
+    spread = rng.normal(rng.keys(0, torch.arange(BLOCK)), batch.shape[1:])
+    return BLOCK if _steady(policy, batch + 0.01 * spread * (batch.abs() + 0.1)) else 1
+
+
+def _steady(policy: Policy, batch: Tensor) -> bool:
+    with torch.no_grad():
+        first = policy.outputs(batch)
+        if not torch.equal(first, policy.outputs(batch)):
+            raise ModelError(
+                "Expected the policy to answer the same observations alike but it does not: it draws. Say "
+                "stochastic=True, so that what it draws follows from each episode's key."
+            )
+        return all(torch.equal(policy.outputs(batch.roll(k, 0)), first.roll(k, 0)) for k in (1, 7, 16, 29, 45))
+
+
+def _filled(n: int, block: int) -> int:
+    return block if block <= BLOCK else -(-n // BLOCK) * BLOCK

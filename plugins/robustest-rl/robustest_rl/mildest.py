@@ -1,0 +1,65 @@
+"""The mildest dynamics that break a claim: hypothesis searches, and shrinks towards the nominal values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from hypothesis import strategies as st
+
+from robustest.claims.strategies.hypothesis_search import hunt
+from robustest_rl.episodes import search_keys
+from robustest_rl.threats import Attacked, Dynamics
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from robustest.rules import DrawsRule
+    from robustest_rl.judged import Episodes
+
+FINE = 1000
+"""Steps from the nominal value to either end of a range."""
+EPISODES, _EXAMPLES = 16, 60
+
+
+def mildest_dynamics(
+    counted: Episodes, threat: Dynamics, rule: Any, columns: Mapping[str, NDArray[Any]], seed: int
+) -> Dynamics | None:
+    """The values nearest to the nominal ones, by shrinking, under which episodes of a search fall short on average.
+
+    Args:
+        counted: the episodes judged; others are played here.
+        threat: with the values that failed.
+        rule: what was claimed of the mean of a column.
+        columns: as judged; what they have in common with the rule says which column that is.
+        seed: of the search.
+    """
+    nominal = threat.nominal(counted.scene.world.make())
+    arena = counted.scene.arena(EPISODES)
+    keys = search_keys(seed, "the mildest", EPISODES)
+
+    def at(steps: tuple[int, ...]) -> Dynamics:
+        moved = [
+            start + abs(k) / FINE * ((high if k > 0 else low) - start)
+            for start, k, (low, high) in zip(nominal, steps, threat.ranges.values(), strict=True)
+        ]
+        return replace(threat, values=tuple(moved))
+
+    def breaks(steps: Any) -> bool:
+        returns = arena.play(Attacked(at(steps)), keys).returns
+        return short(rule, counted.level, returns)
+
+    # Whole numbers shrink to 0, the nominal value, by bisection.
+    strategy = st.tuples(*[st.integers(-FINE, FINE) for _ in nominal])
+    found: Any = hunt(strategy, breaks, seeded=seed, max_examples=_EXAMPLES, key="mildest", remember=False)
+    arena.close()
+    return None if found is None else at(found)
+
+
+def short(rule: Any, level: float, returns: NDArray[np.float64]) -> bool:
+    """Whether returns fall short of what a rule claims of their mean, or of the share that reaches a level."""
+    asked: DrawsRule = getattr(rule, "other", rule)
+    value = (returns >= level).astype(np.float64) if asked.column == "held" else returns
+    return bool(value.mean() < (asked.threshold if asked.threshold is not None else -np.inf))

@@ -1,0 +1,199 @@
+"""One face for policies: torch modules, callables on numpy batches, and models of stable-baselines3."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import Space
+from gymnasium.spaces import Box, Discrete
+from torch import Tensor, nn
+
+from robustest import rng
+from robustest.errors import ConfigError, DataError, ModelError, expected
+
+BLOCK = 64
+"""Rows that a policy is asked about at once, always: what it answers in the last bit may depend on their number."""
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What acts.
+
+    Attributes:
+        source: a torch module from observations (B, *S) float32, or (B,) int64 of a discrete space, to logits (B, A) or
+            mean actions (B, *A); a callable on such numpy batches that gives logits, actions (B,) or (B, *A); or a
+            model of stable-baselines3.
+        observations, actions: the environment's spaces.
+        stochastic: whether actions are drawn: from the softmax of logits, and from whatever the policy draws itself.
+        gradients: whether outputs can be differentiated.
+        within: the action space of the environment inside its wrappers: `ClipAction` has no limits of its own.
+    """
+
+    source: Any
+    observations: Box | Discrete
+    actions: Box | Discrete
+    stochastic: bool
+    gradients: bool
+    within: Box | Discrete | None = None
+
+    @property
+    def limits(self) -> tuple[Tensor, Tensor]:
+        """Lowest and highest continuous actions, (*A) each.
+
+        Raises:
+            ConfigError: they are not finite: there is no scale for what an adversary does.
+        """
+        box = self.within if isinstance(self.within, Box) and self.within.shape == self.actions.shape else self.actions
+        if not isinstance(box, Box) or not (np.isfinite(box.low).all() and np.isfinite(box.high).all()):
+            raise ConfigError(expected("an action space with finite limits, to attack its agent", box))
+        return torch.from_numpy(box.low).float(), torch.from_numpy(box.high).float()
+
+    @property
+    def discrete(self) -> int | None:
+        """How many actions there are to choose from; None where they are continuous."""
+        return int(self.actions.n) if isinstance(self.actions, Discrete) else None
+
+    def outputs(self, seen: Tensor) -> Tensor:
+        """Logits (B, A) or mean actions (B, *A), float32, of observations.
+
+        Raises:
+            ModelError: they have another shape, or are not finite.
+        """
+        out = self._answer(seen)
+        shape = (len(seen), self.discrete) if self.discrete is not None else (len(seen), *(self.actions.shape or ()))
+        if tuple(out.shape) != shape:
+            what = "logits, an action each" if self.discrete is not None else "mean actions"
+            raise ModelError(expected(f"the policy to give {what}: {shape}", tuple(out.shape)))
+        if not bool(torch.isfinite(out).all()):
+            raise ModelError(expected("finite outputs of the policy", out.detach().cpu().numpy()))
+        return out
+
+    def act(self, outputs: Tensor, key: Tensor) -> Tensor:
+        """Actions (B,) int64 or (B, *A) float32 of outputs; drawn by keys (B,) where the policy is stochastic."""
+        if self.discrete is None:
+            return outputs
+        if not self.stochastic or not isinstance(self.source, nn.Module):
+            return outputs.argmax(1)
+        draw = rng.uniform(rng.fold(key, "action"), (self.discrete,)).clamp(min=2.0**-25)
+        return (outputs - (-draw.log()).log()).argmax(1)  # Gumbel's way to draw from a softmax
+
+    def given(self, actions: Tensor) -> list[Any]:
+        """Actions (B,) or (B, *A) as environments take them, one each.
+
+        Raises:
+            ModelError: one is outside the action space.
+        """
+        if isinstance(self.actions, Discrete):
+            return (actions + int(self.actions.start)).tolist()
+        value = actions.detach().numpy().astype(self.actions.dtype)
+        if not bool(((value >= self.actions.low) & (value <= self.actions.high)).all()):
+            mend = "Wrap the environment in gymnasium.wrappers.ClipAction, or squash what the policy gives."
+            raise ModelError(expected(f"actions inside the action space {self.actions}", value, mend))
+        return list(value)
+
+    def seen(self, observations: list[Any]) -> Tensor:
+        """Observations of the environment as a batch.
+
+        Raises:
+            DataError: one is not finite, or has another shape than the space says.
+        """
+        if isinstance(self.observations, Discrete):
+            return torch.tensor([int(one) for one in observations], dtype=torch.int64)
+        batch = np.asarray(observations, dtype=np.float32)
+        if batch.shape[1:] != self.observations.shape:
+            raise DataError(expected(f"observations of the space's shape {self.observations.shape}", batch.shape[1:]))
+        if not np.isfinite(batch).all():
+            raise DataError(expected("finite observations of the environment", batch[~np.isfinite(batch)]))
+        return torch.from_numpy(batch)
+
+    @contextmanager
+    def asked(self, key: Tensor) -> Iterator[None]:
+        """Inside the block the policy's own draws are those of keys (B,); the global generators are put back."""
+        if not self.stochastic:
+            yield
+            return
+        seed = int(rng.fold(key, "policy").sum())
+        torch_state, numpy_state = torch.random.get_rng_state(), np.random.get_state()
+        torch.random.set_rng_state(torch.Generator().manual_seed(seed).get_state())
+        np.random.set_state(np.random.RandomState(seed % 2**32).get_state())
+        try:
+            yield
+        finally:
+            torch.random.set_rng_state(torch_state)
+            np.random.set_state(numpy_state)
+
+    def _answer(self, seen: Tensor) -> Tensor:
+        if isinstance(self.source, nn.Module):
+            out = self.source(seen)
+            if not isinstance(out, Tensor):
+                raise ModelError(expected("the policy to give a tensor", out))
+            return out.float()
+        if not callable(self.source):
+            return _of_baselines(self.source, seen, self.actions, stochastic=self.stochastic)
+        with torch.no_grad():
+            out = np.asarray(self.source(seen.detach().numpy()))
+        if self.discrete is not None and out.shape == (len(seen),):
+            if out.dtype.kind not in "iu" or bool(((out < 0) | (out >= self.discrete)).any()):
+                raise ModelError(expected(f"actions inside the action space {self.actions}, counted from 0", out))
+            return torch.nn.functional.one_hot(torch.from_numpy(out.astype(np.int64)), self.discrete).float()
+        return torch.from_numpy(np.asarray(out, dtype=np.float32))
+
+
+def as_policy(
+    source: object,
+    observations: Space[Any],
+    actions: Space[Any],
+    *,
+    stochastic: bool = False,
+    within: Space[Any] | None = None,
+) -> Policy:
+    """The policy of a module, a callable or a model of stable-baselines3, for an environment's spaces.
+
+    Raises:
+        ConfigError: it is none of them, is in train mode, or the spaces are neither boxes nor discrete.
+    """
+    if not isinstance(observations, (Box, Discrete)):
+        mend = "Flatten it with gymnasium.wrappers.FlattenObservation."
+        raise ConfigError(expected("an observation space that is a Box or Discrete", observations, mend))
+    if not isinstance(actions, (Box, Discrete)):
+        raise ConfigError(expected("an action space that is a Box or Discrete", actions))
+    inner = within if isinstance(within, Box) else None
+    if isinstance(source, nn.Module):
+        if any(part.training for part in source.modules()):
+            raise ConfigError("Expected a policy in eval mode but it is in train mode. Call policy.eval() first.")
+        return Policy(source, observations, actions, stochastic, gradients=True, within=inner)
+    if hasattr(source, "policy") and callable(getattr(source, "predict", None)):
+        return Policy(source, observations, actions, stochastic, gradients=_differentiable(source), within=inner)
+    if not callable(source):
+        mend = "Give a torch module, a function of a batch, or a model of stable-baselines3."
+        raise ConfigError(expected("a policy", source, mend))
+    return Policy(source, observations, actions, stochastic, gradients=False, within=inner)
+
+
+def _differentiable(model: Any) -> bool:
+    return callable(getattr(model.policy, "get_distribution", None)) or hasattr(model.policy, "q_net")
+
+
+def _of_baselines(model: Any, seen: Tensor, actions: Box | Discrete, *, stochastic: bool) -> Tensor:
+    """Outputs of a model of stable-baselines3: of its distribution or Q network, else what it predicts."""
+    if not _differentiable(model) or stochastic:
+        with torch.no_grad():
+            out = np.asarray(model.predict(seen.detach().numpy(), deterministic=not stochastic)[0])
+        if isinstance(actions, Discrete):
+            return torch.nn.functional.one_hot(torch.from_numpy(out.astype(np.int64)), int(actions.n)).float()
+        return torch.from_numpy(out.astype(np.float32))
+    if hasattr(model.policy, "q_net"):
+        q: Callable[[Tensor], Tensor] = model.policy.q_net
+        return q(seen)
+    inner = model.policy.get_distribution(seen).distribution
+    if isinstance(actions, Discrete):
+        logits: Tensor = inner.logits
+        return logits
+    mean: Tensor = inner.mean
+    low, high = torch.from_numpy(actions.low), torch.from_numpy(actions.high)
+    return torch.minimum(torch.maximum(mean, low), high)  # as its own predict does

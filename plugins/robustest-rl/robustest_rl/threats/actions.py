@@ -1,0 +1,118 @@
+"""Actions that are not those chosen: inexact, late, replaced."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from robustest import rng
+from robustest.checks import checked_real, checked_whole
+from robustest_rl.attacks import Attack, Directed, Noise
+from robustest_rl.moments import Moment
+from robustest_rl.policies import Policy
+from robustest_rl.threats.base import Threat, certain, moved
+
+
+@dataclass(frozen=True)
+class ActionNoise(Threat):
+    """Actions that are carried out inexactly.
+
+    Attributes:
+        size: of continuous actions, the largest error as a share of half their range; of discrete ones, the probability
+            that any action is taken instead, drawn uniformly; in 0..1.
+    """
+
+    size: float
+
+    def __post_init__(self) -> None:
+        checked_real("size", self.size, 0.0, 1.0)
+
+    def __str__(self) -> str:
+        return f"ActionNoise({self.size:g})"
+
+    def act(self, moment: Moment, actions: Tensor, attack: Attack) -> Tensor:
+        """As `Threat.act`."""
+        key, many = rng.fold(moment.key, "action noise"), moment.policy.discrete
+        if many is None:
+            return moved(moment, actions, self.size * rng.uniform(key, actions.shape[1:], -1.0, 1.0))
+        other = rng.integers(rng.fold(key, "which"), (1,), many).squeeze(1)
+        return torch.where(rng.uniform(key, (1,)).squeeze(1) < self.size, other, actions)
+
+
+@dataclass(frozen=True)
+class ActionDelay(Threat):
+    """Actions that take effect some steps later; the first one is done until then.
+
+    Attributes:
+        steps: how many, >= 1.
+    """
+
+    steps: int
+
+    def __post_init__(self) -> None:
+        checked_whole("steps", self.steps, 1)
+
+    def __str__(self) -> str:
+        return f"ActionDelay({self.steps})"
+
+    def begin(self, policy: Policy, keys: Tensor) -> dict[str, Tensor]:
+        """As `Threat.begin`."""
+        room = torch.zeros(len(keys), *(policy.actions.shape or ()))
+        room = room.long() if policy.discrete is not None else room
+        return {f"chosen {k}": room for k in range(self.steps)}
+
+    def act(self, moment: Moment, actions: Tensor, attack: Attack) -> Tensor:
+        """As `Threat.act`."""
+        place = f"chosen {moment.step % self.steps}"
+        if moment.step == 0:
+            moment.state.update({f"chosen {k}": actions for k in range(self.steps)})
+        done, moment.state[place] = moment.state[place], actions
+        return done
+
+
+@dataclass(frozen=True)
+class ActionAttack(Threat):
+    """An adversary changes what is done, in each step anew.
+
+    With `Sometimes` it is that of Tessler et al., ICML 2019.
+
+    Attributes:
+        eps: of continuous actions, the largest change as a share of half their range, in 0..1; discrete actions it
+            replaces altogether.
+    """
+
+    eps: float = 1.0
+    searched: ClassVar[str] = "steps"
+
+    def __post_init__(self) -> None:
+        checked_real("eps", self.eps, 0.0, 1.0)
+
+    def __str__(self) -> str:
+        return f"ActionAttack({self.eps:g})"
+
+    def act(self, moment: Moment, actions: Tensor, attack: Attack) -> Tensor:
+        """As `Threat.act`."""
+        many = moment.policy.discrete
+        key = rng.fold(moment.key, "action attack")
+        if isinstance(attack, Noise):
+            if many is not None:
+                return rng.integers(key, (1,), many).squeeze(1)
+            draw = (
+                rng.signs(key, actions.shape[1:]) if attack.corners else rng.uniform(key, actions.shape[1:], -1.0, 1.0)
+            )
+            return moved(moment, actions, self.eps * draw)
+        gain = attack.gain(moment)
+        if many is not None:
+            each = torch.stack([gain(certain(torch.full_like(actions, a), many)) for a in range(many)])
+            return each.argmax(0)
+        tried = [actions]
+        for k in range(2 * attack.steps):
+            drawn = rng.signs(rng.fold(key, k), actions.shape[1:])
+            tried.append(moved(moment, actions, self.eps * drawn))
+        if isinstance(attack, Directed):
+            tried.append(moved(moment, actions, 0, toward=moment.state["target"], eps=self.eps))
+        values = torch.stack([gain(one).detach() for one in tried])
+        return torch.stack(tried)[values.argmax(0), torch.arange(len(actions))]

@@ -1,0 +1,80 @@
+"""Other dynamics: parameters of the environment that lie elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import gymnasium
+import torch
+from torch import Tensor
+
+from robustest.checks import checked_real
+from robustest.errors import ConfigError, expected
+from robustest_rl.policies import Policy
+from robustest_rl.threats.base import Threat
+
+
+@dataclass(frozen=True)
+class Dynamics(Threat):
+    """Parameters of the environment that may lie elsewhere, for whole episodes.
+
+    Attributes:
+        ranges: lowest and highest value by attribute of the unwrapped environment; the nominal value is what a new
+            environment has.
+        apply: how values get into an environment, a function of the unwrapped environment and values by name; None sets
+            the attributes. Give it where others are computed from them.
+        values: the values chosen; empty for the nominal ones.
+
+    Raises:
+        ConfigError: there are none, or a range is empty.
+    """
+
+    ranges: Mapping[str, tuple[float, float]]
+    apply: Callable[[Any, Mapping[str, float]], None] | None = None
+    values: tuple[float, ...] = ()
+    searched: ClassVar[str] = "once"
+
+    def __post_init__(self) -> None:
+        if not self.ranges:
+            raise ConfigError(expected("one range or more", self.ranges))
+        for name, (low, high) in self.ranges.items():
+            checked_real(f"the lowest {name}", low)
+            checked_real(f"the highest {name}", high)
+            if not low < high:
+                raise ConfigError(expected(f"a range of {name} with low < high", (low, high)))
+
+    def __str__(self) -> str:
+        if self.values:
+            return f"Dynamics({', '.join(f'{n}={v:.4g}' for n, v in zip(self.ranges, self.values, strict=True))})"
+        return f"Dynamics({', '.join(f'{n} in {low:g}..{high:g}' for n, (low, high) in self.ranges.items())})"
+
+    def nominal(self, env: gymnasium.Env[Any, Any]) -> tuple[float, ...]:
+        """The values of a new environment.
+
+        Raises:
+            ConfigError: it has no such number.
+        """
+        inner = env.unwrapped
+        for name in self.ranges:
+            if not isinstance(getattr(inner, name, None), (int, float)):
+                raise ConfigError(expected(f"a number {name!r} in {type(inner).__name__}", getattr(inner, name, None)))
+        return tuple(float(getattr(inner, name)) for name in self.ranges)
+
+    def begin(self, policy: Policy, keys: Tensor) -> dict[str, Tensor]:
+        """As `Threat.begin`."""
+        values = torch.tensor(self.values, dtype=torch.float64)
+        return {"dynamics": values.expand(len(keys), len(values))}
+
+    def prepare(self, env: gymnasium.Env[Any, Any], state: Mapping[str, Tensor]) -> None:
+        """As `Threat.prepare`."""
+        values = dict(zip(self.ranges, state["dynamics"].tolist(), strict=False))
+        if not values:
+            return
+        inner: Any = env.unwrapped
+        if self.apply is not None:
+            self.apply(inner, values)
+            return
+        for name, value in values.items():
+            setattr(inner, name, value)

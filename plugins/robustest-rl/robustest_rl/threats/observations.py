@@ -1,0 +1,162 @@
+"""Observations that an adversary chooses: anywhere in a ball, or one of a given set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from robustest import rng
+from robustest.checks import checked_real
+from robustest.errors import ConfigError, DataError, ModelError, expected
+from robustest_rl.attacks import Attack, Gain, Noise
+from robustest_rl.moments import Moment
+from robustest_rl.policies import Policy
+from robustest_rl.threats.base import Threat, best_of, checked_scale, lengths, widen
+
+
+@dataclass(frozen=True)
+class Observation(Threat):
+    """Sensors that read anything within a ball around the truth, in each step anew (Zhang et al., NeurIPS 2020).
+
+    Attributes:
+        eps: the ball's radius in units of the scale, >= 0.
+        norm: "linf" or "l2", of the scaled change.
+        scale: a number for each part of an observation, or one for all, >= 0 (0 is never changed); None measures the
+            standard deviation of each part over untouched episodes.
+
+    Raises:
+        ConfigError: eps or scale is negative, or the norm unknown.
+    """
+
+    eps: float
+    norm: str = "linf"
+    scale: tuple[float, ...] | None = None
+    searched: ClassVar[str] = "steps"
+    radial: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        checked_real("eps", self.eps, low=0.0)
+        if self.norm not in ("linf", "l2"):
+            raise ConfigError(expected('norm to be "linf" or "l2"', self.norm))
+        object.__setattr__(self, "scale", checked_scale(self.scale))
+
+    def __str__(self) -> str:
+        scale = "" if self.scale is None else f", scale={tuple(round(s, 4) for s in self.scale[:8])}"
+        return f"Observation({self.eps:g}, {self.norm}{scale})"
+
+    def check(self, policy: Policy) -> None:
+        """As `Threat.check`."""
+        if not policy.observations.shape:
+            mend = "Use Shown(candidates) for a discrete observation space."
+            raise ConfigError(expected("a Box of observations for Observation", policy.observations, mend))
+        size = int(np.prod(policy.observations.shape))
+        if self.scale is not None and len(self.scale) not in (1, size):
+            raise ConfigError(expected(f"scale of 1 or {size} numbers", self.scale))
+
+    def observe(self, moment: Moment, attack: Attack) -> Tensor:
+        """As `Threat.observe`."""
+        if isinstance(attack, Noise):
+            return self._inside(moment, self._drawn(moment, "noise", corners=attack.corners))
+        gain = attack.gain(moment)
+        if moment.policy.gradients:
+            return self._climb(moment, gain, attack.steps)
+        tried = [torch.zeros_like(moment.seen)]
+        tried += [self._drawn(moment, f"try {k}", corners=k % 2 == 0) for k in range(2 * attack.steps)]
+        return best_of(moment, [self._inside(moment, change) for change in tried], gain)
+
+    def _spread(self, moment: Moment) -> Tensor:
+        """(1, *S) the scale, shaped."""
+        scale = torch.tensor(self.scale or (1.0,))
+        shape = moment.seen.shape[1:]
+        return (scale if len(scale) > 1 else scale.expand(int(shape.numel()))).reshape(1, *shape)
+
+    def _radius(self, moment: Moment) -> Tensor:
+        """(B, 1...) the radius in each row's episode, of which the adversary may use a share."""
+        share = moment.state.get("share", torch.ones(len(moment.seen)))
+        return self.eps * widen(share, moment.seen)
+
+    def _drawn(self, moment: Moment, use: str, *, corners: bool) -> Tensor:
+        """(B, *S) changes in units of the scale: uniform in the ball, or at its corners (its surface, for l2)."""
+        key, shape = rng.fold(moment.key, use), moment.seen.shape[1:]
+        eps = self._radius(moment)
+        if self.norm == "linf":
+            return eps * (rng.signs(key, shape) if corners else rng.uniform(key, shape, -1.0, 1.0))
+        way = rng.normal(key, shape).flatten(1)
+        size = 1.0 if corners else rng.uniform(rng.fold(key, "size"), (1,)) ** (1 / way.shape[1])
+        change: Tensor = eps * (size * way / way.norm(dim=1, keepdim=True)).view(moment.seen.shape)
+        return change
+
+    def _inside(self, moment: Moment, change: Tensor) -> Tensor:
+        """What is shown by a change in units of the scale: inside the ball, and inside the space."""
+        eps = self._radius(moment)
+        change = self._projected(change, eps)
+        box: Any = moment.policy.observations
+        low, high = torch.from_numpy(box.low).float(), torch.from_numpy(box.high).float()
+        # Not the truth itself: sensors of a real environment may leave the space it declares.
+        low, high = torch.minimum(low, moment.seen), torch.maximum(high, moment.seen)
+        return torch.minimum(torch.maximum(moment.seen + change * self._spread(moment), low), high)
+
+    def _projected(self, change: Tensor, eps: Tensor) -> Tensor:
+        if self.norm == "linf":
+            return torch.minimum(torch.maximum(change, -eps), eps)
+        return change * (eps / lengths(change)).clamp(max=1)
+
+    def _climb(self, moment: Moment, gain: Gain, steps: int) -> Tensor:
+        """Projected gradient ascent from a random start; the best of all that was seen (Madry et al., ICLR 2018)."""
+        change, eps = self._drawn(moment, "start", corners=False), self._radius(moment)
+        best, most = moment.seen, torch.full((len(moment.seen),), -torch.inf)
+        for step in range(steps + 1):
+            shown = self._inside(moment, change).detach().requires_grad_(step < steps)
+            with torch.enable_grad():
+                value = gain(moment.policy.outputs(shown))
+                if not bool(torch.isfinite(value).all()):
+                    raise ModelError(expected("a finite gain of the attack in every step", value.detach().numpy()))
+                if step < steps:
+                    (slope,) = torch.autograd.grad(value.sum(), shown)
+            better = value.detach() > most
+            best = torch.where(widen(better, shown), shown.detach(), best)
+            most = torch.where(better, value.detach(), most)
+            if step == steps:
+                break
+            slope = slope * self._spread(moment)
+            if step == 0:
+                moment.counts["climbed"] += len(slope)
+                moment.counts["zero"] += int((slope.flatten(1) == 0).all(1).sum())
+            way = slope.sign() if self.norm == "linf" else slope / lengths(slope)
+            change = self._projected(change + 2.5 / steps * eps * way, eps)
+        return best
+
+
+@dataclass(frozen=True)
+class Shown(Threat):
+    """The agent is shown one of a given set of observations.
+
+    Attributes:
+        candidates: a function of the true observations (B, *S) tensor that gives what may be shown, (B, m, *S), the
+            truth as often as rows have fewer.
+    """
+
+    candidates: Callable[[Tensor], Tensor]
+    searched: ClassVar[str] = "steps"
+
+    def __str__(self) -> str:
+        return f"Shown({getattr(self.candidates, '__name__', type(self.candidates).__name__)})"
+
+    def observe(self, moment: Moment, attack: Attack) -> Tensor:
+        """As `Threat.observe`: chance picks among different ones alike, an attack the one of the largest gain."""
+        given = self.candidates(moment.seen)
+        if given.ndim != moment.seen.ndim + 1 or len(given) != len(moment.seen) or not given.shape[1]:
+            raise DataError(expected("candidates (B, m, *S) for observations (B, *S)", tuple(given.shape)))
+        if isinstance(attack, Noise):
+            flat = given.flatten(2) if given.ndim > 2 else given.unsqueeze(2)
+            same = (flat.unsqueeze(1) == flat.unsqueeze(2)).all(3)  # (B, m, m)
+            first = same.int().argmax(2) == torch.arange(given.shape[1])
+            draw = rng.uniform(rng.fold(moment.key, "shown"), (given.shape[1],))
+            pick = torch.where(first, draw, torch.full_like(draw, -1.0)).argmax(1)
+            return given[torch.arange(len(given)), pick]
+        return best_of(moment, list(given.unbind(1)), attack.gain(moment))

@@ -1,0 +1,93 @@
+"""What a result says besides its verdict."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from robustest.engine.health import Finding
+from robustest.kinds import Quantity
+from robustest.results import Result
+from robustest.run.evidence import Evidence
+from robustest.run.plan import Plan
+from robustest.run.result_building import finish
+from robustest.settings import Settings
+from robustest_rl.asking import FALL, ROBUST_RETURN
+from robustest_rl.chosen import Tuned
+from robustest_rl.judged import Episodes
+from robustest_rl.mildest import mildest_dynamics
+from robustest_rl.pictures import film_strips
+from robustest_rl.threats import Dynamics
+from robustest_rl.worst import worst_episodes
+
+
+def told(
+    plan: Plan,
+    evidence: Evidence,
+    counted: Episodes,
+    tuned: Tuned | None,
+    *,
+    asked: Quantity,
+    threshold: float | None,
+    given: tuple[float, float] | None,
+    setting: str,
+) -> Result:
+    """The result of a plan, with what was tried, the worst episodes, and the mildest dynamics that fail.
+
+    Args:
+        plan, evidence: what was asked, and what was found.
+        counted: the episodes judged.
+        tuned: how the adversary was found; None without a threat.
+        asked, threshold: the quantity claimed, and its bound.
+        given: the range of returns, where one is declared.
+        setting: the threat in words.
+    """
+    columns, settings = evidence.columns, plan.settings
+    details: dict[str, Any] = {
+        "mean_untouched": float(columns["untouched"].mean()),
+        "mean_attacked": float(columns["return"].mean()),
+        "lowest return": float(columns["return"].min()),
+        "attack": "no attack" if tuned is None else tuned.name,
+        "worst": worst_episodes(counted, evidence, settings.examples),
+    }
+    notes: list[str] = []
+    if tuned is not None:
+        details |= {"tried": tuned.rows, "by_radius": tuned.curve, "share of the radius": tuned.share}
+        evidence = replace(evidence, findings=_findings(tuned, settings))
+    if counted.scene.block == 1 and not counted.scene.stochastic:
+        notes.append("the policy is asked about one observation at a time: its last bits depend on places in a batch")
+    failed = evidence.decision.verdict.value == "failed"
+    if tuned is not None and isinstance(tuned.adversary.threat, Dynamics) and failed and threshold is not None:
+        found = mildest_dynamics(counted, tuned.adversary.threat, plan.rule, columns, settings.seed)
+        details["mildest"] = None if found is None else str(found)
+    evidence = replace(evidence, exhibits=film_strips(counted, details["worst"], settings.pictures))
+    searched = tuned is not None and bool(tuned.adversary.threat.searched)
+    low, high = given or (0.0, 1.0)
+    bounds: dict[str, Any] = {"bounds": "above", "least": low} if searched else {}
+    if asked is FALL and searched:
+        bounds = {"bounds": "below", "widest": high - low}
+    return finish(
+        plan,
+        evidence,
+        kind=ROBUST_RETURN,
+        asked=asked,
+        threshold=threshold,
+        setting=setting,
+        method="played" if tuned is None else tuned.name,
+        details=details,
+        notes=notes,
+        scope="population",
+        **bounds,
+    )
+
+
+def _findings(tuned: Tuned, settings: Settings) -> tuple[Finding, ...]:
+    mend = "Try agent-standard, or more steps"
+    return tuple(
+        Finding(
+            name=name,
+            message=f'{name}: {seen}. {mend}. If this is known and meant: suppress=("{name}",).',
+            suppressed=name in settings.suppress,
+        )
+        for name, seen in tuned.signs.items()
+    )

@@ -1,0 +1,114 @@
+"""Environments: made by an id or a factory, one for each lane, and checked to repeat under their seed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from robustest.errors import ConfigError, DataError, expected
+
+Factory = Callable[[], "gymnasium.Env[Any, Any]"]
+
+
+@dataclass(frozen=True)
+class World:
+    """Where an agent acts.
+
+    Attributes:
+        source: an id that Gymnasium knows, or a function of no arguments that makes an environment.
+        version: Gymnasium's, as outcomes may depend on it.
+        parts: classes of the environment and its wrappers, whose code outcomes depend on.
+    """
+
+    source: str | Factory
+    version: str
+    parts: tuple[type, ...]
+
+    @classmethod
+    def of(cls, source: object) -> World:
+        """The world of an id or a factory.
+
+        Raises:
+            ConfigError: it is neither, it makes no environment, or it is an environment itself, whose lanes would be
+                one.
+        """
+        if isinstance(source, gymnasium.Env):
+            mend = "Give its id, or a function that makes one: each lane needs its own."
+            raise ConfigError(expected("an environment's id or a factory", source, mend))
+        if not isinstance(source, str) and not callable(source):
+            raise ConfigError(expected("an environment's id or a factory", source))
+        env = _make(source)
+        parts: list[type] = [type(env)]
+        inner = env
+        while isinstance(inner, gymnasium.Wrapper):
+            inner = inner.env
+            parts.append(type(inner))
+        env.close()
+        return cls(source, gymnasium.__version__, tuple(parts))
+
+    def make(self, *, pictures: bool = False) -> gymnasium.Env[Any, Any]:
+        """A new environment; with `pictures` one that renders arrays, where it is made by its id."""
+        return _make(self.source, **({"render_mode": "rgb_array"} if pictures else {}))
+
+
+def _make(source: str | Factory, **words: Any) -> gymnasium.Env[Any, Any]:
+    if isinstance(source, str):
+        try:
+            return gymnasium.make(source, disable_env_checker=True, **words)
+        except gymnasium.error.Error as error:
+            raise ConfigError(f"Expected an environment that Gymnasium can make but it says: {error}") from error
+    env = source()
+    if not isinstance(env, gymnasium.Env):
+        raise ConfigError(expected("the factory to make a gymnasium.Env", env))
+    return env
+
+
+def check_repeats(world: World, seeds: list[int], act: Callable[[Any, int], Any], *, steps: int) -> None:
+    """Refuse an environment that does not do the same again under the same seed, on its own or after other episodes.
+
+    Args:
+        world: makes it.
+        seeds: two episodes' or more; the first is played twice, on an environment that was used and on a new one.
+        act: the action for an observation at a step.
+        steps: steps looked at.
+
+    Raises:
+        DataError: it does not repeat; the message names the step.
+    """
+    used = world.make()
+    first = _walk(used, seeds[0], act, steps)
+    for seed in seeds[1:]:
+        _walk(used, seed, act, steps)
+    for again in (_walk(used, seeds[0], act, steps), _walk(world.make(), seeds[0], act, steps)):
+        for step, (one, other) in enumerate(zip(first, again, strict=False)):
+            if not _same(one, other):
+                raise DataError(
+                    f"Expected the environment to repeat under its seed but step {step} differs (step 0 is the reset): "
+                    "it draws from a generator that reset(seed=...) does not seed, or keeps state from one episode to "
+                    "the next. Draw from self.np_random, and reset all state."
+                )
+        if len(first) != len(again):
+            raise DataError(
+                f"Expected the environment to repeat under its seed but step {min(len(first), len(again)) - 1} ended "
+                "an episode once and not again."
+            )
+    used.close()
+
+
+def _walk(env: gymnasium.Env[Any, Any], seed: int, act: Callable[[Any, int], Any], steps: int) -> list[tuple[Any, ...]]:
+    seen, _ = env.reset(seed=seed)
+    walked: list[tuple[Any, ...]] = [(np.array(seen, copy=True), 0.0, False)]
+    for step in range(steps):
+        seen, reward, ended, cut, _ = env.step(act(seen, step))
+        walked.append((np.array(seen, copy=True), float(reward), ended or cut))
+        if ended or cut:
+            break
+    return walked
+
+
+def _same(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
+    return np.array_equal(one[0], other[0], equal_nan=True) and one[1:] == other[1:]
