@@ -233,7 +233,7 @@ def test_a_model_that_scores_everything_alike_rejects_nothing() -> None:
         (measure_selective_accuracy, {"coverage": 0.0}, "coverage to be more than 0"),
         (measure_selective_accuracy, {"coverage": 1.5}, "coverage"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_mistakes_are_told(call: Any, options: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=words):

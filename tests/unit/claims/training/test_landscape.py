@@ -230,7 +230,7 @@ FIXED = PLAIN()
         ({"etas": (1.5,)}, ConfigError, "each of etas"),
         ({"bounds": (0, 1)}, ConfigError, "Unknown option"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_arguments_that_make_no_sense_are_refused(arguments: dict[str, Any], error: type, told: str) -> None:
     with pytest.raises(error, match=told):

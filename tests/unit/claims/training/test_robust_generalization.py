@@ -341,7 +341,7 @@ def test_what_a_training_does_to_its_samples_stays_with_it() -> None:
         ),
         ({"test": (TEST[0][..., 1:], TEST[1])}, DataError, "of the shape of the data"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_what_cannot_be_measured_is_refused(change: dict[str, Any], error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):

@@ -358,7 +358,7 @@ def test_the_usual_view_is_the_middle_of_the_image() -> None:
         ({"clean": "val"}, ConfigError, "no clean= for imagenet-r"),
         ({"name": "cifar-10-c", "view": as_it_is}, ConfigError, "no view= for cifar-10-c"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_mistakes_are_told(renditions: Path, arguments: dict[str, Any], error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
