@@ -87,18 +87,12 @@ def test_one_result_for_name_and_class_any_batch_and_one_seed(norm: str, toys: T
     toy = toys(20)
     data = (toy.x, toy.y)
     first = measure_min_perturbation(toy.model, data, norm, batch_size=64, examples=20)
-    named = measure_min_perturbation(toy.model, data, NORMS[norm][0], batch_size=64, examples=20)
-    assert named.counterexamples == first.counterexamples
-    assert (named.estimate, named.interval, named.outcomes) == (first.estimate, first.interval, first.outcomes)
-    # In batches of another size a processor may add in another order, which moves last bits of the model's logits.
-    parts = measure_min_perturbation(toy.model, data, norm, batch_size=7, examples=20)
-    assert parts.outcomes == first.outcomes
-    assert (parts.estimate, *parts.interval) == pytest.approx((first.estimate, *first.interval), rel=1e-6)
-    one, other = ({c.index: c for c in result.counterexamples} for result in (first, parts))
-    assert one.keys() == other.keys()
-    for index, found in one.items():
-        assert (other[index].label, other[index].predicted) == (found.label, found.predicted)
-        assert other[index].size == pytest.approx(found.size, rel=1e-6)
+    for other in (
+        measure_min_perturbation(toy.model, data, NORMS[norm][0], batch_size=64, examples=20),
+        measure_min_perturbation(toy.model, data, norm, batch_size=7, examples=20),
+    ):
+        assert other.counterexamples == first.counterexamples
+        assert (other.estimate, other.interval, other.outcomes) == (first.estimate, first.interval, first.outcomes)
 
 
 def test_the_verdict_counts_samples_that_need_the_threshold(toys: Toys) -> None:
