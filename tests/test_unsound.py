@@ -327,6 +327,7 @@ def claims(model: Any, data: Any, judge: Any) -> dict[str, Callable[[], Any]]:
 
 CLAIMS = set(claims(None, None, None))
 GRADIENT_FREE = {
+    "calibrated",
     "consistency",
     "corruption_robustness",
     "cue_noticed",
@@ -335,12 +336,15 @@ GRADIENT_FREE = {
     "label_quality",
     "landscape",
     "multilabel_accuracy",
+    "ood_rejected",
     "replication_gap",
     "robust_to",
     "selection_gap",
+    "selective_accuracy",
     "shift_accuracy",
     "simulatable",
     "sparse_head",
+    "stable_under_perturbations",
     "subpopulation_shift",
     "synthetic_covers",
     "transfer_accuracy",

@@ -156,7 +156,8 @@ class ALMA:
         first = usual if self.first_step is None else self.first_step
         rate = torch.where(step == 0, first / norm.clamp(min=1e-30), state["rate"])
         share = (step - found).clamp(min=0) / (self.steps - found).clamp(min=1)
-        stride = problem.region["span"] * rate * 0.01**share
+        # exp, and not pow, whose last bits depend on a sample's place in the batch on some processors.
+        stride = problem.region["span"] * rate * torch.exp(math.log(0.01) * share)
         speed = torch.add(move, state["speed"], alpha=self.smoothing)
         moved = torch.addcmul(z, speed, per_row(stride, x)).clamp(*problem.bounds)
         return {**state, "z": moved, "rate": rate, "square": square, "speed": speed, "step": step + 1}

@@ -10,8 +10,10 @@ import torch
 from torch import Tensor, fx, nn
 
 from robustest.bounds.nonlinear import MaxPool, Nonlinearity, Relu, Sigmoidal
-from robustest.bounds.operations import AFFINE, PRODUCTS, SHAPES, name_of, run, run_spread
+from robustest.bounds.operations import AFFINE, PRODUCTS, SHAPES, name_of, run, run_spread, unlike
 
+_ROUNDING = 1e-4
+"""Of the largest output: what adding in float32 may miss, and far less than what bends."""
 _ABOUT = ("shape", "ndim", "dtype", "device")
 """Attributes of a tensor that tell nothing of its values."""
 
@@ -51,6 +53,8 @@ class Segment:
             if node.op != "get_attr" and _is_value(node, moved, self.root):
                 moved[node] = run_spread(node, self.root, moved, known)
         output: Tensor = moved[self.end]
+        if bool((output < 0).any()):  # no spread is; an operation did not do what its name says
+            raise NoBound(f"no bound: the spread of {name_of(self.end, self.root)} is not known")
         return output
 
     def _computed(self, values: Sequence[Tensor]) -> dict[fx.Node, Any]:
@@ -89,6 +93,28 @@ class Network:
             values.append(bend.value(segment(*(values[place] for place in segment.places))))
         last = self.segments[-1]
         return last(*(values[place] for place in last.places))
+
+    def is_affine_between(self, x: Tensor) -> bool:
+        """Whether each segment, asked at inputs (B, *S) and what follows from them, does what an affine map does.
+
+        Names say which operations are affine; this does not take their word. An affine map of a row, alone or among
+        others, takes the middle of two arguments to the middle of their outputs.
+        """
+        values = [x]
+        for depth, segment in enumerate(self.segments):
+            args = [values[place] for place in segment.places]
+            others = [argument.flip(0) for argument in args]
+            first, second = segment(*args), segment(*others)
+            middle = segment(*((a + b) / 2 for a, b in zip(args, others, strict=True)))
+            scale = _ROUNDING * float(torch.stack([first.abs().max(), second.abs().max()]).max())
+            alone = segment(*(argument[:1] for argument in args))
+            if float((middle - (first + second) / 2).abs().max()) > scale:
+                return False
+            if float((alone - first[:1]).abs().max()) > scale:
+                return False
+            if depth < len(self.nonlinear):
+                values.append(self.nonlinear[depth].value(first))
+        return True
 
 
 def read_network(call: nn.Module) -> Network:
@@ -138,6 +164,8 @@ class _Reader:
         """Take in a node that depends on the input."""
         name = name_of(node, self.root)
         if name in _NONLINEAR:
+            if (why := unlike(node, self.root)) != "":
+                raise NoBound(f"no bound: unsupported operator {name} {why}")
             self.segments.append(self._segment(node.all_input_nodes[0]))
             self.nonlinear.append(_NONLINEAR[name](_arguments(node, self.root)))
             self.place[node] = len(self.nonlinear)
@@ -147,9 +175,11 @@ class _Reader:
             if name == "getattr" and node.args[1] not in _ABOUT:
                 raise NoBound(f"no bound: unsupported attribute .{node.args[1]}")
             return
-        if name not in AFFINE or node.kwargs.get("alpha", 1) != 1:
+        if name not in AFFINE:
             raise NoBound(f"no bound: unsupported operator {name}")
-        dependent = [argument for argument in node.all_input_nodes if argument in self.values]
+        if (why := unlike(node, self.root)) != "":
+            raise NoBound(f"no bound: unsupported operator {name} {why}")
+        dependent = [argument for argument in _arguments_of(node) if argument in self.values]
         if name in PRODUCTS and (len(dependent) > 1 or not _leads(node, dependent[0], name)):
             raise NoBound(f"no bound: unsupported operator {name} of two values that depend on the input")
         self.values.add(node)
@@ -174,6 +204,14 @@ class _Reader:
             end=end,
             root=self.root,
         )
+
+
+def _arguments_of(node: fx.Node) -> list[fx.Node]:
+    """The nodes among a node's arguments, each as often as it stands there: `all_input_nodes` has x of x * x once."""
+    found: list[fx.Node] = []
+    for given in (node.args, node.kwargs):
+        fx.node.map_arg(given, lambda argument: found.append(argument) or argument)  # type: ignore[func-returns-value]
+    return found
 
 
 def _leads(node: fx.Node, dependent: fx.Node, name: str) -> bool:

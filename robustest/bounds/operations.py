@@ -83,6 +83,33 @@ def name_of(node: fx.Node, root: nn.Module) -> str:
     return _SAME.get(name, name)
 
 
+def unlike(node: fx.Node, root: nn.Module) -> str:
+    """What makes a node something else than the operation of its name; empty where nothing does.
+
+    Options that round or read other bits, statistics of the batch, and modules that do more than their class says.
+    """
+    values = (*node.args, *node.kwargs.values())
+    if node.kwargs.get("alpha", 1) != 1 or node.kwargs.get("rounding_mode") is not None:
+        return "with alpha or rounding_mode"
+    if any(isinstance(value, torch.dtype) for value in values):
+        return "with a dtype"
+    if node.op != "call_module":
+        return _batch_statistics(node) if name_of(node, root) == "batch_norm" else ""
+    module = root.get_submodule(str(node.target))
+    if module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module):
+        return "with hooks or a forward of its own"
+    if isinstance(module, nn.modules.batchnorm._BatchNorm) and (module.training or module.running_mean is None):
+        return "by statistics of the batch"
+    return ""
+
+
+def _batch_statistics(node: fx.Node) -> str:
+    names = ("input", "running_mean", "running_var", "weight", "bias", "training")
+    given = {**dict(zip(names, node.args, strict=False)), **node.kwargs}
+    known = given.get("running_mean") is not None and given.get("running_var") is not None
+    return "" if known and given.get("training", False) is False else "by statistics of the batch"
+
+
 def run(node: fx.Node, root: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """What a node computes of its arguments, which it leaves as they are even where it would work in place."""
     if node.op == "call_module":
@@ -132,7 +159,9 @@ def run_spread(node: fx.Node, root: nn.Module, radii: Mapping[fx.Node, Any], kno
 
 
 def _absolute(value: Any) -> Any:
-    return value.abs() if isinstance(value, Tensor) else abs(value) if isinstance(value, float) else value
+    if isinstance(value, Tensor):
+        return value.abs()
+    return abs(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
 
 
 def _still(value: Any) -> Any:

@@ -19,6 +19,8 @@ from robustest.threats import Threat
 
 _POINTS = 64
 """Inputs at which the graph must answer as the model does, to the last bit."""
+_AFFINE_POINTS = 8
+"""Inputs at which the maps between two nonlinearities must do what affine maps do."""
 _PILOT = 8
 """Of a chunk's samples, how many are tried first; where none of them is proven, bounds are given up for the others."""
 _BATCH = 32
@@ -142,18 +144,30 @@ def _read(evaluator: Evaluator, chunk: Chunk) -> Network | NoBound:
         network = read_network(_Whole(model, chunk.x.ndim))
         if not _agrees(network, evaluator, chunk):
             return NoBound("no bound: the graph read from the model does not answer as the model does")
+        if not _keeps_to_its_lines(network, evaluator, chunk):
+            return NoBound("no bound: what the graph computes between its nonlinearities is not affine")
     except NoBound as why:
         return why
     return network
 
 
+def _points(evaluator: Evaluator, chunk: Chunk, start: int, stop: int) -> Tensor:
+    """Random inputs in the bounds, the same whatever the chunk is."""
+    low, high = chunk.bounds
+    ids = torch.arange(start, stop, device=evaluator.device)
+    return low + (high - low) * rng.uniform(rng.keys(0, ids), chunk.x.shape[1:]).to(chunk.x)
+
+
+def _keeps_to_its_lines(network: Network, evaluator: Evaluator, chunk: Chunk) -> bool:
+    with torch.no_grad():
+        return network.is_affine_between(_points(evaluator, chunk, 0, _AFFINE_POINTS))
+
+
 def _agrees(network: Network, evaluator: Evaluator, chunk: Chunk) -> bool:
     """Whether graph and model give the same bits at random inputs; they are the same whatever the chunk is."""
-    low, high = chunk.bounds
     most = min(_POINTS, evaluator.batch_size)
     for start in range(0, _POINTS, most):
-        ids = torch.arange(start, min(start + most, _POINTS), device=evaluator.device)
-        x = low + (high - low) * rng.uniform(rng.keys(0, ids), chunk.x.shape[1:]).to(chunk.x)
+        x = _points(evaluator, chunk, start, min(start + most, _POINTS))
         try:
             with torch.no_grad():
                 found = network(x)

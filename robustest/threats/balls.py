@@ -106,7 +106,9 @@ class L2(_Ball):
     def start(self, region: Rows, key: Tensor) -> Tensor:
         x = region["x"]
         direction = self.ascent(rng.normal(rng.fold(key, "direction"), x.shape[1:]))
-        share = rng.uniform(rng.fold(key, "radius"), (1,)).pow(1 / max(1, x[0].numel()))
+        drawn = rng.uniform(rng.fold(key, "radius"), (1,))
+        # exp and log, and not pow: pow's last bits depend on a sample's place in the batch on some processors.
+        share = (drawn.log() / max(1, x[0].numel())).exp()
         return self.project(x + direction * per_row(self.stride(region) * share.squeeze(1), x), region)
 
     def project(self, z: Tensor, region: Rows) -> Tensor:

@@ -37,6 +37,7 @@ BY_GROUP, NOT_PAIRED = {"worst group"}, {
     "sparse head",
     "class evidence",
     "gradient alignment",
+    "certified accuracy",
     "failure direction",
     "selection gap",
     "label quality",

@@ -31,7 +31,9 @@ LOOKS: dict[str, Any] = {
     "searching": lambda most: Searching(name="l2", cascade=as_attack("fast"), least=0.1, examples=most),
     "shifting": lambda most: Shifting(shift=as_shift("contrast", 2), examples=most),
     "flipping": lambda most: Flipping(shift=as_shift("contrast", 2), examples=most),
-    "corrupting": lambda most: Corrupting(cells=(as_shift("contrast", 2), as_shift("contrast", 3)), examples=most),
+    "corrupting": lambda most: Corrupting(
+        cells=(as_shift("contrast", 2), as_shift("contrast", 3)), clean=True, examples=most
+    ),
     "predicting": lambda most: Predicting(examples=most),
     "switching": lambda most: Switching(
         cues=(PixelPatch(top=0, left=0, height=1, width=1),), targets=(None,), examples=most

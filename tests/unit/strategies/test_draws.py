@@ -113,7 +113,7 @@ def test_a_strategy_reads_as_it_was_written() -> None:
         (lambda: shifts("fog"), ConfigError, "names of one shift or more, as a list"),
         (lambda: shifts([]), ConfigError, "names of one shift or more"),
         (lambda: shifts(["fogg"]), UnknownNameError, "fog"),
-        (lambda: shifts(parameters="64"), ConfigError, 'parameters to be "auto"'),
+        (lambda: shifts(parameters="48"), ConfigError, 'parameters to be "auto"'),
         (lambda: poses(degrees=200), ConfigError, "degrees to be a number in -180..180"),
         (lambda: poses(degrees=1.5), ConfigError, "degrees to be a whole number"),
         (lambda: poses(translation=-0.1), ConfigError, "limits >= 0"),
