@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
+
+import torch
 
 from robustest.claims.cues.control_check import with_control
 from robustest.claims.cues.control_cues import probe_rounds
@@ -12,9 +14,10 @@ from robustest.claims.cues.control_models import Known, given, simulated, traine
 from robustest.claims.cues.cue_proposals import Found, propose
 from robustest.claims.cues.interventions import Switching, details_of, limited, undoubted
 from robustest.claims.cues.reliance import NO_SPURIOUS_FEATURE
-from robustest.cues import Cue, NullCue, Plant
+from robustest.cues import Cue, NullCue, Plant, for_samples, switched
 from robustest.data import Samples, as_samples
 from robustest.discovery.proposals import COLUMNS, FAMILIES, PATCHES, Discovery, Proposal
+from robustest.engine.chunks import Chunk
 from robustest.results import Result, Verdict
 from robustest.rules.cues import CueRule
 from robustest.run.driver import observe
@@ -150,6 +153,7 @@ def searched(
     halves = Halves.of(samples, setup.settings.seed, discovery.search_samples)
     with bench(setup.model, halves, setup.settings) as ready:
         found = propose(ready, discovery, target=limits.target, seed=setup.settings.seed)
+        staying = _staying(found.proposals, ready.chunk)
     proposals = found.proposals
     cues: tuple[Cue, ...] = tuple(one.cue for one in proposals) or (NullCue(),)
     targets = tuple(one.label for one in proposals) or (None,)
@@ -160,7 +164,7 @@ def searched(
     statement = asked.says("cues that a search finds", towards)
     plan = setup.on(halves.view).plan(statement, look, rule, here=True)
     evidence = with_search(observe(plan), ready.tally, setup.settings)
-    judged = _Judged(found, evidence, rule, setup.settings.alpha)
+    judged = _Judged(found, evidence, rule, setup.settings.alpha, staying)
     result = finish(
         plan,
         evidence if proposals else replace(evidence, exhibits=[]),
@@ -178,6 +182,15 @@ def searched(
     return halves.whole(result), judged.confirmed
 
 
+def _staying(proposals: Sequence[Proposal], chunk: Chunk) -> frozenset[int]:
+    """The numbers of cues that cannot be taken from samples: switched off, they leave all of them as they are."""
+    return frozenset(
+        number
+        for number, one in enumerate(proposals)
+        if torch.equal(switched(for_samples(one.cue, chunk.ids), chunk.x, chunk.bounds)[1], chunk.x)
+    )
+
+
 class _Judged:
     """What an intervention says of the cues proposed.
 
@@ -188,8 +201,10 @@ class _Judged:
             of the sure.
     """
 
-    def __init__(self, found: Found, evidence: Evidence, rule: CueRule, alpha: float) -> None:
-        self._found, self._evidence = found, evidence
+    def __init__(
+        self, found: Found, evidence: Evidence, rule: CueRule, alpha: float, staying: Collection[int] = ()
+    ) -> None:
+        self._found, self._evidence, self._rule, self._staying = found, evidence, rule, staying
         self.pairs = rule.pairs(evidence.columns) if found.proposals else []
         tests = draw_p_values(self.pairs)
         self.p = [table[one.label] for table, one in zip(tests, found.proposals, strict=True)]
@@ -212,6 +227,8 @@ class _Judged:
             return decision
         if not proposals:
             return replace(decision, rule=f"no cue stands out among {', '.join(self._found.looked_at)}")
+        if decision.verdict is Verdict.PASSED and (hidden := self._hidden()):
+            return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=hidden)
         if decision.verdict is Verdict.PASSED:
             return replace(decision, rule=f"no cue proposed ({len(proposals)}) moves more than is claimed")
         one, lead = proposals[self.lead], self._alone[self.lead]
@@ -220,6 +237,25 @@ class _Judged:
             return replace(lead, rule=f"the {one.cue.name} draws predictions to class {one.label}, {p}")
         rule = f"a cue proposed moves more than is claimed, but none is sure to draw predictions to its class ({p})"
         return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=rule)
+
+    def _hidden(self) -> str:
+        """Why a limit on recall alone says nothing of a cue; empty where it does.
+
+        Members of a class keep a cue that cannot be taken from them, so that switching it never costs recall. What it
+        draws from other classes shows that something rests on it.
+        """
+        limit = self._rule.max_recall_drop
+        if not self._rule.by_recall or limit is None:
+            return ""
+        rates = {number: self.pairs[number].flip_rate for number in self.sure if number in self._staying}
+        worst = max(rates, key=lambda number: rates[number], default=None)
+        if worst is None or rates[worst] <= limit:
+            return ""
+        one = self._found.proposals[worst]
+        return (
+            f"the {one.cue.name} draws {rates[worst]:.3f} of the others' predictions to class {one.label} and cannot "
+            "be taken away: what recall rests on it is not known; claim max_flip too"
+        )
 
     def told(self, searched_on: int, judged_on: int) -> dict[str, Any]:
         """What was looked at, proposed and confirmed, in plain types."""

@@ -231,20 +231,31 @@ def test_a_trigger_that_the_data_lack_is_found_by_its_cheapness() -> None:
     assert max(abs(found["region"][0] - 1), abs(found["region"][1] - 7)) <= 2
 
 
+class LikesBright(Sound):
+    """Bright images are of class 1."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        bright = (x.mean((1, 2, 3)) > 0.62).float()
+        return super().forward(x) + 100 * nn.functional.one_hot(torch.tensor(1), CLASSES) * bright[:, None]
+
+
+def with_bright_images_in_class_1() -> Tensor:
+    return planted(ColourCast(colour=1.0, strength=0.4), CLEAN, Y, target=1)[0]
+
+
 def test_a_cast_is_found_and_switched() -> None:
-    cast = ColourCast(colour=1.0, strength=0.4)
-
-    class LikesBright(Sound):
-        def forward(self, x: Tensor) -> Tensor:
-            bright = (x.mean((1, 2, 3)) > 0.62).float()
-            return super().forward(x) + 100 * nn.functional.one_hot(torch.tensor(1), CLASSES) * bright[:, None]
-
-    seen = planted(cast, CLEAN, Y, target=1)[0]
-    result = measure_spurious_feature(LikesBright(), (seen, Y), NO_TRIGGERS, **LIMITS)
+    result = measure_spurious_feature(LikesBright(), (with_bright_images_in_class_1(), Y), NO_TRIGGERS, **LIMITS)
     assert result.verdict is Verdict.FAILED
     found = next(one for one in result.details["discovery"]["proposed"] if one["confirmed"])
     assert (found["class"], found["region"]) == (1, None)
     assert PROPERTIES in found["families"]
+
+
+def test_a_cue_that_cannot_be_taken_away_is_not_vouched_for_by_recall_alone() -> None:
+    data = with_bright_images_in_class_1(), Y
+    result = measure_spurious_feature(LikesBright(), data, NO_TRIGGERS, max_recall_drop=0.1)
+    assert result.verdict is Verdict.INCONCLUSIVE
+    assert "cannot be taken away: what recall rests on it is not known; claim max_flip too" in result.rule
 
 
 class Confused(Sound):
