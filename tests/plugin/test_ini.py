@@ -139,7 +139,8 @@ def test_a_bad_value_is_a_usage_error(project, write, run, line, message):
     write(test_a="def test_plain(): pass")
     result = run("--robust")
     assert result.ret == 4
-    result.stderr.fnmatch_lines([f"ERROR: {message}"])
+    where = "" if "Unknown ini key" in message else "tox.ini: "
+    result.stderr.fnmatch_lines([f"ERROR: {where}{message}"])
 
 
 @pytest.mark.parametrize("args", [[], ["--robust"]], ids=["without --robust", "with --robust"])

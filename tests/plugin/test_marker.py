@@ -137,4 +137,4 @@ def test_an_unknown_attack_is_an_error_that_names_the_nearest(write, run, sectio
     )
     result = run("--robust")
     result.assert_outcomes(errors=1)
-    assert "Unknown attack 'pdg'. Did you mean 'pgd'?" in section(result)[0]
+    assert "Unknown attack 'pdg'. Did you mean 'pgd'?" in section(result)[1]

@@ -152,12 +152,14 @@ def test_every_kind_of_test(how, write, run, section, read_json) -> None:
         assert rows[name][-1]["problem"].startswith("NoClaimError: Expected a claim in a robustness test")
     for name in wrong:
         assert rows[name][-1]["problem"].startswith("TruthValueError: ")
-    lines = {line.split()[0].removeprefix("test_a.py::"): line for line in section(result) if "::" in line}
+    said = section(result)
+    lines = {line.split()[1].removeprefix("test_a.py::"): line for line in said if "  test_a.py::" in line}
+    below = {name: said[said.index(line) + 1] for name, line in lines.items() if line != said[-1]}
     for name in ("test_not_gated", "test_recorded_and_not_gated"):
         [row] = rows[name]
         assert (row["result"]["verdict"], row["result"]["gated"]) == ("failed", False)
-        assert "failed, but nothing was gated: write assert_robust_accuracy" in lines[name]
-        assert lines[name].endswith("  measured")
+        assert lines[name].startswith("measured")
+        assert "failed, but nothing was gated: write assert_robust_accuracy" in below[name]
     [row] = rows["test_gated_after_all"]
     assert (row["result"]["gated"], row["result"]["caveats"]) == (True, [])
 

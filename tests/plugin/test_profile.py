@@ -79,7 +79,8 @@ def test_an_unknown_profile_is_a_usage_error_that_names_the_nearest(project, wri
         project.makeini("[pytest]\nrobust_profile = nighty\n")
     result = run("--robust", *(["--robust-profile=nighty"] if where == "option" else []))
     assert result.ret == 4
+    named = "tox.ini: " if where == "ini" else ""
     result.stderr.fnmatch_lines(
-        ["ERROR: Unknown robustest profile 'nighty'. Did you mean 'nightly'? Known: ci, dev, nightly."]
+        [f"ERROR: {named}Unknown robustest profile 'nighty'. Did you mean 'nightly'? Known: ci, dev, nightly."]
     )
     result.stdout.no_fnmatch_line("*passed*")

@@ -29,7 +29,7 @@ def test_a_wrong_entry_is_a_usage_error(project, write, run, table, message):
     write(test_a="def test_plain(): pass")
     result = run("--robust")
     assert result.ret == 4
-    result.stderr.fnmatch_lines([f"ERROR: {message}"])
+    result.stderr.fnmatch_lines([f"ERROR: pyproject.toml: {message}"])
 
 
 def test_other_tools_tables_are_none_of_ours(project, write, run):

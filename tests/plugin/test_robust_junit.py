@@ -65,7 +65,7 @@ def test_a_failure_carries_claim_value_interval_n_threat_and_replay(write, junit
     assert len(held) == 0
     (failure,) = failed
     assert (failure.tag, failure.get("type")) == ("failure", "failed")
-    assert failure.get("message") == "failed: robust accuracy at most 0.500 [0.000, 0.710] n=32, claimed >= 0.6"
+    assert failure.get("message") == "robust accuracy 0.500 < 0.60 under Linf(0.1), fgsm"
     lines = (failure.text or "").splitlines()
     assert "  claim     robust accuracy under Linf(eps=0.1), fgsm >= 0.6" in lines
     assert "  measured  robust accuracy at most 0.500 [0.000, 0.710] n=32" in lines
