@@ -38,6 +38,7 @@ BY_GROUP, NOT_PAIRED = {"worst group"}, {
     "class evidence",
     "gradient alignment",
     "certified accuracy",
+    "robust score",
     "failure direction",
     "selection gap",
     "label quality",
