@@ -285,6 +285,9 @@ def claims(model: Any, data: Any, judge: Any) -> dict[str, Callable[[], Any]]:
         "certified_accuracy": lambda: robustest.measure_certified_accuracy(
             model, data, Linf(0.01), attack="pgd", at_least=0.01
         ),
+        "robust_score": lambda: robustest.measure_robust_score(
+            model, data, Linf(0.01), task=robustest.Classification(), attack="pgd", at_least=0.01
+        ),
         "min_perturbation": lambda: robustest.measure_min_perturbation(
             model, data, "l2", median_at_least=1e-6, attack=robustest.DDN(steps=50)
         ),
