@@ -145,8 +145,15 @@ def _vanishing(got: str) -> str:
     )
 
 
-def check_forward(evaluator: Evaluator, chunk: Chunk, suppress: Collection[str]) -> None:
+def check_forward(evaluator: Evaluator, chunk: Chunk, suppress: Collection[str], *, first_of_all: bool = True) -> None:
     """Pass the first few samples again: labels, logits, a forward that answers the same, whatever stands beside.
+
+    Args:
+        evaluator: asks the model.
+        chunk: the samples.
+        suppress: names of health checks that shall not stop a claim.
+        first_of_all: whether the order begins with these samples. Hints speak of such alone: a run that is resumed, or a
+            worker that joins in, begins elsewhere and must tell the same.
 
     Raises:
         DataError: labels outside the model's classes.
@@ -161,7 +168,8 @@ def check_forward(evaluator: Evaluator, chunk: Chunk, suppress: Collection[str])
     first, second = evaluator.logits(x), evaluator.logits(x)
     evaluator.check_labels(y)
     evaluator.check_first(first)
-    evaluator.notes += [hint for hint in hints(evaluator, chunk, first) if hint not in evaluator.notes]
+    if first_of_all:
+        evaluator.notes += [hint for hint in hints(evaluator, chunk, first) if hint not in evaluator.notes]
     if "random_forward" in suppress:
         return
     if not torch.allclose(first, second, rtol=1e-4, atol=1e-5):

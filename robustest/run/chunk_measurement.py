@@ -72,7 +72,7 @@ class ModelBench:
         started, before = time.perf_counter(), Tally.of(self.evaluator) if self._busy else Tally()
         seed_draws(chunk.key)
         if first or not self._busy:
-            check_forward(self.evaluator, chunk, self.settings.suppress)
+            check_forward(self.evaluator, chunk, self.settings.suppress, first_of_all=first)
             choose(self.evaluator, chunk, self.settings.precision)
             self._busy = True
             seed_draws(chunk.key)  # a randomised model drew in these passes too, and how many there are may vary
