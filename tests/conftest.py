@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import random
+import sys
 import sysconfig
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,10 @@ from torch import Tensor, nn
 import robustest
 
 pytest_plugins = ["pytester"]
+
+# Tests start hundreds of Pythons: where nothing is kept of what one compiled, each would compile all of robustest again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 _TESTED = Path(robustest.__file__).resolve().parent
 
