@@ -30,6 +30,8 @@ from walks import Line, left, right
 from robustest import ConfigError, DataError
 from robustest.results import Result
 
+N = 8
+
 
 class Weighted(Line):
     """Twelve steps that return where the walk is, so that a return is a sum whose last bits depend on its order."""
@@ -84,7 +86,7 @@ CASES: dict[str, tuple[Any, dict[str, Any]]] = {
 
 
 def measured(threat: Any, policy: Any = None, **words: Any) -> Result:
-    words = {"at_least": -1e9, "share": 0.5, "episodes": 20, "exact": True, "cache": False, **words}
+    words = {"at_least": -1e9, "share": 0.5, "episodes": N, "exact": True, "cache": False, **words}
     return measure_robust_return(policy or net(), Weighted, threat, **words)
 
 
@@ -93,8 +95,8 @@ def test_each_episode_returns_the_same_to_the_bit(name: str) -> None:
     threat, words = CASES[name]
     found = Result.from_dict(json.loads(json.dumps(measured(threat, **words).to_dict())))
     policy, returns = words.get("policy") or net(), found.details["returns"]
-    assert returns["episode"] == list(range(20))
-    for episode in (0, 7, 19):
+    assert returns["episode"] == list(range(N))
+    for episode in (0, N - 1):
         again = replay(found, policy, Weighted, threat, episode=episode, critic=critic)
         clean = replay(found, policy, Weighted, threat, episode=episode, critic=critic, untouched=True)
         assert again.returned == returns["attacked"][episode]
@@ -139,7 +141,7 @@ def test_what_is_no_longer_as_it_was_is_an_error() -> None:
         ({"threat": Observation(0.5, scale=(1, 1))}, ConfigError, "the threat that was measured"),
         ({"threat": None}, ConfigError, "the threat that was measured"),
         ({"critic": None}, ConfigError, "critic="),
-        ({"episode": 20}, ConfigError, r"an episode in 0\.\.19"),
+        ({"episode": N}, ConfigError, rf"an episode in 0\.\.{N - 1}"),
         ({"episode": -1}, ConfigError, "episode"),
         ({"episode": "3"}, ConfigError, "episode"),
         ({"result": "3"}, ConfigError, "measure_robust_return"),
