@@ -12,12 +12,20 @@ from robustest.kinds import OUTCOMES, Kind, Quantity
 from robustest.rules import DrawsRule, Terms
 from robustest.statistics import checked_threshold
 from robustest_rl.threats import Threat
+from robustest_rl.worst import described
 
 
 def _lines(details: Mapping[str, Any]) -> list[Fact]:
-    """Untouched and attacked on one scale, the attack that counted, and the mildest dynamics that fail."""
+    """Untouched and attacked on one scale, by radius, the worst episode, and the mildest dynamics that fail."""
     clean, attacked = details.get("mean_untouched"), details["mean_attacked"]
     facts = [Fact("mean return", f"{clean:.4g} untouched, {attacked:.4g} under {details['attack']}")]
+    curve = [point for point in details.get("by_radius") or () if "radius" in point]
+    if curve:
+        points = ", ".join(f"{point['mean return']:.4g} at {point['radius']:.3g}" for point in curve)
+        facts.append(Fact("lowest mean return found by radius", points))
+    if worst := details.get("worst"):
+        said = f"{worst[0]['episode']}, {described(worst[0])}: returned {worst[0]['return']:.4g}"
+        facts.append(Fact("worst episode", said))
     mildest = details.get("mildest")
     return facts if not mildest else [*facts, Fact("mildest dynamics that fail", str(mildest))]
 
@@ -46,7 +54,7 @@ ROBUST_RETURN = Kind(
         names={"mean_untouched": "mean return untouched", "mean_attacked": "mean return attacked"},
     ),
     lines=_lines,
-    told=frozenset({"mean_untouched", "mean_attacked", "mildest", "attack"}),
+    told=frozenset({"mean_untouched", "mean_attacked", "mildest", "attack", "returns", "replay"}),
 )
 """Returns of an agent's episodes under a threat."""
 

@@ -102,7 +102,8 @@ class Directed:
     def features(self, policy: Any, seen: Tensor) -> Tensor:
         """(B, d + 1) what the director looks at, the last of them a constant."""
         if not seen.dtype.is_floating_point:
-            flat = torch.nn.functional.one_hot(seen, int(policy.observations.n)).float()
+            space = policy.observations
+            flat = torch.nn.functional.one_hot(seen - int(space.start), int(space.n)).float()
         else:
             flat = (seen / torch.tensor(self.scale)).flatten(1) if len(self.scale) == 1 else self._scaled(seen)
         if flat.shape[1] > FEATURES:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustest_rl.attacks import Directed
-from robustest_rl.threats import Attacked, Dynamics
+from robustest_rl.threats import Attacked, Dynamics, Observation, Sometimes, Threat
 from robustest_rl.tuning import Tuning, lower
 
 Floats = NDArray[np.float64]
@@ -57,11 +57,19 @@ def read(tuning: Tuning, columns: Mapping[str, NDArray[Any]]) -> Tuned:
     lowest = [float(clean.mean())]
     for place in reversed(range(len(tuning.shares))):
         lowest.append(min(lowest[-1], float(worth[:, place].min())))
+    radius = radius_of(tuning.threat)
     curve = [
-        {"share of the radius": s, "mean return": r} for s, r in zip((0.0, *tuning.shares[::-1]), lowest, strict=True)
+        {"share of the radius": s, **({} if radius is None else {"radius": s * radius}), "mean return": r}
+        for s, r in zip((0.0, *tuning.shares[::-1]), lowest, strict=True)
     ]
     chosen = replace(adversaries[best], share=tuning.shares[at])
     return Tuned(chosen, names[best], tuning.shares[at], rows, curve, _signs(tuning, columns, names, best))
+
+
+def radius_of(threat: Threat) -> float | None:
+    """The radius of a threat, in units of its scale; None where it has none, of which a share could be used."""
+    inner = threat.threat if isinstance(threat, Sometimes) else threat
+    return inner.eps if isinstance(inner, Observation) else None
 
 
 def _adversaries(tuning: Tuning, columns: Mapping[str, NDArray[Any]]) -> tuple[list[str], list[Attacked]]:

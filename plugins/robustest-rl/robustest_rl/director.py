@@ -17,6 +17,7 @@ from robustest import rng
 from robustest_rl.attacks import Directed
 from robustest_rl.episodes import Arena, search_keys
 from robustest_rl.moments import Moment, Stepped
+from robustest_rl.races import Race
 from robustest_rl.threats import Attacked, Threat
 
 Floats = NDArray[np.float64]
@@ -79,7 +80,7 @@ def search(arena: Arena, threat: Threat, start: Directed, effort: Effort, seed: 
         tried = mean + spread * draws
         tried[0] = mean if generation or start.weights else tried[0]
         keys = search_keys(seed, f"generation {generation}", effort.episodes)
-        returns = play_all(arena, threat, replace(start, weights=()), tried, keys).mean(1)
+        returns = play_all(arena, threat, replace(start, weights=()), tried, keys, lowest=elite).mean(1)
         order = np.argsort(returns, kind="stable")
         told.append(float(returns[order[0]]))
         if returns[order[0]] <= lowest:
@@ -93,16 +94,22 @@ def search(arena: Arena, threat: Threat, start: Directed, effort: Effort, seed: 
     return Found(replace(start, weights=tuple(map(float, final))), tuple(told))
 
 
-def play_all(arena: Arena, threat: Threat, attack: Directed, tried: Floats, keys: Tensor) -> Floats:
-    """(C, E) returns of C directors' weights (C, P) on the same E episodes, played as one batch."""
+def play_all(
+    arena: Arena, threat: Threat, attack: Directed, tried: Floats, keys: Tensor, *, lowest: int | None = None
+) -> Floats:
+    """(C, E) returns of C directors' weights (C, P) on the same E episodes, played as one batch.
+
+    With `lowest`, only the returns of so many candidates of lowest mean are asked for: others may be broken off.
+    """
     weights = torch.from_numpy(tried).float().repeat_interleave(len(keys), 0)
-    played = arena.play(Attacked(threat, attack), keys.repeat(len(tried)), start={"director": weights})
+    race = None if lowest is None else Race(len(tried), len(keys), lowest)
+    played = arena.play(Attacked(threat, attack), keys.repeat(len(tried)), start={"director": weights}, race=race)
     return played.returns.reshape(len(tried), len(keys))
 
 
 def _best_of(arena: Arena, threat: Threat, start: Directed, tried: list[Floats], seed: int) -> Floats:
     keys = search_keys(seed, "the last choice", 16)
-    returns = play_all(arena, threat, replace(start, weights=()), np.stack(tried), keys).mean(1)
+    returns = play_all(arena, threat, replace(start, weights=()), np.stack(tried), keys, lowest=1).mean(1)
     return tried[int(returns.argmin())]
 
 

@@ -18,6 +18,7 @@ from robustest import rng
 from robustest.errors import DataError, ModelError, expected
 from robustest_rl.moments import Adversary, Moment, Record, Stepped
 from robustest_rl.policies import BLOCK, Policy
+from robustest_rl.races import Race
 from robustest_rl.worlds import World
 
 
@@ -79,6 +80,7 @@ class Arena:
         *,
         start: Mapping[str, Tensor] | None = None,
         record: Record | None = None,
+        race: Race | None = None,
     ) -> Played:
         """Play an episode for each key (n,) int64, every one to its end.
 
@@ -87,13 +89,21 @@ class Arena:
             keys: of the episodes; all that is drawn, in the environment too, follows from them.
             start: overrides what the adversary keeps at the beginning, tensors (n, ...).
             record: hears of every step.
+            race: breaks off what can no longer matter.
 
         Raises:
             DataError, ModelError: an observation, reward, action or output is not what it must be, or an episode does
                 not end.
         """
         parts = [
-            self._group(adversary, rows, keys[rows], {k: v[rows] for k, v in (start or {}).items()}, record)
+            self._group(
+                adversary,
+                rows,
+                keys[rows],
+                {name: part[rows] for name, part in (start or {}).items()},
+                record=record,
+                race=race,
+            )
             for rows in torch.split(torch.arange(len(keys)), self.lanes)
         ]
         return Played(
@@ -113,7 +123,14 @@ class Arena:
             self._envs.pop().close()
 
     def _group(
-        self, adversary: Adversary, rows: Tensor, keys: Tensor, start: Mapping[str, Tensor], record: Record | None
+        self,
+        adversary: Adversary,
+        rows: Tensor,
+        keys: Tensor,
+        start: Mapping[str, Tensor],
+        *,
+        record: Record | None,
+        race: Race | None,
     ) -> Played:
         n = len(keys)
         while len(self._envs) < n:
@@ -134,6 +151,8 @@ class Arena:
                 break
             going = [self._step(group, step, alive[k : k + self.block], record) for k in range(0, n, self.block)]
             alive = torch.cat(going)
+            if race is not None:
+                alive = alive[race.still(rows.numpy(), out.returns, alive.numpy())]
         mend = "Wrap it in gymnasium.wrappers.TimeLimit, or raise max_steps=."
         raise DataError(expected(f"episodes that end within {self.max_steps} steps", "one that does not", mend))
 

@@ -11,7 +11,8 @@ from gymnasium.error import DependencyNotInstalled
 from robustest.errors import ConfigError
 from robustest.run.evidence import Exhibit
 from robustest_rl.moments import Untouched
-from robustest_rl.worst import key_of
+from robustest_rl.traces import key_of
+from robustest_rl.worst import described
 
 if TYPE_CHECKING:
     from robustest_rl.judged import Episodes
@@ -30,13 +31,14 @@ def film_strips(counted: Episodes, worst: list[dict[str, Any]], folder: str | No
         strips.append(
             Exhibit(
                 index=row["episode"],
-                label=0,
-                clean=0,
-                predicted=0,
+                label=-1,
+                clean=-1,
+                predicted=-1,
                 size=row["return"],
                 before=before,
                 after=after,
                 badness=-row["return"],
+                told=described(row),
             )
         )
     return strips

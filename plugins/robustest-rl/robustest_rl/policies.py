@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from gymnasium import Space
 from gymnasium.spaces import Box, Discrete
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from robustest import rng
@@ -100,10 +101,14 @@ class Policy:
         """Observations of the environment as a batch.
 
         Raises:
-            DataError: one is not finite, or has another shape than the space says.
+            DataError: one is not finite, has another shape than the space says, or is none of a discrete space.
         """
         if isinstance(self.observations, Discrete):
-            return torch.tensor([int(one) for one in observations], dtype=torch.int64)
+            cells = [int(one) for one in observations]
+            first, n = int(self.observations.start), int(self.observations.n)
+            if not all(first <= cell < first + n for cell in cells):
+                raise DataError(expected(f"observations inside the space {self.observations}", cells))
+            return torch.tensor(cells, dtype=torch.int64)
         batch = np.asarray(observations, dtype=np.float32)
         if batch.shape[1:] != self.observations.shape:
             raise DataError(expected(f"observations of the space's shape {self.observations.shape}", batch.shape[1:]))
@@ -137,11 +142,20 @@ class Policy:
             return _of_baselines(self.source, seen, self.actions, stochastic=self.stochastic)
         with torch.no_grad():
             out = np.asarray(self.source(seen.detach().numpy()))
-        if self.discrete is not None and out.shape == (len(seen),):
-            if out.dtype.kind not in "iu" or bool(((out < 0) | (out >= self.discrete)).any()):
-                raise ModelError(expected(f"actions inside the action space {self.actions}, counted from 0", out))
-            return torch.nn.functional.one_hot(torch.from_numpy(out.astype(np.int64)), self.discrete).float()
+        if isinstance(self.actions, Discrete) and out.shape == (len(seen),):
+            return _certain(out, self.actions)
         return torch.from_numpy(np.asarray(out, dtype=np.float32))
+
+
+def _certain(chosen: NDArray[Any], actions: Discrete) -> Tensor:
+    """(B, A) logits of actions (B,) that a policy chose itself, counted from 0.
+
+    Raises:
+        ModelError: one is no action.
+    """
+    if chosen.dtype.kind not in "iu" or bool(((chosen < 0) | (chosen >= int(actions.n))).any()):
+        raise ModelError(expected(f"actions inside the action space {actions}, counted from 0", chosen))
+    return torch.nn.functional.one_hot(torch.from_numpy(chosen.astype(np.int64)), int(actions.n)).float()
 
 
 def as_policy(
@@ -185,7 +199,7 @@ def _of_baselines(model: Any, seen: Tensor, actions: Box | Discrete, *, stochast
         with torch.no_grad():
             out = np.asarray(model.predict(seen.detach().numpy(), deterministic=not stochastic)[0])
         if isinstance(actions, Discrete):
-            return torch.nn.functional.one_hot(torch.from_numpy(out.astype(np.int64)), int(actions.n)).float()
+            return _certain(out, actions)
         return torch.from_numpy(out.astype(np.float32))
     if hasattr(model.policy, "q_net"):
         q: Callable[[Tensor], Tensor] = model.policy.q_net

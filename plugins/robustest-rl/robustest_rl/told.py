@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from robustest.engine.health import Finding
 from robustest.kinds import Quantity
 from robustest.results import Result
@@ -17,6 +19,8 @@ from robustest_rl.chosen import Tuned
 from robustest_rl.judged import Episodes
 from robustest_rl.mildest import mildest_dynamics
 from robustest_rl.pictures import film_strips
+from robustest_rl.plots import curves_by_radius, picture_of
+from robustest_rl.replays import kept_of
 from robustest_rl.threats import Dynamics
 from robustest_rl.worst import worst_episodes
 
@@ -42,25 +46,16 @@ def told(
         given: the range of returns, where one is declared.
         setting: the threat in words.
     """
-    columns, settings = evidence.columns, plan.settings
-    details: dict[str, Any] = {
-        "mean_untouched": float(columns["untouched"].mean()),
-        "mean_attacked": float(columns["return"].mean()),
-        "lowest return": float(columns["return"].min()),
-        "attack": "no attack" if tuned is None else tuned.name,
-        "worst": worst_episodes(counted, evidence, settings.examples),
-    }
-    notes: list[str] = []
+    settings = plan.settings
+    details = _details(counted, evidence, tuned, settings.examples)
     if tuned is not None:
-        details |= {"tried": tuned.rows, "by_radius": tuned.curve, "share of the radius": tuned.share}
         evidence = replace(evidence, findings=_findings(tuned, settings))
-    if counted.scene.block == 1 and not counted.scene.stochastic:
-        notes.append("the policy is asked about one observation at a time: its last bits depend on places in a batch")
     failed = evidence.decision.verdict.value == "failed"
     if tuned is not None and isinstance(tuned.adversary.threat, Dynamics) and failed and threshold is not None:
-        found = mildest_dynamics(counted, tuned.adversary.threat, plan.rule, columns, settings.seed)
+        found = mildest_dynamics(counted, tuned.adversary.threat, plan.rule, evidence.columns, settings.seed)
         details["mildest"] = None if found is None else str(found)
     evidence = replace(evidence, exhibits=film_strips(counted, details["worst"], settings.pictures))
+    details |= picture_of(details, plan.statement, settings.pictures)
     searched = tuned is not None and bool(tuned.adversary.threat.searched)
     low, high = given or (0.0, 1.0)
     bounds: dict[str, Any] = {"bounds": "above", "least": low} if searched else {}
@@ -75,10 +70,44 @@ def told(
         setting=setting,
         method="played" if tuned is None else tuned.name,
         details=details,
-        notes=notes,
+        notes=_notes(counted),
         scope="population",
         **bounds,
     )
+
+
+def _details(counted: Episodes, evidence: Evidence, tuned: Tuned | None, worst: int) -> dict[str, Any]:
+    columns = evidence.columns
+    details: dict[str, Any] = {
+        "mean_untouched": float(columns["untouched"].mean()),
+        "mean_attacked": float(columns["return"].mean()),
+        "lowest return": float(columns["return"].min()),
+        "attack": "no attack" if tuned is None else tuned.name,
+        "worst": worst_episodes(counted, evidence, worst),
+        "returns": _returns(evidence),
+        "replay": kept_of(counted),
+    }
+    if tuned is None:
+        return details
+    details |= {"tried": tuned.rows, "by_radius": tuned.curve, "share of the radius": tuned.share}
+    return details | curves_by_radius(tuned.curve)
+
+
+def _notes(counted: Episodes) -> list[str]:
+    if counted.scene.block > 1 or counted.scene.stochastic:
+        return []
+    return ["the policy is asked about one observation at a time: its last bits depend on places in a batch"]
+
+
+def _returns(evidence: Evidence) -> dict[str, list[Any]]:
+    """The return of each episode that was played, untouched and attacked, in the order of their numbers."""
+    order = np.argsort(evidence.ids)
+    columns: Any = evidence.columns
+    return {
+        "episode": np.asarray(evidence.ids)[order].tolist(),
+        "untouched": columns["untouched"][order].tolist(),
+        "attacked": columns["return"][order].tolist(),
+    }
 
 
 def _findings(tuned: Tuned, settings: Settings) -> tuple[Finding, ...]:

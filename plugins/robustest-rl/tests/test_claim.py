@@ -186,11 +186,12 @@ def test_film_strips_are_shown_where_the_environment_renders(tmp_path: Path) -> 
     def filmed() -> gymnasium.Env[Any, Any]:
         return Filmed()
 
-    row = {"episode": 2, "return": 3.0}
+    row = {"episode": 2, "seed": 17, "return": 3.0, "untouched": 5.0, "broke at step": 4}
     for env, shape in ((filmed, (3, 8, 48)), (Steered, (0,))):
         counted = Episodes(Scene(back, World.of(env)), Attacked(ActionNoise(0.5)), 4, 0, 5.0)
         (strip,) = film_strips(counted, [row], str(tmp_path))
         assert strip.before.shape == strip.after.shape == shape
+        assert strip.told == "reset with seed 17, 5 untouched, broke at step 4"
 
 
 def test_what_is_claimed_must_be_said() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -19,7 +18,7 @@ from robustest_rl.worlds import World
 from torch import nn
 from walks import Line, right
 
-from robustest import ConfigError, DataError, ModelError, Verdict
+from robustest import ConfigError, DataError, Verdict
 
 KEYS = search_keys(0, "a test", 9)
 
@@ -98,96 +97,6 @@ def test_a_cost_is_read_from_info_and_a_missing_one_is_an_error() -> None:
     assert arena(right, Line, 4, cost="effort").play(Untouched(), KEYS[:3]).returns.tolist() == [-10.0] * 3
     with pytest.raises(DataError, match="cost 'fuel'"):
         arena(right, Line, 4, cost="fuel").play(Untouched(), KEYS[:3])
-
-
-class Forgetful(Line):
-    """Keeps where it was."""
-
-    def reset(self, **words: Any) -> Any:
-        at = getattr(self, "at", 0.0)
-        found = super().reset(**words)
-        self.at += 1e-3 * at
-        return found
-
-
-class Broken(Line):
-    def step(self, action: Any) -> Any:
-        seen, reward, *rest = super().step(action)
-        return seen * np.nan, reward, *rest
-
-
-class Endless(Line):
-    def __init__(self) -> None:
-        super().__init__()
-        self.steps = 10**9
-
-
-class Textual(Line):
-    def __init__(self) -> None:
-        super().__init__()
-        self.observation_space = gymnasium.spaces.Text(3)
-
-
-class Flat(Line):
-    def reset(self, **words: Any) -> Any:
-        return super().reset(**words)[0][:1], {}
-
-
-def wavering() -> Callable[[Any], Any]:
-    random = np.random.default_rng(0)
-    return lambda seen: random.integers(0, 2, len(seen))
-
-
-def training() -> nn.Module:
-    return nn.Sequential(nn.Linear(2, 2), nn.Dropout())
-
-
-def outside(seen: Any) -> Any:
-    return np.full(len(seen), 2)
-
-
-CASES: list[tuple[Any, Any, dict[str, Any], type[Exception], str]] = [
-    (right, Forgetful, {}, DataError, "repeat under its seed but step 1"),
-    (right, Broken, {}, DataError, "finite observations"),
-    (right, Endless, {"max_steps": 50}, DataError, "end within 50 steps"),
-    (right, Textual, {}, ConfigError, "Box or Discrete"),
-    (right, Flat, {}, DataError, "space's shape"),
-    (wavering(), Line, {}, ModelError, "stochastic=True"),
-    (training(), Line, {}, ConfigError, "eval mode"),
-    (outside, Line, {}, ModelError, "inside the action space"),
-    (right, Line(), {}, ConfigError, "each lane needs its own"),
-    (right, "NoSuch-v9", {}, ConfigError, "Gymnasium can make"),
-    (3, Line, {}, ConfigError, "a policy"),
-    (right, Line, {"episodes": 0}, ConfigError, "episodes"),
-    (right, Line, {"share": None}, ConfigError, "share= or mean=True"),
-    (right, Line, {"mean": True}, ConfigError, "both"),
-    (right, Line, {"share": None, "mean": True}, ConfigError, "return_range"),
-    (right, Line, {"share": None, "mean": True, "return_range": (0, 3)}, DataError, "never clipped"),
-    (right, Line, {"threat": "Linf"}, ConfigError, "a threat"),
-    (right, Line, {"threat": Observation(0.1, scale=(1, 1, 1))}, ConfigError, "scale of 1 or 2"),
-    (right, Line, {"threat": Observation(0.1), "attack": "pdg"}, ConfigError, "pgd"),
-    (right, Line, {"threat": Observation(0.1), "attack": "critic"}, ConfigError, "critic="),
-]
-
-
-@pytest.mark.parametrize(("policy", "env", "words", "error", "says"), CASES)
-def test_misuse_is_a_named_error(
-    policy: Any, env: Any, words: dict[str, Any], error: type[Exception], says: str
-) -> None:
-    with pytest.raises(error, match=says):
-        measure_robust_return(policy, env, **{"at_least": 1, "share": 0.5, "episodes": 8, **words})
-
-
-def test_a_negative_radius_is_an_error() -> None:
-    with pytest.raises(ConfigError, match="eps"):
-        Observation(-0.1)
-
-
-def test_actions_outside_a_box_are_an_error() -> None:
-    policy = net(3, 3, 8, 1)
-    policy[-1].bias.data += 5  # type: ignore[union-attr,operator]
-    with pytest.raises(ModelError, match="ClipAction"):
-        measure_robust_return(policy, "Pendulum-v1", at_least=-2000, share=0.5, episodes=2)
 
 
 def test_a_policy_that_draws_is_a_function_of_its_episode_once_it_says_so() -> None:

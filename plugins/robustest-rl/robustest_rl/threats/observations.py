@@ -60,76 +60,101 @@ class Observation(Threat):
 
     def observe(self, moment: Moment, attack: Attack) -> Tensor:
         """As `Threat.observe`."""
+        ball = self._ball(moment)
         if isinstance(attack, Noise):
-            return self._inside(moment, self._drawn(moment, "noise", corners=attack.corners))
+            return ball.inside(ball.drawn(moment.key, "noise", corners=attack.corners))
         gain = attack.gain(moment)
         if moment.policy.gradients:
-            return self._climb(moment, gain, attack.steps)
+            return _climbed(moment, ball, gain, attack.steps)
         tried = [torch.zeros_like(moment.seen)]
-        tried += [self._drawn(moment, f"try {k}", corners=k % 2 == 0) for k in range(2 * attack.steps)]
-        return best_of(moment, [self._inside(moment, change) for change in tried], gain)
+        tried += [ball.drawn(moment.key, f"try {k}", corners=k % 2 == 0) for k in range(2 * attack.steps)]
+        return best_of(moment, [ball.inside(change) for change in tried], gain)
 
-    def _spread(self, moment: Moment) -> Tensor:
-        """(1, *S) the scale, shaped."""
-        scale = torch.tensor(self.scale or (1.0,))
+    def _ball(self, moment: Moment) -> _Ball:
         shape = moment.seen.shape[1:]
-        return (scale if len(scale) > 1 else scale.expand(int(shape.numel()))).reshape(1, *shape)
-
-    def _radius(self, moment: Moment) -> Tensor:
-        """(B, 1...) the radius in each row's episode, of which the adversary may use a share."""
+        scale = torch.tensor(self.scale or (1.0,))
         share = moment.state.get("share", torch.ones(len(moment.seen)))
-        return self.eps * widen(share, moment.seen)
-
-    def _drawn(self, moment: Moment, use: str, *, corners: bool) -> Tensor:
-        """(B, *S) changes in units of the scale: uniform in the ball, or at its corners (its surface, for l2)."""
-        key, shape = rng.fold(moment.key, use), moment.seen.shape[1:]
-        eps = self._radius(moment)
-        if self.norm == "linf":
-            return eps * (rng.signs(key, shape) if corners else rng.uniform(key, shape, -1.0, 1.0))
-        way = rng.normal(key, shape).flatten(1)
-        size = 1.0 if corners else rng.uniform(rng.fold(key, "size"), (1,)) ** (1 / way.shape[1])
-        change: Tensor = eps * (size * way / way.norm(dim=1, keepdim=True)).view(moment.seen.shape)
-        return change
-
-    def _inside(self, moment: Moment, change: Tensor) -> Tensor:
-        """What is shown by a change in units of the scale: inside the ball, and inside the space."""
-        eps = self._radius(moment)
-        change = self._projected(change, eps)
         box: Any = moment.policy.observations
         low, high = torch.from_numpy(box.low).float(), torch.from_numpy(box.high).float()
-        # Not the truth itself: sensors of a real environment may leave the space it declares.
-        low, high = torch.minimum(low, moment.seen), torch.maximum(high, moment.seen)
-        return torch.minimum(torch.maximum(moment.seen + change * self._spread(moment), low), high)
+        return _Ball(
+            seen=moment.seen,
+            eps=self.eps * widen(share, moment.seen),
+            spread=(scale if len(scale) > 1 else scale.expand(int(shape.numel()))).reshape(1, *shape),
+            # Not the space itself: sensors of a real environment may leave the one it declares.
+            low=torch.minimum(low, moment.seen),
+            high=torch.maximum(high, moment.seen),
+            linf=self.norm == "linf",
+        )
 
-    def _projected(self, change: Tensor, eps: Tensor) -> Tensor:
-        if self.norm == "linf":
-            return torch.minimum(torch.maximum(change, -eps), eps)
-        return change * (eps / lengths(change)).clamp(max=1)
 
-    def _climb(self, moment: Moment, gain: Gain, steps: int) -> Tensor:
-        """Projected gradient ascent from a random start; the best of all that was seen (Madry et al., ICLR 2018)."""
-        change, eps = self._drawn(moment, "start", corners=False), self._radius(moment)
-        best, most = moment.seen, torch.full((len(moment.seen),), -torch.inf)
-        for step in range(steps + 1):
-            shown = self._inside(moment, change).detach().requires_grad_(step < steps)
-            with torch.enable_grad():
-                value = gain(moment.policy.outputs(shown))
-                if not bool(torch.isfinite(value).all()):
-                    raise ModelError(expected("a finite gain of the attack in every step", value.detach().numpy()))
-                if step < steps:
-                    (slope,) = torch.autograd.grad(value.sum(), shown)
-            better = value.detach() > most
-            best = torch.where(widen(better, shown), shown.detach(), best)
-            most = torch.where(better, value.detach(), most)
-            if step == steps:
-                break
-            slope = slope * self._spread(moment)
-            if step == 0:
-                moment.counts["climbed"] += len(slope)
-                moment.counts["zero"] += int((slope.flatten(1) == 0).all(1).sum())
-            way = slope.sign() if self.norm == "linf" else slope / lengths(slope)
-            change = self._projected(change + 2.5 / steps * eps * way, eps)
-        return best
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Ball:
+    """What may be shown in one step; made once, since an attack asks of it in every step of its own.
+
+    Attributes:
+        seen: (B, *S) the truth.
+        eps: (B, 1...) the radius in each row's episode, of which the adversary may use a share.
+        spread: (1, *S) the scale.
+        low, high: (B, *S) the space, and the truth.
+        linf: which norm.
+    """
+
+    seen: Tensor
+    eps: Tensor
+    spread: Tensor
+    low: Tensor
+    high: Tensor
+    linf: bool
+
+    def drawn(self, keys: Tensor, use: str, *, corners: bool) -> Tensor:
+        """(B, *S) changes in units of the scale: uniform in the ball, or at its corners (its surface, for l2)."""
+        key, shape = rng.fold(keys, use), self.seen.shape[1:]
+        if self.linf:
+            return self.eps * (rng.signs(key, shape) if corners else rng.uniform(key, shape, -1.0, 1.0))
+        way = rng.normal(key, shape).flatten(1)
+        size = 1.0 if corners else rng.uniform(rng.fold(key, "size"), (1,)) ** (1 / way.shape[1])
+        change: Tensor = self.eps * (size * way / way.norm(dim=1, keepdim=True)).view(self.seen.shape)
+        return change
+
+    def inside(self, change: Tensor) -> Tensor:
+        """What is shown by a change in units of the scale: inside the ball, and inside the space."""
+        moved = self.seen + self.projected(change) * self.spread
+        return torch.minimum(torch.maximum(moved, self.low), self.high)
+
+    def projected(self, change: Tensor) -> Tensor:
+        """The nearest change inside the ball."""
+        if self.linf:
+            return torch.minimum(torch.maximum(change, -self.eps), self.eps)
+        return change * (self.eps / lengths(change)).clamp(max=1)
+
+    def step(self, slope: Tensor, size: float) -> Tensor:
+        """The steepest step for a slope by the change, in units of the radius."""
+        return size * self.eps * (slope.sign() if self.linf else slope / lengths(slope))
+
+
+def _climbed(moment: Moment, ball: _Ball, gain: Gain, steps: int) -> Tensor:
+    """Projected gradient ascent from a random start; the best of all that was seen (Madry et al., ICLR 2018)."""
+    change = ball.drawn(moment.key, "start", corners=False)
+    best, most = moment.seen, torch.full((len(moment.seen),), -torch.inf)
+    for step in range(steps + 1):
+        shown = ball.inside(change).requires_grad_(step < steps)
+        with torch.set_grad_enabled(step < steps):
+            value = gain(moment.policy.outputs(shown))
+        found = value.detach()
+        if not bool(torch.isfinite(found).all()):
+            raise ModelError(expected("a finite gain of the attack in every step", found.numpy()))
+        better = found > most
+        best = torch.where(widen(better, shown), shown.detach(), best)
+        most = torch.where(better, found, most)
+        if step == steps:
+            break
+        (slope,) = torch.autograd.grad(value.sum(), shown)
+        slope = slope * ball.spread
+        if step == 0:
+            moment.counts["climbed"] += len(slope)
+            moment.counts["zero"] += int((slope.flatten(1) == 0).all(1).sum())
+        change = ball.projected(change + ball.step(slope, 2.5 / steps))
+    return best
 
 
 @dataclass(frozen=True)

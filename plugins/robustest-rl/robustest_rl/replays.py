@@ -1,0 +1,134 @@
+"""Any episode of a result, played again: the same steps, and the same return to the last bit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import fields, replace
+from typing import Any
+
+import numpy as np
+
+from robustest.errors import ConfigError, DataError, expected
+from robustest.results import Result
+from robustest_rl.attacks import Attack, Away, Directed, Lower, Noise
+from robustest_rl.judged import Episodes
+from robustest_rl.moments import Untouched
+from robustest_rl.scene import Scene
+from robustest_rl.threats import Attacked, Sometimes, Threat
+from robustest_rl.traces import Trace, trace
+from robustest_rl.worlds import Factory, World
+
+_ATTACKS: Mapping[str, type[Any]] = {kind.__name__: kind for kind in (Noise, Away, Lower, Directed)}
+_CHOSEN = ("scale", "values", "bias")
+"""Fields of threats that a measurement fills in."""
+
+
+def replay(
+    result: Result,
+    policy: object,
+    env: str | Factory,
+    threat: Threat | None = None,
+    *,
+    episode: int | None = None,
+    untouched: bool = False,
+    critic: Callable[..., Any] | None = None,
+) -> Trace:
+    """Play one episode of a result again, step by step.
+
+    The adversary is the one that was judged: it is read from the result, and nothing is searched for.
+
+    Args:
+        result: of `measure_robust_return`, or read from a run's file.
+        policy, env, threat: as measured. An environment may render, with a factory such as
+            `lambda: gymnasium.make("CartPole-v1", render_mode="human")`.
+        episode: its number, 0..n_total - 1, whether it was played or the claim was settled before; None for the one of
+            lowest return.
+        untouched: whether the adversary is left out.
+        critic: as measured; needed where its attack was the one judged.
+
+    Returns:
+        The episode. Where it was played when the result was made, the return is the same to the last bit.
+
+    Raises:
+        ConfigError: the result is of another kind, its threat is another, it has no such episode, or the critic is
+            missing.
+        DataError: the episode returns something else than it did: the policy, the environment, the threat or a library
+            is no longer what it was.
+    """
+    kept = result.details.get("replay") if isinstance(result, Result) else None
+    if not isinstance(kept, Mapping):
+        raise ConfigError(expected("a result of measure_robust_return", result))
+    again = adversary_of(kept["adversary"], threat, critic)
+    words = "no threat" if isinstance(again, Untouched) else str(again.threat)
+    if kept["threat"] != words:
+        raise ConfigError(expected(f"the threat that was measured, {kept['threat']}", words))
+    scene = Scene(policy, World.of(env), kept["stochastic"], max_steps=kept["max_steps"], cost=kept["cost"]).steady()
+    counted = Episodes(scene, again, result.n_total, result.seed, -np.inf)
+    returns = result.details["returns"]
+    number = returns["episode"][int(np.argmin(returns["attacked"]))] if episode is None else episode
+    found = trace(counted, number, untouched=untouched)
+    _compare(returns, found, "untouched" if untouched else "attacked")
+    return found
+
+
+def kept_of(counted: Episodes) -> dict[str, Any]:
+    """All that `replay` needs besides policy, environment, threat and seed: plain JSON types."""
+    scene, adversary = counted.scene, counted.adversary
+    kept: dict[str, Any] = {"cost": scene.cost, "stochastic": scene.stochastic, "max_steps": scene.max_steps}
+    if isinstance(adversary, Untouched):
+        return kept | {"threat": "no threat", "adversary": None}
+    inner = _inner(adversary.threat)
+    attack = {part.name: getattr(adversary.attack, part.name) for part in fields(adversary.attack)}
+    attack.pop("critic", None)
+    told = {
+        "kind": type(adversary.attack).__name__,
+        "attack": {name: list(value) if isinstance(value, tuple) else value for name, value in attack.items()},
+        "share": adversary.share,
+        "threat": {name: list(getattr(inner, name)) for name in _CHOSEN if getattr(inner, name, None)},
+    }
+    return kept | {"threat": str(adversary.threat), "adversary": told}
+
+
+def adversary_of(
+    told: Mapping[str, Any] | None, threat: Threat | None, critic: Callable[..., Any] | None
+) -> Attacked | Untouched:
+    """The adversary that a result tells of.
+
+    Raises:
+        ConfigError: there is no threat where there was one, or one where there was none; or the critic is missing.
+    """
+    if told is None or threat is None:
+        if told is not None or threat is not None:
+            raise ConfigError(expected("the threat that was measured" if told else "no threat, as measured", threat))
+        return Untouched()
+    words = {name: tuple(value) if isinstance(value, list) else value for name, value in told["attack"].items()}
+    if told["kind"] == Lower.__name__:
+        if critic is None:
+            raise ConfigError("Expected critic= as measured, as its attack was the one judged, but got none.")
+        words["critic"] = critic
+    attack: Attack = _ATTACKS[told["kind"]](**words)
+    return Attacked(_filled(threat, told["threat"]), attack, told["share"])
+
+
+def _filled(threat: Threat, chosen: Mapping[str, Any]) -> Threat:
+    """A threat with what was measured or found of it."""
+    if isinstance(threat, Sometimes):
+        return replace(threat, threat=_filled(threat.threat, chosen))
+    known: dict[str, Any] = {name: tuple(value) for name, value in chosen.items() if hasattr(threat, name)}
+    if "scale" in known and getattr(threat, "scale", None) is not None:
+        known.pop("scale")  # a scale that is given stands for itself: another one must not pass unseen
+    return replace(threat, **known) if known else threat  # type: ignore[type-var]
+
+
+def _inner(threat: Threat) -> Threat:
+    return _inner(threat.threat) if isinstance(threat, Sometimes) else threat
+
+
+def _compare(returns: Mapping[str, Any], found: Trace, which: str) -> None:
+    """Refuse a return other than the one that the result has of this episode, if it has one."""
+    if found.episode not in returns["episode"]:
+        return
+    before = returns[which][returns["episode"].index(found.episode)]
+    if found.returned != before:
+        mend = "The policy, the environment, the threat or a library is no longer what it was. Measure again."
+        raise DataError(expected(f"episode {found.episode} to return {before!r}, as it did", found.returned, mend))
