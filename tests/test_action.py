@@ -350,9 +350,10 @@ def keep(call: Call, results: str, branch: str = "robustness-history") -> Ended:
 
 
 def kept_lines(hub: Path, branch: str = "robustness-history") -> list[int]:
+    """How many runs each month's file has."""
     names = git(hub, "ls-tree", "-r", "--name-only", branch).split()
-    texts = [git(hub, "show", f"{branch}:{name}") for name in names if name.endswith(".jsonl")]
-    return [len(text.splitlines()) for text in texts]
+    texts = [git(hub, "show", f"{branch}:{name}") for name in names if name.startswith("history/runs-")]
+    return [sum(line.startswith('["2') for line in text.splitlines()) for text in texts]
 
 
 def test_a_history_begins_and_grows_on_a_branch_of_its_own(call: Call, tested: Call, hub: Path) -> None:
