@@ -105,6 +105,10 @@ def _suggest(a: argparse.Namespace) -> int:
 
 
 def _init(a: argparse.Namespace) -> int:
+    if a.scan:
+        from robustest.cli.scan import scan
+
+        return scan(a.folder)
     from robustest.cli.init import init
 
     return init(a.folder)
@@ -150,9 +154,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_keepers(commands)
     add = _adder(commands)
     add("suggest", "measure on all samples, and print the thresholds the tests could hold", rest=True)
-    add("init", "write a first test, its fixtures and a workflow").add_argument(
-        "folder", metavar="DIR", nargs="?", default=".", help="the project's root (default: here)"
-    )
+    init = add("init", "write a first test, its fixtures and a workflow; or the tests of all that a scan finds")
+    init.add_argument("folder", metavar="DIR", nargs="?", default=".", help="the project's root (default: here)")
+    init.add_argument("--scan", action="store_true", help="measure a battery, explain it, and write the tests it holds")
     _add_history(commands)
     add_study(commands, _adder)
     return parser
