@@ -12,6 +12,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from operator import itemgetter
 
 from robustest.history.claim import Claim
 from robustest.history.entry import Entry
@@ -29,11 +30,12 @@ def place_of(entry: Entry) -> Place:
 
 def moment_of(entry: Entry) -> tuple[Place, str]:
     """Where an entry's commit stands, and when its run was: what entries are in order of."""
-    return _moment(*entry[:3])
+    return _moment(entry[:3])
 
 
 @lru_cache(maxsize=100_000)  # entries are claims times runs, and these are the run's
-def _moment(time: str, commit: str, committed: str) -> tuple[Place, str]:
+def _moment(run: tuple[str, str, str]) -> tuple[Place, str]:
+    time, commit, committed = run
     return ((committed, commit) if commit and committed else (time, commit)), time
 
 
@@ -182,7 +184,7 @@ class Course:
 def timeline_of(history: Mapping[Claim, Iterable[Entry]]) -> list[Place]:
     """Every commit that the runs of a history were of, in order."""
     runs = {entry[:4] for entries in history.values() for entry in entries}  # few, beside the entries
-    return sorted({_moment(time, commit, committed)[0] for time, commit, committed, dirty in runs if not dirty})
+    return sorted({_moment((time, commit, committed))[0] for time, commit, committed, dirty in runs if not dirty})
 
 
 def course_of(
@@ -199,7 +201,9 @@ def course_of(
     own, extra = list(entries), list(beside)
     measured = {entry.time for entry in own} if extra else set()
     every = own + [entry for entry in extra if entry.time not in measured and not entry.verdict]
-    points = _points(sorted((entry for entry in every if not entry.dirty), key=moment_of))
+    placed = [(_moment(entry[:3]), entry) for entry in every if not entry.dirty]
+    placed.sort(key=itemgetter(0))
+    points = _points(placed)
     return Course(
         claim=claim,
         points=points,
@@ -210,11 +214,10 @@ def course_of(
     )
 
 
-def _points(placed: Iterable[Entry]) -> list[Point]:
+def _points(placed: Iterable[tuple[tuple[Place, str], Entry]]) -> list[Point]:
     points: list[Point] = []
     before = None
-    for entry in placed:
-        place = place_of(entry)
+    for (place, _), entry in placed:
         if place == before and points[-1].takes(entry):
             points[-1].add(entry)
         else:
