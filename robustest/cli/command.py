@@ -105,6 +105,10 @@ def _suggest(a: argparse.Namespace) -> int:
 
 
 def _init(a: argparse.Namespace) -> int:
+    if a.scan:
+        from robustest.cli.scan import scan
+
+        return scan(a.folder)
     from robustest.cli.init import init
 
     return init(a.folder)
@@ -124,6 +128,12 @@ def _history(a: argparse.Namespace) -> int:
     return history.show(a.history, a.only) if a.action == "show" else history.page(a.history, a.output)
 
 
+def _index(a: argparse.Namespace) -> int:
+    from robustest.cli.index import index
+
+    return index(a.folder)
+
+
 _COMMANDS = {
     "show": _show,
     "merge": _merge,
@@ -134,6 +144,7 @@ _COMMANDS = {
     "suggest": _suggest,
     "init": _init,
     "study": _study,
+    "index": _index,
 }
 
 
@@ -150,9 +161,11 @@ def _parser() -> argparse.ArgumentParser:
     _add_keepers(commands)
     add = _adder(commands)
     add("suggest", "measure on all samples, and print the thresholds the tests could hold", rest=True)
-    add("init", "write a first test, its fixtures and a workflow").add_argument(
-        "folder", metavar="DIR", nargs="?", default=".", help="the project's root (default: here)"
-    )
+    init = add("init", "write a first test, its fixtures and a workflow; or the tests of all that a scan finds")
+    init.add_argument("folder", metavar="DIR", nargs="?", default=".", help="the project's root (default: here)")
+    init.add_argument("--scan", action="store_true", help="measure a battery, explain it, and write the tests it holds")
+    pages = add("index", "write an index over the pages of several runs (robustest[html])")
+    pages.add_argument("folder", metavar="DIR", help="has a folder for each run's --robust-html in it")
     _add_history(commands)
     add_study(commands, _adder)
     return parser

@@ -10,11 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from robustest.cli.exits import Exit, missing, wrong
-from robustest.cli.runs import read_run
 from robustest.cli.screen import Screen, counted
 from robustest.history import Course, courses_of
 from robustest.reports.history import terminal
-from robustest.reports.history.entries import entries_of
 from robustest.reports.history.words import word_of
 from robustest.store import history as store
 
@@ -30,9 +28,12 @@ def add(folder: str, sources: Sequence[str]) -> int:
         Refused: a file is none, or does not say when and of what commit it is; what came before it was added.
         StoreError: a history is damaged.
     """
+    from robustest.cli.runs import read_run  # here, as a history is shown without: it loads much
+    from robustest.reports.history.entries import entries_of
+
     for source in map(Path, sources):
         if source.is_dir():
-            store.add(Path(folder), store.read(source))
+            store.add_history(Path(folder), source)
             continue
         run = read_run(source)
         if run.origin is None:

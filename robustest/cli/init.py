@@ -23,7 +23,7 @@ def init(folder: str) -> int:
     if not root.is_dir():
         raise wrong(f"Expected the folder of a project but there is none at {root}.")
     screen = Screen()
-    framework = _framework(root)
+    framework = framework_of(root)
     _write(screen, root, "tests/test_robustness.py", tests(framework))
     todo = _fixtures(screen, root, framework)
     _write(screen, root, ".github/workflows/robustness.yml", workflow(_install(root)))
@@ -32,6 +32,7 @@ def init(folder: str) -> int:
     screen.write_line("Next:", bold=True)
     steps = [
         todo,
+        f"Let a scan find what else it holds, and write that as tests: robustest init --scan {folder}",
         "Run the claims: pytest --robust -m robust",
         "Set their thresholds to what the model holds: robustest suggest -m robust",
         "Commit, and make the job a required check of your main branch",
@@ -75,7 +76,7 @@ def _fixtures(screen: Screen, root: Path, framework: str) -> str:
     return f"Add {' and '.join(lacking)} to {there[0]}, as shown above, and fill in what they return"
 
 
-def _framework(root: Path) -> str:
+def framework_of(root: Path) -> str:
     """The framework that the project's files name among what they require; empty where they name none we know."""
     files = [*sorted(root.glob("requirements*.txt")), *sorted(root.glob("requirements/*.txt")), root / "pyproject.toml"]
     text = "\n".join(path.read_text(encoding="utf-8", errors="replace") for path in files if path.is_file()).lower()

@@ -32,19 +32,30 @@ def suggest(arguments: Sequence[str]) -> int:
     Raises:
         Refused: the tests could not be run, or none makes a claim with a threshold.
     """
+    first, others, code = measured_under_seeds(arguments)
+    return _print(first, others) if code in (0, 1) else meaning(code)
+
+
+def measured_under_seeds(arguments: Sequence[str]) -> tuple[Run, list[Run], int]:
+    """The suite's claims on all samples under two seeds, and three more where a value moves with the seed.
+
+    Returns:
+        The first run, the others, and pytest's exit code, at the first that is neither 0 nor 1 if there is one.
+
+    Raises:
+        Refused: nothing was written.
+    """
     first, code = _measured(arguments)
-    if code not in (0, 1):
-        return meaning(code)
-    seed = int(first.settings["seed"])
     others: list[Run] = []
+    seed = int(first.settings["seed"])
     for number in range(1, SEEDS):
-        run, code = _measured([*arguments, f"--robust-seed={seed + number}"])
         if code not in (0, 1):
-            return meaning(code)
+            break
+        run, code = _measured([*arguments, f"--robust-seed={seed + number}"])
         others.append(run)
         if not any(_moved(first, other) for other in others):  # then no further seed is needed
             break
-    return _print(first, others)
+    return first, others, code
 
 
 def _measured(arguments: Sequence[str]) -> tuple[Run, int]:

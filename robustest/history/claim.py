@@ -44,12 +44,17 @@ class Claim:
     place: int = 0
 
     @property
+    def digest(self) -> str:
+        """What stands for it in the lines of runs, and ends the name of its file."""
+        identity = json.dumps([self.test, self.kind, self.words, self.place]).encode()
+        return sha256(identity).hexdigest()[:16]
+
+    @property
     def file(self) -> str:
         """The name of its file: the test's, as far as every file system has such names, and a digest of the claim."""
-        identity = json.dumps([self.test, self.kind, self.words, self.place]).encode()
         name = self.test.rpartition("::")[2].partition("[")[0].lower()
         shown = _PLAIN.sub("-", name)[:_SHOWN].strip("-") or "claim"
-        return f"{shown}-{sha256(identity).hexdigest()[:16]}.jsonl"
+        return f"{shown}-{self.digest}.jsonl"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""

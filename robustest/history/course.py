@@ -11,6 +11,8 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from operator import itemgetter
 
 from robustest.history.claim import Claim
 from robustest.history.entry import Entry
@@ -23,7 +25,18 @@ Place = tuple[str, str]
 
 def place_of(entry: Entry) -> Place:
     """Where an entry's commit stands; a run of no known commit stands alone, at its own time."""
-    return (entry.committed, entry.commit) if entry.commit and entry.committed else (entry.time, entry.commit)
+    return moment_of(entry)[0]
+
+
+def moment_of(entry: Entry) -> tuple[Place, str]:
+    """Where an entry's commit stands, and when its run was: what entries are in order of."""
+    return _moment(entry[:3])
+
+
+@lru_cache(maxsize=100_000)  # entries are claims times runs, and these are the run's
+def _moment(run: tuple[str, str, str]) -> tuple[Place, str]:
+    time, commit, committed = run
+    return ((committed, commit) if commit and committed else (time, commit)), time
 
 
 @dataclass(slots=True)
@@ -170,7 +183,8 @@ class Course:
 
 def timeline_of(history: Mapping[Claim, Iterable[Entry]]) -> list[Place]:
     """Every commit that the runs of a history were of, in order."""
-    return sorted({place_of(entry) for entries in history.values() for entry in entries if not entry.dirty})
+    runs = {entry[:4] for entries in history.values() for entry in entries}  # few, beside the entries
+    return sorted({_moment((time, commit, committed))[0] for time, commit, committed, dirty in runs if not dirty})
 
 
 def course_of(
@@ -187,7 +201,8 @@ def course_of(
     own, extra = list(entries), list(beside)
     measured = {entry.time for entry in own} if extra else set()
     every = own + [entry for entry in extra if entry.time not in measured and not entry.verdict]
-    placed = sorted(((place_of(entry), entry.time, entry) for entry in every if not entry.dirty), key=_order)
+    placed = [(_moment(entry[:3]), entry) for entry in every if not entry.dirty]
+    placed.sort(key=itemgetter(0))
     points = _points(placed)
     return Course(
         claim=claim,
@@ -199,14 +214,10 @@ def course_of(
     )
 
 
-def _order(placed: tuple[Place, str, Entry]) -> tuple[Place, str]:
-    return placed[:2]
-
-
-def _points(placed: Iterable[tuple[Place, str, Entry]]) -> list[Point]:
+def _points(placed: Iterable[tuple[tuple[Place, str], Entry]]) -> list[Point]:
     points: list[Point] = []
     before = None
-    for place, _, entry in placed:
+    for (place, _), entry in placed:
         if place == before and points[-1].takes(entry):
             points[-1].add(entry)
         else:
@@ -217,24 +228,23 @@ def _points(placed: Iterable[tuple[Place, str, Entry]]) -> list[Point]:
 
 
 def _changes(points: Sequence[Point]) -> list[Change]:
-    known = ("", "", "")  # what the last point that named each named
+    model = data = asked = ""  # what the last point that named each named
     changes = []
     for point in points:
-        named = point.named
-        if named == known:
-            continue
-        if what := _different(known, named):
-            asked = (known[2], point.asked) if "threshold" in what else ("", "")
-            changes.append(Change(point, what, *asked))
-        known = (named[0] or known[0], named[1] or known[1], named[2] or known[2])
+        if point.model != model or point.data != data or point.asked != asked:
+            named = (model, data, asked)
+            if what := _different(named, point.named):
+                told = (asked, point.asked) if "threshold" in what else ("", "")
+                changes.append(Change(point, what, *told))
+            model, data, asked = point.model or model, point.data or data, point.asked or asked
     return changes
 
 
 def _different(before: tuple[str, str, str], after: tuple[str, str, str]) -> tuple[str, ...]:
-    if before == after:
-        return ()
-    names = ("model", "data", "threshold")
-    return tuple(name for name, a, b in zip(names, before, after, strict=True) if a and b and a != b)
+    (model, data, asked), (model_then, data_then, asked_then) = before, after
+    what: tuple[str, ...] = ("model",) if model and model_then and model != model_then else ()
+    what += ("data",) if data and data_then and data != data_then else ()
+    return what + (("threshold",) if asked and asked_then and asked != asked_then else ())
 
 
 def _first_bad(points: Sequence[Point], timeline: Sequence[Place]) -> FirstBad | None:

@@ -88,7 +88,7 @@ class Entry(NamedTuple):
         threshold: the value claimed, or None.
         comparison: ">=" or "<="; empty where nothing was measured.
         asked: all that was claimed, with the scope, to see whether it changed.
-        forward, backward, seconds: what it cost.
+        seconds: what it cost, in seconds of the clock.
         seed: the run's.
         cached: whether all of it was remembered from an earlier run.
         model, data: first characters of their digests; empty where not known, as of the data of an early verdict.
@@ -113,8 +113,6 @@ class Entry(NamedTuple):
     threshold: float | None = None
     comparison: str = ""
     asked: str = ""
-    forward: int = 0
-    backward: int = 0
     seconds: float = 0.0
     seed: int = 0
     cached: bool = False

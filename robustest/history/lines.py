@@ -1,59 +1,85 @@
-"""Entries as lines of JSON, and back.
+"""The lines of a claim's file: which claim it is of, and what was ever asked of it.
 
-A line is the list of an entry's fields, the time first. So lines in the order of their bytes are in the order of
-time: a file is in order when its lines are sorted, and two files are joined by sorting the lines of both. The first
-line says which claim the file is of, and names the fields. There are as many lines as claims times runs, and they may
-come from elsewhere: they are held to their types a column at a time.
+What stays the same from run to run is written here once, under a name made of what it says, and the lines of runs
+(`robustest.history.runs`) name it. Files may come from elsewhere, so that nothing is believed that no run writes.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from collections.abc import Set as AbstractSet
-from typing import Any, NoReturn
+from hashlib import sha256
+from typing import Any, NamedTuple, NoReturn
 
 from robustest.errors import expected
 from robustest.history.claim import Claim
 from robustest.history.entry import Entry
 
-SCHEMA = 1
+SCHEMA = 2
 HEAD = b'["# '
-"""What a first line begins with: it sorts before every time."""
+"""What a first line begins with: it sorts before all others."""
 _HEADED = "# a history of robustest"
-_LARGEST = 1e100
-_LONGEST = 300
+LONGEST = 300
 """Characters of a text."""
+_LARGEST = 1e100
 
-_MATCH: Mapping[str, Callable[[str], object]] = {
-    "time": re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", re.ASCII).fullmatch,
-    "committed": re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)?", re.ASCII).fullmatch,
-    **dict.fromkeys(("commit", "model", "data"), re.compile("[0-9a-z]{0,12}").fullmatch),
-    "state": re.compile("[a-z]{1,20}").fullmatch,
-    "verdict": re.compile("(passed|failed|inconclusive)?").fullmatch,
-    "bounds": re.compile("(above|below)?").fullmatch,
-    "comparison": re.compile("(>=|<=)?").fullmatch,
-    **dict.fromkeys(("asked", "versions", "problem"), lambda text: len(text) <= _LONGEST),
-}
-_TRUTHS = ("dirty", "cached")
-_WHOLE = ("used", "total", "forward", "backward", "seed")
-_NUMBERS = ("estimate", "low", "high", "left_low", "left_high", "threshold")
-_COLUMNS = {name: at for at, name in enumerate(Entry._fields)}
+bounds_form = re.compile("(above|below)?").fullmatch
+comparison_form = re.compile("(>=|<=)?").fullmatch
 
 
-def head_of(claim: Claim) -> bytes:
-    """The first line of a claim's file, without its end."""
-    return _line([_HEADED, {"schema": SCHEMA, "claim": claim.to_dict(), "fields": list(Entry._fields)}])
+class Asked(NamedTuple):
+    """What was asked of a claim: fields of an `Entry` that no result moves."""
+
+    bounds: str
+    total: int
+    threshold: float | None
+    comparison: str
+    asked: str
+
+    @property
+    def name(self) -> str:
+        """What stands for it in the lines of runs: a digest of all it says."""
+        return name_of(self)
 
 
-def line_of(entry: Entry) -> bytes:
-    """The line of an entry, without its end."""
-    return _line(entry)
+def asked_of(entry: Entry) -> Asked:
+    """What an entry says that no result moves."""
+    return Asked(entry.bounds, entry.total, entry.threshold, entry.comparison, entry.asked)
 
 
-def _line(value: object) -> bytes:
+def name_of(value: object) -> str:
+    """Eight characters that stand for a value of plain JSON types."""
+    return sha256(line_of(value)).hexdigest()[:8]
+
+
+def line_of(value: object) -> bytes:
+    """A line, without its end."""
     return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
+
+
+def head_of(**about: object) -> bytes:
+    """A first line, which says what the file is of."""
+    return line_of([_HEADED, {"schema": SCHEMA, **about}])
+
+
+def about_of(line: bytes, name: str) -> Any:
+    """What a first line says the file is of, under this name.
+
+    Raises:
+        TypeError, ValueError: it is no first line of such a file, or of another schema.
+    """
+    parts = parsed(line)
+    if not isinstance(parts, list) or len(parts) != 2 or parts[0] != _HEADED or not isinstance(parts[1], dict):
+        raise TypeError("Expected the first line of a history")
+    if parts[1].get("schema") != SCHEMA:
+        raise ValueError(
+            f"{expected(f'schema {SCHEMA} of a history', parts[1].get('schema'))}: another version wrote it"
+        )
+    if set(parts[1]) != {"schema", name}:
+        raise TypeError(f"Expected the first line of a file of a {name}")
+    return parts[1][name]
 
 
 def claim_of(line: bytes) -> Claim:
@@ -62,38 +88,55 @@ def claim_of(line: bytes) -> Claim:
     Raises:
         TypeError, ValueError: it is none, or of another schema.
     """
-    name, about = _read(line)
-    if name != _HEADED or not isinstance(about, dict) or set(about) != {"schema", "claim", "fields"}:
-        raise TypeError(expected("the first line of a history", name))
-    if about["schema"] != SCHEMA or about["fields"] != list(Entry._fields):
-        raise ValueError(f"{expected(f'schema {SCHEMA} of a history', about['schema'])}: another version wrote it")
-    return Claim.from_dict(about["claim"])
+    return Claim.from_dict(about_of(line, "claim"))
 
 
-Known = dict[str, set[str]]
-"""Texts of each field that were looked at before: claims of one run have most of theirs in common."""
+def asked_line_of(asked: Asked) -> bytes:
+    """The line of what was asked, without its end."""
+    return line_of([asked.name, *asked])
 
 
-def entries_of(lines: Sequence[bytes], known: Known) -> list[Entry]:
-    """The entries of lines, in their order.
-
-    Args:
-        lines: without their ends.
-        known: is added to; empty at first.
+def asked_in(line: bytes) -> Asked:
+    """What was asked, of a line.
 
     Raises:
-        TypeError, ValueError: one of them is none.
+        TypeError, ValueError: it is none, or says something else than its name stands for.
     """
-    rows = _read(b"[" + b",".join(lines) + b"]")
-    if len(rows) != len(lines) or set(map(type, rows)) - {list} or set(map(len, rows)) - {len(_COLUMNS)}:
-        raise TypeError(f"Expected lists of {len(_COLUMNS)} fields")
-    columns = list(zip(*rows, strict=True))
-    if columns:
-        _check({name: columns[at] for name, at in _COLUMNS.items()}, known)
-    return list(map(Entry._make, rows))
+    row = parsed(line)
+    if not isinstance(row, list) or len(row) != 1 + len(Asked._fields):
+        raise TypeError(f"Expected a list of {1 + len(Asked._fields)} fields")
+    asked = Asked(*row[1:])
+    texts = (asked.bounds, asked.comparison, asked.asked)
+    if not all(type(text) is str and len(text) <= LONGEST for text in texts):
+        raise TypeError("Expected bounds, comparison and what was asked to be texts")
+    if not (bounds_form(asked.bounds) and comparison_form(asked.comparison)):
+        raise ValueError("Expected bounds and comparison of a run to be texts of their form")
+    check_numbers("total", [asked.total], {int})
+    check_numbers("threshold", [asked.threshold], {int, float, type(None)})
+    if row[0] != asked.name:
+        raise ValueError(expected(f"the name {asked.name} of what was asked", row[0]))
+    return asked
 
 
-def _read(text: bytes) -> Any:
+def check_numbers(name: str, values: Collection[Any], kinds: AbstractSet[type]) -> None:
+    """Refuse a column of numbers that no run finds: gone through as a whole, without a call of ours a value.
+
+    Raises:
+        TypeError, ValueError: naming the field.
+    """
+    if not set(map(type, values)) <= kinds:
+        raise TypeError(f"Expected {name} of a run to be {' or '.join(sorted(kind.__name__ for kind in kinds))}")
+    given = set(values) - {None}
+    if given and not -_LARGEST <= min(given) <= max(given) <= _LARGEST:
+        raise ValueError(f"Expected {name} of a run to be a number that a run finds")
+
+
+def parsed(text: bytes) -> Any:
+    """What a line says, in plain JSON types.
+
+    Raises:
+        ValueError: it is no JSON, or nested too deep.
+    """
     try:
         return json.loads(text, parse_constant=_no_constant)
     except RecursionError:
@@ -104,33 +147,11 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name}, which is no JSON")
 
 
-def _check(columns: Mapping[str, Collection[Any]], known: Known) -> None:
-    """Refuse columns that no run writes; each is gone through once, without a call of ours a value.
+def several(values: Sequence[object], count: int, what: str) -> None:
+    """Refuse a column of another length.
 
     Raises:
-        TypeError, ValueError: naming the field.
+        TypeError: it is no list, or has another length.
     """
-    for name, matches in _MATCH.items():
-        seen = known.setdefault(name, set())
-        strange = set(columns[name]) - seen  # what is no text is never among those, and matches none
-        if not all(map(matches, strange)):
-            raise ValueError(f"Expected {name} of a run to be a text of its form")
-        seen |= strange
-    for names, kinds in ((_TRUTHS, {bool}), (_WHOLE, {int}), (("seconds",), {float, int})):
-        _of_types(columns, names, kinds)
-    _of_types(columns, _NUMBERS, {float, int, type(None)})
-    for name in (*_WHOLE, *_NUMBERS, "seconds"):
-        given = {*columns[name]} - {None}
-        if given and not -_LARGEST <= min(given) <= max(given) <= _LARGEST:
-            raise ValueError(f"Expected {name} of a run to be a number that a run finds")
-    for verdict, low, high, comparison in zip(
-        columns["verdict"], columns["low"], columns["high"], columns["comparison"], strict=True
-    ):
-        if verdict and not (low is not None and high is not None and low <= high and comparison):
-            raise ValueError("Expected a verdict with an interval and a comparison")
-
-
-def _of_types(columns: Mapping[str, Collection[Any]], names: Sequence[str], kinds: AbstractSet[type]) -> None:
-    for name in names:
-        if not set(map(type, columns[name])) <= kinds:
-            raise TypeError(f"Expected {name} of a run to be {' or '.join(sorted(kind.__name__ for kind in kinds))}")
+    if type(values) is not list or len(values) != count:
+        raise TypeError(f"Expected {count} values of {what} in a run")

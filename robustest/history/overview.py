@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from robustest.history.claim import Claim
-from robustest.history.course import BAD, OPEN, Course, Place, course_of, place_of, timeline_of
+from robustest.history.course import BAD, OPEN, Course, course_of, moment_of, timeline_of
 from robustest.history.entry import Entry
 
 _ORDER = {BAD: 0, OPEN: 1}
@@ -33,10 +33,6 @@ def courses_of(history: Mapping[Claim, Sequence[Entry]]) -> list[Course]:
     return sorted(courses, key=lambda course: (_ORDER.get(course.state, 2), not course.behind, course.claim))
 
 
-def _moment(entry: Entry) -> tuple[Place, str]:
-    return place_of(entry), entry.time
-
-
 def _stands(own: Sequence[Entry], others: Sequence[Sequence[Entry]]) -> bool:
     """Whether what a test's run came to, beside its claims, is its last word: none of the others is later."""
-    return max(map(_moment, own)) == max(_moment(entry) for entries in (own, *others) for entry in entries)
+    return max(map(moment_of, own)) == max(moment_of(entry) for entries in (own, *others) for entry in entries)

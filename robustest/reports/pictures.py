@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
+from PIL.PngImagePlugin import PngInfo
 
 from robustest.reports.answers import drawn_answers
 
 _TILE = 160
 _GAP = 8
+LARGEST_CHANGE = "largest change"
+"""Under this a picture keeps the largest change that it shows: the page reads it back."""
 
 
 def save_exhibit(
@@ -30,6 +33,7 @@ def save_exhibit(
 ) -> str | None:
     """Save one PNG: before | after | difference (grey is no change, amplified to its own largest value).
 
+    That largest value, in input units, is kept with the picture under `LARGEST_CHANGE`, as the scale of the third.
     Masks and boxes are drawn in a row below: target, answers before and after, where they differ; then what is told.
 
     Args:
@@ -50,7 +54,9 @@ def save_exhibit(
     largest = float(np.abs(delta).max()) or 1.0
     tiles = [_tile(first), _tile(second), _tile(0.5 + 0.5 * delta / largest)]
     below = [] if answers is None else drawn_answers(tiles[0], tiles[1], _scaled(answers, first, tiles[0]), names)
-    return _saved(folder, name, _stacked([_row(tiles), _row(below), _line(told)]) if below else _row(tiles))
+    sheet = _stacked([_row(tiles), _row(below), _line(told)]) if below else _row(tiles)
+    change = float(np.abs(delta).max()) * (bounds[1] - bounds[0])
+    return _saved(folder, name, sheet, {LARGEST_CHANGE: f"{change:.2g}"})
 
 
 def save_sheet(folder: str, name: str, rows: Sequence[Sequence[Any]], bounds: tuple[float, float]) -> str | None:
@@ -101,11 +107,14 @@ def _row(tiles: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
     return np.concatenate(parts[:-1], axis=1)
 
 
-def _saved(folder: str, name: str, sheet: NDArray[np.uint8]) -> str:
+def _saved(folder: str, name: str, sheet: NDArray[np.uint8], texts: Mapping[str, str] | None = None) -> str:
+    kept = PngInfo()
+    for key, text in (texts or {}).items():
+        kept.add_text(key, text)
     Path(folder).mkdir(parents=True, exist_ok=True)
     path = Path(folder) / f"{name}.png"
     partial = path.with_suffix(f".{os.getpid()}.tmp")
-    Image.fromarray(sheet).save(partial, format="PNG")
+    Image.fromarray(sheet).save(partial, format="PNG", pnginfo=kept)
     partial.replace(path)
     return str(path)
 

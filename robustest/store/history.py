@@ -1,34 +1,41 @@
-"""A history in a folder: a file a claim, a line of JSON a run, in an order of their own.
+"""A history in a folder: a file a claim, a file a month of runs, in an order of their own.
 
-A file's lines are its set of lines in the order of their bytes: first the claim's, then the runs' by time. So two
-histories are joined by joining lines, and it does not matter which comes first; git's own `merge=union` does that too,
-in an order that is put right whenever the file is written.
+A file's lines are its set of lines in the order of their bytes: first what it is of, then the runs by time. No line
+depends on another of its file, so two histories are joined by joining lines, and it does not matter which comes first;
+git's own `merge=union` does that too, in an order that is put right whenever the file is written.
 """
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 
 from robustest.errors import StoreError
 from robustest.history.claim import Claim
 from robustest.history.entry import Entry
-from robustest.history.lines import HEAD, Known, claim_of, entries_of, head_of, line_of
+from robustest.history.lines import HEAD, Asked, about_of, asked_in, asked_line_of, asked_of, claim_of, head_of
+from robustest.history.runs import LISTED, Run, entries_of, lines_of, references_in, run_in
 from robustest.regular import read_below
 from robustest.store.files import alone, write_atomic
 
 LARGEST = 64 * 2**20
-"""Bytes of a file, at most: 100,000 runs and more."""
+"""Bytes of a file, at most."""
 _MOST_FILES = 20_000
 _ATTRIBUTES = "*.jsonl text eol=lf merge=union\n"
-_MEND = "Restore it from version control, or delete it and lose its claim's history"
+_MEND = "Restore it from version control, or delete it and lose what it holds"
+_MONTH = re.compile(r"runs-(\d{4}-\d\d)\.jsonl", re.ASCII).fullmatch
 
 History = dict[Claim, list[Entry]]
+_Lines = dict[str, set[bytes]]
+"""Of each file, by its name."""
 
 
 def read(folder: Path) -> History:
-    """The entries of every claim, in the order of their time.
+    """The entries of every claim that has a file, in the order of their time.
 
     Raises:
         StoreError: there is no history in the folder, or a file of it is damaged or none of a history.
@@ -38,30 +45,149 @@ def read(folder: Path) -> History:
         raise StoreError(
             f"Expected a history in {folder} but there is none. Begin one: pytest --robust --robust-history={folder}"
         )
-    known: Known = {}
-    return dict(_parsed(folder, name, _lines(folder, name), known) for name in found)
+    kept = _Kept(folder)
+    for name in found:
+        if _MONTH(name) is None:
+            kept.read_claim(name)
+    for name in found:
+        if month := _MONTH(name):
+            kept.read_month(name, month[1])
+    return kept.history()
 
 
 def add(folder: Path, entries: Mapping[Claim, Iterable[Entry]]) -> None:
     """Add entries to a folder, which is made if absent; those that are there already are not added again.
 
-    Every file is written whole or not at all, and put in order where something else, such as git, had joined lines.
-
     Raises:
         StoreError: a file that is there is damaged; it and the others stay as they are.
         OSError: the folder cannot be written.
     """
+    lines: _Lines = {}
+    runs: dict[tuple[str, str, str, bool, str], list[tuple[Claim, Entry]]] = {}
+    for claim, ones in entries.items():
+        for one in ones:
+            runs.setdefault((one.time, one.commit, one.committed, one.dirty, one.versions), []).append((claim, one))
+            lines.setdefault(claim.file, {head_of(claim=claim.to_dict())}).add(asked_line_of(asked_of(one)))
+    for (time, *_), found in runs.items():
+        lines.setdefault(f"runs-{time[:7]}.jsonl", {head_of(runs=time[:7])}).update(lines_of(found))
+    _join(folder, lines)
+
+
+def add_history(folder: Path, other: Path) -> None:
+    """Add all that another folder holds: its lines, so that it does not matter which was there first.
+
+    Raises:
+        StoreError: a file of either is damaged; the folder stays as it is.
+        OSError: the folder cannot be written.
+    """
+    read(other)  # nothing is taken over that is not believed
+    _join(folder, {name: set(_lines(other, name)) for name in _names(other)})
+
+
+def _join(folder: Path, lines: _Lines) -> None:
+    """Write lines beside those that are there.
+
+    Every file is written whole or not at all, and put in order where something else, such as git, had joined lines.
+    The claims' files come first: what a run's line names must be there, should the writing be cut short.
+    """
     with alone(folder):
-        names = _names(folder)
-        before = {name: _looking_right(folder, name, _lines(folder, name)) for name in names}
-        after = {name: set(lines) for name, lines in before.items()}
-        for claim, ones in entries.items():
-            after.setdefault(claim.file, {head_of(claim)}).update(map(line_of, ones))
+        before = {name: _looking_right(folder, name, _lines(folder, name)) for name in _names(folder)}
         _put(folder / ".gitattributes", _ATTRIBUTES.encode())
-        for name, lines in after.items():
-            ordered = sorted(lines)
+        for name in sorted({*before, *lines}, key=lambda name: (_MONTH(name) is not None, name)):
+            ordered = sorted({*before.get(name, ()), *lines.get(name, ())})
             if ordered != before.get(name):
                 write_atomic(folder / name, b"\n".join(ordered) + b"\n")
+
+
+@dataclass(slots=True)
+class _Kept:
+    """What was read of a folder so far.
+
+    Attributes:
+        folder: the history's.
+        claims: each by its digest, with what was asked of it by name.
+        entries: of each claim.
+        times: how many lines each time has.
+        gone: takes the entries of claims without a file.
+    """
+
+    folder: Path
+    claims: dict[str, tuple[Claim, dict[str, Asked]]] = field(default_factory=dict)
+    entries: History = field(default_factory=dict)
+    times: Counter[str] = field(default_factory=Counter)
+    gone: list[Entry] = field(default_factory=list)
+
+    def read_claim(self, name: str) -> None:
+        """Read what was asked of a claim."""
+        head, lines = _headed(self.folder, name)
+        try:
+            claim = claim_of(head)
+        except (ValueError, TypeError) as error:
+            _damaged(self.folder, name, 1, str(error))
+        if claim.file != name:
+            raise StoreError(f"Expected the claim of {self.folder / name} but got that of {claim.file}. {_MEND}.")
+        asked = {}
+        for number, line in lines:
+            try:
+                one = asked_in(line)
+            except (ValueError, TypeError) as error:
+                _damaged(self.folder, name, number, str(error))
+            asked[one.name] = one
+        self.claims[claim.digest] = claim, asked
+        self.entries[claim] = []
+
+    def read_month(self, name: str, month: str) -> None:
+        """Read the runs of a month; the claims were read before."""
+        head, lines = _headed(self.folder, name)
+        number = 1
+        try:
+            if about_of(head, "runs") != month:
+                raise ValueError(f"Expected the runs of {month}")
+            listed: dict[str, list[str]] = {}
+            runs: list[tuple[int, Run]] = []
+            for number, line in lines:
+                if line.startswith(LISTED):
+                    key, references = references_in(line)
+                    listed[key] = references
+                else:
+                    runs.append((number, run_in(line)))
+            resolved = {key: self._resolve(references) for key, references in listed.items()}
+            for at, run in runs:
+                number = at
+                self._take(run, month, resolved)
+        except (ValueError, TypeError) as error:
+            _damaged(self.folder, name, number, str(error))
+
+    def _resolve(self, references: list[str]) -> tuple[list[list[Entry]], list[Asked]]:
+        """Where the entries of a list of claims go, and what was asked of each.
+
+        A claim without a file is one that was deleted, on purpose: its entries are left out.
+        """
+        places, asked = [], []
+        for reference in references:
+            digest, _, name = reference.partition(".")
+            claim, known = self.claims.get(digest, (None, {}))
+            if claim is not None and name not in known:
+                raise ValueError(f"Expected a line {name} in {claim.file}, which a run names")
+            places.append(self.gone if claim is None else self.entries[claim])
+            asked.append(known[name] if claim is not None else Asked("", 0, None, ">=", ""))
+        return places, asked
+
+    def _take(self, run: Run, month: str, resolved: Mapping[str, tuple[list[list[Entry]], list[Asked]]]) -> None:
+        if run.listed not in resolved:
+            raise ValueError(f"Expected the list {run.listed[:20]} of claims, which the run names")
+        if run.time[:7] != month:
+            raise ValueError(f"Expected a run of {month}")
+        places, asked = resolved[run.listed]
+        for place, entry in zip(places, entries_of(run, asked), strict=True):
+            place.append(entry)
+        self.times[run.time] += 1
+
+    def history(self) -> History:
+        """The entries of each claim: once each, where parts of a run were added on their own."""
+        if len(self.times) == self.times.total():
+            return self.entries
+        return {claim: list(dict.fromkeys(ones)) for claim, ones in self.entries.items()}
 
 
 def _put(path: Path, content: bytes) -> None:
@@ -72,7 +198,7 @@ def _put(path: Path, content: bytes) -> None:
 def _names(folder: Path) -> list[str]:
     names = sorted(path.name for path in Path(folder).glob("*.jsonl") if not path.name.startswith("."))
     if len(names) > _MOST_FILES:
-        raise StoreError(f"Expected at most {_MOST_FILES} claims in {folder} but got {len(names)}.")
+        raise StoreError(f"Expected at most {_MOST_FILES} files in {folder} but got {len(names)}.")
     return names
 
 
@@ -96,34 +222,20 @@ def _looking_right(folder: Path, name: str, lines: list[bytes]) -> list[bytes]:
     return lines
 
 
-def _parsed(folder: Path, name: str, lines: list[bytes], known: Known) -> tuple[Claim, list[Entry]]:
-    """A file's claim and its entries.
+def _headed(folder: Path, name: str) -> tuple[bytes, list[tuple[int, bytes]]]:
+    """A file's first line and the others, once each and in their order, with their numbers as the file is.
 
     Raises:
-        StoreError: a line is none, or the file is another claim's.
+        StoreError: there is none, or more than one.
     """
-    ordered = sorted(set(lines))
-    heads = [line for line in ordered if line.startswith(HEAD)]
+    numbers: dict[bytes, int] = {}
+    for number, line in enumerate(_lines(folder, name), 1):
+        numbers.setdefault(line, number)
+    heads = [line for line in numbers if line.startswith(HEAD)]
     if len(heads) != 1:
-        _damaged(folder, name, 1, f"{len(heads)} lines that say which claim it is of, instead of one")
-    try:
-        claim = claim_of(heads[0])
-    except (ValueError, TypeError) as error:
-        _damaged(folder, name, 1, str(error))
-    if claim.file != name:
-        raise StoreError(f"Expected the claim of {folder / name} but got that of {claim.file}. {_MEND}.")
-    try:
-        return claim, entries_of(ordered[1:], known)
-    except (ValueError, TypeError):
-        pass  # said below, with its line
-    for number, line in enumerate(lines, 1):
-        if line != heads[0]:
-            try:
-                entries_of([line], {})
-            except (ValueError, TypeError) as error:
-                _damaged(folder, name, number, str(error))
-    return _damaged(folder, name, 1, "lines that are none of a history when they are taken together")
+        _damaged(folder, name, 1, f"{len(heads)} lines that say what it is of, instead of one")
+    return heads[0], [(numbers[line], line) for line in sorted(numbers) if line != heads[0]]
 
 
 def _damaged(folder: Path, name: str, number: int, what: str) -> NoReturn:
-    raise StoreError(f"Expected a run of a history in {folder / name}, line {number}, but got: {what[:300]}. {_MEND}.")
+    raise StoreError(f"Expected a line of a history in {folder / name}, line {number}, but got: {what[:300]}. {_MEND}.")

@@ -44,7 +44,7 @@ def test_what_cannot_be_added_turns_the_run_red_and_is_left_as_it_is(write, run,
         test_a="def test_holds(robust_model, robust_data):\n    claim(robust_model, robust_data, 0.01, at_least=1.0)\n"
     )
     run("--robust", "--robust-history=kept")
-    (file,) = (Path(project.path) / "kept").glob("*.jsonl")
+    (file,) = (Path(project.path) / "kept").glob("runs-*.jsonl")
     file.write_text(file.read_text() + "<<<<<<< HEAD\n")
     before = file.read_bytes()
     result = run("--robust", "--robust-history=kept")

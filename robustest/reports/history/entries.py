@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
 
 from robustest.history import Claim, Entry, Origin, without_thresholds
 from robustest.history.claim import thresholds_of
@@ -14,7 +15,10 @@ from robustest.results import Result
 
 _LONGEST = 200
 """Characters of a problem that are kept."""
-_DIGITS = 7
+_DECIMALS = 3
+_SMALLEST = 20
+_LARGEST = 1e15
+"""Beyond both, values are kept as they are: no accuracy, rate or radius is there."""
 RUN = "pytest"
 """The name under which a run is told of that lost results."""
 
@@ -56,8 +60,8 @@ def _unmeasured(origin: Origin, word: str, problem: str) -> Entry:
 
 
 def _measured(origin: Origin, word: str, result: Result) -> Entry:
-    left = _rounded(result.left_interval)
-    low, high = _rounded(result.interval)
+    left = _outward(result.left_interval)
+    low, high = _outward(result.interval)
     return Entry(
         time=origin.time,
         commit=short(origin.commit),
@@ -65,7 +69,7 @@ def _measured(origin: Origin, word: str, result: Result) -> Entry:
         dirty=origin.dirty,
         state=word,
         verdict=str(result.verdict),
-        estimate=None if result.estimate is None else _short(result.estimate),
+        estimate=None if result.estimate is None else _short(result.estimate, ROUND_HALF_EVEN),
         low=low,
         high=high,
         left_low=None if left == (low, high) else left[0],
@@ -76,9 +80,7 @@ def _measured(origin: Origin, word: str, result: Result) -> Entry:
         threshold=result.threshold,
         comparison=result.comparison,
         asked=_asked(result),
-        forward=result.cost.forward,
-        backward=result.cost.backward,
-        seconds=round(result.cost.seconds, 3),
+        seconds=_figures(result.cost.seconds, 2),
         seed=result.seed,
         cached=bool(result.cached),
         model=short(result.model),
@@ -98,12 +100,21 @@ def _claimed(result: Result) -> str:
     return "" if result.threshold is None else f"{result.comparison} {result.threshold:g}"
 
 
-def _rounded(interval: tuple[float, float]) -> tuple[float, float]:
-    return _short(interval[0]), _short(interval[1])
+def _outward(interval: tuple[float, float]) -> tuple[float, float]:
+    """An interval that has all of the given one inside, so that no slack is told that there is not."""
+    return _short(interval[0], ROUND_FLOOR), _short(interval[1], ROUND_CEILING)
 
 
-def _short(value: float) -> float:
-    """Seven figures; an end that is no number is as far as any can be."""
+def _short(value: float, way: str) -> float:
+    """To a thousandth, as reports show it; below 0.1 three figures. What is no number is as far as any can be."""
     if not math.isfinite(value):
         return math.copysign(1e100, value)
-    return float(f"{value:.{_DIGITS}g}")
+    exact = Decimal(repr(value))
+    digits = _DECIMALS if abs(value) >= 0.1 or not value else _DECIMALS - 2 - exact.adjusted()
+    return (
+        value if digits > _SMALLEST or abs(value) > _LARGEST else float(exact.quantize(Decimal(1).scaleb(-digits), way))
+    )
+
+
+def _figures(value: float, digits: int) -> float:
+    return float(f"{value:.{digits}g}")

@@ -16,6 +16,8 @@ from robustest.regular import Unfit, read_below, read_regular
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _WIDEST = 16_384  # pixels of a side, at most
 _OURS = re.compile(r"claim-\d+-(?:worst|shown)-\d+\.png")
+_CHANGE = re.compile(rb"largest change\x00(\d{1,6}(?:\.\d{1,9})?(?:e[-+]\d{1,3})?)").fullmatch
+"""What `robustest.reports.pictures` keeps with a picture: a number, and nothing else is shown."""
 LARGEST = 8 * 2**20
 """Bytes of a picture that is taken, at most."""
 INLINE = 24 * 2**20
@@ -24,11 +26,18 @@ INLINE = 24 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """Where the page finds a picture, and its size in pixels."""
+    """Where the page finds a picture, and what it is.
+
+    Attributes:
+        source: of the image's element.
+        width, height: in pixels.
+        change: the largest change that it shows, in input units, in words; empty where it shows none.
+    """
 
     source: str
     width: int
     height: int
+    change: str = ""
 
 
 @dataclass(slots=True)
@@ -65,18 +74,18 @@ class Album:
         """
         try:
             content = self._content(path, test)
-            width, height = _size(content)
+            width, height, change = _told(content)
         except Unfit as unfit:
             return f"The picture is not shown: {unfit}."
         except (OSError, ValueError, KeyError):  # ValueError: a path with a NUL in it
             return "The picture is no longer there."
         if not self.inline:
             self._copy(content, name)
-            return Picture(f"images/{name}", width, height)
+            return Picture(f"images/{name}", width, height, change)
         if self.inside + len(content) > INLINE:
             return f"Left out: the pictures inside this page have {INLINE // 2**20} MB already."
         self.inside += len(content)
-        return Picture(f"data:image/png;base64,{base64.b64encode(content).decode('ascii')}", width, height)
+        return Picture(f"data:image/png;base64,{base64.b64encode(content).decode('ascii')}", width, height, change)
 
     def _content(self, path: str, test: str) -> bytes:
         if self.below is None:
@@ -104,27 +113,29 @@ def write_whole(target: Path, content: bytes) -> None:
     partial.replace(target)
 
 
-def _size(content: bytes) -> tuple[int, int]:
-    """Width and height of a PNG file that is whole: chunks with their checksums, and nothing after the last.
+def _told(content: bytes) -> tuple[int, int, str]:
+    """Width, height and largest change of a PNG file that is whole: chunks with their checksums, nothing after them.
 
-    (PNG, third edition, sections 5.2, 5.3 and 11.2.1)
+    (PNG, third edition, sections 5.2, 5.3, 11.2.1 and 11.3.3)
 
     Raises:
         Unfit: it is none.
     """
     if not content.startswith(_SIGNATURE):
         raise Unfit("the file is no PNG")
-    at, kinds = len(_SIGNATURE), []
+    at, kinds, change = len(_SIGNATURE), [], ""
     while at + 12 <= len(content):
         length, kind = struct.unpack_from(">I4s", content, at)
         end = at + 12 + length
         if end > len(content) or zlib.crc32(content[at + 4 : end - 4]) != struct.unpack_from(">I", content, end - 4)[0]:
             break
         kinds.append((kind, length))
+        if kind == b"tEXt" and (found := _CHANGE(content, at + 8, end - 4)):
+            change = found[1].decode("ascii")
         at = end
     if at != len(content) or kinds[:1] != [(b"IHDR", 13)] or kinds[-1] != (b"IEND", 0):
         raise Unfit("the file is no whole PNG")
     width, height = struct.unpack_from(">II", content, len(_SIGNATURE) + 8)
     if not (0 < width <= _WIDEST and 0 < height <= _WIDEST):
         raise Unfit(f"it is {width} by {height} pixels")
-    return width, height
+    return width, height, change

@@ -9,30 +9,14 @@ from typing import Any
 
 from robustest.facts import Fact
 from robustest.reports.html.album import Album, Picture
+from robustest.reports.html.exhibits import Exhibit, exhibit_of, groups_of
 from robustest.reports.html.scales import Scale, scale_of
 from robustest.reports.html.tables import Table, tables_of
 from robustest.reports.states import STATES, Reported, aside, state, without_result
-from robustest.reports.text import claimed, class_name, count_of, value_of
+from robustest.reports.text import claimed, count_of, value_of
 from robustest.results import Counterexample, Result
 
 _BREAKS = re.compile(r"(?<=/)|(?<=::)|(?=\[)")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Exhibit:
-    """A counterexample with its picture.
-
-    Attributes:
-        picture: None where none was saved.
-        problem: why it cannot be shown, where it cannot.
-        facts: what happened to the sample.
-        words: the same for those who do not see the picture.
-    """
-
-    picture: Picture | None
-    problem: str
-    facts: tuple[Fact, ...]
-    words: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +98,11 @@ class Card:
     baseline: Comparison | None = None
 
     @property
+    def groups(self) -> list[tuple[str, list[Exhibit]]]:
+        """The worst samples by what they show."""
+        return groups_of(self.exhibits)
+
+    @property
     def test_parts(self) -> list[str]:
         """The test's id, cut where a line may break."""
         return _BREAKS.split(self.test)
@@ -166,7 +155,7 @@ def _claim(number: int, row: Reported, album: Album) -> Card:
         scale=scale_of(result),
         slack=_slack(result),
         exhibits=tuple(
-            _exhibit(f"claim-{number}-worst-{rank}.png", row.test, result, worst, album)
+            exhibit_of(f"claim-{number}-worst-{rank}.png", row.test, result, worst, album)
             for rank, worst in _ranked(result)
         ),
         tables=tuple(tables_of(result.details, result.captions.names, result.threshold)),
@@ -252,28 +241,3 @@ def _scope(result: Result) -> str:
 
 def _ranked(result: Result) -> enumerate[Counterexample]:
     return enumerate(result.counterexamples, 1)
-
-
-def _exhibit(name: str, test: str, result: Result, worst: Counterexample, album: Album) -> Exhibit:
-    taken = album.take(worst.image, name, test) if worst.image else None
-    captions = result.captions
-    names = result.details.get("class_names")
-    facts = [
-        Fact("sample", str(worst.index)),
-        Fact("label", class_name(worst.label, names)),
-        Fact("predicted", f"{class_name(worst.clean, names)} → {class_name(worst.predicted, names)}"),
-    ]
-    said = f"predicted {class_name(worst.clean, names)}, then {class_name(worst.predicted, names)}"
-    if captions.answered:
-        facts[-1] = Fact(captions.answered, class_name(worst.predicted, names))
-        said = f"{captions.answered} {class_name(worst.predicted, names)}"
-    said = f"label {class_name(worst.label, names)}, {said}"
-    if worst.told:
-        facts[1:], said = [Fact("answered", worst.told)], worst.told
-    if worst.size is not None:
-        facts.append(Fact(captions.size, f"{worst.size:.4g}"))
-    if worst.pixels is not None:
-        facts.append(Fact("pixels changed", f"{worst.pixels:,}"))
-    words = f"Sample {worst.index} {captions.before}, {captions.after}, and the difference amplified: {said}"
-    picture, problem = (None, taken) if isinstance(taken, str) else (taken, "")
-    return Exhibit(picture=picture, problem=problem, facts=tuple(facts), words=words)

@@ -28,6 +28,8 @@ from robustest.version import VERSION
 _LEFT, _RIGHT, _TOP, _BOTTOM = 42, 348, 16, 116
 _COLUMNS = 76
 """Of a chart, at most: 1,000 commits share them, each with the widest interval and the worst verdict of its commits."""
+_LETTER = 10
+"""How wide a letter is, with room beside it."""
 _RECENT = 8
 _MOST_CHANGES = 20
 _WORDS = {BAD: "failed", OPEN: "inconclusive", GOOD: "passed"}
@@ -41,7 +43,8 @@ class Chart:
         intervals: for each verdict a path of upright lines, from end to end of the intervals.
         crosses: a path of marks under the columns that do not hold.
         threshold: a path of the thresholds; empty where there is none.
-        changes: where a column begins with another model, data or threshold: x, and the first letters of what changed.
+        changes: a path of upright lines, where a column has another model, data or threshold.
+        letters: over them: x, and the first letters of what changed; none where the last ones are too near.
         ticks: of the axis: y and the value there.
         words: the chart in a sentence.
     """
@@ -49,7 +52,8 @@ class Chart:
     intervals: dict[str, str]
     crosses: str
     threshold: str
-    changes: list[tuple[float, str]]
+    changes: str
+    letters: list[tuple[float, str]]
     ticks: list[tuple[float, str]]
     words: str
     left: int = _LEFT
@@ -188,12 +192,14 @@ def _chart(course: Course, runs: str) -> Chart | None:
             word, from_, to = _WORDS[one.state], y(one.low), y(one.high)
             intervals[word] = intervals.get(word, "") + f"M{x(at):g} {max(from_, to + 1):g}V{to:g}"
     half = (_RIGHT - _LEFT) / count / 2
+    lines = _lines(course, count, x)
     steps = [(x(at), y(one.threshold)) for at, one in enumerate(columns) if one.threshold is not None]
     return Chart(
         intervals=intervals,
         crosses="".join(_cross(x(at)) for at, one in enumerate(columns) if one.state == BAD),
         threshold="".join(f"M{at - half:.1f} {level:g}H{at + half:.1f}" for at, level in steps),
-        changes=_lines(course, count, x),
+        changes="".join(f"M{at:g} {_TOP - 4}V{_BOTTOM}" for at, _ in lines),
+        letters=_apart(lines),
         ticks=[(y(value), f"{value:g}") for value in (bottom, (bottom + top) / 2, top)],
         words=f"{course.claim.words or course.claim.test}: {word_of(course)}; {runs}",
     )
@@ -209,8 +215,20 @@ def _lines(course: Course, count: int, x: Callable[[int], float]) -> list[tuple[
     if not course.changes:
         return []
     places = {id(point): at for at, point in enumerate(course.points)}
-    found: dict[int, set[str]] = {}
+    found: dict[int, set[tuple[str, ...]]] = {}
     for change in course.changes:
         at = places[id(change.point)] * count // len(places)
-        found.setdefault(at, set()).update(one[0].upper() for one in change.what)
-    return [(x(at), "".join(sorted(letters))) for at, letters in sorted(found.items())]
+        found.setdefault(at, set()).add(change.what)
+    return [(x(at), "".join(sorted({one[0].upper() for what in found[at] for one in what}))) for at in sorted(found)]
+
+
+def _apart(lines: Sequence[tuple[float, str]]) -> list[tuple[float, str]]:
+    """Letters that can be read: those that would lie over the ones before are left out."""
+    told: list[tuple[float, str]] = []
+    end = float("-inf")
+    for at, letters in lines:
+        half = _LETTER * len(letters) / 2
+        if at - half >= end:
+            told.append((at, letters))
+            end = at + half
+    return told

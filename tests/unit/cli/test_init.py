@@ -31,10 +31,11 @@ def test_an_empty_folder_gets_all_files(robustest: Make) -> None:
 def test_it_says_what_comes_next(robustest: Make) -> None:
     done = robustest("init")
     steps_told = done.lines[done.lines.index("Next:") + 1 :]
-    assert [line.split(".")[0].strip() for line in steps_told] == ["1", "2", "3", "4"]
+    assert [line.split(".")[0].strip() for line in steps_told] == ["1", "2", "3", "4", "5"]
     assert "Fill in robust_model and robust_data in tests/conftest.py" in steps_told[0]
-    assert "pytest --robust" in steps_told[1]
-    assert "robustest suggest" in steps_told[2]
+    assert "robustest init --scan ." in steps_told[1]
+    assert "pytest --robust" in steps_told[2]
+    assert "robustest suggest" in steps_told[3]
 
 
 def test_another_folder_may_be_named(robustest: Make) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from robustest.history import Claim, Entry, course_of, timeline_of
 from robustest.history.course import BAD, GOOD, OPEN, place_of
+from robustest.store import history
 
 Make = Callable[..., Entry]
 CLAIM, OTHER = Claim("t::a", "k", "w"), Claim("t::b", "k", "w")
@@ -74,6 +76,19 @@ def test_it_is_right_with_gaps_runs_again_and_early_verdicts(entry: Make, seed: 
     assert course.first_bad.point.place == place_of(entry(first))
     assert (course.first_bad.good and course.first_bad.good.place) == (None if good is None else place_of(entry(good)))
     assert course.first_bad.between == between
+
+
+@pytest.mark.parametrize("seed", range(0, 60, 6))
+def test_it_is_the_same_after_the_history_was_kept_in_two_halves(entry: Make, seed: int, tmp_path: Path) -> None:
+    own, other, _ = constructed(entry, seed)
+    half = len(own) // 2
+    for number, (ones, others) in enumerate([(own[:half], other), (own[half:], ())]):
+        history.add(tmp_path / str(number), {CLAIM: ones, OTHER: others})
+    history.add_history(tmp_path / "0", tmp_path / "1")
+    kept = history.read(tmp_path / "0")
+    assert course_of(CLAIM, kept[CLAIM], timeline_of(kept)) == course_of(
+        CLAIM, sorted(own), timeline_of({CLAIM: own, OTHER: other})
+    )
 
 
 def test_the_histories_are_of_every_sort(entry: Make) -> None:

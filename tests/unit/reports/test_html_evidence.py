@@ -7,10 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from robustest.claims.cues.reliance import NO_SPURIOUS_FEATURE
 from robustest.reports.html import album
+from robustest.reports.pictures import LARGEST_CHANGE, save_exhibit
 
 pytest.importorskip("jinja2", reason="the HTML report is an extra")
 
@@ -86,6 +90,40 @@ def test_only_pictures_are_taken_into_a_page(page_of: Any, pictured: Any, tmp_pa
     assert page.text.count("The picture is not shown: it is no regular file.") == 1
     assert page.text.count("The picture is no longer there.") == 2
     assert not (tmp_path / "report" / "images").exists()
+
+
+def test_the_difference_has_a_scale_in_input_units(page_of: Any, pictured: Any, png: Path, tmp_path: Path) -> None:
+    drawn = save_exhibit(str(tmp_path), "one", np.zeros((1, 4, 4)), np.full((1, 4, 4), 8 / 255), (0, 1))
+    page = page_of(pictured(drawn))
+    assert not page.missing("\N{MINUS SIGN}0.031 0 +0.031")
+    assert "the difference, at most 0.031, amplified" in page.all("img")[0]["alt"]
+    assert page_of(pictured(png)).missing("\N{MINUS SIGN}0.031 0 +0.031"), "a picture without a scale is given none"
+
+
+@pytest.mark.parametrize("told", ["<script>", "1" * 100, "nan", "", "0.1\x00"])
+def test_a_scale_that_no_picture_has_is_not_shown(page_of: Any, pictured: Any, tmp_path: Path, told: str) -> None:
+    kept = PngInfo()
+    kept.add_text(LARGEST_CHANGE, told)
+    path = tmp_path / "hostile.png"
+    Image.fromarray(np.zeros((4, 12, 3), dtype=np.uint8)).save(path, pnginfo=kept)
+    page = page_of(pictured(path))
+    assert page.all("img")
+    assert not [one for one in page.all("div") if one.get("class") == "change"]
+
+
+def test_samples_stand_together_by_the_classes_that_they_are_of_and_taken_for(
+    page_of: Any, made: Any, row: Any, worst: Any
+) -> None:
+    pairs = [(0, 1), (2, 3), (0, 2), (0, 1), (2, 3), (0, 1)]
+    shown = tuple(worst(index=at, label=a, clean=a, predicted=b) for at, (a, b) in enumerate(pairs))
+    names = ["cat", "dog", "<b>cow</b>", "horse"]
+    result = made(counterexamples=shown, details={"health": [], "class_names": names})
+    page = page_of(row("t", result))
+    assert not page.missing("0 (cat) → 1 (dog) 3 samples", "2 (<b>cow</b>) → 3 (horse) 2 samples", "others")
+    flat = " ".join(page.text.split())
+    order = [flat.index(f"sample {at} label") for at in (0, 3, 5, 1, 4, 2)]
+    assert order == sorted(order)
+    assert not page_of(row("t", made(counterexamples=shown[:3]))).all("h5"), "pairs of one have no heading"
 
 
 def test_a_page_does_not_grow_without_end(

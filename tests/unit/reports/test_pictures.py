@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from robustest.reports.pictures import save_exhibit, save_sheet
+from robustest.reports.pictures import LARGEST_CHANGE, save_exhibit, save_sheet
 
 
 def saved(tmp_path: Path, before: object, after: object, bounds: tuple[float, float] = (0, 1)) -> NDArray[np.uint8]:
@@ -49,6 +49,16 @@ def test_grey_images_are_drawn_grey(tmp_path: Path, shape: tuple[int, ...]) -> N
     assert (left == 0).all()
     assert (middle == 255).all()
     assert (right == 255).all()
+
+
+@pytest.mark.parametrize(("bounds", "told"), [((0, 1), "0.031"), ((0, 255), "0.031"), ((-1, 1), "0.031")])
+def test_a_picture_keeps_the_scale_of_its_difference(tmp_path: Path, bounds: tuple[float, float], told: str) -> None:
+    before = np.full((3, 2, 2), 0.25)
+    after = before.copy()
+    after[0, 0, 0] -= 1 / 32
+    path = save_exhibit(str(tmp_path), "name", before, after, bounds)
+    with Image.open(str(path)) as picture:
+        assert picture.text == {LARGEST_CHANGE: told}  # type: ignore[attr-defined]
 
 
 def test_bounds_are_black_and_white(tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ import pytest
 
 from robustest.errors import StoreError
 from robustest.history import Claim, Entry
-from robustest.history.lines import entries_of, head_of, line_of
+from robustest.history.lines import Asked, asked_line_of, head_of
+from robustest.history.runs import Run, lines_of
 from robustest.store import history
 
 CLAIM = Claim("test_a.py::test_it[x/y]", "kind", "accuracy under noise")
@@ -51,7 +52,8 @@ def test_what_is_added_is_read_and_not_added_twice(tmp_path: Path) -> None:
     assert content(tmp_path) == before
     assert history.read(tmp_path) == {CLAIM: sorted(entries)}
     assert (tmp_path / ".gitattributes").read_text() == "*.jsonl text eol=lf merge=union\n"
-    assert len(before[CLAIM.file].splitlines()) == 1 + len(entries), "a line a run"
+    assert len(before["runs-2026-01.jsonl"].splitlines()) == 1 + len(entries) + 2, "a line a run, and two lists"
+    assert len(before[CLAIM.file].splitlines()) == 1 + 2, "what was asked, once"
 
 
 def test_two_histories_join_to_the_same_bytes_in_either_order(tmp_path: Path) -> None:
@@ -60,8 +62,8 @@ def test_two_histories_join_to_the_same_bytes_in_either_order(tmp_path: Path) ->
     for name, entries in ones.items():
         history.add(tmp_path / name, entries)
         history.add(tmp_path / f"{name} first", entries)
-    history.add(tmp_path / "a first", history.read(tmp_path / "b"))
-    history.add(tmp_path / "b first", history.read(tmp_path / "a"))
+    history.add_history(tmp_path / "a first", tmp_path / "b")
+    history.add_history(tmp_path / "b first", tmp_path / "a")
     assert content(tmp_path / "a first") == content(tmp_path / "b first")
     assert len(history.read(tmp_path / "a first")[CLAIM]) == 4
 
@@ -107,13 +109,89 @@ def test_claims_have_files_of_their_own_with_plain_names() -> None:
     assert names == [name.lower() for name in names], "some file systems know no capitals"
 
 
-GOOD = line_of(made(1)).decode()
+def test_parts_of_a_run_are_one_whatever_was_added_first(tmp_path: Path) -> None:
+    other = Claim("test_a.py::test_other")
+    whole = {CLAIM: [made(1)], other: [made(1, state="failed")]}
+    for folder, parts in (("a", [{CLAIM: [made(1)]}, whole]), ("b", [whole, {CLAIM: [made(1)]}])):
+        for part in parts:
+            history.add(tmp_path / folder, part)
+    assert content(tmp_path / "a") == content(tmp_path / "b")
+    assert history.read(tmp_path / "a") == whole
 
 
-def changed(name: str, value: Any) -> str:
+def test_months_have_files_of_their_own_and_stay_in_order(tmp_path: Path) -> None:
+    entries = [made(1, time=f"2026-{month:02d}-01T00:00:00.000Z") for month in (11, 2, 3)]
+    history.add(tmp_path, {CLAIM: entries})
+    assert sorted(path.name for path in tmp_path.glob("runs*")) == [
+        f"runs-2026-{at}.jsonl" for at in ("02", "03", "11")
+    ]
+    assert history.read(tmp_path)[CLAIM] == sorted(entries)
+
+
+def test_a_claim_whose_file_was_deleted_is_gone_and_no_other_is_moved(tmp_path: Path) -> None:
+    others = [Claim(f"test_a.py::test_{at}") for at in range(5)]
+    kept = {claim: [made(1, estimate=at / 10), made(2)] for at, claim in enumerate(others)}
+    history.add(tmp_path, {CLAIM: [made(1, verdict="failed")], **kept})
+    (tmp_path / CLAIM.file).unlink()
+    assert history.read(tmp_path) == kept
+    history.add(tmp_path, {others[0]: [made(3)]})
+    assert CLAIM not in history.read(tmp_path)
+
+
+@pytest.mark.parametrize("lost", ["asked", "list"])
+def test_a_run_that_names_what_is_not_there_is_refused(tmp_path: Path, lost: str) -> None:
+    history.add(tmp_path, {CLAIM: [made(1)]})
+    path = tmp_path / (CLAIM.file if lost == "asked" else "runs-2026-01.jsonl")
+    path.write_bytes(b"\n".join(path.read_bytes().splitlines()[:-1]) + b"\n")
+    with pytest.raises(StoreError, match="run names"):
+        history.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"left_low": 0.1, "left_high": 0.2, "low": 0.0, "high": 0.2, "bounds": "above", "cached": True, "dirty": True},
+        {"left_low": 0.1, "left_high": 0.2, "low": 0.05, "high": 0.2, "bounds": "above"},
+        {"left_low": 0.1, "left_high": 0.2, "low": 0.1, "high": 1e100, "bounds": "below"},
+        {"left_low": 0.1, "left_high": 0.2},
+        {"estimate": None, "used": 3, "data": "", "model": "0" * 12},
+        {"estimate": 1, "used": 10},
+        {"estimate": 1.0, "used": 3},
+        {"estimate": None, "used": 0, "total": 0, "low": None, "high": None, "verdict": "", "problem": "é\n"},
+        {"seconds": 12.0, "seed": 2**40, "threshold": -1.5e-9},
+    ],
+)
+def test_an_entry_is_read_as_it_was_written(tmp_path: Path, changes: dict[str, Any]) -> None:
+    history.add(tmp_path, {CLAIM: [made(1, **changes)], Claim("other"): [made(1)]})
+    assert history.read(tmp_path) == {CLAIM: [made(1, **changes)], Claim("other"): [made(1)]}
+
+
+def test_more_sorts_of_endings_than_letters_are_kept_too(tmp_path: Path) -> None:
+    found = {Claim(f"test_a.py::test_{at}"): [made(1, seed=at)] for at in range(70)}
+    history.add(tmp_path, found)
+    assert history.read(tmp_path) == found
+
+
+def test_a_claim_may_have_several_entries_of_a_run(tmp_path: Path) -> None:
+    entries = [made(1, verdict="", state="error", problem=text) for text in ("setup", "teardown")]
+    history.add(tmp_path, {CLAIM: entries})
+    assert sorted(history.read(tmp_path)[CLAIM]) == entries
+
+
+GOOD = lines_of([(CLAIM, made(1))])[0].decode()
+
+
+def changed(name: str, *values: Any) -> str:
+    """The line of a run with one of its fields, or of the fields of its only sort, or of what was asked, changed."""
     fields = json.loads(GOOD)
-    fields[Entry._fields.index(name)] = value
+    fields[Run._fields.index(name)] = values[0]
     return json.dumps(fields, separators=(",", ":"))
+
+
+def sort(**changes: Any) -> str:
+    fields = {"state": "passed", "verdict": "passed", "seed": 0, "cached": False, "model": 1, "data": 0, "ends": 0}
+    assert list(fields.values()) == json.loads(GOOD)[Run._fields.index("sorts")][0]
+    return changed("sorts", [list({**fields, **changes}.values())])
 
 
 @pytest.mark.parametrize(
@@ -126,49 +204,102 @@ def changed(name: str, value: Any) -> str:
         GOOD[:-1] + ",1]",
         '["' + "[" * 100_000 + '"]',
         '["x",' + "[" * 100_000 + "]",
+        '["=00000000",[]]',
+        '["=00000000",["../../x"]]',
         *(
             changed("time", value)
-            for value in ("2026", 1, "2026-01-01T00:00:00.000Z\\n", "\u0662026-01-01T00:00:00.000Z", "")
+            for value in ("2026", 1, "2026-01-01T00:00:00.000Z\n", "\u0662026-01-01T00:00:00.000Z", "")
         ),
-        changed("verdict", "Passed"),
-        changed("verdict", None),
+        changed("time", "2026-02-01T00:00:00.000Z"),
         changed("commit", "<script>"),
         changed("commit", "../../x"),
-        changed("state", "\u001b[31m"),
-        changed("low", 0.7),
-        changed("low", None),
-        changed("low", "0.1"),
-        changed("high", float("nan")),
-        changed("estimate", float("inf")),
+        changed("listed", "00000000"),
+        changed("digests", ["", ["a"]]),
+        changed("digests", {"": 1}),
+        changed("digests", ["", "<b>"]),
+        sort(verdict="Passed"),
+        sort(verdict=None),
+        sort(state="\u001b[31m"),
+        sort(cached=1),
+        sort(model=2),
+        sort(data=-1),
+        sort(model=True),
+        sort(ends=3),
+        sort(ends=2),
+        changed("sorts", []),
+        changed("sorts", [["passed"]]),
+        changed("which", ""),
+        changed("which", "00"),
+        changed("which", "1"),
+        changed("which", "\u0660"),
+        changed("which", [0.0]),
+        changed("which", [-1]),
+        changed("lows", [0.7]),
+        changed("lows", [None]),
+        changed("lows", ["0.1"]),
+        changed("lows", []),
+        changed("lows", [0.1, 0.1]),
+        changed("lows", "0"),
+        changed("highs", [float("nan")]),
+        changed("found", [float("inf")]),
+        changed("found", [[0.5]]),
+        changed("found", [[0.5, 1.5]]),
+        changed("found", [True]),
+        changed("seconds", [None]),
         GOOD.replace("0.5", "1e999"),
         GOOD.replace("0.5", "9" * 5000),
-        changed("threshold", True),
-        changed("used", 1.5),
-        changed("used", True),
-        changed("cached", 1),
-        changed("model", ["a"]),
-        changed("model", {"a": 1}),
-        changed("asked", "x" * 1000),
-        changed("comparison", "=="),
-        changed("comparison", ""),
+        changed("others", [[0, 0.1, 0.2]]),
+        changed("problems", [[1, "x"]]),
+        changed("problems", [[0, "x" * 1000]]),
+        changed("problems", {"0": "x"}),
     ],
-    ids=lambda line: line[:200].encode("unicode_escape").decode(),
+    ids=lambda line: line[:60].encode("unicode_escape").decode(),
 )
 def test_a_line_that_no_run_wrote_is_named_and_nothing_is_believed(tmp_path: Path, line: str) -> None:
     history.add(tmp_path, {CLAIM: [made(1), made(2)]})
-    path = tmp_path / CLAIM.file
+    path = tmp_path / "runs-2026-01.jsonl"
     path.write_text(path.read_text() + line + "\n", encoding="utf-8")
-    with pytest.raises(StoreError, match=r"test_it-[0-9a-f]{16}\.jsonl, line 4") as caught:
+    with pytest.raises(StoreError, match=r"runs-2026-01\.jsonl, line 5") as caught:
         history.read(tmp_path)
     assert len(str(caught.value)) < 1000
 
 
-def test_lines_that_are_whole_only_together_are_none(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"threshold": True},
+        {"threshold": "0.5"},
+        {"total": 1.5},
+        {"total": True},
+        {"asked": "x" * 1000},
+        {"comparison": "=="},
+        {"bounds": ["above"]},
+        {"name": "00000000"},
+    ],
+)
+def test_what_no_claim_asks_is_named(tmp_path: Path, changes: dict[str, Any]) -> None:
     history.add(tmp_path, {CLAIM: [made(1)]})
     path = tmp_path / CLAIM.file
+    told = dict(changes)
+    name = told.pop("name", None)
+    fields = json.loads(asked_line_of(Asked("", 10, 0.5, ">=", "")._replace(**told)))
+    path.write_text(path.read_text() + json.dumps([name or fields[0], *fields[1:]]) + "\n")
+    with pytest.raises(StoreError, match=r"test_it-[0-9a-f]{16}\.jsonl, line 3"):
+        history.read(tmp_path)
+
+
+def test_a_verdict_without_a_comparison_is_none(tmp_path: Path) -> None:
+    history.add(tmp_path, {CLAIM: [made(1, comparison="")]})
+    with pytest.raises(StoreError, match="interval and a comparison"):
+        history.read(tmp_path)
+
+
+def test_lines_that_are_whole_only_together_are_none(tmp_path: Path) -> None:
+    history.add(tmp_path, {CLAIM: [made(1)]})
+    path = tmp_path / "runs-2026-01.jsonl"
     at = GOOD.index(",false")
     path.write_text(path.read_text() + GOOD[:at] + ',"]\n["",' + GOOD[at:] + "\n")
-    with pytest.raises(StoreError, match="line 3"):
+    with pytest.raises(StoreError, match="line 5"):
         history.read(tmp_path)
 
 
@@ -181,11 +312,11 @@ def test_a_file_that_is_none_of_a_history_is_refused(tmp_path: Path, how: str) -
     head, line = path.read_text().splitlines(keepends=True)
     texts = {
         "no head": line,
-        "two heads": head_of(Claim("other")).decode() + "\n" + head + line,
-        "of another claim": head_of(Claim("other")).decode() + "\n" + line,
+        "two heads": head_of(claim=Claim("other").to_dict()).decode() + "\n" + head + line,
+        "of another claim": head_of(claim=Claim("other").to_dict()).decode() + "\n" + line,
         "cut": (head + line)[:-1],
         "empty": "",
-        "schema": head.replace('"schema":1', '"schema":2') + line,
+        "schema": head.replace('"schema":2', '"schema":3') + line,
     }
     path.unlink()
     if how == "link":
@@ -220,11 +351,6 @@ def test_lines_with_the_ends_of_another_system_are_the_same(tmp_path: Path) -> N
 def test_no_history_is_no_empty_one(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="there is none"):
         history.read(tmp_path)
-
-
-def test_a_line_is_read_as_it_was_written() -> None:
-    one = made(1, left_low=0.1, left_high=0.2, bounds="above", cached=True, dirty=True)
-    assert entries_of([line_of(one)], {}) == [one]
 
 
 @pytest.fixture
