@@ -118,7 +118,7 @@ def table(done: list[dict[str, Any]]) -> None:
         print(f"| {network} | {eps:.4g} | {' | '.join(map(str, counts))} | {seconds[0]:.3f} | {seconds[1]:.3f} |")
 
 
-def trained(x: Tensor, y: Tensor, epochs: int = 3) -> nn.Module:
+def trained(x: Tensor, y: Tensor, epochs: int = 2) -> nn.Module:
     """A ResNet-18 after a short standard training on images (N, 3, H, W)."""
     torch.manual_seed(0)
     model = resnet18(num_classes=10)
@@ -138,7 +138,7 @@ def give_up(shared: Any, side: int, n: int = 64) -> None:
         x, y = shared.images(name, count)
         return F.interpolate(x, size=(side, side), mode="bilinear", align_corners=False), y
 
-    model, (x, y) = trained(*sized("cifar10_train5k", 5000)), sized(CIFAR, n)
+    model, (x, y) = trained(*sized("cifar10_train5k", 2000)), sized(CIFAR, n)
     spent, prove_rows = [], proving.prove_rows
 
     def timed(*args: Any) -> proving.Proven:
