@@ -168,6 +168,7 @@ if TYPE_CHECKING:
     from robustest.models import as_classifier as as_classifier
     from robustest.models import labels_model as labels_model
     from robustest.models import scores_model as scores_model
+    from robustest.reports.plots import plot_generalization as plot_generalization
     from robustest.reports.plots import plot_severity as plot_severity
     from robustest.reports.plots import plot_worst as plot_worst
     from robustest.results import Cost as Cost
@@ -360,6 +361,7 @@ _HOME = {
         "scores_model",
     ),
     "reports.plots": (
+        "plot_generalization",
         "plot_severity",
         "plot_worst",
     ),

@@ -34,6 +34,14 @@ def train_robustly(x, y, seed):
     return adversarial_training(net(), (x, y), THREAT, steps=2, recipe=recipe).model
 
 
+def bland(x, y, seed):
+    """As many synthetic digits: the mean of their class, lighter or darker, with a little noise. A poor generator."""
+    drawn = torch.Generator().manual_seed(seed)
+    means = torch.stack([x[y == k].mean(0) for k in range(10)])
+    light = 0.8 + 0.4 * torch.rand(len(y), 1, generator=drawn)
+    return (light * means[y] + 0.02 * torch.randn(x.shape, generator=drawn)).clamp(0, 1), y
+
+
 def _digits(which):
     x, y = load_digits(return_X_y=True)
     order = np.random.RandomState(0).permutation(len(y))[which]  # this generator draws the same in every numpy

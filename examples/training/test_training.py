@@ -8,10 +8,11 @@ from robustest import (
     ClaimInconclusive,
     assert_nonrobust_reliance,
     assert_robust_generalization,
+    assert_synthetic_covers,
     samples_for,
 )
 
-from .conftest import THREAT, train_plainly, train_robustly
+from .conftest import THREAT, bland, train_plainly, train_robustly
 
 HOW = {"attack": "pgd", "sizes": [75, 300, 1200]}
 
@@ -36,3 +37,17 @@ def test_classes_can_be_learned_from_what_an_attack_moves(standard_model, train,
     """A claim that fails, with its reason: digits that look like a 3 and are labelled 4 teach what a 4 is."""
     with pytest.raises(ClaimFailed):
         assert_nonrobust_reliance(standard_model, train_plainly, train, test, L2(2), max_transfer=0.3, steps=20)
+
+
+def test_digits_drawn_about_the_mean_of_each_class_do_not_stand_in_for_real_ones(train, test):
+    """A claim that fails, with its reason: nothing is copied and every label is right, and yet little is taught."""
+    limits = {"max_gap": 0.03, "max_label_shift": 0.1, "max_diversity_factor": 3.0}
+    with pytest.raises(ClaimFailed) as caught:
+        assert_synthetic_covers(bland(*train, seed=0), train, test, **limits)
+    parts = caught.value.result.details["parts"]
+    assert [part["part"] for part in parts if part["verdict"] == "failed"] == ["accuracy gap", "diversity factor"]
+
+
+def test_half_of_the_digits_stand_in_for_the_other_half(train, test):
+    (x, y), half = train, len(train[1]) // 2
+    assert_synthetic_covers((x[:half], y[:half]), (x[half:], y[half:]), test, max_gap=0.05, max_label_shift=0.15)

@@ -31,6 +31,8 @@ def show(file: str) -> int:
     for entry in sorted(entries.values(), key=lambda entry: (entry.test, entry.statement)):
         held, n = sum(entry.outcomes), entry.n
         share = f"{held / n:.3f} ({held} of {n} hold)" if n else "no samples"
+        if entry.scores:
+            share = f"mean score {sum(entry.scores) / n:.3f} of {n}"
         screen.write_line(f"{entry.test}  {entry.statement}")
         commit = f", commit {entry.commit}" if entry.commit else ""
         data = f"  data {entry.data[:12]}" if entry.data else ""

@@ -157,7 +157,7 @@ def remember_endings(account: Account, store: str) -> None:
 def update_baselines(rows: Sequence[Row]) -> list[str]:
     """Write the outcomes of every claim that was measured for its baseline; what could not be written, in sentences."""
     from robustest.errors import StoreError
-    from robustest.store.baselines import BaselineEntry, unpacked, write
+    from robustest.store.baselines import BaselineEntry, unpacked, unpacked_scores, write
     from robustest.store.provenance import commit, today
 
     entries: dict[str, dict[str, BaselineEntry]] = {}
@@ -180,6 +180,7 @@ def update_baselines(rows: Sequence[Row]) -> list[str]:
             commit=commit(),
             estimate=result.estimate,
             interval=result.interval,
+            scores=unpacked_scores(about["scores"]) if "scores" in about else None,
         )
     problems = []
     for file, made in entries.items():

@@ -1,4 +1,4 @@
-"""Figures of a result as PNG or SVG files: accuracy by severity, and a sheet of the worst images.
+"""Figures of a result as PNG or SVG files: accuracy by severity and by training samples, and the worst images.
 
 Matplotlib draws them (the extra `pictures`). None of its global state is touched: no backend is chosen, no style set.
 """
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 _COLUMNS = 5
 _INK, _PALE, _CLEAN = "#1f4e79", "#9db8d2", "#777777"
+_OF = {"robust": (_INK, "robust accuracy"), "clean": (_CLEAN, "clean accuracy")}
+_ROW = {"samples", *(f"{of}_{what}" for of in _OF for what in ("training", "test", "test_interval"))}
 
 
 def plot_severity(result: Result, path: str | os.PathLike[str]) -> Path:
@@ -104,6 +106,60 @@ def plot_worst(result: Result, path: str | os.PathLike[str], *, most: int = 12) 
         panel.set_axis_off()
     _titled(figure, f"{result.statement}: before, after, difference")
     return _saved(figure, path)
+
+
+def plot_generalization(result: Result, path: str | os.PathLike[str]) -> Path:
+    """Save the accuracies of models by how many samples they were trained on: robust and clean, on these and on others.
+
+    What lies between a dashed line (training samples) and the solid one of its colour (test samples) is the gap. Bands
+    are the intervals on test samples, each for its size alone.
+
+    Args:
+        result: of a claim of robust generalization.
+        path: of the file, ending in .png or .svg; its folder is made if absent.
+
+    Returns:
+        The path.
+
+    Raises:
+        ConfigError: the result has no curve over training samples, the path another ending, or Matplotlib is missing.
+        StoreError: the file cannot be written.
+    """
+    curve = result.details.get("curve")
+    rows = list(curve) if isinstance(curve, Sequence) else []
+    if not rows or not all(isinstance(row, Mapping) and set(row) >= _ROW for row in rows):
+        raise ConfigError(
+            f"Expected a result with accuracies by training samples but got one of {result.kind!r} without. Measure "
+            "robust generalization: measure_robust_generalization(train_fn, data, test, threat, min_train=...)."
+        )
+    rows.sort(key=lambda row: float(row["samples"]))
+    figure = _figure(4.6, 3.4, path)
+    panel = figure.subplots()
+    for of, (colour, words) in _OF.items():
+        _by_samples(panel, rows, of, colour, words)
+    samples = [row["samples"] for row in rows]
+    panel.set_xscale("log")
+    panel.set_xticks(samples, [f"{count:,}" for count in samples])
+    panel.minorticks_off()
+    panel.set_xlabel("training samples", fontsize=8)
+    panel.set_ylabel("accuracy", fontsize=8)
+    panel.tick_params(labelsize=7)
+    panel.set_ylim(-0.03, 1.03)
+    panel.grid(axis="y", linewidth=0.4, alpha=0.5)
+    panel.spines[["top", "right"]].set_visible(False)
+    _legend(figure, panel, columns=2)
+    _titled(figure, result.statement)
+    return _saved(figure, path)
+
+
+def _by_samples(panel: Axes, rows: Sequence[Mapping[str, Any]], of: str, colour: str, words: str) -> None:
+    samples = [row["samples"] for row in rows]
+    low, high = zip(*(row[f"{of}_test_interval"] for row in rows), strict=True)
+    panel.fill_between(samples, low, high, color=colour, alpha=0.15, linewidth=0)
+    for where, line in (("training", "--"), ("test", "-")):
+        values = [row[f"{of}_{where}"] for row in rows]
+        how: dict[str, Any] = {"color": colour, "linestyle": line, "marker": "o", "markersize": 3, "linewidth": 1.2}
+        panel.plot(samples, values, label=f"{words}, {where} samples", **how)
 
 
 def _curve(panel: Axes, name: str, by_severity: Mapping[str, Any], clean: float | None) -> None:
@@ -188,9 +244,10 @@ def _saved(figure: Figure, path: str | os.PathLike[str]) -> Path:
     return target
 
 
-def _legend(figure: Figure, panel: Axes) -> None:
+def _legend(figure: Figure, panel: Axes, columns: int | None = None) -> None:
     handles, words = panel.get_legend_handles_labels()
-    figure.legend(handles, words, loc="outside lower center", ncols=len(words), fontsize=7, frameon=False)
+    columns = len(words) if columns is None else columns
+    figure.legend(handles, words, loc="outside lower center", ncols=columns, fontsize=7, frameon=False)
 
 
 def _titled(figure: Figure, text: str) -> None:

@@ -76,12 +76,13 @@ def _extras(result: Result) -> list[tuple[str, str]]:
     baseline = result.details.get("baseline") or {}
     if "lost" in baseline:
         low, high = baseline["drop_interval"]
-        share = "accuracy" if "accuracy" in result.quantity else "share that held"
+        share = baseline.get("of") or ("accuracy" if "accuracy" in result.quantity else "share that held")
         lines.append(
             (
                 "baseline",
                 f"{share} {baseline['accuracy']:.3f}; {baseline['lost']} lost, {baseline['gained']} gained: drop "
-                f"{baseline['drop']:.4f} [{low:.4f}, {high:.4f}], McNemar p = {baseline['p']:.2g}, tolerance "
+                f"{baseline['drop']:.4f} [{low:.4f}, {high:.4f}], {baseline.get('test', 'McNemar')} "
+                f"p = {baseline['p']:.2g}, tolerance "
                 f"{baseline['tolerance']:g} ({baseline['date']}, commit {baseline['commit']})",
             )
         )

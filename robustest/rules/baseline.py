@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from robustest.results import Verdict
-from robustest.rules.rule import Columns, Rule, Terms
+from robustest.rules.no_worse import NoWorse
+from robustest.rules.rule import Columns
 from robustest.statistics.betting import MANY, drop_interval
 from robustest.statistics.fixed import Decision
 from robustest.statistics.paired import drop_bounds, mcnemar
-from robustest.statistics.sequential import Settled
 from robustest.statistics.sign_flips import sign_flip
 
 
@@ -64,6 +65,17 @@ class Comparison:
         """Whether more is gained than the tolerance, and more than chance explains: the gate can be tightened."""
         return (self.gained - self.lost) / self.n > self.tolerance and self.p_gained <= self.alpha
 
+    def details(self) -> dict[str, Any]:
+        """As `Change.details`; the drop is of the share that held."""
+        return {
+            "lost": self.lost,
+            "gained": self.gained,
+            "p": self.p_lost,
+            "test": self.test,
+            "drop": (self.lost - self.gained) / self.n,
+            "drop_interval": list(self.interval),
+        }
+
     def __str__(self) -> str:
         where = f"in {self.name!r} " if self.name else ""
         counts = f"{self.lost} lost, {self.gained} gained of {self.n}, {self.test} p = {self.p_lost:.2g}"
@@ -71,7 +83,7 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BaselineRule:
+class BaselineRule(NoWorse):
     """The claim that the samples of a baseline hold now no worse than they did then, beside another claim.
 
     What was lost is set against what was gained, sample by sample (McNemar, Psychometrika 1947; exact and one-sided):
@@ -81,46 +93,18 @@ class BaselineRule:
     lost is not made up for by what another gained.
 
     Attributes:
-        other: the claim on the accuracy itself.
-        asked: whether that has a threshold; else it only says where the accuracy lies.
         before: (n,) bool, the baseline's outcomes in the data's order, or (n, c) of c columns; None while the baseline
-            is being made.
-        tolerance: the fall from the baseline that is allowed, in 0..1.
-        terms: what the verdict may rest on.
+            is being made. For what else there is see `NoWorse`.
         groups: names and positions of the samples in each.
         columns: where outcomes are; with several, samples are compared by how many of them hold.
         parts: names and columns of parts that must be no worse each, beside all columns together.
         level: the error that each comparison may take for a failure; None means the terms' (one comparison).
     """
 
-    other: Rule
-    asked: bool
-    before: NDArray[np.bool_] | None
-    tolerance: float
-    terms: Terms
     groups: tuple[tuple[str, NDArray[np.int64]], ...] = ()
     columns: tuple[str, ...] = ("held",)
     parts: tuple[tuple[str, tuple[str, ...]], ...] = ()
     level: float | None = None
-
-    def settled(self, columns: Columns, n: int) -> Settled | None:
-        """As `Claim.settled`: only where the other claim has failed is there nothing left to see."""
-        settled = self.other.settled(columns, n)
-        return settled if settled is not None and settled.verdict is Verdict.FAILED else None
-
-    def decide(self, columns: Columns, n: int, settled: Settled | None) -> Decision:
-        """As `Claim.decide`."""
-        decision = self.other.decide(columns, n, settled)
-        if settled is not None and decision.verdict is Verdict.FAILED:
-            return decision
-        if self.before is None:
-            rule = "baseline updated: there is nothing to compare with"
-            return decision if self.asked else replace(decision, verdict=Verdict.PASSED, rule=rule)
-        if len(columns["held"]) < n:
-            rule = f"{decision.rule}; the baseline needs every sample"
-            failed = self.asked and decision.verdict is Verdict.FAILED
-            return decision if failed else replace(decision, verdict=Verdict.INCONCLUSIVE, rule=rule)
-        return self._paired(decision, columns)
 
     def _paired(self, decision: Decision, columns: Columns) -> Decision:
         """The verdict where every sample can be set against its outcome in the baseline."""
@@ -159,10 +143,6 @@ class BaselineRule:
             which = [self.columns.index(column) for column in parts]
             found.append(self._compared(name, before[:, which], now[:, which]))
         return found
-
-    def doomed(self, broken: int, n: int) -> bool:
-        """As `Claim.doomed`."""
-        return self.other.doomed(broken, n)
 
     def _pairs(self, columns: Columns) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """(t, c) outcomes before and now."""

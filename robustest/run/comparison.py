@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from robustest import context
 from robustest.errors import ConfigError, StoreError, expected
 from robustest.results import Result
-from robustest.rules import BaselineRule, Rule, Terms
+from robustest.rules import BaselineRule, NoWorse, Rule, ScoreBaselineRule, Terms
 from robustest.run.evidence import Evidence
 from robustest.settings import Settings
 from robustest.statistics import checked_threshold
-from robustest.store.baselines import BaselineEntry, packed
+from robustest.store.baselines import BaselineEntry, packed, packed_scores
 from robustest.store.baselines import read as read_baseline
 
 Baseline = str | os.PathLike[str]
@@ -47,13 +47,15 @@ class Compared:
         Raises:
             StoreError: the baseline is of other samples.
         """
-        if self.file is None or not isinstance(self.rule, BaselineRule):
+        if self.file is None or not isinstance(self.rule, NoWorse):
             return result
         about: dict[str, Any] = {"file": str(self.file), "key": self.key, "tolerance": self.rule.tolerance}
         notes = result.notes
         if self.entry is None:
             about["update"] = True
-            if len(self.rule.columns) > 1:
+            if isinstance(self.rule, ScoreBaselineRule):
+                about["scores"] = packed_scores(evidence.columns[self.rule.column])
+            elif isinstance(self.rule, BaselineRule) and len(self.rule.columns) > 1:
                 about["cells"] = packed(np.stack([evidence.columns[name] for name in self.rule.columns], 1).ravel())
         elif evidence.whole:
             if self.entry.data != evidence.data:
@@ -64,16 +66,12 @@ class Compared:
                 )
             found = self.rule.compare({**evidence.columns, "id": evidence.ids})
             about |= {
-                "lost": found.lost,
-                "gained": found.gained,
-                "p": found.p_lost,
-                "drop": (found.lost - found.gained) / found.n,
-                "drop_interval": list(found.interval),
-                "accuracy": float(np.mean(self.entry.outcomes)),
+                **found.details(),
+                "accuracy": float(np.mean(self.entry.values)),
                 "date": self.entry.date,
                 "commit": self.entry.commit,
             }
-            if self.rule.groups or self.rule.parts:
+            if isinstance(self.rule, BaselineRule) and (self.rule.groups or self.rule.parts):
                 by_group = self.rule.compare_groups({**evidence.columns, "id": evidence.ids})
                 about["groups"] = [
                     {"group": one.name, "n": one.n, "lost": one.lost, "gained": one.gained, "p": one.p_lost}
@@ -98,6 +96,7 @@ def compared(
     columns: tuple[str, ...] = ("held",),
     parts: tuple[tuple[str, tuple[str, ...]], ...] = (),
     level: float | None = None,
+    scored: bool = False,
 ) -> Compared:
     """A claim with its comparison, where one is asked for.
 
@@ -111,6 +110,7 @@ def compared(
         no_worse_than: the baseline's file; None compares with nothing.
         tolerance: the fall from the baseline that is allowed, in 0..1.
         groups, columns, parts, level: as in `BaselineRule`.
+        scored: compare the scores of the column "score", as `ScoreBaselineRule` does, in place of outcomes.
 
     Raises:
         ConfigError: an argument is out of range, or the tolerance as wide as what held in the baseline.
@@ -123,38 +123,24 @@ def compared(
         raise ConfigError(expected("no_worse_than to be the path of a baseline file", no_worse_than))
     file = Path(no_worse_than)
     key = f"{context.current().claimant}: {statement}"
+    common: dict[str, Any] = {"other": rule, "asked": asked, "tolerance": tolerance, "terms": terms}
+    making: NoWorse
+    if scored:
+        making = ScoreBaselineRule(**common, before=None, seed=settings.seed)
+    else:
+        making = BaselineRule(**common, before=None, groups=groups, columns=columns, parts=parts, level=level)
     if settings.update_baseline:
-        making = BaselineRule(other=rule, asked=asked, before=None, tolerance=tolerance, terms=terms, columns=columns)
         return Compared(making, settings.but({"exact": True, "max_samples": None, "time_budget": None}), file, key)
-    entry = _entry(file, key, n, len(columns))
-    before = np.array(entry.outcomes, dtype=bool)
+    entry = _entry(file, key, n, len(columns), scored)
+    before = np.array(entry.values)
     if tolerance >= before.mean():
+        least = f"{'the mean score of' if scored else 'the share that held in'} the baseline, {before.mean():.3f}"
         mend = "Nothing could be called worse. Tolerate less, or leave no_worse_than= out."
-        raise ConfigError(
-            expected(
-                f"tolerance to be less than the share that held in the baseline, {before.mean():.3f}", tolerance, mend
-            )
-        )
-    return Compared(
-        BaselineRule(
-            other=rule,
-            asked=asked,
-            before=before,
-            tolerance=tolerance,
-            terms=terms,
-            groups=groups,
-            columns=columns,
-            parts=parts,
-            level=level,
-        ),
-        settings,
-        file,
-        key,
-        entry,
-    )
+        raise ConfigError(expected(f"tolerance to be less than {least}", tolerance, mend))
+    return Compared(replace(making, before=before), settings, file, key, entry)
 
 
-def _entry(file: Path, key: str, n: int, each: int) -> BaselineEntry:
+def _entry(file: Path, key: str, n: int, each: int, scored: bool) -> BaselineEntry:
     if not file.is_file():
         raise StoreError(f"Expected a baseline at {file} but there is none. Make it and commit it: {_command()}")
     entries = read_baseline(file)
@@ -164,6 +150,12 @@ def _entry(file: Path, key: str, n: int, each: int) -> BaselineEntry:
             f"{len(entries)}. Make it and commit it: {_command()}"
         )
     entry = entries[key]
+    if scored is (entry.scores is None):
+        there, asked = ("outcomes", "scores") if scored else ("scores", "outcomes")
+        raise StoreError(
+            f"Expected {asked} of this claim in the baseline {file.name} but there are {there}. "
+            f"Make it anew and commit it: {_command()}"
+        )
     if len(entry.outcomes) != n * each:
         was, now = (len(entry.outcomes), n) if each == 1 else (f"{len(entry.outcomes)} outcomes of the", n * each)
         raise StoreError(

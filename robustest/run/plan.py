@@ -48,6 +48,7 @@ class Plan:
         columns: tuple[str, ...] = ("held",),
         parts: tuple[tuple[str, tuple[str, ...]], ...] = (),
         level: float | None = None,
+        scored: bool = False,
     ) -> Plan:
         """The same, compared with a baseline where one is given; one that is being made needs every unit.
 
@@ -56,6 +57,7 @@ class Plan:
             tolerance: the fall from it that is allowed, in 0..1.
             asked: whether the number itself has a threshold.
             groups, columns, parts, level: as in `robustest.rules.BaselineRule`.
+            scored: compare scores in place of outcomes, as `robustest.rules.ScoreBaselineRule` does.
 
         Raises:
             ConfigError, StoreError: as `robustest.run.comparison.compared`.
@@ -73,6 +75,7 @@ class Plan:
             columns=columns,
             parts=parts,
             level=level,
+            scored=scored,
         )
         return replace(self, rule=baseline.rule, settings=baseline.settings, baseline=baseline)
 

@@ -94,6 +94,18 @@ def won(
     return passes, fails
 
 
+def above_zero(change: NDArray[Any]) -> float:
+    """One-sided p-value that draws from a population have a mean above 0 by chance.
+
+    One over the most that bets on it ever made, which is as much as 1 / p with probability p at most (Ville, 1939),
+    whatever the distribution on -1..1.
+
+    Args:
+        change: (n,) of values in -1..1, in an order that says nothing of them, n >= 1.
+    """
+    return float(np.exp(-max(0.0, float(capital(change, MANY, 0.0, above=True).max()))))
+
+
 def drop_interval(change: NDArray[Any], n: int, alpha: float) -> tuple[float, float]:
     """Mean changes over the whole set that these bets do not rule out at any time, alpha on each side.
 

@@ -33,3 +33,26 @@ def sign_flip(change: NDArray[np.int64]) -> float:
         chances[::size] = binom.pmf(np.arange(count + 1), count, 0.5)
         sums = fftconvolve(sums, chances) if len(sums) > 1 else chances
     return float(min(1.0, max(0.0, sums[lost:].sum())))
+
+
+def flipped_share(change: NDArray[np.float64], *, alpha: float, seed: int) -> float:
+    """The share of random sign flips of changes, one a sample, whose sum is as large as theirs.
+
+    As `sign_flip`, for changes of any size, by draws: 100 / alpha of them, 10,000 to 100,000. It is the plain share,
+    which is 0 where no draw reached the sum; to reject with it add one to both counts.
+
+    Args:
+        change: (n,) what each sample lost, less what it gained.
+        alpha: the level at which the share will be judged.
+        seed: of the draws.
+    """
+    size = np.abs(change[change != 0])
+    if not len(size):
+        return 1.0
+    generator, draws = np.random.default_rng(seed), int(min(100_000, max(10_000, np.ceil(100 / alpha))))
+    reached, at_once = 0, max(1, min(draws, (1 << 22) // len(size)))
+    bar = (float(change.sum()) + float(size.sum())) / 2  # of what is lost, as flips leave the sum of sizes alone
+    for start in range(0, draws, at_once):
+        signs = generator.integers(0, 2, (min(at_once, draws - start), len(size)), dtype=np.int8)
+        reached += int((signs @ size >= bar - 1e-9 * float(size.sum())).sum())
+    return reached / draws

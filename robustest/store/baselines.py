@@ -17,6 +17,8 @@ from robustest.version import VERSION
 
 SCHEMA = 1
 NAME = "robust-baseline.json"
+_ROUNDING = 1e-9
+"""Of a mean that was added up in another order."""
 _KINDS: Mapping[str, tuple[type, ...]] = {
     **dict.fromkeys(("test", "statement", "quantity", "data", "method", "setting", "date", "commit"), (str,)),
     "model": (str, type(None)),
@@ -43,6 +45,7 @@ class BaselineEntry:
         commit: of what, or "".
         estimate: the measured value; None where there was none.
         interval: its confidence interval.
+        scores: one for each sample of the data, in the data's order, each in 0..1; None where outcomes are compared.
     """
 
     test: str
@@ -58,6 +61,12 @@ class BaselineEntry:
     commit: str
     estimate: float | None
     interval: tuple[float, float]
+    scores: tuple[float, ...] | None = None
+
+    @property
+    def values(self) -> tuple[bool, ...] | tuple[float, ...]:
+        """What is compared: scores where there are any, else outcomes."""
+        return self.outcomes if self.scores is None else self.scores
 
     @property
     def n(self) -> int:
@@ -109,9 +118,10 @@ def write(path: Path, entries: Mapping[str, BaselineEntry]) -> None:
 
 def _plain(entry: BaselineEntry) -> dict[str, Any]:
     plain = asdict(entry)
-    outcomes = plain.pop("outcomes")
+    outcomes, scores = plain.pop("outcomes"), plain.pop("scores")
     return {
         **plain,
+        **({} if scores is None else {"scores": packed_scores(scores)}),
         "interval": list(entry.interval),
         "n": entry.n,
         "held": sum(outcomes),
@@ -131,8 +141,20 @@ def unpacked(told: Mapping[str, Any]) -> tuple[bool, ...]:
     return tuple(np.unpackbits(data, count=told["n"]).astype(bool).tolist())
 
 
+def packed_scores(scores: Iterable[float]) -> str:
+    """Scores as a file and a result's details hold them: float64, to the bit, little end first, in base64."""
+    return base64.b64encode(np.fromiter(scores, dtype="<f8").tobytes()).decode()
+
+
+def unpacked_scores(text: str) -> tuple[float, ...]:
+    """The scores that `packed_scores` packed."""
+    return tuple(np.frombuffer(base64.b64decode(text, validate=True), dtype="<f8").tolist())
+
+
 def _entry(path: Path, key: str, plain: Any) -> BaselineEntry:
-    names = {field.name for field in fields(BaselineEntry)} | {"n", "held"}
+    names = {field.name for field in fields(BaselineEntry)} - {"scores"} | {"n", "held"}
+    if isinstance(plain, dict) and "scores" in plain:
+        names |= {"scores"}
     if not isinstance(plain, dict) or set(plain) != names:
         wrong = sorted(names.symmetric_difference(plain)) if isinstance(plain, dict) else sorted(names)
         raise _damaged(path, key, f"the fields of a baseline, and not a difference in {', '.join(wrong)},", plain)
@@ -144,7 +166,10 @@ def _entry(path: Path, key: str, plain: Any) -> BaselineEntry:
         raise _damaged(path, key, "interval to be two numbers", interval)
     rest = {name: plain[name] for name in _KINDS}
     return BaselineEntry(
-        **rest, outcomes=_outcomes(path, key, plain), interval=(float(interval[0]), float(interval[1]))
+        **rest,
+        outcomes=_outcomes(path, key, plain),
+        interval=(float(interval[0]), float(interval[1])),
+        scores=_scores(path, key, plain) if "scores" in plain else None,
     )
 
 
@@ -160,6 +185,19 @@ def _outcomes(path: Path, key: str, plain: Mapping[str, Any]) -> tuple[bool, ...
     if "1" in bits[n:] or bits.count("1") != plain["held"]:
         raise _damaged(path, key, f"outcomes of which {plain['held']!r} held", bits.count("1"))
     return tuple(bit == "1" for bit in bits[:n])
+
+
+def _scores(path: Path, key: str, plain: Mapping[str, Any]) -> tuple[float, ...]:
+    n, text, mean = plain["n"], plain["scores"], plain["estimate"]
+    try:
+        scores = unpacked_scores(text)
+    except (TypeError, ValueError) as error:
+        raise _damaged(path, key, "scores in base64", text) from error
+    if len(scores) != n or not all(0 <= score <= 1 for score in scores):
+        raise _damaged(path, key, f"{n!r} scores in 0..1", f"{len(scores)} numbers")
+    if mean is not None and n and abs(float(np.mean(scores)) - mean) > _ROUNDING:
+        raise _damaged(path, key, f"scores whose mean is the estimate {mean!r}", float(np.mean(scores)))
+    return scores
 
 
 def _damaged(path: Path, key: str, what: str, got: object) -> StoreError:

@@ -23,6 +23,7 @@ from robustest.kinds import Kind, Quantity, no_lines
 from robustest.results import Result
 from robustest.rules import Rule
 from robustest.rules.scores import MeanIoURule, ScoreRule, mean_iou
+from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observed, exhibits_of
 from robustest.run.noting import measures
@@ -40,6 +41,7 @@ ROBUST_SCORE = Kind(
     quantities=(
         Quantity(name="mean worst score", comparison=">=", threshold="at_least", statement="mean {} under {}, {}"),
     ),
+    asks_too=("no_worse_than",),
     captions=Captions(setting="threat", after="adversarial", names={"largest_size": "largest size found"}),
     lines=no_lines,
 )
@@ -54,6 +56,8 @@ def measure_robust_score(
     *,
     task: Task,
     at_least: float | None = None,
+    no_worse_than: Baseline | None = None,
+    tolerance: float = 0.0,
     attack: str | Searcher | Cascade | None = None,
     metric: Literal["mean", "miou"] = "mean",
     **options: Unpack[Options],
@@ -71,19 +75,28 @@ def measure_robust_score(
         threat: what the attacker may do, e.g. `Linf(4 / 255)`.
         task: what the answers are, and how right they are, e.g. `Segmentation(19)`.
         at_least: the mean claimed, in 0..1 and more than 0; without one the verdict is "inconclusive".
+        no_worse_than: a baseline file: on the same samples, the mean score may not have fallen by more than
+            `tolerance`, unless chance explains it (`robustest.rules.score_baseline`); not with `metric="miou"`, which
+            is no mean.
+        tolerance: the fall from the baseline's mean score that is allowed, in 0..1.
         attack: as for `measure_robust_accuracy`.
         metric: "mean" of the samples' scores, or "miou", of tasks that count intersections and unions.
         **options: see `robustest.run.options.Options`.
 
     Raises:
         ConfigError: an argument is out of range or unknown; the task has no such metric, or does not go with the
-            threat; the metric is no mean and a claim about a population is made of it.
-        DataError, ModelError, DeviceError: as for `measure_robust_accuracy`.
+            threat; the metric is no mean, and a claim about a population or against a baseline is made of it.
+        DataError, ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
     at_least = None if at_least is None else checked_threshold("at_least", at_least, trivial=0)
     checked_threat(threat)
     setup = Setup.of(model, data, options, task)
     checked_together(task, threat)
+    if metric == "miou" and no_worse_than is not None:
+        raise ConfigError(
+            'Expected metric="mean" with no_worse_than= but got "miou": it is no mean of samples that could be paired. '
+            "Compare the mean score, or leave no_worse_than out."
+        )
     cascade = as_attack(context.current().settings.attack if attack is None else attack)
     if draws_in(cascade) > 1:
         raise ConfigError("Expected a model that answers the same twice but the attack averages over draws.")
@@ -92,7 +105,7 @@ def measure_robust_score(
         Worsening(cascade=cascade, threat=threat, examples=setup.settings.examples, counting=metric == "miou"),
         _rule(metric, at_least, setup),
         identity=("robust score", threat, cascade, metric),
-    )
+    ).against(no_worse_than, tolerance, asked=at_least is not None, scored=True)
     evidence = observe(plan)
     return finish(
         plan,

@@ -199,7 +199,7 @@ def _comparison(about: Mapping[str, Any] | None, quantity: str) -> Comparison | 
     if "drop" not in about:
         return Comparison(problem=f"Not compared with {about['file']}: the verdict came before every sample was seen.")
     low, high = about["drop_interval"]
-    share = "accuracy" if "accuracy" in quantity else "share that held"
+    share = about.get("of") or ("accuracy" if "accuracy" in quantity else "share that held")
     return Comparison(
         facts=(
             Fact("then", f"{share} {about['accuracy']:.3f} ({about['date']}, commit {about['commit']})"),
@@ -209,7 +209,7 @@ def _comparison(about: Mapping[str, Any] | None, quantity: str) -> Comparison | 
                 f"{about['gained']} gained",
             ),
             Fact("drop", f"{about['drop']:.4f} [{low:.4f}, {high:.4f}], tolerated {about['tolerance']:g}"),
-            Fact("McNemar p", f"{about['p']:.2g}"),
+            Fact(f"{about.get('test', 'McNemar')} p", f"{about['p']:.2g}"),
             Fact("entry", f"{about['key']} in {about['file']}"),
         ),
         drop=about["drop"],

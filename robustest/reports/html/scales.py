@@ -36,7 +36,7 @@ class Scale:
 def scale_of(result: Result) -> Scale:
     """A result's scale: 0..1, and longer where the value is no share (a size in input units)."""
     about = result.details.get("baseline") or {}
-    before = about.get("accuracy") if result.quantity.endswith("accuracy") else None
+    before = about.get("accuracy") if result.quantity.endswith("accuracy") or "of" in about else None
     return scale(
         result.interval,
         result.estimate,

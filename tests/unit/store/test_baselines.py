@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robustest.errors import RobustestError
-from robustest.store.baselines import NAME, BaselineEntry, read, write
+from robustest.store.baselines import NAME, BaselineEntry, packed_scores, read, write
 from robustest.store.files import StoreError
 
 ENTRY = BaselineEntry(
@@ -177,3 +177,36 @@ def test_a_folder_that_cannot_be_written_is_an_error(tmp_path: Path, monkeypatch
     (tmp_path / "file").write_text("")
     with pytest.raises(RobustestError, match="Expected to write the baselines"):
         write(tmp_path / "file" / NAME, {})
+
+
+SCORED = dataclasses.replace(ENTRY, scores=tuple(k / 9 for k in range(1, 10)), estimate=5 / 9)
+
+
+def test_scores_come_back_to_the_bit_and_are_what_is_compared(tmp_path: Path) -> None:
+    path = tmp_path / NAME
+    write(path, {"a": SCORED, "b": ENTRY})
+    assert read(path) == {"a": SCORED, "b": ENTRY}
+    assert (SCORED.values, ENTRY.values) == (SCORED.scores, ENTRY.outcomes)
+    assert "scores" not in json.loads(path.read_text())["entries"]["b"]
+
+
+@pytest.mark.parametrize(
+    ("scores", "estimate", "message"),
+    [
+        ("!", 5 / 9, "scores in base64"),
+        (3, 5 / 9, "scores in base64"),
+        (base64.b64encode(b"1234567").decode(), 5 / 9, "scores in base64"),
+        (packed_scores([0.5] * 8), 0.5, "9 scores in 0..1"),
+        (packed_scores([0.5] * 8 + [float("nan")]), None, "9 scores in 0..1"),
+        (packed_scores([0.5] * 8 + [1.5]), None, "9 scores in 0..1"),
+        (packed_scores([0.5] * 9), 0.6, "whose mean is the estimate"),
+    ],
+)
+def test_damaged_scores_are_refused(tmp_path: Path, scores: object, estimate: float | None, message: str) -> None:
+    path = tmp_path / NAME
+    write(path, {"a": SCORED})
+    content = json.loads(path.read_text())
+    content["entries"]["a"] |= {"scores": scores, "estimate": estimate}
+    path.write_text(json.dumps(content))
+    with pytest.raises(StoreError, match=message):
+        read(path)
