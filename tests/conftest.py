@@ -22,7 +22,7 @@ import robustest
 
 pytest_plugins = ["pytester"]
 
-# Tests start hundreds of Pythons: where nothing is kept of what one compiled, each would compile all of robustest again.
+# Tests start hundreds of Pythons: each would compile all of robustest again, where nothing that one compiled is kept.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 

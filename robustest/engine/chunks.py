@@ -152,8 +152,8 @@ def check_forward(evaluator: Evaluator, chunk: Chunk, suppress: Collection[str],
         evaluator: asks the model.
         chunk: the samples.
         suppress: names of health checks that shall not stop a claim.
-        first_of_all: whether the order begins with these samples. Hints speak of such alone: a run that is resumed, or a
-            worker that joins in, begins elsewhere and must tell the same.
+        first_of_all: whether the order begins with these samples. Hints speak of such alone: a run that is resumed,
+            or a worker that joins in, begins elsewhere and must tell the same.
 
     Raises:
         DataError: labels outside the model's classes.

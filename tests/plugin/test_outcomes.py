@@ -11,7 +11,10 @@ def _verdicts(rows: list[dict]) -> list[str | None]:
 
 @pytest.mark.parametrize(
     ("options", "first"),
-    [("at_least=0.6", "robust accuracy * < 0.6*"), ("at_least=0.5, scope='population'", "inconclusive: robust accuracy *")],
+    [
+        ("at_least=0.6", "robust accuracy * < 0.6*"),
+        ("at_least=0.5, scope='population'", "inconclusive: robust accuracy *"),
+    ],
     ids=["failed", "open"],
 )
 def test_a_claim_that_does_not_hold_fails_its_test(write, run, options, first):
