@@ -109,7 +109,9 @@ def test_measured_shares_lie_in_their_intervals_and_the_cascade_comes_near_the_w
         ("greedy", measured(threat, Lower(lambda seen: q[seen]))),
     ):
         low, high = clopper_pearson(round(2000 * share), 2000, 0.005)
+        print(f"{name}: {share:.4f} [{low:.4f}, {high:.4f}], value iteration {known.values[name]:.4f}")  # noqa: T201
         assert low <= known.values[name] <= high, name
     cascade = measured(threat)
+    print(f"cascade: {cascade:.4f}, worst {known.values['worst']:.4f}")  # noqa: T201
     assert cascade <= known.values["worst"] + 0.03
     assert clopper_pearson(round(2000 * cascade), 2000, 0.005)[1] >= known.values["worst"]
