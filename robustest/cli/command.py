@@ -165,7 +165,7 @@ def _parser() -> argparse.ArgumentParser:
     init.add_argument("folder", metavar="DIR", nargs="?", default=".", help="the project's root (default: here)")
     init.add_argument("--scan", action="store_true", help="measure a battery, explain it, and write the tests it holds")
     pages = add("index", "write an index over the pages of several runs (robustest[html])")
-    pages.add_argument("folder", metavar="DIR", help="has a folder for each run's --robust-html in it")
+    pages.add_argument("folder", metavar="DIR", help="has the folders of the runs' pages in it")
     _add_history(commands)
     add_study(commands, _adder)
     return parser

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from operator import itemgetter
+from typing import NamedTuple
 
 from robustest.history.claim import Claim
 from robustest.history.entry import Entry
@@ -109,8 +110,7 @@ def _named(entry: Entry) -> tuple[str, str, str]:
     return entry.model, entry.data, entry.asked
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(NamedTuple):
     """What became another from one point to a later one.
 
     Attributes:

@@ -124,9 +124,10 @@ def check_numbers(name: str, values: Collection[Any], kinds: AbstractSet[type]) 
     Raises:
         TypeError, ValueError: naming the field.
     """
-    if not set(map(type, values)) <= kinds:
+    seen = set(map(type, values))
+    if not seen <= kinds:
         raise TypeError(f"Expected {name} of a run to be {' or '.join(sorted(kind.__name__ for kind in kinds))}")
-    given = set(values) - {None}
+    given = [value for value in values if value is not None] if type(None) in seen else values
     if given and not -_LARGEST <= min(given) <= max(given) <= _LARGEST:
         raise ValueError(f"Expected {name} of a run to be a number that a run finds")
 
