@@ -1,7 +1,7 @@
 """Certificates beside attacks: whether any sample is both proven and broken, and what giving up costs.
 
     python benchmarks/certificates.py DATA --both=FILE [--most=N]    # DATA: the folder with models.py
-    python benchmarks/certificates.py DATA --give-up [SIDE ...]
+    python benchmarks/certificates.py DATA --give-up [SIDE ...] [--images=N]
 
 `--both` takes the rows of `ROWS` in turn, a chunk of samples each, until N samples were judged or nothing is left. Of
 each chunk the samples that are right are attacked (`standard`), and every one of them is bounded, the broken ones too.
@@ -44,14 +44,15 @@ class Row:
     chunk: int = 100
 
 
+_TRAINED = ("fast_mnist_pgd", "fast_mnist_fgsm")
 ROWS = (
-    *(Row(network, eps, MNIST, 1000) for network in ("fast_mnist_pgd", "fast_mnist_fgsm") for eps in (0.05, 0.1)),
-    *(Row(network, eps, MNIST, 1000) for network in ("fast_mnist_pgd", "fast_mnist_fgsm") for eps in (0.15, 0.3)),
+    *(Row(network, eps, MNIST, 1000) for network in _TRAINED for eps in (0.05, 0.1, 0.15)),
+    *(Row(network, 0.3, MNIST, 200) for network in _TRAINED),  # nothing is proven there
     *(Row("marabou_small", eps / 255, CIFAR, 1000) for eps in (0.5, 1, 2)),
-    *(Row("lenet5_mnist", eps, MNIST, 500) for eps in (0.01, 0.02)),
-    *(Row(network, eps / 255, CIFAR, 200, 20) for network in ("resnet_2b", "resnet_4b") for eps in (1, 2)),
-    Row("resnet8_cifar10", 0.25 / 255, CIFAR, 100, 20),
+    *(Row("lenet5_mnist", eps, MNIST, 1000) for eps in (0.01, 0.02)),
+    *(Row(network, eps / 255, CIFAR, 60, 20) for network in ("resnet_2b", "resnet_4b") for eps in (1, 2)),
 )
+"""resnet8_cifar10 is not among them: its forward computes its padding from shapes, and no graph can be read of it."""
 
 
 def judged(model: nn.Module, graph: Network, x: Tensor, y: Tensor, eps: float) -> dict[str, Any]:
@@ -131,7 +132,7 @@ def trained(x: Tensor, y: Tensor, epochs: int = 2) -> nn.Module:
     return model.eval().requires_grad_(False)
 
 
-def give_up(shared: Any, side: int, n: int = 64) -> None:
+def give_up(shared: Any, side: int, n: int) -> None:
     """CPU seconds of the bounds over those of the attack, on the first n images."""
 
     def sized(name: str, count: int) -> tuple[Tensor, Tensor]:
@@ -168,8 +169,8 @@ def main() -> None:
     if "both" in options:
         both(shared, Path(options["both"]), int(options.get("most", 1 << 30)))
     if "--give-up" in given:
-        for side in [int(one) for one in given if one.isdigit()] or [64]:
-            give_up(shared, side)
+        for side in [int(one) for one in given if one.isdigit()] or [32]:
+            give_up(shared, side, int(options.get("images", 64)))
 
 
 if __name__ == "__main__":
