@@ -22,8 +22,8 @@ import robustest
 
 pytest_plugins = ["pytester"]
 
-# Tests start hundreds of Pythons: each would compile all of robustest again, where nothing that one compiled is kept. In
-# this process nothing is: tests change a module within the second, which is how finely what was compiled is dated.
+# Tests start hundreds of Pythons: each would compile all of robustest again, where nothing that one compiled is kept.
+# In this process nothing is: tests change a module within the second, which is how finely what was compiled is dated.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = True
 
