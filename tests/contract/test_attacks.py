@@ -132,12 +132,18 @@ def test_what_is_found_is_inside_and_breaks(name: str, threat: Threat, kind: str
     assert torch.equal(before, torch.get_rng_state())
 
 
+def first_case(name: str) -> tuple[Threat, str]:
+    """The threat and the kind of samples of an attack's first case."""
+    return next((case.values[1], case.values[2]) for case in CASES if case.values[0] == name)
+
+
 @pytest.mark.parametrize(("name", "threat", "kind"), CASES)
 def test_same_seed_same_answer_for_any_batch(name: str, threat: Threat, kind: str) -> None:
     first, model, x, _ = run(name, threat, kind, batch_size=64)
     assert model.training
     assert all(p.requires_grad and p.grad is None for p in model.parameters())
-    for batch_size in (1, 4):
+    # One by one is dear: of each attack's cases it is asked of the first, and all are asked in parts.
+    for batch_size in (4, 1) if first_case(name) == (threat, kind) else (4,):
         other, _, _, _ = run(name, threat, kind, batch_size=batch_size)
         assert (other.broken == first.broken).all()
         assert torch.allclose(other.x, first.x, atol=1e-6)
