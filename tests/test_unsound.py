@@ -94,13 +94,14 @@ KNOWN: dict[str, tuple[float, float]] = {
 """Radii, and thresholds above the truth, that gradients alone say are kept."""
 
 
+@pytest.mark.parametrize("attacks", [("fast", "pgd"), pytest.param(("standard",), marks=pytest.mark.slow)], ids=str)
 @pytest.mark.parametrize("mask", KNOWN)
-def test_nor_at_other_radii(mask: str, bare: Any) -> None:
+def test_nor_at_other_radii(mask: str, attacks: tuple[str, ...], bare: Any) -> None:
     net, x, y, _ = bare
     (eps, above), model = KNOWN[mask], Around(net, MASKED[mask]).eval()
     worst = find_adversarial(net, x, y, Linf(eps), attack="standard").x
     assert truth(model, (net, x, y, worst)) <= above
-    for attack in ("fast", "standard", "pgd"):
+    for attack in attacks:
         found = measure_robust_accuracy(model, (x, y), Linf(eps), attack=attack, at_least=above, exact=True)
         assert found.verdict is not Verdict.PASSED, attack
 

@@ -97,10 +97,11 @@ def best_known(weight: Tensor, x: Tensor, eps: float) -> float:
     return best
 
 
-def test_on_soft_logits_it_comes_near_the_best_change_known() -> None:
+@pytest.mark.parametrize(("models", "most"), [(6, 5), pytest.param(30, 27, marks=pytest.mark.slow)])
+def test_on_soft_logits_it_comes_near_the_best_change_known(models: int, most: int) -> None:
     """In 27 of 30 linear models or more, its fooling rate is .8 of the best known."""
     near = 0
-    for seed in range(30):
+    for seed in range(models):
         size, eps = ((20, 0.1), (60, 0.06), (150, 0.04))[seed % 3]
         weight, x = soft(seed, size)
         model = nn.Sequential(nn.Flatten(), nn.Linear(size, len(weight)))
@@ -109,7 +110,7 @@ def test_on_soft_logits_it_comes_near_the_best_change_known() -> None:
             model[1].bias.copy_(-0.15 * weight.sum(1))
         found = measure_universal_perturbation(model, (x, torch.zeros(600, dtype=torch.int64)), Linf(eps), steps=100)
         near += found.estimate >= 0.8 * best_known(weight, x, eps)
-    assert near >= 27
+    assert near >= most
 
 
 class Recorder(nn.Module):
