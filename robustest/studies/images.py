@@ -21,6 +21,7 @@ LARGEST = 64 * 2**20
 """Bytes of an image's file that is read."""
 _FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 _MOST_PIXELS = 50_000_000
+_TRANSPARENT = ("LA", "La", "PA", "RGBA", "RGBa")
 _WIDEST = 512  # pixels of a side as shown; what is smaller is not enlarged
 
 
@@ -65,7 +66,8 @@ def _flat(image: Image.Image, name: str) -> Image.Image:
 
     try:
         turned = ImageOps.exif_transpose(image)
-        if not turned.has_transparency_data:
+        # What Pillow's `has_transparency_data` says from 10.1 on.
+        if turned.mode not in _TRANSPARENT and "transparency" not in turned.info:
             return turned.convert("RGB")
         white = Image.new("RGBA", turned.size, "white")
         return Image.alpha_composite(white, turned.convert("RGBA")).convert("RGB")
