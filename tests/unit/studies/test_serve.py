@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -200,6 +200,8 @@ def test_a_command_beside_the_server_is_heard(study: Make, serve: Make, read_for
 
 def test_ctrl_c_ends_it_well(study: Make, serve: Make) -> None:
     served = serve(study().folder)
+    with closing(served.connect()) as connection:  # its address is told before it listens to signals
+        assert served.ask(connection, "GET", "/").status in (200, 404)
     served.process.send_signal(signal.SIGINT)
     assert served.process.wait(20) == 0
     assert "Traceback" not in served.log.read_text()
