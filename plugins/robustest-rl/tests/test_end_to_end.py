@@ -51,7 +51,7 @@ def test_walk():
 def test_a_baseline_is_compared_by_episode(pytester: pytest.Pytester) -> None:
     words = ("--robust", "--robust-no-cache", "-p", "no:cacheprovider")
     pytester.makepyfile(BASELINE.replace("POLICY", "right"))
-    pytester.runpytest_inprocess(*words, "--robust-update-baseline")
+    pytester.runpytest_inprocess(*words, "--robust-update-baseline").assert_outcomes(passed=1)
     pytester.runpytest_inprocess(*words).assert_outcomes(passed=1)
     pytester.makepyfile(BASELINE.replace("POLICY", "left"))
     result = pytester.runpytest_inprocess(*words)
