@@ -79,7 +79,7 @@ def test_page_junit_and_json_have_it(dusk, run, project, read_json) -> None:
 
 def test_it_is_remembered(dusk, rows_of) -> None:
     dusk("0.5")
-    first, second = (rows_of("--robust-exact")["test_dusk"]["result"] for _ in range(2))
+    first, second = (rows_of("--robust-exact", "-o", "robust_recheck=0")["test_dusk"]["result"] for _ in range(2))
     assert not first["cached"]
     assert second["cached"]
     assert first["outcomes"] == second["outcomes"]

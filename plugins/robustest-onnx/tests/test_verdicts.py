@@ -123,7 +123,8 @@ def test_a_run_remembers_a_file_by_its_bytes(pytester: pytest.Pytester, save: Sa
     shutil.copy(save(), pytester.path / "net.onnx")
 
     def run() -> str:
-        result = pytester.runpytest_inprocess("-W", "error", "--robust", "--robust-details", "-p", "no:cacheprovider")
+        words = ("-W", "error", "--robust", "--robust-details", "-p", "no:cacheprovider", "-o", "robust_recheck=0")
+        result = pytester.runpytest_inprocess(*words)
         result.assert_outcomes(passed=1)
         return result.stdout.str()
 

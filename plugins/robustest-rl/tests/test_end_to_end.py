@@ -20,7 +20,8 @@ def test_walk():
 
 
 def run(pytester: pytest.Pytester, *words: str) -> tuple[str, dict[str, object]]:
-    result = pytester.runpytest_inprocess("--robust", "--robust-json", "out.json", "-p", "no:cacheprovider", *words)
+    always = ("--robust", "--robust-json", "out.json", "-p", "no:cacheprovider", "-o", "robust_recheck=0")
+    result = pytester.runpytest_inprocess(*always, *words)
     result.assert_outcomes(passed=1)
     row = json.loads((pytester.path / "out.json").read_text())["results"][0]["result"]
     return result.stdout.str(), {name: row[name] for name in ("verdict", "outcomes", "interval", "details")}

@@ -107,7 +107,7 @@ def test_batches_make_no_difference_and_a_second_run_is_remembered(tmp_path: Any
     found = [measure_multilabel_accuracy(Logits(only_first), (X, SETS), batch_size=b, **how) for b in (1, 7, 128)]
     assert len({(one.verdict, one.estimate, one.outcomes) for one in found}) == 1
     model = Plain()
-    with running(Context(settings=Settings(store=str(tmp_path), corpus=None))):
+    with running(Context(settings=Settings(store=str(tmp_path), corpus=None, recheck=0.0))):
         first = measure_multilabel_accuracy(model, (X, SETS), **how)
         again = measure_multilabel_accuracy(model, (X, SETS), **how)
         assert again.cached

@@ -170,7 +170,7 @@ def test_a_second_run_trains_nothing_and_a_killed_one_goes_on(
         return real(self, *args)
 
     monkeypatch.setattr(probed_training.Trainings, "_trained", counted)
-    with running(Context(settings=Settings(store=str(tmp_path), corpus=None))):
+    with running(Context(settings=Settings(store=str(tmp_path), corpus=None, recheck=0.0))):
         with pytest.raises(KeyboardInterrupt):
             measured(max_ratio=0.5)
         most[0] = 100
