@@ -215,7 +215,13 @@ def test_a_control_that_did_not_learn_the_patch_leaves_the_claim_open() -> None:
 def test_a_control_that_hangs_on_something_else_leaves_the_claim_open() -> None:
     result = measure_spurious_feature(Sound(), (X, Y), NO_TRIGGERS, train_fn=lambda _: Relying(), **LIMITS)
     assert result.verdict is Verdict.INCONCLUSIVE
-    assert "does not find" in result.rule or "for something else" in result.rule
+    assert "the search does not find a 1x1 pattern" in result.rule
+
+
+def test_a_control_that_hangs_on_another_cue_of_the_same_class_is_told_so() -> None:
+    result = measure_spurious_feature(Sound(), (X, Y), NO_TRIGGERS, train_fn=lambda _: Relying(), target=LABEL, **LIMITS)
+    assert result.verdict is Verdict.INCONCLUSIVE
+    assert "for something else: 2x2 patch at row 1, column 7 (class 2)" in result.rule
 
 
 def test_a_trigger_that_the_data_lack_is_found_by_its_cheapness() -> None:
