@@ -108,12 +108,23 @@ class Seen:
                 found.append(mark)
         return found
 
-    def explained(self, cue: Cue, others: Tensor, ids: Tensor, mark: Mark, bounds: tuple[float, float]) -> float:
-        """Part of a mark's gap that a change of images (M, C, H, W) of other classes makes up."""
-        column = self.labels.index(mark.label)
-        before = float((self.scores(others)[:, column] >= mark.limit).double().mean())
-        changed = switched(for_samples(cue, ids), others, bounds)[0]
-        after = float((self.scores(changed)[:, column] >= mark.limit).double().mean())
+    def alike(self, x: Tensor, mark: Mark) -> float:
+        """Share of images (M, C, H, W) that score like the marked class."""
+        return float((self.scores(x)[:, self.labels.index(mark.label)] >= mark.limit).double().mean())
+
+    def explained(
+        self, cue: Cue, others: Tensor, ids: Tensor, mark: Mark, bounds: tuple[float, float], *, before: float
+    ) -> float:
+        """Part of a mark's gap that a change of images (M, C, H, W) of other classes makes up.
+
+        Args:
+            cue: the change.
+            others, ids: the images, and their positions (M,).
+            mark: of a class.
+            bounds: smallest and largest input value.
+            before: `alike` of the images as they are; many changes are tried on the same ones.
+        """
+        after = self.alike(switched(for_samples(cue, ids), others, bounds)[0], mark)
         return (after - before) / max(mark.own - before, 1e-9)
 
 
@@ -172,14 +183,14 @@ class _Trial:
         self._views, self._bounds = views, pool.bounds
         self._others, self._ids = pool.others(label)
         self._cues = changes_by_family(sorted({one.family for one, _ in views}), pool, label)
+        self._before = [one.alike(self._others, mark) for one, mark in views]
 
     def causes(self) -> tuple[list[Proposal], list[tuple[str, Mark]]]:
         """Proposals, the one that explains most first, and the marks that they leave unexplained."""
-        cues = [cue for view in self._views for cue in self._best(*view)]
-        table = [[self._explained(*view, cue) for view in self._views] for cue in cues]
-        sizes = [
-            distances(*switched(for_samples(cue, self._ids), self._others, self._bounds)).median_l2 for cue in cues
-        ]
+        views = range(len(self._views))
+        cues = [cue for at in views for cue in self._best(at)]
+        table = [[self._explained(at, cue) for at in views] for cue in cues]
+        sizes = [self._size(cue) for cue in cues]
         open_, proposals = list(range(len(self._views))), list[Proposal]()
         while open_ and cues:
 
@@ -203,27 +214,29 @@ class _Trial:
         most = max(explained[at] for at in open_)
         return _proposal([self._views[at] for at in open_ if explained[at] >= min(_EXPLAINED, most)], cue)
 
-    def _best(self, one: Seen, mark: Mark) -> list[Cue]:
-        few = slice(0, _SCREENED_ON)
-        column = self._cues[one.family]
-        first = [one.explained(cue, self._others[few], self._ids[few], mark, self._bounds) for cue in column]
+    def _best(self, at: int) -> list[Cue]:
+        one, mark = self._views[at]
+        others, ids = self._others[:_SCREENED_ON], self._ids[:_SCREENED_ON]
+        before, column = one.alike(others, mark), self._cues[one.family]
+        first = [one.explained(cue, others, ids, mark, self._bounds, before=before) for cue in column]
         likely = sorted(range(len(column)), key=lambda number: -first[number])[:_LIKELY]
-        parts = [(self._explained(one, mark, column[number]), column[number]) for number in likely]
+        parts = [(self._explained(at, column[number]), column[number]) for number in likely]
         good = sorted((part for part in parts if part[0] >= _EXPLAINED), key=lambda part: -part[0])
         return [cue for _, cue in good[:_OF_A_VIEW]]
 
     def _size(self, cue: Cue) -> float:
         return distances(*switched(for_samples(cue, self._ids), self._others, self._bounds)).median_l2
 
-    def _explained(self, one: Seen, mark: Mark, cue: Cue) -> float:
-        return one.explained(cue, self._others, self._ids, mark, self._bounds)
+    def _explained(self, at: int, cue: Cue) -> float:
+        one, mark = self._views[at]
+        return one.explained(cue, self._others, self._ids, mark, self._bounds, before=self._before[at])
 
 
 def explains(seen: Sequence[Seen], cue: Cue, label: int, pool: Pool, *, min_mark: float) -> Proposal | None:
     """A change as a proposal for a class, if it explains half of what marks it, in the mean over all its marks."""
     others, ids = pool.others(label)
     views = [(one, mark) for one in seen for mark in one.odd(min_mark) if mark.label == label]
-    parts = [one.explained(cue, others, ids, mark, pool.bounds) for one, mark in views]
+    parts = [one.explained(cue, others, ids, mark, pool.bounds, before=one.alike(others, mark)) for one, mark in views]
     if not parts or statistics.fmean(min(1.0, part) for part in parts) < _EXPLAINED:
         return None
     return _proposal([view for view, part in zip(views, parts, strict=True) if part >= _EXPLAINED], cue)

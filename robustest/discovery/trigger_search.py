@@ -45,6 +45,10 @@ class _Adam:
         self.first, self.second, self.count = torch.zeros_like(like), torch.zeros_like(like), 0
         self.rate, self.momentum, self.memory = rate, momentum, memory
 
+    def keep(self, which: Tensor) -> None:
+        """Go on with some rows: which (k,) bool."""
+        self.first, self.second = self.first[which], self.second[which]
+
     def step(self, gradient: Tensor) -> Tensor:
         self.count += 1
         self.first = self.momentum * self.first + (1 - self.momentum) * gradient
@@ -165,6 +169,12 @@ class PatternSearch:
         inside = torch.stack([row[at].mean(0) for at, row in zip(self._spans(), slope, strict=True)])
         share = torch.sigmoid(self.logit)
         self.logit = self.logit + self.adam.step(inside * share * (1 - share))
+
+    def keep(self, which: Tensor) -> None:
+        """Go on with some of the classes: which (k,) bool."""
+        self.labels, self.logit = self.labels[which], self.logit[which]
+        self.places = [place for place, kept in zip(self.places, which.tolist(), strict=True) if kept]
+        self.adam.keep(which)
 
     def _spans(self) -> list[tuple[slice, slice, slice, slice]]:
         everything = slice(None)

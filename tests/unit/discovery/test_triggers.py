@@ -55,6 +55,33 @@ def test_a_backdoor_is_the_odd_one_out_and_is_located() -> None:
     assert float((backdoored(pasted).argmax(1) == 4).float().mean()) >= 0.8
 
 
+@pytest.mark.parametrize("model", [clean, backdoored])
+def test_squares_given_up_early_change_nothing_that_is_found(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def counted(x: Tensor) -> Tensor:
+        asked.append(len(x))
+        return model(x)  # type: ignore[no-any-return]
+
+    def found() -> tuple[list[tuple[object, ...]], int]:
+        asked.clear()
+        triggers = search(counted).triggers
+        return [(one.label, one.top, one.left, one.size, one.success, one.anomaly) for one in triggers], sum(asked)
+
+    early, cheap = found()
+    monkeypatch.setattr("robustest.discovery.triggers._HOPELESS", 0.0)
+    whole, expensive = found()
+    assert early == whole
+    assert cheap < 0.9 * expensive
+
+
+def test_a_class_that_no_square_reaches_is_told_at_the_largest() -> None:
+    """It is given up at each side but the last."""
+    deaf = search(lambda x: clean(x) - 1e3 * torch.nn.functional.one_hot(torch.tensor(2), CLASSES), sizes=[1, 2, 3])
+    two = deaf.triggers[2]
+    assert (two.size, two.success, two.area) == (3, 0.0, SIDE * SIDE)
+
+
 def test_a_clean_model_has_no_odd_one() -> None:
     assert search(clean).suspects == ()
 

@@ -219,7 +219,8 @@ def test_a_control_that_hangs_on_something_else_leaves_the_claim_open() -> None:
 
 
 def test_a_control_that_hangs_on_another_cue_of_the_same_class_is_told_so() -> None:
-    result = measure_spurious_feature(Sound(), (X, Y), NO_TRIGGERS, train_fn=lambda _: Relying(), target=LABEL, **LIMITS)
+    how: dict[str, Any] = {"train_fn": lambda _: Relying(), "target": LABEL, **LIMITS}
+    result = measure_spurious_feature(Sound(), (X, Y), NO_TRIGGERS, **how)
     assert result.verdict is Verdict.INCONCLUSIVE
     assert "for something else: 2x2 patch at row 1, column 7 (class 2)" in result.rule
 
