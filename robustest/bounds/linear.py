@@ -187,13 +187,14 @@ def prove(network: Network, ball: Ball, y: Tensor, classes: int) -> Proof:
     with torch.no_grad():
         bounding = Bounding(network, ball)
         if not bounding.run():
-            return _nothing(y)
+            return nothing_shown(y)
         margin = bounding.margins(y, classes).amin(1)
     margin = torch.where(bounding.given_up | ~torch.isfinite(margin), -torch.inf, margin)
     return Proof(proven=margin > 0, margin=margin)
 
 
-def _nothing(y: Tensor) -> Proof:
+def nothing_shown(y: Tensor) -> Proof:
+    """Of as many samples as there are labels y (B,): none is proven."""
     margin = torch.full(y.shape, -torch.inf, device=y.device)
     return Proof(proven=margin > 0, margin=margin)
 
