@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from robustest.bounds.nonlinear import MaxPool, Nonlinearity, Relu, Sigmoidal
-from robustest.bounds.operations import AFFINE, PRODUCTS, SHAPES, name_of, run, run_spread, unlike
+from robustest.bounds.operations import AFFINE, PRODUCTS, SHAPES, name_of, run, run_magnitude, run_spread, unlike
 
 _ROUNDING = 1e-4
 """Of the largest output: what adding in float32 may miss, and far less than what bends."""
@@ -55,6 +55,23 @@ class Segment:
         output: Tensor = moved[self.end]
         if bool((output < 0).any()):  # no spread is; an operation did not do what its name says
             raise NoBound(f"no bound: the spread of {name_of(self.end, self.root)} is not known")
+        return output
+
+    def magnitude(self, values: Sequence[Tensor], reaches: Sequence[Tensor]) -> Tensor:
+        """(B, *O) the magnitudes that are added up to its output, step by step, whatever cancels in the end.
+
+        Rounding is in proportion to them: of arguments of magnitude 10^6 whose weights cancel, what is left is noise.
+
+        Args:
+            values: some values of its arguments, for what follows of their shapes.
+            reaches: (B, *S) the largest magnitude of each argument.
+        """
+        known = self._computed(values)
+        sizes: dict[fx.Node, Any] = dict(zip(self.cuts, reaches, strict=True))
+        for node in self.nodes:
+            if node.op != "get_attr" and _is_value(node, sizes, self.root):
+                sizes[node] = run_magnitude(node, self.root, sizes, known)
+        output: Tensor = sizes[self.end]
         return output
 
     def _computed(self, values: Sequence[Tensor]) -> dict[fx.Node, Any]:

@@ -5,9 +5,10 @@ the layer before leaves it undecided; and a row is one bound of one sample, so t
 little beside others.
 
 Rounding: every sum is of float32 numbers, so each bound is held to be wrong by `_ROUNDING` times the magnitudes that
-were added up, 128 units in the last place of float32. The network itself rounds as well, and less: the logits that a
-proof speaks of are those that it would give without rounding, and the same allowance is larger than what separates the
-two. (At margins of 10, bounds in float32 and float64 were seen to differ by 4e-6.)
+were added up, 128 units in the last place of float32: those of each affine map's own sums too, as coefficients that are
+pulled back through it are sums of the same products, and may be noise where they cancel. The network itself rounds as
+well, and less: the logits that a proof speaks of are those that it would give without rounding, and the same allowance
+is larger than what separates the two. (At margins of 10, bounds in float32 and float64 were seen to differ by 4e-6.)
 """
 
 from __future__ import annotations
@@ -61,6 +62,7 @@ class Bounding:
         self.given_up = torch.zeros(len(ball.x), dtype=torch.bool, device=ball.x.device)
         self.intervals: list[tuple[Tensor, Tensor]] = []
         self.lines: list[Lines] = []
+        self._magnitudes: list[Tensor] = []  # of what segments add up
         self._outputs = [(ball.low, ball.high)]  # the intervals of segments' arguments, by place
         self._sizes = [ball.x[0].numel()]
 
@@ -87,6 +89,7 @@ class Bounding:
         a.scatter_(2, others[:, :, None], -1.0)
         a.scatter_add_(2, y[:, None, None].expand(-1, classes - 1, 1), torch.ones_like(a[:, :, :1]))
         sample = torch.arange(rows, device=y.device).repeat_interleave(classes - 1)
+        self._interval(self.network.segments[-1])
         return self.lower(len(self.network.segments) - 1, a.flatten(0, 1), sample).view(rows, -1)
 
     def lower(self, depth: int, a: Tensor, sample: Tensor) -> Tensor:
@@ -95,14 +98,14 @@ class Bounding:
         parts = zip(cut(a, most), cut(sample, most), strict=True)
         found = []
         for part, of in parts:
-            bound, magnitude, pending = self._started(depth, part)
+            bound, magnitude, pending = self._started(depth, part, of)
             found.append(self._backward(depth, bound, magnitude, dict(pending), of))
         return torch.cat(found)
 
-    def _started(self, depth: int, a: Tensor) -> tuple[Tensor, Tensor, dict[int, Tensor]]:
+    def _started(self, depth: int, a: Tensor, sample: Tensor) -> tuple[Tensor, Tensor, dict[int, Tensor]]:
         """Bounds so far (R,), the magnitudes added up (R,), and coefficients by place, once a segment was passed."""
         height, pulled = self._transposed(self.network.segments[depth], a)
-        return dots(a, height), dots(a.abs(), height.abs()), pulled
+        return dots(a, height), dots(a.abs(), self._magnitudes[depth][sample]), pulled
 
     def _backward(
         self, depth: int, bound: Tensor, magnitude: Tensor, pending: dict[int, Tensor], sample: Tensor
@@ -111,7 +114,7 @@ class Bounding:
             if place not in pending:
                 continue
             inner, added, size = self.lines[place - 1].through(pending.pop(place), sample)
-            more, larger, pulled = self._started(place - 1, inner)
+            more, larger, pulled = self._started(place - 1, inner, sample)
             bound, magnitude = bound + added + more, magnitude + size + larger
             for before, part in pulled.items():
                 pending[before] = pending[before] + part if before in pending else part
@@ -145,10 +148,12 @@ class Bounding:
         return self.network.rows[depth]
 
     def _interval(self, segment: Segment) -> tuple[Tensor, Tensor]:
+        """(B, *O) the ends of a segment's output where its arguments' ends alone are known; notes its magnitudes."""
         ends = [self._outputs[place] for place in segment.places]
         middles, radii = [(low + high) / 2 for low, high in ends], [(high - low) / 2 for low, high in ends]
         middle, radius = segment(*middles), segment.spread(middles, radii)
-        radius = radius + _ROUNDING * (radius + middle.abs())
+        self._magnitudes.append(segment.magnitude(middles, [torch.maximum(-low, high) for low, high in ends]))
+        radius = radius + _ROUNDING * self._magnitudes[-1]
         return middle - radius, middle + radius
 
     def _refined(self, depth: int, low: Tensor, high: Tensor, undecided: Tensor) -> tuple[Tensor, Tensor]:
@@ -168,10 +173,10 @@ class Bounding:
     def _ends(self, depth: int, shape: torch.Size, places: Tensor, sample: Tensor) -> tuple[Tensor, Tensor]:
         """(P,) the least and the largest value of some elements (P,) of a segment's output, of one sample."""
         rows = self._rows(depth, shape)
-        height, ends = rows.height[places], []
+        height, magnitude, ends = rows.height[places], self._magnitudes[depth][sample[0]].flatten()[places], []
         for sign in (1, -1):
             pending = {place: sign * a[places] for place, a in rows.coefficients.items()}
-            ends.append(sign * self._backward(depth, sign * height, height.abs(), pending, sample))
+            ends.append(sign * self._backward(depth, sign * height, magnitude, pending, sample))
         return ends[0], ends[1]
 
 

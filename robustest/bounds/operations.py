@@ -158,6 +158,16 @@ def run_spread(node: fx.Node, root: nn.Module, radii: Mapping[fx.Node, Any], kno
     return moved[0] - moved[1]
 
 
+def run_magnitude(node: fx.Node, root: nn.Module, sizes: Mapping[fx.Node, Any], known: Mapping[fx.Node, Any]) -> Any:
+    """What an affine node adds up of magnitudes, its constants' own included; arguments as of `run_spread`."""
+
+    def still(argument: fx.Node) -> Any:
+        return fx.node.map_aggregate(sizes[argument], _still) if argument in sizes else known[argument]
+
+    alone = run(node, root, fx.node.map_arg(node.args, still), fx.node.map_arg(node.kwargs, still))
+    return _more(run_spread(node, root, sizes, known), fx.node.map_aggregate(alone, _absolute))
+
+
 def _absolute(value: Any) -> Any:
     if isinstance(value, Tensor):
         return value.abs()
@@ -166,6 +176,12 @@ def _absolute(value: Any) -> Any:
 
 def _still(value: Any) -> Any:
     return torch.zeros_like(value) if isinstance(value, Tensor) else 0.0
+
+
+def _more(one: Any, other: Any) -> Any:
+    if isinstance(one, Tensor):
+        return one + other
+    return type(one)(a + b for a, b in zip(one, other, strict=True))
 
 
 def _less(one: Any, other: Any) -> Any:
