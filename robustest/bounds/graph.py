@@ -11,6 +11,7 @@ from torch import Tensor, fx, nn
 
 from robustest.bounds.nonlinear import MaxPool, Nonlinearity, Relu, Sigmoidal
 from robustest.bounds.operations import AFFINE, PRODUCTS, SHAPES, name_of, run, run_magnitude, run_spread, unlike
+from robustest.bounds.windows import Windows
 
 _ROUNDING = 1e-4
 """Of the largest output: what adding in float32 may miss, and far less than what bends."""
@@ -102,6 +103,8 @@ class Network:
     nonlinear: tuple[Nonlinearity, ...]
     rows: dict[int, Rows] = field(default_factory=dict, compare=False)
     """Of segments, their outputs' coefficients, kept by `linear` once they were asked for."""
+    windows: dict[int, Windows | None] = field(default_factory=dict, compare=False)
+    """Of segments, their windows; None where there are none. Kept likewise."""
 
     def __call__(self, x: Tensor) -> Tensor:
         """(B, K) what the graph computes of inputs (B, *S)."""

@@ -22,8 +22,9 @@ import torch
 from torch import Tensor
 
 from robustest.bounds.graph import Network, Rows, Segment
-from robustest.bounds.nonlinear import Lines, dots
+from robustest.bounds.nonlinear import Lines, Slopes, dots
 from robustest.bounds.regions import Ball
+from robustest.bounds.windows import Windows, windows_of
 
 _ROUNDING = 2.0**-17
 _ROWS = 2**14
@@ -31,6 +32,9 @@ _ROWS = 2**14
 something: a network of ten times as many neurons whose every second one is undecided proves nothing."""
 _ELEMENTS = 2**22
 """Coefficients that are held at once in the largest layer."""
+
+_MATRIX = 2**24
+"""Elements of an affine map's matrix that is made for windows to be found in it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,6 +151,17 @@ class Bounding:
             self.network.rows[depth] = Rows(height=height.flatten(), coefficients=coefficients)
         return self.network.rows[depth]
 
+    def _windows(self, depth: int, shape: torch.Size) -> Windows | None:
+        """What outputs of a segment see of the input, where it is little; kept for the next samples."""
+        if depth not in self.network.windows:
+            segments, found = self.network.segments, None
+            behind = depth and segments[depth].places == (depth,) and segments[depth - 1].places == (0,)
+            if behind and isinstance(self.lines[depth - 1], Slopes) and self._sizes[depth] * self._sizes[0] <= _MATRIX:
+                before = self._rows(depth - 1, self.intervals[depth - 1][0].shape[1:])
+                found = windows_of(before, self._rows(depth, shape), depth)
+            self.network.windows[depth] = found
+        return self.network.windows[depth]
+
     def _interval(self, segment: Segment) -> tuple[Tensor, Tensor]:
         """(B, *O) the ends of a segment's output where its arguments' ends alone are known; notes its magnitudes."""
         ends = [self._outputs[place] for place in segment.places]
@@ -162,7 +177,15 @@ class Bounding:
         self.given_up |= 2 * flat.sum(1) > _ROWS
         lows, highs = low.flatten(1).clone(), high.flatten(1).clone()
         most = max(1, _ELEMENTS // max(self._sizes))
+        windows = self._windows(depth, low.shape[1:])
         for number in (flat.any(1) & ~self.given_up).nonzero().squeeze(1).tolist():
+            if windows is not None:
+                lines: Any = self.lines[depth - 1]
+                sizes = self._magnitudes[depth - 1], self._magnitudes[depth]
+                least, largest, magnitude = windows.ends(lines, self.ball, number, sizes)
+                lows[number] = torch.maximum(lows[number], least - _ROUNDING * magnitude)
+                highs[number] = torch.minimum(highs[number], largest + _ROUNDING * magnitude)
+                continue
             sample = torch.tensor([number], device=low.device)
             for places in cut(flat[number].nonzero().squeeze(1), most):
                 least, largest = self._ends(depth, low.shape[1:], places, sample)
