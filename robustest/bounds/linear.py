@@ -30,11 +30,13 @@ _ROUNDING = 2.0**-17
 _ROWS = 2**14
 """Bounds that one sample may need in one layer. Beyond, its network is too large, or its ball, for any of them to say
 something: a network of ten times as many neurons whose every second one is undecided proves nothing."""
+_WORK = 2**26
+"""Coefficients of the largest layer that one sample may need for them: minutes, where layers are large."""
 _ELEMENTS = 2**22
 """Coefficients that are held at once in the largest layer."""
 
 _MATRIX = 2**24
-"""Elements of an affine map's matrix that is made for windows to be found in it."""
+"""Elements of an affine map's matrix, which is made once for all samples; of larger maps rows are made as needed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +82,7 @@ class Bounding:
             if bool(self.given_up.all()):
                 return False
             self.intervals.append((low, high))
+            self.given_up |= ~(torch.isfinite(low) & torch.isfinite(high)).flatten(1).all(1)
             self.lines.append(bend.lines(low, high))
             self._outputs.append((bend.value(low), bend.value(high)))
         return True
@@ -137,6 +140,16 @@ class Bounding:
             pulled = torch.func.vmap(pull)(a.unsqueeze(1))
         return height, {place: part.squeeze(1) for place, part in zip(segment.places, pulled, strict=True)}
 
+    def _picked(self, depth: int, shape: torch.Size, places: Tensor) -> Rows:
+        """The matrix's rows of some elements (P,) of a segment's output: those that are kept, where they have room."""
+        if shape.numel() * max(self._sizes[place] for place in self.network.segments[depth].places) <= _MATRIX:
+            rows = self._rows(depth, shape)
+            kept = {place: a[places] for place, a in rows.coefficients.items()}
+            return Rows(height=rows.height[places], coefficients=kept)
+        a = torch.zeros(len(places), shape.numel(), device=places.device).scatter_(1, places[:, None], 1.0)
+        height, pulled = self._transposed(self.network.segments[depth], a.view(-1, *shape))
+        return Rows(height=height.flatten()[places], coefficients=pulled)
+
     def _rows(self, depth: int, shape: torch.Size) -> Rows:
         """A segment as a matrix, which is the same for every sample, and is kept for the next ones."""
         if depth not in self.network.rows:
@@ -155,8 +168,9 @@ class Bounding:
         """What outputs of a segment see of the input, where it is little; kept for the next samples."""
         if depth not in self.network.windows:
             segments, found = self.network.segments, None
+            most = max(self._sizes[0], shape.numel())
             behind = depth and segments[depth].places == (depth,) and segments[depth - 1].places == (0,)
-            if behind and isinstance(self.lines[depth - 1], Slopes) and self._sizes[depth] * self._sizes[0] <= _MATRIX:
+            if behind and isinstance(self.lines[depth - 1], Slopes) and self._sizes[depth] * most <= _MATRIX:
                 before = self._rows(depth - 1, self.intervals[depth - 1][0].shape[1:])
                 found = windows_of(before, self._rows(depth, shape), depth)
             self.network.windows[depth] = found
@@ -174,7 +188,7 @@ class Bounding:
     def _refined(self, depth: int, low: Tensor, high: Tensor, undecided: Tensor) -> tuple[Tensor, Tensor]:
         """Smaller intervals where they are undecided, by bounds of their own, sample by sample."""
         flat = undecided.flatten(1)
-        self.given_up |= 2 * flat.sum(1) > _ROWS
+        self.given_up |= 2 * flat.sum(1) > min(_ROWS, _WORK // max(self._sizes))
         lows, highs = low.flatten(1).clone(), high.flatten(1).clone()
         most = max(1, _ELEMENTS // max(self._sizes))
         windows = self._windows(depth, low.shape[1:])
@@ -195,10 +209,10 @@ class Bounding:
 
     def _ends(self, depth: int, shape: torch.Size, places: Tensor, sample: Tensor) -> tuple[Tensor, Tensor]:
         """(P,) the least and the largest value of some elements (P,) of a segment's output, of one sample."""
-        rows = self._rows(depth, shape)
-        height, magnitude, ends = rows.height[places], self._magnitudes[depth][sample[0]].flatten()[places], []
+        rows = self._picked(depth, shape, places)
+        height, magnitude, ends = rows.height, self._magnitudes[depth][sample[0]].flatten()[places], []
         for sign in (1, -1):
-            pending = {place: sign * a[places] for place, a in rows.coefficients.items()}
+            pending = {place: sign * a for place, a in rows.coefficients.items()}
             ends.append(sign * self._backward(depth, sign * height, magnitude, pending, sample))
         return ends[0], ends[1]
 

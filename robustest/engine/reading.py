@@ -41,7 +41,7 @@ class Reading:
             self.refuse("no bound: the model is no torch module that computes in float32")
         else:
             try:
-                self.network = read_network(_Whole(model, chunk.x.ndim))
+                self.network = read_network(_Whole(model, chunk.x.ndim), chunk.x)
             except NoBound as why:
                 self.refuse(str(why))
 
