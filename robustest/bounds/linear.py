@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -37,19 +36,6 @@ _ELEMENTS = 2**22
 
 _MATRIX = 2**24
 """Elements of an affine map's matrix, which is made once for all samples; of larger maps rows are made as needed."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Proof:
-    """What was shown of B samples.
-
-    Attributes:
-        proven: (B,) bool: no input of the ball has a margin of zero or less.
-        margin: (B,) a lower bound of the least margin, less the allowance for rounding; -inf where none was found.
-    """
-
-    proven: Tensor
-    margin: Tensor
 
 
 class Bounding:
@@ -89,15 +75,19 @@ class Bounding:
 
     def margins(self, y: Tensor, classes: int) -> Tensor:
         """(B, K - 1) lower bounds of a label's logit less each other's, for labels y (B,)."""
-        rows = len(y)
-        others = torch.arange(classes - 1, device=y.device).expand(rows, -1)
-        others = others + (others >= y[:, None]).long()
-        a = torch.zeros(rows, classes - 1, classes, device=y.device)
-        a.scatter_(2, others[:, :, None], -1.0)
-        a.scatter_add_(2, y[:, None, None].expand(-1, classes - 1, 1), torch.ones_like(a[:, :, :1]))
-        sample = torch.arange(rows, device=y.device).repeat_interleave(classes - 1)
+        a, sample = margin_rows(y, classes)
         self._interval(self.network.segments[-1])
-        return self.lower(len(self.network.segments) - 1, a.flatten(0, 1), sample).view(rows, -1)
+        return self.lower(len(self.network.segments) - 1, a, sample).view(len(y), -1)
+
+    def pick(self, rows: Tensor) -> Bounding:
+        """The same of some rows, which may be there several times, after `margins`."""
+        part = Bounding(self.network, self.ball.pick(rows))
+        part.given_up, part._sizes = self.given_up[rows], self._sizes
+        part.intervals = [(low[rows], high[rows]) for low, high in self.intervals]
+        part.lines = [bend.lines(*ends) for bend, ends in zip(self.network.nonlinear, part.intervals, strict=True)]
+        part._outputs = [(low[rows], high[rows]) for low, high in self._outputs]
+        part._magnitudes = [sizes[rows] for sizes in self._magnitudes]
+        return part
 
     def lower(self, depth: int, a: Tensor, sample: Tensor) -> Tensor:
         """(R,) lower bounds of a · the outputs of a segment, of coefficients (R, *O), each row of one sample (R,)."""
@@ -217,28 +207,15 @@ class Bounding:
         return ends[0], ends[1]
 
 
-def prove(network: Network, ball: Ball, y: Tensor, classes: int) -> Proof:
-    """Which samples no input of their ball breaks.
-
-    Args:
-        network: whose logits are judged.
-        ball: what each of B inputs may become.
-        y: (B,) int64 labels.
-        classes: the number of logits K.
-    """
-    with torch.no_grad():
-        bounding = Bounding(network, ball)
-        if not bounding.run():
-            return nothing_shown(y)
-        margin = bounding.margins(y, classes).amin(1)
-    margin = torch.where(bounding.given_up | ~torch.isfinite(margin), -torch.inf, margin)
-    return Proof(proven=margin > 0, margin=margin)
-
-
-def nothing_shown(y: Tensor) -> Proof:
-    """Of as many samples as there are labels y (B,): none is proven."""
-    margin = torch.full(y.shape, -torch.inf, device=y.device)
-    return Proof(proven=margin > 0, margin=margin)
+def margin_rows(y: Tensor, classes: int) -> tuple[Tensor, Tensor]:
+    """(B * (K - 1), K) coefficients of the logits that make the margins of labels y (B,), and the sample of each."""
+    rows = len(y)
+    others = torch.arange(classes - 1, device=y.device).expand(rows, -1)
+    others = others + (others >= y[:, None]).long()
+    a = torch.zeros(rows, classes - 1, classes, device=y.device)
+    a.scatter_(2, others[:, :, None], -1.0)
+    a.scatter_add_(2, y[:, None, None].expand(-1, classes - 1, 1), torch.ones_like(a[:, :, :1]))
+    return a.flatten(0, 1), torch.arange(rows, device=y.device).repeat_interleave(classes - 1)
 
 
 def cut(rows: Tensor, most: int) -> Sequence[Tensor]:

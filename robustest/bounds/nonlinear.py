@@ -103,17 +103,17 @@ class Relu:
 
     def lines(self, low: Tensor, high: Tensor) -> Slopes:
         """As `Nonlinearity.lines`; below, the line that leaves the smaller area."""
-        both = self.undecided(low, high)
         slope = (high >= -low).to(low) * (1 - self.slope) + self.slope
-        return self.sloped(low, high, torch.where(both, slope, self._decided(low)))
+        return self.sloped(low, high, slope)
 
     def sloped(self, low: Tensor, high: Tensor, below: Tensor) -> Slopes:
-        """Lines with these slopes below (B, *S), which between the function's own two are as sound as any."""
+        """Lines with these slopes below (B, *S) where undecided, as sound as any between the function's own two."""
         both = self.undecided(low, high)
         width = (high - low).clamp(min=torch.finfo(low.dtype).tiny)
         chord = (high - self.slope * low) / width
         above = torch.where(both, chord, self._decided(low))
         height = torch.where(both, (self.slope - chord) * low, 0.0)
+        below = torch.where(both, below, self._decided(low))
         return Slopes.of(below, above, torch.zeros_like(low), height, torch.maximum(-low, high))
 
     def _decided(self, low: Tensor) -> Tensor:
