@@ -63,7 +63,9 @@ def prove_rows(evaluator: Evaluator, chunk: Chunk, threat: Threat, held: Tensor,
     left, broken = order[held[order]], order[~held[order]][:_BROKEN]
     proof = _Proving(reading, ball, chunk.y, evaluator.classes)
     pilot = left[:_PILOT]
+    tried = 0
     for part in (pilot[:1], pilot[1:]):
+        tried += len(part)
         found = _tried(proof, part, evaluator, chunk)
         rows[part] = found.proven
         if reading.refused():
@@ -71,7 +73,7 @@ def prove_rows(evaluator: Evaluator, chunk: Chunk, threat: Threat, held: Tensor,
         if bool((torch.isfinite(found.margin) & (found.margin < -_HOPELESS * margin[part].abs()))[:1].any()):
             break
     if len(left) and not bool(rows.any()):
-        return Proven(rows, f"no bound: given up where none of a chunk's {len(pilot)} clearest samples was proven")
+        return Proven(rows, f"no bound: given up where none of a chunk's {tried} clearest samples was proven")
     for start in range(_PILOT, len(left), _BATCH):
         part = left[start : start + _BATCH]
         rows[part] = proof.of(part).proven

@@ -178,3 +178,22 @@ def test_an_interval_is_not_lost_beside_a_large_bias() -> None:
     ball = ball_of(Linf(1e-4), x, (0.0, 1.0))
     assert ball is not None
     assert not prove(read_network(net), ball, torch.tensor([0]), 2).proven.any()
+
+
+def test_what_overflows_inside_a_ball_proves_nothing() -> None:
+    """A finite answer at the sample itself, and intervals that are no numbers."""
+    net: Any = nn.Sequential(nn.Linear(1, 2), nn.ReLU(), nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 2))
+    with torch.no_grad():
+        for layer in net[::2]:
+            layer.bias.zero_()
+            layer.weight.zero_()
+        net[0].weight.copy_(torch.tensor([[3e38], [-3e38]]))
+        net[2].weight.copy_(torch.tensor([[1e38, -1e38], [0.0, 0.0]]))
+        net[4].weight.copy_(torch.tensor([[-1.0, 0.0], [0.0, 0.0]]))
+        net[4].bias.copy_(torch.tensor([1.0, 0.0]))
+    net.eval().requires_grad_(False)
+    x = torch.zeros(1, 1)
+    assert int(net(x).argmax(1)) == 0
+    ball = ball_of(Linf(0.5), x, (-1.0, 1.0))
+    assert ball is not None
+    assert not prove(read_network(net), ball, torch.tensor([0]), 2).proven.any()
