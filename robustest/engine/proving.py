@@ -61,23 +61,17 @@ def prove_rows(evaluator: Evaluator, chunk: Chunk, threat: Threat, held: Tensor,
         return Proven(rows, reading.why)
     order = margin.argsort(descending=True, stable=True)
     left, broken = order[held[order]], order[~held[order]][:_BROKEN]
-    proof = _Proving(reading, ball, chunk.y, evaluator.classes)
+    proof = _Proving(reading, ball, evaluator, chunk)
     pilot = left[:_PILOT]
-    tried = 0
-    for part in (pilot[:1], pilot[1:]):
-        tried += len(part)
-        found = _tried(proof, part, evaluator, chunk)
-        rows[part] = found.proven
-        if reading.refused():
-            return Proven(torch.zeros_like(rows), reading.why)
-        if bool((torch.isfinite(found.margin) & (found.margin < -_HOPELESS * margin[part].abs()))[:1].any()):
-            break
+    tried = _begun(proof, pilot, rows, margin)
+    if reading.refused():
+        return Proven(torch.zeros_like(rows), reading.why)
     if len(left) and not bool(rows.any()):
         return Proven(rows, f"no bound: given up where none of a chunk's {tried} clearest samples was proven")
     for start in range(_PILOT, len(left), _BATCH):
         part = left[start : start + _BATCH]
         rows[part] = proof.of(part).proven
-    if bool((wrong := proof.of(broken).proven).any()) and reading.confirm(evaluator, chunk):
+    if bool((wrong := proof.of(broken).proven).any()) and proof.confirmed():
         index = int(chunk.ids[broken[wrong][0]])
         raise ModelError(
             f"Expected no sample both proven and broken but sample {index} is: the attack's input breaks it, and the "
@@ -86,15 +80,25 @@ def prove_rows(evaluator: Evaluator, chunk: Chunk, threat: Threat, held: Tensor,
     return Proven(rows & (not reading.refused()), reading.why)
 
 
-def _tried(proof: _Proving, pilot: Tensor, evaluator: Evaluator, chunk: Chunk) -> Proof:
+def _begun(proof: _Proving, pilot: Tensor, rows: Tensor, margin: Tensor) -> int:
+    """How many samples of a pilot were tried, the clearest on its own first; marks in rows (B,) those proven."""
+    first = _tried(proof, pilot[:1])
+    rows[pilot[:1]] = first.proven
+    if bool((torch.isfinite(first.margin) & (first.margin < -_HOPELESS * margin[pilot[:1]].abs())).any()):
+        return 1
+    rows[pilot[1:]] = _tried(proof, pilot[1:]).proven
+    return len(pilot)
+
+
+def _tried(proof: _Proving, pilot: Tensor) -> Proof:
     """What is shown of a pilot's rows, by a network that was confirmed before the first proof counts."""
     try:
         found = proof.of(pilot)
     except Exception:  # of a graph that is another than the model's, which is to be said; else of ours
-        if proof.reading.confirm(evaluator, chunk):
+        if proof.confirmed():
             raise
     else:
-        if not bool(found.proven.any()) or proof.reading.confirm(evaluator, chunk):
+        if not bool(found.proven.any()) or proof.confirmed():
             return found
     return nothing_shown(pilot)
 
@@ -103,14 +107,19 @@ def _tried(proof: _Proving, pilot: Tensor, evaluator: Evaluator, chunk: Chunk) -
 class _Proving:
     reading: Reading
     ball: Ball
-    y: Tensor
-    classes: int
+    evaluator: Evaluator
+    chunk: Chunk
+
+    def confirmed(self) -> bool:
+        """Whether the network is the model's."""
+        return self.reading.confirm(self.evaluator, self.chunk)
 
     def of(self, rows: Tensor) -> Proof:
         """What is shown of rows (R,)."""
         if len(rows) and self.reading.network is not None:
             try:
-                return prove(self.reading.network, self.ball.pick(rows), self.y[rows], self.classes)
+                y, classes = self.chunk.y[rows], self.evaluator.classes
+                return prove(self.reading.network, self.ball.pick(rows), y, classes)
             except NoBound as why:
                 self.reading.refuse(str(why))
         return nothing_shown(rows)
