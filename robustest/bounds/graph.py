@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
-from robustest.bounds.nonlinear import MaxPool, Nonlinearity, Relu, Sigmoidal
-from robustest.bounds.operations import AFFINE, PRODUCTS, SHAPES, name_of, run, run_spread, unlike
+from robustest.bounds.exported import exported
+from robustest.bounds.nonlinear import Nonlinearity
+from robustest.bounds.operations import (
+    AFFINE,
+    PRODUCTS,
+    SHAPES,
+    NoBound,
+    name_of,
+    run,
+    run_magnitude,
+    run_spread,
+    unlike,
+)
+from robustest.bounds.settings import NONLINEAR, nonlinear_of
+from robustest.bounds.windows import Windows
 
 _ROUNDING = 1e-4
 """Of the largest output: what adding in float32 may miss, and far less than what bends."""
 _ABOUT = ("shape", "ndim", "dtype", "device")
 """Attributes of a tensor that tell nothing of its values."""
-
-
-class NoBound(Exception):
-    """Why nothing can be proven of a network, in words for a result's notes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +66,23 @@ class Segment:
             raise NoBound(f"no bound: the spread of {name_of(self.end, self.root)} is not known")
         return output
 
+    def magnitude(self, values: Sequence[Tensor], reaches: Sequence[Tensor]) -> Tensor:
+        """(B, *O) the magnitudes that are added up to its output, step by step, whatever cancels in the end.
+
+        Rounding is in proportion to them: of arguments of magnitude 10^6 whose weights cancel, what is left is noise.
+
+        Args:
+            values: some values of its arguments, for what follows of their shapes.
+            reaches: (B, *S) the largest magnitude of each argument.
+        """
+        known = self._computed(values)
+        sizes: dict[fx.Node, Any] = dict(zip(self.cuts, reaches, strict=True))
+        for node in self.nodes:
+            if node.op != "get_attr" and _is_value(node, sizes, self.root):
+                sizes[node] = run_magnitude(node, self.root, sizes, known)
+        output: Tensor = sizes[self.end]
+        return output
+
     def _computed(self, values: Sequence[Tensor]) -> dict[fx.Node, Any]:
         env: dict[fx.Node, Any] = dict(zip(self.cuts, values, strict=True))
         for node in self.nodes:
@@ -85,6 +111,8 @@ class Network:
     nonlinear: tuple[Nonlinearity, ...]
     rows: dict[int, Rows] = field(default_factory=dict, compare=False)
     """Of segments, their outputs' coefficients, kept by `linear` once they were asked for."""
+    windows: dict[int, Windows | None] = field(default_factory=dict, compare=False)
+    """Of segments, their windows; None where there are none. Kept likewise."""
 
     def __call__(self, x: Tensor) -> Tensor:
         """(B, K) what the graph computes of inputs (B, *S)."""
@@ -117,11 +145,13 @@ class Network:
         return True
 
 
-def read_network(call: nn.Module) -> Network:
+def read_network(call: nn.Module, example: Tensor | None = None) -> Network:
     """The network that a module computes, in eval mode.
 
     Args:
         call: maps inputs (B, *S) to logits (B, K).
+        example: (B, *S) inputs whose shape is used where a forward computes with shapes; then `torch.export` reads
+            what `torch.fx` cannot. Without one it is not tried.
 
     Raises:
         NoBound: its graph cannot be read, or has an operation without a bound.
@@ -129,7 +159,7 @@ def read_network(call: nn.Module) -> Network:
     try:
         graph = fx.Tracer().trace(call)
     except Exception as error:  # torch's many; a forward that branches on values, for one
-        raise NoBound(f"no bound: its graph cannot be read ({str(error).splitlines()[0][:120]})") from error
+        call, graph = exported(call, example, error)
     return _Reader(call, graph).read()
 
 
@@ -163,11 +193,11 @@ class _Reader:
     def _enter(self, node: fx.Node) -> None:
         """Take in a node that depends on the input."""
         name = name_of(node, self.root)
-        if name in _NONLINEAR:
+        if name in NONLINEAR:
             if (why := unlike(node, self.root)) != "":
                 raise NoBound(f"no bound: unsupported operator {name} {why}")
             self.segments.append(self._segment(node.all_input_nodes[0]))
-            self.nonlinear.append(_NONLINEAR[name](_arguments(node, self.root)))
+            self.nonlinear.append(nonlinear_of(node, self.root))
             self.place[node] = len(self.nonlinear)
             self.values.add(node)
             return
@@ -227,51 +257,3 @@ def _attribute(root: nn.Module, path: str) -> Any:
     for name in path.split("."):
         root = getattr(root, name)
     return root
-
-
-def _arguments(node: fx.Node, root: nn.Module) -> dict[str, Any]:
-    """The settings of a nonlinearity, by name, whichever way it is called."""
-    if node.op == "call_module":
-        module = root.get_submodule(str(node.target))
-        return {name: value for name, value in vars(module).items() if not name.startswith("_")}
-    names = {
-        "leaky_relu": ("negative_slope",),
-        "max_pool2d": ("kernel_size", "stride", "padding", "dilation", "ceil_mode"),
-    }
-    given = dict(zip(names.get(name_of(node, root), ()), node.args[1:], strict=False))
-    return {**given, **{name: value for name, value in node.kwargs.items() if name != "input"}}
-
-
-def _pool(given: Mapping[str, Any]) -> MaxPool:
-    if given.get("ceil_mode") or given.get("return_indices"):
-        raise NoBound("no bound: unsupported operator max_pool2d with ceil_mode or return_indices")
-    pairs = {name: _pair(given.get(name)) for name in ("kernel_size", "stride", "padding", "dilation")}
-    kernel = pairs["kernel_size"] or (1, 1)
-    return MaxPool(
-        kernel=kernel,
-        stride=pairs["stride"] or kernel,
-        padding=pairs["padding"] or (0, 0),
-        dilation=pairs["dilation"] or (1, 1),
-    )
-
-
-def _leaky(given: Mapping[str, Any]) -> Relu:
-    slope = float(given.get("negative_slope", 0.01))
-    if not 0 <= slope <= 1:
-        raise NoBound(f"no bound: unsupported operator leaky_relu of slope {slope:g}")
-    return Relu(slope)
-
-
-def _pair(value: Any) -> tuple[int, int] | None:
-    if value is None or value == []:
-        return None
-    return (value, value) if isinstance(value, int) else (int(value[0]), int(value[-1]))
-
-
-_NONLINEAR: dict[str, Callable[[Mapping[str, Any]], Nonlinearity]] = {
-    "relu": lambda _: Relu(),
-    "leaky_relu": _leaky,
-    "sigmoid": lambda _: Sigmoidal(torch.sigmoid),
-    "tanh": lambda _: Sigmoidal(torch.tanh),
-    "max_pool2d": _pool,
-}

@@ -5,44 +5,37 @@ the layer before leaves it undecided; and a row is one bound of one sample, so t
 little beside others.
 
 Rounding: every sum is of float32 numbers, so each bound is held to be wrong by `_ROUNDING` times the magnitudes that
-were added up, 128 units in the last place of float32. The network itself rounds as well, and less: the logits that a
-proof speaks of are those that it would give without rounding, and the same allowance is larger than what separates the
-two. (At margins of 10, bounds in float32 and float64 were seen to differ by 4e-6.)
+were added up, 128 units in the last place of float32: those of each affine map's own sums too, as coefficients that are
+pulled back through it are sums of the same products, and may be noise where they cancel. The network itself rounds as
+well, and less: the logits that a proof speaks of are those that it would give without rounding, and the same allowance
+is larger than what separates the two. (At margins of 10, bounds in float32 and float64 were seen to differ by 4e-6.)
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from robustest.bounds.graph import Network, Rows, Segment
-from robustest.bounds.nonlinear import Lines, dots
+from robustest.bounds.nonlinear import Lines, Slopes, dots
 from robustest.bounds.regions import Ball
+from robustest.bounds.windows import Windows, windows_of
 
 _ROUNDING = 2.0**-17
 _ROWS = 2**14
 """Bounds that one sample may need in one layer. Beyond, its network is too large, or its ball, for any of them to say
 something: a network of ten times as many neurons whose every second one is undecided proves nothing."""
+_WORK = 2**26
+"""Coefficients of the largest layer that one sample may need for them: minutes, where layers are large."""
 _ELEMENTS = 2**22
 """Coefficients that are held at once in the largest layer."""
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Proof:
-    """What was shown of B samples.
-
-    Attributes:
-        proven: (B,) bool: no input of the ball has a margin of zero or less.
-        margin: (B,) a lower bound of the least margin, less the allowance for rounding; -inf where none was found.
-    """
-
-    proven: Tensor
-    margin: Tensor
+_MATRIX = 2**24
+"""Elements of an affine map's matrix, which is made once for all samples; of larger maps rows are made as needed."""
 
 
 class Bounding:
@@ -61,6 +54,7 @@ class Bounding:
         self.given_up = torch.zeros(len(ball.x), dtype=torch.bool, device=ball.x.device)
         self.intervals: list[tuple[Tensor, Tensor]] = []
         self.lines: list[Lines] = []
+        self._magnitudes: list[Tensor] = []  # of what segments add up
         self._outputs = [(ball.low, ball.high)]  # the intervals of segments' arguments, by place
         self._sizes = [ball.x[0].numel()]
 
@@ -74,20 +68,26 @@ class Bounding:
             if bool(self.given_up.all()):
                 return False
             self.intervals.append((low, high))
+            self.given_up |= ~(torch.isfinite(low) & torch.isfinite(high)).flatten(1).all(1)
             self.lines.append(bend.lines(low, high))
             self._outputs.append((bend.value(low), bend.value(high)))
         return True
 
     def margins(self, y: Tensor, classes: int) -> Tensor:
         """(B, K - 1) lower bounds of a label's logit less each other's, for labels y (B,)."""
-        rows = len(y)
-        others = torch.arange(classes - 1, device=y.device).expand(rows, -1)
-        others = others + (others >= y[:, None]).long()
-        a = torch.zeros(rows, classes - 1, classes, device=y.device)
-        a.scatter_(2, others[:, :, None], -1.0)
-        a.scatter_add_(2, y[:, None, None].expand(-1, classes - 1, 1), torch.ones_like(a[:, :, :1]))
-        sample = torch.arange(rows, device=y.device).repeat_interleave(classes - 1)
-        return self.lower(len(self.network.segments) - 1, a.flatten(0, 1), sample).view(rows, -1)
+        a, sample = margin_rows(y, classes)
+        self._interval(self.network.segments[-1])
+        return self.lower(len(self.network.segments) - 1, a, sample).view(len(y), -1)
+
+    def pick(self, rows: Tensor) -> Bounding:
+        """The same of some rows, which may be there several times, after `margins`."""
+        part = Bounding(self.network, self.ball.pick(rows))
+        part.given_up, part._sizes = self.given_up[rows], self._sizes
+        part.intervals = [(low[rows], high[rows]) for low, high in self.intervals]
+        part.lines = [bend.lines(*ends) for bend, ends in zip(self.network.nonlinear, part.intervals, strict=True)]
+        part._outputs = [(low[rows], high[rows]) for low, high in self._outputs]
+        part._magnitudes = [sizes[rows] for sizes in self._magnitudes]
+        return part
 
     def lower(self, depth: int, a: Tensor, sample: Tensor) -> Tensor:
         """(R,) lower bounds of a · the outputs of a segment, of coefficients (R, *O), each row of one sample (R,)."""
@@ -95,14 +95,14 @@ class Bounding:
         parts = zip(cut(a, most), cut(sample, most), strict=True)
         found = []
         for part, of in parts:
-            bound, magnitude, pending = self._started(depth, part)
+            bound, magnitude, pending = self._started(depth, part, of)
             found.append(self._backward(depth, bound, magnitude, dict(pending), of))
         return torch.cat(found)
 
-    def _started(self, depth: int, a: Tensor) -> tuple[Tensor, Tensor, dict[int, Tensor]]:
+    def _started(self, depth: int, a: Tensor, sample: Tensor) -> tuple[Tensor, Tensor, dict[int, Tensor]]:
         """Bounds so far (R,), the magnitudes added up (R,), and coefficients by place, once a segment was passed."""
         height, pulled = self._transposed(self.network.segments[depth], a)
-        return dots(a, height), dots(a.abs(), height.abs()), pulled
+        return dots(a, height), dots(a.abs(), self._magnitudes[depth][sample]), pulled
 
     def _backward(
         self, depth: int, bound: Tensor, magnitude: Tensor, pending: dict[int, Tensor], sample: Tensor
@@ -111,7 +111,7 @@ class Bounding:
             if place not in pending:
                 continue
             inner, added, size = self.lines[place - 1].through(pending.pop(place), sample)
-            more, larger, pulled = self._started(place - 1, inner)
+            more, larger, pulled = self._started(place - 1, inner, sample)
             bound, magnitude = bound + added + more, magnitude + size + larger
             for before, part in pulled.items():
                 pending[before] = pending[before] + part if before in pending else part
@@ -130,6 +130,16 @@ class Bounding:
             pulled = torch.func.vmap(pull)(a.unsqueeze(1))
         return height, {place: part.squeeze(1) for place, part in zip(segment.places, pulled, strict=True)}
 
+    def _picked(self, depth: int, shape: torch.Size, places: Tensor) -> Rows:
+        """The matrix's rows of some elements (P,) of a segment's output: those that are kept, where they have room."""
+        if shape.numel() * max(self._sizes[place] for place in self.network.segments[depth].places) <= _MATRIX:
+            rows = self._rows(depth, shape)
+            kept = {place: a[places] for place, a in rows.coefficients.items()}
+            return Rows(height=rows.height[places], coefficients=kept)
+        a = torch.zeros(len(places), shape.numel(), device=places.device).scatter_(1, places[:, None], 1.0)
+        height, pulled = self._transposed(self.network.segments[depth], a.view(-1, *shape))
+        return Rows(height=height.flatten()[places], coefficients=pulled)
+
     def _rows(self, depth: int, shape: torch.Size) -> Rows:
         """A segment as a matrix, which is the same for every sample, and is kept for the next ones."""
         if depth not in self.network.rows:
@@ -144,20 +154,42 @@ class Bounding:
             self.network.rows[depth] = Rows(height=height.flatten(), coefficients=coefficients)
         return self.network.rows[depth]
 
+    def _windows(self, depth: int, shape: torch.Size) -> Windows | None:
+        """What outputs of a segment see of the input, where it is little; kept for the next samples."""
+        if depth not in self.network.windows:
+            segments, found = self.network.segments, None
+            most = max(self._sizes[0], shape.numel())
+            behind = depth and segments[depth].places == (depth,) and segments[depth - 1].places == (0,)
+            if behind and isinstance(self.lines[depth - 1], Slopes) and self._sizes[depth] * most <= _MATRIX:
+                before = self._rows(depth - 1, self.intervals[depth - 1][0].shape[1:])
+                found = windows_of(before, self._rows(depth, shape), depth)
+            self.network.windows[depth] = found
+        return self.network.windows[depth]
+
     def _interval(self, segment: Segment) -> tuple[Tensor, Tensor]:
+        """(B, *O) the ends of a segment's output where its arguments' ends alone are known; notes its magnitudes."""
         ends = [self._outputs[place] for place in segment.places]
         middles, radii = [(low + high) / 2 for low, high in ends], [(high - low) / 2 for low, high in ends]
         middle, radius = segment(*middles), segment.spread(middles, radii)
-        radius = radius + _ROUNDING * (radius + middle.abs())
+        self._magnitudes.append(segment.magnitude(middles, [torch.maximum(-low, high) for low, high in ends]))
+        radius = radius + _ROUNDING * self._magnitudes[-1]
         return middle - radius, middle + radius
 
     def _refined(self, depth: int, low: Tensor, high: Tensor, undecided: Tensor) -> tuple[Tensor, Tensor]:
         """Smaller intervals where they are undecided, by bounds of their own, sample by sample."""
         flat = undecided.flatten(1)
-        self.given_up |= 2 * flat.sum(1) > _ROWS
+        self.given_up |= 2 * flat.sum(1) > min(_ROWS, _WORK // max(self._sizes))
         lows, highs = low.flatten(1).clone(), high.flatten(1).clone()
         most = max(1, _ELEMENTS // max(self._sizes))
+        windows = self._windows(depth, low.shape[1:])
         for number in (flat.any(1) & ~self.given_up).nonzero().squeeze(1).tolist():
+            if windows is not None:
+                lines: Any = self.lines[depth - 1]
+                sizes = self._magnitudes[depth - 1], self._magnitudes[depth]
+                least, largest, magnitude = windows.ends(lines, self.ball, number, sizes)
+                lows[number] = torch.maximum(lows[number], least - _ROUNDING * magnitude)
+                highs[number] = torch.minimum(highs[number], largest + _ROUNDING * magnitude)
+                continue
             sample = torch.tensor([number], device=low.device)
             for places in cut(flat[number].nonzero().squeeze(1), most):
                 least, largest = self._ends(depth, low.shape[1:], places, sample)
@@ -167,35 +199,23 @@ class Bounding:
 
     def _ends(self, depth: int, shape: torch.Size, places: Tensor, sample: Tensor) -> tuple[Tensor, Tensor]:
         """(P,) the least and the largest value of some elements (P,) of a segment's output, of one sample."""
-        rows = self._rows(depth, shape)
-        height, ends = rows.height[places], []
+        rows = self._picked(depth, shape, places)
+        height, magnitude, ends = rows.height, self._magnitudes[depth][sample[0]].flatten()[places], []
         for sign in (1, -1):
-            pending = {place: sign * a[places] for place, a in rows.coefficients.items()}
-            ends.append(sign * self._backward(depth, sign * height, height.abs(), pending, sample))
+            pending = {place: sign * a for place, a in rows.coefficients.items()}
+            ends.append(sign * self._backward(depth, sign * height, magnitude, pending, sample))
         return ends[0], ends[1]
 
 
-def prove(network: Network, ball: Ball, y: Tensor, classes: int) -> Proof:
-    """Which samples no input of their ball breaks.
-
-    Args:
-        network: whose logits are judged.
-        ball: what each of B inputs may become.
-        y: (B,) int64 labels.
-        classes: the number of logits K.
-    """
-    with torch.no_grad():
-        bounding = Bounding(network, ball)
-        if not bounding.run():
-            return _nothing(y)
-        margin = bounding.margins(y, classes).amin(1)
-    margin = torch.where(bounding.given_up | ~torch.isfinite(margin), -torch.inf, margin)
-    return Proof(proven=margin > 0, margin=margin)
-
-
-def _nothing(y: Tensor) -> Proof:
-    margin = torch.full(y.shape, -torch.inf, device=y.device)
-    return Proof(proven=margin > 0, margin=margin)
+def margin_rows(y: Tensor, classes: int) -> tuple[Tensor, Tensor]:
+    """(B * (K - 1), K) coefficients of the logits that make the margins of labels y (B,), and the sample of each."""
+    rows = len(y)
+    others = torch.arange(classes - 1, device=y.device).expand(rows, -1)
+    others = others + (others >= y[:, None]).long()
+    a = torch.zeros(rows, classes - 1, classes, device=y.device)
+    a.scatter_(2, others[:, :, None], -1.0)
+    a.scatter_add_(2, y[:, None, None].expand(-1, classes - 1, 1), torch.ones_like(a[:, :, :1]))
+    return a.flatten(0, 1), torch.arange(rows, device=y.device).repeat_interleave(classes - 1)
 
 
 def cut(rows: Tensor, most: int) -> Sequence[Tensor]:

@@ -48,6 +48,8 @@ class Nonlinearity(Protocol):
 class Slopes:
     """Lines of elementwise functions, of B samples: slopes and heights at zero, below and above, each (B, *S).
 
+    `magnitude` is the largest that is added up for either.
+
     They are kept as half of their sum and of their difference. For a positive coefficient the line below is the worse
     one, for a negative coefficient the line above, so it meets `mean` as it is and `half` by its magnitude.
     """
@@ -56,11 +58,14 @@ class Slopes:
     half: Tensor
     height_mean: Tensor
     height_half: Tensor
+    magnitude: Tensor
 
     @staticmethod
-    def of(below: Tensor, above: Tensor, start_below: Tensor, start_above: Tensor) -> Slopes:
-        """From the slopes and heights of the two lines."""
+    def of(below: Tensor, above: Tensor, start_below: Tensor, start_above: Tensor, reach: Tensor) -> Slopes:
+        """From the slopes and heights of the two lines, and the inputs' largest magnitude."""
+        steepest = torch.maximum(below.abs(), above.abs())
         return Slopes(
+            magnitude=torch.maximum(start_below.abs(), start_above.abs()) + steepest * reach,
             mean=(below + above) / 2,
             half=(above - below) / 2,
             height_mean=(start_below + start_above) / 2,
@@ -73,7 +78,7 @@ class Slopes:
         mean, half = self.height_mean[sample], self.height_half[sample]
         added = dots(a, mean) - dots(size, half)
         inner = (a * self.mean[sample]).addcmul_(size, self.half[sample], value=-1)
-        return inner, added, dots(size, mean.abs() + half.abs())
+        return inner, added, dots(size, self.magnitude[sample])
 
 
 def dots(a: Tensor, v: Tensor) -> Tensor:
@@ -98,18 +103,18 @@ class Relu:
 
     def lines(self, low: Tensor, high: Tensor) -> Slopes:
         """As `Nonlinearity.lines`; below, the line that leaves the smaller area."""
-        both = self.undecided(low, high)
         slope = (high >= -low).to(low) * (1 - self.slope) + self.slope
-        return self.sloped(low, high, torch.where(both, slope, self._decided(low)))
+        return self.sloped(low, high, slope)
 
     def sloped(self, low: Tensor, high: Tensor, below: Tensor) -> Slopes:
-        """Lines with these slopes below (B, *S), which between the function's own two are as sound as any."""
+        """Lines with these slopes below (B, *S) where undecided, as sound as any between the function's own two."""
         both = self.undecided(low, high)
         width = (high - low).clamp(min=torch.finfo(low.dtype).tiny)
         chord = (high - self.slope * low) / width
         above = torch.where(both, chord, self._decided(low))
         height = torch.where(both, (self.slope - chord) * low, 0.0)
-        return Slopes.of(below, above, torch.zeros_like(low), height)
+        below = torch.where(both, below, self._decided(low))
+        return Slopes.of(below, above, torch.zeros_like(low), height, torch.maximum(-low, high))
 
     def _decided(self, low: Tensor) -> Tensor:
         return torch.where(low >= 0, 1.0, self.slope)
@@ -144,6 +149,7 @@ class Sigmoidal:
             above,
             torch.where(convex, at_middle - tangent * middle, at_low - below * low),
             torch.where(concave, at_middle - tangent * middle, at_high - above * high),
+            torch.maximum(-low, high),
         )
 
     def _slope(self, value: Tensor) -> Tensor:
@@ -180,6 +186,7 @@ class MaxPool:
             index=index.long().view(len(low), -1),
             alone=(largest >= others).view(shape),
             highest=highest.view(shape),
+            magnitude=torch.maximum(-largest, highest).view(shape),
             inputs=tuple(low.shape[1:]),
         )
 
@@ -203,12 +210,14 @@ class Chosen:
         index: (B, outputs) int64, positions in the flattened inputs.
         alone: (B, *O) bool: no other input of the window can be larger.
         highest: (B, *O) the largest upper end of each window.
+        magnitude: (B, *O) the largest magnitude of what either is.
         inputs: the shape of a sample's inputs.
     """
 
     index: Tensor
     alone: Tensor
     highest: Tensor
+    magnitude: Tensor
     inputs: tuple[int, ...]
 
     def through(self, a: Tensor, sample: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -218,5 +227,5 @@ class Chosen:
         added = torch.where(alone, 0.0, a.clamp(max=0))
         inputs = a.new_zeros(len(a), torch.Size(self.inputs).numel())
         inputs = inputs.scatter_add(1, self.index[sample].expand(len(a), -1), kept.flatten(1))
-        highest = self.highest[sample]
-        return inputs.view(len(a), *self.inputs), dots(added, highest), dots(added.abs(), highest.abs())
+        size = dots(a.abs(), self.magnitude[sample])
+        return inputs.view(len(a), *self.inputs), dots(added, self.highest[sample]), size

@@ -7,12 +7,18 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch._ops import OpOverload
+
+
+class NoBound(Exception):
+    """Why nothing can be proven of a network, in words for a result's notes."""
+
 
 _STRUCTURE = (
     "flatten reshape view permute transpose contiguous squeeze unsqueeze getitem select narrow expand flip roll "
     "cat concat stack chunk split unflatten pixel_shuffle pixel_unshuffle mean sum avg_pool1d avg_pool2d "
     "avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d pad dropout identity clone detach "
-    "unfold fold float double"
+    "unfold fold float double slice"
 )
 STRUCTURAL = frozenset(_STRUCTURE.split())
 """Elements moved, copied or averaged."""
@@ -21,7 +27,7 @@ _PRODUCTS = "mul div conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv
 PRODUCTS = frozenset(_PRODUCTS.split())
 """Affine in one argument alone, the others being constants."""
 AFFINE = STRUCTURAL | SUMS | PRODUCTS
-SHAPES = frozenset({"size", "dim", "getattr", "numel", "len"})
+SHAPES = frozenset({"size", "dim", "getattr", "numel", "len", "sym_size"})
 """What tells of a tensor's shape, and nothing of its values."""
 
 _SAME = {
@@ -78,9 +84,18 @@ def name_of(node: fx.Node, root: nn.Module) -> str:
     if node.op == "call_module":
         kind = type(root.get_submodule(str(node.target)))
         return _MODULES.get(kind, kind.__name__)  # a subclass may compute something else
-    name = node.target if isinstance(node.target, str) else str(getattr(node.target, "__name__", node.target))
+    name = _overloaded(node.target) if isinstance(node.target, OpOverload) else _called(node)
     name = name.removesuffix("_")  # the same in place; see `run`
     return _SAME.get(name, name)
+
+
+def _called(node: fx.Node) -> str:
+    return node.target if isinstance(node.target, str) else str(getattr(node.target, "__name__", node.target))
+
+
+def _overloaded(target: OpOverload) -> str:
+    """Of `aten.add.Tensor`, add."""
+    return str(target).removeprefix("aten.").split(".", maxsplit=1)[0]
 
 
 def unlike(node: fx.Node, root: nn.Module) -> str:
@@ -105,6 +120,8 @@ def unlike(node: fx.Node, root: nn.Module) -> str:
 
 def _batch_statistics(node: fx.Node) -> str:
     names = ("input", "running_mean", "running_var", "weight", "bias", "training")
+    if isinstance(node.target, OpOverload):  # whose order is another than the function's
+        names = ("input", "weight", "bias", "running_mean", "running_var", "training")
     given = {**dict(zip(names, node.args, strict=False)), **node.kwargs}
     known = given.get("running_mean") is not None and given.get("running_var") is not None
     return "" if known and given.get("training", False) is False else "by statistics of the batch"
@@ -117,6 +134,8 @@ def run(node: fx.Node, root: nn.Module, args: tuple[Any, ...], kwargs: dict[str,
     if node.op == "call_method":
         return getattr(args[0], str(node.target).removesuffix("_"))(*args[1:], **kwargs)
     function: Any = node.target
+    if isinstance(function, OpOverload) and (name := _overloaded(function)).endswith("_"):
+        function = getattr(torch.ops.aten, name.removesuffix("_"))
     by_name = {"iadd": torch.add, "isub": torch.sub, "imul": torch.mul, "itruediv": torch.div}
     return by_name.get(getattr(function, "__name__", ""), function)(*args, **kwargs)
 
@@ -158,6 +177,16 @@ def run_spread(node: fx.Node, root: nn.Module, radii: Mapping[fx.Node, Any], kno
     return moved[0] - moved[1]
 
 
+def run_magnitude(node: fx.Node, root: nn.Module, sizes: Mapping[fx.Node, Any], known: Mapping[fx.Node, Any]) -> Any:
+    """What an affine node adds up of magnitudes, its constants' own included; arguments as of `run_spread`."""
+
+    def still(argument: fx.Node) -> Any:
+        return fx.node.map_aggregate(sizes[argument], _still) if argument in sizes else known[argument]
+
+    alone = run(node, root, fx.node.map_arg(node.args, still), fx.node.map_arg(node.kwargs, still))
+    return _more(run_spread(node, root, sizes, known), fx.node.map_aggregate(alone, _absolute))
+
+
 def _absolute(value: Any) -> Any:
     if isinstance(value, Tensor):
         return value.abs()
@@ -166,6 +195,12 @@ def _absolute(value: Any) -> Any:
 
 def _still(value: Any) -> Any:
     return torch.zeros_like(value) if isinstance(value, Tensor) else 0.0
+
+
+def _more(one: Any, other: Any) -> Any:
+    if isinstance(one, Tensor):
+        return one + other
+    return type(one)(a + b for a, b in zip(one, other, strict=True))
 
 
 def _less(one: Any, other: Any) -> Any:

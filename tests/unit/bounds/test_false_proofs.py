@@ -127,3 +127,73 @@ def test_the_word_of_a_name_is_not_taken() -> None:
     found = measure_certified_accuracy(net, (x, net(x).argmax(1)), Linf(0.001), at_least=0.1)
     assert found.verdict is Verdict.INCONCLUSIVE
     assert "no bound: what the graph computes between its nonlinearities is not affine" in found.notes
+
+
+def cancelling(seed: int, size: float, bend: bool, width: int = 24) -> nn.Module:
+    """Two large layers whose product is small: what they add up in float32 is rounded in proportion to their size."""
+    draw = torch.Generator().manual_seed(seed)
+    first, last = nn.Linear(4, 2 * width), nn.Linear(2 * width, 3, bias=False)
+    large, small = torch.randn(width, 4, generator=draw) * size, torch.randn(width, 4, generator=draw)
+    weights = torch.randn(3, width, generator=draw) / width**0.5
+    with torch.no_grad():
+        first.weight.copy_(torch.cat([large, large + small]))
+        first.bias.zero_()
+        last.weight.copy_(torch.cat([-weights, weights], 1))
+        if bend:
+            first.weight.abs_()  # of inputs in 0..1, no ReLU bends
+    layers = [first, nn.ReLU(), last] if bend else [first, last]
+    return nn.Sequential(*layers).eval().requires_grad_(False)
+
+
+@pytest.mark.parametrize("bend", [False, True])
+@pytest.mark.parametrize(("size", "some"), [(2.0**16, False), (2.0**4, True)])
+def test_what_is_noise_of_large_weights_that_cancel_proves_nothing(size: float, some: bool, bend: bool) -> None:
+    proofs = 0
+    for seed in range(40):
+        net: Any = cancelling(seed, size, bend)
+        x = 0.3 + 0.4 * torch.rand(32, 4, generator=torch.Generator().manual_seed(seed))
+        weight = net[-1].weight.double() @ net[0].weight.double()
+        y = (x.double() @ weight.T).argmax(1)
+        ball = ball_of(Linf(0.05), x, (0.0, 1.0))
+        assert ball is not None
+        found = prove(read_network(net), ball, y, 3)
+        difference = weight[y][:, None] - weight
+        least = (difference * x.double()[:, None]).sum(2) - 0.05 * difference.abs().sum(2)
+        least = least.scatter(1, y[:, None], torch.inf).amin(1)
+        assert (found.margin <= least).all(), "a bound above what exact arithmetic gives"
+        proofs += int(found.proven.sum())
+    assert (proofs > 0) is some
+
+
+def test_an_interval_is_not_lost_beside_a_large_bias() -> None:
+    """Inputs that move by 1e-4, weights and a bias of 10^6 that cancel: the outputs move by 100 or more, either way."""
+    first, last = nn.Linear(2, 2), nn.Linear(2, 2)
+    with torch.no_grad():
+        first.weight.copy_(torch.tensor([[1e6, 1e6], [0.0, 1e-3]]))
+        first.bias.copy_(torch.tensor([-1e6, 0.0]))
+        last.weight.copy_(torch.tensor([[-1.0, 0.0], [0.0, 1.0]]))
+        last.bias.copy_(torch.tensor([120.0, 0.0]))
+    net = nn.Sequential(first, nn.ReLU(), last).eval().requires_grad_(False)
+    x = torch.full((1, 2), 0.5)
+    ball = ball_of(Linf(1e-4), x, (0.0, 1.0))
+    assert ball is not None
+    assert not prove(read_network(net), ball, torch.tensor([0]), 2).proven.any()
+
+
+def test_what_overflows_inside_a_ball_proves_nothing() -> None:
+    """A finite answer at the sample itself, and intervals that are no numbers."""
+    net: Any = nn.Sequential(nn.Linear(1, 2), nn.ReLU(), nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 2))
+    with torch.no_grad():
+        for layer in net[::2]:
+            layer.bias.zero_()
+            layer.weight.zero_()
+        net[0].weight.copy_(torch.tensor([[3e38], [-3e38]]))
+        net[2].weight.copy_(torch.tensor([[1e38, -1e38], [0.0, 0.0]]))
+        net[4].weight.copy_(torch.tensor([[-1.0, 0.0], [0.0, 0.0]]))
+        net[4].bias.copy_(torch.tensor([1.0, 0.0]))
+    net.eval().requires_grad_(False)
+    x = torch.zeros(1, 1)
+    assert int(net(x).argmax(1)) == 0
+    ball = ball_of(Linf(0.5), x, (-1.0, 1.0))
+    assert ball is not None
+    assert not prove(read_network(net), ball, torch.tensor([0]), 2).proven.any()
