@@ -7,8 +7,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from robustest.attacks.enough import enough_steps
 from robustest.attacks.protocol import Evaluation, Needs, Problem
-from robustest.threats import L0, L1, Patch, Rows, Threat, filled, per_row
+from robustest.threats import L1, Rows, Threat, filled, per_row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,9 +27,8 @@ class FGSM:
     steps: ClassVar[int] = 1
 
     def enough_queries(self, threat: Threat, features: int) -> int | None:
-        """Any number, but never where pixels or a place must be chosen: gradients of this kind hardly move those."""
-        choosing = isinstance(threat, L0) or (isinstance(threat, Patch) and None in (threat.top, threat.left))
-        return None if choosing else 1
+        """Any number, but never where pixels or a place must be chosen."""
+        return enough_steps(threat)
 
     def init(self, problem: Problem, key: Tensor) -> Rows:
         return {"z": problem.threat.origin(problem.region)}

@@ -12,6 +12,7 @@ from torch import Tensor
 from robustest import rng
 from robustest.attacks.geometry import cosine, dual_length, within
 from robustest.attacks.protocol import Evaluation, Needs, Problem
+from robustest.checks import checked_whole
 from robustest.errors import ConfigError, expected
 from robustest.threats import L0, L1, L2, Linf, Rows, Threat, length, per_row
 
@@ -47,8 +48,7 @@ class FMN:
     confined: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        if type(self.steps) is not int or self.steps < 1:
-            raise ConfigError(expected("steps to be a whole number >= 1", self.steps))
+        checked_whole("steps", self.steps, 1)
         if self.step_size is not None and not 0 < self.step_size < math.inf:
             raise ConfigError(expected("step_size > 0", self.step_size))
         if not 0 < self.gamma < 1:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from robustest import rng
 from robustest.attacks.protocol import Evaluation, Needs, Problem
-from robustest.errors import ConfigError, expected
+from robustest.checks import checked_whole
 from robustest.threats import L2, Linf, Rows, Threat, Unbounded, per_row
 
 _START, _HALVE, _PROBE, _WALK = range(4)
@@ -55,9 +55,8 @@ class HopSkipJump:
     confined: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        for what, count in (("queries", self.queries), ("probes", self.probes)):
-            if type(count) is not int or count < 1:
-                raise ConfigError(expected(f"{what} to be a whole number >= 1", count))
+        checked_whole("queries", self.queries, 1)
+        checked_whole("probes", self.probes, 1)
 
     @property
     def steps(self) -> int:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from robustest import rng
 from robustest.attacks.protocol import Evaluation, Needs, Problem
+from robustest.checks import checked_whole
 from robustest.errors import ConfigError, expected
 from robustest.threats import Patch, Rows, Threat, per_row
 
@@ -48,9 +49,7 @@ class PatchGradient:
 
     def __post_init__(self) -> None:
         for name, least in (("places", 1), ("tries", 1), ("kept", 1), ("refining", 0)):
-            value = getattr(self, name)
-            if type(value) is not int or value < least:
-                raise ConfigError(expected(f"{name} to be a whole number >= {least}", value))
+            checked_whole(name, getattr(self, name), least)
         if self.kept > self.places:
             raise ConfigError(expected(f"kept to be at most the {self.places} places", self.kept))
 

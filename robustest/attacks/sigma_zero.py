@@ -11,6 +11,7 @@ from torch import Tensor
 
 from robustest.attacks.geometry import cosine
 from robustest.attacks.protocol import Evaluation, Needs, Problem
+from robustest.checks import checked_whole
 from robustest.errors import ConfigError, expected
 from robustest.threats import L0, Rows, Threat, by_pixel, per_row, sparse
 
@@ -62,8 +63,7 @@ class SigmaZero:
     confined: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        if type(self.steps) is not int or self.steps < 1:
-            raise ConfigError(expected("steps to be a whole number >= 1", self.steps))
+        checked_whole("steps", self.steps, 1)
         if self.improving is not None and not (type(self.improving) is int and 0 <= self.improving <= self.steps):
             raise ConfigError(expected(f"improving to be a whole number in 0..{self.steps}", self.improving))
         for name in ("step_size", "sigma"):

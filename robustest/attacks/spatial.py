@@ -11,6 +11,7 @@ from torch import Tensor
 
 from robustest import rng
 from robustest.attacks.protocol import Evaluation, Needs, Problem
+from robustest.checks import checked_whole
 from robustest.errors import ConfigError, expected
 from robustest.threats import Rows, Spatial, Threat, per_row
 
@@ -37,8 +38,7 @@ class SpatialGrid:
     needs: ClassVar[Needs] = Needs.LABELS
 
     def __post_init__(self) -> None:
-        if type(self.poses) is not int or self.poses < 1:
-            raise ConfigError(expected("poses to be a whole number >= 1", self.poses))
+        checked_whole("poses", self.poses, 1)
 
     @property
     def steps(self) -> int:
@@ -100,10 +100,8 @@ class SpatialGradient:
     needs: ClassVar[Needs] = Needs.GRADIENT
 
     def __post_init__(self) -> None:
-        for name in ("starts", "climbing"):
-            value = getattr(self, name)
-            if type(value) is not int or value < 1:
-                raise ConfigError(expected(f"{name} to be a whole number >= 1", value))
+        checked_whole("starts", self.starts, 1)
+        checked_whole("climbing", self.climbing, 1)
         if not 0 < self.step_size < math.inf:
             raise ConfigError(expected("step_size > 0", self.step_size))
 

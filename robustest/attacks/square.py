@@ -24,6 +24,7 @@ from torch import Tensor
 from robustest import rng
 from robustest.attacks.enough import enough_scores
 from robustest.attacks.protocol import Evaluation, Needs, Problem
+from robustest.attacks.rounds import InRounds, checked_rounds
 from robustest.errors import ConfigError, expected
 from robustest.threats import L1, L2, Linf, Rows, Threat, Unbounded, per_row
 
@@ -41,7 +42,7 @@ Grid = tuple[int, int, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Square:
+class Square(InRounds):
     """Random search over windows, kept where the margin falls (Andriushchenko et al., ECCV 2020, algorithms 1 to 3).
 
     L-inf, and no bound but the input's own: begins with vertical stripes of the ball's corners; each query sets one
@@ -73,16 +74,9 @@ class Square:
     needs: ClassVar[Needs] = Needs.SCORES
 
     def __post_init__(self) -> None:
-        if type(self.queries) is not int or self.queries < 1:
-            raise ConfigError(expected("queries to be a whole number >= 1", self.queries))
+        checked_rounds(self.queries, self.at_once)
         if not 0 < self.p_init <= 1:
             raise ConfigError(expected("p_init in (0, 1]", self.p_init))
-        if type(self.at_once) is not int or not 1 <= self.at_once <= self.queries:
-            raise ConfigError(expected(f"at_once to be a whole number in 1..{self.queries}", self.at_once))
-
-    @property
-    def steps(self) -> int:
-        return self.queries // self.at_once - 1  # the engine evaluates the last proposals too
 
     def within(self, queries: int) -> Square:
         """This attack in at most that many queries, its schedule squeezed."""
@@ -118,9 +112,6 @@ class Square:
     def ask(self, problem: Problem, state: Rows) -> Tensor:
         propose = _pyramids if isinstance(problem.threat, L1 | L2) else _corners
         return propose(self, problem, state).view(len(problem.x), self.at_once, *problem.x.shape[1:])
-
-    def objective(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
-        raise TypeError("this attack takes no gradients")
 
     def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
         value, z = _best_of(problem, seen)

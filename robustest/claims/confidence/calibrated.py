@@ -6,6 +6,7 @@ from typing import Any, Unpack
 
 import numpy as np
 
+from robustest.checks import checked_whole
 from robustest.claims.confidence.answers import (
     Answering,
     about,
@@ -16,7 +17,7 @@ from robustest.claims.confidence.answers import (
     setting,
     sure_setup,
 )
-from robustest.errors import ConfigError, expected
+from robustest.errors import ConfigError
 from robustest.facts import Captions
 from robustest.kinds import Kind, Quantity
 from robustest.results import Result
@@ -96,8 +97,7 @@ def measure_calibrated(
         raise ConfigError("Expected max_brier or max_ece but got both. Write two assertions.")
     max_brier = None if max_brier is None else checked_threshold("max_brier", max_brier, within=(0.0, 2.0), trivial=2)
     max_ece = None if max_ece is None else checked_threshold("max_ece", max_ece, trivial=1)
-    if type(bins) is not int or bins < _FEWEST_BINS:
-        raise ConfigError(expected(f"bins to be a whole number >= {_FEWEST_BINS}", bins))
+    checked_whole("bins", bins, _FEWEST_BINS)
     temperature = checked_temperature(temperature, fit_on)
     chosen = asked_shift(shift, severity)
     setup = sure_setup(Setup.of(model, data, options), probabilities=probabilities)

@@ -8,6 +8,7 @@ from typing import Any, Unpack
 
 import numpy as np
 
+from robustest.checks import checked_whole
 from robustest.claims.datasets.data_sets import accuracy_of, pair_details, together
 from robustest.data.breeds import BreedsSplit
 from robustest.data.domains import Domain, domains
@@ -87,8 +88,7 @@ def measure_subpopulation_shift(
     max_drop = None if max_drop is None else checked_threshold("max_drop", max_drop, trivial=1)
     if not isinstance(split, BreedsSplit):
         raise ConfigError(expected("a split such as breeds_split(tree, level=2) gives", split))
-    if type(resamples) is not int or resamples < 100:
-        raise ConfigError(expected("resamples to be a whole number >= 100", resamples))
+    checked_whole("resamples", resamples, 100)
     source, target = domains(data, split)
     model, oracle = _trained(model, train, oracle, split)
     setup = Setup.of(model, source.samples(), options)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Unpack
 
+from robustest.checks import checked_whole
 from robustest.claims.datasets.data_sets import accuracy_plan
 from robustest.data.groups import Groups, as_groups
-from robustest.errors import ConfigError, expected
 from robustest.kinds import Kind, Quantity, no_lines
 from robustest.results import Pairing, Result
 from robustest.rules.groups import GroupShare, WorstGroupRule, group_level
@@ -73,8 +73,7 @@ def measure_worst_group_accuracy(
         ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
     at_least = None if at_least is None else checked_threshold("at_least", at_least, trivial=0)
-    if type(min_group) is not int or min_group < 1:
-        raise ConfigError(expected("min_group to be a whole number >= 1", min_group))
+    checked_whole("min_group", min_group, 1)
     setup = Setup.of(model, data, options, deciding(task))
     known = as_groups(groups, len(setup.samples))
     rule = WorstGroupRule(
