@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from robustest import rng
+from robustest.attacks.climbing import ClimbsMargin
 from robustest.attacks.geometry import cosine, dual_length, within
 from robustest.attacks.protocol import Evaluation, Needs, Problem
 from robustest.checks import checked_whole
@@ -18,7 +19,7 @@ from robustest.threats import L0, L1, L2, Linf, Rows, Threat, length, per_row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FMN:
+class FMN(ClimbsMargin):
     """FMN (Pintor et al., NeurIPS 2021, section 2, Algorithm 1), a minimum-norm attack in L-inf, L2, L1 and L0.
 
     Each round climbs the margin by a step of fixed Euclidean length and projects onto a ball. Until a point fools the
@@ -69,12 +70,6 @@ class FMN:
             "smallest": torch.full(key.shape, torch.inf, device=key.device),
             "step": torch.zeros_like(key),
         }
-
-    def ask(self, problem: Problem, state: Rows) -> Tensor:
-        return state["z"]
-
-    def objective(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
-        return problem.task.losses["margin"](logits, problem.y)
 
     def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
         assert seen.gradient is not None

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from robustest import rng
+from robustest.attacks.climbing import ClimbsMargin
 from robustest.attacks.protocol import Evaluation, Needs, Problem
 from robustest.checks import checked_whole
 from robustest.errors import ConfigError, expected
@@ -20,7 +21,7 @@ _FIRST_STEP, _LATER_STEP = 0.25, 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PatchGradient:
+class PatchGradient(ClimbsMargin):
     """A patch of one's own for every image (after Karmon et al., ICML 2018), at the best of many places.
 
     First a few sign steps on the margin at each of many places, from random content. Then the best proposals seen, one
@@ -74,12 +75,6 @@ class PatchGradient:
             "key": key,
             "step": torch.zeros_like(key),
         }
-
-    def ask(self, problem: Problem, state: Rows) -> Tensor:
-        return state["z"]
-
-    def objective(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
-        return problem.task.losses["margin"](logits, problem.y)
 
     def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
         assert seen.gradient is not None

@@ -9,6 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from robustest.attacks.climbing import ClimbsMargin
 from robustest.attacks.geometry import cosine
 from robustest.attacks.protocol import Evaluation, Needs, Problem
 from robustest.checks import checked_whole
@@ -24,7 +25,7 @@ _ENDLESS, _SHORT = 1e4, 0.2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SigmaZero:
+class SigmaZero(ClimbsMargin):
     """sigma-zero (Cina et al., ICLR 2025, algorithm 1): the fewest changed pixels that are enough.
 
     Descends the margin of the label, cut off at zero, plus the smooth share of changed pixels
@@ -92,12 +93,6 @@ class SigmaZero:
             "best": problem.x,
             "fewest": torch.full_like(key, by_pixel(problem.x).shape[2] + 1),
         }
-
-    def ask(self, problem: Problem, state: Rows) -> Tensor:
-        return state["z"]
-
-    def objective(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
-        return problem.task.losses["margin"](logits, problem.y)
 
     def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
         x = problem.x

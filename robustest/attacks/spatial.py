@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from robustest import rng
+from robustest.attacks.climbing import ClimbsMargin
 from robustest.attacks.protocol import Evaluation, Needs, Problem
 from robustest.checks import checked_whole
 from robustest.errors import ConfigError, expected
@@ -77,7 +78,7 @@ class SpatialGrid:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SpatialGradient:
+class SpatialGradient(ClimbsMargin):
     """Projected steps up the margin on the pose (Engstrom et al., ICML 2019), from several random poses.
 
     The first start is the sample itself. Steps go along the sign of the gradient, every element by a share of its
@@ -114,12 +115,6 @@ class SpatialGradient:
 
     def init(self, problem: Problem, key: Tensor) -> Rows:
         return {"z": problem.threat.origin(problem.region), "key": key, "step": torch.zeros_like(key)}
-
-    def ask(self, problem: Problem, state: Rows) -> Tensor:
-        return state["z"]
-
-    def objective(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
-        return problem.task.losses["margin"](logits, problem.y)
 
     def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
         assert seen.gradient is not None
