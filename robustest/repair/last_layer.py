@@ -18,14 +18,14 @@ from robustest.data.groups import Groups, as_groups
 from robustest.engine.device import resolve
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.features import in_order, reader, seen_by
-from robustest.errors import ConfigError, DataError, expected
+from robustest.errors import DataError
 from robustest.heads.sparse_head import fit_sparse_head
 from robustest.heads.sparse_path import SparseHead, SparsePath
 from robustest.models import Classifier, as_classifier, frozen
 from robustest.models.classifier import Preprocessing
 from robustest.repair.claims import Claim, checked_again
 from robustest.repair.log import EpochLog, Repaired, RepairLog
-from robustest.repair.trainer import handed_back
+from robustest.repair.trainer import handed_back, module_of
 from robustest.tasks import CLASSIFICATION
 
 _LEAST = 4
@@ -73,11 +73,10 @@ def last_layer_retraining(
     checked_whole("repeats", repeats, 1)
     checked_whole("n_lambdas", n_lambdas, 2)
     started, classifier = time.monotonic(), as_classifier(model, bounds=bounds, preprocessing=preprocessing)
-    if classifier.module is None or classifier.call is not classifier.module:
-        raise ConfigError(expected("a torch module to copy", classifier.call))
+    given = module_of(classifier)
     place, samples = resolve(device, classifier.device), as_samples(data)
     named = _checked(as_groups(groups, len(samples)))
-    module: nn.Module = copy.deepcopy(classifier.module).to(place).eval()
+    module = copy.deepcopy(given).to(place).eval()
     copied = replace(classifier, call=module, module=module, device=place)
     features, labels, linear, notes = _features(copied, samples, place, layer=layer, seed=seed)
     penalised = partial(

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from robustest.checks import checked_real
 from robustest.data import as_samples
 from robustest.engine.chunks import Chunk
-from robustest.errors import ConfigError, ModelError, expected
+from robustest.errors import ModelError
 from robustest.models import Classifier, as_classifier
 from robustest.models.classifier import Preprocessing, logits_of
 from robustest.repair.checkpoints import Checkpoint
@@ -29,7 +29,7 @@ from robustest.repair.log import Repaired, RepairLog
 from robustest.repair.methods import Method
 from robustest.repair.progress import Progress
 from robustest.repair.recipe import Recipe
-from robustest.repair.trainer import Goal, Trainer
+from robustest.repair.trainer import Goal, Trainer, module_of
 from robustest.repair.training import Training
 from robustest.tasks import CLASSIFICATION
 
@@ -65,11 +65,11 @@ def logit_adjustment(
     """
     checked_real("tau", tau, 0.0)
     classifier, samples = as_classifier(model, bounds=bounds, preprocessing=preprocessing), as_samples(data)
-    if classifier.module is None or classifier.call is not classifier.module:
-        raise ConfigError(expected("a torch module to copy", classifier.call))
+    given = module_of(classifier)
     shares = _shares(classifier, data)
-    inner: nn.Module = copy.deepcopy(classifier.module).eval()
-    module = Adjusted(inner, (tau * shares.log_priors).float().to(classifier.device or torch.device("cpu"))).eval()
+    module = Adjusted(
+        copy.deepcopy(given).eval(), (tau * shares.log_priors).float().to(classifier.device or torch.device("cpu"))
+    ).eval()
     log = RepairLog(
         method="logit adjustment, post hoc",
         settings={"tau": tau},

@@ -21,7 +21,7 @@ from robustest.errors import ConfigError
 from robustest.facts import Captions
 from robustest.kinds import Kind, Quantity
 from robustest.results import Result
-from robustest.rules import Rule
+from robustest.rules import Rule, Terms
 from robustest.rules.calibration import CalibrationErrorRule
 from robustest.rules.means import MeanRule
 from robustest.run.driver import observe
@@ -105,9 +105,7 @@ def measure_calibrated(
     if fit_on is not None:
         temperature, fitted = fitted_temperature(setup, fit_on, probabilities=probabilities)
     by_error, asked = max_ece is not None, CALIBRATED.asked("max_brier" if max_ece is None else "max_ece")
-    rule: Rule = MeanRule(
-        threshold=None if max_brier is None else max_brier / 2, terms=setup.terms, column="brier", scale=2.0
-    )
+    rule: Rule = _brier_rule(max_brier, setup.terms)
     if by_error:
         rule = CalibrationErrorRule(threshold=max_ece, terms=setup.terms, bins=bins, seed=setup.settings.seed)
     look = Answering(
@@ -135,6 +133,11 @@ def measure_calibrated(
         caveats=() if chosen is None else unchanged(evidence.columns["moved"], "the shift"),
         notes=() if fitted is None else (f"temperature {temperature:.3g}, fitted on {fitted.n} other samples",),
     )
+
+
+def _brier_rule(max_brier: float | None, terms: Terms) -> MeanRule:
+    """A claim on the Brier score, of which the column holds half: a mean of values in 0..1."""
+    return MeanRule(threshold=None if max_brier is None else max_brier / 2, terms=terms, column="brier", scale=2.0)
 
 
 def _details(evidence: Evidence, bins: int, temperature: float) -> dict[str, Any]:

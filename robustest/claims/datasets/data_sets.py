@@ -18,7 +18,7 @@ from robustest.rules import Rule, ShareRule, Terms
 from robustest.rules.independent import FallRule
 from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
-from robustest.run.evidence import Evidence, Observed, exhibits_of
+from robustest.run.evidence import Evidence, Observed, unchanged_exhibits
 from robustest.run.noting import measures
 from robustest.run.options import Options
 from robustest.run.plan import Plan
@@ -146,18 +146,7 @@ class Predicting:
         """What the model says of a chunk."""
         seen, task = evaluator.judged(chunk.x, chunk.y), evaluator.task
         held, predicted = seen.holds, seen.said
-        exhibits = exhibits_of(
-            chunk,
-            ~held,
-            clean=predicted,
-            predicted=predicted,
-            before=chunk.x,
-            after=chunk.x,
-            badness=-seen.margin,
-            size=None,
-            most=self.examples,
-            task=task,
-        )
+        exhibits = unchanged_exhibits(chunk, ~held, predicted, seen.margin, most=self.examples, task=task)
         columns = {"held": held.cpu().numpy()}
         if task.one_class:
             columns["predicted"] = predicted.cpu().numpy()

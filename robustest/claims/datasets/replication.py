@@ -16,7 +16,7 @@ from robustest.errors import ConfigError, DataError, expected, unknown
 from robustest.kinds import Kind, Quantity, no_lines
 from robustest.results import Result, Verdict
 from robustest.rules.replication import FEWEST, Gap, Gaps, decide_gap, replication_gaps
-from robustest.run.evidence import Evidence, Tally
+from robustest.run.evidence import Evidence
 from robustest.run.noting import measures
 from robustest.run.options import Options, apply, terms_of
 from robustest.run.result_building import fallible, few, result_of
@@ -199,10 +199,6 @@ def _known(outcomes: object) -> Evidence:
         columns={"held": held, "id": ids},
         ids=ids,
         total=len(held),
-        exhibits=[],
-        tally=Tally(),
-        counts={},
-        bounds=(0.0, 1.0),
     )
 
 

@@ -20,7 +20,7 @@ from robustest.rules import ShareRule, Terms
 from robustest.rules.label_agreement import FEWEST_ANSWERS, MANY_ANSWERS, Agreement, LookedAtRule
 from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
-from robustest.run.evidence import Evidence, Observed, exhibits_of
+from robustest.run.evidence import Evidence, Observed, unchanged_exhibits
 from robustest.run.noting import measures
 from robustest.run.options import Options
 from robustest.run.result_building import finish
@@ -174,15 +174,11 @@ class Agreeing:
         }[self.holds]
         enough = found.answers >= FEWEST_ANSWERS
         held = what & enough
-        exhibits = exhibits_of(
+        exhibits = unchanged_exhibits(
             chunk,
             torch.from_numpy(~held).to(predicted.device),
-            clean=predicted,
-            predicted=predicted,
-            before=chunk.x,
-            after=chunk.x,
-            badness=-evaluator.task.margin(logits, chunk.y),
-            size=None,
+            predicted,
+            evaluator.task.margin(logits, chunk.y),
             most=self.examples,
         )
         columns = {column: getattr(found, column) for column in _COLUMNS}

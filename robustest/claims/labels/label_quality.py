@@ -18,7 +18,7 @@ from robustest.kinds import Kind, Quantity, no_lines
 from robustest.results import NOT_PAIRED, Result
 from robustest.rules.label_agreement import FEWEST_ANSWERS
 from robustest.rules.wrong_labels import decide_wrong
-from robustest.run.evidence import Evidence, Exhibit, Tally
+from robustest.run.evidence import Evidence, Exhibit
 from robustest.run.noting import measures
 from robustest.run.options import Options, apply
 from robustest.run.result_building import result_of
@@ -91,8 +91,6 @@ def measure_label_quality(
         ids=looked.items,
         total=total,
         exhibits=_exhibits(data, looked, labels, settings),
-        tally=Tally(),
-        counts={},
         bounds=options.get("bounds", (0.0, 1.0)),
     )
     statement = LABEL_QUALITY.quantities[0].says()

@@ -19,7 +19,7 @@ from robustest.results import Pairing, Result, Verdict
 from robustest.rules import ShareRule
 from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
-from robustest.run.evidence import Evidence, Observed, exhibits_of
+from robustest.run.evidence import Evidence, Observed, unchanged_exhibits
 from robustest.run.noting import measures
 from robustest.run.options import Options
 from robustest.run.result_building import finish
@@ -152,16 +152,8 @@ class Naming:
         top = sets.gather(1, predicted.unsqueeze(1)).squeeze(1)
         exact = (said(logits, self.scores) == sets).all(1)
         held = top if self.of == "top1-in-set" else exact
-        exhibits = exhibits_of(
-            chunk,
-            ~held,
-            clean=predicted,
-            predicted=predicted,
-            before=chunk.x,
-            after=chunk.x,
-            badness=-evaluator.task.margin(logits, chunk.y),
-            size=None,
-            most=self.examples,
+        exhibits = unchanged_exhibits(
+            chunk, ~held, predicted, evaluator.task.margin(logits, chunk.y), most=self.examples
         )
         columns = {"held": held, "top": top, "exact": exact, "objects": sets.sum(1)}
         return Observed({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)

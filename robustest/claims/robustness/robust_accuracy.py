@@ -117,12 +117,8 @@ def measure_robust_accuracy(
     checked_together(setup.task, threat)
     cascade = as_attack(context.current().settings.attack if attack is None else attack)
     draws = draws_in(cascade)
-    if draws > 1 and not setup.task.one_class:
-        raise ConfigError(
-            f"Expected one class a sample for an attack that averages over draws but got {setup.task.name}."
-        )
     if draws > 1:
-        setup = setup.but(suppress=(*setup.settings.suppress, "random_forward"))
+        setup = _answering_at_random(setup)
     replay = Replay(threat, setup.settings, setup.task) if draws == 1 else None
     how = checked_certify(certify, draws)
     look: Look = Attacking(cascade=cascade, threat=threat, examples=setup.settings.examples, replay=replay)
@@ -179,6 +175,19 @@ def checked_threat(threat: object) -> None:
     """
     if isinstance(threat, type) or not isinstance(threat, Threat):
         raise ConfigError(expected("a threat model such as Linf(8 / 255)", threat))
+
+
+def _answering_at_random(setup: Setup) -> Setup:
+    """The setup of a model whose answers an attack averages: that they differ is no reason to stop.
+
+    Raises:
+        ConfigError: an answer is no class, so that there is no majority.
+    """
+    if not setup.task.one_class:
+        raise ConfigError(
+            f"Expected one class a sample for an attack that averages over draws but got {setup.task.name}."
+        )
+    return setup.but(suppress=(*setup.settings.suppress, "random_forward"))
 
 
 def draws_in(cascade: Cascade) -> int:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Unpack
 
+from torch import Tensor
+
 from robustest.engine.chunks import Chunk
-from robustest.engine.evaluator import Evaluator
+from robustest.engine.evaluator import Evaluator, Judged
 from robustest.errors import ConfigError
 from robustest.facts import Captions
 from robustest.kinds import OUTCOMES, Kind, Quantity, clean_accuracy
@@ -134,11 +136,12 @@ class Shifting:
         after = self.shift.apply(chunk.x, chunk.key, chunk.bounds)
         task = evaluator.task
         moved = followed(task, self.shift, chunk.x, chunk.y, chunk.key)
-        before, shifted = evaluator.judged(chunk.x, chunk.y), evaluator.judged(after, moved)
-        clean, held = before.holds, shifted.holds
+        before = evaluator.judged(chunk.x, chunk.y)
+        shifted = evaluator.judged(after, self.aimed_at(task, chunk, before, moved))
+        columns = self.columns(task, before, shifted, moved)
         exhibits = exhibits_of(
             chunk,
-            clean & ~held,
+            self.broken(columns),
             clean=before.said,
             predicted=shifted.said,
             before=chunk.x,
@@ -149,8 +152,20 @@ class Shifting:
             task=task,
             moved=moved,
         )
-        columns = {"held": held, "clean": clean, "moved": (after != chunk.x).flatten(1).any(1)}
+        columns["moved"] = (after != chunk.x).flatten(1).any(1)
         return Observed({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
+
+    def aimed_at(self, task: Task, chunk: Chunk, before: Judged, moved: Tensor) -> Tensor:
+        """(B, *T) what the shifted samples are judged by: their targets, where the shift took them."""
+        return moved
+
+    def columns(self, task: Task, before: Judged, shifted: Judged, moved: Tensor) -> dict[str, Tensor]:
+        """(B,) bools of each sample, by name."""
+        return {"held": shifted.holds, "clean": before.holds}
+
+    def broken(self, columns: dict[str, Tensor]) -> Tensor:
+        """(B,) bool: which samples are counterexamples."""
+        return columns["clean"] & ~columns["held"]
 
 
 def _pairs(evidence: Evidence) -> tuple[int, int]:

@@ -200,7 +200,6 @@ def _result(
         total=len(study.sets.test_y),
         exhibits=moved.exhibits,
         tally=moved.tally.plus(made["random"].tally).plus(found.tally),
-        counts={},
         bounds=moved.bounds,
         findings=moved.findings,
         cached=min(remembered) if all(remembered) else "",

@@ -264,7 +264,6 @@ def _evidence(
         total=len(ids),
         exhibits=exhibits_of_copies(found, settings.examples),
         tally=Tally(forward=passes * len(ids), seconds=fits.seconds, notes=fits.notices),
-        counts={},
         bounds=bounds,
         cached=fits.cached,
         data=digest([(one.x, one.y) for one in (sets.train, sets.test)]),
