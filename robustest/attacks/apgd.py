@@ -126,7 +126,7 @@ class APGD:
         return problem.task.losses[self.loss](logits, problem.y)
 
     def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
-        told = self._told(problem, state, seen)
+        told = self._advance(problem, state, seen)
         if self.loss != "targeted_dlr":
             return told
         # The unchanged sample settles the target and is no part of the search, which begins at z as init left it.
@@ -143,7 +143,7 @@ class APGD:
             return state["target"]
         return torch.where(known, state["target"], class_losses.ranked_class(logits, problem.y, self.target_rank))
 
-    def _told(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
+    def _advance(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
         assert seen.gradient is not None
         # In float32 a value's last bit depends on the row's place in the batch; in float64, rounded, it does not.
         value = self.objective(problem, state, seen.logits.double()).float()

@@ -118,20 +118,20 @@ class HopSkipJump:
     def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
         wrong = ~problem.task.holds(seen.logits, problem.y)
         told = {**state, "age": state["age"] + 1, "count": state["count"] + 1}
-        for phase, hear in enumerate((self._started, self._halved, self._probed, self._walked)):
+        for phase, hear in enumerate((self._after_start, self._after_halving, self._after_probe, self._after_walk)):
             if _any(rows := state["phase"] == phase):
                 heard = hear(problem, told, seen.z, wrong)
                 told |= {name: torch.where(per_row(rows, new), new, told[name]) for name, new in heard.items()}
         return told
 
-    def _started(self, problem: Problem, state: Rows, z: Tensor, wrong: Tensor) -> Rows:
+    def _after_start(self, problem: Problem, state: Rows, z: Tensor, wrong: Tensor) -> Rows:
         return {
             "far": torch.where(per_row(wrong, z), z, state["far"]),
             "phase": torch.where(wrong, _HALVE, _START),
             "count": torch.where(wrong, 0, state["count"]),
         }
 
-    def _halved(self, problem: Problem, state: Rows, z: Tensor, wrong: Tensor) -> Rows:
+    def _after_halving(self, problem: Problem, state: Rows, z: Tensor, wrong: Tensor) -> Rows:
         middle = (state["low"] + state["high"]) / 2
         low, high = torch.where(wrong, state["low"], middle), torch.where(wrong, middle, state["high"])
         done = state["count"] >= halvings(problem.x[0].numel(), isinstance(problem.threat, L2))
@@ -143,7 +143,7 @@ class HopSkipJump:
             "count": torch.where(done, 0, state["count"]),
         } | _no_probes(state)
 
-    def _probed(self, problem: Problem, state: Rows, z: Tensor, wrong: Tensor) -> Rows:
+    def _after_probe(self, problem: Problem, state: Rows, z: Tensor, wrong: Tensor) -> Rows:
         # The probe as it was made: the bounds may have cut it.
         u = z - _between(problem, state["far"], state["high"])
         u = u / per_row(_probe_length(problem, state), u)
@@ -163,7 +163,7 @@ class HopSkipJump:
             "count": torch.where(done, 0, state["count"]),
         }
 
-    def _walked(self, problem: Problem, state: Rows, z: Tensor, wrong: Tensor) -> Rows:
+    def _after_walk(self, problem: Problem, state: Rows, z: Tensor, wrong: Tensor) -> Rows:
         lost = ~wrong & (state["count"] >= _SHORTENINGS)
         over = wrong | lost
         none = _no_probes(state)

@@ -94,9 +94,9 @@ class SPSA:
         moving = ((age + 1) % (2 * self.pairs) == 0) | (age + 1 == self.steps)
         if moving.device.type == "cpu" and not bool(moving.any()):
             return told
-        return {**told, **self._moved(problem, told, per_row(moving.float(), problem.x))}
+        return {**told, **self._adam_step(problem, told, per_row(moving.float(), problem.x))}
 
-    def _moved(self, problem: Problem, state: Rows, moving: Tensor) -> Rows:
+    def _adam_step(self, problem: Problem, state: Rows, moving: Tensor) -> Rows:
         """Adam's step for rows where moving (B, 1, ...) is 1; the estimates' scale cancels in it."""
         gradient = state["sum"]
         m = torch.lerp(state["m"], gradient, moving * (1 - _BETA1))

@@ -207,7 +207,7 @@ def _best_of(problem: Problem, seen: Evaluation) -> tuple[Tensor, Tensor]:
     return value, seen.z[torch.arange(len(lane), device=lane.device), lane]
 
 
-def _drawn(attack: Square, state: Rows) -> tuple[Tensor, Tensor]:
+def _queries_and_draws(attack: Square, state: Rows) -> tuple[Tensor, Tensor]:
     """For each of the A = at_once proposals of a row: the queries before it (B A,), and its uniform draws (B A, n)."""
     age, draws = state["age"], state["draws"]
     asked = age.unsqueeze(1) * attack.at_once + torch.arange(attack.at_once, device=age.device)
@@ -222,7 +222,7 @@ def _corners(attack: Square, problem: Problem, state: Rows) -> Tensor:
         t.expand_as(problem.x).reshape(-1, 1, *grid)
         for t in (state["z"], problem.region["low"], problem.region["high"])
     )
-    asked, u = _drawn(attack, state)
+    asked, u = _queries_and_draws(attack, state)
     stage = torch.bucketize(asked, plan.marks)
     _, inside = _windows(plan, stage, u[:, None, :2])
     window = inside[:, :, 0, :height, None] * inside[:, :, 1, None, :width]
@@ -239,7 +239,7 @@ def _pyramids(attack: Square, problem: Problem, state: Rows) -> Tensor:
     channels, height, width = grid = grid_of(problem.x)
     plan = _plan(attack, grid, _LEAST, problem.x.device)
     x, z = (t.reshape(-1, *grid).repeat_interleave(attack.at_once, 0) for t in (problem.x, state["z"]))
-    asked, u = _drawn(attack, state)
+    asked, u = _queries_and_draws(attack, state)
     stage, moved = torch.bucketize(asked, plan.marks), z - x
     first, inside = _windows(plan, stage, u[:, :4].view(-1, 2, 2))
     split = plan.split[stage, (u[:, 4] < 0.5).long()]

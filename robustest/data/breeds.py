@@ -179,16 +179,16 @@ def _divide(
     """Source and target leaves of a superclass; `wanted` of them, or as many as there are."""
     leaves = tree.leaves(node)
     if split is None:
-        return _drawn(leaves, wanted or len(leaves), random), []
+        return _draw(leaves, wanted or len(leaves), random), []
     half = (wanted or len(leaves)) // 2
     if split == "rand":
-        drawn = _drawn(leaves, 2 * half, random)
+        drawn = _draw(leaves, 2 * half, random)
         return drawn[:half], drawn[half:]
     branches = _branches(tree, node)
     return _halved(branches, half) if split == "good" else _whole(branches, half)
 
 
-def _drawn(leaves: list[str], n: int, random: np.random.RandomState) -> list[str]:
+def _draw(leaves: list[str], n: int, random: np.random.RandomState) -> list[str]:
     order: NDArray[np.int64] = random.permutation(len(leaves))[:n]
     return [leaves[i] for i in order]
 

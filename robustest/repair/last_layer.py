@@ -98,7 +98,7 @@ def last_layer_retraining(
         _add(fit(rows, list(path.lambdas[: best + 1])).head(best), weight, bias, repeats)
         if progress is not None:
             progress(number + 1, repeats)
-    _put(linear, weight, bias)
+    _set_layer(linear, weight, bias)
     right = _accuracy(linear, features, labels)
     asked = {"repeats": repeats, "n_lambdas": n_lambdas, "l1_ratio": l1_ratio, "seed": seed, "layer": layer}
     log = RepairLog(
@@ -154,7 +154,7 @@ def _features(
     return torch.cat([f for f, _ in parts]), torch.cat([y for _, y in parts]), last.layer, list(notes)
 
 
-def _put(layer: nn.Linear, weight: Tensor, bias: Tensor) -> None:
+def _set_layer(layer: nn.Linear, weight: Tensor, bias: Tensor) -> None:
     with torch.no_grad():
         layer.weight.copy_(weight)
         if "bias" in dict(layer.named_parameters()):

@@ -68,7 +68,7 @@ class DrawsRule:
     def decide(self, columns: Columns, n: int, settled: Settled | None) -> Decision:
         """As `Rule.decide`; the estimate is the mean of all draws, where all were made."""
         value = self._turned(columns)
-        interval = self._shown(
+        interval = self._as_shown(
             *running(lambda t: drop_interval(value[:t], _MANY, self.terms.alpha), len(value), settled)
         )
         mean = float(columns[self.column].astype(np.float64).mean()) if len(value) == n else None
@@ -111,6 +111,6 @@ class DrawsRule:
             raise DataError(expected(f"draws in the range {self.low:g}..{self.high:g}", got, mend))
         return self._sign * (1 - 2 * np.clip(share, 0, 1))
 
-    def _shown(self, low: float, high: float) -> tuple[float, float]:
+    def _as_shown(self, low: float, high: float) -> tuple[float, float]:
         ends = [self.low + (self.high - self.low) * (1 - self._sign * end) / 2 for end in (max(low, -1), min(high, 1))]
         return min(ends), max(ends)

@@ -55,7 +55,7 @@ class MeanRule:
         whole = len(value) == n
         of = MANY if whole or self.terms.scope != "set" else n
         low, high = running(lambda t: _interval(value[:t], of, self.terms.alpha), len(value), settled)
-        shown = self._shown(low, high)
+        shown = self._as_shown(low, high)
         if not whole:
             at_least = self.sign < 0
             threshold = None if self.threshold is None else self.sign * self.scale * self.threshold
@@ -79,7 +79,7 @@ class MeanRule:
     def _most(self, n: int) -> float:
         return float(Fraction(repr(float(self.threshold or 0.0))) * n)
 
-    def _shown(self, low: float, high: float) -> tuple[float, float]:
+    def _as_shown(self, low: float, high: float) -> tuple[float, float]:
         ends = sorted((self.sign * self.scale * low, self.sign * self.scale * high))
         return ends[0], ends[1]
 

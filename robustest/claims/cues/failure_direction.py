@@ -203,7 +203,7 @@ def _decided(evidence: Evidence, found: FailureDirections, max_excess: float | N
         )
     elif not evidence.whole:
         verdict, rule = Verdict.INCONCLUSIVE, f"budget: {evidence.n} of {evidence.total} samples looked at"
-    elif untold := _untold(evidence, found, max_excess):
+    elif untold := _why_open(evidence, found, max_excess):
         verdict, rule = Verdict.INCONCLUSIVE, untold
     elif not found.directions:
         verdict, rule = Verdict.PASSED, "certain: there are no errors"
@@ -213,7 +213,7 @@ def _decided(evidence: Evidence, found: FailureDirections, max_excess: float | N
     return Decision(verdict=verdict, rule=rule, estimate=excess if evidence.whole else None, interval=(excess, excess))
 
 
-def _untold(evidence: Evidence, found: FailureDirections, max_excess: float) -> str:
+def _why_open(evidence: Evidence, found: FailureDirections, max_excess: float) -> str:
     """Why a claim that did not fail does not pass: a class that could not be judged, or that chance may have raised."""
     wrong = evidence.columns["label"][~evidence.columns["held"]]
     few = [label for label in found.skipped if (wrong == label).any()]

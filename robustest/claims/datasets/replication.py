@@ -172,7 +172,7 @@ def _outcomes(
         pair = cast("tuple[object, ...]", model)
         if len(pair) != 2:
             raise ConfigError(expected("a pair of outcomes, of v1 and of v2", model))
-        evidence = [_known(outcomes) for outcomes in pair]
+        evidence = [_evidence_of(outcomes) for outcomes in pair]
         counts = [side.total for side in evidence]
     else:
         samples = [as_samples(v1), as_samples(v2)]
@@ -188,7 +188,7 @@ def _outcomes(
     return evidence[0], evidence[1], settings
 
 
-def _known(outcomes: object) -> Evidence:
+def _evidence_of(outcomes: object) -> Evidence:
     """Evidence made of outcomes that were measured elsewhere."""
     held: NDArray[Any] = outcomes.detach().cpu().numpy() if isinstance(outcomes, Tensor) else np.asarray(outcomes)
     if held.ndim != 1 or held.dtype != bool or not len(held):

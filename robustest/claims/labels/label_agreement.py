@@ -105,7 +105,7 @@ def measure_label_agreement(
         "max_unsupported": max_unsupported,
         "main_at_least": main_at_least,
     }
-    name, threshold = _asked(given)
+    name, threshold = _threshold_asked(given)
     setup = Setup.of(model, data, options)
     tables = _tables(responses, len(setup.samples))
     asked = LABEL_AGREEMENT.asked(name)
@@ -185,7 +185,7 @@ class Agreeing:
         return Observed({"held": held, "possible": what | ~enough, **columns}, exhibits)
 
 
-def _asked(given: Mapping[str, float | None]) -> tuple[str, float | None]:
+def _threshold_asked(given: Mapping[str, float | None]) -> tuple[str, float | None]:
     """The threshold that is given, by name; the contained set where none is."""
     asked = [name for name, value in given.items() if value is not None]
     if len(asked) > 1:

@@ -81,7 +81,7 @@ def measure_label_quality(
         raise ConfigError(expected("suspects as robustest.suspects(...) finds them", suspects))
     _, settings = apply(lambda x: x, options)
     labels = labels_of(data)
-    looked = _looked(responses, labels)
+    looked = _look_at(responses, labels)
     n, total = len(looked.items), len(labels)
     wrong, tied = int(looked.wrong.sum()), int(looked.tied.sum())
     decision = decide_wrong(wrong, tied, n, total, at_most, scope=settings.scope, alpha=settings.alpha)
@@ -123,7 +123,7 @@ class _Looked:
     ahead: NDArray[np.float64]
 
 
-def _looked(responses: Responses, labels: NDArray[np.int64]) -> _Looked:
+def _look_at(responses: Responses, labels: NDArray[np.int64]) -> _Looked:
     if responses.size != len(labels):
         raise DataError(f"Expected answers about {len(labels)} samples but got some about {responses.size} items.")
     selected, shown = responses.counts()

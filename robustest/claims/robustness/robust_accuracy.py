@@ -143,7 +143,7 @@ def measure_robust_accuracy(
         method=cascade.name,
         details={
             **_details(evidence, threat),
-            **_drawn(evidence, draws, setup.settings.alpha),
+            **_draw_details(evidence, draws, setup.settings.alpha),
             **({} if how is None else certified_details(evidence)),
         },
         bounds="above" if how is None else "",
@@ -230,7 +230,7 @@ class Attacking:
             "size": torch.zeros(len(clean), dtype=torch.float64, device=clean.device),
             "margin": torch.zeros(len(clean), device=clean.device),
         }
-        counts = _known(chunk, self.replay, rows)
+        counts = _enter_known(chunk, self.replay, rows)
         left = rows["held"].nonzero().squeeze(1)
         if len(left):
             counts |= self._attacked(evaluator, chunk, left, seen.margin[left], rows)
@@ -271,7 +271,7 @@ class Attacking:
         return outcome.stages
 
 
-def _known(chunk: Chunk, replay: Replay | None, rows: dict[str, Tensor]) -> dict[str, int]:
+def _enter_known(chunk: Chunk, replay: Replay | None, rows: dict[str, Tensor]) -> dict[str, int]:
     """Enter known counterexamples of a chunk's right samples into its rows, and count them."""
     count = 0
     for row, index in enumerate(chunk.ids.tolist() if replay is not None else ()):
@@ -295,7 +295,7 @@ def _details(evidence: Evidence, threat: Threat) -> dict[str, Any]:
     }
 
 
-def _drawn(evidence: Evidence, draws: int, alpha: float) -> dict[str, Any]:
+def _draw_details(evidence: Evidence, draws: int, alpha: float) -> dict[str, Any]:
     """For models that answer at random: the share of draws misclassified at the points found."""
     if draws == 1:
         return {}

@@ -111,7 +111,7 @@ def measure_robust_to(
     if max_examples is not None and (type(max_examples) is not int or max_examples < 1):
         raise ConfigError(expected("max_examples to be a whole number >= 1", max_examples))
     classifier, settings = apply(model, options)
-    samples, setting = as_samples(data), _told(strategy)
+    samples, setting = as_samples(data), _as_written(strategy)
     statement = ROBUST_TO.quantities[0].says(setting)
     with torch.inference_mode(False), frozen(classifier.module) as notes:
         trials = Trials.of(classifier, samples, settings, at_least, statement)
@@ -273,7 +273,7 @@ def _about(change: object, trials: Trials) -> dict[str, Any]:
     return {"change": str(as_change(change)), "code": code_of(change), "accuracy": trials.share(change)}
 
 
-def _told(strategy: SearchStrategy[Any]) -> str:
+def _as_written(strategy: SearchStrategy[Any]) -> str:
     """A strategy as a person wrote it."""
     text = re.sub(r"\b_(?=(shifts|poses|perturbations|compositions)\()", "", repr(strategy))
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."

@@ -145,7 +145,7 @@ def measure_synthetic_covers(
     fits = _fits(chosen, sets, settings, draws.trainings)
     taught = learned(fits, sets, draws)
     rule = CoversRule(parts=limits.claimed, terms=terms_of(settings), seed=settings.seed)
-    found = _found(rule, limits, inputs, mapped, taught)
+    found = _all_parts(rule, limits, inputs, mapped, taught)
     decision = rule.decide(found.parts)
     result = result_of(
         _evidence(found, decision, fits, settings, classifier.bounds, passes=draws.trainings),
@@ -233,7 +233,7 @@ def _fits(chosen: Learner, sets: Sets, settings: Settings, trainings: int) -> Fi
     return Fits(learner=chosen, own=own, test=sets.test, classes=sets.classes, settings=settings, tell=tell)
 
 
-def _found(rule: CoversRule, limits: Limits, inputs: Sets, mapped: Sets, taught: Learned) -> Found:
+def _all_parts(rule: CoversRule, limits: Limits, inputs: Sets, mapped: Sets, taught: Learned) -> Found:
     """All parts, the gap first."""
     train = mapped.train.x.flatten(1)
     near = neighbours(mapped.synthetic.x.flatten(1), train)

@@ -78,7 +78,7 @@ def _measured(origin: Origin, word: str, result: Result) -> Entry:
         total=result.n_total,
         threshold=result.threshold,
         comparison=result.comparison,
-        asked=_asked(result),
+        asked=_all_asked(result),
         seconds=_figures(result.cost.seconds, 2),
         seed=result.seed,
         cached=bool(result.cached),
@@ -87,14 +87,14 @@ def _measured(origin: Origin, word: str, result: Result) -> Entry:
     )
 
 
-def _asked(result: Result) -> str:
+def _all_asked(result: Result) -> str:
     """All that is asked for, of the samples or of what they were drawn from."""
     scope = "" if result.scope == "set" else result.scope
-    claimed = thresholds_of(result.statement) or _claimed(result)
+    claimed = thresholds_of(result.statement) or _threshold_words(result)
     return ", ".join(part for part in (claimed, scope) if part)[:_LONGEST]
 
 
-def _claimed(result: Result) -> str:
+def _threshold_words(result: Result) -> str:
     return "" if result.threshold is None else f"{result.comparison} {result.threshold:g}"
 
 
