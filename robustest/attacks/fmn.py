@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from robustest import rng
-from robustest.attacks.climbing import ClimbsMargin
+from robustest.attacks.climbing import Climbing
 from robustest.attacks.geometry import cosine, dual_length, within
 from robustest.attacks.protocol import Evaluation, Needs, Problem
 from robustest.checks import checked_whole
@@ -19,7 +19,7 @@ from robustest.threats import L0, L1, L2, Linf, Rows, Threat, length, per_row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FMN(ClimbsMargin):
+class FMN(Climbing):
     """FMN (Pintor et al., NeurIPS 2021, section 2, Algorithm 1), a minimum-norm attack in L-inf, L2, L1 and L0.
 
     Each round climbs the margin by a step of fixed Euclidean length and projects onto a ball. Until a point fools the

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from robustest import rng
-from robustest.attacks.climbing import ClimbsMargin
+from robustest.attacks.climbing import Climbing
 from robustest.attacks.protocol import Evaluation, Needs, Problem
 from robustest.checks import checked_whole
 from robustest.errors import ConfigError, expected
@@ -21,7 +21,7 @@ _FIRST_STEP, _LATER_STEP = 0.25, 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PatchGradient(ClimbsMargin):
+class PatchGradient(Climbing):
     """A patch of one's own for every image (after Karmon et al., ICML 2018), at the best of many places.
 
     First a few sign steps on the margin at each of many places, from random content. Then the best proposals seen, one

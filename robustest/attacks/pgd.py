@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from robustest.attacks.climbing import Climbing
 from robustest.attacks.enough import enough_steps
 from robustest.attacks.protocol import Evaluation, Needs, Problem
 from robustest.checks import checked_whole
@@ -16,7 +17,7 @@ from robustest.threats import L1, L2, Rows, Threat, filled, per_row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PGD:
+class PGD(Climbing):
     """Steps along the cross-entropy's steepest ascent, each projected back (Madry et al., ICLR 2018, section 2.1).
 
     Args:
@@ -39,6 +40,7 @@ class PGD:
 
     name: ClassVar[str] = "pgd"
     needs: ClassVar[Needs] = Needs.GRADIENT
+    climbs: ClassVar[str] = "log_odds"
 
     def __post_init__(self) -> None:
         checked_whole("steps", self.steps, 1)
@@ -53,12 +55,6 @@ class PGD:
         threat, region = problem.threat, problem.region
         z = threat.start(region, key) if self.random_start else threat.origin(region)
         return {"z": z, "step": torch.zeros_like(key)}
-
-    def ask(self, problem: Problem, state: Rows) -> Tensor:
-        return state["z"]
-
-    def objective(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
-        return problem.task.losses["log_odds"](logits, problem.y)
 
     def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
         assert seen.gradient is not None

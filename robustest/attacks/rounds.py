@@ -44,10 +44,15 @@ def checked_rounds(queries: int, at_once: int) -> None:
         raise ConfigError(expected(f"at_once to be a whole number in 1..{queries}", at_once))
 
 
+def best_of(problem: Problem, seen: Evaluation) -> tuple[Tensor, Tensor]:
+    """Of the proposals that each row made at once, that with the largest margin loss: loss (B,) and point (B, *Z)."""
+    value, lane = problem.task.losses["margin"](seen.logits, problem.y).max(1)
+    return value, seen.z[torch.arange(len(lane), device=lane.device), lane]
+
+
 def better_of(problem: Problem, state: Rows, seen: Evaluation) -> Rows:
     """The state with the best of a row's proposals in the place of its point, where that has a larger margin."""
-    value, lane = problem.task.losses["margin"](seen.logits, problem.y).max(1)
-    best = seen.z[torch.arange(len(lane), device=lane.device), lane]
+    value, best = best_of(problem, seen)
     better = per_row(value > state["value"], best)
     return {
         **state,

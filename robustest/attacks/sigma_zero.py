@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from robustest.attacks.climbing import ClimbsMargin
+from robustest.attacks.climbing import Climbing
 from robustest.attacks.geometry import cosine
 from robustest.attacks.protocol import Evaluation, Needs, Problem
 from robustest.checks import checked_whole
@@ -25,7 +25,7 @@ _ENDLESS, _SHORT = 1e4, 0.2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SigmaZero(ClimbsMargin):
+class SigmaZero(Climbing):
     """sigma-zero (Cina et al., ICLR 2025, algorithm 1): the fewest changed pixels that are enough.
 
     Descends the margin of the label, cut off at zero, plus the smooth share of changed pixels

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from robustest import rng
-from robustest.attacks.climbing import ClimbsMargin
+from robustest.attacks.climbing import Climbing
 from robustest.attacks.protocol import Evaluation, Needs, Problem
 from robustest.checks import checked_whole
 from robustest.errors import ConfigError, expected
@@ -78,7 +78,7 @@ class SpatialGrid:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SpatialGradient(ClimbsMargin):
+class SpatialGradient(Climbing):
     """Projected steps up the margin on the pose (Engstrom et al., ICML 2019), from several random poses.
 
     The first start is the sample itself. Steps go along the sign of the gradient, every element by a share of its

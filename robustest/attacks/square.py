@@ -24,7 +24,7 @@ from torch import Tensor
 from robustest import rng
 from robustest.attacks.enough import enough_scores
 from robustest.attacks.protocol import Evaluation, Needs, Problem
-from robustest.attacks.rounds import InRounds, checked_rounds
+from robustest.attacks.rounds import InRounds, best_of, checked_rounds
 from robustest.errors import ConfigError, expected
 from robustest.threats import L1, L2, Linf, Rows, Threat, Unbounded, per_row
 
@@ -114,7 +114,7 @@ class Square(InRounds):
         return propose(self, problem, state).view(len(problem.x), self.at_once, *problem.x.shape[1:])
 
     def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
-        value, z = _best_of(problem, seen)
+        value, z = best_of(problem, seen)
         better = (value > state["value"]).to(z.dtype)
         return {
             "z": torch.lerp(state["z"], z, per_row(better, z)),
@@ -201,17 +201,10 @@ def _windows(plan: _Plan, stage: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
     return first, ((size + 1) / 2).unsqueeze(3).sub(off_centre).clamp_(0, 1)
 
 
-def _best_of(problem: Problem, seen: Evaluation) -> tuple[Tensor, Tensor]:
-    """Of the proposals that each row made at once, that with the largest margin loss: loss (B,) and point (B, *Z)."""
-    value, lane = problem.task.losses["margin"](seen.logits, problem.y).max(1)
-    return value, seen.z[torch.arange(len(lane), device=lane.device), lane]
-
-
 def _queries_and_draws(attack: Square, state: Rows) -> tuple[Tensor, Tensor]:
     """For each of the A = at_once proposals of a row: the queries before it (B A,), and its uniform draws (B A, n)."""
     age, draws = state["age"], state["draws"]
-    asked = age.unsqueeze(1) * attack.at_once + torch.arange(attack.at_once, device=age.device)
-    return asked.flatten(), draws[torch.arange(len(age), device=age.device), age].flatten(0, 1)
+    return attack.numbers(age).flatten(), draws[torch.arange(len(age), device=age.device), age].flatten(0, 1)
 
 
 def _corners(attack: Square, problem: Problem, state: Rows) -> Tensor:
