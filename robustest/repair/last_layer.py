@@ -87,9 +87,8 @@ def last_layer_retraining(
         return penalised(features[rows], labels[rows], lambdas=lambdas)
 
     members = [torch.from_numpy(ids) for ids in named.members]
-    halves = [_halves(ids, seed) for ids in members]
-    path = fit(_balanced([first for first, _ in halves], seed, 0))
-    rests = [rest for _, rest in halves]
+    firsts, rests = zip(*(_halves(ids, seed) for ids in members), strict=True)
+    path = fit(_balanced(firsts, seed, 0))
     worst = [_worst(path.head(i), features, labels, rests) for i in range(len(path))]
     best = densest(worst, min(len(rest) for rest in rests))
     weight, bias = torch.zeros_like(linear.weight), torch.zeros(linear.out_features, device=place)
@@ -177,7 +176,7 @@ def _halves(ids: Tensor, seed: int) -> tuple[Tensor, Tensor]:
     return order[: len(ids) // 2], order[len(ids) // 2 :]
 
 
-def _balanced(groups: list[Tensor], seed: int, number: int) -> Tensor:
+def _balanced(groups: Sequence[Tensor], seed: int, number: int) -> Tensor:
     """As many of each group as the smallest has, drawn without repeats."""
     least = min(len(ids) for ids in groups)
     draws = [rng.fold(rng.fold(rng.keys(seed, ids), "balanced"), number) for ids in groups]
@@ -185,6 +184,6 @@ def _balanced(groups: list[Tensor], seed: int, number: int) -> Tensor:
     return torch.cat(chosen).sort().values
 
 
-def _worst(head: SparseHead, features: Tensor, labels: Tensor, groups: list[Tensor]) -> float:
+def _worst(head: SparseHead, features: Tensor, labels: Tensor, groups: Sequence[Tensor]) -> float:
     right = CLASSIFICATION.holds(head.logits(features), labels)
     return min(float(right[ids].double().mean()) for ids in groups)

@@ -17,7 +17,6 @@ from robustest.claims.confidence.answers import (
     setting,
     sure_setup,
 )
-from robustest.errors import ConfigError
 from robustest.facts import Captions
 from robustest.kinds import Kind, Quantity
 from robustest.results import Result
@@ -31,7 +30,7 @@ from robustest.run.options import Options
 from robustest.run.result_building import finish, unchanged
 from robustest.run.setup import Setup
 from robustest.shifts import Shift, ShiftFunction
-from robustest.statistics import checked_threshold
+from robustest.statistics import asked_threshold, checked_not_both
 from robustest.statistics.calibration import bin_of, binned_error
 
 _FEWEST_BINS = 10
@@ -93,10 +92,9 @@ def measure_calibrated(
             `measure_robust_accuracy`.
         DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
-    if max_brier is not None and max_ece is not None:
-        raise ConfigError("Expected max_brier or max_ece but got both. Write two assertions.")
-    max_brier = None if max_brier is None else checked_threshold("max_brier", max_brier, within=(0.0, 2.0), trivial=2)
-    max_ece = None if max_ece is None else checked_threshold("max_ece", max_ece, trivial=1)
+    checked_not_both(max_brier=max_brier, max_ece=max_ece)
+    max_brier = asked_threshold("max_brier", max_brier, within=(0.0, 2.0), trivial=2)
+    max_ece = asked_threshold("max_ece", max_ece, trivial=1)
     checked_whole("bins", bins, _FEWEST_BINS)
     temperature = checked_temperature(temperature, fit_on)
     chosen = asked_shift(shift, severity)

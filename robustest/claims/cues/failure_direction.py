@@ -26,7 +26,7 @@ from robustest.run.noting import measures
 from robustest.run.options import Options
 from robustest.run.result_building import finish
 from robustest.run.setup import Setup
-from robustest.statistics import Decision, checked_threshold
+from robustest.statistics import Decision, asked_threshold
 
 Embedding = Callable[[Tensor], Tensor] | Tensor
 """Maps inputs (B, *S) to rows (B, D); or the rows (N, D) of all samples in the data's order."""
@@ -115,7 +115,7 @@ def measure_failure_direction(
         DataError: an embedding is not as above; else as for `measure_robust_accuracy`.
         ModelError, DeviceError: as for `measure_robust_accuracy`.
     """
-    max_excess = None if max_excess is None else checked_threshold("max_excess", max_excess, trivial=1)
+    max_excess = asked_threshold("max_excess", max_excess, trivial=1)
     checked_whole("components", components, 1)
     setup = Setup.of(model, data, options).unpictured()
     settings, n = setup.settings, len(setup.samples)

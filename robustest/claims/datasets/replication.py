@@ -22,7 +22,7 @@ from robustest.run.options import Options, apply, terms_of
 from robustest.run.result_building import fallible, few, result_of
 from robustest.run.setup import Setup
 from robustest.settings import Settings
-from robustest.statistics import Decision, checked_threshold
+from robustest.statistics import Decision, asked_threshold
 from robustest.statistics.cells import Cells
 
 RESAMPLES = {"jackknife": 1000, "beta-mixture": 200, None: 1000}
@@ -83,7 +83,7 @@ def measure_replication_gap(
             `measure_robust_accuracy`.
         ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
-    max_gap = None if max_gap is None else checked_threshold("max_gap", max_gap, trivial=1)
+    max_gap = asked_threshold("max_gap", max_gap, trivial=1)
     if correction not in RESAMPLES:
         raise unknown("correction", correction, [name for name in RESAMPLES if name])
     draws = RESAMPLES[correction] if resamples is None else resamples

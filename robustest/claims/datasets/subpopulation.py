@@ -24,7 +24,7 @@ from robustest.run.noting import measures
 from robustest.run.options import Options
 from robustest.run.result_building import fallible, few, result_of
 from robustest.run.setup import Setup
-from robustest.statistics import Decision, checked_threshold
+from robustest.statistics import Decision, asked_threshold
 from robustest.statistics.clusters import Clusters, cluster_drop_interval
 from robustest.statistics.paired import drop_bounds
 
@@ -85,7 +85,7 @@ def measure_subpopulation_shift(
             `measure_robust_accuracy`.
         ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
-    max_drop = None if max_drop is None else checked_threshold("max_drop", max_drop, trivial=1)
+    max_drop = asked_threshold("max_drop", max_drop, trivial=1)
     if not isinstance(split, BreedsSplit):
         raise ConfigError(expected("a split such as breeds_split(tree, level=2) gives", split))
     checked_whole("resamples", resamples, 100)

@@ -17,7 +17,7 @@ from robustest.run.noting import measures
 from robustest.run.options import Options
 from robustest.run.result_building import finish
 from robustest.run.setup import Setup, deciding, of_task
-from robustest.statistics import checked_threshold
+from robustest.statistics import asked_threshold
 from robustest.tasks import Task
 
 WORST_GROUP_ACCURACY = Kind(
@@ -72,7 +72,7 @@ def measure_worst_group_accuracy(
         DataError: the groups do not fit the data; else as for `measure_robust_accuracy`.
         ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
-    at_least = None if at_least is None else checked_threshold("at_least", at_least, trivial=0)
+    at_least = asked_threshold("at_least", at_least, trivial=0)
     checked_whole("min_group", min_group, 1)
     setup = Setup.of(model, data, options, deciding(task))
     known = as_groups(groups, len(setup.samples))

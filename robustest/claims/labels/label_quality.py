@@ -23,7 +23,7 @@ from robustest.run.noting import measures
 from robustest.run.options import Options, apply
 from robustest.run.result_building import result_of
 from robustest.settings import Settings
-from robustest.statistics import checked_threshold
+from robustest.statistics import asked_threshold
 
 Bools = NDArray[np.bool_]
 
@@ -74,7 +74,7 @@ def measure_label_quality(
         DataError: the responses are not of the data's samples, nobody answered anything, or nothing was said of the
             label of an item that somebody looked at; else as for `measure_robust_accuracy`.
     """
-    at_most = None if at_most is None else checked_threshold("at_most", at_most, trivial=1)
+    at_most = asked_threshold("at_most", at_most, trivial=1)
     if not isinstance(responses, Responses):
         raise ConfigError(expected("responses such as Responses.from_csv(...) gives", responses))
     if suspects is not None and not isinstance(suspects, Suspects):

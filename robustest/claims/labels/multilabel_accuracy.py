@@ -24,7 +24,7 @@ from robustest.run.noting import measures
 from robustest.run.options import Options
 from robustest.run.result_building import finish
 from robustest.run.setup import Setup
-from robustest.statistics import Decision, checked_threshold
+from robustest.statistics import Decision, asked_threshold
 
 Of = Literal["top1-in-set", "exact-set"]
 Scores = Literal["sigmoid", "softmax"]
@@ -90,7 +90,7 @@ def measure_multilabel_accuracy(
         raise ConfigError(expected(f"of to be one of {', '.join(_OF)}", of))
     if scores not in _SCORES:
         raise ConfigError(expected(f"scores to be one of {', '.join(_SCORES)}", scores))
-    threshold = None if at_least is None else checked_threshold("at_least", at_least, trivial=0)
+    threshold = asked_threshold("at_least", at_least, trivial=0)
     given = as_label_sets(data)
     if of == "top1-in-set" and not bool((given.objects > 0).all()):
         empty = int((given.objects == 0).nonzero()[0])

@@ -21,7 +21,7 @@ from robustest.run.noting import measures
 from robustest.run.options import Options
 from robustest.run.result_building import few, finish
 from robustest.run.setup import Setup
-from robustest.statistics import Decision, checked_threshold
+from robustest.statistics import Decision, asked_threshold
 
 SELECTION_GAP = Kind(
     name="selection_gap",
@@ -71,7 +71,7 @@ def measure_selection_gap(
             the prediction of a sample where the two differ; else as for `measure_robust_accuracy`.
         ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
-    margin = None if margin is None else checked_threshold("margin", margin, trivial=1)
+    margin = asked_threshold("margin", margin, trivial=1)
     if not isinstance(responses, Responses):
         raise ConfigError(expected("responses such as Responses.from_csv(...) gives", responses))
     responses.known_annotators("the clusters that the variance is computed by")

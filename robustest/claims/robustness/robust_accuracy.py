@@ -33,7 +33,7 @@ from robustest.run.options import Options
 from robustest.run.replay import Replay
 from robustest.run.result_building import finish, nothing_allowed
 from robustest.run.setup import Setup, deciding, of_task
-from robustest.statistics import checked_threshold, clopper_pearson
+from robustest.statistics import asked_threshold, clopper_pearson
 from robustest.tasks import Task
 from robustest.threats import Spatial, Threat, per_row
 
@@ -110,8 +110,7 @@ def measure_robust_accuracy(
         DeviceError: the device is absent or out of memory.
         StoreError: the baseline is missing, damaged, or of other samples.
     """
-    if at_least is not None:
-        at_least = checked_threshold("at_least", at_least, trivial=0)
+    at_least = asked_threshold("at_least", at_least, trivial=0)
     checked_threat(threat)
     setup = Setup.of(model, data, options, deciding(task))
     checked_together(setup.task, threat)

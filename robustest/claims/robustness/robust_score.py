@@ -30,7 +30,7 @@ from robustest.run.noting import measures
 from robustest.run.options import Options
 from robustest.run.result_building import finish, nothing_allowed
 from robustest.run.setup import Setup
-from robustest.statistics import checked_threshold
+from robustest.statistics import asked_threshold
 from robustest.tasks import Counting, Task, WorstScore
 from robustest.threats import Threat
 
@@ -88,7 +88,7 @@ def measure_robust_score(
             threat; the metric is no mean, and a claim about a population or against a baseline is made of it.
         DataError, ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
-    at_least = None if at_least is None else checked_threshold("at_least", at_least, trivial=0)
+    at_least = asked_threshold("at_least", at_least, trivial=0)
     checked_threat(threat)
     setup = Setup.of(model, data, options, task)
     checked_together(task, threat)

@@ -22,7 +22,7 @@ from robustest.run.options import Options
 from robustest.run.result_building import finish, unchanged
 from robustest.run.setup import Setup, deciding, of_task
 from robustest.shifts import Shift, ShiftFunction, as_shift, followed
-from robustest.statistics import checked_threshold
+from robustest.statistics import asked_threshold
 from robustest.tasks import Task
 
 CONSISTENCY = Kind(
@@ -80,7 +80,7 @@ def measure_consistency(
         ConfigError: an argument is out of range or unknown.
         DataError, ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
-    max_flip = None if max_flip is None else checked_threshold("max_flip", max_flip, trivial=1)
+    max_flip = asked_threshold("max_flip", max_flip, trivial=1)
     chosen = as_shift(shift, severity)
     setup = Setup.of(model, data, options, deciding(task))
     plan = setup.plan(

@@ -130,14 +130,8 @@ def measure_corruption_robustness(
     published = any(reference is one for one in PUBLISHED.values())
     if stored is None and published:
         _check_size(setup)
-    rule = CellsRule.of(
-        [(cell.name, cell.severity) for cell in cells],
-        reference,
-        setup.terms,
-        min_accuracy=min_accuracy,
-        max_drop=max_drop,
-        max_mce=max_mce,
-    )
+    pairs = [(cell.name, cell.severity) for cell in cells]
+    rule = CellsRule.of(pairs, reference, setup.terms, min_accuracy=min_accuracy, max_drop=max_drop, max_mce=max_mce)
     names, levels = _named(cells)
     about = names[0] if len(names) == 1 else f"{len(names)} corruptions"
     asked = next(one for one in CORRUPTION_ROBUSTNESS.quantities if one.name == rule.quantity)

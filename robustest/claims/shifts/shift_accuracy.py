@@ -9,7 +9,6 @@ from torch import Tensor
 
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator, Judged
-from robustest.errors import ConfigError
 from robustest.facts import Captions
 from robustest.kinds import OUTCOMES, Kind, Quantity, clean_accuracy
 from robustest.results import Pairing, Result
@@ -22,7 +21,7 @@ from robustest.run.options import Options
 from robustest.run.result_building import fallible, finish, unchanged
 from robustest.run.setup import Setup, deciding, of_task
 from robustest.shifts import Shift, ShiftFunction, as_shift, followed
-from robustest.statistics import checked_threshold, mcnemar
+from robustest.statistics import asked_threshold, checked_not_both, mcnemar
 from robustest.tasks import Task
 
 SHIFT_ACCURACY = Kind(
@@ -84,10 +83,9 @@ def measure_shift_accuracy(
         ConfigError: an argument is out of range or unknown, or both thresholds are given.
         DataError, ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
-    if at_least is not None and max_drop is not None:
-        raise ConfigError("Expected at_least or max_drop but got both. Write two assertions.")
-    at_least = None if at_least is None else checked_threshold("at_least", at_least, trivial=0)
-    max_drop = None if max_drop is None else checked_threshold("max_drop", max_drop, trivial=1)
+    checked_not_both(at_least=at_least, max_drop=max_drop)
+    at_least = asked_threshold("at_least", at_least, trivial=0)
+    max_drop = asked_threshold("max_drop", max_drop, trivial=1)
     chosen = as_shift(shift, severity)
     setup = Setup.of(model, data, options, deciding(task))
     rule: Rule = ShareRule(threshold=at_least, at_least=True, terms=setup.terms)

@@ -32,7 +32,7 @@ from robustest.run.noting import measures
 from robustest.run.options import Options, apply, terms_of
 from robustest.run.result_building import few, result_of
 from robustest.settings import Settings
-from robustest.statistics import Decision, checked_threshold
+from robustest.statistics import Decision, asked_threshold, checked_threshold
 
 
 def _lines(details: Mapping[str, Any]) -> list[Fact]:
@@ -180,7 +180,7 @@ class Limits:
             ConfigError: one is out of range.
         """
         shares = {"max_gap": gap, "max_label_shift": shift, "max_copies": copies}
-        checked = [None if one is None else checked_threshold(name, one, trivial=1) for name, one in shares.items()]
+        checked = [asked_threshold(name, one, trivial=1) for name, one in shares.items()]
         if factor is not None:
             factor = checked_threshold("max_diversity_factor", factor, within=(0.0, inf))
         return cls(gap=checked[0], label_shift=checked[1], copies=checked[2], factor=factor)
