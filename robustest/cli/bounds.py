@@ -89,12 +89,12 @@ def _why_not(result: Result) -> str:
         return f"health check: {spoke}; what holds may not be robust"
     if result.threshold is not None and len(set(limits_of(result))) > 1:
         return "it asks for several numbers at once, and which of them to move is yours to say"
-    if result.verdict is Verdict.INCONCLUSIVE and _holds_here(result):
+    if result.verdict is Verdict.INCONCLUSIVE and _kept(result):
         return f"inconclusive, though what was measured keeps its threshold ({result.rule}): another would not help"
     return ""
 
 
-def _holds_here(result: Result) -> bool:
+def _kept(result: Result) -> bool:
     """Whether a claim about this set has all it asks of the number, so that something else stands in its way."""
     if result.threshold is None or result.estimate is None or result.rule.startswith("population"):
         return False

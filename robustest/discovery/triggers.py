@@ -209,7 +209,7 @@ class _Hunt:
         success = min(1.0, self.success + 0.1)
         search = MaskSearch(where, shape, bounds=self.bounds, success=success, keys=keys)
         for step in range(steps):
-            search.tell(*self.gradient(*search.ask(self._draw_others(labels, step))))
+            search.tell(*self.gradient(*search.ask(self._drawn(labels, step))))
         return search
 
     def squares(self, masks: MaskSearch, sides: list[int], steps: int) -> list[Trigger]:
@@ -223,7 +223,7 @@ class _Hunt:
             )
             search = PatternSearch(labels, places, side, start, bounds=self.bounds)
             for step in range(steps):
-                search.tell(*self.gradient(*search.ask(self._draw_others(labels.tolist(), step, f"side {side}"))))
+                search.tell(*self.gradient(*search.ask(self._drawn(labels.tolist(), step, f"side {side}"))))
             for i, place, pattern in zip(list(open_), places, search.patterns, strict=True):
                 label, area = int(masks.labels[i]), self.x.shape[2] * self.x.shape[3]
                 share = self._success(label, PatternPatch(top=place[0], left=place[1], pattern=pattern))
@@ -254,7 +254,7 @@ class _Hunt:
             raise DataError(f"Expected images of classes other than {label} in both halves but got none.")
         return others
 
-    def _draw_others(self, labels: list[int], step: int, use: str = "mask") -> Tensor:
+    def _drawn(self, labels: list[int], step: int, use: str = "mask") -> Tensor:
         """(k, B, C, H, W) images of other classes for each class, drawn by seed, class and step."""
         keys = rng.fold(rng.fold(rng.keys(self.seed, torch.tensor(labels)), f"images for {use}"), step)
         pools = [self._others(self.search, label) for label in labels]
