@@ -160,7 +160,7 @@ class Ledger:
 
     def rows(self) -> list[Row]:
         """All rows of results, tests in the order of collection."""
-        return [row for key in self._ordered(self._rows) for row in self._rows[key]]
+        return [row for key in self._in_order(self._rows) for row in self._rows[key]]
 
     def endings(self, *, stopped: bool = False) -> list[Ending]:
         """How every robustness test ended, and every other that did not pass; in the order of collection.
@@ -200,7 +200,7 @@ class Ledger:
             return ""
         return "call" if "call" not in attempts[-1] else "teardown"
 
-    def _ordered(self, keys: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    def _in_order(self, keys: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
         order = {test: place for place, test in enumerate(self._expected)}
         return sorted(keys, key=lambda key: order.get(key[0], len(order)))
 

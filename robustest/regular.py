@@ -43,7 +43,7 @@ def read_regular(path: Path, *, most: int) -> bytes:
         Unfit: it is no regular file, or larger.
         OSError: it cannot be read.
     """
-    return _taken(os.open(path, _FLAGS), most)
+    return _read_and_close(os.open(path, _FLAGS), most)
 
 
 def read_below(folder: Path, name: str, *, most: int) -> bytes:
@@ -75,7 +75,7 @@ def read_below(folder: Path, name: str, *, most: int) -> bytes:
         number = os.open(parts[-1], _FLAGS | os.O_NOFOLLOW, dir_fd=here)
     finally:
         os.close(here)
-    return _taken(number, most)
+    return _read_and_close(number, most)
 
 
 def parts_below(name: str) -> tuple[str, ...]:
@@ -94,7 +94,7 @@ _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0
 """Opening a pipe that nobody writes to must not wait."""
 
 
-def _taken(number: int, most: int) -> bytes:
+def _read_and_close(number: int, most: int) -> bytes:
     """The bytes of an open file, which is closed."""
     try:
         about = os.fstat(number)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from robustest import rng
 from robustest.attacks.protocol import Evaluation, Needs, Problem
+from robustest.checks import checked_whole
 from robustest.errors import ConfigError, expected
 from robustest.tasks import Task
 from robustest.threats import L1, L2, Rows, Threat, length, per_row
@@ -59,9 +60,8 @@ class ALMA:
     confined: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        for name in ("steps", "check"):
-            if type(getattr(self, name)) is not int or getattr(self, name) < 1:
-                raise ConfigError(expected(f"{name} to be a whole number >= 1", getattr(self, name)))
+        checked_whole("steps", self.steps, 1)
+        checked_whole("check", self.check, 1)
         if self.first_step is not None and not 0 < self.first_step < math.inf:
             raise ConfigError(expected("first_step > 0", self.first_step))
         if not 0 < self.tau < 1:

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from robustest.attacks import apgd_l1
 from robustest.attacks.protocol import Evaluation, Needs, Problem
-from robustest.errors import ConfigError, expected, unknown
+from robustest.checks import checked_whole
+from robustest.errors import unknown
 from robustest.tasks import Task, class_losses
 from robustest.threats import L1, L2, Linf, Rows, Threat, per_row
 
@@ -65,12 +66,10 @@ class APGD:
     needs: ClassVar[Needs] = Needs.GRADIENT
 
     def __post_init__(self) -> None:
-        if type(self.steps) is not int or self.steps < 1:
-            raise ConfigError(expected("steps to be a whole number >= 1", self.steps))
+        checked_whole("steps", self.steps, 1)
         if self.loss not in _NAMES:
             raise unknown("loss", self.loss, _NAMES)
-        if type(self.target_rank) is not int or self.target_rank < 0:
-            raise ConfigError(expected("target_rank to be a whole number >= 0", self.target_rank))
+        checked_whole("target_rank", self.target_rank, 0)
 
     @property
     def name(self) -> str:
@@ -127,7 +126,7 @@ class APGD:
         return problem.task.losses[self.loss](logits, problem.y)
 
     def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
-        told = self._told(problem, state, seen)
+        told = self._advance(problem, state, seen)
         if self.loss != "targeted_dlr":
             return told
         # The unchanged sample settles the target and is no part of the search, which begins at z as init left it.
@@ -144,7 +143,7 @@ class APGD:
             return state["target"]
         return torch.where(known, state["target"], class_losses.ranked_class(logits, problem.y, self.target_rank))
 
-    def _told(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
+    def _advance(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
         assert seen.gradient is not None
         # In float32 a value's last bit depends on the row's place in the batch; in float64, rounded, it does not.
         value = self.objective(problem, state, seen.logits.double()).float()

@@ -12,6 +12,7 @@ from torch import Tensor
 from robustest import rng
 from robustest.attacks.geometry import cosine
 from robustest.attacks.protocol import Evaluation, Needs, Problem
+from robustest.checks import checked_whole
 from robustest.errors import ConfigError, expected, unknown
 from robustest.tasks import Task
 from robustest.threats import L2, Rows, Threat, length, per_row
@@ -58,8 +59,7 @@ class DDN:
     confined: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        if type(self.steps) is not int or self.steps < 1:
-            raise ConfigError(expected("steps to be a whole number >= 1", self.steps))
+        checked_whole("steps", self.steps, 1)
         for name in ("gamma", "gamma_last"):
             value = getattr(self, name)
             if not (name == "gamma_last" and value is None) and not 0 < value < 1:

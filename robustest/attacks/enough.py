@@ -9,7 +9,7 @@ most, but for 10 in L2 with 4 features: there random draws have to stand beside 
 
 from __future__ import annotations
 
-from robustest.threats import L1, L2, Threat, Unbounded
+from robustest.threats import L0, L1, L2, Patch, Threat, Unbounded
 
 _LEAST = 1000
 _EACH = 13
@@ -33,3 +33,12 @@ def enough_scores(threat: Threat, features: int, least: int = _LEAST) -> int | N
     if isinstance(threat, L2 | L1):
         return least if features <= _MEASURED else None
     return min(_MOST, max(least, _EACH * features))
+
+
+def enough_steps(threat: Threat) -> int | None:
+    """Fewest steps along the gradient of a sample that count as a search of a threat.
+
+    Any number, but never where pixels or a place must be chosen: gradients of this kind hardly move those.
+    """
+    choosing = isinstance(threat, L0) or (isinstance(threat, Patch) and None in (threat.top, threat.left))
+    return None if choosing else 1

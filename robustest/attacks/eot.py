@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from robustest.attacks.protocol import Evaluation, Needs, Problem, Searcher, confined, enough_queries, suits, supports
+from robustest.checks import checked_whole
 from robustest.errors import ConfigError, expected
 from robustest.tasks import Task
 from robustest.threats import Rows, Threat
@@ -40,8 +41,7 @@ class EOT:
             raise ConfigError(expected("an attack to average over draws", self.searcher, "For example EOT(PGD())."))
         if self.searcher.needs is not Needs.GRADIENT:
             raise ConfigError(expected("an attack that uses gradients", self.searcher, "For example EOT(PGD())."))
-        if type(self.draws) is not int or self.draws < 2:
-            raise ConfigError(expected("draws to be a whole number >= 2", self.draws))
+        checked_whole("draws", self.draws, 2)
 
     @property
     def name(self) -> str:

@@ -11,6 +11,7 @@ from torch import Tensor
 from robustest import rng
 from robustest.attacks.geometry import to_hyperplane
 from robustest.attacks.protocol import Evaluation, Needs, Problem
+from robustest.checks import checked_whole
 from robustest.errors import ConfigError, expected
 from robustest.tasks import Task, class_losses
 from robustest.threats import L1, L2, Linf, Rows, Threat, per_row
@@ -52,8 +53,7 @@ class FAB:
     confined: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        if type(self.steps) is not int or self.steps < 1:
-            raise ConfigError(expected("steps to be a whole number >= 1", self.steps))
+        checked_whole("steps", self.steps, 1)
         if self.target_rank is not None and (type(self.target_rank) is not int or self.target_rank < 0):
             raise ConfigError(expected("target_rank to be None or a whole number >= 0", self.target_rank))
         if not 0 <= self.overshoot < 1:

@@ -7,12 +7,14 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from robustest.attacks.climbing import Climbing
+from robustest.attacks.enough import enough_steps
 from robustest.attacks.protocol import Evaluation, Needs, Problem
-from robustest.threats import L0, L1, Patch, Rows, Threat, filled, per_row
+from robustest.threats import L1, Rows, Threat, filled, per_row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FGSM:
+class FGSM(Climbing):
     """One full-length step along the gradient of the cross-entropy (Goodfellow et al., ICLR 2015, section 4).
 
     The step is the threat's steepest one: the sign of the gradient for L-inf, its direction for L2. For L1,
@@ -23,21 +25,15 @@ class FGSM:
 
     name: ClassVar[str] = "fgsm"
     needs: ClassVar[Needs] = Needs.GRADIENT
+    climbs: ClassVar[str] = "log_odds"
     steps: ClassVar[int] = 1
 
     def enough_queries(self, threat: Threat, features: int) -> int | None:
-        """Any number, but never where pixels or a place must be chosen: gradients of this kind hardly move those."""
-        choosing = isinstance(threat, L0) or (isinstance(threat, Patch) and None in (threat.top, threat.left))
-        return None if choosing else 1
+        """Any number, but never where pixels or a place must be chosen."""
+        return enough_steps(threat)
 
     def init(self, problem: Problem, key: Tensor) -> Rows:
         return {"z": problem.threat.origin(problem.region)}
-
-    def ask(self, problem: Problem, state: Rows) -> Tensor:
-        return state["z"]
-
-    def objective(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
-        return problem.task.losses["log_odds"](logits, problem.y)
 
     def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
         assert seen.gradient is not None

@@ -10,14 +10,16 @@ import torch
 from torch import Tensor
 
 from robustest import rng
+from robustest.attacks.climbing import Climbing
 from robustest.attacks.geometry import cosine, dual_length, within
 from robustest.attacks.protocol import Evaluation, Needs, Problem
+from robustest.checks import checked_whole
 from robustest.errors import ConfigError, expected
 from robustest.threats import L0, L1, L2, Linf, Rows, Threat, length, per_row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FMN:
+class FMN(Climbing):
     """FMN (Pintor et al., NeurIPS 2021, section 2, Algorithm 1), a minimum-norm attack in L-inf, L2, L1 and L0.
 
     Each round climbs the margin by a step of fixed Euclidean length and projects onto a ball. Until a point fools the
@@ -47,8 +49,7 @@ class FMN:
     confined: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        if type(self.steps) is not int or self.steps < 1:
-            raise ConfigError(expected("steps to be a whole number >= 1", self.steps))
+        checked_whole("steps", self.steps, 1)
         if self.step_size is not None and not 0 < self.step_size < math.inf:
             raise ConfigError(expected("step_size > 0", self.step_size))
         if not 0 < self.gamma < 1:
@@ -69,12 +70,6 @@ class FMN:
             "smallest": torch.full(key.shape, torch.inf, device=key.device),
             "step": torch.zeros_like(key),
         }
-
-    def ask(self, problem: Problem, state: Rows) -> Tensor:
-        return state["z"]
-
-    def objective(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
-        return problem.task.losses["margin"](logits, problem.y)
 
     def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
         assert seen.gradient is not None

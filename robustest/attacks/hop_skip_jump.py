@@ -11,7 +11,7 @@ from torch import Tensor
 
 from robustest import rng
 from robustest.attacks.protocol import Evaluation, Needs, Problem
-from robustest.errors import ConfigError, expected
+from robustest.checks import checked_whole
 from robustest.threats import L2, Linf, Rows, Threat, Unbounded, per_row
 
 _START, _HALVE, _PROBE, _WALK = range(4)
@@ -55,9 +55,8 @@ class HopSkipJump:
     confined: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        for what, count in (("queries", self.queries), ("probes", self.probes)):
-            if type(count) is not int or count < 1:
-                raise ConfigError(expected(f"{what} to be a whole number >= 1", count))
+        checked_whole("queries", self.queries, 1)
+        checked_whole("probes", self.probes, 1)
 
     @property
     def steps(self) -> int:
@@ -119,20 +118,20 @@ class HopSkipJump:
     def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
         wrong = ~problem.task.holds(seen.logits, problem.y)
         told = {**state, "age": state["age"] + 1, "count": state["count"] + 1}
-        for phase, hear in enumerate((self._started, self._halved, self._probed, self._walked)):
+        for phase, hear in enumerate((self._after_start, self._after_halving, self._after_probe, self._after_walk)):
             if _any(rows := state["phase"] == phase):
                 heard = hear(problem, told, seen.z, wrong)
                 told |= {name: torch.where(per_row(rows, new), new, told[name]) for name, new in heard.items()}
         return told
 
-    def _started(self, problem: Problem, state: Rows, z: Tensor, wrong: Tensor) -> Rows:
+    def _after_start(self, problem: Problem, state: Rows, z: Tensor, wrong: Tensor) -> Rows:
         return {
             "far": torch.where(per_row(wrong, z), z, state["far"]),
             "phase": torch.where(wrong, _HALVE, _START),
             "count": torch.where(wrong, 0, state["count"]),
         }
 
-    def _halved(self, problem: Problem, state: Rows, z: Tensor, wrong: Tensor) -> Rows:
+    def _after_halving(self, problem: Problem, state: Rows, z: Tensor, wrong: Tensor) -> Rows:
         middle = (state["low"] + state["high"]) / 2
         low, high = torch.where(wrong, state["low"], middle), torch.where(wrong, middle, state["high"])
         done = state["count"] >= halvings(problem.x[0].numel(), isinstance(problem.threat, L2))
@@ -144,7 +143,7 @@ class HopSkipJump:
             "count": torch.where(done, 0, state["count"]),
         } | _no_probes(state)
 
-    def _probed(self, problem: Problem, state: Rows, z: Tensor, wrong: Tensor) -> Rows:
+    def _after_probe(self, problem: Problem, state: Rows, z: Tensor, wrong: Tensor) -> Rows:
         # The probe as it was made: the bounds may have cut it.
         u = z - _between(problem, state["far"], state["high"])
         u = u / per_row(_probe_length(problem, state), u)
@@ -164,7 +163,7 @@ class HopSkipJump:
             "count": torch.where(done, 0, state["count"]),
         }
 
-    def _walked(self, problem: Problem, state: Rows, z: Tensor, wrong: Tensor) -> Rows:
+    def _after_walk(self, problem: Problem, state: Rows, z: Tensor, wrong: Tensor) -> Rows:
         lost = ~wrong & (state["count"] >= _SHORTENINGS)
         over = wrong | lost
         none = _no_probes(state)

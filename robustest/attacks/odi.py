@@ -11,6 +11,7 @@ from torch import Tensor
 
 from robustest import rng
 from robustest.attacks.protocol import Evaluation, Needs, Problem
+from robustest.checks import checked_whole
 from robustest.errors import ConfigError, expected
 from robustest.tasks import Sided, Task, class_losses
 from robustest.threats import L2, Linf, Rows, Threat, length, per_row
@@ -48,14 +49,11 @@ class ODIMargin:
     needs: ClassVar[Needs] = Needs.GRADIENT
 
     def __post_init__(self) -> None:
-        if type(self.start_steps) is not int or self.start_steps < 0:
-            raise ConfigError(expected("start_steps to be a whole number >= 0", self.start_steps))
-        if type(self.steps_after) is not int or self.steps_after < 1:
-            raise ConfigError(expected("steps_after to be a whole number >= 1", self.steps_after))
+        checked_whole("start_steps", self.start_steps, 0)
+        checked_whole("steps_after", self.steps_after, 1)
         if not self.step_scale > 0:
             raise ConfigError(expected("step_scale > 0", self.step_scale))
-        if type(self.target_rank) is not int or self.target_rank < 0:
-            raise ConfigError(expected("target_rank to be a whole number >= 0", self.target_rank))
+        checked_whole("target_rank", self.target_rank, 0)
 
     @property
     def name(self) -> str:

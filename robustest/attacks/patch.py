@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from robustest import rng
+from robustest.attacks.climbing import Climbing
 from robustest.attacks.protocol import Evaluation, Needs, Problem
+from robustest.checks import checked_whole
 from robustest.errors import ConfigError, expected
 from robustest.threats import Patch, Rows, Threat, per_row
 
@@ -19,7 +21,7 @@ _FIRST_STEP, _LATER_STEP = 0.25, 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PatchGradient:
+class PatchGradient(Climbing):
     """A patch of one's own for every image (after Karmon et al., ICML 2018), at the best of many places.
 
     First a few sign steps on the margin at each of many places, from random content. Then the best proposals seen, one
@@ -48,9 +50,7 @@ class PatchGradient:
 
     def __post_init__(self) -> None:
         for name, least in (("places", 1), ("tries", 1), ("kept", 1), ("refining", 0)):
-            value = getattr(self, name)
-            if type(value) is not int or value < least:
-                raise ConfigError(expected(f"{name} to be a whole number >= {least}", value))
+            checked_whole(name, getattr(self, name), least)
         if self.kept > self.places:
             raise ConfigError(expected(f"kept to be at most the {self.places} places", self.kept))
 
@@ -75,12 +75,6 @@ class PatchGradient:
             "key": key,
             "step": torch.zeros_like(key),
         }
-
-    def ask(self, problem: Problem, state: Rows) -> Tensor:
-        return state["z"]
-
-    def objective(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
-        return problem.task.losses["margin"](logits, problem.y)
 
     def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
         assert seen.gradient is not None

@@ -11,8 +11,7 @@ from torch import Tensor
 from robustest import rng
 from robustest.attacks.patch import lattice
 from robustest.attacks.protocol import Evaluation, Needs, Problem
-from robustest.attacks.sparse_rs import better_of
-from robustest.errors import ConfigError, expected
+from robustest.attacks.rounds import InRounds, better_of, checked_rounds
 from robustest.threats import Patch, Rows, Threat
 
 _EXPLORING = 5
@@ -26,7 +25,7 @@ _ENOUGH = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PatchRS:
+class PatchRS(InRounds):
     """Random search over a patch's place and content, told nothing but scores (Sparse-RS: Croce et al., AAAI 2022).
 
     As in the paper's section 5, a query either moves the patch, less and less far, or sets a square window of it,
@@ -48,14 +47,7 @@ class PatchRS:
     needs: ClassVar[Needs] = Needs.SCORES
 
     def __post_init__(self) -> None:
-        if type(self.queries) is not int or self.queries < 1:
-            raise ConfigError(expected("queries to be a whole number >= 1", self.queries))
-        if type(self.at_once) is not int or not 1 <= self.at_once <= self.queries:
-            raise ConfigError(expected(f"at_once to be a whole number in 1..{self.queries}", self.at_once))
-
-    @property
-    def steps(self) -> int:
-        return self.queries // self.at_once - 1  # the engine evaluates the last proposals too
+        checked_rounds(self.queries, self.at_once)
 
     def within(self, queries: int) -> PatchRS:
         """This attack in at most that many queries, its schedule squeezed."""
@@ -87,7 +79,7 @@ class PatchRS:
         threat, z, age = problem.threat, state["z"].unsqueeze(1), state["age"]
         assert isinstance(threat, Patch)
         shape = (len(age), self.at_once, problem.x.shape[1], threat.height, threat.width)
-        asked = age.unsqueeze(1) * self.at_once + torch.arange(self.at_once, device=age.device)
+        asked = self.numbers(age)
         key = rng.fold(state["key"], age)
         exploring, moving = asked < self.exploring, asked % _MOVES == 0
         progress = (asked - self.exploring).clamp(min=0) / max(1, self.queries - self.exploring)
@@ -106,9 +98,6 @@ class PatchRS:
         corner = z[:, :, -2:] + moving.unsqueeze(2) * self._shift(problem, key, progress)
         corner = torch.where(exploring.unsqueeze(2), state["corners"].gather(1, last), corner)
         return torch.cat([content.flatten(2), corner], 2)
-
-    def objective(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
-        raise TypeError("this attack takes no gradients")
 
     def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
         return better_of(problem, state, seen)

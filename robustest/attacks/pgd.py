@@ -8,13 +8,16 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from robustest.attacks.climbing import Climbing
+from robustest.attacks.enough import enough_steps
 from robustest.attacks.protocol import Evaluation, Needs, Problem
+from robustest.checks import checked_whole
 from robustest.errors import ConfigError, expected
-from robustest.threats import L0, L1, L2, Patch, Rows, Threat, filled, per_row
+from robustest.threats import L1, L2, Rows, Threat, filled, per_row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PGD:
+class PGD(Climbing):
     """Steps along the cross-entropy's steepest ascent, each projected back (Madry et al., ICLR 2018, section 2.1).
 
     Args:
@@ -37,28 +40,21 @@ class PGD:
 
     name: ClassVar[str] = "pgd"
     needs: ClassVar[Needs] = Needs.GRADIENT
+    climbs: ClassVar[str] = "log_odds"
 
     def __post_init__(self) -> None:
-        if type(self.steps) is not int or self.steps < 1:
-            raise ConfigError(expected("steps to be a whole number >= 1", self.steps))
+        checked_whole("steps", self.steps, 1)
         if self.step_size is not None and not self.step_size > 0:
             raise ConfigError(expected("step_size > 0", self.step_size))
 
     def enough_queries(self, threat: Threat, features: int) -> int | None:
-        """Any number, but never where pixels or a place must be chosen: gradients of this kind hardly move those."""
-        choosing = isinstance(threat, L0) or (isinstance(threat, Patch) and None in (threat.top, threat.left))
-        return None if choosing else 1
+        """Any number, but never where pixels or a place must be chosen."""
+        return enough_steps(threat)
 
     def init(self, problem: Problem, key: Tensor) -> Rows:
         threat, region = problem.threat, problem.region
         z = threat.start(region, key) if self.random_start else threat.origin(region)
         return {"z": z, "step": torch.zeros_like(key)}
-
-    def ask(self, problem: Problem, state: Rows) -> Tensor:
-        return state["z"]
-
-    def objective(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
-        return problem.task.losses["log_odds"](logits, problem.y)
 
     def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
         assert seen.gradient is not None

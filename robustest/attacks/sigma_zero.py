@@ -9,8 +9,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from robustest.attacks.climbing import Climbing
 from robustest.attacks.geometry import cosine
 from robustest.attacks.protocol import Evaluation, Needs, Problem
+from robustest.checks import checked_whole
 from robustest.errors import ConfigError, expected
 from robustest.threats import L0, Rows, Threat, by_pixel, per_row, sparse
 
@@ -23,7 +25,7 @@ _ENDLESS, _SHORT = 1e4, 0.2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SigmaZero:
+class SigmaZero(Climbing):
     """sigma-zero (Cina et al., ICLR 2025, algorithm 1): the fewest changed pixels that are enough.
 
     Descends the margin of the label, cut off at zero, plus the smooth share of changed pixels
@@ -62,8 +64,7 @@ class SigmaZero:
     confined: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        if type(self.steps) is not int or self.steps < 1:
-            raise ConfigError(expected("steps to be a whole number >= 1", self.steps))
+        checked_whole("steps", self.steps, 1)
         if self.improving is not None and not (type(self.improving) is int and 0 <= self.improving <= self.steps):
             raise ConfigError(expected(f"improving to be a whole number in 0..{self.steps}", self.improving))
         for name in ("step_size", "sigma"):
@@ -92,12 +93,6 @@ class SigmaZero:
             "best": problem.x,
             "fewest": torch.full_like(key, by_pixel(problem.x).shape[2] + 1),
         }
-
-    def ask(self, problem: Problem, state: Rows) -> Tensor:
-        return state["z"]
-
-    def objective(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
-        return problem.task.losses["margin"](logits, problem.y)
 
     def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
         x = problem.x

@@ -12,8 +12,9 @@ from torch import Tensor
 from robustest import rng
 from robustest.attacks.enough import enough_scores
 from robustest.attacks.protocol import Evaluation, Needs, Problem
+from robustest.attacks.rounds import InRounds, better_of, checked_rounds
 from robustest.errors import ConfigError, expected
-from robustest.threats import L0, L1, Rows, Threat, by_pixel, per_row
+from robustest.threats import L0, L1, Rows, Threat, by_pixel
 
 _FALLS = ((0, 1), (50, 2), (200, 4), (500, 5), (1000, 6), (2000, 8), (4000, 10), (6000, 12), (8000, 15))
 """After so many of `_OF` queries the share of pixels exchanged is `alpha` over so much."""
@@ -21,7 +22,7 @@ _OF = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SparseRS:
+class SparseRS(InRounds):
     """Sparse random search, told nothing but scores (Sparse-RS: Croce et al., AAAI 2022, section 3).
 
     L0: holds as many changed pixels as the threat allows, each with every channel at one of its bounds. A query puts
@@ -49,16 +50,9 @@ class SparseRS:
     needs: ClassVar[Needs] = Needs.SCORES
 
     def __post_init__(self) -> None:
-        if type(self.queries) is not int or self.queries < 1:
-            raise ConfigError(expected("queries to be a whole number >= 1", self.queries))
+        checked_rounds(self.queries, self.at_once)
         if not 0 < self.alpha <= 1:
             raise ConfigError(expected("alpha in (0, 1]", self.alpha))
-        if type(self.at_once) is not int or not 1 <= self.at_once <= self.queries:
-            raise ConfigError(expected(f"at_once to be a whole number in 1..{self.queries}", self.at_once))
-
-    @property
-    def steps(self) -> int:
-        return self.queries // self.at_once - 1  # the engine evaluates the last proposals too
 
     def within(self, queries: int) -> SparseRS:
         """This attack in at most that many queries, its schedule squeezed."""
@@ -84,7 +78,7 @@ class SparseRS:
         x, z = (_elements(problem, v).unsqueeze(1) for v in (problem.x, state["z"]))
         age = state["age"]
         channels, places = x.shape[2:]
-        asked = age.unsqueeze(1) * self.at_once + torch.arange(self.at_once, device=age.device)
+        asked = self.numbers(age)
         key = rng.fold(state["key"], age)
         u = rng.uniform(rng.fold(key, "places"), (self.at_once, places))
         changed = (z != x).any(2)
@@ -101,9 +95,6 @@ class SparseRS:
         moved = torch.where(fresh.unsqueeze(2), value, torch.where(stays.unsqueeze(2), z, x))
         return moved.reshape(len(age), self.at_once, *problem.x.shape[1:])
 
-    def objective(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
-        raise TypeError("this attack takes no gradients")
-
     def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
         return better_of(problem, state, seen)
 
@@ -113,19 +104,6 @@ class SparseRS:
         shares = torch.tensor([self.alpha / by for _, by in _FALLS], device=asked.device)
         share = shares[torch.bucketize(asked.to(marks.dtype), marks, right=True)]
         return (share * allowed.unsqueeze(1)).ceil().clamp(min=1).long()
-
-
-def better_of(problem: Problem, state: Rows, seen: Evaluation) -> Rows:
-    """The state with the best of a row's proposals in the place of its point, where that has a larger margin."""
-    value, lane = problem.task.losses["margin"](seen.logits, problem.y).max(1)
-    best = seen.z[torch.arange(len(lane), device=lane.device), lane]
-    better = per_row(value > state["value"], best)
-    return {
-        **state,
-        "z": torch.where(better, best, state["z"]),
-        "value": torch.maximum(value, state["value"]),
-        "age": state["age"] + 1,
-    }
 
 
 def _elements(problem: Problem, v: Tensor) -> Tensor:

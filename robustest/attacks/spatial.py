@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from robustest import rng
+from robustest.attacks.climbing import Climbing
 from robustest.attacks.protocol import Evaluation, Needs, Problem
+from robustest.checks import checked_whole
 from robustest.errors import ConfigError, expected
 from robustest.threats import Rows, Spatial, Threat, per_row
 
@@ -37,8 +39,7 @@ class SpatialGrid:
     needs: ClassVar[Needs] = Needs.LABELS
 
     def __post_init__(self) -> None:
-        if type(self.poses) is not int or self.poses < 1:
-            raise ConfigError(expected("poses to be a whole number >= 1", self.poses))
+        checked_whole("poses", self.poses, 1)
 
     @property
     def steps(self) -> int:
@@ -77,7 +78,7 @@ class SpatialGrid:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SpatialGradient:
+class SpatialGradient(Climbing):
     """Projected steps up the margin on the pose (Engstrom et al., ICML 2019), from several random poses.
 
     The first start is the sample itself. Steps go along the sign of the gradient, every element by a share of its
@@ -100,10 +101,8 @@ class SpatialGradient:
     needs: ClassVar[Needs] = Needs.GRADIENT
 
     def __post_init__(self) -> None:
-        for name in ("starts", "climbing"):
-            value = getattr(self, name)
-            if type(value) is not int or value < 1:
-                raise ConfigError(expected(f"{name} to be a whole number >= 1", value))
+        checked_whole("starts", self.starts, 1)
+        checked_whole("climbing", self.climbing, 1)
         if not 0 < self.step_size < math.inf:
             raise ConfigError(expected("step_size > 0", self.step_size))
 
@@ -116,12 +115,6 @@ class SpatialGradient:
 
     def init(self, problem: Problem, key: Tensor) -> Rows:
         return {"z": problem.threat.origin(problem.region), "key": key, "step": torch.zeros_like(key)}
-
-    def ask(self, problem: Problem, state: Rows) -> Tensor:
-        return state["z"]
-
-    def objective(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
-        return problem.task.losses["margin"](logits, problem.y)
 
     def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
         assert seen.gradient is not None

@@ -11,6 +11,7 @@ from torch import Tensor
 from robustest import rng
 from robustest.attacks.enough import enough_scores
 from robustest.attacks.protocol import Evaluation, Needs, Problem
+from robustest.checks import checked_whole
 from robustest.errors import ConfigError, expected
 from robustest.threats import L2, Linf, Rows, Threat, Unbounded, per_row
 
@@ -50,9 +51,8 @@ class SPSA:
     needs: ClassVar[Needs] = Needs.SCORES
 
     def __post_init__(self) -> None:
-        for what, count in (("queries", self.queries), ("pairs", self.pairs)):
-            if type(count) is not int or count < 1:
-                raise ConfigError(expected(f"{what} to be a whole number >= 1", count))
+        checked_whole("queries", self.queries, 1)
+        checked_whole("pairs", self.pairs, 1)
         for what, length in (("delta", self.delta), ("step_size", self.step_size)):
             if length is not None and not length > 0:
                 raise ConfigError(expected(f"{what} > 0", length))
@@ -94,9 +94,9 @@ class SPSA:
         moving = ((age + 1) % (2 * self.pairs) == 0) | (age + 1 == self.steps)
         if moving.device.type == "cpu" and not bool(moving.any()):
             return told
-        return {**told, **self._moved(problem, told, per_row(moving.float(), problem.x))}
+        return {**told, **self._adam_step(problem, told, per_row(moving.float(), problem.x))}
 
-    def _moved(self, problem: Problem, state: Rows, moving: Tensor) -> Rows:
+    def _adam_step(self, problem: Problem, state: Rows, moving: Tensor) -> Rows:
         """Adam's step for rows where moving (B, 1, ...) is 1; the estimates' scale cancels in it."""
         gradient = state["sum"]
         m = torch.lerp(state["m"], gradient, moving * (1 - _BETA1))

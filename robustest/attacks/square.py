@@ -24,6 +24,7 @@ from torch import Tensor
 from robustest import rng
 from robustest.attacks.enough import enough_scores
 from robustest.attacks.protocol import Evaluation, Needs, Problem
+from robustest.attacks.rounds import InRounds, best_of, checked_rounds
 from robustest.errors import ConfigError, expected
 from robustest.threats import L1, L2, Linf, Rows, Threat, Unbounded, per_row
 
@@ -41,7 +42,7 @@ Grid = tuple[int, int, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Square:
+class Square(InRounds):
     """Random search over windows, kept where the margin falls (Andriushchenko et al., ECCV 2020, algorithms 1 to 3).
 
     L-inf, and no bound but the input's own: begins with vertical stripes of the ball's corners; each query sets one
@@ -73,16 +74,9 @@ class Square:
     needs: ClassVar[Needs] = Needs.SCORES
 
     def __post_init__(self) -> None:
-        if type(self.queries) is not int or self.queries < 1:
-            raise ConfigError(expected("queries to be a whole number >= 1", self.queries))
+        checked_rounds(self.queries, self.at_once)
         if not 0 < self.p_init <= 1:
             raise ConfigError(expected("p_init in (0, 1]", self.p_init))
-        if type(self.at_once) is not int or not 1 <= self.at_once <= self.queries:
-            raise ConfigError(expected(f"at_once to be a whole number in 1..{self.queries}", self.at_once))
-
-    @property
-    def steps(self) -> int:
-        return self.queries // self.at_once - 1  # the engine evaluates the last proposals too
 
     def within(self, queries: int) -> Square:
         """This attack in at most that many queries, its schedule squeezed."""
@@ -119,11 +113,8 @@ class Square:
         propose = _pyramids if isinstance(problem.threat, L1 | L2) else _corners
         return propose(self, problem, state).view(len(problem.x), self.at_once, *problem.x.shape[1:])
 
-    def objective(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
-        raise TypeError("this attack takes no gradients")
-
     def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
-        value, z = _best_of(problem, seen)
+        value, z = best_of(problem, seen)
         better = (value > state["value"]).to(z.dtype)
         return {
             "z": torch.lerp(state["z"], z, per_row(better, z)),
@@ -210,17 +201,10 @@ def _windows(plan: _Plan, stage: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
     return first, ((size + 1) / 2).unsqueeze(3).sub(off_centre).clamp_(0, 1)
 
 
-def _best_of(problem: Problem, seen: Evaluation) -> tuple[Tensor, Tensor]:
-    """Of the proposals that each row made at once, that with the largest margin loss: loss (B,) and point (B, *Z)."""
-    value, lane = problem.task.losses["margin"](seen.logits, problem.y).max(1)
-    return value, seen.z[torch.arange(len(lane), device=lane.device), lane]
-
-
-def _drawn(attack: Square, state: Rows) -> tuple[Tensor, Tensor]:
+def _queries_and_draws(attack: Square, state: Rows) -> tuple[Tensor, Tensor]:
     """For each of the A = at_once proposals of a row: the queries before it (B A,), and its uniform draws (B A, n)."""
     age, draws = state["age"], state["draws"]
-    asked = age.unsqueeze(1) * attack.at_once + torch.arange(attack.at_once, device=age.device)
-    return asked.flatten(), draws[torch.arange(len(age), device=age.device), age].flatten(0, 1)
+    return attack.numbers(age).flatten(), draws[torch.arange(len(age), device=age.device), age].flatten(0, 1)
 
 
 def _corners(attack: Square, problem: Problem, state: Rows) -> Tensor:
@@ -231,7 +215,7 @@ def _corners(attack: Square, problem: Problem, state: Rows) -> Tensor:
         t.expand_as(problem.x).reshape(-1, 1, *grid)
         for t in (state["z"], problem.region["low"], problem.region["high"])
     )
-    asked, u = _drawn(attack, state)
+    asked, u = _queries_and_draws(attack, state)
     stage = torch.bucketize(asked, plan.marks)
     _, inside = _windows(plan, stage, u[:, None, :2])
     window = inside[:, :, 0, :height, None] * inside[:, :, 1, None, :width]
@@ -248,7 +232,7 @@ def _pyramids(attack: Square, problem: Problem, state: Rows) -> Tensor:
     channels, height, width = grid = grid_of(problem.x)
     plan = _plan(attack, grid, _LEAST, problem.x.device)
     x, z = (t.reshape(-1, *grid).repeat_interleave(attack.at_once, 0) for t in (problem.x, state["z"]))
-    asked, u = _drawn(attack, state)
+    asked, u = _queries_and_draws(attack, state)
     stage, moved = torch.bucketize(asked, plan.marks), z - x
     first, inside = _windows(plan, stage, u[:, :4].view(-1, 2, 2))
     split = plan.split[stage, (u[:, 4] < 0.5).long()]

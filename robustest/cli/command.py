@@ -35,25 +35,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = int(_COMMANDS[arguments.command](arguments))
         sys.stdout.flush()
     except (Refused, RobustestError, OSError) as error:
-        return _ended(error)
+        return _exit_code(error)
     except KeyboardInterrupt:
         return 130
     return code
 
 
-def _ended(error: Exception) -> int:
+def _exit_code(error: Exception) -> int:
     """Say what went wrong, in a line or two; the exit code for it."""
     if isinstance(error, BrokenPipeError):  # nobody reads on; leaving must not write again
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.NOT_PASSED
     if isinstance(error, Refused):
-        return _told(str(error), error.code)
+        return _print_problem(str(error), error.code)
     if isinstance(error, OSError):
-        return _told(f"Expected to read and write files but got: {error}", Exit.USAGE)
-    return _told(str(error), Exit.MISSING if isinstance(error, StoreError) else Exit.USAGE)
+        return _print_problem(f"Expected to read and write files but got: {error}", Exit.USAGE)
+    return _print_problem(str(error), Exit.MISSING if isinstance(error, StoreError) else Exit.USAGE)
 
 
-def _told(problem: str, code: Exit) -> int:
+def _print_problem(problem: str, code: Exit) -> int:
     from robustest.cli.screen import Screen
 
     sys.stdout.flush()

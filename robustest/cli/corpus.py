@@ -30,7 +30,7 @@ def ls(folder: str) -> int:
     Raises:
         Refused: there is no such folder.
     """
-    corpus, screen = _opened(folder), Screen()
+    corpus, screen = _open(folder), Screen()
     with telling() as problems:
         rows = [(row, corpus.load(row.name)) for row in corpus.listing()]
     width = max((len(row.name) for row, _ in rows), default=0)
@@ -41,7 +41,7 @@ def ls(folder: str) -> int:
         screen.write_line(f"{row.name:<{width}}  {counts}  {disk}{size}")
     total = sum(row.size for row, _ in rows)
     screen.write_line(f"{counted(len(rows), 'claim')}, {total / _MB:.3f} MB" if rows else "no counterexamples are kept")
-    return _told(screen, problems)
+    return _print_problems(screen, problems)
 
 
 def verify(folder: str) -> int:
@@ -56,7 +56,7 @@ def verify(folder: str) -> int:
     Raises:
         Refused: there is no such folder.
     """
-    _opened(folder)
+    _open(folder)
     screen = Screen()
     files = sorted(path for path in Path(folder).rglob("*") if path.is_file() and not path.name.endswith(".tmp"))
     bad = 0
@@ -81,13 +81,13 @@ def prune(folder: str, max_mb: float) -> int:
     Raises:
         Refused: there is no such folder.
     """
-    corpus, screen = _opened(folder), Screen()
+    corpus, screen = _open(folder), Screen()
     with telling() as problems:
         done = corpus.prune(max_mb)
     screen.write_line(
         f"removed {counted(done.files, 'file')}, {done.freed / _MB:.3f} MB; {done.left / _MB:.3f} MB are left"
     )
-    return _told(screen, problems)
+    return _print_problems(screen, problems)
 
 
 def problem_of(path: Path) -> str:
@@ -116,7 +116,7 @@ def _wrong(arrays: Mapping[str, Tensor], meta: Mapping[str, Any]) -> str:
     return "got negative sizes, ids or labels" if negative else ""
 
 
-def _opened(folder: str) -> Corpus:
+def _open(folder: str) -> Corpus:
     from robustest.store.corpus import Corpus
 
     path = Path(folder)
@@ -128,7 +128,7 @@ def _opened(folder: str) -> Corpus:
     return Corpus(path, max_mb=1.0)  # a limit for what is added, and nothing is
 
 
-def _told(screen: Screen, problems: list[str]) -> int:
+def _print_problems(screen: Screen, problems: list[str]) -> int:
     for problem in problems:
         screen.write_line(problem, red=True)
     return Exit.MISSING if problems else Exit.OK

@@ -198,14 +198,14 @@ def _of_another_run(first: Part, other: Part) -> Iterator[str]:
     if first.shard.count != other.shard.count:
         yield f"{a.path} is one of {first.shard.count} shards, {b.path} one of {other.shard.count}"
     for name in sorted({*a.settings, *b.settings}):
-        ours, theirs = _compared(a, name), _compared(b, name)
+        ours, theirs = _comparable(a, name), _comparable(b, name)
         if ours != theirs:
             yield f"{a.path} was measured with {name} = {ours!r}, {b.path} with {name} = {theirs!r}"
     if first.shard.tests != other.shard.tests:
         yield f"{a.path} and {b.path} collected other tests: {_difference(first.shard.tests, other.shard.tests)}"
 
 
-def _compared(run: Run, name: str) -> Any:
+def _comparable(run: Run, name: str) -> Any:
     value = run.settings.get(name)
     return value is not None if name in _PLACES else value
 

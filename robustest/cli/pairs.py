@@ -67,12 +67,12 @@ class Compared:
     @property
     def fell(self) -> bool:
         """Whether it passed, and does not any more."""
-        return _passed(self.before) and not _passed(self.after)
+        return _has_passed(self.before) and not _has_passed(self.after)
 
     @property
     def rose(self) -> bool:
         """Whether it did not pass, and does now."""
-        return _passed(self.after) and not _passed(self.before)
+        return _has_passed(self.after) and not _has_passed(self.before)
 
     @property
     def unexplained(self) -> bool:
@@ -215,5 +215,5 @@ def _breaks(value: float, comparison: str, threshold: float) -> bool:
     return value < threshold if comparison == ">=" else value > threshold
 
 
-def _passed(row: Row) -> bool:
+def _has_passed(row: Row) -> bool:
     return row.result is not None and row.result.verdict is Verdict.PASSED

@@ -43,7 +43,7 @@ def show(path: str | None, *, details: bool, markdown: bool = False) -> int:
     Raises:
         Refused: there are no results.
     """
-    where = _found(Path(path) if path is not None else None)
+    where = _results_path(Path(path) if path is not None else None)
     if where.is_dir():
         with telling() as problems:
             account = _remembered(where)
@@ -64,7 +64,7 @@ def show(path: str | None, *, details: bool, markdown: bool = False) -> int:
     return show_rows(screen, account, details=details)
 
 
-def _found(path: Path | None) -> Path:
+def _results_path(path: Path | None) -> Path:
     """A file, or a folder that holds remembered results."""
     if path is not None and not path.is_dir():
         return path
@@ -108,10 +108,10 @@ def _remembered(store: Path) -> Account:
     if not latest:
         raise missing(f"Expected results in {store} but none are remembered there. Run the tests: pytest --robust")
     rows = [row for _, rows in latest.values() for row in rows]
-    return Account(results=tuple(_ended(row, endings) for row in rows), endings=tuple(endings), session=None)
+    return Account(results=tuple(_with_ending(row, endings) for row in rows), endings=tuple(endings), session=None)
 
 
-def _ended(row: Row, endings: Sequence[Ending]) -> Row:
+def _with_ending(row: Row, endings: Sequence[Ending]) -> Row:
     """A row with the ending that its claim brought about, or else that of its test's call."""
     here = [ending for ending in endings if ending.test == row.test and (ending.claimed or ending.phase == "call")]
     first = next((ending for ending in here if ending.claimed), here[0] if here else None)

@@ -50,12 +50,12 @@ class Border:
         return f"border of {self.width} pixel{'s' * (self.width > 1)}"
 
     def on(self, x: Tensor) -> Tensor:
-        return self._framed(x, self.value)
+        return self._draw_frame(x, self.value)
 
     def off(self, x: Tensor) -> Tensor:
-        return x if self.off_value is None else self._framed(x, self.off_value)
+        return x if self.off_value is None else self._draw_frame(x, self.off_value)
 
-    def _framed(self, x: Tensor, value: float | tuple[float, ...]) -> Tensor:
+    def _draw_frame(self, x: Tensor, value: float | tuple[float, ...]) -> Tensor:
         checked_images(x, "a border")
         if 2 * self.width >= min(x.shape[2:]):
             raise ConfigError(expected(f"images larger than their {self.name}", tuple(x.shape)))

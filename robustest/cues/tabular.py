@@ -46,12 +46,12 @@ class ConstantToken:
         return f"constant in column{'s' * (len(self.columns) > 1)} {', '.join(map(str, self.columns))}"
 
     def on(self, x: Tensor) -> Tensor:
-        return self._set(x, self.values)
+        return self._replace(x, self.values)
 
     def off(self, x: Tensor) -> Tensor:
-        return x if self.off_values is None else self._set(x, self.off_values)
+        return x if self.off_values is None else self._replace(x, self.off_values)
 
-    def _set(self, x: Tensor, values: float | tuple[float, ...]) -> Tensor:
+    def _replace(self, x: Tensor, values: float | tuple[float, ...]) -> Tensor:
         if x.ndim < 2 or max(self.columns) >= x.shape[-1]:
             raise ConfigError(expected(f"rows of more than {max(self.columns)} columns", tuple(x.shape)))
         out = x.clone()
@@ -94,20 +94,20 @@ class ColumnRange:
         return f"column {self.column} at {self.value:g}"
 
     def on(self, x: Tensor) -> Tensor:
-        return self._set(x, self.value, torch.ones_like(self._held(x), dtype=torch.bool))
+        return self._replace(x, self.value, torch.ones_like(self._column_of(x), dtype=torch.bool))
 
     def off(self, x: Tensor) -> Tensor:
-        held = self._held(x)
-        return self._set(x, self.off_value, (held >= self.low) & (held <= self.high))
+        held = self._column_of(x)
+        return self._replace(x, self.off_value, (held >= self.low) & (held <= self.high))
 
-    def _held(self, x: Tensor) -> Tensor:
+    def _column_of(self, x: Tensor) -> Tensor:
         if x.ndim < 2 or self.column >= x.shape[-1]:
             raise ConfigError(expected(f"rows of more than {self.column} columns", tuple(x.shape)))
         return x[..., self.column]
 
-    def _set(self, x: Tensor, value: float, where: Tensor) -> Tensor:
+    def _replace(self, x: Tensor, value: float, where: Tensor) -> Tensor:
         out = x.clone()
-        out[..., self.column] = torch.where(where, torch.full_like(self._held(x), value), self._held(x))
+        out[..., self.column] = torch.where(where, torch.full_like(self._column_of(x), value), self._column_of(x))
         return out
 
 

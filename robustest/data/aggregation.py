@@ -68,7 +68,7 @@ def aggregate(responses: Responses, method: str = "majority", *, checks_at_least
     shares = np.full(selected.shape, np.nan)
     np.divide(selected, shown, out=shares, where=shown > 0)
     items = responses.item if rows is None else responses.item[rows]
-    return _led(shares, np.bincount(items, minlength=responses.size), method)
+    return _consensus_of(shares, np.bincount(items, minlength=responses.size), method)
 
 
 def dawid_skene(
@@ -123,7 +123,7 @@ def _by_dawid_skene(responses: Responses) -> Consensus:
         annotators=len(responses.annotators),
         classes=len(responses.classes),
     )
-    return _led(belief, np.bincount(responses.item, minlength=responses.size), "dawid-skene")
+    return _consensus_of(belief, np.bincount(responses.item, minlength=responses.size), "dawid-skene")
 
 
 def _attentive(responses: Responses, at_least: float) -> NDArray[np.bool_]:
@@ -141,7 +141,7 @@ def _attentive(responses: Responses, at_least: float) -> NDArray[np.bool_]:
     return rows
 
 
-def _led(shares: Floats, answers: Ints, method: str) -> Consensus:
+def _consensus_of(shares: Floats, answers: Ints, method: str) -> Consensus:
     known = np.where(np.isnan(shares), -1.0, shares)
     most = known.max(1, keepdims=True)
     leading = known >= most - _SAME

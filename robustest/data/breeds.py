@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from robustest.checks import checked_whole
 from robustest.data.hierarchies import ClassTree
 from robustest.errors import ConfigError, DataError, expected, unknown
 
@@ -157,8 +158,7 @@ def _recipe(preset: str | None, level: int | None, subclasses: int | None, ances
 
 
 def _check_numbers(level: object, subclasses: object, seed: object, *, halved: bool) -> None:
-    if type(level) is not int or level < 0:
-        raise ConfigError(expected("level to be a whole number >= 0", level))
+    checked_whole("level", level, 0)
     if subclasses is not None and (type(subclasses) is not int or subclasses < 1):
         raise ConfigError(expected("subclasses to be a whole number >= 1", subclasses))
     if halved and isinstance(subclasses, int) and subclasses % 2:
@@ -179,16 +179,16 @@ def _divide(
     """Source and target leaves of a superclass; `wanted` of them, or as many as there are."""
     leaves = tree.leaves(node)
     if split is None:
-        return _drawn(leaves, wanted or len(leaves), random), []
+        return _draw(leaves, wanted or len(leaves), random), []
     half = (wanted or len(leaves)) // 2
     if split == "rand":
-        drawn = _drawn(leaves, 2 * half, random)
+        drawn = _draw(leaves, 2 * half, random)
         return drawn[:half], drawn[half:]
     branches = _branches(tree, node)
     return _halved(branches, half) if split == "good" else _whole(branches, half)
 
 
-def _drawn(leaves: list[str], n: int, random: np.random.RandomState) -> list[str]:
+def _draw(leaves: list[str], n: int, random: np.random.RandomState) -> list[str]:
     order: NDArray[np.int64] = random.permutation(len(leaves))[:n]
     return [leaves[i] for i in order]
 

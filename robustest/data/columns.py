@@ -63,7 +63,7 @@ def labels_of(values: object, names: tuple[str, ...], items: Ints, what: str) ->
     if values is None:
         return np.full(len(items), NONE)
     known = {str(at): at for at in range(len(names))} if not any(name.isdigit() for name in names) else {}
-    return _mapped(values, {**{name: at for at, name in enumerate(names)}, **known}, len(names), items, what)
+    return _positions(values, {**{name: at for at, name in enumerate(names)}, **known}, len(names), items, what)
 
 
 def answers_of(values: object, asked: Ints, names: tuple[str, ...], items: Ints) -> Ints:
@@ -75,7 +75,7 @@ def answers_of(values: object, asked: Ints, names: tuple[str, ...], items: Ints)
     column = np.asarray(values) if isinstance(values, np.ndarray) else list(cast("Sequence[object]", values))
     by_label = asked != NONE
     if by_label.all() and len(asked):
-        answers = _mapped(column, _YES_OR_NO, 2, items, "answer")
+        answers = _positions(column, _YES_OR_NO, 2, items, "answer")
     elif not by_label.any():
         answers = labels_of(column, names, items, "answer")
     else:  # checks alone may be asked in another way; whether items are is looked at later
@@ -83,7 +83,7 @@ def answers_of(values: object, asked: Ints, names: tuple[str, ...], items: Ints)
         for rows, known in ((np.flatnonzero(by_label), True), (np.flatnonzero(~by_label), False)):
             some = [column[row] for row in rows]
             answers[rows] = (
-                _mapped(some, _YES_OR_NO, 2, items[rows], "answer")
+                _positions(some, _YES_OR_NO, 2, items[rows], "answer")
                 if known
                 else labels_of(some, names, items[rows], "answer")
             )
@@ -121,7 +121,7 @@ def checks_of(values: object, items: Ints) -> Ints:
         DataError: it is neither, or a row has neither an item nor a check.
     """
     nothing = np.full(len(items), NONE)
-    checks = nothing if values is None else _mapped(values, _CHECKS, 2, items, "check")
+    checks = nothing if values is None else _positions(values, _CHECKS, 2, items, "check")
     neither = np.flatnonzero((items == NONE) & (checks == NONE))
     if len(neither):
         raise DataError(f"Expected an item or a check in each row but row {neither[0]} has neither.")
@@ -154,7 +154,7 @@ def table_of(name: str, counts: ArrayLike) -> Ints:
     return table.astype(np.int64)
 
 
-def _mapped(values: object, known: dict[str, int], most: int, items: Ints, what: str) -> Ints:
+def _positions(values: object, known: dict[str, int], most: int, items: Ints, what: str) -> Ints:
     """Positions of values that are positions below `most`, or known words; -1 for what is not there."""
     if isinstance(values, np.ndarray) and values.dtype.kind in ("iub" if _is_words(known) else "iu"):
         found = values.astype(np.int64)

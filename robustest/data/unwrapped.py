@@ -24,14 +24,14 @@ def unwrapped(data: Any, labels: Sequence[Any] | None = None) -> Any:
         DataError: a column holds no numbers, a label is no class of the model, or a data module has no test loader.
     """
     if hasattr(data, "test_dataloader") and hasattr(data, "setup"):
-        data = _tested(data)
+        data = _test_loader(data)
     if not (isinstance(data, (tuple, list)) and len(data) == 2 and (_is_frame(data[0]) or hasattr(data[0], "shape"))):
         return data
     x, y = data
     return (_numbers(x) if _is_frame(x) else x), _indices(_plain(y), labels)
 
 
-def _tested(module: Any) -> Any:
+def _test_loader(module: Any) -> Any:
     if getattr(module, "_robustest_set_up", None) is not True:
         module.setup("test")
         module._robustest_set_up = True

@@ -66,7 +66,7 @@ def run_cascade(
     suspect = threat.radius > 0 and suspected(evaluator, clean_margin, chunk.y)
     stages = serving(evaluator, cascade, threat, chunk.x[0].numel(), beside=PASSES if suspect else 0)
     bare = suspect and labels_alone(evaluator, chunk)
-    if _misled(evaluator, stages, threat, chunk):
+    if _gradients_mislead(evaluator, stages, threat, chunk):
         stages = widened(stages, threat)
     coverage, found = Coverage(chunk.x, threat, labels_alone=bare), _nothing(threat, chunk)
     outcome = Outcome(found)
@@ -111,7 +111,7 @@ def _nothing(threat: Threat, chunk: Chunk) -> Found:
     )
 
 
-def _misled(evaluator: Evaluator, stages: tuple[Stage, ...], threat: Threat, chunk: Chunk) -> bool:
+def _gradients_mislead(evaluator: Evaluator, stages: tuple[Stage, ...], threat: Threat, chunk: Chunk) -> bool:
     """Whether stages follow gradients that do not tell the truth of these samples."""
     draws = [draws_of(stage.searcher) for stage in stages if stage.searcher.needs is Needs.GRADIENT]
     if not draws or threat.radius == 0:  # nothing rests on them
@@ -175,7 +175,7 @@ def serving(
     gives, task = evaluator.model.gives, evaluator.task
     stages = cascade.serving(threat, gives, elements, task)
     if not stages:
-        raise ConfigError(_unserved(cascade, threat, gives, task))
+        raise ConfigError(_why_no_stage(cascade, threat, gives, task))
     able = [stage for stage in cascade.stages if supports(stage.searcher, threat, task)]
     out = {stage.searcher.name for stage in able if stage.searcher.needs > gives}
     if out:
@@ -209,15 +209,15 @@ def _within_budget(evaluator: Evaluator, stages: tuple[Stage, ...], around: int)
             f"take {around}. Allow more queries, or choose an attack that can do with fewer."
         )
     if kept != stages:
-        _note(evaluator, f"max_queries={limit} cut the attack from {_listed(stages)} to {_listed(kept)}")
+        _note(evaluator, f"max_queries={limit} cut the attack from {_stage_list(stages)} to {_stage_list(kept)}")
     return kept
 
 
-def _listed(stages: tuple[Stage, ...]) -> str:
+def _stage_list(stages: tuple[Stage, ...]) -> str:
     return ", ".join(f"{s.rounds} x {s.searcher.name} of {passes(s.searcher)}" for s in stages)
 
 
-def _unserved(cascade: Cascade, threat: Threat, gives: Needs, task: Task) -> str:
+def _why_no_stage(cascade: Cascade, threat: Threat, gives: Needs, task: Task) -> str:
     needs = [stage.searcher.needs for stage in cascade.stages if supports(stage.searcher, threat, task)]
     if not needs:
         what = str(threat) if task.one_class else f"{task.name} under {threat}"

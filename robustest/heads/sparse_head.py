@@ -82,13 +82,13 @@ def fit_sparse_head(
     k = checked_rows(features, labels, classes)
     whole = (features, labels)
     (rows, targets), held = (
-        _split(whole, validation_share, seed) if validation is None else _given(whole, validation, k)
+        _split(whole, validation_share, seed) if validation is None else _given_validation(whole, validation, k)
     )
     place = torch.device(device) if device is not None else features.device
     mean, scale = standardisation(rows, place, dtype)
     design = Design(rows, mean, scale, device=place, dtype=dtype, batch=batch)
     walk = _Path(design, targets.to(place), l1_ratio=l1_ratio, classes=k, tolerance=tolerance, max_steps=max_steps)
-    grid = _checked(lambdas) if lambdas is not None else walk.grid(n_lambdas, lambda_ratio)
+    grid = _lambda_grid(lambdas) if lambdas is not None else walk.grid(n_lambdas, lambda_ratio)
     fits = []
     for lam in grid:
         fits.append(walk.down_to(lam))
@@ -163,7 +163,7 @@ class _Path:
         return True
 
 
-def _given(rows: Rows, validation: Rows, classes: int) -> tuple[Rows, Rows]:
+def _given_validation(rows: Rows, validation: Rows, classes: int) -> tuple[Rows, Rows]:
     checked_rows(*validation, classes, complete=False)
     if validation[0].shape[1] != rows[0].shape[1]:
         raise DataError(expected(f"validation features (M, {rows[0].shape[1]})", tuple(validation[0].shape)))
@@ -198,7 +198,7 @@ def _check_counts(**counts: tuple[int, int]) -> None:
             raise ConfigError(expected(f"{name} to be a whole number >= {low}", number))
 
 
-def _checked(lambdas: Sequence[float]) -> list[float]:
+def _lambda_grid(lambdas: Sequence[float]) -> list[float]:
     grid = list(lambdas)
     if not grid or not all(_real(lam) and lam > 0 for lam in grid) or any(b >= a for a, b in pairwise(grid)):
         raise ConfigError(expected("lambdas to be falling numbers > 0", lambdas))

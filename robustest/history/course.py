@@ -84,7 +84,7 @@ class Point:
 
     def takes(self, entry: Entry) -> bool:
         """Whether an entry of this commit belongs here: nothing that both name is another."""
-        return not any(a and b and a != b for a, b in zip(self.named, _named(entry), strict=True))
+        return not any(a and b and a != b for a, b in zip(self.named, _compared_fields(entry), strict=True))
 
     def add(self, entry: Entry) -> None:
         """Count a run in."""
@@ -106,7 +106,7 @@ class Point:
 _STATES = {"passed": GOOD, "failed": BAD}
 
 
-def _named(entry: Entry) -> tuple[str, str, str]:
+def _compared_fields(entry: Entry) -> tuple[str, str, str]:
     return entry.model, entry.data, entry.asked
 
 

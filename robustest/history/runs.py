@@ -115,7 +115,7 @@ def lines_of(entries: Iterable[tuple[Claim, Entry]]) -> tuple[bytes, bytes]:
         "".join(_LETTERS[at] for at in places) if len(sorts) <= len(_LETTERS) else places,
         [one.low if one.left_low is None else one.left_low for one in rows],
         [one.high if one.left_high is None else one.left_high for one in rows],
-        [_found(one) for one in rows],
+        [_finding(one) for one in rows],
         [int(one.seconds) if one.seconds == int(one.seconds) else one.seconds for one in rows],  # shorter by two bytes
         [(at, one.low, one.high) for at, (one, sort) in enumerate(zip(rows, each, strict=True)) if sort.ends == _BOTH],
         [(at, one.problem) for at, one in enumerate(rows) if one.problem],
@@ -138,7 +138,7 @@ def _sort_of(one: Entry, digests: Sequence[str]) -> Sort:
     return Sort(one.state, one.verdict, one.seed, one.cached, *named, ends)
 
 
-def _found(one: Entry) -> object:
+def _finding(one: Entry) -> object:
     if one.estimate is None:
         return one.used
     return float(one.estimate) if one.used == one.total else [float(one.estimate), one.used]

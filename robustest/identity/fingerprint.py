@@ -83,7 +83,7 @@ def fingerprint(
         example: a batch (B >= 1, *S) that the module takes, for `torch.export`; None leaves it out.
     """
     try:
-        seen, said = _seen(call, module, preprocessing)
+        seen, said = _by_code(call, module, preprocessing)
         return Fingerprint(seen, "weights, settings and code", said)
     except Unhashable as error:
         why = error.reason
@@ -98,7 +98,7 @@ def fingerprint(
         return Fingerprint(None, f"{why}; and torch.export cannot take its place: {line}")
 
 
-def _seen(call: object, module: nn.Module | None, preprocessing: object) -> tuple[str, bool]:
+def _by_code(call: object, module: nn.Module | None, preprocessing: object) -> tuple[str, bool]:
     walk = Walk(_HANDLERS)
     hooks = [vars(nn.modules.module).get(name) for name in _EVERYWHERE]
     parts = [

@@ -47,7 +47,7 @@ def flow(code: CodeType, text: Callable[[CodeType], bytes]) -> list[bytes]:
     order = {first: 0}
     stack = [first]
     while stack:
-        for follower in reversed(_unseen(merged[stack.pop()][1], order)):
+        for follower in reversed(_take_new(merged[stack.pop()][1], order)):
             stack.append(follower)
     return [
         part("step", what + b"|" + ",".join(str(order[f]) for f in followers).encode())
@@ -55,7 +55,7 @@ def flow(code: CodeType, text: Callable[[CodeType], bytes]) -> list[bytes]:
     ]
 
 
-def _unseen(followers: tuple[int, ...], order: dict[int, int]) -> list[int]:
+def _take_new(followers: tuple[int, ...], order: dict[int, int]) -> list[int]:
     new = [f for f in dict.fromkeys(followers) if f not in order]
     for follower in new:
         order[follower] = len(order)

@@ -45,14 +45,14 @@ def function(walk: Walk, value: types.FunctionType, where: str) -> bytes:
     package = home(value.__globals__.get("__name__"), value.__globals__.get("__file__"))
     if package is None:
         return walk.node(value, value.__qualname__, lambda node: _read(walk, node))
-    known = _known(value)
+    known = _packaged_name(value)
     if known is not None:
         return part("function", known.encode())
     name = part("name", f"{package} {value.__globals__.get('__name__')}.{value.__code__.co_qualname}".encode())
     return joined("function of", [name, read(value.__code__).text, _bound(walk, value)])
 
 
-def _known(value: types.FunctionType) -> str | None:
+def _packaged_name(value: types.FunctionType) -> str | None:
     """Version and name of a function that an installed package has under its name, whatever it was wrapped in."""
     at: Any = sys.modules.get(value.__module__ or "")
     package = None if at is None else home_of(at)

@@ -92,7 +92,7 @@ class Walk:
         container = _CONTAINERS.get(type(value))
         if container is not None:
             return self.container(value, lambda: container(self, value, where))
-        said = _said(value)
+        said = _own_name(value)
         if said is not None:
             self.said = True
             return part("said", said.encode())
@@ -146,7 +146,7 @@ class Walk:
             while read < len(self._nodes):
                 self._nodes[read].fill(self._nodes[read])
                 read += 1
-        parts = [joined("facts", _named(node.facts)) for node in self._nodes]
+        parts = [joined("facts", _labelled_parts(node.facts)) for node in self._nodes]
         return hashlib.sha256(joined("walk", [root, *parts])).hexdigest()
 
     def _awake(self) -> bool:
@@ -189,7 +189,7 @@ class Walk:
         self._kept.append(value)
 
 
-def _said(value: Any) -> str | None:
+def _own_name(value: Any) -> str | None:
     """What an object says that it is, where it offers to."""
     if isinstance(value, (type, ModuleType)):
         return None
@@ -211,7 +211,7 @@ MAKING = frozenset({"__init__", "__new__", "__post_init__"})
 """Methods that count only where code makes instances of their class."""
 
 
-def _named(facts: Mapping[str, bytes]) -> Iterable[bytes]:
+def _labelled_parts(facts: Mapping[str, bytes]) -> Iterable[bytes]:
     return (part("label", name.encode("utf-8", "surrogatepass")) + facts[name] for name in sorted(facts))
 
 

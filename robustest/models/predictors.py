@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from robustest.checks import checked_whole
 from robustest.errors import ConfigError, ModelError, expected
 from robustest.models.classifier import Classifier, as_classifier
 from robustest.models.estimators import Estimator
@@ -61,8 +62,7 @@ def labels_model(
         ConfigError: fn cannot be called, classes < 2, bounds make no sense, or max_queries < 1.
     """
     _check(fn, max_queries)
-    if type(classes) is not int or classes < 2:
-        raise ConfigError(expected("classes to be a whole number >= 2", classes))
+    checked_whole("classes", classes, 2)
 
     def call(x: Tensor) -> Tensor:
         labels = _answer(fn, x)

@@ -42,7 +42,7 @@ def attach(
     """
     plain: Any = report
     plain.robustest_replay = context.replay(context.settings.seed)
-    plain.robustest_claimed = excinfo is not None and _claimed(excinfo.value, context)
+    plain.robustest_claimed = excinfo is not None and _is_claims_end(excinfo.value, context)
     plain.robustest_unwritten = list(context.unwritten)
     context.unwritten.clear()
     if report.when == "teardown":
@@ -65,7 +65,7 @@ def attach(
             _make_short(report.longrepr, excinfo.value)
 
 
-def _claimed(raised: BaseException, context: Context) -> bool:
+def _is_claims_end(raised: BaseException, context: Context) -> bool:
     """Whether a claim ended the phase, or what could not be measured: a failure, or a skip that a setting asks for."""
     if isinstance(raised, pytest.skip.Exception):
         last = context.results[-1] if context.results else None

@@ -116,7 +116,7 @@ def settings_of(config: pytest.Config) -> Settings:
     for name, folder in _FOLDERS.items():
         ini[name] = str(config.rootpath / ini.get(name, folder))
     ini["baseline"] = str(config.rootpath / ini.get("baseline", "robust-baseline.json"))
-    given = _given(config)
+    given = _command_line(config)
     if given.get("update_baseline") and in_ci():
         raise pytest.UsageError(
             "Expected --robust-update-baseline on a person's machine but CI is set: a gate that rewrites what it "
@@ -156,7 +156,7 @@ def settings_for(item: pytest.Item | pytest.Collector, settings: Settings, confi
             settings = settings.but(coerce(mark.kwargs))
         except ConfigError as error:
             raise pytest.UsageError(f"{item.nodeid}: @pytest.mark.robust: {error}") from error
-    return settings.but(_given(config))
+    return settings.but(_command_line(config))
 
 
 def in_ci() -> bool:
@@ -164,7 +164,7 @@ def in_ci() -> bool:
     return os.environ.get("CI", "").lower() not in ("", "0", "false")
 
 
-def _given(config: pytest.Config) -> dict[str, Any]:
+def _command_line(config: pytest.Config) -> dict[str, Any]:
     """What the command line sets."""
     given: dict[str, Any] = {
         name: config.getoption(f"--robust-{name.replace('_', '-')}")

@@ -6,24 +6,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from torch import Tensor
-
 from robustest.cues import Cue
 from robustest.data import as_samples
 from robustest.engine.ascent import advanced, ascend
 from robustest.engine.chunks import Chunk
 from robustest.engine.objectives import away_from
 from robustest.errors import ConfigError, expected
-from robustest.models import as_classifier
 from robustest.models.classifier import Preprocessing
 from robustest.repair.checkpoints import Checkpoint
-from robustest.repair.claims import Claim, checked_again
+from robustest.repair.claims import Claim
 from robustest.repair.fits import check_fit
 from robustest.repair.log import Repaired
-from robustest.repair.methods import shuffled
+from robustest.repair.methods import Method
 from robustest.repair.progress import Progress
 from robustest.repair.recipe import Recipe
-from robustest.repair.trainer import Trainer, train
+from robustest.repair.trainer import Trainer
+from robustest.repair.training import Training
 from robustest.threats import L1, L2, Linf, Threat
 
 Way = Literal["pgd", "fast", "free"]
@@ -97,23 +95,16 @@ def adversarial_training(
     if isinstance(widening, bool) or not isinstance(widening, (int, float)) or not 0 <= widening < 1:
         raise ConfigError(expected("widening in [0, 1)", widening))
     samples = as_samples(data)
+    training = Training(recipe, claim, checkpoint, progress, bounds, preprocessing)
     if cue is not None:
-        check_fit(cue, threat, samples, as_classifier(model, bounds=bounds).bounds)
-    repaired = train(
-        model,
-        samples,
-        Adversarial(threat=threat, way=method, steps=steps, widening=float(widening)),
-        Recipe() if recipe is None else recipe,
-        checkpoint=checkpoint,
-        progress=progress,
-        bounds=bounds,
-        preprocessing=preprocessing,
+        check_fit(cue, threat, samples, training.classifier(model).bounds)
+    return training.repair(
+        model, samples, Adversarial(threat=threat, way=method, steps=steps, widening=float(widening))
     )
-    return checked_again(repaired, claim)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Adversarial:
+class Adversarial(Method):
     """Training on the worst inputs of a threat; see `adversarial_training`."""
 
     threat: Threat
@@ -128,17 +119,6 @@ class Adversarial:
     @property
     def settings(self) -> dict[str, Any]:
         return {"threat": str(self.threat), "method": self.way, "steps": self.steps, "widening": self.widening}
-
-    @property
-    def identity(self) -> object:
-        return self
-
-    @property
-    def state(self) -> dict[str, Tensor]:
-        return {}
-
-    def order(self, epoch: int, n: int, seed: int) -> Tensor:
-        return shuffled(epoch, n, seed)
 
     def learn(self, trainer: Trainer, batch: Chunk) -> None:
         threat = narrowed(self.threat, trainer.share / self.widening) if self.widening else self.threat

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from robustest import rng
 from robustest.checks import checked_real
@@ -19,12 +18,13 @@ from robustest.engine.chunks import Chunk
 from robustest.errors import ConfigError, expected
 from robustest.models.classifier import Preprocessing
 from robustest.repair.checkpoints import Checkpoint
-from robustest.repair.claims import Claim, checked_again
+from robustest.repair.claims import Claim
 from robustest.repair.log import Repaired
-from robustest.repair.methods import shuffled
+from robustest.repair.methods import Method
 from robustest.repair.progress import Progress
 from robustest.repair.recipe import Recipe
-from robustest.repair.trainer import Trainer, train
+from robustest.repair.trainer import Trainer
+from robustest.repair.training import Training
 from robustest.shifts import Shift, ShiftFunction, as_shift
 from robustest.threats import per_row
 
@@ -67,17 +67,8 @@ def shift_training(
     if not chosen:
         raise ConfigError("Expected one shift and one severity or more but got none.")
     checked_real("share", share, 1e-6, 1.0)
-    repaired = train(
-        model,
-        as_samples(data),
-        Shifted(shifts=tuple(chosen), share=float(share)),
-        Recipe() if recipe is None else recipe,
-        checkpoint=checkpoint,
-        progress=progress,
-        bounds=bounds,
-        preprocessing=preprocessing,
-    )
-    return checked_again(repaired, claim)
+    training = Training(recipe, claim, checkpoint, progress, bounds, preprocessing)
+    return training.repair(model, as_samples(data), Shifted(shifts=tuple(chosen), share=float(share)))
 
 
 def counterfactual_training(
@@ -107,21 +98,12 @@ def counterfactual_training(
     """
     if isinstance(cue, type) or not isinstance(cue, Cue):
         raise ConfigError(expected("a cue such as PixelPatch(top=0, left=0)", cue))
-    repaired = train(
-        model,
-        as_samples(data),
-        Counterfactual(cue=cue),
-        Recipe() if recipe is None else recipe,
-        checkpoint=checkpoint,
-        progress=progress,
-        bounds=bounds,
-        preprocessing=preprocessing,
-    )
-    return checked_again(repaired, claim)
+    training = Training(recipe, claim, checkpoint, progress, bounds, preprocessing)
+    return training.repair(model, as_samples(data), Counterfactual(cue=cue))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shifted:
+class Shifted(Method):
     """Some samples shifted; see `shift_training`."""
 
     shifts: tuple[Shift, ...]
@@ -136,17 +118,6 @@ class Shifted:
     def settings(self) -> dict[str, Any]:
         return {"shifts": [str(shift) for shift in self.shifts], "share": self.share}
 
-    @property
-    def identity(self) -> object:
-        return self
-
-    @property
-    def state(self) -> dict[str, Tensor]:
-        return {}
-
-    def order(self, epoch: int, n: int, seed: int) -> Tensor:
-        return shuffled(epoch, n, seed)
-
     def learn(self, trainer: Trainer, batch: Chunk) -> None:
         key = rng.fold(batch.key, "augmentation")
         changed = rng.uniform(key, (1,)).flatten() < self.share
@@ -160,7 +131,7 @@ class Shifted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Counterfactual:
+class Counterfactual(Method):
     """A cue switched by a coin; see `counterfactual_training`."""
 
     cue: Cue
@@ -172,17 +143,6 @@ class Counterfactual:
     @property
     def settings(self) -> dict[str, Any]:
         return {"cue": self.cue.name}
-
-    @property
-    def identity(self) -> object:
-        return self
-
-    @property
-    def state(self) -> dict[str, Tensor]:
-        return {}
-
-    def order(self, epoch: int, n: int, seed: int) -> Tensor:
-        return shuffled(epoch, n, seed)
 
     def learn(self, trainer: Trainer, batch: Chunk) -> None:
         heads = rng.uniform(rng.fold(batch.key, "cue"), (1,)).flatten() < 0.5

@@ -13,16 +13,16 @@ from robustest import rng
 from robustest.data import as_samples
 from robustest.engine.chunks import Chunk
 from robustest.errors import ConfigError, expected
-from robustest.models import as_classifier
 from robustest.models.classifier import Preprocessing
 from robustest.repair.checkpoints import Checkpoint
-from robustest.repair.claims import Claim, checked_again
+from robustest.repair.claims import Claim
 from robustest.repair.class_shares import ClassShares
 from robustest.repair.log import Repaired
-from robustest.repair.methods import shuffled
+from robustest.repair.methods import Method, drawn_evenly, shuffled
 from robustest.repair.progress import Progress
 from robustest.repair.recipe import Recipe
-from robustest.repair.trainer import Trainer, train
+from robustest.repair.trainer import Trainer
+from robustest.repair.training import Training
 
 By = Literal["weights", "sampling"]
 _BYS = ("weights", "sampling")
@@ -58,22 +58,13 @@ def balanced_training(
     if by not in _BYS:
         raise ConfigError(expected(f"by to be one of {', '.join(_BYS)}", by))
     samples = as_samples(data)
-    shares = ClassShares.of(as_classifier(model, bounds=bounds, preprocessing=preprocessing), samples)
-    repaired = train(
-        model,
-        samples,
-        Balanced(labels=shares.labels, counts=shares.counts, by=by),
-        Recipe() if recipe is None else recipe,
-        checkpoint=checkpoint,
-        progress=progress,
-        bounds=bounds,
-        preprocessing=preprocessing,
-    )
-    return checked_again(repaired, claim)
+    training = Training(recipe, claim, checkpoint, progress, bounds, preprocessing)
+    shares = ClassShares.of(training.classifier(model), samples)
+    return training.repair(model, samples, Balanced(labels=shares.labels, counts=shares.counts, by=by))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Balanced:
+class Balanced(Method):
     """Classes of equal weight; see `balanced_training`.
 
     Attributes:
@@ -99,10 +90,6 @@ class Balanced:
         return (self.by, self.labels)
 
     @property
-    def state(self) -> dict[str, Tensor]:
-        return {}
-
-    @property
     def weights(self) -> Tensor:
         """(K,) float64, of each class's samples; their mean over the data is 1."""
         return self.counts.sum() / (len(self.counts) * self.counts.double())
@@ -111,10 +98,7 @@ class Balanced:
         if self.by == "weights":
             return shuffled(epoch, n, seed)
         key = rng.fold(rng.fold(rng.keys(seed, torch.arange(n)), "balanced order"), epoch)
-        which = rng.integers(rng.fold(key, "class"), (1,), len(self.counts)).flatten()
-        place = rng.integers(rng.fold(key, "member"), (1,), self.counts[which].unsqueeze(1)).flatten()
-        start = self.counts.cumsum(0) - self.counts
-        return self.labels.argsort(stable=True)[start[which] + place]
+        return drawn_evenly(key, "class", self.labels.argsort(stable=True), self.counts)
 
     def learn(self, trainer: Trainer, batch: Chunk) -> None:
         if self.by == "sampling":

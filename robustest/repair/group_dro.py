@@ -17,11 +17,13 @@ from robustest.engine.chunks import Chunk
 from robustest.errors import DataError
 from robustest.models.classifier import Preprocessing
 from robustest.repair.checkpoints import Checkpoint
-from robustest.repair.claims import Claim, checked_again
+from robustest.repair.claims import Claim
 from robustest.repair.log import Repaired
+from robustest.repair.methods import Method, drawn_evenly
 from robustest.repair.progress import Progress
 from robustest.repair.recipe import Recipe
-from robustest.repair.trainer import Trainer, train
+from robustest.repair.trainer import Trainer
+from robustest.repair.training import Training
 
 
 def group_dro(
@@ -59,21 +61,12 @@ def group_dro(
     checked_real("adjustment", adjustment, 0.0)
     samples = as_samples(data)
     named = as_groups(groups, len(samples))
-    repaired = train(
-        model,
-        samples,
-        GroupDRO.made(named, rate=float(rate), adjustment=float(adjustment)),
-        Recipe() if recipe is None else recipe,
-        checkpoint=checkpoint,
-        progress=progress,
-        bounds=bounds,
-        preprocessing=preprocessing,
-    )
-    return checked_again(repaired, claim)
+    training = Training(recipe, claim, checkpoint, progress, bounds, preprocessing)
+    return training.repair(model, samples, GroupDRO.made(named, rate=float(rate), adjustment=float(adjustment)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class GroupDRO:
+class GroupDRO(Method):
     """Losses weighted by group; see `group_dro`.
 
     Attributes:
@@ -116,12 +109,8 @@ class GroupDRO:
     def order(self, epoch: int, n: int, seed: int) -> Tensor:
         """As many draws as there are samples in groups: a group, then one of its members."""
         key = rng.fold(rng.fold(rng.keys(seed, torch.arange(sum(self.groups.sizes))), "group order"), epoch)
-        which = rng.integers(rng.fold(key, "group"), (1,), len(self.groups.names)).flatten()
-        sizes = torch.tensor(self.groups.sizes)[which].unsqueeze(1)
-        place = rng.integers(rng.fold(key, "member"), (1,), sizes).flatten()
-        start = torch.tensor([0, *self.groups.sizes[:-1]]).cumsum(0)
         members = torch.cat([torch.from_numpy(ids) for ids in self.groups.members])
-        return members[start[which] + place]
+        return drawn_evenly(key, "group", members, torch.tensor(self.groups.sizes))
 
     def learn(self, trainer: Trainer, batch: Chunk) -> None:
         of = self.of[batch.ids].to(batch.x.device)

@@ -18,14 +18,14 @@ from robustest.data.groups import Groups, as_groups
 from robustest.engine.device import resolve
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.features import in_order, reader, seen_by
-from robustest.errors import ConfigError, DataError, expected
+from robustest.errors import DataError
 from robustest.heads.sparse_head import fit_sparse_head
 from robustest.heads.sparse_path import SparseHead, SparsePath
 from robustest.models import Classifier, as_classifier, frozen
 from robustest.models.classifier import Preprocessing
 from robustest.repair.claims import Claim, checked_again
 from robustest.repair.log import EpochLog, Repaired, RepairLog
-from robustest.repair.trainer import handed_back
+from robustest.repair.trainer import handed_back, module_of
 from robustest.tasks import CLASSIFICATION
 
 _LEAST = 4
@@ -73,11 +73,10 @@ def last_layer_retraining(
     checked_whole("repeats", repeats, 1)
     checked_whole("n_lambdas", n_lambdas, 2)
     started, classifier = time.monotonic(), as_classifier(model, bounds=bounds, preprocessing=preprocessing)
-    if classifier.module is None or classifier.call is not classifier.module:
-        raise ConfigError(expected("a torch module to copy", classifier.call))
+    given = module_of(classifier)
     place, samples = resolve(device, classifier.device), as_samples(data)
     named = _checked(as_groups(groups, len(samples)))
-    module: nn.Module = copy.deepcopy(classifier.module).to(place).eval()
+    module = copy.deepcopy(given).to(place).eval()
     copied = replace(classifier, call=module, module=module, device=place)
     features, labels, linear, notes = _features(copied, samples, place, layer=layer, seed=seed)
     penalised = partial(
@@ -88,9 +87,8 @@ def last_layer_retraining(
         return penalised(features[rows], labels[rows], lambdas=lambdas)
 
     members = [torch.from_numpy(ids) for ids in named.members]
-    halves = [_halves(ids, seed) for ids in members]
-    path = fit(_balanced([first for first, _ in halves], seed, 0))
-    rests = [rest for _, rest in halves]
+    firsts, rests = zip(*(_halves(ids, seed) for ids in members), strict=True)
+    path = fit(_balanced(firsts, seed, 0))
     worst = [_worst(path.head(i), features, labels, rests) for i in range(len(path))]
     best = densest(worst, min(len(rest) for rest in rests))
     weight, bias = torch.zeros_like(linear.weight), torch.zeros(linear.out_features, device=place)
@@ -99,7 +97,7 @@ def last_layer_retraining(
         _add(fit(rows, list(path.lambdas[: best + 1])).head(best), weight, bias, repeats)
         if progress is not None:
             progress(number + 1, repeats)
-    _put(linear, weight, bias)
+    _set_layer(linear, weight, bias)
     right = _accuracy(linear, features, labels)
     asked = {"repeats": repeats, "n_lambdas": n_lambdas, "l1_ratio": l1_ratio, "seed": seed, "layer": layer}
     log = RepairLog(
@@ -155,7 +153,7 @@ def _features(
     return torch.cat([f for f, _ in parts]), torch.cat([y for _, y in parts]), last.layer, list(notes)
 
 
-def _put(layer: nn.Linear, weight: Tensor, bias: Tensor) -> None:
+def _set_layer(layer: nn.Linear, weight: Tensor, bias: Tensor) -> None:
     with torch.no_grad():
         layer.weight.copy_(weight)
         if "bias" in dict(layer.named_parameters()):
@@ -178,7 +176,7 @@ def _halves(ids: Tensor, seed: int) -> tuple[Tensor, Tensor]:
     return order[: len(ids) // 2], order[len(ids) // 2 :]
 
 
-def _balanced(groups: list[Tensor], seed: int, number: int) -> Tensor:
+def _balanced(groups: Sequence[Tensor], seed: int, number: int) -> Tensor:
     """As many of each group as the smallest has, drawn without repeats."""
     least = min(len(ids) for ids in groups)
     draws = [rng.fold(rng.fold(rng.keys(seed, ids), "balanced"), number) for ids in groups]
@@ -186,6 +184,6 @@ def _balanced(groups: list[Tensor], seed: int, number: int) -> Tensor:
     return torch.cat(chosen).sort().values
 
 
-def _worst(head: SparseHead, features: Tensor, labels: Tensor, groups: list[Tensor]) -> float:
+def _worst(head: SparseHead, features: Tensor, labels: Tensor, groups: Sequence[Tensor]) -> float:
     right = CLASSIFICATION.holds(head.logits(features), labels)
     return min(float(right[ids].double().mean()) for ids in groups)

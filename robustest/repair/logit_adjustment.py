@@ -19,17 +19,18 @@ from torch import Tensor, nn
 from robustest.checks import checked_real
 from robustest.data import as_samples
 from robustest.engine.chunks import Chunk
-from robustest.errors import ConfigError, ModelError, expected
+from robustest.errors import ModelError
 from robustest.models import Classifier, as_classifier
 from robustest.models.classifier import Preprocessing, logits_of
 from robustest.repair.checkpoints import Checkpoint
 from robustest.repair.claims import Claim, checked_again
 from robustest.repair.class_shares import ClassShares
 from robustest.repair.log import Repaired, RepairLog
-from robustest.repair.methods import shuffled
+from robustest.repair.methods import Method
 from robustest.repair.progress import Progress
 from robustest.repair.recipe import Recipe
-from robustest.repair.trainer import Goal, Trainer, train
+from robustest.repair.trainer import Goal, Trainer, module_of
+from robustest.repair.training import Training
 from robustest.tasks import CLASSIFICATION
 
 
@@ -64,11 +65,11 @@ def logit_adjustment(
     """
     checked_real("tau", tau, 0.0)
     classifier, samples = as_classifier(model, bounds=bounds, preprocessing=preprocessing), as_samples(data)
-    if classifier.module is None or classifier.call is not classifier.module:
-        raise ConfigError(expected("a torch module to copy", classifier.call))
+    given = module_of(classifier)
     shares = _shares(classifier, data)
-    inner: nn.Module = copy.deepcopy(classifier.module).eval()
-    module = Adjusted(inner, (tau * shares.log_priors).float().to(classifier.device or torch.device("cpu"))).eval()
+    module = Adjusted(
+        copy.deepcopy(given).eval(), (tau * shares.log_priors).float().to(classifier.device or torch.device("cpu"))
+    ).eval()
     log = RepairLog(
         method="logit adjustment, post hoc",
         settings={"tau": tau},
@@ -107,19 +108,14 @@ def logit_adjusted_training(
         probabilities.
     """
     checked_real("tau", tau, 0.0)
-    shares = _shares(as_classifier(model, bounds=bounds, preprocessing=preprocessing), data)
-    repaired = train(
+    training = Training(recipe, claim, checkpoint, progress, bounds, preprocessing)
+    shares = _shares(training.classifier(model), data)
+    return training.repair(
         model,
         as_samples(data),
         LogitAdjusted(offset=float(tau) * shares.log_priors, counts=tuple(shares.counts.tolist()), tau=float(tau)),
-        Recipe() if recipe is None else recipe,
-        checkpoint=checkpoint,
-        progress=progress,
-        bounds=bounds,
-        preprocessing=preprocessing,
+        notes=_notes(shares),
     )
-    log = repaired.log.but(notes=(*repaired.log.notes, *_notes(shares)))
-    return checked_again(Repaired(repaired.model, log), claim)
 
 
 class Adjusted(nn.Module):
@@ -144,7 +140,7 @@ class Adjusted(nn.Module):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class LogitAdjusted:
+class LogitAdjusted(Method):
     """The cross-entropy of logits with an offset; see `logit_adjusted_training`."""
 
     offset: Tensor
@@ -162,13 +158,6 @@ class LogitAdjusted:
     @property
     def identity(self) -> object:
         return (self.tau, self.counts)
-
-    @property
-    def state(self) -> dict[str, Tensor]:
-        return {}
-
-    def order(self, epoch: int, n: int, seed: int) -> Tensor:
-        return shuffled(epoch, n, seed)
 
     def learn(self, trainer: Trainer, batch: Chunk) -> None:
         def loss(logits: Tensor, y: Tensor) -> Tensor:

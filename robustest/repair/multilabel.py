@@ -16,14 +16,15 @@ from robustest.engine.chunks import Chunk
 from robustest.errors import ConfigError, DataError, expected
 from robustest.models.classifier import Preprocessing
 from robustest.repair.checkpoints import Checkpoint
-from robustest.repair.claims import Claim, checked_again
+from robustest.repair.claims import Claim
 from robustest.repair.class_shares import labels_of
 from robustest.repair.log import Repaired
-from robustest.repair.methods import shuffled
+from robustest.repair.methods import Method
 from robustest.repair.progress import Progress
 from robustest.repair.recipe import Recipe
 from robustest.repair.selection_frequency import few_answers, independent_frequency
-from robustest.repair.trainer import Goal, Trainer, train
+from robustest.repair.trainer import Goal, Trainer
+from robustest.repair.training import Training
 
 Loss = Literal["bce", "soft"]
 _LOSSES = ("bce", "soft")
@@ -66,19 +67,9 @@ def multilabel_training(
     if loss not in _LOSSES:
         raise ConfigError(expected(f"loss to be one of {', '.join(_LOSSES)}", loss))
     samples, method = _of_sets(data, loss) if annotations is None else _of_annotations(data, annotations, loss)
-    repaired = train(
-        model,
-        samples,
-        method,
-        Recipe() if recipe is None else recipe,
-        checkpoint=checkpoint,
-        progress=progress,
-        bounds=bounds,
-        preprocessing=preprocessing,
-    )
     notes = () if annotations is None else few_answers(annotations)
-    log = repaired.log.but(notes=(*repaired.log.notes, *notes))
-    return checked_again(Repaired(repaired.model, log), claim)
+    training = Training(recipe, claim, checkpoint, progress, bounds, preprocessing)
+    return training.repair(model, samples, method, notes=notes)
 
 
 def _of_sets(data: object, loss: Loss) -> tuple[Samples, MultiLabel]:
@@ -103,7 +94,7 @@ def _of_annotations(data: object, annotations: Annotations, loss: Loss) -> tuple
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class MultiLabel:
+class MultiLabel(Method):
     """Targets of several classes; see `multilabel_training`.
 
     Attributes:
@@ -128,13 +119,6 @@ class MultiLabel:
     @property
     def identity(self) -> object:
         return (self.loss, self.table, self.labels)
-
-    @property
-    def state(self) -> dict[str, Tensor]:
-        return {}
-
-    def order(self, epoch: int, n: int, seed: int) -> Tensor:
-        return shuffled(epoch, n, seed)
 
     def targets(self, ids: Tensor, classes: int) -> Tensor:
         """(B, K) float64 targets of the samples at ids.

@@ -16,12 +16,13 @@ from robustest.engine.chunks import Chunk
 from robustest.errors import ConfigError, DataError, expected
 from robustest.models.classifier import Preprocessing
 from robustest.repair.checkpoints import Checkpoint
-from robustest.repair.claims import Claim, checked_again
+from robustest.repair.claims import Claim
 from robustest.repair.log import Repaired
-from robustest.repair.methods import shuffled
+from robustest.repair.methods import Method
 from robustest.repair.progress import Progress
 from robustest.repair.recipe import Recipe
-from robustest.repair.trainer import Trainer, train
+from robustest.repair.trainer import Trainer
+from robustest.repair.training import Training
 
 _FEW = 10
 """Fewer annotators than this an item are told in the log."""
@@ -59,18 +60,13 @@ def frequency_weighted_training(
     frequency = independent_frequency(annotations, len(samples))
     if not bool((frequency > 0).any()):
         raise DataError("Expected samples that somebody selected for their label but nobody selected any.")
-    repaired = train(
+    training = Training(recipe, claim, checkpoint, progress, bounds, preprocessing)
+    return training.repair(
         model,
         samples,
         FrequencyWeighted(frequency=frequency, fewest=int(annotations.shown.min())),
-        Recipe() if recipe is None else recipe,
-        checkpoint=checkpoint,
-        progress=progress,
-        bounds=bounds,
-        preprocessing=preprocessing,
+        notes=few_answers(annotations),
     )
-    log = repaired.log.but(notes=(*repaired.log.notes, *few_answers(annotations)))
-    return checked_again(Repaired(repaired.model, log), claim)
 
 
 def independent_frequency(annotations: object, n: int) -> Tensor:
@@ -103,7 +99,7 @@ def few_answers(annotations: Annotations) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class FrequencyWeighted:
+class FrequencyWeighted(Method):
     """Samples weighted by selection frequency; see `frequency_weighted_training`.
 
     Attributes:
@@ -125,13 +121,6 @@ class FrequencyWeighted:
     @property
     def identity(self) -> object:
         return self.frequency
-
-    @property
-    def state(self) -> dict[str, Tensor]:
-        return {}
-
-    def order(self, epoch: int, n: int, seed: int) -> Tensor:
-        return shuffled(epoch, n, seed)
 
     def learn(self, trainer: Trainer, batch: Chunk) -> None:
         weights = (self.frequency / self.frequency.mean())[batch.ids]

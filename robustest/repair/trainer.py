@@ -59,10 +59,9 @@ class Trainer:
     """
 
     def __init__(self, classifier: Classifier, recipe: Recipe) -> None:
-        if classifier.module is None or classifier.call is not classifier.module:
-            raise ConfigError(expected("a torch module to train a copy of", classifier.call))
+        given = module_of(classifier, "a torch module to train a copy of")
         device = resolve(recipe.device, classifier.device)
-        module: nn.Module = copy.deepcopy(classifier.module).to(device)
+        module = copy.deepcopy(given).to(device)
         self.recipe, self.module, self.device, self.share = recipe, module, device, 0.0
         self.classifier = replace(classifier, call=module, module=module, device=device)
         self.notes: list[str] = []
@@ -269,6 +268,17 @@ def train(
         details={name: value.tolist() for name, value in method.state.items()},
     )
     return Repaired(handed_back(model, trainer.classifier), log)
+
+
+def module_of(classifier: Classifier, wanted: str = "a torch module to copy") -> nn.Module:
+    """The network that a repair makes another of.
+
+    Raises:
+        ConfigError: the model is no torch module; the message says what was wanted.
+    """
+    if classifier.module is None or classifier.call is not classifier.module:
+        raise ConfigError(expected(wanted, classifier.call))
+    return classifier.module
 
 
 def handed_back(given: object, classifier: Classifier) -> Any:

@@ -52,7 +52,7 @@ def _masks(before: Tile, after: Tile, answers: NDArray[Any], names: Sequence[str
     tiles = [_mixed(image, mask, kinds) for image, mask in ((before, target), (before, clean), (after, found))]
     apart = np.where(((clean != found) | (target != moved))[..., None], np.array(_APART, dtype=np.uint8), after // 2)
     words = [*_CAPTIONS[:3], f"{_CAPTIONS[3]}: {float((answers[1] != answers[3]).mean()):.1%}"]
-    keys = [(_called(k, names), _colour(k)) for k in kinds]
+    keys = [(_name_of(k, names), _colour(k)) for k in kinds]
     return [
         _captioned(tile, word, keys if at < 3 else ())
         for at, (tile, word) in enumerate(zip([*tiles, apart], words, strict=True))
@@ -84,7 +84,7 @@ def _outlined(image: Tile, boxes: NDArray[Any], names: Sequence[str], *, scored:
             continue
         colour = _colour(int(kind) + 1)
         pen.rectangle(corners, outline=colour, width=2)
-        said = f"{_called(int(kind), names)} {score:.2f}" if scored else _called(int(kind), names)
+        said = f"{_name_of(int(kind), names)} {score:.2f}" if scored else _name_of(int(kind), names)
         left = max(0.0, min(corners[0] + 3, image.shape[1] - pen.textlength(said) - 2))
         place = (left, max(0.0, corners[1] - 11) if corners[1] > 11 else corners[1] + 2)
         pen.text(place, said, fill=(255, 255, 255), stroke_width=1, stroke_fill=(0, 0, 0))
@@ -109,5 +109,5 @@ def _colour(kind: int) -> tuple[int, int, int]:
     return red, green, blue
 
 
-def _called(kind: int, names: Sequence[str]) -> str:
+def _name_of(kind: int, names: Sequence[str]) -> str:
     return names[kind] if 0 <= kind < len(names) else str(kind)

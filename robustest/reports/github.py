@@ -86,7 +86,7 @@ def annotated(
         kind = "warning" if verdict in ("inconclusive", "tolerated") else "error"
         place = _place(row, where, workspace)
         title = without_result(row).partition(": ")[0] if row.result is None else f"{verdict}: {row.result.statement}"
-        commands.append(_command(kind, {**place, "title": _short(f"robustest {title}", _CELL)}, _told(row)))
+        commands.append(_command(kind, {**place, "title": _short(f"robustest {title}", _CELL)}, _text_of(row)))
     more = len(commands) - ANNOTATIONS
     if more <= 0:
         return commands
@@ -102,7 +102,7 @@ def _place(row: Reported, where: Mapping[str, tuple[str, int]], workspace: str) 
     return {"file": _within(file, workspace), **({"line": str(line)} if line > 0 else {})}
 
 
-def _told(row: Reported) -> str:
+def _text_of(row: Reported) -> str:
     return _short(row.problem, 2_000) if row.result is None else failure_text(row.result, replay=row.replay)[:4_000]
 
 

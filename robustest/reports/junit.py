@@ -41,7 +41,7 @@ def write(path: str, rows: Sequence[Reported], lost: Sequence[str] = ()) -> None
         tests.setdefault(row.test, []).append(row)
     suites = [_suite(test, its) for test, its in tests.items()]
     if lost:
-        suites.append(TestSuite("robustest: lost", [_lost(problem) for problem in lost]))
+        suites.append(TestSuite("robustest: lost", [_case_of_lost(problem) for problem in lost]))
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f"{target.name}.{os.getpid()}.tmp")
@@ -86,7 +86,7 @@ def _suite(test: str, rows: Sequence[Reported]) -> TestSuite:
     return TestSuite(_xml(test), cases, properties=properties)
 
 
-def _lost(problem: str) -> TestCase:
+def _case_of_lost(problem: str) -> TestCase:
     case = TestCase(_xml(problem), classname="robustest")
     case.add_error_info(message=_xml(problem), error_type="lost")
     return case
@@ -98,11 +98,11 @@ def _case(row: Reported) -> TestCase:
         case = TestCase(_case_name(row), classname=_classname(row.test))
         if verdict in RED:
             again = f"\nreplay: {row.replay}" if row.replay else ""
-            _red(case, verdict, next(iter(row.problem.splitlines()), "no reason was given"), row.problem + again)
+            _mark_red(case, verdict, next(iter(row.problem.splitlines()), "no reason was given"), row.problem + again)
     else:
         case = TestCase(_xml(result.statement), classname=_classname(row.test), elapsed_sec=result.cost.seconds)
         if verdict in RED:
-            _red(case, verdict, headline(result), failure_text(result, replay=row.replay))
+            _mark_red(case, verdict, headline(result), failure_text(result, replay=row.replay))
     if verdict in ("xfailed", "skipped", "tolerated"):  # what is no failure, and no pass either
         case.add_skipped_info(message=_xml(aside(row) or without_result(row)))
     return case
@@ -115,7 +115,7 @@ def _case_name(row: Reported) -> str:
     return f"the test's {ending.phase}"
 
 
-def _red(case: TestCase, verdict: str, message: str, output: str) -> None:
+def _mark_red(case: TestCase, verdict: str, message: str, output: str) -> None:
     add = case.add_error_info if verdict in ("error", "unfinished") else case.add_failure_info
     kind = "error_type" if verdict in ("error", "unfinished") else "failure_type"
     add(message=_xml(message), output=_xml(output), **{kind: verdict})

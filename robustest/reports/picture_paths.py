@@ -22,14 +22,14 @@ def rebased(result: Result, start: Path, to: Path) -> Result:
     if os.path.abspath(start) == os.path.abspath(to):
         return result
     worst = tuple(
-        one if one.image is None else replace(one, image=_rebased(one.image, start, to))
+        one if one.image is None else replace(one, image=_rebase(one.image, start, to))
         for one in result.counterexamples
     )
     details: Mapping[str, Any] = result.details
     sheets = details.get("pictures")
     if isinstance(sheets, (list, tuple)):
         moved = [
-            {**one, "image": _rebased(one["image"], start, to)}
+            {**one, "image": _rebase(one["image"], start, to)}
             if isinstance(one, Mapping) and isinstance(one.get("image"), str)
             else one
             for one in sheets
@@ -38,7 +38,7 @@ def rebased(result: Result, start: Path, to: Path) -> Result:
     return replace(result, counterexamples=worst, details=details)
 
 
-def _rebased(image: str, start: Path, to: Path) -> str:
+def _rebase(image: str, start: Path, to: Path) -> str:
     try:
         return Path(os.path.relpath(start / image, to)).as_posix()
     except ValueError:  # another drive, or a path with a NUL in it

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from robustest.checks import checked_whole
 from robustest.errors import ConfigError, StoreError, expected
 from robustest.regular import open_regular
 from robustest.results import Counterexample, Result
@@ -84,8 +85,7 @@ def plot_worst(result: Result, path: str | os.PathLike[str], *, most: int = 12) 
         ConfigError: the result has no pictures, `most` or the path's ending is another, or Matplotlib is missing.
         StoreError: a picture cannot be read, or the file cannot be written.
     """
-    if type(most) is not int or most < 1:
-        raise ConfigError(expected("most to be a whole number >= 1", most))
+    checked_whole("most", most, 1)
     shown = [one for one in result.counterexamples if one.image is not None][:most]
     if not shown:
         raise ConfigError(

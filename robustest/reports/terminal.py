@@ -104,10 +104,10 @@ def summary(reporter: Any, rows: Sequence[Reported], lost: Sequence[str], *, det
                 reporter.write_line(part)
         if details and row.result is not None:
             _details(reporter, row.result)
-    _told(reporter, rows, lost, width)
+    _write_together(reporter, rows, lost, width)
 
 
-def _told(reporter: Inert, rows: Sequence[Reported], lost: Sequence[str], width: int) -> None:
+def _write_together(reporter: Inert, rows: Sequence[Reported], lost: Sequence[str], width: int) -> None:
     """What is said of the rows together: chance, hints once each, and how to repeat what did not pass."""
     results = [row.result for row in rows if row.result is not None]
     if chance := str(Chance.of(row.result for row in rows)):

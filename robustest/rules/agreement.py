@@ -37,7 +37,7 @@ class AgreementRule:
         """As `Claim.settled`: a claim on the mean of threshold x counts - agreed, which is at most 0."""
         if self.threshold is None or self.terms.scope != "set":
             return None
-        counts, agreed = _split(columns)
+        counts, agreed = _counted_and_agreed(columns)
         if counts.sum() < self.least:
             return None
         value = self.threshold * counts - agreed  # in -1..1
@@ -45,7 +45,7 @@ class AgreementRule:
 
     def decide(self, columns: Columns, n: int, settled: Settled | None) -> Decision:
         """As `Claim.decide`; inconclusive where no sample counts."""
-        counts, agreed = _split(columns)
+        counts, agreed = _counted_and_agreed(columns)
         of, read = int(counts.sum()), len(counts)
         if not of:
             rule = f"none of {read} samples counts"
@@ -64,6 +64,6 @@ class AgreementRule:
         return False
 
 
-def _split(columns: Columns) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _counted_and_agreed(columns: Columns) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     counts = columns["counts"].astype(bool)
     return counts.astype(float), (counts & columns["agreed"].astype(bool)).astype(float)

@@ -98,7 +98,7 @@ class SelectiveRule:
             terms = Terms(scope="population", alpha=self.terms.alpha, fail_alpha=self.terms.fail_alpha)
             return partial(self.threshold, both, len(held), n, None, at_least=True, terms=terms)
         k = need(self.coverage, n)
-        fewest, largest, expected_right = self._answered(score, held, k)
+        fewest, largest, expected_right = self._right_of_first(score, held, k)
         verdict, rule = Verdict.INCONCLUSIVE, "no threshold given"
         if self.threshold is not None and self.terms.scope == "set":
             wanted = need(self.threshold, k)
@@ -117,7 +117,7 @@ class SelectiveRule:
         return False
 
     @staticmethod
-    def _answered(score: NDArray[np.float64], held: NDArray[np.bool_], k: int) -> tuple[int, int, float]:
+    def _right_of_first(score: NDArray[np.float64], held: NDArray[np.bool_], k: int) -> tuple[int, int, float]:
         """The fewest, the most and the mean number right among the first k, over all orders of samples that tie."""
         edge = np.sort(score)[::-1][k - 1]
         sure, tied = held[score > edge], held[score == edge]

@@ -14,7 +14,7 @@ from robustest.rules.means import MeanRule
 from robustest.rules.rule import Columns, Terms
 from robustest.statistics.fixed import Decision
 from robustest.statistics.sequential import Settled
-from robustest.statistics.thresholds import checked_threshold
+from robustest.statistics.thresholds import asked_threshold, checked_threshold
 
 Cell = tuple[str, int]
 """A corruption at a severity, 1..5."""
@@ -82,7 +82,7 @@ class CellsRule:
                 paired=True,
                 mean=MeanRule(threshold=limit, terms=terms),
             )
-        least = None if min_accuracy is None else checked_threshold("min_accuracy", min_accuracy, trivial=0)
+        least = asked_threshold("min_accuracy", min_accuracy, trivial=0)
         return cls(
             quantity="mean accuracy",
             threshold=least,

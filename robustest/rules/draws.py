@@ -17,7 +17,7 @@ from robustest.results import Verdict
 from robustest.rules.rule import Columns, Terms
 from robustest.statistics.betting import capital, drop_interval, won
 from robustest.statistics.fixed import Decision, beyond
-from robustest.statistics.sequential import Settled
+from robustest.statistics.sequential import Settled, first_settled
 from robustest.statistics.streams import running
 
 _MANY = 1 << 40
@@ -61,19 +61,14 @@ class DrawsRule:
             return None
         value, null = self._turned(columns), self._claimed * _MANY
         lower, higher = capital(value, _MANY, null, above=False), capital(value, _MANY, null, above=True)
-        passes, fails = won(lower, higher, pass_alpha=self.terms.alpha, fail_alpha=self.terms.fail_alpha)
-        either = passes | fails
-        if not either.any():
-            return None
-        at = int(either.argmax())
-        if passes[at]:
-            return Settled(Verdict.PASSED, at + 1, certain=False, alpha=self.terms.alpha)
-        return Settled(Verdict.FAILED, at + 1, certain=False, alpha=self.terms.fail_alpha)
+        alphas = {"pass_alpha": self.terms.alpha, "fail_alpha": self.terms.fail_alpha}
+        passes, fails = won(lower, higher, **alphas)
+        return first_settled(passes, fails, **alphas, sure=None)
 
     def decide(self, columns: Columns, n: int, settled: Settled | None) -> Decision:
         """As `Rule.decide`; the estimate is the mean of all draws, where all were made."""
         value = self._turned(columns)
-        interval = self._shown(
+        interval = self._as_shown(
             *running(lambda t: drop_interval(value[:t], _MANY, self.terms.alpha), len(value), settled)
         )
         mean = float(columns[self.column].astype(np.float64).mean()) if len(value) == n else None
@@ -116,6 +111,6 @@ class DrawsRule:
             raise DataError(expected(f"draws in the range {self.low:g}..{self.high:g}", got, mend))
         return self._sign * (1 - 2 * np.clip(share, 0, 1))
 
-    def _shown(self, low: float, high: float) -> tuple[float, float]:
+    def _as_shown(self, low: float, high: float) -> tuple[float, float]:
         ends = [self.low + (self.high - self.low) * (1 - self._sign * end) / 2 for end in (max(low, -1), min(high, 1))]
         return min(ends), max(ends)

@@ -12,7 +12,7 @@ from robustest.results import Verdict
 from robustest.rules.rule import Columns, Terms, partial
 from robustest.statistics.betting import MANY, capital, drop_interval, won
 from robustest.statistics.fixed import Decision, beyond
-from robustest.statistics.sequential import Settled
+from robustest.statistics.sequential import Settled, first_settled
 from robustest.statistics.streams import running
 
 
@@ -45,15 +45,9 @@ class MeanRule:
         slack = 1e-9 * n  # values are sums of fractions: what rounding decides is not decided early
         sure_pass, sure_fail = total + left <= most - slack, total - left > most + slack
         lower, higher = capital(value, n, most, above=False), capital(value, n, most, above=True)
-        passes, fails = won(lower, higher, pass_alpha=self.terms.alpha, fail_alpha=self.terms.fail_alpha)
-        passes, fails = sure_pass | passes, sure_fail | fails
-        either = passes | fails
-        if not either.any():
-            return None
-        at = int(either.argmax())
-        if passes[at]:
-            return Settled(Verdict.PASSED, at + 1, certain=bool(sure_pass[at]), alpha=self.terms.alpha)
-        return Settled(Verdict.FAILED, at + 1, certain=bool(sure_fail[at]), alpha=self.terms.fail_alpha)
+        alphas = {"pass_alpha": self.terms.alpha, "fail_alpha": self.terms.fail_alpha}
+        passes, fails = won(lower, higher, **alphas)
+        return first_settled(sure_pass | passes, sure_fail | fails, **alphas, sure=(sure_pass, sure_fail))
 
     def decide(self, columns: Columns, n: int, settled: Settled | None) -> Decision:
         """As `Claim.decide`; the interval is that of the population where every sample was looked at."""
@@ -61,7 +55,7 @@ class MeanRule:
         whole = len(value) == n
         of = MANY if whole or self.terms.scope != "set" else n
         low, high = running(lambda t: _interval(value[:t], of, self.terms.alpha), len(value), settled)
-        shown = self._shown(low, high)
+        shown = self._as_shown(low, high)
         if not whole:
             at_least = self.sign < 0
             threshold = None if self.threshold is None else self.sign * self.scale * self.threshold
@@ -85,7 +79,7 @@ class MeanRule:
     def _most(self, n: int) -> float:
         return float(Fraction(repr(float(self.threshold or 0.0))) * n)
 
-    def _shown(self, low: float, high: float) -> tuple[float, float]:
+    def _as_shown(self, low: float, high: float) -> tuple[float, float]:
         ends = sorted((self.sign * self.scale * low, self.sign * self.scale * high))
         return ends[0], ends[1]
 

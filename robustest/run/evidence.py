@@ -157,10 +157,10 @@ class Evidence:
     columns: Columns
     ids: NDArray[np.int64]
     total: int
-    exhibits: list[Exhibit]
-    tally: Tally
-    counts: Mapping[str, int]
-    bounds: tuple[float, float]
+    exhibits: list[Exhibit] = field(default_factory=list)
+    tally: Tally = field(default_factory=Tally)
+    counts: Mapping[str, int] = field(default_factory=dict)
+    bounds: tuple[float, float] = (0.0, 1.0)
     findings: tuple[Finding, ...] = ()
     cached: str = ""
     data: str = ""
@@ -280,6 +280,14 @@ def exhibits_of(
         )
         for row in rows.tolist()
     ]
+
+
+def unchanged_exhibits(
+    chunk: Chunk, which: Tensor, predicted: Tensor, margin: Tensor, *, most: int, task: Task = CLASSIFICATION
+) -> list[Exhibit]:
+    """As `exhibits_of`, of samples that nothing was done to: the one that misses by most comes first."""
+    same = {"clean": predicted, "predicted": predicted, "before": chunk.x, "after": chunk.x}
+    return exhibits_of(chunk, which, **same, badness=-margin, size=None, most=most, task=task)
 
 
 def said(task: Task, y: Tensor, clean: Tensor, predicted: Tensor, moved: Tensor | None = None) -> dict[str, Any]:

@@ -177,7 +177,7 @@ def result_of(
         rule=decision.rule,
         quantity=asked.name,
         estimate=decision.estimate,
-        interval=_opened(decision.interval, bounds, least, widest),
+        interval=_open_end(decision.interval, bounds, least, widest),
         threshold=threshold,
         comparison=asked.comparison,
         n_used=evidence.n,
@@ -239,7 +239,7 @@ def _counterexamples(
         )
 
 
-def _opened(interval: tuple[float, float], bounds: str, least: float, widest: float | None) -> tuple[float, float]:
+def _open_end(interval: tuple[float, float], bounds: str, least: float, widest: float | None) -> tuple[float, float]:
     """The interval of a value that a search only bounds: a stronger one may find anything beyond."""
     low, high = interval
     if not bounds:

@@ -87,7 +87,7 @@ class Schedule(Generic[R]):
     def _measured(self) -> Iterator[R]:
         """Results up to the next chunk that need not be measured, and that one's."""
         remembered: list[R] = []
-        wanted = self._wanted(remembered)
+        wanted = self._work_to_do(remembered)
         # The engine wants its job before the work. So the first chunk is looked up before the source is asked for a
         # job: many measurements are remembered whole, and then no model has to be handed over to any worker.
         first = next(wanted, None)
@@ -107,7 +107,7 @@ class Schedule(Generic[R]):
                 self._engine.cancel()
         yield from remembered
 
-    def _wanted(self, remembered: list[R]) -> Iterator[Work]:
+    def _work_to_do(self, remembered: list[R]) -> Iterator[Work]:
         """Chunks to measure, up to one that is remembered, which goes to `remembered`, or one that is compared.
 
         The engine draws from here as its workers become free; that is what keeps it from running ahead.

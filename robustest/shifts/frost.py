@@ -90,13 +90,13 @@ def _relief(key: Tensor, octaves: Tensor, patches: int, side: tuple[int, int], *
     for k in reversed(range(levels)):
         noise = noises[k] * octaves[:, k].view(-1, 1, 1, 1)
         if k <= patches:
-            crystals = crystals if k == patches else _doubled(crystals, sizes[k])
+            crystals = crystals if k == patches else _resize(crystals, sizes[k])
             noise.mul_(crystals)
         if k == 0 and smooth:
             noise = correlate(correlate(noise, _SMOOTH, -2), _SMOOTH, -1)
-        field = noise if field is None else noise.add_(_doubled(field, sizes[k]))
+        field = noise if field is None else noise.add_(_resize(field, sizes[k]))
     return noise
 
 
-def _doubled(x: Tensor, size: list[int]) -> Tensor:
+def _resize(x: Tensor, size: list[int]) -> Tensor:
     return F.interpolate(x, size=size, mode="bilinear")

@@ -18,7 +18,7 @@ from robustest.shifts.tables import Table
 def rotation(x: Tensor, degrees: float, key: Tensor) -> Tensor:
     """Turned about the centre, left or right as the sample's coin says."""
     angle = rng.signs(rng.fold(key, "rotation"), ()).mul_(math.radians(degrees))
-    return _mapped(x, ((angle.cos(), angle.sin(), 0.0), (-angle.sin(), angle.cos(), 0.0)))
+    return _warp(x, ((angle.cos(), angle.sin(), 0.0), (-angle.sin(), angle.cos(), 0.0)))
 
 
 @family(Table((0.04, 0.08, 0.12, 0.18, 0.25)))
@@ -26,14 +26,14 @@ def translation(x: Tensor, share: float, key: Tensor) -> Tensor:
     """Moved by a share of the longer side, in any direction."""
     angle = rng.uniform(rng.fold(key, "translation"), (), 0.0, 2 * math.pi)
     far = share * max(x.shape[-2:])
-    return _mapped(x, ((1.0, 0.0, angle.cos() * far), (0.0, 1.0, angle.sin() * far)))
+    return _warp(x, ((1.0, 0.0, angle.cos() * far), (0.0, 1.0, angle.sin() * far)))
 
 
 @family(Table((1.1, 1.2, 1.35, 1.5, 1.8)))
 def scale(x: Tensor, factor: float, key: Tensor) -> Tensor:
     """Enlarged or shrunk about the centre by a factor, as the sample's coin says."""
     size = rng.signs(rng.fold(key, "scale"), ()).mul_(math.log(factor)).exp_()
-    return _mapped(x, ((size, 0.0, 0.0), (0.0, size, 0.0)))
+    return _warp(x, ((size, 0.0, 0.0), (0.0, size, 0.0)))
 
 
 @family(Table((5.0, 10.0, 15.0, 22.0, 30.0)))
@@ -41,7 +41,7 @@ def shear(x: Tensor, degrees: float, key: Tensor) -> Tensor:
     """Sheared about the centre by an angle, along rows or columns and to either side, as the sample's coins say."""
     slope = rng.signs(rng.fold(key, "shear"), ()).mul_(math.tan(math.radians(degrees)))
     level = rng.signs(rng.fold(key, "shear along"), ()).clamp_(min=0.0)
-    return _mapped(x, ((1.0, slope * level, 0.0), (slope * (1 - level), 1.0, 0.0)))
+    return _warp(x, ((1.0, slope * level, 0.0), (slope * (1 - level), 1.0, 0.0)))
 
 
 @family(Table((0.1, 0.2, 0.3, 0.4, 0.5)))
@@ -69,7 +69,7 @@ def crop(x: Tensor, share: float, key: Tensor) -> Tensor:
     return at(x, rows.view(1, -1, 1) + top, columns.view(1, 1, -1) + left)
 
 
-def _mapped(x: Tensor, forward: Sequence[Sequence[Tensor | float]]) -> Tensor:
+def _warp(x: Tensor, forward: Sequence[Sequence[Tensor | float]]) -> Tensor:
     """The image after an affine map about its centre, given forwards as two rows (x, y, 1) of numbers or (N,); pixels,
     x to the right and y down.
     """

@@ -7,6 +7,8 @@ from robustest.statistics.multiplicity import failure_level as failure_level
 from robustest.statistics.paired import decide_drop as decide_drop
 from robustest.statistics.paired import mcnemar as mcnemar
 from robustest.statistics.sequential import Settled as Settled
+from robustest.statistics.thresholds import asked_threshold as asked_threshold
+from robustest.statistics.thresholds import checked_not_both as checked_not_both
 from robustest.statistics.thresholds import checked_threshold as checked_threshold
 from robustest.statistics.thresholds import most as most
 from robustest.statistics.thresholds import need as need

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustest.results import Verdict
-from robustest.statistics.sequential import Settled
+from robustest.statistics.sequential import Settled, first_settled
 
 _STAKES = np.array([0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.9])
 """Shares of the largest stake that cannot lose more than there is."""
@@ -46,13 +46,7 @@ def settle_drop(
     lower, higher = capital(change, n, most + 1, above=False), capital(change, n, most, above=True)
     passes, fails = won(lower, higher, pass_alpha=pass_alpha, fail_alpha=fail_alpha)
     passes, fails = sure_pass | passes, sure_fail | fails
-    either = passes | fails
-    if not either.any():
-        return None
-    at = int(either.argmax())
-    if passes[at]:
-        return Settled(Verdict.PASSED, at + 1, certain=bool(sure_pass[at]), alpha=pass_alpha)
-    return Settled(Verdict.FAILED, at + 1, certain=bool(sure_fail[at]), alpha=fail_alpha)
+    return first_settled(passes, fails, pass_alpha=pass_alpha, fail_alpha=fail_alpha, sure=(sure_pass, sure_fail))
 
 
 def capital(change: NDArray[Any], n: int, null: float, *, above: bool) -> NDArray[np.float64]:

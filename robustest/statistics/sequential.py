@@ -60,13 +60,37 @@ def settle(held: NDArray[np.bool_], n: int, need: int, *, pass_alpha: float, fai
     sure = (right >= need) | (wrong > n - need)
     passes = (right >= need) | (evidence(right, wrong, n, need - 1, above=True) >= -np.log(pass_alpha))
     fails = (wrong > n - need) | (evidence(right, wrong, n, need, above=False) >= -np.log(fail_alpha))
+    return first_settled(passes, fails, pass_alpha=pass_alpha, fail_alpha=fail_alpha, sure=(sure, sure))
+
+
+def first_settled(
+    passes: NDArray[np.bool_],
+    fails: NDArray[np.bool_],
+    *,
+    pass_alpha: float,
+    fail_alpha: float,
+    sure: tuple[NDArray[np.bool_], NDArray[np.bool_]] | None = None,
+) -> Settled | None:
+    """The first point at which a stream passes or fails; where it does both at once, it passes.
+
+    Args:
+        passes, fails: (t,) whether the outcomes read by then settle it so.
+        pass_alpha, fail_alpha: chance allowed for a pass, and for a failure, that is wrong.
+        sure: (t,) whether no outcome of the rest could change a pass, and whether none could change a failure; None
+            where neither is ever certain.
+
+    Returns:
+        None where none of them settles it.
+    """
     either = passes | fails
     if not either.any():
         return None
     at = int(either.argmax())
-    if passes[at]:
-        return Settled(Verdict.PASSED, at + 1, certain=bool(sure[at]), alpha=pass_alpha)
-    return Settled(Verdict.FAILED, at + 1, certain=bool(sure[at]), alpha=fail_alpha)
+    passed = bool(passes[at])
+    certain = sure is not None and bool(sure[0 if passed else 1][at])
+    if passed:
+        return Settled(Verdict.PASSED, at + 1, certain=certain, alpha=pass_alpha)
+    return Settled(Verdict.FAILED, at + 1, certain=certain, alpha=fail_alpha)
 
 
 def evidence(right: Counts, wrong: Counts, n: int, null: Counts, *, above: bool) -> Logs:

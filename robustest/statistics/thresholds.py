@@ -12,6 +12,19 @@ import numpy as np
 from robustest.errors import ConfigError, expected
 
 
+def asked_threshold(
+    name: str, value: object, *, within: tuple[float, float] = (0.0, 1.0), trivial: float | None = None
+) -> float | None:
+    """As `checked_threshold`; None where nothing is asked."""
+    return None if value is None else checked_threshold(name, value, within=within, trivial=trivial)
+
+
+def checked_not_both(**given: object) -> None:
+    """Raise ConfigError where both of two thresholds are given, by their names: a claim has one."""
+    if all(value is not None for value in given.values()):
+        raise ConfigError(f"Expected {' or '.join(given)} but got both. Write two assertions.")
+
+
 def checked_threshold(
     name: str, value: object, *, within: tuple[float, float] = (0.0, 1.0), trivial: float | None = None
 ) -> float:

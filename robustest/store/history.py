@@ -92,7 +92,7 @@ def _join(folder: Path, lines: _Lines) -> None:
     """
     with alone(folder):
         before = {name: _looking_right(folder, name, _lines(folder, name)) for name in _names(folder)}
-        _put(folder / ".gitattributes", _ATTRIBUTES.encode())
+        _write_once(folder / ".gitattributes", _ATTRIBUTES.encode())
         for name in sorted({*before, *lines}, key=lambda name: (_MONTH(name) is not None, name)):
             ordered = sorted({*before.get(name, ()), *lines.get(name, ())})
             if ordered != before.get(name):
@@ -119,7 +119,7 @@ class _Kept:
 
     def read_claim(self, name: str) -> None:
         """Read what was asked of a claim."""
-        head, lines = _headed(self.folder, name)
+        head, lines = _lines_of(self.folder, name)
         try:
             claim = claim_of(head)
         except (ValueError, TypeError) as error:
@@ -138,7 +138,7 @@ class _Kept:
 
     def read_month(self, name: str, month: str) -> None:
         """Read the runs of a month; the claims were read before."""
-        head, lines = _headed(self.folder, name)
+        head, lines = _lines_of(self.folder, name)
         number = 1
         try:
             if about_of(head, "runs") != month:
@@ -190,7 +190,7 @@ class _Kept:
         return {claim: list(dict.fromkeys(ones)) for claim, ones in self.entries.items()}
 
 
-def _put(path: Path, content: bytes) -> None:
+def _write_once(path: Path, content: bytes) -> None:
     if not path.exists():
         write_atomic(path, content)
 
@@ -222,7 +222,7 @@ def _looking_right(folder: Path, name: str, lines: list[bytes]) -> list[bytes]:
     return lines
 
 
-def _headed(folder: Path, name: str) -> tuple[bytes, list[tuple[int, bytes]]]:
+def _lines_of(folder: Path, name: str) -> tuple[bytes, list[tuple[int, bytes]]]:
     """A file's first line and the others, once each and in their order, with their numbers as the file is.
 
     Raises:

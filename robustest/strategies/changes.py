@@ -170,7 +170,7 @@ def code_of(drawn: object) -> str:
     if isinstance(drawn, (Pose, Perturbation)) or is_dataclass(drawn):
         return repr(drawn)
     name = getattr(drawn, "__name__", None)
-    return _made(drawn) if name is None else f"{name}{_kept(drawn)}"
+    return _made(drawn) if name is None else f"{name}{_closure_words(drawn)}"
 
 
 def _made(drawn: object) -> str:
@@ -182,7 +182,7 @@ def _made(drawn: object) -> str:
     return f"{kind.__name__}({', '.join(f'{name}={kept[name]!r}' for name in names)})"
 
 
-def _kept(function: object) -> str:
+def _closure_words(function: object) -> str:
     """What a function made inside another keeps of it: its name alone would not make it again."""
     cells, code = getattr(function, "__closure__", None) or (), getattr(function, "__code__", None)
     kept = [

@@ -15,6 +15,7 @@ from hypothesis.strategies import DrawFn, SearchStrategy
 from torch import Tensor
 
 from robustest import rng
+from robustest.checks import checked_whole
 from robustest.errors import ConfigError, expected
 from robustest.shifts import SHIFTS, Shift, ShiftFunction, as_shift
 from robustest.strategies.changes import Composition, Perturbation, Pose, Step
@@ -176,8 +177,7 @@ def compositions(
     """
     if steps is not None and not isinstance(steps, SearchStrategy):
         raise ConfigError(expected("steps to be a strategy such as shifts()", steps))
-    if type(max_steps) is not int or max_steps < 1:
-        raise ConfigError(expected("max_steps to be a whole number >= 1", max_steps))
+    checked_whole("max_steps", max_steps, 1)
     if type(min_steps) is not int or not 0 <= min_steps <= max_steps:
         raise ConfigError(expected(f"min_steps to be a whole number in 0..{max_steps}", min_steps))
     given = {"steps": steps, "max_steps": max_steps, "min_steps": min_steps}

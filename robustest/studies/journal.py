@@ -71,10 +71,10 @@ class Journal:
 
     def __init__(self, path: Path, study: str) -> None:
         self._path = path
-        with self._told():
+        with self._errors_named():
             self._file = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
         try:
-            with self._told():
+            with self._errors_named():
                 self._file.execute("PRAGMA journal_mode=WAL")
                 self._file.execute("PRAGMA synchronous=FULL")
                 self._file.executescript(_SCHEMA)
@@ -97,7 +97,7 @@ class Journal:
         """
         row = (time.time(), kind, annotator, page, json.dumps(content, separators=(",", ":")))
         query = "INSERT INTO events (at, kind, annotator, page, content) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
-        with self._told():
+        with self._errors_named():
             return self._file.execute(query, row).rowcount == 1
 
     def append_after(self, kind: Kind, annotator: int, page: int, content: Callable[[], dict[str, Any] | None]) -> bool:
@@ -106,12 +106,12 @@ class Journal:
         Args:
             content: makes it, after reading what there is; None adds nothing.
         """
-        with self._told():
+        with self._errors_named():
             self._file.execute("BEGIN IMMEDIATE")
         try:
             made = content()
             added = made is not None and self.append(kind, annotator, page, made)
-            with self._told():
+            with self._errors_named():
                 self._file.execute("COMMIT")
         except BaseException:
             if self._file.in_transaction:  # a commit that failed may have ended it
@@ -126,7 +126,7 @@ class Journal:
             StoreError: the file is damaged.
         """
         query = "SELECT id, at, kind, annotator, page, content FROM events WHERE id > ? ORDER BY id"
-        with self._told():
+        with self._errors_named():
             for row in self._file.execute(query, (after,)).fetchall():
                 yield Event(row[0], row[1], row[2], row[3], row[4], json.loads(row[5]))
 
@@ -135,7 +135,7 @@ class Journal:
         self._file.close()
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _errors_named(self) -> Iterator[None]:
         try:
             yield
         except (sqlite3.Error, ValueError) as error:

@@ -168,10 +168,10 @@ def hand_on(
         to = int(rng.choice([annotator for annotator in able if load[annotator] == least]))
         taken.setdefault(to, []).append(entry)
         load[to] += 1
-    return {to: _cut(own, page) for to, own in sorted(taken.items())}, tuple(nobody)
+    return {to: _pages(own, page) for to, own in sorted(taken.items())}, tuple(nobody)
 
 
-def _cut(entries: list[int], page: int) -> Pages:
+def _pages(entries: list[int], page: int) -> Pages:
     ends = [*range(0, len(entries), page), len(entries)]
     return tuple(tuple(entries[a:b]) for a, b in pairwise(ends))
 

@@ -80,7 +80,7 @@ class TorchvisionDetector:
     def answers(self, detector: Any, x: Tensor) -> Tensor:
         """As `Adapter.answers`; R is the detector's `detections_per_img`."""
         head = _head(detector)
-        with _lowered(head, self.least):
+        with _lower_threshold(head, self.least):
             said = detector(list(x))
         return padded(said, x, rows=int(head.detections_per_img), classes=self.classes)
 
@@ -201,7 +201,7 @@ def _head(detector: Any) -> Any:
 
 
 @contextmanager
-def _lowered(head: Any, least: float) -> Iterator[None]:
+def _lower_threshold(head: Any, least: float) -> Iterator[None]:
     own = head.score_thresh
     head.score_thresh = min(own, least)
     try:

@@ -67,7 +67,7 @@ class MultiLabel:
     @property
     def losses(self) -> Mapping[str, Loss]:
         """Of them "ce" is the mean binary cross-entropy, "log_odds" the same without its rounding to a slope of 0."""
-        return {"ce": _cross_entropy, "log_odds": self._pressed, "margin": self._easiest}
+        return {"ce": _cross_entropy, "log_odds": self._mean_of_ways, "margin": self._easiest}
 
     def targets(self, given: object) -> Tensor:
         """(B, K) int64 of 0 and 1 on the CPU, from integers or booleans in a tensor, an array or a sequence.
@@ -103,10 +103,10 @@ class MultiLabel:
 
     def predictions(self, output: Tensor) -> Tensor:
         """(..., K) int64, 1 where a class counts as there."""
-        return (output > self._cut).long()
+        return (output > self._logit_threshold).long()
 
     @property
-    def _cut(self) -> float:
+    def _logit_threshold(self) -> float:
         """The logit of the threshold."""
         return math.log(self.threshold / (1 - self.threshold))
 
@@ -126,13 +126,13 @@ class MultiLabel:
     def margin(self, output: Tensor, y: Tensor) -> Tensor:
         """(B,) of "exact" the least distance of a logit from its cut, negative where it is beyond; else as graded."""
         if self.score_by == "hamming":
-            return above(self.score(output, y), self.floor, self._pressed(output, y))
+            return above(self.score(output, y), self.floor, self._mean_of_ways(output, y))
         least = by_row(lambda rows, labels: self.ways(rows, labels).amin(1), output, y, 1)
         return torch.where(self.holds(output, y), least, -least.abs())  # a logit at the cut counts as absent
 
     def ways(self, output: Tensor, y: Tensor) -> Tensor:
         """(B, K) how far each logit is on the right side of its cut."""
-        return (output - self._cut) * (2 * y - 1)
+        return (output - self._logit_threshold) * (2 * y - 1)
 
     def agreement(self, said: Tensor, other: Tensor) -> Tensor:
         """(B,) float64, the score of predicted rows (B, K) by other ones."""
@@ -165,7 +165,7 @@ class MultiLabel:
         usual = ways.detach().abs().mean(1, keepdim=True).clamp(min=_TINY)
         return torch.tanh(-ways / usual).mean(1)
 
-    def _pressed(self, output: Tensor, y: Tensor) -> Tensor:
+    def _mean_of_ways(self, output: Tensor, y: Tensor) -> Tensor:
         return by_row(lambda rows, labels: -self.ways(rows, labels).mean(1), output, y, 1)
 
 

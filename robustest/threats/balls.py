@@ -10,7 +10,7 @@ from torch import Tensor
 
 from robustest import rng
 from robustest.errors import ConfigError, expected
-from robustest.threats.protocol import Bounds, Rows, box, clip, count, difference, length, per_row
+from robustest.threats.protocol import Bounds, OfInputs, Rows, box, clip, count, difference, length, per_row
 from robustest.threats.shrink import shrunk
 from robustest.words import as_written
 
@@ -18,8 +18,8 @@ _LARGEST = float(torch.finfo(torch.float32).max)
 
 
 @dataclass(frozen=True, slots=True)
-class _Ball:
-    """What the norm balls share; a proposal is the perturbed input itself."""
+class _Ball(OfInputs):
+    """What the norm balls share."""
 
     eps: float
 
@@ -38,15 +38,6 @@ class _Ball:
 
     def __str__(self) -> str:
         return f"{type(self).__name__}(eps={as_written(self.eps)})"
-
-    def region(self, x: Tensor, bounds: Bounds) -> Rows:
-        return box(x, bounds)
-
-    def origin(self, region: Rows) -> Tensor:
-        return region["x"]
-
-    def render(self, z: Tensor, region: Rows) -> Tensor:
-        return z
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +181,7 @@ def nearest_in_l1(z: Tensor, region: Rows, radius: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True, slots=True)
-class L0:
+class L0(OfInputs):
     """At most so many pixels may change, each to anything inside the bounds.
 
     A pixel is a position with all its channels: axis 1 of samples with three axes or more, e.g. (N, C, H, W), is
@@ -214,12 +205,6 @@ class L0:
 
     def __str__(self) -> str:
         return f"L0(pixels={self.pixels})"
-
-    def region(self, x: Tensor, bounds: Bounds) -> Rows:
-        return box(x, bounds)
-
-    def origin(self, region: Rows) -> Tensor:
-        return region["x"]
 
     def start(self, region: Rows, key: Tensor) -> Tensor:
         """Pixels chosen at random, with random values."""
@@ -250,9 +235,6 @@ class L0:
         Shorter steps seldom put other pixels in the place of those that were chosen before.
         """
         return 32 * region["span"]
-
-    def render(self, z: Tensor, region: Rows) -> Tensor:
-        return z
 
     def size(self, z: Tensor, region: Rows) -> Tensor:
         return by_pixel(z != region["x"]).any(1).sum(1).double()

@@ -70,6 +70,21 @@ def box(x: Tensor, bounds: Bounds) -> Rows:
     return {"x": x, "low": low, "high": high, "span": (high - low).flatten()}
 
 
+class OfInputs:
+    """What threats share whose proposals are the inputs themselves."""
+
+    __slots__ = ()
+
+    def region(self, x: Tensor, bounds: Bounds) -> Rows:
+        return box(x, bounds)
+
+    def origin(self, region: Rows) -> Tensor:
+        return region["x"]
+
+    def render(self, z: Tensor, region: Rows) -> Tensor:
+        return z
+
+
 def clip(z: Tensor, region: Rows) -> Tensor:
     """Z inside the box of the region's "low" and "high"."""
     return torch.clamp(z, region["low"], region["high"])

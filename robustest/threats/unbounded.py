@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from robustest import rng
-from robustest.threats.protocol import Bounds, Rows, box, clip, difference, per_row
+from robustest.threats.protocol import OfInputs, Rows, clip, difference, per_row
 
 
 @dataclass(frozen=True, slots=True)
-class Unbounded:
+class Unbounded(OfInputs):
     """Anything inside the bounds. An attack that does not break nearly everything here is itself broken.
 
     Sizes are the largest change as a share of the bounds' width, so the radius is 1: from one bound to the other.
@@ -23,12 +23,6 @@ class Unbounded:
 
     def __str__(self) -> str:
         return "Unbounded()"
-
-    def region(self, x: Tensor, bounds: Bounds) -> Rows:
-        return box(x, bounds)
-
-    def origin(self, region: Rows) -> Tensor:
-        return region["x"]
 
     def start(self, region: Rows, key: Tensor) -> Tensor:
         x = region["x"]
@@ -42,9 +36,6 @@ class Unbounded:
 
     def stride(self, region: Rows) -> Tensor:
         return region["span"]
-
-    def render(self, z: Tensor, region: Rows) -> Tensor:
-        return z
 
     def size(self, z: Tensor, region: Rows) -> Tensor:
         span = (region["high"].double() - region["low"].double()).flatten()

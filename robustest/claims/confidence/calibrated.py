@@ -6,6 +6,7 @@ from typing import Any, Unpack
 
 import numpy as np
 
+from robustest.checks import checked_whole
 from robustest.claims.confidence.answers import (
     Answering,
     about,
@@ -16,11 +17,10 @@ from robustest.claims.confidence.answers import (
     setting,
     sure_setup,
 )
-from robustest.errors import ConfigError, expected
 from robustest.facts import Captions
 from robustest.kinds import Kind, Quantity
 from robustest.results import Result
-from robustest.rules import Rule
+from robustest.rules import Rule, Terms
 from robustest.rules.calibration import CalibrationErrorRule
 from robustest.rules.means import MeanRule
 from robustest.run.driver import observe
@@ -30,7 +30,7 @@ from robustest.run.options import Options
 from robustest.run.result_building import finish, unchanged
 from robustest.run.setup import Setup
 from robustest.shifts import Shift, ShiftFunction
-from robustest.statistics import checked_threshold
+from robustest.statistics import asked_threshold, checked_not_both
 from robustest.statistics.calibration import bin_of, binned_error
 
 _FEWEST_BINS = 10
@@ -92,12 +92,10 @@ def measure_calibrated(
             `measure_robust_accuracy`.
         DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
-    if max_brier is not None and max_ece is not None:
-        raise ConfigError("Expected max_brier or max_ece but got both. Write two assertions.")
-    max_brier = None if max_brier is None else checked_threshold("max_brier", max_brier, within=(0.0, 2.0), trivial=2)
-    max_ece = None if max_ece is None else checked_threshold("max_ece", max_ece, trivial=1)
-    if type(bins) is not int or bins < _FEWEST_BINS:
-        raise ConfigError(expected(f"bins to be a whole number >= {_FEWEST_BINS}", bins))
+    checked_not_both(max_brier=max_brier, max_ece=max_ece)
+    max_brier = asked_threshold("max_brier", max_brier, within=(0.0, 2.0), trivial=2)
+    max_ece = asked_threshold("max_ece", max_ece, trivial=1)
+    checked_whole("bins", bins, _FEWEST_BINS)
     temperature = checked_temperature(temperature, fit_on)
     chosen = asked_shift(shift, severity)
     setup = sure_setup(Setup.of(model, data, options), probabilities=probabilities)
@@ -105,9 +103,7 @@ def measure_calibrated(
     if fit_on is not None:
         temperature, fitted = fitted_temperature(setup, fit_on, probabilities=probabilities)
     by_error, asked = max_ece is not None, CALIBRATED.asked("max_brier" if max_ece is None else "max_ece")
-    rule: Rule = MeanRule(
-        threshold=None if max_brier is None else max_brier / 2, terms=setup.terms, column="brier", scale=2.0
-    )
+    rule: Rule = _brier_rule(max_brier, setup.terms)
     if by_error:
         rule = CalibrationErrorRule(threshold=max_ece, terms=setup.terms, bins=bins, seed=setup.settings.seed)
     look = Answering(
@@ -135,6 +131,11 @@ def measure_calibrated(
         caveats=() if chosen is None else unchanged(evidence.columns["moved"], "the shift"),
         notes=() if fitted is None else (f"temperature {temperature:.3g}, fitted on {fitted.n} other samples",),
     )
+
+
+def _brier_rule(max_brier: float | None, terms: Terms) -> MeanRule:
+    """A claim on the Brier score, of which the column holds half: a mean of values in 0..1."""
+    return MeanRule(threshold=None if max_brier is None else max_brier / 2, terms=terms, column="brier", scale=2.0)
 
 
 def _details(evidence: Evidence, bins: int, temperature: float) -> dict[str, Any]:

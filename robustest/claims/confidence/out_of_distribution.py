@@ -21,7 +21,7 @@ from robustest.run.noting import measures
 from robustest.run.options import Options
 from robustest.run.result_building import few, finish
 from robustest.run.setup import Setup
-from robustest.statistics import Decision, checked_threshold
+from robustest.statistics import Decision, asked_threshold
 
 OOD_REJECTED = Kind(
     name="ood_rejected",
@@ -68,7 +68,7 @@ def measure_ood_rejected(
         ConfigError: an argument is out of range or unknown.
         DataError, ModelError, DeviceError, StoreError: as for `measure_calibrated`.
     """
-    most = None if fpr_at_95_tpr is None else checked_threshold("fpr_at_95_tpr", fpr_at_95_tpr, trivial=1)
+    most = asked_threshold("fpr_at_95_tpr", fpr_at_95_tpr, trivial=1)
     if score not in SCORES:
         raise unknown("score", score, SCORES)
     setup = sure_setup(Setup.of(model, inside, options), probabilities=probabilities)

@@ -17,7 +17,7 @@ from robustest.run.options import Options
 from robustest.run.result_building import finish, unchanged
 from robustest.run.setup import Setup
 from robustest.shifts import Shift, ShiftFunction
-from robustest.statistics import checked_threshold, need
+from robustest.statistics import asked_threshold, checked_threshold, need
 
 SELECTIVE_ACCURACY = Kind(
     name="selective_accuracy",
@@ -64,7 +64,7 @@ def measure_selective_accuracy(
         DataError, ModelError, DeviceError, StoreError: as for `measure_calibrated`.
     """
     coverage = checked_threshold("coverage", coverage, trivial=0)
-    at_least = None if at_least is None else checked_threshold("at_least", at_least, trivial=0)
+    at_least = asked_threshold("at_least", at_least, trivial=0)
     chosen = asked_shift(shift, severity)
     setup = sure_setup(Setup.of(model, data, options), probabilities=probabilities)
     look = Answering(examples=setup.settings.examples, shift=chosen, probabilities=probabilities)

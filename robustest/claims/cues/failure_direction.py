@@ -26,7 +26,7 @@ from robustest.run.noting import measures
 from robustest.run.options import Options
 from robustest.run.result_building import finish
 from robustest.run.setup import Setup
-from robustest.statistics import Decision, checked_threshold
+from robustest.statistics import Decision, asked_threshold
 
 Embedding = Callable[[Tensor], Tensor] | Tensor
 """Maps inputs (B, *S) to rows (B, D); or the rows (N, D) of all samples in the data's order."""
@@ -115,7 +115,7 @@ def measure_failure_direction(
         DataError: an embedding is not as above; else as for `measure_robust_accuracy`.
         ModelError, DeviceError: as for `measure_robust_accuracy`.
     """
-    max_excess = None if max_excess is None else checked_threshold("max_excess", max_excess, trivial=1)
+    max_excess = asked_threshold("max_excess", max_excess, trivial=1)
     checked_whole("components", components, 1)
     setup = Setup.of(model, data, options).unpictured()
     settings, n = setup.settings, len(setup.samples)
@@ -203,7 +203,7 @@ def _decided(evidence: Evidence, found: FailureDirections, max_excess: float | N
         )
     elif not evidence.whole:
         verdict, rule = Verdict.INCONCLUSIVE, f"budget: {evidence.n} of {evidence.total} samples looked at"
-    elif untold := _untold(evidence, found, max_excess):
+    elif untold := _why_open(evidence, found, max_excess):
         verdict, rule = Verdict.INCONCLUSIVE, untold
     elif not found.directions:
         verdict, rule = Verdict.PASSED, "certain: there are no errors"
@@ -213,7 +213,7 @@ def _decided(evidence: Evidence, found: FailureDirections, max_excess: float | N
     return Decision(verdict=verdict, rule=rule, estimate=excess if evidence.whole else None, interval=(excess, excess))
 
 
-def _untold(evidence: Evidence, found: FailureDirections, max_excess: float) -> str:
+def _why_open(evidence: Evidence, found: FailureDirections, max_excess: float) -> str:
     """Why a claim that did not fail does not pass: a class that could not be judged, or that chance may have raised."""
     wrong = evidence.columns["label"][~evidence.columns["held"]]
     few = [label for label in found.skipped if (wrong == label).any()]

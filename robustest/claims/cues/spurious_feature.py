@@ -20,7 +20,7 @@ from robustest.run.noting import measures
 from robustest.run.options import Options
 from robustest.run.result_building import finish, unchanged
 from robustest.run.setup import Setup
-from robustest.statistics import checked_threshold
+from robustest.statistics import asked_threshold
 
 
 @measures(NO_SPURIOUS_FEATURE)
@@ -89,10 +89,8 @@ def measure_spurious_feature(
         ConfigError: an argument is out of range or unknown, or target is no class.
         DataError, ModelError, DeviceError: as for `measure_robust_accuracy`.
     """
-    max_flip = None if max_flip is None else checked_threshold("max_flip", max_flip, trivial=1)
-    max_recall_drop = (
-        None if max_recall_drop is None else checked_threshold("max_recall_drop", max_recall_drop, trivial=1)
-    )
+    max_flip = asked_threshold("max_flip", max_flip, trivial=1)
+    max_recall_drop = asked_threshold("max_recall_drop", max_recall_drop, trivial=1)
     if target is not None and (type(target) is not int or target < 0):
         raise ConfigError(expected("target to be a class index", target))
     if control is not None and train_fn is not None:

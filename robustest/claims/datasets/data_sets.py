@@ -18,13 +18,13 @@ from robustest.rules import Rule, ShareRule, Terms
 from robustest.rules.independent import FallRule
 from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
-from robustest.run.evidence import Evidence, Observed, exhibits_of
+from robustest.run.evidence import Evidence, Observed, unchanged_exhibits
 from robustest.run.noting import measures
 from robustest.run.options import Options
 from robustest.run.plan import Plan
 from robustest.run.result_building import fallible, few, finish
 from robustest.run.setup import Setup, deciding, of_task
-from robustest.statistics import checked_threshold
+from robustest.statistics import asked_threshold, checked_not_both
 from robustest.statistics.two_shares import difference_interval
 from robustest.tasks import Task
 
@@ -86,10 +86,9 @@ def measure_transfer_accuracy(
         ConfigError: an argument is out of range or unknown, or both thresholds are given.
         DataError, ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
-    if at_least is not None and max_drop is not None:
-        raise ConfigError("Expected at_least or max_drop but got both. Write two assertions.")
-    at_least = None if at_least is None else checked_threshold("at_least", at_least, trivial=0)
-    max_drop = None if max_drop is None else checked_threshold("max_drop", max_drop, trivial=1)
+    checked_not_both(at_least=at_least, max_drop=max_drop)
+    at_least = asked_threshold("at_least", at_least, trivial=0)
+    max_drop = asked_threshold("max_drop", max_drop, trivial=1)
     setup = _setup(model, source, target, options, deciding(task))
     first = accuracy_of(setup, "accuracy on the source")
     by_drop = max_drop is not None
@@ -146,18 +145,7 @@ class Predicting:
         """What the model says of a chunk."""
         seen, task = evaluator.judged(chunk.x, chunk.y), evaluator.task
         held, predicted = seen.holds, seen.said
-        exhibits = exhibits_of(
-            chunk,
-            ~held,
-            clean=predicted,
-            predicted=predicted,
-            before=chunk.x,
-            after=chunk.x,
-            badness=-seen.margin,
-            size=None,
-            most=self.examples,
-            task=task,
-        )
+        exhibits = unchanged_exhibits(chunk, ~held, predicted, seen.margin, most=self.examples, task=task)
         columns = {"held": held.cpu().numpy()}
         if task.one_class:
             columns["predicted"] = predicted.cpu().numpy()

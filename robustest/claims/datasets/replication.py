@@ -16,13 +16,13 @@ from robustest.errors import ConfigError, DataError, expected, unknown
 from robustest.kinds import Kind, Quantity, no_lines
 from robustest.results import Result, Verdict
 from robustest.rules.replication import FEWEST, Gap, Gaps, decide_gap, replication_gaps
-from robustest.run.evidence import Evidence, Tally
+from robustest.run.evidence import Evidence
 from robustest.run.noting import measures
 from robustest.run.options import Options, apply, terms_of
 from robustest.run.result_building import fallible, few, result_of
 from robustest.run.setup import Setup
 from robustest.settings import Settings
-from robustest.statistics import Decision, checked_threshold
+from robustest.statistics import Decision, asked_threshold
 from robustest.statistics.cells import Cells
 
 RESAMPLES = {"jackknife": 1000, "beta-mixture": 200, None: 1000}
@@ -83,7 +83,7 @@ def measure_replication_gap(
             `measure_robust_accuracy`.
         ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
-    max_gap = None if max_gap is None else checked_threshold("max_gap", max_gap, trivial=1)
+    max_gap = asked_threshold("max_gap", max_gap, trivial=1)
     if correction not in RESAMPLES:
         raise unknown("correction", correction, [name for name in RESAMPLES if name])
     draws = RESAMPLES[correction] if resamples is None else resamples
@@ -172,7 +172,7 @@ def _outcomes(
         pair = cast("tuple[object, ...]", model)
         if len(pair) != 2:
             raise ConfigError(expected("a pair of outcomes, of v1 and of v2", model))
-        evidence = [_known(outcomes) for outcomes in pair]
+        evidence = [_evidence_of(outcomes) for outcomes in pair]
         counts = [side.total for side in evidence]
     else:
         samples = [as_samples(v1), as_samples(v2)]
@@ -188,7 +188,7 @@ def _outcomes(
     return evidence[0], evidence[1], settings
 
 
-def _known(outcomes: object) -> Evidence:
+def _evidence_of(outcomes: object) -> Evidence:
     """Evidence made of outcomes that were measured elsewhere."""
     held: NDArray[Any] = outcomes.detach().cpu().numpy() if isinstance(outcomes, Tensor) else np.asarray(outcomes)
     if held.ndim != 1 or held.dtype != bool or not len(held):
@@ -199,10 +199,6 @@ def _known(outcomes: object) -> Evidence:
         columns={"held": held, "id": ids},
         ids=ids,
         total=len(held),
-        exhibits=[],
-        tally=Tally(),
-        counts={},
-        bounds=(0.0, 1.0),
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any, Unpack
 
 import numpy as np
 
+from robustest.checks import checked_whole
 from robustest.claims.datasets.data_sets import accuracy_of, pair_details, together
 from robustest.data.breeds import BreedsSplit
 from robustest.data.domains import Domain, domains
@@ -23,7 +24,7 @@ from robustest.run.noting import measures
 from robustest.run.options import Options
 from robustest.run.result_building import fallible, few, result_of
 from robustest.run.setup import Setup
-from robustest.statistics import Decision, checked_threshold
+from robustest.statistics import Decision, asked_threshold
 from robustest.statistics.clusters import Clusters, cluster_drop_interval
 from robustest.statistics.paired import drop_bounds
 
@@ -84,11 +85,10 @@ def measure_subpopulation_shift(
             `measure_robust_accuracy`.
         ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
-    max_drop = None if max_drop is None else checked_threshold("max_drop", max_drop, trivial=1)
+    max_drop = asked_threshold("max_drop", max_drop, trivial=1)
     if not isinstance(split, BreedsSplit):
         raise ConfigError(expected("a split such as breeds_split(tree, level=2) gives", split))
-    if type(resamples) is not int or resamples < 100:
-        raise ConfigError(expected("resamples to be a whole number >= 100", resamples))
+    checked_whole("resamples", resamples, 100)
     source, target = domains(data, split)
     model, oracle = _trained(model, train, oracle, split)
     setup = Setup.of(model, source.samples(), options)

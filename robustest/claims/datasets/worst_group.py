@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Unpack
 
+from robustest.checks import checked_whole
 from robustest.claims.datasets.data_sets import accuracy_plan
 from robustest.data.groups import Groups, as_groups
-from robustest.errors import ConfigError, expected
 from robustest.kinds import Kind, Quantity, no_lines
 from robustest.results import Pairing, Result
 from robustest.rules.groups import GroupShare, WorstGroupRule, group_level
@@ -17,7 +17,7 @@ from robustest.run.noting import measures
 from robustest.run.options import Options
 from robustest.run.result_building import finish
 from robustest.run.setup import Setup, deciding, of_task
-from robustest.statistics import checked_threshold
+from robustest.statistics import asked_threshold
 from robustest.tasks import Task
 
 WORST_GROUP_ACCURACY = Kind(
@@ -72,9 +72,8 @@ def measure_worst_group_accuracy(
         DataError: the groups do not fit the data; else as for `measure_robust_accuracy`.
         ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
-    at_least = None if at_least is None else checked_threshold("at_least", at_least, trivial=0)
-    if type(min_group) is not int or min_group < 1:
-        raise ConfigError(expected("min_group to be a whole number >= 1", min_group))
+    at_least = asked_threshold("at_least", at_least, trivial=0)
+    checked_whole("min_group", min_group, 1)
     setup = Setup.of(model, data, options, deciding(task))
     known = as_groups(groups, len(setup.samples))
     rule = WorstGroupRule(

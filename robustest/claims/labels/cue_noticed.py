@@ -16,7 +16,7 @@ from robustest.rules.foreseen import decide_noticed
 from robustest.run.noting import measures
 from robustest.run.options import Options, apply, terms_of
 from robustest.run.result_building import few, result_of
-from robustest.statistics import checked_threshold
+from robustest.statistics import asked_threshold
 from robustest.statistics.two_way import Estimate, difference_by_annotator
 
 Bools = NDArray[np.bool_]
@@ -69,7 +69,7 @@ def measure_cue_noticed(
         DataError: there are no answers about the cue, it is not known who gave one, or annotators were not asked about
             cues.
     """
-    at_least = None if at_least is None else checked_threshold("at_least", at_least, within=(-1.0, 1.0), trivial=-1)
+    at_least = asked_threshold("at_least", at_least, within=(-1.0, 1.0), trivial=-1)
     if cue in (null, planted):
         raise ConfigError(f"Expected another cue than the null and the planted one but got {cue!r}.")
     study = checked_study(study, "the clusters that the variance is computed by")

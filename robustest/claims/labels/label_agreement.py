@@ -20,7 +20,7 @@ from robustest.rules import ShareRule, Terms
 from robustest.rules.label_agreement import FEWEST_ANSWERS, MANY_ANSWERS, Agreement, LookedAtRule
 from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
-from robustest.run.evidence import Evidence, Observed, exhibits_of
+from robustest.run.evidence import Evidence, Observed, unchanged_exhibits
 from robustest.run.noting import measures
 from robustest.run.options import Options
 from robustest.run.result_building import finish
@@ -105,7 +105,7 @@ def measure_label_agreement(
         "max_unsupported": max_unsupported,
         "main_at_least": main_at_least,
     }
-    name, threshold = _asked(given)
+    name, threshold = _threshold_asked(given)
     setup = Setup.of(model, data, options)
     tables = _tables(responses, len(setup.samples))
     asked = LABEL_AGREEMENT.asked(name)
@@ -174,22 +174,18 @@ class Agreeing:
         }[self.holds]
         enough = found.answers >= FEWEST_ANSWERS
         held = what & enough
-        exhibits = exhibits_of(
+        exhibits = unchanged_exhibits(
             chunk,
             torch.from_numpy(~held).to(predicted.device),
-            clean=predicted,
-            predicted=predicted,
-            before=chunk.x,
-            after=chunk.x,
-            badness=-evaluator.task.margin(logits, chunk.y),
-            size=None,
+            predicted,
+            evaluator.task.margin(logits, chunk.y),
             most=self.examples,
         )
         columns = {column: getattr(found, column) for column in _COLUMNS}
         return Observed({"held": held, "possible": what | ~enough, **columns}, exhibits)
 
 
-def _asked(given: Mapping[str, float | None]) -> tuple[str, float | None]:
+def _threshold_asked(given: Mapping[str, float | None]) -> tuple[str, float | None]:
     """The threshold that is given, by name; the contained set where none is."""
     asked = [name for name, value in given.items() if value is not None]
     if len(asked) > 1:

@@ -18,12 +18,12 @@ from robustest.kinds import Kind, Quantity, no_lines
 from robustest.results import NOT_PAIRED, Result
 from robustest.rules.label_agreement import FEWEST_ANSWERS
 from robustest.rules.wrong_labels import decide_wrong
-from robustest.run.evidence import Evidence, Exhibit, Tally
+from robustest.run.evidence import Evidence, Exhibit
 from robustest.run.noting import measures
 from robustest.run.options import Options, apply
 from robustest.run.result_building import result_of
 from robustest.settings import Settings
-from robustest.statistics import checked_threshold
+from robustest.statistics import asked_threshold
 
 Bools = NDArray[np.bool_]
 
@@ -74,14 +74,14 @@ def measure_label_quality(
         DataError: the responses are not of the data's samples, nobody answered anything, or nothing was said of the
             label of an item that somebody looked at; else as for `measure_robust_accuracy`.
     """
-    at_most = None if at_most is None else checked_threshold("at_most", at_most, trivial=1)
+    at_most = asked_threshold("at_most", at_most, trivial=1)
     if not isinstance(responses, Responses):
         raise ConfigError(expected("responses such as Responses.from_csv(...) gives", responses))
     if suspects is not None and not isinstance(suspects, Suspects):
         raise ConfigError(expected("suspects as robustest.suspects(...) finds them", suspects))
     _, settings = apply(lambda x: x, options)
     labels = labels_of(data)
-    looked = _looked(responses, labels)
+    looked = _look_at(responses, labels)
     n, total = len(looked.items), len(labels)
     wrong, tied = int(looked.wrong.sum()), int(looked.tied.sum())
     decision = decide_wrong(wrong, tied, n, total, at_most, scope=settings.scope, alpha=settings.alpha)
@@ -91,8 +91,6 @@ def measure_label_quality(
         ids=looked.items,
         total=total,
         exhibits=_exhibits(data, looked, labels, settings),
-        tally=Tally(),
-        counts={},
         bounds=options.get("bounds", (0.0, 1.0)),
     )
     statement = LABEL_QUALITY.quantities[0].says()
@@ -125,7 +123,7 @@ class _Looked:
     ahead: NDArray[np.float64]
 
 
-def _looked(responses: Responses, labels: NDArray[np.int64]) -> _Looked:
+def _look_at(responses: Responses, labels: NDArray[np.int64]) -> _Looked:
     if responses.size != len(labels):
         raise DataError(f"Expected answers about {len(labels)} samples but got some about {responses.size} items.")
     selected, shown = responses.counts()

@@ -19,12 +19,12 @@ from robustest.results import Pairing, Result, Verdict
 from robustest.rules import ShareRule
 from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
-from robustest.run.evidence import Evidence, Observed, exhibits_of
+from robustest.run.evidence import Evidence, Observed, unchanged_exhibits
 from robustest.run.noting import measures
 from robustest.run.options import Options
 from robustest.run.result_building import finish
 from robustest.run.setup import Setup
-from robustest.statistics import Decision, checked_threshold
+from robustest.statistics import Decision, asked_threshold
 
 Of = Literal["top1-in-set", "exact-set"]
 Scores = Literal["sigmoid", "softmax"]
@@ -90,7 +90,7 @@ def measure_multilabel_accuracy(
         raise ConfigError(expected(f"of to be one of {', '.join(_OF)}", of))
     if scores not in _SCORES:
         raise ConfigError(expected(f"scores to be one of {', '.join(_SCORES)}", scores))
-    threshold = None if at_least is None else checked_threshold("at_least", at_least, trivial=0)
+    threshold = asked_threshold("at_least", at_least, trivial=0)
     given = as_label_sets(data)
     if of == "top1-in-set" and not bool((given.objects > 0).all()):
         empty = int((given.objects == 0).nonzero()[0])
@@ -152,16 +152,8 @@ class Naming:
         top = sets.gather(1, predicted.unsqueeze(1)).squeeze(1)
         exact = (said(logits, self.scores) == sets).all(1)
         held = top if self.of == "top1-in-set" else exact
-        exhibits = exhibits_of(
-            chunk,
-            ~held,
-            clean=predicted,
-            predicted=predicted,
-            before=chunk.x,
-            after=chunk.x,
-            badness=-evaluator.task.margin(logits, chunk.y),
-            size=None,
-            most=self.examples,
+        exhibits = unchanged_exhibits(
+            chunk, ~held, predicted, evaluator.task.margin(logits, chunk.y), most=self.examples
         )
         columns = {"held": held, "top": top, "exact": exact, "objects": sets.sum(1)}
         return Observed({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)

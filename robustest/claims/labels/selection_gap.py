@@ -16,12 +16,12 @@ from robustest.results import Result, Verdict
 from robustest.rules import ShareRule, Terms
 from robustest.rules.selection_gap import Answers, SelectionGap, decide_selection_gap, selection_gap
 from robustest.run.driver import observe
-from robustest.run.evidence import Evidence, Observed, exhibits_of
+from robustest.run.evidence import Evidence, Observed, unchanged_exhibits
 from robustest.run.noting import measures
 from robustest.run.options import Options
 from robustest.run.result_building import few, finish
 from robustest.run.setup import Setup
-from robustest.statistics import Decision, checked_threshold
+from robustest.statistics import Decision, asked_threshold
 
 SELECTION_GAP = Kind(
     name="selection_gap",
@@ -71,7 +71,7 @@ def measure_selection_gap(
             the prediction of a sample where the two differ; else as for `measure_robust_accuracy`.
         ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
-    margin = None if margin is None else checked_threshold("margin", margin, trivial=1)
+    margin = asked_threshold("margin", margin, trivial=1)
     if not isinstance(responses, Responses):
         raise ConfigError(expected("responses such as Responses.from_csv(...) gives", responses))
     responses.known_annotators("the clusters that the variance is computed by")
@@ -121,16 +121,8 @@ class Labelling:
         """Look at a chunk."""
         logits = evaluator.logits(chunk.x)
         predicted = evaluator.task.predictions(logits)
-        exhibits = exhibits_of(
-            chunk,
-            predicted != chunk.y,
-            clean=predicted,
-            predicted=predicted,
-            before=chunk.x,
-            after=chunk.x,
-            badness=-evaluator.task.margin(logits, chunk.y),
-            size=None,
-            most=self.examples,
+        exhibits = unchanged_exhibits(
+            chunk, predicted != chunk.y, predicted, evaluator.task.margin(logits, chunk.y), most=self.examples
         )
         columns = {"held": predicted == chunk.y, "predicted": predicted, "label": chunk.y}
         return Observed({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)

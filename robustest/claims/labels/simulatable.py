@@ -18,7 +18,7 @@ from robustest.rules.foreseen import decide_foreseen
 from robustest.run.noting import measures
 from robustest.run.options import Options, apply, terms_of
 from robustest.run.result_building import result_of
-from robustest.statistics import checked_threshold
+from robustest.statistics import asked_threshold
 from robustest.statistics.two_way import share_by_annotator
 
 SIMULATABLE = Kind(
@@ -68,7 +68,7 @@ def measure_simulatable(
         DataError: there are no answers, it is not known who gave one or what the model says to an item, or annotators
             were asked about one class at a time.
     """
-    at_least = None if at_least is None else checked_threshold("at_least", at_least, trivial=0)
+    at_least = asked_threshold("at_least", at_least, trivial=0)
     if choices is not None:
         checked_whole("choices", choices, 2)
     study = checked_study(study, "the clusters that the variance is computed by")

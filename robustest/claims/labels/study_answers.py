@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from robustest.data.responses import Responses
 from robustest.errors import ConfigError, DataError, expected
-from robustest.run.evidence import Evidence, Tally
+from robustest.run.evidence import Evidence
 from robustest.statistics import Decision
 
 
@@ -24,10 +24,6 @@ def evidence_of(held: NDArray[np.bool_], decision: Decision) -> Evidence:
         columns={"held": held, "id": ids},
         ids=ids,
         total=len(held),
-        exhibits=[],
-        tally=Tally(),
-        counts={},
-        bounds=(0.0, 1.0),
     )
 
 

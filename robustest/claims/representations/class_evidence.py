@@ -25,7 +25,7 @@ from robustest.run.result_building import few, finish, nothing_allowed
 from robustest.run.second_model import beside
 from robustest.run.setup import Setup
 from robustest.run.split_search import with_search
-from robustest.statistics import Decision, checked_threshold, clopper_pearson
+from robustest.statistics import Decision, asked_threshold, clopper_pearson
 from robustest.threats import L2
 
 CLASS_EVIDENCE = Kind(
@@ -89,7 +89,7 @@ def measure_class_evidence(
         ConfigError: an argument is out of range or unknown, or the judge is the model itself.
         DataError, ModelError, DeviceError: as for `measure_robust_accuracy`.
     """
-    min_transfer = None if min_transfer is None else checked_threshold("min_transfer", min_transfer, trivial=0)
+    min_transfer = asked_threshold("min_transfer", min_transfer, trivial=0)
     checked_whole("steps", steps, 1)
     checked_whole("min_driven", min_driven, 1)
     threat = L2(eps)

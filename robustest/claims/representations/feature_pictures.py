@@ -61,7 +61,7 @@ class Gallery:
         if self.settings.pictures is None or not len(features):
             return
         bounds = self.evaluator.model.bounds
-        tops = [self._taken(ids) for ids in samples]
+        tops = [self._inputs(ids) for ids in samples]
         driven = self._driven(features, torch.stack([top[0] for top in tops]))
         rows = [[*([] if driven is None else [driven[i]]), *top] for i, top in enumerate(tops)]
         save = partial(save_sheet, self.settings.pictures, f"{self.name}-{name}", rows, bounds)
@@ -71,7 +71,7 @@ class Gallery:
             about = f"{caption}; a row a feature: {first}the samples where it is highest"
             self.told.append({"caption": about, "image": shown_path(path)})
 
-    def _taken(self, ids: Tensor) -> Tensor:
+    def _inputs(self, ids: Tensor) -> Tensor:
         return torch.cat([c.x for c in in_order(self.samples, self.evaluator, seed=self.settings.seed, ids=ids)]).cpu()
 
     def _driven(self, features: Sequence[int], like: Tensor) -> Tensor | None:

@@ -28,7 +28,7 @@ from robustest.run.options import Options
 from robustest.run.result_building import finish
 from robustest.run.setup import Setup
 from robustest.run.split_search import Halves, with_search
-from robustest.statistics import Decision, checked_threshold, clopper_pearson, most
+from robustest.statistics import Decision, asked_threshold, clopper_pearson, most
 
 _SLACK = 0.05
 """Validation accuracy given up for fewer features (Wong et al., section 2.2)."""
@@ -185,7 +185,7 @@ def _checked_limits(max_features: int | None, max_drop: float | None) -> float |
         )
     if max_features is not None:
         checked_whole("max_features_per_class", max_features, 1)
-    return None if max_drop is None else checked_threshold("max_drop", max_drop, trivial=1)
+    return asked_threshold("max_drop", max_drop, trivial=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

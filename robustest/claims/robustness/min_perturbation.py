@@ -144,7 +144,7 @@ class MedianRule:
         """As `Claim.decide`; the interval is that of the median of the population, or wider."""
         ordered, widest = np.sort(columns["size"]), float(columns["widest"][0])
         if len(ordered) < n and self.terms.scope == "set":
-            interval = self._stopped(ordered, n, settled, widest)
+            interval = self._median_interval(ordered, n, settled, widest)
             return partial(self.threshold, interval, len(ordered), n, settled, at_least=True, terms=self.terms)
         estimate, interval = reached(ordered, 0.5), median_interval(ordered, self.terms.alpha, widest)
         if len(ordered) < n:
@@ -166,7 +166,7 @@ class MedianRule:
             broken, n
         )
 
-    def _stopped(
+    def _median_interval(
         self, ordered: NDArray[np.float64], n: int, settled: Settled | None, widest: float
     ) -> tuple[float, float]:
         """The interval of the set's median, valid wherever the run stopped: the values that the test of a claim

@@ -33,7 +33,7 @@ from robustest.run.options import Options
 from robustest.run.replay import Replay
 from robustest.run.result_building import finish, nothing_allowed
 from robustest.run.setup import Setup, deciding, of_task
-from robustest.statistics import checked_threshold, clopper_pearson
+from robustest.statistics import asked_threshold, clopper_pearson
 from robustest.tasks import Task
 from robustest.threats import Spatial, Threat, per_row
 
@@ -110,19 +110,14 @@ def measure_robust_accuracy(
         DeviceError: the device is absent or out of memory.
         StoreError: the baseline is missing, damaged, or of other samples.
     """
-    if at_least is not None:
-        at_least = checked_threshold("at_least", at_least, trivial=0)
+    at_least = asked_threshold("at_least", at_least, trivial=0)
     checked_threat(threat)
     setup = Setup.of(model, data, options, deciding(task))
     checked_together(setup.task, threat)
     cascade = as_attack(context.current().settings.attack if attack is None else attack)
     draws = draws_in(cascade)
-    if draws > 1 and not setup.task.one_class:
-        raise ConfigError(
-            f"Expected one class a sample for an attack that averages over draws but got {setup.task.name}."
-        )
     if draws > 1:
-        setup = setup.but(suppress=(*setup.settings.suppress, "random_forward"))
+        setup = _answering_at_random(setup)
     replay = Replay(threat, setup.settings, setup.task) if draws == 1 else None
     how = checked_certify(certify, draws)
     look: Look = Attacking(cascade=cascade, threat=threat, examples=setup.settings.examples, replay=replay)
@@ -147,7 +142,7 @@ def measure_robust_accuracy(
         method=cascade.name,
         details={
             **_details(evidence, threat),
-            **_drawn(evidence, draws, setup.settings.alpha),
+            **_draw_details(evidence, draws, setup.settings.alpha),
             **({} if how is None else certified_details(evidence)),
         },
         bounds="above" if how is None else "",
@@ -179,6 +174,19 @@ def checked_threat(threat: object) -> None:
     """
     if isinstance(threat, type) or not isinstance(threat, Threat):
         raise ConfigError(expected("a threat model such as Linf(8 / 255)", threat))
+
+
+def _answering_at_random(setup: Setup) -> Setup:
+    """The setup of a model whose answers an attack averages: that they differ is no reason to stop.
+
+    Raises:
+        ConfigError: an answer is no class, so that there is no majority.
+    """
+    if not setup.task.one_class:
+        raise ConfigError(
+            f"Expected one class a sample for an attack that averages over draws but got {setup.task.name}."
+        )
+    return setup.but(suppress=(*setup.settings.suppress, "random_forward"))
 
 
 def draws_in(cascade: Cascade) -> int:
@@ -221,7 +229,7 @@ class Attacking:
             "size": torch.zeros(len(clean), dtype=torch.float64, device=clean.device),
             "margin": torch.zeros(len(clean), device=clean.device),
         }
-        counts = _known(chunk, self.replay, rows)
+        counts = _enter_known(chunk, self.replay, rows)
         left = rows["held"].nonzero().squeeze(1)
         if len(left):
             counts |= self._attacked(evaluator, chunk, left, seen.margin[left], rows)
@@ -262,7 +270,7 @@ class Attacking:
         return outcome.stages
 
 
-def _known(chunk: Chunk, replay: Replay | None, rows: dict[str, Tensor]) -> dict[str, int]:
+def _enter_known(chunk: Chunk, replay: Replay | None, rows: dict[str, Tensor]) -> dict[str, int]:
     """Enter known counterexamples of a chunk's right samples into its rows, and count them."""
     count = 0
     for row, index in enumerate(chunk.ids.tolist() if replay is not None else ()):
@@ -286,7 +294,7 @@ def _details(evidence: Evidence, threat: Threat) -> dict[str, Any]:
     }
 
 
-def _drawn(evidence: Evidence, draws: int, alpha: float) -> dict[str, Any]:
+def _draw_details(evidence: Evidence, draws: int, alpha: float) -> dict[str, Any]:
     """For models that answer at random: the share of draws misclassified at the points found."""
     if draws == 1:
         return {}

@@ -30,7 +30,7 @@ from robustest.run.noting import measures
 from robustest.run.options import Options
 from robustest.run.result_building import finish, nothing_allowed
 from robustest.run.setup import Setup
-from robustest.statistics import checked_threshold
+from robustest.statistics import asked_threshold
 from robustest.tasks import Counting, Task, WorstScore
 from robustest.threats import Threat
 
@@ -88,7 +88,7 @@ def measure_robust_score(
             threat; the metric is no mean, and a claim about a population or against a baseline is made of it.
         DataError, ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
-    at_least = None if at_least is None else checked_threshold("at_least", at_least, trivial=0)
+    at_least = asked_threshold("at_least", at_least, trivial=0)
     checked_threat(threat)
     setup = Setup.of(model, data, options, task)
     checked_together(task, threat)
@@ -164,11 +164,11 @@ class Worsening:
         try:
             if not task.one_class:
                 evaluator.task = cast("Task", WorstScore(task))
-            return self._looked(evaluator, chunk, task)
+            return self._attack_and_judge(evaluator, chunk, task)
         finally:
             evaluator.task = task
 
-    def _looked(self, evaluator: Evaluator, chunk: Chunk, task: Task) -> Observed:
+    def _attack_and_judge(self, evaluator: Evaluator, chunk: Chunk, task: Task) -> Observed:
         before = evaluator.judged(chunk.x, chunk.y, scored=True)
         after, size, stages = self._attacked(evaluator, chunk, before)
         found = evaluator.judged(after, chunk.y, scored=True)
@@ -191,7 +191,7 @@ class Worsening:
         )
         columns = {"held": ~worse, "score": score, "clean": was, "size": torch.where(worse, size, 0.0)}
         if self.counting:
-            columns |= _counted(task, before.said, predicted, chunk.y)
+            columns |= _pixel_counts(task, before.said, predicted, chunk.y)
         return Observed({name: column.cpu().numpy() for name, column in columns.items()}, exhibits, stages)
 
     def _attacked(self, evaluator: Evaluator, chunk: Chunk, before: Judged) -> tuple[Tensor, Tensor, dict[str, int]]:
@@ -225,7 +225,7 @@ class Worsening:
             evaluator.task = task
 
 
-def _counted(task: Task, before: Tensor, after: Tensor, y: Tensor) -> dict[str, Tensor]:
+def _pixel_counts(task: Task, before: Tensor, after: Tensor, y: Tensor) -> dict[str, Tensor]:
     counting = cast("Counting", task)
     pixels = torch.full((len(y),), y[0].numel(), dtype=torch.int64, device=y.device)
     return {"counts": counting.counts(after, y), "clean_counts": counting.counts(before, y), "pixels": pixels}

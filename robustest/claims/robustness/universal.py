@@ -9,6 +9,7 @@ from typing import Unpack
 from torch import Tensor
 
 from robustest import rng
+from robustest.checks import checked_whole
 from robustest.data import Samples
 from robustest.engine.chunks import Chunk, load
 from robustest.engine.evaluator import Evaluator
@@ -94,8 +95,7 @@ def measure_universal_perturbation(
         max_fooled = checked_threshold("max_fooled", max_fooled, trivial=1)
     if not isinstance(threat, (Linf, L2)):
         raise ConfigError(expected("threat to be Linf(eps) or L2(eps)", threat))
-    if type(steps) is not int or steps < 1:
-        raise ConfigError(expected("steps to be a whole number >= 1", steps))
+    checked_whole("steps", steps, 1)
     setup = Setup.of(model, data, options)
     if len(setup.samples) < 2:
         raise DataError(f"Expected two samples or more, to learn from and to measure on, but got {len(setup.samples)}.")

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Unpack
+from typing import Any, Unpack
 
+from torch import Tensor
+
+from robustest.claims.shifts.shift_accuracy import Shifting
 from robustest.engine.chunks import Chunk
-from robustest.engine.evaluator import Evaluator
+from robustest.engine.evaluator import Judged
 from robustest.facts import Captions
 from robustest.kinds import OUTCOMES, Kind, Quantity, clean_accuracy
 from robustest.results import Pairing, Result
 from robustest.rules import ShareRule
 from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
-from robustest.run.evidence import Evidence, Observed, exhibits_of
+from robustest.run.evidence import Evidence
 from robustest.run.noting import measures
 from robustest.run.options import Options
 from robustest.run.result_building import finish, unchanged
 from robustest.run.setup import Setup, deciding, of_task
 from robustest.shifts import Shift, ShiftFunction, as_shift, followed
-from robustest.statistics import checked_threshold
+from robustest.statistics import asked_threshold
 from robustest.tasks import Task
 
 CONSISTENCY = Kind(
@@ -77,7 +80,7 @@ def measure_consistency(
         ConfigError: an argument is out of range or unknown.
         DataError, ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
-    max_flip = None if max_flip is None else checked_threshold("max_flip", max_flip, trivial=1)
+    max_flip = asked_threshold("max_flip", max_flip, trivial=1)
     chosen = as_shift(shift, severity)
     setup = Setup.of(model, data, options, deciding(task))
     plan = setup.plan(
@@ -101,48 +104,20 @@ def measure_consistency(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Flipping:
-    """Predictions of a chunk, unshifted and shifted; what flipped with the largest margin is shown first.
+class Flipping(Shifting):
+    """Predictions of a chunk, unshifted and shifted; what flipped with the largest margin is shown first."""
 
-    Attributes:
-        shift: what is done to a sample.
-        examples: how many samples may be shown.
-    """
+    def aimed_at(self, task: Task, chunk: Chunk, before: Judged, moved: Tensor) -> Tensor:
+        """(B, *T) what the model said of the samples unshifted, where it is by now."""
+        return followed(task, self.shift, chunk.x, before.said, chunk.key)
 
-    whole_inputs: ClassVar[bool] = True
+    def columns(self, task: Task, before: Judged, shifted: Judged, moved: Tensor) -> dict[str, Tensor]:
+        """(B,) bools of each sample, by name."""
+        return {"held": shifted.holds, "clean": before.holds, "shifted": task.right(shifted.said, moved)}
 
-    shift: Shift
-    examples: int
-
-    def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observed:
-        """What became of a chunk."""
-        after = self.shift.apply(chunk.x, chunk.key, chunk.bounds)
-        task = evaluator.task
-        before = evaluator.judged(chunk.x, chunk.y)
-        clean = followed(task, self.shift, chunk.x, before.said, chunk.key)  # what it said, where it is by now
-        seen = evaluator.judged(after, clean)
-        same = seen.holds
-        moved = followed(task, self.shift, chunk.x, chunk.y, chunk.key)
-        exhibits = exhibits_of(
-            chunk,
-            ~same,
-            clean=before.said,
-            predicted=seen.said,
-            before=chunk.x,
-            after=after,
-            badness=-seen.margin,
-            size=float(self.shift.severity),
-            most=self.examples,
-            task=task,
-            moved=moved,
-        )
-        columns = {
-            "held": same.cpu().numpy(),
-            "clean": before.holds.cpu().numpy(),
-            "shifted": task.right(seen.said, moved).cpu().numpy(),
-            "moved": (after != chunk.x).flatten(1).any(1).cpu().numpy(),
-        }
-        return Observed(columns, exhibits)
+    def broken(self, columns: dict[str, Tensor]) -> Tensor:
+        """(B,) bool: every flip, of a wrong answer too."""
+        return ~columns["held"]
 
 
 def _details(evidence: Evidence) -> dict[str, Any]:

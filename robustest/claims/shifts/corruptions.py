@@ -124,27 +124,16 @@ def measure_corruption_robustness(
     """
     stored = data if isinstance(data, CorruptedBenchmark) else None
     cells = cells_of(corruptions, severities) if stored is None else stored_cells(stored, corruptions, severities)
-    known = stored is None or stored.clean is not None
-    if max_drop is not None and not known:
-        raise ConfigError(
-            "Expected clean images for max_drop but the benchmark has none: benchmark(name, root, clean=...)."
-        )
+    known = _clean_known(stored, max_drop)
     reference = _reference(_published_of(stored, cells) if baseline is None else baseline, cells)
     setup = fresh_setup(Setup.of(model, data if stored is None else stored.samples(), options, deciding(task)))
     published = any(reference is one for one in PUBLISHED.values())
     if stored is None and published:
         _check_size(setup)
-    rule = CellsRule.of(
-        [(cell.name, cell.severity) for cell in cells],
-        reference,
-        setup.terms,
-        min_accuracy=min_accuracy,
-        max_drop=max_drop,
-        max_mce=max_mce,
-    )
-    names = list(dict.fromkeys(cell.name for cell in cells))
+    pairs = [(cell.name, cell.severity) for cell in cells]
+    rule = CellsRule.of(pairs, reference, setup.terms, min_accuracy=min_accuracy, max_drop=max_drop, max_mce=max_mce)
+    names, levels = _named(cells)
     about = names[0] if len(names) == 1 else f"{len(names)} corruptions"
-    levels = ", ".join(str(level) for level in sorted({cell.severity for cell in cells}))
     asked = next(one for one in CORRUPTION_ROBUSTNESS.quantities if one.name == rule.quantity)
     plan = setup.plan(
         asked.says(about if stored is None else f"{about} of {stored.name}", levels) + of_task(setup.task),
@@ -156,12 +145,13 @@ def measure_corruption_robustness(
     evidence = observe(plan) if setup.model.reset is None else _fresh(plan, setup, cells, known=known)
     if published:
         _check_classes(evidence.tally.classes)
+    decision = evidence.decision
+    if known:
+        decision = fallible(decision, evidence.columns["clean"], max_drop and rule.threshold)
     return finish(
         plan,
         evidence,
-        decision=fallible(evidence.decision, evidence.columns["clean"], max_drop and rule.threshold)
-        if known
-        else evidence.decision,
+        decision=decision,
         kind=CORRUPTION_ROBUSTNESS,
         asked=asked,
         threshold=rule.threshold,
@@ -171,6 +161,26 @@ def measure_corruption_robustness(
         details=_details(evidence, cells, reference, setup.settings.alpha),
         caveats=(*(stored.caveats if stored else ()), *(_partial(names, levels) if published and max_mce else ())),
     )
+
+
+def _clean_known(stored: CorruptedBenchmark | None, max_drop: float | None) -> bool:
+    """Whether there are clean images beside the corrupted ones.
+
+    Raises:
+        ConfigError: there are none, and a fall from the accuracy on them is claimed.
+    """
+    known = stored is None or stored.clean is not None
+    if max_drop is not None and not known:
+        raise ConfigError(
+            "Expected clean images for max_drop but the benchmark has none: benchmark(name, root, clean=...)."
+        )
+    return known
+
+
+def _named(cells: Sequence[Cell]) -> tuple[list[str], str]:
+    """The corruptions of cells, in their order, and the severities in a line."""
+    names = list(dict.fromkeys(cell.name for cell in cells))
+    return names, ", ".join(str(level) for level in sorted({cell.severity for cell in cells}))
 
 
 def _fresh(plan: Plan, setup: Setup, cells: Sequence[Cell], *, known: bool) -> Evidence:

@@ -25,6 +25,7 @@ from robustest.run.noting import measures
 from robustest.run.options import Options
 from robustest.run.result_building import finish
 from robustest.run.setup import Setup
+from robustest.statistics import checked_not_both
 
 _TOP = 5
 LARGEST = _TOP * (_TOP + 1) / 2
@@ -90,8 +91,7 @@ def measure_stable_under_perturbations(
     """
     if not isinstance(data, SequenceBenchmark):
         raise ConfigError(expected('sequences as benchmark("imagenet-p", root) reads them', data))
-    if max_mfp is not None and max_mt5d is not None:
-        raise ConfigError("Expected max_mfp or max_mt5d but got both. Write two assertions.")
+    checked_not_both(max_mfp=max_mfp, max_mt5d=max_mt5d)
     names = tuple(data.sequences) if perturbations is None else tuple(dict.fromkeys(perturbations))
     for name in names:
         if name not in data.sequences:

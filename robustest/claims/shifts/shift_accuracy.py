@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Unpack
 
+from torch import Tensor
+
 from robustest.engine.chunks import Chunk
-from robustest.engine.evaluator import Evaluator
-from robustest.errors import ConfigError
+from robustest.engine.evaluator import Evaluator, Judged
 from robustest.facts import Captions
 from robustest.kinds import OUTCOMES, Kind, Quantity, clean_accuracy
 from robustest.results import Pairing, Result
@@ -20,7 +21,7 @@ from robustest.run.options import Options
 from robustest.run.result_building import fallible, finish, unchanged
 from robustest.run.setup import Setup, deciding, of_task
 from robustest.shifts import Shift, ShiftFunction, as_shift, followed
-from robustest.statistics import checked_threshold, mcnemar
+from robustest.statistics import asked_threshold, checked_not_both, mcnemar
 from robustest.tasks import Task
 
 SHIFT_ACCURACY = Kind(
@@ -82,10 +83,9 @@ def measure_shift_accuracy(
         ConfigError: an argument is out of range or unknown, or both thresholds are given.
         DataError, ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
-    if at_least is not None and max_drop is not None:
-        raise ConfigError("Expected at_least or max_drop but got both. Write two assertions.")
-    at_least = None if at_least is None else checked_threshold("at_least", at_least, trivial=0)
-    max_drop = None if max_drop is None else checked_threshold("max_drop", max_drop, trivial=1)
+    checked_not_both(at_least=at_least, max_drop=max_drop)
+    at_least = asked_threshold("at_least", at_least, trivial=0)
+    max_drop = asked_threshold("max_drop", max_drop, trivial=1)
     chosen = as_shift(shift, severity)
     setup = Setup.of(model, data, options, deciding(task))
     rule: Rule = ShareRule(threshold=at_least, at_least=True, terms=setup.terms)
@@ -134,11 +134,12 @@ class Shifting:
         after = self.shift.apply(chunk.x, chunk.key, chunk.bounds)
         task = evaluator.task
         moved = followed(task, self.shift, chunk.x, chunk.y, chunk.key)
-        before, shifted = evaluator.judged(chunk.x, chunk.y), evaluator.judged(after, moved)
-        clean, held = before.holds, shifted.holds
+        before = evaluator.judged(chunk.x, chunk.y)
+        shifted = evaluator.judged(after, self.aimed_at(task, chunk, before, moved))
+        columns = self.columns(task, before, shifted, moved)
         exhibits = exhibits_of(
             chunk,
-            clean & ~held,
+            self.broken(columns),
             clean=before.said,
             predicted=shifted.said,
             before=chunk.x,
@@ -149,8 +150,20 @@ class Shifting:
             task=task,
             moved=moved,
         )
-        columns = {"held": held, "clean": clean, "moved": (after != chunk.x).flatten(1).any(1)}
+        columns["moved"] = (after != chunk.x).flatten(1).any(1)
         return Observed({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
+
+    def aimed_at(self, task: Task, chunk: Chunk, before: Judged, moved: Tensor) -> Tensor:
+        """(B, *T) what the shifted samples are judged by: their targets, where the shift took them."""
+        return moved
+
+    def columns(self, task: Task, before: Judged, shifted: Judged, moved: Tensor) -> dict[str, Tensor]:
+        """(B,) bools of each sample, by name."""
+        return {"held": shifted.holds, "clean": before.holds}
+
+    def broken(self, columns: dict[str, Tensor]) -> Tensor:
+        """(B,) bool: which samples are counterexamples."""
+        return columns["clean"] & ~columns["held"]
 
 
 def _pairs(evidence: Evidence) -> tuple[int, int]:

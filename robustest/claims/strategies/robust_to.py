@@ -32,7 +32,7 @@ from robustest.run.options import Options, apply
 from robustest.run.result_building import result_of, unchanged
 from robustest.run.setup import Setup
 from robustest.settings import Settings
-from robustest.statistics import Decision, checked_threshold
+from robustest.statistics import Decision, asked_threshold
 from robustest.statistics.thresholds import need
 from robustest.strategies import Change, as_change
 from robustest.strategies.changes import code_of
@@ -105,13 +105,13 @@ def measure_robust_to(
         ConfigError: an argument is out of range or unknown, or the strategy draws no changes.
         DataError, ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
-    at_least = None if at_least is None else checked_threshold("at_least", at_least, trivial=0)
+    at_least = asked_threshold("at_least", at_least, trivial=0)
     if not isinstance(strategy, SearchStrategy):
         raise ConfigError(expected("a strategy such as robustest.strategies.shifts()", strategy))
     if max_examples is not None and (type(max_examples) is not int or max_examples < 1):
         raise ConfigError(expected("max_examples to be a whole number >= 1", max_examples))
     classifier, settings = apply(model, options)
-    samples, setting = as_samples(data), _told(strategy)
+    samples, setting = as_samples(data), _as_written(strategy)
     statement = ROBUST_TO.quantities[0].says(setting)
     with torch.inference_mode(False), frozen(classifier.module) as notes:
         trials = Trials.of(classifier, samples, settings, at_least, statement)
@@ -157,7 +157,7 @@ def accuracy_under(
         ConfigError: an argument is out of range or unknown.
         DataError, ModelError, DeviceError: as for `measure_robust_accuracy`.
     """
-    at_least = None if at_least is None else checked_threshold("at_least", at_least, trivial=0)
+    at_least = asked_threshold("at_least", at_least, trivial=0)
     classifier, settings = apply(model, options)
     with torch.inference_mode(False), frozen(classifier.module):
         trials = Trials.of(classifier, as_samples(data), settings, at_least, "")
@@ -273,7 +273,7 @@ def _about(change: object, trials: Trials) -> dict[str, Any]:
     return {"change": str(as_change(change)), "code": code_of(change), "accuracy": trials.share(change)}
 
 
-def _told(strategy: SearchStrategy[Any]) -> str:
+def _as_written(strategy: SearchStrategy[Any]) -> str:
     """A strategy as a person wrote it."""
     text = re.sub(r"\b_(?=(shifts|poses|perturbations|compositions)\()", "", repr(strategy))
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."

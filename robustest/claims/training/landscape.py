@@ -184,10 +184,7 @@ def _evidence(runs: list[Run], decision: Decision, threshold: float | None, tall
         columns={"held": np.array([threshold is None or run.ratio <= threshold for run in runs])},
         ids=np.arange(len(runs)),
         total=len(runs),
-        exhibits=[],
         tally=tally.plus(Tally(forward=passed, backward=passed)),
-        counts={},
-        bounds=(0.0, 1.0),
         cached=min(trace.when for trace in traces),  # empty where one was trained now
         data=data,
         model=digest([trace.begun for trace in traces]),

@@ -22,7 +22,7 @@ from robustest.run.result_building import nothing_allowed, result_of
 from robustest.run.setup import Setup
 from robustest.run.training_sets import TrainingSets
 from robustest.run.trainings import TrainFn, Trainings, check_train_fn
-from robustest.statistics import Decision, checked_threshold
+from robustest.statistics import Decision, asked_threshold, checked_threshold
 from robustest.statistics.fixed import beyond
 from robustest.statistics.seeded import seeded_share_interval
 from robustest.threats import Threat
@@ -118,7 +118,7 @@ def measure_nonrobust_reliance(
         DataError: samples or labels cannot be measured on, all are of one class, or a test sample is in the data.
         ModelError, DeviceError: as for `measure_robust_accuracy`. What `train_fn` raises comes as it is.
     """
-    max_transfer = None if max_transfer is None else checked_threshold("max_transfer", max_transfer, trivial=1)
+    max_transfer = asked_threshold("max_transfer", max_transfer, trivial=1)
     min_reached = checked_threshold("min_reached", min_reached)
     checked_threat(threat)
     checked_whole("seeds", seeds, 1)
@@ -200,7 +200,6 @@ def _result(
         total=len(study.sets.test_y),
         exhibits=moved.exhibits,
         tally=moved.tally.plus(made["random"].tally).plus(found.tally),
-        counts={},
         bounds=moved.bounds,
         findings=moved.findings,
         cached=min(remembered) if all(remembered) else "",

@@ -122,7 +122,7 @@ class Learners:
         changes["suppress"] = (*setup.settings.suppress, "softmax_outputs")
         setup = setup.but(**changes).unpictured()
         setup = replace(setup, settings=replace(setup.settings, store=None, corpus=None))
-        return observe(setup.plan(self.statement, Answering(), _seen(setup.settings), here=True))
+        return observe(setup.plan(self.statement, Answering(), _look_only_rule(setup.settings), here=True))
 
 
 def moved(setup: Setup, statement: str, threat: Threat, labels: Literal["next", "random"], steps: int) -> Evidence:
@@ -130,10 +130,10 @@ def moved(setup: Setup, statement: str, threat: Threat, labels: Literal["next", 
     setup = setup.but(exact=True, max_samples=None, time_budget=None)
     look = Moving(threat=threat, labels=labels, steps=steps, examples=setup.settings.examples)
     identity = ("moved to other classes", threat, labels, steps)
-    return observe(setup.plan(statement, look, _seen(setup.settings), identity=identity, here=True))
+    return observe(setup.plan(statement, look, _look_only_rule(setup.settings), identity=identity, here=True))
 
 
-def _seen(settings: Settings) -> ShareRule:
+def _look_only_rule(settings: Settings) -> ShareRule:
     """A rule that asks for every outcome and decides nothing."""
     terms = Terms(scope="set", alpha=settings.alpha, fail_alpha=settings.alpha)
     return ShareRule(threshold=None, at_least=True, terms=terms)

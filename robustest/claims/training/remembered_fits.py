@@ -134,7 +134,7 @@ class Fits:
         first, self._asked = not self._asked and not self.own, True
         doubted = self._random.random() < self.settings.recheck
         if (first or doubted) and (differ := int((self._train(x, y, ids)[0] != remembered).sum())):
-            self._contradicted(differ, first=first)
+            self._distrust(differ, first=first)
             return None
         self._dates.append(entry.meta["when"])
         self.seconds += entry.meta["seconds"]
@@ -146,7 +146,7 @@ class Fits:
         predicted = self.learner.train(x, y, self.classes, key)(self.test.x)
         return predicted, time.perf_counter() - started
 
-    def _contradicted(self, differ: int, *, first: bool) -> None:
+    def _distrust(self, differ: int, *, first: bool) -> None:
         """Distrust what is remembered where training again says otherwise.
 
         Raises:

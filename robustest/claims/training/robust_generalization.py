@@ -26,7 +26,7 @@ from robustest.run.options import Options, apply, terms_of
 from robustest.run.result_building import few, nothing_allowed, result_of
 from robustest.run.training_sets import TrainingSets
 from robustest.run.trainings import TrainFn, check_train_fn
-from robustest.statistics import Decision, checked_threshold
+from robustest.statistics import Decision, asked_threshold, checked_threshold
 from robustest.statistics.fixed import beyond
 from robustest.statistics.seeded import seeded_gap, seeded_gap_interval
 from robustest.threats import Threat
@@ -113,7 +113,7 @@ def measure_robust_generalization(
         DataError: samples or labels cannot be measured on, all are of one class, or a test sample is in the data.
         ModelError, DeviceError: as for `measure_robust_accuracy`. What `train_fn` raises comes as it is.
     """
-    max_gap = None if max_gap is None else checked_threshold("max_gap", max_gap, trivial=1)
+    max_gap = asked_threshold("max_gap", max_gap, trivial=1)
     min_train = checked_threshold("min_train", min_train, trivial=0)
     checked_threat(threat)
     checked_whole("seeds", seeds, 1)
@@ -164,9 +164,7 @@ def _result(study: Study, max_gap: float | None, min_train: float) -> Result:
         columns={"held": np.asarray(last.test_held.all(0)), "id": judged},
         ids=judged,
         total=len(study.sets.test_y),
-        exhibits=[],
         tally=_total(size.tally for size in curve),
-        counts={},
         bounds=study.options.get("bounds", (0.0, 1.0)),
         findings=last.tally.health.findings(settings.suppress),
         cached=trainings.when,

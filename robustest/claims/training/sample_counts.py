@@ -67,9 +67,9 @@ def samples_for(
     random = np.random.default_rng(seed % 2**64)
     low, high = samples_interval(curve, target, limit=limit, alpha=_ALPHA, random=random)
     return SampleCount(
-        samples=_known(estimate),
-        low=_known(min(low, estimate)),
-        high=_known(max(high, estimate)),
+        samples=_finite(estimate),
+        low=_finite(min(low, estimate)),
+        high=_finite(max(high, estimate)),
         limit=limit,
         extrapolated=estimate > curve.sizes[-1],
     )
@@ -96,7 +96,7 @@ def _curve(result: object, of: str) -> tuple[Curve, int]:
     return curve, int(details["data_size"])
 
 
-def _known(value: float) -> float | None:
+def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 

@@ -32,7 +32,7 @@ from robustest.run.noting import measures
 from robustest.run.options import Options, apply, terms_of
 from robustest.run.result_building import few, result_of
 from robustest.settings import Settings
-from robustest.statistics import Decision, checked_threshold
+from robustest.statistics import Decision, asked_threshold, checked_threshold
 
 
 def _lines(details: Mapping[str, Any]) -> list[Fact]:
@@ -145,7 +145,7 @@ def measure_synthetic_covers(
     fits = _fits(chosen, sets, settings, draws.trainings)
     taught = learned(fits, sets, draws)
     rule = CoversRule(parts=limits.claimed, terms=terms_of(settings), seed=settings.seed)
-    found = _found(rule, limits, inputs, mapped, taught)
+    found = _all_parts(rule, limits, inputs, mapped, taught)
     decision = rule.decide(found.parts)
     result = result_of(
         _evidence(found, decision, fits, settings, classifier.bounds, passes=draws.trainings),
@@ -180,7 +180,7 @@ class Limits:
             ConfigError: one is out of range.
         """
         shares = {"max_gap": gap, "max_label_shift": shift, "max_copies": copies}
-        checked = [None if one is None else checked_threshold(name, one, trivial=1) for name, one in shares.items()]
+        checked = [asked_threshold(name, one, trivial=1) for name, one in shares.items()]
         if factor is not None:
             factor = checked_threshold("max_diversity_factor", factor, within=(0.0, inf))
         return cls(gap=checked[0], label_shift=checked[1], copies=checked[2], factor=factor)
@@ -233,7 +233,7 @@ def _fits(chosen: Learner, sets: Sets, settings: Settings, trainings: int) -> Fi
     return Fits(learner=chosen, own=own, test=sets.test, classes=sets.classes, settings=settings, tell=tell)
 
 
-def _found(rule: CoversRule, limits: Limits, inputs: Sets, mapped: Sets, taught: Learned) -> Found:
+def _all_parts(rule: CoversRule, limits: Limits, inputs: Sets, mapped: Sets, taught: Learned) -> Found:
     """All parts, the gap first."""
     train = mapped.train.x.flatten(1)
     near = neighbours(mapped.synthetic.x.flatten(1), train)
@@ -264,7 +264,6 @@ def _evidence(
         total=len(ids),
         exhibits=exhibits_of_copies(found, settings.examples),
         tally=Tally(forward=passes * len(ids), seconds=fits.seconds, notes=fits.notices),
-        counts={},
         bounds=bounds,
         cached=fits.cached,
         data=digest([(one.x, one.y) for one in (sets.train, sets.test)]),

@@ -48,6 +48,11 @@ def entries_of(rows: Iterable[Reported], lost: Sequence[str], origin: Origin) ->
 
 def _unmeasured(origin: Origin, word: str, problem: str) -> Entry:
     first = next((line for line in problem.splitlines() if line.strip()), "")
+    return _begun(origin, word)._replace(problem=first[:_LONGEST])
+
+
+def _begun(origin: Origin, word: str) -> Entry:
+    """An entry with what its run says of it, measured or not."""
     return Entry(
         time=origin.time,
         commit=short(origin.commit),
@@ -55,19 +60,13 @@ def _unmeasured(origin: Origin, word: str, problem: str) -> Entry:
         dirty=origin.dirty,
         state=word,
         versions=origin.versions,
-        problem=first[:_LONGEST],
     )
 
 
 def _measured(origin: Origin, word: str, result: Result) -> Entry:
     left = _outward(result.left_interval)
     low, high = _outward(result.interval)
-    return Entry(
-        time=origin.time,
-        commit=short(origin.commit),
-        committed=origin.committed,
-        dirty=origin.dirty,
-        state=word,
+    return _begun(origin, word)._replace(
         verdict=str(result.verdict),
         estimate=None if result.estimate is None else _short(result.estimate, ROUND_HALF_EVEN),
         low=low,
@@ -79,24 +78,23 @@ def _measured(origin: Origin, word: str, result: Result) -> Entry:
         total=result.n_total,
         threshold=result.threshold,
         comparison=result.comparison,
-        asked=_asked(result),
+        asked=_all_asked(result),
         seconds=_figures(result.cost.seconds, 2),
         seed=result.seed,
         cached=bool(result.cached),
         model=short(result.model),
         data=short(result.data),
-        versions=origin.versions,
     )
 
 
-def _asked(result: Result) -> str:
+def _all_asked(result: Result) -> str:
     """All that is asked for, of the samples or of what they were drawn from."""
     scope = "" if result.scope == "set" else result.scope
-    claimed = thresholds_of(result.statement) or _claimed(result)
+    claimed = thresholds_of(result.statement) or _threshold_words(result)
     return ", ".join(part for part in (claimed, scope) if part)[:_LONGEST]
 
 
-def _claimed(result: Result) -> str:
+def _threshold_words(result: Result) -> str:
     return "" if result.threshold is None else f"{result.comparison} {result.threshold:g}"
 
 

@@ -74,7 +74,7 @@ class Album:
         """
         try:
             content = self._content(path, test)
-            width, height, change = _told(content)
+            width, height, change = _read_png(content)
         except Unfit as unfit:
             return f"The picture is not shown: {unfit}."
         except (OSError, ValueError, KeyError):  # ValueError: a path with a NUL in it
@@ -113,7 +113,7 @@ def write_whole(target: Path, content: bytes) -> None:
     partial.replace(target)
 
 
-def _told(content: bytes) -> tuple[int, int, str]:
+def _read_png(content: bytes) -> tuple[int, int, str]:
     """Width, height and largest change of a PNG file that is whole: chunks with their checksums, nothing after them.
 
     (PNG, third edition, sections 5.2, 5.3, 11.2.1 and 11.3.3)

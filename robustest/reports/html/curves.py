@@ -155,7 +155,7 @@ def _models(placed: list[_Placed]) -> list[list[_Placed]]:
 
 def _curve(key: _Key, placed: list[_Placed]) -> list[Curve]:
     points = sorted((one.point for one in placed), key=lambda point: point.x)
-    if len([point for point in points if _drawn(point)]) < 2 or len({point.x for point in points}) < len(points):
+    if len([point for point in points if _is_drawn(point)]) < 2 or len({point.x for point in points}) < len(points):
         return []
     clean = {one.clean for one in placed if one.clean is not None}
     if len(clean) == 1 and points[0].x > 0:
@@ -173,7 +173,7 @@ def _curve(key: _Key, placed: list[_Placed]) -> list[Curve]:
     ]
 
 
-def _drawn(point: Point) -> bool:
+def _is_drawn(point: Point) -> bool:
     """Whether there is something to draw: a curve of one point is no curve."""
     return point.y is not None or point.low is not None
 
@@ -191,7 +191,7 @@ def _corruptions(test: str, result: Result) -> list[Curve]:
         clean = _number(result.details, "clean_accuracy")
         if clean is not None and points and points[0].x > 0:
             points.insert(0, Point(x=0.0, y=clean))
-        if len([point for point in points if _drawn(point)]) > 1:
+        if len([point for point in points if _is_drawn(point)]) > 1:
             title = str(name)
             curves.append(
                 Curve(

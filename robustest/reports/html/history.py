@@ -103,7 +103,7 @@ def write(folder: str, courses: Sequence[Course]) -> None:
     Raises:
         ConfigError: Jinja2 is not installed.
     """
-    drawn = [_drawn(number, course) for number, course in enumerate(courses, 1)]
+    drawn = [_draw(number, course) for number, course in enumerate(courses, 1)]
     counts = Counter(one.word for one in drawn)
     bad = len(drawn) - counts["passed"] - counts["measured"]
     text = rendered(
@@ -119,7 +119,7 @@ def write(folder: str, courses: Sequence[Course]) -> None:
     write_whole(Path(folder) / "index.html", text.encode("utf-8", "backslashreplace"))
 
 
-def _drawn(number: int, course: Course) -> Drawn:
+def _draw(number: int, course: Course) -> Drawn:
     last, runs = course.last, runs_of(course)
     bad = [first_bad_of(course.first_bad)] if course.first_bad is not None else []
     return Drawn(

@@ -109,7 +109,7 @@ def _render(
         compared=any(claim.change is not None for claim in claims),
         plots=[plot_of(curve) for curve in curves_of(claims)],
         lost=lost,
-        facts=[*about.items(), *_seen(claims), *((name, shown(getattr(settings, name))) for name in _HEADER)],
+        facts=[*about.items(), *_measured_on(claims), *((name, shown(getattr(settings, name))) for name in _HEADER)],
         cost=_cost(claims),
         settings={name: shown(value) for name, value in asdict(settings).items()},
         checks=HEALTH_CHECKS,
@@ -139,11 +139,11 @@ def headline(counts: Mapping[str, int], lost: Sequence[str]) -> str:
     if not total:
         return "Nothing was claimed" if counts.get("measured") else "No claim was measured"
     kinds = [verdict for verdict in STATES if verdict in RED and counts.get(verdict)]
-    told = _red(counts, kinds, total) if kinds else _green(counts, total)
+    told = _failing_words(counts, kinds, total) if kinds else _green(counts, total)
     return f"{told}; {counts['measured']} more measured alone" if counts.get("measured") else told
 
 
-def _red(counts: Mapping[str, int], kinds: Sequence[str], total: int) -> str:
+def _failing_words(counts: Mapping[str, int], kinds: Sequence[str], total: int) -> str:
     bad = sum(counts[verdict] for verdict in kinds)
     told = {
         "error": "could not be measured",
@@ -162,7 +162,7 @@ def _green(counts: Mapping[str, int], total: int) -> str:
     return f"{passed} of {total} claims passed; {aside}"
 
 
-def _seen(claims: Sequence[Card]) -> list[tuple[str, str]]:
+def _measured_on(claims: Sequence[Card]) -> list[tuple[str, str]]:
     """What the claims were measured on: how many samples and classes, and how right the model is on them unchanged."""
     results = [claim.result for claim in claims if claim.result is not None]
     sizes = sorted({result.n_total for result in results if result.n_total})

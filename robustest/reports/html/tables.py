@@ -54,7 +54,7 @@ def tables_of(details: Mapping[str, Any], names: Mapping[str, str], threshold: f
             tables += tables_of(inside, names, threshold)
         elif isinstance(value, Mapping) and is_table(value):
             crossed = all(isinstance(part, Mapping) for part in value.values())
-            tables.append((_crossed if crossed else _paired)(name, value, names))
+            tables.append((_table_of_rows if crossed else _paired)(name, value, names))
     return tables
 
 
@@ -63,14 +63,14 @@ def _listed(name: str, rows: list[Mapping[str, Any]], names: Mapping[str, str], 
     keys = list(dict.fromkeys(key for row in rows for key in row))
     drawn = any(_pair(row.get("interval")) for row in rows)
     cells = [
-        (*(shown(row.get(key), names) for key in keys), *((_drawn(row, threshold),) if drawn else ()))
+        (*(shown(row.get(key), names) for key in keys), *((_scale_of(row, threshold),) if drawn else ()))
         for row in rows[:MOST_ROWS]
     ]
     columns = (*(named(key, names) for key in keys), *(("on the scale 0..1",) if drawn else ()))
     return Table(caption=name, columns=columns, rows=tuple(cells), cut=max(0, len(rows) - MOST_ROWS))
 
 
-def _drawn(row: Mapping[str, Any], threshold: float | None) -> str | Scale:
+def _scale_of(row: Mapping[str, Any], threshold: float | None) -> str | Scale:
     interval = _pair(row.get("interval"))
     if interval is None:
         return ""
@@ -84,7 +84,7 @@ def _pair(value: object) -> tuple[float, float] | None:
     return None
 
 
-def _crossed(name: str, value: Mapping[str, Mapping[str, Any]], names: Mapping[str, str]) -> Table:
+def _table_of_rows(name: str, value: Mapping[str, Mapping[str, Any]], names: Mapping[str, str]) -> Table:
     """A mapping of mappings, e.g. accuracy by corruption and severity."""
     keys = list(dict.fromkeys(key for row in value.values() for key in row))
     rows = [(row, *(shown(cells.get(key), names) for key in keys)) for row, cells in value.items()]

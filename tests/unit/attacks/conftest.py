@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustest import L0, L1, L2, Linf, as_classifier, rng
+from robustest import L0, L1, L2, Linf, as_classifier, find_adversarial, rng
 from robustest.attacks import Evaluation, Problem, Searcher
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.search import Found, Search
@@ -178,3 +178,22 @@ def numb() -> tuple[nn.Module, Tensor, Tensor]:
     """A model without gradients near its samples, samples (16, 30) and labels; an L2 step of 0.45 breaks each."""
     x = 0.5 + 0.01 * (torch.rand(16, 30, generator=torch.Generator().manual_seed(0)) - 0.5)
     return Numb(), x, torch.zeros(16, dtype=torch.int64)
+
+
+@pytest.fixture(scope="session")
+def check_radius(linear_problem: Callable[..., LinearProblem]) -> Callable[..., None]:
+    """Checks `check_radius(attack, threat, multiple, classes, shape)`: no linear model breaks inside its exact radius,
+    and every one does at `multiple` times that.
+    """
+
+    def check(
+        attack: Searcher, threat: Callable[[float], Threat], multiple: float, classes: int, shape: tuple[int, ...]
+    ) -> None:
+        given = linear_problem(classes, shape)
+        exact = given.exact(threat(1.0))
+        inside = find_adversarial(given.model, given.x, given.y, threat(float(exact.min()) * 0.99), attack=attack)
+        assert not inside.broken.any()
+        wide = find_adversarial(given.model, given.x, given.y, threat(float(exact.max()) * multiple), attack=attack)
+        assert wide.broken.all()
+
+    return check

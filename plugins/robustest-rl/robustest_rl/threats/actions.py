@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from robustest import rng
-from robustest.checks import checked_real, checked_whole
+from robustest.checks import checked_real
 from robustest_rl.attacks import Attack, Directed, Noise
 from robustest_rl.moments import Moment
 from robustest_rl.policies import Policy
-from robustest_rl.threats.base import Threat, certain, moved
+from robustest_rl.threats.base import Delay, Threat, certain, moved
 
 
 @dataclass(frozen=True)
@@ -43,34 +43,22 @@ class ActionNoise(Threat):
 
 
 @dataclass(frozen=True)
-class ActionDelay(Threat):
+class ActionDelay(Delay):
     """Actions that take effect some steps later; the first one is done until then.
 
     Attributes:
         steps: how many, >= 1.
     """
 
-    steps: int
-
-    def __post_init__(self) -> None:
-        checked_whole("steps", self.steps, 1)
-
-    def __str__(self) -> str:
-        return f"ActionDelay({self.steps})"
-
     def begin(self, policy: Policy, keys: Tensor) -> dict[str, Tensor]:
         """As `Threat.begin`."""
         room = torch.zeros(len(keys), *(policy.actions.shape or ()))
         room = room.long() if policy.discrete is not None else room
-        return {f"chosen {k}": room for k in range(self.steps)}
+        return self.places("chosen", room)
 
     def act(self, moment: Moment, actions: Tensor, attack: Attack) -> Tensor:
         """As `Threat.act`."""
-        place = f"chosen {moment.step % self.steps}"
-        if moment.step == 0:
-            moment.state.update({f"chosen {k}": actions for k in range(self.steps)})
-        done, moment.state[place] = moment.state[place], actions
-        return done
+        return self.late(moment, "chosen", actions)
 
 
 @dataclass(frozen=True)

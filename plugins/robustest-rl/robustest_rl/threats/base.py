@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import gymnasium
@@ -10,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robustest.checks import checked_real
+from robustest.checks import checked_real, checked_whole
 from robustest_rl.attacks import Attack, Gain
 from robustest_rl.moments import Moment
 from robustest_rl.policies import Policy
@@ -45,6 +46,35 @@ class Threat:
     def act(self, moment: Moment, actions: Tensor, attack: Attack) -> Tensor:
         """What is done, of actions chosen."""
         return actions
+
+
+@dataclass(frozen=True)
+class Delay(Threat):
+    """Base of what comes some steps late; until then it is what it was at first.
+
+    Attributes:
+        steps: how many, >= 1.
+    """
+
+    steps: int
+
+    def __post_init__(self) -> None:
+        checked_whole("steps", self.steps, 1)
+
+    def __str__(self) -> str:
+        return f"{type(self).__name__}({self.steps})"
+
+    def places(self, name: str, first: Tensor) -> dict[str, Tensor]:
+        """A state with one place for each step of the delay, `first` in all of them."""
+        return {f"{name} {k}": first for k in range(self.steps)}
+
+    def late(self, moment: Moment, name: str, now: Tensor) -> Tensor:
+        """What was put in the place of this step a delay ago; `now` takes its place."""
+        place = f"{name} {moment.step % self.steps}"
+        if moment.step == 0:
+            moment.state.update(self.places(name, now))
+        before, moment.state[place] = moment.state[place], now
+        return before
 
 
 def best_of(moment: Moment, tried: list[Tensor], gain: Gain) -> Tensor:

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from robustest import rng
-from robustest.checks import checked_real, checked_whole
+from robustest.checks import checked_real
 from robustest_rl.attacks import Attack
 from robustest_rl.moments import Moment
 from robustest_rl.policies import Policy
-from robustest_rl.threats.base import Threat, checked_scale, empty
+from robustest_rl.threats.base import Delay, Threat, checked_scale, empty
 from robustest_rl.threats.observations import Observation
 
 
@@ -84,29 +84,17 @@ class SensorDropout(Threat):
 
 
 @dataclass(frozen=True)
-class SensorDelay(Threat):
+class SensorDelay(Delay):
     """What is shown is some steps old; in the first steps, the first reading.
 
     Attributes:
         steps: how many, >= 1.
     """
 
-    steps: int
-
-    def __post_init__(self) -> None:
-        checked_whole("steps", self.steps, 1)
-
-    def __str__(self) -> str:
-        return f"SensorDelay({self.steps})"
-
     def begin(self, policy: Policy, keys: Tensor) -> dict[str, Tensor]:
         """As `Threat.begin`."""
-        return {f"seen {k}": empty(policy, len(keys)) for k in range(self.steps)}
+        return self.places("seen", empty(policy, len(keys)))
 
     def observe(self, moment: Moment, attack: Attack) -> Tensor:
         """As `Threat.observe`."""
-        place = f"seen {moment.step % self.steps}"
-        if moment.step == 0:
-            moment.state.update({f"seen {k}": moment.seen for k in range(self.steps)})
-        shown, moment.state[place] = moment.state[place], moment.seen
-        return shown
+        return self.late(moment, "seen", moment.seen)

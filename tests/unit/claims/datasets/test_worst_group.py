@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,6 @@ from robustest.assertions import assert_worst_group_accuracy
 from robustest.claims.datasets.worst_group import measure_worst_group_accuracy
 from robustest.rules.groups import group_level
 from robustest.statistics import clopper_pearson
-from robustest.store.baselines import BaselineEntry, write
 
 
 def model(x: Tensor) -> Tensor:
@@ -143,7 +143,7 @@ def test_the_assertion_raises_and_speaks() -> None:
         assert_worst_group_accuracy(model, DATA, GROUPS, at_least=None)
 
 
-def baseline(folder: Path, **was: int) -> Path:
+def baseline(keep: Callable[..., Path], **was: int) -> Path:
     """A file with outcomes of `DATA` in which so many samples of each group held."""
     now = measure_worst_group_accuracy(model, DATA, GROUPS, exact=True)
     held = list(now.outcomes)
@@ -151,32 +151,12 @@ def baseline(folder: Path, **was: int) -> Path:
         members = sorted((i for i, group in enumerate(GROUPS) if group == name), key=lambda i: not now.outcomes[i])
         for place, i in enumerate(members):
             held[i] = place < right
-    write(
-        folder / "was.json",
-        {
-            ": accuracy of the worst group": BaselineEntry(
-                test="",
-                statement=now.statement,
-                quantity=now.quantity,
-                outcomes=tuple(held),
-                data=now.data,
-                model=None,
-                seed=0,
-                method="",
-                setting="",
-                date="2026-01-01",
-                commit="",
-                estimate=None,
-                interval=(0.0, 1.0),
-            )
-        },
-    )
-    return folder / "was.json"
+    return keep(now, held)
 
 
-def test_no_group_may_be_worse_than_it_was(tmp_path: Path) -> None:
+def test_no_group_may_be_worse_than_it_was(baseline_of: Callable[..., Path]) -> None:
     """Water held all 40, land none: in all many are gained, but water has lost eight."""
-    was = baseline(tmp_path, water=40, land=0)
+    was = baseline(baseline_of, water=40, land=0)
     with pytest.raises(ClaimFailed, match=r"worse: against the baseline in 'water' 8 lost, 0 gained of 40"):
         assert_worst_group_accuracy(model, DATA, GROUPS, no_worse_than=was, alpha=0.05)
     about = measure_worst_group_accuracy(model, DATA, GROUPS, no_worse_than=was).details["baseline"]
@@ -189,9 +169,9 @@ def test_no_group_may_be_worse_than_it_was(tmp_path: Path) -> None:
     assert assert_worst_group_accuracy(model, DATA, GROUPS, no_worse_than=was, tolerance=0.2).n_used == len(GROUPS)
 
 
-def test_a_group_too_small_to_tell_a_loss_in_does_not_pass_as_no_worse(tmp_path: Path) -> None:
+def test_a_group_too_small_to_tell_a_loss_in_does_not_pass_as_no_worse(baseline_of: Callable[..., Path]) -> None:
     """Of five samples of air that held, two are lost: even five lost would be chance at alpha."""
-    was = baseline(tmp_path, air=5)
+    was = baseline(baseline_of, air=5)
     with pytest.raises(ClaimInconclusive, match=r"too few samples to tell a loss .* in 'air' 2 lost, 0 gained of 5"):
         assert_worst_group_accuracy(model, DATA, GROUPS, no_worse_than=was)
     result = assert_worst_group_accuracy(model, DATA, GROUPS, no_worse_than=was, tolerance=0.4)
@@ -214,15 +194,15 @@ def test_bad_arguments_are_named(groups: Any, arguments: dict[str, Any], error: 
 
 
 @pytest.mark.parametrize("tolerance", [0.9, 1, 1.0, "0.1", float("nan"), True, -0.1], ids=str)
-def test_a_tolerance_that_nothing_could_exceed_claims_nothing(tmp_path: Path, tolerance: Any) -> None:
+def test_a_tolerance_that_nothing_could_exceed_claims_nothing(baseline_of: Callable[..., Path], tolerance: Any) -> None:
     """Of the baseline's samples .862 held: no more can be lost."""
-    was = baseline(tmp_path)
+    was = baseline(baseline_of)
     with pytest.raises(ConfigError, match="tolerance"):
         assert_worst_group_accuracy(model, DATA, GROUPS, no_worse_than=was, tolerance=tolerance)
     assert assert_worst_group_accuracy(model, DATA, GROUPS, no_worse_than=was, tolerance=0.85).estimate == 0.6
 
 
-def test_a_baseline_in_which_nothing_held_cannot_be_fallen_below(tmp_path: Path) -> None:
-    was = baseline(tmp_path, land=0, water=0, air=0)
+def test_a_baseline_in_which_nothing_held_cannot_be_fallen_below(baseline_of: Callable[..., Path]) -> None:
+    was = baseline(baseline_of, land=0, water=0, air=0)
     with pytest.raises(ConfigError, match=r"less than the share that held in the baseline, 0\.000"):
         assert_worst_group_accuracy(model, DATA, GROUPS, no_worse_than=was)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,6 @@ from robustest import (
 )
 from robustest.context import Context, running
 from robustest.reports.text import measured
-from robustest.store.baselines import BaselineEntry, write
 
 N, K, ANSWERS = 200, 4, 50
 LABELS = np.arange(N) % K
@@ -169,34 +169,18 @@ def test_other_answers_are_not_remembered_as_these(tmp_path: Path) -> None:
     assert not main.cached
 
 
-def baseline(folder: Path, gone: int) -> Path:
+def baseline(keep: Callable[..., Path], gone: int) -> Path:
     """A file with outcomes in which so many samples held that do not now."""
     now = measure(exact=True)
     broken = [at for at, held in enumerate(now.outcomes) if not held]
     held = tuple(bool(was) or at in broken[:gone] for at, was in enumerate(now.outcomes))
-    entry = BaselineEntry(
-        test="",
-        statement=now.statement,
-        quantity=now.quantity,
-        outcomes=held,
-        data=now.data,
-        model=None,
-        seed=0,
-        method="",
-        setting="",
-        date="2026-01-01",
-        commit="",
-        estimate=None,
-        interval=(0.0, 1.0),
-    )
-    write(folder / "was.json", {f": {now.statement}": entry})
-    return folder / "was.json"
+    return keep(now, held)
 
 
-def test_what_people_agreed_with_must_not_get_lost(tmp_path: Path) -> None:
+def test_what_people_agreed_with_must_not_get_lost(baseline_of: Callable[..., Path]) -> None:
     with pytest.raises(ClaimFailed, match="15 lost, 0 gained of 200"):
-        assert_label_agreement(model, DATA, SAYS, no_worse_than=baseline(tmp_path, 15))
-    same = assert_label_agreement(model, DATA, SAYS, no_worse_than=baseline(tmp_path, 0))
+        assert_label_agreement(model, DATA, SAYS, no_worse_than=baseline(baseline_of, 15))
+    same = assert_label_agreement(model, DATA, SAYS, no_worse_than=baseline(baseline_of, 0))
     assert (same.verdict, same.details["baseline"]["lost"]) == (Verdict.PASSED, 0)
 
 

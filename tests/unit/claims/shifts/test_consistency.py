@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,6 @@ from torch import Tensor
 from robustest import ClaimFailed, ConfigError, Verdict
 from robustest.assertions import assert_consistent
 from robustest.claims.shifts.consistency import measure_consistency
-from robustest.store.baselines import BaselineEntry, write
 
 N = 100
 X = ((torch.arange(N) + 0.5) / N).view(N, 1, 1, 1).expand(N, 1, 4, 4).clone()
@@ -98,32 +98,19 @@ def test_the_assertion_raises_and_speaks() -> None:
         assert_consistent(model, (X, Y), brighter, max_flip=None)
 
 
-def test_no_more_may_flip_than_did(tmp_path: Path) -> None:
+def test_no_more_may_flip_than_did(baseline_of: Callable[..., Path]) -> None:
     """Ten flip. Of these, seven held in the one baseline, and six in the other: only the first is beyond chance."""
     now = measure_consistency(model, (X, Y), brighter, severity=5, exact=True)
     for lost, verdict in ((7, Verdict.FAILED), (6, Verdict.PASSED)):
         fell = [i for i, held in enumerate(now.outcomes) if not held][:lost]
-        entry = BaselineEntry(
-            test="",
-            statement=now.statement,
-            quantity=now.quantity,
-            outcomes=tuple(held or i in fell for i, held in enumerate(now.outcomes)),
-            data=now.data,
-            model=None,
-            seed=0,
-            method="",
-            setting="",
-            date="2026-01-01",
-            commit="",
-            estimate=None,
-            interval=(0.0, 1.0),
-        )
-        write(tmp_path / "was.json", {f": {now.statement}": entry})
-        arguments = {"severity": 5, "no_worse_than": tmp_path / "was.json"}
-        result = measure_consistency(model, (X, Y), brighter, **arguments)
+        was = baseline_of(now, (bool(held) or i in fell for i, held in enumerate(now.outcomes)))
+        result = measure_consistency(model, (X, Y), brighter, severity=5, no_worse_than=was)
         assert result.verdict is verdict
         assert (result.details["baseline"]["lost"], result.details["baseline"]["gained"]) == (lost, 0)
-        assert assert_consistent(model, (X, Y), brighter, tolerance=0.1, **arguments).verdict is Verdict.PASSED
+        assert (
+            assert_consistent(model, (X, Y), brighter, tolerance=0.1, severity=5, no_worse_than=was).verdict
+            is Verdict.PASSED
+        )
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,39 @@
+"""Fixtures of the claims' tests: files of baselines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import pytest
+
+from robustest.results import Result
+from robustest.store.baselines import BaselineEntry, write
+
+Keeps = Callable[[Result, Iterable[bool]], Path]
+
+
+@pytest.fixture
+def baseline_of(tmp_path: Path) -> Keeps:
+    """Writes the baseline that a result would be compared with, had its outcomes been these."""
+
+    def keep(now: Result, outcomes: Iterable[bool]) -> Path:
+        entry = BaselineEntry(
+            test="",
+            statement=now.statement,
+            quantity=now.quantity,
+            outcomes=tuple(outcomes),
+            data=now.data,
+            model=None,
+            seed=0,
+            method="",
+            setting="",
+            date="2026-01-01",
+            commit="",
+            estimate=None,
+            interval=(0.0, 1.0),
+        )
+        write(tmp_path / "was.json", {f": {now.statement}": entry})
+        return tmp_path / "was.json"
+
+    return keep
