@@ -32,9 +32,15 @@ def test_brightness(robust_model, robust_data):
 ROWS = '''\
 """What the model must keep. Run: pytest --robust"""
 
+import numpy
+import pytest
 from robustest import L0, assert_consistent, assert_robust_accuracy, assert_shift_accuracy
 
-BOUNDS = (0, 1)  # the smallest and the largest value of any column
+
+@pytest.fixture
+def bounds(robust_data):
+    rows = numpy.asarray(robust_data[0])
+    return float(rows.min()), float(rows.max())
 
 
 def a_little_more(x):
@@ -46,16 +52,16 @@ def last_column_lost(x):
     return x
 
 
-def test_rounding(robust_model, robust_data):
-    assert_consistent(robust_model, robust_data, a_little_more, max_flip=0.10, bounds=BOUNDS)
+def test_rounding(robust_model, robust_data, bounds):
+    assert_consistent(robust_model, robust_data, a_little_more, max_flip=0.10, bounds=bounds)
 
 
-def test_a_column_that_is_missing(robust_model, robust_data):
-    assert_shift_accuracy(robust_model, robust_data, last_column_lost, max_drop=0.10, bounds=BOUNDS)
+def test_a_column_that_is_missing(robust_model, robust_data, bounds):
+    assert_shift_accuracy(robust_model, robust_data, last_column_lost, max_drop=0.10, bounds=bounds)
 
 
-def test_one_wrong_entry(robust_model, robust_data):
-    assert_robust_accuracy(robust_model, robust_data, L0(1), at_least=0.20, bounds=BOUNDS, max_samples=100)
+def test_one_wrong_entry(robust_model, robust_data, bounds):
+    assert_robust_accuracy(robust_model, robust_data, L0(1), at_least=0.20, bounds=bounds, max_samples=100)
 '''
 """The tests of a model of rows, as scikit-learn has them."""
 
