@@ -16,13 +16,11 @@ from robustest.cli.init import framework_of
 from robustest.cli.pytest_run import meaning
 from robustest.cli.runs import Run
 from robustest.cli.screen import Screen
-from robustest.cli.suggest import measured_under_seeds
+from robustest.cli.suggest import QUIET, measured_under_seeds
 from robustest.reports.text import HINT, measured
 from robustest.results import Result
 
 FILE = "tests/test_robustness_scan.py"
-_QUIET = ["-q", "--no-header", "--no-summary", "--tb=no"]
-"""The scan prints what it found: its tests ask for next to nothing, and how they ended says nothing of the model."""
 
 
 def scan(folder: str) -> int:
@@ -48,7 +46,8 @@ def scan(folder: str) -> int:
     _begin(path, _source(head, {probe: probe.loosest for probe in probes}))
     held: dict[Probe, float] = {}
     try:
-        first, others, code = measured_under_seeds([*_QUIET, str(path)])
+        # Its tests ask for next to nothing: how they ended says nothing of the model, and is not shown.
+        first, others, code = measured_under_seeds([*QUIET, str(path)])
         if code not in (0, 1):
             return meaning(code)
         screen = Screen()
