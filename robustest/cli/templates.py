@@ -34,7 +34,7 @@ def test_brightness(robust_model, robust_data):
 ROWS = "\n\n".join(
     [
         battery.ROWS_HEAD.replace("keeps, as it was measured", "must keep"),
-        *(probe.source.replace(battery.PLACE, "0.10") for probe in battery.ROWS),
+        *(probe.source.replace(battery.PLACE, f"{probe.weak:.2f}") for probe in battery.ROWS),
     ]
 )
 """The tests of a model of rows, as scikit-learn has them."""
