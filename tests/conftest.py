@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 import random
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 
 import robustest
 
+sys.path.insert(0, str(Path(__file__).parent))  # modules that several test files share
 pytest_plugins = ["pytester"]
 
 # Tests start hundreds of Pythons: each would compile all of robustest again, where nothing that one compiled is kept.
@@ -76,6 +78,18 @@ def shared_networks() -> ModuleType:
         patch.setattr("sys.dont_write_bytecode", True)  # the folder is not ours to write in
         spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An environment with robustest from a wheel of this checkout, made when first asked for."""
+    return importlib.import_module("newcomer").environment(tmp_path_factory.mktemp("installed"))
+
+
+@pytest.fixture
+def user(installed: Path, tmp_path: Path) -> Any:
+    """Somebody in an empty folder, with robustest installed: `user.does("pytest --robust")`."""
+    return importlib.import_module("newcomer").User(tmp_path, installed)
 
 
 class Toy(NamedTuple):

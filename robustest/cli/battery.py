@@ -45,7 +45,7 @@ ROWS_HEAD = '''\
 
 import numpy
 import pytest
-from robustest import assert_consistent, assert_shift_accuracy
+from robustest import assert_shift_accuracy
 
 
 @pytest.fixture
@@ -116,12 +116,12 @@ ROWS = (
     _probe(
         """\
 def test_rounding(robust_model, robust_data, bounds):
-    assert_consistent(robust_model, robust_data, a_little_more, max_flip=THRESHOLD, bounds=bounds)
+    assert_shift_accuracy(robust_model, robust_data, a_little_more, at_least=THRESHOLD, bounds=bounds)
 """,
-        0.999,
-        0.1,
-        "many rows lie next to a split or a steep place of the scores",
-        "smooth the model (fewer splits, more regularisation), or round the columns as they are measured",
+        0.001,
+        0.5,
+        "it is often wrong as it is, or many rows lie next to a split or a steep place of the scores",
+        "see how often it is right unshifted; then smooth it (fewer splits, more regularisation)",
     ),
     _probe(
         """\
@@ -144,7 +144,7 @@ def test_last_column_missing(robust_model, robust_data, bounds):
         "see whether that column gives the label away, and say what a missing value shall be replaced by",
     ),
 )
-"""For rows of numbers, as scikit-learn has them."""
+"""For rows of numbers, as scikit-learn has them. The first holds accuracy itself: who is never right loses nothing."""
 
 SOURCES = (IMAGES_HEAD, ROWS_HEAD, *(probe.source for probe in (*IMAGES, *ROWS)))
 """All that is written of tests."""

@@ -65,6 +65,9 @@ def suggestion(result: Result, alpha: float, others: Sequence[Result] = ()) -> S
     if threshold <= 0 if at_least else share and threshold >= 1:
         few = "it moves too much with the seed" if moved else f"n={n} is too few"
         return Suggestion(threshold=None, why_not=f"{few} for one that says anything")
+    if (before := min(map(_to_lose, results))) <= threshold:
+        why_not = f"n={n} is too few: only {before:.3f} held before, and a fall of {threshold:g} could not fail"
+        return Suggestion(threshold=None, why_not=why_not)
     margin = abs((result.estimate or 0.0) - threshold)
     return Suggestion(threshold=threshold, margin=margin, of_population=not share, seeds=len(results) if moved else 1)
 
@@ -89,7 +92,7 @@ def _why_not(result: Result) -> str:
         return f"health check: {spoke}; what holds may not be robust"
     if result.threshold is not None and len(set(limits_of(result))) > 1:
         return "it asks for several numbers at once, and which of them to move is yours to say"
-    if result.verdict is Verdict.INCONCLUSIVE and _kept(result):
+    if result.verdict is Verdict.INCONCLUSIVE and _kept(result) and not _idle(result):
         return f"inconclusive, though what was measured keeps its threshold ({result.rule}): another would not help"
     return ""
 
@@ -100,6 +103,18 @@ def _kept(result: Result) -> bool:
         return False
     values = (result.estimate, *result.left_interval)
     return min(values) >= result.threshold if result.comparison == ">=" else max(values) <= result.threshold
+
+
+def _idle(result: Result) -> bool:
+    """Whether a claim allows a fall that is no less than all that held before: a smaller one would settle it."""
+    return result.threshold is not None and _to_lose(result) <= result.threshold
+
+
+def _to_lose(result: Result) -> float:
+    """Of a fall, the share that held before: a claim that allows as much cannot fail. No limit where none is told."""
+    before = result.details.get("clean_accuracy")
+    falls = result.counts is not None and result.counts.gained is not None
+    return math.inf if before is None or not falls else float(before)
 
 
 def _beyond(values: Sequence[float], alpha: float, *, at_least: bool) -> float:

@@ -16,7 +16,7 @@ from robustest.cli.init import framework_of
 from robustest.cli.pytest_run import meaning
 from robustest.cli.runs import Run
 from robustest.cli.screen import Screen
-from robustest.cli.suggest import measured_under_seeds
+from robustest.cli.suggest import QUIET, measured_under_seeds
 from robustest.reports.text import HINT, measured
 from robustest.results import Result
 
@@ -46,7 +46,8 @@ def scan(folder: str) -> int:
     _begin(path, _source(head, {probe: probe.loosest for probe in probes}))
     held: dict[Probe, float] = {}
     try:
-        first, others, code = measured_under_seeds([str(path)])
+        # Its tests ask for next to nothing: how they ended says nothing of the model, and is not shown.
+        first, others, code = measured_under_seeds([*QUIET, str(path)])
         if code not in (0, 1):
             return meaning(code)
         screen = Screen()
@@ -124,11 +125,12 @@ def _answered(screen: Screen, probe: Probe, result: Result, others: Sequence[Row
         screen.write_line(f"    holds     nothing that could be written: {why}", yellow=True)
     else:
         screen.write_line(f"    holds     {result.comparison} {found.threshold:g}")
-    if found.threshold is None or _weak(probe, found.threshold, at_least=result.comparison == ">="):
+    value = result.estimate if found.threshold is None else found.threshold
+    if value is not None and _weak(probe, value, at_least=result.comparison == ">="):
         screen.write_line(f"    likely    {probe.cause}", yellow=True)
         screen.write_line(f"    next      {probe.step}")
     return None if little else found.threshold
 
 
-def _weak(probe: Probe, threshold: float, *, at_least: bool) -> bool:
-    return threshold < probe.weak if at_least else threshold > probe.weak
+def _weak(probe: Probe, value: float, *, at_least: bool) -> bool:
+    return value < probe.weak if at_least else value > probe.weak

@@ -17,6 +17,9 @@ from robustest.cli.screen import Screen
 from robustest.reports.text import claimed, measured
 from robustest.results import Result
 
+QUIET = ("-qq", "--no-header", "--no-summary", "--tb=no")
+"""For pytest, where another table than its own tells what was found."""
+
 
 def suggest(arguments: Sequence[str]) -> int:
     """Measure a suite's claims on all samples, and print the thresholds they could hold; nothing is edited.
@@ -51,7 +54,7 @@ def measured_under_seeds(arguments: Sequence[str]) -> tuple[Run, list[Run], int]
     for number in range(1, SEEDS):
         if code not in (0, 1):
             break
-        run, code = _measured([*arguments, f"--robust-seed={seed + number}"])
+        run, code = _measured([*arguments, *QUIET, f"--robust-seed={seed + number}"])  # the first told all that failed
         others.append(run)
         if not any(_moved(first, other) for other in others):  # then no further seed is needed
             break

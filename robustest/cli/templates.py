@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from robustest.cli import battery
+
 ACTIONS = {
     "checkout": "actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2",
     "setup-python": "actions/setup-python@a309ff8b426b58ec0e2a45f0f869d46889d02405 # v6.2.0",
@@ -29,34 +31,12 @@ def test_brightness(robust_model, robust_data):
     assert_consistent(robust_model, robust_data, "brightness", severity=1, max_flip=0.10)
 '''
 
-ROWS = '''\
-"""What the model must keep. Run: pytest --robust"""
-
-from robustest import L0, assert_consistent, assert_robust_accuracy, assert_shift_accuracy
-
-BOUNDS = (0, 1)  # the smallest and the largest value of any column
-
-
-def a_little_more(x):
-    return x * 1.01
-
-
-def last_column_lost(x):
-    x[:, -1] = 0
-    return x
-
-
-def test_rounding(robust_model, robust_data):
-    assert_consistent(robust_model, robust_data, a_little_more, max_flip=0.10, bounds=BOUNDS)
-
-
-def test_a_column_that_is_missing(robust_model, robust_data):
-    assert_shift_accuracy(robust_model, robust_data, last_column_lost, max_drop=0.10, bounds=BOUNDS)
-
-
-def test_one_wrong_entry(robust_model, robust_data):
-    assert_robust_accuracy(robust_model, robust_data, L0(1), at_least=0.20, bounds=BOUNDS, max_samples=100)
-'''
+ROWS = "\n\n".join(
+    [
+        battery.ROWS_HEAD.replace("keeps, as it was measured", "must keep"),
+        *(probe.source.replace(battery.PLACE, f"{probe.weak:.2f}") for probe in battery.ROWS),
+    ]
+)
 """The tests of a model of rows, as scikit-learn has them."""
 
 MODEL = """\

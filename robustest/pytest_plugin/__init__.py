@@ -238,7 +238,8 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         from robustest.reports.terminal import summary
 
         account = config.stash[ACCOUNT]
-        summary(terminalreporter, account.rows, account.lost, details=config.getoption("--robust-details"))
+        if account.lost or not config.getoption("no_summary"):  # some versions of pytest ask for it nonetheless
+            summary(terminalreporter, account.rows, account.lost, details=config.getoption("--robust-details"))
         if os.environ.get("GITHUB_ACTIONS") and not config.pluginmanager.has_plugin(
             "pytest_github_actions_annotate_failures"
         ):

@@ -37,6 +37,7 @@ def context_of(item: pytest.Item, config: pytest.Config) -> Context:
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
     """Raise what is wrong with a test's settings, and forget what it recorded when it ran before."""
+    __tracebackhide__ = True
     if WRONG in item.stash:
         raise item.stash[WRONG]
     if CONTEXT not in item.stash:
@@ -65,6 +66,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     """Refuse a test that claimed and measured nothing; one that replays only ends as what it replayed."""
+    __tracebackhide__ = True
     if CONTEXT not in item.stash:
         return (yield)
     if item.stash[CONTEXT].settings.replay_only:
@@ -86,6 +88,7 @@ def pytest_fixture_setup(
     fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
 ) -> Generator[None, object, object]:
     """What a fixture of several tests measures has settings of its own, whichever of them asks first."""
+    __tracebackhide__ = True
     if fixturedef.scope == "function" or SETTINGS not in request.config.stash:
         return (yield)
     from dataclasses import replace

@@ -100,3 +100,16 @@ def test_robust_asked_for_by_name_while_running_says_what_to_do(write, run):
     result = run("--robust")
     result.assert_outcomes(errors=0, failed=1)
     result.stdout.fnmatch_lines(["*mark.robust*"])
+
+
+def test_what_a_fixture_raises_is_shown_without_the_code_that_called_it(project, write, run):
+    """A newcomer's first error is that of a fixture still to be filled in: its own lines, and none of robustest's."""
+    project.path.joinpath("conftest.py").write_text(
+        "import pytest\n\n\n@pytest.fixture(scope='session')\ndef robust_model():\n    raise ValueError('mine')\n",
+        encoding="utf-8",
+    )
+    write(test_a="    def test_it(robust_model): pass")
+    result = run("--robust")
+    result.assert_outcomes(errors=1)
+    assert "raise ValueError('mine')" in result.stdout.str()
+    assert "pytest_plugin" not in result.stdout.str()

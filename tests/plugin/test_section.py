@@ -40,6 +40,12 @@ def test_there_is_one_row_per_claim_with_its_numbers(write, run, section):
     assert len(rows) == 4
 
 
+def test_no_summary_leaves_it_out(write, run):
+    write(test_a=FOUR)
+    assert "= robustness =" in run("--robust").stdout.str()
+    assert "= robustness =" not in run("--robust", "--no-summary").stdout.str()
+
+
 def test_what_did_not_pass_has_a_replay_line(write, run, section):
     write(test_a=FOUR)
     lines = [line.split() for line in section(run("--robust")) if line.startswith("replay:")]

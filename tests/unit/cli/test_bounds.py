@@ -115,6 +115,28 @@ def test_a_fall_is_bounded_by_what_may_be_lost_and_gained(made: Make, scope: str
     assert decide_drop(*worst, n, threshold - 0.002, scope=scope, alpha=0.01).verdict != "passed"
 
 
+@pytest.mark.parametrize(("before", "able"), [(0.987, True), (0.03, False)])
+def test_a_fall_that_could_not_fail_gets_one_that_can(made: Make, *, before: float, able: bool) -> None:
+    """More was allowed than ever held: less settles it, as long as that is less than what held."""
+    drop = replace(
+        made([True] * 300, 0.999),
+        quantity="accuracy drop",
+        comparison="<=",
+        estimate=0.02,
+        interval=(0.0, 0.05),
+        verdict=Verdict.INCONCLUSIVE,
+        rule="nothing could have failed it",
+        details={"lost": 6, "gained": 0, "clean_accuracy": before, "health": []},
+    )
+    found = suggestion(SHIFT_ACCURACY.describe(drop), 0.01)
+    if able:
+        assert found.threshold is not None
+        assert 0.02 < found.threshold < 0.1
+    else:
+        assert found.threshold is None
+        assert "only 0.030 held before" in found.why_not
+
+
 def test_a_fall_that_may_be_a_gain_needs_nothing_below_zero(made: Make) -> None:
     result = replace(
         made([True] * 500), quantity="accuracy drop", comparison="<=", estimate=-0.1, details={"lost": 0, "gained": 50}

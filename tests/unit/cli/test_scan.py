@@ -68,6 +68,16 @@ def test_nothing_measured_is_red_and_leaves_no_file(row: Make, scanned: Make, ro
         assert "no test was written" in done.err
 
 
+def test_no_cause_is_told_of_what_was_well_measured(made: Make, row: Make, scanned: Make, robustest: Make) -> None:
+    """A health check speaks of the search: nothing is known of the model that would need a cause."""
+    finding = {"name": "zero_gradient", "message": "zero", "suppressed": False}
+    unsure = made([True] * 200, 0.001, details={"health": [finding]})
+    scanned([row(f"{FILE}::{NAMES[0]}", unsure), row(f"{FILE}::{NAMES[1]}", made([True] * 200, 0.001))])
+    done = robustest("init", "--scan")
+    assert "nothing that could be written: health check" in done.out
+    assert IMAGES[0].cause not in done.out
+
+
 def test_what_a_run_lost_is_red(made: Make, row: Make, scanned: Make, robustest: Make) -> None:
     scanned([row(f"{FILE}::{NAMES[0]}", made([True] * 200, 0.001))], lost=["a worker's results"])
     assert robustest("init", "--scan").code == 3
@@ -124,6 +134,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 x = numpy.random.default_rng(0).random((200, 3)) * 50
 y = (x[:, 0] > 25).astype(int)
+y[:10] = 1 - y[:10]  # some are labelled wrongly, so that less is right than all
 
 
 @pytest.fixture(scope="session")
@@ -133,7 +144,7 @@ def robust_data():
 
 @pytest.fixture(scope="session")
 def robust_model():
-    return DecisionTreeClassifier(random_state=0).fit(x, y)
+    return DecisionTreeClassifier(random_state=0).fit(x[10:], y[10:])
 """,
 }
 

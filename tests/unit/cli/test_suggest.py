@@ -11,6 +11,7 @@ import pytest
 
 from robustest import Settings
 from robustest.cli.bounds import fewest
+from robustest.cli.suggest import QUIET
 from robustest.reports import json_file
 
 Make = Callable[..., Any]
@@ -40,7 +41,7 @@ def test_it_measures_all_samples_with_the_users_arguments(made: Make, row: Make,
     calls = suite([row("t::a", made([True] * 50))])
     assert robustest("suggest", "-m", "robust", "tests").code == 0
     arguments, again = calls
-    assert list(again[2:]) == ["-m", "robust", "tests", "--robust-seed=1"], "one more seed, to see whether it matters"
+    assert list(again[2:]) == ["-m", "robust", "tests", *QUIET, "--robust-seed=1"], "one more seed, in few words"
     assert arguments[0] == "--robust-exact"
     assert list(arguments[2:]) == ["-m", "robust", "tests"]
     assert not Path(arguments[1].partition("=")[2]).exists(), "nothing is left behind"
