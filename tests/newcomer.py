@@ -53,21 +53,30 @@ class User:
 
 
 def environment(folder: Path) -> Path:
-    """A new environment in this folder, with a wheel that is built of this checkout."""
+    """A new environment in this folder, with a wheel that is built of this checkout, or with the wheel under test."""
     venv.create(folder / "env", with_pip=True)
     (packages,) = (folder / "env").glob("lib/python*/site-packages")
     there = {str(Path(module.__file__ or "").parents[1]) for module in (torch, pytest)}  # and all that these need
     (packages / "dependencies.pth").write_text("\n".join(sorted(there)) + "\n", encoding="utf-8")
     scripts = folder / "env" / "bin"  # pip writes one of pytest only with what it installs
-    (scripts / "pytest").write_text(f'#!/bin/sh\nexec "{scripts}/python" -m pytest "$@"\n', encoding="utf-8")
-    (scripts / "pytest").chmod(0o755)
+    _script(scripts, "pytest", "pytest")
     user = User(folder, folder / "env")
+    if (
+        os.environ.get("ROBUSTEST_TESTED") == "wheel"
+    ):  # it is among the interpreter's packages already, and no checkout is
+        _script(scripts, "robustest", "robustest.cli")
+        return folder / "env"
     if (packages / "setuptools").is_dir():  # older than torch asks for, and before the one that it has
         user.does("pip uninstall --quiet --yes setuptools")
     user.does(f"pip install --quiet '{_wheel(folder)}[html]'")
     where = user.does("python -c 'import robustest; print(robustest.__file__)'")
     assert where.startswith(str(packages)), where
     return folder / "env"
+
+
+def _script(scripts: Path, name: str, module: str) -> None:
+    (scripts / name).write_text(f'#!/bin/sh\nexec "{scripts}/python" -m {module} "$@"\n', encoding="utf-8")
+    (scripts / name).chmod(0o755)
 
 
 def _wheel(folder: Path) -> Path:

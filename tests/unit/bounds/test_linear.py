@@ -130,9 +130,13 @@ def test_linear_models_are_proven_exactly_where_the_closed_form_says(threat: Any
     dual = {Linf: difference.abs().sum(2), L2: difference.norm(dim=2), L1: difference.abs().amax(2)}[threat]
     least = logits.gather(1, y[:, None]) - logits - eps * dual
     least = least.scatter(1, y[:, None], torch.inf).amin(1)
-    clear = least.abs() > 1e-4
+    # What rounding is allowed for is in proportion to what is added up, in the map and again at the ball.
+    size = (weight.abs() @ (x.abs() + eps).double().T).T + net.bias.abs()  # type: ignore[operator, union-attr]
+    allowed = 2.0**-15 * 2 * size.amax(1)
+    clear = least.abs() > allowed
+    assert clear.double().mean() > 0.9
     assert torch.equal(proof.proven[clear], (least > 0)[clear])
-    assert torch.allclose(proof.margin.double(), least, atol=1e-4)
+    assert ((proof.margin.double() <= least) & (proof.margin.double() >= least - allowed)).all()
 
 
 GRID = torch.stack(torch.meshgrid(*[torch.linspace(-1, 1, 1000)] * 2, indexing="ij"), -1).view(-1, 2)
