@@ -273,6 +273,7 @@ HEALTH_CHECKS: Mapping[str, str] = {
     "batch_dependence": "a sample's answer depends on the samples beside it in the batch",
     "black_box_beats_white_box": "an attack without gradients broke what gradients did not: they are masked",
     "gradient_misleads": "the model does not change along its gradient as the gradient says: it is masked or wrong",
+    "history_dependence": "an answer depends on what the model was asked before",
     "loss_does_not_rise": "the attack's steps never lowered the margin: the gradient does not lead anywhere",
     "not_monotone": "half the radius broke samples that the whole radius did not: the search is being misled",
     "precision_disagreement": "in bfloat16 the model answers unchanged samples otherwise, and not for near ties alone",

@@ -184,24 +184,33 @@ def check_forward(evaluator: Evaluator, chunk: Chunk, suppress: Collection[str],
     evaluator.health.beside_apart += int(_moved_beside(evaluator, x, first, chunk.bounds).sum())
 
 
-def _moved_beside(evaluator: Evaluator, x: Tensor, logits: Tensor, bounds: Bounds) -> Tensor:
-    """(n,) bool: samples that are answered otherwise in another order, or the first and the last of them alone."""
-    moved = torch.zeros(len(x), dtype=torch.bool, device=x.device)
+def moved(evaluator: Evaluator, before: Tensor, after: Tensor, usual: Tensor) -> Tensor:
+    """(n,) bool: logits (n, *O) that changed by more than rounding does where leads are usually so large."""
+    change = after - before
+    if evaluator.task.one_class:  # what all logits share decides nothing
+        change = change - change.mean(1, keepdim=True)
+    return change.flatten(1).abs().amax(1) > _APART * usual
+
+
+def usual_lead(evaluator: Evaluator, logits: Tensor) -> Tensor:
+    """By how much the largest of logits (n, K) usually leads; the spread of outputs that are no logits of one class."""
+    least = 1e-3 * float(logits.abs().max())
     if evaluator.task.one_class:
         lead = logits.topk(2, 1).values
-        usual = (lead[:, 0] - lead[:, 1]).median().clamp(min=1e-3 * float(logits.abs().max()))
-    else:
-        usual = logits.std(correction=0).clamp(min=1e-3 * float(logits.abs().max()))
+        return (lead[:, 0] - lead[:, 1]).median().clamp(min=least)
+    return logits.std(correction=0).clamp(min=least)
+
+
+def _moved_beside(evaluator: Evaluator, x: Tensor, logits: Tensor, bounds: Bounds) -> Tensor:
+    """(n,) bool: samples that are answered otherwise in another order, or the first and the last of them alone."""
+    found, usual = torch.zeros(len(x), dtype=torch.bool, device=x.device), usual_lead(evaluator, logits)
     others = x.flip(0) if len(x) > 1 else torch.cat([sum(bounds) - x, x])
     seen = [(torch.arange(len(x), device=x.device), evaluator.logits(others).flip(0)[: len(x)])]
     for row in {0, len(x) - 1} if len(x) > 1 else ():
         seen.append((torch.tensor([row], device=x.device), evaluator.logits(x[row : row + 1])))
     for rows, again in seen:
-        change = again - logits[rows]
-        if evaluator.task.one_class:  # what all logits share decides nothing
-            change = change - change.mean(1, keepdim=True)
-        moved[rows] |= change.flatten(1).abs().amax(1) > _APART * usual
-    return moved
+        found[rows] |= moved(evaluator, logits[rows], again, usual)
+    return found
 
 
 def _first(ids: Tensor, mask: Tensor) -> int:

@@ -15,7 +15,7 @@ _BY_CHANCE = 0.01
 _USUAL = 0.1
 """Share that a sound model may have of what such counts count."""
 
-OF_ANSWERS = frozenset({"batch_dependence", "random_forward", "train_mode"})
+OF_ANSWERS = frozenset({"batch_dependence", "history_dependence", "random_forward", "train_mode"})
 """Checks that speak of what the model answers, whatever is searched."""
 
 
@@ -70,6 +70,8 @@ class Health:
         rounded_apart: of those, samples that float32 classifies clearly and bfloat16 otherwise.
         beside: samples passed alone and among others.
         beside_apart: of those, samples whose answer was another one.
+        asked_anew: questions put to a model that was asked others before, and to one that was not.
+        otherwise: of those, questions that the two answered otherwise.
         modal: parts of the model whose answers depend on its mode; counted once, where some part stayed in train mode.
         training: of those, parts that stayed in train mode.
         survivors: samples that the attack was made on and did not break.
@@ -97,6 +99,8 @@ class Health:
     rounded_apart: int = 0
     beside: int = 0
     beside_apart: int = 0
+    asked_anew: int = 0
+    otherwise: int = 0
     modal: int = 0
     training: int = 0
     survivors: int = 0
@@ -168,6 +172,7 @@ _RULES = (
     _Rule("saturated_softmax", "saturated", "probed", 0.5),
     _Rule("precision_disagreement", "rounded_apart", "rounded", 0.1, 2, few="all", climbs=False),
     _Rule("batch_dependence", "beside_apart", "beside", 0.1, climbs=False),
+    _Rule("history_dependence", "otherwise", "asked_anew", 0.0, what="questions", climbs=False),
     _Rule("train_mode", "training", "modal", 0.0, what="parts", climbs=False),
     _Rule("weak_search", "unsearched", "survivors", 0.0, what="samples taken to be safe", climbs=False),
 )
@@ -184,6 +189,8 @@ _MENDS: Mapping[str, str] = {
     "saturated_softmax": "Use a loss on logits (apgd-margin, apgd-dlr, fast), and logits instead of probabilities",
     "precision_disagreement": "Look for a sum or scale in which the differences between logits drown",
     "batch_dependence": "Let the forward treat each sample by itself: no statistics of the batch, no noise by position",
+    "history_dependence": "Switch off what the model remembers of its queries, or counts: a sample's answer must be "
+    "that of a model that was asked nothing else",
     "train_mode": "Let model.eval() reach every part, or export the model in eval mode",
     "weak_search": "Choose an attack that searches this threat with what the model gives, or allow the queries that "
     "the notes name",

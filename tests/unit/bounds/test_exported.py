@@ -92,7 +92,10 @@ def batch_norm(h: Tensor) -> Tensor:
         (lambda h: h.div(0.5, rounding_mode="floor"), "unsupported operator div"),
         (lambda h: h + h.round(), "unsupported operator round"),
         (lambda h: torch.add(h, h, alpha=2), "unsupported operator add"),
-        (batch_norm, "unsupported operator batch_norm by statistics"),
+        (
+            batch_norm,
+            "unsupported operator (batch_norm by statistics|_native_batch_norm_legit)",
+        ),  # torch 2.5 names it so
         (lambda h: 1 / (h + 9), "unsupported operator"),
         (lambda h: h if h.mean() > 0 else -h, "its graph cannot be read"),
         (lambda h: h.to(torch.float64).float(), "unsupported operator"),

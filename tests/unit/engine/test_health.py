@@ -33,6 +33,7 @@ TURNS = [
     ("precision_disagreement", "rounded_apart", "rounded", 1, 1, 0),
     ("batch_dependence", "beside_apart", "beside", 8, 1, 0),
     ("weak_search", "unsearched", "survivors", 200, 1, 0),
+    ("history_dependence", "otherwise", "asked_anew", 6, 1, 0),
     ("train_mode", "training", "modal", 50, 1, 0),
 ]
 
