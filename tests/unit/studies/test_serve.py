@@ -210,7 +210,9 @@ def test_ctrl_c_ends_it_well(study: Make, serve: Make) -> None:
 def test_only_this_machine_is_listened_to(study: Make, serve: Make) -> None:
     psutil = pytest.importorskip("psutil", reason="psutil tells what a process listens at")
     served = serve(study().folder)
-    listening = [one.laddr.ip for one in psutil.Process(served.process.pid).net_connections() if one.status == "LISTEN"]
+    process = psutil.Process(served.process.pid)
+    sockets = process.net_connections() if hasattr(process, "net_connections") else process.connections()  # psutil 5
+    listening = [one.laddr.ip for one in sockets if one.status == "LISTEN"]
     assert listening == ["127.0.0.1"]
 
 
