@@ -10,6 +10,7 @@ from torch import Tensor
 
 from robustest import rng
 from robustest.data import as_samples
+from robustest.data.near_copies import near_copies
 from robustest.engine.chunks import check_data, load
 from robustest.errors import DataError
 
@@ -34,14 +35,13 @@ class TrainingSets:
     def of(cls, data: object, test: object, bounds: tuple[float, float]) -> TrainingSets:
         """Read both sets.
 
-        Args:
-            data, test: as for `robustest.data.as_samples`.
-            bounds: smallest and largest input value.
+            Args:
+                data, test: as for `robustest.data.as_samples`.
+                bounds: smallest and largest input value.
 
-        Raises:
-            DataError: a set is empty, has NaN or values outside the bounds, changes when it is read again, or has
-                labels of one class alone; the two are of other shapes; a test sample is among those to train on.
-        """
+            Raises:
+                DataError: a set is empty, has NaN or values outside the bounds, changes when it is read again, or has
+        @@"""
         x, y = _read(data, bounds, "data")
         test_x, test_y = _read(test, bounds, "test")
         if x.shape[1:] != test_x.shape[1:]:
@@ -90,6 +90,11 @@ def _check_apart(x: Tensor, test: Tensor) -> None:
         raise DataError(
             f"Expected test samples that are not trained on but {len(inside)} of {len(test)} are: test sample "
             f"{inside[0][0]} is sample {inside[0][1]} of the data. Take them out of either set."
+        )
+    if near := near_copies(test, x):
+        raise DataError(
+            f"Expected test samples that are not trained on but {len(near)} of those looked at are, but for rounding: "
+            f"test sample {near[0][0]} is sample {near[0][1]} of the data. Take them out of either set."
         )
 
 
