@@ -35,13 +35,15 @@ class TrainingSets:
     def of(cls, data: object, test: object, bounds: tuple[float, float]) -> TrainingSets:
         """Read both sets.
 
-            Args:
-                data, test: as for `robustest.data.as_samples`.
-                bounds: smallest and largest input value.
+        Args:
+            data, test: as for `robustest.data.as_samples`.
+            bounds: smallest and largest input value.
 
-            Raises:
-                DataError: a set is empty, has NaN or values outside the bounds, changes when it is read again, or has
-        @@"""
+        Raises:
+            DataError: a set is empty, has NaN or values outside the bounds, changes when it is read again, or has
+                labels of one class alone; the two are of other shapes; a test sample is among those to train on, or
+                several are but for rounding.
+        """
         x, y = _read(data, bounds, "data")
         test_x, test_y = _read(test, bounds, "test")
         if x.shape[1:] != test_x.shape[1:]:
