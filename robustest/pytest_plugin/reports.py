@@ -181,6 +181,7 @@ def update_baselines(rows: Sequence[Row]) -> list[str]:
             estimate=result.estimate,
             interval=result.interval,
             scores=unpacked_scores(about["scores"]) if "scores" in about else None,
+            measured_by=about.get("measured_by", ""),
         )
     problems = []
     for file, made in entries.items():

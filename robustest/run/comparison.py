@@ -22,6 +22,9 @@ from robustest.store.baselines import read as read_baseline
 
 Baseline = str | os.PathLike[str]
 
+_BEFORE, _SHOWN = 30, 80
+"""Characters of how two baselines were measured that are shown: before they differ, and in all."""
+
 
 @dataclass(frozen=True, slots=True)
 class Compared:
@@ -33,6 +36,7 @@ class Compared:
         file: the baseline's file; None where nothing is compared.
         key: the claim's name in it.
         entry: what it says; None while it is being made.
+        measured_by: as `measured_by` says.
     """
 
     rule: Rule
@@ -40,6 +44,7 @@ class Compared:
     file: Path | None = None
     key: str = ""
     entry: BaselineEntry | None = None
+    measured_by: str = ""
 
     def told(self, result: Result, evidence: Evidence) -> Result:
         """The result with what the comparison says.
@@ -52,7 +57,7 @@ class Compared:
         about: dict[str, Any] = {"file": str(self.file), "key": self.key, "tolerance": self.rule.tolerance}
         notes = result.notes
         if self.entry is None:
-            about["update"] = True
+            about |= {"update": True, "measured_by": self.measured_by}
             if isinstance(self.rule, ScoreBaselineRule):
                 about["scores"] = packed_scores(evidence.columns[self.rule.column])
             elif isinstance(self.rule, BaselineRule) and len(self.rule.columns) > 1:
@@ -97,6 +102,7 @@ def compared(
     parts: tuple[tuple[str, tuple[str, ...]], ...] = (),
     level: float | None = None,
     scored: bool = False,
+    by: str = "",
 ) -> Compared:
     """A claim with its comparison, where one is asked for.
 
@@ -111,10 +117,11 @@ def compared(
         tolerance: the fall from the baseline that is allowed, in 0..1.
         groups, columns, parts, level: as in `BaselineRule`.
         scored: compare the scores of the column "score", as `ScoreBaselineRule` does, in place of outcomes.
+        by: how outcomes come about, as `measured_by` says it.
 
     Raises:
         ConfigError: an argument is out of range, or the tolerance as wide as what held in the baseline.
-        StoreError: the baseline is missing, damaged, or of another number of samples.
+        StoreError: the baseline is missing, damaged, of another number of samples, or was measured otherwise.
     """
     tolerance = checked_threshold("tolerance", tolerance, trivial=1)
     if no_worse_than is None:
@@ -130,14 +137,29 @@ def compared(
     else:
         making = BaselineRule(**common, before=None, groups=groups, columns=columns, parts=parts, level=level)
     if settings.update_baseline:
-        return Compared(making, settings.but({"exact": True, "max_samples": None, "time_budget": None}), file, key)
+        return Compared(
+            making, settings.but({"exact": True, "max_samples": None, "time_budget": None}), file, key, None, by
+        )
     entry = _entry(file, key, n, len(columns), scored)
+    if by and entry.measured_by and entry.measured_by != by:
+        was, now = _apart(entry.measured_by, by)
+        raise StoreError(
+            f"Expected outcomes measured as those of the baseline {file.name} were, with {was}, but got {now}. A "
+            f"weaker measure would hide a loss; if the change is meant, update it: {_command()}"
+        )
     before = np.array(entry.values)
     if tolerance >= before.mean():
         least = f"{'the mean score of' if scored else 'the share that held in'} the baseline, {before.mean():.3f}"
         mend = "Nothing could be called worse. Tolerate less, or leave no_worse_than= out."
         raise ConfigError(expected(f"tolerance to be less than {least}", tolerance, mend))
     return Compared(replace(making, before=before), settings, file, key, entry)
+
+
+def _apart(was: str, now: str) -> tuple[str, str]:
+    """Two words that differ, from shortly before where they do."""
+    first = next((at for at, (a, b) in enumerate(zip(was, now, strict=False)) if a != b), min(len(was), len(now)))
+    at = max(0, first - _BEFORE)
+    return was[at : at + _SHOWN], now[at : at + _SHOWN]
 
 
 def _entry(file: Path, key: str, n: int, each: int, scored: bool) -> BaselineEntry:

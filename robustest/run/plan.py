@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from robustest.rules import Rule
 from robustest.run.comparison import Baseline, Compared, compared
+from robustest.run.measured_by import measured_by
 from robustest.run.options import terms_of
 from robustest.run.units import Units
 from robustest.settings import Settings
@@ -76,6 +77,7 @@ class Plan:
             parts=parts,
             level=level,
             scored=scored,
+            by=measured_by(self.identity, getattr(self.units, "task", None)),
         )
         return replace(self, rule=baseline.rule, settings=baseline.settings, baseline=baseline)
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from robustest import rng
 from robustest.data import as_samples
+from robustest.data.near_copies import near_copies
 from robustest.engine.chunks import check_data, load
 from robustest.errors import DataError
 
@@ -40,7 +41,8 @@ class TrainingSets:
 
         Raises:
             DataError: a set is empty, has NaN or values outside the bounds, changes when it is read again, or has
-                labels of one class alone; the two are of other shapes; a test sample is among those to train on.
+                labels of one class alone; the two are of other shapes; a test sample is among those to train on, or
+                several are but for rounding.
         """
         x, y = _read(data, bounds, "data")
         test_x, test_y = _read(test, bounds, "test")
@@ -90,6 +92,11 @@ def _check_apart(x: Tensor, test: Tensor) -> None:
         raise DataError(
             f"Expected test samples that are not trained on but {len(inside)} of {len(test)} are: test sample "
             f"{inside[0][0]} is sample {inside[0][1]} of the data. Take them out of either set."
+        )
+    if near := near_copies(test, x):
+        raise DataError(
+            f"Expected test samples that are not trained on but {len(near)} of those looked at are, but for rounding: "
+            f"test sample {near[0][0]} is sample {near[0][1]} of the data. Take them out of either set."
         )
 
 

@@ -25,6 +25,8 @@ _KINDS: Mapping[str, tuple[type, ...]] = {
     "seed": (int,),
     "estimate": (float, int, type(None)),
 }
+_MAY_LACK = ("scores", "measured_by")
+"""Fields that files of earlier versions, or of other claims, do not have."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +48,7 @@ class BaselineEntry:
         estimate: the measured value; None where there was none.
         interval: its confidence interval.
         scores: one for each sample of the data, in the data's order, each in 0..1; None where outcomes are compared.
+        measured_by: attack, threat, task and what else the outcomes hang on, in full; empty where it is not known.
     """
 
     test: str
@@ -62,6 +65,7 @@ class BaselineEntry:
     estimate: float | None
     interval: tuple[float, float]
     scores: tuple[float, ...] | None = None
+    measured_by: str = ""
 
     @property
     def values(self) -> tuple[bool, ...] | tuple[float, ...]:
@@ -118,9 +122,10 @@ def write(path: Path, entries: Mapping[str, BaselineEntry]) -> None:
 
 def _plain(entry: BaselineEntry) -> dict[str, Any]:
     plain = asdict(entry)
-    outcomes, scores = plain.pop("outcomes"), plain.pop("scores")
+    outcomes, scores, by = plain.pop("outcomes"), plain.pop("scores"), plain.pop("measured_by")
     return {
         **plain,
+        **({"measured_by": by} if by else {}),
         **({} if scores is None else {"scores": packed_scores(scores)}),
         "interval": list(entry.interval),
         "n": entry.n,
@@ -152,15 +157,17 @@ def unpacked_scores(text: str) -> tuple[float, ...]:
 
 
 def _entry(path: Path, key: str, plain: Any) -> BaselineEntry:
-    names = {field.name for field in fields(BaselineEntry)} - {"scores"} | {"n", "held"}
-    if isinstance(plain, dict) and "scores" in plain:
-        names |= {"scores"}
+    names = {field.name for field in fields(BaselineEntry)} - {*_MAY_LACK} | {"n", "held"}
+    if isinstance(plain, dict):
+        names |= {name for name in _MAY_LACK if name in plain}
     if not isinstance(plain, dict) or set(plain) != names:
         wrong = sorted(names.symmetric_difference(plain)) if isinstance(plain, dict) else sorted(names)
         raise _damaged(path, key, f"the fields of a baseline, and not a difference in {', '.join(wrong)},", plain)
     for name, kinds in _KINDS.items():
         if not isinstance(plain[name], kinds) or isinstance(plain[name], bool):
             raise _damaged(path, key, f"{name} to be {' or '.join(kind.__name__ for kind in kinds)}", plain[name])
+    if not isinstance(plain.get("measured_by", ""), str):
+        raise _damaged(path, key, "measured_by to be str", plain["measured_by"])
     interval = plain["interval"]
     if not isinstance(interval, list) or len(interval) != 2 or not all(type(end) in (int, float) for end in interval):
         raise _damaged(path, key, "interval to be two numbers", interval)
@@ -170,6 +177,7 @@ def _entry(path: Path, key: str, plain: Any) -> BaselineEntry:
         outcomes=_outcomes(path, key, plain),
         interval=(float(interval[0]), float(interval[1])),
         scores=_scores(path, key, plain) if "scores" in plain else None,
+        measured_by=plain.get("measured_by", ""),
     )
 
 

@@ -145,7 +145,10 @@ def _rows(answer: Any, x: Tensor, rows: int, classes: int) -> Tensor:
     if boxes is None or labels is None or scores is None:
         raise ModelError(expected("answers with boxes, labels and scores", answer))
     boxes, scores = (torch.as_tensor(v).to(x.device, torch.float32) for v in (boxes, scores))
-    labels = torch.as_tensor(labels).to(x.device, torch.int64)
+    labels = torch.as_tensor(labels).to(x.device)
+    if labels.is_floating_point() and bool((labels != labels.round()).any()):
+        raise ModelError(expected("whole labels", labels.tolist()[:6]))
+    labels = labels.to(torch.int64)
     n = len(labels)
     if boxes.numel() != 4 * n or scores.numel() not in (n, n * classes):
         shapes = f"{tuple(boxes.shape)} and {tuple(scores.shape)}"
@@ -154,10 +157,23 @@ def _rows(answer: Any, x: Tensor, rows: int, classes: int) -> Tensor:
         raise ModelError(f"Expected at most {rows} boxes an image but got {n}. Pass rows={n}, or more, to the adapter.")
     if n and not (int(labels.min()) >= 0 and int(labels.max()) < classes):
         raise ModelError(f"Expected labels in 0..{classes - 1} but got {int(labels.min())}..{int(labels.max())}.")
+    if scores.ndim == 2 and scores.numel() == n * classes and classes > 1:
+        _check_likeliest(scores.detach().reshape(n, classes), labels)
     if scores.ndim < 2:
         scores = scores.reshape(n, 1) * nn.functional.one_hot(labels, classes)
     filled = torch.cat([boxes.reshape(n, 4), scores.reshape(n, classes)], 1)
     return nn.functional.pad(filled, (0, 0, 0, rows - n))
+
+
+def _check_likeliest(scores: Tensor, labels: Tensor) -> None:
+    """Refuse labels (n,) that are not the likeliest by scores (n, K): one of the two is what the detector answers."""
+    off = scores.gather(1, labels.unsqueeze(1)).squeeze(1) < scores.amax(1)
+    if bool(off.any()):
+        at = int(off.nonzero()[0, 0])
+        raise ModelError(
+            f"Expected each label to be of the likeliest class by its scores but got label {int(labels[at])} where "
+            f"class {int(scores[at].argmax())} has the largest. Give scores (n,), of the labels, if these are meant."
+        )
 
 
 class AdaptedModule(nn.Module):

@@ -31,16 +31,27 @@ def integers(given: object, what: str, shape: str, *, axes: int) -> Tensor:
     return values.to(torch.int64)
 
 
-def reals(given: object, what: str) -> Tensor:
+def reals(given: object, what: str, *, within: float | None = None) -> Tensor:
     """(B, ...) float32 on the CPU, finite.
 
+    Args:
+        given: numbers in a tensor, an array, or a sequence of them.
+        what: they are, in words.
+        within: how far float32 may move a number; None where it may round as it does.
+
     Raises:
-        DataError: no numbers, or some that are NaN or infinite.
+        DataError: no numbers, or some that are NaN or infinite, or that float32 cannot tell so finely.
     """
     values = _tensor(given, what)
     if values.is_complex() or values.dtype == torch.bool:
         raise DataError(f"Expected {what} as real numbers but got {values.dtype}.")
-    values = values.to(torch.float32)
+    exact, values = values, values.to(torch.float32)
+    moved = float((exact.double() - values.double()).abs().max()) if within is not None and values.numel() else 0.0
+    if within is not None and moved > within:
+        raise DataError(
+            f"Expected {what} that float32 tells to within {within:g} but it moves one by {moved:g}: a model would be "
+            "right on numbers that are not yours. Take off their mean, or scale them."
+        )
     if not bool(torch.isfinite(values).all()):
         raise DataError(f"Expected finite {what} but some are NaN or infinite.")
     return values

@@ -15,6 +15,9 @@ from robustest.tasks.lanes import by_row
 from robustest.tasks.protocol import Describing, Loss
 from robustest.tasks.reading import reals
 
+_ROUNDED_OFF = 0.01
+"""Of the tolerance, what targets may lose in float32."""
+
 
 @dataclass(frozen=True, slots=True)
 class Regression:
@@ -61,9 +64,9 @@ class Regression:
         """(B, D) float32 on the CPU, from numbers (B,) or (B, D).
 
         Raises:
-            DataError: no numbers, or none that are finite.
+            DataError: no numbers, or none that are finite, or none that float32 tells apart as finely as the tolerance.
         """
-        values = reals(given, "targets")
+        values = reals(given, "targets", within=_ROUNDED_OFF * min(self.tolerance, self.scale or self.tolerance))
         if values.ndim == 1:
             values = values.unsqueeze(1)
         if values.ndim != 2:

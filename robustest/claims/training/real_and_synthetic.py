@@ -12,6 +12,7 @@ from torch import Tensor
 
 from robustest.claims.training.remembered_fits import Source
 from robustest.data import as_samples
+from robustest.data.near_copies import near_copies
 from robustest.engine.chunks import check_data
 from robustest.errors import DataError, ModelError, expected
 
@@ -145,6 +146,13 @@ def _check_apart(sets: Sets) -> None:
                 f"Expected test samples that are in no training set but {len(shared)} of {len(test)} are among the "
                 f"{name} ones too, the first of them test sample {shared[0]}. What was trained on cannot judge: take "
                 "them out of one of the two."
+            )
+        source: Source = getattr(sets, name)
+        if near := near_copies(sets.test.x, source.x):
+            raise DataError(
+                f"Expected test samples that are in no training set but {len(near)} of those looked at are among the "
+                f"{name} ones but for rounding, the first of them test sample {near[0][0]}. Take them out of one of "
+                "the two."
             )
     if sorted(synthetic) == sorted(train):
         raise DataError(
