@@ -22,6 +22,8 @@ EXACT = 2**24
 """Whole numbers below it are float32 numbers, each of them."""
 _PROBE = 8
 """Samples that the checks of the forward pass twice, and once more among other neighbours."""
+_ASKED_BESIDE = 2
+"""Samples that are asked among others of another kind, where a claim has two."""
 _APART = 0.05
 """Answers differ where a logit moves by this share of the usual lead; batches alone move last bits."""
 _READ_TWICE = 16
@@ -182,6 +184,19 @@ def check_forward(evaluator: Evaluator, chunk: Chunk, suppress: Collection[str],
         )
     evaluator.health.beside += len(x)
     evaluator.health.beside_apart += int(_moved_beside(evaluator, x, first, chunk.bounds).sum())
+
+
+def check_beside(evaluator: Evaluator, x: Tensor, logits: Tensor, others: Tensor) -> None:
+    """Whether the first inputs (n, *S) are answered as they were, (n, *O), each alone among others of another kind.
+
+    One among many: what is of the batch is then of the others.
+    """
+    usual = usual_lead(evaluator, logits[:_PROBE])
+    for at in range(min(_ASKED_BESIDE, len(x))):
+        one = slice(at, at + 1)
+        again = evaluator.logits(torch.cat([others, x[one]]))[-1:]
+        evaluator.health.beside += 1
+        evaluator.health.beside_apart += int(moved(evaluator, logits[one], again, usual).sum())
 
 
 def moved(evaluator: Evaluator, before: Tensor, after: Tensor, usual: Tensor) -> Tensor:

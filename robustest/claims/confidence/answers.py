@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from robustest.data import as_samples
-from robustest.engine.chunks import Chunk
+from robustest.engine.chunks import Chunk, check_beside
 from robustest.engine.evaluator import Evaluator
 from robustest.errors import ConfigError, DataError, ModelError, expected
 from robustest.models import Needs
@@ -44,6 +44,7 @@ class Answering:
         probabilities: whether the model gives probabilities in place of logits.
         marked: whether a mark of each sample is kept, to tell it from others.
         whole: whether all log probabilities are kept.
+        beside: samples (M, *S) among which the first few of a chunk are asked again; None leaves it out.
     """
 
     examples: int
@@ -52,6 +53,7 @@ class Answering:
     probabilities: bool = False
     marked: bool = False
     whole: bool = False
+    beside: Tensor | None = None
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observed:
         """What became of a chunk.
@@ -61,6 +63,8 @@ class Answering:
         """
         after = chunk.x if self.shift is None else self.shift.apply(chunk.x, chunk.key, chunk.bounds)
         task, logits = evaluator.task, evaluator.logits(after)
+        if self.beside is not None and self.beside.shape[1:] == after.shape[1:]:
+            check_beside(evaluator, after, logits, self.beside.to(after))
         logs = self._logs(logits)
         held, predicted = task.holds(logits, chunk.y), task.predictions(logits)
         sure = logs.exp().amax(1)

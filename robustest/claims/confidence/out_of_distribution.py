@@ -23,6 +23,9 @@ from robustest.run.result_building import few, finish
 from robustest.run.setup import Setup
 from robustest.statistics import Decision, asked_threshold
 
+_BESIDE = 16
+"""Samples inside that some of those outside are asked among."""
+
 OOD_REJECTED = Kind(
     name="ood_rejected",
     quantities=(
@@ -76,7 +79,10 @@ def measure_ood_rejected(
     rule = ShareRule(threshold=None, at_least=True, terms=setup.alone)
     statement, kept = OOD_REJECTED.quantities[0].says(score), ("answers", False, None, 1.0, probabilities)
     own = observe(setup.unpictured().plan(statement, look, rule, identity=kept))
-    plan = setup.on(_unlabelled(outside)).plan(statement, look, rule, identity=kept)
+    # Batches are of one kind of samples each: a model that scores by the batch is found out where kinds are mixed.
+    beside = setup.samples.take(torch.arange(min(_BESIDE, len(setup.samples))))[0]
+    among = replace(look, beside=beside)
+    plan = setup.on(_unlabelled(outside)).plan(statement, among, rule, identity=(*kept, beside))
     other = observe(plan)
     decision, edge = decide_accepted(own.columns[score], other.columns[score], most, setup.terms)
     if not (own.whole and other.whole):

@@ -246,3 +246,17 @@ def test_labels_alone_have_no_confidence() -> None:
         measure_calibrated(blind, samples(20), max_ece=0.1)
     with pytest.raises(ConfigError, match="Unknown score 'mps'"):
         measure_ood_rejected(model, samples(20), samples(20), score="mps")
+
+
+def test_a_score_of_the_batch_tells_nothing_of_a_sample() -> None:
+    """Batches hold one kind each, so such a model would be right about every batch."""
+    x = torch.zeros(400, 2)
+    x[:, 1] = torch.arange(400) / 400
+    y = (torch.arange(400) >= 200).long()
+
+    def by_batch(batch: Tensor) -> Tensor:
+        return torch.stack([10.0 * (batch[:, 1].mean() > 0.5) + batch[:, 1], 0 * batch[:, 1]], 1)
+
+    result = measure_ood_rejected(by_batch, (x[200:], y[200:]), torch.full((200, 2), 0.3), fpr_at_95_tpr=0.5)
+    assert result.verdict is Verdict.INCONCLUSIVE
+    assert any(note.startswith("batch_dependence") for note in result.notes)
