@@ -101,6 +101,9 @@ class _Path:
         self._lead = _lead_of(task)
         logits, gradient = self._slope(x)
         self._led = self._lead.led(logits, self.part.y)
+        if isinstance(self._lead, _Tangent):
+            self._led = windowed(self._led, self.part.key)
+            gradient = self._slope(x)[1]
         self._start = self._lead.value(logits, self._led).double()
         self.floor = self._lead.resolution(logits, self._led)
         if self.evaluator.random:  # a model that draws elsewhere than from the global generators draws anew
@@ -193,6 +196,27 @@ class _Tangent:
     def resolution(self, outputs: Tensor, weights: Tensor) -> Tensor:
         """(n,) float64: changes that are rounding, in the format that outputs were computed in."""
         return _unit(outputs) * (outputs * weights).abs().flatten(1).sum(1).double()
+
+
+def windowed(weights: Tensor, key: Tensor) -> Tensor:
+    """Weights (n, *O) of a linear form, kept in a window of half of each side, at a place of each sample's own.
+
+    Gradients that are masked for a part of the outputs keep what they promise of all: half of the change, say, is what
+    a curved model may miss too. Of a window inside that part they promise nothing. Windows lie in the places of outputs
+    (n, K, *places), in the outputs themselves where there is one axis; where one holds no weight all are kept.
+    """
+    axes = range(2, weights.ndim) if weights.ndim > 2 else range(1, weights.ndim)
+    inside = torch.ones_like(weights, dtype=torch.bool)
+    for axis in axes:
+        side = weights.shape[axis]
+        wide = -(-side // 2)
+        start = rng.integers(rng.fold(key, f"window {axis}"), (1,), side - wide + 1)
+        place = torch.arange(side, device=weights.device)
+        within = (place >= start) & (place < start + wide)  # (n, side)
+        inside &= within.view(len(weights), *(side if a == axis else 1 for a in range(1, weights.ndim)))
+    kept = torch.where(inside, weights, 0)
+    empty = (kept == 0).flatten(1).all(1)
+    return torch.where(per_row(empty, weights), weights, kept)
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,7 +49,7 @@ def by_scale(file: Path, scale: float) -> Result:
 @pytest.mark.parametrize(
     ("measure", "was", "now"),
     [(by_attack, 20, 1), (by_cut, 0.5, 0.4), (by_scale, 4.0, 40.0)],
-    ids=str,
+    ids=["attack", "cut", "scale"],
 )
 def test_another_measure_is_an_error(measure: Callable[..., Result], was: float, now: float, tmp_path: Path) -> None:
     file = tmp_path / "was.json"
