@@ -81,7 +81,8 @@ def _places(chunk: Chunk, use: str) -> Tensor:
     """(n, *S) places between two samples, and off by a tenth of the range: nobody asked there."""
     x, (low, high) = chunk.x[: len(_STEPS)], chunk.bounds
     off = rng.uniform(rng.fold(chunk.key[: len(x)], use), x.shape[1:], -0.1, 0.1)
-    return ((x + x.roll(1, 0)) / 2 + (high - low) * off).clamp(low, high)
+    other = x.roll(1, 0) if len(x) > 1 else low + high - x
+    return ((x + other) / 2 + (high - low) * off).clamp(low, high)
 
 
 def _answers(model: Classifier, x: Tensor) -> Tensor | None:

@@ -16,6 +16,7 @@ from robustest.data import Samples
 from robustest.engine.chunks import Chunk, check_data, check_forward, load, partition
 from robustest.engine.device import resolve
 from robustest.engine.evaluator import Evaluator
+from robustest.engine.history import probe_history
 from robustest.models import Classifier, Needs
 from robustest.run.evidence import Tally
 from robustest.settings import Settings
@@ -82,6 +83,7 @@ class Trials:
             load(samples, ids, bounds=classifier.bounds, seed=settings.seed, device=device) for ids in partition(order)
         ]
         check_forward(evaluator, chunks[0], settings.suppress)
+        probe_history(evaluator, chunks[0])
         for chunk in chunks:
             evaluator.check_labels(chunk.y)
         return cls(evaluator, chunks, at_least, statement)

@@ -8,7 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from robustest import Linf, Result, Verdict, measure_robust_accuracy, measure_shift_accuracy, rng
+from robustest import (
+    Linf,
+    Result,
+    Verdict,
+    measure_robust_accuracy,
+    measure_shift_accuracy,
+    measure_universal_perturbation,
+    rng,
+)
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.history import copied, probe_history
@@ -112,6 +120,18 @@ def test_nor_under_a_shift() -> None:
     result = measure_shift_accuracy(Remembering().eval(), (X, Y), "gaussian_noise", **how)
     assert result.verdict is Verdict.INCONCLUSIVE
     assert "history_dependence" in names(result)
+
+
+def test_nor_on_one_sample() -> None:
+    result = measure_robust_accuracy(Remembering().eval(), (X[:1], Y[:1]), Linf(0.2), at_least=0.5, attack="fgsm")
+    assert "history_dependence" in names(result)
+    assert result.verdict is not Verdict.PASSED
+
+
+def test_nor_where_one_change_is_searched_for_all() -> None:
+    result = measure_universal_perturbation(Remembering().eval(), (X, Y), Linf(0.2), max_fooled=0.5)
+    assert "history_dependence" in names(result)
+    assert result.verdict is not Verdict.PASSED
 
 
 def test_a_model_that_changes_after_so_many_samples_never_passes() -> None:
