@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypedDict, Unpack
 
 from robustest.errors import ConfigError, expected
 from robustest.facts import Captions, Counts, Fact, facts_of
@@ -13,6 +13,13 @@ from robustest.words import clean_share
 
 OUTCOMES: Final = "outcomes"
 """Of a `Quantity` that is a share of `Result.outcomes`."""
+
+
+class _More(TypedDict, total=False):
+    """What a `Quantity` may be told beside the words."""
+
+    counts: Literal["outcomes"] | tuple[str, str] | None
+    fall: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +42,16 @@ class Quantity:
     statement: str
     counts: Literal["outcomes"] | tuple[str, str] | None = None
     fall: bool = False
+
+    @classmethod
+    def at_least(cls, threshold: str, name: str, statement: str, **more: Unpack[_More]) -> Quantity:
+        """What must not be below its threshold; the arguments are the attributes of these names."""
+        return cls(name=name, comparison=">=", threshold=threshold, statement=statement, **more)
+
+    @classmethod
+    def at_most(cls, threshold: str, name: str, statement: str, **more: Unpack[_More]) -> Quantity:
+        """What must not be above its threshold; the arguments are the attributes of these names."""
+        return cls(name=name, comparison="<=", threshold=threshold, statement=statement, **more)
 
     def says(self, *about: object) -> str:
         """The words of the claim without its threshold."""

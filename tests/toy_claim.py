@@ -21,7 +21,7 @@ from robustest.run.result_building import finish
 from robustest.run.setup import Setup
 from robustest.statistics import checked_threshold
 
-FLIPS = Quantity(name="dusk rate", comparison="<=", threshold="max_flip", statement="lost at dusk {}", counts=OUTCOMES)
+FLIPS = Quantity.at_most("max_flip", "dusk rate", "lost at dusk {}", counts=OUTCOMES)
 DUSK = Kind(
     name="dusk",
     quantities=(FLIPS,),

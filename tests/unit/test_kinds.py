@@ -12,11 +12,9 @@ from robustest import ConfigError, Cost, Result, Verdict
 from robustest.facts import Captions, Counts, Fact
 from robustest.kinds import OUTCOMES, Kind, Quantity
 
-RATE = Quantity(name="rate", comparison="<=", threshold="max_rate", statement="rate of {}", counts=OUTCOMES)
-FALL = Quantity(
-    name="fall", comparison="<=", threshold="max_fall", statement="fall", counts=("lost", "gained"), fall=True
-)
-PART = Quantity(name="part", comparison="<=", threshold="max_part", statement="part", counts=("flips", "of"))
+RATE = Quantity.at_most("max_rate", "rate", "rate of {}", counts=OUTCOMES)
+FALL = Quantity.at_most("max_fall", "fall", "fall", counts=("lost", "gained"), fall=True)
+PART = Quantity.at_most("max_part", "part", "part", counts=("flips", "of"))
 KIND = Kind(name="toy", quantities=(RATE, FALL, PART))
 
 

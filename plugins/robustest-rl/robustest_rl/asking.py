@@ -30,17 +30,11 @@ def _lines(details: Mapping[str, Any]) -> list[Fact]:
     return facts if not mildest else [*facts, Fact("mildest dynamics that fail", str(mildest))]
 
 
-SHARE = Quantity(
-    name="share of episodes",
-    comparison=">=",
-    threshold="share",
-    statement="share of episodes that return {} or more under {}",
-    counts=OUTCOMES,
+SHARE = Quantity.at_least(
+    "share", "share of episodes", "share of episodes that return {} or more under {}", counts=OUTCOMES
 )
-MEAN = Quantity(name="mean return", comparison=">=", threshold="at_least", statement="mean return under {}")
-FALL = Quantity(
-    name="fall of the mean return", comparison="<=", threshold="max_drop", statement="fall of the mean return under {}"
-)
+MEAN = Quantity.at_least("at_least", "mean return", "mean return under {}")
+FALL = Quantity.at_most("max_drop", "fall of the mean return", "fall of the mean return under {}")
 ROBUST_RETURN = Kind(
     name="robust_return",
     quantities=(SHARE, MEAN, FALL),

@@ -39,8 +39,8 @@ _FEWEST_BINS = 10
 CALIBRATED = Kind(
     name="calibrated",
     quantities=(
-        Quantity(name="Brier score", comparison="<=", threshold="max_brier", statement="Brier score{}"),
-        Quantity(name="calibration error", comparison="<=", threshold="max_ece", statement="calibration error{}"),
+        Quantity.at_most("max_brier", "Brier score", "Brier score{}"),
+        Quantity.at_most("max_ece", "calibration error", "calibration error{}"),
     ),
     captions=Captions(names={"ece": "calibration error of this set"}),
 )

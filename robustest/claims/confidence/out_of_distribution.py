@@ -29,11 +29,10 @@ _BESIDE = 16
 OOD_REJECTED = Kind(
     name="ood_rejected",
     quantities=(
-        Quantity(
-            name="false positive rate",
-            comparison="<=",
-            threshold="fpr_at_95_tpr",
-            statement="other data accepted where 95 % of the model's own are, by {}",
+        Quantity.at_most(
+            "fpr_at_95_tpr",
+            "false positive rate",
+            "other data accepted where 95 % of the model's own are, by {}",
             counts=("accepted", "outside_n"),
         ),
     ),

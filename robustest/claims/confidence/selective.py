@@ -22,11 +22,8 @@ from robustest.statistics import asked_threshold, checked_threshold, need
 SELECTIVE_ACCURACY = Kind(
     name="selective_accuracy",
     quantities=(
-        Quantity(
-            name="selective accuracy",
-            comparison=">=",
-            threshold="at_least",
-            statement="accuracy on the {:g} of samples that the model is surest of{}",
+        Quantity.at_least(
+            "at_least", "selective accuracy", "accuracy on the {:g} of samples that the model is surest of{}"
         ),
     ),
 )

@@ -41,14 +41,7 @@ def _lines(details: Mapping[str, Any]) -> list[Fact]:
 
 NO_BACKDOOR_TRIGGER = Kind(
     name="no_backdoor_trigger",
-    quantities=(
-        Quantity(
-            name="anomaly",
-            comparison="<=",
-            threshold="max_anomaly",
-            statement="anomaly of the cheapest patch to a class",
-        ),
-    ),
+    quantities=(Quantity.at_most("max_anomaly", "anomaly", "anomaly of the cheapest patch to a class"),),
     captions=Captions(names=CUE_NAMES),
     lines=_lines,
     told=frozenset({"max_flip", "max_recall_drop"}),

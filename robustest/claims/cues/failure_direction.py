@@ -51,12 +51,7 @@ def _lines(details: Mapping[str, Any]) -> list[Fact]:
 NO_FAILURE_DIRECTION = Kind(
     name="no_failure_direction",
     quantities=(
-        Quantity(
-            name="excess error rate",
-            comparison="<=",
-            threshold="max_excess",
-            statement="errors beyond those foreseen, along a direction",
-        ),
+        Quantity.at_most("max_excess", "excess error rate", "errors beyond those foreseen, along a direction"),
     ),
     lines=_lines,
 )

@@ -80,14 +80,8 @@ def _proposals(found: Mapping[str, Any]) -> list[tuple[str, str]]:
 NO_SPURIOUS_FEATURE = Kind(
     name="no_spurious_feature",
     quantities=(
-        Quantity(
-            name="flip rate",
-            comparison="<=",
-            threshold="max_flip",
-            statement="reliance on {}{}",
-            counts=("flips", "of"),
-        ),
-        Quantity(name="recall drop", comparison="<=", threshold="max_recall_drop", statement="reliance on {}{}"),
+        Quantity.at_most("max_flip", "flip rate", "reliance on {}{}", counts=("flips", "of")),
+        Quantity.at_most("max_recall_drop", "recall drop", "reliance on {}{}"),
     ),
     captions=Captions(before="cue off", after="cue on", worst="Pairs that differ most", names=CUE_NAMES),
     lines=_lines,

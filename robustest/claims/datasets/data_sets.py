@@ -31,19 +31,8 @@ from robustest.tasks import Task
 TRANSFER_ACCURACY = Kind(
     name="transfer_accuracy",
     quantities=(
-        Quantity(
-            name="accuracy",
-            comparison=">=",
-            threshold="at_least",
-            statement="accuracy on the target",
-            counts=OUTCOMES,
-        ),
-        Quantity(
-            name="accuracy drop",
-            comparison="<=",
-            threshold="max_drop",
-            statement="accuracy lost from source to target",
-        ),
+        Quantity.at_least("at_least", "accuracy", "accuracy on the target", counts=OUTCOMES),
+        Quantity.at_most("max_drop", "accuracy drop", "accuracy lost from source to target"),
     ),
     asks_too=("no_worse_than",),
     lines=no_lines,

@@ -35,12 +35,7 @@ TrainFunction = Callable[[Domain], object]
 SUBPOPULATION_SHIFT = Kind(
     name="subpopulation_shift",
     quantities=(
-        Quantity(
-            name="accuracy drop",
-            comparison="<=",
-            threshold="max_drop",
-            statement="accuracy lost from the source's subclasses to the target's",
-        ),
+        Quantity.at_most("max_drop", "accuracy drop", "accuracy lost from the source's subclasses to the target's"),
     ),
     lines=no_lines,
 )

@@ -22,14 +22,7 @@ from robustest.tasks import Task
 
 WORST_GROUP_ACCURACY = Kind(
     name="worst_group_accuracy",
-    quantities=(
-        Quantity(
-            name="worst-group accuracy",
-            comparison=">=",
-            threshold="at_least",
-            statement="accuracy of the worst group",
-        ),
-    ),
+    quantities=(Quantity.at_least("at_least", "worst-group accuracy", "accuracy of the worst group"),),
     asks_too=("no_worse_than",),
     lines=no_lines,
 )

@@ -25,11 +25,8 @@ Bools = NDArray[np.bool_]
 CUE_NOTICED = Kind(
     name="cue_noticed",
     quantities=(
-        Quantity(
-            name="excess of calls",
-            comparison=">=",
-            threshold="at_least",
-            statement="how much more often people call {} spurious than the null cue",
+        Quantity.at_least(
+            "at_least", "excess of calls", "how much more often people call {} spurious than the null cue"
         ),
     ),
     lines=no_lines,

@@ -30,23 +30,16 @@ from robustest.statistics import checked_threshold
 LABEL_AGREEMENT = Kind(
     name="label_agreement",
     quantities=(
-        Quantity(
-            name="share contained in what annotators select",
-            comparison=">=",
-            threshold="contained_at_least",
-            statement="share contained in what annotators select",
+        Quantity.at_least(
+            "contained_at_least",
+            "share contained in what annotators select",
+            "share contained in what annotators select",
         ),
-        Quantity(
-            name="share of errors that nobody selects",
-            comparison="<=",
-            threshold="max_unsupported",
-            statement="share of errors that nobody selects",
+        Quantity.at_most(
+            "max_unsupported", "share of errors that nobody selects", "share of errors that nobody selects"
         ),
-        Quantity(
-            name="share that is what annotators select most",
-            comparison=">=",
-            threshold="main_at_least",
-            statement="share that is what annotators select most",
+        Quantity.at_least(
+            "main_at_least", "share that is what annotators select most", "share that is what annotators select most"
         ),
     ),
     asks_too=("no_worse_than",),

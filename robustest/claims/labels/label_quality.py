@@ -33,9 +33,7 @@ _SHOWN = 50
 
 LABEL_QUALITY = Kind(
     name="label_quality",
-    quantities=(
-        Quantity(name="share of wrong labels", comparison="<=", threshold="at_most", statement="share of wrong labels"),
-    ),
+    quantities=(Quantity.at_most("at_most", "share of wrong labels", "share of wrong labels"),),
     captions=Captions(answered="people select"),  # no model is asked
     lines=no_lines,
 )

@@ -33,15 +33,7 @@ _SCORES = ("sigmoid", "softmax")
 
 MULTILABEL_ACCURACY = Kind(
     name="multilabel_accuracy",
-    quantities=(
-        Quantity(
-            name="multi-label accuracy",
-            comparison=">=",
-            threshold="at_least",
-            statement="multi-label accuracy ({})",
-            counts=OUTCOMES,
-        ),
-    ),
+    quantities=(Quantity.at_least("at_least", "multi-label accuracy", "multi-label accuracy ({})", counts=OUTCOMES),),
     asks_too=("no_worse_than",),
     lines=no_lines,
 )

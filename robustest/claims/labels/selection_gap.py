@@ -26,11 +26,8 @@ from robustest.statistics import Decision, asked_threshold
 SELECTION_GAP = Kind(
     name="selection_gap",
     quantities=(
-        Quantity(
-            name="selection gap",
-            comparison="<=",
-            threshold="margin",
-            statement="gap between how often annotators select the label and the prediction",
+        Quantity.at_most(
+            "margin", "selection gap", "gap between how often annotators select the label and the prediction"
         ),
     ),
     lines=no_lines,

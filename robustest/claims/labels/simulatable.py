@@ -23,14 +23,7 @@ from robustest.statistics.two_way import share_by_annotator
 
 SIMULATABLE = Kind(
     name="simulatable",
-    quantities=(
-        Quantity(
-            name="share foreseen",
-            comparison=">=",
-            threshold="at_least",
-            statement="share of the model's answers that people foresee",
-        ),
-    ),
+    quantities=(Quantity.at_least("at_least", "share foreseen", "share of the model's answers that people foresee"),),
     lines=no_lines,
 )
 """How often people foresee what a model says."""

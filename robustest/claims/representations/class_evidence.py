@@ -30,14 +30,7 @@ from robustest.threats import L2
 
 CLASS_EVIDENCE = Kind(
     name="class_evidence",
-    quantities=(
-        Quantity(
-            name="transfer",
-            comparison=">=",
-            threshold="min_transfer",
-            statement="transfer of class evidence under {}",
-        ),
-    ),
+    quantities=(Quantity.at_least("min_transfer", "transfer", "transfer of class evidence under {}"),),
     advises=True,
     captions=Captions(after="driven"),
     lines=no_lines,

@@ -38,13 +38,8 @@ _READ = 512
 GRADIENT_ALIGNMENT = Kind(
     name="gradient_alignment",
     quantities=(
-        Quantity(name="alignment", comparison=">=", threshold="at_least", statement="gradient alignment"),
-        Quantity(
-            name="gain in alignment",
-            comparison=">=",
-            threshold="min_gain",
-            statement="gradient alignment above the baseline's",
-        ),
+        Quantity.at_least("at_least", "alignment", "gradient alignment"),
+        Quantity.at_least("min_gain", "gain in alignment", "gradient alignment above the baseline's"),
     ),
     advises=True,
     captions=Captions(before="sample", after="gradient"),

@@ -34,12 +34,7 @@ _HALF = 0.5
 INVERTIBLE_FEATURES = Kind(
     name="invertible_features",
     quantities=(
-        Quantity(
-            name="images that come back",
-            comparison=">=",
-            threshold="max_image_error",
-            statement="images that come back from their features",
-        ),
+        Quantity.at_least("max_image_error", "images that come back", "images that come back from their features"),
     ),
     advises=True,
     captions=Captions(before="sample", after="same features"),

@@ -28,12 +28,8 @@ from robustest.threats import L1, L2, Linf, Threat
 CERTIFIED_ACCURACY = Kind(
     name="certified_accuracy",
     quantities=(
-        Quantity(
-            name="certified accuracy",
-            comparison=">=",
-            threshold="at_least",
-            statement="certified accuracy under {}, {}",
-            counts=("proven", "looked_at"),
+        Quantity.at_least(
+            "at_least", "certified accuracy", "certified accuracy under {}, {}", counts=("proven", "looked_at")
         ),
     ),
     captions=Captions(

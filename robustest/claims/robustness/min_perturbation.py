@@ -40,14 +40,7 @@ _THREATS: dict[str, type[Linf] | type[L2] | type[L1]] = {"l1": L1, "l2": L2, "li
 
 MIN_PERTURBATION = Kind(
     name="min_perturbation",
-    quantities=(
-        Quantity(
-            name="median perturbation",
-            comparison=">=",
-            threshold="median_at_least",
-            statement="median {} perturbation, {}",
-        ),
-    ),
+    quantities=(Quantity.at_least("median_at_least", "median perturbation", "median {} perturbation, {}"),),
     captions=Captions(after="adversarial", names={"quantiles": "size, by share"}),
     lines=clean_accuracy,
     told=frozenset({"clean_accuracy"}),

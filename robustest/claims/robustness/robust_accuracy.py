@@ -39,15 +39,7 @@ from robustest.threats import Spatial, Threat, per_row
 
 ROBUST_ACCURACY = Kind(
     name="robust_accuracy",
-    quantities=(
-        Quantity(
-            name="robust accuracy",
-            comparison=">=",
-            threshold="at_least",
-            statement="robust accuracy under {}, {}",
-            counts=OUTCOMES,
-        ),
-    ),
+    quantities=(Quantity.at_least("at_least", "robust accuracy", "robust accuracy under {}, {}", counts=OUTCOMES),),
     asks_too=("no_worse_than",),
     captions=Captions(
         setting="threat",

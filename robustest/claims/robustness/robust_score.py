@@ -38,9 +38,7 @@ _LOWERED = 1e-9
 
 ROBUST_SCORE = Kind(
     name="robust_score",
-    quantities=(
-        Quantity(name="mean worst score", comparison=">=", threshold="at_least", statement="mean {} under {}, {}"),
-    ),
+    quantities=(Quantity.at_least("at_least", "mean worst score", "mean {} under {}, {}"),),
     asks_too=("no_worse_than",),
     captions=Captions(setting="threat", after="adversarial", names={"largest_size": "largest size found"}),
     lines=no_lines,

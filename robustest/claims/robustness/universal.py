@@ -40,13 +40,7 @@ _JUDGED = 512
 UNIVERSAL_PERTURBATION = Kind(
     name="universal_perturbation",
     quantities=(
-        Quantity(
-            name="fooling rate",
-            comparison="<=",
-            threshold="max_fooled",
-            statement="samples fooled by one perturbation in {}",
-            counts=OUTCOMES,
-        ),
+        Quantity.at_most("max_fooled", "fooling rate", "samples fooled by one perturbation in {}", counts=OUTCOMES),
     ),
     captions=Captions(assertion="assert_no_universal_perturbation"),
     lines=clean_accuracy,

@@ -27,15 +27,7 @@ from robustest.tasks import Task
 
 CONSISTENCY = Kind(
     name="consistency",
-    quantities=(
-        Quantity(
-            name="flip rate",
-            comparison="<=",
-            threshold="max_flip",
-            statement="predictions flipped by {}",
-            counts=OUTCOMES,
-        ),
-    ),
+    quantities=(Quantity.at_most("max_flip", "flip rate", "predictions flipped by {}", counts=OUTCOMES),),
     asks_too=("no_worse_than",),
     captions=Captions(
         assertion="assert_consistent",

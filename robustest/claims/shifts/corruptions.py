@@ -44,24 +44,9 @@ SEVERITIES = (1, 2, 3, 4, 5)
 CORRUPTION_ROBUSTNESS = Kind(
     name="corruption_robustness",
     quantities=(
-        Quantity(
-            name="mean accuracy",
-            comparison=">=",
-            threshold="min_accuracy",
-            statement="mean accuracy over {}, severities {}",
-        ),
-        Quantity(
-            name="mean accuracy drop",
-            comparison="<=",
-            threshold="max_drop",
-            statement="mean accuracy drop over {}, severities {}",
-        ),
-        Quantity(
-            name="mean corruption error",
-            comparison="<=",
-            threshold="max_mce",
-            statement="mean corruption error over {}, severities {}",
-        ),
+        Quantity.at_least("min_accuracy", "mean accuracy", "mean accuracy over {}, severities {}"),
+        Quantity.at_most("max_drop", "mean accuracy drop", "mean accuracy drop over {}, severities {}"),
+        Quantity.at_most("max_mce", "mean corruption error", "mean corruption error over {}, severities {}"),
     ),
     asks_too=("no_worse_than",),
     lines=clean_accuracy,

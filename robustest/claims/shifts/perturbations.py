@@ -34,18 +34,8 @@ LARGEST = _TOP * (_TOP + 1) / 2
 STABLE = Kind(
     name="stable_under_perturbations",
     quantities=(
-        Quantity(
-            name="mean flip probability",
-            comparison="<=",
-            threshold="max_mfp",
-            statement="mean flip probability over {} perturbations",
-        ),
-        Quantity(
-            name="mean top-5 distance",
-            comparison="<=",
-            threshold="max_mt5d",
-            statement="mean top-5 distance over {} perturbations",
-        ),
+        Quantity.at_most("max_mfp", "mean flip probability", "mean flip probability over {} perturbations"),
+        Quantity.at_most("max_mt5d", "mean top-5 distance", "mean top-5 distance over {} perturbations"),
     ),
     lines=no_lines,
 )

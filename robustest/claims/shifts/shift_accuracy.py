@@ -27,17 +27,8 @@ from robustest.tasks import Task
 SHIFT_ACCURACY = Kind(
     name="shift_accuracy",
     quantities=(
-        Quantity(
-            name="accuracy", comparison=">=", threshold="at_least", statement="accuracy under {}", counts=OUTCOMES
-        ),
-        Quantity(
-            name="accuracy drop",
-            comparison="<=",
-            threshold="max_drop",
-            statement="accuracy lost to {}",
-            counts=("lost", "gained"),
-            fall=True,
-        ),
+        Quantity.at_least("at_least", "accuracy", "accuracy under {}", counts=OUTCOMES),
+        Quantity.at_most("max_drop", "accuracy drop", "accuracy lost to {}", counts=("lost", "gained"), fall=True),
     ),
     asks_too=("no_worse_than",),
     captions=Captions(

@@ -50,15 +50,7 @@ def _lines(details: Mapping[str, Any]) -> list[Fact]:
 
 ROBUST_TO = Kind(
     name="robust_to",
-    quantities=(
-        Quantity(
-            name="lowest accuracy",
-            comparison=">=",
-            threshold="at_least",
-            statement="accuracy under any of {}",
-            counts=OUTCOMES,
-        ),
-    ),
+    quantities=(Quantity.at_least("at_least", "lowest accuracy", "accuracy under any of {}", counts=OUTCOMES),),
     lines=_lines,
     told=frozenset({"mildest", "clean_accuracy"}),
 )

@@ -33,11 +33,8 @@ from robustest.statistics.ratios import decide_ratio
 LANDSCAPE = Kind(
     name="landscape",
     quantities=(
-        Quantity(
-            name="ratio of relative loss ranges",
-            comparison="<=",
-            threshold="max_ratio",
-            statement="loss range along relative steps, over the reference's",
+        Quantity.at_most(
+            "max_ratio", "ratio of relative loss ranges", "loss range along relative steps, over the reference's"
         ),
     ),
     advises=True,

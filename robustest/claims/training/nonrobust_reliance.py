@@ -43,11 +43,10 @@ def _lines(details: Mapping[str, Any]) -> list[Fact]:
 NONROBUST_RELIANCE = Kind(
     name="nonrobust_reliance",
     quantities=(
-        Quantity(
-            name="transfer",
-            comparison="<=",
-            threshold="max_transfer",
-            statement="accuracy learned from what changes under {} alone, labels being the next class's",
+        Quantity.at_most(
+            "max_transfer",
+            "transfer",
+            "accuracy learned from what changes under {} alone, labels being the next class's",
         ),
     ),
     captions=Captions(

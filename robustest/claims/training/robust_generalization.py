@@ -48,11 +48,8 @@ def _lines(details: Any) -> list[Fact]:
 ROBUST_GENERALIZATION = Kind(
     name="robust_generalization",
     quantities=(
-        Quantity(
-            name="robust generalization gap",
-            comparison="<=",
-            threshold="max_gap",
-            statement="robust accuracy in training less that on test samples under {}, {}",
+        Quantity.at_most(
+            "max_gap", "robust generalization gap", "robust accuracy in training less that on test samples under {}, {}"
         ),
     ),
     captions=Captions(setting="threat", names={"curve": "by training samples", "seeds": "seeds"}),

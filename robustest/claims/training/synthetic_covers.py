@@ -49,14 +49,7 @@ def _lines(details: Mapping[str, Any]) -> list[Fact]:
 
 SYNTHETIC_COVERS = Kind(
     name="synthetic_covers",
-    quantities=(
-        Quantity(
-            name="accuracy gap",
-            comparison="<=",
-            threshold="max_gap",
-            statement="accuracy lost by training on synthetic samples",
-        ),
-    ),
+    quantities=(Quantity.at_most("max_gap", "accuracy gap", "accuracy lost by training on synthetic samples"),),
     captions=Captions(
         size="ratio of distances",
         before="synthetic",
