@@ -1,6 +1,6 @@
 """Mending a model that failed a claim: a model and data in, a new model and a log of what was done out.
 
-The model that was given stays as it is. What failed is claimed again on the new one: pass `scope=`, or run the test.
+The model that was given stays as it is. What failed is claimed again on the new one: pass `claim=`, or run the test.
 """
 
 from robustest.engine.constructed import Constructed as Constructed
@@ -23,3 +23,4 @@ from robustest.repair.logit_adjustment import logit_adjustment as logit_adjustme
 from robustest.repair.multilabel import multilabel_training as multilabel_training
 from robustest.repair.recipe import Recipe as Recipe
 from robustest.repair.selection_frequency import frequency_weighted_training as frequency_weighted_training
+from robustest.repair.training import TrainingOptions as TrainingOptions

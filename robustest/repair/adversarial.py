@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 from robustest.cues import Cue
 from robustest.data import as_samples
@@ -12,16 +11,11 @@ from robustest.engine.ascent import advanced, ascend
 from robustest.engine.chunks import Chunk
 from robustest.engine.objectives import away_from
 from robustest.errors import ConfigError, expected
-from robustest.models.classifier import Preprocessing
-from robustest.repair.checkpoints import Checkpoint
-from robustest.repair.claims import Claim
 from robustest.repair.fits import check_fit
 from robustest.repair.log import Repaired
 from robustest.repair.methods import Method
-from robustest.repair.progress import Progress
-from robustest.repair.recipe import Recipe
 from robustest.repair.trainer import Trainer
-from robustest.repair.training import Training
+from robustest.repair.training import Training, TrainingOptions
 from robustest.threats import L1, L2, Linf, Threat
 
 Way = Literal["pgd", "fast", "free"]
@@ -39,12 +33,7 @@ def adversarial_training(
     steps: int | None = None,
     widening: float = 1 / 3,
     cue: Cue | None = None,
-    recipe: Recipe | None = None,
-    claim: Claim | None = None,
-    checkpoint: Checkpoint | str | Path | None = None,
-    progress: Progress | None = None,
-    bounds: tuple[float, float] | None = None,
-    preprocessing: Preprocessing | None = None,
+    **options: Unpack[TrainingOptions],
 ) -> Repaired:
     """Train on adversarial examples, from the weights that the model has.
 
@@ -69,13 +58,7 @@ def adversarial_training(
             from a wide ball at once.
         cue: a cue that the model shall stop relying on. Adversarial training does that only where the cue fits inside
             the ball: a larger one is relied on no less afterwards, and often more.
-        recipe: optimiser, schedule and machine; None for the defaults.
-        claim: called with the new model: the claim that failed, as a measurement or an assertion. Its result is in the
-            log, whatever it is.
-        checkpoint: a file, or a `Checkpoint`; a run that was killed goes on from there to the weights that it would
-            have come to.
-        progress: called with (steps done, steps in all, loss); None shows a line where stderr is a terminal.
-        bounds, preprocessing: as for `robustest.as_classifier`.
+        options: recipe, claim, checkpoint, progress, bounds and preprocessing, as `TrainingOptions` says.
 
     Returns:
         The new model and the log.
@@ -95,7 +78,7 @@ def adversarial_training(
     if isinstance(widening, bool) or not isinstance(widening, (int, float)) or not 0 <= widening < 1:
         raise ConfigError(expected("widening in [0, 1)", widening))
     samples = as_samples(data)
-    training = Training(recipe, claim, checkpoint, progress, bounds, preprocessing)
+    training = Training.of(options)
     if cue is not None:
         check_fit(cue, threat, samples, training.classifier(model).bounds)
     return training.repair(

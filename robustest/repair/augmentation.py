@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 
@@ -16,15 +15,10 @@ from robustest.cues.cue import for_samples
 from robustest.data import as_samples
 from robustest.engine.chunks import Chunk
 from robustest.errors import ConfigError, expected
-from robustest.models.classifier import Preprocessing
-from robustest.repair.checkpoints import Checkpoint
-from robustest.repair.claims import Claim
 from robustest.repair.log import Repaired
 from robustest.repair.methods import Method
-from robustest.repair.progress import Progress
-from robustest.repair.recipe import Recipe
 from robustest.repair.trainer import Trainer
-from robustest.repair.training import Training
+from robustest.repair.training import Training, TrainingOptions
 from robustest.shifts import Shift, ShiftFunction, as_shift
 from robustest.threats import per_row
 
@@ -36,12 +30,7 @@ def shift_training(
     *,
     severities: Sequence[int] = (1, 2, 3, 4, 5),
     share: float = 0.5,
-    recipe: Recipe | None = None,
-    claim: Claim | None = None,
-    checkpoint: Checkpoint | str | Path | None = None,
-    progress: Progress | None = None,
-    bounds: tuple[float, float] | None = None,
-    preprocessing: Preprocessing | None = None,
+    **options: Unpack[TrainingOptions],
 ) -> Repaired:
     """Train on shifted samples among unshifted ones: augmentation by the shifts that a model failed under.
 
@@ -49,7 +38,7 @@ def shift_training(
     (Geirhos et al., NeurIPS 2018: training on one noise did not help against another).
 
     Args:
-        model, data, recipe, claim, checkpoint, progress, bounds, preprocessing: as for `adversarial_training`; images
+        model, data, options: as for `adversarial_training`; images
             (N, C, H, W).
         shifts: one or several, as for `measure_shift_accuracy`; a sample gets one of them, drawn anew each epoch.
         severities: those to draw from, for shifts that are no `Shift` with a severity of its own.
@@ -67,7 +56,7 @@ def shift_training(
     if not chosen:
         raise ConfigError("Expected one shift and one severity or more but got none.")
     checked_real("share", share, 1e-6, 1.0)
-    training = Training(recipe, claim, checkpoint, progress, bounds, preprocessing)
+    training = Training.of(options)
     return training.repair(model, as_samples(data), Shifted(shifts=tuple(chosen), share=float(share)))
 
 
@@ -75,13 +64,7 @@ def counterfactual_training(
     model: object,
     data: object,
     cue: Cue,
-    *,
-    recipe: Recipe | None = None,
-    claim: Claim | None = None,
-    checkpoint: Checkpoint | str | Path | None = None,
-    progress: Progress | None = None,
-    bounds: tuple[float, float] | None = None,
-    preprocessing: Preprocessing | None = None,
+    **options: Unpack[TrainingOptions],
 ) -> Repaired:
     """Train with a cue switched on or off by a coin, whatever the label, so that it tells nothing.
 
@@ -90,7 +73,7 @@ def counterfactual_training(
     already: then the coin thins the correlation and does not end it.
 
     Args:
-        model, data, recipe, claim, checkpoint, progress, bounds, preprocessing: as for `adversarial_training`.
+        model, data, options: as for `adversarial_training`.
         cue: what is switched.
 
     Raises:
@@ -98,7 +81,7 @@ def counterfactual_training(
     """
     if isinstance(cue, type) or not isinstance(cue, Cue):
         raise ConfigError(expected("a cue such as PixelPatch(top=0, left=0)", cue))
-    training = Training(recipe, claim, checkpoint, progress, bounds, preprocessing)
+    training = Training.of(options)
     return training.repair(model, as_samples(data), Counterfactual(cue=cue))
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 import torch
 from torch import Tensor
@@ -13,16 +12,11 @@ from robustest import rng
 from robustest.data import as_samples
 from robustest.engine.chunks import Chunk
 from robustest.errors import ConfigError, expected
-from robustest.models.classifier import Preprocessing
-from robustest.repair.checkpoints import Checkpoint
-from robustest.repair.claims import Claim
 from robustest.repair.class_shares import ClassShares
 from robustest.repair.log import Repaired
 from robustest.repair.methods import Method, drawn_evenly, shuffled
-from robustest.repair.progress import Progress
-from robustest.repair.recipe import Recipe
 from robustest.repair.trainer import Trainer
-from robustest.repair.training import Training
+from robustest.repair.training import Training, TrainingOptions
 
 By = Literal["weights", "sampling"]
 _BYS = ("weights", "sampling")
@@ -33,12 +27,7 @@ def balanced_training(
     data: object,
     *,
     by: By = "weights",
-    recipe: Recipe | None = None,
-    claim: Claim | None = None,
-    checkpoint: Checkpoint | str | Path | None = None,
-    progress: Progress | None = None,
-    bounds: tuple[float, float] | None = None,
-    preprocessing: Preprocessing | None = None,
+    **options: Unpack[TrainingOptions],
 ) -> Repaired:
     """Train with all classes of equal weight.
 
@@ -49,7 +38,7 @@ def balanced_training(
     `logit_adjusted_training` (Byrd and Lipton, ICML 2019; Menon et al., ICLR 2021).
 
     Args:
-        model, data, recipe, claim, checkpoint, progress, bounds, preprocessing: as for `adversarial_training`.
+        model, data, options: as for `adversarial_training`.
         by: as above.
 
     Raises:
@@ -58,7 +47,7 @@ def balanced_training(
     if by not in _BYS:
         raise ConfigError(expected(f"by to be one of {', '.join(_BYS)}", by))
     samples = as_samples(data)
-    training = Training(recipe, claim, checkpoint, progress, bounds, preprocessing)
+    training = Training.of(options)
     shares = ClassShares.of(training.classifier(model), samples)
     return training.repair(model, samples, Balanced(labels=shares.labels, counts=shares.counts, by=by))
 

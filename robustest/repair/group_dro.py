@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor
@@ -15,15 +14,10 @@ from robustest.data import as_samples
 from robustest.data.groups import Groups, as_groups
 from robustest.engine.chunks import Chunk
 from robustest.errors import DataError
-from robustest.models.classifier import Preprocessing
-from robustest.repair.checkpoints import Checkpoint
-from robustest.repair.claims import Claim
 from robustest.repair.log import Repaired
 from robustest.repair.methods import Method, drawn_evenly
-from robustest.repair.progress import Progress
-from robustest.repair.recipe import Recipe
 from robustest.repair.trainer import Trainer
-from robustest.repair.training import Training
+from robustest.repair.training import Training, TrainingOptions
 
 
 def group_dro(
@@ -33,12 +27,7 @@ def group_dro(
     *,
     rate: float = 0.01,
     adjustment: float = 0.0,
-    recipe: Recipe | None = None,
-    claim: Claim | None = None,
-    checkpoint: Checkpoint | str | Path | None = None,
-    progress: Progress | None = None,
-    bounds: tuple[float, float] | None = None,
-    preprocessing: Preprocessing | None = None,
+    **options: Unpack[TrainingOptions],
 ) -> Repaired:
     """Train for the group that has the largest loss (Sagawa et al., "Distributionally robust networks", ICLR 2020).
 
@@ -47,7 +36,7 @@ def group_dro(
     (weight_decay), or train few epochs, as the paper finds (section 3).
 
     Args:
-        model, data, recipe, claim, checkpoint, progress, bounds, preprocessing: as for `adversarial_training`.
+        model, data, options: as for `adversarial_training`.
         groups: as for `assert_worst_group_accuracy`: (N,) values or a mapping; no sample in two, and samples in none
             are left out.
         rate: by which the weights of groups grow, > 0.
@@ -61,7 +50,7 @@ def group_dro(
     checked_real("adjustment", adjustment, 0.0)
     samples = as_samples(data)
     named = as_groups(groups, len(samples))
-    training = Training(recipe, claim, checkpoint, progress, bounds, preprocessing)
+    training = Training.of(options)
     return training.repair(model, samples, GroupDRO.made(named, rate=float(rate), adjustment=float(adjustment)))
 
 

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -22,15 +21,12 @@ from robustest.engine.chunks import Chunk
 from robustest.errors import ModelError
 from robustest.models import Classifier, as_classifier
 from robustest.models.classifier import Preprocessing, logits_of
-from robustest.repair.checkpoints import Checkpoint
 from robustest.repair.claims import Claim, checked_again
 from robustest.repair.class_shares import ClassShares
 from robustest.repair.log import Repaired, RepairLog
 from robustest.repair.methods import Method
-from robustest.repair.progress import Progress
-from robustest.repair.recipe import Recipe
 from robustest.repair.trainer import Goal, Trainer, module_of
-from robustest.repair.training import Training
+from robustest.repair.training import Training, TrainingOptions
 from robustest.tasks import CLASSIFICATION
 
 
@@ -88,19 +84,14 @@ def logit_adjusted_training(
     data: object,
     *,
     tau: float = 1.0,
-    recipe: Recipe | None = None,
-    claim: Claim | None = None,
-    checkpoint: Checkpoint | str | Path | None = None,
-    progress: Progress | None = None,
-    bounds: tuple[float, float] | None = None,
-    preprocessing: Preprocessing | None = None,
+    **options: Unpack[TrainingOptions],
 ) -> Repaired:
     """Train with tau times the log of each class's share added to the logits in the cross-entropy alone.
 
     Menon et al., ICLR 2021, section 4.2: so the logits themselves, by which the model answers, are free of the shares.
 
     Args:
-        model, data, recipe, claim, checkpoint, progress, bounds, preprocessing: as for `adversarial_training`.
+        model, data, options: as for `adversarial_training`.
         tau: as for `logit_adjustment`; 0 is plain training.
 
     Raises:
@@ -108,7 +99,7 @@ def logit_adjusted_training(
         probabilities.
     """
     checked_real("tau", tau, 0.0)
-    training = Training(recipe, claim, checkpoint, progress, bounds, preprocessing)
+    training = Training.of(options)
     shares = _shares(training.classifier(model), data)
     return training.repair(
         model,

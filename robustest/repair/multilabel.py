@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 from torch import Tensor
 from torch.nn import functional as F
@@ -14,17 +13,12 @@ from robustest.data.annotations import Annotations
 from robustest.data.label_sets import as_label_sets
 from robustest.engine.chunks import Chunk
 from robustest.errors import ConfigError, DataError, expected
-from robustest.models.classifier import Preprocessing
-from robustest.repair.checkpoints import Checkpoint
-from robustest.repair.claims import Claim
 from robustest.repair.class_shares import labels_of
 from robustest.repair.log import Repaired
 from robustest.repair.methods import Method
-from robustest.repair.progress import Progress
-from robustest.repair.recipe import Recipe
 from robustest.repair.selection_frequency import few_answers, independent_frequency
 from robustest.repair.trainer import Goal, Trainer
-from robustest.repair.training import Training
+from robustest.repair.training import Training, TrainingOptions
 
 Loss = Literal["bce", "soft"]
 _LOSSES = ("bce", "soft")
@@ -36,12 +30,7 @@ def multilabel_training(
     annotations: Annotations | None = None,
     *,
     loss: Loss = "bce",
-    recipe: Recipe | None = None,
-    claim: Claim | None = None,
-    checkpoint: Checkpoint | str | Path | None = None,
-    progress: Progress | None = None,
-    bounds: tuple[float, float] | None = None,
-    preprocessing: Preprocessing | None = None,
+    **options: Unpack[TrainingOptions],
 ) -> Repaired:
     """Train on all that a sample shows, in the place of one label of it.
 
@@ -52,7 +41,7 @@ def multilabel_training(
       Logits then compete, and more objects have less each: read by `scores="softmax"`.
 
     Args:
-        model, recipe, claim, checkpoint, progress, bounds, preprocessing: as for `adversarial_training`.
+        model, options: as for `adversarial_training`.
         data: `(x, sets)`, as for `measure_multilabel_accuracy`; with annotations labelled samples, as for
             `adversarial_training`.
         annotations: how often each sample was selected for its label, by people who had no part in choosing the
@@ -68,7 +57,7 @@ def multilabel_training(
         raise ConfigError(expected(f"loss to be one of {', '.join(_LOSSES)}", loss))
     samples, method = _of_sets(data, loss) if annotations is None else _of_annotations(data, annotations, loss)
     notes = () if annotations is None else few_answers(annotations)
-    training = Training(recipe, claim, checkpoint, progress, bounds, preprocessing)
+    training = Training.of(options)
     return training.repair(model, samples, method, notes=notes)
 
 

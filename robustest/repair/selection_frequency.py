@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import torch
@@ -14,15 +13,10 @@ from robustest.data import as_samples
 from robustest.data.annotations import Annotations
 from robustest.engine.chunks import Chunk
 from robustest.errors import ConfigError, DataError, expected
-from robustest.models.classifier import Preprocessing
-from robustest.repair.checkpoints import Checkpoint
-from robustest.repair.claims import Claim
 from robustest.repair.log import Repaired
 from robustest.repair.methods import Method
-from robustest.repair.progress import Progress
-from robustest.repair.recipe import Recipe
 from robustest.repair.trainer import Trainer
-from robustest.repair.training import Training
+from robustest.repair.training import Training, TrainingOptions
 
 _FEW = 10
 """Fewer annotators than this an item are told in the log."""
@@ -32,13 +26,7 @@ def frequency_weighted_training(
     model: object,
     data: object,
     annotations: Annotations,
-    *,
-    recipe: Recipe | None = None,
-    claim: Claim | None = None,
-    checkpoint: Checkpoint | str | Path | None = None,
-    progress: Progress | None = None,
-    bounds: tuple[float, float] | None = None,
-    preprocessing: Preprocessing | None = None,
+    **options: Unpack[TrainingOptions],
 ) -> Repaired:
     """Train with each sample's loss weighted by its selection frequency.
 
@@ -49,7 +37,7 @@ def frequency_weighted_training(
     Ask other annotators, or leave out the answers that were used (`Annotations.from_responses(matching=...)`).
 
     Args:
-        model, data, recipe, claim, checkpoint, progress, bounds, preprocessing: as for `adversarial_training`.
+        model, data, options: as for `adversarial_training`.
         annotations: of as many items as there are samples, in their order; `independent` of how they were chosen.
 
     Raises:
@@ -60,7 +48,7 @@ def frequency_weighted_training(
     frequency = independent_frequency(annotations, len(samples))
     if not bool((frequency > 0).any()):
         raise DataError("Expected samples that somebody selected for their label but nobody selected any.")
-    training = Training(recipe, claim, checkpoint, progress, bounds, preprocessing)
+    training = Training.of(options)
     return training.repair(
         model,
         samples,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict
 
 from robustest.data import Samples
+from robustest.errors import unknown
 from robustest.models import Classifier, as_classifier
 from robustest.models.classifier import Preprocessing
 from robustest.repair.checkpoints import Checkpoint
@@ -17,9 +19,18 @@ from robustest.repair.recipe import Recipe
 from robustest.repair.trainer import train
 
 
-@dataclass(frozen=True, slots=True)
-class Training:
-    """The arguments that every repair by training takes; see `adversarial_training` for each."""
+class TrainingOptions(TypedDict, total=False):
+    """Keyword options of every repair by training.
+
+    Keys:
+        recipe: optimiser, schedule and machine; None for the defaults.
+        claim: called with the new model: the claim that failed, as a measurement or an assertion. Its result is in the
+            log, whatever it is.
+        checkpoint: a file, or a `Checkpoint`; a run that was killed goes on from there to the weights that it would
+            have come to.
+        progress: called with (steps done, steps in all, loss); None shows a line where stderr is a terminal.
+        bounds, preprocessing: as for `robustest.as_classifier`.
+    """
 
     recipe: Recipe | None
     claim: Claim | None
@@ -27,6 +38,30 @@ class Training:
     progress: Progress | None
     bounds: tuple[float, float] | None
     preprocessing: Preprocessing | None
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """The options of one repair, each as `TrainingOptions` says."""
+
+    recipe: Recipe | None = None
+    claim: Claim | None = None
+    checkpoint: Checkpoint | str | Path | None = None
+    progress: Progress | None = None
+    bounds: tuple[float, float] | None = None
+    preprocessing: Preprocessing | None = None
+
+    @classmethod
+    def of(cls, options: TrainingOptions) -> Training:
+        """Those of a call.
+
+        Raises:
+            ConfigError: there is no such option.
+        """
+        for name in options:
+            if name not in TrainingOptions.__annotations__:
+                raise unknown("option", name, TrainingOptions.__annotations__)
+        return cls(**options)
 
     def classifier(self, model: object) -> Classifier:
         """The model that was given, for what a method asks of it before it trains."""
