@@ -20,5 +20,5 @@ def test_a_misspelt_option_is_named_with_the_nearest(
     repair: Repair, make_net: Callable[..., nn.Sequential], task: tuple[Tensor, Tensor]
 ) -> None:
     misspelt: dict[str, Any] = {"recipes": None}
-    with pytest.raises(UnknownNameError, match="Unknown option 'recipes'. Did you mean 'recipe'"):
+    with pytest.raises(UnknownNameError, match=r"Unknown option 'recipes'\. Did you mean 'recipe'"):
         repair(make_net(), task, **misspelt)
