@@ -10,7 +10,7 @@ from torch import Tensor
 
 from robustest import rng
 from robustest.attacks.protocol import Evaluation, Needs, Problem
-from robustest.attacks.rounds import InRounds, checked_rounds
+from robustest.attacks.rounds import InRounds
 from robustest.threats import Rows, Threat
 
 
@@ -35,9 +35,6 @@ class RandomDraws(InRounds):
 
     name: ClassVar[str] = "random-draws"
     needs: ClassVar[Needs] = Needs.LABELS
-
-    def __post_init__(self) -> None:
-        checked_rounds(self.queries, self.at_once)
 
     def enough_queries(self, threat: Threat, features: int) -> None:
         """Never: a draw knows nothing of the ones before it."""

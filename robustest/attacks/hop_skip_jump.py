@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from robustest import rng
 from robustest.attacks.protocol import Evaluation, Needs, Problem
+from robustest.attacks.rounds import OneByOne
 from robustest.checks import checked_whole
 from robustest.threats import L2, Linf, Rows, Threat, Unbounded, per_row
 
@@ -27,7 +28,7 @@ _SHORTENINGS = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HopSkipJump:
+class HopSkipJump(OneByOne):
     """Walks along the decision boundary, told nothing but labels (Chen et al., IEEE S&P 2020, algorithm 2).
 
     A sample goes through four phases, one query a step. Start: noise, blended with the sample, until the label
@@ -57,14 +58,6 @@ class HopSkipJump:
     def __post_init__(self) -> None:
         checked_whole("queries", self.queries, 1)
         checked_whole("probes", self.probes, 1)
-
-    @property
-    def steps(self) -> int:
-        return self.queries - 1  # the engine evaluates the last proposal too
-
-    def within(self, queries: int) -> HopSkipJump:
-        """This attack in at most that many queries."""
-        return replace(self, queries=min(self.queries, queries))
 
     def supports(self, threat: Threat) -> bool:
         return isinstance(threat, Linf | L2 | Unbounded)
@@ -111,9 +104,6 @@ class HopSkipJump:
         if _any(starting := phase == _START):
             z = torch.where(per_row(starting, z), _noise(problem, state), z)
         return z
-
-    def objective(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
-        raise TypeError("this attack takes no gradients")
 
     def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
         wrong = ~problem.task.holds(seen.logits, problem.y)

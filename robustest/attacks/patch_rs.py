@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 from robustest import rng
 from robustest.attacks.patch import lattice
 from robustest.attacks.protocol import Evaluation, Needs, Problem
-from robustest.attacks.rounds import InRounds, better_of, checked_rounds
+from robustest.attacks.rounds import BestOfRounds, better_of
 from robustest.threats import Patch, Rows, Threat
 
 _EXPLORING = 5
@@ -25,7 +25,7 @@ _ENOUGH = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PatchRS(InRounds):
+class PatchRS(BestOfRounds):
     """Random search over a patch's place and content, told nothing but scores (Sparse-RS: Croce et al., AAAI 2022).
 
     As in the paper's section 5, a query either moves the patch, less and less far, or sets a square window of it,
@@ -45,14 +45,6 @@ class PatchRS(InRounds):
 
     name: ClassVar[str] = "patch-rs"
     needs: ClassVar[Needs] = Needs.SCORES
-
-    def __post_init__(self) -> None:
-        checked_rounds(self.queries, self.at_once)
-
-    def within(self, queries: int) -> PatchRS:
-        """This attack in at most that many queries, its schedule squeezed."""
-        least = min(self.queries, queries)
-        return replace(self, queries=least, at_once=min(self.at_once, least))
 
     def supports(self, threat: Threat) -> bool:
         return isinstance(threat, Patch)

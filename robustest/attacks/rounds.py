@@ -1,6 +1,9 @@
-"""Attacks without gradients that make several proposals of a sample in a round."""
+"""Attacks without gradients: one proposal of a sample after the other, or several in a round."""
 
 from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor
@@ -11,8 +14,32 @@ from robustest.errors import ConfigError, expected
 from robustest.threats import Rows, per_row
 
 
+class OneByOne:
+    """What attacks share that make one proposal a step.
+
+    Attributes:
+        queries: model passes per sample, >= 1.
+    """
+
+    __slots__ = ()
+
+    queries: int
+
+    @property
+    def steps(self) -> int:
+        return self.queries - 1  # the engine evaluates the last proposal too
+
+    def within(self, queries: int) -> Self:
+        """This attack in at most that many queries."""
+        shorter: Self = replace(cast("Any", self), queries=min(self.queries, queries))
+        return shorter
+
+    def objective(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
+        raise TypeError("this attack takes no gradients")
+
+
 class InRounds:
-    """What such attacks share: how many rounds there are, and that nothing is differentiated.
+    """What attacks share that make several proposals in a round.
 
     Attributes:
         queries: model passes per sample, >= 1; what does not fill a round is left out.
@@ -23,6 +50,11 @@ class InRounds:
 
     queries: int
     at_once: int
+
+    def __post_init__(self) -> None:
+        checked_whole("queries", self.queries, 1)
+        if type(self.at_once) is not int or not 1 <= self.at_once <= self.queries:
+            raise ConfigError(expected(f"at_once to be a whole number in 1..{self.queries}", self.at_once))
 
     @property
     def steps(self) -> int:
@@ -37,11 +69,16 @@ class InRounds:
         raise TypeError("this attack takes no gradients")
 
 
-def checked_rounds(queries: int, at_once: int) -> None:
-    """Raise ConfigError unless queries >= 1 and at_once in 1..queries, both whole."""
-    checked_whole("queries", queries, 1)
-    if type(at_once) is not int or not 1 <= at_once <= queries:
-        raise ConfigError(expected(f"at_once to be a whole number in 1..{queries}", at_once))
+class BestOfRounds(InRounds):
+    """Attacks in rounds that keep a point, and move it to the best proposal of a round where that is better."""
+
+    __slots__ = ()
+
+    def within(self, queries: int) -> Self:
+        """This attack in at most that many queries, its schedule squeezed."""
+        least = min(self.queries, queries)
+        shorter: Self = replace(cast("Any", self), queries=least, at_once=min(self.at_once, least))
+        return shorter
 
 
 def best_of(problem: Problem, seen: Evaluation) -> tuple[Tensor, Tensor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 from robustest import rng
 from robustest.attacks.enough import enough_scores
 from robustest.attacks.protocol import Evaluation, Needs, Problem
-from robustest.attacks.rounds import InRounds, better_of, checked_rounds
+from robustest.attacks.rounds import BestOfRounds, better_of
 from robustest.errors import ConfigError, expected
 from robustest.threats import L0, L1, Rows, Threat, by_pixel
 
@@ -22,7 +22,7 @@ _OF = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SparseRS(InRounds):
+class SparseRS(BestOfRounds):
     """Sparse random search, told nothing but scores (Sparse-RS: Croce et al., AAAI 2022, section 3).
 
     L0: holds as many changed pixels as the threat allows, each with every channel at one of its bounds. A query puts
@@ -50,14 +50,9 @@ class SparseRS(InRounds):
     needs: ClassVar[Needs] = Needs.SCORES
 
     def __post_init__(self) -> None:
-        checked_rounds(self.queries, self.at_once)
+        BestOfRounds.__post_init__(self)  # super() fails in a class that slots made anew
         if not 0 < self.alpha <= 1:
             raise ConfigError(expected("alpha in (0, 1]", self.alpha))
-
-    def within(self, queries: int) -> SparseRS:
-        """This attack in at most that many queries, its schedule squeezed."""
-        least = min(self.queries, queries)
-        return replace(self, queries=least, at_once=min(self.at_once, least))
 
     def supports(self, threat: Threat) -> bool:
         return isinstance(threat, L0 | L1)

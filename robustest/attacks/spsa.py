@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 from robustest import rng
 from robustest.attacks.enough import enough_scores
 from robustest.attacks.protocol import Evaluation, Needs, Problem
+from robustest.attacks.rounds import OneByOne
 from robustest.checks import checked_whole
 from robustest.errors import ConfigError, expected
 from robustest.threats import L2, Linf, Rows, Threat, Unbounded, per_row
@@ -22,7 +23,7 @@ _ENOUGH = 2000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SPSA:
+class SPSA(OneByOne):
     """Adam on gradients estimated from pairs of opposite probes (Uesato et al., ICML 2018, algorithm 1).
 
     Each pair evaluates the margin at z + delta * v and z - delta * v, v a random vector of signs; the difference
@@ -57,14 +58,6 @@ class SPSA:
             if length is not None and not length > 0:
                 raise ConfigError(expected(f"{what} > 0", length))
 
-    @property
-    def steps(self) -> int:
-        return self.queries - 1  # the engine evaluates the last proposal too
-
-    def within(self, queries: int) -> SPSA:
-        """This attack in at most that many queries."""
-        return replace(self, queries=min(self.queries, queries))
-
     def supports(self, threat: Threat) -> bool:
         return isinstance(threat, Linf | L2 | Unbounded)
 
@@ -82,9 +75,6 @@ class SPSA:
         age = state["age"]
         sign = torch.where(age >= self.steps, 0, 1 - 2 * (age % 2)).float()  # the last one is z itself
         return state["z"] + per_row(sign * self._delta(problem), problem.x) * self._signs(problem, state)
-
-    def objective(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
-        raise TypeError("this attack takes no gradients")
 
     def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
         age, value = state["age"], problem.task.losses["margin"](seen.logits, problem.y)

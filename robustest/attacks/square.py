@@ -14,7 +14,7 @@ With `at_once` a step tries several windows on the same point and keeps the best
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import ClassVar, NamedTuple
 
@@ -24,7 +24,7 @@ from torch import Tensor
 from robustest import rng
 from robustest.attacks.enough import enough_scores
 from robustest.attacks.protocol import Evaluation, Needs, Problem
-from robustest.attacks.rounds import InRounds, best_of, checked_rounds
+from robustest.attacks.rounds import BestOfRounds, best_of
 from robustest.errors import ConfigError, expected
 from robustest.threats import L1, L2, Linf, Rows, Threat, Unbounded, per_row
 
@@ -42,7 +42,7 @@ Grid = tuple[int, int, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Square(InRounds):
+class Square(BestOfRounds):
     """Random search over windows, kept where the margin falls (Andriushchenko et al., ECCV 2020, algorithms 1 to 3).
 
     L-inf, and no bound but the input's own: begins with vertical stripes of the ball's corners; each query sets one
@@ -74,14 +74,9 @@ class Square(InRounds):
     needs: ClassVar[Needs] = Needs.SCORES
 
     def __post_init__(self) -> None:
-        checked_rounds(self.queries, self.at_once)
+        BestOfRounds.__post_init__(self)  # super() fails in a class that slots made anew
         if not 0 < self.p_init <= 1:
             raise ConfigError(expected("p_init in (0, 1]", self.p_init))
-
-    def within(self, queries: int) -> Square:
-        """This attack in at most that many queries, its schedule squeezed."""
-        least = min(self.queries, queries)
-        return replace(self, queries=least, at_once=min(self.at_once, least))
 
     def supports(self, threat: Threat) -> bool:
         return isinstance(threat, Linf | L2 | L1 | Unbounded)

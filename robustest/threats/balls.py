@@ -10,7 +10,7 @@ from torch import Tensor
 
 from robustest import rng
 from robustest.errors import ConfigError, expected
-from robustest.threats.protocol import Bounds, OfInputs, Rows, box, clip, count, difference, length, per_row
+from robustest.threats.protocol import Bounds, InBox, OfInputs, Rows, box, clip, count, difference, length, per_row
 from robustest.threats.shrink import shrunk
 from robustest.words import as_written
 
@@ -41,7 +41,7 @@ class _Ball(OfInputs):
 
 
 @dataclass(frozen=True, slots=True)
-class Linf(_Ball):
+class Linf(InBox, _Ball):
     """Every input element may move by at most eps.
 
     Args:
@@ -63,12 +63,6 @@ class Linf(_Ball):
         low, high = region["low"], region["high"]
         u = rng.uniform(key, low.shape[1:])
         return clip(low + u * (high - low), region)
-
-    def project(self, z: Tensor, region: Rows) -> Tensor:
-        return clip(z, region)
-
-    def ascent(self, gradient: Tensor) -> Tensor:
-        return gradient.sign()
 
     def stride(self, region: Rows) -> Tensor:
         return region["span"].clamp(max=self.eps)

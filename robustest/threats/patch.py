@@ -9,11 +9,11 @@ from torch import Tensor
 
 from robustest import rng
 from robustest.errors import ConfigError, expected
-from robustest.threats.protocol import Bounds, Rows, clip, count, images
+from robustest.threats.protocol import Bounds, InBox, Rows, clip, count, images
 
 
 @dataclass(frozen=True, slots=True)
-class Patch:
+class Patch(InBox):
     """One rectangle of an image (C, H, W) may hold anything inside the bounds.
 
     A proposal is one row of numbers (N, C * height * width + 2): the patch's content (C, height, width) in input
@@ -82,16 +82,6 @@ class Patch:
         room = (high - low)[:, -2:].to(torch.int64) + 1
         corner = low[:, -2:] + rng.integers(rng.fold(key, "place"), (2,), room).to(low.dtype)
         return clip(torch.cat([content, corner], 1), region)
-
-    def project(self, z: Tensor, region: Rows) -> Tensor:
-        return clip(z, region)
-
-    def ascent(self, gradient: Tensor) -> Tensor:
-        """The sign of the gradient: zero for the place."""
-        return gradient.sign()
-
-    def stride(self, region: Rows) -> Tensor:
-        return region["span"]
 
     def render(self, z: Tensor, region: Rows) -> Tensor:
         x = region["x"]

@@ -85,6 +85,22 @@ class OfInputs:
         return z
 
 
+class InBox:
+    """What threats share whose region is all of the box between its "low" and "high"."""
+
+    __slots__ = ()
+
+    def project(self, z: Tensor, region: Rows) -> Tensor:
+        return clip(z, region)
+
+    def ascent(self, gradient: Tensor) -> Tensor:
+        """The sign of the gradient: a corner of the box."""
+        return gradient.sign()
+
+    def stride(self, region: Rows) -> Tensor:
+        return region["span"]
+
+
 def clip(z: Tensor, region: Rows) -> Tensor:
     """Z inside the box of the region's "low" and "high"."""
     return torch.clamp(z, region["low"], region["high"])

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from robustest import rng
-from robustest.threats.protocol import OfInputs, Rows, clip, difference, per_row
+from robustest.threats.protocol import InBox, OfInputs, Rows, clip, difference, per_row
 
 
 @dataclass(frozen=True, slots=True)
-class Unbounded(OfInputs):
+class Unbounded(InBox, OfInputs):
     """Anything inside the bounds. An attack that does not break nearly everything here is itself broken.
 
     Sizes are the largest change as a share of the bounds' width, so the radius is 1: from one bound to the other.
@@ -27,15 +27,6 @@ class Unbounded(OfInputs):
     def start(self, region: Rows, key: Tensor) -> Tensor:
         x = region["x"]
         return clip(region["low"] + per_row(region["span"], x) * rng.uniform(key, x.shape[1:]), region)
-
-    def project(self, z: Tensor, region: Rows) -> Tensor:
-        return clip(z, region)
-
-    def ascent(self, gradient: Tensor) -> Tensor:
-        return gradient.sign()
-
-    def stride(self, region: Rows) -> Tensor:
-        return region["span"]
 
     def size(self, z: Tensor, region: Rows) -> Tensor:
         span = (region["high"].double() - region["low"].double()).flatten()
