@@ -39,11 +39,16 @@ def test_standard(robust_model, robust_data):
 """
 
 
+def ini(store: Path) -> tuple[str, ...]:
+    """A store of its own, of which nothing that is remembered is measured again by lot."""
+    return ("-o", f"robust_store={store}", "-o", "robust_recheck=0")
+
+
 def run(folder: Path, test: str, store: Path) -> tuple[float, str]:
     """CPU seconds of one run of a test file, and what it printed."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "--robust", "-p", "no:cacheprovider", "-o", f"robust_store={store}", test],
+        [sys.executable, "-m", "pytest", "--robust", "-p", "no:cacheprovider", *ini(store), test],
         cwd=folder,
         capture_output=True,
         text=True,

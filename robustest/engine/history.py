@@ -8,6 +8,7 @@ queries is another model than the one that was measured.
 from __future__ import annotations
 
 from collections import OrderedDict, deque
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from robustest import rng
-from robustest.engine.chunks import Chunk, moved, usual_lead
+from robustest.engine.chunks import Chunk, check_forward, moved, usual_lead
 from robustest.engine.evaluator import Evaluator
 from robustest.models import Classifier
 
@@ -34,6 +35,24 @@ class Asked:
     x: Tensor
     logits: Tensor
     usual: Tensor
+
+
+def check_model(
+    evaluator: Evaluator, chunk: Chunk, suppress: Collection[str], *, first_of_all: bool = True
+) -> Asked | None:
+    """What is asked of every model before it is measured: `check_forward`, and then `probe_history`.
+
+    Args:
+        evaluator, chunk, suppress, first_of_all: as for `check_forward`.
+
+    Returns:
+        What to `ask_again` once it was measured.
+
+    Raises:
+        DataError, ModelError: as `check_forward`.
+    """
+    check_forward(evaluator, chunk, suppress, first_of_all=first_of_all)
+    return probe_history(evaluator, chunk)
 
 
 def probe_history(evaluator: Evaluator, chunk: Chunk) -> Asked | None:
@@ -66,8 +85,10 @@ def probe_history(evaluator: Evaluator, chunk: Chunk) -> Asked | None:
     return None if logits is None else Asked(later, logits, usual_lead(evaluator, logits))
 
 
-def ask_again(evaluator: Evaluator, asked: Asked) -> None:
-    """Whether a model still answers as before, now that much was asked."""
+def ask_again(evaluator: Evaluator, asked: Asked | None) -> None:
+    """Whether a model still answers as before, now that much was asked; nothing, of one that was not asked."""
+    if asked is None:
+        return
     again = _answers(evaluator.model, asked.x)
     evaluator.forward += len(asked.x)
     evaluator.health.asked_anew += len(asked.x)

@@ -10,10 +10,10 @@ from hashlib import sha256
 from torch import Tensor
 
 from robustest.data import Samples
-from robustest.engine.chunks import Chunk, check_forward, load
+from robustest.engine.chunks import Chunk, load
 from robustest.engine.draws import seed_draws
 from robustest.engine.evaluator import Evaluator
-from robustest.engine.history import Asked, ask_again, probe_history
+from robustest.engine.history import Asked, ask_again, check_model
 from robustest.engine.precision import choose
 from robustest.engine.truth import probe_gradient
 from robustest.run.evidence import Observed, Tally
@@ -74,8 +74,7 @@ class ModelBench:
         started, before = time.perf_counter(), Tally.of(self.evaluator) if self._busy else Tally()
         seed_draws(chunk.key)
         if first or not self._busy:
-            check_forward(self.evaluator, chunk, self.settings.suppress, first_of_all=first)
-            self._asked = probe_history(self.evaluator, chunk)
+            self._asked = check_model(self.evaluator, chunk, self.settings.suppress, first_of_all=first)
             choose(self.evaluator, chunk, self.settings.precision)
             self._busy = True
             seed_draws(chunk.key)  # a randomised model drew in these passes too, and how many there are may vary
@@ -87,8 +86,7 @@ class ModelBench:
         observed = self.look(self.evaluator, chunk)
         if self.evaluator.backward > backward and not self.evaluator.probed:  # so that no claim forgets it
             probe_gradient(self.evaluator, chunk, searched=False)
-        if self._asked is not None:
-            ask_again(self.evaluator, self._asked)
+        ask_again(self.evaluator, self._asked)
         self.evaluator.settle()
         return observed, Tally.of(self.evaluator).since(before, time.perf_counter() - started)
 

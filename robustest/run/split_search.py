@@ -12,10 +12,10 @@ from torch import Tensor
 
 from robustest import rng
 from robustest.data import Samples
-from robustest.engine.chunks import Chunk, check_forward, load
+from robustest.engine.chunks import Chunk, load
 from robustest.engine.device import resolve
 from robustest.engine.evaluator import Evaluator
-from robustest.engine.history import ask_again, probe_history
+from robustest.engine.history import ask_again, check_model
 from robustest.engine.truth import probe_gradient
 from robustest.errors import DataError
 from robustest.models import Classifier, frozen
@@ -100,14 +100,12 @@ def bench(model: Classifier, halves: Halves, settings: Settings) -> Iterator[Ben
     with torch.inference_mode(False), frozen(model.module) as notes:
         evaluator = Evaluator(model, device, batch_size=settings.batch_size, suppress=settings.suppress, notes=notes)
         chunk = load(halves.samples, halves.searched, bounds=model.bounds, seed=settings.seed, device=device)
-        check_forward(evaluator, chunk, settings.suppress)
-        asked = probe_history(evaluator, chunk)
+        asked = check_model(evaluator, chunk, settings.suppress)
         made = Bench(evaluator, chunk)
         yield made
         if evaluator.backward:
             probe_gradient(evaluator, chunk, searched=False)
-        if asked is not None:
-            ask_again(evaluator, asked)
+        ask_again(evaluator, asked)
         evaluator.settle()
         made.tally = Tally.of(evaluator).since(Tally(), time.perf_counter() - started)
 

@@ -31,6 +31,7 @@ from robustest.run.noting import measures, noted
 from robustest.run.options import Options, apply
 from robustest.run.result_building import result_of, unchanged
 from robustest.run.setup import Setup
+from robustest.run.split_search import with_search
 from robustest.settings import Settings
 from robustest.statistics import Decision, asked_threshold
 from robustest.statistics.thresholds import need
@@ -108,11 +109,12 @@ def measure_robust_to(
     with torch.inference_mode(False), frozen(classifier.module) as notes:
         trials = Trials.of(classifier, samples, settings, at_least, statement)
         ended = _search(trials, strategy, settings, max_examples, setting=setting, statement=statement)
+        trials.end()
     shown = ended.mildest if ended.mildest is not None else trials.worst
     evidence = _whole(shown, Setup(classifier, samples, settings), statement)
     decision = _decide(ended, trials, evidence, at_least)
     result = result_of(
-        replace(evidence, tally=evidence.tally.plus(trials.tally), cached=""),
+        replace(with_search(evidence, trials.tally, settings), cached=""),
         decision,
         settings,
         kind=ROBUST_TO,

@@ -13,10 +13,10 @@ from hypothesis.errors import InvalidArgument
 
 from robustest import context, rng
 from robustest.data import Samples
-from robustest.engine.chunks import Chunk, check_data, check_forward, load, partition
+from robustest.engine.chunks import Chunk, check_data, load, partition
 from robustest.engine.device import resolve
 from robustest.engine.evaluator import Evaluator
-from robustest.engine.history import probe_history
+from robustest.engine.history import Asked, ask_again, check_model
 from robustest.models import Classifier, Needs
 from robustest.run.evidence import Tally
 from robustest.settings import Settings
@@ -58,7 +58,14 @@ class Trials:
         broken: how many changes break the claim.
     """
 
-    def __init__(self, evaluator: Evaluator, chunks: list[Chunk], at_least: float | None, statement: str) -> None:
+    def __init__(
+        self,
+        evaluator: Evaluator,
+        chunks: list[Chunk],
+        at_least: float | None,
+        statement: str,
+        asked: Asked | None = None,
+    ) -> None:
         self.n = sum(len(chunk.y) for chunk in chunks)
         self.least = None if at_least is None else need(at_least, self.n)
         self.seen: dict[object, Trial] = {}
@@ -68,6 +75,7 @@ class Trials:
         self._evaluator = evaluator
         self._chunks = chunks
         self._statement = statement
+        self._asked = asked
         self._started = time.perf_counter()
 
     @classmethod
@@ -82,11 +90,10 @@ class Trials:
         chunks = [
             load(samples, ids, bounds=classifier.bounds, seed=settings.seed, device=device) for ids in partition(order)
         ]
-        check_forward(evaluator, chunks[0], settings.suppress)
-        probe_history(evaluator, chunks[0])
+        asked = check_model(evaluator, chunks[0], settings.suppress)
         for chunk in chunks:
             evaluator.check_labels(chunk.y)
-        return cls(evaluator, chunks, at_least, statement)
+        return cls(evaluator, chunks, at_least, statement, asked)
 
     @property
     def lowest(self) -> float:
@@ -101,6 +108,11 @@ class Trials:
     def tally(self) -> Tally:
         """What all of it took."""
         return Tally.of(self._evaluator).since(Tally(), time.perf_counter() - self._started)
+
+    def end(self) -> None:
+        """Ask once more what was asked before the first change."""
+        ask_again(self._evaluator, self._asked)
+        self._evaluator.settle()
 
     def breaks(self, change: object) -> bool:
         """Whether the claim does not hold under a change; inside a hypothesis test, hypothesis is told how nearly."""

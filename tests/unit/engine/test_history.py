@@ -13,6 +13,7 @@ from robustest import (
     Result,
     Verdict,
     measure_robust_accuracy,
+    measure_robust_to,
     measure_shift_accuracy,
     measure_universal_perturbation,
     rng,
@@ -21,6 +22,7 @@ from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.history import copied, probe_history
 from robustest.models import as_classifier
+from robustest.strategies import shifts
 
 N, SIDE, CLASSES = 80, 6, 3
 _draw = torch.Generator().manual_seed(0)
@@ -138,6 +140,15 @@ def test_a_model_that_changes_after_so_many_samples_never_passes() -> None:
     assert attacked(Tiring(120), suppress=("history_dependence",)).verdict is Verdict.PASSED, "nothing else sees it"
     result = attacked(Tiring(120))
     assert result.verdict is Verdict.INCONCLUSIVE
+    assert "history_dependence" in names(result)
+
+
+def test_nor_while_hypothesis_searches() -> None:
+    how: dict[str, Any] = {"at_least": 0.9, "max_examples": 20, "cache": False}
+    change = shifts(["gaussian_noise"])
+    plain = measure_robust_to(Plain().eval(), (X, Y), change, **how)
+    result = measure_robust_to(Tiring(120).eval(), (X, Y), change, **how)
+    assert (plain.verdict, result.verdict) == (Verdict.FAILED, Verdict.INCONCLUSIVE)
     assert "history_dependence" in names(result)
 
 
