@@ -57,6 +57,11 @@ class Quantity:
         """The words of the claim without its threshold."""
         return self.statement.format(*about)
 
+    def claimed(self, threshold: float | None, *about: object) -> str:
+        """The words of the claim, with its threshold where there is one."""
+        words = self.says(*about)
+        return words if threshold is None else f"{words} {self.comparison} {threshold:g}"
+
     def counts_of(self, result: Result) -> Counts | None:
         """The whole numbers of a value that was measured; None where there are none."""
         if self.counts is None or result.estimate is None:

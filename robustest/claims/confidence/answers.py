@@ -17,9 +17,11 @@ from robustest.engine.chunks import Chunk, check_beside
 from robustest.engine.evaluator import Evaluator
 from robustest.errors import ConfigError, DataError, ModelError, expected
 from robustest.models import Needs
-from robustest.rules import ShareRule
+from robustest.rules import Rule, ShareRule
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observed, exhibits_of
+from robustest.run.plan import Plan
+from robustest.run.result_building import unchanged
 from robustest.run.setup import Setup
 from robustest.shifts import Shift, ShiftFunction, as_shift
 
@@ -183,6 +185,17 @@ def check_apart(judged: Evidence, fitted: Evidence | None) -> None:
             "are judged are among "
             "them: fitted to what it is judged by, it looks better than it is."
         )
+
+
+def answers_plan(setup: Setup, statement: str, look: Answering, rule: Rule) -> Plan:
+    """The plan of a claim about confidence: whoever asks for the same answers, they are remembered once."""
+    kept = ("answers", look.marked, look.shift, look.temperature, look.probabilities)
+    return setup.plan(statement, look, rule, identity=kept if look.beside is None else (*kept, look.beside))
+
+
+def unmoved(evidence: Evidence, shift: Shift | None) -> tuple[str, ...]:
+    """What every line must say of a shift that changed nothing."""
+    return () if shift is None else unchanged(evidence.columns["moved"], "the shift")
 
 
 def about(shift: Shift | None) -> str:

@@ -1,7 +1,14 @@
-"""Whether a model is right as often as its confidence says: Brier score and calibration error."""
+"""Whether a model is right as often as its confidence says: Brier score and calibration error.
+
+The Brier score (Monthly Weather Review, 1950) is the mean squared distance, over samples, between the probabilities and
+1 for the label. The calibration error (Guo et al., ICML 2017) is the mean distance, over bins of confidence, between
+confidence and accuracy. As measured it is too high by chance, so that the estimate has the bias taken off that a
+bootstrap shows, and the verdict is that of an interval without such a bias (`robustest.statistics.calibration`).
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Unpack
 
 import numpy as np
@@ -10,24 +17,26 @@ from robustest.checks import checked_whole
 from robustest.claims.confidence.answers import (
     Answering,
     about,
+    answers_plan,
     asked_shift,
     check_apart,
     checked_temperature,
     fitted_temperature,
     setting,
     sure_setup,
+    unmoved,
 )
 from robustest.facts import Captions
 from robustest.kinds import Kind, Quantity
 from robustest.results import Result
-from robustest.rules import Rule, Terms
+from robustest.rules import Rule
 from robustest.rules.calibration import CalibrationErrorRule
 from robustest.rules.means import MeanRule
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence
 from robustest.run.noting import measures
 from robustest.run.options import Options
-from robustest.run.result_building import finish, unchanged
+from robustest.run.result_building import finish
 from robustest.run.setup import Setup
 from robustest.shifts import Shift, ShiftFunction
 from robustest.statistics import asked_threshold, checked_not_both
@@ -64,15 +73,12 @@ def measure_calibrated(
 ) -> Result:
     """The Brier score, or the calibration error of the predicted class's probability, with or without a shift.
 
-    The Brier score (Monthly Weather Review, 1950) is the mean squared distance, over samples, between the probabilities
-    and 1 for the label: 0 is best, 2 is sure and always wrong. The calibration error (Guo et al., ICML 2017) is the
-    mean distance, over bins of confidence, between confidence and accuracy. As measured it is too high by chance, so
-    that the estimate has the bias taken off that a bootstrap shows, and the verdict is that of an interval without such
-    a bias (`robustest.statistics.calibration`), about the population whatever `scope` says.
+    A Brier score of 0 is best, one of 2 sure and always wrong. The calibration error (Guo et al., ICML 2017) is that of
+    confidence beside accuracy in bins, without the bias that chance gives it, and the verdict on it is about the
+    population whatever `scope` says.
 
     Args:
-        model: as for `measure_robust_accuracy`.
-        data: as for `measure_robust_accuracy`; images (N, C, H, W) where there is a shift.
+        model, data: as for `measure_robust_accuracy`; images (N, C, H, W) where there is a shift.
         shift: what is done to the samples first: a name, a `Shift`, or a function of (x, severity, key).
         severity: 1..5; None means the `Shift`'s own, or 3.
         max_brier: the Brier score claimed at most, in 0..2 and less than 2.
@@ -86,56 +92,92 @@ def measure_calibrated(
 
     Raises:
         ConfigError: an argument is out of range or unknown, or both thresholds are given.
-        DataError: judged samples are among those that the temperature was fitted on; else as for
-            `measure_robust_accuracy`.
-        ModelError: the outputs are probabilities and that was not said, or the other way round; else as for
-            `measure_robust_accuracy`.
-        DeviceError, StoreError: as for `measure_robust_accuracy`.
+        DataError: judged samples are among those that the temperature was fitted on.
+        ModelError: the outputs are probabilities and that was not said, or the other way round.
+        DataError, ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
-    checked_not_both(max_brier=max_brier, max_ece=max_ece)
-    max_brier = asked_threshold("max_brier", max_brier, within=(0.0, 2.0), trivial=2)
-    max_ece = asked_threshold("max_ece", max_ece, trivial=1)
-    checked_whole("bins", bins, _FEWEST_BINS)
+    asked = _Asked.of(max_brier, max_ece, bins)
     temperature = checked_temperature(temperature, fit_on)
     chosen = asked_shift(shift, severity)
     setup = sure_setup(Setup.of(model, data, options), probabilities=probabilities)
-    fitted = None
-    if fit_on is not None:
-        temperature, fitted = fitted_temperature(setup, fit_on, probabilities=probabilities)
-    by_error, asked = max_ece is not None, CALIBRATED.asked("max_brier" if max_ece is None else "max_ece")
-    rule: Rule = _brier_rule(max_brier, setup.terms)
-    if by_error:
-        rule = CalibrationErrorRule(threshold=max_ece, terms=setup.terms, bins=bins, seed=setup.settings.seed)
-    look = Answering(
-        examples=setup.settings.examples,
-        shift=chosen,
-        temperature=temperature,
-        probabilities=probabilities,
-        marked=fitted is not None,
-    )
-    plan = setup.plan(
-        asked.says(about(chosen)), look, rule, identity=("answers", look.marked, chosen, temperature, probabilities)
-    )
+    look, fitted = _look(setup, chosen, temperature, fit_on, probabilities=probabilities)
+    plan = answers_plan(setup, asked.quantity.says(about(chosen)), look, asked.rule(setup))
     evidence = observe(plan)
     check_apart(evidence, fitted)
     return finish(
         plan,
         evidence,
         kind=CALIBRATED,
-        asked=asked,
-        threshold=max_ece if by_error else max_brier,
+        asked=asked.quantity,
+        threshold=asked.threshold,
         setting=setting(chosen),
-        method=f"{bins} bins of confidence" if by_error else "squared distance of all probabilities",
-        details=_details(evidence, bins, temperature),
-        scope="population" if by_error else None,
-        caveats=() if chosen is None else unchanged(evidence.columns["moved"], "the shift"),
-        notes=() if fitted is None else (f"temperature {temperature:.3g}, fitted on {fitted.n} other samples",),
+        method=f"{bins} bins of confidence" if asked.by_error else "squared distance of all probabilities",
+        details=_details(evidence, bins, look.temperature),
+        scope="population" if asked.by_error else None,
+        caveats=unmoved(evidence, chosen),
+        notes=() if fitted is None else (f"temperature {look.temperature:.3g}, fitted on {fitted.n} other samples",),
     )
 
 
-def _brier_rule(max_brier: float | None, terms: Terms) -> MeanRule:
-    """A claim on the Brier score, of which the column holds half: a mean of values in 0..1."""
-    return MeanRule(threshold=None if max_brier is None else max_brier / 2, terms=terms, column="brier", scale=2.0)
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What is claimed.
+
+    Attributes:
+        quantity: the Brier score, or the calibration error.
+        threshold: what it may be at most; None where nothing is claimed.
+        bins: of confidence.
+    """
+
+    quantity: Quantity
+    threshold: float | None
+    bins: int
+
+    @classmethod
+    def of(cls, max_brier: float | None, max_ece: float | None, bins: int) -> _Asked:
+        """What a call asks for.
+
+        Raises:
+            ConfigError: an argument is out of range, or both thresholds are given.
+        """
+        checked_not_both(max_brier=max_brier, max_ece=max_ece)
+        max_brier = asked_threshold("max_brier", max_brier, within=(0.0, 2.0), trivial=2)
+        max_ece = asked_threshold("max_ece", max_ece, trivial=1)
+        checked_whole("bins", bins, _FEWEST_BINS)
+        if max_ece is None:
+            return cls(CALIBRATED.asked("max_brier"), max_brier, bins)
+        return cls(CALIBRATED.asked("max_ece"), max_ece, bins)
+
+    @property
+    def by_error(self) -> bool:
+        """Whether it is the calibration error."""
+        return self.quantity.threshold == "max_ece"
+
+    def rule(self, setup: Setup) -> Rule:
+        """What decides; of the Brier score the column holds half, so that it is a mean of values in 0..1."""
+        if self.by_error:
+            return CalibrationErrorRule(
+                threshold=self.threshold, terms=setup.terms, bins=self.bins, seed=setup.settings.seed
+            )
+        half = None if self.threshold is None else self.threshold / 2
+        return MeanRule(threshold=half, terms=setup.terms, column="brier", scale=2.0)
+
+
+def _look(
+    setup: Setup, shift: Shift | None, temperature: float, fit_on: object, *, probabilities: bool
+) -> tuple[Answering, Evidence | None]:
+    """How samples are asked, and what others showed of the temperature where it is fitted on them."""
+    fitted = None
+    if fit_on is not None:
+        temperature, fitted = fitted_temperature(setup, fit_on, probabilities=probabilities)
+    look = Answering(
+        examples=setup.settings.examples,
+        shift=shift,
+        temperature=temperature,
+        probabilities=probabilities,
+        marked=fitted is not None,
+    )
+    return look, fitted
 
 
 def _details(evidence: Evidence, bins: int, temperature: float) -> dict[str, Any]:

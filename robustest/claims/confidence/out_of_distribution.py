@@ -7,9 +7,10 @@ from typing import Any, Unpack
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from robustest.claims.confidence.answers import SCORES, Answering, sure_setup
+from robustest.claims.confidence.answers import SCORES, Answering, answers_plan, sure_setup
 from robustest.data import Samples, as_samples
 from robustest.errors import unknown
 from robustest.kinds import Kind, Quantity
@@ -17,6 +18,7 @@ from robustest.results import Result, Verdict
 from robustest.rules import ShareRule
 from robustest.rules.calibration import TPR, decide_accepted
 from robustest.run.driver import observe
+from robustest.run.evidence import Evidence
 from robustest.run.noting import measures
 from robustest.run.options import Options
 from robustest.run.result_building import few, finish
@@ -76,26 +78,18 @@ def measure_ood_rejected(
     setup = sure_setup(Setup.of(model, inside, options), probabilities=probabilities)
     look = Answering(examples=setup.settings.examples, probabilities=probabilities)
     rule = ShareRule(threshold=None, at_least=True, terms=setup.alone)
-    statement, kept = OOD_REJECTED.quantities[0].says(score), ("answers", False, None, 1.0, probabilities)
-    own = observe(setup.unpictured().plan(statement, look, rule, identity=kept))
+    statement = OOD_REJECTED.quantities[0].says(score)
+    own = observe(answers_plan(setup.unpictured(), statement, look, rule))
     # Batches are of one kind of samples each: a model that scores by the batch is found out where kinds are mixed.
     beside = setup.samples.take(torch.arange(min(_BESIDE, len(setup.samples))))[0]
-    among = replace(look, beside=beside)
-    plan = setup.on(_unlabelled(outside)).plan(statement, among, rule, identity=(*kept, beside))
+    plan = answers_plan(setup.on(_unlabelled(outside)), statement, replace(look, beside=beside), rule)
     other = observe(plan)
     decision, edge = decide_accepted(own.columns[score], other.columns[score], most, setup.terms)
     if not (own.whole and other.whole):
         decision = _in_part(decision)
-    accepted = other.columns[score] >= edge
-    evidence = replace(
-        other,
-        columns={**other.columns, "held": ~accepted},
-        exhibits=[one for one in other.exhibits if accepted[np.searchsorted(other.ids, one.index)]],
-        tally=other.tally.plus(own.tally),
-    )
     return finish(
         plan,
-        evidence,
+        _judged(other, own, accepted=other.columns[score] >= edge),
         decision=decision,
         kind=OOD_REJECTED,
         threshold=most,
@@ -117,6 +111,16 @@ def _unlabelled(outside: object) -> Samples:
         return x, torch.zeros_like(y)
 
     return Samples(take, len(samples))
+
+
+def _judged(outside: Evidence, inside: Evidence, *, accepted: NDArray[np.bool_]) -> Evidence:
+    """Evidence of the samples outside, which hold where they are rejected, with what those inside took as well."""
+    return replace(
+        outside,
+        columns={**outside.columns, "held": ~accepted},
+        exhibits=[one for one in outside.exhibits if accepted[np.searchsorted(outside.ids, one.index)]],
+        tally=outside.tally.plus(inside.tally),
+    )
 
 
 def _in_part(decision: Decision) -> Decision:

@@ -6,7 +6,15 @@ from typing import Any, Unpack
 
 import numpy as np
 
-from robustest.claims.confidence.answers import Answering, about, asked_shift, setting, sure_setup
+from robustest.claims.confidence.answers import (
+    Answering,
+    about,
+    answers_plan,
+    asked_shift,
+    setting,
+    sure_setup,
+    unmoved,
+)
 from robustest.kinds import Kind, Quantity
 from robustest.results import Result
 from robustest.rules.calibration import SelectiveRule
@@ -14,7 +22,7 @@ from robustest.run.driver import observe
 from robustest.run.evidence import Evidence
 from robustest.run.noting import measures
 from robustest.run.options import Options
-from robustest.run.result_building import finish, unchanged
+from robustest.run.result_building import finish
 from robustest.run.setup import Setup
 from robustest.shifts import Shift, ShiftFunction
 from robustest.statistics import asked_threshold, checked_threshold, need
@@ -64,12 +72,11 @@ def measure_selective_accuracy(
     at_least = asked_threshold("at_least", at_least, trivial=0)
     chosen = asked_shift(shift, severity)
     setup = sure_setup(Setup.of(model, data, options), probabilities=probabilities)
-    look = Answering(examples=setup.settings.examples, shift=chosen, probabilities=probabilities)
-    plan = setup.plan(
+    plan = answers_plan(
+        setup,
         SELECTIVE_ACCURACY.quantities[0].says(coverage, about(chosen)),
-        look,
+        Answering(examples=setup.settings.examples, shift=chosen, probabilities=probabilities),
         SelectiveRule(threshold=at_least, coverage=coverage, terms=setup.terms),
-        identity=("answers", False, chosen, 1.0, probabilities),
     )
     evidence = observe(plan)
     return finish(
@@ -80,7 +87,7 @@ def measure_selective_accuracy(
         setting=setting(chosen),
         method=f"the surest {coverage:g} answered",
         details=_details(evidence, coverage),
-        caveats=() if chosen is None else unchanged(evidence.columns["moved"], "the shift"),
+        caveats=unmoved(evidence, chosen),
     )
 
 

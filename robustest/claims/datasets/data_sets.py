@@ -60,7 +60,7 @@ def measure_transfer_accuracy(
     until the claim is settled. Outcomes and counterexamples are the target's.
 
     Args:
-        model: as for `measure_robust_accuracy`.
+        model, task: as for `measure_robust_accuracy`.
         source: as for `measure_robust_accuracy`: samples like those the model was made for.
         target: the same: samples it shall do well on too, with the same classes. Of a benchmark of some of the model's
             classes, as `robustest.benchmark("imagenet-r", root)` reads it, the model is asked for those alone, and of
@@ -68,7 +68,6 @@ def measure_transfer_accuracy(
         at_least: the accuracy claimed on the target, in 0..1.
         max_drop: the fall in accuracy claimed at most, in 0..1; not together with at_least.
         no_worse_than, tolerance: as for `measure_robust_accuracy`, about the target's samples.
-        task: what the answers are, and when they are right, as for `measure_robust_accuracy`.
         **options: see `robustest.run.options.Options`.
 
     Raises:

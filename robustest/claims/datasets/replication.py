@@ -1,4 +1,10 @@
-"""What is left of an accuracy drop on a replicated data set once both sets are equally hard for annotators."""
+"""What is left of an accuracy drop on a replicated data set once both sets are equally hard for annotators.
+
+Engstrom et al., "Identifying Statistical Bias in Dataset Replication" (ICML 2020). Selection frequencies are measured
+with noise, so that the gap at equal measured frequency is still biased. The bias left by the jackknife is of the order
+1 / annotators squared: in the setting of the paper's theory half a point with 10 an item, a tenth of a point with 40.
+All of it takes for granted that images of equal selection frequency are equally hard in both data sets.
+"""
 
 from __future__ import annotations
 
@@ -51,12 +57,9 @@ def measure_replication_gap(
 ) -> Result:
     """The accuracy on a data set minus that on its replication, as if annotators found both equally easy.
 
-    (Engstrom et al., ICML 2020.) Three gaps are reported: raw; naive, at equal measured selection frequency, which is
-    still biased as frequencies are measured with noise; and corrected for that noise. The bias left by the jackknife
-    is of the order 1 / annotators squared: in the setting of the paper's theory half a point with 10 an item, a
-    tenth of a point with 40. All of it takes for granted that images of equal selection frequency are equally hard in
-    both data sets. The verdict is the interval's, by bootstrap over images, whatever `claim` says: annotators are a
-    sample.
+    (Engstrom et al., ICML 2020.) Three gaps are reported: raw; naive, at equal measured selection frequency; and
+    corrected for the noise of these frequencies. Images of equal frequency are taken to be equally hard in both data
+    sets. The verdict is the interval's, by bootstrap over images, whatever `scope` says: annotators are a sample.
 
     Args:
         model: as for `measure_robust_accuracy`; or, with v1 and v2 None, a pair of (N1,) and (N2,) bool arrays, which
@@ -77,11 +80,7 @@ def measure_replication_gap(
         ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
     max_gap = asked_threshold("max_gap", max_gap, trivial=1)
-    if correction not in RESAMPLES:
-        raise unknown("correction", correction, [name for name in RESAMPLES if name])
-    draws = RESAMPLES[correction] if resamples is None else resamples
-    if type(draws) is not int or draws < 100:
-        raise ConfigError(expected("resamples to be a whole number >= 100", resamples))
+    draws = _draws(correction, resamples)
     first_says, second_says = _checked(annotations)
     first, second, settings = _outcomes(model, v1, v2, (len(first_says), len(second_says)), options)
     items = _Items.of(first_says, first), _Items.of(second_says, second)
@@ -90,13 +89,12 @@ def measure_replication_gap(
     decision = fallible(decide_gap(gaps, max_gap, terms=terms), first.columns["held"], max_gap)
     whole = first.whole and second.whole
     how = "not corrected" if correction is None else f"corrected by {correction}"
-    statement = REPLICATION_GAP.quantities[0].says(how)
     result = result_of(
         together(second, first),
         decision if whole else replace(decision, estimate=None, rule=f"{decision.rule}; budget: not all items"),
         settings,
         kind=REPLICATION_GAP,
-        statement=statement if max_gap is None else f"{statement} <= {max_gap:g}",
+        statement=REPLICATION_GAP.quantities[0].claimed(max_gap, how),
         threshold=max_gap,
         setting=f"{first.n} and {second.n} items, {gaps.annotations} annotations or more of each",
         method=f"equal selection frequencies; image bootstrap, {draws} draws",
@@ -122,6 +120,20 @@ class _Items:
         selected, shown = says.selected[evidence.ids], says.shown[evidence.ids]
         frequency = float(says.frequency[evidence.ids].mean())
         return cls(Cells.of(selected, shown, held), float(held.mean()), frequency, says.dropped)
+
+
+def _draws(correction: str | None, resamples: int | None) -> int:
+    """Bootstrap draws of a correction.
+
+    Raises:
+        ConfigError: it is unknown, or the draws are no whole number >= 100.
+    """
+    if correction not in RESAMPLES:
+        raise unknown("correction", correction, [name for name in RESAMPLES if name])
+    draws = RESAMPLES[correction] if resamples is None else resamples
+    if type(draws) is not int or draws < 100:
+        raise ConfigError(expected("resamples to be a whole number >= 100", resamples))
+    return draws
 
 
 def _checked(annotations: object) -> tuple[Annotations, Annotations]:

@@ -1,4 +1,10 @@
-"""Accuracy on kinds of a class that were not there in training (subpopulation shift)."""
+"""Accuracy on kinds of a class that were not there in training (subpopulation shift).
+
+Santurkar, Tsipras and Madry, "BREEDS: Benchmarks for Subpopulation Shift" (ICLR 2021). The interval of the fall is a
+cluster bootstrap's by subclass: other subclasses would have made another fall. What part of the fall a model could
+avoid is told by an oracle that knows the target's subclasses: its headroom is how much more accurate it is on the same
+samples.
+"""
 
 from __future__ import annotations
 
@@ -56,11 +62,9 @@ def measure_subpopulation_shift(
 ) -> Result:
     """How much accuracy falls from the subclasses a model was trained on to others of the same superclasses.
 
-    (Santurkar, Tsipras and Madry, ICLR 2021.) The classes to tell apart are the split's superclasses. The interval of
-    the fall is a cluster bootstrap's by subclass: other subclasses would have made another fall. What part of the fall
-    a model could avoid is told by an oracle that knows the target's subclasses: its headroom is how much more accurate
-    it is on the same samples. Every sample is looked at. Outcomes are those of the target's samples, in the data's
-    order.
+    (Santurkar, Tsipras and Madry, ICLR 2021.) The classes to tell apart are the split's superclasses. The interval is a
+    cluster bootstrap's by subclass; the headroom is how much more accurate an oracle is on the target. Every sample is
+    looked at. Outcomes are those of the target's samples, in the data's order.
 
     Args:
         model: as for `measure_robust_accuracy`, trained on the source domain, with a logit for each superclass; or,
@@ -87,36 +91,48 @@ def measure_subpopulation_shift(
     source, target = domains(data, split)
     model, oracle = _trained(model, train, oracle, split)
     setup = Setup.of(model, source.samples(), options)
-    settings, terms = setup.settings, setup.terms
-    first = accuracy_of(setup, "accuracy on the source's subclasses")
-    second = accuracy_of(setup.on(target.samples()), "accuracy on the target's subclasses")
-    best = None
-    if oracle is not None:
-        best = accuracy_of(Setup.of(oracle, target.samples(), options), "the oracle's accuracy")
-    halves = _Half.of(source, first, split, terms), _Half.of(target, second, split, terms)
-    decision = _decide(*halves, max_drop, terms, resamples=resamples, seed=settings.seed)
-    decision = fallible(decision, first.columns["held"], max_drop)
-    statement = SUBPOPULATION_SHIFT.quantities[0].says()
-    shown = [replace(exhibit, index=int(target.ids[exhibit.index])) for exhibit in second.exhibits]
+    seen = _Seen.of(setup, target, None if oracle is None else Setup.of(oracle, target.samples(), options))
+    halves = _Half.of(source, seen.source, split, setup.terms), _Half.of(target, seen.target, split, setup.terms)
+    decision = _decide(*halves, max_drop, setup.terms, resamples=resamples, seed=setup.settings.seed)
+    decision = fallible(decision, seen.source.columns["held"], max_drop)
     result = result_of(
-        replace(together(second, first, *([] if best is None else [best])), exhibits=shown),
+        seen.evidence(target),
         decision,
-        settings,
+        setup.settings,
         kind=SUBPOPULATION_SHIFT,
-        statement=statement if max_drop is None else f"{statement} <= {max_drop:g}",
+        statement=SUBPOPULATION_SHIFT.quantities[0].claimed(max_drop),
         threshold=max_drop,
         setting=f"{len(split.superclasses)} superclasses; subclasses: {len(halves[0].shares)} in the source, "
         f"{len(halves[1].shares)} in the target",
         method=f"cluster bootstrap by subclass, {resamples} draws",
-        details={
-            **pair_details(first, second, terms),
-            **_headroom(second, best, terms),
-            "drop_interval": list(decision.interval),
-            "subclasses": {"source": halves[0].table(), "target": halves[1].table()},
-        },
-        caveats=few(first.n, " of the source"),
+        details=_details(seen, halves, decision, setup.terms),
+        caveats=few(seen.source.n, " of the source"),
     )
     return replace(result, notes=(*result.notes, *_notes(result.details, halves[1])))
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What the model gets right in both domains, and the oracle in the target, where there is one."""
+
+    source: Evidence
+    target: Evidence
+    oracle: Evidence | None
+
+    @classmethod
+    def of(cls, source: Setup, target: Domain, oracle: Setup | None) -> _Seen:
+        """Measured, of the model on the source, and of the oracle on the target."""
+        return cls(
+            accuracy_of(source, "accuracy on the source's subclasses"),
+            accuracy_of(source.on(target.samples()), "accuracy on the target's subclasses"),
+            None if oracle is None else accuracy_of(oracle, "the oracle's accuracy"),
+        )
+
+    def evidence(self, target: Domain) -> Evidence:
+        """The target's, with what it took to gather the rest; samples that are shown are numbered as in the data."""
+        shown = [replace(exhibit, index=int(target.ids[exhibit.index])) for exhibit in self.target.exhibits]
+        others = [self.source] if self.oracle is None else [self.source, self.oracle]
+        return replace(together(self.target, *others), exhibits=shown)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +204,15 @@ def _decide(
         return decide_fall(fall, max_drop, interval=both, terms=terms)
     read, n = source.read + target.read, source.n + target.n
     return partial(max_drop, both, read, n, None, at_least=False, terms=terms)
+
+
+def _details(seen: _Seen, halves: tuple[_Half, _Half], decision: Decision, terms: Terms) -> dict[str, Any]:
+    return {
+        **pair_details(seen.source, seen.target, terms),
+        **_headroom(seen.target, seen.oracle, terms),
+        "drop_interval": list(decision.interval),
+        "subclasses": {"source": halves[0].table(), "target": halves[1].table()},
+    }
 
 
 def _headroom(model: Evidence, oracle: Evidence | None, terms: Terms) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from robustest.run.driver import observe
 from robustest.run.evidence import Evidence
 from robustest.run.noting import measures
 from robustest.run.options import Options
+from robustest.run.plan import Plan
 from robustest.run.result_building import finish
 from robustest.run.setup import Setup, deciding, of_task
 from robustest.statistics import asked_threshold
@@ -49,15 +50,13 @@ def measure_worst_group_accuracy(
     is seen of it. To leave a group out, give its samples no group.
 
     Args:
-        model: as for `measure_robust_accuracy`.
-        data: as for `measure_robust_accuracy`.
+        model, data, task: as for `measure_robust_accuracy`.
         groups: (N,) integers, strings or tuples, the group of each sample (None: in no group), or a mapping from
             names to positions or to (N,) bool; see `robustest.data.groups.as_groups`.
         at_least: the accuracy claimed for every group, in 0..1 and more than 0.
         min_group: groups of fewer samples are named in the result as small, >= 1; they are judged all the same.
         no_worse_than, tolerance: as for `measure_robust_accuracy`; each group is compared by itself, and all
             comparisons together err with probability alpha.
-        task: what the answers are, and when they are right, as for `measure_robust_accuracy`.
         **options: see `robustest.run.options.Options`.
 
     Raises:
@@ -72,13 +71,8 @@ def measure_worst_group_accuracy(
     rule = WorstGroupRule(
         threshold=at_least, names=known.names, members=known.members, disjoint=known.disjoint, terms=setup.terms
     )
-    plan = accuracy_plan(setup, WORST_GROUP_ACCURACY.quantities[0].says() + of_task(setup.task), rule).against(
-        no_worse_than,
-        tolerance,
-        asked=at_least is not None,
-        groups=tuple(zip(rule.names, rule.members, strict=True)),
-        level=group_level(setup.terms.alpha, len(rule.names), disjoint=rule.disjoint),
-    )
+    plan = accuracy_plan(setup, WORST_GROUP_ACCURACY.quantities[0].says() + of_task(setup.task), rule)
+    plan = _against(plan, rule, no_worse_than, tolerance)
     evidence = observe(plan)
     shares = rule.shares({**evidence.columns, "id": evidence.ids}, evidence.total)
     return finish(
@@ -92,6 +86,17 @@ def measure_worst_group_accuracy(
         caveats=_left_out(known),
         notes=_notes(evidence, shares, known, min_group),
         pairing=Pairing(groups={name: tuple(ids.tolist()) for name, ids in zip(rule.names, rule.members, strict=True)}),
+    )
+
+
+def _against(plan: Plan, rule: WorstGroupRule, no_worse_than: Baseline | None, tolerance: float) -> Plan:
+    """The plan, with each group compared by itself where there is a baseline."""
+    return plan.against(
+        no_worse_than,
+        tolerance,
+        asked=rule.threshold is not None,
+        groups=tuple(zip(rule.names, rule.members, strict=True)),
+        level=group_level(rule.terms.alpha, len(rule.names), disjoint=rule.disjoint),
     )
 
 

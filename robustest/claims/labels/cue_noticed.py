@@ -7,7 +7,7 @@ from typing import Any, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
-from robustest.claims.labels.study_answers import checked_study, evidence_of
+from robustest.claims.labels.study_answers import checked_study, evidence_of, left_out
 from robustest.data.responses import Responses
 from robustest.errors import ConfigError, DataError, unknown
 from robustest.kinds import Kind, Quantity, no_lines
@@ -78,13 +78,12 @@ def measure_cue_noticed(
     control = _more_often(study, about[planted], about[null], called)
     decision = decide_noticed(found, control, at_least, terms=terms)
     rates = {name: float(called[rows].mean()) if rows.any() else None for name, rows in about.items()}
-    statement = CUE_NOTICED.quantities[0].says(cue)
     return result_of(
         evidence_of(called[about[cue]], decision),
         decision,
         settings,
         kind=CUE_NOTICED,
-        statement=statement if at_least is None else f"{statement} >= {at_least:g}",
+        statement=CUE_NOTICED.quantities[0].claimed(at_least, cue),
         threshold=at_least,
         setting=f"{cue}, {len(np.unique(study.annotator[about[cue]]))} annotators",
         method="calls beside those of a null and a planted cue, variance by annotator",
@@ -128,7 +127,5 @@ def _details(
         "planted": None
         if control is None
         else {"excess": control.value, "interval": list(control.interval(alpha)), "error": control.error},
-        "repeats": study.repeats,
-        "dropped": study.dropped,
-        "inattentive": list(study.inattentive),
+        **left_out(study),
     }

@@ -1,4 +1,11 @@
-"""Whether those who looked at the samples agree with what the model says."""
+"""Whether those who looked at the samples agree with what the model says.
+
+Tsipras et al., "From ImageNet to Image Classification" (ICML 2020). A class is contained in what annotators select
+where it is selected at least half as often as the one selected most; it is the main one where it is selected most, and
+where two are tied there is none. An error is defensible where it is selected at least as often as the label, and by
+somebody; unsupported where nobody selects it. Correcting errors alone would flatter: a hit is disputed where another
+class is selected more often than its label. With few answers, more errors look defensible.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +17,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from robustest.claims.labels.study_answers import check_about, checked_responses, left_out
 from robustest.data.responses import Responses
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
-from robustest.errors import ConfigError, DataError, expected
+from robustest.errors import ConfigError, DataError
 from robustest.kinds import Kind, Quantity, no_lines
 from robustest.results import Pairing, Result
 from robustest.rules import ShareRule, Terms
@@ -23,6 +31,7 @@ from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observed, unchanged_exhibits
 from robustest.run.noting import measures
 from robustest.run.options import Options
+from robustest.run.plan import Plan
 from robustest.run.result_building import finish
 from robustest.run.setup import Setup
 from robustest.statistics import checked_threshold
@@ -65,19 +74,16 @@ def measure_label_agreement(
 ) -> Result:
     """How often the model says what those who looked at a sample select for it (Tsipras et al., ICML 2020).
 
-    A class is contained in what annotators select where it is selected at least half as often as the one selected
-    most. `details` has the accuracy on the label, on the class selected most, on the contained set, and in expectation
-    over annotators; the errors that are defensible (selected at least as often as the label, and by somebody) and those
-    that are unsupported (selected by nobody); and, since correcting errors alone would flatter, the hits whose label
-    is disputed: another class is selected more often.
+    `details` has the accuracy on the label, on the class selected most, on the contained set (classes selected at least
+    half as often), and in expectation over annotators; counts of errors that are defensible (selected at least as often
+    as the label, and by somebody) or unsupported (by nobody), and of hits that are disputed (another class is selected
+    more often).
 
     A sample with fewer than 10 answers about its prediction, its label or the class selected most is taken to break a
-    claim where it could be passed, and to hold where it could be failed. Where there are fewer than 40, every line says
-    so: with few answers, more errors look defensible.
+    claim where it could be passed, and to hold where it could be failed. Of fewer than 40 every line tells.
 
     Args:
-        model: as for `measure_robust_accuracy`.
-        data: as for `measure_robust_accuracy`.
+        model, data: as for `measure_robust_accuracy`.
         responses: what annotators answered, of as many items as there are samples; none of them a model's output.
         contained_at_least: the share of samples whose prediction is contained, claimed at least, in 0..1.
         max_unsupported: the share of samples that are unsupported errors, claimed at most, in 0..1.
@@ -93,30 +99,21 @@ def measure_label_agreement(
             `measure_robust_accuracy`.
         ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
-    given = {
-        "contained_at_least": contained_at_least,
-        "max_unsupported": max_unsupported,
-        "main_at_least": main_at_least,
-    }
-    name, threshold = _threshold_asked(given)
-    setup = Setup.of(model, data, options)
-    tables = _tables(responses, len(setup.samples))
-    asked = LABEL_AGREEMENT.asked(name)
-    plan = setup.plan(
-        asked.says(),
-        Agreeing(tables, holds=name, examples=setup.settings.examples),
-        _rule(threshold, setup.terms, at_least=asked.comparison == ">="),
-        identity=("label agreement", name, responses.digest),
-    ).against(no_worse_than, tolerance, asked=threshold is not None)
+    asked, threshold = _asked(
+        contained_at_least=contained_at_least, max_unsupported=max_unsupported, main_at_least=main_at_least
+    )
+    plan = _plan(Setup.of(model, data, options), responses, asked, threshold).against(
+        no_worse_than, tolerance, asked=threshold is not None
+    )
     evidence = observe(plan)
-    details, fewest = _details(evidence, responses), int(evidence.columns["answers"].min())
+    details = _details(evidence, responses)
     return finish(
         plan,
         evidence,
         kind=LABEL_AGREEMENT,
         asked=asked,
         threshold=threshold,
-        setting=f"{len(responses)} answers, {fewest} or more a sample",
+        setting=f"{len(responses)} answers, {details['fewest_answers']} or more a sample",
         method="predictions beside what annotators select",
         details=details,
         caveats=_few_answers(evidence),
@@ -178,15 +175,33 @@ class Agreeing:
         return Observed({"held": held, "possible": what | ~enough, **columns}, exhibits)
 
 
-def _threshold_asked(given: Mapping[str, float | None]) -> tuple[str, float | None]:
-    """The threshold that is given, by name; the contained set where none is."""
+def _asked(**given: float | None) -> tuple[Quantity, float | None]:
+    """What is claimed, and its threshold, of thresholds by name; the contained set and None where none is given."""
     asked = [name for name, value in given.items() if value is not None]
     if len(asked) > 1:
         raise ConfigError(f"Expected one threshold but got {' and '.join(asked)}. Write an assertion for each.")
     if not asked:
-        return "contained_at_least", None
+        return LABEL_AGREEMENT.asked("contained_at_least"), None
     trivial = 1 if asked[0].startswith("max_") else 0
-    return asked[0], checked_threshold(asked[0], given[asked[0]], trivial=trivial)
+    return LABEL_AGREEMENT.asked(asked[0]), checked_threshold(asked[0], given[asked[0]], trivial=trivial)
+
+
+def _plan(setup: Setup, responses: object, asked: Quantity, threshold: float | None) -> Plan:
+    """The plan of the claim alone.
+
+    Raises:
+        ConfigError: the responses are none.
+        DataError: they are of more or fewer items than there are samples.
+    """
+    answers = checked_responses(responses)
+    check_about(answers, len(setup.samples))
+    tables = Tables(*(np.ascontiguousarray(table) for table in answers.counts()))
+    return setup.plan(
+        asked.says(),
+        Agreeing(tables, holds=asked.threshold, examples=setup.settings.examples),
+        _rule(threshold, setup.terms, at_least=asked.comparison == ">="),
+        identity=("label agreement", asked.threshold, answers.digest),
+    )
 
 
 def _rule(threshold: float | None, terms: Terms, *, at_least: bool) -> LookedAtRule:
@@ -194,20 +209,6 @@ def _rule(threshold: float | None, terms: Terms, *, at_least: bool) -> LookedAtR
         ShareRule(threshold=threshold, at_least=at_least, terms=terms, column=column) for column in ("held", "possible")
     )
     return LookedAtRule(sure=sure, possible=possible)
-
-
-def _tables(responses: object, n: int) -> Tables:
-    """Counts of the answers.
-
-    Raises:
-        ConfigError: they are no responses.
-        DataError: they are of more or fewer items than there are samples.
-    """
-    if not isinstance(responses, Responses):
-        raise ConfigError(expected("responses such as Responses.from_csv(...) gives", responses))
-    if responses.size != n:
-        raise DataError(f"Expected answers about a data set of {n} samples but got some about {responses.size} items.")
-    return Tables(*(np.ascontiguousarray(table) for table in responses.counts()))
 
 
 def _details(evidence: Evidence, responses: Responses) -> dict[str, Any]:
@@ -226,9 +227,7 @@ def _details(evidence: Evidence, responses: Responses) -> dict[str, Any]:
         "fewest_answers": int(columns["answers"].min()),
         "median_answers": float(np.median(columns["answers"])),
         "too_few_answers": int((columns["answers"] < FEWEST_ANSWERS).sum()),
-        "repeats": responses.repeats,
-        "dropped": responses.dropped,
-        "inattentive": list(responses.inattentive),
+        **left_out(responses),
         "class_names": list(responses.classes),
     }
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from robustest.claims.labels.study_answers import check_about, checked_responses, left_out
 from robustest.data import as_samples
 from robustest.data.responses import Responses
 from robustest.data.suspects import Suspects, labels_of
@@ -23,7 +24,7 @@ from robustest.run.noting import measures
 from robustest.run.options import Options, apply
 from robustest.run.result_building import result_of
 from robustest.settings import Settings
-from robustest.statistics import asked_threshold
+from robustest.statistics import Decision, asked_threshold
 
 Bools = NDArray[np.bool_]
 
@@ -73,8 +74,7 @@ def measure_label_quality(
             label of an item that somebody looked at; else as for `measure_robust_accuracy`.
     """
     at_most = asked_threshold("at_most", at_most, trivial=1)
-    if not isinstance(responses, Responses):
-        raise ConfigError(expected("responses such as Responses.from_csv(...) gives", responses))
+    checked_responses(responses)
     if suspects is not None and not isinstance(suspects, Suspects):
         raise ConfigError(expected("suspects as robustest.suspects(...) finds them", suspects))
     _, settings = apply(lambda x: x, options)
@@ -83,21 +83,13 @@ def measure_label_quality(
     n, total = len(looked.items), len(labels)
     wrong, tied = int(looked.wrong.sum()), int(looked.tied.sum())
     decision = decide_wrong(wrong, tied, n, total, at_most, scope=settings.scope, alpha=settings.alpha)
-    evidence = Evidence(
-        decision=decision,
-        columns={"held": ~(looked.wrong | looked.tied), "id": looked.items},
-        ids=looked.items,
-        total=total,
-        exhibits=_exhibits(data, looked, labels, settings),
-        bounds=options.get("bounds", (0.0, 1.0)),
-    )
-    statement = LABEL_QUALITY.quantities[0].says()
+    exhibits = _exhibits(data, looked, labels, settings)
     result = result_of(
-        evidence,
+        _evidence(looked, decision, total, exhibits, bounds=options.get("bounds", (0.0, 1.0))),
         decision,
         settings,
         kind=LABEL_QUALITY,
-        statement=statement if at_most is None else f"{statement} <= {at_most:g}",
+        statement=LABEL_QUALITY.quantities[0].claimed(at_most),
         threshold=at_most,
         setting=f"{n} of {total} labels that people looked at, {int(looked.answers.min())} answers or more each",
         method="hypergeometric bounds" if settings.scope == "set" else "exact binomial bounds",
@@ -122,8 +114,7 @@ class _Looked:
 
 
 def _look_at(responses: Responses, labels: NDArray[np.int64]) -> _Looked:
-    if responses.size != len(labels):
-        raise DataError(f"Expected answers about {len(labels)} samples but got some about {responses.size} items.")
+    check_about(responses, len(labels))
     selected, shown = responses.counts()
     items = np.flatnonzero(np.bincount(responses.item, minlength=responses.size))
     if not len(items):
@@ -155,6 +146,20 @@ def _look_at(responses: Responses, labels: NDArray[np.int64]) -> _Looked:
         answers=np.where(alone, mine, np.minimum(mine, shown[rows, share.argmax(1)])),
         preferred=preferred,
         ahead=other - given,
+    )
+
+
+def _evidence(
+    looked: _Looked, decision: Decision, total: int, exhibits: list[Exhibit], *, bounds: tuple[float, float]
+) -> Evidence:
+    """Evidence whose units are labels: those that people looked at, of all of them."""
+    return Evidence(
+        decision=decision,
+        columns={"held": ~(looked.wrong | looked.tied), "id": looked.items},
+        ids=looked.items,
+        total=total,
+        exhibits=exhibits,
+        bounds=bounds,
     )
 
 
@@ -211,9 +216,7 @@ def _details(
         "tied": int(looked.tied.sum()),
         "rejected": _rejected(looked, labels, responses.classes),
         "fewest_answers": int(looked.answers.min()),
-        "repeats": responses.repeats,
-        "dropped": responses.dropped,
-        "inattentive": list(responses.inattentive),
+        **left_out(responses),
         "class_names": list(responses.classes),
     }
     if suspects is not None:

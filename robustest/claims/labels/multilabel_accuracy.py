@@ -62,14 +62,13 @@ def measure_multilabel_accuracy(
     hide what becomes of the others: where a number of objects is below what is claimed of all, every line says so.
 
     Args:
-        model: as for `measure_robust_accuracy`.
+        model, no_worse_than, tolerance: as for `measure_robust_accuracy`.
         data: `(x, sets)`: inputs (N, *S), or a data set as for `measure_robust_accuracy`, whose own labels are not
             read; and (N, K) of 0 and 1, the classes that each sample shows.
         at_least: the share of samples claimed, in 0..1.
         of: as above.
         scores: which classes a model says, for the exact set: "sigmoid", those of positive logits, as after training
             with a binary loss; "softmax", those at least half as probable as the most probable one.
-        no_worse_than, tolerance: as for `measure_robust_accuracy`.
         **options: see `robustest.run.options.Options`.
 
     Raises:
@@ -78,15 +77,9 @@ def measure_multilabel_accuracy(
             ("top1-in-set"); else as for `measure_robust_accuracy`.
         ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
-    if of not in _OF:
-        raise ConfigError(expected(f"of to be one of {', '.join(_OF)}", of))
-    if scores not in _SCORES:
-        raise ConfigError(expected(f"scores to be one of {', '.join(_SCORES)}", scores))
+    _check_words(of, scores)
     threshold = asked_threshold("at_least", at_least, trivial=0)
-    given = as_label_sets(data)
-    if of == "top1-in-set" and not bool((given.objects > 0).all()):
-        empty = int((given.objects == 0).nonzero()[0])
-        raise DataError(f'Expected every sample to show a class, for of="top1-in-set", but sample {empty} shows none.')
+    given = _given(data, of)
     setup = Setup.of(model, given.samples, options)
     plan = setup.plan(
         MULTILABEL_ACCURACY.quantities[0].says(_OF[of]),
@@ -104,12 +97,7 @@ def measure_multilabel_accuracy(
         decision=_fallible(evidence.decision, given, of, threshold),
         setting=of if of == "top1-in-set" else f"{of} by {scores}",
         method="predictions beside sets of classes",
-        details={
-            "top1_in_set": evidence.share(evidence.columns["top"]),
-            "exact_set": evidence.share(evidence.columns["exact"]),
-            "without_looking": blind,
-            "by_objects": by_objects,
-        },
+        details=_details(evidence, blind, by_objects),
         caveats=_caveats(by_objects, blind, of, threshold),
         pairing=Pairing(under=f"{of} of {digest(given.sets)[:12]}"),
     )
@@ -151,11 +139,45 @@ class Naming:
         return Observed({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
 
 
+def _check_words(of: str, scores: str) -> None:
+    """Refuse words that stand for nothing.
+
+    Raises:
+        ConfigError: one does.
+    """
+    if of not in _OF:
+        raise ConfigError(expected(f"of to be one of {', '.join(_OF)}", of))
+    if scores not in _SCORES:
+        raise ConfigError(expected(f"scores to be one of {', '.join(_SCORES)}", scores))
+
+
+def _given(data: object, of: Of) -> LabelSets:
+    """Samples and the sets of what they show, as a user gives them.
+
+    Raises:
+        DataError: they do not fit each other, or a sample shows nothing that a top class could be.
+    """
+    given = as_label_sets(data)
+    if of == "top1-in-set" and not bool((given.objects > 0).all()):
+        empty = int((given.objects == 0).nonzero()[0])
+        raise DataError(f'Expected every sample to show a class, for of="top1-in-set", but sample {empty} shows none.')
+    return given
+
+
 def said(logits: Tensor, scores: Scores) -> Tensor:
     """(B, K) bool: the classes that a model says, of its logits (B, K)."""
     if scores == "sigmoid":
         return logits > 0
     return logits.log_softmax(1) >= logits.log_softmax(1).amax(1, keepdim=True) - float(np.log(2))
+
+
+def _details(evidence: Evidence, blind: float, by_objects: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "top1_in_set": evidence.share(evidence.columns["top"]),
+        "exact_set": evidence.share(evidence.columns["exact"]),
+        "without_looking": blind,
+        "by_objects": by_objects,
+    }
 
 
 def _by_objects(evidence: Evidence) -> list[dict[str, Any]]:

@@ -7,10 +7,11 @@ from typing import Any, ClassVar, Unpack
 
 import numpy as np
 
+from robustest.claims.labels.study_answers import check_about, checked_responses, left_out
 from robustest.data.responses import Responses
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
-from robustest.errors import ConfigError, DataError, expected
+from robustest.errors import DataError
 from robustest.kinds import Kind, Quantity, no_lines
 from robustest.results import Result, Verdict
 from robustest.rules import ShareRule, Terms
@@ -69,15 +70,9 @@ def measure_selection_gap(
         ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
     margin = asked_threshold("margin", margin, trivial=1)
-    if not isinstance(responses, Responses):
-        raise ConfigError(expected("responses such as Responses.from_csv(...) gives", responses))
-    responses.known_annotators("the clusters that the variance is computed by")
+    checked_responses(responses).known_annotators("the clusters that the variance is computed by")
     setup = Setup.of(model, data, options)
-    if responses.size != len(setup.samples):
-        raise DataError(
-            f"Expected answers about a data set of {len(setup.samples)} samples but got some about {responses.size} "
-            "items."
-        )
+    check_about(responses, len(setup.samples))
     plan = setup.plan(
         SELECTION_GAP.quantities[0].says(),
         Labelling(setup.settings.examples),
@@ -178,9 +173,7 @@ def _decided(found: SelectionGap | None, margin: float | None, terms: Terms, *, 
 def _details(found: SelectionGap | None, disagreements: int, alpha: float, responses: Responses) -> dict[str, Any]:
     details: dict[str, Any] = {
         "disagreements": disagreements,
-        "repeats": responses.repeats,
-        "dropped": responses.dropped,
-        "inattentive": list(responses.inattentive),
+        **left_out(responses),
     }
     if found is not None:
         details |= {

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Unpack
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from robustest.checks import checked_whole
-from robustest.claims.labels.study_answers import checked_study, evidence_of
+from robustest.claims.labels.study_answers import checked_study, evidence_of, left_out
 from robustest.data.responses import Responses
 from robustest.errors import DataError, expected
 from robustest.kinds import Kind, Quantity, no_lines
@@ -19,7 +19,7 @@ from robustest.run.noting import measures
 from robustest.run.options import Options, apply, terms_of
 from robustest.run.result_building import result_of
 from robustest.statistics import asked_threshold
-from robustest.statistics.two_way import share_by_annotator
+from robustest.statistics.two_way import Estimate, share_by_annotator
 
 SIMULATABLE = Kind(
     name="simulatable",
@@ -72,30 +72,31 @@ def measure_simulatable(
     found = share_by_annotator(held, study.item, study.annotator)
     chance, constant = 1 / (choices or len(study.classes)), float(np.bincount(right).max() / len(right))
     decision = decide_foreseen(held, found, at_least, idle=max(chance, constant), terms=terms)
-    statement = SIMULATABLE.quantities[0].says()
     result = result_of(
         evidence_of(held, decision),
         decision,
         settings,
         kind=SIMULATABLE,
-        statement=statement if at_least is None else f"{statement} >= {at_least:g}",
+        statement=SIMULATABLE.quantities[0].claimed(at_least),
         threshold=at_least,
         setting=f"{found.items} items, {found.annotators} annotators, {len(study.classes)} classes",
         method="people's answers beside the model's, variance by annotator",
-        details={
-            "error": found.error,
-            "items": found.items,
-            "annotators": found.annotators,
-            "chance": chance,
-            "constant": constant,
-            "repeats": study.repeats,
-            "dropped": study.dropped,
-            "inattentive": list(study.inattentive),
-        },
+        details=_details(study, found, chance, constant),
         scope="population",
     )
     note = f"guessing is right in {chance:.3f}, always giving the model's most frequent answer in {constant:.3f}"
     return replace(result, notes=(*result.notes, note))
+
+
+def _details(study: Responses, found: Estimate, chance: float, constant: float) -> dict[str, Any]:
+    return {
+        "error": found.error,
+        "items": found.items,
+        "annotators": found.annotators,
+        "chance": chance,
+        "constant": constant,
+        **left_out(study),
+    }
 
 
 def _truth(study: Responses, truth: ArrayLike | None) -> NDArray[np.int64]:

@@ -1,6 +1,8 @@
-"""Evidence of claims about answers alone, where no model is asked anything."""
+"""What claims on people's answers share: checks, details of what was left out, evidence of answers alone."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +27,36 @@ def evidence_of(held: NDArray[np.bool_], decision: Decision) -> Evidence:
         ids=ids,
         total=len(held),
     )
+
+
+def checked_responses(responses: object) -> Responses:
+    """What annotators answered about samples, as a user gives it.
+
+    Raises:
+        ConfigError: they are no responses.
+    """
+    if not isinstance(responses, Responses):
+        raise ConfigError(expected("responses such as Responses.from_csv(...) gives", responses))
+    return responses
+
+
+def check_about(responses: Responses, n: int) -> None:
+    """Refuse answers that are not about the samples of a data set of this size.
+
+    Raises:
+        DataError: they are of more or fewer items.
+    """
+    if responses.size != n:
+        raise DataError(f"Expected answers about a data set of {n} samples but got some about {responses.size} items.")
+
+
+def left_out(responses: Responses) -> dict[str, Any]:
+    """Details of the answers that count for nothing, and of who gave them."""
+    return {
+        "repeats": responses.repeats,
+        "dropped": responses.dropped,
+        "inattentive": list(responses.inattentive),
+    }
 
 
 def checked_study(study: object, why: str) -> Responses:
