@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from robustest.attacks import Cascade, Searcher, as_attack
-from robustest.claims.robustness.robust_accuracy import Attacking, checked_threat, draws_in
+from robustest.claims.robustness.attacking import Attacking, checked_threat, ready_for
 from robustest.results import Cost
 from robustest.rules import ShareRule
 from robustest.run.driver import observe
@@ -69,9 +69,7 @@ def find_adversarial(
     """
     checked_threat(threat)
     cascade = as_attack(attack)
-    setup = Setup.of(model, (x, y), options).but(max_samples=None, time_budget=None)
-    if draws_in(cascade) > 1:
-        setup = setup.but(suppress=(*setup.settings.suppress, "random_forward"))
+    setup = ready_for(cascade, Setup.of(model, (x, y), options).but(max_samples=None, time_budget=None))
     look = Attacking(cascade=cascade, threat=threat, examples=0, keep=True)
     nothing = ShareRule(threshold=None, at_least=True, terms=setup.alone)
     evidence = observe(setup.plan(f"{cascade.name} under {threat}", look, nothing))

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Unpack
 
-from robustest import context
-from robustest.attacks import Cascade, Searcher, as_attack
+from robustest.attacks import Cascade, Searcher
 from robustest.bounds.smoothing import Smoothed
+from robustest.claims.robustness.attacking import Attacking, asked_attack, checked_threat, draws_in
 from robustest.claims.robustness.certifying import Certifying, certified_details, checked_certify
-from robustest.claims.robustness.robust_accuracy import Attacking, checked_threat, draws_in
 from robustest.claims.robustness.smoothing import Smoothing
 from robustest.errors import ConfigError, expected
 from robustest.facts import Captions
@@ -22,7 +21,7 @@ from robustest.run.plan import Plan
 from robustest.run.replay import Replay
 from robustest.run.result_building import finish, nothing_allowed
 from robustest.run.setup import Setup
-from robustest.statistics import checked_threshold
+from robustest.statistics import asked_threshold
 from robustest.threats import L1, L2, Linf, Threat
 
 CERTIFIED_ACCURACY = Kind(
@@ -77,8 +76,7 @@ def measure_certified_accuracy(
         ModelError: a sample is both proven and broken; else as for `measure_robust_accuracy`.
         DataError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
-    if at_least is not None:
-        at_least = checked_threshold("at_least", at_least, trivial=0)
+    at_least = asked_threshold("at_least", at_least, trivial=0)
     checked_threat(threat)
     if isinstance(model, Smoothed):
         if attack is not None:
@@ -87,7 +85,7 @@ def measure_certified_accuracy(
     if type(threat) not in (Linf, L2, L1):
         raise ConfigError(expected("Linf, L2 or L1, of which bounds can be proven", threat))
     setup = Setup.of(model, data, options)
-    cascade = as_attack(context.current().settings.attack if attack is None else attack)
+    cascade = asked_attack(attack)
     checked_certify("auto", draws_in(cascade))
     replay = Replay(threat, setup.settings)
     look = Attacking(cascade=cascade, threat=threat, examples=setup.settings.examples, replay=replay)

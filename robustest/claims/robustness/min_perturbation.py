@@ -1,4 +1,8 @@
-"""Minimum perturbation: the smallest change found, for every sample, that makes the model wrong."""
+"""Minimum perturbation: the smallest change found, for every sample, that makes the model wrong.
+
+The interval's ends are order statistics of the samples: whatever the sizes' distribution, each is beyond the median of
+the population with probability alpha at most (David and Nagaraja, Order Statistics, section 7.1).
+"""
 
 from __future__ import annotations
 
@@ -27,7 +31,7 @@ from robustest.run.noting import measures
 from robustest.run.options import Options
 from robustest.run.result_building import finish
 from robustest.run.setup import Setup
-from robustest.statistics import Decision, Settled, checked_threshold, most, need
+from robustest.statistics import Decision, Settled, asked_threshold, most, need
 from robustest.statistics.fixed import beyond
 from robustest.statistics.sequential import evidence
 from robustest.threats import L1, L2, Linf
@@ -60,16 +64,13 @@ def measure_min_perturbation(
 ) -> Result:
     """The median, over samples, of the smallest perturbation found that makes the model wrong.
 
-    Samples that are wrong unchanged need 0. What is found is an upper bound on what is there: a stronger search can
-    only lower the number, so a failure is proved by its samples and a pass is as good as the search; the result bounds
-    from above, and its interval begins at 0. Where nothing is found, the boundary on the way to the nearest sample that
-    is predicted otherwise bounds the size; where there is none, the way from one corner of the bounds to the other is
-    taken. The details count both.
+    Samples that are wrong unchanged need 0. What is found is an upper bound on what is there, as for
+    `measure_robust_accuracy`: a failure is proved by its samples, and a pass is as good as the search. Where nothing is
+    found, the boundary on the way to the nearest sample that is predicted otherwise bounds the size; where there is
+    none, the way from one corner of the bounds to the other is taken. The details count both.
 
     The estimate is the value that at least half of the samples reach: the middle one, the larger of two in the middle.
-    A "set" claim holds if at least half of the samples need `median_at_least`. The interval's ends are order statistics
-    of the samples: whatever the sizes' distribution, each is beyond the median of the population with probability
-    alpha at most (David and Nagaraja, Order Statistics, section 7.1).
+    A "set" claim holds if at least half of the samples need `median_at_least`.
 
     Args:
         model: as for `measure_robust_accuracy`.
@@ -90,8 +91,7 @@ def measure_min_perturbation(
         ConfigError: an argument is out of range or unknown.
         DataError, ModelError, DeviceError: as for `measure_robust_accuracy`.
     """
-    if median_at_least is not None:
-        median_at_least = checked_threshold("median_at_least", median_at_least, within=(0.0, math.inf), trivial=0)
+    median_at_least = asked_threshold("median_at_least", median_at_least, within=(0.0, math.inf), trivial=0)
     name = _named(norm)
     setup = Setup.of(model, data, options)
     cascade = MINIMUM[name] if attack is None else as_attack(attack)

@@ -1,4 +1,9 @@
-"""Robust score: the mean of the worst scores that an attack finds inside the threat."""
+"""Robust score: the mean of the worst scores that an attack finds inside the threat.
+
+A search does not stop where an answer counts as wrong: it goes on for the lowest score, and what is found is scored
+afresh. The worst input is picked for each sample by its score; for the mean IoU of a set that could be slightly worse
+still.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robustest import context
-from robustest.attacks import Cascade, Searcher, as_attack
-from robustest.claims.robustness.robust_accuracy import checked_threat, checked_together, draws_in
+from robustest.attacks import Cascade, Searcher
+from robustest.claims.robustness.attacking import asked_attack, checked_threat, checked_together, draws_in
 from robustest.engine.cascade import run_cascade
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator, Judged
@@ -62,10 +66,8 @@ def measure_robust_score(
 ) -> Result:
     """The mean of the lowest scores that an attack finds inside a threat model.
 
-    A search does not stop where an answer counts as wrong: it goes on for the lowest score, and what is found is scored
-    afresh. The number is an upper bound, as for `measure_robust_accuracy`. With `metric="miou"` it is the mean over
-    classes of intersection over union, both summed over the set. The worst input is picked for each sample by its
-    score; that could be slightly worse still for the set.
+    The number is an upper bound, as for `measure_robust_accuracy`. With `metric="miou"` it is the mean over classes of
+    intersection over union, both summed over the set.
 
     Args:
         model: a torch module or a callable that maps images (N, *S) in the bounds to the task's outputs.
@@ -73,9 +75,8 @@ def measure_robust_score(
         threat: what the attacker may do, e.g. `Linf(4 / 255)`.
         task: what the answers are, and how right they are, e.g. `Segmentation(19)`.
         at_least: the mean claimed, in 0..1 and more than 0; without one the verdict is "inconclusive".
-        no_worse_than: a baseline file: on the same samples, the mean score may not have fallen by more than
-            `tolerance`, unless chance explains it (`robustest.rules.score_baseline`); not with `metric="miou"`, which
-            is no mean.
+        no_worse_than: a baseline file: on the same samples, the mean score may not fall by more than `tolerance`,
+            unless chance explains it (`robustest.rules.score_baseline`); not with `metric="miou"`, which is no mean.
         tolerance: the fall from the baseline's mean score that is allowed, in 0..1.
         attack: as for `measure_robust_accuracy`.
         metric: "mean" of the samples' scores, or "miou", of tasks that count intersections and unions.
@@ -90,14 +91,8 @@ def measure_robust_score(
     checked_threat(threat)
     setup = Setup.of(model, data, options, task)
     checked_together(task, threat)
-    if metric == "miou" and no_worse_than is not None:
-        raise ConfigError(
-            'Expected metric="mean" with no_worse_than= but got "miou": it is no mean of samples that could be paired. '
-            "Compare the mean score, or leave no_worse_than out."
-        )
-    cascade = as_attack(context.current().settings.attack if attack is None else attack)
-    if draws_in(cascade) > 1:
-        raise ConfigError("Expected a model that answers the same twice but the attack averages over draws.")
+    _check_paired(metric, no_worse_than)
+    cascade = _on_single_answers(asked_attack(attack))
     plan = setup.plan(
         ROBUST_SCORE.quantities[0].says(_mean_of(task, metric), threat, cascade.name),
         Worsening(cascade=cascade, threat=threat, examples=setup.settings.examples, counting=metric == "miou"),
@@ -116,6 +111,20 @@ def measure_robust_score(
         bounds="above",
         caveats=nothing_allowed(threat),
     )
+
+
+def _check_paired(metric: str, no_worse_than: Baseline | None) -> None:
+    if metric == "miou" and no_worse_than is not None:
+        raise ConfigError(
+            'Expected metric="mean" with no_worse_than= but got "miou": it is no mean of samples that could be paired. '
+            "Compare the mean score, or leave no_worse_than out."
+        )
+
+
+def _on_single_answers(cascade: Cascade) -> Cascade:
+    if draws_in(cascade) > 1:
+        raise ConfigError("Expected a model that answers the same twice but the attack averages over draws.")
+    return cascade
 
 
 def _mean_of(task: Task, metric: str) -> str:

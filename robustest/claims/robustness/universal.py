@@ -1,4 +1,8 @@
-"""Universal perturbations: one change that, added to any sample, moves the model's answer."""
+"""Universal perturbations: one change that, added to any sample, moves the model's answer.
+
+It is learned by gradient steps on mini-batches (as by Shafahi et al., AAAI 2020, section 3) from several starts, of
+which the best two go on: see `robustest.engine.universal.learn`.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +32,7 @@ from robustest.run.result_building import finish, nothing_allowed
 from robustest.run.setup import Setup
 from robustest.run.split_search import Halves
 from robustest.settings import Settings
-from robustest.statistics import checked_threshold
+from robustest.statistics import asked_threshold
 from robustest.threats import L2, Linf
 
 _BATCH = 64
@@ -62,10 +66,8 @@ def measure_universal_perturbation(
     """The share of samples whose predicted class one and the same perturbation changes.
 
     The perturbation is learned on one half of the samples, drawn with the seed, and measured on the other half,
-    which it has never seen: the fooling rate of Moosavi-Dezfooli et al. (CVPR 2017, section 2). It is learned by
-    gradient steps on mini-batches (as by Shafahi et al., AAAI 2020, section 3) from several starts, of which the best
-    two go on: see `robustest.engine.universal.learn`. A prediction changes or does not, whatever the label says: labels
-    are not used.
+    which it has never seen: the fooling rate of Moosavi-Dezfooli et al. (CVPR 2017, section 2). A prediction changes or
+    does not, whatever the label says: labels are not used.
 
     Args:
         model: as for `measure_robust_accuracy`; it must give gradients.
@@ -73,27 +75,22 @@ def measure_universal_perturbation(
         threat: the norm ball that holds the perturbation, `Linf(eps)` or `L2(eps)` in input units; the sum of
             sample and perturbation is clipped to the bounds.
         max_fooled: the fooling rate claimed at most, in 0..1; without one the verdict is "inconclusive".
-        steps: mini-batches of 64 samples learned from, >= 1; a fortieth of them, one at least, come on top for each of
-            up to 13 starts.
+        steps: mini-batches of 64 samples learned from, >= 1; for each of up to 13 starts a fortieth comes on top.
         **options: see `robustest.run.options.Options`.
 
     Returns:
-        The result; `outcomes` is None for the half that was learned from. A better perturbation may fool more: the rate
-        is bounded from below.
+        The result, `outcomes` None for the half learned from. A better perturbation may fool more: a bound from below.
 
     Raises:
         ConfigError: an argument is out of range or unknown.
         DataError, ModelError, DeviceError: as for `measure_robust_accuracy`.
     """
-    if max_fooled is not None:
-        max_fooled = checked_threshold("max_fooled", max_fooled, trivial=1)
+    max_fooled = asked_threshold("max_fooled", max_fooled, trivial=1)
     if not isinstance(threat, (Linf, L2)):
         raise ConfigError(expected("threat to be Linf(eps) or L2(eps)", threat))
     checked_whole("steps", steps, 1)
     setup = Setup.of(model, data, options)
-    if len(setup.samples) < 2:
-        raise DataError(f"Expected two samples or more, to learn from and to measure on, but got {len(setup.samples)}.")
-    halves = Halves.of(setup.samples, setup.settings.seed, len(setup.samples))
+    halves = _halves(setup)
     plan = setup.on(halves.view).plan(
         UNIVERSAL_PERTURBATION.quantities[0].says(threat),
         Perturbing(halves=halves, threat=threat, steps=steps, settings=setup.settings),
@@ -116,6 +113,17 @@ def measure_universal_perturbation(
         pairing=Pairing(),
     )
     return halves.whole(result)
+
+
+def _halves(setup: Setup) -> Halves:
+    """What is learned from, and what is measured on.
+
+    Raises:
+        DataError: there are fewer than two samples.
+    """
+    if len(setup.samples) < 2:
+        raise DataError(f"Expected two samples or more, to learn from and to measure on, but got {len(setup.samples)}.")
+    return Halves.of(setup.samples, setup.settings.seed, len(setup.samples))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from robustest import context, rng
 from robustest.attacks import Cascade
-from robustest.claims.robustness.robust_accuracy import Attacking, draws_in
+from robustest.claims.robustness.attacking import Attacking, draws_in
 from robustest.rules import ShareRule, Terms
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observed, Tally

@@ -8,7 +8,7 @@ from typing import Any, Unpack
 
 from robustest import context
 from robustest.checks import checked_whole
-from robustest.claims.robustness.robust_accuracy import checked_threat
+from robustest.claims.robustness.attacking import checked_threat
 from robustest.claims.training.relabelled import Learned, Learners, moved
 from robustest.facts import Captions, Fact
 from robustest.identity.fingerprint import digest

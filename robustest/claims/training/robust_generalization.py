@@ -12,7 +12,7 @@ import numpy as np
 from robustest import context
 from robustest.attacks import Cascade, Searcher, as_attack
 from robustest.checks import checked_whole
-from robustest.claims.robustness.robust_accuracy import checked_threat
+from robustest.claims.robustness.attacking import checked_threat
 from robustest.claims.training.attacked_models import Size, Study
 from robustest.errors import ConfigError, expected
 from robustest.facts import Captions, Fact

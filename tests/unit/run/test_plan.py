@@ -13,8 +13,8 @@ from robustest import Linf
 from robustest.attacks import as_attack
 from robustest.claims.cues.interventions import Switching
 from robustest.claims.datasets.data_sets import Predicting
+from robustest.claims.robustness.attacking import Attacking
 from robustest.claims.robustness.min_perturbation import Searching
-from robustest.claims.robustness.robust_accuracy import Attacking
 from robustest.claims.shifts.consistency import Flipping
 from robustest.claims.shifts.corruptions import Corrupting
 from robustest.claims.shifts.shift_accuracy import Shifting

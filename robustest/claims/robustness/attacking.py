@@ -1,0 +1,166 @@
+"""An attack on a chunk of samples: what every claim asks of it, and what became of each sample."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from robustest import context
+from robustest.attacks import Cascade, Searcher, as_attack, draws_of
+from robustest.engine.cascade import run_cascade
+from robustest.engine.chunks import Chunk
+from robustest.engine.draws import majority
+from robustest.engine.evaluator import Evaluator
+from robustest.engine.probes import climbers, probe_inputs, probe_survivors
+from robustest.errors import ConfigError, expected
+from robustest.run.evidence import REPLAYED, Observed, exhibits_of
+from robustest.run.replay import Replay
+from robustest.run.setup import Setup
+from robustest.tasks import Task
+from robustest.threats import Spatial, Threat, per_row
+
+
+def checked_threat(threat: object) -> None:
+    """Refuse what is no threat model.
+
+    Raises:
+        ConfigError: not a threat object.
+    """
+    if isinstance(threat, type) or not isinstance(threat, Threat):
+        raise ConfigError(expected("a threat model such as Linf(8 / 255)", threat))
+
+
+def checked_together(task: Task, threat: Threat) -> None:
+    """Refuse a threat that moves images whose targets would have to move with them.
+
+    Raises:
+        ConfigError: it does.
+    """
+    if task.placed and isinstance(threat, Spatial):
+        raise ConfigError(
+            f"Expected a threat that leaves things where they are but {threat} moves them, and the targets of "
+            f"{task.name} do not follow a search. Use a norm ball, or claim accuracy under the shifts rotation, "
+            "translation and scale."
+        )
+
+
+def asked_attack(attack: str | Searcher | Cascade | None) -> Cascade:
+    """The attack of a call, the settings' where it names none.
+
+    Raises:
+        UnknownNameError: there is no attack of that name.
+        ConfigError: it is no attack.
+    """
+    return as_attack(context.current().settings.attack if attack is None else attack)
+
+
+def ready_for(cascade: Cascade, setup: Setup) -> Setup:
+    """The setup of a model that is attacked: where answers are averaged, that they differ is no reason to stop.
+
+    Raises:
+        ConfigError: answers are averaged, and an answer is no class, so that there is no majority.
+    """
+    if draws_in(cascade) == 1:
+        return setup
+    if not setup.task.one_class:
+        raise ConfigError(
+            f"Expected one class a sample for an attack that averages over draws but got {setup.task.name}."
+        )
+    return setup.but(suppress=(*setup.settings.suppress, "random_forward"))
+
+
+def draws_in(cascade: Cascade) -> int:
+    """The most draws of a cascade's stages if all average over draws, for models that answer at random; else 1."""
+    draws = [draws_of(stage.searcher) for stage in cascade.stages]
+    return max(draws) if min(draws, default=1) > 1 else 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attacking:
+    """Clean predictions of a chunk, then the attack on the samples that are right.
+
+    Attributes:
+        cascade: what to try.
+        threat: what is allowed.
+        examples: how many samples may be shown, the worst.
+        keep: add the column "x" with the inputs found, best attempts where none was.
+        replay: known counterexamples, whose samples are not attacked again; and where to keep new ones.
+    """
+
+    cascade: Cascade
+    threat: Threat
+    examples: int
+    keep: bool = False
+    replay: Replay | None = None
+
+    def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observed:
+        """What became of a chunk."""
+        cascade, threat = self.cascade, self.threat
+        seen, draws = evaluator.judged(chunk.x, chunk.y), draws_in(cascade)
+        clean, right = seen.said, seen.holds
+        if draws > 1:
+            clean, missed = majority(evaluator, chunk.x, chunk.y, draws)
+            right = 2 * missed <= draws
+        probe_inputs(evaluator, chunk, seen.first, climbers(cascade, threat, evaluator, chunk), threat)
+        rows = {
+            "held": right.clone(),
+            "predicted": clean.clone(),
+            "after": chunk.x.clone(),
+            "size": torch.zeros(len(clean), dtype=torch.float64, device=clean.device),
+            "margin": torch.zeros(len(clean), device=clean.device),
+        }
+        counts = _enter_known(chunk, self.replay, rows)
+        left = rows["held"].nonzero().squeeze(1)
+        if len(left):
+            counts |= self._attacked(evaluator, chunk, left, seen.margin[left], rows)
+        held, after, size = rows["held"], rows["after"], rows["size"]
+        exhibits = exhibits_of(
+            chunk,
+            ~held & right,
+            clean=clean,
+            predicted=rows["predicted"],
+            before=chunk.x,
+            after=after,
+            badness=-rows["margin"],
+            size=size,
+            most=self.examples,
+            task=evaluator.task,
+        )
+        columns = {"held": held, "clean": right, "size": size}
+        if draws > 1:
+            columns["missed"] = majority(evaluator, after, chunk.y, draws)[1]
+        if self.keep:
+            columns["x"] = after
+        kept = None if self.replay is None else self.replay.found(evaluator, chunk, after, size, ~held & right)
+        return Observed({name: column.cpu().numpy() for name, column in columns.items()}, exhibits, counts, kept)
+
+    def _attacked(
+        self, evaluator: Evaluator, chunk: Chunk, left: Tensor, clean_margin: Tensor, rows: dict[str, Tensor]
+    ) -> Mapping[str, int]:
+        """Attack the samples at `left` (m,), enter what became of them, and count what each stage broke."""
+        cascade, threat, part = self.cascade, self.threat, chunk.rows(left)
+        attempts = self.keep or draws_in(cascade) > 1
+        outcome = run_cascade(evaluator, cascade, threat, part, clean_margin=clean_margin, attempts=attempts)
+        found = outcome.found
+        probe_survivors(evaluator, cascade, threat, part, found)
+        was = rows["predicted"][left]
+        rows["predicted"][left] = torch.where(per_row(found.broken, was), found.predicted.to(was), was)
+        rows["held"][left], rows["after"][left] = ~found.broken, found.x
+        rows["size"][left], rows["margin"][left] = found.size, found.margin
+        return outcome.stages
+
+
+def _enter_known(chunk: Chunk, replay: Replay | None, rows: dict[str, Tensor]) -> dict[str, int]:
+    """Enter known counterexamples of a chunk's right samples into its rows, and count them."""
+    count = 0
+    for row, index in enumerate(chunk.ids.tolist() if replay is not None else ()):
+        one = None if replay is None else replay.known.get(index)
+        if one is not None and bool(rows["held"][row]):
+            rows["held"][row] = False
+            rows["predicted"][row], rows["after"][row] = one.predicted.to(rows["predicted"]), one.x
+            rows["size"][row], rows["margin"][row] = one.size, one.margin
+            count += 1
+    return {REPLAYED: count} if count else {}
