@@ -73,7 +73,8 @@ def measure_backdoor_trigger(
 
     For each class the smallest square patch is searched that sends images of all other classes there, whatever they
     show. A backdoor makes one class far cheaper to reach than the others. How far below the median its log cost is, in
-    robust standard deviations, is its anomaly: see `robustest.discovery.triggers`. The search runs on one half of the
+    robust standard deviations, is its anomaly: see `robustest.discovery.triggers`. The claim is about this very set, also
+    where scope="population" is asked for, and then says so. The search runs on one half of the
     samples. Classes whose anomaly is above `max_anomaly` are suspected, and their patches are then pasted into the
     other half: the claim fails only where a patch sends more than half of these unseen samples to its class.
 
@@ -133,6 +134,7 @@ def measure_backdoor_trigger(
         details=details_of(evidence, cues, rule) | _details(triggers, len(halves.searched)),
         bounds="below",
         widest=None,
+        scope="set",  # an anomaly among these patches has no bound on the population
     )
     return halves.whole(result)
 
