@@ -465,7 +465,7 @@ def test_every_result_says_what_it_is_about(one: Kind, scope: str) -> None:
 
 @every_kind
 def test_a_pass_about_the_population_rests_on_a_bound(one: Kind) -> None:
-    """The end of the interval that speaks against the claim keeps the threshold; where there is none, the line says so."""
+    """The end of the interval that speaks against the claim keeps the threshold; else the line says so."""
     result = one.measure(first(N), scope="population", **easy(one))
     if result.verdict is not Verdict.PASSED or result.scope == "set":
         return

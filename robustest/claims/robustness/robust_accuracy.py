@@ -118,8 +118,8 @@ def measure_robust_accuracy(
     draws = draws_in(cascade)
     if draws > 1:
         setup = _answering_at_random(setup)
-    replay = Replay(threat, setup.settings, setup.task) if draws == 1 else None
     how = checked_certify(certify, draws)
+    replay = Replay(threat, setup.settings, setup.task, certifies=how is not None) if draws == 1 else None
     look: Look = Attacking(cascade=cascade, threat=threat, examples=setup.settings.examples, replay=replay)
     rule: Rule = ShareRule(threshold=at_least, at_least=True, terms=setup.terms)
     if how is not None:
