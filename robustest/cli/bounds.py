@@ -9,7 +9,7 @@ from statistics import mean, stdev
 
 from scipy.stats import hypergeom, t
 
-from robustest.cli.claims import limits_of
+from robustest.cli.claims import limits_of, of_population
 from robustest.results import Result, Verdict
 from robustest.statistics.fixed import clopper_pearson
 from robustest.statistics.paired import drop_bounds
@@ -99,7 +99,7 @@ def _why_not(result: Result) -> str:
 
 def _kept(result: Result) -> bool:
     """Whether a claim about this set has all it asks of the number, so that something else stands in its way."""
-    if result.threshold is None or result.estimate is None or result.rule.startswith("population"):
+    if result.threshold is None or result.estimate is None or of_population(result):
         return False
     values = (result.estimate, *result.left_interval)
     return min(values) >= result.threshold if result.comparison == ">=" else max(values) <= result.threshold
@@ -150,7 +150,7 @@ def fewest(held: int, n: int, alpha: float) -> int:
 
 def _next(result: Result, alpha: float) -> tuple[float, int] | None:
     """The bound, and of how many samples; None where the numbers for one are not in the result."""
-    population = result.rule.startswith("population")
+    population = of_population(result)
     counts = result.counts
     if counts is None or counts.n < 1:
         return None

@@ -32,11 +32,20 @@ def bars_of(result: Result, alpha: float) -> Bars:
     asked = list(limits_of(result))
     if result.threshold is not None:
         asked.insert(0, (result.comparison, result.threshold))
-    asked.append((">=", float(result.rule.startswith("population"))))
+    asked.append((">=", float(of_population(result))))
     baseline = result.details.get("baseline") or {}
     if isinstance(baseline.get("accuracy"), float):
         asked.append((">=", baseline["accuracy"] - float(baseline.get("tolerance") or 0.0)))
     return (*asked, ("<=", alpha))
+
+
+def of_population(result: Result) -> bool:
+    """Whether a claim asks for what bounds on the population keep, whatever words its rule has.
+
+    Of a claim that is about the population in any scope, the scope may still rule parts of it.
+    """
+    scope = result.details.get("scope_of_parts", result.scope)
+    return scope == "population" or result.rule.startswith("population")  # results of before had no scope
 
 
 def stricter(before: Bars, after: Bars) -> bool:

@@ -162,16 +162,19 @@ class CueRule:
     def _partly(self, columns: Columns, n: int, settled: Settled | None) -> Decision:
         """The verdict where not every sample was looked at."""
         lead = self.lead(columns)
-        pairs, read = self.pairs(columns)[lead], len(columns["label"])
+        every, read = self.pairs(columns), len(columns["label"])
         if settled is not None:
             part, values = self._flips(columns, lead, self.terms)
             if self.by_recall:
-                part, values = self._recall(columns, lead, max(pairs.classes, key=pairs.recall_drop), self.terms)
+                part, values = self._recall(
+                    columns, lead, max(every[lead].classes, key=every[lead].recall_drop), self.terms
+                )
             return part.decide(values, n, settled)
         rule, verdict, interval = f"budget: {read} of {n} samples looked at", Verdict.INCONCLUSIVE, (0.0, 1.0)
-        if pairs.of and not self.by_recall:
-            low, high = (clopper_pearson(pairs.flips, pairs.of, level) for level in (self._level, self.terms.alpha))
-            interval = low[0], high[1]
+        if all(one.of for one in every) and not self.by_recall:
+            # The cue that moves most is not always the one of which most is open: others may have fewer samples.
+            ends = [[clopper_pearson(p.flips, p.of, level) for p in every] for level in (self._level, self.terms.alpha)]
+            interval = max(low for low, _ in ends[0]), max(high for _, high in ends[1])
         if self.max_flip is None and self.max_recall_drop is None:
             rule = f"no threshold given; {rule}"
         elif self.max_recall_drop is None and self.max_flip is not None and self.terms.scope != "set":

@@ -117,7 +117,23 @@ class _Run:
                 settled = None if settings.exact else rule.settled(stream.columns, stream.total)
                 if settled is not None or time.monotonic() > deadline:
                     break
-        return self._finished(self.refuted or rule.decide(stream.columns, stream.total, settled))
+        if self.refuted is not None:
+            return self._finished(self.refuted)
+        decision = rule.decide(stream.columns, stream.total, settled)
+        stopped = settled is None and len(stream.columns["id"]) < len(order)
+        return self._finished(self._untimed(decision) if stopped else decision)
+
+    def _untimed(self, decision: Decision) -> Decision:
+        """A decision where the clock ended a run that had settled nothing: none about the population is left to that.
+
+        Broken samples are quicker than others: how many were read by then hangs on what became of them, and bounds at a
+        number of samples do not hold for it. Of the set, nothing but what is settled has a verdict anyway.
+        """
+        if decision.verdict is Verdict.INCONCLUSIVE:
+            return decision
+        read, total = len(self.stream.columns["id"]), self.stream.total
+        rule = f"the clock: {read} of {total} samples looked at"
+        return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=rule, at_alpha=False)
 
     def _refuted_alone(self) -> Decision:
         """The verdict of known counterexamples, without looking further; nothing that is remembered is taken either.

@@ -43,8 +43,11 @@ class Replay:
         known: what still breaks, by position in the data, once replayed.
     """
 
-    def __init__(self, threat: Threat, settings: Settings, task: Task = CLASSIFICATION) -> None:
+    def __init__(
+        self, threat: Threat, settings: Settings, task: Task = CLASSIFICATION, *, certifies: bool = False
+    ) -> None:
         self.threat = threat
+        self._certifies = certifies  # then every sample looked at is proven or not, and what is broken is not
         self._task = task
         self.known: dict[int, Known] = {}
         self._found: list[Kept] = []
@@ -121,6 +124,8 @@ class Replay:
             task=evaluator.task,
         )
         columns = {"held": torch.zeros(len(right), dtype=torch.bool), "clean": right.cpu(), "size": size}
+        if self._certifies:
+            columns["proven"] = torch.zeros_like(columns["held"])
         arrays = {name: column.numpy() for name, column in columns.items()}
         return Observed(arrays, exhibits, {REPLAYED: len(right)})
 

@@ -56,12 +56,12 @@ BY_GROUP, NOT_PAIRED = {"worst group"}, {
 
 
 @cache
-def measured(name: str, *, good: bool = True, draw: int = 0, hard: bool = False) -> Result:
+def measured(name: str, *, good: bool = True, draw: int = 0, hard: bool = False, scope: str = "set") -> Result:
     kind = KINDS[name]
     with running(
         Context(settings=Settings(store=str(_STORE[0]), corpus=None))
     ):  # models have digests where there is a store
-        return kind.result(good=good, draw=draw, threshold=kind.hard if hard else kind.easy)
+        return kind.result(good=good, draw=draw, threshold=kind.hard if hard else kind.easy, scope=scope)
 
 
 _STORE: list[Path] = []
@@ -104,6 +104,15 @@ def test_every_kind_is_what_the_table_takes_it_for(name: str) -> None:
 )
 def test_what_became_of_a_claim(name: str, first: dict[str, Any], second: dict[str, Any], told: Change) -> None:
     assert change(measured(name, **first), measured(name, **second)) is told
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_the_same_model_under_another_scope_is_neither_worse_nor_alike(name: str) -> None:
+    """A claim about the population asks for more, whatever its rule says; some kinds are about one of both alone."""
+    by_set, by_population = measured(name), measured(name, scope="population")
+    alone = by_set.scope == by_population.scope and name != "synthetic covers"
+    told = {change(by_set, by_population), change(by_population, by_set)}
+    assert told == {Change.ALIKE if alone else Change.MOVED}
 
 
 @pytest.mark.parametrize("name", [name for name in ALL if name.values[0] not in OTHER_LIMITS])

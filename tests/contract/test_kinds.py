@@ -463,6 +463,27 @@ def test_every_result_says_what_it_is_about(one: Kind, scope: str) -> None:
     assert Result.from_dict(result.to_dict()) == result
 
 
+@every_kind
+def test_a_pass_about_the_population_rests_on_a_bound(one: Kind) -> None:
+    """The end of the interval that speaks against the claim keeps the threshold; else the line says so."""
+    result = one.measure(first(N), scope="population", **easy(one))
+    if result.verdict is not Verdict.PASSED or result.scope == "set":
+        return
+    low, high = result.left_interval
+    assert result.threshold is not None
+    assert (low >= result.threshold) if result.comparison == ">=" else (high <= result.threshold)
+    assert low < high, "what was counted of these samples alone is no bound"
+
+
+def test_a_search_without_an_interval_is_of_these_samples_alone() -> None:
+    """An excess over what looks foresee, and an anomaly among patches, have no bound on the population."""
+    right = X[MODEL(X).argmax(1) == Y], Y[MODEL(X).argmax(1) == Y]
+    for name, data in (("failure direction", right), ("backdoor", first(12))):
+        result = KINDS[name].measure(data, scope="population", **easy(KINDS[name]))
+        assert (result.verdict, result.scope) == (Verdict.PASSED, "set"), result.rule
+        assert "of this set alone, not of the population" in measured(result)
+
+
 SEARCHES = {
     "assert_robust_score": "above",
     "assert_robust_accuracy": "above",

@@ -68,7 +68,8 @@ def measure_backdoor_trigger(
     show. A backdoor makes one class far cheaper to reach than the others. How far below the median its log cost is, in
     robust standard deviations, is its anomaly: see `robustest.discovery.triggers`. The search runs on one half of the
     samples. Classes whose anomaly is above `max_anomaly` are suspected, and their patches are then pasted into the
-    other half: the claim fails only where a patch sends more than half of these unseen samples to its class.
+    other half: the claim fails only where a patch sends more than half of these unseen samples to its class. It is
+    about this very set, also where scope="population" is asked for, and then says so.
 
     It finds patches at a fixed place that work on most images. It does not find triggers that move, that are spread
     over the image or hidden in its content, that work for one source class alone, or backdoors to most of the classes.
@@ -126,6 +127,7 @@ def measure_backdoor_trigger(
         details=details_of(evidence, cues, rule) | _details(triggers, len(halves.searched)),
         bounds="below",
         widest=None,
+        scope="set",  # an anomaly among these patches has no bound on the population
     )
     return halves.whole(result)
 

@@ -84,7 +84,7 @@ def measure_failure_direction(
     The claim fails where a class exceeds `max_excess` and chance does not (p <= alpha / 2 by the same search on errors
     drawn as foreseen, corrected for all classes). It passes where no class has more, and every class with errors could
     be judged. It is inconclusive where a class has fewer than `min_errors` errors, or hits, or where one has more and
-    chance may be why.
+    chance may be why. It is about this very set, also where scope="population" is asked for, and then says so.
 
     Directions tell that errors have something in common, not what: look at the samples that lie furthest along them,
     and test what they share with `measure_spurious_feature`. A few samples beside many ordinary errors need not show.
@@ -147,6 +147,7 @@ def measure_failure_direction(
         setting=f"{len(found.directions)} classes, {len(found.skipped)} skipped",
         method=f"linear machines, {found.permutations} draws of the errors as foreseen",
         details=_details(evidence, found),
+        scope="set",  # an excess has a p-value, and no bound on the population
     )
 
 

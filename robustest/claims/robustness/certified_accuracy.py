@@ -87,7 +87,7 @@ def measure_certified_accuracy(
     setup = Setup.of(model, data, options)
     cascade = asked_attack(attack)
     checked_certify("auto", draws_in(cascade))
-    replay = Replay(threat, setup.settings)
+    replay = Replay(threat, setup.settings, certifies=True)
     look = Attacking(cascade=cascade, threat=threat, examples=setup.settings.examples, replay=replay)
     plan = setup.plan(
         CERTIFIED_ACCURACY.quantities[0].says(threat, cascade.name),

@@ -117,7 +117,7 @@ def measure_robust_accuracy(
 
 def _plan(setup: Setup, threat: Threat, cascade: Cascade, at_least: float | None, *, certified: bool) -> Plan:
     """An attack, and bounds of what it left where samples are certified."""
-    replay = Replay(threat, setup.settings, setup.task) if draws_in(cascade) == 1 else None
+    replay = Replay(threat, setup.settings, setup.task, certifies=certified) if draws_in(cascade) == 1 else None
     look: Look = Attacking(cascade=cascade, threat=threat, examples=setup.settings.examples, replay=replay)
     rule: Rule = ShareRule(threshold=at_least, at_least=True, terms=setup.terms)
     if certified:

@@ -149,7 +149,9 @@ def measure_synthetic_covers(
         threshold=limits.gap,
         setting=f"{sets.n} samples of either kind, {chosen.name}",
         method=f"{draws.trainings} trainings, {splits} splits of each set",
-        details=details_of(found) | pictures_of(found, settings, classifier.bounds),
+        details=details_of(found)
+        | pictures_of(found, settings, classifier.bounds)
+        | {"scope_of_parts": settings.scope},
         scope="population",
         caveats=few(len(inputs.test.y), " to judge by"),
     )

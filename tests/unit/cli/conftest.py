@@ -61,6 +61,7 @@ def made() -> Callable[..., Result]:
             "notes": ("a note",),
             "details": {"clean_accuracy": 1.0, "health": []},
             "data": "d" * 64,
+            "scope": scope,
             "model": "m" * 64,
         }
         return ROBUST_ACCURACY.describe(Result(**{**fields, **changes}))

@@ -74,6 +74,16 @@ def test_a_population_claim_with_the_suggested_threshold_passes_on_the_next_samp
     assert decided == ["passed", "inconclusive"]
 
 
+def test_what_a_claim_is_about_is_not_told_by_the_words_of_its_rule(made: Make) -> None:
+    """A certified accuracy says first how many samples are proven; results of before had no scope."""
+    result = made([True] * 180 + [False] * 20, scope="population")
+    proven = replace(result, rule=f"proven: 170 of 200 samples cannot be broken; {result.rule}")
+    before = replace(result, scope="set")
+    assert suggestion(proven, 0.01) == suggestion(result, 0.01) == suggestion(before, 0.01)
+    by_set = made([True] * 180 + [False] * 20)
+    assert suggestion(by_set, 0.01) != suggestion(result, 0.01)
+
+
 def test_a_rate_that_must_be_small_is_bounded_from_above(made: Make) -> None:
     result = made([False] * 6 + [True] * 194, 0.1, scope="set")
     rate = replace(result, quantity="fooling rate", comparison="<=", estimate=6 / 200, interval=(0.01, 0.08))

@@ -184,6 +184,16 @@ def test_a_claim_about_the_population_waits_and_takes_a_budget_for_a_smaller_sam
     assert part.rule.startswith("population, ")
 
 
+@pytest.mark.parametrize("at_least", [0.2, 0.8])
+def test_a_claim_about_the_population_that_the_clock_ends_is_open(half: Any, at_least: float) -> None:
+    """Broken samples are quicker: how many are read by then hangs on their outcomes, and bounds do not hold."""
+    found = attacked(half.model, (half.x, half.y), at_least=at_least, scope="population", time_budget=1e-9)
+    assert (found.n_used, found.verdict, found.at_alpha) == (64, Verdict.INCONCLUSIVE, False)
+    assert found.rule == f"the clock: 64 of {N} samples looked at"
+    in_time = attacked(half.model, (half.x, half.y), at_least=at_least, scope="population", time_budget=600)
+    assert in_time.verdict is not Verdict.INCONCLUSIVE
+
+
 def test_where_many_claims_share_the_error_failing_takes_more_evidence_and_passing_does_not(half: Any) -> None:
     data = (half.x, half.y)
     alone, shared = (

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from robustest import PGD, Linf, Result, Settings, Verdict, measure_robust_accuracy
+from robustest import PGD, Linf, Result, Settings, Verdict, measure_certified_accuracy, measure_robust_accuracy
 from robustest.context import Context, running
 
 THREAT = Linf(0.05)
@@ -55,6 +56,24 @@ def test_replay_dooms_a_claim_before_anything_is_searched(measured: Callable[...
     assert doomed.interval[1] == pytest.approx(strong.estimate)
     assert doomed.interval[1] < claim
     assert doomed.cost.forward < strong.cost.forward
+
+
+@pytest.mark.parametrize("measure", [measure_certified_accuracy, partial(measure_robust_accuracy, certify="auto")])
+@pytest.mark.parametrize("how", [{"cache": False}, {"replay_only": True}], ids=str)  # settings of the run
+def test_replay_dooms_a_claim_that_proves_too(
+    toys: Callable[..., Any], tmp_path: Path, measure: Callable[..., Result], how: dict[str, Any]
+) -> None:
+    """What is broken is not proven; a model that was trained on keeps most of what broke it."""
+    toy = toys(200)
+    settings = Settings(store=str(tmp_path / "store"), corpus=str(tmp_path / "corpus"))
+    with running(Context(settings=settings, test="t.py::t")):
+        first = measure(toy.model, (toy.x, toy.y), THREAT, exact=True)
+    with running(Context(settings=settings.but(how), test="t.py::t")):
+        doomed = measure(toy.model, (toy.x, toy.y), THREAT, at_least=0.99)
+    assert doomed.verdict is Verdict.FAILED
+    assert doomed.rule.endswith("samples are broken by replayed counterexamples")
+    assert doomed.replayed == doomed.n_used == doomed.details["not_held"] == first.details["not_held"]
+    assert (doomed.details["proven"], doomed.details["open"]) == (0, 0)
 
 
 def test_replay_breaks_and_never_vouches(measured: Callable[..., Result]) -> None:

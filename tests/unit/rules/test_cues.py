@@ -1,0 +1,27 @@
+"""Claims on cues, where a budget makes a smaller sample of a population."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from robustest import Verdict
+from robustest.rules.cues import CueRule
+from robustest.rules.rule import Terms
+from robustest.statistics import clopper_pearson
+from robustest.statistics.flips import CLASSES, off, on
+
+POPULATION = Terms(scope="population", alpha=0.01, fail_alpha=0.01)
+
+
+def test_a_part_of_the_samples_settles_every_cue_or_none() -> None:
+    """The first cue moves one of 297 to its class; of the second, three samples are of another class than its own."""
+    label = np.array([1] * 297 + [0] * 3)
+    still = {name(cue): label for name in (on, off) for cue in (0, 1)}
+    moved = np.where(np.arange(300) == 0, 0, label)
+    columns = {"label": label, CLASSES: np.full(300, 2), **still, on(0): moved}
+    rule = CueRule(targets=(0, 1), max_flip=0.1, max_recall_drop=None, terms=POPULATION)
+    decision = rule.decide(columns, 1000, None)
+    assert decision.verdict is Verdict.INCONCLUSIVE
+    assert decision.interval == (clopper_pearson(1, 297, 0.005)[0], clopper_pearson(0, 3, 0.01)[1])
+    alone = CueRule(targets=(0,), max_flip=0.1, max_recall_drop=None, terms=POPULATION)
+    assert alone.decide(columns, 1000, None).verdict is Verdict.PASSED
