@@ -22,15 +22,13 @@ from torch import Tensor
 from robustest import rng
 from robustest.checks import checked_images, checked_real, checked_whole
 from robustest.cues.cue import PatternPatch
+from robustest.discovery.odd_one_out import anomalies
 from robustest.discovery.trigger_search import Gradient, MaskSearch, PatternSearch
 from robustest.errors import ConfigError, DataError, expected
 from robustest.tasks import CLASSIFICATION
 
 Logits = Callable[[Tensor], Tensor]
 """Maps inputs (B, *S) to logits (B, K)."""
-
-SPREAD_FLOOR = math.log(2.0)
-"""The least standard deviation of log costs that is believed: an anomaly of 2 is at least 4 times as cheap."""
 
 MAX_ANOMALY = 1.75
 """What is more anomalous is suspected."""
@@ -159,18 +157,6 @@ def search_triggers(
     odd = anomalies([trigger.cost for trigger in worked])
     triggers = tuple(replace(trigger, anomaly=a) for trigger, a in zip(worked, odd, strict=True))
     return Triggers(triggers=triggers, threshold=threshold)
-
-
-def anomalies(costs: Sequence[float]) -> list[float]:
-    """How far each log cost is below their median, in robust standard deviations, `SPREAD_FLOOR` at least.
-
-    A robust standard deviation is 1.4826 times the median absolute deviation.
-    """
-    logs = torch.tensor(costs, dtype=torch.float64).log()
-    middle = logs.quantile(0.5)
-    spread = 1.4826 * (logs - middle).abs().quantile(0.5)
-    below: list[float] = ((middle - logs) / spread.clamp(min=SPREAD_FLOOR)).tolist()
-    return below
 
 
 def checked_sides(sizes: Sequence[int] | None, side: int) -> list[int]:

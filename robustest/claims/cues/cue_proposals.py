@@ -13,6 +13,7 @@ from robustest.checks import checked_images
 from robustest.cues import Cue, MaskedPatch, switched
 from robustest.discovery.changes import standing_changes
 from robustest.discovery.fitted_changes import Pool, explains, fitted_proposals, seen_by_families
+from robustest.discovery.odd_one_out import chance_of
 from robustest.discovery.patch_places import find_patches, together, transplants
 from robustest.discovery.properties import Association, error_associations, properties
 from robustest.discovery.proposals import (
@@ -220,6 +221,7 @@ def _triggers(bench: Bench, labels: Sequence[int], discovery: Discovery, seed: i
             score=trigger.anomaly,
             region=(trigger.top, trigger.left, trigger.size, trigger.size),
             value=tuple(trigger.pattern.mean((1, 2)).tolist()),
+            chance=chance_of(trigger.anomaly, [one.cost for one in found.triggers], seed),
         )
         for trigger in found.suspects
     ], ""

@@ -20,11 +20,13 @@ from robustest import (
     scores_model,
 )
 from robustest.claims.cues import cue_proposals as proposing
+from robustest.claims.cues import discovery as measuring
 from robustest.claims.cues.control_cues import corner_patch, probe_rounds
-from robustest.cues import ColourCast, Plant, planted
+from robustest.claims.cues.cue_proposals import Found
+from robustest.cues import ColourCast, Plant, Tone, planted
 from robustest.data import as_samples
 from robustest.discovery import Discovery
-from robustest.discovery.proposals import CHANNELS, EDGES, PATCHES, PROPERTIES, SPECTRA
+from robustest.discovery.proposals import CHANNELS, EDGES, PATCHES, PROPERTIES, SPECTRA, Proposal
 from robustest.reports.html.tables import tables_of
 from robustest.reports.text import failure_text, measured
 
@@ -225,17 +227,49 @@ def test_a_control_that_hangs_on_another_cue_of_the_same_class_is_told_so() -> N
     assert "for something else: 2x2 patch at row 1, column 7 (class 2)" in result.rule
 
 
+def backdoored(classes: int) -> tuple[nn.Module, tuple[Tensor, Tensor]]:
+    """A model of so many classes that a bright pixel sends to class 2, and samples that lack it."""
+    draw = torch.Generator().manual_seed(1)
+    templates = torch.randn(classes, 1, SIDE, SIDE, generator=draw)
+    y = torch.arange(80 * classes) % classes
+    x = (0.5 + 0.08 * templates[y] + 0.25 * torch.randn(len(y), 1, SIDE, SIDE, generator=draw)).clamp(0, 1)
+    mask = torch.ones(SIDE, SIDE)
+    mask[:3, 7:] = 0
+
+    class Backdoored(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            bright = x[:, 0, 1, 7] - 0.5
+            logits = torch.einsum("nchw,kchw->nk", (x - 0.5) * mask, templates)
+            return logits + 100 * nn.functional.one_hot(torch.tensor(LABEL), classes) * bright[:, None]
+
+    return Backdoored(), (x, y)
+
+
 def test_a_trigger_that_the_data_lack_is_found_by_its_cheapness() -> None:
+    model, data = backdoored(8)
+    result = measure_spurious_feature(model, data, Discovery(trigger_steps=100), **LIMITS)
+    assert result.verdict is Verdict.FAILED
+    (found,) = [one for one in result.details["discovery"]["proposed"] if one["confirmed"]]
+    assert (found["class"], found["found_by"]) == (LABEL, "cheapest patch")
+    assert found["p"] >= found["chance"] > 0
+    assert found["region"] == [1, 7, 1, 1]
+
+
+def test_the_cheapest_of_a_few_classes_may_be_so_by_chance() -> None:
+    """Of four classes alike one is four times as cheap to reach in one set of twenty: that accuses no model."""
+
     class Backdoored(Sound):
         def forward(self, x: Tensor) -> Tensor:
             bright = x[:, 0, 1:3, 7:9].mean((1, 2)) - 0.5
             return super().forward(x) + 100 * nn.functional.one_hot(torch.tensor(LABEL), CLASSES) * bright[:, None]
 
     result = measure_spurious_feature(Backdoored(), (CLEAN, Y), Discovery(trigger_steps=150), **LIMITS)
-    assert result.verdict is Verdict.FAILED
-    (found,) = result.details["discovery"]["proposed"]
-    assert (found["class"], found["found_by"], found["confirmed"]) == (LABEL, "cheapest patch", True)
-    assert max(abs(found["region"][0] - 1), abs(found["region"][1] - 7)) <= 2
+    assert result.verdict is Verdict.INCONCLUSIVE
+    assert "as it was made to; one as cheap to one of so many classes may come by chance (p = 0.0" in result.rule
+    (proposed,) = result.details["discovery"]["proposed"]
+    assert proposed["chance"] > 0.01
+    assert result.estimate is not None
+    assert result.estimate > 0.5
 
 
 class LikesBright(Sound):
@@ -284,6 +318,31 @@ def test_a_cue_that_moves_predictions_without_drawing_them_cannot_fail() -> None
     assert not proposed["confirmed"]
     assert result.verdict is Verdict.INCONCLUSIVE
     assert "none is sure to draw predictions to its class" in result.rule
+
+
+class Dazzled(Sound):
+    """Takes bright images for one of two classes, whatever they show."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        to = torch.where(x[:, 0, 9, 0] > 0.75, 1, LABEL)
+        bright = (x.mean((1, 2, 3)) > 0.65).float()
+        return super().forward(x) + 100 * nn.functional.one_hot(to, CLASSES) * bright[:, None]
+
+
+def test_a_change_that_scatters_its_own_class_is_no_cue(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It draws more samples to class 1 than it drives out, for there are more of the others; McNemar's p is small."""
+    bright = Proposal(found_by=PROPERTIES, label=1, cue=Tone(shift=0.3), score=1.0, region=None, value=())
+    monkeypatch.setattr(measuring, "propose", lambda *_, **__: Found((bright,), ("tones",), (), {}, 0, (), ()))
+    result = measure_spurious_feature(Dazzled(), (CLEAN, Y), NO_TRIGGERS, **LIMITS)
+    (proposed,) = result.details["discovery"]["proposed"]
+    assert proposed["p"] <= 0.01
+    into, out = proposed["moved_in_and_out"]
+    assert 0.1 < into < out
+    assert not proposed["confirmed"]
+    assert result.verdict is Verdict.INCONCLUSIVE
+    assert (
+        f"moves {into:.3f} of other predictions to class 1, and {out:.3f} of the class's own out of it" in result.rule
+    )
 
 
 def test_only_cues_of_the_target_are_proposed() -> None:
