@@ -16,7 +16,7 @@ from robustest.claims.cues.judged_proposals import Judged
 from robustest.claims.cues.reliance import NO_SPURIOUS_FEATURE
 from robustest.cues import Cue, NullCue, Plant, for_samples, switched
 from robustest.data import Samples, as_samples
-from robustest.discovery.proposals import COLUMNS, PATCHES, Discovery, Proposal
+from robustest.discovery.proposals import COLUMNS, PATCHES, TRIGGERS, Discovery, Proposal
 from robustest.engine.chunks import Chunk
 from robustest.results import Result, Verdict
 from robustest.rules.cues import CueRule
@@ -58,7 +58,8 @@ def measure_discovered(
     result, _ = searched(model, samples, discovery, limits, options)
     if result.verdict is not Verdict.PASSED:
         return with_families(result)
-    proven: set[str] = set()
+    alpha = apply(model, options)[1].alpha
+    proven = {TRIGGERS} if result.details["discovery"]["planted_patch_p"] <= alpha else set[str]()
     for known in _controls(model, samples, discovery, limits, options, control=control, train_fn=train_fn):
         shown, confirmed = searched(known.model, known.samples, known.discovery, limits, known.options, proof=True)
         proven |= known.proven(confirmed)

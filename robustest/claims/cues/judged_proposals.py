@@ -122,6 +122,7 @@ class Judged:
                 {"found_by": key, "family": words, "not_searched": self._found.not_searched.get(key, "")}
                 for key, words in FAMILIES.items()
             ],
+            "planted_patch_p": self._found.planted,
             "confirmed": len(self.sure),
             "proposed": [
                 {
