@@ -38,6 +38,8 @@ class Proposal:
         region: (top, left, height, width) of the pixels it changes; None where it is all over the image.
         value: a number a channel, in input units: the mean of what a place holds; empty for whole images.
         families: all that propose the same cue; empty where `found_by` alone does.
+        chance: how likely such a proposal is where there is no cue, in 0..1, if an intervention cannot tell: a patch
+            that was searched for in order to lead to a class draws predictions there in any model.
     """
 
     found_by: str
@@ -47,6 +49,7 @@ class Proposal:
     region: tuple[int, int, int, int] | None
     value: tuple[float, ...]
     families: tuple[str, ...] = ()
+    chance: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

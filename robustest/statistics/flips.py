@@ -34,6 +34,7 @@ class Pairs:
         flips, of: predictions the cue changes, among how many samples.
         lost, gained, members: (K,) by class: right only with the cue on, only with it off, samples.
         drawn, driven: (K,) predictions the cue moves into a class, and out of it.
+        before: (K,) predictions of a class with the cue off.
         target: the class suspected, or None.
         accuracy: accuracies with the cue on and off.
     """
@@ -45,6 +46,7 @@ class Pairs:
     members: NDArray[np.int64]
     drawn: NDArray[np.int64]
     driven: NDArray[np.int64]
+    before: NDArray[np.int64]
     target: int | None
     accuracy: tuple[float, float]
 
@@ -67,6 +69,7 @@ class Pairs:
             members=by_class(label, np.ones(len(label), dtype=bool)),
             drawn=by_class(with_cue, moved),
             driven=by_class(without, moved),
+            before=by_class(without, np.ones(len(label), dtype=bool)),
             target=target,
             accuracy=(float((with_cue == label).mean()), float((without == label).mean())),
         )
@@ -86,18 +89,30 @@ class Pairs:
         """Share of samples that flip; 0 where none counts."""
         return self.flips / max(1, self.of)
 
+    def shares_moved(self, k: int) -> tuple[float, float]:
+        """Share of other predictions that the cue moves into a class, and of the class's that it moves out of it."""
+        before = int(self.before[k])
+        others = int(self.before.sum()) - before
+        return int(self.drawn[k]) / max(1, others), int(self.driven[k]) / max(1, before)
+
     def recall_drop(self, k: int) -> float:
         """Recall of a class with the cue on minus that with it off; 0 where it has no samples."""
         return int(self.lost[k] - self.gained[k]) / max(1, int(self.members[k]))
 
 
-def draw_p_values(pairs: Sequence[Pairs]) -> list[dict[int, float]]:
+def draw_p_values(pairs: Sequence[Pairs], chances: Sequence[float] = ()) -> list[dict[int, float]]:
     """By cue and class, the p-value that a cue draws no more predictions to the class than it drives away.
 
     Exact McNemar tests, corrected by Holm's method over all cues and classes.
+
+    Args:
+        pairs: the counts of each cue.
+        chances: for each cue how likely what proposed it is by chance alone: its p-value is no less. None given: 0.
     """
     places = [(cue, k) for cue, counts in enumerate(pairs) for k in counts.classes]
     raw = [mcnemar(int(pairs[cue].drawn[k]), int(pairs[cue].driven[k])) for cue, k in places]
+    if chances:
+        raw = [max(p, chances[cue]) for p, (cue, _) in zip(raw, places, strict=True)]
     table: list[dict[int, float]] = [{} for _ in pairs]
     for (cue, k), p in zip(places, holm(raw), strict=True):
         table[cue][k] = p

@@ -9,7 +9,8 @@ from typing import Any, Unpack
 from robustest.checks import checked_real, checked_whole
 from robustest.claims.cues.interventions import Switching, details_of, undoubted
 from robustest.claims.cues.reliance import CUE_NAMES
-from robustest.discovery.triggers import MAX_ANOMALY, Trigger, Triggers, search_triggers
+from robustest.discovery.trigger_hunt import Trigger
+from robustest.discovery.triggers import MAX_ANOMALY, Triggers, search_triggers
 from robustest.errors import ConfigError
 from robustest.facts import Captions, Fact
 from robustest.kinds import Kind, Quantity

@@ -17,7 +17,7 @@ from robustest.discovery.proposals import CHANNELS, COLUMNS, EDGES, PATCHES, PRO
 
 _LOOKED_AT = 256
 """Samples that tell where a planted cue is unlike what is there, and which classes are the largest."""
-_NEAR = 2
+NEAR = 2
 """Pixels that a patch found may be off by."""
 _GAIN = 0.6
 _FAINT = 0.06
@@ -51,7 +51,7 @@ class Probe:
         top, left, height, width = proposal.region
         at = (self.cue.top, self.cue.left, *self.cue.pattern.shape[1:])
         ends = ((top, at[0]), (left, at[1]), (top + height, at[0] + at[2]), (left + width, at[1] + at[3]))
-        return all(abs(found - true) <= _NEAR for found, true in ends)
+        return all(abs(found - true) <= NEAR for found, true in ends)
 
 
 def probe_rounds(

@@ -10,9 +10,11 @@ import torch
 from torch import Tensor
 
 from robustest.checks import checked_images
+from robustest.claims.cues.trigger_control import planted_chance
 from robustest.cues import Cue, MaskedPatch, switched
 from robustest.discovery.changes import standing_changes
 from robustest.discovery.fitted_changes import Pool, explains, fitted_proposals, seen_by_families
+from robustest.discovery.odd_one_out import chance_of
 from robustest.discovery.patch_places import find_patches, together, transplants
 from robustest.discovery.properties import Association, error_associations, properties
 from robustest.discovery.proposals import (
@@ -55,6 +57,7 @@ class Found:
         marks: families by which a class is marked, where no change explains it.
         errors: properties that errors go with.
         standing: what changes that are always tried draw to the class that they draw most to.
+        planted: see `robustest.claims.cues.trigger_control.planted_chance`; 1 where no cheapest patches were searched.
     """
 
     proposals: tuple[Proposal, ...]
@@ -65,6 +68,7 @@ class Found:
     marks: tuple[Mapping[str, Any], ...]
     errors: tuple[Association, ...]
     standing: tuple[Mapping[str, Any], ...] = ()
+    planted: float = 1.0
 
 
 def propose(bench: Bench, discovery: Discovery, *, target: int | None, seed: int) -> Found:
@@ -106,7 +110,7 @@ def _in_images(bench: Bench, discovery: Discovery, labels: Sequence[int], before
             # In every image: filled in where it was alone, the filling would mark the class.
             rest = replace(patch.cue, tolerance=None).off(rest)
     whole, told, standing = _whole_images(bench, discovery, rest, labels, before, seed=seed)
-    triggers, why = _triggers(bench, labels, discovery, seed)
+    triggers, planted, why = _triggers(bench, labels, discovery, seed)
     height, width = x.shape[2:]
     looked_at = [f"{height * width} places in {len(labels)} classes", f"what {len(x)} whole images are like"]
     not_searched = dict.fromkeys((COLUMNS, TOKENS), "images")
@@ -130,6 +134,7 @@ def _in_images(bench: Bench, discovery: Discovery, labels: Sequence[int], before
         marks=told,
         errors=tuple(error_associations(properties(x), y, before != y, seed=seed)),
         standing=standing,
+        planted=planted,
     )
 
 
@@ -186,19 +191,22 @@ def _in_rows(bench: Bench, discovery: Discovery, labels: Sequence[int], before: 
     return Found(tuple(proposals), tuple(looked_at), (), not_searched, 0, (), ())
 
 
-def _triggers(bench: Bench, labels: Sequence[int], discovery: Discovery, seed: int) -> tuple[list[Proposal], str]:
-    """Patches of classes that are far cheaper to reach than the others; or why none were searched."""
+def _triggers(
+    bench: Bench, labels: Sequence[int], discovery: Discovery, seed: int
+) -> tuple[list[Proposal], float, str]:
+    """Patches of classes far cheaper to reach than the others, `Found.planted`, and why none were searched, if so."""
     if not discovery.trigger_steps:
-        return [], "trigger_steps=0"
+        return [], 1.0, "trigger_steps=0"
     if bench.evaluator.model.gives < Needs.GRADIENT:
-        return [], "the model gives no gradients"
+        return [], 1.0, "the model gives no gradients"
     if len(labels) < 4:
-        return [], f"{len(labels)} classes are too few to tell the odd one out"
+        return [], 1.0, f"{len(labels)} classes are too few to tell the odd one out"
     x, y = bench.chunk.x, bench.chunk.y
+    sides = _trigger_sizes(min(x.shape[2:]))
     try:
         bench.gradient(x[:1], y[:1])
     except ModelError as error:
-        return [], str(error).partition(". ")[0]
+        return [], 1.0, str(error).partition(". ")[0]
     found = search_triggers(
         x,
         y,
@@ -208,11 +216,12 @@ def _triggers(bench: Bench, labels: Sequence[int], discovery: Discovery, seed: i
         labels=labels,
         bounds=bench.chunk.bounds,
         steps=discovery.trigger_steps,
-        sizes=_trigger_sizes(min(x.shape[2:])),
+        sizes=sides,
         threshold=discovery.max_anomaly,
         seed=seed,
     )
-    return [
+    planted = planted_chance(bench, found, steps=discovery.trigger_steps, sides=sides, seed=seed)
+    suspected = [
         Proposal(
             found_by=TRIGGERS,
             label=trigger.label,
@@ -220,9 +229,11 @@ def _triggers(bench: Bench, labels: Sequence[int], discovery: Discovery, seed: i
             score=trigger.anomaly,
             region=(trigger.top, trigger.left, trigger.size, trigger.size),
             value=tuple(trigger.pattern.mean((1, 2)).tolist()),
+            chance=chance_of(trigger.anomaly, [one.cost for one in found.triggers], seed),
         )
         for trigger in found.suspects
-    ], ""
+    ]
+    return suspected, planted, ""
 
 
 def _trigger_sizes(side: int) -> list[int]:

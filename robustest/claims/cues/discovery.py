@@ -4,30 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 
 from robustest.claims.cues.control_check import with_control
 from robustest.claims.cues.control_cues import probe_rounds
 from robustest.claims.cues.control_models import Known, given, simulated, trained
-from robustest.claims.cues.cue_proposals import Found, propose
+from robustest.claims.cues.cue_proposals import propose
 from robustest.claims.cues.interventions import Switching, details_of, limited, undoubted
+from robustest.claims.cues.judged_proposals import Judged
 from robustest.claims.cues.reliance import NO_SPURIOUS_FEATURE
 from robustest.cues import Cue, NullCue, Plant, for_samples, switched
 from robustest.data import Samples, as_samples
-from robustest.discovery.proposals import COLUMNS, FAMILIES, PATCHES, Discovery, Proposal
+from robustest.discovery.proposals import COLUMNS, PATCHES, TRIGGERS, Discovery, Proposal
 from robustest.engine.chunks import Chunk
 from robustest.results import Result, Verdict
 from robustest.rules.cues import CueRule
 from robustest.run.driver import observe
-from robustest.run.evidence import Evidence
 from robustest.run.options import Options, apply
 from robustest.run.result_building import finish
 from robustest.run.setup import Setup
 from robustest.run.split_search import Halves, bench, with_search
-from robustest.statistics import Decision
-from robustest.statistics.flips import draw_p_values
 
 _PLAINEST = frozenset({PATCHES, COLUMNS})
 """Families whose control has to be found for any claim to pass."""
@@ -61,7 +58,8 @@ def measure_discovered(
     result, _ = searched(model, samples, discovery, limits, options)
     if result.verdict is not Verdict.PASSED:
         return with_families(result)
-    proven: set[str] = set()
+    alpha = apply(model, options)[1].alpha
+    proven = {TRIGGERS} if result.details["discovery"]["planted_patch_p"] <= alpha else set[str]()
     for known in _controls(model, samples, discovery, limits, options, control=control, train_fn=train_fn):
         shown, confirmed = searched(known.model, known.samples, known.discovery, limits, known.options, proof=True)
         proven |= known.proven(confirmed)
@@ -164,7 +162,7 @@ def searched(
     statement = asked.says("cues that a search finds", towards)
     plan = setup.on(halves.view).plan(statement, look, rule, here=True)
     evidence = with_search(observe(plan), ready.tally, setup.settings)
-    judged = _Judged(found, evidence, rule, setup.settings.alpha, staying)
+    judged = Judged(found, evidence, rule, setup.settings.alpha, staying)
     result = finish(
         plan,
         evidence if proposals else replace(evidence, exhibits=[]),
@@ -189,104 +187,3 @@ def _staying(proposals: Sequence[Proposal], chunk: Chunk) -> frozenset[int]:
         for number, one in enumerate(proposals)
         if torch.equal(switched(for_samples(one.cue, chunk.ids), chunk.x, chunk.bounds)[1], chunk.x)
     )
-
-
-class _Judged:
-    """What an intervention says of the cues proposed.
-
-    Attributes:
-        p: each cue's p-value that it draws no predictions to its class, corrected for all of them (Holm).
-        sure: the cues whose p-value is alpha or less.
-        lead: the cue that speaks most against the claim, of those that break it and are sure, of all that break it, or
-            of the sure.
-    """
-
-    def __init__(
-        self, found: Found, evidence: Evidence, rule: CueRule, alpha: float, staying: Collection[int] = ()
-    ) -> None:
-        self._found, self._evidence, self._rule, self._staying = found, evidence, rule, staying
-        self.pairs = rule.pairs(evidence.columns) if found.proposals else []
-        tests = draw_p_values(self.pairs)
-        self.p = [table[one.label] for table, one in zip(tests, found.proposals, strict=True)]
-        self.sure = [number for number, p in enumerate(self.p) if p <= alpha]
-        whole = evidence.whole and found.proposals
-        self._alone = [rule.of_cue(pairs) for pairs in self.pairs] if whole else [evidence.decision] * len(self.pairs)
-        broken = [number for number in self.sure if self._alone[number].verdict is Verdict.FAILED]
-        moving = [number for number, one in enumerate(self._alone) if one.verdict is not Verdict.PASSED]
-        self.lead = rule.lead(evidence.columns, among=broken or (moving if whole else []) or self.sure)
-
-    @property
-    def confirmed(self) -> list[Proposal]:
-        """Proposals whose cue is sure to draw predictions to its class."""
-        return [self._found.proposals[number] for number in self.sure]
-
-    def decision(self) -> Decision:
-        """Failed where a sure cue moves more than is claimed; passed where no cue proposed does."""
-        decision, proposals = self._evidence.decision, self._found.proposals
-        if decision.verdict is Verdict.INCONCLUSIVE:
-            return decision
-        if not proposals:
-            return replace(decision, rule=f"no cue stands out among {', '.join(self._found.looked_at)}")
-        if decision.verdict is Verdict.PASSED and (hidden := self._hidden()):
-            return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=hidden)
-        if decision.verdict is Verdict.PASSED:
-            return replace(decision, rule=f"no cue proposed ({len(proposals)}) moves more than is claimed")
-        one, lead = proposals[self.lead], self._alone[self.lead]
-        p = f"p = {self.p[self.lead]:.2g} on unseen samples"
-        if self.lead in self.sure and lead.verdict is Verdict.FAILED:
-            return replace(lead, rule=f"the {one.cue.name} draws predictions to class {one.label}, {p}")
-        rule = f"a cue proposed moves more than is claimed, but none is sure to draw predictions to its class ({p})"
-        return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=rule)
-
-    def _hidden(self) -> str:
-        """Why a limit on recall alone says nothing of a cue; empty where it does.
-
-        Members of a class keep a cue that cannot be taken from them, so that switching it never costs recall. What it
-        draws from other classes shows that something rests on it.
-        """
-        limit = self._rule.max_recall_drop
-        if not self._rule.by_recall or limit is None:
-            return ""
-        rates = {number: self.pairs[number].flip_rate for number in self.sure if number in self._staying}
-        worst = max(rates, key=lambda number: rates[number], default=None)
-        if worst is None or rates[worst] <= limit:
-            return ""
-        one = self._found.proposals[worst]
-        return (
-            f"the {one.cue.name} draws {rates[worst]:.3f} of the others' predictions to class {one.label} and cannot "
-            "be taken away: what recall rests on it is not known; claim max_flip too"
-        )
-
-    def told(self, searched_on: int, judged_on: int) -> dict[str, Any]:
-        """What was looked at, proposed and confirmed, in plain types."""
-        return {
-            "searched_on": searched_on,
-            "judged_on": judged_on,
-            "looked_at": list(self._found.looked_at),
-            "left_out": list(self._found.left_out),
-            "few": self._found.few,
-            "families": [
-                {"found_by": key, "family": words, "not_searched": self._found.not_searched.get(key, "")}
-                for key, words in FAMILIES.items()
-            ],
-            "confirmed": len(self.sure),
-            "proposed": [
-                {
-                    "class": one.label,
-                    "cue": one.cue.name,
-                    "found_by": one.found_by,
-                    "families": list(one.families or (one.found_by,)),
-                    "score": one.score,
-                    "region": None if one.region is None else list(one.region),
-                    "value": list(one.value),
-                    "p": self.p[number],
-                    "confirmed": number in self.sure,
-                }
-                for number, one in enumerate(self._found.proposals)
-            ],
-            "other_marks": [dict(mark) for mark in self._found.marks],
-            "always_tried": [dict(one) for one in self._found.standing],
-            "errors_go_with": [
-                {"property": one.name, "correlation": one.correlation, "p": one.p} for one in self._found.errors
-            ],
-        }

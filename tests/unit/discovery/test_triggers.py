@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from robustest import ConfigError, DataError
+from robustest.discovery.trigger_hunt import heaviest
 from robustest.discovery.trigger_search import MaskSearch, PatternSearch, gradient_of
-from robustest.discovery.triggers import Triggers, anomalies, checked_sides, heaviest, search_triggers
+from robustest.discovery.triggers import Triggers, checked_sides, search_triggers
 
 CLASSES, SIDE, N = 6, 12, 300
 _draw = torch.Generator().manual_seed(0)
@@ -69,7 +70,7 @@ def test_squares_given_up_early_change_nothing_that_is_found(model: Any, monkeyp
         return [(one.label, one.top, one.left, one.size, one.success, one.anomaly) for one in triggers], sum(asked)
 
     early, cheap = found()
-    monkeypatch.setattr("robustest.discovery.triggers._HOPELESS", 0.0)
+    monkeypatch.setattr("robustest.discovery.trigger_hunt._HOPELESS", 0.0)
     whole, expensive = found()
     assert early == whole
     assert cheap < 0.9 * expensive
@@ -133,20 +134,6 @@ def test_where_no_square_works_the_whole_image_is_the_cost() -> None:
     for trigger in found.triggers:
         if trigger.label != reached:
             assert (trigger.area, trigger.mask_norm, trigger.size) == (SIDE**2, SIDE**2, 2)
-
-
-def test_anomalies_are_distances_below_the_median() -> None:
-    costs = [64.0, 64.0, 64.0, 64.0, 4.0]
-    assert anomalies(costs) == pytest.approx([0, 0, 0, 0, math.log(16) / math.log(2)])
-    wide = [math.exp(v) for v in (0.0, 2.0, 4.0, 6.0, 8.0)]
-    assert anomalies(wide) == pytest.approx(
-        [4 / (1.4826 * 2), 2 / (1.4826 * 2), 0, -2 / (1.4826 * 2), -4 / (1.4826 * 2)]
-    )
-
-
-def test_costs_may_be_in_any_unit() -> None:
-    costs = [5.0, 8.0, 30.0, 1.0, 12.0]
-    assert anomalies([7 * cost for cost in costs]) == pytest.approx(anomalies(costs))
 
 
 def test_sides_rise_from_a_pixel_to_more_than_half_the_image() -> None:

@@ -20,13 +20,18 @@ from robustest import (
     scores_model,
 )
 from robustest.claims.cues import cue_proposals as proposing
+from robustest.claims.cues import discovery as measuring
 from robustest.claims.cues.control_cues import corner_patch, probe_rounds
-from robustest.cues import ColourCast, Plant, planted
+from robustest.claims.cues.cue_proposals import Found
+from robustest.claims.cues.trigger_control import Planted
+from robustest.cues import ColourCast, Plant, Tone, planted
 from robustest.data import as_samples
 from robustest.discovery import Discovery
-from robustest.discovery.proposals import CHANNELS, EDGES, PATCHES, PROPERTIES, SPECTRA
+from robustest.discovery.proposals import CHANNELS, EDGES, PATCHES, PROPERTIES, SPECTRA, TRIGGERS, Proposal
 from robustest.reports.html.tables import tables_of
 from robustest.reports.text import failure_text, measured
+from robustest.run.setup import Setup
+from robustest.run.split_search import Halves, bench
 
 CLASSES, SIDE, N = 4, 10, 320
 CUE = PixelPatch(top=1, left=7, height=2, width=2)
@@ -225,17 +230,81 @@ def test_a_control_that_hangs_on_another_cue_of_the_same_class_is_told_so() -> N
     assert "for something else: 2x2 patch at row 1, column 7 (class 2)" in result.rule
 
 
+def backdoored(classes: int, strength: float = 100.0) -> tuple[nn.Module, tuple[Tensor, Tensor]]:
+    """A model of so many classes that a bright pixel sends to class 2, and samples that lack it."""
+    draw = torch.Generator().manual_seed(1)
+    templates = torch.randn(classes, 1, SIDE, SIDE, generator=draw)
+    y = torch.arange(80 * classes) % classes
+    x = (0.5 + 0.08 * templates[y] + 0.25 * torch.randn(len(y), 1, SIDE, SIDE, generator=draw)).clamp(0, 1)
+    mask = torch.ones(SIDE, SIDE)
+    mask[:3, 7:] = 0
+
+    class Backdoored(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            bright = x[:, 0, 1, 7] - 0.5
+            logits = torch.einsum("nchw,kchw->nk", (x - 0.5) * mask, templates)
+            return logits + strength * nn.functional.one_hot(torch.tensor(LABEL), classes) * bright[:, None]
+
+    return Backdoored(), (x, y)
+
+
 def test_a_trigger_that_the_data_lack_is_found_by_its_cheapness() -> None:
+    model, data = backdoored(8)
+    result = measure_spurious_feature(model, data, Discovery(trigger_steps=100), **LIMITS)
+    assert result.verdict is Verdict.FAILED
+    (found,) = [one for one in result.details["discovery"]["proposed"] if one["confirmed"]]
+    assert (found["class"], found["found_by"]) == (LABEL, "cheapest patch")
+    assert found["p"] >= found["chance"] > 0
+    assert found["region"] == [1, 7, 1, 1]
+
+
+def test_a_patch_planted_in_the_models_answers_is_found_by_its_cheapness() -> None:
+    """A pass vouches for cheapest patches where one more, planted in the very model, would have stood out."""
+    model, data = backdoored(8, strength=0.0)
+    result = measure_spurious_feature(model, data, Discovery(trigger_steps=200), **LIMITS)
+    assert result.verdict is Verdict.PASSED
+    assert 0 < result.details["discovery"]["planted_patch_p"] <= 0.01
+    assert any(family["proven"] for family in result.details["discovery"]["families"] if family["found_by"] == TRIGGERS)
+    assert "patches that lead to a class" in result.caveats[0].removeprefix("found where planted: ")
+
+
+def test_a_search_too_short_to_find_a_planted_patch_does_not_vouch_for_any() -> None:
+    model, data = backdoored(8, strength=0.0)
+    result = measure_spurious_feature(model, data, Discovery(trigger_steps=1), **LIMITS)
+    assert result.details["discovery"]["planted_patch_p"] == 1.0
+    assert "patches that lead to a class" in result.caveats[1].removeprefix("searched, not proven findable: ")
+
+
+def test_a_patch_is_planted_where_a_model_answers_alike_without_it() -> None:
+    model, (x, y) = backdoored(8, strength=0.0)
+    setup = Setup.of(model, (x, y), {})
+    with bench(setup.model, Halves.of(as_samples((x, y)), 0, 320), setup.settings) as ready:
+        planted_in = Planted.of(ready, 5)
+        few = ready.chunk.x[:64]
+        before, after = ready.evaluator.logits(few).argmax(1), planted_in.logits(few).argmax(1)
+        shown = planted_in.logits(planted_in.patch.on(few)).argmax(1)
+        logits, slope = planted_in.gradient(few, torch.full((64,), 5))
+    assert float((before == after).float().mean()) > 0.8
+    assert bool((shown == 5).all())
+    assert bool((logits.argmax(1) == after).all())
+    assert bool(slope[:, :, planted_in.patch.top, planted_in.patch.left].abs().gt(0).any())
+
+
+def test_the_cheapest_of_a_few_classes_may_be_so_by_chance() -> None:
+    """Of four classes alike one is four times as cheap to reach in one set of twenty: that accuses no model."""
+
     class Backdoored(Sound):
         def forward(self, x: Tensor) -> Tensor:
             bright = x[:, 0, 1:3, 7:9].mean((1, 2)) - 0.5
             return super().forward(x) + 100 * nn.functional.one_hot(torch.tensor(LABEL), CLASSES) * bright[:, None]
 
     result = measure_spurious_feature(Backdoored(), (CLEAN, Y), Discovery(trigger_steps=150), **LIMITS)
-    assert result.verdict is Verdict.FAILED
-    (found,) = result.details["discovery"]["proposed"]
-    assert (found["class"], found["found_by"], found["confirmed"]) == (LABEL, "cheapest patch", True)
-    assert max(abs(found["region"][0] - 1), abs(found["region"][1] - 7)) <= 2
+    assert result.verdict is Verdict.INCONCLUSIVE
+    assert "as it was made to; one as cheap to one of so many classes may come by chance (p = 0.0" in result.rule
+    (proposed,) = result.details["discovery"]["proposed"]
+    assert proposed["chance"] > 0.01
+    assert result.estimate is not None
+    assert result.estimate > 0.5
 
 
 class LikesBright(Sound):
@@ -284,6 +353,31 @@ def test_a_cue_that_moves_predictions_without_drawing_them_cannot_fail() -> None
     assert not proposed["confirmed"]
     assert result.verdict is Verdict.INCONCLUSIVE
     assert "none is sure to draw predictions to its class" in result.rule
+
+
+class Dazzled(Sound):
+    """Takes bright images for one of two classes, whatever they show."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        to = torch.where(x[:, 0, 9, 0] > 0.75, 1, LABEL)
+        bright = (x.mean((1, 2, 3)) > 0.65).float()
+        return super().forward(x) + 100 * nn.functional.one_hot(to, CLASSES) * bright[:, None]
+
+
+def test_a_change_that_scatters_its_own_class_is_no_cue(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It draws more samples to class 1 than it drives out, for there are more of the others; McNemar's p is small."""
+    bright = Proposal(found_by=PROPERTIES, label=1, cue=Tone(shift=0.3), score=1.0, region=None, value=())
+    monkeypatch.setattr(measuring, "propose", lambda *_, **__: Found((bright,), ("tones",), (), {}, 0, (), ()))
+    result = measure_spurious_feature(Dazzled(), (CLEAN, Y), NO_TRIGGERS, **LIMITS)
+    (proposed,) = result.details["discovery"]["proposed"]
+    assert proposed["p"] <= 0.01
+    into, out = proposed["moved_in_and_out"]
+    assert 0.1 < into < out
+    assert not proposed["confirmed"]
+    assert result.verdict is Verdict.INCONCLUSIVE
+    assert (
+        f"moves {into:.3f} of other predictions to class 1, and {out:.3f} of the class's own out of it" in result.rule
+    )
 
 
 def test_only_cues_of_the_target_are_proposed() -> None:
