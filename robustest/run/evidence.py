@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from hashlib import sha256
 from typing import Any
 
@@ -179,6 +179,26 @@ class Evidence:
     def share(self, column: NDArray[np.bool_]) -> float | None:
         """The share of samples marked, of all in the data; None where some were not looked at."""
         return float(column.mean()) if self.whole else None
+
+    def including(self, *others: Evidence) -> Evidence:
+        """The same, with what it took to gather others as well, and with all that health checks said of them.
+
+        Args:
+            others: what this rests on too; of this model or of another. Their samples and columns are left out.
+        """
+        parts = (self, *others)
+        tally = self.tally
+        for other in others:
+            tally = tally.plus(other.tally)
+        stopping = {one.name: one for part in reversed(parts) for one in part.findings if one.stops}
+        quiet = {one.name: one for part in reversed(parts) for one in part.findings}
+        dates = [part.cached for part in parts]
+        return replace(
+            self,
+            tally=tally,
+            findings=tuple((quiet | stopping).values()),
+            cached=min(dates) if all(dates) else "",
+        )
 
     @property
     def outcomes(self) -> tuple[bool | None, ...]:

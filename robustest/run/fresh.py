@@ -46,10 +46,7 @@ def observed_fresh(plan: Plan, setup: Setup, looks: Sequence[Look], joined: Call
     rule = ShareRule(threshold=None, at_least=True, terms=setup.alone)
     parts = [observe(setup.plan(plan.statement, look, rule, adapts=True)) for look in looks]
     columns = joined({name: column for part in parts for name, column in part.columns.items()})
-    tally = parts[0].tally
-    for part in parts[1:]:
-        tally = tally.plus(part.tally)
-    whole = replace(parts[-1], columns=columns, tally=tally)
+    whole = replace(parts[-1].including(*parts[:-1]), columns=columns)
     if setup.model.reset is not None:
         setup.model.reset()
     decision = plan.rule.decide({**columns, "id": whole.ids}, whole.total, None)

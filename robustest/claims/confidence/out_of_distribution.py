@@ -116,10 +116,9 @@ def _unlabelled(outside: object) -> Samples:
 def _judged(outside: Evidence, inside: Evidence, *, accepted: NDArray[np.bool_]) -> Evidence:
     """Evidence of the samples outside, which hold where they are rejected, with what those inside took as well."""
     return replace(
-        outside,
+        outside.including(inside),
         columns={**outside.columns, "held": ~accepted},
         exhibits=[one for one in outside.exhibits if accepted[np.searchsorted(outside.ids, one.index)]],
-        tally=outside.tally.plus(inside.tally),
     )
 
 

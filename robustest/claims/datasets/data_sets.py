@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar, Unpack
 
 import numpy as np
@@ -90,7 +90,7 @@ def measure_transfer_accuracy(
     second = observe(plan)
     return finish(
         plan,
-        together(second, first),
+        second.including(first),
         decision=fallible(second.decision, first.columns["held"], max_drop),
         kind=TRANSFER_ACCURACY,
         asked=asked,
@@ -154,15 +154,6 @@ def fall_claim(first: Evidence, max_drop: float | None, terms: Terms) -> FallRul
     """A claim on the fall from an accuracy that was looked at before."""
     held = int(first.columns["held"].sum())
     return FallRule(threshold=max_drop, first=held, n_first=first.n, whole=first.whole, terms=terms)
-
-
-def together(main: Evidence, *others: Evidence) -> Evidence:
-    """The main evidence, with what it took to gather the others as well."""
-    tally, dates = main.tally, [main.cached]
-    for other in others:
-        tally = tally.plus(other.tally)
-        dates.append(other.cached)
-    return replace(main, tally=tally, cached=min(dates) if all(dates) else "")
 
 
 def pair_details(first: Evidence, second: Evidence, terms: Terms) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from robustest.claims.datasets.data_sets import accuracy_of, together
+from robustest.claims.datasets.data_sets import accuracy_of
 from robustest.data import as_samples
 from robustest.data.annotations import Annotations
 from robustest.errors import ConfigError, DataError, expected, unknown
@@ -90,7 +90,7 @@ def measure_replication_gap(
     whole = first.whole and second.whole
     how = "not corrected" if correction is None else f"corrected by {correction}"
     result = result_of(
-        together(second, first),
+        second.including(first),
         decision if whole else replace(decision, estimate=None, rule=f"{decision.rule}; budget: not all items"),
         settings,
         kind=REPLICATION_GAP,

@@ -15,7 +15,7 @@ from typing import Any, Unpack
 import numpy as np
 
 from robustest.checks import checked_whole
-from robustest.claims.datasets.data_sets import accuracy_of, pair_details, together
+from robustest.claims.datasets.data_sets import accuracy_of, pair_details
 from robustest.data.breeds import BreedsSplit
 from robustest.data.domains import Domain, domains
 from robustest.errors import ConfigError, expected
@@ -132,7 +132,7 @@ class _Seen:
         """The target's, with what it took to gather the rest; samples that are shown are numbered as in the data."""
         shown = [replace(exhibit, index=int(target.ids[exhibit.index])) for exhibit in self.target.exhibits]
         others = [self.source] if self.oracle is None else [self.source, self.oracle]
-        return replace(together(self.target, *others), exhibits=shown)
+        return replace(self.target.including(*others), exhibits=shown)
 
 
 @dataclass(frozen=True, slots=True)

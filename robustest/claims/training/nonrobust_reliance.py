@@ -191,20 +191,19 @@ def _result(
     steps: int,
 ) -> Result:
     settings, judged, moved = study.settings, study.judged.numpy(), made["next"]
-    remembered = [moved.cached, made["random"].cached, study.trainings.when]
     evidence = Evidence(
         decision=decision,
         columns={"held": ~found.right["next class"].any(0), "id": judged},
         ids=judged,
         total=len(study.sets.test_y),
         exhibits=moved.exhibits,
-        tally=moved.tally.plus(made["random"].tally).plus(found.tally),
+        tally=found.tally,
         bounds=moved.bounds,
-        findings=moved.findings,
-        cached=min(remembered) if all(remembered) else "",
+        findings=found.tally.health.findings(settings.suppress),
+        cached=study.trainings.when,
         data=digest((study.sets.test_x, study.sets.test_y)),
         model=moved.model,
-    )
+    ).including(moved, made["random"])
     seeds = len(found.right["next class"])
     result = result_of(
         evidence,
