@@ -174,17 +174,10 @@ class Responses:
 
     @classmethod
     def _counted(
-        cls,
-        rows: Rows,
-        counted: Counted,
-        names: tuple[str, ...],
-        who: tuple[str, ...],
-        *,
-        truth: Ints | None,
-        size: int,
+        cls, rows: Rows, kept: Counted, names: tuple[str, ...], who: tuple[str, ...], *, truth: Ints | None, size: int
     ) -> Responses:
         """The rows that count, of classes and annotators by these names."""
-        at = counted.rows
+        at = kept.rows
         return cls(
             item=rows.item[at],
             annotator=rows.annotator[at],
@@ -194,12 +187,12 @@ class Responses:
             size=size,
             classes=names,
             annotators=who,
-            passed=counted.passed,
-            checks=counted.checks,
+            passed=kept.passed,
+            checks=kept.checks,
             truth=truth,
-            repeats=counted.repeats,
-            dropped=counted.dropped,
-            inattentive=tuple(name for name, bad in zip(who, counted.inattentive, strict=True) if bad),
+            repeats=kept.repeats,
+            dropped=kept.dropped,
+            inattentive=tuple(name for name, bad in zip(who, kept.inattentive, strict=True) if bad),
         )
 
     @classmethod
