@@ -54,6 +54,17 @@ def items_of(values: object, size: int) -> Ints:
     return items
 
 
+def check_lengths(rows: int, **columns: Any) -> None:
+    """Refuse columns that do not have a value a row; None stands for a column that is not there.
+
+    Raises:
+        DataError: one is shorter or longer.
+    """
+    for name, column in columns.items():
+        if column is not None and len(column) != rows:
+            raise DataError(f"Expected {rows} values of {name!r}, one a row, but got {len(column)}.")
+
+
 def labels_of(values: object, names: tuple[str, ...], items: Ints, what: str) -> Ints:
     """(R,) classes by position, given by name or position; -1 where there is none.
 

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from robustest.data.collecting import Rows, counted_once, truths_of
+from robustest.data.collecting import Counted, Rows, counted_once, truths_of
 from robustest.data.columns import (
     NONE,
     annotators_of,
     answers_of,
+    check_lengths,
     checks_of,
     items_of,
     labels_of,
@@ -157,11 +158,7 @@ class Responses:
                 both ways, or somebody contradicts himself.
         """
         names, items = named(classes), items_of(item, size)
-        columns = {"answer": answer, "annotator": annotator, "label": label, "time": time, "check": check}
-        for name, column in {**columns, "truth": truth}.items():
-            if column is not None and len(column) != len(items):  # type: ignore[arg-type]
-                got = len(column)  # type: ignore[arg-type]
-                raise DataError(f"Expected {len(items)} values of {name!r}, one a row, but got {got}.")
+        check_lengths(len(items), answer=answer, annotator=annotator, label=label, time=time, check=check, truth=truth)
         asked = labels_of(label, names, items, "label")
         codes, who = annotators_of(annotator, len(items))
         rows = Rows(
@@ -173,22 +170,29 @@ class Responses:
             check=checks_of(check, items),
         )
         counted = counted_once(rows, who, size=size, classes=len(names), checks_at_least=checks_at_least)
-        at = counted.rows
+        return cls._counted(rows, counted, names, who, truth=truths_of(truth, names, items, size), size=size)
+
+    @classmethod
+    def _counted(
+        cls, rows: Rows, kept: Counted, names: tuple[str, ...], who: tuple[str, ...], *, truth: Ints | None, size: int
+    ) -> Responses:
+        """The rows that count, of classes and annotators by these names."""
+        at = kept.rows
         return cls(
-            item=items[at],
-            annotator=codes[at],
-            asked=asked[at],
+            item=rows.item[at],
+            annotator=rows.annotator[at],
+            asked=rows.asked[at],
             answer=rows.answer[at],
             time=rows.time[at],
             size=size,
             classes=names,
             annotators=who,
-            passed=counted.passed,
-            checks=counted.checks,
-            truth=truths_of(truth, names, items, size),
-            repeats=counted.repeats,
-            dropped=counted.dropped,
-            inattentive=tuple(name for name, bad in zip(who, counted.inattentive, strict=True) if bad),
+            passed=kept.passed,
+            checks=kept.checks,
+            truth=truth,
+            repeats=kept.repeats,
+            dropped=kept.dropped,
+            inattentive=tuple(name for name, bad in zip(who, kept.inattentive, strict=True) if bad),
         )
 
     @classmethod
@@ -224,8 +228,7 @@ class Responses:
         Raises:
             ConfigError, DataError: as for `from_records`; the file cannot be read.
         """
-        columns = csv_records(path)
-        return cls.from_columns(size=size, classes=classes, checks_at_least=checks_at_least, **columns)
+        return cls.from_columns(size=size, classes=classes, checks_at_least=checks_at_least, **csv_records(path))
 
     @classmethod
     def from_label_studio(

@@ -1,9 +1,10 @@
 """Sparse linear heads on a model's features: a whole path from no feature to many.
 
 Wong, Santurkar and Madry, "Leveraging Sparse Linear Layers for Debuggable Deep Networks" (ICML 2021), section 2:
-the elastic net of Zou and Hastie (2005) on standardised features of a frozen network. A head explains; it is not
-the deployed model, and which of several correlated features it keeps is chance. So hold what it shows against an
-intervention on the model itself.
+the elastic net of Zou and Hastie (2005) on standardised features of a frozen network. Each fit starts from the one
+before, on the features that the strong rule (Tibshirani et al., JRSS B 2012) lets through; the bound that stops it
+counts all of them. A head explains; it is not the deployed model, and which of several correlated features it keeps is
+chance. So hold what it shows against an intervention on the model itself.
 """
 
 from __future__ import annotations
@@ -47,9 +48,7 @@ def fit_sparse_head(
     """Elastic-net multinomial logistic regression along a path of penalties, from the sparsest head to the densest.
 
     At each penalty lam it minimises mean cross-entropy + lam * (l1_ratio * sum |W| + (1 - l1_ratio) / 2 * sum W^2) with
-    a free bias, on features standardised by mean and standard deviation of the training rows. Each fit starts from
-    the one before, on the features that the strong rule (Tibshirani et al., JRSS B 2012) lets through; the bound
-    that stops it counts all of them.
+    a free bias, on features standardised by mean and standard deviation of the training rows.
 
     Args:
         features: (N, D) floats, finite. They stay where they are (memory-mapped, say) if `batch` is given.
@@ -75,39 +74,15 @@ def fit_sparse_head(
     """
     _check_shares(l1_ratio=l1_ratio, lambda_ratio=lambda_ratio, validation_share=validation_share)
     _check_counts(n_lambdas=(n_lambdas, 2), max_steps=(max_steps, 1), batch=(1 if batch is None else batch, 1))
-    if not _real(tolerance) or tolerance <= 0:
-        raise ConfigError(expected("tolerance > 0", tolerance))
-    if dtype not in (torch.float32, torch.float64):
-        raise ConfigError(expected("dtype to be torch.float32 or torch.float64", dtype))
+    _check_solver(tolerance, dtype)
     k = checked_rows(features, labels, classes)
-    whole = (features, labels)
-    (rows, targets), held = (
-        _split(whole, validation_share, seed) if validation is None else _given_validation(whole, validation, k)
-    )
+    train, held = _parted((features, labels), validation, k, share=validation_share, seed=seed)
     place = torch.device(device) if device is not None else features.device
-    mean, scale = standardisation(rows, place, dtype)
-    design = Design(rows, mean, scale, device=place, dtype=dtype, batch=batch)
-    walk = _Path(design, targets.to(place), l1_ratio=l1_ratio, classes=k, tolerance=tolerance, max_steps=max_steps)
+    mean, scale = standardisation(train[0], place, dtype)
+    design = Design(train[0], mean, scale, device=place, dtype=dtype, batch=batch)
+    walk = _Path(design, train[1].to(place), l1_ratio=l1_ratio, classes=k, tolerance=tolerance, max_steps=max_steps)
     grid = _lambda_grid(lambdas) if lambdas is not None else walk.grid(n_lambdas, lambda_ratio)
-    fits = []
-    for lam in grid:
-        fits.append(walk.down_to(lam))
-        if progress is not None:
-            progress(len(fits), len(grid))
-    test = None if held is None else Design(held[0], mean, scale, device=place, dtype=dtype, batch=batch or 4096)
-    return SparsePath(
-        lambdas=tuple(grid),
-        weights=tuple(compact(fit.weight) for fit in fits),
-        biases=stacked([fit.bias for fit in fits]),
-        mean=mean.cpu(),
-        scale=scale.cpu(),
-        objectives=tuple(fit.objective for fit in fits),
-        gaps=tuple(fit.gap for fit in fits),
-        accuracies=None if test is None or held is None else tuple(_accuracy(test, held[1], fit) for fit in fits),
-        l1_ratio=l1_ratio,
-        n_train=len(rows),
-        n_validation=0 if held is None else len(held[1]),
-    )
+    return _sparse_path(walk, grid, walk.along(grid, progress), held)
 
 
 class _Path:
@@ -129,6 +104,15 @@ class _Path:
     def grid(self, n: int, ratio: float) -> list[float]:
         """Penalties, n of them, from the smallest that leaves no feature down to `ratio` times it."""
         return [self.last * ratio ** (i / (n - 1)) for i in range(n)]
+
+    def along(self, grid: Sequence[float], progress: Callable[[int, int], None] | None) -> list[Fit]:
+        """The solutions at falling penalties."""
+        fits = []
+        for lam in grid:
+            fits.append(self.down_to(lam))
+            if progress is not None:
+                progress(len(fits), len(grid))
+        return fits
 
     def down_to(self, lam: float) -> Fit:
         """The solution at the next penalty."""
@@ -163,6 +147,29 @@ class _Path:
         return True
 
 
+def _sparse_path(walk: _Path, grid: Sequence[float], fits: Sequence[Fit], held: Rows | None) -> SparsePath:
+    """The fits at the penalties of a grid, with their accuracies on rows that were held out."""
+    design = walk.design
+    return SparsePath(
+        lambdas=tuple(grid),
+        weights=tuple(compact(fit.weight) for fit in fits),
+        biases=stacked([fit.bias for fit in fits]),
+        mean=design.mean.cpu(),
+        scale=design.scale.cpu(),
+        objectives=tuple(fit.objective for fit in fits),
+        gaps=tuple(fit.gap for fit in fits),
+        accuracies=None if held is None else _accuracies(design, held, fits),
+        l1_ratio=walk.l1_ratio,
+        n_train=len(walk.labels),
+        n_validation=0 if held is None else len(held[1]),
+    )
+
+
+def _parted(rows: Rows, validation: Rows | None, classes: int, *, share: float, seed: int) -> tuple[Rows, Rows | None]:
+    """Rows to train on, and those that choose the head, given or held out."""
+    return _split(rows, share, seed) if validation is None else _given_validation(rows, validation, classes)
+
+
 def _given_validation(rows: Rows, validation: Rows, classes: int) -> tuple[Rows, Rows]:
     checked_rows(*validation, classes, complete=False)
     if validation[0].shape[1] != rows[0].shape[1]:
@@ -179,6 +186,13 @@ def _split(rows: Rows, share: float, seed: int) -> tuple[Rows, Rows | None]:
     return (features[train.to(place)], labels[train]), (features[rest.to(place)], labels[rest])
 
 
+def _accuracies(design: Design, held: Rows, fits: Sequence[Fit]) -> tuple[float, ...]:
+    """Of each fit on rows that were held out, standardised as those of the design are."""
+    batch = design.batch or 4096
+    test = Design(held[0], design.mean, design.scale, device=design.device, dtype=design.dtype, batch=batch)
+    return tuple(_accuracy(test, held[1], fit) for fit in fits)
+
+
 def _accuracy(test: Design, labels: Tensor, fit: Fit) -> float:
     guess = (test.scores(fit.weight) + fit.bias[:, None]).argmax(0)
     return float((guess.cpu() == labels.cpu()).double().mean())
@@ -190,6 +204,13 @@ def _check_shares(*, l1_ratio: float, lambda_ratio: float, validation_share: flo
             raise ConfigError(expected(f"{name} in (0, 1)", value))
     if not _real(validation_share) or not 0 <= validation_share < 1:
         raise ConfigError(expected("validation_share in [0, 1)", validation_share))
+
+
+def _check_solver(tolerance: float, dtype: torch.dtype) -> None:
+    if not _real(tolerance) or tolerance <= 0:
+        raise ConfigError(expected("tolerance > 0", tolerance))
+    if dtype not in (torch.float32, torch.float64):
+        raise ConfigError(expected("dtype to be torch.float32 or torch.float64", dtype))
 
 
 def _check_counts(**counts: tuple[int, int]) -> None:

@@ -1,12 +1,18 @@
-"""A new last layer on the features that a network has already, fitted where no group outweighs another."""
+"""A new last layer on the features that a network has already, fitted where no group outweighs another.
+
+Deep feature reweighting (Kirichenko, Izmailov and Wilson, ICLR 2023): features that serve the smallest group are often
+there, and only weighed too little. Heads are fitted on half of each group. The weakest penalty is chosen whose
+worst-group accuracy on the other half is within a standard error of the best; then heads fitted to balanced draws from
+all of the data are averaged.
+"""
 
 from __future__ import annotations
 
 import copy
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from functools import partial
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -50,10 +56,8 @@ def last_layer_retraining(
 ) -> Repaired:
     """Fit the last layer anew on data in which all groups are of one size (Kirichenko, Izmailov and Wilson, ICLR 2023).
 
-    Deep feature reweighting (DFR): features that serve the smallest group are often there, and only weighed too little.
-    Heads are fitted on half of each group. The weakest penalty is chosen whose worst-group accuracy on the other half
-    is within a standard error of the best; then heads fitted to `repeats` balanced draws from all of the data are
-    averaged. Give data that the network was not trained on: on those that it was, its features say too much.
+    Deep feature reweighting (DFR): the mean of `repeats` heads, each fitted to a balanced draw. Give data that the
+    network was not trained on: on those that it was, its features say too much.
 
     Args:
         model, data, claim, bounds, preprocessing: as for `adversarial_training`.
@@ -62,8 +66,7 @@ def last_layer_retraining(
         repeats: balanced draws, >= 1.
         n_lambdas: penalties to choose from, >= 2.
         l1_ratio: share of absolute values in the penalty, in (0, 1).
-        device: as in `Recipe`.
-        seed: of splits and draws.
+        device, seed: as in `Recipe`; the seed is of splits and draws.
         progress: called with heads fitted, and heads in all.
 
     Raises:
@@ -73,44 +76,104 @@ def last_layer_retraining(
     checked_whole("repeats", repeats, 1)
     checked_whole("n_lambdas", n_lambdas, 2)
     started, classifier = time.monotonic(), as_classifier(model, bounds=bounds, preprocessing=preprocessing)
-    given = module_of(classifier)
-    place, samples = resolve(device, classifier.device), as_samples(data)
+    place = resolve(device, classifier.device)
+    copied, samples = _copied(classifier, place), as_samples(data)
     named = _checked(as_groups(groups, len(samples)))
-    module = copy.deepcopy(given).to(place).eval()
-    copied = replace(classifier, call=module, module=module, device=place)
     features, labels, linear, notes = _features(copied, samples, place, layer=layer, seed=seed)
-    penalised = partial(
-        fit_sparse_head, classes=linear.out_features, validation_share=0.0, l1_ratio=l1_ratio, n_lambdas=n_lambdas
+    heads = _Heads(
+        features=features, labels=labels, classes=linear.out_features, l1_ratio=l1_ratio, n_lambdas=n_lambdas, seed=seed
     )
-
-    def fit(rows: Tensor, lambdas: list[float] | None = None) -> SparsePath:
-        return penalised(features[rows], labels[rows], lambdas=lambdas)
-
     members = [torch.from_numpy(ids) for ids in named.members]
-    firsts, rests = zip(*(_halves(ids, seed) for ids in members), strict=True)
-    path = fit(_balanced(firsts, seed, 0))
-    worst = [_worst(path.head(i), features, labels, rests) for i in range(len(path))]
-    best = densest(worst, min(len(rest) for rest in rests))
-    weight, bias = torch.zeros_like(linear.weight), torch.zeros(linear.out_features, device=place)
-    for number in range(repeats):
-        rows = _balanced(members, seed, number + 1)
-        _add(fit(rows, list(path.lambdas[: best + 1])).head(best), weight, bias, repeats)
-        if progress is not None:
-            progress(number + 1, repeats)
-    _set_layer(linear, weight, bias)
-    right = _accuracy(linear, features, labels)
+    chosen = heads.chosen(members)
+    _set_layer(linear, *heads.averaged(members, chosen.lambdas, repeats, progress, like=linear))
     asked = {"repeats": repeats, "n_lambdas": n_lambdas, "l1_ratio": l1_ratio, "seed": seed, "layer": layer}
+    right = _accuracy(linear, features, labels)
     log = RepairLog(
         method=f"last layer retrained on {len(named.names)} groups of one size",
         settings={**asked, "groups": dict(zip(named.names, named.sizes, strict=True))},
-        epochs=(EpochLog(loss=path.objectives[best], accuracy=right, seconds=time.monotonic() - started),),
+        epochs=(EpochLog(loss=chosen.loss, accuracy=right, seconds=time.monotonic() - started),),
         samples=len(samples),
         device=str(place),
         notes=tuple(notes),
-        details={"lambda": path.lambdas[best], "worst_group_accuracy": worst[best], "by_lambda": worst}
-        | {"weights": int((weight != 0).sum())},
+        details={**chosen.details(), "weights": int((linear.weight != 0).sum())},
     )
     return checked_again(Repaired(handed_back(model, copied), log), claim)
+
+
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    """The penalty that was chosen.
+
+    Attributes:
+        lambdas: the penalties down to it.
+        worst: worst-group accuracies by penalty, those beyond it included.
+        loss: what the head minimised, where it was chosen.
+    """
+
+    lambdas: tuple[float, ...]
+    worst: list[float]
+    loss: float
+
+    def details(self) -> dict[str, Any]:
+        """As the log has them."""
+        accuracy = self.worst[len(self.lambdas) - 1]
+        return {"lambda": self.lambdas[-1], "worst_group_accuracy": accuracy, "by_lambda": self.worst}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Heads:
+    """Heads that are fitted to groups of some samples.
+
+    Attributes:
+        features, labels: (N, D) and (N,) of all samples.
+        classes: how many.
+        l1_ratio, n_lambdas: as for `fit_sparse_head`.
+        seed: of splits and draws.
+    """
+
+    features: Tensor
+    labels: Tensor
+    classes: int
+    l1_ratio: float
+    n_lambdas: int
+    seed: int
+
+    def chosen(self, members: Sequence[Tensor]) -> _Chosen:
+        """The penalty, by heads fitted on half of each group and judged on the other."""
+        firsts, rests = zip(*(_halves(ids, self.seed) for ids in members), strict=True)
+        path = self._fitted(_balanced(firsts, self.seed, 0))
+        worst = [_worst(path.head(i), self.features, self.labels, rests) for i in range(len(path))]
+        best = densest(worst, min(len(rest) for rest in rests))
+        return _Chosen(path.lambdas[: best + 1], worst, path.objectives[best])
+
+    def averaged(
+        self,
+        members: Sequence[Tensor],
+        lambdas: Sequence[float],
+        repeats: int,
+        progress: Callable[[int, int], None] | None,
+        *,
+        like: nn.Linear,
+    ) -> tuple[Tensor, Tensor]:
+        """Weights (K, D) and biases (K,) on the features themselves: the mean of heads at the last of the penalties."""
+        weight, bias = torch.zeros_like(like.weight), torch.zeros(self.classes, device=like.weight.device)
+        for number in range(repeats):
+            rows = _balanced(members, self.seed, number + 1)
+            _add(self._fitted(rows, list(lambdas)).head(len(lambdas) - 1), weight, bias, repeats)
+            if progress is not None:
+                progress(number + 1, repeats)
+        return weight, bias
+
+    def _fitted(self, rows: Tensor, lambdas: Sequence[float] | None = None) -> SparsePath:
+        return fit_sparse_head(
+            self.features[rows],
+            self.labels[rows],
+            validation_share=0.0,
+            l1_ratio=self.l1_ratio,
+            n_lambdas=self.n_lambdas,
+            lambdas=lambdas,
+            classes=self.classes,
+        )
 
 
 def densest(worst: Sequence[float], n: int) -> int:
@@ -138,6 +201,12 @@ def _add(head: SparseHead, weight: Tensor, bias: Tensor, of: int) -> None:
     """Add one of `of` heads, which are on standardised features, to a layer (K, D), (K,) on the features themselves."""
     weight += (head.weight / head.scale).to(weight) / of
     bias += (head.bias - head.weight @ (head.mean / head.scale)).to(bias) / of
+
+
+def _copied(classifier: Classifier, device: torch.device) -> Classifier:
+    """A copy of a network on a device, in eval mode."""
+    module = copy.deepcopy(module_of(classifier)).to(device).eval()
+    return replace(classifier, call=module, module=module, device=device)
 
 
 def _features(

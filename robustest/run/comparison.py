@@ -137,22 +137,30 @@ def compared(
     else:
         making = BaselineRule(**common, before=None, groups=groups, columns=columns, parts=parts, level=level)
     if settings.update_baseline:
-        return Compared(
-            making, settings.but({"exact": True, "max_samples": None, "time_budget": None}), file, key, None, by
-        )
+        whole = settings.but({"exact": True, "max_samples": None, "time_budget": None})
+        return Compared(making, whole, file, key, None, by)
     entry = _entry(file, key, n, len(columns), scored)
-    if by and entry.measured_by and entry.measured_by != by:
-        was, now = _apart(entry.measured_by, by)
-        raise StoreError(
-            f"Expected outcomes measured as those of the baseline {file.name} were, with {was}, but got {now}. A "
-            f"weaker measure would hide a loss; if the change is meant, update it: {_command()}"
-        )
+    _check_alike(entry, by, file)
     before = np.array(entry.values)
     if tolerance >= before.mean():
         least = f"{'the mean score of' if scored else 'the share that held in'} the baseline, {before.mean():.3f}"
         mend = "Nothing could be called worse. Tolerate less, or leave no_worse_than= out."
         raise ConfigError(expected(f"tolerance to be less than {least}", tolerance, mend))
     return Compared(replace(making, before=before), settings, file, key, entry)
+
+
+def _check_alike(entry: BaselineEntry, by: str, file: Path) -> None:
+    """Refuse a baseline whose outcomes came about otherwise.
+
+    Raises:
+        StoreError: they did.
+    """
+    if by and entry.measured_by and entry.measured_by != by:
+        was, now = _apart(entry.measured_by, by)
+        raise StoreError(
+            f"Expected outcomes measured as those of the baseline {file.name} were, with {was}, but got {now}. A "
+            f"weaker measure would hide a loss; if the change is meant, update it: {_command()}"
+        )
 
 
 def _apart(was: str, now: str) -> tuple[str, str]:

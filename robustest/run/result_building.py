@@ -70,7 +70,15 @@ def fallible(decision: Decision, before: NDArray[np.bool_], threshold: float | N
 
 
 class About(TypedDict, total=False):
-    """What a claim says of itself beyond its plan and its evidence; see `result_of`."""
+    """What a claim says of itself beyond its plan and its evidence; see `robustest.results.Result` for the other keys.
+
+    Keys:
+        kind: of the claim.
+        asked: what was measured, of all that the kind may measure; its first where None.
+        least: the smallest value there can be, which a value that is bounded from above may have.
+        widest: the largest value there can be, which a value that is bounded from below may have; None for no largest.
+        scope: None for the settings' scope.
+    """
 
     kind: Required[Kind]
     asked: Quantity | None
@@ -104,7 +112,7 @@ def finish(
         decision: None for the evidence's own.
         statement: the claim in words, with its threshold; None makes it of the plan's.
         notes: what else a reader must know.
-        **about: see `result_of`.
+        **about: see `About`.
 
     Raises:
         StoreError: the plan's baseline is of other samples.
@@ -151,24 +159,13 @@ def result_of(
 ) -> Result:
     """The result of a measurement; where a claim did not pass, its worst samples are pictured.
 
-    Every claim comes by here, and so by the health checks: none passes where one of them speaks.
-
-    See `robustest.results.Result` for the meaning of each argument.
-
-    Args:
-        kind: of the claim.
-        asked: what was measured, of all that the kind may measure; its first where None.
-        least: the smallest value there can be, which a value that is bounded from above may have.
-        widest: the largest value there can be, which a value that is bounded from below may have; None for no largest.
-        scope: None for the settings' scope.
+    Every claim comes by here, and so by the health checks: none passes where one of them speaks. Arguments are as
+    `About` and `robustest.results.Result` say.
     """
     asked = kind.quantities[0] if asked is None else asked
     decision = healthy(decision, evidence.findings)
-    if bounds:
-        details = {**details, "left_interval": list(decision.interval)}
     narrower = ("of this set alone, not of the population",) if scope == "set" != settings.scope else ()
-    which = zlib.crc32(f"{statement} {asked.comparison} {threshold} {method}".encode())
-    name = f"{which:08x}"  # two claims of a test share no file
+    name = _file_name(statement, asked.comparison, threshold, method)
     folder = None if threshold is None or decision.verdict is Verdict.PASSED else settings.pictures
     return Result(
         kind=kind.name,
@@ -189,7 +186,7 @@ def result_of(
         method=method,
         counterexamples=tuple(_counterexamples(evidence, folder, name, details.get("class_names", ()))),
         notes=(*evidence.tally.notes, *(finding.message for finding in evidence.findings)),
-        details={**details, **_clean_seen(evidence), "health": [finding.to_dict() for finding in evidence.findings]},
+        details=_details(details, evidence, decision, bounds),
         cached=evidence.cached,
         replayed=evidence.counts.get(REPLAYED, 0),
         alpha=settings.alpha if decision.at_alpha or not settings.exact else 0.0,
@@ -201,6 +198,18 @@ def result_of(
         caveats=(*few(evidence.n), *caveats, *narrower),
         pairing=pairing,
     )
+
+
+def _file_name(statement: str, comparison: str, threshold: float | None, method: str) -> str:
+    """Part of the names of a claim's pictures: two claims of a test share no file."""
+    return f"{zlib.crc32(f'{statement} {comparison} {threshold} {method}'.encode()):08x}"
+
+
+def _details(details: Mapping[str, Any], evidence: Evidence, decision: Decision, bounds: str) -> dict[str, Any]:
+    """A claim's details, with what all claims tell."""
+    left = {"left_interval": list(decision.interval)} if bounds else {}
+    health = [finding.to_dict() for finding in evidence.findings]
+    return {**details, **left, **_clean_seen(evidence), "health": health}
 
 
 def _clean_seen(evidence: Evidence) -> dict[str, Any]:

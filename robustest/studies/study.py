@@ -45,7 +45,7 @@ class Study:
         each: annotators an item.
         page: items a page, at most.
         seed: of the plan, and of what is handed on.
-        annotators: their names.
+        annotators: their names, which only the answers' table has.
         items: all; attention checks come last.
         numbers: the opaque number of each item's image.
         plan: who is asked about what.
@@ -123,17 +123,12 @@ def create(
         items: what is asked about, attention checks (items with `expected`) among them in any order.
         task: "contains", "classify" or "simulate".
         files: the folder of images that the items' `image` starts from.
-        annotators: their names, in the answers' table alone.
-        each: annotators an item.
-        labels: what they choose from where an item has no choices of its own; `contains` needs none.
+        annotators, each, labels, title, about, seed: as in `Study`; `contains` needs no labels.
         page: items a page, attention checks among them; 48 for `contains` and 12 otherwise where None.
         checks: attention checks for each annotator; where None, a tenth of their items and at least 5, as far as
             there are.
-        seed: of the plan.
-        title: what pages are headed with.
         question: what pages ask; the task's own where empty. In `contains`, "{label}" stands for the label asked; a
             question without it keeps the labels from annotators (names of cues, say).
-        about: what annotators are told beside the question.
 
     Raises:
         ConfigError: arguments do not fit together.
@@ -143,23 +138,26 @@ def create(
     names = _names(annotators)
     question = question or QUESTIONS[task]
     fit(items, task, labels, question)
-    for label in labels:
-        check_text(label, "a label")
-    asked = [item for item in items if not item.expected]
-    entries = (*asked, *(item for item in items if item.expected))
+    choices = _labels(labels)
+    entries = tuple(sorted(items, key=lambda item: bool(item.expected)))
     size = PAGE[task] if page is None else page
-    holders = assign(len(asked), len(names), each, seed=seed)
-    number = (
-        min(len(entries) - len(asked), max(5, len(asked) * each // (10 * len(names)))) if checks is None else checks
-    )
-    asks = [shown_label(item, question) for item in entries]
-    plan = lay_out(holders, asks, annotators=len(names), checks=number, page=size, seed=seed)
+    plan = _planned(entries, question, annotators=len(names), each=each, checks=checks, page=size, seed=seed)
     shown, numbers = _numbered(entries, seed)
     study = Study(
-        folder=folder, task=task, title=check_text(title or "Study", "the title"), question=question,
-        about=about, labels=tuple(labels),
-        each=each, page=size, seed=seed, annotators=names, items=entries, numbers=numbers, plan=plan,
-    )  # fmt: skip
+        folder=folder,
+        task=task,
+        title=check_text(title or "Study", "the title"),
+        question=question,
+        about=about,
+        labels=choices,
+        each=each,
+        page=size,
+        seed=seed,
+        annotators=names,
+        items=entries,
+        numbers=numbers,
+        plan=plan,
+    )
     _write(study, files, shown)
     return study
 
@@ -176,6 +174,22 @@ def _names(annotators: Sequence[str]) -> tuple[str, ...]:
     if not all(names) or not names or len(set(names)) != len(names):
         raise ConfigError("Expected one annotator or more, each with a name of their own.")
     return names
+
+
+def _labels(labels: Sequence[str]) -> tuple[str, ...]:
+    return tuple(check_text(label, "a label") for label in labels)
+
+
+def _planned(
+    entries: Sequence[Item], question: str, *, annotators: int, each: int, checks: int | None, page: int, seed: int
+) -> Plan:
+    """Who is asked about what; where `checks` of an annotator is None, a tenth of their items, and at least 5."""
+    asked = sum(not item.expected for item in entries)
+    holders = assign(asked, annotators, each, seed=seed)
+    if checks is None:
+        checks = min(len(entries) - asked, max(5, asked * each // (10 * annotators)))
+    asks = [shown_label(item, question) for item in entries]
+    return lay_out(holders, asks, annotators=annotators, checks=checks, page=page, seed=seed)
 
 
 def _numbered(entries: Sequence[Item], seed: int) -> tuple[list[str], tuple[int, ...]]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from robustest.checks import checked_real
 from robustest.errors import ConfigError, expected
@@ -53,7 +56,73 @@ ROBUST_RETURN = Kind(
 """Returns of an agent's episodes under a threat."""
 
 
-def asked_of(
+@dataclass(frozen=True)
+class Asked:
+    """What is claimed.
+
+    Attributes:
+        quantity: of returns.
+        threshold: what it is held against; None where nothing is claimed.
+        level: the return that an episode must reach to speak for the claim; None where none is named.
+        given: the range of returns, where one is declared.
+    """
+
+    quantity: Quantity
+    threshold: float | None
+    level: float | None
+    given: tuple[float, float] | None
+
+    @classmethod
+    def of(
+        cls,
+        at_least: float | None,
+        share: float | None,
+        *,
+        mean: bool,
+        max_drop: float | None,
+        given: tuple[float, float] | None,
+        no_worse_than: object,
+        threat: Threat | None,
+    ) -> Asked:
+        """What a call claims; arguments are those of `measure_robust_return`.
+
+        Raises:
+            ConfigError: nothing, or more than one thing; or returns have no range where their mean is claimed.
+        """
+        quantity, threshold = _quantity(
+            at_least, share, mean=mean, max_drop=max_drop, no_worse_than=no_worse_than, threat=threat
+        )
+        return cls(quantity, threshold, at_least, given if quantity is SHARE else _declared_range(given))
+
+    @property
+    def floor(self) -> float:
+        """The return that an episode must reach, any return where none is named."""
+        return -np.inf if self.level is None else self.level
+
+    def says(self, threat: Threat | None) -> str:
+        """The words of the claim without its threshold."""
+        if self.quantity is SHARE:
+            return self.quantity.says(f"{self.level:g}", words_of(threat))
+        return self.quantity.says(words_of(threat))
+
+    def rule(self, terms: Terms) -> DrawsRule:
+        """The bets that settle it."""
+        if self.quantity is SHARE or self.given is None:
+            return DrawsRule(threshold=self.threshold, at_least=True, terms=terms)
+        low, high = self.given
+        if self.quantity is FALL:
+            return DrawsRule(
+                threshold=self.threshold, at_least=False, terms=terms, column="fall", low=low - high, high=high - low
+            )
+        return DrawsRule(threshold=self.threshold, at_least=True, terms=terms, column="return", low=low, high=high)
+
+
+def words_of(threat: Threat | None) -> str:
+    """A threat as statements and results name it."""
+    return "no threat" if threat is None else str(threat)
+
+
+def _quantity(
     at_least: float | None,
     share: float | None,
     *,
@@ -96,7 +165,7 @@ def _check_level(at_least: float | None, share: float | None, *, mean: bool, alo
         raise ConfigError(f"Expected share= or mean=True beside at_least= but got neither. {mend}")
 
 
-def declared_range(given: object) -> tuple[float, float]:
+def _declared_range(given: object) -> tuple[float, float]:
     """Lowest and highest return.
 
     Raises:
@@ -111,15 +180,3 @@ def declared_range(given: object) -> tuple[float, float]:
     if not low < high:
         raise ConfigError(expected("return_range with lowest < highest", given))
     return float(low), float(high)
-
-
-def rule_of(quantity: Quantity, threshold: float | None, given: tuple[float, float] | None, terms: Terms) -> DrawsRule:
-    """The bets that settle it."""
-    if quantity is SHARE or given is None:
-        return DrawsRule(threshold=threshold, at_least=True, terms=terms)
-    low, high = given
-    if quantity is FALL:
-        return DrawsRule(
-            threshold=threshold, at_least=False, terms=terms, column="fall", low=low - high, high=high - low
-        )
-    return DrawsRule(threshold=threshold, at_least=True, terms=terms, column="return", low=low, high=high)

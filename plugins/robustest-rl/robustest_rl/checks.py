@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from robustest.checks import checked_whole
 from robustest_rl.episodes import env_seed, search_keys
 from robustest_rl.moments import Untouched
 from robustest_rl.scene import Scene
@@ -34,6 +35,22 @@ def check(scene: Scene, threat: Threat | None, seed: int) -> None:
 
     keys = search_keys(seed, "a check", 2)
     check_repeats(scene.world, [env_seed(key) for key in keys], act, steps=_CHECKED)
+
+
+def check_counts(**counts: int) -> None:
+    """Refuse, by name, what is no whole number >= 1.
+
+    Raises:
+        ConfigError: one is none.
+    """
+    for name, count in counts.items():
+        checked_whole(name, count, 1)
+
+
+def settled(scene: Scene, threat: Threat | None, seed: int) -> Threat | None:
+    """A threat that can be measured on, `frozen`; what cannot be measured is refused (`check`)."""
+    check(scene, threat, seed)
+    return None if threat is None else frozen(scene, threat, seed)
 
 
 def frozen(scene: Scene, threat: Threat, seed: int) -> Threat:

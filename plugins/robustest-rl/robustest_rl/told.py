@@ -8,20 +8,19 @@ from typing import Any
 import numpy as np
 
 from robustest.engine.health import Finding
-from robustest.kinds import Quantity
 from robustest.results import Result
 from robustest.run.evidence import Evidence
 from robustest.run.plan import Plan
 from robustest.run.result_building import finish
 from robustest.settings import Settings
-from robustest_rl.asking import FALL, ROBUST_RETURN
+from robustest_rl.asking import FALL, ROBUST_RETURN, Asked, words_of
 from robustest_rl.chosen import Tuned
 from robustest_rl.judged import Episodes
 from robustest_rl.mildest import mildest_dynamics
 from robustest_rl.pictures import film_strips
 from robustest_rl.plots import curves_by_radius, picture_of
 from robustest_rl.replays import kept_of
-from robustest_rl.threats import Dynamics
+from robustest_rl.threats import Dynamics, Threat
 from robustest_rl.worst import worst_episodes
 
 
@@ -31,10 +30,8 @@ def told(
     counted: Episodes,
     tuned: Tuned | None,
     *,
-    asked: Quantity,
-    threshold: float | None,
-    given: tuple[float, float] | None,
-    setting: str,
+    asked: Asked,
+    threat: Threat | None,
 ) -> Result:
     """The result of a plan, with what was tried, the worst episodes, and the mildest dynamics that fail.
 
@@ -42,32 +39,31 @@ def told(
         plan, evidence: what was asked, and what was found.
         counted: the episodes judged.
         tuned: how the adversary was found; None without a threat.
-        asked, threshold: the quantity claimed, and its bound.
-        given: the range of returns, where one is declared.
-        setting: the threat in words.
+        asked: what is claimed.
+        threat: what may come between.
     """
     settings = plan.settings
     details = _details(counted, evidence, tuned, settings.examples)
     if tuned is not None:
         evidence = replace(evidence, findings=_findings(tuned, settings))
     failed = evidence.decision.verdict.value == "failed"
-    if tuned is not None and isinstance(tuned.adversary.threat, Dynamics) and failed and threshold is not None:
+    if tuned is not None and isinstance(tuned.adversary.threat, Dynamics) and failed and asked.threshold is not None:
         found = mildest_dynamics(counted, tuned.adversary.threat, plan.rule, evidence.columns, settings.seed)
         details["mildest"] = None if found is None else str(found)
     evidence = replace(evidence, exhibits=film_strips(counted, details["worst"], settings.pictures))
     details |= picture_of(details, plan.statement, settings.pictures)
     searched = tuned is not None and bool(tuned.adversary.threat.searched)
-    low, high = given or (0.0, 1.0)
+    low, high = asked.given or (0.0, 1.0)
     bounds: dict[str, Any] = {"bounds": "above", "least": low} if searched else {}
-    if asked is FALL and searched:
+    if asked.quantity is FALL and searched:
         bounds = {"bounds": "below", "widest": high - low}
     return finish(
         plan,
         evidence,
         kind=ROBUST_RETURN,
-        asked=asked,
-        threshold=threshold,
-        setting=setting,
+        asked=asked.quantity,
+        threshold=asked.threshold,
+        setting=words_of(threat),
         method="played" if tuned is None else tuned.name,
         details=details,
         notes=_notes(counted),
