@@ -23,13 +23,12 @@ from robustest.kinds import Kind, Quantity, no_lines
 from robustest.results import Result, Verdict
 from robustest.rules.agreement import AgreementRule
 from robustest.run.driver import observe
-from robustest.run.evidence import Evidence, Observed, Tally, exhibits_of
+from robustest.run.evidence import Evidence, Observed, exhibits_of
 from robustest.run.noting import measures
 from robustest.run.options import Options
 from robustest.run.result_building import few, finish, nothing_allowed
-from robustest.run.second_model import beside
+from robustest.run.second_model import beside, with_second
 from robustest.run.setup import Setup
-from robustest.run.split_search import with_search
 from robustest.statistics import Decision, asked_threshold, clopper_pearson
 from robustest.threats import L2
 
@@ -92,7 +91,7 @@ def measure_class_evidence(
     with beside(judge, setup.model, setup.settings, options, "judge") as second:
         look = Driving(judge=second, threat=threat, steps=steps, examples=setup.settings.examples)
         plan = setup.plan(CLASS_EVIDENCE.quantities[0].says(threat), look, rule, here=True)
-        evidence = with_search(observe(plan), replace(Tally.of(second), seconds=0.0), setup.settings)
+        evidence = with_second(observe(plan), second, setup.settings)
     return finish(
         plan,
         evidence,

@@ -26,14 +26,14 @@ from robustest.kinds import Kind, Quantity, no_lines
 from robustest.results import Result
 from robustest.rules import MeanRule, Terms
 from robustest.run.driver import observe
-from robustest.run.evidence import Evidence, Observed, Tally, exhibits_of
+from robustest.run.evidence import Evidence, Observed, exhibits_of
 from robustest.run.noting import measures
 from robustest.run.options import Options
 from robustest.run.plan import Plan
 from robustest.run.result_building import finish
-from robustest.run.second_model import beside
+from robustest.run.second_model import beside, with_second
 from robustest.run.setup import Setup
-from robustest.run.split_search import Halves, with_search
+from robustest.run.split_search import Halves
 from robustest.settings import Settings
 from robustest.statistics import checked_threshold
 
@@ -163,9 +163,7 @@ def _observed(setup: Setup, aim: Aim, second: Evaluator | None, claim: _Claim) -
     )
     plan = setup.plan(claim.asked.says(), look, claim.rule(setup.terms), here=True)
     evidence = observe(plan)
-    if second is not None:
-        evidence = with_search(evidence, replace(Tally.of(second), seconds=0.0), setup.settings)
-    return plan, evidence
+    return plan, evidence if second is None else with_second(evidence, second, setup.settings)
 
 
 def _result(plan: Plan, evidence: Evidence, aim: Aim, claim: _Claim) -> Result:
