@@ -73,7 +73,8 @@ def measure_gradient_alignment(
     sample's mask, in 0..1 (Tsipras et al., ICLR 2019, section 3).
 
     Advisory: without `at_least` or `min_gain` nothing is claimed. **Alignment is no proof of robustness or of sound
-    features.** Compare models of one architecture, and gate on robust accuracy.
+    features.** Smoothing gives it too, and it can be trained for. Compare models of one architecture, and gate on
+    robust accuracy.
 
     Args:
         model: as for `measure_robust_accuracy`; it must give gradients.
