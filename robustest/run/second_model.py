@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
 
@@ -11,7 +12,9 @@ from robustest.engine.device import resolve
 from robustest.engine.evaluator import Evaluator
 from robustest.errors import ConfigError
 from robustest.models import Classifier, as_classifier, frozen
+from robustest.run.evidence import Evidence, Tally
 from robustest.run.options import Options
+from robustest.run.split_search import with_search
 from robustest.settings import Settings
 
 
@@ -43,3 +46,8 @@ def beside(model: object, first: Classifier, settings: Settings, options: Option
         evaluator = Evaluator(second, device, batch_size=settings.batch_size, suppress=suppress, notes=notes)
         yield evaluator
         evaluator.settle()
+
+
+def with_second(evidence: Evidence, second: Evaluator, settings: Settings) -> Evidence:
+    """Evidence that rests on a second model too: its passes, and what speaks against it; its time is in the chunks'."""
+    return with_search(evidence, replace(Tally.of(second), seconds=0.0), settings)

@@ -1,4 +1,9 @@
-"""Whether what a model is made to see, another model sees too (Santurkar et al., NeurIPS 2019)."""
+"""Whether what a model is made to see, another model sees too.
+
+Each sample is driven to another class by targeted PGD (Santurkar et al., "Image Synthesis with a Single (Robust)
+Classifier", NeurIPS 2019, section 3). What drives robustly trained networks is evidence of the class for others as
+well; what drives others may be their own blind spot.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +23,12 @@ from robustest.kinds import Kind, Quantity, no_lines
 from robustest.results import Result, Verdict
 from robustest.rules.agreement import AgreementRule
 from robustest.run.driver import observe
-from robustest.run.evidence import Evidence, Observed, Tally, exhibits_of
+from robustest.run.evidence import Evidence, Observed, exhibits_of
 from robustest.run.noting import measures
 from robustest.run.options import Options
 from robustest.run.result_building import few, finish, nothing_allowed
-from robustest.run.second_model import beside
+from robustest.run.second_model import beside, with_second
 from robustest.run.setup import Setup
-from robustest.run.split_search import with_search
 from robustest.statistics import Decision, asked_threshold, clopper_pearson
 from robustest.threats import L2
 
@@ -53,15 +57,12 @@ def measure_class_evidence(
     """How often another model sees the class that this one is driven to see.
 
     Each sample is moved by gradient steps, inside an L2 ball of radius `eps`, towards another class, drawn at random
-    (targeted PGD: Santurkar et al., "Image Synthesis with a Single (Robust) Classifier", NeurIPS 2019, section 3).
-    Where the model then takes it for that class and did not before, the judge is asked. Its agreement, as a share of
-    the model's own successes, is the transfer: 1 where what drives the model is evidence of the class for others as
-    well, as it is for robustly trained networks, low where it is the model's own blind spot.
+    (Santurkar et al., NeurIPS 2019, section 3). Where the model then takes it for that class and did not before, the
+    judge is asked. Its agreement, as a share of the model's own successes, is the transfer.
 
     Advisory: without `min_transfer` nothing is claimed. **The judge must be of another family than the model, and
-    trained on other data**: networks of one kind share blind spots, and agree for no good reason. A person is the
-    better judge still. Where `eps` is so large that a sample becomes one of the other class, any model reaches a
-    transfer of 1.
+    trained on other data**: networks of one kind share blind spots, and agree for no good reason. Where `eps` is so
+    large that a sample becomes one of the other class, any model reaches a transfer of 1.
 
     Args:
         model: as for `measure_robust_accuracy`; it must give gradients.
@@ -70,13 +71,12 @@ def measure_class_evidence(
         eps: radius of the L2 ball, in input units, >= 0.
         min_transfer: the transfer claimed at least, in 0..1.
         steps: gradient steps, >= 1.
-        min_driven: samples that the model must have been driven on, at least, >= 1.
+        min_driven: samples that the model must have been driven on, >= 1; with fewer the verdict is "inconclusive".
         **options: see `robustest.run.options.Options`.
 
     Returns:
-        The result; the estimate is the transfer. It is inconclusive where fewer than `min_driven` samples were driven,
-        or the judge is no better than chance on the samples as they are. `details["ratio"]` is the share of all samples
-        that the judge takes for the class aimed at over the share that the model does.
+        The result; the estimate is the transfer. It is inconclusive where the judge is no better than chance.
+        `details["ratio"]` is the share of all samples that the judge takes for the class aimed at over the model's.
 
     Raises:
         ConfigError: an argument is out of range or unknown, or the judge is the model itself.
@@ -91,7 +91,7 @@ def measure_class_evidence(
     with beside(judge, setup.model, setup.settings, options, "judge") as second:
         look = Driving(judge=second, threat=threat, steps=steps, examples=setup.settings.examples)
         plan = setup.plan(CLASS_EVIDENCE.quantities[0].says(threat), look, rule, here=True)
-        evidence = with_search(observe(plan), replace(Tally.of(second), seconds=0.0), setup.settings)
+        evidence = with_second(observe(plan), second, setup.settings)
     return finish(
         plan,
         evidence,

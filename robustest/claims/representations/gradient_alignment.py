@@ -1,4 +1,10 @@
-"""Whether a model's gradients point where its classes differ (Tsipras et al., ICLR 2019)."""
+"""Whether a model's gradients point where its classes differ.
+
+Gradients of robustly trained networks do, those of standard ones hardly (Tsipras, Santurkar, Engstrom, Turner and
+Madry, "Robustness May Be at Odds with Accuracy", ICLR 2019, section 3). But smoothing aligns them too (Kaur, Cohen and
+Lipton, 2019), alignment is explained by robustness off the data manifold alone (Srinivas et al., 2023), and it can be
+trained for.
+"""
 
 from __future__ import annotations
 
@@ -7,32 +13,31 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, Unpack
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from robustest.checks import checked_whole
-from robustest.engine.chunks import Chunk, check_forward, load
+from robustest.claims.representations.gradient_aims import Aim, cosine, gradients
+from robustest.engine.chunks import Chunk, check_forward
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.truth import probe_gradient
-from robustest.errors import ConfigError, DataError, expected
+from robustest.errors import ConfigError, expected
 from robustest.facts import Captions
 from robustest.kinds import Kind, Quantity, no_lines
-from robustest.models import Classifier
 from robustest.results import Result
 from robustest.rules import MeanRule, Terms
 from robustest.run.driver import observe
-from robustest.run.evidence import Evidence, Observed, Tally, exhibits_of
+from robustest.run.evidence import Evidence, Observed, exhibits_of
 from robustest.run.noting import measures
 from robustest.run.options import Options
+from robustest.run.plan import Plan
 from robustest.run.result_building import finish
-from robustest.run.second_model import beside
+from robustest.run.second_model import beside, with_second
 from robustest.run.setup import Setup
-from robustest.run.split_search import Halves, with_search
+from robustest.run.split_search import Halves
 from robustest.settings import Settings
 from robustest.statistics import checked_threshold
 
 Reference = Literal["class_means"] | Tensor
-_READ = 512
 
 
 GRADIENT_ALIGNMENT = Kind(
@@ -65,12 +70,10 @@ def measure_gradient_alignment(
     For each sample the gradient, by the input, of the logit of its class less that of the runner-up is compared with
     the difference of the two classes' mean images (means of one half of the samples, gradients on the other): the
     cosine between them, in -1..1. With masks it is the share of the gradient's squared length that lies inside a
-    sample's mask, in 0..1. Gradients of robustly trained networks are aligned, those of standard ones hardly (Tsipras,
-    Santurkar, Engstrom, Turner and Madry, "Robustness May Be at Odds with Accuracy", ICLR 2019, section 3).
+    sample's mask, in 0..1 (Tsipras et al., ICLR 2019, section 3).
 
     Advisory: without `at_least` or `min_gain` nothing is claimed. **Alignment is no proof of robustness or of sound
-    features.** Smoothing gives it too (Kaur, Cohen and Lipton, 2019), it is explained by robustness off the data
-    manifold alone (Srinivas et al., 2023), and it can be trained for. Compare models of one architecture, and gate on
+    features.** Smoothing gives it too, and it can be trained for. Compare models of one architecture, and gate on
     robust accuracy.
 
     Args:
@@ -97,86 +100,85 @@ def measure_gradient_alignment(
     at_least, min_gain = _checked(at_least, min_gain, baseline, masks=isinstance(reference, Tensor))
     checked_whole("min_per_class", min_per_class, 1)
     setup = Setup.of(model, data, options)
-    settings, samples = setup.settings, setup.samples
-    halves = None
-    if isinstance(reference, Tensor):
-        aim = _Aim(masks=_checked_masks(reference, len(samples)))
-    elif reference == "class_means":
-        halves = Halves.of(samples, settings.seed, len(samples))
-        aim = _Aim(means=_class_means(setup.model, halves, settings, min_per_class), of=halves.unseen)
-    else:
-        raise ConfigError(expected('reference to be "class_means" or a tensor of masks', reference))
-    rule = _rule(at_least, min_gain, setup.terms)
-    asked = GRADIENT_ALIGNMENT.asked("at_least" if min_gain is None else "min_gain")
-    claimed = at_least if min_gain is None else min_gain
-    other = nullcontext() if baseline is None else beside(baseline, setup.model, settings, options, "baseline")
+    aim, halves = _aimed(reference, setup, min_per_class)
+    judged = setup if halves is None else setup.on(halves.view)
+    claim = _Claim(at_least=at_least, min_gain=min_gain)
+    other = nullcontext() if baseline is None else beside(baseline, setup.model, setup.settings, options, "baseline")
     with other as second:
-        plan = setup.on(samples if halves is None else halves.view).plan(
-            asked.says(),
-            Aligning(aim=aim, second=second, claimed=claimed, gain=min_gain is not None, settings=settings),
-            rule,
-            here=True,
-        )
-        evidence = observe(plan)
-        if second is not None:
-            evidence = with_search(evidence, replace(Tally.of(second), seconds=0.0), settings)
-    result = finish(
+        plan, evidence = _observed(judged, aim, second, claim)
+    result = _result(plan, evidence, aim, claim)
+    return result if halves is None else halves.whole(result)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Claim:
+    """What is claimed: an alignment, or a gain over the baseline's; None where it is not."""
+
+    at_least: float | None
+    min_gain: float | None
+
+    @property
+    def threshold(self) -> float | None:
+        """The one that is claimed."""
+        return self.at_least if self.min_gain is None else self.min_gain
+
+    @property
+    def asked(self) -> Quantity:
+        """What it is a claim on."""
+        return GRADIENT_ALIGNMENT.asked("at_least" if self.min_gain is None else "min_gain")
+
+    def rule(self, terms: Terms) -> MeanRule:
+        """What decides: on a mean at most the threshold, so that signs are turned."""
+        rule = MeanRule(threshold=None, terms=terms, sign=-1)
+        if self.at_least is not None:
+            return replace(rule, threshold=-float(self.at_least))
+        if self.min_gain is None:
+            return rule
+        return replace(rule, threshold=-self.min_gain / 2, scale=2.0, column="gain")
+
+
+def _aimed(reference: object, setup: Setup, min_per_class: int) -> tuple[Aim, Halves | None]:
+    """Where gradients should point, and the halves that means are of; None where masks are given.
+
+    Raises:
+        ConfigError: the reference is neither.
+        DataError: a class has too few samples, or masks do not fit.
+    """
+    samples = setup.samples
+    if isinstance(reference, Tensor):
+        return Aim.at_masks(reference, len(samples)), None
+    if reference != "class_means":
+        raise ConfigError(expected('reference to be "class_means" or a tensor of masks', reference))
+    halves = Halves.of(samples, setup.settings.seed, len(samples))
+    return Aim.at_means(setup.model, halves, setup.settings, min_per_class), halves
+
+
+def _observed(setup: Setup, aim: Aim, second: Evaluator | None, claim: _Claim) -> tuple[Plan, Evidence]:
+    """What is measured, and what was seen, of the baseline beside the model too."""
+    look = Aligning(
+        aim=aim,
+        second=second,
+        claimed=claim.threshold,
+        gain=claim.min_gain is not None,
+        settings=setup.settings,
+    )
+    plan = setup.plan(claim.asked.says(), look, claim.rule(setup.terms), here=True)
+    evidence = observe(plan)
+    return plan, evidence if second is None else with_second(evidence, second, setup.settings)
+
+
+def _result(plan: Plan, evidence: Evidence, aim: Aim, claim: _Claim) -> Result:
+    return finish(
         plan,
         evidence,
         kind=GRADIENT_ALIGNMENT,
-        asked=asked,
-        threshold=claimed,
-        setting="masks" if halves is None else "differences of class means",
+        asked=claim.asked,
+        threshold=claim.threshold,
+        setting="differences of class means" if aim.masks is None else "masks",
         method="gradients of the logit of the class less the runner-up's",
         details=_details(evidence, aim),
         notes=_notes(evidence),
     )
-    return result if halves is None else halves.whole(result)
-
-
-def _rule(at_least: float | None, min_gain: float | None, terms: Terms) -> MeanRule:
-    rule = MeanRule(threshold=None, terms=terms, sign=-1)
-    if at_least is not None:
-        return replace(rule, threshold=-float(at_least))
-    return rule if min_gain is None else replace(rule, threshold=-min_gain / 2, scale=2.0, column="gain")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Aim:
-    """Where gradients should point.
-
-    Attributes:
-        means: (K, *S) mean images, NaN where a class has none; None with masks.
-        masks: (N, ...) values in 0..1; None with means.
-        of: (n,) positions in the user's data of the samples of a view; None where it is no view.
-    """
-
-    means: Tensor | None = None
-    masks: Tensor | None = None
-    of: Tensor | None = None
-
-    @property
-    def known(self) -> Tensor | None:
-        """(K,) bool: the classes that have a mean."""
-        return None if self.means is None else ~self.means.flatten(1).isnan().any(1)
-
-    def alignment(self, gradient: Tensor, chunk: Chunk, runner_up: Tensor) -> Tensor:
-        """(n,) how well gradients (n, *S) point there; NaN where they vanish."""
-        if self.masks is not None:
-            masks = self.masks[chunk.ids].to(gradient).broadcast_to(gradient.shape)
-            square = gradient.double().square()
-            inside: Tensor = (square * masks).flatten(1).sum(1) / square.flatten(1).sum(1)
-            return inside
-        assert self.means is not None  # noqa: S101 - one of the two is there
-        means = self.means.to(gradient.device)
-        return cosine(gradient, means[chunk.y] - means[runner_up])
-
-
-def cosine(a: Tensor, b: Tensor) -> Tensor:
-    """(n,) float64 cosines of rows (n, *S); NaN where one is 0."""
-    a, b = a.flatten(1).double(), b.flatten(1).double()
-    both: Tensor = (a * b).sum(1) / (torch.linalg.vector_norm(a, dim=1) * torch.linalg.vector_norm(b, dim=1))
-    return both
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,7 +193,7 @@ class Aligning:
         settings: samples shown, and health checks that are switched off.
     """
 
-    aim: _Aim
+    aim: Aim
     second: Evaluator | None
     claimed: float | None
     gain: bool
@@ -202,7 +204,7 @@ class Aligning:
         aim, second = self.aim, self.second
         if aim.of is not None:
             chunk = replace(chunk, ids=aim.of[chunk.ids])
-        logits, gradient, runner_up = _gradients(evaluator, chunk, aim)
+        logits, gradient, runner_up = gradients(evaluator, chunk, aim)
         raw = aim.alignment(gradient, chunk, runner_up)
         lowest = 0.0 if aim.masks is not None else -1.0
         value = raw.nan_to_num(lowest)
@@ -240,77 +242,10 @@ class Aligning:
         if not second.classes:
             check_forward(second, there, self.settings.suppress)
             second.check_labels(there.y)
-        _, theirs, other = _gradients(second, there, self.aim)
+        _, theirs, other = gradients(second, there, self.aim)
         if not second.probed:
             probe_gradient(second, there, searched=False)
         return self.aim.alignment(theirs, there, other)
-
-
-def _gradients(evaluator: Evaluator, chunk: Chunk, aim: _Aim) -> tuple[Tensor, Tensor, Tensor]:
-    """Logits (n, K), the gradient (n, *S) of a class's logit less the runner-up's, and the runner-up (n,).
-
-    Raises:
-        DataError: a class has no mean.
-    """
-    known = aim.known
-    if known is not None and not bool(known[chunk.y.cpu()].all()):
-        bad = int(chunk.y.cpu()[~known[chunk.y.cpu()]][0])
-        raise DataError(f"Expected samples of class {bad} in both halves but got them in one. Give more samples.")
-
-    def objective(logits: Tensor, part: slice) -> Tensor:
-        at = torch.stack([chunk.y[part], _runner_up(logits, chunk.y[part], known)], 1)
-        pair = logits.gather(1, at)
-        return pair[:, 0] - pair[:, 1]
-
-    logits, gradient = evaluator.gradient(chunk.x, lambda z, _: z, objective)
-    return logits, gradient, _runner_up(logits, chunk.y, known)
-
-
-def _runner_up(logits: Tensor, y: Tensor, known: Tensor | None) -> Tensor:
-    """(n,) the class of the highest logit among others, of those that have a mean."""
-    scores = logits.detach().scatter(1, y.unsqueeze(1), -torch.inf)
-    if known is not None:
-        none = torch.ones(logits.shape[1], dtype=torch.bool)
-        none[: len(known)] = ~known[: logits.shape[1]]
-        scores = scores.masked_fill(none.to(scores.device), -torch.inf)
-    return scores.argmax(1)
-
-
-def _class_means(classifier: Classifier, halves: Halves, settings: Settings, least: int) -> Tensor:
-    """(K, *S) float32 means of the images of each class up to the largest label; NaN where there is none.
-
-    Raises:
-        DataError: a class has some samples, but fewer than `least`, or there is one class alone.
-    """
-    sums: dict[int, Tensor] = {}
-    counts: dict[int, int] = {}
-    for ids in torch.split(halves.searched, _READ):
-        chunk = load(halves.samples, ids, bounds=classifier.bounds, seed=settings.seed, device=torch.device("cpu"))
-        for k in torch.unique(chunk.y).tolist():
-            rows = chunk.x[chunk.y == k].double()
-            sums[k] = sums.get(k, torch.zeros(())) + rows.sum(0)
-            counts[k] = counts.get(k, 0) + len(rows)
-    few = sorted(k for k, count in counts.items() if count < least)
-    if few or len(counts) < 2 or min(counts) < 0:
-        got = f"{counts[few[0]]} of class {few[0]}" if few else f"classes {sorted(counts)}"
-        raise DataError(
-            f"Expected {least} samples or more of each of two classes or more, to take means of, but got {got}. Give "
-            "more samples, or masks."
-        )
-    shape = next(iter(sums.values())).shape
-    means = torch.full((max(counts) + 1, *shape), torch.nan)
-    for k, total in sums.items():
-        means[k] = (total / counts[k]).float()
-    return means
-
-
-def _checked_masks(masks: Tensor, n: int) -> Tensor:
-    if masks.ndim < 2 or len(masks) != n:
-        raise DataError(expected(f"masks to be (N, ...) with N = {n}", tuple(masks.shape)))
-    masks = masks.float()
-    if not bool(((masks >= 0) & (masks <= 1)).all()):
-        raise DataError(expected("masks of values in 0..1", (float(masks.min()), float(masks.max()))))
-    return masks
 
 
 def _checked(
@@ -330,7 +265,7 @@ def _checked(
     return at_least, min_gain
 
 
-def _details(evidence: Evidence, aim: _Aim) -> dict[str, Any]:
+def _details(evidence: Evidence, aim: Aim) -> dict[str, Any]:
     columns = evidence.columns
     details: dict[str, Any] = {
         "alignment": -_mean(columns["value"]),

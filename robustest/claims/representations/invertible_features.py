@@ -1,4 +1,10 @@
-"""Whether an image can be recovered from a model's features (Engstrom et al., 2019)."""
+"""Whether an image can be recovered from a model's features.
+
+From grey with a little noise, normalised gradient steps lead to an input whose features are those of a sample. Where
+features are those that people see, it looks like the sample; in standard networks inputs that look like nothing share
+features with any sample (Engstrom et al., "Adversarial Robustness as a Prior for Learned Representations", 2019,
+section 4).
+"""
 
 from __future__ import annotations
 
@@ -24,6 +30,7 @@ from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observed, exhibits_of
 from robustest.run.noting import measures
 from robustest.run.options import Options
+from robustest.run.plan import Plan
 from robustest.run.result_building import finish
 from robustest.run.setup import Setup
 from robustest.statistics import Decision, clopper_pearson
@@ -57,12 +64,10 @@ def measure_invertible_features(
 ) -> Result:
     """How near an image comes to the original that is made to have the same features.
 
-    From grey with a little noise, normalised gradient steps lead to an input whose features, the inputs of the model's
-    last linear layer, are those of a sample: |R(x') - R(x)| / |R(x)| at most `max_rep_error`. The image error is
-    |x' - x| / |x|. Where features are those that people see, x' looks like x; in standard networks inputs that look
-    like nothing share features with any sample (Engstrom et al., "Adversarial Robustness as a Prior for Learned
-    Representations", 2019, section 4). The claim holds where half of the samples or more come back with an image error
-    of at most `max_image_error`: where the median does.
+    From grey, gradient steps lead to an input whose features, the inputs of the model's last linear layer, are those of
+    a sample (Engstrom et al., 2019, section 4): |R(x') - R(x)| / |R(x)| at most `max_rep_error`. The image error is
+    |x' - x| / |x|. The claim holds where half of the samples or more come back with an image error of at most
+    `max_image_error`: where the median does.
 
     Advisory: without `max_image_error` nothing is claimed. **Only models of like architecture compare.** A layer with
     as many features as the input has elements can be inverted whatever they mean, untrained too; a narrow one cannot,
@@ -99,30 +104,37 @@ def measure_invertible_features(
         max_rep_error=max_rep_error,
         examples=setup.settings.examples,
     )
-    threshold = None if max_image_error is None else _HALF
-    plan = setup.plan(
+    return _result(_plan(setup, look), look)
+
+
+def _plan(setup: Setup, look: Inverting) -> Plan:
+    threshold = None if look.max_image_error is None else _HALF
+    how = (look.max_image_error, look.max_rep_error, look.layer, look.steps, look.step_size)
+    return setup.plan(
         INVERTIBLE_FEATURES.quantities[0].says(),
         look,
         ShareRule(threshold=threshold, at_least=True, terms=setup.terms),
-        identity=("inversion", max_image_error, max_rep_error, layer, steps, step_size),
+        identity=("inversion", *how),
         here=True,  # a program that was exported for workers has no layers to be seen
     )
-    evidence = observe(plan)
-    asked = "" if max_image_error is None else f", error <= {max_image_error:g}, share >= 0.5"
+
+
+def _result(plan: Plan, look: Inverting) -> Result:
+    evidence, error = observe(plan), look.max_image_error
     features, elements = (int(evidence.columns[name][0]) for name in ("features", "elements"))
     wide = [f"{features} features for {elements} elements: such a layer can be inverted whatever its features mean"]
     return finish(
         plan,
         evidence,
-        decision=_decided(evidence, max_image_error or 0.0, max_rep_error, setup.settings.alpha),
+        decision=_decided(evidence, error or 0.0, look.max_rep_error, plan.settings.alpha),
         kind=INVERTIBLE_FEATURES,
-        statement=plan.statement + asked,
-        threshold=threshold,
+        statement=plan.statement if error is None else f"{plan.statement}, error <= {error:g}, share >= 0.5",
+        threshold=None if error is None else _HALF,
         setting=f"{features} features of images of {elements} elements",
-        method=f"{steps} gradient steps from grey",
-        details=_details(evidence, max_image_error, max_rep_error),
+        method=f"{look.steps} gradient steps from grey",
+        details=_details(evidence, error, look.max_rep_error),
         bounds="below",
-        pairing=Pairing(under=f"max_image_error={max_image_error}, max_rep_error={max_rep_error}"),
+        pairing=Pairing(under=f"max_image_error={error}, max_rep_error={look.max_rep_error}"),
         notes=wide if features >= elements else [],
     )
 

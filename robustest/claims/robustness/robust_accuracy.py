@@ -79,7 +79,8 @@ def measure_robust_accuracy(
     above, its interval begins at 0, and `details["left_interval"]` is that of the accuracy which this attack left.
 
     A model that answers at random needs an attack that averages its answers, such as `EOT(PGD(), draws=10)`:
-    unchanged and found inputs are then judged by the majority of as many fresh draws.
+    unchanged and found inputs are then judged by the majority of as many fresh draws. The details give the share of
+    draws misclassified at the points found, with an interval.
 
     Args:
         model: a torch module, TorchScript, or callable mapping images (N, *S) in the bounds to logits (N, K).
@@ -91,7 +92,8 @@ def measure_robust_accuracy(
         tolerance: the fall from the baseline's accuracy that is allowed, in 0..1.
         attack: a name ("fgsm", "pgd") or a searcher such as `PGD(steps=100)`; the settings' where None.
         certify: "auto" or "linear": prove what can be proven of what the attack left, in L-inf, L2 and L1, of a torch
-            module, so that the interval begins at what is proven; the settings' where None.
+            module, so that the interval begins at what is proven, and enough proofs pass the claim; the settings'
+            where None.
         task: what the answers are, and when they are right, e.g. `Segmentation(19, floor=0.9)`; classification where
             None. A sample that keeps its floor holds.
         **options: see `robustest.run.options.Options`.

@@ -1,20 +1,19 @@
-"""Robustness to common corruptions: accuracy by corruption and severity, and the mean corruption error."""
+"""Robustness to common corruptions: accuracy by corruption and severity, and the mean corruption error.
+
+The mean corruption error (mCE: Hendrycks and Dietterich, ICLR 2019, section 4.2) is the mean, over corruptions, of the
+errors summed over severities, as a share of another model's. The relative mCE takes each model's clean error off first.
+"""
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any, Unpack
 
 import numpy as np
-import torch
 
-from robustest.claims.shifts.cells import Cell, Corrupting, cells_of, stored_cells
-from robustest.data.benchmarks import CorruptedBenchmark
-from robustest.data.benchmarks.published import IMAGENET_CLASSES, PUBLISHED
-from robustest.errors import ConfigError, StoreError, expected
+from robustest.claims.shifts.cells import Cell, Corrupting
+from robustest.claims.shifts.grid import Grid
 from robustest.kinds import Kind, Quantity, clean_accuracy
 from robustest.results import Result
 from robustest.rules.corruption_error import (
@@ -33,8 +32,6 @@ from robustest.run.options import Options
 from robustest.run.plan import Plan
 from robustest.run.result_building import fallible, finish
 from robustest.run.setup import Setup, deciding, of_task
-from robustest.shifts import COMMON_CORRUPTIONS
-from robustest.shifts.tables import LARGE
 from robustest.statistics import clopper_pearson
 from robustest.tasks import Task
 
@@ -73,9 +70,7 @@ def measure_corruption_robustness(
 ) -> Result:
     """Accuracy under common corruptions (Hendrycks and Dietterich, ICLR 2019), over all corruptions and severities.
 
-    The mean corruption error (mCE, section 4.2) is the mean, over corruptions, of the errors summed over severities,
-    as a share of a baseline model's: 1 is as good as the baseline, and less is better. The relative mCE takes each
-    model's clean error off first.
+    The mean corruption error (mCE) is relative to a baseline model's: 1 is as good as that, and less is better.
 
     Args:
         model: as for `measure_robust_accuracy`.
@@ -88,14 +83,12 @@ def measure_corruption_robustness(
         max_drop: the fall from clean accuracy to that mean claimed at most, in 0..1.
         max_mce: the mCE claimed at most, > 0, as a share: 0.767 is what papers print as 76.7. It needs a baseline. Give
             one of the three.
-        baseline: error rates of the model to compare with: "alexnet" for those that papers' mCE is relative to, of
-            models of ImageNet's classes (`ALEXNET_ON_IMAGENET_C`), and without being asked for where the data are
-            ImageNet-C; else a mapping or the path of a JSON file with one; what `details["errors"]` of another result
-            holds. Its "clean" entry serves the relative mCE.
+        baseline: error rates of the model to compare with: a mapping, or the path of a JSON file with one, of what
+            `details["errors"]` of another result holds ("clean" serves the relative mCE). Or "alexnet", for those of
+            papers (`ALEXNET_ON_IMAGENET_C`), of models of ImageNet's classes; None takes them for ImageNet-C.
         no_worse_than, tolerance: as for `measure_robust_accuracy`. Samples are compared by the cells in which they are
             right, over all corruptions and for each of them; all comparisons together err with probability alpha.
-        task: what the answers are, and when they are right, as for `measure_robust_accuracy`; its targets follow
-            where a shift moves things.
+        task: as for `measure_shift_accuracy`.
         **options: see `robustest.run.options.Options`.
 
     Returns:
@@ -107,163 +100,68 @@ def measure_corruption_robustness(
         DataError, ModelError, DeviceError: as for `measure_robust_accuracy`.
         StoreError: the baseline cannot be read.
     """
-    stored = data if isinstance(data, CorruptedBenchmark) else None
-    cells = cells_of(corruptions, severities) if stored is None else stored_cells(stored, corruptions, severities)
-    known = _clean_known(stored, max_drop)
-    reference = _reference(_published_of(stored, cells) if baseline is None else baseline, cells)
-    setup = fresh_setup(Setup.of(model, data if stored is None else stored.samples(), options, deciding(task)))
-    published = any(reference is one for one in PUBLISHED.values())
-    if stored is None and published:
-        _check_size(setup)
-    pairs = [(cell.name, cell.severity) for cell in cells]
-    rule = CellsRule.of(pairs, reference, setup.terms, min_accuracy=min_accuracy, max_drop=max_drop, max_mce=max_mce)
-    names, levels = _named(cells)
-    about = names[0] if len(names) == 1 else f"{len(names)} corruptions"
+    grid = Grid.of(data, corruptions, severities, baseline=baseline, max_drop=max_drop)
+    images = data if grid.stored is None else grid.stored.samples()
+    setup = fresh_setup(Setup.of(model, images, options, deciding(task)))
+    grid.check_images(setup.samples)
+    rule = CellsRule.of(
+        grid.pairs, grid.reference, setup.terms, min_accuracy=min_accuracy, max_drop=max_drop, max_mce=max_mce
+    )
     asked = next(one for one in CORRUPTION_ROBUSTNESS.quantities if one.name == rule.quantity)
-    plan = setup.plan(
-        asked.says(about if stored is None else f"{about} of {stored.name}", levels) + of_task(setup.task),
-        Corrupting(cells=tuple(cells), clean=known, examples=setup.settings.examples),
+    plan = _plan(setup, grid, rule, asked)
+    plan = plan.against(no_worse_than, tolerance, asked=rule.threshold is not None, **grid.each(setup.terms.alpha))
+    evidence = observe(plan) if setup.model.reset is None else _fresh(plan, setup, grid)
+    return _result(plan, evidence, grid, asked, rule.threshold, adapts=setup.model.reset is not None)
+
+
+def _plan(setup: Setup, grid: Grid, rule: CellsRule, asked: Quantity) -> Plan:
+    return setup.plan(
+        asked.says(grid.about, grid.levels) + of_task(setup.task),
+        Corrupting(cells=grid.cells, clean=grid.clean, examples=setup.settings.examples),
         rule,
-        identity=("corruptions", tuple(cells)) if stored is None else None,  # files may change under their names
+        identity=grid.identity,
         adapts=True,
-    ).against(no_worse_than, tolerance, asked=rule.threshold is not None, **_each(cells, setup.terms.alpha))
-    evidence = observe(plan) if setup.model.reset is None else _fresh(plan, setup, cells, known=known)
-    if published:
-        _check_classes(evidence.tally.classes)
+    )
+
+
+def _result(
+    plan: Plan, evidence: Evidence, grid: Grid, asked: Quantity, threshold: float | None, *, adapts: bool
+) -> Result:
+    """The result, where the model's classes are those of the errors that it is compared with.
+
+    Raises:
+        ConfigError: they are not.
+    """
+    grid.check_classes(evidence.tally.classes)
     decision = evidence.decision
-    if known:
-        decision = fallible(decision, evidence.columns["clean"], max_drop and rule.threshold)
+    if grid.clean:
+        decision = fallible(decision, evidence.columns["clean"], threshold if asked.threshold == "max_drop" else None)
     return finish(
         plan,
         evidence,
         decision=decision,
         kind=CORRUPTION_ROBUSTNESS,
         asked=asked,
-        threshold=rule.threshold,
-        setting=", ".join(names),
-        method=f"{len(cells)} cells{', paired with the clean samples' if known else ''}",
-        notes=() if setup.model.reset is None else (ADAPTS,),
-        details=_details(evidence, cells, reference, setup.settings.alpha),
-        caveats=(*(stored.caveats if stored else ()), *(_partial(names, levels) if published and max_mce else ())),
+        threshold=threshold,
+        setting=", ".join(grid.names),
+        method=f"{len(grid.cells)} cells{', paired with the clean samples' if grid.clean else ''}",
+        notes=(ADAPTS,) if adapts else (),
+        details=_details(evidence, grid.cells, grid.reference, plan.settings.alpha),
+        caveats=grid.caveats(mce=asked.threshold == "max_mce"),
     )
 
 
-def _clean_known(stored: CorruptedBenchmark | None, max_drop: float | None) -> bool:
-    """Whether there are clean images beside the corrupted ones.
-
-    Raises:
-        ConfigError: there are none, and a fall from the accuracy on them is claimed.
-    """
-    known = stored is None or stored.clean is not None
-    if max_drop is not None and not known:
-        raise ConfigError(
-            "Expected clean images for max_drop but the benchmark has none: benchmark(name, root, clean=...)."
-        )
-    return known
-
-
-def _named(cells: Sequence[Cell]) -> tuple[list[str], str]:
-    """The corruptions of cells, in their order, and the severities in a line."""
-    names = list(dict.fromkeys(cell.name for cell in cells))
-    return names, ", ".join(str(level) for level in sorted({cell.severity for cell in cells}))
-
-
-def _fresh(plan: Plan, setup: Setup, cells: Sequence[Cell], *, known: bool) -> Evidence:
+def _fresh(plan: Plan, setup: Setup, grid: Grid) -> Evidence:
     """What a model that adapts does in each cell, and on the clean samples, as it was before any."""
     examples = setup.settings.examples
-    looks = [Corrupting(cells=(), clean=True, examples=0)] if known else []
-    looks += [Corrupting(cells=(cell,), clean=False, examples=examples) for cell in cells]
+    looks = [Corrupting(cells=(), clean=True, examples=0)] if grid.clean else []
+    looks += [Corrupting(cells=(cell,), clean=False, examples=examples) for cell in grid.cells]
 
     def joined(columns: Columns) -> Columns:
-        held = sum(columns[column((cell.name, cell.severity))].astype(int) for cell in cells)
-        return {**columns, "held": 2 * np.asarray(held) >= len(cells)}
+        held = sum(columns[column(pair)].astype(int) for pair in grid.pairs)
+        return {**columns, "held": 2 * np.asarray(held) >= len(grid.cells)}
 
     return observed_fresh(plan, setup, looks, joined)
-
-
-def _each(cells: Sequence[Cell], alpha: float) -> dict[str, Any]:
-    """How a baseline is compared: by all cells together, and by each corruption's; all comparisons err at alpha."""
-    columns = tuple(column((cell.name, cell.severity)) for cell in cells)
-    names = tuple(dict.fromkeys(cell.name for cell in cells))
-    if len(names) == 1:
-        return {"columns": columns}
-    parts = tuple((name, tuple(one for one in columns if one.startswith(f"{name}/"))) for name in names)
-    return {"columns": columns, "parts": parts, "level": alpha / (len(parts) + 1)}
-
-
-def _published_of(stored: CorruptedBenchmark | None, cells: Sequence[Cell]) -> Errors | None:
-    """The errors that a benchmark's mCE is relative to, where there are some of all of these cells."""
-    errors = PUBLISHED.get("" if stored is None else stored.baseline)
-    return errors if errors is not None and all(cell.name in errors for cell in cells) else None
-
-
-def _check_size(setup: Setup) -> None:
-    """Refuse to compare small images with AlexNet's errors on large ones.
-
-    Raises:
-        ConfigError: they are corrupted with parameters for other sizes.
-    """
-    x, _ = setup.samples.take(torch.zeros(1, dtype=torch.int64))
-    if max(x.shape[-2:]) < LARGE:
-        raise ConfigError(
-            f"Expected images of {LARGE} pixels or more for AlexNet's errors but got "
-            f"{tuple(x.shape[1:])}: smaller ones are "
-            "corrupted with other parameters. Give the errors of a model on images like these as baseline=."
-        )
-
-
-def _check_classes(classes: int) -> None:
-    """Refuse to compare a model of other classes with AlexNet's errors.
-
-    Raises:
-        ConfigError: it has not ImageNet's 1,000.
-    """
-    if classes != IMAGENET_CLASSES:
-        raise ConfigError(
-            f"Expected a model of ImageNet's {IMAGENET_CLASSES} classes for AlexNet's errors but it "
-            f"has {classes}: its errors "
-            "are of another task. Give those of a model on these data as baseline=."
-        )
-
-
-def _partial(names: Sequence[str], levels: str) -> tuple[str, ...]:
-    """What a line must say of an mCE that is not the papers'."""
-    if set(names) == set(COMMON_CORRUPTIONS) and levels == "1, 2, 3, 4, 5":
-        return ()
-    return (f"over {len(names)} corruptions and severities {levels}, where papers' mCE has 15 and 1 to 5",)
-
-
-def _reference(baseline: object, cells: Sequence[Cell]) -> Errors | None:
-    """The baseline's error rates, all that the cells need.
-
-    Raises:
-        StoreError: the file cannot be read.
-        ConfigError: it lacks a corruption, or a severity's rates are no numbers in 0..1 that sum to more than 0.
-    """
-    errors = PUBLISHED.get(baseline, baseline) if isinstance(baseline, str) else baseline
-    if errors is None:
-        return None
-    if isinstance(errors, (str, os.PathLike)):
-        try:
-            errors = json.loads(Path(errors).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise StoreError(f"Expected error rates as JSON in {baseline} but got: {error}") from error
-    if not isinstance(errors, Mapping):
-        raise ConfigError(expected("baseline to map corruptions to error rates", errors))
-    for cell in cells:
-        rates = errors.get(cell.name)
-        if not isinstance(rates, Sequence) or len(rates) != 5 or not all(map(_is_rate, rates)):
-            raise ConfigError(expected(f"baseline to hold five error rates in 0..1 for {cell.name!r}", rates))
-    for name in {cell.name for cell in cells}:
-        if not sum(errors[name][cell.severity - 1] for cell in cells if cell.name == name) > 0:
-            raise ConfigError(f"Expected a baseline that errs under {name!r}: its errors are what ours are divided by.")
-    if any(errors is one for one in PUBLISHED.values()):
-        return errors
-    return {str(name): [float(rate) for rate in rates] for name, rates in errors.items()}
-
-
-def _is_rate(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 1
 
 
 def _details(evidence: Evidence, cells: Sequence[Cell], reference: Errors | None, alpha: float) -> dict[str, Any]:

@@ -82,12 +82,7 @@ def measure_stable_under_perturbations(
     if not isinstance(data, SequenceBenchmark):
         raise ConfigError(expected('sequences as benchmark("imagenet-p", root) reads them', data))
     checked_not_both(max_mfp=max_mfp, max_mt5d=max_mt5d)
-    names = tuple(data.sequences) if perturbations is None else tuple(dict.fromkeys(perturbations))
-    for name in names:
-        if name not in data.sequences:
-            raise unknown(f"perturbation of {data.name}", name, data.sequences)
-    if not names:
-        raise ConfigError("Expected one perturbation or more but got none.")
+    names = _checked_names(data, perturbations)
     by_distance = max_mt5d is not None
     setup = Setup.of(model, data.samples(), options)
     threshold = max_mt5d if by_distance else max_mfp
@@ -108,6 +103,22 @@ def measure_stable_under_perturbations(
         details=_details(evidence, names, baseline),
         caveats=data.caveats,
     )
+
+
+def _checked_names(data: SequenceBenchmark, perturbations: Sequence[str] | None) -> tuple[str, ...]:
+    """The perturbations that count, each once.
+
+    Raises:
+        UnknownNameError: the benchmark has no such perturbation.
+        ConfigError: there is none.
+    """
+    names = tuple(data.sequences) if perturbations is None else tuple(dict.fromkeys(perturbations))
+    for name in names:
+        if name not in data.sequences:
+            raise unknown(f"perturbation of {data.name}", name, data.sequences)
+    if not names:
+        raise ConfigError("Expected one perturbation or more but got none.")
+    return names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

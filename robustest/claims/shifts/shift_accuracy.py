@@ -12,7 +12,7 @@ from robustest.engine.evaluator import Evaluator, Judged
 from robustest.facts import Captions
 from robustest.kinds import OUTCOMES, Kind, Quantity, clean_accuracy
 from robustest.results import Pairing, Result
-from robustest.rules import DropRule, Rule, ShareRule
+from robustest.rules import DropRule, Rule, ShareRule, Terms
 from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observed, exhibits_of
@@ -79,15 +79,12 @@ def measure_shift_accuracy(
     max_drop = asked_threshold("max_drop", max_drop, trivial=1)
     chosen = as_shift(shift, severity)
     setup = Setup.of(model, data, options, deciding(task))
-    rule: Rule = ShareRule(threshold=at_least, at_least=True, terms=setup.terms)
-    if max_drop is not None:
-        rule = DropRule(threshold=max_drop, terms=setup.terms)
     asked = SHIFT_ACCURACY.asked("at_least" if max_drop is None else "max_drop")
     threshold = at_least if max_drop is None else max_drop
     plan = setup.plan(
         asked.says(chosen) + of_task(setup.task),
         Shifting(shift=chosen, examples=setup.settings.examples),
-        rule,
+        _rule(at_least, max_drop, setup.terms),
         identity=("shift accuracy", chosen),
     ).against(no_worse_than, tolerance, asked=threshold is not None)
     evidence = observe(plan)
@@ -104,6 +101,12 @@ def measure_shift_accuracy(
         pairing=Pairing(share=max_drop is None, under=of_task(setup.task).strip(", ")),
         caveats=unchanged(evidence.columns["moved"], "the shift"),
     )
+
+
+def _rule(at_least: float | None, max_drop: float | None, terms: Terms) -> Rule:
+    if max_drop is not None:
+        return DropRule(threshold=max_drop, terms=terms)
+    return ShareRule(threshold=at_least, at_least=True, terms=terms)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

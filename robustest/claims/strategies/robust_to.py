@@ -1,4 +1,9 @@
-"""Accuracy under anything that a strategy draws: hypothesis searches for the mildest change that breaks the claim."""
+"""Accuracy under anything that a strategy draws: hypothesis searches for the mildest change that breaks the claim.
+
+Hypothesis is told how near the claim is to breaking, climbs towards that, and then shrinks what breaks it: fewer steps,
+lower severities, and so on (see `robustest.strategies`). What it ends with is the simplest change that it tried, and no
+simpler neighbour that it tried breaks the claim.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +20,7 @@ from hypothesis.errors import HypothesisException
 from hypothesis.strategies import SearchStrategy
 
 from robustest import context
+from robustest.checks import checked_whole
 from robustest.claims.shifts.shift_accuracy import Shifting
 from robustest.claims.strategies.hypothesis_search import OutOfTime, hunt
 from robustest.claims.strategies.tried_changes import Trials, tell
@@ -71,13 +77,10 @@ def measure_robust_to(
     """The lowest accuracy that hypothesis finds under a strategy's changes, and the mildest that breaks a claim.
 
     A search, not a proof: that nothing was found says that nothing was found among so many examples. The accuracy is
-    that on these very samples, whatever `claim` says, since the change was picked by looking at them.
+    that on these very samples, whatever `scope` says, since the change was picked by looking at them.
 
-    Hypothesis is told how near the claim is to breaking, climbs towards that, and then shrinks what breaks it: fewer
-    steps, lower severities, and so on (see `robustest.strategies`). What it ends with is the simplest change that it
-    tried, and no simpler neighbour that it tried breaks the claim. The search depends on the strategy, the model, the
-    samples and the settings' seed alone: hypothesis' profiles and its own seed do not change it. Its current profile
-    says where examples are remembered, which are tried first.
+    The search depends on the strategy, the model, the samples and the settings' seed alone: hypothesis' profiles and
+    its own seed do not change it. Its current profile says where examples are remembered, which are tried first.
 
     Args:
         model: as for `measure_robust_accuracy`.
@@ -101,8 +104,8 @@ def measure_robust_to(
     at_least = asked_threshold("at_least", at_least, trivial=0)
     if not isinstance(strategy, SearchStrategy):
         raise ConfigError(expected("a strategy such as robustest.strategies.shifts()", strategy))
-    if max_examples is not None and (type(max_examples) is not int or max_examples < 1):
-        raise ConfigError(expected("max_examples to be a whole number >= 1", max_examples))
+    if max_examples is not None:
+        checked_whole("max_examples", max_examples, 1)
     classifier, settings = apply(model, options)
     samples, setting = as_samples(data), _as_written(strategy)
     statement = ROBUST_TO.quantities[0].says(setting)
@@ -110,23 +113,8 @@ def measure_robust_to(
         trials = Trials.of(classifier, samples, settings, at_least, statement)
         ended = _search(trials, strategy, settings, max_examples, setting=setting, statement=statement)
         trials.end()
-    shown = ended.mildest if ended.mildest is not None else trials.worst
-    evidence = _whole(shown, Setup(classifier, samples, settings), statement)
-    decision = _decide(ended, trials, evidence, at_least)
-    result = result_of(
-        replace(with_search(evidence, trials.tally, settings), cached=""),
-        decision,
-        settings,
-        kind=ROBUST_TO,
-        statement=statement if at_least is None else f"{statement} >= {at_least:g}",
-        threshold=at_least,
-        setting=setting,
-        method=f"hypothesis, {len(trials.seen)} examples, {trials.broken} of them break the claim",
-        details=_details(trials, evidence, ended),
-        bounds="above",
-        scope="set",
-        pairing=Pairing(under=code_of(shown)),
-        caveats=() if decision.verdict is Verdict.FAILED else unchanged(evidence.columns["moved"], "the worst change"),
+    result = _result(
+        trials, ended, Setup(classifier, samples, settings), at_least, setting=setting, statement=statement
     )
     return replace(result, notes=(*notes, *result.notes))
 
@@ -219,6 +207,30 @@ def _search(
         reason = f"replayed only: none of {len(trials.seen)} examples that hypothesis remembers breaks the claim"
         raise context.current().not_searched(statement, reason)
     return _Ended(mildest)
+
+
+def _result(
+    trials: Trials, ended: _Ended, setup: Setup, at_least: float | None, *, setting: str, statement: str
+) -> Result:
+    """What becomes of all samples under the mildest change that breaks the claim, or else under the worst."""
+    shown = ended.mildest if ended.mildest is not None else trials.worst
+    evidence = _whole(shown, setup, statement)
+    decision = _decide(ended, trials, evidence, at_least)
+    return result_of(
+        replace(with_search(evidence, trials.tally, setup.settings), cached=""),
+        decision,
+        setup.settings,
+        kind=ROBUST_TO,
+        statement=statement if at_least is None else f"{statement} >= {at_least:g}",
+        threshold=at_least,
+        setting=setting,
+        method=f"hypothesis, {len(trials.seen)} examples, {trials.broken} of them break the claim",
+        details=_details(trials, evidence, ended),
+        bounds="above",
+        scope="set",
+        pairing=Pairing(under=code_of(shown)),
+        caveats=() if decision.verdict is Verdict.FAILED else unchanged(evidence.columns["moved"], "the worst change"),
+    )
 
 
 def _whole(shown: object, setup: Setup, statement: str) -> Evidence:

@@ -13,11 +13,9 @@ from torch import Tensor
 from robustest import context, rng
 from robustest.attacks import Cascade
 from robustest.claims.robustness.attacking import Attacking, draws_in
-from robustest.rules import ShareRule, Terms
-from robustest.run.driver import observe
+from robustest.claims.training.trained import seen_whole, total
 from robustest.run.evidence import Evidence, Observed, Tally
 from robustest.run.options import Options
-from robustest.run.setup import Setup
 from robustest.run.training_sets import TrainingSets
 from robustest.run.trainings import TrainFn, Trainings, announced
 from robustest.settings import Settings
@@ -79,18 +77,10 @@ class Study:
         return self.sets.judged(self.settings.seed, self.settings.max_samples)
 
     def _attacked(self, model: object, x: Tensor, y: Tensor) -> Evidence:
-        """Every sample attacked, whatever it shows: a gap needs both accuracies whole."""
-        setup = Setup.of(model, (x, y), self.options)
-        changes: dict[str, Any] = {"exact": True, "max_samples": None, "time_budget": None}
-        if draws_in(self.cascade) > 1:
-            changes["suppress"] = (*setup.settings.suppress, "random_forward")
-        setup = setup.but(**changes).unpictured()
-        # Remembered with the training it is of: the model itself need not be told from others.
-        setup = replace(setup, settings=replace(setup.settings, store=None, corpus=None))
-        terms = Terms(scope="set", alpha=setup.settings.alpha, fail_alpha=setup.settings.alpha)
+        """Every sample attacked: a gap needs both accuracies whole."""
         look = Attacking(cascade=self.cascade, threat=self.threat, examples=0)
-        rule = ShareRule(threshold=None, at_least=True, terms=terms)
-        return observe(setup.plan(self.statement, look, rule, here=True))
+        suppress = ("random_forward",) if draws_in(self.cascade) > 1 else ()
+        return seen_whole(model, x, y, look, statement=self.statement, options=self.options, suppress=suppress)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -116,9 +106,7 @@ class Size:
     @classmethod
     def of(cls, samples: int, models: Sequence[tuple[Observed, Tally]]) -> Size:
         """The models of all seeds together."""
-        tally = Tally()
-        for _, one in models:
-            tally = tally.plus(one)
+        tally = total(one for _, one in models)
         rows = {name: np.stack([seen.columns[name] for seen, _ in models]) for name in models[0][0].columns}
         ids = rows.pop("train id")
         return cls(

@@ -1,4 +1,13 @@
-"""Whether a net's loss is smoother along its training than another's (Santurkar et al., NeurIPS 2018)."""
+"""Whether a net's loss is smoother along its training than another's.
+
+Every few steps of training the loss is looked at along the gradient: how far it ranges, how far the gradient turns (its
+least cosine), how fast it changes (the effective beta), and how far a layer's gradient moves once the layers before it
+have moved (internal covariate shift). See Santurkar, Tsipras, Ilyas and Madry, "How Does Batch Normalization Help
+Optimization?", NeurIPS 2018, section 3.
+
+Under a normalisation the absolute beta of one and the same function can be set at will, by rescaling weights: it is
+reported, and decides nothing. A net on its plateau has a smooth landscape: so both nets must learn.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +24,7 @@ from torch import Tensor
 from robustest.checks import checked_real, checked_whole
 from robustest.claims.training.probed_training import Batches, Course, Trace, Trainings, best_constant, built
 from robustest.claims.training.probes import Loss
+from robustest.claims.training.trained import at_most
 from robustest.engine.draws import seed_draws
 from robustest.errors import ConfigError, DataError, ModelError, expected
 from robustest.facts import Captions
@@ -27,7 +37,8 @@ from robustest.run.evidence import Evidence, Tally
 from robustest.run.noting import measures
 from robustest.run.options import Options, settings_of
 from robustest.run.result_building import result_of
-from robustest.statistics import Decision, checked_threshold
+from robustest.settings import Settings
+from robustest.statistics import Decision, asked_threshold
 from robustest.statistics.ratios import decide_ratio
 
 LANDSCAPE = Kind(
@@ -67,17 +78,10 @@ def measure_landscape(
 ) -> Result:
     """How much the loss varies along the gradient while a net trains, beside a reference that trains alike.
 
-    Both nets are trained by gradient descent on the same batches in the same order. Every few steps the loss is looked
-    at along the gradient: how far it ranges, how far the gradient turns (its least cosine), how fast it changes (the
-    effective beta), and how far a layer's gradient moves once the layers before it have moved (internal covariate
-    shift). See Santurkar, Tsipras, Ilyas and Madry, "How Does Batch Normalization Help Optimization?", section 3.
-
-    **Judged is the loss range on relative steps**, in which each tensor moves in proportion to its own norm. Under a
-    normalisation the absolute beta of one and the same function can be set at will, by rescaling weights; it is
-    reported, and decides nothing.
-
-    Advisory: without `max_ratio` nothing is claimed. Ratios are to the reference alone, and say nothing of the test
-    accuracy. Between deep nets the ranges of a few seeds may overlap; then the claim is inconclusive.
+    Both nets are trained by gradient descent on the same batches in the same order, and the loss is looked at along the
+    gradient every few steps (Santurkar et al., NeurIPS 2018, section 3). **Judged is its range on relative steps**, in
+    which each tensor moves in proportion to its own norm. Advisory: without `max_ratio` nothing is claimed. Ratios are
+    to the reference alone, and say nothing of the test accuracy.
 
     Args:
         factory: a function of no arguments, or a `Factory`, that builds the net with weights drawn anew from torch's
@@ -96,8 +100,7 @@ def measure_landscape(
     Returns:
         The result. The estimate is the geometric mean over runs of the ratio of the median loss ranges; outcomes are
         whether each run's ratio keeps the threshold. It is inconclusive where a net has not learned: where its loss
-        ends above half of what the best constant answer has, or is no better than 0.9 of that at half of the probes; a
-        net on its plateau has a smooth landscape.
+        ends above half of what the best constant answer has, or is no better than 0.9 of that at half of the probes.
 
     Raises:
         ConfigError: an argument is out of range or unknown, a factory builds no net, the same weights each time, or is
@@ -105,8 +108,7 @@ def measure_landscape(
         DataError: a batch is misshapen or not finite, or all targets are one class.
         ModelError: a loss or a gradient is not finite, or the loss is no positive scalar.
     """
-    if max_ratio is not None:
-        max_ratio = checked_threshold("max_ratio", max_ratio, within=(0.0, float("inf")))
+    max_ratio = asked_threshold("max_ratio", max_ratio, within=(0.0, float("inf")))
     course = _course(steps, every, learning_rate, etas)
     checked_whole("seeds", seeds, 2)
     if factory is reference:
@@ -117,20 +119,23 @@ def measure_landscape(
     trainings = Trainings(loss, batches, course, settings)
     runs = [Run(trainings.of(factory, n), trainings.of(reference, n), constant) for n in range(seeds)]
     _check_draws(runs)
+    tally = Tally(seconds=time.perf_counter() - started, notes=(trainings.why_not,) if trainings.why_not else ())
+    return _result(runs, course, max_ratio, settings, tally=tally, data=digest([(settings.seed, seeds), list(batches)]))
+
+
+def _result(
+    runs: list[Run], course: Course, max_ratio: float | None, settings: Settings, *, tally: Tally, data: str
+) -> Result:
     decision = _decision(runs, max_ratio, settings.alpha)
-    notes = (trainings.why_not,) if trainings.why_not else ()
-    tally = Tally(seconds=time.perf_counter() - started, notes=notes)
-    evidence = _evidence(runs, decision, max_ratio, tally, digest([(settings.seed, seeds), list(batches)]))
-    statement = LANDSCAPE.quantities[0].says()
     return result_of(
-        evidence,
+        _evidence(runs, decision, max_ratio, tally, data),
         decision,
         settings,
         kind=LANDSCAPE,
-        statement=statement if max_ratio is None else f"{statement} <= {max_ratio:g}",
+        statement=at_most(LANDSCAPE.quantities[0].says(), max_ratio),
         threshold=max_ratio,
         setting=f"{course.steps} steps of {course.learning_rate:g}, relative steps of {list(course.etas)}",
-        method=f"probes every {course.every} steps, {seeds} runs of each net",
+        method=f"probes every {course.every} steps, {len(runs)} runs of each net",
         details=_details(runs),
         scope="population",
         pairing=NOT_PAIRED,

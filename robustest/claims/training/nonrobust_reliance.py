@@ -1,4 +1,17 @@
-"""Whether a network learns its classes from features that nobody sees (Ilyas et al., NeurIPS 2019, section 3.2)."""
+"""Whether a network learns its classes from features that nobody sees (Ilyas et al., NeurIPS 2019, section 3.2).
+
+Each sample is moved towards the class after its own, and labelled so (D_det, as `repair.mislabelled` makes it). What
+people see in it speaks for another class than its label, always; what speaks for the label is what the model was moved
+by. A learner that was trained on that, and recognises unchanged test samples all the same, has learned from the latter:
+its accuracy is the transfer. Beside it stand learners of three other sets, each of every seed:
+
+- D_rand, moved towards a class drawn at random: there visible features may leak, as those of the label's class are no
+  rarer than others. It decides nothing.
+- the null: D_det with its labels permuted, which teaches nothing. Where that learner recognises more than the commonest
+  class, it knew the classes before, and nothing is claimed.
+- the control, which must fail: the samples as they are. Where its learner does not recognise surely more than what is
+  claimed, no set could have failed the claim.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +23,7 @@ from robustest import context
 from robustest.checks import checked_whole
 from robustest.claims.robustness.attacking import checked_threat
 from robustest.claims.training.relabelled import Learned, Learners, moved
+from robustest.claims.training.trained import at_most, verdict_over_seeds
 from robustest.facts import Captions, Fact
 from robustest.identity.fingerprint import digest
 from robustest.kinds import Kind, Quantity
@@ -23,7 +37,6 @@ from robustest.run.setup import Setup
 from robustest.run.training_sets import TrainingSets
 from robustest.run.trainings import TrainFn, Trainings, check_train_fn
 from robustest.statistics import Decision, asked_threshold, checked_threshold
-from robustest.statistics.fixed import beyond
 from robustest.statistics.seeded import seeded_share_interval
 from robustest.threats import Threat
 
@@ -77,23 +90,10 @@ def measure_nonrobust_reliance(
     """How much of a model's classes another one learns from features that are small enough to be moved unseen.
 
     Each sample is moved, inside the threat, towards the class after its own, and labelled so (D_det: Ilyas et al.,
-    "Adversarial Examples Are Not Bugs, They Are Features", NeurIPS 2019, section 3.2; as `repair.mislabelled` does).
-    What people see in it speaks for another class than its label, always; what speaks for the label is what the model
-    was moved by. A learner that was trained on that, and recognises unchanged test samples all the same, has learned
-    from the latter: its accuracy is the transfer.
-
-    Beside it stand learners of three other sets, each of every seed:
-
-    - D_rand, moved towards a class drawn at random: there visible features may leak, as those of the label's class are
-      no rarer than others. It decides nothing.
-    - the null: D_det with its labels permuted, which teaches nothing. Where that learner recognises more than the
-      commonest class, it knew the classes before, and nothing is claimed.
-    - the control, which must fail: the samples as they are. Where its learner does not recognise surely more than
-      `max_transfer`, no set could have failed the claim.
-
-    The verdict also waits where the learner of D_det answers less than half of its own samples as they are labelled.
-    The interval is for other seeds and other test samples, whatever `scope` says. What was measured of a training is
-    remembered, as by `measure_robust_generalization`.
+    NeurIPS 2019, section 3.2). The transfer is the accuracy, on unchanged test samples, of a learner of that set.
+    Learners of three other sets show whether it says anything; else it is inconclusive, as it is where the learner
+    answers less than half of its own samples as labelled. The interval is for other seeds and other test samples,
+    whatever `scope` says; what was measured of a training is remembered.
 
     Args:
         model: as for `measure_robust_accuracy`: the network in question, which must give gradients.
@@ -104,8 +104,7 @@ def measure_nonrobust_reliance(
         max_transfer: the transfer claimed at most, in 0..1; without one the verdict is "inconclusive".
         seeds: learners of each set, >= 1: `seed`, `seed` + 1, ...
         steps: gradient steps towards the class, >= 1.
-        min_reached: share of the samples, in 0..1, that the model must take for the next class once they are moved:
-            with fewer there is nothing to learn from, whatever the model relies on.
+        min_reached: share of the samples, in 0..1, that the model must take for the next class once they are moved.
         **options: see `robustest.run.options.Options`; `max_samples` bounds the test samples.
 
     Returns:
@@ -132,9 +131,7 @@ def measure_nonrobust_reliance(
     made = {labels: moved(setup, statement, threat, labels, steps) for labels in ("next", "random")}
     trainings = Trainings(train_fn, setup.settings, {name: options.get(name) for name in ("bounds", "preprocessing")})
     study = Learners(trainings=trainings, sets=sets, options=options, settings=setup.settings, statement=statement)
-    learned = study.learned(made, seeds)
-    classes = made["next"].tally.classes
-    found = Learned(learned, sets.test_y[study.judged].numpy(), classes, float(made["next"].columns["reached"].mean()))
+    found = study.learned(made, seeds)
     decision = _decided(found, max_transfer, min_reached, terms_of(setup.settings))
     return _result(study, found, decision, made, threat=threat, max_transfer=max_transfer, steps=steps)
 
@@ -142,12 +139,7 @@ def measure_nonrobust_reliance(
 def _decided(found: Learned, max_transfer: float | None, min_reached: float, terms: Terms) -> Decision:
     right = found.right["next class"]
     interval = seeded_share_interval(right, terms.alpha)
-    verdict, rule = Verdict.INCONCLUSIVE, "no threshold given"
-    if max_transfer is not None:
-        verdict = beyond(interval, max_transfer, at_least=False)
-        rule = f"other seeds and samples, alpha = {terms.alpha:g} a side"
-        if len(right) == 1:
-            rule = "one seed says nothing of others: give seeds=3 or more"
+    verdict, rule = verdict_over_seeds(interval, max_transfer, len(right), terms.alpha)
     if doubt := _doubt(found, max_transfer, min_reached, terms.alpha):
         verdict, rule = Verdict.INCONCLUSIVE, doubt
     return Decision(
@@ -210,7 +202,7 @@ def _result(
         decision,
         settings,
         kind=NONROBUST_RELIANCE,
-        statement=study.statement if max_transfer is None else f"{study.statement} <= {max_transfer:g}",
+        statement=at_most(study.statement, max_transfer),
         threshold=max_transfer,
         setting=f"{threat}, {len(study.sets.y)} training samples, {seeds} seeds",
         method=f"{steps} gradient steps towards the next class, variance by seed and sample",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from robustest import rng
+from robustest.claims.training.trained import look_only_rule, seen_whole, total
 from robustest.engine.chunks import Chunk
 from robustest.engine.constructed import moved_to_others
 from robustest.engine.evaluator import Evaluator
-from robustest.rules import ShareRule, Terms
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observed, Tally, exhibits_of
 from robustest.run.options import Options
@@ -85,15 +85,21 @@ class Learners:
         """The test samples that learners are asked about, rising."""
         return self.sets.judged(self.settings.seed, self.settings.max_samples)
 
-    def learned(self, made: Mapping[str, Evidence], seeds: int) -> dict[str, list[tuple[Observed, Tally]]]:
-        """What the learners of each set and seed answer."""
+    def learned(self, made: Mapping[str, Evidence], seeds: int) -> Learned:
+        """What the learners of each set and seed do on unchanged test samples.
+
+        Args:
+            made: the samples moved towards the "next" class, and towards one drawn at "random".
+            seeds: how many, from the settings' seed on.
+        """
         first = self.settings.seed
         found: dict[str, list[tuple[Observed, Tally]]] = {name: [] for name in SETS}
         for seed in range(first, first + seeds):
             for place, (name, (x, y)) in enumerate(self._training_sets(made, seed).items()):
                 announced(self.statement, (seed - first) * len(SETS) + place, len(SETS) * seeds)
                 found[name].append(self._one(x, y, seed))
-        return found
+        label, reached = self.sets.test_y[self.judged].numpy(), made["next"].columns["reached"]
+        return Learned(found, label, made["next"].tally.classes, float(reached.mean()))
 
     def _training_sets(self, made: Mapping[str, Evidence], seed: int) -> dict[str, tuple[Tensor, Tensor]]:
         moved = {name: [torch.from_numpy(one.columns[key]) for key in ("x", "y")] for name, one in made.items()}
@@ -116,13 +122,9 @@ class Learners:
         return self.trainings.measured(x, y, seed, ("answers", own, test_x), measure)
 
     def _answers(self, learner: object, x: Tensor, y: Tensor) -> Evidence:
-        setup = Setup.of(learner, (x, y), self.options)
         # A learner may give labels, scores or probabilities: no gradient is asked of it.
-        changes: dict[str, Any] = {"exact": True, "max_samples": None, "time_budget": None}
-        changes["suppress"] = (*setup.settings.suppress, "softmax_outputs")
-        setup = setup.but(**changes).unpictured()
-        setup = replace(setup, settings=replace(setup.settings, store=None, corpus=None))
-        return observe(setup.plan(self.statement, Answering(), _look_only_rule(setup.settings), here=True))
+        suppress = ("softmax_outputs",)
+        return seen_whole(learner, x, y, Answering(), statement=self.statement, options=self.options, suppress=suppress)
 
 
 def moved(setup: Setup, statement: str, threat: Threat, labels: Literal["next", "random"], steps: int) -> Evidence:
@@ -130,13 +132,7 @@ def moved(setup: Setup, statement: str, threat: Threat, labels: Literal["next", 
     setup = setup.but(exact=True, max_samples=None, time_budget=None)
     look = Moving(threat=threat, labels=labels, steps=steps, examples=setup.settings.examples)
     identity = ("moved to other classes", threat, labels, steps)
-    return observe(setup.plan(statement, look, _look_only_rule(setup.settings), identity=identity, here=True))
-
-
-def _look_only_rule(settings: Settings) -> ShareRule:
-    """A rule that asks for every outcome and decides nothing."""
-    terms = Terms(scope="set", alpha=settings.alpha, fail_alpha=settings.alpha)
-    return ShareRule(threshold=None, at_least=True, terms=terms)
+    return observe(setup.plan(statement, look, look_only_rule(setup.settings), identity=identity, here=True))
 
 
 class Learned:
@@ -164,10 +160,7 @@ class Learned:
         self.next = {name: one == (label + 1) % classes for name, one in said.items()}
         self.fitted = {name: np.stack([seen.columns["fitted"] for seen, _ in ones]) for name, ones in learned.items()}
         self.chance = float(np.bincount(label).max() / len(label))
-        self.tally = Tally()
-        for ones in learned.values():
-            for _, tally in ones:
-                self.tally = self.tally.plus(tally)
+        self.tally = total(tally for ones in learned.values() for _, tally in ones)
 
     def rows(self, alpha: float) -> list[dict[str, Any]]:
         """A row for each set."""

@@ -1,4 +1,14 @@
-"""How much robust accuracy is lost from training samples to others (Schmidt et al., NeurIPS 2018)."""
+"""How much robust accuracy is lost from training samples to others.
+
+Robust training fits its samples long before it holds on others: that takes many more of them than accuracy does
+(Schmidt et al., "Adversarially Robust Generalization Requires More Data", NeurIPS 2018). The interval is for other
+seeds and other samples: for seeds by Student's t with one degree of freedom less than there are, so that three tell
+much more than two, and one tells nothing. The gap is of the accuracies that an attack leaves: a stronger one may lower
+either.
+
+What was measured of a training is remembered by the samples that it was given, its seed, the code that `train_fn`
+reaches, threat, attack and test samples; a run that was killed goes on behind the last training.
+"""
 
 from __future__ import annotations
 
@@ -9,25 +19,24 @@ from typing import Any, Unpack
 
 import numpy as np
 
-from robustest import context
-from robustest.attacks import Cascade, Searcher, as_attack
+from robustest.attacks import Cascade, Searcher
 from robustest.checks import checked_whole
-from robustest.claims.robustness.attacking import checked_threat
+from robustest.claims.robustness.attacking import asked_attack, checked_threat
 from robustest.claims.training.attacked_models import Size, Study
+from robustest.claims.training.trained import at_most, total, verdict_over_seeds
 from robustest.errors import ConfigError, expected
 from robustest.facts import Captions, Fact
 from robustest.identity.fingerprint import digest
 from robustest.kinds import Kind, Quantity
 from robustest.results import Result, Verdict
 from robustest.rules import Terms
-from robustest.run.evidence import Evidence, Tally
+from robustest.run.evidence import Evidence
 from robustest.run.noting import measures
 from robustest.run.options import Options, apply, terms_of
 from robustest.run.result_building import few, nothing_allowed, result_of
 from robustest.run.training_sets import TrainingSets
 from robustest.run.trainings import TrainFn, check_train_fn
 from robustest.statistics import Decision, asked_threshold, checked_threshold
-from robustest.statistics.fixed import beyond
 from robustest.statistics.seeded import seeded_gap, seeded_gap_interval
 from robustest.threats import Threat
 
@@ -74,15 +83,10 @@ def measure_robust_generalization(
 ) -> Result:
     """The robust accuracy of models on samples that they were trained on, less that on test samples.
 
-    Robust training fits its samples long before it holds on others: that takes many more of them than accuracy does
-    (Schmidt et al., "Adversarially Robust Generalization Requires More Data", NeurIPS 2018). For each of `sizes` and
-    `seeds` a model is trained on so many samples, drawn with the seed (those of a smaller size are among those of a
-    larger one), and attacked on as many of its own as there are test samples, and on these. The claim is about the
-    largest size. Its interval is for other seeds and other samples, whatever `scope` says: for seeds by Student's t
-    with one degree of freedom less than there are, so that three tell much more than two, and one tells nothing.
-
-    What was measured of a training is remembered by the samples that it was given, its seed, the code that
-    `train_fn` reaches, threat, attack and test samples; a run that was killed goes on behind the last training.
+    For each of `sizes` and `seeds` a model is trained on so many samples, drawn with the seed (those of a smaller size
+    are among those of a larger one), and attacked on as many of its own as there are test samples, and on these
+    (Schmidt et al., NeurIPS 2018). The claim is about the largest size. Its interval is for other seeds and other
+    samples, whatever `scope` says: one seed tells nothing. What was measured of a training is remembered.
 
     Args:
         train_fn: called with samples (n, *S) float32, labels (n,) int64 and a seed, returns a new model as
@@ -115,14 +119,38 @@ def measure_robust_generalization(
     checked_threat(threat)
     checked_whole("seeds", seeds, 1)
     check_train_fn(train_fn)
+    study = _study(
+        train_fn, data, test, threat, attack=attack, options=options, sizes=sizes, seeds=seeds, min_train=min_train
+    )
+    return _result(study, max_gap, min_train)
+
+
+def _study(
+    train_fn: TrainFn,
+    data: object,
+    test: object,
+    threat: Threat,
+    *,
+    attack: str | Searcher | Cascade | None,
+    options: Options,
+    sizes: Sequence[int] | None,
+    seeds: int,
+    min_train: float,
+) -> Study:
+    """What is trained, and how it is attacked.
+
+    Raises:
+        ConfigError: an option or a size is out of range, or a model that learned nothing would have `min_train`.
+        DataError: samples or labels cannot be measured on.
+    """
     classifier, settings = apply(lambda x: x, options)
     sets = TrainingSets.of(data, test, classifier.bounds)
     chosen = _checked_sizes(sizes, len(sets.y))
     if min_train <= sets.majority:
         held = f"Always giving the commonest class holds for {sets.majority:.3f} of the data, under any attack."
         raise ConfigError(expected(f"min_train to be more than {sets.majority:.3f}", min_train, held))
-    cascade = as_attack(context.current().settings.attack if attack is None else attack)
-    study = Study(
+    cascade = asked_attack(attack)
+    return Study(
         train_fn=train_fn,
         sets=sets,
         threat=threat,
@@ -133,7 +161,6 @@ def measure_robust_generalization(
         seeds=seeds,
         statement=ROBUST_GENERALIZATION.quantities[0].says(threat, cascade.name),
     )
-    return _result(study, max_gap, min_train)
 
 
 def _checked_sizes(sizes: Sequence[int] | None, n: int) -> tuple[int, ...]:
@@ -161,7 +188,7 @@ def _result(study: Study, max_gap: float | None, min_train: float) -> Result:
         columns={"held": np.asarray(last.test_held.all(0)), "id": judged},
         ids=judged,
         total=len(study.sets.test_y),
-        tally=_total(size.tally for size in curve),
+        tally=total(size.tally for size in curve),
         bounds=study.options.get("bounds", (0.0, 1.0)),
         findings=last.tally.health.findings(settings.suppress),
         cached=trainings.when,
@@ -172,7 +199,7 @@ def _result(study: Study, max_gap: float | None, min_train: float) -> Result:
         decision,
         settings,
         kind=ROBUST_GENERALIZATION,
-        statement=study.statement if max_gap is None else f"{study.statement} <= {max_gap:g}",
+        statement=at_most(study.statement, max_gap),
         threshold=max_gap,
         setting=f"{study.threat}, {last.samples} training samples, {study.seeds} seeds",
         method=f"{study.cascade.name}, variance by seed and sample",
@@ -193,12 +220,7 @@ def _decided(last: Size, max_gap: float | None, min_train: float, terms: Terms) 
     interval = seeded_gap_interval(last.train_held, last.ids, last.test_held, terms.alpha)
     gap = seeded_gap(last.train_held, last.ids, last.test_held).value
     trained, least = float(last.train_held.mean()), float(last.train_held.mean(1).min())
-    verdict, rule = Verdict.INCONCLUSIVE, "no threshold given"
-    if max_gap is not None:
-        verdict = beyond(interval, max_gap, at_least=False)
-        rule = f"other seeds and samples, alpha = {terms.alpha:g} a side"
-        if len(last.ids) == 1:
-            rule = "one seed says nothing of others: give seeds=3 or more"
+    verdict, rule = verdict_over_seeds(interval, max_gap, len(last.ids), terms.alpha)
     if least < min_train:
         rule = (
             f"robust accuracy in training is {least:.3f} in one of the seeds, less than min_train={min_train:g}: a "
@@ -217,10 +239,3 @@ def _notes(last: Size) -> Iterator[str]:
             "the models of all seeds answer alike: the training does not depend on its seed at this size, and nothing "
             "is known of other draws of the training samples"
         )
-
-
-def _total(tallies: Iterator[Tally]) -> Tally:
-    total = Tally()
-    for tally in tallies:
-        total = total.plus(tally)
-    return total

@@ -1,4 +1,20 @@
-"""Whether a synthetic set stands in for real data (Santurkar, Schmidt and Madry, ICML 2018)."""
+"""Whether a synthetic set stands in for real data (Santurkar, Schmidt and Madry, ICML 2018).
+
+Four parts, of which those with a threshold must all hold:
+
+- *boundary* (section 2.3): the accuracy on real test samples of a learner that was trained on real samples less that of
+  one trained on equally many synthetic ones. The interval is of other draws of both training sets and of the test set;
+  training draws are estimated from random halves.
+- *labels* (section 2.2): the total variation of the class shares of the synthetic and the real set, beside what chance
+  gives at these sizes.
+- *diversity factor*: how many real samples there are to one of the fewest that teach as much, read off the real
+  learning curve. It compares equally many: 3 means that a third as many real samples would do. Where the curve is flat
+  it is not resolved.
+- *copies*: the share of synthetic samples whose distance to the nearest training sample, over that to the second
+  nearest, is below the 1 % quantile of the same ratio of the test samples. About 1 % of real samples are. Distances
+  themselves would accuse a generator that is merely bland. One that repeats near copies which the training set itself
+  holds twice is not told by that ratio.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +48,7 @@ from robustest.run.noting import measures
 from robustest.run.options import Options, apply, terms_of
 from robustest.run.result_building import few, result_of
 from robustest.settings import Settings
-from robustest.statistics import Decision, asked_threshold, checked_threshold
+from robustest.statistics import Decision, asked_threshold
 
 
 def _lines(details: Mapping[str, Any]) -> list[Fact]:
@@ -82,21 +98,8 @@ def measure_synthetic_covers(
 ) -> Result:
     """What a learner loses on real data where it is trained on synthetic samples (Santurkar et al., ICML 2018).
 
-    Four parts, of which those with a threshold must all hold:
-
-    - *boundary* (section 2.3): the accuracy on `test` of a learner that was trained on real samples less that of one
-      trained on equally many synthetic ones. The interval is of other draws of both training sets and of the test set;
-      training draws are estimated from random halves.
-    - *labels* (section 2.2): the total variation of the class shares of `synthetic` and `train`, beside what chance
-      gives at these sizes.
-    - *diversity factor*: how many real samples there are to one of the fewest that teach as much, read off the real
-      learning curve. It compares equally many: 3 means that a third as many real samples would do. Where the curve is
-      flat it is not resolved.
-    - *copies*: the share of synthetic samples whose distance to the nearest training sample, over that to the second
-      nearest, is below the 1 % quantile of the same ratio of the test samples. About 1 % of real samples are. Distances
-      themselves would accuse a generator that is merely bland.
-
-    A generator that repeats near copies which the training set itself holds twice is not told by that ratio.
+    Four parts, of which those with a threshold must all hold: the accuracy gap, the shift of labels, the share of
+    copies, and the diversity factor, the real samples to one of the fewest that teach as much.
 
     Args:
         synthetic: labelled samples, in a form that `measure_robust_accuracy` takes.
@@ -108,22 +111,20 @@ def measure_synthetic_covers(
         max_diversity_factor: claimed at most, > 0.
         learner: "logistic", a multinomial logistic regression on inputs or features.
         train_fn: trains another learner: maps `(x, y)`, (n, *S) float32 and (n,) int64, to a model. It is called about
-            60 times, mostly on few samples; random draws from torch, NumPy and Python are seeded for it and put back.
+            60 times; random draws from torch, NumPy and Python are seeded for it and put back.
         features: maps inputs (B, *S) to (B, D), in which distances are measured, and which a named learner is trained
-            on; None takes the inputs themselves. What says more of what a person sees makes copies easier to tell.
+            on; None takes the inputs themselves.
         splits: random halvings of each training set that its draws are estimated by, >= 2.
         **options: see `robustest.run.options.Options`. The gap and the factor are of the population always;
             `scope="set"` lets labels and copies pass by what this very set holds.
 
     Returns:
-        The result. Its estimate is the gap, its outcomes whether the learner of synthetic samples is right on each
-        test sample. `details["parts"]` has every part with its interval and verdict, `details["learning_curve"]` the
-        curve, `details["by_class"]` recall by class.
+        The result. Its estimate is the gap, its outcomes whether the learner of synthetic samples is right on each test
+        sample; `details` has "parts", "learning_curve" and, with recall, "by_class".
 
     Raises:
         ConfigError: an argument is out of range or unknown.
-        DataError: NaN, a single class, too few samples, other shapes or classes, test samples among the others, or the
-            training samples given as synthetic ones.
+        DataError: NaN, a single class, too few samples, other shapes or classes, or samples of one set in another.
         ModelError: features or a model of train_fn are not as they must be.
         StoreError: what is remembered of trainings is contradicted.
     """
@@ -136,26 +137,10 @@ def measure_synthetic_covers(
     sets = mapped if train_fn is None else inputs
     draws = Draws.of(sets, splits, settings.seed)
     fits = _fits(chosen, sets, settings, draws.trainings)
-    taught = learned(fits, sets, draws)
     rule = CoversRule(parts=limits.claimed, terms=terms_of(settings), seed=settings.seed)
-    found = _all_parts(rule, limits, inputs, mapped, taught)
-    decision = rule.decide(found.parts)
-    result = result_of(
-        _evidence(found, decision, fits, settings, classifier.bounds, passes=draws.trainings),
-        decision,
-        settings,
-        kind=SYNTHETIC_COVERS,
-        statement=limits.statement,
-        threshold=limits.gap,
-        setting=f"{sets.n} samples of either kind, {chosen.name}",
-        method=f"{draws.trainings} trainings, {splits} splits of each set",
-        details=details_of(found)
-        | pictures_of(found, settings, classifier.bounds)
-        | {"scope_of_parts": settings.scope},
-        scope="population",
-        caveats=few(len(inputs.test.y), " to judge by"),
-    )
-    return replace(result, notes=(*result.notes, *notes_of(found, settings.scope)))
+    found = _all_parts(rule, limits, inputs, mapped, learned(fits, sets, draws))
+    evidence = _evidence(found, rule.decide(found.parts), fits, classifier.bounds, passes=draws.trainings)
+    return _result(found, evidence, limits, fits, method=f"{draws.trainings} trainings, {splits} splits of each set")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,8 +161,7 @@ class Limits:
         """
         shares = {"max_gap": gap, "max_label_shift": shift, "max_copies": copies}
         checked = [asked_threshold(name, one, trivial=1) for name, one in shares.items()]
-        if factor is not None:
-            factor = checked_threshold("max_diversity_factor", factor, within=(0.0, inf))
+        factor = asked_threshold("max_diversity_factor", factor, within=(0.0, inf))
         return cls(gap=checked[0], label_shift=checked[1], copies=checked[2], factor=factor)
 
     @property
@@ -243,9 +227,7 @@ def _all_parts(rule: CoversRule, limits: Limits, inputs: Sets, mapped: Sets, tau
     return Found(sets=inputs, learned=taught, near=near, held_out=held_out, parts=parts, alpha=rule.terms.alpha)
 
 
-def _evidence(
-    found: Found, decision: Decision, fits: Fits, settings: Settings, bounds: tuple[float, float], *, passes: int
-) -> Evidence:
+def _evidence(found: Found, decision: Decision, fits: Fits, bounds: tuple[float, float], *, passes: int) -> Evidence:
     """Whose units are the test samples: whether a learner of synthetic ones is right on them.
 
     The synthetic set stands where other claims have a model: it is what two runs compare.
@@ -257,10 +239,30 @@ def _evidence(
         columns={"held": right, "id": ids},
         ids=ids,
         total=len(ids),
-        exhibits=exhibits_of_copies(found, settings.examples),
+        exhibits=exhibits_of_copies(found, fits.settings.examples),
         tally=Tally(forward=passes * len(ids), seconds=fits.seconds, notes=fits.notices),
         bounds=bounds,
         cached=fits.cached,
         data=digest([(one.x, one.y) for one in (sets.train, sets.test)]),
         model=digest((sets.synthetic.x, sets.synthetic.y, fits.model)) if fits.model else "",
     )
+
+
+def _result(found: Found, evidence: Evidence, limits: Limits, fits: Fits, *, method: str) -> Result:
+    settings, sets = fits.settings, found.sets
+    result = result_of(
+        evidence,
+        evidence.decision,
+        settings,
+        kind=SYNTHETIC_COVERS,
+        statement=limits.statement,
+        threshold=limits.gap,
+        setting=f"{sets.n} samples of either kind, {fits.learner.name}",
+        method=method,
+        details=details_of(found)
+        | pictures_of(found, settings, evidence.bounds)
+        | {"scope_of_parts": settings.scope},
+        scope="population",
+        caveats=few(len(sets.test.y), " to judge by"),
+    )
+    return replace(result, notes=(*result.notes, *notes_of(found, settings.scope)))
