@@ -259,9 +259,7 @@ def _result(found: Found, evidence: Evidence, limits: Limits, fits: Fits, *, met
         threshold=limits.gap,
         setting=f"{sets.n} samples of either kind, {fits.learner.name}",
         method=method,
-        details=details_of(found)
-        | pictures_of(found, settings, evidence.bounds)
-        | {"scope_of_parts": settings.scope},
+        details=details_of(found) | pictures_of(found, settings, evidence.bounds) | {"scope_of_parts": settings.scope},
         scope="population",
         caveats=few(len(sets.test.y), " to judge by"),
     )
