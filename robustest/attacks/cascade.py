@@ -27,6 +27,9 @@ class Stage:
         features: for samples of at most so many elements; None for all.
         earned: only where anything after the cascade's first round broke a sample of the chunk: where the first round
             found all that later ones did, more of them is not worth its passes.
+        near: only where the last stage before it with a searcher of that name left a sample of the chunk with a margin
+            of at most so many times the smallest that any stage had found of it: where it stayed farther off
+            everywhere, more of the same is not worth its passes. None for no such condition.
     """
 
     searcher: Searcher
@@ -37,6 +40,7 @@ class Stage:
     on: tuple[type, ...] | None = None
     features: int | None = None
     earned: bool = False
+    near: float | None = None
 
     def serves(self, threat: Threat, gives: Needs, elements: int, task: Task = CLASSIFICATION) -> bool:
         """Whether it works on a threat, with what a model of a task gives, for samples of so many elements."""
