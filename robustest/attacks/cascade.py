@@ -20,8 +20,9 @@ class Stage:
         together: the rounds are run at once, on the same samples: faster where those are few, and no round spares
             another what it breaks.
         smallest: the survivors with the smallest margins get it, as many as this share of the samples attacked;
-            in (0, 1]. Where it breaks a quarter of them or more, the next ones get it too, and so on: a stage that
-            fits the model is worth its price, one that does not costs this share of it.
+            in (0, 1]. Where it breaks enough of them, the next ones get it too, and so on: a stage that fits the model
+            is worth its price, one that does not costs this share of it.
+        go_on: the share of those that it has to break to get the next ones; more where a sample is dear.
         only: for models that give exactly this; None for all that give what the searcher needs.
         on: kinds of threat it is for; None for all that the searcher supports.
         features: for samples of at most so many elements; None for all.
@@ -36,6 +37,7 @@ class Stage:
     rounds: int = 1
     together: bool = False
     smallest: float = 1.0
+    go_on: float = 0.25
     only: Needs | None = None
     on: tuple[type, ...] | None = None
     features: int | None = None

@@ -22,8 +22,6 @@ from robustest.errors import ConfigError
 from robustest.tasks import Task
 from robustest.threats import Threat
 
-_GO_ON = 0.25
-"""A stage kept for small margins goes on to larger ones where it broke this share of those it had."""
 _AROUND = 5
 """Passes that a sample gets outside its attacks: a clean one, two that must agree, two that probe the input."""
 
@@ -149,7 +147,7 @@ def _round(search: Search, stage: Stage, chunk: Chunk, uses: list[str], found: F
         part = _best_of(search.run(chunk.x[each], chunk.y[each], keys), len(uses))
         search.evaluator.settle()
         yield rows, part
-        if float(part.broken.float().mean()) < _GO_ON:
+        if float(part.broken.float().mean()) < stage.go_on:
             return
 
 

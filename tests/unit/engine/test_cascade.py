@@ -138,3 +138,18 @@ def test_a_sample_that_a_stage_broke_is_as_near_as_the_next_of_its_name_asks(toy
 
     assert 0 < found(0.05, *draws[:2]).broken.sum() < found(0.05, *draws).broken.sum()
     assert found(1e-6, *draws).cost.forward == found(1e-6, *draws[:2]).cost.forward
+
+
+@pytest.mark.parametrize(("go_on", "slices"), [(0.25, 2), (0.75, 1)])
+def test_how_many_a_slice_has_to_break_is_the_stage_s_own(toys: Any, go_on: float, slices: int) -> None:
+    toy = toys(64, classes=2)
+
+    def found(**options: Any) -> Any:
+        stage = Stage(searcher=PGD(steps=1, step_size=1.0, random_start=False), **options)
+        return find_adversarial(toy.model, toy.x, toy.y, Linf(0.05), attack=Cascade(name="one", stages=(stage,)))
+
+    share = found().broken.mean()
+    assert 0.25 < share < 0.75
+    some = found(smallest=0.5, go_on=go_on)
+    assert bool(some.broken.sum() == found().broken.sum()) is (slices == 2)
+    assert 0.5 * share < 2 * some.broken.mean()
