@@ -20,23 +20,29 @@ class Stage:
         together: the rounds are run at once, on the same samples: faster where those are few, and no round spares
             another what it breaks.
         smallest: the survivors with the smallest margins get it, as many as this share of the samples attacked;
-            in (0, 1]. Where it breaks a quarter of them or more, the next ones get it too, and so on: a stage that
-            fits the model is worth its price, one that does not costs this share of it.
+            in (0, 1]. Where it breaks enough of them, the next ones get it too, and so on: a stage that fits the model
+            is worth its price, one that does not costs this share of it.
+        go_on: the share of those that it has to break to get the next ones; more where a sample is dear.
         only: for models that give exactly this; None for all that give what the searcher needs.
         on: kinds of threat it is for; None for all that the searcher supports.
         features: for samples of at most so many elements; None for all.
         earned: only where anything after the cascade's first round broke a sample of the chunk: where the first round
             found all that later ones did, more of them is not worth its passes.
+        near: only where the last stage before it with a searcher of that name left a sample of the chunk with a margin
+            of at most so many times the smallest that any stage had found of it: where it stayed farther off
+            everywhere, more of the same is not worth its passes. None for no such condition.
     """
 
     searcher: Searcher
     rounds: int = 1
     together: bool = False
     smallest: float = 1.0
+    go_on: float = 0.25
     only: Needs | None = None
     on: tuple[type, ...] | None = None
     features: int | None = None
     earned: bool = False
+    near: float | None = None
 
     def serves(self, threat: Threat, gives: Needs, elements: int, task: Task = CLASSIFICATION) -> bool:
         """Whether it works on a threat, with what a model of a task gives, for samples of so many elements."""

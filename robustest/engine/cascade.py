@@ -22,8 +22,6 @@ from robustest.errors import ConfigError
 from robustest.tasks import Task
 from robustest.threats import Threat
 
-_GO_ON = 0.25
-"""A stage kept for small margins goes on to larger ones where it broke this share of those it had."""
 _AROUND = 5
 """Passes that a sample gets outside its attacks: a clean one, two that must agree, two that probe the input."""
 
@@ -71,13 +69,16 @@ def run_cascade(
     coverage, found = Coverage(chunk.x, threat, labels_alone=bare), _nothing(threat, chunk)
     outcome = Outcome(found)
     early: int | None = None  # what the first round broke
+    ratio: dict[str, float] = {}  # by name, how near the last stage came
     for low in (True, False) if evaluator.low_precision else (False,):
         for place, stage in enumerate(stages):
             name = stage.searcher.name
             if (low and stage.searcher.needs is not Needs.GRADIENT) or (
-                stage.earned and early == int(found.broken.sum())
+                (stage.earned and early == int(found.broken.sum()))
+                or (stage.near is not None and ratio.get(name, 0.0) > stage.near)
             ):
                 continue
+            ratio[name] = math.inf
             after_gradients = any(s.searcher.needs is Needs.GRADIENT for s in stages[:place])
             for number in range(1 if stage.together else stage.rounds):
                 numbers = range(stage.rounds) if stage.together else (number,)
@@ -88,6 +89,7 @@ def run_cascade(
                     for rows, part in _round(search, stage, chunk, uses, found):
                         first = place == number == 0 and threat.radius > 0
                         _watch(evaluator, stage, part, after_gradients, clean_margin[rows] if first else None)
+                        ratio[name] = min(ratio[name], _ratio(part, found.margin[rows]))
                         merge(found, part, rows, attempts=attempts)
                         coverage.add(stage, rows, part.broken)
                 label = name + ("" if len(uses) == stage.rounds else f" #{number + 1}")
@@ -95,6 +97,12 @@ def run_cascade(
                 early = int(found.broken.sum()) if early is None else early
     coverage.count(evaluator, ~found.broken, stages)
     return outcome
+
+
+def _ratio(part: Found, known: Tensor) -> float:
+    """How near a round came at best: its margins over the smallest (n,) known before; 0 where it broke a sample."""
+    ratio = part.margin / known.clamp(min=1e-30)
+    return max(0.0, float(torch.where(part.broken, 0.0, ratio).nan_to_num(nan=1.0).amin()))
 
 
 def _nothing(threat: Threat, chunk: Chunk) -> Found:
@@ -139,7 +147,7 @@ def _round(search: Search, stage: Stage, chunk: Chunk, uses: list[str], found: F
         part = _best_of(search.run(chunk.x[each], chunk.y[each], keys), len(uses))
         search.evaluator.settle()
         yield rows, part
-        if float(part.broken.float().mean()) < _GO_ON:
+        if float(part.broken.float().mean()) < stage.go_on:
             return
 
 

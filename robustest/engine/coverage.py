@@ -102,4 +102,4 @@ def _wide(stage: Stage, threat: Threat) -> Stage:
     if supports(searcher, threat) and passes(searcher) < _WIDE and hasattr(searcher, "queries"):
         rounds = -(-_WIDE // max(1, at_once(searcher)))
         searcher = replace(searcher, queries=rounds * max(1, at_once(searcher)))
-    return replace(stage, searcher=searcher, smallest=1.0, earned=False)
+    return replace(stage, searcher=searcher, smallest=1.0, earned=False, near=None)

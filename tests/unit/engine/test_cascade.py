@@ -104,3 +104,52 @@ def test_a_stage_has_to_be_earned_by_what_broke_after_the_first_round(toys: Any,
     assert bool(found.broken.any()) is earned
     alone = Cascade(name="alone", stages=(Stage(searcher=RandomDraws(queries=7), earned=True),))
     assert set(find_adversarial(toy.model, toy.x, toy.y, Linf(0.02), attack=alone).stages) == {"random-draws"}
+
+
+@pytest.mark.parametrize(("step", "goes_on"), [(1.0, False), (1e-6, True)])
+def test_a_stage_goes_on_only_where_the_last_of_its_name_came_near(toys: Any, step: float, goes_on: bool) -> None:
+    """Gradients go to the ball's edge, where two draws are far off, or not at all, where they are as near."""
+    toy = toys(64, classes=2)
+    logits = toy.model(toy.x).sort(1).values
+    safest = (logits[:, 1] - logits[:, 0]).argmax().unsqueeze(0)
+    stages = (
+        Stage(searcher=PGD(steps=1, step_size=step, random_start=False)),
+        Stage(searcher=RandomDraws(queries=2)),
+        Stage(searcher=RandomDraws(queries=7), near=1.1),
+    )
+
+    def found(*stages: Stage) -> Any:
+        attack = Cascade(name="some", stages=stages)
+        return find_adversarial(toy.model, toy.x[safest], toy.y[safest], Linf(0.05), attack=attack)
+
+    assert not found(*stages).broken.any()
+    more = found(*stages).cost.forward - found(*stages[:2]).cost.forward
+    assert (more > 0) is goes_on
+    assert set(found(stages[2]).stages) == {"random-draws"}  # nothing of that name came before it
+
+
+def test_a_sample_that_a_stage_broke_is_as_near_as_the_next_of_its_name_asks(toys: Any) -> None:
+    toy = toys(64, classes=2)
+    still = Stage(searcher=PGD(steps=1, step_size=1e-6, random_start=False))
+    draws = (still, Stage(searcher=RandomDraws(queries=1)), Stage(searcher=RandomDraws(queries=3), near=0.0))
+
+    def found(eps: float, *stages: Stage) -> Any:
+        return find_adversarial(toy.model, toy.x, toy.y, Linf(eps), attack=Cascade(name="some", stages=stages))
+
+    assert 0 < found(0.05, *draws[:2]).broken.sum() < found(0.05, *draws).broken.sum()
+    assert found(1e-6, *draws).cost.forward == found(1e-6, *draws[:2]).cost.forward
+
+
+@pytest.mark.parametrize(("go_on", "slices"), [(0.25, 2), (0.75, 1)])
+def test_how_many_a_slice_has_to_break_is_the_stage_s_own(toys: Any, go_on: float, slices: int) -> None:
+    toy = toys(64, classes=2)
+
+    def found(**options: Any) -> Any:
+        stage = Stage(searcher=PGD(steps=1, step_size=1.0, random_start=False), **options)
+        return find_adversarial(toy.model, toy.x, toy.y, Linf(0.05), attack=Cascade(name="one", stages=(stage,)))
+
+    share = found().broken.mean()
+    assert 0.25 < share < 0.75
+    some = found(smallest=0.5, go_on=go_on)
+    assert bool(some.broken.sum() == found().broken.sum()) is (slices == 2)
+    assert 0.5 * share < 2 * some.broken.mean()
