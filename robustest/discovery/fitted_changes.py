@@ -7,6 +7,7 @@ like the class is proposed, if it explains half of the mark. Whether the model u
 
 from __future__ import annotations
 
+import itertools
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -37,6 +38,9 @@ _SCREENED_ON, _LIKELY = 10, 7
 """Images that all changes are tried on first, and changes that are then tried on more."""
 _TRIED_ON = 40
 """Images of other classes that changes are tried on."""
+
+_THERE = 0.5
+"""Part of the change in other images that a cue may make, in the median, in images that have it."""
 
 Describe = Callable[[Tensor, tuple[float, float]], Tensor]
 
@@ -78,7 +82,27 @@ class Pool:
 
     def others(self, label: int) -> tuple[Tensor, Tensor]:
         """Some images of other classes, and their positions."""
-        rows = (self.y != label).nonzero().squeeze(1)
+        return self._some(self.y != label)
+
+    def lacks(self, cue: Cue, label: int) -> bool:
+        """Whether a class's images are sure not to have a cue already.
+
+        Bars, or a channel taken away, change nothing where they are: images of a class that they mark stay as they are.
+        Of a cue that adds to what is there (brightness, a pattern, a blur) this cannot be told.
+        """
+        (have, at), (lack, at_) = self._some(self.y == label), self.others(label)
+        once = switched(for_samples(cue, at_), lack, self.bounds)[0]
+        twice = switched(for_samples(cue, at_), once, self.bounds)[0]
+        if not torch.allclose(once, twice, rtol=0, atol=1e-4 * (self.bounds[1] - self.bounds[0])):
+            return False
+        sizes = [
+            distances(switched(for_samples(cue, ids), x, self.bounds)[0], x).median_l2
+            for x, ids in ((have, at), (lack, at_))
+        ]
+        return sizes[0] > _THERE * sizes[1]
+
+    def _some(self, which: Tensor) -> tuple[Tensor, Tensor]:
+        rows = which.nonzero().squeeze(1)
         rows = rows[rng.permutation(self.seed, len(rows)).to(rows.device)[:_TRIED_ON]]
         return self.x[rows], rows.cpu()
 
@@ -181,6 +205,7 @@ class _Trial:
 
     def __init__(self, views: list[tuple[Seen, Mark]], pool: Pool, label: int) -> None:
         self._views, self._bounds = views, pool.bounds
+        self._pool, self._label = pool, label
         self._others, self._ids = pool.others(label)
         self._cues = changes_by_family(sorted({one.family for one, _ in views}), pool, label)
         self._before = [one.alike(self._others, mark) for one, mark in views]
@@ -222,7 +247,8 @@ class _Trial:
         likely = sorted(range(len(column)), key=lambda number: -first[number])[:_LIKELY]
         parts = [(self._explained(at, column[number]), column[number]) for number in likely]
         good = sorted((part for part in parts if part[0] >= _EXPLAINED), key=lambda part: -part[0])
-        return [cue for _, cue in good[:_OF_A_VIEW]]
+        there = (cue for _, cue in good if not self._pool.lacks(cue, self._label))
+        return list(itertools.islice(there, _OF_A_VIEW))
 
     def _size(self, cue: Cue) -> float:
         return distances(*switched(for_samples(cue, self._ids), self._others, self._bounds)).median_l2
@@ -237,7 +263,7 @@ def explains(seen: Sequence[Seen], cue: Cue, label: int, pool: Pool, *, min_mark
     others, ids = pool.others(label)
     views = [(one, mark) for one in seen for mark in one.odd(min_mark) if mark.label == label]
     parts = [one.explained(cue, others, ids, mark, pool.bounds, before=one.alike(others, mark)) for one, mark in views]
-    if not parts or statistics.fmean(min(1.0, part) for part in parts) < _EXPLAINED:
+    if not parts or statistics.fmean(min(1.0, part) for part in parts) < _EXPLAINED or pool.lacks(cue, label):
         return None
     return _proposal([view for view, part in zip(views, parts, strict=True) if part >= _EXPLAINED], cue)
 

@@ -9,6 +9,7 @@ from robustest import rng
 from robustest.shifts import tables
 from robustest.shifts.applying import family
 from robustest.shifts.filters import disk, gaussian, smear
+from robustest.shifts.pixel_maps import MOST_PIXELS, mean_of_zooms, mixed
 from robustest.shifts.sampling import middle, zoomed
 
 _DOUBLINGS = 5
@@ -32,10 +33,12 @@ def zoom_blur(x: Tensor, parameters: tuple[float, int], key: Tensor) -> Tensor:
     """The mean of the image, twice, and of itself zoomed by the factors over 1."""
     step, factors = parameters
     step = (1 + step) - 1  # the published factors are 1, 1 + step and so on in steps of their float64 difference
+    zooms = tuple(1 + step * k for k in range(1, factors))
     height, width = x.shape[-2:]
+    if x.device.type == "cpu" and height * width <= MOST_PIXELS:
+        return mixed(mean_of_zooms(height, width, zooms), x)
     total = x * 2
-    for k in range(1, factors):
-        factor = 1 + step * k
+    for factor in zooms:
         (top, tall), (left, wide) = middle(height, factor), middle(width, factor)
         total.add_(zoomed(x[..., top : top + tall, left : left + wide], factor, height, width))
     return total.mul_(1 / (factors + 1))

@@ -16,7 +16,7 @@ from robustest import rng
 from robustest.shifts import tables
 from robustest.shifts.applying import family
 from robustest.shifts.filters import correlate, gaussian_taps, padded, taken
-from robustest.shifts.sampling import at, line
+from robustest.shifts.sampling import at, at_affine, line
 
 _MANY_TAPS = 64
 """Taps from which a filter is a product with a matrix and no longer a sum of shifted copies."""
@@ -38,17 +38,17 @@ def elastic_transform(x: Tensor, parameters: tuple[float, float, float], key: Te
     On images smaller than those that a set of parameters is for, all three parameters shrink with the image.
     """
     key = rng.fold(key, "elastic_transform")
-    n, _, height, width = x.shape
+    height, width = x.shape[-2:]
     native = tables.ELASTIC_TRANSFORM.pixels(parameters)
     size, sigma, jitter = (parameter * min(1.0, min(height, width) / native) for parameter in parameters)
-    rows, columns = line(height, x).view(1, -1, 1), line(width, x).view(1, 1, -1)
-    a = _jittered(rng.uniform(rng.fold(key, "affine"), (3, 2), -jitter, jitter), height, width).view(n, 6, 1, 1)
-    moved = at(x, columns * a[:, 3] + rows * a[:, 4] + a[:, 5], columns * a[:, 0] + rows * a[:, 1] + a[:, 2], "reflect")
+    a = _jittered(rng.uniform(rng.fold(key, "affine"), (3, 2), -jitter, jitter), height, width)
+    moved = at_affine(x, a[:, 1].unbind(1), a[:, 0].unbind(1), "reflect")
     if size == 0:
         return moved
     field = rng.uniform(rng.fold(key, "field"), (2, height, width), -size, size)
     for dim in (-2, -1):
         field = _smooth(field, sigma, dim)
+    rows, columns = line(height, x).view(1, -1, 1), line(width, x).view(1, 1, -1)
     return at(moved, field[:, 0] + rows, field[:, 1] + columns, "symmetric")
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from robustest import rng
 from robustest.shifts.applying import family
-from robustest.shifts.sampling import at, line
+from robustest.shifts.sampling import at, at_affine, line
 from robustest.shifts.tables import Table
 
 
@@ -73,20 +73,14 @@ def _warp(x: Tensor, forward: Sequence[Sequence[Tensor | float]]) -> Tensor:
     """The image after an affine map about its centre, given forwards as two rows (x, y, 1) of numbers or (N,); pixels,
     x to the right and y down.
     """
-    (a, b, c), (d, e, f) = (
-        [
-            part.view(-1, 1, 1) if isinstance(part, Tensor) else torch.tensor(part, dtype=x.dtype, device=x.device)
-            for part in row
-        ]
-        for row in forward
-    )
+    zero = torch.zeros(len(x), dtype=torch.float64, device=x.device)
+    (a, b, c), (d, e, f) = ([zero + part for part in row] for row in forward)
     height, width = x.shape[-2:]
-    across = line(width, x).sub((width - 1) / 2).view(1, 1, -1) - c
-    down = line(height, x).sub((height - 1) / 2).view(1, -1, 1) - f
     area = a * e - b * d
-    columns = (e * across - b * down) / area + (width - 1) / 2
-    rows = (a * down - d * across) / area + (height - 1) / 2
-    return at(x, rows, columns, "zeros")
+    across, down = (width - 1) / 2 + c, (height - 1) / 2 + f  # what the centre goes to
+    columns = e / area, -b / area, (b * down - e * across) / area + (width - 1) / 2
+    rows = -d / area, a / area, (d * across - a * down) / area + (height - 1) / 2
+    return at_affine(x, rows, columns, "zeros")
 
 
 def _from_quadrilateral(corner: Tensor) -> list[list[Tensor]]:

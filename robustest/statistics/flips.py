@@ -108,12 +108,11 @@ def draw_p_values(pairs: Sequence[Pairs], chances: Sequence[float] = ()) -> list
     Args:
         pairs: the counts of each cue.
         chances: for each cue how likely what proposed it is by chance alone: its p-value is no less. None given: 0.
+            They are not corrected with the tests, for they are about the search, whose classes they account for.
     """
     places = [(cue, k) for cue, counts in enumerate(pairs) for k in counts.classes]
     raw = [mcnemar(int(pairs[cue].drawn[k]), int(pairs[cue].driven[k])) for cue, k in places]
-    if chances:
-        raw = [max(p, chances[cue]) for p, (cue, _) in zip(raw, places, strict=True)]
     table: list[dict[int, float]] = [{} for _ in pairs]
     for (cue, k), p in zip(places, holm(raw), strict=True):
-        table[cue][k] = p
+        table[cue][k] = max(p, chances[cue]) if chances else p
     return table

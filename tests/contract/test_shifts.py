@@ -87,7 +87,8 @@ def test_images_stay_images(name: str, severity: int, shape: tuple[int, int, int
     assert y.dtype == torch.float32
     assert bool(((y >= 0) & (y <= 1)).all())
     assert torch.equal(x, before)
-    assert torch.equal(y, x) == keeps(name, shape[1])
+    # The mildest zooms of eight pixels round to eight pixels.
+    assert torch.equal(y, x) == (keeps(name, shape[1]) or (name, severity, shape[2]) == ("zoom_blur", 1, 8))
 
 
 @every_shift

@@ -71,7 +71,7 @@ class Found:
     planted: float = 1.0
 
 
-def propose(bench: Bench, discovery: Discovery, *, target: int | None, seed: int) -> Found:
+def propose(bench: Bench, discovery: Discovery, *, target: int | None, seed: int, control: bool = False) -> Found:
     """Look for cues in the samples to be searched on, and in what the model makes of them.
 
     Args:
@@ -79,6 +79,8 @@ def propose(bench: Bench, discovery: Discovery, *, target: int | None, seed: int
         discovery: how to search.
         target: the one class whose cues are wanted, or None for all.
         seed: draws permutations, folds and the search for cheapest patches.
+        control: the model is one to be found out. What is always tried is then left out, and so is advice: a cue that
+            is found without is found with them.
 
     Raises:
         ConfigError: the samples are no images and no rows of numbers, or the target is no class.
@@ -95,13 +97,17 @@ def propose(bench: Bench, discovery: Discovery, *, target: int | None, seed: int
     labels = [k for k, n in enumerate(counts.tolist()) if n >= discovery.min_members]
     few = int((counts > 0).sum()) - len(labels)
     left_out = [f"{few} classes of fewer than {discovery.min_members} samples"] if few else []
-    find = _in_rows if x.ndim == 2 else _in_images
-    found = find(bench, discovery, labels, before, seed)
+    if x.ndim == 2:
+        found = _in_rows(bench, discovery, labels)
+    else:
+        found = _in_images(bench, discovery, labels, before, seed, control=control)
     proposals = tuple(one for one in found.proposals if target in (None, one.label))
     return replace(found, proposals=proposals, left_out=(*left_out, *found.left_out), few=few)
 
 
-def _in_images(bench: Bench, discovery: Discovery, labels: Sequence[int], before: Tensor, seed: int) -> Found:
+def _in_images(
+    bench: Bench, discovery: Discovery, labels: Sequence[int], before: Tensor, seed: int, *, control: bool
+) -> Found:
     x, y, bounds = bench.chunk.x, bench.chunk.y, bench.chunk.bounds
     places = find_patches(x, y, labels, bounds=bounds, min_gap=discovery.min_gap)
     rest = x
@@ -109,7 +115,7 @@ def _in_images(bench: Bench, discovery: Discovery, labels: Sequence[int], before
         if isinstance(patch.cue, MaskedPatch):
             # In every image: filled in where it was alone, the filling would mark the class.
             rest = replace(patch.cue, tolerance=None).off(rest)
-    whole, told, standing = _whole_images(bench, discovery, rest, labels, before, seed=seed)
+    whole, told, standing = _whole_images(bench, discovery, rest, labels, None if control else before, seed=seed)
     triggers, planted, why = _triggers(bench, labels, discovery, seed)
     height, width = x.shape[2:]
     looked_at = [f"{height * width} places in {len(labels)} classes", f"what {len(x)} whole images are like"]
@@ -132,24 +138,24 @@ def _in_images(bench: Bench, discovery: Discovery, labels: Sequence[int], before
         not_searched=not_searched,
         few=0,
         marks=told,
-        errors=tuple(error_associations(properties(x), y, before != y, seed=seed)),
+        errors=() if control else tuple(error_associations(properties(x), y, before != y, seed=seed)),
         standing=standing,
         planted=planted,
     )
 
 
 def _whole_images(
-    bench: Bench, discovery: Discovery, rest: Tensor, labels: Sequence[int], before: Tensor, *, seed: int
+    bench: Bench, discovery: Discovery, rest: Tensor, labels: Sequence[int], before: Tensor | None, *, seed: int
 ) -> tuple[list[Proposal], tuple[Mapping[str, Any], ...], tuple[Mapping[str, Any], ...]]:
     """Changes that mark a class, marks that none explains, and what changes that are always tried move.
 
-    What patches explain is taken away before (`rest`).
+    What patches explain is taken away before (`rest`). Without predictions `before`, nothing is tried on the model.
     """
     pool = Pool(x=rest, y=bench.chunk.y, bounds=bench.chunk.bounds, seed=seed)
     seen = seen_by_families(pool, labels) if len(labels) > 1 else []
     fitted, left = fitted_proposals(seen, pool, min_mark=discovery.min_mark)
     told = tuple({"class": mark.label, "property": family, "gap": mark.gap} for family, mark in left)
-    standing, drawn = _standing(bench, before)
+    standing, drawn = ((), []) if before is None else _standing(bench, before)
     for cue, label in drawn:
         one = explains(seen, cue, label, pool, min_mark=discovery.min_mark) if label in labels else None
         known = {(other.label, other.cue.name) for other in fitted}
@@ -177,7 +183,7 @@ def _standing(bench: Bench, before: Tensor) -> tuple[tuple[Mapping[str, Any], ..
     return tuple(told), [(cue, label) for _, cue, label in drawn[:_LOOKED_INTO]]
 
 
-def _in_rows(bench: Bench, discovery: Discovery, labels: Sequence[int], before: Tensor, seed: int) -> Found:
+def _in_rows(bench: Bench, discovery: Discovery, labels: Sequence[int]) -> Found:
     x, y = bench.chunk.x, bench.chunk.y
     proposals, tokens = columns_and_tokens(x, y, labels, min_gap=discovery.min_gap)
     looked_at = [f"{x.shape[1]} columns in {len(labels)} classes"]

@@ -150,7 +150,7 @@ def searched(
     setup = setup.unpictured() if proof else setup
     halves = Halves.of(samples, setup.settings.seed, discovery.search_samples)
     with bench(setup.model, halves, setup.settings) as ready:
-        found = propose(ready, discovery, target=limits.target, seed=setup.settings.seed)
+        found = propose(ready, discovery, target=limits.target, seed=setup.settings.seed, control=proof)
         staying = _staying(found.proposals, ready.chunk)
     proposals = found.proposals
     cues: tuple[Cue, ...] = tuple(one.cue for one in proposals) or (NullCue(),)

@@ -53,9 +53,11 @@ def measure_spurious_feature(
     (`robustest.discovery.properties`), and classes that a patch leads to far too cheaply
     (`robustest.discovery.triggers`). The other half disposes: each proposal is switched on and off there, towards its
     class. Only a cue that draws predictions to its class beyond chance (McNemar, p <= alpha after Holm's correction
-    over all proposals) fails the claim; one that moves more than is claimed without that leaves it inconclusive. So
-    does, where recall alone is limited, a sure cue that draws more than that and cannot be taken from images that have
-    it (brightness, a blur): switching it costs no recall. All samples are looked at.
+    over all proposals; of a cheapest patch no less than the chance that one of so many classes is as cheap), and a
+    larger share of the others' than it drives out of the class, fails the claim; one that moves more than is claimed
+    without that leaves it inconclusive. So does, where recall alone is limited, a sure cue that draws more than that
+    and cannot be taken from images that have it (brightness, a blur): switching it costs no recall. All samples are
+    looked at.
 
     A search that finds nothing proves little. A cue that training data had and `data` have not is found only if a patch
     leads to its class far more cheaply than to others: give data as training had them. What moves, blends in, or marks

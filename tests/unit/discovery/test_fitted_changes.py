@@ -7,8 +7,15 @@ import torch
 
 from robustest.cues import AddedPattern, Blur, Cue, Grating, Letterbox, Tone, planted
 from robustest.discovery.changes import standing_changes
-from robustest.discovery.class_marks import binned_ridge, cross_fitted, marked
-from robustest.discovery.fitted_changes import Pool, changes_by_family, explains, fitted_proposals, seen_by_families
+from robustest.discovery.class_marks import Mark, binned_ridge, cross_fitted, marked
+from robustest.discovery.fitted_changes import (
+    Pool,
+    Seen,
+    changes_by_family,
+    explains,
+    fitted_proposals,
+    seen_by_families,
+)
 from robustest.discovery.fixed_patterns import grating_of, pattern_of
 from robustest.discovery.proposals import CHANNELS, EDGES, PROPERTIES, SPECTRA
 
@@ -110,3 +117,26 @@ def test_every_family_has_changes_to_try_on_small_images() -> None:
         assert cues, family
         for cue in cues:
             assert cue.on(small.x).shape == small.x.shape
+
+
+BARS = Letterbox(height=2, value=0.3)
+
+
+def test_what_overwrites_is_in_a_classs_images_or_not() -> None:
+    """What adds to images may be in them for all that can be told."""
+    assert pool(None).lacks(BARS, LABEL)
+    assert not pool(BARS).lacks(BARS, LABEL)
+    assert pool(BARS).lacks(BARS, LABEL + 1)
+    assert pool(None).lacks(Tone(gain=(1.0, 0.0, 1.0)), LABEL)
+    for adding in (Tone(shift=0.15), Blur(sigma=1.0), AddedPattern(pattern=PATTERN)):
+        assert not pool(None).lacks(adding, LABEL)
+
+
+def test_a_change_that_a_class_has_not_explains_none_of_its_marks() -> None:
+    """Its ends may be even for another reason, as stripes are: bars make other images score alike."""
+    marks = tuple(Mark(label, gap, gap, 0.0, 0.5) for label, gap in ((LABEL, 0.9), (0, 0.0), (1, 0.0)))
+    seen = Seen(
+        EDGES, marks, lambda x: (x[:, :, 0].std(2).amax(1) < 0.05).double().view(-1, 1).expand(-1, 3), (2, 0, 1)
+    )
+    assert explains([seen], BARS, LABEL, pool(BARS), min_mark=0.4) is not None
+    assert explains([seen], BARS, LABEL, pool(None), min_mark=0.4) is None

@@ -11,8 +11,9 @@ from scipy import ndimage
 from torch import Tensor
 
 from robustest import rng
-from robustest.shifts import corrupt
+from robustest.shifts import blur, corrupt
 from robustest.shifts.blur import moved
+from robustest.shifts.pixel_maps import mean_of_zooms
 
 SEVERITIES = [1, 2, 3, 4, 5]
 # As published, for 224 and for 32 pixels.
@@ -92,6 +93,22 @@ def test_zoom_is_scipys(parameters: str, severity: int, size: tuple[int, int]) -
         total += zoomed[:, trim[0] : trim[0] + size[0], trim[1] : trim[1] + size[1]]
     got = corrupt(x, "zoom_blur", severity, parameters=parameters)[0]
     assert float((got - torch.from_numpy(total / (len(factors) + 1))).abs().max()) < 2e-5
+
+
+@pytest.mark.parametrize("parameters", ["32", "224"])
+@pytest.mark.parametrize("size", [(48, 48), (33, 50), (1, 7), (2, 2)], ids=str)
+def test_zoom_by_a_matrix_is_zoom_layer_by_layer(
+    parameters: str, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Large images and other devices have layers; SciPy multiplies where torch cannot, to the same bits."""
+    x = images(2, 3, *size)
+    got = corrupt(x, "zoom_blur", 3, parameters=parameters)
+    monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: False)
+    mean_of_zooms.cache_clear()
+    assert torch.equal(corrupt(x, "zoom_blur", 3, parameters=parameters), got)
+    mean_of_zooms.cache_clear()
+    monkeypatch.setattr(blur, "MOST_PIXELS", 0)
+    assert float((corrupt(x, "zoom_blur", 3, parameters=parameters) - got).abs().max()) < 2e-5
 
 
 @pytest.mark.parametrize("angle", [-135.0, -90.0, -60.0, -17.0, 0.0, 33.0, 45.0])
