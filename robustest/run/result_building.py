@@ -80,6 +80,7 @@ class About(TypedDict, total=False):
     bounds: str
     least: float
     widest: float | None
+    trivial: float | None
     scope: str | None
     caveats: Sequence[str]
     pairing: Pairing
@@ -145,6 +146,7 @@ def result_of(
     bounds: str = "",
     least: float = 0.0,
     widest: float | None = 1.0,
+    trivial: float | None = None,
     scope: str | None = None,
     caveats: Sequence[str] = (),
     pairing: Pairing = NOT_PAIRED,
@@ -160,6 +162,7 @@ def result_of(
         asked: what was measured, of all that the kind may measure; its first where None.
         least: the smallest value there can be, which a value that is bounded from above may have.
         widest: the largest value there can be, which a value that is bounded from below may have; None for no largest.
+        trivial: the threshold that any model keeps, where it is of this measurement and not of its kind.
         scope: None for the settings' scope.
     """
     asked = kind.quantities[0] if asked is None else asked
@@ -198,6 +201,7 @@ def result_of(
         model=evidence.model,
         bounds=bounds,
         scope=settings.scope if scope is None else scope,
+        trivial=trivial,
         caveats=(*few(evidence.n), *caveats, *narrower),
         pairing=pairing,
     )

@@ -39,8 +39,10 @@ _FEWEST_BINS = 10
 CALIBRATED = Kind(
     name="calibrated",
     quantities=(
-        Quantity(name="Brier score", comparison="<=", threshold="max_brier", statement="Brier score{}"),
-        Quantity(name="calibration error", comparison="<=", threshold="max_ece", statement="calibration error{}"),
+        Quantity(name="Brier score", comparison="<=", threshold="max_brier", trivial=2, statement="Brier score{}"),
+        Quantity(
+            name="calibration error", comparison="<=", threshold="max_ece", trivial=1, statement="calibration error{}"
+        ),
     ),
     captions=Captions(names={"ece": "calibration error of this set"}),
 )

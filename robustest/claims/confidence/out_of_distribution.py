@@ -33,6 +33,7 @@ OOD_REJECTED = Kind(
             name="false positive rate",
             comparison="<=",
             threshold="fpr_at_95_tpr",
+            trivial=1,
             statement="other data accepted where 95 % of the model's own are, by {}",
             counts=("accepted", "outside_n"),
         ),

@@ -84,10 +84,13 @@ NO_SPURIOUS_FEATURE = Kind(
             name="flip rate",
             comparison="<=",
             threshold="max_flip",
+            trivial=1,
             statement="reliance on {}{}",
             counts=("flips", "of"),
         ),
-        Quantity(name="recall drop", comparison="<=", threshold="max_recall_drop", statement="reliance on {}{}"),
+        Quantity(
+            name="recall drop", comparison="<=", threshold="max_recall_drop", trivial=1, statement="reliance on {}{}"
+        ),
     ),
     captions=Captions(before="cue off", after="cue on", worst="Pairs that differ most", names=CUE_NAMES),
     lines=_lines,

@@ -42,6 +42,7 @@ TRANSFER_ACCURACY = Kind(
             name="accuracy drop",
             comparison="<=",
             threshold="max_drop",
+            trivial=1,
             statement="accuracy lost from source to target",
         ),
     ),

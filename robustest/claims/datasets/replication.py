@@ -36,6 +36,7 @@ REPLICATION_GAP = Kind(
             name="replication gap",
             comparison="<=",
             threshold="max_gap",
+            trivial=1,
             statement="replication gap, {}",
         ),
     ),

@@ -39,6 +39,7 @@ SUBPOPULATION_SHIFT = Kind(
             name="accuracy drop",
             comparison="<=",
             threshold="max_drop",
+            trivial=1,
             statement="accuracy lost from the source's subclasses to the target's",
         ),
     ),

@@ -34,7 +34,13 @@ _SHOWN = 50
 LABEL_QUALITY = Kind(
     name="label_quality",
     quantities=(
-        Quantity(name="share of wrong labels", comparison="<=", threshold="at_most", statement="share of wrong labels"),
+        Quantity(
+            name="share of wrong labels",
+            comparison="<=",
+            threshold="at_most",
+            trivial=1,
+            statement="share of wrong labels",
+        ),
     ),
     captions=Captions(answered="people select"),  # no model is asked
     lines=no_lines,

@@ -30,6 +30,7 @@ SELECTION_GAP = Kind(
             name="selection gap",
             comparison="<=",
             threshold="margin",
+            trivial=1,
             statement="gap between how often annotators select the label and the prediction",
         ),
     ),

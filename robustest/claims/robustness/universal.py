@@ -44,6 +44,7 @@ UNIVERSAL_PERTURBATION = Kind(
             name="fooling rate",
             comparison="<=",
             threshold="max_fooled",
+            trivial=1,
             statement="samples fooled by one perturbation in {}",
             counts=OUTCOMES,
         ),

@@ -32,6 +32,7 @@ CONSISTENCY = Kind(
             name="flip rate",
             comparison="<=",
             threshold="max_flip",
+            trivial=1,
             statement="predictions flipped by {}",
             counts=OUTCOMES,
         ),

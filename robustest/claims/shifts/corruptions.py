@@ -54,6 +54,7 @@ CORRUPTION_ROBUSTNESS = Kind(
             name="mean accuracy drop",
             comparison="<=",
             threshold="max_drop",
+            trivial=1,
             statement="mean accuracy drop over {}, severities {}",
         ),
         Quantity(
@@ -159,6 +160,7 @@ def measure_corruption_robustness(
         method=f"{len(cells)} cells{', paired with the clean samples' if known else ''}",
         notes=() if setup.model.reset is None else (ADAPTS,),
         details=_details(evidence, cells, reference, setup.settings.alpha),
+        trivial=None if max_mce is None else rule.mean.scale,
         caveats=(*(stored.caveats if stored else ()), *(_partial(names, levels) if published and max_mce else ())),
     )
 

@@ -34,6 +34,7 @@ SHIFT_ACCURACY = Kind(
             name="accuracy drop",
             comparison="<=",
             threshold="max_drop",
+            trivial=1,
             statement="accuracy lost to {}",
             counts=("lost", "gained"),
             fall=True,

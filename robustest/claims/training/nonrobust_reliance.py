@@ -47,6 +47,7 @@ NONROBUST_RELIANCE = Kind(
             name="transfer",
             comparison="<=",
             threshold="max_transfer",
+            trivial=1,
             statement="accuracy learned from what changes under {} alone, labels being the next class's",
         ),
     ),

@@ -52,6 +52,7 @@ ROBUST_GENERALIZATION = Kind(
             name="robust generalization gap",
             comparison="<=",
             threshold="max_gap",
+            trivial=1,
             statement="robust accuracy in training less that on test samples under {}, {}",
         ),
     ),
