@@ -103,10 +103,13 @@ def _why_not(result: Result) -> str:
 
 
 def _kept(result: Result) -> bool:
-    """Whether a claim about this set has all it asks of the number, so that something else stands in its way."""
-    if result.threshold is None or result.estimate is None or of_population(result):
+    """Whether a claim has all it asks of the number, so that something else stands in its way.
+
+    About the set that is the number itself, about the population its interval, too.
+    """
+    if result.threshold is None or result.estimate is None:
         return False
-    values = (result.estimate, *result.left_interval)
+    values: list[float] = [result.estimate, *(result.left_interval if of_population(result) else ())]
     return min(values) >= result.threshold if result.comparison == ">=" else max(values) <= result.threshold
 
 
