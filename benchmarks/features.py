@@ -279,25 +279,9 @@ def directions(seeds: Sequence[int], mnist: Path | None) -> None:
     say(f"directions: silent on random errors in {silent} of 200 runs")
 
 
-def clean(seeds: Sequence[int], mnist: Path | None) -> None:
-    """Nets trained on 1,500 clean digits, judged on others by the default limit: how many are accused."""
-    train = digits()[0] if mnist is None else images_of(mnist, "mnist_train", 5000)
-    accused, highest = 0, []
-    for seed in seeds:
-        order = torch.randperm(len(train[0]), generator=torch.Generator().manual_seed(5000 + seed))
-        fit, judged = ((train[0][part], train[1][part]) for part in (order[:1500], order[1500:]))
-        model = trained(mlp if seed % 2 else cnn, fit, seed, 6)
-        result = measure_failure_direction(model, judged, max_excess=0.45, seed=seed)
-        accused += result.verdict == "failed"
-        highest.append(max(row["excess"] for row in result.details["classes"]))
-        say(f"clean seed {seed}: accuracy {accuracy(model, judged):.3f}, {result.verdict}, highest {highest[-1]:.3f}")
-    say(f"clean: {accused} of {len(seeds)} accused; highest scores {min(highest):.3f} to {max(highest):.3f}")
-
-
 SECTIONS: dict[str, Callable[[Sequence[int], Path | None], None]] = {
     "cue": cue,
     "backgrounds": backgrounds,
-    "clean": clean,
     "directions": directions,
     "triggers": triggers,
 }

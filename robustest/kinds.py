@@ -20,6 +20,7 @@ class _More(TypedDict, total=False):
 
     counts: Literal["outcomes"] | tuple[str, str] | None
     fall: bool
+    trivial: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +35,7 @@ class Quantity:
         counts: where the whole numbers of the value are: `OUTCOMES` for a share of `Result.outcomes`; names of details
             with the events and n, or with what was lost and gained; None where the value is made of none.
         fall: whether these are what was lost and gained.
+        trivial: the threshold that any model keeps; None where there is none, or where each measurement has its own.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Quantity:
     statement: str
     counts: Literal["outcomes"] | tuple[str, str] | None = None
     fall: bool = False
+    trivial: float | None = None
 
     @classmethod
     def at_least(cls, threshold: str, name: str, statement: str, **more: Unpack[_More]) -> Quantity:
@@ -135,10 +138,12 @@ class Kind:
         return (*self.lines(details), *facts_of(details, names, without=self.told, leads=False))
 
     def describe(self, result: Result) -> Result:
-        """A result of this kind with its facts, captions and counts, as they follow from the rest of it."""
+        """A result of this kind with facts, captions, counts and trivial threshold, as they follow from the rest."""
         asked = next((one for one in self.quantities if one.name == result.quantity), self.quantities[0])
         counts = asked.counts_of(result)
-        return replace(result, captions=self.captions, facts=self.facts(result.details), counts=counts)
+        trivial = asked.trivial if result.trivial is None else result.trivial
+        facts = self.facts(result.details)
+        return replace(result, captions=self.captions, facts=facts, counts=counts, trivial=trivial)
 
 
 def no_lines(details: Mapping[str, Any]) -> list[Fact]:

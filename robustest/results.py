@@ -142,6 +142,7 @@ class Result:
             it says nothing, each of the details that is no table.
         captions: how reports name the parts of this result.
         counts: the whole numbers that the value is made of; None where it is made of none, or not all was looked at.
+        trivial: the threshold that any model keeps, which no claim may ask; None where there is none or none is known.
 
     Raises:
         TruthValueError: it was used as a truth value.
@@ -180,6 +181,7 @@ class Result:
     facts: tuple[Fact, ...] = ()
     captions: Captions = field(default_factory=Captions, repr=False)
     counts: Counts | None = field(default=None, repr=False)
+    trivial: float | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if not self.facts and self.details:
@@ -269,6 +271,8 @@ class Result:
         made = cls(**values)
         if made.bounds not in ("", "above", "below") or made.scope not in ("set", "population"):
             raise TypeError(f"Expected bounds and scope of a result but got {made.bounds!r} and {made.scope!r}")
+        if made.trivial is not None and type(made.trivial) not in (int, float):
+            raise TypeError(f"Expected trivial of a result to be a number but got {made.trivial!r}")
         if type(made.gated) is not bool:
             raise TypeError(f"Expected gated of a result to be true or false but got {made.gated!r}")
         return made

@@ -62,7 +62,7 @@ def suggestion(result: Result, alpha: float, others: Sequence[Result] = ()) -> S
     value = _beyond([bound[0] for bound in found if bound] if share else values, alpha, at_least=at_least)
     n = found[0][1] if share and found[0] is not None else 1000
     threshold = _rounded(value, n, down=at_least, share=share)
-    if threshold <= 0 if at_least else share and threshold >= 1:
+    if threshold <= max(0.0, result.trivial or 0.0) if at_least else threshold >= _widest(result, share=share):
         few = "it moves too much with the seed" if moved else f"n={n} is too few"
         return Suggestion(threshold=None, why_not=f"{few} for one that says anything")
     if (before := min(map(_to_lose, results))) <= threshold:
@@ -70,6 +70,11 @@ def suggestion(result: Result, alpha: float, others: Sequence[Result] = ()) -> S
         return Suggestion(threshold=None, why_not=why_not)
     margin = abs((result.estimate or 0.0) - threshold)
     return Suggestion(threshold=threshold, margin=margin, of_population=not share, seeds=len(results) if moved else 1)
+
+
+def _widest(result: Result, *, share: bool) -> float:
+    """What a limit has to stay below to claim anything."""
+    return (1.0 if share else math.inf) if result.trivial is None else result.trivial
 
 
 SEEDS = 5
@@ -98,10 +103,13 @@ def _why_not(result: Result) -> str:
 
 
 def _kept(result: Result) -> bool:
-    """Whether a claim about this set has all it asks of the number, so that something else stands in its way."""
-    if result.threshold is None or result.estimate is None or of_population(result):
+    """Whether a claim has all it asks of the number, so that something else stands in its way.
+
+    About the set that is the number itself, about the population its interval, too.
+    """
+    if result.threshold is None or result.estimate is None:
         return False
-    values = (result.estimate, *result.left_interval)
+    values: list[float] = [result.estimate, *(result.left_interval if of_population(result) else ())]
     return min(values) >= result.threshold if result.comparison == ">=" else max(values) <= result.threshold
 
 

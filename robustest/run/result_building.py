@@ -77,6 +77,7 @@ class About(TypedDict, total=False):
         asked: what was measured, of all that the kind may measure; its first where None.
         least: the smallest value there can be, which a value that is bounded from above may have.
         widest: the largest value there can be, which a value that is bounded from below may have; None for no largest.
+        trivial: the threshold that any model keeps, where it is of this measurement and not of its kind.
         scope: None for the settings' scope.
     """
 
@@ -88,6 +89,7 @@ class About(TypedDict, total=False):
     bounds: str
     least: float
     widest: float | None
+    trivial: float | None
     scope: str | None
     caveats: Sequence[str]
     pairing: Pairing
@@ -153,6 +155,7 @@ def result_of(
     bounds: str = "",
     least: float = 0.0,
     widest: float | None = 1.0,
+    trivial: float | None = None,
     scope: str | None = None,
     caveats: Sequence[str] = (),
     pairing: Pairing = NOT_PAIRED,
@@ -195,6 +198,7 @@ def result_of(
         model=evidence.model,
         bounds=bounds,
         scope=settings.scope if scope is None else scope,
+        trivial=trivial,
         caveats=(*few(evidence.n), *caveats, *narrower),
         pairing=pairing,
     )

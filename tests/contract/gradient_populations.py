@@ -45,6 +45,12 @@ def robust_accuracy(random: Random, **claim: Any) -> Result:
     return M.measure_robust_accuracy(MARGIN, data, Linf(0.1), attack="fgsm", **claim)
 
 
+def certified_accuracy(random: Random, **claim: Any) -> Result:
+    """Of a linear model bounds prove all that an attack leaves, so that both ends are about one share."""
+    data = margins(random.choice([-0.1, 0.05, 0.2], N, p=[0.05, 0.2, 0.75]))
+    return M.measure_certified_accuracy(MARGIN, data, Linf(0.1), attack="fgsm", **claim)
+
+
 def robust_score(random: Random, **claim: Any) -> Result:
     """Scores of 0 and 1: of the nearer ones the attack leaves nothing."""
     data = margins(random.choice([-0.1, 0.05, 0.2], N, p=[0.05, 0.2, 0.75]))

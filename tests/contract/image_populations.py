@@ -161,3 +161,12 @@ def three_cues(random: Random, **claim: Any) -> Result:
     """As bad as each other: chance makes one the worst."""
     cues = [Light(level, lack=True) for level in (1, 2, 3)]
     return M.measure_spurious_feature(LOOKUP, cued(random, 3), cues, **claim)
+
+
+def sequences(random: Random, **claim: Any) -> Result:
+    """Each frame of four is answered otherwise than the one before with a chance of .2; some images by luck more."""
+    changes = random.random((N, 4)) < np.where(random.random(N) < 0.5, 0.1, 0.3)[:, None]
+    changes[:, 0] = False
+    frames = torch.stack([carrying(answer % 4) for answer in changes.cumsum(1).T], 1)
+    benchmark = M.SequenceBenchmark(name="carried", sequences={"tilt": frames}, published=N)
+    return M.measure_stable_under_perturbations(LOOKUP, benchmark, **claim)

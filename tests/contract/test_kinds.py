@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 import robustest
 from robustest import ConfigError, DataError, Discovery, Linf, ModelError, PixelPatch, Result, Verdict, strategies
+from robustest.cli.bounds import SEEDS, suggestion
 from robustest.data.annotations import Annotations
 from robustest.data.breeds import BreedsSplit
 from robustest.reports.text import measured
@@ -348,6 +349,19 @@ def test_what_is_no_number_in_range_is_refused(one: Kind, wrong: object) -> None
         return  # no largest one
     with pytest.raises(ConfigError, match=one.threshold):
         one.measure(first(N), **one.other, **{one.threshold: wrong})
+
+
+@every_kind
+@pytest.mark.parametrize("n", [3, 12, 30])
+def test_what_is_suggested_for_few_samples_is_taken(one: Kind, n: int) -> None:
+    """An interval may end where any model is: a limit there claims nothing, and the argument refuses it."""
+    try:
+        results = [one.measure(first(n), exact=True, seed=seed, **easy(one)) for seed in range(2)]
+    except (DataError, ConfigError, ModelError):
+        return
+    found = suggestion(results[0], 0.01, [results[1]] * (SEEDS - 1))  # as if others were like the second
+    if found.threshold is not None:
+        one.measure(first(n), **{**easy(one), one.threshold: found.threshold})
 
 
 def easy(one: Kind) -> dict[str, Any]:

@@ -48,8 +48,8 @@ _FEWEST_BINS = 10
 CALIBRATED = Kind(
     name="calibrated",
     quantities=(
-        Quantity.at_most("max_brier", "Brier score", "Brier score{}"),
-        Quantity.at_most("max_ece", "calibration error", "calibration error{}"),
+        Quantity.at_most("max_brier", "Brier score", "Brier score{}", trivial=2),
+        Quantity.at_most("max_ece", "calibration error", "calibration error{}", trivial=1),
     ),
     captions=Captions(names={"ece": "calibration error of this set"}),
 )

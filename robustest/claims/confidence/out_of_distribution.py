@@ -35,6 +35,7 @@ OOD_REJECTED = Kind(
             "fpr_at_95_tpr",
             "false positive rate",
             "other data accepted where 95 % of the model's own are, by {}",
+            trivial=1,
             counts=("accepted", "outside_n"),
         ),
     ),

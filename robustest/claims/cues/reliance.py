@@ -80,8 +80,8 @@ def _proposals(found: Mapping[str, Any]) -> list[tuple[str, str]]:
 NO_SPURIOUS_FEATURE = Kind(
     name="no_spurious_feature",
     quantities=(
-        Quantity.at_most("max_flip", "flip rate", "reliance on {}{}", counts=("flips", "of")),
-        Quantity.at_most("max_recall_drop", "recall drop", "reliance on {}{}"),
+        Quantity.at_most("max_flip", "flip rate", "reliance on {}{}", trivial=1, counts=("flips", "of")),
+        Quantity.at_most("max_recall_drop", "recall drop", "reliance on {}{}", trivial=1),
     ),
     captions=Captions(before="cue off", after="cue on", worst="Pairs that differ most", names=CUE_NAMES),
     lines=_lines,

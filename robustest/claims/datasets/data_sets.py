@@ -32,7 +32,7 @@ TRANSFER_ACCURACY = Kind(
     name="transfer_accuracy",
     quantities=(
         Quantity.at_least("at_least", "accuracy", "accuracy on the target", counts=OUTCOMES),
-        Quantity.at_most("max_drop", "accuracy drop", "accuracy lost from source to target"),
+        Quantity.at_most("max_drop", "accuracy drop", "accuracy lost from source to target", trivial=1),
     ),
     asks_too=("no_worse_than",),
     lines=no_lines,

@@ -45,7 +45,7 @@ LABEL_AGREEMENT = Kind(
             "share contained in what annotators select",
         ),
         Quantity.at_most(
-            "max_unsupported", "share of errors that nobody selects", "share of errors that nobody selects"
+            "max_unsupported", "share of errors that nobody selects", "share of errors that nobody selects", trivial=1
         ),
         Quantity.at_least(
             "main_at_least", "share that is what annotators select most", "share that is what annotators select most"

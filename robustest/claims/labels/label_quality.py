@@ -34,7 +34,7 @@ _SHOWN = 50
 
 LABEL_QUALITY = Kind(
     name="label_quality",
-    quantities=(Quantity.at_most("at_most", "share of wrong labels", "share of wrong labels"),),
+    quantities=(Quantity.at_most("at_most", "share of wrong labels", "share of wrong labels", trivial=1),),
     captions=Captions(answered="people select"),  # no model is asked
     lines=no_lines,
 )

@@ -28,7 +28,7 @@ SELECTION_GAP = Kind(
     name="selection_gap",
     quantities=(
         Quantity.at_most(
-            "margin", "selection gap", "gap between how often annotators select the label and the prediction"
+            "margin", "selection gap", "gap between how often annotators select the label and the prediction", trivial=1
         ),
     ),
     lines=no_lines,

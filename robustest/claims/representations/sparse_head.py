@@ -52,7 +52,7 @@ def _lines(details: Mapping[str, Any]) -> list[Fact]:
 
 SPARSE_HEAD = Kind(
     name="sparse_head",
-    quantities=(Quantity.at_most("max_drop", "accuracy lost", "accuracy lost by a sparse head"),),
+    quantities=(Quantity.at_most("max_drop", "accuracy lost", "accuracy lost by a sparse head", trivial=1),),
     asks_too=("max_features_per_class",),
     together=True,
     lines=_lines,

@@ -27,7 +27,7 @@ from robustest.tasks import Task
 
 CONSISTENCY = Kind(
     name="consistency",
-    quantities=(Quantity.at_most("max_flip", "flip rate", "predictions flipped by {}", counts=OUTCOMES),),
+    quantities=(Quantity.at_most("max_flip", "flip rate", "predictions flipped by {}", trivial=1, counts=OUTCOMES),),
     asks_too=("no_worse_than",),
     captions=Captions(
         assertion="assert_consistent",

@@ -42,7 +42,7 @@ CORRUPTION_ROBUSTNESS = Kind(
     name="corruption_robustness",
     quantities=(
         Quantity.at_least("min_accuracy", "mean accuracy", "mean accuracy over {}, severities {}"),
-        Quantity.at_most("max_drop", "mean accuracy drop", "mean accuracy drop over {}, severities {}"),
+        Quantity.at_most("max_drop", "mean accuracy drop", "mean accuracy drop over {}, severities {}", trivial=1),
         Quantity.at_most("max_mce", "mean corruption error", "mean corruption error over {}, severities {}"),
     ),
     asks_too=("no_worse_than",),
@@ -111,7 +111,7 @@ def measure_corruption_robustness(
     plan = _plan(setup, grid, rule, asked)
     plan = plan.against(no_worse_than, tolerance, asked=rule.threshold is not None, **grid.each(setup.terms.alpha))
     evidence = observe(plan) if setup.model.reset is None else _fresh(plan, setup, grid)
-    return _result(plan, evidence, grid, asked, rule.threshold, adapts=setup.model.reset is not None)
+    return _result(plan, evidence, grid, asked, rule, adapts=setup.model.reset is not None)
 
 
 def _plan(setup: Setup, grid: Grid, rule: CellsRule, asked: Quantity) -> Plan:
@@ -124,9 +124,7 @@ def _plan(setup: Setup, grid: Grid, rule: CellsRule, asked: Quantity) -> Plan:
     )
 
 
-def _result(
-    plan: Plan, evidence: Evidence, grid: Grid, asked: Quantity, threshold: float | None, *, adapts: bool
-) -> Result:
+def _result(plan: Plan, evidence: Evidence, grid: Grid, asked: Quantity, rule: CellsRule, *, adapts: bool) -> Result:
     """The result, where the model's classes are those of the errors that it is compared with.
 
     Raises:
@@ -135,18 +133,21 @@ def _result(
     grid.check_classes(evidence.tally.classes)
     decision = evidence.decision
     if grid.clean:
-        decision = fallible(decision, evidence.columns["clean"], threshold if asked.threshold == "max_drop" else None)
+        decision = fallible(
+            decision, evidence.columns["clean"], rule.threshold if asked.threshold == "max_drop" else None
+        )
     return finish(
         plan,
         evidence,
         decision=decision,
         kind=CORRUPTION_ROBUSTNESS,
         asked=asked,
-        threshold=threshold,
+        threshold=rule.threshold,
         setting=", ".join(grid.names),
         method=f"{len(grid.cells)} cells{', paired with the clean samples' if grid.clean else ''}",
         notes=(ADAPTS,) if adapts else (),
         details=_details(evidence, grid.cells, grid.reference, plan.settings.alpha),
+        trivial=rule.mean.scale if asked.threshold == "max_mce" else None,
         caveats=grid.caveats(mce=asked.threshold == "max_mce"),
     )
 

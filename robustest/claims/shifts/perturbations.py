@@ -101,6 +101,7 @@ def measure_stable_under_perturbations(
         setting=", ".join(names),
         method=f"frames of {data.name}{'' if baseline is None else ', as a share of a baseline'}",
         details=_details(evidence, names, baseline),
+        trivial=rule.mean.scale,
         caveats=data.caveats,
     )
 

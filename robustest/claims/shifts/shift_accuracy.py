@@ -28,7 +28,9 @@ SHIFT_ACCURACY = Kind(
     name="shift_accuracy",
     quantities=(
         Quantity.at_least("at_least", "accuracy", "accuracy under {}", counts=OUTCOMES),
-        Quantity.at_most("max_drop", "accuracy drop", "accuracy lost to {}", counts=("lost", "gained"), fall=True),
+        Quantity.at_most(
+            "max_drop", "accuracy drop", "accuracy lost to {}", trivial=1, counts=("lost", "gained"), fall=True
+        ),
     ),
     asks_too=("no_worse_than",),
     captions=Captions(

@@ -60,6 +60,7 @@ NONROBUST_RELIANCE = Kind(
             "max_transfer",
             "transfer",
             "accuracy learned from what changes under {} alone, labels being the next class's",
+            trivial=1,
         ),
     ),
     captions=Captions(

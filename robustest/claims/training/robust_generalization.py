@@ -58,7 +58,10 @@ ROBUST_GENERALIZATION = Kind(
     name="robust_generalization",
     quantities=(
         Quantity.at_most(
-            "max_gap", "robust generalization gap", "robust accuracy in training less that on test samples under {}, {}"
+            "max_gap",
+            "robust generalization gap",
+            "robust accuracy in training less that on test samples under {}, {}",
+            trivial=1,
         ),
     ),
     captions=Captions(setting="threat", names={"curve": "by training samples", "seeds": "seeds"}),

@@ -65,7 +65,9 @@ def _lines(details: Mapping[str, Any]) -> list[Fact]:
 
 SYNTHETIC_COVERS = Kind(
     name="synthetic_covers",
-    quantities=(Quantity.at_most("max_gap", "accuracy gap", "accuracy lost by training on synthetic samples"),),
+    quantities=(
+        Quantity.at_most("max_gap", "accuracy gap", "accuracy lost by training on synthetic samples", trivial=1),
+    ),
     captions=Captions(
         size="ratio of distances",
         before="synthetic",

@@ -84,6 +84,17 @@ def test_what_a_claim_is_about_is_not_told_by_the_words_of_its_rule(made: Make) 
     assert suggestion(by_set, 0.01) != suggestion(result, 0.01)
 
 
+@pytest.mark.parametrize("scope", ["set", "population"])
+def test_nothing_is_suggested_where_something_else_stands_in_the_way(made: Make, scope: str) -> None:
+    """About the set the number is enough, whatever its interval; about the population the interval keeps it, too."""
+    result = made([True] * 180 + [False] * 20, 0.8 if scope == "population" else 0.89, scope=scope)
+    open_ = replace(result, verdict=Verdict.INCONCLUSIVE, rule="the control does not fail")
+    assert "another would not help" in suggestion(open_, 0.01).why_not
+    unsettled = made([True] * 180 + [False] * 20, 0.89, scope="population")
+    assert unsettled.verdict is Verdict.INCONCLUSIVE
+    assert suggestion(unsettled, 0.01).threshold is not None
+
+
 def test_a_rate_that_must_be_small_is_bounded_from_above(made: Make) -> None:
     result = made([False] * 6 + [True] * 194, 0.1, scope="set")
     rate = replace(result, quantity="fooling rate", comparison="<=", estimate=6 / 200, interval=(0.01, 0.08))

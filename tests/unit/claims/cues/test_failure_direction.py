@@ -19,6 +19,7 @@ from robustest import (
     measure_failure_direction,
 )
 from robustest.reports.text import failure_text
+from robustest.statistics import clopper_pearson
 
 N = 600
 Y = torch.arange(N) % 3
@@ -141,6 +142,16 @@ def test_a_score_above_the_limit_that_chance_may_have_is_open() -> None:
     assert result.estimate > 0.02
     assert result.verdict is Verdict.INCONCLUSIVE
     assert "chance or not" in result.rule
+
+
+def test_the_interval_is_of_the_error_rate_in_the_slice(found: Result) -> None:
+    """An interval without width would say that nothing is left to chance; the class shown was picked after looking."""
+    first = next(row for row in found.details["classes"] if row["class"] == found.details["found"][0])
+    wrong, n = round((first["excess"] + first["foreseen"]) * first["slice"]), first["slice"]
+    low = clopper_pearson(wrong, n, 0.01 / len(found.details["classes"]))[0] - first["foreseen"]
+    high = clopper_pearson(wrong, n, 0.01)[1] - first["foreseen"]
+    assert list(found.interval) == pytest.approx([low, high])
+    assert low < first["excess"] == found.estimate < high
 
 
 def test_the_limit_itself_is_kept() -> None:
