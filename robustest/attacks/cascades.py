@@ -123,8 +123,8 @@ FAST = Cascade(
 STANDARD = Cascade(
     name="standard",
     stages=(
-        Stage(searcher=_QUICK, rounds=2),
-        Stage(searcher=_QUICK, on=(L2,)),
+        Stage(searcher=_QUICK, rounds=2, on=(Linf,)),
+        Stage(searcher=_QUICK, rounds=3, on=(L2,)),
         *_of_other_tasks(60),
         Stage(searcher=_INWARD, rounds=3),
         Stage(searcher=_inward(40, 1.0), rounds=2),
