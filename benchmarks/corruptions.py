@@ -42,7 +42,8 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from robustest.shifts import COMMON_CORRUPTIONS, CORRUPTIONS, corrupt, tables
+from robustest.shifts import COMMON_CORRUPTIONS, CORRUPTIONS, corrupt
+from robustest.shifts.corruptions import tables
 
 SEVERITIES = (1, 2, 3, 4, 5)
 BATCH, SLOW = 14, {"glass_blur": 1, "zoom_blur": 4}

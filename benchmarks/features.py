@@ -29,7 +29,7 @@ from robustest import (
     measure_spurious_feature,
 )
 from robustest.cues import planted
-from robustest.discovery.directions import find_failure_directions, principal_components
+from robustest.discovery.failures.directions import find_failure_directions, principal_components
 
 Data = tuple[Tensor, Tensor]
 CUE = PixelPatch(top=2, left=2)

@@ -17,8 +17,8 @@ import torch
 import robustest
 from robustest import Responses, Verdict, aggregate
 from robustest.rules import Terms
-from robustest.rules.selection_gap import Answers, decide_selection_gap, selection_gap
-from robustest.rules.wrong_labels import decide_wrong
+from robustest.rules.people.selection_gap import Answers, decide_selection_gap, selection_gap
+from robustest.rules.people.wrong_labels import decide_wrong
 
 TERMS = Terms(scope="population", alpha=0.01, fail_alpha=0.01)
 WORLDS, IMAGES, SPREAD, BY_IMAGE = 200, 400, 0.1, 0.2

@@ -113,9 +113,11 @@ if TYPE_CHECKING:
     from robustest.claims.training.robust_generalization import (
         measure_robust_generalization as measure_robust_generalization,
     )
-    from robustest.claims.training.sample_counts import SampleCount as SampleCount
-    from robustest.claims.training.sample_counts import samples_for as samples_for
-    from robustest.claims.training.synthetic_covers import measure_synthetic_covers as measure_synthetic_covers
+    from robustest.claims.training.synthetic.sample_counts import SampleCount as SampleCount
+    from robustest.claims.training.synthetic.sample_counts import samples_for as samples_for
+    from robustest.claims.training.synthetic.synthetic_covers import (
+        measure_synthetic_covers as measure_synthetic_covers,
+    )
     from robustest.cues import BackgroundSwap as BackgroundSwap
     from robustest.cues import Blur as Blur
     from robustest.cues import Border as Border
@@ -131,9 +133,12 @@ if TYPE_CHECKING:
     from robustest.cues import PixelPatch as PixelPatch
     from robustest.cues import TextOverlay as TextOverlay
     from robustest.cues import Texture as Texture
-    from robustest.data.aggregation import Consensus as Consensus
-    from robustest.data.aggregation import aggregate as aggregate
-    from robustest.data.annotations import Annotations as Annotations
+    from robustest.data.answers.aggregation import Consensus as Consensus
+    from robustest.data.answers.aggregation import aggregate as aggregate
+    from robustest.data.answers.annotations import Annotations as Annotations
+    from robustest.data.answers.responses import Responses as Responses
+    from robustest.data.answers.suspects import Suspects as Suspects
+    from robustest.data.answers.suspects import suspects as suspects
     from robustest.data.benchmarks import ALEXNET_ON_IMAGENET_C as ALEXNET_ON_IMAGENET_C
     from robustest.data.benchmarks import BENCHMARKS as BENCHMARKS
     from robustest.data.benchmarks import Benchmark as Benchmark
@@ -146,9 +151,6 @@ if TYPE_CHECKING:
     from robustest.data.breeds import breeds_split as breeds_split
     from robustest.data.domains import Domain as Domain
     from robustest.data.hierarchies import ClassTree as ClassTree
-    from robustest.data.responses import Responses as Responses
-    from robustest.data.suspects import Suspects as Suspects
-    from robustest.data.suspects import suspects as suspects
     from robustest.discovery import Discovery as Discovery
     from robustest.engine.evaluator import HealthWarning as HealthWarning
     from robustest.errors import ClaimFailed as ClaimFailed
@@ -290,10 +292,10 @@ _HOME = {
     "claims.shifts.shift_accuracy": ("measure_shift_accuracy",),
     "claims.strategies.robust_to": ("accuracy_under", "measure_robust_to"),
     "claims.training.landscape": ("measure_landscape",),
-    "claims.training.synthetic_covers": ("measure_synthetic_covers",),
+    "claims.training.synthetic.synthetic_covers": ("measure_synthetic_covers",),
     "claims.training.nonrobust_reliance": ("measure_nonrobust_reliance",),
     "claims.training.robust_generalization": ("measure_robust_generalization",),
-    "claims.training.sample_counts": ("SampleCount", "samples_for"),
+    "claims.training.synthetic.sample_counts": ("SampleCount", "samples_for"),
     "cues": (
         "BackgroundSwap",
         "Blur",
@@ -311,11 +313,11 @@ _HOME = {
         "TextOverlay",
         "Texture",
     ),
-    "data.aggregation": (
+    "data.answers.aggregation": (
         "Consensus",
         "aggregate",
     ),
-    "data.annotations": ("Annotations",),
+    "data.answers.annotations": ("Annotations",),
     "data.benchmarks": (
         "ALEXNET_ON_IMAGENET_C",
         "BENCHMARKS",
@@ -332,8 +334,8 @@ _HOME = {
     ),
     "data.domains": ("Domain",),
     "data.hierarchies": ("ClassTree",),
-    "data.responses": ("Responses",),
-    "data.suspects": (
+    "data.answers.responses": ("Responses",),
+    "data.answers.suspects": (
         "Suspects",
         "suspects",
     ),

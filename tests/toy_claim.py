@@ -12,11 +12,11 @@ from robustest.facts import Captions
 from robustest.kinds import OUTCOMES, Kind, Quantity
 from robustest.results import Pairing, Result
 from robustest.rules import ShareRule
-from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
 from robustest.run.evidence import Observed, exhibits_of
 from robustest.run.noting import measures
 from robustest.run.options import Options
+from robustest.run.remembered.comparison import Baseline
 from robustest.run.result_building import finish
 from robustest.run.setup import Setup
 from robustest.statistics import checked_threshold

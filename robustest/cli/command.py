@@ -8,8 +8,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from robustest.cli.commands.study import add_study
 from robustest.cli.exits import Exit, Refused
-from robustest.cli.study import add_study
 from robustest.errors import RobustestError, StoreError
 from robustest.version import VERSION
 
@@ -66,26 +66,26 @@ def _print_problem(problem: str, code: Exit) -> int:
 
 
 def _show(a: argparse.Namespace) -> int:
-    from robustest.cli.show import show
+    from robustest.cli.commands.show import show
 
     return show(a.path, details=a.details, markdown=a.markdown)
 
 
 def _merge(a: argparse.Namespace) -> int:
-    from robustest.cli.merge import Targets, merge
+    from robustest.cli.commands.merge import Targets, merge
 
     targets = Targets(output=a.output, xml=a.junit, page=a.html, inline=a.html_inline)
     return merge(a.files, targets, details=a.details)
 
 
 def _compare(a: argparse.Namespace) -> int:
-    from robustest.cli.compare import compare
+    from robustest.cli.commands.compare import compare
 
     return compare(a.a, a.b, alpha=a.alpha, fail_on_worse=a.fail_on_worse, allow_missing=a.allow_missing)
 
 
 def _corpus(a: argparse.Namespace) -> int:
-    from robustest.cli import corpus
+    from robustest.cli.commands import corpus
 
     if a.action == "prune":
         return corpus.prune(a.corpus, a.max_mb)
@@ -93,35 +93,35 @@ def _corpus(a: argparse.Namespace) -> int:
 
 
 def _baseline(a: argparse.Namespace) -> int:
-    from robustest.cli import baseline
+    from robustest.cli.commands import baseline
 
     return baseline.show(a.file) if a.action == "show" else baseline.update(a.rest)
 
 
 def _suggest(a: argparse.Namespace) -> int:
-    from robustest.cli.suggest import suggest
+    from robustest.cli.first_gates.suggest import suggest
 
     return suggest(a.rest)
 
 
 def _init(a: argparse.Namespace) -> int:
     if a.scan:
-        from robustest.cli.scan import scan
+        from robustest.cli.first_gates.scan import scan
 
         return scan(a.folder)
-    from robustest.cli.init import init
+    from robustest.cli.first_gates.init import init
 
     return init(a.folder)
 
 
 def _study(a: argparse.Namespace) -> int:
-    from robustest.cli.study import study
+    from robustest.cli.commands.study import study
 
     return study(a)
 
 
 def _history(a: argparse.Namespace) -> int:
-    from robustest.cli import history
+    from robustest.cli.commands import history
 
     if a.action == "add":
         return history.add(a.history, a.sources)
@@ -129,7 +129,7 @@ def _history(a: argparse.Namespace) -> int:
 
 
 def _index(a: argparse.Namespace) -> int:
-    from robustest.cli.index import index
+    from robustest.cli.commands.index import index
 
     return index(a.folder)
 

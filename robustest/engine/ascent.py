@@ -1,7 +1,7 @@
 """A fixed number of steps along the gradient, for every row alike: for training, and for looking at features.
 
 Nothing is searched for here, so nothing ends early: a training example that is misclassified already is made worse
-still, and a picture of a feature is driven on. Claims use `robustest.engine.search` instead.
+still, and a picture of a feature is driven on. Claims use `robustest.engine.searches.search` instead.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.objectives import Objective
-from robustest.engine.rows import pick
+from robustest.engine.searches.rows import pick
 from robustest.threats import L1, Bounds, Rows, Threat, filled, per_row
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from robustest import rng
 from robustest.data import Samples
 from robustest.engine.evaluator import Evaluator
-from robustest.engine.hints import hints
+from robustest.engine.health_checks.hints import hints
 from robustest.errors import DataError, ModelError
 from robustest.threats import Bounds
 

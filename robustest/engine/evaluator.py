@@ -12,8 +12,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from robustest.engine.health import Health
-from robustest.engine.rows import cut
+from robustest.engine.health_checks.health import Health
+from robustest.engine.searches.rows import cut
 from robustest.errors import DeviceError, ModelError, RobustestError
 from robustest.models import Classifier, Needs
 from robustest.tasks import CLASSIFICATION, Task
@@ -78,7 +78,8 @@ class Evaluator:
         low_precision: whether cascades run their gradient stages in bfloat16 first, then again in float32 on
             what is left.
         channels_last: whether images (B, C, H, W) go into those passes with their channels last in memory.
-        probed: whether it was asked, in this chunk, if gradients tell the truth (`robustest.engine.truth`).
+        probed: whether it was asked, in this chunk, if gradients tell the truth
+            (`robustest.engine.health_checks.truth`).
         probe_rows: how many samples of a chunk are asked so.
     """
 

@@ -24,11 +24,11 @@ from robustest.errors import ConfigError, ModelError, expected
 from robustest.identity.fingerprint import Unhashable, digest
 from robustest.models import Classifier, as_classifier, frozen
 from robustest.models.classifier import Preprocessing
+from robustest.repair.by_training.methods import Method
 from robustest.repair.checkpoints import Checkpoint, Saved, optimizer_state, restore_optimizer
 from robustest.repair.checkpoints import load as load_checkpoint
 from robustest.repair.checkpoints import save as save_checkpoint
 from robustest.repair.log import EpochLog, Repaired, RepairLog
-from robustest.repair.methods import Method
 from robustest.repair.progress import Progress, screen
 from robustest.repair.recipe import Recipe
 

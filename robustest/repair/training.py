@@ -10,10 +10,10 @@ from robustest.data import Samples
 from robustest.errors import unknown
 from robustest.models import Classifier, as_classifier
 from robustest.models.classifier import Preprocessing
+from robustest.repair.by_training.methods import Method
 from robustest.repair.checkpoints import Checkpoint
 from robustest.repair.claims import Claim, checked_again
 from robustest.repair.log import Repaired
-from robustest.repair.methods import Method
 from robustest.repair.progress import Progress
 from robustest.repair.recipe import Recipe
 from robustest.repair.trainer import train

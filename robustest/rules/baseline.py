@@ -12,9 +12,9 @@ from robustest.results import Verdict
 from robustest.rules.no_worse import NoWorse
 from robustest.rules.rule import Columns
 from robustest.statistics.betting import MANY, drop_interval
+from robustest.statistics.differences.paired import drop_bounds, mcnemar
+from robustest.statistics.differences.sign_flips import sign_flip
 from robustest.statistics.fixed import Decision
-from robustest.statistics.paired import drop_bounds, mcnemar
-from robustest.statistics.sign_flips import sign_flip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,9 +13,9 @@ from robustest.errors import ConfigError
 from robustest.results import Verdict
 from robustest.rules.rates import RateRule
 from robustest.rules.rule import ShareRule, Terms
+from robustest.statistics.differences.flips import CLASSES, Pairs, off, on
+from robustest.statistics.differences.paired import decide_drop, drop_bounds
 from robustest.statistics.fixed import Decision, beyond, clopper_pearson, decide_share
-from robustest.statistics.flips import CLASSES, Pairs, off, on
-from robustest.statistics.paired import decide_drop, drop_bounds
 from robustest.statistics.sequential import Settled
 
 Columns = Mapping[str, NDArray[Any]]

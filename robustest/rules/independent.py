@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from robustest.results import Verdict
 from robustest.rules.rule import Columns, Terms, partial
+from robustest.statistics.differences.two_shares import difference_interval
 from robustest.statistics.fixed import Decision, beyond
 from robustest.statistics.sequential import Settled, settle
 from robustest.statistics.streams import running_interval
 from robustest.statistics.thresholds import keeps
-from robustest.statistics.two_shares import difference_interval
 
 Counts = int | NDArray[np.int64]
 

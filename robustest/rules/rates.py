@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robustest.rules.means import MeanRule
+from robustest.rules.averages.means import MeanRule
 from robustest.rules.rule import Terms, partial
 from robustest.statistics.betting import capital, overlap
 from robustest.statistics.fixed import Decision

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from robustest.results import Verdict
 from robustest.statistics.betting import drop_interval, settle_drop
+from robustest.statistics.differences.paired import decide_drop
 from robustest.statistics.fixed import Decision, beyond, clopper_pearson, decide_share
-from robustest.statistics.paired import decide_drop
 from robustest.statistics.sequential import Settled, settle
 from robustest.statistics.streams import running, running_interval
 from robustest.statistics.thresholds import most, need

@@ -12,8 +12,8 @@ from robustest.rules.rule import Terms
 from robustest.statistics.class_shares import Counts, Variation
 from robustest.statistics.fixed import Decision
 from robustest.statistics.held_out_quantile import Floats, fewest_held_out, share_below, share_below_interval
-from robustest.statistics.learning_curves import at_size, teaches_as
-from robustest.statistics.training_draws import Trained, difference_interval
+from robustest.statistics.resampling.learning_curves import at_size, teaches_as
+from robustest.statistics.resampling.training_draws import Trained, difference_interval
 
 UNUSUAL = 0.01
 """The quantile of held-out real samples' ratios of distances; what is below it is called a copy."""

@@ -13,9 +13,9 @@ from robustest.data import Samples
 from robustest.engine.chunks import Chunk, load
 from robustest.engine.draws import seed_draws
 from robustest.engine.evaluator import Evaluator
-from robustest.engine.history import Asked, ask_again, check_model
+from robustest.engine.health_checks.history import Asked, ask_again, check_model
+from robustest.engine.health_checks.truth import probe_gradient
 from robustest.engine.precision import choose
-from robustest.engine.truth import probe_gradient
 from robustest.run.evidence import Observed, Tally
 from robustest.settings import Settings
 

@@ -28,8 +28,8 @@ from robustest.errors import DataError, StoreError
 from robustest.results import Verdict
 from robustest.run.engines.engine import Engine, InProcess, Mapper, engine_for
 from robustest.run.evidence import REPLAYED, Evidence, Observed, Stream
-from robustest.run.memory import Memory
 from robustest.run.plan import Plan
+from robustest.run.remembered.memory import Memory
 from robustest.run.schedule import Schedule, Work
 from robustest.run.units import OpenUnits
 from robustest.run.worker import Seen

@@ -23,9 +23,9 @@ from robustest import rng
 from robustest.engine.device import resolve
 from robustest.errors import ConfigError, DataError, expected
 from robustest.identity.fingerprint import Fingerprint, Unhashable, digest
-from robustest.run.asking import Heard
 from robustest.run.evidence import Observed, Tally
-from robustest.run.memory import Memory
+from robustest.run.remembered.asking import Heard
+from robustest.run.remembered.memory import Memory
 from robustest.run.worker import Station, check_versions, versions
 from robustest.settings import Settings
 
@@ -244,7 +244,7 @@ class PartJob:
 
 
 class _Asking:
-    """Looks at a few units again and again; see `robustest.run.asking.Asks`."""
+    """Looks at a few units again and again; see `robustest.run.remembered.asking.Asks`."""
 
     def __init__(self, bench: PartBench, ids: Tensor) -> None:
         self._bench = bench

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustest.rules import Rule
-from robustest.run.comparison import Baseline, Compared, compared
-from robustest.run.measured_by import measured_by
 from robustest.run.options import terms_of
+from robustest.run.remembered.comparison import Baseline, Compared, compared
+from robustest.run.remembered.measured_by import measured_by
 from robustest.run.units import Units
 from robustest.settings import Settings
 
@@ -61,7 +61,7 @@ class Plan:
             scored: compare scores in place of outcomes, as `robustest.rules.ScoreBaselineRule` does.
 
         Raises:
-            ConfigError, StoreError: as `robustest.run.comparison.compared`.
+            ConfigError, StoreError: as `robustest.run.remembered.comparison.compared`.
         """
         baseline = compared(
             self.rule,

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from robustest import context
 from robustest.data.unwrapped import class_names
-from robustest.engine.health import OF_ANSWERS, Finding
+from robustest.engine.health_checks.health import OF_ANSWERS, Finding
 from robustest.kinds import Kind, Quantity
 from robustest.reports.pictures import save_exhibit
 from robustest.results import NOT_PAIRED, Counterexample, Pairing, Result, Verdict

@@ -12,12 +12,12 @@ from robustest.errors import ConfigError
 from robustest.models import Classifier
 from robustest.rules import Rule, Terms
 from robustest.run.chunk_measurement import Look
-from robustest.run.classified import Classified
-from robustest.run.detecting import detecting
+from robustest.run.models.classified import Classified
+from robustest.run.models.detecting import detecting
+from robustest.run.models.restricting import restricted
 from robustest.run.options import Options, apply, terms_of
 from robustest.run.plan import Plan
-from robustest.run.replay import Replay
-from robustest.run.restricting import restricted
+from robustest.run.remembered.replay import Replay
 from robustest.settings import Settings
 from robustest.tasks import CLASSIFICATION, Detection, Task, checked_task
 

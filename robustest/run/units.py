@@ -2,7 +2,7 @@
 
 The driver knows a unit by its position and its digest, and nothing else of it. How many there are, how they are read,
 what is done with a chunk of them, and how a worker in another process does the same is known here. Labelled samples
-that a look puts to a classifier are `robustest.run.classified.Classified`; units of a plugin's own are
+that a look puts to a classifier are `robustest.run.models.classified.Classified`; units of a plugin's own are
 `robustest.run.own_units.OwnUnits`.
 """
 
@@ -18,7 +18,7 @@ from torch import Tensor
 from robustest.identity.fingerprint import Fingerprint
 from robustest.run.engines.engine import Job
 from robustest.run.evidence import Exhibit, Observed, Tally
-from robustest.run.memory import Memory
+from robustest.run.remembered.memory import Memory
 from robustest.settings import Settings
 from robustest.store.corpus import Kept
 

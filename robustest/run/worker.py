@@ -17,10 +17,10 @@ from robustest.identity.fingerprint import fingerprint
 from robustest.identity.packages import own_code
 from robustest.models import Classifier, frozen
 from robustest.models.shipping import Shipped
-from robustest.run.asking import Answered
 from robustest.run.chunk_measurement import Look, ModelBench
 from robustest.run.engines.engine import Mapper
 from robustest.run.evidence import Observed, Tally
+from robustest.run.remembered.asking import Answered
 from robustest.run.schedule import Work
 from robustest.run.units import Bench
 from robustest.settings import Settings

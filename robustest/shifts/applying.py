@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from robustest.errors import ConfigError, expected
-from robustest.shifts.tables import P, Table
+from robustest.shifts.corruptions.tables import P, Table
 
 Body = Callable[[Tensor, P, Tensor], Tensor]
 """Maps x (n, C, H, W) float32 in [0, 1], one severity's parameters and keys (n,) to images of the same shape.

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from robustest.shifts.applying import Family
-from robustest.shifts.blur import defocus_blur, gaussian_blur, glass_blur, motion_blur, zoom_blur
-from robustest.shifts.digital import contrast, elastic_transform, jpeg_compression, pixelate
-from robustest.shifts.geometric import crop, perspective, rotation, scale, shear, translation
-from robustest.shifts.noise import gaussian_noise, impulse_noise, shot_noise, speckle_noise
-from robustest.shifts.photometric import brightness, channel_swap, gamma, hue, saturate
-from robustest.shifts.spatter import spatter
+from robustest.shifts.corruptions.blur import defocus_blur, gaussian_blur, glass_blur, motion_blur, zoom_blur
+from robustest.shifts.corruptions.digital import contrast, elastic_transform, jpeg_compression, pixelate
+from robustest.shifts.corruptions.geometric import crop, perspective, rotation, scale, shear, translation
+from robustest.shifts.corruptions.noise import gaussian_noise, impulse_noise, shot_noise, speckle_noise
+from robustest.shifts.corruptions.photometric import brightness, channel_swap, gamma, hue, saturate
+from robustest.shifts.corruptions.spatter import spatter
+from robustest.shifts.corruptions.weather import fog, frost, snow
 from robustest.shifts.spoiling import occlusion, resolution
-from robustest.shifts.weather import fog, frost, snow
 
 _COMMON: tuple[Family, ...] = (
     *(gaussian_noise, shot_noise, impulse_noise),

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from robustest.shifts.sampling import middle, zoom_points
+from robustest.shifts.corruptions.sampling import middle, zoom_points
 
 MOST_PIXELS = 1 << 17
 """Larger images are interpolated layer by layer: a matrix takes some 250 bytes a pixel."""

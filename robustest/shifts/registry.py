@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from robustest.errors import ConfigError, ModelError, expected, unknown
+from robustest.shifts.corruptions.tables import PARAMETERS
 from robustest.shifts.families import SHIFTS
-from robustest.shifts.tables import PARAMETERS
 
 ShiftFunction = Callable[..., Tensor]
 """Maps x (N, C, H, W) in [0, 1] to shifted images of the same shape.

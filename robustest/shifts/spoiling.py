@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from robustest import rng
 from robustest.shifts.applying import family
-from robustest.shifts.tables import Table
+from robustest.shifts.corruptions.tables import Table
 
 
 @family(Table((0.05, 0.1, 0.2, 0.3, 0.45)))

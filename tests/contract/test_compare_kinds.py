@@ -12,7 +12,7 @@ import pytest
 
 from robustest import Result, Settings, Verdict
 from robustest.account import Account, Row
-from robustest.cli.pairs import Change, changes, compared
+from robustest.cli.commands.pairs import Change, changes, compared
 from robustest.context import Context, running
 from robustest.endings import Ending, Session
 from robustest.reports import json_file

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 import robustest
 from robustest import ConfigError, DataError, Discovery, Linf, ModelError, PixelPatch, Result, Verdict, strategies
-from robustest.cli.bounds import SEEDS, suggestion
-from robustest.data.annotations import Annotations
+from robustest.cli.commands.bounds import SEEDS, suggestion
+from robustest.data.answers.annotations import Annotations
 from robustest.data.breeds import BreedsSplit
 from robustest.reports.text import measured
 

@@ -100,3 +100,13 @@ def test_every_room_is_on_the_page(room: str) -> None:
     prefix = f"{room}." if room else ""
     missing = sorted({f"{prefix}{name}" for name in found - {"__init__"}} - rooms())
     assert [name for name in missing if room or not any(one.startswith(f"{name}.") for one in rooms())] == []
+
+
+MOST = 15
+"""Modules that a room may hold: more of them are not known at sight."""
+
+
+def test_no_room_but_the_ground_floor_holds_more_than_a_reader_takes_in() -> None:
+    """The package itself is the ground floor, and what stands on it alone: settings, errors, results and the like."""
+    held = {room: len(list(room.glob("*.py"))) for room in PACKAGE.rglob("*") if (room / "__init__.py").is_file()}
+    assert {str(room): n for room, n in held.items() if n > MOST} == {}

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from robustest.engine.health import Finding
+from robustest.engine.health_checks.health import Finding
 from robustest.results import Result
 from robustest.run.evidence import Evidence
 from robustest.run.plan import Plan

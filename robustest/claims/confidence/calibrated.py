@@ -30,8 +30,8 @@ from robustest.facts import Captions
 from robustest.kinds import Kind, Quantity
 from robustest.results import Result
 from robustest.rules import Rule
+from robustest.rules.averages.means import MeanRule
 from robustest.rules.calibration import CalibrationErrorRule
-from robustest.rules.means import MeanRule
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence
 from robustest.run.noting import measures

@@ -9,8 +9,8 @@ from typing import Any, Unpack
 from robustest.checks import checked_real, checked_whole
 from robustest.claims.cues.interventions import Switching, details_of, undoubted
 from robustest.claims.cues.reliance import CUE_NAMES
-from robustest.discovery.trigger_hunt import Trigger
-from robustest.discovery.triggers import MAX_ANOMALY, Triggers, search_triggers
+from robustest.discovery.least_patches.trigger_hunt import Trigger
+from robustest.discovery.least_patches.triggers import MAX_ANOMALY, Triggers, search_triggers
 from robustest.errors import ConfigError
 from robustest.facts import Captions, Fact
 from robustest.kinds import Kind, Quantity
@@ -18,11 +18,11 @@ from robustest.results import Result, Verdict
 from robustest.rules.cues import CueRule
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence
+from robustest.run.models.split_search import Bench, Halves, bench, with_search
 from robustest.run.noting import measures
 from robustest.run.options import Options
 from robustest.run.result_building import finish
 from robustest.run.setup import Setup
-from robustest.run.split_search import Bench, Halves, bench, with_search
 from robustest.statistics import Decision
 
 _CONFIRMED = 0.5
@@ -67,10 +67,10 @@ def measure_backdoor_trigger(
 
     For each class the smallest square patch is searched that sends images of all other classes there, whatever they
     show. A backdoor makes one class far cheaper to reach than the others. How far below the median its log cost is, in
-    robust standard deviations, is its anomaly: see `robustest.discovery.triggers`. The search runs on one half of the
-    samples. Classes whose anomaly is above `max_anomaly` are suspected, and their patches are then pasted into the
-    other half: the claim fails only where a patch sends more than half of these unseen samples to its class. It is
-    about this very set, also where scope="population" is asked for, and then says so.
+    robust standard deviations, is its anomaly: see `robustest.discovery.least_patches.triggers`. The search runs on one
+    half of the samples. Classes whose anomaly is above `max_anomaly` are suspected, and their patches are then pasted
+    into the other half: the claim fails only where a patch sends more than half of these unseen samples to its class.
+    It is about this very set, also where scope="population" is asked for, and then says so.
 
     It finds patches at a fixed place that work on most images. It does not find triggers that move, that are spread
     over the image or hidden in its content, that work for one source class alone, or backdoors to most of the classes.

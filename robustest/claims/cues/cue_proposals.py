@@ -14,7 +14,8 @@ from robustest.claims.cues.trigger_control import planted_chance
 from robustest.cues import Cue, MaskedPatch, switched
 from robustest.discovery.changes import standing_changes
 from robustest.discovery.fitted_changes import Pool, explains, fitted_proposals, seen_by_families
-from robustest.discovery.odd_one_out import chance_of
+from robustest.discovery.least_patches.odd_one_out import chance_of
+from robustest.discovery.least_patches.triggers import checked_sides, search_triggers
 from robustest.discovery.patch_places import find_patches, together, transplants
 from robustest.discovery.properties import Association, error_associations, properties
 from robustest.discovery.proposals import (
@@ -31,10 +32,9 @@ from robustest.discovery.proposals import (
     Proposal,
 )
 from robustest.discovery.row_columns import columns_and_tokens
-from robustest.discovery.triggers import checked_sides, search_triggers
 from robustest.errors import ConfigError, ModelError
 from robustest.models import Needs
-from robustest.run.split_search import Bench
+from robustest.run.models.split_search import Bench
 
 _TRIED_ON = 256
 """Samples that changes which are always tried are switched on in."""

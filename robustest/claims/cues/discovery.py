@@ -21,10 +21,10 @@ from robustest.engine.chunks import Chunk
 from robustest.results import Result, Verdict
 from robustest.rules.cues import CueRule
 from robustest.run.driver import observe
+from robustest.run.models.split_search import Halves, bench, with_search
 from robustest.run.options import Options, apply
 from robustest.run.result_building import finish
 from robustest.run.setup import Setup
-from robustest.run.split_search import Halves, bench, with_search
 
 _PLAINEST = frozenset({PATCHES, COLUMNS})
 """Families whose control has to be found for any claim to pass."""

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from robustest.checks import checked_whole
-from robustest.discovery.directions import (
+from robustest.discovery.failures.directions import (
     FailureDirection,
     FailureDirections,
     find_failure_directions,

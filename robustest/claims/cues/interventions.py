@@ -18,7 +18,7 @@ from robustest.results import Verdict
 from robustest.rules.cues import CueRule
 from robustest.run.evidence import Evidence, Observed, exhibits_of
 from robustest.statistics import Decision
-from robustest.statistics.flips import CLASSES, Pairs, draw_p_values, off, on
+from robustest.statistics.differences.flips import CLASSES, Pairs, draw_p_values, off, on
 
 _NULL_ROWS = 32
 """Samples of each chunk that the null cue is switched on in."""

@@ -12,7 +12,7 @@ from robustest.results import Verdict
 from robustest.rules.cues import CueRule
 from robustest.run.evidence import Evidence
 from robustest.statistics import Decision
-from robustest.statistics.flips import draw_p_values
+from robustest.statistics.differences.flips import draw_p_values
 
 
 class Judged:

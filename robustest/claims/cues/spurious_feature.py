@@ -51,13 +51,13 @@ def measure_spurious_feature(
     With `cue="auto"` cues are searched for, in images, without labels of who has one. One half of the samples
     proposes: patches that mark a class (`robustest.discovery.patch_places`), casts that do
     (`robustest.discovery.properties`), and classes that a patch leads to far too cheaply
-    (`robustest.discovery.triggers`). The other half disposes: each proposal is switched on and off there, towards its
-    class. Only a cue that draws predictions to its class beyond chance (McNemar, p <= alpha after Holm's correction
-    over all proposals; of a cheapest patch no less than the chance that one of so many classes is as cheap), and a
-    larger share of the others' than it drives out of the class, fails the claim; one that moves more than is claimed
-    without that leaves it inconclusive. So does, where recall alone is limited, a sure cue that draws more than that
-    and cannot be taken from images that have it (brightness, a blur): switching it costs no recall. All samples are
-    looked at.
+    (`robustest.discovery.least_patches.triggers`). The other half disposes: each proposal is switched on and off there,
+    towards its class. Only a cue that draws predictions to its class beyond chance (McNemar, p <= alpha after Holm's
+    correction over all proposals; of a cheapest patch no less than the chance that one of so many classes is as cheap),
+    and a larger share of the others' than it drives out of the class, fails the claim; one that moves more than is
+    claimed without that leaves it inconclusive. So does, where recall alone is limited, a sure cue that draws more than
+    that and cannot be taken from images that have it (brightness, a blur): switching it costs no recall. All samples
+    are looked at.
 
     A search that finds nothing proves little. A cue that training data had and `data` have not is found only if a patch
     leads to its class far more cheaply than to others: give data as training had them. What moves, blends in, or marks

@@ -16,16 +16,16 @@ from robustest.kinds import OUTCOMES, Kind, Quantity, no_lines
 from robustest.results import Pairing, Result
 from robustest.rules import Rule, ShareRule, Terms
 from robustest.rules.independent import FallRule
-from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observed, unchanged_exhibits
 from robustest.run.noting import measures
 from robustest.run.options import Options
 from robustest.run.plan import Plan
+from robustest.run.remembered.comparison import Baseline
 from robustest.run.result_building import fallible, few, finish
 from robustest.run.setup import Setup, deciding, of_task
 from robustest.statistics import asked_threshold, checked_not_both
-from robustest.statistics.two_shares import difference_interval
+from robustest.statistics.differences.two_shares import difference_interval
 from robustest.tasks import Task
 
 TRANSFER_ACCURACY = Kind(
@@ -56,8 +56,8 @@ def measure_transfer_accuracy(
     """Accuracy on a target data set, or its fall from the accuracy on a source data set.
 
     The samples of the two sets are different ones, so that nothing is paired: the fall's interval is an exact
-    one for two independent shares (`robustest.statistics.two_shares`). The source is always looked at whole; the target
-    until the claim is settled. Outcomes and counterexamples are the target's.
+    one for two independent shares (`robustest.statistics.differences.two_shares`). The source is always looked at
+    whole; the target until the claim is settled. Outcomes and counterexamples are the target's.
 
     Args:
         model, task: as for `measure_robust_accuracy`.

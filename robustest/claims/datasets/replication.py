@@ -17,11 +17,11 @@ from torch import Tensor
 
 from robustest.claims.datasets.data_sets import accuracy_of
 from robustest.data import as_samples
-from robustest.data.annotations import Annotations
+from robustest.data.answers.annotations import Annotations
 from robustest.errors import ConfigError, DataError, expected, unknown
 from robustest.kinds import Kind, Quantity, no_lines
 from robustest.results import Result, Verdict
-from robustest.rules.replication import FEWEST, Gap, Gaps, decide_gap, replication_gaps
+from robustest.rules.people.replication import FEWEST, Gap, Gaps, decide_gap, replication_gaps
 from robustest.run.evidence import Evidence
 from robustest.run.noting import measures
 from robustest.run.options import Options, apply, terms_of

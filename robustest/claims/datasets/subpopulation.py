@@ -31,8 +31,8 @@ from robustest.run.options import Options
 from robustest.run.result_building import fallible, few, result_of
 from robustest.run.setup import Setup
 from robustest.statistics import Decision, asked_threshold
-from robustest.statistics.clusters import Clusters, cluster_drop_interval
-from robustest.statistics.paired import drop_bounds
+from robustest.statistics.differences.paired import drop_bounds
+from robustest.statistics.resampling.clusters import Clusters, cluster_drop_interval
 
 TrainFunction = Callable[[Domain], object]
 """Makes a model from the samples of a domain: a map-style data set of (image, superclass), with `arrays()`."""

@@ -10,12 +10,12 @@ from robustest.data.groups import Groups, as_groups
 from robustest.kinds import Kind, Quantity, no_lines
 from robustest.results import Pairing, Result
 from robustest.rules.groups import GroupShare, WorstGroupRule, group_level
-from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence
 from robustest.run.noting import measures
 from robustest.run.options import Options
 from robustest.run.plan import Plan
+from robustest.run.remembered.comparison import Baseline
 from robustest.run.result_building import finish
 from robustest.run.setup import Setup, deciding, of_task
 from robustest.statistics import asked_threshold

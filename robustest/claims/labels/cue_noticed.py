@@ -8,16 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustest.claims.labels.study_answers import checked_study, evidence_of, left_out
-from robustest.data.responses import Responses
+from robustest.data.answers.responses import Responses
 from robustest.errors import ConfigError, DataError, unknown
 from robustest.kinds import Kind, Quantity, no_lines
 from robustest.results import Result
-from robustest.rules.foreseen import decide_noticed
+from robustest.rules.people.foreseen import decide_noticed
 from robustest.run.noting import measures
 from robustest.run.options import Options, apply, terms_of
 from robustest.run.result_building import few, result_of
 from robustest.statistics import asked_threshold
-from robustest.statistics.two_way import Estimate, difference_by_annotator
+from robustest.statistics.resampling.two_way import Estimate, difference_by_annotator
 
 Bools = NDArray[np.bool_]
 

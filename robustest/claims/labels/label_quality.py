@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 
 from robustest.claims.labels.study_answers import check_about, checked_responses, left_out
 from robustest.data import as_samples
-from robustest.data.responses import Responses
-from robustest.data.suspects import Suspects, labels_of
+from robustest.data.answers.responses import Responses
+from robustest.data.answers.suspects import Suspects, labels_of
 from robustest.errors import ConfigError, DataError, expected
 from robustest.facts import Captions
 from robustest.kinds import Kind, Quantity, no_lines
 from robustest.results import NOT_PAIRED, Result
-from robustest.rules.label_agreement import FEWEST_ANSWERS
-from robustest.rules.wrong_labels import decide_wrong
+from robustest.rules.people.label_agreement import FEWEST_ANSWERS
+from robustest.rules.people.wrong_labels import decide_wrong
 from robustest.run.evidence import Evidence, Exhibit
 from robustest.run.noting import measures
 from robustest.run.options import Options, apply

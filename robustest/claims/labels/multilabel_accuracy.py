@@ -17,11 +17,11 @@ from robustest.identity.fingerprint import digest
 from robustest.kinds import OUTCOMES, Kind, Quantity, no_lines
 from robustest.results import Pairing, Result, Verdict
 from robustest.rules import ShareRule
-from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observed, unchanged_exhibits
 from robustest.run.noting import measures
 from robustest.run.options import Options
+from robustest.run.remembered.comparison import Baseline
 from robustest.run.result_building import finish
 from robustest.run.setup import Setup
 from robustest.statistics import Decision, asked_threshold

@@ -8,14 +8,14 @@ from typing import Any, ClassVar, Unpack
 import numpy as np
 
 from robustest.claims.labels.study_answers import check_about, checked_responses, left_out
-from robustest.data.responses import Responses
+from robustest.data.answers.responses import Responses
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.errors import DataError
 from robustest.kinds import Kind, Quantity, no_lines
 from robustest.results import Result, Verdict
 from robustest.rules import ShareRule, Terms
-from robustest.rules.selection_gap import Answers, SelectionGap, decide_selection_gap, selection_gap
+from robustest.rules.people.selection_gap import Answers, SelectionGap, decide_selection_gap, selection_gap
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observed, unchanged_exhibits
 from robustest.run.noting import measures

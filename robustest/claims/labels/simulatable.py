@@ -10,16 +10,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from robustest.checks import checked_whole
 from robustest.claims.labels.study_answers import checked_study, evidence_of, left_out
-from robustest.data.responses import Responses
+from robustest.data.answers.responses import Responses
 from robustest.errors import DataError, expected
 from robustest.kinds import Kind, Quantity, no_lines
 from robustest.results import Result
-from robustest.rules.foreseen import decide_foreseen
+from robustest.rules.people.foreseen import decide_foreseen
 from robustest.run.noting import measures
 from robustest.run.options import Options, apply, terms_of
 from robustest.run.result_building import result_of
 from robustest.statistics import asked_threshold
-from robustest.statistics.two_way import Estimate, share_by_annotator
+from robustest.statistics.resampling.two_way import Estimate, share_by_annotator
 
 SIMULATABLE = Kind(
     name="simulatable",

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robustest.data.responses import Responses
+from robustest.data.answers.responses import Responses
 from robustest.errors import ConfigError, DataError, expected
 from robustest.run.evidence import Evidence
 from robustest.statistics import Decision

@@ -21,13 +21,13 @@ from robustest.engine.objectives import towards_class
 from robustest.facts import Captions
 from robustest.kinds import Kind, Quantity, no_lines
 from robustest.results import Result, Verdict
-from robustest.rules.agreement import AgreementRule
+from robustest.rules.people.agreement import AgreementRule
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observed, exhibits_of
+from robustest.run.models.second_model import beside, with_second
 from robustest.run.noting import measures
 from robustest.run.options import Options
 from robustest.run.result_building import few, finish, nothing_allowed
-from robustest.run.second_model import beside, with_second
 from robustest.run.setup import Setup
 from robustest.statistics import Decision, asked_threshold, clopper_pearson
 from robustest.threats import L2

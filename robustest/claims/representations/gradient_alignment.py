@@ -19,7 +19,7 @@ from robustest.checks import checked_whole
 from robustest.claims.representations.gradient_aims import Aim, cosine, gradients
 from robustest.engine.chunks import Chunk, check_forward
 from robustest.engine.evaluator import Evaluator
-from robustest.engine.truth import probe_gradient
+from robustest.engine.health_checks.truth import probe_gradient
 from robustest.errors import ConfigError, expected
 from robustest.facts import Captions
 from robustest.kinds import Kind, Quantity, no_lines
@@ -27,13 +27,13 @@ from robustest.results import Result
 from robustest.rules import MeanRule, Terms
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observed, exhibits_of
+from robustest.run.models.second_model import beside, with_second
+from robustest.run.models.split_search import Halves
 from robustest.run.noting import measures
 from robustest.run.options import Options
 from robustest.run.plan import Plan
 from robustest.run.result_building import finish
-from robustest.run.second_model import beside, with_second
 from robustest.run.setup import Setup
-from robustest.run.split_search import Halves
 from robustest.settings import Settings
 from robustest.statistics import checked_threshold
 

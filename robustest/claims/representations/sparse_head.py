@@ -32,11 +32,11 @@ from robustest.results import Result
 from robustest.rules import DropRule
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observed, exhibits_of
+from robustest.run.models.split_search import Halves, with_search
 from robustest.run.noting import measures
 from robustest.run.options import Options
 from robustest.run.result_building import finish
 from robustest.run.setup import Setup
-from robustest.run.split_search import Halves, with_search
 
 
 def _lines(details: Mapping[str, Any]) -> list[Fact]:

@@ -10,14 +10,14 @@ from torch import Tensor
 
 from robustest import context
 from robustest.attacks import Cascade, Searcher, as_attack, draws_of
-from robustest.engine.cascade import run_cascade
 from robustest.engine.chunks import Chunk
 from robustest.engine.draws import majority
 from robustest.engine.evaluator import Evaluator
-from robustest.engine.probes import climbers, probe_inputs, probe_survivors
+from robustest.engine.health_checks.probes import climbers, probe_inputs, probe_survivors
+from robustest.engine.searches.cascade import run_cascade
 from robustest.errors import ConfigError, expected
 from robustest.run.evidence import REPLAYED, Observed, exhibits_of
-from robustest.run.replay import Replay
+from robustest.run.remembered.replay import Replay
 from robustest.run.setup import Setup
 from robustest.tasks import Task
 from robustest.threats import Spatial, Threat, per_row

@@ -18,7 +18,7 @@ from robustest.run.driver import observe
 from robustest.run.noting import measures
 from robustest.run.options import Options
 from robustest.run.plan import Plan
-from robustest.run.replay import Replay
+from robustest.run.remembered.replay import Replay
 from robustest.run.result_building import finish, nothing_allowed
 from robustest.run.setup import Setup
 from robustest.statistics import asked_threshold

@@ -14,7 +14,7 @@ from robustest.engine.evaluator import Evaluator
 from robustest.errors import ConfigError, expected
 from robustest.run.chunk_measurement import Look
 from robustest.run.evidence import Evidence, Observed
-from robustest.run.replay import Replay
+from robustest.run.remembered.replay import Replay
 from robustest.threats import Threat
 
 WAYS = ("auto", "linear")

@@ -24,19 +24,19 @@ from robustest.claims.robustness.attacking import (
     ready_for,
 )
 from robustest.claims.robustness.certifying import Certifying, certified_details, checked_certify
-from robustest.engine.hints import hints_on
+from robustest.engine.health_checks.hints import hints_on
 from robustest.facts import Captions
 from robustest.kinds import OUTCOMES, Kind, Quantity, clean_accuracy
 from robustest.results import Pairing, Result
 from robustest.rules import CertifiedRule, Rule, ShareRule
 from robustest.run.chunk_measurement import Look
-from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
 from robustest.run.evidence import REPLAYED, Evidence
 from robustest.run.noting import measures
 from robustest.run.options import Options
 from robustest.run.plan import Plan
-from robustest.run.replay import Replay
+from robustest.run.remembered.comparison import Baseline
+from robustest.run.remembered.replay import Replay
 from robustest.run.result_building import finish, nothing_allowed
 from robustest.run.setup import Setup, deciding, of_task
 from robustest.statistics import asked_threshold, clopper_pearson

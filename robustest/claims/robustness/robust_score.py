@@ -16,22 +16,22 @@ from torch import Tensor
 
 from robustest.attacks import Cascade, Searcher
 from robustest.claims.robustness.attacking import asked_attack, checked_threat, checked_together, draws_in
-from robustest.engine.cascade import run_cascade
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator, Judged
-from robustest.engine.probes import climbers, probe_inputs, probe_survivors
-from robustest.engine.search import Found
+from robustest.engine.health_checks.probes import climbers, probe_inputs, probe_survivors
+from robustest.engine.searches.cascade import run_cascade
+from robustest.engine.searches.search import Found
 from robustest.errors import ConfigError, expected
 from robustest.facts import Captions
 from robustest.kinds import Kind, Quantity, no_lines
 from robustest.results import Result
 from robustest.rules import Rule
-from robustest.rules.scores import MeanIoURule, ScoreRule, mean_iou
-from robustest.run.comparison import Baseline
+from robustest.rules.averages.scores import MeanIoURule, ScoreRule, mean_iou
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observed, exhibits_of
 from robustest.run.noting import measures
 from robustest.run.options import Options
+from robustest.run.remembered.comparison import Baseline
 from robustest.run.result_building import finish, nothing_allowed
 from robustest.run.setup import Setup
 from robustest.statistics import asked_threshold
@@ -76,7 +76,8 @@ def measure_robust_score(
         task: what the answers are, and how right they are, e.g. `Segmentation(19)`.
         at_least: the mean claimed, in 0..1 and more than 0; without one the verdict is "inconclusive".
         no_worse_than: a baseline file: on the same samples, the mean score may not fall by more than `tolerance`,
-            unless chance explains it (`robustest.rules.score_baseline`); not with `metric="miou"`, which is no mean.
+            unless chance explains it (`robustest.rules.averages.score_baseline`); not with `metric="miou"`, which is no
+            mean.
         tolerance: the fall from the baseline's mean score that is allowed, in 0..1.
         attack: as for `measure_robust_accuracy`.
         metric: "mean" of the samples' scores, or "miou", of tasks that count intersections and unions.

@@ -1,7 +1,7 @@
 """Universal perturbations: one change that, added to any sample, moves the model's answer.
 
 It is learned by gradient steps on mini-batches (as by Shafahi et al., AAAI 2020, section 3) from several starts, of
-which the best two go on: see `robustest.engine.universal.learn`.
+which the best two go on: see `robustest.engine.searches.universal.learn`.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from robustest.checks import checked_whole
 from robustest.data import Samples
 from robustest.engine.chunks import Chunk, load
 from robustest.engine.evaluator import Evaluator
-from robustest.engine.hints import hints_on
-from robustest.engine.universal import learn
+from robustest.engine.health_checks.hints import hints_on
+from robustest.engine.searches.universal import learn
 from robustest.errors import ConfigError, DataError, expected
 from robustest.facts import Captions
 from robustest.kinds import OUTCOMES, Kind, Quantity, clean_accuracy
@@ -26,11 +26,11 @@ from robustest.results import Pairing, Result
 from robustest.rules import ShareRule
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observed, exhibits_of
+from robustest.run.models.split_search import Halves
 from robustest.run.noting import measures
 from robustest.run.options import Options
 from robustest.run.result_building import finish, nothing_allowed
 from robustest.run.setup import Setup
-from robustest.run.split_search import Halves
 from robustest.settings import Settings
 from robustest.statistics import asked_threshold
 from robustest.threats import L2, Linf

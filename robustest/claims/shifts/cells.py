@@ -15,7 +15,7 @@ from robustest.data.benchmarks import CorruptedBenchmark
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.errors import ConfigError, DataError, unknown
-from robustest.rules.corruption_error import column
+from robustest.rules.averages.corruption_error import column
 from robustest.run.evidence import Exhibit, Observed, exhibits_of
 from robustest.shifts import COMMON_CORRUPTIONS, CORRUPTIONS, Shift, as_shift, followed
 

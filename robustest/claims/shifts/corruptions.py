@@ -16,20 +16,20 @@ from robustest.claims.shifts.cells import Cell, Corrupting
 from robustest.claims.shifts.grid import Grid
 from robustest.kinds import Kind, Quantity, clean_accuracy
 from robustest.results import Result
-from robustest.rules.corruption_error import (
+from robustest.rules.averages.corruption_error import (
     CellsRule,
     Errors,
     column,
     mean_corruption_error,
     relative_mean_corruption_error,
 )
-from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
 from robustest.run.evidence import Columns, Evidence
-from robustest.run.fresh import ADAPTS, fresh_setup, observed_fresh
+from robustest.run.models.fresh import ADAPTS, fresh_setup, observed_fresh
 from robustest.run.noting import measures
 from robustest.run.options import Options
 from robustest.run.plan import Plan
+from robustest.run.remembered.comparison import Baseline
 from robustest.run.result_building import fallible, finish
 from robustest.run.setup import Setup, deciding, of_task
 from robustest.statistics import clopper_pearson

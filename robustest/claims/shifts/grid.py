@@ -18,7 +18,7 @@ from robustest.claims.shifts.reference_errors import (
 from robustest.data import Samples
 from robustest.data.benchmarks import CorruptedBenchmark
 from robustest.errors import ConfigError
-from robustest.rules.corruption_error import Errors, column
+from robustest.rules.averages.corruption_error import Errors, column
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

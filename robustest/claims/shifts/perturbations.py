@@ -18,7 +18,7 @@ from robustest.engine.evaluator import Evaluator
 from robustest.errors import ConfigError, DataError, expected, unknown
 from robustest.kinds import Kind, Quantity, no_lines
 from robustest.results import Result
-from robustest.rules.weighted import WeightedRule
+from robustest.rules.averages.weighted import WeightedRule
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observed
 from robustest.run.noting import measures

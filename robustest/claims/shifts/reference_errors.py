@@ -14,9 +14,9 @@ from robustest.data import Samples
 from robustest.data.benchmarks import CorruptedBenchmark
 from robustest.data.benchmarks.published import IMAGENET_CLASSES, PUBLISHED
 from robustest.errors import ConfigError, StoreError, expected
-from robustest.rules.corruption_error import Errors
+from robustest.rules.averages.corruption_error import Errors
 from robustest.shifts import COMMON_CORRUPTIONS
-from robustest.shifts.tables import LARGE
+from robustest.shifts.corruptions.tables import LARGE
 
 
 def published_of(stored: CorruptedBenchmark | None, cells: Sequence[Cell]) -> Errors | None:

@@ -13,11 +13,11 @@ from robustest.facts import Captions
 from robustest.kinds import OUTCOMES, Kind, Quantity, clean_accuracy
 from robustest.results import Pairing, Result
 from robustest.rules import DropRule, Rule, ShareRule, Terms
-from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observed, exhibits_of
 from robustest.run.noting import measures
 from robustest.run.options import Options
+from robustest.run.remembered.comparison import Baseline
 from robustest.run.result_building import fallible, finish, unchanged
 from robustest.run.setup import Setup, deciding, of_task
 from robustest.shifts import Shift, ShiftFunction, as_shift, followed

@@ -33,11 +33,11 @@ from robustest.results import Pairing, Result, Verdict
 from robustest.rules import ShareRule
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence
+from robustest.run.models.split_search import with_search
 from robustest.run.noting import measures, noted
 from robustest.run.options import Options, apply
 from robustest.run.result_building import result_of, unchanged
 from robustest.run.setup import Setup
-from robustest.run.split_search import with_search
 from robustest.settings import Settings
 from robustest.statistics import Decision, asked_threshold
 from robustest.statistics.thresholds import need

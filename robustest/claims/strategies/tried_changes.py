@@ -16,7 +16,7 @@ from robustest.data import Samples
 from robustest.engine.chunks import Chunk, check_data, load, partition
 from robustest.engine.device import resolve
 from robustest.engine.evaluator import Evaluator
-from robustest.engine.history import Asked, ask_again, check_model
+from robustest.engine.health_checks.history import Asked, ask_again, check_model
 from robustest.models import Classifier, Needs
 from robustest.run.evidence import Tally
 from robustest.settings import Settings

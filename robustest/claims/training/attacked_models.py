@@ -16,10 +16,10 @@ from robustest.claims.robustness.attacking import Attacking, draws_in
 from robustest.claims.training.trained import seen_whole, total
 from robustest.run.evidence import Evidence, Observed, Tally
 from robustest.run.options import Options
-from robustest.run.training_sets import TrainingSets
-from robustest.run.trainings import TrainFn, Trainings, announced
+from robustest.run.training.training_sets import TrainingSets
+from robustest.run.training.trainings import TrainFn, Trainings, announced
 from robustest.settings import Settings
-from robustest.statistics.seeded import seeded_share, seeded_share_interval
+from robustest.statistics.resampling.seeded import seeded_share, seeded_share_interval
 from robustest.threats import Threat
 
 

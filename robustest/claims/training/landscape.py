@@ -39,7 +39,7 @@ from robustest.run.options import Options, settings_of
 from robustest.run.result_building import result_of
 from robustest.settings import Settings
 from robustest.statistics import Decision, asked_threshold
-from robustest.statistics.ratios import decide_ratio
+from robustest.statistics.differences.ratios import decide_ratio
 
 LANDSCAPE = Kind(
     name="landscape",

@@ -34,10 +34,10 @@ from robustest.run.noting import measures
 from robustest.run.options import Options, terms_of
 from robustest.run.result_building import nothing_allowed, result_of
 from robustest.run.setup import Setup
-from robustest.run.training_sets import TrainingSets
-from robustest.run.trainings import TrainFn, Trainings, check_train_fn
+from robustest.run.training.training_sets import TrainingSets
+from robustest.run.training.trainings import TrainFn, Trainings, check_train_fn
 from robustest.statistics import Decision, asked_threshold, checked_threshold
-from robustest.statistics.seeded import seeded_share_interval
+from robustest.statistics.resampling.seeded import seeded_share_interval
 from robustest.threats import Threat
 
 _FITTED = 0.5

@@ -20,10 +20,10 @@ from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observed, Tally, exhibits_of
 from robustest.run.options import Options
 from robustest.run.setup import Setup
-from robustest.run.training_sets import TrainingSets
-from robustest.run.trainings import Trainings, announced
+from robustest.run.training.training_sets import TrainingSets
+from robustest.run.training.trainings import Trainings, announced
 from robustest.settings import Settings
-from robustest.statistics.seeded import seeded_share_interval
+from robustest.statistics.resampling.seeded import seeded_share_interval
 from robustest.threats import Threat
 
 SETS = ("next class", "random class", "labels permuted", "unchanged")

@@ -34,10 +34,10 @@ from robustest.run.evidence import Evidence
 from robustest.run.noting import measures
 from robustest.run.options import Options, apply, terms_of
 from robustest.run.result_building import few, nothing_allowed, result_of
-from robustest.run.training_sets import TrainingSets
-from robustest.run.trainings import TrainFn, check_train_fn
+from robustest.run.training.training_sets import TrainingSets
+from robustest.run.training.trainings import TrainFn, check_train_fn
 from robustest.statistics import Decision, asked_threshold, checked_threshold
-from robustest.statistics.seeded import seeded_gap, seeded_gap_interval
+from robustest.statistics.resampling.seeded import seeded_gap, seeded_gap_interval
 from robustest.threats import Threat
 
 _SHARES = (16, 4, 1)

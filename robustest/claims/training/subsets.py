@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from robustest import rng
-from robustest.claims.training.real_and_synthetic import Sets
 from robustest.claims.training.remembered_fits import Bools, Fits, Source
-from robustest.statistics.training_draws import Trained, halves_variance
+from robustest.claims.training.synthetic.real_and_synthetic import Sets
+from robustest.statistics.resampling.training_draws import Trained, halves_variance
 
 _SETS = 4
 """Disjoint sets of equally many samples that are trained on, at most, where there are more samples of one kind."""

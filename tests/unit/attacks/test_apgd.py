@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from robustest import APGD, ATTACKS, L2, PGD, ConfigError, Linf, measure_robust_accuracy
 from robustest.attacks import Cascade, Evaluation, Problem, Stage
-from robustest.attacks.apgd import checkpoints
+from robustest.attacks.gradient.apgd import checkpoints
 from robustest.tasks.class_losses import targeted_dlr
 from robustest.threats import L0, L1, Threat
 

@@ -25,7 +25,7 @@ from robustest import (
     rng,
 )
 from robustest.attacks import Evaluation, Problem, supports
-from robustest.attacks.hop_skip_jump import halvings, probes_in
+from robustest.attacks.queries.hop_skip_jump import halvings, probes_in
 from robustest.threats import Rows, Threat
 
 UNIT = (0.0, 1.0)

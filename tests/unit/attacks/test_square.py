@@ -25,8 +25,8 @@ from robustest import (
     rng,
 )
 from robustest.attacks import Cascade, Evaluation, Problem, Stage, passes, supports
-from robustest.attacks.square import grid_of, pyramid_pair, window_size
-from robustest.engine import search
+from robustest.attacks.queries.square import grid_of, pyramid_pair, window_size
+from robustest.engine.searches import search
 from robustest.threats import Rows, Threat
 
 WIDE = (-100.0, 100.0)

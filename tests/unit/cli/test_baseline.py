@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from robustest.cli.pytest_run import meaning
+from robustest.cli.first_gates.pytest_run import meaning
 from robustest.store.baselines import BaselineEntry, write
 
 Make = Callable[..., Any]
@@ -75,7 +75,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Sequence[str]]:
         calls.append(list(arguments))
         return 1
 
-    monkeypatch.setattr("robustest.cli.baseline.run_pytest", run)
+    monkeypatch.setattr("robustest.cli.commands.baseline.run_pytest", run)
     return calls
 
 

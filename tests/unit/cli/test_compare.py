@@ -13,7 +13,7 @@ from scipy.stats import binomtest
 
 from robustest import Settings
 from robustest.cli.claims import without_thresholds
-from robustest.cli.compare import keyed
+from robustest.cli.commands.compare import keyed
 from robustest.endings import Ending
 from robustest.results import NOT_PAIRED, Pairing, Verdict
 

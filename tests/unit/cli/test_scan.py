@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from robustest import Settings
-from robustest.cli.battery import IMAGES, IMAGES_HEAD, PLACE, ROWS, ROWS_HEAD, Probe
-from robustest.cli.scan import FILE, _source
+from robustest.cli.first_gates.battery import IMAGES, IMAGES_HEAD, PLACE, ROWS, ROWS_HEAD, Probe
+from robustest.cli.first_gates.scan import FILE, _source
 from robustest.reports import json_file
 
 Make = Callable[..., Any]
@@ -30,7 +30,7 @@ def scanned(monkeypatch: pytest.MonkeyPatch, account: Make) -> Callable[..., Non
             json_file.write(path, account(rows, **more), Settings())
             return code
 
-        monkeypatch.setattr("robustest.cli.suggest.run_pytest", run)
+        monkeypatch.setattr("robustest.cli.first_gates.suggest.run_pytest", run)
 
     return of
 
@@ -153,7 +153,7 @@ def robust_model():
 @pytest.mark.parametrize("kind", CONFTESTS)
 def test_a_project_gets_its_first_gate_by_init_alone(robustest: Make, tmp_path: Path, kind: str) -> None:
     """A conftest of the model's own loading, and no line of test; what is written passes on the next run."""
-    from robustest.cli.pytest_run import run_pytest
+    from robustest.cli.first_gates.pytest_run import run_pytest
 
     if kind == "rows":
         pytest.importorskip("sklearn")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from robustest.cli import main
-from robustest.cli.show import show
+from robustest.cli.commands.show import show
 from robustest.reports import github
 from robustest.reports.terminal import summary
 from robustest.results import Result

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from robustest import ConfigError, DataError, UnknownNameError
-from robustest.data.aggregation import aggregate, dawid_skene
-from robustest.data.responses import Responses
+from robustest.data.answers.aggregation import aggregate, dawid_skene
+from robustest.data.answers.responses import Responses
 
 
 def test_ties_are_told_and_never_broken_by_the_order_of_classes() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from robustest import DataError
-from robustest.data.annotations import Annotations
+from robustest.data.answers.annotations import Annotations
 
 NAN = float("nan")
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from robustest import DataError, measure_synthetic_covers
 from robustest.data.near_copies import near_copies
-from robustest.run.training_sets import TrainingSets
+from robustest.run.training.training_sets import TrainingSets
 
 
 def drawn(n: int, features: int, seed: int) -> Tensor:

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from robustest import ConfigError, DataError
-from robustest.data.annotations import Annotations
-from robustest.data.responses import Responses
+from robustest.data.answers.annotations import Annotations
+from robustest.data.answers.responses import Responses
 
 NAMES = ("cat", "dog", "frog")
 ROWS: list[dict[str, Any]] = [

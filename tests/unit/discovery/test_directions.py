@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from robustest import ConfigError, DataError, rng
-from robustest.discovery.directions import find_failure_directions, principal_components, projected_out, unit
-from robustest.discovery.foreseen import class_evidence, foreseen_errors, overlap_weights, redrawn_errors
-from robustest.discovery.svm import balanced, fit_machines, top_eigenvalue
+from robustest.discovery.failures.directions import find_failure_directions, principal_components, projected_out, unit
+from robustest.discovery.failures.foreseen import class_evidence, foreseen_errors, overlap_weights, redrawn_errors
+from robustest.discovery.failures.svm import balanced, fit_machines, top_eigenvalue
 
 N, D = 1200, 12
 LABELS = torch.arange(N) % 3

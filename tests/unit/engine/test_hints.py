@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from robustest import L2, Linf, measure_robust_accuracy
-from robustest.engine.hints import hints_on
+from robustest.engine.health_checks.hints import hints_on
 
 
 def net() -> nn.Module:

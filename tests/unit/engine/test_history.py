@@ -20,7 +20,7 @@ from robustest import (
 )
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
-from robustest.engine.history import copied, probe_history
+from robustest.engine.health_checks.history import copied, probe_history
 from robustest.models import as_classifier
 from robustest.strategies import shifts
 

@@ -23,7 +23,7 @@ from robustest import (
     measure_robust_accuracy,
 )
 from robustest.attacks import RandomDraws
-from robustest.engine.search import Search, bucket
+from robustest.engine.searches.search import Search, bucket
 
 THREATS = [Linf(0.001), L2(0.001)]
 

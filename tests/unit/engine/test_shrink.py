@@ -28,7 +28,7 @@ from robustest import (
 )
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
-from robustest.engine.shrink import Shrunk, pixels_changed, shrink, shrinks
+from robustest.engine.searches.shrink import Shrunk, pixels_changed, shrink, shrinks
 from robustest.models import as_classifier
 
 Toys = Callable[..., Any]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from robustest import Linf, Segmentation, Verdict, measure_robust_accuracy, rng
-from robustest.engine.truth import windowed
+from robustest.engine.health_checks.truth import windowed
 
 
 class Half(nn.Module):

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from robustest import threats
-from robustest.engine import cascade, search
+from robustest.engine.searches import cascade, search
 from robustest.identity import bytecode, flow, walk
 from robustest.identity.bytecode import read
 from robustest.store import files, kept

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from robustest import L0, L1, L2, ConfigError, FunctionCue, Linf, Patch, PixelPatch, Spatial, measure_robust_accuracy
 from robustest.repair import Recipe, adversarial_training, cue_fit
-from robustest.repair.adversarial import narrowed
+from robustest.repair.by_training.adversarial import narrowed
 
 RECIPE = Recipe(epochs=15, batch_size=32, learning_rate=0.02)
 

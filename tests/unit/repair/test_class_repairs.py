@@ -18,7 +18,7 @@ from robustest import (
     measure_worst_group_accuracy,
 )
 from robustest.repair import Recipe, balanced_training, logit_adjusted_training, logit_adjustment
-from robustest.repair.balanced import Balanced
+from robustest.repair.by_training.balanced import Balanced
 
 Data = tuple[Tensor, Tensor]
 QUICK = Recipe(epochs=4, batch_size=32, learning_rate=0.01)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from robustest import ConfigError, DataError, measure_worst_group_accuracy
 from robustest.data.groups import as_groups
 from robustest.repair import Recipe, group_dro, last_layer_retraining, shift_training
-from robustest.repair.group_dro import GroupDRO
+from robustest.repair.by_training.group_dro import GroupDRO
 
 
 class Birds(NamedTuple):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from robustest import Annotations, ConfigError, DataError, StoreError, measure_multilabel_accuracy
 from robustest.data.label_sets import as_label_sets
 from robustest.repair import Recipe, frequency_weighted_training, logit_adjusted_training, multilabel_training
-from robustest.repair.multilabel import _binary, _most_shown, _of_annotations, _of_sets, _soft
+from robustest.repair.by_training.multilabel import _binary, _most_shown, _of_annotations, _of_sets, _soft
 
 QUICK = Recipe(epochs=6, batch_size=32, learning_rate=0.02)
 N = 400

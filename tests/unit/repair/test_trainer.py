@@ -26,8 +26,8 @@ from robustest import (
     measure_shift_accuracy,
 )
 from robustest.repair import Checkpoint, Recipe, adversarial_training, shift_training
+from robustest.repair.by_training.methods import shuffled
 from robustest.repair.log import RepairLog
-from robustest.repair.methods import shuffled
 from robustest.results import Result
 
 SHORT = Recipe(epochs=2, batch_size=32, learning_rate=0.01)

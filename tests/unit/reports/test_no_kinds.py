@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import robustest
-from robustest.cli import battery, templates
+from robustest.cli.first_gates import battery, templates
 
 PACKAGE = Path(robustest.__file__).parent
 FILES = [

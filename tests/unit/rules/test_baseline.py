@@ -14,8 +14,8 @@ from scipy.stats import binom, binomtest
 from robustest import Verdict
 from robustest.rules import BaselineRule, ShareRule, Terms
 from robustest.rules.baseline import Comparison
+from robustest.statistics.differences.paired import drop_bounds
 from robustest.statistics.fixed import Decision
-from robustest.statistics.paired import drop_bounds
 
 Bools = NDArray[np.bool_]
 SET = Terms(scope="set", alpha=0.01, fail_alpha=0.01)

@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 
 from robustest.rules import Terms
-from robustest.rules.corruption_error import CellsRule, column, mean_corruption_error, relative_mean_corruption_error
+from robustest.rules.averages.corruption_error import (
+    CellsRule,
+    column,
+    mean_corruption_error,
+    relative_mean_corruption_error,
+)
 
 CELLS = [("fog", 1), ("fog", 2), ("snow", 5)]
 RATES = dict(zip(CELLS, (0.1, 0.3, 0.5), strict=True))

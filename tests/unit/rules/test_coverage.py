@@ -17,14 +17,14 @@ from scipy.stats import binom
 from robustest import Verdict
 from robustest.claims.robustness.min_perturbation import MedianRule
 from robustest.rules import DropRule, MeanRule, Rule, ShareRule, Terms
-from robustest.rules.agreement import AgreementRule
-from robustest.rules.corruption_error import CellsRule
+from robustest.rules.averages.corruption_error import CellsRule
 from robustest.rules.cues import CueRule
 from robustest.rules.groups import WorstGroupRule
 from robustest.rules.independent import FallRule, decide_fall, share_fall
+from robustest.rules.people.agreement import AgreementRule
 from robustest.statistics import decide_drop
-from robustest.statistics.clusters import Clusters, cluster_drop_interval
 from robustest.statistics.fixed import Decision
+from robustest.statistics.resampling.clusters import Clusters, cluster_drop_interval
 
 ALPHA, RUNS, N = 0.05, 300, 80
 TERMS = Terms(scope="population", alpha=ALPHA, fail_alpha=1e-4)

@@ -8,7 +8,7 @@ from robustest import Verdict
 from robustest.rules.cues import CueRule
 from robustest.rules.rule import Terms
 from robustest.statistics import clopper_pearson
-from robustest.statistics.flips import CLASSES, off, on
+from robustest.statistics.differences.flips import CLASSES, off, on
 
 POPULATION = Terms(scope="population", alpha=0.01, fail_alpha=0.01)
 

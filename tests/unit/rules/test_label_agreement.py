@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from robustest import Verdict
 from robustest.rules import ShareRule, Terms
-from robustest.rules.label_agreement import Agreement, LookedAtRule
+from robustest.rules.people.label_agreement import Agreement, LookedAtRule
 
 TERMS = Terms(scope="set", alpha=0.01, fail_alpha=0.01)
 SELECTED = np.array([[9, 1, 0], [4, 5, 1], [5, 5, 0], [3, 6, 1], [0, 0, 0]])

@@ -10,7 +10,14 @@ from scipy.stats import beta, binom
 
 from robustest import Verdict
 from robustest.rules import Terms
-from robustest.rules.replication import Gap, Gaps, decide_gap, jackknife_accuracy, matched_accuracy, replication_gaps
+from robustest.rules.people.replication import (
+    Gap,
+    Gaps,
+    decide_gap,
+    jackknife_accuracy,
+    matched_accuracy,
+    replication_gaps,
+)
 from robustest.statistics.cells import Cells
 
 MATCHED_BY = 10

@@ -17,8 +17,8 @@ from robustest.engine.chunks import partition
 from robustest.rules import DropRule, ShareRule, Terms
 from robustest.statistics import clopper_pearson, decide_drop, decide_share, most, need
 from robustest.statistics.betting import drop_interval
+from robustest.statistics.differences.paired import drop_bounds
 from robustest.statistics.fixed import Decision
-from robustest.statistics.paired import drop_bounds
 from robustest.statistics.sequential import Settled, interval
 
 Bools = NDArray[np.bool_]

@@ -11,11 +11,11 @@ from scipy.stats import binom
 
 from robustest import Verdict
 from robustest.rules import ScoreBaselineRule, Terms
-from robustest.rules.score_baseline import ScoreChange
-from robustest.rules.scores import ScoreRule
+from robustest.rules.averages.score_baseline import ScoreChange
+from robustest.rules.averages.scores import ScoreRule
 from robustest.statistics.betting import above_zero
+from robustest.statistics.differences.sign_flips import flipped_share, sign_flip
 from robustest.statistics.fixed import Decision
-from robustest.statistics.sign_flips import flipped_share, sign_flip
 
 Scores = NDArray[np.float64]
 SET = Terms(scope="set", alpha=0.01, fail_alpha=0.01)

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from robustest.results import Verdict
 from robustest.rules import Terms
-from robustest.rules.scores import MeanIoURule, ScoreRule, mean_iou
-from robustest.statistics.bootstrap import resampled
+from robustest.rules.averages.scores import MeanIoURule, ScoreRule, mean_iou
+from robustest.statistics.resampling.bootstrap import resampled
 
 ALPHA = 0.05
 TERMS = Terms(scope="set", alpha=ALPHA, fail_alpha=ALPHA)

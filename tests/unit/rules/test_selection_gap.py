@@ -7,8 +7,13 @@ import pytest
 
 from robustest import Verdict
 from robustest.rules import Terms
-from robustest.rules.selection_gap import Answers, decide_selection_gap, selection_gap
-from robustest.statistics.two_way import clustered, difference_by_annotator, share_by_annotator, share_interval
+from robustest.rules.people.selection_gap import Answers, decide_selection_gap, selection_gap
+from robustest.statistics.resampling.two_way import (
+    clustered,
+    difference_by_annotator,
+    share_by_annotator,
+    share_interval,
+)
 
 TERMS = Terms(scope="population", alpha=0.01, fail_alpha=0.01)
 SPREAD, BY_IMAGE = 0.1, 0.2

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from robustest import Settings, measure_transfer_accuracy, measure_worst_group_accuracy
 from robustest.context import Context, running
-from robustest.run import comparison
+from robustest.run.remembered import comparison
 from robustest.store.baselines import BaselineEntry
 
 

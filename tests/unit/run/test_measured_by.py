@@ -14,7 +14,7 @@ from robustest import measure_robust_accuracy as accuracy
 from robustest import measure_robust_score as score
 from robustest.account import Row
 from robustest.pytest_plugin.reports import update_baselines
-from robustest.run.measured_by import measured_by
+from robustest.run.remembered.measured_by import measured_by
 from robustest.settings import Settings
 
 X = torch.rand(60, 2, generator=torch.Generator().manual_seed(0))

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from robustest.shifts import CORRUPTIONS, SHIFTS, tables
+from robustest.shifts import CORRUPTIONS, SHIFTS
+from robustest.shifts.corruptions import tables
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "shifts.md"
 

@@ -7,7 +7,7 @@ import pytest
 from scipy.optimize import approx_fprime
 from scipy.stats import beta, betabinom, binom
 
-from robustest.statistics.beta_mixture import BetaMixture, _loss, fit_mixture, fit_spline, random_starts
+from robustest.statistics.resampling.beta_mixture import BetaMixture, _loss, fit_mixture, fit_spline, random_starts
 
 GRID = (np.arange(1000) + 0.5) / 1000
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from robustest.statistics.clusters import Clusters, cluster_drop_interval, cluster_variance
-from robustest.statistics.two_shares import difference_interval, exceeds
+from robustest.statistics.differences.two_shares import difference_interval, exceeds
+from robustest.statistics.resampling.clusters import Clusters, cluster_drop_interval, cluster_variance
 
 
 def drawn(random: np.random.Generator, m: int, size: int, mean: float, alike: float) -> Clusters:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from robustest.results import Verdict
 from robustest.rules import Terms
-from robustest.rules.means import MeanRule
+from robustest.rules.averages.means import MeanRule
 from robustest.statistics.betting import MANY, capital
 from robustest.statistics.calibration import bin_of, capital_above, capital_below
 from robustest.statistics.selection import share_accepted, share_among_first

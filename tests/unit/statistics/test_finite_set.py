@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from robustest import Verdict
-from robustest.rules.wrong_labels import decide_wrong
+from robustest.rules.people.wrong_labels import decide_wrong
 from robustest.statistics.finite_set import count_bounds
 
 

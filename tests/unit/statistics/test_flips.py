@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from robustest.statistics.flips import CLASSES, Pairs, draw_p_values
+from robustest.statistics.differences.flips import CLASSES, Pairs, draw_p_values
+from robustest.statistics.differences.paired import mcnemar
 from robustest.statistics.multiplicity import holm
-from robustest.statistics.paired import mcnemar
 
 
 def counted(before: list[int], after: list[int], target: int | None = 1) -> Pairs:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from robustest.statistics.learning_curve import Curve, samples_interval, samples_reaching
+from robustest.statistics.resampling.learning_curve import Curve, samples_interval, samples_reaching
 
 SIZES = np.array([100.0, 400, 1600, 6400])
 

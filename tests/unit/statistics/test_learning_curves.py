@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.optimize import LinearConstraint, minimize
 
-from robustest.statistics.learning_curves import at_size, rising, teaches_as
-from robustest.statistics.training_draws import Trained
+from robustest.statistics.resampling.learning_curves import at_size, rising, teaches_as
+from robustest.statistics.resampling.training_draws import Trained
 
 T = 4000
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from robustest import Verdict
-from robustest.statistics.ratios import decide_ratio
+from robustest.statistics.differences.ratios import decide_ratio
 
 
 @pytest.mark.parametrize("runs", [2, 3, 8])

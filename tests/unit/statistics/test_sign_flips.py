@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from robustest.statistics import mcnemar
-from robustest.statistics.sign_flips import sign_flip
+from robustest.statistics.differences.sign_flips import sign_flip
 
 
 @pytest.mark.parametrize("change", [[3, 1, -2, 0, 5], [1, 1, 1, 1], [-4, -1], [0, 0], [2, 2, -2, 7, 1, 1, -3]], ids=str)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from robustest.statistics.fixed import clopper_pearson
-from robustest.statistics.training_draws import Trained, difference_interval, halves_variance
+from robustest.statistics.resampling.training_draws import Trained, difference_interval, halves_variance
 
 Floats = np.ndarray
 

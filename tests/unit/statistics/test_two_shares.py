@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.stats import binom
 
 from robustest.statistics import clopper_pearson
-from robustest.statistics.two_shares import difference_interval, exceeds
+from robustest.statistics.differences.two_shares import difference_interval, exceeds
 
 
 def missed(n_first: int, n_second: int, p: float, q: float, alpha: float) -> float:

@@ -20,8 +20,8 @@ from robustest import (
     measure_backdoor_trigger,
 )
 from robustest.claims.cues import backdoor_trigger
-from robustest.discovery.trigger_search import gradient_of
-from robustest.discovery.triggers import Triggers
+from robustest.discovery.least_patches.trigger_search import gradient_of
+from robustest.discovery.least_patches.triggers import Triggers
 from robustest.reports.text import failure_text
 
 CLASSES, SIDE, N = 6, 12, 400

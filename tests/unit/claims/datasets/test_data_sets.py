@@ -12,8 +12,8 @@ from torch import Tensor
 from robustest import ClaimFailed, ConfigError, DataError, Verdict
 from robustest.assertions import assert_transfer_accuracy
 from robustest.claims.datasets.data_sets import measure_transfer_accuracy
+from robustest.statistics.differences.two_shares import difference_interval
 from robustest.statistics.effective import effective_robustness
-from robustest.statistics.two_shares import difference_interval
 
 
 def model(x: Tensor) -> Tensor:

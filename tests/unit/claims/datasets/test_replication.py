@@ -13,7 +13,7 @@ from torch import Tensor
 from robustest import ClaimFailed, ClaimInconclusive, ConfigError, DataError, Result, UnknownNameError, Verdict
 from robustest.assertions import assert_replication_gap
 from robustest.claims.datasets.replication import measure_replication_gap
-from robustest.data.annotations import Annotations
+from robustest.data.answers.annotations import Annotations
 
 N1, N2, ANNOTATORS = 600, 500, 12
 

@@ -18,8 +18,8 @@ from robustest.data.domains import Domain
 from robustest.data.hierarchies import ClassTree
 from robustest.rules.groups import group_level
 from robustest.statistics import clopper_pearson
-from robustest.statistics.clusters import Clusters, cluster_drop_interval
-from robustest.statistics.paired import drop_bounds
+from robustest.statistics.differences.paired import drop_bounds
+from robustest.statistics.resampling.clusters import Clusters, cluster_drop_interval
 
 TREE = ClassTree.from_dict(
     {f"s{i}": {f"s{i}m{j}": [f"s{i}m{j}l{k}" for k in range(2)] for j in range(2)} for i in range(6)}

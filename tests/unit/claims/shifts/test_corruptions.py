@@ -23,7 +23,7 @@ from robustest import (
     measure_shift_accuracy,
 )
 from robustest.data import as_samples
-from robustest.rules.corruption_error import mean_corruption_error, relative_mean_corruption_error
+from robustest.rules.averages.corruption_error import mean_corruption_error, relative_mean_corruption_error
 from robustest.shifts import COMMON_CORRUPTIONS, CORRUPTIONS, Shift
 
 VALUES = (0.25, 0.44, 0.56, 0.75)

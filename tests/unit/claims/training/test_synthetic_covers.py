@@ -26,8 +26,8 @@ from robustest import (
     measure_synthetic_covers,
 )
 from robustest.claims.training.learners import OwnLearner
-from robustest.claims.training.real_and_synthetic import read_sets
 from robustest.claims.training.subsets import Draws
+from robustest.claims.training.synthetic.real_and_synthetic import read_sets
 from robustest.context import Context, running
 from robustest.reports.html.curves import curves_of
 

@@ -1,0 +1,1 @@
+"""Attacks without gradients: they ask for scores or labels alone, and draw."""

@@ -1,0 +1,1 @@
+"""Claims on synthetic data: whether they teach what real data teach."""

@@ -1,0 +1,274 @@
+"""Whether a synthetic set stands in for real data (Santurkar, Schmidt and Madry, ICML 2018).
+
+Four parts, of which those with a threshold must all hold:
+
+- *boundary* (section 2.3): the accuracy on real test samples of a learner that was trained on real samples less that of
+  one trained on equally many synthetic ones. The interval is of other draws of both training sets and of the test set;
+  training draws are estimated from random halves.
+- *labels* (section 2.2): the total variation of the class shares of the synthetic and the real set, beside what chance
+  gives at these sizes.
+- *diversity factor*: how many real samples there are to one of the fewest that teach as much, read off the real
+  learning curve. It compares equally many: 3 means that a third as many real samples would do. Where the curve is flat
+  it is not resolved.
+- *copies*: the share of synthetic samples whose distance to the nearest training sample, over that to the second
+  nearest, is below the 1 % quantile of the same ratio of the test samples. About 1 % of real samples are. Distances
+  themselves would accuse a generator that is merely bland. One that repeats near copies which the training set itself
+  holds twice is not told by that ratio.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import count
+from math import inf
+from typing import Any, Unpack
+
+import numpy as np
+from torch import Tensor
+
+from robustest import context
+from robustest.checks import checked_whole
+from robustest.claims.training.learners import Learner, OwnLearner, learner_of
+from robustest.claims.training.remembered_fits import Fits
+from robustest.claims.training.subsets import Draws, Learned, learned
+from robustest.claims.training.synthetic.neighbours import neighbours
+from robustest.claims.training.synthetic.real_and_synthetic import Sets, features_of, read_sets
+from robustest.claims.training.synthetic.synthetic_report import (
+    Found,
+    details_of,
+    exhibits_of_copies,
+    notes_of,
+    pictures_of,
+)
+from robustest.errors import ConfigError, expected
+from robustest.facts import Captions, Fact
+from robustest.identity.fingerprint import digest
+from robustest.kinds import Kind, Quantity
+from robustest.models import as_classifier
+from robustest.results import Result
+from robustest.rules.synthetic import CoversRule
+from robustest.run.evidence import Evidence, Tally
+from robustest.run.noting import measures
+from robustest.run.options import Options, apply, terms_of
+from robustest.run.result_building import few, result_of
+from robustest.settings import Settings
+from robustest.statistics import Decision, asked_threshold
+
+
+def _lines(details: Mapping[str, Any]) -> list[Fact]:
+    """What is claimed beside the gap, and where it is largest."""
+    factor, worst = details["diversity_factor"], details["worst_class"]
+    return [
+        Fact("accuracy", f"{details['real_accuracy']:.3f} real, {details['synthetic_accuracy']:.3f} synthetic"),
+        Fact("label shift", f"{details['label_shift']:.3f}, by chance {details['label_shift_by_chance']:.3f}"),
+        Fact("copies", f"{details['copies']:.3f}"),
+        Fact("diversity factor", "not resolved" if factor is None else f"{factor:.2f}"),
+        Fact("worst class", f"{worst['class']}: recall {worst['real']:.3f} real, {worst['synthetic']:.3f} synthetic"),
+    ]
+
+
+SYNTHETIC_COVERS = Kind(
+    name="synthetic_covers",
+    quantities=(
+        Quantity.at_most("max_gap", "accuracy gap", "accuracy lost by training on synthetic samples", trivial=1),
+    ),
+    captions=Captions(
+        size="ratio of distances",
+        before="synthetic",
+        after="nearest real",
+        answered="label of the nearest",
+        worst="Synthetic samples that are copies of training samples",
+        names={"by_class": "recall by class", "label_shift_by_chance": "label shift by chance"},
+    ),
+    lines=_lines,
+    told=frozenset({"worst_class", "real_accuracy", "synthetic_accuracy"}),
+)
+"""The accuracy on real samples that is lost where a learner is trained on as many synthetic ones."""
+
+
+@measures(SYNTHETIC_COVERS)
+def measure_synthetic_covers(
+    synthetic: object,
+    train: object,
+    test: object,
+    *,
+    max_gap: float | None = None,
+    max_label_shift: float | None = None,
+    max_copies: float | None = 0.02,
+    max_diversity_factor: float | None = None,
+    learner: str = "logistic",
+    train_fn: Callable[[tuple[Tensor, Tensor]], object] | None = None,
+    features: Callable[[Tensor], object] | None = None,
+    splits: int = 8,
+    **options: Unpack[Options],
+) -> Result:
+    """What a learner loses on real data where it is trained on synthetic samples (Santurkar et al., ICML 2018).
+
+    Four parts, of which those with a threshold must all hold: the accuracy gap, the shift of labels, the share of
+    copies, and the diversity factor, the real samples to one of the fewest that teach as much.
+
+    Args:
+        synthetic: labelled samples, in a form that `measure_robust_accuracy` takes.
+        train: real samples; best those that the generator was made from, or copies cannot be told.
+        test: real samples that neither a generator nor a learner was made from; 100 or more for a claim on copies.
+        max_gap: accuracy lost, claimed at most, in 0..1.
+        max_label_shift: total variation claimed at most, in 0..1; None claims nothing of it, here as below.
+        max_copies: share claimed at most, in 0..1: more than the .01 that real samples have.
+        max_diversity_factor: claimed at most, > 0.
+        learner: "logistic", a multinomial logistic regression on inputs or features.
+        train_fn: trains another learner: maps `(x, y)`, (n, *S) float32 and (n,) int64, to a model. It is called about
+            60 times; random draws from torch, NumPy and Python are seeded for it and put back.
+        features: maps inputs (B, *S) to (B, D), in which distances are measured, and which a named learner is trained
+            on; None takes the inputs themselves.
+        splits: random halvings of each training set that its draws are estimated by, >= 2.
+        **options: see `robustest.run.options.Options`. The gap and the factor are of the population always;
+            `scope="set"` lets labels and copies pass by what this very set holds.
+
+    Returns:
+        The result. Its estimate is the gap, its outcomes whether the learner of synthetic samples is right on each test
+        sample; `details` has "parts", "learning_curve" and, with recall, "by_class".
+
+    Raises:
+        ConfigError: an argument is out of range or unknown.
+        DataError: NaN, a single class, too few samples, other shapes or classes, or samples of one set in another.
+        ModelError: features or a model of train_fn are not as they must be.
+        StoreError: what is remembered of trainings is contradicted.
+    """
+    limits = Limits.checked(max_gap, max_label_shift, max_copies, max_diversity_factor)
+    checked_whole("splits", splits, 2)
+    classifier, settings = apply(lambda x: x, options)
+    chosen = _learner(learner, train_fn, options, settings)
+    inputs = read_sets(synthetic, train, test)
+    mapped = inputs if features is None else features_of(inputs, features)
+    sets = mapped if train_fn is None else inputs
+    draws = Draws.of(sets, splits, settings.seed)
+    fits = _fits(chosen, sets, settings, draws.trainings)
+    rule = CoversRule(parts=limits.claimed, terms=terms_of(settings), seed=settings.seed)
+    found = _all_parts(rule, limits, inputs, mapped, learned(fits, sets, draws))
+    evidence = _evidence(found, rule.decide(found.parts), fits, classifier.bounds, passes=draws.trainings)
+    return _result(found, evidence, limits, fits, method=f"{draws.trainings} trainings, {splits} splits of each set")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What is claimed at most, of each part; None where nothing is."""
+
+    gap: float | None
+    label_shift: float | None
+    copies: float | None
+    factor: float | None
+
+    @classmethod
+    def checked(cls, gap: float | None, shift: float | None, copies: float | None, factor: float | None) -> Limits:
+        """As given by a user.
+
+        Raises:
+            ConfigError: one is out of range.
+        """
+        shares = {"max_gap": gap, "max_label_shift": shift, "max_copies": copies}
+        checked = [asked_threshold(name, one, trivial=1) for name, one in shares.items()]
+        factor = asked_threshold("max_diversity_factor", factor, within=(0.0, inf))
+        return cls(gap=checked[0], label_shift=checked[1], copies=checked[2], factor=factor)
+
+    @property
+    def claimed(self) -> int:
+        """How many parts are claimed."""
+        return sum(one is not None for one in (self.gap, self.label_shift, self.copies, self.factor))
+
+    @property
+    def statement(self) -> str:
+        """The claim in words."""
+        words = SYNTHETIC_COVERS.quantities[0].says()
+        if self.gap is None:
+            return words
+        more = {"label shift": self.label_shift, "copies": self.copies, "diversity factor": self.factor}
+        return ", ".join(
+            [f"{words} <= {self.gap:g}", *(f"{name} <= {one:g}" for name, one in more.items() if one is not None)]
+        )
+
+
+def _learner(name: object, train_fn: object, options: Options, settings: Settings) -> Learner:
+    """What is trained.
+
+    Raises:
+        ConfigError: there is none of that name, train_fn is no function, or there is a preprocessing and no model.
+    """
+    own = learner_of(name)
+    if train_fn is None:
+        if options.get("preprocessing") is not None:
+            raise ConfigError(
+                "Expected preprocessing= together with train_fn=, of whose model it is, but got it alone. Give "
+                "features=, which map the inputs."
+            )
+        return own
+    if not callable(train_fn):
+        raise ConfigError(expected("train_fn to be a function of (x, y) that returns a model", train_fn))
+    as_model = partial(as_classifier, bounds=options.get("bounds"), preprocessing=options.get("preprocessing"))
+    return OwnLearner(train_fn=train_fn, as_model=as_model, device=settings.device)
+
+
+def _fits(chosen: Learner, sets: Sets, settings: Settings, trainings: int) -> Fits:
+    watch, done = context.current().progress, count(1)
+
+    def tell() -> None:
+        if watch is not None:
+            watch("learners of real and synthetic samples", next(done), trainings, 0)
+
+    own = not isinstance(chosen, OwnLearner)
+    return Fits(learner=chosen, own=own, test=sets.test, classes=sets.classes, settings=settings, tell=tell)
+
+
+def _all_parts(rule: CoversRule, limits: Limits, inputs: Sets, mapped: Sets, taught: Learned) -> Found:
+    """All parts, the gap first."""
+    train = mapped.train.x.flatten(1)
+    near = neighbours(mapped.synthetic.x.flatten(1), train)
+    held_out = neighbours(mapped.test.x.flatten(1), train)
+    idle = float(inputs.counts(inputs.test).max() / len(inputs.test.y))
+    parts = (
+        rule.boundary(taught.real, taught.synthetic, limits.gap, idle=idle),
+        rule.labels(inputs.counts(inputs.synthetic), inputs.counts(inputs.train), limits.label_shift),
+        rule.copies(near.ratio, held_out.ratio, limits.copies),
+        rule.diversity(taught.curve, taught.synthetic, limits.factor),
+    )
+    return Found(sets=inputs, learned=taught, near=near, held_out=held_out, parts=parts, alpha=rule.terms.alpha)
+
+
+def _evidence(found: Found, decision: Decision, fits: Fits, bounds: tuple[float, float], *, passes: int) -> Evidence:
+    """Whose units are the test samples: whether a learner of synthetic ones is right on them.
+
+    The synthetic set stands where other claims have a model: it is what two runs compare.
+    """
+    right = found.learned.synthetic.right > 0.5
+    sets, ids = found.sets, np.arange(len(right))
+    return Evidence(
+        decision=decision,
+        columns={"held": right, "id": ids},
+        ids=ids,
+        total=len(ids),
+        exhibits=exhibits_of_copies(found, fits.settings.examples),
+        tally=Tally(forward=passes * len(ids), seconds=fits.seconds, notes=fits.notices),
+        bounds=bounds,
+        cached=fits.cached,
+        data=digest([(one.x, one.y) for one in (sets.train, sets.test)]),
+        model=digest((sets.synthetic.x, sets.synthetic.y, fits.model)) if fits.model else "",
+    )
+
+
+def _result(found: Found, evidence: Evidence, limits: Limits, fits: Fits, *, method: str) -> Result:
+    settings, sets = fits.settings, found.sets
+    result = result_of(
+        evidence,
+        evidence.decision,
+        settings,
+        kind=SYNTHETIC_COVERS,
+        statement=limits.statement,
+        threshold=limits.gap,
+        setting=f"{sets.n} samples of either kind, {fits.learner.name}",
+        method=method,
+        details=details_of(found) | pictures_of(found, settings, evidence.bounds) | {"scope_of_parts": settings.scope},
+        scope="population",
+        caveats=few(len(sets.test.y), " to judge by"),
+    )
+    return replace(result, notes=(*result.notes, *notes_of(found, settings.scope)))

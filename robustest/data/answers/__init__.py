@@ -1,0 +1,1 @@
+"""What people answered about samples: collected, counted, made into labels."""

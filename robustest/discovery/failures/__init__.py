@@ -1,0 +1,1 @@
+"""Directions of looks along which a model fails."""

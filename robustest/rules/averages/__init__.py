@@ -1,0 +1,1 @@
+"""Rules on means of bounded values."""

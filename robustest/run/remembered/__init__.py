@@ -1,0 +1,1 @@
+"""What is not measured again: remembered chunks, known counterexamples, baselines."""

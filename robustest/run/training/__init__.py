@@ -1,0 +1,1 @@
+"""Models that a user's function trains, and what they are trained on."""

@@ -1,0 +1,1 @@
+"""The shifts that robustest brings, and the arithmetic that they share."""

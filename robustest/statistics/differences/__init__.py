@@ -1,0 +1,1 @@
+"""Differences and ratios: of pairs, of independent shares, of flips."""

@@ -1,0 +1,1 @@
+"""Clusters, draws of the training, and resampling: where samples are not alone."""
