@@ -4,8 +4,7 @@ Cheap first; only survivors go on, and the expensive stages begin with those of 
 of every kind: gradients from diverse starts, a minimum-norm walk along the boundary, queries without gradients. The
 lessons are those of Liu et al. (CVPR 2022, restarts over survivors) and Croce and Hein (ICML 2020, no single kind
 of attack suffices); the budgets are our own measurements (benchmarks/strength.py). Short attacks with a target each
-break what restarts without one find by luck alone: where those end in another class each time, these go for each in
-turn.
+often break what restarts without one find by luck: which class those end in is chance.
 """
 
 from __future__ import annotations
