@@ -94,9 +94,8 @@ def measure_failure_direction(
     """How many more errors lie along a linear direction than the looks of samples foresee (Jain et al., ICLR 2023).
 
     The claim fails where a class exceeds `max_excess` and chance does not (p <= alpha / 2 by the same search on errors
-    drawn as foreseen, corrected for all classes); it passes where none has more and all could be judged. It is
-    inconclusive where a class has fewer than `min_errors` errors, or hits, or where one has more and chance may be why.
-    It is about this very set, also where scope="population" is asked for, and then says so.
+    drawn as foreseen, corrected for all classes); it passes where none has more and all could be judged, which takes
+    `min_errors` errors and as many hits. It is about this very set, whatever the scope, and then says so.
 
     Args:
         model, data: as for `measure_robust_accuracy`.
