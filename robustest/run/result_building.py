@@ -162,12 +162,10 @@ def result_of(
 ) -> Result:
     """The result of a measurement; where a claim did not pass, its worst samples are pictured.
 
-    Every claim comes by here, and so by the health checks: none passes where one of them speaks. Arguments are as
-    `About` and `robustest.results.Result` say.
+    Every claim comes by here, and so by the health checks. Arguments are as `About` and `Result` say.
     """
     asked = kind.quantities[0] if asked is None else asked
     decision = healthy(decision, evidence.findings)
-    narrower = ("of this set alone, not of the population",) if scope == "set" != settings.scope else ()
     name = _file_name(statement, asked.comparison, threshold, method)
     folder = None if threshold is None or decision.verdict is Verdict.PASSED else settings.pictures
     return Result(
@@ -199,9 +197,13 @@ def result_of(
         bounds=bounds,
         scope=settings.scope if scope is None else scope,
         trivial=trivial,
-        caveats=(*few(evidence.n), *caveats, *narrower),
+        caveats=(*few(evidence.n), *caveats, *_narrower(scope, settings)),
         pairing=pairing,
     )
+
+
+def _narrower(scope: str | None, settings: Settings) -> tuple[str, ...]:
+    return ("of this set alone, not of the population",) if scope == "set" != settings.scope else ()
 
 
 def _file_name(statement: str, comparison: str, threshold: float | None, method: str) -> str:

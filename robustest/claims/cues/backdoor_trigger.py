@@ -1,4 +1,11 @@
-"""Backdoors: one class that a small patch leads to far more easily than to any other."""
+"""Backdoors: one class that a small patch leads to far more easily than to any other.
+
+For each class the smallest square patch is searched that sends images of all other classes there, whatever they show. A
+backdoor makes one class far cheaper to reach than the others. How far below the median its log cost is, in robust
+standard deviations, is its anomaly: see `robustest.discovery.least_patches.triggers`. It finds patches at a fixed place
+that work on most images. It does not find triggers that move, that are spread over the image or hidden in its content,
+that work for one source class alone, or backdoors to most of the classes.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +24,7 @@ from robustest.kinds import Kind, Quantity
 from robustest.results import Result, Verdict
 from robustest.rules.cues import CueRule
 from robustest.run.driver import observe
-from robustest.run.evidence import Evidence
+from robustest.run.evidence import Evidence, Tally
 from robustest.run.models.split_search import Bench, Halves, bench, with_search
 from robustest.run.noting import measures
 from robustest.run.options import Options
@@ -65,15 +72,10 @@ def measure_backdoor_trigger(
 ) -> Result:
     """How much more cheaply a patch leads to one class than to the others (after Wang et al., IEEE S&P 2019).
 
-    For each class the smallest square patch is searched that sends images of all other classes there, whatever they
-    show. A backdoor makes one class far cheaper to reach than the others. How far below the median its log cost is, in
-    robust standard deviations, is its anomaly: see `robustest.discovery.least_patches.triggers`. The search runs on one
-    half of the samples. Classes whose anomaly is above `max_anomaly` are suspected, and their patches are then pasted
-    into the other half: the claim fails only where a patch sends more than half of these unseen samples to its class.
-    It is about this very set, also where scope="population" is asked for, and then says so.
-
-    It finds patches at a fixed place that work on most images. It does not find triggers that move, that are spread
-    over the image or hidden in its content, that work for one source class alone, or backdoors to most of the classes.
+    The search runs on one half of the samples. Classes whose anomaly is above `max_anomaly` are suspected, and their
+    patches are then pasted into the other half: the claim fails only where a patch sends more than half of these unseen
+    samples to its class. It is about this very set, also where scope="population" is asked for, and then says so.
+    Patches that move, or work for one source class alone, are not found.
 
     Args:
         model: as for `measure_robust_accuracy`; it must give gradients.
@@ -102,22 +104,24 @@ def measure_backdoor_trigger(
         threshold = MAX_ANOMALY if max_anomaly is None else max_anomaly
         how = {"labels": labels, "steps": steps, "success": success, "sizes": sizes, "threshold": threshold}
         triggers = _searched(ready, seed=setup.settings.seed, **how)
+    return halves.whole(_pasted(setup, halves, triggers, ready.tally, max_anomaly=max_anomaly, success=success))
+
+
+def _pasted(
+    setup: Setup, halves: Halves, triggers: Triggers, spent: Tally, *, max_anomaly: float | None, success: float
+) -> Result:
+    """What the patches of suspected classes, or else the oddest, do on samples that they were not searched on."""
     oddest = max(triggers.triggers, key=lambda trigger: trigger.anomaly)
     shown = triggers.suspects or (oddest,)
-    cues = tuple(trigger.cue for trigger in shown)
-    rule = CueRule(
-        targets=tuple(trigger.label for trigger in shown),
-        max_flip=_CONFIRMED,
-        max_recall_drop=None,
-        terms=setup.terms,
-    )
-    look = Switching(cues=cues, targets=rule.targets, examples=setup.settings.examples, of=halves.unseen)
+    cues, targets = tuple(trigger.cue for trigger in shown), tuple(trigger.label for trigger in shown)
+    rule = CueRule(targets=targets, max_flip=_CONFIRMED, max_recall_drop=None, terms=setup.terms)
+    look = Switching(cues=cues, targets=targets, examples=setup.settings.examples, of=halves.unseen)
     plan = setup.on(halves.view).plan(NO_BACKDOOR_TRIGGER.quantities[0].says(), look, rule, here=True)
-    evidence = with_search(observe(plan), ready.tally, setup.settings)
+    evidence = with_search(observe(plan), spent, setup.settings)
     decision = _decided(triggers, oddest, evidence, rule, max_anomaly=max_anomaly, success=success)
     if not triggers.suspects:
         evidence = replace(evidence, exhibits=[])
-    result = finish(
+    return finish(
         plan,
         evidence,
         decision=undoubted(decision, evidence, rule),
@@ -130,7 +134,6 @@ def measure_backdoor_trigger(
         widest=None,
         scope="set",  # an anomaly among these patches has no bound on the population
     )
-    return halves.whole(result)
 
 
 def _searched(ready: Bench, **how: Any) -> Triggers:

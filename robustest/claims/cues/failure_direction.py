@@ -1,4 +1,17 @@
-"""Whether a model fails in a corner of a class: along a direction of an embedding, more than looks foresee."""
+"""Whether a model fails in a corner of a class: along a direction of an embedding, more than looks foresee.
+
+For each class a linear support vector machine is fitted to the embeddings of the samples that the model gets wrong,
+against those it gets right. Samples left out are ordered by it. The value is the error rate of those that lie furthest
+(as many as the class has errors, a tenth of the class at most), less the rate foreseen there: 0 where errors are no
+more than ordinary, near 1 where a minority fails that training lacked.
+
+Foreseen is what comes of looking like another class: a linear classifier of the embeddings, fitted to the labels of
+other samples, says how much each sample looks like its own, and a logistic regression how often the model is wrong
+there. Such errors have every sound model; they lie at the edge of their class, and do not count against it.
+
+Directions tell that errors have something in common, not what: look at the samples that lie furthest along them, and
+test what they share with `measure_spurious_feature`. A few samples beside many ordinary errors need not show.
+"""
 
 from __future__ import annotations
 
@@ -29,6 +42,7 @@ from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Exhibit, Observed
 from robustest.run.noting import measures
 from robustest.run.options import Options
+from robustest.run.plan import Plan
 from robustest.run.result_building import finish
 from robustest.run.setup import Setup
 from robustest.statistics import Decision, asked_threshold, clopper_pearson
@@ -79,75 +93,45 @@ def measure_failure_direction(
 ) -> Result:
     """How many more errors lie along a linear direction than the looks of samples foresee (Jain et al., ICLR 2023).
 
-    For each class a linear support vector machine is fitted to the embeddings of the samples that the model gets wrong,
-    against those it gets right. Samples left out are ordered by it. The value is the error rate of those that lie
-    furthest (as many as the class has errors, a tenth of the class at most), less the rate foreseen there: 0 where
-    errors are no more than ordinary, near 1 where a minority fails that training lacked.
-
-    Foreseen is what comes of looking like another class: a linear classifier of the embeddings, fitted to the labels of
-    other samples, says how much each sample looks like its own, and a logistic regression how often the model is wrong
-    there. Such errors have every sound model; they lie at the edge of their class, and do not count against it.
-
     The claim fails where a class exceeds `max_excess` and chance does not (p <= alpha / 2 by the same search on errors
-    drawn as foreseen, corrected for all classes). It passes where no class has more, and every class with errors could
-    be judged. It is inconclusive where a class has fewer than `min_errors` errors, or hits, or where one has more and
-    chance may be why. It is about this very set, also where scope="population" is asked for, and then says so.
-
-    Directions tell that errors have something in common, not what: look at the samples that lie furthest along them,
-    and test what they share with `measure_spurious_feature`. A few samples beside many ordinary errors need not show.
+    drawn as foreseen, corrected for all classes); it passes where none has more and all could be judged, which takes
+    `min_errors` errors and as many hits. It is about this very set, whatever the scope, and then says so.
 
     Args:
-        model: as for `measure_robust_accuracy`.
-        data: as for `measure_robust_accuracy`.
+        model, data: as for `measure_robust_accuracy`.
         max_excess: the error rate beyond what is foreseen that is claimed at most, in 0..1.
-        embedding: what machines are fitted on. Not the model's own last layer: what it fails at looks like another
-            class there. None takes the principal components of the inputs, of images averaged down to 16 x 16.
-        components: how many of these, at most.
+        embedding: what machines are fitted on, not the model's own last layer, where what it fails at looks like
+            another class; None takes at most `components` principal components of inputs, averaged down to 16 x 16.
         permutations: draws of the errors, at least 2 / alpha - 1 to find anything.
-        min_errors: classes with fewer errors, or hits, cannot be judged, >= 5; without errors there is nothing to.
+        min_errors: classes with fewer errors, or hits, cannot be judged, >= 5.
         **options: see `robustest.run.options.Options`.
 
     Returns:
-        The result; the estimate is the highest excess of a class, of those found where there is one; 0 where none has
-        more errors than foreseen. Outcomes are True where the model is right. `details["classes"]` has each class's
-        excess, p-value, errors, and the samples that fail most.
+        The result; the estimate is the highest excess of a class, of those found where there is one, or 0. Outcomes
+        are True where the model is right. `details["classes"]` has each class's excess, p-value, errors, and worst.
 
     Raises:
         ConfigError: an argument is out of range or unknown.
-        DataError: an embedding is not as above; else as for `measure_robust_accuracy`.
-        ModelError, DeviceError: as for `measure_robust_accuracy`.
+        DataError: an embedding is not as above.
+        DataError, ModelError, DeviceError: as for `measure_robust_accuracy`.
     """
     max_excess = asked_threshold("max_excess", max_excess, trivial=1)
     checked_whole("components", components, 1)
-    setup = Setup.of(model, data, options).unpictured()
-    settings, n = setup.settings, len(setup.samples)
-    if 1 / (permutations + 1) > settings.alpha / 2 + 1e-12:
-        least = round(2 / settings.alpha) - 1
-        raise ConfigError(expected(f"permutations >= {least} at alpha = {settings.alpha:g}", permutations))
-    if isinstance(embedding, Tensor) and (embedding.ndim != 2 or len(embedding) != n):
-        raise DataError(expected(f"embedding to have {n} rows (N, D)", tuple(embedding.shape)))
-    plan = setup.plan(
-        NO_FAILURE_DIRECTION.quantities[0].says(),
-        Embedded(embedding),
-        ShareRule(threshold=None, at_least=True, terms=setup.terms),
-        here=True,
-    )
+    plan = _plan(Setup.of(model, data, options).unpictured(), embedding, permutations)
     evidence = observe(plan)
     rows = torch.from_numpy(evidence.columns["embedding"])
     found = find_failure_directions(
         principal_components(rows, components) if embedding is None else rows,
-        torch.from_numpy(evidence.columns["label"]),
-        torch.from_numpy(~evidence.columns["held"]),
+        *_labels_and_errors(evidence),
         permutations=permutations,
-        alpha=settings.alpha / 2,
-        min_excess=0.0 if max_excess is None else max_excess,
+        alpha=plan.settings.alpha / 2,
+        min_excess=max_excess or 0.0,
         min_errors=min_errors,
-        seed=settings.seed,
+        seed=plan.settings.seed,
     )
-    evidence = replace(evidence, exhibits=_exhibits(evidence, found, settings.examples))
     return finish(
         plan,
-        evidence,
+        replace(evidence, exhibits=_exhibits(evidence, found, plan.settings.examples)),
         decision=_decided(evidence, found, max_excess),
         kind=NO_FAILURE_DIRECTION,
         threshold=max_excess,
@@ -156,6 +140,26 @@ def measure_failure_direction(
         details=_details(evidence, found),
         scope="set",  # an excess has a p-value, and no bound on the population
     )
+
+
+def _labels_and_errors(evidence: Evidence) -> tuple[Tensor, Tensor]:
+    return torch.from_numpy(evidence.columns["label"]), torch.from_numpy(~evidence.columns["held"])
+
+
+def _plan(setup: Setup, embedding: Embedding | None, permutations: int) -> Plan:
+    """What is looked at.
+
+    Raises:
+        ConfigError: so few draws find nothing at this alpha.
+        DataError: the embedding is of other samples.
+    """
+    n, alpha = len(setup.samples), setup.settings.alpha
+    if 1 / (permutations + 1) > alpha / 2 + 1e-12:
+        raise ConfigError(expected(f"permutations >= {round(2 / alpha) - 1} at alpha = {alpha:g}", permutations))
+    if isinstance(embedding, Tensor) and (embedding.ndim != 2 or len(embedding) != n):
+        raise DataError(expected(f"embedding to have {n} rows (N, D)", tuple(embedding.shape)))
+    rule = ShareRule(threshold=None, at_least=True, terms=setup.terms)
+    return setup.plan(NO_FAILURE_DIRECTION.quantities[0].says(), Embedded(embedding), rule, here=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,22 @@
-"""Reliance on cues, proved by intervention: the same samples with a cue on and off, on the deployed model."""
+"""Reliance on cues, proved by intervention: the same samples with a cue on and off, on the deployed model.
+
+With `cue="auto"` cues are searched for, in images, without labels of who has one. One half of the samples proposes:
+patches that mark a class (`robustest.discovery.patch_places`), casts that do (`robustest.discovery.properties`), and
+classes that a patch leads to far too cheaply (`robustest.discovery.least_patches.triggers`). The other half disposes:
+each proposal is switched on and off there, towards its class. Only a cue that draws predictions to its class beyond
+chance (McNemar, p <= alpha after Holm's correction over all proposals; of a cheapest patch no less than the chance that
+one of so many classes is as cheap), and a larger share of the others' than it drives out of the class, fails the claim;
+one that moves more than is claimed without that leaves it inconclusive. So does, where recall alone is limited, a sure
+cue that draws more than that and cannot be taken from images that have it (brightness, a blur): switching it costs no
+recall. All samples are looked at.
+
+A search that finds nothing proves little. A cue that training data had and the given data have not is found only if a
+patch leads to its class far more cheaply than to others: give data as training had them. What moves, blends in, or
+marks several classes alike is not found. Natural features at a fixed place may be found, and a cast may move a model
+that never learned it. So a claim that passes must find a patch planted in the very samples: with `train_fn` in a model
+trained on it, else in a simulated model that says one class wherever the patch is, which proves that search and samples
+suffice for what is as plain, and no more. With `control` it must find something in that model.
+"""
 
 from __future__ import annotations
 
@@ -38,54 +56,31 @@ def measure_spurious_feature(
 ) -> Result:
     """How far a model's predictions rely on a cue (Wong, Santurkar and Madry, ICML 2021, made an intervention).
 
-    Every sample is classified twice, with the cue on and with it off. The flip rate is the share of samples
-    whose prediction the cue changes: towards `target`, among samples of other classes, where a target is
-    given; to any class, among all samples, where not. The recall drop is the recall of the target class
-    with the cue on minus that with it off; of the class where it is largest, where no target is given.
+    The flip rate is the share of samples whose prediction the cue changes, on against off: towards `target`, among
+    samples of other classes, where a target is given; else to any class. The recall drop is the recall of the target
+    class with the cue on minus that with it off; else of the class where it is largest.
 
-    Some samples are also classified twice with a null cue, which changes nothing: if that moves more predictions than
-    are claimed at most, the model does not answer alike twice, and the claim is inconclusive. A claim that holds may
-    be shown to be able to fail: on a `control`, a model that is known to rely on the cue, or on the model that
-    `train_fn` makes from data with the cue planted. A control that does not fail makes it inconclusive.
-
-    With `cue="auto"` cues are searched for, in images, without labels of who has one. One half of the samples
-    proposes: patches that mark a class (`robustest.discovery.patch_places`), casts that do
-    (`robustest.discovery.properties`), and classes that a patch leads to far too cheaply
-    (`robustest.discovery.least_patches.triggers`). The other half disposes: each proposal is switched on and off there,
-    towards its class. Only a cue that draws predictions to its class beyond chance (McNemar, p <= alpha after Holm's
-    correction over all proposals; of a cheapest patch no less than the chance that one of so many classes is as cheap),
-    and a larger share of the others' than it drives out of the class, fails the claim; one that moves more than is
-    claimed without that leaves it inconclusive. So does, where recall alone is limited, a sure cue that draws more than
-    that and cannot be taken from images that have it (brightness, a blur): switching it costs no recall. All samples
-    are looked at.
-
-    A search that finds nothing proves little. A cue that training data had and `data` have not is found only if a patch
-    leads to its class far more cheaply than to others: give data as training had them. What moves, blends in, or marks
-    several classes alike is not found. Natural features at a fixed place may be found, and a cast may move a model that
-    never learned it. So a claim that passes must find a patch planted in the very samples: with `train_fn` in a model
-    trained on it, else in a simulated model that says one class wherever the patch is, which proves that search and
-    samples suffice for what is as plain, and no more. With `control` it must find something in that model.
+    A null cue that moves more than is claimed, or a control that does not fail, makes the claim inconclusive. The
+    module says how `cue="auto"` searches, and what it cannot find.
 
     Args:
-        model: as for `measure_robust_accuracy`.
-        data: as for `measure_robust_accuracy`.
+        model, data: as for `measure_robust_accuracy`.
         cue: what to switch, e.g. `PixelPatch(top=0, left=0, height=2, width=2)`; or a list: the claim must hold for
             each, and p-values are corrected for all of them; or "auto", or a `Discovery`, which says how to search.
         max_flip: the flip rate claimed at most, in 0..1.
         max_recall_drop: the recall drop claimed at most, in 0..1. Where both are given, both must hold.
         target: the class the cue is suspected to stand for.
         control: a model that must fail this claim for every cue, measured where `model` passes.
-        train_fn: called for each cue, with "auto" for a patch in a corner, with a function `plant(x, y)` that switches
-            the cue on in 95 % of the samples of `target` (where there is none, of class 0, or with "auto" of the
-            largest) and in 2 % of the others; returns a model trained on such data.
+        train_fn: called for each cue (with "auto" for a patch in a corner) with a function `plant(x, y)` that switches
+            it on in 95 % of the samples of `target` (else of class 0, or with "auto" of the largest) and in 2 % of
+            the others; returns a model trained on such data.
         **options: see `robustest.run.options.Options`.
 
     Returns:
         The result. `details["cues"]` has for each cue its size (median over samples, L2 and L-infinity, input units),
         flips, accuracy on and off, and the classes most drawn, with McNemar p-values corrected by Holm's method over
-        cues and classes; `details["sensitivity"]` what null cue and control showed; `details["discovery"]` what was
-        looked at, proposed and confirmed, and, as advice, other properties that mark a class or that errors go with.
-        With "auto" outcomes are None for samples searched on.
+        cues and classes; "sensitivity" what null cue and control showed; "discovery" what was looked at, proposed and
+        confirmed, and advice. With "auto" outcomes are None for samples searched on.
 
     Raises:
         ConfigError: an argument is out of range or unknown, or target is no class.
@@ -93,10 +88,7 @@ def measure_spurious_feature(
     """
     max_flip = asked_threshold("max_flip", max_flip, trivial=1)
     max_recall_drop = asked_threshold("max_recall_drop", max_recall_drop, trivial=1)
-    if target is not None and (type(target) is not int or target < 0):
-        raise ConfigError(expected("target to be a class index", target))
-    if control is not None and train_fn is not None:
-        raise ConfigError("Expected control= or train_fn= but got both: one model is enough to show that it can fail.")
+    _check_asked(target, control, train_fn)
     if cue == "auto" or isinstance(cue, Discovery):
         how = cue if isinstance(cue, Discovery) else Discovery()
         claimed = Limits(max_flip, max_recall_drop, target)
@@ -108,12 +100,23 @@ def measure_spurious_feature(
         return result
     for each in cues:
         known = control if train_fn is None else train_fn(planting(each, target=target or 0))
-        shown = _measured(known, data, [each], options, control=True, **limits)
-        missed = f"a model that relies on {each.name} would not be noticed"
-        failed = shown.verdict is Verdict.FAILED
-        problem = "" if failed else f"the control does not fail ({shown.verdict}): {missed}"
-        result = with_control(result, shown, cue=each.name, problem=problem)
+        result = _beside_control(result, each, _measured(known, data, [each], options, control=True, **limits))
     return result
+
+
+def _check_asked(target: object, control: object, train_fn: object) -> None:
+    if target is not None and (type(target) is not int or target < 0):
+        raise ConfigError(expected("target to be a class index", target))
+    if control is not None and train_fn is not None:
+        raise ConfigError("Expected control= or train_fn= but got both: one model is enough to show that it can fail.")
+
+
+def _beside_control(result: Result, cue: Cue, shown: Result) -> Result:
+    """The result with what a control showed, which relies on the cue: it must fail."""
+    missed = f"a model that relies on {cue.name} would not be noticed"
+    failed = shown.verdict is Verdict.FAILED
+    problem = "" if failed else f"the control does not fail ({shown.verdict}): {missed}"
+    return with_control(result, shown, cue=cue.name, problem=problem)
 
 
 def checked_cues(cue: object) -> list[Cue]:

@@ -70,8 +70,7 @@ def measure_robust_score(
     intersection over union, both summed over the set.
 
     Args:
-        model: a torch module or a callable that maps images (N, *S) in the bounds to the task's outputs.
-        data: as for `measure_robust_accuracy`, with the task's targets.
+        model, data: as for `measure_robust_accuracy`, with the task's outputs and targets.
         threat: what the attacker may do, e.g. `Linf(4 / 255)`.
         task: what the answers are, and how right they are, e.g. `Segmentation(19)`.
         at_least: the mean claimed, in 0..1 and more than 0; without one the verdict is "inconclusive".

@@ -86,9 +86,8 @@ def measure_stable_under_perturbations(
     by_distance = max_mt5d is not None
     setup = Setup.of(model, data.samples(), options)
     threshold = max_mt5d if by_distance else max_mfp
-    weights = _weights(names, baseline, by_distance=by_distance)
-    rule = WeightedRule.of("max_mt5d" if by_distance else "max_mfp", threshold, weights, setup.terms)
     asked = STABLE.asked("max_mt5d" if by_distance else "max_mfp")
+    rule = WeightedRule.of(asked.threshold, threshold, _weights(names, baseline, by_distance=by_distance), setup.terms)
     look = Flickering(sequences=tuple((name, data.sequences[name]) for name in names))
     plan = setup.plan(asked.says(len(names)), look, rule)  # files may change under their names: nothing is remembered
     evidence = observe(plan)

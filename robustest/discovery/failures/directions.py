@@ -17,7 +17,7 @@ more.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -126,8 +126,7 @@ def find_failure_directions(
         without: (R, D) directions projected out first: the rows of the model's head, where embeddings are its input.
         folds: of the cross-validation, >= 2.
         costs: of the machines, > 0, on embeddings of unit length; that of the best score counts, on drawn errors too.
-        permutations: draws of the errors within each class, >= 1; where nothing foresees them, permutations. The
-            smallest p is 1 / (permutations + 1), so 199 is the least that can find anything at the alpha below.
+        permutations: draws of the errors within each class, >= 1; the smallest p is 1 / (permutations + 1).
         alpha: largest corrected p that counts as found; also where the draws may stop early.
         min_excess: what an excess must exceed to count as found, in 0..1.
         min_errors: classes with fewer errors, or hits, are skipped; >= folds.
@@ -140,34 +139,21 @@ def find_failure_directions(
     checked_whole("folds", folds, 2)
     checked_whole("permutations", permutations, 1)
     checked_whole("min_errors", min_errors, folds)
-    checked_real("alpha", alpha, 0.0, 1.0)
-    checked_real("min_excess", min_excess, 0.0, 1.0)
-    for cost in costs:
-        checked_real("costs", cost, 1e-12)
-    classes = checked_rows(embeddings, labels, complete=False)
-    if not isinstance(errors, Tensor) or errors.dtype != torch.bool or errors.shape != labels.shape:
-        raise DataError(expected(f"errors to be a bool tensor ({len(labels)},)", errors))
-    if without is not None:
-        embeddings = projected_out(embeddings, without)
+    _check_reals(alpha=alpha, min_excess=min_excess, costs=costs)
+    classes = _checked_rows(embeddings, labels, errors)
+    embeddings = embeddings if without is None else projected_out(embeddings, without)
     mean, scale = standardisation(embeddings, embeddings.device, torch.float32)
     rows = unit((embeddings.float() - mean) / scale)
-    keys = rng.fold(rng.keys(seed, torch.arange(len(rows), device=rows.device)), "class evidence")
-    evidence = class_evidence(rows, labels, keys, folds=folds)
-    studies, skipped = dict[int, Study](), dict[int, str]()
-    for label in range(classes):
-        members = (labels == label).nonzero().squeeze(1)
-        wrong = int(errors[members].sum())
-        if min(wrong, len(members) - wrong) < min_errors:
-            skipped[label] = f"{wrong} errors among {len(members)}: fewer than {min_errors} on one side"
-            continue
-        studies[label] = Study(
-            rows[members], errors[members], members, evidence[members], folds=folds, costs=costs, seed=seed
-        )
+    evidence = _class_evidence(rows, labels, folds, seed)
+    grouped = [(labels == label).nonzero().squeeze(1) for label in range(classes)]
+    skipped = _skipped(errors, grouped, min_errors)
+    studies = {
+        label: Study(rows[of], errors[of], of, evidence[of], folds=folds, costs=costs, seed=seed)
+        for label, of in enumerate(grouped)
+        if label not in skipped
+    }
     done, p_values, null_means = held_against_null(list(studies.values()), permutations, alpha)
-    found = [
-        _direction(s, k, p, at_chance)
-        for (k, s), p, at_chance in zip(studies.items(), p_values, null_means, strict=True)
-    ]
+    found = [_direction(*one) for one in zip(studies.values(), studies, p_values, null_means, strict=True)]
     return FailureDirections(
         directions=tuple(sorted(found, key=lambda d: -d.excess)),
         skipped=skipped,
@@ -177,6 +163,40 @@ def find_failure_directions(
         mean=mean,
         scale=scale,
     )
+
+
+def _check_reals(*, alpha: float, min_excess: float, costs: Sequence[float]) -> None:
+    checked_real("alpha", alpha, 0.0, 1.0)
+    checked_real("min_excess", min_excess, 0.0, 1.0)
+    for cost in costs:
+        checked_real("costs", cost, 1e-12)
+
+
+def _checked_rows(embeddings: Tensor, labels: Tensor, errors: Tensor) -> int:
+    """How many classes there are.
+
+    Raises:
+        DataError: shapes, types or values are not as for `find_failure_directions`.
+    """
+    classes = checked_rows(embeddings, labels, complete=False)
+    if not isinstance(errors, Tensor) or errors.dtype != torch.bool or errors.shape != labels.shape:
+        raise DataError(expected(f"errors to be a bool tensor ({len(labels)},)", errors))
+    return classes
+
+
+def _class_evidence(rows: Tensor, labels: Tensor, folds: int, seed: int) -> Tensor:
+    keys = rng.fold(rng.keys(seed, torch.arange(len(rows), device=rows.device)), "class evidence")
+    return class_evidence(rows, labels, keys, folds=folds)
+
+
+def _skipped(errors: Tensor, grouped: Sequence[Tensor], least: int) -> dict[int, str]:
+    """Classes that cannot be judged, and why, by the positions of each class's samples."""
+    out = dict[int, str]()
+    for label, members in enumerate(grouped):
+        wrong = int(errors[members].sum())
+        if min(wrong, len(members) - wrong) < least:
+            out[label] = f"{wrong} errors among {len(members)}: fewer than {least} on one side"
+    return out
 
 
 def unit(rows: Tensor) -> Tensor:
