@@ -22,7 +22,7 @@ class Stage:
         smallest: the survivors with the smallest margins get it, as many as this share of the samples attacked;
             in (0, 1]. Where it breaks enough of them, the next ones get it too, and so on: a stage that fits the model
             is worth its price, one that does not costs this share of it.
-        go_on: the share of those that it has to break to get the next ones; more where a sample is dear.
+        go_on: the share of those that it has to break to get the next ones; more where a sample is expensive.
         only: for models that give exactly this; None for all that give what the searcher needs.
         on: kinds of threat it is for; None for all that the searcher supports.
         features: for samples of at most so many elements; None for all.

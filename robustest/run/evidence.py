@@ -187,18 +187,15 @@ class Evidence:
             others: what this rests on too; of this model or of another. Their samples and columns are left out.
         """
         parts = (self, *others)
-        tally = self.tally
+        tally, dates = self.tally, [part.cached for part in parts]
         for other in others:
             tally = tally.plus(other.tally)
-        stopping = {one.name: one for part in reversed(parts) for one in part.findings if one.stops}
-        quiet = {one.name: one for part in reversed(parts) for one in part.findings}
-        dates = [part.cached for part in parts]
-        return replace(
-            self,
-            tally=tally,
-            findings=tuple((quiet | stopping).values()),
-            cached=min(dates) if all(dates) else "",
-        )
+        # One of a name is told, and of those one that stops the claim: it may be carried in one part alone.
+        spoke = sorted((one for part in parts for one in part.findings), key=lambda one: not one.stops)
+        by_name: dict[str, Finding] = {}
+        for one in spoke:
+            by_name.setdefault(one.name, one)
+        return replace(self, tally=tally, findings=tuple(by_name.values()), cached=min(dates) if all(dates) else "")
 
     @property
     def outcomes(self) -> tuple[bool | None, ...]:

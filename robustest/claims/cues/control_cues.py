@@ -17,7 +17,7 @@ from robustest.discovery.proposals import CHANNELS, COLUMNS, EDGES, PATCHES, PRO
 
 _LOOKED_AT = 256
 """Samples that tell where a planted cue is unlike what is there, and which classes are the largest."""
-NEAR = 2
+_NEAR = 2
 """Pixels that a patch found may be off by."""
 _GAIN = 0.6
 _FAINT = 0.06
@@ -46,12 +46,15 @@ class Probe:
             return False
         if not isinstance(self.cue, PatternPatch):
             return True
-        if proposal.region is None:
-            return False
-        top, left, height, width = proposal.region
-        at = (self.cue.top, self.cue.left, *self.cue.pattern.shape[1:])
-        ends = ((top, at[0]), (left, at[1]), (top + height, at[0] + at[2]), (left + width, at[1] + at[3]))
-        return all(abs(found - true) <= NEAR for found, true in ends)
+        return proposal.region is not None and covers(proposal.region, self.cue)
+
+
+def covers(region: tuple[int, int, int, int], patch: PatternPatch) -> bool:
+    """Whether a place (top, left, height, width) is a patch's, but for a few pixels on each side."""
+    top, left, height, width = region
+    at = (patch.top, patch.left, *patch.pattern.shape[1:])
+    ends = ((top, at[0]), (left, at[1]), (top + height, at[0] + at[2]), (left + width, at[1] + at[3]))
+    return all(abs(found - true) <= _NEAR for found, true in ends)
 
 
 def probe_rounds(

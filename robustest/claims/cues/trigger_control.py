@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from robustest.claims.cues.control_cues import NEAR, corner_patch
+from robustest.claims.cues.control_cues import corner_patch, covers
 from robustest.cues import PatternPatch
 from robustest.discovery.least_patches.odd_one_out import chance_of
 from robustest.discovery.least_patches.trigger_hunt import Hunt, Trigger
@@ -77,10 +77,7 @@ class Planted:
 
     def is_it(self, found: Trigger) -> bool:
         """Whether a square is the patch, but for a few pixels."""
-        height, width = self.patch.pattern.shape[1:]
-        ends = (found.top, found.left, found.top + found.size, found.left + found.size)
-        true = (self.patch.top, self.patch.left, self.patch.top + height, self.patch.left + width)
-        return all(abs(one - other) <= NEAR for one, other in zip(ends, true, strict=True))
+        return covers((found.top, found.left, found.size, found.size), self.patch)
 
     def _alike(self, x: Tensor) -> Tensor:
         """(B,) how much images are like the patch at its place, 1 where it is."""
