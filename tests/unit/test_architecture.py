@@ -100,29 +100,3 @@ def test_every_room_is_on_the_page(room: str) -> None:
     prefix = f"{room}." if room else ""
     missing = sorted({f"{prefix}{name}" for name in found - {"__init__"}} - rooms())
     assert [name for name in missing if room or not any(one.startswith(f"{name}.") for one in rooms())] == []
-
-
-MOST = 15
-"""Modules that a room may hold: more of them are not known at sight."""
-
-
-def test_no_room_but_the_ground_floor_holds_more_than_a_reader_takes_in() -> None:
-    """The package itself is the ground floor, and what stands on it alone: settings, errors, results and the like."""
-    held = {room: len(list(room.glob("*.py"))) for room in PACKAGE.rglob("*") if (room / "__init__.py").is_file()}
-    assert {str(room): n for room, n in held.items() if n > MOST} == {}
-
-
-LINES, BODY = 60, 40
-"""Of a function, with its signature and docstring; and without."""
-
-
-def test_no_function_is_longer_than_a_page() -> None:
-    long = []
-    for path in sorted(PACKAGE.rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-                told = ast.get_docstring(node) is not None
-                first = node.body[1] if told and len(node.body) > 1 else node.body[0]
-                lines, body = (int(node.end_lineno or 0) - at + 1 for at in (node.lineno, first.lineno))
-                long += [f"{path.name} {node.name}: {lines}, {body}"] if lines > LINES or body > BODY else []
-    assert long == []
