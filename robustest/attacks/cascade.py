@@ -58,10 +58,13 @@ class Cascade:
     Args:
         name: what reports call it.
         stages: cheap ones first.
+        audit: stages that a random few of the samples that held get before a claim passes (`robustest.run.audit`);
+            none where the stages are strong enough to stand alone.
     """
 
     name: str
     stages: tuple[Stage, ...]
+    audit: tuple[Stage, ...] = ()
 
     def serving(self, threat: Threat, gives: Needs, elements: int, task: Task = CLASSIFICATION) -> tuple[Stage, ...]:
         """The stages that work on a threat, with what a model of a task gives, for samples of so many elements."""

@@ -33,9 +33,11 @@ from robustest.models.needs import Needs
 from robustest.threats import L0, L1, L2, Linf, Patch, Spatial, Unbounded
 
 _QUICK = ODIMargin(start_steps=1, steps_after=7)
+_BACK = ODIMargin(start_steps=0, steps_after=8, leave_flats=True)
 _FACES = ODIMargin(start_steps=0, steps_after=20, step_scale=0.15, euclidean=True)
 _SMALL = ODIMargin(start_steps=0, steps_after=20, step_scale=0.15)
 _WIDE = ODIMargin(start_steps=4, steps_after=20)
+_WIDE_BACK = replace(_WIDE, leave_flats=True)
 _LONG = ODIMargin(start_steps=2, steps_after=40)
 _FEW = 16
 _COVER = RandomDraws(queries=1000, at_once=50)
@@ -104,7 +106,9 @@ def _of_other_tasks(steps: int) -> tuple[Stage, ...]:
 FAST = Cascade(
     name="fast",
     stages=(
-        Stage(searcher=_QUICK, rounds=2),
+        Stage(searcher=_QUICK),
+        Stage(searcher=_BACK, on=(Linf,)),
+        Stage(searcher=_QUICK, on=(L2,)),
         Stage(searcher=EachWay(ways=4, steps_each=3)),
         Stage(searcher=_INWARD, rounds=2),
         Stage(searcher=FAB(steps=10), smallest=0.04, on=(Linf,)),
@@ -117,23 +121,37 @@ FAST = Cascade(
         Stage(searcher=PatchGradient(places=32, kept=3)),
         *_rest(1),
     ),
+    audit=(
+        Stage(searcher=replace(_BACK, start_steps=1, steps_after=12, step_scale=0.5), on=(Linf,)),
+        Stage(searcher=_INWARD, on=(L2,)),
+        Stage(searcher=Square(queries=100, at_once=4), only=Needs.GRADIENT, on=(Linf, L2)),
+        Stage(searcher=SparseRS(queries=200, at_once=4), only=Needs.GRADIENT, on=(L0, L1)),
+        Stage(searcher=SigmaZero(steps=40)),
+        Stage(searcher=APGD(steps=20, loss="margin"), on=(L1,)),
+        Stage(searcher=PatchRS(queries=200, at_once=4), only=Needs.GRADIENT),
+        Stage(searcher=PatchGradient(places=32, kept=3)),
+        Stage(searcher=_FACES, rounds=2, features=_FEW, only=Needs.GRADIENT),
+        Stage(searcher=RandomDraws(queries=400, at_once=50), features=_FEW, only=Needs.GRADIENT),
+    ),
 )
 """For pull requests: a few points weaker than the reference, at a fraction of its cost."""
 
 STANDARD = Cascade(
     name="standard",
     stages=(
-        Stage(searcher=_QUICK, rounds=2, on=(Linf,)),
+        Stage(searcher=_BACK, on=(Linf,)),
+        Stage(searcher=_QUICK, on=(Linf,)),
         Stage(searcher=_QUICK, rounds=3, on=(L2,)),
         *_of_other_tasks(60),
         Stage(searcher=_INWARD, rounds=3),
         Stage(searcher=_inward(40, 1.0), rounds=2),
         Stage(searcher=_inward(60, 0.5), rounds=2, smallest=0.3),
         *(Stage(searcher=_towards(rank, 10), smallest=0.25, on=(Linf,)) for rank in range(3)),
-        Stage(searcher=_WIDE, smallest=0.12, on=(Linf,)),
+        Stage(searcher=_WIDE_BACK, smallest=0.12, on=(Linf,)),
         Stage(searcher=FAB(steps=20), smallest=0.06, on=(Linf,)),
         Stage(searcher=Square(queries=200, at_once=4), smallest=0.1, only=Needs.GRADIENT, on=(Linf,)),
-        Stage(searcher=_WIDE, rounds=6, together=True, smallest=0.12, on=(Linf,), earned=True),
+        Stage(searcher=_WIDE_BACK, rounds=3, together=True, smallest=0.12, on=(Linf,), earned=True),
+        Stage(searcher=_WIDE, rounds=3, together=True, smallest=0.12, on=(Linf,), earned=True),
         Stage(searcher=_LONG, rounds=6, together=True, smallest=0.06, on=(Linf,), earned=True, near=0.8),
         *(Stage(searcher=_towards(rank, 40), smallest=0.12, on=(Linf,), earned=True) for rank in range(2)),
         Stage(searcher=_FACES, rounds=4, together=True, smallest=0.03, earned=True),

@@ -26,8 +26,9 @@ from robustest import context, rng
 from robustest.engine.chunks import partition
 from robustest.errors import DataError, StoreError
 from robustest.results import Verdict
+from robustest.run.audit import Audit
 from robustest.run.engines.engine import Engine, InProcess, Mapper, engine_for
-from robustest.run.evidence import REPLAYED, Evidence, Observed, Stream
+from robustest.run.evidence import REPLAYED, Columns, Evidence, Observed, Stream
 from robustest.run.plan import Plan
 from robustest.run.remembered.memory import Memory
 from robustest.run.schedule import Schedule, Work
@@ -107,7 +108,7 @@ class _Run:
         order = rng.permutation(settings.seed, stream.total)[: settings.max_samples]
         self.plan.units.check(order)
         ids = partition(order)
-        settled = None
+        settled, audit = None, Audit(self.opened, self.memory, settings)
         with closing(Schedule(partition(order), self.engine, self).results()) as results:
             for seen in results:
                 stream.add(next(ids), seen.observed, seen.tally, examples=settings.examples, marks=seen.marks)
@@ -115,13 +116,28 @@ class _Run:
                     self.opened.counterexamples.keep(seen.observed.kept)
                 self._tell()
                 settled = None if settings.exact else rule.settled(stream.columns, stream.total)
+                if settled is not None and settled.verdict is Verdict.PASSED:
+                    audit.take(stream, self._passing_early)
+                    settled = rule.settled(stream.columns, stream.total)
                 if settled is not None or time.monotonic() > deadline:
                     break
         if self.refuted is not None:
             return self._finished(self.refuted)
+        if settled is None and len(stream.columns["id"]):
+            audit.take(stream, self._passing)
         decision = rule.decide(stream.columns, stream.total, settled)
         stopped = settled is None and len(stream.columns["id"]) < len(order)
         return self._finished(self._untimed(decision) if stopped else decision)
+
+    def _passing_early(self, columns: Columns) -> int:
+        """Return the number of outcomes after which the claim is settled, and passes; 0 where it is not."""
+        settled = self.plan.rule.settled(columns, self.stream.total)
+        return settled.after if settled is not None and settled.verdict is Verdict.PASSED else 0
+
+    def _passing(self, columns: Columns) -> int:
+        """Return the number of all outcomes where the claim passes on them, and nothing was settled before; else 0."""
+        decision = self.plan.rule.decide(columns, self.stream.total, None)
+        return len(columns["id"]) if decision.verdict is Verdict.PASSED else 0
 
     def _untimed(self, decision: Decision) -> Decision:
         """A decision where the clock ended a run that had settled nothing: none about the population is left to that.

@@ -165,6 +165,10 @@ class OpenOwnUnits:
         self._units = units
         self._settings = settings
 
+    def audit(self, ids: Tensor) -> None:
+        """Return None: units of a plugin's own are not attacked here."""
+        return
+
     def ask(self, memory: Memory, chunk: Part, marks: list[bytes]) -> None:
         """As `OpenUnits.ask`."""
         memory.ask(_Asking(self.bench, chunk.ids), marks)

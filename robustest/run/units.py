@@ -8,7 +8,7 @@ that a look puts to a classifier are `robustest.run.models.classified.Classified
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -89,6 +89,9 @@ class OpenUnits(Protocol):
     @property
     def notes(self) -> tuple[str, ...]:
         """What a reader must know of how they were measured."""
+
+    def audit(self, ids: Tensor) -> Callable[[], tuple[Observed, Tally]] | None:
+        """Return what attacks units at positions (n,) int64 by other means, here; None where nothing can."""
 
     def ask(self, memory: Memory, chunk: Any, marks: list[bytes]) -> None:
         """Put the first chunk before what is measured, so that the memory can tell whether it answers as it did."""

@@ -27,6 +27,13 @@ class ODIMargin:
     of Liu et al., CVPR 2022, section 3.2). Cheap and made to be repeated on what is left: every round starts
     elsewhere.
 
+    `leave_flats` is for models that are flat in part of the ball (a clamp, a threshold, a window, a rectifier in front
+    of the network): there sign(0) = 0 leaves an element at its random start, or where the last step took it, for the
+    rest of the attack. With it such an element goes halfway to where it last had a gradient, so that it finds the edge
+    of the flat part by bisection and stays within reach of the gradient; one that never had any goes to the corners of
+    the ball, one after the other. Where a maximum over neighbours makes all but one of them flat, that leads astray:
+    take a round without it too. Elements with a gradient everywhere are moved as without it.
+
     Args:
         start_steps: steps of the output-diversified start, >= 0.
         steps_after: steps on the margin, >= 1.
@@ -35,6 +42,7 @@ class ODIMargin:
             likeliest at 0; ranks beyond the last class mean the last.
         euclidean: in an L-inf ball, steps along the gradient itself, as long as its diagonal has them, rather than
             along its signs: they follow the ball's faces, where signs only know its corners.
+        leave_flats: in an L-inf ball, move elements whose gradient is zero back to where it was not.
 
     Raises:
         ConfigError: a number is out of range.
@@ -45,6 +53,7 @@ class ODIMargin:
     step_scale: float = 1.0
     target_rank: int = 0
     euclidean: bool = False
+    leave_flats: bool = False
 
     needs: ClassVar[Needs] = Needs.GRADIENT
 
@@ -73,8 +82,11 @@ class ODIMargin:
         return self.start_steps + self.steps_after
 
     def init(self, problem: Problem, key: Tensor) -> Rows:
+        z = problem.threat.start(problem.region, rng.fold(key, "start"))
+        leaving = self.leave_flats and isinstance(problem.threat, Linf)
         return {
-            "z": problem.threat.start(problem.region, rng.fold(key, "start")),
+            "z": z,
+            **({"steep": torch.full_like(z, math.nan)} if leaving else {}),
             "direction": rng.uniform(rng.fold(key, "direction"), (problem.classes,), -1.0, 1.0),
             "step": torch.zeros_like(key),
         }
@@ -112,4 +124,20 @@ class ODIMargin:
         if self.euclidean:
             ascent = seen.gradient / per_row(length(seen.gradient), seen.z) * seen.z[0].numel() ** 0.5
         z = torch.addcmul(seen.z, ascent, per_row(problem.threat.radius * share, seen.z))
-        return {"z": z, "direction": state["direction"], "step": state["step"] + 1}
+        after = {"z": z, "direction": state["direction"], "step": state["step"] + 1}
+        if "steep" in state:
+            after["z"], after["steep"] = self._leaving(problem, state, seen, z)
+        return after
+
+    @staticmethod
+    def _leaving(problem: Problem, state: Rows, seen: Evaluation, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the next proposal, flat elements moved, and where each element last had a gradient (NaN: nowhere)."""
+        assert seen.gradient is not None
+        flat, steep = seen.gradient == 0, state["steep"]
+        # Of an element that never had a gradient both corners are tried, in turn: the slope may lie on the other side
+        # of the sample (a white pixel under a window is flat above and steep below). At first the side of the start:
+        # at a bound of the inputs that is the only one with room.
+        above = (seen.z > problem.x) != per_row(state["step"] == 0, seen.z)
+        corner = torch.where(above, problem.region["low"], problem.region["high"])
+        back = torch.where(steep.isnan(), corner, (seen.z + steep) / 2)
+        return torch.where(flat, back, z), torch.where(flat, steep, seen.z)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -137,6 +137,11 @@ class Attacking:
         kept = None if self.replay is None else self.replay.found(evaluator, chunk, after, size, ~held & right)
         return Observed({name: column.cpu().numpy() for name, column in columns.items()}, exhibits, counts, kept)
 
+    def auditor(self, evaluator: Evaluator, chunk: Chunk) -> Attacking | None:
+        """Return the look that audits these samples, by the stages of the cascade's audit; None without any."""
+        audit = audit_of(self.cascade, self.threat, evaluator, chunk)
+        return None if audit is None else replace(self, cascade=audit, replay=None)
+
     def _attacked(
         self, evaluator: Evaluator, chunk: Chunk, left: Tensor, clean_margin: Tensor, rows: dict[str, Tensor]
     ) -> Mapping[str, int]:
@@ -151,6 +156,14 @@ class Attacking:
         rows["held"][left], rows["after"][left] = ~found.broken, found.x
         rows["size"][left], rows["margin"][left] = found.size, found.margin
         return outcome.stages
+
+
+def audit_of(cascade: Cascade, threat: Threat, evaluator: Evaluator, chunk: Chunk) -> Cascade | None:
+    """Return the stages of a cascade's audit that work on a chunk, as a cascade; None where there are none."""
+    stages = Cascade(name=f"{cascade.name} audit", stages=cascade.audit).serving(
+        threat, evaluator.model.gives, chunk.x[0].numel(), evaluator.task
+    )
+    return Cascade(name=f"{cascade.name} audit", stages=stages) if stages and threat.radius > 0 else None
 
 
 def _enter_known(chunk: Chunk, replay: Replay | None, rows: dict[str, Tensor]) -> dict[str, int]:

@@ -15,7 +15,13 @@ import torch
 from torch import Tensor
 
 from robustest.attacks import Cascade, Searcher
-from robustest.claims.robustness.attacking import asked_attack, checked_threat, checked_together, draws_in
+from robustest.claims.robustness.attacking import (
+    asked_attack,
+    audit_of,
+    checked_threat,
+    checked_together,
+    draws_in,
+)
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator, Judged
 from robustest.engine.health_checks.probes import climbers, probe_inputs, probe_survivors
@@ -174,6 +180,11 @@ class Worsening:
             return self._attack_and_judge(evaluator, chunk, task)
         finally:
             evaluator.task = task
+
+    def auditor(self, evaluator: Evaluator, chunk: Chunk) -> Worsening | None:
+        """Return the look that audits these samples, by the stages of the cascade's audit; None without any."""
+        audit = audit_of(self.cascade, self.threat, evaluator, chunk)
+        return None if audit is None else replace(self, cascade=audit)
 
     def _attack_and_judge(self, evaluator: Evaluator, chunk: Chunk, task: Task) -> Observed:
         before = evaluator.judged(chunk.x, chunk.y, scored=True)

@@ -78,6 +78,8 @@ class Health:
         unsearched: of those, samples that nothing looked at that counts as a search of the threat.
         carried: of those, samples that two searches without gradients looked at.
         broken_again: samples that a search without gradients broke after another one had not.
+        audited: samples that the attack left and that an audit attacked by other means.
+        audit_broken: of those, samples that the audit broke.
     """
 
     climbed: int = 0
@@ -107,6 +109,8 @@ class Health:
     unsearched: int = 0
     carried: int = 0
     broken_again: int = 0
+    audited: int = 0
+    audit_broken: int = 0
 
     def findings(self, suppress: Collection[str]) -> tuple[Finding, ...]:
         """The checks that speak on these counts."""
@@ -174,6 +178,7 @@ _RULES = (
     _Rule("batch_dependence", "beside_apart", "beside", 0.1, climbs=False),
     _Rule("history_dependence", "otherwise", "asked_anew", 0.0, what="questions", climbs=False),
     _Rule("train_mode", "training", "modal", 0.0, what="parts", climbs=False),
+    _Rule("weak_attack", "audit_broken", "audited", 0.0, what="samples audited", always=True, climbs=False),
     _Rule("weak_search", "unsearched", "survivors", 0.0, what="samples taken to be safe", climbs=False),
 )
 
@@ -192,6 +197,7 @@ _MENDS: Mapping[str, str] = {
     "history_dependence": "Switch off what the model remembers of its queries, or counts: a sample's answer must be "
     "that of a model that was asked nothing else",
     "train_mode": "Let model.eval() reach every part, or export the model in eval mode",
+    "weak_attack": 'Take a stronger attack: attack="standard"',
     "weak_search": "Choose an attack that searches this threat with what the model gives, or allow the queries that "
     "the notes name",
 }

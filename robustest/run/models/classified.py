@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -122,6 +122,16 @@ class OpenSamples:
     def notes(self) -> tuple[str, ...]:
         """What freezing and measuring had to say."""
         return tuple(self._notes)
+
+    def audit(self, ids: Tensor) -> Callable[[], tuple[Observed, Tally]] | None:
+        """As `OpenUnits.audit`: by the look that the claim's look names as its auditor, where it names one."""
+        auditor = getattr(self._units.look, "auditor", None)
+        # A model with a budget of queries a sample has none left for an audit.
+        if auditor is None or self._units.model.max_queries is not None:
+            return None
+        chunk = self.bench.load(ids)
+        look = auditor(self.bench.evaluator, chunk)
+        return None if look is None else lambda: self.bench.counted(lambda evaluator: look(evaluator, chunk))
 
     def ask(self, memory: Memory, chunk: Chunk, marks: list[bytes]) -> None:
         """As `OpenUnits.ask`: on any engine it is this process's copy of the model that is asked."""

@@ -1,0 +1,128 @@
+"""An audit of an attack: before a claim passes, a few of the samples that it left are attacked by other means.
+
+An attack can miss what is there: gradients do not reach a part of the input, a chunk holds too few samples for the
+stages without gradients, a start lies in a flat place. So a pass looks for what its own attack may have missed:
+
+1. Draw `FEW` of the samples that held, with the claim's seed, and attack them by the stages of the cascade's audit.
+2. A sample that the audit breaks is broken, and the claim is decided anew.
+3. Where the audit broke none of `FEW`, the claim passes: if the attack had left .15 of its samples wrongly, none of
+   them would be among so few with a chance of .85^19 = .046.
+4. Otherwise bound the share that the attack left wrongly, from above (Clopper and Pearson, 95 %). If the claim passes
+   even where so many of the samples that were not audited do not hold either, it passes. If not, draw twice as many.
+5. Once every sample that held was audited, what was found decides.
+
+The share that the audit broke goes to the health check `weak_attack`, which speaks where it is large.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+
+from robustest import rng
+from robustest.run.evidence import Columns, Stream
+from robustest.run.remembered.memory import Memory
+from robustest.run.units import OpenUnits
+from robustest.settings import Settings
+from robustest.statistics import clopper_pearson
+
+FEW = 19
+"""Samples audited first: a gap of .15 shows in at least one of them with a chance of 95 %."""
+_ALPHA = 0.05
+"""Error of the bound on the share that the attack left wrongly."""
+_LOWERED = 1e-4
+"""Scores that fall by less are rounding."""
+
+
+@dataclass(slots=True)
+class Audit:
+    """The audit of one measurement. Samples that were audited once are not audited again.
+
+    Attributes:
+        opened: the units; they know how a chunk is audited.
+        memory: what was audited before is not audited anew.
+        settings: seed, and how many examples are kept.
+        audited: positions in the data of the samples audited so far, with whether the audit broke them.
+    """
+
+    opened: OpenUnits
+    memory: Memory
+    settings: Settings
+    audited: dict[int, bool] = field(default_factory=dict)
+
+    def take(self, stream: Stream, passing: Callable[[Columns], int]) -> None:
+        """Audit samples that a pass rests on, until none is left, the pass is confirmed, or the claim does not pass.
+
+        Args:
+            stream: outcomes so far; what the audit breaks is entered.
+            passing: the number of outcomes, from the first, that a pass on columns like these rests on; 0 where the
+                claim does not pass.
+        """
+        while rests_on := passing(stream.columns):
+            ids, held = stream.columns["id"][:rests_on], _held(stream.columns)
+            # The order is drawn by sample, so that who is audited does not depend on when the audit takes place.
+            order = np.argsort(rng.fold(rng.keys(self.settings.seed, torch.from_numpy(ids)), "audit").numpy())
+            left = [row for row in order.tolist() if held[row] and ids[row] not in self.audited]
+            audited, broken = len(self.audited), sum(self.audited.values())
+            if not left or (not broken and audited >= FEW):
+                return
+            if audited >= FEW:
+                share = clopper_pearson(broken, audited, _ALPHA)[1]
+                if passing(_spoiled(stream.columns, left[: math.ceil(share * len(left))])):
+                    return
+            if not self._audit(stream, sorted(left[: max(FEW, 2 * audited) - audited])):
+                return
+
+    def _audit(self, stream: Stream, rows: list[int]) -> bool:
+        """Audit samples by their rows in the stream, and enter what is found; False where there is no audit."""
+        ids = torch.from_numpy(stream.columns["id"][rows])
+        attack = self.opened.audit(ids)
+        if attack is None:
+            return False
+        marked = len(stream.marks) == len(stream.columns["id"])
+        what = ("audit", ids, [stream.marks[row] for row in rows] if marked else [])
+        seen = self.memory.recall(what)
+        if seen is None:
+            with self.memory.listening():
+                seen = attack()
+            self.memory.keep(what, *seen)
+        observed, tally = seen
+        before = {name: stream.columns[name][rows] for name in observed.columns}
+        if "score" in observed.columns:
+            worse = observed.columns["score"] < before["score"] - _LOWERED
+        else:
+            worse = before["held"] & ~observed.columns["held"]
+        for name, column in observed.columns.items():
+            at = np.asarray(rows)[worse]
+            stream.columns[name] = stream.columns[name].copy()
+            stream.columns[name][at] = column[worse]
+        found = set(ids[torch.from_numpy(worse)].tolist())
+        shown = [exhibit for exhibit in observed.exhibits if exhibit.index in found]
+        kept = [exhibit for exhibit in stream.exhibits if exhibit.index not in found]
+        stream.exhibits = sorted([*kept, *shown], key=lambda one: -one.badness)[: self.settings.examples]
+        self.audited |= {int(one): bool(broke) for one, broke in zip(ids, worse, strict=True)}
+        stream.counts["audit"] = sum(self.audited.values())
+        # Coverage is of the attack that is audited; it and the audit must not be added up.
+        health = replace(tally.health, survivors=0, unsearched=0, carried=0, broken_again=0)
+        health = replace(health, audited=len(rows), audit_broken=int(worse.sum()))
+        stream.tally = stream.tally.plus(replace(tally, health=health))
+        return True
+
+
+def _held(columns: Columns) -> np.ndarray:
+    """(t,) bool: the samples that an audit may bring down."""
+    return columns["score"] > 0 if "score" in columns else columns["held"].astype(bool)
+
+
+def _spoiled(columns: Columns, rows: list[int]) -> Columns:
+    """The columns as they would be if these rows did not hold."""
+    spoiled = {**columns, "held": columns["held"].copy()}
+    spoiled["held"][rows] = False
+    if "score" in columns:
+        spoiled["score"] = columns["score"].copy()
+        spoiled["score"][rows] = 0.0
+    return spoiled
