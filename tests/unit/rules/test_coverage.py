@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from robustest.statistics.resampling.clusters import Clusters, cluster_drop_interval
 from scipy.stats import binom
 
 from robustest import Verdict
@@ -24,7 +25,6 @@ from robustest.rules.independent import FallRule, decide_fall, share_fall
 from robustest.rules.people.agreement import AgreementRule
 from robustest.statistics import decide_drop
 from robustest.statistics.fixed import Decision
-from robustest.statistics.resampling.clusters import Clusters, cluster_drop_interval
 
 ALPHA, RUNS, N = 0.05, 300, 80
 TERMS = Terms(scope="population", alpha=ALPHA, fail_alpha=1e-4)
