@@ -208,7 +208,10 @@ def _decide(source: _Half, target: _Half, max_drop: float | None, terms: Terms) 
     else:
         read, n = source.read + target.read, source.n + target.n
         decision = partial(max_drop, both, read, n, None, at_least=False, terms=terms)
-    if terms.scope == "set" or decision.verdict is not Verdict.INCONCLUSIVE or not max_drop:
+    if terms.scope == "set" or max_drop is None:
+        return decision
+    decision = replace(decision, rule=f"{decision.rule}, by subclass, of which each counts alike")
+    if decision.verdict is not Verdict.INCONCLUSIVE or not max_drop:
         return decision
     subclasses, needed = len(target.counts), fewest_clusters(max_drop, terms.alpha)
     if subclasses >= needed:

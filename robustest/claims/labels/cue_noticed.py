@@ -89,7 +89,7 @@ def measure_cue_noticed(
         statement=CUE_NOTICED.quantities[0].claimed(at_least, cue),
         threshold=at_least,
         setting=f"{cue}, {len(np.unique(study.annotator[about[cue]]))} annotators",
-        method=f"calls beside a null and a planted cue's, {'variance' if terms.scope == 'set' else 'bets'} by annotator",
+        method=f"calls beside those of two known cues, {'variance' if terms.scope == 'set' else 'bets'} by annotator",
         details=_details(study, rates, found, control),
         caveats=few(int(about[null].sum()), " of the null cue"),
     )

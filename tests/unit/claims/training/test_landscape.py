@@ -63,7 +63,7 @@ def test_batch_norm_makes_it_smoother(smoother: Result) -> None:
     assert smoother.verdict is Verdict.PASSED, smoother.rule
     assert smoother.estimate is not None
     assert smoother.interval[0] < smoother.estimate < smoother.interval[1] < 0.5
-    assert (smoother.scope, smoother.outcomes, smoother.n_total) == ("population", (True,) * 3, 3)
+    assert (smoother.scope, smoother.outcomes, smoother.n_total) == ("set", (True,) * 3, 3)
     assert "3 samples alone" in smoother.caveats
     assert Result.from_dict(smoother.to_dict()) == smoother
     rows = {row["measure"]: row for row in smoother.details["landscape"]}
