@@ -91,7 +91,7 @@ class NoWorse(ABC):
         if self.terms.scope == "set" or decision.verdict is not Verdict.PASSED or high <= self.tolerance:
             return decision
         rule = (
-            f"not shown of the population: a fall of up to {high:.4f} is left open, and tolerance={self.tolerance:g} is "
+            f"not shown of the population: a fall of up to {high:.4f} is left open, tolerance={self.tolerance:g} is "
             f'claimed: give more samples or tolerance, or claim it of this set (scope="set"); {decision.rule}'
         )
         return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=rule)

@@ -6,6 +6,7 @@ from math import sqrt
 
 import numpy as np
 import pytest
+from scipy.stats import binom
 from scipy.stats import t as student
 
 from robustest.statistics.cluster_means import difference_of_means_interval, fewest_clusters, mean_interval
@@ -42,6 +43,21 @@ def test_the_ends_of_a_mean_err_seldom(clusters: int) -> None:
     bar = alpha * runs + 3 * sqrt(alpha * (1 - alpha) * runs)
     assert (ends[:, 0] > 0.9 * 0.97).sum() <= bar
     assert (ends[:, 1] < 0.9 * 0.97).sum() <= bar
+
+
+@pytest.mark.parametrize("clusters", [4, 10, 30, 60])
+def test_whatever_share_of_clusters_is_lost_an_end_errs_at_most_with_alpha(clusters: int) -> None:
+    """Clusters that hold altogether or not at all: the chance of each count is binomial, so that nothing is drawn."""
+    alpha, lost = 0.05, np.linspace(0.002, 0.998, 499)[:, None]
+    falls, means = [], []
+    for gone in range(clusters + 1):
+        second = np.where(np.arange(clusters) < gone, 0.0, 1.0)
+        falls.append(difference_of_means_interval(np.ones(clusters), second, alpha)[1])
+        means.append(1 - mean_interval(second, alpha)[0])
+    chances = binom.pmf(np.arange(clusters + 1), clusters, lost)
+    for ends in (falls, means):
+        errs = (chances * (np.array(ends) < lost)).sum(1).max()
+        assert 0.1 * alpha < errs <= alpha, "and it is not far too careful"
 
 
 def test_one_mean_is_the_mirror_image_of_the_other() -> None:

@@ -71,6 +71,14 @@ def test_batch_norm_makes_it_smoother(smoother: Result) -> None:
     assert len(smoother.details["runs"]) == 3
 
 
+def test_a_few_runs_show_nothing_of_a_population(smoother: Result) -> None:
+    assert "about alpha = 0.05" in smoother.rule
+    of_others = measured(max_ratio=0.5, scope="population")
+    assert (of_others.verdict, of_others.scope) == (Verdict.INCONCLUSIVE, "population")
+    assert of_others.interval == smoother.interval
+    assert measured(PLAIN, NORMALISED, max_ratio=0.5, scope="population").verdict is Verdict.FAILED
+
+
 def test_the_other_way_round_it_fails(smoother: Result) -> None:
     assert smoother.estimate is not None
     turned = measured(PLAIN, NORMALISED, max_ratio=0.5)
