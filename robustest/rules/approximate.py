@@ -22,7 +22,7 @@ def about(alpha: float) -> str:
 
 
 def approximate(decision: Decision, terms: Terms, *, by: str, units: str, instead: str = "") -> Decision:
-    """Return the decision of an approximate rule, with a pass of a population made inconclusive.
+    """Return the decision of an approximate rule, marked as such, with a pass of a population made inconclusive.
 
     Args:
         decision: as the approximate interval has it.
@@ -31,6 +31,7 @@ def approximate(decision: Decision, terms: Terms, *, by: str, units: str, instea
         units: the units that vary, in words.
         instead: a claim that can be made of the population, in words; empty where there is none.
     """
+    decision = replace(decision, approximate=True)
     if terms.scope == "set" or decision.verdict is not Verdict.PASSED:
         return decision
     remedy = f'claim it of these {units} (scope="set")'

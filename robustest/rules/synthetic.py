@@ -173,7 +173,9 @@ class CoversRule:
             rule = f"training draws and test samples, {about(self.terms.alpha)}"
         if asked and verdict is not Verdict.PASSED:
             rule = "; ".join(part.why() for part in claimed if part.verdict is verdict) + f"; {rule}"
-        return Decision(verdict=verdict, rule=rule, estimate=gap.value, interval=interval, at_alpha=asked)
+        return Decision(
+            verdict=verdict, rule=rule, estimate=gap.value, interval=interval, at_alpha=asked, approximate=True
+        )
 
 
 def _verdict(ends: tuple[float, float], threshold: float | None, low: float, *, exact: float | None = None) -> Verdict:

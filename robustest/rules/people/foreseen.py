@@ -91,7 +91,14 @@ def decide_foreseen(
             rule = (
                 f"guessing, or always giving the most frequent answer, is right in {idle:.3f}: nothing need be foreseen"
             )
-    return Decision(verdict=verdict, rule=rule, estimate=found.value, interval=interval, at_alpha=at_least is not None)
+    return Decision(
+        verdict=verdict,
+        rule=rule,
+        estimate=found.value,
+        interval=interval,
+        at_alpha=at_least is not None,
+        approximate=terms.scope == "set",
+    )
 
 
 def decide_noticed(
@@ -131,6 +138,7 @@ def decide_noticed(
         estimate=None if cue is None else cue[0].value,
         interval=(low, high),
         at_alpha=at_least is not None,
+        approximate=terms.scope == "set",
     )
 
 

@@ -97,6 +97,7 @@ def test_the_interval_decides_and_passes_nothing_of_the_population() -> None:
     passed, of_others = (measured(max_gap=0.5, scope=scope) for scope in ("set", "population"))
     assert (passed.verdict, passed.scope) == (Verdict.PASSED, "set")
     assert "image bootstrap, about alpha = " in passed.rule
+    assert passed.details["approximate"] is True
     assert (of_others.verdict, of_others.scope) == (Verdict.INCONCLUSIVE, "population")
     assert "assert_transfer_accuracy" in of_others.rule
     assert measured(max_gap=0.0).verdict is Verdict.INCONCLUSIVE

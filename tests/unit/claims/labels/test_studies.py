@@ -62,6 +62,7 @@ def test_of_other_people_bets_decide() -> None:
     )
     assert (few.verdict, many.verdict, many.scope) == (Verdict.INCONCLUSIVE, Verdict.PASSED, "population")
     assert "about" not in many.rule
+    assert "approximate" not in many.details
     assert few.interval[0] < measure_simulatable(foreseeing(0.8, annotators=10)).interval[0]
 
 
