@@ -22,6 +22,7 @@ class Chance:
             picked by the outcome. It is no more than `at_alpha`, as a verdict that is certain is not wrong.
         no_loss: those that passed against a baseline as no loss was shown. Alpha bounds how often one is called worse
             by chance; how small a loss goes unseen is for the number of samples to say.
+        about: those of rules that aim at alpha and do not bound the error by it, as a bootstrap does.
     """
 
     verdicts: int
@@ -29,6 +30,7 @@ class Chance:
     levels: tuple[float, float]
     wrong: float
     no_loss: int
+    about: int = 0
 
     @classmethod
     def of(cls, results: Iterable[Result | None]) -> Chance:
@@ -43,6 +45,7 @@ class Chance:
             levels=(min(levels), max(levels)) if levels else (0.0, 0.0),
             wrong=min(float(len(resting)), sum(claim.alpha for claim in claims)) if resting else 0.0,
             no_loss=sum(bool(c.details.get("baseline")) and c.verdict is Verdict.PASSED for c in resting),
+            about=sum(claim.details.get("approximate") is True for claim in resting),
         )
 
     def __str__(self) -> str:
@@ -55,6 +58,8 @@ class Chance:
         rest = (
             f"{of} rest{'s' * (self.at_alpha == 1)} on {level}: at most {self.wrong:.2g} wrong expected in such a run"
         )
+        if self.about:
+            rest = f"{rest}, but for {self.about} that hold{'s' * (self.about == 1)} only about alpha"
         if not self.no_loss:
             return rest
         passed = f"{self.no_loss} comparison{'s' * (self.no_loss > 1)} with a baseline passed"

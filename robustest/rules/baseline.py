@@ -90,7 +90,8 @@ class BaselineRule(NoWorse):
     samples that did not change say nothing, so that a point lost shows where two accuracies far apart would drown it.
     It waits for every sample. Where more is lost than is tolerated of so few that chance would explain the loss of all,
     it is inconclusive. Where there are groups, each is compared by itself, and all must be no worse: what one
-    lost is not made up for by what another gained.
+    lost is not made up for by what another gained. About a population it passes only where the interval of the fall is
+    tolerated.
 
     Attributes:
         before: (n,) bool, the baseline's outcomes in the data's order, or (n, c) of c columns; None while the baseline
@@ -122,10 +123,13 @@ class BaselineRule(NoWorse):
             found = (
                 f"{found}, no worse in any of {len(self.groups or self.parts)} {'groups' if self.groups else 'parts'}"
             )
+        high = max(one.interval[1] for one in by_group)
         if not self.asked:
-            return replace(decision, verdict=Verdict.PASSED, rule=f"no worse: {found}", at_alpha=True)
+            shown = replace(decision, verdict=Verdict.PASSED, rule=f"no worse: {found}", at_alpha=True)
+            return self._shown(shown, high)
         passed = decision.verdict is Verdict.PASSED
-        return replace(decision, rule=f"{decision.rule}; no worse: {found}", at_alpha=decision.at_alpha or passed)
+        rule = f"{decision.rule}; no worse: {found}"
+        return self._shown(replace(decision, rule=rule, at_alpha=decision.at_alpha or passed), high)
 
     def compare(self, columns: Columns) -> Comparison:
         """Pair every sample with its outcome in the baseline."""

@@ -76,7 +76,10 @@ class CueRule:
         if len(columns["label"]) < n:
             return self._partly(columns, n, settled)
         found = [self.of_cue(pairs) for pairs in self.pairs(columns)]
-        return replace(found[self.lead(columns)], verdict=worst_of([one.verdict for one in found]))
+        lead, verdict = found[self.lead(columns)], worst_of([one.verdict for one in found])
+        # The cue that moves most may pass where another has too few samples: the reason is the other's.
+        why = lead if lead.verdict is verdict else next(one for one in found if one.verdict is verdict)
+        return replace(lead, verdict=verdict, rule=why.rule)
 
     def of_cue(self, pairs: Pairs) -> Decision:
         """The verdict on one cue whose every sample was looked at.
@@ -87,7 +90,20 @@ class CueRule:
         flip, drops, worst = self.judged(pairs)
         verdicts = [flip.verdict] * (self.max_flip is not None)
         verdicts += [drop.verdict for drop in drops.values()] * (self.max_recall_drop is not None)
-        return replace(drops[worst] if self.by_recall else flip, verdict=worst_of(verdicts))
+        decision = replace(drops[worst] if self.by_recall else flip, verdict=worst_of(verdicts))
+        # A class that is rare in the population may have no sample at all, and lose all of its recall unseen.
+        unseen = np.flatnonzero(pairs.members == 0)
+        by_class = self.max_recall_drop is not None and pairs.target is None
+        if self.terms.scope == "set" or not by_class or not len(unseen):
+            return decision
+        interval = (decision.interval[0], 1.0) if self.by_recall else decision.interval
+        if decision.verdict is not Verdict.PASSED:
+            return replace(decision, interval=interval)
+        rule = (
+            f"{len(unseen)} of {len(pairs.members)} classes have no samples, the first is {unseen[0]}: nothing is "
+            'known of their recall. Give samples of each class, name target=, or claim it of this set (scope="set")'
+        )
+        return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=rule, interval=interval)
 
     def pairs(self, columns: Columns) -> list[Pairs]:
         """The counts of each cue."""

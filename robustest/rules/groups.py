@@ -156,7 +156,7 @@ class WorstGroupRule:
             verdict, rule = (Verdict.PASSED if holds else Verdict.FAILED), "certain: exact on this set"
         elif self.threshold is not None:
             verdict = beyond(both, self.threshold, at_least=True)
-            rule = f"population, {len(groups)} groups at once, alpha = {self.terms.alpha:g} a side"
+            rule = f"population, these {len(groups)} groups at once, alpha = {self.terms.alpha:g} a side"
         at_alpha = self.threshold is not None and self.terms.scope != "set"
         return Decision(verdict=verdict, rule=rule, estimate=groups[0].share, interval=both, at_alpha=at_alpha)
 

@@ -78,6 +78,24 @@ class NoWorse(ABC):
     def compare(self, columns: Columns) -> Change:
         """Pair every sample with what the baseline has of it."""
 
+    def _shown(self, decision: Decision, high: float) -> Decision:
+        """Return a decision that passed, made inconclusive where it is about a population that may have lost more.
+
+        Of the samples that were compared it is enough that no more was lost than is tolerated. A population may have
+        lost what few samples show: for it the whole interval of the fall must be tolerated.
+
+        Args:
+            decision: on these samples.
+            high: the upper end of the fall's interval, of the group that has the largest.
+        """
+        if self.terms.scope == "set" or decision.verdict is not Verdict.PASSED or high <= self.tolerance:
+            return decision
+        rule = (
+            f"not shown of the population: a fall of up to {high:.4f} is left open, tolerance={self.tolerance:g} is "
+            f'claimed: give more samples or tolerance, or claim it of this set (scope="set"); {decision.rule}'
+        )
+        return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=rule)
+
     @abstractmethod
     def _paired(self, decision: Decision, columns: Columns) -> Decision:
         """The verdict where every sample can be set against the baseline."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from robustest.results import Verdict
+from robustest.rules.approximate import about
 from robustest.rules.cues import worst_of
 from robustest.rules.rule import Terms
 from robustest.statistics.class_shares import Counts, Variation
@@ -62,7 +63,8 @@ class CoversRule:
 
     A part fails where the interval is beyond the threshold, for parts that may each fail at a share of alpha. It passes
     where the interval keeps the threshold; of labels and copies, which need no other draw to be a fact about this very
-    set, a claim about the set passes where the measured value does.
+    set, a claim about the set passes where the measured value does. The intervals of the gap and of the factor are
+    approximate, and pass no claim about a population (see `robustest.rules.approximate`).
 
     Attributes:
         parts: how many parts are claimed.
@@ -95,7 +97,7 @@ class CoversRule:
         elif verdict is Verdict.PASSED and max_gap is not None and real.accuracy - idle <= max_gap:
             rule = f"nothing could have failed it: real samples teach only {real.accuracy - idle:.3f} beyond {idle:.3f}"
         verdict = Verdict.INCONCLUSIVE if rule else verdict
-        return Part(name=name, value=value, interval=ends, threshold=max_gap, verdict=verdict, rule=rule)
+        return self._about(Part(name=name, value=value, interval=ends, threshold=max_gap, verdict=verdict, rule=rule))
 
     def labels(self, synthetic: Counts, real: Counts, max_shift: float | None) -> Part:
         """Of the total variation of class shares, (K,) counts of both sets."""
@@ -146,7 +148,19 @@ class CoversRule:
             elif value is None:
                 rule = "not resolved: the real learning curve is flat there"
         name = "diversity factor"
-        return Part(name=name, value=value, interval=(low, high), threshold=max_factor, verdict=verdict, rule=rule)
+        return self._about(
+            Part(name=name, value=value, interval=(low, high), threshold=max_factor, verdict=verdict, rule=rule)
+        )
+
+    def _about(self, part: Part) -> Part:
+        """Make a pass of a population inconclusive: draws of trainings are judged by halves and Student's t."""
+        if self.terms.scope == "set" or part.verdict is not Verdict.PASSED:
+            return part
+        rule = (
+            f"not shown of the population: Student's t over training draws and test samples holds only "
+            f'{about(self.terms.alpha)}, and for none that are rare; claim it of these sets (scope="set")'
+        )
+        return replace(part, verdict=Verdict.INCONCLUSIVE, rule=rule)
 
     def decide(self, parts: Sequence[Part]) -> Decision:
         """On all of them; the gap comes first, and its value is the claim's."""
@@ -156,10 +170,12 @@ class CoversRule:
         verdict, rule, asked = Verdict.INCONCLUSIVE, "no threshold given", gap.threshold is not None
         if asked:
             verdict = worst_of([part.verdict for part in claimed])
-            rule = f"training draws and test samples, alpha = {self.terms.alpha:g} a side"
+            rule = f"training draws and test samples, {about(self.terms.alpha)}"
         if asked and verdict is not Verdict.PASSED:
             rule = "; ".join(part.why() for part in claimed if part.verdict is verdict) + f"; {rule}"
-        return Decision(verdict=verdict, rule=rule, estimate=gap.value, interval=interval, at_alpha=asked)
+        return Decision(
+            verdict=verdict, rule=rule, estimate=gap.value, interval=interval, at_alpha=asked, approximate=True
+        )
 
 
 def _verdict(ends: tuple[float, float], threshold: float | None, low: float, *, exact: float | None = None) -> Verdict:

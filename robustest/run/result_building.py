@@ -215,7 +215,8 @@ def _details(details: Mapping[str, Any], evidence: Evidence, decision: Decision,
     """A claim's details, with what all claims tell."""
     left = {"left_interval": list(decision.interval)} if bounds else {}
     health = [finding.to_dict() for finding in evidence.findings]
-    return {**details, **left, **_clean_seen(evidence), "health": health}
+    about = {"approximate": True} if decision.approximate and decision.at_alpha else {}
+    return {**details, **left, **about, **_clean_seen(evidence), "health": health}
 
 
 def _clean_seen(evidence: Evidence) -> dict[str, Any]:

@@ -79,7 +79,7 @@ def effective_robustness(
             accuracies, as (before, under) or (before, under, samples before, samples under).
         reference: names of the models that the line is fitted to, three or more besides the one compared; None takes
             all of them.
-        alpha: error on each side of each interval, in (0, 0.5).
+        alpha: error on each side of each interval, about, in (0, 0.5). Nothing is gated by it.
 
     Raises:
         ConfigError: alpha is out of range, or too few reference models.

@@ -21,6 +21,7 @@ class Decision:
         interval: two-sided at 1 - 2 alpha, so that each end is the one-sided bound of a population claim.
         at_alpha: whether the verdict rests on alpha: another draw of samples could have made another one.
         proven: whether it passed by proofs alone, so that it does not matter what a search could not find.
+        approximate: whether the error is only about alpha, and by no bound at most that.
     """
 
     verdict: Verdict
@@ -29,6 +30,7 @@ class Decision:
     interval: tuple[float, float]
     at_alpha: bool = False
     proven: bool = False
+    approximate: bool = False
 
 
 def clopper_pearson(events: int, n: int, alpha: float) -> tuple[float, float]:

@@ -133,7 +133,7 @@ def subpopulations(random: Random, **claim: Any) -> Result:
     subclass = np.repeat(np.arange(2 * _SIDE), 20)
     answer = np.where(random.random(len(subclass)) < share[subclass], subclass % 3, (subclass + 1) % 3)
     data = carrying(answer), torch.from_numpy(subclass)
-    return M.measure_subpopulation_shift(LOOKUP, data, _SPLIT, resamples=200, **claim)
+    return M.measure_subpopulation_shift(LOOKUP, data, _SPLIT, **claim)
 
 
 def cued(random: Random, levels: int = 1) -> tuple[Tensor, Tensor]:

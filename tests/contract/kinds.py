@@ -216,7 +216,7 @@ def _subpopulation(good: bool, draw: int, **more: Any) -> Result:
         dark = torch.where(wrong, -dark, dark)
         return torch.stack([{"dark": dark, "bright": -dark}[name] for name in split.superclasses], 1)
 
-    return measure_subpopulation_shift(model, (x, y), split, resamples=1000, **more)
+    return measure_subpopulation_shift(model, (x, y), split, **more)
 
 
 def _replication(good: bool, draw: int, **more: Any) -> Result:

@@ -253,7 +253,7 @@ KINDS = {
     ),
     "subpopulations": kind("assert_subpopulation_shift", "max_drop", 1)(
         lambda d, **o: M.measure_subpopulation_shift(
-            Two(), (d[0] - 0.1 * (d[1] > 1).view(-1, 1, 1, 1), d[1]), SPLIT, bounds=(-1, 1), resamples=100, **o
+            Two(), (d[0] - 0.1 * (d[1] > 1).view(-1, 1, 1, 1), d[1]), SPLIT, bounds=(-1, 1), **o
         )
     ),
     "replication": kind("assert_replication_gap", "max_gap", 1, exact=False)(replicated),

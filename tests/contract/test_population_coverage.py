@@ -154,7 +154,7 @@ def test_the_truth_is_missed_no_oftener_than_alpha(one: Truth, draws: int) -> No
     assert abs(mean - one.value) < 0.5 * width < 0.5, "and they say something, about this truth"
 
 
-@pytest.mark.parametrize("name", ["shift", "consistency", "label quality", "simulatable"])
+@pytest.mark.parametrize("name", ["shift", "consistency", "label quality", "several objects"])
 def test_intervals_at_another_level_miss_more(name: str) -> None:
     """The counts above would tell: at four times alpha they are beyond what is allowed."""
     found = misses(TRUTHS[name].results(100, alpha=4 * ALPHA), TRUTHS[name].value)

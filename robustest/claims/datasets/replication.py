@@ -59,7 +59,8 @@ def measure_replication_gap(
 
     (Engstrom et al., ICML 2020.) Three gaps are reported: raw; naive, at equal measured selection frequency; and
     corrected for the noise of these frequencies. Images of equal frequency are taken to be equally hard in both data
-    sets. The verdict is the interval's, by bootstrap over images, whatever `scope` says: annotators are a sample.
+    sets. The verdict is the interval's, by bootstrap over images, also with `scope="set"`: annotators are a sample. It
+    holds only about, so that a claim about the population does not pass by it.
 
     Args:
         model: as for `measure_robust_accuracy`; or, with v1 and v2 None, a pair of (N1,) and (N2,) bool arrays, which
@@ -99,7 +100,6 @@ def measure_replication_gap(
         setting=f"{first.n} and {second.n} items, {gaps.annotations} annotations or more of each",
         method=f"equal selection frequencies; image bootstrap, {draws} draws",
         details=_details(gaps, items, terms.alpha, whole=whole),
-        scope="population",
         caveats=few(first.n, " of the original"),
     )
     return replace(result, notes=(*result.notes, *_notes(gaps, correction)))

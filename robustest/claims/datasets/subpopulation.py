@@ -1,9 +1,9 @@
 """Accuracy on kinds of a class that were not there in training (subpopulation shift).
 
-Santurkar, Tsipras and Madry, "BREEDS: Benchmarks for Subpopulation Shift" (ICLR 2021). The interval of the fall is a
-cluster bootstrap's by subclass: other subclasses would have made another fall. What part of the fall a model could
-avoid is told by an oracle that knows the target's subclasses: its headroom is how much more accurate it is on the same
-samples.
+Santurkar, Tsipras and Madry, "BREEDS: Benchmarks for Subpopulation Shift" (ICLR 2021). Other subclasses would have made
+another fall, so that the interval is by bets on the subclasses' own accuracies, each a draw of its domain
+(`robustest.statistics.cluster_means`). What part of the fall a model could avoid is told by an oracle that knows the
+target's subclasses: its headroom is how much more accurate it is on the same samples.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from dataclasses import dataclass, replace
 from typing import Any, Unpack
 
 import numpy as np
+from numpy.typing import NDArray
 
-from robustest.checks import checked_whole
 from robustest.claims.datasets.data_sets import accuracy_of, pair_details
 from robustest.data.breeds import BreedsSplit
 from robustest.data.domains import Domain, domains
 from robustest.errors import ConfigError, expected
 from robustest.kinds import Kind, Quantity, no_lines
-from robustest.results import Result
+from robustest.results import Result, Verdict
 from robustest.rules import Terms
 from robustest.rules.groups import GroupShare, group_shares
 from robustest.rules.independent import decide_fall, share_fall
@@ -31,8 +31,8 @@ from robustest.run.options import Options
 from robustest.run.result_building import fallible, few, result_of
 from robustest.run.setup import Setup
 from robustest.statistics import Decision, asked_threshold
+from robustest.statistics.cluster_means import difference_of_means_interval, fewest_clusters
 from robustest.statistics.differences.paired import drop_bounds
-from robustest.statistics.resampling.clusters import Clusters, cluster_drop_interval
 
 TrainFunction = Callable[[Domain], object]
 """Makes a model from the samples of a domain: a map-style data set of (image, superclass), with `arrays()`."""
@@ -59,14 +59,14 @@ def measure_subpopulation_shift(
     max_drop: float | None = None,
     train: object = None,
     oracle: object = None,
-    resamples: int = 2000,
     **options: Unpack[Options],
 ) -> Result:
     """How much accuracy falls from the subclasses a model was trained on to others of the same superclasses.
 
-    (Santurkar, Tsipras and Madry, ICLR 2021.) The classes to tell apart are the split's superclasses. The interval is a
-    cluster bootstrap's by subclass; the headroom is how much more accurate an oracle is on the target. Every sample is
-    looked at. Outcomes are those of the target's samples, in the data's order.
+    (Santurkar, Tsipras and Madry, ICLR 2021.) The classes to tell apart are the split's superclasses. The interval is
+    for other subclasses as well, each of which counts alike, however many samples it has; with `scope="population"` it
+    decides. The headroom is how much more accurate an oracle is on the target. Every sample is looked at. Outcomes are
+    those of the target's samples, in the data's order.
 
     Args:
         model: as for `measure_robust_accuracy`, trained on the source domain, with a logit for each superclass; or,
@@ -77,7 +77,6 @@ def measure_subpopulation_shift(
         max_drop: the fall in accuracy claimed at most, in 0..1.
         train: samples to train on, others than `data`; labels are the subclasses.
         oracle: a model trained on the target domain, where `model` is a model; None knows no headroom.
-        resamples: bootstrap draws, >= 100.
         **options: see `robustest.run.options.Options`.
 
     Raises:
@@ -89,13 +88,12 @@ def measure_subpopulation_shift(
     max_drop = asked_threshold("max_drop", max_drop, trivial=1)
     if not isinstance(split, BreedsSplit):
         raise ConfigError(expected("a split such as breeds_split(tree, level=2) gives", split))
-    checked_whole("resamples", resamples, 100)
     source, target = domains(data, split)
     model, oracle = _trained(model, train, oracle, split)
     setup = Setup.of(model, source.samples(), options)
     seen = _Seen.of(setup, target, None if oracle is None else Setup.of(oracle, target.samples(), options))
     halves = _Half.of(source, seen.source, split, setup.terms), _Half.of(target, seen.target, split, setup.terms)
-    decision = _decide(*halves, max_drop, setup.terms, resamples=resamples, seed=setup.settings.seed)
+    decision = _decide(*halves, max_drop, setup.terms)
     decision = fallible(decision, seen.source.columns["held"], max_drop)
     result = result_of(
         seen.evidence(target),
@@ -106,7 +104,7 @@ def measure_subpopulation_shift(
         threshold=max_drop,
         setting=f"{len(split.superclasses)} superclasses; subclasses: {len(halves[0].shares)} in the source, "
         f"{len(halves[1].shares)} in the target",
-        method=f"cluster bootstrap by subclass, {resamples} draws",
+        method="bets on the accuracies of subclasses",
         details=_details(seen, halves, decision, setup.terms),
         caveats=few(seen.source.n, " of the source"),
     )
@@ -142,13 +140,14 @@ class _Half:
     """One domain's accuracy by subclass.
 
     Attributes:
-        clusters: counts by subclass that was looked at.
+        held, counts: (c,) samples that hold and samples, by subclass that was looked at.
         shares: subclasses with intervals that hold for all of the domain at once, worst first.
         read: samples looked at.
         n: samples of the domain.
     """
 
-    clusters: Clusters
+    held: NDArray[np.int64]
+    counts: NDArray[np.int64]
     shares: list[GroupShare]
     read: int
     n: int
@@ -170,7 +169,7 @@ class _Half:
             alpha=terms.alpha,
             disjoint=True,
         )
-        return cls(Clusters(held, n), shares, evidence.n, evidence.total)
+        return cls(held, n, shares, evidence.n, evidence.total)
 
     def table(self) -> list[dict[str, Any]]:
         return [
@@ -197,15 +196,31 @@ def _trained(model: object, train: object, oracle: object, split: BreedsSplit) -
     return model(source), model(target)
 
 
-def _decide(
-    source: _Half, target: _Half, max_drop: float | None, terms: Terms, *, resamples: int, seed: int
-) -> Decision:
-    both = cluster_drop_interval(source.clusters, target.clusters, terms.alpha, resamples=resamples, seed=seed)
+def _decide(source: _Half, target: _Half, max_drop: float | None, terms: Terms) -> Decision:
+    """Decide on the fall: of these very samples, or of subclasses to come, each of which counts alike."""
+    both = difference_of_means_interval(source.held / source.counts, target.held / target.counts, terms.alpha)
     if source.whole and target.whole:
-        fall = share_fall(source.clusters.held, source.clusters.n, target.clusters.held, target.clusters.n)
-        return decide_fall(fall, max_drop, interval=both, terms=terms)
-    read, n = source.read + target.read, source.n + target.n
-    return partial(max_drop, both, read, n, None, at_least=False, terms=terms)
+        fall = share_fall(source.held, source.counts, target.held, target.counts)
+        # Where subclasses differ in size the fall over samples is another number than the one over subclasses, which
+        # the bets are about. A claim has to hold for both.
+        both = min(both[0], float(fall)), max(both[1], float(fall))
+        decision = decide_fall(fall, max_drop, interval=both, terms=terms)
+    else:
+        read, n = source.read + target.read, source.n + target.n
+        decision = partial(max_drop, both, read, n, None, at_least=False, terms=terms)
+    if terms.scope == "set" or max_drop is None:
+        return decision
+    decision = replace(decision, rule=f"{decision.rule}, by subclass, of which each counts alike")
+    if decision.verdict is not Verdict.INCONCLUSIVE or not max_drop:
+        return decision
+    subclasses, needed = len(target.counts), fewest_clusters(max_drop, terms.alpha)
+    if subclasses >= needed:
+        return decision
+    few = (
+        f"{subclasses} subclasses in the target, however right the model is on them, show nothing of kinds as rare as "
+        f'max_drop={max_drop:g} allows: give {needed} or more, or claim it of these (scope="set")'
+    )
+    return replace(decision, rule=f"{decision.rule}; {few}")
 
 
 def _details(seen: _Seen, halves: tuple[_Half, _Half], decision: Decision, terms: Terms) -> dict[str, Any]:

@@ -12,7 +12,8 @@ from robustest.data.answers.responses import Responses
 from robustest.errors import ConfigError, DataError, unknown
 from robustest.kinds import Kind, Quantity, no_lines
 from robustest.results import Result
-from robustest.rules.people.foreseen import decide_noticed
+from robustest.rules.people.foreseen import Interval, decide_noticed, noticed_interval
+from robustest.rules.rule import Terms
 from robustest.run.noting import measures
 from robustest.run.options import Options, apply, terms_of
 from robustest.run.result_building import few, result_of
@@ -20,6 +21,8 @@ from robustest.statistics import asked_threshold
 from robustest.statistics.resampling.two_way import Estimate, difference_by_annotator
 
 Bools = NDArray[np.bool_]
+Excess = tuple[Estimate, Interval]
+"""How much more often one cue is called spurious than another, and the interval of it."""
 
 
 CUE_NOTICED = Kind(
@@ -48,7 +51,7 @@ def measure_cue_noticed(
 
     A study can only show what people notice if they could have noticed it: it has to hold a null cue, which is none,
     and a planted one, which is known to be spurious, and people must tell these apart. The answers of one person are
-    one cluster, and the interval decides whatever `scope` says.
+    one cluster, and the interval decides, as for `measure_simulatable`.
 
     Args:
         study: answers of annotators who were asked, of one cue at a time, whether it is spurious: the classes of the
@@ -74,8 +77,8 @@ def measure_cue_noticed(
     _, settings = apply(lambda x: x, options)
     terms = terms_of(settings)
     called = study.answer == 1
-    found = _more_often(study, about[cue], about[null], called)
-    control = _more_often(study, about[planted], about[null], called)
+    found = _more_often(study, about[cue], about[null], called, terms)
+    control = _more_often(study, about[planted], about[null], called, terms)
     decision = decide_noticed(found, control, at_least, terms=terms)
     rates = {name: float(called[rows].mean()) if rows.any() else None for name, rows in about.items()}
     return result_of(
@@ -86,9 +89,8 @@ def measure_cue_noticed(
         statement=CUE_NOTICED.quantities[0].claimed(at_least, cue),
         threshold=at_least,
         setting=f"{cue}, {len(np.unique(study.annotator[about[cue]]))} annotators",
-        method="calls beside those of a null and a planted cue, variance by annotator",
-        details=_details(study, rates, found, control, terms.alpha),
-        scope="population",
+        method=f"calls beside those of two known cues, {'variance' if terms.scope == 'set' else 'bets'} by annotator",
+        details=_details(study, rates, found, control),
         caveats=few(int(about[null].sum()), " of the null cue"),
     )
 
@@ -111,21 +113,22 @@ def _about(study: Responses, names: tuple[str, ...]) -> dict[str, Bools]:
     return about
 
 
-def _more_often(study: Responses, one: Bools, other: Bools, called: Bools) -> Estimate | None:
+def _more_often(study: Responses, one: Bools, other: Bools, called: Bools, terms: Terms) -> Excess | None:
     """How much more often one cue is called spurious than another; None where one was not asked about."""
     if not one.any() or not other.any():
         return None
-    return difference_by_annotator(one, other, called, study.item, study.annotator)
+    found = difference_by_annotator(one, other, called, study.item, study.annotator)
+    return found, noticed_interval((one, other), called, study.annotator, found, terms)
 
 
 def _details(
-    study: Responses, rates: dict[str, float | None], found: Estimate | None, control: Estimate | None, alpha: float
+    study: Responses, rates: dict[str, float | None], found: Excess | None, control: Excess | None
 ) -> dict[str, Any]:
     return {
         "called_spurious": rates,
-        "error": None if found is None else found.error,
+        "error": None if found is None else found[0].error,
         "planted": None
         if control is None
-        else {"excess": control.value, "interval": list(control.interval(alpha)), "error": control.error},
+        else {"excess": control[0].value, "interval": list(control[1]), "error": control[0].error},
         **left_out(study),
     }

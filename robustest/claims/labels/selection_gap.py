@@ -49,7 +49,8 @@ def measure_selection_gap(
 
     Where the gap is shown to be less than the margin in either direction, people find what the model says as right as
     the label: its errors are no errors to them (Tsipras et al., ICML 2020, section 4.2). Images and annotators are
-    samples both, so that the variance is clustered by both, and the interval decides whatever `scope` says.
+    samples both, so that the variance is clustered by both, and the interval decides also with `scope="set"`. It holds
+    only about, so that a claim about the population does not pass by it.
 
     Args:
         model: as for `measure_robust_accuracy`.
@@ -91,7 +92,6 @@ def measure_selection_gap(
         setting=f"{disagreements} samples where label and prediction differ, {len(answers.item)} answers",
         method="two one-sided tests, variance by image and by annotator",
         details=_details(found, disagreements, setup.terms.alpha, responses),
-        scope="population",
         caveats=few(disagreements, " of disagreement"),
         notes=() if found is None else (_note(found),),
     )

@@ -14,7 +14,7 @@ from robustest.data.answers.responses import Responses
 from robustest.errors import DataError, expected
 from robustest.kinds import Kind, Quantity, no_lines
 from robustest.results import Result
-from robustest.rules.people.foreseen import decide_foreseen
+from robustest.rules.people.foreseen import decide_foreseen, foreseen_interval
 from robustest.run.noting import measures
 from robustest.run.options import Options, apply, terms_of
 from robustest.run.result_building import result_of
@@ -40,9 +40,10 @@ def measure_simulatable(
 ) -> Result:
     """The share of answers with which people foresee what a model says (Wong, Santurkar and Madry, ICML 2021).
 
-    The claim is about other people, so that the answers of one person are one cluster, and the interval decides
-    whatever `scope` says. It does not pass where guessing, or always giving the model's most frequent answer, would be
-    as good.
+    The claim is about other people, so that the answers of one person are one cluster, and the interval decides: with
+    `scope="set"` by the variance between people, which holds about, with `scope="population"` by bets on the people's
+    own shares, which hold for any number of them. It does not pass where guessing, or always giving the model's most
+    frequent answer, would be as good.
 
     Args:
         study: answers of annotators who chose one of the classes: what the model says, they think.
@@ -71,7 +72,8 @@ def measure_simulatable(
     held = study.answer == right
     found = share_by_annotator(held, study.item, study.annotator)
     chance, constant = 1 / (choices or len(study.classes)), float(np.bincount(right).max() / len(right))
-    decision = decide_foreseen(held, found, at_least, idle=max(chance, constant), terms=terms)
+    interval = foreseen_interval(held, study.annotator, found, terms)
+    decision = decide_foreseen(interval, found, at_least, idle=max(chance, constant), terms=terms)
     result = result_of(
         evidence_of(held, decision),
         decision,
@@ -80,9 +82,8 @@ def measure_simulatable(
         statement=SIMULATABLE.quantities[0].claimed(at_least),
         threshold=at_least,
         setting=f"{found.items} items, {found.annotators} annotators, {len(study.classes)} classes",
-        method="people's answers beside the model's, variance by annotator",
+        method=f"people's answers beside the model's, {'variance' if terms.scope == 'set' else 'bets'} by annotator",
         details=_details(study, found, chance, constant),
-        scope="population",
     )
     note = f"guessing is right in {chance:.3f}, always giving the model's most frequent answer in {constant:.3f}"
     return replace(result, notes=(*result.notes, note))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Unpack
 
 from robustest.attacks import Cascade, Searcher
@@ -100,7 +101,11 @@ def measure_certified_accuracy(
 
 
 def _smoothed(model: Smoothed, setup: Setup, threat: Threat, at_least: float | None) -> Result:
-    """Of the majority under noise. All of a set's samples share alpha, so that what is said of all of them holds."""
+    """Of the majority under noise.
+
+    All of a set's samples share half of alpha, so that what is said of all of them holds; the verdict on how many they
+    are has the other half.
+    """
     if type(threat) is not L2:
         raise ConfigError(expected("L2, the norm in which smoothing certifies", threat))
     look = Smoothing(
@@ -110,10 +115,11 @@ def _smoothed(model: Smoothed, setup: Setup, threat: Threat, at_least: float | N
         eps=threat.radius,
         alpha=setup.settings.alpha / (2 * max(1, len(setup.samples))),
     )
+    halved = replace(setup.terms, alpha=setup.terms.alpha / 2)
     plan = setup.plan(
         CERTIFIED_ACCURACY.quantities[0].says(threat, f"smoothed by noise of {model.sigma:g}"),
         look,
-        CertifiedRule(threshold=at_least, terms=setup.terms, proofs_alone=True, drawn=True),
+        CertifiedRule(threshold=at_least, terms=halved, proofs_alone=True, drawn=True),
         identity=("smoothed accuracy", threat, model.sigma, model.draws, model.guesses, look.alpha),
     )
     method = f"smoothing, sigma {model.sigma:g}, {model.guesses} + {model.draws} draws a sample"

@@ -33,9 +33,10 @@ from robustest.kinds import Kind, Quantity, no_lines
 from robustest.models import frozen
 from robustest.results import NOT_PAIRED, Result, Verdict
 from robustest.rng import keys
+from robustest.rules.approximate import approximate
 from robustest.run.evidence import Evidence, Tally
 from robustest.run.noting import measures
-from robustest.run.options import Options, settings_of
+from robustest.run.options import Options, settings_of, terms_of
 from robustest.run.result_building import result_of
 from robustest.settings import Settings
 from robustest.statistics import Decision, asked_threshold
@@ -95,7 +96,8 @@ def measure_landscape(
         every: steps from one probe to the next, >= 1.
         learning_rate: of each step, > 0.
         etas: sizes of the relative steps, in (0, 1], rising.
-        **options: see `robustest.run.options.Options`; the claim is always about runs to come, whatever the scope.
+        **options: see `robustest.run.options.Options`. The interval is for runs to come, also with `scope="set"`, and
+            about: no claim about the population passes by it.
 
     Returns:
         The result. The estimate is the geometric mean over runs of the ratio of the median loss ranges; outcomes are
@@ -126,7 +128,9 @@ def measure_landscape(
 def _result(
     runs: list[Run], course: Course, max_ratio: float | None, settings: Settings, *, tally: Tally, data: str
 ) -> Result:
-    decision = _decision(runs, max_ratio, settings.alpha)
+    decision = approximate(
+        _decision(runs, max_ratio, settings.alpha), terms_of(settings), by="Student's t over runs", units="runs"
+    )
     return result_of(
         _evidence(runs, decision, max_ratio, tally, data),
         decision,
@@ -137,7 +141,6 @@ def _result(
         setting=f"{course.steps} steps of {course.learning_rate:g}, relative steps of {list(course.etas)}",
         method=f"probes every {course.every} steps, {len(runs)} runs of each net",
         details=_details(runs),
-        scope="population",
         pairing=NOT_PAIRED,
     )
 

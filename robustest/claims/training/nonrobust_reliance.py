@@ -23,11 +23,11 @@ from robustest import context
 from robustest.checks import checked_whole
 from robustest.claims.robustness.attacking import checked_threat
 from robustest.claims.training.relabelled import Learned, Learners, moved
-from robustest.claims.training.trained import at_most, verdict_over_seeds
+from robustest.claims.training.trained import at_most, decision_over_seeds
 from robustest.facts import Captions, Fact
 from robustest.identity.fingerprint import digest
 from robustest.kinds import Kind, Quantity
-from robustest.results import Result, Verdict
+from robustest.results import Result
 from robustest.rules import Terms
 from robustest.run.evidence import Evidence
 from robustest.run.noting import measures
@@ -93,8 +93,9 @@ def measure_nonrobust_reliance(
     Each sample is moved, inside the threat, towards the class after its own, and labelled so (D_det: Ilyas et al.,
     NeurIPS 2019, section 3.2). The transfer is the accuracy, on unchanged test samples, of a learner of that set.
     Learners of three other sets show whether it says anything; else it is inconclusive, as it is where the learner
-    answers less than half of its own samples as labelled. The interval is for other seeds and other test samples,
-    whatever `scope` says; what was measured of a training is remembered.
+    answers less than half of its own samples as labelled. The interval is for other seeds and other test samples, also
+    with `scope="set"`, and about: no claim about the population passes by it. What was measured of a training is
+    remembered.
 
     Args:
         model: as for `measure_robust_accuracy`: the network in question, which must give gradients.
@@ -140,12 +141,8 @@ def measure_nonrobust_reliance(
 def _decided(found: Learned, max_transfer: float | None, min_reached: float, terms: Terms) -> Decision:
     right = found.right["next class"]
     interval = seeded_share_interval(right, terms.alpha)
-    verdict, rule = verdict_over_seeds(interval, max_transfer, len(right), terms.alpha)
-    if doubt := _doubt(found, max_transfer, min_reached, terms.alpha):
-        verdict, rule = Verdict.INCONCLUSIVE, doubt
-    return Decision(
-        verdict=verdict, rule=rule, estimate=float(right.mean()), interval=interval, at_alpha=max_transfer is not None
-    )
+    doubt = _doubt(found, max_transfer, min_reached, terms.alpha)
+    return decision_over_seeds(float(right.mean()), interval, max_transfer, len(right), terms, doubt=doubt)
 
 
 def _doubt(found: Learned, max_transfer: float | None, min_reached: float, alpha: float) -> str:
@@ -214,7 +211,6 @@ def _result(
             "seeds": seeds,
             "commonest_class": found.chance,
         },
-        scope="population",
         caveats=nothing_allowed(threat),
     )
     return replace(result, notes=(*result.notes, *study.trainings.notices))

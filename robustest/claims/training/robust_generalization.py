@@ -23,12 +23,12 @@ from robustest.attacks import Cascade, Searcher
 from robustest.checks import checked_whole
 from robustest.claims.robustness.attacking import asked_attack, checked_threat
 from robustest.claims.training.attacked_models import Size, Study
-from robustest.claims.training.trained import at_most, total, verdict_over_seeds
+from robustest.claims.training.trained import at_most, decision_over_seeds, total
 from robustest.errors import ConfigError, expected
 from robustest.facts import Captions, Fact
 from robustest.identity.fingerprint import digest
 from robustest.kinds import Kind, Quantity
-from robustest.results import Result, Verdict
+from robustest.results import Result
 from robustest.rules import Terms
 from robustest.run.evidence import Evidence
 from robustest.run.noting import measures
@@ -89,7 +89,8 @@ def measure_robust_generalization(
     For each of `sizes` and `seeds` a model is trained on so many samples, drawn with the seed (those of a smaller size
     are among those of a larger one), and attacked on as many of its own as there are test samples, and on these
     (Schmidt et al., NeurIPS 2018). The claim is about the largest size. Its interval is for other seeds and other
-    samples, whatever `scope` says: one seed tells nothing. What was measured of a training is remembered.
+    samples, also with `scope="set"`, and about: no claim about the population passes by it, and one seed tells nothing.
+    What was measured of a training is remembered.
 
     Args:
         train_fn: called with samples (n, *S) float32, labels (n,) int64 and a seed, returns a new model as
@@ -213,7 +214,6 @@ def _result(study: Study, max_gap: float | None, min_train: float) -> Result:
             "least_training": float(last.train_held.mean(1).min()),
             "commonest_class": study.sets.majority,
         },
-        scope="population",
         caveats=(*nothing_allowed(study.threat), *few(last.samples, " to train on")),
     )
     return replace(result, notes=(*result.notes, *_notes(last), *trainings.notices))
@@ -223,17 +223,17 @@ def _decided(last: Size, max_gap: float | None, min_train: float, terms: Terms) 
     interval = seeded_gap_interval(last.train_held, last.ids, last.test_held, terms.alpha)
     gap = seeded_gap(last.train_held, last.ids, last.test_held).value
     trained, least = float(last.train_held.mean()), float(last.train_held.mean(1).min())
-    verdict, rule = verdict_over_seeds(interval, max_gap, len(last.ids), terms.alpha)
+    doubt = ""
     if least < min_train:
-        rule = (
+        doubt = (
             f"robust accuracy in training is {least:.3f} in one of the seeds, less than min_train={min_train:g}: a "
             "model that learned nothing has no gap"
         )
-        verdict = Verdict.INCONCLUSIVE
-    elif max_gap is not None and verdict is Verdict.PASSED and trained <= max_gap:
-        rule = f"nothing could have failed it: only {trained:.3f} hold in training, and a gap of {max_gap:g} is allowed"
-        verdict = Verdict.INCONCLUSIVE
-    return Decision(verdict=verdict, rule=rule, estimate=gap, interval=interval, at_alpha=max_gap is not None)
+    elif max_gap is not None and interval[1] <= max_gap and trained <= max_gap:
+        doubt = (
+            f"nothing could have failed it: only {trained:.3f} hold in training, and a gap of {max_gap:g} is allowed"
+        )
+    return decision_over_seeds(gap, interval, max_gap, len(last.ids), terms, doubt=doubt)
 
 
 def _notes(last: Size) -> Iterator[str]:

@@ -9,13 +9,14 @@ from torch import Tensor
 
 from robustest.results import Verdict
 from robustest.rules import ShareRule, Terms
+from robustest.rules.approximate import about, approximate
 from robustest.run.chunk_measurement import Look
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Tally
 from robustest.run.options import Options
 from robustest.run.setup import Setup
 from robustest.settings import Settings
-from robustest.statistics.fixed import beyond
+from robustest.statistics.fixed import Decision, beyond
 
 
 def seen_whole(
@@ -53,16 +54,30 @@ def look_only_rule(settings: Settings) -> ShareRule:
     return ShareRule(threshold=None, at_least=True, terms=terms)
 
 
-def verdict_over_seeds(
-    interval: tuple[float, float], most: float | None, seeds: int, alpha: float
-) -> tuple[Verdict, str]:
-    """The verdict on a value of other seeds and samples, claimed to be at most so much, and its rule."""
-    if most is None:
-        return Verdict.INCONCLUSIVE, "no threshold given"
-    verdict = beyond(interval, most, at_least=False)
-    if seeds == 1:
-        return verdict, "one seed says nothing of others: give seeds=3 or more"
-    return verdict, f"other seeds and samples, alpha = {alpha:g} a side"
+def decision_over_seeds(
+    estimate: float, interval: tuple[float, float], most: float | None, seeds: int, terms: Terms, *, doubt: str = ""
+) -> Decision:
+    """Return the decision on a value of other seeds and samples, claimed to be at most so much.
+
+    Args:
+        estimate: of these seeds and samples.
+        interval: by Student's t over seeds, which a few of them allow only about: no claim about a population passes.
+        most: the value claimed at most; None where nothing is.
+        seeds: how many there are.
+        terms: what the verdict may rest on.
+        doubt: why the value says nothing, which makes it inconclusive; empty where it does.
+    """
+    verdict, rule = Verdict.INCONCLUSIVE, "no threshold given"
+    if most is not None:
+        verdict = beyond(interval, most, at_least=False)
+        rule = f"other seeds and samples, {about(terms.alpha)}"
+    if most is not None and seeds == 1:
+        rule = "one seed says nothing of others: give seeds=3 or more"
+    if doubt:
+        verdict, rule = Verdict.INCONCLUSIVE, doubt
+    decision = Decision(verdict=verdict, rule=rule, estimate=estimate, interval=interval, at_alpha=most is not None)
+    instead = 'claim the robust accuracy of a model that was trained (scope="population")'
+    return approximate(decision, terms, by="Student's t over seeds", units="seeds", instead=instead)
 
 
 def at_most(statement: str, threshold: float | None) -> str:

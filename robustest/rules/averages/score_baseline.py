@@ -99,7 +99,8 @@ class ScoreBaselineRule(NoWorse):
     It fails where the mean fell by more than the tolerance on this set, and bets on the pairs show that it is not for
     chance. It passes where the fall is tolerated, or where swapping then and now of each sample often loses as much. A
     fall that is neither, as of many scores by a little each, is inconclusive: bets must allow for rare large gains
-    that the set happened not to have, so that they show less than there is. So is one of too few samples.
+    that the set happened not to have, so that they show less than there is. So is one of too few samples. About a
+    population it passes only where the interval of the fall is tolerated.
 
     Attributes:
         before: (n,) float64, the baseline's scores in the data's order, each in 0..1. For what else there is see
@@ -142,7 +143,10 @@ class ScoreBaselineRule(NoWorse):
         if (untold or unexplained) and not (self.asked and decision.verdict is Verdict.FAILED):
             why = "too few samples to tell a loss from chance" if untold else "lost, and not by chance alone"
             return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=f"{why}: {found}")
+        high = found.interval[1]
         if not self.asked:
-            return replace(decision, verdict=Verdict.PASSED, rule=f"no worse: {found}", at_alpha=True)
+            shown = replace(decision, verdict=Verdict.PASSED, rule=f"no worse: {found}", at_alpha=True)
+            return self._shown(shown, high)
         passed = decision.verdict is Verdict.PASSED
-        return replace(decision, rule=f"{decision.rule}; no worse: {found}", at_alpha=decision.at_alpha or passed)
+        rule = f"{decision.rule}; no worse: {found}"
+        return self._shown(replace(decision, rule=rule, at_alpha=decision.at_alpha or passed), high)

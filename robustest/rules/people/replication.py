@@ -16,6 +16,7 @@ import numpy as np
 from scipy.stats import norm
 
 from robustest.results import Verdict
+from robustest.rules.approximate import about, approximate
 from robustest.rules.rule import Terms
 from robustest.statistics.cells import Cells, Floats, Ints
 from robustest.statistics.fixed import Decision, beyond
@@ -137,12 +138,14 @@ def jackknife_accuracy(v1: Cells, v2: Cells, w1: Ints, w2: Ints, n: int, *, dele
 def decide_gap(gaps: Gaps, max_gap: float | None, *, terms: Terms) -> Decision:
     """A verdict on the corrected gap; it is inferred from a sample of annotators, so that its interval must decide.
 
+    The bootstrap is approximate: it does not pass a claim about a population (see `robustest.rules.approximate`).
+
     Args:
         gaps: as `replication_gaps` gives them.
         max_gap: the gap claimed at most, in 0..1; None where nothing is claimed.
         terms: what the verdict may rest on.
     """
-    interval, rule = gaps.corrected.interval(terms.alpha), f"image bootstrap, alpha = {terms.alpha:g} a side"
+    interval, rule = gaps.corrected.interval(terms.alpha), f"image bootstrap, {about(terms.alpha)}"
     verdict = Verdict.INCONCLUSIVE
     if max_gap is None:
         rule = "no threshold given"
@@ -151,7 +154,9 @@ def decide_gap(gaps: Gaps, max_gap: float | None, *, terms: Terms) -> Decision:
     else:
         verdict = beyond(interval, max_gap, at_least=False)
     estimate, at_alpha = gaps.corrected.estimate, max_gap is not None
-    return Decision(verdict=verdict, rule=rule, estimate=estimate, interval=interval, at_alpha=at_alpha)
+    decision = Decision(verdict=verdict, rule=rule, estimate=estimate, interval=interval, at_alpha=at_alpha)
+    instead = 'claim the gap as it is with assert_transfer_accuracy(max_drop=, scope="population")'
+    return approximate(decision, terms, by="the image bootstrap", units="items", instead=instead)
 
 
 def _accuracy(cells: Cells, weights: Ints) -> Floats:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustest.results import Verdict
+from robustest.rules.approximate import about, approximate
 from robustest.rules.rule import Terms
 from robustest.statistics.fixed import Decision, beyond
 from robustest.statistics.resampling.two_way import FEWEST_ANNOTATORS, Estimate, clustered
@@ -70,6 +71,8 @@ def selection_gap(answers: Answers) -> SelectionGap:
 def decide_selection_gap(found: SelectionGap, margin: float | None, *, terms: Terms) -> Decision:
     """A verdict on the size of the gap, in either direction.
 
+    Clustered variances are approximate, and pass no claim about a population (see `robustest.rules.approximate`).
+
     Args:
         found: as `selection_gap` gives it.
         margin: the size claimed at most, in 0..1; None where nothing is claimed.
@@ -77,7 +80,7 @@ def decide_selection_gap(found: SelectionGap, margin: float | None, *, terms: Te
     """
     low, high = found.gap.interval(terms.alpha)
     size = (0.0 if low <= 0 <= high else min(abs(low), abs(high)), max(abs(low), abs(high)))
-    verdict, rule = Verdict.INCONCLUSIVE, f"two one-sided tests by image and annotator, alpha = {terms.alpha:g} each"
+    verdict, rule = Verdict.INCONCLUSIVE, f"two one-sided tests by image and annotator, {about(terms.alpha)}"
     if margin is None:
         rule = "no margin given"
     elif found.gap.annotators < FEWEST_ANNOTATORS:
@@ -89,9 +92,10 @@ def decide_selection_gap(found: SelectionGap, margin: float | None, *, terms: Te
         )
     else:
         verdict = beyond(size, margin, at_least=False)
-    return Decision(
+    decision = Decision(
         verdict=verdict, rule=rule, estimate=abs(found.gap.value), interval=size, at_alpha=margin is not None
     )
+    return approximate(decision, terms, by="Student's t by image and annotator", units="images and annotators")
 
 
 def _frequency(item: Ints, about: NDArray[np.bool_], selected: NDArray[np.bool_]) -> tuple[float, NDArray[np.float64]]:

@@ -15,7 +15,8 @@ from robustest.statistics.fixed import Decision, beyond
 def decide_ratio(ratios: NDArray[np.float64], threshold: float | None, *, alpha: float) -> Decision:
     """A verdict on the geometric mean of a ratio over all runs that could be drawn, from a few of them.
 
-    Logarithms of the ratios are taken to be normal, and Student's t is what so few of them allow.
+    Logarithms of the ratios are taken to be normal, and Student's t is what so few of them allow: the error is about
+    alpha, and no claim about a population can rest on it.
 
     Args:
         ratios: (n,) positive and finite, n >= 2, one a run.
@@ -30,5 +31,5 @@ def decide_ratio(ratios: NDArray[np.float64], threshold: float | None, *, alpha:
         verdict, rule = Verdict.INCONCLUSIVE, "no threshold given"
     else:
         verdict = beyond(interval, threshold, at_least=False)
-        rule = f"runs to come, alpha = {alpha:g} a side"
+        rule = f"runs to come, about alpha = {alpha:g} a side"
     return Decision(verdict=verdict, rule=rule, estimate=exp(mean), interval=interval, at_alpha=threshold is not None)

@@ -1,1 +1,1 @@
-"""Clusters, draws of the training, and resampling: where samples are not alone."""
+"""Draws of trainings, clustered answers and resampling: intervals that hold about, and pass no population."""

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from robustest import L2, ConfigError, Linf, Smoothed, Verdict, measure_certified_accuracy
 from robustest.bounds.smoothing import certified_radius
+from robustest.statistics import clopper_pearson
 
 
 @given(draws=st.integers(1, 5000), data=st.data(), sigma=st.floats(0.01, 2), alpha=st.floats(1e-6, 0.2))
@@ -64,6 +65,15 @@ def test_no_sample_is_certified_beyond_its_true_radius() -> None:
     assert result.verdict is Verdict.PASSED
     assert result.at_alpha
     assert "smoothing, sigma 0.1" in result.method
+
+
+def test_proofs_and_the_share_of_them_share_alpha() -> None:
+    """Each sample's proof may be wrong by chance, all of them together with half of alpha; their share has the rest."""
+    smoothed = Smoothed(Line(), 0.1, draws=400)
+    result = measure_certified_accuracy(smoothed, data(), L2(0.1), at_least=0.2, scope="population", alpha=0.02)
+    proven = round((result.estimate or 0.0) * 40)
+    assert result.interval[0] == pytest.approx(clopper_pearson(proven, 40, 0.01)[0])
+    assert "alpha = 0.01 a side" in result.rule
 
 
 def test_wrong_samples_fail_it_and_the_uncertain_ones_do_not_pass() -> None:

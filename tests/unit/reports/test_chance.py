@@ -65,6 +65,13 @@ def test_comparisons_that_passed_are_told_apart() -> None:
     )
 
 
+def test_what_holds_only_about_is_told_apart() -> None:
+    about = replace(CLAIM, details={"approximate": True})
+    assert str(Chance.of([CLAIM, about])).endswith("in such a run, but for 1 that holds only about alpha")
+    assert str(Chance.of([about] * 3)).endswith("in such a run, but for 3 that hold only about alpha")
+    assert Chance.of([about, CLAIM, replace(about, at_alpha=False)]).about == 1
+
+
 def test_runs_hold_no_more_wrong_verdicts_than_it_says() -> None:
     """Sets one short of what is claimed: of those settled at alpha most are wrong, and in all no more than told."""
     generator, runs, n = np.random.default_rng(0), 1000, 200

@@ -217,6 +217,35 @@ def test_a_population_that_failed_already_has_failed_whatever_the_baseline_says(
     assert claim.decide(columns(np.zeros(64, dtype=bool)), 1000, None).verdict is Verdict.FAILED
 
 
+@pytest.mark.parametrize("threshold", [None, 0.5])
+@pytest.mark.parametrize("n", [60, 500])
+def test_a_population_may_have_lost_what_few_samples_show(n: int, threshold: float | None) -> None:
+    """Nothing was lost: of this set that is a pass, of the population only where the tolerance holds all it may be."""
+    terms = Terms(scope="population", alpha=0.01, fail_alpha=0.01)
+    before, now = pairs(0, 0, n, right=n)
+    high = drop_bounds(0, 0, n, 0.01)[1]
+    for tolerance, verdict in (
+        (0.0, Verdict.INCONCLUSIVE),
+        (high - 0.001, Verdict.INCONCLUSIVE),
+        (high, Verdict.PASSED),
+    ):
+        claim = claim_on(before, threshold=threshold, tolerance=tolerance, terms=terms)
+        found = decided(claim, now)
+        assert found.verdict is verdict
+        assert (f"a fall of up to {high:.4f} is left open" in found.rule) == (verdict is Verdict.INCONCLUSIVE)
+        of_these = claim_on(before, threshold=threshold, tolerance=tolerance)
+        assert decided(of_these, now).verdict is Verdict.PASSED
+
+
+def test_a_group_that_may_have_lost_more_is_open_however_many_the_others_are() -> None:
+    terms = Terms(scope="population", alpha=0.01, fail_alpha=0.01)
+    before, now = pairs(0, 0, 1000, right=1000)
+    claim = claim_on(before, tolerance=0.05, terms=terms)
+    groups = (("many", np.arange(980)), ("few", np.arange(980, 1000)))
+    assert decided(claim, now).verdict is Verdict.PASSED
+    assert decided(replace(claim, groups=groups), now).verdict is Verdict.INCONCLUSIVE
+
+
 @pytest.mark.parametrize(
     ("threshold", "verdict"), [(None, Verdict.PASSED), (0.4, Verdict.PASSED), (0.6, Verdict.FAILED)]
 )

@@ -23,8 +23,8 @@ from robustest.rules.groups import WorstGroupRule
 from robustest.rules.independent import FallRule, decide_fall, share_fall
 from robustest.rules.people.agreement import AgreementRule
 from robustest.statistics import decide_drop
+from robustest.statistics.cluster_means import difference_of_means_interval
 from robustest.statistics.fixed import Decision
-from robustest.statistics.resampling.clusters import Clusters, cluster_drop_interval
 
 ALPHA, RUNS, N = 0.05, 300, 80
 TERMS = Terms(scope="population", alpha=ALPHA, fail_alpha=1e-4)
@@ -84,9 +84,10 @@ def independent(random: Random) -> Decision:
 
 def clustered(random: Random) -> Decision:
     """Fifteen subclasses a side, of which each has its own accuracy."""
-    sides = [Clusters(random.binomial(20, random.beta(16 * p, 16 * (1 - p), 15)), np.full(15, 20)) for p in (0.9, 0.7)]
-    interval = cluster_drop_interval(*sides, ALPHA, resamples=200, seed=int(random.integers(2**31)))
-    fall = share_fall(sides[0].held, sides[0].n, sides[1].held, sides[1].n)
+    sides = [random.binomial(20, random.beta(16 * p, 16 * (1 - p), 15)) for p in (0.9, 0.7)]
+    interval = difference_of_means_interval(sides[0] / 20, sides[1] / 20, ALPHA)
+    size = np.full(15, 20)
+    fall = share_fall(sides[0], size, sides[1], size)
     return decide_fall(fall, 0.2, interval=interval, terms=TERMS)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -147,3 +148,13 @@ def test_shares_of_flips_are_those_of_every_flip() -> None:
         sign_flip(np.array([4, 3, -1, 2, 2])), abs=0.02
     )
     assert flipped_share(np.zeros(3), alpha=0.01, seed=0) == 1.0
+
+
+def test_a_population_may_have_lost_what_few_scores_show() -> None:
+    before = np.full(200, 0.9)
+    population = Terms(scope="population", alpha=0.01, fail_alpha=0.01)
+    for tolerance, verdict in ((0.0, Verdict.INCONCLUSIVE), (0.2, Verdict.PASSED)):
+        claim = claim_on(before, tolerance=tolerance)
+        assert claim.decide(columns(before), 200, None).verdict is Verdict.PASSED
+        of_others = replace(claim, other=ScoreRule(threshold=None, terms=population), terms=population)
+        assert of_others.decide(columns(before), 200, None).verdict is verdict

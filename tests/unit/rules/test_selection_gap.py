@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -53,7 +55,12 @@ def test_the_interval_covers_as_often_as_it_says(annotators: int) -> None:
 def test_equal_is_shown_and_different_is_shown() -> None:
     for gap, verdict in ((0.0, Verdict.PASSED), (0.4, Verdict.FAILED), (-0.4, Verdict.FAILED)):
         found = selection_gap(world(0, 50, gap))
-        assert decide_selection_gap(found, 0.1, terms=TERMS).verdict is verdict
+        decision = decide_selection_gap(found, 0.1, terms=replace(TERMS, scope="set"))
+        assert decision.verdict is verdict
+        assert "about alpha = " in decision.rule
+        of_others = decide_selection_gap(found, 0.1, terms=TERMS)
+        assert of_others.verdict is (Verdict.INCONCLUSIVE if verdict is Verdict.PASSED else verdict)
+        assert "about alpha = " in of_others.rule
         assert found.gap.value == pytest.approx(found.label - found.prediction)
 
 

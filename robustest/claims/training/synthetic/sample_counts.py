@@ -52,8 +52,8 @@ def samples_for(
         result: of `measure_robust_generalization`, with two sizes and two seeds or more.
         target: the accuracy, in 0..1.
         of: accuracy under the attack, or without.
-        seed: of the curves that are drawn for the interval: 98 % for other seeds and samples, by the curve's standard
-            errors, where the law holds.
+        seed: of the curves that are drawn for the interval: about 98 % for other seeds and samples, by the curve's
+            standard errors, where the law holds. Nothing is gated by it.
 
     Raises:
         ConfigError: the result has no curve, one of a single size or seed, or an argument is out of range.

@@ -123,8 +123,9 @@ def measure_synthetic_covers(
         features: maps inputs (B, *S) to (B, D), in which distances are measured, and which a named learner is trained
             on; None takes the inputs themselves.
         splits: random halvings of each training set that its draws are estimated by, >= 2.
-        **options: see `robustest.run.options.Options`. The gap and the factor are of the population always;
-            `scope="set"` lets labels and copies pass by what this very set holds.
+        **options: see `robustest.run.options.Options`. The intervals of the gap and the factor are for other draws
+            always, and about: no claim about the population passes by them. `scope="set"` lets labels and copies pass
+            by what this very set holds.
 
     Returns:
         The result. Its estimate is the gap, its outcomes whether the learner of synthetic samples is right on each test
@@ -268,7 +269,6 @@ def _result(found: Found, evidence: Evidence, limits: Limits, fits: Fits, *, met
         setting=f"{sets.n} samples of either kind, {fits.learner.name}",
         method=method,
         details=details_of(found) | pictures_of(found, settings, evidence.bounds) | {"scope_of_parts": settings.scope},
-        scope="population",
         caveats=few(len(sets.test.y), " to judge by"),
     )
     return replace(result, notes=(*result.notes, *notes_of(found, settings.scope)))

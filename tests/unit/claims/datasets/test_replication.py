@@ -92,10 +92,15 @@ def test_corrections_differ_and_none_is_the_naive_gap() -> None:
     assert "100 draws" in mixture.method
 
 
-def test_the_interval_decides_whatever_the_claim() -> None:
-    for scope in ("set", "population"):
-        assert measured(max_gap=0.5, scope=scope).verdict is Verdict.PASSED
-        assert measured(max_gap=0.0, scope=scope).verdict is Verdict.INCONCLUSIVE
+def test_the_interval_decides_and_passes_nothing_of_the_population() -> None:
+    """A bootstrap over images holds about: rare images that a sample lacks are not in it."""
+    passed, of_others = (measured(max_gap=0.5, scope=scope) for scope in ("set", "population"))
+    assert (passed.verdict, passed.scope) == (Verdict.PASSED, "set")
+    assert "image bootstrap, about alpha = " in passed.rule
+    assert passed.details["approximate"] is True
+    assert (of_others.verdict, of_others.scope) == (Verdict.INCONCLUSIVE, "population")
+    assert "assert_transfer_accuracy" in of_others.rule
+    assert measured(max_gap=0.0).verdict is Verdict.INCONCLUSIVE
     worse, says = drawn(2, N2, 0.2, gap=0.25)
     assert measured(v2=worse, annotations=(SAYS1, says), max_gap=0.05).verdict is Verdict.FAILED
 

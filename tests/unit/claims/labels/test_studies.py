@@ -38,7 +38,8 @@ def foreseeing(share: float, seed: int = 0, annotators: int = 20, each: int = 20
 
 def test_people_who_foresee_the_model() -> None:
     result = assert_simulatable(foreseeing(0.8), at_least=0.55)
-    assert (result.verdict, result.scope, result.n_used) == (Verdict.PASSED, "population", 400)
+    assert (result.verdict, result.scope, result.n_used) == (Verdict.PASSED, "set", 400)
+    assert "about alpha = 0.01" in result.rule
     assert result.details["chance"] == 0.5
     assert 0.4 < result.details["constant"] < 0.6
     assert json.loads(json.dumps(result.to_dict())) == result.to_dict()
@@ -52,6 +53,64 @@ def test_20_people_and_20_answers_each_see_63_percent() -> None:
     assert passed.count(Verdict.PASSED) >= 88  # the most frequent answer is right a little more often than chance
     wrong = [measure_simulatable(foreseeing(0.5, 1000 + seed), at_least=0.5).verdict for seed in range(200)]
     assert wrong.count(Verdict.PASSED) <= 4
+
+
+def test_of_other_people_bets_decide() -> None:
+    """Twenty people say little of rare ones, and sixty enough; the words are exact."""
+    few, many = (
+        measure_simulatable(foreseeing(0.8, annotators=people), at_least=0.6, scope="population") for people in (10, 60)
+    )
+    assert (few.verdict, many.verdict, many.scope) == (Verdict.INCONCLUSIVE, Verdict.PASSED, "population")
+    assert "about" not in many.rule
+    assert "approximate" not in many.details
+    assert few.interval[0] < measure_simulatable(foreseeing(0.8, annotators=10)).interval[0]
+
+
+def test_rare_people_who_foresee_nothing_are_not_passed_over() -> None:
+    """One person in twenty foresees nothing: of 20 a third of the samples hold none of them, and look alike."""
+    random, passed, runs = np.random.default_rng(0), {"set": 0, "population": 0}, 100
+    item, who = np.divmod(np.arange(20 * 20), 20)
+    for _ in range(runs):
+        truth, nothing = item % K, (random.random(20) < 0.05)[who]
+        answer = np.where((random.random(len(item)) < 0.97) & ~nothing, truth, 1 - truth)
+        study = Responses.from_columns(item, answer, size=20, classes=K, annotator=who, truth=truth)
+        for scope in passed:
+            found = measure_simulatable(study, at_least=0.97 * 0.95 + 0.01, scope=scope)
+            passed[scope] += found.verdict is Verdict.PASSED
+    assert passed["population"] <= 4, passed
+    assert passed["set"] > 10, "which is why that rule says about"
+
+
+def test_rare_people_who_take_the_null_cue_for_spurious_are_not_passed_over() -> None:
+    random, passed = np.random.default_rng(0), {"set": 0, "population": 0}
+    kind, who, item = (part.ravel() for part in np.meshgrid(range(3), range(20), range(4), indexing="ij"))
+    for _ in range(100):
+        odd = (random.random(20) < 0.05)[who]
+        answer = np.where(odd, kind == 0, kind > 0).astype(int)
+        study = Responses.from_columns(
+            4 * kind + item, answer, size=12, classes=("null", "planted", "logo"), label=kind, annotator=who
+        )
+        for scope in passed:
+            found = measure_cue_noticed(study, "logo", at_least=0.91, scope=scope)
+            passed[scope] += found.verdict is Verdict.PASSED
+    assert passed["population"] <= 4, passed
+
+
+def test_people_asked_about_one_cue_each_are_compared_as_two_groups() -> None:
+    """No person was asked about both: the shares of two groups of people are what bets are on."""
+    kind = np.repeat(np.arange(3), 40 * 4)
+    who = np.repeat(np.arange(120), 4)
+    study = Responses.from_columns(
+        np.arange(480) % 12,
+        (kind > 0).astype(int),
+        size=12,
+        classes=("null", "planted", "logo"),
+        label=kind,
+        annotator=who,
+    )
+    result = measure_cue_noticed(study, "logo", at_least=0.6, scope="population")
+    assert (result.verdict, result.estimate) == (Verdict.PASSED, 1.0)
+    assert measure_cue_noticed(study, "logo", at_least=0.95, scope="population").verdict is Verdict.INCONCLUSIVE
 
 
 def test_saying_always_the_same_foresees_nothing() -> None:

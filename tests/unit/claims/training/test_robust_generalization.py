@@ -168,7 +168,12 @@ def gap(train: Any = None, data: Any = DATA, test: Any = TEST, **more: Any) -> R
 
 
 def test_what_was_learned_by_heart_fails_and_class_means_pass() -> None:
-    assert gap(max_gap=0.25).verdict is Verdict.PASSED
+    passed = gap(max_gap=0.25)
+    assert (passed.verdict, passed.scope) == (Verdict.PASSED, "set")
+    assert "other seeds and samples, about alpha = " in passed.rule
+    of_others = gap(max_gap=0.25, scope="population")
+    assert (of_others.verdict, of_others.scope) == (Verdict.INCONCLUSIVE, "population")
+    assert "not shown of the population: Student's t over seeds" in of_others.rule
     result = gap(Training(by_heart=True), max_gap=0.1)
     assert result.verdict is Verdict.FAILED
     assert result.estimate is not None

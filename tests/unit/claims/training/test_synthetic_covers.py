@@ -63,11 +63,22 @@ def jitter(data: Data, noise: float = 0.02) -> Data:
 def test_fresh_samples_stand_in_for_real_ones() -> None:
     asked = {"max_gap": 0.1, "max_label_shift": 0.2, "max_diversity_factor": 8.0, "max_copies": 0.05}
     result = assert_synthetic_covers(FRESH, TRAIN, TEST, **asked)
-    assert (result.verdict, result.scope, result.n_used) == (Verdict.PASSED, "population", 600)
+    assert (result.verdict, result.scope, result.n_used) == (Verdict.PASSED, "set", 600)
     assert [row["verdict"] for row in result.details["parts"]] == ["passed"] * 4
     low, high = result.interval
     assert low < 0 < high < 0.1
+    assert "about alpha = 0.01" in result.rule
     assert json.loads(json.dumps(result.to_dict())) == result.to_dict()
+
+
+def test_the_gap_and_the_factor_show_nothing_of_a_population() -> None:
+    asked = {"max_gap": 0.3, "max_diversity_factor": 10.0, "max_copies": None}
+    assert [part(measure(**asked), name)["verdict"] for name in ("accuracy gap", "diversity factor")] == ["passed"] * 2
+    of_others = measure(**asked, scope="population")
+    assert (of_others.verdict, of_others.scope) == (Verdict.INCONCLUSIVE, "population")
+    for name in ("accuracy gap", "diversity factor"):
+        assert part(of_others, name)["verdict"] == "inconclusive"
+        assert f"{name}: not shown of the population" in of_others.rule
 
 
 def test_wrong_labels_are_a_gap() -> None:
