@@ -101,7 +101,7 @@ class Flipping(Shifting):
 
     def aimed_at(self, task: Task, chunk: Chunk, before: Judged, moved: Tensor) -> Tensor:
         """(B, *T) what the model said of the samples unshifted, where it is by now."""
-        return followed(task, self.shift, chunk.x, before.said, chunk.key)
+        return followed(task, self.shift, chunk.x, before.said, chunk.key, chunk.bounds)
 
     def columns(self, task: Task, before: Judged, shifted: Judged, moved: Tensor) -> dict[str, Tensor]:
         """(B,) bools of each sample, by name."""
