@@ -62,8 +62,8 @@ def family(table: Table[P]) -> Callable[[Body[P]], Family]:
         def shift(x: Tensor, severity: int, key: Tensor, *, parameters: str = "auto") -> Tensor:
             if x.ndim != 4:
                 raise ConfigError(expected("images of shape (N, C, H, W) for a shift", tuple(x.shape)))
-            # A user's own function may call this one on inputs in other units: clamped to [0, 1], nothing would be left.
-            low, high = (float(end) for end in x.aminmax()) if x.numel() else (0.0, 1.0)
+            # A function of the user's may call this one on inputs in other units, of which a clamp leaves nothing.
+            low, high = (float(end) for end in x.detach().aminmax()) if x.numel() else (0.0, 1.0)
             if low < -_ROUNDING or high > 1 + _ROUNDING:
                 mend = "Give the shift by its name, or use corrupt(..., bounds=): these rescale."
                 raise ConfigError(expected(f"images in [0, 1] for {body.__name__}", f"[{low:.4g}, {high:.4g}]", mend))

@@ -14,7 +14,7 @@ MOVING = frozenset({"rotation", "translation", "scale", "shear", "perspective", 
 
 
 def followed(
-    task: Task, shift: Shift, x: Tensor, y: Tensor, key: Tensor, bounds: tuple[float, float] = (0.0, 1.0)
+    task: Task, shift: Shift, x: Tensor, y: Tensor, key: Tensor, *, bounds: tuple[float, float] = (0.0, 1.0)
 ) -> Tensor:
     """Targets (N, *T) of shifted images.
 

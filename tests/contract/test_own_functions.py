@@ -167,7 +167,7 @@ def test_accuracy_under_a_change_is_the_same_on_every_layout(axes: int) -> None:
 
 @AXES
 def test_cues_of_ones_own_are_the_same_on_every_layout(axes: int) -> None:
-    hum = FunctionCue("hum", on=lambda x: (x + 3).clamp(max=0), off=lambda x: (x - 10).clamp(min=-80))
+    hum = FunctionCue("hum", on=lambda x: (x + 1).clamp(max=0), off=lambda x: (x - 10).clamp(min=-80))
     found = alike(lambda data: measure_spurious_feature(MODEL, data, hum, max_flip=0.5, **_common), axes)
     assert found.details["flips"] == N // 4
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -70,7 +71,9 @@ class CellsRule:
             raise ConfigError(f"Expected one threshold but got {' and '.join(given)}. Write an assertion for each.")
         if max_mce is not None:
             return cls._on_mce(cells, reference, terms, max_mce)
-        columns, equal = tuple(map(column, cells)), tuple(1 / len(cells) for _ in cells)
+        # Each corruption weighs the same, also one without severities, which is a single cell.
+        many = Counter(name for name, _ in cells)
+        columns, equal = tuple(map(column, cells)), tuple(1 / (len(many) * many[name]) for name, _ in cells)
         if max_drop is not None:
             limit = checked_threshold("max_drop", max_drop, trivial=1)
             return cls(
@@ -127,6 +130,11 @@ class CellsRule:
     def decide(self, columns: Columns, n: int, settled: Settled | None) -> Decision:
         """As `Claim.decide`."""
         return self.mean.decide({"value": self._value(columns)}, n, settled)
+
+    def keeps(self, columns: Columns) -> bool:
+        """Whether the mean over these samples keeps the threshold."""
+        limit = self.mean.threshold
+        return limit is not None and float(self._value(columns).mean()) <= limit + 1e-9  # sums of fractions
 
     def doomed(self, broken: int, n: int) -> bool:
         """As `Claim.doomed`; no corruption is known before it is applied."""

@@ -83,5 +83,5 @@ def test_a_function_moves_masks_in_its_own_units_whatever_it_fills_with(shape: t
     y, expected = blocks(), torch.full((6, 24, 20), 255)
     expected[..., 5:] = y[..., :-5]
     x = torch.rand(6, *shape) * 80 - 80
-    assert torch.equal(followed(TASK, Shift("moved", 3, moved), x, y, KEY, (-80.0, 0.0)), expected)
+    assert torch.equal(followed(TASK, Shift("moved", 3, moved), x, y, KEY, bounds=(-80.0, 0.0)), expected)
     assert set(received) == {x.shape}

@@ -1,0 +1,99 @@
+"""Samples that a change left as they were: a claim cannot pass by them.
+
+A claim under a change (a shift, a cue, a corruption) is tested only by the samples that changed. Three rules keep a
+claim from passing by the others:
+
+1. A change that changes no sample tests nothing: inconclusive. In a list (corruptions, cues) each change counts by
+   itself, since one that changes nothing would otherwise stand for robustness.
+2. If the claim would hold even though the model were wrong on every sample that changed, nothing could have failed it:
+   inconclusive. So a shift of 5 in 100 samples says nothing of an accuracy of at least 0.9.
+3. If all that a user's function changed was cut off at the bounds, in every sample that it changed, its values are most
+   likely in other units than the inputs: inconclusive.
+
+In all other cases the number of samples that changed is reported wherever it is not all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robustest.results import Verdict
+from robustest.statistics import Decision
+
+_NAMED = 3
+"""Changes of a list that a reason names."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changed:
+    """The samples that one change changed.
+
+    Attributes:
+        by: the change in words, e.g. "the shift fog, severity 3".
+        moved: (n,) bool, or a distance, of the samples looked at: not zero where a sample was changed.
+        cut: (n,) bool, True where nothing of the change is left inside the bounds; None where units are known.
+        suffices: whether the claim holds were the model wrong wherever a sample changed.
+    """
+
+    by: str
+    moved: NDArray[Any]
+    cut: NDArray[np.bool_] | None = None
+    suffices: bool = False
+
+    @property
+    def count(self) -> int:
+        """The number of samples that changed."""
+        return int(np.count_nonzero(self.moved))
+
+    @property
+    def lost(self) -> int:
+        """The number of samples of whose change nothing is left inside the bounds."""
+        return 0 if self.cut is None else int(self.cut.sum())
+
+
+def tested(decision: Decision, changed: Sequence[Changed]) -> Decision:
+    """Return a decision that does not pass where a change could not have failed the claim."""
+    if decision.verdict is not Verdict.PASSED:
+        return decision
+    still = [one for one in changed if not one.count]
+    idle = [one for one in changed if one.suffices and one.count]
+    outside = [one for one in changed if one.count and one.lost == one.count]
+    if still:
+        few = f"none of {len(still[0].moved)} samples"
+        rule = f"nothing was tested: {_names(still)} changes {few}; leave it out, or check its strength and units"
+    elif outside:
+        one = outside[0]
+        rule = (
+            f"nothing was tested: {_names(outside)} leaves {one.count} samples with nothing but values cut off at the "
+            "bounds; a function receives and returns input units"
+        )
+    elif idle:
+        one = idle[0]
+        few = f"{one.count} of {len(one.moved)} samples"
+        rule = f"nothing could have failed it: {one.by} changes {few}, and the others suffice"
+    else:
+        return decision
+    return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=rule)
+
+
+def told(changed: Sequence[Changed]) -> tuple[str, ...]:
+    """Return what every line must say: how many samples did not change, and how many were cut off at the bounds."""
+    still = [one for one in changed if not one.count]
+    lines = [f"{_names(still)} changes no sample"] if still else []
+    partly = [one for one in changed if 0 < one.count < len(one.moved)]
+    if partly:
+        least = min(partly, key=lambda one: one.count / len(one.moved))
+        lines.append(f"{least.by} changes {least.count} of {len(least.moved)} samples")
+    cut = [one for one in changed if one.count and 2 * one.lost >= one.count]
+    lines += [f"{one.by} is cut off at the bounds in {one.lost} of {one.count} samples: check its units" for one in cut]
+    return tuple(lines)
+
+
+def _names(changes: Sequence[Changed]) -> str:
+    more = f" and {len(changes) - _NAMED} more" if len(changes) > _NAMED else ""
+    return f"{'; '.join(one.by for one in changes[:_NAMED])}{more}"
