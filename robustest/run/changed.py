@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,20 +34,20 @@ class Changed:
 
     Attributes:
         by: the change in words, e.g. "the shift fog, severity 3".
-        moved: (n,) bool, or a distance, of the samples looked at: not zero where a sample was changed.
+        moved: (n,) bool of the samples looked at, True where a sample was changed by more than rounding.
         cut: (n,) bool, True where nothing of the change is left inside the bounds; None where units are known.
         suffices: whether the claim holds were the model wrong wherever a sample changed.
     """
 
     by: str
-    moved: NDArray[Any]
+    moved: NDArray[np.bool_]
     cut: NDArray[np.bool_] | None = None
     suffices: bool = False
 
     @property
     def count(self) -> int:
         """The number of samples that changed."""
-        return int(np.count_nonzero(self.moved))
+        return int(self.moved.sum())
 
     @property
     def lost(self) -> int:

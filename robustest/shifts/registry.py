@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from robustest.checks import moved_rows
 from robustest.errors import ConfigError, ModelError, expected, unknown
 from robustest.shifts.corruptions.tables import PARAMETERS
 from robustest.shifts.families import SHIFTS
@@ -36,7 +37,7 @@ class ShiftedInputs(NamedTuple):
 
     Attributes:
         x: (N, *S) inside the bounds.
-        moved: (N,) bool, True where a sample differs from what it was.
+        moved: (N,) bool, True where a sample differs from what it was by more than rounding.
         cut: (N,) bool, True where nothing of the change is left inside the bounds: every element that the shift
             changed was beyond them, or every element ended at one and the same bound. Such values are usually in other
             units than the inputs. False for the shifts of `SHIFTS`, whose units are known.
@@ -104,11 +105,11 @@ class Shift:
     def shifted(self, x: Tensor, key: Tensor, bounds: tuple[float, float]) -> ShiftedInputs:
         """Return shifted inputs as `apply` does, and which samples the shift changed."""
         after, beyond = self._shown(x, key, bounds)
-        differs = (after != x).flatten(1)
-        moved = differs.any(1)
+        moved = moved_rows(x, after)
         if beyond is None:
             return ShiftedInputs(after, moved, torch.zeros_like(moved))
-        flat, gone = after.flatten(1), (beyond | ~differs).all(1)
+        flat = after.flatten(1)
+        gone = (beyond | (flat == x.flatten(1))).all(1)
         # A function made for [0, 1] leaves decibels at their upper bound, 0, without ever leaving the bounds.
         blank = ((flat == bounds[0]).all(1) | (flat == bounds[1]).all(1)) & (flat.shape[1] > 1)
         return ShiftedInputs(after, moved, moved & (gone | blank))

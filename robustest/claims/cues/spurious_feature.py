@@ -174,8 +174,8 @@ def _measured(
         changed=[
             Changed(
                 by=f"the cue {each.name}",
-                moved=evidence.columns[f"linf {at}"],
-                suffices=rule.suffices(evidence.columns, at, evidence.columns[f"linf {at}"] > 0),
+                moved=evidence.columns[f"moved {at}"],
+                suffices=rule.suffices(evidence.columns, at, evidence.columns[f"moved {at}"]),
             )
             for at, each in enumerate(cues)
         ],

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import torch
 
+from robustest.checks import moved_rows
 from robustest.data import Samples
 from robustest.data.benchmarks import CorruptedBenchmark
 from robustest.engine.chunks import Chunk
@@ -67,7 +68,7 @@ class Stored:
                 f"Expected images of {self.name} in [0, 1] but view= gives others. Leave "
                 "normalisation to preprocessing=."
             )
-        return ShiftedInputs(x, (x != chunk.x).flatten(1).any(1), torch.zeros_like(chunk.key, dtype=torch.bool))
+        return ShiftedInputs(x, moved_rows(chunk.x, x), torch.zeros_like(chunk.key, dtype=torch.bool))
 
 
 Cell = Shift | Stored

@@ -158,9 +158,7 @@ def _result(plan: Plan, evidence: Evidence, grid: Grid, asked: Quantity, rule: C
 def _changed(columns: Columns, cells: Sequence[Cell], rule: CellsRule) -> list[Changed]:
     """The samples that each cell changed, and whether the claim holds were the model wrong on all of them."""
     moved = {column((cell.name, cell.severity)): columns[moved_column(cell)] for cell in cells}
-    suffices = rule.threshold is not None and rule.keeps(
-        {**columns, **{name: columns[name] & ~one for name, one in moved.items()}}
-    )
+    suffices = rule.keeps({**columns, **{name: columns[name] & ~one for name, one in moved.items()}})
     return [
         Changed(by=str(cell), moved=columns[moved_column(cell)], cut=columns[cut_column(cell)], suffices=suffices)
         for cell in cells

@@ -133,8 +133,7 @@ class CellsRule:
 
     def keeps(self, columns: Columns) -> bool:
         """Whether the mean over these samples keeps the threshold."""
-        limit = self.mean.threshold
-        return limit is not None and float(self._value(columns).mean()) <= limit + 1e-9  # sums of fractions
+        return self.mean.keeps({"value": self._value(columns)})
 
     def doomed(self, broken: int, n: int) -> bool:
         """As `Claim.doomed`; no corruption is known before it is applied."""

@@ -63,7 +63,7 @@ class MeanRule:
         mean = float(value.mean())
         verdict, rule = Verdict.INCONCLUSIVE, "no threshold given"
         if self.threshold is not None and self.terms.scope == "set":
-            verdict = Verdict.PASSED if float(value.sum()) <= self._most(n) + 1e-9 * n else Verdict.FAILED
+            verdict = Verdict.PASSED if self.keeps(columns) else Verdict.FAILED
             rule = "certain: exact on this set"
         elif self.threshold is not None:
             verdict = beyond((low, high), self.threshold, at_least=False)
@@ -75,6 +75,13 @@ class MeanRule:
     def doomed(self, broken: int, n: int) -> bool:
         """As `Claim.doomed`; how much a sample weighs is not known before."""
         return False
+
+    def keeps(self, columns: Columns) -> bool:
+        """Whether the mean over these samples keeps the threshold, on this very set."""
+        if self.threshold is None:
+            return False
+        value = columns[self.column]
+        return bool(float(value.sum()) <= self._most(len(value)) + 1e-9 * len(value))
 
     def _most(self, n: int) -> float:
         return float(Fraction(repr(float(self.threshold or 0.0))) * n)

@@ -62,6 +62,10 @@ class WeightedRule:
         """As `Claim.doomed`."""
         return False
 
+    def keeps(self, columns: Columns) -> bool:
+        """Whether the mean over these samples keeps the threshold."""
+        return self.mean.keeps(self._value(columns))
+
     def _value(self, columns: Columns) -> Columns:
         value = sum(weight * columns[name] for name, weight in self.weights.items())
         return {"value": np.asarray(value, dtype=np.float64)}
