@@ -15,8 +15,10 @@ In all other cases the number of samples that changed is reported wherever it is
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +28,7 @@ from robustest.statistics import Decision
 
 _NAMED = 3
 """Changes of a list that a reason names."""
+_SLACK = 1e-9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,13 +39,13 @@ class Changed:
         by: the change in words, e.g. "the shift fog, severity 3".
         moved: (n,) bool of the samples looked at, True where a sample was changed by more than rounding.
         cut: (n,) bool, True where nothing of the change is left inside the bounds; None where units are known.
-        suffices: whether the claim holds were the model wrong wherever a sample changed.
+        worst: the claim's value were the model wrong wherever a sample changed; None where nothing bounds it.
     """
 
     by: str
     moved: NDArray[np.bool_]
     cut: NDArray[np.bool_] | None = None
-    suffices: bool = False
+    worst: float | None = None
 
     @property
     def count(self) -> int:
@@ -55,12 +58,19 @@ class Changed:
         return 0 if self.cut is None else int(self.cut.sum())
 
 
-def tested(decision: Decision, changed: Sequence[Changed]) -> Decision:
-    """Return a decision that does not pass where a change could not have failed the claim."""
+def tested(decision: Decision, changed: Sequence[Changed], threshold: float | None, *, at_least: bool) -> Decision:
+    """Return a decision that does not pass where a change could not have failed the claim.
+
+    Args:
+        decision: of the claim.
+        changed: what its changes changed.
+        threshold: what is claimed; None where nothing is, but for the comparison with a baseline.
+        at_least: whether the value must be at least the threshold, or at most.
+    """
     if decision.verdict is not Verdict.PASSED:
         return decision
     still = [one for one in changed if not one.count]
-    idle = [one for one in changed if one.suffices and one.count]
+    idle = [one for one in changed if one.worst is not None and keeps(one.worst, threshold, at_least=at_least)]
     outside = [one for one in changed if one.count and one.lost == one.count]
     if still:
         few = f"none of {len(still[0].moved)} samples"
@@ -78,6 +88,27 @@ def tested(decision: Decision, changed: Sequence[Changed]) -> Decision:
     else:
         return decision
     return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=rule)
+
+
+def keeps(worst: float, threshold: float | None, *, at_least: bool) -> bool:
+    """Whether a value keeps a threshold; values are sums of fractions, so that rounding decides nothing."""
+    if threshold is None:
+        return False
+    return worst >= threshold - _SLACK if at_least else worst <= threshold + _SLACK
+
+
+def counted(changed: Sequence[Changed], *, at_least: bool) -> dict[str, Any]:
+    """Return a claim's details about its changes: how many samples each changed, and what no change could break.
+
+    `nothing_fails_at` is the strictest threshold that would hold were the model wrong on every sample that changed; it
+    is left out where every sample did.
+    """
+    if not changed:
+        return {}
+    partly = [one for one in changed if one.count < len(one.moved)]
+    worst = [one.worst for one in partly if one.worst is not None and math.isfinite(one.worst)]
+    limit = {"nothing_fails_at": (max if at_least else min)(worst)} if worst else {}
+    return {"changed": {one.by: one.count for one in changed}, **limit}
 
 
 def told(changed: Sequence[Changed]) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from robustest.engine.health_checks.health import OF_ANSWERS, Finding
 from robustest.kinds import Kind, Quantity
 from robustest.reports.pictures import save_exhibit
 from robustest.results import NOT_PAIRED, Counterexample, Pairing, Result, Verdict
-from robustest.run.changed import Changed, tested, told
+from robustest.run.changed import Changed, counted, tested, told
 from robustest.run.evidence import REPLAYED, Evidence
 from robustest.run.plan import Plan
 from robustest.settings import Settings
@@ -164,8 +164,8 @@ def result_of(
     Every claim comes by here, and so by the health checks. Arguments are as `About` and `Result` say.
     """
     asked = kind.quantities[0] if asked is None else asked
-    decision = tested(healthy(decision, evidence.findings), changed)
-    counted = {"changed": {one.by: one.count for one in changed}} if changed else {}
+    at_least = asked.comparison == ">="
+    decision = tested(healthy(decision, evidence.findings), changed, threshold, at_least=at_least)
     name = _file_name(statement, asked.comparison, threshold, method)
     folder = None if threshold is None or decision.verdict is Verdict.PASSED else settings.pictures
     return Result(
@@ -187,7 +187,7 @@ def result_of(
         method=method,
         counterexamples=tuple(_counterexamples(evidence, folder, name, details.get("class_names", ()))),
         notes=(*evidence.tally.notes, *(finding.message for finding in evidence.findings)),
-        details=_details({**details, **counted}, evidence, decision, bounds),
+        details=_details({**details, **counted(changed, at_least=at_least)}, evidence, decision, bounds),
         cached=evidence.cached,
         replayed=evidence.counts.get(REPLAYED, 0),
         alpha=settings.alpha if decision.at_alpha or not settings.exact else 0.0,

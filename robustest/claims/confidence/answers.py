@@ -199,12 +199,12 @@ def answers_plan(setup: Setup, statement: str, look: Answering, rule: Rule) -> P
     return setup.plan(statement, look, rule, identity=kept if look.beside is None else (*kept, look.beside))
 
 
-def changed_by(evidence: Evidence, shift: Shift | None, *, suffices: bool) -> list[Changed]:
-    """The samples that the shift changed, where there is one; `suffices` as in `Changed`."""
+def changed_by(evidence: Evidence, shift: Shift | None, *, worst: float) -> list[Changed]:
+    """The samples that the shift changed, where there is one; `worst` as in `Changed`."""
     if shift is None:
         return []
     moved, cut = evidence.columns["moved"], evidence.columns["cut"]
-    return [Changed(by=f"the shift {shift}", moved=moved, cut=cut, suffices=suffices)]
+    return [Changed(by=f"the shift {shift}", moved=moved, cut=cut, worst=worst)]
 
 
 def about(shift: Shift | None) -> str:

@@ -113,7 +113,7 @@ def measure_calibrated(
         method=f"{bins} bins of confidence" if asked.by_error else "squared distance of all probabilities",
         details=_details(evidence, bins, look.temperature),
         scope="population" if asked.by_error else None,
-        changed=changed_by(evidence, chosen, suffices=asked.suffices(evidence)),
+        changed=changed_by(evidence, chosen, worst=asked.worst(evidence)),
         notes=() if fitted is None else (f"temperature {look.temperature:.3g}, fitted on {fitted.n} other samples",),
     )
 
@@ -152,18 +152,16 @@ class _Asked:
         """Whether it is the calibration error."""
         return self.quantity.threshold == "max_ece"
 
-    def suffices(self, evidence: Evidence) -> bool:
-        """Whether the claim holds were the model sure and wrong on every sample that was changed."""
-        if self.threshold is None:
-            return False
+    def worst(self, evidence: Evidence) -> float:
+        """The value were the model sure and wrong on every sample that was changed."""
         columns = evidence.columns
         moved = columns["moved"]
         if not self.by_error:
-            return float(2 * np.where(moved, 1.0, columns["brier"]).mean()) <= self.threshold
+            return float(2 * np.where(moved, 1.0, columns["brier"]).mean())
         # The error is a mean over bins of the distance of sums: a changed sample adds one n-th to it at most.
         apart = np.where(moved, 0.0, columns["confidence"] - columns["held"])
         still = binned_error(apart, bin_of(columns["confidence"], self.bins), self.bins)
-        return still + float(moved.mean()) <= self.threshold
+        return still + float(moved.mean())
 
     def rule(self, setup: Setup) -> Rule:
         """What decides; of the Brier score the column holds half, so that it is a mean of values in 0..1."""

@@ -87,14 +87,14 @@ def measure_selective_accuracy(
         setting=setting(chosen),
         method=f"the surest {coverage:g} answered",
         details=_details(evidence, coverage),
-        changed=changed_by(evidence, chosen, suffices=_suffices(evidence, coverage, at_least)),
+        changed=changed_by(evidence, chosen, worst=_worst(evidence, coverage)),
     )
 
 
-def _suffices(evidence: Evidence, coverage: float, at_least: float | None) -> bool:
-    """Whether the claim holds were the model sure and wrong on every sample that was changed."""
+def _worst(evidence: Evidence, coverage: float) -> float:
+    """The most that the accuracy could be were the model sure and wrong on every sample that was changed."""
     moved, answered = int(evidence.columns["moved"].sum()), need(coverage, evidence.n)
-    return at_least is not None and 1 - moved / answered >= at_least
+    return max(0.0, 1 - moved / answered)
 
 
 def _details(evidence: Evidence, coverage: float) -> dict[str, Any]:

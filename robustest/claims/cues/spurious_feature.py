@@ -175,7 +175,7 @@ def _measured(
             Changed(
                 by=f"the cue {each.name}",
                 moved=evidence.columns[f"moved {at}"],
-                suffices=rule.suffices(evidence.columns, at, evidence.columns[f"moved {at}"]),
+                worst=rule.worst(evidence.columns, at, evidence.columns[f"moved {at}"]),
             )
             for at, each in enumerate(cues)
         ],

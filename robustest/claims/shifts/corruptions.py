@@ -156,11 +156,11 @@ def _result(plan: Plan, evidence: Evidence, grid: Grid, asked: Quantity, rule: C
 
 
 def _changed(columns: Columns, cells: Sequence[Cell], rule: CellsRule) -> list[Changed]:
-    """The samples that each cell changed, and whether the claim holds were the model wrong on all of them."""
+    """The samples that each cell changed, and the mean were the model wrong on all of them."""
     moved = {column((cell.name, cell.severity)): columns[moved_column(cell)] for cell in cells}
-    suffices = rule.keeps({**columns, **{name: columns[name] & ~one for name, one in moved.items()}})
+    worst = rule.mean_of({**columns, **{name: columns[name] & ~one for name, one in moved.items()}})
     return [
-        Changed(by=str(cell), moved=columns[moved_column(cell)], cut=columns[cut_column(cell)], suffices=suffices)
+        Changed(by=str(cell), moved=columns[moved_column(cell)], cut=columns[cut_column(cell)], worst=worst)
         for cell in cells
     ]
 

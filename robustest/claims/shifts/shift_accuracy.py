@@ -104,17 +104,15 @@ def measure_shift_accuracy(
         method="paired with the unshifted samples",
         details=_details(evidence),
         pairing=Pairing(share=max_drop is None, under=of_task(setup.task).strip(", ")),
-        changed=[_changed(evidence, chosen, at_least, max_drop)],
+        changed=[_changed(evidence, chosen, by_drop=max_drop is not None)],
     )
 
 
-def _changed(evidence: Evidence, shift: Shift, at_least: float | None, max_drop: float | None) -> Changed:
-    """The samples that the shift changed, and whether the claim holds were the model wrong on all of them."""
+def _changed(evidence: Evidence, shift: Shift, *, by_drop: bool) -> Changed:
+    """The samples that the shift changed, and the value were the model wrong on all of them."""
     moved, held, clean = (evidence.columns[name] for name in ("moved", "held", "clean"))
-    suffices = (at_least is not None and float((held & ~moved).mean()) >= at_least) or (
-        max_drop is not None and float((clean & moved).mean()) <= max_drop
-    )
-    return Changed(by=f"the shift {shift}", moved=moved, cut=evidence.columns["cut"], suffices=suffices)
+    worst = float((clean & moved).mean() if by_drop else (held & ~moved).mean())
+    return Changed(by=f"the shift {shift}", moved=moved, cut=evidence.columns["cut"], worst=worst)
 
 
 def _rule(at_least: float | None, max_drop: float | None, terms: Terms) -> Rule:

@@ -235,17 +235,16 @@ def _result(
         scope="set",
         pairing=Pairing(under=code_of(shown)),
         caveats=_idle(trials),
-        changed=[_changed(trials, evidence, at_least)],
+        changed=[_changed(trials, evidence)],
     )
 
 
-def _changed(trials: Trials, evidence: Evidence, at_least: float | None) -> Changed:
-    """The samples searched on that some change changed, and whether the others, right unchanged, suffice."""
+def _changed(trials: Trials, evidence: Evidence) -> Changed:
+    """The samples searched on that some change changed, and the accuracy were the model wrong on all of them."""
     moved = trials.moved
     clean = evidence.columns["clean"][np.searchsorted(evidence.ids, trials.ids)]
-    suffices = at_least is not None and float((clean & ~moved).mean()) >= at_least
     by = f"the strategy, in {len(trials.seen)} examples,"
-    return Changed(by=by, moved=moved, cut=trials.cut, suffices=suffices)
+    return Changed(by=by, moved=moved, cut=trials.cut, worst=float((clean & ~moved).mean()))
 
 
 def _idle(trials: Trials) -> tuple[str, ...]:

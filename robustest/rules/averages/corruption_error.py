@@ -131,9 +131,9 @@ class CellsRule:
         """As `Claim.decide`."""
         return self.mean.decide({"value": self._value(columns)}, n, settled)
 
-    def keeps(self, columns: Columns) -> bool:
-        """Whether the mean over these samples keeps the threshold."""
-        return self.mean.keeps({"value": self._value(columns)})
+    def mean_of(self, columns: Columns) -> float:
+        """The mean over these samples and all cells."""
+        return self.mean.mean_of({"value": self._value(columns)})
 
     def doomed(self, broken: int, n: int) -> bool:
         """As `Claim.doomed`; no corruption is known before it is applied."""

@@ -60,15 +60,14 @@ class MeanRule:
             at_least = self.sign < 0
             threshold = None if self.threshold is None else self.sign * self.scale * self.threshold
             return partial(threshold, shown, len(value), n, settled, at_least=at_least, terms=self.terms)
-        mean = float(value.mean())
         verdict, rule = Verdict.INCONCLUSIVE, "no threshold given"
         if self.threshold is not None and self.terms.scope == "set":
-            verdict = Verdict.PASSED if self.keeps(columns) else Verdict.FAILED
+            verdict = Verdict.PASSED if float(value.sum()) <= self._most(n) + 1e-9 * n else Verdict.FAILED
             rule = "certain: exact on this set"
         elif self.threshold is not None:
             verdict = beyond((low, high), self.threshold, at_least=False)
             rule = f"population, alpha = {self.terms.alpha:g} a side"
-        estimate = self.sign * self.scale * mean
+        estimate = self.mean_of(columns)
         at_alpha = self.threshold is not None and self.terms.scope != "set"
         return Decision(verdict=verdict, rule=rule, estimate=estimate, interval=shown, at_alpha=at_alpha)
 
@@ -76,12 +75,9 @@ class MeanRule:
         """As `Claim.doomed`; how much a sample weighs is not known before."""
         return False
 
-    def keeps(self, columns: Columns) -> bool:
-        """Whether the mean over these samples keeps the threshold, on this very set."""
-        if self.threshold is None:
-            return False
-        value = columns[self.column]
-        return bool(float(value.sum()) <= self._most(len(value)) + 1e-9 * len(value))
+    def mean_of(self, columns: Columns) -> float:
+        """The mean over these samples, as it is shown."""
+        return self.sign * self.scale * float(columns[self.column].mean())
 
     def _most(self, n: int) -> float:
         return float(Fraction(repr(float(self.threshold or 0.0))) * n)

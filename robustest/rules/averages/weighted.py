@@ -62,9 +62,9 @@ class WeightedRule:
         """As `Claim.doomed`."""
         return False
 
-    def keeps(self, columns: Columns) -> bool:
-        """Whether the mean over these samples keeps the threshold."""
-        return self.mean.keeps(self._value(columns))
+    def mean_of(self, columns: Columns) -> float:
+        """The mean of the sum over these samples."""
+        return self.mean.mean_of(self._value(columns))
 
     def _value(self, columns: Columns) -> Columns:
         value = sum(weight * columns[name] for name, weight in self.weights.items())
