@@ -79,7 +79,8 @@ def measure_corruption_robustness(
             `robustest.benchmark("imagenet-c", root)` reads it.
         corruptions: "common" (the 15 of ImageNet-C; of a benchmark without them, all), "all" (19; all that a benchmark
             has), or a list: names of shifts, functions and `Shift`s as for `measure_shift_accuracy`, or names of a
-            benchmark's corruptions. A corruption that changes no sample at a severity leaves the claim inconclusive.
+            benchmark's corruptions. A function that does not ask for a severity counts once. Where one changes no
+            sample, at one of its severities, the claim is inconclusive.
         severities: of 1..5.
         min_accuracy: the mean accuracy over corruptions and severities claimed at least, in 0..1.
         max_drop: the fall from clean accuracy to that mean claimed at most, in 0..1.

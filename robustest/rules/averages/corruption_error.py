@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -71,9 +70,7 @@ class CellsRule:
             raise ConfigError(f"Expected one threshold but got {' and '.join(given)}. Write an assertion for each.")
         if max_mce is not None:
             return cls._on_mce(cells, reference, terms, max_mce)
-        # Each corruption weighs the same, also one without severities, which is a single cell.
-        many = Counter(name for name, _ in cells)
-        columns, equal = tuple(map(column, cells)), tuple(1 / (len(many) * many[name]) for name, _ in cells)
+        columns, equal = tuple(map(column, cells)), tuple(1 / len(cells) for _ in cells)
         if max_drop is not None:
             limit = checked_threshold("max_drop", max_drop, trivial=1)
             return cls(

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from robustest import SHIFTS, ConfigError, Shift, Verdict, measure_shift_accuracy
+from robustest import SHIFTS, ConfigError, Shift, Verdict, context, measure_shift_accuracy
+from robustest.account import Row
+from robustest.cli.commands.bounds import suggestion
+from robustest.pytest_plugin.reports import update_baselines
+from robustest.settings import Settings
 from robustest.statistics import mcnemar
 
 N = 100
@@ -213,3 +218,26 @@ def test_a_gradient_is_never_asked_for(watched: Callable[..., Any], toy: Any) ->
     model = watched(toy.model)
     measure_shift_accuracy(model, (toy.x, toy.y), "rotation")
     assert model.backward_samples == 0
+
+
+def test_a_baseline_does_not_pass_a_shift_that_changes_nothing(tmp_path: Path) -> None:
+    """What was recorded then and is seen now are clean accuracies: they say nothing of the shift."""
+    file = tmp_path / "was.json"
+    for shift, verdict in ((unchanged, Verdict.INCONCLUSIVE), (brighter, Verdict.PASSED)):
+        with context.running(context.Context(settings=Settings(update_baseline=True))):
+            made = measure_shift_accuracy(model, (X, Y), shift, no_worse_than=file)
+        assert update_baselines([Row(test="", result=made, problem="", replay="")]) == []
+        assert measure_shift_accuracy(model, (X, Y), shift, no_worse_than=file).verdict is verdict
+
+
+def test_no_threshold_is_suggested_that_nothing_could_fail() -> None:
+    """Of 100 samples 20 change and 5 of these are lost: a drop of 0.3 could not be, and one of 0.15 could."""
+
+    def sometimes(x: Tensor) -> Tensor:
+        return torch.where((x > 0.45) & (x < 0.65), x + 0.05, x)
+
+    loose = measure_shift_accuracy(model, (X, Y), sometimes, max_drop=0.3, exact=True)
+    assert (loose.verdict, loose.details["nothing_fails_at"]) == (Verdict.INCONCLUSIVE, pytest.approx(0.2))
+    assert 0.05 < (suggestion(loose, 0.01).threshold or 0) < 0.2
+    few = measure_shift_accuracy(model, (X, Y), lambda x: torch.where(x < 0.02, x + 0.01, x), max_drop=0.9, exact=True)
+    assert suggestion(few, 0.01).why_not.startswith("so few samples change that nothing could fail it")
