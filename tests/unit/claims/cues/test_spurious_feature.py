@@ -299,12 +299,15 @@ def test_cues_share_the_pass_of_what_they_leave_alone() -> None:
 
 
 def test_a_cue_of_each_sample_gets_the_samples_it_asks_for() -> None:
-    """The mask of each sample leaves alone exactly its evidence, so that no background moves anything."""
-    masks = torch.zeros(N, 1, 8, 8)
+    """The mask of each sample leaves alone exactly its evidence, so that a background without a patch moves nothing."""
+    masks, striped = torch.zeros(N, 1, 8, 8), torch.zeros(1, 1, 8, 8)
     masks[torch.arange(N), 0, 4, :] = 1.0
-    cue = BackgroundSwap(masks=masks, backgrounds=torch.zeros(1, 1, 8, 8))
+    striped[..., 6:, :] = 1.0
+    cue = BackgroundSwap(masks=masks, backgrounds=striped)
     result = measure_spurious_feature(model, (X, Y), cue, max_flip=0.0)
     assert result.verdict is Verdict.PASSED
+    same = BackgroundSwap(masks=masks, backgrounds=torch.zeros(1, 1, 8, 8))  # what is behind is black already
+    assert measure_spurious_feature(model, (X, Y), same, max_flip=0.0).rule.startswith("nothing was tested")
     bright = BackgroundSwap(masks=masks, backgrounds=torch.ones(1, 1, 8, 8))
     assert measure_spurious_feature(model, (X, Y), bright, max_flip=0.5, target=TARGET).verdict is Verdict.FAILED
 
