@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import torch
 from torch import Tensor
 
@@ -71,7 +73,10 @@ def moves(shift: Shift, task: Task) -> bool:
     family = family_name(shift.function)
     if family is not None:
         return family in MOVING
-    declared = getattr(shift.function, "moves", None)
+    function = shift.function
+    while isinstance(function, functools.partial) and not hasattr(function, "moves"):
+        function = function.func
+    declared = getattr(function, "moves", None)
     if type(declared) is not bool:
         raise ConfigError(
             f"Expected the shift {shift.name!r} to say whether it moves things, as the targets of {task.name} would "

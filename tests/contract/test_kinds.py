@@ -635,11 +635,11 @@ NOTHING_CHANGES: dict[str, tuple[str, Callable[[], Result]]] = {
         ),
     ),
     "strategy": (
-        "the strategy, in 1 examples,",
+        "the strategy",
         lambda: M.measure_robust_to(MODEL, first(N), hypothesis_just(unmoved), at_least=0.5, max_examples=2),
     ),
     "strategy of poses": (
-        "the strategy, in 1 examples,",
+        "the strategy",
         lambda: M.measure_robust_to(
             MODEL, first(N), strategies.poses(degrees=0, translation=0, zoom=0), at_least=0.5, max_examples=9
         ),

@@ -243,8 +243,7 @@ def _changed(trials: Trials, evidence: Evidence) -> Changed:
     """The samples searched on that some change changed, and the accuracy were the model wrong on all of them."""
     moved = trials.moved
     clean = evidence.columns["clean"][np.searchsorted(evidence.ids, trials.ids)]
-    by = f"the strategy, in {len(trials.seen)} examples,"
-    return Changed(by=by, moved=moved, cut=trials.cut, worst=float((clean & ~moved).mean()))
+    return Changed(by="the strategy", moved=moved, cut=trials.cut, worst=float((clean & ~moved).mean()))
 
 
 def _idle(trials: Trials) -> tuple[str, ...]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 from torch import Tensor
 
 from robustest import Classification, ConfigError, MultiLabel, Regression, Segmentation, Shift, rng
-from robustest.shifts import followed
+from robustest.shifts import as_shift, followed
 from robustest.shifts.following import MOVING
 
 TASK = Segmentation(3, ignore=255)
@@ -64,6 +66,7 @@ def test_a_function_has_to_say_whether_it_moves_things() -> None:
         followed(TASK, Shift("mirrored", 3, mirrored), x, y, KEY)
     mirrored.moves = True  # type: ignore[attr-defined]
     assert torch.equal(followed(TASK, Shift("mirrored", 3, mirrored), x, y, KEY), y.flip(-1))
+    assert torch.equal(followed(TASK, as_shift(partial(mirrored), None), x, y, KEY), y.flip(-1))
     mirrored.moves = False  # type: ignore[attr-defined]
     assert followed(TASK, Shift("mirrored", 3, mirrored), x, y, KEY) is y
 

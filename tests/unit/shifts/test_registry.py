@@ -88,6 +88,15 @@ def test_what_partial_fixes_stays() -> None:
     assert str(fixed) == "darker(severity=5)"
 
 
+def test_rescaling_there_and_back_is_no_change() -> None:
+    """A shift of colours leaves one channel as it is, but for the last bits of decibels that were in [0, 1]."""
+    decibels = torch.rand(3, 1, 16, 16, generator=torch.Generator().manual_seed(0)) * 71.3 - 77.7
+    same = Shift("channel_swap", 3).shifted(decibels, KEY, (-80.0, 0.0))
+    assert not torch.equal(same.x, decibels)
+    assert not same.moved.any()
+    assert Shift("brightness", 1).shifted(decibels, KEY, (-80.0, 0.0)).moved.all()
+
+
 def test_a_severity_is_named_where_there_is_one() -> None:
     assert str(as_shift(lambda x: x, None)) == "<lambda>"
     assert as_shift(lambda x: x, None).level is None
@@ -219,6 +228,8 @@ def test_plugins_are_found_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(EntryPoint, "load", lambda self: darker)
     monkeypatch.setattr("robustest.shifts.registry.entry_points", lambda group: EntryPoints([point]))
     assert as_shift("half", 2).function is darker
+    loud = X * 80 - 80  # a name does not change what a function gets
+    assert torch.equal(as_shift("half", 2).apply(loud, KEY, (-80.0, 0.0)), darker(loud, 2, KEY))
     assert shift_names()[-1] == "half"
     with pytest.raises(UnknownNameError, match="'half'"):
         as_shift("halve", 2)
