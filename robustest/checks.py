@@ -29,3 +29,13 @@ def checked_images(x: Tensor, what: str) -> None:
     """Raise ConfigError unless x is (N, C, H, W)."""
     if x.ndim != 4:
         raise ConfigError(expected(f"images (N, C, H, W) for {what}", tuple(x.shape)))
+
+
+_ROUNDING = 16 * 2.0**-23
+"""Arithmetic that changes nothing, such as rescaling there and back, may move a float32 by some of its last bits."""
+
+
+def moved_rows(before: Tensor, after: Tensor) -> Tensor:
+    """Return (N,) bool: samples of (N, *S) floats that differ by more than rounding of the largest of their values."""
+    apart: Tensor = (after - before).flatten(1).abs().amax(1) > _ROUNDING * before.flatten(1).abs().amax(1)
+    return apart

@@ -21,7 +21,7 @@ _IN_A_LINE = 8
 
 _NOTHING = "\N{EN DASH}"
 
-SHOWN_ELSEWHERE = frozenset({"health", "baseline", "class_names", "clean_seen", "curves", "pictures"})
+SHOWN_ELSEWHERE = frozenset({"health", "baseline", "changed", "class_names", "clean_seen", "curves", "pictures"})
 """Details that any result may have, and for which reports have a place of its own."""
 
 

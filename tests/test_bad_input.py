@@ -270,7 +270,7 @@ CALLS: dict[str, Row] = {
     "a shift that gives NaN": Row(
         lambda m, x, y: measure_shift_accuracy(m, (x, y), lambda z, severity, key: z * NAN),
         ModelError,
-        ("finite images", "(24, 1, 4, 4)", "NaN"),
+        ("finite inputs", "(24, 1, 4, 4)", "NaN"),
     ),
     "a shift that gives an array": Row(
         lambda m, x, y: measure_shift_accuracy(m, (x, y), lambda z, severity, key: z.numpy()),

@@ -72,7 +72,7 @@ def switched(cue: Cue, x: Tensor, bounds: tuple[float, float] = (0.0, 1.0)) -> t
         ConfigError: the cue changes the shape of x, or leaves the bounds.
     """
     low, high = bounds
-    pair = cue.on(x), cue.off(x)
+    pair = cue.on(x.clone()), cue.off(x.clone())  # one that writes on what it gets must not change the other's input
     for made in pair:
         if made.shape != x.shape or not bool(((made >= low) & (made <= high)).all()):
             raise ConfigError(

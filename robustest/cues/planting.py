@@ -66,4 +66,4 @@ def planted_at(
     has = draw < torch.where(y == target, share, others)
     here = for_samples(cue, ids)
     shape = (-1, *[1] * (x.ndim - 1))
-    return torch.where(has.to(x.device).view(shape), here.on(x), here.off(x)), has
+    return torch.where(has.to(x.device).view(shape), here.on(x.clone()), here.off(x.clone())), has

@@ -56,7 +56,7 @@ def cue_fit(cue: Cue, threat: Threat, data: object, *, bounds: tuple[float, floa
     ids = rng.permutation(0, len(samples))[:_LOOKED_AT]
     x, _ = samples.take(ids)
     here = for_samples(cue, ids)
-    off, on = here.off(x), here.on(x)
+    off, on = here.off(x.clone()), here.on(x.clone())
     region = threat.region(off, bounds)
     if threat.origin(region).shape != x.shape or not torch.equal(threat.render(on, region), on):
         raise ConfigError(expected("a ball of inputs (Linf, L2, L1 or L0), in which a cue has a size", threat))

@@ -109,6 +109,20 @@ class CueRule:
         """The counts of each cue."""
         return [Pairs.count(columns, cue, target) for cue, target in enumerate(self.targets)]
 
+    def worst(self, columns: Columns, cue: int, moved: NDArray[np.bool_]) -> float:
+        """The value of a cue, were every prediction that it can change, of the samples (t,) that it moved, a flip.
+
+        Infinite where both flips and recall are claimed and recall could still break the claim.
+        """
+        label, target = columns["label"], self.targets[cue]
+        others = np.ones(len(label), dtype=bool) if target is None else label != target
+        flips = float((moved & others).sum() / max(1, others.sum()))
+        classes = np.unique(label if target is None else label[~others])
+        drop = max((float(moved[label == k].mean()) for k in classes), default=0.0)
+        if self.by_recall:
+            return drop
+        return flips if self.max_recall_drop is None or drop <= self.max_recall_drop else np.inf
+
     def doomed(self, broken: int, n: int) -> bool:
         """As `Claim.doomed`; nothing is known of a cue before it is switched."""
         return False

@@ -18,6 +18,7 @@ from robustest.engine.health_checks.health import OF_ANSWERS, Finding
 from robustest.kinds import Kind, Quantity
 from robustest.reports.pictures import save_exhibit
 from robustest.results import NOT_PAIRED, Counterexample, Pairing, Result, Verdict
+from robustest.run.changed import Changed, counted, tested, told
 from robustest.run.evidence import REPLAYED, Evidence
 from robustest.run.plan import Plan
 from robustest.settings import Settings
@@ -31,11 +32,6 @@ _FEW = 10
 def few(n: int, of: str = "") -> tuple[str, ...]:
     """What every line must say of so few samples."""
     return (f"{n} {'sample' if n == 1 else 'samples'}{of} alone",) if n < _FEW else ()
-
-
-def unchanged(moved: NDArray[Any], by: str) -> tuple[str, ...]:
-    """What every line must say of a change that changed nothing: (n,) how far, or whether, each sample was moved."""
-    return () if bool(moved.any()) else (f"{by} changes no sample",)
 
 
 def nothing_allowed(threat: Threat) -> tuple[str, ...]:
@@ -79,6 +75,7 @@ class About(TypedDict, total=False):
         widest: the largest value there can be, which a value that is bounded from below may have; None for no largest.
         trivial: the threshold that any model keeps, where it is of this measurement and not of its kind.
         scope: None for the settings' scope.
+        changed: the samples that each change of the claim changed.
     """
 
     kind: Required[Kind]
@@ -93,6 +90,7 @@ class About(TypedDict, total=False):
     scope: str | None
     caveats: Sequence[str]
     pairing: Pairing
+    changed: Sequence[Changed]
 
 
 def finish(
@@ -159,13 +157,15 @@ def result_of(
     scope: str | None = None,
     caveats: Sequence[str] = (),
     pairing: Pairing = NOT_PAIRED,
+    changed: Sequence[Changed] = (),
 ) -> Result:
     """The result of a measurement; where a claim did not pass, its worst samples are pictured.
 
     Every claim comes by here, and so by the health checks. Arguments are as `About` and `Result` say.
     """
     asked = kind.quantities[0] if asked is None else asked
-    decision = healthy(decision, evidence.findings)
+    at_least = asked.comparison == ">="
+    decision = tested(healthy(decision, evidence.findings), changed, threshold, at_least=at_least)
     name = _file_name(statement, asked.comparison, threshold, method)
     folder = None if threshold is None or decision.verdict is Verdict.PASSED else settings.pictures
     return Result(
@@ -187,7 +187,7 @@ def result_of(
         method=method,
         counterexamples=tuple(_counterexamples(evidence, folder, name, details.get("class_names", ()))),
         notes=(*evidence.tally.notes, *(finding.message for finding in evidence.findings)),
-        details=_details(details, evidence, decision, bounds),
+        details=_details({**details, **counted(changed, at_least=at_least)}, evidence, decision, bounds),
         cached=evidence.cached,
         replayed=evidence.counts.get(REPLAYED, 0),
         alpha=settings.alpha if decision.at_alpha or not settings.exact else 0.0,
@@ -197,7 +197,7 @@ def result_of(
         bounds=bounds,
         scope=settings.scope if scope is None else scope,
         trivial=trivial,
-        caveats=(*few(evidence.n), *caveats, *_narrower(scope, settings)),
+        caveats=(*few(evidence.n), *told(changed), *caveats, *_narrower(scope, settings)),
         pairing=pairing,
     )
 

@@ -7,6 +7,9 @@ from robustest.shifts.families import EXTRA_CORRUPTIONS as EXTRA_CORRUPTIONS
 from robustest.shifts.families import SHIFTS as SHIFTS
 from robustest.shifts.following import followed as followed
 from robustest.shifts.registry import Shift as Shift
+from robustest.shifts.registry import ShiftedInputs as ShiftedInputs
 from robustest.shifts.registry import ShiftFunction as ShiftFunction
 from robustest.shifts.registry import as_shift as as_shift
+from robustest.shifts.registry import family_name as family_name
+from robustest.shifts.registry import shift_as_asked as shift_as_asked
 from robustest.shifts.registry import shift_names as shift_names

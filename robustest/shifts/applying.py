@@ -20,6 +20,8 @@ It neither writes on x nor needs to stay in [0, 1]; what it returns may be x its
 
 _CPU_ELEMENTS = 1 << 19
 _ELEMENTS = 1 << 26
+_ROUNDING = 1e-3
+"""Images that were rescaled to [0, 1] may leave it by their rounding."""
 
 
 class Family(Protocol):
@@ -41,7 +43,7 @@ class Family(Protocol):
             (N, C, H, W) in [0, 1], of x's type, computed in float32. No gradient flows back to x.
 
         Raises:
-            ConfigError: x is not four-dimensional, or an argument is out of range.
+            ConfigError: x is not four-dimensional or not in [0, 1], or an argument is out of range.
         """
 
 
@@ -60,6 +62,11 @@ def family(table: Table[P]) -> Callable[[Body[P]], Family]:
         def shift(x: Tensor, severity: int, key: Tensor, *, parameters: str = "auto") -> Tensor:
             if x.ndim != 4:
                 raise ConfigError(expected("images of shape (N, C, H, W) for a shift", tuple(x.shape)))
+            # A function of the user's may call this one on inputs in other units, of which a clamp leaves nothing.
+            low, high = (float(end) for end in x.detach().aminmax()) if x.numel() else (0.0, 1.0)
+            if low < -_ROUNDING or high > 1 + _ROUNDING:
+                mend = "Give the shift by its name, or use corrupt(..., bounds=): these rescale."
+                raise ConfigError(expected(f"images in [0, 1] for {body.__name__}", f"[{low:.4g}, {high:.4g}]", mend))
             chosen = table.at(severity, x.shape[2], x.shape[3], parameters)
             with torch.no_grad():
                 return _by_pieces(functools.partial(_call, body, chosen), x, key)

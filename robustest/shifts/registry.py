@@ -1,4 +1,10 @@
-"""Shifts by name and severity, and functions of a user's own."""
+"""Shifts by name and severity, and functions of a user's own.
+
+Who sees which units. robustest's own image shifts (`SHIFTS`) are defined on images in [0, 1]: `Shift.apply` rescales
+what they get, and what they return, between these and the bounds. Every other function, whether it was handed over or
+declared by an entry point, receives inputs as the data have them, on any number of axes, and returns the same. It may
+ask for the bounds.
+"""
 
 from __future__ import annotations
 
@@ -7,21 +13,39 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from robustest.checks import moved_rows
 from robustest.errors import ConfigError, ModelError, expected, unknown
 from robustest.shifts.corruptions.tables import PARAMETERS
 from robustest.shifts.families import SHIFTS
 
 ShiftFunction = Callable[..., Tensor]
-"""Maps x (N, C, H, W) in [0, 1] to shifted images of the same shape.
+"""Maps x (N, *S), in input units and inside the bounds, to shifted inputs of the same shape and units.
 
 After x it may take a severity 1..5, and keys (N,) int64 from which it draws, in this order or by the names `severity`
-and `key`; it gets what it asks for. One that also has an argument `parameters` gets "auto", "224", "64" or "32" there.
+and `key`; it gets what it asks for. An argument `bounds` gets the pair (lowest, highest) input value, and an argument
+`parameters` gets "auto", "224", "64" or "32". What `functools.partial` has fixed stays as it is.
 """
+
+
+class ShiftedInputs(NamedTuple):
+    """Inputs after a shift.
+
+    Attributes:
+        x: (N, *S) inside the bounds.
+        moved: (N,) bool, True where a sample differs from what it was by more than rounding.
+        cut: (N,) bool, True where nothing of the change is left inside the bounds: every element that the shift
+            changed was beyond them, or every element ended at one and the same bound. Such values are usually in other
+            units than the inputs. False for the shifts of `SHIFTS`, whose units are known.
+    """
+
+    x: Tensor
+    moved: Tensor
+    cut: Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +54,7 @@ class Shift:
 
     Args:
         name: one of `SHIFTS`, a name from the entry-point group `robustest.shifts`, or the name of `function`.
-        severity: 1 (mild) to 5 (severe).
+        severity: 1 (mild) to 5 (severe); a function that does not ask for it has none.
         function: a `ShiftFunction` of your own; None looks `name` up.
         parameters: "224", "64" or "32" for one of ImageNet-C's sets of parameters; "auto" chooses by the image's size.
 
@@ -49,56 +73,89 @@ class Shift:
             raise ConfigError(expected("severity to be a whole number 1..5", self.severity))
         if self.function is None:
             object.__setattr__(self, "function", _named(self.name))
-        _arguments(self.function, self._offers(None))  # one that asks for more is refused before any work
+        # One that asks for more is refused before any work.
+        _arguments(self.function, self._offers(None, (0.0, 1.0)))
         if self.parameters not in PARAMETERS:
             raise ConfigError(expected('parameters to be "auto", "224", "64" or "32"', self.parameters))
-        if self.parameters != "auto" and "parameters" not in _arguments(self.function, self._offers(None))[1]:
+        if self.parameters != "auto" and not self._asks_for("parameters"):
             raise ConfigError(f"Expected no parameters for the shift {self.name!r}, which has no sets to choose from.")
 
     def __str__(self) -> str:
-        return f"{self.name}, severity {self.severity}" if self._has_severities() else self.name
+        return self.name if self.level is None else f"{self.name}, severity {self.severity}"
+
+    @property
+    def level(self) -> int | None:
+        """The severity; None where the function does not ask for one."""
+        return self.severity if self._asks_for("severity") else None
 
     def apply(self, x: Tensor, key: Tensor, bounds: tuple[float, float]) -> Tensor:
-        """Shifted inputs inside the bounds.
+        """Return shifted inputs inside the bounds.
 
         Args:
-            x: (N, C, H, W) inside the bounds; (N, *S) where the shift is a function of a user's own.
+            x: (N, *S) inside the bounds; (N, C, H, W) for the shifts of `SHIFTS`.
             key: (N,) keys of the samples' randomness.
-            bounds: the input's bounds; the shift itself sees images in [0, 1], and other samples as they are.
+            bounds: the inputs' bounds.
 
         Raises:
+            ConfigError: a shift of `SHIFTS` and no images.
             ModelError: the shift changed the shape or gave NaN.
         """
-        ours = SHIFTS.get(self.name) is self.function
-        images = x.ndim == 4
-        if not images and ours:
+        return self._shown(x, key, bounds)[0]
+
+    def shifted(self, x: Tensor, key: Tensor, bounds: tuple[float, float]) -> ShiftedInputs:
+        """Return shifted inputs as `apply` does, and which samples the shift changed."""
+        after, beyond = self._shown(x, key, bounds)
+        moved = moved_rows(x, after)
+        if beyond is None:
+            return ShiftedInputs(after, moved, torch.zeros_like(moved))
+        flat = after.flatten(1)
+        gone = (beyond | (flat == x.flatten(1))).all(1)
+        # A function made for [0, 1] leaves decibels at their upper bound, 0, without ever leaving the bounds.
+        blank = ((flat == bounds[0]).all(1) | (flat == bounds[1]).all(1)) & (flat.shape[1] > 1)
+        return ShiftedInputs(after, moved, moved & (gone | blank))
+
+    def _shown(self, x: Tensor, key: Tensor, bounds: tuple[float, float]) -> tuple[Tensor, Tensor | None]:
+        """Return shifted inputs, and (N, D) bool: elements that a user's function left outside the bounds."""
+        function = self.function or _named(self.name)
+        args, kwargs = _arguments(function, self._offers(key, bounds))
+        low, high = bounds
+        ours = family_name(function) is not None
+        if not ours:
+            unit = x.clone()  # a function of the user's may write on what it gets
+        elif x.ndim != 4:
             mend = "A function of your own may shift samples of any shape."
             raise ConfigError(expected("images of shape (N, C, H, W) for a shift", tuple(x.shape), mend))
-        low, high = bounds
-        # A function of the user's may write on what it gets.
-        plain = x if ours else x.clone()
-        unit = plain if not images or (ours and bounds == (0.0, 1.0)) else (x - low) / (high - low)
-        args, kwargs = _arguments(self.function, self._offers(key))
-        shifted: object = (self.function or _named(self.name))(unit, *args, **kwargs)
+        else:
+            unit = x if bounds == (0.0, 1.0) else (x - low) / (high - low)
+        shifted: object = function(unit, *args, **kwargs)
         if not isinstance(shifted, Tensor) or shifted.shape != x.shape:
             got = f"shape {tuple(shifted.shape)}" if isinstance(shifted, Tensor) else type(shifted).__name__
-        elif not ours and not bool(torch.isfinite(shifted).all()):
+        elif ours:
+            inside = shifted if bounds == (0.0, 1.0) else (shifted * (high - low) + low).to(x.dtype).clamp_(low, high)
+            return inside, None
+        elif not bool(torch.isfinite(shifted).all()):
             got = "NaN or infinite values"
-        elif bounds == (0.0, 1.0) or not images:
-            return shifted if ours else shifted.to(x.dtype).clamp(low, high)
         else:
-            return (shifted * (high - low) + low).to(x.dtype).clamp_(low, high)
+            made = shifted.to(x.dtype)
+            return made.clamp(low, high), ((made < low) | (made > high)).flatten(1)
         raise ModelError(
-            f"Expected the shift {self.name!r} to give finite images of shape {tuple(x.shape)} but got {got}."
+            f"Expected the shift {self.name!r} to give finite inputs of shape {tuple(x.shape)} but got {got}."
         )
 
-    def _has_severities(self) -> bool:
+    def _asks_for(self, offer: str) -> bool:
         asked = object()
-        args, kwargs = _arguments(self.function, {**self._offers(None), "severity": asked})
+        args, kwargs = _arguments(self.function, {**self._offers(None, (0.0, 1.0)), offer: asked})
         return any(value is asked for value in (*args, *kwargs.values()))
 
-    def _offers(self, key: Tensor | None) -> dict[str, object]:
-        return {"severity": self.severity, "key": key, "parameters": self.parameters}
+    def _offers(self, key: Tensor | None, bounds: tuple[float, float]) -> dict[str, object]:
+        return {"severity": self.severity, "key": key, "parameters": self.parameters, "bounds": bounds}
+
+
+def family_name(function: ShiftFunction | None) -> str | None:
+    """Return the name in `SHIFTS` of a function, also of one with arguments fixed by `partial`; None of any other."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    return next((name for name, known in SHIFTS.items() if known is function), None)
 
 
 def as_shift(shift: str | Shift | ShiftFunction, severity: int | None) -> Shift:
@@ -118,7 +175,34 @@ def as_shift(shift: str | Shift | ShiftFunction, severity: int | None) -> Shift:
         return Shift(shift, level)
     if not callable(shift) or isinstance(shift, type):
         raise ConfigError(expected("a shift's name, a Shift, or a function of (x, severity, key)", shift))
-    return Shift(getattr(shift, "__name__", type(shift).__name__), level, shift)
+    return Shift(_name_of(shift), level, shift)
+
+
+def shift_as_asked(shift: str | Shift | ShiftFunction, severity: int | None) -> Shift:
+    """The shift of a call that names a severity, or none.
+
+    Raises:
+        ConfigError: as for `as_shift`; or a severity is given and the function would not get it.
+    """
+    chosen = as_shift(shift, severity)
+    if severity is not None and chosen.level is None:
+        mend = "Leave severity= out, or give the function an argument `severity`."
+        what = f"no severity for the shift {chosen.name!r}, which does not ask for one"
+        raise ConfigError(expected(what, severity, mend))
+    return chosen
+
+
+def _name_of(function: ShiftFunction) -> str:
+    """A function's name; of a `partial` with what it fixes, as two of one function are two shifts."""
+    if isinstance(function, functools.partial):
+        fixed = [*map(_short, function.args), *(f"{name}={_short(value)}" for name, value in function.keywords.items())]
+        return f"{_name_of(function.func)}({', '.join(fixed)})"
+    return str(getattr(function, "__name__", type(function).__name__))
+
+
+def _short(value: object) -> str:
+    """A plain value as it is written; of any other its type, as it may be long or show where it lies in memory."""
+    return repr(value) if isinstance(value, (bool, int, float, str, tuple)) else type(value).__name__
 
 
 def shift_names() -> list[str]:
@@ -178,4 +262,10 @@ def _parameters(function: ShiftFunction | None) -> list[inspect.Parameter]:
         wanted = list(inspect.signature(target).parameters.values()) if target is not None else []
     except (TypeError, ValueError):  # built in C: nothing is known
         return []
-    return [each for each in wanted[1:] if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)]
+    # What `partial` fixes by name stays in its signature, as an argument with a default: the user has chosen it.
+    fixed = function.keywords if isinstance(function, functools.partial) else {}
+    return [
+        each
+        for each in wanted[1:]
+        if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD) and each.name not in fixed
+    ]

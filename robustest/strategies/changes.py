@@ -13,11 +13,10 @@ from torch import Tensor
 from robustest import rng
 from robustest.errors import ConfigError, expected
 from robustest.shifts import Shift, ShiftFunction, as_shift
-from robustest.threats import Spatial, Threat
+from robustest.threats import Bounds, Spatial, Threat
 from robustest.threats.protocol import per_row
 
 _ANYWHERE = Spatial(rotation=180.0, translation=1.0, scale=0.9)
-_UNIT = (0.0, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +43,10 @@ class Pose:
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not -limit <= value <= limit:
                 raise ConfigError(expected(f"{field.name} to be a number in -{limit:g}..{limit:g}", value))
 
-    def __call__(self, x: Tensor, key: Tensor) -> Tensor:
-        """The images (N, C, H, W) in [0, 1], so posed; what comes in from outside is black."""
+    def __call__(self, x: Tensor, key: Tensor, bounds: Bounds = (0.0, 1.0)) -> Tensor:
+        """The images (N, C, H, W) inside the bounds, so posed; what comes in from outside is black, the lower one."""
         pose = x.new_tensor([self.degrees, self.right, self.down, self.zoom]).expand(len(x), -1)
-        return _ANYWHERE.render(pose, _ANYWHERE.region(x, _UNIT))
+        return _ANYWHERE.render(pose, _ANYWHERE.region(x, bounds))
 
     def __str__(self) -> str:
         parts = (f"{field.name} {getattr(self, field.name):g}" for field in fields(self) if getattr(self, field.name))
@@ -60,10 +59,10 @@ class Pose:
 
 @dataclass(frozen=True, slots=True)
 class Perturbation:
-    """Every image moved to a random place inside a threat of its own; a shift that can be passed to any claim on one.
+    """Every sample moved to a random place inside a threat of its own; a shift that can be passed to any claim on one.
 
     Args:
-        threat: the threat; lengths such as eps are of images in [0, 1].
+        threat: the threat; lengths such as eps are in input units, as in every claim.
         share: how far from the image towards that place, in 0..1.
         draw: number of the draw: another one has other places.
 
@@ -81,9 +80,9 @@ class Perturbation:
         if isinstance(self.share, bool) or not isinstance(self.share, (int, float)) or not 0 <= self.share <= 1:
             raise ConfigError(expected("share to be a number in 0..1", self.share))
 
-    def __call__(self, x: Tensor, key: Tensor) -> Tensor:
-        """The images (N, C, H, W) in [0, 1], so moved."""
-        region = self.threat.region(x, _UNIT)
+    def __call__(self, x: Tensor, key: Tensor, bounds: Bounds = (0.0, 1.0)) -> Tensor:
+        """The samples (N, *S) inside the bounds, so moved."""
+        region = self.threat.region(x, bounds)
         origin = self.threat.origin(region)
         far = self.threat.start(region, rng.fold(rng.fold(key, "perturbation"), self.draw))
         share = per_row(x.new_full((len(x),), float(self.share)), far)
@@ -109,7 +108,7 @@ class Composition:
     of its own.
 
     Args:
-        steps: in their order; none at all leaves images as they are.
+        steps: in their order; none at all leaves samples as they are.
 
     Raises:
         ConfigError: a step is none.
@@ -122,14 +121,14 @@ class Composition:
             if not isinstance(step, (Shift, Pose, Perturbation)):
                 raise ConfigError(expected("steps to be of Shift, Pose or Perturbation", step))
 
-    def __call__(self, x: Tensor, key: Tensor) -> Tensor:
-        """The images (N, C, H, W) in [0, 1], so changed."""
+    def __call__(self, x: Tensor, key: Tensor, bounds: Bounds = (0.0, 1.0)) -> Tensor:
+        """The samples (N, *S) inside the bounds, so changed; each step gets the units that it would get by itself."""
         seen = Counter[str]()
         for step in self.steps:
             name = step.name if isinstance(step, Shift) else type(step).__qualname__
             own = rng.fold(key, seen[name]) if seen[name] else key
             seen[name] += 1
-            x = as_shift(step, None).apply(x, own, _UNIT)
+            x = as_shift(step, None).apply(x, own, bounds)
         return x
 
     def __str__(self) -> str:
@@ -161,9 +160,14 @@ def code_of(drawn: object) -> str:
         steps = "".join(f"{code_of(step)}, " for step in drawn.steps)
         return f"Composition(({steps.rstrip()}))" if steps else "Composition()"
     if isinstance(drawn, Shift):
-        own = "" if as_is(drawn) else f", {code_of(drawn.function)}"
-        sets = "" if drawn.parameters == "auto" else f", parameters={drawn.parameters!r}"
-        return f"Shift({drawn.name!r}, {drawn.severity}{own}{sets})"
+        given = [repr(drawn.name)]
+        if drawn.level is not None:
+            given.append(str(drawn.severity))
+        if not as_is(drawn):
+            given.append(f"{'function=' * (drawn.level is None)}{code_of(drawn.function)}")
+        if drawn.parameters != "auto":
+            given.append(f"parameters={drawn.parameters!r}")
+        return f"Shift({', '.join(given)})"
     if isinstance(drawn, partial):
         given = [*map(repr, drawn.args), *(f"{name}={value!r}" for name, value in drawn.keywords.items())]
         return f"partial({', '.join([code_of(drawn.func), *given])})"

@@ -19,7 +19,7 @@ from robustest.checks import checked_whole
 from robustest.errors import ConfigError, expected
 from robustest.shifts import SHIFTS, Shift, ShiftFunction, as_shift
 from robustest.strategies.changes import Composition, Perturbation, Pose, Step
-from robustest.threats import Threat
+from robustest.threats import Bounds, Threat
 
 _SHARES = 10
 _DRAWS = 99
@@ -85,6 +85,8 @@ def _shifts(
 
 def _shift(name: str | ShiftFunction, severity: int, parameters: str) -> Shift:
     found = as_shift(name, severity)
+    if found.level is None:  # else one function at five severities would be five changes that are alike
+        return as_shift(name, None)
     return Shift(found.name, severity, found.function, parameters) if found.name in SHIFTS else found
 
 
@@ -132,7 +134,7 @@ def perturbations(threat: Threat) -> SearchStrategy[Perturbation]:
     (`assert_robust_accuracy`) finds far more. This is for chains, where a little of it comes on top of a shift.
 
     Args:
-        threat: e.g. Linf(8 / 255); lengths are of images in [0, 1].
+        threat: e.g. Linf(8 / 255); lengths are in input units.
 
     Raises:
         ConfigError: this is no threat.
@@ -146,12 +148,13 @@ def _perturbations(draw: DrawFn, threat: Threat) -> Perturbation:
     return Perturbation(threat, draw(st.integers(0, _SHARES)) / _SHARES, draw(st.integers(0, _DRAWS)))
 
 
-def images(x: Tensor, threat: Threat) -> SearchStrategy[Tensor]:
+def images(x: Tensor, threat: Threat, *, bounds: Bounds = (0.0, 1.0)) -> SearchStrategy[Tensor]:
     """Images inside a threat around given ones, for tests of a user's own; x itself is the simplest.
 
     Args:
-        x: (N, C, H, W) floats in [0, 1].
+        x: (N, C, H, W) floats inside the bounds.
         threat: as for `perturbations`.
+        bounds: the least and the largest value of an input.
 
     Raises:
         ConfigError: x are no such images, or this is no threat.
@@ -159,7 +162,7 @@ def images(x: Tensor, threat: Threat) -> SearchStrategy[Tensor]:
     if not isinstance(x, Tensor) or x.ndim != 4 or not x.is_floating_point():
         raise ConfigError(expected("images as a tensor of floats (N, C, H, W)", getattr(x, "shape", x)))
     key = rng.keys(0, torch.arange(len(x))).to(x.device)
-    return perturbations(threat).map(lambda one: one(x, key))
+    return perturbations(threat).map(lambda one: one(x, key, bounds))
 
 
 def compositions(

@@ -532,18 +532,172 @@ def unmoved(x: Tensor, severity: int, key: Tensor) -> Tensor:
     return x
 
 
-def test_a_change_that_changes_nothing_is_said() -> None:
-    """Of a shift, a cue that is there already, and a strategy's changes: accuracy under them is clean accuracy."""
-    data, white = first(N), (torch.ones_like(X), Y)
-    cue = PixelPatch(top=0, left=0, value=1.0, off_value=1.0)
-    assert "; the shift changes no sample" in measured(M.measure_shift_accuracy(MODEL, data, unmoved, at_least=0.5))
-    assert "; the shift changes no sample" in measured(M.measure_consistency(MODEL, data, unmoved, max_flip=0.5))
-    assert f"; the {cue.name} changes no sample" in measured(
-        M.measure_spurious_feature(MODEL, white, cue, max_flip=0.5)
+def still_frames(data: Data) -> M.SequenceBenchmark:
+    frames = data[0].unsqueeze(1).expand(-1, 4, -1, -1, -1)
+    return M.SequenceBenchmark(
+        name="still", sequences={"tilt": sequences(data).sequences["tilt"], "still": frames}, published=N
     )
-    still = M.measure_robust_to(MODEL, data, hypothesis_just(unmoved), at_least=0.5, max_examples=2)
-    assert "; the worst change changes no sample" in measured(still)
-    assert "changes no" not in measured(M.measure_shift_accuracy(MODEL, data, halved, at_least=0.5))
+
+
+MASKS = torch.ones(N, 1, SIDE, SIDE)
+STILL = "the shift unmoved, severity 3"
+NOTHING_CHANGES: dict[str, tuple[str, Callable[[], Result]]] = {
+    "shift": (
+        STILL,
+        lambda: M.measure_shift_accuracy(MODEL, first(N), unmoved, at_least=0.5),
+    ),
+    "fall": (STILL, lambda: M.measure_shift_accuracy(MODEL, first(N), unmoved, max_drop=0.5)),
+    "population": (
+        STILL,
+        lambda: M.measure_shift_accuracy(MODEL, first(N), unmoved, at_least=0.5, scope="population"),
+    ),
+    "consistency": (
+        STILL,
+        lambda: M.measure_consistency(MODEL, first(N), unmoved, max_flip=0.5),
+    ),
+    "calibration": (
+        STILL,
+        lambda: M.measure_calibrated(MODEL, first(N), unmoved, max_brier=1.9),
+    ),
+    "calibration error": (
+        STILL,
+        lambda: M.measure_calibrated(MODEL, first(N), unmoved, max_ece=0.9),
+    ),
+    "selective": (
+        STILL,
+        lambda: M.measure_selective_accuracy(MODEL, first(N), unmoved, coverage=0.5, at_least=0.5),
+    ),
+    "pose": (
+        "the shift pose (as it is)",
+        lambda: M.measure_consistency(MODEL, first(N), strategies.Pose(), max_flip=0.5),
+    ),
+    "chain": (
+        "the shift no change",
+        lambda: M.measure_shift_accuracy(MODEL, first(N), strategies.Composition(), at_least=0.5),
+    ),
+    "place": (
+        "0 of the way",
+        lambda: M.measure_shift_accuracy(MODEL, first(N), strategies.Perturbation(Linf(0.1), share=0.0), at_least=0.5),
+    ),
+    "radius": (
+        "Linf(eps=0)",
+        lambda: M.measure_shift_accuracy(MODEL, first(N), strategies.Perturbation(Linf(0)), at_least=0.5),
+    ),
+    "one corruption of two": (
+        "channel_swap, severity 1; channel_swap, severity 2",
+        lambda: M.measure_corruption_robustness(
+            MODEL, first(N), corruptions=["gaussian_noise", "channel_swap"], severities=[1, 2], min_accuracy=0.5
+        ),
+    ),
+    "own corruption": (
+        "unmoved, severity 1",
+        lambda: M.measure_corruption_robustness(
+            MODEL, first(N), corruptions=[halved, unmoved], severities=[1], max_drop=0.6
+        ),
+    ),
+    "corruption error": (
+        "unmoved, severity 1",
+        lambda: M.measure_corruption_robustness(
+            MODEL,
+            first(N),
+            corruptions=[halved, unmoved],
+            severities=[1],
+            max_mce=1.5,
+            baseline={"halved": [0.5] * 5, "unmoved": [0.5] * 5},
+        ),
+    ),
+    "frames": (
+        "the perturbation still",
+        lambda: M.measure_stable_under_perturbations(MODEL, still_frames(first(N)), max_mfp=0.9),
+    ),
+    "cue": (
+        "the cue 1x1 patch",
+        lambda: M.measure_spurious_feature(
+            MODEL, (torch.ones_like(X), Y), PixelPatch(top=0, left=0, off_value=1.0), max_flip=0.5
+        ),
+    ),
+    "recall": (
+        "the cue 1x1 patch",
+        lambda: M.measure_spurious_feature(
+            MODEL, (torch.ones_like(X), Y), PixelPatch(top=0, left=0, off_value=1.0), max_recall_drop=0.5
+        ),
+    ),
+    "one cue of two": (
+        "the cue own",
+        lambda: M.measure_spurious_feature(
+            MODEL, first(N), [CUE, M.FunctionCue("own", on=lambda x: x * 1.0)], max_flip=0.9
+        ),
+    ),
+    "background swap": (
+        "the cue background swap",
+        lambda: M.measure_spurious_feature(
+            MODEL, first(N), M.BackgroundSwap(masks=MASKS, backgrounds=X[:5]), max_flip=0.9
+        ),
+    ),
+    "strategy": (
+        "the strategy",
+        lambda: M.measure_robust_to(MODEL, first(N), hypothesis_just(unmoved), at_least=0.5, max_examples=2),
+    ),
+    "strategy of poses": (
+        "the strategy",
+        lambda: M.measure_robust_to(
+            MODEL, first(N), strategies.poses(degrees=0, translation=0, zoom=0), at_least=0.5, max_examples=9
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", NOTHING_CHANGES)
+def test_a_change_that_changes_nothing_tests_nothing(kind: str) -> None:
+    """Accuracy under it is clean accuracy, which is not what was claimed; each change of a list counts by itself."""
+    name, measure = NOTHING_CHANGES[kind]
+    found = measure()
+    assert found.verdict is Verdict.INCONCLUSIVE
+    assert found.rule.startswith(f"nothing was tested: {name}" if name.startswith("the") else "nothing was tested: ")
+    assert name in found.rule
+    assert f"none of {found.n_used} samples" in found.rule
+    assert "changes no sample" in measured(found)
+    assert 0 in found.details["changed"].values()
+
+
+def test_a_change_that_changes_every_sample_says_nothing_of_it() -> None:
+    found = M.measure_shift_accuracy(MODEL, first(N), halved, at_least=0.5)
+    assert found.verdict is Verdict.PASSED
+    assert "changes" not in measured(found)
+
+
+def now_and_then(x: Tensor) -> Tensor:
+    """A twentieth of the samples is dimmed."""
+    return torch.where((x[:, :1, :1, :1] * 1000).floor() % 20 == 0, x * 0.9, x)
+
+
+FEW_CHANGE: dict[str, Callable[[], Result]] = {
+    "shift": lambda: M.measure_shift_accuracy(MODEL, first(N), now_and_then, at_least=0.6),
+    "fall": lambda: M.measure_shift_accuracy(MODEL, first(N), now_and_then, max_drop=0.3),
+    "consistency": lambda: M.measure_consistency(MODEL, first(N), now_and_then, max_flip=0.3),
+    "brier": lambda: M.measure_calibrated(MODEL, first(N), now_and_then, max_brier=1.5),
+    "calibration error": lambda: M.measure_calibrated(MODEL, first(N), now_and_then, max_ece=0.9),
+    "selective": lambda: M.measure_selective_accuracy(MODEL, first(N), now_and_then, coverage=0.8, at_least=0.5),
+    "corruptions": lambda: M.measure_corruption_robustness(
+        MODEL, first(N), corruptions=[now_and_then], min_accuracy=0.6
+    ),
+    "cue": lambda: M.measure_spurious_feature(MODEL, first(N), M.FunctionCue("own", on=now_and_then), max_flip=0.3),
+    "recall": lambda: M.measure_spurious_feature(
+        MODEL, first(N), M.FunctionCue("own", on=now_and_then), max_recall_drop=0.5
+    ),
+    "strategy": lambda: M.measure_robust_to(MODEL, first(N), hypothesis_just(now_and_then), at_least=0.6),
+}
+
+
+@pytest.mark.parametrize("kind", FEW_CHANGE)
+def test_samples_that_did_not_change_cannot_carry_a_claim(kind: str) -> None:
+    """Were the model wrong on every sample that changed, the claim would hold: nothing could have failed it."""
+    found = FEW_CHANGE[kind]()
+    assert found.verdict is Verdict.INCONCLUSIVE
+    assert found.rule.startswith("nothing could have failed it: ")
+    count = next(iter(found.details["changed"].values()))
+    assert 0 < count < 0.15 * found.n_used
+    assert f"changes {count} of {found.n_used} samples" in measured(found)
 
 
 def test_limits_that_nothing_could_exceed_do_not_pass() -> None:

@@ -18,12 +18,12 @@ from robustest.engine.evaluator import Evaluator
 from robustest.errors import ConfigError, DataError, ModelError, expected
 from robustest.models import Needs
 from robustest.rules import Rule, ShareRule
+from robustest.run.changed import Changed
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observed, exhibits_of
 from robustest.run.plan import Plan
-from robustest.run.result_building import unchanged
 from robustest.run.setup import Setup
-from robustest.shifts import Shift, ShiftFunction, as_shift
+from robustest.shifts import Shift, ShiftedInputs, ShiftFunction, shift_as_asked
 
 _TEMPERATURES = (0.02, 50.0)
 """What a fitted temperature may be."""
@@ -63,7 +63,12 @@ class Answering:
         Raises:
             ModelError: the outputs are probabilities where logits were said, or the other way round.
         """
-        after = chunk.x if self.shift is None else self.shift.apply(chunk.x, chunk.key, chunk.bounds)
+        if self.shift is None:
+            never = torch.zeros(len(chunk.x), dtype=torch.bool, device=chunk.x.device)
+            changed = ShiftedInputs(chunk.x, never, never)
+        else:
+            changed = self.shift.shifted(chunk.x, chunk.key, chunk.bounds)
+        after = changed.x
         task, logits = evaluator.task, evaluator.logits(after)
         if self.beside is not None and self.beside.shape[1:] == after.shape[1:]:
             check_beside(evaluator, after, logits, self.beside.to(after))
@@ -78,7 +83,8 @@ class Answering:
             "max_logit": logits.amax(1).double(),
             "energy": logits.double().logsumexp(1),
             "brier": (logs.exp() - F.one_hot(chunk.y, logs.shape[1])).square().sum(1) / 2,
-            "moved": (after != chunk.x).flatten(1).any(1),
+            "moved": changed.moved,
+            "cut": changed.cut,
         }
         exhibits = exhibits_of(
             chunk,
@@ -88,7 +94,7 @@ class Answering:
             before=chunk.x,
             after=after,
             badness=columns["msp"],
-            size=None if self.shift is None else float(self.shift.severity),
+            size=None if self.shift is None else self.shift.level,
             most=self.examples,
         )
         arrays = {name: column.cpu().numpy() for name, column in columns.items()}
@@ -123,11 +129,11 @@ def asked_shift(shift: str | Shift | ShiftFunction | None, severity: int | None)
     """The shift that samples are seen under.
 
     Raises:
-        ConfigError: a severity without a shift; else as `as_shift`.
+        ConfigError: a severity without a shift; else as `shift_as_asked`.
     """
     if shift is None and severity is not None:
         raise ConfigError(f"Expected shift= with severity={severity} but got none.")
-    return None if shift is None else as_shift(shift, severity)
+    return None if shift is None else shift_as_asked(shift, severity)
 
 
 def sure_setup(setup: Setup, *, probabilities: bool) -> Setup:
@@ -193,9 +199,12 @@ def answers_plan(setup: Setup, statement: str, look: Answering, rule: Rule) -> P
     return setup.plan(statement, look, rule, identity=kept if look.beside is None else (*kept, look.beside))
 
 
-def unmoved(evidence: Evidence, shift: Shift | None) -> tuple[str, ...]:
-    """What every line must say of a shift that changed nothing."""
-    return () if shift is None else unchanged(evidence.columns["moved"], "the shift")
+def changed_by(evidence: Evidence, shift: Shift | None, *, worst: float) -> list[Changed]:
+    """The samples that the shift changed, where there is one; `worst` as in `Changed`."""
+    if shift is None:
+        return []
+    moved, cut = evidence.columns["moved"], evidence.columns["cut"]
+    return [Changed(by=f"the shift {shift}", moved=moved, cut=cut, worst=worst)]
 
 
 def about(shift: Shift | None) -> str:

@@ -19,12 +19,12 @@ from robustest.claims.confidence.answers import (
     about,
     answers_plan,
     asked_shift,
+    changed_by,
     check_apart,
     checked_temperature,
     fitted_temperature,
     setting,
     sure_setup,
-    unmoved,
 )
 from robustest.facts import Captions
 from robustest.kinds import Kind, Quantity
@@ -78,9 +78,8 @@ def measure_calibrated(
     population whatever `scope` says.
 
     Args:
-        model, data: as for `measure_robust_accuracy`; images (N, C, H, W) where there is a shift.
-        shift: what is done to the samples first: a name, a `Shift`, or a function of (x, severity, key).
-        severity: 1..5; None means the `Shift`'s own, or 3.
+        model, data: as for `measure_robust_accuracy`; images (N, C, H, W) where there is a shift that has a name.
+        shift, severity: what is done to the samples first, as for `measure_shift_accuracy`.
         max_brier: the Brier score claimed at most, in 0..2 and less than 2.
         max_ece: the calibration error claimed at most, in 0..1 and less than 1; not together with max_brier.
         bins: of confidence, of equal width, >= 10.
@@ -114,7 +113,7 @@ def measure_calibrated(
         method=f"{bins} bins of confidence" if asked.by_error else "squared distance of all probabilities",
         details=_details(evidence, bins, look.temperature),
         scope="population" if asked.by_error else None,
-        caveats=unmoved(evidence, chosen),
+        changed=changed_by(evidence, chosen, worst=asked.worst(evidence)),
         notes=() if fitted is None else (f"temperature {look.temperature:.3g}, fitted on {fitted.n} other samples",),
     )
 
@@ -152,6 +151,17 @@ class _Asked:
     def by_error(self) -> bool:
         """Whether it is the calibration error."""
         return self.quantity.threshold == "max_ece"
+
+    def worst(self, evidence: Evidence) -> float:
+        """The value were the model sure and wrong on every sample that was changed."""
+        columns = evidence.columns
+        moved = columns["moved"]
+        if not self.by_error:
+            return float(2 * np.where(moved, 1.0, columns["brier"]).mean())
+        # The error is a mean over bins of the distance of sums: a changed sample adds one n-th to it at most.
+        apart = np.where(moved, 0.0, columns["confidence"] - columns["held"])
+        still = binned_error(apart, bin_of(columns["confidence"], self.bins), self.bins)
+        return still + float(moved.mean())
 
     def rule(self, setup: Setup) -> Rule:
         """What decides; of the Brier score the column holds half, so that it is a mean of values in 0..1."""

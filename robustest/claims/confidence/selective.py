@@ -11,9 +11,9 @@ from robustest.claims.confidence.answers import (
     about,
     answers_plan,
     asked_shift,
+    changed_by,
     setting,
     sure_setup,
-    unmoved,
 )
 from robustest.kinds import Kind, Quantity
 from robustest.results import Result
@@ -58,7 +58,7 @@ def measure_selective_accuracy(
 
     Args:
         model: as for `measure_robust_accuracy`.
-        data: as for `measure_robust_accuracy`; images (N, C, H, W) where there is a shift.
+        data: as for `measure_calibrated`.
         shift, severity, probabilities: as for `measure_calibrated`.
         coverage: the share of samples that is answered, in 0..1 and more than 0.
         at_least: the accuracy claimed on them, in 0..1 and more than 0.
@@ -87,8 +87,14 @@ def measure_selective_accuracy(
         setting=setting(chosen),
         method=f"the surest {coverage:g} answered",
         details=_details(evidence, coverage),
-        caveats=unmoved(evidence, chosen),
+        changed=changed_by(evidence, chosen, worst=_worst(evidence, coverage)),
     )
+
+
+def _worst(evidence: Evidence, coverage: float) -> float:
+    """The most that the accuracy could be were the model sure and wrong on every sample that was changed."""
+    moved, answered = int(evidence.columns["moved"].sum()), need(coverage, evidence.n)
+    return max(0.0, 1 - moved / answered)
 
 
 def _details(evidence: Evidence, coverage: float) -> dict[str, Any]:

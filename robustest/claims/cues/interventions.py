@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from robustest.checks import moved_rows
 from robustest.cues import Cue, NullCue, distances, for_samples, switched
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
@@ -81,6 +82,7 @@ class Switching:
             null_flips += _null_moves(evaluator, cue, chunk, before)
             size = distances(with_cue, without)
             columns |= {on(number): after.cpu().numpy(), off(number): before.cpu().numpy()}
+            columns[f"moved {number}"] = moved_rows(without, with_cue).cpu().numpy()
             columns |= {f"l2 {number}": size.l2.cpu().numpy(), f"linf {number}": size.linf.cpu().numpy()}
         columns |= {"held": held.cpu().numpy(), CLASSES: np.full(len(held), evaluator.classes)}
         tried = len(self.cues) * min(_NULL_ROWS, len(held))

@@ -33,10 +33,11 @@ from robustest.discovery import Discovery
 from robustest.errors import ConfigError, expected
 from robustest.results import Result, Verdict
 from robustest.rules.cues import CueRule
+from robustest.run.changed import Changed
 from robustest.run.driver import observe
 from robustest.run.noting import measures
 from robustest.run.options import Options
-from robustest.run.result_building import finish, unchanged
+from robustest.run.result_building import finish
 from robustest.run.setup import Setup
 from robustest.statistics import asked_threshold
 
@@ -170,9 +171,12 @@ def _measured(
         setting="; ".join(each.name for each in cues),
         method="paired intervention, cue on and off",
         details=details_of(evidence, cues, rule),
-        caveats=[
-            told
+        changed=[
+            Changed(
+                by=f"the cue {each.name}",
+                moved=evidence.columns[f"moved {at}"],
+                worst=rule.worst(evidence.columns, at, evidence.columns[f"moved {at}"]),
+            )
             for at, each in enumerate(cues)
-            for told in unchanged(evidence.columns[f"linf {at}"], f"the {each.name}")
         ],
     )

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
-from torch import Tensor
 
+from robustest.checks import moved_rows
 from robustest.data import Samples
 from robustest.data.benchmarks import CorruptedBenchmark
 from robustest.engine.chunks import Chunk
@@ -17,7 +17,15 @@ from robustest.engine.evaluator import Evaluator
 from robustest.errors import ConfigError, DataError, unknown
 from robustest.rules.averages.corruption_error import column
 from robustest.run.evidence import Exhibit, Observed, exhibits_of
-from robustest.shifts import COMMON_CORRUPTIONS, CORRUPTIONS, Shift, as_shift, followed
+from robustest.shifts import (
+    COMMON_CORRUPTIONS,
+    CORRUPTIONS,
+    Shift,
+    ShiftedInputs,
+    ShiftFunction,
+    as_shift,
+    followed,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,8 +41,16 @@ class Stored:
     severity: int
     samples: Samples
 
-    def images(self, chunk: Chunk) -> Tensor:
-        """The chunk's images in this cell.
+    @property
+    def level(self) -> int:
+        """The severity, as `Shift.level`."""
+        return self.severity
+
+    def __str__(self) -> str:
+        return f"{self.name}, severity {self.severity}"
+
+    def shifted(self, chunk: Chunk) -> ShiftedInputs:
+        """The chunk's images in this cell, beside the chunk's own.
 
         Raises:
             DataError: they have other labels or another shape, or are outside the bounds.
@@ -52,33 +68,45 @@ class Stored:
                 f"Expected images of {self.name} in [0, 1] but view= gives others. Leave "
                 "normalisation to preprocessing=."
             )
-        return x
+        return ShiftedInputs(x, moved_rows(chunk.x, x), torch.zeros_like(chunk.key, dtype=torch.bool))
 
 
 Cell = Shift | Stored
+Corruptions = str | Shift | ShiftFunction | Sequence[str | Shift | ShiftFunction]
 T = TypeVar("T", Shift, Stored)
 
 
-def images(cell: Cell, chunk: Chunk) -> Tensor:
-    """(n, C, H, W) a chunk's images in a cell."""
-    return cell.apply(chunk.x, chunk.key, chunk.bounds) if isinstance(cell, Shift) else cell.images(chunk)
+def moved_column(cell: Cell) -> str:
+    """The column of whether a cell's images differ from the chunk's own."""
+    return f"moved {column((cell.name, cell.severity))}"
 
 
-def cells_of(corruptions: str | Sequence[str], severities: Sequence[int]) -> list[Shift]:
+def cut_column(cell: Cell) -> str:
+    """The column of `ShiftedInputs.cut`."""
+    return f"cut {column((cell.name, cell.severity))}"
+
+
+def cells_of(corruptions: Corruptions, severities: Sequence[int]) -> list[Shift]:
     """Shifts at severities; "common" stands for the benchmark's 15 corruptions, "all" for ImageNet-C's 19.
+
+    A function that does not ask for a severity is one cell: at five severities it would be five that are alike.
 
     Raises:
         ConfigError: there is none, or one twice.
     """
     sets = {"common": COMMON_CORRUPTIONS, "all": CORRUPTIONS}
-    names = sets.get(corruptions, [corruptions]) if isinstance(corruptions, str) else list(corruptions)
-    cells = [as_shift(name, severity) for name in dict.fromkeys(names) for severity in dict.fromkeys(severities)]
+    if isinstance(corruptions, str):
+        chosen: Sequence[str | Shift | ShiftFunction] = sets.get(corruptions, [corruptions])
+    else:
+        chosen = [corruptions] if isinstance(corruptions, Shift) or callable(corruptions) else list(corruptions)
+    cells = []
+    for one in dict.fromkeys(chosen):
+        at = [as_shift(one, severity) for severity in dict.fromkeys(severities)]
+        cells += at if all(cell.level is not None for cell in at) else at[:1]
     return _once(cells)
 
 
-def stored_cells(
-    stored: CorruptedBenchmark, corruptions: str | Sequence[str], severities: Sequence[int]
-) -> list[Stored]:
+def stored_cells(stored: CorruptedBenchmark, corruptions: Corruptions, severities: Sequence[int]) -> list[Stored]:
     """The cells of a benchmark; "common" stands for the 15 of ImageNet-C where it has them, else for all that it has.
 
     Raises:
@@ -87,12 +115,12 @@ def stored_cells(
     """
     if corruptions == "common":
         corruptions = [name for name in stored.corruptions if name in COMMON_CORRUPTIONS] or stored.corruptions
-    names = (
-        stored.corruptions if corruptions == "all" else [corruptions] if isinstance(corruptions, str) else corruptions
-    )
-    for name in names:
+    given = stored.corruptions if corruptions == "all" else corruptions
+    names = []
+    for name in given if isinstance(given, Sequence) and not isinstance(given, str) else [given]:
         if name not in stored.corruptions:
-            raise unknown(f"corruption of {stored.name}", name, stored.corruptions)
+            raise unknown(f"corruption of {stored.name}", str(name), stored.corruptions)
+        names.append(str(name))
     for severity in severities:
         if severity not in {level for _, level in stored.cells}:
             raise ConfigError(f"Expected severities of 1..5 but got {severity!r}.")
@@ -120,12 +148,15 @@ class Corrupting:
 
     Attributes:
         cells: corruptions with their severities.
-        clean: whether the chunk's own images are clean ones; else nothing is said of them.
+        clean: whether the chunk's own images are looked at too; else nothing is said of them.
+        beside_clean: whether the chunk's own images are clean ones, so that a cell that leaves them as they are is one
+            that changes nothing.
         examples: how many samples may be shown.
     """
 
     cells: tuple[Cell, ...]
     clean: bool
+    beside_clean: bool
     examples: int
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observed:
@@ -139,8 +170,14 @@ class Corrupting:
         count = torch.zeros(len(chunk.y), device=chunk.y.device)
         exhibits: list[Exhibit] = []
         for cell in self.cells:
-            after = images(cell, chunk)
-            moved = followed(task, cell, chunk.x, chunk.y, chunk.key) if isinstance(cell, Shift) else chunk.y
+            if isinstance(cell, Shift):
+                changed = cell.shifted(chunk.x, chunk.key, chunk.bounds)
+                moved = followed(task, cell, chunk.x, chunk.y, chunk.key, bounds=chunk.bounds)
+            else:
+                changed, moved = cell.shifted(chunk), chunk.y
+            after = changed.x
+            if self.beside_clean:
+                columns |= {moved_column(cell): changed.moved, cut_column(cell): changed.cut}
             seen = evaluator.judged(after, moved)
             held, predicted = seen.holds, seen.said
             columns[column((cell.name, cell.severity))] = held
@@ -153,7 +190,7 @@ class Corrupting:
                 before=after if clean is None else chunk.x,
                 after=after,
                 badness=-seen.margin,
-                size=float(cell.severity),
+                size=cell.level,
                 most=self.examples,
                 task=task,
                 moved=moved,

@@ -14,14 +14,15 @@ from robustest.facts import Captions
 from robustest.kinds import OUTCOMES, Kind, Quantity, clean_accuracy
 from robustest.results import Pairing, Result
 from robustest.rules import ShareRule
+from robustest.run.changed import Changed
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence
 from robustest.run.noting import measures
 from robustest.run.options import Options
 from robustest.run.remembered.comparison import Baseline
-from robustest.run.result_building import finish, unchanged
+from robustest.run.result_building import finish
 from robustest.run.setup import Setup, deciding, of_task
-from robustest.shifts import Shift, ShiftFunction, as_shift, followed
+from robustest.shifts import Shift, ShiftFunction, followed, shift_as_asked
 from robustest.statistics import asked_threshold
 from robustest.tasks import Task
 
@@ -59,9 +60,8 @@ def measure_consistency(
 
     Args:
         model: as for `measure_robust_accuracy`.
-        data: as for `measure_robust_accuracy`; images (N, C, H, W). Labels serve the details alone.
-        shift: a name ("gaussian_noise"), a `Shift`, or a function of (x, severity, key).
-        severity: 1..5; None means the `Shift`'s own, or 3.
+        data: as for `measure_shift_accuracy`. Labels serve the details alone.
+        shift, severity: as for `measure_shift_accuracy`.
         max_flip: the share of flips claimed at most, in 0..1.
         no_worse_than, tolerance: as for `measure_robust_accuracy`, about the samples that do not flip.
         task: what the answers are, and when they are right, as for `measure_robust_accuracy`; its targets follow
@@ -73,7 +73,7 @@ def measure_consistency(
         DataError, ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
     max_flip = asked_threshold("max_flip", max_flip, trivial=1)
-    chosen = as_shift(shift, severity)
+    chosen = shift_as_asked(shift, severity)
     setup = Setup.of(model, data, options, deciding(task))
     plan = setup.plan(
         CONSISTENCY.quantities[0].says(chosen) + of_task(setup.task),
@@ -82,6 +82,7 @@ def measure_consistency(
         identity=("consistency", chosen),
     ).against(no_worse_than, tolerance, asked=max_flip is not None)
     evidence = observe(plan)
+    moved = evidence.columns["moved"]
     return finish(
         plan,
         evidence,
@@ -91,7 +92,9 @@ def measure_consistency(
         method="paired with the unshifted samples",
         details=_details(evidence),
         pairing=Pairing(under=of_task(setup.task).strip(", ")),
-        caveats=unchanged(evidence.columns["moved"], "the shift"),
+        changed=[
+            Changed(by=f"the shift {chosen}", moved=moved, cut=evidence.columns["cut"], worst=float(moved.mean()))
+        ],
     )
 
 
@@ -101,7 +104,7 @@ class Flipping(Shifting):
 
     def aimed_at(self, task: Task, chunk: Chunk, before: Judged, moved: Tensor) -> Tensor:
         """(B, *T) what the model said of the samples unshifted, where it is by now."""
-        return followed(task, self.shift, chunk.x, before.said, chunk.key)
+        return followed(task, self.shift, chunk.x, before.said, chunk.key, bounds=chunk.bounds)
 
     def columns(self, task: Task, before: Judged, shifted: Judged, moved: Tensor) -> dict[str, Tensor]:
         """(B,) bools of each sample, by name."""

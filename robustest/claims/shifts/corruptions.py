@@ -12,7 +12,7 @@ from typing import Any, Unpack
 
 import numpy as np
 
-from robustest.claims.shifts.cells import Cell, Corrupting
+from robustest.claims.shifts.cells import Cell, Corrupting, Corruptions, cut_column, moved_column
 from robustest.claims.shifts.grid import Grid
 from robustest.kinds import Kind, Quantity, clean_accuracy
 from robustest.results import Result
@@ -23,6 +23,7 @@ from robustest.rules.averages.corruption_error import (
     mean_corruption_error,
     relative_mean_corruption_error,
 )
+from robustest.run.changed import Changed
 from robustest.run.driver import observe
 from robustest.run.evidence import Columns, Evidence
 from robustest.run.models.fresh import ADAPTS, fresh_setup, observed_fresh
@@ -41,9 +42,9 @@ SEVERITIES = (1, 2, 3, 4, 5)
 CORRUPTION_ROBUSTNESS = Kind(
     name="corruption_robustness",
     quantities=(
-        Quantity.at_least("min_accuracy", "mean accuracy", "mean accuracy over {}, severities {}"),
-        Quantity.at_most("max_drop", "mean accuracy drop", "mean accuracy drop over {}, severities {}", trivial=1),
-        Quantity.at_most("max_mce", "mean corruption error", "mean corruption error over {}, severities {}"),
+        Quantity.at_least("min_accuracy", "mean accuracy", "mean accuracy over {}{}"),
+        Quantity.at_most("max_drop", "mean accuracy drop", "mean accuracy drop over {}{}", trivial=1),
+        Quantity.at_most("max_mce", "mean corruption error", "mean corruption error over {}{}"),
     ),
     asks_too=("no_worse_than",),
     lines=clean_accuracy,
@@ -57,7 +58,7 @@ def measure_corruption_robustness(
     model: object,
     data: object,
     *,
-    corruptions: str | Sequence[str] = "common",
+    corruptions: Corruptions = "common",
     severities: Sequence[int] = SEVERITIES,
     min_accuracy: float | None = None,
     max_drop: float | None = None,
@@ -77,7 +78,9 @@ def measure_corruption_robustness(
         data: as for `measure_robust_accuracy`; images (N, C, H, W) to corrupt. Or a benchmark of corrupted images, as
             `robustest.benchmark("imagenet-c", root)` reads it.
         corruptions: "common" (the 15 of ImageNet-C; of a benchmark without them, all), "all" (19; all that a benchmark
-            has), or names of shifts or of a benchmark's corruptions.
+            has), or a list: names of shifts, functions and `Shift`s as for `measure_shift_accuracy`, or names of a
+            benchmark's corruptions. A function that does not ask for a severity counts once. Where one changes no
+            sample, at one of its severities, the claim is inconclusive.
         severities: of 1..5.
         min_accuracy: the mean accuracy over corruptions and severities claimed at least, in 0..1.
         max_drop: the fall from clean accuracy to that mean claimed at most, in 0..1.
@@ -116,8 +119,8 @@ def measure_corruption_robustness(
 
 def _plan(setup: Setup, grid: Grid, rule: CellsRule, asked: Quantity) -> Plan:
     return setup.plan(
-        asked.says(grid.about, grid.levels) + of_task(setup.task),
-        Corrupting(cells=grid.cells, clean=grid.clean, examples=setup.settings.examples),
+        asked.says(grid.about, f", severities {grid.levels}" if grid.levels else "") + of_task(setup.task),
+        Corrupting(cells=grid.cells, clean=grid.clean, beside_clean=grid.clean, examples=setup.settings.examples),
         rule,
         identity=grid.identity,
         adapts=True,
@@ -149,14 +152,25 @@ def _result(plan: Plan, evidence: Evidence, grid: Grid, asked: Quantity, rule: C
         details=_details(evidence, grid.cells, grid.reference, plan.settings.alpha),
         trivial=rule.mean.scale if asked.threshold == "max_mce" else None,
         caveats=grid.caveats(mce=asked.threshold == "max_mce"),
+        changed=_changed(evidence.columns, grid.cells, rule) if grid.clean else (),
     )
+
+
+def _changed(columns: Columns, cells: Sequence[Cell], rule: CellsRule) -> list[Changed]:
+    """The samples that each cell changed, and the mean were the model wrong on all of them."""
+    moved = {column((cell.name, cell.severity)): columns[moved_column(cell)] for cell in cells}
+    worst = rule.mean_of({**columns, **{name: columns[name] & ~one for name, one in moved.items()}})
+    return [
+        Changed(by=str(cell), moved=columns[moved_column(cell)], cut=columns[cut_column(cell)], worst=worst)
+        for cell in cells
+    ]
 
 
 def _fresh(plan: Plan, setup: Setup, grid: Grid) -> Evidence:
     """What a model that adapts does in each cell, and on the clean samples, as it was before any."""
     examples = setup.settings.examples
-    looks = [Corrupting(cells=(), clean=True, examples=0)] if grid.clean else []
-    looks += [Corrupting(cells=(cell,), clean=False, examples=examples) for cell in grid.cells]
+    looks = [Corrupting(cells=(), clean=True, beside_clean=True, examples=0)] if grid.clean else []
+    looks += [Corrupting(cells=(cell,), clean=False, beside_clean=grid.clean, examples=examples) for cell in grid.cells]
 
     def joined(columns: Columns) -> Columns:
         held = sum(columns[column(pair)].astype(int) for pair in grid.pairs)
@@ -172,13 +186,16 @@ def _details(evidence: Evidence, cells: Sequence[Cell], reference: Errors | None
     n, known = evidence.n, evidence.columns.get("clean")
     clean = None if known is None else float(known.mean())
     rates: dict[tuple[str, int], float] = {}
-    table: dict[str, dict[str, Any]] = {cell.name: {} for cell in cells}
+    table: dict[str, dict[str, Any]] = {cell.name: {} for cell in cells if cell.level is not None}
+    by_name: dict[str, list[float]] = {}
     for cell in cells:
         right = int(evidence.columns[column((cell.name, cell.severity))].sum())
         interval = clopper_pearson(right, n, alpha / len(cells))
-        table[cell.name][str(cell.severity)] = {"accuracy": right / n, "interval": list(interval)}
+        if cell.level is not None:
+            table[cell.name][str(cell.level)] = {"accuracy": right / n, "interval": list(interval)}
+        by_name.setdefault(cell.name, []).append(right / n)
         rates[cell.name, cell.severity] = 1 - right / n
-    means = {name: float(np.mean([entry["accuracy"] for entry in table[name].values()])) for name in table}
+    means = {name: float(np.mean(accuracies)) for name, accuracies in by_name.items()}
     details: dict[str, Any] = {
         "clean_accuracy": clean,
         "by_severity": table,
@@ -186,8 +203,11 @@ def _details(evidence: Evidence, cells: Sequence[Cell], reference: Errors | None
         "worst_corruption": min(means, key=lambda name: means[name]),
         "cells": len(cells),
     }
-    if {cell.severity for cell in cells} == set(SEVERITIES):
-        errors = {name: [rates[name, severity] for severity in SEVERITIES] for name in table}
+    levels = {cell.level for cell in cells} - {None}
+    if levels == set(SEVERITIES) or not levels:
+        # One without severities errs alike at each of them.
+        own = {cell.name: cell.severity for cell in cells if cell.level is None}
+        errors = {name: [rates[name, own.get(name, severity)] for severity in SEVERITIES] for name in by_name}
         details["errors"] = errors if clean is None else {"clean": [1 - clean], **errors}
     if reference is not None:
         details["mce"] = mean_corruption_error(rates, reference)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from robustest.claims.shifts.cells import Cell, cells_of, stored_cells
+from robustest.claims.shifts.cells import Cell, Corruptions, cells_of, stored_cells
 from robustest.claims.shifts.reference_errors import (
     check_classes,
     check_size,
@@ -41,7 +41,7 @@ class Grid:
     def of(
         cls,
         data: object,
-        corruptions: str | Sequence[str],
+        corruptions: Corruptions,
         severities: Sequence[int],
         *,
         baseline: object,
@@ -76,8 +76,8 @@ class Grid:
 
     @property
     def levels(self) -> str:
-        """The severities in a line."""
-        return ", ".join(str(level) for level in sorted({cell.severity for cell in self.cells}))
+        """The severities in a line; empty where no corruption has any."""
+        return ", ".join(str(level) for level in sorted({cell.level for cell in self.cells if cell.level is not None}))
 
     @property
     def about(self) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from robustest.checks import moved_rows
 from robustest.data.benchmarks import SequenceBenchmark
 from robustest.data.benchmarks.sequences import Frames
 from robustest.engine.chunks import Chunk
@@ -19,8 +20,9 @@ from robustest.errors import ConfigError, DataError, expected, unknown
 from robustest.kinds import Kind, Quantity, no_lines
 from robustest.results import Result
 from robustest.rules.averages.weighted import WeightedRule
+from robustest.run.changed import Changed
 from robustest.run.driver import observe
-from robustest.run.evidence import Evidence, Observed
+from robustest.run.evidence import Columns, Evidence, Observed
 from robustest.run.noting import measures
 from robustest.run.options import Options
 from robustest.run.result_building import finish
@@ -71,7 +73,8 @@ def measure_stable_under_perturbations(
         **options: see `robustest.run.options.Options`.
 
     Returns:
-        The result. A sequence's outcome is True where no frame of any perturbation flips.
+        The result. A sequence's outcome is True where no frame of any perturbation flips. It is inconclusive where the
+        frames of a perturbation are alike in every sequence.
 
     Raises:
         ConfigError: an argument is out of range or unknown, or both thresholds are given.
@@ -102,7 +105,20 @@ def measure_stable_under_perturbations(
         details=_details(evidence, names, baseline),
         trivial=rule.mean.scale,
         caveats=data.caveats,
+        changed=_changed(evidence.columns, names, rule),
     )
+
+
+def _changed(columns: Columns, names: Sequence[str], rule: WeightedRule) -> list[Changed]:
+    """The sequences whose frames are not all alike, and the mean were each frame of these answered quite otherwise."""
+    moved = {name: columns[f"moved/{name}"] for name in names}
+    lost = {
+        f"{kind}/{name}": np.maximum(columns[f"{kind}/{name}"], one)
+        for name, one in moved.items()
+        for kind in ("fp", "t5d")
+    }
+    worst = rule.mean_of({**columns, **lost})
+    return [Changed(by=f"the perturbation {name}", moved=one, worst=worst) for name, one in moved.items()]
 
 
 def _checked_names(data: SequenceBenchmark, perturbations: Sequence[str] | None) -> tuple[str, ...]:
@@ -132,15 +148,17 @@ class Flickering:
         columns: dict[str, np.ndarray[Any, Any]] = {}
         low, high = chunk.bounds
         for name, frames in self.sequences:
-            flips, distances = [], []
+            flips, distances, moved = [], [], []
             for at in chunk.ids.tolist():
                 x = frames[at].to(evaluator.device) * (high - low) + low
                 if len(x) < 2 or not bool(((x >= low) & (x <= high)).all()):
                     raise DataError(f"Expected two frames or more in [0, 1] of sequence {at} of {name} but got others.")
+                moved.append(bool(moved_rows(x[:1].expand_as(x), x).any()))
                 logits = evaluator.logits(x)
                 flips.append(flip_probability(evaluator.task.predictions(logits), noise="noise" in name))
                 distances.append(top5_distance(logits, noise="noise" in name))
             columns[f"fp/{name}"], columns[f"t5d/{name}"] = np.array(flips), np.array(distances) / LARGEST
+            columns[f"moved/{name}"] = np.array(moved)
         still = np.all([columns[f"fp/{name}"] == 0 for name, _ in self.sequences], axis=0)
         return Observed({"held": still, **columns}, [])
 

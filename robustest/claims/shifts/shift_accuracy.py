@@ -13,14 +13,15 @@ from robustest.facts import Captions
 from robustest.kinds import OUTCOMES, Kind, Quantity, clean_accuracy
 from robustest.results import Pairing, Result
 from robustest.rules import DropRule, Rule, ShareRule, Terms
+from robustest.run.changed import Changed
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observed, exhibits_of
 from robustest.run.noting import measures
 from robustest.run.options import Options
 from robustest.run.remembered.comparison import Baseline
-from robustest.run.result_building import fallible, finish, unchanged
+from robustest.run.result_building import fallible, finish
 from robustest.run.setup import Setup, deciding, of_task
-from robustest.shifts import Shift, ShiftFunction, as_shift, followed
+from robustest.shifts import Shift, ShiftFunction, followed, shift_as_asked
 from robustest.statistics import asked_threshold, checked_not_both, mcnemar
 from robustest.tasks import Task
 
@@ -61,9 +62,11 @@ def measure_shift_accuracy(
 
     Args:
         model: as for `measure_robust_accuracy`.
-        data: as for `measure_robust_accuracy`; images (N, C, H, W).
-        shift: a name ("gaussian_noise"), a `Shift`, or a function of (x, severity, key).
-        severity: 1..5; None means the `Shift`'s own, or 3.
+        data: as for `measure_robust_accuracy`; images (N, C, H, W) for shifts that have a name.
+        shift: a name ("gaussian_noise"), a `Shift`, or a function of (x, severity, key), which receives and returns
+            inputs in the data's own units and shape. A shift that changes no sample, or so few that the others suffice
+            for the claim, leaves it inconclusive.
+        severity: 1..5; None means the `Shift`'s own, or 3; not for a function that does not ask for one.
         at_least: the accuracy claimed under the shift, in 0..1.
         max_drop: the fall in accuracy claimed at most, in 0..1 and less than 1; not together with at_least. Where no
             more than that share is right unshifted, nothing could break the claim, and it does not pass.
@@ -79,7 +82,7 @@ def measure_shift_accuracy(
     checked_not_both(at_least=at_least, max_drop=max_drop)
     at_least = asked_threshold("at_least", at_least, trivial=0)
     max_drop = asked_threshold("max_drop", max_drop, trivial=1)
-    chosen = as_shift(shift, severity)
+    chosen = shift_as_asked(shift, severity)
     setup = Setup.of(model, data, options, deciding(task))
     asked = SHIFT_ACCURACY.asked("at_least" if max_drop is None else "max_drop")
     threshold = at_least if max_drop is None else max_drop
@@ -101,8 +104,15 @@ def measure_shift_accuracy(
         method="paired with the unshifted samples",
         details=_details(evidence),
         pairing=Pairing(share=max_drop is None, under=of_task(setup.task).strip(", ")),
-        caveats=unchanged(evidence.columns["moved"], "the shift"),
+        changed=[_changed(evidence, chosen, by_drop=max_drop is not None)],
     )
+
+
+def _changed(evidence: Evidence, shift: Shift, *, by_drop: bool) -> Changed:
+    """The samples that the shift changed, and the value were the model wrong on all of them."""
+    moved, held, clean = (evidence.columns[name] for name in ("moved", "held", "clean"))
+    worst = float((clean & moved).mean() if by_drop else (held & ~moved).mean())
+    return Changed(by=f"the shift {shift}", moved=moved, cut=evidence.columns["cut"], worst=worst)
 
 
 def _rule(at_least: float | None, max_drop: float | None, terms: Terms) -> Rule:
@@ -127,9 +137,9 @@ class Shifting:
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observed:
         """What became of a chunk."""
-        after = self.shift.apply(chunk.x, chunk.key, chunk.bounds)
-        task = evaluator.task
-        moved = followed(task, self.shift, chunk.x, chunk.y, chunk.key)
+        changed = self.shift.shifted(chunk.x, chunk.key, chunk.bounds)
+        after, task = changed.x, evaluator.task
+        moved = followed(task, self.shift, chunk.x, chunk.y, chunk.key, bounds=chunk.bounds)
         before = evaluator.judged(chunk.x, chunk.y)
         shifted = evaluator.judged(after, self.aimed_at(task, chunk, before, moved))
         columns = self.columns(task, before, shifted, moved)
@@ -141,12 +151,12 @@ class Shifting:
             before=chunk.x,
             after=after,
             badness=-shifted.margin,
-            size=float(self.shift.severity),
+            size=self.shift.level,
             most=self.examples,
             task=task,
             moved=moved,
         )
-        columns["moved"] = (after != chunk.x).flatten(1).any(1)
+        columns |= {"moved": changed.moved, "cut": changed.cut}
         return Observed({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
 
     def aimed_at(self, task: Task, chunk: Chunk, before: Judged, moved: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any, Unpack
 
 import hypothesis
+import numpy as np
 import torch
 from hypothesis.errors import HypothesisException
 from hypothesis.strategies import SearchStrategy
@@ -31,12 +32,13 @@ from robustest.kinds import OUTCOMES, Kind, Quantity, clean_accuracy
 from robustest.models import frozen
 from robustest.results import Pairing, Result, Verdict
 from robustest.rules import ShareRule
+from robustest.run.changed import Changed
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence
 from robustest.run.models.split_search import with_search
 from robustest.run.noting import measures, noted
 from robustest.run.options import Options, apply
-from robustest.run.result_building import result_of, unchanged
+from robustest.run.result_building import result_of
 from robustest.run.setup import Setup
 from robustest.settings import Settings
 from robustest.statistics import Decision, asked_threshold
@@ -84,7 +86,7 @@ def measure_robust_to(
 
     Args:
         model: as for `measure_robust_accuracy`.
-        data: as for `measure_robust_accuracy`; images (N, C, H, W). What is searched on is held in memory.
+        data: as for `measure_shift_accuracy`. What is searched on is held in memory.
         strategy: draws changes: those of `robustest.strategies`, or functions of a batch, as shifts are.
         at_least: the accuracy claimed under every change, in 0..1.
         max_examples: examples tried before shrinking, at most; None tries 100.
@@ -95,7 +97,8 @@ def measure_robust_to(
     Returns:
         The result. `details["mildest"]` is the mildest change that breaks the claim, in words and as code that
         `assert_shift_accuracy` takes, or None; `details["worst"]` the one under which accuracy is lowest. Outcomes and
-        counterexamples are those under the mildest, where there is one, else under the worst.
+        counterexamples are those under the mildest, where there is one, else under the worst. Where no example changed
+        a sample, or so few were changed that the others suffice for the claim, it is inconclusive.
 
     Raises:
         ConfigError: an argument is out of range or unknown, or the strategy draws no changes.
@@ -146,6 +149,8 @@ def accuracy_under(
         trial = trials.measured(as_change(change))
     if hypothesis.currently_in_test_context():
         tell(trial.margin)
+        if not trial.moved.any():
+            hypothesis.event("the change changes no sample")
     return trial.right / trials.n
 
 
@@ -229,8 +234,27 @@ def _result(
         bounds="above",
         scope="set",
         pairing=Pairing(under=code_of(shown)),
-        caveats=() if decision.verdict is Verdict.FAILED else unchanged(evidence.columns["moved"], "the worst change"),
+        caveats=_idle(trials),
+        changed=[_changed(trials, evidence)],
     )
+
+
+def _changed(trials: Trials, evidence: Evidence) -> Changed:
+    """The samples searched on that some change changed, and the accuracy were the model wrong on all of them."""
+    moved = trials.moved
+    clean = evidence.columns["clean"][np.searchsorted(evidence.ids, trials.ids)]
+    return Changed(by="the strategy", moved=moved, cut=trials.cut, worst=float((clean & ~moved).mean()))
+
+
+def _idle(trials: Trials) -> tuple[str, ...]:
+    """What every line must say of examples that changed nothing, beside others that did."""
+    if not trials.moved.any():
+        return ()
+    names, still = trials.idle, sum(not trial.moved.any() for trial in trials.seen.values())
+    lines = [f"{', '.join(names)} changed no sample"] if names else []
+    if 2 * still > len(trials.seen):
+        lines.append(f"{still} of {len(trials.seen)} examples changed no sample")
+    return tuple(lines)
 
 
 def _whole(shown: object, setup: Setup, statement: str) -> Evidence:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, fields, is_dataclass
+from functools import partial
 from itertools import chain
 
 import hypothesis
+import numpy as np
 import torch
 from hypothesis.errors import InvalidArgument
+from numpy.typing import NDArray
 
 from robustest import context, rng
 from robustest.data import Samples
@@ -20,7 +23,7 @@ from robustest.engine.health_checks.history import Asked, ask_again, check_model
 from robustest.models import Classifier, Needs
 from robustest.run.evidence import Tally
 from robustest.settings import Settings
-from robustest.shifts import Shift
+from robustest.shifts import Shift, ShiftedInputs
 from robustest.statistics.thresholds import need
 from robustest.strategies import as_change
 
@@ -36,11 +39,15 @@ class Trial:
 
     Attributes:
         right: how many are right.
+        moved: (n,) bool, True where the change left a sample other than it was, in the order of `Trials.ids`.
+        cut: (n,) bool, as in `ShiftedInputs`.
         margin: of the sample on which the claim hangs; it breaks where this is negative. Without a claim, the mean.
     """
 
     right: int
     margin: float
+    moved: NDArray[np.bool_]
+    cut: NDArray[np.bool_]
 
     def harms_more_than(self, other: Trial) -> bool:
         """Whether fewer are right, or as many by less."""
@@ -52,6 +59,7 @@ class Trials:
 
     Attributes:
         n: samples.
+        ids: (n,) int64, their positions in the data.
         least: how many must be right; None where nothing is claimed.
         seen: what became of each change, by what tells it from others.
         worst: the change under which the fewest are right.
@@ -66,7 +74,8 @@ class Trials:
         statement: str,
         asked: Asked | None = None,
     ) -> None:
-        self.n = sum(len(chunk.y) for chunk in chunks)
+        self.ids = torch.cat([chunk.ids for chunk in chunks]).numpy()
+        self.n = len(self.ids)
         self.least = None if at_least is None else need(at_least, self.n)
         self.seen: dict[object, Trial] = {}
         self.worst: object = None
@@ -100,6 +109,26 @@ class Trials:
         """The accuracy under the change under which the fewest are right."""
         return self.share(self.worst)
 
+    @property
+    def moved(self) -> NDArray[np.bool_]:
+        """(n,) samples that some change changed."""
+        return np.asarray(np.any([trial.moved for trial in self.seen.values()], axis=0))
+
+    @property
+    def cut(self) -> NDArray[np.bool_]:
+        """(n,) samples that were changed, and of which no change left anything inside the bounds."""
+        whole = np.any([trial.moved & ~trial.cut for trial in self.seen.values()], axis=0)
+        return np.asarray(self.moved & ~whole)
+
+    @property
+    def idle(self) -> tuple[str, ...]:
+        """The names of shifts that changed no sample at any severity, or other parameter, that was tried."""
+        moved: dict[str, bool] = {}
+        for drawn in self._drawn:
+            if isinstance(drawn, Shift):
+                moved[drawn.name] = moved.get(drawn.name, False) or bool(self.seen[_key(drawn)].moved.any())
+        return tuple(name for name, any_moved in moved.items() if not any_moved)
+
     def share(self, change: object) -> float:
         """The accuracy under a change that was tried."""
         return self.seen[_key(change)].right / self.n
@@ -130,17 +159,22 @@ class Trials:
     def measured(self, change: Shift) -> Trial:
         """What becomes of the samples under a change."""
         right, found, task = 0, [], self._evaluator.task
+        changed: list[ShiftedInputs] = []
         for chunk in self._chunks:
-            logits = self._evaluator.logits(change.apply(chunk.x, chunk.key, chunk.bounds))
+            after = change.shifted(chunk.x, chunk.key, chunk.bounds)
+            logits = self._evaluator.logits(after.x)
             right += int(task.holds(logits, chunk.y).sum())
             found.append(task.margin(logits, chunk.y).double())
+            changed.append(after)
         self._evaluator.settle()
         margin = torch.cat(found)
+        moved, cut = (torch.cat([getattr(one, name) for one in changed]).cpu().numpy() for name in ("moved", "cut"))
+        trial = partial(Trial, right, moved=moved, cut=cut)
         if self._evaluator.model.gives is Needs.LABELS:  # its margins say no more than right and wrong
-            return Trial(right, right / self.n if self.least is None else float(right - self.least))
+            return trial(margin=right / self.n if self.least is None else float(right - self.least))
         if self.least is None:
-            return Trial(right, float(margin.mean()))
-        return Trial(right, float(margin.kthvalue(min(self.n, self.n - self.least + 1)).values))
+            return trial(margin=float(margin.mean()))
+        return trial(margin=float(margin.kthvalue(min(self.n, self.n - self.least + 1)).values))
 
     def _broken(self, trial: Trial) -> bool:
         return self.least is not None and trial.right < self.least

@@ -11,6 +11,7 @@ from scipy.stats import hypergeom, t
 
 from robustest.cli.claims import limits_of, of_population
 from robustest.results import Result, Verdict
+from robustest.run.changed import keeps
 from robustest.statistics.differences.paired import drop_bounds
 from robustest.statistics.fixed import clopper_pearson
 from robustest.statistics.thresholds import most, need
@@ -68,6 +69,9 @@ def suggestion(result: Result, alpha: float, others: Sequence[Result] = ()) -> S
     if (before := min(map(_to_lose, results))) <= threshold:
         why_not = f"n={n} is too few: only {before:.3f} held before, and a fall of {threshold:g} could not fail"
         return Suggestion(threshold=None, why_not=why_not)
+    if any(_untested(one, threshold) for one in results):
+        why_not = f"so few samples change that nothing could fail it at {threshold:g}"
+        return Suggestion(threshold=None, why_not=why_not)
     margin = abs((result.estimate or 0.0) - threshold)
     return Suggestion(threshold=threshold, margin=margin, of_population=not share, seeds=len(results) if moved else 1)
 
@@ -114,8 +118,19 @@ def _kept(result: Result) -> bool:
 
 
 def _idle(result: Result) -> bool:
-    """Whether a claim allows a fall that is no less than all that held before: a smaller one would settle it."""
-    return result.threshold is not None and _to_lose(result) <= result.threshold
+    """Whether nothing could have failed a claim, and a stricter threshold would settle it.
+
+    It allows a fall that is no less than all that held before, or is kept by the samples that no change changed.
+    """
+    if result.threshold is None:
+        return False
+    return _to_lose(result) <= result.threshold or _untested(result, result.threshold)
+
+
+def _untested(result: Result, threshold: float) -> bool:
+    """Whether a threshold would be kept were the model wrong on every sample that changed."""
+    worst = result.details.get("nothing_fails_at")
+    return worst is not None and keeps(worst, threshold, at_least=result.comparison == ">=")
 
 
 def _to_lose(result: Result) -> float:

@@ -130,5 +130,5 @@ class Counterfactual(Method):
     def learn(self, trainer: Trainer, batch: Chunk) -> None:
         heads = rng.uniform(rng.fold(batch.key, "cue"), (1,)).flatten() < 0.5
         cue = for_samples(self.cue, batch.ids)
-        x = torch.where(per_row(heads, batch.x), cue.on(batch.x), cue.off(batch.x))
+        x = torch.where(per_row(heads, batch.x), cue.on(batch.x.clone()), cue.off(batch.x.clone()))
         trainer.descend(x.clamp(*batch.bounds), batch.y)

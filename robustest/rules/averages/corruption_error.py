@@ -128,6 +128,10 @@ class CellsRule:
         """As `Claim.decide`."""
         return self.mean.decide({"value": self._value(columns)}, n, settled)
 
+    def mean_of(self, columns: Columns) -> float:
+        """The mean over these samples and all cells."""
+        return self.mean.mean_of({"value": self._value(columns)})
+
     def doomed(self, broken: int, n: int) -> bool:
         """As `Claim.doomed`; no corruption is known before it is applied."""
         return False

@@ -60,7 +60,6 @@ class MeanRule:
             at_least = self.sign < 0
             threshold = None if self.threshold is None else self.sign * self.scale * self.threshold
             return partial(threshold, shown, len(value), n, settled, at_least=at_least, terms=self.terms)
-        mean = float(value.mean())
         verdict, rule = Verdict.INCONCLUSIVE, "no threshold given"
         if self.threshold is not None and self.terms.scope == "set":
             verdict = Verdict.PASSED if float(value.sum()) <= self._most(n) + 1e-9 * n else Verdict.FAILED
@@ -68,13 +67,17 @@ class MeanRule:
         elif self.threshold is not None:
             verdict = beyond((low, high), self.threshold, at_least=False)
             rule = f"population, alpha = {self.terms.alpha:g} a side"
-        estimate = self.sign * self.scale * mean
+        estimate = self.mean_of(columns)
         at_alpha = self.threshold is not None and self.terms.scope != "set"
         return Decision(verdict=verdict, rule=rule, estimate=estimate, interval=shown, at_alpha=at_alpha)
 
     def doomed(self, broken: int, n: int) -> bool:
         """As `Claim.doomed`; how much a sample weighs is not known before."""
         return False
+
+    def mean_of(self, columns: Columns) -> float:
+        """The mean over these samples, as it is shown."""
+        return self.sign * self.scale * float(columns[self.column].mean())
 
     def _most(self, n: int) -> float:
         return float(Fraction(repr(float(self.threshold or 0.0))) * n)

@@ -62,6 +62,10 @@ class WeightedRule:
         """As `Claim.doomed`."""
         return False
 
+    def mean_of(self, columns: Columns) -> float:
+        """The mean of the sum over these samples."""
+        return self.mean.mean_of(self._value(columns))
+
     def _value(self, columns: Columns) -> Columns:
         value = sum(weight * columns[name] for name, weight in self.weights.items())
         return {"value": np.asarray(value, dtype=np.float64)}

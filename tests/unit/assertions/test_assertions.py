@@ -181,8 +181,9 @@ def test_thresholds_hold_for_the_whole_set_and_not_for_a_part(at_least: float) -
     def model(z: torch.Tensor) -> torch.Tensor:
         return torch.stack([0.5 - z.flatten(1).mean(1), z.flatten(1).mean(1) - 0.5], 1)
 
-    def unchanged(z: torch.Tensor, severity: int, key: torch.Tensor) -> torch.Tensor:
-        return z
+    def nearer(z: torch.Tensor) -> torch.Tensor:
+        """Nearer to a half: every sample changes, and no answer."""
+        return 0.5 + (z - 0.5) * 0.9
 
-    verdict = measure_shift_accuracy(model, (x, y), unchanged, at_least=at_least).verdict
+    verdict = measure_shift_accuracy(model, (x, y), nearer, at_least=at_least).verdict
     assert verdict is (Verdict.PASSED if at_least <= 0.5 else Verdict.FAILED)

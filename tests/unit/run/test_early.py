@@ -31,8 +31,8 @@ Toys = Callable[..., Any]
 
 MEASUREMENTS: dict[str, Callable[..., Any]] = {
     "attack": lambda m, d, **o: measure_robust_accuracy(m, d, Linf(0.0), attack="fgsm", at_least=o.pop("share"), **o),
-    "shift": lambda m, d, **o: measure_shift_accuracy(m, d, unchanged, at_least=o.pop("share"), **o),
-    "drop": lambda m, d, **o: measure_shift_accuracy(m, d, blackened, max_drop=0.4 * (1 - o.pop("share")), **o),
+    "shift": lambda m, d, **o: measure_shift_accuracy(m, d, paler, at_least=o.pop("share"), **o),
+    "drop": lambda m, d, **o: measure_shift_accuracy(m, d, greyed, max_drop=0.4 * (1 - o.pop("share")), **o),
     "cue": lambda m, d, **o: measure_spurious_feature(
         m, d, PixelPatch(top=0, left=0, height=6, width=6), max_flip=1 - o.pop("share"), **o
     ),
@@ -55,12 +55,13 @@ def median(model: Any, data: Any, share: float, **options: Any) -> Any:
 every_measurement = pytest.mark.parametrize("measure", MEASUREMENTS.values(), ids=MEASUREMENTS)
 
 
-def unchanged(x: Any, severity: int, key: Any) -> Any:
-    return x
+def paler(x: Any, severity: int, key: Any) -> Any:
+    """Every sample changes, and no answer of a linear model."""
+    return x * 0.999
 
 
-def blackened(x: Any, severity: int, key: Any) -> Any:
-    return torch.zeros_like(x)
+def greyed(x: Any, severity: int, key: Any) -> Any:
+    return torch.full_like(x, 0.5)
 
 
 @pytest.fixture(scope="module")

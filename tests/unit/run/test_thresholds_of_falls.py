@@ -22,7 +22,7 @@ def model(x: Tensor) -> Tensor:
 
 
 def dark(x: Tensor, severity: int, key: Tensor) -> Tensor:
-    return x * 0
+    return x * 0 + 0.1  # not 0: what is cut off at a bound says nothing
 
 
 FALLS = {

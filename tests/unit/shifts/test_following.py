@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 from torch import Tensor
 
 from robustest import Classification, ConfigError, MultiLabel, Regression, Segmentation, Shift, rng
-from robustest.shifts import followed
+from robustest.shifts import as_shift, followed
 from robustest.shifts.following import MOVING
 
 TASK = Segmentation(3, ignore=255)
@@ -64,5 +66,25 @@ def test_a_function_has_to_say_whether_it_moves_things() -> None:
         followed(TASK, Shift("mirrored", 3, mirrored), x, y, KEY)
     mirrored.moves = True  # type: ignore[attr-defined]
     assert torch.equal(followed(TASK, Shift("mirrored", 3, mirrored), x, y, KEY), y.flip(-1))
+    assert torch.equal(followed(TASK, as_shift(partial(mirrored), None), x, y, KEY), y.flip(-1))
     mirrored.moves = False  # type: ignore[attr-defined]
     assert followed(TASK, Shift("mirrored", 3, mirrored), x, y, KEY) is y
+
+
+@pytest.mark.parametrize("fill", [-80.0, -40.0, 0.0], ids=str)
+@pytest.mark.parametrize("shape", [(3, 24, 20), (24, 20), (1, 2, 24, 20)], ids=len)
+def test_a_function_moves_masks_in_its_own_units_whatever_it_fills_with(shape: tuple[int, ...], fill: float) -> None:
+    received: list[torch.Size] = []
+
+    def moved(x: Tensor) -> Tensor:
+        received.append(x.shape)
+        assert float(x.min()) >= -80
+        assert float(x.max()) <= 0
+        return torch.cat([torch.full_like(x[..., :5], fill), x[..., :-5]], -1)
+
+    moved.moves = True  # type: ignore[attr-defined]
+    y, expected = blocks(), torch.full((6, 24, 20), 255)
+    expected[..., 5:] = y[..., :-5]
+    x = torch.rand(6, *shape) * 80 - 80
+    assert torch.equal(followed(TASK, Shift("moved", 3, moved), x, y, KEY, bounds=(-80.0, 0.0)), expected)
+    assert set(received) == {x.shape}

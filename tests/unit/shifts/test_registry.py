@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from importlib.metadata import EntryPoint, EntryPoints
 from typing import Any
 
@@ -12,8 +13,8 @@ import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
-from robustest import SHIFTS, ConfigError, ModelError, Shift, UnknownNameError
-from robustest.shifts import as_shift, shift_names
+from robustest import SHIFTS, ConfigError, ModelError, Shift, UnknownNameError, corrupt
+from robustest.shifts import as_shift, shift_as_asked, shift_names
 
 X = torch.rand(3, 1, 4, 4, generator=torch.Generator().manual_seed(0))
 KEY = torch.arange(3)
@@ -36,16 +37,87 @@ def test_a_shift_looks_the_same_in_every_process() -> None:
     assert repr(Shift("fog", 2)) == "Shift(name='fog', severity=2, parameters='auto')"
 
 
-def test_a_function_sees_the_unit_interval_whatever_the_bounds() -> None:
+@pytest.mark.parametrize("shape", [(16,), (4, 4), (1, 4, 4), (1, 1, 4, 4)], ids=len)
+def test_a_function_sees_the_users_units_whatever_the_bounds_and_the_axes(shape: tuple[int, ...]) -> None:
     seen: list[Tensor] = []
+    x = X.view(3, *shape) * 4 - 2
 
     def look(x: Tensor, severity: int, key: Tensor) -> Tensor:
         seen.append(x)
         return x * 0.5
 
-    got = Shift("look", 3, look).apply(X * 4 - 2, KEY, (-2.0, 2.0))
-    assert torch.allclose(seen[0], X, atol=1e-6)
-    assert torch.allclose(got, X * 2 - 2, atol=1e-6)
+    got = Shift("look", 3, look).apply(x, KEY, (-2.0, 2.0))
+    assert torch.equal(seen[0], x)
+    assert torch.equal(got, x * 0.5)
+
+
+def test_a_function_may_ask_for_the_bounds() -> None:
+    def dimmed(x: Tensor, bounds: tuple[float, float]) -> Tensor:
+        return (x + bounds[0]) / 2
+
+    assert torch.equal(as_shift(dimmed, None).apply(X * 4 - 2, KEY, (-2.0, 2.0)), X * 2 - 2)
+
+
+def test_shifts_of_ours_rescale_also_with_arguments_fixed() -> None:
+    """What they are defined on is [0, 1], however they are handed over."""
+    wide = X.expand(3, 3, 4, 4) * 80 - 80
+    for name in ("brightness", "gaussian_noise", "rotation"):
+        expected = Shift(name, 2, parameters="32").apply(wide, KEY, (-80.0, 0.0))
+        fixed = as_shift(partial(SHIFTS[name], parameters="32"), 2)
+        assert torch.equal(fixed.apply(wide, KEY, (-80.0, 0.0)), expected)
+        assert float(expected.std()) > 1
+
+
+@pytest.mark.parametrize("bounds", [(-80.0, 0.0), (0.0, 255.0)], ids=str)
+def test_a_shift_of_ours_inside_a_function_refuses_other_units(bounds: tuple[float, float]) -> None:
+    """It would clamp every value, and leave nothing of the images."""
+    low, high = bounds
+    x = X.expand(3, 3, 4, 4) * (high - low) + low
+
+    def misty(x: Tensor, severity: int, key: Tensor) -> Tensor:
+        return SHIFTS["fog"](x, severity, key).lerp(x, 0.5)
+
+    for function in (misty, lambda x: corrupt(x, "fog", 3)):
+        with pytest.raises(ConfigError, match=r"images in \[0, 1\] for fog"):
+            as_shift(function, None).apply(x, KEY, bounds)
+
+
+def test_what_partial_fixes_stays() -> None:
+    fixed = as_shift(partial(darker, severity=5), None)
+    assert torch.equal(fixed.apply(X, KEY, (0.0, 1.0)), darker(X, 5, KEY))
+    assert str(fixed) == "darker(severity=5)"
+
+
+def test_rescaling_there_and_back_is_no_change() -> None:
+    """A shift of colours leaves one channel as it is, but for the last bits of decibels that were in [0, 1]."""
+    decibels = torch.rand(3, 1, 16, 16, generator=torch.Generator().manual_seed(0)) * 71.3 - 77.7
+    same = Shift("channel_swap", 3).shifted(decibels, KEY, (-80.0, 0.0))
+    assert not torch.equal(same.x, decibels)
+    assert not same.moved.any()
+    assert Shift("brightness", 1).shifted(decibels, KEY, (-80.0, 0.0)).moved.all()
+
+
+def test_a_severity_is_named_where_there_is_one() -> None:
+    assert str(as_shift(lambda x: x, None)) == "<lambda>"
+    assert as_shift(lambda x: x, None).level is None
+    assert shift_as_asked(darker, 2).level == 2
+    with pytest.raises(ConfigError, match="no severity for the shift 'fliplr'"):
+        shift_as_asked(torch.fliplr, 2)
+
+
+def test_what_was_changed_and_what_was_cut_off_is_counted() -> None:
+    """Samples at rest, moved, pushed beyond the bounds, and left at one of them by a function made for [0, 1]."""
+    x = torch.full((4, 1, 2, 2), -40.0)
+    x[:, 0, 0, 0] = -30
+
+    def four(x: Tensor) -> Tensor:
+        return torch.cat([x[:1], x[1:2] - 1, x[2:3] - 500, x[3:].clamp(0, 1)])
+
+    found = as_shift(four, None).shifted(x, torch.arange(4), (-80.0, 0.0))
+    assert found.moved.tolist() == [False, True, True, True]
+    assert found.cut.tolist() == [False, False, True, True]
+    noisy = Shift("impulse_noise", 5).shifted(X.round(), KEY, (0.0, 1.0))
+    assert not noisy.cut.any()
 
 
 @pytest.mark.parametrize("value", [-1.0, 2.0])
@@ -156,6 +228,8 @@ def test_plugins_are_found_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(EntryPoint, "load", lambda self: darker)
     monkeypatch.setattr("robustest.shifts.registry.entry_points", lambda group: EntryPoints([point]))
     assert as_shift("half", 2).function is darker
+    loud = X * 80 - 80  # a name does not change what a function gets
+    assert torch.equal(as_shift("half", 2).apply(loud, KEY, (-80.0, 0.0)), darker(loud, 2, KEY))
     assert shift_names()[-1] == "half"
     with pytest.raises(UnknownNameError, match="'half'"):
         as_shift("halve", 2)

@@ -134,7 +134,10 @@ def test_the_code_of_a_change_makes_it_again(change: Step) -> None:
 
 
 def test_the_code_of_a_function_of_ones_own_is_its_name() -> None:
-    assert code_of(as_shift(darker, 2)) == "Shift('darker', 2, darker)"
+    """With a severity only where the function asks for one."""
+    assert code_of(as_shift(darker, 2)) == "Shift('darker', function=darker)"
+    assert eval(code_of(as_shift(darker, None)), {"Shift": Shift, "darker": darker}) == as_shift(darker, None)  # noqa: S307 - our own words
+    assert code_of(as_shift(dimmer, 2)) == "Shift('dimmer', 2, dimmer)"
     assert code_of(darker) == "darker"
 
 

@@ -146,7 +146,9 @@ def test_a_shift_is_applied_first() -> None:
     assert shifted.verdict is Verdict.FAILED
     assert "under darker" in shifted.statement
     unmoved = measure_calibrated(brightness_model, data, lambda x: x, max_ece=0.07)
-    assert "the shift changes no sample" in unmoved.caveats
+    assert "the shift <lambda> changes no sample" in unmoved.caveats
+    assert unmoved.verdict is Verdict.INCONCLUSIVE
+    assert "<lambda> changes none of 4000 samples" in unmoved.rule
 
 
 def test_selective_accuracy_is_that_of_the_surest() -> None:

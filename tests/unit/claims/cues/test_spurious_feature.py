@@ -299,12 +299,15 @@ def test_cues_share_the_pass_of_what_they_leave_alone() -> None:
 
 
 def test_a_cue_of_each_sample_gets_the_samples_it_asks_for() -> None:
-    """The mask of each sample leaves alone exactly its evidence, so that no background moves anything."""
-    masks = torch.zeros(N, 1, 8, 8)
+    """The mask of each sample leaves alone exactly its evidence, so that a background without a patch moves nothing."""
+    masks, striped = torch.zeros(N, 1, 8, 8), torch.zeros(1, 1, 8, 8)
     masks[torch.arange(N), 0, 4, :] = 1.0
-    cue = BackgroundSwap(masks=masks, backgrounds=torch.zeros(1, 1, 8, 8))
+    striped[..., 6:, :] = 1.0
+    cue = BackgroundSwap(masks=masks, backgrounds=striped)
     result = measure_spurious_feature(model, (X, Y), cue, max_flip=0.0)
     assert result.verdict is Verdict.PASSED
+    same = BackgroundSwap(masks=masks, backgrounds=torch.zeros(1, 1, 8, 8))  # what is behind is black already
+    assert measure_spurious_feature(model, (X, Y), same, max_flip=0.0).rule.startswith("nothing was tested")
     bright = BackgroundSwap(masks=masks, backgrounds=torch.ones(1, 1, 8, 8))
     assert measure_spurious_feature(model, (X, Y), bright, max_flip=0.5, target=TARGET).verdict is Verdict.FAILED
 
@@ -382,3 +385,44 @@ def test_one_control_is_enough() -> None:
 def test_what_is_no_cue_is_refused(cue: Any) -> None:
     with pytest.raises(ConfigError, match="a cue such as PixelPatch"):
         measure_spurious_feature(model, (X, Y), cue, max_flip=0.1)
+
+
+def test_a_cue_that_works_in_place_is_switched_all_the_same() -> None:
+    """Else both states were one tensor, with whatever was written last, and nothing ever flipped."""
+
+    def lit(x: Tensor) -> Tensor:
+        x[:, :, :2, :2] = 1.0
+        return x
+
+    cue, before = FunctionCue("in place", on=lit), X.clone()
+    result = measure_spurious_feature(model, (X, Y), cue, max_flip=0.5, exact=True)
+    assert (result.verdict, result.details["flips"]) == (Verdict.FAILED, 60)
+    assert torch.equal(X, before)
+
+
+def test_a_cue_of_few_samples_cannot_pass_by_the_others() -> None:
+    """Of 90 samples 9 can flip: at most 0.1 do, whatever the model."""
+    some = (torch.arange(N) % 10 == 0).view(-1, 1, 1, 1)
+
+    class Rare:
+        name = "rare"
+        ids = torch.arange(N)
+
+        def at(self, ids: Tensor) -> Rare:
+            here = Rare()
+            here.ids = ids
+            return here
+
+        def on(self, x: Tensor) -> Tensor:
+            return torch.where(some[self.ids], CUE.on(x), x)
+
+        def off(self, x: Tensor) -> Tensor:
+            return x
+
+    for limit, verdict in ((0.1, Verdict.INCONCLUSIVE), (0.09, Verdict.PASSED)):
+        result = measure_spurious_feature(timid, (X, Y), Rare(), max_flip=limit, exact=True)
+        assert result.verdict is verdict
+        assert result.details["changed"] == {"the cue rare": 9}
+        assert "the cue rare changes 9 of 90 samples" in result.caveats
+    both = measure_spurious_feature(timid, (X, Y), Rare(), max_flip=0.1, max_recall_drop=0.05, exact=True)
+    assert both.verdict is Verdict.PASSED  # of a class's 30 samples 3 may change sides: that could have failed it

@@ -282,3 +282,55 @@ def test_a_model_that_adapts_is_fresh_in_each_cell_and_said_to_adapt() -> None:
         measure_corruption_robustness(again, (X, Y), corruptions=["fog"], scope="population")
     with pytest.raises(ConfigError, match="this one adapts"):
         measure_shift_accuracy(adapting(Tuning()), (X, Y), "fog", at_least=0.5)
+
+
+def dimmed(x: Tensor) -> Tensor:
+    """What is barely bright becomes dark: a quarter of the samples is lost."""
+    return x * 0.8
+
+
+def test_a_function_without_severities_is_one_cell_and_names_none() -> None:
+    """Five cells of it would be five that are alike, under severities that it never got."""
+    result = measured(corruptions=dimmed, exact=True)
+    assert result.statement == "mean accuracy over dimmed"
+    assert (result.estimate, result.details["cells"]) == (0.75, 1)
+    assert result.details["by_severity"] == {}
+    assert result.details["by_corruption"] == {"dimmed": 0.75}
+    assert result.details["errors"] == {"clean": [0.0], "dimmed": [0.25] * 5}
+    assert {one.size for one in result.counterexamples} == {None}
+    beside = measured(corruptions=["brightness", dimmed], severities=[1, 2], exact=True)
+    assert beside.statement == "mean accuracy over 2 corruptions, severities 1, 2"
+    assert (beside.details["cells"], set(beside.details["by_severity"])) == (3, {"brightness"})
+
+
+def test_the_corruption_error_of_a_function_is_relative_to_its_own() -> None:
+    same = measured(corruptions=[dimmed], max_mce=1.0, baseline={"dimmed": [0.25] * 5}, exact=True)
+    assert (same.verdict, same.details["mce"]) == (Verdict.PASSED, pytest.approx(1.0))
+    better = measured(corruptions=[dimmed], max_mce=1.0, baseline={"dimmed": [0.125] * 5}, exact=True)
+    assert (better.verdict, better.details["mce"]) == (Verdict.FAILED, pytest.approx(2.0))
+
+
+def test_images_of_a_benchmark_that_are_the_clean_ones_are_no_corruption() -> None:
+    """Files of another cell, or copied by mistake: of each severity by itself, where the clean images are there."""
+    cells = {("spots", level): as_samples((X if level == 2 else X * 0.8, Y)) for level in range(1, 6)}
+
+    def bench(clean: Any) -> CorruptedBenchmark:
+        return CorruptedBenchmark(name="own", cells=cells, clean=clean, classes=("dark", "bright"), published=100)
+
+    beside = measure_corruption_robustness(model, bench(as_samples((X, Y))), corruptions="all", min_accuracy=0.7)
+    assert beside.verdict is Verdict.INCONCLUSIVE
+    assert "nothing was tested: spots, severity 2 changes none of" in beside.rule
+    alone = measure_corruption_robustness(model, bench(None), corruptions="all", min_accuracy=0.7)
+    assert (alone.verdict, "changed" in alone.details) == (Verdict.PASSED, False)
+
+
+@pytest.mark.parametrize("threshold", [{"min_accuracy": 0.5}, {"max_drop": 0.4}], ids=str)
+def test_a_model_that_adapts_is_not_robust_to_what_changes_nothing(threshold: dict[str, float]) -> None:
+    def same(x: Tensor) -> Tensor:
+        return x
+
+    result = measure_corruption_robustness(
+        adapting(model, reset=lambda: None), (X, Y), corruptions=[dimmed, same], **threshold
+    )
+    assert result.verdict is Verdict.INCONCLUSIVE
+    assert "nothing was tested: same changes none of 100 samples" in result.rule

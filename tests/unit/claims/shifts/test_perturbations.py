@@ -50,8 +50,9 @@ def sequences(bright: float = 0.6) -> SequenceBenchmark:
     level = torch.full((4, 3), 0.4)
     level[0] = torch.tensor([0.4, bright, bright])
     frames = level.view(4, 3, 1, 1, 1).expand(4, 3, 1, 2, 2)
-    still = torch.full_like(frames, 0.3)
-    return SequenceBenchmark(name="steps", sequences={"tilt": frames, "shot_noise": still}, published=4)
+    noisy = torch.full_like(frames, 0.3)
+    noisy[:, 1:] = 0.31
+    return SequenceBenchmark(name="steps", sequences={"tilt": frames, "shot_noise": noisy}, published=4)
 
 
 def measured(**options: Any) -> Any:

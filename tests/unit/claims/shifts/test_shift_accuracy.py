@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from robustest import SHIFTS, Shift, Verdict, measure_shift_accuracy
+from robustest import SHIFTS, ConfigError, Shift, Verdict, context, measure_shift_accuracy
+from robustest.account import Row
+from robustest.cli.commands.bounds import suggestion
+from robustest.pytest_plugin.reports import update_baselines
+from robustest.settings import Settings
 from robustest.statistics import mcnemar
 
 N = 100
@@ -131,11 +137,75 @@ def test_a_sample_keeps_its_randomness_when_others_are_added(toys: Callable[...,
     assert few == whole[:60]
 
 
-def test_no_change_changes_nothing() -> None:
-    result = measure_shift_accuracy(model, (X, Y), unchanged, max_drop=0.0, exact=True)
-    assert result.verdict is Verdict.PASSED
-    assert result.estimate == 0
+@pytest.mark.parametrize("threshold", [{"max_drop": 0.0}, {"max_drop": 0.5}, {"at_least": 0.5}], ids=str)
+def test_a_shift_that_changes_nothing_tests_nothing(threshold: dict[str, float]) -> None:
+    result = measure_shift_accuracy(model, (X, Y), unchanged, exact=True, **threshold)
+    assert result.verdict is Verdict.INCONCLUSIVE
+    assert "the shift unchanged, severity 3 changes none of 100 samples" in result.rule
+    assert result.estimate == (1 if "at_least" in threshold else 0)
+    assert result.details["changed"] == {"the shift unchanged, severity 3": 0}
     assert result.counterexamples == ()
+
+
+def test_a_shift_that_changes_nothing_still_fails_what_is_wrong_without_it() -> None:
+    result = measure_shift_accuracy(model, (X, 1 - Y), unchanged, at_least=0.5, exact=True)
+    assert result.verdict is Verdict.FAILED
+    assert "the shift unchanged, severity 3 changes no sample" in result.caveats
+
+
+@pytest.mark.parametrize(
+    ("few", "threshold", "verdict"),
+    [
+        (10, {"at_least": 0.9}, Verdict.INCONCLUSIVE),
+        (11, {"at_least": 0.9}, Verdict.PASSED),
+        (10, {"max_drop": 0.1}, Verdict.INCONCLUSIVE),
+        (11, {"max_drop": 0.1}, Verdict.PASSED),
+        (100, {"at_least": 0.9}, Verdict.PASSED),
+    ],
+    ids=str,
+)
+def test_samples_that_did_not_change_cannot_pass_a_claim(
+    few: int, threshold: dict[str, float], verdict: Verdict
+) -> None:
+    """Were the model wrong on all that changed, 90 of 100 would be right, or 89."""
+
+    def sometimes(x: Tensor) -> Tensor:
+        return torch.where(x < few / N, x + 0.001, x)
+
+    result = measure_shift_accuracy(model, (X, Y), sometimes, exact=True, **threshold)
+    assert result.verdict is verdict
+    assert result.details["changed"] == {"the shift sometimes": few}
+    assert ("nothing could have failed it" in result.rule) is (verdict is Verdict.INCONCLUSIVE)
+    assert (f"the shift sometimes changes {few} of 100 samples" in result.caveats) is (few < N)
+
+
+def test_a_shift_in_other_units_is_cut_off_and_tests_nothing() -> None:
+    """Values in 0..255 are white for a model of [0, 1], and those of [0, 1] are loudest for one of decibels."""
+    bright = X * 0.4 + 0.5  # all of class 1
+    levels = measure_shift_accuracy(model, (bright, torch.ones_like(Y)), lambda x: x * 255, at_least=0.9, exact=True)
+    assert levels.verdict is Verdict.INCONCLUSIVE
+    assert "leaves 100 samples with nothing but values cut off at the bounds" in levels.rule
+    loud = measure_shift_accuracy(
+        lambda x: model(x / 80 + 1),
+        (bright * 80 - 80, torch.ones_like(Y)),
+        lambda x: x.clamp(0, 1),
+        at_least=0.9,
+        bounds=(-80, 0),
+        exact=True,
+    )
+    assert loud.verdict is Verdict.INCONCLUSIVE
+    assert loud.caveats == ("the shift <lambda> is cut off at the bounds in 100 of 100 samples: check its units",)
+
+
+def test_only_a_function_with_severities_has_one() -> None:
+    """Nowhere in a result is a severity named that the function never got."""
+    for shift in (lambda x: x + 0.05, partial(brighter, severity=5, key=None)):
+        result = measure_shift_accuracy(model, (X, Y), shift, at_least=1.0, exact=True)
+        assert result.verdict is Verdict.FAILED
+        assert {one.size for one in result.counterexamples} == {None}
+        assert "severity 3" not in str(result.to_dict())
+    with pytest.raises(ConfigError, match="no severity for the shift 'fliplr'"):
+        measure_shift_accuracy(model, (X, Y), torch.fliplr, severity=5)
 
 
 def test_counterexamples_are_what_the_shift_broke() -> None:
@@ -148,3 +218,26 @@ def test_a_gradient_is_never_asked_for(watched: Callable[..., Any], toy: Any) ->
     model = watched(toy.model)
     measure_shift_accuracy(model, (toy.x, toy.y), "rotation")
     assert model.backward_samples == 0
+
+
+def test_a_baseline_does_not_pass_a_shift_that_changes_nothing(tmp_path: Path) -> None:
+    """What was recorded then and is seen now are clean accuracies: they say nothing of the shift."""
+    file = tmp_path / "was.json"
+    for shift, verdict in ((unchanged, Verdict.INCONCLUSIVE), (brighter, Verdict.PASSED)):
+        with context.running(context.Context(settings=Settings(update_baseline=True))):
+            made = measure_shift_accuracy(model, (X, Y), shift, no_worse_than=file)
+        assert update_baselines([Row(test="", result=made, problem="", replay="")]) == []
+        assert measure_shift_accuracy(model, (X, Y), shift, no_worse_than=file).verdict is verdict
+
+
+def test_no_threshold_is_suggested_that_nothing_could_fail() -> None:
+    """Of 100 samples 20 change and 5 of these are lost: a drop of 0.3 could not be, and one of 0.15 could."""
+
+    def sometimes(x: Tensor) -> Tensor:
+        return torch.where((x > 0.45) & (x < 0.65), x + 0.05, x)
+
+    loose = measure_shift_accuracy(model, (X, Y), sometimes, max_drop=0.3, exact=True)
+    assert (loose.verdict, loose.details["nothing_fails_at"]) == (Verdict.INCONCLUSIVE, pytest.approx(0.2))
+    assert 0.05 < (suggestion(loose, 0.01).threshold or 0) < 0.2
+    few = measure_shift_accuracy(model, (X, Y), lambda x: torch.where(x < 0.02, x + 0.01, x), max_drop=0.9, exact=True)
+    assert suggestion(few, 0.01).why_not.startswith("so few samples change that nothing could fail it")
