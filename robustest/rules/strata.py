@@ -184,5 +184,6 @@ def _alone(rule: Rule, columns: Columns, terms: Terms) -> Rule:
         case MeanIoURule():
             return ScoreRule(threshold=None, terms=terms)
         case _:
-            nothing = {"threshold": None, "terms": terms}
-            return ScoreRule(**nothing) if SCORE in columns else ShareRule(at_least=True, **nothing)
+            if SCORE in columns:
+                return ScoreRule(threshold=None, terms=terms)
+            return ShareRule(threshold=None, at_least=True, terms=terms)

@@ -107,7 +107,8 @@ class Segmentation:
 
     def strata(self, y: Tensor) -> Tensor:
         """(B,) int64, the number of classes in masks (B, H, W), among the pixels that count."""
-        return (self.counts(y, y)[:, self.classes :] > 0).sum(1)
+        there = torch.where(self.counting(y), y, -1)
+        return (self.counts(there, y)[:, : self.classes] > 0).sum(1)
 
     def check_output(self, output: Tensor, rows: int, width: int) -> int:
         """The number of classes of logits (B, C, H, W).
