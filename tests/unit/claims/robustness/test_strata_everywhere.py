@@ -66,9 +66,7 @@ dimmer.moves = False  # type: ignore[attr-defined]
 
 Measure = Callable[..., Result]
 CLAIMS: dict[str, Measure] = {
-    "robust accuracy": lambda m, **how: measure_robust_accuracy(
-        m, (X, SETS), TINY, at_least=0.7, attack="fgsm", **how
-    ),
+    "robust accuracy": lambda m, **how: measure_robust_accuracy(m, (X, SETS), TINY, at_least=0.7, attack="fgsm", **how),
     "every sample": lambda m, **how: measure_robust_accuracy(
         m, (X, SETS), TINY, at_least=0.7, attack="fgsm", exact=True, **how
     ),
@@ -78,9 +76,7 @@ CLAIMS: dict[str, Measure] = {
         m, (X, SETS), corruptions=["brightness"], severities=[1], min_accuracy=0.7, **how
     ),
     "groups": lambda m, **how: measure_worst_group_accuracy(m, (X, SETS), AT % 2, at_least=0.7, **how),
-    "another data set": lambda m, **how: measure_transfer_accuracy(
-        m, (X, SETS), (X * 0.99, SETS), at_least=0.7, **how
-    ),
+    "another data set": lambda m, **how: measure_transfer_accuracy(m, (X, SETS), (X * 0.99, SETS), at_least=0.7, **how),
 }
 
 
@@ -312,7 +308,11 @@ def test_agreement_with_people_is_told_by_how_many_classes_they_see() -> None:
     says = torch.where(two, 3, label)
     x = nn.functional.one_hot(says, 4).float().view(n, 1, 2, 2)
     result = measure_label_agreement(
-        lambda batch: 5 * batch.flatten(1), (x, label), Responses.from_counts(counts), contained_at_least=0.7, exact=True
+        lambda batch: 5 * batch.flatten(1),
+        (x, label),
+        Responses.from_counts(counts),
+        contained_at_least=0.7,
+        exact=True,
     )
     assert result.verdict is Verdict.PASSED
     assert [(row["part"], row["samples"]) for row in result.details["strata"]] == [
