@@ -65,8 +65,8 @@ def robustified(
     """For each image one that starts at another, drawn at random, and ends where the network's features are alike.
 
     Normalised gradient descent on the distance of the features (section 3.1, appendix C). With features of few
-    dimensions only: a wide layer can be inverted, and the images come out as they went in, robust features or not. Warns
-    where the features of more than a tenth of the images are further than .1 from those aimed at.
+    dimensions only: a wide layer can be inverted, and the images come out as they went in, robust features or not.
+    Warns where the features of more than a tenth of the images are further than .1 from those aimed at.
 
     Args:
         model: a torch module, or a `Classifier` of one: a robust one for D_R, a standard one for D_NR.
@@ -119,8 +119,8 @@ def mislabelled(
     """Images moved a little towards another class of the network, and labelled so.
 
     Section 3.2: "random" classes (D_rand) go with robust features by chance, "next" ones (D_det: y + 1) go with the
-    wrong ones always, so that what is learned from D_det is not robust features that leaked. Warns where the model takes
-    fewer than .9 of the images for their labels.
+    wrong ones always, so that what is learned from D_det is not robust features that leaked. Warns where the model
+    takes fewer than .9 of the images for their labels.
 
     Args:
         model: as for `robustified`: a standard one.
@@ -160,8 +160,8 @@ def _warn_unless(reached: Tensor, what: str) -> None:
     share = float(reached.double().mean())
     if share < _REACHED:
         warnings.warn(
-            f"Expected a constructed data set but only {share:.3f} of the samples {what}: what is learned from the others "
-            "says nothing. Allow more steps or a larger change, or keep the rows that Constructed.reached marks.",
+            f"Expected a constructed data set but only {share:.3f} of the samples {what}: what is learned from the "
+            "others says nothing. Allow more steps or a larger change, or keep the rows that Constructed.reached marks.",
             stacklevel=3,
         )
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from robustest.data.label_sets import LabelSets, as_label_sets
+from robustest.data.label_sets import LabelSets, Scores, as_label_sets, said
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.errors import ConfigError, DataError, expected
@@ -29,7 +29,6 @@ from robustest.statistics import Decision, asked_threshold
 from robustest.tasks import MultiLabel
 
 Of = Literal["top1-in-set", "exact-set"]
-Scores = Literal["sigmoid", "softmax"]
 _OF = {"top1-in-set": "top class in the set of what a sample shows", "exact-set": "exact set of what a sample shows"}
 _SCORES = ("sigmoid", "softmax")
 
@@ -175,13 +174,6 @@ def _given(data: object, of: Of) -> LabelSets:
         empty = int((given.objects == 0).nonzero()[0])
         raise DataError(f'Expected every sample to show a class, for of="top1-in-set", but sample {empty} shows none.')
     return given
-
-
-def said(logits: Tensor, scores: Scores) -> Tensor:
-    """(B, K) bool: the classes that a model says, of its logits (B, K)."""
-    if scores == "sigmoid":
-        return logits > 0
-    return logits.log_softmax(1) >= logits.log_softmax(1).amax(1, keepdim=True) - float(np.log(2))
 
 
 def _details(evidence: Evidence, blind: float, by_objects: list[dict[str, Any]]) -> dict[str, Any]:

@@ -100,8 +100,8 @@ def measure_nonrobust_reliance(
     NeurIPS 2019, section 3.2). The transfer is the accuracy, on unchanged test samples, of a learner of that set.
     Learners of three other sets show whether it says anything; else it is inconclusive. It is inconclusive too where
     the search reached few of the targets, of all samples or of those of one class, as labels then say what nothing in
-    the samples says, and where the learner answers less than half of its own samples as labelled. The interval is for other seeds and other test samples,
-    whatever `scope` says; what was measured of a training is remembered.
+    the samples says, and where the learner answers less than half of its own samples as labelled. The interval is for
+    other seeds and other test samples, whatever `scope` says; what was measured of a training is remembered.
 
     Args:
         model: as for `measure_robust_accuracy`: the network in question, which must give gradients.

@@ -19,8 +19,8 @@ from robustest import (
     assert_multilabel_accuracy,
     measure_multilabel_accuracy,
 )
-from robustest.claims.labels.multilabel_accuracy import said
 from robustest.context import Context, running
+from robustest.data.label_sets import said
 from robustest.reports.text import measured
 
 N, K = 200, 4
