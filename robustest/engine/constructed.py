@@ -161,7 +161,7 @@ def _warn_unless(reached: Tensor, what: str) -> None:
     if share < _REACHED:
         warnings.warn(
             f"Expected a constructed data set but only {share:.3f} of the samples {what}: what is learned from the "
-            "others says nothing. Allow more steps or a larger change, or keep the rows that Constructed.reached marks.",
+            "others says nothing. Allow more steps or a larger change, or keep the rows that `reached` marks.",
             stacklevel=3,
         )
 
