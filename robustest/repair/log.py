@@ -35,7 +35,7 @@ class PartChange:
         lost, gained: samples that were right only before, and only after.
         interval: exact bounds of after - before, alpha = 0.01 on each side.
         p: exact one-sided p-value that no more is lost than gained but for chance (McNemar).
-        worse: whether that is at most alpha = 0.01, shared by all classes, or by all groups.
+        worse: whether that is at most 0.05, shared by all classes, or by all groups (Bonferroni).
     """
 
     part: str

@@ -38,7 +38,9 @@ from robustest.rules.groups import group_level
 from robustest.statistics.differences.paired import drop_bounds, mcnemar
 
 _ALPHA = 0.01
-"""The chance that any class is named that did not lose, and as much for any group."""
+"""The error of each bound of a change."""
+_NAMED = 0.05
+"""The chance that any class is named that did not lose, and as much for any group: nothing is gated by it."""
 
 HELD_OUT, GIVEN = "held-out data", "the data that the repair was given"
 
@@ -186,7 +188,7 @@ def _changes(
         names: of the parts.
         parts: for each (N,) outcomes before and after, and which samples are in it.
     """
-    level = group_level(_ALPHA, max(1, len(names)), disjoint=False)
+    level = group_level(_NAMED, max(1, len(names)), disjoint=False)
     rows = []
     for name, (before, after, members) in zip(names, parts, strict=True):
         n = int(members.sum())
