@@ -15,8 +15,9 @@ exact set by the number of objects: a model that says everything finds every cla
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 
 import numpy as np
 import torch
@@ -29,7 +30,7 @@ from robustest.data.label_sets import Scores, as_label_sets, said
 from robustest.engine.draws import seed_draws
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.features import in_order
-from robustest.errors import ConfigError
+from robustest.errors import ConfigError, DataError
 from robustest.models import Classifier, as_classifier, frozen
 from robustest.models.classifier import Preprocessing
 from robustest.repair.claims import Claim, checked_again
@@ -41,6 +42,8 @@ _ALPHA = 0.01
 """The error of each bound of a change."""
 _NAMED = 0.05
 """The chance that any class is named that did not lose, and as much for any group: nothing is gated by it."""
+
+_READ = 512
 
 HELD_OUT, GIVEN = "held-out data", "the data that the repair was given"
 
@@ -83,7 +86,8 @@ class Judged:
 
         Raises:
             ConfigError: there are groups of held-out data and no such data.
-            DataError: the data, their sets or groups are not as they must be.
+            DataError: the data, their sets or groups are not as they must be, or a held-out sample was given to the
+                repair as well.
         """
         if held_out is None:
             if held_out_groups is not None:
@@ -95,6 +99,12 @@ class Judged:
             shown = as_label_sets(held_out)
             others, other_sets = shown.samples, shown.sets
         named = None if held_out_groups is None else as_groups(held_out_groups, len(others))
+        given = set(_marks(samples))
+        if shared := sum(mark in given for mark in _marks(others)):
+            raise DataError(
+                f"Expected held-out samples that the repair has not seen but {shared} of {len(others)} are among those "
+                "that it was given. Take them out of one of the two, or leave held_out= away."
+            )
         return cls(samples=others, groups=named, sets=other_sets, scores=scores, held_out=True)
 
     def finished(
@@ -177,6 +187,13 @@ class Judged:
                 labels.append(chunk.y.cpu())
             evaluator.settle()
         return torch.cat(right).numpy(), torch.cat(labels).numpy()
+
+
+def _marks(samples: Samples) -> Iterator[bytes]:
+    """What tells each sample from others, whatever its label; inputs are read by parts, and not kept."""
+    for ids in torch.split(torch.arange(len(samples)), _READ):
+        for row in samples.take(ids)[0].cpu().flatten(1).contiguous().numpy():
+            yield sha256(row.tobytes()).digest()
 
 
 def _changes(

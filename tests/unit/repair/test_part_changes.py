@@ -98,6 +98,16 @@ def test_without_held_out_data_it_says_what_it_measured_on(make_net: Nets) -> No
     )
 
 
+def test_what_the_repair_was_given_is_no_held_out_data(make_net: Nets) -> None:
+    """Not even a part of it: what was fitted says nothing of what it costs on others."""
+    mixed = (torch.cat([HELD_OUT[0], TRAIN[0][:3]]), torch.cat([HELD_OUT[1], TRAIN[1][:3]]))
+    for method in ("balanced", "post hoc", "last layer"):
+        with pytest.raises(DataError, match="3 of 203"):
+            METHODS[method](make_net(), held_out=mixed)
+    with pytest.raises(DataError, match="240 of 240"):
+        multilabel_training(make_net(), (TRAIN[0], SETS), recipe=QUICK, held_out=(TRAIN[0], SETS))
+
+
 def test_groups_are_listed_where_they_are_known(make_net: Nets) -> None:
     own = group_dro(make_net(), TRAIN, SIDES, recipe=QUICK).log
     assert [(row.part, row.n) for row in own.by_group] == [("0", 120), ("1", 120)]
