@@ -113,6 +113,11 @@ class Context:
         if self.test:
             self.results.append(result)
 
+    def amend(self, result: Result, told: Result) -> None:
+        """Put a result that says more in the place of one that was recorded, or measured and not yet asserted."""
+        self.results = [told if one is result else one for one in self.results]
+        self.ungated = [told if one is result else one for one in self.ungated]
+
     def picture(self, save: Callable[[], str | None], folder: str) -> str | None:
         """The path of a picture that was saved; None where it is none, or could not be saved: no verdict depends on it.
 

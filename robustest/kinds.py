@@ -132,10 +132,10 @@ class Kind:
 
     def facts(self, details: Mapping[str, Any]) -> tuple[Fact, ...]:
         """Everything that there is to say of details, what leads first; tables are left out."""
-        names = self.captions.names
+        names, parts = self.captions.names, _by_part(details)
         if self.lines is None:
-            return tuple(facts_of(details, names, without=self.told))
-        return (*self.lines(details), *facts_of(details, names, without=self.told, leads=False))
+            return (*parts, *facts_of(details, names, without=self.told))
+        return (*self.lines(details), *parts, *facts_of(details, names, without=self.told, leads=False))
 
     def describe(self, result: Result) -> Result:
         """A result of this kind with facts, captions, counts and trivial threshold, as they follow from the rest."""
@@ -144,6 +144,15 @@ class Kind:
         trivial = asked.trivial if result.trivial is None else result.trivial
         facts = self.facts(result.details)
         return replace(result, captions=self.captions, facts=facts, counts=counts, trivial=trivial)
+
+
+def _by_part(details: Mapping[str, Any]) -> list[Fact]:
+    """The value on each part of the samples by itself, where parts were judged: the mean over all may hide one."""
+    rows = details.get("strata")
+    if not rows:
+        return []
+    told = "; ".join(f"{row['part']}: {row['value']:.3f} of {row['samples']}" for row in rows)
+    return [Fact("by part", told)]
 
 
 def no_lines(details: Mapping[str, Any]) -> list[Fact]:

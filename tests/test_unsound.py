@@ -302,7 +302,7 @@ def claims(model: Any, data: Any, judge: Any) -> dict[str, Callable[[], Any]]:
             model, data, judge, eps=3.0, min_transfer=0.001, steps=10, min_driven=1
         ),
         "invertible_features": lambda: robustest.measure_invertible_features(
-            model, data, max_image_error=1.4, max_rep_error=10.0, steps=5
+            model, data, max_image_error=1.4, max_rep_error=10.0, steps=20
         ),
         "gradient_alignment": lambda: robustest.measure_gradient_alignment(model, data, at_least=-0.999),
         "robust_generalization": lambda: robustest.measure_robust_generalization(

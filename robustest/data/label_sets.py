@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -10,6 +11,9 @@ from torch import Tensor
 
 from robustest.data.samples import Samples, as_samples
 from robustest.errors import DataError, expected
+
+Scores = Literal["sigmoid", "softmax"]
+"""Which classes a model says: those of positive logits, or those at least half as probable as the most probable one."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,3 +80,10 @@ def checked_sets(table: object) -> Tensor:
         row = int(((values != 0) & (values != 1)).any(1).nonzero()[0])
         raise DataError(f"Expected sets of 0 and 1 but row {row} is {values[row].tolist()}.")
     return values.bool()
+
+
+def said(logits: Tensor, scores: Scores) -> Tensor:
+    """(B, K) bool: the classes that a model says, of its logits (B, K)."""
+    if scores == "sigmoid":
+        return logits > 0
+    return logits.log_softmax(1) >= logits.log_softmax(1).amax(1, keepdim=True) - float(np.log(2))

@@ -8,6 +8,7 @@ unchanged test set has learned from features that no one sees.
 
 from __future__ import annotations
 
+import warnings
 from typing import Literal, NamedTuple
 
 import torch
@@ -27,6 +28,11 @@ from robustest.errors import ConfigError, expected
 from robustest.models import as_classifier, frozen
 from robustest.models.classifier import Preprocessing
 from robustest.threats import Threat
+
+_REACHED = 0.9
+"""Share of the samples that must be taken for their new labels, or those stand for nothing in the others."""
+_APART = 0.1
+"""Relative distance of features up to which an image has those that were aimed at."""
 
 
 class Constructed(NamedTuple):
@@ -60,6 +66,7 @@ def robustified(
 
     Normalised gradient descent on the distance of the features (section 3.1, appendix C). With features of few
     dimensions only: a wide layer can be inverted, and the images come out as they went in, robust features or not.
+    Warns where the features of more than a tenth of the images are further than .1 from those aimed at.
 
     Args:
         model: a torch module, or a `Classifier` of one: a robust one for D_R, a standard one for D_NR.
@@ -91,7 +98,9 @@ def robustified(
             y.append(chunk.y.cpu())
             apart.append(relative_distance(read.logits(made), aim).cpu())
         read.settle()
-    return Constructed(torch.cat(x), torch.cat(y), torch.cat(apart))
+    data_set = Constructed(torch.cat(x), torch.cat(y), torch.cat(apart))
+    _warn_unless(data_set.reached <= _APART, f"have features within {_APART:g} of those aimed at (relative distance)")
+    return data_set
 
 
 def mislabelled(
@@ -110,7 +119,8 @@ def mislabelled(
     """Images moved a little towards another class of the network, and labelled so.
 
     Section 3.2: "random" classes (D_rand) go with robust features by chance, "next" ones (D_det: y + 1) go with the
-    wrong ones always, so that what is learned from D_det is not robust features that leaked.
+    wrong ones always, so that what is learned from D_det is not robust features that leaked. Warns where the model
+    takes fewer than .9 of the images for their labels.
 
     Args:
         model: as for `robustified`: a standard one.
@@ -140,7 +150,20 @@ def mislabelled(
             y.append(made.y.cpu())
             hit.append(made.reached.cpu())
         evaluator.settle()
-    return Constructed(torch.cat(x), torch.cat(y), torch.cat(hit))
+    data_set = Constructed(torch.cat(x), torch.cat(y), torch.cat(hit))
+    _warn_unless(data_set.reached == 1, "are taken for the class that they are labelled as")
+    return data_set
+
+
+def _warn_unless(reached: Tensor, what: str) -> None:
+    """Warn where the data set is not what it is made to be: (N,) bool whether each sample is."""
+    share = float(reached.double().mean())
+    if share < _REACHED:
+        warnings.warn(
+            f"Expected a constructed data set but only {share:.3f} of the samples {what}: what is learned from the "
+            "others says nothing. Allow more steps or a larger change, or keep the rows that `reached` marks.",
+            stacklevel=3,
+        )
 
 
 def moved_to_others(

@@ -20,6 +20,7 @@ from robustest.repair.checkpoints import Checkpoint as Checkpoint
 from robustest.repair.fits import CueFit as CueFit
 from robustest.repair.fits import cue_fit as cue_fit
 from robustest.repair.log import EpochLog as EpochLog
+from robustest.repair.log import PartChange as PartChange
 from robustest.repair.log import Repaired as Repaired
 from robustest.repair.log import RepairLog as RepairLog
 from robustest.repair.recipe import Recipe as Recipe

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
+from robustest import context
 from robustest.errors import ClaimFailed, ConfigError, expected
 from robustest.repair.log import Repaired
 from robustest.results import Result
@@ -15,6 +17,9 @@ Claim = Callable[[Any], Result]
 
 def checked_again(repaired: Repaired, claim: Claim | None) -> Repaired:
     """The repair, with the result of a claim in its log; a claim that does not hold is a result like any other.
+
+    The result lists what the repair changed in each class and group, in reports too: a claim that holds again does not
+    say at whose cost.
 
     Raises:
         ConfigError: the claim gives no result.
@@ -31,4 +36,16 @@ def checked_again(repaired: Repaired, claim: Claim | None) -> Repaired:
         raise ConfigError(
             expected("claim to return a Result", result, "Return what a measure_ or assert_ function returns.")
         )
-    return Repaired(repaired.model, repaired.log.but(claim=result))
+    plain = repaired.log.to_dict()
+    rows = {
+        "classes_before_and_after_the_repair": plain["by_class"],
+        "groups_before_and_after_the_repair": plain["by_group"],
+    }
+    lost = tuple(f"the repair cost: {note}" for note in repaired.log.losses)
+    told = replace(
+        result,
+        details={**result.details, **{name: part for name, part in rows.items() if part}},
+        notes=(*result.notes, *lost),
+    )
+    context.current().amend(result, told)
+    return Repaired(repaired.model, repaired.log.but(claim=told))

@@ -25,8 +25,33 @@ class EpochLog:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PartChange:
+    """What a repair changed in one class, or in one group, of the samples that it was judged on.
+
+    Attributes:
+        part: the class or group.
+        n: its samples.
+        before, after: accuracy on them of the model that was given, and of the one that was made, in 0..1.
+        lost, gained: samples that were right only before, and only after.
+        interval: exact bounds of after - before, alpha = 0.01 on each side.
+        p: exact one-sided p-value that no more is lost than gained but for chance (McNemar).
+        worse: whether that is at most 0.05, shared by all classes, or by all groups (Bonferroni).
+    """
+
+    part: str
+    n: int
+    before: float
+    after: float
+    lost: int
+    gained: int
+    interval: tuple[float, float]
+    p: float
+    worse: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RepairLog:
-    """What a repair did.
+    """What a repair did; `print` it for a table of what it changed.
 
     Attributes:
         method: in words.
@@ -39,6 +64,10 @@ class RepairLog:
         notes: what a reader must know.
         details: further numbers of this kind of repair.
         claim: the result of the claim measured on the repaired model; None where none was given.
+        by_class: what changed in each class; notes name the classes that surely lost.
+        by_group: what changed in each group, where groups are known, or by the number of objects where samples show
+            several.
+        measured_on: what that was measured on, in words: held-out data, or what the repair was given.
     """
 
     method: str
@@ -51,6 +80,33 @@ class RepairLog:
     notes: tuple[str, ...] = ()
     details: Mapping[str, Any] = field(default_factory=dict)
     claim: Result | None = None
+    by_class: tuple[PartChange, ...] = ()
+    by_group: tuple[PartChange, ...] = ()
+    measured_on: str = ""
+
+    def __str__(self) -> str:
+        lines = [f"{self.method}: {self.samples} samples on {self.device}, {self.seconds:.0f} s"]
+        wide = max([len("part"), *(len(row.part) for row in (*self.by_class, *self.by_group))])
+        if self.by_class:
+            lines.append(f"accuracy on {self.measured_on}")
+            lines.append(f"  {'part':<{wide}} {'n':>7} before  after  change")
+        for row in (*self.by_class, *self.by_group):
+            low, high = row.interval
+            lines.append(
+                f"  {row.part:<{wide}} {row.n:>7}  {row.before:.3f}  {row.after:.3f}  {row.after - row.before:+.3f} "
+                f"[{low:+.3f}, {high:+.3f}]{'  lost' if row.worse else ''}"
+            )
+        return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
+
+    @property
+    def losses(self) -> tuple[str, ...]:
+        """A sentence for each class and group that surely lost."""
+        return tuple(
+            f"{row.part} lost: {row.before:.3f} -> {row.after:.3f} of {row.n} samples ({row.lost} lost, {row.gained} "
+            f"gained, McNemar p = {row.p:.2g}), on {self.measured_on}"
+            for row in (*self.by_class, *self.by_group)
+            if row.worse
+        )
 
     @property
     def seconds(self) -> float:
@@ -66,6 +122,8 @@ class RepairLog:
         plain = asdict(replace(self, claim=None))
         plain["epochs"] = list(plain["epochs"])
         plain["notes"] = list(self.notes)
+        for name, rows in (("by_class", self.by_class), ("by_group", self.by_group)):
+            plain[name] = [{**asdict(row), "interval": list(row.interval)} for row in rows]
         plain["claim"] = None if self.claim is None else self.claim.to_dict()
         return plain
 

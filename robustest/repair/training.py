@@ -6,14 +6,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
 
+from torch import Tensor
+
 from robustest.data import Samples
+from robustest.data.groups import Groups
+from robustest.data.label_sets import Scores
 from robustest.errors import unknown
 from robustest.models import Classifier, as_classifier
 from robustest.models.classifier import Preprocessing
 from robustest.repair.by_training.methods import Method
 from robustest.repair.checkpoints import Checkpoint
-from robustest.repair.claims import Claim, checked_again
+from robustest.repair.claims import Claim
 from robustest.repair.log import Repaired
+from robustest.repair.part_changes import Judged
 from robustest.repair.progress import Progress
 from robustest.repair.recipe import Recipe
 from robustest.repair.trainer import train
@@ -30,6 +35,9 @@ class TrainingOptions(TypedDict, total=False):
             have come to.
         progress: called with (steps done, steps in all, loss); None shows a line where stderr is a terminal.
         bounds, preprocessing: as for `robustest.as_classifier`.
+        held_out: samples that neither model nor repair has seen, in the form of the data: the log has every class's
+            accuracy on them before and after. None measures on the data themselves, and the log says so.
+        held_out_groups: groups of these samples, as for `assert_worst_group_accuracy`; the log has them too.
     """
 
     recipe: Recipe | None
@@ -38,6 +46,8 @@ class TrainingOptions(TypedDict, total=False):
     progress: Progress | None
     bounds: tuple[float, float] | None
     preprocessing: Preprocessing | None
+    held_out: object | None
+    held_out_groups: object | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +60,8 @@ class Training:
     progress: Progress | None = None
     bounds: tuple[float, float] | None = None
     preprocessing: Preprocessing | None = None
+    held_out: object | None = None
+    held_out_groups: object | None = None
 
     @classmethod
     def of(cls, options: TrainingOptions) -> Training:
@@ -67,20 +79,36 @@ class Training:
         """The model that was given, for what a method asks of it before it trains."""
         return as_classifier(model, bounds=self.bounds, preprocessing=self.preprocessing)
 
-    def repair(self, model: object, samples: Samples, method: Method, *, notes: tuple[str, ...] = ()) -> Repaired:
-        """Train a copy of a model, and measure the claim again on it.
+    def repair(
+        self,
+        model: object,
+        samples: Samples,
+        method: Method,
+        *,
+        notes: tuple[str, ...] = (),
+        groups: Groups | None = None,
+        sets: Tensor | None = None,
+        scores: Scores = "sigmoid",
+    ) -> Repaired:
+        """Train a copy of a model, compare both class by class, and measure the claim again on the copy.
 
         Args:
             model: a torch module, or a `Classifier` of one.
             samples: the data.
             method: what is trained on, and how.
             notes: what a reader must know of the method on these data; the log has them after its own.
+            groups: of the data, where the method knows them.
+            sets: (N, K) bool, the classes that each sample shows, where the data have sets in the place of labels.
+            scores: which classes the new model says, for sets.
 
         Raises:
             ConfigError: the model is no torch module, or has nothing to train; the claim gives no result.
             DataError, ModelError, DeviceError: a sample, an answer or the machine is not as it must be.
             StoreError: the checkpoint is of another training, or cannot be written.
         """
+        judged = Judged.of(
+            self.held_out, self.held_out_groups, samples=samples, groups=groups, sets=sets, scores=scores
+        )
         repaired = train(
             model,
             samples,
@@ -92,4 +120,5 @@ class Training:
             preprocessing=self.preprocessing,
         )
         log = repaired.log.but(notes=(*repaired.log.notes, *notes))
-        return checked_again(Repaired(repaired.model, log), self.claim)
+        repaired = Repaired(repaired.model, log)
+        return judged.finished(model, repaired, claim=self.claim, bounds=self.bounds, preprocessing=self.preprocessing)

@@ -16,14 +16,26 @@ from robustest.engine.evaluator import Evaluator
 from robustest.engine.health_checks.history import Asked, ask_again, check_model
 from robustest.engine.health_checks.truth import probe_gradient
 from robustest.engine.precision import choose
+from robustest.rules.strata import STRATUM
 from robustest.run.evidence import Observed, Tally
 from robustest.settings import Settings
+from robustest.tasks import Stratified, Task
 
 _ROWS, _ROWS_LATER = 8, 4
 """Samples of the first chunk, and of later ones, whose gradients are asked for the truth."""
 
 # A look that takes no gradients may have `whole_inputs = True`: its samples may then be whole numbers, such as tokens.
 Look = Callable[[Evaluator, Chunk], Observed]
+
+
+def stratified(observed: Observed, task: Task, chunk: Chunk) -> Observed:
+    """Return what a chunk showed with the column of its strata, where the task has some; see `robustest.rules.strata`.
+
+    Every row of a run must have the same columns: those that are measured, and those of replayed counterexamples.
+    """
+    if not isinstance(task, Stratified):
+        return observed
+    return replace(observed, columns={**observed.columns, STRATUM: task.strata(chunk.y).cpu().numpy()})
 
 
 class ModelBench:
@@ -83,7 +95,7 @@ class ModelBench:
         self.evaluator.check_labels(chunk.y)
         self.evaluator.probed, self.evaluator.probe_rows = False, _ROWS if first else _ROWS_LATER
         backward = self.evaluator.backward
-        observed = self.look(self.evaluator, chunk)
+        observed = stratified(self.look(self.evaluator, chunk), self.evaluator.task, chunk)
         if self.evaluator.backward > backward and not self.evaluator.probed:  # so that no claim forgets it
             probe_gradient(self.evaluator, chunk, searched=False)
         ask_again(self.evaluator, self._asked)

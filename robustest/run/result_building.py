@@ -197,13 +197,20 @@ def result_of(
         bounds=bounds,
         scope=settings.scope if scope is None else scope,
         trivial=trivial,
-        caveats=(*few(evidence.n), *told(changed), *caveats, *_narrower(scope, settings)),
+        caveats=(*few(evidence.n), *told(changed), *caveats, *_beyond(decision), *_narrower(scope, settings)),
         pairing=pairing,
     )
 
 
 def _narrower(scope: str | None, settings: Settings) -> tuple[str, ...]:
     return ("of this set alone, not of the population",) if scope == "set" != settings.scope else ()
+
+
+def _beyond(decision: Decision) -> tuple[str, ...]:
+    """What every line must say of strata in which the claim does not hold, where that does not hold it back itself."""
+    if decision.verdict is Verdict.FAILED:
+        return ()
+    return tuple(f"{one.value:.3f} on {one.n} samples of {one.name}" for one in decision.strata if one.beyond)
 
 
 def _file_name(statement: str, comparison: str, threshold: float | None, method: str) -> str:
@@ -215,7 +222,13 @@ def _details(details: Mapping[str, Any], evidence: Evidence, decision: Decision,
     """A claim's details, with what all claims tell."""
     left = {"left_interval": list(decision.interval)} if bounds else {}
     health = [finding.to_dict() for finding in evidence.findings]
-    about = {"approximate": True} if decision.approximate and decision.at_alpha else {}
+    about: dict[str, Any] = {"approximate": True} if decision.approximate and decision.at_alpha else {}
+    strata = [
+        {"part": one.name, "samples": one.n, "value": one.value, "interval": list(one.interval), "beyond": one.beyond}
+        for one in decision.strata
+    ]
+    if strata:
+        about["strata"] = strata
     return {**details, **left, **about, **_clean_seen(evidence), "health": health}
 
 

@@ -11,6 +11,7 @@ from robustest.data.unwrapped import unwrapped
 from robustest.errors import ConfigError
 from robustest.models import Classifier
 from robustest.rules import Rule, Terms
+from robustest.rules.strata import StrataRule
 from robustest.run.chunk_measurement import Look
 from robustest.run.models.classified import Classified
 from robustest.run.models.detecting import detecting
@@ -19,7 +20,7 @@ from robustest.run.options import Options, apply, terms_of
 from robustest.run.plan import Plan
 from robustest.run.remembered.replay import Replay
 from robustest.settings import Settings
-from robustest.tasks import CLASSIFICATION, Detection, Task, checked_task
+from robustest.tasks import CLASSIFICATION, Detection, Stratified, Task, checked_task
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +96,9 @@ class Setup:
         units = Classified(
             model=self.model, samples=self.samples, look=look, replay=replay, adapts=adapts, task=self.task
         )
+        if isinstance(self.task, Stratified):
+            gates = getattr(self.task, "by", "overall") == "objects"
+            rule = StrataRule(whole=rule, nouns=self.task.nouns, gates=gates, alpha=self.settings.alpha)
         kept = None if self.model.reset is not None else identity  # what a model adapted to is no part of it
         here = here or self.model.reset is not None
         return Plan(statement=statement, units=units, settings=self.settings, rule=rule, identity=kept, here=here)

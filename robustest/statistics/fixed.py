@@ -11,6 +11,28 @@ from robustest.statistics.thresholds import most, need
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Stratum:
+    """A part of the samples, judged by itself.
+
+    Attributes:
+        name: what its samples have in common: "2 objects".
+        n: samples of it that were looked at.
+        value: the claimed quantity, measured on them alone.
+        interval: bounds of the value that hold for all strata at once.
+        beyond: whether the value is beyond the threshold at the level that all strata share.
+    """
+
+    name: str
+    n: int
+    value: float
+    interval: tuple[float, float]
+    beyond: bool
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} [{self.interval[0]:.3f}, {self.interval[1]:.3f}] on {self.n} samples of {self.name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
     """A verdict and what it rests on.
 
@@ -22,6 +44,7 @@ class Decision:
         at_alpha: whether the verdict rests on alpha: another draw of samples could have made another one.
         proven: whether it passed by proofs alone, so that it does not matter what a search could not find.
         approximate: whether the error is only about alpha, and by no bound at most that.
+        strata: the parts of the samples that were judged by themselves too; empty where there are none.
     """
 
     verdict: Verdict
@@ -31,6 +54,7 @@ class Decision:
     at_alpha: bool = False
     proven: bool = False
     approximate: bool = False
+    strata: tuple[Stratum, ...] = ()
 
 
 def clopper_pearson(events: int, n: int, alpha: float) -> tuple[float, float]:

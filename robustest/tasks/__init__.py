@@ -10,6 +10,7 @@ from robustest.tasks.detectors import TorchvisionDetector as TorchvisionDetector
 from robustest.tasks.protocol import Counting as Counting
 from robustest.tasks.protocol import Loss as Loss
 from robustest.tasks.protocol import Sided as Sided
+from robustest.tasks.protocol import Stratified as Stratified
 from robustest.tasks.protocol import Task as Task
 from robustest.tasks.protocol import checked_task as checked_task
 from robustest.tasks.regression import Regression as Regression

@@ -50,6 +50,7 @@ class Detection:
     name: ClassVar[str] = "detection"
     one_class: ClassVar[bool] = False
     placed: ClassVar[bool] = True
+    nouns: ClassVar[tuple[str, str]] = ("box", "boxes")
     listed: ClassVar[bool] = True
     """Outputs are in no fixed order: what a row says at one input, another may say at the next."""
 
@@ -141,6 +142,10 @@ class Detection:
         kinds, classes = y[..., 4], self.adapter.classes
         if len(y) and (int(kinds.max()) >= classes or int(kinds.min()) < boxes.IGNORED):
             raise DataError(f"Expected labels in 0..{classes - 1}, the adapter's classes, but got {int(kinds.max())}.")
+
+    def strata(self, y: Tensor) -> Tensor:
+        """(B,) int64, the number of boxes to be found in targets (B, most, 6); ignored ones do not count."""
+        return (y[..., 4] >= 0).sum(1)
 
     def check_output(self, output: Tensor, rows: int, width: int) -> int:
         """The number of rows R of an answer (B, R, 4 + K).

@@ -142,3 +142,19 @@ class Sided(Protocol):
 
     def ways(self, output: Tensor, y: Tensor) -> Tensor:
         """(B, F) how far an answer is from turning wrong in each way: it holds where all are positive."""
+
+
+@runtime_checkable
+class Stratified(Protocol):
+    """A task whose samples differ in how much there is to get right, so that a mean over all may hide some of them.
+
+    A task may also have a field `by`: where it is "objects", a claim passes only where no stratum is surely beyond its
+    threshold; see `robustest.rules.strata`.
+    """
+
+    @property
+    def nouns(self) -> tuple[str, str]:
+        """Names of what is counted, of one and of several: ("object", "objects")."""
+
+    def strata(self, y: Tensor) -> Tensor:
+        """(B,) int64 counts in targets (B, *T), or float64 values where they are no counts."""

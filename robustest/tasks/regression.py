@@ -39,6 +39,7 @@ class Regression:
 
     name: ClassVar[str] = "regression"
     one_class: ClassVar[bool] = False
+    nouns: ClassVar[tuple[str, str]] = ("target", "targets")
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tolerance", positive("tolerance", self.tolerance))
@@ -81,6 +82,10 @@ class Regression:
         """
         if y.shape[1] != width:
             raise DataError(f"Expected {width} targets a sample, as many as the model predicts, but got {y.shape[1]}.")
+
+    def strata(self, y: Tensor) -> Tensor:
+        """(B,) float64, the target (B, 1), or the length of one of several numbers (B, D)."""
+        return y.double().squeeze(1) if y.shape[1] == 1 else y.double().norm(dim=1)
 
     def check_output(self, output: Tensor, rows: int, width: int) -> int:
         """The number of values D that a model predicts.

@@ -44,6 +44,7 @@ class Segmentation:
     name: ClassVar[str] = "segmentation"
     one_class: ClassVar[bool] = False
     placed: ClassVar[bool] = True
+    nouns: ClassVar[tuple[str, str]] = ("class in the mask", "classes in the mask")
 
     def __init__(
         self,
@@ -103,6 +104,11 @@ class Segmentation:
             raise DataError(
                 f"Expected masks of classes 0..{self.classes - 1}{but} but got the value {int(y[outside][0])}.{mend}"
             )
+
+    def strata(self, y: Tensor) -> Tensor:
+        """(B,) int64, the number of classes in masks (B, H, W), among the pixels that count."""
+        there = torch.where(self.counting(y), y, -1)
+        return (self.counts(there, y)[:, : self.classes] > 0).sum(1)
 
     def check_output(self, output: Tensor, rows: int, width: int) -> int:
         """The number of classes of logits (B, C, H, W).

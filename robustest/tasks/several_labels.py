@@ -32,6 +32,9 @@ class MultiLabel:
         threshold: in (0, 1).
         score: "exact", 1 where every class is right and 0 elsewhere, or "hamming", the share of classes that are.
         floor: with "hamming", the score from which on a sample holds, in (0, 1]; None where only scores are asked for.
+        by: "objects", so that a claim does not pass where it surely does not hold on the samples of some number of
+            labels, or "overall", where the mean over all samples alone is claimed. Either way results have a row for
+            each number of labels.
 
     Raises:
         ConfigError: an argument is out of range, or a floor is given to a score that has none between 0 and 1.
@@ -40,13 +43,20 @@ class MultiLabel:
     threshold: float
     score_by: Literal["exact", "hamming"]
     floor: float | None
+    by: Literal["objects", "overall"]
 
     name: ClassVar[str] = "several labels"
+    nouns: ClassVar[tuple[str, str]] = ("object", "objects")
     one_class: ClassVar[bool] = False
     placed: ClassVar[bool] = False
 
     def __init__(
-        self, threshold: float = 0.5, score: Literal["exact", "hamming"] = "exact", floor: float | None = None
+        self,
+        threshold: float = 0.5,
+        score: Literal["exact", "hamming"] = "exact",
+        floor: float | None = None,
+        *,
+        by: Literal["objects", "overall"] = "objects",
     ) -> None:
         checked_real("threshold", threshold, 0.0, 1.0)
         if threshold in (0, 1):
@@ -55,6 +65,9 @@ class MultiLabel:
             raise ConfigError(expected('score to be "exact" or "hamming"', score))
         if score == "exact" and floor is not None:
             raise ConfigError(f'Expected no floor for score="exact", which is 0 or 1, but got {floor!r}.')
+        if by not in ("objects", "overall"):
+            raise ConfigError(expected('by to be "objects" or "overall"', by))
+        object.__setattr__(self, "by", by)
         object.__setattr__(self, "threshold", float(threshold))
         object.__setattr__(self, "score_by", score)
         object.__setattr__(self, "floor", 1.0 if score == "exact" else checked_floor(floor))
@@ -88,6 +101,10 @@ class MultiLabel:
         """
         if y.shape[1] != width:
             raise DataError(f"Expected {width} labels a sample, as the model has logits, but got {y.shape[1]}.")
+
+    def strata(self, y: Tensor) -> Tensor:
+        """(B,) int64, the number of labels that are there."""
+        return y.sum(1)
 
     def check_output(self, output: Tensor, rows: int, width: int) -> int:
         """The number of classes K of logits (B, K).

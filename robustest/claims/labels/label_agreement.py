@@ -26,6 +26,7 @@ from robustest.kinds import Kind, Quantity, no_lines
 from robustest.results import Pairing, Result
 from robustest.rules import ShareRule, Terms
 from robustest.rules.people.label_agreement import FEWEST_ANSWERS, MANY_ANSWERS, Agreement, LookedAtRule
+from robustest.rules.strata import StrataRule
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observed, unchanged_exhibits
 from robustest.run.noting import measures
@@ -56,7 +57,18 @@ LABEL_AGREEMENT = Kind(
 )
 """How often a model says what those who looked at a sample select for it."""
 
-_COLUMNS = ("right", "main", "contained", "frequency", "defensible", "unsupported", "disputed", "tied", "answers")
+_COLUMNS = (
+    "right",
+    "main",
+    "contained",
+    "frequency",
+    "defensible",
+    "unsupported",
+    "disputed",
+    "tied",
+    "answers",
+    "selected",
+)
 
 
 @measures(LABEL_AGREEMENT)
@@ -78,6 +90,9 @@ def measure_label_agreement(
     half as often), and in expectation over annotators; counts of errors that are defensible (selected at least as often
     as the label, and by somebody) or unsupported (by nobody), and of hits that are disputed (another class is selected
     more often).
+
+    Where annotators see several things in a sample, more can be wrong with an answer: the value is listed by the number
+    of contained classes, and every line says where it is surely beyond the threshold.
 
     A sample with fewer than 10 answers about its prediction, its label or the class selected most is taken to break a
     claim where it could be passed, and to hold where it could be failed. Of fewer than 40 every line tells.
@@ -199,7 +214,13 @@ def _plan(setup: Setup, responses: object, asked: Quantity, threshold: float | N
     return setup.plan(
         asked.says(),
         Agreeing(tables, holds=asked.threshold, examples=setup.settings.examples),
-        _rule(threshold, setup.terms, at_least=asked.comparison == ">="),
+        StrataRule(
+            whole=_rule(threshold, setup.terms, at_least=asked.comparison == ">="),
+            nouns=("class selected", "classes selected"),
+            gates=False,
+            alpha=setup.settings.alpha,
+            column="selected",
+        ),
         identity=("label agreement", asked.threshold, answers.digest),
     )
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from robustest.data.label_sets import LabelSets, as_label_sets
+from robustest.data.label_sets import LabelSets, Scores, as_label_sets, said
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.errors import ConfigError, DataError, expected
@@ -17,6 +17,7 @@ from robustest.identity.fingerprint import digest
 from robustest.kinds import OUTCOMES, Kind, Quantity, no_lines
 from robustest.results import Pairing, Result, Verdict
 from robustest.rules import ShareRule
+from robustest.rules.strata import StrataRule
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observed, unchanged_exhibits
 from robustest.run.noting import measures
@@ -25,9 +26,9 @@ from robustest.run.remembered.comparison import Baseline
 from robustest.run.result_building import finish
 from robustest.run.setup import Setup
 from robustest.statistics import Decision, asked_threshold
+from robustest.tasks import MultiLabel
 
 Of = Literal["top1-in-set", "exact-set"]
-Scores = Literal["sigmoid", "softmax"]
 _OF = {"top1-in-set": "top class in the set of what a sample shows", "exact-set": "exact set of what a sample shows"}
 _SCORES = ("sigmoid", "softmax")
 
@@ -48,6 +49,7 @@ def measure_multilabel_accuracy(
     at_least: float | None = None,
     of: Of = "top1-in-set",
     scores: Scores = "sigmoid",
+    by: Literal["objects", "overall"] = "objects",
     no_worse_than: Baseline | None = None,
     tolerance: float = 0.0,
     **options: Unpack[Options],
@@ -58,8 +60,8 @@ def measure_multilabel_accuracy(
       Tsipras et al., ICML 2020, section 4).
     - "exact-set": the classes that the model says are all those that the sample shows, and no other.
 
-    `details["by_objects"]` has both by the number of objects. Samples of one object are often most of the data, and
-    hide what becomes of the others: where a number of objects is below what is claimed of all, every line says so.
+    Samples of one object are often most of the data, and hide what becomes of the others. So `details["by_objects"]`
+    has both by the number of objects, and the claim does not pass where the samples of one number are surely below it.
 
     Args:
         model, no_worse_than, tolerance: as for `measure_robust_accuracy`.
@@ -69,6 +71,8 @@ def measure_multilabel_accuracy(
         of: as above.
         scores: which classes a model says, for the exact set: "sigmoid", those of positive logits, as after training
             with a binary loss; "softmax", those at least half as probable as the most probable one.
+        by: "objects", as above, or "overall", where the share of all samples alone is claimed: every line then says
+            which numbers of objects are below it.
         **options: see `robustest.run.options.Options`.
 
     Raises:
@@ -77,14 +81,20 @@ def measure_multilabel_accuracy(
             ("top1-in-set"); else as for `measure_robust_accuracy`.
         ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
-    _check_words(of, scores)
+    _check_words(of, scores, by)
     threshold = asked_threshold("at_least", at_least, trivial=0)
     given = _given(data, of)
     setup = Setup.of(model, given.samples, options)
     plan = setup.plan(
         MULTILABEL_ACCURACY.quantities[0].says(_OF[of]),
         Naming(sets=given.sets, of=of, scores=scores, examples=setup.settings.examples),
-        ShareRule(threshold=threshold, at_least=True, terms=setup.terms),
+        StrataRule(
+            whole=ShareRule(threshold=threshold, at_least=True, terms=setup.terms),
+            nouns=MultiLabel.nouns,
+            gates=by == "objects",
+            alpha=setup.settings.alpha,
+            column="objects",
+        ),
         identity=("multi-label accuracy", of, scores, digest(given.sets)),
     ).against(no_worse_than, tolerance, asked=threshold is not None)
     evidence = observe(plan)
@@ -98,7 +108,7 @@ def measure_multilabel_accuracy(
         setting=of if of == "top1-in-set" else f"{of} by {scores}",
         method="predictions beside sets of classes",
         details=_details(evidence, blind, by_objects),
-        caveats=_caveats(by_objects, blind, of, threshold),
+        caveats=_caveats(blind, threshold),
         pairing=Pairing(under=f"{of} of {digest(given.sets)[:12]}"),
     )
 
@@ -139,7 +149,7 @@ class Naming:
         return Observed({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
 
 
-def _check_words(of: str, scores: str) -> None:
+def _check_words(of: str, scores: str, by: object) -> None:
     """Refuse words that stand for nothing.
 
     Raises:
@@ -149,6 +159,8 @@ def _check_words(of: str, scores: str) -> None:
         raise ConfigError(expected(f"of to be one of {', '.join(_OF)}", of))
     if scores not in _SCORES:
         raise ConfigError(expected(f"scores to be one of {', '.join(_SCORES)}", scores))
+    if by not in ("objects", "overall"):
+        raise ConfigError(expected('by to be "objects" or "overall"', by))
 
 
 def _given(data: object, of: Of) -> LabelSets:
@@ -162,13 +174,6 @@ def _given(data: object, of: Of) -> LabelSets:
         empty = int((given.objects == 0).nonzero()[0])
         raise DataError(f'Expected every sample to show a class, for of="top1-in-set", but sample {empty} shows none.')
     return given
-
-
-def said(logits: Tensor, scores: Scores) -> Tensor:
-    """(B, K) bool: the classes that a model says, of its logits (B, K)."""
-    if scores == "sigmoid":
-        return logits > 0
-    return logits.log_softmax(1) >= logits.log_softmax(1).amax(1, keepdim=True) - float(np.log(2))
 
 
 def _details(evidence: Evidence, blind: float, by_objects: list[dict[str, Any]]) -> dict[str, Any]:
@@ -208,15 +213,7 @@ def _fallible(decision: Decision, given: LabelSets, of: Of, threshold: float | N
     return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=rule)
 
 
-def _caveats(rows: list[dict[str, Any]], blind: float, of: Of, threshold: float | None) -> list[str]:
-    if threshold is None:
+def _caveats(blind: float, threshold: float | None) -> list[str]:
+    if threshold is None or blind < threshold:
         return []
-    share = "top1_in_set" if of == "top1-in-set" else "exact_set"
-    told = [
-        f"{row[share]:.3f} on {row['samples']} samples of {row['objects']} objects"
-        for row in rows
-        if row[share] < threshold and len(rows) > 1
-    ]
-    if blind >= threshold:
-        told.append(f"saying one thing of every sample reaches {blind:.3f}")
-    return told
+    return [f"saying one thing of every sample reaches {blind:.3f}"]

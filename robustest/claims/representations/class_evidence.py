@@ -57,8 +57,8 @@ def measure_class_evidence(
     """How often another model sees the class that this one is driven to see.
 
     Each sample is moved by gradient steps, inside an L2 ball of radius `eps`, towards another class, drawn at random
-    (Santurkar et al., NeurIPS 2019, section 3). Where the model then takes it for that class and did not before, the
-    judge is asked. Its agreement, as a share of the model's own successes, is the transfer.
+    (Santurkar et al., NeurIPS 2019, section 3). Where the model then takes it for that class, and neither it nor the
+    judge did before, the judge is asked. Its agreement, as a share of the model's own successes, is the transfer.
 
     Advisory: without `min_transfer` nothing is claimed. **The judge must be of another family than the model, and
     trained on other data**: networks of one kind share blind spots, and agree for no good reason. Where `eps` is so
@@ -101,7 +101,11 @@ def measure_class_evidence(
         setting=str(threat),
         method=f"{steps} gradient steps towards another class",
         details=_details(evidence),
-        caveats=(*nothing_allowed(threat), *few(int(evidence.columns["counts"].sum()), " driven")),
+        caveats=(
+            *nothing_allowed(threat),
+            *few(int(evidence.columns["counts"].sum()), " driven"),
+            *_few_driven(evidence),
+        ),
     )
 
 
@@ -128,7 +132,8 @@ class Driving:
         unmoved = judge.task.predictions(judge.logits(there.x)).to(chunk.y)
         scores = judge.logits(made.to(judge.device)).to(chunk.x)
         says = judge.task.predictions(scores)
-        driven, agreed = (after == target) & (before != target), says == target
+        # Where the judge saw the target before, nothing that the model was driven by made it see it.
+        driven, agreed = (after == target) & (before != target) & (unmoved != target), says == target
         exhibits = exhibits_of(
             chunk,
             driven & ~agreed,
@@ -169,6 +174,12 @@ def _decided(evidence: Evidence, min_driven: int) -> Decision:
         rule = f"the judge is no better than chance: right on {right} of {n} samples as they are"
         return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=rule)
     return decision
+
+
+def _few_driven(evidence: Evidence) -> tuple[str, ...]:
+    """What every line must say where the transfer is of less than half of the samples: those easiest to drive."""
+    driven = int(evidence.columns["counts"].sum())
+    return (f"{driven} of {evidence.n} samples were driven, and judged",) if 2 * driven < evidence.n else ()
 
 
 def _details(evidence: Evidence) -> dict[str, Any]:

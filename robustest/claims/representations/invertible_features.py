@@ -211,11 +211,16 @@ class Inverting:
 
 def _decided(evidence: Evidence, max_image_error: float, max_rep_error: float, alpha: float) -> Decision:
     """A failure counts only where it would be one whatever became of inversions that did not succeed, and a pass only
-    where it could have failed: where grey, which they begin at, is not near enough itself.
+    where it could have failed: of the images that grey, which inversions begin at, is not near enough to.
     """
     decision, possible = evidence.decision, int(evidence.columns["possible"].sum())
-    if decision.verdict is Verdict.PASSED and float(np.median(evidence.columns["start"])) <= max_image_error:
-        rule = f"nothing could have failed it: plain grey is within {max_image_error:g} of half of the images"
+    held, near = evidence.columns["held"], evidence.columns["start"] <= max_image_error
+    if decision.verdict is Verdict.PASSED and 2 * int((held & ~near).sum()) < max(1, int((~near).sum())):
+        rule = (
+            f"plain grey is within {max_image_error:g} of {int(near.sum())} of {evidence.n} images, which nothing "
+            f"could have failed; of the others {int((held & ~near).sum())} of {int((~near).sum())} come back: claim a "
+            "smaller max_image_error"
+        )
         return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=rule)
     if decision.verdict is not Verdict.FAILED:
         return decision

@@ -99,7 +99,9 @@ class Learners:
                 announced(self.statement, (seed - first) * len(SETS) + place, len(SETS) * seeds)
                 found[name].append(self._one(x, y, seed))
         label, reached = self.sets.test_y[self.judged].numpy(), made["next"].columns["reached"]
-        return Learned(found, label, made["next"].tally.classes, float(reached.mean()))
+        own = self.sets.y.numpy()
+        by_class = {int(k): float(reached[own == k].mean()) for k in np.unique(own)}
+        return Learned(found, label, made["next"].tally.classes, float(reached.mean()), by_class)
 
     def _training_sets(self, made: Mapping[str, Evidence], seed: int) -> dict[str, tuple[Tensor, Tensor]]:
         moved = {name: [torch.from_numpy(one.columns[key]) for key in ("x", "y")] for name, one in made.items()}
@@ -141,6 +143,7 @@ class Learned:
     Attributes:
         classes: of the model.
         reached: share of the samples that the model took for the next class.
+        reached_by_class: the same of the samples of each class.
         right: by set, (S, m) whether the learner of each seed recognises each test sample.
         next: by set, (S, m) whether it takes it for the class after its own.
         fitted: by set, (S, n) whether it answers its own samples as they were labelled.
@@ -153,9 +156,10 @@ class Learned:
         label: NDArray[np.int64],
         classes: int,
         reached: float,
+        reached_by_class: Mapping[int, float],
     ) -> None:
         said = {name: np.stack([seen.columns["predicted"] for seen, _ in ones]) for name, ones in learned.items()}
-        self.classes, self.reached = classes, reached
+        self.classes, self.reached, self.reached_by_class = classes, reached, reached_by_class
         self.right = {name: one == label for name, one in said.items()}
         self.next = {name: one == (label + 1) % classes for name, one in said.items()}
         self.fitted = {name: np.stack([seen.columns["fitted"] for seen, _ in ones]) for name, ones in learned.items()}

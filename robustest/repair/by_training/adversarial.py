@@ -58,7 +58,8 @@ def adversarial_training(
             from a wide ball at once.
         cue: a cue that the model shall stop relying on. Adversarial training does that only where the cue fits inside
             the ball: a larger one is relied on no less afterwards, and often more.
-        options: recipe, claim, checkpoint, progress, bounds and preprocessing, as `TrainingOptions` says.
+        options: recipe, claim, checkpoint, progress, bounds, preprocessing, held_out and held_out_groups, as
+            `TrainingOptions` says.
 
     Returns:
         The new model and the log.

@@ -51,7 +51,8 @@ def group_dro(
     samples = as_samples(data)
     named = as_groups(groups, len(samples))
     training = Training.of(options)
-    return training.repair(model, samples, GroupDRO.made(named, rate=float(rate), adjustment=float(adjustment)))
+    method = GroupDRO.made(named, rate=float(rate), adjustment=float(adjustment))
+    return training.repair(model, samples, method, groups=named)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -29,8 +29,9 @@ from robustest.heads.sparse_head import fit_sparse_head
 from robustest.heads.sparse_path import SparseHead, SparsePath
 from robustest.models import Classifier, as_classifier, frozen
 from robustest.models.classifier import Preprocessing
-from robustest.repair.claims import Claim, checked_again
+from robustest.repair.claims import Claim
 from robustest.repair.log import EpochLog, Repaired, RepairLog
+from robustest.repair.part_changes import Judged
 from robustest.repair.trainer import handed_back, module_of
 from robustest.tasks import CLASSIFICATION
 
@@ -53,6 +54,8 @@ def last_layer_retraining(
     progress: Callable[[int, int], None] | None = None,
     bounds: tuple[float, float] | None = None,
     preprocessing: Preprocessing | None = None,
+    held_out: object | None = None,
+    held_out_groups: object | None = None,
 ) -> Repaired:
     """Fit the last layer anew on data in which all groups are of one size (Kirichenko, Izmailov and Wilson, ICLR 2023).
 
@@ -60,7 +63,7 @@ def last_layer_retraining(
     network was not trained on: on those that it was, its features say too much.
 
     Args:
-        model, data, claim, bounds, preprocessing: as for `adversarial_training`.
+        model, data, claim, bounds, preprocessing, held_out, held_out_groups: as for `adversarial_training`.
         groups: as for `assert_worst_group_accuracy`, one a sample at most: class and cue, say, as tuples.
         layer: name of the last linear layer; None finds it.
         repeats: balanced draws, >= 1.
@@ -79,6 +82,7 @@ def last_layer_retraining(
     place = resolve(device, classifier.device)
     copied, samples = _copied(classifier, place), as_samples(data)
     named = _checked(as_groups(groups, len(samples)))
+    judged = Judged.of(held_out, held_out_groups, samples=samples, groups=named)
     features, labels, linear, notes = _features(copied, samples, place, layer=layer, seed=seed)
     heads = _Heads(
         features=features, labels=labels, classes=linear.out_features, l1_ratio=l1_ratio, n_lambdas=n_lambdas, seed=seed
@@ -97,7 +101,8 @@ def last_layer_retraining(
         notes=tuple(notes),
         details={**chosen.details(), "weights": int((linear.weight != 0).sum())},
     )
-    return checked_again(Repaired(handed_back(model, copied), log), claim)
+    repaired = Repaired(handed_back(model, copied), log)
+    return judged.finished(model, repaired, claim=claim, bounds=bounds, preprocessing=preprocessing)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,9 +22,10 @@ from robustest.errors import ModelError
 from robustest.models import Classifier, as_classifier
 from robustest.models.classifier import Preprocessing, logits_of
 from robustest.repair.by_training.methods import Method
-from robustest.repair.claims import Claim, checked_again
+from robustest.repair.claims import Claim
 from robustest.repair.class_shares import ClassShares
 from robustest.repair.log import Repaired, RepairLog
+from robustest.repair.part_changes import Judged
 from robustest.repair.trainer import Goal, Trainer, module_of
 from robustest.repair.training import Training, TrainingOptions
 from robustest.tasks import CLASSIFICATION
@@ -38,6 +39,8 @@ def logit_adjustment(
     claim: Claim | None = None,
     bounds: tuple[float, float] | None = None,
     preprocessing: Preprocessing | None = None,
+    held_out: object | None = None,
+    held_out_groups: object | None = None,
 ) -> Repaired:
     """Take tau times the log of each class's share off a model's logits (Menon et al., ICLR 2021, section 4.1).
 
@@ -49,10 +52,10 @@ def logit_adjustment(
         model: a torch module that gives logits, or a `Classifier` of one; it stays as it is.
         data: what the model was trained on, or anything with the same shares of classes.
         tau: how much of the log share, >= 0; 1 is what theory asks of a calibrated model, 0 changes nothing.
-        claim, bounds, preprocessing: as for `adversarial_training`.
+        claim, bounds, preprocessing, held_out, held_out_groups: as for `adversarial_training`.
 
     Returns:
-        The new model and the log; `log.details` has counts and offsets.
+        The new model and the log; `log.details` has counts and offsets, `log.by_class` what each class gained or lost.
 
     Raises:
         ConfigError: an argument is out of range, or the model is no torch module.
@@ -62,6 +65,7 @@ def logit_adjustment(
     checked_real("tau", tau, 0.0)
     classifier, samples = as_classifier(model, bounds=bounds, preprocessing=preprocessing), as_samples(data)
     given = module_of(classifier)
+    judged = Judged.of(held_out, held_out_groups, samples=samples)
     shares = _shares(classifier, data)
     module = Adjusted(
         copy.deepcopy(given).eval(), (tau * shares.log_priors).float().to(classifier.device or torch.device("cpu"))
@@ -76,7 +80,7 @@ def logit_adjustment(
     )
     # What built the network does not build this one.
     new = replace(model, call=module, module=module, recipe=None) if isinstance(model, Classifier) else module
-    return checked_again(Repaired(new, log), claim)
+    return judged.finished(model, Repaired(new, log), claim=claim, bounds=bounds, preprocessing=preprocessing)
 
 
 def logit_adjusted_training(

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from robustest.data import Samples, as_samples
 from robustest.data.answers.annotations import Annotations
-from robustest.data.label_sets import as_label_sets
+from robustest.data.label_sets import LabelSets, Scores, as_label_sets
 from robustest.engine.chunks import Chunk
 from robustest.errors import ConfigError, DataError, expected
 from robustest.repair.by_training.methods import Method
@@ -55,20 +55,22 @@ def multilabel_training(
     """
     if loss not in _LOSSES:
         raise ConfigError(expected(f"loss to be one of {', '.join(_LOSSES)}", loss))
-    samples, method = _of_sets(data, loss) if annotations is None else _of_annotations(data, annotations, loss)
-    notes = () if annotations is None else few_answers(annotations)
     training = Training.of(options)
-    return training.repair(model, samples, method, notes=notes)
-
-
-def _of_sets(data: object, loss: Loss) -> tuple[Samples, MultiLabel]:
+    if annotations is not None:
+        samples, method = _of_annotations(data, annotations, loss)
+        return training.repair(model, samples, method, notes=few_answers(annotations))
     given = as_label_sets(data)
+    scores: Scores = "sigmoid" if loss == "bce" else "softmax"
+    return training.repair(model, given.samples, _of_sets(given, loss), sets=given.sets, scores=scores)
+
+
+def _of_sets(given: LabelSets, loss: Loss) -> MultiLabel:
     objects = given.objects
     if loss == "soft" and not bool((objects > 0).all()):
         empty = int((objects == 0).nonzero()[0])
         raise DataError(f'Expected every sample to show a class, for loss="soft", but sample {empty} shows none.')
     table = given.sets.double()
-    return given.samples, MultiLabel(table=table / objects.unsqueeze(1) if loss == "soft" else table, loss=loss)
+    return MultiLabel(table=table / objects.unsqueeze(1) if loss == "soft" else table, loss=loss)
 
 
 def _of_annotations(data: object, annotations: Annotations, loss: Loss) -> tuple[Samples, MultiLabel]:

@@ -42,6 +42,7 @@ class Agreement:
         disputed: (n,) bool, it is the label, and another class is selected more often.
         tied: (n,) bool, several classes are selected most often.
         answers: (n,) int64, answers that prediction, label and leading class could each have been selected in.
+        selected: (n,) int64, classes that are contained: selected, and at least half as often as the leading one.
     """
 
     right: Bools
@@ -53,6 +54,7 @@ class Agreement:
     disputed: Bools
     tied: Bools
     answers: Ints
+    selected: Ints
 
     @classmethod
     def of(cls, selected: Ints, shown: Ints, label: Ints, predicted: Ints) -> Agreement:
@@ -78,6 +80,7 @@ class Agreement:
             disputed=right & (most > given),
             tied=tied,
             answers=np.minimum.reduce([shown[rows, of] for of in (predicted, label, share.argmax(1))]),
+            selected=((2 * share >= most[:, None]) & (share > 0)).sum(1),
         )
 
 

@@ -18,7 +18,7 @@ from robustest.errors import ConfigError
 from robustest.identity.fingerprint import Fingerprint, fingerprint
 from robustest.models import Classifier, frozen
 from robustest.models.shipping import ship
-from robustest.run.chunk_measurement import Look, ModelBench
+from robustest.run.chunk_measurement import Look, ModelBench, stratified
 from robustest.run.evidence import Exhibit, Observed, Tally
 from robustest.run.remembered.asking import Answered, Asking
 from robustest.run.remembered.memory import Memory
@@ -185,7 +185,11 @@ class Replaying:
     def observed(self, ids: Tensor, examples: int) -> tuple[Observed, Tally]:
         """As `Counterexamples.observed`."""
         chunk = self.bench.load(ids)
-        return self.bench.counted(lambda evaluator: self.replay.observed(evaluator, chunk, examples))
+
+        def seen(evaluator: Evaluator) -> Observed:
+            return stratified(self.replay.observed(evaluator, chunk, examples), evaluator.task, chunk)
+
+        return self.bench.counted(seen)
 
     def smaller(self, exhibits: list[Exhibit]) -> tuple[Observed, Tally]:
         """As `Counterexamples.smaller`."""

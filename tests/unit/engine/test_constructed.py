@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import pytest
@@ -11,6 +12,8 @@ from torch import Tensor, nn
 from robustest import L2, ConfigError, DataError
 from robustest.engine.objectives import relative_distance
 from robustest.repair import mislabelled, robustified
+
+pytestmark = pytest.mark.filterwarnings("ignore:Expected a constructed data set")
 
 
 class Rows(nn.Module):
@@ -73,7 +76,20 @@ def test_images_move_a_little_and_get_the_label_they_moved_to(model: Rows, label
 
 
 def test_a_wide_ball_reaches_every_target(model: Rows) -> None:
-    assert mislabelled(model, (X, Y), L2(3.0), labels="next", steps=20).reached.eq(1).all()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert mislabelled(model, (X, Y), L2(3.0), labels="next", steps=20).reached.eq(1).all()
+
+
+def test_a_set_that_did_not_become_what_it_should_warns(model: Rows) -> None:
+    with pytest.warns(UserWarning, match=r"only 0\.\d+ of the samples are taken for the class"):
+        made = mislabelled(model, (X, Y), L2(0.1), labels="next", steps=20)
+    assert float(made.reached.mean()) < 0.9
+    with pytest.warns(UserWarning, match=r"only 0\.\d+ of the samples have features within 0\.1"):
+        robustified(model, (X, Y), steps=1, step_size=1e-3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        robustified(model, (X, Y), steps=200, step_size=0.2)
 
 
 def test_the_model_stays_as_it_was(model: Rows, snapshot: Any) -> None:

@@ -64,9 +64,9 @@ def test_multi_label_training_finds_second_objects() -> None:
 
 
 def test_targets_of_sets() -> None:
-    _, binary = _of_sets((X, SETS), "bce")
+    binary = _of_sets(as_label_sets((X, SETS)), "bce")
     assert torch.equal(binary.targets(torch.arange(5), 3), SETS[:5].double())
-    _, soft = _of_sets((X, SETS), "soft")
+    soft = _of_sets(as_label_sets((X, SETS)), "soft")
     given = soft.targets(torch.arange(N), 3)
     assert torch.allclose(given.sum(1), torch.ones(N, dtype=torch.float64))
     assert torch.equal(given > 0, SETS)

@@ -99,6 +99,36 @@ def test_what_the_model_took_for_the_class_before_was_not_driven_there() -> None
     assert (result.details["driven"], result.verdict) == (0, Verdict.INCONCLUSIVE)
 
 
+def test_what_the_judge_took_for_the_class_before_is_no_evidence() -> None:
+    """A judge that the changes never move, and that is wrong on two samples of five: by the class aimed at."""
+    y, wrong = torch.arange(N) % 2, torch.arange(N) % 5 < 2
+    x = 0.2 * torch.rand(N, 1, 4, 4, generator=torch.Generator().manual_seed(1))
+    x[torch.arange(N), 0, 0, y] += 0.5
+    x[torch.arange(N), 0, 3, torch.where(wrong, 1 - y, y)] += 0.5
+
+    class Two(Row):
+        def forward(self, x: Tensor) -> Tensor:
+            return self.scale * x[:, 0, self.row, :2]
+
+    result = measure_class_evidence(
+        Two(0).eval(), (x, y), lambda x: x[:, 0, 3, :2], eps=1.0, min_transfer=0.3, exact=True
+    )
+    assert result.details["own_success"] == 1.0
+    assert result.details["judge_before"] == pytest.approx(0.4)
+    assert (result.verdict, result.estimate) == (Verdict.FAILED, 0.0), result.rule
+    assert result.details["driven"] == 180
+
+
+def test_a_transfer_of_the_few_that_could_be_driven_says_so_on_every_line() -> None:
+    few = torch.arange(N) % 5 == 0
+    x = X.clone()
+    x[~few, 0, 0] = nn.functional.one_hot(Y[~few], 4).float()  # too sure to be driven
+    result = measure_class_evidence(Row(0).eval(), (x, Y), same, eps=0.6, min_transfer=0.5, exact=True)
+    assert result.verdict is Verdict.PASSED
+    assert result.details["driven"] < N / 2
+    assert any(f"{result.details['driven']} of {N} samples were driven" in caveat for caveat in result.caveats)
+
+
 def test_a_judge_at_chance_judges_nothing() -> None:
     result = measure_class_evidence(
         Row(0).eval(), (X, Y), lambda x: x[:, 0, 3, :3], eps=1.0, min_transfer=0.1, exact=True

@@ -75,6 +75,21 @@ def test_a_search_that_fell_short_shows_nothing() -> None:
     assert near.verdict is Verdict.INCONCLUSIVE  # what begins close to the start was not inverted
 
 
+def test_images_that_are_nearly_grey_carry_no_claim() -> None:
+    """The search begins at grey: 44 of 96 images are there already, and of the other 52 ten come back."""
+    x = X.clone()
+    x[:44] = 0.5 + 0.02 * (X[:44] - 0.5)
+    x[44:54] = torch.where(torch.arange(16).view(1, 1, 4, 4) < 6, X[44:54], 0.5)
+    how: dict[str, Any] = {"max_image_error": 0.2, "steps": 60, "exact": True}
+    carried = measure_invertible_features(Net(6).eval(), (x, Y), **how)
+    assert carried.estimate is not None
+    assert carried.estimate >= 0.5
+    assert carried.verdict is Verdict.INCONCLUSIVE, carried.rule
+    assert "of the others" in carried.rule
+    whole = measure_invertible_features(Net(16).eval(), (x, Y), **how)
+    assert whole.verdict is Verdict.PASSED, whole.rule
+
+
 def test_an_early_verdict_is_that_of_all(narrow: Result) -> None:
     early = measure_invertible_features(Net(6).eval(), (X, Y), max_image_error=0.2, steps=60)
     assert early.verdict is narrow.verdict

@@ -76,6 +76,65 @@ def test_a_small_ball_teaches_the_next_class_and_is_too_small_to_tell(model: nn.
     assert result.rule.startswith("few targets reached")
 
 
+@pytest.mark.parametrize("max_transfer", [0.05, 0.6])
+def test_where_a_third_of_the_targets_was_missed_nothing_passes_and_nothing_fails(
+    model: nn.Module, max_transfer: float
+) -> None:
+    """Within 1.0 about .64 of the targets are reached: once this passed at .6 and failed at .05."""
+    result = relied(model, Counted(), 1.0, max_transfer=max_transfer, seeds=2, steps=30)
+    assert 0.5 < result.details["reached"] < 0.8
+    assert result.verdict is Verdict.INCONCLUSIVE, result.rule
+    assert result.rule.startswith("few targets reached")
+    assert "at least 0.9 of all" in result.rule
+    assert "larger eps or more steps" in result.rule
+
+
+class Lookup(nn.Module):
+    """Two classes pixel by pixel, of which no small change leads to the last one."""
+
+    def __init__(self, closed: float) -> None:
+        super().__init__()
+        self.offset = nn.Parameter(torch.tensor([0.0, 0.0, 0.0, -closed]), requires_grad=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.flatten(1)[:, :4] + self.offset
+
+
+def test_a_class_that_was_never_reached_is_named_however_many_others_were() -> None:
+    """One class in twelve samples is led to a class that cannot be reached: over all samples .92 of the targets are."""
+    y = torch.cat([torch.arange(240) % 2, torch.full((20,), 2)])
+    test_y = torch.cat([torch.arange(90) % 2, torch.full((10,), 2)])
+
+    def images(label: Tensor, seed: int) -> Tensor:
+        x = 0.1 * torch.rand(len(label), 1, 4, 4, generator=torch.Generator().manual_seed(seed))
+        x.view(-1, 16)[torch.arange(len(label)), label] += 0.5
+        return x
+
+    data, test = (images(y, 0), y), (images(test_y, 1), test_y)
+    how: dict[str, Any] = {"max_transfer": 0.9, "seeds": 2, "steps": 10}
+
+    def train(x: Tensor, y: Tensor, seed: int) -> nn.Module:
+        net = nn.Sequential(nn.Flatten(), nn.Linear(16, 4))
+        centres = torch.stack([x[y == k].flatten(1).mean(0) if (y == k).any() else torch.zeros(16) for k in range(4)])
+        with torch.no_grad():
+            net[1].weight.copy_(10 * centres)
+            net[1].bias.copy_(-5 * centres.square().sum(1))
+        return net.eval()
+
+    closed = measure_nonrobust_reliance(Lookup(5.0), train, data, test, L2(1.0), **how)
+    assert closed.details["reached"] > 0.9
+    assert closed.verdict is Verdict.INCONCLUSIVE
+    assert "class 2" in closed.rule
+    opened = measure_nonrobust_reliance(Lookup(0.0), train, data, test, L2(1.0), **how)
+    assert not opened.rule.startswith("few targets reached")
+
+
+def test_who_asks_for_less_reads_on_every_line_how_much_was_reached(model: nn.Module) -> None:
+    result = relied(model, Counted(), 1.0, max_transfer=0.9, seeds=2, steps=30, min_reached=0.1)
+    assert not result.rule.startswith("few targets reached")
+    assert any("of the targets reached" in caveat for caveat in result.caveats)
+
+
 def test_what_transfers_fails(wide: Result) -> None:
     assert wide.details["reached"] > 0.95
     assert wide.verdict is Verdict.FAILED, wide.rule
