@@ -21,7 +21,7 @@ from robustest.results import NOT_PAIRED, Counterexample, Pairing, Result, Verdi
 from robustest.run.evidence import REPLAYED, Evidence
 from robustest.run.plan import Plan
 from robustest.settings import Settings
-from robustest.statistics import Decision
+from robustest.statistics import Decision, clopper_pearson
 from robustest.threats import Threat
 
 _FEW = 10
@@ -55,18 +55,58 @@ def healthy(decision: Decision, findings: Sequence[Finding]) -> Decision:
     return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=f"health check: {', '.join(speaking)}")
 
 
-def fallible(decision: Decision, before: NDArray[np.bool_], threshold: float | None) -> Decision:
-    """A decision on a fall that does not pass where no fall could have broken the claim.
+def fallible(
+    decision: Decision, start: Evidence, threshold: float | None, *, alpha: float, column: str = "held"
+) -> Decision:
+    """Return a decision on a fall that does not pass where a model that stopped looking would have kept the claim.
+
+    A model at chance cannot fall: it has to be better than saying one class of every sample, by more than chance
+    explains and by more than the fall that is allowed. The level of chance is that of the labels seen; of tasks without
+    classes it is not known, and taken for 0.
 
     Args:
         decision: on a share's fall.
-        before: (n,) the samples that held before: no more can be lost.
+        start: the samples that the fall starts from.
         threshold: the fall claimed at most; None where nothing is claimed.
+        alpha: error allowed for calling the start better than chance.
+        column: where the outcomes of `start` are.
     """
-    if threshold is None or decision.verdict is not Verdict.PASSED or float(before.mean()) > threshold:
+    if threshold is None or decision.verdict is not Verdict.PASSED:
         return decision
-    rule = f"nothing could have failed it: only {before.mean():.3f} held before, and a fall of {threshold:g} is allowed"
+    before, chance = start.columns[column], without_looking(start)
+    right, of = int(before.sum()), len(before)
+    if right / of <= threshold:
+        rule = f"nothing could have failed it: only {right / of:.3f} held before, and a fall of {threshold:g} is allowed"
+    elif clopper_pearson(right, of, alpha)[0] <= chance:
+        rule = (
+            f"a model at chance cannot fall: {right} of {of} were right before, and saying one class of every sample "
+            f"is right on {chance:.3f}. Give samples of all classes, or claim accuracy after the change"
+        )
+    elif right / of - chance <= threshold:
+        rule = (
+            f"a model that stopped looking would keep it: {right / of:.3f} were right before, {chance:.3f} are where "
+            f"one class is said of every sample, and a fall of {threshold:g} is allowed. Allow less"
+        )
+    else:
+        return decision
     return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=rule)
+
+
+def fall_from(start: Evidence, column: str = "held", *, under: str = "") -> Pairing:
+    """Return what of a claim on a fall may be paired: both ends.
+
+    Args:
+        start: the samples that the fall starts from.
+        column: where their outcomes are.
+        under: as `Pairing.under`.
+    """
+    return Pairing(share=False, under=under, start=start.outcomes_of(column), start_data=start.data)
+
+
+def without_looking(evidence: Evidence) -> float:
+    """Return the accuracy of saying one class of every sample seen; 0 where samples have no class."""
+    label = evidence.columns.get("label")
+    return 0.0 if label is None or not len(label) else float(np.unique(label, return_counts=True)[1].max() / len(label))
 
 
 class About(TypedDict, total=False):

@@ -15,7 +15,7 @@ import numpy as np
 from robustest.claims.shifts.cells import Cell, Corrupting
 from robustest.claims.shifts.grid import Grid
 from robustest.kinds import Kind, Quantity, clean_accuracy
-from robustest.results import Result
+from robustest.results import NOT_PAIRED, Result
 from robustest.rules.averages.corruption_error import (
     CellsRule,
     Errors,
@@ -30,7 +30,7 @@ from robustest.run.noting import measures
 from robustest.run.options import Options
 from robustest.run.plan import Plan
 from robustest.run.remembered.comparison import Baseline
-from robustest.run.result_building import fallible, finish
+from robustest.run.result_building import fall_from, fallible, finish, without_looking
 from robustest.run.setup import Setup, deciding, of_task
 from robustest.statistics import clopper_pearson
 from robustest.tasks import Task
@@ -42,7 +42,13 @@ CORRUPTION_ROBUSTNESS = Kind(
     name="corruption_robustness",
     quantities=(
         Quantity.at_least("min_accuracy", "mean accuracy", "mean accuracy over {}, severities {}"),
-        Quantity.at_most("max_drop", "mean accuracy drop", "mean accuracy drop over {}, severities {}", trivial=1),
+        Quantity.at_most(
+            "max_drop",
+            "mean accuracy drop",
+            "mean accuracy drop over {}, severities {}",
+            trivial=1,
+            start="clean_accuracy",
+        ),
         Quantity.at_most("max_mce", "mean corruption error", "mean corruption error over {}, severities {}"),
     ),
     asks_too=("no_worse_than",),
@@ -80,14 +86,16 @@ def measure_corruption_robustness(
             has), or names of shifts or of a benchmark's corruptions.
         severities: of 1..5.
         min_accuracy: the mean accuracy over corruptions and severities claimed at least, in 0..1.
-        max_drop: the fall from clean accuracy to that mean claimed at most, in 0..1.
+        max_drop: the fall from clean accuracy to that mean claimed at most, in 0..1. As for `measure_shift_accuracy` it
+            bounds the fall alone.
         max_mce: the mCE claimed at most, > 0, as a share: 0.767 is what papers print as 76.7. It needs a baseline. Give
             one of the three.
         baseline: error rates of the model to compare with: a mapping, or the path of a JSON file with one, of what
             `details["errors"]` of another result holds ("clean" serves the relative mCE). Or "alexnet", for those of
             papers (`ALEXNET_ON_IMAGENET_C`), of models of ImageNet's classes; None takes them for ImageNet-C.
         no_worse_than, tolerance: as for `measure_robust_accuracy`. Samples are compared by the cells in which they are
-            right, over all corruptions and for each of them; all comparisons together err with probability alpha.
+            right, over all corruptions and for each of them, with max_drop on clean samples as well; all comparisons
+            together err with probability alpha.
         task: as for `measure_shift_accuracy`.
         **options: see `robustest.run.options.Options`.
 
@@ -109,7 +117,8 @@ def measure_corruption_robustness(
     )
     asked = next(one for one in CORRUPTION_ROBUSTNESS.quantities if one.name == rule.quantity)
     plan = _plan(setup, grid, rule, asked)
-    plan = plan.against(no_worse_than, tolerance, asked=rule.threshold is not None, **grid.each(setup.terms.alpha))
+    each = grid.each(setup.terms.alpha, clean=max_drop is not None)
+    plan = plan.against(no_worse_than, tolerance, asked=rule.threshold is not None, **each)
     evidence = observe(plan) if setup.model.reset is None else _fresh(plan, setup, grid)
     return _result(plan, evidence, grid, asked, rule, adapts=setup.model.reset is not None)
 
@@ -131,11 +140,9 @@ def _result(plan: Plan, evidence: Evidence, grid: Grid, asked: Quantity, rule: C
         ConfigError: they are not.
     """
     grid.check_classes(evidence.tally.classes)
-    decision = evidence.decision
-    if grid.clean:
-        decision = fallible(
-            decision, evidence.columns["clean"], rule.threshold if asked.threshold == "max_drop" else None
-        )
+    decision, alpha = evidence.decision, plan.settings.alpha
+    if asked.threshold == "max_drop":
+        decision = fallible(decision, evidence, rule.threshold, alpha=alpha, column="clean")
     return finish(
         plan,
         evidence,
@@ -146,9 +153,10 @@ def _result(plan: Plan, evidence: Evidence, grid: Grid, asked: Quantity, rule: C
         setting=", ".join(grid.names),
         method=f"{len(grid.cells)} cells{', paired with the clean samples' if grid.clean else ''}",
         notes=(ADAPTS,) if adapts else (),
-        details=_details(evidence, grid.cells, grid.reference, plan.settings.alpha),
+        details=_details(evidence, grid.cells, grid.reference, alpha),
         trivial=rule.mean.scale if asked.threshold == "max_mce" else None,
         caveats=grid.caveats(mce=asked.threshold == "max_mce"),
+        pairing=fall_from(evidence, "clean") if asked.threshold == "max_drop" else NOT_PAIRED,
     )
 
 
@@ -168,7 +176,7 @@ def _fresh(plan: Plan, setup: Setup, grid: Grid) -> Evidence:
 def _details(evidence: Evidence, cells: Sequence[Cell], reference: Errors | None, alpha: float) -> dict[str, Any]:
     """Numbers by corruption and severity; rates only where every sample was looked at."""
     if not evidence.whole:
-        return {"cells": len(cells)}
+        return {"cells": len(cells), "without_looking": without_looking(evidence)}
     n, known = evidence.n, evidence.columns.get("clean")
     clean = None if known is None else float(known.mean())
     rates: dict[tuple[str, int], float] = {}
@@ -181,6 +189,7 @@ def _details(evidence: Evidence, cells: Sequence[Cell], reference: Errors | None
     means = {name: float(np.mean([entry["accuracy"] for entry in table[name].values()])) for name in table}
     details: dict[str, Any] = {
         "clean_accuracy": clean,
+        "without_looking": without_looking(evidence),
         "by_severity": table,
         "by_corruption": means,
         "worst_corruption": min(means, key=lambda name: means[name]),
