@@ -18,10 +18,11 @@ from robustest.engine.health_checks.health import OF_ANSWERS, Finding
 from robustest.kinds import Kind, Quantity
 from robustest.reports.pictures import save_exhibit
 from robustest.results import NOT_PAIRED, Counterexample, Pairing, Result, Verdict
+from robustest.rules.above_chance import doubt_of_start, share_of_largest_class
 from robustest.run.evidence import REPLAYED, Evidence
 from robustest.run.plan import Plan
 from robustest.settings import Settings
-from robustest.statistics import Decision, clopper_pearson
+from robustest.statistics import Decision
 from robustest.threats import Threat
 
 _FEW = 10
@@ -55,41 +56,22 @@ def healthy(decision: Decision, findings: Sequence[Finding]) -> Decision:
     return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=f"health check: {', '.join(speaking)}")
 
 
-def fallible(
-    decision: Decision, start: Evidence, threshold: float | None, *, alpha: float, column: str = "held"
-) -> Decision:
-    """Return a decision on a fall that does not pass where a model that stopped looking would have kept the claim.
+def fallible(decision: Decision, start: Evidence, threshold: float | None, *, alpha: float) -> Decision:
+    """Return a decision on a fall that does not pass where the fall starts too low to prove anything.
 
-    A model at chance cannot fall: it has to be better than saying one class of every sample, by more than chance
-    explains and by more than the fall that is allowed. The level of chance is that of the labels seen; of tasks without
-    classes it is not known, and taken for 0.
+    Of falls within the same samples `AboveChanceRule` sees to it.
 
     Args:
-        decision: on a share's fall.
-        start: the samples that the fall starts from.
+        decision: on the fall of a share from one set of samples to another.
+        start: the samples that it starts from.
         threshold: the fall claimed at most; None where nothing is claimed.
-        alpha: error allowed for calling the start better than chance.
-        column: where the outcomes of `start` are.
+        alpha: as for `doubt_of_start`.
     """
     if threshold is None or decision.verdict is not Verdict.PASSED:
         return decision
-    before, chance = start.columns[column], without_looking(start)
-    right, of = int(before.sum()), len(before)
-    if right / of <= threshold:
-        rule = f"nothing could have failed it: only {right / of:.3f} held before, and a fall of {threshold:g} is allowed"
-    elif clopper_pearson(right, of, alpha)[0] <= chance:
-        rule = (
-            f"a model at chance cannot fall: {right} of {of} were right before, and saying one class of every sample "
-            f"is right on {chance:.3f}. Give samples of all classes, or claim accuracy after the change"
-        )
-    elif right / of - chance <= threshold:
-        rule = (
-            f"a model that stopped looking would keep it: {right / of:.3f} were right before, {chance:.3f} are where "
-            f"one class is said of every sample, and a fall of {threshold:g} is allowed. Allow less"
-        )
-    else:
-        return decision
-    return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=rule)
+    held, chance = start.columns["held"], share_of_largest_class(start.columns)
+    doubt = doubt_of_start(int(held.sum()), len(held), chance, threshold, alpha=alpha)
+    return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=doubt) if doubt else decision
 
 
 def fall_from(start: Evidence, column: str = "held", *, under: str = "") -> Pairing:
@@ -101,12 +83,6 @@ def fall_from(start: Evidence, column: str = "held", *, under: str = "") -> Pair
         under: as `Pairing.under`.
     """
     return Pairing(share=False, under=under, start=start.outcomes_of(column), start_data=start.data)
-
-
-def without_looking(evidence: Evidence) -> float:
-    """Return the accuracy of saying one class of every sample seen; 0 where samples have no class."""
-    label = evidence.columns.get("label")
-    return 0.0 if label is None or not len(label) else float(np.unique(label, return_counts=True)[1].max() / len(label))
 
 
 class About(TypedDict, total=False):

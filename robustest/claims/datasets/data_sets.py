@@ -15,6 +15,7 @@ from robustest.errors import ConfigError
 from robustest.kinds import OUTCOMES, Kind, Quantity, no_lines
 from robustest.results import Pairing, Result, Verdict
 from robustest.rules import Rule, ShareRule, Terms
+from robustest.rules.above_chance import share_of_largest_class
 from robustest.rules.independent import FallRule
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observed, unchanged_exhibits
@@ -22,7 +23,7 @@ from robustest.run.noting import measures
 from robustest.run.options import Options
 from robustest.run.plan import Plan
 from robustest.run.remembered.comparison import Baseline
-from robustest.run.result_building import fall_from, fallible, few, finish, without_looking
+from robustest.run.result_building import fall_from, fallible, few, finish
 from robustest.run.setup import Setup, deciding, of_task
 from robustest.statistics import Decision, asked_threshold, checked_not_both
 from robustest.statistics.differences.two_shares import difference_interval
@@ -194,7 +195,7 @@ def pair_details(first: Evidence, second: Evidence, terms: Terms) -> dict[str, A
         "target_accuracy": second.share(second.columns["held"]),
         "source_n": first.n,
         "target_n": second.n,
-        "without_looking": without_looking(first),
+        "without_looking": share_of_largest_class(first.columns),
         "drop": counts[0][0] / counts[0][1] - counts[1][0] / counts[1][1] if whole else None,
         "drop_interval": list(difference_interval(*counts[0], *counts[1], terms.alpha)) if whole else None,
     }

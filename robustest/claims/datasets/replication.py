@@ -37,7 +37,9 @@ RESAMPLES = {"jackknife": 1000, "beta-mixture": 200, None: 1000}
 
 REPLICATION_GAP = Kind(
     name="replication_gap",
-    quantities=(Quantity.at_most("max_gap", "replication gap", "replication gap, {}", trivial=1, start="source_accuracy"),),
+    quantities=(
+        Quantity.at_most("max_gap", "replication gap", "replication gap, {}", trivial=1, start="source_accuracy"),
+    ),
     lines=no_lines,
 )
 """How much lower accuracy is on a replicated data set, once both are equally hard."""

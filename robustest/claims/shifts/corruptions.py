@@ -16,6 +16,7 @@ from robustest.claims.shifts.cells import Cell, Corrupting
 from robustest.claims.shifts.grid import Grid
 from robustest.kinds import Kind, Quantity, clean_accuracy
 from robustest.results import NOT_PAIRED, Result
+from robustest.rules.above_chance import AboveChanceRule, share_of_largest_class
 from robustest.rules.averages.corruption_error import (
     CellsRule,
     Errors,
@@ -30,7 +31,7 @@ from robustest.run.noting import measures
 from robustest.run.options import Options
 from robustest.run.plan import Plan
 from robustest.run.remembered.comparison import Baseline
-from robustest.run.result_building import fall_from, fallible, finish, without_looking
+from robustest.run.result_building import fall_from, finish
 from robustest.run.setup import Setup, deciding, of_task
 from robustest.statistics import clopper_pearson
 from robustest.tasks import Task
@@ -127,7 +128,7 @@ def _plan(setup: Setup, grid: Grid, rule: CellsRule, asked: Quantity) -> Plan:
     return setup.plan(
         asked.says(grid.about, grid.levels) + of_task(setup.task),
         Corrupting(cells=grid.cells, clean=grid.clean, examples=setup.settings.examples),
-        rule,
+        AboveChanceRule(other=rule, threshold=rule.threshold, terms=setup.terms) if rule.paired else rule,
         identity=grid.identity,
         adapts=True,
     )
@@ -140,20 +141,16 @@ def _result(plan: Plan, evidence: Evidence, grid: Grid, asked: Quantity, rule: C
         ConfigError: they are not.
     """
     grid.check_classes(evidence.tally.classes)
-    decision, alpha = evidence.decision, plan.settings.alpha
-    if asked.threshold == "max_drop":
-        decision = fallible(decision, evidence, rule.threshold, alpha=alpha, column="clean")
     return finish(
         plan,
         evidence,
-        decision=decision,
         kind=CORRUPTION_ROBUSTNESS,
         asked=asked,
         threshold=rule.threshold,
         setting=", ".join(grid.names),
         method=f"{len(grid.cells)} cells{', paired with the clean samples' if grid.clean else ''}",
         notes=(ADAPTS,) if adapts else (),
-        details=_details(evidence, grid.cells, grid.reference, alpha),
+        details=_details(evidence, grid.cells, grid.reference, plan.settings.alpha),
         trivial=rule.mean.scale if asked.threshold == "max_mce" else None,
         caveats=grid.caveats(mce=asked.threshold == "max_mce"),
         pairing=fall_from(evidence, "clean") if asked.threshold == "max_drop" else NOT_PAIRED,
@@ -176,7 +173,7 @@ def _fresh(plan: Plan, setup: Setup, grid: Grid) -> Evidence:
 def _details(evidence: Evidence, cells: Sequence[Cell], reference: Errors | None, alpha: float) -> dict[str, Any]:
     """Numbers by corruption and severity; rates only where every sample was looked at."""
     if not evidence.whole:
-        return {"cells": len(cells), "without_looking": without_looking(evidence)}
+        return {"cells": len(cells), "without_looking": share_of_largest_class(evidence.columns)}
     n, known = evidence.n, evidence.columns.get("clean")
     clean = None if known is None else float(known.mean())
     rates: dict[tuple[str, int], float] = {}
@@ -189,7 +186,7 @@ def _details(evidence: Evidence, cells: Sequence[Cell], reference: Errors | None
     means = {name: float(np.mean([entry["accuracy"] for entry in table[name].values()])) for name in table}
     details: dict[str, Any] = {
         "clean_accuracy": clean,
-        "without_looking": without_looking(evidence),
+        "without_looking": share_of_largest_class(evidence.columns),
         "by_severity": table,
         "by_corruption": means,
         "worst_corruption": min(means, key=lambda name: means[name]),

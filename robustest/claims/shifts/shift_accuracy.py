@@ -13,12 +13,13 @@ from robustest.facts import Captions
 from robustest.kinds import OUTCOMES, Kind, Quantity, clean_accuracy
 from robustest.results import Pairing, Result
 from robustest.rules import DropRule, Rule, ShareRule, Terms
+from robustest.rules.above_chance import AboveChanceRule, share_of_largest_class
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observed, exhibits_of
 from robustest.run.noting import measures
 from robustest.run.options import Options
 from robustest.run.remembered.comparison import Baseline
-from robustest.run.result_building import fall_from, fallible, finish, unchanged, without_looking
+from robustest.run.result_building import fall_from, finish, unchanged
 from robustest.run.setup import Setup, deciding, of_task
 from robustest.shifts import Shift, ShiftFunction, as_shift, followed
 from robustest.statistics import asked_threshold, checked_not_both, mcnemar
@@ -102,7 +103,6 @@ def measure_shift_accuracy(
     return finish(
         plan,
         evidence,
-        decision=fallible(evidence.decision, evidence, max_drop, alpha=setup.terms.alpha, column="clean"),
         kind=SHIFT_ACCURACY,
         asked=asked,
         threshold=threshold,
@@ -128,7 +128,7 @@ def _ends(max_drop: float | None, alpha: float) -> dict[str, Any]:
 
 def _rule(at_least: float | None, max_drop: float | None, terms: Terms) -> Rule:
     if max_drop is not None:
-        return DropRule(threshold=max_drop, terms=terms)
+        return AboveChanceRule(other=DropRule(threshold=max_drop, terms=terms), threshold=max_drop, terms=terms)
     return ShareRule(threshold=at_least, at_least=True, terms=terms)
 
 
@@ -195,7 +195,7 @@ def _details(evidence: Evidence) -> dict[str, float | int | None]:
     return {
         "clean_accuracy": evidence.share(evidence.columns["clean"]),
         "shifted_accuracy": evidence.share(evidence.columns["held"]),
-        "without_looking": without_looking(evidence),
+        "without_looking": share_of_largest_class(evidence.columns),
         "lost": lost,
         "gained": gained,
         "mcnemar_p": mcnemar(lost, gained),
