@@ -174,6 +174,7 @@ def _rates(pairs: Pairs, rule: CueRule) -> dict[str, Any]:
         "recall_drop": drops[worst].estimate,
         "recall_drop_class": worst,
         "recall_drop_interval": list(drops[worst].interval),
+        "recall_on": pairs.recall_on(worst),
         "accuracy_on": pairs.accuracy[0],
         "accuracy_off": pairs.accuracy[1],
     }

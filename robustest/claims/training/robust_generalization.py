@@ -62,10 +62,15 @@ ROBUST_GENERALIZATION = Kind(
             "robust generalization gap",
             "robust accuracy in training less that on test samples under {}, {}",
             trivial=1,
+            start="robust_training",
         ),
     ),
-    captions=Captions(setting="threat", names={"curve": "by training samples", "seeds": "seeds"}),
+    captions=Captions(
+        setting="threat",
+        names={"curve": "by training samples", "seeds": "seeds", "robust_training": "robust accuracy in training"},
+    ),
     lines=_lines,
+    told=frozenset({"robust_training"}),
 )
 """Robust accuracy on the samples that models were trained on, less that on others."""
 
@@ -184,7 +189,7 @@ def _checked_sizes(sizes: Sequence[int] | None, n: int) -> tuple[int, ...]:
 def _result(study: Study, max_gap: float | None, min_train: float) -> Result:
     curve, trainings = study.measured()
     last, settings = curve[-1], study.settings
-    decision = _decided(last, max_gap, min_train, terms_of(settings))
+    decision = _decided(last, max_gap, min_train, study.sets.majority, terms_of(settings))
     judged = study.judged.numpy()
     evidence = Evidence(
         decision=decision,
@@ -210,6 +215,7 @@ def _result(study: Study, max_gap: float | None, min_train: float) -> Result:
             "curve": [size.row(settings.alpha) for size in curve],
             "seeds": study.seeds,
             "data_size": len(study.sets.y),
+            "robust_training": float(last.train_held.mean()),
             "least_training": float(last.train_held.mean(1).min()),
             "commonest_class": study.sets.majority,
         },
@@ -219,7 +225,7 @@ def _result(study: Study, max_gap: float | None, min_train: float) -> Result:
     return replace(result, notes=(*result.notes, *_notes(last), *trainings.notices))
 
 
-def _decided(last: Size, max_gap: float | None, min_train: float, terms: Terms) -> Decision:
+def _decided(last: Size, max_gap: float | None, min_train: float, majority: float, terms: Terms) -> Decision:
     interval = seeded_gap_interval(last.train_held, last.ids, last.test_held, terms.alpha)
     gap = seeded_gap(last.train_held, last.ids, last.test_held).value
     trained, least = float(last.train_held.mean()), float(last.train_held.mean(1).min())
@@ -232,6 +238,12 @@ def _decided(last: Size, max_gap: float | None, min_train: float, terms: Terms) 
         verdict = Verdict.INCONCLUSIVE
     elif max_gap is not None and verdict is Verdict.PASSED and trained <= max_gap:
         rule = f"nothing could have failed it: only {trained:.3f} hold in training, and a gap of {max_gap:g} is allowed"
+        verdict = Verdict.INCONCLUSIVE
+    elif max_gap is not None and verdict is Verdict.PASSED and trained - majority <= max_gap:
+        rule = (
+            f"a model that stopped looking would keep it: {trained:.3f} hold in training, {majority:.3f} would by "
+            f"always giving the commonest class, and a gap of {max_gap:g} is allowed"
+        )
         verdict = Verdict.INCONCLUSIVE
     return Decision(verdict=verdict, rule=rule, estimate=gap, interval=interval, at_alpha=max_gap is not None)
 

@@ -47,7 +47,7 @@ MEASUREMENTS: dict[str, Callable[..., Any]] = {
 def drop(model: Any, data: Any, share: float, **options: Any) -> Any:
     """For a small share all samples are right, and darker ones as well; for a large one black ones lose what was right.
 
-    A model that is right on half of three classes could lose little more than a claim of .4 allows: it would prove nothing.
+    A model that is right on half of the samples of three classes, of which one makes a third, has less than .4 to lose.
     """
     x, y = data
     y, change = (model(x).argmax(1), darkened) if share < 0.5 else (y, blackened)
