@@ -102,6 +102,7 @@ class Kind:
     Attributes:
         name: `Result.kind`, e.g. "robust_accuracy".
         quantities: what it may measure, one for each threshold that asks for another; the first where none is given.
+            Two may have one threshold, where something else decides which of them is measured: a task, say.
         asks_too: further arguments that claim something, e.g. "no_worse_than".
         together: whether all of these must be given at once; else one of them will do.
         advises: whether it may be asserted without a threshold: it is recorded then, and nothing is claimed.
@@ -138,10 +139,10 @@ class Kind:
     @property
     def thresholds(self) -> tuple[str, ...]:
         """Arguments of which one or more must be given, or there is nothing to claim."""
-        return (*(one.threshold for one in self.quantities), *self.asks_too)
+        return (*dict.fromkeys(one.threshold for one in self.quantities), *self.asks_too)
 
     def asked(self, threshold: str) -> Quantity:
-        """What a threshold asks for.
+        """What a threshold asks for; the first where there are two.
 
         Args:
             threshold: the argument.

@@ -110,6 +110,16 @@ def shown(data: Data) -> Data:
     return data[0], sets
 
 
+def masks(data: Data) -> Data:
+    """Masks of bright pixels."""
+    return data[0], (data[0][:, 0] > 0.45).long()
+
+
+def two_pixels(x: Tensor) -> Tensor:
+    """Pixels are bright from a half on."""
+    return 5 * torch.cat([0.5 - x, x - 0.5], 1)
+
+
 def landscape(data: Data, **options: Any) -> Result:
     """Two runs of two nets on all samples at once, which learn in a few steps or do not."""
 
@@ -185,6 +195,10 @@ NOISE = "gaussian_noise"
 QUICK: dict[str, Any] = {"n_lambdas": 8, "subsamples": 0, "min_per_class": 5}
 ERRORS = {NOISE: [0.5] * 5}
 KINDS = {
+    "accuracy": kind("assert_accuracy", "at_least", 0)(lambda d, **o: M.measure_accuracy(MODEL, d, **o)),
+    "mean score": kind("assert_accuracy", "at_least", 0)(
+        lambda d, **o: M.measure_accuracy(two_pixels, masks(d), task=M.Segmentation(2), **o)
+    ),
     "robust accuracy": kind("assert_robust_accuracy", "at_least", 0)(
         lambda d, **o: M.measure_robust_accuracy(MODEL, d, Linf(0.02), **FGSM, **o)
     ),

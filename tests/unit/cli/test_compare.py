@@ -400,6 +400,17 @@ def a_fall(made: Make, clean: float, shifted: float, *, most: float = 0.1, start
     return replace(made(end, statement=words), **about, pairing=pairing, start=Fact("clean accuracy", clean))
 
 
+@pytest.fixture
+def falls(made: Make, row: Make, run_file: Make, robustest: Make) -> Callable[..., Any]:
+    """Compares two falls, each by its shares of right samples before and after: `falls((1.0, 0.8), (0.7, 0.7))`."""
+
+    def compare(*ends: tuple[float, float]) -> Any:
+        files = [run_file(f"{at}.json", [row(TEST, a_fall(made, *shares))]) for at, shares in enumerate(ends)]
+        return robustest("compare", *files, "--fail-on-worse")
+
+    return compare
+
+
 @pytest.mark.parametrize(
     ("before", "after", "word"),
     [
@@ -413,18 +424,10 @@ def a_fall(made: Make, clean: float, shifted: float, *, most: float = 0.1, start
     ids=str,
 )
 def test_both_ends_of_a_fall_are_paired(
-    before: tuple[float, float],
-    after: tuple[float, float],
-    word: str,
-    made: Make,
-    row: Make,
-    run_file: Make,
-    robustest: Make,
+    before: tuple[float, float], after: tuple[float, float], word: str, falls: Callable[..., Any]
 ) -> None:
     """A model whose clean accuracy fell does not look better by its smaller drop."""
-    run_file("a.json", [row(TEST, a_fall(made, *before))])
-    run_file("b.json", [row(TEST, a_fall(made, *after))])
-    done = robustest("compare", "a.json", "b.json", "--fail-on-worse")
+    done = falls(before, after)
     assert told(done).startswith("paired: ")
     assert told(done).endswith(word) or told(done).endswith(f"{word} by its verdict")
     assert done.code == (1 if word == "WORSE" else 0)
