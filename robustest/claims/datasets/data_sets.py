@@ -83,7 +83,8 @@ def measure_transfer_accuracy(
     at_least = asked_threshold("at_least", at_least, trivial=0)
     max_drop = asked_threshold("max_drop", max_drop, trivial=1)
     setup = _setup(model, source, target, options, deciding(task))
-    by_drop, how = max_drop is not None, {}
+    by_drop = max_drop is not None
+    how: dict[str, Any] = {}
     of_source = _accuracy_alone(setup, "accuracy on the source")
     if by_drop:  # a fall has two ends, and the model that started lower would look better by one of them
         how = {"together": False, "level": setup.terms.alpha / 2}
