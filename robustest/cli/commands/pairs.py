@@ -11,9 +11,13 @@ from robustest.account import Row
 from robustest.cli.claims import Bars, bars_of, stricter
 from robustest.results import NOT_PAIRED, Pairing, Result, Verdict
 from robustest.statistics.differences.paired import mcnemar
+from robustest.statistics.differences.two_shares import difference_interval
 from robustest.statistics.multiplicity import holm
 
 Outcomes = tuple[bool | None, ...]
+
+_CHANCE, _ROUNDING = 0.05, 1e-9
+"""Of calling the start of a fall lower on other samples; of the end of a fall, which is a difference."""
 
 
 class Change(StrEnum):
@@ -87,7 +91,7 @@ class Compared:
             return Change.WORSE if self.fell else Change.NOT_MEASURED
         if paired is Change.WORSE or (self.fell and (not stricter(*self.asked) or self._below_the_old())):
             return Change.WORSE
-        if self.rose and paired is not Change.BETTER and self._starts_lower():
+        if self.rose and paired is not Change.BETTER and self._falls_less_from_less():
             return Change.ALIKE if paired is Change.ALIKE else Change.NOT_PAIRED
         if paired is Change.BETTER or (self.rose and not stricter(*reversed(self.asked))):
             return Change.BETTER
@@ -106,10 +110,24 @@ class Compared:
         other = [[bar for bar in bars[:-1] if bar != bars[0]] for bars in self.asked]
         return other[0] == other[1] and _breaks(second.estimate, first.comparison, first.threshold)
 
-    def _starts_lower(self) -> bool:
-        """Return True if it is a fall that starts from less than before: a worse model may fall less."""
-        starts = [None if row.result is None else _start_of(row.result) for row in (self.before, self.after)]
-        return starts[0] is not None and starts[1] is not None and starts[1] < starts[0]
+    def _falls_less_from_less(self) -> bool:
+        """Return True if it is a fall that passes only as it starts from less than it did.
+
+        From where it started before to where it ends now, it would be larger than what is claimed. On other samples the
+        start is lower only where it is so beyond chance.
+        """
+        first, second = self.before.result, self.after.result
+        starts = [None if one is None else _start_of(one) for one in (first, second)]
+        if first is None or second is None or starts[0] is None or starts[1] is None:
+            return False
+        (before, of_before), (after, of_after) = starts
+        if second.estimate is not None and second.threshold is not None:
+            end = after / of_after - second.estimate
+            if before / of_before - end <= second.threshold + _ROUNDING:
+                return False
+        if first.data and first.data == second.data:
+            return after / of_after < before / of_before
+        return difference_interval(before, of_before, after, of_after, _CHANCE)[0] > 0
 
     def _same_number(self) -> bool:
         """Whether the same samples gave the same value."""
@@ -184,12 +202,13 @@ def _pairing(result: Result) -> Pairing:
     return Pairing() if same else NOT_PAIRED
 
 
-def _start_of(result: Result) -> float | None:
-    """Return the share that a fall starts from, of the samples that were looked at; None where it is no fall."""
+def _start_of(result: Result) -> tuple[int, int] | None:
+    """Return how many samples were right where a fall starts, of those looked at; None where it is no fall."""
     known = [outcome for outcome in _pairing(result).start if outcome is not None]
     if known:
-        return known.count(True) / len(known)
-    return result.start.value if result.start is not None and isinstance(result.start.value, float) else None
+        return known.count(True), len(known)
+    start = None if result.start is None else result.start.value
+    return (round(start * result.n_used), result.n_used) if isinstance(start, float) and result.n_used else None
 
 
 def _why_not(before: Result, after: Result) -> str:
