@@ -18,6 +18,8 @@ from robustest.rules.rule import Columns, Rule, ShareRule, Terms
 from robustest.statistics.fixed import Decision, clopper_pearson
 from robustest.statistics.sequential import Settled
 
+_ROUNDING = 1e-12
+
 LABEL = "label"
 """The column of labels, of tasks whose samples have one class each."""
 
@@ -45,7 +47,7 @@ def doubt_of_start(right: int, of: int, chance: float, threshold: float, *, alph
             f"a model at chance cannot fall: {right} of {of} were right before, and saying one class of every sample "
             f"is right on {chance:.3f}. Give samples of all classes, or claim the accuracy after the change"
         )
-    if share - chance <= threshold:
+    if share - chance <= threshold + _ROUNDING:  # .4 - .25 is more than .15 by the last digit
         return (
             f"a model that stopped looking would keep it: {share:.3f} were right before, {chance:.3f} are where one "
             f"class is said of every sample, and a fall of {threshold:g} is allowed. Allow less"
