@@ -27,7 +27,7 @@ def stream(random: np.random.Generator, clean: float) -> dict[str, Any]:
     return {"clean": held, "held": held, "label": LABEL[order], "id": order}
 
 
-def verdict(columns: dict[str, Any], most: float, *, step: int = 32) -> tuple[Verdict, int]:
+def verdict(columns: dict[str, Any], most: float, *, step: int = 40) -> tuple[Verdict, int]:
     """As the driver reads: chunk by chunk, until it is settled."""
     for read in range(step, N + 1, step):
         seen = {name: column[:read] for name, column in columns.items()}
@@ -76,7 +76,7 @@ def test_a_pass_reads_on_until_the_start_is_settled() -> None:
     assert found is Verdict.PASSED
     alone = next(
         n
-        for n in range(32, N + 1, 32)
+        for n in range(40, N + 1, 40)
         if rule(0.17).other.settled({name: column[:n] for name, column in columns.items()}, N)
     )
     assert alone < read < N
