@@ -88,7 +88,7 @@ class Quantity:
         """
         value, seen = result.details.get(self.start), result.details.get("clean_seen")
         label = named(self.start, names)
-        if type(value) is float:
+        if isinstance(value, float | str):
             return Fact(label, value)
         if self.start != "clean_accuracy" or not seen:
             return None

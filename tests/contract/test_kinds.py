@@ -492,6 +492,18 @@ def test_every_result_says_what_it_is_about(one: Kind, scope: str) -> None:
 
 
 @every_kind
+def test_a_fall_says_where_it_starts(one: Kind) -> None:
+    """Every line with the value of a fall, a gap or a loss has the value that it is taken from."""
+    result = one.measure(first(N), **easy(one))
+    words = set(result.quantity.split())
+    falls = bool(words & {"drop", "gap", "lost"}) and result.quantity != "selection gap"  # of two sets of answers
+    assert (result.start is not None) is falls
+    assert (" from " in measured(result)) is falls
+    if result.start is not None and isinstance(result.start.value, float) and not result.details["health"]:
+        assert f" from {result.start.label} {result.start.value:.3f} n=" in measured(result)
+
+
+@every_kind
 def test_a_pass_about_the_population_rests_on_a_bound(one: Kind) -> None:
     """The end of the interval that speaks against the claim keeps the threshold; else the line says so."""
     result = one.measure(first(N), scope="population", **easy(one))

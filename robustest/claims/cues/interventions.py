@@ -130,7 +130,7 @@ def details_of(evidence: Evidence, cues: Sequence[Cue], rule: CueRule, lead: int
     p_values = draw_p_values(pairs)
     each = [
         _counts(evidence, number, cue.name, pairs[number], p_values[number])
-        | (_rates(pairs[number], rule) if evidence.whole else {})
+        | (_rates(pairs[number], rule) if evidence.whole else _seen(pairs[number]))
         for number, cue in enumerate(cues)
     ]
     top = {name: value for name, value in each[lead].items() if name not in {"name", "classes"}}
@@ -165,6 +165,14 @@ def _counts(evidence: Evidence, column: int, name: str, pairs: Pairs, p_values: 
             for k in sorted(p_values, key=lambda k: (p_values[k], k))[:_CLASSES_TOLD]
         ],
     }
+
+
+def _seen(pairs: Pairs) -> dict[str, Any]:
+    """The recall that the largest drop starts from, of the samples looked at: no rate is measured of some of them."""
+    worst = max(pairs.classes, key=pairs.recall_drop, default=None)
+    if worst is None or not pairs.members[worst]:
+        return {}
+    return {"recall_on": f"{pairs.recall_on(worst):.3f} of the {pairs.members[worst]} of class {worst} seen"}
 
 
 def _rates(pairs: Pairs, rule: CueRule) -> dict[str, Any]:

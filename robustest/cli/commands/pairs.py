@@ -117,10 +117,12 @@ class Compared:
         start is lower only where it is so beyond chance.
         """
         first, second = self.before.result, self.after.result
-        starts = [None if one is None else _start_of(one) for one in (first, second)]
-        if first is None or second is None or starts[0] is None or starts[1] is None:
+        if first is None or second is None:
             return False
-        (before, of_before), (after, of_after) = starts
+        start, later = _start_of(first), _start_of(second)
+        if start is None or later is None:
+            return False
+        (before, of_before), (after, of_after) = start, later
         if second.estimate is not None and second.threshold is not None:
             end = after / of_after - second.estimate
             if before / of_before - end <= second.threshold + _ROUNDING:

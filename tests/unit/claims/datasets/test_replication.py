@@ -129,6 +129,8 @@ def test_a_budget_measures_no_gap_but_bounds_it() -> None:
 def test_the_assertion_raises_and_speaks() -> None:
     arguments = (model, V1, V2, (SAYS1, SAYS2))
     assert assert_replication_gap(*arguments, max_gap=0.2).verdict is Verdict.PASSED
+    with pytest.raises(ClaimInconclusive, match="a model that stopped looking would keep it"):
+        assert_replication_gap(*arguments, max_gap=0.5)  # .747 are right, and saying one class is right on .520
     with pytest.raises(ClaimInconclusive, match="replication gap, corrected by jackknife <= 0"):
         assert_replication_gap(*arguments, max_gap=0.0)
     with pytest.raises(ConfigError, match="nothing to claim"):
