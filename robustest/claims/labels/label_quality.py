@@ -91,7 +91,7 @@ def measure_label_quality(
     looked = _look_at(responses, labels)
     n, total = len(looked.items), len(labels)
     wrong, tied = int(looked.wrong.sum()), int(looked.tied.sum())
-    sign = uniformity_of(looked.items, labels, {} if suspects is None else {"suspects": suspects.items}, settings.seed)
+    sign = uniformity_of(looked.items, labels, _marks(suspects), settings.seed)
     chosen = chosen_sample(sign, n, total)
     decision = decide_wrong(wrong, tied, n, total, at_most, scope=settings.scope, alpha=settings.alpha, chosen=chosen)
     exhibits = _exhibits(data, looked, labels, settings)
@@ -109,6 +109,23 @@ def measure_label_quality(
         pairing=NOT_PAIRED,
     )
     return replace(result, notes=(*result.notes, *_notes(looked, suspects, total)))
+
+
+def _marks(suspects: Suspects | None) -> dict[str, NDArray[np.int64]]:
+    """Return the marks by which a sample may have been chosen with a view to what a model doubts.
+
+    Beside the suspects these are the most doubtful tenths of all labels: a sample of easy ones need not leave out a
+    suspect.
+    """
+    if suspects is None:
+        return {}
+    marks = {"suspects": suspects.items}
+    if np.ptp(suspects.scores) > 0:
+        doubtful = np.argsort(suspects.scores, kind="stable")
+        for tenth in range(1, 10):
+            name = f"labels among the {10 * tenth} % that a model finds most doubtful"
+            marks[name] = doubtful[: len(doubtful) * tenth // 10]
+    return marks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -115,6 +115,18 @@ def test_a_sample_without_the_suspects_does_not_pass() -> None:
     assert (told.verdict, told.details["uniformity"]["p"] > 0.001) == (Verdict.PASSED, True)
 
 
+def test_a_sample_of_labels_that_a_model_finds_easy_does_not_pass() -> None:
+    """There is no suspect to leave out, and the easy ones lie anywhere in the set."""
+    scores = np.random.default_rng(0).random(N)
+    found = Suspects(items=np.array([], dtype=np.int64), scores=scores, method="a model")
+    easy = np.random.default_rng(1).choice(np.flatnonzero(scores > np.quantile(scores, 0.15)), 600, replace=False)
+    result = measure(looked(easy), at_most=0.02, suspects=found)
+    assert result.verdict is Verdict.INCONCLUSIVE
+    assert "labels among the 10 % that a model finds most doubtful: 0, where 60 are expected" in result.rule
+    assert measure(looked(easy), at_most=0.02).verdict is Verdict.PASSED  # nothing tells them from others
+    assert measure(looked(draw(600)), at_most=0.02, suspects=found).verdict is Verdict.PASSED
+
+
 def test_many_small_classes_of_which_half_are_left_out() -> None:
     """Of each class two labels would be in a uniform sample: no single class is missed."""
     labels = np.random.default_rng(0).permutation(np.arange(3000) % 300)
