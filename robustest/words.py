@@ -83,7 +83,8 @@ def value_of(result: Told) -> str:
     if not result.bounds:
         return f"{'in' if result.estimate is None else f'{result.estimate:.3f}'} {interval}{_start_of(result)}"
     bound = _bound(result)
-    return bound if result.estimate is None or low == high else f"{bound} {interval}"
+    shown = bound if result.estimate is None or low == high else f"{bound} {interval}"
+    return f"{shown}{_start_of(result)}"
 
 
 def _start_of(result: Told) -> str:
