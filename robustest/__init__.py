@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from robustest.version import VERSION
 
 if TYPE_CHECKING:
+    from robustest.assertions import assert_accuracy as assert_accuracy
     from robustest.assertions import assert_calibrated as assert_calibrated
     from robustest.assertions import assert_certified_accuracy as assert_certified_accuracy
     from robustest.assertions import assert_class_evidence as assert_class_evidence
@@ -71,6 +72,7 @@ if TYPE_CHECKING:
     from robustest.claims.cues.backdoor_trigger import measure_backdoor_trigger as measure_backdoor_trigger
     from robustest.claims.cues.failure_direction import measure_failure_direction as measure_failure_direction
     from robustest.claims.cues.spurious_feature import measure_spurious_feature as measure_spurious_feature
+    from robustest.claims.datasets.accuracy import measure_accuracy as measure_accuracy
     from robustest.claims.datasets.data_sets import measure_transfer_accuracy as measure_transfer_accuracy
     from robustest.claims.datasets.replication import measure_replication_gap as measure_replication_gap
     from robustest.claims.datasets.subpopulation import measure_subpopulation_shift as measure_subpopulation_shift
@@ -203,6 +205,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "assertions": (
+        "assert_accuracy",
         "assert_calibrated",
         "assert_certified_accuracy",
         "assert_class_evidence",
@@ -265,6 +268,7 @@ _HOME = {
     "claims.cues.backdoor_trigger": ("measure_backdoor_trigger",),
     "claims.cues.failure_direction": ("measure_failure_direction",),
     "claims.cues.spurious_feature": ("measure_spurious_feature",),
+    "claims.datasets.accuracy": ("measure_accuracy",),
     "claims.datasets.data_sets": ("measure_transfer_accuracy",),
     "claims.datasets.replication": ("measure_replication_gap",),
     "claims.datasets.subpopulation": ("measure_subpopulation_shift",),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, TypedDict, Unpack
 
 from robustest.errors import ConfigError, expected
-from robustest.facts import Captions, Counts, Fact, facts_of
+from robustest.facts import Captions, Counts, Fact, facts_of, named
 from robustest.results import Result
 from robustest.words import clean_share
 
@@ -21,6 +21,7 @@ class _More(TypedDict, total=False):
     counts: Literal["outcomes"] | tuple[str, str] | None
     fall: bool
     trivial: float | None
+    start: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +37,7 @@ class Quantity:
             with the events and n, or with what was lost and gained; None where the value is made of none.
         fall: whether these are what was lost and gained.
         trivial: the threshold that any model keeps; None where there is none, or where each measurement has its own.
+        start: the detail with the value that a fall starts from, e.g. "clean_accuracy"; empty where it is no fall.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Quantity:
     counts: Literal["outcomes"] | tuple[str, str] | None = None
     fall: bool = False
     trivial: float | None = None
+    start: str = ""
 
     @classmethod
     def at_least(cls, threshold: str, name: str, statement: str, **more: Unpack[_More]) -> Quantity:
@@ -76,6 +79,21 @@ class Quantity:
             return None
         return Counts(n=result.n_used, events=first, gained=second) if self.fall else Counts(n=second, events=first)
 
+    def start_of(self, result: Result, names: Mapping[str, str]) -> Fact | None:
+        """Return the value that a measured fall starts from; of the samples seen, where not all were looked at.
+
+        Args:
+            result: as measured.
+            names: keys of details in words.
+        """
+        value, seen = result.details.get(self.start), result.details.get("clean_seen")
+        label = named(self.start, names)
+        if isinstance(value, float | str):
+            return Fact(label, value)
+        if self.start != "clean_accuracy" or not seen:
+            return None
+        return Fact(label, f"{clean_share(seen):.3f} of the {seen['of']} seen")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
@@ -84,6 +102,7 @@ class Kind:
     Attributes:
         name: `Result.kind`, e.g. "robust_accuracy".
         quantities: what it may measure, one for each threshold that asks for another; the first where none is given.
+            Two may have one threshold, where something else decides which of them is measured: a task, say.
         asks_too: further arguments that claim something, e.g. "no_worse_than".
         together: whether all of these must be given at once; else one of them will do.
         advises: whether it may be asserted without a threshold: it is recorded then, and nothing is claimed.
@@ -120,10 +139,10 @@ class Kind:
     @property
     def thresholds(self) -> tuple[str, ...]:
         """Arguments of which one or more must be given, or there is nothing to claim."""
-        return (*(one.threshold for one in self.quantities), *self.asks_too)
+        return (*dict.fromkeys(one.threshold for one in self.quantities), *self.asks_too)
 
     def asked(self, threshold: str) -> Quantity:
-        """What a threshold asks for.
+        """What a threshold asks for; the first where there are two.
 
         Args:
             threshold: the argument.
@@ -138,12 +157,12 @@ class Kind:
         return (*self.lines(details), *parts, *facts_of(details, names, without=self.told, leads=False))
 
     def describe(self, result: Result) -> Result:
-        """A result of this kind with facts, captions, counts and trivial threshold, as they follow from the rest."""
+        """Return a result of this kind with facts, captions, counts, trivial threshold and start of its fall."""
         asked = next((one for one in self.quantities if one.name == result.quantity), self.quantities[0])
         counts = asked.counts_of(result)
         trivial = asked.trivial if result.trivial is None else result.trivial
-        facts = self.facts(result.details)
-        return replace(result, captions=self.captions, facts=facts, counts=counts, trivial=trivial)
+        facts, start = self.facts(result.details), asked.start_of(result, self.captions.names)
+        return replace(result, captions=self.captions, facts=facts, counts=counts, trivial=trivial, start=start)
 
 
 def _by_part(details: Mapping[str, Any]) -> list[Fact]:

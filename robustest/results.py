@@ -83,11 +83,16 @@ class Pairing:
         groups: positions of each group's samples, where the verdict follows from the lowest share among groups.
         under: what else an outcome depends on, in words: the change, the limits of a sample. Where it is another,
             outcomes say another thing.
+        start: outcomes at the start of a fall, one per sample in their data's order, where the verdict follows from a
+            fall to `Result.outcomes`: both ends are paired, or the model that started lower would look better.
+        start_data: digest of the samples of `start`; empty where not all of them were looked at.
     """
 
     share: bool = True
     groups: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     under: str = ""
+    start: tuple[bool | None, ...] = ()
+    start_data: str = ""
 
 
 NOT_PAIRED = Pairing(share=False)
@@ -143,6 +148,8 @@ class Result:
         captions: how reports name the parts of this result.
         counts: the whole numbers that the value is made of; None where it is made of none, or not all was looked at.
         trivial: the threshold that any model keeps, which no claim may ask; None where there is none or none is known.
+        start: of a fall, the value that it starts from, e.g. the clean accuracy: a number, or words where not all
+            samples were looked at. Every line that has the fall has it too. None where the value is no fall.
 
     Raises:
         TruthValueError: it was used as a truth value.
@@ -182,6 +189,7 @@ class Result:
     captions: Captions = field(default_factory=Captions, repr=False)
     counts: Counts | None = field(default=None, repr=False)
     trivial: float | None = field(default=None, repr=False)
+    start: Fact | None = None
 
     def __post_init__(self) -> None:
         if not self.facts and self.details:
@@ -266,7 +274,7 @@ class Result:
         values["counterexamples"] = tuple(Counterexample(**c) for c in values["counterexamples"])
         if (stated := values.get("pairing")) is not None:
             groups = {name: tuple(ids) for name, ids in stated["groups"].items()}
-            values["pairing"] = Pairing(**{**stated, "groups": groups})
+            values["pairing"] = Pairing(**{**stated, "groups": groups, "start": tuple(stated.get("start", ()))})
         values |= _described(values)
         made = cls(**values)
         if made.bounds not in ("", "above", "below") or made.scope not in ("set", "population"):
@@ -279,12 +287,13 @@ class Result:
 
 
 def _described(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Facts, captions and counts, which a result of before had not."""
-    captions, counts = values.get("captions", {}), values.get("counts")
+    """Facts, captions, counts and start, which results of earlier versions do not have."""
+    captions, counts, start = values.get("captions", {}), values.get("counts"), values.get("start")
     return {
         "facts": tuple(Fact(**fact) for fact in values.get("facts", ())),
         "captions": Captions(**captions),
         "counts": None if counts is None else Counts(**counts),
+        "start": None if start is None else Fact(**start),
     }
 
 

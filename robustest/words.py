@@ -19,6 +19,15 @@ _PLAIN_DIVISOR = 10
 _NAMED = re.compile(r"\((?:eps|pixels)=")
 
 
+class Labelled(Protocol):
+    """A number, or words, with its name; see `robustest.facts.Fact`."""
+
+    @property
+    def label(self) -> str: ...
+    @property
+    def value(self) -> object: ...
+
+
 class Told(Protocol):
     """What there is to say of a measured claim; see `robustest.results.Result`."""
 
@@ -48,6 +57,8 @@ class Told(Protocol):
     def bounds(self) -> str: ...
     @property
     def value(self) -> float: ...
+    @property
+    def start(self) -> Labelled | None: ...
 
 
 def as_written(value: float) -> str:
@@ -62,13 +73,26 @@ def as_written(value: float) -> str:
 
 
 def value_of(result: Told) -> str:
-    """The measured value with its interval: "0.410 [0.370, 0.450]", "in [0.370, 0.450]", "at most 0.470"."""
+    """The measured value with its interval: "0.410 [0.370, 0.450]", "in [0.370, 0.450]", "at most 0.470".
+
+    A fall is followed by the value that it starts from, as a worse model may well fall less: "0.050 [0.031, 0.071] from
+    clean accuracy 0.750".
+    """
     low, high = result.interval
     interval = f"[{low:.3f}, {high:.3f}]"
     if not result.bounds:
-        return f"{'in' if result.estimate is None else f'{result.estimate:.3f}'} {interval}"
+        return f"{'in' if result.estimate is None else f'{result.estimate:.3f}'} {interval}{_start_of(result)}"
     bound = _bound(result)
-    return bound if result.estimate is None or low == high else f"{bound} {interval}"
+    shown = bound if result.estimate is None or low == high else f"{bound} {interval}"
+    return f"{shown}{_start_of(result)}"
+
+
+def _start_of(result: Told) -> str:
+    """Return the start of a fall in words; empty where the value is no fall."""
+    if result.start is None:
+        return ""
+    value = result.start.value
+    return f" from {result.start.label} {f'{value:.3f}' if isinstance(value, float) else value}"
 
 
 def _bound(result: Told) -> str:
@@ -112,7 +136,10 @@ def _compared(result: Told) -> str:
     if not wrong:  # another threshold, a baseline, or this set alone
         return f"{result.verdict}: {result.statement} ({result.rule})"
     sign = "<" if result.comparison == ">=" else ">"
-    shown = value_of(result) if result.estimate is None else _apart(result.estimate, result.threshold)
+    if result.estimate is None:
+        shown = value_of(result)
+    else:
+        shown = f"{_apart(result.estimate, result.threshold)}{_start_of(result)}"
     return f"{result.quantity} {shown} {sign} {limit}{about}"
 
 

@@ -331,6 +331,7 @@ def claims(model: Any, data: Any, judge: Any) -> dict[str, Callable[[], Any]]:
 
 CLAIMS = set(claims(None, None, None))
 GRADIENT_FREE = {
+    "accuracy",
     "calibrated",
     "consistency",
     "corruption_robustness",

@@ -11,6 +11,7 @@ from robustest.claims.confidence.selective import measure_selective_accuracy
 from robustest.claims.cues.backdoor_trigger import measure_backdoor_trigger
 from robustest.claims.cues.failure_direction import MAX_EXCESS, measure_failure_direction
 from robustest.claims.cues.spurious_feature import measure_spurious_feature
+from robustest.claims.datasets.accuracy import measure_accuracy
 from robustest.claims.datasets.data_sets import measure_transfer_accuracy
 from robustest.claims.datasets.replication import measure_replication_gap
 from robustest.claims.datasets.subpopulation import measure_subpopulation_shift
@@ -39,6 +40,16 @@ from robustest.claims.training.nonrobust_reliance import measure_nonrobust_relia
 from robustest.claims.training.robust_generalization import measure_robust_generalization
 from robustest.claims.training.synthetic.synthetic_covers import measure_synthetic_covers
 from robustest.discovery.least_patches.triggers import MAX_ANOMALY
+
+
+@asserted(measure_accuracy)
+def assert_accuracy() -> None:
+    """Claim that accuracy on samples as they are, or the mean of their scores, is at least `at_least`, or as it was.
+
+    Raises:
+        ClaimFailed: fewer are right, or more are lost than chance explains.
+        ClaimInconclusive: a population claim that these samples do not settle.
+    """
 
 
 @asserted(measure_robust_accuracy)

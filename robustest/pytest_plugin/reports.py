@@ -162,27 +162,31 @@ def update_baselines(rows: Sequence[Row]) -> list[str]:
 
     entries: dict[str, dict[str, BaselineEntry]] = {}
     for row in rows:
-        about = {} if row.result is None else row.result.details.get("baseline") or {}
-        if row.result is None or not about.get("update"):
-            continue
-        result = row.result
-        entries.setdefault(about["file"], {})[about["key"]] = BaselineEntry(
-            test=row.test,
-            statement=result.statement,
-            quantity=result.quantity,
-            outcomes=unpacked(about["cells"]) if "cells" in about else tuple(bool(held) for held in result.outcomes),
-            data=result.data,
-            model=result.model or None,
-            seed=result.seed,
-            method=result.method,
-            setting=result.setting,
-            date=today(),
-            commit=commit(),
-            estimate=result.estimate,
-            interval=result.interval,
-            scores=unpacked_scores(about["scores"]) if "scores" in about else None,
-            measured_by=about.get("measured_by", ""),
-        )
+        made = {} if row.result is None else row.result.details.get("baseline") or {}
+        # A fall between two data sets is compared by both of its ends, each of which has an entry of its own.
+        for about in (made, made.get("start") or {}):
+            if row.result is None or not about.get("update"):
+                continue
+            result = row.result
+            entries.setdefault(about["file"], {})[about["key"]] = BaselineEntry(
+                test=row.test,
+                statement=result.statement,
+                quantity=result.quantity,
+                outcomes=unpacked(about["cells"])
+                if "cells" in about
+                else tuple(bool(held) for held in result.outcomes),
+                data=about.get("data", result.data),
+                model=result.model or None,
+                seed=result.seed,
+                method=result.method,
+                setting=result.setting,
+                date=today(),
+                commit=commit(),
+                estimate=result.estimate,
+                interval=result.interval,
+                scores=unpacked_scores(about["scores"]) if "scores" in about else None,
+                measured_by=about.get("measured_by", ""),
+            )
     problems = []
     for file, made in entries.items():
         try:

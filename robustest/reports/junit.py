@@ -17,7 +17,7 @@ from pathlib import Path
 from junit_xml import TestCase, TestSuite
 
 from robustest.reports.states import RED, Reported, aside, state, without_result
-from robustest.reports.text import failure_text, headline
+from robustest.reports.text import claimed, failure_text, headline, measured
 from robustest.results import LONG
 from robustest.version import VERSION
 
@@ -100,7 +100,10 @@ def _case(row: Reported) -> TestCase:
             again = f"\nreplay: {row.replay}" if row.replay else ""
             _mark_red(case, verdict, next(iter(row.problem.splitlines()), "no reason was given"), row.problem + again)
     else:
-        case = TestCase(_xml(result.statement), classname=_classname(row.test), elapsed_sec=result.cost.seconds)
+        # A claim that passed has no message. Of a fall its name would not say where it starts: its output does.
+        words = None if verdict in RED or result.start is None else _xml(f"{measured(result)}  {claimed(result)}")
+        where = {"classname": _classname(row.test), "elapsed_sec": result.cost.seconds}
+        case = TestCase(_xml(result.statement), **where, stdout=words)
         if verdict in RED:
             _mark_red(case, verdict, headline(result), failure_text(result, replay=row.replay))
     if verdict in ("xfailed", "skipped", "tolerated"):  # what is no failure, and no pass either

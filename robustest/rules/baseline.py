@@ -98,13 +98,15 @@ class BaselineRule(NoWorse):
             is being made. For what else there is see `NoWorse`.
         groups: names and positions of the samples in each.
         columns: where outcomes are; with several, samples are compared by how many of them hold.
-        parts: names and columns of parts that must be no worse each, beside all columns together.
+        parts: names and columns of parts that must be no worse each.
+        together: whether all columns must be no worse together as well; else the first part is what results show.
         level: the error that each comparison may take for a failure; None means the terms' (one comparison).
     """
 
     groups: tuple[tuple[str, NDArray[np.int64]], ...] = ()
     columns: tuple[str, ...] = ("held",)
     parts: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    together: bool = True
     level: float | None = None
 
     def _paired(self, decision: Decision, columns: Columns) -> Decision:
@@ -131,8 +133,18 @@ class BaselineRule(NoWorse):
         rule = f"{decision.rule}; no worse: {found}"
         return self._shown(replace(decision, rule=rule, at_alpha=decision.at_alpha or passed), high)
 
+    @property
+    def share_before(self) -> float:
+        """As `NoWorse.share_before`; of the first part alone, where the columns are not compared together."""
+        if self.before is None:
+            raise ValueError("Expected a baseline to compare with but there is none.")
+        which = [self.columns.index(column) for column in (self.columns if self.together else self.parts[0][1])]
+        return float(self.before.reshape(-1, len(self.columns))[:, which].mean())
+
     def compare(self, columns: Columns) -> Comparison:
         """Pair every sample with its outcome in the baseline."""
+        if not self.together:
+            return self.compare_groups(columns)[0]
         before, now = self._pairs(columns)
         return self._compared("", before, now)
 
@@ -142,7 +154,7 @@ class BaselineRule(NoWorse):
         if self.groups:
             place = np.argsort(columns["id"])
             return [self._compared(name, before[place[ids]], now[place[ids]]) for name, ids in self.groups]
-        found = [self._compared("", before, now)]
+        found = [self._compared("", before, now)] if self.together else []
         for name, parts in self.parts:
             which = [self.columns.index(column) for column in parts]
             found.append(self._compared(name, before[:, which], now[:, which]))

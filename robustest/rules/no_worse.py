@@ -74,6 +74,17 @@ class NoWorse(ABC):
         """As `Rule.doomed`."""
         return self.other.doomed(broken, n)
 
+    @property
+    def share_before(self) -> float:
+        """Return the mean of what the baseline has of the samples: a share that held, or a mean score.
+
+        Raises:
+            ValueError: there is no baseline.
+        """
+        if self.before is None:
+            raise ValueError("Expected a baseline to compare with but there is none.")
+        return float(self.before.mean())
+
     @abstractmethod
     def compare(self, columns: Columns) -> Change:
         """Pair every sample with what the baseline has of it."""

@@ -200,8 +200,12 @@ class Evidence:
     @property
     def outcomes(self) -> tuple[bool | None, ...]:
         """True held, False broken, None not looked at; in the data's order."""
+        return self.outcomes_of("held")
+
+    def outcomes_of(self, column: str) -> tuple[bool | None, ...]:
+        """As `outcomes`, of another column of outcomes."""
         out: list[bool | None] = [None] * self.total
-        for at, held in zip(self.ids.tolist(), self.columns["held"], strict=True):
+        for at, held in zip(self.ids.tolist(), self.columns[column], strict=True):
             out[at] = bool(held)
         return tuple(out)
 

@@ -48,6 +48,7 @@ class Plan:
         groups: tuple[tuple[str, NDArray[np.int64]], ...] = (),
         columns: tuple[str, ...] = ("held",),
         parts: tuple[tuple[str, tuple[str, ...]], ...] = (),
+        together: bool = True,
         level: float | None = None,
         scored: bool = False,
     ) -> Plan:
@@ -57,7 +58,7 @@ class Plan:
             no_worse_than: the baseline's file; None compares with nothing.
             tolerance: the fall from it that is allowed, in 0..1.
             asked: whether the number itself has a threshold.
-            groups, columns, parts, level: as in `robustest.rules.BaselineRule`.
+            groups, columns, parts, together, level: as in `robustest.rules.BaselineRule`.
             scored: compare scores in place of outcomes, as `robustest.rules.ScoreBaselineRule` does.
 
         Raises:
@@ -75,6 +76,7 @@ class Plan:
             groups=groups,
             columns=columns,
             parts=parts,
+            together=together,
             level=level,
             scored=scored,
             by=measured_by(self.identity, getattr(self.units, "task", None)),

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Required, TypedDict, Unpack
 
 import numpy as np
-from numpy.typing import NDArray
 
 from robustest import context
 from robustest.data.unwrapped import class_names
@@ -18,6 +17,7 @@ from robustest.engine.health_checks.health import OF_ANSWERS, Finding
 from robustest.kinds import Kind, Quantity
 from robustest.reports.pictures import save_exhibit
 from robustest.results import NOT_PAIRED, Counterexample, Pairing, Result, Verdict
+from robustest.rules.above_chance import doubt_of_start, share_of_largest_class
 from robustest.run.changed import Changed, counted, tested, told
 from robustest.run.evidence import REPLAYED, Evidence
 from robustest.run.plan import Plan
@@ -51,18 +51,33 @@ def healthy(decision: Decision, findings: Sequence[Finding]) -> Decision:
     return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=f"health check: {', '.join(speaking)}")
 
 
-def fallible(decision: Decision, before: NDArray[np.bool_], threshold: float | None) -> Decision:
-    """A decision on a fall that does not pass where no fall could have broken the claim.
+def fallible(decision: Decision, start: Evidence, threshold: float | None, *, alpha: float) -> Decision:
+    """Return a decision on a fall that does not pass where the fall starts too low to prove anything.
+
+    Of falls within the same samples `AboveChanceRule` sees to it.
 
     Args:
-        decision: on a share's fall.
-        before: (n,) the samples that held before: no more can be lost.
+        decision: on the fall of a share from one set of samples to another.
+        start: the samples that it starts from.
         threshold: the fall claimed at most; None where nothing is claimed.
+        alpha: as for `doubt_of_start`.
     """
-    if threshold is None or decision.verdict is not Verdict.PASSED or float(before.mean()) > threshold:
+    if threshold is None or decision.verdict is not Verdict.PASSED:
         return decision
-    rule = f"nothing could have failed it: only {before.mean():.3f} held before, and a fall of {threshold:g} is allowed"
-    return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=rule)
+    held, chance = start.columns["held"], share_of_largest_class(start.columns)
+    doubt = doubt_of_start(int(held.sum()), len(held), chance, threshold, alpha=alpha)
+    return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=doubt) if doubt else decision
+
+
+def fall_from(start: Evidence, column: str = "held", *, under: str = "") -> Pairing:
+    """Return what of a claim on a fall may be paired: both ends.
+
+    Args:
+        start: the samples that the fall starts from.
+        column: where their outcomes are.
+        under: as `Pairing.under`.
+    """
+    return Pairing(share=False, under=under, start=start.outcomes_of(column), start_data=start.data)
 
 
 class About(TypedDict, total=False):

@@ -80,6 +80,10 @@ def lost(random: Random) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     return before, np.where(draws < 0.1, False, np.where(draws < 0.15, True, before))
 
 
+def accuracy(random: Random, **claim: Any) -> Result:
+    return M.measure_accuracy(LOOKUP, labelled(drawn(random, 0.8)), **claim)
+
+
 def shift_accuracy(random: Random, **claim: Any) -> Result:
     return M.measure_shift_accuracy(LOOKUP, labelled(*lost(random)), "brightness", severity=1, **claim)
 

@@ -20,6 +20,7 @@ from robustest import (
     Responses,
     Result,
     breeds_split,
+    measure_accuracy,
     measure_backdoor_trigger,
     measure_calibrated,
     measure_certified_accuracy,
@@ -430,6 +431,7 @@ _SCORED: dict[str, Any] = {"task": Classification(), "attack": PGD(steps=5)}
 _DDN: dict[str, Any] = {"n": 40, "attack": DDN(steps=60)}
 NOISE = {"severity": 3}
 KINDS: dict[str, Kind] = {
+    "accuracy": Kind(_plain(measure_accuracy), "at_least", 0.9, 1.0),
     "robust accuracy": Kind(_plain(measure_robust_accuracy, Linf(0.1), attack=PGD(steps=5)), "at_least", 0.5, 0.99),
     "certified accuracy": Kind(
         _plain(measure_certified_accuracy, Linf(0.1), attack=PGD(steps=5)), "at_least", 0.5, 0.99

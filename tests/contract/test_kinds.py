@@ -110,6 +110,16 @@ def shown(data: Data) -> Data:
     return data[0], sets
 
 
+def masks(data: Data) -> Data:
+    """Masks of bright pixels."""
+    return data[0], (data[0][:, 0] > 0.45).long()
+
+
+def two_pixels(x: Tensor) -> Tensor:
+    """Pixels are bright from a half on."""
+    return 5 * torch.cat([0.5 - x, x - 0.5], 1)
+
+
 def landscape(data: Data, **options: Any) -> Result:
     """Two runs of two nets on all samples at once, which learn in a few steps or do not."""
 
@@ -185,6 +195,10 @@ NOISE = "gaussian_noise"
 QUICK: dict[str, Any] = {"n_lambdas": 8, "subsamples": 0, "min_per_class": 5}
 ERRORS = {NOISE: [0.5] * 5}
 KINDS = {
+    "accuracy": kind("assert_accuracy", "at_least", 0)(lambda d, **o: M.measure_accuracy(MODEL, d, **o)),
+    "mean score": kind("assert_accuracy", "at_least", 0)(
+        lambda d, **o: M.measure_accuracy(two_pixels, masks(d), task=M.Segmentation(2), **o)
+    ),
     "robust accuracy": kind("assert_robust_accuracy", "at_least", 0)(
         lambda d, **o: M.measure_robust_accuracy(MODEL, d, Linf(0.02), **FGSM, **o)
     ),
@@ -475,6 +489,18 @@ def test_every_result_says_what_it_is_about(one: Kind, scope: str) -> None:
         assert low == 0 if result.bounds == "above" else low == left[0]
         assert left[1] == high if result.bounds == "above" else high >= left[1]
     assert Result.from_dict(result.to_dict()) == result
+
+
+@every_kind
+def test_a_fall_says_where_it_starts(one: Kind) -> None:
+    """Every line with the value of a fall, a gap or a loss has the value that it is taken from."""
+    result = one.measure(first(N), **easy(one))
+    words = set(result.quantity.split())
+    falls = bool(words & {"drop", "gap", "lost"}) and result.quantity != "selection gap"  # of two sets of answers
+    assert (result.start is not None) is falls
+    assert (" from " in measured(result)) is falls
+    if result.start is not None and isinstance(result.start.value, float) and not result.details["health"]:
+        assert f" from {result.start.label} {result.start.value:.3f} n=" in measured(result)
 
 
 @every_kind

@@ -62,6 +62,7 @@ class Truth:
 
 
 TRUTHS = {
+    "accuracy": Truth("plain_accuracy", images.accuracy, "at_least", 0.8),
     "shift": Truth("shift_accuracy", images.shift_accuracy, "at_least", 0.73),
     "drop": Truth("shift_accuracy", images.shift_accuracy, "max_drop", 0.05),
     "consistency": Truth("consistency", images.consistency, "max_flip", 0.5),

@@ -156,6 +156,9 @@ def from_json(content: dict[str, Any]) -> list[Reading]:
             shown = f"at {'most' if above else 'least'} {outward / 1000:.3f}" + (
                 "" if open_ended else shown[len(value) :]
             )
+        if (start := result["start"]) is not None:  # where a fall starts
+            begun = start["value"] if isinstance(start["value"], str) else format(start["value"], ".3f")
+            shown = f"{shown} from {start['label']} {begun}"
         threshold = result["threshold"]
         used, total = result["n_used"], result["n_total"]
         readings.append(

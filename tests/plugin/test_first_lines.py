@@ -91,3 +91,42 @@ def test_a_wrong_ini_key_is_told_at_start_up_with_its_file(project, write, run, 
     said = result.stderr.str() + result.stdout.str()
     (error,) = [row for row in said.splitlines() if words in row and row.startswith("ERROR")]
     assert error.startswith("ERROR: pytest.ini: ")
+
+
+FALLS = """
+    from robustest import assert_shift_accuracy
+
+    def fainter(x, severity, key):
+        return 0.5 + 0.9 * (x - 0.5)
+
+    def inverted(x, severity, key):
+        return 1 - x
+
+    def test_kept(robust_model, robust_data):
+        assert_shift_accuracy(robust_model, robust_data, fainter, max_drop=0.1, exact=True)
+
+    def test_broken(robust_model, robust_data):
+        assert_shift_accuracy(robust_model, robust_data, inverted, max_drop=0.1, exact=True)
+"""
+
+
+def test_every_report_says_where_a_fall_starts_in_the_line_with_the_fall(project, write, run, monkeypatch):
+    """A worse model may well fall less: the fall alone would have it look better."""
+    monkeypatch.setenv("COLUMNS", "250")
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(project.path / "summary.md"))
+    write(test_a=FALLS)
+    result = run("--robust", "--robust-junit=ours.xml", "--robust-html=page")
+    result.assert_outcomes(passed=1, failed=1)
+    words = "accuracy drop 0.000 [", "] from clean accuracy 1.000"
+    (kept,) = [line for line in result.outlines if line.startswith("test_a.py::test_kept ")]
+    (short,) = [line for line in result.outlines if line.startswith("FAILED test_a.py::test_broken")]
+    assert all(part in kept for part in words)
+    assert "accuracy drop 1.000 from clean accuracy 1.000 > 0.10" in short
+    cases = {case.get("classname"): case for case in ET.parse(project.path / "ours.xml").getroot().iter("testcase")}  # noqa: S314
+    assert "from clean accuracy 1.000" in cases["test_a.test_kept"].findtext("system-out")
+    assert "from clean accuracy 1.000" in cases["test_a.test_broken"].find("failure").get("message")
+    page = (project.path / "page" / "index.html").read_text()
+    assert page.count("from clean accuracy 1.000") >= 2
+    summary = (project.path / "summary.md").read_text()
+    assert summary.count("from clean accuracy 1.000") >= 2

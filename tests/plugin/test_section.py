@@ -90,7 +90,7 @@ def test_every_claim_of_a_test_has_a_row_and_the_test_one_replay_line(write, run
         ),
         (
             "assert_shift_accuracy(robust_model, robust_data, 'brightness', severity=3, max_drop=0.2)",
-            "accuracy drop 0.250 [*] n=32  <= 0.2  FAILED",
+            "accuracy drop 0.250 [*] from clean accuracy 1.000 n=32  <= 0.2  FAILED",
         ),
     ],
     ids=["cue", "shift", "drop"],

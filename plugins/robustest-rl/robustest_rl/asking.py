@@ -37,7 +37,9 @@ SHARE = Quantity.at_least(
     "share", "share of episodes", "share of episodes that return {} or more under {}", counts=OUTCOMES
 )
 MEAN = Quantity.at_least("at_least", "mean return", "mean return under {}")
-FALL = Quantity.at_most("max_drop", "fall of the mean return", "fall of the mean return under {}")
+FALL = Quantity.at_most(
+    "max_drop", "fall of the mean return", "fall of the mean return under {}", start="mean_untouched"
+)
 ROBUST_RETURN = Kind(
     name="robust_return",
     quantities=(SHARE, MEAN, FALL),

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from robustest.engine.health_checks.health import Finding
-from robustest.results import Result
+from robustest.results import Result, Verdict
 from robustest.run.evidence import Evidence
 from robustest.run.plan import Plan
 from robustest.run.result_building import finish
 from robustest.settings import Settings
+from robustest.statistics import Decision
 from robustest_rl.asking import FALL, ROBUST_RETURN, Asked, words_of
 from robustest_rl.chosen import Tuned
 from robustest_rl.judged import Episodes
@@ -60,6 +61,7 @@ def told(
     return finish(
         plan,
         evidence,
+        decision=_fallible(evidence.decision, details["mean_untouched"], low, asked),
         kind=ROBUST_RETURN,
         asked=asked.quantity,
         threshold=asked.threshold,
@@ -70,6 +72,19 @@ def told(
         scope="population",
         **bounds,
     )
+
+
+def _fallible(decision: Decision, untouched: float, low: float, asked: Asked) -> Decision:
+    """Return a decision on a fall that does not pass where no more could be lost than is allowed."""
+    if asked.quantity is not FALL or asked.threshold is None or decision.verdict is not Verdict.PASSED:
+        return decision
+    if untouched - low > asked.threshold:
+        return decision
+    rule = (
+        f"nothing could have failed it: untouched episodes return {untouched:.4g}, the lowest return is {low:.4g}, and "
+        f"a fall of {asked.threshold:g} is allowed. Allow less, or claim the return itself"
+    )
+    return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=rule)
 
 
 def _details(counted: Episodes, evidence: Evidence, tuned: Tuned | None, worst: int) -> dict[str, Any]:

@@ -33,6 +33,7 @@ from torch import nn
 from walks import Line, linear, right
 
 from robustest import ClaimFailed, ConfigError, Verdict
+from robustest.reports.text import measured as shown
 from robustest.results import Result
 
 
@@ -81,6 +82,18 @@ def test_a_fall_is_that_of_each_episode_beside_itself() -> None:
     assert failed.interval[1] == 20
     fall = failed.details["mean_untouched"] - failed.details["mean_attacked"]
     assert failed.estimate == pytest.approx(fall)
+    assert f" from mean return untouched {failed.details['mean_untouched']:.3f}" in shown(failed)
+
+
+def test_an_agent_that_returns_hardly_anything_cannot_fall() -> None:
+    """It keeps any allowance of as much as it returns: that is no robustness."""
+    slight: Any = {"threat": Observation(0.01, scale=SCALE), "attack": "pgd", "return_range": (0.0, 20.0)}
+    lost = net()
+    lost.weight.data *= -1  # it walks away
+    result = measured(lost, max_drop=8.0, **slight)  # which the agent that stays keeps
+    assert result.details["mean_untouched"] < 8
+    assert result.verdict is Verdict.INCONCLUSIVE
+    assert result.rule.startswith("nothing could have failed it: untouched episodes return")
 
 
 def test_a_mean_below_zero_is_bounded_by_the_least_return() -> None:

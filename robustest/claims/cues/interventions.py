@@ -132,7 +132,7 @@ def details_of(evidence: Evidence, cues: Sequence[Cue], rule: CueRule, lead: int
     p_values = draw_p_values(pairs)
     each = [
         _counts(evidence, number, cue.name, pairs[number], p_values[number])
-        | (_rates(pairs[number], rule) if evidence.whole else {})
+        | (_rates(pairs[number], rule) if evidence.whole else _seen(pairs[number]))
         for number, cue in enumerate(cues)
     ]
     top = {name: value for name, value in each[lead].items() if name not in {"name", "classes"}}
@@ -169,6 +169,14 @@ def _counts(evidence: Evidence, column: int, name: str, pairs: Pairs, p_values: 
     }
 
 
+def _seen(pairs: Pairs) -> dict[str, Any]:
+    """The recall that the largest drop starts from, of the samples looked at: no rate is measured of some of them."""
+    worst = max(pairs.classes, key=pairs.recall_drop, default=None)
+    if worst is None or not pairs.members[worst]:
+        return {}
+    return {"recall_on": f"{pairs.recall_on(worst):.3f} of the {pairs.members[worst]} of class {worst} seen"}
+
+
 def _rates(pairs: Pairs, rule: CueRule) -> dict[str, Any]:
     flip, drops, worst = rule.judged(pairs)
     return {
@@ -176,6 +184,7 @@ def _rates(pairs: Pairs, rule: CueRule) -> dict[str, Any]:
         "recall_drop": drops[worst].estimate,
         "recall_drop_class": worst,
         "recall_drop_interval": list(drops[worst].interval),
+        "recall_on": pairs.recall_on(worst),
         "accuracy_on": pairs.accuracy[0],
         "accuracy_off": pairs.accuracy[1],
     }

@@ -21,6 +21,7 @@ CUE_NAMES = {
     "of": "out of",
     "recall_drop": "largest recall drop",
     "recall_drop_class": "in class",
+    "recall_on": "recall with the cue on",
 }
 """The numbers of an intervention in words."""
 
@@ -81,14 +82,23 @@ NO_SPURIOUS_FEATURE = Kind(
     name="no_spurious_feature",
     quantities=(
         Quantity.at_most("max_flip", "flip rate", "reliance on {}{}", trivial=1, counts=("flips", "of")),
-        Quantity.at_most("max_recall_drop", "recall drop", "reliance on {}{}", trivial=1),
+        Quantity.at_most("max_recall_drop", "recall drop", "reliance on {}{}", trivial=1, start="recall_on"),
     ),
     captions=Captions(before="cue off", after="cue on", worst="Pairs that differ most", names=CUE_NAMES),
     lines=_lines,
     told=frozenset(
         {
             *("max_flip", "max_recall_drop", "flips", "of", "most_drawn_class", "drawn", "driven_away", "mcnemar_p"),
-            *("size_l2", "size_linf", "accuracy_on", "accuracy_off", "sensitivity", "lead", "recall_drop_class"),
+            *(
+                "recall_on",
+                "size_l2",
+                "size_linf",
+                "accuracy_on",
+                "accuracy_off",
+                "sensitivity",
+                "lead",
+                "recall_drop_class",
+            ),
         }
     ),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Unpack
 
 import numpy as np
@@ -13,8 +13,9 @@ from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.errors import ConfigError
 from robustest.kinds import OUTCOMES, Kind, Quantity, no_lines
-from robustest.results import Pairing, Result
+from robustest.results import Pairing, Result, Verdict
 from robustest.rules import Rule, ShareRule, Terms
+from robustest.rules.above_chance import share_of_largest_class
 from robustest.rules.independent import FallRule
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observed, unchanged_exhibits
@@ -22,9 +23,9 @@ from robustest.run.noting import measures
 from robustest.run.options import Options
 from robustest.run.plan import Plan
 from robustest.run.remembered.comparison import Baseline
-from robustest.run.result_building import fallible, few, finish
+from robustest.run.result_building import fall_from, fallible, few, finish
 from robustest.run.setup import Setup, deciding, of_task
-from robustest.statistics import asked_threshold, checked_not_both
+from robustest.statistics import Decision, asked_threshold, checked_not_both
 from robustest.statistics.differences.two_shares import difference_interval
 from robustest.tasks import Task
 
@@ -32,7 +33,9 @@ TRANSFER_ACCURACY = Kind(
     name="transfer_accuracy",
     quantities=(
         Quantity.at_least("at_least", "accuracy", "accuracy on the target", counts=OUTCOMES),
-        Quantity.at_most("max_drop", "accuracy drop", "accuracy lost from source to target", trivial=1),
+        Quantity.at_most(
+            "max_drop", "accuracy drop", "accuracy lost from source to target", trivial=1, start="source_accuracy"
+        ),
     ),
     asks_too=("no_worse_than",),
     lines=no_lines,
@@ -66,8 +69,10 @@ def measure_transfer_accuracy(
             classes, as `robustest.benchmark("imagenet-r", root)` reads it, the model is asked for those alone, and of
             the source the samples of those classes count, so that the fall is that of one task.
         at_least: the accuracy claimed on the target, in 0..1.
-        max_drop: the fall in accuracy claimed at most, in 0..1; not together with at_least.
-        no_worse_than, tolerance: as for `measure_robust_accuracy`, about the target's samples.
+        max_drop: the fall in accuracy claimed at most, in 0..1; not together with at_least. As for
+            `measure_shift_accuracy` it bounds the fall alone.
+        no_worse_than, tolerance: as for `measure_robust_accuracy`, about the target's samples; with max_drop about the
+            source's as well, and both comparisons together err with probability alpha.
         **options: see `robustest.run.options.Options`.
 
     Raises:
@@ -78,20 +83,28 @@ def measure_transfer_accuracy(
     at_least = asked_threshold("at_least", at_least, trivial=0)
     max_drop = asked_threshold("max_drop", max_drop, trivial=1)
     setup = _setup(model, source, target, options, deciding(task))
-    first = accuracy_of(setup, "accuracy on the source")
     by_drop = max_drop is not None
+    how: dict[str, Any] = {}
+    of_source = _accuracy_alone(setup, "accuracy on the source")
+    if by_drop:  # a fall has two ends, and the model that started lower would look better by one of them
+        how = {"together": False, "level": setup.terms.alpha / 2}
+        of_source = of_source.against(no_worse_than, tolerance, asked=False, parts=(("source", ("held",)),), **how)
+        how["parts"] = (("target", ("held",)),)
+    start = of_source.baseline if no_worse_than is not None else None
+    first = observe(of_source)
     rule: Rule = ShareRule(threshold=at_least, at_least=True, terms=setup.terms)
     if by_drop:
         rule = fall_claim(first, max_drop, setup.terms)
     asked = TRANSFER_ACCURACY.asked("max_drop" if by_drop else "at_least")
     plan = accuracy_plan(setup.on(as_samples(target, setup.task)), asked.says() + of_task(setup.task), rule).against(
-        no_worse_than, tolerance, asked=at_least is not None or by_drop
+        no_worse_than, tolerance, asked=at_least is not None or by_drop, **how
     )
     second = observe(plan)
-    return finish(
+    decision = fallible(second.decision, first, max_drop, alpha=setup.terms.alpha)
+    result = finish(
         plan,
         second.including(first),
-        decision=fallible(second.decision, first.columns["held"], max_drop),
+        decision=_beside(decision, first.decision) if start is not None else decision,
         kind=TRANSFER_ACCURACY,
         asked=asked,
         threshold=max_drop if by_drop else at_least,
@@ -99,8 +112,21 @@ def measure_transfer_accuracy(
         method="two samples, not paired",
         details=pair_details(first, second, setup.terms),
         caveats=(*few(first.n, " of the source"), *(target.caveats if isinstance(target, Benchmark) else ())),
-        pairing=Pairing(share=not by_drop),
+        pairing=fall_from(first) if by_drop else Pairing(),
     )
+    if start is None:
+        return result
+    about = result.details["baseline"] | {"start": start.told(result, first).details["baseline"]}
+    return replace(result, details={**result.details, "baseline": about})
+
+
+def _beside(decision: Decision, start: Decision) -> Decision:
+    """Return a decision on a fall, where the accuracy that it starts from must be no worse than a baseline's."""
+    if start.verdict is Verdict.FAILED or (
+        start.verdict is Verdict.INCONCLUSIVE and decision.verdict is not Verdict.FAILED
+    ):
+        return replace(decision, verdict=start.verdict, rule=start.rule, at_alpha=start.at_alpha)
+    return decision
 
 
 def _setup(model: object, source: object, target: object, options: Options, task: Task | None) -> Setup:
@@ -136,7 +162,7 @@ class Predicting:
         exhibits = unchanged_exhibits(chunk, ~held, predicted, seen.margin, most=self.examples, task=task)
         columns = {"held": held.cpu().numpy()}
         if task.one_class:
-            columns["predicted"] = predicted.cpu().numpy()
+            columns |= {"predicted": predicted.cpu().numpy(), "label": chunk.y.cpu().numpy()}
         return Observed(columns, exhibits)
 
 
@@ -147,7 +173,12 @@ def accuracy_plan(setup: Setup, statement: str, rule: Rule) -> Plan:
 
 def accuracy_of(setup: Setup, statement: str) -> Evidence:
     """The accuracy on all samples, or on as many as the settings' budget allows; nothing is claimed of it."""
-    return observe(accuracy_plan(setup, statement, ShareRule(threshold=None, at_least=True, terms=setup.alone)))
+    return observe(_accuracy_alone(setup, statement))
+
+
+def _accuracy_alone(setup: Setup, statement: str) -> Plan:
+    """Return the plan of an accuracy of which nothing is claimed."""
+    return accuracy_plan(setup, statement, ShareRule(threshold=None, at_least=True, terms=setup.alone))
 
 
 def fall_claim(first: Evidence, max_drop: float | None, terms: Terms) -> FallRule:
@@ -165,6 +196,7 @@ def pair_details(first: Evidence, second: Evidence, terms: Terms) -> dict[str, A
         "target_accuracy": second.share(second.columns["held"]),
         "source_n": first.n,
         "target_n": second.n,
+        "without_looking": share_of_largest_class(first.columns),
         "drop": counts[0][0] / counts[0][1] - counts[1][0] / counts[1][1] if whole else None,
         "drop_interval": list(difference_interval(*counts[0], *counts[1], terms.alpha)) if whole else None,
     }

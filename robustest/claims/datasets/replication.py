@@ -37,7 +37,9 @@ RESAMPLES = {"jackknife": 1000, "beta-mixture": 200, None: 1000}
 
 REPLICATION_GAP = Kind(
     name="replication_gap",
-    quantities=(Quantity.at_most("max_gap", "replication gap", "replication gap, {}", trivial=1),),
+    quantities=(
+        Quantity.at_most("max_gap", "replication gap", "replication gap, {}", trivial=1, start="source_accuracy"),
+    ),
     lines=no_lines,
 )
 """How much lower accuracy is on a replicated data set, once both are equally hard."""
@@ -87,7 +89,7 @@ def measure_replication_gap(
     items = _Items.of(first_says, first), _Items.of(second_says, second)
     terms = terms_of(settings)
     gaps = replication_gaps(items[0].cells, items[1].cells, correction, resamples=draws, seed=settings.seed)
-    decision = fallible(decide_gap(gaps, max_gap, terms=terms), first.columns["held"], max_gap)
+    decision = fallible(decide_gap(gaps, max_gap, terms=terms), first, max_gap, alpha=terms.alpha)
     whole = first.whole and second.whole
     how = "not corrected" if correction is None else f"corrected by {correction}"
     result = result_of(

@@ -42,7 +42,11 @@ SUBPOPULATION_SHIFT = Kind(
     name="subpopulation_shift",
     quantities=(
         Quantity.at_most(
-            "max_drop", "accuracy drop", "accuracy lost from the source's subclasses to the target's", trivial=1
+            "max_drop",
+            "accuracy drop",
+            "accuracy lost from the source's subclasses to the target's",
+            trivial=1,
+            start="source_accuracy",
         ),
     ),
     lines=no_lines,
@@ -94,7 +98,7 @@ def measure_subpopulation_shift(
     seen = _Seen.of(setup, target, None if oracle is None else Setup.of(oracle, target.samples(), options))
     halves = _Half.of(source, seen.source, split, setup.terms), _Half.of(target, seen.target, split, setup.terms)
     decision = _decide(*halves, max_drop, setup.terms)
-    decision = fallible(decision, seen.source.columns["held"], max_drop)
+    decision = fallible(decision, seen.source, max_drop, alpha=setup.terms.alpha)
     result = result_of(
         seen.evidence(target),
         decision,

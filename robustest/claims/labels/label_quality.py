@@ -9,7 +9,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from robustest.claims.labels.study_answers import check_about, checked_responses, left_out
+from robustest.claims.labels.study_answers import (
+    check_about,
+    checked_responses,
+    chosen_sample,
+    left_out,
+    uniformity_details,
+    uniformity_of,
+)
 from robustest.data import as_samples
 from robustest.data.answers.responses import Responses
 from robustest.data.answers.suspects import Suspects, labels_of
@@ -55,13 +62,15 @@ def measure_label_quality(
     A label is wrong where annotators select another class more often; or, where they were asked about it alone, more
     of them say no than yes. Where they are tied the label counts as wrong for a pass, and as right for a failure. The
     bound is exact for a finite set (`robustest.statistics.finite_set`), and holds for a sample drawn uniformly: chosen
-    samples, such as suspects, say nothing of the others.
+    samples, such as suspects, say nothing of the others. Suspects, classes and positions are tested for signs of a
+    choice (`robustest.statistics.uniform_sample`); where there is one, the labels looked at are all that counts.
 
     Args:
         data: as for `measure_robust_accuracy`; labels alone, (N,) whole numbers, do as well.
         responses: what annotators answered, of as many items as there are samples. Items with an answer are the sample.
         at_most: the share of wrong labels claimed at most, in 0..1.
-        suspects: what `robustest.suspects` found in the same data, to be shown; it decides nothing.
+        suspects: what `robustest.suspects` found in the same data, to be shown, and to test whether the sample was
+            drawn without a view to them; their number decides nothing.
         **options: see `robustest.run.options.Options`; with scope="population" the claim is about what the
             data set was drawn from.
 
@@ -82,7 +91,9 @@ def measure_label_quality(
     looked = _look_at(responses, labels)
     n, total = len(looked.items), len(labels)
     wrong, tied = int(looked.wrong.sum()), int(looked.tied.sum())
-    decision = decide_wrong(wrong, tied, n, total, at_most, scope=settings.scope, alpha=settings.alpha)
+    sign = uniformity_of(looked.items, labels, _marks(suspects), settings.seed)
+    chosen = chosen_sample(sign, n, total)
+    decision = decide_wrong(wrong, tied, n, total, at_most, scope=settings.scope, alpha=settings.alpha, chosen=chosen)
     exhibits = _exhibits(data, looked, labels, settings)
     result = result_of(
         _evidence(looked, decision, total, exhibits, bounds=options.get("bounds", (0.0, 1.0))),
@@ -93,11 +104,28 @@ def measure_label_quality(
         threshold=at_most,
         setting=f"{n} of {total} labels that people looked at, {int(looked.answers.min())} answers or more each",
         method="hypergeometric bounds" if settings.scope == "set" else "exact binomial bounds",
-        details=_details(looked, labels, suspects, responses),
-        caveats=_caveats(looked, total),
+        details=_details(looked, labels, suspects, responses) | uniformity_details(sign),
+        caveats=_caveats(looked, total, chosen=bool(chosen)),
         pairing=NOT_PAIRED,
     )
     return replace(result, notes=(*result.notes, *_notes(looked, suspects, total)))
+
+
+def _marks(suspects: Suspects | None) -> dict[str, NDArray[np.int64]]:
+    """Return the marks by which a sample may have been chosen with a view to what a model doubts.
+
+    Beside the suspects these are the most doubtful tenths of all labels: a sample of easy ones need not leave out a
+    suspect.
+    """
+    if suspects is None:
+        return {}
+    marks = {"suspects": suspects.items}
+    if np.ptp(suspects.scores) > 0:
+        doubtful = np.argsort(suspects.scores, kind="stable")
+        for tenth in range(1, 10):
+            name = f"labels among the {10 * tenth} % that a model finds most doubtful"
+            marks[name] = doubtful[: len(doubtful) * tenth // 10]
+    return marks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -230,9 +258,11 @@ def _details(
     return details
 
 
-def _caveats(looked: _Looked, total: int) -> list[str]:
+def _caveats(looked: _Looked, total: int, *, chosen: bool) -> list[str]:
     fewest = int(looked.answers.min())
     told = [] if len(looked.items) == total else ["if the sample was drawn uniformly"]
+    if chosen:
+        told = ["the sample was not drawn uniformly"]
     if fewest < FEWEST_ANSWERS:
         told.append(f"as few as {fewest} {'answer' if fewest == 1 else 'answers'} a label")
     return told

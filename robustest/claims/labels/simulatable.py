@@ -9,17 +9,25 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from robustest.checks import checked_whole
-from robustest.claims.labels.study_answers import checked_study, evidence_of, left_out
+from robustest.claims.labels.study_answers import (
+    checked_study,
+    chosen_sample,
+    evidence_of,
+    left_out,
+    uniformity_details,
+    uniformity_of,
+)
 from robustest.data.answers.responses import Responses
 from robustest.errors import DataError, expected
 from robustest.kinds import Kind, Quantity, no_lines
-from robustest.results import Result
+from robustest.results import Result, Verdict
 from robustest.rules.people.foreseen import decide_foreseen, foreseen_interval
 from robustest.run.noting import measures
 from robustest.run.options import Options, apply, terms_of
 from robustest.run.result_building import result_of
 from robustest.statistics import asked_threshold
 from robustest.statistics.resampling.two_way import Estimate, share_by_annotator
+from robustest.statistics.uniform_sample import Uniformity
 
 SIMULATABLE = Kind(
     name="simulatable",
@@ -43,7 +51,8 @@ def measure_simulatable(
     The claim is about other people, so that the answers of one person are one cluster, and the interval decides: with
     `scope="set"` by the variance between people, which holds about, with `scope="population"` by bets on the people's
     own shares, which hold for any number of them. It does not pass where guessing, or always giving the model's most
-    frequent answer, would be as good.
+    frequent answer, would be as good; nor, where people were asked about some of the items alone, if these cannot have
+    been drawn uniformly (`robustest.statistics.uniform_sample`): easy items say nothing of the others.
 
     Args:
         study: answers of annotators who chose one of the classes: what the model says, they think.
@@ -74,6 +83,11 @@ def measure_simulatable(
     chance, constant = 1 / (choices or len(study.classes)), float(np.bincount(right).max() / len(right))
     interval = foreseen_interval(held, study.annotator, found, terms)
     decision = decide_foreseen(interval, found, at_least, idle=max(chance, constant), terms=terms)
+    sign = _sign_of_choice(study, truth, settings.seed)
+    chosen = chosen_sample(sign, found.items, study.size)
+    if chosen and at_least is not None:
+        rule = f"no uniform sample of the items, so that it says nothing of the others. {chosen}"
+        decision = replace(decision, verdict=Verdict.INCONCLUSIVE, rule=rule)
     result = result_of(
         evidence_of(held, decision),
         decision,
@@ -83,10 +97,18 @@ def measure_simulatable(
         threshold=at_least,
         setting=f"{found.items} items, {found.annotators} annotators, {len(study.classes)} classes",
         method=f"people's answers beside the model's, {'variance' if terms.scope == 'set' else 'bets'} by annotator",
-        details=_details(study, found, chance, constant),
+        details=_details(study, found, chance, constant) | uniformity_details(sign),
     )
     note = f"guessing is right in {chance:.3f}, always giving the model's most frequent answer in {constant:.3f}"
     return replace(result, notes=(*result.notes, note))
+
+
+def _sign_of_choice(study: Responses, truth: ArrayLike | None, seed: int) -> Uniformity | None:
+    """Return the strongest sign that the items with an answer were chosen among those with a truth."""
+    given = np.asarray(study.truth if truth is None else truth)
+    there = np.flatnonzero(given >= 0)
+    asked = np.searchsorted(there, np.unique(study.item))
+    return uniformity_of(asked, given[there].astype(np.int64), {}, seed)
 
 
 def _details(study: Responses, found: Estimate, chance: float, constant: float) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from robustest.data.answers.responses import Responses
 from robustest.errors import ConfigError, DataError, expected
 from robustest.run.evidence import Evidence
 from robustest.statistics import Decision
+from robustest.statistics.uniform_sample import LEVEL, Uniformity, uniformity
 
 
 def evidence_of(held: NDArray[np.bool_], decision: Decision) -> Evidence:
@@ -57,6 +59,43 @@ def left_out(responses: Responses) -> dict[str, Any]:
         "dropped": responses.dropped,
         "inattentive": list(responses.inattentive),
     }
+
+
+def uniformity_of(
+    items: NDArray[np.int64], label: NDArray[np.int64], marks: Mapping[str, NDArray[np.int64]], seed: int
+) -> Uniformity | None:
+    """Return the strongest sign that the items with an answer were chosen; None where all have one.
+
+    Args:
+        items: (n,) positions of the items with an answer.
+        label: (N,) the class of each item that there is.
+        marks, seed: as for `uniformity`.
+    """
+    return uniformity(items, len(label), label=label, marks=marks, seed=seed) if len(items) < len(label) else None
+
+
+def chosen_sample(sign: Uniformity | None, n: int, total: int) -> str:
+    """Return why a sample cannot have been drawn uniformly, and what to do; empty where nothing speaks against it.
+
+    Args:
+        sign: as `uniformity_of` returns it.
+        n, total: sizes of the sample and of the set.
+    """
+    if sign is None or not sign.chosen:
+        return ""
+    draw = f"numpy.random.default_rng(0).choice({total}, {n}, replace=False)"
+    return (
+        f"{sign}. Expected items drawn uniformly, as {draw} draws them, and answers about these alone: leave out what "
+        "was looked at besides, or look at the rest"
+    )
+
+
+def uniformity_details(sign: Uniformity | None) -> dict[str, Any]:
+    """Return what the tests of uniformity found, as a result's details; empty where nothing was tested."""
+    if sign is None:
+        return {}
+    found = {"p": sign.p, "level": LEVEL, "tests": sign.tests, "seen": sign.seen, "expected": sign.expected}
+    return {"uniformity": {"sign": sign.what, **found}}
 
 
 def checked_study(study: object, why: str) -> Responses:

@@ -52,7 +52,9 @@ def _lines(details: Mapping[str, Any]) -> list[Fact]:
 
 SPARSE_HEAD = Kind(
     name="sparse_head",
-    quantities=(Quantity.at_most("max_drop", "accuracy lost", "accuracy lost by a sparse head", trivial=1),),
+    quantities=(
+        Quantity.at_most("max_drop", "accuracy lost", "accuracy lost by a sparse head", trivial=1, start="accuracy"),
+    ),
     asks_too=("max_features_per_class",),
     together=True,
     lines=_lines,

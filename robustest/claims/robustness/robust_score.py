@@ -8,7 +8,7 @@ still.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Unpack, cast
+from typing import Any, Unpack, cast
 
 import numpy as np
 import torch
@@ -27,21 +27,21 @@ from robustest.engine.evaluator import Evaluator, Judged
 from robustest.engine.health_checks.probes import climbers, probe_inputs, probe_survivors
 from robustest.engine.searches.cascade import run_cascade
 from robustest.engine.searches.search import Found
-from robustest.errors import ConfigError, expected
+from robustest.errors import ConfigError
 from robustest.facts import Captions
 from robustest.kinds import Kind, Quantity, no_lines
 from robustest.results import Result
-from robustest.rules import Rule
-from robustest.rules.averages.scores import MeanIoURule, ScoreRule, mean_iou
+from robustest.rules.averages.scores import COUNTS, mean_iou
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observed, exhibits_of
 from robustest.run.noting import measures
 from robustest.run.options import Options
 from robustest.run.remembered.comparison import Baseline
 from robustest.run.result_building import finish, nothing_allowed
+from robustest.run.scores import Metric, check_paired, iou_by_class, mean_of, pixel_counts, rule_of
 from robustest.run.setup import Setup
 from robustest.statistics import asked_threshold
-from robustest.tasks import Counting, Task, WorstScore
+from robustest.tasks import Task, WorstScore
 from robustest.threats import Threat
 
 _LOWERED = 1e-9
@@ -67,7 +67,7 @@ def measure_robust_score(
     no_worse_than: Baseline | None = None,
     tolerance: float = 0.0,
     attack: str | Searcher | Cascade | None = None,
-    metric: Literal["mean", "miou"] = "mean",
+    metric: Metric = "mean",
     **options: Unpack[Options],
 ) -> Result:
     """The mean of the lowest scores that an attack finds inside a threat model.
@@ -97,12 +97,12 @@ def measure_robust_score(
     checked_threat(threat)
     setup = Setup.of(model, data, options, task)
     checked_together(task, threat)
-    _check_paired(metric, no_worse_than)
+    check_paired(metric, no_worse_than)
     cascade = _on_single_answers(asked_attack(attack))
     plan = setup.plan(
-        ROBUST_SCORE.quantities[0].says(_mean_of(task, metric), threat, cascade.name),
+        ROBUST_SCORE.quantities[0].says(mean_of(task, metric), threat, cascade.name),
         Worsening(cascade=cascade, threat=threat, examples=setup.settings.examples, counting=metric == "miou"),
-        _rule(metric, at_least, setup),
+        rule_of(metric, at_least, setup),
         identity=("robust score", threat, cascade, metric),
     ).against(no_worse_than, tolerance, asked=at_least is not None, scored=True)
     evidence = observe(plan)
@@ -119,40 +119,10 @@ def measure_robust_score(
     )
 
 
-def _check_paired(metric: str, no_worse_than: Baseline | None) -> None:
-    if metric == "miou" and no_worse_than is not None:
-        raise ConfigError(
-            'Expected metric="mean" with no_worse_than= but got "miou": it is no mean of samples that could be paired. '
-            "Compare the mean score, or leave no_worse_than out."
-        )
-
-
 def _on_single_answers(cascade: Cascade) -> Cascade:
     if draws_in(cascade) > 1:
         raise ConfigError("Expected a model that answers the same twice but the attack averages over draws.")
     return cascade
-
-
-def _mean_of(task: Task, metric: str) -> str:
-    if metric == "miou":
-        return "IoU over classes"
-    return f"score by {str(task).partition(' of at ')[0]}"
-
-
-def _rule(metric: str, at_least: float | None, setup: Setup) -> Rule:
-    if metric == "mean":
-        return ScoreRule(threshold=at_least, terms=setup.terms)
-    if metric != "miou":
-        raise ConfigError(expected('metric to be "mean" or "miou"', metric))
-    if not isinstance(setup.task, Counting):
-        raise ConfigError(
-            f'Expected a task that counts intersections and unions for metric="miou" but {setup.task.name} does not.'
-        )
-    if setup.terms.scope != "set":
-        raise ConfigError(
-            'Expected scope="set" for metric="miou": nothing exact is known of its error in a population.'
-        )
-    return MeanIoURule(threshold=at_least, terms=setup.terms, seed=setup.settings.seed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,7 +179,8 @@ class Worsening:
         )
         columns = {"held": ~worse, "score": score, "clean": was, "size": torch.where(worse, size, 0.0)}
         if self.counting:
-            columns |= _pixel_counts(task, before.said, predicted, chunk.y)
+            columns |= pixel_counts(task, predicted, chunk.y)
+            columns["clean_counts"] = pixel_counts(task, before.said, chunk.y)[COUNTS]
         return Observed({name: column.cpu().numpy() for name, column in columns.items()}, exhibits, stages)
 
     def _attacked(self, evaluator: Evaluator, chunk: Chunk, before: Judged) -> tuple[Tensor, Tensor, dict[str, int]]:
@@ -243,12 +214,6 @@ class Worsening:
             evaluator.task = task
 
 
-def _pixel_counts(task: Task, before: Tensor, after: Tensor, y: Tensor) -> dict[str, Tensor]:
-    counting = cast("Counting", task)
-    pixels = torch.full((len(y),), y[0].numel(), dtype=torch.int64, device=y.device)
-    return {"counts": counting.counts(after, y), "clean_counts": counting.counts(before, y), "pixels": pixels}
-
-
 def _details(evidence: Evidence, threat: Threat, metric: str) -> dict[str, Any]:
     columns = evidence.columns
     lowered, sizes = ~columns["held"], columns["size"]
@@ -264,9 +229,6 @@ def _details(evidence: Evidence, threat: Threat, metric: str) -> dict[str, Any]:
             "lowest_score": float(columns["score"].min()),
         }
         if metric == "miou":
-            both, union = np.split(columns["counts"].sum(0), 2)
             details["clean_miou"] = float(mean_iou(columns["clean_counts"].sum(0)))
-            details["iou_by_class"] = {
-                str(k): float(both[k] / union[k]) if union[k] else None for k in range(len(union))
-            }
+            details["iou_by_class"] = iou_by_class(columns)
     return details

@@ -167,6 +167,8 @@ class Corrupting:
             before = evaluator.judged(chunk.x, chunk.y)
             clean, right = before.said, before.holds
             columns["clean"] = right
+            if task.one_class:
+                columns["label"] = chunk.y
         count = torch.zeros(len(chunk.y), device=chunk.y.device)
         exhibits: list[Exhibit] = []
         for cell in self.cells:

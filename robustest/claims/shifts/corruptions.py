@@ -15,7 +15,8 @@ import numpy as np
 from robustest.claims.shifts.cells import Cell, Corrupting, Corruptions, cut_column, moved_column
 from robustest.claims.shifts.grid import Grid
 from robustest.kinds import Kind, Quantity, clean_accuracy
-from robustest.results import Result
+from robustest.results import NOT_PAIRED, Result
+from robustest.rules.above_chance import AboveChanceRule, share_of_largest_class
 from robustest.rules.averages.corruption_error import (
     CellsRule,
     Errors,
@@ -31,7 +32,7 @@ from robustest.run.noting import measures
 from robustest.run.options import Options
 from robustest.run.plan import Plan
 from robustest.run.remembered.comparison import Baseline
-from robustest.run.result_building import fallible, finish
+from robustest.run.result_building import fall_from, finish
 from robustest.run.setup import Setup, deciding, of_task
 from robustest.statistics import clopper_pearson
 from robustest.tasks import Task
@@ -43,7 +44,9 @@ CORRUPTION_ROBUSTNESS = Kind(
     name="corruption_robustness",
     quantities=(
         Quantity.at_least("min_accuracy", "mean accuracy", "mean accuracy over {}{}"),
-        Quantity.at_most("max_drop", "mean accuracy drop", "mean accuracy drop over {}{}", trivial=1),
+        Quantity.at_most(
+            "max_drop", "mean accuracy drop", "mean accuracy drop over {}{}", trivial=1, start="clean_accuracy"
+        ),
         Quantity.at_most("max_mce", "mean corruption error", "mean corruption error over {}{}"),
     ),
     asks_too=("no_worse_than",),
@@ -83,14 +86,16 @@ def measure_corruption_robustness(
             sample, at one of its severities, the claim is inconclusive.
         severities: of 1..5.
         min_accuracy: the mean accuracy over corruptions and severities claimed at least, in 0..1.
-        max_drop: the fall from clean accuracy to that mean claimed at most, in 0..1.
+        max_drop: the fall from clean accuracy to that mean claimed at most, in 0..1. As for `measure_shift_accuracy` it
+            bounds the fall alone.
         max_mce: the mCE claimed at most, > 0, as a share: 0.767 is what papers print as 76.7. It needs a baseline. Give
             one of the three.
         baseline: error rates of the model to compare with: a mapping, or the path of a JSON file with one, of what
             `details["errors"]` of another result holds ("clean" serves the relative mCE). Or "alexnet", for those of
             papers (`ALEXNET_ON_IMAGENET_C`), of models of ImageNet's classes; None takes them for ImageNet-C.
         no_worse_than, tolerance: as for `measure_robust_accuracy`. Samples are compared by the cells in which they are
-            right, over all corruptions and for each of them; all comparisons together err with probability alpha.
+            right, over all corruptions and for each of them, with max_drop on clean samples as well; all comparisons
+            together err with probability alpha.
         task: as for `measure_shift_accuracy`.
         **options: see `robustest.run.options.Options`.
 
@@ -112,7 +117,8 @@ def measure_corruption_robustness(
     )
     asked = next(one for one in CORRUPTION_ROBUSTNESS.quantities if one.name == rule.quantity)
     plan = _plan(setup, grid, rule, asked)
-    plan = plan.against(no_worse_than, tolerance, asked=rule.threshold is not None, **grid.each(setup.terms.alpha))
+    each = grid.each(setup.terms.alpha, clean=max_drop is not None)
+    plan = plan.against(no_worse_than, tolerance, asked=rule.threshold is not None, **each)
     evidence = observe(plan) if setup.model.reset is None else _fresh(plan, setup, grid)
     return _result(plan, evidence, grid, asked, rule, adapts=setup.model.reset is not None)
 
@@ -121,7 +127,7 @@ def _plan(setup: Setup, grid: Grid, rule: CellsRule, asked: Quantity) -> Plan:
     return setup.plan(
         asked.says(grid.about, f", severities {grid.levels}" if grid.levels else "") + of_task(setup.task),
         Corrupting(cells=grid.cells, clean=grid.clean, beside_clean=grid.clean, examples=setup.settings.examples),
-        rule,
+        AboveChanceRule(other=rule, threshold=rule.threshold, terms=setup.terms) if rule.paired else rule,
         identity=grid.identity,
         adapts=True,
     )
@@ -134,15 +140,9 @@ def _result(plan: Plan, evidence: Evidence, grid: Grid, asked: Quantity, rule: C
         ConfigError: they are not.
     """
     grid.check_classes(evidence.tally.classes)
-    decision = evidence.decision
-    if grid.clean:
-        decision = fallible(
-            decision, evidence.columns["clean"], rule.threshold if asked.threshold == "max_drop" else None
-        )
     return finish(
         plan,
         evidence,
-        decision=decision,
         kind=CORRUPTION_ROBUSTNESS,
         asked=asked,
         threshold=rule.threshold,
@@ -153,6 +153,7 @@ def _result(plan: Plan, evidence: Evidence, grid: Grid, asked: Quantity, rule: C
         trivial=rule.mean.scale if asked.threshold == "max_mce" else None,
         caveats=grid.caveats(mce=asked.threshold == "max_mce"),
         changed=_changed(evidence.columns, grid.cells, rule) if grid.clean else (),
+        pairing=fall_from(evidence, "clean") if asked.threshold == "max_drop" else NOT_PAIRED,
     )
 
 
@@ -182,7 +183,7 @@ def _fresh(plan: Plan, setup: Setup, grid: Grid) -> Evidence:
 def _details(evidence: Evidence, cells: Sequence[Cell], reference: Errors | None, alpha: float) -> dict[str, Any]:
     """Numbers by corruption and severity; rates only where every sample was looked at."""
     if not evidence.whole:
-        return {"cells": len(cells)}
+        return {"cells": len(cells), "without_looking": share_of_largest_class(evidence.columns)}
     n, known = evidence.n, evidence.columns.get("clean")
     clean = None if known is None else float(known.mean())
     rates: dict[tuple[str, int], float] = {}
@@ -198,6 +199,7 @@ def _details(evidence: Evidence, cells: Sequence[Cell], reference: Errors | None
     means = {name: float(np.mean(accuracies)) for name, accuracies in by_name.items()}
     details: dict[str, Any] = {
         "clean_accuracy": clean,
+        "without_looking": share_of_largest_class(evidence.columns),
         "by_severity": table,
         "by_corruption": means,
         "worst_corruption": min(means, key=lambda name: means[name]),

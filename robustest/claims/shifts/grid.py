@@ -113,13 +113,22 @@ class Grid:
         if self.published:
             check_classes(classes)
 
-    def each(self, alpha: float) -> dict[str, Any]:
-        """How a baseline is compared: by all cells together, and by each corruption's; all comparisons err at alpha."""
-        columns = tuple(column(pair) for pair in self.pairs)
+    def each(self, alpha: float, *, clean: bool) -> dict[str, Any]:
+        """Return how a baseline is compared: by all cells together, and by each corruption's.
+
+        Args:
+            alpha: the error of all comparisons together.
+            clean: whether clean samples are compared as well: a fall from them has two ends.
+        """
+        cells = tuple(column(pair) for pair in self.pairs)
+        parts = tuple((name, tuple(one for one in cells if one.startswith(f"{name}/"))) for name in self.names)
+        if clean:
+            every = (("all corruptions", cells),) if len(parts) > 1 else ()
+            parts = (*every, *parts, ("clean samples", ("clean",)))
+            return {"columns": (*cells, "clean"), "parts": parts, "together": False, "level": alpha / len(parts)}
         if len(self.names) == 1:
-            return {"columns": columns}
-        parts = tuple((name, tuple(one for one in columns if one.startswith(f"{name}/"))) for name in self.names)
-        return {"columns": columns, "parts": parts, "level": alpha / (len(parts) + 1)}
+            return {"columns": cells}
+        return {"columns": cells, "parts": parts, "level": alpha / (len(parts) + 1)}
 
     def caveats(self, *, mce: bool) -> tuple[str, ...]:
         """What every line must say of the benchmark, and of an mCE that is not the papers'."""

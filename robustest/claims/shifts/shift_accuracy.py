@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Unpack
+from typing import Any, ClassVar, Unpack
 
 from torch import Tensor
 
@@ -13,13 +13,14 @@ from robustest.facts import Captions
 from robustest.kinds import OUTCOMES, Kind, Quantity, clean_accuracy
 from robustest.results import Pairing, Result
 from robustest.rules import DropRule, Rule, ShareRule, Terms
+from robustest.rules.above_chance import AboveChanceRule, share_of_largest_class
 from robustest.run.changed import Changed
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observed, exhibits_of
 from robustest.run.noting import measures
 from robustest.run.options import Options
 from robustest.run.remembered.comparison import Baseline
-from robustest.run.result_building import fallible, finish
+from robustest.run.result_building import fall_from, finish
 from robustest.run.setup import Setup, deciding, of_task
 from robustest.shifts import Shift, ShiftFunction, followed, shift_as_asked
 from robustest.statistics import asked_threshold, checked_not_both, mcnemar
@@ -30,7 +31,13 @@ SHIFT_ACCURACY = Kind(
     quantities=(
         Quantity.at_least("at_least", "accuracy", "accuracy under {}", counts=OUTCOMES),
         Quantity.at_most(
-            "max_drop", "accuracy drop", "accuracy lost to {}", trivial=1, counts=("lost", "gained"), fall=True
+            "max_drop",
+            "accuracy drop",
+            "accuracy lost to {}",
+            trivial=1,
+            counts=("lost", "gained"),
+            fall=True,
+            start="clean_accuracy",
         ),
     ),
     asks_too=("no_worse_than",),
@@ -68,9 +75,12 @@ def measure_shift_accuracy(
             for the claim, leaves it inconclusive.
         severity: 1..5; None means the `Shift`'s own, or 3; not for a function that does not ask for one.
         at_least: the accuracy claimed under the shift, in 0..1.
-        max_drop: the fall in accuracy claimed at most, in 0..1 and less than 1; not together with at_least. Where no
-            more than that share is right unshifted, nothing could break the claim, and it does not pass.
-        no_worse_than, tolerance: as for `measure_robust_accuracy`.
+        max_drop: the fall in accuracy claimed at most, in 0..1 and less than 1; not together with at_least. It bounds
+            the fall alone, so that a worse model may keep it where a better one does not: `assert_accuracy`, or
+            no_worse_than, bounds the accuracy that it falls from. A model that is no better than chance unshifted, or
+            by no more than this, does not pass.
+        no_worse_than, tolerance: as for `measure_robust_accuracy`; with max_drop samples are compared unshifted as
+            well, and both comparisons together err with probability alpha.
         task: what the answers are, and when they are right, as for `measure_robust_accuracy`; its targets follow
             where a shift moves things.
         **options: see `robustest.run.options.Options`.
@@ -91,19 +101,18 @@ def measure_shift_accuracy(
         Shifting(shift=chosen, examples=setup.settings.examples),
         _rule(at_least, max_drop, setup.terms),
         identity=("shift accuracy", chosen),
-    ).against(no_worse_than, tolerance, asked=threshold is not None)
+    ).against(no_worse_than, tolerance, asked=threshold is not None, **_ends(max_drop, setup.terms.alpha))
     evidence = observe(plan)
     return finish(
         plan,
         evidence,
-        decision=fallible(evidence.decision, evidence.columns["clean"], max_drop),
         kind=SHIFT_ACCURACY,
         asked=asked,
         threshold=threshold,
         setting=str(chosen),
         method="paired with the unshifted samples",
         details=_details(evidence),
-        pairing=Pairing(share=max_drop is None, under=of_task(setup.task).strip(", ")),
+        pairing=_pairing(evidence, of_task(setup.task).strip(", "), fall=max_drop is not None),
         changed=[_changed(evidence, chosen, by_drop=max_drop is not None)],
     )
 
@@ -115,9 +124,21 @@ def _changed(evidence: Evidence, shift: Shift, *, by_drop: bool) -> Changed:
     return Changed(by=f"the shift {shift}", moved=moved, cut=evidence.columns["cut"], worst=worst)
 
 
+def _pairing(evidence: Evidence, under: str, *, fall: bool) -> Pairing:
+    return fall_from(evidence, "clean", under=under) if fall else Pairing(under=under)
+
+
+def _ends(max_drop: float | None, alpha: float) -> dict[str, Any]:
+    """Return how a baseline is compared: a fall by both of its ends, each of which must be no worse."""
+    if max_drop is None:
+        return {}
+    parts = ("shifted samples", ("held",)), ("unshifted samples", ("clean",))
+    return {"columns": ("held", "clean"), "parts": parts, "together": False, "level": alpha / 2}
+
+
 def _rule(at_least: float | None, max_drop: float | None, terms: Terms) -> Rule:
     if max_drop is not None:
-        return DropRule(threshold=max_drop, terms=terms)
+        return AboveChanceRule(other=DropRule(threshold=max_drop, terms=terms), threshold=max_drop, terms=terms)
     return ShareRule(threshold=at_least, at_least=True, terms=terms)
 
 
@@ -157,6 +178,8 @@ class Shifting:
             moved=moved,
         )
         columns |= {"moved": changed.moved, "cut": changed.cut}
+        if task.one_class:
+            columns["label"] = chunk.y
         return Observed({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
 
     def aimed_at(self, task: Task, chunk: Chunk, before: Judged, moved: Tensor) -> Tensor:
@@ -182,6 +205,7 @@ def _details(evidence: Evidence) -> dict[str, float | int | None]:
     return {
         "clean_accuracy": evidence.share(evidence.columns["clean"]),
         "shifted_accuracy": evidence.share(evidence.columns["held"]),
+        "without_looking": share_of_largest_class(evidence.columns),
         "lost": lost,
         "gained": gained,
         "mcnemar_p": mcnemar(lost, gained),

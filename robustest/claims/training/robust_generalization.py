@@ -62,10 +62,15 @@ ROBUST_GENERALIZATION = Kind(
             "robust generalization gap",
             "robust accuracy in training less that on test samples under {}, {}",
             trivial=1,
+            start="robust_training",
         ),
     ),
-    captions=Captions(setting="threat", names={"curve": "by training samples", "seeds": "seeds"}),
+    captions=Captions(
+        setting="threat",
+        names={"curve": "by training samples", "seeds": "seeds", "robust_training": "robust accuracy in training"},
+    ),
     lines=_lines,
+    told=frozenset({"robust_training"}),
 )
 """Robust accuracy on the samples that models were trained on, less that on others."""
 
@@ -185,7 +190,7 @@ def _checked_sizes(sizes: Sequence[int] | None, n: int) -> tuple[int, ...]:
 def _result(study: Study, max_gap: float | None, min_train: float) -> Result:
     curve, trainings = study.measured()
     last, settings = curve[-1], study.settings
-    decision = _decided(last, max_gap, min_train, terms_of(settings))
+    decision = _decided(last, max_gap, min_train, study.sets.majority, terms_of(settings))
     judged = study.judged.numpy()
     evidence = Evidence(
         decision=decision,
@@ -211,6 +216,7 @@ def _result(study: Study, max_gap: float | None, min_train: float) -> Result:
             "curve": [size.row(settings.alpha) for size in curve],
             "seeds": study.seeds,
             "data_size": len(study.sets.y),
+            "robust_training": float(last.train_held.mean()),
             "least_training": float(last.train_held.mean(1).min()),
             "commonest_class": study.sets.majority,
         },
@@ -219,7 +225,7 @@ def _result(study: Study, max_gap: float | None, min_train: float) -> Result:
     return replace(result, notes=(*result.notes, *_notes(last), *trainings.notices))
 
 
-def _decided(last: Size, max_gap: float | None, min_train: float, terms: Terms) -> Decision:
+def _decided(last: Size, max_gap: float | None, min_train: float, majority: float, terms: Terms) -> Decision:
     interval = seeded_gap_interval(last.train_held, last.ids, last.test_held, terms.alpha)
     gap = seeded_gap(last.train_held, last.ids, last.test_held).value
     trained, least = float(last.train_held.mean()), float(last.train_held.mean(1).min())
@@ -232,6 +238,11 @@ def _decided(last: Size, max_gap: float | None, min_train: float, terms: Terms) 
     elif max_gap is not None and interval[1] <= max_gap and trained <= max_gap:
         doubt = (
             f"nothing could have failed it: only {trained:.3f} hold in training, and a gap of {max_gap:g} is allowed"
+        )
+    elif max_gap is not None and interval[1] <= max_gap and trained - majority <= max_gap:
+        doubt = (
+            f"a model that stopped looking would keep it: {trained:.3f} hold in training, {majority:.3f} would by "
+            f"always giving the commonest class, and a gap of {max_gap:g} is allowed"
         )
     return decision_over_seeds(gap, interval, max_gap, len(last.ids), terms, doubt=doubt)
 

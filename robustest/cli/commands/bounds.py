@@ -67,7 +67,8 @@ def suggestion(result: Result, alpha: float, others: Sequence[Result] = ()) -> S
         few = "it moves too much with the seed" if moved else f"n={n} is too few"
         return Suggestion(threshold=None, why_not=f"{few} for one that says anything")
     if (before := min(map(_to_lose, results))) <= threshold:
-        why_not = f"n={n} is too few: only {before:.3f} held before, and a fall of {threshold:g} could not fail"
+        held = "held before" if not result.details.get("without_looking") else "was right before beyond chance"
+        why_not = f"n={n} is too few: only {before:.3f} {held}, and a fall of {threshold:g} could not fail"
         return Suggestion(threshold=None, why_not=why_not)
     if any(_untested(one, threshold) for one in results):
         why_not = f"so few samples change that nothing could fail it at {threshold:g}"
@@ -134,10 +135,15 @@ def _untested(result: Result, threshold: float) -> bool:
 
 
 def _to_lose(result: Result) -> float:
-    """Of a fall, the share that held before: a claim that allows as much cannot fail. No limit where none is told."""
-    before = result.details.get("clean_accuracy")
-    falls = result.counts is not None and result.counts.gained is not None
-    return math.inf if before is None or not falls else float(before)
+    """Return, of a fall, the share that was right before beyond chance: a claim that allows as much proves nothing.
+
+    There is no limit where the start of the fall is not known.
+    """
+    before = result.start.value if result.start is not None else None
+    if before is None and result.counts is not None and result.counts.gained is not None:
+        before = result.details.get("clean_accuracy")
+    chance = result.details.get("without_looking") or 0.0
+    return float(before) - float(chance) if isinstance(before, float) else math.inf
 
 
 def _beyond(values: Sequence[float], alpha: float, *, at_least: bool) -> float:

@@ -11,9 +11,13 @@ from robustest.account import Row
 from robustest.cli.claims import Bars, bars_of, stricter
 from robustest.results import NOT_PAIRED, Pairing, Result, Verdict
 from robustest.statistics.differences.paired import mcnemar
+from robustest.statistics.differences.two_shares import difference_interval
 from robustest.statistics.multiplicity import holm
 
 Outcomes = tuple[bool | None, ...]
+
+_CHANCE, _ROUNDING = 0.05, 1e-9
+"""Of calling the start of a fall lower on other samples; of the end of a fall, which is a difference."""
 
 
 class Change(StrEnum):
@@ -87,6 +91,8 @@ class Compared:
             return Change.WORSE if self.fell else Change.NOT_MEASURED
         if paired is Change.WORSE or (self.fell and (not stricter(*self.asked) or self._below_the_old())):
             return Change.WORSE
+        if self.rose and paired is not Change.BETTER and self._falls_less_from_less():
+            return Change.ALIKE if paired is Change.ALIKE else Change.NOT_PAIRED
         if paired is Change.BETTER or (self.rose and not stricter(*reversed(self.asked))):
             return Change.BETTER
         moved = self.asked[0][:-1] != self.asked[1][:-1] or self.fell or self.rose
@@ -103,6 +109,27 @@ class Compared:
             return False
         other = [[bar for bar in bars[:-1] if bar != bars[0]] for bars in self.asked]
         return other[0] == other[1] and _breaks(second.estimate, first.comparison, first.threshold)
+
+    def _falls_less_from_less(self) -> bool:
+        """Return True if it is a fall that passes only as it starts from less than it did.
+
+        From where it started before to where it ends now, it would be larger than what is claimed. On other samples the
+        start is lower only where it is so beyond chance.
+        """
+        first, second = self.before.result, self.after.result
+        if first is None or second is None:
+            return False
+        start, later = _start_of(first), _start_of(second)
+        if start is None or later is None:
+            return False
+        (before, of_before), (after, of_after) = start, later
+        if second.estimate is not None and second.threshold is not None:
+            end = after / of_after - second.estimate
+            if before / of_before - end <= second.threshold + _ROUNDING:
+                return False
+        if first.data and first.data == second.data:
+            return after / of_after < before / of_before
+        return difference_interval(before, of_before, after, of_after, _CHANCE)[0] > 0
 
     def _same_number(self) -> bool:
         """Whether the same samples gave the same value."""
@@ -140,10 +167,14 @@ def compared(before: Row, after: Row, levels: tuple[float, float] = (0.0, 0.0)) 
     why_not = _why_not(before.result, after.result)
     if why_not:
         return Compared(before, after, None, why_not, asked)
-    groups = _pairing(before.result).groups
+    first, second = _pairing(before.result), _pairing(after.result)
     outcomes = before.result.outcomes, after.result.outcomes
-    parts: Mapping[str, Sequence[int]] = groups or {"": range(len(outcomes[0]))}
-    found = [_paired(name, *([side[at] for at in ids] for side in outcomes)) for name, ids in parts.items()]
+    if first.start:
+        ends = {"start of the fall": (first.start, second.start), "end of the fall": outcomes}
+        found = [_paired(name, *sides) for name, sides in ends.items()]
+    else:
+        parts: Mapping[str, Sequence[int]] = first.groups or {"": range(len(outcomes[0]))}
+        found = [_paired(name, *([side[at] for at in ids] for side in outcomes)) for name, ids in parts.items()]
     return Compared(before, after, _surest([one for one in found if one.n]), "", asked)
 
 
@@ -173,6 +204,15 @@ def _pairing(result: Result) -> Pairing:
     return Pairing() if same else NOT_PAIRED
 
 
+def _start_of(result: Result) -> tuple[int, int] | None:
+    """Return how many samples were right where a fall starts, of those looked at; None where it is no fall."""
+    known = [outcome for outcome in _pairing(result).start if outcome is not None]
+    if known:
+        return known.count(True), len(known)
+    start = None if result.start is None else result.start.value
+    return (round(start * result.n_used), result.n_used) if isinstance(start, float) and result.n_used else None
+
+
 def _why_not(before: Result, after: Result) -> str:
     for name, result in (("A", before), ("B", after)):
         if not result.data:
@@ -185,7 +225,12 @@ def _why_not(before: Result, after: Result) -> str:
 
 
 def _another(first: Pairing, second: Pairing) -> str:
-    if not (first.share and second.share):
+    if first.start and second.start:
+        if not first.start_data or not second.start_data:
+            return "not all samples were looked at that the fall starts from (--robust-exact looks at all)"
+        if first.start_data != second.start_data:
+            return "the samples that the fall starts from are others"
+    elif not (first.share and second.share):
         return "its verdict follows from no share of the samples"
     if first.under != second.under:
         return f"what holds depends on {first.under or 'nothing else'}, which is another: {second.under or 'none'}"

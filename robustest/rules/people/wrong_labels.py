@@ -9,7 +9,15 @@ from robustest.statistics.thresholds import most
 
 
 def decide_wrong(
-    wrong: int, undecided: int, looked: int, total: int, at_most: float | None, *, scope: str, alpha: float
+    wrong: int,
+    undecided: int,
+    looked: int,
+    total: int,
+    at_most: float | None,
+    *,
+    scope: str,
+    alpha: float,
+    chosen: str = "",
 ) -> Decision:
     """A verdict on the share of a set that is wrong.
 
@@ -20,8 +28,15 @@ def decide_wrong(
         at_most: the share claimed at most, in 0..1; None where nothing is claimed.
         scope: "set" (this very set) or "population" (what the set was drawn from).
         alpha: error allowed on each side.
+        chosen: why the sample cannot have been drawn uniformly; empty where nothing speaks against it. A chosen sample
+            says nothing of the other labels: what was looked at is all that counts, and of a population nothing does.
     """
-    if scope == "set":
+    if chosen:
+        low, high = wrong, total - looked + wrong + undecided
+        interval, rule = (low / total, high / total), "certain: whatever the labels are that nobody looked at"
+        if scope != "set":
+            low, high, interval = 0, total, (0.0, 1.0)
+    elif scope == "set":
         low, high = (
             count_bounds(wrong, looked, total, alpha)[0],
             count_bounds(wrong + undecided, looked, total, alpha)[1],
@@ -34,17 +49,19 @@ def decide_wrong(
         interval = clopper_pearson(wrong, looked, alpha)[0], clopper_pearson(wrong + undecided, looked, alpha)[1]
         low, high = (round(end * total) for end in interval)
         rule = f"population, alpha = {alpha:g} a side"
-    verdict, at_alpha = Verdict.INCONCLUSIVE, scope != "set" or looked < total
+    verdict, at_alpha = Verdict.INCONCLUSIVE, not chosen and (scope != "set" or looked < total)
     if at_most is None:
         rule = "no threshold given"
     elif (high <= most(at_most, total)) if scope == "set" else interval[1] <= at_most:
         verdict = Verdict.PASSED
     elif (low > most(at_most, total)) if scope == "set" else interval[0] > at_most:
         verdict = Verdict.FAILED
+    elif chosen:
+        rule = f"no uniform sample, so that it says nothing of the other labels. {chosen}"
     return Decision(
         verdict=verdict,
         rule=rule,
-        estimate=wrong / looked,
+        estimate=None if chosen else wrong / looked,
         interval=interval,
         at_alpha=at_alpha and at_most is not None,
     )

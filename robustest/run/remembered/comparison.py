@@ -57,10 +57,10 @@ class Compared:
         about: dict[str, Any] = {"file": str(self.file), "key": self.key, "tolerance": self.rule.tolerance}
         notes = result.notes
         if self.entry is None:
-            about |= {"update": True, "measured_by": self.measured_by}
+            about |= {"update": True, "measured_by": self.measured_by, "data": evidence.data}
             if isinstance(self.rule, ScoreBaselineRule):
                 about["scores"] = packed_scores(evidence.columns[self.rule.column])
-            elif isinstance(self.rule, BaselineRule) and len(self.rule.columns) > 1:
+            elif isinstance(self.rule, BaselineRule) and (len(self.rule.columns) > 1 or not self.rule.together):
                 about["cells"] = packed(np.stack([evidence.columns[name] for name in self.rule.columns], 1).ravel())
         elif evidence.whole:
             if self.entry.data != evidence.data:
@@ -72,7 +72,7 @@ class Compared:
             found = self.rule.compare({**evidence.columns, "id": evidence.ids})
             about |= {
                 **found.details(),
-                "accuracy": float(np.mean(self.entry.values)),
+                "accuracy": float(self.rule.share_before),
                 "date": self.entry.date,
                 "commit": self.entry.commit,
             }
@@ -100,6 +100,7 @@ def compared(
     groups: tuple[tuple[str, NDArray[np.int64]], ...] = (),
     columns: tuple[str, ...] = ("held",),
     parts: tuple[tuple[str, tuple[str, ...]], ...] = (),
+    together: bool = True,
     level: float | None = None,
     scored: bool = False,
     by: str = "",
@@ -115,7 +116,7 @@ def compared(
         terms: what the verdict may rest on.
         no_worse_than: the baseline's file; None compares with nothing.
         tolerance: the fall from the baseline that is allowed, in 0..1.
-        groups, columns, parts, level: as in `BaselineRule`.
+        groups, columns, parts, together, level: as in `BaselineRule`.
         scored: compare the scores of the column "score", as `ScoreBaselineRule` does, in place of outcomes.
         by: how outcomes come about, as `measured_by` says it.
 
@@ -135,18 +136,19 @@ def compared(
     if scored:
         making = ScoreBaselineRule(**common, before=None, seed=settings.seed)
     else:
-        making = BaselineRule(**common, before=None, groups=groups, columns=columns, parts=parts, level=level)
+        how: dict[str, Any] = {"groups": groups, "columns": columns, "parts": parts, "together": together}
+        making = BaselineRule(**common, before=None, **how, level=level)
     if settings.update_baseline:
         whole = settings.but({"exact": True, "max_samples": None, "time_budget": None})
         return Compared(making, whole, file, key, None, by)
     entry = _entry(file, key, n, len(columns), scored)
     _check_alike(entry, by, file)
-    before = np.array(entry.values)
-    if tolerance >= before.mean():
-        least = f"{'the mean score of' if scored else 'the share that held in'} the baseline, {before.mean():.3f}"
+    made = replace(making, before=np.array(entry.values))
+    if tolerance >= made.share_before:
+        least = f"{'the mean score of' if scored else 'the share that held in'} the baseline, {made.share_before:.3f}"
         mend = "Nothing could be called worse. Tolerate less, or leave no_worse_than= out."
         raise ConfigError(expected(f"tolerance to be less than {least}", tolerance, mend))
-    return Compared(replace(making, before=before), settings, file, key, entry)
+    return Compared(made, settings, file, key, entry)
 
 
 def _check_alike(entry: BaselineEntry, by: str, file: Path) -> None:

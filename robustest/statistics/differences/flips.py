@@ -32,6 +32,7 @@ class Pairs:
 
     Attributes:
         flips, of: predictions the cue changes, among how many samples.
+        hits: (K,) by class: right with the cue on.
         lost, gained, members: (K,) by class: right only with the cue on, only with it off, samples.
         drawn, driven: (K,) predictions the cue moves into a class, and out of it.
         before: (K,) predictions of a class with the cue off.
@@ -41,6 +42,7 @@ class Pairs:
 
     flips: int
     of: int
+    hits: NDArray[np.int64]
     lost: NDArray[np.int64]
     gained: NDArray[np.int64]
     members: NDArray[np.int64]
@@ -64,6 +66,7 @@ class Pairs:
         return cls(
             flips=int(flips.sum()),
             of=len(label) if target is None else int((label != target).sum()),
+            hits=by_class(label, with_cue == label),
             lost=by_class(label, (with_cue == label) & moved),
             gained=by_class(label, (without == label) & moved),
             members=by_class(label, np.ones(len(label), dtype=bool)),
@@ -98,6 +101,10 @@ class Pairs:
     def recall_drop(self, k: int) -> float:
         """Recall of a class with the cue on minus that with it off; 0 where it has no samples."""
         return int(self.lost[k] - self.gained[k]) / max(1, int(self.members[k]))
+
+    def recall_on(self, k: int) -> float:
+        """Return the recall of a class with the cue on; 0 where it has no samples."""
+        return int(self.hits[k]) / max(1, int(self.members[k]))
 
 
 def draw_p_values(pairs: Sequence[Pairs], chances: Sequence[float] = ()) -> list[dict[int, float]]:

@@ -15,6 +15,7 @@ from robustest import Settings
 from robustest.cli.claims import without_thresholds
 from robustest.cli.commands.compare import keyed
 from robustest.endings import Ending
+from robustest.facts import Fact
 from robustest.results import NOT_PAIRED, Pairing, Verdict
 
 Make = Callable[..., Any]
@@ -386,3 +387,70 @@ def test_a_file_with_an_impossible_alpha_is_refused(run_file: Make, edit: Make, 
 def test_a_wrong_alpha_is_wrong_usage(run_file: Make, robustest: Make, alpha: str) -> None:
     run_file("a.json", [])
     assert robustest("compare", "a.json", "a.json", f"--alpha={alpha}").code == 2
+
+
+def a_fall(made: Make, clean: float, shifted: float, *, most: float = 0.1, start_data: str = "c" * 64) -> Any:
+    """A claim on a fall, of a model that is right on so many of a hundred samples before and after a shift."""
+    n, drop = 100, clean - shifted
+    start, end = ([at < share * 100 for at in range(n)] for share in (clean, shifted))
+    verdict = Verdict.PASSED if drop <= most else Verdict.FAILED
+    about = {"quantity": "accuracy drop", "comparison": "<=", "threshold": most, "estimate": drop, "verdict": verdict}
+    pairing = Pairing(share=False, start=tuple(start), start_data=start_data)
+    words = f"accuracy lost to noise <= {most:g}"
+    return replace(made(end, statement=words), **about, pairing=pairing, start=Fact("clean accuracy", clean))
+
+
+@pytest.fixture
+def falls(made: Make, row: Make, run_file: Make, robustest: Make) -> Callable[..., Any]:
+    """Compares two falls, each by its shares of right samples before and after: `falls((1.0, 0.8), (0.7, 0.7))`."""
+
+    def compare(*ends: tuple[float, float]) -> Any:
+        files = [run_file(f"{at}.json", [row(TEST, a_fall(made, *shares))]) for at, shares in enumerate(ends)]
+        return robustest("compare", *files, "--fail-on-worse")
+
+    return compare
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "word"),
+    [
+        ((1.0, 0.76), (0.75, 0.70), "WORSE"),  # it fails, and its worse copy passes
+        ((1.0, 0.80), (0.75, 0.80), "WORSE"),  # what it lost, it lost at the start alone
+        ((1.0, 0.76), (0.98, 0.94), "BETTER"),
+        ((1.0, 0.76), (0.98, 0.90), "BETTER"),
+        ((1.0, 0.88), (0.97, 0.88), "alike"),  # three samples are chance; it passes by what it lost alone
+        ((1.0, 0.88), (0.97, 0.89), "alike"),  # from 1.0 it would still be .11
+        ((1.0, 0.88), (0.97, 0.90), "BETTER"),
+        ((1.0, 0.88), (1.0, 0.88), "alike"),
+    ],
+    ids=str,
+)
+def test_both_ends_of_a_fall_are_paired(
+    before: tuple[float, float], after: tuple[float, float], word: str, falls: Callable[..., Any]
+) -> None:
+    """A model whose clean accuracy fell does not look better by its smaller drop."""
+    done = falls(before, after)
+    assert told(done).startswith("paired: ")
+    assert told(done).endswith(word) or told(done).endswith(f"{word} by its verdict")
+    assert done.code == (1 if word == "WORSE" else 0)
+
+
+def test_a_fall_that_cannot_be_paired_is_no_better_where_it_starts_lower(
+    made: Make, row: Make, run_file: Make, robustest: Make
+) -> None:
+    """From other samples, or an early verdict, nothing can be paired; a verdict that rose is then no evidence."""
+    first = a_fall(made, 1.0, 0.76, start_data="d" * 64)
+    run_file("a.json", [row(TEST, first)])
+    for clean, word in ((0.75, "not paired"), (1.0, "BETTER")):
+        second = a_fall(made, clean, clean - 0.05)
+        for other, why in (
+            (second, "the samples that the fall starts from are others"),
+            (
+                replace(second, data="", estimate=None, start=Fact("clean accuracy", "0.7 of the 100 seen")),
+                "B looked at",
+            ),
+        ):
+            run_file("b.json", [row(TEST, other)])
+            found = told(robustest("compare", "a.json", "b.json"))
+            assert found.startswith(f"not paired: {why}"), found
+            assert (" BETTER " in found) is (word == "BETTER"), found

@@ -72,7 +72,13 @@ def _lines(details: Mapping[str, Any]) -> list[Fact]:
 SYNTHETIC_COVERS = Kind(
     name="synthetic_covers",
     quantities=(
-        Quantity.at_most("max_gap", "accuracy gap", "accuracy lost by training on synthetic samples", trivial=1),
+        Quantity.at_most(
+            "max_gap",
+            "accuracy gap",
+            "accuracy lost by training on synthetic samples",
+            trivial=1,
+            start="real_accuracy",
+        ),
     ),
     captions=Captions(
         size="ratio of distances",

@@ -67,6 +67,89 @@ def test_too_few_looks_settle_nothing_and_many_wrong_fail() -> None:
         assert_label_quality(LABELS, looked(items, wrong=items[:20]))
 
 
+def suspect(items: Any) -> Suspects:
+    return Suspects(items=np.asarray(items), scores=np.zeros(N), method="a model")
+
+
+OF_A_CLASS = np.flatnonzero(LABELS != 1)
+CHOSEN: dict[str, Any] = {
+    "the first of a sorted set": np.arange(600),
+    "drawn from the first half": np.random.default_rng(0).choice(N // 2, 600, replace=False),
+    "every second one": np.arange(0, N, 2),
+    "two of four": np.flatnonzero(np.arange(N) % 4 < 2),
+    "whole batches": (
+        50 * np.random.default_rng(0).choice(N // 50, 12, replace=False)[:, None] + np.arange(50)
+    ).ravel(),
+    "one class left out": np.random.default_rng(0).choice(OF_A_CLASS, 600, replace=False),
+    "more of one class": np.append(draw(300), np.setdiff1d(np.flatnonzero(LABELS == 1), draw(300))[:300]),
+}
+
+
+@pytest.mark.parametrize("items", CHOSEN.values(), ids=CHOSEN)
+@pytest.mark.parametrize("scope", ["set", "population"])
+def test_a_chosen_sample_says_nothing_of_the_other_labels(items: Any, scope: str) -> None:
+    """Not one of the labels looked at is wrong: of a uniform sample that would be a pass."""
+    result = measure(looked(items), at_most=0.02, scope=scope)
+    assert result.verdict is Verdict.INCONCLUSIVE
+    assert result.rule.startswith("no uniform sample, so that it says nothing of the other labels. ")
+    assert "are expected of a uniform sample, p = " in result.rule
+    assert f"Expected items drawn uniformly, as numpy.random.default_rng(0).choice({N}, {len(items)}" in result.rule
+    assert "the sample was not drawn uniformly" in measured(result)
+    assert result.estimate is None
+    assert result.interval == ((0.0, 1 - len(items) / N) if scope == "set" else (0.0, 1.0))
+    assert result.details["uniformity"]["p"] <= result.details["uniformity"]["level"] == 0.001
+
+
+def test_a_sample_without_the_suspects_does_not_pass() -> None:
+    """100 labels are wrong, and 100 suspected; nobody looks at one of them."""
+    wrong = draw(100, seed=1)
+    others = np.random.default_rng(2).choice(np.setdiff1d(np.arange(N), wrong), 500, replace=False)
+    result = measure(looked(others), at_most=0.02, suspects=suspect(wrong))
+    assert result.verdict is Verdict.INCONCLUSIVE
+    assert "suspects: 0, where 25 are expected of a uniform sample" in result.rule
+    assert result.details["suspects"]["looked_at"] == 0
+    with_them = np.append(draw(500, seed=3), wrong)  # a uniform sample, and all suspects on top
+    assert "suspects: 100, where" in measure(looked(np.unique(with_them)), at_most=0.02, suspects=suspect(wrong)).rule
+    honest = draw(500, seed=3)
+    told = measure(looked(honest), at_most=0.02, suspects=suspect(wrong))
+    assert (told.verdict, told.details["uniformity"]["p"] > 0.001) == (Verdict.PASSED, True)
+
+
+def test_a_sample_of_labels_that_a_model_finds_easy_does_not_pass() -> None:
+    """There is no suspect to leave out, and the easy ones lie anywhere in the set."""
+    scores = np.random.default_rng(0).random(N)
+    found = Suspects(items=np.array([], dtype=np.int64), scores=scores, method="a model")
+    easy = np.random.default_rng(1).choice(np.flatnonzero(scores > np.quantile(scores, 0.15)), 600, replace=False)
+    result = measure(looked(easy), at_most=0.02, suspects=found)
+    assert result.verdict is Verdict.INCONCLUSIVE
+    assert "labels among the 10 % that a model finds most doubtful: 0, where 60 are expected" in result.rule
+    assert measure(looked(easy), at_most=0.02).verdict is Verdict.PASSED  # nothing tells them from others
+    assert measure(looked(draw(600)), at_most=0.02, suspects=found).verdict is Verdict.PASSED
+
+
+def test_many_small_classes_of_which_half_are_left_out() -> None:
+    """Of each class two labels would be in a uniform sample: no single class is missed."""
+    labels = np.random.default_rng(0).permutation(np.arange(3000) % 300)
+    items = np.random.default_rng(1).choice(np.flatnonzero(labels < 150), 600, replace=False)
+    counts = np.zeros((3000, 300), dtype=int)
+    counts[items, labels[items]] = 10
+    result = measure_label_quality(labels, Responses.from_counts(counts), at_most=0.02)
+    assert result.verdict is Verdict.INCONCLUSIVE
+    assert "chi-square of the classes" in result.rule
+
+
+def test_a_chosen_sample_settles_what_is_certain() -> None:
+    """Whatever the labels are that nobody looked at."""
+    first = np.arange(600)
+    failed = measure(looked(first, wrong=first[:41]), at_most=0.02)
+    assert (failed.verdict, failed.at_alpha) == (Verdict.FAILED, False)
+    assert failed.rule == "certain: whatever the labels are that nobody looked at"
+    assert measure(looked(first, wrong=first[:40]), at_most=0.02).verdict is Verdict.INCONCLUSIVE
+    most = np.arange(N - 20)
+    assert measure(looked(most, wrong=most[:20]), at_most=0.02).verdict is Verdict.PASSED
+    assert measure(looked(most, wrong=most[:20]), at_most=0.02, scope="population").verdict is Verdict.INCONCLUSIVE
+
+
 def test_a_set_that_was_looked_at_whole_is_certain() -> None:
     every = looked(np.arange(N), wrong=np.arange(40))
     result = measure(every, at_most=0.02)

@@ -113,6 +113,25 @@ def test_people_asked_about_one_cue_each_are_compared_as_two_groups() -> None:
     assert measure_cue_noticed(study, "logo", at_least=0.95, scope="population").verdict is Verdict.INCONCLUSIVE
 
 
+def test_people_who_were_asked_about_chosen_items_alone() -> None:
+    """They foresee the first tenth of the items, which are the easy ones; a uniform tenth says something of all."""
+    size = 400
+    truth = np.arange(size) % K
+
+    def asked_about(items: Any) -> Responses:
+        who = np.repeat(np.arange(20), len(items))
+        item = np.tile(items, 20)
+        answer = np.where(np.random.default_rng(0).random(len(item)) < 0.9, truth[item], 1 - truth[item])
+        return Responses.from_columns(item, answer, size=size, classes=K, annotator=who)
+
+    for chosen in (np.arange(40), np.flatnonzero(truth == 1)[:40], np.arange(0, size, 10)):
+        result = measure_simulatable(asked_about(chosen), truth=truth, at_least=0.6)
+        assert result.verdict is Verdict.INCONCLUSIVE
+        assert result.rule.startswith("no uniform sample of the items"), result.rule
+    drawn = np.random.default_rng(1).choice(size, 40, replace=False)
+    assert measure_simulatable(asked_about(drawn), truth=truth, at_least=0.6).verdict is Verdict.PASSED
+
+
 def test_saying_always_the_same_foresees_nothing() -> None:
     """The model says class 0 to 9 of 10 items, and so does everybody."""
     item, who = np.divmod(np.arange(ITEMS * 20), 20)

@@ -21,6 +21,7 @@ from robustest import (
     measure_robust_generalization,
     samples_for,
 )
+from robustest.facts import Fact
 from robustest.settings import Settings
 
 BOUNDS = (-60.0, 60.0)
@@ -215,6 +216,15 @@ def test_a_gap_that_is_allowed_whole_proves_nothing() -> None:
     result = gap(max_gap=0.98)
     assert result.verdict is Verdict.INCONCLUSIVE
     assert "nothing could have failed it" in result.rule
+
+
+def test_a_gap_down_to_chance_that_is_allowed_proves_nothing() -> None:
+    known = gap(max_gap=0.25)
+    assert known.verdict is Verdict.PASSED
+    trained, majority = known.details["robust_training"], known.details["commonest_class"]
+    result = gap(max_gap=trained - majority + 0.01)
+    assert (result.verdict, known.start) == (Verdict.INCONCLUSIVE, Fact("robust accuracy in training", trained))
+    assert result.rule.startswith("a model that stopped looking would keep it")
 
 
 def test_one_seed_says_nothing_of_others() -> None:

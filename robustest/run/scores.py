@@ -1,0 +1,82 @@
+"""Claims on scores in place of right answers: the rule of a metric, its words, and what it counts."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from robustest.errors import ConfigError, expected
+from robustest.rules import Rule
+from robustest.rules.averages.scores import COUNTS, PIXELS, MeanIoURule, ScoreRule
+from robustest.run.evidence import Columns
+from robustest.run.remembered.comparison import Baseline
+from robustest.run.setup import Setup
+from robustest.tasks import Counting, Task
+
+Metric = Literal["mean", "miou"]
+"""Of a set's scores: their mean, or the mean over classes of intersection over union, each summed over the set."""
+
+
+def rule_of(metric: str, at_least: float | None, setup: Setup) -> Rule:
+    """Return the rule of a claim on a metric.
+
+    Args:
+        metric: "mean" or "miou".
+        at_least: the value claimed, in 0..1; None where nothing is claimed.
+        setup: the task, and what the verdict may rest on.
+
+    Raises:
+        ConfigError: the metric is unknown, the task does not count for it, or it is claimed of a population.
+    """
+    if metric == "mean":
+        return ScoreRule(threshold=at_least, terms=setup.terms)
+    if metric != "miou":
+        raise ConfigError(expected('metric to be "mean" or "miou"', metric))
+    if not isinstance(setup.task, Counting):
+        raise ConfigError(
+            f'Expected a task that counts intersections and unions for metric="miou" but {setup.task.name} does not.'
+        )
+    if setup.terms.scope != "set":
+        raise ConfigError(
+            'Expected scope="set" for metric="miou": nothing exact is known of its error in a population.'
+        )
+    return MeanIoURule(threshold=at_least, terms=setup.terms, seed=setup.settings.seed)
+
+
+def check_paired(metric: str, no_worse_than: Baseline | None) -> None:
+    """Refuse to compare a metric that is no mean of samples with a baseline.
+
+    Raises:
+        ConfigError: it is none, and there is a baseline.
+    """
+    if metric == "miou" and no_worse_than is not None:
+        raise ConfigError(
+            'Expected metric="mean" with no_worse_than= but got "miou": it is no mean of samples that could be paired. '
+            "Compare the mean score, or leave no_worse_than out."
+        )
+
+
+def mean_of(task: Task, metric: str) -> str:
+    """Return what a metric is the mean of, in words."""
+    return "IoU over classes" if metric == "miou" else f"score by {str(task).partition(' of at ')[0]}"
+
+
+def pixel_counts(task: Task, said: Tensor, y: Tensor) -> dict[str, Tensor]:
+    """Return the columns that the mean IoU is made of: intersections and unions by class, and pixels.
+
+    Args:
+        task: one that counts them.
+        said: (B, *T) answers.
+        y: (B, *T) targets.
+    """
+    pixels = torch.full((len(y),), y[0].numel(), dtype=torch.int64, device=y.device)
+    return {COUNTS: cast("Counting", task).counts(said, y), PIXELS: pixels}
+
+
+def iou_by_class(columns: Columns) -> dict[str, Any]:
+    """Return the intersection over union of each class, None where it does not occur, from `pixel_counts`."""
+    both, union = np.split(columns[COUNTS].sum(0), 2)
+    return {str(k): float(both[k] / union[k]) if union[k] else None for k in range(len(union))}

@@ -1,0 +1,135 @@
+"""Tests that a sample of a finite set was drawn uniformly, by what can be told of it without looking at the outcomes.
+
+Of a set of N items, n were drawn without replacement. If each set of n was as likely, then
+
+1. of K items with a mark (suspects, the labels of one class, the first tenths of the set, every m-th item) the number
+   drawn is hypergeometric with (N, K, n);
+2. the number b of blocks of neighbours that were drawn together is hypergeometric with (N, N - n + 1, n), as
+   P(b) = C(n - 1, b - 1) C(N - n + 1, b) / C(N, n) (Stevens, Annals of Eugenics 1939): few where whole stretches were
+   drawn, many where every k-th item was;
+3. the chi-square statistic of all classes together is that of multivariate hypergeometric draws, by which a test by
+   simulation is exact: it finds many small classes left out, of which no single one is missed. It stops once 20
+   simulated statistics are as large (Besag and Clifford, Biometrika 1991), so that an honest sample costs few draws.
+
+Tests 1 and 2 are two-sided and share half of the level by Bonferroni's correction, test 3 has the other half, so that
+an honest sample is refused with probability `LEVEL` at most, in finite samples. What is related to the outcomes and to
+none of these marks is not found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import hypergeom
+
+LEVEL = 0.001
+"""The chance that a sample drawn uniformly is called chosen: less than a claim's alpha, as such a sample can only be
+drawn anew."""
+
+_TENTHS, _PERIODS = 10, range(2, 11)
+"""Parts of the set of which the first 1, 2, ... are marks; steps of which each remainder is one."""
+
+_DRAWS, _AT_ONCE, _ENOUGH = 4999, 100, 20
+"""Simulated samples at most (the smallest p-value, 1 / 5000, is well below half of the level), drawn so many at once,
+until so many are as extreme."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Uniformity:
+    """The strongest sign that a sample was chosen.
+
+    Attributes:
+        what: what is counted, in words.
+        seen: how many there are in the sample.
+        expected: how many there are on average in samples drawn uniformly.
+        p: corrected for the number of tests, at most 1.
+        tests: how many there were.
+    """
+
+    what: str
+    seen: float
+    expected: float
+    p: float
+    tests: int
+
+    @property
+    def chosen(self) -> bool:
+        """Return True if uniformity is rejected at `LEVEL`."""
+        return self.p <= LEVEL
+
+    def __str__(self) -> str:
+        beside = f"where {self.expected:.4g} are expected of a uniform sample"
+        return f"{self.what}: {self.seen:.4g}, {beside}, p = {self.p:.2g} (corrected for {self.tests} tests)"
+
+
+def uniformity(
+    ids: NDArray[np.int64], total: int, *, label: NDArray[np.int64], marks: Mapping[str, NDArray[np.int64]], seed: int
+) -> Uniformity:
+    """Return the strongest sign that a sample was chosen.
+
+    Args:
+        ids: (n,) positions in the set of the items drawn, each once, n >= 1.
+        total: N, the size of the set.
+        label: (N,) the class of each item of the set.
+        marks: positions of the items with a further mark, by its name in words, e.g. {"suspects": ...}.
+        seed: of the simulated samples.
+    """
+    drawn = np.zeros(total, dtype=bool)
+    drawn[ids] = True
+    n = len(ids)
+    counted = [(what, int(drawn[mark].sum()), int(mark.sum())) for what, mark in _marks(total, label, marks)]
+    blocks = int(drawn[0]) + int((drawn[1:] & ~drawn[:-1]).sum())
+    counted.append(("blocks of neighbours", blocks, total - n + 1))
+    counts, of = np.array([one[1] for one in counted]), np.array([one[2] for one in counted])
+    tails = hypergeom.cdf(counts, total, of, n), hypergeom.sf(counts - 1, total, of, n)
+    both = np.minimum(1.0, 2 * np.minimum(*tails))
+    at, tests = int(both.argmin()), len(counted) + 1
+    what, seen, marked = counted[at]
+    # Each half of the level is brought to the scale of the whole: p <= LEVEL where a test is beyond its own share.
+    p = min(1.0, 2 * len(counted) * float(both[at]))
+    exact = Uniformity(what=what, seen=seen, expected=n * marked / total, p=p, tests=tests)
+    square, mean, p = _classes_together(drawn, label, seed)
+    together = Uniformity(what="chi-square of the classes", seen=square, expected=mean, p=min(1.0, 2 * p), tests=tests)
+    return min(exact, together, key=lambda one: one.p)
+
+
+def _marks(
+    total: int, label: NDArray[np.int64], marks: Mapping[str, NDArray[np.int64]]
+) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+    """Yield each mark in words, and (N,) which items have it."""
+    for what, ids in marks.items():
+        mark = np.zeros(total, dtype=bool)
+        mark[ids] = True
+        yield what, mark
+    for k in np.unique(label).tolist():
+        yield f"labels of class {k}", label == k
+    at = np.arange(total)
+    for part in range(1, _TENTHS):
+        yield f"items in the first {part * 100 // _TENTHS} % of the set", at * _TENTHS < part * total
+    for period in _PERIODS:
+        for rest in range(period):
+            yield f"items {rest}, {rest + period}, {rest + 2 * period} and so on", at % period == rest
+
+
+def _classes_together(drawn: NDArray[np.bool_], label: NDArray[np.int64], seed: int) -> tuple[float, float, float]:
+    """Return the chi-square of the sample's classes, its mean in uniform samples, and the p-value of one as large."""
+    sizes = np.unique(label, return_counts=True)[1]
+    place = np.unique(label, return_inverse=True)[1]
+    n, expected = int(drawn.sum()), drawn.sum() * sizes / len(label)
+
+    def square(counts: NDArray[np.int64]) -> NDArray[np.float64]:
+        return np.asarray(((counts - expected) ** 2 / expected).sum(-1))
+
+    seen = float(square(np.bincount(place[drawn], minlength=len(sizes))))
+    random, others = np.random.default_rng(seed % 2**64), np.empty(0)
+    while len(others) < _DRAWS:
+        size = min(_AT_ONCE, _DRAWS - len(others))
+        others = np.append(others, square(random.multivariate_hypergeometric(sizes, n, size=size)))
+        # As large but for rounding: of a hundred equal counts the order of the sum decides the last digit.
+        as_large = np.flatnonzero(others >= seen * (1 - 1e-9))
+        if len(as_large) >= _ENOUGH:
+            return seen, float(others.mean()), _ENOUGH / (1 + int(as_large[_ENOUGH - 1]))
+    return seen, float(others.mean()), (1 + len(as_large)) / (1 + _DRAWS)
