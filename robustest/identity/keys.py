@@ -57,6 +57,9 @@ class Key:
         self._shared = shared
         self._asked = asked
 
+    def __init_subclass__(cls) -> None:
+        raise TypeError("Expected no class of its own: what passes for a key must be made by key_of.")
+
     def part(self, *what: object) -> Key:
         """Return the key of a part of this computation, told from others by `what`.
 
