@@ -297,7 +297,7 @@ def _file(path: str) -> str:
             return f"{status.st_size} {status.st_mtime_ns}"
         which = (path, status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
         if which not in _hashes:
-            with open(path, "rb") as file:  # noqa: PTH123 - pathlib would ask for its status once more
+            with open(path, "rb") as file:
                 found = hashlib.file_digest(file, "sha256").hexdigest()
             if time.time() - status.st_mtime < _RACY:
                 return found

@@ -123,8 +123,8 @@ def _property(walk: Walk, value: property, where: str) -> bytes:
 
 def _wrapped(walk: Walk, value: Any, where: str) -> bytes:
     if isinstance(value, functools._lru_cache_wrapper) and not walk.asked and value.cache_info().currsize:
-        written = value.__wrapped__
-        if home(getattr(written, "__module__", None), getattr(sys.modules.get(written.__module__), "__file__", None)) is None:
+        written = value.__wrapped__.__module__
+        if home(written, getattr(sys.modules.get(written), "__file__", None)) is None:
             raise Unhashable(
                 f"{value.__qualname__}, a cache that holds answers already: what these came of cannot be known. Empty "
                 "it first, or read what it holds where it is used"

@@ -296,8 +296,8 @@ def handed_back(given: object, classifier: Classifier) -> Any:
 def _key(trainer: Trainer, samples: Samples, method: Method) -> Key:
     """Return the key of what a checkpoint is of: the model, its code, every sample, the method and the recipe.
 
-    What comes out is a model, and claims about it are measured: what surrounds the training is no part of the key, and a
-    training may go on on another machine.
+    What comes out is a model, and claims about it are measured: what surrounds the training is no part of the key, so
+    that it may go on on another machine.
     """
     about = {
         "method": (method.name, method.identity),

@@ -129,9 +129,9 @@ class Trainings:
         return trace if found is None else found
 
     def _key_of(self, net: nn.Module, weights: list[Tensor], number: int) -> Key | None:
-        """Return what a net's training is remembered by, the first batch's loss and gradient among it; None for nothing.
+        """Return what a net's training is remembered by; None where it is not.
 
-        The net itself is asked as well, since training multiplies the slightest change of an answer.
+        The net is asked as well, for the first batch's loss and gradient: training multiplies the slightest change.
         """
         if self._key is None:
             return None

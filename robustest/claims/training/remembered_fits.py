@@ -8,7 +8,6 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -136,9 +135,7 @@ class Fits:
         entry = None if self._store is None or self._changed else self._store.load(key)
         if self._store is None or entry is None:
             if self._store is not None and self._store.outdated:
-                self.why_not = (
-                    f"measured anew: {self._store.outdated}, which was read in training, is not what it was"
-                )
+                self.why_not = f"measured anew: {self._store.outdated}, which was read in training, is not what it was"
             return None
         remembered = entry.arrays[_PREDICTED].long()
         first, self._asked = not self._asked and not self.own, True

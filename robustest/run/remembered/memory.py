@@ -22,6 +22,7 @@ from robustest.store.provenance import when
 
 _SEPARATE = ("before", "after", "answers")
 
+
 class Known(Protocol):
     """Tells what is measured from others; `robustest.run.units.Units` do."""
 

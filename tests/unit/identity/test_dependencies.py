@@ -145,9 +145,13 @@ def test_what_is_wrapped_is_put_back_also_after_an_error() -> None:
         ]
 
     before = held()
-    with pytest.raises(ZeroDivisionError), watched(Dependencies()), watched(Dependencies()):
+
+    def broken() -> None:
         assert all(one is not other for one, other in zip(held(), before, strict=True))
         raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError), watched(Dependencies()), watched(Dependencies()):
+        broken()
     assert all(one is other for one, other in zip(held(), before, strict=True))
 
 
@@ -193,7 +197,7 @@ def test_a_relative_path_is_looked_up_from_the_folder_of_the_time(
         (lambda path: path.exists(), lambda path: path.touch()),
         (lambda path: path.is_dir(), lambda path: path.mkdir()),
         (lambda path: os.access(path, os.R_OK), lambda path: path.touch()),
-        (lambda path: os.path.lexists(path), lambda path: path.touch()),
+        (os.path.lexists, lambda path: path.touch()),
         (lambda path: list(path.parent.iterdir()), lambda path: path.touch()),
         (lambda path: list(os.walk(path.parent)), lambda path: path.touch()),
         (lambda path: list(path.parent.rglob("*.txt")), lambda path: path.touch()),
@@ -252,13 +256,11 @@ def test_readers_in_c_that_are_known_are_seen(tmp_path: Path) -> None:
         lambda: os.getenv("ACME"),
         lambda: "ACME" in os.environ,
         lambda: dict(os.environ),
-        lambda: os.environ.copy(),
+        os.environ.copy,
         lambda: os.path.expandvars("$ACME"),
     ],
 )
-def test_variables_are_seen_however_they_are_read(
-    work: Callable[[], object], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_variables_are_seen_however_they_are_read(work: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> None:
     by = of(work)
     assert outdated(by.stamps) == ""
     monkeypatch.setenv("ACME_OTHER", "1")

@@ -5,6 +5,8 @@ turn round with it. After a change no result may be the old one. The rows of `UN
 which docs/verdicts.md#what-is-remembered names as not seen.
 """
 
+# ruff: noqa: ARG005, S311 - what takes the place of a function takes its arguments, and nothing is secret
+
 from __future__ import annotations
 
 import csv
@@ -81,7 +83,7 @@ def text(path: Path, sign: int) -> None:
 
 
 def by_open(path: str) -> float:
-    with open(path) as file:  # noqa: PTH123 - one reader of many
+    with open(path) as file:
         return float(file.read())
 
 
@@ -115,7 +117,7 @@ def by_memmap(path: str) -> float:
 
 
 def by_mmap(path: str) -> float:
-    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as held:  # noqa: PTH123
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as held:
         return float(held[:])
 
 
@@ -125,12 +127,12 @@ def by_image(path: str) -> float:
 
 
 def by_existence(path: str) -> float:
-    return -1.0 if os.path.exists(path) else 1.0  # noqa: PTH110 - one reader of many
+    return -1.0 if os.path.exists(path) else 1.0
 
 
 def by_missing_file(path: str) -> float:
     try:
-        with open(path):  # noqa: PTH123
+        with open(path):
             return -1.0
     except FileNotFoundError:
         return 1.0
@@ -141,7 +143,7 @@ def by_listing(path: str) -> float:
 
 
 def by_glob(path: str) -> float:
-    return -1.0 if len(glob.glob(path + "/*.txt")) > 1 else 1.0  # noqa: PTH207 - one reader of many
+    return -1.0 if len(glob.glob(path + "/*.txt")) > 1 else 1.0
 
 
 def by_status(path: str) -> float:
@@ -149,7 +151,7 @@ def by_status(path: str) -> float:
 
 
 def by_date(path: str) -> float:
-    return 1.0 if os.path.getmtime(path) > 2e9 else -1.0  # noqa: PTH204 - one reader of many
+    return 1.0 if os.path.getmtime(path) > 2e9 else -1.0
 
 
 def by_joblib(path: str) -> float:
@@ -157,17 +159,17 @@ def by_joblib(path: str) -> float:
 
 
 def by_pickle(path: str) -> float:
-    with open(path, "rb") as file:  # noqa: PTH123
+    with open(path, "rb") as file:
         return float(pickle.load(file))  # noqa: S301
 
 
 def by_json(path: str) -> float:
-    with open(path) as file:  # noqa: PTH123
+    with open(path) as file:
         return float(json.load(file)["sign"])
 
 
 def by_csv(path: str) -> float:
-    with open(path) as file:  # noqa: PTH123
+    with open(path) as file:
         return float(next(csv.reader(file))[0])
 
 
@@ -444,7 +446,9 @@ CHANGES: dict[str, Make] = {
     "F.relu": patched_row(F, "relu", lambda: float(F.relu(ONE)), lambda was: lambda x, inplace=False: -was(x)),
     "Tensor.mul": patched_row(Tensor, "mul", lambda: float(ONE.mul(1.0)), lambda was: lambda a, b: -was(a, b)),
     "np.mean": patched_row(np, "mean", lambda: float(np.mean([1.0])), lambda was: lambda a: -was(a)),
-    "random.random": patched_row(random, "random", lambda: 1.0 if random.random() >= 0 else -1.0, lambda _: lambda: -1.0),
+    "random.random": patched_row(
+        random, "random", lambda: 1.0 if random.random() >= 0 else -1.0, lambda _: lambda: -1.0
+    ),
     "nn.Softsign.forward": patched_row(
         nn.Softsign, "forward", lambda: 2 * float(SOFTSIGN(ONE)), lambda was: lambda self, x: -was(self, x)
     ),
@@ -571,9 +575,7 @@ def as_it_was() -> Iterator[None]:
 
 
 @pytest.mark.parametrize(("kind", "name"), CASES)
-def test_what_changes_is_measured_anew(
-    kind: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_changes_is_measured_anew(kind: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, store = tmp_path / "it", tmp_path / "store"
     folder.mkdir()
     change = CHANGES[name](folder, monkeypatch)

@@ -27,7 +27,6 @@ from robustest.store.files import Damaged, tidy
 from robustest.store.packed import pack, unpack
 
 
-
 def made(name: str) -> Key:
     """A key under which something was computed."""
     key = key_of(name, {}, None, asked=True)
