@@ -299,7 +299,7 @@ def _file(path: str) -> str:
         if which not in _hashes:
             with open(path, "rb") as file:
                 found = hashlib.file_digest(file, "sha256").hexdigest()
-            if time.time() - status.st_mtime < _RACY:
+            if time.time() - max(status.st_mtime, status.st_ctime) < _RACY:
                 return found
             _hashes[which] = found
         return _hashes[which]

@@ -18,8 +18,9 @@ import platform
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from operator import attrgetter
 from pathlib import Path
-from typing import Any, final
+from typing import final
 
 import torch
 
@@ -144,11 +145,18 @@ def _surroundings() -> dict[str, object]:
 
 
 def _backend(path: str) -> Callable[[], object]:
+    """Return what reads a flag of a backend; a precision that is not set is that of what it is part of."""
+
     def read() -> object:
-        value: Any = torch.backends
-        for name in path.split("."):
-            value = getattr(value, name)
-        return value
+        *parts, name = path.split(".")
+        while True:
+            value = attrgetter(".".join([*parts, name]))(torch.backends)
+            if value != "none":
+                return value
+            if not parts:
+                return "ieee"
+            # The backend of CUDA itself has no precision, only its parts have.
+            parts = [] if parts[0] == "cuda" else parts[:-1]
 
     return read
 
@@ -158,7 +166,7 @@ _FLAGS: dict[str, Callable[[], object]] = {
     "device": torch.get_default_device,
     "deterministic": torch.are_deterministic_algorithms_enabled,
     "warned only": torch.is_deterministic_algorithms_warn_only_enabled,
-    "fill": lambda: vars(torch.utils.deterministic)["fill_uninitialized_memory"],
+    "fill": lambda: attrgetter("fill_uninitialized_memory")(torch.utils.deterministic),
     "matmul": torch.get_float32_matmul_precision,
     "denormals": lambda: float(torch.tensor(1e-310, dtype=torch.float64) * 1.0),
     "anomalies": torch.is_anomaly_enabled,
