@@ -41,9 +41,9 @@ class Source:
 class Fits:
     """Trains where nothing is remembered.
 
-    A learner that cannot be told by its code is trained anew each time. Of one that can, what the code reads from
-    elsewhere may have changed: so the first training that is remembered is made once more, and unless it comes out
-    alike nothing that is remembered counts. Robustest's own learner depends on its inputs alone.
+    A learner that has no key (`robustest.identity.keys`) is trained anew each time. A key covers much, and not all, of
+    what a user's function depends on: so the first training that is remembered is made once more, and unless it comes
+    out alike nothing that is remembered counts. Robustest's own learner depends on its inputs alone.
 
     Attributes:
         learner: what is trained.

@@ -6,6 +6,7 @@ import ast
 import os
 from contextlib import suppress
 from functools import lru_cache
+from os import access, stat
 from pathlib import Path
 from unittest.mock import patch
 
@@ -17,6 +18,7 @@ from robustest.identity import keys
 from robustest.identity.keys import Key, Unhashable, key_of
 from robustest.settings import Settings
 
+listed = [stat]
 HOME = Path(robustest.__file__).parent
 
 
@@ -116,6 +118,20 @@ def test_a_cache_that_holds_answers_has_no_identity_where_nothing_is_asked(tmp_p
     assert name(asked=True, train=train)
     read.cache_clear()
     assert name(asked=False, train=train)
+
+
+@pytest.mark.parametrize("held", [stat, access, listed], ids=["stat", "access", "stat in a list"])
+def test_a_function_that_is_not_seen_to_ask_has_no_identity_where_nothing_is_asked(held: object) -> None:
+    def through_os() -> bool:
+        return os.stat("weights").st_size > 0
+
+    def by_itself() -> object:
+        return held
+
+    assert name(asked=False, train=through_os)
+    assert name(asked=True, train=by_itself)
+    with pytest.raises(Unhashable, match=r"taken out of os, so that its calls are not seen"):
+        name(asked=False, train=by_itself)
 
 
 def test_parts_are_told_from_each_other_and_share_what_was_read(tmp_path: Path) -> None:

@@ -476,8 +476,12 @@ CHANGES: dict[str, Make] = {
     "a global changed in place": state_row(of_state, lambda sign: STATE.__setitem__(0, float(sign))),
     "code": state_row(of_code, lambda sign: setattr(of_code, "__code__", CODE[0 if sign > 0 else 1])),
 }
-UNSEEN = {"a reader in C", "the clock", "a package's global"}
-"""Of trainings: docs/verdicts.md#what-is-remembered names them."""
+UNSEEN = {
+    "a reader in C": "a file opened by another library in C",
+    "the clock": "the clock",
+    "a package's global": "the state of an installed package (a global that it holds)",
+}
+"""Of trainings, with the words by which docs/verdicts.md#what-is-remembered names them."""
 FORGOTTEN = {"a process that reads a file", "what a cache holds"}
 """What is not remembered at all of a training, whatever changes."""
 
@@ -560,6 +564,14 @@ def measured(kind: str, sign: Sign, store: Path | None) -> Result:
 
 def told(result: Result) -> tuple[Any, ...]:
     return result.verdict, result.estimate, result.outcomes, json.dumps(result.details, sort_keys=True)
+
+
+def test_what_is_not_seen_of_a_training_is_documented() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "verdicts.md").read_text(encoding="utf-8")
+    rows = [line for line in page.splitlines() if line.startswith("|") and "**not seen**" in line]
+    for words in UNSEEN.values():
+        assert any(words in row for row in rows), words
+    assert len(CHANGES) >= 30
 
 
 @pytest.fixture(autouse=True)
