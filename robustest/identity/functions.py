@@ -80,8 +80,8 @@ def _builtin(walk: Walk, value: Any, where: str) -> bytes:
     # Looked up in `os` as it runs, it is the wrapper that `dependencies` puts there; held by itself, it is not.
     if not walk.asked and any(value is one for one in _UNWATCHED) and not where.startswith("os."):
         raise Unhashable(
-            f"{value.__name__}(), taken out of os, so that its calls are not seen. Write os.{value.__name__}() where it "
-            "is called"
+            f"{value.__name__}(), taken out of os, so that its calls are not seen. Write os.{value.__name__}() where "
+            "it is called"
         )
     owner = value.__self__
     if not isinstance(owner, types.ModuleType):
