@@ -98,8 +98,8 @@ def load(path: Path, key: Key) -> Saved | None:
         ) from error
     if found != key.name:
         raise StoreError(
-            f"Expected {path} to be a checkpoint of this very training but it is of another one (other weights to "
-            "begin with, data, method or recipe). Delete it, or name another file."
+            f"Expected {path} to be a checkpoint of this very training but it is of another one (other weights or code "
+            "to begin with, data, method or recipe, or another version of robustest). Delete it, or name another file."
         )
     optimizer: dict[int, dict[str, Any]] = {int(index): dict(held) for index, held in meta.pop("optimizer").items()}
     parts: Mapping[str, dict[str, Tensor]] = {"model": {}, "method": {}}
