@@ -1,4 +1,4 @@
-"""What a computation reads from outside while it runs, and whether that is still as it was.
+"""Stamps of all that a computation reads from outside while it runs, and whether they still hold.
 
 No reading of code shows all that its results depend on, so the computation is watched:
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from operator import attrgetter
@@ -88,7 +89,7 @@ class Key:
 
     @property
     def unknowable(self) -> str:
-        """What nothing could compare before it is recalled, in words; empty where there is nothing of the kind."""
+        """Why nothing could be compared before this is recalled, in words; empty where all can be."""
         return "" if self._asked else self._shared.dependencies.unknowable
 
 
@@ -135,9 +136,12 @@ def key_of(kind: str, about: Mapping[str, object], settings: Settings | None, *,
 def _surroundings() -> dict[str, object]:
     """Return what moves the outcome of a computation in torch, and is nobody's code."""
     cuda = torch.cuda.is_available()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of old flags, once a process: no part of what they say
+        flags = {name: _state(read) for name, read in _FLAGS.items()}
     return {
         "threads": (torch.get_num_threads(), torch.get_num_interop_threads()),
-        "flags": {name: _state(read) for name, read in _FLAGS.items()},
+        "flags": flags,
         "processor": (platform.machine(), _processor()),
         "devices": [torch.cuda.get_device_name(place) for place in range(torch.cuda.device_count())] if cuda else [],
         "packages": _installed(),

@@ -1,4 +1,4 @@
-"""What a computation is seen to read from outside, and what tells that something is no longer what it was."""
+"""A computation is seen to read from outside, and what it read is told from what is there later."""
 
 from __future__ import annotations
 
