@@ -23,6 +23,7 @@ import sys
 import time
 import types
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -178,7 +179,7 @@ def by_pandas(path: str) -> float:
 
 
 def by_sqlite(path: str) -> float:
-    with sqlite3.connect(path) as database:
+    with closing(sqlite3.connect(path)) as database:
         return float(database.execute("SELECT sign FROM signs").fetchone()[0])
 
 
@@ -428,7 +429,7 @@ CHANGES: dict[str, Make] = {
     "json": file_row(by_json, lambda path, sign: path.write_text(json.dumps({"sign": sign})), json=json),
     "csv": file_row(by_csv, text, csv=csv),
     "pandas.read_csv": of_module("pandas", by_pandas, lambda _, path, sign: write_table(path, sign)),
-    "sqlite3": file_row(by_sqlite, write_database, sqlite3=sqlite3),
+    "sqlite3": file_row(by_sqlite, write_database, sqlite3=sqlite3, closing=closing),
     "safetensors.torch.load_model": file_row(by_load_model, write_tensor, safetensors=safetensors, nn=nn),
     "safetensors.torch.load_file": file_row(by_load_file, write_tensor, safetensors=safetensors),
     "torch.load": file_row(by_torch_load, lambda path, sign: torch.save(torch.tensor(float(sign)), path), torch=torch),
