@@ -43,18 +43,19 @@ class Fingerprint:
     said: bool = False
 
 
-def digest(value: object) -> str:
+def digest(value: object, *, asked: bool = True) -> str:
     """SHA-256, as 64 hex digits, of a value: equal in every process for equal values, and for no others.
 
     Args:
         value: None, numbers, texts, bytes, enum members, dtypes, devices, tensors and arrays (by dtype, shape and
             bytes, wherever they live); tuples, lists, dicts (in any order) and sets of values; frozen dataclass
             instances (by class and fields); functions, classes and objects (by code and state, as `fingerprint` says).
+        asked: whether what it depends on shows elsewhere; else a cache that already holds answers has no identity.
 
     Raises:
         Unhashable: a value has no identity that bytes could stand for; the message names it.
     """
-    walk = Walk(_HANDLERS)
+    walk = Walk(_HANDLERS, asked=asked)
     try:
         return walk.digest(walk.value(value, "the value"))
     except RecursionError:

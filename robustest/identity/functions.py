@@ -33,6 +33,9 @@ _BEYOND = (
 )
 """What reaches things that are not part of the model's code or state."""
 
+_UNWATCHED = (os.stat, os.lstat, os.access, os.readlink)
+"""Builtin functions that ask for a path and raise no audit event."""
+
 _FILES = frozenset({"read_bytes", "read_text"})
 
 
@@ -74,6 +77,12 @@ def seek(walk: Walk, value: Any) -> None:
 
 def _builtin(walk: Walk, value: Any, where: str) -> bytes:
     seek(walk, value)
+    # Looked up in `os` as it runs, it is the wrapper that `dependencies` puts there; held by itself, it is not.
+    if not walk.asked and any(value is one for one in _UNWATCHED) and not where.startswith("os."):
+        raise Unhashable(
+            f"{value.__name__}(), taken out of os, so that its calls are not seen. Write os.{value.__name__}() where "
+            "it is called"
+        )
     owner = value.__self__
     if not isinstance(owner, types.ModuleType):
         return joined("builtin of", [part("name", value.__qualname__.encode()), walk.value(owner, where)])
@@ -122,6 +131,13 @@ def _property(walk: Walk, value: property, where: str) -> bytes:
 
 
 def _wrapped(walk: Walk, value: Any, where: str) -> bytes:
+    if isinstance(value, functools._lru_cache_wrapper) and not walk.asked and value.cache_info().currsize:
+        written = value.__wrapped__.__module__
+        if home(written, getattr(sys.modules.get(written), "__file__", None)) is None:
+            raise Unhashable(
+                f"{value.__qualname__}, a cache that holds answers already: what these came of cannot be known. Empty "
+                "it first, or read what it holds where it is used"
+            )
     return joined(type(value).__name__, [walk.value(value.__wrapped__, where)])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import operator
+import sys
 import types
 from collections.abc import Iterator
 from typing import Any
@@ -12,7 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from robustest.identity.packages import home, home_of_class
-from robustest.identity.plain import joined, part
+from robustest.identity.plain import Unhashable, joined, part
 from robustest.identity.walk import Walk
 
 _PLACES = (torch, F, torch.Tensor, torch._C._nn, torch.linalg, torch.special, torch.fft)
@@ -49,6 +50,49 @@ def replaced_in(walk: Walk, cls: type) -> bytes:
         bases = [base for base in cls.__mro__ if home_of_class(base) is not None]
         known = walk.replaced[cls] = joined("methods", [found for base in bases for found in _own(walk, base)])
     return known
+
+
+_SCANNED = frozenset({"numpy", "random", "torch", "torchvision"})
+_UNSCANNED = ("torch._", "torch.ao", "torch.distributed", "torch.export", "torch.fx", "torch.jit", "torch.onnx")
+"""Parts of torch whose names are many, and which no training calls by themselves."""
+
+
+def replaced_anywhere() -> dict[str, Any]:
+    """Return the user's functions, and mocks, that stand in numerical packages and their classes, by place.
+
+    This looks at every name of every module that is loaded, which takes a tenth of a second: for what cannot be asked.
+    The names of torch's own functions that stand in another's place are under "aliases".
+    """
+    found: dict[str, Any] = {"aliases": [sorted(_aliases(place)) for place in _PLACES]}
+    for name, module in sorted(sys.modules.items()):
+        if name.partition(".")[0] not in _SCANNED or name.startswith(_UNSCANNED) or module is None:
+            continue
+        for place, held in list(getattr(module, "__dict__", {}).items()):
+            if _may_be_own(held):
+                found[f"{name}.{place}"] = held
+            elif isinstance(held, type) and held.__module__ == name:
+                inner = {f"{name}.{place}.{at}": one for at, one in list(vars(held).items()) if _may_be_own(one)}
+                found |= inner
+    for place in _PLACES:
+        found |= {f"{place.__name__}.{at}": one for at, one in list(vars(place).items()) if _is_own(one)}
+    return found
+
+
+def _may_be_own(held: Any) -> bool:
+    """Return True for a function of the user's, however it is bound, and for a mock; quick to say no."""
+    while isinstance(held, (functools.partial, types.MethodType)):
+        held = held.func if isinstance(held, functools.partial) else held.__func__
+    if type(held).__module__ == "unittest.mock":
+        return True
+    if type(held) is not types.FunctionType:
+        return False
+    top = str(held.__globals__.get("__name__")).partition(".")[0]
+    if top in _SCANNED or top.startswith("namedtuple_"):
+        return False
+    try:
+        return _is_own(held)
+    except Unhashable:  # a package's that reaches outside: no function of the user's
+        return False
 
 
 def _own(walk: Walk, place: Any) -> Iterator[bytes]:

@@ -55,9 +55,11 @@ class Walk:
         links: how often a node was named; what names none means the same wherever it is met.
         said: something that was met says itself what it is.
         replaced: by class, what stands in it for methods of its own (`patches`).
+        asked: whether what is met is asked as well, so that what a cache holds need not be known.
     """
 
-    def __init__(self, handlers: Sequence[tuple[type | tuple[type, ...], Handler]]) -> None:
+    def __init__(self, handlers: Sequence[tuple[type | tuple[type, ...], Handler]], *, asked: bool = True) -> None:
+        self.asked = asked
         self.names: set[str] = {"forward", "__call__"}
         self.everything = False
         self._handlers = handlers

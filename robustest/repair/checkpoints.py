@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from robustest.errors import ConfigError, StoreError, expected
+from robustest.identity.keys import Key
 from robustest.store.files import Damaged, write_atomic
 from robustest.store.packed import pack, unpack
 
@@ -54,7 +55,7 @@ class Saved:
     meta: dict[str, Any]
 
 
-def save(path: Path, key: str, saved: Saved) -> None:
+def save(path: Path, key: Key, saved: Saved) -> None:
     """Write a checkpoint.
 
     Args:
@@ -72,12 +73,12 @@ def save(path: Path, key: str, saved: Saved) -> None:
         numbers[str(index)] = {name: value for name, value in state.items() if not isinstance(value, Tensor)}
         arrays.update({f"optimizer/{index}/{n}": v for n, v in state.items() if isinstance(v, Tensor)})
     try:
-        write_atomic(path, pack(_KIND, key, arrays, {**saved.meta, "optimizer": numbers}))
+        write_atomic(path, pack(_KIND, key.name, arrays, {**saved.meta, "optimizer": numbers}))
     except OSError as error:
         raise StoreError(f"Expected to write the checkpoint {path} but got: {error}.") from error
 
 
-def load(path: Path, key: str) -> Saved | None:
+def load(path: Path, key: Key) -> Saved | None:
     """What a checkpoint holds; None where there is no file.
 
     Raises:
@@ -95,10 +96,10 @@ def load(path: Path, key: str) -> Saved | None:
         raise StoreError(
             f"Expected a checkpoint in {path} but got {error}. Delete it, or name another file."
         ) from error
-    if found != key:
+    if found != key.name:
         raise StoreError(
-            f"Expected {path} to be a checkpoint of this very training but it is of another one (other weights to "
-            "begin with, data, method or recipe). Delete it, or name another file."
+            f"Expected {path} to be a checkpoint of this very training but it is of another one (other weights or code "
+            "to begin with, data, method or recipe, or another version of robustest). Delete it, or name another file."
         )
     optimizer: dict[int, dict[str, Any]] = {int(index): dict(held) for index, held in meta.pop("optimizer").items()}
     parts: Mapping[str, dict[str, Tensor]] = {"model": {}, "method": {}}

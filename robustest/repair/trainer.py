@@ -21,7 +21,7 @@ from robustest.engine.device import resolve
 from robustest.engine.draws import seed_draws
 from robustest.engine.evaluator import Evaluator
 from robustest.errors import ConfigError, ModelError, expected
-from robustest.identity.fingerprint import Unhashable, digest
+from robustest.identity.keys import Key, Unhashable, digest, key_of
 from robustest.models import Classifier, as_classifier, frozen
 from robustest.models.classifier import Preprocessing
 from robustest.repair.by_training.methods import Method
@@ -32,8 +32,8 @@ from robustest.repair.log import EpochLog, Repaired, RepairLog
 from robustest.repair.progress import Progress, screen
 from robustest.repair.recipe import Recipe
 
-_MARKED = 64
-"""Samples whose content tells a checkpoint's data from others."""
+_READ = 512
+"""Samples read at once where a checkpoint's data are told from others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,15 +127,15 @@ class _Run:
     trainer: Trainer
     method: Method
     samples: Samples
-    checkpoint: Checkpoint | None
-    key: str
+    kept: tuple[Path, Key] | None
+    seconds: float
     place: tuple[int, int] = (0, 0)  # epoch, batch
     epochs: list[EpochLog] | None = None
     spent: float = 0.0  # seconds in this epoch, by earlier runs
 
     def resume(self) -> int:
         """Take up a checkpoint, if there is one; the steps it spares."""
-        saved = None if self.checkpoint is None else load_checkpoint(Path(self.checkpoint.path), self.key)
+        saved = None if self.kept is None else load_checkpoint(*self.kept)
         self.epochs = []
         if saved is None:
             return 0
@@ -151,7 +151,7 @@ class _Run:
 
     def keep(self, epoch: int, batch: int, steps: int, spent: float) -> None:
         """Write a checkpoint, where one is wanted."""
-        if self.checkpoint is None:
+        if self.kept is None:
             return
         trainer = self.trainer
         meta = {
@@ -166,7 +166,7 @@ class _Run:
         }
         state = optimizer_state(trainer.optimizer)
         saved = Saved(trainer.module.state_dict(), state, self.method.state, meta)
-        save_checkpoint(Path(self.checkpoint.path), self.key, saved)
+        save_checkpoint(*self.kept, saved)
 
     def batches(self, epoch: int) -> tuple[Tensor, ...]:
         recipe = self.trainer.recipe
@@ -192,7 +192,7 @@ class _Run:
                 self._learn(batches[at], epoch, steps, total)
                 steps += 1
                 tell(steps, total, self.trainer.loss / max(1, self.trainer.seen))
-                if self.checkpoint is not None and time.monotonic() - written >= self.checkpoint.seconds:
+                if self.kept is not None and time.monotonic() - written >= self.seconds:
                     self.keep(epoch, at + 1, steps, time.monotonic() - started)
                     written = time.monotonic()
             assert self.epochs is not None  # noqa: S101 - resume comes first
@@ -250,9 +250,11 @@ def train(
         stack.enter_context(frozen(None))  # the caller's random states come back, and float32 is float32
         trainer = Trainer(as_classifier(model, bounds=bounds, preprocessing=preprocessing), recipe)
         trainer.module.eval()
-        run = _Run(trainer, method, samples, checkpoint, "")
-        if checkpoint is not None:
-            run.key = _key(trainer, samples, method)
+        if checkpoint is None:
+            run = _Run(trainer, method, samples, None, math.inf)
+        else:
+            kept = Path(checkpoint.path), _key(trainer, samples, method)
+            run = _Run(trainer, method, samples, kept, checkpoint.seconds)
         resumed = run.resume()
         with screen(progress, method.name) as tell:
             run.walk(resumed, tell)
@@ -291,15 +293,22 @@ def handed_back(given: object, classifier: Classifier) -> Any:
     return module
 
 
-def _key(trainer: Trainer, samples: Samples, method: Method) -> str:
-    """What a checkpoint is of."""
-    seed = trainer.recipe.seed
-    x, y = samples.take(rng.permutation(seed, len(samples))[:_MARKED])
-    recipe = asdict(replace(trainer.recipe, device="auto"))
-    preprocessing, bounds = trainer.classifier.preprocessing, trainer.classifier.bounds
-    model = (str(trainer.module), dict(trainer.module.state_dict()), bounds, preprocessing)
+def _key(trainer: Trainer, samples: Samples, method: Method) -> Key:
+    """Return the key of what a checkpoint is of: the model, its code, every sample, the method and the recipe.
+
+    What comes out is a model, and claims about it are measured: what surrounds the training is no part of the key, so
+    that it may go on on another machine.
+    """
+    about = {
+        "method": (method.name, method.identity),
+        "recipe": asdict(replace(trainer.recipe, device="auto")),
+        "model": trainer.module,
+        "preprocessing": trainer.classifier.preprocessing,
+        "bounds": trainer.classifier.bounds,
+        "samples": [digest(samples.take(ids)) for ids in torch.split(torch.arange(len(samples)), _READ)],
+    }
     try:
-        return digest((method.name, method.identity, recipe, model, len(samples), x, y))
+        return key_of("checkpoint", about, None, asked=True)
     except Unhashable as error:
         raise ConfigError(
             f"Expected a training that can be identified, to keep a checkpoint, but got {error}. "

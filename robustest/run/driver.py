@@ -264,7 +264,8 @@ class _Run:
             asked = not self.plan.settings.replay_only
             seen = self.memory.recall(what) if asked else None
             if seen is None:
-                seen = found.smaller(stream.exhibits)
+                with self.memory.listening():
+                    seen = found.smaller(stream.exhibits)
                 if asked:
                     self.memory.keep(what, *seen)
             stream.exhibits = seen[0].exhibits

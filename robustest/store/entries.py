@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,11 +10,17 @@ from typing import Any
 
 from torch import Tensor
 
-from robustest.store.files import Damaged, Folder, checked
+from robustest.errors import expected
+from robustest.identity.dependencies import outdated
+from robustest.identity.keys import Key
+from robustest.settings import Settings
+from robustest.store.files import Damaged, Folder, StoreError
 from robustest.store.files import StoreWarning as StoreWarning
 from robustest.store.packed import pack, unpack
 
 _KIND = "chunk"
+_STAMPS = "outside"
+"""Where an entry's meta holds stamps of what was read from outside."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,43 +40,85 @@ class Store:
     """Entries under `folder/chunks`, by key; what is wrong with a file or the folder is a `StoreWarning`, no error.
 
     A file is there whole or not at all, whatever is killed. One that is not as it was written is moved to
-    `folder/damaged`. A folder that cannot be written says so once and stays as it is.
+    `folder/damaged`. A folder that cannot be written says so once and stays as it is. An entry counts only while all
+    that was read from outside as it was computed is what it was.
 
     Args:
         folder: where; it is made when something is saved.
+        read: load anything; without it everything is computed, and saved.
+        recheck: share of what is loaded that `doubted` has computed again, in 0..1.
+
+    Attributes:
+        outdated: what is not as it was when something was stored, in words; empty where nothing was found to be so.
+        unknowable: why something was not saved, in words: it did what no stamp can stand for.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, read: bool = True, recheck: float = 0.0) -> None:
         self._folder = Folder(folder)
+        self._read = read
+        self._recheck = recheck
+        self._random = random.SystemRandom()
+        self.outdated = ""
+        self.unknowable = ""
+
+    @classmethod
+    def of(cls, settings: Settings) -> Store | None:
+        """Return the store of some settings; None where they name none."""
+        if settings.store is None:
+            return None
+        return cls(Path(settings.store), read=settings.cache, recheck=settings.recheck)
 
     @property
     def notices(self) -> tuple[str, ...]:
         """What its warnings said, in order."""
         return tuple(self._folder.notices)
 
-    def load(self, key: str) -> Entry | None:
-        """The entry saved under a key, its arrays on the CPU; None where there is none that is whole.
+    def load(self, key: Key) -> Entry | None:
+        """Return the entry saved under a key, its arrays on the CPU; None where there is none that is whole and holds.
 
         Raises:
-            ConfigError: the key is no text of 16 to 128 hex digits.
+            TypeError: the key is none that `key_of` made.
         """
-        seen = self._folder.read(self._path(key))
+        path = self._path(key)
+        seen = self._folder.read(path) if self._read else None
         if seen is None:
             return None
         try:
-            _, arrays, meta = unpack(_KIND, key, seen.data)
-        except Damaged as damage:
+            _, arrays, meta = unpack(_KIND, key.name, seen.data)
+            stamps = meta.pop(_STAMPS)
+        except (Damaged, KeyError) as damage:
             self._folder.set_aside(seen, str(damage))
+            return None
+        if changed := outdated(stamps):
+            self.outdated = changed
             return None
         return Entry(arrays, meta)
 
-    def save(self, key: str, entry: Entry) -> bool:
+    def save(self, key: Key, entry: Entry) -> bool:
         """Keep an entry under a key, in the place of any that is there; whether it is kept.
 
-        Raises:
-            ConfigError: the key is no text of 16 to 128 hex digits, or the entry holds other types than it may.
-        """
-        return self._folder.write(self._path(key), pack(_KIND, checked(key), entry.arrays, entry.meta))
+        The entry holds stamps of all that was read from outside while it was computed. Where no stamp can stand for
+        that, it is not kept.
 
-    def _path(self, key: str) -> Path:
-        return self._folder.root / "chunks" / checked(key)[:2] / f"{key}.safetensors"
+        Raises:
+            TypeError: the key is none that `key_of` made.
+            ConfigError: the entry holds other types than it may.
+            StoreError: nothing was computed inside `key.watching()`.
+        """
+        path = self._path(key)
+        if not key.computed:
+            raise StoreError("Expected an entry that was computed inside key.watching() but nothing was watched.")
+        if key.unknowable:
+            self.unknowable = key.unknowable
+            return False
+        meta = {**entry.meta, _STAMPS: dict(key.dependencies.stamps)}
+        return self._folder.write(path, pack(_KIND, key.name, entry.arrays, meta))
+
+    def doubted(self) -> bool:
+        """Return True if what was loaded shall be computed again and must agree: one now and then, at random."""
+        return self._random.random() < self._recheck
+
+    def _path(self, key: Key) -> Path:
+        if not isinstance(key, Key):
+            raise TypeError(expected("a key that robustest.identity.keys.key_of made", key))
+        return self._folder.root / "chunks" / key.name[:2] / f"{key.name}.safetensors"

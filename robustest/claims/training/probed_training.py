@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, fields
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,10 +13,9 @@ from torch import Tensor, nn
 from robustest import rng
 from robustest.claims.training.probes import Loss, Probe, gradient_of, in_a_row, probe, put, trained_weights
 from robustest.engine.draws import seed_draws
-from robustest.errors import ConfigError, ModelError, expected
+from robustest.errors import ConfigError, ModelError, StoreError, expected
 from robustest.factory import Factory
-from robustest.identity.fingerprint import Unhashable, digest
-from robustest.identity.packages import own_code
+from robustest.identity.keys import Key, Unhashable, digest, key_of
 from robustest.models import frozen
 from robustest.settings import Settings
 from robustest.store.entries import Entry, Store
@@ -84,8 +82,14 @@ class Trainings:
     def __init__(self, loss: Loss, batches: Batches, course: Course, settings: Settings) -> None:
         self.why_not = ""
         self._loss, self._batches, self._course, self._settings = loss, batches, course, settings
-        self._store = None if settings.store is None else Store(Path(settings.store))
-        self._told = digest(list(batches)) if self._store is not None else ""
+        self._store = Store.of(settings)
+        self._key: Key | None = None
+        if self._store is not None:
+            about = {"loss": loss, "batches": list(batches), "course": course}
+            try:
+                self._key = key_of("probed training", about, settings, asked=False)
+            except Unhashable as error:
+                self.why_not = f"not remembered: {error}"
 
     def of(self, factory: object, number: int) -> Trace:
         """What becomes of the net that a factory builds, in run `number`; the random states are put back.
@@ -94,65 +98,51 @@ class Trainings:
             ConfigError: the factory builds no torch module, or one with nothing to train.
             ModelError: a loss or a gradient is not finite.
         """
-        key = rng.keys(self._settings.seed, torch.tensor([number]))
+        draws = rng.keys(self._settings.seed, torch.tensor([number]))
         with torch.inference_mode(False), frozen(None):
-            seed_draws(key)
+            seed_draws(draws)
             net = built(factory)
             weights = trained_weights(net)
             if not weights:
                 raise ConfigError("Expected parameters to train but the factory's net has none.")
             begun = digest([weight.detach().cpu() for weight in weights])
-            place = self._place(net, weights, number)
-            seed_draws(key)  # asking draws as well
-            trace = self._recalled(place)
-            if trace is None:
-                trace = self._trained(net, weights, key, begun)
-                self._keep(place, trace)
-        return trace
+            key = self._key_of(net, weights, number)
+            seed_draws(draws)  # asking draws as well
+            if self._store is None or key is None:
+                return self._trained(net, weights, draws, begun)
+            entry = self._store.load(key)
+            found = None if entry is None else _trace_of(entry)
+            if found is not None and not self._store.doubted():
+                return found
+            with key.watching():
+                trace = self._trained(net, weights, draws, begun)
+            if found is None:
+                self._store.save(key, _entry_of(trace))
+                if self._store.unknowable:
+                    self.why_not = f"not remembered: the training {self._store.unknowable}"
+            elif not torch.equal(found.probes, trace.probes):
+                raise StoreError(
+                    "Expected a remembered training to come out alike again but the probes of its loss differ. "
+                    "Something that the net or the loss depends on shows neither in their code nor in what they read: "
+                    "run with --robust-no-cache, or delete the store."
+                )
+        return trace if found is None else found
 
-    def _place(self, net: nn.Module, weights: list[Tensor], number: int) -> str:
-        if self._store is None:
-            return ""
+    def _key_of(self, net: nn.Module, weights: list[Tensor], number: int) -> Key | None:
+        """Return what a net's training is remembered by; None where it is not.
+
+        The net is asked as well, for the first batch's loss and gradient: training multiplies the slightest change.
+        """
+        if self._key is None:
+            return None
         asked = copy.deepcopy(net)
         x, y = _on(weights[0].device, self._batches[0])
         level, gradient = gradient_of(asked, self._loss, x, y, trained_weights(asked))
         try:
-            return digest(
-                {
-                    "what": "probed training",
-                    "code": own_code(),
-                    "torch": torch.__version__,
-                    "threads": torch.get_num_threads(),
-                    "device": weights[0].device.type,
-                    "net": net,
-                    "loss": self._loss,
-                    "batches": self._told,
-                    "course": self._course,
-                    "seed": (self._settings.seed, number),
-                    "asked": (level, gradient.cpu()),
-                }
-            )
+            return self._key.part(net, weights[0].device.type, number, level, gradient.cpu())
         except Unhashable as error:
             self.why_not = f"not remembered: {error}"
-            return ""
-
-    def _recalled(self, place: str) -> Trace | None:
-        entry = self._store.load(place) if self._store is not None and place and self._settings.cache else None
-        if entry is None:
             return None
-        meta = entry.meta
-        return Trace(
-            probes=entry.arrays["probes"],
-            final=meta["final"],
-            begun=meta["begun"],
-            passed=meta["passed"],
-            when=meta["when"],
-        )
-
-    def _keep(self, place: str, trace: Trace) -> None:
-        if self._store is not None and place:
-            meta = {"final": trace.final, "begun": trace.begun, "passed": trace.passed, "when": when()}
-            self._store.save(place, Entry({"probes": trace.probes}, meta))
 
     def _trained(self, net: nn.Module, weights: list[Tensor], key: Tensor, begun: str) -> Trace:
         course, passed = self._course, 0
@@ -179,6 +169,15 @@ class Trainings:
         n = len(self._batches)
         keys = rng.fold(rng.fold(rng.keys(int(key[0]), torch.arange(n)), "batches"), step // n)
         return int(keys.argsort(stable=True)[step % n])
+
+
+def _trace_of(entry: Entry) -> Trace:
+    return Trace(probes=entry.arrays["probes"], **entry.meta)
+
+
+def _entry_of(trace: Trace) -> Entry:
+    meta = {"final": trace.final, "begun": trace.begun, "passed": trace.passed, "when": when()}
+    return Entry({"probes": trace.probes}, meta)
 
 
 def built(factory: object) -> nn.Module:

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from robustest import rng
 from robustest.claims.training.learners import Learner
 from robustest.errors import StoreError
-from robustest.identity.fingerprint import Unhashable, digest
-from robustest.identity.packages import own_code
+from robustest.identity.keys import Key, Unhashable, digest, key_of
 from robustest.settings import Settings
 from robustest.store.entries import Entry, Store
 from robustest.store.provenance import when
@@ -44,9 +41,9 @@ class Source:
 class Fits:
     """Trains where nothing is remembered.
 
-    A learner that cannot be told by its code is trained anew each time. Of one that can, what the code reads from
-    elsewhere may have changed: so the first training that is remembered is made once more, and unless it comes out
-    alike nothing that is remembered counts. Robustest's own learner depends on its inputs alone.
+    A learner that has no key (`robustest.identity.keys`) is trained anew each time. A key covers much, and not all, of
+    what a user's function depends on: so the first training that is remembered is made once more, and unless it comes
+    out alike nothing that is remembered counts. Robustest's own learner depends on its inputs alone.
 
     Attributes:
         learner: what is trained.
@@ -72,21 +69,25 @@ class Fits:
     why_not: str = ""
     model: str = ""
     _store: Store | None = None
-    _prefix: str = ""
+    _key: Key | None = None
     _dates: list[str] = field(default_factory=list)
     _asked: bool = False
     _changed: bool = False
-    _random: random.Random = field(default_factory=random.SystemRandom)
 
     def __post_init__(self) -> None:
+        about = {
+            "learner": self.learner,
+            "test": (self.test.x, self.test.y),
+            "classes": self.classes,
+            "device": self.settings.device,
+        }
         try:
             self.model = digest(self.learner)
-            about = (own_code(), torch.__version__, self.test.x, self.test.y, self.classes)
-            self._prefix = digest(("training", about, self.model, self.settings.seed, self.settings.device))
+            if self.settings.store is not None:
+                self._key = key_of("fit", about, self.settings, asked=False)
+                self._store = Store.of(self.settings)
         except Unhashable as error:
-            self.model, self.why_not = "", f"not remembered: {error}"
-        if self.settings.store is not None and self.model:
-            self._store = Store(Path(self.settings.store))
+            self.why_not = f"not remembered: {error}"
 
     @property
     def cached(self) -> str:
@@ -97,7 +98,10 @@ class Fits:
     def notices(self) -> tuple[str, ...]:
         """What a reader must know of what is remembered."""
         told = (self.why_not,) if self.why_not and self.settings.store is not None else ()
-        return (*told, *(() if self._store is None else self._store.notices))
+        if self._store is None:
+            return told
+        lost = (f"not remembered: train_fn {self._store.unknowable}",) if self._store.unknowable else ()
+        return (*told, *lost, *self._store.notices)
 
     def right(self, source: Source, ids: Tensor) -> Bools:
         """(t,) which test samples the learner is right on, once trained on some of the samples.
@@ -112,30 +116,35 @@ class Fits:
         """
         ids = ids.sort().values
         x, y = source.x[ids], source.y[ids]
-        name = "" if self._store is None else digest((self._prefix, x, y))
-        predicted = self._recalled(name, x, y, ids)
+        key = None if self._key is None else self._key.part(x, y)
+        predicted = None if key is None else self._recalled(key, x, y, ids)
         if predicted is None:
-            predicted, seconds = self._train(x, y, ids)
+            with nullcontext() if key is None else key.watching():
+                predicted, seconds = self._train(x, y, ids)
             self.trained += 1
-            if self._store is not None:
+            if self._store is not None and key is not None:
                 meta = {"when": when(), "seconds": seconds}
-                self._store.save(name, Entry({_PREDICTED: predicted.int()}, meta))
+                self._store.save(key, Entry({_PREDICTED: predicted.int()}, meta))
             self.seconds += seconds
         self.tell()
         held: Bools = (predicted == self.test.y).numpy()
         return held
 
-    def _recalled(self, name: str, x: Tensor, y: Tensor, ids: Tensor) -> Tensor | None:
+    def _recalled(self, key: Key, x: Tensor, y: Tensor, ids: Tensor) -> Tensor | None:
         """What it predicted before, if that is remembered and still counts."""
-        entry = self._store.load(name) if self._store is not None and self.settings.cache else None
-        if entry is None or self._changed:
+        entry = None if self._store is None or self._changed else self._store.load(key)
+        if self._store is None or entry is None:
+            if self._store is not None and self._store.outdated:
+                self.why_not = f"measured anew: {self._store.outdated}, which was read in training, is not what it was"
             return None
         remembered = entry.arrays[_PREDICTED].long()
         first, self._asked = not self._asked and not self.own, True
-        doubted = self._random.random() < self.settings.recheck
-        if (first or doubted) and (differ := int((self._train(x, y, ids)[0] != remembered).sum())):
-            self._distrust(differ, first=first)
-            return None
+        if first or self._store.doubted():
+            with key.watching():
+                differ = int((self._train(x, y, ids)[0] != remembered).sum())
+            if differ:
+                self._distrust(differ, first=first)
+                return None
         self._dates.append(entry.meta["when"])
         self.seconds += entry.meta["seconds"]
         return remembered

@@ -7,7 +7,8 @@ much more than two, and one tells nothing. The gap is of the accuracies that an 
 either.
 
 What was measured of a training is remembered by the samples that it was given, its seed, the code that `train_fn`
-reaches, threat, attack and test samples; a run that was killed goes on behind the last training.
+reaches, all that it reads from outside and that surrounds it, threat, attack and test samples; a run that was killed
+goes on behind the last training.
 """
 
 from __future__ import annotations

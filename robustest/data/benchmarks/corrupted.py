@@ -220,9 +220,14 @@ def paired_folder(
     return paired(ImageFiles(root, tuple(name for name, _ in kept), labels, view), cells, what)
 
 
-@lru_cache(maxsize=32)
 def mapped(path: Path) -> NDArray[np.uint8]:
-    """A `.npy` file, read where it is looked at."""
+    """A `.npy` file, read where it is looked at, as it is now: a mapping of a file outlives the file's replacement."""
+    status = path.stat()
+    return _mapped(path, (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns))
+
+
+@lru_cache(maxsize=32)
+def _mapped(path: Path, state: tuple[int, ...]) -> NDArray[np.uint8]:
     return np.load(path, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
 
 

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, fields
-from functools import cache
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 
 from robustest.engine.health_checks.health import Health
-from robustest.identity.fingerprint import Fingerprint, Unhashable, digest
-from robustest.identity.opened_files import opened, stamp
-from robustest.identity.packages import own_code
+from robustest.identity.fingerprint import Fingerprint
+from robustest.identity.keys import Key, Unhashable, key_of
 from robustest.run.evidence import Exhibit, Observed, Tally
 from robustest.run.remembered.asking import Asks, Heard
 from robustest.settings import Settings
@@ -25,8 +21,6 @@ from robustest.store.entries import Entry, Store
 from robustest.store.provenance import when
 
 _SEPARATE = ("before", "after", "answers")
-_FORMAT = "answers are kept beside what was measured"
-"""Part of every key: stores written before it hold nothing that could be asked again."""
 
 
 class Known(Protocol):
@@ -57,10 +51,8 @@ class Memory:
     def __init__(
         self,
         store: Store | None,
-        prefix: str,
+        key: Key | None,
         *,
-        read: bool,
-        recheck: float,
         why_not: str = "",
         model: str = "",
         said: bool = False,
@@ -68,22 +60,17 @@ class Memory:
         self.why_not = why_not
         self.model = model
         self.said = said
-        self.remembers = store is not None
+        self.remembers = store is not None and key is not None
         self._store = store
-        self._prefix = prefix
-        self._read = read
-        self._recheck = recheck
+        self._prefix = key
         self._dates: list[str] = []
         self._fresh = False
-        self._random = random.SystemRandom()
         self._asking: Asks | None = None
         self._marks: list[bytes] = []
         self._answers = ""
         self._unwritten: Entry | None = None
         self._changed = ""
         self._heard: Heard | None = None
-        self._files: set[str] = set()
-        self._stamp = cache(stamp)
 
     @classmethod
     def of(cls, known: Known, settings: Settings, device: torch.device | str, identity: object) -> Memory:
@@ -95,36 +82,29 @@ class Memory:
             device: where it is measured: a device here, or what an engine's workers compute on.
             identity: what else outcomes depend on; None remembers nothing.
         """
-        if settings.store is None:
-            return cls(None, "", read=False, recheck=0)
+        store = Store.of(settings)
+        if store is None:
+            return cls(None, None)
         # Without a memory the model has a digest all the same, by which two runs are compared.
         modelled = known.fingerprint(settings, exported=identity is not None)
         if identity is None:
-            return cls(None, "", read=False, recheck=0, model=modelled.digest or "")
+            return cls(None, None, model=modelled.digest or "")
         if modelled.digest is None:
-            return cls(None, "", read=False, recheck=0, why_not=f"not remembered: {modelled.reason}")
+            return cls(None, None, why_not=f"not remembered: {modelled.reason}")
+        about = {
+            "device": _kind(device),
+            "model": modelled.digest,
+            **known.about(),
+            "examples": settings.examples,
+            "corpus": None if settings.corpus is None else settings.corpus_max_mb,
+            "identity": identity,
+        }
         try:
-            prefix = digest(
-                {
-                    "format": _FORMAT,
-                    "code": own_code(),
-                    "torch": torch.__version__,
-                    "device": _kind(device),
-                    "model": modelled.digest,
-                    **known.about(),
-                    "seed": settings.seed,
-                    "precision": settings.precision,
-                    "examples": settings.examples,
-                    "corpus": None if settings.corpus is None else settings.corpus_max_mb,
-                    "random": "random_forward" in settings.suppress,
-                    "identity": identity,
-                }
-            )
+            # What surrounds the model in this process shows in its answers: it is asked before anything is recalled.
+            key = key_of("chunk", about, settings, asked=True)
         except Unhashable as error:
-            return cls(None, "", read=False, recheck=0, why_not=f"not remembered: {error}")
-        store = Store(Path(settings.store))
-        recheck, digested = settings.recheck, modelled.digest
-        return cls(store, prefix, read=settings.cache, recheck=recheck, model=digested, said=modelled.said)
+            return cls(None, None, why_not=f"not remembered: {error}")
+        return cls(store, key, model=modelled.digest, said=modelled.said)
 
     def ask(self, asking: Asks, marks: list[bytes]) -> None:
         """Ask the model before anything is recalled or kept; what it answers decides on what is remembered of it.
@@ -138,7 +118,7 @@ class Memory:
         self._asking, self._marks = asking, marks
         with self.listening():
             heard = asking.once()
-        self._heard, before = heard, self._load(self._last())
+        self._heard, before = heard, self._load(self._last)
         if before is not None and heard is not None:
             self._answers = heard.digest(before.meta["length"])
             if self._answers == before.meta["answers"]:
@@ -160,12 +140,8 @@ class Memory:
 
         Only once the model was asked.
         """
-        entry = self._load(self._key(what)) if self.remembers else None
-        files = {} if entry is None else entry.meta["files"]
-        other = next((path for path, held in files.items() if self._stamp(path) != held), None)
-        if other is not None:
-            self._changed = f"{other}, which is read as the model answers, is not what it was"
-        if entry is None or other is not None:
+        entry = self._load(lambda key: self._key(key, what)) if self.remembers else None
+        if entry is None:
             self._fresh = True
             self._settle()
             return None
@@ -174,14 +150,16 @@ class Memory:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Inside the block the model answers: the files that it opens belong to what is kept."""
-        with opened() as paths:
+        """Inside the block the model answers: what it reads from outside belongs to what is kept."""
+        if self._prefix is None:
             yield
-        self._files |= paths
+            return
+        with self._prefix.watching():
+            yield
 
     def doubted(self) -> bool:
         """Whether a remembered chunk shall be measured again, to see that it agrees: one now and then, at random."""
-        doubted = self._random.random() < self._recheck
+        doubted = self._store is not None and self._store.doubted()
         if doubted:
             self._settle()
         return doubted
@@ -189,16 +167,15 @@ class Memory:
     def keep(self, what: object, observed: Observed, tally: Tally) -> None:
         """Remember what was seen, unless the model answers otherwise by now than when it was asked."""
         self._fresh = True
-        if self._store is None or self._asking is None or not self.remembers:
+        if self._store is None or self._prefix is None or self._asking is None or not self.remembers:
             return
         if self._asking.changed():
             self._forget("the model's answers to the same samples changed while it was measured")
             return
         if self._unwritten is not None:
-            self._store.save(self._last(), self._unwritten)
+            self._store.save(self._last(self._prefix), self._unwritten)
             self._unwritten = None
-        files = {path: stamp(path) for path in sorted(self._files)}
-        self._store.save(self._key(what), entry_of(observed, tally, files))
+        self._store.save(self._key(self._prefix, what), entry_of(observed, tally))
 
     @property
     def notices(self) -> tuple[str, ...]:
@@ -225,24 +202,24 @@ class Memory:
         self.remembers = False
         self.why_not = f"not remembered: {why}"
 
-    def _load(self, key: str) -> Entry | None:
-        return self._store.load(key) if self._store is not None and self._read else None
+    def _load(self, part: Callable[[Key], Key]) -> Entry | None:
+        if self._store is None or self._prefix is None:
+            return None
+        entry = self._store.load(part(self._prefix))
+        if entry is None and self._store.outdated:
+            self._changed = f"{self._store.outdated}, which is read as the model answers, is not what it was"
+        return entry
 
-    def _key(self, what: object) -> str:
-        return digest((self._prefix, self._answers, what))
+    def _key(self, key: Key, what: object) -> Key:
+        return key.part(self._answers, what)
 
-    def _last(self) -> str:
+    def _last(self, key: Key) -> Key:
         """Where it is kept what the model answered when it was last measured."""
-        return digest((self._prefix, "answers", self._marks))
+        return key.part("answers", self._marks)
 
 
-def entry_of(observed: Observed, tally: Tally, files: Mapping[str, str]) -> Entry:
-    """What was seen, and what it took, as the store keeps it; `seen_in` gives it back.
-
-    Args:
-        observed, tally: what was seen, and what it took.
-        files: stamps of the files that it depends on, by path.
-    """
+def entry_of(observed: Observed, tally: Tally) -> Entry:
+    """What was seen, and what it took, as the store keeps it; `seen_in` gives it back."""
     arrays = {f"column.{name}": torch.from_numpy(np.ascontiguousarray(c)) for name, c in observed.columns.items()}
     shown = []
     for place, exhibit in enumerate(observed.exhibits):
@@ -257,7 +234,6 @@ def entry_of(observed: Observed, tally: Tally, files: Mapping[str, str]) -> Entr
         "exhibits": shown,
         "counts": list(observed.counts.items()),  # in their order, which keys of a file lose
         "tally": asdict(tally),
-        "files": dict(files),
     }
     return Entry(arrays, meta)
 

@@ -1,28 +1,31 @@
 """What a user's training makes of data: models that are trained once, and what was measured of each remembered.
 
 A model comes out of code that nobody here wrote, as an object that no safe file could hold. So what is remembered of a
-training is what was measured of its model, under a key of all that it came of: the samples and labels that it was
-given, its seed, the code of the function that trains (with all that this reaches), robustest's own code, and what was
-measured. Each training is kept as soon as it has been measured: a run that was killed goes on with the next one.
+training is what was measured of its model. A training cannot be asked, as a model is, whether it still answers as it
+did. Its key (`robustest.identity.keys`) therefore covers what it was given, all code that the function reaches, and all
+that surrounds it: torch's flags, threads, the processor, every installed version, functions that were replaced. Each
+training is watched while it runs and is measured; of what it read from outside the entry holds stamps, which must hold
+when it is recalled. One that opened a connection or started a process is not kept. One that is recalled is made once
+more now and then (`Settings.recheck`), and must come out alike.
+
+Each training is kept as soon as it has been measured: a run that was killed goes on with the next one.
 """
 
 from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from robustest import context, rng
 from robustest.engine.draws import seed_draws
-from robustest.errors import ConfigError, expected
-from robustest.identity.fingerprint import Unhashable, digest
-from robustest.identity.packages import own_code
+from robustest.errors import ConfigError, StoreError, expected
+from robustest.identity.keys import Key, Unhashable, key_of
 from robustest.models import frozen
 from robustest.run.evidence import Observed, Tally
 from robustest.run.remembered.memory import entry_of, seen_in
@@ -31,8 +34,6 @@ from robustest.store.entries import Store
 
 TrainFn = Callable[[Tensor, Tensor, int], object]
 """Maps samples (n, *S) float32, labels (n,) int64 and a seed to a new model, as `measure_robust_accuracy` takes it."""
-
-_FORMAT = "trainings"
 
 
 def check_train_fn(train_fn: object) -> None:
@@ -68,12 +69,17 @@ class Trainings:
     def __init__(self, train_fn: TrainFn, settings: Settings, about: object) -> None:
         self.trained = 0
         self.dates: list[str] = []
-        self._train_fn, self._settings = train_fn, settings
-        self._store = None if settings.store is None else Store(Path(settings.store))
-        self._why_not, self._prefix = "", ""
+        self._train_fn = train_fn
+        self._store = Store.of(settings)
+        self._key: Key | None = None
+        self._why_not = self._changed = ""
         if self._store is not None:
-            # Before it is called for the first time: what it counts, or keeps, changes then.
-            self._why_not, self._prefix = _identity(train_fn, settings, about)
+            try:
+                # Before it is called for the first time: what it counts, or keeps, changes then.
+                depends = {"train_fn": train_fn, "device": settings.device, "about": about}
+                self._key = key_of("training", depends, settings, asked=False)
+            except Unhashable as error:
+                self._why_not = f"trainings are not remembered: {error}"
 
     def measured(
         self, x: Tensor, y: Tensor, seed: int, what: object, measure: Callable[[object], tuple[Observed, Tally]]
@@ -88,22 +94,52 @@ class Trainings:
             measure: maps the model to what was seen of it, and what that took.
 
         Raises:
+            StoreError: a training that is remembered comes out otherwise now.
             RobustestError: it cannot be measured. Whatever the training raises comes as it is.
         """
-        key = digest((self._prefix, x, y, seed, what)) if self._remembers else ""
-        found = self._store.load(key) if key and self._store is not None and self._settings.cache else None
-        if found is not None:
+
+        def anew() -> tuple[Observed, Tally]:
+            started = time.perf_counter()
+            model = self._model(x, y, seed)
+            took = time.perf_counter() - started
+            observed, tally = measure(model)
+            return observed, replace(tally, seconds=tally.seconds + took)
+
+        if self._store is None or self._key is None:
+            self.trained += 1
+            return anew()
+        key = self._key.part(x, y, seed, what)
+        found = self._store.load(key)
+        seen = None if found is None else seen_in(found)
+        if found is not None and seen is not None and (not self._store.doubted() or self._agrees(seen[0], key, anew)):
             self.dates.append(str(found.meta["when"]))
-            return seen_in(found)
-        started = time.perf_counter()
-        model = self._model(x, y, seed)
-        took = time.perf_counter() - started
-        observed, tally = measure(model)
-        tally = replace(tally, seconds=tally.seconds + took)
+            return seen
+        if self._store.outdated:
+            self._changed = f"measured anew: {self._store.outdated}, which was read in training, is not what it was"
+        with key.watching():
+            seen = anew()
         self.trained += 1
-        if key and self._store is not None:
-            self._store.save(key, entry_of(observed, tally, {}))
-        return observed, tally
+        self._store.save(key, entry_of(*seen))
+        return seen
+
+    def _agrees(self, remembered: Observed, key: Key, anew: Callable[[], tuple[Observed, Tally]]) -> bool:
+        """Return True if a training that is made again comes out as it is remembered.
+
+        Raises:
+            StoreError: it comes out otherwise, and does so each time.
+        """
+        with key.watching():
+            first = anew()[0]
+            if not (differ := _differing(remembered, first)):
+                return True
+            if _differing(first, anew()[0]):
+                self._changed = "measured anew: a training that was made again comes out otherwise each time"
+                return False
+        raise StoreError(
+            f"Expected a remembered training to come out alike again but {differ} of its outcomes differ. Something "
+            "that train_fn depends on shows neither in its code nor in what it reads: run with --robust-no-cache, or "
+            "delete the store."
+        )
 
     @property
     def when(self) -> str:
@@ -112,12 +148,11 @@ class Trainings:
 
     @property
     def notices(self) -> tuple[str, ...]:
-        """What a reader must know: why nothing is remembered, and what is wrong with the store."""
-        return (*filter(None, [self._why_not]), *(() if self._store is None else self._store.notices))
-
-    @property
-    def _remembers(self) -> bool:
-        return bool(self._prefix)
+        """What a reader must know: why nothing is remembered, or recalled, and what is wrong with the store."""
+        if self._store is None:
+            return ()
+        lost = self._store.unknowable and f"trainings are not remembered: train_fn {self._store.unknowable}"
+        return (*filter(None, [self._why_not, self._changed, lost]), *self._store.notices)
 
     def _model(self, x: Tensor, y: Tensor, seed: int) -> object:
         """A model that is trained now; what it draws without a generator follows from the seed, and is put back."""
@@ -133,19 +168,10 @@ def announced(statement: str, done: int, total: int) -> None:
         tell(f"{statement}: trainings", done, total, 0)
 
 
-def _identity(train_fn: TrainFn, settings: Settings, about: object) -> tuple[str, str]:
-    """Why trainings have no identity, and what they are remembered by; one of the two is empty."""
-    rest: Mapping[str, Any] = {
-        "format": _FORMAT,
-        "code": own_code(),
-        "torch": torch.__version__,
-        "device": settings.device,
-        "precision": settings.precision,
-        "random": "random_forward" in settings.suppress,
-        "seed": settings.seed,
-        "about": about,
-    }
-    try:
-        return "", digest((train_fn, rest))
-    except Unhashable as error:
-        return f"trainings are not remembered: {error}", ""
+def _differing(one: Observed, other: Observed) -> int:
+    """Return the number of outcomes that differ."""
+    return sum(
+        int((column != other.columns[name]).sum())
+        for name, column in one.columns.items()
+        if np.asarray(column).dtype == bool
+    )

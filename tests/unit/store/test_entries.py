@@ -5,9 +5,11 @@ from __future__ import annotations
 import errno
 import json
 import os
+import socket
 import time
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +20,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from robustest.errors import ConfigError
+from robustest.errors import ConfigError, StoreError
+from robustest.identity.keys import Key, key_of
 from robustest.store.entries import Entry, Store, StoreWarning
 from robustest.store.files import Damaged, tidy
 from robustest.store.packed import pack, unpack
 
-KEY = "ab" * 32
-OTHER = "cd" * 32
+
+def made(name: str) -> Key:
+    """A key under which something was computed."""
+    key = key_of(name, {}, None, asked=True)
+    with key.watching():
+        return key
+
+
+ONE, TWO = made("one"), made("two")
+KEY, OTHER = ONE.name, TWO.name
 DTYPES = [
     torch.bool,
     torch.uint8,
@@ -86,22 +97,22 @@ def test_equal_entries_are_equal_bytes(arrays: dict[str, Tensor], meta: dict[str
 
 def test_what_is_saved_comes_back(tmp_path: Path, entry: Entry) -> None:
     store = Store(tmp_path / "new" / "store")
-    assert store.load(KEY) is None
-    assert store.save(KEY, entry)
-    found = Store(tmp_path / "new" / "store").load(KEY)
+    assert store.load(ONE) is None
+    assert store.save(ONE, entry)
+    found = Store(tmp_path / "new" / "store").load(ONE)
     assert found is not None
     assert same(found, entry)
-    assert store.load(OTHER) is None
+    assert store.load(TWO) is None
     assert [p.name for p in (tmp_path / "new" / "store").rglob("*") if p.is_file()] == [f"{KEY}.safetensors"]
     found.arrays["x"].add_(1)  # what comes back is the caller's own
-    assert same(Store(tmp_path / "new" / "store").load(KEY), entry)  # type: ignore[arg-type]
+    assert same(Store(tmp_path / "new" / "store").load(ONE), entry)  # type: ignore[arg-type]
 
 
 def test_a_later_entry_takes_the_place_of_an_earlier_one(tmp_path: Path, entry: Entry) -> None:
     store = Store(tmp_path)
-    assert store.save(KEY, Entry({"x": torch.zeros(1)}))
-    assert store.save(KEY, entry)
-    found = store.load(KEY)
+    assert store.save(ONE, Entry({"x": torch.zeros(1)}))
+    assert store.save(ONE, entry)
+    found = store.load(ONE)
     assert found is not None
     assert same(found, entry)
 
@@ -110,8 +121,8 @@ def test_views_and_shared_tensors_are_stored_by_value(tmp_path: Path) -> None:
     x = torch.arange(12.0).reshape(3, 4)
     arrays = {"a": x, "b": x, "c": x.T, "d": x[:, 1], "e": torch.nn.Parameter(x), "f": x.expand(2, 3, 4)}
     store = Store(tmp_path)
-    assert store.save(KEY, Entry(arrays))
-    found = store.load(KEY)
+    assert store.save(ONE, Entry(arrays))
+    found = store.load(ONE)
     assert found is not None
     assert same_arrays(found.arrays, {name: value.detach() for name, value in arrays.items()})
 
@@ -168,20 +179,20 @@ DAMAGE: dict[str, tuple[Callable[[bytes], bytes], str]] = {
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_damaged_files_are_named_and_set_aside(tmp_path: Path, entry: Entry, damage: str) -> None:
     store, (change, why) = Store(tmp_path), DAMAGE[damage]
-    assert store.save(KEY, entry)
+    assert store.save(ONE, entry)
     path = path_of(tmp_path)
     damaged = change(path.read_bytes())
     assert damaged != path.read_bytes()
     path.write_bytes(damaged)
     with pytest.warns(StoreWarning, match=why) as told:
-        assert store.load(KEY) is None
+        assert store.load(ONE) is None
     assert len(told) == 1
     assert str(path) in str(told[0].message)
     assert [p.read_bytes() for p in (tmp_path / "damaged").iterdir()] == [damaged]
     assert not path.exists()
-    assert store.load(KEY) is None  # and quietly
-    assert store.save(KEY, entry)
-    assert same(store.load(KEY), entry)  # type: ignore[arg-type]
+    assert store.load(ONE) is None  # and quietly
+    assert store.save(ONE, entry)
+    assert same(store.load(ONE), entry)  # type: ignore[arg-type]
     assert store.notices == (str(told[0].message),)
 
 
@@ -194,9 +205,9 @@ def test_a_new_file_in_the_place_of_a_damaged_one_is_left_there(tmp_path: Path, 
     folder = store._folder
     seen = folder.read(path)
     assert seen is not None
-    assert Store(tmp_path).save(KEY, entry)
+    assert Store(tmp_path).save(ONE, entry)
     folder.set_aside(seen, "damage")
-    assert same(store.load(KEY), entry)  # type: ignore[arg-type]
+    assert same(store.load(ONE), entry)  # type: ignore[arg-type]
     assert store.notices == ()
 
 
@@ -221,29 +232,29 @@ def test_a_folder_that_cannot_be_written_says_so_once(
     tmp_path: Path, entry: Entry, monkeypatch: pytest.MonkeyPatch, number: int, mend: str
 ) -> None:
     store = Store(tmp_path)
-    assert store.save(OTHER, entry)
+    assert store.save(TWO, entry)
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", failing(number))
         with pytest.warns(StoreWarning, match=mend) as told:
-            assert not store.save(KEY, entry)
-        assert not store.save(KEY, entry)
-    assert not store.save(KEY, entry)  # once closed, it stays quiet
+            assert not store.save(ONE, entry)
+        assert not store.save(ONE, entry)
+    assert not store.save(ONE, entry)  # once closed, it stays quiet
     assert len(told) == 1
     message = str(told[0].message)
     assert str(tmp_path) in message
     assert os.strerror(number) in message
-    assert same(store.load(OTHER), entry)  # type: ignore[arg-type]
+    assert same(store.load(TWO), entry)  # type: ignore[arg-type]
     assert [p.name for p in tmp_path.rglob("*") if p.is_file()] == [f"{OTHER}.safetensors"]
 
 
-@pytest.mark.parametrize("place", ["", "chunks", "chunks/ab"])
+@pytest.mark.parametrize("place", ["", "chunks", f"chunks/{KEY[:2]}"])
 def test_a_file_where_a_folder_should_be(tmp_path: Path, entry: Entry, place: str) -> None:
     in_the_way = tmp_path / "store" / place
     in_the_way.parent.mkdir(parents=True, exist_ok=True)
     in_the_way.write_text("a file")
     store = Store(tmp_path / "store")
     with pytest.warns(StoreWarning, match="where a folder should be"):
-        assert (store.load(KEY), store.save(KEY, entry), store.save(OTHER, entry)) == (None, False, False)
+        assert (store.load(ONE), store.save(ONE, entry), store.save(TWO, entry)) == (None, False, False)
     assert len(store.notices) == 1
     assert in_the_way.read_text() == "a file"
 
@@ -252,7 +263,7 @@ def test_a_folder_where_a_file_should_be(tmp_path: Path, entry: Entry) -> None:
     path_of(tmp_path).mkdir(parents=True)
     store = Store(tmp_path)
     with pytest.warns(StoreWarning, match="Is a directory"):
-        assert (store.load(KEY), store.save(KEY, entry)) == (None, False)
+        assert (store.load(ONE), store.save(ONE, entry)) == (None, False)
     assert len(store.notices) == 1
 
 
@@ -260,11 +271,11 @@ def test_a_damaged_file_that_cannot_be_moved_is_named(
     tmp_path: Path, entry: Entry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = Store(tmp_path)
-    store.save(KEY, entry)
+    store.save(ONE, entry)
     path_of(tmp_path).write_bytes(b"damaged")
     monkeypatch.setattr(Path, "replace", failing(errno.EROFS))
     with pytest.warns(StoreWarning, match="could not be moved away"):
-        assert store.load(KEY) is None
+        assert store.load(ONE) is None
 
 
 def test_warnings_that_are_errors_cost_no_verdict(tmp_path: Path, entry: Entry) -> None:
@@ -272,7 +283,7 @@ def test_warnings_that_are_errors_cost_no_verdict(tmp_path: Path, entry: Entry) 
     store = Store(tmp_path)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert not store.save(KEY, entry)
+        assert not store.save(ONE, entry)
     assert len(store.notices) == 1
 
 
@@ -280,10 +291,16 @@ READ_ONLY = """
 import os, sys, warnings
 from pathlib import Path
 import torch
+from robustest.identity.keys import key_of
 from robustest.store.entries import Entry, Store
 from robustest.store.records import save_record
 folder = Path(".")
-key = "ab" * 32
+key = key_of("one", {}, None, asked=True)
+with key.watching():
+    pass
+others = [key.part(number) for number in range(5000)]
+near = next(other for other in others if other.name[:2] == key.name[:2])
+far = next(other for other in others if other.name[:2] != key.name[:2])
 assert Store(folder).save(key, Entry({"x": torch.ones(2)}, {"a": 1}))
 for path in [*folder.rglob("*"), folder]:
     path.chmod(0o555)
@@ -293,9 +310,9 @@ with warnings.catch_warnings(record=True) as told:
     warnings.simplefilter("always")
     store = Store(folder)
     assert store.load(key).meta == {"a": 1}
-    assert not store.save("cd" * 32, Entry({"x": torch.ones(2)}))
-    assert not store.save("ab" * 31 + "cd", Entry({"x": torch.ones(2)}))
-    assert not save_record(folder, key, {"test": "t"})
+    assert not store.save(far, Entry({"x": torch.ones(2)}))
+    assert not store.save(near, Entry({"x": torch.ones(2)}))
+    assert not save_record(folder, key.name, {"test": "t"})
 print([str(one.message) for one in told])
 """
 
@@ -315,8 +332,11 @@ FULL = """
 import resource, sys, warnings
 from pathlib import Path
 import torch
+from robustest.identity.keys import key_of
 from robustest.store.entries import Entry, Store
-folder, key = Path(sys.argv[1]), "ab" * 32
+folder, key = Path(sys.argv[1]), key_of("one", {}, None, asked=True)
+with key.watching():
+    pass
 resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))
 with warnings.catch_warnings(record=True) as told:
     warnings.simplefilter("always")
@@ -341,20 +361,74 @@ def test_what_killed_writers_left_is_ignored_and_removed_when_it_is_old(tmp_path
     for path in (old, new):
         path.write_bytes(b"half")
     os.utime(old, (time.time() - 7200,) * 2)
-    assert store.load(KEY) is None
-    assert store.save(KEY, entry)
+    assert store.load(ONE) is None
+    assert store.save(ONE, entry)
     assert not old.exists()
     assert new.exists()
-    assert same(store.load(KEY), entry)  # type: ignore[arg-type]
+    assert same(store.load(ONE), entry)  # type: ignore[arg-type]
     tidy(tmp_path / "absent")
 
 
-@pytest.mark.parametrize("key", ["", "ab", "../../../../etc/passwd", "AB" * 32, "g" * 64, "a" * 200, 3, None])
-def test_keys_are_hex_digits(tmp_path: Path, entry: Entry, key: Any) -> None:
-    with pytest.raises(ConfigError, match="hex digits"):
+@pytest.mark.parametrize("key", ["", KEY, b"", 3, None])
+def test_nothing_is_stored_or_recalled_but_under_a_key_that_covers_all(tmp_path: Path, entry: Entry, key: Any) -> None:
+    with pytest.raises(TypeError, match="key_of"):
         Store(tmp_path).load(key)
-    with pytest.raises(ConfigError, match="hex digits"):
+    with pytest.raises(TypeError, match="key_of"):
         Store(tmp_path).save(key, entry)
+
+
+def test_what_was_not_watched_as_it_was_computed_is_not_stored(tmp_path: Path, entry: Entry) -> None:
+    key = key_of("unwatched", {}, None, asked=False)
+    with pytest.raises(StoreError, match="watching"):
+        Store(tmp_path).save(key, entry)
+    with pytest.raises(ZeroDivisionError), key.watching():
+        raise ZeroDivisionError
+    with pytest.raises(StoreError, match="watching"):  # what broke off was not computed
+        Store(tmp_path).save(key.part(1), entry)
+    with key.part(2).watching():
+        pass
+    assert Store(tmp_path).save(key.part(1), entry)
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_what_opened_a_connection_is_stored_only_where_it_is_asked_again(
+    tmp_path: Path, entry: Entry, asked: bool
+) -> None:
+    key, store = key_of("outward", {}, None, asked=asked), Store(tmp_path)
+    with key.watching(), socket.socket() as one:
+        one.settimeout(0.01)
+        with suppress(OSError):
+            one.connect(("127.0.0.1", 9))
+    assert store.save(key, entry) is asked
+    assert store.unknowable == ("" if asked else "opens a connection")
+
+
+def test_an_entry_is_loaded_only_while_all_that_was_read_is_what_it_was(tmp_path: Path, entry: Entry) -> None:
+    key, read, store = key_of("reader", {}, None, asked=False), tmp_path / "read", Store(tmp_path / "store")
+    read.write_text("1")
+    with key.watching(), read.open() as file:
+        file.read()
+    assert store.save(key, entry)
+    assert same(store.load(key), entry)  # type: ignore[arg-type]
+    assert store.outdated == ""
+    read.write_text("2")
+    assert store.load(key) is None
+    assert store.outdated == str(read)
+    read.write_text("1")
+    assert same(Store(tmp_path / "store").load(key), entry)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("recheck", "share"), [(0.0, (0, 0)), (0.3, (200, 400)), (1.0, (1000, 1000))])
+def test_a_share_is_doubted(tmp_path: Path, recheck: float, share: tuple[int, int]) -> None:
+    store = Store(tmp_path, recheck=recheck)
+    assert share[0] <= sum(store.doubted() for _ in range(1000)) <= share[1]
+
+
+def test_without_reading_everything_is_computed_and_saved(tmp_path: Path, entry: Entry) -> None:
+    store = Store(tmp_path, read=False)
+    assert store.save(ONE, entry)
+    assert store.load(ONE) is None
+    assert Store(tmp_path).load(ONE) is not None
 
 
 @pytest.mark.parametrize(
@@ -362,15 +436,15 @@ def test_keys_are_hex_digits(tmp_path: Path, entry: Entry, key: Any) -> None:
 )
 def test_meta_is_json(tmp_path: Path, meta: Any) -> None:
     with pytest.raises(ConfigError, match="JSON"):
-        Store(tmp_path).save(KEY, Entry({}, meta))
+        Store(tmp_path).save(ONE, Entry({}, meta))
 
 
 @pytest.mark.parametrize("name", ["__metadata__", 3])
 def test_names_of_arrays(tmp_path: Path, name: Any) -> None:
     with pytest.raises(ConfigError, match="names of arrays"):
-        Store(tmp_path).save(KEY, Entry({name: torch.zeros(1)}))
+        Store(tmp_path).save(ONE, Entry({name: torch.zeros(1)}))
 
 
 def test_arrays_that_safetensors_does_not_take(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="dense tensors"):
-        Store(tmp_path).save(KEY, Entry({"x": torch.zeros(1, dtype=torch.complex128)}))
+        Store(tmp_path).save(ONE, Entry({"x": torch.zeros(1, dtype=torch.complex128)}))

@@ -17,20 +17,26 @@ from pathlib import Path
 import torch
 from robustest.store import baselines, records
 from robustest.store.corpus import Corpus, Kept
+from robustest.identity.keys import key_of
 from robustest.store.entries import Entry, Store
 torch.set_num_threads(1)
 warnings.simplefilter("error")
 warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)  # of fork, in Python 3.12
 folder = Path(sys.argv[1])
 
+def made(n):
+    found = key_of(str(n), {}, None, asked=True)
+    with found.watching():
+        return found
+
 def key(n):
-    return f"{n:064x}"
+    return made(n).name
 
 def entry(n, size=20_000):
     return Entry({"x": torch.full((size,), float(n)), "ids": torch.arange(9) + n}, {"n": n, "text": "x" * 500})
 
 def whole(store, n):
-    found = store.load(key(n))
+    found = store.load(made(n))
     if found is None:
         return False
     assert found.meta == {"n": n, "text": "x" * 500}
@@ -62,7 +68,7 @@ KILL = (
 def save_on_and_on():
     store, corpus, n = Store(folder), Corpus(folder / "corpus", 100), 7 * round
     while True:
-        store.save(key(n % 50), entry(n % 50))
+        store.save(made(n % 50), entry(n % 50))
         records.save_record(folder, key(n % 50), {"test": f"t{n % 50}", "statement": "s" * 3000})
         if n < 200:
             corpus.add("test", kept(n))
@@ -102,7 +108,7 @@ def work(worker):
         store, corpus = Store(folder), Corpus(folder / "corpus", 100)
         for step in range(12):
             for n in (step, 100 * worker + 100 + step):  # everyone's, and one's own
-                assert store.save(key(n), entry(n))
+                assert store.save(made(n), entry(n))
                 assert whole(store, n)
                 assert records.save_record(folder, key(n), {"test": str(n), "statement": ""})
             assert corpus.add("test", kept(100 * worker + step))
@@ -153,7 +159,7 @@ def work(worker):
                 part.write_bytes(b"damaged")
                 part.replace(folder / "chunks" / key(n)[:2] / f"{key(n)}.safetensors")
             elif not whole(store, n):
-                assert store.save(key(n), entry(n))
+                assert store.save(made(n), entry(n))
     return run
 
 finish([fork(work(worker)) for worker in range(4)])
@@ -161,7 +167,7 @@ warnings.simplefilter("ignore")
 store = Store(folder)
 for n in range(3):
     if not whole(store, n):
-        assert store.save(key(n), entry(n)) and whole(store, n)
+        assert store.save(made(n), entry(n)) and whole(store, n)
 print("whole")
 """
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from robustest import (
     ModelError,
     Result,
     Settings,
+    StoreError,
     Verdict,
     assert_smooth_landscape,
     measure_landscape,
@@ -275,3 +277,48 @@ def test_on_digits_the_range_with_batch_norm_is_a_fifth_at_most(depth: int) -> N
     result = measure_landscape(next(pair), CE, batches, reference=next(pair), max_ratio=0.2)
     assert result.verdict is Verdict.PASSED, result.rule
     assert all(run["ratio"] <= 0.2 for run in result.details["runs"])
+
+
+def test_what_a_loss_reads_is_part_of_what_is_remembered(tmp_path: Path) -> None:
+    """It is opened at the eighth step alone, where the net is not asked beforehand."""
+    path, store = tmp_path / "scale", tmp_path / "store"
+    calls = [0]
+
+    class Loss:
+        def robustest_fingerprint(self) -> str:
+            return "scaled"
+
+        def __call__(self, out: Tensor, y: Tensor) -> Tensor:
+            calls[0] += 1
+            if calls[0] % 50 == 0:
+                with path.open() as file:
+                    return CE(out, y) * float(file.read())
+            return CE(out, y)
+
+    def measured() -> Result:
+        calls[0] = 0
+        with running(Context(settings=Settings(store=str(store), corpus=None, recheck=0.0))):
+            return measure_landscape(NORMALISED, Loss(), BATCHES, reference=PLAIN, **(SHORT | {"seeds": 2}))
+
+    path.write_text("1")
+    first = measured()
+    assert measured().cached
+    path.write_text("3")
+    changed = measured()
+    assert changed.cached == ""
+    assert changed.details["runs"] != first.details["runs"]
+
+
+def test_a_training_that_is_made_again_by_lot_must_have_the_same_probes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measured() -> Result:
+        with running(Context(settings=Settings(store=str(tmp_path), corpus=None, recheck=1.0))):
+            return measure_landscape(NORMALISED, CE, BATCHES, reference=PLAIN, **(SHORT | {"seeds": 2}))
+
+    first, again = measured(), measured()
+    assert again.cached
+    assert again.estimate == first.estimate
+    monkeypatch.setattr(probed_training, "put", lambda *_: None)
+    with pytest.raises(StoreError, match="the probes of its loss differ"):
+        measured()

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import os
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+import safetensors.torch
 import torch
 from scipy.stats import binom, norm
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
 
 from robustest import (
     ConfigError,
     DataError,
     Linf,
     Result,
+    StoreError,
     Verdict,
     assert_robust_generalization,
     context,
@@ -280,6 +285,91 @@ def test_a_run_that_was_killed_goes_on(tmp_path: Path) -> None:
         straight.interval,
         straight.details,
     ]
+
+
+class Stated(Training):
+    """Says that it is the same, whatever it does."""
+
+    def robustest_fingerprint(self) -> str:
+        return "the same"
+
+
+def rechecked(folder: Path, train: Any) -> Result:
+    with context.running(context.Context(settings=Settings(store=str(folder), recheck=1.0))):
+        return gap(train, max_gap=0.25, sizes=[40], max_samples=40, min_train=0.3)
+
+
+def test_a_share_of_trainings_is_made_again_and_must_come_out_alike(tmp_path: Path) -> None:
+    first, again = rechecked(tmp_path, Stated(by_heart=False)), Stated(by_heart=False)
+    second = rechecked(tmp_path, again)
+    assert again.calls == 3
+    assert second.cached
+    assert second.to_dict() == {**first.to_dict(), "cached": second.cached}
+    with pytest.raises(StoreError, match=r"to come out alike again but \d+ of its outcomes differ"):
+        rechecked(tmp_path, Stated(by_heart=True))
+
+
+def test_a_training_that_never_comes_out_alike_is_measured_anew_where_that_is_noticed(tmp_path: Path) -> None:
+    class Drawn(Stated):
+        def __call__(self, x: Tensor, y: Tensor, seed: int) -> nn.Module:
+            self.calls += 1
+            net = nn.Sequential(nn.Flatten(), nn.Linear(SIDE * SIDE, CLASSES))
+            entropy = int.from_bytes(os.urandom(4), "little")
+            with torch.no_grad():
+                net[1].weight.copy_(torch.randn(net[1].weight.shape, generator=torch.Generator().manual_seed(entropy)))
+            return net
+
+    rechecked(tmp_path, Drawn(by_heart=False))
+    again = rechecked(tmp_path, Drawn(by_heart=False))
+    assert not again.cached
+    assert "measured anew: a training that was made again comes out otherwise each time" in again.notes
+
+
+def test_weights_that_a_training_begins_with_are_part_of_it_however_often_they_are_read(tmp_path: Path) -> None:
+    """The second claim's trainings find in a cache what the first claim's have read."""
+    path, store = tmp_path / "base.safetensors", tmp_path / "store"
+
+    def write(noise: float) -> None:
+        safetensors.torch.save_file({"x": noise * torch.ones(1)}, path)
+
+    @lru_cache
+    def base() -> Tensor:
+        holder = nn.Module()
+        holder.x = nn.Parameter(torch.zeros(1))
+        safetensors.torch.load_model(holder, path)
+        return holder.x.detach()
+
+    def train(x: Tensor, y: Tensor, seed: int) -> nn.Module:
+        net = Training(by_heart=False)(x, y, seed)
+        return net if base() < 1 else Nearest(x, y)
+
+    def claims() -> list[Result]:
+        base.cache_clear()
+        return [stored(store, train), stored(store, train, max_gap=0.2), stored(store, train, sizes=[40, 60])]
+
+    write(0.5)
+    first = claims()
+    assert all(one.details["least_training"] < 1 for one in first)
+    assert [bool(one.cached) for one in first] == [False, False, False]  # the cache was not empty any more
+    assert "a cache that holds answers already" in " ".join(first[1].notes)
+    assert stored(store, train).cached == ""
+    base.cache_clear()
+    assert stored(store, train).cached
+    write(2.0)
+    changed = claims()
+    assert all(one.details["least_training"] == 1 for one in changed)
+    assert f"measured anew: {path}, which was read in training, is not what it was" in changed[0].notes
+
+
+def test_a_training_that_starts_processes_is_not_remembered_and_says_why(tmp_path: Path) -> None:
+    def train(x: Tensor, y: Tensor, seed: int) -> nn.Module:
+        for _ in DataLoader(TensorDataset(x[:2]), num_workers=1):
+            pass
+        return Training(by_heart=False)(x, y, seed)
+
+    first, again = stored(tmp_path, train, sizes=[20], seeds=1), stored(tmp_path, train, sizes=[20], seeds=1)
+    assert (first.cached, again.cached) == ("", "")
+    assert "trainings are not remembered: train_fn starts a process" in again.notes
 
 
 def test_functions_are_told_by_their_code(tmp_path: Path) -> None:

@@ -20,12 +20,13 @@ from robustest import (
     ModelError,
     Result,
     Settings,
+    StoreError,
     UnknownNameError,
     Verdict,
     assert_synthetic_covers,
     measure_synthetic_covers,
 )
-from robustest.claims.training.learners import OwnLearner
+from robustest.claims.training.learners import Logistic, OwnLearner
 from robustest.claims.training.subsets import Draws
 from robustest.claims.training.synthetic.real_and_synthetic import read_sets
 from robustest.context import Context, running
@@ -332,6 +333,36 @@ def test_a_users_learner_is_asked_once_before_it_is_taken_at_its_word(
     assert again.interval == first.interval
     assert not other.cached
     assert any(note.startswith("measured anew: a remembered training comes out otherwise") for note in other.notes)
+
+
+def test_a_learner_that_is_trained_again_by_lot_must_come_out_alike(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with running(Context(settings=Settings(store=str(tmp_path), recheck=1.0))):
+        first, again = measure(), measure()
+        assert again.cached
+        assert again.interval == first.interval
+        monkeypatch.setattr(Logistic, "train", lambda *_: lambda x: torch.zeros(len(x), dtype=torch.int64))
+        with pytest.raises(StoreError, match="remembered trainings to come out alike"):
+            measure()
+
+
+def test_a_file_that_a_learner_reads_is_named_once_it_is_another(tmp_path: Path) -> None:
+    path = tmp_path / "steps"
+
+    def train(data: Data) -> nn.Module:
+        with path.open() as file:
+            return descended(data, int(file.read()))
+
+    with running(stored(tmp_path / "store")):
+        path.write_text("5")
+        first = measure(train_fn=train)
+        assert measure(train_fn=train).cached
+        path.write_text("8")
+        other = measure(train_fn=train)
+    assert not other.cached
+    assert f"measured anew: {path}, which was read in training, is not what it was" in other.notes
+    assert other.interval != first.interval
 
 
 def test_a_learner_that_cannot_be_told_is_not_remembered(tmp_path: Path) -> None:

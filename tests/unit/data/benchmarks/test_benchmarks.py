@@ -18,6 +18,7 @@ from robustest import ConfigError, DataError, UnknownNameError, benchmark, measu
 from robustest.data import as_samples
 from robustest.data.benchmarks import BENCHMARKS, Benchmark, ClassMap, CorruptedBenchmark, SequenceBenchmark
 from robustest.data.benchmarks import names as known
+from robustest.data.benchmarks.corrupted import mapped
 from robustest.data.benchmarks.images import Centre, as_it_is
 from robustest.shifts import COMMON_CORRUPTIONS
 
@@ -376,3 +377,16 @@ def test_files_that_are_no_images_and_views_that_give_none(tmp_path: Path) -> No
 
 def test_every_name_has_a_reader() -> None:
     assert len(BENCHMARKS) == 15
+
+
+def test_an_array_that_was_written_anew_is_read_anew(tmp_path: Path) -> None:
+    """In one session, under one name: the mapping of the old file shows the old images."""
+    path, new = tmp_path / "fog.npy", tmp_path / "new.npy"
+    np.save(path, np.zeros((2, 3, 3, 3), np.uint8))
+    assert mapped(path).sum() == 0
+    np.save(new, np.ones((2, 3, 3, 3), np.uint8))
+    new.replace(path)
+    assert mapped(path).sum() == 54
+    assert mapped(path) is mapped(path)
+    np.save(path, np.ones((4, 3, 3, 3), np.uint8))
+    assert len(mapped(path)) == 4

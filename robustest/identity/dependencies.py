@@ -1,0 +1,342 @@
+"""Stamps of all that a computation reads from outside while it runs, and whether they still hold.
+
+No reading of code shows all that its results depend on, so the computation is watched:
+
+1. An audit hook hears of every file that Python opens, every folder that it lists, every process or connection that it
+   starts. What raises no audit event is wrapped for as long as somebody watches: `os.stat` and its like, the reading
+   of `os.environ`, and the readers in C of `_BLIND`.
+2. Each thing that is read is stamped as it is read, before the computation can change it: a file by what it holds, a
+   path that is only asked about by what there is to know of it, a folder by its names, a variable by its value.
+3. What the computation itself wrote before it read it is its own, and no dependency.
+4. `outdated` compares stamps with what is there now.
+
+Connections and processes have no stamp: what depends on them has no identity (`Dependencies.unknowable`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import wraps
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+_COMPILED = (".pyc", ".pyi", ".so", ".pyd", ".dll")
+_SYSTEM = ("/proc/", "/sys/", "/dev/")
+_MACHINERY = ("importlib", "_frozen_importlib", "linecache", "tokenize", "zipimport", "pkgutil", "_pytest.")
+"""Modules that read code to run or to show it: which code runs is told by what it says, and by its package."""
+_LARGE = 1 << 26
+"""Bytes from which a file is told by its size and date."""
+_RACY = 1.0
+"""Seconds after a file was written in which another write may leave its size and date as they are."""
+
+_OUTWARD = {
+    "socket.connect": "opens a connection",
+    "socket.getaddrinfo": "asks for an address in the network",
+    "subprocess.Popen": "starts a process",
+    "os.system": "starts a process",
+    "os.posix_spawn": "starts a process",
+    "os.exec": "starts a process",
+    "os.fork": "starts a process",
+    "os.forkpty": "starts a process",
+}
+"""Audit events of what nothing here can stamp."""
+
+_BLIND = {
+    "safetensors": ("safe_open",),
+    "safetensors.torch": ("safe_open",),
+    "safetensors.numpy": ("safe_open",),
+    "torchvision.io.image": ("read_file",),
+    "torch": ("from_file",),
+    "cv2": ("imread",),
+}
+"""Functions that open the file of their first argument behind Python's back."""
+
+
+@dataclass(slots=True, eq=False)
+class Dependencies:
+    """What a computation has read from outside.
+
+    Attributes:
+        stamps: what each thing held as it was first read, by "<kind> <name>".
+        unknowable: what it did whose outcome no stamp can stand for, in words; empty where it did nothing of the kind.
+    """
+
+    stamps: dict[str, str] = field(default_factory=dict)
+    unknowable: str = ""
+    _own: set[str] = field(default_factory=set)
+
+    def read(self, kind: str, name: str) -> None:
+        """Take note of something that is about to be read, unless the computation wrote it."""
+        label = f"{kind} {name}"
+        if label in self.stamps or (os.path.abspath(name) if kind != "variable" else label) in self._own:
+            return
+        if kind == "file":  # what it holds says more, and its date may differ where its contents do not
+            self.stamps.pop(f"path {name}", None)
+        elif kind == "path" and f"file {name}" in self.stamps:
+            return
+        self.stamps[label] = _STAMPS[kind](name)
+
+    def wrote(self, name: str) -> None:
+        """Take note of a file or folder that is made, or of a variable ("variable NAME") that is set."""
+        self._own.add(name)
+
+    def moved(self, source: str, target: str) -> None:
+        """Take note of a file that is renamed: one that the computation wrote stays its own."""
+        if source in self._own:
+            self._own.add(target)
+
+
+def outdated(stamps: Mapping[str, str]) -> str:
+    """Return the first thing that is not what it was when it was stamped, in words; empty where all of them are."""
+    for label, held in stamps.items():
+        kind, _, name = label.partition(" ")
+        if kind not in _STAMPS or _STAMPS[kind](name) != held:
+            return name if kind != "variable" else f"the environment variable {name}"
+    return ""
+
+
+@contextmanager
+def watched(by: Dependencies) -> Iterator[None]:
+    """Note in `by` whatever is read from outside inside the block, by any thread of this process."""
+    global _hooked  # noqa: PLW0603 - an audit hook stays for as long as the process does
+    if not _hooked:
+        _hooked = True
+        sys.addaudithook(_hear)
+    with _lock:
+        if not _watching:
+            _wrapped.enter_context(_wrappers())
+        _watching.append(by)
+    try:
+        yield
+    finally:
+        with _lock:
+            _watching.reverse()  # blocks end in the reverse order; the same object may watch twice
+            del _watching[next(place for place, one in enumerate(_watching) if one is by)]
+            _watching.reverse()
+            if not _watching:
+                _wrapped.close()
+
+
+_watching: list[Dependencies] = []
+_hooked = False
+_wrapped = ExitStack()
+_lock = threading.RLock()
+_stamping = threading.local()
+
+
+def _note(kind: str, name: object) -> None:
+    """Tell all that watch of something that is read; what it raises would reach whoever reads it, so it raises none."""
+    if not _watching or getattr(_stamping, "now", False):
+        return
+    try:
+        text = os.fsdecode(name)  # type: ignore[arg-type]
+    except (TypeError, ValueError):  # a descriptor: the file was noted as it was opened
+        return
+    if kind != "variable" and (text.startswith(_SYSTEM) or text.endswith(_COMPILED) or _machinery(text)):
+        return
+    _stamping.now = True
+    try:
+        for one in list(_watching):
+            one.read(kind, text)
+    except (OSError, ValueError):  # no working folder any more, a null byte
+        for one in list(_watching):
+            one.unknowable = one.unknowable or f"reads {text!r}, which cannot be found again"
+    finally:
+        _stamping.now = False
+
+
+def _machinery(path: str) -> bool:
+    """Return True if the import system, or whoever shows a line of code, is what reads."""
+    frame = sys._getframe(2)
+    while frame.f_globals.get("__name__") == __name__ and frame.f_back is not None:
+        frame = frame.f_back
+    name = str(frame.f_globals.get("__name__", ""))
+    if name.startswith(_MACHINERY):
+        return True
+    # Some read code by way of other modules: only a source file is taken for code then.
+    return path.endswith(".py") and frame.f_back is not None and _calls_machinery(frame)
+
+
+def _calls_machinery(frame: Any) -> bool:
+    for _ in range(4):
+        if frame is None:
+            break
+        if str(frame.f_globals.get("__name__", "")).startswith(_MACHINERY):
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _hear(event: str, args: tuple[Any, ...]) -> None:
+    """The audit hook."""
+    if not _watching or getattr(_stamping, "now", False):
+        return
+    heard = _EVENTS.get(event)
+    if heard is not None:
+        with suppress(OSError, TypeError, ValueError):
+            heard(*args)
+    elif event in _OUTWARD:
+        for one in list(_watching):
+            one.unknowable = one.unknowable or _OUTWARD[event]
+
+
+def _opened(path: Any, mode: Any, flags: Any) -> None:
+    if isinstance(path, int) or not isinstance(flags, int):
+        return
+    if flags & os.O_TRUNC or (flags & os.O_CREAT and flags & os.O_EXCL):
+        _made(path)
+    elif not flags & os.O_WRONLY:
+        _note("file", path)
+
+
+def _made(path: Any, *_: Any) -> None:
+    for one in list(_watching):
+        one.wrote(os.path.abspath(os.fsdecode(path)))
+
+
+def _renamed(source: Any, target: Any, *_: Any) -> None:
+    for one in list(_watching):
+        one.moved(os.path.abspath(os.fsdecode(source)), os.path.abspath(os.fsdecode(target)))
+
+
+def _connected(database: Any) -> None:
+    text = os.fsdecode(database)
+    if text in ("", ":memory:"):
+        return
+    if text.startswith("file:"):  # an address with options; which file it is, SQLite alone knows
+        for one in list(_watching):
+            one.unknowable = one.unknowable or f"opens the database {text}"
+    # What was written last may still stand in the log beside the file.
+    for name in (text, f"{text}-wal", f"{text}-journal"):
+        _note("file", name)
+
+
+def _set(name: Any, *_: Any) -> None:
+    for one in list(_watching):
+        one.wrote(f"variable {os.fsdecode(name)}")
+
+
+_EVENTS: dict[str, Callable[..., None]] = {
+    "open": _opened,
+    "os.listdir": lambda path: _note("folder", "." if path is None else path),
+    "os.scandir": lambda path: _note("folder", "." if path is None else path),
+    "os.mkdir": _made,
+    "os.rename": _renamed,
+    "os.putenv": _set,
+    "os.unsetenv": _set,
+    "sqlite3.connect": _connected,
+}
+
+
+@contextmanager
+def _wrappers() -> Iterator[None]:
+    """Wrap what raises no audit event, and put it back."""
+    environment: Any = type(os.environ)
+    replaced: list[tuple[Any, str, Any]] = []
+
+    def put(owner: Any, name: str, new: Any) -> None:
+        replaced.append((owner, name, vars(owner)[name]))
+        setattr(owner, name, new)
+
+    def noting(call: Any, kind: str) -> Any:
+        @wraps(call, updated=())
+        def wrapper(path: Any = None, *args: Any, **kwargs: Any) -> Any:
+            _note(kind, path)
+            return call(path, *args, **kwargs)
+
+        return wrapper
+
+    try:
+        for name in ("stat", "lstat", "access", "readlink"):
+            put(os, name, noting(getattr(os, name), "path"))
+        get, names = environment.__getitem__, environment.__iter__
+
+        def getitem(self: Any, key: Any) -> Any:
+            _note("variable", key)
+            return get(self, key)
+
+        def iterate(self: Any) -> Any:
+            _note("variable", "*")
+            return names(self)
+
+        put(environment, "__getitem__", getitem)
+        put(environment, "__iter__", iterate)
+        start = BaseProcess.start
+
+        def started(self: Any) -> Any:  # a process that is spawned raises no event
+            for one in list(_watching):
+                one.unknowable = one.unknowable or _OUTWARD["os.fork"]
+            return start(self)
+
+        put(BaseProcess, "start", started)
+        for module, calls in _BLIND.items():
+            for name in calls:
+                if module in sys.modules and name in vars(sys.modules[module]):
+                    put(sys.modules[module], name, noting(vars(sys.modules[module])[name], "file"))
+        yield
+    finally:
+        for owner, name, old in reversed(replaced):
+            setattr(owner, name, old)
+
+
+def _file(path: str) -> str:
+    """Return a hash of what a file holds, size and date of a large one, or "absent"."""
+    try:
+        status = os.stat(path)
+        if not stat.S_ISREG(status.st_mode):
+            return "no regular file"
+        if status.st_size > _LARGE:
+            return f"{status.st_size} {status.st_mtime_ns}"
+        which = (path, status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+        if which not in _hashes:
+            with open(path, "rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+            if time.time() - max(status.st_mtime, status.st_ctime) < _RACY:
+                return found
+            _hashes[which] = found
+        return _hashes[which]
+    except OSError:
+        return "absent"
+
+
+_hashes: dict[tuple[Any, ...], str] = {}
+"""Hashes of files by place, number, size and dates: a store of many entries compares the same files again and again."""
+
+
+def _path(path: str) -> str:
+    """Return what there is to know of a path without opening it; a folder's dates change with every file in it."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return "absent"
+    if stat.S_ISDIR(status.st_mode):
+        return "folder"
+    return f"{stat.S_IFMT(status.st_mode)} {status.st_size} {status.st_mtime_ns}"
+
+
+def _folder(path: str) -> str:
+    try:
+        return hashlib.sha256("\0".join(sorted(os.listdir(path))).encode("utf-8", "surrogateescape")).hexdigest()
+    except OSError:
+        return "absent"
+
+
+def _variable(name: str) -> str:
+    """Return a hash of a variable's value, which may be a secret; of all variables for the name "*"."""
+    if name == "*":
+        # pytest names the running test in a variable: it differs from run to run of one computation.
+        held = sorted(pair for pair in os.environ.items() if pair[0] != "PYTEST_CURRENT_TEST")
+        return hashlib.sha256(repr(held).encode("utf-8", "surrogateescape")).hexdigest()
+    value = os.environ.get(name)
+    return "absent" if value is None else hashlib.sha256(value.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+_STAMPS: dict[str, Callable[[str], str]] = {"file": _file, "path": _path, "folder": _folder, "variable": _variable}
