@@ -137,7 +137,7 @@ def test_a_sample_keeps_its_randomness_when_others_are_added(toys: Callable[...,
     assert few == whole[:60]
 
 
-@pytest.mark.parametrize("threshold", [{"max_drop": 0.0}, {"max_drop": 0.5}, {"at_least": 0.5}], ids=str)
+@pytest.mark.parametrize("threshold", [{"max_drop": 0.0}, {"max_drop": 0.4}, {"at_least": 0.5}], ids=str)
 def test_a_shift_that_changes_nothing_tests_nothing(threshold: dict[str, float]) -> None:
     result = measure_shift_accuracy(model, (X, Y), unchanged, exact=True, **threshold)
     assert result.verdict is Verdict.INCONCLUSIVE
