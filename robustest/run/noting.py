@@ -9,6 +9,7 @@ from typing import ParamSpec, TypeVar
 from robustest import context
 from robustest.errors import ConfigError, expected
 from robustest.kinds import Kind
+from robustest.models.process_state import unchanged_process
 from robustest.results import Result
 from robustest.run.options import check_keywords
 
@@ -65,7 +66,8 @@ def noted(measure: Callable[P, R]) -> Callable[P, R]:
     @wraps(measure)
     def measured(*args: P.args, **kwargs: P.kwargs) -> R:
         __tracebackhide__ = True
-        found = measure(*args, **kwargs)
+        with unchanged_process():
+            found = measure(*args, **kwargs)
         context.current().note(found if isinstance(found, Result) else None)
         return found
 
