@@ -116,7 +116,7 @@ def read_json(path: Path, what: str, mend: str) -> object:
 def _run(path: Path, data: object) -> Run:
     schema = field_of(data, "schema", int)
     if schema != SCHEMA:
-        renamed = "; a result's 'kind' was called 'claim' there. Run the tests again with this version"
+        renamed = ". Run the tests again with this version"
         raise TypeError(expected(f"schema {SCHEMA}", schema) + (renamed if schema < SCHEMA else ""))
     session = _session(field_of(data, "pytest", dict))
     account = Account(
@@ -158,10 +158,11 @@ def _check(account: Account, counts: Mapping[str, Any]) -> None:
 
 
 def _session(data: dict[str, Any]) -> Session:
-    numbers = {name: field_of(data, name, int) for name in ("exit", "collected", "deselected", "ran")}
-    if surplus := sorted(set(data) - set(numbers) - {"stopped"}):
+    numbers = {name: field_of(data, name, int) for name in ("exit", "collected", "ran")}
+    words = {name: field_of(data, name, str) for name in ("stopped", "selection")}
+    if surplus := sorted(set(data) - set(numbers) - set(words) - {"deselected"}):
         raise TypeError(f"Expected the fields of pytest's end but got also {surplus}")
-    return Session(stopped=field_of(data, "stopped", str), **numbers)
+    return Session(deselected=tuple(texts(field_of(data, "deselected", list), "deselected")), **words, **numbers)
 
 
 def _ending(data: object) -> Ending:

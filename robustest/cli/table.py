@@ -18,7 +18,7 @@ _WORDS = {"error": "not measured", "measured": "without a claim"}
 def show_rows(screen: Screen, account: Account, *, details: bool) -> Exit:
     """Print the section `robustness` and a count; no results are not well."""
     rows = account.rows
-    summary(screen, rows, account.lost, details=details)
+    summary(screen, rows, account.lost, details=details, left_out=account.left_out.get("deselected", ""))
     counts = dict.fromkeys(reversed(STATES), 0)
     for row in rows:
         counts[state(row)] += 1

@@ -7,7 +7,9 @@ modules come in only once a run or a test is robust.
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Generator
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -25,7 +27,18 @@ from robustest.pytest_plugin.running import pytest_runtest_call as pytest_runtes
 from robustest.pytest_plugin.running import pytest_runtest_makereport as pytest_runtest_makereport
 from robustest.pytest_plugin.running import pytest_runtest_protocol as pytest_runtest_protocol
 from robustest.pytest_plugin.running import pytest_runtest_setup as pytest_runtest_setup
-from robustest.pytest_plugin.stash import ACCOUNT, COLLECTED, CONTEXT, DESELECTED, LEDGER, SESSION, SETTINGS, WRONG
+from robustest.pytest_plugin.running import pytest_runtest_teardown as pytest_runtest_teardown
+from robustest.pytest_plugin.stash import (
+    ACCOUNT,
+    COLLECTED,
+    CONTEXT,
+    DESELECTED,
+    FOUND,
+    LEDGER,
+    SESSION,
+    SETTINGS,
+    WRONG,
+)
 
 if TYPE_CHECKING:
     from robustest.account import Account
@@ -52,6 +65,11 @@ def pytest_configure(config: pytest.Config) -> None:
         pytest_options.shard_of(config)
         pytest_options.check_html(config)
         config.stash[LEDGER] = Ledger()
+        from robustest.context import followed
+
+        following = ExitStack()
+        following.enter_context(followed())
+        config.add_cleanup(following.close)
         if not _is_worker(config):
             config.pluginmanager.register(_Intake(config.stash[LEDGER]))
 
@@ -97,9 +115,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:  # before others select by marker
         if set(_FIXTURES) & set(getattr(item, "fixturenames", ())) and not item.get_closest_marker("robust"):
             item.add_marker(pytest.mark.robust)
-    found = sum(item.get_closest_marker("robust") is not None for item in items)
+    found = {item.nodeid: item for item in (*items, *_unchosen(config))}
     yield
-    config.stash[DESELECTED] = found - sum(item.get_closest_marker("robust") is not None for item in items)
+    chosen = {item.nodeid for item in items}
+    config.stash[DESELECTED] = [name for name, item in found.items() if _is_robust(item) and name not in chosen]
     if SETTINGS in config.stash:
         _keep_shard(config, items)
     for item in items:  # after others added markers and deselected
@@ -119,6 +138,49 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.skip(reason=_SKIPPED))
     if SETTINGS in config.stash and any(CONTEXT in item.stash for item in items) and not _is_worker(config):
         pytest_options.check_attack(config, config.stash[SETTINGS])
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    report = yield
+    if SETTINGS in collector.config.stash:  # ids on the command line leave tests out that no plugin deselects
+        found = collector.config.stash.setdefault(FOUND, {})
+        if isinstance(collector, pytest.Class):
+            found.pop(collector.nodeid, None)
+        found |= {one.nodeid: one for one in report.result if isinstance(one, (pytest.Item, pytest.Class))}
+    return report
+
+
+def _unchosen(config: pytest.Config) -> list[pytest.Item]:
+    """The tests of modules that were looked into, whether they were chosen or not."""
+    found: list[pytest.Item] = []
+    queue = list(config.stash.get(FOUND, {}).values())
+    while queue:
+        one = queue.pop(0)
+        if isinstance(one, pytest.Class):
+            with suppress(Exception):  # what is wrong with a class is told when it is run
+                queue += [part for part in one.collect() if isinstance(part, (pytest.Item, pytest.Class))]
+        elif isinstance(one, pytest.Item):
+            found.append(one)
+    return found
+
+
+def _is_robust(item: pytest.Item) -> bool:
+    named = set(_FIXTURES) & set(getattr(item, "fixturenames", ()))
+    return bool(named) or item.get_closest_marker("robust") is not None
+
+
+def _selection(config: pytest.Config) -> str:
+    """What the command line selects tests by, as it is typed."""
+    parts = list(config.args) if config.args_source is pytest.Config.ArgsSource.ARGS else []
+    for option, name in (("-k", "keyword"), ("-m", "markexpr"), ("--deselect", "deselect")):
+        given = config.getoption(name, None) or ()
+        parts += [f"{option} {shlex.quote(one)}" for one in ((given,) if isinstance(given, str) else given)]
+    for option, name in (("--lf", "lf"), ("--sw", "stepwise"), ("--sw-skip", "stepwise_skip")):
+        parts += [option] if config.getoption(name, False) else []
+    return " ".join(parts)
 
 
 def _keep_shard(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -171,6 +233,7 @@ def pytest_testnodedown(node: Any, error: object) -> None:
             node.config.stash[COLLECTED] = output["robustest_collected"]
             node.config.stash[DESELECTED] = output["robustest_deselected"]
             node.config.stash[LEDGER].robust(output["robustest_collected"])
+        node.config.stash[LEDGER].lost_claims(output.get("robustest_lost", ()))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -183,6 +246,8 @@ def pytest_sessionfinish(session: pytest.Session) -> Generator[None, None, None]
         yield
     except OSError as error:  # of another reporter, such as pytest's own --junitxml: ours are still to be written
         failed = [f"a plugin could not end: {type(error).__name__}: {error}"]
+    from robustest.context import lost_claims
+
     ledger = config.stash[LEDGER]
     if _is_worker(config):
         recorded = sum(len(item.stash[CONTEXT].results) for item in session.items if CONTEXT in item.stash)
@@ -191,18 +256,26 @@ def pytest_sessionfinish(session: pytest.Session) -> Generator[None, None, None]
         if COLLECTED in config.stash:
             sent["robustest_collected"] = config.stash[COLLECTED]
             sent["robustest_deselected"] = config.stash[DESELECTED]
+        sent["robustest_lost"] = lost_claims()
         return None
+    from robustest.reports.states import red
+
+    ledger.lost_claims(lost_claims())
     stopped = session.shouldstop or session.shouldfail or session.exitstatus == pytest.ExitCode.INTERRUPTED
     account = ledger.account(
         int(session.exitstatus),
         stopped=(str(session.shouldstop or session.shouldfail or "interrupted") if stopped else ""),
         collected=_collected(config),
-        deselected=config.stash.get(DESELECTED, 0),
+        deselected=config.stash.get(DESELECTED, list[str]()),
+        selection=_selection(config),
     ).lost_too(failed)
     if config.stash[SETTINGS].update_baseline and not account.lost:
         from robustest.pytest_plugin.reports import update_baselines
 
         account = account.lost_too(update_baselines(account.results))
+    if session.exitstatus == pytest.ExitCode.OK and any(map(red, account.rows)):  # pytest is green where no report is
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        account = account.ended(int(session.exitstatus))
     _write(session, account)
     if config.stash[SETTINGS].store is not None:
         from robustest.pytest_plugin.reports import remember_endings
@@ -239,7 +312,13 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 
         account = config.stash[ACCOUNT]
         if account.lost or not config.getoption("no_summary"):  # some versions of pytest ask for it nonetheless
-            summary(terminalreporter, account.rows, account.lost, details=config.getoption("--robust-details"))
+            summary(
+                terminalreporter,
+                account.rows,
+                account.lost,
+                details=config.getoption("--robust-details"),
+                left_out=account.left_out.get("deselected", ""),
+            )
         if os.environ.get("GITHUB_ACTIONS") and not config.pluginmanager.has_plugin(
             "pytest_github_actions_annotate_failures"
         ):

@@ -36,6 +36,7 @@ _INI = {
     "max_samples": ("int", "samples a claim may look at"),
     "time_budget": ("float", "seconds after which a claim looks at no further samples"),
     "inconclusive": ("string", "fail or skip: what an inconclusive claim does to its test"),
+    "attempts": ("string", "every or majority: how many attempts must hold of a test that is run again"),
     "store": ("string", "folder of what is remembered (default: .robustest)"),
     "cache": ("bool", "use what is remembered (default: true)"),
     "recheck": ("float", "share of what is remembered that is measured again and must agree (default: 0.01)"),

@@ -94,7 +94,7 @@ def settings_of(options: Options) -> Settings:
 
 
 def _check_names(options: Options, others: tuple[str, ...]) -> None:
-    allowed = MARKER_KEYS - {"attack"}
+    allowed = MARKER_KEYS - {"attack", "attempts"}  # which are of tests, not of calls
     for key in options:
         if key not in allowed and key not in others:
             raise unknown("option", key, [*allowed, *others], FORMER)
