@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +145,7 @@ class Ledger:
         """Give each attempt at a test that was run again its rows and its ending, whatever reports of it came."""
         for key, attempts in self._repeated.items():
             test, last = key[0], self._last.get(key)
+            last = None if last is None else last.but(attempt=len(attempts))
             replay = next((row.replay for row in self._rows.get(key, ()) if row.replay), "") or (
                 last.replay if last else ""
             )
@@ -168,8 +170,8 @@ class Ledger:
                     Row(test=test, result=Result.from_dict(result), problem="", replay=replay, ending=ending)
                     for result in one["results"]
                 ]
-            self._rows[key] = [*rows, *unmeasured]
-            self._endings[key] = endings | self._endings.get(key, {})
+            self._rows[key] = [*rows, *(replace(row, ending=last or row.ending) for row in unmeasured)]
+            self._endings[key] = endings | {one.but(attempt=len(attempts)): None for one in self._endings.get(key, ())}
         self._repeated.clear()
 
     def account(

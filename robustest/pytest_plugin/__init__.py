@@ -262,11 +262,12 @@ def pytest_sessionfinish(session: pytest.Session) -> Generator[None, None, None]
 
     ledger.lost_claims(lost_claims())
     stopped = session.shouldstop or session.shouldfail or session.exitstatus == pytest.ExitCode.INTERRUPTED
+    deselected: list[str] = config.stash.get(DESELECTED, [])
     account = ledger.account(
         int(session.exitstatus),
         stopped=(str(session.shouldstop or session.shouldfail or "interrupted") if stopped else ""),
         collected=_collected(config),
-        deselected=config.stash.get(DESELECTED, list[str]()),
+        deselected=deselected,
         selection=_selection(config),
     ).lost_too(failed)
     if config.stash[SETTINGS].update_baseline and not account.lost:

@@ -258,3 +258,72 @@ def test_an_error_inside_a_claim_is_an_error_in_every_report(write: Any, run: An
     assert result.parseoutcomes() == {"errors": 1}
     assert [one["outcome"] for one in read_json()["tests"]] == ["error"]
     assert read_json()["counts"] == {"error": 1}
+
+
+FORKED = """
+import json, os
+from _pytest.runner import runtestprotocol
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item, nextitem):  # as pytest-forked does
+    hook, path = item.ihook, f"reports-{os.getpid()}.json"
+    pid = os.fork()
+    if not pid:
+        reports = runtestprotocol(item, nextitem=nextitem, log=False)
+        plain = [item.config.hook.pytest_report_to_serializable(config=item.config, report=one) for one in reports]
+        with open(path, "w") as file:
+            json.dump(plain, file, default=str)
+        os._exit(0)
+    os.waitpid(pid, 0)
+    if not os.path.exists(path):
+        call = pytest.CallInfo.from_call(lambda: 1 / 0, "setup")
+        reports = [pytest.TestReport.from_item_and_call(item, call)]
+    else:
+        with open(path) as file:
+            plain = json.load(file)
+        os.remove(path)
+        reports = [item.config.hook.pytest_report_from_serializable(config=item.config, data=one) for one in plain]
+    for report in reports:
+        hook.pytest_runtest_logreport(report=report)
+    return True
+"""
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "2")])
+def test_a_test_that_runs_in_a_forked_process_tells_the_same(
+    workers: tuple[str, ...], project: Any, write: Any, run: Any, read_json: Any
+) -> None:
+    project.makeconftest((project.path / "conftest.py").read_text() + FORKED)
+    write(
+        test_a="""
+        import os, threading
+
+        def test_holds(robust_model, robust_data):
+            claim(robust_model, robust_data, 0.01, at_least=0.5)
+
+        def test_fails_beside(robust_model, robust_data):
+            claim(robust_model, robust_data, 0.01, at_least=0.5)
+            thread = threading.Thread(target=claim, args=(robust_model, robust_data, 0.4, 0.5))
+            thread.start()
+            thread.join()
+
+        def test_dies(robust_model, robust_data):
+            claim(lambda x: os._exit(0), robust_data, 0.01, at_least=0.5)
+
+        def test_last(robust_model, robust_data):
+            claim(robust_model, robust_data, 0.01, at_least=0.5)
+        """
+    )
+    result = run("--robust", "--robust-json=out.json", *QUIET, *workers)
+    content = read_json()
+    assert _found(content) == {
+        "test_holds": "passed",
+        "test_fails_beside": "failed",
+        "test_dies": "error",
+        "test_last": "passed",
+    }
+    assert [row["result"]["verdict"] for row in content["results"] if row["result"] is not None] == [
+        *("passed", "passed", "failed", "passed")
+    ]
+    assert content["lost"] == []
+    assert result.ret == 1
