@@ -37,7 +37,7 @@ class Settings:
         suppress: names of health checks that shall only note, not stop or warn.
         exact: whether every sample is looked at, even where the verdict is settled before.
         max_samples: samples a claim may look at; None sets no limit.
-        time_budget: seconds after which a claim looks at no further chunk of samples; None sets no limit.
+        time_budget: seconds after which a claim ends, within the pass of the model under way; None sets no limit.
         inconclusive: what an inconclusive claim does to its test: "fail" or "skip"; it never passes.
         attempts: "every" or "majority": how many attempts must hold of a test that another plugin runs again.
         store: folder of what robustest remembers; None remembers nothing.

@@ -9,7 +9,10 @@ from types import CodeType
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.module import register_module_forward_pre_hook
 
+from robustest.clock import check as check_clock
+from robustest.clock import left
 from robustest.models.process_state import full_float32, unchanged_process
 
 _NOT_ANSWERING = frozenset({"__init__", "__repr__", "__setstate__", "eval", "extra_repr", "train", "training"})
@@ -48,7 +51,8 @@ def frozen(module: nn.Module | None) -> Iterator[Handover]:
     notes = Handover()
     with unchanged_process(), full_float32():
         if module is None:
-            yield notes
+            with _clocked():
+                yield notes
             return
         # Frozen TorchScript has no modes.
         modes = [(part, part.training) for part in module.modules() if hasattr(part, "training")]
@@ -70,6 +74,19 @@ def frozen(module: nn.Module | None) -> Iterator[Handover]:
             for parameter, flag in flags:
                 if parameter.requires_grad != flag:
                     parameter.requires_grad_(flag)
+
+
+@contextmanager
+def _clocked() -> Iterator[None]:
+    """Let every forward call of a module ask the clock: a training by a user's code knows nothing of it."""
+    if left() is None:
+        yield
+        return
+    handle = register_module_forward_pre_hook(lambda *_: check_clock())
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def is_modal(part: nn.Module) -> bool:

@@ -34,7 +34,7 @@ _INI = {
     "pictures": ("string", "folder of counterexample pictures (default: .robustest/pictures)"),
     "exact": ("bool", "look at every sample, even where the verdict is settled before"),
     "max_samples": ("int", "samples a claim may look at"),
-    "time_budget": ("float", "seconds after which a claim looks at no further samples"),
+    "time_budget": ("float", "seconds after which a claim ends, within the pass under way"),
     "inconclusive": ("string", "fail or skip: what an inconclusive claim does to its test"),
     "attempts": ("string", "every or majority: how many attempts must hold of a test that is run again"),
     "store": ("string", "folder of what is remembered (default: .robustest)"),

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from robustest import rng
+from robustest import clock, rng
 from robustest.claims.training.learners import Learner
 from robustest.errors import StoreError
 from robustest.identity.fingerprint import Unhashable, digest
@@ -141,6 +141,7 @@ class Fits:
         return remembered
 
     def _train(self, x: Tensor, y: Tensor, ids: Tensor) -> tuple[Tensor, float]:
+        clock.check()
         started = time.perf_counter()
         key = rng.fold(rng.keys(self.settings.seed, ids), "training").sum().view(1)
         predicted = self.learner.train(x, y, self.classes, key)(self.test.x)

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from robustest import context, rng
+from robustest import clock, context, rng
 from robustest.engine.draws import seed_draws
 from robustest.errors import ConfigError, expected
 from robustest.identity.fingerprint import Unhashable, digest
@@ -95,6 +95,7 @@ class Trainings:
         if found is not None:
             self.dates.append(str(found.meta["when"]))
             return seen_in(found)
+        clock.check()
         started = time.perf_counter()
         model = self._model(x, y, seed)
         took = time.perf_counter() - started
