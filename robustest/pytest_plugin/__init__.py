@@ -140,16 +140,21 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         pytest_options.check_attack(config, config.stash[SETTINGS])
 
 
-@pytest.hookimpl(wrapper=True)
+@pytest.hookimpl(wrapper=True, trylast=True)  # innermost: --lf takes tests out of the report
 def pytest_make_collect_report(
     collector: pytest.Collector,
 ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
     report = yield
-    if SETTINGS in collector.config.stash:  # ids on the command line leave tests out that no plugin deselects
-        found = collector.config.stash.setdefault(FOUND, {})
+    config = collector.config
+    if SETTINGS in config.stash:  # ids on the command line leave tests out that no plugin deselects
+        found = config.stash.setdefault(FOUND, {})
         if isinstance(collector, pytest.Class):
             found.pop(collector.nodeid, None)
-        found |= {one.nodeid: one for one in report.result if isinstance(one, (pytest.Item, pytest.Class))}
+        held = list(report.result)
+        if not held and report.passed and isinstance(collector, pytest.File) and config.getoption("lf", False):
+            with suppress(Exception):  # --lf skips whole files, without a look into them
+                held = list(collector.collect())
+        found |= {one.nodeid: one for one in held if isinstance(one, (pytest.Item, pytest.Class))}
     return report
 
 
