@@ -115,10 +115,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:  # before others select by marker
         if set(_FIXTURES) & set(getattr(item, "fixturenames", ())) and not item.get_closest_marker("robust"):
             item.add_marker(pytest.mark.robust)
-    found = {item.nodeid: item for item in (*items, *_unchosen(config))}
+    config.stash[DESELECTED] = [item.nodeid for item in (*items, *_unchosen(config)) if _is_robust(item)]
     yield
-    chosen = {item.nodeid for item in items}
-    config.stash[DESELECTED] = [name for name, item in found.items() if _is_robust(item) and name not in chosen]
     if SETTINGS in config.stash:
         _keep_shard(config, items)
     for item in items:  # after others added markers and deselected
@@ -138,6 +136,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.skip(reason=_SKIPPED))
     if SETTINGS in config.stash and any(CONTEXT in item.stash for item in items) and not _is_worker(config):
         pytest_options.check_attack(config, config.stash[SETTINGS])
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    if DESELECTED in session.config.stash:  # only now has --lf, too, deselected
+        chosen = {item.nodeid for item in session.items}
+        found = session.config.stash[DESELECTED]
+        session.config.stash[DESELECTED] = [name for name in dict.fromkeys(found) if name not in chosen]
 
 
 @pytest.hookimpl(wrapper=True, trylast=True)  # innermost: --lf takes tests out of the report
@@ -197,6 +202,9 @@ def _keep_shard(config: pytest.Config, items: list[pytest.Item]) -> None:
         return
     others = {id(item) for place, item in enumerate(robust) if place % shard.count != shard.index - 1}
     config.hook.pytest_deselected(items=[item for item in items if id(item) in others])
+    left = {item.nodeid for item in items if id(item) in others}  # by no choice of the user's
+    found = config.stash[DESELECTED]
+    config.stash[DESELECTED] = [name for name in found if name not in left]
     items[:] = [item for item in items if id(item) not in others]
 
 
