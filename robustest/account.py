@@ -134,6 +134,12 @@ class Account:
         """All that a report shows: see `told`."""
         return told(self.results, self.endings, self.session, self.lost)
 
+    @property
+    def left_out(self) -> dict[str, str]:
+        """What a reader of a gate must know: which robustness tests were found and deselected; empty where none was."""
+        text = "" if self.session is None else self.session.left_out
+        return {"deselected": text} if text else {}
+
     def pictured(self, start: Callable[[str], Path], to: Path) -> Account:
         """The account with its pictures named from another folder.
 

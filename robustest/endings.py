@@ -8,12 +8,12 @@ from typing import Any
 
 from robustest.errors import expected
 
-OUTCOMES = ("failed", "error", "unfinished", "xfailed", "skipped", "xpassed", "passed")
+OUTCOMES = ("failed", "error", "unfinished", "xfailed", "skipped", "rerun", "xpassed", "passed")
 """What a phase of a test can come to, worst first.
 
 An error is what failed outside the test's own call, or kept robustest from measuring; unfinished is what was to run
 when the run was stopped. xfailed is a failure that a marker expected, xpassed a pass that it did not; a strict marker
-makes that a failure.
+makes that a failure. rerun is an attempt that did not pass, of a test that holds by the rule over all its attempts.
 """
 
 RED = frozenset({"failed", "error", "unfinished"})
@@ -38,6 +38,7 @@ class Ending:
         robust: whether it is a robustness test.
         claimed: whether a claim, or what could not be measured, brought it about, so that a row of results tells it.
         replay: the command that repeats the test; empty where none is known.
+        attempt: which attempt at the test this was, 1 for the first; 0 where there was one alone.
     """
 
     test: str
@@ -47,6 +48,7 @@ class Ending:
     robust: bool = True
     claimed: bool = False
     replay: str = ""
+    attempt: int = 0
 
     def __post_init__(self) -> None:
         if self.phase not in PHASES:
@@ -80,7 +82,8 @@ class Ending:
         """
         texts = {name: data[name] for name in ("test", "phase", "outcome", "reason", "replay")}
         truths = {name: data[name] for name in ("robust", "claimed")}
-        if surplus := sorted(set(data) - set(texts) - set(truths)):
+        attempt = data["attempt"]
+        if surplus := sorted(set(data) - set(texts) - set(truths) - {"attempt"}):
             raise TypeError(f"Expected the fields of an ending but got also {surplus}")
         for name, value in texts.items():
             if not isinstance(value, str):
@@ -88,7 +91,9 @@ class Ending:
         for name, value in truths.items():
             if not isinstance(value, bool):
                 raise TypeError(expected(f"{name} of an ending to be true or false", value))
-        return cls(**texts, **truths)
+        if type(attempt) is not int or attempt < 0:
+            raise TypeError(expected("attempt of an ending to be a whole number", attempt))
+        return cls(**texts, **truths, attempt=attempt)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,20 +104,36 @@ class Session:
         exit: pytest's exit status.
         stopped: why the run was stopped before its end; empty where it was not.
         collected: robustness tests found.
-        deselected: how many of them were deselected (-k, -m, --lf ...).
+        deselected: ids of those that were found and left out (-k, -m, --lf, ids on the command line ...).
         ran: how many were set up, in this run or this shard of it.
+        selection: what the command line selects by, as it was typed; empty where that is everything.
     """
 
     exit: int
     stopped: str = ""
     collected: int = 0
-    deselected: int = 0
+    deselected: tuple[str, ...] = ()
     ran: int = 0
+    selection: str = ""
+
+    @property
+    def left_out(self) -> str:
+        """Which robustness tests were found and deselected, in a line; empty where none was."""
+        by = f" by {self.selection}" if self.selection else ""
+        count = len(self.deselected)
+        if not count:
+            return ""
+        more = f", and {count - _MOST_NAMED} more" if count > _MOST_NAMED else ""
+        tests = "one robustness test" if count == 1 else f"{count} robustness tests"
+        return f"{tests} deselected{by}: {', '.join(self.deselected[:_MOST_NAMED])}{more}"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""
-        return asdict(self)
+        return {**asdict(self), "deselected": list(self.deselected)}
 
+
+_MOST_NAMED = 10
+"""Tests that a line names; the run's file has all."""
 
 _MEANINGS = {
     1: "something failed that no test is named for",

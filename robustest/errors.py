@@ -80,6 +80,10 @@ class ClaimInconclusive(ClaimFailed):
     """The samples do not settle the claim either way; the gate does not pass on it."""
 
 
+class AttemptsFailed(AssertionError):
+    """A test held in its last attempt and had failed in an earlier one: its rule over all attempts is not kept."""
+
+
 _LONGEST = 200
 """Characters of a value that a message shows: tensors and state_dicts would bury it."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,8 @@ class Ledger:
         self._announced: dict[tuple[str, str], int] = {}  # by tests, on their teardown reports
         self._places: dict[str, tuple[str, int]] = {}
         self._sent = self._arrived = 0  # by workers, when they went down; on reports
+        self._repeated: dict[tuple[str, str], list[dict[str, Any]]] = {}  # of tests that were run again
+        self._last: dict[tuple[str, str], Ending] = {}  # how each test's own call ended
 
     def expect(self, tests: list[str], *, calls: bool) -> None:
         """These tests must report; `calls` says whether they will be called, not only set up."""
@@ -85,6 +88,10 @@ class Ledger:
     def worker_sent(self, count: int) -> None:
         """A worker says how many results its tests recorded."""
         self._sent += count
+
+    def lost_claims(self, problems: Iterable[str]) -> None:
+        """These claims were made where no test could record them, in sentences."""
+        self._unwritten.update(dict.fromkeys(problems))
 
     def robust(self, tests: Iterable[str]) -> None:
         """These are robustness tests."""
@@ -102,14 +109,20 @@ class Ledger:
         key = report.nodeid, _worker(report)
         if phase == "setup":  # the first report of a test, or of another attempt at it
             self._phases.pop(key, None)
-            self._rows.pop(key, None)
-            self._endings.pop(key, None)
+            for kept in (self._rows, self._endings, self._last):
+                kept.pop(key, None)
         file, line, _ = report.location
         self._places[report.nodeid] = file, (line or 0) + 1
         self._phases.setdefault(key, {})[phase] = report.outcome
         if hasattr(report, "robustest_recorded"):
             self._announced[key] = report.robustest_recorded
         ending = ending_of(report)
+        attempts = getattr(report, "robustest_attempts", None)
+        if attempts is not None:
+            self._repeated[key] = attempts
+            ending = None if ending is None else ending.but(attempt=len(attempts))
+        if ending is not None and phase == "call":
+            self._last[key] = ending
         if ending is not None:
             self._endings.setdefault(key, {})[ending] = None
         self._unwritten.update(dict.fromkeys(getattr(report, "robustest_unwritten", ())))
@@ -128,21 +141,59 @@ class Ledger:
         if problem:
             rows.append(Row(test=report.nodeid, result=None, problem=problem, replay=replay, ending=within))
 
-    def account(self, status: int, *, stopped: str, collected: Sequence[str], deselected: int) -> Account:
+    def _again(self) -> None:
+        """Give each attempt at a test that was run again its rows and its ending, whatever reports of it came."""
+        for key, attempts in self._repeated.items():
+            test, last = key[0], self._last.get(key)
+            last = None if last is None else last.but(attempt=len(attempts))
+            replay = next((row.replay for row in self._rows.get(key, ()) if row.replay), "") or (
+                last.replay if last else ""
+            )
+            unmeasured = [row for row in self._rows.get(key, ()) if row.result is None]
+            endings: dict[Ending, None] = {}
+            rows: list[Row] = []
+            for number, one in enumerate(attempts, 1):
+                if "outcome" in one:
+                    ending = Ending(
+                        test=test,
+                        phase=one["phase"],
+                        outcome=one["outcome"],
+                        reason=one["reason"],
+                        claimed=one["outcome"] != "passed",
+                        replay=replay,
+                        attempt=number,
+                    )
+                    endings[ending] = None
+                else:
+                    ending = last or Ending(test=test, phase="call", outcome="passed", attempt=number)
+                rows += [
+                    Row(test=test, result=Result.from_dict(result), problem="", replay=replay, ending=ending)
+                    for result in one["results"]
+                ]
+            self._rows[key] = [*rows, *(replace(row, ending=last or row.ending) for row in unmeasured)]
+            self._endings[key] = endings | {one.but(attempt=len(attempts)): None for one in self._endings.get(key, ())}
+        self._repeated.clear()
+
+    def account(
+        self, status: int, *, stopped: str, collected: Sequence[str], deselected: Sequence[str], selection: str = ""
+    ) -> Account:
         """What there is to tell, once the run is over.
 
         Args:
             status: pytest's exit status so far.
             stopped: why the run was stopped before its end; empty where it was not.
             collected: ids of all robustness tests, of other shards too.
-            deselected: how many more were found and deselected.
+            deselected: ids of those that were found and deselected.
+            selection: what the command line selects by; empty where that is everything.
         """
+        self._again()
         ran = self.tests()
         session = Session(
             exit=status,
             stopped=stopped,
             collected=len(collected),
-            deselected=deselected,
+            deselected=tuple(deselected),
+            selection=selection,
             ran=sum(test in ran for test in collected),
         )
         account = Account(

@@ -37,8 +37,9 @@ class Settings:
         suppress: names of health checks that shall only note, not stop or warn.
         exact: whether every sample is looked at, even where the verdict is settled before.
         max_samples: samples a claim may look at; None sets no limit.
-        time_budget: seconds after which a claim looks at no further chunk of samples; None sets no limit.
+        time_budget: seconds after which a claim ends, within the pass of the model under way; None sets no limit.
         inconclusive: what an inconclusive claim does to its test: "fail" or "skip"; it never passes.
+        attempts: "every" or "majority": how many attempts must hold of a test that another plugin runs again.
         store: folder of what robustest remembers; None remembers nothing.
         cache: whether what the store remembers is used, not only written.
         recheck: share of remembered chunks, drawn at random, that is measured again and must agree; in 0..1.
@@ -72,6 +73,7 @@ class Settings:
     max_samples: int | None = None
     time_budget: float | None = None
     inconclusive: str = "fail"
+    attempts: str = "every"
     store: str | None = None
     cache: bool = True
     recheck: float = 0.01
@@ -305,6 +307,7 @@ _CHECKS: Mapping[str, Any] = {
     "max_samples": _whole(1, none=True),
     "time_budget": _number("seconds > 0", none=True),
     "inconclusive": _one_of("fail", "skip"),
+    "attempts": _one_of("every", "majority"),
     "cache": _flag,
     "recheck": _number("a share in 0..1", most=1, zero=True),
     "corpus_max_mb": _number("megabytes > 0"),

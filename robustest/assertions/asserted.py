@@ -8,6 +8,7 @@ from functools import wraps
 from typing import Any, ParamSpec, cast
 
 from robustest.assertions.gate import advise, gate, unvouched
+from robustest.context import claiming
 from robustest.errors import ConfigError, NotSearched
 from robustest.kinds import Kind
 from robustest.results import Result
@@ -51,19 +52,20 @@ def asserted(measure: Callable[P, Result], **defaults: float) -> Callable[[Calla
         @wraps(words)
         def claim(*args: P.args, **kwargs: P.kwargs) -> Result:
             __tracebackhide__ = True
-            check_keywords(measure, kwargs)
-            given: Any = {**defaults, **kwargs}
-            try:
-                signature.bind(*args, **given)
-            except TypeError as error:
-                raise TypeError(f"{words.__name__}() {error}") from None
-            if not kind.advises:
-                _check_claim(kind, given)
-            try:
-                found = measure(*args, **given)
-                return advise(found) if kind.advises else gate(found)
-            except NotSearched as nothing:
-                return unvouched(kind.name, nothing)
+            with claiming(kind.name):
+                check_keywords(measure, kwargs)
+                given: Any = {**defaults, **kwargs}
+                try:
+                    signature.bind(*args, **given)
+                except TypeError as error:
+                    raise TypeError(f"{words.__name__}() {error}") from None
+                if not kind.advises:
+                    _check_claim(kind, given)
+                try:
+                    found = measure(*args, **given)
+                    return advise(found) if kind.advises else gate(found)
+                except NotSearched as nothing:
+                    return unvouched(kind.name, nothing)
 
         claim.__doc__ = _docstring(words, measure)
         claim.__annotations__ = dict(measure.__annotations__)

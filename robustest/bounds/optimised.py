@@ -12,6 +12,7 @@ from torch import Tensor
 
 from robustest.bounds.linear import Bounding, cut, margin_rows
 from robustest.bounds.nonlinear import Relu
+from robustest.clock import check as check_clock
 
 _STEPS = 12
 _RATE = 0.5
@@ -54,6 +55,7 @@ def _ascended(bounding: Bounding, relus: dict[int, Relu], a: Tensor) -> Tensor:
     best = torch.full((len(a),), -torch.inf, device=a.device)
     speeds = {place: torch.zeros_like(slope) for place, slope in slopes.items()}
     for step in range(_STEPS):
+        check_clock()
         with torch.enable_grad():
             for place, bend in relus.items():
                 low, high = bounding.intervals[place]

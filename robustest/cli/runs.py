@@ -22,6 +22,9 @@ from robustest.reports.json_file import SCHEMA
 from robustest.reports.states import state
 from robustest.version import VERSION
 
+_RENAMED = 3
+"""The schema in which results have a 'kind'."""
+
 LARGEST = 512 * 2**20
 """Bytes of a file of results, at most: a claim about a million samples has 12 MB."""
 
@@ -116,8 +119,9 @@ def read_json(path: Path, what: str, mend: str) -> object:
 def _run(path: Path, data: object) -> Run:
     schema = field_of(data, "schema", int)
     if schema != SCHEMA:
-        renamed = "; a result's 'kind' was called 'claim' there. Run the tests again with this version"
-        raise TypeError(expected(f"schema {SCHEMA}", schema) + (renamed if schema < SCHEMA else ""))
+        renamed = "; a result's 'kind' was called 'claim' there" if schema < _RENAMED else ""
+        again = ". Run the tests again with this version" if schema < SCHEMA else ""
+        raise TypeError(expected(f"schema {SCHEMA}", schema) + renamed + again)
     session = _session(field_of(data, "pytest", dict))
     account = Account(
         results=tuple(_row(row) for row in field_of(data, "results", list)),
@@ -158,10 +162,11 @@ def _check(account: Account, counts: Mapping[str, Any]) -> None:
 
 
 def _session(data: dict[str, Any]) -> Session:
-    numbers = {name: field_of(data, name, int) for name in ("exit", "collected", "deselected", "ran")}
-    if surplus := sorted(set(data) - set(numbers) - {"stopped"}):
+    numbers = {name: field_of(data, name, int) for name in ("exit", "collected", "ran")}
+    words = {name: field_of(data, name, str) for name in ("stopped", "selection")}
+    if surplus := sorted(set(data) - set(numbers) - set(words) - {"deselected"}):
         raise TypeError(f"Expected the fields of pytest's end but got also {surplus}")
-    return Session(stopped=field_of(data, "stopped", str), **numbers)
+    return Session(deselected=tuple(texts(field_of(data, "deselected", list), "deselected")), **words, **numbers)
 
 
 def _ending(data: object) -> Ending:

@@ -18,7 +18,10 @@ _WORDS = {"error": "not measured", "measured": "without a claim"}
 def show_rows(screen: Screen, account: Account, *, details: bool) -> Exit:
     """Print the section `robustness` and a count; no results are not well."""
     rows = account.rows
-    summary(screen, rows, account.lost, details=details)
+    left_out = account.left_out.get("deselected", "")
+    if not left_out and account.session is not None and account.session.selection:
+        left_out = f"selected by {account.session.selection}: no other file was looked into"
+    summary(screen, rows, account.lost, details=details, left_out=left_out)
     counts = dict.fromkeys(reversed(STATES), 0)
     for row in rows:
         counts[state(row)] += 1

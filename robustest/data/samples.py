@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, RandomSampler, SequentialSampler
 
+from robustest.clock import check as check_clock
 from robustest.errors import DataError, expected
 from robustest.factory import Factory
 from robustest.tasks import CLASSIFICATION, Task
@@ -149,7 +150,7 @@ def _indexed(data: Any, collate: Callable[[list[Any]], Any] | None, task: Task) 
         )
 
     def take(ids: Tensor) -> tuple[Tensor, Tensor]:
-        items = [data[int(i)] for i in ids]
+        items = [_clocked(data, int(i)) for i in ids]
         if collate is not None:
             return _from_batch(collate(items), task)
         pairs = [_pair(item, task) for item in items]
@@ -161,6 +162,11 @@ def _indexed(data: Any, collate: Callable[[list[Any]], Any] | None, task: Task) 
         return _read(torch.stack([x for x, _ in pairs])), task.targets([y for _, y in pairs])
 
     return Samples(take, len(data), task=task)
+
+
+def _clocked(data: Any, position: int) -> Any:
+    check_clock()  # reading may take longer than the model does
+    return data[position]
 
 
 def _from_batch(batch: object, task: Task) -> tuple[Tensor, Tensor]:

@@ -12,6 +12,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from robustest import clock
 from robustest.engine.health_checks.health import Health
 from robustest.engine.searches.rows import cut
 from robustest.errors import DeviceError, ModelError, RobustestError
@@ -324,6 +325,7 @@ class Evaluator:
         done: list[T] = []
         start = 0
         while start < n:
+            clock.check()
             part = slice(start, min(n, start + self.batch_size))
             try:
                 done.append(run(part))

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from robustest.bounds import Ball, NoBound, Proof, ball_of, nothing_shown, prove
+from robustest.clock import check as check_clock
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.reading import Reading, reading_of
@@ -70,6 +71,7 @@ def prove_rows(evaluator: Evaluator, chunk: Chunk, threat: Threat, held: Tensor,
         return Proven(rows, f"no bound: given up where none of a chunk's {tried} clearest samples was proven")
     for start in range(_PILOT, len(left), _BATCH):
         part = left[start : start + _BATCH]
+        check_clock()
         rows[part] = proof.of(part).proven
     if bool((wrong := proof.of(broken).proven).any()) and proof.confirmed():
         index = int(chunk.ids[broken[wrong][0]])

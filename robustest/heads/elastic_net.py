@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from robustest.clock import check as check_clock
+
 _GROW, _SHRINK = 1.5, 0.95
 """The curvature estimate after a step that was too long, and after one that was not."""
 
@@ -219,6 +221,7 @@ class _Walk:
         self.before = (self.weight, self.bias, self.scores)
 
     def step(self) -> None:
+        check_clock()
         problem, ahead = self.problem, (1 + math.sqrt(1 + 4 * self.momentum**2)) / 2
         beta = (self.momentum - 1) / ahead
         here = (self.weight, self.bias, self.scores)

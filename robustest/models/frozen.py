@@ -1,16 +1,19 @@
-"""The user's model and random state, left as they were found."""
+"""The user's model, left as it was found."""
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import CodeType
 
-import numpy as np
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.module import register_module_forward_pre_hook
+
+from robustest.clock import check as check_clock
+from robustest.clock import left
+from robustest.models.process_state import full_float32, unchanged_process
 
 _NOT_ANSWERING = frozenset({"__init__", "__repr__", "__setstate__", "eval", "extra_repr", "train", "training"})
 """Methods of a module that may touch its mode without any answer depending on it."""
@@ -36,8 +39,8 @@ class Handover(list[str]):
 def frozen(module: nn.Module | None) -> Iterator[Handover]:
     """Eval mode, frozen weights, full float32 inside; modes, gradient flags, random states restored after.
 
-    Gradients are neither written nor cleared: no parameter asks for one inside the block. The global
-    random states of torch, numpy and Python are put back, whatever the model drew from them.
+    Gradients are neither written nor cleared: no parameter asks for one inside the block. The process is as it was
+    before, whatever the model did to it: see `robustest.models.process_state.unchanged_process`.
 
     Args:
         module: the model; None for a callable without one.
@@ -46,9 +49,10 @@ def frozen(module: nn.Module | None) -> Iterator[Handover]:
         Notes, none where nothing had to be changed, and counts for the health check `train_mode`.
     """
     notes = Handover()
-    with _random_states(), _full_float32():
+    with unchanged_process(), full_float32():
         if module is None:
-            yield notes
+            with _clocked():
+                yield notes
             return
         # Frozen TorchScript has no modes.
         modes = [(part, part.training) for part in module.modules() if hasattr(part, "training")]
@@ -70,6 +74,19 @@ def frozen(module: nn.Module | None) -> Iterator[Handover]:
             for parameter, flag in flags:
                 if parameter.requires_grad != flag:
                     parameter.requires_grad_(flag)
+
+
+@contextmanager
+def _clocked() -> Iterator[None]:
+    """Let every forward call of a module ask the clock: a training by a user's code knows nothing of it."""
+    if left() is None:
+        yield
+        return
+    handle = register_module_forward_pre_hook(lambda *_: check_clock())
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def is_modal(part: nn.Module) -> bool:
@@ -113,26 +130,3 @@ def _eval(module: nn.Module, notes: list[str]) -> None:
         module.eval()
     except NotImplementedError:  # exported programs have no modes
         notes[-1] = "the model is an exported program in train mode; its mode could not be changed"
-
-
-@contextmanager
-def _full_float32() -> Iterator[None]:
-    """TF32 off: its 10-bit mantissa is no ground for a verdict."""
-    matmul, cudnn = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    try:
-        yield
-    finally:
-        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = matmul, cudnn
-
-
-@contextmanager
-def _random_states() -> Iterator[None]:
-    python, legacy = random.getstate(), np.random.get_state()
-    devices = range(torch.cuda.device_count())
-    try:
-        with torch.random.fork_rng(devices=list(devices)):
-            yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(legacy)

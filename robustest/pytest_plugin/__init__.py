@@ -7,7 +7,9 @@ modules come in only once a run or a test is robust.
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Generator
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -25,7 +27,18 @@ from robustest.pytest_plugin.running import pytest_runtest_call as pytest_runtes
 from robustest.pytest_plugin.running import pytest_runtest_makereport as pytest_runtest_makereport
 from robustest.pytest_plugin.running import pytest_runtest_protocol as pytest_runtest_protocol
 from robustest.pytest_plugin.running import pytest_runtest_setup as pytest_runtest_setup
-from robustest.pytest_plugin.stash import ACCOUNT, COLLECTED, CONTEXT, DESELECTED, LEDGER, SESSION, SETTINGS, WRONG
+from robustest.pytest_plugin.running import pytest_runtest_teardown as pytest_runtest_teardown
+from robustest.pytest_plugin.stash import (
+    ACCOUNT,
+    COLLECTED,
+    CONTEXT,
+    DESELECTED,
+    FOUND,
+    LEDGER,
+    SESSION,
+    SETTINGS,
+    WRONG,
+)
 
 if TYPE_CHECKING:
     from robustest.account import Account
@@ -52,6 +65,11 @@ def pytest_configure(config: pytest.Config) -> None:
         pytest_options.shard_of(config)
         pytest_options.check_html(config)
         config.stash[LEDGER] = Ledger()
+        from robustest.context import followed
+
+        following = ExitStack()
+        following.enter_context(followed())
+        config.add_cleanup(following.close)
         if not _is_worker(config):
             config.pluginmanager.register(_Intake(config.stash[LEDGER]))
 
@@ -97,9 +115,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:  # before others select by marker
         if set(_FIXTURES) & set(getattr(item, "fixturenames", ())) and not item.get_closest_marker("robust"):
             item.add_marker(pytest.mark.robust)
-    found = sum(item.get_closest_marker("robust") is not None for item in items)
+    config.stash[DESELECTED] = [item.nodeid for item in (*items, *_unchosen(config)) if _is_robust(item)]
     yield
-    config.stash[DESELECTED] = found - sum(item.get_closest_marker("robust") is not None for item in items)
     if SETTINGS in config.stash:
         _keep_shard(config, items)
     for item in items:  # after others added markers and deselected
@@ -121,6 +138,61 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         pytest_options.check_attack(config, config.stash[SETTINGS])
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    if DESELECTED in session.config.stash:  # only now has --lf, too, deselected
+        chosen = {item.nodeid for item in session.items}
+        found = session.config.stash[DESELECTED]
+        session.config.stash[DESELECTED] = [name for name in dict.fromkeys(found) if name not in chosen]
+
+
+@pytest.hookimpl(wrapper=True, trylast=True)  # innermost: --lf takes tests out of the report
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    report = yield
+    config = collector.config
+    if SETTINGS in config.stash:  # ids on the command line leave tests out that no plugin deselects
+        found = config.stash.setdefault(FOUND, {})
+        if isinstance(collector, pytest.Class):
+            found.pop(collector.nodeid, None)
+        held = list(report.result)
+        if not held and report.passed and isinstance(collector, pytest.File) and config.getoption("lf", False):
+            with suppress(Exception):  # --lf skips whole files, without a look into them
+                held = list(collector.collect())
+        found |= {one.nodeid: one for one in held if isinstance(one, (pytest.Item, pytest.Class))}
+    return report
+
+
+def _unchosen(config: pytest.Config) -> list[pytest.Item]:
+    """The tests of modules that were looked into, whether they were chosen or not."""
+    found: list[pytest.Item] = []
+    queue = list(config.stash.get(FOUND, {}).values())
+    while queue:
+        one = queue.pop(0)
+        if isinstance(one, pytest.Class):
+            with suppress(Exception):  # what is wrong with a class is told when it is run
+                queue += [part for part in one.collect() if isinstance(part, (pytest.Item, pytest.Class))]
+        elif isinstance(one, pytest.Item):
+            found.append(one)
+    return found
+
+
+def _is_robust(item: pytest.Item) -> bool:
+    named = set(_FIXTURES) & set(getattr(item, "fixturenames", ()))
+    return bool(named) or item.get_closest_marker("robust") is not None
+
+
+def _selection(config: pytest.Config) -> str:
+    """What the command line selects tests by, as it is typed."""
+    parts = list(config.args) if config.args_source is pytest.Config.ArgsSource.ARGS else []
+    for option, name in (("-k", "keyword"), ("-m", "markexpr"), ("--deselect", "deselect")):
+        given = config.getoption(name, None) or ()
+        parts += [f"{option} {shlex.quote(one)}" for one in ((given,) if isinstance(given, str) else given)]
+    for option, name in (("--lf", "lf"), ("--sw", "stepwise"), ("--sw-skip", "stepwise_skip")):
+        parts += [option] if config.getoption(name, False) else []
+    return " ".join(parts)
+
+
 def _keep_shard(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave the robustness tests of this run's shard; how many there are in all is remembered for the merge."""
     robust = [item for item in items if item.get_closest_marker("robust")]
@@ -130,6 +202,9 @@ def _keep_shard(config: pytest.Config, items: list[pytest.Item]) -> None:
         return
     others = {id(item) for place, item in enumerate(robust) if place % shard.count != shard.index - 1}
     config.hook.pytest_deselected(items=[item for item in items if id(item) in others])
+    left = {item.nodeid for item in items if id(item) in others}  # by no choice of the user's
+    found = config.stash[DESELECTED]
+    config.stash[DESELECTED] = [name for name in found if name not in left]
     items[:] = [item for item in items if id(item) not in others]
 
 
@@ -171,6 +246,7 @@ def pytest_testnodedown(node: Any, error: object) -> None:
             node.config.stash[COLLECTED] = output["robustest_collected"]
             node.config.stash[DESELECTED] = output["robustest_deselected"]
             node.config.stash[LEDGER].robust(output["robustest_collected"])
+        node.config.stash[LEDGER].lost_claims(output.get("robustest_lost", ()))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -183,6 +259,8 @@ def pytest_sessionfinish(session: pytest.Session) -> Generator[None, None, None]
         yield
     except OSError as error:  # of another reporter, such as pytest's own --junitxml: ours are still to be written
         failed = [f"a plugin could not end: {type(error).__name__}: {error}"]
+    from robustest.context import lost_claims
+
     ledger = config.stash[LEDGER]
     if _is_worker(config):
         recorded = sum(len(item.stash[CONTEXT].results) for item in session.items if CONTEXT in item.stash)
@@ -191,18 +269,27 @@ def pytest_sessionfinish(session: pytest.Session) -> Generator[None, None, None]
         if COLLECTED in config.stash:
             sent["robustest_collected"] = config.stash[COLLECTED]
             sent["robustest_deselected"] = config.stash[DESELECTED]
+        sent["robustest_lost"] = lost_claims()
         return None
+    from robustest.reports.states import red
+
+    ledger.lost_claims(lost_claims())
     stopped = session.shouldstop or session.shouldfail or session.exitstatus == pytest.ExitCode.INTERRUPTED
+    deselected: list[str] = config.stash.get(DESELECTED, [])
     account = ledger.account(
         int(session.exitstatus),
         stopped=(str(session.shouldstop or session.shouldfail or "interrupted") if stopped else ""),
         collected=_collected(config),
-        deselected=config.stash.get(DESELECTED, 0),
+        deselected=deselected,
+        selection=_selection(config),
     ).lost_too(failed)
     if config.stash[SETTINGS].update_baseline and not account.lost:
         from robustest.pytest_plugin.reports import update_baselines
 
         account = account.lost_too(update_baselines(account.results))
+    if session.exitstatus == pytest.ExitCode.OK and any(map(red, account.rows)):  # pytest is green where no report is
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        account = account.ended(int(session.exitstatus))
     _write(session, account)
     if config.stash[SETTINGS].store is not None:
         from robustest.pytest_plugin.reports import remember_endings
@@ -239,7 +326,13 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 
         account = config.stash[ACCOUNT]
         if account.lost or not config.getoption("no_summary"):  # some versions of pytest ask for it nonetheless
-            summary(terminalreporter, account.rows, account.lost, details=config.getoption("--robust-details"))
+            summary(
+                terminalreporter,
+                account.rows,
+                account.lost,
+                details=config.getoption("--robust-details"),
+                left_out=account.left_out.get("deselected", ""),
+            )
         if os.environ.get("GITHUB_ACTIONS") and not config.pluginmanager.has_plugin(
             "pytest_github_actions_annotate_failures"
         ):

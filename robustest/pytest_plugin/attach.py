@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from robustest.context import Context
-from robustest.errors import ClaimFailed, RobustestError
+from robustest.errors import AttemptsFailed, ClaimFailed, RobustestError
 from robustest.reports.inert import inert_lines
 from robustest.results import LONG, Verdict
 from robustest.words import folded
@@ -47,6 +47,8 @@ def attach(
     context.unwritten.clear()
     if report.when == "teardown":
         plain.robustest_recorded = len(context.results)
+    if context.attempts:
+        plain.robustest_attempts = _attempts(context)
     late = report.when == "teardown" and context.sent < len(context.results)
     if report.when == "call" or report.failed or late:
         rows = [result.to_dict() for result in context.results[context.sent :]]
@@ -56,7 +58,7 @@ def attach(
             properties.append((f"robustest.{number}", json.dumps(short)))
         report.user_properties = list(properties)
         context.sent = len(context.results)
-        if excinfo is not None and isinstance(excinfo.value, RobustestError):
+        if excinfo is not None and _is_unmeasured(excinfo.value, context):
             plain.robustest_unmeasured = f"{type(excinfo.value).__name__}: {excinfo.value}"
         if excinfo is not None and isinstance(excinfo.value, (RobustestError, ClaimFailed)):
             if short_traceback:
@@ -71,7 +73,32 @@ def _is_claims_end(raised: BaseException, context: Context) -> bool:
         last = context.results[-1] if context.results else None
         let_off = last is not None and last.is_claim and last.verdict is Verdict.INCONCLUSIVE
         return let_off and str(raised).startswith("inconclusive: ")
-    return isinstance(raised, (RobustestError, ClaimFailed))
+    return isinstance(raised, (ClaimFailed, AttemptsFailed)) or _is_unmeasured(raised, context)
+
+
+def _is_unmeasured(raised: BaseException, context: Context) -> bool:
+    """Whether a claim could not be measured: by an error of robustest's own, or by any other that came out of a claim.
+
+    Neither says anything of the model, so neither is a failed claim.
+    """
+    return isinstance(raised, RobustestError) or any(raised is one for one in context.stumbled)
+
+
+def _attempts(context: Context) -> list[dict[str, Any]]:
+    """Every attempt at a test so far: earlier ones with their endings, and this one, whose ending is the reports'.
+
+    Plugins that repeat tests send some attempts' reports, others', or none; so each report has all of them.
+    """
+    earlier = [
+        {
+            "results": [result.to_dict() for result in one.results],
+            "phase": one.phase,
+            "outcome": "rerun" if context.forgiven and one.outcome != "passed" else one.outcome,
+            "reason": one.reason,
+        }
+        for one in context.attempts
+    ]
+    return [*earlier, {"results": [result.to_dict() for result in context.results]}]
 
 
 def _users_frames(excinfo: pytest.ExceptionInfo[BaseException]) -> Any:

@@ -85,7 +85,7 @@ def _files(
     files: list[tuple[str, str, Callable[[], object]]] = []
     rows = account.rows
     if page:
-        files.append(("the page", page, lambda: _write_page(config, rows, account.lost, settings)))
+        files.append(("the page", page, lambda: _write_page(config, account, settings)))
     if junit:
         files.append(("the JUnit file", junit, lambda: _write_junit(junit, rows, account.lost)))
     if json:
@@ -103,18 +103,18 @@ def _write_json(
     json_file.write(path, account, settings, shard=shard, origin=origin)
 
 
-def _write_page(config: pytest.Config, rows: Sequence[Row], lost: Sequence[str], settings: Settings) -> None:
+def _write_page(config: pytest.Config, account: Account, settings: Settings) -> None:
     from robustest.reports import html
     from robustest.store.provenance import commit, machine, today
 
     html.write(
         config.getoption("--robust-html"),
-        rows,
-        lost,
+        account.rows,
+        account.lost,
         settings,
         inline=config.getoption("--robust-html-inline"),
         origin=str(config.invocation_params.dir),
-        about={"date": today(), "machine": machine(), **({"commit": commit()} if commit() else {})},
+        about={"date": today(), "machine": machine(), **({"commit": commit()} if commit() else {}), **account.left_out},
     )
 
 

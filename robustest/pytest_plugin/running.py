@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+import threading
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -36,20 +38,41 @@ def context_of(item: pytest.Item, config: pytest.Config) -> Context:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
-    """Raise what is wrong with a test's settings, and forget what it recorded when it ran before."""
+    """Raise what is wrong with a test's settings; where the test ran before, another attempt begins."""
     __tracebackhide__ = True
     if WRONG in item.stash:
         raise item.stash[WRONG]
     if CONTEXT not in item.stash:
         return (yield)
-    item.stash[CONTEXT].forget()  # another plugin may run a test again
+    context = item.stash[CONTEXT]
+    context.begins("setup")
     item.user_properties[:] = [p for p in item.user_properties if not p[0].startswith("robustest.")]
-    if not item.stash[CONTEXT].settings.replay_only:
-        return (yield)
-    from robustest.pytest_plugin.replay import skip_if_not_searched
+    with _phase(context, "setup"):
+        if not context.settings.replay_only:
+            return (yield)
+        from robustest.pytest_plugin.replay import skip_if_not_searched
 
-    with skip_if_not_searched():
-        return (yield)
+        with skip_if_not_searched():
+            return (yield)
+
+
+@contextmanager
+def _phase(context: Context, phase: str) -> Iterator[None]:
+    """Note how a phase ended; one that is skipped after a failed attempt is no way out."""
+    __tracebackhide__ = True
+    from robustest.pytest_plugin.attempts import hold
+
+    try:
+        yield
+    except pytest.skip.Exception:
+        hold(context, passed=False)
+        raise
+    except BaseException as error:
+        if context.ended is None:
+            context.ended = phase, error
+        raise
+    if phase == "call":
+        hold(context, passed=True)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -59,8 +82,11 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
         return (yield)
     from robustest.context import running
 
-    with running(item.stash[CONTEXT]):
-        return (yield)
+    try:
+        with running(item.stash[CONTEXT]):
+            return (yield)
+    finally:
+        item.stash[CONTEXT].over = True
 
 
 @pytest.hookimpl(wrapper=True)
@@ -69,18 +95,74 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     __tracebackhide__ = True
     if CONTEXT not in item.stash:
         return (yield)
-    if item.stash[CONTEXT].settings.replay_only:
-        from robustest.pytest_plugin.replay import skip_if_only_replayed
+    context = item.stash[CONTEXT]
+    context.begins("call")
+    before = set(threading.enumerate())
+    with _phase(context, "call"):
+        try:
+            if context.settings.replay_only:
+                from robustest.pytest_plugin.replay import skip_if_only_replayed
 
-        with skip_if_only_replayed(item.stash[CONTEXT]):
-            return (yield)
-    result = yield
-    from robustest.pytest_plugin import claims as pytest_claims
+                with skip_if_only_replayed(context):
+                    result = yield
+                    settle_apart(context)
+                    return result
+            result = yield
+        finally:
+            context.threads += [thread for thread in threading.enumerate() if thread not in before]
+        settle_apart(context)
+        from robustest.pytest_plugin import claims as pytest_claims
 
-    measuring = item.config.stash.setdefault(MEASURING, set())
-    shared = not measuring.isdisjoint(pytest_claims.claimants(item))
-    pytest_claims.settle(item.stash[CONTEXT], getattr(item, "funcargs", {}), shared=shared)
+        measuring = item.config.stash.setdefault(MEASURING, set())
+        shared = not measuring.isdisjoint(pytest_claims.claimants(item))
+        pytest_claims.settle(context, getattr(item, "funcargs", {}), shared=shared)
     return result
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object]:
+    """Refuse a test that ends before its claims do."""
+    __tracebackhide__ = True
+    if CONTEXT not in item.stash:
+        return (yield)
+    context = item.stash[CONTEXT]
+    with _phase(context, "teardown"):
+        result = yield
+        settle_apart(context, over=True)
+    return result
+
+
+def settle_apart(context: Context, *, over: bool = False) -> None:
+    """Raise what a claim came to that was made in another thread, task or process; the test cannot have heard of it.
+
+    Args:
+        context: the test's.
+        over: whether every claim must have ended.
+
+    Raises:
+        ClaimFailed: a claim does not hold.
+        RobustestError: one could not be measured, or has not ended.
+    """
+    __tracebackhide__ = True
+    from robustest.context import receive, still_claiming
+    from robustest.errors import RobustestError
+
+    receive(context)
+    unheard = [one for one in context.apart if one.unheard]
+    if over or not any(one.task is not None and not one.task.done() for one in unheard):
+        context.apart.clear()
+    else:
+        context.apart[:] = [one for one in unheard if one.task is not None and not one.task.done()]
+        unheard = [one for one in unheard if one not in context.apart]
+    if unheard:
+        unheard[0].error.add_note(f"({', '.join(one.where for one in unheard)}: nothing but this report would say so)")
+        raise unheard[0].error
+    if over and (late := still_claiming(context)):
+        context.under_way.clear()
+        raise RobustestError(
+            f"Expected every claim to end before its test does but these have not: {', '.join(late)}. Join threads and "
+            "processes before the test ends; a process that dies takes its claims along."
+        )
 
 
 @pytest.hookimpl(wrapper=True)

@@ -20,5 +20,6 @@ SESSION: pytest.StashKey[pytest.Session] = pytest.StashKey()
 CONTEXT: pytest.StashKey[Context] = pytest.StashKey()
 MEASURING: pytest.StashKey[set[Claimant]] = pytest.StashKey()  # fixtures of several tests
 COLLECTED: pytest.StashKey[list[str]] = pytest.StashKey()  # robustness tests of all shards
-DESELECTED: pytest.StashKey[int] = pytest.StashKey()  # of the robustness tests
+DESELECTED: pytest.StashKey[list[str]] = pytest.StashKey()  # robustness tests that were found and left out
+FOUND: pytest.StashKey[dict[str, pytest.Item | pytest.Class]] = pytest.StashKey()  # what modules hold, chosen or not
 WRONG: pytest.StashKey[pytest.UsageError] = pytest.StashKey()

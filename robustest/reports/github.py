@@ -33,6 +33,7 @@ _MARKS = {
     "tolerated": "❕",
     "xfailed": "☑️",
     "skipped": "⏭️",
+    "rerun": "🔁",
     "xpassed": "❕",
     "measured": "📏",
     "passed": "✅",

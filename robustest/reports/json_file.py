@@ -17,8 +17,9 @@ from robustest.results import Result
 from robustest.settings import Settings
 from robustest.version import VERSION
 
-SCHEMA = 3
-"""1 had results alone: a test that failed beside its claims left no trace in it."""
+SCHEMA = 4
+"""1 had results alone: a test that failed beside its claims left no trace in it. 3 had neither earlier attempts at a
+test nor the tests that were deselected."""
 
 
 class Writable(Protocol):

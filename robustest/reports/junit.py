@@ -106,7 +106,8 @@ def _case(row: Reported) -> TestCase:
         case = TestCase(_xml(result.statement), **where, stdout=words)
         if verdict in RED:
             _mark_red(case, verdict, headline(result), failure_text(result, replay=row.replay))
-    if verdict in ("xfailed", "skipped", "tolerated"):  # what is no failure, and no pass either
+    case.name = f"{case.name}{f' (attempt {row.ending.attempt})' if row.ending and row.ending.attempt else ''}"
+    if verdict in ("xfailed", "skipped", "rerun", "tolerated"):  # what is no failure, and no pass either
         case.add_skipped_info(message=_xml(aside(row) or without_result(row)))
     return case
 

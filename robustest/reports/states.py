@@ -15,6 +15,7 @@ STATES = (
     "tolerated",
     "xfailed",
     "skipped",
+    "rerun",
     "xpassed",
     "measured",
     "passed",
@@ -22,7 +23,8 @@ STATES = (
 """The words, worst first.
 
 An error could not be measured, or happened outside the test's own call; of what was measured alone, nothing was
-claimed. A tolerated claim did not hold, and its test passed all the same, because it caught the failure.
+claimed. A tolerated claim did not hold, and its test passed all the same, because it caught the failure. A rerun is
+of an attempt that did not pass, of a test that was run again and holds by the rule over all its attempts.
 """
 
 RED = frozenset({"failed", "error", "unfinished", "inconclusive"})
@@ -63,7 +65,7 @@ def state(row: Reported) -> str:
         return "measured"
     if row.result.verdict is Verdict.PASSED:
         return "xpassed" if outcome == "xpassed" else "passed"
-    if outcome in ("xfailed", "skipped"):
+    if outcome in ("xfailed", "skipped", "rerun"):
         return str(outcome)
     return "tolerated" if outcome in ("passed", "xpassed") else str(row.result.verdict)
 
@@ -78,7 +80,7 @@ def without_result(row: Reported) -> str:
     first = next((line for line in row.problem.splitlines() if line.strip()), "no reason was given")
     ending = row.ending
     if ending is None or ending.outcome == "passed" or (ending.claimed and ending.outcome == "error"):
-        return f"could not measure: {first}"
+        return f"{attempt_of(row)}could not measure: {first}"
     words = {
         "failed": f"test failed in its {ending.phase}",
         "error": {"worker": "its worker was lost", "session": "the run", "collect": "could not be collected"}.get(
@@ -88,12 +90,23 @@ def without_result(row: Reported) -> str:
         "xfailed": "failed as expected",
         "xpassed": "passed against expectation",
         "skipped": "skipped",
+        "rerun": "did not pass, and was run again",
     }
-    return f"{words[ending.outcome]}: {first}"
+    return f"{attempt_of(row)}{words[ending.outcome]}: {first}"
+
+
+def attempt_of(row: Reported) -> str:
+    """Which attempt at its test a row is of, as the beginning of a line; empty where there was one alone."""
+    return f"attempt {row.ending.attempt}: " if row.ending is not None and row.ending.attempt else ""
 
 
 def aside(row: Reported) -> str:
     """What pytest adds to the verdict of a claim: empty where it adds nothing."""
+    told = _aside(row)
+    return f"{attempt_of(row)}{told}" if told else attempt_of(row).removesuffix(": ")
+
+
+def _aside(row: Reported) -> str:
     ending = row.ending
     if row.result is None or ending is None:
         return ""
@@ -102,5 +115,6 @@ def aside(row: Reported) -> str:
         "xfailed": f"failed as expected: {why}",
         "xpassed": f"passed against expectation: {why}",
         "skipped": f"skipped: {why}",
+        "rerun": "did not hold, and the test was run again",
         "tolerated": "did not hold, and its test passed all the same",
     }.get(state(row), "")

@@ -82,10 +82,10 @@ class Progress:
             reporter.currentfspath = -2  # pytest starts a new line with the test's name
 
 
-def summary(reporter: Any, rows: Sequence[Reported], lost: Sequence[str], *, details: bool) -> None:
-    """The section `robustness`: a row per claim, and how to repeat what did not pass."""
+def summary(reporter: Any, rows: Sequence[Reported], lost: Sequence[str], *, details: bool, left_out: str = "") -> None:
+    """The section `robustness`: a row per claim, how to repeat what did not pass, and which tests were deselected."""
     tests = any(row.result is not None or row.ending is None or row.ending.robust for row in rows)
-    if not tests and not lost:  # what else failed is pytest's to tell
+    if not tests and not lost and not left_out:  # what else failed is pytest's to tell
         return
     width = reporter._tw.fullwidth if hasattr(reporter, "_tw") else _WIDE  # the command's own screen folds by itself
     reporter = Inert(reporter)
@@ -104,6 +104,8 @@ def summary(reporter: Any, rows: Sequence[Reported], lost: Sequence[str], *, det
                 reporter.write_line(part)
         if details and row.result is not None:
             _details(reporter, row.result)
+    if left_out:
+        _write(reporter, left_out, width, yellow=True)
     _write_together(reporter, rows, lost, width)
 
 

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import torch
 
-from robustest import rng
+from robustest import clock, rng
 from robustest.run.evidence import Columns, Stream
 from robustest.run.remembered.memory import Memory
 from robustest.run.units import OpenUnits
@@ -54,13 +54,16 @@ class Audit:
     settings: Settings
     audited: dict[int, bool] = field(default_factory=dict)
 
-    def take(self, stream: Stream, passing: Callable[[Columns], int]) -> None:
+    def take(self, stream: Stream, passing: Callable[[Columns], int]) -> bool:
         """Audit samples that a pass rests on, until none is left, the pass is confirmed, or the claim does not pass.
 
         Args:
             stream: outcomes so far; what the audit breaks is entered.
             passing: the number of outcomes, from the first, that a pass on columns like these rests on; 0 where the
                 claim does not pass.
+
+        Returns:
+            False where the time budget ended the audit.
         """
         while rests_on := passing(stream.columns):
             ids, held = stream.columns["id"][:rests_on], _held(stream.columns)
@@ -69,13 +72,17 @@ class Audit:
             left = [row for row in order.tolist() if held[row] and ids[row] not in self.audited]
             audited, broken = len(self.audited), sum(self.audited.values())
             if not left or (not broken and audited >= FEW):
-                return
+                return True
             if audited >= FEW:
                 share = clopper_pearson(broken, audited, _ALPHA)[1]
                 if passing(_spoiled(stream.columns, left[: math.ceil(share * len(left))])):
-                    return
-            if not self._audit(stream, sorted(left[: max(FEW, 2 * audited) - audited])):
-                return
+                    return True
+            try:
+                if not self._audit(stream, sorted(left[: max(FEW, 2 * audited) - audited])):
+                    return True
+            except clock.OutOfTime:
+                return False
+        return True
 
     def _audit(self, stream: Stream, rows: list[int]) -> bool:
         """Audit samples by their rows in the stream, and enter what is found; False where there is no audit."""

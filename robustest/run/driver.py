@@ -12,9 +12,8 @@ The algorithm:
 
 from __future__ import annotations
 
-import time
 import warnings
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -22,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robustest import context, rng
+from robustest import clock, context, rng
 from robustest.engine.chunks import partition
 from robustest.errors import DataError, StoreError
 from robustest.results import Verdict
@@ -104,28 +103,36 @@ class _Run:
         settings, rule, stream = self.plan.settings, self.plan.rule, self.stream
         if settings.replay_only:
             return self._finished(self._refuted_alone())
-        deadline = time.monotonic() + (settings.time_budget or float("inf"))
         order = rng.permutation(settings.seed, stream.total)[: settings.max_samples]
         self.plan.units.check(order)
         ids = partition(order)
-        settled, audit = None, Audit(self.opened, self.memory, settings)
-        with closing(Schedule(partition(order), self.engine, self).results()) as results:
-            for seen in results:
-                stream.add(next(ids), seen.observed, seen.tally, examples=settings.examples, marks=seen.marks)
-                if self.opened.counterexamples is not None and seen.observed.kept is not None:
-                    self.opened.counterexamples.keep(seen.observed.kept)
-                self._tell()
-                settled = None if settings.exact else rule.settled(stream.columns, stream.total)
-                if settled is not None and settled.verdict is Verdict.PASSED:
-                    audit.take(stream, self._passing_early)
-                    settled = rule.settled(stream.columns, stream.total)
-                if settled is not None or time.monotonic() > deadline:
-                    break
+        settled, audit, audited = None, Audit(self.opened, self.memory, settings), True
+        try:
+            with closing(Schedule(partition(order), self.engine, self).results()) as results:
+                for seen in results:
+                    stream.add(next(ids), seen.observed, seen.tally, examples=settings.examples, marks=seen.marks)
+                    if self.opened.counterexamples is not None and seen.observed.kept is not None:
+                        self.opened.counterexamples.keep(seen.observed.kept)
+                    self._tell()
+                    settled = None if settings.exact else rule.settled(stream.columns, stream.total)
+                    if settled is not None and settled.verdict is Verdict.PASSED:
+                        audited = audit.take(stream, self._passing_early)
+                        settled = rule.settled(stream.columns, stream.total)
+                    if settled is not None or clock.left() == 0:
+                        break
+        except clock.OutOfTime as over:
+            # The chunk under way is lost. A part of a claim that needs every unit, or has seen none, cannot decide.
+            if settings.time_budget is None or not stream.columns:
+                raise clock.OutOfTime(str(over) or self._read()) from over
         if self.refuted is not None:
             return self._finished(self.refuted)
-        if settled is None and len(stream.columns["id"]):
-            audit.take(stream, self._passing)
+        if settled is None and stream.columns:
+            audited = audit.take(stream, self._passing)
         decision = rule.decide(stream.columns, stream.total, settled)
+        if decision.verdict is Verdict.PASSED and not audited:
+            # What the attack left may hold or not: the claim rests on an attack that nothing looked into.
+            unaudited = "the clock: time ran out before an audit of what the attack left was at its end"
+            decision = replace(decision, verdict=Verdict.INCONCLUSIVE, rule=unaudited, at_alpha=False)
         stopped = settled is None and len(stream.columns["id"]) < len(order)
         return self._finished(self._untimed(decision) if stopped else decision)
 
@@ -147,9 +154,11 @@ class _Run:
         """
         if decision.verdict is Verdict.INCONCLUSIVE:
             return decision
-        read, total = len(self.stream.columns["id"]), self.stream.total
-        rule = f"the clock: {read} of {total} samples looked at"
-        return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=rule, at_alpha=False)
+        return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=self._read(), at_alpha=False)
+
+    def _read(self) -> str:
+        read = len(self.stream.columns["id"]) if self.stream.columns else 0
+        return f"the clock: {read} of {self.stream.total} samples looked at"
 
     def _refuted_alone(self) -> Decision:
         """The verdict of known counterexamples, without looking further; nothing that is remembered is taken either.
@@ -181,7 +190,7 @@ class _Run:
                 return Seen(place=place, observed=found[0], tally=found[1], marks=chunk.marks or [])
             chunk.remembered = found[0]
         self._under_way[place] = chunk
-        return Work(place, ids, compared=chunk.remembered is not None)
+        return Work(place, ids, compared=chunk.remembered is not None, until=clock.until())
 
     def job(self, first: Work) -> object | None:
         """The engine's reference to this measurement; None where known counterexamples alone refute the claim.
@@ -220,6 +229,8 @@ class _Run:
         Raises:
             RobustestError: it could not be measured, or does not agree with what is known.
         """
+        if result.over:
+            raise clock.OutOfTime
         if result.error is not None:
             raise result.error
         for category, text in result.warned:
@@ -234,7 +245,8 @@ class _Run:
             result = replace(result, tally=self.opened.spent().plus(result.tally))
         if chunk.remembered is not None:
             _agree(chunk.remembered, result.observed)
-        self.memory.keep(("chunk", chunk.ids, result.marks), result.observed, result.tally)
+        with suppress(clock.OutOfTime):  # it was measured in time, though the model is not asked whether it has changed
+            self.memory.keep(("chunk", chunk.ids, result.marks), result.observed, result.tally)
         return result
 
     def _replayed(self) -> Decision | None:
@@ -263,13 +275,15 @@ class _Run:
             # A run that only replays neither takes what is remembered nor adds to it.
             asked = not self.plan.settings.replay_only
             seen = self.memory.recall(what) if asked else None
-            if seen is None:
-                with self.memory.listening():
-                    seen = found.smaller(stream.exhibits)
-                if asked:
-                    self.memory.keep(what, *seen)
-            stream.exhibits = seen[0].exhibits
-            stream.tally = stream.tally.plus(seen[1])
+            with suppress(clock.OutOfTime):  # the claim has failed, with larger counterexamples
+                if seen is None:
+                    with self.memory.listening():
+                        seen = found.smaller(stream.exhibits)
+                    if asked:
+                        self.memory.keep(what, *seen)
+            if seen is not None:
+                stream.exhibits = seen[0].exhibits
+                stream.tally = stream.tally.plus(seen[1])
         found.remember(stream.exhibits)
         return decision
 

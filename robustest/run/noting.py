@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
-from typing import ParamSpec, TypeVar
+from inspect import signature
+from typing import Any, ParamSpec, TypeVar, cast
 
-from robustest import context
+from robustest import clock, context
 from robustest.errors import ConfigError, expected
 from robustest.kinds import Kind
-from robustest.results import Result
+from robustest.models.process_state import unchanged_process
+from robustest.results import Cost, Result, Verdict
 from robustest.run.options import check_keywords
 
 P = ParamSpec("P")
@@ -30,17 +32,57 @@ def measures(kind: Kind) -> Callable[[Callable[P, Result]], Callable[P, Result]]
     """
 
     def decorate(measure: Callable[P, Result]) -> Callable[P, Result]:
+        bound = signature(measure)
+
         @wraps(measure)
         def described(*args: P.args, **kwargs: P.kwargs) -> Result:
             __tracebackhide__ = True
             check_keywords(measure, kwargs)
-            return kind.describe(measure(*args, **kwargs))
+            seconds = cast("Any", kwargs).get("time_budget", context.current().settings.time_budget)
+            try:
+                with clock.budget(seconds if isinstance(seconds, (int, float)) else None):
+                    return kind.describe(measure(*args, **kwargs))
+            except clock.OutOfTime as over:
+                given = bound.bind(*args, **kwargs).arguments
+                return _undecided(kind, {**given, **given.get("options", {})}, str(over))
 
         measured = noted(described)
         setattr(measured, _KIND, kind)
         return measured
 
     return decorate
+
+
+def _undecided(kind: Kind, given: Mapping[str, Any], reason: str) -> Result:
+    """Return the result of a claim whose time was up before anything could be decided.
+
+    Args:
+        kind: of the claim.
+        given: its arguments.
+        reason: how far it had come; empty where that is not known.
+    """
+    asked = next((one for one in kind.quantities if given.get(one.threshold) is not None), kind.quantities[0])
+    threshold = given.get(asked.threshold)
+    settings = context.current().settings
+    return Result(
+        kind=kind.name,
+        statement=asked.name if threshold is None else f"{asked.name} {asked.comparison} {threshold:g}",
+        verdict=Verdict.INCONCLUSIVE,
+        rule=reason or "the clock: the time was up before the search had ended",
+        quantity=asked.name,
+        estimate=None,
+        interval=(0.0, 1.0),
+        threshold=threshold,
+        comparison=asked.comparison,
+        n_used=0,
+        n_total=0,
+        outcomes=(),
+        cost=Cost(),
+        seed=given.get("seed", settings.seed),
+        setting="",
+        method="",
+        captions=kind.captions,
+    )
 
 
 def kind_of(measure: Callable[..., Result]) -> Kind:
@@ -65,7 +107,8 @@ def noted(measure: Callable[P, R]) -> Callable[P, R]:
     @wraps(measure)
     def measured(*args: P.args, **kwargs: P.kwargs) -> R:
         __tracebackhide__ = True
-        found = measure(*args, **kwargs)
+        with unchanged_process():
+            found = measure(*args, **kwargs)
         context.current().note(found if isinstance(found, Result) else None)
         return found
 

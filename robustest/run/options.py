@@ -32,7 +32,7 @@ class Options(TypedDict, total=False):
         suppress: names of health checks that shall not speak.
         exact: whether every sample is looked at, even where the verdict is settled before.
         max_samples: samples looked at, at most.
-        time_budget: seconds after which no further chunk of samples is looked at.
+        time_budget: seconds after which a claim ends, within the pass of the model that is under way.
         inconclusive: "fail" or "skip": what a claim that was not settled does to its test.
         cache: whether what the store remembers is used.
         recheck: share of remembered chunks that is measured again and must agree, in 0..1.
@@ -94,7 +94,7 @@ def settings_of(options: Options) -> Settings:
 
 
 def _check_names(options: Options, others: tuple[str, ...]) -> None:
-    allowed = MARKER_KEYS - {"attack"}
+    allowed = MARKER_KEYS - {"attack", "attempts"}  # which are of tests, not of calls
     for key in options:
         if key not in allowed and key not in others:
             raise unknown("option", key, [*allowed, *others], FORMER)

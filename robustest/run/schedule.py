@@ -29,11 +29,13 @@ class Work:
         place: its place in the order of chunks, 0 for the first.
         ids: (n,) int64, positions in the data.
         compared: whether it is remembered, and measured only to see that both agree.
+        until: when the claim's time is up, by the wall clock; None without a limit.
     """
 
     place: int
     ids: Tensor
     compared: bool = False
+    until: float | None = None
 
 
 class Placed(Protocol):

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from robustest import clock
 from robustest.data import Samples
 from robustest.engine.device import resolve
 from robustest.engine.evaluator import Evaluator
@@ -38,6 +39,7 @@ class Seen:
         marks: digests of its samples.
         warned: warnings given meanwhile: their categories and texts.
         error: why it could not be measured; the rest is empty then.
+        over: whether the claim's time was up before it was measured; the rest is empty then.
     """
 
     place: int
@@ -46,6 +48,7 @@ class Seen:
     marks: list[bytes] = field(default_factory=list)
     warned: tuple[tuple[type[Warning], str], ...] = ()
     error: RobustestError | None = None
+    over: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,12 +127,14 @@ class Station:
     def __call__(self, work: Work) -> Seen:
         """What became of a chunk; what kept it from being measured is told, not raised."""
         try:
-            with warnings.catch_warnings(record=True) as caught:
+            with clock.budget_until(work.until), warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
                 chunk = self._bench.load(work.ids)
                 observed, tally = self._bench.measure(chunk, first=work.place == 0)
         except RobustestError as error:
             return Seen(place=work.place, error=error)
+        except clock.OutOfTime:
+            return Seen(place=work.place, over=True)
         warned = tuple((warning.category, str(warning.message)) for warning in caught)
         marks = self._bench.digests(chunk)
         return Seen(place=work.place, observed=observed, tally=tally, marks=marks, warned=warned)

@@ -57,10 +57,20 @@ def test_a_run_that_is_ended_as_if_all_were_well_is_not(write_light: Any, conten
     assert main(["show", "out.json"]) == 3
 
 
-def test_what_was_deselected_is_counted(write_light: Any, content: Any) -> None:
+def test_what_was_deselected_is_named(write_light: Any, content: Any) -> None:
     write_light(test_a=GOOD + "def test_other(robust): assert 0\n\ndef test_plain(): pass")
     code, said = content("-k", "good or plain")
-    assert (code, said["pytest"]) == (0, {"exit": 0, "stopped": "", "collected": 1, "deselected": 1, "ran": 1})
+    assert (code, said["pytest"]) == (
+        0,
+        {
+            "exit": 0,
+            "stopped": "",
+            "collected": 1,
+            "deselected": ["test_a.py::test_other"],
+            "ran": 1,
+            "selection": "-k 'good or plain'",
+        },
+    )
 
 
 def test_other_tests_have_one_line(write_light: Any, run: Any, section: Any) -> None:

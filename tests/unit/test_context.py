@@ -35,13 +35,14 @@ def test_the_context_goes_when_the_block_is_left_by_an_error() -> None:
     assert current().test == ""
 
 
-def test_a_thread_of_its_own_does_not_see_another_tests_context() -> None:
+def test_a_thread_that_was_handed_no_context_belongs_to_the_test_that_is_running() -> None:
     seen: list[str] = []
     with running(Context(test="a")):
         thread = threading.Thread(target=lambda: seen.append(current().test))
         thread.start()
         thread.join()
-    assert seen == [""]
+    assert seen == ["a"]
+    assert current().test == ""
 
 
 def test_results_are_kept_in_the_order_they_come(toy: Any) -> None:

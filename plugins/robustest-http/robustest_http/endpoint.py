@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import threading
 import time
@@ -18,6 +19,7 @@ import httpx
 import numpy as np
 from numpy.typing import NDArray
 
+from robustest import clock
 from robustest.errors import ConfigError, ModelError, RobustestError, expected
 from robustest_http.credentials import HeaderFromEnv, Signer
 from robustest_http.delivery import Delivery
@@ -107,12 +109,12 @@ class Endpoint:
             ModelError: no answer came, or one that cannot be judged; or the budget is spent.
         """
         stop = threading.Event()
-        size = self._delivery.batch_size
+        size, end = self._delivery.batch_size, _end()
         parts = [x[start : start + size] for start in range(0, len(x), size)]
 
         def ask(part: Array) -> Array:
             content = json.dumps(body(part), allow_nan=False).encode()
-            answer = read(self._reply("POST", path, content, len(part), stop), len(part))
+            answer = read(self._reply("POST", path, content, len(part), stop=stop, end=end), len(part))
             self._answered = True
             return answer
 
@@ -120,36 +122,43 @@ class Endpoint:
 
     def get(self, path: str) -> Any:
         """The JSON of a page; raises as `predict` does."""
-        return self._reply("GET", path, b"", 0, threading.Event())
+        return self._reply("GET", path, b"", 0, stop=threading.Event(), end=_end())
 
     def fault(self, path: str, what: str) -> ModelError:
         """The error for a reply that came and cannot be judged."""
         return ModelError(self._hide(f"Expected {shown(self.url + path)} to give {what}"))
 
-    def _reply(self, method: str, path: str, content: bytes, samples: int, stop: threading.Event) -> Any:
+    def _reply(self, method: str, path: str, content: bytes, samples: int, *, stop: threading.Event, end: float) -> Any:
         if self._auth is not None:
             self._auth.check()
         tries = 0
-        while self._pace.turn(samples, stop):
+        while self._pace.turn(samples, stop, end):
             tries += 1
-            found = self._once(method, path, content)
+            found = self._once(method, path, content, end)
             if not isinstance(found, Trouble):
                 return found
+            if time.monotonic() > end:
+                raise clock.OutOfTime
             if not found.again or tries > self._delivery.retries:
                 raise ModelError(
                     f"Expected an answer to {method} {shown(self.url + path)} but got {found.what} "
                     f"(try {tries} of {self._delivery.retries + 1})."
                 )
             # Between half of the time and all of it, so that requests which failed together do not return together.
-            stop.wait(max(found.after, self._delivery.wait(tries) * (0.5 + 0.5 * self._random.random())))
+            pause = max(found.after, self._delivery.wait(tries) * (0.5 + 0.5 * self._random.random()))
+            stop.wait(min(pause, max(0.0, end - time.monotonic())))
         raise ModelError("called off: another request failed")
 
-    def _once(self, method: str, path: str, content: bytes) -> Any:
+    def _once(self, method: str, path: str, content: bytes, end: float) -> Any:
         """The JSON of one reply, or why there is none."""
-        deadline = time.monotonic() + self._delivery.timeout
+        now = time.monotonic()
+        deadline = min(now + self._delivery.timeout, end)
+        timeout = max(0.001, deadline - now)
         headers = {"Content-Type": "application/json"} if content else {}
         try:
-            with self._client().stream(method, self.url + path, content=content, headers=headers) as response:
+            with self._client().stream(
+                method, self.url + path, content=content, headers=headers, timeout=timeout
+            ) as response:
                 text = _read(response, deadline)
         except TimeoutError as error:
             return Trouble(str(error), again=True)
@@ -182,6 +191,12 @@ class Endpoint:
 
     def _hide(self, text: str) -> str:
         return text if self._auth is None else self._auth.hide(text)
+
+
+def _end() -> float:
+    """When the claim's time is up, by the monotonic clock; the threads that ask cannot look it up."""
+    left = clock.left()
+    return math.inf if left is None else time.monotonic() + left
 
 
 def shown(url: str) -> str:

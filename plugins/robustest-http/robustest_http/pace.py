@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 
+from robustest.clock import OutOfTime
 from robustest.errors import ModelError
 
 
@@ -18,10 +19,11 @@ class Pace:
         self._next = 0.0
         self._lock = threading.Lock()
 
-    def turn(self, samples: int, stop: threading.Event) -> bool:
+    def turn(self, samples: int, stop: threading.Event, end: float) -> bool:
         """Wait for the turn of a request; whether it may go, or all was called off.
 
         Raises:
+            OutOfTime: its turn comes after the end, by the monotonic clock.
             ModelError: its samples are more than is left of the budget.
         """
         with self._lock:
@@ -31,8 +33,10 @@ class Pace:
                     f"were and {samples} more are needed. What was measured is remembered if the model has a version; "
                     "run again to go on, or allow more."
                 )
-            self.sent += samples
             now = time.monotonic()
             mine = max(now, self._next)
+            if mine > end:
+                raise OutOfTime
+            self.sent += samples
             self._next = mine + self._gap
         return not stop.wait(mine - now) if mine > now else not stop.is_set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 import torch
 from robustest_http import Delivery, HeaderFromEnv, json_model, open_inference_model
 
-from robustest import ConfigError, ModelError, RobustestError
+from robustest import ConfigError, ModelError, RobustestError, Verdict, measure_shift_accuracy
 from robustest.identity.fingerprint import fingerprint
 
 Truth = Callable[[Any], Any]
@@ -220,3 +221,23 @@ def test_addresses_are_checked(url: Any) -> None:
 def test_deliveries_are_checked(wrong: Any) -> None:
     with pytest.raises(ConfigError, match=next(iter(wrong))):
         Delivery(**wrong)
+
+
+@pytest.mark.parametrize("why", ["a slow server", "a slow pace", "a server that asks to wait", "one long reply"])
+def test_a_claim_ends_with_its_time_within_the_request_under_way(server: Any, why: str) -> None:
+    more: dict[str, Any] = {}
+    if why == "a slow server":
+        server.delay = 0.1
+    elif why == "a slow pace":
+        more = {"rate": 5}
+    elif why == "a server that asks to wait":
+        server.always = (429, "later", {"Retry-After": "30"})
+    else:
+        server.delay = 4.0
+    model = plain(server, Delivery(batch_size=4, concurrency=2, **more))
+    x = np.random.default_rng(0).random((400, 1, 4, 4), np.float32)
+    started = time.monotonic()
+    result = measure_shift_accuracy(model, (x, np.zeros(400, np.int64)), "brightness", severity=1, time_budget=1.0)
+    assert time.monotonic() - started < 3
+    assert result.verdict is Verdict.INCONCLUSIVE
+    assert "the clock" in result.rule

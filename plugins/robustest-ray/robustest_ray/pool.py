@@ -10,6 +10,7 @@ import ray
 import torch
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
+from robustest import clock
 from robustest.errors import DeviceError, RobustestError
 from robustest_ray.cluster import resources
 from robustest_ray.worker import Worker
@@ -53,9 +54,14 @@ class Pool:
 
         Raises:
             DeviceError: nothing happens for a long time.
+            OutOfTime: the claim's time is up.
         """
-        done, _ = ray.wait([*running, *self._coming], num_returns=1, timeout=_PATIENCE)
+        left = clock.left()
+        patience = _PATIENCE if left is None else min(_PATIENCE, left)
+        done, _ = ray.wait([*running, *self._coming], num_returns=1, timeout=patience)
         if not done:
+            if left is not None and left <= _PATIENCE:
+                raise clock.OutOfTime  # workers end by themselves, with the pass that each has under way
             raise DeviceError(
                 f"Expected a worker to start or a chunk to end but nothing happened for {_PATIENCE:.0f} s. Is there "
                 "room in the cluster ('ray status')? Ask for fewer --robust-workers or --robust-gpus-per-task."

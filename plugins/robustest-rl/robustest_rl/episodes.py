@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from robustest import rng
+from robustest import clock, rng
 from robustest.errors import DataError, ModelError, expected
 from robustest_rl.moments import Adversary, Moment, Record, Stepped
 from robustest_rl.policies import BLOCK, Policy
@@ -183,6 +183,7 @@ class Arena:
 
     def _decide(self, group: _Group, step: int, block: Tensor) -> tuple[Moment, Tensor, Tensor]:
         """What is shown and done in one block, which is filled up to a constant number of rows."""
+        clock.check()
         n, state = len(block), group.state
         rows = torch.cat([block, block[:1].expand(_filled(n, self.block) - n)])
         key = rng.fold(group.keys[rows], step)

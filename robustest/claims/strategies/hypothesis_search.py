@@ -18,11 +18,6 @@ from hypothesis.strategies import SearchStrategy
 
 from robustest.errors import ConfigError
 
-
-class OutOfTime(BaseException):
-    """Ends a search. No `Exception`: hypothesis would take that for a counterexample, and shrink it."""
-
-
 EXAMPLES = 100
 """Tried before shrinking where nothing else is said."""
 

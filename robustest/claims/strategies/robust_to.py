@@ -8,8 +8,8 @@ simpler neighbour that it tried breaks the claim.
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Unpack
@@ -20,10 +20,10 @@ import torch
 from hypothesis.errors import HypothesisException
 from hypothesis.strategies import SearchStrategy
 
-from robustest import context
+from robustest import clock, context
 from robustest.checks import checked_whole
 from robustest.claims.shifts.shift_accuracy import Shifting
-from robustest.claims.strategies.hypothesis_search import OutOfTime, hunt
+from robustest.claims.strategies.hypothesis_search import hunt
 from robustest.claims.strategies.tried_changes import Trials, tell
 from robustest.data import as_samples
 from robustest.errors import ConfigError, expected
@@ -91,7 +91,8 @@ def measure_robust_to(
         at_least: the accuracy claimed under every change, in 0..1.
         max_examples: examples tried before shrinking, at most; None tries 100.
         **options: see `robustest.run.options.Options`. With `max_samples` the search looks at so many
-            samples, and what it ends with is measured on all. After `time_budget` seconds the search ends where it is.
+            samples, and what it ends with is measured on all. After `time_budget` seconds the search ends where it
+            is, and only a counterexample that it has found is measured on all.
             With `cache=False` what hypothesis remembers is not used.
 
     Returns:
@@ -115,7 +116,9 @@ def measure_robust_to(
     with torch.inference_mode(False), frozen(classifier.module) as notes:
         trials = Trials.of(classifier, samples, settings, at_least, statement)
         ended = _search(trials, strategy, settings, max_examples, setting=setting, statement=statement)
-        trials.end()
+        # A counterexample found in time refutes for certain: it is measured on all samples, however long that takes.
+        with clock.unlimited() if ended.early else nullcontext():
+            trials.end()
     result = _result(
         trials, ended, Setup(classifier, samples, settings), at_least, setting=setting, statement=statement
     )
@@ -177,20 +180,18 @@ def _search(
         Exception: what a change could not be measured for.
         NotSearched: nothing was searched for, and no example remembered breaks the claim.
     """
-    deadline = time.monotonic() + (settings.time_budget or float("inf"))
     errors: list[Exception] = []
     broken: list[object] = []
 
     def breaks(change: object) -> bool:
-        if time.monotonic() > deadline and trials.seen:
-            raise OutOfTime
+        clock.check()
         try:
             found = trials.breaks(change)
         except HypothesisException:
             raise
         except Exception as error:  # no counterexample, though hypothesis would take it for one
             errors.append(error)
-            raise OutOfTime from error
+            raise clock.OutOfTime from error  # which hypothesis does not catch
         broken.extend([change] if found else [])
         return found
 
@@ -204,9 +205,12 @@ def _search(
             remember=settings.cache,
             replay_only=settings.replay_only,
         )
-    except OutOfTime:
+    except clock.OutOfTime:
         if errors:
             raise errors[0] from None
+        if not broken:
+            tried = f"{len(trials.seen)} example{'' if len(trials.seen) == 1 else 's'}"
+            raise clock.OutOfTime(f"budget: no counterexample in {tried} before the time was up") from None
         return _Ended(broken[-1] if broken else None, early=True)
     if settings.replay_only and mildest is None:
         reason = f"replayed only: none of {len(trials.seen)} examples that hypothesis remembers breaks the claim"
@@ -219,7 +223,8 @@ def _result(
 ) -> Result:
     """What becomes of all samples under the mildest change that breaks the claim, or else under the worst."""
     shown = ended.mildest if ended.mildest is not None else trials.worst
-    evidence = _whole(shown, setup, statement)
+    with clock.unlimited() if ended.early else nullcontext():
+        evidence = _whole(shown, setup, statement)
     decision = _decide(ended, trials, evidence, at_least)
     return result_of(
         replace(with_search(evidence, trials.tally, setup.settings), cached=""),
@@ -281,8 +286,6 @@ def _decide(ended: _Ended, trials: Trials, evidence: Evidence, at_least: float |
     if ended.mildest is not None:
         rule = f"the change found breaks the {trials.n} samples searched on, not all {evidence.n}: raise max_samples"
         return told(verdict=Verdict.INCONCLUSIVE, rule=rule)
-    if ended.early:
-        return told(verdict=Verdict.INCONCLUSIVE, rule=f"budget: no counterexample in {tried} before the time was up")
     on = "" if trials.n == evidence.n else f" on {trials.n} of {evidence.n} samples"
     return told(verdict=Verdict.PASSED, rule=f"no counterexample in {tried}{on}: a search, not a proof")
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from torch import Tensor
 
+from robustest.clock import check as check_clock
 from robustest.engine.device import resolve
 from robustest.engine.draws import seed_draws
 from robustest.engine.evaluator import Evaluator
@@ -81,6 +82,7 @@ class Logistic:
         target = np.eye(classes)[y]
 
         def loss(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+            check_clock()
             w, b = flat[: d * classes].reshape(d, classes), flat[d * classes :]
             logits = x @ w + b
             top = logits.max(1, keepdims=True)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from robustest import rng
+from robustest import clock, rng
 from robustest.claims.training.learners import Learner
 from robustest.errors import StoreError
 from robustest.identity.keys import Key, Unhashable, digest, key_of
@@ -150,6 +150,7 @@ class Fits:
         return remembered
 
     def _train(self, x: Tensor, y: Tensor, ids: Tensor) -> tuple[Tensor, float]:
+        clock.check()
         started = time.perf_counter()
         key = rng.fold(rng.keys(self.settings.seed, ids), "training").sum().view(1)
         predicted = self.learner.train(x, y, self.classes, key)(self.test.x)

@@ -103,7 +103,7 @@ def _write(
     folders = {test: path.parent for test, path in origins.items()}
     rows = account.rows
     if page is not None:
-        about = {"commit": commit()} if commit() else None
+        about = {**({"commit": commit()} if commit() else {}), **account.left_out}
         made = partial(html.write, page, rows, [], settings, inline=targets.inline, below=folders, about=about)
         account = put(account, "the page", page, made)
     if xml is not None:
@@ -171,8 +171,9 @@ def joined(parts: Sequence[Part]) -> Account:
             exit=1 if 1 in codes else max(codes),
             stopped=next((session.stopped for session in sessions if session.stopped), ""),
             collected=len(order),
-            deselected=max(session.deselected for session in sessions),
+            deselected=tuple(dict.fromkeys(name for session in sessions for name in session.deselected)),
             ran=sum(session.ran for session in sessions),
+            selection="; ".join(dict.fromkeys(session.selection for session in sessions if session.selection)),
         ),
     )
 

@@ -35,6 +35,7 @@ MARKS = {
     "tolerated": "~",
     "xfailed": "x",
     "skipped": "\N{EN DASH}",
+    "rerun": "↻",
     "xpassed": "+",
 }
 _ASIDE = frozenset(STATES) - RED - {"passed", "measured"}

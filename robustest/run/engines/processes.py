@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from robustest import clock
 from robustest.errors import ConfigError, DeviceError
 from robustest.run.engines.engine import Job, Mapper
 from robustest.settings import Settings
@@ -76,7 +77,9 @@ class Processes:
                     running[worker.submit(job, task)] = (worker, task, 0)
                 if not running:
                     return
-                done, _ = wait(running, return_when=FIRST_COMPLETED)
+                done, _ = wait(running, timeout=clock.left(), return_when=FIRST_COMPLETED)
+                if not done:
+                    raise clock.OutOfTime  # the workers end by themselves, with the pass that each has under way
                 for future in done:
                     worker, task, lost = running.pop(future)
                     try:

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robustest import context, rng
+from robustest import clock, context, rng
 from robustest.engine.draws import seed_draws
 from robustest.errors import ConfigError, StoreError, expected
 from robustest.identity.keys import Key, Unhashable, key_of
@@ -99,6 +99,7 @@ class Trainings:
         """
 
         def anew() -> tuple[Observed, Tally]:
+            clock.check()
             started = time.perf_counter()
             model = self._model(x, y, seed)
             took = time.perf_counter() - started

@@ -34,7 +34,7 @@ def test_a_shard_is_read_back(run_file: Make) -> None:
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"schema": 4}, "schema 3"),
+        ({"schema": 5}, "schema 4"),
         ({"schema": 2}, "'kind' was called 'claim'"),
         ({"schema": True}, "schema to be a whole number"),
         ({"results": {}}, "results to be a list"),
@@ -100,6 +100,7 @@ def test_a_result_without_a_field_is_refused(made: Make, run_file: Make, edit: M
 
 
 PASSED = {
+    "attempt": 0,
     "test": "t",
     "phase": "call",
     "outcome": "passed",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -15,6 +15,7 @@ from robustest import (
     PixelPatch,
     Settings,
     Verdict,
+    clock,
     find_adversarial,
     measure_min_perturbation,
     measure_robust_accuracy,
@@ -177,10 +178,34 @@ def test_a_budget_that_suffices_for_a_verdict_is_no_matter(half: Any) -> None:
     assert attacked(half.model, data, at_least=0.2, max_samples=want.n_used).rule == want.rule
 
 
-def test_time_runs_out_after_a_chunk_and_never_before_the_first(half: Any) -> None:
-    result = attacked(half.model, (half.x, half.y), at_least=0.5, time_budget=1e-9)
+@pytest.fixture
+def one_chunk(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let the time be up as soon as the first chunk was read."""
+    read: list[object] = []
+
+    class Time:
+        @staticmethod
+        def monotonic() -> float:
+            return 10.0 if read else 0.0
+
+        time = monotonic
+
+    monkeypatch.setattr(clock, "time", Time)
+    with running(Context(progress=lambda *told: read.append(told))):
+        yield
+
+
+def test_what_was_read_when_the_time_is_up_counts(half: Any, one_chunk: None) -> None:
+    result = attacked(half.model, (half.x, half.y), at_least=0.5, time_budget=5)
     assert (result.verdict, result.n_used) == (Verdict.INCONCLUSIVE, 64)
     assert result.rule == "budget: 64 of 1000 samples looked at"
+
+
+def test_a_claim_whose_time_is_up_before_its_first_chunk_is_inconclusive(half: Any) -> None:
+    result = attacked(half.model, (half.x, half.y), at_least=0.5, time_budget=1e-9)
+    assert (result.verdict, result.n_used, result.is_claim) == (Verdict.INCONCLUSIVE, 0, True)
+    assert result.rule == "the clock: 0 of 1000 samples looked at"
+    assert result.statement == "robust accuracy >= 0.5"
 
 
 def test_without_a_claim_everything_is_measured_that_the_budget_allows(half: Any) -> None:
@@ -200,12 +225,12 @@ def test_a_claim_about_the_population_waits_and_takes_a_budget_for_a_smaller_sam
 
 
 @pytest.mark.parametrize("at_least", [0.2, 0.8])
-def test_a_claim_about_the_population_that_the_clock_ends_is_open(half: Any, at_least: float) -> None:
+def test_a_claim_about_the_population_that_the_clock_ends_is_open(half: Any, at_least: float, one_chunk: None) -> None:
     """Broken samples are quicker: how many are read by then hangs on their outcomes, and bounds do not hold."""
-    found = attacked(half.model, (half.x, half.y), at_least=at_least, scope="population", time_budget=1e-9)
+    found = attacked(half.model, (half.x, half.y), at_least=at_least, scope="population", time_budget=5)
     assert (found.n_used, found.verdict, found.at_alpha) == (64, Verdict.INCONCLUSIVE, False)
     assert found.rule == f"the clock: 64 of {N} samples looked at"
-    in_time = attacked(half.model, (half.x, half.y), at_least=at_least, scope="population", time_budget=600)
+    in_time = attacked(half.model, (half.x, half.y), at_least=at_least, scope="population")
     assert in_time.verdict is not Verdict.INCONCLUSIVE
 
 

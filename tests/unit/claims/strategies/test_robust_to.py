@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -24,12 +25,12 @@ from robustest import (
     accuracy_under,
     assert_robust_to,
     assert_shift_accuracy,
+    clock,
     labels_model,
     measure_robust_to,
     measure_shift_accuracy,
     rng,
 )
-from robustest.claims.strategies import robust_to
 from robustest.context import Context, running
 from robustest.errors import NotSearched
 from robustest.settings import Settings
@@ -227,10 +228,31 @@ def test_what_breaks_a_part_and_not_the_whole_is_inconclusive() -> None:
     assert "not all 400: raise max_samples" in result.rule
 
 
-def test_a_time_budget_ends_a_search_that_found_nothing_as_inconclusive() -> None:
-    result = measure_robust_to(Planted(), data(), shifts([idle, other]), at_least=0.9, time_budget=1e-9)
+@contextmanager
+def time_until(monkeypatch: pytest.MonkeyPatch, up: Callable[[int, int], bool]) -> Iterator[None]:
+    """Let the time be up once a predicate of the examples tried, and of those that break the claim, is true."""
+    over: list[bool] = []
+
+    class Time:
+        @staticmethod
+        def monotonic() -> float:
+            return 10.0 if over else 0.0
+
+        time = monotonic
+
+    def told(statement: str, done: int, total: int, broken: int) -> None:
+        over.extend([True] if up(done, broken) else [])
+
+    monkeypatch.setattr(clock, "time", Time)
+    with running(Context(progress=told)):
+        yield
+
+
+def test_a_time_budget_ends_a_search_that_found_nothing_as_inconclusive(monkeypatch: pytest.MonkeyPatch) -> None:
+    with time_until(monkeypatch, lambda done, _: done > 0):
+        result = measure_robust_to(Planted(), data(), shifts([idle, other]), at_least=0.9, time_budget=5)
     assert result.verdict == "inconclusive"
-    assert result.rule == "budget: no counterexample in 1 examples before the time was up"
+    assert result.rule == "budget: no counterexample in 1 example before the time was up"
 
 
 def test_a_time_budget_ends_the_shrinking_but_not_the_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -240,13 +262,8 @@ def test_a_time_budget_ends_the_shrinking_but_not_the_verdict(monkeypatch: pytes
         broken.extend([severity] if severity > 1 else [])
         return x + 0.05 * severity
 
-    class Clock:
-        @staticmethod
-        def monotonic() -> float:
-            return 10.0 if broken else 0.0
-
-    monkeypatch.setattr(robust_to, "time", Clock)
-    result = measure_robust_to(Fragile(), data(), shifts([late]), at_least=0.95, time_budget=5)
+    with time_until(monkeypatch, lambda _, broken: broken > 0):
+        result = measure_robust_to(Fragile(), data(), shifts([late]), at_least=0.95, time_budget=5)
     assert result.verdict == "failed"
     assert "ended with the time budget" in result.rule
     assert result.details["mildest"]["change"] == f"late, severity {broken[0]}"

@@ -120,3 +120,38 @@ def test_all_gpus_of_a_machine_without_one() -> None:
         pytest.skip("this machine has a GPU")
     with running(Context(settings=Settings(device="cuda:all"))), pytest.raises(DeviceError, match="Expected a CUDA"):
         attacked((nn.Linear(2, 2), torch.zeros(2, 2), torch.zeros(2, dtype=torch.int64)), device="cuda:all")
+
+
+SLOW = """
+import time
+import torch
+from torch import nn
+
+class Slow(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.body = nn.Sequential(nn.Flatten(), nn.Linear(64, 2))
+
+    def forward(self, x):
+        time.sleep(0.05)
+        return self.body(x)
+"""
+
+
+def test_a_time_budget_ends_a_claim_of_worker_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "slow_net.py").write_text(SLOW, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    model = Factory("slow_net:Slow")
+    x = torch.rand(N, 1, 8, 8)
+    y = model.build().body(x).argmax(1)
+    with running(Context(settings=Settings(workers=2), test="test")):
+        measure_robust_accuracy(model, (x, y), Linf(0.0), at_least=0.5, attack="fgsm")  # the workers have started
+        started = time.monotonic()
+        result = measure_robust_accuracy(
+            model, (x, y), Linf(1e-3), at_least=0.5, attack="thorough", suppress=("quantised_input",), time_budget=1.0
+        )
+        took = time.monotonic() - started
+        assert (result.verdict, result.estimate) == (Verdict.INCONCLUSIVE, None)
+        assert "the clock" in result.rule or result.rule.startswith("budget")
+        assert took < 1.0 + 2.0

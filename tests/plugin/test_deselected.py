@@ -1,0 +1,91 @@
+"""A run says which robustness tests it left out, and so does what its shards are merged into."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from robustest.cli import main
+
+TESTS = {
+    "test_a": """
+    @pytest.mark.parametrize("k", range(3))
+    def test_fast(robust, k): robust.record(made(statement=str(k)))
+
+    @pytest.mark.robust
+    def test_slow(): raise AssertionError("left out")
+
+    def test_plain(): pass
+
+    class TestMore:
+        def test_other(self, robust): robust.record(made())
+    """
+}
+LEFT_OUT = ["test_a.py::test_slow", "test_a.py::TestMore::test_other"]
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "workers"])
+@pytest.mark.parametrize(
+    ("chosen", "said"),
+    [
+        (("-k", "fast"), "-k fast"),
+        (
+            ("--deselect", "test_a.py::test_slow", "--deselect", "test_a.py::TestMore"),
+            "--deselect test_a.py::test_slow",
+        ),
+        (("test_a.py::test_fast",), "test_a.py::test_fast"),
+    ],
+    ids=["keyword", "deselect", "id"],
+)
+def test_what_is_deselected_is_named_in_terminal_page_file_and_merge(
+    *,
+    chosen: tuple[str, ...],
+    said: str,
+    workers: tuple[str, ...],
+    project: Any,
+    write_light: Any,
+    run: Any,
+    read_json: Any,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    write_light(**TESTS)
+    for index in (1, 2):
+        files = ("--robust-json=out.json", "--robust-html=page", f"--robust-shard={index}/2")
+        result = run("--robust", *files, *chosen, *workers)
+        assert result.ret == 0
+        content = read_json()
+        assert sorted(content["pytest"]["deselected"]) == sorted(LEFT_OUT)
+        assert said in content["pytest"]["selection"]
+        result.stdout.fnmatch_lines([f"2 robustness tests deselected by *{said}*"])
+        assert "test_a.py::test_slow" in (project.path / "page" / "index.html").read_text(encoding="utf-8")
+        (project.path / "out.json").rename(project.path / f"shard-{index}.json")
+    capsys.readouterr()
+    shards = [str(project.path / f"shard-{index}.json") for index in (1, 2)]
+    code = main(["merge", *shards, "-o", str(project.path / "out.json"), "--html", str(project.path / "whole")])
+    told = " ".join(capsys.readouterr().out.split())
+    assert code == 0
+    assert "2 robustness tests deselected" in told
+    assert all(name in told for name in LEFT_OUT)
+    assert sorted(read_json()["pytest"]["deselected"]) == sorted(LEFT_OUT)
+    assert "test_a.py::test_slow" in (project.path / "whole" / "index.html").read_text(encoding="utf-8")
+
+
+def test_what_failed_last_time_alone_is_a_selection_too(write_light: Any, run: Any, read_json: Any) -> None:
+    write_light(**TESTS, test_b="def test_elsewhere(robust): robust.record(made())")
+    assert run("--robust").ret == 1
+    run("--robust", "--lf", "--robust-json=out.json")
+    content = read_json()
+    assert set(content["pytest"]["deselected"]) >= {
+        "test_a.py::test_fast[0]",
+        "test_a.py::TestMore::test_other",
+        "test_b.py::test_elsewhere",
+    }
+    assert content["pytest"]["selection"] == "--lf"
+
+
+def test_a_run_of_everything_leaves_nothing_out(write_light: Any, run: Any, read_json: Any) -> None:
+    write_light(**TESTS)
+    result = run("--robust", "--robust-json=out.json")
+    assert (read_json()["pytest"]["deselected"], read_json()["pytest"]["selection"]) == ([], "")
+    assert "deselected" not in result.stdout.str()

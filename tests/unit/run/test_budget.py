@@ -1,0 +1,125 @@
+"""A time budget ends a claim within the pass under way, whatever the claim does and wherever it is measured."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from robustest import (
+    Discovery,
+    Linf,
+    measure_calibrated,
+    measure_certified_accuracy,
+    measure_min_perturbation,
+    measure_robust_accuracy,
+    measure_robust_generalization,
+    measure_robust_to,
+    measure_shift_accuracy,
+    measure_spurious_feature,
+)
+from robustest.context import Context, running
+from robustest.results import Result, Verdict
+from robustest.settings import Settings
+from robustest.strategies import shifts
+
+PASS = 0.02
+"""Seconds that a pass of the model takes."""
+BUDGET = 0.3
+
+
+class Slow(nn.Module):
+    """Right on all samples, and slow."""
+
+    def __init__(self, seconds: float = PASS) -> None:
+        super().__init__()
+        self.seconds = seconds
+        self.body = nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.ReLU())
+        self.head = nn.Linear(8, 2)
+        with torch.no_grad():
+            self.body[1].weight.fill_(1.0)
+            self.body[1].bias.fill_(0.0)
+            self.head.weight.copy_(torch.tensor([[-1.0], [1.0]]).expand(2, 8))
+            self.head.bias.copy_(torch.tensor([64.0, -64.0]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        time.sleep(self.seconds)
+        logits: Tensor = self.head(self.body(x))
+        return logits
+
+
+def data(n: int = 200, seed: int = 0) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    y = torch.arange(n) % 2
+    return (0.3 + 0.4 * y.float()).view(-1, 1, 1, 1) + 0.05 * torch.rand(n, 1, 4, 4, generator=generator), y
+
+
+class SlowData(Dataset[Any]):
+    def __len__(self) -> int:
+        return 1000
+
+    def __getitem__(self, position: int) -> tuple[Tensor, int]:
+        time.sleep(0.01)
+        x, y = data(2)
+        return x[position % 2], int(y[position % 2])
+
+
+def trained(x: Tensor, y: Tensor, seed: int) -> nn.Module:
+    model = Slow()
+    for _ in range(1000):
+        model(x[:4])
+    return model
+
+
+def fitted(x: Tensor, y: Tensor, seed: int) -> nn.Module:
+    time.sleep(0.2)  # a training that calls no module
+    return Slow(0.0)
+
+
+CLAIMS: dict[str, Callable[..., Result]] = {
+    "attack": lambda **o: measure_robust_accuracy(Slow(), data(), Linf(0.1), at_least=0.9, attack="thorough", **o),
+    "one slow chunk": lambda **o: measure_robust_accuracy(Slow(), data(64), Linf(0.1), at_least=0.1, **o),
+    "population": lambda **o: measure_robust_accuracy(Slow(), data(), Linf(0.1), at_least=0.1, scope="population", **o),
+    "smallest perturbation": lambda **o: measure_min_perturbation(Slow(), data(), "linf", median_at_least=0.1, **o),
+    "proof": lambda **o: measure_certified_accuracy(Slow(), data(), Linf(0.1), at_least=0.1, **o),
+    "shift": lambda **o: measure_shift_accuracy(Slow(0.5), data(), "gaussian_noise", severity=5, at_least=0.1, **o),
+    "strategy": lambda **o: measure_robust_to(Slow(), data(), shifts(), at_least=0.1, max_examples=5000, **o),
+    "calibration": lambda **o: measure_calibrated(Slow(0.5), data(), max_ece=0.5, **o),
+    "discovery": lambda **o: measure_spurious_feature(Slow(), data(), Discovery(), max_flip=0.5, **o),
+    "reading": lambda **o: measure_robust_accuracy(Slow(0.0), SlowData(), Linf(0.1), at_least=0.1, attack="fgsm", **o),
+    "training": lambda **o: measure_robust_generalization(
+        trained, data(64), data(32, 1), Linf(0.1), max_gap=0.5, min_train=0.6, attack="fgsm", **o
+    ),
+    "training of other code": lambda **o: measure_robust_generalization(
+        fitted, data(64), data(32, 1), Linf(0.1), max_gap=0.5, min_train=0.6, attack="fgsm", seeds=9, **o
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CLAIMS)
+def test_a_claim_ends_with_its_time_and_is_open(name: str) -> None:
+    started = time.monotonic()
+    result = CLAIMS[name](time_budget=BUDGET)
+    took = time.monotonic() - started
+    assert took < BUDGET + 1.5, "the pass under way, and what a crowded machine adds"
+    assert result.verdict is Verdict.INCONCLUSIVE
+    assert "the clock" in result.rule or result.rule.startswith("budget")
+
+
+def test_the_budget_of_a_test_holds_for_its_claims() -> None:
+    started = time.monotonic()
+    with running(Context(settings=Settings(time_budget=BUDGET))):
+        result = CLAIMS["attack"]()
+    assert time.monotonic() - started < BUDGET + 1.5
+    assert result.verdict is Verdict.INCONCLUSIVE
+
+
+def test_a_certain_verdict_before_the_time_is_up_stays(toy: Any) -> None:
+    result = measure_robust_accuracy(toy.model, (toy.x, toy.y), Linf(0.01), at_least=0.1, attack="fgsm", time_budget=60)
+    unhurried = measure_robust_accuracy(toy.model, (toy.x, toy.y), Linf(0.01), at_least=0.1, attack="fgsm")
+    assert (result.verdict, result.rule) == (unhurried.verdict, unhurried.rule)
