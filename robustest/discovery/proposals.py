@@ -10,6 +10,7 @@ from robustest.cues.cue import Cue
 PATCHES, TRIGGERS = "unusual value at a place", "cheapest patch"
 PROPERTIES, CHANNELS = "property of whole images", "channels of whole images"
 SPECTRA, EDGES = "spectrum of whole images", "edges of whole images"
+MOVING, NOISE = "local mark anywhere", "noise of whole images"
 COLUMNS, TOKENS = "value of a column", "token anywhere"
 """What may propose a cue."""
 
@@ -19,6 +20,8 @@ FAMILIES = {
     CHANNELS: "channels that mark a class",
     SPECTRA: "frequencies or patterns that mark a class",
     EDGES: "margins or sharpness that marks a class",
+    NOISE: "noise that marks a class",
+    MOVING: "small marks that move and mark a class",
     TRIGGERS: "patches that lead to a class",
     COLUMNS: "columns that mark a class",
     TOKENS: "tokens that mark a class",
