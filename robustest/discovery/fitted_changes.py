@@ -73,24 +73,25 @@ def _as_they_are(x: Tensor, bounds: tuple[float, float]) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class _View:
-    """One classifier of a family: what it sees, and how it is fitted."""
+    """One classifier of a family: what it sees, how it is fitted, and whether it tells kinds of changes, not strengths."""
 
     describe: Describe
     fit: Callable[[Tensor, Tensor], Scorer]
+    of_kinds: bool = False
 
 
 _VIEWS: dict[str, tuple[_View, ...]] = {
     PROPERTIES: (
         _View(property_features, partial(binned_ridge, most=40)),
-        _View(shading_features, partial(binned_ridge, most=40)),
+        _View(shading_features, partial(binned_ridge, most=40), of_kinds=True),
     ),
     CHANNELS: (_View(channel_features, partial(binned_ridge, most=40)),),
     SPECTRA: (_View(spectrum_features, partial(binned_ridge, most=8)), _View(_as_they_are, matched_filter)),
     EDGES: (
         _View(edge_features, partial(binned_ridge, most=40)),
-        _View(block_features, partial(binned_ridge, most=8)),
+        _View(block_features, partial(binned_ridge, most=8), of_kinds=True),
     ),
-    NOISE: (_View(noise_features, partial(binned_ridge, most=40)),),
+    NOISE: (_View(noise_features, partial(binned_ridge, most=40), of_kinds=True),),
 }
 
 
@@ -154,12 +155,14 @@ class Seen:
         marks: one a class.
         scores: maps images (M, C, H, W) to scores (M, K), by a classifier fitted on all.
         labels: the classes, in the order of scores.
+        of_kinds: what explains half of a mark explains it as well as what explains all: a stronger change is no better.
     """
 
     family: str
     marks: tuple[Mark, ...]
     scores: Callable[[Tensor], Tensor]
     labels: tuple[int, ...]
+    of_kinds: bool = False
 
     def odd(self, min_mark: float, by: float = _ODD) -> list[Mark]:
         """Marks of a gap of `min_mark` or more that exceeds by far what most other classes have."""
@@ -212,7 +215,7 @@ def seen_by_families(pool: Pool, labels: Sequence[int]) -> list[Seen]:
             marks = marked(cross_fitted(features, y, labels, view.fit, seed=pool.seed), y, labels)
             scorer = view.fit(features, membership(y, labels))
             scores = partial(_scored, scorer, view.describe, pool.bounds)
-            found.append(Seen(family, tuple(marks), scores, tuple(labels)))
+            found.append(Seen(family, tuple(marks), scores, tuple(labels), view.of_kinds))
     return found
 
 
@@ -267,7 +270,8 @@ class _Trial:
         while open_ and cues:
 
             def worth(number: int, open_: list[int] = open_) -> tuple[float, float]:
-                return round(sum(min(1.0, table[number][at]) for at in open_), 1), -sizes[number]
+                parts = (table[number][at] / (_EXPLAINED if self._views[at][0].of_kinds else 1.0) for at in open_)
+                return round(sum(min(1.0, part) for part in parts), 1), -sizes[number]
 
             order = sorted(range(len(cues)), key=worth, reverse=True)
             solved = [at for at in open_ if table[order[0]][at] >= _EXPLAINED]
