@@ -47,8 +47,9 @@ _RIVAL = 0.75
 """Part of what the best change explains that one of another kind has to, to be proposed beside it."""
 _ODD = 0.25
 """How far a gap exceeds the median of the other classes': what marks most classes alike is what they are about."""
-_FAINT, _FAINTLY_ODD = 0.2, 0.12
-"""The gap, and how far it exceeds the median of the other classes', of a mark that few images of a class have."""
+_FAINT, _FAINTLY_ODD, _FAINTLY_SHARED = 0.2, 0.12, 0.1
+"""The gap of a mark that few images of a class have, how far it exceeds the median of the other classes', and the largest
+share of another class's images that may have it: of what is natural others have as much."""
 _CLASSES = 5
 """Classes that changes are fitted for, at most: those of the largest gaps."""
 _OF_A_VIEW = 4
@@ -342,7 +343,8 @@ def faintly_explains(seen: Sequence[Seen], cue: Cue, label: int, pool: Pool) -> 
 
     So few cannot say that the change is what marks them: the proposal is no more than a reason not to pass.
     """
-    views = [(one, mark) for one in seen for mark in one.odd(_FAINT, _FAINTLY_ODD) if mark.label == label]
+    marks = [(one, mark) for one in seen for mark in one.odd(_FAINT, _FAINTLY_ODD) if mark.label == label]
+    views = [(one, mark) for one, mark in marks if mark.rest <= _FAINTLY_SHARED]
     others, ids = pool.others(label)
     for one, mark in sorted(views, key=lambda view: -view[1].gap):
         part = one.explained(cue, others, ids, mark, pool.bounds, before=one.alike(others, mark))
