@@ -33,7 +33,7 @@ SMALLEST = 8
 """Pixels that an image has at least, in height and width, for a mark in it to move."""
 _REDUCED = 40
 """Images are reduced, by a whole factor, to about so many pixels of their shorter side."""
-_SIDES = (3, 5)
+_SIDES = (1, 3, 5)
 """Sides of candidates, in pixels of the reduced image."""
 _LARGEST = 0.3
 """Side of the largest mark, as a part of the image's shorter side."""
@@ -55,7 +55,8 @@ _NEAR = 0.02
 """The least limit, a root mean squared difference as a part of the range: views of one mark differ by rounding."""
 _ALIKE = 0.35
 """A pixel is of the mark where its spread over views is at most this part of what places in general have."""
-_ROUNDS = 4
+_ROUNDS, _SAME = 4, 0.1
+"""Rounds of growing, and gaps, on few images, that are about the same."""
 _SPREAD = 0.1
 """What matches at a larger part of an image's places is a property of the whole image."""
 _ODD = 0.25
@@ -96,7 +97,7 @@ def find_moving_marks(
         return ()
     search = _Search(x, y, labels, bounds, seed)
     best = [search.best(at, min_gap) for at in range(len(labels))]
-    gaps = [0.0 if one is None else one.gap for one in best]
+    gaps = [first if one is None else one.gap for one, first in zip(best, search.firsts, strict=True)]
     found = []
     for at, one in enumerate(best):
         odd = gaps[at] - statistics.median([*gaps[:at], *gaps[at + 1 :]]) >= _ODD
@@ -124,15 +125,21 @@ class _Search:
         self._few = [rows[:_SCREENED_ON] for rows in self._drawn]
         self._likely = self._screened()
 
+    @property
+    def firsts(self) -> list[float]:
+        """The largest gap of each class's candidates, on a few images."""
+        return [mine[0].gap for mine in self._likely]
+
     def best(self, at: int, min_gap: float) -> _Template | None:
         """The best candidate of a class, grown; None where none promises to have a gap of `min_gap` and to be odd."""
-        firsts = [mine[0].gap for mine in self._likely]
-        usual = statistics.median([*firsts[:at], *firsts[at + 1 :]])
+        usual = statistics.median([*self.firsts[:at], *self.firsts[at + 1 :]])
         worth = max(_PROMISING * min_gap, usual + _PROMISING * _ODD)
         grown = [self._grow(one, at) for one in self._likely[at] if one.gap >= worth]
         if not grown:
             return None
-        return self._judged(max(grown, key=lambda one: one.gap), at, self._members)
+        most = max(one.gap for one in grown) - _SAME
+        whole = max((one for one in grown if one.gap >= most), key=lambda one: (float(one.weight.sum()), one.gap))
+        return self._judged(whole, at, self._members)
 
     def cue(self, mark: _Template, at: int) -> MovingMark | None:
         """A mark of a class as something to switch; None where it is all over the images, or never whole in any."""
@@ -294,8 +301,9 @@ class _Search:
             box = tuple(slice(int(lines[0]), int(lines[-1]) + 1) for lines in inside)
             larger = _Template(pattern[:, box[0], box[1]].nan_to_num(), mask[box].to(mine.dtype), 0.0, 0.0)
             template = self._judged(larger, at, self._few)
-            # Of two that mark a class about alike, the larger is nearer to the whole mark.
-            if template.gap >= best.gap - 0.03:
+            # Of two that mark a class about alike, the larger is nearer to the whole mark. A candidate matches the
+            # image that it is from, which is one of few.
+            if template.gap >= best.gap - _SAME:
                 best = template
             if template.gap < 0.5 * best.gap:
                 break
