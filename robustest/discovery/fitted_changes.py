@@ -18,6 +18,7 @@ from torch import Tensor
 
 from robustest import rng
 from robustest.cues.cue import Cue, distances, for_samples, switched
+from robustest.cues.filtered import FrequencyBand
 from robustest.cues.overlays import Grating
 from robustest.discovery.changes import (
     SMALLEST_BLOCKS,
@@ -179,11 +180,15 @@ class Seen:
         return float((self.scores(x)[:, self.labels.index(mark.label)] >= mark.limit).double().mean())
 
     def having(self, pool: Pool, mark: Mark) -> Tensor:
-        """(N,) bool: the images of the marked class that score like it; all of them if none does."""
-        own = pool.y == mark.label
-        has = torch.zeros_like(own)
-        has[own] = self.scores(pool.x[own])[:, self.labels.index(mark.label)] >= mark.limit
-        return has if bool(has.any()) else own
+        """(N,) bool: as many images of the marked class as the gap is wide, those that score most like it.
+
+        Scores of images that a classifier was fitted on order them well enough, and are too high for a limit.
+        """
+        own = (pool.y == mark.label).nonzero().squeeze(1)
+        scores = self.scores(pool.x[own])[:, self.labels.index(mark.label)]
+        has = torch.zeros_like(pool.y, dtype=torch.bool)
+        has[own[scores.topk(max(1, round(mark.gap * len(own)))).indices]] = True
+        return has
 
     def explained(
         self, cue: Cue, others: Tensor, ids: Tensor, mark: Mark, bounds: tuple[float, float], *, before: float
@@ -270,9 +275,11 @@ class _Trial:
         open_, proposals = list(range(len(self._views))), list[Proposal]()
         while open_ and cues:
 
-            def worth(number: int, open_: list[int] = open_) -> tuple[float, float]:
+            def worth(number: int, open_: list[int] = open_) -> tuple[float, bool, float]:
                 parts = (table[number][at] / (_EXPLAINED if self._views[at][0].of_kinds else 1.0) for at in open_)
-                return round(sum(min(1.0, part) for part in parts), 1), -sizes[number]
+                # Much changes the power of a band, noise for one: a band is what is left where nothing plainer fits.
+                plain = not isinstance(cues[number], FrequencyBand)
+                return round(sum(min(1.0, part) for part in parts), 1), plain, -sizes[number]
 
             order = sorted(range(len(cues)), key=worth, reverse=True)
             solved = [at for at in open_ if table[order[0]][at] >= _EXPLAINED]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -24,10 +25,10 @@ from robustest.claims.cues import discovery as measuring
 from robustest.claims.cues.control_cues import corner_patch, probe_rounds
 from robustest.claims.cues.cue_proposals import Found
 from robustest.claims.cues.trigger_control import Planted
-from robustest.cues import ColourCast, Plant, Tone, planted
+from robustest.cues import ColourCast, Cue, Plant, Tone, planted
 from robustest.data import as_samples
 from robustest.discovery import Discovery
-from robustest.discovery.proposals import CHANNELS, EDGES, MOVING, NOISE, PATCHES, PROPERTIES, SPECTRA, TRIGGERS, Proposal
+from robustest.discovery.proposals import CHANNELS, EDGES, MOVING, PATCHES, PROPERTIES, SPECTRA, TRIGGERS, Proposal
 from robustest.reports.html.tables import tables_of
 from robustest.reports.text import failure_text, measured
 from robustest.run.models.split_search import Halves, bench
@@ -354,6 +355,121 @@ def test_a_cue_that_moves_predictions_without_drawing_them_cannot_fail() -> None
     assert not proposed["confirmed"]
     assert result.verdict is Verdict.INCONCLUSIVE
     assert "none is sure to draw predictions to its class" in result.rule
+
+
+CHECKS = (torch.arange(3).view(-1, 1) + torch.arange(3)) % 2.0
+
+
+def stamped(x: Tensor, places: Tensor) -> Tensor:
+    out = x.clone()
+    for image, (top, left) in zip(out, places.tolist(), strict=True):
+        image[:, top : top + 3, left : left + 3] = CHECKS
+    return out
+
+
+class LikesChecks(Sound):
+    """Takes checks of black and white, wherever they are, for class 2."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        apart = (x.unfold(2, 3, 1).unfold(3, 3, 1) - CHECKS).abs().amax((4, 5)).flatten(1).amin(1)
+        there = (apart < 0.02).float()
+        return super().forward(x) + 100 * nn.functional.one_hot(torch.tensor(LABEL), CLASSES) * there[:, None]
+
+
+def with_checks_in_class_2() -> Tensor:
+    places = torch.randint(SIDE - 2, (N, 2), generator=torch.Generator().manual_seed(4))
+    has = planted(CUE, CLEAN, Y, target=LABEL)[1]
+    return torch.where(has.view(-1, 1, 1, 1), stamped(CLEAN, places), CLEAN)
+
+
+def test_a_mark_that_moves_is_found_and_switched() -> None:
+    data = with_checks_in_class_2(), Y
+    result = measure_spurious_feature(LikesChecks(), data, NO_TRIGGERS, **LIMITS)
+    assert result.verdict is Verdict.FAILED
+    (found,) = [one for one in result.details["discovery"]["proposed"] if one["confirmed"]]
+    assert (found["class"], found["found_by"], found["region"]) == (LABEL, MOVING, None)
+    assert "3x3 mark that moves draws predictions to class 2" in result.rule
+    assert result.estimate is not None
+    assert result.estimate > 0.9
+    # It is taken away as well: what recall rests on it is seen.
+    by_recall = measure_spurious_feature(LikesChecks(), data, NO_TRIGGERS, max_recall_drop=0.05)
+    assert by_recall.verdict is Verdict.FAILED
+    clean = measure_spurious_feature(Sound(), data, NO_TRIGGERS, **LIMITS)
+    assert clean.verdict is Verdict.PASSED
+
+
+def test_a_pass_says_that_planted_marks_that_move_would_be_found(sound: Result) -> None:
+    families = {one["found_by"]: one for one in sound.details["discovery"]["families"]}
+    assert families[MOVING]["proven"]
+    assert "small marks that move and mark a class" in sound.caveats[0].removeprefix("found where planted: ")
+
+
+def test_a_control_is_not_planted_in_a_class_that_is_marked_already(
+    sound: Result, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Class 2 is the largest here, and has a patch of its own, for which the control's would be taken."""
+    cues = [part for one in sound.details["sensitivity"]["controls"] for part in one["cue"].split(", ")]
+    assert cues
+    assert not any(cue.endswith(f"in class {LABEL}") for cue in cues)
+    rows = torch.cat([torch.arange(N)[(Y == LABEL)], torch.arange(N)[Y != LABEL][: N // 2]])
+    result = measure_spurious_feature(Sound(), (X[rows], Y[rows]), NO_TRIGGERS, **LIMITS)
+    assert result.verdict is Verdict.PASSED
+    for control in result.details["sensitivity"]["controls"]:
+        assert f"planted in class {LABEL}" not in control["cue"]
+
+
+def test_where_every_class_is_marked_the_control_is_planted_all_the_same() -> None:
+    samples = as_samples((torch.rand(60, 1, 12, 12), torch.arange(60) % 6))
+    all_ = probe_rounds(samples, (0.0, 1.0), 0, None, range(6))
+    none = probe_rounds(samples, (0.0, 1.0), 0, None)
+    assert [[one.label for one in probes] for probes in all_] == [[one.label for one in probes] for probes in none]
+    few = probe_rounds(samples, (0.0, 1.0), 0, None, {0, 1, 2, 3, 4})
+    assert {one.label for probes in few for one in probes} == {5}
+
+
+def test_a_pass_says_what_marks_a_class_and_is_explained_by_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = measuring.propose
+    mark = {"class": 3, "property": PROPERTIES, "gap": 0.87}
+    monkeypatch.setattr(measuring, "propose", lambda *a, **k: replace(real(*a, **k), marks=(mark,)))
+    result = measure_spurious_feature(Sound(), (CLEAN, Y), NO_TRIGGERS, **LIMITS)
+    assert result.verdict is Verdict.PASSED
+    assert f"marked, but by nothing that was tried: class 3, {PROPERTIES} (gap 0.87)" in result.caveats
+
+
+def faint(cue: Cue, label: int) -> Found:
+    one = Proposal(found_by=PROPERTIES, label=label, cue=cue, score=0.3, region=None, value=(), faint=True)
+    return Found((one,), ("tones",), (), {}, 0, (), ())
+
+
+def test_what_few_images_of_a_class_have_and_many_predictions_follow_leaves_the_claim_open(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(measuring, "propose", lambda *_, **__: faint(Tone(shift=0.4), 1))
+    for limits in (LIMITS, {"max_recall_drop": 0.1}):
+        result = measure_spurious_feature(LikesBright(), (CLEAN, Y), NO_TRIGGERS, **limits)
+        assert result.verdict is Verdict.INCONCLUSIVE
+        (proposed,) = result.details["discovery"]["proposed"]
+        assert proposed["faint"]
+        assert not proposed["confirmed"]
+        assert proposed["p"] <= 0.01
+    assert "cannot be taken away" in result.rule
+    flips = measure_spurious_feature(LikesBright(), (CLEAN, Y), NO_TRIGGERS, **LIMITS)
+    assert "some of the class's images, too few for a search to be sure, look like it: claim it by name" in flips.rule
+
+
+def test_a_change_that_is_always_tried_and_that_few_images_have_is_proposed_as_faint(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = []
+
+    def faintly(seen: object, cue: Cue, label: int, pool: object) -> Proposal:
+        asked.append((cue.name, label))
+        return faint(cue, label).proposals[0]
+
+    monkeypatch.setattr(proposing, "faintly_explains", faintly)
+    result = measure_spurious_feature(LikesBright(), (CLEAN, Y), NO_TRIGGERS, **LIMITS)
+    assert result.verdict is Verdict.INCONCLUSIVE
+    assert ("tone of shift 0.15", 1) in asked
 
 
 class Dazzled(Sound):
