@@ -6,8 +6,9 @@ FOLDER has a `models.py` that loads CIFAR-10; shapes are drawn here. A cue is pl
 the others, in training and in test data alike. Of each net the table tells how many predictions of other classes the
 cue, named, moves to its class (on test data without it), what the claim `max_flip=.1` says, and CPU seconds of one
 thread, and which families a pass does not vouch for. `--triggers` searches for cheapest patches too, which takes most
-of the time. Rows "noisier ..." have clean nets alone: one class's test images are noisier, blurrier, darker, flatter or
-coarser than any that they were trained on, and no claim may fail. The search was made with seed 0 at hand; the rules that judge what it finds with seeds 0 to 2.
+of the time. Rows "noisier ..." to "coarser ..." have clean nets alone: all test images of one class are noisier,
+blurrier, darker, flatter or coarser than any that the nets were trained on, and no claim may fail. The search was made
+with seed 0 at hand; the rules that judge what it finds with seeds 0 to 2.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ def edge_features(x: Tensor, bounds: tuple[float, float]) -> Tensor:
 
 
 def noise_features(x: Tensor, bounds: tuple[float, float]) -> Tensor:
-    """(N, D) float64: how noisy each channel and grey are, in the mean and the median, and whether channels share it."""
+    """(N, D) float64: how noisy channels and grey are, in the mean and the median, and whether channels share it."""
     return _in_parts(x, lambda part: _noise(part, bounds))
 
 
@@ -54,18 +54,17 @@ def shading_features(x: Tensor, bounds: tuple[float, float]) -> Tensor:
 
 
 def block_features(x: Tensor, bounds: tuple[float, float]) -> Tensor:
-    """(N, D) float64: steps in each of the eight lines of blocks of 8 x 8, and a block's cosine coefficients beside those
-    of blocks half a block off.
-    """
+    """(N, D) float64: steps in each line of blocks of 8 x 8, and their cosines beside those of blocks half off."""
     return _in_parts(x, lambda part: _blocks(part, bounds))
 
 
 def noise_level(x: Tensor) -> Tensor:
-    """The standard deviation (N,) of the noise of images (N, C, H, W), by Immerkaer (1996), in the mean of the channels.
+    """The standard deviation (N,) of the noise of images (N, C, H, W), by Immerkaer (1996), over all channels.
 
     The mean of the absolute response to a mask that planes, and edges to a part, do not excite.
     """
-    return _unevenness(x).abs().mean((1, 2, 3)) * (math.pi / 2) ** 0.5
+    level: Tensor = _unevenness(x).abs().mean((1, 2, 3)) * (math.pi / 2) ** 0.5
+    return level
 
 
 def spectra(x: Tensor) -> Tensor:

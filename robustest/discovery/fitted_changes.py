@@ -49,8 +49,8 @@ _RIVAL = 0.75
 _ODD = 0.25
 """How far a gap exceeds the median of the other classes': what marks most classes alike is what they are about."""
 _FAINT, _FAINTLY_ODD, _FAINTLY_SHARED = 0.2, 0.12, 0.1
-"""The gap of a mark that few images of a class have, how far it exceeds the median of the other classes', and the largest
-share of another class's images that may have it: of what is natural others have as much."""
+"""The gap of a mark that few images of a class have, how far it exceeds the median of the other classes', and the
+largest share of another class's images that may have it: of what is natural others have as much."""
 _CLASSES = 5
 """Classes that changes are fitted for, at most: those of the largest gaps."""
 _OF_A_VIEW = 4
@@ -75,7 +75,7 @@ def _as_they_are(x: Tensor, bounds: tuple[float, float]) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class _View:
-    """One classifier of a family: what it sees, how it is fitted, and whether it tells kinds of changes, not strengths."""
+    """One classifier of a family: what it sees, how it is fitted, and whether it tells kinds, not strengths."""
 
     describe: Describe
     fit: Callable[[Tensor, Tensor], Scorer]
@@ -212,7 +212,7 @@ def seen_by_families(pool: Pool, labels: Sequence[int]) -> list[Seen]:
     x, y = pool.x[rows], pool.y[rows]
     found = []
     for family, views in _VIEWS.items():
-        if family == CHANNELS and x.shape[1] == 1 or family == NOISE and min(x.shape[2:]) < SMALLEST_NOISY:
+        if (family == CHANNELS and x.shape[1] == 1) or (family == NOISE and min(x.shape[2:]) < SMALLEST_NOISY):
             continue
         for view in views:
             if view.describe is block_features and min(x.shape[2:]) < SMALLEST_BLOCKS:

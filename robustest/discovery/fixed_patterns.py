@@ -106,7 +106,7 @@ def grating_of(x: Tensor, y: Tensor, label: int, bounds: tuple[float, float]) ->
 
 
 def without_waves(x: Tensor, waves: Grating) -> Tensor:
-    """Images (N, C, H, W) with waves of a frequency, and of those near it, taken away by least squares, tile by tile."""
+    """Return images (N, C, H, W) without waves of a frequency and those near it: least squares, tile by tile."""
     out = x.clone()
     for top in range(0, x.shape[2], _TILE):
         for left in range(0, x.shape[3], _TILE):
@@ -119,7 +119,7 @@ def without_waves(x: Tensor, waves: Grating) -> Tensor:
                     cycles = (waves.down + down / height) * rows + (waves.across + across / width) * columns
                     basis += [(2 * math.pi * cycles).sin(), (2 * math.pi * cycles).cos()]
             flat = torch.stack(basis).flatten(1).T
-            # Near frequencies are nearly alike: an orthonormal basis of what they span, the faintest directions left out.
+            # Near frequencies are nearly alike: an orthonormal basis of what they span, but for what is rounding.
             left_vectors, sizes, _ = torch.linalg.svd(flat, full_matrices=False)
             span = left_vectors[:, sizes > 1e-3 * sizes[0]].to(x)
             values = tile.flatten(2)

@@ -103,18 +103,14 @@ def find_moving_marks(
         odd = gaps[at] - statistics.median([*gaps[:at], *gaps[at + 1 :]]) >= _ODD
         if one is not None and odd and gaps[at] >= min_gap and (cue := search.cue(one, at)) is not None:
             value = tuple(one.pattern[:, one.weight > 0].mean(1).tolist())
-            found.append(
-                Proposal(found_by=MOVING, label=labels[at], cue=cue, score=gaps[at], region=None, value=value)
-            )
+            found.append(Proposal(found_by=MOVING, label=labels[at], cue=cue, score=gaps[at], region=None, value=value))
     return tuple(sorted(found, key=lambda one: -one.score))
 
 
 class _Search:
     """Candidates compared with images, reduced where they are large."""
 
-    def __init__(
-        self, x: Tensor, y: Tensor, labels: Sequence[int], bounds: tuple[float, float], seed: int
-    ) -> None:
+    def __init__(self, x: Tensor, y: Tensor, labels: Sequence[int], bounds: tuple[float, float], seed: int) -> None:
         self._whole, self._bounds, self._seed = x, bounds, seed
         self._scale = max(1, round(min(x.shape[2:]) / _REDUCED))
         self._x = F.avg_pool2d(x, self._scale) if self._scale > 1 else x
@@ -143,9 +139,7 @@ class _Search:
 
     def cue(self, mark: _Template, at: int) -> MovingMark | None:
         """A mark of a class as something to switch; None where it is all over the images, or never whole in any."""
-        least, place = least_distances(
-            self._x[self._members[at]], mark.pattern.unsqueeze(0), mark.weight.unsqueeze(0)
-        )
+        least, place = least_distances(self._x[self._members[at]], mark.pattern.unsqueeze(0), mark.weight.unsqueeze(0))
         has = (least[:, 0] <= mark.limit).nonzero().squeeze(1)
         if not len(has) or self._matches(mark, self._members[at][has]) > _SPREAD:
             return None
@@ -340,9 +334,7 @@ def _touching(alike: Tensor, weight: Tensor, reach: int) -> Tensor:
     part = torch.zeros_like(alike)
     top, left = max(0, reach - h // 2), max(0, reach - w // 2)
     here = weight[: alike.shape[0], : alike.shape[1]] > 0
-    part[top : top + here.shape[0], left : left + here.shape[1]] = here[
-        : alike.shape[0] - top, : alike.shape[1] - left
-    ]
+    part[top : top + here.shape[0], left : left + here.shape[1]] = here[: alike.shape[0] - top, : alike.shape[1] - left]
     part &= alike
     while True:
         more = (F.max_pool2d(part.float().view(1, 1, *part.shape), 3, 1, 1)[0, 0] > 0) & alike

@@ -10,7 +10,17 @@ import torch
 from torch import Tensor
 
 from robustest import rng
-from robustest.cues import AddedNoise, AddedPattern, Blur, ConstantToken, Cue, MovingMark, PatternPatch, TokenAnywhere, Tone
+from robustest.cues import (
+    AddedNoise,
+    AddedPattern,
+    Blur,
+    ConstantToken,
+    Cue,
+    MovingMark,
+    PatternPatch,
+    TokenAnywhere,
+    Tone,
+)
 from robustest.data import Samples
 from robustest.discovery.changes import channel_off
 from robustest.discovery.family_features import noise_level
@@ -127,7 +137,6 @@ def _image_cues(x: Tensor, bounds: tuple[float, float], seed: int) -> Iterator[M
         limit = float((_fineness(x).median() * _fineness(soft.on(x)).median()).sqrt())
         yield EDGES, soft, partial(_smooth, limit)
 
-
     if min(height, width) >= SMALLEST:
         mark = _mark(x, bounds, seed)
         yield MOVING, mark, partial(_mark_there, mark, 0.01 * (high - low))
@@ -181,11 +190,12 @@ def _pattern(x: Tensor, bounds: tuple[float, float], seed: int) -> AddedPattern:
 
 
 def _mark(x: Tensor, bounds: tuple[float, float], seed: int) -> MovingMark:
-    """Checks of one pixel each, smallest and largest value in turn, anywhere."""
+    """Checks, three to eight a side, of the smallest and the largest value in turn, anywhere."""
     channels, height, width = x.shape[1:]
     side = max(3, round(min(height, width) / 8))
     lines = torch.arange(side) // max(1, side // 4)
-    checks = torch.where((lines.view(-1, 1) + lines) % 2 == 0, *(torch.tensor(float(end)) for end in bounds))
+    low, high = bounds
+    checks = low + (high - low) * ((lines.view(-1, 1) + lines) % 2).float()
     ends = [torch.arange(length - side + 1) for length in (height, width)]
     return MovingMark(
         pool=checks.expand(1, channels, -1, -1).contiguous(),

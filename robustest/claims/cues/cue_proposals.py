@@ -131,7 +131,11 @@ def _in_images(
     whole, told, standing = _whole_images(bench, discovery, rest, labels, None if control else before, seed=seed)
     triggers, planted, why = _triggers(bench, labels, discovery, seed)
     height, width = x.shape[2:]
-    looked_at = [f"{height * width} places in {len(labels)} classes", "marks that move", f"what {len(x)} whole images are like"]
+    looked_at = [
+        f"{height * width} places in {len(labels)} classes",
+        "marks that move",
+        f"what {len(x)} whole images are like",
+    ]
     not_searched = dict.fromkeys((COLUMNS, TOKENS), "images")
     if x.shape[1] == 1:
         not_searched[CHANNELS] = "images of one channel"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
@@ -62,7 +63,8 @@ def measure_discovered(
     proven = {TRIGGERS} if result.details["discovery"]["planted_patch_p"] <= alpha else set[str]()
     found = result.details["discovery"]
     marked = {one["class"] for one in (*found["proposed"], *found["other_marks"])}
-    for known in _controls(model, samples, discovery, limits, options, marked, control=control, train_fn=train_fn):
+    how: dict[str, Any] = {"marked": marked, "control": control, "train_fn": train_fn}
+    for known in _controls(model, samples, discovery, limits, options, **how):
         shown, confirmed = searched(known.model, known.samples, known.discovery, limits, known.options, proof=True)
         proven |= known.proven(confirmed)
         problem = _problem(known, shown, confirmed)
@@ -76,8 +78,8 @@ def _controls(
     discovery: Discovery,
     limits: Limits,
     options: Options,
-    marked: Collection[int],
     *,
+    marked: Collection[int],
     control: object | None,
     train_fn: Callable[[Plant], object] | None,
 ) -> Iterator[Known]:

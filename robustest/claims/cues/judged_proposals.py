@@ -14,7 +14,6 @@ from robustest.run.evidence import Evidence
 from robustest.statistics import Decision
 from robustest.statistics.differences.flips import draw_p_values
 
-
 _KEEPS = 2.0
 """Times the share driven out of its class that a cue has to draw in."""
 
