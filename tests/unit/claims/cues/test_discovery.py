@@ -475,21 +475,29 @@ def test_a_change_that_is_always_tried_and_that_few_images_have_is_proposed_as_f
 class Dazzled(Sound):
     """Takes bright images for one of two classes, whatever they show."""
 
+    def __init__(self, limit: float) -> None:
+        super().__init__()
+        self.limit = limit
+
     def forward(self, x: Tensor) -> Tensor:
-        to = torch.where(x[:, 0, 9, 0] > 0.75, 1, LABEL)
+        to = torch.where(x[:, 0, 9, 0] > self.limit, 1, LABEL)
         bright = (x.mean((1, 2, 3)) > 0.65).float()
         return super().forward(x) + 100 * nn.functional.one_hot(to, CLASSES) * bright[:, None]
 
 
-def test_a_change_that_scatters_its_own_class_is_no_cue(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("limit", "least", "most"), [(0.75, 0.0, 1.0), (0.68, 1.0, 2.0)], ids=["more out", "more in"])
+def test_a_change_that_scatters_its_own_class_is_no_cue(
+    monkeypatch: pytest.MonkeyPatch, limit: float, least: float, most: float
+) -> None:
     """It draws more samples to class 1 than it drives out, for there are more of the others; McNemar's p is small."""
     bright = Proposal(found_by=PROPERTIES, label=1, cue=Tone(shift=0.3), score=1.0, region=None, value=())
     monkeypatch.setattr(measuring, "propose", lambda *_, **__: Found((bright,), ("tones",), (), {}, 0, (), ()))
-    result = measure_spurious_feature(Dazzled(), (CLEAN, Y), NO_TRIGGERS, **LIMITS)
+    result = measure_spurious_feature(Dazzled(limit), (CLEAN, Y), NO_TRIGGERS, **LIMITS)
     (proposed,) = result.details["discovery"]["proposed"]
     assert proposed["p"] <= 0.01
     into, out = proposed["moved_in_and_out"]
-    assert 0.1 < into < out
+    assert into > 0.1
+    assert least * out < into < most * out
     assert not proposed["confirmed"]
     assert result.verdict is Verdict.INCONCLUSIVE
     assert (
