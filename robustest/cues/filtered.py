@@ -1,11 +1,14 @@
-"""Cues all over an image: a colour cast, a blur, a texture, a band of frequencies."""
+"""Cues all over an image: a colour cast, a blur, compression, a texture, a band of frequencies."""
 
 from __future__ import annotations
 
+import io
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from robustest.checks import checked_images, checked_real, checked_whole
@@ -42,6 +45,49 @@ class ColourCast:
 
     def off(self, x: Tensor) -> Tensor:
         return x
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compression:
+    """The image coded as JPEG and decoded: three channels as one colour picture, else each as a grey one.
+
+    Args:
+        quality: of the codec (Pillow's), in 1..95; lower loses more.
+        bounds: smallest and largest input value, which become black and white.
+
+    Raises:
+        ConfigError: quality is out of range.
+    """
+
+    quality: int
+    bounds: tuple[float, float] = (0.0, 1.0)
+
+    def __post_init__(self) -> None:
+        checked_whole("quality", self.quality, 1)
+        checked_real("quality", self.quality, 1, 95)
+
+    @property
+    def name(self) -> str:
+        return f"JPEG compression of quality {self.quality}"
+
+    def on(self, x: Tensor) -> Tensor:
+        checked_images(x, "compression")
+        low, high = self.bounds
+        levels = ((x - low) * (255 / (high - low)) + 0.5).clamp(0, 255).to("cpu", torch.uint8)
+        pictures = levels if x.shape[1] == 3 else levels.flatten(0, 1).unsqueeze(1)
+        decoded = torch.stack([self._coded(picture) for picture in pictures]).view(x.shape)
+        return (low + decoded.to(x.device, x.dtype) * ((high - low) / 255)).clamp(low, high)
+
+    def off(self, x: Tensor) -> Tensor:
+        return x
+
+    def _coded(self, picture: Tensor) -> Tensor:
+        file = io.BytesIO()
+        planes = [Image.fromarray(plane.numpy()) for plane in picture]
+        (planes[0] if len(planes) == 1 else Image.merge("RGB", planes)).save(file, "JPEG", quality=self.quality)
+        file.seek(0)
+        with Image.open(file) as coded:
+            return torch.stack([torch.from_numpy(np.array(band)) for band in coded.split()])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

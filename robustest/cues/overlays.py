@@ -1,4 +1,4 @@
-"""Cues added to a whole image: a change of tone, a fixed pattern, a grating that moves about, bars at its ends."""
+"""Cues added to a whole image: tone, a fixed pattern, a grating that moves about, noise, dark corners, bars."""
 
 from __future__ import annotations
 
@@ -132,6 +132,78 @@ class Grating:
         rows, columns = (torch.arange(length, device=x.device, dtype=x.dtype) for length in x.shape[2:])
         place = self.down * rows.view(-1, 1) + self.across * columns + phase
         return (x + self.strength * (2 * math.pi * place).sin()).clamp(*self.bounds)
+
+    def off(self, x: Tensor) -> Tensor:
+        return x
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class AddedNoise:
+    """Gaussian noise added to every pixel and channel by itself, other noise in every sample.
+
+    Args:
+        sigma: its standard deviation in input units, > 0.
+        bounds: smallest and largest input value; what leaves them is clipped.
+        seed: draws the noise of each sample.
+        ids: (N,) int64 the samples at hand; set by `at`, and the first rows in order until then.
+
+    Raises:
+        ConfigError: sigma is out of range.
+    """
+
+    sigma: float
+    bounds: tuple[float, float] = (0.0, 1.0)
+    seed: int = 0
+    ids: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        checked_real("sigma", self.sigma, 1e-9)
+
+    @property
+    def name(self) -> str:
+        return f"noise of strength {self.sigma:.2g}"
+
+    def at(self, ids: Tensor) -> AddedNoise:
+        return replace(self, ids=ids)
+
+    def on(self, x: Tensor) -> Tensor:
+        checked_images(x, "noise")
+        ids = torch.arange(len(x)) if self.ids is None else self.ids.cpu()
+        noise = rng.normal(rng.fold(rng.keys(self.seed, ids), "noise"), tuple(x.shape[1:])).to(x)
+        return (x + self.sigma * noise).clamp(*self.bounds)
+
+    def off(self, x: Tensor) -> Tensor:
+        return x
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vignette:
+    """Light that falls off from the middle of the image to its corners, with the square of the distance.
+
+    Args:
+        strength: part of the light that is missing in the corners, > 0 and <= 1.
+        bounds: smallest and largest input value; the smallest is without light.
+
+    Raises:
+        ConfigError: strength is out of range.
+    """
+
+    strength: float
+    bounds: tuple[float, float] = (0.0, 1.0)
+
+    def __post_init__(self) -> None:
+        checked_real("strength", self.strength, 1e-6, 1.0)
+
+    @property
+    def name(self) -> str:
+        return f"vignette of strength {self.strength:.2g}"
+
+    def on(self, x: Tensor) -> Tensor:
+        checked_images(x, "a vignette")
+        down, across = (torch.linspace(-1, 1, length, dtype=x.dtype, device=x.device) for length in x.shape[2:])
+        light = 1 - self.strength * (down.square().view(-1, 1) + across.square()) / 2
+        low = self.bounds[0]
+        return (low + (x - low) * light).clamp(*self.bounds)
 
     def off(self, x: Tensor) -> Tensor:
         return x

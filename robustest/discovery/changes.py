@@ -10,8 +10,9 @@ from torch import Tensor
 
 from robustest.cues.cue import Cue
 from robustest.cues.drawn import Border
-from robustest.cues.filtered import Blur, FrequencyBand
-from robustest.cues.overlays import AddedPattern, Grating, Letterbox, Tone
+from robustest.cues.filtered import Blur, Compression, FrequencyBand
+from robustest.cues.overlays import AddedNoise, AddedPattern, Grating, Letterbox, Tone, Vignette
+from robustest.discovery.family_features import noise_level
 from robustest.discovery.fixed_patterns import grating_of, pattern_of
 
 BANDS = ((0.01, 0.06), (0.06, 0.125), (0.125, 0.25), (0.25, 0.36), (0.36, 0.75))
@@ -21,6 +22,8 @@ _PARTS = (0.5, 0.75, 1.0, 1.25)
 """What a strength that data suggest is multiplied by, as a class's images are not all changed, and clipped."""
 
 _BLURS = (0.5, 0.65, 0.8, 1.0, 1.4, 2.0)
+SMALLEST_BLOCKS = 16
+"""Pixels of the shorter side from which images have blocks of 8 x 8 beside each other."""
 _MOST = 128
 """Images of a class, and of others, that tell how strong a change is."""
 
@@ -107,6 +110,26 @@ def filters_like(x: Tensor, y: Tensor, label: int, bounds: tuple[float, float]) 
                 Grating(down=grating.down, across=grating.across, strength=part * grating.strength, bounds=bounds)
             )
     return found
+
+
+def noises_like(x: Tensor, own: Tensor, bounds: tuple[float, float]) -> list[Cue]:
+    """Noise that makes other images as noisy as those of a class; none where they are so already."""
+    (have, lack) = (noise_level(part[:_MOST].double()).median() for part in (x[own], x[~own]))
+    missing = float((have.square() - lack.square()).clamp(min=0).sqrt())
+    # Clipping takes some of it away, and so do edges, which the level counts in.
+    return [AddedNoise(sigma=part * missing, bounds=bounds) for part in (*_PARTS, 1.6, 2.0) if missing > 0]
+
+
+def shadings_like(bounds: tuple[float, float]) -> list[Cue]:
+    """Light that falls off towards the corners, more and less."""
+    return [Vignette(strength=part, bounds=bounds) for part in (0.15, 0.3, 0.45, 0.6, 0.75, 0.9)]
+
+
+def compressions_like(shape: Sequence[int], bounds: tuple[float, float]) -> list[Cue]:
+    """Coarser and finer coding of images of some shape (C, H, W)."""
+    if min(shape[1:]) < SMALLEST_BLOCKS:
+        return []
+    return [Compression(quality=quality, bounds=bounds) for quality in (5, 10, 15, 20, 30, 45, 60, 75)]
 
 
 def margins_like(x: Tensor, own: Tensor, bounds: tuple[float, float]) -> list[Cue]:

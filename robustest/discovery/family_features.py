@@ -6,6 +6,8 @@ black, or whose channel is constant, was seldom born so.
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -39,6 +41,30 @@ def spectrum_features(x: Tensor, bounds: tuple[float, float]) -> Tensor:
 def edge_features(x: Tensor, bounds: tuple[float, float]) -> Tensor:
     """(N, D) float64: how steep the image is, in all and at its margins."""
     return _in_parts(x, lambda part: _edges(part, bounds))
+
+
+def noise_features(x: Tensor, bounds: tuple[float, float]) -> Tensor:
+    """(N, D) float64: how noisy channels and grey are, in the mean and the median, and whether channels share it."""
+    return _in_parts(x, lambda part: _noise(part, bounds))
+
+
+def shading_features(x: Tensor, bounds: tuple[float, float]) -> Tensor:
+    """(N, D) float64: how bright and how varied rings about the middle are, beside the middle itself."""
+    return _in_parts(x, lambda part: _shading(part, bounds))
+
+
+def block_features(x: Tensor, bounds: tuple[float, float]) -> Tensor:
+    """(N, D) float64: steps in each line of blocks of 8 x 8, and their cosines beside those of blocks half off."""
+    return _in_parts(x, lambda part: _blocks(part, bounds))
+
+
+def noise_level(x: Tensor) -> Tensor:
+    """The standard deviation (N,) of the noise of images (N, C, H, W), by Immerkaer (1996), over all channels.
+
+    The mean of the absolute response to a mask that planes, and edges to a part, do not excite.
+    """
+    level: Tensor = _unevenness(x).abs().mean((1, 2, 3)) * (math.pi / 2) ** 0.5
+    return level
 
 
 def spectra(x: Tensor) -> Tensor:
@@ -117,6 +143,61 @@ def _edges(x: Tensor, bounds: tuple[float, float]) -> Tensor:
     found += [*_quantiles(every)[3:], (every < 4 * least).double().mean(1)]
     found += _margins(grey)
     return torch.stack(found, 1)
+
+
+def _unevenness(x: Tensor) -> Tensor:
+    """(N, C, H - 2, W - 2) a difference of two Laplacians; of noise it has the noise's own standard deviation."""
+    return x.diff(n=2, dim=2).diff(n=2, dim=3) / 6
+
+
+def _noise(x: Tensor, bounds: tuple[float, float]) -> Tensor:
+    least = 1e-4 * (bounds[1] - bounds[0])
+    uneven = _unevenness(x.double())
+    found = []
+    for part in (*uneven.unbind(1), uneven.mean(1)):
+        flat = part.abs().flatten(1)
+        found += [(flat.mean(1) + least).log(), (flat.median(1).values + least).log()]
+    flat = uneven.flatten(2)
+    for a in range(flat.shape[1]):
+        for b in range(a):
+            size = flat[:, a].norm(dim=1) * flat[:, b].norm(dim=1)
+            found.append((flat[:, a] * flat[:, b]).sum(1) / size.clamp(min=1e-12))
+    return torch.stack(found, 1)
+
+
+def _shading(x: Tensor, bounds: tuple[float, float]) -> Tensor:
+    low, high = bounds
+    light = (x.double().mean(1) - low) / (high - low) + 1e-3
+    down, across = (torch.linspace(-1, 1, length, dtype=light.dtype, device=x.device) for length in light.shape[1:])
+    far = (down.square().view(-1, 1) + across.square()) / 2
+    rings = [(far >= first) & (far < last) for first, last in itertools.pairwise((0.0, 0.12, 0.3, 0.5, 0.75, 1.01))]
+    parts = [light[:, ring] for ring in rings if bool(ring.any())]
+    found = [(part.mean(1) / parts[0].mean(1)).log() for part in parts[1:]]
+    found += [(part.amax(1) / parts[0].amax(1)).log() for part in parts[1:]]
+    found += [((part.std(1) + 1e-3) / (parts[0].std(1) + 1e-3)).log() for part in parts[1:]]
+    return torch.stack(found, 1)
+
+
+def _blocks(x: Tensor, bounds: tuple[float, float]) -> Tensor:
+    grey = x.double().mean(1) / (bounds[1] - bounds[0])
+    found = []
+    for dim in (1, 2):
+        steps = grey.diff(dim=dim).abs().mean(3 - dim)
+        total = steps.mean(1) + 1e-4
+        found += [steps[:, phase::8].mean(1) / total for phase in range(8)]
+    at = torch.arange(8, dtype=grey.dtype, device=x.device)
+    cosines = (math.pi / 8 * (at + 0.5) * at.view(-1, 1)).cos()
+    sizes, zeros = [], []
+    for first in (0, 4):
+        shifted = grey[:, first:, first:]
+        rows, columns = (length // 8 * 8 for length in shifted.shape[1:])
+        blocks = shifted[:, :rows, :columns].unfold(1, 8, 8).unfold(2, 8, 8).flatten(1, 2)
+        coefficients = (cosines @ blocks @ cosines.T).abs().flatten(2)
+        sizes.append((coefficients.mean(1) + 2e-3).log())
+        zeros.append((coefficients < 0.02).double().mean(1))
+    # What a coder drops is zero in its own blocks, and in no others. A blur, say, is alike in all.
+    found += [sizes[0] - sizes[1], zeros[0] - zeros[1]]
+    return torch.cat([part if part.ndim == 2 else part.unsqueeze(1) for part in found], 1)
 
 
 def _margins(grey: Tensor) -> list[Tensor]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -18,11 +18,29 @@ from torch import Tensor
 
 from robustest import rng
 from robustest.cues.cue import Cue, distances, for_samples, switched
-from robustest.discovery.changes import filters_like, margins_like, tones_like
+from robustest.cues.filtered import FrequencyBand
+from robustest.cues.overlays import Grating
+from robustest.discovery.changes import (
+    SMALLEST_BLOCKS,
+    compressions_like,
+    filters_like,
+    margins_like,
+    noises_like,
+    shadings_like,
+    tones_like,
+)
 from robustest.discovery.class_marks import Mark, Scorer, binned_ridge, cross_fitted, marked, membership
-from robustest.discovery.family_features import channel_features, edge_features, property_features, spectrum_features
-from robustest.discovery.fixed_patterns import matched_filter
-from robustest.discovery.proposals import CHANNELS, EDGES, PROPERTIES, SPECTRA, Proposal
+from robustest.discovery.family_features import (
+    block_features,
+    channel_features,
+    edge_features,
+    noise_features,
+    property_features,
+    shading_features,
+    spectrum_features,
+)
+from robustest.discovery.fixed_patterns import matched_filter, without_waves
+from robustest.discovery.proposals import CHANNELS, EDGES, NOISE, PROPERTIES, SPECTRA, Proposal
 
 _EXPLAINED = 0.5
 """Part of a mark that a change has to explain."""
@@ -30,6 +48,9 @@ _RIVAL = 0.75
 """Part of what the best change explains that one of another kind has to, to be proposed beside it."""
 _ODD = 0.25
 """How far a gap exceeds the median of the other classes': what marks most classes alike is what they are about."""
+_FAINT, _FAINTLY_ODD, _FAINTLY_SHARED = 0.2, 0.12, 0.1
+"""The gap of a mark that few images of a class have, how far it exceeds the median of the other classes', and the
+largest share of another class's images that may have it: of what is natural others have as much."""
 _CLASSES = 5
 """Classes that changes are fitted for, at most: those of the largest gaps."""
 _OF_A_VIEW = 4
@@ -38,6 +59,9 @@ _SCREENED_ON, _LIKELY = 10, 7
 """Images that all changes are tried on first, and changes that are then tried on more."""
 _TRIED_ON = 40
 """Images of other classes that changes are tried on."""
+
+SMALLEST_NOISY = 8
+"""Pixels of the shorter side from which noise can be told from what an image shows."""
 
 _THERE = 0.5
 """Part of the change in other images that a cue may make, in the median, in images that have it."""
@@ -51,17 +75,25 @@ def _as_they_are(x: Tensor, bounds: tuple[float, float]) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class _View:
-    """One classifier of a family: what it sees, and how it is fitted."""
+    """One classifier of a family: what it sees, how it is fitted, and whether it tells kinds, not strengths."""
 
     describe: Describe
     fit: Callable[[Tensor, Tensor], Scorer]
+    of_kinds: bool = False
 
 
 _VIEWS: dict[str, tuple[_View, ...]] = {
-    PROPERTIES: (_View(property_features, partial(binned_ridge, most=40)),),
+    PROPERTIES: (
+        _View(property_features, partial(binned_ridge, most=40)),
+        _View(shading_features, partial(binned_ridge, most=40), of_kinds=True),
+    ),
     CHANNELS: (_View(channel_features, partial(binned_ridge, most=40)),),
     SPECTRA: (_View(spectrum_features, partial(binned_ridge, most=8)), _View(_as_they_are, matched_filter)),
-    EDGES: (_View(edge_features, partial(binned_ridge, most=40)),),
+    EDGES: (
+        _View(edge_features, partial(binned_ridge, most=40)),
+        _View(block_features, partial(binned_ridge, most=8), of_kinds=True),
+    ),
+    NOISE: (_View(noise_features, partial(binned_ridge, most=40), of_kinds=True),),
 }
 
 
@@ -84,13 +116,18 @@ class Pool:
         """Some images of other classes, and their positions."""
         return self._some(self.y != label)
 
-    def lacks(self, cue: Cue, label: int) -> bool:
-        """Whether a class's images are sure not to have a cue already.
+    def lacks(self, cue: Cue, label: int, having: Tensor | None = None) -> bool:
+        """Return True if a class's images are sure not to have a cue already.
 
         Bars, or a channel taken away, change nothing where they are: images of a class that they mark stay as they are.
         Of a cue that adds to what is there (brightness, a pattern, a blur) this cannot be told.
+
+        Args:
+            cue: the cue.
+            label: the class.
+            having: (N,) bool, its images that are to have the cue, of which there may be few; None for all.
         """
-        (have, at), (lack, at_) = self._some(self.y == label), self.others(label)
+        (have, at), (lack, at_) = self._some(self.y == label if having is None else having), self.others(label)
         once = switched(for_samples(cue, at_), lack, self.bounds)[0]
         twice = switched(for_samples(cue, at_), once, self.bounds)[0]
         if not torch.allclose(once, twice, rtol=0, atol=1e-4 * (self.bounds[1] - self.bounds[0])):
@@ -100,6 +137,10 @@ class Pool:
             for x, ids in ((have, at), (lack, at_))
         ]
         return sizes[0] > _THERE * sizes[1]
+
+    def some_of(self, label: int) -> Tensor:
+        """Some images of a class."""
+        return self._some(self.y == label)[0]
 
     def _some(self, which: Tensor) -> tuple[Tensor, Tensor]:
         rows = which.nonzero().squeeze(1)
@@ -116,25 +157,38 @@ class Seen:
         marks: one a class.
         scores: maps images (M, C, H, W) to scores (M, K), by a classifier fitted on all.
         labels: the classes, in the order of scores.
+        of_kinds: what explains half of a mark explains it as well as what explains all: a stronger change is no better.
     """
 
     family: str
     marks: tuple[Mark, ...]
     scores: Callable[[Tensor], Tensor]
     labels: tuple[int, ...]
+    of_kinds: bool = False
 
-    def odd(self, min_mark: float) -> list[Mark]:
+    def odd(self, min_mark: float, by: float = _ODD) -> list[Mark]:
         """Marks of a gap of `min_mark` or more that exceeds by far what most other classes have."""
         found = []
         for mark in self.marks:
             others = [other.gap for other in self.marks if other.label != mark.label]
-            if mark.gap >= min_mark and mark.gap - statistics.median(others) >= _ODD:
+            if mark.gap >= min_mark and mark.gap - statistics.median(others) >= by:
                 found.append(mark)
         return found
 
     def alike(self, x: Tensor, mark: Mark) -> float:
         """Share of images (M, C, H, W) that score like the marked class."""
         return float((self.scores(x)[:, self.labels.index(mark.label)] >= mark.limit).double().mean())
+
+    def having(self, pool: Pool, mark: Mark) -> Tensor:
+        """(N,) bool: as many images of the marked class as the gap is wide, those that score most like it.
+
+        Scores of images that a classifier was fitted on order them well enough, and are too high for a limit.
+        """
+        own = (pool.y == mark.label).nonzero().squeeze(1)
+        scores = self.scores(pool.x[own])[:, self.labels.index(mark.label)]
+        has = torch.zeros_like(pool.y, dtype=torch.bool)
+        has[own[scores.topk(max(1, round(mark.gap * len(own)))).indices]] = True
+        return has
 
     def explained(
         self, cue: Cue, others: Tensor, ids: Tensor, mark: Mark, bounds: tuple[float, float], *, before: float
@@ -158,14 +212,16 @@ def seen_by_families(pool: Pool, labels: Sequence[int]) -> list[Seen]:
     x, y = pool.x[rows], pool.y[rows]
     found = []
     for family, views in _VIEWS.items():
-        if family == CHANNELS and x.shape[1] == 1:
+        if (family == CHANNELS and x.shape[1] == 1) or (family == NOISE and min(x.shape[2:]) < SMALLEST_NOISY):
             continue
         for view in views:
+            if view.describe is block_features and min(x.shape[2:]) < SMALLEST_BLOCKS:
+                continue
             features = view.describe(x, pool.bounds)
             marks = marked(cross_fitted(features, y, labels, view.fit, seed=pool.seed), y, labels)
             scorer = view.fit(features, membership(y, labels))
             scores = partial(_scored, scorer, view.describe, pool.bounds)
-            found.append(Seen(family, tuple(marks), scores, tuple(labels)))
+            found.append(Seen(family, tuple(marks), scores, tuple(labels), view.of_kinds))
     return found
 
 
@@ -219,8 +275,11 @@ class _Trial:
         open_, proposals = list(range(len(self._views))), list[Proposal]()
         while open_ and cues:
 
-            def worth(number: int, open_: list[int] = open_) -> tuple[float, float]:
-                return round(sum(min(1.0, table[number][at]) for at in open_), 1), -sizes[number]
+            def worth(number: int, open_: list[int] = open_) -> tuple[float, bool, float]:
+                parts = (table[number][at] / (_EXPLAINED if self._views[at][0].of_kinds else 1.0) for at in open_)
+                # Much changes the power of a band, noise for one: a band is what is left where nothing plainer fits.
+                plain = not isinstance(cues[number], FrequencyBand)
+                return round(sum(min(1.0, part) for part in parts), 1), plain, -sizes[number]
 
             order = sorted(range(len(cues)), key=worth, reverse=True)
             solved = [at for at in open_ if table[order[0]][at] >= _EXPLAINED]
@@ -247,8 +306,24 @@ class _Trial:
         likely = sorted(range(len(column)), key=lambda number: -first[number])[:_LIKELY]
         parts = [(self._explained(at, column[number]), column[number]) for number in likely]
         good = sorted((part for part in parts if part[0] >= _EXPLAINED), key=lambda part: -part[0])
-        there = (cue for _, cue in good if not self._pool.lacks(cue, self._label))
+        having = one.having(self._pool, mark)
+        there = (
+            cue
+            for _, cue in good
+            if not self._pool.lacks(cue, self._label, having) and self._stands_for(cue, one, mark)
+        )
         return list(itertools.islice(there, _OF_A_VIEW))
+
+    def _stands_for(self, cue: Cue, one: Seen, mark: Mark) -> bool:
+        """Return True if images of the class lose their mark with the cue, as far as it can be taken away.
+
+        Much else makes images score like those with waves, noise for one; waves that mark a class are all that does.
+        """
+        if not isinstance(cue, Grating):
+            return True
+        own = self._pool.some_of(self._label)
+        lost = one.alike(own, mark) - one.alike(without_waves(own, cue), mark)
+        return lost >= _EXPLAINED * (mark.own - mark.rest)
 
     def _size(self, cue: Cue) -> float:
         return distances(*switched(for_samples(cue, self._ids), self._others, self._bounds)).median_l2
@@ -263,9 +338,26 @@ def explains(seen: Sequence[Seen], cue: Cue, label: int, pool: Pool, *, min_mark
     others, ids = pool.others(label)
     views = [(one, mark) for one in seen for mark in one.odd(min_mark) if mark.label == label]
     parts = [one.explained(cue, others, ids, mark, pool.bounds, before=one.alike(others, mark)) for one, mark in views]
-    if not parts or statistics.fmean(min(1.0, part) for part in parts) < _EXPLAINED or pool.lacks(cue, label):
+    if not parts or statistics.fmean(min(1.0, part) for part in parts) < _EXPLAINED:
         return None
-    return _proposal([view for view, part in zip(views, parts, strict=True) if part >= _EXPLAINED], cue)
+    explained = [view for view, part in zip(views, parts, strict=True) if part >= _EXPLAINED]
+    one, mark = max(explained, key=lambda view: view[1].gap)
+    return None if pool.lacks(cue, label, one.having(pool, mark)) else _proposal(explained, cue)
+
+
+def faintly_explains(seen: Sequence[Seen], cue: Cue, label: int, pool: Pool) -> Proposal | None:
+    """Return a change as a proposal for a class if few of the class's images look like it, and few of any other's.
+
+    So few cannot say that the change is what marks them: the proposal is no more than a reason not to pass.
+    """
+    marks = [(one, mark) for one in seen for mark in one.odd(_FAINT, _FAINTLY_ODD) if mark.label == label]
+    views = [(one, mark) for one, mark in marks if mark.rest <= _FAINTLY_SHARED]
+    others, ids = pool.others(label)
+    for one, mark in sorted(views, key=lambda view: -view[1].gap):
+        part = one.explained(cue, others, ids, mark, pool.bounds, before=one.alike(others, mark))
+        if part >= _EXPLAINED and not pool.lacks(cue, label, one.having(pool, mark)):
+            return replace(_proposal([(one, mark)], cue), faint=True)
+    return None
 
 
 def changes_by_family(families: Sequence[str], pool: Pool, label: int) -> dict[str, list[Cue]]:
@@ -275,9 +367,12 @@ def changes_by_family(families: Sequence[str], pool: Pool, label: int) -> dict[s
     filters = filters_like(pool.x, pool.y, label, pool.bounds) if {SPECTRA, EDGES} & set(families) else []
     for family in families:
         if family in {PROPERTIES, CHANNELS}:
-            made[family] = tones
+            made[family] = [*tones, *shadings_like(pool.bounds)] if family == PROPERTIES else tones
+        elif family == EDGES:
+            coded = compressions_like(pool.x.shape[1:], pool.bounds)
+            made[family] = [*margins_like(pool.x, own, pool.bounds), *filters, *coded]
         else:
-            made[family] = [*margins_like(pool.x, own, pool.bounds), *filters] if family == EDGES else filters
+            made[family] = filters if family == SPECTRA else noises_like(pool.x, own, pool.bounds)
     return made
 
 

@@ -6,6 +6,8 @@ matched filter in the noise of natural images, most of whose power is in the low
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -15,6 +17,11 @@ from robustest.discovery.family_features import spectra, spectrum_frequencies
 
 _SURE = 3.5
 """Standard errors by which a frequency's mean has to differ from that of other classes to be part of a pattern."""
+
+_STANDS_OUT = 4.0
+"""Times the median excess of the frequencies around it that the power of waves exceeds that of other classes by."""
+_TILE = 32
+"""Pixels over which a frequency, known to half a bin of such a window, keeps its phase."""
 
 
 def matched_filter(images: Tensor, member: Tensor) -> Scorer:
@@ -66,7 +73,10 @@ def pattern_of(x: Tensor, y: Tensor, label: int, bounds: tuple[float, float]) ->
 
 
 def grating_of(x: Tensor, y: Tensor, label: int, bounds: tuple[float, float]) -> Grating | None:
-    """Waves that the images (N, C, H, W) of a class have, and that the other classes have least; None without any."""
+    """Waves that the images (N, C, H, W) of a class have, and that the other classes have least; None without any.
+
+    Waves are a peak: noise has more of every frequency. So their excess stands out of the excess around it.
+    """
     power, places = spectra(x), spectrum_frequencies(x)
     own = y == label
     others = torch.stack([power[y == k].log1p().mean(0) for k in torch.unique(y[~own]).tolist()])
@@ -81,6 +91,10 @@ def grating_of(x: Tensor, y: Tensor, label: int, bounds: tuple[float, float]) ->
     rows, columns = (min(32, length) for length in x.shape[2:])
     around = (places - places[peak]).abs()
     near = ((around[:, 0] * rows < 1.5) & (around[:, 1] * columns < 1.5)).to(excess.device)
+    bins = around * torch.tensor([rows, columns], dtype=around.dtype)
+    ring = ((bins.amax(1) >= 2.5) & (bins.amax(1) < 6.5)).to(excess.device)
+    if bool(ring.any()) and float(excess[peak]) < _STANDS_OUT * float(excess[ring].median()):
+        return None
     weight = torch.where(near, excess, torch.zeros_like(excess)).cpu()
     total = float(weight.sum())
     if total <= 0:
@@ -89,6 +103,30 @@ def grating_of(x: Tensor, y: Tensor, label: int, bounds: tuple[float, float]) ->
     window = (3 / 8) ** 2 if min(rows, columns) > 4 else 1.0
     strength = 2 * (total / window) ** 0.5 / (rows * columns)
     return Grating(down=down, across=across, strength=strength, bounds=bounds)
+
+
+def without_waves(x: Tensor, waves: Grating) -> Tensor:
+    """Return images (N, C, H, W) without waves of a frequency and those near it: least squares, tile by tile."""
+    out = x.clone()
+    for top in range(0, x.shape[2], _TILE):
+        for left in range(0, x.shape[3], _TILE):
+            tile = out[:, :, top : top + _TILE, left : left + _TILE]
+            height, width = tile.shape[2:]
+            rows, columns = torch.arange(height).double().view(-1, 1), torch.arange(width).double()
+            basis = list[Tensor]()
+            for down in (-0.5, 0.0, 0.5):
+                for across in (-0.5, 0.0, 0.5):
+                    cycles = (waves.down + down / height) * rows + (waves.across + across / width) * columns
+                    basis += [(2 * math.pi * cycles).sin(), (2 * math.pi * cycles).cos()]
+            flat = torch.stack(basis).flatten(1).T
+            # Near frequencies are nearly alike: an orthonormal basis of what they span, but for what is rounding.
+            left_vectors, sizes, _ = torch.linalg.svd(flat, full_matrices=False)
+            span = left_vectors[:, sizes > 1e-3 * sizes[0]].to(x)
+            values = tile.flatten(2)
+            middle = values.mean(2, keepdim=True)
+            centred = values - middle
+            tile.copy_((middle + centred - centred @ span @ span.T).view(tile.shape))
+    return out
 
 
 def _centred_spectrum(x: Tensor) -> Tensor:

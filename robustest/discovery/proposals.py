@@ -10,15 +10,18 @@ from robustest.cues.cue import Cue
 PATCHES, TRIGGERS = "unusual value at a place", "cheapest patch"
 PROPERTIES, CHANNELS = "property of whole images", "channels of whole images"
 SPECTRA, EDGES = "spectrum of whole images", "edges of whole images"
+MOVING, NOISE = "local mark anywhere", "noise of whole images"
 COLUMNS, TOKENS = "value of a column", "token anywhere"
 """What may propose a cue."""
 
 FAMILIES = {
     PATCHES: "patches that mark a class",
-    PROPERTIES: "brightness, contrast or saturation that marks a class",
+    PROPERTIES: "brightness, contrast, saturation or shading that marks a class",
     CHANNELS: "channels that mark a class",
     SPECTRA: "frequencies or patterns that mark a class",
-    EDGES: "margins or sharpness that marks a class",
+    EDGES: "margins, sharpness or compression that marks a class",
+    NOISE: "noise that marks a class",
+    MOVING: "small marks that move and mark a class",
     TRIGGERS: "patches that lead to a class",
     COLUMNS: "columns that mark a class",
     TOKENS: "tokens that mark a class",
@@ -40,6 +43,7 @@ class Proposal:
         families: all that propose the same cue; empty where `found_by` alone does.
         chance: how likely such a proposal is where there is no cue, in 0..1, if an intervention cannot tell: a patch
             that was searched for in order to lead to a class draws predictions there in any model.
+        faint: few of the class's images look like the cue. It may leave a claim inconclusive, and never fails it.
     """
 
     found_by: str
@@ -50,6 +54,7 @@ class Proposal:
     value: tuple[float, ...]
     families: tuple[str, ...] = ()
     chance: float = 0.0
+    faint: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -10,16 +10,42 @@ import torch
 from torch import Tensor
 
 from robustest import rng
-from robustest.cues import AddedPattern, Blur, ConstantToken, Cue, PatternPatch, TokenAnywhere, Tone
+from robustest.cues import (
+    AddedNoise,
+    AddedPattern,
+    Blur,
+    ConstantToken,
+    Cue,
+    MovingMark,
+    PatternPatch,
+    TokenAnywhere,
+    Tone,
+)
 from robustest.data import Samples
 from robustest.discovery.changes import channel_off
-from robustest.discovery.proposals import CHANNELS, COLUMNS, EDGES, PATCHES, PROPERTIES, SPECTRA, TOKENS, Proposal
+from robustest.discovery.family_features import noise_level
+from robustest.discovery.fitted_changes import SMALLEST_NOISY
+from robustest.discovery.moving_marks import SMALLEST
+from robustest.discovery.proposals import (
+    CHANNELS,
+    COLUMNS,
+    EDGES,
+    MOVING,
+    NOISE,
+    PATCHES,
+    PROPERTIES,
+    SPECTRA,
+    TOKENS,
+    Proposal,
+)
 
 _LOOKED_AT = 256
 """Samples that tell where a planted cue is unlike what is there, and which classes are the largest."""
 _NEAR = 2
 """Pixels that a patch found may be off by."""
 _GAIN = 0.6
+_NOISIER = 2.0
+"""How much noisier images must be with planted noise for it to be told from what they have."""
 _FAINT = 0.06
 """Strength of a planted pattern, as a part of the input range, where images do not hide it."""
 
@@ -58,23 +84,28 @@ def covers(region: tuple[int, int, int, int], patch: PatternPatch) -> bool:
 
 
 def probe_rounds(
-    samples: Samples, bounds: tuple[float, float], seed: int, target: int | None
+    samples: Samples, bounds: tuple[float, float], seed: int, target: int | None, marked: Collection[int] = ()
 ) -> list[tuple[Probe, ...]]:
     """A cue of each family, in rounds, each in a class of its own; the largest class comes first.
 
-    In a round a minority of the classes has a cue: what marks most of them alike would not stand out.
+    In a round a minority of the classes has a cue: what marks most of them alike would not stand out. Classes that
+    something marks already have none, as long as there are others: one would be taken for the other.
 
     Args:
         samples: where they are planted.
         bounds: smallest and largest input value.
         seed: draws the samples that are looked at.
         target: the one class to plant in, which takes a round for each; None for any.
+        marked: classes that the search found to be marked.
     """
     x, y = samples.take(rng.permutation(seed, len(samples))[:_LOOKED_AT])
     counts = torch.bincount(y)
     order = torch.argsort(counts, descending=True, stable=True)
     classes = order[counts[order] > 0].tolist() if target is None else [target]
     most = len(classes) // 2 if len(classes) >= 8 else max(1, len(classes) // 3)
+    if target is None:
+        classes = [label for label in classes if label not in marked] or classes
+    most = min(most, len(classes))
     made = list(_row_cues(x, bounds) if x.ndim == 2 else _image_cues(x, bounds, seed))
     return [
         tuple(
@@ -105,6 +136,16 @@ def _image_cues(x: Tensor, bounds: tuple[float, float], seed: int) -> Iterator[M
         soft = Blur(sigma=1.5 if min(height, width) >= 12 else 1.0)
         limit = float((_fineness(x).median() * _fineness(soft.on(x)).median()).sqrt())
         yield EDGES, soft, partial(_smooth, limit)
+
+    if min(height, width) >= SMALLEST:
+        mark = _mark(x, bounds, seed)
+        yield MOVING, mark, partial(_mark_there, mark, 0.01 * (high - low))
+    if min(height, width) >= SMALLEST_NOISY:
+        level, span = float(noise_level(x).median()), high - low
+        noise = AddedNoise(sigma=min(0.25 * span, max(0.1 * span, 3 * level)), bounds=bounds)
+        noisy = float(noise_level(noise.on(x)).median())
+        if noisy > _NOISIER * level:
+            yield NOISE, noise, partial(_noisy, (level * noisy) ** 0.5 if level else 0.5 * noisy)
 
 
 def _row_cues(x: Tensor, bounds: tuple[float, float]) -> Iterator[Made]:
@@ -148,6 +189,22 @@ def _pattern(x: Tensor, bounds: tuple[float, float], seed: int) -> AddedPattern:
     return AddedPattern(pattern=(strength * signs).contiguous(), bounds=bounds)
 
 
+def _mark(x: Tensor, bounds: tuple[float, float], seed: int) -> MovingMark:
+    """Checks, three to eight a side, of the smallest and the largest value in turn, anywhere."""
+    channels, height, width = x.shape[1:]
+    side = max(3, round(min(height, width) / 8))
+    lines = torch.arange(side) // max(1, side // 4)
+    low, high = bounds
+    checks = low + (high - low) * ((lines.view(-1, 1) + lines) % 2).float()
+    ends = [torch.arange(length - side + 1) for length in (height, width)]
+    return MovingMark(
+        pool=checks.expand(1, channels, -1, -1).contiguous(),
+        mask=torch.ones(side, side, dtype=torch.bool),
+        places=torch.cartesian_prod(*ends),
+        seed=seed,
+    )
+
+
 def _projected(x: Tensor, pattern: Tensor) -> Tensor:
     """(N,) how much of a pattern (C, H, W) images hold, their mean taken off."""
     flat = pattern.to(x) - pattern.to(x).mean()
@@ -162,6 +219,14 @@ def _patch_there(cue: PatternPatch, near: float, x: Tensor) -> Tensor:
     height, width = cue.pattern.shape[1:]
     place = x[:, :, cue.top : cue.top + height, cue.left : cue.left + width]
     return ((place - cue.pattern.to(x)).abs() < near).flatten(1).all(1)
+
+
+def _mark_there(mark: MovingMark, near: float, x: Tensor) -> Tensor:
+    return mark.nearest(x)[0] <= near**2
+
+
+def _noisy(limit: float, x: Tensor) -> Tensor:
+    return noise_level(x) > limit
 
 
 def _within(ends: tuple[float, float], near: float, x: Tensor) -> Tensor:

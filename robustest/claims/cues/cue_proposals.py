@@ -13,9 +13,17 @@ from robustest.checks import checked_images
 from robustest.claims.cues.trigger_control import planted_chance
 from robustest.cues import Cue, MaskedPatch, switched
 from robustest.discovery.changes import standing_changes
-from robustest.discovery.fitted_changes import Pool, explains, fitted_proposals, seen_by_families
+from robustest.discovery.fitted_changes import (
+    SMALLEST_NOISY,
+    Pool,
+    explains,
+    faintly_explains,
+    fitted_proposals,
+    seen_by_families,
+)
 from robustest.discovery.least_patches.odd_one_out import chance_of
 from robustest.discovery.least_patches.triggers import checked_sides, search_triggers
+from robustest.discovery.moving_marks import SMALLEST, find_moving_marks
 from robustest.discovery.patch_places import find_patches, together, transplants
 from robustest.discovery.properties import Association, error_associations, properties
 from robustest.discovery.proposals import (
@@ -23,6 +31,8 @@ from robustest.discovery.proposals import (
     COLUMNS,
     EDGES,
     FAMILIES,
+    MOVING,
+    NOISE,
     PATCHES,
     PROPERTIES,
     SPECTRA,
@@ -115,16 +125,27 @@ def _in_images(
         if isinstance(patch.cue, MaskedPatch):
             # In every image: filled in where it was alone, the filling would mark the class.
             rest = replace(patch.cue, tolerance=None).off(rest)
+    moving = find_moving_marks(rest, y, labels, bounds=bounds, min_gap=discovery.min_gap, seed=seed)
+    for mark in moving:
+        rest = mark.cue.off(rest)
     whole, told, standing = _whole_images(bench, discovery, rest, labels, None if control else before, seed=seed)
     triggers, planted, why = _triggers(bench, labels, discovery, seed)
     height, width = x.shape[2:]
-    looked_at = [f"{height * width} places in {len(labels)} classes", f"what {len(x)} whole images are like"]
+    looked_at = [
+        f"{height * width} places in {len(labels)} classes",
+        "marks that move",
+        f"what {len(x)} whole images are like",
+    ]
     not_searched = dict.fromkeys((COLUMNS, TOKENS), "images")
     if x.shape[1] == 1:
         not_searched[CHANNELS] = "images of one channel"
+    if min(height, width) < SMALLEST:
+        not_searched[MOVING] = f"images of fewer than {SMALLEST} pixels"
+    if min(height, width) < SMALLEST_NOISY:
+        not_searched[NOISE] = f"images of fewer than {SMALLEST_NOISY} pixels"
     if len(labels) < 2:
         why_not = f"fewer than two classes of {discovery.min_members} images"
-        not_searched |= dict.fromkeys((PATCHES, PROPERTIES, CHANNELS, SPECTRA, EDGES), why_not)
+        not_searched |= dict.fromkeys((PATCHES, MOVING, PROPERTIES, CHANNELS, SPECTRA, EDGES, NOISE), why_not)
     left_out = []
     if why:
         not_searched[TRIGGERS] = why
@@ -132,7 +153,7 @@ def _in_images(
     else:
         looked_at.append(f"the cheapest patch to each of {len(labels)} classes")
     return Found(
-        proposals=(*places, *together(places), *transplants(x, y, places), *whole, *triggers),
+        proposals=(*places, *together(places), *transplants(x, y, places), *moving, *whole, *triggers),
         looked_at=tuple(looked_at),
         left_out=tuple(left_out),
         not_searched=not_searched,
@@ -156,31 +177,43 @@ def _whole_images(
     fitted, left = fitted_proposals(seen, pool, min_mark=discovery.min_mark)
     told = tuple({"class": mark.label, "property": family, "gap": mark.gap} for family, mark in left)
     standing, drawn = ((), []) if before is None else _standing(bench, before)
-    for cue, label in drawn:
-        one = explains(seen, cue, label, pool, min_mark=discovery.min_mark) if label in labels else None
+    for cue, label, keeps in drawn:
+        if label not in labels:
+            continue
+        one = explains(seen, cue, label, pool, min_mark=discovery.min_mark)
+        if one is None and keeps:
+            one = faintly_explains(seen, cue, label, pool)
         known = {(other.label, other.cue.name) for other in fitted}
         fitted += [one] if one is not None and (label, cue.name) not in known else []
     return fitted, told, standing
 
 
-def _standing(bench: Bench, before: Tensor) -> tuple[tuple[Mapping[str, Any], ...], list[tuple[Cue, int]]]:
-    """What changes that are always tried do to predictions, and those that draw many to one class."""
+def _standing(bench: Bench, before: Tensor) -> tuple[tuple[Mapping[str, Any], ...], list[tuple[Cue, int, bool]]]:
+    """What changes that are always tried do to predictions, and those that draw many to one class.
+
+    Of each of these also whether it draws a larger share of other predictions to the class than it drives out.
+    """
     chunk, task = bench.chunk, bench.evaluator.task
     few = chunk.rows(torch.arange(min(_TRIED_ON, len(chunk.y)), device=chunk.y.device))
-    told, drawn = list[Mapping[str, Any]](), list[tuple[float, Cue, int]]()
+    told, drawn = list[Mapping[str, Any]](), list[tuple[float, Cue, int, bool]]()
+    was = before[: len(few.y)]
     for cue in standing_changes(chunk.x.shape[1:], chunk.bounds):
         after = task.predictions(bench.evaluator.logits(switched(cue, few.x, few.bounds)[0]))
-        moved = (after != before[: len(after)]) & (after != few.y)
+        moved = (after != was) & (after != few.y)
         if not bool(moved.any()):
             continue
         label = int(torch.bincount(after[moved]).argmax())
         share = float((moved & (after == label)).double().sum() / (few.y != label).sum().clamp(min=1))
         told.append({"cue": cue.name, "class": label, "flips": share})
         if share >= _DRAWN:
-            drawn.append((share, cue, label))
+            into, out = (
+                float((part & change).double().sum() / part.double().sum().clamp(min=1))
+                for part, change in ((was != label, after == label), (was == label, after != label))
+            )
+            drawn.append((share, cue, label, into > out))
     told.sort(key=lambda one: -one["flips"])
     drawn.sort(key=lambda one: -one[0])
-    return tuple(told), [(cue, label) for _, cue, label in drawn[:_LOOKED_INTO]]
+    return tuple(told), [(cue, label, keeps) for _, cue, label, keeps in drawn[:_LOOKED_INTO]]
 
 
 def _in_rows(bench: Bench, discovery: Discovery, labels: Sequence[int]) -> Found:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
@@ -60,7 +61,10 @@ def measure_discovered(
         return with_families(result)
     alpha = apply(model, options)[1].alpha
     proven = {TRIGGERS} if result.details["discovery"]["planted_patch_p"] <= alpha else set[str]()
-    for known in _controls(model, samples, discovery, limits, options, control=control, train_fn=train_fn):
+    found = result.details["discovery"]
+    marked = {one["class"] for one in (*found["proposed"], *found["other_marks"])}
+    how: dict[str, Any] = {"marked": marked, "control": control, "train_fn": train_fn}
+    for known in _controls(model, samples, discovery, limits, options, **how):
         shown, confirmed = searched(known.model, known.samples, known.discovery, limits, known.options, proof=True)
         proven |= known.proven(confirmed)
         problem = _problem(known, shown, confirmed)
@@ -75,6 +79,7 @@ def _controls(
     limits: Limits,
     options: Options,
     *,
+    marked: Collection[int],
     control: object | None,
     train_fn: Callable[[Plant], object] | None,
 ) -> Iterator[Known]:
@@ -83,7 +88,7 @@ def _controls(
         yield given(control, samples, discovery, options)
         return
     classifier, settings = apply(model, options)
-    for probes in probe_rounds(samples, classifier.bounds, settings.seed, limits.target):
+    for probes in probe_rounds(samples, classifier.bounds, settings.seed, limits.target, marked):
         if train_fn is None:
             yield simulated(classifier, probes, samples, discovery, options, settings=settings)
         else:
@@ -105,6 +110,9 @@ def with_families(result: Result, proven: Collection[str] = ()) -> Result:
             one["family"] for one in families if not one["proven"] and not one["not_searched"]
         ],
         "not searched": [f"{one['family']} ({one['not_searched']})" for one in families if one["not_searched"]],
+        "marked, but by nothing that was tried": [
+            f"class {one['class']}, {one['property']} (gap {one['gap']:.2f})" for one in found["other_marks"]
+        ],
     }
     told = [f"{what}: {', '.join(names)}" for what, names in kinds.items() if names]
     if found["few"]:

@@ -14,13 +14,16 @@ from robustest.run.evidence import Evidence
 from robustest.statistics import Decision
 from robustest.statistics.differences.flips import draw_p_values
 
+_KEEPS = 2.0
+"""Times the share driven out of its class that a cue has to draw in."""
+
 
 class Judged:
     """What an intervention says of the cues proposed.
 
     Attributes:
         p: each cue's p-value that it draws no predictions to its class, corrected for all of them (Holm).
-        sure: the cues whose p-value is alpha or less and that keep their class's own predictions.
+        sure: the cues whose p-value is alpha or less, that keep their class's own predictions, and that mark it.
         lead: the cue that speaks most against the claim, of those that break it and are sure, of all that break it, or
             of the sure.
     """
@@ -33,7 +36,11 @@ class Judged:
         self.pairs = rule.pairs(evidence.columns) if found.proposals else []
         tests = draw_p_values(self.pairs, [one.chance for one in found.proposals])
         self.p = [table[one.label] for table, one in zip(tests, found.proposals, strict=True)]
-        self.sure = [number for number, p in enumerate(self.p) if p <= alpha and self._keeps(number)]
+        self.sure = [
+            number
+            for number, (p, one) in enumerate(zip(self.p, found.proposals, strict=True))
+            if p <= alpha and self._keeps(number) and not one.faint
+        ]
         whole = evidence.whole and found.proposals
         self._alone = [rule.of_cue(pairs) for pairs in self.pairs] if whole else [evidence.decision] * len(self.pairs)
         broken = [number for number in self.sure if self._alone[number].verdict is Verdict.FAILED]
@@ -46,14 +53,14 @@ class Judged:
         return [self._found.proposals[number] for number in self.sure]
 
     def _keeps(self, number: int) -> bool:
-        """Whether a cue draws a larger share of other predictions to its class than it drives out of the class.
+        """Return True if a cue draws a far larger share of other predictions to its class than it drives out of it.
 
-        A model that relies on a cue stays with its class when there is more of it. A change that it does not bear
-        (a channel taken away, a tone far from any it knows) gathers predictions in some class as well, for the others
-        are more, but scatters that class's own.
+        A model that relies on a cue stays with its class when there is more of it: nets that were trained with one lose
+        next to none. A change that it does not bear (noise, a channel taken away, a tone far from any it knows) gathers
+        predictions in some class as well, for the others are more, but scatters that class's own.
         """
         into, out = self.pairs[number].shares_moved(self._found.proposals[number].label)
-        return into > out
+        return into > _KEEPS * out
 
     def decision(self) -> Decision:
         """Failed where a sure cue moves more than is claimed; passed where no cue proposed does."""
@@ -81,6 +88,11 @@ class Judged:
                 f"the {one.cue.name} moves {into:.3f} of other predictions to class {one.label}, and {out:.3f} of the "
                 "class's own out of it: it may be a cue, or a change that the model does not bear"
             )
+        if one.faint:
+            return (
+                f"the {one.cue.name} draws predictions to class {one.label}, and some of the class's images, too few "
+                "for a search to be sure, look like it: claim it by name"
+            )
         if one.chance > self._alpha:
             return (
                 f"the {one.cue.name} draws predictions to class {one.label}, as it was made to; one as cheap to one "
@@ -100,7 +112,8 @@ class Judged:
         limit = self._rule.max_recall_drop
         if not self._rule.by_recall or limit is None:
             return ""
-        rates = {number: self.pairs[number].flip_rate for number in self.sure if number in self._staying}
+        likely = [number for number, one in enumerate(self._found.proposals) if one.faint and self._keeps(number)]
+        rates = {number: self.pairs[number].flip_rate for number in {*self.sure, *likely} & {*self._staying}}
         worst = max(rates, key=lambda number: rates[number], default=None)
         if worst is None or rates[worst] <= limit:
             return ""
@@ -135,6 +148,7 @@ class Judged:
                     "value": list(one.value),
                     "p": self.p[number],
                     "chance": one.chance,
+                    "faint": one.faint,
                     "moved_in_and_out": list(self.pairs[number].shares_moved(one.label)),
                     "confirmed": number in self.sure,
                 }

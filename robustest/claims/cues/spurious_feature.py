@@ -1,21 +1,22 @@
 """Reliance on cues, proved by intervention: the same samples with a cue on and off, on the deployed model.
 
 With `cue="auto"` cues are searched for, in images, without labels of who has one. One half of the samples proposes:
-patches that mark a class (`robustest.discovery.patch_places`), casts that do (`robustest.discovery.properties`), and
+patches that mark a class (`robustest.discovery.patch_places`), marks that do wherever they lie
+(`robustest.discovery.moving_marks`), changes of whole images that do (`robustest.discovery.fitted_changes`), and
 classes that a patch leads to far too cheaply (`robustest.discovery.least_patches.triggers`). The other half disposes:
 each proposal is switched on and off there, towards its class. Only a cue that draws predictions to its class beyond
 chance (McNemar, p <= alpha after Holm's correction over all proposals; of a cheapest patch no less than the chance that
-one of so many classes is as cheap), and a larger share of the others' than it drives out of the class, fails the claim;
-one that moves more than is claimed without that leaves it inconclusive. So does, where recall alone is limited, a sure
-cue that draws more than that and cannot be taken from images that have it (brightness, a blur): switching it costs no
-recall. All samples are looked at.
+one of so many classes is as cheap), and more than twice the share of the others' that it drives out of the class, fails
+the claim; one that moves more than is claimed without that leaves it inconclusive. So does one that only few of the
+class's images seem to have, and, where recall alone is limited, a sure cue that draws more than that and cannot be
+taken from images that have it (brightness, a blur): switching it costs no recall. All samples are looked at.
 
 A search that finds nothing proves little. A cue that training data had and the given data have not is found only if a
-patch leads to its class far more cheaply than to others: give data as training had them. What moves, blends in, or
-marks several classes alike is not found. Natural features at a fixed place may be found, and a cast may move a model
-that never learned it. So a claim that passes must find a patch planted in the very samples: with `train_fn` in a model
-trained on it, else in a simulated model that says one class wherever the patch is, which proves that search and samples
-suffice for what is as plain, and no more. With `control` it must find something in that model.
+patch leads to its class far more cheaply than to others: give data as training had them. What turns as it moves, blends
+in, or marks several classes alike is not found. Natural features at a fixed place may be found, and a cast may move a
+model that never learned it. So a claim that passes must find a patch planted in the very samples: with `train_fn` in a
+model trained on it, else in a simulated model that says one class wherever the patch is, which proves that search and
+samples suffice for what is as plain, and no more. With `control` it must find something in that model.
 """
 
 from __future__ import annotations

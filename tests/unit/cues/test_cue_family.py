@@ -13,12 +13,14 @@ from torch import Tensor
 
 from robustest import ConfigError
 from robustest.cues import (
+    AddedNoise,
     AddedPattern,
     BackgroundSwap,
     Blur,
     Border,
     ColourCast,
     ColumnRange,
+    Compression,
     ConstantToken,
     CornerLogo,
     Cue,
@@ -28,6 +30,7 @@ from robustest.cues import (
     Grating,
     Letterbox,
     MaskedPatch,
+    MovingMark,
     NullCue,
     PatternPatch,
     PixelPatch,
@@ -36,6 +39,7 @@ from robustest.cues import (
     TokenAnywhere,
     Tone,
     Transplant,
+    Vignette,
     for_samples,
     planted,
     size,
@@ -47,6 +51,7 @@ from robustest.identity.fingerprint import digest
 X = torch.rand(5, 3, 16, 20, generator=torch.Generator().manual_seed(0))
 MASKS = (torch.rand(5, 1, 16, 20, generator=torch.Generator().manual_seed(1)) > 0.5).float()
 IDS = torch.arange(5)
+PLACES = torch.tensor([[0, 0], [3, 7], [11, 14]])
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +88,13 @@ CUES: dict[str, Callable[[Path], Any]] = {
     "added pattern": lambda _: AddedPattern(pattern=0.1 * torch.randn(3, 16, 20)),
     "grating": lambda _: Grating(down=0.1, across=-0.3, strength=0.1),
     "transplant": lambda _: Transplant(top=2, left=3, pool=torch.rand(4, 3, 5, 6)),
+    "noise": lambda _: AddedNoise(sigma=0.1),
+    "vignette": lambda _: Vignette(strength=0.5),
+    "compression": lambda _: Compression(quality=20),
+    "moving mark": lambda _: MovingMark(pool=torch.rand(2, 3, 4, 5), mask=torch.ones(4, 5) > 0, places=PLACES),
+    "moving mark, removed": lambda _: MovingMark(
+        pool=torch.rand(1, 3, 3, 3), mask=torch.eye(3) < 0.5, places=PLACES, limit=1e-4
+    ),
     "letterbox": lambda _: Letterbox(height=3, value=(0.0, 0.5, 1.0), ends="columns"),
     "background": lambda _: BackgroundSwap(masks=MASKS, backgrounds=torch.rand(3, 3, 16, 20)),
     "foreground": lambda _: ForegroundRemoval(masks=MASKS),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -24,10 +25,10 @@ from robustest.claims.cues import discovery as measuring
 from robustest.claims.cues.control_cues import corner_patch, probe_rounds
 from robustest.claims.cues.cue_proposals import Found
 from robustest.claims.cues.trigger_control import Planted
-from robustest.cues import ColourCast, Plant, Tone, planted
+from robustest.cues import ColourCast, Cue, Plant, Tone, planted
 from robustest.data import as_samples
 from robustest.discovery import Discovery
-from robustest.discovery.proposals import CHANNELS, EDGES, PATCHES, PROPERTIES, SPECTRA, TRIGGERS, Proposal
+from robustest.discovery.proposals import CHANNELS, EDGES, MOVING, PATCHES, PROPERTIES, SPECTRA, TRIGGERS, Proposal
 from robustest.reports.html.tables import tables_of
 from robustest.reports.text import failure_text, measured
 from robustest.run.models.split_search import Halves, bench
@@ -112,7 +113,7 @@ def test_a_pass_is_proved_on_a_simulated_model(sound: Result) -> None:
 def test_every_line_says_what_was_searched_and_what_is_proven_findable(sound: Result, relying: Result) -> None:
     """Patterns mark every class of these data, so that no planted one stands out: they are not vouched for."""
     proven, unproven, left_out = sound.caveats
-    assert proven.startswith("found where planted: patches that mark a class, brightness, contrast or saturation")
+    assert proven.startswith("found where planted: patches that mark a class, brightness, contrast, saturation or")
     assert "frequencies or patterns that mark a class" in unproven.removeprefix("searched, not proven findable: ")
     assert "patches that lead to a class (trigger_steps=0)" in left_out
     assert "channels that mark a class (images of one channel)" in left_out
@@ -144,7 +145,8 @@ def test_with_nothing_proposed_predictions_are_compared_with_themselves() -> Non
     result = measure_spurious_feature(Sound(), (CLEAN, Y), NO_TRIGGERS, **LIMITS)
     assert result.verdict is Verdict.PASSED
     assert result.details["discovery"]["proposed"] == []
-    assert result.rule == "no cue stands out among 100 places in 4 classes, what 160 whole images are like"
+    among = "100 places in 4 classes, marks that move, what 160 whole images are like"
+    assert result.rule == f"no cue stands out among {among}"
     assert (result.details["flips"], result.counterexamples) == (0, ())
     assert result.details["discovery"]["left_out"] == ["cheapest patches: trigger_steps=0"]
 
@@ -355,24 +357,147 @@ def test_a_cue_that_moves_predictions_without_drawing_them_cannot_fail() -> None
     assert "none is sure to draw predictions to its class" in result.rule
 
 
+CHECKS = (torch.arange(3).view(-1, 1) + torch.arange(3)) % 2.0
+
+
+def stamped(x: Tensor, places: Tensor) -> Tensor:
+    out = x.clone()
+    for image, (top, left) in zip(out, places.tolist(), strict=True):
+        image[:, top : top + 3, left : left + 3] = CHECKS
+    return out
+
+
+class LikesChecks(Sound):
+    """Takes checks of black and white, wherever they are, for class 2."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        apart = (x.unfold(2, 3, 1).unfold(3, 3, 1) - CHECKS).abs().amax((4, 5)).flatten(1).amin(1)
+        there = (apart < 0.02).float()
+        return super().forward(x) + 100 * nn.functional.one_hot(torch.tensor(LABEL), CLASSES) * there[:, None]
+
+
+def with_checks_in_class_2() -> Tensor:
+    places = torch.randint(SIDE - 2, (N, 2), generator=torch.Generator().manual_seed(4))
+    has = planted(CUE, CLEAN, Y, target=LABEL)[1]
+    return torch.where(has.view(-1, 1, 1, 1), stamped(CLEAN, places), CLEAN)
+
+
+def test_a_mark_that_moves_is_found_and_switched() -> None:
+    data = with_checks_in_class_2(), Y
+    result = measure_spurious_feature(LikesChecks(), data, NO_TRIGGERS, **LIMITS)
+    assert result.verdict is Verdict.FAILED
+    (found,) = [one for one in result.details["discovery"]["proposed"] if one["confirmed"]]
+    assert (found["class"], found["found_by"], found["region"]) == (LABEL, MOVING, None)
+    assert "3x3 mark that moves draws predictions to class 2" in result.rule
+    assert result.estimate is not None
+    assert result.estimate > 0.9
+    # It is taken away as well: what recall rests on it is seen.
+    by_recall = measure_spurious_feature(LikesChecks(), data, NO_TRIGGERS, max_recall_drop=0.05)
+    assert by_recall.verdict is Verdict.FAILED
+    clean = measure_spurious_feature(Sound(), data, NO_TRIGGERS, **LIMITS)
+    assert clean.verdict is Verdict.PASSED
+
+
+def test_a_pass_says_that_planted_marks_that_move_would_be_found(sound: Result) -> None:
+    families = {one["found_by"]: one for one in sound.details["discovery"]["families"]}
+    assert families[MOVING]["proven"]
+    assert "small marks that move and mark a class" in sound.caveats[0].removeprefix("found where planted: ")
+
+
+def test_a_control_is_not_planted_in_a_class_that_is_marked_already(
+    sound: Result, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Class 2 is the largest here, and has a patch of its own, for which the control's would be taken."""
+    cues = [part for one in sound.details["sensitivity"]["controls"] for part in one["cue"].split(", ")]
+    assert cues
+    assert not any(cue.endswith(f"in class {LABEL}") for cue in cues)
+    rows = torch.cat([torch.arange(N)[(Y == LABEL)], torch.arange(N)[Y != LABEL][: N // 2]])
+    result = measure_spurious_feature(Sound(), (X[rows], Y[rows]), NO_TRIGGERS, **LIMITS)
+    assert result.verdict is Verdict.PASSED
+    for control in result.details["sensitivity"]["controls"]:
+        assert f"planted in class {LABEL}" not in control["cue"]
+
+
+def test_where_every_class_is_marked_the_control_is_planted_all_the_same() -> None:
+    samples = as_samples((torch.rand(60, 1, 12, 12), torch.arange(60) % 6))
+    all_ = probe_rounds(samples, (0.0, 1.0), 0, None, range(6))
+    none = probe_rounds(samples, (0.0, 1.0), 0, None)
+    assert [[one.label for one in probes] for probes in all_] == [[one.label for one in probes] for probes in none]
+    few = probe_rounds(samples, (0.0, 1.0), 0, None, {0, 1, 2, 3, 4})
+    assert {one.label for probes in few for one in probes} == {5}
+
+
+def test_a_pass_says_what_marks_a_class_and_is_explained_by_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = measuring.propose
+    mark = {"class": 3, "property": PROPERTIES, "gap": 0.87}
+    monkeypatch.setattr(measuring, "propose", lambda *a, **k: replace(real(*a, **k), marks=(mark,)))
+    result = measure_spurious_feature(Sound(), (CLEAN, Y), NO_TRIGGERS, **LIMITS)
+    assert result.verdict is Verdict.PASSED
+    assert f"marked, but by nothing that was tried: class 3, {PROPERTIES} (gap 0.87)" in result.caveats
+
+
+def faint(cue: Cue, label: int) -> Found:
+    one = Proposal(found_by=PROPERTIES, label=label, cue=cue, score=0.3, region=None, value=(), faint=True)
+    return Found((one,), ("tones",), (), {}, 0, (), ())
+
+
+def test_what_few_images_of_a_class_have_and_many_predictions_follow_leaves_the_claim_open(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(measuring, "propose", lambda *_, **__: faint(Tone(shift=0.4), 1))
+    for limits in (LIMITS, {"max_recall_drop": 0.1}):
+        result = measure_spurious_feature(LikesBright(), (CLEAN, Y), NO_TRIGGERS, **limits)
+        assert result.verdict is Verdict.INCONCLUSIVE
+        (proposed,) = result.details["discovery"]["proposed"]
+        assert proposed["faint"]
+        assert not proposed["confirmed"]
+        assert proposed["p"] <= 0.01
+    assert "cannot be taken away" in result.rule
+    flips = measure_spurious_feature(LikesBright(), (CLEAN, Y), NO_TRIGGERS, **LIMITS)
+    assert "some of the class's images, too few for a search to be sure, look like it: claim it by name" in flips.rule
+
+
+def test_a_change_that_is_always_tried_and_that_few_images_have_is_proposed_as_faint(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = []
+
+    def faintly(seen: object, cue: Cue, label: int, pool: object) -> Proposal:
+        asked.append((cue.name, label))
+        return faint(cue, label).proposals[0]
+
+    monkeypatch.setattr(proposing, "faintly_explains", faintly)
+    result = measure_spurious_feature(LikesBright(), (CLEAN, Y), NO_TRIGGERS, **LIMITS)
+    assert result.verdict is Verdict.INCONCLUSIVE
+    assert ("tone of shift 0.15", 1) in asked
+
+
 class Dazzled(Sound):
     """Takes bright images for one of two classes, whatever they show."""
 
+    def __init__(self, limit: float) -> None:
+        super().__init__()
+        self.limit = limit
+
     def forward(self, x: Tensor) -> Tensor:
-        to = torch.where(x[:, 0, 9, 0] > 0.75, 1, LABEL)
+        to = torch.where(x[:, 0, 9, 0] > self.limit, 1, LABEL)
         bright = (x.mean((1, 2, 3)) > 0.65).float()
         return super().forward(x) + 100 * nn.functional.one_hot(to, CLASSES) * bright[:, None]
 
 
-def test_a_change_that_scatters_its_own_class_is_no_cue(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("limit", "least", "most"), [(0.75, 0.0, 1.0), (0.68, 1.0, 2.0)], ids=["more out", "more in"])
+def test_a_change_that_scatters_its_own_class_is_no_cue(
+    monkeypatch: pytest.MonkeyPatch, limit: float, least: float, most: float
+) -> None:
     """It draws more samples to class 1 than it drives out, for there are more of the others; McNemar's p is small."""
     bright = Proposal(found_by=PROPERTIES, label=1, cue=Tone(shift=0.3), score=1.0, region=None, value=())
     monkeypatch.setattr(measuring, "propose", lambda *_, **__: Found((bright,), ("tones",), (), {}, 0, (), ()))
-    result = measure_spurious_feature(Dazzled(), (CLEAN, Y), NO_TRIGGERS, **LIMITS)
+    result = measure_spurious_feature(Dazzled(limit), (CLEAN, Y), NO_TRIGGERS, **LIMITS)
     (proposed,) = result.details["discovery"]["proposed"]
     assert proposed["p"] <= 0.01
     into, out = proposed["moved_in_and_out"]
-    assert 0.1 < into < out
+    assert into > 0.1
+    assert least * out < into < most * out
     assert not proposed["confirmed"]
     assert result.verdict is Verdict.INCONCLUSIVE
     assert (
@@ -512,11 +637,11 @@ def test_each_familys_probe_has_a_class_of_its_own_and_the_patch_the_largest() -
     assert [[probe.family for probe in probes] for probes in rounds] == [
         [PATCHES, PROPERTIES],
         [CHANNELS, SPECTRA],
-        [EDGES],
+        [EDGES, MOVING],
     ]
-    assert [[probe.label for probe in probes] for probes in rounds] == [[0, 1], [0, 1], [0]]
+    assert [[probe.label for probe in probes] for probes in rounds] == [[0, 1]] * 3
     rounds = probe_rounds(as_samples((x, y)), (0.0, 1.0), 0, 3)
-    assert [[probe.label for probe in probes] for probes in rounds] == [[3]] * 5
+    assert [[probe.label for probe in probes] for probes in rounds] == [[3]] * 6
 
 
 def test_a_probe_is_seen_where_it_is_planted_and_nowhere_else() -> None:
