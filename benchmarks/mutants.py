@@ -128,7 +128,9 @@ def runs(tests: list[str], folder: Path, limit: float) -> tuple[str, float]:
         sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)
         code = 99
         try:
-            code = int(pytest.main(["-x", "-q", "--assert=plain", "-p", "no:cacheprovider", "-p", "no:randomly", *tests]))
+            code = int(
+                pytest.main(["-x", "-q", "--assert=plain", "-p", "no:cacheprovider", "-p", "no:randomly", *tests])
+            )
         finally:
             sys.stdout.flush()
             sys.stderr.flush()

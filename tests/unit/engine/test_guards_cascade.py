@@ -9,7 +9,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from robustest import PGD, ConfigError, L2, Linf, Patch, Verdict, find_adversarial, measure_robust_accuracy, scores_model
+from robustest import (
+    PGD,
+    ConfigError,
+    L2,
+    Linf,
+    Patch,
+    Verdict,
+    find_adversarial,
+    measure_robust_accuracy,
+    scores_model,
+)
 from robustest.attacks import Cascade, RandomDraws, Square, Stage, passes
 from robustest.engine.searches.cascade import merge
 from robustest.engine.searches.search import Found
@@ -103,7 +113,9 @@ def test_a_budget_pays_for_the_checks_around_an_attack_first(spare: int) -> None
         with pytest.raises(ConfigError, match=f"got {limit}, of which the checks around it take 5"):
             find_adversarial(model, X, Y, Linf(0.001), attack=attack)
     else:
-        assert not any("cut the attack" in note for note in find_adversarial(model, X, Y, Linf(0.001), attack=attack).notes)
+        assert not any(
+            "cut the attack" in note for note in find_adversarial(model, X, Y, Linf(0.001), attack=attack).notes
+        )
         assert passes(draws) * N < calls <= limit * N
 
 
