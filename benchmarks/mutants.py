@@ -5,7 +5,7 @@ modules, and the tests that shall notice a mutant of each module:
 
     1. Copy the checkout to a temporary folder; the checkout itself is never changed.
     2. List the mutants of every module. Leave out what no test should hold: type annotations, texts of messages, what
-       is raised with an error, and the options of `@dataclass`. Draw a seeded sample of them.
+       is raised with an error, `__tracebackhide__`, and the options of `@dataclass`. Draw a seeded sample of them.
     3. Run a module's tests once unchanged: they must pass, and their time limits that of the mutants.
     4. Write each mutant into the copy, run the tests up to the first failure, and put the module back. A mutant is
        killed where a test fails or the time is up, and survives where all pass.
@@ -93,6 +93,8 @@ def mutants(module: str) -> Iterator[Mutant]:
             left_out.append(span(node))
         elif isinstance(node, ast.BinOp):  # Cosmic Ray takes the `*` of keyword-only arguments for a product, too
             operations.append((span(node.left)[1], span(node.right)[0]))
+        elif isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__tracebackhide__":
+            left_out.append(span(node))
         elif isinstance(node, ast.ClassDef):
             left_out += [span(one) for one in node.decorator_list]
         elif isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
@@ -122,10 +124,9 @@ def runs(tests: list[str], folder: Path, limit: float) -> tuple[str, float]:
         sys.path.insert(0, str(folder))
         os.environ["PYTHONPATH"] = str(folder)
         sys.dont_write_bytecode = True
-        with open(folder / "pytest.log", "w") as log:
-            os.dup2(log.fileno(), 1)
-            os.dup2(log.fileno(), 2)
-        sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)
+        log = os.open(folder / "pytest.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
         code = 99
         try:
             code = int(
@@ -206,8 +207,9 @@ def main() -> int:
     judged = ended["failed"] + ended["timeout"] + ended["passed"]
     share = 1 - ended["passed"] / judged if judged else 0.0
     print(
-        f"{ended['failed']} killed, {ended['timeout']} timed out, {ended['passed']} survived, {ended['not judged']} not "
-        f"judged: {share:.1%} of {judged} died, expected {CONFIG['least']:.0%}; survivors are in {asked.out}"
+        f"{ended['failed']} killed, {ended['timeout']} timed out, {ended['passed']} survived, "
+        f"{ended['not judged']} not judged: {share:.1%} of {judged} died, expected {CONFIG['least']:.0%}; "
+        f"survivors are in {asked.out}"
     )
     return 0 if share >= CONFIG["least"] and not ended["not judged"] else 1
 

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from robustest import (
+    L2,
     PGD,
     ConfigError,
-    L2,
     Linf,
     Patch,
     Verdict,
@@ -88,10 +88,10 @@ def test_what_the_model_does_not_give_is_named_once() -> None:
 
 
 def test_no_stage_of_a_cascade_for_the_threat_is_an_error_that_names_both() -> None:
-    with pytest.raises(ConfigError, match="works on Patch.* but 'scores' does not"):
+    with pytest.raises(ConfigError, match=r"works on Patch.* but 'scores' does not"):
         measure_robust_accuracy(scores_model(graded), (X, Y), Patch(1, 1), attack=SCORES, at_least=0.1)
     gradients = Cascade(name="steps", stages=(Stage(searcher=PGD(steps=1)),))
-    with pytest.raises(ConfigError, match="gives scores but 'steps' needs gradient.*for example 'square'"):
+    with pytest.raises(ConfigError, match=r"gives scores but 'steps' needs gradient.*for example 'square'"):
         measure_robust_accuracy(scores_model(graded), (X, Y), Linf(0.1), attack=gradients, at_least=0.1)
 
 

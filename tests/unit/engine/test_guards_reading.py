@@ -52,7 +52,7 @@ def test_only_float32_is_bounded(dtype: torch.dtype) -> None:
     assert "no bound: the model is no torch module that computes in float32" in found.notes
 
 
-@pytest.mark.parametrize("wrap", [lambda module: module.forward, lambda module: lambda x: module(x)])
+@pytest.mark.parametrize("wrap", [lambda module: module.forward, lambda module: lambda x: 1.0 * module(x)])
 def test_a_callable_is_not_bounded(wrap: Callable[[nn.Module], Any]) -> None:
     found = measured(wrap(net()))
     assert found.details["proven"] == 0

@@ -1,4 +1,4 @@
-"""A run that only replays: a test that crashes before any claim is a failure, and one that claims nothing never green."""
+"""A run that only replays: a test that crashes before any claim fails, and one that claims nothing is never green."""
 
 from __future__ import annotations
 

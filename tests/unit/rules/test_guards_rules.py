@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ def columns(**values: list[Any] | NDArray[Any]) -> dict[str, NDArray[Any]]:
 
 def worst(threshold: float | None, terms: Terms, sizes: tuple[int, ...] = (20, 20)) -> WorstGroupRule:
     ends = np.cumsum((0, *sizes))
-    members = tuple(np.arange(a, b) for a, b in zip(ends, ends[1:], strict=False))
+    members = tuple(np.arange(a, b) for a, b in pairwise(ends))
     return WorstGroupRule(
         threshold=threshold, names=tuple("abcdef"[: len(sizes)]), members=members, disjoint=True, terms=terms
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
-from itertools import product
+from itertools import pairwise, product
 
 import numpy as np
 import pytest
@@ -33,17 +33,18 @@ def newcombe(n_first: int, n_second: int, alpha: float) -> NDArray[np.float64]:
     return scores
 
 
-def chance(i: int, n_first: int, j: int, n_second: int, difference: float, alpha: float) -> float:
+def chance(first: tuple[int, int], second: tuple[int, int], difference: float, alpha: float) -> float:
     """The largest chance of an outcome as far apart or further, over second shares in their interval."""
+    (i, n_first), (j, n_second) = first, second
     further = newcombe(n_first, n_second, alpha) >= newcombe(n_first, n_second, alpha)[i, j] - 1e-12
     low, high = bounds(j, n_second, two_shares._OUTSIDE * alpha / 2)
     q = np.linspace(low, high, GRID)
     q = q[(q + difference >= 0) & (q + difference <= 1)]
     if not len(q):
         return 0.0
-    first = binom.pmf(np.arange(n_first + 1)[:, None], n_first, q + difference)
-    second = binom.pmf(np.arange(n_second + 1)[:, None], n_second, q)
-    return float(np.einsum("ik,ij,jk->k", first, further, second).max())
+    firsts = binom.pmf(np.arange(n_first + 1)[:, None], n_first, q + difference)
+    seconds = binom.pmf(np.arange(n_second + 1)[:, None], n_second, q)
+    return float(np.einsum("ik,ij,jk->k", firsts, further, seconds).max())
 
 
 OUTCOMES = [
@@ -73,7 +74,7 @@ def test_a_difference_is_exceeded_where_the_exact_chance_is_below_alpha(
     end = difference_interval(i, n_first, j, n_second, alpha)[0]
     for difference in (*np.linspace(-0.98, 0.98, 29), *(end + np.linspace(-0.02, 0.02, 21))):
         found = exceeds(i, n_first, j, n_second, float(difference), alpha=alpha)
-        exact = chance(i, n_first, j, n_second, float(difference), alpha)
+        exact = chance((i, n_first), (j, n_second), float(difference), alpha)
         decided[found] += 1
         low, high = bounds(j, n_second, two_shares._OUTSIDE * alpha / 2)
         if found:
@@ -98,9 +99,9 @@ def test_the_ends_are_where_exceeding_ends(i: int, n_first: int, j: int, n_secon
 
 def test_larger_samples_say_more_and_smaller_errors_less() -> None:
     widths = [np.ptp(difference_interval(9 * n, 10 * n, 6 * n, 10 * n, 0.05)) for n in (1, 3, 10, 30)]
-    assert all(wide > 1.3 * narrow for wide, narrow in zip(widths, widths[1:], strict=False))
+    assert all(wide > 1.3 * narrow for wide, narrow in pairwise(widths))
     sure = [np.ptp(difference_interval(27, 30, 18, 30, alpha)) for alpha in (0.2, 0.05, 0.01, 1e-6)]
-    assert all(wide > 1.1 * narrow for narrow, wide in zip(sure, sure[1:], strict=False))
+    assert all(wide > 1.1 * narrow for narrow, wide in pairwise(sure))
 
 
 def test_it_does_not_matter_which_outcomes_count() -> None:

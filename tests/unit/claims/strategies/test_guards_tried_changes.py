@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,7 +37,7 @@ Y = torch.ones(N, dtype=torch.int64)
 
 
 def darker(by: float) -> Shift:
-    return Shift(f"darker by {by}", 1, lambda x, severity: x - by)
+    return Shift("darker", 1, Darker(by))
 
 
 def trials(at_least: float | None, model: Any = None, statement: str = "", **settings: Any) -> Trials:
@@ -46,11 +46,16 @@ def trials(at_least: float | None, model: Any = None, statement: str = "", **set
 
 
 @pytest.fixture(autouse=True)
-def told(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
+def told(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """What hypothesis is told."""
     values: list[float] = []
-    monkeypatch.setattr(hypothesis, "target", lambda value, *, label: values.append(value))
-    yield values
+
+    def target(value: float, *, label: str) -> None:
+        assert label == "margin"
+        values.append(value)
+
+    monkeypatch.setattr(hypothesis, "target", target)
+    return values
 
 
 def test_fewer_right_are_worse_and_of_as_many_the_smaller_margin() -> None:
@@ -190,9 +195,9 @@ def test_a_model_that_changes_while_it_is_searched_is_noticed() -> None:
 
 
 def test_labels_are_checked_before_the_search() -> None:
+    classifier, samples = as_classifier(Bright()), as_samples((X, Y + 5))
     with pytest.raises(DataError, match="Expected labels"):
-        classifier = as_classifier(Bright())
-        Trials.of(classifier, as_samples((X, Y + 5)), Settings(), 0.5, "")
+        Trials.of(classifier, samples, Settings(), 0.5, "")
 
 
 @pytest.mark.parametrize(
