@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import torch
@@ -38,11 +39,10 @@ def proof(monkeypatch: pytest.MonkeyPatch, bounds: Bounds, better: Any = None) -
         tried.append(rows.tolist())
         return margins if better is None else better
 
-    monkeypatch.setattr(proofs, "Bounding", lambda network, ball: bounds)
+    monkeypatch.setattr(proofs, "Bounding", lambda *_: bounds)
     monkeypatch.setattr(proofs, "tightened", tightened)
-    network: Any = lambda x: CLEAN  # noqa: E731
-    ball: Any = type("Ball", (), {"x": torch.zeros(4, 2)})
-    return prove(network, ball, Y, 3), tried
+    network, ball = torch.nn.Identity(), SimpleNamespace(x=CLEAN)
+    return prove(cast("Any", network), cast("Any", ball), Y, 3), tried
 
 
 def margins(*least: float) -> Tensor:
