@@ -101,12 +101,12 @@ def mutants(module: str) -> Iterator[Mutant]:
             left_out.append(span(node))
         annotations = [getattr(node, name, None) for name in ("annotation", "returns")]
         left_out += [span(one) for one in annotations if one is not None]
-    tree = get_ast(source)
+    nodes = list(ast_nodes(get_ast(source)))
     for name in operator_names():
         if not re.fullmatch(CONFIG["operators"], name.rpartition("/")[2]):
             continue
         operator = get_operator(name)()
-        places = (place for node in ast_nodes(tree) for place, _ in operator.mutation_positions(node))
+        places = (place for node in nodes for place, _ in operator.mutation_positions(node))
         for occurrence, place in enumerate(places):
             inside = any(first <= place < last for first, last in left_out)
             binary = "BinaryOperator" in name
@@ -144,6 +144,12 @@ def runs(tests: list[str], folder: Path, limit: float) -> tuple[str, float]:
     os.killpg(child, signal.SIGKILL)
     os.waitpid(child, 0)
     return "timeout", time.monotonic() - start
+
+
+def remember(file: Path | None, key: str, found: str) -> None:
+    if file is not None:
+        with file.open("a", encoding="utf-8") as lines:
+            lines.write(f"{key}\t{found}\n")
 
 
 def main() -> int:
@@ -186,20 +192,23 @@ def main() -> int:
                     ended["not judged"] += 1
                     continue
                 if mutant.module not in limits:
-                    outcome, seconds = runs(tests, folder, 600)
-                    if outcome != "passed":
-                        print((folder / "pytest.log").read_text(encoding="utf-8")[-5000:])
-                        sys.exit(f"Expected the tests of {mutant.module} to pass on the code as it is: {outcome}.")
-                    limits[mutant.module] = 10 + 4 * seconds
+                    texts = [(ROOT / test).read_bytes() for test in tests if (ROOT / test).is_file()]
+                    unchanged = f"{mutant.module} with {sha256(source.encode() + b''.join(texts)).hexdigest()[:12]}"
+                    if unchanged not in known:
+                        outcome, seconds = runs(tests, folder, 600)
+                        if outcome != "passed":
+                            print((folder / "pytest.log").read_text(encoding="utf-8")[-5000:])
+                            sys.exit(f"Expected the tests of {mutant.module} to pass on the code as it is: {outcome}.")
+                        known[unchanged] = f"{seconds:.1f}"
+                        remember(asked.resume, unchanged, known[unchanged])
+                    limits[mutant.module] = 20 + 5 * float(known[unchanged])
                 path.write_text(mutant.code(source), encoding="utf-8")
                 os.utime(path, (number, number))  # a date of its own: no compiled code of another mutant is taken
                 outcome, seconds = runs(tests, folder, limits[mutant.module])
                 path.write_text(source, encoding="utf-8")
                 os.utime(path, ns=(dates.st_atime_ns, dates.st_mtime_ns))
                 print(f"{'SURVIVED' if outcome == 'passed' else outcome:8} {seconds:5.1f} s  {mutant}", flush=True)
-                if asked.resume:
-                    with asked.resume.open("a", encoding="utf-8") as file:
-                        file.write(f"{key}\t{outcome}\n")
+                remember(asked.resume, key, outcome)
             ended[outcome] += 1
             if outcome == "passed":
                 survivors.append(f"{mutant}\n{mutant.diff(source)}\n")
