@@ -602,3 +602,33 @@ def test_shares_are_put_on_a_log_scale_and_logits_are_not() -> None:
     for scores in (shares * 1.01, shares - 0.2, torch.tensor([[0.9, 0.1], [1.2, -0.2]])):
         assert torch.equal(on_scale(scores), scores)
     assert bool(torch.isfinite(on_scale(torch.tensor([[1.0, 0.0]]))).all())
+
+
+@pytest.mark.parametrize(("rows", "n", "promises"), [(8, 8, 8 * 3), (8, 5, 5 * 5), (8, 3, 3 * 3), (3, 9, 3 * 2)])
+def test_so_many_ways_of_each_sample_are_followed(rows: int, n: int, promises: int) -> None:
+    """One against the gradient; two to other samples for each of eight, more where there are fewer, one of a few."""
+    weight = torch.randn(4, 2, generator=torch.Generator().manual_seed(1)) * 3
+    evaluator = evaluator_of(lambda x: x @ weight)
+    evaluator.probe_rows = rows
+    probe_gradient(evaluator, chunk_of(torch.rand(n, 4, generator=torch.Generator().manual_seed(2))))
+    assert evaluator.health.promises == promises
+
+
+def test_a_spread_of_a_quarter_is_suspect_and_more_is_not() -> None:
+    evaluator = evaluator_of(scores_model(by_mean(np.sign)))
+    y = torch.zeros(5, dtype=torch.int64)
+    margins = torch.tensor([0.75, 1.25, 1.25, 0.75, 1.0])  # a mean of 1, and a spread of exactly a quarter
+    assert suspected(evaluator, margins, y)
+    assert not suspected(evaluator, margins + torch.tensor([-0.01, 0.01, 0.01, -0.01, 0.0]), y)
+
+
+def test_outputs_that_are_no_classes_and_do_not_move_are_counted() -> None:
+    from robustest import Regression
+
+    still = evaluator_of(lambda x: 0 * x[:, :1] + 0.5, task=Regression(0.1))
+    moving = evaluator_of(lambda x: x[:, :1], task=Regression(0.1))
+    x = torch.rand(5, 4, generator=torch.Generator().manual_seed(0))
+    for evaluator, unmoved in ((still, 5), (moving, 0)):
+        chunk = chunk_of(x, x[:, :1])
+        probe_inputs(evaluator, chunk, evaluator.logits(x), [PGD()], Linf(0.1))
+        assert (evaluator.health.probed, evaluator.health.unmoved) == (5, unmoved)

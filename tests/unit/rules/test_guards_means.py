@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from robustest import ConfigError, Verdict
-from robustest.rules import MeanRule, Terms
+from robustest import ConfigError, DataError, Verdict
+from robustest.rules import DrawsRule, MeanRule, Terms
 from robustest.rules.averages.scores import MeanIoURule, ScoreRule
 from robustest.rules.averages.weighted import WeightedRule
 from robustest.statistics.betting import MANY, drop_interval
@@ -173,3 +173,55 @@ def test_a_weighted_sum_is_claimed_in_its_own_scale() -> None:
     for wrong in (8.0, 9.0, 0.0, -1.0):
         with pytest.raises(ConfigError, match="max_cost"):
             WeightedRule.of("max_cost", wrong, weights, SET)
+
+
+# Draws, which have no set
+
+
+def draws(threshold: float | None, *, at_least: bool = True, low: float = -2.0, high: float = 6.0) -> DrawsRule:
+    return DrawsRule(threshold=threshold, at_least=at_least, terms=POPULATION, column="x", low=low, high=high)
+
+
+def test_draws_are_judged_in_their_own_range() -> None:
+    """A mean of 4 between -2 and 6: at least 2 and at most 5 are clear, and so are their opposites."""
+    seen = {"x": np.tile([3.0, 5.0], 200)}
+    for at_least, threshold, verdict in ((True, 2.0, P), (True, 5.0, F), (False, 5.0, P), (False, 2.0, F)):
+        rule = draws(threshold, at_least=at_least)
+        settled = rule.settled(seen, 400)
+        assert settled is not None
+        assert (settled.verdict, settled.certain) == (verdict, False)
+        found = rule.decide(seen, 400, None)
+        assert (found.verdict, found.estimate, found.at_alpha) == (verdict, 4.0, True)
+        assert 3.0 < found.interval[0] < 4.0 < found.interval[1] < 5.0
+        assert found.rule == f"alpha = 0.05 after {settled.after} of 400"
+    assert rule.decide({"x": seen["x"][:300]}, 400, None).estimate is None
+    assert not rule.doomed(400, 400)
+
+
+def test_draws_near_the_threshold_settle_nothing() -> None:
+    seen = {"x": np.tile([3.0, 5.0], 20)}
+    for at_least in (True, False):
+        found = draws(4.0, at_least=at_least).decide(seen, 100, None)
+        assert (found.verdict, found.estimate, found.at_alpha) == (Q, None, True)
+        assert found.rule == "alpha = 0.05 a side, 40 of 100 drawn"
+    nothing = draws(None).decide(seen, 40, None)
+    assert (nothing.verdict, nothing.estimate, nothing.rule, nothing.at_alpha) == (Q, 4.0, "no threshold given", False)
+    assert draws(None).settled(seen, 40) is None
+
+
+@pytest.mark.parametrize("value", [-2.001, 6.001, float("nan"), float("inf")])
+def test_a_draw_outside_the_range_is_an_error_and_one_at_its_edge_is_none(value: float) -> None:
+    with pytest.raises(DataError, match=r"draws in the range -2\.\.6"):
+        draws(2.0).decide({"x": np.array([1.0, value])}, 2, None)
+    assert draws(None).decide({"x": np.array([-2.0, 6.0])}, 2, None).estimate == 2.0
+
+
+def test_a_range_and_a_threshold_inside_it_are_needed() -> None:
+    for low, high in ((1.0, 1.0), (2.0, 1.0)):
+        with pytest.raises(ConfigError, match="low < high"):
+            draws(None, low=low, high=high)
+    for threshold in (-2.1, 6.1):
+        with pytest.raises(ConfigError, match="a threshold in the range"):
+            draws(threshold)
+    assert draws(-2.0).threshold == -2.0
+    assert draws(6.0).threshold == 6.0

@@ -9,15 +9,21 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from robustest import Verdict
+from robustest import ConfigError, Verdict
 from robustest.rules import CertifiedRule, DropRule, ShareRule, Terms
+from robustest.rules.cues import CueRule, worst_of
 from robustest.rules.groups import WorstGroupRule, group_level
+from robustest.rules.independent import FallRule
 from robustest.rules.rule import partial
 from robustest.statistics import clopper_pearson
+from robustest.statistics.differences.flips import CLASSES, off, on
+from robustest.statistics.differences.two_shares import difference_interval
 from robustest.statistics.sequential import Settled
 
 SET = Terms(scope="set", alpha=0.05, fail_alpha=0.05)
 POPULATION = Terms(scope="population", alpha=0.05, fail_alpha=1e-6)
+CERTAIN = Terms(scope="set", alpha=1e-12, fail_alpha=1e-12)
+"""Nothing is settled by chance."""
 
 
 def columns(**values: list[Any] | NDArray[Any]) -> dict[str, NDArray[Any]]:
@@ -256,3 +262,168 @@ def test_a_population_has_the_outer_ends_of_both() -> None:
     budget = certified(0.99).decide(outcomes(60, 20, 0), 100, None)
     assert budget.interval[0] < 0.75
     assert budget.interval[1] > 0.99
+
+
+# A fall from one set of samples to another
+
+
+def fall(threshold: float | None, *, whole: bool = True, terms: Terms = SET) -> FallRule:
+    """From 45 of 50, which is .9."""
+    return FallRule(threshold=threshold, first=45, n_first=50, whole=whole, terms=terms)
+
+
+@pytest.mark.parametrize(("threshold", "verdict"), [(0.1, Verdict.PASSED), (0.099, Verdict.FAILED)])
+def test_a_fall_between_sets_is_exact(threshold: float, verdict: Verdict) -> None:
+    """80 of 100 are a fall of exactly .1; so 80 are needed, and 20 that do not hold are still allowed."""
+    seen = columns(held=np.random.default_rng(0).permutation(held_of((80, 100))))
+    found = fall(threshold).decide(seen, 100, None)
+    assert (found.verdict, found.rule, found.at_alpha) == (verdict, "certain: exact on these sets", False)
+    assert found.estimate == pytest.approx(0.1)
+    settled = fall(threshold, terms=CERTAIN).settled(seen, 100)
+    assert settled is not None
+    assert settled.verdict is verdict
+    assert fall(0.1).doomed(21, 100)
+    assert not fall(0.1).doomed(20, 100)
+    assert fall(0.099).doomed(20, 100)
+    drawn = fall(threshold, terms=POPULATION).decide(seen, 100, None)
+    assert (drawn.verdict, drawn.at_alpha) == (Verdict.INCONCLUSIVE, True)
+    assert drawn.interval == difference_interval(45, 50, 80, 100, 0.05)
+    assert fall(0.4, terms=POPULATION).decide(seen, 100, None).verdict is Verdict.PASSED
+
+
+@pytest.mark.parametrize(("whole", "terms"), [(False, SET), (True, POPULATION), (False, POPULATION)])
+def test_a_fall_that_is_no_fact_settles_nothing_early(whole: bool, terms: Terms) -> None:
+    seen = columns(held=held_of((0, 99)))
+    assert fall(0.1, whole=whole, terms=terms).settled(seen, 100) is None
+    assert not fall(0.1, whole=whole, terms=terms).doomed(100, 100)
+    assert fall(None).settled(seen, 100) is None
+    assert not fall(None).doomed(100, 100)
+    assert fall(0.1).settled(seen, 100) is not None
+
+
+def test_a_part_of_the_second_set_leaves_room() -> None:
+    seen = columns(held=held_of((40, 50)))
+    found = fall(0.1).decide(seen, 100, None)
+    low, high = found.interval
+    assert (found.verdict, found.estimate) == (Verdict.INCONCLUSIVE, None)
+    assert -0.1 < low < 0.1 < high < 0.9
+    drawn = fall(0.1, terms=POPULATION).decide(seen, 100, None)
+    assert drawn.interval == difference_interval(45, 50, 40, 50, 0.05)
+    part = fall(0.1, whole=False).decide(columns(held=held_of((80, 100))), 100, None)
+    assert part.rule.endswith("; the first set in part too")
+    assert part.interval == difference_interval(45, 50, 80, 100, 0.05)
+
+
+# Cues
+
+
+def cue_columns(label: list[int], without: list[list[int]], with_cue: list[list[int]]) -> dict[str, NDArray[Any]]:
+    found = {"label": np.array(label), CLASSES: np.full(len(label), 2)}
+    for cue, (before, after) in enumerate(zip(without, with_cue, strict=True)):
+        found |= {off(cue): np.array(before), on(cue): np.array(after)}
+    return found
+
+
+HALF = [0] * 50 + [1] * 50
+
+
+def moved(n: int, label: list[int] = HALF) -> list[int]:
+    """Predictions as the labels, but for the first so many, which are of the other class."""
+    return [1 - y if place < n else y for place, y in enumerate(label)]
+
+
+def cue_rule(
+    max_flip: float | None, drop: float | None = None, targets: tuple[int | None, ...] = (None,), terms: Terms = SET
+) -> CueRule:
+    return CueRule(targets=targets, max_flip=max_flip, max_recall_drop=drop, terms=terms)
+
+
+@pytest.mark.parametrize(("max_flip", "verdict"), [(0.1, Verdict.PASSED), (0.09, Verdict.FAILED)])
+def test_a_cue_that_moves_few_samples_passes(max_flip: float, verdict: Verdict) -> None:
+    seen = cue_columns(HALF, [HALF], [moved(10)])
+    rule = cue_rule(max_flip)
+    found = rule.decide(seen, 100, rule.settled(seen, 100))
+    assert (found.verdict, found.estimate) == (verdict, 0.1)
+    assert found.interval == pytest.approx((clopper_pearson(10, 100, 0.05)[0], clopper_pearson(10, 100, 0.05)[1]))
+
+
+def test_of_several_cues_all_must_hold_and_the_worst_is_shown() -> None:
+    seen = cue_columns(HALF, [HALF, HALF], [moved(2), moved(20)])
+    rule = cue_rule(0.1, targets=(None, None))
+    found = rule.decide(seen, 100, None)
+    assert (found.verdict, found.estimate) == (Verdict.FAILED, 0.2)
+    assert found.interval[0] == pytest.approx(clopper_pearson(20, 100, 0.025)[0])
+    assert rule.lead(seen) == 1
+    assert rule.lead(seen, among=(0,)) == 0
+    assert cue_rule(0.2, targets=(None, None)).decide(seen, 100, None).verdict is Verdict.PASSED
+    assert not rule.doomed(100, 100)
+
+
+@pytest.mark.parametrize("terms", [SET, POPULATION], ids=["set", "population"])
+def test_cues_settle_early_on_a_set_alone(terms: Terms) -> None:
+    rule = cue_rule(0.1, targets=(None, None), terms=terms)
+    still, flips = cue_columns(HALF, [HALF, HALF], [HALF, HALF]), cue_columns(HALF, [HALF, HALF], [HALF, moved(60)])
+    for seen, verdict in ((still, Verdict.PASSED), (flips, Verdict.FAILED)):
+        settled = rule.settled(seen, 101)
+        assert (None if settled is None else settled.verdict) is (verdict if terms is SET else None)
+
+
+def test_a_recall_that_relies_on_the_cue_is_claimed_by_class() -> None:
+    """With the cue all are right; without it the first ten of class 0 are not."""
+    seen = cue_columns(HALF, [moved(10)], [HALF])
+    for drop, verdict in ((0.2, Verdict.PASSED), (0.19, Verdict.FAILED)):
+        found = cue_rule(None, drop).decide(seen, 100, None)
+        assert (found.verdict, found.estimate) == (verdict, 0.2)
+        assert cue_rule(None, drop).by_recall
+        targeted = cue_rule(None, drop, targets=(0,), terms=CERTAIN)
+        assert targeted.decide(seen, 100, None).verdict is verdict
+        assert cue_rule(None, drop, targets=(1,)).decide(seen, 100, None).verdict is Verdict.PASSED
+        settled = targeted.settled(seen, 100)
+        assert (None if settled is None else settled.verdict) is (verdict if drop < 0.2 else None), "a tie is left"
+    assert cue_rule(None, 0.3).settled(seen, 101) is None, "a class that was not seen yet may be lost"
+    both = cue_rule(0.5, 0.1)
+    assert both.decide(seen, 100, None).verdict is Verdict.FAILED
+    assert not both.by_recall
+
+
+def test_a_suspected_class_counts_others_that_move_into_it() -> None:
+    seen = cue_columns(HALF, [HALF], [moved(10)])
+    into_one, into_zero = cue_rule(0.2, targets=(1,)), cue_rule(0.0, targets=(0,))
+    assert into_one.decide(seen, 100, None).estimate == 0.2, "ten of the fifty of class 0"
+    assert into_one.decide(seen, 100, None).verdict is Verdict.PASSED
+    assert cue_rule(0.19, targets=(1,)).decide(seen, 100, None).verdict is Verdict.FAILED
+    assert into_zero.decide(seen, 100, None).estimate == 0.0
+    assert into_zero.decide(seen, 100, None).verdict is Verdict.PASSED
+
+
+@pytest.mark.parametrize("label", [[0] * 20, [1] * 20])
+def test_a_suspected_class_needs_its_own_samples_and_others(label: list[int]) -> None:
+    seen = cue_columns(label, [label], [label])
+    with pytest.raises(ConfigError, match="lack one of them"):
+        cue_rule(0.2, targets=(1,)).decide(seen, 20, None)
+
+
+def test_a_budget_on_cues_has_an_interval_of_all() -> None:
+    seen = cue_columns(HALF, [HALF, HALF], [moved(2), moved(20)])
+    found = cue_rule(0.5, targets=(None, None), terms=POPULATION).decide(seen, 1000, None)
+    assert found.interval == pytest.approx((clopper_pearson(20, 100, 0.025)[0], clopper_pearson(20, 100, 0.05)[1]))
+    assert (found.verdict, found.at_alpha) == (Verdict.PASSED, True)
+    assert found.rule == "population, alpha = 0.05 a side; budget: 100 of 1000 samples looked at"
+    assert cue_rule(0.01, targets=(None, None), terms=POPULATION).decide(seen, 1000, None).verdict is Verdict.FAILED
+    of_set = cue_rule(0.5, targets=(None, None)).decide(seen, 1000, None)
+    assert (of_set.verdict, of_set.at_alpha) == (Verdict.INCONCLUSIVE, False)
+    nothing = cue_rule(None, terms=POPULATION).decide(seen, 1000, None)
+    assert (nothing.verdict, nothing.rule) == (
+        Verdict.INCONCLUSIVE,
+        "no threshold given; budget: 100 of 1000 samples looked at",
+    )
+    by_recall = cue_rule(None, 0.2, terms=POPULATION).decide(seen, 1000, None)
+    assert (by_recall.verdict, by_recall.interval) == (Verdict.INCONCLUSIVE, (0.0, 1.0))
+
+
+def test_the_worst_of_verdicts() -> None:
+    every = [Verdict.PASSED, Verdict.INCONCLUSIVE, Verdict.FAILED]
+    assert worst_of(every) is Verdict.FAILED
+    assert worst_of(every[:2]) is Verdict.INCONCLUSIVE
+    assert worst_of(every[:1]) is Verdict.PASSED
+    assert worst_of([]) is Verdict.INCONCLUSIVE
