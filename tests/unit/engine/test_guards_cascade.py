@@ -1,5 +1,7 @@
 """Guards of a cascade on a chunk: what is looked into, counted and noted, at any radius and with any model."""
 
+# ruff: noqa: ARG004 - functions of autograd are given a context
+
 from __future__ import annotations
 
 from typing import Any
@@ -160,3 +162,33 @@ def test_a_later_search_takes_the_place_where_it_broke_or_came_nearer(attempts: 
         assert values.tolist() == expected
     assert so_far.broken.tolist() == [False, False, False, True]
     assert so_far.margin.tolist() == pytest.approx([0.2, 0.5, 0.5, -0.1])
+
+
+def test_at_radius_zero_nothing_is_held_against_gradients(toys: Any) -> None:
+    toy = toys(32, classes=2)
+    found = measure_robust_accuracy(
+        toy.model.eval(), (toy.x, toy.y), Linf(0), attack=Cascade(name="a", stages=(Stage(searcher=PGD(steps=1)),))
+    )
+    assert found.estimate == 1.0
+    assert list(found.notes) == []
+
+
+class Turned(torch.autograd.Function):
+    """The identity, whose gradient goes the other way."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return -gradients[0]
+
+
+@pytest.mark.parametrize("threat", [Linf(0.01), L2(1.0)], ids=str)
+def test_gradients_that_mislead_are_noticed_at_any_radius(threat: Any, toys: Any) -> None:
+    toy = toys(32, classes=2)
+    attack = Cascade(name="a", stages=(Stage(searcher=PGD(steps=2)),))
+    for model, misleads in ((toy.model, False), (lambda x: toy.model(Turned.apply(x)), True)):
+        found = measure_robust_accuracy(model, (toy.x, toy.y), threat, attack=attack, at_least=0.01)
+        assert any(note.startswith("gradient_misleads") for note in found.notes) is misleads

@@ -632,3 +632,14 @@ def test_outputs_that_are_no_classes_and_do_not_move_are_counted() -> None:
         chunk = chunk_of(x, x[:, :1])
         probe_inputs(evaluator, chunk, evaluator.logits(x), [PGD()], Linf(0.1))
         assert (evaluator.health.probed, evaluator.health.unmoved) == (5, unmoved)
+
+
+@pytest.mark.parametrize(("levels", "alone"), [(1, True), (2, True), (3, False)])
+def test_outputs_of_two_numbers_in_all_are_labels(levels: int, alone: bool) -> None:
+    from robustest import MultiLabel
+
+    def fn(x: np.ndarray) -> np.ndarray:
+        return np.floor(x * levels).clip(0, levels - 1).astype(np.float32)
+
+    x = torch.linspace(0.01, 0.99, 4).expand(10, 4)
+    assert labels_alone(evaluator_of(scores_model(fn), task=MultiLabel()), chunk_of(x)) is alone
