@@ -433,24 +433,24 @@ def test_the_worst_of_verdicts() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "threshold", "terms", "held", "verdict", "at_alpha"),
+    ("threshold", "terms", "held", "verdict", "at_alpha"),
     [
-        (True, 0.5, SET, 90, Verdict.PASSED, True),
-        (True, 0.95, SET, 90, Verdict.FAILED, False),
-        (True, 0.9, POPULATION, 90, Verdict.INCONCLUSIVE, True),
-        (True, 0.5, POPULATION, 90, Verdict.PASSED, True),
-        (False, None, SET, 90, Verdict.PASSED, True),
-        (True, 0.5, SET, 60, Verdict.FAILED, True),
-        (False, None, SET, 60, Verdict.FAILED, True),
+        (0.5, SET, 90, Verdict.PASSED, True),
+        (0.95, SET, 90, Verdict.FAILED, False),
+        (0.9, POPULATION, 90, Verdict.INCONCLUSIVE, True),
+        (0.5, POPULATION, 90, Verdict.PASSED, True),
+        (None, SET, 90, Verdict.PASSED, True),
+        (0.5, SET, 60, Verdict.FAILED, True),
+        (None, SET, 60, Verdict.FAILED, True),
     ],
 )
 def test_what_is_no_worse_than_a_baseline_rests_on_chance(
-    asked: bool, threshold: float | None, terms: Terms, held: int, verdict: Verdict, at_alpha: bool
+    threshold: float | None, terms: Terms, held: int, verdict: Verdict, at_alpha: bool
 ) -> None:
     """That no loss shows is never certain; that a number is too low may be. 90 of 100 held in the baseline."""
     number = ShareRule(threshold=threshold, at_least=True, terms=terms)
     before = np.arange(100) < 90
-    rule = BaselineRule(other=number, asked=asked, before=before, tolerance=0.0, terms=terms)
+    rule = BaselineRule(other=number, asked=threshold is not None, before=before, tolerance=0.0, terms=terms)
     found = rule.decide(columns(held=np.arange(100) < held), 100, None)
     assert (found.verdict, found.at_alpha) == (verdict, at_alpha)
     assert ("no worse: " in found.rule) is (held == 90)
