@@ -12,6 +12,7 @@ from robustest import ConfigError, DataError, Verdict
 from robustest.rules import DrawsRule, MeanRule, Terms
 from robustest.rules.averages.scores import MeanIoURule, ScoreRule
 from robustest.rules.averages.weighted import WeightedRule
+from robustest.rules.rates import rate_interval
 from robustest.statistics.betting import MANY, drop_interval
 
 SET = Terms(scope="set", alpha=0.05, fail_alpha=0.05)
@@ -225,3 +226,18 @@ def test_a_range_and_a_threshold_inside_it_are_needed() -> None:
             draws(threshold)
     assert draws(-2.0).threshold == -2.0
     assert draws(6.0).threshold == 6.0
+
+
+# Rates
+
+
+def test_a_rate_turned_round_has_its_interval_turned_round() -> None:
+    """Of twenty samples one more or less would show."""
+    random = np.random.default_rng(0)
+    counts = random.random(20) < 0.8
+    event = random.integers(-1, 2, 20) * counts
+    for n in (20, 40):
+        low, high = rate_interval({"event": event, "counts": counts}, n, 0.2)
+        turned = rate_interval({"event": -event, "counts": counts}, n, 0.2)
+        assert turned == pytest.approx((-high, -low), abs=1e-3)
+        assert -1 < low < event.sum() / counts.sum() < high < 1

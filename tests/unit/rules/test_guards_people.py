@@ -316,3 +316,10 @@ def test_a_gap_is_judged_where_the_replication_covers_the_original(uncovered: fl
     assert [decide_gap(covered, at, terms=TERMS).verdict for at in (0.2, 0.1, 0.05)] == [P, Q, F]
     assert decide_gap(covered, 0.2, terms=TERMS).at_alpha
     assert not decide_gap(covered, None, terms=TERMS).at_alpha
+
+
+def test_two_draws_of_the_bootstrap_have_an_error_already() -> None:
+    """Their standard deviation, of one degree of freedom."""
+    found = replication_gaps(EASY, HARD, None, resamples=2, seed=3)
+    assert np.isfinite(found.raw.error)
+    assert found.raw.error > 2 * np.hypot(1 / 200, 1 / 200)
