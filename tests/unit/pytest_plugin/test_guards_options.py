@@ -246,3 +246,23 @@ def test_a_skip_in_our_words_is_ours_only_after_an_inconclusive_claim(results: l
 def test_a_terminal_is_at_least_forty_columns_wide(given: str, taken: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", given)
     assert columns() == taken
+
+
+@pytest.mark.parametrize(
+    ("given", "setting"),
+    [
+        ({"exact": True}, {"exact": True}),
+        ({"no_cache": True}, {"cache": False}),
+        ({"replay_only": True}, {"replay_only": True}),
+        ({"update_baseline": True}, {"update_baseline": True}),
+        ({"seed": 0, "device": "cpu", "gpus_per_task": 0.5}, {"seed": 0, "device": "cpu", "gpus_per_task": 0.5}),
+        ({}, {}),
+    ],
+    ids=str,
+)
+def test_a_flag_on_the_command_line_is_a_setting(given: dict[str, Any], setting: dict[str, Any]) -> None:
+    assert options._command_line(config(**given)) == setting
+
+
+def test_a_corpus_on_the_command_line_lies_where_the_run_was_started(tmp_path: Path) -> None:
+    assert options._command_line(config(tmp_path, corpus="known")) == {"corpus": str(tmp_path / "known")}
