@@ -11,7 +11,7 @@ import pytest
 from robustest.context import Context
 from robustest.errors import ClaimFailed, ModelError, NoClaimError
 from robustest.pytest_plugin import options
-from robustest.pytest_plugin.attach import attach, columns
+from robustest.pytest_plugin.attach import _folded, attach, columns
 from robustest.pytest_plugin.claims import Claimant, claimants, settle
 from robustest.pytest_plugin.stash import SETTINGS
 from robustest.results import Cost, Result, Verdict
@@ -266,3 +266,12 @@ def test_a_flag_on_the_command_line_is_a_setting(given: dict[str, Any], setting:
 
 def test_a_corpus_on_the_command_line_lies_where_the_run_was_started(tmp_path: Path) -> None:
     assert options._command_line(config(tmp_path, corpus="known")) == {"corpus": str(tmp_path / "known")}
+
+
+def test_what_does_not_fit_a_line_goes_on_below_its_value() -> None:
+    line = f"E     claim     {'robust accuracy under a long threat ' * 4}"
+    first, *others = _folded(line, 60)
+    assert others
+    assert all(len(part) <= 60 for part in (first, *others))
+    place = line.index("robust")
+    assert all(part[:place] == "E".ljust(place) and part[place] != " " for part in others)
