@@ -412,6 +412,7 @@ def test_a_budget_on_cues_has_an_interval_of_all() -> None:
     assert cue_rule(0.01, targets=(None, None), terms=POPULATION).decide(seen, 1000, None).verdict is Verdict.FAILED
     of_set = cue_rule(0.5, targets=(None, None)).decide(seen, 1000, None)
     assert (of_set.verdict, of_set.at_alpha) == (Verdict.INCONCLUSIVE, False)
+    assert cue_rule(None).settled(seen, 1000) is None
     nothing = cue_rule(None, terms=POPULATION).decide(seen, 1000, None)
     assert (nothing.verdict, nothing.rule) == (
         Verdict.INCONCLUSIVE,
