@@ -1,0 +1,162 @@
+"""What bounds may not be read of: each guard before the first proof is held by a model that it must refuse."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from robustest import Linf, Verdict, measure_certified_accuracy, scores_model
+from robustest.attacks import RandomDraws
+from robustest.bounds import NoBound
+from robustest.engine import reading
+
+N = 12
+THREAT = Linf(0.0005)
+
+
+def net() -> nn.Module:
+    draw = torch.Generator().manual_seed(0)
+    layers = nn.Sequential(nn.Linear(4, 24), nn.ReLU(), nn.Linear(24, 3))
+    for parameter in layers.parameters():
+        parameter.data = torch.randn(parameter.shape, generator=draw)
+    return layers.eval().requires_grad_(False)
+
+
+X = torch.rand(N, 4, generator=torch.Generator().manual_seed(1))
+Y = net()(X).argmax(1)
+
+
+def measured(model: Any, **options: Any) -> Any:
+    return measure_certified_accuracy(
+        model, (X, Y), THREAT, at_least=0.1, attack="fgsm", exact=True, cache=False, **options
+    )
+
+
+def test_the_network_as_it_is_is_proven() -> None:
+    found = measured(net())
+    assert found.verdict is Verdict.PASSED
+    assert found.details["proven"] > N / 2
+    assert not any(note.startswith("no bound") for note in found.notes)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16], ids=str)
+def test_only_float32_is_bounded(dtype: torch.dtype) -> None:
+    """The allowance for rounding is that of float32, and other formats are judged otherwise than they are bounded."""
+    found = measured(net().to(dtype))
+    assert found.details["proven"] == 0
+    assert found.verdict is not Verdict.PASSED
+    assert "no bound: the model is no torch module that computes in float32" in found.notes
+
+
+@pytest.mark.parametrize("wrap", [lambda module: module.forward, lambda module: lambda x: 1.0 * module(x)])
+def test_a_callable_is_not_bounded(wrap: Callable[[nn.Module], Any]) -> None:
+    found = measured(wrap(net()))
+    assert found.details["proven"] == 0
+    assert "no bound: the model is no torch module that computes in float32" in found.notes
+
+
+class Jump(nn.Module):
+    """The network, and far from all samples something else, which a graph is not given to read."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.inner(x)
+        if isinstance(x, torch.fx.Proxy):
+            return logits
+        return logits + 1e-3 * (x.sum(1, keepdim=True) > 3.0)  # a few of the points lie there, no sample does
+
+
+def test_a_graph_that_is_another_than_the_model_at_few_points_is_refused() -> None:
+    inside = X[X.sum(1) < 2.9]
+    y = net()(inside).argmax(1)
+    sound = measure_certified_accuracy(net(), (inside, y), THREAT, attack="fgsm", exact=True, cache=False)
+    assert sound.details["proven"] > 0
+    found = measure_certified_accuracy(Jump(net()), (inside, y), THREAT, attack="fgsm", exact=True, cache=False)
+    assert found.details["proven"] == 0
+    assert "no bound: the graph read from the model does not answer as the model does" in found.notes
+
+
+def test_every_one_of_the_points_is_compared_whatever_the_batch_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[int, ...]] = []
+    plain = reading._points
+
+    def spied(evaluator: Any, chunk: Any, start: int, stop: int) -> Tensor:
+        seen.append((start, stop))
+        return plain(evaluator, chunk, start, stop)
+
+    monkeypatch.setattr(reading, "_points", spied)
+    for size in (5, 64, 1000):
+        seen.clear()
+        assert measured(net(), batch_size=size).details["proven"] > 0
+        compared = [place for start, stop in seen[:-1] for place in range(start, stop)]
+        assert compared == list(range(reading._POINTS))
+        assert max(stop - start for start, stop in seen[:-1]) <= size
+        assert seen[-1] == (0, reading._AFFINE_POINTS)
+
+
+def test_the_points_are_spread_over_the_bounds_and_differ() -> None:
+    from types import SimpleNamespace
+
+    evaluator: Any = SimpleNamespace(device=torch.device("cpu"))
+    for low, high in ((0.0, 1.0), (-3.0, 5.0)):
+        chunk: Any = SimpleNamespace(x=torch.zeros(1, 7), bounds=(low, high))
+        x = reading._points(evaluator, chunk, 0, 64)
+        assert x.shape == (64, 7)
+        assert len(x.unique(dim=0)) == 64
+        assert low <= float(x.min()) < low + 0.05 * (high - low)
+        assert high - 0.05 * (high - low) < float(x.max()) <= high
+        assert torch.equal(reading._points(evaluator, chunk, 9, 12), x[9:12])
+
+
+@pytest.mark.parametrize("output", ["dict", "object"])
+def test_logits_by_name_are_bounded_as_they_are(output: str) -> None:
+    class Named(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = net()
+
+        def forward(self, x: Tensor) -> Any:
+            from types import SimpleNamespace
+
+            logits = self.inner(x)
+            return {"logits": logits} if output == "dict" else SimpleNamespace(logits=logits)
+
+    assert measured(Named().eval()).details["proven"] == measured(net()).details["proven"] > 0
+
+
+def test_scores_of_a_function_prove_nothing() -> None:
+    model = net()
+    scores = scores_model(lambda x: model(torch.from_numpy(x)).numpy())
+    draws = RandomDraws(queries=2)
+    found = measure_certified_accuracy(scores, (X, Y), THREAT, at_least=0.1, attack=draws, cache=False)
+    assert found.details["proven"] == 0
+
+
+def test_a_refusal_stays() -> None:
+    """What was refused once is not confirmed later, and says why."""
+    from types import SimpleNamespace
+
+    one = reading.Reading.__new__(reading.Reading)
+    one.network, one.why, one._confirmed = None, "", False
+    one.refuse("no bound: because")
+    evaluator: Any = SimpleNamespace()
+    assert one.refused()
+    assert not one.confirm(evaluator, evaluator)
+    assert one.why == "no bound: because"
+
+
+def test_what_cannot_be_run_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuses(*_: Any) -> bool:
+        raise NoBound("no bound: its graph cannot be run")
+
+    monkeypatch.setattr(reading, "_agrees", refuses)
+    found = measured(net())
+    assert found.details["proven"] == 0
+    assert "no bound: its graph cannot be run" in found.notes
