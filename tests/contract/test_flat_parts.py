@@ -129,9 +129,10 @@ MODALITIES: dict[str, tuple[Callable[[str], Case], dict[str, Part], tuple[Threat
 
 
 @cache
-def left(kind: str, name: str, threat: Threat) -> Tensor:
-    """(1000,) bool: the samples that steps straight through the flat part leave."""
+def left(kind: str, name: str, threat: Threat, n: int) -> float:
+    """The share of the first n samples that steps straight through the flat part leave."""
     model, x, y = MODALITIES[kind][0](name)
+    x, y = x[:n], y[:n]
     through = Behind(model.part, model.net, straight=True)
     region, rng = threat.region(x, (0.0, 1.0)), torch.Generator().manual_seed(0)
     with torch.no_grad():
@@ -149,7 +150,7 @@ def left(kind: str, name: str, threat: Threat) -> Tensor:
             z = threat.project(
                 z + share * threat.stride(region).view(-1, *[1] * (x.ndim - 1)) * threat.ascent(slope), region
             )
-    return held
+    return float(held.float().mean())
 
 
 def cases() -> Iterator[Any]:
@@ -161,7 +162,7 @@ def cases() -> Iterator[Any]:
 
 def false_claim(kind: str, name: str, threat: Threat, n: int) -> float | None:
     """The share claimed, which is more than there is; None where nothing can be claimed falsely."""
-    claimed = math.ceil((float(left(kind, name, threat)[:n].float().mean()) + MARGIN) * 100) / 100
+    claimed = math.ceil((left(kind, name, threat, n) + MARGIN) * 100) / 100
     return claimed if claimed <= 1 else None
 
 
@@ -174,16 +175,16 @@ def passes(kind: str, name: str, threat: Threat, n: int, **options: Any) -> bool
     return result.verdict is Verdict.PASSED
 
 
-@pytest.mark.parametrize(("kind", "name", "threat"), cases())
+@pytest.mark.parametrize(("kind", "name", "threat"), list(cases()))
 def test_no_false_claim_passes(kind: str, name: str, threat: Threat) -> None:
     """Early and exact, in turn, as both for all of them takes long."""
     exact = len(name) % 2 == 0
-    assert not passes(kind, name, threat, 300, attack="fast", exact=exact)
+    assert not passes(kind, name, threat, 200, attack="fast", exact=exact)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("attack", ["fast", "standard"])
-@pytest.mark.parametrize(("kind", "name", "threat"), cases())
+@pytest.mark.parametrize(("kind", "name", "threat"), list(cases()))
 def test_no_false_claim_passes_at_any_size_and_seed(kind: str, name: str, threat: Threat, attack: str) -> None:
     wrong = [
         (n, seed, exact)

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from robustest import rng
 from robustest.data import Samples
 from robustest.engine.chunks import Chunk, check_data
 from robustest.engine.device import resolve
@@ -130,6 +131,8 @@ class OpenSamples:
         if auditor is None or self._units.model.max_queries is not None:
             return None
         chunk = self.bench.load(ids)
+        # Keys of its own: a search of the same kind would otherwise draw again what the attack has drawn.
+        chunk = replace(chunk, key=rng.fold(chunk.key, "audit"))
         look = auditor(self.bench.evaluator, chunk)
         return None if look is None else lambda: self.bench.counted(lambda evaluator: look(evaluator, chunk))
 
