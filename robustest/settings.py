@@ -285,6 +285,7 @@ HEALTH_CHECKS: Mapping[str, str] = {
     "softmax_outputs": "the model's outputs look like probabilities, not logits",
     "train_mode": "parts of the model stayed in train mode, where they answer otherwise than in eval mode",
     "unbounded_attack_fails": "an attack that may change the input at will did not succeed: its gradients are masked",
+    "unreached_input": "a part of the input had no gradient anywhere in the search, though the model reads it",
     "weak_attack": "an audit by other means broke samples that the attack had left",
     "weak_search": "nothing that counts as a search of the threat looked at what is taken to be safe",
     "zero_gradient": "the gradient at the input is zero everywhere",

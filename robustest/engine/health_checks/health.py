@@ -78,6 +78,8 @@ class Health:
         unsearched: of those, samples that nothing looked at that counts as a search of the threat.
         carried: of those, samples that two searches without gradients looked at.
         broken_again: samples that a search without gradients broke after another one had not.
+        followed: samples that a search by gradients left, and of which it is known where it had a gradient.
+        unreached: of those, samples with a part that had none, though the model reads it.
         audited: samples that the attack left and that an audit attacked by other means.
         audit_broken: of those, samples that the audit broke.
     """
@@ -109,6 +111,8 @@ class Health:
     unsearched: int = 0
     carried: int = 0
     broken_again: int = 0
+    followed: int = 0
+    unreached: int = 0
     audited: int = 0
     audit_broken: int = 0
 
@@ -178,6 +182,7 @@ _RULES = (
     _Rule("batch_dependence", "beside_apart", "beside", 0.1, climbs=False),
     _Rule("history_dependence", "otherwise", "asked_anew", 0.0, what="questions", climbs=False),
     _Rule("train_mode", "training", "modal", 0.0, what="parts", climbs=False),
+    _Rule("unreached_input", "unreached", "followed", 0.1, 2, few="all"),
     _Rule("weak_attack", "audit_broken", "audited", 0.0, what="samples audited", always=True, climbs=False),
     _Rule("weak_search", "unsearched", "survivors", 0.0, what="samples taken to be safe", climbs=False),
 )
@@ -197,6 +202,8 @@ _MENDS: Mapping[str, str] = {
     "history_dependence": "Switch off what the model remembers of its queries, or counts: a sample's answer must be "
     "that of a model that was asked nothing else",
     "train_mode": "Let model.eval() reach every part, or export the model in eval mode",
+    "unreached_input": "Attack the part of the model behind the rounding, detach or flat part, give a differentiable "
+    "stand-in of it, or attack with scores alone: scores_model(...), square",
     "weak_attack": 'Take a stronger attack: attack="standard"',
     "weak_search": "Choose an attack that searches this threat with what the model gives, or allow the queries that "
     "the notes name",

@@ -17,6 +17,7 @@ from robustest.engine.evaluator import Evaluator
 from robustest.engine.health_checks.coverage import Coverage, widened
 from robustest.engine.health_checks.levels import PASSES, labels_alone, suspected
 from robustest.engine.health_checks.truth import probe_gradient
+from robustest.engine.health_checks.unreached import count_unreached
 from robustest.engine.searches.search import Found, Search
 from robustest.errors import ConfigError
 from robustest.tasks import Task
@@ -69,6 +70,9 @@ def run_cascade(
     coverage, found = Coverage(chunk.x, threat, labels_alone=bare), _nothing(threat, chunk)
     outcome = Outcome(found)
     early: int | None = None  # what the first round broke
+    # Of the first samples: where the search had a gradient.
+    alive = torch.zeros_like(chunk.x[: evaluator.probe_rows], dtype=torch.bool)
+    any_gradient = False
     ratio: dict[str, float] = {}  # by name, how near the last stage came
     for low in (True, False) if evaluator.low_precision else (False,):
         for place, stage in enumerate(stages):
@@ -86,7 +90,11 @@ def run_cascade(
                 search = Search(evaluator, stage.searcher, threat, chunk.bounds, attempts=attempts)
                 before = int(found.broken.sum())
                 with evaluator.low(low):
-                    for rows, part in _round(search, stage, chunk, uses, found):
+                    for rows, part in _round(search, stage, chunk, uses, found, followed=len(alive)):
+                        if search.alive is not None:
+                            any_gradient = True
+                            at = rows[rows < len(alive)].repeat_interleave(len(uses))
+                            alive.index_put_((at,), search.alive, accumulate=True)
                         first = place == number == 0 and threat.radius > 0
                         _watch(evaluator, stage, part, after_gradients, clean_margin[rows] if first else None)
                         ratio[name] = min(ratio[name], _ratio(part, found.margin[rows]))
@@ -96,6 +104,9 @@ def run_cascade(
                 outcome.stages[label] = outcome.stages.get(label, 0) + int(found.broken.sum()) - before
                 early = int(found.broken.sum()) if early is None else early
     coverage.count(evaluator, ~found.broken, stages)
+    rows = (~found.broken[: len(alive)]).nonzero().squeeze(1)
+    if any_gradient and len(rows):
+        count_unreached(evaluator, chunk.rows(rows), threat, alive[rows])
     return outcome
 
 
@@ -128,10 +139,13 @@ def _gradients_mislead(evaluator: Evaluator, stages: tuple[Stage, ...], threat: 
     return probe_gradient(evaluator, chunk, draws=max(draws))
 
 
-def _round(search: Search, stage: Stage, chunk: Chunk, uses: list[str], found: Found) -> Iterator[tuple[Tensor, Found]]:
+def _round(
+    search: Search, stage: Stage, chunk: Chunk, uses: list[str], found: Found, *, followed: int
+) -> Iterator[tuple[Tensor, Found]]:
     """A round of a stage on survivors, those of smallest margin first; on to the next where it breaks many.
 
-    With several uses of the samples' randomness several rounds, all at once.
+    With several uses of the samples' randomness several rounds, all at once. The first `followed` samples of the chunk
+    are those of which the search tells where it had a gradient.
     """
     tried = found.broken.clone()
     most = len(tried) if stage.smallest >= 1 else math.ceil(stage.smallest * len(tried))
@@ -144,7 +158,8 @@ def _round(search: Search, stage: Stage, chunk: Chunk, uses: list[str], found: F
         tried[rows] = True
         each = rows.repeat_interleave(len(uses))
         keys = torch.stack([rng.fold(chunk.key[rows], use) for use in uses], 1).flatten()
-        part = _best_of(search.run(chunk.x[each], chunk.y[each], keys), len(uses))
+        watched = int((rows < followed).sum()) * len(uses)
+        part = _best_of(search.run(chunk.x[each], chunk.y[each], keys, followed=watched), len(uses))
         search.evaluator.settle()
         yield rows, part
         if float(part.broken.float().mean()) < stage.go_on:

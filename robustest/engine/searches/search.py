@@ -96,19 +96,23 @@ class Search:
         self._attempts = attempts
         self._eager = evaluator.device.type == "cpu"
 
-    def run(self, x: Tensor, y: Tensor, key: Tensor) -> Found:
+    def run(self, x: Tensor, y: Tensor, key: Tensor, *, followed: int = 0) -> Found:
         """Attack samples the model gets right.
 
         Args:
             x: (N, *S) on the evaluator's device.
             y: (N, *T) targets.
             key: (N,) keys of the samples' randomness.
+            followed: `alive` tells afterwards, of so many of the first samples, where the search had a gradient.
         """
         region = self.threat.region(x, self.bounds)
         # A searcher gets arrays of its own: one that works in place moves neither the samples nor the judge.
         own = {name: value.clone() for name, value in region.items()}
         whole = Problem(self.threat, own, y.clone(), self.evaluator.classes, self.bounds, self._task)
         self._best = self.threat.origin(region).clone()
+        # A row more than are followed takes what is told of all others, so that the device is never asked who is who.
+        follow = followed and self.searcher.needs is Needs.GRADIENT and self._best.shape == x.shape
+        self._alive = torch.zeros((followed + 1, *x.shape[1:]), dtype=torch.bool, device=x.device) if follow else None
         self._hit = torch.zeros(len(x), dtype=torch.bool, device=x.device)
         self._size = torch.full((len(x),), torch.inf, dtype=torch.float64, device=x.device)
         self._margin = torch.full((len(x),), torch.inf, device=x.device)
@@ -128,6 +132,14 @@ class Search:
             self._step(batch)
             batch = self._compact(batch)
         return self._judge(region, y)
+
+    @property
+    def alive(self) -> Tensor | None:
+        """(followed, *S) bool: elements of the followed samples that had a gradient at some point of the last run.
+
+        None where the search follows no gradient, or where its proposals are no inputs.
+        """
+        return None if self._alive is None else self._alive[:-1]
 
     def _rows(self, x: Tensor) -> int:
         """How many samples like x (N, *S) step together: what they propose at once shall fill a batch, or be small."""
@@ -181,6 +193,10 @@ class Search:
             logits, gradient = self._differentiated(problem, state, z)
             if batch.newest == self._round:
                 self._watch(batch, gradient)
+            if self._alive is not None:  # rows of a batch are in the order of the samples: the first ones come first
+                first = len(self._alive) - 1
+                place = batch.position[:first].clamp(max=first)
+                self._alive[place] |= gradient[:first] != 0
             self._note(batch, z, logits)
         else:
             z, logits = self._evaluated(batch)

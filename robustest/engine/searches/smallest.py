@@ -15,6 +15,7 @@ from robustest.engine.health_checks.coverage import Coverage
 from robustest.engine.health_checks.levels import PASSES, labels_alone, suspected
 from robustest.engine.health_checks.probes import climbers, probe_inputs
 from robustest.engine.health_checks.truth import probe_gradient
+from robustest.engine.health_checks.unreached import count_unreached
 from robustest.engine.searches.cascade import serving
 from robustest.engine.searches.search import Found, Search
 from robustest.threats import L1, L2, Linf, Threat, per_row
@@ -66,13 +67,20 @@ def search_smallest(evaluator: Evaluator, chunk: Chunk, cascade: Cascade, threat
         stages = (*stages, _BLIND)
     coverage = Coverage(part.x, threat, labels_alone=suspect and labels_alone(evaluator, part))
     rows = torch.arange(len(right), device=right.device)
+    followed = min(evaluator.probe_rows, len(right))
+    alive, any_gradient = torch.zeros_like(part.x[:followed], dtype=torch.bool), False
     for place, stage in enumerate(stages):
         for number in range(stage.rounds if len(right) else 0):
             search = Search(evaluator, stage.searcher, threat, chunk.bounds, smallest=True)
-            found = search.run(part.x, part.y, rng.fold(part.key, f"{stage.searcher.name}/{place}/{number}"))
+            key = rng.fold(part.key, f"{stage.searcher.name}/{place}/{number}")
+            found = search.run(part.x, part.y, key, followed=followed)
+            if search.alive is not None:
+                alive, any_gradient = alive | search.alive, True
             evaluator.settle()
             coverage.add(stage, rows, _keep(best, found, right))
     coverage.count(evaluator, torch.ones_like(rows, dtype=torch.bool), stages)
+    if any_gradient and followed:
+        count_unreached(evaluator, part.rows(rows[:followed]), threat, alive)
     lost = right[best.size[right].isinf()]
     if climbing:  # a search in a ball as wide as the bounds is one without a bound
         evaluator.health.unbounded += len(right)

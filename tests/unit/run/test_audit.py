@@ -1,0 +1,155 @@
+"""Before a claim passes, an audit by other means looks at a few of the samples that the attack left."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from robustest import Linf, Verdict, measure_robust_accuracy, measure_robust_score
+from robustest.attacks import PGD, Cascade, RandomDraws, Stage
+from robustest.run.audit import FEW
+
+N = 200
+STRONG = Stage(searcher=PGD(steps=20, step_size=0.02))
+
+
+class Line(nn.Module):
+    """One number decides; a sample breaks where it moves by its distance from one half."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+        self.asked = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.asked += len(x)
+        lead = self.scale * (x[:, 0] - 0.5)
+        return torch.stack([-lead, lead], 1)
+
+
+def near(share: float, n: int = N) -> tuple[Tensor, Tensor]:
+    """Samples of which so large a share, every one of the last, breaks under 0.1, and the others do not."""
+    x = torch.rand(n, 4, generator=torch.Generator().manual_seed(0))
+    y = torch.arange(n) % 2
+    distance = torch.where(torch.arange(n) < share * n, 0.05, 0.3)
+    x[:, 0] = 0.5 + torch.where(y == 1, distance, -distance)
+    return x, y
+
+
+def weak(audit: tuple[Stage, ...] = (STRONG,)) -> Cascade:
+    """An attack that finds next to nothing, and its audit."""
+    return Cascade(name="weak", stages=(Stage(searcher=PGD(steps=1, step_size=1e-6, random_start=False)),), audit=audit)
+
+
+def measured(share: float, at_least: float | None, cascade: Cascade | None = None, **options: Any) -> Any:
+    options = {"suppress": ("loss_does_not_rise",), "cache": False, "examples": 1000, **options}
+    return measure_robust_accuracy(
+        Line(), near(share), Linf(0.1), attack=cascade or weak(), at_least=at_least, **options
+    )
+
+
+@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize("seed", range(3))
+def test_what_an_attack_overlooks_does_not_pass(seed: int, exact: bool) -> None:
+    assert measured(0.3, 0.8, weak(audit=()), seed=seed, exact=exact).verdict is Verdict.PASSED, "so the audit decides"
+    found = measured(0.3, 0.8, seed=seed, exact=exact)
+    assert found.verdict is not Verdict.PASSED
+    assert found.details["stages"]["audit"] > 0
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_all_that_held_are_audited_where_few_do_not_settle_it(seed: int) -> None:
+    """A fifth breaks, and .81 are claimed: every sample is audited, and what is found is the truth."""
+    found = measured(0.2, 0.81, seed=seed, exact=True)
+    assert (found.verdict, found.estimate) == (Verdict.FAILED, 0.8)
+    assert found.details["stages"]["audit"] == 0.2 * N
+    assert {one.index for one in found.counterexamples} == set(range(int(0.2 * N)))
+
+
+def test_a_pass_with_room_for_what_the_audit_shows_needs_no_more_of_it() -> None:
+    """Of 19 some break, and the claim would pass if twice as many did everywhere."""
+    found = measured(0.2, 0.3, exact=True, suppress=("loss_does_not_rise", "weak_attack"))
+    assert found.verdict is Verdict.PASSED
+    assert 0 < found.details["stages"]["audit"] <= FEW
+
+
+def test_a_large_share_broken_is_a_health_check() -> None:
+    found = measured(0.6, 0.1, exact=True)
+    assert (found.verdict, found.rule) == (Verdict.INCONCLUSIVE, "health check: weak_attack")
+
+
+def test_nothing_is_audited_where_the_claim_does_not_pass() -> None:
+    for at_least in (None, 1.0):
+        found = measure_robust_accuracy(
+            Line(), near(0.3), Linf(0.4), attack=weak((STRONG,)), at_least=at_least, cache=False
+        )
+        assert "audit" not in found.details["stages"] or found.verdict is not Verdict.PASSED
+    assert "audit" not in measured(0.3, None).details["stages"]
+
+
+def test_an_audit_that_finds_nothing_looks_at_few() -> None:
+    found = measured(0.0, 0.9, exact=True)
+    assert (found.verdict, found.estimate) == (Verdict.PASSED, 1.0)
+    bare = measured(0.0, 0.9, weak(audit=()), exact=True)
+    assert bare.cost.backward < found.cost.backward <= bare.cost.backward + 25 * FEW
+
+
+def test_who_is_audited_does_not_depend_on_batches_or_order() -> None:
+    one, other = (measured(0.2, 0.5, batch_size=size, exact=True) for size in (7, 200))
+    assert one.outcomes == other.outcomes
+
+
+def test_scores_are_audited_too() -> None:
+    data = near(0.3)
+    options: Any = {"suppress": ("loss_does_not_rise",), "cache": False, "exact": True}
+    bare = measure_robust_score(Line(), data, Linf(0.1), attack=weak(audit=()), at_least=0.8, **options)
+    assert bare.verdict is Verdict.PASSED, "so the audit decides"
+    found = measure_robust_score(Line(), data, Linf(0.1), attack=weak(), at_least=0.8, **options)
+    assert found.verdict is not Verdict.PASSED
+
+
+def test_an_audit_that_is_interrupted_does_not_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    from robustest import clock
+    from robustest.run.models.classified import OpenSamples
+
+    def late(self: OpenSamples, ids: Tensor) -> Any:
+        raise clock.OutOfTime("late")
+
+    monkeypatch.setattr(OpenSamples, "audit", late)
+    for exact in (False, True):
+        found = measured(0.0, 0.9, exact=exact, time_budget=1000.0)
+        assert found.verdict is Verdict.INCONCLUSIVE
+        assert found.rule.startswith("the clock: time ran out before an audit")
+
+
+def test_an_audit_of_the_same_kind_draws_anew() -> None:
+    """With the attack's own draws it would find what the attack has found, and nothing else."""
+    draws = Stage(searcher=RandomDraws(queries=2))
+    cascade = Cascade(name="draws", stages=(draws,), audit=(draws,))
+    options = {"suppress": ("weak_search", "weak_attack")}
+    found = measured(1.0, 0.0001, cascade, exact=True, **options)
+    assert found.details["stages"].get("audit", 0) > 0
+
+
+@pytest.mark.parametrize("attack", ["fast"])
+def test_the_default_attack_has_an_audit_for_every_ball(attack: str) -> None:
+    from robustest import L0, L1, L2
+    from robustest.attacks import CASCADES, Needs
+
+    for threat in (Linf(0.1), L2(1.0), L1(1.0), L0(1)):
+        for elements in (4, 784):
+            stages = Cascade(name="audit", stages=CASCADES[attack].audit).serving(threat, Needs.GRADIENT, elements)
+            assert {stage.searcher.needs for stage in stages} >= {Needs.GRADIENT, Needs.SCORES}, threat
+
+
+def test_what_was_audited_is_remembered(tmp_path: Any) -> None:
+    options = {"store": str(tmp_path), "cache": True, "recheck": 0.0, "exact": True}
+    first = measured(0.2, 0.81, **options)
+    again = measured(0.2, 0.81, **options)
+    assert again.cached
+    assert again.outcomes == first.outcomes
+    assert np.isclose(again.estimate, 0.8)
