@@ -97,8 +97,9 @@ def test_nothing_is_audited_where_the_claim_does_not_pass() -> None:
 def test_an_audit_that_finds_nothing_looks_at_few() -> None:
     found = measured(0.0, 0.9, exact=True)
     assert (found.verdict, found.estimate) == (Verdict.PASSED, 1.0)
-    bare = measured(0.0, 0.9, weak(audit=()), exact=True)
-    assert bare.cost.backward < found.cost.backward <= bare.cost.backward + 25 * FEW
+    assert found.details["audit"] == {"audited": FEW, "broken": 0}
+    assert measured(0.0, 0.3, exact=True).details["audit"]["audited"] < FEW, "more room needs fewer"
+    assert "audit" not in measured(0.0, 0.9, weak(audit=()), exact=True).details
 
 
 def test_who_is_audited_does_not_depend_on_batches_or_order() -> None:
