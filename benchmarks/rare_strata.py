@@ -133,6 +133,7 @@ def _share(lost: int, n: int, at_least: float, terms: Terms) -> bool:
     "universal_perturbation",
     "multilabel_accuracy",
     "label_agreement",
+    "plain_accuracy",
 )
 def share_1(random: Random, n: int, terms: Terms) -> bool:
     return _share(int(random.binomial(n, 0.01)), n, 0.99 + HAIR, terms)
@@ -272,7 +273,7 @@ def _score(score: NDArray[np.float64], at_least: float, terms: Terms) -> bool:
     return passed(ScoreRule(threshold=at_least, terms=terms).decide({"score": score}, len(score), None))
 
 
-@case("ScoreRule", "scores of 0.9, and 2 % of 0", "robust_score", "gradient_alignment", "calibrated")
+@case("ScoreRule", "scores of 0.9, and 2 % of 0", "robust_score", "gradient_alignment", "calibrated", "plain_accuracy")
 def scores_2(random: Random, n: int, terms: Terms) -> bool:
     return _score(np.where(random.random(n) < 0.02, 0.0, 0.9), 0.9 * 0.98 + HAIR, terms)
 

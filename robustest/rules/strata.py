@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustest.results import Verdict
+from robustest.rules.above_chance import AboveChanceRule
 from robustest.rules.averages.corruption_error import CellsRule
 from robustest.rules.averages.means import MeanRule
 from robustest.rules.averages.scores import SCORE, MeanIoURule, ScoreRule
@@ -173,6 +174,8 @@ def _alone(rule: Rule, columns: Columns, terms: Terms) -> Rule:
     stands for it, and for a mean IoU over classes the mean score of the images.
     """
     match rule:
+        case AboveChanceRule():  # where the fall starts is asked of all samples; a stratum is asked about the fall
+            return _alone(rule.other, columns, terms)
         case ShareRule() | DropRule() | CertifiedRule() | ScoreRule() | MeanRule():
             return replace(rule, terms=terms)
         case CellsRule():

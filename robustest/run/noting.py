@@ -10,7 +10,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 from robustest import clock, context
 from robustest.errors import ConfigError, expected
 from robustest.kinds import Kind
-from robustest.models.process_state import unchanged_process
+from robustest.models.process_state import full_float32, unchanged_process
 from robustest.results import Cost, Result, Verdict
 from robustest.run.options import check_keywords
 
@@ -102,12 +102,15 @@ def noted(measure: Callable[P, R]) -> Callable[P, R]:
 
     A test that neither claims nor measures anything does not pass, and of what was measured against a threshold and
     then not asserted the report says so (`robustest.pytest_plugin.claims`).
+
+    All of it runs in full float32, the user's functions too, and not the model's passes alone: so precision and default
+    type of the process move no outcome, and no key under which one is remembered. Both are the user's again afterwards.
     """
 
     @wraps(measure)
     def measured(*args: P.args, **kwargs: P.kwargs) -> R:
         __tracebackhide__ = True
-        with unchanged_process():
+        with unchanged_process(), full_float32():
             found = measure(*args, **kwargs)
         context.current().note(found if isinstance(found, Result) else None)
         return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from robustest import L0, L1, L2, Linf, Patch, Spatial, Unbounded, rng
-from robustest.attacks import ATTACKS, CASCADES, Needs, Searcher, Stage, at_once, draws_of, passes, supports
+from robustest.attacks import ATTACKS, CASCADES, Cascade, Needs, Searcher, Stage, at_once, draws_of, passes, supports
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.searches.search import Search
 from robustest.models import as_classifier
@@ -96,14 +96,15 @@ def mean_cost(stages: Sequence[Stage]) -> tuple[int, int]:
     return backward, forward
 
 
-def cascade_rows(features: int | None = None) -> list[str]:
+def cascade_rows(features: int | None = None, cascades: Iterable[Cascade] = CASCADES.values()) -> list[str]:
     """What each cascade does, by what the model gives and by threat; threats with the same stages share a line.
 
     Args:
         features: of the stages, only those with this limit of elements a sample.
+        cascades: in the order of the page.
     """
     rows, earlier = [], dict[tuple[str, str], str]()
-    for cascade in CASCADES.values():
+    for cascade in cascades:
         for gives, word in ((Needs.GRADIENT, "gradients"), (Needs.SCORES, "scores"), (Needs.LABELS, "labels")):
             threats: dict[tuple[Stage, ...], list[str]] = {}
             for text, threat in THREATS.items():
@@ -121,6 +122,7 @@ def cascade_rows(features: int | None = None) -> list[str]:
     return rows
 
 
+AUDITS = [Cascade(name=one.name, stages=one.audit) for one in CASCADES.values() if one.audit]
 LIMITS = sorted({s.features for cascade in CASCADES.values() for s in cascade.stages if s.features is not None})
 
 
@@ -151,6 +153,12 @@ def test_the_stated_cost_is_what_the_engine_spends(name: str) -> None:
 )
 def test_the_tables_of_attacks_and_cascades_say_what_the_code_says(line: str) -> None:
     assert line in ATTACKS_PAGE.read_text(encoding="utf-8").splitlines(), f"Write in a table of docs/attacks.md: {line}"
+
+
+@pytest.mark.parametrize("line", [line for limit in (None, *LIMITS) for line in cascade_rows(limit, AUDITS)])
+def test_the_table_of_audits_says_what_the_code_says(line: str) -> None:
+    section = ATTACKS_PAGE.read_text(encoding="utf-8").split("\n### An audit before a pass\n")[1].split("\n### ")[0]
+    assert line in section.splitlines(), f"Write in a table of that section of docs/attacks.md: {line}"
 
 
 @pytest.mark.parametrize("limit", LIMITS)

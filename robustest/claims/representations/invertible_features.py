@@ -217,7 +217,10 @@ def _decided(evidence: Evidence, max_image_error: float, max_rep_error: float, a
     held, near = evidence.columns["held"], evidence.columns["start"] <= max_image_error
     if decision.verdict is Verdict.PASSED and 2 * int((held & ~near).sum()) < max(1, int((~near).sum())):
         rule = (
-            f"plain grey is within {max_image_error:g} of {int(near.sum())} of {evidence.n} images, which nothing "
+            f"nothing could have failed it: plain grey is within {max_image_error:g} of all {evidence.n} images; claim "
+            "a smaller max_image_error"
+            if near.all()
+            else f"plain grey is within {max_image_error:g} of {int(near.sum())} of {evidence.n} images, which nothing "
             f"could have failed; of the others {int((held & ~near).sum())} of {int((~near).sum())} come back: claim a "
             "smaller max_image_error"
         )

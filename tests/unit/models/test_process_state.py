@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import nn
 
-from robustest import Linf, assert_robust_accuracy, measure_robust_accuracy
+from robustest import Linf, assert_robust_accuracy, measure_robust_accuracy, measure_synthetic_covers
 from robustest.errors import ClaimFailed, ModelError
 from robustest.models.process_state import full_float32, unchanged_process
 
@@ -219,6 +219,24 @@ def test_full_float32_holds_inside_and_the_precision_comes_back() -> None:
         assert torch.get_float32_matmul_precision() == "highest"
         exact = (a.double() @ b.double()).float()
         assert float((a @ b - exact).abs().max()) < 1e-4
+    assert state() == before
+
+
+def test_a_users_functions_beside_the_model_run_in_full_float32_too() -> None:
+    seen: list[tuple[torch.dtype, str]] = []
+
+    def features(x: torch.Tensor) -> torch.Tensor:
+        seen.append((torch.get_default_dtype(), torch.get_float32_matmul_precision()))
+        return x
+
+    draw = torch.Generator().manual_seed(0)
+    x, y = torch.rand(300, 4, generator=draw), torch.arange(300) % 2
+    sets = [(x[at : at + 100], y[at : at + 100]) for at in (0, 100, 200)]
+    torch.set_default_dtype(torch.float64)
+    torch.set_float32_matmul_precision("medium")
+    before = state()
+    measure_synthetic_covers(*sets, max_gap=0.5, features=features)
+    assert set(seen) == {(torch.float32, "highest")}
     assert state() == before
 
 

@@ -457,10 +457,6 @@ CHANGES: dict[str, Make] = {
     "threads": state_row(
         lambda: 1.0 if torch.get_num_threads() == 1 else -1.0, lambda sign: torch.set_num_threads(1 if sign > 0 else 2)
     ),
-    "dtype": state_row(
-        lambda: 1.0 if torch.get_default_dtype() is torch.float32 else -1.0,
-        lambda sign: torch.set_default_dtype(torch.float32 if sign > 0 else torch.float64),
-    ),
     "determinism": state_row(
         lambda: -1.0 if torch.are_deterministic_algorithms_enabled() else 1.0,
         lambda sign: torch.use_deterministic_algorithms(sign < 0),
@@ -477,6 +473,17 @@ CHANGES: dict[str, Make] = {
     "a global changed in place": state_row(of_state, lambda sign: STATE.__setitem__(0, float(sign))),
     "code": state_row(of_code, lambda sign: setattr(of_code, "__code__", CODE[0 if sign > 0 else 1])),
 }
+UNMOVED: dict[str, Make] = {
+    "dtype": state_row(
+        lambda: 1.0 if torch.get_default_dtype() is torch.float32 else -1.0,
+        lambda sign: torch.set_default_dtype(torch.float32 if sign > 0 else torch.float64),
+    ),
+    "precision": state_row(
+        lambda: 1.0 if torch.get_float32_matmul_precision() == "highest" else -1.0,
+        lambda sign: torch.set_float32_matmul_precision("highest" if sign > 0 else "medium"),
+    ),
+}
+"""State of the process that a claim sets for itself, so that no outcome depends on the user's; see `full_float32`."""
 UNSEEN = {
     "a reader in C": "a file opened by another library in C",
     "the clock": "the clock",
@@ -489,7 +496,7 @@ FORGOTTEN = {"a process that reads a file", "what a cache holds"}
 
 def images(n: int) -> tuple[Tensor, Tensor]:
     """(n, 1, 4, 4) images of random brightness, and whether each is bright."""
-    x = torch.rand(n, 1, 4, 4, generator=torch.Generator().manual_seed(n)) * 0.2
+    x = torch.rand(n, 1, 4, 4, generator=torch.Generator().manual_seed(n), dtype=torch.float32) * 0.2
     bright = torch.arange(n) % 2 == 1
     return torch.where(bright.view(-1, 1, 1, 1), 1 - x, x), bright.long()
 
@@ -583,6 +590,7 @@ def as_it_was() -> Iterator[None]:
     of_code.__code__ = CODE[0]
     torch.set_num_threads(1)
     torch.set_default_dtype(torch.float32)
+    torch.set_float32_matmul_precision("highest")
     torch.use_deterministic_algorithms(False)
     torch.set_flush_denormal(False)
 
@@ -606,3 +614,24 @@ def test_what_changes_is_measured_anew(kind: str, name: str, tmp_path: Path, mon
         assert told(changed) == told(first)  # once it is seen, it leaves the documented table
     else:
         assert told(changed) == told(fresh), changed.notes
+
+
+@pytest.mark.parametrize("name", UNMOVED)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(k, marks=pytest.mark.slow if k in ("head", "discovery") else []) for k in KINDS]
+)
+def test_state_that_a_claim_sets_for_itself_moves_nothing(
+    kind: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answers would turn round with the user's state: they come out alike, and are recalled."""
+    change = UNMOVED[name](tmp_path, monkeypatch)
+    change.write(1)
+    first = measured(kind, change.sign, tmp_path / "store")
+    change.write(-1)
+    assert change.sign() == -1.0
+    assert told(measured(kind, change.sign, None)) == told(first)
+    again = measured(kind, change.sign, tmp_path / "store")
+    assert change.sign() == -1.0  # the user's state is back
+    assert told(again) == told(first)
+    if kind in ("chunk", "training"):
+        assert again.cached, again.notes

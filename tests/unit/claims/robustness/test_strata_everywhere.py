@@ -121,15 +121,16 @@ def test_every_stratum_has_its_number_and_interval_in_the_result_and_the_first_l
 
 
 def test_a_drop_and_a_flip_rate_are_judged_in_every_stratum_too() -> None:
-    """Only samples of two objects lose anything to the shift."""
+    """The shift changes every sample, and only those of two objects lose anything to it."""
 
     def fades(x: Tensor, severity: int, key: Tensor) -> Tensor:
         many = (x > 0.5).flatten(1).sum(1).view(-1, 1, 1, 1) > 1
-        return torch.where(many, 0.1, x)
+        return torch.where(many, 0.1, 0.99 * x)
 
     drop = measure_shift_accuracy(Sees(0.0), (X, SETS), fades, max_drop=0.3, task=MultiLabel())
     flips = measure_consistency(Sees(0.0), (X, SETS), fades, max_flip=0.3, task=MultiLabel())
-    for result in (drop, flips):
+    cells = measure_corruption_robustness(Sees(0.0), (X, SETS), corruptions=[fades], max_drop=0.3, task=MultiLabel())
+    for result in (drop, flips, cells):
         assert result.verdict is Verdict.INCONCLUSIVE
         assert "2 objects" in result.rule
 
