@@ -37,6 +37,7 @@ from types import FrameType
 from typing import Any
 
 from robustest.errors import ClaimFailed, ConfigError, NotSearched, RobustestError, expected
+from robustest.reports.inert import inert
 from robustest.reports.notebook_progress import notebook_progress
 from robustest.results import Result, Verdict
 from robustest.settings import Settings
@@ -45,7 +46,7 @@ Progress = Callable[[str, int, int, int], None]
 """Called with (claim in words, samples done, samples in all, samples broken)."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Context:
     """One test's settings and what it has measured so far.
 
@@ -100,6 +101,10 @@ class Context:
     phases: list[str] = field(default_factory=list)
     ended: tuple[str, BaseException] | None = None
     forgiven: bool = False
+
+    def __repr__(self) -> str:
+        # pytest prints a test's fixtures with its traceback: errors and reasons kept here quote anybody's words.
+        return f"<{type(self).__name__} of {inert(self.test) or 'no test'}: {len(self.results)} results>"
 
     def note(self, result: Result | None) -> None:
         """A measurement has ended, with this result where it has one."""

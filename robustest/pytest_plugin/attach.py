@@ -115,6 +115,11 @@ def _make_inert(told: Any) -> None:
             crash.message = inert_lines(crash.message)
         for entry in getattr(traceback, "reprentries", ()):
             entry.lines[:] = [inert_lines(line) for line in entry.lines]
+            # Values of arguments (--tb=long) and of local variables (--showlocals) are apart from an entry's lines.
+            if (arguments := getattr(entry, "reprfuncargs", None)) is not None:
+                arguments.args = [(name, inert_lines(str(value))) for name, value in arguments.args]
+            if (local := getattr(entry, "reprlocals", None)) is not None:
+                local.lines[:] = [inert_lines(line) for line in local.lines]
 
 
 def _make_short(told: Any, error: BaseException) -> None:

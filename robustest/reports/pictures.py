@@ -95,8 +95,9 @@ def _line(told: str) -> NDArray[np.uint8]:
 
 def _scaled(answers: Any, image: NDArray[np.float64], tile: NDArray[np.uint8]) -> NDArray[Any]:
     """Boxes in pixels of the tile; masks as they are."""
-    given = np.array(answers)
+    given = np.asarray(answers)
     if given.dtype.kind == "f" and given.ndim == 3 and given.shape[2] == 6:
+        given = given.copy()  # the evidence keeps its own units
         given[..., :4] *= tile.shape[0] / image.shape[0]
     return given
 

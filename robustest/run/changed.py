@@ -69,25 +69,26 @@ def tested(decision: Decision, changed: Sequence[Changed], threshold: float | No
     """
     if decision.verdict is not Verdict.PASSED:
         return decision
-    still = [one for one in changed if not one.count]
+    rule = nothing_tested(changed)
     idle = [one for one in changed if one.worst is not None and keeps(one.worst, threshold, at_least=at_least)]
-    outside = [one for one in changed if one.count and one.lost == one.count]
-    if still:
-        few = f"none of {len(still[0].moved)} samples"
-        rule = f"nothing was tested: {_names(still)} changes {few}; leave it out, or check its strength and units"
-    elif outside:
-        one = outside[0]
-        rule = (
-            f"nothing was tested: {_names(outside)} leaves {one.count} samples with nothing but values cut off at the "
-            "bounds; a function receives and returns input units"
-        )
-    elif idle:
+    if not rule and idle:
         one = idle[0]
         few = f"{one.count} of {len(one.moved)} samples"
         rule = f"nothing could have failed it: {one.by} changes {few}, and the others suffice"
-    else:
-        return decision
-    return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=rule)
+    return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=rule) if rule else decision
+
+
+def nothing_tested(changed: Sequence[Changed]) -> str:
+    """Return why no threshold, however strict, would be tested by these changes; empty where one would."""
+    if still := [one for one in changed if not one.count]:
+        few = f"none of {len(still[0].moved)} samples"
+        return f"nothing was tested: {_names(still)} changes {few}; leave it out, or check its strength and units"
+    if outside := [one for one in changed if one.lost == one.count]:
+        return (
+            f"nothing was tested: {_names(outside)} leaves {outside[0].count} samples with nothing but values cut off "
+            "at the bounds; a function receives and returns input units"
+        )
+    return ""
 
 
 def keeps(worst: float, threshold: float | None, *, at_least: bool) -> bool:
@@ -101,14 +102,16 @@ def counted(changed: Sequence[Changed], *, at_least: bool) -> dict[str, Any]:
     """Return a claim's details about its changes: how many samples each changed, and what no change could break.
 
     `nothing_fails_at` is the strictest threshold that would hold were the model wrong on every sample that changed; it
-    is left out where every sample did.
+    is left out where every sample did. `nothing_tested` is the reason that no threshold would be tested, where there is
+    one: a strict threshold would be as empty a claim as the one that was made.
     """
     if not changed:
         return {}
     partly = [one for one in changed if one.count < len(one.moved)]
     worst = [one.worst for one in partly if one.worst is not None and math.isfinite(one.worst)]
     limit = {"nothing_fails_at": (max if at_least else min)(worst)} if worst else {}
-    return {"changed": {one.by: one.count for one in changed}, **limit}
+    empty = {"nothing_tested": reason} if (reason := nothing_tested(changed)) else {}
+    return {"changed": {one.by: one.count for one in changed}, **limit, **empty}
 
 
 def told(changed: Sequence[Changed]) -> tuple[str, ...]:

@@ -76,10 +76,16 @@ def test_a_spent_budget_is_inconclusive_and_fails(write, run, rows_of) -> None:
     run("--robust", "-o", "robust_max_samples=100").assert_outcomes(failed=1)
 
 
-def test_a_spent_time_budget_is_inconclusive(write, rows_of) -> None:
+def test_a_spent_time_budget_is_inconclusive(write, run, rows_of) -> None:
+    """A budget that is spent within the first pass leaves no sample that was looked at in time."""
     write(test_a=EARLY.format(at_least=0.5))
     result = rows_of("-o", "robust_time_budget=1e-9")["test_claim"]["result"]
-    assert (result["verdict"], result["n_used"]) == ("inconclusive", 64)
+    assert (result["verdict"], result["n_used"], result["rule"]) == (
+        "inconclusive",
+        0,
+        "the clock: 0 of 1000 samples looked at",
+    )
+    run("--robust", "-o", "robust_time_budget=1e-9").assert_outcomes(failed=1)
 
 
 def test_inconclusive_may_skip_but_never_passes(write, run) -> None:

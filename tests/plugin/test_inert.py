@@ -37,6 +37,27 @@ def test_messages_of_ours_are_inert_in_every_style(write_light: Any, run: Any, s
     assert "owned" in done.stdout.str()
 
 
+@pytest.mark.parametrize("style", ["long", "short"])
+def test_values_beside_a_traceback_are_inert(write_light: Any, run: Any, style: str) -> None:
+    """Pytest prints arguments and, with --showlocals, local variables apart from the lines of the source."""
+    write_light(
+        test_a="""
+        from robustest.errors import ModelError
+
+        @pytest.fixture
+        def given():
+            return "#" * 2 + "[error]owned"
+
+        def test_it(robust, given):
+            local = given + "#" * 2 + "vso[task.complete]"
+            raise ModelError("nothing hostile")
+        """
+    )
+    done = run("--robust", f"--tb={style}", "--showlocals", "--color=no").stdout.str()
+    harmless(done)
+    assert done.count("owned") >= (3 if style == "long" else 2)  # an argument, and two local variables
+
+
 def test_other_reasons_are_inert_in_the_section(write_light: Any, run: Any, section: Any) -> None:
     write_light(
         test_a=f"""

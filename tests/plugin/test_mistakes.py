@@ -76,8 +76,8 @@ CALLS: dict[str, tuple[str, str, str]] = {
     "severity 0": ("shift(m, (x, y), severity=0)", "E", "severity to be a whole number 1..5"),
     "severity 9": ("shift(m, (x, y), severity=9)", "E", "severity to be a whole number 1..5"),
     "a shift that is none": ("shift(m, (x, y), 3)", "E", "a shift's name"),
-    "a shift that cuts": ("shift(m, (x, y), lambda v: v[..., 1:])", "E", "finite images of shape"),
-    "a shift of NaN": ("shift(m, (x, y), lambda v: v / 0 * 0)", "E", "finite images of shape"),
+    "a shift that cuts": ("shift(m, (x, y), lambda v: v[..., 1:])", "E", "finite inputs of shape"),
+    "a shift of NaN": ("shift(m, (x, y), lambda v: v / 0 * 0)", "E", "finite inputs of shape"),
     "a patch for rows": (
         "assert_robust_accuracy(m, (x.flatten(1), y), Patch(2, 2), at_least=0.5)",
         "E",

@@ -105,3 +105,19 @@ def test_progress_counts_up_to_all_samples(toys: Callable[..., Any]) -> None:
     assert told[-1][1] == 200
     assert told[-1][3] == result.outcomes.count(False)
     assert all("robust accuracy under Linf(eps=0.05)" in values[0] for values in told)
+
+
+def test_pytest_shows_no_words_of_others_where_it_shows_the_context() -> None:
+    """Pytest prints a fixture's repr with every traceback, also with one that is no error of robustest's."""
+    hostile = "##[error]owned \x1b]0;"
+    shown = repr(
+        Context(
+            test=f"t.py::test[{hostile}]",
+            ended=("call", OSError(hostile)),
+            stumbled=[OSError(hostile)],
+            unvouched=[hostile],
+            unwritten=[hostile],
+        )
+    )
+    assert shown == r"<Context of t.py::test[\x23#[error]owned \x1b]0;]: 0 results>"
+    assert repr(Context()) == "<Context of no test: 0 results>"

@@ -100,6 +100,8 @@ def _why_not(result: Result) -> str:
         return f"only {result.n_used} of {result.n_total} samples were looked at"
     if spoke := _health(result):
         return f"health check: {spoke}; what holds may not be robust"
+    if untested := result.details.get("nothing_tested"):
+        return str(untested)
     if result.threshold is not None and len(set(limits_of(result))) > 1:
         return "it asks for several numbers at once, and which of them to move is yours to say"
     if result.verdict is Verdict.INCONCLUSIVE and _kept(result) and not _idle(result):

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
 
 from robustest import Settings
@@ -111,6 +112,19 @@ def test_every_question_has_a_test_a_cause_and_a_step(head: str, probes: tuple[P
         assert probe.source.count(PLACE) == 1
         assert probe.cause
         assert probe.step
+
+
+@pytest.mark.parametrize(("low", "high"), [(20.0, 80.0), (-80.0, -20.0), (-5.0, 5.0)])
+def test_what_the_shifts_make_of_rows_is_inside_their_bounds(low: float, high: float) -> None:
+    """Zeros in the place of a column are zeros, though no row has one: what is cut off at the bounds is not tested."""
+    written: dict[str, Any] = {}
+    exec(ROWS_HEAD, written)  # noqa: S102 - our own source
+    rows = numpy.random.default_rng(0).uniform(low, high, (50, 3))
+    least, most = written["bounds"].__wrapped__((rows, None))
+    for name in ("a_little_more", "first_column_lost", "last_column_lost"):
+        shifted = written[name](rows.copy())
+        assert ((shifted >= least) & (shifted <= most)).all(), name
+        assert not numpy.array_equal(shifted, rows)
 
 
 CONFTESTS = {

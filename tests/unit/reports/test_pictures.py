@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -112,3 +113,10 @@ def test_what_is_no_image_makes_no_sheet(tmp_path: Path) -> None:
     assert save_sheet(str(tmp_path), "sheet", [[np.zeros(7)]], (0, 1)) is None
     assert save_sheet(str(tmp_path), "sheet", [[], []], (0, 1)) is None
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.filterwarnings("error")
+def test_drawing_boxes_leaves_the_answers_as_they_are(tmp_path: Path) -> None:
+    image, answers = torch.zeros(3, 8, 8), torch.full((4, 1, 6), 0.5)
+    assert save_exhibit(str(tmp_path), "name", image, image + 0.5, (0, 1), answers=answers)
+    assert (answers == 0.5).all()

@@ -32,7 +32,7 @@ LOOKS: dict[str, Any] = {
     "shifting": lambda most: Shifting(shift=as_shift("contrast", 2), examples=most),
     "flipping": lambda most: Flipping(shift=as_shift("contrast", 2), examples=most),
     "corrupting": lambda most: Corrupting(
-        cells=(as_shift("contrast", 2), as_shift("contrast", 3)), clean=True, examples=most
+        cells=(as_shift("contrast", 2), as_shift("contrast", 3)), clean=True, beside_clean=True, examples=most
     ),
     "predicting": lambda most: Predicting(examples=most),
     "switching": lambda most: Switching(

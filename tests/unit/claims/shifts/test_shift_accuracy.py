@@ -239,5 +239,9 @@ def test_no_threshold_is_suggested_that_nothing_could_fail() -> None:
     loose = measure_shift_accuracy(model, (X, Y), sometimes, max_drop=0.3, exact=True)
     assert (loose.verdict, loose.details["nothing_fails_at"]) == (Verdict.INCONCLUSIVE, pytest.approx(0.2))
     assert 0.05 < (suggestion(loose, 0.01).threshold or 0) < 0.2
+    for untested in (lambda x: x, lambda x: x * 255 + 1):
+        for claim in ({"at_least": 0.001}, {"max_drop": 0.999}):
+            empty = measure_shift_accuracy(model, (X, Y), untested, exact=True, **claim)
+            assert suggestion(empty, 0.01).why_not.startswith("nothing was tested: the shift"), (claim, empty)
     few = measure_shift_accuracy(model, (X, Y), lambda x: torch.where(x < 0.02, x + 0.01, x), max_drop=0.9, exact=True)
     assert suggestion(few, 0.01).why_not.startswith("so few samples change that nothing could fail it")
