@@ -155,6 +155,12 @@ def settle_apart(context: Context, *, over: bool = False) -> None:
         context.apart[:] = [one for one in unheard if one.task is not None and not one.task.done()]
         unheard = [one for one in unheard if one not in context.apart]
     if unheard:
+        for task in (one.task for one in unheard):
+            if task is not None and task.done() and not task.cancelled():
+                # The error is the test's from here on. A task that nobody asked for its error logs it when the garbage
+                # collector frees it, in whichever test runs then; the traceback that is logged makes Python before
+                # 3.11.8 break down where it is parsing source at that moment, as pytest does (gh-106905).
+                task.exception()
         unheard[0].error.add_note(f"({', '.join(one.where for one in unheard)}: nothing but this report would say so)")
         raise unheard[0].error
     if over and (late := still_claiming(context)):

@@ -195,6 +195,37 @@ def test_a_claim_made_elsewhere_is_in_the_record_or_its_test_is_not_green(
     result.stdout.fnmatch_lines(["*Join threads and processes*"])
 
 
+def test_the_error_of_a_task_is_reported_once(write: Any, run: Any) -> None:
+    """By its test; asyncio would log it again when the task is freed, amid any later test."""
+    write(
+        test_a="""
+        import asyncio, gc, logging
+
+        kept, logged = [], []
+        handler = logging.Handler()
+        handler.emit = lambda record: logged.append(record.getMessage())
+        logging.getLogger("asyncio").addHandler(handler)
+
+        def test_unread(robust_model, robust_data):
+            async def work():
+                claim(robust_model, robust_data, 0.4, at_least=0.5)
+
+            async def main():
+                kept.append(asyncio.create_task(work()))
+                await asyncio.sleep(0)
+                await asyncio.sleep(0)
+
+            asyncio.run(main())
+
+        def test_later():
+            (task,) = kept
+            asyncio.Task.__del__(task)  # as the collector would
+            assert not logged
+        """
+    )
+    run("--robust", *QUIET).assert_outcomes(failed=1, passed=1)
+
+
 def test_a_claim_after_its_test_turns_the_run_red(write: Any, run: Any, read_json: Any) -> None:
     write(
         test_a="""
