@@ -3,13 +3,13 @@
 An attack can miss what is there: gradients do not reach a part of the input, a chunk holds too few samples for the
 stages without gradients, a start lies in a flat place. So a pass looks for what its own attack may have missed:
 
-1. Draw `FEW` of the samples that held, with the claim's seed, and attack them by the stages of the cascade's audit.
-2. A sample that the audit breaks is broken, and the claim is decided anew.
-3. Where the audit broke none of `FEW`, the claim passes: if the attack had left .15 of its samples wrongly, none of
-   them would be among so few with a chance of .85^19 = .046.
-4. Otherwise bound the share that the attack left wrongly, from above (Clopper and Pearson, 95 %). If the claim passes
-   even where so many of the samples that were not audited do not hold either, it passes. If not, draw twice as many.
-5. Once every sample that held was audited, what was found decides.
+1. Draw a few of the samples that held (`_LOOKS`, at first 5), with the claim's seed, and attack them by the stages of
+   the cascade's audit. A sample that the audit breaks is broken, and the claim is decided anew.
+2. Bound the share that the attack left wrongly, from above (Clopper and Pearson, 95 %). If the claim passes even where
+   so many of the samples that were not audited do not hold either, it passes: a gap that matters was looked for.
+3. Where the audit broke none of `FEW`, the claim passes too, however little room it has: if the attack had left .15 of
+   its samples wrongly, none of them would be among so few with a chance of .85^19 = .046.
+4. Else draw more, twice as many each time. Once every sample that held was audited, what was found decides.
 
 The share that the audit broke goes to the health check `weak_attack`, which speaks where it is large.
 """
@@ -31,7 +31,9 @@ from robustest.settings import Settings
 from robustest.statistics import clopper_pearson
 
 FEW = 19
-"""Samples audited first: a gap of .15 shows in at least one of them with a chance of 95 %."""
+"""Samples audited of which none may break: a gap of .15 shows in at least one of them with a chance of 95 %."""
+_LOOKS = (5, 10, FEW)
+"""Samples audited by the first looks; each further one doubles them."""
 _ALPHA = 0.05
 """Error of the bound on the share that the attack left wrongly."""
 _LOWERED = 1e-4
@@ -54,13 +56,14 @@ class Audit:
     settings: Settings
     audited: dict[int, bool] = field(default_factory=dict)
 
-    def take(self, stream: Stream, passing: Callable[[Columns], int]) -> bool:
+    def take(self, stream: Stream, passing: Callable[[Columns], int], confirmed: Callable[[Columns], bool]) -> bool:
         """Audit samples that a pass rests on, until none is left, the pass is confirmed, or the claim does not pass.
 
         Args:
             stream: outcomes so far; what the audit breaks is entered.
             passing: the number of outcomes, from the first, that a pass on columns like these rests on; 0 where the
                 claim does not pass.
+            confirmed: whether the claim holds on the samples of such columns, were they all there are.
 
         Returns:
             False where the time budget ended the audit.
@@ -73,12 +76,13 @@ class Audit:
             audited, broken = len(self.audited), sum(self.audited.values())
             if not left or (not broken and audited >= FEW):
                 return True
-            if audited >= FEW:
+            if audited:
                 share = clopper_pearson(broken, audited, _ALPHA)[1]
-                if passing(_spoiled(stream.columns, left[: math.ceil(share * len(left))])):
+                if confirmed(_first(_spoiled(stream.columns, left[: math.ceil(share * len(left))]), rests_on)):
                     return True
+            more = next((look for look in _LOOKS if look > audited), 2 * audited)
             try:
-                if not self._audit(stream, sorted(left[: max(FEW, 2 * audited) - audited])):
+                if not self._audit(stream, sorted(left[: more - audited])):
                     return True
             except clock.OutOfTime:
                 return False
@@ -120,9 +124,15 @@ class Audit:
         return True
 
 
+def _first(columns: Columns, rows: int) -> Columns:
+    """Return the first rows of the columns."""
+    return {name: column[:rows] for name, column in columns.items()}
+
+
 def _held(columns: Columns) -> np.ndarray:
     """(t,) bool: the samples that an audit may bring down."""
-    return columns["score"] > 0 if "score" in columns else columns["held"].astype(bool)
+    held = columns["score"] > 0 if "score" in columns else columns["held"].astype(bool)
+    return held & ~columns["proven"].astype(bool) if "proven" in columns else held  # nothing breaks what is proven
 
 
 def _spoiled(columns: Columns, rows: list[int]) -> Columns:

@@ -116,7 +116,7 @@ class _Run:
                     self._tell()
                     settled = None if settings.exact else rule.settled(stream.columns, stream.total)
                     if settled is not None and settled.verdict is Verdict.PASSED:
-                        audited = audit.take(stream, self._passing_early)
+                        audited = audit.take(stream, self._passing_early, self._holding)
                         settled = rule.settled(stream.columns, stream.total)
                     if settled is not None or clock.left() == 0:
                         break
@@ -127,7 +127,7 @@ class _Run:
         if self.refuted is not None:
             return self._finished(self.refuted)
         if settled is None and stream.columns:
-            audited = audit.take(stream, self._passing)
+            audited = audit.take(stream, self._passing, self._holding)
         decision = rule.decide(stream.columns, stream.total, settled)
         if decision.verdict is Verdict.PASSED and not audited:
             # What the attack left may hold or not: the claim rests on an attack that nothing looked into.
@@ -145,6 +145,10 @@ class _Run:
         """Return the number of all outcomes where the claim passes on them, and nothing was settled before; else 0."""
         decision = self.plan.rule.decide(columns, self.stream.total, None)
         return len(columns["id"]) if decision.verdict is Verdict.PASSED else 0
+
+    def _holding(self, columns: Columns) -> bool:
+        """Return True if the claim passes on the samples of these columns, were they all there are."""
+        return self.plan.rule.decide(columns, len(columns["id"]), None).verdict is Verdict.PASSED
 
     def _untimed(self, decision: Decision) -> Decision:
         """A decision where the clock ended a run that had settled nothing: none about the population is left to that.

@@ -238,6 +238,8 @@ def _details(details: Mapping[str, Any], evidence: Evidence, decision: Decision,
     left = {"left_interval": list(decision.interval)} if bounds else {}
     health = [finding.to_dict() for finding in evidence.findings]
     about: dict[str, Any] = {"approximate": True} if decision.approximate and decision.at_alpha else {}
+    if evidence.tally.health.audited:
+        about["audit"] = {"audited": evidence.tally.health.audited, "broken": evidence.tally.health.audit_broken}
     strata = [
         {"part": one.name, "samples": one.n, "value": one.value, "interval": list(one.interval), "beyond": one.beyond}
         for one in decision.strata

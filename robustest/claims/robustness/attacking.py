@@ -88,6 +88,8 @@ class Attacking:
         examples: how many samples may be shown, the worst.
         keep: add the column "x" with the inputs found, best attempts where none was.
         replay: known counterexamples, whose samples are not attacked again; and where to keep new ones.
+        probing: make the experiments beside the attack that feed the health checks; an audit leaves them to the attack
+            that it audits.
     """
 
     cascade: Cascade
@@ -95,6 +97,7 @@ class Attacking:
     examples: int
     keep: bool = False
     replay: Replay | None = None
+    probing: bool = True
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observed:
         """What became of a chunk."""
@@ -104,7 +107,8 @@ class Attacking:
         if draws > 1:
             clean, missed = majority(evaluator, chunk.x, chunk.y, draws)
             right = 2 * missed <= draws
-        probe_inputs(evaluator, chunk, seen.first, climbers(cascade, threat, evaluator, chunk), threat)
+        if self.probing:
+            probe_inputs(evaluator, chunk, seen.first, climbers(cascade, threat, evaluator, chunk), threat)
         rows = {
             "held": right.clone(),
             "predicted": clean.clone(),
@@ -140,7 +144,7 @@ class Attacking:
     def auditor(self, evaluator: Evaluator, chunk: Chunk) -> Attacking | None:
         """Return the look that audits these samples, by the stages of the cascade's audit; None without any."""
         audit = audit_of(self.cascade, self.threat, evaluator, chunk)
-        return None if audit is None else replace(self, cascade=audit, replay=None)
+        return None if audit is None else replace(self, cascade=audit, replay=None, probing=False)
 
     def _attacked(
         self, evaluator: Evaluator, chunk: Chunk, left: Tensor, clean_margin: Tensor, rows: dict[str, Tensor]
@@ -150,7 +154,8 @@ class Attacking:
         attempts = self.keep or draws_in(cascade) > 1
         outcome = run_cascade(evaluator, cascade, threat, part, clean_margin=clean_margin, attempts=attempts)
         found = outcome.found
-        probe_survivors(evaluator, cascade, threat, part, found)
+        if self.probing:
+            probe_survivors(evaluator, cascade, threat, part, found)
         was = rows["predicted"][left]
         rows["predicted"][left] = torch.where(per_row(found.broken, was), found.predicted.to(was), was)
         rows["held"][left], rows["after"][left] = ~found.broken, found.x

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from torch import Tensor
 from robustest import rng
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
+from robustest.engine.health_checks.unreached import count_unreached
 from robustest.threats import L2, Linf
 
 Batches = Callable[[int], Iterator[Chunk]]
@@ -56,15 +57,25 @@ def learn(evaluator: Evaluator, batches: Batches, judged: Chunk, threat: Linf | 
         found.append((float(fooled.double().mean()), delta))
 
     region = threat.region(judged.x, judged.bounds)
+    alive = torch.zeros_like(judged.x[:1], dtype=torch.bool)  # elements with a gradient anywhere that was climbed from
     short = max(1, steps // _SHORT)
     for delta, target in _starts(judged, clean, threat):
-        keep(_climb(evaluator, batches(short), threat, delta, steps=short, share=_FIRST_SHARE, target=target))
+        climbed = _climb(
+            evaluator, batches(short), threat, delta, steps=short, share=_FIRST_SHARE, target=target, alive=alive
+        )
+        keep(climbed)
     best = sorted(found, key=lambda one: -one[0])[:_GO_ON]
     for number, (_, delta) in enumerate(best):
         own = steps // _GO_ON + (steps % _GO_ON if number == 0 else 0)
         if own:
-            keep(_climb(evaluator, batches(own), threat, delta, steps=own, share=_LATER_SHARE))
-    return max(found, key=lambda one: one[0])[1]
+            keep(_climb(evaluator, batches(own), threat, delta, steps=own, share=_LATER_SHARE, alive=alive))
+    best_of_all = max(found, key=lambda one: one[0])[1]
+    same = task.holds(evaluator.logits(threat.project(judged.x + best_of_all, region)), answers)
+    left = same.nonzero().squeeze(1)[: evaluator.probe_rows]
+    if len(left):
+        part = replace(judged.rows(left), y=answers[left])
+        count_unreached(evaluator, part, threat, alive.expand(len(left), *alive.shape[1:]))
+    return best_of_all
 
 
 def _starts(judged: Chunk, clean: Tensor, threat: Linf | L2) -> list[tuple[Tensor, int | None]]:
@@ -86,9 +97,10 @@ def _climb(
     *,
     steps: int,
     share: float,
+    alive: Tensor,
     target: int | None = None,
 ) -> Tensor:
-    """The perturbation after so many steps."""
+    """The perturbation after so many steps; `alive` (1, *S) bool takes note of where there was a gradient."""
     pace, share = torch.zeros_like(delta), max(share, 1 / steps)  # few steps cross the ball, too
     for step, batch in enumerate(batches):
         region, ball = threat.region(batch.x, batch.bounds), _ball(threat, delta, batch)
@@ -99,7 +111,9 @@ def _climb(
         fooled = _Fooled(evaluator.task.predictions(logits), target, width.clamp(min=torch.finfo(lead.dtype).tiny))
         # Where a sample is clipped too, so that the perturbation can grow out of the clipped side again.
         point = threat.project(batch.x + delta, region)
-        gradient = evaluator.gradient(point, lambda z, _: z, fooled)[1].mean(0, keepdim=True)
+        each = evaluator.gradient(point, lambda z, _: z, fooled)[1]
+        alive |= (each != 0).any(0, keepdim=True)
+        gradient = each.mean(0, keepdim=True)
         pace = _MOMENTUM * pace + gradient / gradient.abs().mean().clamp(min=torch.finfo(gradient.dtype).tiny)
         length = share * (1 + math.cos(math.pi * step / steps)) * threat.stride(ball)
         delta = threat.project(delta + length * threat.ascent(pace), ball)

@@ -8,7 +8,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustest import L0, L1, L2, PGD, Linf, SigmaZero, Verdict, measure_min_perturbation, measure_robust_accuracy
+from robustest import (
+    L0,
+    L1,
+    L2,
+    PGD,
+    Linf,
+    SigmaZero,
+    Verdict,
+    measure_min_perturbation,
+    measure_robust_accuracy,
+    measure_universal_perturbation,
+)
 from robustest.attacks import Searcher
 from robustest.threats import Threat
 
@@ -92,9 +103,16 @@ def test_a_search_for_the_smallest_perturbation_says_it_too() -> None:
     assert "unreached_input" not in {one["name"] for one in sound.details["health"]}
 
 
+def test_a_search_for_one_perturbation_of_all_says_it_too() -> None:
+    rng = torch.Generator().manual_seed(1)
+    x = 0.4 + 0.2 * torch.rand(N, D, generator=rng)
+    for model, speaks in ((Sum(cut(10)), True), (Sum(lambda x: x), False)):
+        result = measure_universal_perturbation(model, (x, data()[1]), Linf(0.001), steps=10)
+        assert ("unreached_input" in {one["name"] for one in result.details["health"]}) is speaks
+
+
 def test_a_flat_part_that_the_attack_leaves_is_searched() -> None:
     """Signs of gradients stay where they start; `fast` leaves the flat part, and has then searched it."""
     model = Sum(lambda x: x.clamp(0.3, 0.7) * 1.2 - 0.1)
-    assert spoke(model, Linf(0.05), PGD(steps=10)) is False  # 5 % around a sample that is flat: nothing to be had
-    wide = Linf(0.25)
-    assert not spoke(model, wide, "fast")
+    assert spoke(model, Linf(0.05), PGD(steps=10))
+    assert not spoke(model, Linf(0.05), "fast")

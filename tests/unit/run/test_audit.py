@@ -11,7 +11,10 @@ from torch import Tensor, nn
 
 from robustest import Linf, Verdict, measure_robust_accuracy, measure_robust_score
 from robustest.attacks import PGD, Cascade, RandomDraws, Stage
+from robustest.context import Context, running
 from robustest.run.audit import FEW
+from robustest.settings import Settings
+from robustest.tasks import CLASSIFICATION
 
 N = 200
 STRONG = Stage(searcher=PGD(steps=20, step_size=0.02))
@@ -94,8 +97,9 @@ def test_nothing_is_audited_where_the_claim_does_not_pass() -> None:
 def test_an_audit_that_finds_nothing_looks_at_few() -> None:
     found = measured(0.0, 0.9, exact=True)
     assert (found.verdict, found.estimate) == (Verdict.PASSED, 1.0)
-    bare = measured(0.0, 0.9, weak(audit=()), exact=True)
-    assert bare.cost.backward < found.cost.backward <= bare.cost.backward + 25 * FEW
+    assert found.details["audit"] == {"audited": FEW, "broken": 0}
+    assert measured(0.0, 0.3, exact=True).details["audit"]["audited"] < FEW, "more room needs fewer"
+    assert "audit" not in measured(0.0, 0.9, weak(audit=()), exact=True).details
 
 
 def test_who_is_audited_does_not_depend_on_batches_or_order() -> None:
@@ -105,7 +109,7 @@ def test_who_is_audited_does_not_depend_on_batches_or_order() -> None:
 
 def test_scores_are_audited_too() -> None:
     data = near(0.3)
-    options: Any = {"suppress": ("loss_does_not_rise",), "cache": False, "exact": True}
+    options: Any = {"task": CLASSIFICATION, "suppress": ("loss_does_not_rise",), "cache": False, "exact": True}
     bare = measure_robust_score(Line(), data, Linf(0.1), attack=weak(audit=()), at_least=0.8, **options)
     assert bare.verdict is Verdict.PASSED, "so the audit decides"
     found = measure_robust_score(Line(), data, Linf(0.1), attack=weak(), at_least=0.8, **options)
@@ -147,9 +151,9 @@ def test_the_default_attack_has_an_audit_for_every_ball(attack: str) -> None:
 
 
 def test_what_was_audited_is_remembered(tmp_path: Any) -> None:
-    options = {"store": str(tmp_path), "cache": True, "recheck": 0.0, "exact": True}
-    first = measured(0.2, 0.81, **options)
-    again = measured(0.2, 0.81, **options)
+    settings = Settings(store=str(tmp_path), recheck=0.0, exact=True)
+    with running(Context(settings=settings, test="t.py::t")):
+        first, again = (measured(0.2, 0.81, cache=True) for _ in range(2))
     assert again.cached
     assert again.outcomes == first.outcomes
     assert np.isclose(again.estimate, 0.8)
