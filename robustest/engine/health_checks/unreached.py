@@ -4,7 +4,9 @@ A search by gradients leaves an element alone whose gradient is zero wherever th
 rounding or a `detach`, or in a flat part that the search never left. That does not matter where the model does not read
 the element. So, for a few samples that the search left:
 
-1. U = the elements that the threat may move and that had no gradient at any point of any stage; R = the others.
+1. U = the elements that the threat may move and that had no gradient at any point of any stage; R = the others. An
+   objective follows the likeliest wrong class, and other classes may read other elements: what has a gradient of a
+   random sum of all outputs, at the sample itself, was not hidden from a search by gradients, and belongs to R.
 2. Move U alone, then R alone, by random signs as far as the threat allows, `_DRAWS` times each, and take the root mean
    square change of the margin, d(U) and d(R).
 3. A linear model that changes by d for random signs on n elements changes by d sqrt(n) for the worst ones. The sample
@@ -47,7 +49,15 @@ def count_unreached(evaluator: Evaluator, chunk: Chunk, threat: Threat, alive: T
     rows = unreached.flatten(1).any(1).nonzero().squeeze(1)
     if not len(rows) or evaluator.random:  # a model's own draws change its margins too
         return
-    part, unreached, reached = chunk.rows(rows), unreached[rows], (movable & alive)[rows]
+    part = chunk.rows(rows)
+
+    def all_outputs(outputs: Tensor, at: slice) -> Tensor:
+        return (outputs * rng.uniform(rng.fold(part.key[at], "outputs"), outputs.shape[1:], 0.5, 1.5)).flatten(1).sum(1)
+
+    slope = evaluator.gradient(part.x, lambda z, _: z, all_outputs)[1]
+    unreached, reached = unreached[rows] & (slope == 0), movable[rows] & (alive[rows] | (slope != 0))
+    if not unreached.any():
+        return
     region = {name: value[rows] for name, value in region.items()}
     outputs = evaluator.logits(part.x)
     start = evaluator.task.margin(outputs, part.y).double()

@@ -89,6 +89,35 @@ def test_nothing_is_found_where_every_part_has_a_gradient(threat: Threat, attack
     assert not spoke(Sum(lambda x: x), threat, attack)
 
 
+class Places(nn.Module):
+    """Each class has elements of its own, of which the first `hidden` are read without a gradient."""
+
+    def __init__(self, hidden: int = 0) -> None:
+        super().__init__()
+        self.hidden = hidden
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        own = x.view(len(x), 4, D // 4)
+        own = torch.cat([own[..., : self.hidden].detach(), own[..., self.hidden :]], 2)
+        return self.scale * own.sum(2)
+
+
+@pytest.mark.parametrize(
+    ("threat", "attack"), [(L2(0.05), "pgd"), (L2(0.05), "fast"), (L1(0.2), "fast"), (L0(1), "fast")], ids=str
+)
+def test_elements_of_other_classes_are_not_hidden(threat: Threat, attack: str) -> None:
+    """The loss follows two classes alone; the elements that the other two read have gradients of their own."""
+    x, _ = data()
+    y = torch.arange(N) % 4
+    x[torch.arange(N)[:, None], y[:, None] * (D // 4) + torch.arange(D // 4)] += 1
+    for model, speaks in ((Places(), False), (Places(hidden=4), True)):
+        result = measure_robust_accuracy(
+            model, (x / 2, y), threat, attack=attack, at_least=0.01, exact=True, cache=False
+        )
+        assert ("unreached_input" in {one["name"] for one in result.details["health"]}) is speaks
+
+
 def test_the_share_is_told() -> None:
     model = Sum(cut(10))
     result = measure_robust_accuracy(model, data(), Linf(0.01), attack="pgd", at_least=0.1, cache=False)
