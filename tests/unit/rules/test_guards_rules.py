@@ -17,7 +17,9 @@ from robustest.rules.independent import FallRule
 from robustest.rules.rule import partial
 from robustest.statistics import clopper_pearson
 from robustest.statistics.differences.flips import CLASSES, off, on
+from robustest.statistics.differences.paired import drop_bounds
 from robustest.statistics.differences.two_shares import difference_interval
+from robustest.statistics.fixed import Decision
 from robustest.statistics.sequential import Settled
 
 SET = Terms(scope="set", alpha=0.05, fail_alpha=0.05)
@@ -56,7 +58,7 @@ def test_a_set_is_judged_to_the_sample_and_a_population_by_its_interval() -> Non
     assert (above.verdict, above.at_alpha) == (Verdict.FAILED, False)
     drawn = worst(0.9, POPULATION).decide(seen, 40, None)
     assert (drawn.verdict, drawn.at_alpha) == (Verdict.INCONCLUSIVE, True)
-    assert drawn.rule == "population, 2 groups at once, alpha = 0.05 a side"
+    assert drawn.rule == "population, these 2 groups at once, alpha = 0.05 a side"
     nothing = worst(None, POPULATION).decide(seen, 40, None)
     assert (nothing.verdict, nothing.rule, nothing.at_alpha) == (Verdict.INCONCLUSIVE, "no threshold given", False)
 
@@ -439,7 +441,7 @@ def test_the_worst_of_verdicts() -> None:
         (0.5, SET, 90, Verdict.PASSED, True),
         (0.95, SET, 90, Verdict.FAILED, False),
         (0.9, POPULATION, 90, Verdict.INCONCLUSIVE, True),
-        (0.5, POPULATION, 90, Verdict.PASSED, True),
+        (0.95, POPULATION, 80, Verdict.FAILED, True),
         (None, SET, 90, Verdict.PASSED, True),
         (0.5, SET, 60, Verdict.FAILED, True),
         (None, SET, 60, Verdict.FAILED, True),
@@ -455,4 +457,29 @@ def test_what_is_no_worse_than_a_baseline_rests_on_chance(
     found = rule.decide(columns(held=np.arange(100) < held), 100, None)
     assert (found.verdict, found.at_alpha) == (verdict, at_alpha)
     assert ("no worse: " in found.rule) is (held == 90)
-    assert found.rule.startswith("worse: ") is (held == 60)
+    assert found.rule.startswith("worse: ") is (held < 90)
+
+
+@pytest.mark.parametrize("threshold", [0.5, None])
+def test_a_population_is_no_worse_where_the_whole_interval_of_the_fall_is_tolerated(threshold: float | None) -> None:
+    """Nothing was lost in this set; of what it was drawn from a few in a hundred may be."""
+    before, high = np.arange(100) < 90, drop_bounds(0, 0, 100, 0.05)[1]
+    assert high > 0
+
+    def found(terms: Terms, tolerance: float) -> Decision:
+        number = ShareRule(threshold=threshold, at_least=True, terms=terms)
+        asked = threshold is not None
+        rule = BaselineRule(other=number, asked=asked, before=before, tolerance=tolerance, terms=terms)
+        return rule.decide(columns(held=before), 100, None)
+
+    for tolerance in (0.0, high - 1e-6):
+        left_open = found(POPULATION, tolerance)
+        assert (left_open.verdict, left_open.at_alpha) == (Verdict.INCONCLUSIVE, True)
+        assert left_open.rule.startswith(f"not shown of the population: a fall of up to {high:.4f} is left open")
+        assert "; no worse: " in left_open.rule or threshold is None
+        assert found(SET, tolerance).verdict is Verdict.PASSED
+        assert "not shown of the population" not in found(SET, tolerance).rule
+    tolerated = found(POPULATION, high)
+    assert (tolerated.verdict, tolerated.at_alpha) == (Verdict.PASSED, True)
+    assert "no worse: " in tolerated.rule
+    assert "not shown" not in tolerated.rule
