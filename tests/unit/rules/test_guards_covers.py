@@ -150,7 +150,29 @@ def test_all_parts_that_are_claimed_must_hold(verdicts: tuple[Verdict, Verdict],
     assert (found.verdict, found.estimate, found.interval, found.at_alpha) == (verdict, 0.05, (-1.0, 0.5), True)
     named = [name for name, one in zip(("gap", "other"), verdicts, strict=True) if one is verdict is not P]
     assert [name for name in ("gap", "other", "unclaimed") if f"{name} 0.05 [ - , 0.5]" in found.rule] == named
-    assert found.rule.endswith("training draws and test samples, alpha = 0.05 a side")
+    assert found.rule.endswith("training draws and test samples, about alpha = 0.05 a side")
+    assert found.approximate
+
+
+ABOUT = "not shown of the population: Student's t over training draws and test samples holds only about alpha = 0.05"
+
+
+@pytest.mark.parametrize(("threshold", "verdict"), [("high", P), ("between", Q), ("low", F)])
+@pytest.mark.parametrize("name", ["gap", "factor"])
+def test_what_holds_only_about_passes_a_set_and_no_population(name: str, threshold: str, verdict: Verdict) -> None:
+    """The gap and the factor of the tests above: a pass alone becomes inconclusive, and says why."""
+    at_most = {"gap": {"high": 0.15, "between": 0.1, "low": 0.05}, "factor": {"high": 3.0, "between": 2.0, "low": 1.2}}
+    of_set, population = (
+        one.boundary(trained(0.9), trained(0.8), at_most[name][threshold], idle=0.25)
+        if name == "gap"
+        else one.diversity(CURVE, trained(0.7, 400), at_most[name][threshold])
+        for one in (rule(SET), rule(POPULATION))
+    )
+    assert (of_set.verdict, of_set.rule) == (verdict, "")
+    assert population.verdict is (Q if verdict is P else verdict)
+    assert population.rule.startswith(ABOUT) is (verdict is P)
+    assert 'claim it of these sets (scope="set")' in population.rule or verdict is not P
+    assert population.interval == of_set.interval
 
 
 def test_without_a_gap_nothing_is_claimed() -> None:
