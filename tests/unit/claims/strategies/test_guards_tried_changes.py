@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import hypothesis
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -59,12 +60,44 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def test_fewer_right_are_worse_and_of_as_many_the_smaller_margin() -> None:
-    some = Trial(5, 0.2)
-    assert Trial(4, 0.9).harms_more_than(some)
-    assert Trial(5, 0.1).harms_more_than(some)
-    assert not Trial(5, 0.2).harms_more_than(some)
-    assert not Trial(5, 0.3).harms_more_than(some)
-    assert not Trial(6, 0.0).harms_more_than(some)
+    def trial(right: int, margin: float, *, moved: bool = True) -> Trial:
+        return Trial(right, margin, moved=np.full(N, moved), cut=np.zeros(N, dtype=bool))
+
+    some = trial(5, 0.2)
+    assert trial(4, 0.9).harms_more_than(some)
+    assert trial(5, 0.1).harms_more_than(some)
+    assert not trial(5, 0.2).harms_more_than(some)
+    assert not trial(5, 0.3).harms_more_than(some)
+    assert not trial(6, 0.0).harms_more_than(some)
+    assert not trial(5, 0.2, moved=False).harms_more_than(some), "what was moved is no harm"
+
+
+def test_what_changes_moved_and_cut_is_counted_over_all_of_them() -> None:
+    """A sample is moved where one change moved it, and cut where no change left anything of it inside the bounds."""
+    one = trials(0.8)
+    moved, cut = torch.arange(N) < 6, torch.arange(N) < 4
+
+    def see(moved: Tensor, cut: Tensor) -> None:
+        one.seen[len(one.seen)] = Trial(N, 0.1, moved=moved.numpy(), cut=cut.numpy())
+
+    see(moved, cut)
+    assert one.moved.tolist() == moved.tolist()
+    assert one.cut.tolist() == cut.tolist()
+    see(torch.arange(N) >= 2, torch.arange(N) >= 3)  # the third is moved, and not cut
+    assert one.moved.all()
+    assert np.flatnonzero(one.cut).tolist() == [0, 1, 3, 6, 7, 8, 9]
+
+
+def test_a_change_that_moves_no_sample_is_idle() -> None:
+    one = trials(0.8)
+    one.breaks(Shift("none", 1, Darker(0.0)))
+    assert one.idle == ("none",)
+    assert not one.moved.any()
+    one.breaks(Shift("darker", 1, Darker(0.1)))
+    assert one.idle == ("none",)
+    assert one.moved.all()
+    one.breaks(Shift("none", 2, Darker(0.1)))
+    assert one.idle == ()
 
 
 @pytest.mark.parametrize(("at_least", "least"), [(0.8, 8), (0.75, 8), (1.0, 10), (0.1, 1)])
