@@ -9,7 +9,7 @@ import pytest
 
 from robustest import Verdict
 from robustest.rules import ShareRule, Terms
-from robustest.rules.people.foreseen import decide_foreseen, decide_noticed
+from robustest.rules.people.foreseen import decide_foreseen, decide_noticed, foreseen_interval, noticed_interval
 from robustest.rules.people.label_agreement import FEWEST_ANSWERS, Agreement, LookedAtRule
 from robustest.rules.people.replication import (
     FEWEST,
@@ -25,9 +25,12 @@ from robustest.rules.people.selection_gap import SelectionGap, decide_selection_
 from robustest.rules.people.wrong_labels import decide_wrong
 from robustest.statistics import clopper_pearson
 from robustest.statistics.cells import Cells
-from robustest.statistics.resampling.two_way import FEWEST_ANNOTATORS, Estimate
+from robustest.statistics.cluster_means import difference_of_means_interval, mean_interval
+from robustest.statistics.resampling.two_way import FEWEST_ANNOTATORS, Estimate, share_interval
 
+SET = Terms(scope="set", alpha=0.05, fail_alpha=0.05)
 TERMS = Terms(scope="population", alpha=0.05, fail_alpha=0.05)
+SCOPES = pytest.mark.parametrize("terms", [SET, TERMS], ids=["set", "population"])
 
 P, F, Q = Verdict.PASSED, Verdict.FAILED, Verdict.INCONCLUSIVE
 
@@ -36,69 +39,137 @@ def estimate(value: float, error: float = 0.02, annotators: int = 30) -> Estimat
     return Estimate(value=value, error=error, items=100, annotators=annotators, freedom=annotators - 1)
 
 
-def foreseen(at_least: float | None, *, share: float = 0.8, idle: float = 0.5, annotators: int = 30) -> Any:
-    held = np.arange(1000) < 1000 * share
-    return decide_foreseen(held, estimate(share, annotators=annotators), at_least, idle=idle, terms=TERMS)
+def how(terms: Terms) -> str:
+    """By Student's t about alpha, and by bets alpha."""
+    return f"by annotator, {'about ' if terms is SET else ''}alpha = 0.05 a side"
 
 
-@pytest.mark.parametrize(("at_least", "verdict"), [(0.7, P), (0.8, Q), (0.9, F), (None, Q)])
-def test_what_is_foreseen_is_judged_by_its_interval(at_least: float | None, verdict: Verdict) -> None:
-    found = foreseen(at_least)
-    assert (found.verdict, found.estimate) == (verdict, 0.8)
+def foreseen(
+    at_least: float | None,
+    *,
+    terms: Terms = SET,
+    interval: tuple[float, float] = (0.75, 0.85),
+    idle: float = 0.5,
+    annotators: int = 30,
+) -> Any:
+    return decide_foreseen(interval, estimate(0.8, annotators=annotators), at_least, idle=idle, terms=terms)
+
+
+@SCOPES
+@pytest.mark.parametrize(
+    ("at_least", "verdict"),
+    [(0.7, P), (0.75, P), (0.75 + 1e-6, Q), (0.8, Q), (0.85, Q), (0.85 + 1e-6, F), (0.9, F), (None, Q)],
+)
+def test_what_is_foreseen_is_judged_by_its_interval(at_least: float | None, verdict: Verdict, terms: Terms) -> None:
+    found = foreseen(at_least, terms=terms)
+    assert (found.verdict, found.estimate, found.interval) == (verdict, 0.8, (0.75, 0.85))
     assert found.at_alpha is (at_least is not None)
-    assert found.interval[0] < 0.8 < found.interval[1]
-    assert found.rule == ("no threshold given" if at_least is None else "by annotator, alpha = 0.05 a side")
+    assert found.approximate is (terms is SET)
+    assert found.rule == ("no threshold given" if at_least is None else how(terms))
 
 
-def test_guessing_foresees_nothing() -> None:
-    low = foreseen(0.7).interval[0]
-    assert foreseen(0.7, idle=low - 0.001).verdict is P
-    guessed = foreseen(0.7, idle=low)
+@SCOPES
+def test_guessing_foresees_nothing(terms: Terms) -> None:
+    assert foreseen(0.7, idle=0.749, terms=terms).verdict is P
+    guessed = foreseen(0.7, idle=0.75, terms=terms)
     assert guessed.verdict is Q
-    assert guessed.rule.startswith(f"guessing, or always giving the most frequent answer, is right in {low:.3f}")
-    assert foreseen(0.9, idle=0.99).verdict is F, "what fails, fails"
+    assert guessed.rule.startswith("guessing, or always giving the most frequent answer, is right in 0.750")
+    assert foreseen(0.9, idle=0.99, terms=terms).verdict is F, "what fails, fails"
 
 
+@SCOPES
 @pytest.mark.parametrize(("annotators", "verdict"), [(FEWEST_ANNOTATORS - 1, Q), (FEWEST_ANNOTATORS, P)])
-def test_few_annotators_speak_for_nobody_else(annotators: int, verdict: Verdict) -> None:
-    assert foreseen(0.5, annotators=annotators).verdict is verdict
-    assert noticed(0.1, annotators=annotators).verdict is verdict
+def test_few_annotators_speak_for_nobody_else(annotators: int, verdict: Verdict, terms: Terms) -> None:
+    for found in (
+        foreseen(0.5, annotators=annotators, terms=terms),
+        noticed(0.1, annotators=annotators, terms=terms),
+    ):
+        assert found.verdict is verdict
+        few = f"{annotators} annotators: fewer than {FEWEST_ANNOTATORS} do not tell how much others differ"
+        assert found.rule == (few if verdict is Q else how(terms))
 
 
-def noticed(at_least: float | None, *, cue: float = 0.4, planted: float | None = 0.6, annotators: int = 30) -> Any:
-    known = None if planted is None else estimate(planted)
-    return decide_noticed(estimate(cue, annotators=annotators), known, at_least, terms=TERMS)
+CUE = (0.35, 0.45)
 
 
+def noticed(
+    at_least: float | None, *, terms: Terms = SET, planted: tuple[float, float] = (0.5, 0.7), annotators: int = 30
+) -> Any:
+    cue = estimate(0.4, annotators=annotators), CUE
+    return decide_noticed(cue, (estimate(0.6), planted), at_least, terms=terms)
+
+
+@SCOPES
 @pytest.mark.parametrize(("at_least", "verdict"), [(0.3, P), (0.4, Q), (0.5, F), (None, Q)])
-def test_what_is_noticed_is_judged_by_its_interval(at_least: float | None, verdict: Verdict) -> None:
-    found = noticed(at_least)
-    assert (found.verdict, found.estimate) == (verdict, 0.4)
+def test_what_is_noticed_is_judged_by_its_interval(at_least: float | None, verdict: Verdict, terms: Terms) -> None:
+    found = noticed(at_least, terms=terms)
+    assert (found.verdict, found.estimate, found.interval) == (verdict, 0.4, CUE)
     assert found.at_alpha is (at_least is not None)
-    assert found.interval == estimate(0.4).interval(0.05)
+    assert found.approximate is (terms is SET)
+    assert found.rule == ("no threshold given" if at_least is None else how(terms))
 
 
-def test_more_than_none_is_more_than_none() -> None:
-    low, high = estimate(0.4).interval(0.05)
-    assert noticed(low).verdict is Q
-    assert noticed(low - 1e-6).verdict is P
-    assert noticed(high).verdict is Q
-    assert noticed(high + 1e-6).verdict is F
+@SCOPES
+def test_more_than_none_is_more_than_none(terms: Terms) -> None:
+    low, high = CUE
+    assert noticed(low, terms=terms).verdict is Q
+    assert noticed(low - 1e-6, terms=terms).verdict is P
+    assert noticed(high, terms=terms).verdict is Q
+    assert noticed(high + 1e-6, terms=terms).verdict is F
 
 
-def test_a_study_that_could_show_nothing_shows_nothing() -> None:
+@SCOPES
+def test_a_study_that_could_show_nothing_shows_nothing(terms: Terms) -> None:
     """Where nobody notices what is known to be spurious, or nothing was there to compare with."""
-    edge = estimate(0.0).interval(0.05)[1]
-    blind = noticed(0.3, planted=edge - 1e-6)
-    assert blind.verdict is Q
-    assert blind.rule.startswith("people do not notice the planted cue either")
-    assert noticed(0.3, planted=edge + 1e-6).verdict is P
-    for cue, planted in ((None, estimate(0.6)), (estimate(0.4), None), (None, None)):
-        found = decide_noticed(cue, planted, 0.1, terms=TERMS)
+    for at_least in (0.3, 0.5):
+        blind = noticed(at_least, planted=(0.0, 0.7), terms=terms)
+        assert blind.verdict is Q
+        assert blind.rule.startswith("people do not notice the planted cue either (+0.600)")
+    assert noticed(0.3, planted=(1e-6, 0.7), terms=terms).verdict is P
+    assert noticed(0.5, planted=(1e-6, 0.7), terms=terms).verdict is F
+    cue, control = (estimate(0.4), CUE), (estimate(0.6), (0.5, 0.7))
+    for one, planted in ((None, control), (cue, None), (None, None)):
+        found = decide_noticed(one, planted, 0.1, terms=terms)
         assert found.verdict is Q
         assert found.rule.startswith("the study holds no null cue and planted cue")
-    nothing = decide_noticed(None, None, None, terms=TERMS)
+    nothing = decide_noticed(None, None, None, terms=terms)
     assert (nothing.estimate, nothing.interval, nothing.rule) == (None, (-1.0, 1.0), "no threshold given")
+
+
+ANNOTATOR = np.repeat(np.arange(12), np.arange(1, 13) * 4)
+"""Twelve annotators of 4, 8, ... answers, who are right in a half, or in three of four where they gave most."""
+HELD = np.arange(len(ANNOTATOR)) % 4 < np.where(ANNOTATOR < 6, 2, 3)
+
+
+def test_other_annotators_have_a_wider_interval_of_a_population() -> None:
+    """Of the set by Student's t, of the population by bets on the annotators' shares, each of which counts alike."""
+    found = estimate(float(HELD.mean()), annotators=12)
+    assert foreseen_interval(HELD, ANNOTATOR, found, SET) == share_interval(HELD, found, 0.05)
+    shares = np.array([0.5] * 6 + [0.75] * 6)
+    low, high = foreseen_interval(HELD, ANNOTATOR, found, TERMS)
+    assert (low, high) == mean_interval(shares, 0.05)
+    assert low < found.interval(0.05)[0] < found.interval(0.05)[1] < high
+    for value in (0.01, 0.99):  # the share of all answers may be beyond what annotators who count alike have
+        low, high = foreseen_interval(HELD, ANNOTATOR, estimate(value, annotators=12), TERMS)
+        assert (min(low, high, value), max(low, high, value)) == (low, high)
+        assert value in (low, high)
+
+
+def test_annotators_are_compared_with_themselves_where_they_gave_answers_of_both_kinds() -> None:
+    first = np.arange(len(ANNOTATOR)) % 4 < 2
+    found = estimate(float(HELD[first].mean() - HELD[~first].mean()), annotators=12)
+    assert noticed_interval((first, ~first), HELD, ANNOTATOR, found, SET) == found.interval(0.05)
+    paired = mean_interval(np.array([1.0] * 6 + [0.75] * 6), 0.05)  # (1 + difference) / 2, of 1 and of a half
+    ends = tuple(2 * end - 1 for end in paired)
+    expected = min(ends[0], found.value), max(ends[1], found.value)
+    assert noticed_interval((first, ~first), HELD, ANNOTATOR, found, TERMS) == pytest.approx(expected)
+    others = ANNOTATOR < 6
+    apart = estimate(-0.25, annotators=12)
+    ends = difference_of_means_interval(np.full(6, 0.5), np.full(6, 0.75), 0.05)
+    assert noticed_interval((others, ~others), HELD, ANNOTATOR, apart, TERMS) == ends
+    for value in (-0.99, 0.99):
+        beyond = noticed_interval((first, ~first), HELD, ANNOTATOR, estimate(value, annotators=12), TERMS)
+        assert beyond[0] <= value <= beyond[1]
 
 
 def wrong(at_most: float | None, *, bad: int, undecided: int = 0, looked: int = 100, scope: str = "set") -> Any:
@@ -212,10 +283,30 @@ def test_ten_answers_are_enough() -> None:
 
 
 def gap(
-    value: float, margin: float | None, *, error: float = 0.02, annotators: int = 30, sizes: Any = (0.8, 0.6)
+    value: float,
+    margin: float | None,
+    *,
+    error: float = 0.02,
+    annotators: int = 30,
+    sizes: Any = (0.8, 0.6),
+    terms: Terms = SET,
 ) -> Any:
     found = SelectionGap(gap=estimate(value, error, annotators), label=sizes[0], prediction=sizes[1])
-    return decide_selection_gap(found, margin, terms=TERMS)
+    return decide_selection_gap(found, margin, terms=terms)
+
+
+def judged_about(verdict: Verdict, of_set: Any, population: Any, by: str) -> None:
+    """Hold what an approximate rule gives: a set has the verdict, and of a population a pass alone is withheld."""
+    assert of_set.verdict is verdict
+    assert population.verdict is (Q if verdict is P else verdict)
+    about = f"not shown of the population: {by} holds only about alpha = 0.05 a side"
+    assert population.rule.startswith(about) is (verdict is P)
+    assert 'scope="set"' in population.rule or verdict is not P
+    assert verdict is P or population.rule == of_set.rule
+    assert "not shown" not in of_set.rule
+    assert of_set.approximate
+    assert population.approximate
+    assert (population.estimate, population.interval) == (of_set.estimate, of_set.interval)
 
 
 @pytest.mark.parametrize("sign", [1, -1])
@@ -226,6 +317,11 @@ def test_a_gap_in_either_direction_has_a_size(margin: float | None, verdict: Ver
     assert (found.verdict, found.estimate) == (verdict, 0.2)
     assert found.interval == pytest.approx((low, high))
     assert found.at_alpha is (margin is not None)
+    by = "Student's t by image and annotator"
+    judged_about(verdict, found, gap(sign * 0.2, margin, terms=TERMS), by)
+    assert (found.rule == "two one-sided tests by image and annotator, about alpha = 0.05 a side") is (
+        margin is not None
+    )
 
 
 def test_a_gap_that_may_be_none_has_a_size_from_zero_on() -> None:
@@ -310,12 +406,15 @@ def test_where_all_agree_an_item_or_two_may_still_be_wrong() -> None:
 def test_a_gap_is_judged_where_the_replication_covers_the_original(uncovered: float, verdict: Verdict) -> None:
     one = Gap(estimate=0.1, error=0.01)
     gaps = Gaps(raw=one, naive=one, corrected=one, annotations=10, uncovered=uncovered)
-    assert decide_gap(gaps, 0.2, terms=TERMS).verdict is verdict
-    assert decide_gap(gaps, None, terms=TERMS).verdict is Q
+    by = "the image bootstrap"
+    judged_about(verdict, decide_gap(gaps, 0.2, terms=SET), decide_gap(gaps, 0.2, terms=TERMS), by)
+    judged_about(Q, decide_gap(gaps, None, terms=SET), decide_gap(gaps, None, terms=TERMS), by)
     covered = Gaps(raw=one, naive=one, corrected=one, annotations=10, uncovered=0.0)
-    assert [decide_gap(covered, at, terms=TERMS).verdict for at in (0.2, 0.1, 0.05)] == [P, Q, F]
-    assert decide_gap(covered, 0.2, terms=TERMS).at_alpha
-    assert not decide_gap(covered, None, terms=TERMS).at_alpha
+    for at, one_verdict in ((0.2, P), (0.1, Q), (0.05, F)):
+        judged_about(one_verdict, decide_gap(covered, at, terms=SET), decide_gap(covered, at, terms=TERMS), by)
+    for terms in (SET, TERMS):
+        assert decide_gap(covered, 0.2, terms=terms).at_alpha
+        assert not decide_gap(covered, None, terms=terms).at_alpha
 
 
 def test_two_draws_of_the_bootstrap_have_an_error_already() -> None:
