@@ -99,6 +99,7 @@ def test_a_suppressed_check_only_notes(undefended: Any) -> None:
             "gradient_misleads",
             "unbounded_attack_fails",
             "quantised_input",
+            "unreached_input",
         ),
     )
     assert found.verdict is Verdict.PASSED
