@@ -25,6 +25,8 @@ from robustest import clock, context, rng
 from robustest.engine.chunks import partition
 from robustest.errors import DataError, StoreError
 from robustest.results import Verdict
+from robustest.rules import Rule
+from robustest.rules.no_worse import NoWorse
 from robustest.run.audit import Audit
 from robustest.run.engines.engine import Engine, InProcess, Mapper, engine_for
 from robustest.run.evidence import REPLAYED, Columns, Evidence, Observed, Stream
@@ -126,9 +128,18 @@ class _Run:
                 raise clock.OutOfTime(str(over) or self._read()) from over
         if self.refuted is not None:
             return self._finished(self.refuted)
+        # A baseline holds what the attack left, so that is what it is compared with: an audit of some samples now, and
+        # of none then, would call the same model worse. What the audit finds decides the claim on the number alone.
+        found = stream
+        if isinstance(rule, NoWorse):
+            found = replace(stream, columns=dict(stream.columns), counts=dict(stream.counts))
         if settled is None and stream.columns:
-            audited = audit.take(stream, self._passing, self._holding)
+            audited = audit.take(found, self._passing, self._holding)
         decision = rule.decide(stream.columns, stream.total, settled)
+        if isinstance(rule, NoWorse) and decision.verdict is Verdict.PASSED:
+            stream.tally, stream.counts, stream.exhibits = found.tally, found.counts, found.exhibits
+            by_audit = self._audited_rule.decide(found.columns, stream.total, None)
+            decision = by_audit if rule.asked and by_audit.verdict is not Verdict.PASSED else decision
         if decision.verdict is Verdict.PASSED and not audited:
             # What the attack left may hold or not: the claim rests on an attack that nothing looked into.
             unaudited = "the clock: time ran out before an audit of what the attack left was at its end"
@@ -136,19 +147,25 @@ class _Run:
         stopped = settled is None and len(stream.columns["id"]) < len(order)
         return self._finished(self._untimed(decision) if stopped else decision)
 
+    @property
+    def _audited_rule(self) -> Rule:
+        """The claim on the number itself, without its comparison with a baseline."""
+        rule = self.plan.rule
+        return rule.other if isinstance(rule, NoWorse) else rule
+
     def _passing_early(self, columns: Columns) -> int:
         """Return the number of outcomes after which the claim is settled, and passes; 0 where it is not."""
-        settled = self.plan.rule.settled(columns, self.stream.total)
+        settled = self._audited_rule.settled(columns, self.stream.total)
         return settled.after if settled is not None and settled.verdict is Verdict.PASSED else 0
 
     def _passing(self, columns: Columns) -> int:
         """Return the number of all outcomes where the claim passes on them, and nothing was settled before; else 0."""
-        decision = self.plan.rule.decide(columns, self.stream.total, None)
+        decision = self._audited_rule.decide(columns, self.stream.total, None)
         return len(columns["id"]) if decision.verdict is Verdict.PASSED else 0
 
     def _holding(self, columns: Columns) -> bool:
         """Return True if the claim passes on the samples of these columns, were they all there are."""
-        return self.plan.rule.decide(columns, len(columns["id"]), None).verdict is Verdict.PASSED
+        return self._audited_rule.decide(columns, len(columns["id"]), None).verdict is Verdict.PASSED
 
     def _untimed(self, decision: Decision) -> Decision:
         """A decision where the clock ended a run that had settled nothing: none about the population is left to that.

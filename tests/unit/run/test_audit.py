@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from robustest import Linf, Verdict, measure_robust_accuracy, measure_robust_score
+from robustest.account import Row
 from robustest.attacks import PGD, Cascade, RandomDraws, Stage
 from robustest.context import Context, running
+from robustest.pytest_plugin.reports import update_baselines
 from robustest.run.audit import FEW
 from robustest.settings import Settings
 from robustest.tasks import CLASSIFICATION
@@ -148,6 +151,30 @@ def test_the_default_attack_has_an_audit_for_every_ball(attack: str) -> None:
         for elements in (4, 784):
             stages = Cascade(name="audit", stages=CASCADES[attack].audit).serving(threat, Needs.GRADIENT, elements)
             assert {stage.searcher.needs for stage in stages} >= {Needs.GRADIENT, Needs.SCORES}, threat
+
+
+@pytest.mark.parametrize("at_least", [None, 0.3])
+def test_an_audit_calls_the_same_model_no_worse_than_its_baseline(at_least: float | None, tmp_path: Path) -> None:
+    """The baseline holds what the attack left: an audit now, and none then, must not count as a loss."""
+    again = against_itself(0.4, at_least, tmp_path)
+    assert again.verdict is Verdict.PASSED
+    assert again.details["baseline"]["lost"] == 0
+
+
+def test_a_baseline_does_not_stand_for_an_audit(tmp_path: Path) -> None:
+    again = against_itself(0.4, 0.9, tmp_path)
+    assert again.verdict is not Verdict.PASSED
+    assert again.details["baseline"]["lost"] == 0
+
+
+def against_itself(share: float, at_least: float | None, folder: Path) -> Any:
+    """The same model against the baseline that was made of it without a claim on the number."""
+    path = folder / "baseline.json"
+    options: Any = {"no_worse_than": path, "suppress": ("loss_does_not_rise", "weak_attack")}
+    with running(Context(settings=Settings(update_baseline=True))):
+        made = measured(share, None, **options)
+    assert update_baselines([Row(test="", result=made, problem="", replay="")]) == []
+    return measured(share, at_least, **options)
 
 
 def test_what_was_audited_is_remembered(tmp_path: Any) -> None:
