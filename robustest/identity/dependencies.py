@@ -236,10 +236,30 @@ _EVENTS: dict[str, Callable[..., None]] = {
 }
 
 
+def _noting_key(encode: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return what a read of a variable encodes its name by, noting the read; a write encodes its name likewise."""
+
+    def encodekey(key: Any) -> Any:
+        if sys._getframe(1).f_code.co_name not in ("__setitem__", "__delitem__"):
+            _note("variable", key)
+        return encode(key)
+
+    return encodekey
+
+
+def _noting_names(decode: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return what a listing of all variables decodes each name by, noting the listing."""
+
+    def decodekey(key: Any) -> Any:
+        _note("variable", "*")
+        return decode(key)
+
+    return decodekey
+
+
 @contextmanager
 def _wrappers() -> Iterator[None]:
     """Wrap what raises no audit event, and put it back."""
-    environment: Any = type(os.environ)
     replaced: list[tuple[Any, str, Any]] = []
 
     def put(owner: Any, name: str, new: Any) -> None:
@@ -257,18 +277,11 @@ def _wrappers() -> Iterator[None]:
     try:
         for name in ("stat", "lstat", "access", "readlink"):
             put(os, name, noting(getattr(os, name), "path"))
-        get, names = environment.__getitem__, environment.__iter__
-
-        def getitem(self: Any, key: Any) -> Any:
-            _note("variable", key)
-            return get(self, key)
-
-        def iterate(self: Any) -> Any:
-            _note("variable", "*")
-            return names(self)
-
-        put(environment, "__getitem__", getitem)
-        put(environment, "__iter__", iterate)
+        # By attributes of the two objects, never of their class: a class that was changed a thousand times has no more
+        # version tags, and CPython 3.13 then goes on with the `__getitem__` that it specialised on.
+        for variables in filter(None, (os.environ, getattr(os, "environb", None))):
+            put(variables, "encodekey", _noting_key(variables.encodekey))
+            put(variables, "decodekey", _noting_names(variables.decodekey))
         start = BaseProcess.start
 
         def started(self: Any) -> Any:  # a process that is spawned raises no event
