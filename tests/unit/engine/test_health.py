@@ -71,3 +71,11 @@ def test_counts_of_chunks_add_up() -> None:
 
 def test_every_check_but_those_of_other_hands_has_its_turn() -> None:
     assert {turn[0] for turn in TURNS} == set(HEALTH_CHECKS) - {"random_forward", "softmax_outputs"}
+
+
+@pytest.mark.parametrize("survivors", [1, 2])
+def test_gradients_do_not_matter_where_two_searches_without_them_went_through_all_that_is_left(survivors: int) -> None:
+    counts = {"zero": 5, "climbed": 5, "survivors": survivors}
+    assert [one.carried for one in Health(**counts, carried=survivors).findings(())] == [True]
+    assert [one.carried for one in Health(**counts, carried=survivors - 1).findings(())] == [False]
+    assert [one.carried for one in Health(**counts, carried=survivors, broken_again=1).findings(())] == [False]

@@ -422,3 +422,10 @@ def test_two_draws_of_the_bootstrap_have_an_error_already() -> None:
     found = replication_gaps(EASY, HARD, None, resamples=2, seed=3)
     assert np.isfinite(found.raw.error)
     assert found.raw.error > 2 * np.hypot(1 / 200, 1 / 200)
+
+
+def test_of_a_chosen_sample_every_label_that_nobody_looked_at_may_be_wrong_or_right() -> None:
+    """3 wrong and 1 undecided of 10, of 40: 3 at least, and 34 at most."""
+    decision = decide_wrong(3, 1, 10, 40, 0.5, scope="set", alpha=0.01, chosen="the first ten")
+    assert decision.interval == (3 / 40, 34 / 40)
+    assert decision.verdict is Verdict.INCONCLUSIVE
