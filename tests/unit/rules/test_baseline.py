@@ -310,3 +310,22 @@ def test_a_loss_that_could_only_be_chance_does_not_pass(held: int, lost: int, ve
     decision = decided(claim_on(before), now)
     assert decision.verdict is verdict
     assert decision.rule.startswith("too few samples to tell a loss from chance") is (verdict is Verdict.INCONCLUSIVE)
+
+
+def test_the_first_of_two_ends_speaks_for_a_fall() -> None:
+    """Shifted samples are the first part, unshifted ones the second: of the first three are lost, of the other none."""
+    before = np.ones((10, 2), dtype=bool)
+    held = np.array([False] * 3 + [True] * 7)
+    claim = BaselineRule(
+        other=ShareRule(threshold=None, at_least=True, terms=SET),
+        asked=False,
+        before=before,
+        tolerance=0.0,
+        terms=SET,
+        columns=("held", "clean"),
+        parts=(("shifted samples", ("held",)), ("unshifted samples", ("clean",))),
+        together=False,
+    )
+    columns = {"id": np.arange(10), "held": held, "clean": np.ones(10, dtype=bool)}
+    assert claim.compare(columns).lost == 3
+    assert claim.share_before == 1.0

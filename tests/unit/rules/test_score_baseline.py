@@ -158,3 +158,9 @@ def test_a_population_may_have_lost_what_few_scores_show() -> None:
         assert claim.decide(columns(before), 200, None).verdict is Verdict.PASSED
         of_others = replace(claim, other=ScoreRule(threshold=None, terms=population), terms=population)
         assert of_others.decide(columns(before), 200, None).verdict is verdict
+
+
+def test_the_share_before_is_the_mean_score_of_the_baseline() -> None:
+    assert claim_on(np.array([0.25, 0.75, 1.0, 0.0])).share_before == 0.5
+    with pytest.raises(ValueError, match="Expected a baseline to compare with"):
+        _ = claim_on(None).share_before
