@@ -136,7 +136,7 @@ class Account:
 
     @property
     def left_out(self) -> dict[str, str]:
-        """What a reader of a gate must know: which robustness tests were found and deselected; empty where none was."""
+        """Return the robustness tests that were found and deselected, in a line; empty where none was."""
         text = "" if self.session is None else self.session.left_out
         return {"deselected": text} if text else {}
 

@@ -218,7 +218,7 @@ class Apart:
 
     @property
     def unheard(self) -> bool:
-        """Whether the test cannot have heard of it."""
+        """True if the test cannot have heard of the claim."""
         # Python keeps there whether anybody has asked for a task's error, to complain if nobody has.
         return self.task is None or not self.task.done() or bool(getattr(self.task, "_log_traceback", True))
 

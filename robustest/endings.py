@@ -118,7 +118,7 @@ class Session:
 
     @property
     def left_out(self) -> str:
-        """Which robustness tests were found and deselected, in a line; empty where none was."""
+        """Return the robustness tests that were found and deselected, in a line; empty where none was."""
         by = f" by {self.selection}" if self.selection else ""
         count = len(self.deselected)
         if not count:

@@ -62,7 +62,7 @@ _BLIND = {
 
 @dataclass(slots=True, eq=False)
 class Dependencies:
-    """What a computation has read from outside.
+    """Stamps of all that a computation has read from outside.
 
     Attributes:
         stamps: what each thing held as it was first read, by "<kind> <name>".

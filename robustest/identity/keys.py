@@ -94,7 +94,7 @@ class Key:
 
 
 class _Shared:
-    """What a key and the keys of its parts have in common."""
+    """State that a key shares with the keys of its parts."""
 
     def __init__(self) -> None:
         self.dependencies = Dependencies()

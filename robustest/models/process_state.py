@@ -99,7 +99,7 @@ def _set(place: tuple[str, str], value: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Precision:
-    """What both interfaces hold.
+    """Precision settings as both of torch's interfaces hold them.
 
     Attributes:
         stored: by place, "none" where it inherits.

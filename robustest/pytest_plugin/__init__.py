@@ -183,7 +183,7 @@ def _is_robust(item: pytest.Item) -> bool:
 
 
 def _selection(config: pytest.Config) -> str:
-    """What the command line selects tests by, as it is typed."""
+    """Return the options by which the command line selects tests, as they are typed."""
     parts = list(config.args) if config.args_source is pytest.Config.ArgsSource.ARGS else []
     for option, name in (("-k", "keyword"), ("-m", "markexpr"), ("--deselect", "deselect")):
         given = config.getoption(name, None) or ()

@@ -77,7 +77,7 @@ def _is_claims_end(raised: BaseException, context: Context) -> bool:
 
 
 def _is_unmeasured(raised: BaseException, context: Context) -> bool:
-    """Whether a claim could not be measured: by an error of robustest's own, or by any other that came out of a claim.
+    """Return True if a claim could not be measured: an error of robustest's own, or any other, came out of it.
 
     Neither says anything of the model, so neither is a failed claim.
     """

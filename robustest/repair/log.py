@@ -26,7 +26,7 @@ class EpochLog:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartChange:
-    """What a repair changed in one class, or in one group, of the samples that it was judged on.
+    """Change that a repair made in one class, or in one group, of the samples that it was judged on.
 
     Attributes:
         part: the class or group.
@@ -51,7 +51,7 @@ class PartChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RepairLog:
-    """What a repair did; `print` it for a table of what it changed.
+    """Log of a repair; `print` it for a table of what it changed.
 
     Attributes:
         method: in words.

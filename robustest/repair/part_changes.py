@@ -190,7 +190,7 @@ class Judged:
 
 
 def _marks(samples: Samples) -> Iterator[bytes]:
-    """What tells each sample from others, whatever its label; inputs are read by parts, and not kept."""
+    """Return a digest of each sample's input, whatever its label; inputs are read by parts, and not kept."""
     for ids in torch.split(torch.arange(len(samples)), _READ):
         for row in samples.take(ids)[0].cpu().flatten(1).contiguous().numpy():
             yield sha256(row.tobytes()).digest()
@@ -199,7 +199,7 @@ def _marks(samples: Samples) -> Iterator[bytes]:
 def _changes(
     names: Sequence[str], parts: Sequence[tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]]
 ) -> tuple[PartChange, ...]:
-    """What changed in each part that has samples.
+    """Return the changes of each part that has samples.
 
     Args:
         names: of the parts.

@@ -96,7 +96,7 @@ def without_result(row: Reported) -> str:
 
 
 def attempt_of(row: Reported) -> str:
-    """Which attempt at its test a row is of, as the beginning of a line; empty where there was one alone."""
+    """Return the number of the attempt that a row is of, to begin a line; empty where there was one alone."""
     return f"attempt {row.ending.attempt}: " if row.ending is not None and row.ending.attempt else ""
 
 

@@ -92,7 +92,7 @@ def nothing_tested(changed: Sequence[Changed]) -> str:
 
 
 def keeps(worst: float, threshold: float | None, *, at_least: bool) -> bool:
-    """Whether a value keeps a threshold; values are sums of fractions, so that rounding decides nothing."""
+    """Return True if a value keeps a threshold; values are sums of fractions, so that rounding decides nothing."""
     if threshold is None:
         return False
     return worst >= threshold - _SLACK if at_least else worst <= threshold + _SLACK

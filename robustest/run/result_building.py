@@ -222,7 +222,7 @@ def _narrower(scope: str | None, settings: Settings) -> tuple[str, ...]:
 
 
 def _beyond(decision: Decision) -> tuple[str, ...]:
-    """What every line must say of strata in which the claim does not hold, where that does not hold it back itself."""
+    """Return the caveats of strata in which the claim does not hold, where that does not hold it back itself."""
     if decision.verdict is Verdict.FAILED:
         return ()
     return tuple(f"{one.value:.3f} on {one.n} samples of {one.name}" for one in decision.strata if one.beyond)

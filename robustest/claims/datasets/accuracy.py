@@ -129,7 +129,7 @@ class Scoring:
     counting: bool = False
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observed:
-        """What the model's answers score."""
+        """Return the outcomes and scores of the model's answers to a chunk."""
         task = evaluator.task
         evaluator.task = cast(
             "Task", WorstScore(task, least=_HALF)
@@ -159,7 +159,7 @@ def _scores(evidence: Evidence, metric: Metric) -> dict[str, Any]:
 
 
 def _caveats(data: object, at_least: float | None, chance: float) -> list[str]:
-    """What every line must say of the data: what they lack, and what a model reaches on them that does not look."""
+    """Return the caveats of the data: what they lack, and what a model reaches on them without looking."""
     told = list(data.caveats) if isinstance(data, Benchmark) else []
     if at_least is not None and 0 < at_least <= chance:
         told.append(f"saying one thing of every sample reaches {chance:.3f}")

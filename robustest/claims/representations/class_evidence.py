@@ -177,7 +177,7 @@ def _decided(evidence: Evidence, min_driven: int) -> Decision:
 
 
 def _few_driven(evidence: Evidence) -> tuple[str, ...]:
-    """What every line must say where the transfer is of less than half of the samples: those easiest to drive."""
+    """Return the caveat of a transfer of less than half of the samples, those easiest to drive."""
     driven = int(evidence.columns["counts"].sum())
     return (f"{driven} of {evidence.n} samples were driven, and judged",) if 2 * driven < evidence.n else ()
 

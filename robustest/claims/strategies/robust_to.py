@@ -252,7 +252,7 @@ def _changed(trials: Trials, evidence: Evidence) -> Changed:
 
 
 def _idle(trials: Trials) -> tuple[str, ...]:
-    """What every line must say of examples that changed nothing, beside others that did."""
+    """Return the caveat of examples that changed nothing, beside others that did."""
     if not trials.moved.any():
         return ()
     names, still = trials.idle, sum(not trial.moved.any() for trial in trials.seen.values())

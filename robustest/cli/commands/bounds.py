@@ -121,7 +121,7 @@ def _kept(result: Result) -> bool:
 
 
 def _idle(result: Result) -> bool:
-    """Whether nothing could have failed a claim, and a stricter threshold would settle it.
+    """Return True if nothing could have failed a claim, and a stricter threshold would settle it.
 
     It allows a fall that is no less than all that held before, or is kept by the samples that no change changed.
     """
@@ -131,7 +131,7 @@ def _idle(result: Result) -> bool:
 
 
 def _untested(result: Result, threshold: float) -> bool:
-    """Whether a threshold would be kept were the model wrong on every sample that changed."""
+    """Return True if a threshold would be kept were the model wrong on every sample that changed."""
     worst = result.details.get("nothing_fails_at")
     return worst is not None and keeps(worst, threshold, at_least=result.comparison == ">=")
 
