@@ -9,14 +9,16 @@ import pytest
 
 pytest.importorskip("xdist")
 
+# No two of these tests ask for the same outcomes: whether one remembers what another stored would hang on which worker
+# came first.
 CLAIMS = """
     @pytest.mark.parametrize("eps", [0.01, 0.1, 0.4])
     def test_linf(robust_model, robust_data, eps):
         claim(robust_model, robust_data, eps, at_least=0.5)
 
     def test_two(robust_model, robust_data):
-        claim(robust_model, robust_data, 0.01, at_least=1.0)
-        claim(robust_model, robust_data, 0.1, at_least=0.5, scope="population")
+        claim(robust_model, robust_data, 0.02, at_least=1.0)
+        claim(robust_model, robust_data, 0.2, at_least=0.5, scope="population")
 
     def test_noise(robust_model):
         from toy import data
