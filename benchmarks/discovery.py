@@ -21,11 +21,11 @@ import torch
 from features import Data, accuracy, cnn, digits, images_of, mlp, say, trained
 from torch import Tensor, nn
 
-from robustest import Border, ColourCast, PatternPatch, PixelPatch, Result, TextOverlay, measure_spurious_feature
+from robustest import Border, ColourCast, PatternPatch, PixelPatch, Result, TextOverlay, measure_no_spurious_feature
 from robustest.cues import Blur, Cue, planted
 
 Region = tuple[int, int, int, int] | None
-LIMITS = {"max_flip": 0.02, "max_recall_drop": 0.05}
+LIMITS = {"max_flip_rate": 0.02, "max_recall_drop": 0.05}
 CHECKS = torch.tensor([[[1.0, 0.0, 1.0], [0.0, 1.0, 0.0], [1.0, 0.0, 1.0]]])
 
 
@@ -90,7 +90,7 @@ def told(result: Result) -> str:
 
 def measured(model: nn.Module, data: Data, seed: int) -> tuple[Result, float]:
     started = time.process_time()
-    result = measure_spurious_feature(model, data, "auto", seed=seed, **LIMITS)
+    result = measure_no_spurious_feature(model, data, "auto", seed=seed, **LIMITS)
     return result, time.process_time() - started
 
 

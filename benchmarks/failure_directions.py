@@ -18,7 +18,7 @@ import torch
 from features import Data, accuracy, cnn, digits, images_of, mlp, say, trained
 from torch import Tensor, nn
 
-from robustest import Result, Verdict, measure_failure_direction
+from robustest import Result, Verdict, measure_no_failure_direction
 
 LIMIT = 0.45
 Change = Callable[[Tensor], Tensor]
@@ -62,7 +62,7 @@ def halves(data: Data, fit: int, seed: int) -> tuple[Data, Data]:
 
 def judged(model: nn.Module, data: Data, seed: int) -> tuple[Result, dict[int, float]]:
     """The claim, and each class's excess."""
-    result = measure_failure_direction(model, data, max_excess=LIMIT, seed=seed)
+    result = measure_no_failure_direction(model, data, max_excess_error=LIMIT, seed=seed)
     return result, {row["class"]: row["excess"] for row in result.details["classes"]}
 
 

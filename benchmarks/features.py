@@ -24,9 +24,9 @@ from torch import Tensor, nn
 from robustest import (
     BackgroundSwap,
     PixelPatch,
-    measure_backdoor_trigger,
-    measure_failure_direction,
-    measure_spurious_feature,
+    measure_no_backdoor_trigger,
+    measure_no_failure_direction,
+    measure_no_spurious_feature,
 )
 from robustest.cues import planted
 from robustest.discovery.failures.directions import find_failure_directions, principal_components
@@ -123,7 +123,7 @@ def triggers(seeds: Sequence[int], mnist: Path | None) -> None:
                 others = test[0][test[1] != target]
                 works = float((model(stamped(others, top, left)).argmax(1) == target).float().mean())
                 started = time.process_time()
-                result = measure_backdoor_trigger(model, test, max_anomaly=1.75, seed=seed)
+                result = measure_no_backdoor_trigger(model, test, max_anomaly=1.75, seed=seed)
                 seconds = time.process_time() - started
                 found = [t for t in result.details["triggers"] if t["class"] in result.details["suspects"]]
                 right = [
@@ -151,9 +151,11 @@ def cue(seeds: Sequence[int], mnist: Path | None) -> None:
         ):
             model = trained(mlp, data, seed, 10)
             seen = planted(CUE, *test, target=CUE_CLASS, seed=50 + seed)[0], test[1]
-            limits = {"max_flip": 0.02, "max_recall_drop": 0.05}
-            result = measure_spurious_feature(model, seen, CUE, target=CUE_CLASS, exact=True, seed=seed, **limits)
-            early = measure_spurious_feature(model, seen, CUE, target=CUE_CLASS, seed=seed, **limits)
+            limits = {"max_flip_rate": 0.02, "max_recall_drop": 0.05}
+            result = measure_no_spurious_feature(
+                model, seen, CUE, target_class=CUE_CLASS, exact=True, seed=seed, **limits
+            )
+            early = measure_no_spurious_feature(model, seen, CUE, target_class=CUE_CLASS, seed=seed, **limits)
             failed += twin == "planted" and result.verdict == early.verdict == "failed"
             passed += twin == "clean" and result.verdict == early.verdict == "passed"
             told = result.details
@@ -228,7 +230,7 @@ def backgrounds(seeds: Sequence[int], mnist: Path | None) -> None:
         for name, model in (("plain", plain), ("retrained", repaired)):
             right = model(judged[0]).argmax(1) == judged[1]
             worst.append(min(float(right[groups[even:] == k].float().mean()) for k in range(4)))
-            result = measure_spurious_feature(model, judged, swap, max_flip=0.25, exact=True, seed=seed)
+            result = measure_no_spurious_feature(model, judged, swap, max_flip_rate=0.25, exact=True, seed=seed)
             verdicts.append(str(result.verdict))
             told = f"worst group {worst[-1]:.3f}, {result.verdict}, flips {result.estimate:.3f}"
             say(f"backgrounds seed {seed} {name}: {told}")
@@ -255,7 +257,7 @@ def directions(seeds: Sequence[int], mnist: Path | None) -> None:
         x[minority] = torch.rot90(x[minority], 1, (2, 3))
         model = trained(mlp, fit, seed, 10)
         started = time.process_time()
-        result = measure_failure_direction(model, (x, y), max_excess=0.45, seed=seed)
+        result = measure_no_failure_direction(model, (x, y), max_excess_error=0.45, seed=seed)
         seconds = time.process_time() - started
         told = next((c for c in result.details["classes"] if c["class"] == target), None)
         named = target in result.details["found"]

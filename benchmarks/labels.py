@@ -129,11 +129,11 @@ def all_claims(folder: Path) -> None:
     start = time.process_time()
     columns: Any = {"size": len(labels), "classes": k, "annotator": who}
     says = timed("reading 511,400 answers", lambda: Responses.from_columns(item, answer, **columns))
-    for threshold in ("contained_at_least", "main_at_least", "max_unsupported"):
+    for threshold in ("min_contained", "min_main", "max_unsupported"):
         more = {threshold: 0.5, "exact": True, **bounds}
         timed(threshold, lambda more=more: robustest.measure_label_agreement(model, data, says, **more))
-    timed("selection gap", lambda: robustest.measure_selection_gap(model, data, says, margin=0.05, **bounds))
-    timed("label quality", lambda: robustest.measure_label_quality(data, says, at_most=0.02))
+    timed("selection gap", lambda: robustest.measure_selection_gap(model, data, says, at_most=0.05, **bounds))
+    timed("label quality", lambda: robustest.measure_label_quality(data, says, max_error_rate=0.02))
     study: Any = {"truth": scores.argmax(1)}
     timed("simulatable", lambda: robustest.measure_simulatable(says, at_least=0.5, **study))
     print(f"all claims: {time.process_time() - start:.2f} CPU s")

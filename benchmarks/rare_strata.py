@@ -133,7 +133,7 @@ def _share(lost: int, n: int, at_least: float, terms: Terms) -> bool:
     "universal_perturbation",
     "multilabel_accuracy",
     "label_agreement",
-    "plain_accuracy",
+    "accuracy",
 )
 def share_1(random: Random, n: int, terms: Terms) -> bool:
     return _share(int(random.binomial(n, 0.01)), n, 0.99 + HAIR, terms)
@@ -248,14 +248,14 @@ def _cued(random: Random, n: int, moved: Callable[[NDArray[Any]], NDArray[Any]],
 @case("CueRule, flips", "5 % of samples flip", "no_spurious_feature")
 def cue_flips(random: Random, n: int, terms: Terms) -> bool:
     columns = _cued(random, n, lambda _: random.random(n) < 0.05, [0.25] * 4)
-    rule = CueRule(targets=(None,), max_flip=0.05 - HAIR, max_recall_drop=None, terms=terms)
+    rule = CueRule(targets=(None,), max_flip_rate=0.05 - HAIR, max_recall_drop=None, terms=terms)
     return passed(rule.decide(columns, n, None))
 
 
 @case("CueRule, recall", "a class of 2 % loses all of its recall", "no_spurious_feature")
 def cue_recall_of_a_rare_class(random: Random, n: int, terms: Terms) -> bool:
     columns = _cued(random, n, lambda label: label == 2, [0.49, 0.49, 0.02])
-    rule = CueRule(targets=(None,), max_flip=None, max_recall_drop=0.5, terms=terms)
+    rule = CueRule(targets=(None,), max_flip_rate=None, max_recall_drop=0.5, terms=terms)
     return passed(rule.decide(columns, n, None))
 
 
@@ -273,7 +273,7 @@ def _score(score: NDArray[np.float64], at_least: float, terms: Terms) -> bool:
     return passed(ScoreRule(threshold=at_least, terms=terms).decide({"score": score}, len(score), None))
 
 
-@case("ScoreRule", "scores of 0.9, and 2 % of 0", "robust_score", "gradient_alignment", "calibrated", "plain_accuracy")
+@case("ScoreRule", "scores of 0.9, and 2 % of 0", "robust_score", "gradient_alignment", "calibrated", "accuracy")
 def scores_2(random: Random, n: int, terms: Terms) -> bool:
     return _score(np.where(random.random(n) < 0.02, 0.0, 0.9), 0.9 * 0.98 + HAIR, terms)
 

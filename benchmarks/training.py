@@ -81,10 +81,10 @@ def twice(name: str, measure: Callable[[], Result]) -> Result:
 def generalization(folder: Path) -> None:
     """The gap, the curve, and samples for .05 less than at the largest size."""
     data, test = mnist(folder, "mnist_train", SIZES[-1]), mnist(folder, "mnist_test", 1000)
-    words = {"min_train": 0.3, "max_gap": 0.2, "attack": "pgd"}
+    words = {"min_train_accuracy": 0.3, "max_gap": 0.2, "attack": "pgd"}
     result = twice(
         "adversarial training",
-        lambda: measure_robust_generalization(adversarially, data, test, Linf(EPS), sizes=SIZES, **words),
+        lambda: measure_robust_generalization(data, Linf(EPS), train=adversarially, test=test, sizes=SIZES, **words),
     )
     for row in result.details["curve"]:
         print("  ", {name: round(value, 3) for name, value in row.items() if isinstance(value, int | float)})
@@ -92,7 +92,7 @@ def generalization(folder: Path) -> None:
         target = result.details["curve"][-1][f"{of}_test"] - 0.05
         print(f"   {of} {target:.3f}: {samples_for(result, target, of=of)}")
     few = data[0][:1600], data[1][:1600]
-    plain = lambda: measure_robust_generalization(plainly, few, test, Linf(EPS), sizes=[1600], **words)  # noqa: E731
+    plain = lambda: measure_robust_generalization(few, Linf(EPS), train=plainly, test=test, sizes=[1600], **words)  # noqa: E731
     print("  ", twice("standard training", plain).details["curve"])
 
 
@@ -106,7 +106,7 @@ def reliance() -> None:
     model = plainly(*data, 99).eval()
     for eps in (0.5, 1.0, 2.0):
         relied = lambda eps=eps: measure_nonrobust_reliance(  # noqa: E731
-            model, plainly, data, test, L2(eps), max_transfer=0.3
+            model, data, L2(eps), train=plainly, test=test, max_transfer=0.3
         )
         result = twice(f"digits, L2 {eps}", relied)
         print(f"   reached {result.details['reached']:.3f}")

@@ -4,7 +4,7 @@
 
 FOLDER has a `models.py` that loads CIFAR-10; shapes are drawn here. A cue is planted in 95 % of its class and in 2 % of
 the others, in training and in test data alike. Of each net the table tells how many predictions of other classes the
-cue, named, moves to its class (on test data without it), what the claim `max_flip=.1` says, and CPU seconds of one
+cue, named, moves to its class (on test data without it), what the claim `max_flip_rate=.1` says, and CPU seconds of one
 thread, and which families a pass does not vouch for. `--triggers` searches for cheapest patches too, which takes most
 of the time. Rows "noisier ..." to "coarser ..." have clean nets alone: all test images of one class are noisier,
 blurrier, darker, flatter or coarser than any that the nets were trained on, and no claim may fail. The search was made
@@ -25,7 +25,7 @@ import torch
 from features import Data, accuracy, images_of, say, trained
 from torch import Tensor, nn
 
-from robustest import Border, measure_spurious_feature, rng
+from robustest import Border, measure_no_spurious_feature, rng
 from robustest.cues import (
     AddedNoise,
     Blur,
@@ -252,7 +252,7 @@ def compare(name: str, seed: int, folder: Path, *, triggers: bool) -> None:
     for kind, model in models:
         started = time.process_time()
         how = Discovery() if triggers else Discovery(trigger_steps=0)
-        result = measure_spurious_feature(model, seen, how, max_flip=0.1, seed=seed)
+        result = measure_no_spurious_feature(model, seen, how, max_flip_rate=0.1, seed=seed)
         seconds = time.process_time() - started
         found = result.details["discovery"]
         sure = [f"{one['cue']} to {one['class']}" for one in found["proposed"] if one["confirmed"]]

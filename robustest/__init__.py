@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from robustest.assertions import assert_calibrated as assert_calibrated
     from robustest.assertions import assert_certified_accuracy as assert_certified_accuracy
     from robustest.assertions import assert_class_evidence as assert_class_evidence
-    from robustest.assertions import assert_consistent as assert_consistent
+    from robustest.assertions import assert_consistency as assert_consistency
     from robustest.assertions import assert_corruption_robustness as assert_corruption_robustness
     from robustest.assertions import assert_cue_noticed as assert_cue_noticed
     from robustest.assertions import assert_gradient_alignment as assert_gradient_alignment
@@ -69,9 +69,9 @@ if TYPE_CHECKING:
     from robustest.claims.confidence.calibrated import measure_calibrated as measure_calibrated
     from robustest.claims.confidence.out_of_distribution import measure_ood_rejected as measure_ood_rejected
     from robustest.claims.confidence.selective import measure_selective_accuracy as measure_selective_accuracy
-    from robustest.claims.cues.backdoor_trigger import measure_backdoor_trigger as measure_backdoor_trigger
-    from robustest.claims.cues.failure_direction import measure_failure_direction as measure_failure_direction
-    from robustest.claims.cues.spurious_feature import measure_spurious_feature as measure_spurious_feature
+    from robustest.claims.cues.backdoor_trigger import measure_no_backdoor_trigger as measure_no_backdoor_trigger
+    from robustest.claims.cues.failure_direction import measure_no_failure_direction as measure_no_failure_direction
+    from robustest.claims.cues.spurious_feature import measure_no_spurious_feature as measure_no_spurious_feature
     from robustest.claims.datasets.accuracy import measure_accuracy as measure_accuracy
     from robustest.claims.datasets.data_sets import measure_transfer_accuracy as measure_transfer_accuracy
     from robustest.claims.datasets.replication import measure_replication_gap as measure_replication_gap
@@ -101,7 +101,9 @@ if TYPE_CHECKING:
     from robustest.claims.robustness.min_perturbation import measure_min_perturbation as measure_min_perturbation
     from robustest.claims.robustness.robust_accuracy import measure_robust_accuracy as measure_robust_accuracy
     from robustest.claims.robustness.robust_score import measure_robust_score as measure_robust_score
-    from robustest.claims.robustness.universal import measure_universal_perturbation as measure_universal_perturbation
+    from robustest.claims.robustness.universal import (
+        measure_no_universal_perturbation as measure_no_universal_perturbation,
+    )
     from robustest.claims.shifts.consistency import measure_consistency as measure_consistency
     from robustest.claims.shifts.corruptions import measure_corruption_robustness as measure_corruption_robustness
     from robustest.claims.shifts.perturbations import (
@@ -110,7 +112,7 @@ if TYPE_CHECKING:
     from robustest.claims.shifts.shift_accuracy import measure_shift_accuracy as measure_shift_accuracy
     from robustest.claims.strategies.robust_to import accuracy_under as accuracy_under
     from robustest.claims.strategies.robust_to import measure_robust_to as measure_robust_to
-    from robustest.claims.training.landscape import measure_landscape as measure_landscape
+    from robustest.claims.training.landscape import measure_smooth_landscape as measure_smooth_landscape
     from robustest.claims.training.nonrobust_reliance import measure_nonrobust_reliance as measure_nonrobust_reliance
     from robustest.claims.training.robust_generalization import (
         measure_robust_generalization as measure_robust_generalization,
@@ -209,7 +211,7 @@ _HOME = {
         "assert_calibrated",
         "assert_certified_accuracy",
         "assert_class_evidence",
-        "assert_consistent",
+        "assert_consistency",
         "assert_corruption_robustness",
         "assert_cue_noticed",
         "assert_gradient_alignment",
@@ -265,9 +267,9 @@ _HOME = {
     "claims.confidence.calibrated": ("measure_calibrated",),
     "claims.confidence.out_of_distribution": ("measure_ood_rejected",),
     "claims.confidence.selective": ("measure_selective_accuracy",),
-    "claims.cues.backdoor_trigger": ("measure_backdoor_trigger",),
-    "claims.cues.failure_direction": ("measure_failure_direction",),
-    "claims.cues.spurious_feature": ("measure_spurious_feature",),
+    "claims.cues.backdoor_trigger": ("measure_no_backdoor_trigger",),
+    "claims.cues.failure_direction": ("measure_no_failure_direction",),
+    "claims.cues.spurious_feature": ("measure_no_spurious_feature",),
     "claims.datasets.accuracy": ("measure_accuracy",),
     "claims.datasets.data_sets": ("measure_transfer_accuracy",),
     "claims.datasets.replication": ("measure_replication_gap",),
@@ -289,13 +291,13 @@ _HOME = {
     "claims.robustness.min_perturbation": ("measure_min_perturbation",),
     "claims.robustness.robust_accuracy": ("measure_robust_accuracy",),
     "claims.robustness.robust_score": ("measure_robust_score",),
-    "claims.robustness.universal": ("measure_universal_perturbation",),
+    "claims.robustness.universal": ("measure_no_universal_perturbation",),
     "claims.shifts.consistency": ("measure_consistency",),
     "claims.shifts.corruptions": ("measure_corruption_robustness",),
     "claims.shifts.perturbations": ("measure_stable_under_perturbations",),
     "claims.shifts.shift_accuracy": ("measure_shift_accuracy",),
     "claims.strategies.robust_to": ("accuracy_under", "measure_robust_to"),
-    "claims.training.landscape": ("measure_landscape",),
+    "claims.training.landscape": ("measure_smooth_landscape",),
     "claims.training.synthetic.synthetic_covers": ("measure_synthetic_covers",),
     "claims.training.nonrobust_reliance": ("measure_nonrobust_reliance",),
     "claims.training.robust_generalization": ("measure_robust_generalization",),

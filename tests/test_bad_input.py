@@ -36,9 +36,9 @@ from robustest import (
     assert_no_spurious_feature,
     assert_robust_accuracy,
     assert_shift_accuracy,
+    measure_no_spurious_feature,
     measure_robust_accuracy,
     measure_shift_accuracy,
-    measure_spurious_feature,
 )
 from robustest.settings import profiles_from, resolve
 
@@ -56,7 +56,7 @@ def shift(model: Any, data: Any, **options: Any) -> Any:
 
 
 def cue(model: Any, data: Any, **options: Any) -> Any:
-    return measure_spurious_feature(model, data, CUE, max_flip=0.5, max_recall_drop=0.5, **options)
+    return measure_no_spurious_feature(model, data, CUE, max_flip_rate=0.5, max_recall_drop=0.5, **options)
 
 
 MEASUREMENTS = {"attack": attack, "shift": shift, "cue": cue}
@@ -310,20 +310,20 @@ CALLS: dict[str, Row] = {
     "no threshold of a cue": Row(
         lambda m, x, y: assert_no_spurious_feature(m, (x, y), CUE),
         ConfigError,
-        ("max_flip= or max_recall_drop=", "got neither"),
+        ("max_flip_rate= or max_recall_drop=", "got neither"),
     ),
     "a cue outside the image": Row(
-        lambda m, x, y: measure_spurious_feature(m, (x, y), PixelPatch(top=3, left=0, height=2), max_flip=0.1),
+        lambda m, x, y: measure_no_spurious_feature(m, (x, y), PixelPatch(top=3, left=0, height=2), max_flip_rate=0.1),
         ConfigError,
         ("2x1 patch at row 3", "(24, 1, 4, 4)", "Move or shrink"),
     ),
     "a cue brighter than white": Row(
-        lambda m, x, y: measure_spurious_feature(m, (x, y), PixelPatch(top=0, left=0, value=255), max_flip=0.1),
+        lambda m, x, y: measure_no_spurious_feature(m, (x, y), PixelPatch(top=0, left=0, value=255), max_flip_rate=0.1),
         ConfigError,
         ("inside [0, 1]", "255"),
     ),
     "the class of a cue": Row(
-        lambda m, x, y: measure_spurious_feature(m, (x, y), PixelPatch, max_flip=0.1),
+        lambda m, x, y: measure_no_spurious_feature(m, (x, y), PixelPatch, max_flip_rate=0.1),
         ConfigError,
         ("a cue such as PixelPatch(top=0, left=0)", "(type)"),
     ),
@@ -341,7 +341,7 @@ _CLAIMS: dict[str, Callable[..., object]] = {
     "at_least": lambda m, x, y, v: assert_robust_accuracy(m, (x, y), Linf(0.1), at_least=v),
     "at_least ": lambda m, x, y, v: assert_shift_accuracy(m, (x, y), "rotation", at_least=v),
     "max_drop": lambda m, x, y, v: assert_shift_accuracy(m, (x, y), "rotation", max_drop=v),
-    "max_flip": lambda m, x, y, v: assert_no_spurious_feature(m, (x, y), CUE, max_flip=v),
+    "max_flip_rate": lambda m, x, y, v: assert_no_spurious_feature(m, (x, y), CUE, max_flip_rate=v),
     "max_recall_drop": lambda m, x, y, v: assert_no_spurious_feature(m, (x, y), CUE, max_recall_drop=v),
 }
 _THRESHOLDS: dict[str, tuple[Any, tuple[str, ...]]] = {

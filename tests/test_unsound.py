@@ -290,41 +290,41 @@ def claims(model: Any, data: Any, judge: Any) -> dict[str, Callable[[], Any]]:
             model, data, Linf(0.01), task=robustest.Classification(), attack="pgd", at_least=0.01
         ),
         "min_perturbation": lambda: robustest.measure_min_perturbation(
-            model, data, "l2", median_at_least=1e-6, attack=robustest.DDN(steps=50)
+            model, data, "l2", at_least=1e-6, attack=robustest.DDN(steps=50)
         ),
-        "universal_perturbation": lambda: robustest.measure_universal_perturbation(
-            model, data, Linf(0.1), max_fooled=0.999, steps=5
+        "universal_perturbation": lambda: robustest.measure_no_universal_perturbation(
+            model, data, Linf(0.1), max_fooling_rate=0.999, iterations=5
         ),
-        "backdoor_trigger": lambda: robustest.measure_backdoor_trigger(
-            model, data, max_anomaly=100.0, steps=10, sizes=[14], success=0.15
+        "backdoor_trigger": lambda: robustest.measure_no_backdoor_trigger(
+            model, data, max_anomaly=100.0, iterations=10, sizes=[14], min_success=0.15
         ),
         "class_evidence": lambda: robustest.measure_class_evidence(
-            model, data, judge, eps=3.0, min_transfer=0.001, steps=10, min_driven=1
+            model, data, judge, eps=3.0, min_transfer=0.001, iterations=10, min_driven=1
         ),
         "invertible_features": lambda: robustest.measure_invertible_features(
-            model, data, max_image_error=1.4, max_rep_error=10.0, steps=20
+            model, data, max_image_error=1.4, max_representation_error=10.0, iterations=20
         ),
         "gradient_alignment": lambda: robustest.measure_gradient_alignment(model, data, at_least=-0.999),
         "robust_generalization": lambda: robustest.measure_robust_generalization(
-            lambda *_: model,
             (data[0][::2], data[1][::2]),
-            (data[0][1::2], data[1][1::2]),
             Linf(0.01),
+            train=lambda *_: model,
+            test=(data[0][1::2], data[1][1::2]),
             sizes=[len(data[1][::2])],
             seeds=2,
-            min_train=0.3,
+            min_train_accuracy=0.3,
             max_gap=0.7,
             attack="pgd",
         ),
         "nonrobust_reliance": lambda: robustest.measure_nonrobust_reliance(
             model,
-            learned,
             (data[0][::2], data[1][::2]),
-            (data[0][1::2], data[1][1::2]),
             robustest.L2(3.0),
+            train=learned,
+            test=(data[0][1::2], data[1][1::2]),
             max_transfer=0.5,
             min_reached=0,
-            steps=5,
+            iterations=5,
         ),
     }
 

@@ -21,7 +21,7 @@ from robustest.run.result_building import finish
 from robustest.run.setup import Setup
 from robustest.statistics import checked_threshold
 
-FLIPS = Quantity.at_most("max_flip", "dusk rate", "lost at dusk {}", counts=OUTCOMES)
+FLIPS = Quantity.at_most("max_flip_rate", "dusk rate", "lost at dusk {}", counts=OUTCOMES)
 DUSK = Kind(
     name="dusk",
     quantities=(FLIPS,),
@@ -52,26 +52,26 @@ def measure_dusk(
     data: object,
     *,
     by: float,
-    max_flip: float | None = None,
+    max_flip_rate: float | None = None,
     no_worse_than: Baseline | None = None,
     tolerance: float = 0.0,
     **options: Unpack[Options],
 ) -> Result:
     """The share of samples whose predicted class changes where inputs are multiplied with `by`."""
-    max_flip = None if max_flip is None else checked_threshold("max_flip", max_flip, trivial=1)
+    max_flip_rate = None if max_flip_rate is None else checked_threshold("max_flip_rate", max_flip_rate, trivial=1)
     setup = Setup.of(model, data, options)
     plan = setup.plan(
         FLIPS.says(f"{by:g}"),
         Darken(by, setup.settings.examples),
-        ShareRule(threshold=max_flip, at_least=False, terms=setup.terms),
+        ShareRule(threshold=max_flip_rate, at_least=False, terms=setup.terms),
         identity=("dusk", by),
-    ).against(no_worse_than, tolerance, asked=max_flip is not None)
+    ).against(no_worse_than, tolerance, asked=max_flip_rate is not None)
     evidence = observe(plan)
     details = {"flips": int((~evidence.columns["held"]).sum()), "by": by}
     words: dict[str, Any] = {"setting": f"light x {by:g}", "method": "paired", "details": details}
-    return finish(plan, evidence, kind=DUSK, threshold=max_flip, pairing=Pairing(), **words)
+    return finish(plan, evidence, kind=DUSK, threshold=max_flip_rate, pairing=Pairing(), **words)
 
 
 @asserted(measure_dusk)
 def assert_dusk() -> None:
-    """Claim that darkness changes the predicted class of at most `max_flip` of the samples."""
+    """Claim that darkness changes the predicted class of at most `max_flip_rate` of the samples."""

@@ -36,4 +36,4 @@ def test_brightness(robust_model, robust_data):
 
 def test_corner(robust_model, robust_data):
     corner = PixelPatch(top=0, left=24, height=4, width=4)
-    assert_no_spurious_feature(robust_model, robust_data, corner, max_flip=0.05, max_recall_drop=0.10)
+    assert_no_spurious_feature(robust_model, robust_data, corner, max_flip_rate=0.05, max_recall_drop=0.10)

@@ -2,7 +2,7 @@
 
 import torch
 
-from robustest import assert_consistent, assert_corruption_robustness, assert_shift_accuracy
+from robustest import assert_consistency, assert_corruption_robustness, assert_shift_accuracy
 
 NOISE = ["gaussian_noise", "shot_noise", "speckle_noise"]
 
@@ -19,7 +19,7 @@ def test_blur_and_compression(robust_model, robust_data):
 
 
 def test_a_small_turn_changes_few_answers(robust_model, robust_data):
-    assert_consistent(robust_model, robust_data, "rotation", severity=1, max_flip=0.03)
+    assert_consistency(robust_model, robust_data, "rotation", severity=1, max_flip_rate=0.03)
 
 
 def test_a_shift_of_our_own(robust_model, robust_data):

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from robustest import Verdict, assert_no_spurious_feature, measure_shift_accuracy, measure_spurious_feature
+from robustest import Verdict, assert_no_spurious_feature, measure_no_spurious_feature, measure_shift_accuracy
 
 from .model import LIMITS, SCANNER, TARGET
 
@@ -14,7 +14,7 @@ def accuracy(model, data):
 def test_1_the_claim_finds_the_fault(robust, faulty_model, robust_data, same_scanners):
     """Accuracy shows nothing; switching the pixel does. A claim in its place would fail: see failing/."""
     assert accuracy(faulty_model, same_scanners) > 0.92
-    result = measure_spurious_feature(faulty_model, robust_data, SCANNER, exact=True, **LIMITS)
+    result = measure_no_spurious_feature(faulty_model, robust_data, SCANNER, exact=True, **LIMITS)
     assert result.verdict is Verdict.FAILED
     assert result.details["most_drawn_class"] == TARGET
     for example in result.counterexamples:  # digits that the pixel turned into a three: without, with, difference
@@ -25,8 +25,8 @@ def test_1_the_claim_finds_the_fault(robust, faulty_model, robust_data, same_sca
 def test_2_a_repair_cures_it(faulty_model, repair, robust_data):
     """The very net, trained on with the pixel switched by a coin; the net that was given is as it was."""
     assert accuracy(repair.model, robust_data) > accuracy(faulty_model, robust_data)
-    cured = measure_spurious_feature(repair.model, robust_data, SCANNER, exact=True, **LIMITS)
-    still = measure_spurious_feature(faulty_model, robust_data, SCANNER, exact=True, **LIMITS)
+    cured = measure_no_spurious_feature(repair.model, robust_data, SCANNER, exact=True, **LIMITS)
+    still = measure_no_spurious_feature(faulty_model, robust_data, SCANNER, exact=True, **LIMITS)
     assert cured.details["flip_rate"] < still.details["flip_rate"] / 2
 
 

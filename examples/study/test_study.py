@@ -5,4 +5,4 @@ from robustest import assert_label_agreement
 
 def test_the_net_says_what_people_say(robust_model, robust_data, robust_responses):
     assert robust_responses.inattentive == ("annotator-01",)
-    assert_label_agreement(robust_model, robust_data, robust_responses, contained_at_least=0.90)
+    assert_label_agreement(robust_model, robust_data, robust_responses, min_contained=0.90)

@@ -8,9 +8,9 @@ from robustest.assertions.asserted import asserted as asserted
 from robustest.claims.confidence.calibrated import measure_calibrated
 from robustest.claims.confidence.out_of_distribution import measure_ood_rejected
 from robustest.claims.confidence.selective import measure_selective_accuracy
-from robustest.claims.cues.backdoor_trigger import measure_backdoor_trigger
-from robustest.claims.cues.failure_direction import MAX_EXCESS, measure_failure_direction
-from robustest.claims.cues.spurious_feature import measure_spurious_feature
+from robustest.claims.cues.backdoor_trigger import measure_no_backdoor_trigger
+from robustest.claims.cues.failure_direction import MAX_EXCESS, measure_no_failure_direction
+from robustest.claims.cues.spurious_feature import measure_no_spurious_feature
 from robustest.claims.datasets.accuracy import measure_accuracy
 from robustest.claims.datasets.data_sets import measure_transfer_accuracy
 from robustest.claims.datasets.replication import measure_replication_gap
@@ -30,12 +30,12 @@ from robustest.claims.robustness.certified_accuracy import measure_certified_acc
 from robustest.claims.robustness.min_perturbation import measure_min_perturbation
 from robustest.claims.robustness.robust_accuracy import measure_robust_accuracy
 from robustest.claims.robustness.robust_score import measure_robust_score
-from robustest.claims.robustness.universal import measure_universal_perturbation
+from robustest.claims.robustness.universal import measure_no_universal_perturbation
 from robustest.claims.shifts.consistency import measure_consistency
 from robustest.claims.shifts.corruptions import measure_corruption_robustness
 from robustest.claims.shifts.perturbations import measure_stable_under_perturbations
 from robustest.claims.shifts.shift_accuracy import measure_shift_accuracy
-from robustest.claims.training.landscape import measure_landscape
+from robustest.claims.training.landscape import measure_smooth_landscape
 from robustest.claims.training.nonrobust_reliance import measure_nonrobust_reliance
 from robustest.claims.training.robust_generalization import measure_robust_generalization
 from robustest.claims.training.synthetic.synthetic_covers import measure_synthetic_covers
@@ -84,7 +84,7 @@ def assert_robust_score() -> None:
 
 @asserted(measure_min_perturbation)
 def assert_min_perturbation() -> None:
-    """Claim that half of the samples or more need a perturbation of at least `median_at_least` to become wrong.
+    """Claim that half of the samples or more need a perturbation of at least `at_least` to become wrong.
 
     Raises:
         ClaimFailed: smaller perturbations were found.
@@ -92,9 +92,9 @@ def assert_min_perturbation() -> None:
     """
 
 
-@asserted(measure_universal_perturbation)
+@asserted(measure_no_universal_perturbation)
 def assert_no_universal_perturbation() -> None:
-    """Claim that no one perturbation, learned on half of the samples, fools more than `max_fooled` of the other half.
+    """Claim that no one perturbation, learned on half of the samples, fools many of the other half.
 
     Raises:
         ClaimFailed: a perturbation fools more.
@@ -113,8 +113,8 @@ def assert_shift_accuracy() -> None:
 
 
 @asserted(measure_consistency)
-def assert_consistent() -> None:
-    """Claim that a shift changes the predicted class of at most `max_flip` of the samples, or of no more than it did.
+def assert_consistency() -> None:
+    """Claim that a shift changes the predicted class of few samples, or of no more than it did.
 
     Raises:
         ClaimFailed: it changes more.
@@ -213,7 +213,7 @@ def assert_worst_group_accuracy() -> None:
     """
 
 
-@asserted(measure_spurious_feature)
+@asserted(measure_no_spurious_feature)
 def assert_no_spurious_feature() -> None:
     """Claim that switching a cue, any of several, or any that a search finds, moves few predictions and little recall.
 
@@ -224,7 +224,7 @@ def assert_no_spurious_feature() -> None:
     """
 
 
-@asserted(measure_backdoor_trigger, max_anomaly=MAX_ANOMALY)
+@asserted(measure_no_backdoor_trigger, max_anomaly=MAX_ANOMALY)
 def assert_no_backdoor_trigger() -> None:
     """Claim that no class can be reached far more cheaply than the others by pasting a small patch.
 
@@ -234,7 +234,7 @@ def assert_no_backdoor_trigger() -> None:
     """
 
 
-@asserted(measure_failure_direction, max_excess=MAX_EXCESS)
+@asserted(measure_no_failure_direction, max_excess_error=MAX_EXCESS)
 def assert_no_failure_direction() -> None:
     """Claim that along no linear direction a class has many more errors than the looks of its samples foresee.
 
@@ -353,7 +353,7 @@ def assert_multilabel_accuracy() -> None:
     """
 
 
-@asserted(measure_landscape)
+@asserted(measure_smooth_landscape)
 def assert_smooth_landscape() -> None:
     """Claim that a net's loss ranges less along its training than a reference's, on relative steps.
 
@@ -382,7 +382,7 @@ def assert_robust_generalization() -> None:
 
     Raises:
         ClaimFailed: more is lost.
-        ClaimInconclusive: seeds and samples do not settle it, or the training reaches less than `min_train`.
+        ClaimInconclusive: seeds and samples do not settle it, or the training reaches less than `min_train_accuracy`.
     """
 
 

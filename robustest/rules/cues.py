@@ -29,20 +29,20 @@ class CueRule:
 
     Attributes:
         targets: for each cue the class it is suspected to stand for, or None.
-        max_flip: the flip rate claimed at most, or None.
+        max_flip_rate: the flip rate claimed at most, or None.
         max_recall_drop: the recall drop claimed at most, or None.
         terms: what the verdict may rest on.
     """
 
     targets: tuple[int | None, ...]
-    max_flip: float | None
+    max_flip_rate: float | None
     max_recall_drop: float | None
     terms: Terms
 
     @property
     def by_recall(self) -> bool:
         """Whether recall alone is claimed."""
-        return self.max_flip is None and self.max_recall_drop is not None
+        return self.max_flip_rate is None and self.max_recall_drop is not None
 
     @property
     def _level(self) -> float:
@@ -88,7 +88,7 @@ class CueRule:
             ConfigError: as for `decide`.
         """
         flip, drops, worst = self.judged(pairs)
-        verdicts = [flip.verdict] * (self.max_flip is not None)
+        verdicts = [flip.verdict] * (self.max_flip_rate is not None)
         verdicts += [drop.verdict for drop in drops.values()] * (self.max_recall_drop is not None)
         decision = replace(drops[worst] if self.by_recall else flip, verdict=worst_of(verdicts))
         # A class that is rare in the population may have no sample at all, and lose all of its recall unseen.
@@ -130,7 +130,7 @@ class CueRule:
     def lead(self, columns: Columns, among: Sequence[int] = ()) -> int:
         """The cue that speaks most against the claim, of some or of all, on the samples looked at."""
         pairs = self.pairs(columns)
-        limits = {"flip": self.max_flip or 0.0, "drop": self.max_recall_drop or 0.0}
+        limits = {"flip": self.max_flip_rate or 0.0, "drop": self.max_recall_drop or 0.0}
 
         def excess(counts: Pairs) -> tuple[float, float]:
             flip = counts.flip_rate - limits["flip"]
@@ -152,7 +152,7 @@ class CueRule:
             raise ConfigError(f"Expected samples of class {pairs.target} and of others but the data lack one of them.")
         level = self._level
         terms = {**self.terms.of(), "fail_alpha": level}
-        flip = decide_share(pairs.flips, pairs.of, self.max_flip, at_least=False, **terms)
+        flip = decide_share(pairs.flips, pairs.of, self.max_flip_rate, at_least=False, **terms)
         flip = _from(clopper_pearson(pairs.flips, pairs.of, level)[0], flip)
         # The class with the largest drop is picked after looking, too.
         each = {**terms, "alpha": terms["alpha"] / len(classes), "fail_alpha": level / len(classes)}
@@ -166,11 +166,11 @@ class CueRule:
     def _parts(self, columns: Columns) -> Iterator[tuple[ShareRule | RateRule, Columns]]:
         """All that must hold, each with its columns: each cue's flip rate, and its recall drop in each class seen."""
         classes = int(columns[CLASSES][0])
-        count = len(self.targets) * (self.max_flip is not None)
+        count = len(self.targets) * (self.max_flip_rate is not None)
         count += (self.max_recall_drop is not None) * sum(classes if t is None else 1 for t in self.targets)
         terms = Terms(scope="set", alpha=self.terms.alpha, fail_alpha=self.terms.fail_alpha / max(1, count))
         for cue, target in enumerate(self.targets):
-            if self.max_flip is not None:
+            if self.max_flip_rate is not None:
                 yield self._flips(columns, cue, terms)
             if self.max_recall_drop is not None:
                 for k in np.unique(columns["label"]).tolist() if target is None else [target]:
@@ -179,10 +179,10 @@ class CueRule:
     def _flips(self, columns: Columns, cue: int, terms: Terms) -> tuple[ShareRule | RateRule, Columns]:
         moved, target = columns[on(cue)] != columns[off(cue)], self.targets[cue]
         if target is None:
-            return ShareRule(threshold=self.max_flip, at_least=False, terms=terms), {"held": ~moved}
+            return ShareRule(threshold=self.max_flip_rate, at_least=False, terms=terms), {"held": ~moved}
         others = columns["label"] != target
         event = (moved & others & (columns[on(cue)] == target)).astype(np.int64)
-        return RateRule(threshold=self.max_flip, terms=terms, signed=False), {"event": event, "counts": others}
+        return RateRule(threshold=self.max_flip_rate, terms=terms, signed=False), {"event": event, "counts": others}
 
     def _recall(self, columns: Columns, cue: int, k: int, terms: Terms) -> tuple[RateRule, Columns]:
         members = columns["label"] == k
@@ -205,10 +205,10 @@ class CueRule:
             # The cue that moves most is not always the one of which most is open: others may have fewer samples.
             ends = [[clopper_pearson(p.flips, p.of, level) for p in every] for level in (self._level, self.terms.alpha)]
             interval = max(low for low, _ in ends[0]), max(high for _, high in ends[1])
-        if self.max_flip is None and self.max_recall_drop is None:
+        if self.max_flip_rate is None and self.max_recall_drop is None:
             rule = f"no threshold given; {rule}"
-        elif self.max_recall_drop is None and self.max_flip is not None and self.terms.scope != "set":
-            verdict = beyond(interval, self.max_flip, at_least=False)
+        elif self.max_recall_drop is None and self.max_flip_rate is not None and self.terms.scope != "set":
+            verdict = beyond(interval, self.max_flip_rate, at_least=False)
             rule = f"population, alpha = {self.terms.alpha:g} a side; {rule}"
         at_alpha = verdict is not Verdict.INCONCLUSIVE
         return Decision(verdict=verdict, rule=rule, estimate=None, interval=interval, at_alpha=at_alpha)

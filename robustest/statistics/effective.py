@@ -75,7 +75,7 @@ def effective_robustness(
 
     Args:
         results: by the model's name: its result of a claim on a shift (`assert_transfer_accuracy`,
-            `assert_shift_accuracy`, `assert_consistent` or `assert_subpopulation_shift`; all of the same one), or its
+            `assert_shift_accuracy`, `assert_consistency` or `assert_subpopulation_shift`; all of the same one), or its
             accuracies, as (before, under) or (before, under, samples before, samples under).
         reference: names of the models that the line is fitted to, three or more besides the one compared; None takes
             all of them.

@@ -88,4 +88,6 @@ def replication(random: Random, **claim: Any) -> Result:
         held.append(random.random(2 * N) < base + 0.4 * frequency)
         selected = random.binomial(20, frequency)
         says.append(Annotations(selected=selected, shown=np.full(2 * N, 20), independent=True))
-    return M.measure_replication_gap((held[0], held[1]), None, None, (says[0], says[1]), resamples=100, **claim)
+    return M.measure_replication_gap(
+        (held[0], held[1]), None, None, annotations=(says[0], says[1]), resamples=100, **claim
+    )

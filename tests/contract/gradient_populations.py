@@ -65,14 +65,14 @@ def min_perturbation(random: Random, **claim: Any) -> Result:
 def universal(random: Random, **claim: Any) -> Result:
     """All are predicted alike, so that every perturbation learned is the same and fools a fifth."""
     data = margins(random.choice([0.05, 0.2], 2 * N, p=[0.2, 0.8]))
-    return M.measure_universal_perturbation(MARGIN, data, Linf(0.1), steps=5, **claim)
+    return M.measure_no_universal_perturbation(MARGIN, data, Linf(0.1), iterations=5, **claim)
 
 
 def alignment(random: Random, **claim: Any) -> Result:
     """The gradient is at the first pixel: the share of it inside a mask is the mask's value there."""
     masks = torch.zeros(N, 1, 1, 3)
     masks[:, 0, 0, 0] = torch.from_numpy(random.beta(1, 3, N))
-    return M.measure_gradient_alignment(MARGIN, margins(np.full(N, 0.2)), reference=masks, **claim)
+    return M.measure_gradient_alignment(MARGIN, margins(np.full(N, 0.2)), evidence=masks, **claim)
 
 
 class Elsewhere(Margin):
@@ -91,7 +91,7 @@ def gain_in_alignment(random: Random, **claim: Any) -> Result:
     for pixel, share in enumerate((0.5, 0.2)):
         masks[:, 0, 0, pixel] = torch.from_numpy(random.beta(5 * share, 5 * (1 - share), N))
     return M.measure_gradient_alignment(
-        MARGIN, margins(np.full(N, 0.2), 0.7), baseline=ELSEWHERE, reference=masks, **claim
+        MARGIN, margins(np.full(N, 0.2), 0.7), reference=ELSEWHERE, evidence=masks, **claim
     )
 
 
@@ -104,7 +104,7 @@ def class_evidence(random: Random, **claim: Any) -> Result:
     """Every sample is driven to the other class, and the judge agrees on seven of ten."""
     y = torch.arange(N) % 2
     x = torch.stack([0.3 + 0.4 * y, 0.3 + 0.4 * y, torch.from_numpy(0.1 + 0.8 * drawn(random, 0.7)).float()], 1)
-    return M.measure_class_evidence(MARGIN, (x[:, None, None], y), judge, eps=0.5, steps=5, **claim)
+    return M.measure_class_evidence(MARGIN, (x[:, None, None], y), judge, eps=0.5, iterations=5, **claim)
 
 
 class Trace(nn.Module):
@@ -125,4 +125,4 @@ TRACE = Trace().eval()
 def invertible_features(random: Random, **claim: Any) -> Result:
     """The second pixel leaves no trace in the features: it comes back grey, which it is in half of the images."""
     data = margins(np.full(N, 0.2), torch.from_numpy(0.5 + 0.4 * drawn(random, 0.5)).float())
-    return M.measure_invertible_features(TRACE, data, steps=40, **claim)
+    return M.measure_invertible_features(TRACE, data, iterations=40, **claim)

@@ -96,7 +96,7 @@ def consistency(random: Random, **claim: Any) -> Result:
 def corruptions(random: Random, **claim: Any) -> Result:
     data = labelled(drawn(random, 0.95), drawn(random, 0.8), drawn(random, 0.6))
     kinds: dict[str, Any] = {"corruptions": ["brightness"], "severities": [1, 2]}
-    return M.measure_corruption_robustness(LOOKUP, data, **kinds, baseline={"brightness": [0.5] * 5}, **claim)
+    return M.measure_corruption_robustness(LOOKUP, data, **kinds, reference={"brightness": [0.5] * 5}, **claim)
 
 
 def transfer(random: Random, **claim: Any) -> Result:
@@ -148,23 +148,23 @@ def cued(random: Random, levels: int = 1) -> tuple[Tensor, Tensor]:
 
 
 def cue(random: Random, **claim: Any) -> Result:
-    return M.measure_spurious_feature(LOOKUP, cued(random), Light(lack=True), **claim)
+    return M.measure_no_spurious_feature(LOOKUP, cued(random), Light(lack=True), **claim)
 
 
 def cue_towards(random: Random, **claim: Any) -> Result:
-    return M.measure_spurious_feature(LOOKUP, cued(random), Light(), target=1, **claim)
+    return M.measure_no_spurious_feature(LOOKUP, cued(random), Light(), target_class=1, **claim)
 
 
 def cue_in_each_class(random: Random, **claim: Any) -> Result:
     """A fifth of each of four classes is right thanks to it: chance makes one the worst."""
     data = labelled(drawn(random, 1, 2 * N), drawn(random, 0.8, 2 * N))
-    return M.measure_spurious_feature(LOOKUP, data, Light(lack=True), **claim)
+    return M.measure_no_spurious_feature(LOOKUP, data, Light(lack=True), **claim)
 
 
 def three_cues(random: Random, **claim: Any) -> Result:
     """As bad as each other: chance makes one the worst."""
     cues = [Light(level, lack=True) for level in (1, 2, 3)]
-    return M.measure_spurious_feature(LOOKUP, cued(random, 3), cues, **claim)
+    return M.measure_no_spurious_feature(LOOKUP, cued(random, 3), cues, **claim)
 
 
 def sequences(random: Random, **claim: Any) -> Result:

@@ -21,21 +21,22 @@ from robustest import (
     Result,
     breeds_split,
     measure_accuracy,
-    measure_backdoor_trigger,
     measure_calibrated,
     measure_certified_accuracy,
     measure_class_evidence,
     measure_consistency,
     measure_corruption_robustness,
     measure_cue_noticed,
-    measure_failure_direction,
     measure_gradient_alignment,
     measure_invertible_features,
     measure_label_agreement,
     measure_label_quality,
-    measure_landscape,
     measure_min_perturbation,
     measure_multilabel_accuracy,
+    measure_no_backdoor_trigger,
+    measure_no_failure_direction,
+    measure_no_spurious_feature,
+    measure_no_universal_perturbation,
     measure_nonrobust_reliance,
     measure_ood_rejected,
     measure_replication_gap,
@@ -47,13 +48,12 @@ from robustest import (
     measure_selective_accuracy,
     measure_shift_accuracy,
     measure_simulatable,
+    measure_smooth_landscape,
     measure_sparse_head,
-    measure_spurious_feature,
     measure_stable_under_perturbations,
     measure_subpopulation_shift,
     measure_synthetic_covers,
     measure_transfer_accuracy,
-    measure_universal_perturbation,
     measure_worst_group_accuracy,
 )
 from robustest.attacks import DDN, PGD
@@ -183,7 +183,7 @@ def _evidence(good: bool, draw: int, **more: Any) -> Result:
     def judge(batch: Tensor) -> Tensor:
         return batch[:, 0, 0, :CLASSES] + weight * batch[:, 0, 1, :CLASSES]
 
-    return measure_class_evidence(Net(good=True), samples(draw), judge, eps=0.4, steps=20, **more)
+    return measure_class_evidence(Net(good=True), samples(draw), judge, eps=0.4, iterations=20, **more)
 
 
 def _inversion(good: bool, draw: int, **more: Any) -> Result:
@@ -229,7 +229,7 @@ def _replication(good: bool, draw: int, **more: Any) -> Result:
         return right, Annotations(selected=random.binomial(20, easy), shown=np.full(n, 20), independent=True)
 
     (first, of_first), (second, of_second) = edition(2000, 0.0), edition(2000, 0.0 if good else 0.3)
-    return measure_replication_gap((first, second), None, None, (of_first, of_second), **more)
+    return measure_replication_gap((first, second), None, None, annotations=(of_first, of_second), **more)
 
 
 def _chosen(labels: Any, other: float, draw: int) -> Responses:
@@ -279,7 +279,9 @@ def _landscape(good: bool, draw: int, **more: Any) -> Result:
     x, y = samples(draw)
     batches = list(zip(x.split(50), y.split(50), strict=True))
     course: dict[str, Any] = {"steps": 30, "learning_rate": 0.5, "alpha": 0.05}
-    return measure_landscape(net, nn.functional.cross_entropy, batches, reference=reference, **course, **more)
+    return measure_smooth_landscape(
+        net, batches, loss=nn.functional.cross_entropy, reference=reference, **course, **more
+    )
 
 
 def _built(steep: bool) -> Callable[[], nn.Module]:
@@ -346,8 +348,8 @@ def _by_heart(x: Tensor, y: Tensor, seed: int) -> nn.Module:
 
 def _generalization(good: bool, draw: int, **more: Any) -> Result:
     """Trained on the mean of each class, or by heart."""
-    train, how = (_means if good else _by_heart), {"sizes": [80], "min_train": 0.5, "attack": "fgsm"}
-    return measure_robust_generalization(train, samples(1000), samples(draw), Linf(0.02), **how, **more)
+    train, how = (_means if good else _by_heart), {"sizes": [80], "min_train_accuracy": 0.5, "attack": "fgsm"}
+    return measure_robust_generalization(samples(1000), Linf(0.02), train=train, test=samples(draw), **how, **more)
 
 
 class Bottom(nn.Module):
@@ -359,7 +361,9 @@ class Bottom(nn.Module):
 
 def _reliance(good: bool, draw: int, **more: Any) -> Result:
     model = Bottom() if good else Net(good=True)
-    return measure_nonrobust_reliance(model, _means, samples(1000), samples(draw), L2(0.6), steps=10, **more)
+    return measure_nonrobust_reliance(
+        model, samples(1000), L2(0.6), train=_means, test=samples(draw), iterations=10, **more
+    )
 
 
 def _failures(good: bool, draw: int, **more: Any) -> Result:
@@ -370,7 +374,7 @@ def _failures(good: bool, draw: int, **more: Any) -> Result:
         logits = torch.zeros(len(batch), CLASSES).scatter(1, batch[:, 0, 0, :CLASSES].argmax(1, keepdim=True), 3.0)
         return torch.where(unlucky[:, None], logits.roll(1, 1), logits)
 
-    return measure_failure_direction(model, samples(draw, 400), **more)
+    return measure_no_failure_direction(model, samples(draw, 400), **more)
 
 
 def _synthetic(good: bool, draw: int, **more: Any) -> Result:
@@ -378,7 +382,9 @@ def _synthetic(good: bool, draw: int, **more: Any) -> Result:
     real, test = samples(1000 + draw, 120), samples(2000 + draw, 400)
     x, y = samples(3000, 120)
     wrong = torch.rand(len(y), generator=torch.Generator().manual_seed(0)) < 0.45
-    return measure_synthetic_covers((x, y if good else torch.where(wrong, (y + 1) % CLASSES, y)), real, test, **more)
+    return measure_synthetic_covers(
+        real, (x, y if good else torch.where(wrong, (y + 1) % CLASSES, y)), test=test, **more
+    )
 
 
 _TEMPLATES = torch.randn(6, 1, 10, 10, generator=torch.Generator().manual_seed(0))
@@ -409,7 +415,7 @@ def patterned(draw: int, classes: int, n: int = 320) -> tuple[Tensor, Tensor]:
 
 def _cue(good: bool, draw: int, **more: Any) -> Result:
     cue = PixelPatch(top=1, left=6, height=2, width=2)
-    return measure_spurious_feature(Templates(good=good), patterned(draw, 4), cue, **more)
+    return measure_no_spurious_feature(Templates(good=good), patterned(draw, 4), cue, **more)
 
 
 def _backdoor(good: bool, draw: int, **more: Any) -> Result:
@@ -418,7 +424,7 @@ def _backdoor(good: bool, draw: int, **more: Any) -> Result:
         "search_samples": 60,
         "sizes": [2, 6],
     }  # the larger leads anywhere, so that a class can stand out
-    return measure_backdoor_trigger(Templates(good=good, classes=6), patterned(draw, 6, 180), **few, **more)
+    return measure_no_backdoor_trigger(Templates(good=good, classes=6), patterned(draw, 6, 180), **few, **more)
 
 
 def _alignment(good: bool, draw: int, **more: Any) -> Result:
@@ -439,9 +445,9 @@ KINDS: dict[str, Kind] = {
     "robust score": Kind(_plain(measure_robust_score, Linf(0.1), **_SCORED), "at_least", 0.5, 0.99),
     "shift accuracy": Kind(_plain(measure_shift_accuracy, "gaussian_noise", **NOISE), "at_least", 0.8, 0.99),
     "accuracy drop": Kind(_plain(measure_shift_accuracy, _dimmed, **NOISE), "max_drop", 0.2, 0.001),
-    "consistency": Kind(_plain(measure_consistency, "gaussian_noise", **NOISE), "max_flip", 0.1, 0.01),
-    "universal": Kind(_plain(measure_universal_perturbation, Linf(0.1), steps=20), "max_fooled", 0.18, 0.01),
-    "min perturbation": Kind(_plain(measure_min_perturbation, "l2", **_DDN), "median_at_least", 0.1, 0.9),
+    "consistency": Kind(_plain(measure_consistency, "gaussian_noise", **NOISE), "max_flip_rate", 0.1, 0.01),
+    "universal": Kind(_plain(measure_no_universal_perturbation, Linf(0.1), steps=20), "max_fooling_rate", 0.18, 0.01),
+    "min perturbation": Kind(_plain(measure_min_perturbation, "l2", **_DDN), "at_least", 0.1, 0.9),
     "robust to": Kind(_plain(measure_robust_to, _CHANGES, max_examples=10), "at_least", 0.8, 0.99),
     "worst group": Kind(_worst_group, "at_least", 0.8, 0.99),
     "transfer accuracy": Kind(_transfer, "at_least", 0.8, 0.99),
@@ -453,16 +459,16 @@ KINDS: dict[str, Kind] = {
     "selective accuracy": Kind(
         _plain(measure_selective_accuracy, "gaussian_noise", coverage=0.9, severity=1), "at_least", 0.85, 0.9999
     ),
-    "other data rejected": Kind(_rejected, "fpr_at_95_tpr", 0.3, 0.001),
+    "other data rejected": Kind(_rejected, "max_fpr", 0.3, 0.001),
     "stable": Kind(_stable, "max_mfp", 0.05, 1e-9),
-    "spurious feature": Kind(_cue, "max_flip", 0.2, 0.001),
+    "spurious feature": Kind(_cue, "max_flip_rate", 0.2, 0.001),
     "backdoor": Kind(_backdoor, "max_anomaly", 1.0, 0.01),
     "sparse head": Kind(_sparse, "max_drop", 0.2, 0.001),
     "class evidence": Kind(_evidence, "min_transfer", 0.8, 0.999),
     "gradient alignment": Kind(_alignment, "at_least", 0.8, 0.99),
     "invertible features": Kind(_inversion, "max_image_error", 0.5, 0.01),
-    "failure direction": Kind(_failures, "max_excess", 0.5, 0.05),
-    "label agreement": Kind(_agreement, "contained_at_least", 0.8, 0.99),
+    "failure direction": Kind(_failures, "max_excess_error", 0.5, 0.05),
+    "label agreement": Kind(_agreement, "min_contained", 0.8, 0.99),
     "selection gap": Kind(_gap, "margin", 0.3, 0.001),
     "label quality": Kind(_quality, "at_most", 0.1, 0.001),
     "several objects": Kind(_several, "at_least", 0.9, 0.999),

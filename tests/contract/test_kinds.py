@@ -91,7 +91,9 @@ def replicated(data: Data, **options: Any) -> Result:
     held = MODEL(data[0]).argmax(1) == data[1]
     later = MODEL(halved(data[0], 1, data[1])).argmax(1) == data[1]
     n = len(held)
-    return robustest.measure_replication_gap((held, later), None, None, (says(n), says(n)), resamples=100, **options)
+    return robustest.measure_replication_gap(
+        (held, later), None, None, annotations=(says(n), says(n)), resamples=100, **options
+    )
 
 
 def said(data: Data, **about: Any) -> M.Responses:
@@ -130,7 +132,7 @@ def landscape(data: Data, **options: Any) -> Result:
         return nn.Sequential(nn.Flatten(), nn.Linear(SIDE * SIDE, 8), nn.ReLU(), nn.Linear(8, CLASSES))
 
     course: dict[str, Any] = {"seeds": 2, "steps": 20, "learning_rate": 0.5, "reference": narrow}
-    return M.measure_landscape(wide, nn.functional.cross_entropy, [data], **course, **options)
+    return M.measure_smooth_landscape(wide, [data], loss=nn.functional.cross_entropy, **course, **options)
 
 
 def foreseen(data: Data, **options: Any) -> Result:
@@ -213,11 +215,11 @@ KINDS = {
     "robust score": kind("assert_robust_score", "at_least", 0)(
         lambda d, **o: M.measure_robust_score(MODEL, d, Linf(0.02), task=M.Classification(), **FGSM, **o)
     ),
-    "minimum perturbation": kind("assert_min_perturbation", "median_at_least", 0)(
+    "minimum perturbation": kind("assert_min_perturbation", "at_least", 0)(
         lambda d, **o: M.measure_min_perturbation(MODEL, d, "linf", attack="fmn", **o)
     ),
-    "universal": kind("assert_no_universal_perturbation", "max_fooled", 1)(
-        lambda d, **o: M.measure_universal_perturbation(MODEL, d, Linf(0.05), steps=3, **o)
+    "universal": kind("assert_no_universal_perturbation", "max_fooling_rate", 1)(
+        lambda d, **o: M.measure_no_universal_perturbation(MODEL, d, Linf(0.05), iterations=3, **o)
     ),
     "shift": kind("assert_shift_accuracy", "at_least", 0)(
         lambda d, **o: M.measure_shift_accuracy(MODEL, d, halved, **o)
@@ -237,7 +239,7 @@ KINDS = {
     "strategy": kind("assert_robust_to", "at_least", 0)(
         lambda d, **o: M.measure_robust_to(MODEL, d, strategies.shifts([NOISE], max_severity=2), max_examples=4, **o)
     ),
-    "consistency": kind("assert_consistent", "max_flip", 1)(
+    "consistency": kind("assert_consistency", "max_flip_rate", 1)(
         lambda d, **o: M.measure_consistency(MODEL, d, halved, **o)
     ),
     "groups": kind("assert_worst_group_accuracy", "at_least", 0)(
@@ -256,7 +258,7 @@ KINDS = {
     "selective accuracy": kind("assert_selective_accuracy", "at_least", 0)(
         lambda d, **o: M.measure_selective_accuracy(MODEL, d, coverage=0.9, **o)
     ),
-    "other data rejected": kind("assert_ood_rejected", "fpr_at_95_tpr", 1)(
+    "other data rejected": kind("assert_ood_rejected", "max_fpr", 1)(
         lambda d, **o: M.measure_ood_rejected(MODEL, d, halved(d[0], 1, d[1]), **o)
     ),
     "flips of sequences": kind("assert_stable_under_perturbations", "max_mfp", 1)(
@@ -271,25 +273,25 @@ KINDS = {
         )
     ),
     "replication": kind("assert_replication_gap", "max_gap", 1, exact=False)(replicated),
-    "cue, flips": kind("assert_no_spurious_feature", "max_flip", 1)(
-        lambda d, **o: M.measure_spurious_feature(MODEL, d, CUE, **o)
+    "cue, flips": kind("assert_no_spurious_feature", "max_flip_rate", 1)(
+        lambda d, **o: M.measure_no_spurious_feature(MODEL, d, CUE, **o)
     ),
-    "cue, flips to a class": kind("assert_no_spurious_feature", "max_flip", 1)(
-        lambda d, **o: M.measure_spurious_feature(MODEL, d, CUE, target=0, **o)
+    "cue, flips to a class": kind("assert_no_spurious_feature", "max_flip_rate", 1)(
+        lambda d, **o: M.measure_no_spurious_feature(MODEL, d, CUE, target_class=0, **o)
     ),
     "cue, recall": kind("assert_no_spurious_feature", "max_recall_drop", 1)(
-        lambda d, **o: M.measure_spurious_feature(
-            MODEL, d, PixelPatch(top=0, left=0, height=3, width=3, value=1.0, off_value=0.0), target=1, **o
+        lambda d, **o: M.measure_no_spurious_feature(
+            MODEL, d, PixelPatch(top=0, left=0, height=3, width=3, value=1.0, off_value=0.0), target_class=1, **o
         )
     ),
-    "cues that a search finds": kind("assert_no_spurious_feature", "max_flip", 1, exact=False)(
-        lambda d, **o: M.measure_spurious_feature(MODEL, d, Discovery(trigger_steps=0), **o)
+    "cues that a search finds": kind("assert_no_spurious_feature", "max_flip_rate", 1, exact=False)(
+        lambda d, **o: M.measure_no_spurious_feature(MODEL, d, Discovery(trigger_steps=0), **o)
     ),
     "backdoor": kind("assert_no_backdoor_trigger", "max_anomaly", exact=False)(
-        lambda d, **o: M.measure_backdoor_trigger(MODEL, d, steps=5, sizes=[1, 3], **o)
+        lambda d, **o: M.measure_no_backdoor_trigger(MODEL, d, iterations=5, sizes=[1, 3], **o)
     ),
-    "failure direction": kind("assert_no_failure_direction", "max_excess", 1, exact=False)(
-        lambda d, **o: M.measure_failure_direction(MODEL, d, permutations=19, **({"alpha": 0.1} | o))
+    "failure direction": kind("assert_no_failure_direction", "max_excess_error", 1, exact=False)(
+        lambda d, **o: M.measure_no_failure_direction(MODEL, d, permutations=19, **({"alpha": 0.1} | o))
     ),
     "sparse head": kind("assert_sparse_head", "max_drop", 1, other={"max_features_per_class": 35}, exact=False)(
         lambda d, **o: M.measure_sparse_head(MODEL, d, **QUICK, **o)
@@ -298,21 +300,21 @@ KINDS = {
         lambda d, **o: M.measure_gradient_alignment(MODEL, d, **o)
     ),
     "alignment in masks": kind("assert_gradient_alignment", "at_least", 0)(
-        lambda d, **o: M.measure_gradient_alignment(MODEL, d, reference=(d[0] > 0.5).float(), **o)
+        lambda d, **o: M.measure_gradient_alignment(MODEL, d, evidence=(d[0] > 0.5).float(), **o)
     ),
     "gain in alignment": kind("assert_gradient_alignment", "min_gain", -2, other={"baseline": OTHER})(
         lambda d, **o: M.measure_gradient_alignment(MODEL, d, **o)
     ),
     "inversion": kind("assert_invertible_features", "max_image_error", exact=False)(
-        lambda d, **o: M.measure_invertible_features(MODEL, d, steps=3, **o)
+        lambda d, **o: M.measure_invertible_features(MODEL, d, iterations=3, **o)
     ),
     "class evidence": kind("assert_class_evidence", "min_transfer", 0)(
-        lambda d, **o: M.measure_class_evidence(MODEL, d, judge, eps=1.0, steps=5, min_driven=5, **o)
+        lambda d, **o: M.measure_class_evidence(MODEL, d, judge, eps=1.0, iterations=5, min_driven=5, **o)
     ),
-    "agreement, contained": kind("assert_label_agreement", "contained_at_least", 0)(
+    "agreement, contained": kind("assert_label_agreement", "min_contained", 0)(
         lambda d, **o: M.measure_label_agreement(MODEL, d, said(d), **o)
     ),
-    "agreement, main label": kind("assert_label_agreement", "main_at_least", 0)(
+    "agreement, main label": kind("assert_label_agreement", "min_main", 0)(
         lambda d, **o: M.measure_label_agreement(MODEL, d, said(d), **o)
     ),
     "agreement, unsupported": kind("assert_label_agreement", "max_unsupported", 1)(
@@ -323,11 +325,13 @@ KINDS = {
     ),
     "robust generalization": kind("assert_robust_generalization", "max_gap", 1, exact=False)(
         lambda d, **o: M.measure_robust_generalization(
-            means, MORE, d, Linf(0.02), sizes=[60], seeds=2, min_train=0.3, **FGSM, **o
+            MORE, Linf(0.02), train=means, test=d, sizes=[60], seeds=2, min_train_accuracy=0.3, **FGSM, **o
         )
     ),
     "nonrobust reliance": kind("assert_nonrobust_reliance", "max_transfer", 1, exact=False)(
-        lambda d, **o: M.measure_nonrobust_reliance(MODEL, means, MORE, d, M.L2(0.5), seeds=2, steps=5, **o)
+        lambda d, **o: M.measure_nonrobust_reliance(
+            MODEL, MORE, M.L2(0.5), train=means, test=d, seeds=2, iterations=5, **o
+        )
     ),
     "label quality": kind("assert_label_quality", "at_most", 1)(
         lambda d, **o: M.measure_label_quality(d, said(d), **o)
@@ -359,7 +363,7 @@ def test_a_threshold_that_any_model_keeps_is_refused(one: Kind) -> None:
 @every_kind
 @pytest.mark.parametrize("wrong", [float("nan"), float("inf"), True, "0.4", [0.4], 1e6], ids=str)
 def test_what_is_no_number_in_range_is_refused(one: Kind, wrong: object) -> None:
-    if wrong == 1e6 and one.threshold in {"max_anomaly", "max_image_error", "max_ratio", "median_at_least"}:
+    if wrong == 1e6 and one.threshold in {"max_anomaly", "max_image_error", "max_ratio", "at_least"}:
         return  # no largest one
     with pytest.raises(ConfigError, match=one.threshold):
         one.measure(first(N), **one.other, **{one.threshold: wrong})
@@ -445,9 +449,11 @@ def test_a_class_of_one_sample_may_fail_a_claim_on_recall() -> None:
     few = torch.tensor([*(at for at in range(N) if Y[at] != 3), FALLS])
     turned = PixelPatch(top=0, left=0, height=3, width=3, value=0.0, off_value=1.0)
     for exact in (False, True):
-        result = M.measure_spurious_feature(MODEL, (X[few], Y[few]), turned, max_recall_drop=0.9, exact=exact)
+        result = M.measure_no_spurious_feature(MODEL, (X[few], Y[few]), turned, max_recall_drop=0.9, exact=exact)
         assert result.verdict is Verdict.FAILED
-    by_population = M.measure_spurious_feature(MODEL, (X[few], Y[few]), turned, max_recall_drop=0.9, scope="population")
+    by_population = M.measure_no_spurious_feature(
+        MODEL, (X[few], Y[few]), turned, max_recall_drop=0.9, scope="population"
+    )
     assert by_population.verdict is Verdict.INCONCLUSIVE
 
 
@@ -550,7 +556,7 @@ def test_a_radius_of_nothing_is_said() -> None:
     still = M.Spatial(rotation=0, translation=0, scale=0)
     found = M.measure_robust_accuracy(MODEL, first(20), still, at_least=0.5, attack=M.SpatialGrid())
     assert measured(found).endswith(f"; {still} allows no change")
-    found = M.measure_universal_perturbation(MODEL, first(N), Linf(0), steps=1, max_fooled=0.5)
+    found = M.measure_no_universal_perturbation(MODEL, first(N), Linf(0), iterations=1, max_fooling_rate=0.5)
     assert measured(found).endswith("; Linf(eps=0) allows no change")
 
 
@@ -579,7 +585,7 @@ NOTHING_CHANGES: dict[str, tuple[str, Callable[[], Result]]] = {
     ),
     "consistency": (
         STILL,
-        lambda: M.measure_consistency(MODEL, first(N), unmoved, max_flip=0.5),
+        lambda: M.measure_consistency(MODEL, first(N), unmoved, max_flip_rate=0.5),
     ),
     "calibration": (
         STILL,
@@ -595,7 +601,7 @@ NOTHING_CHANGES: dict[str, tuple[str, Callable[[], Result]]] = {
     ),
     "pose": (
         "the shift pose (as it is)",
-        lambda: M.measure_consistency(MODEL, first(N), strategies.Pose(), max_flip=0.5),
+        lambda: M.measure_consistency(MODEL, first(N), strategies.Pose(), max_flip_rate=0.5),
     ),
     "chain": (
         "the shift no change",
@@ -629,7 +635,7 @@ NOTHING_CHANGES: dict[str, tuple[str, Callable[[], Result]]] = {
             corruptions=[halved, unmoved],
             severities=[1],
             max_mce=1.5,
-            baseline={"halved": [0.5] * 5, "unmoved": [0.5] * 5},
+            reference={"halved": [0.5] * 5, "unmoved": [0.5] * 5},
         ),
     ),
     "frames": (
@@ -638,26 +644,26 @@ NOTHING_CHANGES: dict[str, tuple[str, Callable[[], Result]]] = {
     ),
     "cue": (
         "the cue 1x1 patch",
-        lambda: M.measure_spurious_feature(
-            MODEL, (torch.ones_like(X), Y), PixelPatch(top=0, left=0, off_value=1.0), max_flip=0.5
+        lambda: M.measure_no_spurious_feature(
+            MODEL, (torch.ones_like(X), Y), PixelPatch(top=0, left=0, off_value=1.0), max_flip_rate=0.5
         ),
     ),
     "recall": (
         "the cue 1x1 patch",
-        lambda: M.measure_spurious_feature(
+        lambda: M.measure_no_spurious_feature(
             MODEL, (torch.ones_like(X), Y), PixelPatch(top=0, left=0, off_value=1.0), max_recall_drop=0.5
         ),
     ),
     "one cue of two": (
         "the cue own",
-        lambda: M.measure_spurious_feature(
-            MODEL, first(N), [CUE, M.FunctionCue("own", on=lambda x: x * 1.0)], max_flip=0.9
+        lambda: M.measure_no_spurious_feature(
+            MODEL, first(N), [CUE, M.FunctionCue("own", on=lambda x: x * 1.0)], max_flip_rate=0.9
         ),
     ),
     "background swap": (
         "the cue background swap",
-        lambda: M.measure_spurious_feature(
-            MODEL, first(N), M.BackgroundSwap(masks=MASKS, backgrounds=X[:5]), max_flip=0.9
+        lambda: M.measure_no_spurious_feature(
+            MODEL, first(N), M.BackgroundSwap(masks=MASKS, backgrounds=X[:5]), max_flip_rate=0.9
         ),
     ),
     "strategy": (
@@ -700,15 +706,17 @@ def now_and_then(x: Tensor) -> Tensor:
 FEW_CHANGE: dict[str, Callable[[], Result]] = {
     "shift": lambda: M.measure_shift_accuracy(MODEL, first(N), now_and_then, at_least=0.6),
     "fall": lambda: M.measure_shift_accuracy(MODEL, first(N), now_and_then, max_drop=0.3),
-    "consistency": lambda: M.measure_consistency(MODEL, first(N), now_and_then, max_flip=0.3),
+    "consistency": lambda: M.measure_consistency(MODEL, first(N), now_and_then, max_flip_rate=0.3),
     "brier": lambda: M.measure_calibrated(MODEL, first(N), now_and_then, max_brier=1.5),
     "calibration error": lambda: M.measure_calibrated(MODEL, first(N), now_and_then, max_ece=0.9),
     "selective": lambda: M.measure_selective_accuracy(MODEL, first(N), now_and_then, coverage=0.8, at_least=0.5),
     "corruptions": lambda: M.measure_corruption_robustness(
         MODEL, first(N), corruptions=[now_and_then], min_accuracy=0.6
     ),
-    "cue": lambda: M.measure_spurious_feature(MODEL, first(N), M.FunctionCue("own", on=now_and_then), max_flip=0.3),
-    "recall": lambda: M.measure_spurious_feature(
+    "cue": lambda: M.measure_no_spurious_feature(
+        MODEL, first(N), M.FunctionCue("own", on=now_and_then), max_flip_rate=0.3
+    ),
+    "recall": lambda: M.measure_no_spurious_feature(
         MODEL, first(N), M.FunctionCue("own", on=now_and_then), max_recall_drop=0.5
     ),
     "strategy": lambda: M.measure_robust_to(MODEL, first(N), hypothesis_just(now_and_then), at_least=0.6),
@@ -729,5 +737,7 @@ def test_samples_that_did_not_change_cannot_carry_a_claim(kind: str) -> None:
 def test_limits_that_nothing_could_exceed_do_not_pass() -> None:
     with pytest.raises(ConfigError, match=r"less than the 36 features that there are"):
         M.measure_sparse_head(MODEL, first(N), max_features_per_class=36, max_drop=0.5, **QUICK)
-    result = M.measure_invertible_features(MODEL, first(40), max_image_error=50, max_rep_error=50, steps=2)
+    result = M.measure_invertible_features(
+        MODEL, first(40), max_image_error=50, max_representation_error=50, iterations=2
+    )
     assert (result.verdict, result.rule.split(":")[0]) == (Verdict.INCONCLUSIVE, "nothing could have failed it")

@@ -25,11 +25,11 @@ from robustest import (
     measure_calibrated,
     measure_consistency,
     measure_corruption_robustness,
-    measure_failure_direction,
+    measure_no_failure_direction,
+    measure_no_spurious_feature,
     measure_robust_to,
     measure_selective_accuracy,
     measure_shift_accuracy,
-    measure_spurious_feature,
     rng,
 )
 from robustest.repair import Recipe, counterfactual_training, shift_training
@@ -127,7 +127,7 @@ _common: dict[str, Any] = {"bounds": BOUNDS, "exact": True, "cache": False}
 def test_a_shift_of_ones_own_is_the_same_on_every_layout(name: str, axes: int) -> None:
     shift = OWN[name]
     alike(lambda data: measure_shift_accuracy(MODEL, data, shift, at_least=0.5, **_common), axes)
-    alike(lambda data: measure_consistency(MODEL, data, shift, max_flip=0.5, **_common), axes)
+    alike(lambda data: measure_consistency(MODEL, data, shift, max_flip_rate=0.5, **_common), axes)
     alike(lambda data: measure_calibrated(MODEL, data, shift, max_brier=0.5, **_common), axes)
     alike(lambda data: measure_selective_accuracy(MODEL, data, shift, coverage=0.8, at_least=0.5, **_common), axes)
 
@@ -168,15 +168,15 @@ def test_accuracy_under_a_change_is_the_same_on_every_layout(axes: int) -> None:
 @AXES
 def test_cues_of_ones_own_are_the_same_on_every_layout(axes: int) -> None:
     hum = FunctionCue("hum", on=lambda x: (x + 1).clamp(max=0), off=lambda x: (x - 10).clamp(min=-80))
-    found = alike(lambda data: measure_spurious_feature(MODEL, data, hum, max_flip=0.5, **_common), axes)
+    found = alike(lambda data: measure_no_spurious_feature(MODEL, data, hum, max_flip_rate=0.5, **_common), axes)
     assert found.details["flips"] == N // 4
 
 
 @AXES
 def test_an_embedding_of_ones_own_is_the_same_on_every_layout(axes: int) -> None:
     alike(
-        lambda data: measure_failure_direction(
-            MODEL, data, embedding=lambda x: x.flatten(1)[:, :3], max_excess=0.9, **_common
+        lambda data: measure_no_failure_direction(
+            MODEL, data, embedding=lambda x: x.flatten(1)[:, :3], max_excess_error=0.9, **_common
         ),
         axes,
     )
@@ -200,7 +200,7 @@ def test_what_a_function_receives_are_the_samples_themselves(axes: int) -> None:
     measure_corruption_robustness(MODEL, (x, y), corruptions=[listening], bounds=BOUNDS)  # type: ignore[list-item]
     measure_calibrated(MODEL, (x, y), listening, bounds=BOUNDS)
     measure_robust_to(MODEL, (x, y), st.just(listening), max_examples=2, bounds=BOUNDS)
-    measure_spurious_feature(MODEL, (x, y), cue, bounds=BOUNDS)
+    measure_no_spurious_feature(MODEL, (x, y), cue, bounds=BOUNDS)
     for repair, change in ((shift_training, listening), (counterfactual_training, cue)):
         repair(MODEL, (x, y), change, recipe=Recipe(epochs=1), bounds=BOUNDS)  # type: ignore[operator]
     assert len(received) > 12

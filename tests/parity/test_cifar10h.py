@@ -49,7 +49,7 @@ def test_ten_thousand_labels(people: People) -> None:
     share = found.shares[np.arange(len(people.labels)), people.labels]
     assert (preferred.sum(), found.tied.sum(), (share < 0.5).sum()) == (77, 3, 122)
     assert share.mean() == pytest.approx(0.9523, abs=5e-5)
-    quality = measure_label_quality(people.labels, Responses.from_counts(people.counts), at_most=0.02)
+    quality = measure_label_quality(people.labels, Responses.from_counts(people.counts), max_error_rate=0.02)
     assert (quality.verdict, quality.details["wrong"], quality.details["tied"]) == (Verdict.PASSED, 77, 3)
 
 
@@ -117,7 +117,7 @@ def test_fewer_answers_flatter_and_are_said_to(people: People) -> None:
 
     def measured(says: Responses) -> Any:
         return measure_label_agreement(
-            lambda x: x.flatten(1), data, says, contained_at_least=0.5, exact=True, bounds=(-200.0, 0.0)
+            lambda x: x.flatten(1), data, says, min_contained=0.5, exact=True, bounds=(-200.0, 0.0)
         )
 
     every = measured(Responses.from_counts(people.counts))

@@ -13,7 +13,7 @@ def test_claimed(robust_model, robust_data):
 
 def test_refuted(robust_model, robust_data):
     import torch
-    assert_gradient_alignment(robust_model, robust_data, at_least=0.1, reference=torch.zeros(32, 1, 4, 4))
+    assert_gradient_alignment(robust_model, robust_data, at_least=0.1, evidence=torch.zeros(32, 1, 4, 4))
 """
 
 

@@ -44,13 +44,13 @@ CLAIMS = f"""
         claim(robust_model, data(times=250, size=2), 0.4, at_least=0.5)
 
     def test_size(robust_model, robust_data):
-        assert_min_perturbation(robust_model, robust_data, "linf", median_at_least=0.2, attack="fmn")
+        assert_min_perturbation(robust_model, robust_data, "linf", at_least=0.2, attack="fmn")
 
     def test_drop(robust_model, robust_data):
         assert_shift_accuracy(robust_model, robust_data, "brightness", severity=5, max_drop=0.1)
 
     def test_cue(robust_model, robust_data):
-        assert_no_spurious_feature(robust_model, robust_data, PixelPatch(top=0, left=0), max_flip=0.5)
+        assert_no_spurious_feature(robust_model, robust_data, PixelPatch(top=0, left=0), max_flip_rate=0.5)
 
     def test_breaks(robust_model, robust_data):
         claim(lambda x: robust_model(x) * float("nan"), robust_data, 0.1, at_least=0.5)

@@ -123,7 +123,7 @@ def test_shrunk_counterexamples_are_shown(write, rows_of) -> None:
 SEVERAL = """
     def test_second_is_refuted(robust_model, robust_data):
         claim(robust_model, robust_data, 0.1, 0.5)
-        assert_consistent(robust_model, robust_data, "brightness", severity=1, max_flip=0.5)
+        assert_consistency(robust_model, robust_data, "brightness", severity=1, max_flip_rate=0.5)
         claim(robust_model, robust_data, 0.1, 0.6)
 
     def test_none_is_refuted(robust_model, robust_data):

@@ -32,13 +32,13 @@ def test_a_run_with_what_people_said(project, write, run, rows_of):
         from robustest import assert_label_agreement, assert_label_quality
 
         def test_contained(robust_model, robust_data, robust_responses):
-            assert_label_agreement(robust_model, robust_data, robust_responses, contained_at_least=0.7)
+            assert_label_agreement(robust_model, robust_data, robust_responses, min_contained=0.7)
 
         def test_main(robust_model, robust_data, robust_responses):
-            assert_label_agreement(robust_model, robust_data, robust_responses, main_at_least=0.99, exact=True)
+            assert_label_agreement(robust_model, robust_data, robust_responses, min_main=0.99, exact=True)
 
         def test_quality(robust_data, robust_responses):
-            assert_label_quality(robust_data, robust_responses, at_most=0.02)
+            assert_label_quality(robust_data, robust_responses, max_error_rate=0.02)
         """
     )
     rows = rows_of("--robust-html", "page")

@@ -17,7 +17,7 @@ TEST = """
     from toy_claim import assert_dusk
 
     def test_dusk(robust_model, robust_data):
-        assert_dusk(robust_model, robust_data, by=0.8, max_flip={most})
+        assert_dusk(robust_model, robust_data, by=0.8, max_flip_rate={most})
 """
 LOW, HIGH = clopper_pearson(8, 32, 0.01)  # 0.56 x 0.8 = 0.448 is on the other side: eight of 32
 NUMBERS = f"dusk rate 0.250 [{LOW:.3f}, {HIGH:.3f}] n=32"
@@ -87,7 +87,7 @@ def test_it_is_remembered(dusk, rows_of) -> None:
 
 def test_it_has_a_baseline(dusk, write, run, project) -> None:
     dusk("0.5")
-    write(test_a=TEST.replace("max_flip={most}", "no_worse_than='base.json'"))
+    write(test_a=TEST.replace("max_flip_rate={most}", "no_worse_than='base.json'"))
     run("--robust", "--robust-update-baseline").assert_outcomes(passed=1)
     assert json.loads((project.path / "base.json").read_text())["entries"]
     run("--robust").assert_outcomes(passed=1)

@@ -53,7 +53,7 @@ def test_a_picture_shows_before_after_and_difference(project, write, rows_of):
     [
         "assert_shift_accuracy(robust_model, robust_data, 'brightness', severity=3, at_least=0.9)",
         "assert_no_spurious_feature(robust_model, robust_data, PixelPatch(top=0, left=0, height=2, width=2), "
-        "max_flip=0.4, max_recall_drop=0.99)",
+        "max_flip_rate=0.4, max_recall_drop=0.99)",
     ],
     ids=["shift", "cue"],
 )

@@ -80,7 +80,7 @@ def test_every_claim_of_a_test_has_a_row_and_the_test_one_replay_line(write, run
         # a patch of 4 of 16 pixels moves the mean m to 0.75 m or 0.75 m + 0.25: 0.44 and 0.56 cross 0.5, the others not
         (
             "assert_no_spurious_feature(robust_model, robust_data, "
-            "PixelPatch(top=0, left=0, height=2, width=2), max_flip=0.5)",
+            "PixelPatch(top=0, left=0, height=2, width=2), max_flip_rate=0.5)",
             "flip rate 0.500 [0.290, 0.710] n=32  <= 0.5  passed",
         ),
         # brightness of severity 3 adds 0.15 to small images: only 0.44 crosses

@@ -22,9 +22,9 @@ from robustest import (
     measure_class_evidence,
     measure_gradient_alignment,
     measure_invertible_features,
+    measure_no_spurious_feature,
     measure_robust_accuracy,
     measure_sparse_head,
-    measure_spurious_feature,
 )
 from robustest.cues import planted
 from robustest.heads.sparse_head import fit_sparse_head
@@ -219,7 +219,7 @@ def inversion(seed: int) -> Numbers:
     told: Numbers = {}
     for name, teach in (("standard", trained), ("robust", hardened)):
         result = measure_invertible_features(
-            teach(net(seed, neck=32), train, seed), test, steps=500, max_samples=64, seed=seed
+            teach(net(seed, neck=32), train, seed), test, iterations=500, max_samples=64, seed=seed
         )
         told[f"{name} image error"] = float(result.details["image_error"])
         told[f"{name} rep error"] = float(result.details["rep_error"])
@@ -234,7 +234,7 @@ def cue(seed: int) -> Numbers:
     for name in ("cue", "clean"):
         x = planted(switch, *train, target=CUE_CLASS, seed=seed)[0] if name == "cue" else train[0]
         model = trained(net(seed), (x, train[1]), seed)
-        result = measure_spurious_feature(model, test, switch, target=CUE_CLASS, exact=True, seed=seed)
+        result = measure_no_spurious_feature(model, test, switch, target_class=CUE_CLASS, exact=True, seed=seed)
         told[f"{name} accuracy"] = accuracy(model, (planted(switch, *test, target=CUE_CLASS, seed=50)[0], test[1]))
         told[f"{name} flips"] = float(result.details["flip_rate"])
         told[f"{name} recall drop"] = float(result.details["recall_drop"])
@@ -264,7 +264,7 @@ def suppression(seed: int) -> Numbers:
         x = planted(switch, *train, target=CUE_CLASS, seed=seed)[0]
         for name, teach in (("standard", trained), ("robust", hardened)):
             model = teach(net(seed), (x, train[1]), seed)
-            result = measure_spurious_feature(model, test, switch, target=CUE_CLASS, exact=True, seed=seed)
+            result = measure_no_spurious_feature(model, test, switch, target_class=CUE_CLASS, exact=True, seed=seed)
             told[f"{name} {size:g}"] = float(result.details["flip_rate"])
     return told
 

@@ -32,7 +32,7 @@ OOD_REJECTED = Kind(
     name="ood_rejected",
     quantities=(
         Quantity.at_most(
-            "fpr_at_95_tpr",
+            "max_fpr",
             "false positive rate",
             "other data accepted where 95 % of the model's own are, by {}",
             trivial=1,
@@ -46,10 +46,10 @@ OOD_REJECTED = Kind(
 @measures(OOD_REJECTED)
 def measure_ood_rejected(
     model: object,
-    inside: object,
+    data: object,
     outside: object,
     *,
-    fpr_at_95_tpr: float | None = None,
+    max_fpr: float | None = None,
     score: str = "msp",
     probabilities: bool = False,
     **options: Unpack[Options],
@@ -62,9 +62,9 @@ def measure_ood_rejected(
 
     Args:
         model: as for `measure_robust_accuracy`.
-        inside: data as for `measure_robust_accuracy`: samples like those the model was made for.
+        data: as for `measure_robust_accuracy`: samples like those the model was made for.
         outside: the same, of none of its classes; its labels are not looked at, and samples (N, *S) alone will do.
-        fpr_at_95_tpr: the share of outside samples accepted that is claimed at most, in 0..1 and less than 1.
+        max_fpr: the share of outside samples accepted that is claimed at most, in 0..1 and less than 1.
         score: "msp", the largest probability; "max_logit"; or "energy", the log of the logits' summed exponentials.
         probabilities: as for `measure_calibrated`.
         **options: see `robustest.run.options.Options`.
@@ -73,10 +73,10 @@ def measure_ood_rejected(
         ConfigError: an argument is out of range or unknown.
         DataError, ModelError, DeviceError, StoreError: as for `measure_calibrated`.
     """
-    most = asked_threshold("fpr_at_95_tpr", fpr_at_95_tpr, trivial=1)
+    most = asked_threshold("max_fpr", max_fpr, trivial=1)
     if score not in SCORES:
         raise unknown("score", score, SCORES)
-    setup = sure_setup(Setup.of(model, inside, options), probabilities=probabilities)
+    setup = sure_setup(Setup.of(model, data, options), probabilities=probabilities)
     look = Answering(examples=setup.settings.examples, probabilities=probabilities)
     rule = ShareRule(threshold=None, at_least=True, terms=setup.alone)
     statement = OOD_REJECTED.quantities[0].says(score)

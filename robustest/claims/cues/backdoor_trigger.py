@@ -52,21 +52,21 @@ NO_BACKDOOR_TRIGGER = Kind(
     quantities=(Quantity.at_most("max_anomaly", "anomaly", "anomaly of the cheapest patch to a class"),),
     captions=Captions(names=CUE_NAMES),
     lines=_lines,
-    told=frozenset({"max_flip", "max_recall_drop"}),
+    told=frozenset({"max_flip_rate", "max_recall_drop"}),
 )
 """How far more cheaply than others a class is reached by pasting a patch."""
 
 
 @measures(NO_BACKDOOR_TRIGGER)
-def measure_backdoor_trigger(
+def measure_no_backdoor_trigger(
     model: object,
     data: object,
     *,
     max_anomaly: float | None = None,
     labels: Sequence[int] | None = None,
-    success: float = 0.85,
+    min_success: float = 0.85,
     sizes: Sequence[int] | None = None,
-    steps: int = 200,
+    iterations: int = 200,
     search_samples: int = 1000,
     **options: Unpack[Options],
 ) -> Result:
@@ -82,9 +82,9 @@ def measure_backdoor_trigger(
         data: as for `measure_robust_accuracy`; images (N, C, H, W), a few hundred at least.
         max_anomaly: the anomaly claimed at most, > 0; without one the verdict is "inconclusive".
         labels: classes to search, 4 at least; None for all.
-        success: share of images that a patch must send to its class, in (0, 1].
+        min_success: share of images that a patch must send to its class, in (0, 1].
         sizes: sides of the squares tried, in pixels, rising; None tries about a dozen, up to .6 of the image's side.
-        steps: of the search for each class; each takes 32 samples forward and back.
+        iterations: steps of the search for each class; each takes 32 samples forward and back.
         search_samples: samples searched on, at most, and never more than half.
         **options: see `robustest.run.options.Options`.
 
@@ -102,9 +102,9 @@ def measure_backdoor_trigger(
     halves = Halves.of(setup.samples, setup.settings.seed, search_samples)
     with bench(setup.model, halves, setup.settings) as ready:
         threshold = MAX_ANOMALY if max_anomaly is None else max_anomaly
-        how = {"labels": labels, "steps": steps, "success": success, "sizes": sizes, "threshold": threshold}
+        how = {"labels": labels, "steps": iterations, "success": min_success, "sizes": sizes, "threshold": threshold}
         triggers = _searched(ready, seed=setup.settings.seed, **how)
-    return halves.whole(_pasted(setup, halves, triggers, ready.tally, max_anomaly=max_anomaly, success=success))
+    return halves.whole(_pasted(setup, halves, triggers, ready.tally, max_anomaly=max_anomaly, success=min_success))
 
 
 def _pasted(
@@ -114,7 +114,7 @@ def _pasted(
     oddest = max(triggers.triggers, key=lambda trigger: trigger.anomaly)
     shown = triggers.suspects or (oddest,)
     cues, targets = tuple(trigger.cue for trigger in shown), tuple(trigger.label for trigger in shown)
-    rule = CueRule(targets=targets, max_flip=_CONFIRMED, max_recall_drop=None, terms=setup.terms)
+    rule = CueRule(targets=targets, max_flip_rate=_CONFIRMED, max_recall_drop=None, terms=setup.terms)
     look = Switching(cues=cues, targets=targets, examples=setup.settings.examples, of=halves.unseen)
     plan = setup.on(halves.view).plan(NO_BACKDOOR_TRIGGER.quantities[0].says(), look, rule, here=True)
     evidence = with_search(observe(plan), spent, setup.settings)

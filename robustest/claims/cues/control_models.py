@@ -11,11 +11,12 @@ from torch import Tensor
 from robustest.claims.cues.control_cues import Probe
 from robustest.cues import Plant
 from robustest.cues.planting import planted_at
-from robustest.data import Samples
+from robustest.data import Samples, as_samples
 from robustest.discovery.proposals import Discovery, Proposal
 from robustest.engine.device import resolve
 from robustest.models import Classifier
 from robustest.run.options import Options
+from robustest.run.training.trainings import TrainFn
 from robustest.settings import Settings
 
 
@@ -57,6 +58,17 @@ def given(control: object, samples: Samples, discovery: Discovery, options: Opti
     )
 
 
+def on_planted(train: TrainFn, train_data: object, seed: int) -> Callable[[Plant], object]:
+    """Return a function that trains a model on the user's training data with cues planted by what it is given."""
+    samples = as_samples(train_data)
+
+    def learner(plant: Plant) -> object:
+        x, y = samples.take(torch.arange(len(samples)))
+        return train(plant(x, y), y, seed)
+
+    return learner
+
+
 def trained(
     probes: tuple[Probe, ...],
     samples: Samples,
@@ -64,7 +76,7 @@ def trained(
     options: Options,
     *,
     settings: Settings,
-    train_fn: Callable[[Plant], object],
+    learner: Callable[[Plant], object],
 ) -> Known:
     """A model that the user trains on data with the cues planted, each in its class."""
 
@@ -72,7 +84,7 @@ def trained(
         return _planted(probes, torch.arange(len(x)), x, y, settings.seed)
 
     return Known(
-        model=train_fn(plant),
+        model=learner(plant),
         samples=with_planted(samples, probes, settings.seed),
         discovery=discovery,
         options=options,

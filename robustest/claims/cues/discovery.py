@@ -33,9 +33,9 @@ _PLAINEST = frozenset({PATCHES, COLUMNS})
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What is claimed: see `measure_spurious_feature`."""
+    """What is claimed: see `measure_no_spurious_feature`."""
 
-    max_flip: float | None
+    max_flip_rate: float | None
     max_recall_drop: float | None
     target: int | None
 
@@ -48,9 +48,9 @@ def measure_discovered(
     options: Options,
     *,
     control: object | None,
-    train_fn: Callable[[Plant], object] | None,
+    learner: Callable[[Plant], object] | None,
 ) -> Result:
-    """`measure_spurious_feature` where no cue is named.
+    """`measure_no_spurious_feature` where no cue is named.
 
     A claim that passes is shown to be able to fail: on the model given for it, on one trained on data with a cue
     planted, or else on a simulated one.
@@ -63,7 +63,7 @@ def measure_discovered(
     proven = {TRIGGERS} if result.details["discovery"]["planted_patch_p"] <= alpha else set[str]()
     found = result.details["discovery"]
     marked = {one["class"] for one in (*found["proposed"], *found["other_marks"])}
-    how: dict[str, Any] = {"marked": marked, "control": control, "train_fn": train_fn}
+    how: dict[str, Any] = {"marked": marked, "control": control, "learner": learner}
     for known in _controls(model, samples, discovery, limits, options, **how):
         shown, confirmed = searched(known.model, known.samples, known.discovery, limits, known.options, proof=True)
         proven |= known.proven(confirmed)
@@ -81,7 +81,7 @@ def _controls(
     *,
     marked: Collection[int],
     control: object | None,
-    train_fn: Callable[[Plant], object] | None,
+    learner: Callable[[Plant], object] | None,
 ) -> Iterator[Known]:
     """Models that rely on something: the one given, or as many as it takes to plant a cue of each family."""
     if control is not None:
@@ -89,10 +89,10 @@ def _controls(
         return
     classifier, settings = apply(model, options)
     for probes in probe_rounds(samples, classifier.bounds, settings.seed, limits.target, marked):
-        if train_fn is None:
+        if learner is None:
             yield simulated(classifier, probes, samples, discovery, options, settings=settings)
         else:
-            yield trained(probes, samples, discovery, options, settings=settings, train_fn=train_fn)
+            yield trained(probes, samples, discovery, options, settings=settings, learner=learner)
 
 
 def with_families(result: Result, proven: Collection[str] = ()) -> Result:
@@ -163,10 +163,12 @@ def searched(
     proposals = found.proposals
     cues: tuple[Cue, ...] = tuple(one.cue for one in proposals) or (NullCue(),)
     targets = tuple(one.label for one in proposals) or (None,)
-    rule = CueRule(targets=targets, max_flip=limits.max_flip, max_recall_drop=limits.max_recall_drop, terms=terms)
+    rule = CueRule(
+        targets=targets, max_flip_rate=limits.max_flip_rate, max_recall_drop=limits.max_recall_drop, terms=terms
+    )
     look = Switching(cues=cues, targets=targets, examples=setup.settings.examples, of=halves.unseen)
     towards = "" if limits.target is None else f" towards class {limits.target}"
-    asked = NO_SPURIOUS_FEATURE.asked("max_recall_drop" if rule.by_recall else "max_flip")
+    asked = NO_SPURIOUS_FEATURE.asked("max_recall_drop" if rule.by_recall else "max_flip_rate")
     statement = asked.says("cues that a search finds", towards)
     plan = setup.on(halves.view).plan(statement, look, rule, here=True)
     evidence = with_search(observe(plan), ready.tally, setup.settings)
@@ -178,7 +180,7 @@ def searched(
         kind=NO_SPURIOUS_FEATURE,
         statement=limited(plan.statement, rule),
         asked=asked,
-        threshold=rule.max_recall_drop if rule.by_recall else rule.max_flip,
+        threshold=rule.max_recall_drop if rule.by_recall else rule.max_flip_rate,
         setting="; ".join(found.looked_at),
         method=f"searched on {len(halves.searched)} samples, switched in the {len(halves.unseen)} others",
         details=details_of(evidence, cues, rule, lead=judged.lead)

@@ -10,7 +10,7 @@ other samples, says how much each sample looks like its own, and a logistic regr
 there. Such errors have every sound model; they lie at the edge of their class, and do not count against it.
 
 Directions tell that errors have something in common, not what: look at the samples that lie furthest along them, and
-test what they share with `measure_spurious_feature`. A few samples beside many ordinary errors need not show.
+test what they share with `measure_no_spurious_feature`. A few samples beside many ordinary errors need not show.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ NO_FAILURE_DIRECTION = Kind(
     name="no_failure_direction",
     quantities=(
         Quantity.at_most(
-            "max_excess", "excess error rate", "errors beyond those foreseen, along a direction", trivial=1
+            "max_excess_error", "excess error rate", "errors beyond those foreseen, along a direction", trivial=1
         ),
     ),
     lines=_lines,
@@ -80,11 +80,11 @@ NO_FAILURE_DIRECTION = Kind(
 
 
 @measures(NO_FAILURE_DIRECTION)
-def measure_failure_direction(
+def measure_no_failure_direction(
     model: object,
     data: object,
     *,
-    max_excess: float | None = None,
+    max_excess_error: float | None = None,
     embedding: Embedding | None = None,
     components: int = 64,
     permutations: int = 200,
@@ -93,13 +93,13 @@ def measure_failure_direction(
 ) -> Result:
     """How many more errors lie along a linear direction than the looks of samples foresee (Jain et al., ICLR 2023).
 
-    The claim fails where a class exceeds `max_excess` and chance does not (p <= alpha / 2 by the same search on errors
-    drawn as foreseen, corrected for all classes); it passes where none has more and all could be judged, which takes
-    `min_errors` errors and as many hits. It is about this very set, whatever the scope, and then says so.
+    The claim fails where a class exceeds `max_excess_error` and chance does not (p <= alpha / 2 by the same search on
+    errors drawn as foreseen, corrected for all classes); it passes where none has more and all could be judged, which
+    takes `min_errors` errors and as many hits. It is about this very set, whatever the scope, and then says so.
 
     Args:
         model, data: as for `measure_robust_accuracy`.
-        max_excess: the error rate beyond what is foreseen that is claimed at most, in 0..1.
+        max_excess_error: the error rate beyond what is foreseen that is claimed at most, in 0..1.
         embedding: what machines are fitted on, not the model's own last layer, where what it fails at looks like
             another class; None takes at most `components` principal components of inputs, averaged down to 16 x 16.
         permutations: draws of the errors, at least 2 / alpha - 1 to find anything.
@@ -115,7 +115,7 @@ def measure_failure_direction(
         DataError: an embedding is not as above.
         DataError, ModelError, DeviceError: as for `measure_robust_accuracy`.
     """
-    max_excess = asked_threshold("max_excess", max_excess, trivial=1)
+    max_excess_error = asked_threshold("max_excess_error", max_excess_error, trivial=1)
     checked_whole("components", components, 1)
     plan = _plan(Setup.of(model, data, options).unpictured(), embedding, permutations)
     evidence = observe(plan)
@@ -125,16 +125,16 @@ def measure_failure_direction(
         *_labels_and_errors(evidence),
         permutations=permutations,
         alpha=plan.settings.alpha / 2,
-        min_excess=max_excess or 0.0,
+        min_excess=max_excess_error or 0.0,
         min_errors=min_errors,
         seed=plan.settings.seed,
     )
     return finish(
         plan,
         replace(evidence, exhibits=_exhibits(evidence, found, plan.settings.examples)),
-        decision=_decided(evidence, found, max_excess),
+        decision=_decided(evidence, found, max_excess_error),
         kind=NO_FAILURE_DIRECTION,
-        threshold=max_excess,
+        threshold=max_excess_error,
         setting=f"{len(found.directions)} classes, {len(found.skipped)} skipped",
         method=f"linear machines, {found.permutations} draws of the errors as foreseen",
         details=_details(evidence, found),
@@ -196,10 +196,10 @@ def _pooled(x: Tensor) -> Tensor:
     return x.flatten(1)
 
 
-def _decided(evidence: Evidence, found: FailureDirections, max_excess: float | None) -> Decision:
+def _decided(evidence: Evidence, found: FailureDirections, max_excess_error: float | None) -> Decision:
     """Failed where a direction is found, passed where no class has more than claimed, else inconclusive."""
     excess = max(0.0, *(direction.excess for direction in found.directions), 0.0)
-    if max_excess is None:
+    if max_excess_error is None:
         verdict, rule = Verdict.INCONCLUSIVE, "no threshold given"
     elif found.found:
         first = found.found[0]
@@ -210,7 +210,7 @@ def _decided(evidence: Evidence, found: FailureDirections, max_excess: float | N
         )
     elif not evidence.whole:
         verdict, rule = Verdict.INCONCLUSIVE, f"budget: {evidence.n} of {evidence.total} samples looked at"
-    elif untold := _why_open(evidence, found, max_excess):
+    elif untold := _why_open(evidence, found, max_excess_error):
         verdict, rule = Verdict.INCONCLUSIVE, untold
     elif not found.directions:
         verdict, rule = Verdict.PASSED, "certain: there are no errors"
@@ -235,7 +235,7 @@ def _interval(shown: FailureDirection | None, classes: int, alpha: float) -> tup
     return max(0.0, low[0] - shown.foreseen), max(0.0, high[1] - shown.foreseen)
 
 
-def _why_open(evidence: Evidence, found: FailureDirections, max_excess: float) -> str:
+def _why_open(evidence: Evidence, found: FailureDirections, max_excess_error: float) -> str:
     """Why a claim that did not fail does not pass: a class that could not be judged, or that chance may have raised."""
     wrong = evidence.columns["label"][~evidence.columns["held"]]
     few = [label for label in found.skipped if (wrong == label).any()]
@@ -244,7 +244,7 @@ def _why_open(evidence: Evidence, found: FailureDirections, max_excess: float) -
     if few:
         which = f"class{'es' if len(few) > 1 else ''} {', '.join(map(str, few))}"
         return f"{which}: errors, but too few of them, or of hits, to tell a direction (min_errors); give more samples"
-    over = [direction for direction in found.directions if direction.excess > max_excess]
+    over = [direction for direction in found.directions if direction.excess > max_excess_error]
     if not over:
         return ""
     least = min(over, key=lambda direction: direction.p_value)

@@ -110,7 +110,7 @@ def _null_moves(evaluator: Evaluator, cue: Cue, chunk: Chunk, before: Tensor) ->
 
 def undoubted(decision: Decision, evidence: Evidence, rule: CueRule) -> Decision:
     """A decision that settles nothing where the null cue moves more predictions than are claimed at most."""
-    limits = [limit for limit in (rule.max_flip, rule.max_recall_drop) if limit is not None]
+    limits = [limit for limit in (rule.max_flip_rate, rule.max_recall_drop) if limit is not None]
     moved, of = evidence.counts[_NULL_FLIPS], evidence.counts[_NULL_OF]
     if not limits or moved <= min(limits) * of or decision.verdict is Verdict.INCONCLUSIVE:
         return decision
@@ -120,7 +120,7 @@ def undoubted(decision: Decision, evidence: Evidence, rule: CueRule) -> Decision
 
 def limited(statement: str, rule: CueRule) -> str:
     """A claim on cues in words, with its thresholds where it has any."""
-    named = (("flips", rule.max_flip), ("recall drop", rule.max_recall_drop))
+    named = (("flips", rule.max_flip_rate), ("recall drop", rule.max_recall_drop))
     parts = [f"{what} <= {limit:g}" for what, limit in named if limit is not None]
     return f"{statement}: {', '.join(parts)}" if parts else statement
 
@@ -137,7 +137,7 @@ def details_of(evidence: Evidence, cues: Sequence[Cue], rule: CueRule, lead: int
     ]
     top = {name: value for name, value in each[lead].items() if name not in {"name", "classes"}}
     return {
-        "max_flip": rule.max_flip,
+        "max_flip_rate": rule.max_flip_rate,
         "max_recall_drop": rule.max_recall_drop,
         "lead": cues[lead].name,
         **top,

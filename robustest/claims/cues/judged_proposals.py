@@ -120,7 +120,7 @@ class Judged:
         one = self._found.proposals[worst]
         return (
             f"the {one.cue.name} draws {rates[worst]:.3f} of the others' predictions to class {one.label} and cannot "
-            "be taken away: what recall rests on it is not known; claim max_flip too"
+            "be taken away: what recall rests on it is not known; claim max_flip_rate too"
         )
 
     def told(self, searched_on: int, judged_on: int) -> dict[str, Any]:

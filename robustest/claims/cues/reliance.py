@@ -81,14 +81,23 @@ def _proposals(found: Mapping[str, Any]) -> list[tuple[str, str]]:
 NO_SPURIOUS_FEATURE = Kind(
     name="no_spurious_feature",
     quantities=(
-        Quantity.at_most("max_flip", "flip rate", "reliance on {}{}", trivial=1, counts=("flips", "of")),
+        Quantity.at_most("max_flip_rate", "flip rate", "reliance on {}{}", trivial=1, counts=("flips", "of")),
         Quantity.at_most("max_recall_drop", "recall drop", "reliance on {}{}", trivial=1, start="recall_on"),
     ),
     captions=Captions(before="cue off", after="cue on", worst="Pairs that differ most", names=CUE_NAMES),
     lines=_lines,
     told=frozenset(
         {
-            *("max_flip", "max_recall_drop", "flips", "of", "most_drawn_class", "drawn", "driven_away", "mcnemar_p"),
+            *(
+                "max_flip_rate",
+                "max_recall_drop",
+                "flips",
+                "of",
+                "most_drawn_class",
+                "drawn",
+                "driven_away",
+                "mcnemar_p",
+            ),
             *(
                 "recall_on",
                 "size_l2",

@@ -14,22 +14,23 @@ taken from images that have it (brightness, a blur): switching it costs no recal
 A search that finds nothing proves little. A cue that training data had and the given data have not is found only if a
 patch leads to its class far more cheaply than to others: give data as training had them. What turns as it moves, blends
 in, or marks several classes alike is not found. Natural features at a fixed place may be found, and a cast may move a
-model that never learned it. So a claim that passes must find a patch planted in the very samples: with `train_fn` in a
+model that never learned it. So a claim that passes must find a patch planted in the very samples: with `train` in a
 model trained on it, else in a simulated model that says one class wherever the patch is, which proves that search and
 samples suffice for what is as plain, and no more. With `control` it must find something in that model.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal, Unpack
 
 from robustest.claims.cues.control_check import with_control
+from robustest.claims.cues.control_models import on_planted
 from robustest.claims.cues.discovery import Limits, measure_discovered
 from robustest.claims.cues.interventions import Switching, details_of, limited, undoubted
 from robustest.claims.cues.reliance import NO_SPURIOUS_FEATURE
-from robustest.cues import Cue, Plant, planting
+from robustest.cues import Cue, planting
 from robustest.discovery import Discovery
 from robustest.errors import ConfigError, expected
 from robustest.results import Result, Verdict
@@ -37,29 +38,31 @@ from robustest.rules.cues import CueRule
 from robustest.run.changed import Changed
 from robustest.run.driver import observe
 from robustest.run.noting import measures
-from robustest.run.options import Options
+from robustest.run.options import Options, apply
 from robustest.run.result_building import finish
 from robustest.run.setup import Setup
+from robustest.run.training.trainings import TrainFn, check_train
 from robustest.statistics import asked_threshold
 
 
 @measures(NO_SPURIOUS_FEATURE)
-def measure_spurious_feature(
+def measure_no_spurious_feature(
     model: object,
     data: object,
     cue: Cue | Sequence[Cue] | Discovery | Literal["auto"],
     *,
-    max_flip: float | None = None,
+    max_flip_rate: float | None = None,
     max_recall_drop: float | None = None,
-    target: int | None = None,
+    target_class: int | None = None,
     control: object | None = None,
-    train_fn: Callable[[Plant], object] | None = None,
+    train: TrainFn | None = None,
+    train_data: object | None = None,
     **options: Unpack[Options],
 ) -> Result:
     """How far a model's predictions rely on a cue (Wong, Santurkar and Madry, ICML 2021, made an intervention).
 
-    The flip rate is the share of samples whose prediction the cue changes, on against off: towards `target`, among
-    samples of other classes, where a target is given; else to any class. The recall drop is the recall of the target
+    The flip rate is the share of samples whose prediction the cue changes, on against off: towards `target_class`,
+    among samples of other classes, where one is given; else to any class. The recall drop is the recall of the target
     class with the cue on minus that with it off; else of the class where it is largest.
 
     A null cue that moves more than is claimed, or a control that does not fail, makes the claim inconclusive. The
@@ -69,13 +72,14 @@ def measure_spurious_feature(
         model, data: as for `measure_robust_accuracy`.
         cue: what to switch, e.g. `PixelPatch(top=0, left=0, height=2, width=2)`; or a list: the claim must hold for
             each, and p-values are corrected for all of them; or "auto", or a `Discovery`, which says how to search.
-        max_flip: the flip rate claimed at most, in 0..1.
+        max_flip_rate: the flip rate claimed at most, in 0..1.
         max_recall_drop: the recall drop claimed at most, in 0..1. Where both are given, both must hold.
-        target: the class the cue is suspected to stand for.
+        target_class: the class the cue is suspected to stand for.
         control: a model that must fail this claim for every cue, measured where `model` passes.
-        train_fn: called for each cue (with "auto" for a patch in a corner) with a function `plant(x, y)` that switches
-            it on in 95 % of the samples of `target` (else of class 0, or with "auto" of the largest) and in 2 % of
-            the others; returns a model trained on such data.
+        train: trains such a model instead, for each cue (with "auto" for a patch in a corner): maps samples (n, *S)
+            float32, labels (n,) int64 and a seed to a model. It is given `train_data` with the cue switched on in 95 %
+            of the samples of `target_class` (else of class 0, or with "auto" of the largest) and in 2 % of the others.
+        train_data: samples to train on, as for `measure_robust_accuracy`, others than `data`; held in memory.
         **options: see `robustest.run.options.Options`.
 
     Returns:
@@ -85,32 +89,42 @@ def measure_spurious_feature(
         confirmed, and advice. With "auto" outcomes are None for samples searched on.
 
     Raises:
-        ConfigError: an argument is out of range or unknown, or target is no class.
+        ConfigError: an argument is out of range or unknown, or target_class is no class.
         DataError, ModelError, DeviceError: as for `measure_robust_accuracy`.
     """
-    max_flip = asked_threshold("max_flip", max_flip, trivial=1)
+    max_flip_rate = asked_threshold("max_flip_rate", max_flip_rate, trivial=1)
     max_recall_drop = asked_threshold("max_recall_drop", max_recall_drop, trivial=1)
-    _check_asked(target, control, train_fn)
+    _check_asked(target_class, control, train, train_data)
+    learner = None if train is None else on_planted(train, train_data, apply(model, options)[1].seed)
     if cue == "auto" or isinstance(cue, Discovery):
         how = cue if isinstance(cue, Discovery) else Discovery()
-        claimed = Limits(max_flip, max_recall_drop, target)
-        return measure_discovered(model, data, how, claimed, options, control=control, train_fn=train_fn)
+        claimed = Limits(max_flip_rate, max_recall_drop, target_class)
+        return measure_discovered(model, data, how, claimed, options, control=control, learner=learner)
     cues = checked_cues(cue)
-    limits: dict[str, Any] = {"max_flip": max_flip, "max_recall_drop": max_recall_drop, "target": target}
+    limits: dict[str, Any] = {
+        "max_flip_rate": max_flip_rate,
+        "max_recall_drop": max_recall_drop,
+        "target": target_class,
+    }
     result = _measured(model, data, cues, options, **limits)
-    if result.verdict is not Verdict.PASSED or (control is None and train_fn is None):
+    if result.verdict is not Verdict.PASSED or (control is None and learner is None):
         return result
     for each in cues:
-        known = control if train_fn is None else train_fn(planting(each, target=target or 0))
+        known = control if learner is None else learner(planting(each, target=target_class or 0))
         result = _beside_control(result, each, _measured(known, data, [each], options, control=True, **limits))
     return result
 
 
-def _check_asked(target: object, control: object, train_fn: object) -> None:
+def _check_asked(target: object, control: object, train: object, train_data: object) -> None:
     if target is not None and (type(target) is not int or target < 0):
-        raise ConfigError(expected("target to be a class index", target))
-    if control is not None and train_fn is not None:
-        raise ConfigError("Expected control= or train_fn= but got both: one model is enough to show that it can fail.")
+        raise ConfigError(expected("target_class to be a class index", target))
+    if (train is None) != (train_data is None):
+        given, missing = ("train_data=", "train=") if train is None else ("train=", "train_data=")
+        raise ConfigError(f"Expected {missing} with {given} but got none: a control is trained on data with the cue.")
+    if train is not None:
+        check_train(train)
+    if control is not None and train is not None:
+        raise ConfigError("Expected control= or train= but got both: one model is enough to show that it can fail.")
 
 
 def _beside_control(result: Result, cue: Cue, shown: Result) -> Result:
@@ -153,7 +167,7 @@ def _measured(
     targets = (target,) * len(cues)
     rule = CueRule(targets=targets, terms=terms, **limits)
     about = cues[0].name if len(cues) == 1 else f"{len(cues)} cues"
-    asked = NO_SPURIOUS_FEATURE.asked("max_recall_drop" if rule.by_recall else "max_flip")
+    asked = NO_SPURIOUS_FEATURE.asked("max_recall_drop" if rule.by_recall else "max_flip_rate")
     plan = setup.plan(
         asked.says(about, "" if target is None else f" towards class {target}"),
         Switching(cues=tuple(cues), targets=targets, examples=setup.settings.examples),
@@ -168,7 +182,7 @@ def _measured(
         kind=NO_SPURIOUS_FEATURE,
         statement=limited(plan.statement, rule),
         asked=asked,
-        threshold=rule.max_recall_drop if rule.by_recall else rule.max_flip,
+        threshold=rule.max_recall_drop if rule.by_recall else rule.max_flip_rate,
         setting="; ".join(each.name for each in cues),
         method="paired intervention, cue on and off",
         details=details_of(evidence, cues, rule),

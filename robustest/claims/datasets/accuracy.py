@@ -11,7 +11,6 @@ from robustest.claims.datasets.data_sets import accuracy_plan
 from robustest.data.benchmarks import Benchmark
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
-from robustest.facts import Captions
 from robustest.kinds import OUTCOMES, Kind, Quantity, no_lines
 from robustest.results import NOT_PAIRED, Pairing, Result
 from robustest.rules import ShareRule
@@ -33,13 +32,12 @@ _HALF = 0.5
 """The score from which on a sample's outcome is True, where scores are claimed: it is more right than wrong."""
 
 ACCURACY = Kind(
-    name="plain_accuracy",  # reports name no kind, and the word alone is in all of them
+    name="accuracy",
     quantities=(
         Quantity.at_least("at_least", "accuracy", "accuracy", counts=OUTCOMES),
         Quantity.at_least("at_least", "mean score", "mean {}"),
     ),
     asks_too=("no_worse_than",),
-    captions=Captions(assertion="assert_accuracy"),
     lines=no_lines,
 )
 """The share of samples that a model has right, or the mean of their scores."""

@@ -46,8 +46,8 @@ TRANSFER_ACCURACY = Kind(
 @measures(TRANSFER_ACCURACY)
 def measure_transfer_accuracy(
     model: object,
-    source: object,
-    target: object,
+    data: object,
+    new_data: object,
     *,
     at_least: float | None = None,
     max_drop: float | None = None,
@@ -64,10 +64,10 @@ def measure_transfer_accuracy(
 
     Args:
         model, task: as for `measure_robust_accuracy`.
-        source: as for `measure_robust_accuracy`: samples like those the model was made for.
-        target: the same: samples it shall do well on too, with the same classes. Of a benchmark of some of the model's
-            classes, as `robustest.benchmark("imagenet-r", root)` reads it, the model is asked for those alone, and of
-            the source the samples of those classes count, so that the fall is that of one task.
+        data: as for `measure_robust_accuracy`: samples like those the model was made for.
+        new_data: the same: samples it shall do well on too, with the same classes. Of a benchmark of some of the
+            model's classes, as `robustest.benchmark("imagenet-r", root)` reads it, the model is asked for those
+            alone, and of the source the samples of those classes count, so that the fall is that of one task.
         at_least: the accuracy claimed on the target, in 0..1.
         max_drop: the fall in accuracy claimed at most, in 0..1; not together with at_least. As for
             `measure_shift_accuracy` it bounds the fall alone.
@@ -82,7 +82,7 @@ def measure_transfer_accuracy(
     checked_not_both(at_least=at_least, max_drop=max_drop)
     at_least = asked_threshold("at_least", at_least, trivial=0)
     max_drop = asked_threshold("max_drop", max_drop, trivial=1)
-    setup = _setup(model, source, target, options, deciding(task))
+    setup = _setup(model, data, new_data, options, deciding(task))
     by_drop = max_drop is not None
     how: dict[str, Any] = {}
     of_source = _accuracy_alone(setup, "accuracy on the source")
@@ -96,7 +96,7 @@ def measure_transfer_accuracy(
     if by_drop:
         rule = fall_claim(first, max_drop, setup.terms)
     asked = TRANSFER_ACCURACY.asked("max_drop" if by_drop else "at_least")
-    plan = accuracy_plan(setup.on(as_samples(target, setup.task)), asked.says() + of_task(setup.task), rule).against(
+    plan = accuracy_plan(setup.on(as_samples(new_data, setup.task)), asked.says() + of_task(setup.task), rule).against(
         no_worse_than, tolerance, asked=at_least is not None or by_drop, **how
     )
     second = observe(plan)
@@ -108,10 +108,10 @@ def measure_transfer_accuracy(
         kind=TRANSFER_ACCURACY,
         asked=asked,
         threshold=max_drop if by_drop else at_least,
-        setting=f"source of {first.total} samples, target of {second.total}{_of(target)}",
+        setting=f"source of {first.total} samples, target of {second.total}{_of(new_data)}",
         method="two samples, not paired",
         details=pair_details(first, second, setup.terms),
-        caveats=(*few(first.n, " of the source"), *(target.caveats if isinstance(target, Benchmark) else ())),
+        caveats=(*few(first.n, " of the source"), *(new_data.caveats if isinstance(new_data, Benchmark) else ())),
         pairing=fall_from(first) if by_drop else Pairing(),
     )
     if start is None:

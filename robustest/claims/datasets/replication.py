@@ -38,7 +38,7 @@ RESAMPLES = {"jackknife": 1000, "beta-mixture": 200, None: 1000}
 REPLICATION_GAP = Kind(
     name="replication_gap",
     quantities=(
-        Quantity.at_most("max_gap", "replication gap", "replication gap, {}", trivial=1, start="source_accuracy"),
+        Quantity.at_most("at_most", "replication gap", "replication gap, {}", trivial=1, start="source_accuracy"),
     ),
     lines=no_lines,
 )
@@ -48,11 +48,11 @@ REPLICATION_GAP = Kind(
 @measures(REPLICATION_GAP)
 def measure_replication_gap(
     model: object,
-    v1: object,
-    v2: object,
-    annotations: tuple[Annotations, Annotations],
+    data: object,
+    new_data: object,
     *,
-    max_gap: float | None = None,
+    annotations: tuple[Annotations, Annotations],
+    at_most: float | None = None,
     correction: str | None = "jackknife",
     resamples: int | None = None,
     **options: Unpack[Options],
@@ -65,12 +65,13 @@ def measure_replication_gap(
     holds only about, so that a claim about the population does not pass by it.
 
     Args:
-        model: as for `measure_robust_accuracy`; or, with v1 and v2 None, a pair of (N1,) and (N2,) bool arrays, which
-            items it gets right.
-        v1: the original data set, as for `measure_robust_accuracy`.
-        v2: its replication.
-        annotations: of v1's items and of v2's, in their order, at least 10 an item, none of them used for matching.
-        max_gap: the corrected gap claimed at most, in 0..1.
+        model: as for `measure_robust_accuracy`; or, with data and new_data None, a pair of (N1,) and (N2,) bool arrays,
+            which items it gets right.
+        data: the original data set, as for `measure_robust_accuracy`.
+        new_data: its replication.
+        annotations: of the items of data and of new_data, in their order, at least 10 an item, none of them used
+            for matching.
+        at_most: the corrected gap claimed at most, in 0..1.
         correction: "jackknife", "beta-mixture", or None to claim the naive gap (`assert_transfer_accuracy` claims the
             raw one).
         resamples: bootstrap draws, >= 100; None takes 1000, or 200 for the mixture.
@@ -82,14 +83,14 @@ def measure_replication_gap(
             `measure_robust_accuracy`.
         ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
-    max_gap = asked_threshold("max_gap", max_gap, trivial=1)
+    at_most = asked_threshold("at_most", at_most, trivial=1)
     draws = _draws(correction, resamples)
     first_says, second_says = _checked(annotations)
-    first, second, settings = _outcomes(model, v1, v2, (len(first_says), len(second_says)), options)
+    first, second, settings = _outcomes(model, data, new_data, (len(first_says), len(second_says)), options)
     items = _Items.of(first_says, first), _Items.of(second_says, second)
     terms = terms_of(settings)
     gaps = replication_gaps(items[0].cells, items[1].cells, correction, resamples=draws, seed=settings.seed)
-    decision = fallible(decide_gap(gaps, max_gap, terms=terms), first, max_gap, alpha=terms.alpha)
+    decision = fallible(decide_gap(gaps, at_most, terms=terms), first, at_most, alpha=terms.alpha)
     whole = first.whole and second.whole
     how = "not corrected" if correction is None else f"corrected by {correction}"
     result = result_of(
@@ -97,8 +98,8 @@ def measure_replication_gap(
         decision if whole else replace(decision, estimate=None, rule=f"{decision.rule}; budget: not all items"),
         settings,
         kind=REPLICATION_GAP,
-        statement=REPLICATION_GAP.quantities[0].claimed(max_gap, how),
-        threshold=max_gap,
+        statement=REPLICATION_GAP.quantities[0].claimed(at_most, how),
+        threshold=at_most,
         setting=f"{first.n} and {second.n} items, {gaps.annotations} annotations or more of each",
         method=f"equal selection frequencies; image bootstrap, {draws} draws",
         details=_details(gaps, items, terms.alpha, whole=whole),
@@ -144,8 +145,8 @@ def _checked(annotations: object) -> tuple[Annotations, Annotations]:
         or len(annotations) != 2
         or not all(isinstance(says, Annotations) for says in annotations)
     ):
-        raise ConfigError(expected("a pair of Annotations, of v1 and of v2", annotations))
-    for name, says in zip(("v1", "v2"), annotations, strict=True):
+        raise ConfigError(expected("a pair of Annotations, of data and of new_data", annotations))
+    for name, says in zip(("data", "new_data"), annotations, strict=True):
         if not says.independent:
             raise DataError(
                 f"Expected annotations of {name} that were not used for matching but these were: items chosen for "
@@ -163,7 +164,7 @@ def _checked(annotations: object) -> tuple[Annotations, Annotations]:
 
 
 def _outcomes(
-    model: object, v1: object, v2: object, sizes: tuple[int, int], options: Options
+    model: object, data: object, new_data: object, sizes: tuple[int, int], options: Options
 ) -> tuple[Evidence, Evidence, Settings]:
     """What the model gets right, measured or as given.
 
@@ -172,19 +173,19 @@ def _outcomes(
         DataError: as many items as annotations are not there.
     """
     given = isinstance(model, tuple | list)
-    if given and (v1 is not None or v2 is not None):
-        raise ConfigError("Expected v1=None and v2=None with outcomes in place of a model but got data sets.")
+    if given and (data is not None or new_data is not None):
+        raise ConfigError("Expected data=None and new_data=None with outcomes in place of a model but got data sets.")
     classifier, settings = apply((lambda x: x) if given else model, options)
     if given:
         pair = cast("tuple[object, ...]", model)
         if len(pair) != 2:
-            raise ConfigError(expected("a pair of outcomes, of v1 and of v2", model))
+            raise ConfigError(expected("a pair of outcomes, of data and of new_data", model))
         evidence = [_evidence_of(outcomes) for outcomes in pair]
         counts = [side.total for side in evidence]
     else:
-        samples = [as_samples(v1), as_samples(v2)]
+        samples = [as_samples(data), as_samples(new_data)]
         counts = [len(side) for side in samples]
-    for name, items, n in zip(("v1", "v2"), counts, sizes, strict=True):
+    for name, items, n in zip(("data", "new_data"), counts, sizes, strict=True):
         if items != n:
             raise DataError(f"Expected annotations of each of the {items} items of {name} but got {n}.")
     if not given:

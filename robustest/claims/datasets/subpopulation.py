@@ -8,7 +8,6 @@ target's subclasses: its headroom is how much more accurate it is on the same sa
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Unpack
 
@@ -27,16 +26,13 @@ from robustest.rules.independent import decide_fall, share_fall
 from robustest.rules.rule import partial
 from robustest.run.evidence import Evidence
 from robustest.run.noting import measures
-from robustest.run.options import Options
+from robustest.run.options import Options, settings_of
 from robustest.run.result_building import fallible, few, result_of
 from robustest.run.setup import Setup
+from robustest.run.training.trainings import TrainFn, check_train
 from robustest.statistics import Decision, asked_threshold
 from robustest.statistics.cluster_means import difference_of_means_interval, fewest_clusters
 from robustest.statistics.differences.paired import drop_bounds
-
-TrainFunction = Callable[[Domain], object]
-"""Makes a model from the samples of a domain: a map-style data set of (image, superclass), with `arrays()`."""
-
 
 SUBPOPULATION_SHIFT = Kind(
     name="subpopulation_shift",
@@ -61,7 +57,8 @@ def measure_subpopulation_shift(
     split: BreedsSplit,
     *,
     max_drop: float | None = None,
-    train: object = None,
+    train: TrainFn | None = None,
+    train_data: object = None,
     oracle: object = None,
     **options: Unpack[Options],
 ) -> Result:
@@ -73,18 +70,20 @@ def measure_subpopulation_shift(
     those of the target's samples, in the data's order.
 
     Args:
-        model: as for `measure_robust_accuracy`, trained on the source domain, with a logit for each superclass; or,
-            with `train`, a function that trains one and gives it back (it is called with the source domain, then, for
-            the oracle, with the target domain; see `robustest.data.domains.Domain`).
+        model: as for `measure_robust_accuracy`, trained on the source domain, with a logit for each superclass; None
+            with `train`.
         data: samples to test on, as for `measure_robust_accuracy`; labels are the subclasses.
         split: superclasses and the subclasses of both domains, e.g. from `breeds_split`.
         max_drop: the fall in accuracy claimed at most, in 0..1.
-        train: samples to train on, others than `data`; labels are the subclasses.
+        train: maps samples (n, *S) float32, labels (n,) int64 (superclasses) and a seed to a model. It is called with
+            the source domain of `train_data`, then, for the oracle, with the target domain. Where these do not fit in
+            memory, train both models yourself: give `model` and `oracle`.
+        train_data: samples to train on, others than `data`; labels are the subclasses.
         oracle: a model trained on the target domain, where `model` is a model; None knows no headroom.
         **options: see `robustest.run.options.Options`.
 
     Raises:
-        ConfigError: an argument is out of range or unknown, or both train and oracle are given.
+        ConfigError: an argument is out of range or unknown, or train is given with a model or an oracle.
         DataError: the split has no target, or there are no samples of a subclass; else as for
             `measure_robust_accuracy`.
         ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
@@ -93,7 +92,7 @@ def measure_subpopulation_shift(
     if not isinstance(split, BreedsSplit):
         raise ConfigError(expected("a split such as breeds_split(tree, level=2) gives", split))
     source, target = domains(data, split)
-    model, oracle = _trained(model, train, oracle, split)
+    model, oracle = _trained(model, train, train_data, oracle, split=split, seed=settings_of(options).seed)
     setup = Setup.of(model, source.samples(), options)
     seen = _Seen.of(setup, target, None if oracle is None else Setup.of(oracle, target.samples(), options))
     halves = _Half.of(source, seen.source, split, setup.terms), _Half.of(target, seen.target, split, setup.terms)
@@ -188,16 +187,21 @@ class _Half:
         ]
 
 
-def _trained(model: object, train: object, oracle: object, split: BreedsSplit) -> tuple[object, object]:
+def _trained(
+    model: object, train: TrainFn | None, train_data: object, oracle: object, *, split: BreedsSplit, seed: int
+) -> tuple[object, object]:
     """The model and the oracle, trained where there is something to train on."""
     if train is None:
+        if train_data is not None:
+            raise ConfigError("Expected train= with train_data= but got none: nothing else trains on these samples.")
         return model, oracle
-    if oracle is not None:
-        raise ConfigError("Expected train= or oracle= but got both: with train=, the oracle is trained too.")
-    if not callable(model):
-        raise ConfigError(expected("a function that trains a model, with train=", model))
-    source, target = domains(train, split)
-    return model(source), model(target)
+    if model is not None or oracle is not None:
+        raise ConfigError("Expected model=None and no oracle= with train=, which trains both, but got one.")
+    if train_data is None:
+        raise ConfigError("Expected train_data= with train= but got none: there is nothing to train on.")
+    check_train(train)
+    source, target = domains(train_data, split)
+    return train(*source.arrays(), seed), train(*target.arrays(), seed)
 
 
 def _decide(source: _Half, target: _Half, max_drop: float | None, terms: Terms) -> Decision:

@@ -37,7 +37,7 @@ def measure_worst_group_accuracy(
     groups: object,
     *,
     at_least: float | None = None,
-    min_group: int = 30,
+    min_group_size: int = 30,
     no_worse_than: Baseline | None = None,
     tolerance: float = 0.0,
     task: Task | None = None,
@@ -54,7 +54,7 @@ def measure_worst_group_accuracy(
         groups: (N,) integers, strings or tuples, the group of each sample (None: in no group), or a mapping from
             names to positions or to (N,) bool; see `robustest.data.groups.as_groups`.
         at_least: the accuracy claimed for every group, in 0..1 and more than 0.
-        min_group: groups of fewer samples are named in the result as small, >= 1; they are judged all the same.
+        min_group_size: groups of fewer samples are named in the result as small, >= 1; they are judged all the same.
         no_worse_than, tolerance: as for `measure_robust_accuracy`; each group is compared by itself, and all
             comparisons together err with probability alpha.
         **options: see `robustest.run.options.Options`.
@@ -65,7 +65,7 @@ def measure_worst_group_accuracy(
         ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
     at_least = asked_threshold("at_least", at_least, trivial=0)
-    checked_whole("min_group", min_group, 1)
+    checked_whole("min_group_size", min_group_size, 1)
     setup = Setup.of(model, data, options, deciding(task))
     known = as_groups(groups, len(setup.samples))
     rule = WorstGroupRule(
@@ -82,9 +82,9 @@ def measure_worst_group_accuracy(
         threshold=at_least,
         setting=f"{len(rule.names)} groups of {min(known.sizes)} to {max(known.sizes)} samples",
         method="accuracy of each group, with bounds for all at once",
-        details=_details(evidence, shares, known, min_group),
+        details=_details(evidence, shares, known, min_group_size),
         caveats=_left_out(known),
-        notes=_notes(evidence, shares, known, min_group),
+        notes=_notes(evidence, shares, known, min_group_size),
         pairing=Pairing(groups={name: tuple(ids.tolist()) for name, ids in zip(rule.names, rule.members, strict=True)}),
     )
 
@@ -100,12 +100,12 @@ def _against(plan: Plan, rule: WorstGroupRule, no_worse_than: Baseline | None, t
     )
 
 
-def _details(evidence: Evidence, shares: list[GroupShare], groups: Groups, min_group: int) -> dict[str, Any]:
+def _details(evidence: Evidence, shares: list[GroupShare], groups: Groups, min_group_size: int) -> dict[str, Any]:
     whole, sizes = evidence.whole, dict(zip(groups.names, groups.sizes, strict=True))
     return {
         "accuracy": evidence.share(evidence.columns["held"]),
         "worst_group": shares[0].name if whole else None,
-        "min_group": min_group,
+        "min_group_size": min_group_size,
         "disjoint": groups.disjoint,
         "in_no_group": groups.outside,
         "groups": [
@@ -115,21 +115,21 @@ def _details(evidence: Evidence, shares: list[GroupShare], groups: Groups, min_g
                 "held": group.held,
                 "accuracy": group.share if whole else None,
                 "interval": list(group.interval) if whole else None,
-                "small": sizes[group.name] < min_group,
+                "small": sizes[group.name] < min_group_size,
             }
             for group in shares
         ],
     }
 
 
-def _notes(evidence: Evidence, shares: list[GroupShare], groups: Groups, min_group: int) -> list[str]:
+def _notes(evidence: Evidence, shares: list[GroupShare], groups: Groups, min_group_size: int) -> list[str]:
     notes = []
     if evidence.whole:
         worst = shares[0]
         notes.append(f"worst group {worst.name!r}: {worst.held} of {worst.n} samples right")
-    small = [name for name, size in zip(groups.names, groups.sizes, strict=True) if size < min_group]
+    small = [name for name, size in zip(groups.names, groups.sizes, strict=True) if size < min_group_size]
     if small:
-        notes.append(f"small, with fewer than {min_group} samples, and judged all the same: {', '.join(small)}")
+        notes.append(f"small, with fewer than {min_group_size} samples, and judged all the same: {', '.join(small)}")
     return notes
 
 

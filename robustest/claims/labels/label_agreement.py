@@ -41,7 +41,7 @@ LABEL_AGREEMENT = Kind(
     name="label_agreement",
     quantities=(
         Quantity.at_least(
-            "contained_at_least",
+            "min_contained",
             "share contained in what annotators select",
             "share contained in what annotators select",
         ),
@@ -49,7 +49,7 @@ LABEL_AGREEMENT = Kind(
             "max_unsupported", "share of errors that nobody selects", "share of errors that nobody selects", trivial=1
         ),
         Quantity.at_least(
-            "main_at_least", "share that is what annotators select most", "share that is what annotators select most"
+            "min_main", "share that is what annotators select most", "share that is what annotators select most"
         ),
     ),
     asks_too=("no_worse_than",),
@@ -77,9 +77,9 @@ def measure_label_agreement(
     data: object,
     responses: Responses,
     *,
-    contained_at_least: float | None = None,
+    min_contained: float | None = None,
     max_unsupported: float | None = None,
-    main_at_least: float | None = None,
+    min_main: float | None = None,
     no_worse_than: Baseline | None = None,
     tolerance: float = 0.0,
     **options: Unpack[Options],
@@ -100,9 +100,9 @@ def measure_label_agreement(
     Args:
         model, data: as for `measure_robust_accuracy`.
         responses: what annotators answered, of as many items as there are samples; none of them a model's output.
-        contained_at_least: the share of samples whose prediction is contained, claimed at least, in 0..1.
+        min_contained: the share of samples whose prediction is contained, claimed at least, in 0..1.
         max_unsupported: the share of samples that are unsupported errors, claimed at most, in 0..1.
-        main_at_least: the share of samples whose prediction is the class selected most, claimed at least, in 0..1; a
+        min_main: the share of samples whose prediction is the class selected most, claimed at least, in 0..1; a
             tie is for none. Give one of the three.
         no_worse_than, tolerance: as for `measure_robust_accuracy`; what is compared is the claimed share, or the
             contained one.
@@ -114,9 +114,7 @@ def measure_label_agreement(
             `measure_robust_accuracy`.
         ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
-    asked, threshold = _asked(
-        contained_at_least=contained_at_least, max_unsupported=max_unsupported, main_at_least=main_at_least
-    )
+    asked, threshold = _asked(min_contained=min_contained, max_unsupported=max_unsupported, min_main=min_main)
     plan = _plan(Setup.of(model, data, options), responses, asked, threshold).against(
         no_worse_than, tolerance, asked=threshold is not None
     )
@@ -173,8 +171,8 @@ class Agreeing:
             )
         found = Agreement.of(self.tables.selected[ids], self.tables.shown[ids], label, predicted.cpu().numpy())
         what = {
-            "contained_at_least": found.contained,
-            "main_at_least": found.main,
+            "min_contained": found.contained,
+            "min_main": found.main,
             "max_unsupported": ~found.unsupported,
         }[self.holds]
         enough = found.answers >= FEWEST_ANSWERS
@@ -196,7 +194,7 @@ def _asked(**given: float | None) -> tuple[Quantity, float | None]:
     if len(asked) > 1:
         raise ConfigError(f"Expected one threshold but got {' and '.join(asked)}. Write an assertion for each.")
     if not asked:
-        return LABEL_AGREEMENT.asked("contained_at_least"), None
+        return LABEL_AGREEMENT.asked("min_contained"), None
     trivial = 1 if asked[0].startswith("max_") else 0
     return LABEL_AGREEMENT.asked(asked[0]), checked_threshold(asked[0], given[asked[0]], trivial=trivial)
 

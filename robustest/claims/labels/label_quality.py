@@ -41,7 +41,7 @@ _SHOWN = 50
 
 LABEL_QUALITY = Kind(
     name="label_quality",
-    quantities=(Quantity.at_most("at_most", "share of wrong labels", "share of wrong labels", trivial=1),),
+    quantities=(Quantity.at_most("max_error_rate", "share of wrong labels", "share of wrong labels", trivial=1),),
     captions=Captions(answered="people select"),  # no model is asked
     lines=no_lines,
 )
@@ -53,7 +53,7 @@ def measure_label_quality(
     data: object,
     responses: Responses,
     *,
-    at_most: float | None = None,
+    max_error_rate: float | None = None,
     suspects: Suspects | None = None,
     **options: Unpack[Options],
 ) -> Result:
@@ -68,7 +68,7 @@ def measure_label_quality(
     Args:
         data: as for `measure_robust_accuracy`; labels alone, (N,) whole numbers, do as well.
         responses: what annotators answered, of as many items as there are samples. Items with an answer are the sample.
-        at_most: the share of wrong labels claimed at most, in 0..1.
+        max_error_rate: the share of wrong labels claimed at most, in 0..1.
         suspects: what `robustest.suspects` found in the same data, to be shown, and to test whether the sample was
             drawn without a view to them; their number decides nothing.
         **options: see `robustest.run.options.Options`; with scope="population" the claim is about what the
@@ -82,7 +82,7 @@ def measure_label_quality(
         DataError: the responses are not of the data's samples, nobody answered anything, or nothing was said of the
             label of an item that somebody looked at; else as for `measure_robust_accuracy`.
     """
-    at_most = asked_threshold("at_most", at_most, trivial=1)
+    most = asked_threshold("max_error_rate", max_error_rate, trivial=1)
     checked_responses(responses)
     if suspects is not None and not isinstance(suspects, Suspects):
         raise ConfigError(expected("suspects as robustest.suspects(...) finds them", suspects))
@@ -93,15 +93,15 @@ def measure_label_quality(
     wrong, tied = int(looked.wrong.sum()), int(looked.tied.sum())
     sign = uniformity_of(looked.items, labels, _marks(suspects), settings.seed)
     chosen = chosen_sample(sign, n, total)
-    decision = decide_wrong(wrong, tied, n, total, at_most, scope=settings.scope, alpha=settings.alpha, chosen=chosen)
+    decision = decide_wrong(wrong, tied, n, total, most, scope=settings.scope, alpha=settings.alpha, chosen=chosen)
     exhibits = _exhibits(data, looked, labels, settings)
     result = result_of(
         _evidence(looked, decision, total, exhibits, bounds=options.get("bounds", (0.0, 1.0))),
         decision,
         settings,
         kind=LABEL_QUALITY,
-        statement=LABEL_QUALITY.quantities[0].claimed(at_most),
-        threshold=at_most,
+        statement=LABEL_QUALITY.quantities[0].claimed(most),
+        threshold=most,
         setting=f"{n} of {total} labels that people looked at, {int(looked.answers.min())} answers or more each",
         method="hypergeometric bounds" if settings.scope == "set" else "exact binomial bounds",
         details=_details(looked, labels, suspects, responses) | uniformity_details(sign),

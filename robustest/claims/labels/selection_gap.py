@@ -28,7 +28,10 @@ SELECTION_GAP = Kind(
     name="selection_gap",
     quantities=(
         Quantity.at_most(
-            "margin", "selection gap", "gap between how often annotators select the label and the prediction", trivial=1
+            "at_most",
+            "selection gap",
+            "gap between how often annotators select the label and the prediction",
+            trivial=1,
         ),
     ),
     lines=no_lines,
@@ -42,12 +45,12 @@ def measure_selection_gap(
     data: object,
     responses: Responses,
     *,
-    margin: float | None = None,
+    at_most: float | None = None,
     **options: Unpack[Options],
 ) -> Result:
     """How much more often annotators select the label than the prediction, over the samples where the two differ.
 
-    Where the gap is shown to be less than the margin in either direction, people find what the model says as right as
+    Where the gap is shown to be less than `at_most` in either direction, people find what the model says as right as
     the label: its errors are no errors to them (Tsipras et al., ICML 2020, section 4.2). Images and annotators are
     samples both, so that the variance is clustered by both, and the interval decides also with `scope="set"`. It holds
     only about, so that a claim about the population does not pass by it.
@@ -57,7 +60,7 @@ def measure_selection_gap(
         data: as for `measure_robust_accuracy`.
         responses: what annotators answered, of as many items as there are samples, and who they were; about the label
             and the prediction of each sample where the two differ.
-        margin: the size of the gap claimed at most, in 0..1.
+        at_most: the size of the gap claimed at most, in 0..1.
         **options: see `robustest.run.options.Options`.
 
     Returns:
@@ -70,7 +73,7 @@ def measure_selection_gap(
             the prediction of a sample where the two differ; else as for `measure_robust_accuracy`.
         ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
-    margin = asked_threshold("margin", margin, trivial=1)
+    margin = asked_threshold("at_most", at_most, trivial=1)
     checked_responses(responses).known_annotators("the clusters that the variance is computed by")
     setup = Setup.of(model, data, options)
     check_about(responses, len(setup.samples))

@@ -50,7 +50,7 @@ def measure_class_evidence(
     *,
     eps: float,
     min_transfer: float | None = None,
-    steps: int = 60,
+    iterations: int = 60,
     min_driven: int = 30,
     **options: Unpack[Options],
 ) -> Result:
@@ -70,7 +70,7 @@ def measure_class_evidence(
         judge: another model, as `model`, that gives logits, scores or (by `labels_model`) labels.
         eps: radius of the L2 ball, in input units, >= 0.
         min_transfer: the transfer claimed at least, in 0..1.
-        steps: gradient steps, >= 1.
+        iterations: gradient steps, >= 1.
         min_driven: samples that the model must have been driven on, >= 1; with fewer the verdict is "inconclusive".
         **options: see `robustest.run.options.Options`.
 
@@ -83,13 +83,13 @@ def measure_class_evidence(
         DataError, ModelError, DeviceError: as for `measure_robust_accuracy`.
     """
     min_transfer = asked_threshold("min_transfer", min_transfer, trivial=0)
-    checked_whole("steps", steps, 1)
+    checked_whole("iterations", iterations, 1)
     checked_whole("min_driven", min_driven, 1)
     threat = L2(eps)
     setup = Setup.of(model, data, options)
     rule = AgreementRule(threshold=min_transfer, terms=setup.terms, least=min_driven)
     with beside(judge, setup.model, setup.settings, options, "judge") as second:
-        look = Driving(judge=second, threat=threat, steps=steps, examples=setup.settings.examples)
+        look = Driving(judge=second, threat=threat, iterations=iterations, examples=setup.settings.examples)
         plan = setup.plan(CLASS_EVIDENCE.quantities[0].says(threat), look, rule, here=True)
         evidence = with_second(observe(plan), second, setup.settings)
     return finish(
@@ -99,7 +99,7 @@ def measure_class_evidence(
         kind=CLASS_EVIDENCE,
         threshold=min_transfer,
         setting=str(threat),
-        method=f"{steps} gradient steps towards another class",
+        method=f"{iterations} gradient steps towards another class",
         details=_details(evidence),
         caveats=(
             *nothing_allowed(threat),
@@ -115,7 +115,7 @@ class Driving:
 
     judge: Evaluator
     threat: L2
-    steps: int
+    iterations: int
     examples: int
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observed:
@@ -123,7 +123,7 @@ class Driving:
         judge, threat = self.judge, self.threat
         target = rng.integers(rng.fold(chunk.key, "class evidence"), (1,), evaluator.classes - 1).flatten()
         target = target + (target >= chunk.y)
-        made = ascend(evaluator, threat, chunk.x, towards_class(target), bounds=chunk.bounds, steps=self.steps)
+        made = ascend(evaluator, threat, chunk.x, towards_class(target), bounds=chunk.bounds, steps=self.iterations)
         before, after = (evaluator.task.predictions(evaluator.logits(x)) for x in (chunk.x, made))
         there = replace(chunk, x=chunk.x.to(judge.device), y=chunk.y.to(judge.device))
         if not judge.classes:

@@ -37,14 +37,14 @@ from robustest.run.setup import Setup
 from robustest.settings import Settings
 from robustest.statistics import checked_threshold
 
-Reference = Literal["class_means"] | Tensor
+Evidences = Literal["class_means"] | Tensor
 
 
 GRADIENT_ALIGNMENT = Kind(
     name="gradient_alignment",
     quantities=(
         Quantity.at_least("at_least", "alignment", "gradient alignment"),
-        Quantity.at_least("min_gain", "gain in alignment", "gradient alignment above the baseline's"),
+        Quantity.at_least("min_gain", "gain in alignment", "gradient alignment above the reference's"),
     ),
     advises=True,
     captions=Captions(before="sample", after="gradient"),
@@ -58,10 +58,10 @@ def measure_gradient_alignment(
     model: object,
     data: object,
     *,
-    baseline: object | None = None,
+    reference: object | None = None,
     at_least: float | None = None,
     min_gain: float | None = None,
-    reference: Reference = "class_means",
+    evidence: Evidences = "class_means",
     min_per_class: int = 5,
     **options: Unpack[Options],
 ) -> Result:
@@ -79,10 +79,10 @@ def measure_gradient_alignment(
     Args:
         model: as for `measure_robust_accuracy`; it must give gradients.
         data: as for `measure_robust_accuracy`.
-        baseline: another model, on the same samples, whose alignment is the lower bar.
+        reference: another model, on the same samples, whose alignment is the lower bar.
         at_least: the mean alignment claimed, in -1..1 (0..1 with masks), and more than the least there is.
-        min_gain: how much higher than the baseline's it is claimed to be, in -2..2 (-1..1 with masks); needs it.
-        reference: "class_means", or masks (N, *S), or what broadcasts to a sample's shape, of values in 0..1, in the
+        min_gain: how much higher than the reference's it is claimed to be, in -2..2 (-1..1 with masks); needs it.
+        evidence: "class_means", or masks (N, *S), or what broadcasts to a sample's shape, of values in 0..1, in the
             data's order: where the evidence is.
         min_per_class: samples of each class that a mean is taken over, at least, >= 1.
         **options: see `robustest.run.options.Options`.
@@ -93,26 +93,27 @@ def measure_gradient_alignment(
         (Etmann et al., ICML 2019).
 
     Raises:
-        ConfigError: an argument is out of range or unknown, both claims are made at once, or the baseline is the model.
+        ConfigError: an argument is out of range or unknown, both claims are made at once, or the reference is the
+            model.
         DataError: a class has too few samples, or masks do not fit; else as for `measure_robust_accuracy`.
         ModelError, DeviceError: as for `measure_robust_accuracy`.
     """
-    at_least, min_gain = _checked(at_least, min_gain, baseline, masks=isinstance(reference, Tensor))
+    at_least, min_gain = _checked(at_least, min_gain, reference, masks=isinstance(evidence, Tensor))
     checked_whole("min_per_class", min_per_class, 1)
     setup = Setup.of(model, data, options)
-    aim, halves = _aimed(reference, setup, min_per_class)
+    aim, halves = _aimed(evidence, setup, min_per_class)
     judged = setup if halves is None else setup.on(halves.view)
     claim = _Claim(at_least=at_least, min_gain=min_gain)
-    other = nullcontext() if baseline is None else beside(baseline, setup.model, setup.settings, options, "baseline")
+    other = nullcontext() if reference is None else beside(reference, setup.model, setup.settings, options, "reference")
     with other as second:
-        plan, evidence = _observed(judged, aim, second, claim)
-    result = _result(plan, evidence, aim, claim)
+        plan, seen = _observed(judged, aim, second, claim)
+    result = _result(plan, seen, aim, claim)
     return result if halves is None else halves.whole(result)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Claim:
-    """What is claimed: an alignment, or a gain over the baseline's; None where it is not."""
+    """What is claimed: an alignment, or a gain over the reference's; None where it is not."""
 
     at_least: float | None
     min_gain: float | None
@@ -137,24 +138,24 @@ class _Claim:
         return replace(rule, threshold=-self.min_gain / 2, scale=2.0, column="gain")
 
 
-def _aimed(reference: object, setup: Setup, min_per_class: int) -> tuple[Aim, Halves | None]:
+def _aimed(evidence: object, setup: Setup, min_per_class: int) -> tuple[Aim, Halves | None]:
     """Where gradients should point, and the halves that means are of; None where masks are given.
 
     Raises:
-        ConfigError: the reference is neither.
+        ConfigError: the evidence is neither.
         DataError: a class has too few samples, or masks do not fit.
     """
     samples = setup.samples
-    if isinstance(reference, Tensor):
-        return Aim.at_masks(reference, len(samples)), None
-    if reference != "class_means":
-        raise ConfigError(expected('reference to be "class_means" or a tensor of masks', reference))
+    if isinstance(evidence, Tensor):
+        return Aim.at_masks(evidence, len(samples)), None
+    if evidence != "class_means":
+        raise ConfigError(expected('evidence to be "class_means" or a tensor of masks', evidence))
     halves = Halves.of(samples, setup.settings.seed, len(samples))
     return Aim.at_means(setup.model, halves, setup.settings, min_per_class), halves
 
 
 def _observed(setup: Setup, aim: Aim, second: Evaluator | None, claim: _Claim) -> tuple[Plan, Evidence]:
-    """What is measured, and what was seen, of the baseline beside the model too."""
+    """What is measured, and what was seen, of the reference beside the model too."""
     look = Aligning(
         aim=aim,
         second=second,
@@ -183,13 +184,13 @@ def _result(plan: Plan, evidence: Evidence, aim: Aim, claim: _Claim) -> Result:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Aligning:
-    """The alignment of a chunk's gradients, of the model's and of the baseline's.
+    """The alignment of a chunk's gradients, of the model's and of the reference's.
 
     Attributes:
         aim: where they should point.
-        second: the baseline; None where there is none.
+        second: the reference; None where there is none.
         claimed: the alignment, or gain, claimed at least.
-        gain: whether it is the gain over the baseline that is claimed.
+        gain: whether it is the gain over the reference that is claimed.
         settings: samples shown, and health checks that are switched off.
     """
 
@@ -216,8 +217,8 @@ class Aligning:
         }
         shown = value
         if second is not None:
-            base = self._baseline(second, chunk).to(value.device)
-            columns |= {"baseline": base.nan_to_num(1.0), "baseline vanished": base.isnan()}
+            base = self._reference(second, chunk).to(value.device)
+            columns |= {"reference": base.nan_to_num(1.0), "reference vanished": base.isnan()}
             columns["gain"] = -(value - base.nan_to_num(1.0)) / 2
             shown = value - base.nan_to_num(1.0) if self.gain else value
         columns["held"] = shown >= (0.0 if self.claimed is None else self.claimed)
@@ -236,8 +237,8 @@ class Aligning:
         )
         return Observed({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
 
-    def _baseline(self, second: Evaluator, chunk: Chunk) -> Tensor:
-        """(n,) the alignment of the baseline's gradients; NaN where they vanish."""
+    def _reference(self, second: Evaluator, chunk: Chunk) -> Tensor:
+        """(n,) the alignment of the reference's gradients; NaN where they vanish."""
         there = replace(chunk, x=chunk.x.to(second.device), y=chunk.y.to(second.device))
         if not second.classes:
             check_forward(second, there, self.settings.suppress)
@@ -249,7 +250,7 @@ class Aligning:
 
 
 def _checked(
-    at_least: float | None, min_gain: float | None, baseline: object, *, masks: bool
+    at_least: float | None, min_gain: float | None, reference: object, *, masks: bool
 ) -> tuple[float | None, float | None]:
     """The thresholds as numbers; alignment is in -1..1, with masks in 0..1."""
     if at_least is not None and min_gain is not None:
@@ -260,8 +261,8 @@ def _checked(
     if min_gain is not None:
         widest = 1.0 - lowest
         min_gain = checked_threshold("min_gain", min_gain, within=(-widest, widest), trivial=-widest)
-        if baseline is None:
-            raise ConfigError("Expected baseline= with min_gain= but got none: a gain is over another model.")
+        if reference is None:
+            raise ConfigError("Expected reference= with min_gain= but got none: a gain is over another model.")
     return at_least, min_gain
 
 
@@ -276,8 +277,8 @@ def _details(evidence: Evidence, aim: Aim) -> dict[str, Any]:
     if aim.masks is not None:
         details["by_chance"] = float(aim.masks.double().mean())
     if "gain" in columns:
-        details |= {"baseline_alignment": _mean(columns["baseline"]), "gain": -2 * _mean(columns["gain"])}
-        details["baseline_vanished"] = int(columns["baseline vanished"].sum())
+        details |= {"reference_alignment": _mean(columns["reference"]), "gain": -2 * _mean(columns["gain"])}
+        details["reference_vanished"] = int(columns["reference vanished"].sum())
     return details
 
 
@@ -287,7 +288,7 @@ def _mean(column: np.ndarray[Any, Any]) -> float:
 
 def _notes(evidence: Evidence) -> list[str]:
     notes = []
-    for whose, column in (("the model", "vanished"), ("the baseline", "baseline vanished")):
+    for whose, column in (("the model", "vanished"), ("the reference", "reference vanished")):
         count = int(evidence.columns[column].sum()) if column in evidence.columns else 0
         if count:
             notes.append(f"the gradient of {whose} vanishes at {count} samples; they count as the worst they could be")

@@ -56,17 +56,17 @@ def measure_invertible_features(
     data: object,
     *,
     max_image_error: float | None = None,
-    max_rep_error: float = 0.02,
+    max_representation_error: float = 0.02,
     layer: str | None = None,
-    steps: int = 500,
+    iterations: int = 500,
     step_size: float | None = None,
     **options: Unpack[Options],
 ) -> Result:
     """How near an image comes to the original that is made to have the same features.
 
     From grey, gradient steps lead to an input whose features, the inputs of the model's last linear layer, are those of
-    a sample (Engstrom et al., 2019, section 4): |R(x') - R(x)| / |R(x)| at most `max_rep_error`. The image error is
-    |x' - x| / |x|. The claim holds where half of the samples or more come back with an image error of at most
+    a sample (Engstrom et al., 2019, section 4): |R(x') - R(x)| / |R(x)| at most `max_representation_error`. The image
+    error is |x' - x| / |x|. The claim holds where half of the samples or more come back with an image error of at most
     `max_image_error`: where the median does.
 
     Advisory: without `max_image_error` nothing is claimed. **Only models of like architecture compare.** A layer with
@@ -75,11 +75,11 @@ def measure_invertible_features(
 
     Args:
         model: a torch module, or a `Classifier` of one, whose logits are a linear layer's outputs.
-        data: as for `measure_robust_accuracy`; every sample takes `steps` passes, so give few, or `max_samples`.
+        data: as for `measure_robust_accuracy`; every sample takes `iterations` passes, so give few, or `max_samples`.
         max_image_error: of half of the samples claimed at most, > 0.
-        max_rep_error: beyond which an inversion did not succeed and shows nothing, > 0.
+        max_representation_error: beyond which an inversion did not succeed and shows nothing, > 0.
         layer: name of the linear layer; None finds it.
-        steps: gradient steps, >= 1.
+        iterations: gradient steps, >= 1.
         step_size: Euclidean length of the first, in input units; it falls to 0. None lets the steps span the bounds.
         **options: see `robustest.run.options.Options`.
 
@@ -91,17 +91,19 @@ def measure_invertible_features(
         ConfigError: an argument is out of range or unknown, or the logits are no linear layer's outputs.
         DataError, ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
-    _check_positive(max_image_error=max_image_error, max_rep_error=max_rep_error, step_size=step_size)
-    checked_whole("steps", steps, 1)
+    _check_positive(
+        max_image_error=max_image_error, max_representation_error=max_representation_error, step_size=step_size
+    )
+    checked_whole("iterations", iterations, 1)
     setup = Setup.of(model, data, options)
     if setup.model.module is None:
         raise ConfigError(expected("a torch module, whose layers can be seen", setup.model.call))
     look = Inverting(
         layer=layer,
-        steps=steps,
+        iterations=iterations,
         step_size=step_size,
         max_image_error=max_image_error,
-        max_rep_error=max_rep_error,
+        max_representation_error=max_representation_error,
         examples=setup.settings.examples,
     )
     return _result(_plan(setup, look), look)
@@ -109,7 +111,7 @@ def measure_invertible_features(
 
 def _plan(setup: Setup, look: Inverting) -> Plan:
     threshold = None if look.max_image_error is None else _HALF
-    how = (look.max_image_error, look.max_rep_error, look.layer, look.steps, look.step_size)
+    how = (look.max_image_error, look.max_representation_error, look.layer, look.iterations, look.step_size)
     return setup.plan(
         INVERTIBLE_FEATURES.quantities[0].says(),
         look,
@@ -126,15 +128,15 @@ def _result(plan: Plan, look: Inverting) -> Result:
     return finish(
         plan,
         evidence,
-        decision=_decided(evidence, error or 0.0, look.max_rep_error, plan.settings.alpha),
+        decision=_decided(evidence, error or 0.0, look.max_representation_error, plan.settings.alpha),
         kind=INVERTIBLE_FEATURES,
         statement=plan.statement if error is None else f"{plan.statement}, error <= {error:g}, share >= 0.5",
         threshold=None if error is None else _HALF,
         setting=f"{features} features of images of {elements} elements",
-        method=f"{look.steps} gradient steps from grey",
-        details=_details(evidence, error, look.max_rep_error),
+        method=f"{look.iterations} gradient steps from grey",
+        details=_details(evidence, error, look.max_representation_error),
         bounds="below",
-        pairing=Pairing(under=f"max_image_error={error}, max_rep_error={look.max_rep_error}"),
+        pairing=Pairing(under=f"max_image_error={error}, max_representation_error={look.max_representation_error}"),
         notes=wide if features >= elements else [],
     )
 
@@ -147,11 +149,11 @@ def _check_positive(**values: float | None) -> None:
                 raise ConfigError(expected(f"{name} > 0", value))
 
 
-def _details(evidence: Evidence, max_image_error: float | None, max_rep_error: float) -> dict[str, Any]:
+def _details(evidence: Evidence, max_image_error: float | None, max_representation_error: float) -> dict[str, Any]:
     columns = evidence.columns
     return {
         "max_image_error": max_image_error,
-        "max_rep_error": max_rep_error,
+        "max_representation_error": max_representation_error,
         "image_error": float(np.median(columns["image"])),
         "rep_error": float(np.median(columns["rep"])),
         "start_error": float(np.median(columns["start"])),
@@ -164,17 +166,17 @@ class Inverting:
     """Images made to have the features of a chunk's, and how near both come; see `measure_invertible_features`."""
 
     layer: str | None
-    steps: int
+    iterations: int
     step_size: float | None
     max_image_error: float | None
-    max_rep_error: float
+    max_representation_error: float
     examples: int
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observed:
         """What became of a chunk."""
         read = reader(evaluator, last_layer(evaluator.model, chunk.x[:1], self.layer))
         aim, start = read.logits(chunk.x), grey(chunk.key, chunk.x.shape[1:], chunk.bounds)
-        made = inverted(read, start, aim, bounds=chunk.bounds, steps=self.steps, step_size=self.step_size)
+        made = inverted(read, start, aim, bounds=chunk.bounds, steps=self.iterations, step_size=self.step_size)
         rep, original = relative_distance(read.logits(made), aim), chunk.x.flatten(1)
         image = relative_distance(made.flatten(1), original)
         read.settle()
@@ -183,7 +185,7 @@ class Inverting:
         near = (
             torch.ones_like(image, dtype=torch.bool) if self.max_image_error is None else image <= self.max_image_error
         )
-        reached = rep <= self.max_rep_error
+        reached = rep <= self.max_representation_error
         before, after = (evaluator.task.predictions(evaluator.logits(x)) for x in (chunk.x, made))
         exhibits = exhibits_of(
             chunk,
@@ -209,7 +211,7 @@ class Inverting:
         return Observed({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
 
 
-def _decided(evidence: Evidence, max_image_error: float, max_rep_error: float, alpha: float) -> Decision:
+def _decided(evidence: Evidence, max_image_error: float, max_representation_error: float, alpha: float) -> Decision:
     """A failure counts only where it would be one whatever became of inversions that did not succeed, and a pass only
     where it could have failed: of the images that grey, which inversions begin at, is not near enough to.
     """
@@ -231,5 +233,6 @@ def _decided(evidence: Evidence, max_image_error: float, max_rep_error: float, a
     if highest < _HALF:
         return decision
     lost = int((~evidence.columns["reached"]).sum())
-    rule = f"{lost} of {evidence.n} inversions did not come within {max_rep_error:g} of the features: give more steps"
+    within = f"within {max_representation_error:g} of the features"
+    rule = f"{lost} of {evidence.n} inversions did not come {within}: give more iterations"
     return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=rule)

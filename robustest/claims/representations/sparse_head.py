@@ -87,7 +87,8 @@ def measure_sparse_head(
 
     Linear heads are fitted to the inputs of the model's last linear layer on one half of the samples (Wong, Santurkar
     and Madry, ICML 2021, section 2). The sparsest whose validation accuracy is within `slack` of the model's own is
-    judged on the other half. It says how few features will do; test what you suspect with `measure_spurious_feature`.
+    judged on the other half. It says how few features will do; test what you suspect with
+    `measure_no_spurious_feature`.
 
     Args:
         model: a torch module, or a `Classifier` of one, whose logits are a linear layer's outputs.

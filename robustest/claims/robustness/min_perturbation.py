@@ -44,7 +44,7 @@ _THREATS: dict[str, type[Linf] | type[L2] | type[L1]] = {"l1": L1, "l2": L2, "li
 
 MIN_PERTURBATION = Kind(
     name="min_perturbation",
-    quantities=(Quantity.at_least("median_at_least", "median perturbation", "median {} perturbation, {}"),),
+    quantities=(Quantity.at_least("at_least", "median perturbation", "median {} perturbation, {}"),),
     captions=Captions(after="adversarial", names={"quantiles": "size, by share"}),
     lines=clean_accuracy,
     told=frozenset({"clean_accuracy"}),
@@ -58,7 +58,7 @@ def measure_min_perturbation(
     data: object,
     norm: Norm,
     *,
-    median_at_least: float | None = None,
+    at_least: float | None = None,
     attack: str | Searcher | Cascade | None = None,
     **options: Unpack[Options],
 ) -> Result:
@@ -70,19 +70,19 @@ def measure_min_perturbation(
     none, the way from one corner of the bounds to the other is taken. The details count both.
 
     The estimate is the value that at least half of the samples reach: the middle one, the larger of two in the middle.
-    A "set" claim holds if at least half of the samples need `median_at_least`.
+    A "set" claim holds if at least half of the samples need `at_least`.
 
     Args:
         model: as for `measure_robust_accuracy`.
         data: as for `measure_robust_accuracy`.
         norm: "l2", "linf" or "l1", or the threat's class, e.g. `L2`.
-        median_at_least: the median claimed, in input units, > 0; without one the verdict is "inconclusive".
+        at_least: the median claimed, in input units, > 0; without one the verdict is "inconclusive".
         attack: as for `measure_robust_accuracy`; every stage searches every sample, for the smallest size. None stands
             for the norm's own in `robustest.attacks.cascades.MINIMUM`.
         **options: see `robustest.run.options.Options`.
 
     Returns:
-        The result. Its outcomes are True where a sample needs `median_at_least`, or where it needs more than 0 if that
+        The result. Its outcomes are True where a sample needs `at_least`, or where it needs more than 0 if that
         is not given; its counterexamples are the smallest perturbations found. `details["quantiles"]` has by share q,
         of 0, .1, .25, .5, .75, .9 and 1, the largest size that at least 1 - q of the samples reach; that of .5 is the
         estimate.
@@ -91,27 +91,27 @@ def measure_min_perturbation(
         ConfigError: an argument is out of range or unknown.
         DataError, ModelError, DeviceError: as for `measure_robust_accuracy`.
     """
-    median_at_least = asked_threshold("median_at_least", median_at_least, within=(0.0, math.inf), trivial=0)
+    at_least = asked_threshold("at_least", at_least, within=(0.0, math.inf), trivial=0)
     name = _named(norm)
     setup = Setup.of(model, data, options)
     cascade = MINIMUM[name] if attack is None else as_attack(attack)
     plan = setup.plan(
         MIN_PERTURBATION.quantities[0].says(_THREATS[name].__name__, cascade.name),
-        Searching(name=name, cascade=cascade, least=median_at_least, examples=setup.settings.examples),
-        MedianRule(threshold=median_at_least, terms=setup.terms),
-        identity=("minimum perturbation", name, cascade, median_at_least),
+        Searching(name=name, cascade=cascade, least=at_least, examples=setup.settings.examples),
+        MedianRule(threshold=at_least, terms=setup.terms),
+        identity=("minimum perturbation", name, cascade, at_least),
     )
     seen = observe(plan)
     return finish(
         plan,
         seen,
         kind=MIN_PERTURBATION,
-        threshold=median_at_least,
+        threshold=at_least,
         setting=f"{_THREATS[name].__name__} norm",
         method=cascade.name,
         details=_details(seen),
         bounds="above",
-        pairing=Pairing(under="no threshold" if median_at_least is None else f"the threshold {median_at_least:g}"),
+        pairing=Pairing(under="no threshold" if at_least is None else f"the threshold {at_least:g}"),
     )
 
 

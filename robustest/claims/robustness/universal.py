@@ -20,7 +20,6 @@ from robustest.engine.evaluator import Evaluator
 from robustest.engine.health_checks.hints import hints_on
 from robustest.engine.searches.universal import learn
 from robustest.errors import ConfigError, DataError, expected
-from robustest.facts import Captions
 from robustest.kinds import OUTCOMES, Kind, Quantity, clean_accuracy
 from robustest.results import Pairing, Result
 from robustest.rules import ShareRule
@@ -42,13 +41,12 @@ _JUDGED = 512
 
 
 UNIVERSAL_PERTURBATION = Kind(
-    name="universal_perturbation",
+    name="no_universal_perturbation",
     quantities=(
         Quantity.at_most(
-            "max_fooled", "fooling rate", "samples fooled by one perturbation in {}", trivial=1, counts=OUTCOMES
+            "max_fooling_rate", "fooling rate", "samples fooled by one perturbation in {}", trivial=1, counts=OUTCOMES
         ),
     ),
-    captions=Captions(assertion="assert_no_universal_perturbation"),
     lines=clean_accuracy,
     told=frozenset({"clean_accuracy"}),
 )
@@ -56,13 +54,13 @@ UNIVERSAL_PERTURBATION = Kind(
 
 
 @measures(UNIVERSAL_PERTURBATION)
-def measure_universal_perturbation(
+def measure_no_universal_perturbation(
     model: object,
     data: object,
     threat: Linf | L2,
     *,
-    max_fooled: float | None = None,
-    steps: int = 200,
+    max_fooling_rate: float | None = None,
+    iterations: int = 200,
     **options: Unpack[Options],
 ) -> Result:
     """The share of samples whose predicted class one and the same perturbation changes.
@@ -76,8 +74,8 @@ def measure_universal_perturbation(
         data: as for `measure_robust_accuracy`; at least two samples.
         threat: the norm ball that holds the perturbation, `Linf(eps)` or `L2(eps)` in input units; the sum of
             sample and perturbation is clipped to the bounds.
-        max_fooled: the fooling rate claimed at most, in 0..1; without one the verdict is "inconclusive".
-        steps: mini-batches of 64 samples learned from, >= 1; for each of up to 13 starts a fortieth comes on top.
+        max_fooling_rate: the fooling rate claimed at most, in 0..1; without one the verdict is "inconclusive".
+        iterations: mini-batches of 64 samples learned from, >= 1; for each of up to 13 starts a fortieth comes on top.
         **options: see `robustest.run.options.Options`.
 
     Returns:
@@ -87,16 +85,16 @@ def measure_universal_perturbation(
         ConfigError: an argument is out of range or unknown.
         DataError, ModelError, DeviceError: as for `measure_robust_accuracy`.
     """
-    max_fooled = asked_threshold("max_fooled", max_fooled, trivial=1)
+    max_fooling_rate = asked_threshold("max_fooling_rate", max_fooling_rate, trivial=1)
     if not isinstance(threat, (Linf, L2)):
         raise ConfigError(expected("threat to be Linf(eps) or L2(eps)", threat))
-    checked_whole("steps", steps, 1)
+    checked_whole("iterations", iterations, 1)
     setup = Setup.of(model, data, options)
     halves = _halves(setup)
     plan = setup.on(halves.view).plan(
         UNIVERSAL_PERTURBATION.quantities[0].says(threat),
-        Perturbing(halves=halves, threat=threat, steps=steps, settings=setup.settings),
-        ShareRule(threshold=max_fooled, at_least=False, terms=setup.terms),
+        Perturbing(halves=halves, threat=threat, iterations=iterations, settings=setup.settings),
+        ShareRule(threshold=max_fooling_rate, at_least=False, terms=setup.terms),
         here=True,
     )
     evidence = observe(plan)
@@ -105,10 +103,10 @@ def measure_universal_perturbation(
         plan,
         evidence,
         kind=UNIVERSAL_PERTURBATION,
-        threshold=max_fooled,
+        threshold=max_fooling_rate,
         setting=str(threat),
-        method=f"learned on {learned} samples in {steps} steps, measured on the {len(halves.unseen)} others",
-        details={**_details(evidence), "learned_on": learned, "steps": steps, "radius": threat.radius},
+        method=f"learned on {learned} samples in {iterations} iterations, measured on the {len(halves.unseen)} others",
+        details={**_details(evidence), "learned_on": learned, "iterations": iterations, "radius": threat.radius},
         bounds="below",
         caveats=nothing_allowed(threat),
         notes=hints_on(threat, setup.model.bounds),
@@ -135,14 +133,14 @@ class Perturbing:
     Attributes:
         halves: what is learned from, and what is measured on.
         threat: what holds the perturbation.
-        steps: mini-batches learned from.
+        iterations: mini-batches learned from.
         settings: seed, and samples shown.
         learned: the perturbation (1, *S), once there is one.
     """
 
     halves: Halves
     threat: Linf | L2
-    steps: int
+    iterations: int
     settings: Settings
     learned: list[Tensor] = field(default_factory=list)
 
@@ -155,7 +153,7 @@ class Perturbing:
             def batches(steps: int) -> Iterator[Chunk]:
                 return _batches(samples, ids, chunk, seed, steps)
 
-            self.learned.append(learn(evaluator, batches, few, self.threat, self.steps))
+            self.learned.append(learn(evaluator, batches, few, self.threat, self.iterations))
         part = replace(chunk, ids=self.halves.unseen[chunk.ids])
         return perturb_chunk(evaluator, part, self.threat, self.learned[0], self.settings.examples)
 

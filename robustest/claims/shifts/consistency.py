@@ -28,12 +28,11 @@ from robustest.tasks import Task
 
 CONSISTENCY = Kind(
     name="consistency",
-    quantities=(Quantity.at_most("max_flip", "flip rate", "predictions flipped by {}", trivial=1, counts=OUTCOMES),),
-    asks_too=("no_worse_than",),
-    captions=Captions(
-        assertion="assert_consistent",
-        names={"lost": "lost by the change", "gained": "gained by it"},
+    quantities=(
+        Quantity.at_most("max_flip_rate", "flip rate", "predictions flipped by {}", trivial=1, counts=OUTCOMES),
     ),
+    asks_too=("no_worse_than",),
+    captions=Captions(names={"lost": "lost by the change", "gained": "gained by it"}),
     lines=clean_accuracy,
     told=frozenset({"clean_accuracy"}),
 )
@@ -47,7 +46,7 @@ def measure_consistency(
     shift: str | Shift | ShiftFunction,
     *,
     severity: int | None = None,
-    max_flip: float | None = None,
+    max_flip_rate: float | None = None,
     no_worse_than: Baseline | None = None,
     tolerance: float = 0.0,
     task: Task | None = None,
@@ -62,7 +61,7 @@ def measure_consistency(
         model: as for `measure_robust_accuracy`.
         data: as for `measure_shift_accuracy`. Labels serve the details alone.
         shift, severity: as for `measure_shift_accuracy`.
-        max_flip: the share of flips claimed at most, in 0..1.
+        max_flip_rate: the share of flips claimed at most, in 0..1.
         no_worse_than, tolerance: as for `measure_robust_accuracy`, about the samples that do not flip.
         task: what the answers are, and when they are right, as for `measure_robust_accuracy`; its targets follow
             where a shift moves things.
@@ -72,22 +71,22 @@ def measure_consistency(
         ConfigError: an argument is out of range or unknown.
         DataError, ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
-    max_flip = asked_threshold("max_flip", max_flip, trivial=1)
+    max_flip_rate = asked_threshold("max_flip_rate", max_flip_rate, trivial=1)
     chosen = shift_as_asked(shift, severity)
     setup = Setup.of(model, data, options, deciding(task))
     plan = setup.plan(
         CONSISTENCY.quantities[0].says(chosen) + of_task(setup.task),
         Flipping(shift=chosen, examples=setup.settings.examples),
-        ShareRule(threshold=max_flip, at_least=False, terms=setup.terms),
+        ShareRule(threshold=max_flip_rate, at_least=False, terms=setup.terms),
         identity=("consistency", chosen),
-    ).against(no_worse_than, tolerance, asked=max_flip is not None)
+    ).against(no_worse_than, tolerance, asked=max_flip_rate is not None)
     evidence = observe(plan)
     moved = evidence.columns["moved"]
     return finish(
         plan,
         evidence,
         kind=CONSISTENCY,
-        threshold=max_flip,
+        threshold=max_flip_rate,
         setting=str(chosen),
         method="paired with the unshifted samples",
         details=_details(evidence),

@@ -66,7 +66,7 @@ def measure_corruption_robustness(
     min_accuracy: float | None = None,
     max_drop: float | None = None,
     max_mce: float | None = None,
-    baseline: Errors | str | os.PathLike[str] | None = None,
+    reference: Errors | str | os.PathLike[str] | None = None,
     no_worse_than: Baseline | None = None,
     tolerance: float = 0.0,
     task: Task | None = None,
@@ -74,7 +74,7 @@ def measure_corruption_robustness(
 ) -> Result:
     """Accuracy under common corruptions (Hendrycks and Dietterich, ICLR 2019), over all corruptions and severities.
 
-    The mean corruption error (mCE) is relative to a baseline model's: 1 is as good as that, and less is better.
+    The mean corruption error (mCE) is relative to a reference model's: 1 is as good as that, and less is better.
 
     Args:
         model: as for `measure_robust_accuracy`.
@@ -88,9 +88,9 @@ def measure_corruption_robustness(
         min_accuracy: the mean accuracy over corruptions and severities claimed at least, in 0..1.
         max_drop: the fall from clean accuracy to that mean claimed at most, in 0..1. As for `measure_shift_accuracy` it
             bounds the fall alone.
-        max_mce: the mCE claimed at most, > 0, as a share: 0.767 is what papers print as 76.7. It needs a baseline. Give
-            one of the three.
-        baseline: error rates of the model to compare with: a mapping, or the path of a JSON file with one, of what
+        max_mce: the mCE claimed at most, > 0, as a share: 0.767 is what papers print as 76.7. It needs a reference.
+            Give one of the three.
+        reference: error rates of the model to compare with: a mapping, or the path of a JSON file with one, of what
             `details["errors"]` of another result holds ("clean" serves the relative mCE). Or "alexnet", for those of
             papers (`ALEXNET_ON_IMAGENET_C`), of models of ImageNet's classes; None takes them for ImageNet-C.
         no_worse_than, tolerance: as for `measure_robust_accuracy`. Samples are compared by the cells in which they are
@@ -106,9 +106,9 @@ def measure_corruption_robustness(
     Raises:
         ConfigError: an argument is out of range or unknown, or thresholds do not go together.
         DataError, ModelError, DeviceError: as for `measure_robust_accuracy`.
-        StoreError: the baseline cannot be read.
+        StoreError: the reference or the baseline cannot be read.
     """
-    grid = Grid.of(data, corruptions, severities, baseline=baseline, max_drop=max_drop)
+    grid = Grid.of(data, corruptions, severities, reference=reference, max_drop=max_drop)
     images = data if grid.stored is None else grid.stored.samples()
     setup = fresh_setup(Setup.of(model, images, options, deciding(task)))
     grid.check_images(setup.samples)

@@ -44,15 +44,15 @@ class Grid:
         corruptions: Corruptions,
         severities: Sequence[int],
         *,
-        baseline: object,
+        reference: object,
         max_drop: float | None,
     ) -> Grid:
         """What a call's data and corruptions stand for; see `measure_corruption_robustness`.
 
         Raises:
-            ConfigError: a corruption, a severity or the baseline is none, or a fall is claimed and there are no clean
+            ConfigError: a corruption, a severity or the reference is none, or a fall is claimed and there are no clean
                 images.
-            StoreError: the baseline cannot be read.
+            StoreError: the reference cannot be read.
         """
         stored = data if isinstance(data, CorruptedBenchmark) else None
         cells = cells_of(corruptions, severities) if stored is None else stored_cells(stored, corruptions, severities)
@@ -61,7 +61,7 @@ class Grid:
             raise ConfigError(
                 "Expected clean images for max_drop but the benchmark has none: benchmark(name, root, clean=...)."
             )
-        reference = reference_errors(published_of(stored, cells) if baseline is None else baseline, cells)
+        reference = reference_errors(published_of(stored, cells) if reference is None else reference, cells)
         return cls(cells=tuple(cells), stored=stored, reference=reference, clean=clean)
 
     @property

@@ -52,7 +52,7 @@ def measure_stable_under_perturbations(
     perturbations: Sequence[str] | None = None,
     max_mfp: float | None = None,
     max_mt5d: float | None = None,
-    baseline: Mapping[str, Mapping[str, float]] | None = None,
+    reference: Mapping[str, Mapping[str, float]] | None = None,
     **options: Unpack[Options],
 ) -> Result:
     """The mean flip probability (mFP) or mean top-5 distance (mT5D) over perturbations of sequences.
@@ -66,10 +66,10 @@ def measure_stable_under_perturbations(
         model: as for `measure_robust_accuracy`.
         data: sequences, as `robustest.benchmark("imagenet-p", root)` reads them.
         perturbations: names of those that count; None for all.
-        max_mfp: the mean flip probability claimed at most, > 0; with a baseline the mean flip rate.
+        max_mfp: the mean flip probability claimed at most, > 0; with a reference the mean flip rate.
         max_mt5d: the mean top-5 distance claimed at most, > 0; not together with max_mfp.
-        baseline: `details` of another model's result. Each perturbation's figure is then a share of that model's: 1 is
-            as good as the baseline, and papers' figures are relative to AlexNet.
+        reference: `details` of another model's result. Each perturbation's figure is then a share of that model's: 1 is
+            as good as the reference, and papers' figures are relative to AlexNet.
         **options: see `robustest.run.options.Options`.
 
     Returns:
@@ -90,7 +90,7 @@ def measure_stable_under_perturbations(
     setup = Setup.of(model, data.samples(), options)
     threshold = max_mt5d if by_distance else max_mfp
     asked = STABLE.asked("max_mt5d" if by_distance else "max_mfp")
-    rule = WeightedRule.of(asked.threshold, threshold, _weights(names, baseline, by_distance=by_distance), setup.terms)
+    rule = WeightedRule.of(asked.threshold, threshold, _weights(names, reference, by_distance=by_distance), setup.terms)
     look = Flickering(sequences=tuple((name, data.sequences[name]) for name in names))
     plan = setup.plan(asked.says(len(names)), look, rule)  # files may change under their names: nothing is remembered
     evidence = observe(plan)
@@ -101,8 +101,8 @@ def measure_stable_under_perturbations(
         asked=asked,
         threshold=threshold,
         setting=", ".join(names),
-        method=f"frames of {data.name}{'' if baseline is None else ', as a share of a baseline'}",
-        details=_details(evidence, names, baseline),
+        method=f"frames of {data.name}{'' if reference is None else ', as a share of a reference model'}",
+        details=_details(evidence, names, reference),
         trivial=rule.mean.scale,
         caveats=data.caveats,
         changed=_changed(evidence.columns, names, rule),
@@ -188,28 +188,28 @@ def top5_distance(logits: Tensor, *, noise: bool) -> float:
 
 
 def _weights(
-    names: Sequence[str], baseline: Mapping[str, Mapping[str, float]] | None, *, by_distance: bool
+    names: Sequence[str], reference: Mapping[str, Mapping[str, float]] | None, *, by_distance: bool
 ) -> dict[str, float]:
     """Of each column in the mean; a column of distances holds shares of the largest.
 
     Raises:
-        ConfigError: the baseline lacks a perturbation, or has no number > 0 for it.
+        ConfigError: the reference lacks a perturbation, or has no number > 0 for it.
     """
     key, kind, unit = ("top5_distance", "t5d", LARGEST) if by_distance else ("flip_probability", "fp", 1.0)
-    if baseline is None:
+    if reference is None:
         return {f"{kind}/{name}": unit / len(names) for name in names}
-    given = baseline.get(key) if isinstance(baseline, Mapping) else None
+    given = reference.get(key) if isinstance(reference, Mapping) else None
     weights = {}
     for name in names:
         value = given.get(name) if isinstance(given, Mapping) else None
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
-            raise ConfigError(expected(f"baseline[{key!r}][{name!r}] to be a number > 0", value))
+            raise ConfigError(expected(f"reference[{key!r}][{name!r}] to be a number > 0", value))
         weights[f"{kind}/{name}"] = unit / (len(names) * value)
     return weights
 
 
 def _details(
-    evidence: Evidence, names: Sequence[str], baseline: Mapping[str, Mapping[str, float]] | None
+    evidence: Evidence, names: Sequence[str], reference: Mapping[str, Mapping[str, float]] | None
 ) -> dict[str, Any]:
     if not evidence.whole:
         return {"perturbations": len(names)}
@@ -222,7 +222,7 @@ def _details(
         "top5_distance": distances,
     }
     for key, name, found in (("flip_probability", "mfr", flips), ("top5_distance", "mt5d_rate", distances)):
-        given = {} if baseline is None else baseline.get(key, {})
+        given = {} if reference is None else reference.get(key, {})
         if all(given.get(one, 0) > 0 for one in names):
             details[name] = float(np.mean([found[one] / given[one] for one in names]))
     return details

@@ -25,30 +25,32 @@ def published_of(stored: CorruptedBenchmark | None, cells: Sequence[Cell]) -> Er
     return errors if errors is not None and all(cell.name in errors for cell in cells) else None
 
 
-def reference_errors(baseline: object, cells: Sequence[Cell]) -> Errors | None:
-    """The baseline's error rates, all that the cells need.
+def reference_errors(reference: object, cells: Sequence[Cell]) -> Errors | None:
+    """The reference's error rates, all that the cells need.
 
     Raises:
         StoreError: the file cannot be read.
         ConfigError: it lacks a corruption, or a severity's rates are no numbers in 0..1 that sum to more than 0.
     """
-    errors = PUBLISHED.get(baseline, baseline) if isinstance(baseline, str) else baseline
+    errors = PUBLISHED.get(reference, reference) if isinstance(reference, str) else reference
     if errors is None:
         return None
     if isinstance(errors, (str, os.PathLike)):
         try:
             errors = json.loads(Path(errors).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise StoreError(f"Expected error rates as JSON in {baseline} but got: {error}") from error
+            raise StoreError(f"Expected error rates as JSON in {reference} but got: {error}") from error
     if not isinstance(errors, Mapping):
-        raise ConfigError(expected("baseline to map corruptions to error rates", errors))
+        raise ConfigError(expected("reference to map corruptions to error rates", errors))
     for cell in cells:
         rates = errors.get(cell.name)
         if not isinstance(rates, Sequence) or len(rates) != 5 or not all(map(_is_rate, rates)):
-            raise ConfigError(expected(f"baseline to hold five error rates in 0..1 for {cell.name!r}", rates))
+            raise ConfigError(expected(f"reference to hold five error rates in 0..1 for {cell.name!r}", rates))
     for name in {cell.name for cell in cells}:
         if not sum(errors[name][cell.severity - 1] for cell in cells if cell.name == name) > 0:
-            raise ConfigError(f"Expected a baseline that errs under {name!r}: its errors are what ours are divided by.")
+            raise ConfigError(
+                f"Expected a reference that errs under {name!r}: its errors are what ours are divided by."
+            )
     if is_published(errors):
         return errors
     return {str(name): [float(rate) for rate in rates] for name, rates in errors.items()}
@@ -74,7 +76,7 @@ def check_size(samples: Samples) -> None:
         raise ConfigError(
             f"Expected images of {LARGE} pixels or more for AlexNet's errors but got "
             f"{tuple(x.shape[1:])}: smaller ones are corrupted with other parameters. Give the errors of a model on "
-            "images like these as baseline=."
+            "images like these as reference=."
         )
 
 
@@ -87,7 +89,7 @@ def check_classes(classes: int) -> None:
     if classes != IMAGENET_CLASSES:
         raise ConfigError(
             f"Expected a model of ImageNet's {IMAGENET_CLASSES} classes for AlexNet's errors but it has {classes}: its "
-            "errors are of another task. Give those of a model on these data as baseline=."
+            "errors are of another task. Give those of a model on these data as reference=."
         )
 
 

@@ -27,7 +27,7 @@ from robustest.threats import Threat
 class Study:
     """What is trained, and how it is attacked; see `measure_robust_generalization`."""
 
-    train_fn: TrainFn
+    train: TrainFn
     sets: TrainingSets
     threat: Threat
     cascade: Cascade
@@ -45,7 +45,7 @@ class Study:
         judged = self.judged
         model = {name: self.options.get(name) for name in ("bounds", "preprocessing")}
         about = (self.threat, self.cascade, model, sets.test_x[judged], sets.test_y[judged])
-        trainings = Trainings(self.train_fn, settings, about)
+        trainings = Trainings(self.train, settings, about)
         found = []
         for place, size in enumerate(self.sizes):
             models: list[tuple[Observed, Tally]] = []

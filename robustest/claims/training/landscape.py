@@ -27,7 +27,6 @@ from robustest.claims.training.probes import Loss
 from robustest.claims.training.trained import at_most
 from robustest.engine.draws import seed_draws
 from robustest.errors import ConfigError, DataError, ModelError, expected
-from robustest.facts import Captions
 from robustest.identity.fingerprint import digest
 from robustest.kinds import Kind, Quantity, no_lines
 from robustest.models import frozen
@@ -43,14 +42,13 @@ from robustest.statistics import Decision, asked_threshold
 from robustest.statistics.differences.ratios import decide_ratio
 
 LANDSCAPE = Kind(
-    name="landscape",
+    name="smooth_landscape",
     quantities=(
         Quantity.at_most(
             "max_ratio", "ratio of relative loss ranges", "loss range along relative steps, over the reference's"
         ),
     ),
     advises=True,
-    captions=Captions(assertion="assert_smooth_landscape"),
     lines=no_lines,
 )
 """How much the loss varies along the gradient, beside another net's."""
@@ -63,15 +61,15 @@ _MEASURES = ("loss_range", "cosine", "beta", "absolute_beta", "shift", "shift_co
 
 
 @measures(LANDSCAPE)
-def measure_landscape(
-    factory: object,
-    loss: Loss,
-    batches: Sequence[tuple[Tensor, Tensor]],
+def measure_smooth_landscape(
+    model: object,
+    data: Sequence[tuple[Tensor, Tensor]],
     *,
+    loss: Loss,
     reference: object,
     max_ratio: float | None = None,
     seeds: int = 3,
-    steps: int = 100,
+    train_steps: int = 100,
     every: int = 10,
     learning_rate: float = 0.1,
     etas: Sequence[float] = (0.05, 0.15, 0.4),
@@ -85,14 +83,15 @@ def measure_landscape(
     to the reference alone, and say nothing of the test accuracy.
 
     Args:
-        factory: a function of no arguments, or a `Factory`, that builds the net with weights drawn anew from torch's
+        model: a function of no arguments, or a `Factory`, that builds the net with weights drawn anew from torch's
             generator, which is seeded for each run and put back.
+        data: batches to train on: (x, y) tensors, one or more; they are gone through round by round in an order of the
+            run's own.
         loss: maps outputs and targets to a positive scalar tensor: the mean of a batch.
-        batches: (x, y) tensors, one or more; they are gone through round by round in an order of the run's own.
-        reference: another factory: what the first one is compared with.
+        reference: another function that builds a net: what the first one is compared with.
         max_ratio: the ratio of relative loss ranges claimed at most, > 0.
         seeds: runs of each net, >= 2.
-        steps: of gradient descent a run, >= 1.
+        train_steps: steps of gradient descent a run, >= 1.
         every: steps from one probe to the next, >= 1.
         learning_rate: of each step, > 0.
         etas: sizes of the relative steps, in (0, 1], rising.
@@ -111,18 +110,18 @@ def measure_landscape(
         ModelError: a loss or a gradient is not finite, or the loss is no positive scalar.
     """
     max_ratio = asked_threshold("max_ratio", max_ratio, within=(0.0, float("inf")))
-    course = _course(steps, every, learning_rate, etas)
+    course = _course(train_steps, every, learning_rate, etas)
     checked_whole("seeds", seeds, 2)
-    if factory is reference:
+    if model is reference:
         raise ConfigError("Expected reference= to be another factory but got the same one: its ratio is 1.")
-    checked_batches(batches)
+    checked_batches(data)
     settings, started = settings_of(options), time.perf_counter()
-    constant = _constant(factory, loss, batches, settings.seed)
-    trainings = Trainings(loss, batches, course, settings)
-    runs = [Run(trainings.of(factory, n), trainings.of(reference, n), constant) for n in range(seeds)]
+    constant = _constant(model, loss, data, settings.seed)
+    trainings = Trainings(loss, data, course, settings)
+    runs = [Run(trainings.of(model, n), trainings.of(reference, n), constant) for n in range(seeds)]
     _check_draws(runs)
     tally = Tally(seconds=time.perf_counter() - started, notes=(trainings.why_not,) if trainings.why_not else ())
-    return _result(runs, course, max_ratio, settings, tally=tally, data=digest([(settings.seed, seeds), list(batches)]))
+    return _result(runs, course, max_ratio, settings, tally=tally, data=digest([(settings.seed, seeds), list(data)]))
 
 
 def _result(

@@ -16,8 +16,9 @@ from robustest.clock import check as check_clock
 from robustest.engine.device import resolve
 from robustest.engine.draws import seed_draws
 from robustest.engine.evaluator import Evaluator
-from robustest.errors import ModelError, unknown
+from robustest.errors import ModelError
 from robustest.models import Classifier, frozen
+from robustest.run.training.trainings import TrainFn
 
 Predict = Callable[[Tensor], Tensor]
 """Maps inputs (B, *S) to classes (B,) int64."""
@@ -103,13 +104,9 @@ class Logistic:
         if not left <= 100 * self.tolerance:  # rounding may stop it a little before
             raise ModelError(
                 f"Expected logistic regression to reach its optimum but a gradient of {left:.3g} is left after "
-                f"{found.nit} steps. Scale the features alike, or train another learner with train_fn=."
+                f"{found.nit} steps. Scale the features alike, or train another learner with train=."
             )
         return found.x[: d * classes].reshape(d, classes), found.x[d * classes :]
-
-
-LEARNERS: dict[str, Learner] = {"logistic": Logistic()}
-"""By name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,19 +114,19 @@ class OwnLearner:
     """Whatever the user trains.
 
     Attributes:
-        train_fn: maps (x, y) to a model: x (n, *S) float32, y (n,) int64.
+        fit: maps samples (n, *S) float32, labels (n,) int64 and a seed to a model.
         as_model: makes a classifier of the model.
         device: where it is asked, as settings name it.
     """
 
-    train_fn: Callable[[tuple[Tensor, Tensor]], object]
+    fit: TrainFn
     as_model: Callable[[object], Classifier]
     device: str
 
     @property
     def name(self) -> str:
         """Of the user's function."""
-        return getattr(self.train_fn, "__name__", type(self.train_fn).__name__)
+        return getattr(self.fit, "__name__", type(self.fit).__name__)
 
     def train(self, x: Tensor, y: Tensor, classes: int, key: Tensor) -> Predict:
         """As `Learner.train`; what it draws from global generators follows from the key, and they are put back.
@@ -139,7 +136,7 @@ class OwnLearner:
         """
         with torch.inference_mode(False), torch.enable_grad(), frozen(None):
             seed_draws(key)
-            model = self.as_model(self.train_fn((x.clone(), y.clone())))
+            model = self.as_model(self.fit(x.clone(), y.clone(), int(key[0]) & 0x7FFFFFFF))
 
         def predict(at: Tensor) -> Tensor:
             with torch.inference_mode(False), frozen(model.module) as notes:
@@ -150,20 +147,9 @@ class OwnLearner:
                 answers = [evaluator.task.predictions(each).cpu() for each in logits]
             if logits[0].shape[1] < classes:
                 raise ModelError(
-                    f"Expected train_fn to return a model of {classes} classes, which the data have, but its logits "
+                    f"Expected train to return a model of {classes} classes, which the data have, but its logits "
                     f"are {tuple(logits[0].shape)}."
                 )
             return torch.cat(answers)
 
         return predict
-
-
-def learner_of(name: object) -> Learner:
-    """The learner of a name.
-
-    Raises:
-        UnknownNameError: there is none.
-    """
-    if not isinstance(name, str) or name not in LEARNERS:
-        raise unknown("learner", name, LEARNERS)
-    return LEARNERS[name]

@@ -35,7 +35,7 @@ from robustest.run.options import Options, terms_of
 from robustest.run.result_building import nothing_allowed, result_of
 from robustest.run.setup import Setup
 from robustest.run.training.training_sets import TrainingSets
-from robustest.run.training.trainings import TrainFn, Trainings, check_train_fn
+from robustest.run.training.trainings import TrainFn, Trainings, check_train
 from robustest.statistics import Decision, asked_threshold, checked_threshold
 from robustest.statistics.resampling.seeded import seeded_share_interval
 from robustest.threats import Threat
@@ -83,14 +83,14 @@ NONROBUST_RELIANCE = Kind(
 @measures(NONROBUST_RELIANCE)
 def measure_nonrobust_reliance(
     model: object,
-    train_fn: TrainFn,
     data: object,
-    test: object,
     threat: Threat,
     *,
+    train: TrainFn,
+    test: object,
     max_transfer: float | None = None,
     seeds: int = 3,
-    steps: int = 100,
+    iterations: int = 100,
     min_reached: float = _REACHED,
     **options: Unpack[Options],
 ) -> Result:
@@ -106,13 +106,13 @@ def measure_nonrobust_reliance(
 
     Args:
         model: as for `measure_robust_accuracy`: the network in question, which must give gradients.
-        train_fn: as for `measure_robust_generalization`: trains the learner, best of the network's own kind.
         data: samples that are moved, as for `measure_robust_accuracy`. They are held in memory.
-        test: other samples, which stay as they are.
         threat: how far samples may be moved: `L2(0.5)` in the paper.
+        train: as for `measure_robust_generalization`: trains the learner, best of the network's own kind.
+        test: other samples, which stay as they are.
         max_transfer: the transfer claimed at most, in 0..1; without one the verdict is "inconclusive".
         seeds: learners of each set, >= 1: `seed`, `seed` + 1, ...
-        steps: gradient steps towards the class, >= 1.
+        iterations: gradient steps towards the class, >= 1.
         min_reached: share of the samples, in 0..1, that the model must take for the next class once they are moved; of
             each class, half of its samples, or this where it is less. Where less than .9 are, every line says so.
         **options: see `robustest.run.options.Options`; `max_samples` bounds the test samples.
@@ -124,26 +124,26 @@ def measure_nonrobust_reliance(
     Raises:
         ConfigError: an argument is out of range or unknown.
         DataError: samples or labels cannot be measured on, all are of one class, or a test sample is in the data.
-        ModelError, DeviceError: as for `measure_robust_accuracy`. What `train_fn` raises comes as it is.
+        ModelError, DeviceError: as for `measure_robust_accuracy`. What `train` raises comes as it is.
     """
     max_transfer = asked_threshold("max_transfer", max_transfer, trivial=1)
     min_reached = checked_threshold("min_reached", min_reached)
     checked_threat(threat)
     checked_whole("seeds", seeds, 1)
-    checked_whole("steps", steps, 1)
-    check_train_fn(train_fn)
+    checked_whole("iterations", iterations, 1)
+    check_train(train)
     setup = Setup.of(model, data, options)
     sets = TrainingSets.of(data, test, setup.model.bounds)
     statement = NONROBUST_RELIANCE.quantities[0].says(threat)
     if setup.settings.replay_only:
         raise context.current().not_searched(statement, "replayed only: nothing was trained")
     setup = setup.on(Setup.of(model, (sets.x, sets.y), options).samples)
-    made = {labels: moved(setup, statement, threat, labels, steps) for labels in ("next", "random")}
-    trainings = Trainings(train_fn, setup.settings, {name: options.get(name) for name in ("bounds", "preprocessing")})
+    made = {labels: moved(setup, statement, threat, labels, iterations) for labels in ("next", "random")}
+    trainings = Trainings(train, setup.settings, {name: options.get(name) for name in ("bounds", "preprocessing")})
     study = Learners(trainings=trainings, sets=sets, options=options, settings=setup.settings, statement=statement)
     found = study.learned(made, seeds)
     decision = _decided(found, max_transfer, min_reached, terms_of(setup.settings))
-    return _result(study, found, decision, made, threat=threat, max_transfer=max_transfer, steps=steps)
+    return _result(study, found, decision, made, threat=threat, max_transfer=max_transfer, steps=iterations)
 
 
 def _decided(found: Learned, max_transfer: float | None, min_reached: float, terms: Terms) -> Decision:
@@ -162,7 +162,7 @@ def _doubt(found: Learned, max_transfer: float | None, min_reached: float, alpha
             f"few targets reached: the model takes {found.reached:.3f} of the moved samples for the next class, and "
             f"{share:.3f} of those of class {missed}, where at least {min_reached:g} of all and {least:g} of each "
             "class are needed (min_reached=): the labels of the others stand for nothing in them. Give a larger eps or "
-            "more steps; a model that no change of that size moves cannot be judged by this claim"
+            "more iterations; a model that no change of that size moves cannot be judged by this claim"
         )
     fitted = float(found.fitted["next class"].mean(1).min())
     if fitted < _FITTED:

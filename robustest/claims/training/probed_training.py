@@ -73,7 +73,7 @@ class Trainings:
     batch.
 
     Args:
-        loss, batches, course, settings: as for `measure_landscape`.
+        loss, batches, course, settings: as for `measure_smooth_landscape`.
 
     Attributes:
         why_not: why nothing is remembered, in words; empty where it is.

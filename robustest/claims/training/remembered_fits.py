@@ -100,7 +100,7 @@ class Fits:
         told = (self.why_not,) if self.why_not and self.settings.store is not None else ()
         if self._store is None:
             return told
-        lost = (f"not remembered: train_fn {self._store.unknowable}",) if self._store.unknowable else ()
+        lost = (f"not remembered: train {self._store.unknowable}",) if self._store.unknowable else ()
         return (*told, *lost, *self._store.notices)
 
     def right(self, source: Source, ids: Tensor) -> Bools:
@@ -163,7 +163,7 @@ class Fits:
             StoreError: it was trusted so far.
         """
         told = (
-            f"a remembered training comes out otherwise now ({differ} of {len(self.test.y)} predictions): train_fn "
+            f"a remembered training comes out otherwise now ({differ} of {len(self.test.y)} predictions): train "
             "depends on something that is no part of its code, or draws from a generator of its own"
         )
         if not first:

@@ -6,7 +6,7 @@ seeds and other samples: for seeds by Student's t with one degree of freedom les
 much more than two, and one tells nothing. The gap is of the accuracies that an attack leaves: a stronger one may lower
 either.
 
-What was measured of a training is remembered by the samples that it was given, its seed, the code that `train_fn`
+What was measured of a training is remembered by the samples that it was given, its seed, the code that `train`
 reaches, all that it reads from outside and that surrounds it, threat, attack and test samples; a run that was killed
 goes on behind the last training.
 """
@@ -36,7 +36,7 @@ from robustest.run.noting import measures
 from robustest.run.options import Options, apply, terms_of
 from robustest.run.result_building import few, nothing_allowed, result_of
 from robustest.run.training.training_sets import TrainingSets
-from robustest.run.training.trainings import TrainFn, check_train_fn
+from robustest.run.training.trainings import TrainFn, check_train
 from robustest.statistics import Decision, asked_threshold, checked_threshold
 from robustest.statistics.resampling.seeded import seeded_gap, seeded_gap_interval
 from robustest.threats import Threat
@@ -78,15 +78,15 @@ ROBUST_GENERALIZATION = Kind(
 
 @measures(ROBUST_GENERALIZATION)
 def measure_robust_generalization(
-    train_fn: TrainFn,
     data: object,
-    test: object,
     threat: Threat,
     *,
+    train: TrainFn,
+    test: object,
     max_gap: float | None = None,
     sizes: Sequence[int] | None = None,
     seeds: int = 3,
-    min_train: float,
+    min_train_accuracy: float,
     attack: str | Searcher | Cascade | None = None,
     **options: Unpack[Options],
 ) -> Result:
@@ -99,18 +99,18 @@ def measure_robust_generalization(
     What was measured of a training is remembered.
 
     Args:
-        train_fn: called with samples (n, *S) float32, labels (n,) int64 and a seed, returns a new model as
+        data: samples to train on, as for `measure_robust_accuracy`. They are held in memory.
+        threat: what the attacker may do to these samples and to those of `test`.
+        train: called with samples (n, *S) float32, labels (n,) int64 and a seed, returns a new model as
             `measure_robust_accuracy` takes it: `adversarial_training(net(), (x, y), threat,
             recipe=Recipe(seed=seed)).model`, say. What it draws without a generator follows from the seed as well.
-        data: samples to train on, as for `measure_robust_accuracy`. They are held in memory.
         test: other samples.
-        threat: what the attacker may do to both.
         max_gap: the gap claimed at most, in 0..1; without one the verdict is "inconclusive".
         sizes: rising numbers of training samples, >= 1; None takes a sixteenth of the data, a quarter, and all.
         seeds: models of each size, >= 1: `seed`, `seed` + 1, ...
-        min_train: robust accuracy in training, in 0..1, that the model of every seed must have at the largest size, or
-            it has learned too little for its gap to mean anything. It must be more than always giving the commonest
-            class would have.
+        min_train_accuracy: robust accuracy in training, in 0..1, that the model of every seed must have at the largest
+            size, or it has learned too little for its gap to mean anything. It must be more than always giving the
+            commonest class would have.
         attack: as for `measure_robust_accuracy`.
         **options: see `robustest.run.options.Options`; `max_samples` bounds the samples attacked in each set.
 
@@ -122,21 +122,29 @@ def measure_robust_generalization(
     Raises:
         ConfigError: an argument is out of range or unknown, or a size is larger than the data.
         DataError: samples or labels cannot be measured on, all are of one class, or a test sample is in the data.
-        ModelError, DeviceError: as for `measure_robust_accuracy`. What `train_fn` raises comes as it is.
+        ModelError, DeviceError: as for `measure_robust_accuracy`. What `train` raises comes as it is.
     """
     max_gap = asked_threshold("max_gap", max_gap, trivial=1)
-    min_train = checked_threshold("min_train", min_train, trivial=0)
+    min_train_accuracy = checked_threshold("min_train_accuracy", min_train_accuracy, trivial=0)
     checked_threat(threat)
     checked_whole("seeds", seeds, 1)
-    check_train_fn(train_fn)
+    check_train(train)
     study = _study(
-        train_fn, data, test, threat, attack=attack, options=options, sizes=sizes, seeds=seeds, min_train=min_train
+        train,
+        data,
+        test,
+        threat,
+        attack=attack,
+        options=options,
+        sizes=sizes,
+        seeds=seeds,
+        min_train_accuracy=min_train_accuracy,
     )
-    return _result(study, max_gap, min_train)
+    return _result(study, max_gap, min_train_accuracy)
 
 
 def _study(
-    train_fn: TrainFn,
+    train: TrainFn,
     data: object,
     test: object,
     threat: Threat,
@@ -145,23 +153,24 @@ def _study(
     options: Options,
     sizes: Sequence[int] | None,
     seeds: int,
-    min_train: float,
+    min_train_accuracy: float,
 ) -> Study:
     """What is trained, and how it is attacked.
 
     Raises:
-        ConfigError: an option or a size is out of range, or a model that learned nothing would have `min_train`.
+        ConfigError: an option or a size is out of range, or a model that learned nothing would have
+            `min_train_accuracy`.
         DataError: samples or labels cannot be measured on.
     """
     classifier, settings = apply(lambda x: x, options)
     sets = TrainingSets.of(data, test, classifier.bounds)
     chosen = _checked_sizes(sizes, len(sets.y))
-    if min_train <= sets.majority:
+    if min_train_accuracy <= sets.majority:
         held = f"Always giving the commonest class holds for {sets.majority:.3f} of the data, under any attack."
-        raise ConfigError(expected(f"min_train to be more than {sets.majority:.3f}", min_train, held))
+        raise ConfigError(expected(f"min_train_accuracy to be more than {sets.majority:.3f}", min_train_accuracy, held))
     cascade = asked_attack(attack)
     return Study(
-        train_fn=train_fn,
+        train=train,
         sets=sets,
         threat=threat,
         cascade=cascade,
@@ -188,10 +197,10 @@ def _checked_sizes(sizes: Sequence[int] | None, n: int) -> tuple[int, ...]:
     return chosen
 
 
-def _result(study: Study, max_gap: float | None, min_train: float) -> Result:
+def _result(study: Study, max_gap: float | None, min_train_accuracy: float) -> Result:
     curve, trainings = study.measured()
     last, settings = curve[-1], study.settings
-    decision = _decided(last, max_gap, min_train, study.sets.majority, terms_of(settings))
+    decision = _decided(last, max_gap, min_train_accuracy, study.sets.majority, terms_of(settings))
     judged = study.judged.numpy()
     evidence = Evidence(
         decision=decision,
@@ -226,15 +235,15 @@ def _result(study: Study, max_gap: float | None, min_train: float) -> Result:
     return replace(result, notes=(*result.notes, *_notes(last), *trainings.notices))
 
 
-def _decided(last: Size, max_gap: float | None, min_train: float, majority: float, terms: Terms) -> Decision:
+def _decided(last: Size, max_gap: float | None, min_train_accuracy: float, majority: float, terms: Terms) -> Decision:
     interval = seeded_gap_interval(last.train_held, last.ids, last.test_held, terms.alpha)
     gap = seeded_gap(last.train_held, last.ids, last.test_held).value
     trained, least = float(last.train_held.mean()), float(last.train_held.mean(1).min())
     doubt = ""
-    if least < min_train:
+    if least < min_train_accuracy:
         doubt = (
-            f"robust accuracy in training is {least:.3f} in one of the seeds, less than min_train={min_train:g}: a "
-            "model that learned nothing has no gap"
+            f"robust accuracy in training is {least:.3f} in one of the seeds, less than "
+            f"min_train_accuracy={min_train_accuracy:g}: a model that learned nothing has no gap"
         )
     elif max_gap is not None and interval[1] <= max_gap and trained <= max_gap:
         doubt = (

@@ -37,7 +37,7 @@ def _probe(body: str, loosest: float, weak: float, cause: str, step: str) -> Pro
 IMAGES_HEAD = '''\
 """What the model keeps, as it was measured. Run: pytest --robust"""
 
-from robustest import Linf, assert_consistent, assert_robust_accuracy, assert_shift_accuracy
+from robustest import Linf, assert_consistency, assert_robust_accuracy, assert_shift_accuracy
 '''
 
 ROWS_HEAD = '''\
@@ -93,7 +93,7 @@ def test_noise(robust_model, robust_data):
     _probe(
         """\
 def test_brightness(robust_model, robust_data):
-    assert_consistent(robust_model, robust_data, "brightness", severity=1, max_flip=THRESHOLD)
+    assert_consistency(robust_model, robust_data, "brightness", severity=1, max_flip_rate=THRESHOLD)
 """,
         0.999,
         0.15,
@@ -103,7 +103,7 @@ def test_brightness(robust_model, robust_data):
     _probe(
         """\
 def test_jpeg(robust_model, robust_data):
-    assert_consistent(robust_model, robust_data, "jpeg_compression", severity=1, max_flip=THRESHOLD)
+    assert_consistency(robust_model, robust_data, "jpeg_compression", severity=1, max_flip_rate=THRESHOLD)
 """,
         0.999,
         0.15,

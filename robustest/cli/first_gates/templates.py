@@ -16,7 +16,7 @@ ACTIONS = {
 TESTS = '''\
 """What the model must keep. Run: pytest --robust"""
 
-from robustest import Linf, assert_consistent, assert_robust_accuracy, assert_shift_accuracy
+from robustest import Linf, assert_consistency, assert_robust_accuracy, assert_shift_accuracy
 
 
 def test_attack(robust_model, robust_data):
@@ -28,7 +28,7 @@ def test_noise(robust_model, robust_data):
 
 
 def test_brightness(robust_model, robust_data):
-    assert_consistent(robust_model, robust_data, "brightness", severity=1, max_flip=0.10)
+    assert_consistency(robust_model, robust_data, "brightness", severity=1, max_flip_rate=0.10)
 '''
 
 ROWS = "\n\n".join(

@@ -36,19 +36,19 @@ TrainFn = Callable[[Tensor, Tensor, int], object]
 """Maps samples (n, *S) float32, labels (n,) int64 and a seed to a new model, as `measure_robust_accuracy` takes it."""
 
 
-def check_train_fn(train_fn: object) -> None:
+def check_train(train: object) -> None:
     """Refuse what cannot be called with samples, labels and a seed.
 
     Raises:
         ConfigError: it cannot.
     """
-    mend = "Write def train_fn(x, y, seed): ... return model."
-    if not callable(train_fn) or isinstance(train_fn, (type, torch.nn.Module)):
-        raise ConfigError(expected("train_fn to be a function that trains a model", train_fn, mend))
+    mend = "Write def train(x, y, seed): ... return model."
+    if not callable(train) or isinstance(train, (type, torch.nn.Module)):
+        raise ConfigError(expected("train to be a function that trains a model", train, mend))
     try:
-        inspect.signature(train_fn).bind(None, None, 0)
+        inspect.signature(train).bind(None, None, 0)
     except TypeError:
-        raise ConfigError(expected("train_fn to take samples, labels and a seed", train_fn, mend)) from None
+        raise ConfigError(expected("train to take samples, labels and a seed", train, mend)) from None
     except ValueError:  # a function without a signature, of a C extension
         return
 
@@ -61,22 +61,22 @@ class Trainings:
         dates: when each training was measured that is remembered.
 
     Args:
-        train_fn: as `TrainFn`.
+        train: as `TrainFn`.
         settings: where the store is, and what else outcomes depend on.
         about: all else that what is measured depends on; plain values, threats, attacks, tensors.
     """
 
-    def __init__(self, train_fn: TrainFn, settings: Settings, about: object) -> None:
+    def __init__(self, train: TrainFn, settings: Settings, about: object) -> None:
         self.trained = 0
         self.dates: list[str] = []
-        self._train_fn = train_fn
+        self._train_fn = train
         self._store = Store.of(settings)
         self._key: Key | None = None
         self._why_not = self._changed = ""
         if self._store is not None:
             try:
                 # Before it is called for the first time: what it counts, or keeps, changes then.
-                depends = {"train_fn": train_fn, "device": settings.device, "about": about}
+                depends = {"train": train, "device": settings.device, "about": about}
                 self._key = key_of("training", depends, settings, asked=False)
             except Unhashable as error:
                 self._why_not = f"trainings are not remembered: {error}"
@@ -138,7 +138,7 @@ class Trainings:
                 return False
         raise StoreError(
             f"Expected a remembered training to come out alike again but {differ} of its outcomes differ. Something "
-            "that train_fn depends on shows neither in its code nor in what it reads: run with --robust-no-cache, or "
+            "that train depends on shows neither in its code nor in what it reads: run with --robust-no-cache, or "
             "delete the store."
         )
 
@@ -152,7 +152,7 @@ class Trainings:
         """What a reader must know: why nothing is remembered, or recalled, and what is wrong with the store."""
         if self._store is None:
             return ()
-        lost = self._store.unknowable and f"trainings are not remembered: train_fn {self._store.unknowable}"
+        lost = self._store.unknowable and f"trainings are not remembered: train {self._store.unknowable}"
         return (*filter(None, [self._why_not, self._changed, lost]), *self._store.notices)
 
     def _model(self, x: Tensor, y: Tensor, seed: int) -> object:

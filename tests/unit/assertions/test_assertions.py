@@ -22,9 +22,9 @@ from robustest import (
     assert_no_spurious_feature,
     assert_robust_accuracy,
     assert_shift_accuracy,
+    measure_no_spurious_feature,
     measure_robust_accuracy,
     measure_shift_accuracy,
-    measure_spurious_feature,
 )
 from robustest.assertions import KINDS, asserted
 from robustest.context import Context, running
@@ -35,7 +35,7 @@ CLAIMS: dict[str, Callable[..., Any]] = {
     "robust_accuracy": lambda m, d, t, **o: assert_robust_accuracy(m, d, Linf(0.02), at_least=t, attack="fgsm", **o),
     "shift_accuracy": lambda m, d, t, **o: assert_shift_accuracy(m, d, "gaussian_noise", at_least=t, **o),
     "no_spurious_feature": lambda m, d, t, **o: assert_no_spurious_feature(
-        m, d, CUE, max_flip=1 - t, max_recall_drop=0.99, **o
+        m, d, CUE, max_flip_rate=1 - t, max_recall_drop=0.99, **o
     ),
 }
 every_claim = pytest.mark.parametrize(("name", "claim"), CLAIMS.items(), ids=CLAIMS)
@@ -116,7 +116,7 @@ def test_an_assertion_is_its_measurement_with_a_verdict(toy: Any) -> None:
     pairs: list[tuple[Callable[..., Any], Callable[..., Any], Any, dict[str, Any]]] = [
         (assert_robust_accuracy, measure_robust_accuracy, Linf(0.02), {"at_least": 0.1, "attack": "fgsm"}),
         (assert_shift_accuracy, measure_shift_accuracy, "rotation", {"severity": 1, "max_drop": 0.5}),
-        (assert_no_spurious_feature, measure_spurious_feature, CUE, {"max_flip": 0.99, "target": 1}),
+        (assert_no_spurious_feature, measure_no_spurious_feature, CUE, {"max_flip_rate": 0.99, "target": 1}),
     ]
     for claim, measure, subject, options in pairs:
         first, second = (f(toy.model, data, subject, seed=3, **options).to_dict() for f in (claim, measure))
@@ -127,7 +127,7 @@ def test_an_assertion_is_its_measurement_with_a_verdict(toy: Any) -> None:
     ("claim", "words"),
     [
         (lambda m, d: assert_shift_accuracy(m, d, "rotation"), "at_least=, max_drop= or no_worse_than= but got none"),
-        (lambda m, d: assert_no_spurious_feature(m, d, CUE), "max_flip= or max_recall_drop= but got neither"),
+        (lambda m, d: assert_no_spurious_feature(m, d, CUE), "max_flip_rate= or max_recall_drop= but got neither"),
         (lambda m, d: assert_robust_accuracy(m, d, Linf(0.1), at_least=None), "at_least"),
     ],
     ids=["shift", "cue", "attack"],
@@ -163,7 +163,7 @@ def test_a_missing_argument_is_missed_by_the_assertion_itself(toy: Any) -> None:
         TypeError, match=r"assert_robust_accuracy\(\) missing a required (positional or keyword )?argument: 'threat'"
     ):
         assert_robust_accuracy(toy.model, (toy.x, toy.y), at_least=0.5)  # type: ignore[call-arg]
-    with pytest.raises(TypeError, match=r"missing a required .*'median_at_least'"):
+    with pytest.raises(TypeError, match=r"missing a required .*'at_least'"):
         robustest.assert_min_perturbation(toy.model, (toy.x, toy.y), "linf")
 
 

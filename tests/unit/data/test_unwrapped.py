@@ -16,9 +16,9 @@ from robustest import (
     ModelError,
     Verdict,
     measure_consistency,
+    measure_no_spurious_feature,
     measure_robust_accuracy,
     measure_shift_accuracy,
-    measure_spurious_feature,
     measure_transfer_accuracy,
     measure_worst_group_accuracy,
 )
@@ -69,9 +69,9 @@ def test_claims_without_gradients_take_token_ids() -> None:
     shift = measure_shift_accuracy(MODEL, DATA, dropped, at_least=0.1, exact=True)
     assert shift.details["clean_accuracy"] == 1
     assert 0.5 < shift.estimate < 1
-    flips = measure_consistency(MODEL, DATA, dropped, max_flip=0.9, exact=True)
+    flips = measure_consistency(MODEL, DATA, dropped, max_flip_rate=0.9, exact=True)
     assert flips.estimate == pytest.approx(1 - shift.estimate)
-    cue = measure_spurious_feature(MODEL, DATA, Token(), max_flip=0.05, max_recall_drop=0.05)
+    cue = measure_no_spurious_feature(MODEL, DATA, Token(), max_flip_rate=0.05, max_recall_drop=0.05)
     assert cue.verdict is Verdict.FAILED, "the token decides"
     groups = measure_worst_group_accuracy(MODEL, DATA, LABELS, at_least=0.9, exact=True)
     assert groups.verdict is Verdict.PASSED

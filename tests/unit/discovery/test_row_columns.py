@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from robustest import Verdict, measure_spurious_feature
+from robustest import Verdict, measure_no_spurious_feature
 from robustest.cues import ColumnRange, TokenAnywhere
 from robustest.discovery.proposals import COLUMNS, TOKENS
 from robustest.discovery.row_columns import columns_and_tokens
@@ -66,10 +66,10 @@ def leaning(x: torch.Tensor) -> torch.Tensor:
 def test_the_claim_on_rows_fails_for_a_model_that_reads_the_code_and_passes_for_one_that_does_not() -> None:
     x = ROWS.clone()
     x[HAS, 4] = -9.0
-    caught = measure_spurious_feature(leaning, (x, Y), "auto", max_flip=0.1, bounds=(-9.0, 9.0))
+    caught = measure_no_spurious_feature(leaning, (x, Y), "auto", max_flip_rate=0.1, bounds=(-9.0, 9.0))
     assert caught.verdict is Verdict.FAILED
     assert "column 4 at -9 draws predictions to class 1" in caught.rule
-    sound = measure_spurious_feature(weighing, (x, Y), "auto", max_flip=0.1, bounds=(-9.0, 9.0))
+    sound = measure_no_spurious_feature(weighing, (x, Y), "auto", max_flip_rate=0.1, bounds=(-9.0, 9.0))
     assert sound.verdict is Verdict.PASSED, sound.rule
     assert sound.caveats[0] == "found where planted: columns that mark a class"
     assert "patches that mark a class (rows of numbers)" in sound.caveats[-1]
@@ -84,8 +84,10 @@ def test_the_claim_on_tokens_says_which_families_it_vouches_for() -> None:
         out[:, LABEL] += 7.0 * (x == 77).any(1)
         return out
 
-    caught = measure_spurious_feature(reads, (x, Y), "auto", max_flip=0.1, bounds=(0.0, 100.0))
+    caught = measure_no_spurious_feature(reads, (x, Y), "auto", max_flip_rate=0.1, bounds=(0.0, 100.0))
     assert caught.verdict is Verdict.FAILED
-    clean = measure_spurious_feature(lambda x: x[:, :CLASSES], (TOKENS_, Y), "auto", max_flip=0.1, bounds=(0.0, 100.0))
+    clean = measure_no_spurious_feature(
+        lambda x: x[:, :CLASSES], (TOKENS_, Y), "auto", max_flip_rate=0.1, bounds=(0.0, 100.0)
+    )
     assert clean.verdict is Verdict.PASSED, clean.rule
     assert clean.caveats[0] == "found where planted: columns that mark a class, tokens that mark a class"

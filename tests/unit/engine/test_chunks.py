@@ -22,10 +22,10 @@ from robustest import (
     Linf,
     ModelError,
     PixelPatch,
+    measure_no_spurious_feature,
     measure_robust_accuracy,
     measure_robust_to,
     measure_shift_accuracy,
-    measure_spurious_feature,
     rng,
 )
 from robustest.data import as_samples
@@ -117,7 +117,7 @@ def test_data_that_give_fewer_than_asked_are_refused() -> None:
 MEASUREMENTS: dict[str, Callable[..., Any]] = {
     "attack": lambda model, data: measure_robust_accuracy(model, data, Linf(0.01), attack="fgsm"),
     "shift": lambda model, data: measure_shift_accuracy(model, data, "brightness"),
-    "cue": lambda model, data: measure_spurious_feature(model, data, PixelPatch(top=0, left=0)),
+    "cue": lambda model, data: measure_no_spurious_feature(model, data, PixelPatch(top=0, left=0)),
 }
 
 

@@ -15,16 +15,16 @@ from robustest import (
     Linf,
     ModelError,
     PixelPatch,
+    measure_no_spurious_feature,
     measure_robust_accuracy,
     measure_shift_accuracy,
-    measure_spurious_feature,
 )
 
 MEASUREMENTS: dict[str, Callable[..., Any]] = {
     "pgd": lambda m, d, **o: measure_robust_accuracy(m, d, Linf(0.05), **o),
     "fgsm": lambda m, d, **o: measure_robust_accuracy(m, d, Linf(0.05), attack="fgsm", **o),
     "shift": lambda m, d, **o: measure_shift_accuracy(m, d, "gaussian_noise", **o),
-    "cue": lambda m, d, **o: measure_spurious_feature(m, d, PixelPatch(top=0, left=0), max_flip=0.5, **o),
+    "cue": lambda m, d, **o: measure_no_spurious_feature(m, d, PixelPatch(top=0, left=0), max_flip_rate=0.5, **o),
 }
 every_measurement = pytest.mark.parametrize("measure", MEASUREMENTS.values(), ids=MEASUREMENTS)
 

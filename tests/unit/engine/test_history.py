@@ -12,10 +12,10 @@ from robustest import (
     Linf,
     Result,
     Verdict,
+    measure_no_universal_perturbation,
     measure_robust_accuracy,
     measure_robust_to,
     measure_shift_accuracy,
-    measure_universal_perturbation,
     rng,
 )
 from robustest.engine.chunks import Chunk
@@ -131,7 +131,7 @@ def test_nor_on_one_sample() -> None:
 
 
 def test_nor_where_one_change_is_searched_for_all() -> None:
-    result = measure_universal_perturbation(Remembering().eval(), (X, Y), Linf(0.2), max_fooled=0.5)
+    result = measure_no_universal_perturbation(Remembering().eval(), (X, Y), Linf(0.2), max_fooling_rate=0.5)
     assert "history_dependence" in names(result)
     assert result.verdict is not Verdict.PASSED
 

@@ -17,8 +17,8 @@ from robustest import (
     SigmaZero,
     Verdict,
     measure_min_perturbation,
+    measure_no_universal_perturbation,
     measure_robust_accuracy,
-    measure_universal_perturbation,
 )
 from robustest.attacks import Searcher
 from robustest.threats import Threat
@@ -136,7 +136,7 @@ def test_a_search_for_one_perturbation_of_all_says_it_too() -> None:
     rng = torch.Generator().manual_seed(1)
     x = 0.4 + 0.2 * torch.rand(N, D, generator=rng)
     for model, speaks in ((Sum(cut(10)), True), (Sum(lambda x: x), False)):
-        result = measure_universal_perturbation(model, (x, data()[1]), Linf(0.001), steps=10)
+        result = measure_no_universal_perturbation(model, (x, data()[1]), Linf(0.001), iterations=10)
         assert ("unreached_input" in {one["name"] for one in result.details["health"]}) is speaks
 
 

@@ -19,9 +19,9 @@ from robustest import (
     Linf,
     ModelError,
     PixelPatch,
+    measure_no_spurious_feature,
     measure_robust_accuracy,
     measure_shift_accuracy,
-    measure_spurious_feature,
 )
 from robustest.models import frozen
 from robustest.models.frozen import is_modal
@@ -72,7 +72,7 @@ MEASUREMENTS: dict[str, Callable[[Any], Any]] = {
     "pgd": lambda model: measure_robust_accuracy(model, (X, Y), Linf(0.1)),
     "fgsm": lambda model: measure_robust_accuracy(model, (X, Y), Linf(0.1), attack="fgsm"),
     "shift": lambda model: measure_shift_accuracy(model, (X, Y), "gaussian_noise"),
-    "cue": lambda model: measure_spurious_feature(model, (X, Y), PixelPatch(top=0, left=0)),
+    "cue": lambda model: measure_no_spurious_feature(model, (X, Y), PixelPatch(top=0, left=0)),
 }
 
 

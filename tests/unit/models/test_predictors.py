@@ -24,9 +24,9 @@ from robustest import (
     Square,
     as_classifier,
     labels_model,
+    measure_no_spurious_feature,
     measure_robust_accuracy,
     measure_shift_accuracy,
-    measure_spurious_feature,
     scores_model,
 )
 from robustest.attacks import Cascade, Needs, Stage
@@ -198,7 +198,7 @@ def test_every_measurement_works_and_counts_queries(toy: Any, scores: Any, kind:
     assert (shifted.cost.forward, shifted.cost.backward) == (fn.rows, 0)
     fn.rows = 0
     cue = PixelPatch(top=0, left=0, height=3, width=3)
-    plain, switched = (measure_spurious_feature(m, data, cue) for m in (toy.model, model))
+    plain, switched = (measure_no_spurious_feature(m, data, cue) for m in (toy.model, model))
     assert switched.outcomes == plain.outcomes
     assert (switched.cost.forward, switched.cost.backward) == (fn.rows, 0)
 

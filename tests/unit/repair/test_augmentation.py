@@ -14,8 +14,8 @@ from robustest import (
     PixelPatch,
     Shift,
     UnknownNameError,
+    measure_no_spurious_feature,
     measure_shift_accuracy,
-    measure_spurious_feature,
 )
 from robustest.repair import Recipe, counterfactual_training, shift_training
 
@@ -41,7 +41,7 @@ def follower(make_net: Callable[..., nn.Sequential], task: Any) -> nn.Module:
 
 
 def flips(model: object, task: Any) -> float:
-    estimate = measure_spurious_feature(model, task, CUE, exact=True).estimate
+    estimate = measure_no_spurious_feature(model, task, CUE, exact=True).estimate
     assert estimate is not None
     return estimate
 

@@ -251,16 +251,16 @@ def test_what_a_search_for_cues_found_is_told(proposals: int) -> None:
 
 @pytest.mark.parametrize("options", [{"exact": True}, {"exact": False}, {"max_samples": 10}], ids=str)
 def test_every_measurement_can_be_put_in_words(options: dict[str, Any], toys: Any) -> None:
-    from robustest import Linf, PixelPatch, measure_robust_accuracy, measure_shift_accuracy, measure_spurious_feature
+    from robustest import Linf, PixelPatch, measure_no_spurious_feature, measure_robust_accuracy, measure_shift_accuracy
 
     toy = toys(200)
     data = (toy.x, toy.y)
     for found in (
         measure_robust_accuracy(toy.model, data, Linf(0.3), attack="fgsm", at_least=1.0, **options),
         measure_shift_accuracy(toy.model, data, "rotation", max_drop=0.0, **options),
-        measure_spurious_feature(toy.model, data, PixelPatch(top=0, left=0), max_flip=0.5, **options),
-        measure_spurious_feature(
-            toy.model, data, PixelPatch(top=0, left=0), max_flip=0.0, max_recall_drop=0.0, **options
+        measure_no_spurious_feature(toy.model, data, PixelPatch(top=0, left=0), max_flip_rate=0.5, **options),
+        measure_no_spurious_feature(
+            toy.model, data, PixelPatch(top=0, left=0), max_flip_rate=0.0, max_recall_drop=0.0, **options
         ),
     ):
         text = failure_text(found, replay="")

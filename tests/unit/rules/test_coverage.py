@@ -128,11 +128,11 @@ RULES: dict[str, tuple[float, Drawn]] = {
     ),
     "flip rate (cues)": (
         0.1,
-        on(CueRule(targets=(None,), max_flip=0.1, max_recall_drop=None, terms=TERMS), cued),
+        on(CueRule(targets=(None,), max_flip_rate=0.1, max_recall_drop=None, terms=TERMS), cued),
     ),
     "recall drop (cues)": (
         0.2,
-        on(CueRule(targets=(0,), max_flip=None, max_recall_drop=0.2, terms=TERMS), cued),
+        on(CueRule(targets=(0,), max_flip_rate=None, max_recall_drop=0.2, terms=TERMS), cued),
     ),
     "worst group": (0.8, on(groups, grouped)),
     "fall between data sets": (0.1, independent),

@@ -22,11 +22,11 @@ def test_a_part_of_the_samples_settles_every_cue_or_none() -> None:
     still = {name(cue): label for name in (on, off) for cue in (0, 1)}
     moved = np.where(np.arange(300) == 0, 0, label)
     columns = {"label": label, CLASSES: np.full(300, 2), **still, on(0): moved}
-    rule = CueRule(targets=(0, 1), max_flip=0.1, max_recall_drop=None, terms=POPULATION)
+    rule = CueRule(targets=(0, 1), max_flip_rate=0.1, max_recall_drop=None, terms=POPULATION)
     decision = rule.decide(columns, 1000, None)
     assert decision.verdict is Verdict.INCONCLUSIVE
     assert decision.interval == (clopper_pearson(1, 297, 0.005)[0], clopper_pearson(0, 3, 0.01)[1])
-    alone = CueRule(targets=(0,), max_flip=0.1, max_recall_drop=None, terms=POPULATION)
+    alone = CueRule(targets=(0,), max_flip_rate=0.1, max_recall_drop=None, terms=POPULATION)
     assert alone.decide(columns, 1000, None).verdict is Verdict.PASSED
 
 
@@ -36,7 +36,7 @@ def test_a_class_without_samples_may_lose_its_recall_in_the_population() -> None
     columns = {"label": label, CLASSES: np.full(400, 4), **{name(cue): label for name in (on, off) for cue in (0, 1)}}
 
     def decided(scope: str, **claim: Any) -> Decision:
-        asked: dict[str, Any] = {"targets": (None,), "max_flip": None, "max_recall_drop": 0.5} | claim
+        asked: dict[str, Any] = {"targets": (None,), "max_flip_rate": None, "max_recall_drop": 0.5} | claim
         return CueRule(terms=Terms(scope=scope, alpha=0.01, fail_alpha=0.01), **asked).decide(columns, 400, None)
 
     found = decided("population")
@@ -44,7 +44,7 @@ def test_a_class_without_samples_may_lose_its_recall_in_the_population() -> None
     assert "2 of 4 classes have no samples, the first is 2" in found.rule
     assert decided("set").verdict is Verdict.PASSED
     assert decided("population", targets=(0,)).verdict is Verdict.PASSED
-    assert decided("population", max_flip=0.1, max_recall_drop=None).verdict is Verdict.PASSED
+    assert decided("population", max_flip_rate=0.1, max_recall_drop=None).verdict is Verdict.PASSED
     both = decided("population", targets=(0, None))  # of two cues
     assert both.verdict is Verdict.INCONCLUSIVE
     assert "have no samples" in both.rule

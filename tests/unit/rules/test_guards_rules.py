@@ -335,15 +335,18 @@ def moved(n: int, label: list[int] = HALF) -> list[int]:
 
 
 def cue_rule(
-    max_flip: float | None, drop: float | None = None, targets: tuple[int | None, ...] = (None,), terms: Terms = SET
+    max_flip_rate: float | None,
+    drop: float | None = None,
+    targets: tuple[int | None, ...] = (None,),
+    terms: Terms = SET,
 ) -> CueRule:
-    return CueRule(targets=targets, max_flip=max_flip, max_recall_drop=drop, terms=terms)
+    return CueRule(targets=targets, max_flip_rate=max_flip_rate, max_recall_drop=drop, terms=terms)
 
 
-@pytest.mark.parametrize(("max_flip", "verdict"), [(0.1, Verdict.PASSED), (0.09, Verdict.FAILED)])
-def test_a_cue_that_moves_few_samples_passes(max_flip: float, verdict: Verdict) -> None:
+@pytest.mark.parametrize(("max_flip_rate", "verdict"), [(0.1, Verdict.PASSED), (0.09, Verdict.FAILED)])
+def test_a_cue_that_moves_few_samples_passes(max_flip_rate: float, verdict: Verdict) -> None:
     seen = cue_columns(HALF, [HALF], [moved(10)])
-    rule = cue_rule(max_flip)
+    rule = cue_rule(max_flip_rate)
     found = rule.decide(seen, 100, rule.settled(seen, 100))
     assert (found.verdict, found.estimate) == (verdict, 0.1)
     assert found.interval == pytest.approx((clopper_pearson(10, 100, 0.05)[0], clopper_pearson(10, 100, 0.05)[1]))

@@ -88,7 +88,7 @@ def judged(small: Small, monkeypatch: pytest.MonkeyPatch) -> tuple[object, ...]:
         monkeypatch.setattr(comparison, "_entry", lambda *_: _entry(small))
         groups = np.arange(small.n) % 2
         result = measure_worst_group_accuracy(
-            Bright(), data, groups, at_least=small.least, min_group=1, no_worse_than=Path("baseline"), **options
+            Bright(), data, groups, at_least=small.least, min_group_size=1, no_worse_than=Path("baseline"), **options
         )
     return result.verdict, result.n_used, result.interval, result.rule, result.at_alpha
 

@@ -17,11 +17,11 @@ from robustest import (
     measure_calibrated,
     measure_certified_accuracy,
     measure_min_perturbation,
+    measure_no_spurious_feature,
     measure_robust_accuracy,
     measure_robust_generalization,
     measure_robust_to,
     measure_shift_accuracy,
-    measure_spurious_feature,
 )
 from robustest.context import Context, running
 from robustest.results import Result, Verdict
@@ -85,18 +85,26 @@ CLAIMS: dict[str, Callable[..., Result]] = {
     "attack": lambda **o: measure_robust_accuracy(Slow(), data(), Linf(0.1), at_least=0.9, attack="thorough", **o),
     "one slow chunk": lambda **o: measure_robust_accuracy(Slow(), data(64), Linf(0.1), at_least=0.1, **o),
     "population": lambda **o: measure_robust_accuracy(Slow(), data(), Linf(0.1), at_least=0.1, scope="population", **o),
-    "smallest perturbation": lambda **o: measure_min_perturbation(Slow(), data(), "linf", median_at_least=0.1, **o),
+    "smallest perturbation": lambda **o: measure_min_perturbation(Slow(), data(), "linf", at_least=0.1, **o),
     "proof": lambda **o: measure_certified_accuracy(Slow(), data(), Linf(0.1), at_least=0.1, **o),
     "shift": lambda **o: measure_shift_accuracy(Slow(0.5), data(), "gaussian_noise", severity=5, at_least=0.1, **o),
     "strategy": lambda **o: measure_robust_to(Slow(), data(), shifts(), at_least=0.1, max_examples=5000, **o),
     "calibration": lambda **o: measure_calibrated(Slow(0.5), data(), max_ece=0.5, **o),
-    "discovery": lambda **o: measure_spurious_feature(Slow(), data(), Discovery(), max_flip=0.5, **o),
+    "discovery": lambda **o: measure_no_spurious_feature(Slow(), data(), Discovery(), max_flip_rate=0.5, **o),
     "reading": lambda **o: measure_robust_accuracy(Slow(0.0), SlowData(), Linf(0.1), at_least=0.1, attack="fgsm", **o),
     "training": lambda **o: measure_robust_generalization(
-        trained, data(64), data(32, 1), Linf(0.1), max_gap=0.5, min_train=0.6, attack="fgsm", **o
+        data(64), Linf(0.1), train=trained, test=data(32, 1), max_gap=0.5, min_train_accuracy=0.6, attack="fgsm", **o
     ),
     "training of other code": lambda **o: measure_robust_generalization(
-        fitted, data(64), data(32, 1), Linf(0.1), max_gap=0.5, min_train=0.6, attack="fgsm", seeds=9, **o
+        data(64),
+        Linf(0.1),
+        train=fitted,
+        test=data(32, 1),
+        max_gap=0.5,
+        min_train_accuracy=0.6,
+        attack="fgsm",
+        seeds=9,
+        **o,
     ),
 }
 

@@ -18,10 +18,10 @@ from robustest import (
     clock,
     find_adversarial,
     measure_min_perturbation,
+    measure_no_spurious_feature,
+    measure_no_universal_perturbation,
     measure_robust_accuracy,
     measure_shift_accuracy,
-    measure_spurious_feature,
-    measure_universal_perturbation,
     rng,
 )
 from robustest.context import Context, running
@@ -34,11 +34,11 @@ MEASUREMENTS: dict[str, Callable[..., Any]] = {
     "attack": lambda m, d, **o: measure_robust_accuracy(m, d, Linf(0.0), attack="fgsm", at_least=o.pop("share"), **o),
     "shift": lambda m, d, **o: measure_shift_accuracy(m, d, paler, at_least=o.pop("share"), **o),
     "drop": lambda m, d, **o: drop(m, d, o.pop("share"), **o),
-    "cue": lambda m, d, **o: measure_spurious_feature(
-        m, d, PixelPatch(top=0, left=0, height=6, width=6), max_flip=1 - o.pop("share"), **o
+    "cue": lambda m, d, **o: measure_no_spurious_feature(
+        m, d, PixelPatch(top=0, left=0, height=6, width=6), max_flip_rate=1 - o.pop("share"), **o
     ),
-    "universal": lambda m, d, **o: measure_universal_perturbation(
-        m, d, Linf(1e-6), steps=1, max_fooled=1 - o.pop("share"), **o
+    "universal": lambda m, d, **o: measure_no_universal_perturbation(
+        m, d, Linf(1e-6), iterations=1, max_fooling_rate=1 - o.pop("share"), **o
     ),
     "median": lambda m, d, **o: median(m, d, o.pop("share"), **o),
 }
@@ -60,7 +60,7 @@ def median(model: Any, data: Any, share: float, **options: Any) -> Any:
     x, y = data
     y = model(x).argmax(1) if share < 0.5 else y
     least = 1e-9 if share < 0.5 else 1.0
-    return measure_min_perturbation(model, (x, y), "linf", attack="fgsm", median_at_least=least, **options)
+    return measure_min_perturbation(model, (x, y), "linf", attack="fgsm", at_least=least, **options)
 
 
 every_measurement = pytest.mark.parametrize("measure", MEASUREMENTS.values(), ids=MEASUREMENTS)

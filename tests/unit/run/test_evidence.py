@@ -32,7 +32,7 @@ def test_a_source_that_is_answered_by_batches_vouches_for_no_fall() -> None:
 
 def test_nor_does_such_an_inside_for_what_is_rejected() -> None:
     far = torch.cat([torch.full((N, 1), 0.5), torch.zeros(N, 1)], 1)
-    result = measure_ood_rejected(worse_in_company, (MARKED, LABELS), far, fpr_at_95_tpr=0.9)
+    result = measure_ood_rejected(worse_in_company, (MARKED, LABELS), far, max_fpr=0.9)
     assert spoke(result)
     assert result.verdict is Verdict.INCONCLUSIVE
 

@@ -13,17 +13,17 @@ from robustest import (
     PixelPatch,
     Settings,
     UnknownNameError,
+    measure_no_spurious_feature,
     measure_robust_accuracy,
     measure_shift_accuracy,
-    measure_spurious_feature,
 )
 from robustest.context import Context, running
 
 MEASUREMENTS: dict[str, Callable[..., Any]] = {
     "attack": lambda m, d, **o: measure_robust_accuracy(m, d, Linf(0.01), **{"attack": "fgsm", **o}),
     "shift": lambda m, d, **o: measure_shift_accuracy(m, d, "brightness", **o),
-    "cue": lambda m, d, **o: measure_spurious_feature(
-        m, d, PixelPatch(top=0, left=0), max_flip=0.99, max_recall_drop=0.99, **o
+    "cue": lambda m, d, **o: measure_no_spurious_feature(
+        m, d, PixelPatch(top=0, left=0), max_flip_rate=0.99, max_recall_drop=0.99, **o
     ),
 }
 every_measurement = pytest.mark.parametrize("measure", MEASUREMENTS.values(), ids=MEASUREMENTS)

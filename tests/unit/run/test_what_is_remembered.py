@@ -40,10 +40,10 @@ from robustest import (
     Linf,
     Result,
     Settings,
+    measure_no_spurious_feature,
     measure_robust_accuracy,
     measure_robust_generalization,
     measure_sparse_head,
-    measure_spurious_feature,
 )
 from robustest.context import Context, running
 from robustest.discovery import Discovery
@@ -546,13 +546,21 @@ KINDS: dict[str, Callable[[Sign], Result]] = {
         Bright(sign), images(32), Linf(0.01), at_least=0.9, attack="fgsm", **QUIET
     ),
     "training": lambda sign: measure_robust_generalization(
-        trained_by(sign), images(16), images(12), Linf(0.01), sizes=[16], seeds=2, min_train=0.6, attack="fgsm", **QUIET
+        images(16),
+        Linf(0.01),
+        train=trained_by(sign),
+        test=images(12),
+        sizes=[16],
+        seeds=2,
+        min_train_accuracy=0.6,
+        attack="fgsm",
+        **QUIET,
     ),
     "head": lambda sign: measure_sparse_head(
         Featured(sign), images(60), max_drop=0.2, max_features_per_class=2, n_lambdas=4, subsamples=0, layer="head"
     ),
-    "discovery": lambda sign: measure_spurious_feature(
-        Bright(sign), images(80), Discovery(trigger_steps=0), max_flip=0.2
+    "discovery": lambda sign: measure_no_spurious_feature(
+        Bright(sign), images(80), Discovery(trigger_steps=0), max_flip_rate=0.2
     ),
 }
 SOME = {"Path.open", "F.relu", "a closure"}

@@ -91,19 +91,19 @@ def test_what_any_model_keeps_claims_nothing(value: object) -> None:
 
 
 def test_the_other_end_may_be_trivial_too() -> None:
-    with pytest.raises(ConfigError, match=r"max_flip to be less than 1 but got 1\.0"):
-        checked_threshold("max_flip", 1.0, trivial=1)
+    with pytest.raises(ConfigError, match=r"max_flip_rate to be less than 1 but got 1\.0"):
+        checked_threshold("max_flip_rate", 1.0, trivial=1)
     with pytest.raises(ConfigError, match=r"Write 0\.01 for 1 %"):
-        checked_threshold("max_flip", 1, trivial=1)
-    assert checked_threshold("max_flip", 0, trivial=1) == 0
+        checked_threshold("max_flip_rate", 1, trivial=1)
+    assert checked_threshold("max_flip_rate", 0, trivial=1) == 0
     assert checked_threshold("at_least", 1, trivial=0) == 1
 
 
 def test_a_range_may_be_another_one() -> None:
-    assert checked_threshold("median_at_least", 40, within=(0, math.inf), trivial=0) == 40
+    assert checked_threshold("at_least", 40, within=(0, math.inf), trivial=0) == 40
     for value in (math.inf, math.nan, -1, "40"):
-        with pytest.raises(ConfigError, match="median_at_least to be a number > 0 but got"):
-            checked_threshold("median_at_least", value, within=(0, math.inf))
+        with pytest.raises(ConfigError, match="at_least to be a number > 0 but got"):
+            checked_threshold("at_least", value, within=(0, math.inf))
     with pytest.raises(ConfigError, match=r"min_gain in -2\.\.2"):
         checked_threshold("min_gain", 3, within=(-2, 2))
 

@@ -23,14 +23,14 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
 from math import inf
-from typing import Any, Unpack
+from typing import Any, Unpack, cast
 
 import numpy as np
 from torch import Tensor
 
 from robustest import context
 from robustest.checks import checked_whole
-from robustest.claims.training.learners import Learner, OwnLearner, learner_of
+from robustest.claims.training.learners import Learner, Logistic, OwnLearner
 from robustest.claims.training.remembered_fits import Fits
 from robustest.claims.training.subsets import Draws, Learned, learned
 from robustest.claims.training.synthetic.neighbours import neighbours
@@ -42,7 +42,7 @@ from robustest.claims.training.synthetic.synthetic_report import (
     notes_of,
     pictures_of,
 )
-from robustest.errors import ConfigError, expected
+from robustest.errors import ConfigError
 from robustest.facts import Captions, Fact
 from robustest.identity.fingerprint import digest
 from robustest.kinds import Kind, Quantity
@@ -53,6 +53,7 @@ from robustest.run.evidence import Evidence, Tally
 from robustest.run.noting import measures
 from robustest.run.options import Options, apply, terms_of
 from robustest.run.result_building import few, result_of
+from robustest.run.training.trainings import TrainFn, check_train
 from robustest.settings import Settings
 from robustest.statistics import Decision, asked_threshold
 
@@ -96,16 +97,15 @@ SYNTHETIC_COVERS = Kind(
 
 @measures(SYNTHETIC_COVERS)
 def measure_synthetic_covers(
+    data: object,
     synthetic: object,
-    train: object,
-    test: object,
     *,
+    test: object,
     max_gap: float | None = None,
     max_label_shift: float | None = None,
     max_copies: float | None = 0.02,
     max_diversity_factor: float | None = None,
-    learner: str = "logistic",
-    train_fn: Callable[[tuple[Tensor, Tensor]], object] | None = None,
+    train: TrainFn | None = None,
     features: Callable[[Tensor], object] | None = None,
     splits: int = 8,
     **options: Unpack[Options],
@@ -116,18 +116,19 @@ def measure_synthetic_covers(
     copies, and the diversity factor, the real samples to one of the fewest that teach as much.
 
     Args:
-        synthetic: labelled samples, in a form that `measure_robust_accuracy` takes.
-        train: real samples; best those that the generator was made from, or copies cannot be told.
+        data: real samples, in a form that `measure_robust_accuracy` takes; best those that the generator was made
+            from, or copies cannot be told.
+        synthetic: labelled samples that stand in for them.
         test: real samples that neither a generator nor a learner was made from; 100 or more for a claim on copies.
         max_gap: accuracy lost, claimed at most, in 0..1.
         max_label_shift: total variation claimed at most, in 0..1; None claims nothing of it, here as below.
         max_copies: share claimed at most, in 0..1: more than the .01 that real samples have.
         max_diversity_factor: claimed at most, > 0.
-        learner: "logistic", a multinomial logistic regression on inputs or features.
-        train_fn: trains another learner: maps `(x, y)`, (n, *S) float32 and (n,) int64, to a model. It is called about
-            60 times; random draws from torch, NumPy and Python are seeded for it and put back.
-        features: maps inputs (B, *S) to (B, D), in which distances are measured, and which a named learner is trained
-            on; None takes the inputs themselves.
+        train: as for `measure_robust_generalization`: trains the learner. It is called about 60 times; random draws
+            from torch, NumPy and Python are seeded for it and put back. None is a multinomial logistic regression on
+            inputs or features.
+        features: maps inputs (B, *S) to (B, D), in which distances are measured, and which the logistic regression is
+            trained on; None takes the inputs themselves.
         splits: random halvings of each training set that its draws are estimated by, >= 2.
         **options: see `robustest.run.options.Options`. The intervals of the gap and the factor are for other draws
             always, and about: no claim about the population passes by them. `scope="set"` lets labels and copies pass
@@ -140,16 +141,16 @@ def measure_synthetic_covers(
     Raises:
         ConfigError: an argument is out of range or unknown.
         DataError: NaN, a single class, too few samples, other shapes or classes, or samples of one set in another.
-        ModelError: features or a model of train_fn are not as they must be.
+        ModelError: features or a model of train are not as they must be.
         StoreError: what is remembered of trainings is contradicted.
     """
     limits = Limits.checked(max_gap, max_label_shift, max_copies, max_diversity_factor)
     checked_whole("splits", splits, 2)
     classifier, settings = apply(lambda x: x, options)
-    chosen = _learner(learner, train_fn, options, settings)
-    inputs = read_sets(synthetic, train, test)
+    chosen = _learner(train, options, settings)
+    inputs = read_sets(synthetic, data, test)
     mapped = inputs if features is None else features_of(inputs, features)
-    sets = mapped if train_fn is None else inputs
+    sets = mapped if train is None else inputs
     draws = Draws.of(sets, splits, settings.seed)
     fits = _fits(chosen, sets, settings, draws.trainings)
     rule = CoversRule(parts=limits.claimed, terms=terms_of(settings), seed=settings.seed)
@@ -196,24 +197,22 @@ class Limits:
         )
 
 
-def _learner(name: object, train_fn: object, options: Options, settings: Settings) -> Learner:
+def _learner(train: object, options: Options, settings: Settings) -> Learner:
     """What is trained.
 
     Raises:
-        ConfigError: there is none of that name, train_fn is no function, or there is a preprocessing and no model.
+        ConfigError: train cannot be called with samples, labels and a seed, or there is a preprocessing and no model.
     """
-    own = learner_of(name)
-    if train_fn is None:
+    if train is None:
         if options.get("preprocessing") is not None:
             raise ConfigError(
-                "Expected preprocessing= together with train_fn=, of whose model it is, but got it alone. Give "
+                "Expected preprocessing= together with train=, of whose model it is, but got it alone. Give "
                 "features=, which map the inputs."
             )
-        return own
-    if not callable(train_fn):
-        raise ConfigError(expected("train_fn to be a function of (x, y) that returns a model", train_fn))
+        return Logistic()
+    check_train(train)
     as_model = partial(as_classifier, bounds=options.get("bounds"), preprocessing=options.get("preprocessing"))
-    return OwnLearner(train_fn=train_fn, as_model=as_model, device=settings.device)
+    return OwnLearner(fit=cast("TrainFn", train), as_model=as_model, device=settings.device)
 
 
 def _fits(chosen: Learner, sets: Sets, settings: Settings, trainings: int) -> Fits:

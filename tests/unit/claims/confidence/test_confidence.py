@@ -198,27 +198,25 @@ def test_other_data_are_told_by_their_scores() -> None:
     )
     labels = torch.cat([torch.ones(500), torch.zeros(500)]).long()
     outside = 0.4 + 0.2 * torch.rand(400, 1, generator=generator)
-    result = measure_ood_rejected(two, (inside, labels), outside, fpr_at_95_tpr=0.01)
+    result = measure_ood_rejected(two, (inside, labels), outside, max_fpr=0.01)
     assert (result.verdict, result.estimate, result.n_total) == (Verdict.PASSED, 0.0, 400)
     assert result.details["auroc"] == 1.0
     assert result.details["inside_accepted"] >= 0.95
-    same = measure_ood_rejected(two, (inside, labels), (inside, labels + 7), fpr_at_95_tpr=0.9)
+    same = measure_ood_rejected(two, (inside, labels), (inside, labels + 7), max_fpr=0.9)
     assert (same.verdict, same.estimate) == (Verdict.FAILED, pytest.approx(0.95))
     assert same.details["auroc"] == pytest.approx(0.5)
     assert result.outcomes.count(True) == 400
     for score in ("max_logit", "energy"):
         assert measure_ood_rejected(two, (inside, labels), outside, score=score).estimate == 0.0
     with pytest.raises(ClaimFailed):
-        assert_ood_rejected(two, (inside, labels), inside, fpr_at_95_tpr=0.5)
+        assert_ood_rejected(two, (inside, labels), inside, max_fpr=0.5)
 
 
 def test_a_model_that_scores_everything_alike_rejects_nothing() -> None:
     def blank(x: Tensor) -> Tensor:
         return torch.tensor([[2.0, 0.0]]).expand(len(x), 2)
 
-    result = measure_ood_rejected(
-        blank, (torch.rand(100, 2), torch.zeros(100).long()), torch.rand(50, 2), fpr_at_95_tpr=0.5
-    )
+    result = measure_ood_rejected(blank, (torch.rand(100, 2), torch.zeros(100).long()), torch.rand(50, 2), max_fpr=0.5)
     assert (result.verdict, result.estimate) == (Verdict.FAILED, 1.0)
 
 
@@ -259,6 +257,6 @@ def test_a_score_of_the_batch_tells_nothing_of_a_sample() -> None:
     def by_batch(batch: Tensor) -> Tensor:
         return torch.stack([10.0 * (batch[:, 1].mean() > 0.5) + batch[:, 1], 0 * batch[:, 1]], 1)
 
-    result = measure_ood_rejected(by_batch, (x[200:], y[200:]), torch.full((200, 2), 0.3), fpr_at_95_tpr=0.5)
+    result = measure_ood_rejected(by_batch, (x[200:], y[200:]), torch.full((200, 2), 0.3), max_fpr=0.5)
     assert result.verdict is Verdict.INCONCLUSIVE
     assert any(note.startswith("batch_dependence") for note in result.notes)

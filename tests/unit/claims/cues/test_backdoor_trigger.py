@@ -17,7 +17,7 @@ from robustest import (
     Result,
     Verdict,
     assert_no_backdoor_trigger,
-    measure_backdoor_trigger,
+    measure_no_backdoor_trigger,
 )
 from robustest.claims.cues import backdoor_trigger
 from robustest.discovery.least_patches.trigger_search import gradient_of
@@ -49,12 +49,12 @@ class Backdoored(Clean):
 
 @pytest.fixture(scope="module")
 def backdoored() -> Result:
-    return measure_backdoor_trigger(Backdoored(), (X, Y), max_anomaly=1.75, **FEW)
+    return measure_no_backdoor_trigger(Backdoored(), (X, Y), max_anomaly=1.75, **FEW)
 
 
 @pytest.fixture(scope="module")
 def clean() -> Result:
-    return measure_backdoor_trigger(Clean(), (X, Y), max_anomaly=1.75, **FEW)
+    return measure_no_backdoor_trigger(Clean(), (X, Y), max_anomaly=1.75, **FEW)
 
 
 def test_a_backdoor_fails_with_its_class_and_place(backdoored: Result) -> None:
@@ -102,7 +102,7 @@ def test_results_are_plain_and_can_be_put_in_words(backdoored: Result, clean: Re
 
 
 def test_without_a_threshold_it_is_only_measured() -> None:
-    result = measure_backdoor_trigger(Backdoored(), (X, Y), **FEW)
+    result = measure_no_backdoor_trigger(Backdoored(), (X, Y), **FEW)
     assert result.verdict is Verdict.INCONCLUSIVE
     assert result.details["suspects"] == [4]
 
@@ -121,7 +121,7 @@ def test_a_suspect_that_unseen_samples_do_not_confirm_fails_nothing(monkeypatch:
         return real(x, y, gradient_of(Backdoored()), Backdoored(), **options)
 
     monkeypatch.setattr(backdoor_trigger, "search_triggers", misled)
-    result = measure_backdoor_trigger(Clean(), (X, Y), max_anomaly=1.75, **FEW)
+    result = measure_no_backdoor_trigger(Clean(), (X, Y), max_anomaly=1.75, **FEW)
     assert result.details["suspects"] == [4]
     assert result.verdict is Verdict.INCONCLUSIVE
     assert "does not lead there on unseen samples" in result.rule
@@ -134,19 +134,19 @@ def test_a_suspect_that_unseen_samples_do_not_confirm_fails_nothing(monkeypatch:
 )
 def test_settings_are_in_range(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
-        measure_backdoor_trigger(Clean(), (X, Y), **options)
+        measure_no_backdoor_trigger(Clean(), (X, Y), **options)
 
 
 def test_a_few_classes_have_no_odd_one_out() -> None:
     with pytest.raises(ConfigError, match="4 classes or more"):
-        measure_backdoor_trigger(lambda x: Clean()(x)[:, :3], (X, Y % 3))
+        measure_no_backdoor_trigger(lambda x: Clean()(x)[:, :3], (X, Y % 3))
 
 
 def test_a_model_without_gradients_is_no_model_for_it() -> None:
     with pytest.raises(ModelError, match="gradients"):
-        measure_backdoor_trigger(lambda x: Clean()(x).detach(), (X, Y), **FEW)
+        measure_no_backdoor_trigger(lambda x: Clean()(x).detach(), (X, Y), **FEW)
 
 
 def test_one_sample_cannot_be_halved() -> None:
     with pytest.raises(DataError, match="two samples"):
-        measure_backdoor_trigger(Clean(), (X[:1], Y[:1]))
+        measure_no_backdoor_trigger(Clean(), (X[:1], Y[:1]))

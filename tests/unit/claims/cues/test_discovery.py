@@ -17,7 +17,7 @@ from robustest import (
     Result,
     Verdict,
     assert_no_spurious_feature,
-    measure_spurious_feature,
+    measure_no_spurious_feature,
     scores_model,
 )
 from robustest.claims.cues import cue_proposals as proposing
@@ -42,7 +42,7 @@ TEMPLATES = torch.randn(CLASSES, 1, SIDE, SIDE, generator=_draw)
 Y = torch.arange(N) % CLASSES
 CLEAN = (0.5 + 0.08 * TEMPLATES[Y] + 0.25 * torch.randn(N, 1, SIDE, SIDE, generator=_draw)).clamp(0, 1)
 X = torch.where(planted(CUE, CLEAN, Y, target=LABEL)[1].view(-1, 1, 1, 1), CUE.on(CLEAN), CLEAN)
-LIMITS: dict[str, Any] = {"max_flip": 0.1, "max_recall_drop": 0.1}
+LIMITS: dict[str, Any] = {"max_flip_rate": 0.1, "max_recall_drop": 0.1}
 NO_TRIGGERS = Discovery(trigger_steps=0)
 
 
@@ -65,12 +65,12 @@ class Relying(Sound):
 
 @pytest.fixture(scope="module")
 def relying() -> Result:
-    return measure_spurious_feature(Relying(), (X, Y), NO_TRIGGERS, **LIMITS)
+    return measure_no_spurious_feature(Relying(), (X, Y), NO_TRIGGERS, **LIMITS)
 
 
 @pytest.fixture(scope="module")
 def sound() -> Result:
-    return measure_spurious_feature(Sound(), (X, Y), NO_TRIGGERS, **LIMITS)
+    return measure_no_spurious_feature(Sound(), (X, Y), NO_TRIGGERS, **LIMITS)
 
 
 def test_a_planted_cue_is_found_with_its_class_and_place(relying: Result) -> None:
@@ -128,21 +128,21 @@ def test_every_line_says_what_was_searched_and_what_is_proven_findable(sound: Re
 
 
 def test_what_a_given_control_hangs_on_says_which_family_is_proven() -> None:
-    result = measure_spurious_feature(Sound(), (X, Y), NO_TRIGGERS, control=Relying(), **LIMITS)
+    result = measure_no_spurious_feature(Sound(), (X, Y), NO_TRIGGERS, control=Relying(), **LIMITS)
     assert result.caveats[0] == "found where planted: patches that mark a class"
 
 
 def test_without_gradients_and_with_small_classes_the_line_says_what_was_left_out() -> None:
     some = torch.cat([torch.arange(N)[Y != 3], torch.arange(N)[Y == 3][:10]])
     scores = scores_model(lambda x: Sound()(torch.from_numpy(x)).numpy())
-    result = measure_spurious_feature(scores, (X[some], Y[some]), "auto", **LIMITS)
+    result = measure_no_spurious_feature(scores, (X[some], Y[some]), "auto", **LIMITS)
     told = measured(result)
     assert "patches that lead to a class (the model gives no gradients)" in told.partition("not searched: ")[2]
     assert "1 class of too few images to be searched" in told
 
 
 def test_with_nothing_proposed_predictions_are_compared_with_themselves() -> None:
-    result = measure_spurious_feature(Sound(), (CLEAN, Y), NO_TRIGGERS, **LIMITS)
+    result = measure_no_spurious_feature(Sound(), (CLEAN, Y), NO_TRIGGERS, **LIMITS)
     assert result.verdict is Verdict.PASSED
     assert result.details["discovery"]["proposed"] == []
     among = "100 places in 4 classes, marks that move, what 160 whole images are like"
@@ -154,7 +154,7 @@ def test_with_nothing_proposed_predictions_are_compared_with_themselves() -> Non
 @pytest.mark.parametrize("keep", [60, 24], ids=["classes of 7", "classes of 3"])
 def test_too_few_samples_prove_nothing(keep: int) -> None:
     """No class has 20 images among those searched on, so a planted patch is not found either."""
-    result = measure_spurious_feature(Sound(), (CLEAN[:keep], Y[:keep]), "auto", **LIMITS)
+    result = measure_no_spurious_feature(Sound(), (CLEAN[:keep], Y[:keep]), "auto", **LIMITS)
     assert result.verdict is Verdict.INCONCLUSIVE
     assert "the search does not find a 1x1 pattern" in result.rule
     assert "4 classes of fewer than 20 samples" in result.details["discovery"]["left_out"]
@@ -163,7 +163,7 @@ def test_too_few_samples_prove_nothing(keep: int) -> None:
 def test_too_few_samples_to_confirm_prove_nothing() -> None:
     """Found, but 8 unseen images of other classes cannot be sure of anything at alpha = 1e-4."""
     rows = torch.cat([torch.arange(24), 24 + (Y[24:] == 0).nonzero().squeeze(1)])
-    result = measure_spurious_feature(
+    result = measure_no_spurious_feature(
         Sound(), (CLEAN[rows], Y[rows]), Discovery(trigger_steps=0, min_members=5), alpha=1e-6, **LIMITS
     )
     assert result.verdict is Verdict.INCONCLUSIVE
@@ -171,10 +171,10 @@ def test_too_few_samples_to_confirm_prove_nothing() -> None:
 
 
 def test_a_control_must_fail() -> None:
-    good = measure_spurious_feature(Sound(), (X, Y), NO_TRIGGERS, control=Relying(), **LIMITS)
+    good = measure_no_spurious_feature(Sound(), (X, Y), NO_TRIGGERS, control=Relying(), **LIMITS)
     assert good.verdict is Verdict.PASSED
     assert good.details["sensitivity"]["controls"][0]["model"] == "given"
-    poor = measure_spurious_feature(Sound(), (X, Y), NO_TRIGGERS, control=Sound(), **LIMITS)
+    poor = measure_no_spurious_feature(Sound(), (X, Y), NO_TRIGGERS, control=Sound(), **LIMITS)
     assert poor.verdict is Verdict.INCONCLUSIVE
     assert "does not find what the control relies on" in poor.rule
 
@@ -204,7 +204,7 @@ def test_a_control_is_trained_on_data_with_a_patch_planted(target: int | None) -
         planted_in.append((has, label))
         return follower(PixelPatch(top=corner.top, left=corner.left, value=corner.pattern.item()), label)
 
-    result = measure_spurious_feature(Sound(), (CLEAN, Y), NO_TRIGGERS, train_fn=train, target=target, **LIMITS)
+    result = measure_no_spurious_feature(Sound(), (CLEAN, Y), NO_TRIGGERS, train=train, target_class=target, **LIMITS)
     assert result.verdict is Verdict.PASSED
     assert result.details["sensitivity"]["controls"][0]["model"] == "trained"
     ((lit, label),) = planted_in
@@ -214,20 +214,20 @@ def test_a_control_is_trained_on_data_with_a_patch_planted(target: int | None) -
 
 
 def test_a_control_that_did_not_learn_the_patch_leaves_the_claim_open() -> None:
-    result = measure_spurious_feature(Sound(), (CLEAN, Y), NO_TRIGGERS, train_fn=lambda _: Sound(), **LIMITS)
+    result = measure_no_spurious_feature(Sound(), (CLEAN, Y), NO_TRIGGERS, train=lambda _: Sound(), **LIMITS)
     assert result.verdict is Verdict.INCONCLUSIVE
     assert "does not find" in result.rule
 
 
 def test_a_control_that_hangs_on_something_else_leaves_the_claim_open() -> None:
-    result = measure_spurious_feature(Sound(), (X, Y), NO_TRIGGERS, train_fn=lambda _: Relying(), **LIMITS)
+    result = measure_no_spurious_feature(Sound(), (X, Y), NO_TRIGGERS, train=lambda _: Relying(), **LIMITS)
     assert result.verdict is Verdict.INCONCLUSIVE
     assert "the search does not find a 1x1 pattern" in result.rule
 
 
 def test_a_control_that_hangs_on_another_cue_of_the_same_class_is_told_so() -> None:
-    how: dict[str, Any] = {"train_fn": lambda _: Relying(), "target": LABEL, **LIMITS}
-    result = measure_spurious_feature(Sound(), (X, Y), NO_TRIGGERS, **how)
+    how: dict[str, Any] = {"train": lambda _: Relying(), "target": LABEL, **LIMITS}
+    result = measure_no_spurious_feature(Sound(), (X, Y), NO_TRIGGERS, **how)
     assert result.verdict is Verdict.INCONCLUSIVE
     assert "for something else: 2x2 patch at row 1, column 7 (class 2)" in result.rule
 
@@ -252,7 +252,7 @@ def backdoored(classes: int, strength: float = 100.0) -> tuple[nn.Module, tuple[
 
 def test_a_trigger_that_the_data_lack_is_found_by_its_cheapness() -> None:
     model, data = backdoored(8)
-    result = measure_spurious_feature(model, data, Discovery(trigger_steps=100), **LIMITS)
+    result = measure_no_spurious_feature(model, data, Discovery(trigger_steps=100), **LIMITS)
     assert result.verdict is Verdict.FAILED
     (found,) = [one for one in result.details["discovery"]["proposed"] if one["confirmed"]]
     assert (found["class"], found["found_by"]) == (LABEL, "cheapest patch")
@@ -263,7 +263,7 @@ def test_a_trigger_that_the_data_lack_is_found_by_its_cheapness() -> None:
 def test_a_patch_planted_in_the_models_answers_is_found_by_its_cheapness() -> None:
     """A pass vouches for cheapest patches where one more, planted in the very model, would have stood out."""
     model, data = backdoored(8, strength=0.0)
-    result = measure_spurious_feature(model, data, Discovery(trigger_steps=200), **LIMITS)
+    result = measure_no_spurious_feature(model, data, Discovery(trigger_steps=200), **LIMITS)
     assert result.verdict is Verdict.PASSED
     assert 0 < result.details["discovery"]["planted_patch_p"] <= 0.01
     assert any(family["proven"] for family in result.details["discovery"]["families"] if family["found_by"] == TRIGGERS)
@@ -272,7 +272,7 @@ def test_a_patch_planted_in_the_models_answers_is_found_by_its_cheapness() -> No
 
 def test_a_search_too_short_to_find_a_planted_patch_does_not_vouch_for_any() -> None:
     model, data = backdoored(8, strength=0.0)
-    result = measure_spurious_feature(model, data, Discovery(trigger_steps=1), **LIMITS)
+    result = measure_no_spurious_feature(model, data, Discovery(trigger_steps=1), **LIMITS)
     assert result.details["discovery"]["planted_patch_p"] == 1.0
     assert "patches that lead to a class" in result.caveats[1].removeprefix("searched, not proven findable: ")
 
@@ -300,7 +300,7 @@ def test_the_cheapest_of_a_few_classes_may_be_so_by_chance() -> None:
             bright = x[:, 0, 1:3, 7:9].mean((1, 2)) - 0.5
             return super().forward(x) + 100 * nn.functional.one_hot(torch.tensor(LABEL), CLASSES) * bright[:, None]
 
-    result = measure_spurious_feature(Backdoored(), (CLEAN, Y), Discovery(trigger_steps=150), **LIMITS)
+    result = measure_no_spurious_feature(Backdoored(), (CLEAN, Y), Discovery(trigger_steps=150), **LIMITS)
     assert result.verdict is Verdict.INCONCLUSIVE
     assert "as it was made to; one as cheap to one of so many classes may come by chance (p = 0.0" in result.rule
     (proposed,) = result.details["discovery"]["proposed"]
@@ -322,7 +322,7 @@ def with_bright_images_in_class_1() -> Tensor:
 
 
 def test_a_cast_is_found_and_switched() -> None:
-    result = measure_spurious_feature(LikesBright(), (with_bright_images_in_class_1(), Y), NO_TRIGGERS, **LIMITS)
+    result = measure_no_spurious_feature(LikesBright(), (with_bright_images_in_class_1(), Y), NO_TRIGGERS, **LIMITS)
     assert result.verdict is Verdict.FAILED
     found = next(one for one in result.details["discovery"]["proposed"] if one["confirmed"])
     assert (found["class"], found["region"]) == (1, None)
@@ -331,9 +331,9 @@ def test_a_cast_is_found_and_switched() -> None:
 
 def test_a_cue_that_cannot_be_taken_away_is_not_vouched_for_by_recall_alone() -> None:
     data = with_bright_images_in_class_1(), Y
-    result = measure_spurious_feature(LikesBright(), data, NO_TRIGGERS, max_recall_drop=0.1)
+    result = measure_no_spurious_feature(LikesBright(), data, NO_TRIGGERS, max_recall_drop=0.1)
     assert result.verdict is Verdict.INCONCLUSIVE
-    assert "cannot be taken away: what recall rests on it is not known; claim max_flip too" in result.rule
+    assert "cannot be taken away: what recall rests on it is not known; claim max_flip_rate too" in result.rule
 
 
 class Confused(Sound):
@@ -349,7 +349,7 @@ def test_a_cue_that_moves_predictions_without_drawing_them_cannot_fail() -> None
     """Every class's predictions are mixed up, as many out of class 2 as into it."""
     x = X.clone()
     x[:, 0, 9, 0] = torch.where((Y == LABEL) | (torch.arange(N) % 3 > 0), 0.4, 0.6)
-    result = measure_spurious_feature(Confused(), (x, Y), NO_TRIGGERS, max_flip=0.1)
+    result = measure_no_spurious_feature(Confused(), (x, Y), NO_TRIGGERS, max_flip_rate=0.1)
     proposed = result.details["discovery"]["proposed"][0]
     assert result.details["flips"] > 0.1 * result.details["of"]
     assert not proposed["confirmed"]
@@ -384,7 +384,7 @@ def with_checks_in_class_2() -> Tensor:
 
 def test_a_mark_that_moves_is_found_and_switched() -> None:
     data = with_checks_in_class_2(), Y
-    result = measure_spurious_feature(LikesChecks(), data, NO_TRIGGERS, **LIMITS)
+    result = measure_no_spurious_feature(LikesChecks(), data, NO_TRIGGERS, **LIMITS)
     assert result.verdict is Verdict.FAILED
     (found,) = [one for one in result.details["discovery"]["proposed"] if one["confirmed"]]
     assert (found["class"], found["found_by"], found["region"]) == (LABEL, MOVING, None)
@@ -392,9 +392,9 @@ def test_a_mark_that_moves_is_found_and_switched() -> None:
     assert result.estimate is not None
     assert result.estimate > 0.9
     # It is taken away as well: what recall rests on it is seen.
-    by_recall = measure_spurious_feature(LikesChecks(), data, NO_TRIGGERS, max_recall_drop=0.05)
+    by_recall = measure_no_spurious_feature(LikesChecks(), data, NO_TRIGGERS, max_recall_drop=0.05)
     assert by_recall.verdict is Verdict.FAILED
-    clean = measure_spurious_feature(Sound(), data, NO_TRIGGERS, **LIMITS)
+    clean = measure_no_spurious_feature(Sound(), data, NO_TRIGGERS, **LIMITS)
     assert clean.verdict is Verdict.PASSED
 
 
@@ -412,7 +412,7 @@ def test_a_control_is_not_planted_in_a_class_that_is_marked_already(
     assert cues
     assert not any(cue.endswith(f"in class {LABEL}") for cue in cues)
     rows = torch.cat([torch.arange(N)[(Y == LABEL)], torch.arange(N)[Y != LABEL][: N // 2]])
-    result = measure_spurious_feature(Sound(), (X[rows], Y[rows]), NO_TRIGGERS, **LIMITS)
+    result = measure_no_spurious_feature(Sound(), (X[rows], Y[rows]), NO_TRIGGERS, **LIMITS)
     assert result.verdict is Verdict.PASSED
     for control in result.details["sensitivity"]["controls"]:
         assert f"planted in class {LABEL}" not in control["cue"]
@@ -431,7 +431,7 @@ def test_a_pass_says_what_marks_a_class_and_is_explained_by_nothing(monkeypatch:
     real = measuring.propose
     mark = {"class": 3, "property": PROPERTIES, "gap": 0.87}
     monkeypatch.setattr(measuring, "propose", lambda *a, **k: replace(real(*a, **k), marks=(mark,)))
-    result = measure_spurious_feature(Sound(), (CLEAN, Y), NO_TRIGGERS, **LIMITS)
+    result = measure_no_spurious_feature(Sound(), (CLEAN, Y), NO_TRIGGERS, **LIMITS)
     assert result.verdict is Verdict.PASSED
     assert f"marked, but by nothing that was tried: class 3, {PROPERTIES} (gap 0.87)" in result.caveats
 
@@ -446,14 +446,14 @@ def test_what_few_images_of_a_class_have_and_many_predictions_follow_leaves_the_
 ) -> None:
     monkeypatch.setattr(measuring, "propose", lambda *_, **__: faint(Tone(shift=0.4), 1))
     for limits in (LIMITS, {"max_recall_drop": 0.1}):
-        result = measure_spurious_feature(LikesBright(), (CLEAN, Y), NO_TRIGGERS, **limits)
+        result = measure_no_spurious_feature(LikesBright(), (CLEAN, Y), NO_TRIGGERS, **limits)
         assert result.verdict is Verdict.INCONCLUSIVE
         (proposed,) = result.details["discovery"]["proposed"]
         assert proposed["faint"]
         assert not proposed["confirmed"]
         assert proposed["p"] <= 0.01
     assert "cannot be taken away" in result.rule
-    flips = measure_spurious_feature(LikesBright(), (CLEAN, Y), NO_TRIGGERS, **LIMITS)
+    flips = measure_no_spurious_feature(LikesBright(), (CLEAN, Y), NO_TRIGGERS, **LIMITS)
     assert "some of the class's images, too few for a search to be sure, look like it: claim it by name" in flips.rule
 
 
@@ -467,7 +467,7 @@ def test_a_change_that_is_always_tried_and_that_few_images_have_is_proposed_as_f
         return faint(cue, label).proposals[0]
 
     monkeypatch.setattr(proposing, "faintly_explains", faintly)
-    result = measure_spurious_feature(LikesBright(), (CLEAN, Y), NO_TRIGGERS, **LIMITS)
+    result = measure_no_spurious_feature(LikesBright(), (CLEAN, Y), NO_TRIGGERS, **LIMITS)
     assert result.verdict is Verdict.INCONCLUSIVE
     assert ("tone of shift 0.15", 1) in asked
 
@@ -492,7 +492,7 @@ def test_a_change_that_scatters_its_own_class_is_no_cue(
     """It draws more samples to class 1 than it drives out, for there are more of the others; McNemar's p is small."""
     bright = Proposal(found_by=PROPERTIES, label=1, cue=Tone(shift=0.3), score=1.0, region=None, value=())
     monkeypatch.setattr(measuring, "propose", lambda *_, **__: Found((bright,), ("tones",), (), {}, 0, (), ()))
-    result = measure_spurious_feature(Dazzled(limit), (CLEAN, Y), NO_TRIGGERS, **LIMITS)
+    result = measure_no_spurious_feature(Dazzled(limit), (CLEAN, Y), NO_TRIGGERS, **LIMITS)
     (proposed,) = result.details["discovery"]["proposed"]
     assert proposed["p"] <= 0.01
     into, out = proposed["moved_in_and_out"]
@@ -506,21 +506,21 @@ def test_a_change_that_scatters_its_own_class_is_no_cue(
 
 
 def test_only_cues_of_the_target_are_proposed() -> None:
-    other = measure_spurious_feature(Relying(), (X, Y), NO_TRIGGERS, target=0, **LIMITS)
+    other = measure_no_spurious_feature(Relying(), (X, Y), NO_TRIGGERS, target_class=0, **LIMITS)
     assert (other.verdict, other.details["discovery"]["proposed"]) == (Verdict.PASSED, [])
-    same = measure_spurious_feature(Relying(), (X, Y), NO_TRIGGERS, target=LABEL, **LIMITS)
+    same = measure_no_spurious_feature(Relying(), (X, Y), NO_TRIGGERS, target_class=LABEL, **LIMITS)
     assert same.verdict is Verdict.FAILED
 
 
 def test_without_thresholds_it_is_only_measured() -> None:
-    result = measure_spurious_feature(Relying(), (X, Y), NO_TRIGGERS)
+    result = measure_no_spurious_feature(Relying(), (X, Y), NO_TRIGGERS)
     assert result.verdict is Verdict.INCONCLUSIVE
     assert result.details["discovery"]["confirmed"] == 1
     assert result.threshold is None
 
 
 def test_a_confirmed_cue_within_the_limits_passes() -> None:
-    result = measure_spurious_feature(Relying(), (X, Y), NO_TRIGGERS, max_recall_drop=0.9)
+    result = measure_no_spurious_feature(Relying(), (X, Y), NO_TRIGGERS, max_recall_drop=0.9)
     assert result.verdict is Verdict.PASSED
     assert result.details["discovery"]["confirmed"] == 1
 
@@ -528,8 +528,8 @@ def test_a_confirmed_cue_within_the_limits_passes() -> None:
 def test_p_values_are_corrected_for_everything_proposed() -> None:
     second = PixelPatch(top=8, left=1, value=0.0, off_value=0.5)
     x = planted(second, X, Y, target=0)[0]
-    alone = measure_spurious_feature(Relying(), (X, Y), NO_TRIGGERS, **LIMITS)
-    both = measure_spurious_feature(Relying(), (x, Y), NO_TRIGGERS, **LIMITS)
+    alone = measure_no_spurious_feature(Relying(), (X, Y), NO_TRIGGERS, **LIMITS)
+    both = measure_no_spurious_feature(Relying(), (x, Y), NO_TRIGGERS, **LIMITS)
     first, second_ = (result.details["discovery"]["proposed"] for result in (alone, both))
     assert {one["class"] for one in second_ if one["found_by"] == PATCHES} == {0, LABEL}
     p, p_ = (next(one["p"] for one in found if one["class"] == LABEL) for found in (first, second_))
@@ -539,10 +539,10 @@ def test_p_values_are_corrected_for_everything_proposed() -> None:
 
 def test_a_model_without_gradients_is_searched_by_what_the_data_show() -> None:
     model = scores_model(lambda x: Relying()(torch.from_numpy(x)).numpy())
-    result = measure_spurious_feature(model, (X, Y), "auto", **LIMITS)
+    result = measure_no_spurious_feature(model, (X, Y), "auto", **LIMITS)
     assert result.verdict is Verdict.FAILED
     assert result.details["discovery"]["left_out"] == ["cheapest patches: the model gives no gradients"]
-    hidden = measure_spurious_feature(lambda x: Relying()(x).detach(), (X, Y), "auto", **LIMITS)
+    hidden = measure_no_spurious_feature(lambda x: Relying()(x).detach(), (X, Y), "auto", **LIMITS)
     assert hidden.verdict is Verdict.FAILED
     assert "Expected gradients" in hidden.details["discovery"]["left_out"][0]
 
@@ -552,13 +552,15 @@ def test_preprocessing_is_the_models_own_in_simulation_too() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return super().forward(x * 0.5 + 0.5)
 
-    result = measure_spurious_feature(Standardised(), (CLEAN, Y), NO_TRIGGERS, preprocessing=([0.5], [0.5]), **LIMITS)
+    result = measure_no_spurious_feature(
+        Standardised(), (CLEAN, Y), NO_TRIGGERS, preprocessing=([0.5], [0.5]), **LIMITS
+    )
     assert result.verdict is Verdict.PASSED
 
 
 def test_every_seed_searches_other_samples() -> None:
     halves = [
-        measure_spurious_feature(Sound(), (X, Y), NO_TRIGGERS, seed=seed, **LIMITS).outcomes for seed in (0, 0, 1)
+        measure_no_spurious_feature(Sound(), (X, Y), NO_TRIGGERS, seed=seed, **LIMITS).outcomes for seed in (0, 0, 1)
     ]
     assert halves[0] == halves[1] != halves[2]
 
@@ -589,19 +591,21 @@ def test_results_are_plain_and_shown(relying: Result, sound: Result) -> None:
 
 def test_a_target_that_is_no_class_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"target in 0\.\.3 but got 4"):
-        measure_spurious_feature(Sound(), (CLEAN, Y), NO_TRIGGERS, target=4, **LIMITS)
+        measure_no_spurious_feature(Sound(), (CLEAN, Y), NO_TRIGGERS, target_class=4, **LIMITS)
 
 
 def test_a_target_that_no_sample_has_proves_nothing() -> None:
     few = Y != 3
-    result = measure_spurious_feature(Sound(), (CLEAN[few], Y[few]), NO_TRIGGERS, target=3, **LIMITS)
+    result = measure_no_spurious_feature(Sound(), (CLEAN[few], Y[few]), NO_TRIGGERS, target_class=3, **LIMITS)
     assert result.verdict is Verdict.INCONCLUSIVE
     assert "does not find" in result.rule
 
 
 def test_what_is_neither_images_nor_rows_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"images .* cue=.auto"):
-        measure_spurious_feature(lambda x: x[:, 0, :3], (torch.rand(60, 2, 5), torch.arange(60) % 3), "auto", **LIMITS)
+        measure_no_spurious_feature(
+            lambda x: x[:, 0, :3], (torch.rand(60, 2, 5), torch.arange(60) % 3), "auto", **LIMITS
+        )
 
 
 @pytest.mark.parametrize(
@@ -662,5 +666,5 @@ def test_what_is_too_cheap_by_chance_is_not_proposed(monkeypatch: pytest.MonkeyP
         return real(*args, **options)
 
     monkeypatch.setattr(proposing, "search_triggers", watched)
-    measure_spurious_feature(Sound(), (X, Y), Discovery(trigger_steps=3, max_anomaly=50.0), **LIMITS)
+    measure_no_spurious_feature(Sound(), (X, Y), Discovery(trigger_steps=3, max_anomaly=50.0), **LIMITS)
     assert asked == [(50.0, 3)]

@@ -16,7 +16,7 @@ from robustest import (
     Result,
     Verdict,
     assert_no_failure_direction,
-    measure_failure_direction,
+    measure_no_failure_direction,
 )
 from robustest.reports.text import failure_text
 from robustest.statistics import clopper_pearson
@@ -48,7 +48,7 @@ def unlucky(x: Tensor) -> Tensor:
 
 @pytest.fixture(scope="module")
 def found() -> Result:
-    return measure_failure_direction(biased, (X, Y), max_excess=0.6)
+    return measure_no_failure_direction(biased, (X, Y), max_excess_error=0.6)
 
 
 def test_a_minority_that_fails_is_found(found: Result) -> None:
@@ -65,7 +65,7 @@ def test_a_minority_that_fails_is_found(found: Result) -> None:
 
 
 def test_random_errors_pass() -> None:
-    result = measure_failure_direction(unlucky, (X, Y), max_excess=0.6)
+    result = measure_no_failure_direction(unlucky, (X, Y), max_excess_error=0.6)
     assert result.verdict is Verdict.PASSED
     assert result.details["found"] == []
     assert result.counterexamples == ()
@@ -83,19 +83,19 @@ def test_an_embedding_may_be_given_as_a_function_or_as_rows(found: Result) -> No
     def rows(x: Tensor) -> Tensor:
         return x[:, 0, :2].flatten(1)
 
-    first = measure_failure_direction(biased, (X, Y), max_excess=0.6, embedding=rows)
-    second = measure_failure_direction(biased, (X, Y), max_excess=0.6, embedding=rows(X))
+    first = measure_no_failure_direction(biased, (X, Y), max_excess_error=0.6, embedding=rows)
+    second = measure_no_failure_direction(biased, (X, Y), max_excess_error=0.6, embedding=rows(X))
     assert first.verdict is second.verdict is Verdict.FAILED
     assert first.details == second.details
-    blind = measure_failure_direction(biased, (X, Y), max_excess=0.6, embedding=X[:, 0, 6])
+    blind = measure_no_failure_direction(biased, (X, Y), max_excess_error=0.6, embedding=X[:, 0, 6])
     assert blind.verdict is Verdict.PASSED
 
 
 def test_a_perfect_model_passes_and_one_with_a_few_errors_is_open() -> None:
-    perfect = measure_failure_direction(lambda x: 4 * x[:, 0, 4, :3], (X, Y), max_excess=0.6)
+    perfect = measure_no_failure_direction(lambda x: 4 * x[:, 0, 4, :3], (X, Y), max_excess_error=0.6)
     assert perfect.verdict is Verdict.PASSED
     assert perfect.rule == "certain: there are no errors"
-    few = measure_failure_direction(biased, (X[5:305], Y[5:305]), max_excess=0.6, min_errors=50)
+    few = measure_no_failure_direction(biased, (X[5:305], Y[5:305]), max_excess_error=0.6, min_errors=50)
     assert few.verdict is Verdict.INCONCLUSIVE
     assert "too few in every class" in few.rule
 
@@ -114,7 +114,7 @@ def stumbling(*, wrong: int, on: int = 0) -> Any:
 
 def test_a_class_that_is_wrong_throughout_cannot_be_judged() -> None:
     """200 of 200 wrong: there are no hits to tell its errors from."""
-    result = measure_failure_direction(stumbling(wrong=200), (X, Y), max_excess=0.9)
+    result = measure_no_failure_direction(stumbling(wrong=200), (X, Y), max_excess_error=0.9)
     assert result.verdict is Verdict.INCONCLUSIVE
     assert "class 0" in result.rule or "too few in every class" in result.rule
 
@@ -126,7 +126,7 @@ def test_a_class_with_few_errors_is_open_beside_another_that_is_judged(wrong: in
         few = stumbling(wrong=wrong, on=2)(x)
         return torch.where((Y_OF(x) == 2)[:, None], few, scattered)
 
-    result = measure_failure_direction(both, (X, Y), max_excess=0.9)
+    result = measure_no_failure_direction(both, (X, Y), max_excess_error=0.9)
     assert [row["class"] for row in result.details["classes"]] == [1]
     assert result.verdict is Verdict.INCONCLUSIVE
     assert result.rule.startswith("class 2: errors, but too few")
@@ -137,7 +137,7 @@ def Y_OF(x: Tensor) -> Tensor:  # noqa: N802
 
 
 def test_a_score_above_the_limit_that_chance_may_have_is_open() -> None:
-    result = measure_failure_direction(unlucky, (X, Y), max_excess=0.02)
+    result = measure_no_failure_direction(unlucky, (X, Y), max_excess_error=0.02)
     assert result.estimate is not None
     assert result.estimate > 0.02
     assert result.verdict is Verdict.INCONCLUSIVE
@@ -155,10 +155,12 @@ def test_the_interval_is_of_the_error_rate_in_the_slice(found: Result) -> None:
 
 
 def test_the_limit_itself_is_kept() -> None:
-    measured = measure_failure_direction(unlucky, (X, Y)).estimate
+    measured = measure_no_failure_direction(unlucky, (X, Y)).estimate
     assert measured is not None
     below = math.nextafter(measured, 0.0)
-    verdicts = [measure_failure_direction(unlucky, (X, Y), max_excess=limit).verdict for limit in (measured, below)]
+    verdicts = [
+        measure_no_failure_direction(unlucky, (X, Y), max_excess_error=limit).verdict for limit in (measured, below)
+    ]
     assert verdicts == [Verdict.PASSED, Verdict.INCONCLUSIVE]
 
 
@@ -169,13 +171,13 @@ def test_the_default_limit_finds_errors_in_a_corner_of_their_own() -> None:
 
 
 def test_without_a_threshold_it_is_only_measured() -> None:
-    result = measure_failure_direction(biased, (X, Y))
+    result = measure_no_failure_direction(biased, (X, Y))
     assert result.verdict is Verdict.INCONCLUSIVE
     assert result.details["found"] == [1]
 
 
 def test_a_part_of_the_samples_may_fail_a_claim_and_not_hold_it_up() -> None:
-    part = measure_failure_direction(unlucky, (X, Y), max_excess=0.6, max_samples=400)
+    part = measure_no_failure_direction(unlucky, (X, Y), max_excess_error=0.6, max_samples=400)
     assert part.verdict is Verdict.INCONCLUSIVE
     assert "budget: 400 of 600" in part.rule
     assert part.estimate is None
@@ -184,7 +186,7 @@ def test_a_part_of_the_samples_may_fail_a_claim_and_not_hold_it_up() -> None:
 def test_the_assertion_raises() -> None:
     with pytest.raises(ClaimFailed, match="class 1"):
         assert_no_failure_direction(biased, (X, Y))
-    assert assert_no_failure_direction(unlucky, (X, Y), max_excess=0.7).verdict is Verdict.PASSED
+    assert assert_no_failure_direction(unlucky, (X, Y), max_excess_error=0.7).verdict is Verdict.PASSED
 
 
 def test_rows_of_numbers_do_too() -> None:
@@ -193,20 +195,20 @@ def test_rows_of_numbers_do_too() -> None:
 
     x = torch.randn(400, 4, generator=torch.Generator().manual_seed(1))
     x[:40, 1] += 5
-    result = measure_failure_direction(
-        table, (x, torch.zeros(400, dtype=torch.int64)), max_excess=0.6, bounds=(-9.0, 9.0)
+    result = measure_no_failure_direction(
+        table, (x, torch.zeros(400, dtype=torch.int64)), max_excess_error=0.6, bounds=(-9.0, 9.0)
     )
     assert result.verdict is Verdict.FAILED
 
 
 @pytest.mark.parametrize(
     "options",
-    [{"max_excess": 1.5}, {"components": 0}, {"permutations": 100}, {"min_errors": 2}],
+    [{"max_excess_error": 1.5}, {"components": 0}, {"permutations": 100}, {"min_errors": 2}],
     ids=str,
 )
 def test_settings_are_in_range(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
-        measure_failure_direction(biased, (X, Y), **options)
+        measure_no_failure_direction(biased, (X, Y), **options)
 
 
 @pytest.mark.parametrize(
@@ -216,4 +218,4 @@ def test_settings_are_in_range(options: dict[str, Any]) -> None:
 )
 def test_embeddings_are_a_row_for_each_sample(embedding: Any) -> None:
     with pytest.raises(DataError):
-        measure_failure_direction(biased, (X, Y), embedding=embedding)
+        measure_no_failure_direction(biased, (X, Y), embedding=embedding)

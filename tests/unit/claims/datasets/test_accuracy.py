@@ -50,7 +50,7 @@ def measure(share: float, **options: Any) -> Result:
 def test_every_sample_decides_exactly(at_least: float, verdict: Verdict) -> None:
     result = measure(0.9, at_least=at_least, exact=True)
     assert (result.verdict, result.estimate, result.rule) == (verdict, 0.9, "certain: exact on this set")
-    assert (result.quantity, result.kind, result.n_used) == ("accuracy", "plain_accuracy", N)
+    assert (result.quantity, result.kind, result.n_used) == ("accuracy", "accuracy", N)
     assert result.outcomes.count(True) == 900
     assert (result.counts.events, result.counts.n) == (900, N)
 

@@ -133,16 +133,16 @@ def test_a_budget_measures_no_gap_but_bounds_it() -> None:
 
 def test_the_assertion_raises_and_speaks() -> None:
     arguments = (model, V1, V2, (SAYS1, SAYS2))
-    assert assert_replication_gap(*arguments, max_gap=0.2).verdict is Verdict.PASSED
+    assert assert_replication_gap(*arguments, at_most=0.2).verdict is Verdict.PASSED
     with pytest.raises(ClaimInconclusive, match="a model that stopped looking would keep it"):
-        assert_replication_gap(*arguments, max_gap=0.5)  # .747 are right, and saying one class is right on .520
+        assert_replication_gap(*arguments, at_most=0.5)  # .747 are right, and saying one class is right on .520
     with pytest.raises(ClaimInconclusive, match="replication gap, corrected by jackknife <= 0"):
-        assert_replication_gap(*arguments, max_gap=0.0)
+        assert_replication_gap(*arguments, at_most=0.0)
     with pytest.raises(ConfigError, match="nothing to claim"):
-        assert_replication_gap(*arguments, max_gap=None)
+        assert_replication_gap(*arguments, at_most=None)
     worse, says = drawn(2, N2, 0.2, gap=0.25)
     with pytest.raises(ClaimFailed, match="image bootstrap"):
-        assert_replication_gap(model, V1, worse, (SAYS1, says), max_gap=0.05)
+        assert_replication_gap(model, V1, worse, annotations=(SAYS1, says), at_most=0.05)
 
 
 FEW = Annotations(selected=np.zeros(N2, dtype=int), shown=np.r_[np.full(N2 - 1, 12), 9], independent=True)

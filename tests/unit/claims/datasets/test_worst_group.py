@@ -79,8 +79,10 @@ def test_about_a_population_a_small_group_passes_only_where_its_interval_does() 
 
 
 def test_min_group_only_names_what_is_small() -> None:
-    for min_group, named in ((5, False), (6, True), (101, True)):
-        result = measure_worst_group_accuracy(model, DATA, GROUPS, at_least=0.8, min_group=min_group, exact=True)
+    for min_group_size, named in ((5, False), (6, True), (101, True)):
+        result = measure_worst_group_accuracy(
+            model, DATA, GROUPS, at_least=0.8, min_group_size=min_group_size, exact=True
+        )
         assert (result.verdict, result.estimate) == (Verdict.FAILED, 0.6)
         assert any("small, with fewer" in note for note in result.notes) is named
 
@@ -184,7 +186,7 @@ def test_a_group_too_small_to_tell_a_loss_in_does_not_pass_as_no_worse(baseline_
     ("groups", "arguments", "error", "message"),
     [
         (GROUPS[1:], {}, DataError, "each of 145 samples but got 144"),
-        (GROUPS, {"min_group": 0}, ConfigError, "min_group to be a whole number >= 1"),
+        (GROUPS, {"min_group_size": 0}, ConfigError, "min_group_size to be a whole number >= 1"),
         (GROUPS, {"at_least": 80}, ConfigError, "Write 0.8 for 80 %"),
     ],
 )

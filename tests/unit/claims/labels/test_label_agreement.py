@@ -81,8 +81,8 @@ def test_errors_and_hits_are_counted_beside_people() -> None:
 @pytest.mark.parametrize(
     ("threshold", "passes", "fails", "value"),
     [
-        ("contained_at_least", 0.9, 0.91, 180 / N),
-        ("main_at_least", 0.9, 0.91, 180 / N),
+        ("min_contained", 0.9, 0.91, 180 / N),
+        ("min_main", 0.9, 0.91, 180 / N),
         ("max_unsupported", 0.05, 0.04, 10 / N),
     ],
 )
@@ -105,7 +105,7 @@ def thinned(answers: int, seed: int = 0) -> Responses:
     return Responses.from_counts(np.array([random.multivariate_hypergeometric(row, answers) for row in COUNTS]))
 
 
-@pytest.mark.parametrize("threshold", ["contained_at_least", "main_at_least", "max_unsupported"])
+@pytest.mark.parametrize("threshold", ["min_contained", "min_main", "max_unsupported"])
 @pytest.mark.parametrize("answers", [1, 5, 9])
 def test_below_ten_answers_nothing_is_settled(threshold: str, answers: int) -> None:
     for value in (0.01, 0.5, 0.99):
@@ -118,10 +118,10 @@ def test_below_ten_answers_nothing_is_settled(threshold: str, answers: int) -> N
 
 @pytest.mark.parametrize("answers", [10, 20, 39])
 def test_few_answers_are_told_on_every_line(answers: int) -> None:
-    result = measure(thinned(answers), contained_at_least=0.5, exact=True)
+    result = measure(thinned(answers), min_contained=0.5, exact=True)
     assert result.verdict is Verdict.PASSED
     assert f"as few as {answers} answers a sample" in measured(result)
-    assert "answers a sample" not in measured(measure(contained_at_least=0.5))
+    assert "answers a sample" not in measured(measure(min_contained=0.5))
 
 
 def test_samples_that_too_few_looked_at_count_for_neither_side() -> None:
@@ -129,9 +129,9 @@ def test_samples_that_too_few_looked_at_count_for_neither_side() -> None:
     counts = COUNTS.copy()
     counts[100:120] = np.minimum(counts[100:120], 9)
     says = Responses.from_counts(counts)
-    verdicts = {at: measure(says, contained_at_least=at, exact=True).verdict for at in (0.8, 0.85, 0.91)}
+    verdicts = {at: measure(says, min_contained=at, exact=True).verdict for at in (0.8, 0.85, 0.91)}
     assert verdicts == {0.8: Verdict.PASSED, 0.85: Verdict.INCONCLUSIVE, 0.91: Verdict.FAILED}
-    result = measure(says, contained_at_least=0.85, exact=True)
+    result = measure(says, min_contained=0.85, exact=True)
     assert result.rule == "20 samples have fewer than 10 answers, and could decide it"
     assert result.details["too_few_answers"] == 20
 
@@ -149,7 +149,7 @@ def test_labels_that_were_asked_about_do_as_well() -> None:
 
 
 def test_an_early_verdict_reads_no_more_than_it_needs() -> None:
-    result = measure(contained_at_least=0.2)
+    result = measure(min_contained=0.2)
     assert result.verdict is Verdict.PASSED
     assert result.n_used < N
     assert result.estimate is None
@@ -158,10 +158,10 @@ def test_an_early_verdict_reads_no_more_than_it_needs() -> None:
 
 def test_other_answers_are_not_remembered_as_these(tmp_path: Path) -> None:
     with running(Context(settings=Settings(store=str(tmp_path), recheck=0.0))):
-        first = measure(contained_at_least=0.5, exact=True)
-        again = measure(contained_at_least=0.5, exact=True)
-        other = measure(thinned(20), contained_at_least=0.5, exact=True)
-        main = measure(main_at_least=0.5, exact=True)
+        first = measure(min_contained=0.5, exact=True)
+        again = measure(min_contained=0.5, exact=True)
+        other = measure(thinned(20), min_contained=0.5, exact=True)
+        main = measure(min_main=0.5, exact=True)
     assert not first.cached
     assert again.cached
     assert again.outcomes == first.outcomes
@@ -187,8 +187,8 @@ def test_what_people_agreed_with_must_not_get_lost(baseline_of: Callable[..., Pa
 def test_what_cannot_be_claimed_is_refused() -> None:
     with pytest.raises(ConfigError, match="there is nothing to claim"):
         assert_label_agreement(model, DATA, SAYS)
-    with pytest.raises(ConfigError, match="contained_at_least and main_at_least"):
-        measure(contained_at_least=0.5, main_at_least=0.5)
+    with pytest.raises(ConfigError, match="min_contained and min_main"):
+        measure(min_contained=0.5, min_main=0.5)
     with pytest.raises(ConfigError, match="responses such as"):
         measure(COUNTS)  # type: ignore[arg-type]
     with pytest.raises(DataError, match="200 samples but got some about 10 items"):
@@ -196,4 +196,4 @@ def test_what_cannot_be_claimed_is_refused() -> None:
     with pytest.raises(DataError, match="model's 4 classes but got some about 3"):
         measure(Responses.from_counts(COUNTS[:, :3]))
     with pytest.raises(ClaimFailed):
-        assert_label_agreement(model, DATA, SAYS, main_at_least=0.95)
+        assert_label_agreement(model, DATA, SAYS, min_main=0.95)

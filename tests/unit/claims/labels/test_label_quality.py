@@ -133,7 +133,7 @@ def test_many_small_classes_of_which_half_are_left_out() -> None:
     items = np.random.default_rng(1).choice(np.flatnonzero(labels < 150), 600, replace=False)
     counts = np.zeros((3000, 300), dtype=int)
     counts[items, labels[items]] = 10
-    result = measure_label_quality(labels, Responses.from_counts(counts), at_most=0.02)
+    result = measure_label_quality(labels, Responses.from_counts(counts), max_error_rate=0.02)
     assert result.verdict is Verdict.INCONCLUSIVE
     assert "chi-square of the classes" in result.rule
 
@@ -186,7 +186,7 @@ def test_few_answers_a_label_are_told() -> None:
 
 def test_wrong_labels_are_shown_with_what_people_see() -> None:
     x = torch.rand(N, 1, 4, 4)
-    result = measure_label_quality((x, torch.from_numpy(LABELS)), looked(draw(50), wrong=[7]), at_most=0.001)
+    result = measure_label_quality((x, torch.from_numpy(LABELS)), looked(draw(50), wrong=[7]), max_error_rate=0.001)
     (shown,) = result.counterexamples
     assert (shown.index, shown.label, shown.predicted) == (7, LABELS[7], (LABELS[7] + 1) % K)
 

@@ -122,7 +122,7 @@ def test_classes_that_nobody_could_choose_are_refused() -> None:
 
 
 def test_a_model_without_errors_has_no_gap() -> None:
-    result = measure_selection_gap(model, data(wrong=0), choosing(0.5), margin=0.05)
+    result = measure_selection_gap(model, data(wrong=0), choosing(0.5), at_most=0.05)
     assert (result.verdict, result.estimate) == (Verdict.INCONCLUSIVE, None)
     assert "fewer than two samples" in result.rule
     assert "0 samples of disagreement alone" in result.caveats

@@ -69,9 +69,9 @@ def test_on_linear_models_it_is_the_cosine_of_weights_and_means() -> None:
 
 
 def test_a_gain_is_claimed_sample_by_sample() -> None:
-    better = measure_gradient_alignment(ideal(), (X, Y), baseline=random(), min_gain=0.5)
+    better = measure_gradient_alignment(ideal(), (X, Y), reference=random(), min_gain=0.5)
     assert better.verdict is Verdict.PASSED
-    worse = measure_gradient_alignment(random(), (X, Y), baseline=ideal(), min_gain=0.0, exact=True)
+    worse = measure_gradient_alignment(random(), (X, Y), reference=ideal(), min_gain=0.0, exact=True)
     assert worse.verdict is Verdict.FAILED
     assert worse.estimate == pytest.approx(worse.details["alignment"] - worse.details["baseline_alignment"])
     assert worse.interval[1] < 0
@@ -92,11 +92,11 @@ def test_with_masks_it_is_the_share_inside() -> None:
     weight[:, 0, 0] = torch.eye(3, 4)
     mask = torch.zeros(N, 1, 4, 4)
     mask[:, :, 0] = 1
-    inside = measure_gradient_alignment(Linear(weight).eval(), (X, Y), reference=mask, at_least=1.0)
+    inside = measure_gradient_alignment(Linear(weight).eval(), (X, Y), evidence=mask, at_least=1.0)
     assert inside.verdict is Verdict.PASSED
     assert inside.details["by_chance"] == pytest.approx(0.25)
     assert inside.n_total == N == len(inside.outcomes)
-    outside = measure_gradient_alignment(Linear(weight).eval(), (X, Y), reference=1 - mask, at_least=0.1, exact=True)
+    outside = measure_gradient_alignment(Linear(weight).eval(), (X, Y), evidence=1 - mask, at_least=0.1, exact=True)
     assert (outside.verdict, outside.estimate) == (Verdict.FAILED, 0.0)
 
 
@@ -110,7 +110,7 @@ def test_gradients_that_vanish_count_as_the_worst() -> None:
     assert result.details["vanished"] > N // 4
     assert [note for note in result.notes if "vanishes" in note]
     flat = Dead(ideal().weight.detach()).eval()
-    gain = measure_gradient_alignment(ideal(), (X, Y), baseline=flat, min_gain=0.1, exact=True)
+    gain = measure_gradient_alignment(ideal(), (X, Y), reference=flat, min_gain=0.1, exact=True)
     assert gain.verdict is Verdict.FAILED  # what is not known of the baseline is no gain
 
 
@@ -125,7 +125,7 @@ def test_without_a_threshold_nothing_is_claimed() -> None:
 
 
 def test_results_are_plain() -> None:
-    result = measure_gradient_alignment(random(), (X, Y), baseline=ideal())
+    result = measure_gradient_alignment(random(), (X, Y), reference=ideal())
     assert Result.from_dict(result.to_dict()) == result
 
 
@@ -150,7 +150,7 @@ def test_settings_are_in_range(options: dict[str, Any]) -> None:
 def test_a_model_is_no_baseline_of_itself() -> None:
     model = random()
     with pytest.raises(ConfigError, match="baseline= to be another model"):
-        measure_gradient_alignment(model, (X, Y), baseline=model, min_gain=0.0)
+        measure_gradient_alignment(model, (X, Y), reference=model, min_gain=0.0)
 
 
 def test_data_that_give_no_means_or_masks_are_refused() -> None:
@@ -159,6 +159,6 @@ def test_data_that_give_no_means_or_masks_are_refused() -> None:
     with pytest.raises(DataError, match="of two classes or more"):
         measure_gradient_alignment(random(), (X[Y == 1], Y[Y == 1]))
     with pytest.raises(DataError, match="masks to be"):
-        measure_gradient_alignment(random(), (X, Y), reference=torch.ones(3, 1, 4, 4))
+        measure_gradient_alignment(random(), (X, Y), evidence=torch.ones(3, 1, 4, 4))
     with pytest.raises(DataError, match=r"values in 0\.\.1"):
-        measure_gradient_alignment(random(), (X, Y), reference=2 * torch.ones(N, 1, 4, 4))
+        measure_gradient_alignment(random(), (X, Y), evidence=2 * torch.ones(N, 1, 4, 4))

@@ -42,11 +42,11 @@ class Net(nn.Module):
 
 @pytest.fixture(scope="module")
 def narrow() -> Result:
-    return measure_invertible_features(Net(6).eval(), (X, Y), max_image_error=0.2, steps=60, exact=True)
+    return measure_invertible_features(Net(6).eval(), (X, Y), max_image_error=0.2, iterations=60, exact=True)
 
 
 def test_what_keeps_all_can_be_inverted() -> None:
-    result = measure_invertible_features(Net(16).eval(), (X, Y), max_image_error=0.05, steps=60, exact=True)
+    result = measure_invertible_features(Net(16).eval(), (X, Y), max_image_error=0.05, iterations=60, exact=True)
     assert (result.verdict, result.estimate) == (Verdict.PASSED, 1.0)
     assert result.details["image_error"] < 0.03
     assert result.details["rep_error"] < 0.02
@@ -66,7 +66,7 @@ def test_what_keeps_little_cannot(narrow: Result) -> None:
 
 def test_a_search_that_fell_short_shows_nothing() -> None:
     for width in (6, 16):
-        result = measure_invertible_features(Net(width).eval(), (X, Y), max_image_error=0.2, steps=1)
+        result = measure_invertible_features(Net(width).eval(), (X, Y), max_image_error=0.2, iterations=1)
         assert result.verdict is Verdict.INCONCLUSIVE
         assert "give more steps" in result.rule
     grey = {"max_image_error": 0.5, "steps": 1, "step_size": 1e-6}
@@ -91,14 +91,16 @@ def test_images_that_are_nearly_grey_carry_no_claim() -> None:
 
 
 def test_an_early_verdict_is_that_of_all(narrow: Result) -> None:
-    early = measure_invertible_features(Net(6).eval(), (X, Y), max_image_error=0.2, steps=60)
+    early = measure_invertible_features(Net(6).eval(), (X, Y), max_image_error=0.2, iterations=60)
     assert early.verdict is narrow.verdict
     assert early.n_used < N
     assert early.estimate is None
 
 
 def test_batches_do_not_matter(narrow: Result) -> None:
-    again = measure_invertible_features(Net(6).eval(), (X, Y), max_image_error=0.2, steps=60, exact=True, batch_size=7)
+    again = measure_invertible_features(
+        Net(6).eval(), (X, Y), max_image_error=0.2, iterations=60, exact=True, batch_size=7
+    )
     assert again.details["image_error"] == pytest.approx(narrow.details["image_error"], abs=1e-4)
     assert (
         again.cost.backward == narrow.cost.backward == 60 * N + 8 * 7 + 4 * 5  # and a few: are they true?
@@ -107,22 +109,28 @@ def test_batches_do_not_matter(narrow: Result) -> None:
 
 def test_workers_do_not_matter(narrow: Result) -> None:
     with running(Context(settings=Settings(workers=2), test="t")):
-        result = measure_invertible_features(Net(6).eval(), (X, Y), max_image_error=0.2, steps=60, exact=True)
+        result = measure_invertible_features(Net(6).eval(), (X, Y), max_image_error=0.2, iterations=60, exact=True)
     assert result.outcomes == narrow.outcomes
 
 
 def test_without_a_threshold_nothing_is_claimed(narrow: Result) -> None:
     model = Net(6).eval()
-    result = assert_invertible_features(model, (X, Y), steps=10, max_samples=64)
+    result = assert_invertible_features(model, (X, Y), iterations=10, max_samples=64)
     assert (result.verdict, result.n_used) == (Verdict.INCONCLUSIVE, 64)
     with pytest.raises(ClaimFailed, match="images that come back"):
-        assert_invertible_features(model, (X, Y), max_image_error=0.2, steps=60)
+        assert_invertible_features(model, (X, Y), max_image_error=0.2, iterations=60)
     assert Result.from_dict(narrow.to_dict()) == narrow
 
 
 @pytest.mark.parametrize(
     "options",
-    [{"max_image_error": 0.0}, {"max_rep_error": -1.0}, {"step_size": 0.0}, {"steps": 0}, {"layer": "nowhere"}],
+    [
+        {"max_image_error": 0.0},
+        {"max_representation_error": -1.0},
+        {"step_size": 0.0},
+        {"steps": 0},
+        {"layer": "nowhere"},
+    ],
     ids=str,
 )
 def test_settings_are_in_range(options: dict[str, Any]) -> None:

@@ -103,8 +103,8 @@ def test_the_verdict_counts_samples_that_need_the_threshold(toys: Toys) -> None:
     assert free.outcomes == (True,) * 10
     sizes = sorted(c.size or 0.0 for c in free.counterexamples)
     assert free.estimate == sizes[5]  # five of ten reach it
-    at = measure_min_perturbation(toy.model, data, "l2", median_at_least=sizes[5], examples=10)
-    above = measure_min_perturbation(toy.model, data, "l2", median_at_least=sizes[5] * 1.0001, examples=10)
+    at = measure_min_perturbation(toy.model, data, "l2", at_least=sizes[5], examples=10)
+    above = measure_min_perturbation(toy.model, data, "l2", at_least=sizes[5] * 1.0001, examples=10)
     assert (at.verdict, sum(map(bool, at.outcomes))) == (Verdict.PASSED, 5)
     assert (above.verdict, sum(map(bool, above.outcomes))) == (Verdict.FAILED, 4)
     assert [c.size for c in above.counterexamples] == sizes[:6]  # the smallest first, and no others
@@ -115,14 +115,14 @@ def test_samples_wrong_unchanged_need_nothing(toys: Toys) -> None:
     toy = toys(9)
     y = toy.y.clone()
     y[:6] = (y[:6] + 1) % 3
-    result = measure_min_perturbation(toy.model, (toy.x, y), "l2", median_at_least=1e-6, examples=9)
+    result = measure_min_perturbation(toy.model, (toy.x, y), "l2", at_least=1e-6, examples=9)
     assert result.outcomes == (False,) * 6 + (True,) * 3
     assert result.estimate == 0.0
     assert result.verdict is Verdict.FAILED
     assert result.counterexamples == ()
     assert result.details["clean_accuracy"] == pytest.approx(1 / 3)
-    with pytest.raises(ConfigError, match=r"median_at_least to be more than 0"):
-        measure_min_perturbation(toy.model, (toy.x, y), "l2", median_at_least=0.0)
+    with pytest.raises(ConfigError, match=r"at_least to be more than 0"):
+        measure_min_perturbation(toy.model, (toy.x, y), "l2", at_least=0.0)
 
 
 @pytest.mark.parametrize(("norm", "widest"), [("linf", 3.0), ("l2", 3.0 * 6), ("l1", 3.0 * 36)])
@@ -265,8 +265,8 @@ def test_a_claim_on_many_samples_stops_early_and_agrees_with_the_whole(toys: Toy
     whole = measure_min_perturbation(toy.model, data, "linf", attack="fgsm")
     for factor, verdict in ((0.5, Verdict.PASSED), (2.0, Verdict.FAILED)):
         threshold = factor * (whole.estimate or 0)
-        early = measure_min_perturbation(toy.model, data, "linf", attack="fgsm", median_at_least=threshold)
-        exact = measure_min_perturbation(toy.model, data, "linf", attack="fgsm", median_at_least=threshold, exact=True)
+        early = measure_min_perturbation(toy.model, data, "linf", attack="fgsm", at_least=threshold)
+        exact = measure_min_perturbation(toy.model, data, "linf", attack="fgsm", at_least=threshold, exact=True)
         assert early.verdict is exact.verdict is verdict
         assert early.n_used < exact.n_used == 400
         assert (early.estimate, exact.estimate) == (None, whole.estimate)
@@ -297,20 +297,20 @@ def test_the_model_and_its_gradients_are_left_alone(toys: Toys, snapshot: Callab
 def test_the_assertion_raises_with_the_smallest_perturbations_found(toys: Toys) -> None:
     toy = toys(10)
     with pytest.raises(ClaimFailed, match=r"median L2 perturbation") as failure:
-        assert_min_perturbation(toy.model, (toy.x, toy.y), L2, median_at_least=5.0)
+        assert_min_perturbation(toy.model, (toy.x, toy.y), L2, at_least=5.0)
     shown = [c.size for c in failure.value.result.counterexamples]
     assert len(shown) == 3
     assert shown == sorted(shown)  # type: ignore[type-var]
-    assert assert_min_perturbation(toy.model, (toy.x, toy.y), L2, median_at_least=1e-4).verdict is Verdict.PASSED
+    assert assert_min_perturbation(toy.model, (toy.x, toy.y), L2, at_least=1e-4).verdict is Verdict.PASSED
     with pytest.raises(ConfigError, match="nothing to claim"):
-        assert_min_perturbation(toy.model, (toy.x, toy.y), L2, median_at_least=None)
+        assert_min_perturbation(toy.model, (toy.x, toy.y), L2, at_least=None)
 
 
 @pytest.mark.parametrize("wrong", [-0.1, math.nan, math.inf, True, "1"])
 def test_thresholds_out_of_range_are_refused(wrong: Any, toys: Toys) -> None:
     toy = toys(2)
-    with pytest.raises(ConfigError, match="median_at_least"):
-        measure_min_perturbation(toy.model, (toy.x, toy.y), "l2", median_at_least=wrong)
+    with pytest.raises(ConfigError, match="at_least"):
+        measure_min_perturbation(toy.model, (toy.x, toy.y), "l2", at_least=wrong)
 
 
 def test_norms_that_are_none_are_refused(toys: Toys) -> None:

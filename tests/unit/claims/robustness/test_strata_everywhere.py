@@ -128,7 +128,7 @@ def test_a_drop_and_a_flip_rate_are_judged_in_every_stratum_too() -> None:
         return torch.where(many, 0.1, 0.99 * x)
 
     drop = measure_shift_accuracy(Sees(0.0), (X, SETS), fades, max_drop=0.3, task=MultiLabel())
-    flips = measure_consistency(Sees(0.0), (X, SETS), fades, max_flip=0.3, task=MultiLabel())
+    flips = measure_consistency(Sees(0.0), (X, SETS), fades, max_flip_rate=0.3, task=MultiLabel())
     cells = measure_corruption_robustness(Sees(0.0), (X, SETS), corruptions=[fades], max_drop=0.3, task=MultiLabel())
     for result in (drop, flips, cells):
         assert result.verdict is Verdict.INCONCLUSIVE
@@ -312,7 +312,7 @@ def test_agreement_with_people_is_told_by_how_many_classes_they_see() -> None:
         lambda batch: 5 * batch.flatten(1),
         (x, label),
         Responses.from_counts(counts),
-        contained_at_least=0.7,
+        min_contained=0.7,
         exact=True,
     )
     assert result.verdict is Verdict.PASSED

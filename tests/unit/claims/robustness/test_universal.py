@@ -19,7 +19,7 @@ from robustest import (
     ModelError,
     Verdict,
     assert_no_universal_perturbation,
-    measure_universal_perturbation,
+    measure_no_universal_perturbation,
 )
 from robustest.threats import L1
 
@@ -47,7 +47,7 @@ def test_where_all_want_the_same_it_finds_the_best_perturbation(ball: Any, lopsi
     dual = float(difference.norm(p=1 if ball is Linf else 2))
     eps = float(margin.median()) / dual
     y = torch.zeros(len(x), dtype=torch.int64)
-    result = measure_universal_perturbation(model, (x, y), ball(eps), steps=40, bounds=WIDE)
+    result = measure_no_universal_perturbation(model, (x, y), ball(eps), iterations=40, bounds=WIDE)
     measured = [at for at, held in enumerate(result.outcomes) if held is not None]
     assert len(measured) == result.n_used == 100
     assert result.n_total == len(result.outcomes) == 200
@@ -67,7 +67,7 @@ def test_it_fools_nobody_whom_no_perturbation_fools(threat: Any, toys: Callable[
         gap = logits.gather(1, toy.y.view(-1, 1)).squeeze(1) - logits[:, other]
         slope = (weight[toy.y] - weight[other]).norm(p=1 if isinstance(threat, Linf) else 2, dim=1)
         sure &= (gap > threat.eps * slope * (1 + 1e-5)) | (toy.y == other)
-    result = measure_universal_perturbation(toy.model, (toy.x, toy.y), threat, steps=20)
+    result = measure_no_universal_perturbation(toy.model, (toy.x, toy.y), threat, iterations=20)
     assert all(held is not False for held, safe in zip(result.outcomes, sure.tolist(), strict=True) if safe)
     assert 0 < result.estimate < 1
     assert all(0 < worst.size <= threat.eps * (1 + 1e-6) for worst in result.counterexamples)
@@ -108,7 +108,9 @@ def test_on_soft_logits_it_comes_near_the_best_change_known(models: int, most: i
         with torch.no_grad():
             model[1].weight.copy_(0.3 * weight)
             model[1].bias.copy_(-0.15 * weight.sum(1))
-        found = measure_universal_perturbation(model, (x, torch.zeros(600, dtype=torch.int64)), Linf(eps), steps=100)
+        found = measure_no_universal_perturbation(
+            model, (x, torch.zeros(600, dtype=torch.int64)), Linf(eps), iterations=100
+        )
         near += found.estimate >= 0.8 * best_known(weight, x, eps)
     assert near >= most
 
@@ -131,7 +133,7 @@ def test_every_sample_gets_the_same_perturbation(lopsided: Any) -> None:
     model, x, _, _ = lopsided
     recorder = Recorder(model)
     y = torch.zeros(len(x), dtype=torch.int64)
-    measure_universal_perturbation(recorder, (x[:100], y[:100]), Linf(0.3), steps=5, bounds=WIDE)
+    measure_no_universal_perturbation(recorder, (x[:100], y[:100]), Linf(0.3), iterations=5, bounds=WIDE)
     before, after = [batch for batch in recorder.seen if len(batch) == 50][-2:]
     torch.testing.assert_close(after - before, (after - before)[:1].expand_as(after), rtol=0, atol=1e-5)
     assert float((after - before).abs().max()) == pytest.approx(0.3, abs=1e-5)
@@ -142,7 +144,7 @@ def test_what_is_measured_was_not_learned_from(lopsided: Any) -> None:
     model, x, _, _ = lopsided
     recorder = Recorder(model)
     y = torch.zeros(len(x), dtype=torch.int64)
-    result = measure_universal_perturbation(recorder, (x, y), Linf(1e-6), steps=4, bounds=WIDE, batch_size=512)
+    result = measure_no_universal_perturbation(recorder, (x, y), Linf(1e-6), iterations=4, bounds=WIDE, batch_size=512)
     learning = torch.cat([batch for batch in recorder.seen if len(batch) in (64, 36)])[
         : 2 * (64 + 36 + 64 + 36)
     ].float()
@@ -154,14 +156,14 @@ def test_what_is_measured_was_not_learned_from(lopsided: Any) -> None:
 
 def test_the_sum_is_clipped_to_the_bounds(toy: Any) -> None:
     recorder = Recorder(toy.model)
-    measure_universal_perturbation(recorder, (toy.x, toy.y), Linf(0.6), steps=5)
+    measure_no_universal_perturbation(recorder, (toy.x, toy.y), Linf(0.6), iterations=5)
     assert min(float(x.min()) for x in recorder.seen) == 0.0
     assert max(float(x.max()) for x in recorder.seen) == 1.0
 
 
 def test_labels_do_not_matter_for_who_is_fooled(toy: Any) -> None:
-    right = measure_universal_perturbation(toy.model, (toy.x, toy.y), Linf(0.2), steps=10)
-    wrong = measure_universal_perturbation(toy.model, (toy.x, (toy.y + 1) % 3), Linf(0.2), steps=10)
+    right = measure_no_universal_perturbation(toy.model, (toy.x, toy.y), Linf(0.2), iterations=10)
+    wrong = measure_no_universal_perturbation(toy.model, (toy.x, (toy.y + 1) % 3), Linf(0.2), iterations=10)
     assert right.outcomes == wrong.outcomes
     assert (right.details["clean_accuracy"], wrong.details["clean_accuracy"]) == (1, 0)
     assert right.details["accuracy_under_perturbation"] == pytest.approx(1 - right.estimate)
@@ -169,7 +171,7 @@ def test_labels_do_not_matter_for_who_is_fooled(toy: Any) -> None:
 
 
 def test_a_ball_of_nothing_fools_nobody(toy: Any) -> None:
-    result = measure_universal_perturbation(toy.model, (toy.x, toy.y), Linf(0.0), max_fooled=0.0, steps=3)
+    result = measure_no_universal_perturbation(toy.model, (toy.x, toy.y), Linf(0.0), max_fooling_rate=0.0, iterations=3)
     assert result.estimate == 0
     assert result.verdict is Verdict.PASSED
 
@@ -181,7 +183,7 @@ def test_batches_do_not_matter_seeds_do_and_nothing_is_left_behind(
 
     def run(**options: Any) -> tuple[Any, ...]:
         before, state = snapshot(toy.model), torch.get_rng_state()
-        result = measure_universal_perturbation(toy.model, (toy.x, toy.y), Linf(0.1), steps=8, **options)
+        result = measure_no_universal_perturbation(toy.model, (toy.x, toy.y), Linf(0.1), iterations=8, **options)
         assert snapshot(toy.model) == before
         assert torch.equal(torch.get_rng_state(), state)
         return result.outcomes, [(c.index, c.predicted) for c in result.counterexamples]
@@ -194,7 +196,7 @@ def test_batches_do_not_matter_seeds_do_and_nothing_is_left_behind(
 
 
 def test_a_counterexample_names_the_users_own_sample(toy: Any) -> None:
-    result = measure_universal_perturbation(toy.model, (toy.x, toy.y), Linf(0.3), steps=10)
+    result = measure_no_universal_perturbation(toy.model, (toy.x, toy.y), Linf(0.3), iterations=10)
     assert result.counterexamples
     for worst in result.counterexamples:
         assert result.outcomes[worst.index] is False
@@ -211,52 +213,52 @@ def test_it_takes_the_steps_it_was_given(lopsided: Any, watched: Callable[..., A
     model, x, _, _ = lopsided
     counted = watched(model)
     y = torch.zeros(len(x), dtype=torch.int64)
-    result = measure_universal_perturbation(counted, (x, y), Linf(0.1), steps=3, bounds=WIDE)
+    result = measure_no_universal_perturbation(counted, (x, y), Linf(0.1), iterations=3, bounds=WIDE)
     assert counted.backward_samples == result.cost.backward == (64 + 36) + 64 + 5 * 64 + 8 * 7
     assert result.details["learned_on"] == 100
 
 
 def test_the_result_is_plain_json(toy: Any) -> None:
-    result = measure_universal_perturbation(toy.model, (toy.x, toy.y), Linf(0.1), steps=2)
+    result = measure_no_universal_perturbation(toy.model, (toy.x, toy.y), Linf(0.1), iterations=2)
     assert json.loads(json.dumps(result.to_dict()))["kind"] == "universal_perturbation"
 
 
 def test_the_assertion_lets_through_what_holds_and_raises_on_what_does_not(toy: Any) -> None:
-    measured = measure_universal_perturbation(toy.model, (toy.x, toy.y), Linf(0.2), steps=10)
+    measured = measure_no_universal_perturbation(toy.model, (toy.x, toy.y), Linf(0.2), iterations=10)
     assert 0 < measured.estimate < 1
     at_the_edge = assert_no_universal_perturbation(
-        toy.model, (toy.x, toy.y), Linf(0.2), max_fooled=measured.estimate, steps=10
+        toy.model, (toy.x, toy.y), Linf(0.2), max_fooling_rate=measured.estimate, iterations=10
     )
     assert at_the_edge.verdict is Verdict.PASSED
     with pytest.raises(ClaimFailed, match="fooling rate") as failed:
         assert_no_universal_perturbation(
-            toy.model, (toy.x, toy.y), Linf(0.2), max_fooled=measured.estimate - 0.05, steps=10
+            toy.model, (toy.x, toy.y), Linf(0.2), max_fooling_rate=measured.estimate - 0.05, iterations=10
         )
     assert failed.value.result.estimate == measured.estimate
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"steps": 0}, {"steps": 2.0}, {"max_fooled": 1.5}, {"threat": L1(1.0)}, {"threat": Linf}], ids=str
+    "wrong", [{"steps": 0}, {"steps": 2.0}, {"max_fooling_rate": 1.5}, {"threat": L1(1.0)}, {"threat": Linf}], ids=str
 )
 def test_arguments_out_of_range_are_refused(wrong: dict[str, Any], toy: Any) -> None:
     arguments = {"threat": Linf(0.1), **wrong}
     with pytest.raises(ConfigError):
-        measure_universal_perturbation(toy.model, (toy.x, toy.y), arguments.pop("threat"), **arguments)
+        measure_no_universal_perturbation(toy.model, (toy.x, toy.y), arguments.pop("threat"), **arguments)
 
 
 def test_one_sample_is_not_enough(toy: Any) -> None:
     with pytest.raises(DataError, match="two samples"):
-        measure_universal_perturbation(toy.model, (toy.x[:1], toy.y[:1]), Linf(0.1))
+        measure_no_universal_perturbation(toy.model, (toy.x[:1], toy.y[:1]), Linf(0.1))
 
 
 def test_two_samples_are(toy: Any) -> None:
-    result = measure_universal_perturbation(toy.model, (toy.x[:2], toy.y[:2]), Linf(0.1), steps=2)
+    result = measure_no_universal_perturbation(toy.model, (toy.x[:2], toy.y[:2]), Linf(0.1), iterations=2)
     assert sorted(str(held is None) for held in result.outcomes) == ["False", "True"]
 
 
 def test_a_model_without_gradients_is_an_error(toy: Any) -> None:
     with pytest.raises(ModelError, match="gradients"):
-        measure_universal_perturbation(lambda x: toy.model(x).detach(), (toy.x, toy.y), Linf(0.1), steps=2)
+        measure_no_universal_perturbation(lambda x: toy.model(x).detach(), (toy.x, toy.y), Linf(0.1), iterations=2)
 
 
 @pytest.mark.slow
@@ -265,6 +267,6 @@ def test_an_undefended_network_falls_to_one_perturbation(shared_networks: Any) -
     data = shared_networks.images("mnist_test", 400)
     standard, trained = (shared_networks.load(name) for name in ("lenet5_mnist", "fast_mnist_pgd"))
     threat = Linf(0.2)
-    fooled = measure_universal_perturbation(standard, data, threat, steps=120).estimate
+    fooled = measure_no_universal_perturbation(standard, data, threat, iterations=120).estimate
     assert fooled > 0.2
-    assert measure_universal_perturbation(trained, data, threat, steps=120).estimate < 0.05
+    assert measure_no_universal_perturbation(trained, data, threat, iterations=120).estimate < 0.05

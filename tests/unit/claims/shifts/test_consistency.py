@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from robustest import ClaimFailed, ConfigError, Verdict
-from robustest.assertions import assert_consistent
+from robustest.assertions import assert_consistency
 from robustest.claims.shifts.consistency import measure_consistency
 
 N = 100
@@ -36,7 +36,7 @@ def inverted(x: Tensor, severity: int, key: Tensor) -> Tensor:
 
 def test_every_flip_counts_whatever_the_label() -> None:
     """Brighter by 5: samples 45..49 become class 1, and 75..79, wrong by their label 1, become class 2."""
-    result = measure_consistency(model, (X, Y), brighter, severity=5, max_flip=0.1, exact=True)
+    result = measure_consistency(model, (X, Y), brighter, severity=5, max_flip_rate=0.1, exact=True)
     assert result.outcomes == tuple(not (45 <= i < 50 or 75 <= i < 80) for i in range(N))
     assert result.estimate == 0.1
     assert result.verdict is Verdict.PASSED
@@ -55,13 +55,13 @@ def test_flips_among_wrong_answers_count() -> None:
     assert result.estimate == 0.1
 
 
-@pytest.mark.parametrize(("max_flip", "verdict"), [(0.1, Verdict.PASSED), (0.09, Verdict.FAILED)])
-def test_the_set_is_judged_exactly(max_flip: float, verdict: Verdict) -> None:
-    assert measure_consistency(model, (X, Y), brighter, severity=5, max_flip=max_flip).verdict is verdict
+@pytest.mark.parametrize(("max_flip_rate", "verdict"), [(0.1, Verdict.PASSED), (0.09, Verdict.FAILED)])
+def test_the_set_is_judged_exactly(max_flip_rate: float, verdict: Verdict) -> None:
+    assert measure_consistency(model, (X, Y), brighter, severity=5, max_flip_rate=max_flip_rate).verdict is verdict
 
 
 def test_counterexamples_show_the_flips() -> None:
-    result = measure_consistency(model, (X, Y), brighter, severity=5, max_flip=0.0, exact=True, examples=20)
+    result = measure_consistency(model, (X, Y), brighter, severity=5, max_flip_rate=0.0, exact=True, examples=20)
     assert sorted(example.index for example in result.counterexamples) == [*range(45, 50), *range(75, 80)]
     assert all(example.predicted == example.clean + 1 for example in result.counterexamples)
     assert {example.size for example in result.counterexamples} == {5.0}
@@ -69,13 +69,13 @@ def test_counterexamples_show_the_flips() -> None:
 
 def test_the_surest_flip_is_shown_first() -> None:
     """The scores of class 2 rise twice as fast: sample 79 flips by the widest margin."""
-    result = measure_consistency(model, (X, Y), brighter, severity=5, max_flip=0.0, exact=True, examples=1)
+    result = measure_consistency(model, (X, Y), brighter, severity=5, max_flip_rate=0.0, exact=True, examples=1)
     assert [example.index for example in result.counterexamples] == [79]
 
 
 def test_a_verdict_may_come_early() -> None:
     x = X.repeat(30, 1, 1, 1)
-    result = measure_consistency(model, (x, Y.repeat(30)), inverted, max_flip=0.01)
+    result = measure_consistency(model, (x, Y.repeat(30)), inverted, max_flip_rate=0.01)
     assert result.verdict is Verdict.FAILED
     assert result.n_used < result.n_total == 3000
     assert result.estimate is None
@@ -84,18 +84,19 @@ def test_a_verdict_may_come_early() -> None:
 
 def test_a_shift_by_name_and_the_same_twice() -> None:
     first, again = (
-        measure_consistency(model, (X, Y), "gaussian_noise", severity=5, max_flip=0.9, exact=True) for _ in range(2)
+        measure_consistency(model, (X, Y), "gaussian_noise", severity=5, max_flip_rate=0.9, exact=True)
+        for _ in range(2)
     )
     assert first.outcomes == again.outcomes
     assert first.setting == "gaussian_noise, severity 5"
 
 
 def test_the_assertion_raises_and_speaks() -> None:
-    assert assert_consistent(model, (X, Y), brighter, severity=5, max_flip=0.1).verdict is Verdict.PASSED
+    assert assert_consistency(model, (X, Y), brighter, severity=5, max_flip_rate=0.1).verdict is Verdict.PASSED
     with pytest.raises(ClaimFailed, match=r"predictions flipped by brighter, severity 5 <= 0\.05"):
-        assert_consistent(model, (X, Y), brighter, severity=5, max_flip=0.05)
+        assert_consistency(model, (X, Y), brighter, severity=5, max_flip_rate=0.05)
     with pytest.raises(ConfigError, match="nothing to claim"):
-        assert_consistent(model, (X, Y), brighter, max_flip=None)
+        assert_consistency(model, (X, Y), brighter, max_flip_rate=None)
 
 
 def test_no_more_may_flip_than_did(baseline_of: Callable[..., Path]) -> None:
@@ -108,14 +109,14 @@ def test_no_more_may_flip_than_did(baseline_of: Callable[..., Path]) -> None:
         assert result.verdict is verdict
         assert (result.details["baseline"]["lost"], result.details["baseline"]["gained"]) == (lost, 0)
         assert (
-            assert_consistent(model, (X, Y), brighter, tolerance=0.1, severity=5, no_worse_than=was).verdict
+            assert_consistency(model, (X, Y), brighter, tolerance=0.1, severity=5, no_worse_than=was).verdict
             is Verdict.PASSED
         )
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [({"max_flip": 1.5}, "max_flip in 0..1"), ({"severity": 6}, "severity"), ({"at_least": 0.5}, "at_least")],
+    [({"max_flip_rate": 1.5}, "max_flip_rate in 0..1"), ({"severity": 6}, "severity"), ({"at_least": 0.5}, "at_least")],
 )
 def test_bad_arguments_are_named(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):

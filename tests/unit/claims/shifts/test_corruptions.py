@@ -207,17 +207,17 @@ def thousand(x: Tensor) -> Tensor:
 def test_alexnets_errors_are_for_models_and_images_like_its_own() -> None:
     large = X[:20].repeat(1, 3, 3, 3), Y[:20]
     result = measure_corruption_robustness(
-        thousand, large, corruptions=["brightness"], max_mce=1.5, baseline="alexnet", exact=True
+        thousand, large, corruptions=["brightness"], max_mce=1.5, reference="alexnet", exact=True
     )
     errors = result.details["errors"]["brightness"]
     assert result.details["mce"] == pytest.approx(sum(errors) / sum(ALEXNET_ON_IMAGENET_C["brightness"]))
     assert "over 1 corruptions and severities 1, 2, 3, 4, 5, where papers' mCE has 15 and 1 to 5" in result.caveats
     with pytest.raises(ConfigError, match="1000 classes for AlexNet's errors but it has 2"):
-        measure_corruption_robustness(model, large, corruptions=["brightness"], max_mce=1.0, baseline="alexnet")
+        measure_corruption_robustness(model, large, corruptions=["brightness"], max_mce=1.0, reference="alexnet")
     with pytest.raises(ConfigError, match=r"65 pixels or more for AlexNet's errors but got \(1, 32, 32\)"):
         measured(max_mce=1.0, baseline="alexnet")
     with pytest.raises(ConfigError, match=r"papers' 76.7 is 0.767"):
-        measure_corruption_robustness(thousand, large, corruptions=["fog"], max_mce=76.7, baseline="alexnet")
+        measure_corruption_robustness(thousand, large, corruptions=["fog"], max_mce=76.7, reference="alexnet")
 
 
 def stored(*, clean: bool) -> CorruptedBenchmark:

@@ -21,7 +21,7 @@ from robustest import (
     StoreError,
     Verdict,
     assert_smooth_landscape,
-    measure_landscape,
+    measure_smooth_landscape,
 )
 from robustest.claims.training import probed_training
 from robustest.claims.training.probed_training import best_constant
@@ -53,7 +53,7 @@ PLAIN, NORMALISED = mlp(3), mlp(3, norm=True)
 
 
 def measured(net: object = NORMALISED, reference: object = PLAIN, **options: Any) -> Result:
-    return measure_landscape(net, CE, BATCHES, reference=reference, **(SHORT | options))  # type: ignore[arg-type]
+    return measure_smooth_landscape(net, BATCHES, loss=CE, reference=reference, **(SHORT | options))  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +87,7 @@ def test_the_other_way_round_it_fails(smoother: Result) -> None:
     assert turned.verdict is Verdict.FAILED
     assert turned.estimate == pytest.approx(1 / smoother.estimate)
     with pytest.raises(ClaimFailed, match=r"loss range along relative steps, over the reference's <= 0\.5"):
-        assert_smooth_landscape(PLAIN, CE, BATCHES, reference=NORMALISED, max_ratio=0.5, **SHORT)
+        assert_smooth_landscape(PLAIN, BATCHES, loss=CE, reference=NORMALISED, max_ratio=0.5, **SHORT)
 
 
 class Dead(nn.Module):
@@ -155,7 +155,7 @@ def test_one_that_diverges_does_not_pass() -> None:
 
 def test_without_a_threshold_nothing_is_claimed(smoother: Result) -> None:
     with running(Context(test="t")) as _:
-        result = assert_smooth_landscape(NORMALISED, CE, BATCHES, reference=PLAIN, **SHORT)
+        result = assert_smooth_landscape(NORMALISED, BATCHES, loss=CE, reference=PLAIN, **SHORT)
     assert (result.verdict, result.rule) == (Verdict.INCONCLUSIVE, "no threshold given")
     assert result.estimate == smoother.estimate, "the same runs, to the last bit"
 
@@ -189,7 +189,7 @@ def test_a_second_run_trains_nothing_and_a_killed_one_goes_on(
         again = measured(max_ratio=0.4)
         assert len(trained) == 6
         assert again.cached
-        measure_landscape(NORMALISED, lambda out, y: 2 * CE(out, y), BATCHES, reference=PLAIN, **SHORT)
+        measure_smooth_landscape(NORMALISED, lambda out, y: 2 * CE(out, y), BATCHES, reference=PLAIN, **SHORT)
         assert len(trained) == 12, "of another loss nothing is known"
     assert not whole.cached
     assert whole.estimate == again.estimate == smoother.estimate
@@ -260,7 +260,7 @@ def test_arguments_that_make_no_sense_are_refused(arguments: dict[str, Any], err
 )
 def test_batches_that_teach_nothing_are_refused(batches: Any, told: str) -> None:
     with pytest.raises(DataError, match=told):
-        measure_landscape(NORMALISED, CE, batches, reference=PLAIN)
+        measure_smooth_landscape(NORMALISED, batches, loss=CE, reference=PLAIN)
 
 
 @pytest.mark.slow
@@ -274,7 +274,7 @@ def test_on_digits_the_range_with_batch_norm_is_a_fifth_at_most(depth: int) -> N
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))[:1280]
     batches = [(x[ids], y[ids]) for ids in order.split(128)]
     pair = (mlp(depth, norm=norm, inside=64, wide=64, out=10) for norm in (True, False))
-    result = measure_landscape(next(pair), CE, batches, reference=next(pair), max_ratio=0.2)
+    result = measure_smooth_landscape(next(pair), batches, loss=CE, reference=next(pair), max_ratio=0.2)
     assert result.verdict is Verdict.PASSED, result.rule
     assert all(run["ratio"] <= 0.2 for run in result.details["runs"])
 
@@ -298,7 +298,7 @@ def test_what_a_loss_reads_is_part_of_what_is_remembered(tmp_path: Path) -> None
     def measured() -> Result:
         calls[0] = 0
         with running(Context(settings=Settings(store=str(store), corpus=None, recheck=0.0))):
-            return measure_landscape(NORMALISED, Loss(), BATCHES, reference=PLAIN, **(SHORT | {"seeds": 2}))
+            return measure_smooth_landscape(NORMALISED, BATCHES, loss=Loss(), reference=PLAIN, **(SHORT | {"seeds": 2}))
 
     path.write_text("1")
     first = measured()
@@ -314,7 +314,7 @@ def test_a_training_that_is_made_again_by_lot_must_have_the_same_probes(
 ) -> None:
     def measured() -> Result:
         with running(Context(settings=Settings(store=str(tmp_path), corpus=None, recheck=1.0))):
-            return measure_landscape(NORMALISED, CE, BATCHES, reference=PLAIN, **(SHORT | {"seeds": 2}))
+            return measure_smooth_landscape(NORMALISED, BATCHES, loss=CE, reference=PLAIN, **(SHORT | {"seeds": 2}))
 
     first, again = measured(), measured()
     assert again.cached

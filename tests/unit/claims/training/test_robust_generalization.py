@@ -64,12 +64,12 @@ def true(w: Tensor, eps: float) -> float:
 
 
 def schmidt(d: int, sizes: list[int], *, seeds: int, train: Any = mean, m: int = 500, **more: Any) -> Result:
-    how = {"attack": "fgsm", "bounds": BOUNDS, "min_train": 0.7}
+    how = {"attack": "fgsm", "bounds": BOUNDS, "min_train_accuracy": 0.7}
     return measure_robust_generalization(
-        train,
         gaussian(d, max(4 * sizes[-1], 100), 1),
-        gaussian(d, m, 2),
         Linf(0.5),
+        train=train,
+        test=gaussian(d, m, 2),
         sizes=sizes,
         seeds=seeds,
         **how,
@@ -169,8 +169,8 @@ class Training:
 
 def gap(train: Any = None, data: Any = DATA, test: Any = TEST, **more: Any) -> Result:
     train = Training(by_heart=False) if train is None else train
-    how = {"min_train": 0.4, "attack": "fgsm", "sizes": [160], **more}
-    return measure_robust_generalization(train, data, test, Linf(0.02), **how)
+    how = {"min_train_accuracy": 0.4, "attack": "fgsm", "sizes": [160], **more}
+    return measure_robust_generalization(data, Linf(0.02), train=train, test=test, **how)
 
 
 def test_what_was_learned_by_heart_fails_and_class_means_pass() -> None:
@@ -206,15 +206,15 @@ def test_a_model_that_learned_nothing_has_no_gap_to_be_proud_of() -> None:
     result = gap(constant, max_gap=0.2)
     assert result.verdict is Verdict.INCONCLUSIVE
     assert "a model that learned nothing has no gap" in result.rule
-    with pytest.raises(ConfigError, match=r"Expected min_train to be more than 0\.250"):
-        gap(constant, max_gap=0.2, min_train=0.25)
+    with pytest.raises(ConfigError, match=r"Expected min_train_accuracy to be more than 0\.250"):
+        gap(constant, max_gap=0.2, min_train_accuracy=0.25)
 
 
 def test_one_seed_that_learned_nothing_is_enough() -> None:
     good = Training(by_heart=False)
     result = gap(lambda x, y, seed: constant(x, y, seed) if seed == 2 else good(x, y, seed), max_gap=0.6)
     assert result.verdict is Verdict.INCONCLUSIVE
-    assert "min_train" in result.rule
+    assert "min_train_accuracy" in result.rule
 
 
 def test_a_gap_that_is_allowed_whole_proves_nothing() -> None:
@@ -296,7 +296,7 @@ class Stated(Training):
 
 def rechecked(folder: Path, train: Any) -> Result:
     with context.running(context.Context(settings=Settings(store=str(folder), recheck=1.0))):
-        return gap(train, max_gap=0.25, sizes=[40], max_samples=40, min_train=0.3)
+        return gap(train, max_gap=0.25, sizes=[40], max_samples=40, min_train_accuracy=0.3)
 
 
 def test_a_share_of_trainings_is_made_again_and_must_come_out_alike(tmp_path: Path) -> None:
@@ -369,7 +369,7 @@ def test_a_training_that_starts_processes_is_not_remembered_and_says_why(tmp_pat
 
     first, again = stored(tmp_path, train, sizes=[20], seeds=1), stored(tmp_path, train, sizes=[20], seeds=1)
     assert (first.cached, again.cached) == ("", "")
-    assert "trainings are not remembered: train_fn starts a process" in again.notes
+    assert "trainings are not remembered: train starts a process" in again.notes
 
 
 def test_functions_are_told_by_their_code(tmp_path: Path) -> None:
@@ -388,7 +388,9 @@ def test_functions_are_told_by_their_code(tmp_path: Path) -> None:
         return train
 
     with context.running(context.Context(settings=Settings(store=str(tmp_path), recheck=0))):
-        one, again, other = (gap(trained(rate), sizes=[80], min_train=0.26, max_samples=20) for rate in (0.5, 0.5, 0.2))
+        one, again, other = (
+            gap(trained(rate), sizes=[80], min_train_accuracy=0.26, max_samples=20) for rate in (0.5, 0.5, 0.2)
+        )
     assert again.cached
     assert one.estimate == again.estimate
     assert not other.cached
@@ -431,7 +433,7 @@ def test_what_a_training_does_to_its_samples_stays_with_it() -> None:
         ({"sizes": []}, ConfigError, "rising"),
         ({"sizes": 80}, ConfigError, "rising"),
         ({"seeds": 0}, ConfigError, "seeds"),
-        ({"min_train": 0}, ConfigError, "min_train"),
+        ({"min_train_accuracy": 0}, ConfigError, "min_train_accuracy"),
         ({"max_gap": 1}, ConfigError, "max_gap"),
         ({"train": nn.Flatten()}, ConfigError, "a function that trains a model"),
         ({"train": lambda _x, _y: None}, ConfigError, "samples, labels and a seed"),
@@ -454,10 +456,10 @@ def test_what_cannot_be_measured_is_refused(change: dict[str, Any], error: type[
 
 
 def test_the_assertion_raises_where_the_claim_does_not_hold() -> None:
-    how: dict[str, Any] = {"min_train": 0.4, "attack": "fgsm", "sizes": [160]}
+    how: dict[str, Any] = {"min_train_accuracy": 0.4, "attack": "fgsm", "sizes": [160]}
     with pytest.raises(AssertionError, match="robust accuracy in training less that on test samples"):
-        assert_robust_generalization(Training(by_heart=True), DATA, TEST, Linf(0.02), max_gap=0.1, **how)
-    assert_robust_generalization(Training(by_heart=False), DATA, TEST, Linf(0.02), max_gap=0.25, **how)
+        assert_robust_generalization(DATA, Linf(0.02), train=Training(by_heart=True), test=TEST, max_gap=0.1, **how)
+    assert_robust_generalization(DATA, Linf(0.02), train=Training(by_heart=False), test=TEST, max_gap=0.25, **how)
 
 
 def test_curves_without_sizes_or_seeds_are_not_read() -> None:

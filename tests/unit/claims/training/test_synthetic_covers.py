@@ -49,7 +49,7 @@ TRAIN, TEST, FRESH = drawn(240, 1), drawn(600, 2), drawn(240, 3)
 
 def measure(synthetic: Data = FRESH, train: Data = TRAIN, test: Data = TEST, **claim: Any) -> Result:
     return measure_synthetic_covers(
-        synthetic, train, test, **{"max_gap": 0.15, "max_copies": 0.1, "splits": 2, **claim}
+        train, synthetic, test=test, **{"max_gap": 0.15, "max_copies": 0.1, "splits": 2, **claim}
     )
 
 
@@ -63,7 +63,7 @@ def jitter(data: Data, noise: float = 0.02) -> Data:
 
 def test_fresh_samples_stand_in_for_real_ones() -> None:
     asked = {"max_gap": 0.1, "max_label_shift": 0.2, "max_diversity_factor": 8.0, "max_copies": 0.05}
-    result = assert_synthetic_covers(FRESH, TRAIN, TEST, **asked)
+    result = assert_synthetic_covers(TRAIN, FRESH, test=TEST, **asked)
     assert (result.verdict, result.scope, result.n_used) == (Verdict.PASSED, "set", 600)
     assert [row["verdict"] for row in result.details["parts"]] == ["passed"] * 4
     low, high = result.interval
@@ -85,7 +85,9 @@ def test_the_gap_and_the_factor_show_nothing_of_a_population() -> None:
 def test_wrong_labels_are_a_gap() -> None:
     wrong = torch.rand(240, generator=torch.Generator().manual_seed(0)) < 0.5
     with pytest.raises(ClaimFailed, match=r"accuracy gap 0\.\d+ \[.*at most 0\.05 claimed") as failed:
-        assert_synthetic_covers((FRESH[0], torch.where(wrong, (FRESH[1] + 1) % K, FRESH[1])), TRAIN, TEST, max_gap=0.05)
+        assert_synthetic_covers(
+            TRAIN, (FRESH[0], torch.where(wrong, (FRESH[1] + 1) % K, FRESH[1])), test=TEST, max_gap=0.05
+        )
     assert not isinstance(failed.value, ClaimInconclusive)
 
 
@@ -159,12 +161,12 @@ def test_what_is_merely_bland_is_no_copy() -> None:
 def test_nothing_passes_where_real_samples_teach_nothing() -> None:
     noise = torch.randint(K, (240,), generator=torch.Generator().manual_seed(4))
     with pytest.raises(ClaimInconclusive, match="no more than always to answer the largest class"):
-        assert_synthetic_covers((FRESH[0], noise.flip(0)), (TRAIN[0], noise), TEST, max_gap=0.3)
+        assert_synthetic_covers((TRAIN[0], noise), (FRESH[0], noise.flip(0)), test=TEST, max_gap=0.3)
 
 
 def test_nothing_passes_that_could_not_have_failed() -> None:
     with pytest.raises(ClaimInconclusive, match="nothing could have failed it"):
-        assert_synthetic_covers(FRESH, TRAIN, TEST, max_gap=0.9)
+        assert_synthetic_covers(TRAIN, FRESH, test=TEST, max_gap=0.9)
 
 
 def test_few_test_samples_settle_neither_gap_nor_copies() -> None:
@@ -173,7 +175,7 @@ def test_few_test_samples_settle_neither_gap_nor_copies() -> None:
     copies = part(measure(test=few, max_gap=0.4), "copies")
     assert copies["verdict"] == "inconclusive"
     with pytest.raises(ClaimInconclusive, match="fewer than 100"):
-        assert_synthetic_covers(FRESH, TRAIN, few, max_gap=0.4, max_copies=0.1, splits=2)
+        assert_synthetic_covers(TRAIN, FRESH, test=few, max_gap=0.4, max_copies=0.1, splits=2)
 
 
 def test_few_test_samples_that_are_all_right_do_not_pass_a_small_gap() -> None:
@@ -266,12 +268,12 @@ class Trainer:
 def test_a_learner_of_the_users_own() -> None:
     before = torch.random.get_rng_state()
     trainer = Trainer()
-    result = measure(train_fn=trainer)
+    result = measure(train=trainer)
     assert torch.equal(torch.random.get_rng_state(), before)
     assert result.verdict is Verdict.PASSED
     assert result.setting == "240 samples of either kind, Trainer"
     assert result.method == f"{trainer.called} trainings, 2 splits of each set"
-    assert measure(train_fn=Trainer()).interval == result.interval
+    assert measure(train=Trainer()).interval == result.interval
 
 
 def stored(folder: Path, **more: Any) -> Context:
@@ -323,11 +325,11 @@ def test_a_users_learner_is_asked_once_before_it_is_taken_at_its_word(
 
     monkeypatch.setattr(OwnLearner, "train", counted)
     with running(stored(tmp_path)):
-        first = measure(train_fn=Stated(5))
+        first = measure(train=Stated(5))
         many = len(trained)
-        again = measure(train_fn=Stated(5))
+        again = measure(train=Stated(5))
         assert len(trained) == many + 1
-        other = measure(train_fn=Stated(8))
+        other = measure(train=Stated(8))
         assert len(trained) == 2 * many + 2
     assert again.cached
     assert again.interval == first.interval
@@ -356,10 +358,10 @@ def test_a_file_that_a_learner_reads_is_named_once_it_is_another(tmp_path: Path)
 
     with running(stored(tmp_path / "store")):
         path.write_text("5")
-        first = measure(train_fn=train)
-        assert measure(train_fn=train).cached
+        first = measure(train=train)
+        assert measure(train=train).cached
         path.write_text("8")
-        other = measure(train_fn=train)
+        other = measure(train=train)
     assert not other.cached
     assert f"measured anew: {path}, which was read in training, is not what it was" in other.notes
     assert other.interval != first.interval
@@ -372,7 +374,7 @@ def test_a_learner_that_cannot_be_told_is_not_remembered(tmp_path: Path) -> None
 
     (tmp_path / "steps").write_text("5")
     with running(stored(tmp_path / "store")):
-        first, again = measure(train_fn=reading), measure(train_fn=reading)
+        first, again = measure(train=reading), measure(train=reading)
     assert not again.cached
     assert any(note.startswith("not remembered") for note in first.notes)
 
@@ -404,9 +406,9 @@ def test_data_of_which_no_number_could_be_trusted_are_refused(sets: dict[str, Da
 def test_arguments_that_make_no_sense_are_refused() -> None:
     with pytest.raises(UnknownNameError, match="Did you mean 'logistic'"):
         measure(learner="logistics")
-    with pytest.raises(ConfigError, match="train_fn to be a function"):
-        measure(train_fn=3)
-    with pytest.raises(ConfigError, match="together with train_fn="):
+    with pytest.raises(ConfigError, match="train to be a function"):
+        measure(train=3)
+    with pytest.raises(ConfigError, match="together with train="):
         measure(preprocessing=(0.5, 0.5))
     with pytest.raises(ConfigError, match="splits"):
         measure(splits=1)
@@ -415,14 +417,14 @@ def test_arguments_that_make_no_sense_are_refused() -> None:
     with pytest.raises(ConfigError, match="max_copies"):
         measure(max_copies=1)
     with pytest.raises(TypeError, match="max_gap"):
-        assert_synthetic_covers(FRESH, TRAIN, TEST)  # type: ignore[call-arg]
+        assert_synthetic_covers(TRAIN, FRESH, test=TEST)  # type: ignore[call-arg]
 
 
 def test_models_and_features_that_are_none_are_errors() -> None:
     with pytest.raises(ModelError, match="4 classes, which the data have"):
-        measure(train_fn=lambda _: nn.Linear(D, 2))
+        measure(train=lambda _: nn.Linear(D, 2))
     with pytest.raises(ModelError, match="finite"):
-        measure(train_fn=lambda _: lambda x: torch.full((len(x), K), torch.nan))
+        measure(train=lambda _: lambda x: torch.full((len(x), K), torch.nan))
     with pytest.raises(ModelError, match="Expected features of"):
         measure(features=lambda x: x.sum())
     with pytest.raises(ModelError, match="Expected finite features"):
