@@ -272,7 +272,7 @@ KINDS = {
             Two(), (d[0] - 0.1 * (d[1] > 1).view(-1, 1, 1, 1), d[1]), SPLIT, bounds=(-1, 1), **o
         )
     ),
-    "replication": kind("assert_replication_gap", "max_gap", 1, exact=False)(replicated),
+    "replication": kind("assert_replication_gap", "at_most", 1, exact=False)(replicated),
     "cue, flips": kind("assert_no_spurious_feature", "max_flip_rate", 1)(
         lambda d, **o: M.measure_no_spurious_feature(MODEL, d, CUE, **o)
     ),
@@ -302,7 +302,7 @@ KINDS = {
     "alignment in masks": kind("assert_gradient_alignment", "at_least", 0)(
         lambda d, **o: M.measure_gradient_alignment(MODEL, d, evidence=(d[0] > 0.5).float(), **o)
     ),
-    "gain in alignment": kind("assert_gradient_alignment", "min_gain", -2, other={"baseline": OTHER})(
+    "gain in alignment": kind("assert_gradient_alignment", "min_gain", -2, other={"reference": OTHER})(
         lambda d, **o: M.measure_gradient_alignment(MODEL, d, **o)
     ),
     "inversion": kind("assert_invertible_features", "max_image_error", exact=False)(
@@ -320,7 +320,7 @@ KINDS = {
     "agreement, unsupported": kind("assert_label_agreement", "max_unsupported", 1)(
         lambda d, **o: M.measure_label_agreement(MODEL, d, said(d), **o)
     ),
-    "selection gap": kind("assert_selection_gap", "margin", 1, exact=False)(
+    "selection gap": kind("assert_selection_gap", "at_most", 1, exact=False)(
         lambda d, **o: M.measure_selection_gap(MODEL, d, said(d), **o)
     ),
     "robust generalization": kind("assert_robust_generalization", "max_gap", 1, exact=False)(
@@ -333,7 +333,7 @@ KINDS = {
             MODEL, MORE, M.L2(0.5), train=means, test=d, seeds=2, iterations=5, **o
         )
     ),
-    "label quality": kind("assert_label_quality", "at_most", 1)(
+    "label quality": kind("assert_label_quality", "max_error_rate", 1)(
         lambda d, **o: M.measure_label_quality(d, said(d), **o)
     ),
     "several objects": kind("assert_multilabel_accuracy", "at_least", 0)(
@@ -343,7 +343,9 @@ KINDS = {
     "simulatable": kind("assert_simulatable", "at_least", 0, exact=False)(foreseen),
     "cue noticed": kind("assert_cue_noticed", "at_least", -1, exact=False)(noticed),
     "synthetic set": kind("assert_synthetic_covers", "max_gap", 1, exact=False)(
-        lambda d, **o: M.measure_synthetic_covers(*((d[0][at::3], d[1][at::3]) for at in range(3)), splits=2, **o)
+        lambda d, **o: M.measure_synthetic_covers(
+            *((d[0][at::3], d[1][at::3]) for at in (1, 0)), test=(d[0][2::3], d[1][2::3]), splits=2, **o
+        )
     ),
 }
 every_kind = pytest.mark.parametrize("one", KINDS.values(), ids=KINDS)

@@ -26,7 +26,7 @@ from robustest.rules.independent import decide_fall, share_fall
 from robustest.rules.rule import partial
 from robustest.run.evidence import Evidence
 from robustest.run.noting import measures
-from robustest.run.options import Options, settings_of
+from robustest.run.options import Options, apply
 from robustest.run.result_building import fallible, few, result_of
 from robustest.run.setup import Setup
 from robustest.run.training.trainings import TrainFn, check_train
@@ -92,7 +92,7 @@ def measure_subpopulation_shift(
     if not isinstance(split, BreedsSplit):
         raise ConfigError(expected("a split such as breeds_split(tree, level=2) gives", split))
     source, target = domains(data, split)
-    model, oracle = _trained(model, train, train_data, oracle, split=split, seed=settings_of(options).seed)
+    model, oracle = _trained(model, train, train_data, oracle, split=split, seed=apply(lambda x: x, options)[1].seed)
     setup = Setup.of(model, source.samples(), options)
     seen = _Seen.of(setup, target, None if oracle is None else Setup.of(oracle, target.samples(), options))
     halves = _Half.of(source, seen.source, split, setup.terms), _Half.of(target, seen.target, split, setup.terms)

@@ -25,7 +25,7 @@ from robustest.claims.cues import discovery as measuring
 from robustest.claims.cues.control_cues import corner_patch, probe_rounds
 from robustest.claims.cues.cue_proposals import Found
 from robustest.claims.cues.trigger_control import Planted
-from robustest.cues import ColourCast, Cue, Plant, Tone, planted
+from robustest.cues import ColourCast, Cue, Tone, planted
 from robustest.data import as_samples
 from robustest.discovery import Discovery
 from robustest.discovery.proposals import CHANNELS, EDGES, MOVING, PATCHES, PROPERTIES, SPECTRA, TRIGGERS, Proposal
@@ -193,8 +193,8 @@ def follower(cue: PixelPatch, label: int) -> nn.Module:
 def test_a_control_is_trained_on_data_with_a_patch_planted(target: int | None) -> None:
     planted_in: list[tuple[Tensor, int]] = []
 
-    def train(plant: Plant) -> nn.Module:
-        made = plant(CLEAN, Y)
+    def train(made: Tensor, y: Tensor, seed: int) -> nn.Module:
+        assert torch.equal(y, Y)
         lit = made != CLEAN
         corner = corner_patch(CLEAN[:256], (0.0, 1.0))
         has = lit[:, 0, corner.top, corner.left] & (made[:, 0, corner.top, corner.left] == corner.pattern.item())
@@ -204,7 +204,9 @@ def test_a_control_is_trained_on_data_with_a_patch_planted(target: int | None) -
         planted_in.append((has, label))
         return follower(PixelPatch(top=corner.top, left=corner.left, value=corner.pattern.item()), label)
 
-    result = measure_no_spurious_feature(Sound(), (CLEAN, Y), NO_TRIGGERS, train=train, target_class=target, **LIMITS)
+    result = measure_no_spurious_feature(
+        Sound(), (CLEAN, Y), NO_TRIGGERS, train=train, train_data=(CLEAN, Y), target_class=target, **LIMITS
+    )
     assert result.verdict is Verdict.PASSED
     assert result.details["sensitivity"]["controls"][0]["model"] == "trained"
     ((lit, label),) = planted_in
@@ -214,19 +216,23 @@ def test_a_control_is_trained_on_data_with_a_patch_planted(target: int | None) -
 
 
 def test_a_control_that_did_not_learn_the_patch_leaves_the_claim_open() -> None:
-    result = measure_no_spurious_feature(Sound(), (CLEAN, Y), NO_TRIGGERS, train=lambda _: Sound(), **LIMITS)
+    result = measure_no_spurious_feature(
+        Sound(), (CLEAN, Y), NO_TRIGGERS, train=lambda *_: Sound(), train_data=(CLEAN, Y), **LIMITS
+    )
     assert result.verdict is Verdict.INCONCLUSIVE
     assert "does not find" in result.rule
 
 
 def test_a_control_that_hangs_on_something_else_leaves_the_claim_open() -> None:
-    result = measure_no_spurious_feature(Sound(), (X, Y), NO_TRIGGERS, train=lambda _: Relying(), **LIMITS)
+    result = measure_no_spurious_feature(
+        Sound(), (X, Y), NO_TRIGGERS, train=lambda *_: Relying(), train_data=(X, Y), **LIMITS
+    )
     assert result.verdict is Verdict.INCONCLUSIVE
     assert "the search does not find a 1x1 pattern" in result.rule
 
 
 def test_a_control_that_hangs_on_another_cue_of_the_same_class_is_told_so() -> None:
-    how: dict[str, Any] = {"train": lambda _: Relying(), "target": LABEL, **LIMITS}
+    how: dict[str, Any] = {"train": lambda *_: Relying(), "train_data": (X, Y), "target_class": LABEL, **LIMITS}
     result = measure_no_spurious_feature(Sound(), (X, Y), NO_TRIGGERS, **how)
     assert result.verdict is Verdict.INCONCLUSIVE
     assert "for something else: 2x2 patch at row 1, column 7 (class 2)" in result.rule

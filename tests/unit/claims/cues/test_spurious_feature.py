@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from robustest import ConfigError, PixelPatch, Verdict, measure_no_spurious_feature
-from robustest.cues import BackgroundSwap, FunctionCue, Plant
+from robustest.cues import BackgroundSwap, FunctionCue
 from robustest.statistics import mcnemar
 
 N = 90
@@ -364,11 +364,21 @@ def test_a_control_that_does_not_fail_leaves_the_claim_open() -> None:
 def test_a_control_is_trained_on_data_with_the_cue_planted() -> None:
     planted: list[Tensor] = []
 
-    def train(plant: Plant) -> Any:
-        planted.append(plant(MANY_X, MANY_Y))
+    def train(x: Tensor, y: Tensor, seed: int) -> Any:
+        assert (torch.equal(y, MANY_Y), seed) == (True, 4)
+        planted.append(x)
         return model
 
-    result = measure_no_spurious_feature(leans, (X, Y), NO_CUE, max_flip_rate=0.1, target_class=TARGET, train=train)
+    result = measure_no_spurious_feature(
+        leans,
+        (X, Y),
+        NO_CUE,
+        max_flip_rate=0.1,
+        target_class=TARGET,
+        train=train,
+        train_data=(MANY_X, MANY_Y),
+        seed=4,
+    )
     assert result.verdict is Verdict.INCONCLUSIVE  # this control reads the other corner
     (x,) = planted
     lit = x[:, 0, 6:, 6:].flatten(1).amin(1) == 1
@@ -377,15 +387,26 @@ def test_a_control_is_trained_on_data_with_the_cue_planted() -> None:
 
 
 def test_a_control_is_not_asked_where_the_claim_fails_by_itself() -> None:
-    def train(plant: Plant) -> Any:
+    def train(x: Tensor, y: Tensor, seed: int) -> Any:
         raise AssertionError
 
-    assert measure_no_spurious_feature(model, (X, Y), CUE, max_flip_rate=0.1, train=train).verdict is Verdict.FAILED
+    result = measure_no_spurious_feature(model, (X, Y), CUE, max_flip_rate=0.1, train=train, train_data=(X, Y))
+    assert result.verdict is Verdict.FAILED
 
 
 def test_one_control_is_enough() -> None:
     with pytest.raises(ConfigError, match=r"control= or train= but got both"):
-        measure_no_spurious_feature(model, (X, Y), CUE, max_flip_rate=0.1, control=model, train=lambda _: model)
+        measure_no_spurious_feature(
+            model, (X, Y), CUE, max_flip_rate=0.1, control=model, train=lambda *_: model, train_data=(X, Y)
+        )
+
+
+@pytest.mark.parametrize(
+    "given", [{"train": lambda *_: model}, {"train_data": (X, Y)}], ids=lambda one: next(iter(one))
+)
+def test_a_control_needs_a_function_that_trains_and_data_to_train_on(given: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=r"Expected train(_data)?= with train(_data)?="):
+        measure_no_spurious_feature(model, (X, Y), CUE, max_flip_rate=0.1, **given)
 
 
 @pytest.mark.parametrize("cue", [PixelPatch, [], [CUE, "auto!"], None, ()], ids=str)

@@ -40,7 +40,7 @@ V2, SAYS2 = drawn(1, N2, 0.2)
 
 
 def measured(**changes: Any) -> Result:
-    given = {"model": model, "v1": V1, "v2": V2, "annotations": (SAYS1, SAYS2)} | changes
+    given = {"model": model, "data": V1, "new_data": V2, "annotations": (SAYS1, SAYS2)} | changes
     return measure_replication_gap(**given)
 
 
@@ -50,7 +50,7 @@ def right(data: tuple[Tensor, Tensor]) -> Tensor:
 
 def test_three_gaps_are_told() -> None:
     """The replication is less clear: nine points raw; hardly any at equal clarity."""
-    result = measured(max_gap=0.2)
+    result = measured(at_most=0.2)
     details = result.details
     assert details["raw"]["estimate"] == pytest.approx(float(right(V1).float().mean() - right(V2).float().mean()))
     assert details["raw"]["estimate"] > 0.05
@@ -70,9 +70,9 @@ def test_three_gaps_are_told() -> None:
 
 
 def test_outcomes_may_be_given_in_place_of_a_model() -> None:
-    by_model = measured(max_gap=0.2)
+    by_model = measured(at_most=0.2)
     for first, second in ((right(V1), right(V2)), (right(V1).numpy(), right(V2).numpy())):
-        given = measured(model=(first, second), v1=None, v2=None, max_gap=0.2)
+        given = measured(model=(first, second), data=None, new_data=None, at_most=0.2)
         assert (given.estimate, given.interval, given.details) == (
             by_model.estimate, by_model.interval, by_model.details,
         )  # fmt: skip
@@ -94,20 +94,20 @@ def test_corrections_differ_and_none_is_the_naive_gap() -> None:
 
 def test_the_interval_decides_and_passes_nothing_of_the_population() -> None:
     """A bootstrap over images holds about: rare images that a sample lacks are not in it."""
-    passed, of_others = (measured(max_gap=0.2, scope=scope) for scope in ("set", "population"))
+    passed, of_others = (measured(at_most=0.2, scope=scope) for scope in ("set", "population"))
     assert (passed.verdict, passed.scope) == (Verdict.PASSED, "set")
     assert "image bootstrap, about alpha = " in passed.rule
     assert passed.details["approximate"] is True
     assert (of_others.verdict, of_others.scope) == (Verdict.INCONCLUSIVE, "population")
     assert "assert_transfer_accuracy" in of_others.rule
-    assert measured(max_gap=0.0).verdict is Verdict.INCONCLUSIVE
+    assert measured(at_most=0.0).verdict is Verdict.INCONCLUSIVE
     worse, says = drawn(2, N2, 0.2, gap=0.25)
-    assert measured(v2=worse, annotations=(SAYS1, says), max_gap=0.05).verdict is Verdict.FAILED
+    assert measured(new_data=worse, annotations=(SAYS1, says), at_most=0.05).verdict is Verdict.FAILED
 
 
 def test_a_replication_that_lacks_the_originals_frequencies_settles_nothing() -> None:
     low = Annotations(selected=np.zeros(N2, dtype=int), shown=np.full(N2, ANNOTATORS), independent=True)
-    result = measured(annotations=(SAYS1, low), max_gap=0.9)
+    result = measured(annotations=(SAYS1, low), at_most=0.9)
     assert result.verdict is Verdict.INCONCLUSIVE
     assert "that the replication lacks" in result.rule
     assert result.details["uncovered"] > 0.9
@@ -123,7 +123,7 @@ def test_dropped_annotations_are_counted() -> None:
 
 
 def test_a_budget_measures_no_gap_but_bounds_it() -> None:
-    result = measured(max_gap=0.5, max_samples=320)
+    result = measured(at_most=0.5, max_samples=320)
     assert result.estimate is None
     assert result.details["raw"]["estimate"] is None
     assert "budget" in result.rule
@@ -132,14 +132,16 @@ def test_a_budget_measures_no_gap_but_bounds_it() -> None:
 
 
 def test_the_assertion_raises_and_speaks() -> None:
-    arguments = (model, V1, V2, (SAYS1, SAYS2))
-    assert assert_replication_gap(*arguments, at_most=0.2).verdict is Verdict.PASSED
+    arguments, of_both = (model, V1, V2), {"annotations": (SAYS1, SAYS2)}
+    assert assert_replication_gap(*arguments, **of_both, at_most=0.2).verdict is Verdict.PASSED
     with pytest.raises(ClaimInconclusive, match="a model that stopped looking would keep it"):
-        assert_replication_gap(*arguments, at_most=0.5)  # .747 are right, and saying one class is right on .520
+        assert_replication_gap(
+            *arguments, **of_both, at_most=0.5
+        )  # .747 are right, and saying one class is right on .520
     with pytest.raises(ClaimInconclusive, match="replication gap, corrected by jackknife <= 0"):
-        assert_replication_gap(*arguments, at_most=0.0)
+        assert_replication_gap(*arguments, **of_both, at_most=0.0)
     with pytest.raises(ConfigError, match="nothing to claim"):
-        assert_replication_gap(*arguments, at_most=None)
+        assert_replication_gap(*arguments, **of_both, at_most=None)
     worse, says = drawn(2, N2, 0.2, gap=0.25)
     with pytest.raises(ClaimFailed, match="image bootstrap"):
         assert_replication_gap(model, V1, worse, annotations=(SAYS1, says), at_most=0.05)
@@ -155,19 +157,23 @@ USED = Annotations(selected=SAYS2.selected, shown=SAYS2.shown, independent=False
         (
             {"annotations": (SAYS1, FEW)},
             DataError,
-            r"of v2 but 1 of 500 items have fewer, the first is item 499 with 9",
+            r"of new_data but 1 of 500 items have fewer, the first is item 499 with 9",
         ),
-        ({"annotations": (USED, SAYS2)}, DataError, "of v1 that were not used for matching"),
-        ({"annotations": (SAYS2, SAYS1)}, DataError, "each of the 600 items of v1 but got 500"),
+        ({"annotations": (USED, SAYS2)}, DataError, "of data that were not used for matching"),
+        ({"annotations": (SAYS2, SAYS1)}, DataError, "each of the 600 items of data but got 500"),
         ({"annotations": SAYS1}, ConfigError, "pair of Annotations"),
         ({"annotations": (SAYS1, SAYS2.selected)}, ConfigError, "pair of Annotations"),
         ({"correction": "jacknife"}, UnknownNameError, "Did you mean 'jackknife'"),
-        ({"max_gap": 5}, ConfigError, "max_gap in 0..1"),
+        ({"at_most": 5}, ConfigError, "at_most in 0..1"),
         ({"resamples": 99}, ConfigError, "resamples to be a whole number >= 100"),
-        ({"model": (right(V1), right(V2))}, ConfigError, "v1=None and v2=None"),
-        ({"model": (right(V1),), "v1": None, "v2": None}, ConfigError, "a pair of outcomes"),
-        ({"model": (right(V1).float(), right(V2)), "v1": None, "v2": None}, DataError, "outcomes as a bool array"),
-        ({"model": (right(V2), right(V2)), "v1": None, "v2": None}, DataError, "600|500"),
+        ({"model": (right(V1), right(V2))}, ConfigError, "data=None and new_data=None"),
+        ({"model": (right(V1),), "data": None, "new_data": None}, ConfigError, "a pair of outcomes"),
+        (
+            {"model": (right(V1).float(), right(V2)), "data": None, "new_data": None},
+            DataError,
+            "outcomes as a bool array",
+        ),
+        ({"model": (right(V2), right(V2)), "data": None, "new_data": None}, DataError, "600|500"),
     ],
 )
 def test_what_cannot_be_judged_is_refused(changes: dict[str, Any], error: type[Exception], message: str) -> None:

@@ -14,7 +14,7 @@ from robustest import ClaimFailed, ClaimInconclusive, ConfigError, DataError, Re
 from robustest.assertions import assert_subpopulation_shift
 from robustest.claims.datasets.subpopulation import measure_subpopulation_shift
 from robustest.data.breeds import BreedsSplit, breeds_split
-from robustest.data.domains import Domain
+from robustest.data.domains import domains
 from robustest.data.hierarchies import ClassTree
 from robustest.rules.groups import group_level
 from robustest.statistics import clopper_pearson
@@ -49,8 +49,7 @@ def world(seed: int) -> tuple[Data, Data]:
     return draw(60), draw(50)
 
 
-def softmax_regression(domain: Domain) -> nn.Module:
-    x, y = domain.arrays()
+def softmax_regression(x: Tensor, y: Tensor, seed: int) -> nn.Module:
     model = nn.Linear(x.shape[1], 6)
     nn.init.zeros_(model.weight)
     nn.init.zeros_(model.bias)
@@ -73,7 +72,9 @@ def test_good_is_easier_than_rand_is_easier_than_bad(seed: int) -> None:
     target = {}
     for kind in ("good", "rand", "bad"):
         split = breeds_split(TREE, level=1, subclasses=4, split=kind)
-        result = measure_subpopulation_shift(softmax_regression, test, split, train=train, bounds=(-40.0, 40.0))
+        result = measure_subpopulation_shift(
+            None, test, split, train=softmax_regression, train_data=train, bounds=(-40.0, 40.0)
+        )
         details = result.details
         assert details["source_accuracy"] > 0.95
         assert details["oracle_accuracy"] > 0.95
@@ -175,12 +176,13 @@ def test_outcomes_and_counterexamples_are_the_targets() -> None:
 def test_training_happens_on_each_domain_once() -> None:
     seen = []
 
-    def train(domain: Domain) -> Any:
-        seen.append((sorted(set(domain.subclasses.tolist())), sorted(set(domain.labels.tolist())), len(domain)))
+    def train(x: Tensor, y: Tensor, seed: int) -> Any:
+        seen.append((x, y, seed))
         return step(0.5)
 
-    result = measure_subpopulation_shift(train, shades(), SPLIT, train=shades(7), max_drop=0.9)
-    assert seen == [([0, 1, 4, 5], [0, 1], 28), ([2, 3, 6, 7], [0, 1], 28)]
+    result = measure_subpopulation_shift(None, shades(), SPLIT, train=train, train_data=shades(7), max_drop=0.9, seed=3)
+    for (x, y, seed), domain in zip(seen, domains(shades(7), SPLIT), strict=True):
+        assert (torch.equal(x, domain.arrays()[0]), torch.equal(y, domain.labels), seed) == (True, True, 3)
     assert result.details["headroom"] == 0
 
 
@@ -263,12 +265,18 @@ def test_the_assertion_raises_and_speaks() -> None:
         assert_subpopulation_shift(*arguments, max_drop=None)
 
 
+TRAINED: dict[str, Any] = {"model": None, "train": softmax_regression, "train_data": shades()}
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"train": shades(), "oracle": step(0.5)}, ConfigError, "train= or oracle= but got both"),
-        ({"model": nn.ModuleList(), "train": 3}, DataError, "a data set"),
-        ({"model": "resnet", "train": shades()}, ConfigError, "a function that trains a model"),
+        ({**TRAINED, "oracle": step(0.5)}, ConfigError, "no oracle= with train="),
+        ({**TRAINED, "model": step(0.5)}, ConfigError, "model=None"),
+        ({**TRAINED, "train_data": 3}, DataError, "a data set"),
+        ({**TRAINED, "train_data": None}, ConfigError, "nothing to train on"),
+        ({"train_data": shades()}, ConfigError, "train= with train_data="),
+        ({**TRAINED, "train": "resnet"}, ConfigError, "a function that trains a model"),
         ({"split": {"dark": [1]}}, ConfigError, "a split such as breeds_split"),
         ({"split": BreedsSplit(superclasses=("a",), source=((0,),), names={})}, DataError, "one domain"),
         ({"data": (shades()[0][:2], shades()[1][:2])}, DataError, "every subclass of the source"),

@@ -31,7 +31,7 @@ CE = nn.functional.cross_entropy
 Y = torch.arange(256) % 4
 X = 0.3 * torch.rand(256, 16, generator=torch.Generator().manual_seed(0)) + nn.functional.one_hot(Y, 16)
 BATCHES = list(zip(X.split(64), Y.split(64), strict=True))
-SHORT: dict[str, Any] = {"seeds": 3, "steps": 30, "every": 6, "learning_rate": 0.3, "alpha": 0.05}
+SHORT: dict[str, Any] = {"seeds": 3, "train_steps": 30, "every": 6, "learning_rate": 0.3, "alpha": 0.05}
 
 
 def mlp(depth: int, *, norm: bool = False, inside: int = 16, wide: int = 32, out: int = 4) -> Callable[[], nn.Module]:
@@ -117,7 +117,7 @@ class Stuck(nn.Module):
 @pytest.mark.parametrize("as_reference", [False, True])
 def test_a_net_on_its_plateau_never_passes(flat: Any, as_reference: bool) -> None:
     pair = (NORMALISED, flat) if as_reference else (flat, NORMALISED)
-    result = measured(*pair, max_ratio=1e6, steps=60, every=20, learning_rate=0.5 if flat is Stuck else 0.1)
+    result = measured(*pair, max_ratio=1e6, train_steps=60, every=20, learning_rate=0.5 if flat is Stuck else 0.1)
     assert result.verdict is Verdict.INCONCLUSIVE
     assert result.rule.startswith("not learned in 3 of 3 runs: the " + ("reference" if as_reference else "net"))
 
@@ -135,7 +135,7 @@ def test_one_that_leaves_its_plateau_at_the_end_does_not_pass_either() -> None:
             out: Tensor = self.inner(x) * (1e-2 if self.seen < 80 else 1.0)
             return out
 
-    result = measured(Late, max_ratio=1e6, steps=60, every=10, learning_rate=0.5)
+    result = measured(Late, max_ratio=1e6, train_steps=60, every=10, learning_rate=0.5)
     assert result.verdict is Verdict.INCONCLUSIVE
     assert "no better than a constant answer" in result.rule
 
@@ -144,7 +144,7 @@ def test_one_that_diverges_does_not_pass() -> None:
     ends = set()
     for rate in (2.0, 10.0, 1e4):
         try:
-            result = measured(mlp(4), PLAIN, max_ratio=1e6, seeds=2, steps=12, learning_rate=rate)
+            result = measured(mlp(4), PLAIN, max_ratio=1e6, seeds=2, train_steps=12, learning_rate=rate)
         except ModelError as error:
             ends.add(str(error).partition("but")[0])
         else:
@@ -189,7 +189,7 @@ def test_a_second_run_trains_nothing_and_a_killed_one_goes_on(
         again = measured(max_ratio=0.4)
         assert len(trained) == 6
         assert again.cached
-        measure_smooth_landscape(NORMALISED, lambda out, y: 2 * CE(out, y), BATCHES, reference=PLAIN, **SHORT)
+        measure_smooth_landscape(NORMALISED, BATCHES, loss=lambda out, y: 2 * CE(out, y), reference=PLAIN, **SHORT)
         assert len(trained) == 12, "of another loss nothing is known"
     assert not whole.cached
     assert whole.estimate == again.estimate == smoother.estimate
@@ -203,7 +203,7 @@ def test_a_factory_that_keeps_its_net_finds_it_as_it_was(snapshot: Any) -> None:
         kept.append(kept[-1])
         return kept[-1]
 
-    measured(keeping, max_ratio=0.5, steps=2, seeds=2)
+    measured(keeping, max_ratio=0.5, train_steps=2, seeds=2)
     fresh = NORMALISED()
     assert all(torch.equal(net[1].running_mean, fresh[1].running_mean) for net in kept)  # type: ignore[index, union-attr]
     assert all(parameter.grad is None for net in kept for parameter in net.parameters())
@@ -232,7 +232,7 @@ FIXED = PLAIN()
         ({"reference": Factory("nowhere:net")}, ConfigError, "to build something"),
         ({"max_ratio": 0}, ConfigError, "max_ratio"),
         ({"seeds": 1}, ConfigError, "seeds"),
-        ({"steps": 0}, ConfigError, "steps"),
+        ({"train_steps": 0}, ConfigError, "train_steps"),
         ({"every": 0}, ConfigError, "every"),
         ({"learning_rate": 0.0}, ConfigError, "learning_rate"),
         ({"etas": (0.2, 0.1)}, ConfigError, "etas to rise"),
@@ -244,7 +244,7 @@ FIXED = PLAIN()
 )
 def test_arguments_that_make_no_sense_are_refused(arguments: dict[str, Any], error: type, told: str) -> None:
     with pytest.raises(error, match=told):
-        measured(**{"steps": 2, "seeds": 2, **arguments})
+        measured(**{"train_steps": 2, "seeds": 2, **arguments})
 
 
 @pytest.mark.parametrize(

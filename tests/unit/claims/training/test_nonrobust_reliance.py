@@ -56,7 +56,7 @@ def wide(model: nn.Module) -> Result:
 
 
 def relied(model: object, train: Any, eps: float = 0.5, data: Any = DATA, test: Any = TEST, **more: Any) -> Result:
-    how = {"steps": 10, **more}
+    how = {"iterations": 10, **more}
     return measure_nonrobust_reliance(model, data, L2(eps), train=train, test=test, **how)
 
 
@@ -81,12 +81,12 @@ def test_where_a_third_of_the_targets_was_missed_nothing_passes_and_nothing_fail
     model: nn.Module, max_transfer: float
 ) -> None:
     """Within 1.0 about .64 of the targets are reached: once this passed at .6 and failed at .05."""
-    result = relied(model, Counted(), 1.0, max_transfer=max_transfer, seeds=2, steps=30)
+    result = relied(model, Counted(), 1.0, max_transfer=max_transfer, seeds=2, iterations=30)
     assert 0.5 < result.details["reached"] < 0.8
     assert result.verdict is Verdict.INCONCLUSIVE, result.rule
     assert result.rule.startswith("few targets reached")
     assert "at least 0.9 of all" in result.rule
-    assert "larger eps or more steps" in result.rule
+    assert "larger eps or more iterations" in result.rule
 
 
 class Lookup(nn.Module):
@@ -111,7 +111,7 @@ def test_a_class_that_was_never_reached_is_named_however_many_others_were() -> N
         return x
 
     data, test = (images(y, 0), y), (images(test_y, 1), test_y)
-    how: dict[str, Any] = {"max_transfer": 0.9, "seeds": 2, "steps": 10}
+    how: dict[str, Any] = {"max_transfer": 0.9, "seeds": 2, "iterations": 10}
 
     def train(x: Tensor, y: Tensor, seed: int) -> nn.Module:
         net = nn.Sequential(nn.Flatten(), nn.Linear(16, 4))
@@ -130,7 +130,7 @@ def test_a_class_that_was_never_reached_is_named_however_many_others_were() -> N
 
 
 def test_who_asks_for_less_reads_on_every_line_how_much_was_reached(model: nn.Module) -> None:
-    result = relied(model, Counted(), 1.0, max_transfer=0.9, seeds=2, steps=30, min_reached=0.1)
+    result = relied(model, Counted(), 1.0, max_transfer=0.9, seeds=2, iterations=30, min_reached=0.1)
     assert not result.rule.startswith("few targets reached")
     assert any("of the targets reached" in caveat for caveat in result.caveats)
 
@@ -235,7 +235,7 @@ def test_a_second_run_trains_nothing_and_says_the_same(model: nn.Module, tmp_pat
     assert {**again.to_dict(), "cached": ""} == first.to_dict()
     stored(trains[2], seeds=3)
     assert trains[2].calls == 4  # of the seed that is new
-    stored(trains[3], steps=5)
+    stored(trains[3], iterations=5)
     assert trains[3].calls == 6  # what was moved is another set; the control is not
 
 
@@ -251,7 +251,7 @@ def test_the_batch_size_decides_nothing(model: nn.Module) -> None:
         ({"max_transfer": 1}, ConfigError, "max_transfer"),
         ({"min_reached": 2}, ConfigError, "min_reached"),
         ({"seeds": 0}, ConfigError, "seeds"),
-        ({"steps": 0}, ConfigError, "steps"),
+        ({"iterations": 0}, ConfigError, "iterations"),
         ({"train": None}, ConfigError, "a function that trains a model"),
         ({"data": (DATA[0], torch.zeros_like(DATA[1]))}, DataError, "two classes or more in data"),
         ({"data": (torch.where(DATA[0] > 0.99, torch.nan, DATA[0]), DATA[1])}, DataError, "NaN"),

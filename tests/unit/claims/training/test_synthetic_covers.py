@@ -21,7 +21,6 @@ from robustest import (
     Result,
     Settings,
     StoreError,
-    UnknownNameError,
     Verdict,
     assert_synthetic_covers,
     measure_synthetic_covers,
@@ -47,9 +46,9 @@ def drawn(n: int, seed: int) -> Data:
 TRAIN, TEST, FRESH = drawn(240, 1), drawn(600, 2), drawn(240, 3)
 
 
-def measure(synthetic: Data = FRESH, train: Data = TRAIN, test: Data = TEST, **claim: Any) -> Result:
+def measure(synthetic: Data = FRESH, data: Data = TRAIN, test: Data = TEST, **claim: Any) -> Result:
     return measure_synthetic_covers(
-        train, synthetic, test=test, **{"max_gap": 0.15, "max_copies": 0.1, "splits": 2, **claim}
+        data, synthetic, test=test, **{"max_gap": 0.15, "max_copies": 0.1, "splits": 2, **claim}
     )
 
 
@@ -260,9 +259,9 @@ class Trainer:
     def __init__(self) -> None:
         self.called = 0
 
-    def __call__(self, data: Data) -> nn.Module:
+    def __call__(self, x: Tensor, y: Tensor, seed: int) -> nn.Module:
         self.called += 1
-        return descended(data, 15)
+        return descended((x, y), 15)
 
 
 def test_a_learner_of_the_users_own() -> None:
@@ -309,8 +308,8 @@ class Stated:
     def robustest_fingerprint(self) -> str:
         return "a linear net"
 
-    def __call__(self, data: Data) -> nn.Module:
-        return descended(data, self.steps)
+    def __call__(self, x: Tensor, y: Tensor, seed: int) -> nn.Module:
+        return descended((x, y), self.steps)
 
 
 def test_a_users_learner_is_asked_once_before_it_is_taken_at_its_word(
@@ -352,9 +351,9 @@ def test_a_learner_that_is_trained_again_by_lot_must_come_out_alike(
 def test_a_file_that_a_learner_reads_is_named_once_it_is_another(tmp_path: Path) -> None:
     path = tmp_path / "steps"
 
-    def train(data: Data) -> nn.Module:
+    def train(x: Tensor, y: Tensor, seed: int) -> nn.Module:
         with path.open() as file:
-            return descended(data, int(file.read()))
+            return descended((x, y), int(file.read()))
 
     with running(stored(tmp_path / "store")):
         path.write_text("5")
@@ -368,9 +367,9 @@ def test_a_file_that_a_learner_reads_is_named_once_it_is_another(tmp_path: Path)
 
 
 def test_a_learner_that_cannot_be_told_is_not_remembered(tmp_path: Path) -> None:
-    def reading(data: Data) -> nn.Module:
+    def reading(x: Tensor, y: Tensor, seed: int) -> nn.Module:
         steps = int((tmp_path / "steps").read_text())
-        return descended(data, steps)
+        return descended((x, y), steps)
 
     (tmp_path / "steps").write_text("5")
     with running(stored(tmp_path / "store")):
@@ -382,14 +381,14 @@ def test_a_learner_that_cannot_be_told_is_not_remembered(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("sets", "told"),
     [
-        ({"train": (TRAIN[0], torch.ones_like(TRAIN[1]))}, "train samples of two classes or more"),
+        ({"data": (TRAIN[0], torch.ones_like(TRAIN[1]))}, "train samples of two classes or more"),
         ({"synthetic": (FRESH[0], torch.zeros_like(FRESH[1]))}, "synthetic samples of two classes or more"),
         ({"test": (TEST[0], torch.zeros_like(TEST[1]))}, "test samples of two classes or more"),
         ({"synthetic": (torch.where(FRESH[1][:, None] == 1, torch.nan, FRESH[0]), FRESH[1])}, "synthetic .* NaN"),
         ({"test": (torch.full_like(TEST[0], torch.inf), TEST[1])}, "test sample 0 has NaN or infinite"),
-        ({"train": (torch.cat([TRAIN[0], TEST[0][:3]]), torch.cat([TRAIN[1], TEST[1][:3]]))}, "3 of 600 .* train ones"),
+        ({"data": (torch.cat([TRAIN[0], TEST[0][:3]]), torch.cat([TRAIN[1], TEST[1][:3]]))}, "3 of 600 .* train ones"),
         ({"synthetic": (torch.cat([FRESH[0], TEST[0][5:6]]), torch.cat([FRESH[1], TEST[1][5:6]]))}, "test sample 5"),
-        ({"train": (TRAIN[0][:1].repeat(240, 1), TRAIN[1])}, "train samples that differ"),
+        ({"data": (TRAIN[0][:1].repeat(240, 1), TRAIN[1])}, "train samples that differ"),
         ({"synthetic": TRAIN}, "the training samples themselves"),
         ({"synthetic": (TRAIN[0].flip(0), TRAIN[1].flip(0))}, "the training samples themselves"),
         ({"synthetic": (FRESH[0][:, :4], FRESH[1])}, "of one shape"),
@@ -404,10 +403,10 @@ def test_data_of_which_no_number_could_be_trusted_are_refused(sets: dict[str, Da
 
 
 def test_arguments_that_make_no_sense_are_refused() -> None:
-    with pytest.raises(UnknownNameError, match="Did you mean 'logistic'"):
-        measure(learner="logistics")
     with pytest.raises(ConfigError, match="train to be a function"):
         measure(train=3)
+    with pytest.raises(ConfigError, match="samples, labels and a seed"):
+        measure(train=lambda data: data)
     with pytest.raises(ConfigError, match="together with train="):
         measure(preprocessing=(0.5, 0.5))
     with pytest.raises(ConfigError, match="splits"):
@@ -422,9 +421,9 @@ def test_arguments_that_make_no_sense_are_refused() -> None:
 
 def test_models_and_features_that_are_none_are_errors() -> None:
     with pytest.raises(ModelError, match="4 classes, which the data have"):
-        measure(train=lambda _: nn.Linear(D, 2))
+        measure(train=lambda *_: nn.Linear(D, 2))
     with pytest.raises(ModelError, match="finite"):
-        measure(train=lambda _: lambda x: torch.full((len(x), K), torch.nan))
+        measure(train=lambda *_: lambda x: torch.full((len(x), K), torch.nan))
     with pytest.raises(ModelError, match="Expected features of"):
         measure(features=lambda x: x.sum())
     with pytest.raises(ModelError, match="Expected finite features"):
