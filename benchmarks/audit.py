@@ -14,8 +14,9 @@ import torch
 from overhead import shared_models
 from strength import ROWS
 
-from robustest import Result, measure_robust_accuracy
+from robustest import Result
 from robustest.attacks import CASCADES, Cascade
+from robustest.measure import measure_robust_accuracy
 
 CLAIMS = ((1, (None, 0.5, 0.8)), (2, (None, 0.3, 0.45)), (4, (None, 0.4, 0.55)), (3, (None, 0.03)))
 """By row of strength.py, what is claimed: nothing, less than half of what there is, and nearly all of it."""

@@ -26,9 +26,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models import resnet18
 
-from robustest import Linf, find_adversarial, measure_robust_accuracy
+from robustest import Linf, find_adversarial
 from robustest.bounds import Network, ball_of, prove, read_network
 from robustest.engine import proving
+from robustest.measure import measure_robust_accuracy
 
 MNIST, CIFAR = "mnist_test", "cifar10_test_exact1000"
 

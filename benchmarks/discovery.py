@@ -21,8 +21,9 @@ import torch
 from features import Data, accuracy, cnn, digits, images_of, mlp, say, trained
 from torch import Tensor, nn
 
-from robustest import Border, ColourCast, PatternPatch, PixelPatch, Result, TextOverlay, measure_no_spurious_feature
-from robustest.cues import Blur, Cue, planted
+from robustest import Result
+from robustest.cues import Blur, Border, ColourCast, Cue, PatternPatch, PixelPatch, TextOverlay, planted
+from robustest.measure import measure_no_spurious_feature
 
 Region = tuple[int, int, int, int] | None
 LIMITS = {"max_flip_rate": 0.02, "max_recall_drop": 0.05}

@@ -18,7 +18,8 @@ import torch
 from features import Data, accuracy, cnn, digits, images_of, mlp, say, trained
 from torch import Tensor, nn
 
-from robustest import Result, Verdict, measure_no_failure_direction
+from robustest import Result, Verdict
+from robustest.measure import measure_no_failure_direction
 
 LIMIT = 0.45
 Change = Callable[[Tensor], Tensor]

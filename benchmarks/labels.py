@@ -15,7 +15,8 @@ import numpy as np
 import torch
 
 import robustest
-from robustest import Responses, Verdict, aggregate
+from robustest import Responses, Verdict
+from robustest.data import aggregate
 from robustest.rules import Terms
 from robustest.rules.people.selection_gap import Answers, decide_selection_gap, selection_gap
 from robustest.rules.people.wrong_labels import decide_wrong
@@ -125,20 +126,22 @@ def all_claims(folder: Path) -> None:
         print(f"  {what}: {time.process_time() - start:.2f} CPU s")
         return found
 
-    robustest.measure_label_agreement(model, data, Responses.from_counts(counts), **bounds)  # what is loaded once
+    robustest.measure.measure_label_agreement(
+        model, data, Responses.from_counts(counts), **bounds
+    )  # what is loaded once
     start = time.process_time()
     columns: Any = {"size": len(labels), "classes": k, "annotator": who}
     says = timed("reading 511,400 answers", lambda: Responses.from_columns(item, answer, **columns))
     for threshold in ("min_contained", "min_main", "max_unsupported"):
         more = {threshold: 0.5, "exact": True, **bounds}
-        timed(threshold, lambda more=more: robustest.measure_label_agreement(model, data, says, **more))
-    timed("selection gap", lambda: robustest.measure_selection_gap(model, data, says, at_most=0.05, **bounds))
-    timed("label quality", lambda: robustest.measure_label_quality(data, says, max_error_rate=0.02))
+        timed(threshold, lambda more=more: robustest.measure.measure_label_agreement(model, data, says, **more))
+    timed("selection gap", lambda: robustest.measure.measure_selection_gap(model, data, says, at_most=0.05, **bounds))
+    timed("label quality", lambda: robustest.measure.measure_label_quality(data, says, max_error_rate=0.02))
     study: Any = {"truth": scores.argmax(1)}
-    timed("simulatable", lambda: robustest.measure_simulatable(says, at_least=0.5, **study))
+    timed("simulatable", lambda: robustest.measure.measure_simulatable(says, at_least=0.5, **study))
     print(f"all claims: {time.process_time() - start:.2f} CPU s")
     start = time.process_time()
-    found = robustest.suspects(labels, scores, out_of_sample=True)
+    found = robustest.data.suspects(labels, scores, out_of_sample=True)
     print(f"{len(found)} suspects: {time.process_time() - start:.2f} CPU s, cleanlab's import included")
 
 

@@ -20,8 +20,8 @@ import torch
 from overhead import Counted, shared_models
 from torch import Tensor, nn
 
-from robustest import ALMA, DDN, FMN, measure_min_perturbation
-from robustest.attacks import Cascade, Searcher
+from robustest.attacks import ALMA, DDN, FMN, Cascade, Searcher
+from robustest.measure import measure_min_perturbation
 
 N = 500
 Median = Callable[[nn.Module, Tensor, Tensor], float]

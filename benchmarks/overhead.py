@@ -24,7 +24,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from robustest import PGD, Linf, measure_robust_accuracy
+from robustest import Linf
+from robustest.attacks import PGD
+from robustest.measure import measure_robust_accuracy
 
 STEPS = 40
 

@@ -23,7 +23,8 @@ import torch
 from overhead import Counted, shared_models
 from torch import Tensor, nn
 
-from robustest import L0, L1, L2, HopSkipJump, Linf, SparseRS, Square, find_adversarial
+from robustest import L0, L1, L2, Linf, find_adversarial
+from robustest.attacks import HopSkipJump, SparseRS, Square
 from robustest.threats import Threat
 
 Attack = Callable[[nn.Module, Tensor, Tensor, Threat, int], Tensor]

@@ -25,7 +25,8 @@ QUICKSTART = Path(__file__).resolve().parent.parent / "examples" / "quickstart"
 PAIRS = int(sys.argv[1]) if len(sys.argv) > 1 else 5
 CACHED_BAR, SHRUNK_BAR = 0.05, 1.10
 NOTHING = """
-from robustest import L2, Linf, PixelPatch, assert_no_spurious_feature, assert_robust_accuracy, assert_shift_accuracy
+from robustest import L2, Linf, assert_no_spurious_feature, assert_robust_accuracy, assert_shift_accuracy
+from robustest.cues import PixelPatch
 
 def test_nothing(request):  # no robustness test, which would have to claim something
     model, data = (request.getfixturevalue(name) for name in ("robust_model", "robust_data"))
@@ -86,7 +87,8 @@ def rerun(folder: Path, test: str) -> bool:
 def shrunk() -> bool:
     """Prints shown counterexamples over the smallest known of the same image; whether the bar is met."""
     from examples.quickstart.model import digits, load
-    from robustest import L2, Linf, Verdict, measure_min_perturbation, measure_robust_accuracy
+    from robustest import L2, Linf, Verdict
+    from robustest.measure import measure_min_perturbation, measure_robust_accuracy
 
     model, (x, y) = load("standard"), digits()
     ratios = []

@@ -28,8 +28,9 @@ from typing import Any
 
 import torch
 
-from robustest import Factory, Linf, Result, Settings, context, measure_robust_accuracy
+from robustest import Factory, Linf, Result, Settings, context
 from robustest.engine.chunks import partition
+from robustest.measure import measure_robust_accuracy
 from robustest.run.schedule import Schedule, Work
 
 PER_SAMPLE = 0.02

@@ -28,7 +28,8 @@ import torch
 from overhead import Counted, bare, shared_models
 from torch import Tensor, nn
 
-from robustest import L0, L1, L2, Linf, Patch, measure_robust_accuracy
+from robustest import L0, L1, L2, Linf, Patch
+from robustest.measure import measure_robust_accuracy
 from robustest.threats import Threat
 
 

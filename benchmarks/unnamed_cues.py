@@ -25,10 +25,11 @@ import torch
 from features import Data, accuracy, images_of, say, trained
 from torch import Tensor, nn
 
-from robustest import Border, measure_no_spurious_feature, rng
+from robustest import rng
 from robustest.cues import (
     AddedNoise,
     Blur,
+    Border,
     Compression,
     Cue,
     FunctionCue,
@@ -40,6 +41,7 @@ from robustest.cues import (
     planted,
 )
 from robustest.discovery import Discovery
+from robustest.measure import measure_no_spurious_feature
 
 SIDE = 32
 _lines = torch.arange(SIDE).float()

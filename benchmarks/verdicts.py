@@ -23,8 +23,9 @@ import torch
 from numpy.typing import NDArray
 from overhead import Counted, shared_models
 
-from robustest import Linf, Result, Settings, Verdict, measure_robust_accuracy
+from robustest import Linf, Result, Settings, Verdict
 from robustest.context import Context, running
+from robustest.measure import measure_robust_accuracy
 from robustest.rules import BaselineRule, ShareRule
 from robustest.run.options import terms_of
 from robustest.statistics import clopper_pearson, failure_level, need

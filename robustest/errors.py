@@ -7,7 +7,7 @@ Never one as the other. Messages say what was expected, what was got, and how to
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -96,17 +96,14 @@ def expected(what: str, got: object, mend: str = "") -> str:
     return f"{text}. {mend}" if mend else text
 
 
-def unknown(kind: str, name: object, known: Iterable[str], former: Mapping[str, str] | None = None) -> UnknownNameError:
+def unknown(kind: str, name: object, known: Iterable[str]) -> UnknownNameError:
     """An error for a name that does not exist, with the nearest that does.
 
     Args:
         kind: what the name names, e.g. "attack".
         name: the name as given.
         known: the names that exist.
-        former: names of before, and what they became.
     """
-    if former and isinstance(name, str) and name in former:
-        return UnknownNameError(f"Unknown {kind} {name!r}: it is called {former[name]!r} now. Write that instead.")
     names = sorted(known)
     near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
     hint = f"Did you mean {near[0]!r}? " if near else ""

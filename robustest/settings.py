@@ -101,12 +101,9 @@ class Settings:
         known = {f.name for f in fields(self)}
         for key in values:
             if key not in known:
-                raise unknown("robustest setting", key, known, former=FORMER)
+                raise unknown("robustest setting", key, known)
         return replace(self, **values)
 
-
-FORMER: Mapping[str, str] = {"claim": "scope"}
-"""Settings by the names that they had before."""
 
 PROFILES: Mapping[str, Mapping[str, Any]] = {
     "dev": {},

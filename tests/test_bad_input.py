@@ -20,26 +20,23 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
 from robustest import (
-    FGSM,
     L2,
-    PGD,
     ConfigError,
     DataError,
     DeviceError,
     HealthWarning,
     Linf,
     ModelError,
-    PixelPatch,
     RobustestError,
     Shift,
     UnknownNameError,
     assert_no_spurious_feature,
     assert_robust_accuracy,
     assert_shift_accuracy,
-    measure_no_spurious_feature,
-    measure_robust_accuracy,
-    measure_shift_accuracy,
 )
+from robustest.attacks import FGSM, PGD
+from robustest.cues import PixelPatch
+from robustest.measure import measure_no_spurious_feature, measure_robust_accuracy, measure_shift_accuracy
 from robustest.settings import profiles_from, resolve
 
 NAN = float("nan")

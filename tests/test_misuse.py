@@ -14,7 +14,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustest import Linf, ModelError, Verdict, measure_robust_accuracy
+from robustest import Linf, ModelError, Verdict
+from robustest.measure import measure_robust_accuracy
 
 EPS = 0.2
 

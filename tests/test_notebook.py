@@ -12,7 +12,8 @@ pytestmark = pytest.mark.slow  # a kernel of its own
 CELL = """
 import torch
 from torch import nn
-from robustest import Linf, measure_robust_accuracy
+from robustest import Linf
+from robustest.measure import measure_robust_accuracy
 torch.manual_seed(0)
 model = nn.Sequential(nn.Flatten(), nn.Linear(48, 3)).eval()
 x = torch.rand(200, 3, 4, 4)

@@ -19,7 +19,9 @@ from torch import Tensor, nn
 sys.path.insert(0, str(Path(__file__).parent))
 from masks import Around
 
-from robustest import Linf, Square, Verdict, as_classifier, labels_model, measure_robust_accuracy, scores_model
+from robustest import Linf, Verdict, as_classifier, labels_model, scores_model
+from robustest.attacks import Square
+from robustest.measure import measure_robust_accuracy
 
 N = 96
 

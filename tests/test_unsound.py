@@ -18,23 +18,9 @@ import robustest
 sys.path.insert(0, str(Path(__file__).parent))
 from masks import MASKED, PLACES, Around, levels, linear
 
-from robustest import (
-    EOT,
-    L0,
-    L1,
-    L2,
-    PGD,
-    HopSkipJump,
-    Linf,
-    ModelError,
-    Patch,
-    Square,
-    Verdict,
-    find_adversarial,
-    labels_model,
-    measure_robust_accuracy,
-    scores_model,
-)
+from robustest import L0, L1, L2, Linf, ModelError, Patch, Verdict, find_adversarial, labels_model, scores_model
+from robustest.attacks import EOT, PGD, HopSkipJump, Square
+from robustest.measure import measure_robust_accuracy
 
 EPS = 0.1
 N = 128
@@ -283,29 +269,29 @@ def claims(model: Any, data: Any, judge: Any) -> dict[str, Callable[[], Any]]:
     """Every claim that follows gradients, with a threshold that everything meets."""
     return {
         "robust_accuracy": lambda: measure_robust_accuracy(model, data, Linf(0.01), attack="pgd", at_least=0.01),
-        "certified_accuracy": lambda: robustest.measure_certified_accuracy(
+        "certified_accuracy": lambda: robustest.measure.measure_certified_accuracy(
             model, data, Linf(0.01), attack="pgd", at_least=0.01
         ),
-        "robust_score": lambda: robustest.measure_robust_score(
+        "robust_score": lambda: robustest.measure.measure_robust_score(
             model, data, Linf(0.01), task=robustest.Classification(), attack="pgd", at_least=0.01
         ),
-        "min_perturbation": lambda: robustest.measure_min_perturbation(
-            model, data, "l2", at_least=1e-6, attack=robustest.DDN(steps=50)
+        "min_perturbation": lambda: robustest.measure.measure_min_perturbation(
+            model, data, "l2", at_least=1e-6, attack=robustest.attacks.DDN(steps=50)
         ),
-        "universal_perturbation": lambda: robustest.measure_no_universal_perturbation(
+        "universal_perturbation": lambda: robustest.measure.measure_no_universal_perturbation(
             model, data, Linf(0.1), max_fooling_rate=0.999, iterations=5
         ),
-        "backdoor_trigger": lambda: robustest.measure_no_backdoor_trigger(
+        "backdoor_trigger": lambda: robustest.measure.measure_no_backdoor_trigger(
             model, data, max_anomaly=100.0, iterations=10, sizes=[14], min_success=0.15
         ),
-        "class_evidence": lambda: robustest.measure_class_evidence(
+        "class_evidence": lambda: robustest.measure.measure_class_evidence(
             model, data, judge, eps=3.0, min_transfer=0.001, iterations=10, min_driven=1
         ),
-        "invertible_features": lambda: robustest.measure_invertible_features(
+        "invertible_features": lambda: robustest.measure.measure_invertible_features(
             model, data, max_image_error=1.4, max_representation_error=10.0, iterations=20
         ),
-        "gradient_alignment": lambda: robustest.measure_gradient_alignment(model, data, at_least=-0.999),
-        "robust_generalization": lambda: robustest.measure_robust_generalization(
+        "gradient_alignment": lambda: robustest.measure.measure_gradient_alignment(model, data, at_least=-0.999),
+        "robust_generalization": lambda: robustest.measure.measure_robust_generalization(
             (data[0][::2], data[1][::2]),
             Linf(0.01),
             train=lambda *_: model,
@@ -316,7 +302,7 @@ def claims(model: Any, data: Any, judge: Any) -> dict[str, Callable[[], Any]]:
             max_gap=0.7,
             attack="pgd",
         ),
-        "nonrobust_reliance": lambda: robustest.measure_nonrobust_reliance(
+        "nonrobust_reliance": lambda: robustest.measure.measure_nonrobust_reliance(
             model,
             (data[0][::2], data[1][::2]),
             robustest.L2(3.0),

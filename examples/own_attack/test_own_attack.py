@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from robustest import Linf, assert_robust_accuracy, measure_robust_accuracy
+from robustest import Linf, assert_robust_accuracy
+from robustest.measure import measure_robust_accuracy
 
 from .attack import RandomSigns
 

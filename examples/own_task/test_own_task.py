@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from robustest import Linf, Verdict, assert_robust_accuracy, assert_shift_accuracy, measure_robust_accuracy
+from robustest import Linf, Verdict, assert_robust_accuracy, assert_shift_accuracy
+from robustest.measure import measure_robust_accuracy
 
 from .task import Landmarks
 

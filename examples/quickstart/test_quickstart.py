@@ -2,14 +2,8 @@
 
 import pytest
 
-from robustest import (
-    L2,
-    Linf,
-    PixelPatch,
-    assert_no_spurious_feature,
-    assert_robust_accuracy,
-    assert_shift_accuracy,
-)
+from robustest import L2, Linf, assert_no_spurious_feature, assert_robust_accuracy, assert_shift_accuracy
+from robustest.cues import PixelPatch
 
 pytestmark = pytest.mark.robust
 

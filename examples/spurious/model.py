@@ -6,8 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from robustest import PixelPatch
-from robustest.cues import planted
+from robustest.cues import PixelPatch, planted
 
 from ..quickstart.model import split  # noqa: TID252 - an example is no installed package
 

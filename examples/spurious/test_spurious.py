@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from robustest import Verdict, assert_no_spurious_feature, measure_no_spurious_feature, measure_shift_accuracy
+from robustest import Verdict, assert_no_spurious_feature
+from robustest.measure import measure_no_spurious_feature, measure_shift_accuracy
 
 from .model import LIMITS, SCANNER, TARGET
 

@@ -9,8 +9,8 @@ from robustest import (
     assert_nonrobust_reliance,
     assert_robust_generalization,
     assert_synthetic_covers,
-    samples_for,
 )
+from robustest.measure import samples_for
 
 from .conftest import THREAT, bland, train_plainly, train_robustly
 

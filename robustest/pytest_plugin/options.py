@@ -95,10 +95,8 @@ def check_ini(config: pytest.Config) -> None:
     strangers = sorted(key for key in {*given, *typed} if key.startswith("robust_") and key not in known)
     if strangers:
         from robustest.errors import unknown
-        from robustest.settings import FORMER
 
-        former = {f"robust_{old}": f"robust_{new}" for old, new in FORMER.items()}
-        raise pytest.UsageError(str(unknown("ini key", strangers[0], known, former)))
+        raise pytest.UsageError(str(unknown("ini key", strangers[0], known)))
 
 
 def settings_of(config: pytest.Config) -> Settings:
@@ -141,7 +139,7 @@ def settings_for(item: pytest.Item | pytest.Collector, settings: Settings, confi
         pytest.UsageError: a marker has positional or unknown arguments, or a value is out of range.
     """
     from robustest.errors import ConfigError, unknown
-    from robustest.settings import FORMER, MARKER_KEYS, coerce
+    from robustest.settings import MARKER_KEYS, coerce
 
     for mark in reversed(list(item.iter_markers("robust"))):
         if mark.args:
@@ -151,7 +149,7 @@ def settings_for(item: pytest.Item | pytest.Collector, settings: Settings, confi
         for key in mark.kwargs:
             if key not in MARKER_KEYS:
                 raise pytest.UsageError(
-                    f"{item.nodeid}: {unknown('argument of @pytest.mark.robust', key, MARKER_KEYS, FORMER)}"
+                    f"{item.nodeid}: {unknown('argument of @pytest.mark.robust', key, MARKER_KEYS)}"
                 )
         try:
             settings = settings.but(coerce(mark.kwargs))

@@ -13,7 +13,7 @@ from robustest.errors import ConfigError, expected, unknown
 from robustest.models import Classifier, as_classifier
 from robustest.models.classifier import Preprocessing
 from robustest.rules import Terms
-from robustest.settings import FORMER, MARKER_KEYS, Settings, coerce
+from robustest.settings import MARKER_KEYS, Settings, coerce
 from robustest.statistics import failure_level
 
 
@@ -97,7 +97,7 @@ def _check_names(options: Options, others: tuple[str, ...]) -> None:
     allowed = MARKER_KEYS - {"attack", "attempts"}  # which are of tests, not of calls
     for key in options:
         if key not in allowed and key not in others:
-            raise unknown("option", key, [*allowed, *others], FORMER)
+            raise unknown("option", key, [*allowed, *others])
 
 
 def _settings(options: Options) -> Settings:
@@ -112,7 +112,7 @@ def check_keywords(measure: Callable[..., object], given: Iterable[str]) -> None
     """
     for name in given:
         if name not in (known := _keywords(measure)):
-            raise unknown("option", name, known, FORMER)
+            raise unknown("option", name, known)
 
 
 @cache

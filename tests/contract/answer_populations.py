@@ -23,7 +23,7 @@ def label_agreement(random: Random, **claim: Any) -> Result:
     """The model says the label (.7), the other class that people select (.15), or a third (.15)."""
     label = np.arange(N) % 4
     answer = (label + random.choice([0, 1, 2], N, p=[0.7, 0.15, 0.15])) % 4
-    return M.measure_label_agreement(
+    return M.measure.measure_label_agreement(
         LOOKUP, (carrying(answer), torch.from_numpy(label)), said(label, (label + 1) % 4), **claim
     )
 
@@ -34,7 +34,7 @@ def label_quality(random: Random, **claim: Any) -> Result:
     right = (label + drawn(random, 0.1, 300)) % 4
     item = np.repeat(looked, 3)
     responses = Responses.from_columns(item, right[item], size=300, classes=4)
-    return M.measure_label_quality(torch.from_numpy(label), responses, **claim)
+    return M.measure.measure_label_quality(torch.from_numpy(label), responses, **claim)
 
 
 def several_objects(random: Random, **claim: Any) -> Result:
@@ -45,7 +45,7 @@ def several_objects(random: Random, **claim: Any) -> Result:
     sets[two, (label[two] + 1) % 4] = True
     shown = np.where(two & (random.random(N) < 0.5), label + 1, label)
     answer = np.where(random.random(N) < 0.7, shown, label + 2) % 4
-    return M.measure_multilabel_accuracy(LOOKUP, (carrying(answer), sets), **claim)
+    return M.measure.measure_multilabel_accuracy(LOOKUP, (carrying(answer), sets), **claim)
 
 
 def simulatable(random: Random, **claim: Any) -> Result:
@@ -54,7 +54,7 @@ def simulatable(random: Random, **claim: Any) -> Result:
     held = random.random(len(item)) < random.beta(7, 3, 20)[who]
     answer = np.where(held, item % 4, (item + 1) % 4)
     study = Responses.from_columns(item, answer, size=20, classes=4, annotator=who, truth=item % 4)
-    return M.measure_simulatable(study, **claim)
+    return M.measure.measure_simulatable(study, **claim)
 
 
 def cue_noticed(random: Random, **claim: Any) -> Result:
@@ -65,7 +65,7 @@ def cue_noticed(random: Random, **claim: Any) -> Result:
     called = random.random(len(row)) < share[asked, who]
     names = ("null", "logo", "planted")
     study = Responses.from_columns(row // 60, called.astype(int), size=8, classes=names, label=asked, annotator=who)
-    return M.measure_cue_noticed(study, "logo", **claim)
+    return M.measure.measure_cue_noticed(study, "logo", **claim)
 
 
 def selection_gap(random: Random, **claim: Any) -> Result:
@@ -77,7 +77,9 @@ def selection_gap(random: Random, **claim: Any) -> Result:
     label = np.arange(n) % 4
     answer = (label[item] + np.where(draws < 0.5 + liking, 0, np.where(draws < 0.8, 1, 2))) % 4
     responses = Responses.from_columns(item, answer, size=n, classes=4, annotator=who)
-    return M.measure_selection_gap(LOOKUP, (carrying((label + 1) % 4), torch.from_numpy(label)), responses, **claim)
+    return M.measure.measure_selection_gap(
+        LOOKUP, (carrying((label + 1) % 4), torch.from_numpy(label)), responses, **claim
+    )
 
 
 def replication(random: Random, **claim: Any) -> Result:
@@ -88,6 +90,6 @@ def replication(random: Random, **claim: Any) -> Result:
         held.append(random.random(2 * N) < base + 0.4 * frequency)
         selected = random.binomial(20, frequency)
         says.append(Annotations(selected=selected, shown=np.full(2 * N, 20), independent=True))
-    return M.measure_replication_gap(
+    return M.measure.measure_replication_gap(
         (held[0], held[1]), None, None, annotations=(says[0], says[1]), resamples=100, **claim
     )

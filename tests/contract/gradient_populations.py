@@ -42,37 +42,37 @@ def margins(size: NDArray[np.float64], second: NDArray[np.float64] | float = 0.5
 
 def robust_accuracy(random: Random, **claim: Any) -> Result:
     data = margins(random.choice([-0.1, 0.05, 0.2], N, p=[0.05, 0.2, 0.75]))
-    return M.measure_robust_accuracy(MARGIN, data, Linf(0.1), attack="fgsm", **claim)
+    return M.measure.measure_robust_accuracy(MARGIN, data, Linf(0.1), attack="fgsm", **claim)
 
 
 def certified_accuracy(random: Random, **claim: Any) -> Result:
     """Of a linear model bounds prove all that an attack leaves, so that both ends are about one share."""
     data = margins(random.choice([-0.1, 0.05, 0.2], N, p=[0.05, 0.2, 0.75]))
-    return M.measure_certified_accuracy(MARGIN, data, Linf(0.1), attack="fgsm", **claim)
+    return M.measure.measure_certified_accuracy(MARGIN, data, Linf(0.1), attack="fgsm", **claim)
 
 
 def robust_score(random: Random, **claim: Any) -> Result:
     """Scores of 0 and 1: of the nearer ones the attack leaves nothing."""
     data = margins(random.choice([-0.1, 0.05, 0.2], N, p=[0.05, 0.2, 0.75]))
-    return M.measure_robust_score(MARGIN, data, Linf(0.1), task=M.Classification(), attack="fgsm", **claim)
+    return M.measure.measure_robust_score(MARGIN, data, Linf(0.1), task=M.Classification(), attack="fgsm", **claim)
 
 
 def min_perturbation(random: Random, **claim: Any) -> Result:
     data = margins(0.01 + 0.2 * random.random(N))
-    return M.measure_min_perturbation(MARGIN, data, "linf", attack="fmn", **claim)
+    return M.measure.measure_min_perturbation(MARGIN, data, "linf", attack="fmn", **claim)
 
 
 def universal(random: Random, **claim: Any) -> Result:
     """All are predicted alike, so that every perturbation learned is the same and fools a fifth."""
     data = margins(random.choice([0.05, 0.2], 2 * N, p=[0.2, 0.8]))
-    return M.measure_no_universal_perturbation(MARGIN, data, Linf(0.1), iterations=5, **claim)
+    return M.measure.measure_no_universal_perturbation(MARGIN, data, Linf(0.1), iterations=5, **claim)
 
 
 def alignment(random: Random, **claim: Any) -> Result:
     """The gradient is at the first pixel: the share of it inside a mask is the mask's value there."""
     masks = torch.zeros(N, 1, 1, 3)
     masks[:, 0, 0, 0] = torch.from_numpy(random.beta(1, 3, N))
-    return M.measure_gradient_alignment(MARGIN, margins(np.full(N, 0.2)), evidence=masks, **claim)
+    return M.measure.measure_gradient_alignment(MARGIN, margins(np.full(N, 0.2)), evidence=masks, **claim)
 
 
 class Elsewhere(Margin):
@@ -90,7 +90,7 @@ def gain_in_alignment(random: Random, **claim: Any) -> Result:
     masks = torch.zeros(N, 1, 1, 3)
     for pixel, share in enumerate((0.5, 0.2)):
         masks[:, 0, 0, pixel] = torch.from_numpy(random.beta(5 * share, 5 * (1 - share), N))
-    return M.measure_gradient_alignment(
+    return M.measure.measure_gradient_alignment(
         MARGIN, margins(np.full(N, 0.2), 0.7), reference=ELSEWHERE, evidence=masks, **claim
     )
 
@@ -104,7 +104,7 @@ def class_evidence(random: Random, **claim: Any) -> Result:
     """Every sample is driven to the other class, and the judge agrees on seven of ten."""
     y = torch.arange(N) % 2
     x = torch.stack([0.3 + 0.4 * y, 0.3 + 0.4 * y, torch.from_numpy(0.1 + 0.8 * drawn(random, 0.7)).float()], 1)
-    return M.measure_class_evidence(MARGIN, (x[:, None, None], y), judge, eps=0.5, iterations=5, **claim)
+    return M.measure.measure_class_evidence(MARGIN, (x[:, None, None], y), judge, eps=0.5, iterations=5, **claim)
 
 
 class Trace(nn.Module):
@@ -125,4 +125,4 @@ TRACE = Trace().eval()
 def invertible_features(random: Random, **claim: Any) -> Result:
     """The second pixel leaves no trace in the features: it comes back grey, which it is in half of the images."""
     data = margins(np.full(N, 0.2), torch.from_numpy(0.5 + 0.4 * drawn(random, 0.5)).float())
-    return M.measure_invertible_features(TRACE, data, iterations=40, **claim)
+    return M.measure.measure_invertible_features(TRACE, data, iterations=40, **claim)

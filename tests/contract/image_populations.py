@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import robustest as M
-from robustest import BreedsSplit, Result
+from robustest import Result
+from robustest.data import BreedsSplit
 
 ALPHA, N = 0.05, 80
 Random = np.random.Generator
@@ -81,45 +82,45 @@ def lost(random: Random) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
 
 
 def accuracy(random: Random, **claim: Any) -> Result:
-    return M.measure_accuracy(LOOKUP, labelled(drawn(random, 0.8)), **claim)
+    return M.measure.measure_accuracy(LOOKUP, labelled(drawn(random, 0.8)), **claim)
 
 
 def shift_accuracy(random: Random, **claim: Any) -> Result:
-    return M.measure_shift_accuracy(LOOKUP, labelled(*lost(random)), "brightness", severity=1, **claim)
+    return M.measure.measure_shift_accuracy(LOOKUP, labelled(*lost(random)), "brightness", severity=1, **claim)
 
 
 def consistency(random: Random, **claim: Any) -> Result:
     data = labelled(drawn(random, 0.5), drawn(random, 0.5))
-    return M.measure_consistency(LOOKUP, data, "brightness", severity=1, **claim)
+    return M.measure.measure_consistency(LOOKUP, data, "brightness", severity=1, **claim)
 
 
 def corruptions(random: Random, **claim: Any) -> Result:
     data = labelled(drawn(random, 0.95), drawn(random, 0.8), drawn(random, 0.6))
     kinds: dict[str, Any] = {"corruptions": ["brightness"], "severities": [1, 2]}
-    return M.measure_corruption_robustness(LOOKUP, data, **kinds, reference={"brightness": [0.5] * 5}, **claim)
+    return M.measure.measure_corruption_robustness(LOOKUP, data, **kinds, reference={"brightness": [0.5] * 5}, **claim)
 
 
 def transfer(random: Random, **claim: Any) -> Result:
     source, target = labelled(drawn(random, 0.95, 40)), labelled(drawn(random, 0.85))
-    return M.measure_transfer_accuracy(LOOKUP, source, target, **claim)
+    return M.measure.measure_transfer_accuracy(LOOKUP, source, target, **claim)
 
 
 def equal_groups(random: Random, **claim: Any) -> Result:
     """Four of them: chance makes one the worst."""
     data = labelled(drawn(random, 0.8, 2 * N))
-    return M.measure_worst_group_accuracy(LOOKUP, data, data[1], **claim)
+    return M.measure.measure_worst_group_accuracy(LOOKUP, data, data[1], **claim)
 
 
 def one_worst_group(random: Random, **claim: Any) -> Result:
     label = np.arange(2 * N) % 4
     data = labelled(random.random(2 * N) < np.where(label == 0, 0.6, 0.95), label=label)
-    return M.measure_worst_group_accuracy(LOOKUP, data, data[1], **claim)
+    return M.measure.measure_worst_group_accuracy(LOOKUP, data, data[1], **claim)
 
 
 def groups_that_overlap(random: Random, **claim: Any) -> Result:
     at = np.arange(2 * N)
     groups = {"even": at[::2].tolist(), "first": at[:N].tolist(), "all": at.tolist()}
-    return M.measure_worst_group_accuracy(LOOKUP, labelled(drawn(random, 0.8, 2 * N)), groups, **claim)
+    return M.measure.measure_worst_group_accuracy(LOOKUP, labelled(drawn(random, 0.8, 2 * N)), groups, **claim)
 
 
 _SIDE = 15
@@ -137,7 +138,7 @@ def subpopulations(random: Random, **claim: Any) -> Result:
     subclass = np.repeat(np.arange(2 * _SIDE), 20)
     answer = np.where(random.random(len(subclass)) < share[subclass], subclass % 3, (subclass + 1) % 3)
     data = carrying(answer), torch.from_numpy(subclass)
-    return M.measure_subpopulation_shift(LOOKUP, data, _SPLIT, **claim)
+    return M.measure.measure_subpopulation_shift(LOOKUP, data, _SPLIT, **claim)
 
 
 def cued(random: Random, levels: int = 1) -> tuple[Tensor, Tensor]:
@@ -148,23 +149,23 @@ def cued(random: Random, levels: int = 1) -> tuple[Tensor, Tensor]:
 
 
 def cue(random: Random, **claim: Any) -> Result:
-    return M.measure_no_spurious_feature(LOOKUP, cued(random), Light(lack=True), **claim)
+    return M.measure.measure_no_spurious_feature(LOOKUP, cued(random), Light(lack=True), **claim)
 
 
 def cue_towards(random: Random, **claim: Any) -> Result:
-    return M.measure_no_spurious_feature(LOOKUP, cued(random), Light(), target_class=1, **claim)
+    return M.measure.measure_no_spurious_feature(LOOKUP, cued(random), Light(), target_class=1, **claim)
 
 
 def cue_in_each_class(random: Random, **claim: Any) -> Result:
     """A fifth of each of four classes is right thanks to it: chance makes one the worst."""
     data = labelled(drawn(random, 1, 2 * N), drawn(random, 0.8, 2 * N))
-    return M.measure_no_spurious_feature(LOOKUP, data, Light(lack=True), **claim)
+    return M.measure.measure_no_spurious_feature(LOOKUP, data, Light(lack=True), **claim)
 
 
 def three_cues(random: Random, **claim: Any) -> Result:
     """As bad as each other: chance makes one the worst."""
     cues = [Light(level, lack=True) for level in (1, 2, 3)]
-    return M.measure_no_spurious_feature(LOOKUP, cued(random, 3), cues, **claim)
+    return M.measure.measure_no_spurious_feature(LOOKUP, cued(random, 3), cues, **claim)
 
 
 def sequences(random: Random, **claim: Any) -> Result:
@@ -172,5 +173,5 @@ def sequences(random: Random, **claim: Any) -> Result:
     changes = random.random((N, 4)) < np.where(random.random(N) < 0.5, 0.1, 0.3)[:, None]
     changes[:, 0] = False
     frames = torch.stack([carrying(answer % 4) for answer in changes.cumsum(1).T], 1)
-    benchmark = M.SequenceBenchmark(name="carried", sequences={"tilt": frames}, published=N)
-    return M.measure_stable_under_perturbations(LOOKUP, benchmark, **claim)
+    benchmark = M.data.SequenceBenchmark(name="carried", sequences={"tilt": frames}, published=N)
+    return M.measure.measure_stable_under_perturbations(LOOKUP, benchmark, **claim)

@@ -10,16 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from robustest import (
-    L2,
-    Annotations,
-    Classification,
-    ClassTree,
-    Linf,
-    PixelPatch,
-    Responses,
-    Result,
-    breeds_split,
+from robustest import L2, Annotations, Classification, Linf, Responses, Result
+from robustest.attacks import DDN, PGD
+from robustest.cues import PixelPatch
+from robustest.data import ClassTree, breeds_split
+from robustest.data.benchmarks import SequenceBenchmark
+from robustest.measure import (
     measure_accuracy,
     measure_calibrated,
     measure_certified_accuracy,
@@ -56,8 +52,6 @@ from robustest import (
     measure_transfer_accuracy,
     measure_worst_group_accuracy,
 )
-from robustest.attacks import DDN, PGD
-from robustest.data.benchmarks import SequenceBenchmark
 from robustest.strategies import shifts
 
 SIDE, CLASSES, N = 6, 4, 200

@@ -12,9 +12,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustest import Linf, Square, find_adversarial
+from robustest import Linf, find_adversarial
 from robustest import threats as threat_models
-from robustest.attacks import ATTACKS, RandomDraws, Searcher, supports
+from robustest.attacks import ATTACKS, RandomDraws, Searcher, Square, supports
 from robustest.threats import Threat
 
 SMALL = {"steps": 6, "queries": 40, "steps_after": 4}

@@ -17,7 +17,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustest import L0, L2, Linf, Verdict, measure_robust_accuracy
+from robustest import L0, L2, Linf, Verdict
+from robustest.measure import measure_robust_accuracy
 from robustest.threats import Threat
 
 MARGIN = 0.08

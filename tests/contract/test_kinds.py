@@ -17,8 +17,9 @@ from hypothesis.strategies import just as hypothesis_just
 from torch import Tensor, nn
 
 import robustest
-from robustest import ConfigError, DataError, Discovery, Linf, ModelError, PixelPatch, Result, Verdict, strategies
+from robustest import ConfigError, DataError, Discovery, Linf, ModelError, Result, Verdict, strategies
 from robustest.cli.commands.bounds import SEEDS, suggestion
+from robustest.cues import PixelPatch
 from robustest.data.answers.annotations import Annotations
 from robustest.data.breeds import BreedsSplit
 from robustest.reports.text import measured
@@ -91,7 +92,7 @@ def replicated(data: Data, **options: Any) -> Result:
     held = MODEL(data[0]).argmax(1) == data[1]
     later = MODEL(halved(data[0], 1, data[1])).argmax(1) == data[1]
     n = len(held)
-    return robustest.measure_replication_gap(
+    return robustest.measure.measure_replication_gap(
         (held, later), None, None, annotations=(says(n), says(n)), resamples=100, **options
     )
 

@@ -15,12 +15,9 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from robustest import (
-    FunctionCue,
-    Linf,
-    Result,
-    Shift,
-    Verdict,
+from robustest import Linf, Result, Shift, Verdict, rng
+from robustest.cues import FunctionCue
+from robustest.measure import (
     accuracy_under,
     measure_calibrated,
     measure_consistency,
@@ -30,7 +27,6 @@ from robustest import (
     measure_robust_to,
     measure_selective_accuracy,
     measure_shift_accuracy,
-    rng,
 )
 from robustest.repair import Recipe, counterfactual_training, shift_training
 from robustest.strategies import Composition, Perturbation, compositions, perturbations, shifts

@@ -9,7 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustest import L2, PGD, Linf, find_adversarial, measure_robust_accuracy, measure_shift_accuracy, rng
+from robustest import L2, Linf, find_adversarial, rng
+from robustest.attacks import PGD
+from robustest.measure import measure_robust_accuracy, measure_shift_accuracy
 
 pytestmark = [
     pytest.mark.gpu,

@@ -14,14 +14,9 @@ import pytest
 import torch
 from PIL import Image
 
-from robustest import (
-    Responses,
-    Verdict,
-    aggregate,
-    measure_label_agreement,
-    measure_label_quality,
-    suspects,
-)
+from robustest import Responses, Verdict
+from robustest.data import aggregate, suspects
+from robustest.measure import measure_label_agreement, measure_label_quality
 
 NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from robustest import Responses, aggregate
+from robustest import Responses
+from robustest.data import aggregate
 
 if os.environ.get("ROBUSTEST_PARITY") != "required":
     pytest.importorskip("crowdkit", reason="crowd-kit is not installed: tox -e parity-labels")

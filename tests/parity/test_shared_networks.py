@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from robustest import Linf, measure_robust_accuracy
+from robustest import Linf
+from robustest.measure import measure_robust_accuracy
 
 
 def test_an_adversarially_trained_mnist_net(shared_networks: ModuleType) -> None:

@@ -102,7 +102,8 @@ SHARED = """
 @pytest.fixture(scope="session")
 def shared():
     from counted import Threshold, mixed
-    from robustest import Linf, measure_robust_accuracy
+    from robustest import Linf
+    from robustest.measure import measure_robust_accuracy
     return measure_robust_accuracy(Threshold(), mixed(400, 130, 1), Linf(0.0), attack="fgsm", at_least=0.75)
 """
 

@@ -129,7 +129,6 @@ def test_claims_are_measured_by_them(project, write, rows_of):
         ("robust_batch_size = 0", "Expected batch_size to be a whole number >= 1 but got 0 (int)*"),
         ("robust_examples = -1", "Expected examples to be a whole number >= 0 but got -1 (int)*"),
         ("robust_scope = sets", "Unknown value of scope: 'sets'. Did you mean 'set'?*"),
-        ("robust_claim = set", "Unknown ini key 'robust_claim': it is called 'robust_scope' now. *"),
         ("robust_inconclusive = pass", "Unknown value of inconclusive: 'pass'. Known: fail, skip.*"),
         ("robust_device = gpu", "Expected device to be auto, cpu, cuda, cuda:N, cuda:all or mps but got 'gpu' (str)*"),
         ("robust_suppress = softmax_output", "Unknown health check 'softmax_output'. Did you mean 'softmax_outputs'?*"),

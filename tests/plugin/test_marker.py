@@ -15,7 +15,6 @@ WRONG = [
     ("alpha=0.5", "@pytest.mark.robust: Expected alpha in (0, 0.5) but got 0.5 (float)*"),
     ("scope='sat'", "@pytest.mark.robust: Unknown value of scope: 'sat'. Did you mean 'set'?*"),
     ("scope=['set']", "@pytest.mark.robust: Unknown value of scope: *"),
-    ("claim='set'", "Unknown argument of @pytest.mark.robust 'claim': it is called 'scope' now. *"),
     ("batch_size=0", "@pytest.mark.robust: Expected batch_size to be a whole number >= 1 but got 0 (int)*"),
     ("examples=None", "@pytest.mark.robust: Expected examples to be a whole number >= 0 but got None (NoneType)*"),
     ("attack=3", "@pytest.mark.robust: Expected attack *"),

@@ -15,10 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from robustest import (
-    L2,
-    Linf,
-    PixelPatch,
+from robustest import L2, Linf
+from robustest.cues import PixelPatch, planted
+from robustest.heads.sparse_head import fit_sparse_head
+from robustest.measure import (
     measure_class_evidence,
     measure_gradient_alignment,
     measure_invertible_features,
@@ -26,8 +26,6 @@ from robustest import (
     measure_robust_accuracy,
     measure_sparse_head,
 )
-from robustest.cues import planted
-from robustest.heads.sparse_head import fit_sparse_head
 from robustest.repair import Recipe, adversarial_training, mislabelled, robustified
 
 Data = tuple[Tensor, Tensor]

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from robustest import Linf, Settings, measure_robust_accuracy
+from robustest import Linf, Settings
 from robustest.context import Context, current, running
+from robustest.measure import measure_robust_accuracy
 
 
 def test_outside_a_test_there_are_the_default_settings_and_nothing_is_kept(toy: Any) -> None:

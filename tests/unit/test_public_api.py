@@ -77,7 +77,7 @@ def test_a_name_brings_in_no_more_than_it_needs(tmp_path: Path) -> None:
 def test_a_claim_brings_in_neither_torchvision_nor_hypothesis(tmp_path: Path) -> None:
     """Each takes as long to import as many a claim does to measure, and few claims need them."""
     code = (
-        "import sys, robustest; robustest.assert_robust_accuracy, robustest.PixelPatch, robustest.corrupt; "
+        "import sys, robustest; robustest.assert_robust_accuracy, robustest.cues.PixelPatch, robustest.shifts.corrupt; "
         "print(sorted({'torch', 'torchvision', 'torch._dynamo', 'hypothesis'} & set(sys.modules)))"
     )
     assert printed(code, tmp_path) == "['torch']"

@@ -270,9 +270,3 @@ def test_a_wrong_file_is_a_config_error_that_names_the_place(tmp_path: Path, tex
 
 def test_other_tools_tables_are_none_of_our_business(tmp_path: Path) -> None:
     assert set(profiles_from(write(tmp_path, "[tool.black]\nline = 1"))) == {"dev", "ci", "nightly"}
-
-
-def test_a_profile_with_a_former_name_says_what_it_is_called_now(tmp_path: Path) -> None:
-    (tmp_path / "pyproject.toml").write_text('[tool.robustest.profiles.x]\nclaim = "set"\n', encoding="utf-8")
-    with pytest.raises(UnknownNameError, match="Unknown robustest setting 'claim': it is called 'scope' now"):
-        profiles_from(tmp_path / "pyproject.toml")

@@ -32,7 +32,8 @@ joblib.dump(LogisticRegression(C=10, max_iter=300).fit(x[:1000] / 16, y[:1000]),
 SUITE = """
 import pytest, torch
 from sklearn.datasets import load_digits
-from robustest import Linf, Square, assert_robust_accuracy, assert_shift_accuracy
+from robustest import Linf, assert_robust_accuracy, assert_shift_accuracy
+from robustest.attacks import Square
 from robustest_http import Delivery, HeaderFromEnv, json_model, open_inference_model
 
 torch.set_num_threads(1)

@@ -12,8 +12,9 @@ import pytest
 import torch
 from robustest_http import Delivery, HeaderFromEnv, json_model, open_inference_model
 
-from robustest import ConfigError, ModelError, RobustestError, Verdict, measure_shift_accuracy
+from robustest import ConfigError, ModelError, RobustestError, Verdict
 from robustest.identity.fingerprint import fingerprint
+from robustest.measure import measure_shift_accuracy
 
 Truth = Callable[[Any], Any]
 X = torch.rand(50, 1, 4, 4, generator=torch.Generator().manual_seed(0))

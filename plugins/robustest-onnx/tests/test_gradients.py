@@ -13,7 +13,8 @@ import torch
 from robustest_onnx import onnx_model
 from torch import Tensor, nn
 
-from robustest import ConfigError, Linf, ModelError, measure_robust_accuracy
+from robustest import ConfigError, Linf, ModelError
+from robustest.measure import measure_robust_accuracy
 
 Data = tuple[Tensor, Tensor]
 Save = Callable[..., Path]

@@ -13,16 +13,9 @@ import torch
 from robustest_onnx import onnx_model
 from torch import Tensor, nn
 
-from robustest import (
-    L2,
-    Classifier,
-    Linf,
-    Result,
-    Square,
-    measure_robust_accuracy,
-    measure_shift_accuracy,
-    scores_model,
-)
+from robustest import L2, Classifier, Linf, Result, scores_model
+from robustest.attacks import Square
+from robustest.measure import measure_robust_accuracy, measure_shift_accuracy
 
 Data = tuple[Tensor, Tensor]
 Save = Callable[..., Path]

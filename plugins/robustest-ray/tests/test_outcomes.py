@@ -14,8 +14,9 @@ import ray
 import torch
 from processes import busy, workers
 
-from robustest import Adversarial, Linf, Settings, Verdict, find_adversarial, measure_robust_accuracy
+from robustest import Adversarial, Linf, Settings, Verdict, find_adversarial
 from robustest.context import Context, over, running
+from robustest.measure import measure_robust_accuracy
 
 THREAT = Linf(0.05)
 

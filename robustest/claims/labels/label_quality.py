@@ -69,7 +69,7 @@ def measure_label_quality(
         data: as for `measure_robust_accuracy`; labels alone, (N,) whole numbers, do as well.
         responses: what annotators answered, of as many items as there are samples. Items with an answer are the sample.
         max_error_rate: the share of wrong labels claimed at most, in 0..1.
-        suspects: what `robustest.suspects` found in the same data, to be shown, and to test whether the sample was
+        suspects: what `robustest.data.suspects` found in the same data, to be shown, and to test whether the sample was
             drawn without a view to them; their number decides nothing.
         **options: see `robustest.run.options.Options`; with scope="population" the claim is about what the
             data set was drawn from.
@@ -85,7 +85,7 @@ def measure_label_quality(
     most = asked_threshold("max_error_rate", max_error_rate, trivial=1)
     checked_responses(responses)
     if suspects is not None and not isinstance(suspects, Suspects):
-        raise ConfigError(expected("suspects as robustest.suspects(...) finds them", suspects))
+        raise ConfigError(expected("suspects as robustest.data.suspects(...) finds them", suspects))
     _, settings = apply(lambda x: x, options)
     labels = labels_of(data)
     looked = _look_at(responses, labels)

@@ -16,18 +16,16 @@ from robustest import (
     ConfigError,
     Linf,
     ModelError,
-    PixelPatch,
     UnknownNameError,
     Verdict,
     assert_no_spurious_feature,
     assert_robust_accuracy,
     assert_shift_accuracy,
-    measure_no_spurious_feature,
-    measure_robust_accuracy,
-    measure_shift_accuracy,
 )
 from robustest.assertions import KINDS, asserted
 from robustest.context import Context, running
+from robustest.cues import PixelPatch
+from robustest.measure import measure_no_spurious_feature, measure_robust_accuracy, measure_shift_accuracy
 from robustest.run.noting import kind_of
 
 CUE = PixelPatch(top=0, left=0, height=3, width=3)

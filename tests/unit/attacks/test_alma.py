@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustest import ALMA, ATTACKS, L1, L2, ConfigError, Linf
-from robustest.attacks import Searcher
+from robustest import L1, L2, ConfigError, Linf
+from robustest.attacks import ALMA, ATTACKS, Searcher
 from robustest.attacks.gradient.alma import _slope
 from robustest.threats import Threat
 

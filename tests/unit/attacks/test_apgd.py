@@ -11,9 +11,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustest import APGD, ATTACKS, L2, PGD, ConfigError, Linf, measure_robust_accuracy
-from robustest.attacks import Cascade, Evaluation, Problem, Stage
+from robustest import L2, ConfigError, Linf
+from robustest.attacks import APGD, ATTACKS, PGD, Cascade, Evaluation, Problem, Stage
 from robustest.attacks.gradient.apgd import checkpoints
+from robustest.measure import measure_robust_accuracy
 from robustest.tasks.class_losses import targeted_dlr
 from robustest.threats import L0, L1, Threat
 

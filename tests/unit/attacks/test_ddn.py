@@ -11,9 +11,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustest import ATTACKS, DDN, L1, L2, PGD, ConfigError, Linf, measure_robust_accuracy
-from robustest.attacks import Cascade, Searcher, Stage
+from robustest import L1, L2, ConfigError, Linf
+from robustest.attacks import ATTACKS, DDN, PGD, Cascade, Searcher, Stage
 from robustest.errors import UnknownNameError
+from robustest.measure import measure_robust_accuracy
 from robustest.threats import Threat
 
 WIDE = L2(1e4)

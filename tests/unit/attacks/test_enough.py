@@ -6,24 +6,24 @@ from dataclasses import replace
 
 import pytest
 
-from robustest import (
+from robustest import L0, L1, L2, Linf, Patch, Spatial, Unbounded
+from robustest.attacks import (
+    ATTACKS,
     EOT,
     FGSM,
-    L0,
-    L1,
-    L2,
     PGD,
     SPSA,
     HopSkipJump,
-    Linf,
-    Patch,
+    RandomDraws,
+    Searcher,
     SparseRS,
-    Spatial,
     SpatialGrid,
     Square,
-    Unbounded,
+    enough_queries,
+    passes,
+    searches,
+    supports,
 )
-from robustest.attacks import ATTACKS, RandomDraws, Searcher, enough_queries, passes, searches, supports
 from robustest.threats import Threat
 
 FEW, MANY = 8, 784

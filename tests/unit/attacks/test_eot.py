@@ -11,8 +11,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustest import APGD, ATTACKS, EOT, FGSM, L2, PGD, ConfigError, Linf, ModelError, measure_robust_accuracy
-from robustest.attacks import Cascade, Needs, Stage, confined, draws_of
+from robustest import L2, ConfigError, Linf, ModelError
+from robustest.attacks import APGD, ATTACKS, EOT, FGSM, PGD, Cascade, Needs, Stage, confined, draws_of
+from robustest.measure import measure_robust_accuracy
 from robustest.statistics import clopper_pearson
 from robustest.threats import L0, L1
 

@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from robustest import ATTACKS, FAB, L0, L1, L2, ConfigError, Linf
-from robustest.attacks import Searcher
+from robustest import L0, L1, L2, ConfigError, Linf
+from robustest.attacks import ATTACKS, FAB, Searcher
 from robustest.tasks.class_losses import ranked_class
 from robustest.threats import Threat
 

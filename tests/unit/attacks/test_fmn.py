@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustest import ATTACKS, FMN, L0, L1, L2, ConfigError, Linf, Spatial
-from robustest.attacks import Searcher
+from robustest import L0, L1, L2, ConfigError, Linf, Spatial
+from robustest.attacks import ATTACKS, FMN, Searcher
 from robustest.threats import Threat
 
 NORMS = [Linf(1e4), L2(1e4), L1(1e4)]

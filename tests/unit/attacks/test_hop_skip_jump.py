@@ -12,20 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from robustest import (
-    L1,
-    L2,
-    ConfigError,
-    HopSkipJump,
-    Linf,
-    Unbounded,
-    find_adversarial,
-    labels_model,
-    measure_robust_accuracy,
-    rng,
-)
-from robustest.attacks import Evaluation, Problem, supports
+from robustest import L1, L2, ConfigError, Linf, Unbounded, find_adversarial, labels_model, rng
+from robustest.attacks import Evaluation, HopSkipJump, Problem, supports
 from robustest.attacks.queries.hop_skip_jump import halvings, probes_in
+from robustest.measure import measure_robust_accuracy
 from robustest.threats import Rows, Threat
 
 UNIT = (0.0, 1.0)

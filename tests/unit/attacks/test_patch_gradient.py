@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustest import L2, PGD, ConfigError, Patch, PatchGradient, Spatial, find_adversarial, rng
-from robustest.attacks import Evaluation, Problem, Searcher, supports
+from robustest import L2, ConfigError, Patch, Spatial, find_adversarial, rng
+from robustest.attacks import PGD, Evaluation, PatchGradient, Problem, Searcher, supports
 
 Build = Callable[[Tensor, Tensor], nn.Module]
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from robustest import DDN, FMN, L0, L2, rng
-from robustest.attacks import Evaluation, ODIMargin, Problem
+from robustest import L0, L2, rng
+from robustest.attacks import DDN, FMN, Evaluation, ODIMargin, Problem
 from robustest.threats import Threat
 
 WIDE = (-100.0, 100.0)

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustest import L0, L1, ConfigError, Linf, Patch, SigmaZero, find_adversarial, rng
-from robustest.attacks import Evaluation, Problem, supports
+from robustest import L0, L1, ConfigError, Linf, Patch, find_adversarial, rng
+from robustest.attacks import Evaluation, Problem, SigmaZero, supports
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.searches.search import Found, Search
 from robustest.models import as_classifier

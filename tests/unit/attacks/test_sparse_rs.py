@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustest import L0, L1, L2, ConfigError, Linf, Patch, PatchRS, SparseRS, find_adversarial, rng
-from robustest.attacks import Evaluation, Problem, supports
+from robustest import L0, L1, L2, ConfigError, Linf, Patch, find_adversarial, rng
+from robustest.attacks import Evaluation, PatchRS, Problem, SparseRS, supports
 from robustest.threats import Threat, by_pixel
 
 

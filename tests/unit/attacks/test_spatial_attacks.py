@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustest import PGD, ConfigError, Linf, Spatial, SpatialGradient, SpatialGrid, find_adversarial, rng
-from robustest.attacks import Evaluation, Needs, Problem, Searcher, supports
+from robustest import ConfigError, Linf, Spatial, find_adversarial, rng
+from robustest.attacks import PGD, Evaluation, Needs, Problem, Searcher, SpatialGradient, SpatialGrid, supports
 from robustest.models import labels_model
 
 SIDE = 17

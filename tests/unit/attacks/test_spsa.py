@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from robustest import L1, L2, SPSA, ConfigError, Linf, Unbounded, find_adversarial, measure_robust_accuracy, rng
-from robustest.attacks import Evaluation, Problem, supports
+from robustest import L1, L2, ConfigError, Linf, Unbounded, find_adversarial, rng
+from robustest.attacks import SPSA, Evaluation, Problem, supports
+from robustest.measure import measure_robust_accuracy
 from robustest.threats import Rows, Threat
 
 WIDE = (-100.0, 100.0)

@@ -11,22 +11,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from robustest import (
-    L0,
-    L1,
-    L2,
-    PGD,
-    ConfigError,
-    Linf,
-    Square,
-    Unbounded,
-    find_adversarial,
-    measure_robust_accuracy,
-    rng,
-)
-from robustest.attacks import Cascade, Evaluation, Problem, Stage, passes, supports
+from robustest import L0, L1, L2, ConfigError, Linf, Unbounded, find_adversarial, rng
+from robustest.attacks import PGD, Cascade, Evaluation, Problem, Square, Stage, passes, supports
 from robustest.attacks.queries.square import grid_of, pyramid_pair, window_size
 from robustest.engine.searches import search
+from robustest.measure import measure_robust_accuracy
 from robustest.threats import Rows, Threat
 
 WIDE = (-100.0, 100.0)

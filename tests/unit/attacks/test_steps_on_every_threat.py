@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustest import FGSM, L0, L1, PGD, Unbounded, find_adversarial
+from robustest import L0, L1, Unbounded, find_adversarial
+from robustest.attacks import FGSM, PGD
 from robustest.threats import by_pixel
 
 Build = Callable[[Tensor, Tensor], nn.Module]

@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from robustest import Linf, Verdict, measure_certified_accuracy
+from robustest import Linf, Verdict
 from robustest.bounds import NoBound, ball_of, prove, read_network
+from robustest.measure import measure_certified_accuracy
 
 N, EPS = 150, 0.1
 

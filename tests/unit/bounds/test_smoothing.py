@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from scipy.stats import beta, norm
 from torch import Tensor, nn
 
-from robustest import L2, ConfigError, Linf, Smoothed, Verdict, measure_certified_accuracy
+from robustest import L2, ConfigError, Linf, Smoothed, Verdict
 from robustest.bounds.smoothing import certified_radius
+from robustest.measure import measure_certified_accuracy
 from robustest.statistics import clopper_pearson
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from robustest import ConfigError, PixelPatch
-from robustest.cues import Cue
+from robustest import ConfigError
+from robustest.cues import Cue, PixelPatch
 
 X = torch.rand(3, 2, 6, 8, generator=torch.Generator().manual_seed(0))
 

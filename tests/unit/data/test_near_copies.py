@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from robustest import DataError, measure_synthetic_covers
+from robustest import DataError
 from robustest.data.near_copies import near_copies
+from robustest.measure import measure_synthetic_covers
 from robustest.run.training.training_sets import TrainingSets
 
 

@@ -15,8 +15,9 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, Subse
 from torchvision.datasets import ImageFolder
 from torchvision.transforms.functional import to_tensor
 
-from robustest import DataError, measure_shift_accuracy
+from robustest import DataError
 from robustest.data import Samples, as_samples
+from robustest.measure import measure_shift_accuracy
 
 N = 10
 X = torch.rand(N, 3, 4, 4, generator=torch.Generator().manual_seed(0))

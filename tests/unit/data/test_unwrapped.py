@@ -10,11 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset, TensorDataset
 
-from robustest import (
-    DataError,
-    Linf,
-    ModelError,
-    Verdict,
+from robustest import DataError, Linf, ModelError, Verdict
+from robustest.data.unwrapped import class_names, unwrapped
+from robustest.measure import (
     measure_consistency,
     measure_no_spurious_feature,
     measure_robust_accuracy,
@@ -22,7 +20,6 @@ from robustest import (
     measure_transfer_accuracy,
     measure_worst_group_accuracy,
 )
-from robustest.data.unwrapped import class_names, unwrapped
 from robustest.reports.text import failure_text
 
 TOKENS = torch.randint(1, 50, (80, 6), generator=torch.Generator().manual_seed(0))

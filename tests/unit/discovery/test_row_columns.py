@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from robustest import Verdict, measure_no_spurious_feature
+from robustest import Verdict
 from robustest.cues import ColumnRange, TokenAnywhere
 from robustest.discovery.proposals import COLUMNS, TOKENS
 from robustest.discovery.row_columns import columns_and_tokens
+from robustest.measure import measure_no_spurious_feature
 
 N, CLASSES, LABEL = 400, 4, 1
 _draw = torch.Generator().manual_seed(0)

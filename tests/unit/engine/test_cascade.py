@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from robustest import PGD, ConfigError, Linf, find_adversarial, measure_robust_accuracy, scores_model
-from robustest.attacks import Cascade, Needs, RandomDraws, Square, Stage
+from robustest import ConfigError, Linf, find_adversarial, scores_model
+from robustest.attacks import PGD, Cascade, Needs, RandomDraws, Square, Stage
+from robustest.measure import measure_robust_accuracy
 
 
 def one(**options: Any) -> Cascade:

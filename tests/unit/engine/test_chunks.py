@@ -16,20 +16,16 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from robustest import (
-    DataError,
-    HealthWarning,
-    Linf,
-    ModelError,
-    PixelPatch,
+from robustest import DataError, HealthWarning, Linf, ModelError, rng
+from robustest.cues import PixelPatch
+from robustest.data import as_samples
+from robustest.engine.chunks import load, partition
+from robustest.measure import (
     measure_no_spurious_feature,
     measure_robust_accuracy,
     measure_robust_to,
     measure_shift_accuracy,
-    rng,
 )
-from robustest.data import as_samples
-from robustest.engine.chunks import load, partition
 from robustest.strategies import shifts
 
 CPU = torch.device("cpu")

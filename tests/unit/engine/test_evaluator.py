@@ -9,16 +9,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustest import (
-    PGD,
-    DeviceError,
-    Linf,
-    ModelError,
-    PixelPatch,
-    measure_no_spurious_feature,
-    measure_robust_accuracy,
-    measure_shift_accuracy,
-)
+from robustest import DeviceError, Linf, ModelError
+from robustest.attacks import PGD
+from robustest.cues import PixelPatch
+from robustest.measure import measure_no_spurious_feature, measure_robust_accuracy, measure_shift_accuracy
 
 MEASUREMENTS: dict[str, Callable[..., Any]] = {
     "pgd": lambda m, d, **o: measure_robust_accuracy(m, d, Linf(0.05), **o),

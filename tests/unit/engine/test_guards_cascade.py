@@ -11,20 +11,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from robustest import (
-    L2,
-    PGD,
-    ConfigError,
-    Linf,
-    Patch,
-    Verdict,
-    find_adversarial,
-    measure_robust_accuracy,
-    scores_model,
-)
-from robustest.attacks import Cascade, RandomDraws, Square, Stage, passes
+from robustest import L2, ConfigError, Linf, Patch, Verdict, find_adversarial, scores_model
+from robustest.attacks import PGD, Cascade, RandomDraws, Square, Stage, passes
 from robustest.engine.searches.cascade import merge
 from robustest.engine.searches.search import Found
+from robustest.measure import measure_robust_accuracy
 
 N = 24
 X = torch.linspace(0.05, 0.95, N).view(-1, 1, 1, 1).expand(-1, 1, 2, 2).contiguous()

@@ -11,8 +11,20 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustest import APGD, FGSM, L2, PGD, HopSkipJump, Linf, Patch, as_classifier, labels_model, rng, scores_model
-from robustest.attacks import Cascade, Needs, RandomDraws, Square, Stage, enough_queries, passes
+from robustest import L2, Linf, Patch, as_classifier, labels_model, rng, scores_model
+from robustest.attacks import (
+    APGD,
+    FGSM,
+    PGD,
+    Cascade,
+    HopSkipJump,
+    Needs,
+    RandomDraws,
+    Square,
+    Stage,
+    enough_queries,
+    passes,
+)
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.health_checks.coverage import Coverage, lacking, widened

@@ -9,10 +9,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustest import Linf, Verdict, measure_certified_accuracy, scores_model
+from robustest import Linf, Verdict, scores_model
 from robustest.attacks import RandomDraws
 from robustest.bounds import NoBound
 from robustest.engine import reading
+from robustest.measure import measure_certified_accuracy
 
 N = 12
 THREAT = Linf(0.0005)

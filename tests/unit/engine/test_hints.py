@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustest import L2, Linf, measure_robust_accuracy
+from robustest import L2, Linf
 from robustest.engine.health_checks.hints import hints_on
+from robustest.measure import measure_robust_accuracy
 
 
 def net() -> nn.Module:

@@ -8,19 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from robustest import (
-    Linf,
-    Result,
-    Verdict,
+from robustest import Linf, Result, Verdict, rng
+from robustest.engine.chunks import Chunk
+from robustest.engine.evaluator import Evaluator
+from robustest.engine.health_checks.history import copied, probe_history
+from robustest.measure import (
     measure_no_universal_perturbation,
     measure_robust_accuracy,
     measure_robust_to,
     measure_shift_accuracy,
-    rng,
 )
-from robustest.engine.chunks import Chunk
-from robustest.engine.evaluator import Evaluator
-from robustest.engine.health_checks.history import copied, probe_history
 from robustest.models import as_classifier
 from robustest.strategies import shifts
 

@@ -8,8 +8,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustest import PGD, Linf, measure_robust_accuracy
+from robustest import Linf
+from robustest.attacks import PGD
 from robustest.engine import precision
+from robustest.measure import measure_robust_accuracy
 
 
 def low() -> bool:

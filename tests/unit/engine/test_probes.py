@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustest import L2, PGD, Linf, as_classifier, rng, scores_model
-from robustest.attacks import Cascade, Needs, Stage
+from robustest import L2, Linf, as_classifier, rng, scores_model
+from robustest.attacks import PGD, Cascade, Needs, Stage
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.health_checks.health import Health

@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustest import Linf, Verdict, measure_certified_accuracy
+from robustest import Linf, Verdict
 from robustest.bounds import NoBound, Proof
 from robustest.engine import proving, reading
+from robustest.measure import measure_certified_accuracy
 
 N = 40
 

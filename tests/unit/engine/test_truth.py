@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustest import Linf, Segmentation, Verdict, measure_robust_accuracy, rng
+from robustest import Linf, Segmentation, Verdict, rng
 from robustest.engine.health_checks.truth import windowed
+from robustest.measure import measure_robust_accuracy
 
 
 class Half(nn.Module):

@@ -8,19 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustest import (
-    L0,
-    L1,
-    L2,
-    PGD,
-    Linf,
-    SigmaZero,
-    Verdict,
-    measure_min_perturbation,
-    measure_no_universal_perturbation,
-    measure_robust_accuracy,
-)
-from robustest.attacks import Searcher
+from robustest import L0, L1, L2, Linf, Verdict
+from robustest.attacks import PGD, Searcher, SigmaZero
+from robustest.measure import measure_min_perturbation, measure_no_universal_perturbation, measure_robust_accuracy
 from robustest.threats import Threat
 
 N, D = 200, 40

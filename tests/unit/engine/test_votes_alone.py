@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from robustest import L2, Smoothed, Verdict, measure_certified_accuracy
+from robustest import L2, Smoothed, Verdict
+from robustest.measure import measure_certified_accuracy
 
 X = torch.rand(20, 4, generator=torch.Generator().manual_seed(0))
 Y = (X[:, 0] > 0.5).long()

@@ -13,7 +13,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustest import Classifier, ConfigError, Linf, ModelError, as_classifier, measure_robust_accuracy
+from robustest import Classifier, ConfigError, Linf, ModelError, as_classifier
+from robustest.measure import measure_robust_accuracy
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.3, 0.1)
 EPS = 0.03

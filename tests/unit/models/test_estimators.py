@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from robustest import ConfigError, DataError, Linf, Square, Verdict, measure_robust_accuracy, measure_shift_accuracy
+from robustest import ConfigError, DataError, Linf, Verdict
+from robustest.attacks import Square
+from robustest.measure import measure_robust_accuracy, measure_shift_accuracy
 from robustest.models import Needs, as_classifier
 
 linear_model = pytest.importorskip("sklearn.linear_model", reason="scikit-learn brings the estimators")

@@ -14,15 +14,9 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
-from robustest import (
-    Classifier,
-    Linf,
-    ModelError,
-    PixelPatch,
-    measure_no_spurious_feature,
-    measure_robust_accuracy,
-    measure_shift_accuracy,
-)
+from robustest import Classifier, Linf, ModelError
+from robustest.cues import PixelPatch
+from robustest.measure import measure_no_spurious_feature, measure_robust_accuracy, measure_shift_accuracy
 from robustest.models import frozen
 from robustest.models.frozen import is_modal
 

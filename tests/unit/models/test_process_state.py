@@ -14,8 +14,9 @@ import pytest
 import torch
 from torch import nn
 
-from robustest import Linf, assert_robust_accuracy, measure_robust_accuracy, measure_synthetic_covers
+from robustest import Linf, assert_robust_accuracy
 from robustest.errors import ClaimFailed, ModelError
+from robustest.measure import measure_robust_accuracy, measure_synthetic_covers
 from robustest.models.process_state import full_float32, unchanged_process
 
 _NEW = hasattr(torch._C, "_get_fp32_precision_getter")

@@ -9,7 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustest import L0, L1, L2, ConfigError, FunctionCue, Linf, Patch, PixelPatch, Spatial, measure_robust_accuracy
+from robustest import L0, L1, L2, ConfigError, Linf, Patch, Spatial
+from robustest.cues import FunctionCue, PixelPatch
+from robustest.measure import measure_robust_accuracy
 from robustest.repair import Recipe, adversarial_training, cue_fit
 from robustest.repair.by_training.adversarial import narrowed
 

@@ -9,14 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustest import (
-    ConfigError,
-    PixelPatch,
-    Shift,
-    UnknownNameError,
-    measure_no_spurious_feature,
-    measure_shift_accuracy,
-)
+from robustest import ConfigError, Shift, UnknownNameError
+from robustest.cues import PixelPatch
+from robustest.measure import measure_no_spurious_feature, measure_shift_accuracy
 from robustest.repair import Recipe, counterfactual_training, shift_training
 
 RECIPE = Recipe(epochs=10, batch_size=32, learning_rate=0.02)

@@ -9,14 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustest import (
-    ConfigError,
-    DataError,
-    ModelError,
-    as_classifier,
-    assert_worst_group_accuracy,
-    measure_worst_group_accuracy,
-)
+from robustest import ConfigError, DataError, ModelError, as_classifier, assert_worst_group_accuracy
+from robustest.measure import measure_worst_group_accuracy
 from robustest.repair import Recipe, balanced_training, logit_adjusted_training, logit_adjustment
 from robustest.repair.by_training.balanced import Balanced
 

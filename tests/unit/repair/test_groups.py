@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustest import ConfigError, DataError, measure_worst_group_accuracy
+from robustest import ConfigError, DataError
 from robustest.data.groups import as_groups
+from robustest.measure import measure_worst_group_accuracy
 from robustest.repair import Recipe, group_dro, last_layer_retraining, shift_training
 from robustest.repair.by_training.group_dro import GroupDRO
 

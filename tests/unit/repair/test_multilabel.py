@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustest import Annotations, ConfigError, DataError, StoreError, measure_multilabel_accuracy
+from robustest import Annotations, ConfigError, DataError, StoreError
 from robustest.data.label_sets import as_label_sets
+from robustest.measure import measure_multilabel_accuracy
 from robustest.repair import Recipe, frequency_weighted_training, logit_adjusted_training, multilabel_training
 from robustest.repair.by_training.multilabel import _binary, _most_shown, _of_annotations, _of_sets, _soft
 

@@ -11,16 +11,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustest import (
-    ConfigError,
-    DataError,
-    Linf,
-    PixelPatch,
-    assert_worst_group_accuracy,
-    measure_worst_group_accuracy,
-)
+from robustest import ConfigError, DataError, Linf, assert_worst_group_accuracy
 from robustest.context import Context, running
+from robustest.cues import PixelPatch
 from robustest.data.answers.annotations import Annotations
+from robustest.measure import measure_worst_group_accuracy
 from robustest.repair import (
     Recipe,
     Repaired,

@@ -14,17 +14,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustest import (
-    L2,
-    ConfigError,
-    DataError,
-    Linf,
-    ModelError,
-    StoreError,
-    as_classifier,
-    assert_robust_accuracy,
-    measure_shift_accuracy,
-)
+from robustest import L2, ConfigError, DataError, Linf, ModelError, StoreError, as_classifier, assert_robust_accuracy
+from robustest.measure import measure_shift_accuracy
 from robustest.repair import Checkpoint, Recipe, adversarial_training, shift_training
 from robustest.repair.by_training.methods import shuffled
 from robustest.repair.log import RepairLog

@@ -13,15 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from robustest import (
-    ConfigError,
-    Counterexample,
-    Result,
-    StoreError,
-    plot_generalization,
-    plot_severity,
-    plot_worst,
-)
+from robustest import ConfigError, Counterexample, Result, StoreError
+from robustest.plots import plot_generalization, plot_severity, plot_worst
 
 pytest.importorskip("matplotlib")
 from matplotlib.figure import Figure
@@ -198,7 +191,7 @@ def test_without_matplotlib_the_error_names_the_extra(
 
 
 def test_matplotlib_is_imported_where_it_is_used(tmp_path: Path) -> None:
-    code = "import sys, robustest; robustest.plot_severity; print('matplotlib' in sys.modules)"
+    code = "import sys, robustest; robustest.plots.plot_severity; print('matplotlib' in sys.modules)"
     command = [sys.executable, "-c", code]
     ran = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)  # noqa: S603 - ours
     assert ran.stdout == "False\n"

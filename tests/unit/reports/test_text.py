@@ -251,7 +251,9 @@ def test_what_a_search_for_cues_found_is_told(proposals: int) -> None:
 
 @pytest.mark.parametrize("options", [{"exact": True}, {"exact": False}, {"max_samples": 10}], ids=str)
 def test_every_measurement_can_be_put_in_words(options: dict[str, Any], toys: Any) -> None:
-    from robustest import Linf, PixelPatch, measure_no_spurious_feature, measure_robust_accuracy, measure_shift_accuracy
+    from robustest import Linf
+    from robustest.cues import PixelPatch
+    from robustest.measure import measure_no_spurious_feature, measure_robust_accuracy, measure_shift_accuracy
 
     toy = toys(200)
     data = (toy.x, toy.y)

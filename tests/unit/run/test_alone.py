@@ -17,8 +17,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from robustest import Settings, measure_transfer_accuracy, measure_worst_group_accuracy
+from robustest import Settings
 from robustest.context import Context, running
+from robustest.measure import measure_transfer_accuracy, measure_worst_group_accuracy
 from robustest.run.remembered import comparison
 from robustest.store.baselines import BaselineEntry
 

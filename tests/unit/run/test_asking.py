@@ -16,19 +16,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from robustest import (
-    Linf,
-    ModelError,
-    Result,
-    Settings,
-    Verdict,
-    labels_model,
-    measure_corruption_robustness,
-    measure_robust_accuracy,
-    measure_shift_accuracy,
-    scores_model,
-)
+from robustest import Linf, ModelError, Result, Settings, Verdict, labels_model, scores_model
 from robustest.context import Context, running
+from robustest.measure import measure_corruption_robustness, measure_robust_accuracy, measure_shift_accuracy
 
 X = torch.rand(200, 1, 4, 4, generator=torch.Generator().manual_seed(0))
 Y = (X.flatten(1).mean(1) > 0.5).long()

@@ -10,10 +10,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustest import Linf, Verdict, measure_robust_accuracy, measure_robust_score
+from robustest import Linf, Verdict
 from robustest.account import Row
 from robustest.attacks import PGD, Cascade, RandomDraws, Stage
 from robustest.context import Context, running
+from robustest.measure import measure_robust_accuracy, measure_robust_score
 from robustest.pytest_plugin.reports import update_baselines
 from robustest.run.audit import FEW
 from robustest.settings import Settings

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from robustest import (
-    Discovery,
-    Linf,
+from robustest import Discovery, Linf
+from robustest.context import Context, running
+from robustest.measure import (
     measure_calibrated,
     measure_certified_accuracy,
     measure_min_perturbation,
@@ -23,7 +23,6 @@ from robustest import (
     measure_robust_to,
     measure_shift_accuracy,
 )
-from robustest.context import Context, running
 from robustest.results import Result, Verdict
 from robustest.settings import Settings
 from robustest.strategies import shifts

@@ -8,24 +8,18 @@ from typing import Any
 import pytest
 import torch
 
-from robustest import (
-    PGD,
-    ConfigError,
-    Linf,
-    PixelPatch,
-    Settings,
-    Verdict,
-    clock,
-    find_adversarial,
+from robustest import ConfigError, Linf, Settings, Verdict, clock, find_adversarial, rng
+from robustest.attacks import PGD
+from robustest.context import Context, running
+from robustest.cues import PixelPatch
+from robustest.engine.chunks import partition
+from robustest.measure import (
     measure_min_perturbation,
     measure_no_spurious_feature,
     measure_no_universal_perturbation,
     measure_robust_accuracy,
     measure_shift_accuracy,
-    rng,
 )
-from robustest.context import Context, running
-from robustest.engine.chunks import partition
 
 N = 1000
 Toys = Callable[..., Any]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from robustest import Result, Verdict, measure_ood_rejected, measure_transfer_accuracy
+from robustest import Result, Verdict
+from robustest.measure import measure_ood_rejected, measure_transfer_accuracy
 
 N = 100
 SAMPLES = torch.linspace(0.3, 0.7, N).unsqueeze(1)

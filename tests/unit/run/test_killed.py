@@ -16,7 +16,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustest import L2, PGD, assert_robust_accuracy, context
+from robustest import L2, assert_robust_accuracy, context
+from robustest.attacks import PGD
 from robustest.context import Context
 from robustest.errors import ClaimFailed
 from robustest.settings import Settings

@@ -9,10 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from robustest import PGD, Linf, MultiLabel, Regression, Result, StoreError, Verdict, context
-from robustest import measure_robust_accuracy as accuracy
-from robustest import measure_robust_score as score
+from robustest import Linf, MultiLabel, Regression, Result, StoreError, Verdict, context
 from robustest.account import Row
+from robustest.attacks import PGD
+from robustest.measure import measure_robust_accuracy as accuracy
+from robustest.measure import measure_robust_score as score
 from robustest.pytest_plugin.reports import update_baselines
 from robustest.run.remembered.measured_by import measured_by
 from robustest.settings import Settings

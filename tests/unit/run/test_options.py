@@ -7,17 +7,10 @@ from typing import Any
 
 import pytest
 
-from robustest import (
-    ConfigError,
-    Linf,
-    PixelPatch,
-    Settings,
-    UnknownNameError,
-    measure_no_spurious_feature,
-    measure_robust_accuracy,
-    measure_shift_accuracy,
-)
+from robustest import ConfigError, Linf, Settings, UnknownNameError
 from robustest.context import Context, running
+from robustest.cues import PixelPatch
+from robustest.measure import measure_no_spurious_feature, measure_robust_accuracy, measure_shift_accuracy
 
 MEASUREMENTS: dict[str, Callable[..., Any]] = {
     "attack": lambda m, d, **o: measure_robust_accuracy(m, d, Linf(0.01), **{"attack": "fgsm", **o}),
@@ -64,11 +57,6 @@ def test_what_belongs_to_a_run_is_no_option(measure: Callable[..., Any], option:
 def test_an_attack_is_an_option_of_attacks_alone(name: str, toy: Any) -> None:
     with pytest.raises(UnknownNameError, match="Unknown option 'attack'"):
         MEASUREMENTS[name](toy.model, (toy.x, toy.y), attack="pgd")
-
-
-def test_a_former_name_says_what_it_is_called_now(toy: Any) -> None:
-    with pytest.raises(UnknownNameError, match="Unknown option 'claim': it is called 'scope' now"):
-        MEASUREMENTS["shift"](toy.model, (toy.x, toy.y), claim="set")
 
 
 @every_measurement

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from robustest import Linf, Settings, measure_robust_accuracy, measure_shift_accuracy
+from robustest import Linf, Settings
 from robustest.context import Context, running
+from robustest.measure import measure_robust_accuracy, measure_shift_accuracy
 
 
 @pytest.fixture

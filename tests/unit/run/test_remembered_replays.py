@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
-from robustest import PGD, Linf, Result, Settings, Verdict, measure_certified_accuracy, measure_robust_accuracy
+from robustest import Linf, Result, Settings, Verdict
+from robustest.attacks import PGD
 from robustest.context import Context, running
+from robustest.measure import measure_certified_accuracy, measure_robust_accuracy
 
 THREAT = Linf(0.05)
 

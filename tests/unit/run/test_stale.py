@@ -23,18 +23,10 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from robustest import (
-    Linf,
-    ModelError,
-    Result,
-    Settings,
-    Verdict,
-    measure_robust_accuracy,
-    measure_shift_accuracy,
-    rng,
-)
+from robustest import Linf, ModelError, Result, Settings, Verdict, rng
 from robustest.context import Context, running
 from robustest.identity import packages
+from robustest.measure import measure_robust_accuracy, measure_shift_accuracy
 
 
 def images(n: int = 32) -> tuple[Tensor, Tensor]:

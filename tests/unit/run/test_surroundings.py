@@ -18,8 +18,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from robustest import Linf, Result, Settings, measure_robust_accuracy, measure_shift_accuracy
+from robustest import Linf, Result, Settings
 from robustest.context import Context, running
+from robustest.measure import measure_robust_accuracy, measure_shift_accuracy
 
 GLOBAL = [1.0]
 PACKAGE = types.ModuleType("acme_surroundings")

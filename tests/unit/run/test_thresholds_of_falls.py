@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from robustest import Verdict, measure_corruption_robustness, measure_shift_accuracy, measure_transfer_accuracy
+from robustest import Verdict
+from robustest.measure import measure_corruption_robustness, measure_shift_accuracy, measure_transfer_accuracy
 
 N = 40
 X = torch.linspace(0, 1, N).view(-1, 1, 1, 1).expand(-1, 3, 8, 8).clone()

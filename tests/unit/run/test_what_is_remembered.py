@@ -36,17 +36,15 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from robustest import (
-    Linf,
-    Result,
-    Settings,
+from robustest import Linf, Result, Settings
+from robustest.context import Context, running
+from robustest.discovery import Discovery
+from robustest.measure import (
     measure_no_spurious_feature,
     measure_robust_accuracy,
     measure_robust_generalization,
     measure_sparse_head,
 )
-from robustest.context import Context, running
-from robustest.discovery import Discovery
 
 Sign = Callable[[], float]
 

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
-from robustest import SHIFTS, ConfigError, ModelError, Shift, UnknownNameError, corrupt
-from robustest.shifts import as_shift, shift_as_asked, shift_names
+from robustest import ConfigError, ModelError, Shift, UnknownNameError
+from robustest.shifts import SHIFTS, as_shift, corrupt, shift_as_asked, shift_names
 
 X = torch.rand(3, 1, 4, 4, generator=torch.Generator().manual_seed(0))
 KEY = torch.arange(3)

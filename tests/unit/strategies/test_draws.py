@@ -10,7 +10,8 @@ from hypothesis import find, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from robustest import SHIFTS, ConfigError, Linf, Shift, Spatial, UnknownNameError
+from robustest import ConfigError, Linf, Shift, Spatial, UnknownNameError
+from robustest.shifts import SHIFTS
 from robustest.strategies import (
     Composition,
     Perturbation,

@@ -9,7 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from robustest import DataError, Detection, MaiteDetector, ModelError, Regression, measure_shift_accuracy
+from robustest import DataError, Detection, ModelError, Regression
+from robustest.measure import measure_shift_accuracy
+from robustest.tasks import MaiteDetector
 
 X = torch.rand(6, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 BOX = torch.tensor([[1.0, 1.0, 5.0, 5.0]])

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from robustest import ConfigError, DataError, Detection, MaiteDetector, ModelError, Shift, TorchvisionDetector, rng
+from robustest import ConfigError, DataError, Detection, ModelError, Shift, rng
 from robustest.shifts import followed
-from robustest.tasks import Task, boxes
+from robustest.tasks import MaiteDetector, Task, TorchvisionDetector, boxes
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 import detections

@@ -19,10 +19,8 @@ from robustest import (
     assert_ood_rejected,
     assert_selective_accuracy,
     labels_model,
-    measure_calibrated,
-    measure_ood_rejected,
-    measure_selective_accuracy,
 )
+from robustest.measure import measure_calibrated, measure_ood_rejected, measure_selective_accuracy
 
 N = 4000
 

@@ -9,19 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from robustest import (
-    ClaimFailed,
-    ConfigError,
-    DataError,
-    ModelError,
-    Result,
-    Verdict,
-    assert_no_backdoor_trigger,
-    measure_no_backdoor_trigger,
-)
+from robustest import ClaimFailed, ConfigError, DataError, ModelError, Result, Verdict, assert_no_backdoor_trigger
 from robustest.claims.cues import backdoor_trigger
 from robustest.discovery.least_patches.trigger_search import gradient_of
 from robustest.discovery.least_patches.triggers import Triggers
+from robustest.measure import measure_no_backdoor_trigger
 from robustest.reports.text import failure_text
 
 CLASSES, SIDE, N = 6, 12, 400

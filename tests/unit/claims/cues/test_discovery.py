@@ -13,11 +13,9 @@ from robustest import (
     ClaimFailed,
     ClaimInconclusive,
     ConfigError,
-    PixelPatch,
     Result,
     Verdict,
     assert_no_spurious_feature,
-    measure_no_spurious_feature,
     scores_model,
 )
 from robustest.claims.cues import cue_proposals as proposing
@@ -25,10 +23,11 @@ from robustest.claims.cues import discovery as measuring
 from robustest.claims.cues.control_cues import corner_patch, probe_rounds
 from robustest.claims.cues.cue_proposals import Found
 from robustest.claims.cues.trigger_control import Planted
-from robustest.cues import ColourCast, Cue, Tone, planted
+from robustest.cues import ColourCast, Cue, PixelPatch, Tone, planted
 from robustest.data import as_samples
 from robustest.discovery import Discovery
 from robustest.discovery.proposals import CHANNELS, EDGES, MOVING, PATCHES, PROPERTIES, SPECTRA, TRIGGERS, Proposal
+from robustest.measure import measure_no_spurious_feature
 from robustest.reports.html.tables import tables_of
 from robustest.reports.text import failure_text, measured
 from robustest.run.models.split_search import Halves, bench

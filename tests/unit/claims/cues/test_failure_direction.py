@@ -9,15 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from robustest import (
-    ClaimFailed,
-    ConfigError,
-    DataError,
-    Result,
-    Verdict,
-    assert_no_failure_direction,
-    measure_no_failure_direction,
-)
+from robustest import ClaimFailed, ConfigError, DataError, Result, Verdict, assert_no_failure_direction
+from robustest.measure import measure_no_failure_direction
 from robustest.reports.text import failure_text
 from robustest.statistics import clopper_pearson
 

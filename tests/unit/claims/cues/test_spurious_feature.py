@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from robustest import ConfigError, PixelPatch, Verdict, measure_no_spurious_feature
-from robustest.cues import BackgroundSwap, FunctionCue
+from robustest import ConfigError, Verdict
+from robustest.cues import BackgroundSwap, FunctionCue, PixelPatch
+from robustest.measure import measure_no_spurious_feature
 from robustest.statistics import mcnemar
 
 N = 90

@@ -9,18 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from robustest import (
-    ClaimFailed,
-    ConfigError,
-    Result,
-    Segmentation,
-    Verdict,
-    assert_accuracy,
-    measure_accuracy,
-    measure_transfer_accuracy,
-)
+from robustest import ClaimFailed, ConfigError, Result, Segmentation, Verdict, assert_accuracy
 from robustest.account import Row
 from robustest.context import Context, running
+from robustest.measure import measure_accuracy, measure_transfer_accuracy
 from robustest.pytest_plugin.reports import update_baselines
 from robustest.reports.text import headline, measured
 from robustest.settings import Settings

@@ -12,18 +12,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from robustest import (
-    ClaimFailed,
-    ConfigError,
-    DataError,
-    Responses,
-    Result,
-    Settings,
-    Verdict,
-    assert_label_agreement,
-    measure_label_agreement,
-)
+from robustest import ClaimFailed, ConfigError, DataError, Responses, Result, Settings, Verdict, assert_label_agreement
 from robustest.context import Context, running
+from robustest.measure import measure_label_agreement
 from robustest.reports.text import measured
 
 N, K, ANSWERS = 200, 4, 50

@@ -10,18 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from robustest import (
-    ClaimFailed,
-    ConfigError,
-    DataError,
-    Responses,
-    Result,
-    Suspects,
-    Verdict,
-    assert_label_quality,
-    measure_label_quality,
-    suspects,
-)
+from robustest import ClaimFailed, ConfigError, DataError, Responses, Result, Verdict, assert_label_quality
+from robustest.data import Suspects, suspects
+from robustest.measure import measure_label_quality
 from robustest.reports.text import measured
 
 N, K = 2000, 3

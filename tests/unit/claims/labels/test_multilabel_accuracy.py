@@ -17,10 +17,10 @@ from robustest import (
     Settings,
     Verdict,
     assert_multilabel_accuracy,
-    measure_multilabel_accuracy,
 )
 from robustest.context import Context, running
 from robustest.data.label_sets import said
+from robustest.measure import measure_multilabel_accuracy
 from robustest.reports.text import measured
 
 N, K = 200, 4

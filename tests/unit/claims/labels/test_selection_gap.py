@@ -9,16 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from robustest import (
-    ClaimInconclusive,
-    ConfigError,
-    DataError,
-    Responses,
-    Result,
-    Verdict,
-    assert_selection_gap,
-    measure_selection_gap,
-)
+from robustest import ClaimInconclusive, ConfigError, DataError, Responses, Result, Verdict, assert_selection_gap
+from robustest.measure import measure_selection_gap
 
 N, K, ANNOTATORS = 600, 3, 20
 LABELS = np.arange(N) % K

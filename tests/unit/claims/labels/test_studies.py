@@ -18,9 +18,8 @@ from robustest import (
     Verdict,
     assert_cue_noticed,
     assert_simulatable,
-    measure_cue_noticed,
-    measure_simulatable,
 )
+from robustest.measure import measure_cue_noticed, measure_simulatable
 
 ITEMS, K = 40, 2
 

@@ -8,16 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustest import (
-    ClaimFailed,
-    ClaimInconclusive,
-    ConfigError,
-    Result,
-    Verdict,
-    assert_class_evidence,
-    labels_model,
-    measure_class_evidence,
-)
+from robustest import ClaimFailed, ClaimInconclusive, ConfigError, Result, Verdict, assert_class_evidence, labels_model
+from robustest.measure import measure_class_evidence
 
 N = 300
 Y = torch.arange(N) % 3

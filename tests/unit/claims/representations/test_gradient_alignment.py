@@ -8,16 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustest import (
-    ClaimFailed,
-    ConfigError,
-    DataError,
-    Result,
-    Verdict,
-    assert_gradient_alignment,
-    measure_gradient_alignment,
-)
+from robustest import ClaimFailed, ConfigError, DataError, Result, Verdict, assert_gradient_alignment
 from robustest.context import Context, running
+from robustest.measure import measure_gradient_alignment
 
 N = 240
 Y = torch.arange(N) % 3

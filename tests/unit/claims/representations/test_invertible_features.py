@@ -8,16 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustest import (
-    ClaimFailed,
-    ConfigError,
-    Result,
-    Settings,
-    Verdict,
-    assert_invertible_features,
-    measure_invertible_features,
-)
+from robustest import ClaimFailed, ConfigError, Result, Settings, Verdict, assert_invertible_features
 from robustest.context import Context, running
+from robustest.measure import measure_invertible_features
 
 N = 96
 Y = torch.arange(N) % 2

@@ -20,9 +20,9 @@ from robustest import (
     Settings,
     Verdict,
     assert_sparse_head,
-    measure_sparse_head,
 )
 from robustest.context import Context, running
+from robustest.measure import measure_sparse_head
 from robustest.reports.text import failure_text
 
 N = 480

@@ -11,7 +11,8 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from robustest import ConfigError, DataError, picture_features, picture_inversions
+from robustest import ConfigError, DataError
+from robustest.plots import picture_features, picture_inversions
 
 Y = torch.arange(40) % 2
 X = 0.1 + 0.8 * torch.rand(40, 1, 4, 4, generator=torch.Generator().manual_seed(0))

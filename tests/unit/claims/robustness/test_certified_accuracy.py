@@ -21,11 +21,10 @@ from robustest import (
     Verdict,
     assert_certified_accuracy,
     assert_robust_accuracy,
-    measure_certified_accuracy,
-    measure_robust_accuracy,
 )
 from robustest.bounds import Proof
 from robustest.engine import proving
+from robustest.measure import measure_certified_accuracy, measure_robust_accuracy
 
 N = 60
 
@@ -224,7 +223,7 @@ def test_bounds_are_not_loaded_where_nobody_asks_for_them() -> None:
         "import sys, torch, robustest\n"
         "net = torch.nn.Linear(4, 2)\n"
         "x = torch.rand(32, 4)\n"
-        "robustest.measure_robust_accuracy(net, (x, net(x).argmax(1)), robustest.Linf(0.01), at_least=0.1)\n"
+        "robustest.measure.measure_robust_accuracy(net, (x, net(x).argmax(1)), robustest.Linf(0.01), at_least=0.1)\n"
         "assert 'robustest.bounds' not in sys.modules, 'loaded'\n"
     )
     subprocess.run(  # noqa: S603  of this file's own

@@ -11,18 +11,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustest import (
-    ConfigError,
-    Detection,
-    Linf,
-    MaiteDetector,
-    ModelError,
-    TorchvisionDetector,
-    Verdict,
-    measure_robust_accuracy,
-    measure_robust_score,
-    measure_shift_accuracy,
-)
+from robustest import ConfigError, Detection, Linf, ModelError, Verdict
+from robustest.measure import measure_robust_accuracy, measure_robust_score, measure_shift_accuracy
+from robustest.tasks import MaiteDetector, TorchvisionDetector
 
 sys.path.insert(0, str(Path(__file__).parents[3]))
 import detections

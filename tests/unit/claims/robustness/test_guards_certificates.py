@@ -8,18 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustest import (
-    L2,
-    PGD,
-    ConfigError,
-    Linf,
-    Smoothed,
-    Spatial,
-    Verdict,
-    labels_model,
-    measure_certified_accuracy,
-    measure_robust_accuracy,
-)
+from robustest import L2, ConfigError, Linf, Smoothed, Spatial, Verdict, labels_model
+from robustest.attacks import PGD
+from robustest.measure import measure_certified_accuracy, measure_robust_accuracy
 
 N = 200
 SIGMA = 0.25

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from robustest import Factory, Linf, Result, Segmentation, measure_robust_accuracy, measure_robust_score
+from robustest import Factory, Linf, Result, Segmentation
 from robustest.context import Context, running
+from robustest.measure import measure_robust_accuracy, measure_robust_score
 from robustest.settings import Settings
 
 sys.path.insert(0, str(Path(__file__).parents[3]))

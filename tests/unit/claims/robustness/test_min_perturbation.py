@@ -13,21 +13,11 @@ from numpy.typing import NDArray
 from scipy.stats import binom
 from torch import Tensor, nn
 
-from robustest import (
-    L1,
-    L2,
-    PGD,
-    ClaimFailed,
-    ConfigError,
-    Linf,
-    UnknownNameError,
-    Verdict,
-    assert_min_perturbation,
-    measure_min_perturbation,
-    measure_robust_accuracy,
-)
+from robustest import L1, L2, ClaimFailed, ConfigError, Linf, UnknownNameError, Verdict, assert_min_perturbation
+from robustest.attacks import PGD
 from robustest.attacks.cascades import MINIMUM
 from robustest.claims.robustness.min_perturbation import MedianRule, median_interval, reached
+from robustest.measure import measure_min_perturbation, measure_robust_accuracy
 from robustest.rules import Terms
 from robustest.statistics.fixed import Decision
 

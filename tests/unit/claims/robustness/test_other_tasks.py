@@ -9,17 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustest import (
-    EOT,
-    PGD,
-    ConfigError,
-    DataError,
-    Linf,
-    MultiLabel,
-    Regression,
-    Segmentation,
-    Spatial,
-    Verdict,
+from robustest import ConfigError, DataError, Linf, MultiLabel, Regression, Segmentation, Spatial, Verdict
+from robustest.attacks import APGD, EOT, PGD
+from robustest.measure import (
     measure_corruption_robustness,
     measure_robust_accuracy,
     measure_robust_score,
@@ -27,7 +19,6 @@ from robustest import (
     measure_transfer_accuracy,
     measure_worst_group_accuracy,
 )
-from robustest.attacks import APGD
 from robustest.tasks import Task
 
 sys.path.insert(0, str(Path(__file__).parents[3]))

@@ -12,7 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from robustest import FGSM, L2, PGD, Linf, Result, Verdict, measure_robust_accuracy
+from robustest import L2, Linf, Result, Verdict
+from robustest.attacks import FGSM, PGD
+from robustest.measure import measure_robust_accuracy
 
 WIDE = (-100.0, 100.0)
 """Bounds so far away that clipping to them plays no part."""

@@ -17,10 +17,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from robustest import Factory, Linf, MultiLabel, Regression, Segmentation, measure_robust_score
+from robustest import Factory, Linf, MultiLabel, Regression, Segmentation
 from robustest.attacks import APGD, Cascade, Square, Stage
 from robustest.claims.robustness import robust_score
 from robustest.context import Context, over, running
+from robustest.measure import measure_robust_score
 from robustest.run.evidence import Evidence
 from robustest.run.plan import Plan
 from robustest.settings import Settings

@@ -21,8 +21,10 @@ from robustest import (
     Result,
     Segmentation,
     Settings,
-    TorchvisionDetector,
     Verdict,
+)
+from robustest.context import Context, running
+from robustest.measure import (
     measure_consistency,
     measure_corruption_robustness,
     measure_label_agreement,
@@ -33,8 +35,8 @@ from robustest import (
     measure_transfer_accuracy,
     measure_worst_group_accuracy,
 )
-from robustest.context import Context, running
 from robustest.reports.text import measured
+from robustest.tasks import TorchvisionDetector
 
 N, K = 200, 4
 AT = torch.arange(N)

@@ -19,8 +19,8 @@ from robustest import (
     ModelError,
     Verdict,
     assert_no_universal_perturbation,
-    measure_no_universal_perturbation,
 )
+from robustest.measure import measure_no_universal_perturbation
 from robustest.threats import L1
 
 WIDE = (-100.0, 100.0)

@@ -10,15 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from robustest import (
-    Result,
-    Verdict,
-    measure_corruption_robustness,
-    measure_shift_accuracy,
-    measure_transfer_accuracy,
-)
+from robustest import Result, Verdict
 from robustest.account import Row
 from robustest.context import Context, running
+from robustest.measure import measure_corruption_robustness, measure_shift_accuracy, measure_transfer_accuracy
 from robustest.pytest_plugin.reports import update_baselines
 from robustest.reports.text import failure_text, headline, measured
 from robustest.settings import Settings

@@ -10,19 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from robustest import (
-    ALEXNET_ON_IMAGENET_C,
-    ConfigError,
-    CorruptedBenchmark,
-    ModelError,
-    StoreError,
-    Verdict,
-    adapting,
-    assert_corruption_robustness,
-    measure_corruption_robustness,
-    measure_shift_accuracy,
-)
-from robustest.data import as_samples
+from robustest import ConfigError, ModelError, StoreError, Verdict, adapting, assert_corruption_robustness
+from robustest.data import ALEXNET_ON_IMAGENET_C, CorruptedBenchmark, as_samples
+from robustest.measure import measure_corruption_robustness, measure_shift_accuracy
 from robustest.rules.averages.corruption_error import mean_corruption_error, relative_mean_corruption_error
 from robustest.shifts import COMMON_CORRUPTIONS, CORRUPTIONS, Shift
 

@@ -8,8 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from robustest import ConfigError, SequenceBenchmark, Verdict, measure_stable_under_perturbations
+from robustest import ConfigError, Verdict
 from robustest.claims.shifts.perturbations import flip_probability, top5_distance
+from robustest.data import SequenceBenchmark
+from robustest.measure import measure_stable_under_perturbations
 
 
 def test_flips_are_from_the_frame_before_and_of_noise_from_the_first() -> None:

@@ -11,11 +11,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from robustest import SHIFTS, ConfigError, Shift, Verdict, context, measure_shift_accuracy
+from robustest import ConfigError, Shift, Verdict, context
 from robustest.account import Row
 from robustest.cli.commands.bounds import suggestion
+from robustest.measure import measure_shift_accuracy
 from robustest.pytest_plugin.reports import update_baselines
 from robustest.settings import Settings
+from robustest.shifts import SHIFTS
 from robustest.statistics import mcnemar
 
 N = 100

@@ -22,17 +22,15 @@ from robustest import (
     ModelError,
     Result,
     Shift,
-    accuracy_under,
     assert_robust_to,
     assert_shift_accuracy,
     clock,
     labels_model,
-    measure_robust_to,
-    measure_shift_accuracy,
     rng,
 )
 from robustest.context import Context, running
 from robustest.errors import NotSearched
+from robustest.measure import accuracy_under, measure_robust_to, measure_shift_accuracy
 from robustest.settings import Settings
 from robustest.strategies import Composition, compositions, shifts
 

@@ -21,11 +21,11 @@ from robustest import (
     StoreError,
     Verdict,
     assert_smooth_landscape,
-    measure_smooth_landscape,
 )
 from robustest.claims.training import probed_training
 from robustest.claims.training.probed_training import best_constant
 from robustest.context import Context, running
+from robustest.measure import measure_smooth_landscape
 
 CE = nn.functional.cross_entropy
 Y = torch.arange(256) % 4

@@ -11,16 +11,8 @@ import torch
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
-from robustest import (
-    L2,
-    ConfigError,
-    DataError,
-    Result,
-    Verdict,
-    assert_nonrobust_reliance,
-    context,
-    measure_nonrobust_reliance,
-)
+from robustest import L2, ConfigError, DataError, Result, Verdict, assert_nonrobust_reliance, context
+from robustest.measure import measure_nonrobust_reliance
 from robustest.repair import mislabelled
 from robustest.settings import Settings
 

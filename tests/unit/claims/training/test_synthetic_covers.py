@@ -23,12 +23,12 @@ from robustest import (
     StoreError,
     Verdict,
     assert_synthetic_covers,
-    measure_synthetic_covers,
 )
 from robustest.claims.training.learners import Logistic, OwnLearner
 from robustest.claims.training.subsets import Draws
 from robustest.claims.training.synthetic.real_and_synthetic import read_sets
 from robustest.context import Context, running
+from robustest.measure import measure_synthetic_covers
 from robustest.reports.html.curves import curves_of
 
 Data = tuple[Tensor, Tensor]

@@ -9,8 +9,9 @@ from types import ModuleType
 import pytest
 import torch
 
-from robustest import Result, Verdict, measure_synthetic_covers
+from robustest import Result, Verdict
 from robustest.claims.training.learners import Logistic
+from robustest.measure import measure_synthetic_covers
 
 sys.path.insert(0, str(Path(__file__).parent))
 import generators as made

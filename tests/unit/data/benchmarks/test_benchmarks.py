@@ -14,12 +14,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from robustest import ConfigError, DataError, UnknownNameError, benchmark, measure_transfer_accuracy
+from robustest import ConfigError, DataError, UnknownNameError, benchmark
 from robustest.data import as_samples
 from robustest.data.benchmarks import BENCHMARKS, Benchmark, ClassMap, CorruptedBenchmark, SequenceBenchmark
 from robustest.data.benchmarks import names as known
 from robustest.data.benchmarks.corrupted import mapped
 from robustest.data.benchmarks.images import Centre, as_it_is
+from robustest.measure import measure_transfer_accuracy
 from robustest.shifts import COMMON_CORRUPTIONS
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
@@ -161,7 +162,8 @@ class Wrapped(torch.nn.Module):
 
 
 def test_a_model_of_other_classes_and_one_of_labels_alone_are_refused(renditions: Path) -> None:
-    from robustest import ModelError, labels_model, measure_robust_accuracy
+    from robustest import ModelError, labels_model
+    from robustest.measure import measure_robust_accuracy
 
     found = read("imagenet-r", renditions)
     with pytest.raises(ModelError, match="a model of 1000 classes, of which 200"):
