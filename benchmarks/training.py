@@ -85,7 +85,9 @@ def generalization(folder: Path) -> None:
     words = {"min_train_accuracy": 0.3, "max_gap": 0.2, "attack": "pgd"}
     result = twice(
         "adversarial training",
-        lambda: measure_robust_generalization(data, Linf(EPS), train=adversarially, test=test, sizes=SIZES, **words),
+        lambda: measure_robust_generalization(
+            data, Linf(EPS), train=adversarially, test_data=test, sizes=SIZES, **words
+        ),
     )
     for row in result.details["curve"]:
         print("  ", {name: round(value, 3) for name, value in row.items() if isinstance(value, int | float)})
@@ -93,7 +95,7 @@ def generalization(folder: Path) -> None:
         target = result.details["curve"][-1][f"{of}_test"] - 0.05
         print(f"   {of} {target:.3f}: {samples_for(result, target, of=of)}")
     few = data[0][:1600], data[1][:1600]
-    plain = lambda: measure_robust_generalization(few, Linf(EPS), train=plainly, test=test, sizes=[1600], **words)  # noqa: E731
+    plain = lambda: measure_robust_generalization(few, Linf(EPS), train=plainly, test_data=test, sizes=[1600], **words)  # noqa: E731
     print("  ", twice("standard training", plain).details["curve"])
 
 
@@ -107,7 +109,7 @@ def reliance() -> None:
     model = plainly(*data, 99).eval()
     for eps in (0.5, 1.0, 2.0):
         relied = lambda eps=eps: measure_nonrobust_reliance(  # noqa: E731
-            model, data, L2(eps), train=plainly, test=test, max_transfer=0.3
+            model, data, L2(eps), train=plainly, test_data=test, max_transfer=0.3
         )
         result = twice(f"digits, L2 {eps}", relied)
         print(f"   reached {result.details['reached']:.3f}")

@@ -282,10 +282,10 @@ def claims(model: Any, data: Any, judge: Any) -> dict[str, Callable[[], Any]]:
             model, data, Linf(0.1), max_fooling_rate=0.999, iterations=5
         ),
         "backdoor_trigger": lambda: robustest.measure.measure_no_backdoor_trigger(
-            model, data, max_anomaly=100.0, iterations=10, sizes=[14], min_success=0.15
+            model, data, max_anomaly=100.0, iterations=10, patch_sizes=[14], min_success=0.15
         ),
         "class_evidence": lambda: robustest.measure.measure_class_evidence(
-            model, data, judge, eps=3.0, min_transfer=0.001, iterations=10, min_driven=1
+            model, data, judge=judge, eps=3.0, min_transfer=0.001, iterations=10, min_driven=1
         ),
         "invertible_features": lambda: robustest.measure.measure_invertible_features(
             model, data, max_image_error=1.4, max_representation_error=10.0, iterations=20
@@ -295,7 +295,7 @@ def claims(model: Any, data: Any, judge: Any) -> dict[str, Callable[[], Any]]:
             (data[0][::2], data[1][::2]),
             Linf(0.01),
             train=lambda *_: model,
-            test=(data[0][1::2], data[1][1::2]),
+            test_data=(data[0][1::2], data[1][1::2]),
             sizes=[len(data[1][::2])],
             seeds=2,
             min_train_accuracy=0.3,
@@ -307,7 +307,7 @@ def claims(model: Any, data: Any, judge: Any) -> dict[str, Callable[[], Any]]:
             (data[0][::2], data[1][::2]),
             robustest.L2(3.0),
             train=learned,
-            test=(data[0][1::2], data[1][1::2]),
+            test_data=(data[0][1::2], data[1][1::2]),
             max_transfer=0.5,
             min_reached=0,
             iterations=5,

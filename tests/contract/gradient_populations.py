@@ -104,7 +104,7 @@ def class_evidence(random: Random, **claim: Any) -> Result:
     """Every sample is driven to the other class, and the judge agrees on seven of ten."""
     y = torch.arange(N) % 2
     x = torch.stack([0.3 + 0.4 * y, 0.3 + 0.4 * y, torch.from_numpy(0.1 + 0.8 * drawn(random, 0.7)).float()], 1)
-    return M.measure.measure_class_evidence(MARGIN, (x[:, None, None], y), judge, eps=0.5, iterations=5, **claim)
+    return M.measure.measure_class_evidence(MARGIN, (x[:, None, None], y), judge=judge, eps=0.5, iterations=5, **claim)
 
 
 class Trace(nn.Module):

@@ -177,7 +177,7 @@ def _evidence(good: bool, draw: int, **more: Any) -> Result:
     def judge(batch: Tensor) -> Tensor:
         return batch[:, 0, 0, :CLASSES] + weight * batch[:, 0, 1, :CLASSES]
 
-    return measure_class_evidence(Net(good=True), samples(draw), judge, eps=0.4, iterations=20, **more)
+    return measure_class_evidence(Net(good=True), samples(draw), judge=judge, eps=0.4, iterations=20, **more)
 
 
 def _inversion(good: bool, draw: int, **more: Any) -> Result:
@@ -343,7 +343,7 @@ def _by_heart(x: Tensor, y: Tensor, seed: int) -> nn.Module:
 def _generalization(good: bool, draw: int, **more: Any) -> Result:
     """Trained on the mean of each class, or by heart."""
     train, how = (_means if good else _by_heart), {"sizes": [80], "min_train_accuracy": 0.5, "attack": "fgsm"}
-    return measure_robust_generalization(samples(1000), Linf(0.02), train=train, test=samples(draw), **how, **more)
+    return measure_robust_generalization(samples(1000), Linf(0.02), train=train, test_data=samples(draw), **how, **more)
 
 
 class Bottom(nn.Module):
@@ -356,7 +356,7 @@ class Bottom(nn.Module):
 def _reliance(good: bool, draw: int, **more: Any) -> Result:
     model = Bottom() if good else Net(good=True)
     return measure_nonrobust_reliance(
-        model, samples(1000), L2(0.6), train=_means, test=samples(draw), iterations=10, **more
+        model, samples(1000), L2(0.6), train=_means, test_data=samples(draw), iterations=10, **more
     )
 
 
@@ -377,7 +377,7 @@ def _synthetic(good: bool, draw: int, **more: Any) -> Result:
     x, y = samples(3000, 120)
     wrong = torch.rand(len(y), generator=torch.Generator().manual_seed(0)) < 0.45
     return measure_synthetic_covers(
-        real, (x, y if good else torch.where(wrong, (y + 1) % CLASSES, y)), test=test, **more
+        real, (x, y if good else torch.where(wrong, (y + 1) % CLASSES, y)), test_data=test, **more
     )
 
 
@@ -418,7 +418,7 @@ def _backdoor(good: bool, draw: int, **more: Any) -> Result:
         "search_samples": 60,
         "sizes": [2, 6],
     }  # the larger leads anywhere, so that a class can stand out
-    return measure_no_backdoor_trigger(Templates(good=good, classes=6), patterned(draw, 6, 180), **few, **more)
+    return measure_no_backdoor_trigger(Templates(good=good, target_classes=6), patterned(draw, 6, 180), **few, **more)
 
 
 def _alignment(good: bool, draw: int, **more: Any) -> Result:

@@ -289,7 +289,7 @@ KINDS = {
         lambda d, **o: M.measure_no_spurious_feature(MODEL, d, Discovery(trigger_steps=0), **o)
     ),
     "backdoor": kind("assert_no_backdoor_trigger", "max_anomaly", exact=False)(
-        lambda d, **o: M.measure_no_backdoor_trigger(MODEL, d, iterations=5, sizes=[1, 3], **o)
+        lambda d, **o: M.measure_no_backdoor_trigger(MODEL, d, iterations=5, patch_sizes=[1, 3], **o)
     ),
     "failure direction": kind("assert_no_failure_direction", "max_excess_error", 1, exact=False)(
         lambda d, **o: M.measure_no_failure_direction(MODEL, d, permutations=19, **({"alpha": 0.1} | o))
@@ -310,7 +310,7 @@ KINDS = {
         lambda d, **o: M.measure_invertible_features(MODEL, d, iterations=3, **o)
     ),
     "class evidence": kind("assert_class_evidence", "min_transfer", 0)(
-        lambda d, **o: M.measure_class_evidence(MODEL, d, judge, eps=1.0, iterations=5, min_driven=5, **o)
+        lambda d, **o: M.measure_class_evidence(MODEL, d, judge=judge, eps=1.0, iterations=5, min_driven=5, **o)
     ),
     "agreement, contained": kind("assert_label_agreement", "min_contained", 0)(
         lambda d, **o: M.measure_label_agreement(MODEL, d, said(d), **o)
@@ -326,12 +326,12 @@ KINDS = {
     ),
     "robust generalization": kind("assert_robust_generalization", "max_gap", 1, exact=False)(
         lambda d, **o: M.measure_robust_generalization(
-            MORE, Linf(0.02), train=means, test=d, sizes=[60], seeds=2, min_train_accuracy=0.3, **FGSM, **o
+            MORE, Linf(0.02), train=means, test_data=d, sizes=[60], seeds=2, min_train_accuracy=0.3, **FGSM, **o
         )
     ),
     "nonrobust reliance": kind("assert_nonrobust_reliance", "max_transfer", 1, exact=False)(
         lambda d, **o: M.measure_nonrobust_reliance(
-            MODEL, MORE, M.L2(0.5), train=means, test=d, seeds=2, iterations=5, **o
+            MODEL, MORE, M.L2(0.5), train=means, test_data=d, seeds=2, iterations=5, **o
         )
     ),
     "label quality": kind("assert_label_quality", "max_error_rate", 1)(
@@ -345,7 +345,7 @@ KINDS = {
     "cue noticed": kind("assert_cue_noticed", "at_least", -1, exact=False)(noticed),
     "synthetic set": kind("assert_synthetic_covers", "max_gap", 1, exact=False)(
         lambda d, **o: M.measure_synthetic_covers(
-            *((d[0][at::3], d[1][at::3]) for at in (1, 0)), test=(d[0][2::3], d[1][2::3]), splits=2, **o
+            *((d[0][at::3], d[1][at::3]) for at in (1, 0)), test_data=(d[0][2::3], d[1][2::3]), splits=2, **o
         )
     ),
 }
@@ -476,8 +476,8 @@ def test_a_class_too_small_to_judge_is_neither_green_nor_silent(name: str, scope
 @pytest.mark.parametrize("scope", ["set", "population"])
 def test_evidence_of_too_few_samples_driven_is_neither_green_nor_silent(scope: str) -> None:
     options: dict[str, Any] = {"eps": 1.0, "steps": 5, "min_transfer": 0.01, "scope": scope, "exact": True}
-    assert M.measure_class_evidence(MODEL, first(20), judge, **options).verdict is Verdict.INCONCLUSIVE
-    few = M.measure_class_evidence(MODEL, first(20), judge, **(options | {"eps": 0.3, "min_driven": 1}))
+    assert M.measure_class_evidence(MODEL, first(20), judge=judge, **options).verdict is Verdict.INCONCLUSIVE
+    few = M.measure_class_evidence(MODEL, first(20), judge=judge, **(options | {"eps": 0.3, "min_driven": 1}))
     assert 0 < few.details["driven"] < 10
     assert f"{few.details['driven']} samples driven alone" in measured(few)
 

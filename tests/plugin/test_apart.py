@@ -26,7 +26,7 @@ ELSEWHERE = """
 
     def internal(model, data):
         def raises(x, y, seed): raise ZeroDivisionError("inside")
-        assert_robust_generalization(data, Linf(0.1), train=raises, test=data, max_gap=0.2, min_train_accuracy=0.6)
+        assert_robust_generalization(data, Linf(0.1), train=raises, test_data=data, max_gap=0.2, min_train_accuracy=0.6)
 
     def in_thread(work, *args):
         thread = threading.Thread(target=work, args=args, name="worker")

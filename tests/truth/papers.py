@@ -199,7 +199,7 @@ def evidence(seed: int) -> Numbers:
     told: Numbers = {}
     for name, teach in (("standard", trained), ("robust", hardened)):
         model = teach(net(seed), own, seed)
-        result = measure_class_evidence(model, test, svm(), eps=1.0, exact=True, seed=seed)
+        result = measure_class_evidence(model, test, judge=svm(), eps=1.0, exact=True, seed=seed)
         told[f"{name} own"] = float(result.details["own_success"])
         told[f"{name} judge"] = float(result.details["judge_success"])
         told[f"{name} ratio"] = float(result.details["ratio"])

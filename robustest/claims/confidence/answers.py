@@ -149,11 +149,11 @@ def sure_setup(setup: Setup, *, probabilities: bool) -> Setup:
     return setup.but(suppress=(*setup.settings.suppress, "softmax_outputs"))
 
 
-def fitted_temperature(setup: Setup, fit_on: object, *, probabilities: bool) -> tuple[float, Evidence]:
+def fitted_temperature(setup: Setup, fit_data: object, *, probabilities: bool) -> tuple[float, Evidence]:
     """The temperature under which other samples are likeliest (Guo et al., ICML 2017), and what they showed."""
     look = Answering(examples=0, probabilities=probabilities, marked=True, whole=True)
     rule = ShareRule(threshold=None, at_least=True, terms=setup.alone)
-    seen = observe(setup.on(as_samples(fit_on)).unpictured().plan("a temperature, fitted", look, rule))
+    seen = observe(setup.on(as_samples(fit_data)).unpictured().plan("a temperature, fitted", look, rule))
     logs, label = torch.from_numpy(seen.columns["logs"]), torch.from_numpy(seen.columns["label"])
 
     def loss(log_temperature: float) -> float:
@@ -163,7 +163,7 @@ def fitted_temperature(setup: Setup, fit_on: object, *, probabilities: bool) -> 
     return float(np.exp(found.x)), seen
 
 
-def checked_temperature(temperature: object, fit_on: object) -> float:
+def checked_temperature(temperature: object, fit_data: object) -> float:
     """A temperature as given.
 
     Raises:
@@ -171,8 +171,8 @@ def checked_temperature(temperature: object, fit_on: object) -> float:
     """
     if isinstance(temperature, bool) or not isinstance(temperature, (int, float)) or not 0 < temperature < np.inf:
         raise ConfigError(expected("temperature to be a number > 0", temperature))
-    if fit_on is not None and temperature != 1:
-        raise ConfigError("Expected temperature= or fit_on= but got both: the one would replace the other.")
+    if fit_data is not None and temperature != 1:
+        raise ConfigError("Expected temperature= or fit_data= but got both: the one would replace the other.")
     return float(temperature)
 
 

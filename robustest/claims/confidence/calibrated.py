@@ -67,7 +67,7 @@ def measure_calibrated(
     max_ece: float | None = None,
     bins: int = 15,
     temperature: float = 1.0,
-    fit_on: object = None,
+    fit_data: object = None,
     probabilities: bool = False,
     **options: Unpack[Options],
 ) -> Result:
@@ -84,7 +84,7 @@ def measure_calibrated(
         max_ece: the calibration error claimed at most, in 0..1 and less than 1; not together with max_brier.
         bins: of confidence, of equal width, >= 10.
         temperature: what logits are divided by, > 0.
-        fit_on: other samples, as data, on which a temperature is fitted by likelihood. None of the judged samples may
+        fit_data: other samples, as data, on which a temperature is fitted by likelihood. None of the judged samples may
             be among them.
         probabilities: whether the model gives probabilities in place of logits.
         **options: see `robustest.run.options.Options`.
@@ -96,10 +96,10 @@ def measure_calibrated(
         DataError, ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
     asked = _Asked.of(max_brier, max_ece, bins)
-    temperature = checked_temperature(temperature, fit_on)
+    temperature = checked_temperature(temperature, fit_data)
     chosen = asked_shift(shift, severity)
     setup = sure_setup(Setup.of(model, data, options), probabilities=probabilities)
-    look, fitted = _look(setup, chosen, temperature, fit_on, probabilities=probabilities)
+    look, fitted = _look(setup, chosen, temperature, fit_data, probabilities=probabilities)
     plan = answers_plan(setup, asked.quantity.says(about(chosen)), look, asked.rule(setup))
     evidence = observe(plan)
     check_apart(evidence, fitted)
@@ -174,12 +174,12 @@ class _Asked:
 
 
 def _look(
-    setup: Setup, shift: Shift | None, temperature: float, fit_on: object, *, probabilities: bool
+    setup: Setup, shift: Shift | None, temperature: float, fit_data: object, *, probabilities: bool
 ) -> tuple[Answering, Evidence | None]:
     """How samples are asked, and what others showed of the temperature where it is fitted on them."""
     fitted = None
-    if fit_on is not None:
-        temperature, fitted = fitted_temperature(setup, fit_on, probabilities=probabilities)
+    if fit_data is not None:
+        temperature, fitted = fitted_temperature(setup, fit_data, probabilities=probabilities)
     look = Answering(
         examples=setup.settings.examples,
         shift=shift,

@@ -63,9 +63,9 @@ def measure_no_backdoor_trigger(
     data: object,
     *,
     max_anomaly: float | None = None,
-    labels: Sequence[int] | None = None,
+    classes: Sequence[int] | None = None,
     min_success: float = 0.85,
-    sizes: Sequence[int] | None = None,
+    patch_sizes: Sequence[int] | None = None,
     iterations: int = 200,
     search_samples: int = 1000,
     **options: Unpack[Options],
@@ -81,9 +81,9 @@ def measure_no_backdoor_trigger(
         model: as for `measure_robust_accuracy`; it must give gradients.
         data: as for `measure_robust_accuracy`; images (N, C, H, W), a few hundred at least.
         max_anomaly: the anomaly claimed at most, > 0; without one the verdict is "inconclusive".
-        labels: classes to search, 4 at least; None for all.
+        classes: classes to search, 4 at least; None for all.
         min_success: share of images that a patch must send to its class, in (0, 1].
-        sizes: sides of the squares tried, in pixels, rising; None tries about a dozen, up to .6 of the image's side.
+        patch_sizes: sides of the squares tried, in pixels, rising; None tries about a dozen, up to .6 of the image's side.
         iterations: steps of the search for each class; each takes 32 samples forward and back.
         search_samples: samples searched on, at most, and never more than half.
         **options: see `robustest.run.options.Options`.
@@ -102,7 +102,13 @@ def measure_no_backdoor_trigger(
     halves = Halves.of(setup.samples, setup.settings.seed, search_samples)
     with bench(setup.model, halves, setup.settings) as ready:
         threshold = MAX_ANOMALY if max_anomaly is None else max_anomaly
-        how = {"labels": labels, "steps": iterations, "success": min_success, "sizes": sizes, "threshold": threshold}
+        how = {
+            "labels": classes,
+            "steps": iterations,
+            "success": min_success,
+            "sizes": patch_sizes,
+            "threshold": threshold,
+        }
         triggers = _searched(ready, seed=setup.settings.seed, **how)
     return halves.whole(_pasted(setup, halves, triggers, ready.tally, max_anomaly=max_anomaly, success=min_success))
 

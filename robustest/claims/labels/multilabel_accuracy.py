@@ -47,7 +47,7 @@ def measure_multilabel_accuracy(
     data: object,
     *,
     at_least: float | None = None,
-    of: Of = "top1-in-set",
+    metric: Of = "top1-in-set",
     scores: Scores = "sigmoid",
     by: Literal["objects", "overall"] = "objects",
     no_worse_than: Baseline | None = None,
@@ -68,7 +68,7 @@ def measure_multilabel_accuracy(
         data: `(x, sets)`: inputs (N, *S), or a data set as for `measure_robust_accuracy`, whose own labels are not
             read; and (N, K) of 0 and 1, the classes that each sample shows.
         at_least: the share of samples claimed, in 0..1.
-        of: as above.
+        metric: as above.
         scores: which classes a model says, for the exact set: "sigmoid", those of positive logits, as after training
             with a binary loss; "softmax", those at least half as probable as the most probable one.
         by: "objects", as above, or "overall", where the share of all samples alone is claimed: every line then says
@@ -81,13 +81,13 @@ def measure_multilabel_accuracy(
             ("top1-in-set"); else as for `measure_robust_accuracy`.
         ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
-    _check_words(of, scores, by)
+    _check_words(metric, scores, by)
     threshold = asked_threshold("at_least", at_least, trivial=0)
-    given = _given(data, of)
+    given = _given(data, metric)
     setup = Setup.of(model, given.samples, options)
     plan = setup.plan(
-        MULTILABEL_ACCURACY.quantities[0].says(_OF[of]),
-        Naming(sets=given.sets, of=of, scores=scores, examples=setup.settings.examples),
+        MULTILABEL_ACCURACY.quantities[0].says(_OF[metric]),
+        Naming(sets=given.sets, of=metric, scores=scores, examples=setup.settings.examples),
         StrataRule(
             whole=ShareRule(threshold=threshold, at_least=True, terms=setup.terms),
             nouns=MultiLabel.nouns,
@@ -95,21 +95,21 @@ def measure_multilabel_accuracy(
             alpha=setup.settings.alpha,
             column="objects",
         ),
-        identity=("multi-label accuracy", of, scores, digest(given.sets)),
+        identity=("multi-label accuracy", metric, scores, digest(given.sets)),
     ).against(no_worse_than, tolerance, asked=threshold is not None)
     evidence = observe(plan)
-    by_objects, blind = _by_objects(evidence), _by_saying_one_thing(given, of)
+    by_objects, blind = _by_objects(evidence), _by_saying_one_thing(given, metric)
     return finish(
         plan,
         evidence,
         kind=MULTILABEL_ACCURACY,
         threshold=threshold,
-        decision=_fallible(evidence.decision, given, of, threshold),
-        setting=of if of == "top1-in-set" else f"{of} by {scores}",
+        decision=_fallible(evidence.decision, given, metric, threshold),
+        setting=metric if metric == "top1-in-set" else f"{metric} by {scores}",
         method="predictions beside sets of classes",
         details=_details(evidence, blind, by_objects),
         caveats=_caveats(blind, threshold),
-        pairing=Pairing(under=f"{of} of {digest(given.sets)[:12]}"),
+        pairing=Pairing(under=f"{metric} of {digest(given.sets)[:12]}"),
     )
 
 
@@ -156,7 +156,7 @@ def _check_words(of: str, scores: str, by: object) -> None:
         ConfigError: one does.
     """
     if of not in _OF:
-        raise ConfigError(expected(f"of to be one of {', '.join(_OF)}", of))
+        raise ConfigError(expected(f"metric to be one of {', '.join(_OF)}", of))
     if scores not in _SCORES:
         raise ConfigError(expected(f"scores to be one of {', '.join(_SCORES)}", scores))
     if by not in ("objects", "overall"):

@@ -46,8 +46,8 @@ CLASS_EVIDENCE = Kind(
 def measure_class_evidence(
     model: object,
     data: object,
-    judge: object,
     *,
+    judge: object,
     eps: float,
     min_transfer: float | None = None,
     iterations: int = 60,

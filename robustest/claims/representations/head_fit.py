@@ -50,8 +50,8 @@ class HeadOptions:
         n_lambdas: penalties on the path, >= 2.
         subsamples: fits on half of the rows that tell which features are stable; 0 for none.
         min_per_class: samples of each class that a head may be fitted on, at least.
-        told: features of each class that the result lists, the largest weights first.
-        top: samples listed for each, those where it is highest.
+        listed_features: features of each class that the result lists, the largest weights first.
+        listed_samples: samples listed for each, those where it is highest.
 
     Raises:
         ConfigError: a number is out of range.
@@ -63,12 +63,12 @@ class HeadOptions:
     n_lambdas: int
     subsamples: int
     min_per_class: int
-    told: int
-    top: int
+    listed_features: int
+    listed_samples: int
 
     def __post_init__(self) -> None:
         checked_real("slack", self.slack, 0.0, 1.0)
-        for name, low in (("subsamples", 0), ("min_per_class", 2), ("told", 1), ("top", 1)):
+        for name, low in (("subsamples", 0), ("min_per_class", 2), ("listed_features", 1), ("listed_samples", 1)):
             checked_whole(name, getattr(self, name), low)
 
 
@@ -135,9 +135,9 @@ class FittedHead:
                 for i in told
             ],
             "heads": [
-                self._row(k, j, weight, options.top)
+                self._row(k, j, weight, options.listed_samples)
                 for k in range(len(counts))
-                for j, weight in self.head.top(k, options.told)
+                for j, weight in self.head.top(k, options.listed_features)
             ],
             "pictures": self.pictures,
         }
@@ -187,7 +187,7 @@ def fit_head(
         for k in _pictured(head) if settings.pictures is not None else ():
             rows = [j for j, _ in head.top(k, _SHOWN)]
             about = ", ".join(f"feature {j} ({weight:+.2f})" for j, weight in head.top(k, _SHOWN))
-            samples = [halves.searched[highest(features[:, j], options.top)] for j in rows]
+            samples = [halves.searched[highest(features[:, j], options.listed_samples)] for j in rows]
             gallery.add(f"class{k}", f"class {k}: {about}", rows, samples)
         evaluator.settle()
         tally = Tally.of(evaluator).since(Tally(), time.perf_counter() - started)

@@ -79,8 +79,8 @@ def measure_sparse_head(
     subsamples: int = 20,
     fit_samples: int = 10_000,
     min_per_class: int = 10,
-    told: int = 5,
-    top: int = 5,
+    listed_features: int = 5,
+    listed_samples: int = 5,
     **options: Unpack[Options],
 ) -> Result:
     """The accuracy that a model loses where its last layer is replaced by one of few features.
@@ -101,7 +101,7 @@ def measure_sparse_head(
         subsamples: fits on half of the rows that tell which features are stable; 0 for none.
         fit_samples: samples fitted on, at most, and never more than half.
         min_per_class: samples of every class there must be in either half, >= 2.
-        told, top: features of each class that the result lists, and samples where each is highest, >= 1 each.
+        listed_features, listed_samples: features of each class that the result lists, and samples where each is highest, >= 1 each.
         **options: see `robustest.run.options.Options`; every sample of the other half is looked at.
 
     Returns:
@@ -121,8 +121,8 @@ def measure_sparse_head(
         n_lambdas=n_lambdas,
         subsamples=subsamples,
         min_per_class=min_per_class,
-        told=told,
-        top=top,
+        listed_features=listed_features,
+        listed_samples=listed_samples,
     )
     checked_whole("fit_samples", fit_samples, 2)
     return _measured(Setup.of(model, data, options), limits, how, fit_samples)

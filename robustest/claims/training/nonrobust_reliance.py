@@ -87,7 +87,7 @@ def measure_nonrobust_reliance(
     threat: Threat,
     *,
     train: TrainFn,
-    test: object,
+    test_data: object,
     max_transfer: float | None = None,
     seeds: int = 3,
     iterations: int = 100,
@@ -109,7 +109,7 @@ def measure_nonrobust_reliance(
         data: samples that are moved, as for `measure_robust_accuracy`. They are held in memory.
         threat: how far samples may be moved: `L2(0.5)` in the paper.
         train: as for `measure_robust_generalization`: trains the learner, best of the network's own kind.
-        test: other samples, which stay as they are.
+        test_data: other samples, which stay as they are.
         max_transfer: the transfer claimed at most, in 0..1; without one the verdict is "inconclusive".
         seeds: learners of each set, >= 1: `seed`, `seed` + 1, ...
         iterations: gradient steps towards the class, >= 1.
@@ -133,7 +133,7 @@ def measure_nonrobust_reliance(
     checked_whole("iterations", iterations, 1)
     check_train(train)
     setup = Setup.of(model, data, options)
-    sets = TrainingSets.of(data, test, setup.model.bounds)
+    sets = TrainingSets.of(data, test_data, setup.model.bounds)
     statement = NONROBUST_RELIANCE.quantities[0].says(threat)
     if setup.settings.replay_only:
         raise context.current().not_searched(statement, "replayed only: nothing was trained")

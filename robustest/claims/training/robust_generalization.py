@@ -82,7 +82,7 @@ def measure_robust_generalization(
     threat: Threat,
     *,
     train: TrainFn,
-    test: object,
+    test_data: object,
     max_gap: float | None = None,
     sizes: Sequence[int] | None = None,
     seeds: int = 3,
@@ -100,11 +100,11 @@ def measure_robust_generalization(
 
     Args:
         data: samples to train on, as for `measure_robust_accuracy`. They are held in memory.
-        threat: what the attacker may do to these samples and to those of `test`.
+        threat: what the attacker may do to these samples and to those of `test_data`.
         train: called with samples (n, *S) float32, labels (n,) int64 and a seed, returns a new model as
             `measure_robust_accuracy` takes it: `adversarial_training(net(), (x, y), threat,
             recipe=Recipe(seed=seed)).model`, say. What it draws without a generator follows from the seed as well.
-        test: other samples.
+        test_data: other samples.
         max_gap: the gap claimed at most, in 0..1; without one the verdict is "inconclusive".
         sizes: rising numbers of training samples, >= 1; None takes a sixteenth of the data, a quarter, and all.
         seeds: models of each size, >= 1: `seed`, `seed` + 1, ...
@@ -132,7 +132,7 @@ def measure_robust_generalization(
     study = _study(
         train,
         data,
-        test,
+        test_data,
         threat,
         attack=attack,
         options=options,

@@ -48,4 +48,4 @@ def test_nor_does_a_synthetic_set_hold_the_test_samples(leaks: str) -> None:
     sets = {name: (drawn(200, 6, seed), y) for seed, name in enumerate(("synthetic", "train", "test"))}
     sets[leaks] = (sets["test"][0] + 1e-7, y)
     with pytest.raises(DataError, match=f"among the {leaks} ones but for rounding"):
-        measure_synthetic_covers(sets["train"], sets["synthetic"], test=sets["test"], max_gap=0.1)
+        measure_synthetic_covers(sets["train"], sets["synthetic"], test_data=sets["test"], max_gap=0.1)

@@ -236,7 +236,7 @@ def test_a_users_functions_beside_the_model_run_in_full_float32_too() -> None:
     torch.set_default_dtype(torch.float64)
     torch.set_float32_matmul_precision("medium")
     before = state()
-    measure_synthetic_covers(*sets[:2], test=sets[2], max_gap=0.5, features=features)
+    measure_synthetic_covers(*sets[:2], test_data=sets[2], max_gap=0.5, embedding=features)
     assert set(seen) == {(torch.float32, "highest")}
     assert state() == before
 

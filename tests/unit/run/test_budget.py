@@ -92,13 +92,20 @@ CLAIMS: dict[str, Callable[..., Result]] = {
     "discovery": lambda **o: measure_no_spurious_feature(Slow(), data(), Discovery(), max_flip_rate=0.5, **o),
     "reading": lambda **o: measure_robust_accuracy(Slow(0.0), SlowData(), Linf(0.1), at_least=0.1, attack="fgsm", **o),
     "training": lambda **o: measure_robust_generalization(
-        data(64), Linf(0.1), train=trained, test=data(32, 1), max_gap=0.5, min_train_accuracy=0.6, attack="fgsm", **o
+        data(64),
+        Linf(0.1),
+        train=trained,
+        test_data=data(32, 1),
+        max_gap=0.5,
+        min_train_accuracy=0.6,
+        attack="fgsm",
+        **o,
     ),
     "training of other code": lambda **o: measure_robust_generalization(
         data(64),
         Linf(0.1),
         train=fitted,
-        test=data(32, 1),
+        test_data=data(32, 1),
         max_gap=0.5,
         min_train_accuracy=0.6,
         attack="fgsm",

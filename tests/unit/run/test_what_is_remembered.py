@@ -547,7 +547,7 @@ KINDS: dict[str, Callable[[Sign], Result]] = {
         images(16),
         Linf(0.01),
         train=trained_by(sign),
-        test=images(12),
+        test_data=images(12),
         sizes=[16],
         seeds=2,
         min_train_accuracy=0.6,

@@ -100,13 +100,13 @@ def measure_synthetic_covers(
     data: object,
     synthetic: object,
     *,
-    test: object,
+    test_data: object,
     max_gap: float | None = None,
     max_label_shift: float | None = None,
     max_copies: float | None = 0.02,
     max_diversity_factor: float | None = None,
     train: TrainFn | None = None,
-    features: Callable[[Tensor], object] | None = None,
+    embedding: Callable[[Tensor], object] | None = None,
     splits: int = 8,
     **options: Unpack[Options],
 ) -> Result:
@@ -119,7 +119,7 @@ def measure_synthetic_covers(
         data: real samples, in a form that `measure_robust_accuracy` takes; best those that the generator was made
             from, or copies cannot be told.
         synthetic: labelled samples that stand in for them.
-        test: real samples that neither a generator nor a learner was made from; 100 or more for a claim on copies.
+        test_data: real samples that neither a generator nor a learner was made from; 100 or more for a claim on copies.
         max_gap: accuracy lost, claimed at most, in 0..1.
         max_label_shift: total variation claimed at most, in 0..1; None claims nothing of it, here as below.
         max_copies: share claimed at most, in 0..1: more than the .01 that real samples have.
@@ -127,7 +127,7 @@ def measure_synthetic_covers(
         train: as for `measure_robust_generalization`: trains the learner. It is called about 60 times; random draws
             from torch, NumPy and Python are seeded for it and put back. None is a multinomial logistic regression on
             inputs or features.
-        features: maps inputs (B, *S) to (B, D), in which distances are measured, and which the logistic regression is
+        embedding: maps inputs (B, *S) to (B, D), in which distances are measured, and which the logistic regression is
             trained on; None takes the inputs themselves.
         splits: random halvings of each training set that its draws are estimated by, >= 2.
         **options: see `robustest.run.options.Options`. The intervals of the gap and the factor are for other draws
@@ -148,8 +148,8 @@ def measure_synthetic_covers(
     checked_whole("splits", splits, 2)
     classifier, settings = apply(lambda x: x, options)
     chosen = _learner(train, options, settings)
-    inputs = read_sets(synthetic, data, test)
-    mapped = inputs if features is None else features_of(inputs, features)
+    inputs = read_sets(synthetic, data, test_data)
+    mapped = inputs if embedding is None else features_of(inputs, embedding)
     sets = mapped if train is None else inputs
     draws = Draws.of(sets, splits, settings.seed)
     fits = _fits(chosen, sets, settings, draws.trainings)
@@ -207,7 +207,7 @@ def _learner(train: object, options: Options, settings: Settings) -> Learner:
         if options.get("preprocessing") is not None:
             raise ConfigError(
                 "Expected preprocessing= together with train=, of whose model it is, but got it alone. Give "
-                "features=, which map the inputs."
+                "embedding=, which maps the inputs."
             )
         return Logistic()
     check_train(train)

@@ -101,16 +101,16 @@ def test_errors_that_cancel_inside_a_bin_are_seen_at_twice_the_resolution() -> N
 def test_a_temperature_is_fitted_on_other_samples_only() -> None:
     judged, other = samples(seed=1), samples(seed=2)
     raw = measure_calibrated(doubled, judged, max_ece=0.07)
-    mended = measure_calibrated(doubled, judged, max_ece=0.07, fit_on=other)
+    mended = measure_calibrated(doubled, judged, max_ece=0.07, fit_data=other)
     assert raw.verdict is Verdict.FAILED
     assert mended.verdict is Verdict.PASSED
     assert mended.details["temperature"] == pytest.approx(2, rel=0.1)
     assert "fitted on 4000 other samples" in mended.notes[-1]
     with pytest.raises(DataError, match="4000 of the 4000 that are judged are among them"):
-        measure_calibrated(doubled, judged, max_ece=0.07, fit_on=judged)
+        measure_calibrated(doubled, judged, max_ece=0.07, fit_data=judged)
     mixed = (torch.cat([other[0], judged[0][:1]]), torch.cat([other[1], judged[1][:1]]))
     with pytest.raises(DataError, match="1 of the 4000"):
-        measure_calibrated(doubled, judged, max_brier=1.0, exact=True, fit_on=mixed)
+        measure_calibrated(doubled, judged, max_brier=1.0, exact=True, fit_data=mixed)
     by_hand = measure_calibrated(doubled, judged, max_ece=0.07, temperature=2.0)
     assert by_hand.details["brier"] == pytest.approx(measure_calibrated(model, judged, exact=True).details["brier"])
 
@@ -226,7 +226,7 @@ def test_a_model_that_scores_everything_alike_rejects_nothing() -> None:
         (measure_calibrated, {"max_ece": 1.0}, "max_ece to be less than 1"),
         (measure_calibrated, {"bins": 5}, "bins to be a whole number >= 10"),
         (measure_calibrated, {"temperature": 0.0}, "temperature to be a number > 0"),
-        (measure_calibrated, {"temperature": 2.0, "fit_on": samples(10)}, "temperature= or fit_on="),
+        (measure_calibrated, {"temperature": 2.0, "fit_data": samples(10)}, "temperature= or fit_data="),
         (measure_calibrated, {"severity": 3}, "shift= with severity=3"),
         (measure_selective_accuracy, {"coverage": 0.0}, "coverage to be more than 0"),
         (measure_selective_accuracy, {"coverage": 1.5}, "coverage"),

@@ -50,7 +50,7 @@ def only_first(z: Tensor) -> Tensor:
 
 def test_a_model_that_sees_every_object_holds_everywhere() -> None:
     for of in ("top1-in-set", "exact-set"):
-        result = measure_multilabel_accuracy(Logits(), (X, SETS), at_least=0.99, of=of, exact=True)
+        result = measure_multilabel_accuracy(Logits(), (X, SETS), at_least=0.99, metric=of, exact=True)
         assert (result.verdict, result.estimate) == (Verdict.PASSED, 1.0)
     assert result.details["by_objects"] == [
         {"objects": 1, "samples": 160, "top1_in_set": 1.0, "exact_set": 1.0},
@@ -61,7 +61,7 @@ def test_a_model_that_sees_every_object_holds_everywhere() -> None:
 def test_one_object_of_two_is_in_the_set_and_not_the_set() -> None:
     top = measure_multilabel_accuracy(Logits(only_first), (X, SETS), at_least=0.99, exact=True)
     assert top.verdict is Verdict.PASSED
-    exact = measure_multilabel_accuracy(Logits(only_first), (X, SETS), at_least=0.9, of="exact-set", exact=True)
+    exact = measure_multilabel_accuracy(Logits(only_first), (X, SETS), at_least=0.9, metric="exact-set", exact=True)
     assert (exact.verdict, exact.estimate) == (Verdict.FAILED, 0.8)
     assert exact.details["by_objects"][1]["exact_set"] == 0.0
     assert {c.index % 5 for c in exact.counterexamples} == {0}
@@ -83,7 +83,7 @@ def test_a_share_that_single_objects_carry_does_not_pass_but_by_the_mean_alone()
 
 def test_a_model_that_says_everything_fails_the_exact_set_and_is_told_of_in_the_other() -> None:
     everything = Logits(lambda z: torch.ones_like(z) + torch.tensor([0.1, 0, 0, 0]))
-    exact = measure_multilabel_accuracy(everything, (X, SETS), at_least=0.01, of="exact-set", exact=True)
+    exact = measure_multilabel_accuracy(everything, (X, SETS), at_least=0.01, metric="exact-set", exact=True)
     assert (exact.verdict, exact.estimate) == (Verdict.FAILED, 0.0)
     top = measure_multilabel_accuracy(everything, (X, SETS), at_least=0.25, exact=True)
     share = float(SETS[:, 0].float().mean())
@@ -140,9 +140,9 @@ def test_early_verdicts_and_populations() -> None:
 
 def test_a_failed_claim_says_what_was_claimed() -> None:
     with pytest.raises(ClaimFailed, match=r"multi-label accuracy \(exact set of what a sample shows\) >= 0\.9"):
-        assert_multilabel_accuracy(Logits(only_first), (X, SETS), at_least=0.9, of="exact-set")
+        assert_multilabel_accuracy(Logits(only_first), (X, SETS), at_least=0.9, metric="exact-set")
     with pytest.raises(ConfigError, match="nothing to claim"):
-        assert_multilabel_accuracy(Logits(), (X, SETS), of="exact-set")
+        assert_multilabel_accuracy(Logits(), (X, SETS), metric="exact-set")
 
 
 def test_what_cannot_be_measured_is_an_error() -> None:
@@ -150,11 +150,11 @@ def test_what_cannot_be_measured_is_an_error() -> None:
     empty[3] = False
     with pytest.raises(DataError, match="sample 3 shows none"):
         measure_multilabel_accuracy(Logits(), (X, empty), at_least=0.5)
-    assert measure_multilabel_accuracy(Logits(), (X, empty), at_least=0.5, of="exact-set").verdict is Verdict.PASSED
+    assert measure_multilabel_accuracy(Logits(), (X, empty), at_least=0.5, metric="exact-set").verdict is Verdict.PASSED
     with pytest.raises(DataError, match="every one shows"):
         measure_multilabel_accuracy(Logits(), (X, torch.ones(N, K)), at_least=0.5)
     with pytest.raises(DataError, match=r"model's 4 classes but got 3 columns"):
-        measure_multilabel_accuracy(Logits(), (X, SETS[:, :3]), at_least=0.5, of="exact-set")
+        measure_multilabel_accuracy(Logits(), (X, SETS[:, :3]), at_least=0.5, metric="exact-set")
     with pytest.raises(ModelError, match="nan_values"):
         measure_multilabel_accuracy(Logits(lambda z: z / 0.0 * 0), (X, SETS), at_least=0.5)
     with pytest.raises(DataError, match="finite inputs"):

@@ -41,11 +41,11 @@ def other(x: Tensor) -> Tensor:
 
 @pytest.fixture(scope="module")
 def blind() -> Result:
-    return measure_class_evidence(Row(0).eval(), (X, Y), other, eps=1.0, min_transfer=0.5, exact=True)
+    return measure_class_evidence(Row(0).eval(), (X, Y), judge=other, eps=1.0, min_transfer=0.5, exact=True)
 
 
 def test_a_judge_who_looks_at_the_same_evidence_agrees() -> None:
-    result = measure_class_evidence(Row(0).eval(), (X, Y), same, eps=1.0, min_transfer=0.9, exact=True)
+    result = measure_class_evidence(Row(0).eval(), (X, Y), judge=same, eps=1.0, min_transfer=0.9, exact=True)
     assert (result.verdict, result.estimate) == (Verdict.PASSED, 1.0)
     assert result.details["own_success"] == 1.0
     assert result.details["ratio"] == 1.0
@@ -64,29 +64,29 @@ def test_a_judge_who_looks_elsewhere_does_not(blind: Result) -> None:
 
 
 def test_an_early_verdict_is_that_of_all(blind: Result) -> None:
-    early = measure_class_evidence(Row(0).eval(), (X, Y), other, eps=1.0, min_transfer=0.5)
+    early = measure_class_evidence(Row(0).eval(), (X, Y), judge=other, eps=1.0, min_transfer=0.5)
     assert early.verdict is Verdict.FAILED
     assert early.n_used < N
 
 
 def test_an_early_verdict_waits_until_enough_were_driven() -> None:
-    result = measure_class_evidence(Row(0).eval(), (X, Y), other, eps=1.0, min_transfer=0.5, min_driven=150)
+    result = measure_class_evidence(Row(0).eval(), (X, Y), judge=other, eps=1.0, min_transfer=0.5, min_driven=150)
     assert result.verdict is Verdict.FAILED
     assert 150 <= result.details["driven"] < N
 
 
 def test_where_nobody_is_driven_nothing_is_shown() -> None:
-    result = measure_class_evidence(Row(0).eval(), (X, Y), same, eps=0.0, min_transfer=0.5)
+    result = measure_class_evidence(Row(0).eval(), (X, Y), judge=same, eps=0.0, min_transfer=0.5)
     assert result.verdict is Verdict.INCONCLUSIVE
     assert result.estimate is None
-    part = measure_class_evidence(Row(0).eval(), (X[:24], Y[:24]), same, eps=1.0, min_transfer=0.5)
+    part = measure_class_evidence(Row(0).eval(), (X[:24], Y[:24]), judge=same, eps=1.0, min_transfer=0.5)
     assert part.verdict is Verdict.INCONCLUSIVE
     assert "fewer than 30" in part.rule
 
 
 def test_what_the_model_took_for_the_class_before_was_not_driven_there() -> None:
     wrong = (Y + 1) % 3
-    result = measure_class_evidence(Row(0).eval(), (X, wrong), same, eps=0.0, min_transfer=0.5, exact=True)
+    result = measure_class_evidence(Row(0).eval(), (X, wrong), judge=same, eps=0.0, min_transfer=0.5, exact=True)
     assert result.details["own_success"] > 0.3
     assert (result.details["driven"], result.verdict) == (0, Verdict.INCONCLUSIVE)
 
@@ -103,7 +103,7 @@ def test_what_the_judge_took_for_the_class_before_is_no_evidence() -> None:
             return self.scale * x[:, 0, self.row, :2]
 
     result = measure_class_evidence(
-        Two(0).eval(), (x, y), lambda x: x[:, 0, 3, :2], eps=1.0, min_transfer=0.3, exact=True
+        Two(0).eval(), (x, y), judge=lambda x: x[:, 0, 3, :2], eps=1.0, min_transfer=0.3, exact=True
     )
     assert result.details["own_success"] == 1.0
     assert result.details["judge_before"] == pytest.approx(0.4)
@@ -115,7 +115,7 @@ def test_a_transfer_of_the_few_that_could_be_driven_says_so_on_every_line() -> N
     few = torch.arange(N) % 5 == 0
     x = X.clone()
     x[~few, 0, 0] = nn.functional.one_hot(Y[~few], 4).float()  # too sure to be driven
-    result = measure_class_evidence(Row(0).eval(), (x, Y), same, eps=0.6, min_transfer=0.5, exact=True)
+    result = measure_class_evidence(Row(0).eval(), (x, Y), judge=same, eps=0.6, min_transfer=0.5, exact=True)
     assert result.verdict is Verdict.PASSED
     assert result.details["driven"] < N / 2
     assert any(f"{result.details['driven']} of {N} samples were driven" in caveat for caveat in result.caveats)
@@ -123,7 +123,7 @@ def test_a_transfer_of_the_few_that_could_be_driven_says_so_on_every_line() -> N
 
 def test_a_judge_at_chance_judges_nothing() -> None:
     result = measure_class_evidence(
-        Row(0).eval(), (X, Y), lambda x: x[:, 0, 3, :3], eps=1.0, min_transfer=0.1, exact=True
+        Row(0).eval(), (X, Y), judge=lambda x: x[:, 0, 3, :3], eps=1.0, min_transfer=0.1, exact=True
     )
     assert result.verdict is Verdict.INCONCLUSIVE
     assert "the judge is no better than chance" in result.rule
@@ -131,30 +131,30 @@ def test_a_judge_at_chance_judges_nothing() -> None:
 
 def test_a_judge_may_give_labels_alone() -> None:
     judge = labels_model(lambda x: other(x).argmax(1), classes=3)
-    result = measure_class_evidence(Row(0).eval(), (X, Y), judge, eps=1.0, min_transfer=0.5)
+    result = measure_class_evidence(Row(0).eval(), (X, Y), judge=judge, eps=1.0, min_transfer=0.5)
     assert result.verdict is Verdict.FAILED
 
 
 def test_a_population_claim_needs_its_bound() -> None:
-    result = measure_class_evidence(Row(0).eval(), (X, Y), same, eps=1.0, min_transfer=0.9, scope="population")
+    result = measure_class_evidence(Row(0).eval(), (X, Y), judge=same, eps=1.0, min_transfer=0.9, scope="population")
     assert result.verdict is Verdict.PASSED
     assert 0.9 < result.interval[0] < 1.0
 
 
 def test_the_assertion_is_advisory_without_a_threshold(blind: Result) -> None:
     model = Row(0).eval()
-    assert assert_class_evidence(model, (X, Y), other, eps=1.0).verdict is Verdict.INCONCLUSIVE
+    assert assert_class_evidence(model, (X, Y), judge=other, eps=1.0).verdict is Verdict.INCONCLUSIVE
     with pytest.raises(ClaimFailed, match="transfer"):
-        assert_class_evidence(model, (X, Y), other, eps=1.0, min_transfer=0.5)
+        assert_class_evidence(model, (X, Y), judge=other, eps=1.0, min_transfer=0.5)
     with pytest.raises(ClaimInconclusive):
-        assert_class_evidence(model, (X, Y), other, eps=0.0, min_transfer=0.5)
+        assert_class_evidence(model, (X, Y), judge=other, eps=0.0, min_transfer=0.5)
     assert Result.from_dict(blind.to_dict()) == blind
 
 
 def test_nobody_judges_himself() -> None:
     model = Row(0).eval()
     with pytest.raises(ConfigError, match="judge= to be another model"):
-        measure_class_evidence(model, (X, Y), model, eps=1.0)
+        measure_class_evidence(model, (X, Y), judge=model, eps=1.0)
 
 
 @pytest.mark.parametrize(
@@ -164,4 +164,4 @@ def test_nobody_judges_himself() -> None:
 )
 def test_settings_are_in_range(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
-        measure_class_evidence(Row(0).eval(), (X, Y), other, **{"eps": 1.0, **options})
+        measure_class_evidence(Row(0).eval(), (X, Y), judge=other, **{"eps": 1.0, **options})

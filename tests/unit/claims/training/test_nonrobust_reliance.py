@@ -49,7 +49,7 @@ def wide(model: nn.Module) -> Result:
 
 def relied(model: object, train: Any, eps: float = 0.5, data: Any = DATA, test: Any = TEST, **more: Any) -> Result:
     how = {"iterations": 10, **more}
-    return measure_nonrobust_reliance(model, data, L2(eps), train=train, test=test, **how)
+    return measure_nonrobust_reliance(model, data, L2(eps), train=train, test_data=test, **how)
 
 
 def rows(result: Result) -> dict[str, dict[str, Any]]:
@@ -113,11 +113,11 @@ def test_a_class_that_was_never_reached_is_named_however_many_others_were() -> N
             net[1].bias.copy_(-5 * centres.square().sum(1))
         return net.eval()
 
-    closed = measure_nonrobust_reliance(Lookup(5.0), data, L2(1.0), train=train, test=test, **how)
+    closed = measure_nonrobust_reliance(Lookup(5.0), data, L2(1.0), train=train, test_data=test, **how)
     assert closed.details["reached"] > 0.9
     assert closed.verdict is Verdict.INCONCLUSIVE
     assert "class 2" in closed.rule
-    opened = measure_nonrobust_reliance(Lookup(0.0), data, L2(1.0), train=train, test=test, **how)
+    opened = measure_nonrobust_reliance(Lookup(0.0), data, L2(1.0), train=train, test_data=test, **how)
     assert not opened.rule.startswith("few targets reached")
 
 
@@ -261,5 +261,5 @@ def test_what_cannot_be_measured_is_refused(
 def test_the_assertion_raises_where_the_claim_does_not_hold(model: nn.Module) -> None:
     with pytest.raises(AssertionError, match="accuracy learned from what changes under"):
         assert_nonrobust_reliance(
-            model, DATA, L2(2.0), train=Counted(), test=TEST, max_transfer=0.05, seeds=2, iterations=10
+            model, DATA, L2(2.0), train=Counted(), test_data=TEST, max_transfer=0.05, seeds=2, iterations=10
         )

@@ -59,7 +59,7 @@ def schmidt(d: int, sizes: list[int], *, seeds: int, train: Any = mean, m: int =
         gaussian(d, max(4 * sizes[-1], 100), 1),
         Linf(0.5),
         train=train,
-        test=gaussian(d, m, 2),
+        test_data=gaussian(d, m, 2),
         sizes=sizes,
         seeds=seeds,
         **how,
@@ -160,7 +160,7 @@ class Training:
 def gap(train: Any = None, data: Any = DATA, test: Any = TEST, **more: Any) -> Result:
     train = Training(by_heart=False) if train is None else train
     how = {"min_train_accuracy": 0.4, "attack": "fgsm", "sizes": [160], **more}
-    return measure_robust_generalization(data, Linf(0.02), train=train, test=test, **how)
+    return measure_robust_generalization(data, Linf(0.02), train=train, test_data=test, **how)
 
 
 def test_what_was_learned_by_heart_fails_and_class_means_pass() -> None:
@@ -448,8 +448,10 @@ def test_what_cannot_be_measured_is_refused(change: dict[str, Any], error: type[
 def test_the_assertion_raises_where_the_claim_does_not_hold() -> None:
     how: dict[str, Any] = {"min_train_accuracy": 0.4, "attack": "fgsm", "sizes": [160]}
     with pytest.raises(AssertionError, match="robust accuracy in training less that on test samples"):
-        assert_robust_generalization(DATA, Linf(0.02), train=Training(by_heart=True), test=TEST, max_gap=0.1, **how)
-    assert_robust_generalization(DATA, Linf(0.02), train=Training(by_heart=False), test=TEST, max_gap=0.25, **how)
+        assert_robust_generalization(
+            DATA, Linf(0.02), train=Training(by_heart=True), test_data=TEST, max_gap=0.1, **how
+        )
+    assert_robust_generalization(DATA, Linf(0.02), train=Training(by_heart=False), test_data=TEST, max_gap=0.25, **how)
 
 
 def test_curves_without_sizes_or_seeds_are_not_read() -> None:

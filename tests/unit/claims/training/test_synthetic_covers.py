@@ -48,7 +48,7 @@ TRAIN, TEST, FRESH = drawn(240, 1), drawn(600, 2), drawn(240, 3)
 
 def measure(synthetic: Data = FRESH, data: Data = TRAIN, test: Data = TEST, **claim: Any) -> Result:
     return measure_synthetic_covers(
-        data, synthetic, test=test, **{"max_gap": 0.15, "max_copies": 0.1, "splits": 2, **claim}
+        data, synthetic, test_data=test, **{"max_gap": 0.15, "max_copies": 0.1, "splits": 2, **claim}
     )
 
 
@@ -62,7 +62,7 @@ def jitter(data: Data, noise: float = 0.02) -> Data:
 
 def test_fresh_samples_stand_in_for_real_ones() -> None:
     asked = {"max_gap": 0.1, "max_label_shift": 0.2, "max_diversity_factor": 8.0, "max_copies": 0.05}
-    result = assert_synthetic_covers(TRAIN, FRESH, test=TEST, **asked)
+    result = assert_synthetic_covers(TRAIN, FRESH, test_data=TEST, **asked)
     assert (result.verdict, result.scope, result.n_used) == (Verdict.PASSED, "set", 600)
     assert [row["verdict"] for row in result.details["parts"]] == ["passed"] * 4
     low, high = result.interval
@@ -85,7 +85,7 @@ def test_wrong_labels_are_a_gap() -> None:
     wrong = torch.rand(240, generator=torch.Generator().manual_seed(0)) < 0.5
     with pytest.raises(ClaimFailed, match=r"accuracy gap 0\.\d+ \[.*at most 0\.05 claimed") as failed:
         assert_synthetic_covers(
-            TRAIN, (FRESH[0], torch.where(wrong, (FRESH[1] + 1) % K, FRESH[1])), test=TEST, max_gap=0.05
+            TRAIN, (FRESH[0], torch.where(wrong, (FRESH[1] + 1) % K, FRESH[1])), test_data=TEST, max_gap=0.05
         )
     assert not isinstance(failed.value, ClaimInconclusive)
 
@@ -160,12 +160,12 @@ def test_what_is_merely_bland_is_no_copy() -> None:
 def test_nothing_passes_where_real_samples_teach_nothing() -> None:
     noise = torch.randint(K, (240,), generator=torch.Generator().manual_seed(4))
     with pytest.raises(ClaimInconclusive, match="no more than always to answer the largest class"):
-        assert_synthetic_covers((TRAIN[0], noise), (FRESH[0], noise.flip(0)), test=TEST, max_gap=0.3)
+        assert_synthetic_covers((TRAIN[0], noise), (FRESH[0], noise.flip(0)), test_data=TEST, max_gap=0.3)
 
 
 def test_nothing_passes_that_could_not_have_failed() -> None:
     with pytest.raises(ClaimInconclusive, match="nothing could have failed it"):
-        assert_synthetic_covers(TRAIN, FRESH, test=TEST, max_gap=0.9)
+        assert_synthetic_covers(TRAIN, FRESH, test_data=TEST, max_gap=0.9)
 
 
 def test_few_test_samples_settle_neither_gap_nor_copies() -> None:
@@ -174,7 +174,7 @@ def test_few_test_samples_settle_neither_gap_nor_copies() -> None:
     copies = part(measure(test=few, max_gap=0.4), "copies")
     assert copies["verdict"] == "inconclusive"
     with pytest.raises(ClaimInconclusive, match="fewer than 100"):
-        assert_synthetic_covers(TRAIN, FRESH, test=few, max_gap=0.4, max_copies=0.1, splits=2)
+        assert_synthetic_covers(TRAIN, FRESH, test_data=few, max_gap=0.4, max_copies=0.1, splits=2)
 
 
 def test_few_test_samples_that_are_all_right_do_not_pass_a_small_gap() -> None:
@@ -416,7 +416,7 @@ def test_arguments_that_make_no_sense_are_refused() -> None:
     with pytest.raises(ConfigError, match="max_copies"):
         measure(max_copies=1)
     with pytest.raises(TypeError, match="max_gap"):
-        assert_synthetic_covers(TRAIN, FRESH, test=TEST)  # type: ignore[call-arg]
+        assert_synthetic_covers(TRAIN, FRESH, test_data=TEST)  # type: ignore[call-arg]
 
 
 def test_models_and_features_that_are_none_are_errors() -> None:

@@ -20,7 +20,7 @@ sys.path.pop(0)
 
 
 def measured(synthetic: made.Labelled, held: made.Digits, splits: int = 8) -> Result:
-    return measure_synthetic_covers(held.train, synthetic, test=held.test, max_gap=0.05, splits=splits)
+    return measure_synthetic_covers(held.train, synthetic, test_data=held.test, max_gap=0.05, splits=splits)
 
 
 def agreement(synthetic: made.Labelled, held: made.Digits) -> float:
