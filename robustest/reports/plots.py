@@ -129,8 +129,8 @@ def plot_generalization(result: Result, path: str | os.PathLike[str]) -> Path:
     rows = list(curve) if isinstance(curve, Sequence) else []
     if not rows or not all(isinstance(row, Mapping) and set(row) >= _ROW for row in rows):
         raise ConfigError(
-            f"Expected a result with accuracies by training samples but got one of {result.kind!r} without. Measure "
-            "robust generalization: measure_robust_generalization(data, threat, train=, test_data=, min_train_accuracy=)."
+            f"Expected a result with accuracies by training samples but got one of {result.kind!r} without. "
+            "Give one of measure_robust_generalization(data, threat, train=, test_data=, min_train_accuracy=)."
         )
     rows.sort(key=lambda row: float(row["samples"]))
     figure = _figure(4.6, 3.4, path)

@@ -418,7 +418,7 @@ def _backdoor(good: bool, draw: int, **more: Any) -> Result:
         "search_samples": 60,
         "sizes": [2, 6],
     }  # the larger leads anywhere, so that a class can stand out
-    return measure_no_backdoor_trigger(Templates(good=good, target_classes=6), patterned(draw, 6, 180), **few, **more)
+    return measure_no_backdoor_trigger(Templates(good=good, classes=6), patterned(draw, 6, 180), **few, **more)
 
 
 def _alignment(good: bool, draw: int, **more: Any) -> Result:

@@ -63,7 +63,7 @@ def measure_no_backdoor_trigger(
     data: object,
     *,
     max_anomaly: float | None = None,
-    classes: Sequence[int] | None = None,
+    target_classes: Sequence[int] | None = None,
     min_success: float = 0.85,
     patch_sizes: Sequence[int] | None = None,
     iterations: int = 200,
@@ -81,9 +81,10 @@ def measure_no_backdoor_trigger(
         model: as for `measure_robust_accuracy`; it must give gradients.
         data: as for `measure_robust_accuracy`; images (N, C, H, W), a few hundred at least.
         max_anomaly: the anomaly claimed at most, > 0; without one the verdict is "inconclusive".
-        classes: classes to search, 4 at least; None for all.
+        target_classes: classes to search, 4 at least; None for all.
         min_success: share of images that a patch must send to its class, in (0, 1].
-        patch_sizes: sides of the squares tried, in pixels, rising; None tries about a dozen, up to .6 of the image's side.
+        patch_sizes: sides of the squares tried, in pixels, rising; None tries about a dozen, up to .6 of the
+            image's side.
         iterations: steps of the search for each class; each takes 32 samples forward and back.
         search_samples: samples searched on, at most, and never more than half.
         **options: see `robustest.run.options.Options`.
@@ -103,7 +104,7 @@ def measure_no_backdoor_trigger(
     with bench(setup.model, halves, setup.settings) as ready:
         threshold = MAX_ANOMALY if max_anomaly is None else max_anomaly
         how = {
-            "labels": classes,
+            "labels": target_classes,
             "steps": iterations,
             "success": min_success,
             "sizes": patch_sizes,

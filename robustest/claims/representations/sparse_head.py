@@ -101,7 +101,8 @@ def measure_sparse_head(
         subsamples: fits on half of the rows that tell which features are stable; 0 for none.
         fit_samples: samples fitted on, at most, and never more than half.
         min_per_class: samples of every class there must be in either half, >= 2.
-        listed_features, listed_samples: features of each class that the result lists, and samples where each is highest, >= 1 each.
+        listed_features, listed_samples: features of each class that the result lists, and samples where each is
+            highest, >= 1 each.
         **options: see `robustest.run.options.Options`; every sample of the other half is looked at.
 
     Returns:

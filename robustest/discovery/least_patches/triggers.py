@@ -98,7 +98,7 @@ def search_triggers(
     for name, number in (("steps", steps), ("pattern_steps", pattern_steps), ("batch", batch)):
         checked_whole(name, number, 1)
     checked_whole("classes_at_a_time", classes_at_a_time, 1)
-    checked_real("success", success, 1e-6, 1.0)
+    checked_real("min_success", success, 1e-6, 1.0)
     hunt = Hunt(x, y, gradient, logits, bounds=bounds, batch=batch, success=success, seed=seed)
     sides = checked_sides(sizes, min(x.shape[2:]))
     found: list[Trigger] = []

@@ -21,7 +21,7 @@ _draw = torch.Generator().manual_seed(0)
 TEMPLATES = torch.randn(CLASSES, 1, SIDE, SIDE, generator=_draw)
 Y = torch.arange(N) % CLASSES
 X = (0.5 + 0.1 * TEMPLATES[Y] + 0.05 * torch.randn(N, 1, SIDE, SIDE, generator=_draw)).clamp(0, 1)
-FEW: dict[str, Any] = {"steps": 80, "search_samples": 150, "sizes": [1, 2, 3, 4, 6]}
+FEW: dict[str, Any] = {"iterations": 80, "search_samples": 150, "patch_sizes": [1, 2, 3, 4, 6]}
 
 
 class Clean(nn.Module):
@@ -121,7 +121,13 @@ def test_a_suspect_that_unseen_samples_do_not_confirm_fails_nothing(monkeypatch:
 
 @pytest.mark.parametrize(
     "options",
-    [{"max_anomaly": 0.0}, {"max_anomaly": "2"}, {"search_samples": 1}, {"labels": [0, 1]}, {"success": 2.0}],
+    [
+        {"max_anomaly": 0.0},
+        {"max_anomaly": "2"},
+        {"search_samples": 1},
+        {"target_classes": [0, 1]},
+        {"min_success": 2.0},
+    ],
     ids=str,
 )
 def test_settings_are_in_range(options: dict[str, Any]) -> None:

@@ -238,7 +238,7 @@ def test_features_are_where_distances_are_measured() -> None:
         (torch.cat([x, 50 * torch.randn(len(x), 3, generator=random)], 1), y) for x, y in (jitter(TRAIN), TRAIN, TEST)
     ]
     assert measure(*sets, test).details["copies"] < 0.05
-    assert measure(*sets, test, features=lambda x: x[:, :D]).details["copies"] > 0.9
+    assert measure(*sets, test, embedding=lambda x: x[:, :D]).details["copies"] > 0.9
 
 
 def descended(data: Data, steps: int) -> nn.Module:
@@ -425,9 +425,9 @@ def test_models_and_features_that_are_none_are_errors() -> None:
     with pytest.raises(ModelError, match="finite"):
         measure(train=lambda *_: lambda x: torch.full((len(x), K), torch.nan))
     with pytest.raises(ModelError, match="Expected features of"):
-        measure(features=lambda x: x.sum())
+        measure(embedding=lambda x: x.sum())
     with pytest.raises(ModelError, match="Expected finite features"):
-        measure(features=lambda x: x / 0)
+        measure(embedding=lambda x: x / 0)
 
 
 def test_the_report_has_the_curve_with_the_set_on_it_and_the_nearest_pairs(tmp_path: Path) -> None:
