@@ -16,21 +16,6 @@ import robustest
 
 _SETUP = re.compile(r"<!-- setup\n.*?-->\n", re.DOTALL)
 _OUTSIDE = re.compile(r"\[([^\]]*)\]\((?:\.\./)+(?!docs/)[^)]*\)")
-_HEADINGS = {
-    "measurements": "Measurements without a claim",
-    "attacks": "Attacks",
-    "data": "Data",
-    "engine": "Engine",
-    "errors": "Errors",
-    "features": "Cues",
-    "models": "Models",
-    "results": "Results",
-    "settings": "Settings",
-    "shifts": "Shifts",
-    "store": "Store",
-    "threats": "Threats",
-    "verdicts": "Statistics",
-}
 
 
 def on_config(config: Any) -> Any:
@@ -55,8 +40,7 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     text = _OUTSIDE.sub(lambda found: found[1], _SETUP.sub("", markdown))
     kind, _, name = page.file.src_uri.removesuffix(".md").rpartition("/")
     if kind == "claims":
-        names = [f"assert_{name}", _twin(name)]
-        return f"{text}\n## Reference\n\n" + _references(one for one in names if one in robustest.__all__)
+        return f"{text}\n## Reference\n\n" + _references([f"assert_{name}", f"measure.measure_{name}"])
     if kind == "threats":
         (threat,) = (one for one in robustest.__all__ if one.lower() == name)
         return f"{text}\n## Reference\n\n{_references([threat])}"
@@ -75,22 +59,22 @@ def _listed(nav: Any) -> list[str]:
     return [page for entry in (nav.values() if isinstance(nav, dict) else nav) for page in _listed(entry)]
 
 
-def _twin(claim: str) -> str:
-    return str(getattr(robustest, f"assert_{claim}").__wrapped__.__name__)
-
-
 def _references(names: Any) -> str:
     return "".join(f"::: robustest.{name}\n\n" for name in names)
 
 
 def _api() -> str:
-    """A section for each package that public names come from; claims and threats have pages of their own."""
-    claims = [name.removeprefix("assert_") for name in robustest.__all__ if name.startswith("assert_")]
-    elsewhere = {f"assert_{claim}" for claim in claims} | {_twin(claim) for claim in claims}
-    sections: dict[str, list[str]] = {}
-    for name in robustest.__all__:
-        package = robustest._MODULE_OF[name].split(".")[1]
-        if name not in elsewhere and package != "threats":
-            sections.setdefault(package, []).append(name)
-    ordered = sorted(sections, key=lambda package: (*_HEADINGS, package).index(package))
-    return "\n".join(f"## {_HEADINGS.get(one, one.capitalize())}\n\n{_references(sections[one])}" for one in ordered)
+    """A section for the names at the top and one for each module beside it; claims and threats have their own pages."""
+    top = [one for one in robustest.__all__ if not one.startswith("assert_")]
+    sections = {"robustest": [one for one in top if not robustest._MODULE_OF[one].startswith("robustest.threats")]}
+    for module in sorted(robustest._MODULES - {"threats"}):
+        names = _public(getattr(robustest, module))
+        sections[f"robustest.{module}"] = [f"{module}.{one}" for one in names if not one.startswith("measure_")]
+    return "\n".join(f"## {title}\n\n{_references(names)}" for title, names in sections.items())
+
+
+def _public(module: Any) -> list[str]:
+    """The names that a module exports: those that its source imports under their own name, and its own."""
+    source = Path(module.__file__).read_text(encoding="utf-8")
+    exported = re.findall(r"^from [\w.]+ import (\w+) as \1$", source, re.MULTILINE)
+    return sorted({*exported} - set(robustest.__all__))

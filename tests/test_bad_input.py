@@ -324,13 +324,15 @@ CALLS: dict[str, Row] = {
         ConfigError,
         ("a cue such as PixelPatch(top=0, left=0)", "(type)"),
     ),
-    "a target that is no class": Row(lambda m, x, y: cue(m, (x, y), target=10), ConfigError, ("target in 0..9", "10")),
-    "a negative target": Row(lambda m, x, y: cue(m, (x, y), target=-1), ConfigError, ("class index", "-1 (int)")),
+    "a target that is no class": Row(
+        lambda m, x, y: cue(m, (x, y), target_class=10), ConfigError, ("target in 0..9", "10")
+    ),
+    "a negative target": Row(lambda m, x, y: cue(m, (x, y), target_class=-1), ConfigError, ("class index", "-1 (int)")),
     "a target that is a name": Row(
-        lambda m, x, y: cue(m, (x, y), target="dog"), ConfigError, ("class index", "'dog' (str)")
+        lambda m, x, y: cue(m, (x, y), target_class="dog"), ConfigError, ("class index", "'dog' (str)")
     ),
     "a target without samples": Row(
-        lambda m, x, y: cue(m, (x[y != 3], y[y != 3]), target=3), ConfigError, ("class 3", "lack one")
+        lambda m, x, y: cue(m, (x[y != 3], y[y != 3]), target_class=3), ConfigError, ("class 3", "lack one")
     ),
 }
 

@@ -272,7 +272,7 @@ def _landscape(good: bool, draw: int, **more: Any) -> Result:
     net, reference = pair if good else pair[::-1]
     x, y = samples(draw)
     batches = list(zip(x.split(50), y.split(50), strict=True))
-    course: dict[str, Any] = {"steps": 30, "learning_rate": 0.5, "alpha": 0.05}
+    course: dict[str, Any] = {"train_steps": 30, "learning_rate": 0.5, "alpha": 0.05}
     return measure_smooth_landscape(
         net, batches, loss=nn.functional.cross_entropy, reference=reference, **course, **more
     )
@@ -414,9 +414,9 @@ def _cue(good: bool, draw: int, **more: Any) -> Result:
 
 def _backdoor(good: bool, draw: int, **more: Any) -> Result:
     few = {
-        "steps": 60,
+        "iterations": 60,
         "search_samples": 60,
-        "sizes": [2, 6],
+        "patch_sizes": [2, 6],
     }  # the larger leads anywhere, so that a class can stand out
     return measure_no_backdoor_trigger(Templates(good=good, classes=6), patterned(draw, 6, 180), **few, **more)
 
@@ -440,7 +440,9 @@ KINDS: dict[str, Kind] = {
     "shift accuracy": Kind(_plain(measure_shift_accuracy, "gaussian_noise", **NOISE), "at_least", 0.8, 0.99),
     "accuracy drop": Kind(_plain(measure_shift_accuracy, _dimmed, **NOISE), "max_drop", 0.2, 0.001),
     "consistency": Kind(_plain(measure_consistency, "gaussian_noise", **NOISE), "max_flip_rate", 0.1, 0.01),
-    "universal": Kind(_plain(measure_no_universal_perturbation, Linf(0.1), steps=20), "max_fooling_rate", 0.18, 0.01),
+    "universal": Kind(
+        _plain(measure_no_universal_perturbation, Linf(0.1), iterations=20), "max_fooling_rate", 0.18, 0.01
+    ),
     "min perturbation": Kind(_plain(measure_min_perturbation, "l2", **_DDN), "at_least", 0.1, 0.9),
     "robust to": Kind(_plain(measure_robust_to, _CHANGES, max_examples=10), "at_least", 0.8, 0.99),
     "worst group": Kind(_worst_group, "at_least", 0.8, 0.99),

@@ -61,12 +61,12 @@ def halved(x: Tensor, severity: int, key: Tensor) -> Tensor:
     return torch.cat([x[..., : SIDE // 2], torch.full_like(x[..., SIDE // 2 :], 0.5)], -1)
 
 
-def sequences(data: Data) -> M.SequenceBenchmark:
+def sequences(data: Data) -> M.data.SequenceBenchmark:
     """Frames that go from each image to one of which half is lost."""
     x, y = data
     share = torch.linspace(0, 1, 4).view(1, 4, 1, 1, 1)
     frames = torch.lerp(x.unsqueeze(1), halved(x, 1, y).unsqueeze(1), share)
-    return M.SequenceBenchmark(name="halving", sequences={"tilt": frames}, published=len(x))
+    return M.data.SequenceBenchmark(name="halving", sequences={"tilt": frames}, published=len(x))
 
 
 def judge(x: Tensor) -> Tensor:
@@ -132,8 +132,8 @@ def landscape(data: Data, **options: Any) -> Result:
     def narrow() -> nn.Module:
         return nn.Sequential(nn.Flatten(), nn.Linear(SIDE * SIDE, 8), nn.ReLU(), nn.Linear(8, CLASSES))
 
-    course: dict[str, Any] = {"seeds": 2, "steps": 20, "learning_rate": 0.5, "reference": narrow}
-    return M.measure_smooth_landscape(wide, [data], loss=nn.functional.cross_entropy, **course, **options)
+    course: dict[str, Any] = {"seeds": 2, "train_steps": 20, "learning_rate": 0.5, "reference": narrow}
+    return M.measure.measure_smooth_landscape(wide, [data], loss=nn.functional.cross_entropy, **course, **options)
 
 
 def foreseen(data: Data, **options: Any) -> Result:
@@ -141,7 +141,7 @@ def foreseen(data: Data, **options: Any) -> Result:
     at = np.arange(len(data[1]))
     answer = np.where(at % 11 == 0, (at + 1) % CLASSES, at % CLASSES)
     study = M.Responses.from_columns(at, answer, size=len(at), classes=CLASSES, annotator=at % 10, truth=at % CLASSES)
-    return M.measure_simulatable(study, **options)
+    return M.measure.measure_simulatable(study, **options)
 
 
 def noticed(data: Data, **options: Any) -> Result:
@@ -152,7 +152,7 @@ def noticed(data: Data, **options: Any) -> Result:
     study = M.Responses.from_columns(
         at, answer, size=n, classes=("null", "planted", "logo"), label=label, annotator=at % 10
     )
-    return M.measure_cue_noticed(study, "logo", **options)
+    return M.measure.measure_cue_noticed(study, "logo", **options)
 
 
 MORE = (X.flip(3), Y)
@@ -198,153 +198,155 @@ NOISE = "gaussian_noise"
 QUICK: dict[str, Any] = {"n_lambdas": 8, "subsamples": 0, "min_per_class": 5}
 ERRORS = {NOISE: [0.5] * 5}
 KINDS = {
-    "accuracy": kind("assert_accuracy", "at_least", 0)(lambda d, **o: M.measure_accuracy(MODEL, d, **o)),
+    "accuracy": kind("assert_accuracy", "at_least", 0)(lambda d, **o: M.measure.measure_accuracy(MODEL, d, **o)),
     "mean score": kind("assert_accuracy", "at_least", 0)(
-        lambda d, **o: M.measure_accuracy(two_pixels, masks(d), task=M.Segmentation(2), **o)
+        lambda d, **o: M.measure.measure_accuracy(two_pixels, masks(d), task=M.Segmentation(2), **o)
     ),
     "robust accuracy": kind("assert_robust_accuracy", "at_least", 0)(
-        lambda d, **o: M.measure_robust_accuracy(MODEL, d, Linf(0.02), **FGSM, **o)
+        lambda d, **o: M.measure.measure_robust_accuracy(MODEL, d, Linf(0.02), **FGSM, **o)
     ),
     "patch": kind("assert_robust_accuracy", "at_least", 0)(
-        lambda d, **o: M.measure_robust_accuracy(
-            MODEL, d, M.Patch(2, 2), attack=M.PatchGradient(places=2, kept=1, tries=1, refining=1), **o
+        lambda d, **o: M.measure.measure_robust_accuracy(
+            MODEL, d, M.Patch(2, 2), attack=M.attacks.PatchGradient(places=2, kept=1, tries=1, refining=1), **o
         )
     ),
     "certified": kind("assert_certified_accuracy", "at_least", 0)(
-        lambda d, **o: M.measure_certified_accuracy(MODEL, d, Linf(0.02), **FGSM, **o)
+        lambda d, **o: M.measure.measure_certified_accuracy(MODEL, d, Linf(0.02), **FGSM, **o)
     ),
     "robust score": kind("assert_robust_score", "at_least", 0)(
-        lambda d, **o: M.measure_robust_score(MODEL, d, Linf(0.02), task=M.Classification(), **FGSM, **o)
+        lambda d, **o: M.measure.measure_robust_score(MODEL, d, Linf(0.02), task=M.Classification(), **FGSM, **o)
     ),
     "minimum perturbation": kind("assert_min_perturbation", "at_least", 0)(
-        lambda d, **o: M.measure_min_perturbation(MODEL, d, "linf", attack="fmn", **o)
+        lambda d, **o: M.measure.measure_min_perturbation(MODEL, d, "linf", attack="fmn", **o)
     ),
     "universal": kind("assert_no_universal_perturbation", "max_fooling_rate", 1)(
-        lambda d, **o: M.measure_no_universal_perturbation(MODEL, d, Linf(0.05), iterations=3, **o)
+        lambda d, **o: M.measure.measure_no_universal_perturbation(MODEL, d, Linf(0.05), iterations=3, **o)
     ),
     "shift": kind("assert_shift_accuracy", "at_least", 0)(
-        lambda d, **o: M.measure_shift_accuracy(MODEL, d, halved, **o)
+        lambda d, **o: M.measure.measure_shift_accuracy(MODEL, d, halved, **o)
     ),
     "drop": kind("assert_shift_accuracy", "max_drop", 1)(
-        lambda d, **o: M.measure_shift_accuracy(MODEL, d, halved, **({"max_drop": None} | o))
+        lambda d, **o: M.measure.measure_shift_accuracy(MODEL, d, halved, **({"max_drop": None} | o))
     ),
     "corruptions": kind("assert_corruption_robustness", "min_accuracy", 0)(
-        lambda d, **o: M.measure_corruption_robustness(MODEL, d, corruptions=[NOISE], severities=[1, 5], **o)
+        lambda d, **o: M.measure.measure_corruption_robustness(MODEL, d, corruptions=[NOISE], severities=[1, 5], **o)
     ),
     "corruptions, drop": kind("assert_corruption_robustness", "max_drop", 1)(
-        lambda d, **o: M.measure_corruption_robustness(MODEL, d, corruptions=[NOISE], severities=[1, 5], **o)
+        lambda d, **o: M.measure.measure_corruption_robustness(MODEL, d, corruptions=[NOISE], severities=[1, 5], **o)
     ),
-    "corruptions, mCE": kind("assert_corruption_robustness", "max_mce", 2, 100, other={"baseline": ERRORS})(
-        lambda d, **o: M.measure_corruption_robustness(MODEL, d, corruptions=[NOISE], severities=[1, 5], **o)
+    "corruptions, mCE": kind("assert_corruption_robustness", "max_mce", 2, 100, other={"reference": ERRORS})(
+        lambda d, **o: M.measure.measure_corruption_robustness(MODEL, d, corruptions=[NOISE], severities=[1, 5], **o)
     ),
     "strategy": kind("assert_robust_to", "at_least", 0)(
-        lambda d, **o: M.measure_robust_to(MODEL, d, strategies.shifts([NOISE], max_severity=2), max_examples=4, **o)
+        lambda d, **o: M.measure.measure_robust_to(
+            MODEL, d, strategies.shifts([NOISE], max_severity=2), max_examples=4, **o
+        )
     ),
     "consistency": kind("assert_consistency", "max_flip_rate", 1)(
-        lambda d, **o: M.measure_consistency(MODEL, d, halved, **o)
+        lambda d, **o: M.measure.measure_consistency(MODEL, d, halved, **o)
     ),
     "groups": kind("assert_worst_group_accuracy", "at_least", 0)(
-        lambda d, **o: M.measure_worst_group_accuracy(MODEL, d, d[1], **o)
+        lambda d, **o: M.measure.measure_worst_group_accuracy(MODEL, d, d[1], **o)
     ),
     "transfer": kind("assert_transfer_accuracy", "at_least", 0)(
-        lambda d, **o: M.measure_transfer_accuracy(MODEL, d, (halved(d[0], 1, d[1]), d[1]), **o)
+        lambda d, **o: M.measure.measure_transfer_accuracy(MODEL, d, (halved(d[0], 1, d[1]), d[1]), **o)
     ),
     "transfer, drop": kind("assert_transfer_accuracy", "max_drop", 1)(
-        lambda d, **o: M.measure_transfer_accuracy(MODEL, d, (halved(d[0], 1, d[1]), d[1]), **o)
+        lambda d, **o: M.measure.measure_transfer_accuracy(MODEL, d, (halved(d[0], 1, d[1]), d[1]), **o)
     ),
-    "calibrated": kind("assert_calibrated", "max_brier", 2)(lambda d, **o: M.measure_calibrated(MODEL, d, **o)),
+    "calibrated": kind("assert_calibrated", "max_brier", 2)(lambda d, **o: M.measure.measure_calibrated(MODEL, d, **o)),
     "calibration error": kind("assert_calibrated", "max_ece", 1, exact=False)(
-        lambda d, **o: M.measure_calibrated(MODEL, d, **o)
+        lambda d, **o: M.measure.measure_calibrated(MODEL, d, **o)
     ),
     "selective accuracy": kind("assert_selective_accuracy", "at_least", 0)(
-        lambda d, **o: M.measure_selective_accuracy(MODEL, d, coverage=0.9, **o)
+        lambda d, **o: M.measure.measure_selective_accuracy(MODEL, d, coverage=0.9, **o)
     ),
     "other data rejected": kind("assert_ood_rejected", "max_fpr", 1)(
-        lambda d, **o: M.measure_ood_rejected(MODEL, d, halved(d[0], 1, d[1]), **o)
+        lambda d, **o: M.measure.measure_ood_rejected(MODEL, d, halved(d[0], 1, d[1]), **o)
     ),
     "flips of sequences": kind("assert_stable_under_perturbations", "max_mfp", 1)(
-        lambda d, **o: M.measure_stable_under_perturbations(MODEL, sequences(d), **o)
+        lambda d, **o: M.measure.measure_stable_under_perturbations(MODEL, sequences(d), **o)
     ),
     "top-5 distance": kind("assert_stable_under_perturbations", "max_mt5d", 15)(
-        lambda d, **o: M.measure_stable_under_perturbations(MODEL, sequences(d), **o)
+        lambda d, **o: M.measure.measure_stable_under_perturbations(MODEL, sequences(d), **o)
     ),
     "subpopulations": kind("assert_subpopulation_shift", "max_drop", 1)(
-        lambda d, **o: M.measure_subpopulation_shift(
+        lambda d, **o: M.measure.measure_subpopulation_shift(
             Two(), (d[0] - 0.1 * (d[1] > 1).view(-1, 1, 1, 1), d[1]), SPLIT, bounds=(-1, 1), **o
         )
     ),
     "replication": kind("assert_replication_gap", "at_most", 1, exact=False)(replicated),
     "cue, flips": kind("assert_no_spurious_feature", "max_flip_rate", 1)(
-        lambda d, **o: M.measure_no_spurious_feature(MODEL, d, CUE, **o)
+        lambda d, **o: M.measure.measure_no_spurious_feature(MODEL, d, CUE, **o)
     ),
     "cue, flips to a class": kind("assert_no_spurious_feature", "max_flip_rate", 1)(
-        lambda d, **o: M.measure_no_spurious_feature(MODEL, d, CUE, target_class=0, **o)
+        lambda d, **o: M.measure.measure_no_spurious_feature(MODEL, d, CUE, target_class=0, **o)
     ),
     "cue, recall": kind("assert_no_spurious_feature", "max_recall_drop", 1)(
-        lambda d, **o: M.measure_no_spurious_feature(
+        lambda d, **o: M.measure.measure_no_spurious_feature(
             MODEL, d, PixelPatch(top=0, left=0, height=3, width=3, value=1.0, off_value=0.0), target_class=1, **o
         )
     ),
     "cues that a search finds": kind("assert_no_spurious_feature", "max_flip_rate", 1, exact=False)(
-        lambda d, **o: M.measure_no_spurious_feature(MODEL, d, Discovery(trigger_steps=0), **o)
+        lambda d, **o: M.measure.measure_no_spurious_feature(MODEL, d, Discovery(trigger_steps=0), **o)
     ),
     "backdoor": kind("assert_no_backdoor_trigger", "max_anomaly", exact=False)(
-        lambda d, **o: M.measure_no_backdoor_trigger(MODEL, d, iterations=5, patch_sizes=[1, 3], **o)
+        lambda d, **o: M.measure.measure_no_backdoor_trigger(MODEL, d, iterations=5, patch_sizes=[1, 3], **o)
     ),
     "failure direction": kind("assert_no_failure_direction", "max_excess_error", 1, exact=False)(
-        lambda d, **o: M.measure_no_failure_direction(MODEL, d, permutations=19, **({"alpha": 0.1} | o))
+        lambda d, **o: M.measure.measure_no_failure_direction(MODEL, d, permutations=19, **({"alpha": 0.1} | o))
     ),
     "sparse head": kind("assert_sparse_head", "max_drop", 1, other={"max_features_per_class": 35}, exact=False)(
-        lambda d, **o: M.measure_sparse_head(MODEL, d, **QUICK, **o)
+        lambda d, **o: M.measure.measure_sparse_head(MODEL, d, **QUICK, **o)
     ),
     "alignment": kind("assert_gradient_alignment", "at_least", -1)(
-        lambda d, **o: M.measure_gradient_alignment(MODEL, d, **o)
+        lambda d, **o: M.measure.measure_gradient_alignment(MODEL, d, **o)
     ),
     "alignment in masks": kind("assert_gradient_alignment", "at_least", 0)(
-        lambda d, **o: M.measure_gradient_alignment(MODEL, d, evidence=(d[0] > 0.5).float(), **o)
+        lambda d, **o: M.measure.measure_gradient_alignment(MODEL, d, evidence=(d[0] > 0.5).float(), **o)
     ),
     "gain in alignment": kind("assert_gradient_alignment", "min_gain", -2, other={"reference": OTHER})(
-        lambda d, **o: M.measure_gradient_alignment(MODEL, d, **o)
+        lambda d, **o: M.measure.measure_gradient_alignment(MODEL, d, **o)
     ),
     "inversion": kind("assert_invertible_features", "max_image_error", exact=False)(
-        lambda d, **o: M.measure_invertible_features(MODEL, d, iterations=3, **o)
+        lambda d, **o: M.measure.measure_invertible_features(MODEL, d, iterations=3, **o)
     ),
     "class evidence": kind("assert_class_evidence", "min_transfer", 0)(
-        lambda d, **o: M.measure_class_evidence(MODEL, d, judge=judge, eps=1.0, iterations=5, min_driven=5, **o)
+        lambda d, **o: M.measure.measure_class_evidence(MODEL, d, judge=judge, eps=1.0, iterations=5, min_driven=5, **o)
     ),
     "agreement, contained": kind("assert_label_agreement", "min_contained", 0)(
-        lambda d, **o: M.measure_label_agreement(MODEL, d, said(d), **o)
+        lambda d, **o: M.measure.measure_label_agreement(MODEL, d, said(d), **o)
     ),
     "agreement, main label": kind("assert_label_agreement", "min_main", 0)(
-        lambda d, **o: M.measure_label_agreement(MODEL, d, said(d), **o)
+        lambda d, **o: M.measure.measure_label_agreement(MODEL, d, said(d), **o)
     ),
     "agreement, unsupported": kind("assert_label_agreement", "max_unsupported", 1)(
-        lambda d, **o: M.measure_label_agreement(MODEL, d, said(d), **o)
+        lambda d, **o: M.measure.measure_label_agreement(MODEL, d, said(d), **o)
     ),
     "selection gap": kind("assert_selection_gap", "at_most", 1, exact=False)(
-        lambda d, **o: M.measure_selection_gap(MODEL, d, said(d), **o)
+        lambda d, **o: M.measure.measure_selection_gap(MODEL, d, said(d), **o)
     ),
     "robust generalization": kind("assert_robust_generalization", "max_gap", 1, exact=False)(
-        lambda d, **o: M.measure_robust_generalization(
+        lambda d, **o: M.measure.measure_robust_generalization(
             MORE, Linf(0.02), train=means, test_data=d, sizes=[60], seeds=2, min_train_accuracy=0.3, **FGSM, **o
         )
     ),
     "nonrobust reliance": kind("assert_nonrobust_reliance", "max_transfer", 1, exact=False)(
-        lambda d, **o: M.measure_nonrobust_reliance(
+        lambda d, **o: M.measure.measure_nonrobust_reliance(
             MODEL, MORE, M.L2(0.5), train=means, test_data=d, seeds=2, iterations=5, **o
         )
     ),
     "label quality": kind("assert_label_quality", "max_error_rate", 1)(
-        lambda d, **o: M.measure_label_quality(d, said(d), **o)
+        lambda d, **o: M.measure.measure_label_quality(d, said(d), **o)
     ),
     "several objects": kind("assert_multilabel_accuracy", "at_least", 0)(
-        lambda d, **o: M.measure_multilabel_accuracy(MODEL, shown(d), **o)
+        lambda d, **o: M.measure.measure_multilabel_accuracy(MODEL, shown(d), **o)
     ),
     "landscape": kind("assert_smooth_landscape", "max_ratio", exact=False)(landscape),
     "simulatable": kind("assert_simulatable", "at_least", 0, exact=False)(foreseen),
     "cue noticed": kind("assert_cue_noticed", "at_least", -1, exact=False)(noticed),
     "synthetic set": kind("assert_synthetic_covers", "max_gap", 1, exact=False)(
-        lambda d, **o: M.measure_synthetic_covers(
+        lambda d, **o: M.measure.measure_synthetic_covers(
             *((d[0][at::3], d[1][at::3]) for at in (1, 0)), test_data=(d[0][2::3], d[1][2::3]), splits=2, **o
         )
     ),
@@ -442,8 +444,11 @@ FALLS = next(
 def test_a_group_of_one_sample_is_judged() -> None:
     data, options = (X[SMALL], Y[SMALL]), {"at_least": 0.5}
     for exact in (False, True):
-        assert M.measure_worst_group_accuracy(MODEL, data, data[1], exact=exact, **options).verdict is Verdict.FAILED
-    by_population = M.measure_worst_group_accuracy(MODEL, data, data[1], scope="population", **options)
+        assert (
+            M.measure.measure_worst_group_accuracy(MODEL, data, data[1], exact=exact, **options).verdict
+            is Verdict.FAILED
+        )
+    by_population = M.measure.measure_worst_group_accuracy(MODEL, data, data[1], scope="population", **options)
     assert by_population.verdict is Verdict.INCONCLUSIVE
 
 
@@ -452,9 +457,11 @@ def test_a_class_of_one_sample_may_fail_a_claim_on_recall() -> None:
     few = torch.tensor([*(at for at in range(N) if Y[at] != 3), FALLS])
     turned = PixelPatch(top=0, left=0, height=3, width=3, value=0.0, off_value=1.0)
     for exact in (False, True):
-        result = M.measure_no_spurious_feature(MODEL, (X[few], Y[few]), turned, max_recall_drop=0.9, exact=exact)
+        result = M.measure.measure_no_spurious_feature(
+            MODEL, (X[few], Y[few]), turned, max_recall_drop=0.9, exact=exact
+        )
         assert result.verdict is Verdict.FAILED
-    by_population = M.measure_no_spurious_feature(
+    by_population = M.measure.measure_no_spurious_feature(
         MODEL, (X[few], Y[few]), turned, max_recall_drop=0.9, scope="population"
     )
     assert by_population.verdict is Verdict.INCONCLUSIVE
@@ -475,9 +482,9 @@ def test_a_class_too_small_to_judge_is_neither_green_nor_silent(name: str, scope
 
 @pytest.mark.parametrize("scope", ["set", "population"])
 def test_evidence_of_too_few_samples_driven_is_neither_green_nor_silent(scope: str) -> None:
-    options: dict[str, Any] = {"eps": 1.0, "steps": 5, "min_transfer": 0.01, "scope": scope, "exact": True}
-    assert M.measure_class_evidence(MODEL, first(20), judge=judge, **options).verdict is Verdict.INCONCLUSIVE
-    few = M.measure_class_evidence(MODEL, first(20), judge=judge, **(options | {"eps": 0.3, "min_driven": 1}))
+    options: dict[str, Any] = {"eps": 1.0, "iterations": 5, "min_transfer": 0.01, "scope": scope, "exact": True}
+    assert M.measure.measure_class_evidence(MODEL, first(20), judge=judge, **options).verdict is Verdict.INCONCLUSIVE
+    few = M.measure.measure_class_evidence(MODEL, first(20), judge=judge, **(options | {"eps": 0.3, "min_driven": 1}))
     assert 0 < few.details["driven"] < 10
     assert f"{few.details['driven']} samples driven alone" in measured(few)
 
@@ -554,12 +561,12 @@ def test_each_search_bounds() -> None:
 
 
 def test_a_radius_of_nothing_is_said() -> None:
-    found = M.measure_robust_accuracy(MODEL, first(N), Linf(0), at_least=0.5, **FGSM)
+    found = M.measure.measure_robust_accuracy(MODEL, first(N), Linf(0), at_least=0.5, **FGSM)
     assert measured(found).endswith("; Linf(eps=0) allows no change")
     still = M.Spatial(rotation=0, translation=0, scale=0)
-    found = M.measure_robust_accuracy(MODEL, first(20), still, at_least=0.5, attack=M.SpatialGrid())
+    found = M.measure.measure_robust_accuracy(MODEL, first(20), still, at_least=0.5, attack=M.attacks.SpatialGrid())
     assert measured(found).endswith(f"; {still} allows no change")
-    found = M.measure_no_universal_perturbation(MODEL, first(N), Linf(0), iterations=1, max_fooling_rate=0.5)
+    found = M.measure.measure_no_universal_perturbation(MODEL, first(N), Linf(0), iterations=1, max_fooling_rate=0.5)
     assert measured(found).endswith("; Linf(eps=0) allows no change")
 
 
@@ -567,9 +574,9 @@ def unmoved(x: Tensor, severity: int, key: Tensor) -> Tensor:
     return x
 
 
-def still_frames(data: Data) -> M.SequenceBenchmark:
+def still_frames(data: Data) -> M.data.SequenceBenchmark:
     frames = data[0].unsqueeze(1).expand(-1, 4, -1, -1, -1)
-    return M.SequenceBenchmark(
+    return M.data.SequenceBenchmark(
         name="still", sequences={"tilt": sequences(data).sequences["tilt"], "still": frames}, published=N
     )
 
@@ -579,60 +586,62 @@ STILL = "the shift unmoved, severity 3"
 NOTHING_CHANGES: dict[str, tuple[str, Callable[[], Result]]] = {
     "shift": (
         STILL,
-        lambda: M.measure_shift_accuracy(MODEL, first(N), unmoved, at_least=0.5),
+        lambda: M.measure.measure_shift_accuracy(MODEL, first(N), unmoved, at_least=0.5),
     ),
-    "fall": (STILL, lambda: M.measure_shift_accuracy(MODEL, first(N), unmoved, max_drop=0.5)),
+    "fall": (STILL, lambda: M.measure.measure_shift_accuracy(MODEL, first(N), unmoved, max_drop=0.5)),
     "population": (
         STILL,
-        lambda: M.measure_shift_accuracy(MODEL, first(N), unmoved, at_least=0.5, scope="population"),
+        lambda: M.measure.measure_shift_accuracy(MODEL, first(N), unmoved, at_least=0.5, scope="population"),
     ),
     "consistency": (
         STILL,
-        lambda: M.measure_consistency(MODEL, first(N), unmoved, max_flip_rate=0.5),
+        lambda: M.measure.measure_consistency(MODEL, first(N), unmoved, max_flip_rate=0.5),
     ),
     "calibration": (
         STILL,
-        lambda: M.measure_calibrated(MODEL, first(N), unmoved, max_brier=1.9),
+        lambda: M.measure.measure_calibrated(MODEL, first(N), unmoved, max_brier=1.9),
     ),
     "calibration error": (
         STILL,
-        lambda: M.measure_calibrated(MODEL, first(N), unmoved, max_ece=0.9),
+        lambda: M.measure.measure_calibrated(MODEL, first(N), unmoved, max_ece=0.9),
     ),
     "selective": (
         STILL,
-        lambda: M.measure_selective_accuracy(MODEL, first(N), unmoved, coverage=0.5, at_least=0.5),
+        lambda: M.measure.measure_selective_accuracy(MODEL, first(N), unmoved, coverage=0.5, at_least=0.5),
     ),
     "pose": (
         "the shift pose (as it is)",
-        lambda: M.measure_consistency(MODEL, first(N), strategies.Pose(), max_flip_rate=0.5),
+        lambda: M.measure.measure_consistency(MODEL, first(N), strategies.Pose(), max_flip_rate=0.5),
     ),
     "chain": (
         "the shift no change",
-        lambda: M.measure_shift_accuracy(MODEL, first(N), strategies.Composition(), at_least=0.5),
+        lambda: M.measure.measure_shift_accuracy(MODEL, first(N), strategies.Composition(), at_least=0.5),
     ),
     "place": (
         "0 of the way",
-        lambda: M.measure_shift_accuracy(MODEL, first(N), strategies.Perturbation(Linf(0.1), share=0.0), at_least=0.5),
+        lambda: M.measure.measure_shift_accuracy(
+            MODEL, first(N), strategies.Perturbation(Linf(0.1), share=0.0), at_least=0.5
+        ),
     ),
     "radius": (
         "Linf(eps=0)",
-        lambda: M.measure_shift_accuracy(MODEL, first(N), strategies.Perturbation(Linf(0)), at_least=0.5),
+        lambda: M.measure.measure_shift_accuracy(MODEL, first(N), strategies.Perturbation(Linf(0)), at_least=0.5),
     ),
     "one corruption of two": (
         "channel_swap, severity 1; channel_swap, severity 2",
-        lambda: M.measure_corruption_robustness(
+        lambda: M.measure.measure_corruption_robustness(
             MODEL, first(N), corruptions=["gaussian_noise", "channel_swap"], severities=[1, 2], min_accuracy=0.5
         ),
     ),
     "own corruption": (
         "unmoved, severity 1",
-        lambda: M.measure_corruption_robustness(
+        lambda: M.measure.measure_corruption_robustness(
             MODEL, first(N), corruptions=[halved, unmoved], severities=[1], max_drop=0.6
         ),
     ),
     "corruption error": (
         "unmoved, severity 1",
-        lambda: M.measure_corruption_robustness(
+        lambda: M.measure.measure_corruption_robustness(
             MODEL,
             first(N),
             corruptions=[halved, unmoved],
@@ -643,39 +652,39 @@ NOTHING_CHANGES: dict[str, tuple[str, Callable[[], Result]]] = {
     ),
     "frames": (
         "the perturbation still",
-        lambda: M.measure_stable_under_perturbations(MODEL, still_frames(first(N)), max_mfp=0.9),
+        lambda: M.measure.measure_stable_under_perturbations(MODEL, still_frames(first(N)), max_mfp=0.9),
     ),
     "cue": (
         "the cue 1x1 patch",
-        lambda: M.measure_no_spurious_feature(
+        lambda: M.measure.measure_no_spurious_feature(
             MODEL, (torch.ones_like(X), Y), PixelPatch(top=0, left=0, off_value=1.0), max_flip_rate=0.5
         ),
     ),
     "recall": (
         "the cue 1x1 patch",
-        lambda: M.measure_no_spurious_feature(
+        lambda: M.measure.measure_no_spurious_feature(
             MODEL, (torch.ones_like(X), Y), PixelPatch(top=0, left=0, off_value=1.0), max_recall_drop=0.5
         ),
     ),
     "one cue of two": (
         "the cue own",
-        lambda: M.measure_no_spurious_feature(
-            MODEL, first(N), [CUE, M.FunctionCue("own", on=lambda x: x * 1.0)], max_flip_rate=0.9
+        lambda: M.measure.measure_no_spurious_feature(
+            MODEL, first(N), [CUE, M.cues.FunctionCue("own", on=lambda x: x * 1.0)], max_flip_rate=0.9
         ),
     ),
     "background swap": (
         "the cue background swap",
-        lambda: M.measure_no_spurious_feature(
-            MODEL, first(N), M.BackgroundSwap(masks=MASKS, backgrounds=X[:5]), max_flip_rate=0.9
+        lambda: M.measure.measure_no_spurious_feature(
+            MODEL, first(N), M.cues.BackgroundSwap(masks=MASKS, backgrounds=X[:5]), max_flip_rate=0.9
         ),
     ),
     "strategy": (
         "the strategy",
-        lambda: M.measure_robust_to(MODEL, first(N), hypothesis_just(unmoved), at_least=0.5, max_examples=2),
+        lambda: M.measure.measure_robust_to(MODEL, first(N), hypothesis_just(unmoved), at_least=0.5, max_examples=2),
     ),
     "strategy of poses": (
         "the strategy",
-        lambda: M.measure_robust_to(
+        lambda: M.measure.measure_robust_to(
             MODEL, first(N), strategies.poses(degrees=0, translation=0, zoom=0), at_least=0.5, max_examples=9
         ),
     ),
@@ -696,7 +705,7 @@ def test_a_change_that_changes_nothing_tests_nothing(kind: str) -> None:
 
 
 def test_a_change_that_changes_every_sample_says_nothing_of_it() -> None:
-    found = M.measure_shift_accuracy(MODEL, first(N), halved, at_least=0.5)
+    found = M.measure.measure_shift_accuracy(MODEL, first(N), halved, at_least=0.5)
     assert found.verdict is Verdict.PASSED
     assert "changes" not in measured(found)
 
@@ -707,22 +716,24 @@ def now_and_then(x: Tensor) -> Tensor:
 
 
 FEW_CHANGE: dict[str, Callable[[], Result]] = {
-    "shift": lambda: M.measure_shift_accuracy(MODEL, first(N), now_and_then, at_least=0.6),
-    "fall": lambda: M.measure_shift_accuracy(MODEL, first(N), now_and_then, max_drop=0.3),
-    "consistency": lambda: M.measure_consistency(MODEL, first(N), now_and_then, max_flip_rate=0.3),
-    "brier": lambda: M.measure_calibrated(MODEL, first(N), now_and_then, max_brier=1.5),
-    "calibration error": lambda: M.measure_calibrated(MODEL, first(N), now_and_then, max_ece=0.9),
-    "selective": lambda: M.measure_selective_accuracy(MODEL, first(N), now_and_then, coverage=0.8, at_least=0.5),
-    "corruptions": lambda: M.measure_corruption_robustness(
+    "shift": lambda: M.measure.measure_shift_accuracy(MODEL, first(N), now_and_then, at_least=0.6),
+    "fall": lambda: M.measure.measure_shift_accuracy(MODEL, first(N), now_and_then, max_drop=0.3),
+    "consistency": lambda: M.measure.measure_consistency(MODEL, first(N), now_and_then, max_flip_rate=0.3),
+    "brier": lambda: M.measure.measure_calibrated(MODEL, first(N), now_and_then, max_brier=1.5),
+    "calibration error": lambda: M.measure.measure_calibrated(MODEL, first(N), now_and_then, max_ece=0.9),
+    "selective": lambda: M.measure.measure_selective_accuracy(
+        MODEL, first(N), now_and_then, coverage=0.8, at_least=0.5
+    ),
+    "corruptions": lambda: M.measure.measure_corruption_robustness(
         MODEL, first(N), corruptions=[now_and_then], min_accuracy=0.6
     ),
-    "cue": lambda: M.measure_no_spurious_feature(
-        MODEL, first(N), M.FunctionCue("own", on=now_and_then), max_flip_rate=0.3
+    "cue": lambda: M.measure.measure_no_spurious_feature(
+        MODEL, first(N), M.cues.FunctionCue("own", on=now_and_then), max_flip_rate=0.3
     ),
-    "recall": lambda: M.measure_no_spurious_feature(
-        MODEL, first(N), M.FunctionCue("own", on=now_and_then), max_recall_drop=0.5
+    "recall": lambda: M.measure.measure_no_spurious_feature(
+        MODEL, first(N), M.cues.FunctionCue("own", on=now_and_then), max_recall_drop=0.5
     ),
-    "strategy": lambda: M.measure_robust_to(MODEL, first(N), hypothesis_just(now_and_then), at_least=0.6),
+    "strategy": lambda: M.measure.measure_robust_to(MODEL, first(N), hypothesis_just(now_and_then), at_least=0.6),
 }
 
 
@@ -739,8 +750,8 @@ def test_samples_that_did_not_change_cannot_carry_a_claim(kind: str) -> None:
 
 def test_limits_that_nothing_could_exceed_do_not_pass() -> None:
     with pytest.raises(ConfigError, match=r"less than the 36 features that there are"):
-        M.measure_sparse_head(MODEL, first(N), max_features_per_class=36, max_drop=0.5, **QUICK)
-    result = M.measure_invertible_features(
+        M.measure.measure_sparse_head(MODEL, first(N), max_features_per_class=36, max_drop=0.5, **QUICK)
+    result = M.measure.measure_invertible_features(
         MODEL, first(40), max_image_error=50, max_representation_error=50, iterations=2
     )
     assert (result.verdict, result.rule.split(":")[0]) == (Verdict.INCONCLUSIVE, "nothing could have failed it")

@@ -78,7 +78,9 @@ TRUTHS = {
     "cue, flips": Truth("no_spurious_feature", images.cue, "max_flip_rate", 0.1),
     "cue, flips to a class": Truth("no_spurious_feature", images.cue_towards, "max_flip_rate", 0.2),
     "cue, recall": Truth("no_spurious_feature", images.cue, "max_recall_drop", 0.2),
-    "cue, recall of a class": Truth("no_spurious_feature", images.cue, "max_recall_drop", 0.2, other={"target": 0}),
+    "cue, recall of a class": Truth(
+        "no_spurious_feature", images.cue, "max_recall_drop", 0.2, other={"target_class": 0}
+    ),
     "cue, recall of equal classes": Truth("no_spurious_feature", images.cue_in_each_class, "max_recall_drop", 0.2),
     "three equal cues, flips": Truth("no_spurious_feature", images.three_cues, "max_flip_rate", 0.1),
     "three equal cues, recall": Truth("no_spurious_feature", images.three_cues, "max_recall_drop", 0.2),

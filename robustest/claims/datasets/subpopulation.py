@@ -58,7 +58,7 @@ def measure_subpopulation_shift(
     *,
     max_drop: float | None = None,
     train: TrainFn | None = None,
-    train_data: object = None,
+    train_data: object | None = None,
     oracle: object = None,
     **options: Unpack[Options],
 ) -> Result:

@@ -123,5 +123,5 @@ def checked_sides(sizes: Sequence[int] | None, side: int) -> list[int]:
     else:
         sides = list(sizes)
     if not sides or not all(type(s) is int and 1 <= s <= side for s in sides) or sorted(set(sides)) != sides:
-        raise ConfigError(expected(f"sizes to be rising whole numbers in 1..{side}", sizes))
+        raise ConfigError(expected(f"patch_sizes to be rising whole numbers in 1..{side}", sizes))
     return sides

@@ -114,7 +114,7 @@ def test_an_assertion_is_its_measurement_with_a_verdict(toy: Any) -> None:
     pairs: list[tuple[Callable[..., Any], Callable[..., Any], Any, dict[str, Any]]] = [
         (assert_robust_accuracy, measure_robust_accuracy, Linf(0.02), {"at_least": 0.1, "attack": "fgsm"}),
         (assert_shift_accuracy, measure_shift_accuracy, "rotation", {"severity": 1, "max_drop": 0.5}),
-        (assert_no_spurious_feature, measure_no_spurious_feature, CUE, {"max_flip_rate": 0.99, "target": 1}),
+        (assert_no_spurious_feature, measure_no_spurious_feature, CUE, {"max_flip_rate": 0.99, "target_class": 1}),
     ]
     for claim, measure, subject, options in pairs:
         first, second = (f(toy.model, data, subject, seed=3, **options).to_dict() for f in (claim, measure))

@@ -212,7 +212,11 @@ def test_flips_among_all_samples_are_settled_early(max_flip_rate: float, verdict
 
 @pytest.mark.parametrize(
     "options",
-    [{"max_flip_rate": 0.2, "target": TARGET}, {"max_flip_rate": 0.2, "max_recall_drop": 0.1}, {"max_flip_rate": 0.2}],
+    [
+        {"max_flip_rate": 0.2, "target_class": TARGET},
+        {"max_flip_rate": 0.2, "max_recall_drop": 0.1},
+        {"max_flip_rate": 0.2},
+    ],
     ids=str,
 )
 def test_claims_on_parts_of_the_samples_are_settled_early_too(options: dict[str, Any]) -> None:
@@ -244,7 +248,7 @@ def test_a_sample_of_the_population_is_not_enough_for_one_of_two_claims() -> Non
 
 def test_flips_towards_a_target_are_among_the_samples_of_other_classes_however_many_were_read() -> None:
     """All of the others follow the cue; among all samples that would be two thirds."""
-    options: dict[str, Any] = {"max_flip_rate": 0.8, "target": TARGET, "scope": "population"}
+    options: dict[str, Any] = {"max_flip_rate": 0.8, "target_class": TARGET, "scope": "population"}
     assert measure_no_spurious_feature(model, (MANY_X, MANY_Y), CUE, **options).verdict is Verdict.FAILED
     part = measure_no_spurious_feature(model, (MANY_X, MANY_Y), CUE, max_samples=300, **options)
     assert part.verdict is not Verdict.PASSED

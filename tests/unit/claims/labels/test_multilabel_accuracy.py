@@ -69,7 +69,7 @@ def test_one_object_of_two_is_in_the_set_and_not_the_set() -> None:
 
 def test_a_share_that_single_objects_carry_does_not_pass_but_by_the_mean_alone() -> None:
     """The mean holds, though of two objects the second is never found."""
-    how: dict[str, Any] = {"at_least": 0.75, "of": "exact-set", "exact": True}
+    how: dict[str, Any] = {"at_least": 0.75, "metric": "exact-set", "exact": True}
     result = measure_multilabel_accuracy(Logits(only_first), (X, SETS), **how)
     assert result.verdict is Verdict.INCONCLUSIVE
     assert "0.000 on 40 samples of 2 objects" in measured(result)
@@ -108,7 +108,7 @@ def test_which_classes_are_said() -> None:
 
 
 def test_batches_make_no_difference_and_a_second_run_is_remembered(tmp_path: Any) -> None:
-    how: dict[str, Any] = {"at_least": 0.9, "of": "exact-set", "exact": True}
+    how: dict[str, Any] = {"at_least": 0.9, "metric": "exact-set", "exact": True}
     found = [measure_multilabel_accuracy(Logits(only_first), (X, SETS), batch_size=b, **how) for b in (1, 7, 128)]
     assert len({(one.verdict, one.estimate, one.outcomes) for one in found}) == 1
     model = Plain()
@@ -159,6 +159,6 @@ def test_what_cannot_be_measured_is_an_error() -> None:
         measure_multilabel_accuracy(Logits(lambda z: z / 0.0 * 0), (X, SETS), at_least=0.5)
     with pytest.raises(DataError, match="finite inputs"):
         measure_multilabel_accuracy(Logits(), (X / 0.0, SETS), at_least=0.5)
-    for wrong in ({"of": "top5"}, {"scores": "logits"}):
+    for wrong in ({"metric": "top5"}, {"scores": "logits"}):
         with pytest.raises(ConfigError, match="to be one of"):
             measure_multilabel_accuracy(Logits(), (X, SETS), at_least=0.5, **wrong)  # type: ignore[arg-type]

@@ -43,16 +43,16 @@ def measured(says: Responses, **options: Any) -> Result:
 
 
 def test_people_who_do_not_care_and_people_who_do() -> None:
-    equal, label, prediction = (measured(choosing(share), margin=0.15) for share in (0.5, 0.8, 0.2))
+    equal, label, prediction = (measured(choosing(share), at_most=0.15) for share in (0.5, 0.8, 0.2))
     assert [one.verdict for one in (equal, label, prediction)] == [Verdict.PASSED, Verdict.FAILED, Verdict.FAILED]
     assert label.details["gap"] > 0.4
     assert prediction.details["gap"] < -0.4
     assert prediction.estimate == pytest.approx(-prediction.details["gap"])
     assert (equal.scope, equal.details["disagreements"], equal.n_used) == ("set", WRONG, N)
-    of_others = measured(choosing(0.5), margin=0.15, scope="population")
+    of_others = measured(choosing(0.5), at_most=0.15, scope="population")
     assert (of_others.verdict, of_others.scope) == (Verdict.INCONCLUSIVE, "population")
     assert 'claim it of these images and annotators (scope="set")' in of_others.rule
-    assert measured(choosing(0.8), margin=0.15, scope="population").verdict is Verdict.FAILED
+    assert measured(choosing(0.8), at_most=0.15, scope="population").verdict is Verdict.FAILED
     assert json.loads(json.dumps(equal.to_dict())) == equal.to_dict()
 
 
@@ -73,12 +73,12 @@ def test_answers_about_hits_do_not_matter() -> None:
     item = np.concatenate([some.item, np.arange(WRONG, N)])
     answer, who = np.concatenate([some.answer, LABELS[WRONG:]]), np.concatenate([some.annotator, np.full(N - WRONG, 3)])
     more = Responses.from_columns(item, answer, size=N, classes=K, annotator=who)
-    assert measured(more, margin=0.15).details["gap"] == measured(some, margin=0.15).details["gap"]
+    assert measured(more, at_most=0.15).details["gap"] == measured(some, at_most=0.15).details["gap"]
 
 
 def test_fewer_than_ten_annotators_settle_nothing() -> None:
     for share in (0.5, 0.9):
-        result = measured(choosing(share, annotators=9), margin=0.3)
+        result = measured(choosing(share, annotators=9), at_most=0.3)
         assert (result.verdict, result.rule[:12]) == (Verdict.INCONCLUSIVE, "9 annotators")
     with pytest.raises(ClaimInconclusive):
         assert_selection_gap(model, data(), choosing(0.5, annotators=9))
@@ -123,7 +123,7 @@ def test_a_model_without_errors_has_no_gap() -> None:
 def test_arguments_out_of_range_are_refused() -> None:
     for margin in (1, 1.5, -0.1):
         with pytest.raises(ConfigError, match="margin"):
-            measured(choosing(0.5), margin=margin)
+            measured(choosing(0.5), at_most=margin)
     with pytest.raises(ConfigError, match="responses such as"):
         measured(None)  # type: ignore[arg-type]
     with pytest.raises(DataError, match="600 samples but got some about 7 items"):

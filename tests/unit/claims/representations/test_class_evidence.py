@@ -159,7 +159,7 @@ def test_nobody_judges_himself() -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"eps": -1.0}, {"min_transfer": 1.1}, {"steps": 0}, {"min_driven": 0}],
+    [{"eps": -1.0}, {"min_transfer": 1.1}, {"iterations": 0}, {"min_driven": 0}],
     ids=str,
 )
 def test_settings_are_in_range(options: dict[str, Any]) -> None:

@@ -125,13 +125,13 @@ def test_results_are_plain() -> None:
 @pytest.mark.parametrize(
     "options",
     [
-        {"at_least": 0.1, "min_gain": 0.1, "baseline": ideal()},
+        {"at_least": 0.1, "min_gain": 0.1, "reference": ideal()},
         {"at_least": 1.1},
         {"min_gain": 0.1},
-        {"min_gain": 2.1, "baseline": ideal()},
+        {"min_gain": 2.1, "reference": ideal()},
         {"reference": "means"},
         {"min_per_class": 0},
-        {"baseline": "model.onnx"},
+        {"reference": "model.onnx"},
     ],
     ids=str,
 )
@@ -142,7 +142,7 @@ def test_settings_are_in_range(options: dict[str, Any]) -> None:
 
 def test_a_model_is_no_baseline_of_itself() -> None:
     model = random()
-    with pytest.raises(ConfigError, match="baseline= to be another model"):
+    with pytest.raises(ConfigError, match="reference= to be another model"):
         measure_gradient_alignment(model, (X, Y), reference=model, min_gain=0.0)
 
 

@@ -62,7 +62,7 @@ def test_a_search_that_fell_short_shows_nothing() -> None:
         result = measure_invertible_features(Net(width).eval(), (X, Y), max_image_error=0.2, iterations=1)
         assert result.verdict is Verdict.INCONCLUSIVE
         assert "give more steps" in result.rule
-    grey = {"max_image_error": 0.5, "steps": 1, "step_size": 1e-6}
+    grey = {"max_image_error": 0.5, "iterations": 1, "step_size": 1e-6}
     near = measure_invertible_features(Net(6).eval(), (0 * X + 0.5, Y), **grey)  # type: ignore[arg-type]
     assert near.details["image_error"] < 0.5
     assert near.verdict is Verdict.INCONCLUSIVE  # what begins close to the start was not inverted
@@ -73,7 +73,7 @@ def test_images_that_are_nearly_grey_carry_no_claim() -> None:
     x = X.clone()
     x[:44] = 0.5 + 0.02 * (X[:44] - 0.5)
     x[44:54] = torch.where(torch.arange(16).view(1, 1, 4, 4) < 6, X[44:54], 0.5)
-    how: dict[str, Any] = {"max_image_error": 0.2, "steps": 60, "exact": True}
+    how: dict[str, Any] = {"max_image_error": 0.2, "iterations": 60, "exact": True}
     carried = measure_invertible_features(Net(6).eval(), (x, Y), **how)
     assert carried.estimate is not None
     assert carried.estimate >= 0.5
@@ -121,7 +121,7 @@ def test_without_a_threshold_nothing_is_claimed(narrow: Result) -> None:
         {"max_image_error": 0.0},
         {"max_representation_error": -1.0},
         {"step_size": 0.0},
-        {"steps": 0},
+        {"iterations": 0},
         {"layer": "nowhere"},
     ],
     ids=str,

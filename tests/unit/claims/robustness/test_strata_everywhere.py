@@ -221,7 +221,7 @@ def test_by_is_one_of_two_words() -> None:
 
 
 def test_multi_label_accuracy_is_judged_by_the_number_of_objects() -> None:
-    how: dict[str, Any] = {"at_least": 0.7, "of": "exact-set"}
+    how: dict[str, Any] = {"at_least": 0.7, "metric": "exact-set"}
     hidden = measure_multilabel_accuracy(Sees(), (X, SETS), **how)
     assert hidden.verdict is Verdict.INCONCLUSIVE
     assert "2 objects" in hidden.rule

@@ -238,7 +238,9 @@ def test_the_assertion_lets_through_what_holds_and_raises_on_what_does_not(toy: 
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"steps": 0}, {"steps": 2.0}, {"max_fooling_rate": 1.5}, {"threat": L1(1.0)}, {"threat": Linf}], ids=str
+    "wrong",
+    [{"iterations": 0}, {"iterations": 2.0}, {"max_fooling_rate": 1.5}, {"threat": L1(1.0)}, {"threat": Linf}],
+    ids=str,
 )
 def test_arguments_out_of_range_are_refused(wrong: dict[str, Any], toy: Any) -> None:
     arguments = {"threat": Linf(0.1), **wrong}

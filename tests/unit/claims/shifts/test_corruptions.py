@@ -60,14 +60,14 @@ def test_thresholds_are_judged_on_the_mean_of_all_cells() -> None:
 
 def test_a_model_is_as_good_as_itself() -> None:
     errors = measured().details["errors"]
-    result = measured(max_mce=1.0, baseline=errors, exact=True)
+    result = measured(max_mce=1.0, reference=errors, exact=True)
     assert (result.verdict, result.estimate) == (Verdict.PASSED, pytest.approx(1.0))
     assert result.details["mce"] == pytest.approx(1.0)
     assert result.details["relative_mce"] == pytest.approx(1.0)
     assert result.quantity == "mean corruption error"
     twice = {name: [min(1.0, 2 * rate) for rate in rates] for name, rates in errors.items()}
-    assert measured(max_mce=0.55, baseline=twice, exact=True).verdict is Verdict.PASSED
-    assert measured(max_mce=0.45, baseline=twice, exact=True).verdict is Verdict.FAILED
+    assert measured(max_mce=0.55, reference=twice, exact=True).verdict is Verdict.PASSED
+    assert measured(max_mce=0.45, reference=twice, exact=True).verdict is Verdict.FAILED
 
 
 def test_errors_are_by_severity_in_whatever_order_they_were_asked_for() -> None:
@@ -79,10 +79,10 @@ def test_errors_are_by_severity_in_whatever_order_they_were_asked_for() -> None:
 def test_a_baseline_may_be_a_file(tmp_path: Path) -> None:
     path = tmp_path / "errors.json"
     path.write_text(json.dumps(measured().details["errors"]))
-    assert measured(max_mce=1.0, baseline=path, exact=True).verdict is Verdict.PASSED
+    assert measured(max_mce=1.0, reference=path, exact=True).verdict is Verdict.PASSED
     path.write_text("{")
     with pytest.raises(StoreError, match=r"errors\.json"):
-        measured(max_mce=1.0, baseline=path)
+        measured(max_mce=1.0, reference=path)
 
 
 def test_it_stops_early_and_shows_no_number() -> None:
@@ -119,12 +119,12 @@ def test_shown_are_samples_that_were_right_each_once() -> None:
     ("options", "words"),
     [
         ({"min_accuracy": 0.5, "max_drop": 0.1}, "one threshold but got min_accuracy and max_drop"),
-        ({"max_mce": 1.0}, "baseline= for max_mce"),
-        ({"max_mce": -1.0, "baseline": {"brightness": [0.1] * 5}}, "max_mce to be a number > 0"),
-        ({"max_mce": 1.0, "baseline": {"fog": [0.1] * 5}}, "five error rates"),
-        ({"max_mce": 1.0, "baseline": {"brightness": [0.0] * 5}}, "errs under"),
+        ({"max_mce": 1.0}, "reference= for max_mce"),
+        ({"max_mce": -1.0, "reference": {"brightness": [0.1] * 5}}, "max_mce to be a number > 0"),
+        ({"max_mce": 1.0, "reference": {"fog": [0.1] * 5}}, "five error rates"),
+        ({"max_mce": 1.0, "reference": {"brightness": [0.0] * 5}}, "errs under"),
         ({"min_accuracy": 1.5}, "min_accuracy in 0..1"),
-        ({"max_mce": 1.0, "baseline": {"brightness": [0.1, None, 0.1, 0.1, 0.1]}}, "five error rates"),
+        ({"max_mce": 1.0, "reference": {"brightness": [0.1, None, 0.1, 0.1, 0.1]}}, "five error rates"),
         ({"corruptions": ["fog", Shift("fog", parameters="32")]}, "each corruption once but got 'fog' twice"),
         ({"severities": []}, "one corruption and one severity"),
         ({"severities": [6]}, "severity"),
@@ -205,7 +205,7 @@ def test_alexnets_errors_are_for_models_and_images_like_its_own() -> None:
     with pytest.raises(ConfigError, match="1000 classes for AlexNet's errors but it has 2"):
         measure_corruption_robustness(model, large, corruptions=["brightness"], max_mce=1.0, reference="alexnet")
     with pytest.raises(ConfigError, match=r"65 pixels or more for AlexNet's errors but got \(1, 32, 32\)"):
-        measured(max_mce=1.0, baseline="alexnet")
+        measured(max_mce=1.0, reference="alexnet")
     with pytest.raises(ConfigError, match=r"papers' 76.7 is 0.767"):
         measure_corruption_robustness(thousand, large, corruptions=["fog"], max_mce=76.7, reference="alexnet")
 
@@ -294,9 +294,9 @@ def test_a_function_without_severities_is_one_cell_and_names_none() -> None:
 
 
 def test_the_corruption_error_of_a_function_is_relative_to_its_own() -> None:
-    same = measured(corruptions=[dimmed], max_mce=1.0, baseline={"dimmed": [0.25] * 5}, exact=True)
+    same = measured(corruptions=[dimmed], max_mce=1.0, reference={"dimmed": [0.25] * 5}, exact=True)
     assert (same.verdict, same.details["mce"]) == (Verdict.PASSED, pytest.approx(1.0))
-    better = measured(corruptions=[dimmed], max_mce=1.0, baseline={"dimmed": [0.125] * 5}, exact=True)
+    better = measured(corruptions=[dimmed], max_mce=1.0, reference={"dimmed": [0.125] * 5}, exact=True)
     assert (better.verdict, better.details["mce"]) == (Verdict.FAILED, pytest.approx(2.0))
 
 

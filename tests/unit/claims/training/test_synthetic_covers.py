@@ -217,7 +217,7 @@ def test_equally_many_samples_are_compared() -> None:
 
 
 def test_the_verdict_does_not_depend_on_the_batch_size() -> None:
-    found = [measure(batch_size=size, features=mixed) for size in (1, 7, None)]
+    found = [measure(batch_size=size, embedding=mixed) for size in (1, 7, None)]
     assert [one.to_dict() | {"cost": None} for one in found[1:]] == [found[0].to_dict() | {"cost": None}] * 2
 
 
