@@ -122,7 +122,7 @@ def test_a_model_without_errors_has_no_gap() -> None:
 
 def test_arguments_out_of_range_are_refused() -> None:
     for margin in (1, 1.5, -0.1):
-        with pytest.raises(ConfigError, match="margin"):
+        with pytest.raises(ConfigError, match="at_most"):
             measured(choosing(0.5), at_most=margin)
     with pytest.raises(ConfigError, match="responses such as"):
         measured(None)  # type: ignore[arg-type]
