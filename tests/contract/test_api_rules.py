@@ -1,0 +1,155 @@
+"""The public API keeps its rules: twins, positional arguments, threshold words, one meaning a word.
+
+A new assertion is held by these tests without an entry of its own; a new keyword needs a row in docs/reference.md.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import runpy
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import robustest
+from robustest import measure
+from robustest.assertions import KINDS
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs" / "reference.md"
+ASSERTIONS = [name for name in robustest.__all__ if name.startswith("assert_")]
+THRESHOLD = re.compile("at_least|at_most|(min|max)_[a-z0-9_]+")
+VARIED = {
+    "threat",
+    "shift",
+    "cue",
+    "strategy",
+    "norm",
+    "groups",
+    "split",
+    "responses",
+    "new_data",
+    "outside",
+    "synthetic",
+}
+FIRST = {
+    "assert_simulatable": ["study"],
+    "assert_cue_noticed": ["study"],
+    "assert_label_quality": ["data"],
+    "assert_robust_generalization": ["data"],
+    "assert_synthetic_covers": ["data"],
+}
+"""What comes first where no model is asked: people's answers, or data alone."""
+
+every_assertion = pytest.mark.parametrize("name", ASSERTIONS)
+
+
+def parameters(name: str) -> dict[str, inspect.Parameter]:
+    return dict(inspect.signature(getattr(robustest, name)).parameters)
+
+
+def twin(name: str) -> Any:
+    return getattr(measure, f"measure_{name.removeprefix('assert_')}")
+
+
+def kind_of(name: str) -> Any:
+    getattr(robustest, name)  # which registers it
+    return KINDS[name.removeprefix("assert_")]
+
+
+def test_the_top_level_is_small() -> None:
+    assert len(robustest.__all__) <= 95
+    assert not [name for name in robustest.__all__ if name.startswith("measure_")]
+
+
+@every_assertion
+def test_an_assertion_and_its_measurement_are_twins(name: str) -> None:
+    """The same name, arguments and defaults; a threshold may be required, or claimed by default, by the assertion."""
+    thresholds = {*kind_of(name).thresholds, *kind_of(name).asks_too}
+    own, other = parameters(name), dict(inspect.signature(twin(name)).parameters)
+    assert list(own) == list(other)
+    for word, one in own.items():
+        assert (one.kind, one.annotation) == (other[word].kind, other[word].annotation)
+        assert one.default == other[word].default or word in thresholds
+    assert getattr(robustest, name).__wrapped__ is twin(name)
+
+
+def test_every_measurement_has_its_assertion() -> None:
+    measured = [name.removeprefix("measure_") for name in vars(measure) if name.startswith("measure_")]
+    assert sorted(measured) == sorted(name.removeprefix("assert_") for name in ASSERTIONS)
+
+
+@every_assertion
+def test_a_model_data_and_what_is_varied_are_positional_and_nothing_else(name: str) -> None:
+    places = [word for word, one in parameters(name).items() if one.kind is one.POSITIONAL_OR_KEYWORD]
+    first = FIRST.get(name, ["model", "data"])
+    assert places[: len(first)] == first
+    assert len(places) <= len(first) + 1
+    assert set(places[len(first) :]) <= VARIED
+
+
+@every_assertion
+def test_a_threshold_is_called_by_one_of_four_words(name: str) -> None:
+    kind = kind_of(name)
+    for word in {*kind.thresholds, *kind.asks_too} - {"no_worse_than"}:
+        assert THRESHOLD.fullmatch(word), word
+    for quantity in kind.quantities:
+        largest = quantity.comparison == "<="
+        word = quantity.threshold
+        if not word.startswith(("min_", "max_")) or quantity.name == "images that come back":
+            continue  # a share of samples that each keep a most of their own
+        assert word.startswith("max_") == largest, (word, quantity.name)
+    assert {q.comparison for q in kind.quantities if q.threshold == "at_least"} <= {">="}
+    assert {q.comparison for q in kind.quantities if q.threshold == "at_most"} <= {"<="}
+
+
+@every_assertion
+def test_a_baseline_comes_with_a_tolerance(name: str) -> None:
+    words = parameters(name)
+    assert ("no_worse_than" in words) == ("tolerance" in words)
+
+
+@every_assertion
+def test_a_kind_is_named_as_its_assertion(name: str) -> None:
+    assert kind_of(name).name == name.removeprefix("assert_")
+
+
+def keywords() -> list[str]:
+    """The words of the table of keywords, in its order."""
+    table = PAGE.read_text(encoding="utf-8").partition("### What a keyword means")[2].partition("\n## ")[0]
+    return [word for row in re.findall(r"^\| (`.*?) \|", table, re.M) for word in re.findall(r"`(\w+)`", row)]
+
+
+def test_every_keyword_has_one_meaning_on_the_page() -> None:
+    used = {word for name in ASSERTIONS for word, one in parameters(name).items() if one.kind is not one.VAR_KEYWORD}
+    listed = keywords()
+    assert len(listed) == len(set(listed)), "a word in two rows has two meanings"
+    assert sorted(listed) == sorted(used)
+
+
+ONE_TYPE = {
+    "reference": "another model, or a table that is measured against: each quantity has its own table",
+    "data": "some claims take a form of data of their own",
+    "cue": "a name among a study's conditions, or a cue",
+    "threat": "some searches know two norms",
+    "metric": "each claim names the figures that it can make of answers",
+    "embedding": "a function of inputs; some claims take the features themselves as well",
+}
+"""Words whose type differs from claim to claim, and why their meaning does not."""
+
+
+def test_a_word_has_one_type() -> None:
+    types: dict[str, set[str]] = {}
+    for name in ASSERTIONS:
+        for word, one in parameters(name).items():
+            types.setdefault(word, set()).add(str(one.annotation).removesuffix(" | None"))
+    assert {word for word, known in types.items() if len(known) > 1} == set(ONE_TYPE)
+
+
+def test_the_reference_is_made_from_the_signatures() -> None:
+    make = runpy.run_path(str(ROOT / "docs" / "reference_tables.py"))["page"]
+    text = PAGE.read_text(encoding="utf-8")
+    assert make(text) == text, "Run python docs/reference_tables.py."
+    assert text.count("](claims/") >= len(ASSERTIONS)
