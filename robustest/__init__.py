@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from robustest import measure as measure
     from robustest import plots as plots
     from robustest import shifts as shifts
+    from robustest import tasks as tasks
+    from robustest import threats as threats
     from robustest.assertions import assert_accuracy as assert_accuracy
     from robustest.assertions import assert_calibrated as assert_calibrated
     from robustest.assertions import assert_certified_accuracy as assert_certified_accuracy

@@ -143,7 +143,7 @@ def test_an_assertion_has_the_signature_of_its_measurement_and_says_what_it_clai
     assert (claim.__name__, claim.__module__.partition(".")[0]) == (assertion, "robustest")
     assert {*kind.thresholds, "options"} <= set(parameters)
     assert claim.__doc__.startswith("Claim that ")
-    measure = getattr(robustest, claim.__doc__.partition("those of `")[2].partition("`")[0])
+    measure = getattr(robustest.measure, claim.__doc__.partition("those of `")[2].partition("`")[0])
     measured = inspect.signature(measure).parameters
     assert list(measured) == list(parameters)
     assert all(parameters[name] == one for name, one in measured.items() if name not in kind.thresholds)
