@@ -232,7 +232,7 @@ def checked_batches(batches: object) -> None:
 
 
 def _course(steps: int, every: int, learning_rate: float, etas: Sequence[float]) -> Course:
-    checked_whole("steps", steps, 1)
+    checked_whole("train_steps", steps, 1)
     checked_whole("every", every, 1)
     checked_real("learning_rate", learning_rate, 1e-12)
     sizes = tuple(etas)

@@ -98,9 +98,9 @@ class CellsRule:
         most = checked_threshold("max_mce", most, within=(0.0, math.inf))
         if reference is None:
             raise ConfigError(
-                "Expected baseline= for max_mce: it is a share of another model's errors. Papers' "
+                "Expected reference= for max_mce: it is a share of another model's errors. Papers' "
                 "figures are relative to "
-                "AlexNet's: baseline=\"alexnet\", for models of ImageNet's classes."
+                "AlexNet's: reference=\"alexnet\", for models of ImageNet's classes."
             )
         raw = _weights(cells, reference)
         scale = math.fsum(raw)

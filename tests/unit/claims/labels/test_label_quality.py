@@ -39,7 +39,7 @@ def measure(says: Responses, **options: Any) -> Result:
 
 def test_a_sample_bounds_the_set() -> None:
     items = draw(600)
-    result = measure(looked(items, wrong=items[:3]), at_most=0.02)
+    result = measure(looked(items, wrong=items[:3]), max_error_rate=0.02)
     assert result.verdict is Verdict.PASSED
     assert (result.estimate, result.n_used, result.n_total) == (3 / 600, 600, N)
     assert result.interval[0] <= 0.005 < result.interval[1] <= 0.02
@@ -53,7 +53,7 @@ def test_a_sample_bounds_the_set() -> None:
 
 def test_too_few_looks_settle_nothing_and_many_wrong_fail() -> None:
     items = draw(100)
-    assert measure(looked(items, wrong=items[:1]), at_most=0.02).verdict is Verdict.INCONCLUSIVE
+    assert measure(looked(items, wrong=items[:1]), max_error_rate=0.02).verdict is Verdict.INCONCLUSIVE
     with pytest.raises(ClaimFailed):
         assert_label_quality(LABELS, looked(items, wrong=items[:20]))
 
@@ -80,7 +80,7 @@ CHOSEN: dict[str, Any] = {
 @pytest.mark.parametrize("scope", ["set", "population"])
 def test_a_chosen_sample_says_nothing_of_the_other_labels(items: Any, scope: str) -> None:
     """Not one of the labels looked at is wrong: of a uniform sample that would be a pass."""
-    result = measure(looked(items), at_most=0.02, scope=scope)
+    result = measure(looked(items), max_error_rate=0.02, scope=scope)
     assert result.verdict is Verdict.INCONCLUSIVE
     assert result.rule.startswith("no uniform sample, so that it says nothing of the other labels. ")
     assert "are expected of a uniform sample, p = " in result.rule
@@ -95,14 +95,14 @@ def test_a_sample_without_the_suspects_does_not_pass() -> None:
     """100 labels are wrong, and 100 suspected; nobody looks at one of them."""
     wrong = draw(100, seed=1)
     others = np.random.default_rng(2).choice(np.setdiff1d(np.arange(N), wrong), 500, replace=False)
-    result = measure(looked(others), at_most=0.02, suspects=suspect(wrong))
+    result = measure(looked(others), max_error_rate=0.02, suspects=suspect(wrong))
     assert result.verdict is Verdict.INCONCLUSIVE
     assert "suspects: 0, where 25 are expected of a uniform sample" in result.rule
     assert result.details["suspects"]["looked_at"] == 0
     with_them = np.append(draw(500, seed=3), wrong)  # a uniform sample, and all suspects on top
-    assert "suspects: 100, where" in measure(looked(np.unique(with_them)), at_most=0.02, suspects=suspect(wrong)).rule
+    assert "suspects: 100, where" in measure(looked(np.unique(with_them)), max_error_rate=0.02, suspects=suspect(wrong)).rule
     honest = draw(500, seed=3)
-    told = measure(looked(honest), at_most=0.02, suspects=suspect(wrong))
+    told = measure(looked(honest), max_error_rate=0.02, suspects=suspect(wrong))
     assert (told.verdict, told.details["uniformity"]["p"] > 0.001) == (Verdict.PASSED, True)
 
 
@@ -111,11 +111,11 @@ def test_a_sample_of_labels_that_a_model_finds_easy_does_not_pass() -> None:
     scores = np.random.default_rng(0).random(N)
     found = Suspects(items=np.array([], dtype=np.int64), scores=scores, method="a model")
     easy = np.random.default_rng(1).choice(np.flatnonzero(scores > np.quantile(scores, 0.15)), 600, replace=False)
-    result = measure(looked(easy), at_most=0.02, suspects=found)
+    result = measure(looked(easy), max_error_rate=0.02, suspects=found)
     assert result.verdict is Verdict.INCONCLUSIVE
     assert "labels among the 10 % that a model finds most doubtful: 0, where 60 are expected" in result.rule
-    assert measure(looked(easy), at_most=0.02).verdict is Verdict.PASSED  # nothing tells them from others
-    assert measure(looked(draw(600)), at_most=0.02, suspects=found).verdict is Verdict.PASSED
+    assert measure(looked(easy), max_error_rate=0.02).verdict is Verdict.PASSED  # nothing tells them from others
+    assert measure(looked(draw(600)), max_error_rate=0.02, suspects=found).verdict is Verdict.PASSED
 
 
 def test_many_small_classes_of_which_half_are_left_out() -> None:
@@ -132,27 +132,27 @@ def test_many_small_classes_of_which_half_are_left_out() -> None:
 def test_a_chosen_sample_settles_what_is_certain() -> None:
     """Whatever the labels are that nobody looked at."""
     first = np.arange(600)
-    failed = measure(looked(first, wrong=first[:41]), at_most=0.02)
+    failed = measure(looked(first, wrong=first[:41]), max_error_rate=0.02)
     assert (failed.verdict, failed.at_alpha) == (Verdict.FAILED, False)
     assert failed.rule == "certain: whatever the labels are that nobody looked at"
-    assert measure(looked(first, wrong=first[:40]), at_most=0.02).verdict is Verdict.INCONCLUSIVE
+    assert measure(looked(first, wrong=first[:40]), max_error_rate=0.02).verdict is Verdict.INCONCLUSIVE
     most = np.arange(N - 20)
-    assert measure(looked(most, wrong=most[:20]), at_most=0.02).verdict is Verdict.PASSED
-    assert measure(looked(most, wrong=most[:20]), at_most=0.02, scope="population").verdict is Verdict.INCONCLUSIVE
+    assert measure(looked(most, wrong=most[:20]), max_error_rate=0.02).verdict is Verdict.PASSED
+    assert measure(looked(most, wrong=most[:20]), max_error_rate=0.02, scope="population").verdict is Verdict.INCONCLUSIVE
 
 
 def test_a_set_that_was_looked_at_whole_is_certain() -> None:
     every = looked(np.arange(N), wrong=np.arange(40))
-    result = measure(every, at_most=0.02)
+    result = measure(every, max_error_rate=0.02)
     assert (result.verdict, result.rule, result.alpha) == (Verdict.PASSED, "certain: exact on this set", 0.01)
     assert "uniformly" not in measured(result)
-    assert measure(every, at_most=0.0199).verdict is Verdict.FAILED
-    assert measure(every, at_most=0.02, scope="population").verdict is Verdict.INCONCLUSIVE
+    assert measure(every, max_error_rate=0.0199).verdict is Verdict.FAILED
+    assert measure(every, max_error_rate=0.02, scope="population").verdict is Verdict.INCONCLUSIVE
 
 
 def test_ties_are_told_and_count_for_neither_side() -> None:
     some = looked(np.arange(N), wrong=np.arange(30), tied=np.arange(30, 50))
-    verdicts = [measure(some, at_most=at).verdict for at in (0.01, 0.02, 0.025)]
+    verdicts = [measure(some, max_error_rate=at).verdict for at in (0.01, 0.02, 0.025)]
     assert verdicts == [Verdict.FAILED, Verdict.INCONCLUSIVE, Verdict.PASSED]
     result = measure(some)
     assert (result.details["wrong"], result.details["tied"]) == (30, 20)
@@ -171,8 +171,8 @@ def test_who_was_asked_about_the_label_alone_says_no() -> None:
 
 def test_few_answers_a_label_are_told() -> None:
     items = draw(500)
-    assert "as few as 1 answer a label" in measured(measure(looked(items, answers=1), at_most=0.02))
-    assert "as few as" not in measured(measure(looked(items), at_most=0.02))
+    assert "as few as 1 answer a label" in measured(measure(looked(items, answers=1), max_error_rate=0.02))
+    assert "as few as" not in measured(measure(looked(items), max_error_rate=0.02))
 
 
 def test_wrong_labels_are_shown_with_what_people_see() -> None:
@@ -186,7 +186,7 @@ def test_suspects_are_shown_and_never_decide() -> None:
     items = draw(600)
     says = looked(items, wrong=items[:3])
     found = Suspects(items=np.arange(N), scores=np.zeros(N), method="all of them")
-    with_them, without = measure(says, at_most=0.02, suspects=found), measure(says, at_most=0.02)
+    with_them, without = measure(says, max_error_rate=0.02, suspects=found), measure(says, max_error_rate=0.02)
     assert (with_them.verdict, with_them.interval) == (without.verdict, without.interval)
     told = {"count": N, "method": "all of them", "looked_at": 600, "wrong": 3}
     assert with_them.details["suspects"] == told
@@ -196,7 +196,7 @@ def test_suspects_are_shown_and_never_decide() -> None:
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: measure(looked([3]), at_most=1), ConfigError, "at_most"),
+        (lambda: measure(looked([3]), max_error_rate=1), ConfigError, "max_error_rate"),
         (lambda: measure("some"), ConfigError, "responses such as"),
         (lambda: measure(looked([3]), suspects=[3]), ConfigError, "suspects as"),
         (lambda: measure(looked([])), DataError, "there are none"),

@@ -1,4 +1,4 @@
-"""Where gradients point: closed forms on linear models, baselines, masks, and gradients that vanish."""
+"""Where gradients point: closed forms on linear models, references, masks, and gradients that vanish."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_a_gain_is_claimed_sample_by_sample() -> None:
     assert better.verdict is Verdict.PASSED
     worse = measure_gradient_alignment(random(), (X, Y), reference=ideal(), min_gain=0.0, exact=True)
     assert worse.verdict is Verdict.FAILED
-    assert worse.estimate == pytest.approx(worse.details["alignment"] - worse.details["baseline_alignment"])
+    assert worse.estimate == pytest.approx(worse.details["alignment"] - worse.details["reference_alignment"])
     assert worse.interval[1] < 0
     assert (
         worse.cost.backward == N + 8 * 7 + 4 * 5 + 8 * 7
@@ -104,7 +104,7 @@ def test_gradients_that_vanish_count_as_the_worst() -> None:
     assert [note for note in result.notes if "vanishes" in note]
     flat = Dead(ideal().weight.detach()).eval()
     gain = measure_gradient_alignment(ideal(), (X, Y), reference=flat, min_gain=0.1, exact=True)
-    assert gain.verdict is Verdict.FAILED  # what is not known of the baseline is no gain
+    assert gain.verdict is Verdict.FAILED  # what is not known of the reference is no gain
 
 
 def test_without_a_threshold_nothing_is_claimed() -> None:
@@ -140,7 +140,7 @@ def test_settings_are_in_range(options: dict[str, Any]) -> None:
         measure_gradient_alignment(random(), (X, Y), **options)
 
 
-def test_a_model_is_no_baseline_of_itself() -> None:
+def test_a_model_is_no_reference_of_itself() -> None:
     model = random()
     with pytest.raises(ConfigError, match="reference= to be another model"):
         measure_gradient_alignment(model, (X, Y), reference=model, min_gain=0.0)

@@ -61,7 +61,7 @@ def test_a_search_that_fell_short_shows_nothing() -> None:
     for width in (6, 16):
         result = measure_invertible_features(Net(width).eval(), (X, Y), max_image_error=0.2, iterations=1)
         assert result.verdict is Verdict.INCONCLUSIVE
-        assert "give more steps" in result.rule
+        assert "give more iterations" in result.rule
     grey = {"max_image_error": 0.5, "iterations": 1, "step_size": 1e-6}
     near = measure_invertible_features(Net(6).eval(), (0 * X + 0.5, Y), **grey)  # type: ignore[arg-type]
     assert near.details["image_error"] < 0.5

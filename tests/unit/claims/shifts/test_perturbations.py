@@ -72,13 +72,13 @@ def test_the_mean_is_over_sequences_and_perturbations() -> None:
     )  # two classes swap: 2 of a step
 
 
-def test_a_baseline_makes_shares_of_its_figures() -> None:
+def test_a_reference_makes_shares_of_its_figures() -> None:
     other = {"flip_probability": {"tilt": 0.25, "shot_noise": 0.5}, "top5_distance": {"tilt": 1.0, "shot_noise": 1.0}}
     result = measured(max_mfp=0.3, reference=other)
     assert result.estimate == pytest.approx(0.25)
     assert result.details["mfr"] == pytest.approx(0.25)
     assert result.details["mt5d_rate"] == pytest.approx(0.125)
-    with pytest.raises(ConfigError, match=r"baseline\['flip_probability'\]\['tilt'\] to be a number > 0"):
+    with pytest.raises(ConfigError, match=r"reference\['flip_probability'\]\['tilt'\] to be a number > 0"):
         measured(max_mfp=0.3, reference={"flip_probability": {"tilt": 0.0}})
 
 
