@@ -303,7 +303,7 @@ def assert_label_agreement() -> None:
     """
 
 
-@asserted(measure_selection_gap, margin=0.05)
+@asserted(measure_selection_gap, at_most=0.05)
 def assert_selection_gap() -> None:
     """Claim that annotators select prediction and label equally often, to within a margin, where the two differ.
 
@@ -313,7 +313,7 @@ def assert_selection_gap() -> None:
     """
 
 
-@asserted(measure_label_quality, at_most=0.02)
+@asserted(measure_label_quality, max_error_rate=0.02)
 def assert_label_quality() -> None:
     """Claim that at most so many labels of a data set are wrong, by a uniform sample that people looked at.
 

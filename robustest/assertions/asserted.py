@@ -9,7 +9,7 @@ from typing import Any, ParamSpec, cast
 
 from robustest.assertions.gate import advise, gate, unvouched
 from robustest.context import claiming
-from robustest.errors import ConfigError, NotSearched
+from robustest.errors import ConfigError, NotSearched, expected
 from robustest.kinds import Kind
 from robustest.results import Result
 from robustest.run.noting import kind_of
@@ -46,6 +46,8 @@ def asserted(measure: Callable[P, Result], **defaults: float) -> Callable[[Calla
         - `ClaimFailed`, `ClaimInconclusive`: see `robustest.assertions.gate.gate`.
     """
     kind = kind_of(measure)
+    if strangers := sorted(set(defaults) - set(kind.thresholds)):
+        raise ConfigError(expected(f"defaults of the thresholds of {kind.name!r}, {kind.thresholds}", strangers))
     signature = _signature(measure, kind, defaults)
 
     def make(words: Callable[[], object]) -> Callable[P, Result]:

@@ -165,6 +165,11 @@ def test_a_missing_argument_is_missed_by_the_assertion_itself(toy: Any) -> None:
         robustest.assert_min_perturbation(toy.model, (toy.x, toy.y), "linf")
 
 
+def test_only_a_threshold_has_a_default() -> None:
+    with pytest.raises(ConfigError, match="defaults of the thresholds of 'robust_accuracy'"):
+        asserted(measure_robust_accuracy, at_most=0.5)
+
+
 def test_only_a_measurement_of_a_kind_can_be_asserted() -> None:
     with pytest.raises(ConfigError, match=r"Expected a measurement made by robustest\.run\.noting\.measures"):
         asserted(lambda: None)  # type: ignore[arg-type, return-value]

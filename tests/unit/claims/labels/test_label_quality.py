@@ -100,7 +100,10 @@ def test_a_sample_without_the_suspects_does_not_pass() -> None:
     assert "suspects: 0, where 25 are expected of a uniform sample" in result.rule
     assert result.details["suspects"]["looked_at"] == 0
     with_them = np.append(draw(500, seed=3), wrong)  # a uniform sample, and all suspects on top
-    assert "suspects: 100, where" in measure(looked(np.unique(with_them)), max_error_rate=0.02, suspects=suspect(wrong)).rule
+    assert (
+        "suspects: 100, where"
+        in measure(looked(np.unique(with_them)), max_error_rate=0.02, suspects=suspect(wrong)).rule
+    )
     honest = draw(500, seed=3)
     told = measure(looked(honest), max_error_rate=0.02, suspects=suspect(wrong))
     assert (told.verdict, told.details["uniformity"]["p"] > 0.001) == (Verdict.PASSED, True)
@@ -138,7 +141,9 @@ def test_a_chosen_sample_settles_what_is_certain() -> None:
     assert measure(looked(first, wrong=first[:40]), max_error_rate=0.02).verdict is Verdict.INCONCLUSIVE
     most = np.arange(N - 20)
     assert measure(looked(most, wrong=most[:20]), max_error_rate=0.02).verdict is Verdict.PASSED
-    assert measure(looked(most, wrong=most[:20]), max_error_rate=0.02, scope="population").verdict is Verdict.INCONCLUSIVE
+    assert (
+        measure(looked(most, wrong=most[:20]), max_error_rate=0.02, scope="population").verdict is Verdict.INCONCLUSIVE
+    )
 
 
 def test_a_set_that_was_looked_at_whole_is_certain() -> None:
