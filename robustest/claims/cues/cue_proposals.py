@@ -184,7 +184,7 @@ def _whole_images(
         if one is None and keeps:
             one = faintly_explains(seen, cue, label, pool)
         known = {(other.label, other.cue.name) for other in fitted}
-        fitted += [one] if one is not None and (label, cue.name) not in known else []
+        fitted += [one] if one is not None and (label, one.cue.name) not in known else []
     return fitted, told, standing
 
 
