@@ -54,9 +54,10 @@ def held(cue: Cue, have: Tensor, lack: Tensor, ids: Tensor, bounds: tuple[float,
         part = part_shown(cue, have, lack, for_samples(cue, ids).on(lack), bounds)
         if part >= _SHOWN:
             return cue
-        if part <= 0:
+        weaker = _weaker(cue, part) if part > 0 else None
+        if weaker is None:
             return None
-        cue = _weaker(cue, part)
+        cue = weaker
     return None
 
 
@@ -108,8 +109,8 @@ def _between(cue: Tone, ends: Tensor, have: Tensor, lack: Tensor, bounds: tuple[
     return replace(cue, gain=gain[0], shift=shift[0]) if len(gain) == 1 else replace(cue, gain=gain, shift=shift)
 
 
-def _weaker(cue: Cue, part: float) -> Cue:
-    """A change of a part of a change's strength."""
+def _weaker(cue: Cue, part: float) -> Cue | None:
+    """A change of a part of a change's strength; None where there is none so weak."""
     if isinstance(cue, Tone):
 
         def near(value: float | tuple[float, ...], none: float) -> float | tuple[float, ...]:
@@ -119,8 +120,10 @@ def _weaker(cue: Cue, part: float) -> Cue:
 
         saturation = 1 + part * (cue.saturation - 1)
         return replace(cue, gain=near(cue.gain, 1.0), shift=near(cue.shift, 0.0), saturation=saturation)
-    if isinstance(cue, (AddedNoise, Blur)):
+    if isinstance(cue, AddedNoise):
         return replace(cue, sigma=part * cue.sigma)
+    if isinstance(cue, Blur):
+        return replace(cue, sigma=part**0.5 * cue.sigma)  # of a frequency f it leaves exp(-2 (pi sigma f)^2)
     if isinstance(cue, (Vignette, Grating)):
         return replace(cue, strength=part * cue.strength)
     if isinstance(cue, AddedPattern):
@@ -128,7 +131,8 @@ def _weaker(cue: Cue, part: float) -> Cue:
     if isinstance(cue, FrequencyBand):
         return replace(cue, gain=1 + part * (cue.gain - 1))
     assert isinstance(cue, Compression)
-    return replace(cue, quality=min(95, math.ceil(cue.quality / part**2)))
+    quality = math.ceil(cue.quality / part**2)
+    return replace(cue, quality=quality) if quality <= 95 else None
 
 
 def _statistics(cue: Cue, x: Tensor, bounds: tuple[float, float]) -> Tensor:
@@ -155,16 +159,19 @@ def _statistics(cue: Cue, x: Tensor, bounds: tuple[float, float]) -> Tensor:
     elif isinstance(cue, AddedPattern):
         pattern = cue.pattern.to(unit) - cue.pattern.to(unit).mean()
         found = [(unit.flatten(1) @ pattern.flatten()) / pattern.square().sum().clamp(min=1e-12) * (high - low)]
-    elif isinstance(cue, (Grating, FrequencyBand)):
+    elif isinstance(cue, Grating):
         places = spectrum_frequencies(x)
-        if isinstance(cue, Grating):
-            bins = torch.tensor([min(32, length) for length in x.shape[2:]])
-            waves = torch.tensor([cue.down, cue.across], dtype=places.dtype)
-            inside = (((places - waves) * bins).abs().amax(1) < 1.5) | (((places + waves) * bins).abs().amax(1) < 1.5)
-        else:
-            inside = (places.norm(dim=1) >= max(cue.low, 1e-6)) & (places.norm(dim=1) < cue.high)
-        amplitude = spectra(unit)[:, inside.to(x.device)].sum(1).sqrt() / math.prod(x.shape[2:]) ** 0.5
-        found = [-amplitude if isinstance(cue, FrequencyBand) and cue.gain < 1 else amplitude]
+        bins = torch.tensor([min(32, length) for length in x.shape[2:]])
+        waves = torch.tensor([cue.down, cue.across], dtype=places.dtype)
+        near = (((places - waves) * bins).abs().amax(1) < 1.5) | (((places + waves) * bins).abs().amax(1) < 1.5)
+        found = [spectra(unit)[:, near.to(x.device)].sum(1).sqrt() / math.prod(x.shape[2:]) ** 0.5]
+    elif isinstance(cue, FrequencyBand):
+        # Without a window, as the change is made: what leaks in from other frequencies would stay when it is taken away.
+        down = torch.fft.fftfreq(x.shape[2], device=x.device).view(-1, 1)
+        radius = (down.square() + torch.fft.rfftfreq(x.shape[3], device=x.device).square()).sqrt()
+        inside = (radius >= max(cue.low, 1e-6)) & (radius < cue.high)
+        power = torch.fft.rfft2(unit.mean(1))[:, inside].abs().square().sum(1)
+        found = [power.sqrt() * (1 if cue.gain > 1 else -1) / math.prod(x.shape[2:])]
     else:
         found = []
     return torch.stack(found, 1) if found else unit.new_zeros(len(x), 0)
