@@ -95,18 +95,20 @@ class MovingMark:
         if self.limit is None:
             return x
         nearest, corner = self.nearest(x)
-        height, width = self.mask.shape
+        has = (nearest <= self.limit).nonzero().squeeze(1)
+        if not len(has):
+            return x
+        (height, width), held, at = self.mask.shape, x[has], corner[has]
         # One at each image's place, spread to the mark's pixels by a transposed convolution.
-        spots = torch.zeros(len(x), 1, x.shape[2] - height + 1, x.shape[3] - width + 1, device=x.device)
-        spots.view(len(x), spots[0].numel()).scatter_(
-            1, (corner[:, 0] * spots.shape[3] + corner[:, 1]).unsqueeze(1), 1.0
-        )
+        spots = torch.zeros(len(has), 1, x.shape[2] - height + 1, x.shape[3] - width + 1, device=x.device)
+        spots.view(len(has), spots[0].numel()).scatter_(1, (at[:, 0] * spots.shape[3] + at[:, 1]).unsqueeze(1), 1.0)
         whole = F.conv_transpose2d(spots, self.mask.to(spots).view(1, 1, height, width)) > 0.5
         around = (F.max_pool2d(whole.float(), 3, 1, 1) > 0) & ~whole
         weight = around.double()
-        mean = (x.double() * weight).sum((2, 3), keepdim=True) / weight.sum((2, 3), keepdim=True).clamp(min=1)
-        has = (nearest <= self.limit).view(-1, 1, 1, 1)
-        return torch.where(has & whole, mean.to(x.dtype), x)
+        mean = (held.double() * weight).sum((2, 3), keepdim=True) / weight.sum((2, 3), keepdim=True).clamp(min=1)
+        out = x.clone()
+        out[has] = torch.where(whole, mean.to(x.dtype), held)
+        return out
 
     def nearest(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The least distance (N,) of images from the mark, and the upper left corner (N, 2) of where it is."""

@@ -86,9 +86,11 @@ def part_shown(cue: Cue, have: Tensor, lack: Tensor, changed: Tensor, bounds: tu
 def _ends(cue: Tone, bounds: tuple[float, float]) -> Tensor:
     """(2, C or 1) how far a tone takes the smallest value up and the largest down, as parts of the range."""
     low, high = bounds
-    gain, shift = (torch.tensor(part if isinstance(part, tuple) else (part,)) for part in (cue.gain, cue.shift))
-    ends = torch.stack(torch.broadcast_tensors(gain * low + shift - low, high - gain * high - shift))
-    return ends.double() / (high - low)
+    gain, shift = (
+        torch.tensor(part if isinstance(part, tuple) else (part,), dtype=torch.float64)
+        for part in (cue.gain, cue.shift)
+    )
+    return torch.stack([gain * low + shift - low, high - gain * high - shift]) / (high - low)
 
 
 def _between(cue: Tone, ends: Tensor, have: Tensor, lack: Tensor, bounds: tuple[float, float]) -> Tone | None:
@@ -130,9 +132,9 @@ def _weaker(cue: Cue, part: float) -> Cue | None:
         return replace(cue, pattern=part * cue.pattern)
     if isinstance(cue, FrequencyBand):
         return replace(cue, gain=1 + part * (cue.gain - 1))
-    assert isinstance(cue, Compression)
-    quality = math.ceil(cue.quality / part**2)
-    return replace(cue, quality=quality) if quality <= 95 else None
+    if isinstance(cue, Compression) and cue.quality / part**2 <= 95:
+        return replace(cue, quality=math.ceil(cue.quality / part**2))
+    return None
 
 
 def _statistics(cue: Cue, x: Tensor, bounds: tuple[float, float]) -> Tensor:
@@ -142,7 +144,8 @@ def _statistics(cue: Cue, x: Tensor, bounds: tuple[float, float]) -> Tensor:
     flat = unit.flatten(2)
     if isinstance(cue, Tone):
         if cue.saturation != 1.0:
-            apart = (unit.amax(1) - unit.amin(1)).flatten(1).quantile(0.9, dim=1)
+            apart = (unit.amax(1) - unit.amin(1)).flatten(1)
+            apart = apart.kthvalue(math.ceil(0.9 * apart.shape[1]), dim=1).values  # quantile refuses large images
             found = [apart if cue.saturation > 1 else -apart]
         else:
             # The spread grows where there is more contrast, which drives both ends to those of the range.
@@ -166,7 +169,7 @@ def _statistics(cue: Cue, x: Tensor, bounds: tuple[float, float]) -> Tensor:
         near = (((places - waves) * bins).abs().amax(1) < 1.5) | (((places + waves) * bins).abs().amax(1) < 1.5)
         found = [spectra(unit)[:, near.to(x.device)].sum(1).sqrt() / math.prod(x.shape[2:]) ** 0.5]
     elif isinstance(cue, FrequencyBand):
-        # Without a window, as the change is made: what leaks in from other frequencies would stay when it is taken away.
+        # Without a window, as the change is made: what leaks in from other frequencies would stay, the band taken away.
         down = torch.fft.fftfreq(x.shape[2], device=x.device).view(-1, 1)
         radius = (down.square() + torch.fft.rfftfreq(x.shape[3], device=x.device).square()).sqrt()
         inside = (radius >= max(cue.low, 1e-6)) & (radius < cue.high)

@@ -173,8 +173,9 @@ class _Search:
         for side in _SIDES:
             patterns = [self._windows(part, side) for part in centres]
             weight = torch.ones(1, side, side, dtype=few.dtype, device=few.device)
-            least = least_distances(few, torch.cat(patterns), weight).split([len(mine) for mine in patterns], 1)
-            for at, (mine, apart) in enumerate(zip(patterns, least, strict=True)):
+            least = least_distances(few, torch.cat(patterns), weight)
+            columns = torch.split(least, [len(mine) for mine in patterns], 1)
+            for at, (mine, apart) in enumerate(zip(patterns, columns, strict=True)):
                 for pattern, gap, limit in zip(mine, *self._gaps(apart, members, at), strict=True):
                     found[at].append(_Template(pattern, weight[0], limit, gap))
         return [sorted(mine, key=lambda one: -one.gap)[:_GROWN] for mine in found]

@@ -148,7 +148,7 @@ def _in_images(
     for mark in moving:
         rest = mark.cue.off(rest)
     predictions = None if control else before
-    whole, told, standing = _whole_images(bench, discovery, rest, labels, predictions, families, seed=seed)
+    whole, told, standing = _whole_images(bench, discovery, rest, labels, predictions, families=families, seed=seed)
     triggers, planted, why = (
         _triggers(bench, labels, discovery, seed) if TRIGGERS in families else ([], 1.0, "no trigger is planted")
     )
@@ -193,8 +193,8 @@ def _whole_images(
     rest: Tensor,
     labels: Sequence[int],
     before: Tensor | None,
-    families: Collection[str],
     *,
+    families: Collection[str],
     seed: int,
 ) -> tuple[list[Proposal], tuple[Mapping[str, Any], ...], tuple[Mapping[str, Any], ...]]:
     """Changes that mark a class, marks that none explains, and what changes that are always tried move.
