@@ -7,6 +7,7 @@ w p^2, * a correlation: two products of matrices, once the windows at all places
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -17,7 +18,7 @@ from robustest import rng
 from robustest.checks import checked_real, checked_whole
 from robustest.errors import ConfigError, expected
 
-_AT_A_TIME = 1 << 21
+_AT_A_TIME = 1 << 20
 """Distances held at a time: few enough for a cache, as fresh memory costs more than the sums."""
 
 
@@ -94,32 +95,34 @@ class MovingMark:
         if self.limit is None:
             return x
         nearest, corner = self.nearest(x)
-        height, width = self.mask.shape
+        has = (nearest <= self.limit).nonzero().squeeze(1)
+        if not len(has):
+            return x
+        (height, width), held, at = self.mask.shape, x[has], corner[has]
         # One at each image's place, spread to the mark's pixels by a transposed convolution.
-        spots = torch.zeros(len(x), 1, x.shape[2] - height + 1, x.shape[3] - width + 1, device=x.device)
-        spots.view(len(x), spots[0].numel()).scatter_(
-            1, (corner[:, 0] * spots.shape[3] + corner[:, 1]).unsqueeze(1), 1.0
-        )
+        spots = torch.zeros(len(has), 1, x.shape[2] - height + 1, x.shape[3] - width + 1, device=x.device)
+        spots.view(len(has), spots[0].numel()).scatter_(1, (at[:, 0] * spots.shape[3] + at[:, 1]).unsqueeze(1), 1.0)
         whole = F.conv_transpose2d(spots, self.mask.to(spots).view(1, 1, height, width)) > 0.5
         around = (F.max_pool2d(whole.float(), 3, 1, 1) > 0) & ~whole
         weight = around.double()
-        mean = (x.double() * weight).sum((2, 3), keepdim=True) / weight.sum((2, 3), keepdim=True).clamp(min=1)
-        has = (nearest <= self.limit).view(-1, 1, 1, 1)
-        return torch.where(has & whole, mean.to(x.dtype), x)
+        mean = (held.double() * weight).sum((2, 3), keepdim=True) / weight.sum((2, 3), keepdim=True).clamp(min=1)
+        out = x.clone()
+        out[has] = torch.where(whole, mean.to(x.dtype), held)
+        return out
 
     def nearest(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The least distance (N,) of images from the mark, and the upper left corner (N, 2) of where it is."""
         pattern, weight = self.pool.mean(0, keepdim=True).to(x), self.mask.to(x).view(1, 1, *self.mask.shape)
         if self.scale > 1:
             x, pattern, weight = (F.avg_pool2d(part, self.scale) for part in (x, pattern, weight))
-        least, at = least_distances(x, pattern, (weight[:, 0] > 0.5).to(x))
+        least, at = nearest_places(x, pattern, (weight[:, 0] > 0.5).to(x))
         columns = x.shape[3] - pattern.shape[3] + 1
         corner = torch.stack([at[:, 0] // columns, at[:, 0] % columns], 1)
         return least[:, 0], corner * self.scale
 
 
-def least_distances(x: Tensor, patterns: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """The least distance of each image from each of some patterns, over all places, and the place.
+def least_distances(x: Tensor, patterns: Tensor, weights: Tensor) -> Tensor:
+    """The least distance of each image from each of some patterns, over all places.
 
     Args:
         x: images (N, C, H, W).
@@ -127,19 +130,35 @@ def least_distances(x: Tensor, patterns: Tensor, weights: Tensor) -> tuple[Tenso
         weights: (M, h, w) or (1, h, w), >= 0: how much each pixel counts; not all 0.
 
     Returns:
-        (N, M) weighted means of squared differences, and (N, M) int64 places, numbered row by row.
+        (N, M) weighted means of squared differences.
     """
+    return torch.cat([apart.amin(2) for apart in _distances(x, patterns, weights)]).clamp(min=0.0)
+
+
+def nearest_places(x: Tensor, patterns: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """As `least_distances`, and (N, M) int64 where they are: places, numbered row by row."""
+    # Positions take several times as long to find as the least distances themselves.
+    found = [apart.min(2) for apart in _distances(x, patterns, weights)]
+    return torch.cat([one.values for one in found]).clamp(min=0.0), torch.cat([one.indices for one in found])
+
+
+def _distances(x: Tensor, patterns: Tensor, weights: Tensor) -> Iterator[Tensor]:
+    """The distances (n, M, places) of some images after others, rounding below 0 included."""
     channels, height, width = patterns.shape[1:]
     weighted = (patterns * weights.unsqueeze(1)).flatten(1)
     each = weights.unsqueeze(1).expand(-1, channels, -1, -1).flatten(1)
-    own = (weighted * patterns.flatten(1)).sum(1).view(-1, 1)
+    total = each.sum(1).view(-1, 1)
+    own = ((weighted * patterns.flatten(1)).sum(1).view(-1, 1) / total).expand(len(patterns), 1)
+    # The squares are rows of their own, so that one product adds them up: memory is what takes the time.
+    if len(weights) == 1:
+        factors = torch.cat([-2 * weighted / total, torch.ones_like(own) / total, own], 1)
+    else:
+        factors = torch.cat([-2 * weighted / total, each / total, own], 1)
     places = (x.shape[2] - height + 1) * (x.shape[3] - width + 1)
-    least, at = [], []
     for part in torch.split(x, max(1, _AT_A_TIME // (places * max(weighted.shape)))):
-        # Products of matrices: a convolution of few channels takes several times as long on a CPU.
-        windows = F.unfold(part, (height, width))
-        apart = (each @ windows.square() - 2 * weighted @ windows + own) / each.sum(1).view(-1, 1)
-        found = apart.min(2)
-        least.append(found.values.clamp(min=0.0))
-        at.append(found.indices)
-    return torch.cat(least), torch.cat(at)
+        # Products of matrices: a convolution of few channels takes several times as long on a CPU, and so does
+        # `unfold` of torch.nn.functional beside a view that is copied.
+        windows = part.unfold(2, height, 1).unfold(3, width, 1).permute(0, 1, 4, 5, 2, 3)
+        windows = windows.reshape(len(part), weighted.shape[1], places)
+        squares = each @ windows.square() if len(weights) == 1 else windows.square()
+        yield factors @ torch.cat([windows, squares, torch.ones_like(windows[:, :1])], 1)

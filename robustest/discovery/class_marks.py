@@ -58,17 +58,24 @@ def binned_ridge(features: Tensor, member: Tensor, *, most: int) -> Scorer:
     columns = _telling(features, member, most)
     cuts = torch.quantile(features[:, columns], _CUTS.to(features.device), dim=0).T.contiguous()
 
-    def coded(rows: Tensor) -> Tensor:
-        bins = torch.searchsorted(cuts, rows[:, columns].T.contiguous()).T
-        return F.one_hot(bins, len(_CUTS) + 1).flatten(1).double()
+    width = len(_CUTS) + 1
+    first = width * torch.arange(len(columns), device=features.device)
 
-    code, mean = coded(features), member.mean(0)
+    def bins(rows: Tensor) -> Tensor:
+        """(M, columns) the numbers of the bins that rows are in."""
+        return torch.searchsorted(cuts, rows[:, columns].T.contiguous()).T + first
+
+    code = torch.zeros(len(features), width * len(columns), dtype=torch.float64, device=features.device)
+    code.scatter_(1, bins(features), 1.0)
+    mean = member.mean(0)
     centre = code.mean(0)
     code = code - centre
     gram = code.T @ code
     gram.diagonal().add_(_RIDGE)
     weight = torch.linalg.solve(gram, code.T @ (member - mean))
-    return lambda rows: (coded(rows) - centre) @ weight
+    offset = centre @ weight
+    # Of a row one bin a column is 1 and all others 0: a sum over as many weights.
+    return lambda rows: F.embedding_bag(bins(rows), weight, mode="sum") - offset
 
 
 def cross_fitted(

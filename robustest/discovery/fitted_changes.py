@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -40,6 +40,7 @@ from robustest.discovery.family_features import (
     spectrum_features,
 )
 from robustest.discovery.fixed_patterns import matched_filter, without_waves
+from robustest.discovery.held_changes import held
 from robustest.discovery.proposals import CHANNELS, EDGES, NOISE, PROPERTIES, SPECTRA, Proposal
 
 _EXPLAINED = 0.5
@@ -59,6 +60,10 @@ _SCREENED_ON, _LIKELY = 10, 7
 """Images that all changes are tried on first, and changes that are then tried on more."""
 _TRIED_ON = 40
 """Images of other classes that changes are tried on."""
+_MEASURED_ON = 128
+"""Images of a class, and of others, that tell how strong a change is in the class."""
+_AT_A_TIME = 12
+"""Changes whose images are described together: as long as there are few, calls cost more than what they compute."""
 
 SMALLEST_NOISY = 8
 """Pixels of the shorter side from which noise can be told from what an image shows."""
@@ -138,13 +143,19 @@ class Pool:
         ]
         return sizes[0] > _THERE * sizes[1]
 
+    def held(self, cue: Cue, label: int, having: Tensor) -> Cue | None:
+        """A change no stronger than images of a class, those (N,) that are to have it, show it; None if they do not."""
+        have, _ = self._some(having, _MEASURED_ON)
+        lack, ids = self._some(self.y != label, _MEASURED_ON)
+        return held(cue, have, lack, ids, self.bounds)
+
     def some_of(self, label: int) -> Tensor:
         """Some images of a class."""
         return self._some(self.y == label)[0]
 
-    def _some(self, which: Tensor) -> tuple[Tensor, Tensor]:
+    def _some(self, which: Tensor, most: int = _TRIED_ON) -> tuple[Tensor, Tensor]:
         rows = which.nonzero().squeeze(1)
-        rows = rows[rng.permutation(self.seed, len(rows)).to(rows.device)[:_TRIED_ON]]
+        rows = rows[rng.permutation(self.seed, len(rows)).to(rows.device)[:most]]
         return self.x[rows], rows.cpu()
 
 
@@ -177,7 +188,16 @@ class Seen:
 
     def alike(self, x: Tensor, mark: Mark) -> float:
         """Share of images (M, C, H, W) that score like the marked class."""
-        return float((self.scores(x)[:, self.labels.index(mark.label)] >= mark.limit).double().mean())
+        return self.each_alike([x], mark)[0]
+
+    def each_alike(self, images: Sequence[Tensor], mark: Mark) -> list[float]:
+        """`alike` of each of some sets of as many images."""
+        found, own = list[float](), self.labels.index(mark.label)
+        for first in range(0, len(images), _AT_A_TIME):
+            some = images[first : first + _AT_A_TIME]
+            like = self.scores(torch.cat(list(some)))[:, own] >= mark.limit
+            found += like.view(len(some), -1).double().mean(1).tolist()
+        return found
 
     def having(self, pool: Pool, mark: Mark) -> Tensor:
         """(N,) bool: as many images of the marked class as the gap is wide, those that score most like it.
@@ -190,28 +210,32 @@ class Seen:
         has[own[scores.topk(max(1, round(mark.gap * len(own)))).indices]] = True
         return has
 
-    def explained(
-        self, cue: Cue, others: Tensor, ids: Tensor, mark: Mark, bounds: tuple[float, float], *, before: float
-    ) -> float:
-        """Part of a mark's gap that a change of images (M, C, H, W) of other classes makes up.
+    def explained(self, after: Sequence[Tensor], before: Tensor, mark: Mark) -> list[float]:
+        """Part of a mark's gap that each change of images of other classes makes up.
 
         Args:
-            cue: the change.
-            others, ids: the images, and their positions (M,).
+            after: the images (M, C, H, W) with each change.
+            before: the same as they are.
             mark: of a class.
-            bounds: smallest and largest input value.
-            before: `alike` of the images as they are; many changes are tried on the same ones.
         """
-        after = self.alike(switched(for_samples(cue, ids), others, bounds)[0], mark)
-        return (after - before) / max(mark.own - before, 1e-9)
+        start = self.alike(before, mark)
+        return [(share - start) / max(mark.own - start, 1e-9) for share in self.each_alike(after, mark)]
 
 
-def seen_by_families(pool: Pool, labels: Sequence[int]) -> list[Seen]:
-    """What every family's classifiers make of images of some classes, each judged without being fitted on."""
+def seen_by_families(pool: Pool, labels: Sequence[int], families: Collection[str] | None = None) -> list[Seen]:
+    """What families' classifiers make of images of some classes, each judged without being fitted on.
+
+    Args:
+        pool: the images.
+        labels: the classes.
+        families: those asked for; None for all.
+    """
     rows = torch.isin(pool.y, torch.tensor(list(labels), device=pool.y.device))
     x, y = pool.x[rows], pool.y[rows]
     found = []
     for family, views in _VIEWS.items():
+        if families is not None and family not in families:
+            continue
         if (family == CHANNELS and x.shape[1] == 1) or (family == NOISE and min(x.shape[2:]) < SMALLEST_NOISY):
             continue
         for view in views:
@@ -264,13 +288,15 @@ class _Trial:
         self._pool, self._label = pool, label
         self._others, self._ids = pool.others(label)
         self._cues = changes_by_family(sorted({one.family for one, _ in views}), pool, label)
-        self._before = [one.alike(self._others, mark) for one, mark in views]
+        self._made: dict[tuple[int, int], tuple[Cue, Tensor]] = {}
+        self._strengths: dict[tuple[int, int], tuple[Cue, Cue | None]] = {}
 
     def causes(self) -> tuple[list[Proposal], list[tuple[str, Mark]]]:
         """Proposals, the one that explains most first, and the marks that they leave unexplained."""
         views = range(len(self._views))
         cues = [cue for at in views for cue in self._best(at)]
-        table = [[self._explained(at, cue) for at in views] for cue in cues]
+        columns = [self._explained(at, cues) for at in views]
+        table = [list(row) for row in zip(*columns, strict=True)]
         sizes = [self._size(cue) for cue in cues]
         open_, proposals = list(range(len(self._views))), list[Proposal]()
         while open_ and cues:
@@ -300,19 +326,27 @@ class _Trial:
 
     def _best(self, at: int) -> list[Cue]:
         one, mark = self._views[at]
-        others, ids = self._others[:_SCREENED_ON], self._ids[:_SCREENED_ON]
-        before, column = one.alike(others, mark), self._cues[one.family]
-        first = [one.explained(cue, others, ids, mark, self._bounds, before=before) for cue in column]
-        likely = sorted(range(len(column)), key=lambda number: -first[number])[:_LIKELY]
-        parts = [(self._explained(at, column[number]), column[number]) for number in likely]
-        good = sorted((part for part in parts if part[0] >= _EXPLAINED), key=lambda part: -part[0])
+        column = self._cues[one.family]
+        first = self._explained(at, column, _SCREENED_ON)
+        likely = [column[number] for number in sorted(range(len(column)), key=lambda number: -first[number])[:_LIKELY]]
         having = one.having(self._pool, mark)
+        # What is too strong explains more than a change of the strength that the class's images have.
+        strong = [cue for cue, part in zip(likely, self._explained(at, likely), strict=True) if part >= _EXPLAINED]
+        weak = [cue for cue in (self._held(at, cue, having) for cue in strong) if cue is not None]
+        parts = zip(self._explained(at, weak), weak, strict=True)
+        good = sorted((part for part in parts if part[0] >= _EXPLAINED), key=lambda part: -part[0])
         there = (
             cue
             for _, cue in good
             if not self._pool.lacks(cue, self._label, having) and self._stands_for(cue, one, mark)
         )
         return list(itertools.islice(there, _OF_A_VIEW))
+
+    def _held(self, at: int, cue: Cue, having: Tensor) -> Cue | None:
+        """The change no stronger than the class has it, worked out once."""
+        if (at, id(cue)) not in self._strengths:
+            self._strengths[at, id(cue)] = cue, self._pool.held(cue, self._label, having)
+        return self._strengths[at, id(cue)][1]
 
     def _stands_for(self, cue: Cue, one: Seen, mark: Mark) -> bool:
         """Return True if images of the class lose their mark with the cue, as far as it can be taken away.
@@ -328,21 +362,35 @@ class _Trial:
     def _size(self, cue: Cue) -> float:
         return distances(*switched(for_samples(cue, self._ids), self._others, self._bounds)).median_l2
 
-    def _explained(self, at: int, cue: Cue) -> float:
+    def _explained(self, at: int, cues: Sequence[Cue], most: int = _TRIED_ON) -> list[float]:
         one, mark = self._views[at]
-        return one.explained(cue, self._others, self._ids, mark, self._bounds, before=self._before[at])
+        return one.explained([self._with(cue, most) for cue in cues], self._others[:most], mark)
+
+    def _with(self, cue: Cue, most: int) -> Tensor:
+        """The first of the other images with a change, made once: every classifier of a class sees the same."""
+        if (id(cue), most) not in self._made:
+            # The change is kept beside its images, or another one might take its place in memory and its number.
+            self._made[id(cue), most] = cue, for_samples(cue, self._ids[:most]).on(self._others[:most])
+        return self._made[id(cue), most][1]
 
 
 def explains(seen: Sequence[Seen], cue: Cue, label: int, pool: Pool, *, min_mark: float) -> Proposal | None:
     """A change as a proposal for a class, if it explains half of what marks it, in the mean over all its marks."""
-    others, ids = pool.others(label)
     views = [(one, mark) for one in seen for mark in one.odd(min_mark) if mark.label == label]
-    parts = [one.explained(cue, others, ids, mark, pool.bounds, before=one.alike(others, mark)) for one, mark in views]
-    if not parts or statistics.fmean(min(1.0, part) for part in parts) < _EXPLAINED:
+    if not views:
+        return None
+    first, mark = max(views, key=lambda view: view[1].gap)
+    weak = pool.held(cue, label, first.having(pool, mark))
+    if weak is None:
+        return None
+    others, ids = pool.others(label)
+    after = for_samples(weak, ids).on(others)
+    parts = [one.explained([after], others, mark)[0] for one, mark in views]
+    if statistics.fmean(min(1.0, part) for part in parts) < _EXPLAINED:
         return None
     explained = [view for view, part in zip(views, parts, strict=True) if part >= _EXPLAINED]
     one, mark = max(explained, key=lambda view: view[1].gap)
-    return None if pool.lacks(cue, label, one.having(pool, mark)) else _proposal(explained, cue)
+    return None if pool.lacks(weak, label, one.having(pool, mark)) else _proposal(explained, weak)
 
 
 def faintly_explains(seen: Sequence[Seen], cue: Cue, label: int, pool: Pool) -> Proposal | None:
@@ -354,9 +402,12 @@ def faintly_explains(seen: Sequence[Seen], cue: Cue, label: int, pool: Pool) -> 
     views = [(one, mark) for one, mark in marks if mark.rest <= _FAINTLY_SHARED]
     others, ids = pool.others(label)
     for one, mark in sorted(views, key=lambda view: -view[1].gap):
-        part = one.explained(cue, others, ids, mark, pool.bounds, before=one.alike(others, mark))
-        if part >= _EXPLAINED and not pool.lacks(cue, label, one.having(pool, mark)):
-            return replace(_proposal([(one, mark)], cue), faint=True)
+        having = one.having(pool, mark)
+        weak = pool.held(cue, label, having)
+        if weak is None or pool.lacks(weak, label, having):
+            continue
+        if one.explained([for_samples(weak, ids).on(others)], others, mark)[0] >= _EXPLAINED:
+            return replace(_proposal([(one, mark)], weak), faint=True)
     return None
 
 

@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from robustest import rng
-from robustest.cues.moving_mark import MovingMark, least_distances
+from robustest.cues.moving_mark import MovingMark, least_distances, nearest_places
 from robustest.discovery.patch_places import RARE
 from robustest.discovery.proposals import MOVING, Proposal
 
@@ -139,7 +139,7 @@ class _Search:
 
     def cue(self, mark: _Template, at: int) -> MovingMark | None:
         """A mark of a class as something to switch; None where it is all over the images, or never whole in any."""
-        least, place = least_distances(self._x[self._members[at]], mark.pattern.unsqueeze(0), mark.weight.unsqueeze(0))
+        least, place = nearest_places(self._x[self._members[at]], mark.pattern.unsqueeze(0), mark.weight.unsqueeze(0))
         has = (least[:, 0] <= mark.limit).nonzero().squeeze(1)
         if not len(has) or self._matches(mark, self._members[at][has]) > _SPREAD:
             return None
@@ -173,29 +173,31 @@ class _Search:
         for side in _SIDES:
             patterns = [self._windows(part, side) for part in centres]
             weight = torch.ones(1, side, side, dtype=few.dtype, device=few.device)
-            least, _ = least_distances(few, torch.cat(patterns), weight)
-            columns = iter(least.unbind(1))
-            for at, mine in enumerate(patterns):
-                for pattern in mine:
-                    gap, limit = self._gap(next(columns), members, at)
+            least = least_distances(few, torch.cat(patterns), weight)
+            columns = torch.split(least, [len(mine) for mine in patterns], 1)
+            for at, (mine, apart) in enumerate(zip(patterns, columns, strict=True)):
+                for pattern, gap, limit in zip(mine, *self._gaps(apart, members, at), strict=True):
                     found[at].append(_Template(pattern, weight[0], limit, gap))
         return [sorted(mine, key=lambda one: -one.gap)[:_GROWN] for mine in found]
 
     def _judged(self, template: _Template, at: int, members: Sequence[Tensor]) -> _Template:
         """A template with its gap on the images of each class, and the limit where the gap is largest."""
         pattern, weight = template.pattern.unsqueeze(0), template.weight.unsqueeze(0)
-        least, _ = least_distances(self._x[torch.cat(list(members))], pattern, weight)
-        gap, limit = self._gap(least[:, 0], _in_turn(members), at)
+        least = least_distances(self._x[torch.cat(list(members))], pattern, weight)
+        (gap,), (limit,) = self._gaps(least, _in_turn(members), at)
         return replace(template, gap=gap, limit=limit)
 
-    def _gap(self, least: Tensor, members: Sequence[Tensor], at: int) -> tuple[float, float]:
-        """The largest gap that a limit on distances (N,) gives a class, and the limit; 0 where another has it too."""
-        limits = least[members[at]].quantile(_LIMITS.to(least)).clamp(min=self._least)
-        shares = torch.stack([(least[rows].unsqueeze(1) <= limits).double().mean(0) for rows in members])
+    def _gaps(self, least: Tensor, members: Sequence[Tensor], at: int) -> tuple[list[float], list[float]]:
+        """The largest gaps that a limit on each of some distances (N, M) gives a class, and the limits.
+
+        A gap is 0 where another class has as much.
+        """
+        limits = least[members[at]].quantile(_LIMITS.to(least), dim=0).clamp(min=self._least)  # (limits, M)
+        shares = torch.stack([(least[rows].unsqueeze(0) <= limits.unsqueeze(1)).double().mean(1) for rows in members])
         rest = torch.cat([shares[:at], shares[at + 1 :]]).amax(0)
         gaps = torch.where(rest <= RARE, shares[at] - rest, 0.0)
-        best = int(gaps.argmax())
-        return float(gaps[best]), float(limits[best])
+        best = gaps.argmax(0, keepdim=True)
+        return gaps.gather(0, best)[0].tolist(), limits.gather(0, best)[0].tolist()
 
     def _centres(self) -> list[Tensor]:
         """For each class, (M, 3) images, rows and columns around which candidates lie."""
@@ -279,7 +281,7 @@ class _Search:
         best = template
         for _ in range(_ROUNDS):
             h, w = template.weight.shape
-            least, place = least_distances(mine, template.pattern.unsqueeze(0), template.weight.unsqueeze(0))
+            least, place = nearest_places(mine, template.pattern.unsqueeze(0), template.weight.unsqueeze(0))
             has = (least[:, 0] <= template.limit).nonzero().squeeze(1)
             top = place[has, 0] // (width - w + 1) + h // 2 - reach
             left = place[has, 0] % (width - w + 1) + w // 2 - reach

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -81,7 +81,15 @@ class Found:
     planted: float = 1.0
 
 
-def propose(bench: Bench, discovery: Discovery, *, target: int | None, seed: int, control: bool = False) -> Found:
+def propose(
+    bench: Bench,
+    discovery: Discovery,
+    *,
+    target: int | None,
+    seed: int,
+    control: bool = False,
+    families: Collection[str] = (),
+) -> Found:
     """Look for cues in the samples to be searched on, and in what the model makes of them.
 
     Args:
@@ -91,6 +99,7 @@ def propose(bench: Bench, discovery: Discovery, *, target: int | None, seed: int
         seed: draws permutations, folds and the search for cheapest patches.
         control: the model is one to be found out. What is always tried is then left out, and so is advice: a cue that
             is found without is found with them.
+        families: those to search for, where a control has cues of these alone; all of them where none is given.
 
     Raises:
         ConfigError: the samples are no images and no rows of numbers, or the target is no class.
@@ -110,26 +119,39 @@ def propose(bench: Bench, discovery: Discovery, *, target: int | None, seed: int
     if x.ndim == 2:
         found = _in_rows(bench, discovery, labels)
     else:
-        found = _in_images(bench, discovery, labels, before, seed, control=control)
+        wanted = frozenset(families or FAMILIES)
+        found = _in_images(bench, discovery, labels, before, seed, control=control, families=wanted)
     proposals = tuple(one for one in found.proposals if target in (None, one.label))
     return replace(found, proposals=proposals, left_out=(*left_out, *found.left_out), few=few)
 
 
 def _in_images(
-    bench: Bench, discovery: Discovery, labels: Sequence[int], before: Tensor, seed: int, *, control: bool
+    bench: Bench,
+    discovery: Discovery,
+    labels: Sequence[int],
+    before: Tensor,
+    seed: int,
+    *,
+    control: bool,
+    families: Collection[str],
 ) -> Found:
     x, y, bounds = bench.chunk.x, bench.chunk.y, bench.chunk.bounds
-    places = find_patches(x, y, labels, bounds=bounds, min_gap=discovery.min_gap)
+    places = find_patches(x, y, labels, bounds=bounds, min_gap=discovery.min_gap) if PATCHES in families else ()
     rest = x
     for patch in places:
         if isinstance(patch.cue, MaskedPatch):
             # In every image: filled in where it was alone, the filling would mark the class.
             rest = replace(patch.cue, tolerance=None).off(rest)
-    moving = find_moving_marks(rest, y, labels, bounds=bounds, min_gap=discovery.min_gap, seed=seed)
+    moving: tuple[Proposal, ...] = ()
+    if MOVING in families:
+        moving = find_moving_marks(rest, y, labels, bounds=bounds, min_gap=discovery.min_gap, seed=seed)
     for mark in moving:
         rest = mark.cue.off(rest)
-    whole, told, standing = _whole_images(bench, discovery, rest, labels, None if control else before, seed=seed)
-    triggers, planted, why = _triggers(bench, labels, discovery, seed)
+    predictions = None if control else before
+    whole, told, standing = _whole_images(bench, discovery, rest, labels, predictions, families=families, seed=seed)
+    triggers, planted, why = (
+        _triggers(bench, labels, discovery, seed) if TRIGGERS in families else ([], 1.0, "no trigger is planted")
+    )
     height, width = x.shape[2:]
     looked_at = [
         f"{height * width} places in {len(labels)} classes",
@@ -166,14 +188,21 @@ def _in_images(
 
 
 def _whole_images(
-    bench: Bench, discovery: Discovery, rest: Tensor, labels: Sequence[int], before: Tensor | None, *, seed: int
+    bench: Bench,
+    discovery: Discovery,
+    rest: Tensor,
+    labels: Sequence[int],
+    before: Tensor | None,
+    *,
+    families: Collection[str],
+    seed: int,
 ) -> tuple[list[Proposal], tuple[Mapping[str, Any], ...], tuple[Mapping[str, Any], ...]]:
     """Changes that mark a class, marks that none explains, and what changes that are always tried move.
 
     What patches explain is taken away before (`rest`). Without predictions `before`, nothing is tried on the model.
     """
     pool = Pool(x=rest, y=bench.chunk.y, bounds=bench.chunk.bounds, seed=seed)
-    seen = seen_by_families(pool, labels) if len(labels) > 1 else []
+    seen = seen_by_families(pool, labels, families) if len(labels) > 1 else []
     fitted, left = fitted_proposals(seen, pool, min_mark=discovery.min_mark)
     told = tuple({"class": mark.label, "property": family, "gap": mark.gap} for family, mark in left)
     standing, drawn = ((), []) if before is None else _standing(bench, before)
@@ -184,7 +213,7 @@ def _whole_images(
         if one is None and keeps:
             one = faintly_explains(seen, cue, label, pool)
         known = {(other.label, other.cue.name) for other in fitted}
-        fitted += [one] if one is not None and (label, cue.name) not in known else []
+        fitted += [one] if one is not None and (label, one.cue.name) not in known else []
     return fitted, told, standing
 
 

@@ -34,6 +34,15 @@ def test_a_blur_takes_fine_detail_and_leaves_coarse() -> None:
     assert torch.allclose(Blur().on(flat), flat)
 
 
+@pytest.mark.parametrize(("side", "sigma"), [((32, 32), 2.0), ((9, 7), 1.0), ((24, 40), 0.5)])
+def test_a_blur_is_torchvisions(side: tuple[int, int], sigma: float) -> None:
+    from torchvision.transforms.functional import gaussian_blur
+
+    x, reach = torch.rand(3, 2, *side, generator=torch.Generator().manual_seed(1)), round(3 * sigma + 0.49)
+    expected = gaussian_blur(x, [2 * reach + 1] * 2, [sigma, sigma])
+    assert torch.allclose(Blur(sigma=sigma).on(x), expected, atol=1e-5)
+
+
 def test_a_blur_needs_room_for_its_kernel() -> None:
     with pytest.raises(ConfigError, match="images larger than 18 pixels"):
         Blur(sigma=6.0).on(X)

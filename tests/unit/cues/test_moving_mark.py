@@ -9,7 +9,7 @@ import torch
 
 from robustest import ConfigError
 from robustest.cues import MovingMark, for_samples
-from robustest.cues.moving_mark import least_distances
+from robustest.cues.moving_mark import least_distances, nearest_places
 
 X = 0.2 + 0.5 * torch.rand(40, 3, 20, 24, generator=torch.Generator().manual_seed(0))
 MASK = torch.tensor([[False, True, False], [True, True, True], [False, True, False]])
@@ -62,11 +62,15 @@ def test_least_distances_are_those_of_every_place(scale: int) -> None:
     patterns = torch.rand(9, 3, 3, 4, generator=torch.Generator().manual_seed(1))
     weights = (torch.rand(9, 3, 4, generator=torch.Generator().manual_seed(2)) > 0.4).float()
     x = X[:4, :, :: 2 * scale, ::scale]
-    least, at = least_distances(x, patterns, weights)
+    least, at = nearest_places(x, patterns, weights)
     windows = x.unfold(2, 3, 1).unfold(3, 4, 1).flatten(2, 3)  # (N, C, places, h, w)
     apart = (windows.unsqueeze(1) - patterns.unsqueeze(2).unsqueeze(0)).square() * weights.view(1, 9, 1, 1, 3, 4)
     every = apart.sum((2, 4, 5)) / (3 * weights.sum((1, 2))).view(1, 9, 1)
     assert torch.allclose(least, every.amin(2), atol=1e-5)
+    assert torch.equal(least_distances(x, patterns, weights), least)
+    shared = nearest_places(x, patterns, weights[:1])[0]
+    each = nearest_places(x, patterns, weights[:1].expand(9, -1, -1).contiguous())[0]
+    assert torch.allclose(shared, each, atol=1e-5)
     assert torch.allclose(every.gather(2, at.unsqueeze(2))[..., 0], every.amin(2), atol=1e-5)
 
 

@@ -158,8 +158,9 @@ def test_what_others_have_as_often_is_no_faint_mark() -> None:
         return [Seen(PROPERTIES, marks, dark, (LABEL, 0, 1))]
 
     cue = Tone(shift=-0.3)
-    assert faintly_explains(seen(0.05), cue, LABEL, pool(None)) is not None
-    assert faintly_explains(seen(0.2), cue, LABEL, pool(None)) is None
+    here, _ = some_have(cue, 0.35)
+    assert faintly_explains(seen(0.05), cue, LABEL, here) is not None
+    assert faintly_explains(seen(0.2), cue, LABEL, here) is None
 
 
 def test_a_cue_that_part_of_a_class_has_is_not_taken_to_be_lacking() -> None:

@@ -673,3 +673,49 @@ def test_what_is_too_cheap_by_chance_is_not_proposed(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(proposing, "search_triggers", watched)
     measure_no_spurious_feature(Sound(), (X, Y), Discovery(trigger_steps=3, max_anomaly=50.0), **LIMITS)
     assert asked == [(50.0, 3)]
+
+
+@pytest.mark.parametrize("how", ["simulated", "given"])
+def test_a_control_is_searched_for_the_families_that_it_has_planted(monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    """The claim itself, and a control of which nobody says what it relies on, are searched for all of them."""
+    asked, moving = [], []
+    propose, marks = measuring.propose, proposing.find_moving_marks
+
+    def watched(*args: Any, **options: Any) -> Found:
+        asked.append(set(options["families"]))
+        return propose(*args, **options)
+
+    def marks_watched(*args: Any, **options: Any) -> Any:
+        moving.append(len(asked))
+        return marks(*args, **options)
+
+    monkeypatch.setattr(measuring, "propose", watched)
+    monkeypatch.setattr(proposing, "find_moving_marks", marks_watched)
+    control = {"control": Relying()} if how == "given" else {}
+    measure_spurious_feature(Sound(), (CLEAN, Y), NO_TRIGGERS, **control, **LIMITS)
+    assert asked[0] == set()
+    if how == "given":
+        assert (asked, moving) == ([set()] * 2, [1, 2])
+        return
+    rounds = [
+        {probe.family for probe in probes} for probes in probe_rounds(as_samples((CLEAN, Y)), (0.0, 1.0), 0, None)
+    ]
+    assert asked[1:] == rounds
+    assert moving == [1, *(number for number, families in enumerate(rounds, 2) if MOVING in families)]
+
+
+def test_of_what_is_not_asked_for_nothing_is_proposed() -> None:
+    moved = planted(Tone(gain=0.4, shift=0.3), X, Y, target=0)[0]
+    setup = Setup.of(Sound(), as_samples((moved, Y)), {})
+    halves = Halves.of(as_samples((moved, Y)), 0, N)
+    with bench(setup.model, halves, setup.settings) as ready:
+        every, patches, whole = (
+            {
+                one.found_by
+                for one in proposing.propose(ready, Discovery(), target=None, seed=0, families=families).proposals
+            }
+            for families in ((), {PATCHES}, {PROPERTIES})
+        )
+    assert {PATCHES, PROPERTIES} <= every
+    assert patches == {PATCHES}
+    assert whole == {PROPERTIES}
