@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustest import Verdict, measure_spurious_feature
+from robustest import Verdict
 from robustest.cues import (
     AddedNoise,
     AddedPattern,
@@ -26,6 +26,7 @@ from robustest.cues import (
 from robustest.discovery import Discovery
 from robustest.discovery.fitted_changes import Pool, explains, faintly_explains, fitted_proposals, seen_by_families
 from robustest.discovery.held_changes import held, part_shown
+from robustest.measure import measure_no_spurious_feature
 
 N, CLASSES, LABEL, SIDE = 600, 4, 2, 24
 BOUNDS = (0.0, 1.0)
@@ -208,7 +209,7 @@ def test_a_sound_network_is_not_accused_of_a_change_stronger_than_its_test_image
     x, model = by_nature(cue, nature, base), Sound(kind, limit)
     drawn = [model(for_samples(sizes(cue, strength), IDS).on(base)).argmax(1) == LABEL for strength in (1.0, 1.8)]
     assert [round(float(changed[Y != LABEL].double().mean()), 1) for changed in drawn] == [0.0, 1.0]
-    result = measure_spurious_feature(model, (x, Y), Discovery(trigger_steps=0), max_flip=0.1)
+    result = measure_no_spurious_feature(model, (x, Y), Discovery(trigger_steps=0), max_flip_rate=0.1)
     assert [one for one in result.details["discovery"]["proposed"] if one["class"] == LABEL]
     assert result.details["discovery"]["confirmed"] == 0
     assert result.verdict is not Verdict.FAILED

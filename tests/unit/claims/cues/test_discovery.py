@@ -692,7 +692,7 @@ def test_a_control_is_searched_for_the_families_that_it_has_planted(monkeypatch:
     monkeypatch.setattr(measuring, "propose", watched)
     monkeypatch.setattr(proposing, "find_moving_marks", marks_watched)
     control = {"control": Relying()} if how == "given" else {}
-    measure_spurious_feature(Sound(), (CLEAN, Y), NO_TRIGGERS, **control, **LIMITS)
+    measure_no_spurious_feature(Sound(), (CLEAN, Y), NO_TRIGGERS, **control, **LIMITS)
     assert asked[0] == set()
     if how == "given":
         assert (asked, moving) == ([set()] * 2, [1, 2])
