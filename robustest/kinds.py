@@ -63,11 +63,6 @@ class Quantity:
         """The words of the claim without its threshold."""
         return self.statement.format(*about)
 
-    def claimed(self, threshold: float | None, *about: object) -> str:
-        """The words of the claim, with its threshold where there is one."""
-        words = self.says(*about)
-        return words if threshold is None else f"{words} {self.comparison} {threshold:g}"
-
     def counts_of(self, result: Result) -> Counts | None:
         """The whole numbers of a value that was measured; None where there are none."""
         if self.counts is None or result.estimate is None:
@@ -105,6 +100,7 @@ class Kind:
             Two may have one threshold, where something else decides which of them is measured: a task, say.
         asks_too: further arguments that claim something, e.g. "no_worse_than".
         together: whether all of these must be given at once; else one of them will do.
+        limits: arguments that bound something else than the quantity and claim nothing alone, e.g. "max_copies".
         advises: whether it may be asserted without a threshold: it is recorded then, and nothing is claimed.
         captions: how reports name the parts of its results.
         lines: facts made of several details, for short reports too; None where each single detail is such a fact.
@@ -118,6 +114,7 @@ class Kind:
     quantities: tuple[Quantity, ...]
     asks_too: tuple[str, ...] = ()
     together: bool = False
+    limits: tuple[str, ...] = ()
     advises: bool = False
     captions: Captions = field(default_factory=Captions)
     lines: Callable[[Mapping[str, Any]], Sequence[Fact]] | None = None

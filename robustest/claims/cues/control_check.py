@@ -28,4 +28,4 @@ def with_control(result: Result, control: Result, *, cue: str, problem: str, mor
         seconds=result.cost.seconds + control.cost.seconds,
     )
     result = replace(result, details=details, cost=cost)
-    return replace(result, verdict=Verdict.INCONCLUSIVE, rule=problem) if problem else result
+    return replace(result, verdict=Verdict.INCONCLUSIVE, rule=problem, reasons=("control",)) if problem else result

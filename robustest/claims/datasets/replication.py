@@ -97,7 +97,7 @@ def measure_replication_gap(
         decision if whole else replace(decision, estimate=None, rule=f"{decision.rule}; budget: not all items"),
         settings,
         kind=REPLICATION_GAP,
-        statement=REPLICATION_GAP.quantities[0].claimed(max_gap, how),
+        statement=REPLICATION_GAP.quantities[0].says(how),
         threshold=max_gap,
         setting=f"{first.n} and {second.n} items, {gaps.annotations} annotations or more of each",
         method=f"equal selection frequencies; image bootstrap, {draws} draws",

@@ -1,0 +1,227 @@
+"""The name of a claim: a key that is the same from run to run, and what the claim varies and requires, as data.
+
+A claim is named by the arguments of its call that say *what* is claimed, never by words about it:
+
+1. the kind of claim, e.g. `robust_accuracy`;
+2. what is varied: each threat, shift, cue or strategy, as a `Variation` with its parameters;
+3. further choices that are values or names: the attack, the task, a score, the names of the data sets;
+4. the argument that bounds the quantity, e.g. `at_least`, whatever its value is, or whether it is given.
+
+Together: `robust_accuracy(Linf(eps=8/255), attack=fast) at_least`. Left out is whatever says how hard a claim is tried
+or how it is run (numbers of steps, seeds or draws, batch sizes), since a claim that is tried harder is the same claim;
+models, functions and tensors, which have no name; and the values of thresholds, which may be moved.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
+from hashlib import sha256
+from inspect import BoundArguments
+from typing import Any
+
+import numpy as np
+import torch
+from hypothesis.strategies import SearchStrategy
+
+from robustest import context
+from robustest.facts import Limit, Variation
+from robustest.identity.plain import is_plain, simple, words
+from robustest.kinds import Kind
+from robustest.results import Result
+from robustest.shifts import as_shift
+from robustest.strategies import strategy_words
+from robustest.tasks import Task
+from robustest.words import exactly
+
+_DATA = words(
+    "data source target inside outside v1 v2 synthetic train test study env responses annotations groups split "
+    "perturbations labels truth suspects"
+)
+"""Arguments that are samples, or what people say of them: of these only a name counts, e.g. that of a benchmark."""
+_NUMBERS = ("eps", "coverage", "target", "severities")
+"""Arguments whose numbers say what is claimed; all other numbers say how hard it is tried."""
+_AXES = ("eps", "coverage")
+"""Those of them along which claims make a curve."""
+_NOT_NAMED = words(
+    "control no_worse_than tolerance options certify baseline reference judge oracle embedding factory loss"
+)
+"""Arguments that are no part of a name: other models and tables, and what says how a claim is tried."""
+_LONGEST = 400
+"""Characters of a name; beyond, a digest stands for the rest."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimName:
+    """The name of a claim, with the data that it is made of.
+
+    Attributes:
+        claim: the key, as `Result.claim`.
+        asked: the argument that bounds the quantity.
+        varied: as `Result.varied`.
+        axis, at: as of `Result`.
+        limits: as `Result.limits`.
+    """
+
+    claim: str
+    asked: str
+    varied: tuple[Variation, ...] = ()
+    axis: str | None = None
+    at: float | None = None
+    limits: tuple[Limit, ...] = ()
+
+    @classmethod
+    def of(cls, kind: Kind, call: BoundArguments) -> ClaimName:
+        """Return the name of the claim that a call makes.
+
+        Args:
+            kind: of the claim.
+            call: the measurement's signature with the arguments of the call.
+
+        Raises:
+            ConfigError: an attack or a shift is unknown, or is none.
+        """
+        call.apply_defaults()
+        arguments, signature = call.arguments, call.signature.parameters
+        limits = tuple(
+            Limit(name, _comparison(kind, name), float(value))
+            for name in (*kind.thresholds, *kind.limits)
+            if isinstance(value := arguments.get(name), (int, float)) and math.isfinite(value)
+        )
+        given = {limit.name for limit in limits}
+        asked = next((one.threshold for one in kind.quantities if one.threshold in given), kind.quantities[0].threshold)
+        subject = next(iter(signature))  # the model: what all claims of a test are about
+        left_out = {*_NOT_NAMED, *kind.thresholds, *kind.limits, *({subject} - _DATA)}
+        said = {name: value for name, value in arguments.items() if name not in left_out}
+        if "attack" in said:  # by name: with more steps it is the same claim, and baselines compare the steps
+            attack = context.current().settings.attack if said["attack"] is None else said["attack"]
+            several = attack if isinstance(attack, (list, tuple)) else (attack,)
+            said["attack"] = "+".join(str(getattr(one, "name", one)) for one in several)
+        if "severity" in said:  # ("fog", severity=5) and Shift("fog", 5) are one claim
+            severity, shift = said.pop("severity"), said["shift"]
+            said["shift"] = None if shift is None else as_shift(shift, severity)
+        varied: list[Variation] = []
+        parts: list[str] = []
+        for name, value in said.items():
+            if name == "attack" or not _same(value, signature[name].default):
+                found = _parts(name, value)
+                varied += [one for one in found if isinstance(one, Variation)]
+                parts += map(str, found)
+        key = f"{kind.name}({', '.join(parts)})" if parts else kind.name
+        if len(key) > _LONGEST:
+            key = f"{key[:_LONGEST]}... {sha256(key.encode('utf-8', 'surrogatepass')).hexdigest()[:12]}"
+        place = next(((one.axis, one.at) for one in varied if one.axis is not None), None)
+        number = next(((name, said[name]) for name in _AXES if type(said.get(name)) in (int, float)), (None, None))
+        axis, at = place or number
+        return cls(claim=f"{key} {asked}", asked=asked, varied=tuple(varied), axis=axis, at=at, limits=limits)
+
+    def given_to(self, result: Result) -> Result:
+        """Return a result of this claim that bears its name."""
+        return replace(
+            result,
+            claim=self.claim,
+            threshold_name=None if result.threshold is None else self.asked,
+            varied=self.varied,
+            axis=self.axis,
+            at=self.at,
+            limits=self.limits,
+        )
+
+
+_CURRENT: ContextVar[ClaimName | None] = ContextVar("robustest_claim_name", default=None)
+
+
+@contextmanager
+def named(name: ClaimName) -> Iterator[None]:
+    """Let what is measured inside know the name of its claim: the baseline's entries have it."""
+    token = _CURRENT.set(name)
+    try:
+        yield
+    finally:
+        _CURRENT.reset(token)
+
+
+def current_claim() -> str:
+    """Return the key of the claim that is being measured; empty outside a measurement."""
+    name = _CURRENT.get()
+    return "" if name is None else name.claim
+
+
+def variation_of(value: object) -> Variation:
+    """Return what a claim varies as data: the value's own `variation`, or the fields of a dataclass.
+
+    A value without fields has its `name`, or else the name of its type.
+    """
+    own = getattr(value, "variation", None)
+    if isinstance(own, Variation):
+        return own
+    if isinstance(value, SearchStrategy):
+        return Variation(strategy_words(value))
+    name = getattr(value, "name", None)
+    if not is_dataclass(value) or isinstance(value, type):
+        return Variation(name if isinstance(name, str) else type(value).__name__)
+    changed: dict[str, Any] = {}
+    for each in fields(value):
+        default = each.default if each.default_factory is MISSING else each.default_factory()
+        given = getattr(value, each.name, default)
+        if each.init and (isinstance(given, (torch.Tensor, np.ndarray)) or not _same(given, default)):
+            changed[each.name] = _plain(given)
+    return Variation(type(value).__name__, changed, getattr(type(value), "axis", None))
+
+
+def _same(value: object, default: object) -> bool:
+    """Return True if a value is the default: the same object, or equal to it and plain."""
+    return value is default or (type(value) is type(default) and is_plain(value) and bool(value == default))
+
+
+def _plain(value: object) -> Any:
+    """Return a parameter as a plain JSON value: a digest of tensors, a name of what has one."""
+    if value is None or type(value) in (str, bool, int) or (type(value) is float and math.isfinite(value)):
+        return value
+    if isinstance(value, (list, tuple)):
+        return [_plain(part) for part in value]
+    if isinstance(value, Mapping):
+        return {str(key): _plain(part) for key, part in value.items()}
+    if isinstance(value, (torch.Tensor, np.ndarray)):
+        known = simple(value)
+        return f"{'x'.join(map(str, value.shape))} values {sha256(known or b'').hexdigest()[:12]}"
+    if callable(value) and isinstance(name := getattr(value, "__qualname__", None), str):
+        return name
+    return str(variation_of(value))
+
+
+def _parts(name: str, value: Any) -> list[Variation | str]:
+    """Return the parts of a name that an argument makes: none where it says nothing of what is claimed."""
+    if isinstance(value, Task):
+        # Its type and the number from which on an answer holds; what else it cuts by is compared by a baseline.
+        held = {key: exactly(float(cut)) for key in ("floor", "tolerance") if (cut := getattr(value, key, None))}
+        told = ", ".join(f"{key}={cut}" for key, cut in held.items())
+        return [] if value.one_class else [f"{name}={type(value).__name__}({told})"]
+    if isinstance(value, str):
+        return [value if name in ("cue", "norm") else f"{name}={value}"]
+    if name in _NUMBERS and type(value) in (int, float):
+        return [f"{name}={exactly(float(value)) if type(value) is float else value}"]
+    if isinstance(value, (list, tuple)) and value:
+        if name in _NUMBERS or all(isinstance(one, str) for one in value):
+            return [f"{name}=({', '.join(map(str, map(_plain, value)))})"]
+        found = [_parts(name, one) for one in value]
+        return [part for parts in found for part in parts] if all(found) else []
+    if name in _DATA:
+        called = getattr(value, "name", None)
+        return [f"{name}={called}"] if isinstance(called, str) and called else []
+    if isinstance(value, (torch.nn.Module, torch.Tensor, np.ndarray, type, bool, int, float, Mapping)) or value is None:
+        return []
+    if callable(value) and not (is_dataclass(value) or isinstance(getattr(value, "variation", None), Variation)):
+        return []
+    named_so = is_dataclass(value) or isinstance(getattr(value, "name", None), str)
+    return [variation_of(value)] if named_so or isinstance(value, SearchStrategy) else []
+
+
+def _comparison(kind: Kind, name: str) -> str:
+    """Return how a value must relate to the threshold that an argument of this name gives."""
+    if name.startswith(("max_", "min_", "at_")):
+        return "<=" if name.startswith("max_") or name == "at_most" else ">="
+    return next((one.comparison for one in kind.quantities if one.threshold == name), ">=")
