@@ -297,6 +297,8 @@ class Result:
         known = {f.name for f in fields(cls)}
         if surplus := sorted(set(values) - known):
             raise TypeError(f"Expected the fields of a robustest result but got also {surplus}")
+        if missing := sorted(known - set(values)):
+            raise KeyError(", ".join(missing))
         values["verdict"] = Verdict(values["verdict"])
         values["interval"] = tuple(values["interval"])
         values["outcomes"] = tuple(values["outcomes"])

@@ -121,20 +121,53 @@ def sentence(result: Told) -> str:
 
 def value_of(result: Told) -> str:
     """Return the measured value with its interval, and what it proves where a search found it; see `sentence`."""
-    low, high = result.left_interval
-    ends = f"[{_beside(low, result)}, {_beside(high, result)}]"
-    if result.estimate is None:
-        value = f"in {ends}"
-    else:
-        # The interval of a value that was searched for on these very samples is open on one side: it adds nothing.
-        closed = not result.bounds or (low, high) != tuple(result.interval)
-        value = f"{_beside(result.estimate, result)} {ends}" if closed else _beside(result.estimate, result)
-    if result.bounds:
-        value = f"{value} {result.captions.searched} (true value {_bound(result)})"
+    value = value_in_words(
+        result.estimate,
+        result.interval,
+        result.left_interval,
+        bounds=result.bounds,
+        searched=result.captions.searched,
+        threshold=result.threshold,
+    )
     if result.start is None:
         return value
     start = result.start.value
     return f"{value} from {result.start.label} {f'{start:.3f}' if isinstance(start, float) else start}"
+
+
+def value_in_words(
+    estimate: float | None,
+    interval: tuple[float, float],
+    left: tuple[float, float],
+    *,
+    bounds: str,
+    searched: str = "",
+    threshold: float | None = None,
+) -> str:
+    """Return "0.940 [0.921, 0.952]", "in [0.905, 0.952]", or either with "after attack (true value at most 0.952)".
+
+    Args:
+        estimate: the value; None where an early verdict measured none.
+        interval: of the true value.
+        left: the interval of what a search left or found; that of the value where nothing was searched.
+        bounds: "above" or "below", where a search only bounds the value; else empty.
+        searched: what follows the value of a search.
+        threshold: from which the value is shown apart, with more decimals where it takes them.
+    """
+    ends = f"[{_apart(left[0], threshold)}, {_apart(left[1], threshold)}]"
+    if estimate is None:
+        value = f"in {ends}"
+    else:
+        # The interval of a value that was searched for on these very samples is open on one side: it adds nothing.
+        closed = not bounds or tuple(left) != tuple(interval)
+        value = f"{_apart(estimate, threshold)} {ends}" if closed else _apart(estimate, threshold)
+    if not bounds:
+        return value
+    # The proven end is rounded outwards, or it would be none.
+    end, way = (interval[1], ROUND_CEILING) if bounds == "above" else (interval[0], ROUND_FLOOR)
+    outward = Decimal(repr(end)).quantize(_DIGITS, way, _ANY_FLOAT)
+    proven = f"(true value at {'most' if bounds == 'above' else 'least'} {outward:.3f})"
+    return " ".join(part for part in (value, searched, proven) if part)
 
 
 def requirement(result: Told) -> str:
@@ -155,15 +188,6 @@ def further_limits(result: Told) -> list[Required]:
     """Return the limits of a claim beside its threshold; none where nothing is claimed."""
     main = (result.threshold_name, result.threshold)
     return [one for one in result.limits if result.threshold is not None and (one.name, one.value) != main]
-
-
-def _bound(result: Told) -> str:
-    """Return the end of the interval that is proven, rounded outwards, or it would be none."""
-    low, high = result.interval
-    above = result.bounds == "above"
-    end = Decimal(repr(high if above else low))
-    outward = end.quantize(_DIGITS, ROUND_CEILING if above else ROUND_FLOOR, _ANY_FLOAT)
-    return f"at {'most' if above else 'least'} {outward:.3f}"
 
 
 def count_of(result: Told) -> str:
@@ -202,11 +226,11 @@ def _threshold(value: float) -> str:
     return f"{value:.2f}" if float(f"{value:.2f}") == value else short
 
 
-def _beside(value: float, result: Told) -> str:
+def _apart(value: float, threshold: float | None) -> str:
     """Return a value in three decimals, or as many as it takes not to look like a threshold that it is not."""
     for digits in range(3, 18):
         shown = f"{value:.{digits}f}"
-        if float(shown) != result.threshold or value == result.threshold:
+        if float(shown) != threshold or value == threshold:
             return shown
     return repr(value)
 

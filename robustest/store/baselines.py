@@ -95,8 +95,9 @@ def read(path: Path) -> dict[str, BaselineEntry]:
     if not isinstance(content, dict) or not isinstance(content.get("entries"), dict) or "schema" not in content:
         raise StoreError(f"Expected baselines of robustest in {path} but got other JSON. {_MEND}")
     if content["schema"] != SCHEMA:
-        by, mend = content.get("robustest"), "Install that version, or write the file anew"
-        raise StoreError(f"Expected schema {SCHEMA} in {path} but got {content['schema']!r}, of version {by}. {mend}.")
+        by = content.get("robustest")
+        mend = "Install that version, or delete the file and make it anew: pytest --robust-update-baseline"
+        raise StoreError(f"Expected schema {SCHEMA} in {path} but got {content['schema']!r}, of version {by}. {mend}")
     return {key: _entry(path, key, plain) for key, plain in content["entries"].items()}
 
 

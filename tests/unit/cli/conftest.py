@@ -42,7 +42,7 @@ def made() -> Callable[..., Result]:
         statement = "robust accuracy under Linf(eps=0.1), fast"
         fields = {
             "kind": "robust_accuracy",
-            "statement": statement if at_least is None else f"{statement} >= {at_least:g}",
+            "statement": statement,
             "verdict": decision.verdict,
             "rule": decision.rule,
             "quantity": "accuracy",

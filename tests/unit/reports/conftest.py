@@ -33,7 +33,7 @@ def made(verdict: str = "failed", *, made_of: Kind | None = None, **changes: Any
     """A result on eight samples, described by its kind; `changes` replaces its fields."""
     values: dict[str, Any] = {
         "kind": "robust_accuracy",
-        "statement": "robust accuracy under Linf(eps=0.1), fast >= 0.9",
+        "statement": "robust accuracy under Linf(eps=0.1), fast",
         "verdict": Verdict(verdict),
         "rule": "certain: exact on this set",
         "quantity": "accuracy",
