@@ -154,7 +154,14 @@ def value_in_words(
         searched: what follows the value of a search.
         threshold: from which the value is shown apart, with more decimals where it takes them.
     """
-    ends = f"[{_apart(left[0], threshold)}, {_apart(left[1], threshold)}]"
+    low, high = (_apart(end, threshold) for end in left)
+    if bounds:
+        # The proven end is rounded outwards, or it would be none; both places that show it show the same number.
+        end, way = (interval[1], ROUND_CEILING) if bounds == "above" else (interval[0], ROUND_FLOOR)
+        outward = f"{Decimal(repr(end)).quantize(_DIGITS, way, _ANY_FLOAT):.3f}"
+        proven = f"(true value at {'most' if bounds == 'above' else 'least'} {outward})"
+        low, high = (low, outward) if bounds == "above" else (outward, high)
+    ends = f"[{low}, {high}]"
     if estimate is None:
         value = f"in {ends}"
     else:
@@ -163,10 +170,6 @@ def value_in_words(
         value = f"{_apart(estimate, threshold)} {ends}" if closed else _apart(estimate, threshold)
     if not bounds:
         return value
-    # The proven end is rounded outwards, or it would be none.
-    end, way = (interval[1], ROUND_CEILING) if bounds == "above" else (interval[0], ROUND_FLOOR)
-    outward = Decimal(repr(end)).quantize(_DIGITS, way, _ANY_FLOAT)
-    proven = f"(true value at {'most' if bounds == 'above' else 'least'} {outward:.3f})"
     return " ".join(part for part in (value, searched, proven) if part)
 
 

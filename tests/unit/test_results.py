@@ -146,21 +146,6 @@ def test_a_field_of_another_version_is_refused_by_name() -> None:
         Result.from_dict({**a_result().to_dict(), "flavour": "new"})
 
 
-@pytest.mark.parametrize("name", ["cached", "replayed", "data", "model"])
-def test_a_result_of_an_earlier_version_lacks_only_what_was_not_known_then(name: str) -> None:
-    written = a_result().to_dict()
-    del written[name]
-    assert getattr(Result.from_dict(written), name) == getattr(a_result(), name)
-
-
-@pytest.mark.parametrize("name", ["kind", "verdict", "interval", "outcomes", "cost", "notes", "counterexamples"])
-def test_a_missing_field_is_refused(name: str) -> None:
-    written = a_result().to_dict()
-    del written[name]
-    with pytest.raises((KeyError, TypeError), match=name):
-        Result.from_dict(written)
-
-
 def test_an_unknown_verdict_is_refused() -> None:
     with pytest.raises(ValueError, match="maybe"):
         Result.from_dict({**a_result().to_dict(), "verdict": "maybe"})

@@ -96,7 +96,7 @@ def test_suggest_measures_a_suite(project: pytest.Pytester) -> None:
     done = command(project, "suggest", "-q", "-k", "hold")
     assert done.ret == 0
     table = done.outlines[next(n for n, line in enumerate(done.outlines) if re.fullmatch("=+ thresholds =+", line)) :]
-    measured = [line.split()[5] for line in table if line.startswith("    measured")]
+    measured = [line.split()[3] for line in table if line.startswith("    measured")]
     held = [line.split()[3] for line in table if line.startswith("    could hold")]
     assert measured == ["1.000", "0.500"], "exact, though both verdicts could have come early"
     assert [float(value) for value in held] == pytest.approx([fewest(k, 160, 0.01) / 160 for k in (160, 80)], abs=1e-3)

@@ -70,7 +70,7 @@ def test_what_a_search_found_bounds_a_value_on_one_side() -> None:
         f"robust accuracy 0.312 [0.250, 0.375] after attack (true value at most 0.375), {required}; n=512"
     )
     early = result(**left, interval=(0.0, 0.3701), estimate=None, n_used=212)
-    line = f"robust accuracy in [0.250, 0.375] after attack (true value at most 0.371), {required}; n=212 of 512"
+    line = f"robust accuracy in [0.250, 0.371] after attack (true value at most 0.371), {required}; n=212 of 512"
     assert measured(early) == line
     assert f"  measured  {line}" in failure_text(early, replay="").splitlines()
     rate = result(bounds="below", quantity="fooling rate", interval=(0.25, 1.0))

@@ -316,7 +316,7 @@ def test_a_file_that_is_none_of_a_history_is_refused(tmp_path: Path, how: str) -
         "of another claim": head_of(claim=Claim("other").to_dict()).decode() + "\n" + line,
         "cut": (head + line)[:-1],
         "empty": "",
-        "schema": head.replace('"schema":2', '"schema":3') + line,
+        "schema": head.replace('"schema":3', '"schema":2') + line,
     }
     path.unlink()
     if how == "link":
