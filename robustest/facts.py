@@ -87,6 +87,11 @@ class Variation:
         return f"{self.name}({given})" if given else self.name
 
     @property
+    def without_axis(self) -> Variation:
+        """The same without the parameter on the axis: what it has in common with the others on its curve."""
+        return Variation(self.name, {name: value for name, value in self.parameters.items() if name != self.axis})
+
+    @property
     def at(self) -> float | None:
         """The place on the axis; None where there is no axis."""
         place: float | None = None if self.axis is None else self.parameters.get(self.axis)

@@ -170,6 +170,8 @@ class Result:
         trivial: the threshold that any model keeps, which no claim may ask; None where there is none or none is known.
         start: of a fall, the value that it starts from, e.g. the clean accuracy: a number, or words where not all
             samples were looked at. Every line that has the fall has it too. None where the value is no fall.
+        family: the key of the claim without the number on its axis, and without its threshold: claims of one family
+            make a curve.
         varied: the threats, shifts, cues or strategies of the claim, with their parameters; empty where it has none.
         axis, at: the parameter along which claims like this one make a curve, and where on it this one is, e.g. "eps"
             and 0.031, "severity" and 3, "pixels" and 5. None where nothing is varied by a number.
@@ -217,6 +219,7 @@ class Result:
     trivial: float | None = field(default=None, repr=False)
     start: Fact | None = None
     claim: str = ""
+    family: str = ""
     threshold_name: str | None = None
     varied: tuple[Variation, ...] = ()
     axis: str | None = None
@@ -321,8 +324,9 @@ class Result:
             raise TypeError(f"Expected bounds and scope of a result but got {made.bounds!r} and {made.scope!r}")
         if made.trivial is not None and type(made.trivial) not in (int, float):
             raise TypeError(f"Expected trivial of a result to be a number but got {made.trivial!r}")
-        if not isinstance(made.claim, str) or not isinstance(made.threshold_name, (str, type(None))):
-            raise TypeError(f"Expected names of a claim to be texts but got {made.claim!r} and {made.threshold_name!r}")
+        names = (made.claim, made.family, made.threshold_name or "")
+        if not all(isinstance(name, str) for name in names):
+            raise TypeError(f"Expected claim, family and threshold_name of a result to be texts but got {names}")
         if not isinstance(made.axis, (str, type(None))) or type(made.at) not in (int, float, type(None)):
             raise TypeError(f"Expected an axis and a number on it but got {made.axis!r} and {made.at!r}")
         if type(made.gated) is not bool:

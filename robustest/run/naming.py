@@ -15,7 +15,7 @@ models, functions and tensors, which have no name; and the values of thresholds,
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
@@ -60,6 +60,7 @@ class ClaimName:
 
     Attributes:
         claim: the key, as `Result.claim`.
+        family: as `Result.family`.
         asked: the argument that bounds the quantity.
         varied: as `Result.varied`.
         axis, at: as of `Result`.
@@ -67,6 +68,7 @@ class ClaimName:
     """
 
     claim: str
+    family: str
     asked: str
     varied: tuple[Variation, ...] = ()
     axis: str | None = None
@@ -95,34 +97,46 @@ class ClaimName:
         asked = next((one.threshold for one in kind.quantities if one.threshold in given), kind.quantities[0].threshold)
         subject = next(iter(signature))  # the model: what all claims of a test are about
         left_out = {*_NOT_NAMED, *kind.thresholds, *kind.limits, *({subject} - _DATA)}
-        said = {name: value for name, value in arguments.items() if name not in left_out}
-        if "attack" in said:  # by name: with more steps it is the same claim, and baselines compare the steps
-            attack = context.current().settings.attack if said["attack"] is None else said["attack"]
+        chosen = {name: value for name, value in arguments.items() if name not in left_out}
+        if "attack" in chosen:  # by name: with more steps it is the same claim, and baselines compare the steps
+            attack = context.current().settings.attack if chosen["attack"] is None else chosen["attack"]
             several = attack if isinstance(attack, (list, tuple)) else (attack,)
-            said["attack"] = "+".join(str(getattr(one, "name", one)) for one in several)
-        if "severity" in said:  # ("fog", severity=5) and Shift("fog", 5) are one claim
-            severity, shift = said.pop("severity"), said["shift"]
-            said["shift"] = None if shift is None else as_shift(shift, severity)
-        varied: list[Variation] = []
-        parts: list[str] = []
-        for name, value in said.items():
-            if name == "attack" or not _same(value, signature[name].default):
-                found = _parts(name, value)
-                varied += [one for one in found if isinstance(one, Variation)]
-                parts += map(str, found)
-        key = f"{kind.name}({', '.join(parts)})" if parts else kind.name
-        if len(key) > _LONGEST:
-            key = f"{key[:_LONGEST]}... {sha256(key.encode('utf-8', 'surrogatepass')).hexdigest()[:12]}"
-        place = next(((one.axis, one.at) for one in varied if one.axis is not None), None)
-        number = next(((name, said[name]) for name in _AXES if type(said.get(name)) in (int, float)), (None, None))
-        axis, at = place or number
-        return cls(claim=f"{key} {asked}", asked=asked, varied=tuple(varied), axis=axis, at=at, limits=limits)
+            chosen["attack"] = "+".join(str(getattr(one, "name", one)) for one in several)
+        if "severity" in chosen:  # ("fog", severity=5) and Shift("fog", 5) are one claim
+            severity, shift = chosen.pop("severity"), chosen["shift"]
+            chosen["shift"] = None if shift is None else as_shift(shift, severity)
+        parts = [
+            part
+            for name, value in chosen.items()
+            if name == "attack" or not _same(value, signature[name].default)
+            for part in _parts(name, value)
+        ]
+        varied = tuple(part for part in parts if isinstance(part, Variation))
+        # One number stands on the axis: that of what is varied, or else an argument.
+        moving = next((one for one in varied if one.axis is not None), None)
+        axis = next((name for name in _AXES if type(chosen.get(name)) in (int, float)), None)
+        at = None if axis is None else chosen[axis]
+        if moving is not None:
+            axis, at = moving.axis, moving.at
+            rest: list[object] = [moving.without_axis if part is moving else part for part in parts]
+        else:
+            rest = [part for part in parts if axis is None or not str(part).startswith(f"{axis}=")]
+        return cls(
+            claim=f"{_written(kind.name, parts)} {asked}",
+            family=_written(kind.name, rest),
+            asked=asked,
+            varied=varied,
+            axis=axis,
+            at=at,
+            limits=limits,
+        )
 
     def given_to(self, result: Result) -> Result:
         """Return a result of this claim that bears its name."""
         return replace(
             result,
             claim=self.claim,
+            family=self.family,
             threshold_name=None if result.threshold is None else self.asked,
             varied=self.varied,
             axis=self.axis,
@@ -172,6 +186,13 @@ def variation_of(value: object) -> Variation:
     return Variation(type(value).__name__, changed, getattr(type(value), "axis", None))
 
 
+def _written(kind: str, parts: Sequence[object]) -> str:
+    key = f"{kind}({', '.join(map(str, parts))})" if parts else kind
+    if len(key) <= _LONGEST:
+        return key
+    return f"{key[:_LONGEST]}... {sha256(key.encode('utf-8', 'surrogatepass')).hexdigest()[:12]}"
+
+
 def _same(value: object, default: object) -> bool:
     """Return True if a value is the default: the same object, or equal to it and plain."""
     return value is default or (type(value) is type(default) and is_plain(value) and bool(value == default))
@@ -204,9 +225,10 @@ def _parts(name: str, value: Any) -> list[Variation | str]:
         return [value if name in ("cue", "norm") else f"{name}={value}"]
     if name in _NUMBERS and type(value) in (int, float):
         return [f"{name}={exactly(float(value)) if type(value) is float else value}"]
-    if isinstance(value, (list, tuple)) and value:
-        if name in _NUMBERS or all(isinstance(one, str) for one in value):
-            return [f"{name}=({', '.join(map(str, map(_plain, value)))})"]
+    if isinstance(value, (list, tuple)) and value and (name not in _DATA or isinstance(value[0], str)):
+        kinds = (str, int, float) if name in _NUMBERS else (str,)
+        if all(type(one) in kinds for one in value):
+            return [f"{name}=({', '.join(map(str, value))})"]
         found = [_parts(name, one) for one in value]
         return [part for parts in found for part in parts] if all(found) else []
     if name in _DATA:

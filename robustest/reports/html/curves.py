@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from robustest.facts import Variation
 from robustest.results import Result
 
 _NUMBER = re.compile(r"\d+(\.\d+)?(e-?\d+)?", re.IGNORECASE)
@@ -74,18 +73,18 @@ class _Key:
 
     Attributes:
         test: the test function.
-        claim: the kind of claim.
-        quantity, method: as of the results.
-        varied: what is varied, without the number that stands on the axis.
-        axis: the name of that number.
+        kind: of the claim.
+        quantity, method, family, axis: as of the results.
+        varied: what is varied, without the number on the axis.
     """
 
     test: str
-    claim: str
+    kind: str
     quantity: str
     method: str
-    varied: tuple[str, ...]
+    family: str
     axis: str
+    varied: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,15 +132,10 @@ def _place(claim: Judged, result: Result) -> tuple[_Key, _Placed] | None:
     if quantity == "accuracy drop" and _number(result.details, "shifted_accuracy") is not None:
         quantity = "accuracy"  # the curve of the accuracy itself; its interval and threshold are of the drop
         point = replace(point, y=_number(result.details, "shifted_accuracy"), low=None, high=None, threshold=None)
-    varied = tuple(str(_without(one, result.axis)) for one in result.varied)
-    key = _Key(_family(claim.test), result.kind, quantity, result.method, varied, result.axis)
+    varied = ", ".join(str(one.without_axis) for one in result.varied)
+    key = _Key(_family(claim.test), result.kind, quantity, result.method, result.family, result.axis, varied)
     clean = _number(result.details, "clean_accuracy") if quantity.endswith("accuracy") else None
     return key, _Placed(point, result.model, clean)
-
-
-def _without(one: Variation, axis: str) -> Variation:
-    """Return a variation without its parameter on the axis: what it has in common with others on the curve."""
-    return Variation(one.name, {name: value for name, value in one.parameters.items() if name != axis})
 
 
 def _family(test: str) -> str:
@@ -166,7 +160,7 @@ def _curve(key: _Key, placed: list[_Placed]) -> list[Curve]:
     if len(clean) == 1 and points[0].x > 0:
         points.insert(0, Point(x=0.0, y=clean.pop()))
     severities = key.axis == "severity"
-    kind = ", ".join(key.varied) or key.quantity
+    kind = key.varied or key.quantity
     return [
         Curve(
             title=kind if severities else f"{kind}, {key.method}",
