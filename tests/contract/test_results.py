@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import io
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -15,17 +14,17 @@ from typing import Any
 
 import jsonschema
 import pytest
-from _pytest.config import get_config
-from _pytest.terminal import TerminalReporter
 
 from robustest import Cost, Counterexample, Linf, Result, Settings, Verdict, measure_robust_accuracy
 from robustest.account import Account, Row
+from robustest.cli import main
 from robustest.cli.fields import result_of
 from robustest.endings import Ending, Session
 from robustest.facts import Captions, Counts, Fact, Limit, Variation
 from robustest.history import Origin
 from robustest.kinds import Quantity
-from robustest.reports import github, html as pages, json_file, junit, terminal
+from robustest.reports import github, json_file, junit
+from robustest.reports import html as pages
 from robustest.reports.chance import Chance
 from robustest.reports.text import failure_text, measured
 from robustest.results import REASONS, Pairing
@@ -70,7 +69,7 @@ def test_a_result_has_the_form_that_the_schema_says(of_kind: Result) -> None:
         {"limits": [{"name": "at_least", "comparison": ">=", "value": "high"}]},
         {"at": "0.1"},
         {"surplus": 1},
-        {"varied": [{"name": "Linf", "axis": None}]},
+        {"varied": [{"name": "Linf", "parameters": {"eps": 0.1}, "axis": 3}]},
     ],
     ids=lambda change: next(iter(change)),
 )
@@ -112,7 +111,9 @@ def test_a_file_of_results_has_the_form_that_the_schema_says(tmp_path: Path) -> 
     rows.append(Row(test="t::broken", result=None, problem="ModelError: NaN", replay="", ending=None))
     origin = Origin(time="2026-01-31T12:00:00.000Z", versions="robustest 0.1.0")
     account = Account(
-        results=tuple(rows), endings=tuple(one.ending for one in rows if one.ending), session=Session(exit=1, collected=4)
+        results=tuple(rows),
+        endings=tuple(one.ending for one in rows if one.ending),
+        session=Session(exit=1, collected=4),
     )
     shard = {"index": 1, "count": 2, "tests": ["t"], "reported": ["t"]}
     for number, more in enumerate([{"origin": origin, "shard": shard}, {}]):
@@ -145,8 +146,8 @@ def name_of(monkeypatch: pytest.MonkeyPatch, measure: Callable[[], object]) -> A
 def test_a_claim_has_one_name_whatever_its_threshold_and_its_words(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     known, measured_claim = KINDS[kind], result_of_kind(kind)
     others = [name_of(monkeypatch, lambda at=at: known.result(threshold=at)) for at in (known.easy, known.hard)]
-    monkeypatch.setattr(Quantity, "says", lambda self, *about: "reworded")
-    monkeypatch.setattr(_Ball, "__str__", lambda self: "a reworded threat")
+    monkeypatch.setattr(Quantity, "says", lambda *_: "reworded")
+    monkeypatch.setattr(_Ball, "__str__", lambda _: "a reworded threat")
     others.append(name_of(monkeypatch, known.result))
     assert {one.claim for one in others} == {measured_claim.claim}
     assert {(one.axis, one.at) for one in others} == {(measured_claim.axis, measured_claim.at)}
@@ -202,34 +203,32 @@ def rows_of(kind: str) -> list[Row]:
         row_of(kind, verdict=Verdict.INCONCLUSIVE, rule="budget", reasons=("budget",)),
         row_of(kind, **early),
         row_of(kind, **early, verdict=Verdict.FAILED),
-        row_of(kind, details=compared, verdict=Verdict.PASSED, rule="no worse", reasons=("baseline",), cached="", model=""),
+        row_of(
+            kind, details=compared, verdict=Verdict.PASSED, rule="no worse", reasons=("baseline",), cached="", model=""
+        ),
     ]
 
 
-def printed(rows: list[Row]) -> str:
-    """The terminal's section, unfolded."""
-    config = get_config()
-    config.pluginmanager.import_plugin("terminal")
-    config.parse(["-p", "no:terminal", "--color=no"])
-    stream = io.StringIO()
-    reporter = TerminalReporter(config, stream)
-    reporter._tw.fullwidth = 10_000
-    terminal.summary(reporter, rows, (), details=False)
-    config._ensure_unconfigure()
-    return stream.getvalue()
-
-
 def without_tags(page: str) -> str:
-    return " ".join(html.unescape(re.sub(r"<[^>]+>", "", re.sub(r"<(style|script).*?</\1>", "", page, flags=re.S))).split())
+    return " ".join(
+        html.unescape(re.sub(r"<[^>]+>", "", re.sub(r"<(style|script).*?</\1>", "", page, flags=re.S))).split()
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_all_reports_print_the_same_sentence(kind: str, tmp_path: Path) -> None:
+def test_all_reports_print_the_same_sentence(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     rows = rows_of(kind)
+    monkeypatch.setenv("COLUMNS", "10000")  # what is folded is found in no line
+    endings = tuple(row.ending for row in rows if row.ending is not None)
+    account = Account(results=tuple(rows), endings=endings, session=Session(exit=1, collected=len(rows), ran=len(rows)))
+    json_file.write(str(tmp_path / "run.json"), account, Settings())
+    main(["show", str(tmp_path / "run.json")])  # by the function that prints the section of the terminal
     pages.write(str(tmp_path / "page"), rows, (), Settings())
-    junit.write(str(tmp_path / "junit.xml"), rows, (), Settings())
+    junit.write(str(tmp_path / "junit.xml"), rows)
     reports = {
-        "terminal": printed(rows),
+        "terminal": capsys.readouterr().out,
         "page": without_tags((tmp_path / "page" / "index.html").read_text(encoding="utf-8")),
         "junit": html.unescape((tmp_path / "junit.xml").read_text(encoding="utf-8")),
         "summary": without_tags(github.summary(rows, ())),

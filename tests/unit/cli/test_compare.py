@@ -377,7 +377,9 @@ def a_fall(made: Make, clean: float, shifted: float, *, most: float = 0.1, start
     verdict = Verdict.PASSED if drop <= most else Verdict.FAILED
     about = {"quantity": "accuracy drop", "comparison": "<=", "threshold": most, "estimate": drop, "verdict": verdict}
     pairing = Pairing(share=False, start=tuple(start), start_data=start_data)
-    return replace(made(end, statement="accuracy lost to noise"), **about, pairing=pairing, start=Fact("clean accuracy", clean))
+    return replace(
+        made(end, statement="accuracy lost to noise"), **about, pairing=pairing, start=Fact("clean accuracy", clean)
+    )
 
 
 @pytest.fixture
