@@ -205,7 +205,8 @@ def test_a_claim_whose_time_is_up_before_its_first_chunk_is_inconclusive(half: A
     result = attacked(half.model, (half.x, half.y), at_least=0.5, time_budget=1e-9)
     assert (result.verdict, result.n_used, result.is_claim) == (Verdict.INCONCLUSIVE, 0, True)
     assert result.rule == "the clock: 0 of 1000 samples looked at"
-    assert result.statement == "robust accuracy >= 0.5"
+    assert (result.statement, result.reasons) == ("robust accuracy", ("budget",))
+    assert result.claim == attacked(half.model, (half.x, half.y), at_least=0.5).claim
 
 
 def test_without_a_claim_everything_is_measured_that_the_budget_allows(half: Any) -> None:
