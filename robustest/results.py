@@ -124,8 +124,8 @@ class Result:
     Attributes:
         kind: the kind of claim, e.g. "robust_accuracy".
         claim: the key of the claim: the same in every run, whatever words reports have and whatever the threshold's
-            value is; e.g. "robust_accuracy(Linf(eps=8/255), attack=fast) at_least". A result that no measurement made
-            has its kind and its statement.
+            value is; e.g. "robust_accuracy(Linf(eps=8/255), attack=fast) at_least". It begins with the kind; a result
+            that no measurement made has its kind and its statement, unless it is given another.
         statement: the claim in words, without what it requires: `robustest.words.sentence` has that.
         verdict: passed, failed or inconclusive; inconclusive too where no threshold was given.
         rule: why the verdict holds, e.g. "certain: exact on this set", "alpha = 0.01 after 212 of 1000" or
@@ -228,7 +228,7 @@ class Result:
     reasons: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if not self.claim:
+        if not self.claim.startswith(self.kind):  # none is given, or this was made of a result of another kind
             object.__setattr__(self, "claim", f"{self.kind}: {self.statement}")
         if not self.facts and self.details:
             object.__setattr__(self, "facts", tuple(facts_of(self.details, self.captions.names)))
