@@ -101,6 +101,9 @@ class Kind:
         asks_too: further arguments that claim something, e.g. "no_worse_than".
         together: whether all of these must be given at once; else one of them will do.
         limits: arguments that bound something else than the quantity and claim nothing alone, e.g. "max_copies".
+        parameters: arguments whose numbers say what is claimed, e.g. "coverage", and so are part of the claim's key;
+            all other numbers say how hard a claim is tried.
+        axis: the one of these along which claims make a curve; empty where there is none.
         advises: whether it may be asserted without a threshold: it is recorded then, and nothing is claimed.
         captions: how reports name the parts of its results.
         lines: facts made of several details, for short reports too; None where each single detail is such a fact.
@@ -115,6 +118,8 @@ class Kind:
     asks_too: tuple[str, ...] = ()
     together: bool = False
     limits: tuple[str, ...] = ()
+    parameters: tuple[str, ...] = ()
+    axis: str = ""
     advises: bool = False
     captions: Captions = field(default_factory=Captions)
     lines: Callable[[Mapping[str, Any]], Sequence[Fact]] | None = None
@@ -125,6 +130,8 @@ class Kind:
             raise ConfigError(expected("a kind of claim to have a name that Python allows", self.name))
         if not self.quantities:
             raise ConfigError(expected(f"the kind {self.name!r} to measure one quantity or more", self.quantities))
+        if self.axis and self.axis not in self.parameters:
+            raise ConfigError(expected(f"the axis of {self.name!r} to be one of its parameters", self.axis))
         if not self.captions.assertion:
             object.__setattr__(self, "captions", replace(self.captions, assertion=f"assert_{self.name}"))
 

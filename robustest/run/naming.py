@@ -4,7 +4,8 @@ A claim is named by the arguments of its call that say *what* is claimed, never 
 
 1. the kind of claim, e.g. `robust_accuracy`;
 2. what is varied: each threat, shift, cue or strategy, as a `Variation` with its parameters;
-3. further choices that are values or names: the attack, the task, a score, the names of the data sets;
+3. further choices: the attack, the task, a score, the names of the data sets, and the numbers that `Kind.parameters`
+   names;
 4. the argument that bounds the quantity, e.g. `at_least`, whatever its value is, or whether it is given.
 
 Together: `robust_accuracy(Linf(eps=8/255), attack=fast) at_least`. Left out is whatever says how hard a claim is tried
@@ -42,10 +43,6 @@ _DATA = words(
     "perturbations labels truth suspects"
 )
 """Arguments that are samples, or what people say of them: of these only a name counts, e.g. that of a benchmark."""
-_NUMBERS = ("eps", "coverage", "target", "severities")
-"""Arguments whose numbers say what is claimed; all other numbers say how hard it is tried."""
-_AXES = ("eps", "coverage")
-"""Those of them along which claims make a curve."""
 _NOT_NAMED = words(
     "control no_worse_than tolerance options certify baseline reference judge oracle embedding factory loss"
 )
@@ -109,12 +106,12 @@ class ClaimName:
             part
             for name, value in chosen.items()
             if name == "attack" or not _same(value, signature[name].default)
-            for part in _parts(name, value)
+            for part in _parts(name, value, number=name in kind.parameters)
         ]
         varied = tuple(part for part in parts if isinstance(part, Variation))
         # One number stands on the axis: that of what is varied, or else an argument.
         moving = next((one for one in varied if one.axis is not None), None)
-        axis = next((name for name in _AXES if type(chosen.get(name)) in (int, float)), None)
+        axis = kind.axis if type(chosen.get(kind.axis)) in (int, float) else None
         at = None if axis is None else chosen[axis]
         if moving is not None:
             axis, at = moving.axis, moving.at
@@ -214,7 +211,7 @@ def _plain(value: object) -> Any:
     return str(variation_of(value))
 
 
-def _parts(name: str, value: Any) -> list[Variation | str]:
+def _parts(name: str, value: Any, *, number: bool = False) -> list[Variation | str]:
     """Return the parts of a name that an argument makes: none where it says nothing of what is claimed."""
     if isinstance(value, Task):
         # Its type and the number from which on an answer holds; what else it cuts by is compared by a baseline.
@@ -223,13 +220,13 @@ def _parts(name: str, value: Any) -> list[Variation | str]:
         return [] if value.one_class else [f"{name}={type(value).__name__}({told})"]
     if isinstance(value, str):
         return [value if name in ("cue", "norm") else f"{name}={value}"]
-    if name in _NUMBERS and type(value) in (int, float):
+    if number and type(value) in (int, float):
         return [f"{name}={exactly(float(value)) if type(value) is float else value}"]
     if isinstance(value, (list, tuple)) and value and (name not in _DATA or isinstance(value[0], str)):
-        kinds = (str, int, float) if name in _NUMBERS else (str,)
+        kinds = (str, int, float) if number else (str,)
         if all(type(one) in kinds for one in value):
             return [f"{name}=({', '.join(map(str, value))})"]
-        found = [_parts(name, one) for one in value]
+        found = [_parts(name, one, number=number) for one in value]
         return [part for parts in found for part in parts] if all(found) else []
     if name in _DATA:
         called = getattr(value, "name", None)

@@ -55,7 +55,7 @@ def test_the_summary_says_what_rests_on_alpha_and_what_that_adds_up_to(write, ru
 def test_no_early_number_is_printed(write, run, section) -> None:
     write(test_a=EARLY.format(at_least=0.2))
     line, _ = section(run("--robust"))
-    assert re.search(r"robust accuracy at most 0\.\d{3} n=\d+ of 1000", line)
+    assert re.search(r"robust accuracy in \[0\.\d{3}, \d\.\d{3}\] after attack .*; n=\d+ of 1000", line)
 
 
 def test_exact_looks_at_every_sample(write, rows_of) -> None:
