@@ -157,7 +157,7 @@ def from_json(content: dict[str, Any]) -> list[Reading]:
         value = "in" if result["estimate"] is None else format(result["estimate"], ".3f")
         told = value if result["bounds"] and left == ends and result["estimate"] is not None else f"{value} {interval}"
         if result["bounds"]:
-            told += f" after attack (true value at {'most' if above else 'least'} {outward:.3f})"
+            told += f" {result['captions']['searched']} (true value at {'most' if above else 'least'} {outward:.3f})"
         if (start := result["start"]) is not None:  # where a fall starts
             begun = start["value"] if isinstance(start["value"], str) else format(start["value"], ".3f")
             told = f"{told} from {start['label']} {begun}"

@@ -12,7 +12,7 @@ def _verdicts(rows: list[dict]) -> list[str | None]:
 @pytest.mark.parametrize(
     ("options", "first"),
     [
-        ("at_least=0.6", "robust accuracy * < 0.6*"),
+        ("at_least=0.6", "robust accuracy *, required >= 0.60 under *"),
         ("at_least=0.5, scope='population'", "inconclusive: robust accuracy *"),
     ],
     ids=["failed", "open"],

@@ -41,12 +41,10 @@ WIDE = [
 NARROW = [
     "passed  test_a.py::test_pass",
     f"  {ALL},*",
-    "    *required >= 0.50; n=32",
     "FAILED  test_a.py::test_fail",
     f"  {NONE}, required >=*",
     "INCONCLUSIVE  test_a.py::test_open",
     f"  {HALF},*",
-    "    *required >= 0.50; n=32",
     "ERROR  test_a.py::test_error",
     "  could not measure: ModelError: nan_values: expected finite logits and*",
     "skipped  test_a.py::test_skip",
@@ -57,7 +55,7 @@ NARROW = [
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
-_WIDTHS = ((300, WIDE), (80, NARROW), (100, NARROW))
+_WIDTHS = ((300, WIDE), (80, NARROW), (120, NARROW))
 SCREENS = [(columns, rows, colour) for columns, rows in _WIDTHS for colour in ("yes", "no")]
 
 
