@@ -68,11 +68,11 @@ class Quantity:
         if self.counts is None or result.estimate is None:
             return None
         if self.counts == OUTCOMES:
-            return Counts(n=result.n_used, events=sum(one is (self.comparison == ">=") for one in result.outcomes))
+            return Counts(n=result.n, events=sum(one is (self.comparison == ">=") for one in result.outcomes))
         first, second = (result.details.get(name) for name in self.counts)
         if type(first) is not int or type(second) is not int:
             return None
-        return Counts(n=result.n_used, events=first, gained=second) if self.fall else Counts(n=second, events=first)
+        return Counts(n=result.n, events=first, gained=second) if self.fall else Counts(n=second, events=first)
 
     def start_of(self, result: Result, names: Mapping[str, str]) -> Fact | None:
         """Return the value that a measured fall starts from; of the samples seen, where not all were looked at.

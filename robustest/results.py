@@ -138,7 +138,7 @@ class Result:
         threshold: the value claimed, or None.
         threshold_name: the argument that it was given by, e.g. "at_least"; None where nothing is claimed.
         comparison: ">=" or "<=", how the estimate must relate to the threshold.
-        n_used: samples evaluated.
+        n: samples evaluated.
         n_total: samples in the data.
         outcomes: one per sample in the data's own order: True held, False broken, None not evaluated.
         cost: model passes and seconds.
@@ -192,7 +192,7 @@ class Result:
     interval: tuple[float, float]
     threshold: float | None
     comparison: str
-    n_used: int
+    n: int
     n_total: int
     outcomes: tuple[bool | None, ...] = field(repr=False)
     cost: Cost

@@ -65,7 +65,7 @@ class Told(Protocol):
     @property
     def comparison(self) -> str: ...
     @property
-    def n_used(self) -> int: ...
+    def n(self) -> int: ...
     @property
     def n_total(self) -> int: ...
     @property
@@ -195,7 +195,7 @@ def further_limits(result: Told) -> list[Required]:
 
 def count_of(result: Told) -> str:
     """The samples looked at: "1000", or "212 of 1000"."""
-    return str(result.n_used) if result.n_used == result.n_total else f"{result.n_used} of {result.n_total}"
+    return str(result.n) if result.n == result.n_total else f"{result.n} of {result.n_total}"
 
 
 def headline(result: Told) -> str:

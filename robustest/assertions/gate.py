@@ -73,7 +73,7 @@ def unvouched(kind: str, nothing: NotSearched) -> Result:
         interval=(0.0, 1.0),
         threshold=None,
         comparison=">=",
-        n_used=0,
+        n=0,
         n_total=0,
         outcomes=(),
         cost=Cost(),

@@ -83,7 +83,7 @@ def _undecided(kind: Kind, given: Mapping[str, Any], reason: str) -> Result:
         interval=(0.0, 1.0),
         threshold=threshold,
         comparison=asked.comparison,
-        n_used=0,
+        n=0,
         n_total=0,
         outcomes=(),
         cost=Cost(),

@@ -195,7 +195,7 @@ def result_of(
         interval=_open_end(decision.interval, bounds, least, widest),
         threshold=threshold,
         comparison=asked.comparison,
-        n_used=evidence.n,
+        n=evidence.n,
         n_total=evidence.total,
         outcomes=evidence.outcomes,
         cost=evidence.tally.cost,

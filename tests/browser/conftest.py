@@ -50,7 +50,7 @@ def made(verdict: str, eps: float, value: float, **changes: Any) -> Result:
         "interval": (max(0.0, value - 0.03), min(1.0, value + 0.03)),
         "threshold": 0.6,
         "comparison": ">=",
-        "n_used": 1000,
+        "n": 1000,
         "n_total": 1000,
         "outcomes": (),
         "cost": Cost(forward=18089, backward=7645, seconds=round(100 * eps, 1)),
@@ -113,7 +113,7 @@ def all_there_is(folder: Path) -> list[Row]:
     results = [
         made("failed", 0.1, 0.26, counterexamples=shown, details={**rich, "baseline": baseline, "health": [finding]}),
         made("passed", 0.05, 0.8, cached="2026-11-25, commit 1a2b3c4", replayed=31),
-        made("failed", 0.08, 0.5, estimate=None, n_used=212, rule="alpha = 0.01 after 212 of 1000"),
+        made("failed", 0.08, 0.5, estimate=None, n=212, rule="alpha = 0.01 after 212 of 1000"),
         made("inconclusive", 0.07, 0.61, rule="population, alpha = 0.01 a side", notes=(HOSTILE,)),
         *(shift(severity, 1.1 - severity / 5) for severity in (1, 2, 3, 4)),
         made(

@@ -162,7 +162,7 @@ def from_json(content: dict[str, Any]) -> list[Reading]:
             begun = start["value"] if isinstance(start["value"], str) else format(start["value"], ".3f")
             told = f"{told} from {start['label']} {begun}"
         threshold = result["threshold"]
-        used, total = result["n_used"], result["n_total"]
+        used, total = result["n"], result["n_total"]
         readings.append(
             Reading(
                 row["test"],

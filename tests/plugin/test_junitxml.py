@@ -51,7 +51,7 @@ def test_every_result_is_a_property(case_of):
     assert list(properties) == ["robustest.1", "robustest.2"]
     assert [p["estimate"] for p in properties.values()] == [1.0, 0.5]
     assert [p["verdict"] for p in properties.values()] == ["passed", "failed"]
-    assert properties["robustest.2"]["n_used"] == 32
+    assert properties["robustest.2"]["n"] == 32
     assert "outcomes" not in properties["robustest.2"], "one number per sample would swamp the file"
 
 

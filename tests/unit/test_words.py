@@ -23,7 +23,7 @@ def result(verdict: Verdict = Verdict.FAILED, **changes: Any) -> Result:
         "interval": (0.0, 0.01),
         "threshold": 0.4,
         "comparison": ">=",
-        "n_used": 512,
+        "n": 512,
         "n_total": 512,
         "outcomes": (False,) * 512,
         "cost": Cost(),
@@ -53,7 +53,7 @@ def test_other_numbers_are_as_short_as_they_were(value: float, written: str) -> 
 def test_the_first_line_of_a_failure_says_it() -> None:
     about = "required >= 0.40 under Linf(eps=8/255), fast"
     assert headline(result()) == f"robust accuracy 0.000 found (true value at most 0.010), {about}"
-    early = result(estimate=None, interval=(0.0, 0.3149), n_used=64)
+    early = result(estimate=None, interval=(0.0, 0.3149), n=64)
     assert headline(early) == f"robust accuracy in [0.000, 0.315] found (true value at most 0.315), {about}"
     assert headline(result(statement="other words")).endswith("required >= 0.40: other words")
 

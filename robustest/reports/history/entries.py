@@ -74,7 +74,7 @@ def _measured(origin: Origin, word: str, result: Result) -> Entry:
         left_low=None if left == (low, high) else left[0],
         left_high=None if left == (low, high) else left[1],
         bounds=result.bounds,
-        used=result.n_used,
+        used=result.n,
         total=result.n_total,
         threshold=result.threshold,
         comparison=result.comparison,

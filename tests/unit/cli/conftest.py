@@ -50,7 +50,7 @@ def made() -> Callable[..., Result]:
             "interval": decision.interval,
             "threshold": at_least,
             "comparison": ">=",
-            "n_used": n,
+            "n": n,
             "n_total": n,
             "outcomes": tuple(outcomes),
             "cost": Cost(forward=10 * n, backward=3 * n, seconds=1.5),

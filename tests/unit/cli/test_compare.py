@@ -115,7 +115,7 @@ def test_among_many_claims_chance_is_allowed_for(made: Make, row: Make, run_file
     ("changes", "why"),
     [
         ({"data": "e" * 64}, "the samples are others"),
-        ({"data": "", "n_used": 50}, "B looked at 50 of 100 samples"),
+        ({"data": "", "n": 50}, "B looked at 50 of 100 samples"),
         ({"outcomes": (None,) + (True,) * 99}, "others of the samples"),
     ],
 )

@@ -58,7 +58,7 @@ from robustest.results import Cost, Result, Verdict
 def made(verdict, n):
     return Result(
         kind="robust_accuracy", statement=f"made up {n} >= 0.5", verdict=Verdict(verdict), rule="made up",
-        quantity="accuracy", estimate=0.5, interval=(0.25, 0.75), threshold=0.5, comparison=">=", n_used=4, n_total=4,
+        quantity="accuracy", estimate=0.5, interval=(0.25, 0.75), threshold=0.5, comparison=">=", n=4, n_total=4,
         outcomes=(True, False, True, False), cost=Cost(), seed=0, setting="nothing", method="none",
     )
 

@@ -70,7 +70,7 @@ def test_a_file_of_another_shape_is_refused(run_file: Make, edit: Make, changes:
         {"interval": ["a", "b"]},
         {"interval": 1},
         {"outcomes": [2]},
-        {"n_used": 1.5},
+        {"n": 1.5},
         {"statement": None},
         {"details": []},
         {"cost": {"passes": 3}},

@@ -226,7 +226,7 @@ def test_what_a_search_bounds_and_what_a_bar_is_about_is_said(page_of: Any, made
 
 
 def test_caveats_stand_beside_the_value(page_of: Any, made: Any, row: Any) -> None:
-    page = page_of(row("t", made(n_used=4, n_total=4, caveats=("4 samples alone", "<b>none</b>"))))
+    page = page_of(row("t", made(n=4, n_total=4, caveats=("4 samples alone", "<b>none</b>"))))
     assert not page.missing("n=4; 4 samples alone; <b>none</b>")
     assert page.missing("no such words")
 

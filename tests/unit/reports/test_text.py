@@ -35,7 +35,7 @@ def result(**changes: Any) -> Result:
         "interval": (0.25, 0.375),
         "threshold": 0.4,
         "comparison": ">=",
-        "n_used": 512,
+        "n": 512,
         "n_total": 512,
         "outcomes": (True,) * 512,
         "cost": Cost(),
@@ -49,11 +49,11 @@ def result(**changes: Any) -> Result:
 
 def test_a_measured_value_has_its_interval_and_number_of_samples() -> None:
     assert measured(result()) == "accuracy 0.312 [0.250, 0.375], required >= 0.40; n=512"
-    assert measured(result(n_used=100)) == "accuracy 0.312 [0.250, 0.375], required >= 0.40; n=100 of 512"
+    assert measured(result(n=100)) == "accuracy 0.312 [0.250, 0.375], required >= 0.40; n=100 of 512"
 
 
 def test_an_early_verdict_shows_an_interval_and_never_a_number_alone() -> None:
-    early = result(estimate=None, n_used=212, rule="alpha = 0.01 after 201 of 512", details={"clean_accuracy": None})
+    early = result(estimate=None, n=212, rule="alpha = 0.01 after 201 of 512", details={"clean_accuracy": None})
     assert measured(early) == "accuracy in [0.250, 0.375], required >= 0.40; n=212 of 512"
     text = failure_text(early, replay="")
     assert "  measured  accuracy in [0.250, 0.375], required >= 0.40; n=212 of 512" in text.splitlines()
@@ -69,13 +69,13 @@ def test_what_a_search_found_bounds_a_value_on_one_side() -> None:
     assert measured(whole) == (
         f"robust accuracy 0.312 [0.250, 0.375] after attack (true value at most 0.375), {required}; n=512"
     )
-    early = result(**left, interval=(0.0, 0.3701), estimate=None, n_used=212)
+    early = result(**left, interval=(0.0, 0.3701), estimate=None, n=212)
     line = f"robust accuracy in [0.250, 0.371] after attack (true value at most 0.371), {required}; n=212 of 512"
     assert measured(early) == line
     assert f"  measured  {line}" in failure_text(early, replay="").splitlines()
     rate = result(bounds="below", quantity="fooling rate", interval=(0.25, 1.0))
     assert measured(rate) == f"fooling rate 0.312 after attack (true value at least 0.250), {required}; n=512"
-    assert measured(replace(rate, estimate=None, n_used=9)) == (
+    assert measured(replace(rate, estimate=None, n=9)) == (
         f"fooling rate in [0.250, 1.000] after attack (true value at least 0.250), {required}; n=9 of 512"
     )
     odd = result(bounds="below", quantity="anomaly", estimate=1.5, interval=(1.5, 1.5))
@@ -90,7 +90,7 @@ def test_a_bound_is_rounded_outwards(value: float, bounds: str) -> None:
 
 
 def test_caveats_are_on_the_line() -> None:
-    few = result(n_used=5, n_total=5, caveats=("5 samples alone", "Linf(eps=0) allows no change"))
+    few = result(n=5, n_total=5, caveats=("5 samples alone", "Linf(eps=0) allows no change"))
     assert measured(few) == (
         "accuracy 0.312 [0.250, 0.375], required >= 0.40; n=5; 5 samples alone; Linf(eps=0) allows no change"
     )
@@ -308,7 +308,7 @@ def test_every_measurement_can_be_put_in_words(options: dict[str, Any], toys: An
         text = failure_text(found, replay="")
         assert found.statement in text
         assert "None" not in text
-        early = found.n_used < found.n_total
+        early = found.n < found.n_total
         if found.bounds:
             assert " after attack (true value at most " in measured(found)
             assert found.interval[0] == 0

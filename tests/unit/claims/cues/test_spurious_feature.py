@@ -197,11 +197,11 @@ def test_flips_among_all_samples_are_settled_early(max_flip: float, verdict: Ver
     """Two thirds of the samples follow the cue."""
     result = measure_spurious_feature(model, (MANY_X, MANY_Y), CUE, max_flip=max_flip)
     assert result.verdict is verdict
-    assert result.n_used < 900
+    assert result.n < 900
     assert result.estimate is None
     assert result.interval[0] <= 2 / 3 <= result.interval[1]
     assert result.details["flips"] == result.outcomes.count(False)
-    assert result.details["of"] == result.n_used
+    assert result.details["of"] == result.n
     for name in ("flip_rate", "recall_drop", "recall_drop_interval", "accuracy_on", "accuracy_off"):
         assert name not in result.details
 
@@ -214,7 +214,7 @@ def test_flips_among_all_samples_are_settled_early(max_flip: float, verdict: Ver
 def test_claims_on_parts_of_the_samples_are_settled_early_too(options: dict[str, Any]) -> None:
     result = measure_spurious_feature(model, (MANY_X, MANY_Y), CUE, **options)
     assert result.verdict is Verdict.FAILED
-    assert result.n_used < 300
+    assert result.n < 300
     assert result.interval[0] > 0.2
     assert result.estimate is None
 
@@ -223,10 +223,10 @@ def test_a_claim_about_every_class_passes_only_once_every_class_was_seen() -> No
     """Its next samples may be of a class that has not come up yet."""
     options: dict[str, Any] = {"max_flip": 0.1, "max_recall_drop": 0.1}
     result = measure_spurious_feature(model, (MANY_X, MANY_Y), NO_CUE, **options)
-    assert (result.verdict, result.n_used) == (Verdict.PASSED, 900)
+    assert (result.verdict, result.n) == (Verdict.PASSED, 900)
     sooner = measure_spurious_feature(model, (MANY_X, MANY_Y), NO_CUE, target=TARGET, **options)
     assert sooner.verdict is Verdict.PASSED
-    assert sooner.n_used < 900
+    assert sooner.n < 900
     assert sooner.interval[1] <= 0.1
 
 

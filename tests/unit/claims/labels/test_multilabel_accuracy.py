@@ -131,7 +131,7 @@ class Plain(nn.Module):
 def test_early_verdicts_and_populations() -> None:
     early = measure_multilabel_accuracy(Logits(), (X, SETS), at_least=0.5)
     assert early.verdict is Verdict.PASSED
-    assert early.n_used < N
+    assert early.n < N
     assert early.details["exact_set"] is None
     population = measure_multilabel_accuracy(Logits(), (X, SETS), at_least=0.97, scope="population")
     assert (population.verdict, population.scope) == (Verdict.PASSED, "population")

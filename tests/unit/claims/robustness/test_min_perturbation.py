@@ -268,11 +268,11 @@ def test_a_claim_on_many_samples_stops_early_and_agrees_with_the_whole(toys: Toy
         early = measure_min_perturbation(toy.model, data, "linf", attack="fgsm", median_at_least=threshold)
         exact = measure_min_perturbation(toy.model, data, "linf", attack="fgsm", median_at_least=threshold, exact=True)
         assert early.verdict is exact.verdict is verdict
-        assert early.n_used < exact.n_used == 400
+        assert early.n < exact.n == 400
         assert (early.estimate, exact.estimate) == (None, whole.estimate)
         assert early.details["clean_accuracy"] is None
         known = [(a, b) for a, b in zip(early.outcomes, exact.outcomes, strict=True) if a is not None]
-        assert len(known) == early.n_used
+        assert len(known) == early.n
         assert all(a == b for a, b in known)
 
 

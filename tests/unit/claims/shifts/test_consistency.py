@@ -77,7 +77,7 @@ def test_a_verdict_may_come_early() -> None:
     x = X.repeat(30, 1, 1, 1)
     result = measure_consistency(model, (x, Y.repeat(30)), inverted, max_flip=0.01)
     assert result.verdict is Verdict.FAILED
-    assert result.n_used < result.n_total == 3000
+    assert result.n < result.n_total == 3000
     assert result.estimate is None
     assert result.interval[0] > 0.01
 
