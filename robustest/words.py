@@ -129,10 +129,7 @@ def value_of(result: Told) -> str:
         searched=result.captions.searched,
         threshold=result.threshold,
     )
-    if result.start is None:
-        return value
-    start = result.start.value
-    return f"{value} from {result.start.label} {f'{start:.3f}' if isinstance(start, float) else start}"
+    return f"{value}{_start_of(result)}"
 
 
 def value_in_words(
@@ -156,11 +153,11 @@ def value_in_words(
     """
     low, high = (_apart(end, threshold) for end in left)
     if bounds:
-        # The proven end is rounded outwards, or it would be none; both places that show it show the same number.
-        end, way = (interval[1], ROUND_CEILING) if bounds == "above" else (interval[0], ROUND_FLOOR)
-        outward = f"{Decimal(repr(end)).quantize(_DIGITS, way, _ANY_FLOAT):.3f}"
-        proven = f"(true value at {'most' if bounds == 'above' else 'least'} {outward})"
-        low, high = (low, outward) if bounds == "above" else (outward, high)
+        # Both places that show the proven end show the same number.
+        above = bounds == "above"
+        outward = _proven(interval[1] if above else interval[0], above=above)
+        proven = f"(true value at {'most' if above else 'least'} {outward})"
+        low, high = (low, outward) if above else (outward, high)
     ends = f"[{low}, {high}]"
     if estimate is None:
         value = f"in {ends}"
@@ -199,20 +196,44 @@ def count_of(result: Told) -> str:
 
 
 def headline(result: Told) -> str:
-    """Return a claim that did not pass in one line: its sentence, and what was varied.
+    """Return a claim that did not pass in one line: "robust accuracy 0.312 < 0.40 under Linf(eps=8/255), fast".
 
-    "robust accuracy 0.312 [0.250, 0.375] after attack (true value at most 0.375), required >= 0.40 under
-    Linf(eps=8/255), fast". The rule follows where the value does not show why the claim did not pass. Where most of
+    The comparison comes first, since pytest's short summary cuts lines at 80 columns; the sentence stands below it.
+    Where the value does not show why the claim did not pass, the sentence and the rule take its place. Where most of
     what failed was wrong before any change, that is said first: no attack, and no shift, is to blame.
     """
     about = result.statement.removeprefix(result.quantity)
-    claim = f"{sentence(result)}{about if about != result.statement else f': {about}'}"
+    about = about if about != result.statement else f": {about}"
     if result.verdict == "inconclusive":
         health = any(reason.startswith("health") for reason in result.reasons)
-        claim = f"inconclusive{f' ({result.rule})' if health else ''}: {claim}"
+        claim = f"inconclusive{f' ({result.rule})' if health else ''}: {sentence(result)}{about}"
     elif result.threshold is None or not _is_beyond(result):  # a baseline, another limit, or this set alone
-        claim = f"{result.verdict}: {claim} ({result.rule})"
+        claim = f"{result.verdict}: {sentence(result)}{about} ({result.rule})"
+    else:
+        low, high = result.interval
+        above = result.bounds == "above"
+        if result.estimate is not None:
+            value = _apart(result.estimate, result.threshold)
+        elif result.bounds:
+            value = f"at {'most' if above else 'least'} {_proven(high if above else low, above=above)}"
+        else:
+            value = f"in [{_apart(low, result.threshold)}, {_apart(high, result.threshold)}]"
+        sign = "<" if result.comparison == ">=" else ">"
+        claim = f"{result.quantity} {value}{_start_of(result)} {sign} {_threshold(result.threshold)}{about}"
     return f"{_wrong_before(result)}{claim}"
+
+
+def _start_of(result: Told) -> str:
+    """Return the start of a fall in words; empty where the value is no fall."""
+    if result.start is None:
+        return ""
+    start = result.start.value
+    return f" from {result.start.label} {f'{start:.3f}' if isinstance(start, float) else start}"
+
+
+def _proven(end: float, *, above: bool) -> str:
+    """Return the end of an interval that is proven, rounded outwards, or it would be none."""
+    return f"{Decimal(repr(end)).quantize(_DIGITS, ROUND_CEILING if above else ROUND_FLOOR, _ANY_FLOAT):.3f}"
 
 
 def _is_beyond(result: Told) -> bool:

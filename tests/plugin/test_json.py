@@ -40,7 +40,7 @@ def test_it_says_what_it_is_how_was_measured_and_what_was_found(write, run, read
         "results",
     ]
     assert list(content) == parts
-    assert content["schema"] == 4
+    assert content["schema"] == 5
     assert content["pytest"] == {"exit": 1, "stopped": "", "collected": 3, "deselected": [], "ran": 3, "selection": ""}
     assert content["counts"] == {"failed": 1, "error": 1, "passed": 2}
     ended = {one["test"].partition("::")[2]: (one["phase"], one["outcome"]) for one in content["tests"]}

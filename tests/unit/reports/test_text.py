@@ -177,7 +177,7 @@ def test_a_failure_tells_the_whole_story_in_order() -> None:
     bare = Counterexample(index=7, label=1, clean=1, predicted=0)
     text = failure_text(result(counterexamples=(worst, bare), notes=("a note",)), replay="pytest --robust t.py::t")
     assert text.splitlines() == [
-        "accuracy 0.312 [0.250, 0.375], required >= 0.40: robust accuracy under Linf(eps=8/255), pgd",
+        "accuracy 0.312 < 0.40: robust accuracy under Linf(eps=8/255), pgd",
         "  claim     robust accuracy under Linf(eps=8/255), pgd",
         "  measured  accuracy 0.312 [0.250, 0.375], required >= 0.40; n=512",
         "  threat    Linf(eps=8/255)",

@@ -92,7 +92,7 @@ def test_a_shift_by_name_and_the_same_twice() -> None:
 
 def test_the_assertion_raises_and_speaks() -> None:
     assert assert_consistent(model, (X, Y), brighter, severity=5, max_flip=0.1).verdict is Verdict.PASSED
-    with pytest.raises(ClaimFailed, match=r"required <= 0\.05: predictions flipped by brighter, severity 5\n"):
+    with pytest.raises(ClaimFailed, match=r"> 0\.05: predictions flipped by brighter, severity 5\n"):
         assert_consistent(model, (X, Y), brighter, severity=5, max_flip=0.05)
     with pytest.raises(ConfigError, match="nothing to claim"):
         assert_consistent(model, (X, Y), brighter, max_flip=None)
