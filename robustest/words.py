@@ -172,8 +172,7 @@ def value_in_words(
 
 def requirement(result: Told) -> str:
     """Return what a claim requires: ">= 0.90", every further limit by its argument, and the baseline; else nothing."""
-    parts = [] if result.threshold is None else [f"{result.comparison} {_threshold(result.threshold)}"]
-    parts += [f"{limit.name} {limit.comparison} {_threshold(limit.value)}" for limit in further_limits(result)]
+    parts = limits_in_words(result)
     baseline = result.details.get("baseline")
     if isinstance(baseline, Mapping) and baseline and "update" not in baseline:
         least = "no worse than the baseline"
@@ -182,6 +181,12 @@ def requirement(result: Told) -> str:
             least = f"{least}'s {baseline['accuracy']:.3f} (fell by {baseline['drop']:.4f}{tolerated})"
         parts.append(least)
     return " and ".join(parts)
+
+
+def limits_in_words(result: Told) -> list[str]:
+    """Return the threshold of a claim, ">= 0.90", and every further limit by its argument."""
+    parts = [] if result.threshold is None else [f"{result.comparison} {_threshold(result.threshold)}"]
+    return [*parts, *(f"{one.name} {one.comparison} {_threshold(one.value)}" for one in further_limits(result))]
 
 
 def further_limits(result: Told) -> list[Required]:

@@ -13,8 +13,9 @@ from robustest.reports.html.exhibits import Exhibit, exhibit_of, groups_of
 from robustest.reports.html.scales import Scale, scale_of
 from robustest.reports.html.tables import Table, tables_of
 from robustest.reports.states import STATES, Reported, aside, state, without_result
-from robustest.reports.text import count_of, measured, requirement, value_of
+from robustest.reports.text import count_of, measured, value_of
 from robustest.results import Counterexample, Result
+from robustest.words import limits_in_words
 
 _BREAKS = re.compile(r"(?<=/)|(?<=::)|(?=\[)")
 
@@ -63,7 +64,7 @@ class Card:
         problem: why nothing was.
         replay: the command that repeats the test.
         measured: what was measured and required, with n and caveats, in the sentence that every report prints.
-        value, required, count: parts of it, for the columns of a table.
+        value, required, count: parts of it, for the columns of a table; the baseline has a column of its own.
         about: what the bar is about, where it would mislead.
         caveats: what must be said wherever the value is.
         scale: the value drawn.
@@ -151,7 +152,7 @@ def _claim(number: int, row: Reported, album: Album) -> Card:
         replay=row.replay,
         measured=measured(result),
         value=value_of(result),
-        required=requirement(result),
+        required=", ".join(limits_in_words(result)),
         count=count_of(result),
         about=_scope(result),
         caveats=result.caveats,
