@@ -16,17 +16,17 @@ models, functions and tensors, which have no name; and the values of thresholds,
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from hashlib import sha256
 from inspect import BoundArguments
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 import torch
-from hypothesis.strategies import SearchStrategy
 
 from robustest import context
 from robustest.facts import Limit, Variation
@@ -34,9 +34,11 @@ from robustest.identity.plain import is_plain, simple, words
 from robustest.kinds import Kind
 from robustest.results import Result
 from robustest.shifts import as_shift
-from robustest.strategies import strategy_words
 from robustest.tasks import Task
 from robustest.words import exactly
+
+if TYPE_CHECKING:
+    from hypothesis.strategies import SearchStrategy
 
 _DATA = words(
     "data source target inside outside v1 v2 synthetic train test study env responses annotations groups split "
@@ -169,7 +171,9 @@ def variation_of(value: object) -> Variation:
     own = getattr(value, "variation", None)
     if isinstance(own, Variation):
         return own
-    if isinstance(value, SearchStrategy):
+    if _is_strategy(value):
+        from robustest.strategies import strategy_words
+
         return Variation(strategy_words(value))
     name = getattr(value, "name", None)
     if not is_dataclass(value) or isinstance(value, type):
@@ -181,6 +185,12 @@ def variation_of(value: object) -> Variation:
         if each.init and (isinstance(given, (torch.Tensor, np.ndarray)) or not _same(given, default)):
             changed[each.name] = _plain(given)
     return Variation(type(value).__name__, changed, getattr(type(value), "axis", None))
+
+
+def _is_strategy(value: object) -> TypeGuard[SearchStrategy[Any]]:
+    """Return True for a strategy of hypothesis; there is none where nobody has imported that, and no claim does."""
+    strategies = sys.modules.get("hypothesis.strategies")
+    return strategies is not None and isinstance(value, strategies.SearchStrategy)
 
 
 def _written(kind: str, parts: Sequence[object]) -> str:
@@ -236,7 +246,7 @@ def _parts(name: str, value: Any, *, number: bool = False) -> list[Variation | s
     if callable(value) and not (is_dataclass(value) or isinstance(getattr(value, "variation", None), Variation)):
         return []
     named_so = is_dataclass(value) or isinstance(getattr(value, "name", None), str)
-    return [variation_of(value)] if named_so or isinstance(value, SearchStrategy) else []
+    return [variation_of(value)] if named_so or _is_strategy(value) else []
 
 
 def _comparison(kind: Kind, name: str) -> str:
