@@ -178,13 +178,16 @@ def variation_of(value: object) -> Variation:
     name = getattr(value, "name", None)
     if not is_dataclass(value) or isinstance(value, type):
         return Variation(name if isinstance(name, str) else type(value).__name__)
+    axis = getattr(type(value), "axis", None)
+    axis = axis if type(getattr(value, str(axis), None)) in (int, float) else None
     changed: dict[str, Any] = {}
     for each in fields(value):
         default = each.default if each.default_factory is MISSING else each.default_factory()
         given = getattr(value, each.name, default)
-        if each.init and (isinstance(given, (torch.Tensor, np.ndarray)) or not _same(given, default)):
+        chosen = each.name == axis or isinstance(given, (torch.Tensor, np.ndarray)) or not _same(given, default)
+        if each.init and chosen:
             changed[each.name] = _plain(given)
-    return Variation(type(value).__name__, changed, getattr(type(value), "axis", None))
+    return Variation(type(value).__name__, changed, axis)
 
 
 def _is_strategy(value: object) -> TypeGuard[SearchStrategy[Any]]:
@@ -209,6 +212,8 @@ def _plain(value: object) -> Any:
     """Return a parameter as a plain JSON value: a digest of tensors, a name of what has one."""
     if value is None or type(value) in (str, bool, int) or (type(value) is float and math.isfinite(value)):
         return value
+    if isinstance(value, float):  # infinite, or none: JSON has no word for it
+        return repr(value)
     if isinstance(value, (list, tuple)):
         return [_plain(part) for part in value]
     if isinstance(value, Mapping):

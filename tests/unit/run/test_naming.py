@@ -163,11 +163,20 @@ def test_a_value_is_described_by_its_fields_its_name_or_its_type() -> None:
 
         axis = "size"
 
+    @dataclass(frozen=True)
+    class Reach:
+        size: float | None = 1.0
+
+        axis = "size"
+
     class Plain:
         name = "a plain cue"
 
     assert variation_of(Threat(0.5)) == Variation("Threat", {"size": 0.5}, "size"), "a new field changes nothing"
     assert variation_of(Threat(0.5, later=1)).parameters == {"size": 0.5, "later": 1}
+    assert variation_of(Reach()) == Variation("Reach", {"size": 1.0}, "size"), "the place on an axis is never left out"
+    assert variation_of(Reach(None)) == Variation("Reach", {"size": None}), "what is no number is no place"
+    assert variation_of(Threat(0.5, later=float("inf"))).parameters["later"] == "inf", "plain JSON"  # type: ignore[arg-type]
     assert variation_of(Plain()) == Variation("a plain cue")
     assert variation_of(object()) == Variation("object")
     assert variation_of(st.builds(object)).name == "builds(object)"
