@@ -169,7 +169,12 @@ class Context:
             raise TypeError(expected("a robustest result", result))
         result.to_dict()
         if self.settings.replay_only and result.verdict is Verdict.PASSED:
-            result = replace(result, verdict=Verdict.INCONCLUSIVE, rule="replayed only: nothing was searched for")
+            result = replace(
+                result,
+                verdict=Verdict.INCONCLUSIVE,
+                rule="replayed only: nothing was searched for",
+                reasons=("not_searched",),
+            )
         if (folder := _foreign(self)) is not None:
             _send(folder, {"test": self.test, "result": result.to_dict()})
         elif self.test:

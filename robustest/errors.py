@@ -60,9 +60,10 @@ class NotSearched(RobustestError):
     def __init__(self, statement: str, reason: str) -> None:
         super().__init__(f"{statement}: {reason}")
         self.statement, self.reason = statement, reason
+        self.claim = ""  # the key of the claim, once the measurement that raised has named it
 
-    def __reduce__(self) -> tuple[type[NotSearched], tuple[str, str]]:
-        return type(self), (self.statement, self.reason)
+    def __reduce__(self) -> tuple[type[NotSearched], tuple[str, str], dict[str, str]]:
+        return type(self), (self.statement, self.reason), {"claim": self.claim}
 
 
 class ClaimFailed(AssertionError):

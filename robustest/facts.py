@@ -1,4 +1,4 @@
-"""What there is to say of a result beside its value: facts, captions, and the counts that its value is made of.
+"""What there is to say of a result beside its value: facts, captions, counts, what is varied, and what is required.
 
 A kind of claim says them when it is measured, and they travel with the result. So a report prints what it is given, and
 needs to know no kind of claim.
@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from robustest.errors import expected
+from robustest.words import exactly
 
 Value = str | int | float | bool
 """A fact's: one plain JSON value."""
@@ -56,6 +57,70 @@ class Fact:
         return f"{shown(self.value)} {self.unit}".rstrip()
 
 
+@dataclass(frozen=True, slots=True)
+class Variation:
+    """A threat, shift, cue, strategy or another thing that a claim varies, as data.
+
+    Attributes:
+        name: of its class or function, e.g. "Linf" or "gaussian_noise".
+        parameters: plain JSON values by name; those that have their default are left out, so that a parameter that a
+            later version adds is no other variation.
+        axis: the parameter along which claims make a curve, e.g. "eps", which is a number; None where there is none.
+
+    Raises:
+        TypeError: a field has another type.
+    """
+
+    name: str
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    axis: str | None = None
+
+    def __post_init__(self) -> None:
+        _check("a variation", {"name": self.name}, str, "text")
+        _check("a variation", {"parameters": self.parameters}, Mapping, "values by name")
+        if self.axis is not None and type(self.at) not in (int, float):
+            raise TypeError(expected(f"the parameter {self.axis!r} of a variation to be a number", self.at))
+
+    def __str__(self) -> str:
+        """Return the variation as a person writes it, every number exact: "Linf(eps=8/255)"."""
+        given = ", ".join(f"{name}={_written(value)}" for name, value in self.parameters.items())
+        return f"{self.name}({given})" if given else self.name
+
+    @property
+    def without_axis(self) -> Variation:
+        """The same without the parameter on the axis: what it has in common with the others on its curve."""
+        return Variation(self.name, {name: value for name, value in self.parameters.items() if name != self.axis})
+
+    @property
+    def at(self) -> float | None:
+        """The place on the axis; None where there is no axis."""
+        place: float | None = None if self.axis is None else self.parameters.get(self.axis)
+        return place
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """One number that a claim requires.
+
+    Attributes:
+        name: the argument that asked for it, e.g. "max_recall_drop".
+        comparison: ">=" or "<=", how the measured value must relate to it.
+        value: the number.
+
+    Raises:
+        TypeError: a field has another type.
+    """
+
+    name: str
+    comparison: str
+    value: float
+
+    def __post_init__(self) -> None:
+        _check("a limit", {"name": self.name, "comparison": self.comparison}, str, "text")
+        if type(self.value) not in (int, float) or not math.isfinite(self.value):
+            raise TypeError(expected("value of a limit to be a finite number", self.value))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Captions:
     """How reports name the parts of a result.
@@ -68,6 +133,7 @@ class Captions:
         answered: who gave the one answer that a counterexample shows, e.g. "people select"; empty where it shows what
             the model predicts before and after.
         worst: what the counterexamples are.
+        searched: what follows a value that a search left or found: "after attack", "found".
         names: keys of `Result.details` in words, where the key itself would not do.
 
     Raises:
@@ -81,6 +147,7 @@ class Captions:
     after: str = "changed"
     answered: str = ""
     worst: str = "Worst samples"
+    searched: str = "found"
     names: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -188,6 +255,15 @@ def shown(value: object, names: Mapping[str, str] = {}) -> str:
     if isinstance(value, (int, float)):
         return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
     return str(value)
+
+
+def _written(value: object) -> str:
+    """Return a plain JSON value in full, unlike `shown`: two values never look alike."""
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{key}: {_written(part)}' for key, part in value.items())}}}"
+    if isinstance(value, (list, tuple)):
+        return f"({', '.join(map(_written, value))})"
+    return exactly(value) if isinstance(value, float) else str(value)
 
 
 def _is_value(value: object) -> bool:

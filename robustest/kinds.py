@@ -63,21 +63,16 @@ class Quantity:
         """The words of the claim without its threshold."""
         return self.statement.format(*about)
 
-    def claimed(self, threshold: float | None, *about: object) -> str:
-        """The words of the claim, with its threshold where there is one."""
-        words = self.says(*about)
-        return words if threshold is None else f"{words} {self.comparison} {threshold:g}"
-
     def counts_of(self, result: Result) -> Counts | None:
         """The whole numbers of a value that was measured; None where there are none."""
         if self.counts is None or result.estimate is None:
             return None
         if self.counts == OUTCOMES:
-            return Counts(n=result.n_used, events=sum(one is (self.comparison == ">=") for one in result.outcomes))
+            return Counts(n=result.n, events=sum(one is (self.comparison == ">=") for one in result.outcomes))
         first, second = (result.details.get(name) for name in self.counts)
         if type(first) is not int or type(second) is not int:
             return None
-        return Counts(n=result.n_used, events=first, gained=second) if self.fall else Counts(n=second, events=first)
+        return Counts(n=result.n, events=first, gained=second) if self.fall else Counts(n=second, events=first)
 
     def start_of(self, result: Result, names: Mapping[str, str]) -> Fact | None:
         """Return the value that a measured fall starts from; of the samples seen, where not all were looked at.
@@ -105,6 +100,10 @@ class Kind:
             Two may have one threshold, where something else decides which of them is measured: a task, say.
         asks_too: further arguments that claim something, e.g. "no_worse_than".
         together: whether all of these must be given at once; else one of them will do.
+        limits: arguments that bound something else than the quantity and claim nothing alone, e.g. "max_copies".
+        parameters: arguments whose numbers say what is claimed, e.g. "coverage", and so are part of the claim's key;
+            all other numbers say how hard a claim is tried.
+        axis: the one of these along which claims make a curve; empty where there is none.
         advises: whether it may be asserted without a threshold: it is recorded then, and nothing is claimed.
         captions: how reports name the parts of its results.
         lines: facts made of several details, for short reports too; None where each single detail is such a fact.
@@ -118,6 +117,9 @@ class Kind:
     quantities: tuple[Quantity, ...]
     asks_too: tuple[str, ...] = ()
     together: bool = False
+    limits: tuple[str, ...] = ()
+    parameters: tuple[str, ...] = ()
+    axis: str = ""
     advises: bool = False
     captions: Captions = field(default_factory=Captions)
     lines: Callable[[Mapping[str, Any]], Sequence[Fact]] | None = None
@@ -128,6 +130,8 @@ class Kind:
             raise ConfigError(expected("a kind of claim to have a name that Python allows", self.name))
         if not self.quantities:
             raise ConfigError(expected(f"the kind {self.name!r} to measure one quantity or more", self.quantities))
+        if self.axis and self.axis not in self.parameters:
+            raise ConfigError(expected(f"the axis of {self.name!r} to be one of its parameters", self.axis))
         if not self.captions.assertion:
             object.__setattr__(self, "captions", replace(self.captions, assertion=f"assert_{self.name}"))
 

@@ -10,8 +10,8 @@ from importlib import import_module
 from typing import Any
 
 from robustest.errors import TruthValueError
-from robustest.facts import Captions, Counts, Fact, facts_of
-from robustest.words import count_of, value_of
+from robustest.facts import Captions, Counts, Fact, Limit, Variation, facts_of
+from robustest.words import count_of, sentence
 
 
 class Verdict(StrEnum):
@@ -95,6 +95,22 @@ class Pairing:
     start_data: str = ""
 
 
+REASONS: Mapping[str, str] = {
+    "no_threshold": "nothing was required",
+    "undecided": "the value lies too near the threshold for the samples there are",
+    "budget": "not all samples were looked at before samples or time were spent",
+    "health": "a health check shows that the search could not do its work",
+    "unchanged": "the change changes no sample, or so few that nothing could have failed the claim",
+    "no_fall": "what a fall starts from is no better than chance, or less than the fall allowed",
+    "unaudited": "nothing could be attacked by other means, to see what the attack may have missed",
+    "unfit": "what was fitted, or the samples to judge it by, cannot settle the claim",
+    "control": "the control, which must fail, did not",
+    "baseline": "the comparison with the baseline decided",
+    "limit": "another limit than the threshold decided",
+    "not_searched": "known counterexamples alone were replayed",
+}
+"""Why a verdict is not what the value alone would make it."""
+
 NOT_PAIRED = Pairing(share=False)
 """Of a claim whose verdict follows from no share of outcomes."""
 
@@ -107,7 +123,10 @@ class Result:
 
     Attributes:
         kind: the kind of claim, e.g. "robust_accuracy".
-        statement: the claim in words, with its threshold.
+        claim: the key of the claim: the same in every run, whatever words reports have and whatever the threshold's
+            value is; e.g. "robust_accuracy(Linf(eps=8/255), attack=fast) at_least". It begins with the kind; a result
+            that no measurement made has its kind and its statement, unless it is given another.
+        statement: the claim in words, without what it requires: `robustest.words.sentence` has that.
         verdict: passed, failed or inconclusive; inconclusive too where no threshold was given.
         rule: why the verdict holds, e.g. "certain: exact on this set", "alpha = 0.01 after 212 of 1000" or
             "population, alpha = 0.01 a side".
@@ -117,13 +136,14 @@ class Result:
         interval: confidence interval of the value, two-sided at 1 - 2 alpha; valid wherever the run stopped. Where a
             search only bounds the value, the end that nothing proves is as far as it can be.
         threshold: the value claimed, or None.
+        threshold_name: the argument that it was given by, e.g. "at_least"; None where nothing is claimed.
         comparison: ">=" or "<=", how the estimate must relate to the threshold.
-        n_used: samples evaluated.
+        n: samples evaluated.
         n_total: samples in the data.
         outcomes: one per sample in the data's own order: True held, False broken, None not evaluated.
         cost: model passes and seconds.
         seed: the seed that repeats the run.
-        setting: the threat, shift or cue in words.
+        setting: the threat, shift or cue in words; `varied` has it as data.
         method: the attack or intervention in words.
         counterexamples: the worst samples, worst first.
         notes: what a reader must know (train mode, halved batches ...).
@@ -150,6 +170,14 @@ class Result:
         trivial: the threshold that any model keeps, which no claim may ask; None where there is none or none is known.
         start: of a fall, the value that it starts from, e.g. the clean accuracy: a number, or words where not all
             samples were looked at. Every line that has the fall has it too. None where the value is no fall.
+        family: the key of the claim without the number on its axis, and without its threshold: claims of one family
+            make a curve.
+        varied: the threats, shifts, cues or strategies of the claim, with their parameters; empty where it has none.
+        axis, at: the parameter along which claims like this one make a curve, and where on it this one is, e.g. "eps"
+            and 0.031, "severity" and 3, "pixels" and 5. None where nothing is varied by a number.
+        limits: every number that the claim requires, by its argument.
+        reasons: why the verdict is not what the value alone would make it; each is one of `REASONS`, after which a
+            colon and a name may follow, e.g. "health:flat_steps". Empty where value and threshold decide.
 
     Raises:
         TruthValueError: it was used as a truth value.
@@ -164,7 +192,7 @@ class Result:
     interval: tuple[float, float]
     threshold: float | None
     comparison: str
-    n_used: int
+    n: int
     n_total: int
     outcomes: tuple[bool | None, ...] = field(repr=False)
     cost: Cost
@@ -190,15 +218,24 @@ class Result:
     counts: Counts | None = field(default=None, repr=False)
     trivial: float | None = field(default=None, repr=False)
     start: Fact | None = None
+    claim: str = ""
+    family: str = ""
+    threshold_name: str | None = None
+    varied: tuple[Variation, ...] = ()
+    axis: str | None = None
+    at: float | None = None
+    limits: tuple[Limit, ...] = ()
+    reasons: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        if not self.claim.startswith(self.kind):  # none is given, or this was made of a result of another kind
+            object.__setattr__(self, "claim", f"{self.kind}: {self.statement}")
         if not self.facts and self.details:
             object.__setattr__(self, "facts", tuple(facts_of(self.details, self.captions.names)))
 
     def __repr__(self) -> str:
-        value = f"{self.quantity} {value_of(self)} n={count_of(self)}"
         claim = repr(self.statement)[1:-1].replace("##", r"\x23#")  # anybody's words: pytest prints this into logs
-        return f"<{type(self).__name__} {self.verdict}: {claim}; {value}>"
+        return f"<{type(self).__name__} {self.verdict}: {claim}; {sentence(self)}; n={count_of(self)}>"
 
     def _repr_html_(self) -> str | None:
         """This result as a notebook shows it: the card of the page, its pictures inside; None without Jinja2."""
@@ -261,45 +298,45 @@ class Result:
         """
         values = dict(data)
         known = {f.name for f in fields(cls)}
-        if "claim" in values and "kind" not in values:
-            raise TypeError("Expected the field 'kind' of a result but got 'claim', which is what it was called before")
         if surplus := sorted(set(values) - known):
             raise TypeError(f"Expected the fields of a robustest result but got also {surplus}")
+        if missing := sorted(known - set(values)):
+            raise KeyError(", ".join(missing))
         values["verdict"] = Verdict(values["verdict"])
         values["interval"] = tuple(values["interval"])
         values["outcomes"] = tuple(values["outcomes"])
         values["notes"] = tuple(values["notes"])
-        values["caveats"] = _texts(values.get("caveats", []))
+        values["caveats"] = _texts("caveats", values["caveats"])
+        values["reasons"] = _texts("reasons", values["reasons"])
         values["cost"] = Cost(**values["cost"])
         values["counterexamples"] = tuple(Counterexample(**c) for c in values["counterexamples"])
         if (stated := values.get("pairing")) is not None:
             groups = {name: tuple(ids) for name, ids in stated["groups"].items()}
-            values["pairing"] = Pairing(**{**stated, "groups": groups, "start": tuple(stated.get("start", ()))})
-        values |= _described(values)
+            values["pairing"] = Pairing(**{**stated, "groups": groups, "start": tuple(stated["start"])})
+        values["facts"] = tuple(Fact(**fact) for fact in values["facts"])
+        values["captions"] = Captions(**values["captions"])
+        values["counts"] = None if values["counts"] is None else Counts(**values["counts"])
+        values["start"] = None if values["start"] is None else Fact(**values["start"])
+        values["varied"] = tuple(Variation(**one) for one in values["varied"])
+        values["limits"] = tuple(Limit(**one) for one in values["limits"])
         made = cls(**values)
         if made.bounds not in ("", "above", "below") or made.scope not in ("set", "population"):
             raise TypeError(f"Expected bounds and scope of a result but got {made.bounds!r} and {made.scope!r}")
         if made.trivial is not None and type(made.trivial) not in (int, float):
             raise TypeError(f"Expected trivial of a result to be a number but got {made.trivial!r}")
+        names = (made.claim, made.family, made.threshold_name or "")
+        if not all(isinstance(name, str) for name in names):
+            raise TypeError(f"Expected claim, family and threshold_name of a result to be texts but got {names}")
+        if not isinstance(made.axis, (str, type(None))) or type(made.at) not in (int, float, type(None)):
+            raise TypeError(f"Expected an axis and a number on it but got {made.axis!r} and {made.at!r}")
         if type(made.gated) is not bool:
             raise TypeError(f"Expected gated of a result to be true or false but got {made.gated!r}")
         return made
 
 
-def _described(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Facts, captions, counts and start, which results of earlier versions do not have."""
-    captions, counts, start = values.get("captions", {}), values.get("counts"), values.get("start")
-    return {
-        "facts": tuple(Fact(**fact) for fact in values.get("facts", ())),
-        "captions": Captions(**captions),
-        "counts": None if counts is None else Counts(**counts),
-        "start": None if start is None else Fact(**start),
-    }
-
-
-def _texts(values: object) -> tuple[str, ...]:
+def _texts(name: str, values: object) -> tuple[str, ...]:
     if not isinstance(values, (list, tuple)) or not all(type(value) is str for value in values):
-        raise TypeError(f"Expected caveats of a result to be a list of texts but got {values!r}")
+        raise TypeError(f"Expected {name} of a result to be a list of texts but got {values!r}")
     return tuple(values)
 
 

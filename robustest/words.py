@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 from fractions import Fraction
 from typing import Any, Protocol
@@ -16,7 +16,6 @@ _LONGEST_DIVISOR = 1024
 """Of a fraction that somebody may have written."""
 _PLAIN_DIVISOR = 10
 """Up to which a fraction of grey levels is read as one of its own: 1/3, not 85/255."""
-_NAMED = re.compile(r"\((?:eps|pixels)=")
 
 
 class Labelled(Protocol):
@@ -26,6 +25,24 @@ class Labelled(Protocol):
     def label(self) -> str: ...
     @property
     def value(self) -> object: ...
+
+
+class Required(Protocol):
+    """One number that a claim requires; see `robustest.facts.Limit`."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def comparison(self) -> str: ...
+    @property
+    def value(self) -> float: ...
+
+
+class Wording(Protocol):
+    """How reports name the parts of a result; see `robustest.facts.Captions`."""
+
+    @property
+    def searched(self) -> str: ...
 
 
 class Told(Protocol):
@@ -48,7 +65,7 @@ class Told(Protocol):
     @property
     def comparison(self) -> str: ...
     @property
-    def n_used(self) -> int: ...
+    def n(self) -> int: ...
     @property
     def n_total(self) -> int: ...
     @property
@@ -56,7 +73,15 @@ class Told(Protocol):
     @property
     def bounds(self) -> str: ...
     @property
-    def value(self) -> float: ...
+    def left_interval(self) -> tuple[float, float]: ...
+    @property
+    def limits(self) -> Sequence[Required]: ...
+    @property
+    def threshold_name(self) -> str | None: ...
+    @property
+    def reasons(self) -> Sequence[str]: ...
+    @property
+    def captions(self) -> Wording: ...
     @property
     def start(self) -> Labelled | None: ...
 
@@ -72,75 +97,156 @@ def as_written(value: float) -> str:
     return str(near) if near.numerator / near.denominator == value else short
 
 
-def value_of(result: Told) -> str:
-    """The measured value with its interval: "0.410 [0.370, 0.450]", "in [0.370, 0.450]", "at most 0.470".
+def exactly(value: float) -> str:
+    """Return a number as a person would have written it, where that is the very number; else every figure of it."""
+    short = as_written(value)
+    try:
+        return short if float(Fraction(short)) == value else repr(value)
+    except (ValueError, OverflowError):  # infinite, or none
+        return repr(value)
 
-    A fall is followed by the value that it starts from, as a worse model may well fall less: "0.050 [0.031, 0.071] from
-    clean accuracy 0.750".
+
+def sentence(result: Told) -> str:
+    """Return what was measured and what was required, in the one sentence that every report prints.
+
+    A search only bounds the true value, so that its own value comes first, then what is proven:
+    "robust accuracy 0.940 [0.921, 0.952] after attack (true value at most 0.952), required >= 0.90". An early verdict
+    has measured no value, only where it lies: "accuracy in [0.940, 0.982], required >= 0.93". A fall is followed by the
+    value that it starts from, as a worse model may well fall less: "accuracy drop 0.050 [0.031, 0.071] from clean
+    accuracy 0.750, required <= 0.08".
     """
-    low, high = result.interval
-    interval = f"[{low:.3f}, {high:.3f}]"
-    if not result.bounds:
-        return f"{'in' if result.estimate is None else f'{result.estimate:.3f}'} {interval}{_start_of(result)}"
-    bound = _bound(result)
-    shown = bound if result.estimate is None or low == high else f"{bound} {interval}"
-    return f"{shown}{_start_of(result)}"
+    least = requirement(result)
+    return f"{result.quantity} {value_of(result)}, {f'required {least}' if least else 'nothing required'}"
+
+
+def value_of(result: Told) -> str:
+    """Return the measured value with its interval, and what it proves where a search found it; see `sentence`."""
+    value = value_in_words(
+        result.estimate,
+        result.interval,
+        result.left_interval,
+        bounds=result.bounds,
+        searched=result.captions.searched,
+        threshold=result.threshold,
+    )
+    return f"{value}{_start_of(result)}"
+
+
+def value_in_words(
+    estimate: float | None,
+    interval: tuple[float, float],
+    left: tuple[float, float],
+    *,
+    bounds: str,
+    searched: str = "",
+    threshold: float | None = None,
+) -> str:
+    """Return "0.940 [0.921, 0.952]", "in [0.905, 0.952]", or either with "after attack (true value at most 0.952)".
+
+    Args:
+        estimate: the value; None where an early verdict measured none.
+        interval: of the true value.
+        left: the interval of what a search left or found; that of the value where nothing was searched.
+        bounds: "above" or "below", where a search only bounds the value; else empty.
+        searched: what follows the value of a search.
+        threshold: from which the value is shown apart, with more decimals where it takes them.
+    """
+    low, high = (_apart(end, threshold) for end in left)
+    if bounds:
+        # Both places that show the proven end show the same number.
+        above = bounds == "above"
+        outward = _proven(interval[1] if above else interval[0], above=above)
+        proven = f"(true value at {'most' if above else 'least'} {outward})"
+        low, high = (low, outward) if above else (outward, high)
+    ends = f"[{low}, {high}]"
+    if estimate is None:
+        value = f"in {ends}"
+    else:
+        # The interval of a value that was searched for on these very samples is open on one side: it adds nothing.
+        closed = not bounds or tuple(left) != tuple(interval)
+        value = f"{_apart(estimate, threshold)} {ends}" if closed else _apart(estimate, threshold)
+    if not bounds:
+        return value
+    return " ".join(part for part in (value, searched, proven) if part)
+
+
+def requirement(result: Told) -> str:
+    """Return what a claim requires: ">= 0.90", every further limit by its argument, and the baseline; else nothing."""
+    parts = limits_in_words(result)
+    baseline = result.details.get("baseline")
+    if isinstance(baseline, Mapping) and baseline and "update" not in baseline:
+        least = "no worse than the baseline"
+        if "accuracy" in baseline:
+            tolerated = f", tolerated {baseline['tolerance']:g}" if baseline["tolerance"] else ""
+            least = f"{least}'s {baseline['accuracy']:.3f} (fell by {baseline['drop']:.4f}{tolerated})"
+        parts.append(least)
+    return " and ".join(parts)
+
+
+def limits_in_words(result: Told) -> list[str]:
+    """Return the threshold of a claim, ">= 0.90", and every further limit by its argument."""
+    parts = [] if result.threshold is None else [f"{result.comparison} {_threshold(result.threshold)}"]
+    return [*parts, *(f"{one.name} {one.comparison} {_threshold(one.value)}" for one in further_limits(result))]
+
+
+def further_limits(result: Told) -> list[Required]:
+    """Return the limits of a claim beside its threshold; none where nothing is claimed."""
+    main = (result.threshold_name, result.threshold)
+    return [one for one in result.limits if result.threshold is not None and (one.name, one.value) != main]
+
+
+def count_of(result: Told) -> str:
+    """The samples looked at: "1000", or "212 of 1000"."""
+    return str(result.n) if result.n == result.n_total else f"{result.n} of {result.n_total}"
+
+
+def headline(result: Told) -> str:
+    """Return a claim that did not pass in one line: "robust accuracy 0.312 < 0.40 under Linf(eps=8/255), fast".
+
+    The comparison comes first, since pytest's short summary cuts lines at 80 columns; the sentence stands below it.
+    Where the value does not show why the claim did not pass, the sentence and the rule take its place. Where most of
+    what failed was wrong before any change, that is said first: no attack, and no shift, is to blame.
+    """
+    about = result.statement.removeprefix(result.quantity)
+    about = about if about != result.statement else f": {about}"
+    if result.verdict == "inconclusive":
+        health = any(reason.startswith("health") for reason in result.reasons)
+        claim = f"inconclusive{f' ({result.rule})' if health else ''}: {sentence(result)}{about}"
+    elif result.threshold is None or not _is_beyond(result):  # a baseline, another limit, or this set alone
+        claim = f"{result.verdict}: {sentence(result)}{about} ({result.rule})"
+    else:
+        low, high = result.interval
+        above = result.bounds == "above"
+        if result.estimate is not None:
+            value = _apart(result.estimate, result.threshold)
+        elif result.bounds:
+            value = f"at {'most' if above else 'least'} {_proven(high if above else low, above=above)}"
+        else:
+            value = f"in [{_apart(low, result.threshold)}, {_apart(high, result.threshold)}]"
+        sign = "<" if result.comparison == ">=" else ">"
+        claim = f"{result.quantity} {value}{_start_of(result)} {sign} {_threshold(result.threshold)}{about}"
+    return f"{_wrong_before(result)}{claim}"
 
 
 def _start_of(result: Told) -> str:
     """Return the start of a fall in words; empty where the value is no fall."""
     if result.start is None:
         return ""
-    value = result.start.value
-    return f" from {result.start.label} {f'{value:.3f}' if isinstance(value, float) else value}"
+    start = result.start.value
+    return f" from {result.start.label} {f'{start:.3f}' if isinstance(start, float) else start}"
 
 
-def _bound(result: Told) -> str:
-    above = result.bounds == "above"
-    outward = Decimal(repr(result.value)).quantize(_DIGITS, ROUND_CEILING if above else ROUND_FLOOR, _ANY_FLOAT)
-    return f"at {'most' if above else 'least'} {outward:.3f}"
+def _proven(end: float, *, above: bool) -> str:
+    """Return the end of an interval that is proven, rounded outwards, or it would be none."""
+    return f"{Decimal(repr(end)).quantize(_DIGITS, ROUND_CEILING if above else ROUND_FLOOR, _ANY_FLOAT):.3f}"
 
 
-def count_of(result: Told) -> str:
-    """The samples looked at: "1000", or "212 of 1000"."""
-    return str(result.n_used) if result.n_used == result.n_total else f"{result.n_used} of {result.n_total}"
-
-
-def headline(result: Told) -> str:
-    """A claim that did not pass in one line: "robust accuracy 0.312 < 0.40 under Linf(8/255), fast".
-
-    Where most of what failed was wrong before any change, that is said first: no attack, and no shift, is to blame.
-    """
-    claim = _compared(result)
-    if result.verdict == "inconclusive":
-        why = f" ({result.rule})" if result.rule.startswith("health check") else ""
-        claim = f"inconclusive{why}: {claim}"
-    return f"{_wrong_before(result)}{claim}"
-
-
-def _compared(result: Told) -> str:
-    """The value beside what was claimed of it; the claim and the rule where these alone do not tell the verdict."""
-    rest = result.statement
-    if result.threshold is None:
-        return f"{result.verdict}: {rest} ({result.rule})"
-    rest = rest.removesuffix(f" {result.comparison} {result.threshold:g}")
-    about = rest.removeprefix(result.quantity)
-    about = _NAMED.sub("(", about if about != rest else f": {rest}")
-    limit = _threshold(result.threshold)
-    if result.verdict == "inconclusive":
-        return f"{result.quantity} {value_of(result)}, claimed {result.comparison} {limit}{about}"
+def _is_beyond(result: Told) -> bool:
+    """Return True if the value, or all of the interval of an early verdict, is on the wrong side of the threshold."""
     low, high = result.interval
-    ends = {">=": high, "<=": low} if result.estimate is None else {}
-    value = ends.get(result.comparison, result.value)
-    wrong = value < result.threshold if result.comparison == ">=" else value > result.threshold
-    if not wrong:  # another threshold, a baseline, or this set alone
-        return f"{result.verdict}: {result.statement} ({result.rule})"
-    sign = "<" if result.comparison == ">=" else ">"
-    if result.estimate is None:
-        shown = value_of(result)
-    else:
-        shown = f"{_apart(result.estimate, result.threshold)}{_start_of(result)}"
-    return f"{result.quantity} {shown} {sign} {limit}{about}"
+    at_least = result.comparison == ">="
+    value = result.estimate if result.estimate is not None else high if at_least else low
+    return result.threshold is not None and (value < result.threshold if at_least else value > result.threshold)
 
 
 def _threshold(value: float) -> str:
@@ -149,11 +255,11 @@ def _threshold(value: float) -> str:
     return f"{value:.2f}" if float(f"{value:.2f}") == value else short
 
 
-def _apart(value: float, threshold: float) -> str:
-    """A value in three decimals, or as many as it takes to differ from its threshold."""
+def _apart(value: float, threshold: float | None) -> str:
+    """Return a value in three decimals, or as many as it takes not to look like a threshold that it is not."""
     for digits in range(3, 18):
         shown = f"{value:.{digits}f}"
-        if float(shown) != threshold:
+        if float(shown) != threshold or value == threshold:
             return shown
     return repr(value)
 

@@ -414,7 +414,7 @@ def test_the_sound_model_and_data_of_the_table_are_sound(
 ) -> None:
     before = snapshot(model)
     result = measure(model, (x, y))
-    assert result.n_used == N
+    assert result.n == N
     assert snapshot(model) == before
     assert any("train mode" in note and "eval mode" in note for note in result.notes)
 

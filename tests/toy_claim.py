@@ -24,6 +24,8 @@ from robustest.statistics import checked_threshold
 FLIPS = Quantity.at_most("max_flip_rate", "dusk rate", "lost at dusk {}", counts=OUTCOMES)
 DUSK = Kind(
     name="dusk",
+    parameters=("by",),
+    axis="by",
     quantities=(FLIPS,),
     asks_too=("no_worse_than",),
     captions=Captions(size="darkness", before="day", after="dusk", worst="Lost at dusk", names={"by": "light left"}),

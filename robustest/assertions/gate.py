@@ -64,6 +64,7 @@ def unvouched(kind: str, nothing: NotSearched) -> Result:
     running = context.current()
     return Result(
         kind=kind,
+        claim=nothing.claim,
         statement=nothing.statement,
         verdict=Verdict.INCONCLUSIVE,
         rule=nothing.reason,
@@ -72,13 +73,14 @@ def unvouched(kind: str, nothing: NotSearched) -> Result:
         interval=(0.0, 1.0),
         threshold=None,
         comparison=">=",
-        n_used=0,
+        n=0,
         n_total=0,
         outcomes=(),
         cost=Cost(),
         seed=running.settings.seed,
         setting="",
         method="",
+        reasons=("not_searched",),
     )
 
 
@@ -92,6 +94,6 @@ def _record(result: Result) -> None:
 def _remember(folder: Path, test: str, result: Result) -> None:
     """Keep the latest result of each claim, as it would be had it all been measured now."""
     plain = replace(result, cached="").to_dict()
-    record = {"test": test, "statement": result.statement, "when": when(), "result": plain}
-    key = digest((test, result.kind, result.setting, result.method, result.quantity, result.comparison))
+    record = {"test": test, "claim": result.claim, "when": when(), "result": plain}
+    key = digest((test, result.claim))
     save_record(folder, key, record)  # another threshold replaces it

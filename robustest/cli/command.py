@@ -219,7 +219,7 @@ def _add_history(commands: Any) -> None:
     add = _adder(actions)("add", "add runs, or other histories; without any, put the lines in order that git joined")
     add.add_argument("sources", metavar="FILE|FOLDER", nargs="*", help="what --robust-json wrote, or a history")
     show = _adder(actions)("show", "where each claim stands, its first bad commit, what changed and when")
-    show.add_argument("--only", metavar="TEXT", help="claims whose test or words have this in them")
+    show.add_argument("--only", metavar="TEXT", help="claims whose test or key has this in them")
     page = _adder(actions)("html", "write a page with a chart for each claim (robustest[html])")
     page.add_argument(
         "-o", "--output", metavar="DIR", default="robust-history-page", help="where (default: %(default)s)"

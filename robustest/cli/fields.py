@@ -116,7 +116,7 @@ _TYPES = {
     **_all(("cached", "data", "model"), (str,), "text"),
     **_all(("estimate", "threshold"), _NUMBER, "a number or null"),
     **_all(("alpha",), (int, float), "a number"),
-    **_all(("n_used", "n_total", "seed", "replayed"), (int,), "a whole number"),
+    **_all(("n", "n_total", "seed", "replayed"), (int,), "a whole number"),
     **_all(("details",), (dict,), "an object"),
 }
 _COST = {

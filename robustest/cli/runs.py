@@ -22,9 +22,6 @@ from robustest.reports.json_file import SCHEMA
 from robustest.reports.states import state
 from robustest.version import VERSION
 
-_RENAMED = 3
-"""The schema in which results have a 'kind'."""
-
 LARGEST = 512 * 2**20
 """Bytes of a file of results, at most: a claim about a million samples has 12 MB."""
 
@@ -119,9 +116,8 @@ def read_json(path: Path, what: str, mend: str) -> object:
 def _run(path: Path, data: object) -> Run:
     schema = field_of(data, "schema", int)
     if schema != SCHEMA:
-        renamed = "; a result's 'kind' was called 'claim' there" if schema < _RENAMED else ""
-        again = ". Run the tests again with this version" if schema < SCHEMA else ""
-        raise TypeError(expected(f"schema {SCHEMA}", schema) + renamed + again)
+        mend = "Run the tests again with this version" if schema < SCHEMA else "Install the version that wrote it"
+        raise TypeError(expected(f"schema {SCHEMA}", schema, mend))
     session = _session(field_of(data, "pytest", dict))
     account = Account(
         results=tuple(_row(row) for row in field_of(data, "results", list)),

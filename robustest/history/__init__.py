@@ -4,7 +4,6 @@ Plain values alone: no file is read here, and nothing is drawn.
 """
 
 from robustest.history.claim import Claim as Claim
-from robustest.history.claim import without_thresholds as without_thresholds
 from robustest.history.course import Course as Course
 from robustest.history.course import course_of as course_of
 from robustest.history.course import timeline_of as timeline_of

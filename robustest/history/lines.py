@@ -17,7 +17,7 @@ from robustest.errors import expected
 from robustest.history.claim import Claim
 from robustest.history.entry import Entry
 
-SCHEMA = 2
+SCHEMA = 3
 HEAD = b'["# '
 """What a first line begins with: it sorts before all others."""
 _HEADED = "# a history of robustest"
@@ -75,7 +75,8 @@ def about_of(line: bytes, name: str) -> Any:
         raise TypeError("Expected the first line of a history")
     if parts[1].get("schema") != SCHEMA:
         raise ValueError(
-            f"{expected(f'schema {SCHEMA} of a history', parts[1].get('schema'))}: another version wrote it"
+            f"{expected(f'schema {SCHEMA} of a history', parts[1].get('schema'))}: another version wrote it. Install "
+            "that version, or begin a history in another folder"
         )
     if set(parts[1]) != {"schema", name}:
         raise TypeError(f"Expected the first line of a file of a {name}")

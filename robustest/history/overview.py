@@ -23,12 +23,12 @@ def courses_of(history: Mapping[Claim, Sequence[Entry]]) -> list[Course]:
     timeline = timeline_of(history)
     claims: dict[str, list[Claim]] = {}
     for claim in history:
-        if claim.kind:
+        if claim.key:
             claims.setdefault(claim.test, []).append(claim)
     courses = []
     for claim, entries in history.items():
-        beside = history.get(Claim(claim.test), ()) if claim.kind else ()
-        if entries and (claim.kind or _stands(entries, [history[one] for one in claims.get(claim.test, history)])):
+        beside = history.get(Claim(claim.test), ()) if claim.key else ()
+        if entries and (claim.key or _stands(entries, [history[one] for one in claims.get(claim.test, history)])):
             courses.append(course_of(claim, entries, timeline, beside))
     return sorted(courses, key=lambda course: (_ORDER.get(course.state, 2), not course.behind, course.claim))
 

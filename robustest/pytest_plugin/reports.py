@@ -151,7 +151,7 @@ def remember_endings(account: Account, store: str) -> None:
             plain = test not in unkept and all(ending.outcome == "passed" for ending in ones)
             if not plain or (Path(store) / "results" / key[:2] / f"{key}.json").exists():
                 told = [ending.to_dict() for ending in ones]
-                save_record(Path(store), key, {"test": test, "statement": "", "when": when(), "endings": told})
+                save_record(Path(store), key, {"test": test, "claim": "", "when": when(), "endings": told})
 
 
 def update_baselines(rows: Sequence[Row]) -> list[str]:
@@ -170,7 +170,7 @@ def update_baselines(rows: Sequence[Row]) -> list[str]:
             result = row.result
             entries.setdefault(about["file"], {})[about["key"]] = BaselineEntry(
                 test=row.test,
-                statement=result.statement,
+                claim=result.claim,
                 quantity=result.quantity,
                 outcomes=unpacked(about["cells"])
                 if "cells" in about
@@ -179,7 +179,6 @@ def update_baselines(rows: Sequence[Row]) -> list[str]:
                 model=result.model or None,
                 seed=result.seed,
                 method=result.method,
-                setting=result.setting,
                 date=today(),
                 commit=commit(),
                 estimate=result.estimate,

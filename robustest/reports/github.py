@@ -14,7 +14,7 @@ from pathlib import Path, PurePath
 
 from robustest.reports.inert import inert_lines
 from robustest.reports.states import STATES, TOLD, Reported, aside, state, without_result
-from robustest.reports.text import claimed, count_of, failure_text, value_of
+from robustest.reports.text import count_of, failure_text, sentence
 from robustest.results import Result, Verdict
 
 BUDGET = 900_000
@@ -149,7 +149,7 @@ def summary(rows: Sequence[Reported], lost: Sequence[str], *, budget: int = BUDG
     page.add("\n")
     ordered = worst_first(rows)
     if ordered:
-        page.add("| | claim | measured | claimed | n | test |\n| :-- | :-- | :-- | :-- | --: | :-- |\n")
+        page.add("| | claim | measured and required | n | test |\n| :-- | :-- | :-- | --: | :-- |\n")
         page.all([_line(row) for row in ordered], _TABLE_SHARE, "claims are left out of this table")
         page.add("\n")
     page.all([_details(row) for row in ordered if state(row) in TOLD], 1.0, "failures are not told here")
@@ -208,11 +208,13 @@ def _line(row: Reported) -> str:
     mark = f"{_MARKS[verdict]} {verdict}"
     test = f"<code>{escaped(_short(row.test, _CELL))}</code>"
     if row.result is None:
-        return f"| {mark} | {escaped(_short(without_result(row), _CELL))} | | | | {test} |\n"
+        return f"| {mark} | {escaped(_short(without_result(row), _CELL))} | | | {test} |\n"
     result = row.result
     words = "; ".join(part for part in (result.statement, aside(row)) if part)
-    value = "; ".join((f"{result.quantity} {value_of(result)}", *result.caveats))
-    cells = (escaped(_short(text, _CELL)) for text in (words, value, claimed(result), count_of(result)))
+    cells = (
+        escaped(_short(text, _CELL))
+        for text in (words, "; ".join((sentence(result), *result.caveats)), count_of(result))
+    )
     return f"| {mark} | {' | '.join(cells)} | {test} |\n"
 
 

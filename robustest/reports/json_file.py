@@ -17,9 +17,9 @@ from robustest.results import Result
 from robustest.settings import Settings
 from robustest.version import VERSION
 
-SCHEMA = 4
-"""1 had results alone: a test that failed beside its claims left no trace in it. 3 had neither earlier attempts at a
-test nor the tests that were deselected."""
+SCHEMA = 5
+"""The version of the form, which `result.schema.json` beside this module describes. Files of another are refused: 4 had
+claims in words alone, so that no reader could tell which two results are of one claim."""
 
 
 class Writable(Protocol):

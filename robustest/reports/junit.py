@@ -17,7 +17,7 @@ from pathlib import Path
 from junit_xml import TestCase, TestSuite
 
 from robustest.reports.states import RED, Reported, aside, state, without_result
-from robustest.reports.text import claimed, failure_text, headline, measured
+from robustest.reports.text import failure_text, headline, measured
 from robustest.results import LONG
 from robustest.version import VERSION
 
@@ -100,8 +100,8 @@ def _case(row: Reported) -> TestCase:
             again = f"\nreplay: {row.replay}" if row.replay else ""
             _mark_red(case, verdict, next(iter(row.problem.splitlines()), "no reason was given"), row.problem + again)
     else:
-        # A claim that passed has no message. Of a fall its name would not say where it starts: its output does.
-        words = None if verdict in RED or result.start is None else _xml(f"{measured(result)}  {claimed(result)}")
+        # A claim that passed has no message, and its name not what was measured and required: its output does.
+        words = None if verdict in RED else _xml(measured(result))
         where = {"classname": _classname(row.test), "elapsed_sec": result.cost.seconds}
         case = TestCase(_xml(result.statement), **where, stdout=words)
         if verdict in RED:

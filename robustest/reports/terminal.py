@@ -14,7 +14,7 @@ import pytest
 from robustest.reports.chance import Chance
 from robustest.reports.inert import Inert, inert
 from robustest.reports.states import COLOURS, RED, TOLD, Reported, aside, state, without_result
-from robustest.reports.text import HINT, claimed, measured
+from robustest.reports.text import HINT, measured
 from robustest.results import Result
 from robustest.settings import Settings
 from robustest.version import VERSION
@@ -137,7 +137,7 @@ def _word(row: Reported) -> str:
 def _line(row: Reported) -> str:
     if row.result is None:
         return without_result(row)
-    parts = (measured(row.result), claimed(row.result), "cached" if row.result.cached else "", aside(row))
+    parts = (measured(row.result), "cached" if row.result.cached else "", aside(row))
     return "  ".join(part for part in parts if part)
 
 

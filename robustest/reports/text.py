@@ -8,6 +8,8 @@ from typing import Any
 from robustest.results import Counterexample, Result
 from robustest.words import count_of as count_of
 from robustest.words import headline as headline
+from robustest.words import requirement as requirement
+from robustest.words import sentence as sentence
 from robustest.words import value_of as value_of
 
 HINT = "hint: "
@@ -15,17 +17,12 @@ HINT = "hint: "
 
 
 def measured(result: Result) -> str:
-    """The measured value with its interval and sample count, e.g. "accuracy 0.410 [0.370, 0.450] n=512".
+    """Return the sentence of a result with the number of samples and its caveats, as every report prints it.
 
-    An early verdict has measured no value, only where it lies: "accuracy in [0.370, 0.450] n=212 of 1000". A search
-    bounds the value on one side: "robust accuracy at most 0.470 n=212 of 1000". Caveats follow after semicolons.
+    For example "accuracy 0.410 [0.370, 0.450], required >= 0.40; n=512; 5 samples changed"; see
+    `robustest.words.sentence`.
     """
-    return "; ".join((f"{result.quantity} {value_of(result)} n={count_of(result)}", *result.caveats))
-
-
-def claimed(result: Result) -> str:
-    """The threshold as a comparison, e.g. ">= 0.4"."""
-    return "no threshold" if result.threshold is None else f"{result.comparison} {result.threshold:g}"
+    return "; ".join((sentence(result), f"n={count_of(result)}", *result.caveats))
 
 
 def failure_text(result: Result, *, replay: str) -> str:

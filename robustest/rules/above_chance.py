@@ -94,7 +94,7 @@ class AboveChanceRule:
             return decision
         chance = share_of_largest_class(columns)
         doubt = doubt_of_start(int(before.sum()), len(before), chance, self.threshold, alpha=self.terms.alpha)
-        return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=doubt) if doubt else decision
+        return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=doubt, reasons=("no_fall",)) if doubt else decision
 
     def doomed(self, broken: int, n: int) -> bool:
         """As `Rule.doomed`."""

@@ -115,11 +115,11 @@ class BaselineRule(NoWorse):
         worse = [found for found in by_group if found.worse]
         if worse:
             rule = f"worse: {'; '.join(map(str, worse))}"
-            return replace(decision, verdict=Verdict.FAILED, rule=rule, at_alpha=True)
+            return replace(decision, verdict=Verdict.FAILED, rule=rule, at_alpha=True, reasons=("baseline",))
         untold = [found for found in by_group if found.untold]
         if untold and (not self.asked or decision.verdict is not Verdict.FAILED):
             rule = f"too few samples to tell a loss from chance: {'; '.join(map(str, untold))}"
-            return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=rule)
+            return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=rule, reasons=("baseline",))
         found = f"{self.compare(columns)}"
         if self.groups or self.parts:
             found = (
@@ -127,7 +127,9 @@ class BaselineRule(NoWorse):
             )
         high = max(one.interval[1] for one in by_group)
         if not self.asked:
-            shown = replace(decision, verdict=Verdict.PASSED, rule=f"no worse: {found}", at_alpha=True)
+            shown = replace(
+                decision, verdict=Verdict.PASSED, rule=f"no worse: {found}", at_alpha=True, reasons=("baseline",)
+            )
             return self._shown(shown, high)
         passed = decision.verdict is Verdict.PASSED
         rule = f"{decision.rule}; no worse: {found}"

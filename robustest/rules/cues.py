@@ -79,7 +79,7 @@ class CueRule:
         lead, verdict = found[self.lead(columns)], worst_of([one.verdict for one in found])
         # The cue that moves most may pass where another has too few samples: the reason is the other's.
         why = lead if lead.verdict is verdict else next(one for one in found if one.verdict is verdict)
-        return replace(lead, verdict=verdict, rule=why.rule)
+        return replace(lead, verdict=verdict, rule=why.rule, reasons=why.reasons)
 
     def of_cue(self, pairs: Pairs) -> Decision:
         """The verdict on one cue whose every sample was looked at.

@@ -63,7 +63,9 @@ class NoWorse(ABC):
             return decision
         if self.before is None:
             rule = "baseline updated: there is nothing to compare with"
-            return decision if self.asked else replace(decision, verdict=Verdict.PASSED, rule=rule)
+            return (
+                decision if self.asked else replace(decision, verdict=Verdict.PASSED, rule=rule, reasons=("baseline",))
+            )
         if len(columns["held"]) < n:
             rule = f"{decision.rule}; the baseline needs every sample"
             failed = self.asked and decision.verdict is Verdict.FAILED
@@ -105,7 +107,7 @@ class NoWorse(ABC):
             f"not shown of the population: a fall of up to {high:.4f} is left open, tolerance={self.tolerance:g} is "
             f'claimed: give more samples or tolerance, or claim it of this set (scope="set"); {decision.rule}'
         )
-        return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=rule)
+        return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=rule, reasons=("baseline",))
 
     @abstractmethod
     def _paired(self, decision: Decision, columns: Columns) -> Decision:

@@ -75,7 +75,7 @@ def tested(decision: Decision, changed: Sequence[Changed], threshold: float | No
         one = idle[0]
         few = f"{one.count} of {len(one.moved)} samples"
         rule = f"nothing could have failed it: {one.by} changes {few}, and the others suffice"
-    return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=rule) if rule else decision
+    return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=rule, reasons=("unchanged",)) if rule else decision
 
 
 def nothing_tested(changed: Sequence[Changed]) -> str:

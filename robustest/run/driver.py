@@ -143,7 +143,9 @@ class _Run:
         if decision.verdict is Verdict.PASSED and not audited:
             # What the attack left may hold or not: the claim rests on an attack that nothing looked into.
             unaudited = "the clock: time ran out before an audit of what the attack left was at its end"
-            decision = replace(decision, verdict=Verdict.INCONCLUSIVE, rule=unaudited, at_alpha=False)
+            decision = replace(
+                decision, verdict=Verdict.INCONCLUSIVE, rule=unaudited, at_alpha=False, reasons=("unaudited",)
+            )
         stopped = settled is None and len(stream.columns["id"]) < len(order)
         return self._finished(self._untimed(decision) if stopped else decision)
 
@@ -175,7 +177,7 @@ class _Run:
         """
         if decision.verdict is Verdict.INCONCLUSIVE:
             return decision
-        return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=self._read(), at_alpha=False)
+        return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=self._read(), at_alpha=False, reasons=("budget",))
 
     def _read(self) -> str:
         read = len(self.stream.columns["id"]) if self.stream.columns else 0

@@ -8,10 +8,11 @@ from inspect import signature
 from typing import Any, ParamSpec, TypeVar, cast
 
 from robustest import clock, context
-from robustest.errors import ConfigError, expected
+from robustest.errors import ConfigError, NotSearched, expected
 from robustest.kinds import Kind
 from robustest.models.process_state import full_float32, unchanged_process
 from robustest.results import Cost, Result, Verdict
+from robustest.run.naming import ClaimName, named
 from robustest.run.options import check_keywords
 
 P = ParamSpec("P")
@@ -22,17 +23,23 @@ _KIND = "__robustest_kind__"
 
 
 def measures(kind: Kind) -> Callable[[Callable[P, Result]], Callable[P, Result]]:
-    """A measurement of a kind of claim: what it returns has the facts, captions and counts of that kind.
+    """A measurement of a kind of claim: what it returns has the name of its claim, and facts and captions of that kind.
 
     They are made last, of the result as it leaves, so that none can be older than the details it is made of. The
     running test knows of it, as of all that is `noted`.
 
     Args:
         kind: what is measured; `kind_of` gives it back.
+
+    Raises:
+        ConfigError: the kind names an argument that the measurement does not take.
     """
 
     def decorate(measure: Callable[P, Result]) -> Callable[P, Result]:
         bound = signature(measure)
+        named_by_kind = {*kind.thresholds, *kind.asks_too, *kind.limits, *kind.parameters}
+        if strangers := sorted(named_by_kind - set(bound.parameters)):  # its claims would lack that part of their names
+            raise ConfigError(expected(f"arguments of {measure.__name__} in the kind {kind.name!r}", strangers))
 
         @wraps(measure)
         def described(*args: P.args, **kwargs: P.kwargs) -> Result:
@@ -40,11 +47,19 @@ def measures(kind: Kind) -> Callable[[Callable[P, Result]], Callable[P, Result]]
             check_keywords(measure, kwargs)
             seconds = cast("Any", kwargs).get("time_budget", context.current().settings.time_budget)
             try:
-                with clock.budget(seconds if isinstance(seconds, (int, float)) else None):
-                    return kind.describe(measure(*args, **kwargs))
+                call = bound.bind(*args, **kwargs)
+            except TypeError:  # Python's own words name the function and the argument
+                return measure(*args, **kwargs)
+            name = ClaimName.of(kind, call)
+            try:
+                with named(name), clock.budget(seconds if isinstance(seconds, (int, float)) else None):
+                    return name.given_to(kind.describe(measure(*args, **kwargs)))
             except clock.OutOfTime as over:
-                given = bound.bind(*args, **kwargs).arguments
-                return _undecided(kind, {**given, **given.get("options", {})}, str(over))
+                given = call.arguments
+                return name.given_to(_undecided(kind, {**given, **given.get("options", {})}, str(over)))
+            except NotSearched as nothing:
+                nothing.claim = name.claim
+                raise
 
         measured = noted(described)
         setattr(measured, _KIND, kind)
@@ -66,7 +81,7 @@ def _undecided(kind: Kind, given: Mapping[str, Any], reason: str) -> Result:
     settings = context.current().settings
     return Result(
         kind=kind.name,
-        statement=asked.name if threshold is None else f"{asked.name} {asked.comparison} {threshold:g}",
+        statement=asked.name,
         verdict=Verdict.INCONCLUSIVE,
         rule=reason or "the clock: the time was up before the search had ended",
         quantity=asked.name,
@@ -74,7 +89,7 @@ def _undecided(kind: Kind, given: Mapping[str, Any], reason: str) -> Result:
         interval=(0.0, 1.0),
         threshold=threshold,
         comparison=asked.comparison,
-        n_used=0,
+        n=0,
         n_total=0,
         outcomes=(),
         cost=Cost(),
@@ -82,6 +97,7 @@ def _undecided(kind: Kind, given: Mapping[str, Any], reason: str) -> Result:
         setting="",
         method="",
         captions=kind.captions,
+        reasons=("budget",),
     )
 
 

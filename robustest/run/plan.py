@@ -82,7 +82,3 @@ class Plan:
             by=measured_by(self.identity, getattr(self.units, "task", None)),
         )
         return replace(self, rule=baseline.rule, settings=baseline.settings, baseline=baseline)
-
-    def claimed(self, threshold: float | None, comparison: str) -> str:
-        """What is claimed, in words, with its threshold where there is one."""
-        return self.statement if threshold is None else f"{self.statement} {comparison} {threshold:g}"

@@ -48,7 +48,12 @@ def healthy(decision: Decision, findings: Sequence[Finding]) -> Decision:
     speaking = [f.name for f in findings if f.stops and (not decision.proven or f.name in OF_ANSWERS)]
     if not speaking or decision.verdict is not Verdict.PASSED:
         return decision
-    return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=f"health check: {', '.join(speaking)}")
+    return replace(
+        decision,
+        verdict=Verdict.INCONCLUSIVE,
+        rule=f"health check: {', '.join(speaking)}",
+        reasons=tuple(f"health:{name}" for name in speaking),
+    )
 
 
 def fallible(decision: Decision, start: Evidence, threshold: float | None, *, alpha: float) -> Decision:
@@ -66,7 +71,7 @@ def fallible(decision: Decision, start: Evidence, threshold: float | None, *, al
         return decision
     held, chance = start.columns["held"], share_of_largest_class(start.columns)
     doubt = doubt_of_start(int(held.sum()), len(held), chance, threshold, alpha=alpha)
-    return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=doubt) if doubt else decision
+    return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=doubt, reasons=("no_fall",)) if doubt else decision
 
 
 def fall_from(start: Evidence, column: str = "held", *, under: str = "") -> Pairing:
@@ -114,7 +119,6 @@ def finish(
     *,
     threshold: float | None,
     decision: Decision | None = None,
-    statement: str | None = None,
     notes: Sequence[str] = (),
     **about: Unpack[About],
 ) -> Result:
@@ -125,21 +129,19 @@ def finish(
         evidence: what was seen.
         threshold: what is claimed; None where nothing is.
         decision: None for the evidence's own.
-        statement: the claim in words, with its threshold; None makes it of the plan's.
         notes: what else a reader must know.
         **about: see `About`.
 
     Raises:
         StoreError: the plan's baseline is of other samples.
     """
-    asked = about.get("asked") or about["kind"].quantities[0]
     if (names := _class_names(plan)) and "class_names" not in about["details"]:
         about["details"] = {**about["details"], "class_names": list(names)}
     result = result_of(
         evidence,
         evidence.decision if decision is None else decision,
         plan.settings,
-        statement=plan.claimed(threshold, asked.comparison) if statement is None else statement,
+        statement=plan.statement,
         threshold=threshold,
         **about,
     )
@@ -193,7 +195,7 @@ def result_of(
         interval=_open_end(decision.interval, bounds, least, widest),
         threshold=threshold,
         comparison=asked.comparison,
-        n_used=evidence.n,
+        n=evidence.n,
         n_total=evidence.total,
         outcomes=evidence.outcomes,
         cost=evidence.tally.cost,
@@ -212,9 +214,19 @@ def result_of(
         bounds=bounds,
         scope=settings.scope if scope is None else scope,
         trivial=trivial,
+        reasons=_reasons(decision, evidence, claimed=threshold is not None or bool(details.get("baseline"))),
         caveats=(*few(evidence.n), *told(changed), *caveats, *_beyond(decision), *_narrower(scope, settings)),
         pairing=pairing,
     )
+
+
+def _reasons(decision: Decision, evidence: Evidence, *, claimed: bool) -> tuple[str, ...]:
+    """Return why a verdict is not what the value alone would make it, where the decision does not say itself."""
+    if decision.reasons or decision.verdict is not Verdict.INCONCLUSIVE:
+        return decision.reasons
+    if not claimed:
+        return ("no_threshold",)
+    return ("undecided",) if evidence.whole else ("budget",)
 
 
 def _narrower(scope: str | None, settings: Settings) -> tuple[str, ...]:

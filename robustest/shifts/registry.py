@@ -20,6 +20,7 @@ from torch import Tensor
 
 from robustest.checks import moved_rows
 from robustest.errors import ConfigError, ModelError, expected, unknown
+from robustest.facts import Variation
 from robustest.shifts.corruptions.tables import PARAMETERS
 from robustest.shifts.families import SHIFTS
 
@@ -82,6 +83,13 @@ class Shift:
 
     def __str__(self) -> str:
         return self.name if self.level is None else f"{self.name}, severity {self.severity}"
+
+    @property
+    def variation(self) -> Variation:
+        """The shift as data: its name with the severity, where it asks for one, and a set of parameters chosen."""
+        level = {} if self.level is None else {"severity": self.severity}
+        chosen = {} if self.parameters == "auto" else {"parameters": self.parameters}
+        return Variation(self.name, level | chosen, axis="severity" if level else None)
 
     @property
     def level(self) -> int | None:

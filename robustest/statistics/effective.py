@@ -25,7 +25,7 @@ _PAIRS = (
     ("source_accuracy", "target_accuracy", "source_n", "target_n"),
     ("clean_accuracy", "shifted_accuracy", None, None),
 )
-"""Where the details of results have a pair of accuracies and the numbers of samples; None is `n_used`."""
+"""Where the details of results have a pair of accuracies and the numbers of samples; None is `Result.n`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,7 +169,7 @@ def _accuracies(name: str, result: Result | Accuracies) -> tuple[float, float, i
             if before in result.details and under in result.details:
                 if result.details[before] is None or result.details[under] is None:
                     raise DataError(f"Expected whole data sets but those of {name!r} were looked at in part.")
-                counts = (result.details[key] if key else result.n_used for key in (n_before, n_under))
+                counts = (result.details[key] if key else result.n for key in (n_before, n_under))
                 return result.details[before], result.details[under], *counts
         raise DataError(f"Expected a result with accuracies before and under a shift but {name!r} is {result.kind!r}.")
     if not isinstance(result, tuple) or len(result) not in (2, 4):

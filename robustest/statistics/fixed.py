@@ -45,6 +45,7 @@ class Decision:
         proven: whether it passed by proofs alone, so that it does not matter what a search could not find.
         approximate: whether the error is only about alpha, and by no bound at most that.
         strata: the parts of the samples that were judged by themselves too; empty where there are none.
+        reasons: as of `robustest.results.Result`: why the verdict is not what the value alone would make it.
     """
 
     verdict: Verdict
@@ -55,6 +56,7 @@ class Decision:
     proven: bool = False
     approximate: bool = False
     strata: tuple[Stratum, ...] = ()
+    reasons: tuple[str, ...] = ()
 
 
 def clopper_pearson(events: int, n: int, alpha: float) -> tuple[float, float]:

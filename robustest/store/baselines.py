@@ -15,12 +15,12 @@ from robustest.errors import StoreError, expected
 from robustest.store.files import alone, to_json, write_atomic
 from robustest.version import VERSION
 
-SCHEMA = 1
+SCHEMA = 2
 NAME = "robust-baseline.json"
 _ROUNDING = 1e-9
 """Of a mean that was added up in another order."""
 _KINDS: Mapping[str, tuple[type, ...]] = {
-    **dict.fromkeys(("test", "statement", "quantity", "data", "method", "setting", "date", "commit"), (str,)),
+    **dict.fromkeys(("test", "claim", "quantity", "data", "method", "date", "commit"), (str,)),
     "model": (str, type(None)),
     "seed": (int,),
     "estimate": (float, int, type(None)),
@@ -35,14 +35,13 @@ class BaselineEntry:
 
     Attributes:
         test: the test's id.
-        statement: the claim in words.
+        claim: the key of the claim, as `Result.claim`.
         quantity: what `estimate` is.
         outcomes: one for each sample of the data, in the data's order: True held, False broken.
         data: digest of the data.
         model: digest of the model; None where it has no identity.
         seed: the seed of the run.
         method: the attack in words.
-        setting: the threat in words.
         date: when, e.g. "2026-11-25".
         commit: of what, or "".
         estimate: the measured value; None where there was none.
@@ -52,14 +51,13 @@ class BaselineEntry:
     """
 
     test: str
-    statement: str
+    claim: str
     quantity: str
     outcomes: tuple[bool, ...]
     data: str
     model: str | None
     seed: int
     method: str
-    setting: str
     date: str
     commit: str
     estimate: float | None
@@ -97,8 +95,9 @@ def read(path: Path) -> dict[str, BaselineEntry]:
     if not isinstance(content, dict) or not isinstance(content.get("entries"), dict) or "schema" not in content:
         raise StoreError(f"Expected baselines of robustest in {path} but got other JSON. {_MEND}")
     if content["schema"] != SCHEMA:
-        by, mend = content.get("robustest"), "Install that version, or write the file anew"
-        raise StoreError(f"Expected schema {SCHEMA} in {path} but got {content['schema']!r}, of version {by}. {mend}.")
+        by = content.get("robustest")
+        mend = "Install that version, or delete the file and make it anew: pytest --robust-update-baseline"
+        raise StoreError(f"Expected schema {SCHEMA} in {path} but got {content['schema']!r}, of version {by}. {mend}")
     return {key: _entry(path, key, plain) for key, plain in content["entries"].items()}
 
 

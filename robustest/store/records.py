@@ -10,7 +10,7 @@ from typing import Any
 
 from robustest.store.files import Damaged, Folder, Seen, checked, to_json
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 def save_record(folder: Path, key: str, record: Mapping[str, Any]) -> bool:
@@ -21,7 +21,7 @@ def save_record(folder: Path, key: str, record: Mapping[str, Any]) -> bool:
     Args:
         folder: the store's; it is made where there is none.
         key: 16 to 128 hex digits.
-        record: JSON types, with the texts "test" and "statement" to be listed by.
+        record: JSON types, with the texts "test" and "claim" to be listed by.
 
     Raises:
         ConfigError: key or record are of other types.
@@ -33,7 +33,7 @@ def save_record(folder: Path, key: str, record: Mapping[str, Any]) -> bool:
 
 
 def load_records(folder: Path) -> list[dict[str, Any]]:
-    """All records that are whole, by test and statement; the others are moved to `folder/damaged`, with a warning."""
+    """All records that are whole, by test and claim; the others are moved to `folder/damaged`, with a warning."""
     place = Folder(folder)
     found: list[tuple[str, str, str, dict[str, Any]]] = []
     for path in place.find("results/*/*.json"):
@@ -45,7 +45,7 @@ def load_records(folder: Path) -> list[dict[str, Any]]:
         except Damaged as damage:
             place.set_aside(seen, str(damage))
         else:
-            found.append((str(record.get("test", "")), str(record.get("statement", "")), path.name, record))
+            found.append((str(record.get("test", "")), str(record.get("claim", "")), path.name, record))
     return [record for *_, record in sorted(found, key=lambda row: row[:3])]
 
 

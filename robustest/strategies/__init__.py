@@ -12,3 +12,4 @@ from robustest.strategies.draws import perturbations as perturbations
 from robustest.strategies.draws import poses as poses
 from robustest.strategies.draws import severities as severities
 from robustest.strategies.draws import shifts as shifts
+from robustest.strategies.draws import strategy_words as strategy_words

@@ -22,6 +22,8 @@ from robustest.strategies.changes import Composition, Perturbation, Pose, Step
 from robustest.threats import Bounds, Threat
 
 _SHARES = 10
+_PRIVATE = ("_shifts(", "_poses(", "_perturbations(", "_compositions(")
+"""Functions by which hypothesis names the strategies of this module."""
 _DRAWS = 99
 
 
@@ -200,3 +202,14 @@ _ANY: SearchStrategy[Step] = _shifts()
 
 def _kind(step: Step) -> object:
     return step.name if isinstance(step, Shift) else type(step)
+
+
+def strategy_words(strategy: SearchStrategy[Any]) -> str:
+    """Return a strategy as a person wrote it: hypothesis' own words, with the public names of this module.
+
+    A strategy in whose words an address in memory stands is only "a strategy": it would be another in every run.
+    """
+    words = repr(strategy)
+    for name in _PRIVATE:
+        words = words.replace(name, name.removeprefix("_"))
+    return "a strategy" if " at 0x" in words else words

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -20,6 +21,9 @@ _LARGEST = float(torch.finfo(torch.float32).max)
 @dataclass(frozen=True, slots=True)
 class _Ball(OfInputs):
     """What the norm balls share."""
+
+    axis: ClassVar[str] = "eps"
+    """The field along which claims make a curve; see `robustest.facts.Variation`."""
 
     eps: float
 
@@ -187,6 +191,8 @@ class L0(OfInputs):
     Raises:
         ConfigError: pixels is not a whole number >= 0.
     """
+
+    axis: ClassVar[str] = "pixels"
 
     pixels: int
 

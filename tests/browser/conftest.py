@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 
 from robustest import Cost, Counterexample, Result, Settings, Verdict
+from robustest.facts import Variation
 from robustest.reports.html import write
 from robustest.reports.pictures import save_exhibit
 
@@ -41,7 +42,7 @@ def made(verdict: str, eps: float, value: float, **changes: Any) -> Result:
     """A claim on 1,000 digits."""
     values: dict[str, Any] = {
         "kind": "robust_accuracy",
-        "statement": f"robust accuracy under Linf(eps={eps:g}), fast >= 0.6",
+        "statement": f"robust accuracy under Linf(eps={eps:g}), fast",
         "verdict": Verdict(verdict),
         "rule": "certain: exact on this set",
         "quantity": "accuracy",
@@ -49,13 +50,16 @@ def made(verdict: str, eps: float, value: float, **changes: Any) -> Result:
         "interval": (max(0.0, value - 0.03), min(1.0, value + 0.03)),
         "threshold": 0.6,
         "comparison": ">=",
-        "n_used": 1000,
+        "n": 1000,
         "n_total": 1000,
         "outcomes": (),
         "cost": Cost(forward=18089, backward=7645, seconds=round(100 * eps, 1)),
         "seed": 0,
         "setting": f"Linf(eps={eps:g})",
         "method": "fast",
+        "varied": (Variation("Linf", {"eps": eps}, "eps"),),
+        "axis": "eps",
+        "at": eps,
         "details": {"clean_accuracy": 0.95, "stages": {"pgd": 646, "square": 4}, "health": []},
     }
     return Result(**{**values, **changes})
@@ -66,9 +70,12 @@ def shift(severity: int, value: float, **changes: Any) -> Result:
     verdict = "passed" if value >= 0.6 else "failed"
     words = {
         "kind": "shift_accuracy",
-        "statement": f"accuracy under gaussian_noise, severity {severity} >= 0.6",
+        "statement": f"accuracy under gaussian_noise, severity {severity}",
         "setting": f"gaussian_noise, severity {severity}",
         "method": "paired with the unshifted samples",
+        "varied": (Variation("gaussian_noise", {"severity": severity}, "severity"),),
+        "axis": "severity",
+        "at": severity,
     }
     return made(verdict, severity / 100, value, **words, **changes)
 
@@ -106,11 +113,20 @@ def all_there_is(folder: Path) -> list[Row]:
     results = [
         made("failed", 0.1, 0.26, counterexamples=shown, details={**rich, "baseline": baseline, "health": [finding]}),
         made("passed", 0.05, 0.8, cached="2026-11-25, commit 1a2b3c4", replayed=31),
-        made("failed", 0.08, 0.5, estimate=None, n_used=212, rule="alpha = 0.01 after 212 of 1000"),
+        made("failed", 0.08, 0.5, estimate=None, n=212, rule="alpha = 0.01 after 212 of 1000"),
         made("inconclusive", 0.07, 0.61, rule="population, alpha = 0.01 a side", notes=(HOSTILE,)),
         *(shift(severity, 1.1 - severity / 5) for severity in (1, 2, 3, 4)),
         made(
-            "passed", 0.0, 2.5, quantity="median perturbation", threshold=2.0, setting="L2 norm", statement="median L2"
+            "passed",
+            0.0,
+            2.5,
+            quantity="median perturbation",
+            threshold=2.0,
+            setting="L2 norm",
+            statement="median L2",
+            varied=(),
+            axis=None,
+            at=None,
         ),
     ]
     rows = [

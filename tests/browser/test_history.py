@@ -19,7 +19,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     found: dict[Claim, list[Entry]] = {}
     for number in range(8):
         words = HOSTILE if number == 3 else f"robust accuracy under Linf(eps={number}/255), fast"
-        found[Claim(f"tests/test_model.py::test_a_rather_long_name[{number}]", "kind", words)] = [
+        found[Claim(f"tests/test_model.py::test_a_rather_long_name[{number}]", words)] = [
             Entry(
                 f"2026-02-{1 + at // 24:02d}T{at % 24:02d}:00:00.000Z",
                 f"{at * 7919:012x}",

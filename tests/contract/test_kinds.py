@@ -405,7 +405,7 @@ def test_a_claim_on_few_samples_is_not_silent(one: Kind, scope: str, n: int) -> 
     except (DataError, ConfigError, ModelError):
         return
     assert result.verdict is not Verdict.PASSED or "alone" in measured(result)
-    assert result.n_used < 10
+    assert result.n < 10
     assert any(caveat.endswith("alone") for caveat in result.caveats)
 
 
@@ -699,7 +699,7 @@ def test_a_change_that_changes_nothing_tests_nothing(kind: str) -> None:
     assert found.verdict is Verdict.INCONCLUSIVE
     assert found.rule.startswith(f"nothing was tested: {name}" if name.startswith("the") else "nothing was tested: ")
     assert name in found.rule
-    assert f"none of {found.n_used} samples" in found.rule
+    assert f"none of {found.n} samples" in found.rule
     assert "changes no sample" in measured(found)
     assert 0 in found.details["changed"].values()
 
@@ -744,8 +744,8 @@ def test_samples_that_did_not_change_cannot_carry_a_claim(kind: str) -> None:
     assert found.verdict is Verdict.INCONCLUSIVE
     assert found.rule.startswith("nothing could have failed it: ")
     count = next(iter(found.details["changed"].values()))
-    assert 0 < count < 0.15 * found.n_used
-    assert f"changes {count} of {found.n_used} samples" in measured(found)
+    assert 0 < count < 0.15 * found.n
+    assert f"changes {count} of {found.n} samples" in measured(found)
 
 
 def test_limits_that_nothing_could_exceed_do_not_pass() -> None:

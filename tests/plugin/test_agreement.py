@@ -146,31 +146,39 @@ def from_json(content: dict[str, Any]) -> list[Reading]:
         if result is None:
             readings.append(Reading(row["test"], "error"))
             continue
-        low, high = result["interval"]
-        value = "in" if result["estimate"] is None else format(result["estimate"], ".3f")
-        shown = f"{value} [{low:.3f}, {high:.3f}]"
+        low, high = ends = result["interval"]
+        left = result["details"].get("left_interval", ends)
+        shown = [format(end, ".3f") for end in left]
         if result["bounds"]:  # rounded outwards
-            above, open_ended = result["bounds"] == "above", result["estimate"] is None
-            bound = (high if above else low) if open_ended else result["estimate"]
-            outward = math.ceil(bound * 1000 - 1e-9) if above else math.floor(bound * 1000 + 1e-9)
-            shown = f"at {'most' if above else 'least'} {outward / 1000:.3f}" + (
-                "" if open_ended else shown[len(value) :]
-            )
+            above = result["bounds"] == "above"
+            outward = (math.ceil(high * 1000 - 1e-9) if above else math.floor(low * 1000 + 1e-9)) / 1000
+            shown[above] = format(outward, ".3f")
+        interval = f"[{shown[0]}, {shown[1]}]"
+        value = "in" if result["estimate"] is None else format(result["estimate"], ".3f")
+        told = value if result["bounds"] and left == ends and result["estimate"] is not None else f"{value} {interval}"
+        if result["bounds"]:
+            told += f" {result['captions']['searched']} (true value at {'most' if above else 'least'} {outward:.3f})"
         if (start := result["start"]) is not None:  # where a fall starts
             begun = start["value"] if isinstance(start["value"], str) else format(start["value"], ".3f")
-            shown = f"{shown} from {start['label']} {begun}"
+            told = f"{told} from {start['label']} {begun}"
         threshold = result["threshold"]
-        used, total = result["n_used"], result["n_total"]
+        used, total = result["n"], result["n_total"]
         readings.append(
             Reading(
                 row["test"],
                 result["verdict"] if threshold is not None or result["details"].get("baseline") else "measured",
-                f"{result['quantity']} {shown}",
-                "no threshold" if threshold is None else f"{result['comparison']} {threshold:g}",
+                f"{result['quantity']} {told}",
+                "" if threshold is None else f"{result['comparison']} {threshold:.2f}",
                 str(used) if used == total else f"{used} of {total}",
             )
         )
     return readings
+
+
+def parts_of(sentence: str) -> tuple[str, str]:
+    """What was measured, and what was required."""
+    measured, required = re.fullmatch(r"(.*), (?:required (.*)|nothing required)", sentence).groups()
+    return measured, required or ""
 
 
 def from_terminal(lines: list[str]) -> list[Reading]:
@@ -182,8 +190,8 @@ def from_terminal(lines: list[str]) -> list[Reading]:
         if verdict == "ERROR":
             readings.append(Reading(test, "error"))
             continue
-        value, n = cells[0].split(" n=")
-        readings.append(Reading(test, verdict.lower(), value, cells[1], n))
+        told, n = cells[0].split("; n=")
+        readings.append(Reading(test, verdict.lower(), *parts_of(told), n))
     return readings
 
 
@@ -203,9 +211,11 @@ def from_junit(root: ET.Element) -> list[Reading]:
                 continue
             reading, failure = next(told), case.find("failure")
             verdict = str(failure.get("type")) if failure is not None else "passed"
-            if failure is None and reading.claimed == "no threshold":  # a file that knows no third kind of case
+            if failure is None and not reading.claimed:  # a file that knows no third kind of case
                 verdict = "measured"
-            assert failure is None or f"  measured  {reading.measured} n={reading.n}\n" in str(failure.text)
+            least = f"required {reading.claimed}" if reading.claimed else "nothing required"
+            words = f"{reading.measured}, {least}; n={reading.n}"
+            assert words == case.findtext("system-out") if failure is None else f"  measured  {words}\n" in failure.text
             readings.append(reading._replace(verdict=verdict))
     return readings
 
@@ -240,14 +250,18 @@ def from_page(page: Any) -> list[Reading]:
     for tr in page.xpath("//table[@id='overview']/tbody/tr"):
         verdict, _, measured, _, claimed, n, _ = texts(tr)
         (test,) = tr.xpath(".//code[@class='test']")
-        rows.append([test.text_content(), verdict.split()[-1], measured, claimed, n])
+        rows.append([test.text_content(), verdict.split()[-1], measured, claimed.replace("\N{EN DASH}", ""), n])
     return from_table(rows, places=(0, 1, 2, 3, 4))
 
 
 def from_summary(markdown: str) -> list[Reading]:
     shown = lxml_html.fromstring(markdown_it.MarkdownIt("commonmark").enable("table").render(markdown))
     rows = [texts(tr) for tr in shown.xpath("//tbody/tr")]
-    return from_table([[row[0].split()[-1], *row[1:]] for row in rows], places=(5, 0, 2, 3, 4))
+    readings = []
+    for mark, _, told, n, test in rows:
+        verdict = mark.split()[-1]
+        readings.append(Reading(test, verdict) if verdict == "error" else Reading(test, verdict, *parts_of(told), n))
+    return readings
 
 
 def check_numbers(told: Told) -> None:
@@ -284,7 +298,9 @@ def check_truth(told: Told) -> None:
     for eps, held in ((0.01, 32), (0.1, 16), (0.4, 0)):
         exact = binomtest(held, 32).proportion_ci(confidence_level=0.98, method="exact")
         reading = rows[f"test_linf[{eps}]"]
-        assert reading.measured == f"robust accuracy at most {held / 32:.3f} [0.000, {exact.high:.3f}]"
+        high = f"{math.ceil(exact.high * 1000 - 1e-9) / 1000:.3f}"
+        ends = f" [{exact.low:.3f}, {high}]" if held else ""
+        assert reading.measured == f"robust accuracy {held / 32:.3f}{ends} after attack (true value at most {high})"
         assert reading.verdict == ("passed" if held / 32 >= 0.6 else "failed")
 
 

@@ -90,7 +90,7 @@ SUITE = """
     @pytest.mark.robust(scope="population", family_size=7)
     def test_population(shared):
         from counted import Threshold, mixed
-        assert shared.n_used
+        assert shared.n
         assert_robust_accuracy(Threshold(), mixed(600, 60, 3), Linf(0.0), attack="fgsm", at_least=0.93)
 
     @pytest.mark.robust(seed=5)
@@ -118,7 +118,7 @@ def told(run, project, read_json) -> Callable[..., dict[str, list[Any]]]:
         found: dict[str, list[Any]] = {}
         for row in read_json()["results"]:
             result = row["result"]
-            said = [result[name] for name in ("verdict", "n_used", "interval", "rule", "seed", "alpha", "at_alpha")]
+            said = [result[name] for name in ("verdict", "n", "interval", "rule", "seed", "alpha", "at_alpha")]
             found.setdefault(row["test"], []).append([*said, row["replay"]])
         return found
 
@@ -166,7 +166,7 @@ def test_workers_say_the_same(suite, run_apart, told, read_json) -> None:
     there: dict[str, list[Any]] = {}
     for row in read_json()["results"]:
         result = row["result"]
-        there.setdefault(row["test"], []).append([result[name] for name in ("verdict", "n_used", "interval", "rule")])
+        there.setdefault(row["test"], []).append([result[name] for name in ("verdict", "n", "interval", "rule")])
     assert there == {test: [said[:4] for said in claims] for test, claims in whole.items()}
 
 

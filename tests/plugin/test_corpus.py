@@ -53,7 +53,7 @@ def test_known_points_alone_can_refute_a_claim_before_any_search(write, rows_of,
     result = rows_of()["test_claim"]["result"]
     assert result["rule"] == "certain: 16 of 32 samples are broken by replayed counterexamples"
     assert (result["verdict"], result["estimate"], result["interval"]) == ("failed", None, [0.0, 0.5])
-    assert (result["replayed"], result["n_used"], result["outcomes"].count(None)) == (16, 16, 16)
+    assert (result["replayed"], result["n"], result["outcomes"].count(None)) == (16, 16, 16)
     assert result["cost"]["backward"] <= 3 * 200  # none but to make the three shown smaller
 
 

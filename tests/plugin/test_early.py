@@ -17,14 +17,14 @@ def test_a_clear_claim_stops_early_and_shows_an_interval_alone(write, rows_of) -
     write(test_a=EARLY.format(at_least=0.2))
     result = rows_of("--robust-seed=3")["test_claim"]["result"]
     assert result["verdict"] == "passed"
-    assert result["n_used"] < result["n_total"] == 1000
+    assert result["n"] < result["n_total"] == 1000
     assert result["estimate"] is None
     low, high = result["details"]["left_interval"]
     assert 0.2 <= low < 0.5 < high
     assert result["interval"] == [0.0, high]
     after = int(result["rule"].removeprefix("alpha = 0.01 after ").removesuffix(" of 1000"))
-    assert 0 < after <= result["n_used"]
-    assert result["outcomes"].count(None) == 1000 - result["n_used"]
+    assert 0 < after <= result["n"]
+    assert result["outcomes"].count(None) == 1000 - result["n"]
     assert result["details"]["clean_accuracy"] is None
 
 
@@ -55,20 +55,20 @@ def test_the_summary_says_what_rests_on_alpha_and_what_that_adds_up_to(write, ru
 def test_no_early_number_is_printed(write, run, section) -> None:
     write(test_a=EARLY.format(at_least=0.2))
     line, _ = section(run("--robust"))
-    assert re.search(r"robust accuracy at most 0\.\d{3} n=\d+ of 1000", line)
+    assert re.search(r"robust accuracy in \[0\.\d{3}, \d\.\d{3}\] after attack .*; n=\d+ of 1000", line)
 
 
 def test_exact_looks_at_every_sample(write, rows_of) -> None:
     write(test_a=EARLY.format(at_least=0.2))
     for switch in ("--robust-exact", "--robust-profile=nightly"):
         result = rows_of(switch)["test_claim"]["result"]
-        assert (result["n_used"], result["estimate"], result["rule"]) == (1000, 0.5, "certain: exact on this set")
+        assert (result["n"], result["estimate"], result["rule"]) == (1000, 0.5, "certain: exact on this set")
 
 
 def test_a_spent_budget_is_inconclusive_and_fails(write, run, rows_of) -> None:
     write(test_a=EARLY.format(at_least=0.5))
     result = rows_of("-o", "robust_max_samples=100")["test_claim"]["result"]
-    assert (result["verdict"], result["n_used"], result["rule"]) == (
+    assert (result["verdict"], result["n"], result["rule"]) == (
         "inconclusive",
         100,
         "budget: 100 of 1000 samples looked at",
@@ -80,7 +80,7 @@ def test_a_spent_time_budget_is_inconclusive(write, run, rows_of) -> None:
     """A budget that is spent within the first pass leaves no sample that was looked at in time."""
     write(test_a=EARLY.format(at_least=0.5))
     result = rows_of("-o", "robust_time_budget=1e-9")["test_claim"]["result"]
-    assert (result["verdict"], result["n_used"], result["rule"]) == (
+    assert (result["verdict"], result["n"], result["rule"]) == (
         "inconclusive",
         0,
         "the clock: 0 of 1000 samples looked at",
@@ -98,4 +98,4 @@ def test_inconclusive_may_skip_but_never_passes(write, run) -> None:
 def test_a_population_claim_waits_for_every_sample(write, rows_of) -> None:
     write(test_a=EARLY.format(at_least=0.2))
     result = rows_of("-o", "robust_scope=population")["test_claim"]["result"]
-    assert (result["verdict"], result["n_used"]) == ("passed", 1000)
+    assert (result["verdict"], result["n"]) == ("passed", 1000)

@@ -32,7 +32,7 @@ def test_the_junit_message_is_the_first_line(project, write, run):
     run("--robust", "--junitxml=own.xml", "--robust-junit=ours.xml")
     for file in ("own.xml", "ours.xml"):
         (failure,) = ET.parse(project.path / file).getroot().iter("failure")  # noqa: S314 - our own
-        assert failure.get("message") == "robust accuracy 0.000 < 0.40 under Linf(0.4), fgsm"
+        assert failure.get("message") == "robust accuracy 0.000 < 0.40 under Linf(eps=0.4), fgsm"
 
 
 def test_labels_that_are_mixed_up_do_not_look_like_a_strong_attack(write, run):

@@ -40,7 +40,7 @@ def test_it_says_what_it_is_how_was_measured_and_what_was_found(write, run, read
         "results",
     ]
     assert list(content) == parts
-    assert content["schema"] == 4
+    assert content["schema"] == 5
     assert content["pytest"] == {"exit": 1, "stopped": "", "collected": 3, "deselected": [], "ran": 3, "selection": ""}
     assert content["counts"] == {"failed": 1, "error": 1, "passed": 2}
     ended = {one["test"].partition("::")[2]: (one["phase"], one["outcome"]) for one in content["tests"]}
@@ -73,7 +73,7 @@ def test_a_result_can_be_read_back(write, rows_of):
     result = Result.from_dict(data)
     assert result.to_dict() == data
     assert result.outcomes == (True, False, False, True) * 8, "0.44 and 0.56 are the samples within 0.1 of 0.5"
-    assert (result.estimate, result.n_used, result.n_total, result.threshold) == (0.5, 32, 32, 0.6)
+    assert (result.estimate, result.n, result.n_total, result.threshold) == (0.5, 32, 32, 0.6)
     assert {worst.index % 4 for worst in result.counterexamples} <= {1, 2}
 
 

@@ -52,9 +52,9 @@ TESTS = """
 
     def test_first_of_a_fixture(found): assert found.estimate == 0.5
 
-    def test_second_of_a_fixture(found): assert found.n_used == 32
+    def test_second_of_a_fixture(found): assert found.n == 32
 
-    def test_third_of_a_fixture(several): assert several["one"].n_used == 32
+    def test_third_of_a_fixture(several): assert several["one"].n == 32
 
     def test_finds(robust_model, robust_data):
         assert find_adversarial(robust_model, *robust_data, Linf(0.4), **FGSM).broken.all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from fnmatch import fnmatchcase
 
@@ -30,11 +31,12 @@ def test_there_is_one_row_per_claim_with_its_numbers(write, run, section):
     result = run("--robust", "-o", "robust_recheck=0")
     rows = [line for line in section(result) if not line.startswith("replay:")]
     interval = binomtest(16, 32).proportion_ci(confidence_level=0.98, method="exact")
-    measured = f"robust accuracy at most 0.500 [0.000, {interval.high:.3f}] n=32"
+    low, high = f"{interval.low:.3f}", f"{math.ceil(interval.high * 1000) / 1000:.3f}"  # what is proven, outwards
+    measured = f"robust accuracy 0.500 [{low}, {high}] after attack (true value at most {high}), required >="
     assert [row.split() for row in rows[:3]] == [
-        f"test_a.py::test_passes {measured} >= 0.5 passed".split(),
-        f"test_a.py::test_fails {measured} >= 0.6 FAILED".split(),
-        f"test_a.py::test_open {measured} >= 0.5 cached INCONCLUSIVE".split(),  # test_passes looked at the same
+        f"test_a.py::test_passes {measured} 0.50; n=32 passed".split(),
+        f"test_a.py::test_fails {measured} 0.60; n=32 FAILED".split(),
+        f"test_a.py::test_open {measured} 0.50; n=32 cached INCONCLUSIVE".split(),  # test_passes looked at the same
     ]
     assert re.fullmatch(r"test_a.py::test_breaks +could not measure: ModelError: .*finite.* ERROR", rows[3])
     assert len(rows) == 4
@@ -66,7 +68,7 @@ def test_every_claim_of_a_test_has_a_row_and_the_test_one_replay_line(write, run
     result = run("--robust")
     result.assert_outcomes(failed=1)
     rows = section(result)
-    assert [row.split("at most ")[1].split()[0] for row in rows[:3]] == ["1.000", "0.500", "0.000"]
+    assert [row.split("robust accuracy ")[1].split()[0] for row in rows[:3]] == ["1.000", "0.500", "0.000"]
     assert [row.split()[-1] for row in rows[:3]] == ["passed", "FAILED", "FAILED"]
     replayed, replay = rows[3:]
     assert replayed == "replayed: 16 samples were decided by counterexamples of earlier runs"  # of the second claim
@@ -81,16 +83,16 @@ def test_every_claim_of_a_test_has_a_row_and_the_test_one_replay_line(write, run
         (
             "assert_no_spurious_feature(robust_model, robust_data, "
             "PixelPatch(top=0, left=0, height=2, width=2), max_flip_rate=0.5)",
-            "flip rate 0.500 [0.290, 0.710] n=32  <= 0.5  passed",
+            "flip rate 0.500 [0.290, 0.710], required <= 0.50; n=32  passed",
         ),
         # brightness of severity 3 adds 0.15 to small images: only 0.44 crosses
         (
             "assert_shift_accuracy(robust_model, robust_data, 'brightness', severity=3, at_least=0.75)",
-            "accuracy 0.750 [0.533, 0.903] n=32  >= 0.75  passed",
+            "accuracy 0.750 [0.533, 0.903], required >= 0.75; n=32  passed",
         ),
         (
             "assert_shift_accuracy(robust_model, robust_data, 'brightness', severity=3, max_drop=0.2)",
-            "accuracy drop 0.250 [*] from clean accuracy 1.000 n=32  <= 0.2  FAILED",
+            "accuracy drop 0.250 [*] from clean accuracy 1.000, required <= 0.20; n=32  FAILED",
         ),
     ],
     ids=["cue", "shift", "drop"],

@@ -27,27 +27,30 @@ SIX = """
         claim(robust_model, robust_data, 0.4, at_least=0.4)
 """
 
+ALL = "robust accuracy 1.000 [0.866, 1.000] after attack (true value at most 1.000)"
+NONE = "robust accuracy 0.000 after attack (true value at most 0.135)"
+HALF = "robust accuracy 0.500 [0.290, 0.710] after attack (true value at most 0.710)"
 WIDE = [
-    "test_a.py::test_pass   robust accuracy at most 1.000 [0.000, 1.000] n=32  >= 0.5  passed",
-    "test_a.py::test_fail   robust accuracy at most 0.000 [0.000, 0.134] n=32  >= 0.4  FAILED",
-    "test_a.py::test_open   robust accuracy at most 0.500 [0.000, 0.710] n=32  >= 0.5  INCONCLUSIVE",
+    f"test_a.py::test_pass   {ALL}, required >= 0.50; n=32  passed",
+    f"test_a.py::test_fail   {NONE}, required >= 0.40; n=32  FAILED",
+    f"test_a.py::test_open   {HALF}, required >= 0.50; n=32  INCONCLUSIVE",
     "test_a.py::test_error  could not measure: ModelError: nan_values: *  ERROR",
     "test_a.py::test_skip   skipped: no data yet  skipped",
-    "test_a.py::test_xfail  robust accuracy at most 0.000 [0.000, 0.134] n=32  >= 0.4  *known  xfailed",
+    f"test_a.py::test_xfail  {NONE}, required >= 0.40; n=32  *known  xfailed",
 ]
 NARROW = [
     "passed  test_a.py::test_pass",
-    "  robust accuracy at most 1.000 [0.000, 1.000] n=32  >= 0.5",
+    f"  {ALL},*",
     "FAILED  test_a.py::test_fail",
-    "  robust accuracy at most 0.000 [0.000, 0.134] n=32  >= 0.4",
+    f"  {NONE}, required >=*",
     "INCONCLUSIVE  test_a.py::test_open",
-    "  robust accuracy at most 0.500 [0.000, 0.710] n=32  >= 0.5",
+    f"  {HALF},*",
     "ERROR  test_a.py::test_error",
     "  could not measure: ModelError: nan_values: expected finite logits and*",
     "skipped  test_a.py::test_skip",
     "  skipped: no data yet",
     "xfailed  test_a.py::test_xfail",
-    "  robust accuracy at most 0.000 [0.000, 0.134] n=32  >= 0.4  *",
+    f"  {NONE}, required >=*",
 ]
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 

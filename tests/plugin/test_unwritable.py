@@ -62,7 +62,7 @@ def test_the_verdict_stands_and_the_run_is_red(
     assert done.parseoutcomes() == counted, "the verdicts are those of pytest"
     assert done.ret == 3
     lines = section(done)
-    assert lines[0].startswith("test_a.py::test_holds  robust accuracy at most 1.000")
+    assert lines[0].startswith("test_a.py::test_holds  robust accuracy 1.000 [0.")
     assert lines[0].endswith("passed")
     (lost,) = [line for line in lines if line.startswith("LOST: ")]
     assert what in lost

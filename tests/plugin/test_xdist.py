@@ -51,7 +51,7 @@ def test_two_workers_find_and_tell_what_one_process_does(project, write, run, re
     assert shared.parseoutcomes() == alone.parseoutcomes() == {"passed": 3, "failed": 3, "errors": 1}
     assert section(shared) == section(alone)
     shared.stdout.fnmatch_lines(
-        ["robustest *: profile=dev seed=5 *", "E     measured  robust accuracy at most 0.000 *"]
+        ["robustest *: profile=dev seed=5 *", "E     measured  robust accuracy 0.000 after attack *"]
     )
 
 

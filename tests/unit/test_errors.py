@@ -31,7 +31,7 @@ RESULT = Result(
     interval=(0.0, 1.0),
     threshold=None,
     comparison=">=",
-    n_used=1,
+    n=1,
     n_total=1,
     outcomes=(False,),
     cost=Cost(),

@@ -29,7 +29,7 @@ def result(quantity: str = "rate", **changes: Any) -> Result:
         "interval": (0.0, 0.5),
         "threshold": 0.5,
         "comparison": "<=",
-        "n_used": 4,
+        "n": 4,
         "n_total": 4,
         "outcomes": (True, True, True, False),
         "cost": Cost(),

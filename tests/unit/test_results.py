@@ -37,7 +37,7 @@ results = st.builds(
     interval=st.tuples(share, share),
     threshold=st.none() | share,
     comparison=st.sampled_from([">=", "<="]),
-    n_used=count,
+    n=count,
     n_total=count,
     outcomes=st.lists(st.none() | st.booleans(), max_size=5).map(tuple),
     cost=st.builds(Cost, forward=count, backward=count, seconds=st.floats(0, 1e6)),
@@ -89,7 +89,7 @@ def a_result(**changes: Any) -> Result:
         "interval": (0.4, 0.6),
         "threshold": 0.4,
         "comparison": ">=",
-        "n_used": 2,
+        "n": 2,
         "n_total": 2,
         "outcomes": (True, False),
         "cost": Cost(forward=1, backward=2, seconds=0.5),
@@ -146,28 +146,6 @@ def test_a_field_of_another_version_is_refused_by_name() -> None:
         Result.from_dict({**a_result().to_dict(), "flavour": "new"})
 
 
-@pytest.mark.parametrize("name", ["cached", "replayed", "data", "model"])
-def test_a_result_of_an_earlier_version_lacks_only_what_was_not_known_then(name: str) -> None:
-    written = a_result().to_dict()
-    del written[name]
-    assert getattr(Result.from_dict(written), name) == getattr(a_result(), name)
-
-
-@pytest.mark.parametrize("name", ["kind", "verdict", "interval", "outcomes", "cost", "notes", "counterexamples"])
-def test_a_missing_field_is_refused(name: str) -> None:
-    written = a_result().to_dict()
-    del written[name]
-    with pytest.raises((KeyError, TypeError), match=name):
-        Result.from_dict(written)
-
-
-def test_a_result_from_when_the_kind_was_called_claim_says_so() -> None:
-    written = a_result().to_dict()
-    written["claim"] = written.pop("kind")
-    with pytest.raises(TypeError, match="field 'kind' of a result but got 'claim'"):
-        Result.from_dict(written)
-
-
 def test_an_unknown_verdict_is_refused() -> None:
     with pytest.raises(ValueError, match="maybe"):
         Result.from_dict({**a_result().to_dict(), "verdict": "maybe"})
@@ -221,6 +199,10 @@ def test_a_left_interval_that_is_none_is_no_matter(left: object) -> None:
     assert a_result(details={"left_interval": left}).left_interval == (0.4, 0.6)
 
 
-def test_a_file_of_before_reads_as_before() -> None:
-    old = {k: v for k, v in a_result().to_dict().items() if k not in {"bounds", "scope", "caveats", "gated"}}
-    assert Result.from_dict(old) == a_result()
+@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(Result)])
+def test_a_result_without_one_of_its_fields_is_refused(name: str) -> None:
+    """What an earlier version wrote has no meaning here: nothing is filled in."""
+    written = a_result().to_dict()
+    del written[name]
+    with pytest.raises(KeyError, match=name):
+        Result.from_dict(written)

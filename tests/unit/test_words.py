@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from robustest.words import as_written, folded, headline
 def result(verdict: Verdict = Verdict.FAILED, **changes: Any) -> Result:
     values: dict[str, Any] = {
         "kind": "robust_accuracy",
-        "statement": "robust accuracy under Linf(eps=8/255), fast >= 0.4",
+        "statement": "robust accuracy under Linf(eps=8/255), fast",
         "verdict": verdict,
         "rule": "certain: exact on this set",
         "quantity": "robust accuracy",
@@ -23,7 +24,7 @@ def result(verdict: Verdict = Verdict.FAILED, **changes: Any) -> Result:
         "interval": (0.0, 0.01),
         "threshold": 0.4,
         "comparison": ">=",
-        "n_used": 512,
+        "n": 512,
         "n_total": 512,
         "outcomes": (False,) * 512,
         "cost": Cost(),
@@ -51,25 +52,41 @@ def test_other_numbers_are_as_short_as_they_were(value: float, written: str) -> 
 
 
 def test_the_first_line_of_a_failure_says_it() -> None:
-    assert headline(result()) == "robust accuracy 0.000 < 0.40 under Linf(8/255), fast"
-    early = result(estimate=None, interval=(0.0, 0.3149), n_used=64)
-    assert headline(early) == "robust accuracy at most 0.315 < 0.40 under Linf(8/255), fast"
+    assert headline(result()) == "robust accuracy 0.000 < 0.40 under Linf(eps=8/255), fast"
+    early = result(estimate=None, interval=(0.0, 0.3149), n=64)
+    assert headline(early) == "robust accuracy at most 0.315 < 0.40 under Linf(eps=8/255), fast"
+    assert headline(replace(early, bounds="")) == "robust accuracy in [0.000, 0.315] < 0.40 under Linf(eps=8/255), fast"
+    assert headline(result(statement="other words")) == "robust accuracy 0.000 < 0.40: other words"
 
 
 def test_a_value_is_never_said_to_be_on_the_other_side_of_its_threshold() -> None:
     near = result(estimate=0.39999, interval=(0.0, 0.45))
-    assert headline(near) == "robust accuracy 0.39999 < 0.40 under Linf(8/255), fast"
+    about = "required >= 0.40 under Linf(eps=8/255), fast"
+    assert headline(near) == "robust accuracy 0.39999 < 0.40 under Linf(eps=8/255), fast"
     worse = result(estimate=0.5, interval=(0.0, 0.55), rule="worse than the baseline")
-    assert headline(worse) == "failed: robust accuracy under Linf(eps=8/255), fast >= 0.4 (worse than the baseline)"
+    assert headline(worse) == (
+        f"failed: robust accuracy 0.500 found (true value at most 0.550), {about} (worse than the baseline)"
+    )
     open_ = result(estimate=None, interval=(0.0, 0.45), rule="certain after 300 of 512")
     assert headline(open_).startswith("failed: ")
 
 
 def test_what_was_not_settled_says_so_first() -> None:
     open_ = result(Verdict.INCONCLUSIVE, estimate=None, interval=(0.0, 0.45))
-    assert headline(open_) == "inconclusive: robust accuracy at most 0.450, claimed >= 0.40 under Linf(8/255), fast"
-    sick = result(Verdict.INCONCLUSIVE, estimate=0.9, interval=(0.0, 0.95), rule="health check: zero_gradient")
-    assert headline(sick).startswith("inconclusive (health check: zero_gradient): robust accuracy at most 0.900")
+    assert headline(open_) == (
+        "inconclusive: robust accuracy in [0.000, 0.450] found (true value at most 0.450), required >= 0.40 under "
+        "Linf(eps=8/255), fast"
+    )
+    sick = result(
+        Verdict.INCONCLUSIVE,
+        estimate=0.9,
+        interval=(0.0, 0.95),
+        rule="health check: zero_gradient",
+        reasons=("health:zero_gradient",),
+    )
+    assert headline(sick).startswith("inconclusive (health check: zero_gradient): robust accuracy 0.900 found")
+    reworded = result(Verdict.INCONCLUSIVE, rule="health check: zero_gradient")
+    assert headline(reworded).startswith("inconclusive: "), "the reasons count, and not the words of the rule"
 
 
 @pytest.mark.parametrize(("wrong", "first"), [(33, True), (32, False), (0, False)])
@@ -77,7 +94,7 @@ def test_failures_that_no_attack_brought_about_are_said_first(wrong: int, first:
     seen = {"right": 64 - wrong, "of": 64, "failures": 64, "wrong": wrong}
     line = headline(result(details={"clean_seen": seen}))
     assert line.startswith("clean accuracy 0.484: 33 of 64 failures were wrong before any change; ") == first
-    assert line.endswith("robust accuracy 0.000 < 0.40 under Linf(8/255), fast")
+    assert line.endswith("robust accuracy 0.000 < 0.40 under Linf(eps=8/255), fast")
 
 
 @given(st.lists(st.text("ab/-.", min_size=1, max_size=12), min_size=1, max_size=30), st.integers(40, 120))
@@ -98,6 +115,6 @@ def test_a_command_that_is_folded_is_still_one_command() -> None:
 
 def test_a_result_is_short_where_it_is_printed() -> None:
     assert repr(result()) == (
-        "<Result failed: robust accuracy under Linf(eps=8/255), fast >= 0.4; "
-        "robust accuracy at most 0.000 [0.000, 0.010] n=512>"
+        "<Result failed: robust accuracy under Linf(eps=8/255), fast; "
+        "robust accuracy 0.000 found (true value at most 0.010), required >= 0.40; n=512>"
     )

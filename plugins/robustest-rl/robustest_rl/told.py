@@ -84,7 +84,7 @@ def _fallible(decision: Decision, untouched: float, low: float, asked: Asked) ->
         f"nothing could have failed it: untouched episodes return {untouched:.4g}, the lowest return is {low:.4g}, and "
         f"a fall of {asked.threshold:g} is allowed. Allow less, or claim the return itself"
     )
-    return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=rule)
+    return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=rule, reasons=("no_fall",))
 
 
 def _details(counted: Episodes, evidence: Evidence, tuned: Tuned | None, worst: int) -> dict[str, Any]:

@@ -115,7 +115,7 @@ def test_a_policy_that_draws_is_a_function_of_its_episode_once_it_says_so() -> N
 def test_a_share_passes_and_fails_and_says_how() -> None:
     passed = measure_robust_return(right, Line, at_least=3, share=0.8)
     assert passed.verdict is Verdict.PASSED
-    assert passed.n_used < passed.n_total
+    assert passed.n < passed.n_total
     failed = measure_robust_return(right, Line, at_least=5, share=0.95)
     assert failed.verdict is Verdict.FAILED
     assert failed.scope == "population"

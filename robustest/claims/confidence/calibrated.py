@@ -47,6 +47,7 @@ _FEWEST_BINS = 10
 
 CALIBRATED = Kind(
     name="calibrated",
+    parameters=("bins", "temperature"),
     quantities=(
         Quantity.at_most("max_brier", "Brier score", "Brier score{}", trivial=2),
         Quantity.at_most("max_ece", "calibration error", "calibration error{}", trivial=1),

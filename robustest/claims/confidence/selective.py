@@ -29,6 +29,8 @@ from robustest.statistics import asked_threshold, checked_threshold, need
 
 SELECTIVE_ACCURACY = Kind(
     name="selective_accuracy",
+    parameters=("coverage",),
+    axis="coverage",
     quantities=(
         Quantity.at_least(
             "at_least", "selective accuracy", "accuracy on the {:g} of samples that the model is surest of{}"

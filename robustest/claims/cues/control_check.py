@@ -19,7 +19,7 @@ def with_control(result: Result, control: Result, *, cue: str, problem: str, mor
         problem: why the control shows nothing; empty where it shows that the claim can fail.
         more: what else is to be told of it.
     """
-    told = {"cue": cue, "verdict": str(control.verdict), "measured": control.estimate, "n": control.n_used, **more}
+    told = {"cue": cue, "verdict": str(control.verdict), "measured": control.estimate, "n": control.n, **more}
     known = result.details["sensitivity"]
     details = {**result.details, "sensitivity": {**known, "controls": [*known["controls"], told]}}
     cost = Cost(
@@ -28,4 +28,4 @@ def with_control(result: Result, control: Result, *, cue: str, problem: str, mor
         seconds=result.cost.seconds + control.cost.seconds,
     )
     result = replace(result, details=details, cost=cost)
-    return replace(result, verdict=Verdict.INCONCLUSIVE, rule=problem) if problem else result
+    return replace(result, verdict=Verdict.INCONCLUSIVE, rule=problem, reasons=("control",)) if problem else result

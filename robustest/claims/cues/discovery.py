@@ -12,7 +12,7 @@ from robustest.claims.cues.control_check import with_control
 from robustest.claims.cues.control_cues import probe_rounds
 from robustest.claims.cues.control_models import Known, given, simulated, trained
 from robustest.claims.cues.cue_proposals import propose
-from robustest.claims.cues.interventions import Switching, details_of, limited, undoubted
+from robustest.claims.cues.interventions import Switching, details_of, undoubted
 from robustest.claims.cues.judged_proposals import Judged
 from robustest.claims.cues.reliance import NO_SPURIOUS_FEATURE
 from robustest.cues import Cue, NullCue, Plant, for_samples, switched
@@ -197,7 +197,6 @@ def searched(
         evidence if proposals else replace(evidence, exhibits=[]),
         decision=undoubted(judged.decision(), evidence, rule),
         kind=NO_SPURIOUS_FEATURE,
-        statement=limited(plan.statement, rule),
         asked=asked,
         threshold=rule.max_recall_drop if rule.by_recall else rule.max_flip_rate,
         setting="; ".join(found.looked_at),

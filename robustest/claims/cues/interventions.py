@@ -115,14 +115,7 @@ def undoubted(decision: Decision, evidence: Evidence, rule: CueRule) -> Decision
     if not limits or moved <= min(limits) * of or decision.verdict is Verdict.INCONCLUSIVE:
         return decision
     why = f"the null cue does not pass: {moved} of {of} predictions changed where nothing did"
-    return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=why)
-
-
-def limited(statement: str, rule: CueRule) -> str:
-    """A claim on cues in words, with its thresholds where it has any."""
-    named = (("flips", rule.max_flip_rate), ("recall drop", rule.max_recall_drop))
-    parts = [f"{what} <= {limit:g}" for what, limit in named if limit is not None]
-    return f"{statement}: {', '.join(parts)}" if parts else statement
+    return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=why, reasons=("control",))
 
 
 def details_of(evidence: Evidence, cues: Sequence[Cue], rule: CueRule, lead: int | None = None) -> dict[str, Any]:

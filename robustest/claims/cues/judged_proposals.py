@@ -70,14 +70,14 @@ class Judged:
         if not proposals:
             return replace(decision, rule=f"no cue stands out among {', '.join(self._found.looked_at)}")
         if decision.verdict is Verdict.PASSED and (hidden := self._hidden()):
-            return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=hidden)
+            return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=hidden, reasons=("unfit",))
         if decision.verdict is Verdict.PASSED:
             return replace(decision, rule=f"no cue proposed ({len(proposals)}) moves more than is claimed")
         one, lead = proposals[self.lead], self._alone[self.lead]
         if self.lead in self.sure and lead.verdict is Verdict.FAILED:
             p = f"p = {self.p[self.lead]:.2g} on unseen samples"
             return replace(lead, rule=f"the {one.cue.name} draws predictions to class {one.label}, {p}")
-        return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=self._unsure())
+        return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=self._unsure(), reasons=("unfit",))
 
     def _unsure(self) -> str:
         """Why the cue that speaks most against the claim, though it moves more than is claimed, does not refute it."""

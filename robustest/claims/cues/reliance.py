@@ -80,6 +80,7 @@ def _proposals(found: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 NO_SPURIOUS_FEATURE = Kind(
     name="no_spurious_feature",
+    parameters=("target_class",),
     quantities=(
         Quantity.at_most("max_flip_rate", "flip rate", "reliance on {}{}", trivial=1, counts=("flips", "of")),
         Quantity.at_most("max_recall_drop", "recall drop", "reliance on {}{}", trivial=1, start="recall_on"),

@@ -28,7 +28,7 @@ from typing import Any, Literal, Unpack
 from robustest.claims.cues.control_check import with_control
 from robustest.claims.cues.control_models import on_planted
 from robustest.claims.cues.discovery import Limits, measure_discovered
-from robustest.claims.cues.interventions import Switching, details_of, limited, undoubted
+from robustest.claims.cues.interventions import Switching, details_of, undoubted
 from robustest.claims.cues.reliance import NO_SPURIOUS_FEATURE
 from robustest.cues import Cue, planting
 from robustest.discovery import Discovery
@@ -180,7 +180,6 @@ def _measured(
         evidence,
         decision=undoubted(evidence.decision, evidence, rule),
         kind=NO_SPURIOUS_FEATURE,
-        statement=limited(plan.statement, rule),
         asked=asked,
         threshold=rule.max_recall_drop if rule.by_recall else rule.max_flip_rate,
         setting="; ".join(each.name for each in cues),

@@ -125,7 +125,7 @@ def _beside(decision: Decision, start: Decision) -> Decision:
     if start.verdict is Verdict.FAILED or (
         start.verdict is Verdict.INCONCLUSIVE and decision.verdict is not Verdict.FAILED
     ):
-        return replace(decision, verdict=start.verdict, rule=start.rule, at_alpha=start.at_alpha)
+        return replace(decision, verdict=start.verdict, rule=start.rule, at_alpha=start.at_alpha, reasons=start.reasons)
     return decision
 
 

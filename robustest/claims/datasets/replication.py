@@ -98,7 +98,7 @@ def measure_replication_gap(
         decision if whole else replace(decision, estimate=None, rule=f"{decision.rule}; budget: not all items"),
         settings,
         kind=REPLICATION_GAP,
-        statement=REPLICATION_GAP.quantities[0].claimed(at_most, how),
+        statement=REPLICATION_GAP.quantities[0].says(how),
         threshold=at_most,
         setting=f"{first.n} and {second.n} items, {gaps.annotations} annotations or more of each",
         method=f"equal selection frequencies; image bootstrap, {draws} draws",

@@ -103,7 +103,7 @@ def measure_subpopulation_shift(
         decision,
         setup.settings,
         kind=SUBPOPULATION_SHIFT,
-        statement=SUBPOPULATION_SHIFT.quantities[0].claimed(max_drop),
+        statement=SUBPOPULATION_SHIFT.quantities[0].says(),
         threshold=max_drop,
         setting=f"{len(split.superclasses)} superclasses; subclasses: {len(halves[0].shares)} in the source, "
         f"{len(halves[1].shares)} in the target",

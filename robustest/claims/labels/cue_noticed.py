@@ -86,7 +86,7 @@ def measure_cue_noticed(
         decision,
         settings,
         kind=CUE_NOTICED,
-        statement=CUE_NOTICED.quantities[0].claimed(at_least, cue),
+        statement=CUE_NOTICED.quantities[0].says(cue),
         threshold=at_least,
         setting=f"{cue}, {len(np.unique(study.annotator[about[cue]]))} annotators",
         method=f"calls beside those of two known cues, {'variance' if terms.scope == 'set' else 'bets'} by annotator",

@@ -100,7 +100,7 @@ def measure_label_quality(
         decision,
         settings,
         kind=LABEL_QUALITY,
-        statement=LABEL_QUALITY.quantities[0].claimed(most),
+        statement=LABEL_QUALITY.quantities[0].says(),
         threshold=most,
         setting=f"{n} of {total} labels that people looked at, {int(looked.answers.min())} answers or more each",
         method="hypergeometric bounds" if settings.scope == "set" else "exact binomial bounds",

@@ -93,7 +93,7 @@ def measure_simulatable(
         decision,
         settings,
         kind=SIMULATABLE,
-        statement=SIMULATABLE.quantities[0].claimed(at_least),
+        statement=SIMULATABLE.quantities[0].says(),
         threshold=at_least,
         setting=f"{found.items} items, {found.annotators} annotators, {len(study.classes)} classes",
         method=f"people's answers beside the model's, {'variance' if terms.scope == 'set' else 'bets'} by annotator",

@@ -34,6 +34,8 @@ from robustest.threats import L2
 
 CLASS_EVIDENCE = Kind(
     name="class_evidence",
+    parameters=("eps",),
+    axis="eps",
     quantities=(Quantity.at_least("min_transfer", "transfer", "transfer of class evidence under {}"),),
     advises=True,
     captions=Captions(after="driven"),

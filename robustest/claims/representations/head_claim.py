@@ -46,10 +46,6 @@ class HeadLimits:
         """Validation accuracy given up: a head chosen at the very limit would be beyond it half of the time."""
         return _SLACK if self.drop is None else min(_SLACK, self.drop / 2)
 
-    def says(self, words: str) -> str:
-        """The claim, of whose quantity these are the words."""
-        return words if self.drop is None else f"{words} of at most {self.features} features a class <= {self.drop:g}"
-
     def check_features(self, there: int) -> None:
         """Refuse a claim that any head keeps.
 
@@ -70,13 +66,13 @@ def decided(evidence: Evidence, fitted: FittedHead, limits: HeadLimits, min_per_
     count, largest = int(counts.max()), int(counts.argmax())
     if count > limits.features:
         rule = f"class {largest} has {count} features in the sparsest head that is accurate enough"
-        decision = replace(decision, verdict=Verdict.FAILED, rule=rule)
+        decision = replace(decision, verdict=Verdict.FAILED, rule=rule, reasons=("limit",))
     if decision.verdict is Verdict.INCONCLUSIVE:
         return decision
     doubt = _doubt(evidence, fitted, min_per_class)
     if not doubt and decision.verdict is Verdict.FAILED:
         doubt = _unfair(evidence, fitted, limits.drop)
-    return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=doubt) if doubt else decision
+    return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=doubt, reasons=("unfit",)) if doubt else decision
 
 
 def _doubt(evidence: Evidence, fitted: FittedHead, min_per_class: int) -> str:

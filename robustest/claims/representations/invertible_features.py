@@ -44,6 +44,7 @@ INVERTIBLE_FEATURES = Kind(
         Quantity.at_least("max_image_error", "images that come back", "images that come back from their features"),
     ),
     advises=True,
+    limits=("max_representation_error",),
     captions=Captions(before="sample", after="same features"),
     lines=no_lines,
 )
@@ -130,7 +131,6 @@ def _result(plan: Plan, look: Inverting) -> Result:
         evidence,
         decision=_decided(evidence, error or 0.0, look.max_representation_error, plan.settings.alpha),
         kind=INVERTIBLE_FEATURES,
-        statement=plan.statement if error is None else f"{plan.statement}, error <= {error:g}, share >= 0.5",
         threshold=None if error is None else _HALF,
         setting=f"{features} features of images of {elements} elements",
         method=f"{look.iterations} gradient steps from grey",

@@ -131,9 +131,9 @@ def measure_sparse_head(
 
 def _measured(setup: Setup, limits: HeadLimits, how: HeadOptions, fit_samples: int) -> Result:
     """Heads fitted on one half, and the one chosen judged on the other."""
-    statement = limits.says(SPARSE_HEAD.quantities[0].says())
+    statement = SPARSE_HEAD.quantities[0].says()
     halves = Halves.of(setup.samples, setup.settings.seed, fit_samples)
-    name = f"sparse_head-{zlib.crc32(statement.encode()):08x}"
+    name = f"sparse_head-{zlib.crc32(repr(limits).encode()):08x}"
     fitted, tally = fit_head(setup.model, halves, setup.settings, how, name)
     limits.check_features(fitted.features.shape[1])
     look = Judging(fitted=fitted, of=halves.unseen, examples=setup.settings.examples)
@@ -145,7 +145,6 @@ def _measured(setup: Setup, limits: HeadLimits, how: HeadOptions, fit_samples: i
         evidence,
         decision=decided(evidence, fitted, limits, how.min_per_class),
         kind=SPARSE_HEAD,
-        statement=statement,
         threshold=limits.drop,
         setting=f"elastic net on {fitted.features.shape[1]} features of the last layer",
         method=f"fitted on {fitted.path.n_train} samples, chosen on {fitted.path.n_validation}, judged on others",

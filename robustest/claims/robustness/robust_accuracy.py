@@ -50,6 +50,7 @@ ROBUST_ACCURACY = Kind(
     captions=Captions(
         setting="threat",
         after="adversarial",
+        searched="after attack",
         names={"largest_size": "largest size found", "stages": "broken, by stage"},
     ),
     lines=clean_accuracy,

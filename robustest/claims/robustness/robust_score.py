@@ -50,7 +50,9 @@ ROBUST_SCORE = Kind(
     name="robust_score",
     quantities=(Quantity.at_least("at_least", "mean worst score", "mean {} under {}, {}"),),
     asks_too=("no_worse_than",),
-    captions=Captions(setting="threat", after="adversarial", names={"largest_size": "largest size found"}),
+    captions=Captions(
+        setting="threat", after="adversarial", searched="after attack", names={"largest_size": "largest size found"}
+    ),
     lines=no_lines,
 )
 """The mean, over samples, of the lowest score that an attack finds inside a threat."""

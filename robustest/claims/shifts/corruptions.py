@@ -42,6 +42,7 @@ SEVERITIES = (1, 2, 3, 4, 5)
 
 CORRUPTION_ROBUSTNESS = Kind(
     name="corruption_robustness",
+    parameters=("severities",),
     quantities=(
         Quantity.at_least("min_accuracy", "mean accuracy", "mean accuracy over {}{}"),
         Quantity.at_most(

@@ -7,7 +7,6 @@ simpler neighbour that it tried breaks the claim.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -43,7 +42,7 @@ from robustest.run.setup import Setup
 from robustest.settings import Settings
 from robustest.statistics import Decision, asked_threshold
 from robustest.statistics.thresholds import need
-from robustest.strategies import Change, as_change
+from robustest.strategies import Change, as_change, strategy_words
 from robustest.strategies.changes import code_of
 
 _LONGEST = 120
@@ -111,7 +110,8 @@ def measure_robust_to(
     if max_examples is not None:
         checked_whole("max_examples", max_examples, 1)
     classifier, settings = apply(model, options)
-    samples, setting = as_samples(data), _as_written(strategy)
+    samples, words = as_samples(data), strategy_words(strategy)
+    setting = words if len(words) <= _LONGEST else f"{words[: _LONGEST - 3]}..."
     statement = ROBUST_TO.quantities[0].says(setting)
     with torch.inference_mode(False), frozen(classifier.module) as notes:
         trials = Trials.of(classifier, samples, settings, at_least, statement)
@@ -231,7 +231,7 @@ def _result(
         decision,
         setup.settings,
         kind=ROBUST_TO,
-        statement=statement if at_least is None else f"{statement} >= {at_least:g}",
+        statement=statement,
         threshold=at_least,
         setting=setting,
         method=f"hypothesis, {len(trials.seen)} examples, {trials.broken} of them break the claim",
@@ -304,9 +304,3 @@ def _details(trials: Trials, evidence: Evidence, ended: _Ended) -> dict[str, Any
 def _about(change: object, trials: Trials) -> dict[str, Any]:
     """A change in words and as code, and the accuracy on what was searched on."""
     return {"change": str(as_change(change)), "code": code_of(change), "accuracy": trials.share(change)}
-
-
-def _as_written(strategy: SearchStrategy[Any]) -> str:
-    """A strategy as a person wrote it."""
-    text = re.sub(r"\b_(?=(shifts|poses|perturbations|compositions)\()", "", repr(strategy))
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."

@@ -24,7 +24,6 @@ from torch import Tensor
 from robustest.checks import checked_real, checked_whole
 from robustest.claims.training.probed_training import Batches, Course, Trace, Trainings, best_constant, built
 from robustest.claims.training.probes import Loss
-from robustest.claims.training.trained import at_most
 from robustest.engine.draws import seed_draws
 from robustest.errors import ConfigError, DataError, ModelError, expected
 from robustest.identity.fingerprint import digest
@@ -135,7 +134,7 @@ def _result(
         decision,
         settings,
         kind=LANDSCAPE,
-        statement=at_most(LANDSCAPE.quantities[0].says(), max_ratio),
+        statement=LANDSCAPE.quantities[0].says(),
         threshold=max_ratio,
         setting=f"{course.steps} steps of {course.learning_rate:g}, relative steps of {list(course.etas)}",
         method=f"probes every {course.every} steps, {len(runs)} runs of each net",
@@ -207,6 +206,7 @@ def _decision(runs: list[Run], threshold: float | None, alpha: float) -> Decisio
         rule=f"not learned in {sum(bool(run.unlearned()) for run in runs)} of {len(runs)} runs: {told[0]}",
         estimate=None if known is None else known.estimate,
         interval=(0.0, 1e30) if known is None else known.interval,
+        reasons=("unfit",),
     )
 
 

@@ -23,7 +23,7 @@ from robustest import context
 from robustest.checks import checked_whole
 from robustest.claims.robustness.attacking import checked_threat
 from robustest.claims.training.relabelled import Learned, Learners, moved
-from robustest.claims.training.trained import at_most, decision_over_seeds
+from robustest.claims.training.trained import decision_over_seeds
 from robustest.facts import Captions, Fact
 from robustest.identity.fingerprint import digest
 from robustest.kinds import Kind, Quantity
@@ -212,7 +212,7 @@ def _result(
         decision,
         settings,
         kind=NONROBUST_RELIANCE,
-        statement=at_most(study.statement, max_transfer),
+        statement=study.statement,
         threshold=max_transfer,
         setting=f"{threat}, {len(study.sets.y)} training samples, {seeds} seeds",
         method=f"{steps} gradient steps towards the next class, variance by seed and sample",

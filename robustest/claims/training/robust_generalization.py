@@ -24,7 +24,7 @@ from robustest.attacks import Cascade, Searcher
 from robustest.checks import checked_whole
 from robustest.claims.robustness.attacking import asked_attack, checked_threat
 from robustest.claims.training.attacked_models import Size, Study
-from robustest.claims.training.trained import at_most, decision_over_seeds, total
+from robustest.claims.training.trained import decision_over_seeds, total
 from robustest.errors import ConfigError, expected
 from robustest.facts import Captions, Fact
 from robustest.identity.fingerprint import digest
@@ -218,7 +218,7 @@ def _result(study: Study, max_gap: float | None, min_train_accuracy: float) -> R
         decision,
         settings,
         kind=ROBUST_GENERALIZATION,
-        statement=at_most(study.statement, max_gap),
+        statement=study.statement,
         threshold=max_gap,
         setting=f"{study.threat}, {last.samples} training samples, {study.seeds} seeds",
         method=f"{study.cascade.name}, variance by seed and sample",

@@ -80,11 +80,6 @@ def decision_over_seeds(
     return approximate(decision, terms, by="Student's t over seeds", units="seeds", instead=instead)
 
 
-def at_most(statement: str, threshold: float | None) -> str:
-    """What is claimed, in words, with its threshold where there is one."""
-    return statement if threshold is None else f"{statement} <= {threshold:g}"
-
-
 def total(tallies: Iterable[Tally]) -> Tally:
     """All together."""
     whole = Tally()

@@ -28,12 +28,12 @@ def show(file: str) -> int:
         raise missing(f"Expected a baseline at {path} but there is none. Make it: robustest baseline update")
     entries = read(path)
     screen = Screen()
-    for entry in sorted(entries.values(), key=lambda entry: (entry.test, entry.statement)):
+    for entry in sorted(entries.values(), key=lambda entry: (entry.test, entry.claim)):
         held, n = sum(entry.outcomes), entry.n
         share = f"{held / n:.3f} ({held} of {n} hold)" if n else "no samples"
         if entry.scores:
             share = f"mean score {sum(entry.scores) / n:.3f} of {n}"
-        screen.write_line(f"{entry.test}  {entry.statement}")
+        screen.write_line(f"{entry.test}  {entry.claim}")
         commit = f", commit {entry.commit}" if entry.commit else ""
         data = f"  data {entry.data[:12]}" if entry.data else ""
         model = f"  model {entry.model[:12]}" if entry.model else ""

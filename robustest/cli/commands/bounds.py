@@ -97,7 +97,7 @@ def moves(first: Result, second: Result) -> bool:
 
 def _why_not(result: Result) -> str:
     if result.estimate is None:
-        return f"only {result.n_used} of {result.n_total} samples were looked at"
+        return f"only {result.n} of {result.n_total} samples were looked at"
     if spoke := _health(result):
         return f"health check: {spoke}; what holds may not be robust"
     if untested := result.details.get("nothing_tested"):

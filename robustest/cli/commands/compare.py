@@ -7,19 +7,19 @@ from itertools import count
 from pathlib import Path
 
 from robustest.account import Row
-from robustest.cli.claims import claim_of, without_thresholds
+from robustest.cli.claims import claim_of
 from robustest.cli.commands.pairs import Change, Compared, changes, compared
 from robustest.cli.exits import Exit, missing
 from robustest.cli.runs import Run, read_run
 from robustest.cli.screen import Screen, counted
 from robustest.errors import ConfigError
 from robustest.reports.states import red
-from robustest.reports.text import claimed, measured
+from robustest.reports.text import measured
 from robustest.settings import Settings
 from robustest.statistics.differences.paired import drop_bounds
 
-Key = tuple[str, str, str, int]
-"""A claim: its test, its kind, its words without thresholds, and its place among those in the test that read alike."""
+Key = tuple[str, str, int]
+"""A claim: its test, its key (`Result.claim`), and its place among those of one key in the test."""
 
 
 def compare(first: str, second: str, *, alpha: float | None, fail_on_worse: bool, allow_missing: bool) -> int:
@@ -99,8 +99,8 @@ _NOTHING = "no claim is in both"
 def _show_rest(screen: Screen, alone: Mapping[str, Sequence[Key]], runs: Mapping[str, Run]) -> None:
     """Claims that only one run has, and what was lost."""
     for name, keys in alone.items():
-        for test, _, words, _ in keys:
-            screen.write_line(f"only in {name}: {test}  {words or 'could not measure'}", yellow=True)
+        for test, claim, _ in keys:
+            screen.write_line(f"only in {name}: {test}  {claim or 'could not measure'}", yellow=True)
     for path, run in runs.items():
         for problem in run.lost:
             screen.write_line(f"LOST: {path} lost results: {problem}", red=True)
@@ -117,7 +117,7 @@ def keyed(rows: Sequence[Row]) -> dict[Key, Row]:
     """Rows by claim; thresholds may differ between two runs, so they are no part of it."""
     found: dict[Key, Row] = {}
     for row in rows:
-        claim = (row.test, "", "") if row.result is None else claim_of(row.test, row.result)
+        claim = (row.test, "") if row.result is None else claim_of(row.test, row.result)
         number = next(n for n in count() if (*claim, n) not in found)
         found[(*claim, number)] = row
     return found
@@ -129,7 +129,7 @@ _LOUD = (Change.WORSE, Change.BETTER, Change.NOT_MEASURED)
 
 def _show(screen: Screen, one: Compared, change: Change, alpha: float) -> None:
     result = one.before.result if one.after.result is None else one.after.result
-    words = "" if result is None else f"  {without_thresholds(result.statement)}"
+    words = "" if result is None else f"  {result.statement}"
     screen.write_line(f"{one.after.test}{words}")
     for name, row in (("A", one.before), ("B", one.after)):
         screen.write_line(f"    {name}  {_line(row)}")
@@ -162,7 +162,7 @@ def _paired(one: Compared, change: Change, shown: str, alpha: float) -> str:
 def _line(row: Row) -> str:
     if row.result is None:
         return f"could not measure: {row.problem.splitlines()[0]}"
-    return f"{measured(row.result)}  {claimed(row.result)}  {row.result.verdict}"
+    return f"{measured(row.result)}  {row.result.verdict}"
 
 
 def _about(run: Run) -> str:

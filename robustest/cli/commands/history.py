@@ -106,7 +106,7 @@ def _collecting_nothing() -> Iterator[None]:
 
 def _courses(folder: str, only: str | None) -> list[Course]:
     found = courses_of(store.read(Path(folder)))
-    kept = [one for one in found if only is None or only in one.claim.test or only in one.claim.words]
+    kept = [one for one in found if only is None or only in one.claim.test or only in one.claim.key]
     if not kept:
         what = "runs" if only is None else f"a claim of {only!r}"
         raise missing(f"Expected {what} in {folder} but there is none.")

@@ -210,13 +210,13 @@ def _start_of(result: Result) -> tuple[int, int] | None:
     if known:
         return known.count(True), len(known)
     start = None if result.start is None else result.start.value
-    return (round(start * result.n_used), result.n_used) if isinstance(start, float) and result.n_used else None
+    return (round(start * result.n), result.n) if isinstance(start, float) and result.n else None
 
 
 def _why_not(before: Result, after: Result) -> str:
     for name, result in (("A", before), ("B", after)):
         if not result.data:
-            return f"{name} looked at {result.n_used} of {result.n_total} samples (--robust-exact looks at all)"
+            return f"{name} looked at {result.n} of {result.n_total} samples (--robust-exact looks at all)"
     if before.data != after.data:
         return "the samples are others"
     if [o is None for o in before.outcomes] != [o is None for o in after.outcomes]:

@@ -86,7 +86,7 @@ def _remembered(store: Path) -> Account:
     """The latest result of each claim, whenever that was, and how its test ended when it was last run."""
     from robustest.store.records import load_records
 
-    latest: dict[tuple[str, str, str], tuple[str, list[Row]]] = {}
+    latest: dict[tuple[str, str], tuple[str, list[Row]]] = {}
     endings: list[Ending] = []
     for record in load_records(store):
         try:
@@ -118,8 +118,8 @@ def _with_ending(row: Row, endings: Sequence[Ending]) -> Row:
     return replace(row, ending=first)
 
 
-def _claim(row: Row) -> tuple[str, str, str]:
-    return (row.test, "", "") if row.result is None else claim_of(row.test, row.result)
+def _claim(row: Row) -> tuple[str, str]:
+    return (row.test, "") if row.result is None else claim_of(row.test, row.result)
 
 
 def _row(record: dict[str, Any]) -> tuple[Row, str]:

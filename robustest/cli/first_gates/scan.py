@@ -7,7 +7,6 @@ from contextlib import suppress
 from pathlib import Path
 
 from robustest.account import Row
-from robustest.cli.claims import without_thresholds
 from robustest.cli.commands.bounds import suggestion
 from robustest.cli.commands.compare import keyed
 from robustest.cli.exits import Exit, missing, wrong
@@ -112,7 +111,7 @@ def _by_test(run: Run) -> dict[str, Row]:
 
 def _answered(screen: Screen, probe: Probe, result: Result, others: Sequence[Row | None], alpha: float) -> float | None:
     """Print what was found, and what a colleague would say of it; the threshold, where there is one to hold."""
-    screen.write_line(f"{probe.name}  {without_thresholds(result.statement)}")
+    screen.write_line(f"{probe.name}  {result.statement}")
     screen.write_line(f"    measured  {measured(result)}")
     for note in result.notes:
         screen.write_line(f"    {'hint' if note.startswith(HINT) else 'note'}      {note.removeprefix(HINT)}")

@@ -7,14 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from robustest.account import Row
-from robustest.cli.claims import without_thresholds
 from robustest.cli.commands.bounds import SEEDS, Suggestion, moves, suggestion
 from robustest.cli.commands.compare import keyed
 from robustest.cli.exits import Exit, Refused, missing
 from robustest.cli.first_gates.pytest_run import meaning, run_pytest
 from robustest.cli.runs import Run, read_run
 from robustest.cli.screen import Screen
-from robustest.reports.text import claimed, measured
+from robustest.reports.text import measured, requirement
 from robustest.results import Result
 
 QUIET = ("-qq", "--no-header", "--no-summary", "--tb=no")
@@ -114,9 +113,9 @@ def _suggested(screen: Screen, row: Row, others: Sequence[Row | None], alpha: fl
     found = suggestion(result, alpha, there)
     if len(there) < len(others):
         found = Suggestion(threshold=None, why_not="under another seed it was not measured, as its test ended before")
-    screen.write_line(f"{row.test}  {without_thresholds(result.statement)}")
+    screen.write_line(f"{row.test}  {result.statement}")
     screen.write_line(f"    measured    {measured(result)}")
-    screen.write_line(f"    now         {claimed(result)}  {result.verdict}")
+    screen.write_line(f"    now         {requirement(result) or 'nothing required'}  {result.verdict}")
     if found.threshold is None:
         screen.write_line(f"    could hold  none: {found.why_not}", yellow=True)
         return found

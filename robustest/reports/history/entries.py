@@ -7,11 +7,11 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
 
-from robustest.history import Claim, Entry, Origin, without_thresholds
-from robustest.history.claim import thresholds_of
+from robustest.history import Claim, Entry, Origin
 from robustest.history.entry import short
 from robustest.reports.states import Reported, state
 from robustest.results import Result
+from robustest.words import exactly, further_limits
 
 _LONGEST = 200
 """Characters of a problem that are kept."""
@@ -32,12 +32,12 @@ def entries_of(rows: Iterable[Reported], lost: Sequence[str], origin: Origin) ->
         origin: when and of what the run was.
     """
     entries: dict[Claim, list[Entry]] = {}
-    places: Counter[tuple[str, str, str]] = Counter()
+    places: Counter[tuple[str, str]] = Counter()
     for row in rows:
         if row.result is None:
             claim, entry = Claim(row.test), _unmeasured(origin, state(row), row.problem)
         else:
-            named = (row.test, row.result.kind, without_thresholds(row.result.statement))
+            named = (row.test, row.result.claim)
             claim, entry = Claim(*named, places[named]), _measured(origin, state(row), row.result)
             places[named] += 1
         entries.setdefault(claim, []).append(entry)
@@ -74,7 +74,7 @@ def _measured(origin: Origin, word: str, result: Result) -> Entry:
         left_low=None if left == (low, high) else left[0],
         left_high=None if left == (low, high) else left[1],
         bounds=result.bounds,
-        used=result.n_used,
+        used=result.n,
         total=result.n_total,
         threshold=result.threshold,
         comparison=result.comparison,
@@ -90,12 +90,9 @@ def _measured(origin: Origin, word: str, result: Result) -> Entry:
 def _all_asked(result: Result) -> str:
     """All that is asked for, of the samples or of what they were drawn from."""
     scope = "" if result.scope == "set" else result.scope
-    claimed = thresholds_of(result.statement) or _threshold_words(result)
-    return ", ".join(part for part in (claimed, scope) if part)[:_LONGEST]
-
-
-def _threshold_words(result: Result) -> str:
-    return "" if result.threshold is None else f"{result.comparison} {result.threshold:g}"
+    asked = [] if result.threshold is None else [f"{result.comparison} {exactly(result.threshold)}"]
+    asked += [f"{one.name} {one.comparison} {exactly(one.value)}" for one in further_limits(result)]
+    return ", ".join((*asked, *([scope] if scope else ())))[:_LONGEST]
 
 
 def _outward(interval: tuple[float, float]) -> tuple[float, float]:

@@ -47,7 +47,7 @@ def draw(screen: Writer, courses: Sequence[Course], *, bars: bool) -> None:
     for course in courses:
         word = word_of(course)
         screen.write(f"{word:13}", **{COLOURS.get(word, "yellow"): True})
-        name = course.claim.test + (f"  {course.claim.words} {course.last.asked}".rstrip() if course.claim.kind else "")
+        name = course.claim.test + (f"  {course.claim.key} {course.last.asked}".rstrip() if course.claim.key else "")
         first, *more = textwrap.wrap(name, max(20, screen.width - 13), break_on_hyphens=False) or [""]
         screen.write_line(first)
         for line in more:

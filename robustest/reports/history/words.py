@@ -5,6 +5,7 @@ from __future__ import annotations
 from robustest.history.course import BAD, GOOD, Change, Course, FirstBad, Point
 from robustest.history.entry import Entry
 from robustest.reports.states import STATES
+from robustest.words import value_in_words
 
 GONE = "not measured"
 """Of a claim that held when it was last measured, and was not at the latest commits."""
@@ -23,16 +24,14 @@ def word_of(course: Course) -> str:
 
 
 def value_of(entry: Entry) -> str:
-    """What was measured: "0.410 [0.370, 0.450] n=212 of 1000", or why nothing was."""
+    """Return what was measured, "0.410 [0.370, 0.450]; n=212 of 1000", or why nothing was."""
     interval = entry.interval
     if interval is None:
         return entry.problem or "not measured"
-    low, high = interval
-    end = {"above": high, "below": low}.get(entry.bounds) if entry.estimate is None else entry.estimate
-    value = "in" if end is None else f"{end:.3f}"
-    bound = {"above": "at most ", "below": "at least "}.get(entry.bounds, "")
+    whole = interval if entry.low is None or entry.high is None else (entry.low, entry.high)
+    value = value_in_words(entry.estimate, whole, interval, bounds=entry.bounds, threshold=entry.threshold)
     n = str(entry.total) if entry.used == entry.total else f"{entry.used} of {entry.total}"
-    return f"{bound}{value} [{low:.3f}, {high:.3f}] n={n}{' (remembered)' if entry.cached else ''}"
+    return f"{value}; n={n}{' (remembered)' if entry.cached else ''}"
 
 
 def slack_of(entry: Entry) -> str:

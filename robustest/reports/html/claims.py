@@ -13,8 +13,9 @@ from robustest.reports.html.exhibits import Exhibit, exhibit_of, groups_of
 from robustest.reports.html.scales import Scale, scale_of
 from robustest.reports.html.tables import Table, tables_of
 from robustest.reports.states import STATES, Reported, aside, state, without_result
-from robustest.reports.text import claimed, count_of, value_of
+from robustest.reports.text import count_of, measured, value_of
 from robustest.results import Counterexample, Result
+from robustest.words import limits_in_words
 
 _BREAKS = re.compile(r"(?<=/)|(?<=::)|(?=\[)")
 
@@ -62,7 +63,8 @@ class Card:
         result: what was measured, or None.
         problem: why nothing was.
         replay: the command that repeats the test.
-        measured, claimed, count: value with interval, threshold, and n, as the terminal prints them.
+        measured: what was measured and required, with n and caveats, in the sentence that every report prints.
+        value, required, count: parts of it, for the columns of a table; the baseline has a column of its own.
         about: what the bar is about, where it would mislead.
         caveats: what must be said wherever the value is.
         scale: the value drawn.
@@ -84,7 +86,8 @@ class Card:
     problem: str
     replay: str
     measured: str = ""
-    claimed: str = ""
+    value: str = ""
+    required: str = ""
     count: str = ""
     about: str = ""
     caveats: tuple[str, ...] = ()
@@ -147,8 +150,9 @@ def _claim(number: int, row: Reported, album: Album) -> Card:
         result=result,
         problem="",
         replay=row.replay,
-        measured=value_of(result),
-        claimed=claimed(result),
+        measured=measured(result),
+        value=value_of(result),
+        required=", ".join(limits_in_words(result)),
         count=count_of(result),
         about=_scope(result),
         caveats=result.caveats,

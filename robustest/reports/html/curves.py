@@ -9,8 +9,6 @@ from typing import Any, Protocol
 
 from robustest.results import Result
 
-_BALL = re.compile(r"(?P<kind>[A-Za-z]\w*)\((?P<unit>eps|pixels)=(?P<x>[0-9.eE+/-]+)\)")
-_SHIFT = re.compile(r"(?P<kind>.+), severity (?P<x>[0-9.]+)", re.DOTALL)
 _NUMBER = re.compile(r"\d+(\.\d+)?(e-?\d+)?", re.IGNORECASE)
 
 
@@ -71,14 +69,22 @@ class Judged(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Key:
-    """What the points of one curve share."""
+    """What the points of one curve share.
+
+    Attributes:
+        test: the test function.
+        kind: of the claim.
+        quantity, method, family, axis: as of the results.
+        varied: what is varied, without the number on the axis.
+    """
 
     test: str
-    claim: str
+    kind: str
     quantity: str
     method: str
-    kind: str
-    unit: str
+    family: str
+    axis: str
+    varied: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,17 +117,10 @@ def curves_of(claims: Iterable[Judged]) -> list[Curve]:
 
 
 def _place(claim: Judged, result: Result) -> tuple[_Key, _Placed] | None:
-    ball, shift = _BALL.fullmatch(result.setting), _SHIFT.fullmatch(result.setting)
-    match = ball or shift
-    if match is None:
-        return None
-    try:
-        over, _, under = match["x"].partition("/")  # 8/255, as it was written
-        x = float(over) / float(under or 1)
-    except (ValueError, ZeroDivisionError):
+    if result.axis is None or result.at is None:
         return None
     point = Point(
-        x=x,
+        x=float(result.at),
         y=result.estimate,
         low=result.interval[0],
         high=result.interval[1],
@@ -133,8 +132,8 @@ def _place(claim: Judged, result: Result) -> tuple[_Key, _Placed] | None:
     if quantity == "accuracy drop" and _number(result.details, "shifted_accuracy") is not None:
         quantity = "accuracy"  # the curve of the accuracy itself; its interval and threshold are of the drop
         point = replace(point, y=_number(result.details, "shifted_accuracy"), low=None, high=None, threshold=None)
-    unit = match["unit"] if ball else ""
-    key = _Key(_family(claim.test), result.kind, quantity, result.method, match["kind"], unit)
+    varied = ", ".join(str(one.without_axis) for one in result.varied)
+    key = _Key(_family(claim.test), result.kind, quantity, result.method, result.family, result.axis, varied)
     clean = _number(result.details, "clean_accuracy") if quantity.endswith("accuracy") else None
     return key, _Placed(point, result.model, clean)
 
@@ -160,15 +159,16 @@ def _curve(key: _Key, placed: list[_Placed]) -> list[Curve]:
     clean = {one.clean for one in placed if one.clean is not None}
     if len(clean) == 1 and points[0].x > 0:
         points.insert(0, Point(x=0.0, y=clean.pop()))
-    attacked = bool(key.unit)
+    severities = key.axis == "severity"
+    kind = key.varied or key.quantity
     return [
         Curve(
-            title=f"{key.kind}, {key.method}" if attacked else key.kind,
+            title=kind if severities else f"{kind}, {key.method}",
             test=key.test,
-            x_name=f"{'radius' if key.unit == 'eps' else key.unit} ({key.kind})" if attacked else "severity",
+            x_name="severity" if severities else f"{'radius' if key.axis == 'eps' else key.axis} ({kind})",
             y_name=key.quantity,
             points=tuple(points),
-            severities=not attacked,
+            severities=severities,
         )
     ]
 

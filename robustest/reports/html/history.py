@@ -125,7 +125,7 @@ def _draw(number: int, course: Course) -> Drawn:
     return Drawn(
         number=number,
         test=course.claim.test,
-        name=f"{course.claim.words} {last.asked}".strip() if course.claim.kind else "the test beside its claims",
+        name=f"{course.claim.key} {last.asked}".strip() if course.claim.key else "the test beside its claims",
         word=word_of(course),
         value=value_of(last),
         slack=slack_of(last),
@@ -201,7 +201,7 @@ def _chart(course: Course, runs: str) -> Chart | None:
         changes="".join(f"M{at:g} {_TOP - 4}V{_BOTTOM}" for at, _ in lines),
         letters=_apart(lines),
         ticks=[(y(value), f"{value:g}") for value in (bottom, (bottom + top) / 2, top)],
-        words=f"{course.claim.words or course.claim.test}: {word_of(course)}; {runs}",
+        words=f"{course.claim.key or course.claim.test}: {word_of(course)}; {runs}",
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from robustest.reports.text import claimed
+from robustest.reports.text import requirement
 from robustest.results import Result
 
 
@@ -45,7 +45,7 @@ def scale_of(result: Result) -> Scale:
         before=before,
         quantity=result.quantity,
         bounds=result.bounds,
-        claim=claimed(result),
+        claim=requirement(result),
     )
 
 
@@ -89,7 +89,7 @@ def scale(
         broken=broken,
         before=None if before is None else _percent(before, top),
         top=top,
-        words="; ".join(part for part in (words, claim and f"claimed {claim}") if part),
+        words="; ".join(part for part in (words, claim and f"required {claim}") if part),
     )
 
 

@@ -138,14 +138,18 @@ class ScoreBaselineRule(NoWorse):
     def _paired(self, decision: Decision, columns: Columns) -> Decision:
         found = self.compare(columns)
         if found.worse:
-            return replace(decision, verdict=Verdict.FAILED, rule=f"worse: {found}", at_alpha=True)
+            return replace(
+                decision, verdict=Verdict.FAILED, rule=f"worse: {found}", at_alpha=True, reasons=("baseline",)
+            )
         untold, unexplained = found.untold, found.unexplained
         if (untold or unexplained) and not (self.asked and decision.verdict is Verdict.FAILED):
             why = "too few samples to tell a loss from chance" if untold else "lost, and not by chance alone"
-            return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=f"{why}: {found}")
+            return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=f"{why}: {found}", reasons=("baseline",))
         high = found.interval[1]
         if not self.asked:
-            shown = replace(decision, verdict=Verdict.PASSED, rule=f"no worse: {found}", at_alpha=True)
+            shown = replace(
+                decision, verdict=Verdict.PASSED, rule=f"no worse: {found}", at_alpha=True, reasons=("baseline",)
+            )
             return self._shown(shown, high)
         passed = decision.verdict is Verdict.PASSED
         rule = f"{decision.rule}; no worse: {found}"

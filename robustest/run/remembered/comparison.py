@@ -15,6 +15,7 @@ from robustest.errors import ConfigError, StoreError, expected
 from robustest.results import Result
 from robustest.rules import BaselineRule, NoWorse, Rule, ScoreBaselineRule, Terms
 from robustest.run.evidence import Evidence
+from robustest.run.naming import current_claim
 from robustest.settings import Settings
 from robustest.statistics import checked_threshold
 from robustest.store.baselines import BaselineEntry, packed, packed_scores
@@ -111,7 +112,8 @@ def compared(
         rule: the claim on the number itself.
         settings: the running test's.
         asked: whether that has a threshold.
-        statement: the claim in words, without its threshold; with the test's id it is the baseline's key.
+        statement: the claim in words, which stands for its key outside a measurement; with the test's id, the key of
+            the claim is that of the baseline's entry.
         n: number of samples.
         terms: what the verdict may rest on.
         no_worse_than: the baseline's file; None compares with nothing.
@@ -130,7 +132,8 @@ def compared(
     if not isinstance(no_worse_than, (str, os.PathLike)):
         raise ConfigError(expected("no_worse_than to be the path of a baseline file", no_worse_than))
     file = Path(no_worse_than)
-    key = f"{context.current().claimant}: {statement}"
+    end = f" of the {parts[0][0]}" if len(parts) == 1 else ""  # a fall from one data set to another has two entries
+    key = f"{context.current().claimant}: {current_claim() or statement}{end}"
     common: dict[str, Any] = {"other": rule, "asked": asked, "tolerance": tolerance, "terms": terms}
     making: NoWorse
     if scored:

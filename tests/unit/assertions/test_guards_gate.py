@@ -34,7 +34,7 @@ def made(verdict: str, **changes: Any) -> Result:
         "interval": (0.25, 0.75),
         "threshold": 0.5,
         "comparison": ">=",
-        "n_used": 4,
+        "n": 4,
         "n_total": 4,
         "outcomes": (True, False, True, False),
         "cost": Cost(),
@@ -107,7 +107,7 @@ def test_what_no_replay_refutes_says_nothing_of_the_number() -> None:
     with running(Context(settings=Settings(seed=7))):
         result = unvouched("robust_accuracy", NotSearched("accuracy >= 0.5", "replayed only"))
     assert (result.verdict, result.estimate, result.interval) == (Verdict.INCONCLUSIVE, None, (0.0, 1.0))
-    assert (result.threshold, result.n_used, result.n_total, result.outcomes) == (None, 0, 0, ())
+    assert (result.threshold, result.n, result.n_total, result.outcomes) == (None, 0, 0, ())
     assert (result.statement, result.rule, result.seed) == ("accuracy >= 0.5", "replayed only", 7)
 
 

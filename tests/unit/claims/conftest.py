@@ -20,20 +20,19 @@ def baseline_of(tmp_path: Path) -> Keeps:
     def keep(now: Result, outcomes: Iterable[bool]) -> Path:
         entry = BaselineEntry(
             test="",
-            statement=now.statement,
+            claim=now.claim,
             quantity=now.quantity,
             outcomes=tuple(outcomes),
             data=now.data,
             model=None,
             seed=0,
             method="",
-            setting="",
             date="2026-01-01",
             commit="",
             estimate=None,
             interval=(0.0, 1.0),
         )
-        write(tmp_path / "was.json", {f": {now.statement}": entry})
+        write(tmp_path / "was.json", {f": {now.claim}": entry})
         return tmp_path / "was.json"
 
     return keep

@@ -42,7 +42,7 @@ def made() -> Callable[..., Result]:
         statement = "robust accuracy under Linf(eps=0.1), fast"
         fields = {
             "kind": "robust_accuracy",
-            "statement": statement if at_least is None else f"{statement} >= {at_least:g}",
+            "statement": statement,
             "verdict": decision.verdict,
             "rule": decision.rule,
             "quantity": "accuracy",
@@ -50,7 +50,7 @@ def made() -> Callable[..., Result]:
             "interval": decision.interval,
             "threshold": at_least,
             "comparison": ">=",
-            "n_used": n,
+            "n": n,
             "n_total": n,
             "outcomes": tuple(outcomes),
             "cost": Cost(forward=10 * n, backward=3 * n, seconds=1.5),

@@ -21,16 +21,15 @@ def entries() -> dict[str, BaselineEntry]:
         "data": "d" * 64,
         "seed": 3,
         "method": "fast",
-        "setting": "Linf(eps=0.1)",
         "date": "2026-01-31",
         "estimate": 0.75,
         "interval": (0.1, 0.9),
     }
     return {
         "b": BaselineEntry(
-            test="t::b", statement="one", outcomes=(True, True, True, False), model="m" * 64, commit="1234567", **common
+            test="t::b", claim="one", outcomes=(True, True, True, False), model="m" * 64, commit="1234567", **common
         ),
-        "a": BaselineEntry(test="t::a", statement="two", outcomes=(False,) * 4, model=None, commit="", **common),
+        "a": BaselineEntry(test="t::a", claim="two", outcomes=(False,) * 4, model=None, commit="", **common),
     }
 
 

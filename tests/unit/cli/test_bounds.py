@@ -75,12 +75,11 @@ def test_a_population_claim_with_the_suggested_threshold_passes_on_the_next_samp
 
 
 def test_what_a_claim_is_about_is_not_told_by_the_words_of_its_rule(made: Make) -> None:
-    """A certified accuracy says first how many samples are proven; results of before had no scope."""
+    """A certified accuracy says first how many samples are proven; a rule may name the population and not be of it."""
     result = made([True] * 180 + [False] * 20, scope="population")
     proven = replace(result, rule=f"proven: 170 of 200 samples cannot be broken; {result.rule}")
-    before = replace(result, scope="set")
-    assert suggestion(proven, 0.01) == suggestion(result, 0.01) == suggestion(before, 0.01)
-    by_set = made([True] * 180 + [False] * 20)
+    assert suggestion(proven, 0.01) == suggestion(result, 0.01)
+    by_set = made([True] * 180 + [False] * 20, rule=result.rule)
     assert suggestion(by_set, 0.01) != suggestion(result, 0.01)
 
 
@@ -126,6 +125,7 @@ def test_a_fall_is_bounded_by_what_may_be_lost_and_gained(made: Make, scope: str
         estimate=decision.estimate,
         interval=decision.interval,
         rule=decision.rule,
+        scope=scope,
         details={"lost": lost, "gained": gained},
     )
     drop = SHIFT_ACCURACY.describe(drop)

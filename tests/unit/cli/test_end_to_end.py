@@ -58,7 +58,7 @@ from robustest.results import Cost, Result, Verdict
 def made(verdict, n):
     return Result(
         kind="robust_accuracy", statement=f"made up {n} >= 0.5", verdict=Verdict(verdict), rule="made up",
-        quantity="accuracy", estimate=0.5, interval=(0.25, 0.75), threshold=0.5, comparison=">=", n_used=4, n_total=4,
+        quantity="accuracy", estimate=0.5, interval=(0.25, 0.75), threshold=0.5, comparison=">=", n=4, n_total=4,
         outcomes=(True, False, True, False), cost=Cost(), seed=0, setting="nothing", method="none",
     )
 
@@ -96,7 +96,7 @@ def test_suggest_measures_a_suite(project: pytest.Pytester) -> None:
     done = command(project, "suggest", "-q", "-k", "hold")
     assert done.ret == 0
     table = done.outlines[next(n for n, line in enumerate(done.outlines) if re.fullmatch("=+ thresholds =+", line)) :]
-    measured = [line.split()[5] for line in table if line.startswith("    measured")]
+    measured = [line.split()[3] for line in table if line.startswith("    measured")]
     held = [line.split()[3] for line in table if line.startswith("    could hold")]
     assert measured == ["1.000", "0.500"], "exact, though both verdicts could have come early"
     assert [float(value) for value in held] == pytest.approx([fewest(k, 160, 0.01) / 160 for k in (160, 80)], abs=1e-3)

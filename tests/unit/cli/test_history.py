@@ -138,7 +138,7 @@ def test_the_page_has_a_chart_for_each_claim_and_escapes_all(fallen: None, robus
         asked=evil,
         problem=evil,
     )
-    history.add(Path("robust-history"), {Claim(evil, "k", evil): [entry]})
+    history.add(Path("robust-history"), {Claim(evil, evil): [entry]})
     assert robustest("history", "html", "-o", "page").code == 0
     text = Path("page/index.html").read_text(encoding="utf-8")
     seen = _Seen()
@@ -172,7 +172,7 @@ def test_two_hundred_claims_and_a_thousand_runs_of_as_many_models_stay_small(rob
     ]
     measured = {"used": 512, "total": 512, "threshold": 0.45, "comparison": ">=", "asked": ">= 0.45"}
     found = {
-        Claim(f"test_a.py::test_a[{number}]", "k", "accuracy"): [
+        Claim(f"test_a.py::test_a[{number}]", "accuracy"): [
             Entry(
                 f"{time}.000Z",
                 commit,

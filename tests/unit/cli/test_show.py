@@ -37,8 +37,8 @@ class Lines:
 
 
 def remember(result: Result, test: str = "t::a", when: str = "2026-01-31", store: str = ".robustest") -> None:
-    record = {"test": test, "statement": result.statement, "when": when, "result": result.to_dict()}
-    assert save_record(Path(store), sha256(f"{test} {result.statement}".encode()).hexdigest(), record)
+    record = {"test": test, "claim": result.claim, "when": when, "result": result.to_dict()}
+    assert save_record(Path(store), sha256(f"{test} {result.claim} {result.threshold}".encode()).hexdigest(), record)
 
 
 @pytest.mark.parametrize("details", [False, True])
@@ -125,13 +125,13 @@ def test_of_a_claim_whose_threshold_changed_the_latest_is_shown(
 ) -> None:
     remember(made([True] * 7, old), when="2026-01-30, commit 1234567")
     remember(made([True] * 7, new), when="2026-01-31, commit 89abcde")
-    remember(made([True] * 7, 0.8, statement="another >= 0.8", threshold=0.7), when="2026-01-29")
+    remember(made([True] * 7, 0.8, statement="another", threshold=0.7), when="2026-01-29")
     done = robustest("show", "--details")
     assert done.lines[-1] == "2 results: 2 passed"
     assert "measured 2026-01-29 to 2026-01-31, commit 89abcde" in done.lines[0]
     assert "cached: measured 2026-01-31, commit 89abcde" in done.out
-    assert f">= {old}  " not in done.out
-    assert f">= {new}  " in done.out
+    assert f">= {old:.2f}; " not in done.out
+    assert f">= {new:.2f}; " in done.out
 
 
 def test_a_damaged_record_is_named_and_not_green(made: Make, robustest: Make) -> None:
@@ -146,7 +146,7 @@ def test_a_damaged_record_is_named_and_not_green(made: Make, robustest: Make) ->
 
 
 def test_a_record_of_another_version_is_refused(made: Make, robustest: Make) -> None:
-    record = {"test": "t::a", "statement": "s", "when": "2026-01-31", "result": {"kind": "robust_accuracy"}}
+    record = {"test": "t::a", "claim": "s", "when": "2026-01-31", "result": {"kind": "robust_accuracy"}}
     assert save_record(Path(".robustest"), "0" * 64, record)
     done = robustest("show")
     assert done.code == 3

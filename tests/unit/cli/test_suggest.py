@@ -54,7 +54,7 @@ def test_present_and_possible_thresholds_stand_together(made: Make, row: Make, s
     place = done.lines.index("t::a  robust accuracy under Linf(eps=0.1), fast")
     assert done.lines[place + 1 : place + 4] == [
         f"    measured    accuracy 0.900 {done.lines[place + 1].partition('0.900 ')[2]}",
-        "    now         >= 0.5  passed",
+        "    now         >= 0.50  passed",
         f"    could hold  >= {k / 200:g}  margin {0.9 - k / 200:.3g}  tighter than now",
     ]
     assert done.lines[place + 6] == "    now         >= 0.95  failed"

@@ -138,7 +138,7 @@ def test_a_forward_that_draws_may_be_meant(toy: Any) -> None:
     result = measure_shift_accuracy(
         lambda x: toy.model(x + 0.001 * torch.rand_like(x)), (toy.x, toy.y), "brightness", suppress=("random_forward",)
     )
-    assert result.n_used == len(toy.x)
+    assert result.n == len(toy.x)
 
 
 def softmax(model: Any) -> Any:
@@ -226,4 +226,4 @@ def test_every_claim_reads_its_data_twice(claim: str) -> None:
 
 @pytest.mark.parametrize("name", LASTING)
 def test_data_that_last_are_measured_whatever_order_they_come_in(name: str) -> None:
-    assert CLAIMS["shift"](LASTING[name]()).n_used == 40
+    assert CLAIMS["shift"](LASTING[name]()).n == 40

@@ -14,7 +14,7 @@ from robustest.history.course import BAD, GOOD, OPEN, place_of
 from robustest.store import history
 
 Make = Callable[..., Entry]
-CLAIM, OTHER = Claim("t::a", "k", "w"), Claim("t::b", "k", "w")
+CLAIM, OTHER = Claim("t::a", "k"), Claim("t::b", "k")
 
 
 def constructed(entry: Make, seed: int) -> tuple[list[Entry], list[Entry], dict[int, str]]:

@@ -111,7 +111,7 @@ def made(verdict: str = "passed", threshold: float | None = 0.5) -> Result:
         interval=(0.25, 0.75),
         threshold=threshold,
         comparison=">=",
-        n_used=4,
+        n=4,
         n_total=4,
         outcomes=(True, False, True, False),
         cost=Cost(),

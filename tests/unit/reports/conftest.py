@@ -33,7 +33,7 @@ def made(verdict: str = "failed", *, made_of: Kind | None = None, **changes: Any
     """A result on eight samples, described by its kind; `changes` replaces its fields."""
     values: dict[str, Any] = {
         "kind": "robust_accuracy",
-        "statement": "robust accuracy under Linf(eps=0.1), fast >= 0.9",
+        "statement": "robust accuracy under Linf(eps=0.1), fast",
         "verdict": Verdict(verdict),
         "rule": "certain: exact on this set",
         "quantity": "accuracy",
@@ -41,7 +41,7 @@ def made(verdict: str = "failed", *, made_of: Kind | None = None, **changes: Any
         "interval": (0.125, 0.375),
         "threshold": 0.9,
         "comparison": ">=",
-        "n_used": 8,
+        "n": 8,
         "n_total": 8,
         "outcomes": (True, True, *[False] * 6),
         "cost": Cost(forward=12345, backward=678, seconds=1.5),
@@ -55,7 +55,7 @@ def made(verdict: str = "failed", *, made_of: Kind | None = None, **changes: Any
 
 def early(**changes: Any) -> Result:
     """A verdict before every sample was looked at: it has an interval and no value."""
-    values = {"estimate": None, "n_used": 5, "outcomes": (*[False] * 5, None, None, None), **changes}
+    values = {"estimate": None, "n": 5, "outcomes": (*[False] * 5, None, None, None), **changes}
     return made(rule="alpha = 0.01 after 5 of 8", **values)
 
 

@@ -22,7 +22,7 @@ CLAIM = Result(
     interval=(0.5, 0.8),
     threshold=0.5,
     comparison=">=",
-    n_used=4,
+    n=4,
     n_total=8,
     outcomes=(True,) * 4 + (None,) * 4,
     cost=Cost(),

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from robustest import Result
+from robustest.facts import Variation
 from robustest.reports.html.curves import Curve, curves_of
 from robustest.reports.html.plots import plot_of
 from robustest.reports.html.scales import above
@@ -21,12 +22,17 @@ class Judged:
     verdict: str = "failed"
 
 
+def on_axis(axis: str, at: float, name: str, **parameters: Any) -> dict[str, Any]:
+    """Fields of a result of a claim that varies a number."""
+    return {"varied": (Variation(name, {axis: at, **parameters}, axis),), "axis": axis, "at": at}
+
+
 @pytest.fixture
 def ball(made: Any) -> Any:
     """Builds a claim on a ball: `ball(0.1, 0.5)` has accuracy 0.5 at radius 0.1."""
 
     def build(eps: float, value: float | None, test: str = "", norm: str = "Linf", **changes: Any) -> Judged:
-        result = made(setting=f"{norm}(eps={eps:.4g})", estimate=value, **changes)
+        result = made(**on_axis("eps", eps, norm), setting="reworded", estimate=value, **changes)
         return Judged(1, test or f"test_a.py::test_it[{eps}]", result)
 
     return build
@@ -59,6 +65,22 @@ def test_what_differs_otherwise_is_no_curve(ball: Any, other: dict[str, str]) ->
     assert curves_of([ball(0.1, 0.5), ball(0.2, 0.25, **other)]) == []
 
 
+def test_another_parameter_of_a_threat_is_another_curve(made: Any) -> None:
+    """Two sets of parameters of a corruption, at two severities each: none is joined with the other."""
+    claims = [
+        Judged(n, f"t[{level}]", made(**on_axis("severity", level, "fog", parameters=size), estimate=value))
+        for n, (level, size, value) in enumerate([(1, "32", 0.5), (3, "32", 0.4), (1, "64", 0.3), (3, "64", 0.2)])
+    ]
+    assert [ends(curve)[1:] for curve in curves_of(claims)] == [[(1, 0.5), (3, 0.4)], [(1, 0.3), (3, 0.2)]]
+
+
+def test_any_number_that_is_varied_makes_a_curve(made: Any) -> None:
+    """A claim's argument may be the axis, without a threat or a shift."""
+    claims = [Judged(1, f"t[{at}]", made(axis="coverage", at=at, estimate=at, details={})) for at in (0.5, 0.9)]
+    (curve,) = curves_of(claims)
+    assert (ends(curve), curve.x_name) == ([(0.5, 0.5), (0.9, 0.9)], "coverage (accuracy)")
+
+
 def test_models_do_not_share_a_curve(ball: Any) -> None:
     first = [ball(eps, 0.5, f"t[resnet18-{eps}]", model="aa") for eps in (0.1, 0.2)]
     second = [ball(eps, 0.25, f"t[resnet34-{eps}]", model="bb") for eps in (0.1, 0.2)]
@@ -80,13 +102,14 @@ def test_clean_accuracies_that_differ_start_no_curve(ball: Any) -> None:
 
 def test_what_has_no_radius_or_no_result_is_left_out(ball: Any, made: Any) -> None:
     assert curves_of([Judged(1, "t", None), Judged(2, "t", made(setting="Patch(height=3, width=3)"))] * 2) == []
-    assert curves_of([ball(0.1, 0.5), Judged(2, "t", made(setting="Linf(eps=e.-)"))]) == []
+    no_axis = made(varied=(Variation("Linf", {"eps": 0.2}),), setting="Linf(eps=0.2)")
+    assert curves_of([ball(0.1, 0.5), Judged(2, "test_a.py::test_it[0.2]", no_axis)]) == []
 
 
 def test_severities_of_a_shift_are_a_curve_and_drops_are_drawn_as_accuracy(made: Any) -> None:
     def shift(severity: int, **changes: Any) -> Judged:
         changes = {"kind": "shift_accuracy", "method": "paired", **changes}
-        return Judged(severity, f"t[{severity}]", made(setting=f"gaussian_noise, severity {severity}", **changes))
+        return Judged(severity, f"t[{severity}]", made(**on_axis("severity", severity, "gaussian_noise"), **changes))
 
     drop = {"quantity": "accuracy drop", "details": {"clean_accuracy": 1.0, "shifted_accuracy": 0.75}}
     (curve,) = curves_of([shift(3, estimate=0.5), shift(1, estimate=0.25, interval=(0.2, 0.3), **drop)])

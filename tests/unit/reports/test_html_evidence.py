@@ -209,7 +209,7 @@ def test_what_a_search_bounds_and_what_a_bar_is_about_is_said(page_of: Any, made
     passed = made("passed", estimate=0.45, threshold=0.4, details={"left_interval": [0.38, 0.5]}, **left)
     page = page_of(row("t", passed))
     assert not page.missing(
-        "robust accuracy at most 0.450 [0.000, 0.500]",
+        "robust accuracy 0.450 [0.380, 0.500] after attack (true value at most 0.500), required >= 0.40; n=8",
         "What a search finds bounds the value from above: a stronger search may bring it lower.",
         "The claim is about this very set, all of which was looked at. The bar is about the population",
     )
@@ -226,7 +226,7 @@ def test_what_a_search_bounds_and_what_a_bar_is_about_is_said(page_of: Any, made
 
 
 def test_caveats_stand_beside_the_value(page_of: Any, made: Any, row: Any) -> None:
-    page = page_of(row("t", made(n_used=4, n_total=4, caveats=("4 samples alone", "<b>none</b>"))))
+    page = page_of(row("t", made(n=4, n_total=4, caveats=("4 samples alone", "<b>none</b>"))))
     assert not page.missing("n=4; 4 samples alone; <b>none</b>")
     assert page.missing("no such words")
 

@@ -13,7 +13,7 @@ import pytest
 from robustest import Result, Settings, __version__
 from robustest.endings import Session
 from robustest.measure import measure_shift_accuracy
-from robustest.reports.json_file import write
+from robustest.reports.json_file import SCHEMA, write
 
 
 class Row:
@@ -39,7 +39,7 @@ def test_a_file_has_settings_results_and_what_was_lost(tmp_path: Path, toy: Any)
         str(path), run(Row({"test": "t", "result": result.to_dict()}), lost=("one is lost",), exit_status=3), settings
     )
     content = json.loads(path.read_text(encoding="utf-8"))
-    assert content["schema"] == 4
+    assert content["schema"] == SCHEMA == 5
     assert content["pytest"]["exit"] == 3
     assert content["robustest"] == __version__
     assert content["lost"] == ["one is lost"]

@@ -82,7 +82,7 @@ def test_a_reader_sees_the_same_counts_and_texts(path: Path) -> None:
     assert first.is_passed
     (failure,) = second.result
     assert failure.type == "failed"
-    assert "measured  accuracy in [0.125, 0.375] n=5 of 8" in failure.text
+    assert "measured  accuracy in [0.125, 0.375], required >= 0.90; n=5 of 8" in failure.text
     (error,) = next(iter(suites[4])).result
     assert isinstance(error, junitparser.Error)
     assert error.message == "ModelError: NaN"

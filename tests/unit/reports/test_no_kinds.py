@@ -27,7 +27,9 @@ def names() -> re.Pattern[str]:
     from robustest.assertions import KINDS
 
     assert len(KINDS) >= sum(name.startswith("assert_") for name in robustest.__all__)
-    return re.compile(rf"\b({'|'.join(word for kind in KINDS.values() for word in (kind.name, kind.assertion))})\b")
+    # "accuracy" is a kind, and what half of the sentences are about; its assertion is named nowhere all the same.
+    words = {word for kind in KINDS.values() for word in (kind.name, kind.assertion)} - {"accuracy"}
+    return re.compile(rf"\b({'|'.join(sorted(words))})\b")
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))

@@ -13,7 +13,8 @@ from robustest import Cost, Counterexample, Result, Verdict
 from robustest.claims.cues.reliance import NO_SPURIOUS_FEATURE
 from robustest.claims.robustness.robust_accuracy import ROBUST_ACCURACY
 from robustest.claims.shifts.shift_accuracy import SHIFT_ACCURACY
-from robustest.reports.text import claimed, failure_text, measured
+from robustest.facts import Limit
+from robustest.reports.text import failure_text, measured, requirement
 
 
 def described(told: Result) -> Result:
@@ -26,7 +27,7 @@ def described(told: Result) -> Result:
 def result(**changes: Any) -> Result:
     values: dict[str, Any] = {
         "kind": "robust_accuracy",
-        "statement": "robust accuracy under Linf(eps=8/255), pgd >= 0.4",
+        "statement": "robust accuracy under Linf(eps=8/255), pgd",
         "verdict": Verdict.FAILED,
         "rule": "certain: exact on this set",
         "quantity": "accuracy",
@@ -34,7 +35,7 @@ def result(**changes: Any) -> Result:
         "interval": (0.25, 0.375),
         "threshold": 0.4,
         "comparison": ">=",
-        "n_used": 512,
+        "n": 512,
         "n_total": 512,
         "outcomes": (True,) * 512,
         "cost": Cost(),
@@ -47,15 +48,15 @@ def result(**changes: Any) -> Result:
 
 
 def test_a_measured_value_has_its_interval_and_number_of_samples() -> None:
-    assert measured(result()) == "accuracy 0.312 [0.250, 0.375] n=512"
-    assert measured(result(n_used=100)) == "accuracy 0.312 [0.250, 0.375] n=100 of 512"
+    assert measured(result()) == "accuracy 0.312 [0.250, 0.375], required >= 0.40; n=512"
+    assert measured(result(n=100)) == "accuracy 0.312 [0.250, 0.375], required >= 0.40; n=100 of 512"
 
 
 def test_an_early_verdict_shows_an_interval_and_never_a_number_alone() -> None:
-    early = result(estimate=None, n_used=212, rule="alpha = 0.01 after 201 of 512", details={"clean_accuracy": None})
-    assert measured(early) == "accuracy in [0.250, 0.375] n=212 of 512"
+    early = result(estimate=None, n=212, rule="alpha = 0.01 after 201 of 512", details={"clean_accuracy": None})
+    assert measured(early) == "accuracy in [0.250, 0.375], required >= 0.40; n=212 of 512"
     text = failure_text(early, replay="")
-    assert "  measured  accuracy in [0.250, 0.375] n=212 of 512" in text.splitlines()
+    assert "  measured  accuracy in [0.250, 0.375], required >= 0.40; n=212 of 512" in text.splitlines()
     assert "  verdict   failed (alpha = 0.01 after 201 of 512)" in text.splitlines()
     assert "clean" not in text
     assert "None" not in text
@@ -64,27 +65,35 @@ def test_an_early_verdict_shows_an_interval_and_never_a_number_alone() -> None:
 def test_what_a_search_found_bounds_a_value_on_one_side() -> None:
     left = {"details": {"left_interval": [0.25, 0.375]}, "bounds": "above", "quantity": "robust accuracy"}
     whole = result(**left, interval=(0.0, 0.375))
-    assert measured(whole) == "robust accuracy at most 0.313 [0.000, 0.375] n=512"
-    early = result(**left, interval=(0.0, 0.3701), estimate=None, n_used=212)
-    assert measured(early) == "robust accuracy at most 0.371 n=212 of 512"
-    assert "  measured  robust accuracy at most 0.371 n=212 of 512" in failure_text(early, replay="").splitlines()
+    required = "required >= 0.40"
+    assert measured(whole) == (
+        f"robust accuracy 0.312 [0.250, 0.375] after attack (true value at most 0.375), {required}; n=512"
+    )
+    early = result(**left, interval=(0.0, 0.3701), estimate=None, n=212)
+    line = f"robust accuracy in [0.250, 0.371] after attack (true value at most 0.371), {required}; n=212 of 512"
+    assert measured(early) == line
+    assert f"  measured  {line}" in failure_text(early, replay="").splitlines()
     rate = result(bounds="below", quantity="fooling rate", interval=(0.25, 1.0))
-    assert measured(rate) == "fooling rate at least 0.312 [0.250, 1.000] n=512"
-    assert measured(replace(rate, estimate=None, n_used=9)) == "fooling rate at least 0.250 n=9 of 512"
+    assert measured(rate) == f"fooling rate 0.312 after attack (true value at least 0.250), {required}; n=512"
+    assert measured(replace(rate, estimate=None, n=9)) == (
+        f"fooling rate in [0.250, 1.000] after attack (true value at least 0.250), {required}; n=9 of 512"
+    )
     odd = result(bounds="below", quantity="anomaly", estimate=1.5, interval=(1.5, 1.5))
-    assert measured(odd) == "anomaly at least 1.500 n=512", "nothing bounds it above"
+    assert measured(odd) == f"anomaly 1.500 after attack (true value at least 1.500), {required}; n=512"
 
 
 @given(st.floats(0, 1e300), st.sampled_from(["above", "below"]))
 def test_a_bound_is_rounded_outwards(value: float, bounds: str) -> None:
-    shown = float(measured(result(estimate=value, bounds=bounds)).split(" at ")[1].split()[1])
+    shown = float(measured(result(interval=(value, value), bounds=bounds)).split("(true value at ")[1].split()[1][:-2])
     assert shown >= value if bounds == "above" else shown <= value
     assert abs(shown - value) <= 0.001 or value > 1e9
 
 
 def test_caveats_are_on_the_line() -> None:
-    few = result(n_used=5, n_total=5, caveats=("5 samples alone", "Linf(eps=0) allows no change"))
-    assert measured(few) == "accuracy 0.312 [0.250, 0.375] n=5; 5 samples alone; Linf(eps=0) allows no change"
+    few = result(n=5, n_total=5, caveats=("5 samples alone", "Linf(eps=0) allows no change"))
+    assert measured(few) == (
+        "accuracy 0.312 [0.250, 0.375], required >= 0.40; n=5; 5 samples alone; Linf(eps=0) allows no change"
+    )
 
 
 def test_what_was_remembered_and_replayed_is_said() -> None:
@@ -124,10 +133,43 @@ def test_a_baseline_shows_what_was_lost_and_gained() -> None:
     assert "lost" not in failure_text(result(details={"baseline": {"update": True}}), replay="")
 
 
-def test_a_threshold_is_a_comparison() -> None:
-    assert claimed(result()) == ">= 0.4"
-    assert claimed(result(comparison="<=", threshold=0.05)) == "<= 0.05"
-    assert claimed(result(threshold=None)) == "no threshold"
+def test_what_is_required_has_every_limit() -> None:
+    assert requirement(result()) == ">= 0.40"
+    assert requirement(result(comparison="<=", threshold=0.05)) == "<= 0.05"
+    assert requirement(result(threshold=0.0125)) == ">= 0.0125"
+    assert requirement(result(threshold=None)) == ""
+    assert measured(result(threshold=None)) == "accuracy 0.312 [0.250, 0.375], nothing required; n=512"
+    limits = (Limit("at_least", ">=", 0.4), Limit("max_recall_drop", "<=", 0.1))
+    several = result(threshold_name="at_least", limits=limits)
+    assert requirement(several) == ">= 0.40 and max_recall_drop <= 0.10"
+    assert requirement(replace(several, threshold=None)) == "", "limits alone claim nothing"
+
+
+def test_what_is_required_has_the_baseline() -> None:
+    about = {"file": "b.json", "key": "k", "tolerance": 0.01}
+    compared = {**about, "accuracy": 0.35, "drop": 20 / 512}
+    of = {"details": {"baseline": compared}}
+    told = "no worse than the baseline's 0.350 (fell by 0.0391, tolerated 0.01)"
+    assert requirement(result(**of)) == f">= 0.40 and {told}"
+    assert requirement(result(**of, threshold=None)) == told
+    early = result(details={"baseline": about}, threshold=None)
+    assert requirement(early) == "no worse than the baseline", "it was settled before all samples were seen"
+    making = result(details={"baseline": {**about, "update": True}}, threshold=None)
+    assert requirement(making) == "", "there is nothing to compare with yet"
+
+
+@given(st.floats(0, 1), st.floats(0, 1), st.booleans())
+def test_a_value_never_looks_like_a_threshold_that_it_is_not(value: float, threshold: float, at_least: bool) -> None:
+    ends = {"interval": (value, value), "comparison": ">=" if at_least else "<="}
+    for estimate in (value, None):
+        words = measured(result(estimate=estimate, threshold=threshold, **ends))
+        shown = float(words.split(" [" if estimate is None else " ")[1].strip("[").split(",")[0].split()[0])
+        assert (shown == threshold) <= (value == threshold)
+
+
+def test_a_value_that_rounds_to_its_threshold_has_more_decimals() -> None:
+    near = result(estimate=0.39996, interval=(0.39996, 0.41))
+    assert measured(near) == "accuracy 0.39996 [0.39996, 0.410], required >= 0.40; n=512"
 
 
 def test_a_failure_tells_the_whole_story_in_order() -> None:
@@ -135,9 +177,9 @@ def test_a_failure_tells_the_whole_story_in_order() -> None:
     bare = Counterexample(index=7, label=1, clean=1, predicted=0)
     text = failure_text(result(counterexamples=(worst, bare), notes=("a note",)), replay="pytest --robust t.py::t")
     assert text.splitlines() == [
-        "accuracy 0.312 < 0.40: robust accuracy under Linf(8/255), pgd",
-        "  claim     robust accuracy under Linf(eps=8/255), pgd >= 0.4",
-        "  measured  accuracy 0.312 [0.250, 0.375] n=512",
+        "accuracy 0.312 < 0.40: robust accuracy under Linf(eps=8/255), pgd",
+        "  claim     robust accuracy under Linf(eps=8/255), pgd",
+        "  measured  accuracy 0.312 [0.250, 0.375], required >= 0.40; n=512",
         "  threat    Linf(eps=8/255)",
         "  method    pgd; seed 7",
         "  verdict   failed (certain: exact on this set)",
@@ -268,10 +310,9 @@ def test_every_measurement_can_be_put_in_words(options: dict[str, Any], toys: An
         text = failure_text(found, replay="")
         assert found.statement in text
         assert "None" not in text
-        early = found.n_used < found.n_total
+        early = found.n < found.n_total
         if found.bounds:
-            assert (f"at most {found.value:.3f} n=" in measured(found)) == early
+            assert " after attack (true value at most " in measured(found)
             assert found.interval[0] == 0
             assert found.details["left_interval"][0] <= found.value
-        else:
-            assert (" in [" in measured(found)) == early
+        assert (" in [" in measured(found)) == early

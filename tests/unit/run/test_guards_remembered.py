@@ -243,14 +243,13 @@ RULE = ShareRule(threshold=None, at_least=True, terms=TERMS)
 def entry(**changes: Any) -> BaselineEntry:
     fields: dict[str, Any] = {
         "test": "t.py::t",
-        "statement": "accuracy",
+        "claim": "accuracy",
         "quantity": "accuracy",
         "outcomes": (True, True, True, False),
         "data": "",
         "model": None,
         "seed": 0,
         "method": "",
-        "setting": "",
         "date": "2026-01-01",
         "commit": "",
         "estimate": 0.75,

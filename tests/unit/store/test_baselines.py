@@ -20,14 +20,13 @@ from robustest.store.files import StoreError
 
 ENTRY = BaselineEntry(
     test="tests/test_a.py::test_robust",
-    statement="robust accuracy ≥ 0.5",
+    claim="robust accuracy ≥ 0.5",
     quantity="accuracy",
     outcomes=(True, False, True, True, True, True, False, False, True),
     data="d" * 64,
     model="m" * 64,
     seed=0,
     method="standard",
-    setting="Linf(eps=0.3)",
     date="2026-11-25",
     commit="abc1234",
     estimate=6 / 9,
@@ -91,7 +90,7 @@ def test_one_change_is_a_small_difference(tmp_path: Path) -> None:
 def test_what_is_in_the_file(tmp_path: Path) -> None:
     write(tmp_path / NAME, {"a": ENTRY})
     content = json.loads((tmp_path / NAME).read_text(encoding="utf-8"))
-    assert content["schema"] == 1
+    assert content["schema"] == 2
     assert content["entries"]["a"]["n"] == 9
     assert content["entries"]["a"]["held"] == 6
     assert base64.b64decode(content["entries"]["a"]["outcomes"]) == bytes([0b10111100, 0b10000000])
@@ -122,8 +121,12 @@ DAMAGE: dict[str, tuple[Callable[[str], str], str]] = {
     "other json": (lambda _: "[]", "got other JSON"),
     "foreign": (lambda _: '{"schema": 1}', "got other JSON"),
     "no schema": (lambda text: text.replace('"schema"', '"scheme"'), "got other JSON"),
-    "a later schema": (lambda text: text.replace('"schema": 1', '"schema": 2'), "Install that version"),
-    "no object": (lambda _: '{"schema": 1, "entries": {"a": 3}}', "the fields of a baseline"),
+    "a later schema": (lambda text: text.replace('"schema": 2', '"schema": 3'), "Install that version"),
+    "an earlier schema": (
+        lambda text: text.replace('"schema": 2', '"schema": 1'),
+        "delete the file and make it anew: pytest --robust-update-baseline",
+    ),
+    "no object": (lambda _: '{"schema": 2, "entries": {"a": 3}}', "the fields of a baseline"),
     "a field less": (without("seed"), "a difference in seed,"),
     "a field more": (changed(more=1), "a difference in more,"),
     "a type": (changed(seed="0"), "seed to be int"),

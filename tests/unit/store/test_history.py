@@ -17,7 +17,7 @@ from robustest.history.lines import Asked, asked_line_of, head_of
 from robustest.history.runs import Run, lines_of
 from robustest.store import history
 
-CLAIM = Claim("test_a.py::test_it[x/y]", "kind", "accuracy under noise")
+CLAIM = Claim("test_a.py::test_it[x/y]", "accuracy under noise")
 
 
 def made(minute: int, **changes: Any) -> Entry:
@@ -99,7 +99,7 @@ def test_claims_have_files_of_their_own_with_plain_names() -> None:
     claims = [
         CLAIM,
         Claim(CLAIM.test),
-        Claim(CLAIM.test, "kind", CLAIM.words, 1),
+        Claim(CLAIM.test, CLAIM.key, 1),
         Claim("../../x::" + "é/\\" * 99),
         Claim("a::CON"),
     ]
@@ -316,7 +316,7 @@ def test_a_file_that_is_none_of_a_history_is_refused(tmp_path: Path, how: str) -
         "of another claim": head_of(claim=Claim("other").to_dict()).decode() + "\n" + line,
         "cut": (head + line)[:-1],
         "empty": "",
-        "schema": head.replace('"schema":2', '"schema":3') + line,
+        "schema": head.replace('"schema":3', '"schema":2') + line,
     }
     path.unlink()
     if how == "link":

@@ -128,8 +128,8 @@ def update(worker):
     def run():
         for step in range(10):
             one = baselines.BaselineEntry(
-                test=f"{worker}-{step}", statement="", quantity="", outcomes=(True,), data="", model=None, seed=0,
-                method="", setting="", date="", commit="", estimate=None, interval=(0.0, 1.0))
+                test=f"{worker}-{step}", claim="", quantity="", outcomes=(True,), data="", model=None, seed=0,
+                method="", date="", commit="", estimate=None, interval=(0.0, 1.0))
             baselines.write(folder / "baseline.json", {f"{worker}-{step}": one})
     return run
 

@@ -18,7 +18,7 @@ from robustest.store.records import load_records, save_record
 KEYS = [f"{n:064x}" for n in range(1, 400, 37)]
 RECORDS = st.lists(
     st.fixed_dictionaries(
-        {"test": st.text(max_size=3), "statement": st.text(max_size=3)},
+        {"test": st.text(max_size=3), "claim": st.text(max_size=3)},
         optional={"outcomes": st.lists(st.one_of(st.none(), st.booleans())), "estimate": st.floats(0, 1)},
     ),
     max_size=len(KEYS),
@@ -32,7 +32,7 @@ def test_records_come_back_in_order(tmp_path_factory: pytest.TempPathFactory, re
     for key, record in zip(KEYS, records, strict=False):
         assert save_record(folder, key, record)
     found = load_records(folder)
-    order = [(record["test"], record["statement"]) for record in found]
+    order = [(record["test"], record["claim"]) for record in found]
     assert order == sorted(order)
     written = [sorted(json.dumps(record, sort_keys=True) for record in some) for some in (found, records)]
     assert written[0] == written[1]
@@ -43,7 +43,7 @@ def test_an_absent_folder_has_no_records(tmp_path: Path) -> None:
 
 
 def test_a_record_is_one_file_that_can_be_read(tmp_path: Path) -> None:
-    record = {"test": "tests/test_a.py::test_b", "statement": "ü", "outcomes": [True, None]}
+    record = {"test": "tests/test_a.py::test_b", "claim": "ü", "outcomes": [True, None]}
     assert save_record(tmp_path, KEYS[1], record)
     path = tmp_path / "results" / KEYS[1][:2] / f"{KEYS[1]}.json"
     assert json.loads(path.read_text())["record"] == record
@@ -75,7 +75,7 @@ DAMAGE: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "deep": (lambda _: b"[" * 100_000, "no record"),
     "a digit": (lambda data: data.replace(b"0.5", b"0.9"), "differ from their checksum"),
     "infinity": (lambda data: data.replace(b"0.5", b"Infinity"), "no record"),
-    "schema": (rewritten(schema=2), "schema 2 instead of 1"),
+    "schema": (rewritten(schema=1), "schema 1 instead of 2"),
     "no checksum": (rewritten(sha256=None), "differ from their checksum"),
     "no object": (rewritten(record=[1]), "differ from their checksum"),
     "pickle": (lambda _: b"\x80\x04K\x01.", "no record"),

@@ -81,6 +81,7 @@ SYNTHETIC_COVERS = Kind(
             start="real_accuracy",
         ),
     ),
+    limits=("max_label_shift", "max_copies", "max_diversity_factor"),
     captions=Captions(
         size="ratio of distances",
         before="synthetic",
@@ -185,17 +186,6 @@ class Limits:
         """How many parts are claimed."""
         return sum(one is not None for one in (self.gap, self.label_shift, self.copies, self.factor))
 
-    @property
-    def statement(self) -> str:
-        """The claim in words."""
-        words = SYNTHETIC_COVERS.quantities[0].says()
-        if self.gap is None:
-            return words
-        more = {"label shift": self.label_shift, "copies": self.copies, "diversity factor": self.factor}
-        return ", ".join(
-            [f"{words} <= {self.gap:g}", *(f"{name} <= {one:g}" for name, one in more.items() if one is not None)]
-        )
-
 
 def _learner(train: object, options: Options, settings: Settings) -> Learner:
     """What is trained.
@@ -269,7 +259,7 @@ def _result(found: Found, evidence: Evidence, limits: Limits, fits: Fits, *, met
         evidence.decision,
         settings,
         kind=SYNTHETIC_COVERS,
-        statement=limits.statement,
+        statement=SYNTHETIC_COVERS.quantities[0].says(),
         threshold=limits.gap,
         setting=f"{sets.n} samples of either kind, {fits.learner.name}",
         method=method,

@@ -87,7 +87,7 @@ def test_a_planted_cue_is_found_with_its_class_and_place(relying: Result) -> Non
 
 def test_the_samples_searched_on_do_not_judge(relying: Result) -> None:
     judged = [at for at, outcome in enumerate(relying.outcomes) if outcome is not None]
-    assert (relying.n_total, relying.n_used, len(judged)) == (N, N // 2, N // 2)
+    assert (relying.n_total, relying.n, len(judged)) == (N, N // 2, N // 2)
     assert {shown.index for shown in relying.counterexamples} <= set(judged)
     for shown in relying.counterexamples:
         assert shown.label == int(Y[shown.index]) != LABEL

@@ -42,7 +42,7 @@ def measure(share: float, **options: Any) -> Result:
 def test_every_sample_decides_exactly(at_least: float, verdict: Verdict) -> None:
     result = measure(0.9, at_least=at_least, exact=True)
     assert (result.verdict, result.estimate, result.rule) == (verdict, 0.9, "certain: exact on this set")
-    assert (result.quantity, result.kind, result.n_used) == ("accuracy", "accuracy", N)
+    assert (result.quantity, result.kind, result.n) == ("accuracy", "accuracy", N)
     assert result.outcomes.count(True) == 900
     assert (result.counts.events, result.counts.n) == (900, N)
 
@@ -51,7 +51,7 @@ def test_every_sample_decides_exactly(at_least: float, verdict: Verdict) -> None
 def test_a_clear_claim_stops_early(at_least: float, verdict: Verdict) -> None:
     result = measure(0.9, at_least=at_least)
     assert result.verdict is verdict
-    assert result.n_used < N / 2
+    assert result.n < N / 2
     assert result.estimate is None
     assert result.interval[0] <= 0.9 <= result.interval[1]
     assert result.cost.backward == 0
@@ -60,7 +60,7 @@ def test_a_clear_claim_stops_early(at_least: float, verdict: Verdict) -> None:
 def test_a_claim_about_the_population_rests_on_the_bound() -> None:
     for at_least, verdict in ((0.87, Verdict.PASSED), (0.9, Verdict.INCONCLUSIVE), (0.93, Verdict.FAILED)):
         result = measure(0.9, at_least=at_least, scope="population")
-        assert (result.verdict, result.n_used, result.scope) == (verdict, N, "population")
+        assert (result.verdict, result.n, result.scope) == (verdict, N, "population")
 
 
 def test_its_first_line_is_the_accuracy() -> None:

@@ -128,7 +128,7 @@ def test_a_budget_measures_no_gap_but_bounds_it() -> None:
     assert result.details["raw"]["estimate"] is None
     assert "budget" in result.rule
     assert result.interval[0] < result.interval[1]
-    assert result.n_used == 320
+    assert result.n == 320
 
 
 def test_the_assertion_raises_and_speaks() -> None:

@@ -109,20 +109,20 @@ def test_a_verdict_may_come_early_and_names_the_group() -> None:
     data, groups = make(land=(1500, 0), water=(100, 400))
     result = measure_worst_group_accuracy(model, data, groups, at_least=0.9)
     assert result.verdict is Verdict.FAILED
-    assert result.n_used < result.n_total == 2000
+    assert result.n < result.n_total == 2000
     assert result.estimate is None
     assert result.rule.endswith("of 2000: water")
     assert result.interval[1] < 0.9
     assert result.details["worst_group"] is None
     assert all(row["accuracy"] is None for row in result.details["groups"])
-    assert sum(row["n"] for row in result.details["groups"]) == result.n_used
+    assert sum(row["n"] for row in result.details["groups"]) == result.n
 
 
 def test_a_pass_needs_every_group() -> None:
     data, groups = make(land=(1500, 0), water=(500, 0))
     result = measure_worst_group_accuracy(model, data, groups, at_least=0.5)
     assert result.verdict is Verdict.PASSED
-    assert result.n_used < 2000
+    assert result.n < 2000
     assert result.interval[0] >= 0.5
 
 
@@ -131,7 +131,7 @@ def test_a_population_claim_needs_the_intervals() -> None:
     for at_least, verdict in ((0.92, Verdict.PASSED), (0.96, Verdict.INCONCLUSIVE), (0.99, Verdict.FAILED)):
         result = measure_worst_group_accuracy(model, data, groups, at_least=at_least, scope="population")
         assert result.verdict is verdict
-        assert result.n_used == 1500
+        assert result.n == 1500
         assert "2 groups at once" in result.rule
 
 
@@ -168,7 +168,7 @@ def test_no_group_may_be_worse_than_it_was(baseline_of: Callable[..., Path]) -> 
         ("land", 0, 90),
         ("water", 8, 0),
     ]
-    assert assert_worst_group_accuracy(model, DATA, GROUPS, no_worse_than=was, tolerance=0.2).n_used == len(GROUPS)
+    assert assert_worst_group_accuracy(model, DATA, GROUPS, no_worse_than=was, tolerance=0.2).n == len(GROUPS)
 
 
 def test_a_group_too_small_to_tell_a_loss_in_does_not_pass_as_no_worse(baseline_of: Callable[..., Path]) -> None:

@@ -41,7 +41,7 @@ def test_a_sample_bounds_the_set() -> None:
     items = draw(600)
     result = measure(looked(items, wrong=items[:3]), max_error_rate=0.02)
     assert result.verdict is Verdict.PASSED
-    assert (result.estimate, result.n_used, result.n_total) == (3 / 600, 600, N)
+    assert (result.estimate, result.n, result.n_total) == (3 / 600, 600, N)
     assert result.interval[0] <= 0.005 < result.interval[1] <= 0.02
     told = [(row["item"], row["label"], row["preferred"]) for row in result.details["rejected"]]
     assert sorted(told) == sorted((int(at), str(LABELS[at]), str((LABELS[at] + 1) % K)) for at in items[:3])

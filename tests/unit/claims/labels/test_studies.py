@@ -37,7 +37,7 @@ def foreseeing(share: float, seed: int = 0, annotators: int = 20, each: int = 20
 
 def test_people_who_foresee_the_model() -> None:
     result = assert_simulatable(foreseeing(0.8), at_least=0.55)
-    assert (result.verdict, result.scope, result.n_used) == (Verdict.PASSED, "set", 400)
+    assert (result.verdict, result.scope, result.n) == (Verdict.PASSED, "set", 400)
     assert "about alpha = 0.01" in result.rule
     assert result.details["chance"] == 0.5
     assert 0.4 < result.details["constant"] < 0.6
@@ -206,7 +206,7 @@ def test_a_cue_that_is_noticed_and_one_that_is_not() -> None:
     result = assert_cue_noticed(noticing(0.6), "logo")
     assert result.verdict is Verdict.PASSED
     assert result.estimate == pytest.approx(0.5, abs=0.1)
-    assert (result.n_used, len(result.outcomes)) == (180, 180)
+    assert (result.n, len(result.outcomes)) == (180, 180)
     assert result.details["planted"]["interval"][0] > 0.5
     assert json.loads(json.dumps(result.to_dict())) == result.to_dict()
     with pytest.raises(ClaimFailed):

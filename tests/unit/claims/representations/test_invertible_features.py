@@ -86,7 +86,7 @@ def test_images_that_are_nearly_grey_carry_no_claim() -> None:
 def test_an_early_verdict_is_that_of_all(narrow: Result) -> None:
     early = measure_invertible_features(Net(6).eval(), (X, Y), max_image_error=0.2, iterations=60)
     assert early.verdict is narrow.verdict
-    assert early.n_used < N
+    assert early.n < N
     assert early.estimate is None
 
 
@@ -109,7 +109,7 @@ def test_workers_do_not_matter(narrow: Result) -> None:
 def test_without_a_threshold_nothing_is_claimed(narrow: Result) -> None:
     model = Net(6).eval()
     result = assert_invertible_features(model, (X, Y), iterations=10, max_samples=64)
-    assert (result.verdict, result.n_used) == (Verdict.INCONCLUSIVE, 64)
+    assert (result.verdict, result.n) == (Verdict.INCONCLUSIVE, 64)
     with pytest.raises(ClaimFailed, match="images that come back"):
         assert_invertible_features(model, (X, Y), max_image_error=0.2, iterations=60)
     assert Result.from_dict(narrow.to_dict()) == narrow

@@ -70,7 +70,7 @@ def test_a_model_of_three_features_needs_no_more(passed: Result) -> None:
     assert passed.estimate is not None
     assert passed.estimate <= 0.1
     assert passed.interval[0] <= passed.estimate <= passed.interval[1]
-    assert (passed.n_used, passed.n_total) == (N // 2, N)
+    assert (passed.n, passed.n_total) == (N // 2, N)
     assert passed.outcomes.count(None) == N // 2
     assert {row["feature"] for row in passed.details["heads"]} <= {0, 1, 2}
     assert all(row["stability"] == 1.0 for row in passed.details["heads"] if row["feature"] == row["class"])

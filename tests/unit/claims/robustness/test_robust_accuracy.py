@@ -251,9 +251,9 @@ def test_a_result_says_everything(toys: Callable[..., Any]) -> None:
     result = measure_robust_accuracy(toy.model, (toy.x, toy.y), Linf(0.05), at_least=0.25, attack="fgsm", seed=4)
     held = result.outcomes.count(True)
     assert (result.kind, result.method, result.setting) == ("robust_accuracy", "fgsm", "Linf(eps=0.05)")
-    assert result.statement == "robust accuracy under Linf(eps=0.05), fgsm >= 0.25"
+    assert result.statement == "robust accuracy under Linf(eps=0.05), fgsm"
     assert (result.quantity, result.comparison, result.threshold) == ("robust accuracy", ">=", 0.25)
-    assert (result.seed, result.n_used, result.n_total) == (4, 100, 100)
+    assert (result.seed, result.n, result.n_total) == (4, 100, 100)
     assert result.estimate == held / 100
     assert (result.bounds, result.interval[0]) == ("above", 0.0)
     assert result.left_interval[0] < result.estimate < result.interval[1] == result.left_interval[1]

@@ -96,7 +96,7 @@ def test_who_claims_the_mean_alone_reads_what_it_hides(claim: Measure) -> None:
     overall = claim(Sees(), task=MultiLabel(by="overall"))
     assert overall.verdict is Verdict.PASSED, overall.rule
     assert any("2 objects: 0.000" in str(fact.value) for fact in overall.facts if fact.leads)
-    if overall.n_used == N:  # of few samples no more can be said
+    if overall.n == N:  # of few samples no more can be said
         assert "2 objects" in measured(overall)
 
 
@@ -151,7 +151,7 @@ def test_an_early_pass_waits_until_a_stratum_could_speak_and_costs_no_more_than_
         Sees(0.0), (x, many), TINY, at_least=0.6, attack="fgsm", task=MultiLabel(by="overall")
     )
     assert plain.verdict is good.verdict is Verdict.PASSED
-    assert plain.n_used < good.n_used <= 500
+    assert plain.n < good.n <= 500
 
 
 def test_a_budget_that_ends_before_every_stratum_could_speak_says_what_is_missing() -> None:
@@ -209,7 +209,7 @@ def test_replayed_counterexamples_join_samples_that_were_remembered(tmp_path: Pa
     run(Settings(store=store, corpus=str(tmp_path / "none"), recheck=0.0), max_samples=64)
     doomed = run(Settings(store=store, corpus=corpus, recheck=0.0))
     assert doomed.verdict is Verdict.FAILED
-    assert 0 < doomed.replayed < doomed.n_used
+    assert 0 < doomed.replayed < doomed.n
 
 
 def test_by_is_one_of_two_words() -> None:

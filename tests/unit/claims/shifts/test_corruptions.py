@@ -88,7 +88,7 @@ def test_a_baseline_may_be_a_file(tmp_path: Path) -> None:
 def test_it_stops_early_and_shows_no_number() -> None:
     result = measured(min_accuracy=0.1)
     assert (result.verdict, result.estimate) == (Verdict.PASSED, None)
-    assert result.n_used < result.n_total
+    assert result.n < result.n_total
     assert "by_severity" not in result.details
 
 

@@ -63,7 +63,7 @@ def jitter(data: Data, noise: float = 0.02) -> Data:
 def test_fresh_samples_stand_in_for_real_ones() -> None:
     asked = {"max_gap": 0.1, "max_label_shift": 0.2, "max_diversity_factor": 8.0, "max_copies": 0.05}
     result = assert_synthetic_covers(TRAIN, FRESH, test_data=TEST, **asked)
-    assert (result.verdict, result.scope, result.n_used) == (Verdict.PASSED, "set", 600)
+    assert (result.verdict, result.scope, result.n) == (Verdict.PASSED, "set", 600)
     assert [row["verdict"] for row in result.details["parts"]] == ["passed"] * 4
     low, high = result.interval
     assert low < 0 < high < 0.1

@@ -174,7 +174,7 @@ def test_a_model_of_other_classes_and_one_of_labels_alone_are_refused(renditions
     from robustest import Linf
 
     result = measure_robust_accuracy(network, found, Linf(0.0), attack="fgsm", max_samples=64)
-    assert result.n_used == 64
+    assert result.n == 64
 
 
 def test_a_subset_as_the_source_of_other_data_is_refused(renditions: Path) -> None:

@@ -1,0 +1,259 @@
+"""The name of a claim: a key that is the same from run to run, and what the claim varies and requires, as data.
+
+A claim is named by the arguments of its call that say *what* is claimed, never by words about it:
+
+1. the kind of claim, e.g. `robust_accuracy`;
+2. what is varied: each threat, shift, cue or strategy, as a `Variation` with its parameters;
+3. further choices: the attack, the task, a score, the names of the data sets, and the numbers that `Kind.parameters`
+   names;
+4. the argument that bounds the quantity, e.g. `at_least`, whatever its value is, or whether it is given.
+
+Together: `robust_accuracy(Linf(eps=8/255), attack=fast) at_least`. Left out is whatever says how hard a claim is tried
+or how it is run (numbers of steps, seeds or draws, batch sizes), since a claim that is tried harder is the same claim;
+models, functions and tensors, which have no name; and the values of thresholds, which may be moved.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
+from hashlib import sha256
+from inspect import BoundArguments
+from typing import TYPE_CHECKING, Any, TypeGuard
+
+import numpy as np
+import torch
+
+from robustest import context
+from robustest.facts import Limit, Variation
+from robustest.identity.plain import is_plain, simple, words
+from robustest.kinds import Kind
+from robustest.results import Result
+from robustest.shifts import as_shift
+from robustest.tasks import Task
+from robustest.words import exactly
+
+if TYPE_CHECKING:
+    from hypothesis.strategies import SearchStrategy
+
+_DATA = words(
+    "data new_data outside synthetic train_data test_data fit_data study env responses annotations groups split "
+    "perturbations evidence truth suspects"
+)
+"""Arguments that are samples, or what people say of them: of these only a name counts, e.g. that of a benchmark."""
+_NOT_NAMED = words("control no_worse_than tolerance options certify reference judge oracle embedding loss train")
+"""Arguments that are no part of a name: other models and tables, and what says how a claim is tried."""
+_LONGEST = 400
+"""Characters of a name; beyond, a digest stands for the rest."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimName:
+    """The name of a claim, with the data that it is made of.
+
+    Attributes:
+        claim: the key, as `Result.claim`.
+        family: as `Result.family`.
+        asked: the argument that bounds the quantity.
+        varied: as `Result.varied`.
+        axis, at: as of `Result`.
+        limits: as `Result.limits`.
+    """
+
+    claim: str
+    family: str
+    asked: str
+    varied: tuple[Variation, ...] = ()
+    axis: str | None = None
+    at: float | None = None
+    limits: tuple[Limit, ...] = ()
+
+    @classmethod
+    def of(cls, kind: Kind, call: BoundArguments) -> ClaimName:
+        """Return the name of the claim that a call makes.
+
+        Args:
+            kind: of the claim.
+            call: the measurement's signature with the arguments of the call.
+
+        Raises:
+            ConfigError: an attack or a shift is unknown, or is none.
+        """
+        call.apply_defaults()
+        arguments, signature = call.arguments, call.signature.parameters
+        limits = tuple(
+            Limit(name, _comparison(kind, name), float(value))
+            for name in (*kind.thresholds, *kind.limits)
+            if isinstance(value := arguments.get(name), (int, float)) and math.isfinite(value)
+        )
+        given = {limit.name for limit in limits}
+        asked = next((one.threshold for one in kind.quantities if one.threshold in given), kind.quantities[0].threshold)
+        subject = next(iter(signature))  # the model: what all claims of a test are about
+        left_out = {*_NOT_NAMED, *kind.thresholds, *kind.limits, *({subject} - _DATA)}
+        chosen = {name: value for name, value in arguments.items() if name not in left_out}
+        if "attack" in chosen:  # by name: with more steps it is the same claim, and baselines compare the steps
+            attack = context.current().settings.attack if chosen["attack"] is None else chosen["attack"]
+            several = attack if isinstance(attack, (list, tuple)) else (attack,)
+            chosen["attack"] = "+".join(str(getattr(one, "name", one)) for one in several)
+        if "severity" in chosen:  # ("fog", severity=5) and Shift("fog", 5) are one claim
+            severity, shift = chosen.pop("severity"), chosen["shift"]
+            chosen["shift"] = None if shift is None else as_shift(shift, severity)
+        parts = [
+            part
+            for name, value in chosen.items()
+            if name == "attack" or not _same(value, signature[name].default)
+            for part in _parts(name, value, number=name in kind.parameters)
+        ]
+        varied = tuple(part for part in parts if isinstance(part, Variation))
+        # One number stands on the axis: that of what is varied, or else an argument.
+        moving = next((one for one in varied if one.axis is not None), None)
+        axis = kind.axis if type(chosen.get(kind.axis)) in (int, float) else None
+        at = None if axis is None else chosen[axis]
+        if moving is not None:
+            axis, at = moving.axis, moving.at
+            rest: list[object] = [moving.without_axis if part is moving else part for part in parts]
+        else:
+            rest = [part for part in parts if axis is None or not str(part).startswith(f"{axis}=")]
+        return cls(
+            claim=f"{_written(kind.name, parts)} {asked}",
+            family=_written(kind.name, rest),
+            asked=asked,
+            varied=varied,
+            axis=axis,
+            at=at,
+            limits=limits,
+        )
+
+    def given_to(self, result: Result) -> Result:
+        """Return a result of this claim that bears its name."""
+        return replace(
+            result,
+            claim=self.claim,
+            family=self.family,
+            threshold_name=None if result.threshold is None else self.asked,
+            varied=self.varied,
+            axis=self.axis,
+            at=self.at,
+            limits=self.limits,
+        )
+
+
+_CURRENT: ContextVar[ClaimName | None] = ContextVar("robustest_claim_name", default=None)
+
+
+@contextmanager
+def named(name: ClaimName) -> Iterator[None]:
+    """Let what is measured inside know the name of its claim: the baseline's entries have it."""
+    token = _CURRENT.set(name)
+    try:
+        yield
+    finally:
+        _CURRENT.reset(token)
+
+
+def current_claim() -> str:
+    """Return the key of the claim that is being measured; empty outside a measurement."""
+    name = _CURRENT.get()
+    return "" if name is None else name.claim
+
+
+def variation_of(value: object) -> Variation:
+    """Return what a claim varies as data: the value's own `variation`, or the fields of a dataclass.
+
+    A value without fields has its `name`, or else the name of its type.
+    """
+    own = getattr(value, "variation", None)
+    if isinstance(own, Variation):
+        return own
+    if _is_strategy(value):
+        from robustest.strategies import strategy_words
+
+        return Variation(strategy_words(value))
+    name = getattr(value, "name", None)
+    if not is_dataclass(value) or isinstance(value, type):
+        return Variation(name if isinstance(name, str) else type(value).__name__)
+    axis = getattr(type(value), "axis", None)
+    axis = axis if type(getattr(value, str(axis), None)) in (int, float) else None
+    changed: dict[str, Any] = {}
+    for each in fields(value):
+        default = each.default if each.default_factory is MISSING else each.default_factory()
+        given = getattr(value, each.name, default)
+        chosen = each.name == axis or isinstance(given, (torch.Tensor, np.ndarray)) or not _same(given, default)
+        if each.init and chosen:
+            changed[each.name] = _plain(given)
+    return Variation(type(value).__name__, changed, axis)
+
+
+def _is_strategy(value: object) -> TypeGuard[SearchStrategy[Any]]:
+    """Return True for a strategy of hypothesis; there is none where nobody has imported that, and no claim does."""
+    strategies = sys.modules.get("hypothesis.strategies")
+    return strategies is not None and isinstance(value, strategies.SearchStrategy)
+
+
+def _written(kind: str, parts: Sequence[object]) -> str:
+    key = f"{kind}({', '.join(map(str, parts))})" if parts else kind
+    if len(key) <= _LONGEST:
+        return key
+    return f"{key[:_LONGEST]}... {sha256(key.encode('utf-8', 'surrogatepass')).hexdigest()[:12]}"
+
+
+def _same(value: object, default: object) -> bool:
+    """Return True if a value is the default: the same object, or equal to it and plain."""
+    return value is default or (type(value) is type(default) and is_plain(value) and bool(value == default))
+
+
+def _plain(value: object) -> Any:
+    """Return a parameter as a plain JSON value: a digest of tensors, a name of what has one."""
+    if value is None or type(value) in (str, bool, int) or (type(value) is float and math.isfinite(value)):
+        return value
+    if isinstance(value, float):  # infinite, or none: JSON has no word for it
+        return repr(value)
+    if isinstance(value, (list, tuple)):
+        return [_plain(part) for part in value]
+    if isinstance(value, Mapping):
+        return {str(key): _plain(part) for key, part in value.items()}
+    if isinstance(value, (torch.Tensor, np.ndarray)):
+        known = simple(value)
+        return f"{'x'.join(map(str, value.shape))} values {sha256(known or b'').hexdigest()[:12]}"
+    if callable(value) and isinstance(name := getattr(value, "__qualname__", None), str):
+        return name
+    return str(variation_of(value))
+
+
+def _parts(name: str, value: Any, *, number: bool = False) -> list[Variation | str]:
+    """Return the parts of a name that an argument makes: none where it says nothing of what is claimed."""
+    if isinstance(value, Task):
+        # Its type and the number from which on an answer holds; what else it cuts by is compared by a baseline.
+        held = {key: exactly(float(cut)) for key in ("floor", "tolerance") if (cut := getattr(value, key, None))}
+        told = ", ".join(f"{key}={cut}" for key, cut in held.items())
+        return [] if value.one_class else [f"{name}={type(value).__name__}({told})"]
+    if isinstance(value, str):
+        return [value if name in ("cue", "norm") else f"{name}={value}"]
+    if number and type(value) in (int, float):
+        return [f"{name}={exactly(float(value)) if type(value) is float else value}"]
+    if isinstance(value, (list, tuple)) and value and (name not in _DATA or isinstance(value[0], str)):
+        kinds = (str, int, float) if number else (str,)
+        if all(type(one) in kinds for one in value):
+            return [f"{name}=({', '.join(map(str, value))})"]
+        found = [_parts(name, one, number=number) for one in value]
+        return [part for parts in found for part in parts] if all(found) else []
+    if name in _DATA:
+        called = getattr(value, "name", None)
+        return [f"{name}={called}"] if isinstance(called, str) and called else []
+    if isinstance(value, (torch.nn.Module, torch.Tensor, np.ndarray, type, bool, int, float, Mapping)) or value is None:
+        return []
+    if callable(value) and not (is_dataclass(value) or isinstance(getattr(value, "variation", None), Variation)):
+        return []
+    named_so = is_dataclass(value) or isinstance(getattr(value, "name", None), str)
+    return [variation_of(value)] if named_so or _is_strategy(value) else []
+
+
+def _comparison(kind: Kind, name: str) -> str:
+    """Return how a value must relate to the threshold that an argument of this name gives."""
+    if name.startswith(("max_", "min_", "at_")):
+        return "<=" if name.startswith("max_") or name == "at_most" else ">="
+    return next((one.comparison for one in kind.quantities if one.threshold == name), ">=")
