@@ -62,6 +62,21 @@ ELSEWHERE = """
     def test_thread_that_holds(robust_model, robust_data):
         in_thread(holds, robust_model, robust_data)
 
+    @pytest.fixture
+    def in_a_fixture(robust_model, robust_data):
+        in_thread(fails, robust_model, robust_data)
+
+    def test_thread_of_a_fixture(robust_model, robust_data, in_a_fixture):
+        holds(robust_model, robust_data)
+
+    @pytest.fixture
+    def at_its_end(robust_model, robust_data):
+        yield
+        in_thread(fails, robust_model, robust_data)
+
+    def test_thread_of_a_teardown(robust_model, robust_data, at_its_end):
+        holds(robust_model, robust_data)
+
     def test_unread_future(robust_model, robust_data):
         holds(robust_model, robust_data)
         with ThreadPoolExecutor(1) as pool:
@@ -143,6 +158,8 @@ ENDINGS = {
     "test_thread[broken]": "error",
     "test_thread[internal]": "error",
     "test_thread_that_holds": "passed",
+    "test_thread_of_a_fixture": "failed",
+    "test_thread_of_a_teardown": "error",
     "test_unread_future": "failed",
     "test_unread_to_thread": "failed",
     "test_unread_task": "failed",
