@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from robustest.context import Context
-from robustest.errors import ClaimFailed, ModelError, NoClaimError
+from robustest.errors import AttemptsFailed, ClaimFailed, ModelError, NoClaimError
 from robustest.pytest_plugin import options
 from robustest.pytest_plugin.attach import _folded, attach, columns
 from robustest.pytest_plugin.claims import Claimant, claimants, settle
@@ -221,6 +221,7 @@ def test_what_a_failed_setup_or_a_teardown_recorded_is_not_lost() -> None:
         (None, False, None),
         (ModelError("NaN"), True, "ModelError: NaN"),
         (ClaimFailed("no", made("failed")), True, None),
+        (AttemptsFailed("failed in 1 of 2 attempts"), True, None),
         (AssertionError("no"), False, None),
         (pytest.skip.Exception("inconclusive: it"), True, None),
         (pytest.skip.Exception("by hand"), False, None),
