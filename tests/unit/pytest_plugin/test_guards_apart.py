@@ -350,7 +350,8 @@ def test_a_thread_that_may_yet_claim_is_waited_for_and_an_idle_one_is_not() -> N
     assert still_claiming(context) == [], "none has begun but the pool's, which is idle"
     knows.start()
     idle.start()
-    while not any(still_claiming(context)):
+    deadline = time.monotonic() + 10
+    while not still_claiming(context) and time.monotonic() < deadline:
         time.sleep(0.01)
     assert still_claiming(context) == ["thread 'knows'"]
     with pytest.raises(RobustestError, match="thread 'knows'"):
