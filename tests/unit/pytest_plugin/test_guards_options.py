@@ -237,6 +237,15 @@ def test_who_ended_a_test_is_on_its_report(error: BaseException | None, claimed:
     assert context.unwritten == []
 
 
+def test_an_error_that_came_out_of_a_claim_is_ours_to_tell_and_any_other_is_the_tests() -> None:
+    inside, beside = ZeroDivisionError("inside"), ZeroDivisionError("inside")
+    context = Context(test="t.py::t", results=[made()], stumbled=[inside])
+    report = report_of("call", context, inside, failed=True)
+    assert (report.robustest_claimed, report.robustest_unmeasured) == (True, "ZeroDivisionError: inside")
+    report = report_of("call", context, beside, failed=True)
+    assert (report.robustest_claimed, getattr(report, "robustest_unmeasured", None)) == (False, None)
+
+
 @pytest.mark.parametrize("results", [[], [made()], [made("inconclusive", None)], [made("inconclusive"), made()]])
 def test_a_skip_in_our_words_is_ours_only_after_an_inconclusive_claim(results: list[Result]) -> None:
     report = report_of("call", Context(test="t.py::t", results=results), pytest.skip.Exception("inconclusive: it"))
