@@ -306,7 +306,8 @@ def test_a_claim_in_the_name_of_a_test_that_has_ended_turns_the_run_red(write: A
 
         def test_second(robust_model, robust_data):
             claim(robust_model, robust_data, 0.01, at_least=0.5)
-            thread = threading.Thread(target=kept[0].run, args=(claim, robust_model, robust_data, 0.4, 0.5), name="late")
+            fails = (claim, robust_model, robust_data, 0.4, 0.5)
+            thread = threading.Thread(target=kept[0].run, args=fails, name="late")
             thread.start()
             thread.join()
         """

@@ -33,7 +33,9 @@ DIM = [0.21, 0.5, 0.5, 0.5]
 NEAR_BY_SUM, NEAR_BY_LARGEST = [1.0, 0.5, 0.5, 0.5], [0.6, 1.0, 1.0, 1.0]
 
 
-@pytest.mark.parametrize(("threat", "reached"), [(L1(4.0), 0.29), (L2(2.0), 0.29), (Linf(1.0), 0.5 * 0.29 / 0.39)], ids=str)
+@pytest.mark.parametrize(
+    ("threat", "reached"), [(L1(4.0), 0.29), (L2(2.0), 0.29), (Linf(1.0), 0.5 * 0.29 / 0.39)], ids=str
+)
 def test_the_bound_is_where_the_way_to_the_nearest_leaves_the_class(threat: Any, reached: float) -> None:
     """The nearest is one or the other sample, by the threat's own norm; each way leaves the class at .5."""
     x, y = torch.tensor([DIM, NEAR_BY_SUM, NEAR_BY_LARGEST]), torch.tensor([0, 1, 1])

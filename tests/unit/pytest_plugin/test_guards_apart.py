@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -71,12 +72,9 @@ def failed(words: str = "no") -> ClaimFailed:
 def in_fork(work: Callable[[], object]) -> int:
     pid = os.fork()
     if not pid:
-        try:
+        with suppress(BaseException):
             work()
-        except BaseException:
-            pass
-        finally:
-            os._exit(0)
+        os._exit(0)
     os.waitpid(pid, 0)
     return pid
 
@@ -85,10 +83,8 @@ def in_thread(work: Callable[[], object], name: str = "worker") -> None:
     """Run where no error ends the test, as in a future that nobody reads."""
 
     def quiet() -> None:
-        try:
+        with suppress(BaseException):
             work()
-        except BaseException:
-            return
 
     thread = threading.Thread(target=quiet, name=name)
     thread.start()
@@ -171,7 +167,7 @@ def test_claims_of_a_test_that_has_ended_are_lost_by_name(folder: Path) -> None:
     assert (late.results, late.apart, late.under_way) == ([], [], {})
     assert set(lost_claims()) == {"a claim of early came when its test had ended"}
     assert lost_claims() == []
-    in_fork(lambda: claim())  # with no test about
+    in_fork(claim)  # with no test about
     assert set(lost_claims()) == {"a claim of another process came when its test had ended"}
 
 
@@ -307,7 +303,7 @@ def test_an_error_that_no_test_can_hear_of_is_lost_by_name(follows: bool, monkey
     assert lost_claims() == (
         [
             "a claim of t ended in ClaimFailed in thread 'late': no",
-            "a claim outside of any robustness test ended in ClaimFailed in thread \"nobody's\": no",
+            'a claim outside of any robustness test ended in ClaimFailed in thread "nobody\'s": no',
         ]
         if follows
         else []

@@ -100,7 +100,7 @@ def test_reports_become_rows_in_the_order_of_collection() -> None:
         ("b", "failed"),
     ]
     assert ledger.tests() == {"a", "b"}
-    assert ledger.places(Path("/root")) == {name: ("/root/t.py", 4) for name in "ab"}
+    assert ledger.places(Path("/root")) == dict.fromkeys("ab", ("/root/t.py", 4))
     assert ledger.lost() == []
 
 

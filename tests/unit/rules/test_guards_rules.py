@@ -425,7 +425,7 @@ def test_a_budget_on_cues_has_an_interval_of_all() -> None:
 
 
 def test_the_cue_that_exceeds_its_limit_leads_before_one_that_moves_more_within_its_own() -> None:
-    """The first cue flips 20 of 100 of which 10 are allowed; the second restores 34 of 100 of recall, 40 are allowed."""
+    """The first cue flips 20 of 100 and may flip 10; the second restores 34 of 100 of recall and may restore 40."""
     flips = [1 - y if place % 50 < 10 else y for place, y in enumerate(HALF)]
     lost = [1 - y if place < 17 else y for place, y in enumerate(HALF)]
     recall = cue_columns(HALF, [HALF, lost], [flips, HALF])
