@@ -293,7 +293,10 @@ def test_a_thread_of_a_plain_test_loses_no_failure(write: Any, run: Any) -> None
     result.stdout.fnmatch_lines(["LOST: a claim outside of any robustness test ended in ClaimFailed *"])
 
 
-def test_a_claim_in_the_name_of_a_test_that_has_ended_turns_the_run_red(write: Any, run: Any) -> None:
+@pytest.mark.parametrize("workers", [(), ("-n", "1")])
+def test_a_claim_in_the_name_of_a_test_that_has_ended_turns_the_run_red(
+    workers: tuple[str, ...], write: Any, run: Any
+) -> None:
     write(
         test_a="""
         import contextvars, threading
@@ -312,7 +315,7 @@ def test_a_claim_in_the_name_of_a_test_that_has_ended_turns_the_run_red(write: A
             thread.join()
         """
     )
-    result = run("--robust", *QUIET)
+    result = run("--robust", *QUIET, *workers)
     result.stdout.fnmatch_lines(["LOST: a claim of test_a.py::test_first ended in ClaimFailed in thread 'late': *"])
     assert result.ret == 3
 
