@@ -120,7 +120,6 @@ class Ledger:
         attempts = getattr(report, "robustest_attempts", None)
         if attempts is not None:
             self._repeated[key] = attempts
-            ending = None if ending is None else ending.but(attempt=len(attempts))
         if ending is not None and phase == "call":
             self._last[key] = ending
         if ending is not None:

@@ -62,6 +62,21 @@ ELSEWHERE = """
     def test_thread_that_holds(robust_model, robust_data):
         in_thread(holds, robust_model, robust_data)
 
+    @pytest.fixture
+    def in_a_fixture(robust_model, robust_data):
+        in_thread(fails, robust_model, robust_data)
+
+    def test_thread_of_a_fixture(robust_model, robust_data, in_a_fixture):
+        holds(robust_model, robust_data)
+
+    @pytest.fixture
+    def at_its_end(robust_model, robust_data):
+        yield
+        in_thread(fails, robust_model, robust_data)
+
+    def test_thread_of_a_teardown(robust_model, robust_data, at_its_end):
+        holds(robust_model, robust_data)
+
     def test_unread_future(robust_model, robust_data):
         holds(robust_model, robust_data)
         with ThreadPoolExecutor(1) as pool:
@@ -143,6 +158,8 @@ ENDINGS = {
     "test_thread[broken]": "error",
     "test_thread[internal]": "error",
     "test_thread_that_holds": "passed",
+    "test_thread_of_a_fixture": "failed",
+    "test_thread_of_a_teardown": "error",
     "test_unread_future": "failed",
     "test_unread_to_thread": "failed",
     "test_unread_task": "failed",
@@ -274,6 +291,49 @@ def test_a_thread_of_a_plain_test_loses_no_failure(write: Any, run: Any) -> None
     result = run("--robust", *QUIET)
     assert result.ret == 3
     result.stdout.fnmatch_lines(["LOST: a claim outside of any robustness test ended in ClaimFailed *"])
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "1")])
+def test_a_claim_in_the_name_of_a_test_that_has_ended_turns_the_run_red(
+    workers: tuple[str, ...], write: Any, run: Any
+) -> None:
+    write(
+        test_a="""
+        import contextvars, threading
+
+        kept = []
+
+        def test_first(robust_model, robust_data):
+            kept.append(contextvars.copy_context())
+            claim(robust_model, robust_data, 0.01, at_least=0.5)
+
+        def test_second(robust_model, robust_data):
+            claim(robust_model, robust_data, 0.01, at_least=0.5)
+            fails = (claim, robust_model, robust_data, 0.4, 0.5)
+            thread = threading.Thread(target=kept[0].run, args=fails, name="late")
+            thread.start()
+            thread.join()
+        """
+    )
+    result = run("--robust", *QUIET, *workers)
+    result.stdout.fnmatch_lines(["LOST: a claim of test_a.py::test_first ended in ClaimFailed in thread 'late': *"])
+    assert result.ret == 3
+
+
+def test_a_replay_is_in_error_where_a_claim_elsewhere_is(write: Any, run: Any) -> None:
+    write(
+        test_a="""
+        import threading
+
+        def test_it(robust_model, robust_data):
+            thread = threading.Thread(target=claim, args=(robust_model, robust_data, 0.1, 50))  # in percent
+            thread.start()
+            thread.join()
+        """
+    )
+    result = run("--robust", "--robust-replay-only", *QUIET)
+    assert result.ret == 1
+    assert result.parseoutcomes() == {"errors": 1}
 
 
 def test_an_error_inside_a_claim_is_an_error_in_every_report(write: Any, run: Any, read_json: Any) -> None:

@@ -66,12 +66,28 @@ def pytest_runtest_makereport(item, call):  # as pytest-retry does: the hooks ar
 """
 
 
+CALL_ALONE = """
+import pytest
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport(item, call):  # the call alone is made again, with the fixtures that there are
+    report = yield
+    if call.when == "call" and report.failed:
+        call = pytest.CallInfo.from_call(lambda: item.ihook.pytest_runtest_call(item=item), when="call")
+        again = pytest.TestReport.from_item_and_call(item, call)
+        report.outcome, report.longrepr = again.outcome, again.longrepr
+    return report
+"""
+
+SOURCES = {"unreported": UNREPORTED, "called again": CALLED_AGAIN, "call alone": CALL_ALONE}
+
+
 def _plugin(name: str, project: Any) -> tuple[tuple[str, ...], str]:
     """Arguments for pytest, and for the marker, with which a test has three attempts."""
     others = {"rerunfailures": "rerunfailures", "flaky": "flaky", "retry": "pytest-retry"}
     off = tuple(part for one, plugin in others.items() if one != name for part in ("-p", f"no:{plugin}"))
-    if name in ("unreported", "called again"):
-        source = UNREPORTED if name == "unreported" else CALLED_AGAIN
+    if name in SOURCES:
+        source = SOURCES[name]
         project.makeconftest((project.path / "conftest.py").read_text() + source)
         return (*off, "-o", "markers=flaky"), ""
     module, mark = {
@@ -178,7 +194,111 @@ def test_a_skip_after_a_failed_attempt_is_no_way_out(project: Any, write_light: 
             assert False, "no"
         """
     )
-    assert run("--robust").ret == 1
+    result = run("--robust")
+    assert result.ret == 1
+    result.assert_outcomes(failed=1)
+
+
+def test_a_skip_is_no_attempt_that_holds(project: Any, write_light: Any, run: Any) -> None:
+    """One failed and one held: the third would have to hold for a majority."""
+    _plugin("unreported", project)
+    write_light(
+        test_a="""
+        tries = []
+        def test_it(robust):
+            tries.append(1)
+            robust.record(made())
+            if len(tries) == 3:
+                pytest.skip("tired")
+            assert len(tries) > 1, "no"
+        """
+    )
+    result = run("--robust", "-o", "robust_attempts=majority")
+    assert result.ret == 1
+    result.assert_outcomes(failed=1)
+
+
+FIRST = """
+    import itertools
+
+    tries = itertools.count(1)
+
+    @pytest.fixture
+    def first():
+        return next(tries) == 1
+"""
+
+
+@pytest.mark.parametrize("plugin", ["unreported", "rerunfailures"])
+def test_a_claim_that_failed_in_a_fixture_is_a_failed_attempt(
+    plugin: str, project: Any, write_light: Any, run: Any, read_json: Any
+) -> None:
+    arguments, mark = _plugin(plugin, project)
+    write_light(
+        test_a=FIRST
+        + f"""
+    @pytest.fixture
+    def checked(robust, first):
+        result = made("failed" if first else "passed")
+        robust.record(result)
+        if first:
+            from robustest import ClaimFailed
+            raise ClaimFailed("the first draw does not hold", result)
+
+    @pytest.mark.flaky({mark})
+    def test_it(checked): pass
+    """
+    )
+    result = run("--robust", "--robust-json=out.json", "-W", "ignore", *arguments)
+    assert result.ret == 1
+    result.stdout.fnmatch_lines(["*failed in 1 of * attempts*attempt 1: the first draw does not hold*"])
+    verdicts = [(row["result"]["verdict"], row["ending"]["attempt"]) for row in read_json()["results"]]
+    assert verdicts[:2] == [("failed", 1), ("passed", 2)]
+
+
+@pytest.mark.parametrize("plugin", ["unreported", "rerunfailures"])
+@pytest.mark.parametrize(
+    ("call", "teardown"),
+    [("True", "assert not first"), ("not first", "if first: raise OSError('disk')")],
+    ids=["failed at its end", "failed, and then in error"],
+)
+def test_a_failure_counts_in_whichever_phase_it_comes(
+    *, plugin: str, call: str, teardown: str, project: Any, write_light: Any, run: Any
+) -> None:
+    """And no error that comes after it makes it an attempt that says nothing."""
+    arguments, mark = _plugin(plugin, project)
+    write_light(
+        test_a=FIRST
+        + f"""
+    @pytest.fixture
+    def ended(first):
+        yield
+        {teardown}
+
+    @pytest.mark.flaky({mark})
+    def test_it(robust, first, ended):
+        robust.record(made())
+        assert {call}
+    """
+    )
+    result = run("--robust", "-W", "ignore", *arguments)
+    assert result.ret == 1
+    result.stdout.fnmatch_lines(["*failed in 1 of * attempts*"])
+
+
+def test_a_call_that_is_made_again_alone_is_another_attempt(shopped: Any) -> None:
+    result, content = shopped("call alone", (2,))
+    assert result.ret == 1
+    assert _rows(content)[:2] == [("draw 1", "failed", 1), ("draw 2", "failed", 2)]
+
+
+def test_pytests_own_file_has_the_last_attempt_once(shopped: Any, project: Any) -> None:
+    result, _ = shopped("unreported", (2, 3), "-o", "robust_attempts=majority", "--junitxml=junit.xml")
+    assert result.ret == 0
+    found = [(one.get("name"), one.get("value")) for one in ET.parse(project.path / "junit.xml").iter("property")]  # noqa: S314
+    ours = [(name, value) for name, value in found if name.startswith("robustest.")]
+    assert [name for name, _ in ours] == ["robustest.1"]
+    assert "draw 3" in ours[0][1]
 
 
 def test_a_test_that_runs_once_has_no_attempts(write_light: Any, run: Any, read_json: Any) -> None:

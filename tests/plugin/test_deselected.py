@@ -84,6 +84,38 @@ def test_what_failed_last_time_alone_is_a_selection_too(write_light: Any, run: A
     assert content["pytest"]["selection"] == "--lf"
 
 
+@pytest.mark.parametrize(
+    ("chosen", "said"),
+    [
+        (("-m", "slow"), "-m slow"),
+        (("-m", "slow", "-k", "one"), "-k one -m slow"),
+        (("--sw",), "--sw"),
+        (("--sw-skip",), "--sw --sw-skip"),
+    ],
+    ids=["marker", "marker and keyword", "stepwise", "stepwise, the first skipped"],
+)
+def test_each_way_to_leave_tests_out_is_told(
+    chosen: tuple[str, ...], said: str, write_light: Any, run: Any, read_json: Any
+) -> None:
+    """The first run fails, and all but what it ran last is left out by the second."""
+    write_light(
+        test_a="""
+        def test_none(robust): robust.record(made())
+
+        @pytest.mark.slow
+        def test_one(robust): raise AssertionError("no")
+
+        def test_last(robust): robust.record(made())
+        """
+    )
+    markers = ("-o", "markers=slow")
+    run("--robust", "--sw", *markers)
+    run("--robust", *chosen, *markers, "--robust-json=out.json")
+    content = read_json()
+    assert content["pytest"]["selection"] == said
+    assert "test_a.py::test_none" in content["pytest"]["deselected"]
+
+
 def test_a_run_of_everything_leaves_nothing_out(write_light: Any, run: Any, read_json: Any) -> None:
     write_light(**TESTS)
     result = run("--robust", "--robust-json=out.json")

@@ -209,3 +209,19 @@ def test_a_claim_whose_failure_its_test_caught_is_neither_failed_nor_passed(writ
     result = run("--robust")
     result.assert_outcomes(passed=1)
     assert section(result)[0].endswith("  did not hold, and its test passed all the same  tolerated")
+
+
+def test_a_run_is_not_green_where_a_report_of_it_is_red(project, write, run, read_json):
+    """Another plugin calls the error of a claim a pass; the row of what could not be measured stays."""
+    hook = """
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport(item):
+    report = yield
+    report.outcome = "passed"
+    return report
+"""
+    project.makeconftest((project.path / "conftest.py").read_text() + hook)
+    write(test_a="def test_it(robust_model, robust_data): claim(robust_model, robust_data, 0.1, 50)")
+    result = run("--robust", "--robust-json=out.json")
+    assert read_json()["counts"] == {"error": 1}
+    assert result.ret == 1

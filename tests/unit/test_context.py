@@ -122,3 +122,25 @@ def test_pytest_shows_no_words_of_others_where_it_shows_the_context() -> None:
     )
     assert shown == r"<Context of t.py::test[\x23#[error]owned \x1b]0;]: 0 results>"
     assert repr(Context()) == "<Context of no test: 0 results>"
+
+
+def test_a_picture_that_cannot_be_written_is_named_and_keeps_no_verdict_from_being_reached() -> None:
+    def save(error: Exception | None = None) -> str:
+        if error is not None:
+            raise error
+        return "there.png"
+
+    context = Context(test="t.py::test")
+    assert (context.picture(save, "pictures"), context.unwritten) == ("there.png", [])
+    assert context.picture(lambda: save(OSError(28, "No space left")), "pictures") is None
+    assert context.picture(lambda: save(OSError("no number")), "pictures") is None
+    assert context.unwritten == [
+        "a picture could not be written to pictures: No space left",
+        "a picture could not be written to pictures: no number",
+    ]
+    with pytest.raises(ZeroDivisionError):  # no error of writing
+        context.picture(lambda: save(ZeroDivisionError()), "pictures")
+    outside = Context()
+    with pytest.warns(RuntimeWarning, match="a picture could not be written to pictures: No space left"):
+        assert outside.picture(lambda: save(OSError(28, "No space left")), "pictures") is None
+    assert outside.unwritten == []

@@ -417,6 +417,8 @@ def test_only_modules_that_neither_adapt_nor_draw_are_asked() -> None:
     assert probe_history(evaluator_of(model, suppress=("random_forward",)), chunk) is None
     assert probe_history(evaluator_of(model.forward), chunk) is None
     assert probe_history(evaluator_of(replace(as_classifier(model), reset=lambda: None)), chunk) is None
+    around = replace(as_classifier(model), call=lambda x: 1 * model(x))
+    assert probe_history(evaluator_of(around), chunk) is None, "a copy of the module is no copy of what is called"
     evaluator = evaluator_of(model)
     ask_again(evaluator, None)
     assert (evaluator.health.asked_anew, evaluator.health.otherwise) == (0, 0)

@@ -64,6 +64,12 @@ def test_near_ties_are_not_counted() -> None:
     assert (health.rounded, health.rounded_apart) == (7, 0)
 
 
+@pytest.mark.parametrize(("lead", "counted"), [(0.125, 1), (0.124, 0)])
+def test_a_quarter_of_the_usual_lead_is_no_near_tie(lead: float, counted: int) -> None:
+    health = probed(apart(lambda x: x[:, 0] < 0.2), leads(lead, 0.5, 0.5, 0.5))
+    assert (health.rounded, health.rounded_apart) == (4, counted)
+
+
 def test_eight_samples_of_a_chunk_are_passed_so() -> None:
     calls: list[int] = []
 

@@ -147,14 +147,21 @@ def halves(n: int) -> tuple[Tensor, Tensor]:
     return torch.stack([torch.where(number % 2 == 0, 0.01, 0.9), number / 128], 1), torch.ones(n, dtype=torch.int64)
 
 
-def attacked(model: nn.Module, n: int, batch_size: int) -> tuple[bool | None, ...]:
+class Roaming(PGD):
+    """Proposes what PGD does, and is not kept inside the ball."""
+
+    confined = False
+
+
+def attacked(model: nn.Module, n: int, batch_size: int, kind: type[PGD] = PGD) -> tuple[bool | None, ...]:
     """Outcomes under 40 steps, the first of which crosses the border where it is close."""
-    attack = PGD(steps=40, step_size=0.02, random_start=False)
+    attack = kind(steps=40, step_size=0.02, random_start=False)
     result = measure_robust_accuracy(model, halves(n), Linf(0.1), attack=attack, batch_size=batch_size, bounds=(-1, 1))
     return result.outcomes
 
 
-def test_broken_rows_leave_and_fresh_ones_take_their_place() -> None:
+@pytest.mark.parametrize("kind", [PGD, Roaming])
+def test_broken_rows_leave_and_fresh_ones_take_their_place(kind: type[PGD]) -> None:
     """64 samples in batches of 4, half of them broken by the first step.
 
     The 32 that hold need 40 gradients each, the others 2: 336 full batches. Without refilling, each of the 16
@@ -162,7 +169,7 @@ def test_broken_rows_leave_and_fresh_ones_take_their_place() -> None:
     evaluations, each by itself at worst (32), probes of a few samples (38), passes of unchanged samples (40).
     """
     model = Halves()
-    assert attacked(model, 64, 4) == tuple(index % 2 == 1 for index in range(64))
+    assert attacked(model, 64, 4, kind) == tuple(index % 2 == 1 for index in range(64))
     assert len(model.calls) < 336 + 40 + 32 + 38 + 40
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from robustest.context import Context
-from robustest.errors import ClaimFailed, ModelError, NoClaimError
+from robustest.errors import AttemptsFailed, ClaimFailed, ModelError, NoClaimError
 from robustest.pytest_plugin import options
 from robustest.pytest_plugin.attach import _folded, attach, columns
 from robustest.pytest_plugin.claims import Claimant, claimants, settle
@@ -221,6 +221,7 @@ def test_what_a_failed_setup_or_a_teardown_recorded_is_not_lost() -> None:
         (None, False, None),
         (ModelError("NaN"), True, "ModelError: NaN"),
         (ClaimFailed("no", made("failed")), True, None),
+        (AttemptsFailed("failed in 1 of 2 attempts"), True, None),
         (AssertionError("no"), False, None),
         (pytest.skip.Exception("inconclusive: it"), True, None),
         (pytest.skip.Exception("by hand"), False, None),
@@ -234,6 +235,15 @@ def test_who_ended_a_test_is_on_its_report(error: BaseException | None, claimed:
     assert getattr(report, "robustest_unmeasured", None) == unmeasured
     assert report.robustest_unwritten == ["a picture"]
     assert context.unwritten == []
+
+
+def test_an_error_that_came_out_of_a_claim_is_ours_to_tell_and_any_other_is_the_tests() -> None:
+    inside, beside = ZeroDivisionError("inside"), ZeroDivisionError("inside")
+    context = Context(test="t.py::t", results=[made()], stumbled=[inside])
+    report = report_of("call", context, inside, failed=True)
+    assert (report.robustest_claimed, report.robustest_unmeasured) == (True, "ZeroDivisionError: inside")
+    report = report_of("call", context, beside, failed=True)
+    assert (report.robustest_claimed, getattr(report, "robustest_unmeasured", None)) == (False, None)
 
 
 @pytest.mark.parametrize("results", [[], [made()], [made("inconclusive", None)], [made("inconclusive"), made()]])

@@ -427,6 +427,36 @@ def test_a_budget_on_cues_has_an_interval_of_all() -> None:
     assert (by_recall.verdict, by_recall.interval) == (Verdict.INCONCLUSIVE, (0.0, 1.0))
 
 
+def test_the_cue_that_exceeds_its_limit_leads_before_one_that_moves_more_within_its_own() -> None:
+    """The first cue flips 20 of 100 and may flip 10; the second restores 34 of 100 of recall and may restore 40."""
+    flips = [1 - y if place % 50 < 10 else y for place, y in enumerate(HALF)]
+    lost = [1 - y if place < 17 else y for place, y in enumerate(HALF)]
+    recall = cue_columns(HALF, [HALF, lost], [flips, HALF])
+    by_both = cue_rule(0.1, 0.4, targets=(None, None))
+    assert by_both.lead(recall) == 0
+    assert by_both.decide(recall, 100, None).verdict is Verdict.FAILED
+    assert cue_rule(0.3, 0.3, targets=(None, None)).lead(recall) == 1, "34 of 100 are more than 30, 20 are not"
+    assert cue_rule(0.5, 0.5, targets=(None, None)).lead(recall) == 1, "34 of 100 are nearer to the limit than 20"
+    assert cue_rule(0.1, targets=(None, None)).lead(recall) == 0, "20 flips and 17"
+    assert cue_rule(None, 0.1, targets=(None, None)).lead(recall) == 1, "recall alone is claimed"
+
+
+def test_the_worst_that_a_cue_can_do_counts_what_it_can_move_at_all() -> None:
+    """Of class 0 the first 5 of 50 can be moved, of class 1 the first 20."""
+    label = np.array(HALF)
+    can = np.array([place % 50 < (5 if y == 0 else 20) for place, y in enumerate(HALF)])
+    seen = cue_columns(HALF, [HALF], [HALF])
+    assert cue_rule(0.1).worst(seen, 0, can) == 0.25
+    assert cue_rule(0.1, targets=(1,)).worst(seen, 0, can) == 0.1, "others that may move into the suspected class"
+    assert cue_rule(0.1, targets=(0,)).worst(seen, 0, can) == 0.4
+    assert cue_rule(None, 0.1).worst(seen, 0, can) == 0.4, "the class that can lose most"
+    assert cue_rule(None, 0.1, targets=(0,)).worst(seen, 0, can) == 0.1
+    assert cue_rule(0.1, 0.4).worst(seen, 0, can) == 0.25, "recall cannot break its claim"
+    assert cue_rule(0.1, 0.39).worst(seen, 0, can) == np.inf
+    nobody = {name: values[label == 1] for name, values in seen.items()}
+    assert cue_rule(0.1, targets=(1,)).worst(nobody, 0, can[label == 1]) == 0.0, "there are no others"
+
+
 def test_the_worst_of_verdicts() -> None:
     every = [Verdict.PASSED, Verdict.INCONCLUSIVE, Verdict.FAILED]
     assert worst_of(every) is Verdict.FAILED

@@ -237,4 +237,6 @@ def test_a_kind_names_arguments_that_its_measurement_takes(field: str) -> None:
     with pytest.raises(ConfigError, match=r"arguments of measured in the kind 'shift_accuracy' but got \['eps'\]"):
 
         @measures(kind)
-        def measured(model: object, data: object, shift: object, *, at_least: float, max_drop: float) -> Result: ...
+        def measured(
+            model: object, data: object, shift: object, *, at_least: float, max_drop: float, no_worse_than: str
+        ) -> Result: ...

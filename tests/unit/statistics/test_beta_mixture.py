@@ -7,7 +7,15 @@ import pytest
 from scipy.optimize import approx_fprime
 from scipy.stats import beta, betabinom, binom
 
-from robustest.statistics.resampling.beta_mixture import BetaMixture, _loss, fit_mixture, fit_spline, random_starts
+from robustest.statistics.cells import Cells
+from robustest.statistics.resampling.beta_mixture import (
+    BetaMixture,
+    _loss,
+    accuracy_by_mixture,
+    fit_mixture,
+    fit_spline,
+    random_starts,
+)
 
 GRID = (np.arange(1000) + 0.5) / 1000
 
@@ -77,3 +85,20 @@ def test_a_spline_stays_a_probability_whatever_the_counts_say() -> None:
     found = fit_spline(over, wild, 10)
     assert (found >= -1e-12).all()
     assert (found <= 1 + 1e-12).all()
+
+
+def test_the_accuracy_is_that_of_items_as_hard_as_the_originals() -> None:
+    """The model is right on a share s of all items that a share s of annotators selects; the originals are easier."""
+    random = np.random.default_rng(3)
+
+    def items(a: float, b: float, shown: int) -> Cells:
+        s = random.beta(a, b, 20_000)
+        return Cells.of(random.binomial(shown, s), np.full(20_000, shown), random.random(20_000) < s)
+
+    v1, v2 = items(8, 2, 10), items(4, 4, 20)
+    points = v1.count[None], v2.count[None]
+    draws = v1.resampled(2, random), v2.resampled(2, random)
+    estimate, again = accuracy_by_mixture(v1, v2, points, draws, 20, random=random)
+    assert estimate == pytest.approx(0.8, abs=0.06)
+    assert again.shape == (2,)
+    assert again == pytest.approx([0.8, 0.8], abs=0.06)

@@ -110,3 +110,11 @@ def test_it_does_not_matter_which_outcomes_count() -> None:
         low, high = difference_interval(i, n_first, j, n_second, alpha)
         turned = difference_interval(n_second - j, n_second, n_first - i, n_first, alpha)
         assert turned == pytest.approx((low, high), abs=2e-3)
+
+
+@pytest.mark.parametrize(("n_first", "n_second", "alpha"), [(1, 1, 0.05), (6, 9, 0.05), (8, 8, 0.2), (15, 5, 0.01)])
+def test_outcomes_are_ordered_by_the_ends_of_the_textbook(n_first: int, n_second: int, alpha: float) -> None:
+    """At no and at all of a set's samples too, where a bound is the end of what shares can be."""
+    first, second = np.indices((n_first + 1, n_second + 1)).reshape(2, -1)
+    found = two_shares._score(first, n_first, second, n_second, alpha)
+    assert found == pytest.approx(newcombe(n_first, n_second, alpha).ravel(), abs=1e-9)

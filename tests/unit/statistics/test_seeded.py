@@ -64,3 +64,22 @@ def test_a_gap_is_the_difference_of_means() -> None:
     each = train.mean(1) - test.mean(1)
     assert found.by_seed == pytest.approx(each.std(ddof=1) / sqrt(3))
     assert found.samples == len(np.unique(ids)) + 30
+
+
+def test_samples_of_each_side_weigh_as_many_as_there_are() -> None:
+    """Where no two models share a training sample the two sides' variances add, each over its own number of samples."""
+    random = np.random.default_rng(2)
+    train, test = random.random((3, 20)) < 0.8, random.random((3, 50)) < 0.5
+    found = seeded_gap(train, np.arange(60).reshape(3, 20), test)
+    variance = train.var() / 60 + test.mean(0).var() / 50
+    assert found.by_sample == pytest.approx(sqrt(variance * 110 / 109))
+    assert found.error == pytest.approx(sqrt(found.by_seed**2 + found.by_sample**2))
+    share = seeded_share(test)
+    assert share.by_sample == pytest.approx(sqrt(test.mean(0).var() / 50 * 50 / 49))
+    assert (share.seeds, share.samples) == (3, 50)
+    two = 2.919986, 1.676551  # Student's t at .95 with 2 and with 49 degrees of freedom
+    reach = sqrt((two[0] * share.by_seed) ** 2 + (two[1] * share.by_sample) ** 2)
+    assert share.reach(0.05) == pytest.approx(reach, rel=1e-5)
+    assert seeded_share(test[:, :1]).reach(0.05) == np.inf
+    assert seeded_share(test[:1]).reach(0.05) == np.inf
+    assert seeded_share(test[:2, :2]).reach(0.05) < np.inf
