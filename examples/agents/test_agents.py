@@ -17,13 +17,13 @@ def cart():
 
 
 def test_the_pole_may_be_half_as_long_or_thrice():
-    assert_robust_return(careful, cart, Dynamics({"length": (0.25, 1.5)}), at_least=100, share=0.9)
+    assert_robust_return(careful, cart, Dynamics({"length": (0.25, 1.5)}), at_least=100, min_share=0.9)
 
 
 def test_the_angle_may_be_read_wrong_by_three_degrees():
-    assert_robust_return(careful, cart, SensorBias(0.05, scale=(0, 0, 1, 0)), at_least=100, share=0.9)
+    assert_robust_return(careful, cart, SensorBias(0.05, scale=(0, 0, 1, 0)), at_least=100, min_share=0.9)
 
 
 def test_a_small_net_under_attack():
     threat = Observation(0.05, scale=(1, 1, 0.1, 1))
-    assert_robust_return(student(), cart, threat, at_least=80, share=0.7)
+    assert_robust_return(student(), cart, threat, at_least=80, min_share=0.7)

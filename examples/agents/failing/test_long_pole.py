@@ -12,4 +12,4 @@ pytestmark = pytest.mark.robust
 
 
 def test_the_pole_may_be_half_as_long_or_thrice():
-    assert_robust_return(hasty, "CartPole-v1", Dynamics({"length": (0.25, 1.5)}), at_least=475, share=0.9)
+    assert_robust_return(hasty, "CartPole-v1", Dynamics({"length": (0.25, 1.5)}), at_least=475, min_share=0.9)

@@ -34,7 +34,7 @@ def _lines(details: Mapping[str, Any]) -> list[Fact]:
 
 
 SHARE = Quantity.at_least(
-    "share", "share of episodes", "share of episodes that return {} or more under {}", counts=OUTCOMES
+    "min_share", "share of episodes", "share of episodes that return {} or more under {}", counts=OUTCOMES
 )
 MEAN = Quantity.at_least("at_least", "mean return", "mean return under {}")
 FALL = Quantity.at_most(
@@ -78,7 +78,7 @@ class Asked:
     def of(
         cls,
         at_least: float | None,
-        share: float | None,
+        min_share: float | None,
         *,
         mean: bool,
         max_drop: float | None,
@@ -92,7 +92,7 @@ class Asked:
             ConfigError: nothing, or more than one thing; or returns have no range where their mean is claimed.
         """
         quantity, threshold = _quantity(
-            at_least, share, mean=mean, max_drop=max_drop, no_worse_than=no_worse_than, threat=threat
+            at_least, min_share, mean=mean, max_drop=max_drop, no_worse_than=no_worse_than, threat=threat
         )
         return cls(quantity, threshold, at_least, given if quantity is SHARE else _declared_range(given))
 
@@ -126,7 +126,7 @@ def words_of(threat: Threat | None) -> str:
 
 def _quantity(
     at_least: float | None,
-    share: float | None,
+    min_share: float | None,
     *,
     mean: bool,
     max_drop: float | None,
@@ -143,28 +143,28 @@ def _quantity(
     if at_least is not None:
         checked_real("at_least", at_least)
     if max_drop is not None:
-        if at_least is not None or share is not None or mean:
+        if at_least is not None or min_share is not None or mean:
             raise ConfigError("Expected max_drop= alone but got another claim beside it. Write an assertion for each.")
         if threat is None:
             raise ConfigError("Expected a threat for max_drop= but got none: nothing could fall.")
         return FALL, checked_threshold("max_drop", max_drop, within=(0.0, float("inf")))
-    _check_level(at_least, share, mean=mean, alone=no_worse_than is None)
+    _check_level(at_least, min_share, mean=mean, alone=no_worse_than is None)
     if mean or at_least is None:
         return MEAN, at_least
-    return SHARE, None if share is None else checked_threshold("share", share, trivial=0)
+    return SHARE, None if min_share is None else checked_threshold("min_share", min_share, trivial=0)
 
 
-def _check_level(at_least: float | None, share: float | None, *, mean: bool, alone: bool) -> None:
+def _check_level(at_least: float | None, min_share: float | None, *, mean: bool, alone: bool) -> None:
     """Refuse what does not say which episodes must return how much; `alone` where there is no baseline."""
-    if share is not None and mean:
-        raise ConfigError("Expected one of share= and mean=True but got both.")
+    if min_share is not None and mean:
+        raise ConfigError("Expected one of min_share= and mean=True but got both.")
     if at_least is None and not alone:
         raise ConfigError("Expected at_least= with no_worse_than=: episodes that return less are those that are lost.")
-    if at_least is None and share is not None:
-        raise ConfigError("Expected at_least= beside share= but got none.")
-    if at_least is not None and share is None and not mean and alone:
-        mend = "share=0.9 claims it of nine episodes in ten, mean=True of their mean."
-        raise ConfigError(f"Expected share= or mean=True beside at_least= but got neither. {mend}")
+    if at_least is None and min_share is not None:
+        raise ConfigError("Expected at_least= beside min_share= but got none.")
+    if at_least is not None and min_share is None and not mean and alone:
+        mend = "min_share=0.9 claims it of nine episodes in ten, mean=True of their mean."
+        raise ConfigError(f"Expected min_share= or mean=True beside at_least= but got neither. {mend}")
 
 
 def _declared_range(given: object) -> tuple[float, float]:

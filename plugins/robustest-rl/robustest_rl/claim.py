@@ -45,7 +45,7 @@ def measure_robust_return(
     threat: Threat | None = None,
     *,
     at_least: float | None = None,
-    share: float | None = None,
+    min_share: float | None = None,
     mean: bool = False,
     return_range: tuple[float, float] | None = None,
     max_drop: float | None = None,
@@ -70,7 +70,7 @@ def measure_robust_return(
             of stable-baselines3.
         env: an id that Gymnasium knows, or a function of no arguments that makes an environment.
         threat: what may come between (`robustest_rl.threats`); None claims returns as they are.
-        at_least, share, mean: the return claimed, of this share of episodes, in 0..1, or, if `mean`, of their mean.
+        at_least, min_share, mean: the return claimed, of this share of episodes, in 0..1, or, if `mean`, of their mean.
         return_range: lowest and highest return an episode can have, for `mean` and `max_drop`; one outside is an error.
         max_drop: the fall of the mean return that is allowed, > 0: each episode attacked beside itself untouched.
         no_worse_than, tolerance: as for `measure_robust_accuracy`; an episode holds that returns `at_least`.
@@ -88,7 +88,7 @@ def measure_robust_return(
         ModelError: the policy draws unasked, or gives what is no action.
     """
     asked = Asked.of(
-        at_least, share, mean=mean, max_drop=max_drop, given=return_range, no_worse_than=no_worse_than, threat=threat
+        at_least, min_share, mean=mean, max_drop=max_drop, given=return_range, no_worse_than=no_worse_than, threat=threat
     )
     check_counts(episodes=episodes, max_steps=max_steps, lanes=lanes)
     settings = settings_of(options)

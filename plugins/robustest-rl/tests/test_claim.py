@@ -104,7 +104,7 @@ def test_a_mean_below_zero_is_bounded_by_the_least_return() -> None:
 
 
 def test_returns_by_radius_never_rise() -> None:
-    found = measured(net(), threat=Observation(2, scale=SCALE), at_least=5, share=0.5)
+    found = measured(net(), threat=Observation(2, scale=SCALE), at_least=5, min_share=0.5)
     curve = [point["mean return"] for point in found.details["by_radius"]]
     assert len(curve) == 4
     assert curve == sorted(curve, reverse=True)
@@ -112,7 +112,7 @@ def test_returns_by_radius_never_rise() -> None:
 
 
 def test_the_worst_episodes_are_named_with_seed_and_step() -> None:
-    found = measured(threat=SensorBias(2, scale=SCALE), at_least=10, share=0.5)
+    found = measured(threat=SensorBias(2, scale=SCALE), at_least=10, min_share=0.5)
     rows = found.details["worst"]
     assert [row["return"] for row in rows] == sorted(row["return"] for row in rows)
     env = Steered()
@@ -122,7 +122,7 @@ def test_the_worst_episodes_are_named_with_seed_and_step() -> None:
 
 def test_dynamics_that_fail_are_shrunk_to_the_mildest() -> None:
     narrow = Dynamics({"reach": (0.01, 1.0)})
-    found = measured(threat=narrow, at_least=19, share=0.9)
+    found = measured(threat=narrow, at_least=19, min_share=0.9)
     assert found.verdict is Verdict.FAILED
     assert found.details["mildest"].startswith("Dynamics(reach=")
     reach = float(found.details["mildest"].partition("=")[2].rstrip(")"))
@@ -131,7 +131,7 @@ def test_dynamics_that_fail_are_shrunk_to_the_mildest() -> None:
 
 def test_a_director_that_never_improved_makes_a_pass_inconclusive() -> None:
     found = measured(
-        lambda seen: np.zeros(len(seen), np.int64), Line, Observation(0.1), at_least=0, share=0.5, attack="director"
+        lambda seen: np.zeros(len(seen), np.int64), Line, Observation(0.1), at_least=0, min_share=0.5, attack="director"
     )
     assert found.verdict is Verdict.INCONCLUSIVE
     assert signs(found) == {"loss_does_not_rise"}
@@ -142,14 +142,14 @@ def test_gradients_that_are_zero_make_a_pass_inconclusive() -> None:
         def forward(self, seen: Any) -> Any:
             return torch.stack([(seen[:, 0] > 0).float(), (seen[:, 0] <= 0).float()], 1) + 0 * seen[:, :1]
 
-    found = measured(Flat().eval(), threat=Observation(0.01, scale=SCALE), at_least=1, share=0.5, attack="pgd")
+    found = measured(Flat().eval(), threat=Observation(0.01, scale=SCALE), at_least=1, min_share=0.5, attack="pgd")
     assert found.verdict is Verdict.INCONCLUSIVE
     assert "zero_gradient" in signs(found)
     meant = measured(
         Flat().eval(),
         threat=Observation(0.01, scale=SCALE),
         at_least=1,
-        share=0.5,
+        min_share=0.5,
         attack="pgd",
         suppress=("zero_gradient",),
     )
@@ -211,7 +211,7 @@ def test_what_is_claimed_must_be_said() -> None:
     for words, says in (
         ({"max_drop": 3, "at_least": 1}, "max_drop= alone"),
         ({"max_drop": 3}, "a threat for max_drop"),
-        ({"share": 0.5}, "at_least= beside share"),
+        ({"min_share": 0.5}, "at_least= beside min_share"),
         ({"no_worse_than": "x.json"}, "at_least= with no_worse_than"),
         ({"mean": True, "return_range": (3, 1)}, "lowest < highest"),
     ):
@@ -221,9 +221,9 @@ def test_what_is_claimed_must_be_said() -> None:
 
 def test_a_claim_that_fails_is_an_assertion() -> None:
     with pytest.raises(ClaimFailed):
-        assert_robust_return(right, Steered, None, at_least=19, share=0.9, cache=False)
+        assert_robust_return(right, Steered, None, at_least=19, min_share=0.9, cache=False)
 
 
 def test_attacks_may_be_given_as_they_are() -> None:
-    found = measured(net(), threat=Observation(1, scale=SCALE), at_least=0, share=0.5, attack=(Noise(), Away(steps=2)))
+    found = measured(net(), threat=Observation(1, scale=SCALE), at_least=0, min_share=0.5, attack=(Noise(), Away(steps=2)))
     assert [row["attack"] for row in found.details["tried"]] == ["noise"] * 3 + ["pgd"] * 3

@@ -29,11 +29,11 @@ def at_a_length(weights: tuple[float, ...], length: float, **words: Any) -> Resu
         env.unwrapped.length = length
         return env
 
-    return measure_robust_return(linear(*weights), longer, at_least=475, share=SHARE, episodes=100, **words)
+    return measure_robust_return(linear(*weights), longer, at_least=475, min_share=SHARE, episodes=100, **words)
 
 
 def under(weights: tuple[float, ...], threat: Any) -> Verdict:
-    return measure_robust_return(linear(*weights), "CartPole-v1", threat, at_least=475, share=SHARE).verdict
+    return measure_robust_return(linear(*weights), "CartPole-v1", threat, at_least=475, min_share=SHARE).verdict
 
 
 @pytest.mark.slow
@@ -59,7 +59,7 @@ def test_a_controller_that_passes_all_three() -> None:
 @pytest.mark.slow
 def test_the_mildest_length_that_fails_is_that_of_bisection() -> None:
     weights = (0.3, 0.6, 4, 1.2)
-    found = measure_robust_return(linear(*weights), "CartPole-v1", LENGTHS, at_least=475, share=0.9)
+    found = measure_robust_return(linear(*weights), "CartPole-v1", LENGTHS, at_least=475, min_share=0.9)
     assert found.verdict is Verdict.FAILED
     mildest = float(found.details["mildest"].partition("length=")[2].rstrip(")"))
     world = World.of("CartPole-v1")

@@ -15,7 +15,7 @@ from walks import Line, right
 
 @pytest.mark.robust
 def test_walk():
-    assert_robust_return(right, Line, ActionNoise(0.1), at_least=2, share=0.5, episodes=70)
+    assert_robust_return(right, Line, ActionNoise(0.1), at_least=2, min_share=0.5, episodes=70)
 """
 
 

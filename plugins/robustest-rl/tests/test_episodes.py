@@ -105,7 +105,7 @@ def test_a_policy_that_draws_is_a_function_of_its_episode_once_it_says_so() -> N
 
     def returns(lanes: int) -> Any:
         words: Any = {"episodes": 12, "stochastic": True, "lanes": lanes, "exact": True}
-        return measure_robust_return(drawing, Line, at_least=2, share=0.5, **words).details["mean_attacked"]
+        return measure_robust_return(drawing, Line, at_least=2, min_share=0.5, **words).details["mean_attacked"]
 
     before = np.random.get_state()[1].copy()  # type: ignore[union-attr]
     assert returns(1) == returns(5)
@@ -113,10 +113,10 @@ def test_a_policy_that_draws_is_a_function_of_its_episode_once_it_says_so() -> N
 
 
 def test_a_share_passes_and_fails_and_says_how() -> None:
-    passed = measure_robust_return(right, Line, at_least=3, share=0.8)
+    passed = measure_robust_return(right, Line, at_least=3, min_share=0.8)
     assert passed.verdict is Verdict.PASSED
     assert passed.n < passed.n_total
-    failed = measure_robust_return(right, Line, at_least=5, share=0.95)
+    failed = measure_robust_return(right, Line, at_least=5, min_share=0.95)
     assert failed.verdict is Verdict.FAILED
     assert failed.scope == "population"
 

@@ -94,7 +94,7 @@ def test_measured_shares_lie_in_their_intervals_and_the_cascade_comes_near_the_w
             lake,
             threat,
             at_least=1,
-            share=0.5,
+            min_share=0.5,
             episodes=2000,
             attack=attack,
             critic=lambda seen: q[seen],

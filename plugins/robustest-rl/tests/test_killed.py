@@ -47,7 +47,7 @@ def claim(folder: Path) -> Mapping[str, Any]:
     threat = Observation(1, scale=(1, 0))
     with context.running(Context(settings=settings, test="test_a.py::test_killed")):
         found = measure_robust_return(
-            layer.eval(), Long, threat, at_least=30, share=0.5, episodes=150, attack=Away(steps=3)
+            layer.eval(), Long, threat, at_least=30, min_share=0.5, episodes=150, attack=Away(steps=3)
         )
     return found.to_dict()
 

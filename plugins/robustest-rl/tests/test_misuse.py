@@ -208,13 +208,13 @@ CASES: list[tuple[Any, Any, dict[str, Any], type[Exception], str]] = [
     (right, Line, {"lanes": 0}, ConfigError, "lanes"),
     (right, Line, {"max_steps": 0}, ConfigError, "max_steps"),
     (right, Line, {"at_least": float("nan")}, ConfigError, "at_least"),
-    (right, Line, {"share": 1.5}, ConfigError, "share"),
+    (right, Line, {"min_share": 1.5}, ConfigError, "min_share"),
     (right, Line, {"cost": "fuel"}, DataError, "cost 'fuel'"),
-    (right, Line, {"share": None}, ConfigError, "share= or mean=True"),
+    (right, Line, {"min_share": None}, ConfigError, "min_share= or mean=True"),
     (right, Line, {"mean": True}, ConfigError, "both"),
-    (right, Line, {"share": None, "mean": True}, ConfigError, "return_range"),
-    (right, Line, {"share": None, "mean": True, "return_range": (0, 3)}, DataError, "never clipped"),
-    (right, Line, {"share": None, "mean": True, "return_range": (0, float("inf"))}, ConfigError, "highest return"),
+    (right, Line, {"min_share": None, "mean": True}, ConfigError, "return_range"),
+    (right, Line, {"min_share": None, "mean": True, "return_range": (0, 3)}, DataError, "never clipped"),
+    (right, Line, {"min_share": None, "mean": True, "return_range": (0, float("inf"))}, ConfigError, "highest return"),
     (right, Line, {"threat": "Linf"}, ConfigError, "a threat"),
     (right, Line, {"threat": Observation(0.1, scale=(1, 1, 1))}, ConfigError, "scale of 1 or 2"),
     (right, Line, {"threat": Observation(0.1), "attack": "pdg"}, ConfigError, "pgd"),
@@ -227,7 +227,7 @@ def test_misuse_is_a_named_error(
     policy: Any, env: Any, words: dict[str, Any], error: type[Exception], says: str
 ) -> None:
     with pytest.raises(error, match=says):
-        measure_robust_return(policy, env, **{"at_least": 1, "share": 0.5, "episodes": 8, **words})
+        measure_robust_return(policy, env, **{"at_least": 1, "min_share": 0.5, "episodes": 8, **words})
 
 
 @pytest.mark.parametrize(
@@ -256,6 +256,6 @@ def test_a_threat_out_of_range_is_refused_where_it_is_made(made: Callable[[], An
 def test_a_discrete_space_may_count_from_one() -> None:
     """A director looks at one of five cells, whatever the number of the first."""
     found = measure_robust_return(
-        right, Cells, Shown(lambda seen: seen.unsqueeze(1)), at_least=-1, share=0.5, episodes=4, attack="director"
+        right, Cells, Shown(lambda seen: seen.unsqueeze(1)), at_least=-1, min_share=0.5, episodes=4, attack="director"
     )
     assert found.details["attack"] == "director"

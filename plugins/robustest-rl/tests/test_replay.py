@@ -86,7 +86,7 @@ CASES: dict[str, tuple[Any, dict[str, Any]]] = {
 
 
 def measured(threat: Any, policy: Any = None, **words: Any) -> Result:
-    words = {"at_least": -1e9, "share": 0.5, "episodes": N, "exact": True, "cache": False, **words}
+    words = {"at_least": -1e9, "min_share": 0.5, "episodes": N, "exact": True, "cache": False, **words}
     return measure_robust_return(policy or net(), Weighted, threat, **words)
 
 
@@ -126,7 +126,7 @@ def test_its_steps_are_those_of_the_environment_and_the_adversary() -> None:
 
 
 def test_an_episode_that_was_not_played_is_one_of_the_seed_too() -> None:
-    early = measured(SCALED, attack="noise", exact=False, at_least=1, share=0.3, episodes=200)
+    early = measured(SCALED, attack="noise", exact=False, at_least=1, min_share=0.3, episodes=200)
     late = early.n_total - 1
     assert late not in early.details["returns"]["episode"]
     whole = measured(SCALED, attack="noise", episodes=200)

@@ -41,7 +41,7 @@ def net() -> nn.Module:
 
 
 def measured(policy: Any, threat: Any, **words: Any) -> Result:
-    words = {"at_least": 15, "share": 0.9, "episodes": 40, "cache": False, "attack": Away(steps=3), **words}
+    words = {"at_least": 15, "min_share": 0.9, "episodes": 40, "cache": False, "attack": Away(steps=3), **words}
     return measure_robust_return(policy, Near, threat, **words)
 
 
@@ -80,7 +80,7 @@ def test_a_threat_without_a_radius_has_no_curve() -> None:
 
 
 def test_an_episode_that_lost_nothing_broke_nowhere() -> None:
-    found = measured(right, Observation(0.1, scale=SCALE), attack="noise", share=0.1)
+    found = measured(right, Observation(0.1, scale=SCALE), attack="noise", min_share=0.1)
     assert {row["broke at step"] for row in found.details["worst"]} == {None}
     assert "broke" not in facts(found)["worst episode"]
 
@@ -143,7 +143,7 @@ from walks import Line, linear
 
 @pytest.mark.robust
 def test_walk():
-    assert_robust_return(linear(-1, 0), Line, SensorBias(2, scale=(1, 0)), at_least=5, share=0.9, episodes=40)
+    assert_robust_return(linear(-1, 0), Line, SensorBias(2, scale=(1, 0)), at_least=5, min_share=0.9, episodes=40)
 """
 
 
