@@ -17,9 +17,6 @@ from robustest.run.options import check_keywords
 
 P = ParamSpec("P")
 
-KINDS: dict[str, Kind] = {}
-"""Every kind of claim that an assertion was made for, by name: those of `robustest.assertions`, and of plugins."""
-
 
 def asserted(measure: Callable[P, Result], **defaults: float) -> Callable[[Callable[[], object]], Callable[P, Result]]:
     """Make an assertion of a measurement, from a function of no arguments that has its name and says what is claimed.
@@ -72,7 +69,6 @@ def asserted(measure: Callable[P, Result], **defaults: float) -> Callable[[Calla
         made = cast("Any", claim)
         made.__signature__ = signature
         made.__wrapped__ = measure  # not the words, which have no arguments
-        KINDS[kind.name] = kind
         return claim
 
     return make
