@@ -133,8 +133,9 @@ class Hooks:
     def robustest_kinds(self) -> Sequence[Kind]:  # type: ignore[empty-body]
         """Return the kinds of claim of the pack's assertions.
 
-        Called by `robustest.assertions.kinds()`, and before the first test of a run: results of two kinds of one name
-        would be compared with each other, so a name that robustest or another pack has is an error of the run.
+        Called by `robustest.assertions.kinds()`, and when a claim is measured. Results are compared by the names of
+        their kinds, in histories, baselines and between runs, so a name that another kind has is an error of every
+        claim of either.
         """
 
     @hookspec
@@ -197,7 +198,7 @@ def manager() -> pluggy.PluginManager:
         except Exception as error:
             raise _broken(point, error) from error
         for hook in found.get_hookcallers(found.get_plugin(point.name)) or ():
-            # pluggy takes functions that no specification has, and a wrapper could change what other packs say.
+            # pluggy takes functions that no specification has, and a wrapper could change what other packs answer.
             if not hook.has_spec():
                 raise _broken(point, unknown("hook", hook.name, [name for name in vars(Hooks) if name[0] != "_"]))
             if any(one.wrapper or one.hookwrapper for one in hook.get_hookimpls()):

@@ -5,21 +5,27 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Unpack
 
-from robustest.assertions import asserted
-from robustest.engine.chunks import Chunk
-from robustest.engine.evaluator import Evaluator
-from robustest.facts import Captions
-from robustest.kinds import OUTCOMES, Kind, Quantity
-from robustest.results import Pairing, Result
-from robustest.rules import ShareRule
-from robustest.run.driver import observe
-from robustest.run.evidence import Observed, exhibits_of
-from robustest.run.noting import measures
-from robustest.run.options import Options
-from robustest.run.remembered.comparison import Baseline
-from robustest.run.result_building import finish
-from robustest.run.setup import Setup
-from robustest.statistics import checked_threshold
+from robustest.packs import (
+    OUTCOMES,
+    Baseline,
+    Captions,
+    Chunk,
+    Evaluator,
+    Kind,
+    Observed,
+    Options,
+    Pairing,
+    Quantity,
+    Result,
+    Setup,
+    ShareRule,
+    asserted,
+    checked_threshold,
+    exhibits_of,
+    finish,
+    measures,
+    observe,
+)
 
 FLIPS = Quantity.at_most("max_flip_rate", "dusk rate", "lost at dusk {}", counts=OUTCOMES)
 DUSK = Kind(

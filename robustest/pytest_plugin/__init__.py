@@ -142,7 +142,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.skip(reason=_SKIPPED))
     if SETTINGS in config.stash and any(CONTEXT in item.stash for item in items) and not _is_worker(config):
         pytest_options.check_attack(config, config.stash[SETTINGS])
-        pytest_options.check_kinds()
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -267,24 +267,6 @@ def check_packs() -> None:
         raise pytest.UsageError(str(error)) from error
 
 
-def check_kinds() -> None:
-    """Refuse packs whose kinds of claim have a name that another kind has.
-
-    Raises:
-        pytest.UsageError: naming the pack.
-    """
-    from robustest import extensions
-    from robustest.errors import PackError
-
-    try:
-        if next(extensions.answers("robustest_kinds"), None) is not None:  # else there is nothing to load torch for
-            from robustest.assertions import kinds
-
-            kinds()
-    except PackError as error:
-        raise pytest.UsageError(str(error)) from error
-
-
 def check_attack(config: pytest.Config, settings: Settings) -> None:
     """Refuse an attack that nobody registered, before the first test.
 

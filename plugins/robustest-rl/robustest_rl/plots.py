@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from robustest import context
 from robustest.errors import ConfigError, StoreError, expected
-from robustest.results import Result
-from robustest.run.result_building import shown_path
+from robustest.packs import Result, shown_path
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
