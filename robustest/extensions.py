@@ -208,9 +208,10 @@ def manager() -> pluggy.PluginManager:
 
 def _broken(point: EntryPoint, problem: object) -> PackError:
     package = "the package that brings it" if point.dist is None else f"{point.dist.name} {point.dist.version}"
-    what = f"{type(problem).__name__}: {problem}" if isinstance(problem, Exception) else problem
+    what = f"{type(problem).__name__}: {problem}" if isinstance(problem, Exception) else str(problem)
     return PackError(
-        f"Expected to load the pack {point.name!r} ({point.value}) but got {what}. Upgrade or uninstall {package}."
+        f"Expected to load the pack {point.name!r} ({point.value}) but got {' '.join(what.split()).rstrip('.')}. "
+        f"Upgrade or uninstall {package}."
     )
 
 
@@ -250,9 +251,8 @@ def answers(hook: str, **arguments: object) -> Iterator[Answer]:
             raise
         except Exception as error:
             what = f"{type(error).__name__}: {error}"
-            raise PackError(
-                f"Expected {hook} of the pack {one.plugin_name!r} to answer but it raised {what}. Upgrade or uninstall it."
-            ) from error
+            whose = f"{hook} of the pack {one.plugin_name!r}"
+            raise PackError(f"Expected {whose} to answer but it raised {what}. Upgrade or uninstall it.") from error
         if value is not None:
             yield Answer(one.plugin_name, value)
 

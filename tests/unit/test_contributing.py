@@ -36,7 +36,7 @@ def kinds() -> list[Kind]:
     for name in robustest.__all__:
         if name.startswith("assert_"):
             getattr(robustest, name)  # which registers it
-    return [kind for kind in assertions.KINDS.values() if kind.assertion in robustest.__all__]
+    return [kind for kind in assertions.kinds().values() if kind.assertion in robustest.__all__]
 
 
 def unlisted(kind: Kind, files: dict[str, str]) -> list[str]:
