@@ -130,7 +130,7 @@ def _share(lost: int, n: int, at_least: float, terms: Terms) -> bool:
     "shift_accuracy",
     "consistency",
     "invertible_features",
-    "universal_perturbation",
+    "no_universal_perturbation",
     "multilabel_accuracy",
     "label_agreement",
     "accuracy",
@@ -466,7 +466,7 @@ def synthetic_copies(random: Random, n: int, terms: Terms) -> bool:
     return part.verdict is Verdict.PASSED
 
 
-@case("decide_ratio", "one run in twenty has three times the range", "landscape", about=True)
+@case("decide_ratio", "one run in twenty has three times the range", "smooth_landscape", about=True)
 def ratio(random: Random, n: int, terms: Terms) -> bool:
     logs = np.where(random.random(n) < 0.05, np.log(3), 0.0) + random.normal(0, 0.01, n)
     decision = decide_ratio(np.exp(logs), exp(0.05 * np.log(3)) - HAIR, alpha=terms.alpha)

@@ -49,7 +49,7 @@ def test_claims_that_differ_in_radius_alone_are_a_curve_from_clean(ball: Any) ->
         {"norm": "L2"},
         {"method": "pgd"},
         {"quantity": "fooling rate"},
-        {"kind": "universal_perturbation"},
+        {"kind": "no_universal_perturbation"},
         {"test": "test_a.py::test_other[0.2]"},
         {"test": "test_a.py::test_it[vgg-0.2]"},
     ],
