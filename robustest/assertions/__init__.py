@@ -4,8 +4,8 @@ Each is made of its measurement by `asserted`, and has its arguments; the claim 
 kinds of all of them, and of packs.
 """
 
-from robustest import extensions
 from robustest.assertions.asserted import asserted as asserted
+from robustest.assertions.asserted import kinds as kinds
 from robustest.claims.confidence.calibrated import measure_calibrated
 from robustest.claims.confidence.out_of_distribution import measure_ood_rejected
 from robustest.claims.confidence.selective import measure_selective_accuracy
@@ -41,8 +41,6 @@ from robustest.claims.training.nonrobust_reliance import measure_nonrobust_relia
 from robustest.claims.training.robust_generalization import measure_robust_generalization
 from robustest.claims.training.synthetic.synthetic_covers import measure_synthetic_covers
 from robustest.discovery.least_patches.triggers import MAX_ANOMALY
-from robustest.kinds import Kind
-from robustest.run.noting import kind_of
 
 
 @asserted(measure_accuracy)
@@ -397,22 +395,3 @@ def assert_nonrobust_reliance() -> None:
         ClaimFailed: more are: the model's classes can be learned from features that nobody sees.
         ClaimInconclusive: seeds and samples do not settle it, few samples could be moved, or a control does not behave.
     """
-
-
-def kinds() -> dict[str, Kind]:
-    """Return every kind of claim by name: robustest's own, then those of packs.
-
-    Raises:
-        PackError: a pack is broken, or a kind of claim of a pack has the name of another.
-    """
-    from robustest.assertions import strategies  # and with it hypothesis
-
-    every = [
-        one for where in (globals(), vars(strategies)) for name, one in where.items() if name.startswith("assert_")
-    ]
-    found = {kind.name: kind for kind in (kind_of(one.__wrapped__) for one in every)}
-    owners = dict.fromkeys(found, "")
-    for pack, kind in extensions.all_of("robustest_kinds", Kind):
-        extensions.check_new("kind of claim", kind.name, pack, owners)
-        found[kind.name], owners[kind.name] = kind, pack
-    return found
