@@ -49,7 +49,11 @@ from robustest import (
     assert_synthetic_covers,
     assert_transfer_accuracy,
     assert_worst_group_accuracy,
+    cues,
+    tasks,
+    threats,
 )
+from robustest import attacks as a
 from robustest.attacks import PGD
 from robustest.cues import PixelPatch
 from robustest.data import BreedsSplit, SequenceBenchmark
@@ -145,3 +149,24 @@ def test_training(model: nn.Module, data: Data, other: Data) -> None:
     )
     assert_synthetic_covers(data, other, test_data=other, max_gap=0.05)
     assert_smooth_landscape(model, [data], loss=nn.functional.cross_entropy, reference=model, max_ratio=1.5)
+
+
+def every_attack() -> list[a.Searcher]:
+    gradients = [a.ALMA(), a.APGD(), a.DDN(), a.EachWay(), a.FAB(), a.FGSM(), a.FMN(), a.ODIMargin(), a.PatchGradient()]
+    others = [a.EOT(PGD()), a.SigmaZero(), a.SpatialGradient(), a.SpatialGrid(), a.DDN.outside_in()]
+    queries = [a.HopSkipJump(), a.PatchRS(), a.RandomDraws(), a.SparseRS(), a.SPSA(), a.Square()]
+    return [*gradients, *others, *queries]
+
+
+def every_threat() -> list[threats.Threat]:
+    balls = [threats.L0(3), threats.L1(2.0), threats.L2(0.5), threats.Linf(0.1)]
+    return [*balls, Patch(3, 3), threats.Spatial(rotation=10), threats.Unbounded()]
+
+
+def every_task(adapter: tasks.TorchvisionDetector) -> list[tasks.Task]:
+    several = [tasks.Classification(), tasks.MultiLabel(), tasks.Regression(tolerance=0.1)]
+    return [*several, Segmentation(3), tasks.Detection(adapter)]
+
+
+def every_cue(mask: Tensor) -> list[cues.Cue]:
+    return [PixelPatch(top=0, left=0), cues.NullCue()]
