@@ -152,19 +152,29 @@ def test_training(model: nn.Module, data: Data, other: Data) -> None:
 
 
 def every_attack() -> list[a.Searcher]:
-    gradients = [a.ALMA(), a.APGD(), a.DDN(), a.EachWay(), a.FAB(), a.FGSM(), a.FMN(), a.ODIMargin(), a.PatchGradient()]
-    others = [a.EOT(PGD()), a.SigmaZero(), a.SpatialGradient(), a.SpatialGrid(), a.DDN.outside_in()]
-    queries = [a.HopSkipJump(), a.PatchRS(), a.RandomDraws(), a.SparseRS(), a.SPSA(), a.Square()]
+    gradients: list[a.Searcher] = [
+        a.ALMA(),
+        a.APGD(),
+        a.DDN(),
+        a.EachWay(),
+        a.FAB(),
+        a.FGSM(),
+        a.FMN(),
+        a.ODIMargin(),
+        a.PatchGradient(),
+    ]
+    others: list[a.Searcher] = [a.EOT(PGD()), a.SigmaZero(), a.SpatialGradient(), a.SpatialGrid(), a.DDN.outside_in()]
+    queries: list[a.Searcher] = [a.HopSkipJump(), a.PatchRS(), a.RandomDraws(), a.SparseRS(), a.SPSA(), a.Square()]
     return [*gradients, *others, *queries]
 
 
 def every_threat() -> list[threats.Threat]:
-    balls = [threats.L0(3), threats.L1(2.0), threats.L2(0.5), threats.Linf(0.1)]
+    balls: list[threats.Threat] = [threats.L0(3), threats.L1(2.0), threats.L2(0.5), threats.Linf(0.1)]
     return [*balls, Patch(3, 3), threats.Spatial(rotation=10), threats.Unbounded()]
 
 
 def every_task(adapter: tasks.TorchvisionDetector) -> list[tasks.Task]:
-    several = [tasks.Classification(), tasks.MultiLabel(), tasks.Regression(tolerance=0.1)]
+    several: list[tasks.Task] = [tasks.Classification(), tasks.MultiLabel(), tasks.Regression(tolerance=0.1)]
     return [*several, Segmentation(3), tasks.Detection(adapter)]
 
 
