@@ -270,7 +270,7 @@ def all_of(hook: str, kind: type[T], **arguments: object) -> list[tuple[str, T]]
     """
     found: list[tuple[str, T]] = []
     for pack, values in answers(hook, **arguments):
-        if isinstance(values, str) or not isinstance(values, Collection):
+        if not isinstance(values, Collection):
             raise _wrong(pack, hook, f"a sequence of {kind.__name__}", values)
         for value in values:
             if not isinstance(value, kind):
