@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 import toy_pack
+from torch.utils.data import DataLoader, TensorDataset
 
 from robustest import (
     ConfigError,
@@ -340,9 +341,10 @@ def test_data_of_another_type_are_read(packs: Packs) -> None:
 
 def test_data_that_robustest_reads_are_not_shown_to_packs(packs: Packs, toy: Any) -> None:
     packs(bad=pack("robustest_read", ZeroDivisionError()))
-    assert len(as_samples((toy.x, toy.y))) == len(toy.y)
-    assert len(as_samples(as_samples((toy.x, toy.y)))) == len(toy.y)
-    assert len(as_samples((toy.x.numpy(), toy.y.numpy()))) == len(toy.y)
+    arrays = (toy.x, toy.y)
+    loader = DataLoader(TensorDataset(*arrays))
+    for data in (arrays, (toy.x.numpy(), toy.y.numpy()), loader, as_samples(arrays)):
+        assert len(as_samples(unwrapped(data))) == len(toy.y)
 
 
 def test_a_read_that_gives_no_data_is_named(packs: Packs) -> None:
