@@ -35,6 +35,7 @@ def test_every_assertion_is_used() -> None:
 
 
 def mypy(folder: Path) -> set[tuple[str, int]]:
+    pytest.importorskip("mypy", reason="mypy is an extra of `tox -e types`")
     cache = f"--cache-dir={folder}"
     command = [sys.executable, "-m", "mypy", "--strict", "--no-pretty", cache, str(USED), str(MISTAKES)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=HERE)  # noqa: S603
