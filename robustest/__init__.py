@@ -60,7 +60,7 @@ if TYPE_CHECKING:
     from robustest.claims.robustness.adversarial import find_adversarial as find_adversarial
     from robustest.data.answers.annotations import Annotations as Annotations
     from robustest.data.answers.responses import Responses as Responses
-    from robustest.data.benchmarks import benchmark as benchmark
+    from robustest.data.benchmarks.names import benchmark as benchmark
     from robustest.discovery import Discovery as Discovery
     from robustest.engine.evaluator import HealthWarning as HealthWarning
     from robustest.errors import ClaimFailed as ClaimFailed
@@ -147,7 +147,7 @@ _HOME: dict[str, tuple[str, ...]] = {
     ),
     "data.answers.annotations": ("Annotations",),
     "data.answers.responses": ("Responses",),
-    "data.benchmarks": ("benchmark",),
+    "data.benchmarks.names": ("benchmark",),
     "discovery": ("Discovery",),
     "engine.evaluator": ("HealthWarning",),
     "errors": (

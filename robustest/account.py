@@ -7,7 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from robustest import extensions
 from robustest.endings import Ending, Session, meaning
+from robustest.errors import RobustestError
+from robustest.extensions import Section
 from robustest.reports.picture_paths import rebased
 from robustest.reports.states import red
 from robustest.results import Result, Verdict
@@ -122,12 +125,14 @@ class Account:
         endings: how every robustness test ended, and every other that did not pass.
         session: what pytest said of the run; None where that is not known.
         lost: what did not arrive or could not be written, in sentences; with any the run is not green.
+        sections: what packs say below the claims.
     """
 
     results: tuple[Row, ...]
     endings: tuple[Ending, ...]
     session: Session | None
     lost: tuple[str, ...] = ()
+    sections: tuple[Section, ...] = ()
 
     @property
     def rows(self) -> list[Row]:
@@ -160,6 +165,17 @@ class Account:
             return self
         session = replace(self.session or Session(exit=3), exit=3)
         return replace(self, lost=lost, session=session)
+
+    def sectioned(self) -> Account:
+        """The account with the sections of packs; one that cannot be made is lost, and the run is not green."""
+        results = tuple(row.result for row in self.results if row.result is not None)
+        if not results:
+            return self
+        try:
+            made = extensions.all_of("robustest_sections", Section, results=results)
+        except RobustestError as error:
+            return self.lost_too([f"the sections of packs could not be made: {error}"])
+        return replace(self, sections=tuple(section for _, section in made))
 
     def ended(self, status: int) -> Account:
         """The account of a run that pytest ended with another exit status."""

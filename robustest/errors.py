@@ -26,6 +26,10 @@ class UnknownNameError(ConfigError):
     """A name (attack, shift, option, profile ...) that does not exist."""
 
 
+class PackError(ConfigError):
+    """A pack that is installed cannot be loaded, or does not keep the interface of `robustest.extensions`."""
+
+
 class DataError(RobustestError, ValueError):
     """The samples or labels cannot be measured on (NaN, out of bounds, wrong type or length)."""
 

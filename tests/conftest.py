@@ -8,9 +8,9 @@ import os
 import random
 import sys
 import sysconfig
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any, NamedTuple
 
 import hypothesis
@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 import robustest
+from robustest import extensions
 
 sys.path.insert(0, str(Path(__file__).parent))  # modules that several test files share
 pytest_plugins = ["pytester"]
@@ -90,6 +91,29 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def user(installed: Path, tmp_path: Path) -> Any:
     """Somebody in an empty folder, with robustest installed: `user.does("pytest --robust")`."""
     return importlib.import_module("newcomer").User(tmp_path, installed)
+
+
+@pytest.fixture
+def packs(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Install packs: `packs(toy=toy_pack)`; one that is an exception is raised when its pack is loaded."""
+    installed: list[Any] = []
+
+    def install(**given: object) -> None:
+        for name, pack in given.items():
+
+            def load(pack: object = pack) -> object:
+                if isinstance(pack, Exception):
+                    raise pack
+                return pack
+
+            dist = SimpleNamespace(name=f"robustest-{name}", version="1.2")
+            installed.append(SimpleNamespace(name=name, value=f"{name}.pack", load=load, dist=dist))
+        extensions.manager.cache_clear()
+
+    monkeypatch.setattr(extensions, "entry_points", lambda group: installed if group == "robustest" else [])
+    extensions.manager.cache_clear()
+    yield install
+    extensions.manager.cache_clear()
 
 
 class Toy(NamedTuple):

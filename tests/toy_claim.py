@@ -1,34 +1,20 @@
-"""A kind of claim as a plugin writes it: predictions that change where an image gets darker."""
+"""A kind of claim as a pack writes it: predictions that change where an image gets darker."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any, Unpack
 
-from robustest.assertions import asserted
-from robustest.engine.chunks import Chunk
-from robustest.engine.evaluator import Evaluator
-from robustest.facts import Captions
-from robustest.kinds import OUTCOMES, Kind, Quantity
-from robustest.results import Pairing, Result
-from robustest.rules import ShareRule
-from robustest.run.driver import observe
-from robustest.run.evidence import Observed, exhibits_of
-from robustest.run.noting import measures
-from robustest.run.options import Options
-from robustest.run.remembered.comparison import Baseline
-from robustest.run.result_building import finish
-from robustest.run.setup import Setup
-from robustest.statistics import checked_threshold
+from robustest import packs as rb
 
-FLIPS = Quantity.at_most("max_flip_rate", "dusk rate", "lost at dusk {}", counts=OUTCOMES)
-DUSK = Kind(
+FLIPS = rb.Quantity.at_most("max_flip_rate", "dusk rate", "lost at dusk {}", counts=rb.OUTCOMES)
+DUSK = rb.Kind(
     name="dusk",
     parameters=("by",),
     axis="by",
     quantities=(FLIPS,),
     asks_too=("no_worse_than",),
-    captions=Captions(size="darkness", before="day", after="dusk", worst="Lost at dusk", names={"by": "light left"}),
+    captions=rb.Captions(size="darkness", before="day", after="dusk", worst="Lost at dusk", names={"by": "light left"}),
 )
 
 
@@ -39,41 +25,41 @@ class Darken:
     by: float
     examples: int
 
-    def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observed:
+    def __call__(self, evaluator: rb.Evaluator, chunk: rb.Chunk) -> rb.Observed:
         after, task = chunk.x * self.by, evaluator.task
         day, dusk = evaluator.logits(chunk.x), evaluator.logits(after)
         clean, predicted = task.predictions(day), task.predictions(dusk)
         words = {"clean": clean, "predicted": predicted, "before": chunk.x, "after": after, "most": self.examples}
-        shown = exhibits_of(chunk, predicted != clean, badness=-task.margin(dusk, clean), size=1 - self.by, **words)
-        return Observed({"held": (predicted == clean).cpu().numpy()}, shown)
+        shown = rb.exhibits_of(chunk, predicted != clean, badness=-task.margin(dusk, clean), size=1 - self.by, **words)
+        return rb.Observed({"held": (predicted == clean).cpu().numpy()}, shown)
 
 
-@measures(DUSK)
+@rb.measures(DUSK)
 def measure_dusk(
     model: object,
     data: object,
     *,
     by: float,
     max_flip_rate: float | None = None,
-    no_worse_than: Baseline | None = None,
+    no_worse_than: rb.Baseline | None = None,
     tolerance: float = 0.0,
-    **options: Unpack[Options],
-) -> Result:
+    **options: Unpack[rb.Options],
+) -> rb.Result:
     """The share of samples whose predicted class changes where inputs are multiplied with `by`."""
-    max_flip_rate = None if max_flip_rate is None else checked_threshold("max_flip_rate", max_flip_rate, trivial=1)
-    setup = Setup.of(model, data, options)
+    max_flip_rate = None if max_flip_rate is None else rb.checked_threshold("max_flip_rate", max_flip_rate, trivial=1)
+    setup = rb.Setup.of(model, data, options)
     plan = setup.plan(
         FLIPS.says(f"{by:g}"),
         Darken(by, setup.settings.examples),
-        ShareRule(threshold=max_flip_rate, at_least=False, terms=setup.terms),
+        rb.ShareRule(threshold=max_flip_rate, at_least=False, terms=setup.terms),
         identity=("dusk", by),
     ).against(no_worse_than, tolerance, asked=max_flip_rate is not None)
-    evidence = observe(plan)
+    evidence = rb.observe(plan)
     details = {"flips": int((~evidence.columns["held"]).sum()), "by": by}
     words: dict[str, Any] = {"setting": f"light x {by:g}", "method": "paired", "details": details}
-    return finish(plan, evidence, kind=DUSK, threshold=max_flip_rate, pairing=Pairing(), **words)
+    return rb.finish(plan, evidence, kind=DUSK, threshold=max_flip_rate, pairing=rb.Pairing(), **words)
 
 
-@asserted(measure_dusk)
+@rb.asserted(measure_dusk)
 def assert_dusk() -> None:
     """Claim that darkness changes the predicted class of at most `max_flip_rate` of the samples."""

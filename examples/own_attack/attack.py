@@ -1,7 +1,6 @@
 """An attack of one's own: random signs, kept where they lower the margin. Needs scores, no gradients."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -16,8 +15,8 @@ class RandomSigns:
     """Each step flips the sign of a tenth of the elements of a corner of the L-inf ball."""
 
     steps: int = 200
-    name: ClassVar[str] = "random-signs"
-    needs: ClassVar[Needs] = Needs.SCORES
+    name = "random-signs"
+    needs = Needs.SCORES
 
     def supports(self, threat: Threat) -> bool:
         return isinstance(threat, Linf)

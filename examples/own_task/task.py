@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -15,9 +14,9 @@ class Landmarks:
     """Targets and outputs are (B, P, 2); an answer holds where all its P points are within `reach` pixels."""
 
     reach: float
-    name: ClassVar[str] = "landmarks"
-    one_class: ClassVar[bool] = False
-    placed: ClassVar[bool] = True  # so that shifts which move things ask `moved`
+    name = "landmarks"
+    one_class = False
+    placed = True  # so that shifts which move things ask `moved`
 
     def __str__(self) -> str:
         return f"landmarks within {self.reach:g} pixels"

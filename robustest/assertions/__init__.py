@@ -1,10 +1,11 @@
 """What a user writes: each assertion measures, records the result for the reports, and raises unless it passed.
 
-Each is made of its measurement by `asserted`, and has its arguments; the claim alone is said here.
+Each is made of its measurement by `asserted`, and has its arguments; the claim alone is said here. `kinds` lists the
+kinds of all of them, and of packs.
 """
 
-from robustest.assertions.asserted import KINDS as KINDS
 from robustest.assertions.asserted import asserted as asserted
+from robustest.assertions.asserted import kinds as kinds
 from robustest.claims.confidence.calibrated import measure_calibrated
 from robustest.claims.confidence.out_of_distribution import measure_ood_rejected
 from robustest.claims.confidence.selective import measure_selective_accuracy

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any, ParamSpec, cast
 
+from robustest import extensions
 from robustest.assertions.gate import advise, gate, unvouched
 from robustest.context import claiming
 from robustest.errors import ConfigError, NotSearched, expected
@@ -16,9 +17,6 @@ from robustest.run.noting import kind_of
 from robustest.run.options import check_keywords
 
 P = ParamSpec("P")
-
-KINDS: dict[str, Kind] = {}
-"""Every kind of claim that an assertion was made for, by name: those of `robustest.assertions`, and of plugins."""
 
 
 def asserted(measure: Callable[P, Result], **defaults: float) -> Callable[[Callable[[], object]], Callable[P, Result]]:
@@ -74,7 +72,6 @@ def asserted(measure: Callable[P, Result], **defaults: float) -> Callable[[Calla
         made = cast("Any", claim)
         made.__signature__ = signature
         made.__wrapped__ = measure  # not the words, which have no arguments
-        KINDS[kind.name] = kind
         return claim
 
     return make
@@ -118,3 +115,22 @@ def _docstring(words: Callable[[], object], measure: Callable[..., Result]) -> s
     claim, raises, errors = inspect.cleandoc(words.__doc__ or "").partition("\n\nRaises:\n")
     about = f"Arguments and errors are those of `{measure.__name__}`; returns the result."
     return f"{claim}\n\n{about}{raises}{errors}\n"
+
+
+def kinds() -> dict[str, Kind]:
+    """Return every kind of claim by name: robustest's own, then those of packs.
+
+    Raises:
+        PackError: a pack is broken, or a kind of claim of a pack has the name of another.
+    """
+    from robustest import assertions
+    from robustest.assertions import strategies  # and with it hypothesis
+
+    named: dict[str, Any] = {**vars(assertions), **vars(strategies)}
+    every = [one for name, one in named.items() if name.startswith("assert_")]
+    found = {kind.name: kind for kind in (kind_of(one.__wrapped__) for one in every)}
+    owners = dict.fromkeys(found, "")
+    for pack, kind in extensions.all_of("robustest_kinds", Kind):
+        extensions.check_new("kind of claim", kind.name, pack, owners)
+        found[kind.name], owners[kind.name] = kind, pack
+    return found

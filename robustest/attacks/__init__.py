@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
-from importlib.metadata import entry_points
 
+from robustest import extensions
 from robustest.attacks.cascade import Cascade as Cascade
 from robustest.attacks.cascade import Stage as Stage
 from robustest.attacks.cascades import CASCADES as CASCADES
@@ -40,8 +41,9 @@ from robustest.attacks.queries.patch_rs import PatchRS as PatchRS
 from robustest.attacks.queries.sparse_rs import SparseRS as SparseRS
 from robustest.attacks.queries.spsa import SPSA as SPSA
 from robustest.attacks.queries.square import Square as Square
-from robustest.errors import ConfigError, expected, unknown
+from robustest.errors import ConfigError, PackError, expected
 from robustest.models.needs import Needs as Needs
+from robustest.threats import Threat
 
 _MAKERS: tuple[Callable[[], Searcher], ...] = (
     ALMA,
@@ -76,19 +78,26 @@ ATTACKS: dict[str, Callable[[], Searcher]] = {make().name: make for make in _MAK
 """The attacks robustest brings, by name."""
 
 
-def as_attack(attack: str | Searcher | Cascade) -> Cascade:
+def as_attack(attack: str | Searcher | Cascade, threat: Threat | None = None) -> Cascade:
     """The cascade that a name, a searcher or a cascade stands for; a lone searcher is a cascade of one.
 
-    Names are looked up among our own cascades and attacks, then in the entry-point group `robustest.attacks`.
+    Names are looked up among our own cascades and attacks, then among those of packs (`robustest.extensions`).
+
+    Args:
+        attack: as the user gave it.
+        threat: what one of our own cascades is to search; the stages that packs have for it are added. None adds none.
 
     Raises:
         UnknownNameError: no attack has this name.
         ConfigError: neither a name nor an attack.
+        PackError: a pack is broken.
     """
     if isinstance(attack, Cascade):
         return attack
     if isinstance(attack, str):
-        return CASCADES[attack] if attack in CASCADES else _alone(_named(attack))
+        if attack in CASCADES:
+            return CASCADES[attack] if threat is None else _with_packs(CASCADES[attack], threat)
+        return as_attack(ATTACKS[attack]() if attack in ATTACKS else _of_pack(attack))
     if isinstance(attack, type) or not isinstance(attack, Searcher):
         mend = 'For example "pgd" or PGD(steps=100).'
         raise ConfigError(expected("attack to be a name, a searcher object or a cascade", attack, mend))
@@ -99,11 +108,15 @@ def _alone(searcher: Searcher) -> Cascade:
     return Cascade(name=searcher.name, stages=(Stage(searcher=searcher),))
 
 
-def _named(name: str) -> Searcher:
-    if name in ATTACKS:
-        return ATTACKS[name]()
-    plugins = {point.name: point for point in entry_points(group="robustest.attacks")}
-    if name not in plugins:
-        raise unknown("attack", name, [*CASCADES, *ATTACKS, *plugins])
-    loaded: Searcher = plugins[name].load()()
-    return loaded
+def _of_pack(name: str) -> Searcher | Cascade:
+    attack = extensions.made("robustest_attacks", "attack", name, [*CASCADES, *ATTACKS])
+    if isinstance(attack, type) or not isinstance(attack, (Cascade, Searcher)):
+        raise PackError(expected(f"the attack {name!r} of a pack to be a searcher object or a cascade", attack))
+    return attack
+
+
+def _with_packs(cascade: Cascade, threat: Threat) -> Cascade:
+    added = extensions.all_of("robustest_searches", Stage, threat=threat)
+    # The name says whose stages ran: a verdict must not depend on what is installed without a word of it.
+    name = " + ".join([cascade.name, *dict.fromkeys(pack for pack, _ in added)])
+    return replace(cascade, name=name, stages=(*cascade.stages, *(stage for _, stage in added)))

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from robustest import extensions
 from robustest.cli.commands.study import add_study
 from robustest.cli.exits import Exit, Refused
 from robustest.errors import RobustestError, StoreError
@@ -26,13 +27,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: see `robustest.cli.exits.Exit`. Wrong arguments end the process, as argparse does, with 2.
     """
-    parser = _parser()
+    try:
+        added = _of_packs()
+    except RobustestError as error:
+        return _exit_code(error)
+    parser = _parser(added)
     arguments, rest = parser.parse_known_args(argv)
     if rest and not hasattr(arguments, _REST):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     arguments.rest = rest[1:] if rest[:1] == ["--"] else rest
     try:
-        code = int(_COMMANDS[arguments.command](arguments))
+        code = int({**_COMMANDS, **{one.name: one.run for one in added}}[arguments.command](arguments))
         sys.stdout.flush()
     except (Refused, RobustestError, OSError) as error:
         return _exit_code(error)
@@ -148,7 +153,17 @@ _COMMANDS = {
 }
 
 
-def _parser() -> argparse.ArgumentParser:
+def _of_packs() -> list[extensions.Command]:
+    taken = dict.fromkeys(_COMMANDS, "")
+    added = []
+    for pack, command in extensions.all_of("robustest_commands", extensions.Command):
+        extensions.check_new("command", command.name, pack, taken)
+        taken[command.name] = pack
+        added.append(command)
+    return added
+
+
+def _parser(added: Sequence[extensions.Command] = ()) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="robustest",
         description="Read, merge and compare what `pytest --robust` found; look after what it keeps.",
@@ -168,6 +183,8 @@ def _parser() -> argparse.ArgumentParser:
     pages.add_argument("folder", metavar="DIR", help="has the folders of the runs' pages in it")
     _add_history(commands)
     add_study(commands, _adder)
+    for command in added:
+        command.arguments(add(command.name, command.help))
     return parser
 
 

@@ -21,7 +21,7 @@ def show_rows(screen: Screen, account: Account, *, details: bool) -> Exit:
     left_out = account.left_out.get("deselected", "")
     if not left_out and account.session is not None and account.session.selection:
         left_out = f"selected by {account.session.selection}: no other file was looked into"
-    summary(screen, rows, account.lost, details=details, left_out=left_out)
+    summary(screen, rows, account.lost, details=details, left_out=left_out, sections=account.sections)
     counts = dict.fromkeys(reversed(STATES), 0)
     for row in rows:
         counts[state(row)] += 1

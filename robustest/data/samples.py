@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, RandomSampler, SequentialSampler
 
 from robustest.clock import check as check_clock
+from robustest.data.unwrapped import read_by_pack
 from robustest.errors import DataError, expected
 from robustest.factory import Factory
 from robustest.tasks import CLASSIFICATION, Task
@@ -73,6 +74,8 @@ def as_samples(data: object, task: Task = CLASSIFICATION) -> Samples:
         samples = _loaded(data, task)
     elif isinstance(data, (tuple, list)) and len(data) == 2 and _is_array(data[0]):
         samples = _arrays(data[0], data[1], task)
+    elif (read := read_by_pack(data)) is not data:
+        samples = as_samples(read, task)
     else:
         samples = _indexed(data, None, task)
     if len(samples) == 0:

@@ -7,8 +7,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader
 
-from robustest.errors import DataError, expected
+from robustest import extensions
+from robustest.errors import DataError, PackError, expected
 
 
 def unwrapped(data: Any, labels: Sequence[Any] | None = None) -> Any:
@@ -23,12 +26,30 @@ def unwrapped(data: Any, labels: Sequence[Any] | None = None) -> Any:
     Raises:
         DataError: a column holds no numbers, a label is no class of the model, or a data module has no test loader.
     """
+    data = read_by_pack(data)
     if hasattr(data, "test_dataloader") and hasattr(data, "setup"):
         data = _test_loader(data)
     if not (isinstance(data, (tuple, list)) and len(data) == 2 and (_is_frame(data[0]) or hasattr(data[0], "shape"))):
         return data
     x, y = data
     return (_numbers(x) if _is_frame(x) else x), _indices(_plain(y), labels)
+
+
+def read_by_pack(data: Any) -> Any:
+    """Data as the first pack reads them that knows their type; what none knows stays as it is.
+
+    Raises:
+        PackError: a pack is broken, or what it read is nothing that samples are read from.
+    """
+    arrays = isinstance(data, (tuple, list)) and len(data) == 2 and isinstance(data[0], (Tensor, np.ndarray))
+    if arrays or isinstance(data, DataLoader) or type(data).__module__.partition(".")[0] == "robustest":
+        return data
+    for pack, read in extensions.answers("robustest_read", data=data):
+        if not (hasattr(read, "__getitem__") and hasattr(read, "__len__")) and not hasattr(read, "dataset"):
+            what = f"robustest_read of the pack {pack!r} to return (x, y), a data set or a DataLoader"
+            raise PackError(expected(what, read))
+        return read
+    return data
 
 
 def _test_loader(module: Any) -> Any:

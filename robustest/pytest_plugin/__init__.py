@@ -61,6 +61,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--robust"):
         from robustest.ledger import Ledger
 
+        pytest_options.check_packs()
         config.stash[SETTINGS] = pytest_options.settings_of(config)
         pytest_options.shard_of(config)
         pytest_options.check_html(config)
@@ -105,9 +106,14 @@ def pytest_xdist_setupnodes(config: pytest.Config, specs: list[Any]) -> None:
 def pytest_report_header(config: pytest.Config) -> list[str] | None:
     if SETTINGS not in config.stash:
         return None
+    from robustest import extensions
     from robustest.reports.terminal import header
 
-    return header(config.stash[SETTINGS], config.get_terminal_writer().fullwidth)
+    packs = ", ".join(extensions.names())
+    return [
+        *header(config.stash[SETTINGS], config.get_terminal_writer().fullwidth),
+        *([f"robustest packs: {packs}"] if packs else []),
+    ]
 
 
 @pytest.hookimpl(wrapper=True)
@@ -283,6 +289,7 @@ def pytest_sessionfinish(session: pytest.Session) -> Generator[None, None, None]
         deselected=deselected,
         selection=_selection(config),
     ).lost_too(failed)
+    account = account.sectioned()
     if config.stash[SETTINGS].update_baseline and not account.lost:
         from robustest.pytest_plugin.reports import update_baselines
 
@@ -332,6 +339,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
                 account.lost,
                 details=config.getoption("--robust-details"),
                 left_out=account.left_out.get("deselected", ""),
+                sections=account.sections,
             )
         if os.environ.get("GITHUB_ACTIONS") and not config.pluginmanager.has_plugin(
             "pytest_github_actions_annotate_failures"

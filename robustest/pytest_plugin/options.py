@@ -252,6 +252,21 @@ def _short(config: pytest.Config, path: str | None) -> str:
     return "-" if path is None else Path(os.path.relpath(path, here)).as_posix()
 
 
+def check_packs() -> None:
+    """Load every installed pack, before the first test.
+
+    Raises:
+        pytest.UsageError: one cannot be loaded; a run without it could be green where one with it is not.
+    """
+    from robustest import extensions
+    from robustest.errors import PackError
+
+    try:
+        extensions.names()
+    except PackError as error:
+        raise pytest.UsageError(str(error)) from error
+
+
 def check_attack(config: pytest.Config, settings: Settings) -> None:
     """Refuse an attack that nobody registered, before the first test.
 

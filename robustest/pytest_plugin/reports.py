@@ -52,7 +52,7 @@ def write(config: pytest.Config, account: Account, settings: Settings, *, shard:
         if step and told is account:  # last, as it is added to and cannot be written anew
             from robustest.reports import github
 
-            added = partial(github.add_summary, step, account.rows, account.lost)
+            added = partial(github.add_summary, step, account.rows, account.lost, account.sections)
             account = put(account, "the step's summary", step, added)
     return account
 
@@ -115,6 +115,7 @@ def _write_page(config: pytest.Config, account: Account, settings: Settings) -> 
         inline=config.getoption("--robust-html-inline"),
         origin=str(config.invocation_params.dir),
         about={"date": today(), "machine": machine(), **({"commit": commit()} if commit() else {}), **account.left_out},
+        sections=account.sections,
     )
 
 

@@ -12,6 +12,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePath
 
+from robustest.extensions import Section
+from robustest.facts import shown
 from robustest.reports.inert import inert_lines
 from robustest.reports.states import STATES, TOLD, Reported, aside, state, without_result
 from robustest.reports.text import count_of, failure_text, sentence
@@ -47,13 +49,14 @@ _UNSEEN = re.compile(
 """Characters that show nothing, turn the text around them, or cannot be encoded."""
 
 
-def add_summary(path: str, rows: Sequence[Reported], lost: Sequence[str]) -> None:
+def add_summary(path: str, rows: Sequence[Reported], lost: Sequence[str], sections: Sequence[Section] = ()) -> None:
     """Add the summary to the step's, at most as much as GitHub keeps.
 
     Args:
         path: the file that GITHUB_STEP_SUMMARY names.
         rows: one per claim and per other ending of a test.
         lost: what did not arrive, in sentences.
+        sections: of packs.
 
     Raises:
         OSError: it cannot be written.
@@ -61,7 +64,7 @@ def add_summary(path: str, rows: Sequence[Reported], lost: Sequence[str]) -> Non
     target = Path(path)
     before = target.stat().st_size if target.exists() else 0
     with target.open("ab") as file:
-        file.write(summary(rows, lost, budget=BUDGET - before).encode("utf-8"))
+        file.write(summary(rows, lost, sections, budget=BUDGET - before).encode("utf-8"))
 
 
 def annotated(
@@ -131,7 +134,9 @@ def _property(text: str) -> str:
     return _data(text).replace(":", "%3A").replace(",", "%2C")
 
 
-def summary(rows: Sequence[Reported], lost: Sequence[str], *, budget: int = BUDGET) -> str:
+def summary(
+    rows: Sequence[Reported], lost: Sequence[str], sections: Sequence[Section] = (), *, budget: int = BUDGET
+) -> str:
     """The step's summary in GitHub's Markdown: one table, worst first, and the failures folded beneath it.
 
     Args:
@@ -153,7 +158,13 @@ def summary(rows: Sequence[Reported], lost: Sequence[str], *, budget: int = BUDG
         page.all([_line(row) for row in ordered], _TABLE_SHARE, "claims are left out of this table")
         page.add("\n")
     page.all([_details(row) for row in ordered if state(row) in TOLD], 1.0, "failures are not told here")
+    page.all([_section(section) for section in sections], 1.0, "sections of packs are left out")
     return page.text()
+
+
+def _section(section: Section) -> str:
+    facts = [f"- {escaped(f'{fact.label}: {shown(fact.value)} {fact.unit}'.strip())}\n" for fact in section.facts]
+    return f"\n### {escaped(section.title)}\n\n{''.join(facts)}"
 
 
 class _Page:

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from robustest.extensions import Section
+from robustest.facts import shown
 from robustest.reports.chance import Chance
 from robustest.reports.inert import Inert, inert
 from robustest.reports.states import COLOURS, RED, TOLD, Reported, aside, state, without_result
@@ -82,8 +84,19 @@ class Progress:
             reporter.currentfspath = -2  # pytest starts a new line with the test's name
 
 
-def summary(reporter: Any, rows: Sequence[Reported], lost: Sequence[str], *, details: bool, left_out: str = "") -> None:
-    """The section `robustness`: a row per claim, how to repeat what did not pass, and which tests were deselected."""
+def summary(
+    reporter: Any,
+    rows: Sequence[Reported],
+    lost: Sequence[str],
+    *,
+    details: bool,
+    left_out: str = "",
+    sections: Sequence[Section] = (),
+) -> None:
+    """The section `robustness`: a row per claim, how to repeat what did not pass, and which tests were deselected.
+
+    Below it stand the sections of packs.
+    """
     tests = any(row.result is not None or row.ending is None or row.ending.robust for row in rows)
     if not tests and not lost and not left_out:  # what else failed is pytest's to tell
         return
@@ -107,6 +120,10 @@ def summary(reporter: Any, rows: Sequence[Reported], lost: Sequence[str], *, det
     if left_out:
         _write(reporter, left_out, width, yellow=True)
     _write_together(reporter, rows, lost, width)
+    for section in sections:
+        reporter.write_sep("-", section.title)
+        for fact in section.facts:
+            _write(reporter, f"{fact.label}: {shown(fact.value)}{fact.unit and f' {fact.unit}'}", width)
 
 
 def _write_together(reporter: Inert, rows: Sequence[Reported], lost: Sequence[str], width: int) -> None:

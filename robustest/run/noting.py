@@ -7,8 +7,8 @@ from functools import wraps
 from inspect import signature
 from typing import Any, ParamSpec, TypeVar, cast
 
-from robustest import clock, context
-from robustest.errors import ConfigError, NotSearched, expected
+from robustest import clock, context, extensions
+from robustest.errors import ConfigError, NotSearched, PackError, expected
 from robustest.kinds import Kind
 from robustest.models.process_state import full_float32, unchanged_process
 from robustest.results import Cost, Result, Verdict
@@ -45,6 +45,12 @@ def measures(kind: Kind) -> Callable[[Callable[P, Result]], Callable[P, Result]]
         def described(*args: P.args, **kwargs: P.kwargs) -> Result:
             __tracebackhide__ = True
             check_keywords(measure, kwargs)
+            for pack, other in extensions.all_of("robustest_kinds", Kind):
+                if other.name == kind.name and other is not kind:
+                    what = f"the pack {pack!r} to give its kind of claim a name of its own"
+                    raise PackError(
+                        f"Expected {what} but {kind.name!r} is another kind's too. Rename it, or uninstall it."
+                    )
             seconds = cast("Any", kwargs).get("time_budget", context.current().settings.time_budget)
             try:
                 call = bound.bind(*args, **kwargs)

@@ -40,7 +40,7 @@ class Setup:
     task: Task = CLASSIFICATION
 
     @classmethod
-    def of(cls, model: object, data: object, options: Options, task: Task | None = None) -> Setup:
+    def of(cls, model: object, data: object, options: Options, task: Task | str | None = None) -> Setup:
         """What a call's model, data and options stand for, and the task, classification where None.
 
         Of a benchmark's samples, the model is asked for its classes.
@@ -104,13 +104,14 @@ class Setup:
         return Plan(statement=statement, units=units, settings=self.settings, rule=rule, identity=kept, here=here)
 
 
-def deciding(task: Task | None) -> Task | None:
-    """A task that says which answers hold, or None.
+def deciding(asked: Task | str | None) -> Task | None:
+    """The task of a call, which must say which answers hold, or None.
 
     Raises:
         ConfigError: it has scores alone, no floor for them.
     """
-    if task is not None and getattr(checked_task(task), "floor", 1.0) is None:
+    task = None if asked is None else checked_task(asked)
+    if task is not None and getattr(task, "floor", 1.0) is None:
         raise ConfigError(
             f"Expected a floor of the score from which on an answer of {task.name} holds but got none. Pass floor=0.9, "
             "say, to the task, or claim the mean score with assert_robust_score."

@@ -2,7 +2,7 @@
 
 Who sees which units. robustest's own image shifts (`SHIFTS`) are defined on images in [0, 1]: `Shift.apply` rescales
 what they get, and what they return, between these and the bounds. Every other function, whether it was handed over or
-declared by an entry point, receives inputs as the data have them, on any number of axes, and returns the same. It may
+brought by a pack, receives inputs as the data have them, on any number of axes, and returns the same. It may
 ask for the bounds.
 """
 
@@ -12,12 +12,12 @@ import functools
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from importlib.metadata import entry_points
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from robustest import extensions
 from robustest.checks import moved_rows
 from robustest.errors import ConfigError, ModelError, expected, unknown
 from robustest.facts import Variation
@@ -54,7 +54,7 @@ class Shift:
     """A shift at a severity.
 
     Args:
-        name: one of `SHIFTS`, a name from the entry-point group `robustest.shifts`, or the name of `function`.
+        name: one of `SHIFTS`, the name of a pack's shift (`robustest.extensions`), or the name of `function`.
         severity: 1 (mild) to 5 (severe); a function that does not ask for it has none.
         function: a `ShiftFunction` of your own; None looks `name` up.
         parameters: "224", "64" or "32" for one of ImageNet-C's sets of parameters; "auto" chooses by the image's size.
@@ -214,21 +214,17 @@ def _short(value: object) -> str:
 
 
 def shift_names() -> list[str]:
-    """The names of all shifts there are: ours, and those of installed plugins."""
-    return [*SHIFTS, *(name for name in _plugins() if name not in SHIFTS)]
-
-
-def _plugins() -> dict[str, Any]:
-    return {point.name: point for point in entry_points(group="robustest.shifts")}
+    """The names of all shifts there are: ours, and those of installed packs."""
+    return [*SHIFTS, *extensions.by_name("robustest_shifts", "shift", SHIFTS)]
 
 
 def _named(name: str) -> ShiftFunction:
     if name in SHIFTS:
         return SHIFTS[name]
-    plugins = _plugins()
-    if name not in plugins:
-        raise unknown("shift", name, [*SHIFTS, *plugins])
-    function: ShiftFunction = plugins[name].load()
+    brought = extensions.by_name("robustest_shifts", "shift", SHIFTS)
+    if name not in brought:
+        raise unknown("shift", name, [*SHIFTS, *brought])
+    function: ShiftFunction = brought[name].value
     return function
 
 

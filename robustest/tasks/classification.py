@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -13,7 +11,7 @@ from torch import Tensor
 
 from robustest.errors import DataError, ModelError, expected
 from robustest.tasks import class_losses
-from robustest.tasks.protocol import Describing, Loss
+from robustest.tasks.protocol import Describing
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +22,10 @@ class Classification:
     is zero there, whichever of them is the label.
     """
 
-    name: ClassVar[str] = "classification"
-    one_class: ClassVar[bool] = True
-    placed: ClassVar[bool] = False
-    losses: ClassVar[Mapping[str, Loss]] = MappingProxyType(
+    name = "classification"
+    one_class = True
+    placed = False
+    losses = MappingProxyType(
         {
             "ce": class_losses.cross_entropy,
             "dlr": class_losses.dlr,

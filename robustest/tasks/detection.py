@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -47,11 +47,11 @@ class Detection:
     floor: float | None
     most: int
 
-    name: ClassVar[str] = "detection"
-    one_class: ClassVar[bool] = False
-    placed: ClassVar[bool] = True
-    nouns: ClassVar[tuple[str, str]] = ("box", "boxes")
-    listed: ClassVar[bool] = True
+    name = "detection"
+    one_class = False
+    placed = True
+    nouns = ("box", "boxes")
+    listed = True
     """Outputs are in no fixed order: what a row says at one input, another may say at the next."""
 
     def __init__(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -62,7 +62,7 @@ class TorchvisionDetector:
     classes: int
     least: float = 0.001
 
-    gradient: ClassVar[bool] = True
+    gradient = True
 
     def __post_init__(self) -> None:
         checked_whole("classes", self.classes, 1)

@@ -13,8 +13,6 @@ from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
-from robustest.errors import ConfigError, expected
-
 Loss = Callable[[Tensor, Tensor], Tensor]
 """Maps outputs (B, *O) and targets (B, *T) to (B,) values that grow as the answers get worse; has a gradient."""
 Describing = dict[str, Any]
@@ -115,17 +113,6 @@ class Task(Protocol):
             clean, predicted: (*T) predictions of the unchanged, and of the changed sample.
             moved: (*T) the target of the changed sample; None where it is the same.
         """
-
-
-def checked_task(task: object) -> Task:
-    """Refuse what is no task.
-
-    Raises:
-        ConfigError: not a task's value.
-    """
-    if isinstance(task, type) or not isinstance(task, Task):
-        raise ConfigError(expected("a task such as Segmentation(classes=19, floor=0.9)", task))
-    return task
 
 
 @runtime_checkable

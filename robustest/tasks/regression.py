@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -37,9 +36,9 @@ class Regression:
     scale: float | None = None
     still: bool = False
 
-    name: ClassVar[str] = "regression"
-    one_class: ClassVar[bool] = False
-    nouns: ClassVar[tuple[str, str]] = ("target", "targets")
+    name = "regression"
+    one_class = False
+    nouns = ("target", "targets")
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tolerance", positive("tolerance", self.tolerance))

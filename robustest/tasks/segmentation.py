@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -41,10 +41,10 @@ class Segmentation:
     score_by: Literal["pixel", "iou"] = "pixel"
     floor: float | None = None
 
-    name: ClassVar[str] = "segmentation"
-    one_class: ClassVar[bool] = False
-    placed: ClassVar[bool] = True
-    nouns: ClassVar[tuple[str, str]] = ("class in the mask", "classes in the mask")
+    name = "segmentation"
+    one_class = False
+    placed = True
+    nouns = ("class in the mask", "classes in the mask")
 
     def __init__(
         self,

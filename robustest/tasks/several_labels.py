@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -45,10 +45,10 @@ class MultiLabel:
     floor: float | None
     by: Literal["objects", "overall"]
 
-    name: ClassVar[str] = "several labels"
-    nouns: ClassVar[tuple[str, str]] = ("object", "objects")
-    one_class: ClassVar[bool] = False
-    placed: ClassVar[bool] = False
+    name = "several labels"
+    nouns = ("object", "objects")
+    one_class = False
+    placed = False
 
     def __init__(
         self,

@@ -19,7 +19,7 @@ import pytest
 
 import robustest
 from robustest import Result, Verdict
-from robustest.assertions import KINDS
+from robustest.assertions import kinds
 
 sys.path.insert(0, str(Path(__file__).parent))
 import answer_populations as answers
@@ -124,7 +124,7 @@ LEFT_OUT = {
 
 def test_every_kind_is_here_or_it_is_said_why_not() -> None:
     assertions = {name for name in robustest.__all__ if name.startswith("assert_") and getattr(robustest, name)}
-    ours = {kind.name for kind in KINDS.values() if kind.assertion in assertions}  # and not those of plugins
+    ours = {kind.name for kind in kinds().values() if kind.assertion in assertions}  # and not those of plugins
     here = {one.kind for one in TRUTHS.values()}
     assert (here | set(LEFT_OUT), here & set(LEFT_OUT)) == (ours, set())
 

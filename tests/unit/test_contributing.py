@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import re
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 import robustest
 from robustest import assertions, cues, tasks
 from robustest.cli.command import _COMMANDS
+from robustest.extensions import Hooks
 from robustest.kinds import Kind
 from robustest.pytest_plugin import options
 from robustest.shifts import CORRUPTIONS, SHIFTS
@@ -36,7 +38,7 @@ def kinds() -> list[Kind]:
     for name in robustest.__all__:
         if name.startswith("assert_"):
             getattr(robustest, name)  # which registers it
-    return [kind for kind in assertions.KINDS.values() if kind.assertion in robustest.__all__]
+    return [kind for kind in assertions.kinds().values() if kind.assertion in robustest.__all__]
 
 
 def unlisted(kind: Kind, files: dict[str, str]) -> list[str]:
@@ -177,3 +179,28 @@ def test_the_page_on_reports_has_every_file_that_is_written() -> None:
     assert written >= {"--robust-json", "--robust-html", "--robust-junit"}
     missing = sorted(option for option in written if f"`{option}=" not in text("docs/reports.md"))
     assert not missing, f"Add to docs/reports.md, to the table and in a section: {', '.join(missing)}."
+
+
+HOOKS = [name for name in vars(Hooks) if name.startswith("robustest_")]
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_a_hook_is_on_the_page_of_packs_and_in_the_toy_pack(hook: str) -> None:
+    page = text("docs/plugins.md")
+    arguments = ", ".join(list(inspect.signature(vars(Hooks)[hook]).parameters)[1:])
+    (row,) = re.findall(rf"^\| \[`{hook}\({arguments}\)`\]\((#[\w-]+)\) \|", page, re.M)
+    assert f"\n## {row[1:].replace('-', ' ').capitalize()}\n" in page
+    assert f"@hookimpl\ndef {hook}(" in page, f"Add an example of {hook} to docs/plugins.md."
+    assert f"@hookimpl\ndef {hook}(" in text("tests/toy_pack.py")
+
+
+def test_packs_import_public_names_alone() -> None:
+    public = {"packs", "extensions", "errors", "attacks", "clock", "cues", "data", "measure", "plots", "rng", "shifts"}
+    public |= {"tasks", "threats"}
+    found = []
+    for path in sorted((ROOT / "plugins").glob("*/robustest_*/**/*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("robustest."):
+                found.append((path.name, node.module))
+    assert len(found) > 40
+    assert [one for one in found if one[1].removeprefix("robustest.") not in public] == []

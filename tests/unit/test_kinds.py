@@ -87,8 +87,8 @@ def test_a_threshold_asks_for_one_quantity() -> None:
 
 def test_every_public_assertion_has_a_kind_of_its_own_name() -> None:
     made = [getattr(robustest, name) for name in robustest.__all__ if name.startswith("assert_")]
-    from robustest.assertions import KINDS
+    from robustest.assertions import kinds
 
-    ours = {kind.assertion for kind in KINDS.values()}
+    ours = {kind.assertion for kind in kinds().values()}
     assert {one.__name__ for one in made} <= ours
-    assert len({kind.name for kind in KINDS.values()}) == len(KINDS)
+    assert len({kind.name for kind in kinds().values()}) == len(kinds())

@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
 from robustest.errors import ConfigError, expected
-from robustest.regular import Unfit, open_regular, parts_below
+from robustest.packs import Unfit, open_regular, parts_below
 
 
 def digest_of(path: Path) -> str:

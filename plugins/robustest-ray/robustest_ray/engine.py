@@ -10,8 +10,7 @@ import ray
 from ray.exceptions import RayActorError
 
 from robustest.errors import ConfigError, DeviceError
-from robustest.run.engines.engine import Job
-from robustest.settings import Settings
+from robustest.packs import Job, Settings
 from robustest_ray.cluster import accelerators, check_nodes, reached, resources
 from robustest_ray.pool import Pool, result_of
 

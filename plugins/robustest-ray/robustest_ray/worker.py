@@ -7,7 +7,7 @@ from typing import Any
 import ray
 import torch
 
-from robustest.run.engines.engine import Job, Mapper
+from robustest.packs import Job, Mapper
 
 
 class Worker:

@@ -8,12 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from robustest.checks import checked_real
 from robustest.errors import ConfigError, expected
-from robustest.facts import Captions, Fact
-from robustest.kinds import OUTCOMES, Kind, Quantity
-from robustest.rules import DrawsRule, Terms
-from robustest.statistics import checked_threshold
+from robustest.packs import OUTCOMES, Captions, DrawsRule, Fact, Kind, Quantity, Terms, checked_real, checked_threshold
 from robustest_rl.threats import Threat
 from robustest_rl.worst import described
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from robustest.checks import checked_whole
+from robustest.packs import checked_whole
 from robustest_rl.episodes import env_seed, search_keys
 from robustest_rl.moments import Untouched
 from robustest_rl.scene import Scene

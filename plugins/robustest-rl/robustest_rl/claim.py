@@ -12,16 +12,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Unpack
 
-from robustest.assertions import asserted
-from robustest.results import Result
-from robustest.rules import ShareRule
-from robustest.run.driver import observe
-from robustest.run.noting import measures
-from robustest.run.options import Options, settings_of, terms_of
-from robustest.run.own_units import OwnUnits
-from robustest.run.plan import Plan
-from robustest.run.remembered.comparison import Baseline
-from robustest.settings import Settings
+from robustest.packs import (
+    Baseline,
+    Options,
+    OwnUnits,
+    Plan,
+    Result,
+    Settings,
+    ShareRule,
+    asserted,
+    measures,
+    observe,
+    settings_of,
+    terms_of,
+)
 from robustest_rl.asking import ROBUST_RETURN, SHARE, Asked
 from robustest_rl.attacks import Attack
 from robustest_rl.cascades import attacks_of
@@ -88,7 +92,13 @@ def measure_robust_return(
         ModelError: the policy draws unasked, or gives what is no action.
     """
     asked = Asked.of(
-        at_least, min_share, mean=mean, max_drop=max_drop, given=return_range, no_worse_than=no_worse_than, threat=threat
+        at_least,
+        min_share,
+        mean=mean,
+        max_drop=max_drop,
+        given=return_range,
+        no_worse_than=no_worse_than,
+        threat=threat,
     )
     check_counts(episodes=episodes, max_steps=max_steps, lanes=lanes)
     settings = settings_of(options)

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import t as student
 
-from robustest.checks import checked_whole
 from robustest.errors import ConfigError, DataError, expected
+from robustest.packs import checked_whole
 
 Floats = NDArray[np.float64]
 

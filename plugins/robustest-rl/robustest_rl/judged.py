@@ -8,7 +8,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from robustest.run.own_units import Part
+from robustest.packs import Part
 from robustest_rl.moments import Untouched
 from robustest_rl.policies import BLOCK
 from robustest_rl.scene import Scene, walked

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from hypothesis import strategies as st
 
-from robustest.claims.strategies.hypothesis_search import hunt
+from robustest.packs import hunt
 from robustest_rl.episodes import search_keys
 from robustest_rl.threats import Attacked, Dynamics
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from robustest.rules import DrawsRule
+    from robustest.packs import DrawsRule
     from robustest_rl.judged import Episodes
 
 FINE = 1000

@@ -9,7 +9,7 @@ import torch
 from gymnasium.error import DependencyNotInstalled
 
 from robustest.errors import ConfigError
-from robustest.run.evidence import Exhibit
+from robustest.packs import Exhibit
 from robustest_rl.moments import Untouched
 from robustest_rl.traces import key_of
 from robustest_rl.worst import described

@@ -14,10 +14,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from robustest import context
 from robustest.errors import ConfigError, StoreError, expected
-from robustest.results import Result
-from robustest.run.result_building import shown_path
+from robustest.packs import Result, current, shown_path
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -71,7 +69,7 @@ def picture_of(details: Mapping[str, Any], statement: str, folder: str | None) -
         return {}
     named = zlib.crc32(repr((statement, details["returns"], details.get("by_radius"))).encode())
     target = Path(folder) / f"robust_return-{named:08x}.png"
-    path = context.current().picture(lambda: str(_written(_figure(details, statement), target)), folder)
+    path = current().picture(lambda: str(_written(_figure(details, statement), target)), folder)
     if path is None:
         return {}
     caption = "returns of all episodes played, untouched and attacked"

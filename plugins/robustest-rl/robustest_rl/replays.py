@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from robustest.errors import ConfigError, DataError, expected
-from robustest.results import Result
+from robustest.packs import Result
 from robustest_rl.attacks import Attack, Away, Directed, Lower, Noise
 from robustest_rl.judged import Episodes
 from robustest_rl.moments import Untouched

@@ -7,13 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from robustest.engine.health_checks.health import Finding
-from robustest.results import Result, Verdict
-from robustest.run.evidence import Evidence
-from robustest.run.plan import Plan
-from robustest.run.result_building import finish
-from robustest.settings import Settings
-from robustest.statistics import Decision
+from robustest.packs import Decision, Evidence, Finding, Plan, Result, Settings, Verdict, finish
 from robustest_rl.asking import FALL, ROBUST_RETURN, Asked, words_of
 from robustest_rl.chosen import Tuned
 from robustest_rl.judged import Episodes

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from robustest import rng
-from robustest.checks import checked_whole
 from robustest.errors import ConfigError, expected
+from robustest.packs import checked_whole
 from robustest_rl.episodes import env_seed
 from robustest_rl.moments import Stepped, Untouched
 

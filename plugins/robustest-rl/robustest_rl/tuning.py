@@ -15,7 +15,7 @@ from torch import Tensor
 
 from robustest import rng
 from robustest.errors import ConfigError
-from robustest.run.own_units import Part
+from robustest.packs import Part
 from robustest_rl.attacks import Attack, Directed
 from robustest_rl.director import Effort, search
 from robustest_rl.episodes import Arena, Played, search_keys

@@ -11,7 +11,7 @@ from robustest_rl.moments import Untouched
 from robustest_rl.traces import Trace, trace
 
 if TYPE_CHECKING:
-    from robustest.run.evidence import Evidence
+    from robustest.packs import Evidence
     from robustest_rl.judged import Episodes
 
 

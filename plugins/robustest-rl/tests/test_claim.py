@@ -225,5 +225,7 @@ def test_a_claim_that_fails_is_an_assertion() -> None:
 
 
 def test_attacks_may_be_given_as_they_are() -> None:
-    found = measured(net(), threat=Observation(1, scale=SCALE), at_least=0, min_share=0.5, attack=(Noise(), Away(steps=2)))
+    found = measured(
+        net(), threat=Observation(1, scale=SCALE), at_least=0, min_share=0.5, attack=(Noise(), Away(steps=2))
+    )
     assert [row["attack"] for row in found.details["tried"]] == ["noise"] * 3 + ["pgd"] * 3

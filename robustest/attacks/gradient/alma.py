@@ -55,8 +55,8 @@ class ALMA:
     growth: float = 1.2
     smoothing: float = 0.9
 
-    name: ClassVar[str] = "alma"
-    needs: ClassVar[Needs] = Needs.GRADIENT
+    name = "alma"
+    needs = Needs.GRADIENT
     confined: ClassVar[bool] = False
 
     def __post_init__(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -63,7 +63,7 @@ class APGD:
     target_rank: int = 0
     outside_in: bool = True
 
-    needs: ClassVar[Needs] = Needs.GRADIENT
+    needs = Needs.GRADIENT
 
     def __post_init__(self) -> None:
         checked_whole("steps", self.steps, 1)

@@ -55,7 +55,7 @@ class DDN:
     loss: Literal["ce", "margin"] = "ce"
     random_start: bool = False
 
-    needs: ClassVar[Needs] = Needs.GRADIENT
+    needs = Needs.GRADIENT
     confined: ClassVar[bool] = False
 
     def __post_init__(self) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -34,8 +33,8 @@ class EachWay:
     ways: int = 10
     steps_each: int = 5
 
-    name: ClassVar[str] = "each-way"
-    needs: ClassVar[Needs] = Needs.GRADIENT
+    name = "each-way"
+    needs = Needs.GRADIENT
 
     def __post_init__(self) -> None:
         for name in ("ways", "steps_each"):

@@ -49,7 +49,7 @@ class FAB:
     back: float = 0.9
     random_start: bool = False
 
-    needs: ClassVar[Needs] = Needs.GRADIENT
+    needs = Needs.GRADIENT
     confined: ClassVar[bool] = False
 
     def __post_init__(self) -> None:

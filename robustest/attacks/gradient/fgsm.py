@@ -23,10 +23,10 @@ class FGSM(Climbing):
     and takes most elements to their bounds; the projection keeps the pixels that gain most.
     """
 
-    name: ClassVar[str] = "fgsm"
-    needs: ClassVar[Needs] = Needs.GRADIENT
+    name = "fgsm"
+    needs = Needs.GRADIENT
     climbs: ClassVar[str] = "log_odds"
-    steps: ClassVar[int] = 1
+    steps = 1
 
     def enough_queries(self, threat: Threat, features: int) -> int | None:
         """Any number, but never where pixels or a place must be chosen."""

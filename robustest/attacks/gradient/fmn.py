@@ -44,8 +44,8 @@ class FMN(Climbing):
     gamma: float = 0.05
     random_start: bool = False
 
-    name: ClassVar[str] = "fmn"
-    needs: ClassVar[Needs] = Needs.GRADIENT
+    name = "fmn"
+    needs = Needs.GRADIENT
     confined: ClassVar[bool] = False
 
     def __post_init__(self) -> None:

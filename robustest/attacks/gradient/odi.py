@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -55,7 +54,7 @@ class ODIMargin:
     euclidean: bool = False
     leave_flats: bool = False
 
-    needs: ClassVar[Needs] = Needs.GRADIENT
+    needs = Needs.GRADIENT
 
     def __post_init__(self) -> None:
         checked_whole("start_steps", self.start_steps, 0)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -45,8 +44,8 @@ class PatchGradient(Climbing):
     kept: int = 4
     refining: int = 20
 
-    name: ClassVar[str] = "patch-gradient"
-    needs: ClassVar[Needs] = Needs.GRADIENT
+    name = "patch-gradient"
+    needs = Needs.GRADIENT
 
     def __post_init__(self) -> None:
         for name, least in (("places", 1), ("tries", 1), ("kept", 1), ("refining", 0)):

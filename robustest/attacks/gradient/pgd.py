@@ -38,8 +38,8 @@ class PGD(Climbing):
     step_size: float | None = None
     random_start: bool = True
 
-    name: ClassVar[str] = "pgd"
-    needs: ClassVar[Needs] = Needs.GRADIENT
+    name = "pgd"
+    needs = Needs.GRADIENT
     climbs: ClassVar[str] = "log_odds"
 
     def __post_init__(self) -> None:

@@ -59,8 +59,8 @@ class SigmaZero(Climbing):
     threshold: float = 0.3
     threshold_step: float = 0.01
 
-    name: ClassVar[str] = "sigma-zero"
-    needs: ClassVar[Needs] = Needs.GRADIENT
+    name = "sigma-zero"
+    needs = Needs.GRADIENT
     confined: ClassVar[bool] = False
 
     def __post_init__(self) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -35,8 +34,8 @@ class SpatialGrid:
 
     poses: int = 625
 
-    name: ClassVar[str] = "spatial-grid"
-    needs: ClassVar[Needs] = Needs.LABELS
+    name = "spatial-grid"
+    needs = Needs.LABELS
 
     def __post_init__(self) -> None:
         checked_whole("poses", self.poses, 1)
@@ -97,8 +96,8 @@ class SpatialGradient(Climbing):
     climbing: int = 20
     step_size: float = 0.5
 
-    name: ClassVar[str] = "spatial-gradient"
-    needs: ClassVar[Needs] = Needs.GRADIENT
+    name = "spatial-gradient"
+    needs = Needs.GRADIENT
 
     def __post_init__(self) -> None:
         checked_whole("starts", self.starts, 1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -33,8 +32,8 @@ class RandomDraws(InRounds):
     queries: int = 100
     at_once: int = 1
 
-    name: ClassVar[str] = "random-draws"
-    needs: ClassVar[Needs] = Needs.LABELS
+    name = "random-draws"
+    needs = Needs.LABELS
 
     def enough_queries(self, threat: Threat, features: int) -> None:
         """Never: a draw knows nothing of the ones before it."""

@@ -51,8 +51,8 @@ class HopSkipJump(OneByOne):
     queries: int = 5000
     probes: int = 50
 
-    name: ClassVar[str] = "hop-skip-jump"
-    needs: ClassVar[Needs] = Needs.LABELS
+    name = "hop-skip-jump"
+    needs = Needs.LABELS
     confined: ClassVar[bool] = False
 
     def __post_init__(self) -> None:

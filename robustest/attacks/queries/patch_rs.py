@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -43,8 +42,8 @@ class PatchRS(BestOfRounds):
     queries: int = 1000
     at_once: int = 1
 
-    name: ClassVar[str] = "patch-rs"
-    needs: ClassVar[Needs] = Needs.SCORES
+    name = "patch-rs"
+    needs = Needs.SCORES
 
     def supports(self, threat: Threat) -> bool:
         return isinstance(threat, Patch)

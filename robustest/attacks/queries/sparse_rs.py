@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -46,8 +45,8 @@ class SparseRS(BestOfRounds):
     alpha: float = 0.3
     at_once: int = 1
 
-    name: ClassVar[str] = "sparse-rs"
-    needs: ClassVar[Needs] = Needs.SCORES
+    name = "sparse-rs"
+    needs = Needs.SCORES
 
     def __post_init__(self) -> None:
         BestOfRounds.__post_init__(self)  # super() fails in a class that slots made anew

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -48,8 +47,8 @@ class SPSA(OneByOne):
     delta: float | None = None
     step_size: float | None = None
 
-    name: ClassVar[str] = "spsa"
-    needs: ClassVar[Needs] = Needs.SCORES
+    name = "spsa"
+    needs = Needs.SCORES
 
     def __post_init__(self) -> None:
         checked_whole("queries", self.queries, 1)

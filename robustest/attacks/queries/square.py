@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -70,8 +70,8 @@ class Square(BestOfRounds):
     p_init: float = 0.8
     at_once: int = 1
 
-    name: ClassVar[str] = "square"
-    needs: ClassVar[Needs] = Needs.SCORES
+    name = "square"
+    needs = Needs.SCORES
 
     def __post_init__(self) -> None:
         BestOfRounds.__post_init__(self)  # super() fails in a class that slots made anew

@@ -26,7 +26,7 @@ from robustest.run.result_building import finish
 from robustest.run.scores import Metric, check_paired, iou_by_class, mean_of, pixel_counts, rule_of
 from robustest.run.setup import Setup, of_task
 from robustest.statistics import asked_threshold
-from robustest.tasks import Task, WorstScore, checked_task
+from robustest.tasks import Task, WorstScore
 
 _HALF = 0.5
 """The score from which on a sample's outcome is True, where scores are claimed: it is more right than wrong."""
@@ -51,7 +51,7 @@ def measure_accuracy(
     at_least: float | None = None,
     no_worse_than: Baseline | None = None,
     tolerance: float = 0.0,
-    task: Task | None = None,
+    task: Task | str | None = None,
     metric: Metric = "mean",
     **options: Unpack[Options],
 ) -> Result:
@@ -80,7 +80,7 @@ def measure_accuracy(
     at_least = asked_threshold("at_least", at_least, trivial=0)
     setup = Setup.of(model, data, options, task)
     check_paired(metric, no_worse_than)
-    scored = metric != "mean" or (task is not None and getattr(checked_task(task), "floor", _HALF) is None)
+    scored = metric != "mean" or (task is not None and getattr(setup.task, "floor", _HALF) is None)
     asked = ACCURACY.quantities[scored]
     plan = _plan(setup, asked, at_least, metric, scored=scored)
     plan = plan.against(no_worse_than, tolerance, asked=at_least is not None, scored=scored)

@@ -53,7 +53,7 @@ def measure_transfer_accuracy(
     max_drop: float | None = None,
     no_worse_than: Baseline | None = None,
     tolerance: float = 0.0,
-    task: Task | None = None,
+    task: Task | str | None = None,
     **options: Unpack[Options],
 ) -> Result:
     """Accuracy on a target data set, or its fall from the accuracy on a source data set.

@@ -40,7 +40,7 @@ def measure_worst_group_accuracy(
     min_group_size: int = 30,
     no_worse_than: Baseline | None = None,
     tolerance: float = 0.0,
-    task: Task | None = None,
+    task: Task | str | None = None,
     **options: Unpack[Options],
 ) -> Result:
     """The accuracy on the group of samples where it is lowest (worst-group accuracy, Sagawa et al., ICLR 2020).

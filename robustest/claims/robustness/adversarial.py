@@ -68,7 +68,7 @@ def find_adversarial(
         ConfigError, DataError, ModelError, DeviceError: as for `measure_robust_accuracy`.
     """
     checked_threat(threat)
-    cascade = as_attack(attack)
+    cascade = as_attack(attack, threat)
     setup = ready_for(cascade, Setup.of(model, (x, y), options).but(max_samples=None, time_budget=None))
     look = Attacking(cascade=cascade, threat=threat, examples=0, keep=True)
     nothing = ShareRule(threshold=None, at_least=True, terms=setup.alone)

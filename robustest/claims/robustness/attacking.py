@@ -47,14 +47,14 @@ def checked_together(task: Task, threat: Threat) -> None:
         )
 
 
-def asked_attack(attack: str | Searcher | Cascade | None) -> Cascade:
-    """The attack of a call, the settings' where it names none.
+def asked_attack(attack: str | Searcher | Cascade | None, threat: Threat) -> Cascade:
+    """The attack of a call, the settings' where it names none, with the stages that packs have for its threat.
 
     Raises:
         UnknownNameError: there is no attack of that name.
         ConfigError: it is no attack.
     """
-    return as_attack(context.current().settings.attack if attack is None else attack)
+    return as_attack(context.current().settings.attack if attack is None else attack, threat)
 
 
 def ready_for(cascade: Cascade, setup: Setup) -> Setup:

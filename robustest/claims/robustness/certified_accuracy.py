@@ -86,7 +86,7 @@ def measure_certified_accuracy(
     if type(threat) not in (Linf, L2, L1):
         raise ConfigError(expected("Linf, L2 or L1, of which bounds can be proven", threat))
     setup = Setup.of(model, data, options)
-    cascade = asked_attack(attack)
+    cascade = asked_attack(attack, threat)
     checked_certify("auto", draws_in(cascade))
     replay = Replay(threat, setup.settings, certifies=True)
     look = Attacking(cascade=cascade, threat=threat, examples=setup.settings.examples, replay=replay)

@@ -70,7 +70,7 @@ def measure_robust_accuracy(
     tolerance: float = 0.0,
     attack: str | Searcher | Cascade | None = None,
     certify: str | None = None,
-    task: Task | None = None,
+    task: Task | str | None = None,
     **options: Unpack[Options],
 ) -> Result:
     """Accuracy under the worst inputs that an attack finds inside a threat model.
@@ -110,7 +110,7 @@ def measure_robust_accuracy(
     checked_threat(threat)
     setup = Setup.of(model, data, options, deciding(task))
     checked_together(setup.task, threat)
-    cascade = asked_attack(attack)
+    cascade = asked_attack(attack, threat)
     setup = ready_for(cascade, setup)
     how = checked_certify(certify, draws_in(cascade))
     plan = _plan(setup, threat, cascade, at_least, certified=how is not None)

@@ -64,7 +64,7 @@ def measure_robust_score(
     data: object,
     threat: Threat,
     *,
-    task: Task,
+    task: Task | str,
     at_least: float | None = None,
     no_worse_than: Baseline | None = None,
     tolerance: float = 0.0,
@@ -98,9 +98,10 @@ def measure_robust_score(
     at_least = asked_threshold("at_least", at_least, trivial=0)
     checked_threat(threat)
     setup = Setup.of(model, data, options, task)
+    task = setup.task
     checked_together(task, threat)
     check_paired(metric, no_worse_than)
-    cascade = _on_single_answers(asked_attack(attack))
+    cascade = _on_single_answers(asked_attack(attack, threat))
     plan = setup.plan(
         ROBUST_SCORE.quantities[0].says(mean_of(task, metric), threat, cascade.name),
         Worsening(cascade=cascade, threat=threat, examples=setup.settings.examples, counting=metric == "miou"),

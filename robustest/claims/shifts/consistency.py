@@ -49,7 +49,7 @@ def measure_consistency(
     max_flip_rate: float | None = None,
     no_worse_than: Baseline | None = None,
     tolerance: float = 0.0,
-    task: Task | None = None,
+    task: Task | str | None = None,
     **options: Unpack[Options],
 ) -> Result:
     """The share of samples whose predicted class a shift changes.

@@ -70,7 +70,7 @@ def measure_corruption_robustness(
     reference: Errors | str | os.PathLike[str] | None = None,
     no_worse_than: Baseline | None = None,
     tolerance: float = 0.0,
-    task: Task | None = None,
+    task: Task | str | None = None,
     **options: Unpack[Options],
 ) -> Result:
     """Accuracy under common corruptions (Hendrycks and Dietterich, ICLR 2019), over all corruptions and severities.

@@ -62,7 +62,7 @@ def measure_shift_accuracy(
     max_drop: float | None = None,
     no_worse_than: Baseline | None = None,
     tolerance: float = 0.0,
-    task: Task | None = None,
+    task: Task | str | None = None,
     **options: Unpack[Options],
 ) -> Result:
     """Accuracy on shifted samples, or its fall from the accuracy on the same samples unshifted.

@@ -168,7 +168,7 @@ def _study(
     if min_train_accuracy <= sets.majority:
         held = f"Always giving the commonest class holds for {sets.majority:.3f} of the data, under any attack."
         raise ConfigError(expected(f"min_train_accuracy to be more than {sets.majority:.3f}", min_train_accuracy, held))
-    cascade = asked_attack(attack)
+    cascade = asked_attack(attack, threat)
     return Study(
         train=train,
         sets=sets,

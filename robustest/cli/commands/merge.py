@@ -82,6 +82,7 @@ def merge(paths: Sequence[str], targets: Targets, *, details: bool) -> int:
         html.check()
     runs = [read_run(file) for file in files]
     account, settings = whole(runs)
+    account = account.sectioned()
     origins = {row.test: run.path for run in runs for row in run.rows}
     account = _write(account, settings, targets, origins=origins, origin=_origin(runs))
     return show_rows(Screen(), account, details=details)
@@ -105,11 +106,12 @@ def _write(
     if page is not None:
         about = {**({"commit": commit()} if commit() else {}), **account.left_out}
         made = partial(html.write, page, rows, [], settings, inline=targets.inline, below=folders, about=about)
+        made = partial(made, sections=account.sections)
         account = put(account, "the page", page, made)
     if xml is not None:
         account = put(account, "the JUnit file", xml, lambda: junit.write(xml, rows))
     if step is not None:  # the shards' own steps have annotated
-        account = put(account, "the step's summary", step, lambda: github.add_summary(step, rows, []))
+        account = put(account, "the step's summary", step, lambda: github.add_summary(step, rows, [], account.sections))
     if output is not None:
         moved = account.pictured(folders.__getitem__, Path(output).parent)
         account = put(account, "the JSON file", output, lambda: json_file.write(output, moved, settings, origin=origin))

@@ -55,8 +55,9 @@ def show(path: str | None, *, details: bool, markdown: bool = False) -> int:
         run = read_run(where)
         account, shard = run.account, run.shard
         about = "" if shard is None else f"shard {shard.index} of {shard.count}; robustest merge joins them"
+    account = account.sectioned()
     if markdown:
-        sys.stdout.write(github.summary(account.rows, account.lost, budget=COMMENT))
+        sys.stdout.write(github.summary(account.rows, account.lost, account.sections, budget=COMMENT))
         return ending(account.rows, account.lost, account.session)
     screen = Screen()
     if about:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from robustest import extensions
 from robustest.account import Row
 from robustest.cli.commands.bounds import suggestion
 from robustest.cli.commands.compare import keyed
@@ -41,7 +42,13 @@ def scan(folder: str) -> int:
     if not root.is_dir():
         raise wrong(f"Expected the folder of a project but there is none at {root}.")
     path = root / FILE
-    head, probes = battery(framework_of(root))
+    framework = framework_of(root)
+    head, probes = battery(framework)
+    taken = {probe.name: "" for probe in probes}
+    for pack, probe in extensions.all_of("robustest_probes", Probe, framework=framework):
+        extensions.check_new("question", probe.name, pack, taken)
+        taken[probe.name] = pack
+        probes = (*probes, probe)
     _begin(path, _source(head, {probe: probe.loosest for probe in probes}))
     held: dict[Probe, float] = {}
     try:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from robustest.errors import ConfigError
+from robustest.extensions import Section
 from robustest.facts import shown
 from robustest.reports.html.album import Album, write_whole
 from robustest.reports.html.claims import Card, claims_of, worst_first
@@ -60,6 +61,7 @@ def write(
     origin: str = ".",
     below: Mapping[str, Path] | None = None,
     about: Mapping[str, str] | None = None,
+    sections: Sequence[Section] = (),
 ) -> None:
     """Write `index.html` whole or not at all, and the pictures it shows into `images/` beside it.
 
@@ -73,6 +75,7 @@ def write(
         below: where results come from files: for each test the folder that its pictures must lie in, and that their
             paths start from. No other file is opened.
         about: further lines for the header, such as {"commit": "1a2b3c4"}.
+        sections: of packs, below the evidence.
 
     Raises:
         ConfigError: Jinja2 is not installed.
@@ -81,7 +84,7 @@ def write(
     target = Path(folder)
     album = Album(folder=target, origin=Path(origin), inline=inline, below=below)
     target.mkdir(parents=True, exist_ok=True)
-    text = _render(template, claims_of(rows, album), lost, settings, about or {})
+    text = _render(template, claims_of(rows, album), lost, settings, about or {}, sections=sections)
     write_whole(target / "index.html", text.encode("utf-8", "backslashreplace"))
     album.tidy()
 
@@ -96,7 +99,13 @@ def check() -> None:
 
 
 def _render(
-    template: Any, claims: Sequence[Card], lost: Sequence[str], settings: Settings, about: Mapping[str, str]
+    template: Any,
+    claims: Sequence[Card],
+    lost: Sequence[str],
+    settings: Settings,
+    about: Mapping[str, str],
+    *,
+    sections: Sequence[Section],
 ) -> str:
     ordered = worst_first(claims)
     counts = Counter(claim.verdict for claim in claims)
@@ -110,6 +119,10 @@ def _render(
         compared=any(claim.change is not None for claim in claims),
         plots=[plot_of(curve) for curve in curves_of(claims)],
         lost=lost,
+        sections=[
+            (one.title, [(fact.label, f"{shown(fact.value)} {fact.unit}".strip()) for fact in one.facts])
+            for one in sections
+        ],
         facts=[*about.items(), *_measured_on(claims), *((name, shown(getattr(settings, name))) for name in _HEADER)],
         cost=_cost(claims),
         settings={name: shown(value) for name, value in asdict(settings).items()},

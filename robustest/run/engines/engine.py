@@ -7,11 +7,11 @@ settled and what is remembered is the driver's business alone, so it is the same
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Protocol
 
+from robustest import extensions
 from robustest.context import when_over
-from robustest.errors import ConfigError, RobustestError, UnknownNameError
+from robustest.errors import UnknownNameError
 from robustest.settings import Settings
 
 Mapper = Callable[[Any], Any]
@@ -89,8 +89,7 @@ class InProcess:
         """Nothing is held."""
 
 
-ENGINES_GROUP = "robustest.engines"
-_PLUGINS = {"ray": "robustest-ray"}
+_PACKS = {"ray": "robustest-ray"}
 """Engines that are known, and what brings them."""
 
 _open: dict[tuple[Any, ...], Engine] = {}
@@ -124,23 +123,11 @@ def _opened(settings: Settings) -> Engine:
         from robustest.run.engines.processes import Processes
 
         return Processes.of(settings)
-    point = _plugins().get(settings.engine)
-    if point is None:
-        raise _unknown(settings.engine)
     try:
-        engine: Engine = point.load()(settings)
-    except (RobustestError, KeyboardInterrupt):
+        engine: Engine = extensions.made("robustest_engines", "engine", settings.engine, ["local"], settings)
+    except UnknownNameError as error:
+        if settings.engine in _PACKS:
+            brings = f"{error} It comes with a pack: pip install {_PACKS[settings.engine]}"
+            raise UnknownNameError(brings) from None
         raise
-    except Exception as error:
-        raise ConfigError(f"Expected the engine {settings.engine!r} to start but got: {error}") from error
     return engine
-
-
-def _plugins() -> dict[str, EntryPoint]:
-    return {point.name: point for point in entry_points(group=ENGINES_GROUP)}
-
-
-def _unknown(name: str) -> UnknownNameError:
-    known = ", ".join(sorted({"local", *_plugins()}))
-    brings = f" It comes with a plugin: pip install {_PLUGINS[name]}" if name in _PLUGINS else ""
-    return UnknownNameError(f"Unknown engine {name!r}. Known: {known}.{brings}")

@@ -22,7 +22,7 @@ from robustest import (
     assert_robust_accuracy,
     assert_shift_accuracy,
 )
-from robustest.assertions import KINDS, asserted
+from robustest.assertions import asserted, kinds
 from robustest.context import Context, running
 from robustest.cues import PixelPatch
 from robustest.measure import measure_no_spurious_feature, measure_robust_accuracy, measure_shift_accuracy
@@ -138,7 +138,7 @@ def test_there_must_be_something_to_claim(claim: Callable[..., Any], words: str,
 @pytest.mark.parametrize("assertion", [name for name in robustest.__all__ if name.startswith("assert_")])
 def test_an_assertion_has_the_signature_of_its_measurement_and_says_what_it_claims(assertion: str) -> None:
     claim = getattr(robustest, assertion)
-    kind = next(kind for kind in KINDS.values() if kind.assertion == assertion)
+    kind = next(kind for kind in kinds().values() if kind.assertion == assertion)
     parameters = inspect.signature(claim).parameters
     assert (claim.__name__, claim.__module__.partition(".")[0]) == (assertion, "robustest")
     assert {*kind.thresholds, "options"} <= set(parameters)

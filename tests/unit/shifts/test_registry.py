@@ -4,8 +4,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
-from importlib.metadata import EntryPoint, EntryPoints
 from typing import Any
 
 import pytest
@@ -14,6 +14,7 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from robustest import ConfigError, ModelError, Shift, UnknownNameError
+from robustest.extensions import hookimpl
 from robustest.shifts import SHIFTS, as_shift, corrupt, shift_as_asked, shift_names
 
 X = torch.rand(3, 1, 4, 4, generator=torch.Generator().manual_seed(0))
@@ -223,10 +224,14 @@ def test_a_function_may_have_sets_of_parameters_too() -> None:
         Shift("fog", 3, parameters="128")
 
 
-def test_plugins_are_found_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    point = EntryPoint("half", f"{__name__}:darker", "robustest.shifts")
-    monkeypatch.setattr(EntryPoint, "load", lambda self: darker)
-    monkeypatch.setattr("robustest.shifts.registry.entry_points", lambda group: EntryPoints([point]))
+class Pack:
+    @hookimpl
+    def robustest_shifts(self) -> dict[str, Callable[..., Tensor]]:
+        return {"half": darker}
+
+
+def test_a_packs_shift_is_found_by_name(packs: Callable[..., None]) -> None:
+    packs(dark=Pack())
     assert as_shift("half", 2).function is darker
     loud = X * 80 - 80  # a name does not change what a function gets
     assert torch.equal(as_shift("half", 2).apply(loud, KEY, (-80.0, 0.0)), darker(loud, 2, KEY))

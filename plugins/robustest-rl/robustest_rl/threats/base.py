@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robustest.checks import checked_real, checked_whole
+from robustest.packs import checked_real, checked_whole
 from robustest_rl.attacks import Attack, Gain
 from robustest_rl.moments import Moment
 from robustest_rl.policies import Policy

@@ -10,8 +10,8 @@ import gymnasium
 import torch
 from torch import Tensor
 
-from robustest.checks import checked_real
 from robustest.errors import ConfigError, expected
+from robustest.packs import checked_real
 from robustest_rl.policies import Policy
 from robustest_rl.threats.base import Threat
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from robustest import rng
-from robustest.checks import checked_real
 from robustest.errors import ConfigError, DataError, ModelError, expected
+from robustest.packs import checked_real
 from robustest_rl.attacks import Attack, Gain, Noise
 from robustest_rl.moments import Moment
 from robustest_rl.policies import Policy

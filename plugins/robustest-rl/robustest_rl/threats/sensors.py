@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from robustest import rng
-from robustest.checks import checked_real
+from robustest.packs import checked_real
 from robustest_rl.attacks import Attack
 from robustest_rl.moments import Moment
 from robustest_rl.policies import Policy

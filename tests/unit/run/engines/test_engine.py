@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import pytest
 
 from robustest import Settings, UnknownNameError
 from robustest.context import over
-from robustest.run.engines import engine as mapping
+from robustest.errors import PackError
+from robustest.extensions import hookimpl
 from robustest.run.engines.engine import InProcess, engine_for
 
 
@@ -26,17 +28,20 @@ class Counting:
         type(self).closed += 1
 
 
-class Point:
-    def __init__(self, make: Any) -> None:
-        self.load = lambda: make
+class Pack:
+    """A pack with two engines."""
+
+    @hookimpl
+    def robustest_engines(self) -> dict[str, Any]:
+        return {"counting": Counting, "broken": broken}
 
 
 @pytest.fixture(autouse=True)
-def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+def fresh(monkeypatch: pytest.MonkeyPatch, packs: Callable[..., None]) -> None:
     over()
     monkeypatch.setattr(Counting, "opened", [])
     monkeypatch.setattr(Counting, "closed", 0)
-    monkeypatch.setattr(mapping, "_plugins", lambda: {"counting": Point(Counting), "broken": Point(broken)})
+    packs(clusters=Pack())
 
 
 def broken(settings: Settings) -> Any:
@@ -73,7 +78,8 @@ def test_a_plugins_engine_is_opened_once_and_closed_when_the_run_is_over() -> No
 
 
 def test_an_engine_that_does_not_start_says_why() -> None:
-    with pytest.raises(mapping.ConfigError, match="'broken' to start but got: no route to host"):
+    expected = "Expected the pack 'clusters' to make the engine 'broken' but it raised OSError: no route to host"
+    with pytest.raises(PackError, match=expected):
         engine_for(Settings(engine="broken"))
 
 

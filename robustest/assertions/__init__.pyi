@@ -1,0 +1,751 @@
+# Made by tests/type_checks/stubs.py of the signatures that run.
+
+from collections.abc import Callable, Mapping, Sequence
+from numpy.typing import ArrayLike
+import os
+from robustest.attacks import Cascade, Searcher
+from robustest.claims.cues.failure_direction import Embedding
+from robustest.claims.labels.multilabel_accuracy import Of
+from robustest.claims.representations.gradient_alignment import Evidences
+from robustest.claims.robustness.min_perturbation import Norm
+from robustest.claims.shifts.cells import Corruptions
+from robustest.claims.training.probes import Loss
+from robustest.cues import Cue
+from robustest.data.answers.annotations import Annotations
+from robustest.data.answers.responses import Responses
+from robustest.data.answers.suspects import Suspects
+from robustest.data.benchmarks import SequenceBenchmark
+from robustest.data.breeds import BreedsSplit
+from robustest.data.label_sets import Scores
+from robustest.discovery import Discovery
+from robustest.results import Result
+from robustest.rules.averages.corruption_error import Errors
+from robustest.run.options import Options
+from robustest.run.remembered.comparison import Baseline
+from robustest.run.scores import Metric
+from robustest.run.training.trainings import TrainFn
+from robustest.shifts import Shift, ShiftFunction
+from robustest.tasks import Task
+from robustest.threats import L2, Linf, Threat
+from torch import Tensor
+from typing import Literal, Unpack, overload
+from robustest.assertions.asserted import asserted as asserted
+from robustest.assertions.asserted import kinds as kinds
+
+@overload
+def assert_accuracy(
+    model: object,
+    data: object,
+    *,
+    at_least: float,
+    no_worse_than: Baseline | None = ...,
+    tolerance: float = ...,
+    task: Task | str | None = ...,
+    metric: Metric = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+@overload
+def assert_accuracy(
+    model: object,
+    data: object,
+    *,
+    at_least: float | None = ...,
+    no_worse_than: Baseline,
+    tolerance: float = ...,
+    task: Task | str | None = ...,
+    metric: Metric = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+@overload
+def assert_robust_accuracy(
+    model: object,
+    data: object,
+    threat: Threat,
+    *,
+    at_least: float,
+    no_worse_than: Baseline | None = ...,
+    tolerance: float = ...,
+    attack: str | Searcher | Cascade | None = ...,
+    certify: str | None = ...,
+    task: Task | str | None = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+@overload
+def assert_robust_accuracy(
+    model: object,
+    data: object,
+    threat: Threat,
+    *,
+    at_least: float | None = ...,
+    no_worse_than: Baseline,
+    tolerance: float = ...,
+    attack: str | Searcher | Cascade | None = ...,
+    certify: str | None = ...,
+    task: Task | str | None = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+def assert_certified_accuracy(
+    model: object,
+    data: object,
+    threat: Threat,
+    *,
+    at_least: float,
+    attack: str | Searcher | Cascade | None = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+@overload
+def assert_robust_score(
+    model: object,
+    data: object,
+    threat: Threat,
+    *,
+    task: Task | str,
+    at_least: float,
+    no_worse_than: Baseline | None = ...,
+    tolerance: float = ...,
+    attack: str | Searcher | Cascade | None = ...,
+    metric: Metric = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+@overload
+def assert_robust_score(
+    model: object,
+    data: object,
+    threat: Threat,
+    *,
+    task: Task | str,
+    at_least: float | None = ...,
+    no_worse_than: Baseline,
+    tolerance: float = ...,
+    attack: str | Searcher | Cascade | None = ...,
+    metric: Metric = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+def assert_min_perturbation(
+    model: object,
+    data: object,
+    norm: Norm,
+    *,
+    at_least: float,
+    attack: str | Searcher | Cascade | None = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+def assert_no_universal_perturbation(
+    model: object,
+    data: object,
+    threat: Linf | L2,
+    *,
+    max_fooling_rate: float,
+    iterations: int = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+@overload
+def assert_shift_accuracy(
+    model: object,
+    data: object,
+    shift: str | Shift | ShiftFunction,
+    *,
+    severity: int | None = ...,
+    at_least: float,
+    max_drop: float | None = ...,
+    no_worse_than: Baseline | None = ...,
+    tolerance: float = ...,
+    task: Task | str | None = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+@overload
+def assert_shift_accuracy(
+    model: object,
+    data: object,
+    shift: str | Shift | ShiftFunction,
+    *,
+    severity: int | None = ...,
+    at_least: float | None = ...,
+    max_drop: float,
+    no_worse_than: Baseline | None = ...,
+    tolerance: float = ...,
+    task: Task | str | None = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+@overload
+def assert_shift_accuracy(
+    model: object,
+    data: object,
+    shift: str | Shift | ShiftFunction,
+    *,
+    severity: int | None = ...,
+    at_least: float | None = ...,
+    max_drop: float | None = ...,
+    no_worse_than: Baseline,
+    tolerance: float = ...,
+    task: Task | str | None = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+@overload
+def assert_consistency(
+    model: object,
+    data: object,
+    shift: str | Shift | ShiftFunction,
+    *,
+    severity: int | None = ...,
+    max_flip_rate: float,
+    no_worse_than: Baseline | None = ...,
+    tolerance: float = ...,
+    task: Task | str | None = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+@overload
+def assert_consistency(
+    model: object,
+    data: object,
+    shift: str | Shift | ShiftFunction,
+    *,
+    severity: int | None = ...,
+    max_flip_rate: float | None = ...,
+    no_worse_than: Baseline,
+    tolerance: float = ...,
+    task: Task | str | None = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+@overload
+def assert_corruption_robustness(
+    model: object,
+    data: object,
+    *,
+    corruptions: Corruptions = ...,
+    severities: Sequence[int] = ...,
+    min_accuracy: float,
+    max_drop: float | None = ...,
+    max_mce: float | None = ...,
+    reference: Errors | str | os.PathLike[str] | None = ...,
+    no_worse_than: Baseline | None = ...,
+    tolerance: float = ...,
+    task: Task | str | None = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+@overload
+def assert_corruption_robustness(
+    model: object,
+    data: object,
+    *,
+    corruptions: Corruptions = ...,
+    severities: Sequence[int] = ...,
+    min_accuracy: float | None = ...,
+    max_drop: float,
+    max_mce: float | None = ...,
+    reference: Errors | str | os.PathLike[str] | None = ...,
+    no_worse_than: Baseline | None = ...,
+    tolerance: float = ...,
+    task: Task | str | None = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+@overload
+def assert_corruption_robustness(
+    model: object,
+    data: object,
+    *,
+    corruptions: Corruptions = ...,
+    severities: Sequence[int] = ...,
+    min_accuracy: float | None = ...,
+    max_drop: float | None = ...,
+    max_mce: float,
+    reference: Errors | str | os.PathLike[str] | None = ...,
+    no_worse_than: Baseline | None = ...,
+    tolerance: float = ...,
+    task: Task | str | None = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+@overload
+def assert_corruption_robustness(
+    model: object,
+    data: object,
+    *,
+    corruptions: Corruptions = ...,
+    severities: Sequence[int] = ...,
+    min_accuracy: float | None = ...,
+    max_drop: float | None = ...,
+    max_mce: float | None = ...,
+    reference: Errors | str | os.PathLike[str] | None = ...,
+    no_worse_than: Baseline,
+    tolerance: float = ...,
+    task: Task | str | None = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+@overload
+def assert_stable_under_perturbations(
+    model: object,
+    data: SequenceBenchmark,
+    *,
+    perturbations: Sequence[str] | None = ...,
+    max_mfp: float,
+    max_mt5d: float | None = ...,
+    reference: Mapping[str, Mapping[str, float]] | None = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+@overload
+def assert_stable_under_perturbations(
+    model: object,
+    data: SequenceBenchmark,
+    *,
+    perturbations: Sequence[str] | None = ...,
+    max_mfp: float | None = ...,
+    max_mt5d: float,
+    reference: Mapping[str, Mapping[str, float]] | None = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+@overload
+def assert_calibrated(
+    model: object,
+    data: object,
+    shift: str | Shift | ShiftFunction | None = ...,
+    *,
+    severity: int | None = ...,
+    max_brier: float,
+    max_ece: float | None = ...,
+    bins: int = ...,
+    temperature: float = ...,
+    fit_data: object = ...,
+    probabilities: bool = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+@overload
+def assert_calibrated(
+    model: object,
+    data: object,
+    shift: str | Shift | ShiftFunction | None = ...,
+    *,
+    severity: int | None = ...,
+    max_brier: float | None = ...,
+    max_ece: float,
+    bins: int = ...,
+    temperature: float = ...,
+    fit_data: object = ...,
+    probabilities: bool = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+def assert_selective_accuracy(
+    model: object,
+    data: object,
+    shift: str | Shift | ShiftFunction | None = ...,
+    *,
+    coverage: float,
+    at_least: float,
+    severity: int | None = ...,
+    probabilities: bool = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+def assert_ood_rejected(
+    model: object,
+    data: object,
+    outside: object,
+    *,
+    max_fpr: float,
+    score: str = ...,
+    probabilities: bool = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+@overload
+def assert_transfer_accuracy(
+    model: object,
+    data: object,
+    new_data: object,
+    *,
+    at_least: float,
+    max_drop: float | None = ...,
+    no_worse_than: Baseline | None = ...,
+    tolerance: float = ...,
+    task: Task | str | None = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+@overload
+def assert_transfer_accuracy(
+    model: object,
+    data: object,
+    new_data: object,
+    *,
+    at_least: float | None = ...,
+    max_drop: float,
+    no_worse_than: Baseline | None = ...,
+    tolerance: float = ...,
+    task: Task | str | None = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+@overload
+def assert_transfer_accuracy(
+    model: object,
+    data: object,
+    new_data: object,
+    *,
+    at_least: float | None = ...,
+    max_drop: float | None = ...,
+    no_worse_than: Baseline,
+    tolerance: float = ...,
+    task: Task | str | None = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+def assert_replication_gap(
+    model: object,
+    data: object,
+    new_data: object,
+    *,
+    annotations: tuple[Annotations, Annotations],
+    at_most: float,
+    correction: str | None = ...,
+    resamples: int | None = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+def assert_subpopulation_shift(
+    model: object,
+    data: object,
+    split: BreedsSplit,
+    *,
+    max_drop: float,
+    train: TrainFn | None = ...,
+    train_data: object | None = ...,
+    oracle: object = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+@overload
+def assert_worst_group_accuracy(
+    model: object,
+    data: object,
+    groups: object,
+    *,
+    at_least: float,
+    min_group_size: int = ...,
+    no_worse_than: Baseline | None = ...,
+    tolerance: float = ...,
+    task: Task | str | None = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+@overload
+def assert_worst_group_accuracy(
+    model: object,
+    data: object,
+    groups: object,
+    *,
+    at_least: float | None = ...,
+    min_group_size: int = ...,
+    no_worse_than: Baseline,
+    tolerance: float = ...,
+    task: Task | str | None = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+@overload
+def assert_no_spurious_feature(
+    model: object,
+    data: object,
+    cue: Cue | Sequence[Cue] | Discovery | Literal['auto'],
+    *,
+    max_flip_rate: float,
+    max_recall_drop: float | None = ...,
+    target_class: int | None = ...,
+    control: object | None = ...,
+    train: TrainFn | None = ...,
+    train_data: object | None = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+@overload
+def assert_no_spurious_feature(
+    model: object,
+    data: object,
+    cue: Cue | Sequence[Cue] | Discovery | Literal['auto'],
+    *,
+    max_flip_rate: float | None = ...,
+    max_recall_drop: float,
+    target_class: int | None = ...,
+    control: object | None = ...,
+    train: TrainFn | None = ...,
+    train_data: object | None = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+def assert_no_backdoor_trigger(
+    model: object,
+    data: object,
+    *,
+    max_anomaly: float | None = ...,
+    target_classes: Sequence[int] | None = ...,
+    min_success: float = ...,
+    patch_sizes: Sequence[int] | None = ...,
+    iterations: int = ...,
+    search_samples: int = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+def assert_no_failure_direction(
+    model: object,
+    data: object,
+    *,
+    max_excess_error: float | None = ...,
+    embedding: Embedding | None = ...,
+    components: int = ...,
+    permutations: int = ...,
+    min_errors: int = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+def assert_sparse_head(
+    model: object,
+    data: object,
+    *,
+    max_features_per_class: int,
+    max_drop: float,
+    slack: float | None = ...,
+    layer: str | None = ...,
+    l1_ratio: float = ...,
+    n_lambdas: int = ...,
+    subsamples: int = ...,
+    fit_samples: int = ...,
+    min_per_class: int = ...,
+    listed_features: int = ...,
+    listed_samples: int = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+def assert_gradient_alignment(
+    model: object,
+    data: object,
+    *,
+    reference: object | None = ...,
+    at_least: float | None = ...,
+    min_gain: float | None = ...,
+    evidence: Evidences = ...,
+    min_per_class: int = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+def assert_invertible_features(
+    model: object,
+    data: object,
+    *,
+    max_image_error: float | None = ...,
+    max_representation_error: float = ...,
+    layer: str | None = ...,
+    iterations: int = ...,
+    step_size: float | None = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+def assert_class_evidence(
+    model: object,
+    data: object,
+    *,
+    judge: object,
+    eps: float,
+    min_transfer: float | None = ...,
+    iterations: int = ...,
+    min_driven: int = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+@overload
+def assert_label_agreement(
+    model: object,
+    data: object,
+    responses: Responses,
+    *,
+    min_contained: float,
+    max_unsupported: float | None = ...,
+    min_main: float | None = ...,
+    no_worse_than: Baseline | None = ...,
+    tolerance: float = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+@overload
+def assert_label_agreement(
+    model: object,
+    data: object,
+    responses: Responses,
+    *,
+    min_contained: float | None = ...,
+    max_unsupported: float,
+    min_main: float | None = ...,
+    no_worse_than: Baseline | None = ...,
+    tolerance: float = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+@overload
+def assert_label_agreement(
+    model: object,
+    data: object,
+    responses: Responses,
+    *,
+    min_contained: float | None = ...,
+    max_unsupported: float | None = ...,
+    min_main: float,
+    no_worse_than: Baseline | None = ...,
+    tolerance: float = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+@overload
+def assert_label_agreement(
+    model: object,
+    data: object,
+    responses: Responses,
+    *,
+    min_contained: float | None = ...,
+    max_unsupported: float | None = ...,
+    min_main: float | None = ...,
+    no_worse_than: Baseline,
+    tolerance: float = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+def assert_selection_gap(
+    model: object,
+    data: object,
+    responses: Responses,
+    *,
+    at_most: float | None = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+def assert_label_quality(
+    data: object,
+    responses: Responses,
+    *,
+    max_error_rate: float | None = ...,
+    suspects: Suspects | None = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+def assert_simulatable(
+    study: Responses,
+    *,
+    at_least: float | None = ...,
+    truth: ArrayLike | None = ...,
+    choices: int | None = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+def assert_cue_noticed(
+    study: Responses,
+    cue: str,
+    *,
+    at_least: float | None = ...,
+    null: str = ...,
+    planted: str = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+@overload
+def assert_multilabel_accuracy(
+    model: object,
+    data: object,
+    *,
+    at_least: float,
+    metric: Of = ...,
+    scores: Scores = ...,
+    by: Literal['objects', 'overall'] = ...,
+    no_worse_than: Baseline | None = ...,
+    tolerance: float = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+@overload
+def assert_multilabel_accuracy(
+    model: object,
+    data: object,
+    *,
+    at_least: float | None = ...,
+    metric: Of = ...,
+    scores: Scores = ...,
+    by: Literal['objects', 'overall'] = ...,
+    no_worse_than: Baseline,
+    tolerance: float = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+def assert_smooth_landscape(
+    model: object,
+    data: Sequence[tuple[Tensor, Tensor]],
+    *,
+    loss: Loss,
+    reference: object,
+    max_ratio: float | None = ...,
+    seeds: int = ...,
+    train_steps: int = ...,
+    every: int = ...,
+    learning_rate: float = ...,
+    etas: Sequence[float] = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+def assert_synthetic_covers(
+    data: object,
+    synthetic: object,
+    *,
+    test_data: object,
+    max_gap: float,
+    max_label_shift: float | None = ...,
+    max_copies: float | None = ...,
+    max_diversity_factor: float | None = ...,
+    train: TrainFn | None = ...,
+    embedding: Callable[[Tensor], object] | None = ...,
+    splits: int = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+def assert_robust_generalization(
+    data: object,
+    threat: Threat,
+    *,
+    train: TrainFn,
+    test_data: object,
+    max_gap: float,
+    sizes: Sequence[int] | None = ...,
+    seeds: int = ...,
+    min_train_accuracy: float,
+    attack: str | Searcher | Cascade | None = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+def assert_nonrobust_reliance(
+    model: object,
+    data: object,
+    threat: Threat,
+    *,
+    train: TrainFn,
+    test_data: object,
+    max_transfer: float,
+    seeds: int = ...,
+    iterations: int = ...,
+    min_reached: float = ...,
+    **options: Unpack[Options],
+) -> Result: ...

@@ -1,0 +1,16 @@
+# Made by tests/type_checks/stubs.py of the signatures that run.
+
+from hypothesis.strategies import SearchStrategy
+from robustest.results import Result
+from robustest.run.options import Options
+from typing import Any, Unpack
+
+def assert_robust_to(
+    model: object,
+    data: object,
+    strategy: SearchStrategy[Any],
+    *,
+    at_least: float,
+    max_examples: int | None = ...,
+    **options: Unpack[Options],
+) -> Result: ...

@@ -1,0 +1,352 @@
+"""The interface of packs: what a package can add to robustest, one hook for each thing.
+
+A pack names a module (or an object) in the entry-point group `robustest`, and implements some of the hooks below:
+
+```toml
+[project.entry-points.robustest]
+dusk = "robustest_dusk.pack"
+```
+
+```python
+from robustest.extensions import hookimpl
+
+
+@hookimpl
+def robustest_shifts():
+    from robustest_dusk.shifts import dusk
+
+    return {"dusk": dusk}
+```
+
+Packs are loaded once in a process, when the first of them is asked: at the start of `pytest --robust`, by a command of
+the command line, or by the first name that is none of robustest's own. A run of pytest without `--robust` imports none.
+So the module that the entry point names stays light, and a hook imports what it hands over when it is called.
+
+A pack that cannot be loaded, or that does not keep the interface, is a `PackError`, which names the pack and the
+remedy. It ends a run before the first test and a command with the exit code for wrong usage; nothing is ever measured
+or reported without a pack that is installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+import pluggy
+
+from robustest.errors import PackError, RobustestError, expected, unknown
+from robustest.facts import Fact
+from robustest.results import Result
+
+if TYPE_CHECKING:
+    from robustest.attacks import Cascade, Searcher, Stage
+    from robustest.cli.first_gates.battery import Probe
+    from robustest.kinds import Kind
+    from robustest.run.engines.engine import Engine
+    from robustest.settings import Settings
+    from robustest.shifts import ShiftFunction
+    from robustest.tasks import Task
+    from robustest.threats import Threat
+
+GROUP = "robustest"
+"""The entry-point group of packs, and the name of their hooks' project."""
+
+hookspec = pluggy.HookspecMarker(GROUP)
+hookimpl = pluggy.HookimplMarker(GROUP)
+"""Marks a function of a pack that implements the hook of its name."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """A verb of the command line: `robustest NAME ...`.
+
+    Attributes:
+        name: the verb.
+        help: its line in `robustest --help`.
+        arguments: adds its arguments to a parser of `argparse`.
+        run: does it with the arguments, and returns the exit code, one of `robustest.packs.Exit`.
+    """
+
+    name: str
+    help: str
+    arguments: Callable[[argparse.ArgumentParser], object]
+    run: Callable[[argparse.Namespace], int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Section:
+    """A section below the claims of a report: a title, and facts in order.
+
+    Attributes:
+        title: its heading, in words.
+        facts: what it says, each a label with a value.
+    """
+
+    title: str
+    facts: tuple[Fact, ...]
+
+
+class Hooks:
+    """The hooks of a pack. Each is optional, and may leave out arguments that it does not need."""
+
+    @hookspec
+    def robustest_attacks(self) -> Mapping[str, Callable[[], Searcher | Cascade]]:  # type: ignore[empty-body]
+        """Return attacks by name, each as a function of no arguments that makes it.
+
+        Called when `attack=`, the ini key `robust_attack` or a profile names an attack that robustest does not have.
+        The attack is then taken wherever an attack has a name.
+        """
+
+    @hookspec
+    def robustest_searches(self, threat: Threat) -> Sequence[Stage]:  # type: ignore[empty-body]
+        """Return the stages that suit a threat, none for a threat that the pack does not know.
+
+        Called before a model is attacked by one of robustest's own cascades ("fast", "standard", "thorough" ...).
+        The stages run behind the cascade's own, on the samples that those left, and the cascade's name in reports ends
+        in " + " and the pack's name. A cascade without any stage for a threat of the pack's own gets its stages here.
+
+        Args:
+            threat: the threat of the claim.
+        """
+
+    @hookspec
+    def robustest_shifts(self) -> Mapping[str, ShiftFunction]:  # type: ignore[empty-body]
+        """Return shifts by name, each as a function of a batch in input units.
+
+        Called when a claim or `corrupt` names a shift that robustest does not have.
+        """
+
+    @hookspec
+    def robustest_tasks(self) -> Mapping[str, Callable[[], Task]]:  # type: ignore[empty-body]
+        """Return tasks by name, each as a function of no arguments that makes it.
+
+        Called when `task=` is a name.
+        """
+
+    @hookspec
+    def robustest_kinds(self) -> Sequence[Kind]:  # type: ignore[empty-body]
+        """Return the kinds of claim of the pack's assertions.
+
+        Called by `robustest.assertions.kinds()`, and when a claim is measured. Results are compared by the names of
+        their kinds, in histories, baselines and between runs, so a name that another kind has is an error of every
+        claim of either.
+        """
+
+    @hookspec
+    def robustest_read(self, data: object) -> object | None:
+        """Return data that robustest reads, `(x, y)` or a data set, or None where the pack does not know their type.
+
+        Called with data that are none of robustest's own types, before a model sees any. The first pack that answers
+        decides. The same data must be read alike each time: workers read them for themselves.
+
+        Args:
+            data: the argument of the claim.
+        """
+
+    @hookspec
+    def robustest_engines(self) -> Mapping[str, Callable[[Settings], Engine]]:  # type: ignore[empty-body]
+        """Return engines by name, each as a function that opens it with a run's settings.
+
+        Called when `--robust-engine` or the ini key `robust_engine` names an engine that robustest does not have.
+        """
+
+    @hookspec
+    def robustest_sections(self, results: Sequence[Result]) -> Sequence[Section]:  # type: ignore[empty-body]
+        """Return the sections that a report shows below its claims, none where the results hold nothing of the pack's.
+
+        Called once for each run, after its last test, and by `robustest show` and `robustest merge`. The sections are
+        on the terminal, on the page and in the summary. They carry no verdict; a hook that raises makes the run red.
+
+        Args:
+            results: of the run, in the order of its tests.
+        """
+
+    @hookspec
+    def robustest_commands(self) -> Sequence[Command]:  # type: ignore[empty-body]
+        """Return verbs of the command line. Called when the command `robustest` starts."""
+
+    @hookspec
+    def robustest_probes(self, framework: str) -> Sequence[Probe]:  # type: ignore[empty-body]
+        """Return further questions that `robustest init --scan` puts to a project's model.
+
+        Called by the scan. Each question is the source of a test, which imports what it needs in its body.
+
+        Args:
+            framework: of the model, as the project's requirements tell: "torch", "sklearn" ...
+        """
+
+
+@cache
+def manager() -> pluggy.PluginManager:
+    """Return the plugin manager with every installed pack, which it loads with the first call.
+
+    Raises:
+        PackError: a pack cannot be loaded, or implements a hook that there is not.
+    """
+    found = pluggy.PluginManager(GROUP)
+    found.add_hookspecs(Hooks)
+    for point in entry_points(group=GROUP):
+        # `load_setuptools_entrypoints` would let an error of a pack through without the pack's name.
+        try:
+            found.register(point.load(), name=point.name)
+        except Exception as error:
+            raise _broken(point, error) from error
+        for hook in found.get_hookcallers(found.get_plugin(point.name)) or ():
+            # pluggy takes functions that no specification has, and a wrapper could change what other packs answer.
+            if not hook.has_spec():
+                raise _broken(point, unknown("hook", hook.name, [name for name in vars(Hooks) if name[0] != "_"]))
+            if any(one.wrapper or one.hookwrapper for one in hook.get_hookimpls()):
+                raise _broken(point, f"a wrapper of {hook.name}: a pack answers for itself alone")
+    return found
+
+
+def _broken(point: EntryPoint, problem: object) -> PackError:
+    package = "the package that brings it" if point.dist is None else f"{point.dist.name} {point.dist.version}"
+    what = f"{type(problem).__name__}: {problem}" if isinstance(problem, Exception) else str(problem)
+    return PackError(
+        f"Expected to load the pack {point.name!r} ({point.value}) but got {' '.join(what.split()).rstrip('.')}. "
+        f"Upgrade or uninstall {package}."
+    )
+
+
+def names() -> list[str]:
+    """Return the names of the packs that are installed.
+
+    Raises:
+        PackError: as for `manager`.
+    """
+    return [name for name, _ in manager().list_name_plugin()]
+
+
+class Answer(NamedTuple):
+    """What a pack answered to a hook.
+
+    Attributes:
+        pack: its name.
+        value: what it gave, never None.
+    """
+
+    pack: str
+    value: Any
+
+
+def answers(hook: str, **arguments: object) -> Iterator[Answer]:
+    """Return what each pack says, one after the other, those that say nothing left out.
+
+    Raises:
+        PackError: a pack cannot be loaded, or its hook raised what is none of robustest's own errors.
+    """
+    # In pluggy's order (`tryfirst`, `trylast`, else the last registered first), and each apart: a call of the hook
+    # itself would return values without the names of the packs that are to blame for them.
+    for one in reversed(getattr(manager().hook, hook).get_hookimpls()):
+        try:
+            value = one.function(*[arguments[name] for name in one.argnames])
+        except RobustestError:
+            raise
+        except Exception as error:
+            what = f"{type(error).__name__}: {error}"
+            whose = f"{hook} of the pack {one.plugin_name!r}"
+            raise PackError(f"Expected {whose} to answer but it raised {what}. Upgrade or uninstall it.") from error
+        if value is not None:
+            yield Answer(one.plugin_name, value)
+
+
+def all_of(hook: str, kind: type[T], **arguments: object) -> list[tuple[str, T]]:
+    """Return the values of a hook that returns a sequence, each with the name of its pack.
+
+    Args:
+        hook: its name.
+        kind: the type that each value must have.
+        **arguments: of the hook.
+
+    Raises:
+        PackError: as for `answers`, or a value has another type.
+    """
+    found: list[tuple[str, T]] = []
+    for pack, values in answers(hook, **arguments):
+        if not isinstance(values, Collection):
+            raise _wrong(pack, hook, f"a sequence of {kind.__name__}", values)
+        for value in values:
+            if not isinstance(value, kind):
+                raise _wrong(pack, hook, f"a sequence of {kind.__name__}", value)
+            found.append((pack, value))
+    return found
+
+
+def by_name(hook: str, what: str, ours: Collection[str]) -> dict[str, Answer]:
+    """Return the functions of a hook that returns them by name, each with the name of its pack.
+
+    Args:
+        hook: its name.
+        what: its names name, e.g. "attack".
+        ours: the names that robustest has itself.
+
+    Raises:
+        PackError: as for `answers`, or a value is no function, or a name is taken.
+    """
+    found: dict[str, Answer] = {}
+    for pack, values in answers(hook):
+        if not isinstance(values, Mapping):
+            raise _wrong(pack, hook, "functions by name", values)
+        for name, value in values.items():
+            if not isinstance(name, str) or not callable(value):
+                raise _wrong(pack, hook, "functions by name", {name: value})
+            check_new(what, name, pack, {**dict.fromkeys(ours, ""), **{one: found[one].pack for one in found}})
+            found[name] = Answer(pack, value)
+    return found
+
+
+def made(hook: str, what: str, name: str, ours: Collection[str], *arguments: object) -> Any:
+    """Return what the function of a name makes.
+
+    Args:
+        hook, what, ours: as for `by_name`.
+        name: the name as the user gave it.
+        *arguments: of the function.
+
+    Raises:
+        UnknownNameError: no pack has the name.
+        PackError: as for `by_name`, or the function raised.
+    """
+    found = by_name(hook, what, ours)
+    if name not in found:
+        raise unknown(what, name, [*ours, *found])
+    pack, make = found[name]
+    try:
+        return make(*arguments)
+    except RobustestError:
+        raise
+    except Exception as error:
+        raise PackError(
+            f"Expected the pack {pack!r} to make the {what} {name!r} but it raised {type(error).__name__}: {error}"
+        ) from error
+
+
+def check_new(what: str, name: str, pack: str, taken: Mapping[str, str]) -> None:
+    """Refuse a name that robustest or another pack has: which of both is meant would depend on what is installed.
+
+    Args:
+        what: it names, e.g. "attack".
+        name: the name.
+        pack: whose it is.
+        taken: the packs of all names that there are already; robustest's own have an empty one.
+
+    Raises:
+        PackError: it is taken.
+    """
+    if name in taken:
+        owner = f"the pack {taken[name]!r}" if taken[name] else "robustest"
+        raise PackError(
+            f"Expected the pack {pack!r} to give its {what} a name of its own but {owner} has a {what} {name!r} too. "
+            "Uninstall one of them, or rename it."
+        )
+
+
+def _wrong(pack: str, hook: str, what: str, got: object) -> PackError:
+    return PackError(expected(f"{hook} of the pack {pack!r} to return {what}", got))

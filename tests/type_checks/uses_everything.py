@@ -1,0 +1,182 @@
+"""Every assertion as a user calls it. Nothing here is run: type checkers read it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from robustest import (
+    Annotations,
+    Discovery,
+    Linf,
+    Patch,
+    Responses,
+    Result,
+    Segmentation,
+    Shift,
+    assert_accuracy,
+    assert_calibrated,
+    assert_certified_accuracy,
+    assert_class_evidence,
+    assert_consistency,
+    assert_corruption_robustness,
+    assert_cue_noticed,
+    assert_gradient_alignment,
+    assert_invertible_features,
+    assert_label_agreement,
+    assert_label_quality,
+    assert_min_perturbation,
+    assert_multilabel_accuracy,
+    assert_no_backdoor_trigger,
+    assert_no_failure_direction,
+    assert_no_spurious_feature,
+    assert_no_universal_perturbation,
+    assert_nonrobust_reliance,
+    assert_ood_rejected,
+    assert_replication_gap,
+    assert_robust_accuracy,
+    assert_robust_generalization,
+    assert_robust_score,
+    assert_robust_to,
+    assert_selection_gap,
+    assert_selective_accuracy,
+    assert_shift_accuracy,
+    assert_simulatable,
+    assert_smooth_landscape,
+    assert_sparse_head,
+    assert_stable_under_perturbations,
+    assert_subpopulation_shift,
+    assert_synthetic_covers,
+    assert_transfer_accuracy,
+    assert_worst_group_accuracy,
+    cues,
+    tasks,
+    threats,
+)
+from robustest import attacks as a
+from robustest.attacks import PGD
+from robustest.cues import PixelPatch
+from robustest.data import BreedsSplit, SequenceBenchmark
+from robustest.strategies import shifts
+
+Data = tuple[Tensor, Tensor]
+
+
+class Estimator:
+    """A model with scikit-learn's methods."""
+
+    def predict_proba(self, x: Tensor) -> Tensor:
+        return x
+
+
+def darker(x: Tensor) -> Tensor:
+    return x * 0.9
+
+
+def train(x: Tensor, y: Tensor, seed: int) -> nn.Module:
+    torch.manual_seed(seed)
+    return nn.Linear(x.shape[1], int(y.max()) + 1)
+
+
+def test_accuracy(model: nn.Module, estimator: Estimator, data: Data, other: Data) -> None:
+    result: Result = assert_accuracy(model, data, at_least=0.9)
+    assert result.estimate is not None
+    assert_accuracy(estimator, data, no_worse_than="robust-baseline.json", tolerance=0.01, seed=3)
+    assert_transfer_accuracy(model, data, other, max_drop=0.1, scope="population")
+    assert_worst_group_accuracy(model, data, ["a", "b"], at_least=0.7, min_group_size=10)
+    assert_replication_gap(model, data, other, annotations=notes(), at_most=0.05)
+
+
+def notes() -> tuple[Annotations, Annotations]:
+    raise NotImplementedError
+
+
+def test_robustness(model: nn.Module, data: Data) -> None:
+    assert_robust_accuracy(model, data, Linf(8 / 255), at_least=0.5, attack="standard", batch_size=32)
+    assert_robust_accuracy(model, data, Patch(5, 5), at_least=0.5, attack=PGD(steps=100), suppress=("weak_attack",))
+    assert_robust_accuracy(model, data, Linf(8 / 255), no_worse_than="robust-baseline.json", certify="auto")
+    assert_certified_accuracy(model, data, Linf(0.01), at_least=0.4)
+    assert_robust_score(model, data, Linf(4 / 255), task=Segmentation(19), at_least=0.6, metric="miou")
+    assert_min_perturbation(model, data, "linf", at_least=0.01, max_samples=100)
+    assert_no_universal_perturbation(model, data, Linf(8 / 255), max_fooling_rate=0.3)
+
+
+def test_shifts(model: nn.Module, data: Data, sequences: SequenceBenchmark, split: BreedsSplit) -> None:
+    assert_shift_accuracy(model, data, "gaussian_noise", severity=2, max_drop=0.1)
+    assert_shift_accuracy(model, data, darker, at_least=0.8, bounds=(0.0, 1.0))
+    assert_consistency(model, data, Shift("brightness", 1), max_flip_rate=0.05)
+    assert_corruption_robustness(model, data, corruptions=["fog", "snow"], severities=(1, 3), min_accuracy=0.6)
+    assert_stable_under_perturbations(model, sequences, max_mfp=0.2)
+    assert_robust_to(model, data, shifts(), at_least=0.7, max_examples=50)
+    assert_subpopulation_shift(model, data, split, max_drop=0.2)
+
+
+def test_confidence(model: nn.Module, data: Data, outside: Data) -> None:
+    assert_calibrated(model, data, max_ece=0.05)
+    assert_calibrated(model, data, "fog", severity=1, max_brier=0.1)
+    assert_selective_accuracy(model, data, coverage=0.8, at_least=0.95)
+    assert_ood_rejected(model, data, outside, max_fpr=0.3, score="energy")
+
+
+def test_cues(model: nn.Module, data: Data, found: Discovery) -> None:
+    assert_no_spurious_feature(model, data, PixelPatch(top=0, left=0), max_flip_rate=0.05, control=model)
+    assert_no_spurious_feature(model, data, found, max_recall_drop=0.1, target_class=1)
+    assert_no_spurious_feature(model, data, "auto", max_flip_rate=0.05, train=train, train_data=data)
+    assert_no_backdoor_trigger(model, data)
+    assert_no_failure_direction(model, data, max_excess_error=0.3)
+
+
+def test_representations(model: nn.Module, data: Data) -> None:
+    assert_sparse_head(model, data, max_features_per_class=20, max_drop=0.05)
+    assert_gradient_alignment(model, data, at_least=0.2)
+    assert_invertible_features(model, data)
+    assert_class_evidence(model, data, judge=model, eps=1.0)
+
+
+def test_people(model: nn.Module, data: Data, responses: Responses) -> None:
+    assert_label_agreement(model, data, responses, min_contained=0.9)
+    assert_label_quality(data, responses, max_error_rate=0.05)
+    assert_selection_gap(model, data, responses, at_most=0.03)
+    assert_multilabel_accuracy(model, data, at_least=0.8)
+    assert_simulatable(responses, at_least=0.6)
+    assert_cue_noticed(responses, "watermark")
+
+
+def test_training(model: nn.Module, data: Data, other: Data) -> None:
+    assert_nonrobust_reliance(model, data, Linf(0.03), train=train, test_data=other, max_transfer=0.5)
+    assert_robust_generalization(
+        data, Linf(0.03), train=train, test_data=other, max_gap=0.2, min_train_accuracy=0.6, sizes=(100, 1000)
+    )
+    assert_synthetic_covers(data, other, test_data=other, max_gap=0.05)
+    assert_smooth_landscape(model, [data], loss=nn.functional.cross_entropy, reference=model, max_ratio=1.5)
+
+
+def every_attack() -> list[a.Searcher]:
+    gradients: list[a.Searcher] = [
+        a.ALMA(),
+        a.APGD(),
+        a.DDN(),
+        a.EachWay(),
+        a.FAB(),
+        a.FGSM(),
+        a.FMN(),
+        a.ODIMargin(),
+        a.PatchGradient(),
+    ]
+    others: list[a.Searcher] = [a.EOT(PGD()), a.SigmaZero(), a.SpatialGradient(), a.SpatialGrid(), a.DDN.outside_in()]
+    queries: list[a.Searcher] = [a.HopSkipJump(), a.PatchRS(), a.RandomDraws(), a.SparseRS(), a.SPSA(), a.Square()]
+    return [*gradients, *others, *queries]
+
+
+def every_threat() -> list[threats.Threat]:
+    balls: list[threats.Threat] = [threats.L0(3), threats.L1(2.0), threats.L2(0.5), threats.Linf(0.1)]
+    return [*balls, Patch(3, 3), threats.Spatial(rotation=10), threats.Unbounded()]
+
+
+def every_task(adapter: tasks.TorchvisionDetector) -> list[tasks.Task]:
+    several: list[tasks.Task] = [tasks.Classification(), tasks.MultiLabel(), tasks.Regression(tolerance=0.1)]
+    return [*several, Segmentation(3), tasks.Detection(adapter)]
+
+
+def every_cue(mask: Tensor) -> list[cues.Cue]:
+    return [PixelPatch(top=0, left=0), cues.NullCue()]
