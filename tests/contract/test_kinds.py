@@ -516,7 +516,7 @@ def test_a_fall_says_where_it_starts(one: Kind) -> None:
     assert (result.start is not None) is falls
     assert (" from " in measured(result)) is falls
     if result.start is not None and isinstance(result.start.value, float) and not result.details["health"]:
-        assert f" from {result.start.label} {result.start.value:.3f} n=" in measured(result)
+        assert f" from {result.start.label} {result.start.value:.3f}, required " in measured(result)
 
 
 @every_kind
