@@ -169,6 +169,10 @@ class OpenOwnUnits:
         """Return None: units of a plugin's own are not attacked here."""
         return
 
+    def tried(self, kept: Kept) -> None:
+        """Return None: units of a plugin's own are not attacked here."""
+        return
+
     def ask(self, memory: Memory, chunk: Part, marks: list[bytes]) -> None:
         """As `OpenUnits.ask`."""
         memory.ask(_Asking(self.bench, chunk.ids), marks)

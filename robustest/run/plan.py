@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from robustest.rules import Rule
+from robustest.rules import Rule, ShareRule
 from robustest.run.options import terms_of
 from robustest.run.remembered.comparison import Baseline, Compared, compared
 from robustest.run.remembered.measured_by import measured_by
@@ -52,10 +52,10 @@ class Plan:
         level: float | None = None,
         scored: bool = False,
     ) -> Plan:
-        """The same, compared with a baseline where one is given; one that is being made needs every unit.
+        """The same, compared with a baseline or another model where one is given; a baseline being made needs every unit.
 
         Args:
-            no_worse_than: the baseline's file; None compares with nothing.
+            no_worse_than: the baseline's file, or another model; None compares with nothing.
             tolerance: the fall from it that is allowed, in 0..1.
             asked: whether the number itself has a threshold.
             groups, columns, parts, together, level: as in `robustest.rules.BaselineRule`.
@@ -69,7 +69,7 @@ class Plan:
             self.settings,
             asked=asked,
             statement=self.statement,
-            n=len(self.units),
+            units=self.units,
             terms=terms_of(self.settings),
             no_worse_than=no_worse_than,
             tolerance=tolerance,
@@ -81,7 +81,33 @@ class Plan:
             scored=scored,
             by=measured_by(self.identity, getattr(self.units, "task", None)),
         )
-        return replace(self, rule=baseline.rule, settings=baseline.settings, baseline=baseline)
+        identity = self.identity
+        if baseline.other is not None and identity is not None:
+            identity = (identity, "every counterexample")  # which the chunks hold
+        return replace(
+            self,
+            rule=baseline.rule,
+            settings=baseline.settings,
+            units=baseline.units,
+            identity=identity,
+            baseline=baseline,
+        )
+
+    def of_other(self) -> Plan | None:
+        """Return the plan of the model that this one is compared with: every sample, and nothing claimed of them.
+
+        None where there is no such model, or nothing is to be searched for.
+        """
+        if self.baseline is None or self.baseline.other is None or self.settings.replay_only:
+            return None
+        return replace(
+            self,
+            statement=f"{self.statement}, by the model of no_worse_than",
+            units=self.baseline.other,
+            settings=self.settings.but({"exact": True, "max_samples": None}),
+            rule=ShareRule(threshold=None, at_least=True, terms=terms_of(self.settings)),
+            baseline=None,
+        )
 
     def claimed(self, threshold: float | None, comparison: str) -> str:
         """What is claimed, in words, with its threshold where there is one."""

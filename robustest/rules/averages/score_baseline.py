@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from robustest.results import Verdict
 from robustest.rules.no_worse import NoWorse
@@ -111,6 +112,10 @@ class ScoreBaselineRule(NoWorse):
 
     seed: int
     column: str = "score"
+
+    def of_model(self, columns: Columns) -> NDArray[np.float64]:
+        """As `NoWorse.of_model`."""
+        return np.asarray(columns[self.column], dtype=np.float64)
 
     def compare(self, columns: Columns) -> ScoreChange:
         """Pair every sample with its score in the baseline."""
