@@ -240,9 +240,9 @@ class _Run:
             worse = stream.worsen(rows.ids, *seen, examples=self.plan.settings.examples)
             if "proven" in columns and bool((wrong := worse & columns["proven"][rows.ids.numpy()]).any()):
                 raise ModelError(
-                    f"Expected no sample both proven and broken but sample {int(rows.ids[wrong.argmax()])} is: an input "
-                    "that was found with the other model breaks it, and the bounds say that none can. Measure without "
-                    "certify=, and report the model with this message."
+                    f"Expected no sample both proven and broken but sample {int(rows.ids[wrong.argmax()])} is: an "
+                    "input that was found with the other model breaks it, and the bounds say that none can. Measure "
+                    "without certify=, and report the model with this message."
                 )
             count += int(worse.sum())
         return count

@@ -52,7 +52,7 @@ class Plan:
         level: float | None = None,
         scored: bool = False,
     ) -> Plan:
-        """The same, compared with a baseline or another model where one is given; a baseline being made needs every unit.
+        """The same, compared with a baseline or another model; a baseline that is being made needs every unit.
 
         Args:
             no_worse_than: the baseline's file, or another model; None compares with nothing.

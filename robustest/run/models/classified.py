@@ -82,7 +82,11 @@ class Classified:
         """
         if self.classifier_of is None:
             raise ConfigError(expected("no_worse_than to be the path of a baseline file", model))
-        own, other = self.model, self.classifier_of(model)
+        own, look = self.model, cast("Any", self.look)
+        try:
+            other = self.classifier_of(model)
+        except ConfigError as error:
+            raise ConfigError(f"{error} no_worse_than= takes the path of a baseline file, or another model.") from error
         if other.bounds != own.bounds:
             raise ConfigError(
                 f"Expected no_worse_than= to take inputs in {own.bounds}, as the model does, but got {other.bounds}."
@@ -98,22 +102,22 @@ class Classified:
                 "it with a baseline file."
             )
         queries = min((one.max_queries for one in (own, other) if one.max_queries is not None), default=None)
-        alike = {"gives": min(own.gives, other.gives), "max_queries": queries}
-        searches = isinstance(self.look, Searching)
-        if asked and searches and (own.gives, own.max_queries) != (alike["gives"], queries):
+        gives = min(own.gives, other.gives)
+        searches = isinstance(look, Searching)
+        if asked and searches and (own.gives, own.max_queries) != (gives, queries):
             raise ConfigError(
                 f"Expected no_worse_than= to give {own.gives.name.lower()}, as the model does, with a budget of "
                 f"queries as large, but got {other.gives.name.lower()}: both are searched alike, which would weaken "
                 "the search that the threshold rests on. Write an assertion for the threshold, and another with "
                 "no_worse_than= alone."
             )
-        look = self.look.keeping() if isinstance(self.look, Searching) else self.look
+        if searches:
+            look = look.keeping()
+        first = replace(self, model=replace(own, gives=gives, max_queries=queries), look=look)
+        # Known counterexamples are tried on both models, and what still breaks is known of each model by itself.
         known = None if self.replay is None else self.replay.anew()
-        for_other: Any = look if known is None else replace(cast("Any", look), replay=known)
-        return (
-            replace(self, model=replace(own, **alike), look=look),
-            replace(self, model=replace(other, **alike), look=for_other, replay=known),
-        )
+        look = look if known is None else replace(look, replay=known)
+        return first, replace(first, model=replace(other, gives=gives, max_queries=queries), look=look, replay=known)
 
     def check(self, ids: Tensor) -> None:
         """As `Units.check`."""
@@ -189,7 +193,7 @@ class OpenSamples:
 
     def tried(self, kept: Kept) -> Callable[[], tuple[Observed, Tally]] | None:
         """As `OpenUnits.tried`: by the look that searched, where it does."""
-        look = self._units.look
+        look: Any = self._units.look
         if not isinstance(look, Searching):
             return None
         chunk = self.bench.load(kept.ids)

@@ -71,6 +71,8 @@ class Compared:
             if evidence.beside is not None and evidence.beside.outcomes is not None:
                 about |= self._found(replace(rule, before=evidence.beside.outcomes), evidence)
             return replace(result, details={**result.details, "baseline": about})
+        if self.file is None:
+            return result
         about |= {"file": str(self.file), "key": self.key}
         if self.entry is None:
             about |= {"update": True, "measured_by": self.measured_by, "data": evidence.data}

@@ -269,7 +269,7 @@ def asked(file: Path, *, n: int = 4, tolerance: float = 0.1, by: str = "pgd", up
             settings,
             asked=False,
             statement="accuracy",
-            n=n,
+            units=range(n),
             terms=TERMS,
             no_worse_than=file,
             tolerance=tolerance,
