@@ -208,7 +208,7 @@ class _Run:
                     return rule
                 decision = other._untimed(plan.rule.decide(other.stream.columns, n, None))
         self.other = _of_other(other.evidence(decision))
-        self.beside = Beside(model=self.other.model, outcomes=compared)
+        self.beside = Beside(model=self.other.model, outcomes=compared, counts=self.other.counts)
         own, others = self.stream.tally.classes, self.other.tally.classes
         if own != others and getattr(plan.units, "task", CLASSIFICATION).one_class:
             raise ConfigError(f"Expected no_worse_than= to have {own} classes, as the model has, but got {others}.")

@@ -143,10 +143,12 @@ class Beside:
     Attributes:
         model: its digest; empty where it has none.
         outcomes: (n, ...) what is compared, in the data's order; None where it was not asked about every sample.
+        counts: as in `Observed`, over all chunks.
     """
 
     model: str
     outcomes: NDArray[Any] | None
+    counts: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -50,7 +50,7 @@ class Plan:
         parts: tuple[tuple[str, tuple[str, ...]], ...] = (),
         together: bool = True,
         level: float | None = None,
-        scored: bool = False,
+        scored: str = "",
     ) -> Plan:
         """The same, compared with a baseline or another model; a baseline that is being made needs every unit.
 
@@ -59,7 +59,8 @@ class Plan:
             tolerance: the fall from it that is allowed, in 0..1.
             asked: whether the number itself has a threshold.
             groups, columns, parts, together, level: as in `robustest.rules.BaselineRule`.
-            scored: compare scores in place of outcomes, as `robustest.rules.ScoreBaselineRule` does.
+            scored: the name of the mean of the column "score", e.g. "mean score": compare that in place of outcomes, as
+                `robustest.rules.ScoreBaselineRule` does. Empty for outcomes.
 
         Raises:
             ConfigError, StoreError: as `robustest.run.remembered.comparison.compared`.

@@ -82,9 +82,9 @@ def measure_robust_score(
         threat: what the attacker may do, e.g. `Linf(4 / 255)`.
         task: what the answers are, and how right they are, e.g. `Segmentation(19)`.
         at_least: the mean claimed, in 0..1 and more than 0; without one the verdict is "inconclusive".
-        no_worse_than: a baseline file: on the same samples, the mean score may not fall by more than `tolerance`,
-            unless chance explains it (`robustest.rules.averages.score_baseline`); not with `metric="miou"`, which is no
-            mean.
+        no_worse_than: a baseline file, or another model, as for `measure_robust_accuracy`: on the same samples, the
+            mean score may not fall by more than `tolerance`, unless chance explains it
+            (`robustest.rules.averages.score_baseline`); not with `metric="miou"`, which is no mean.
         tolerance: the fall from the baseline's mean score that is allowed, in 0..1.
         attack: as for `measure_robust_accuracy`.
         metric: "mean" of the samples' scores, or "miou", of tasks that count intersections and unions.
@@ -106,7 +106,7 @@ def measure_robust_score(
         Worsening(cascade=cascade, threat=threat, examples=setup.settings.examples, counting=metric == "miou"),
         rule_of(metric, at_least, setup),
         identity=("robust score", threat, cascade, metric),
-    ).against(no_worse_than, tolerance, asked=at_least is not None, scored=True)
+    ).against(no_worse_than, tolerance, asked=at_least is not None, scored="mean score")
     evidence = observe(plan)
     return finish(
         plan,

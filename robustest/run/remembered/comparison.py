@@ -130,7 +130,7 @@ def compared(
     parts: tuple[tuple[str, tuple[str, ...]], ...] = (),
     together: bool = True,
     level: float | None = None,
-    scored: bool = False,
+    scored: str = "",
     by: str = "",
 ) -> Compared:
     """A claim with its comparison, where one is asked for.
@@ -145,7 +145,7 @@ def compared(
         no_worse_than: the baseline's file, or another model; None compares with nothing.
         tolerance: the fall from the baseline that is allowed, in 0..1.
         groups, columns, parts, together, level: as in `BaselineRule`.
-        scored: compare the scores of the column "score", as `ScoreBaselineRule` does, in place of outcomes.
+        scored: as for `Plan.against`.
         by: how outcomes come about, as `measured_by` says it.
 
     Raises:
@@ -159,7 +159,7 @@ def compared(
     common: dict[str, Any] = {"other": rule, "asked": asked, "tolerance": tolerance, "terms": terms}
     making: NoWorse
     if scored:
-        making = ScoreBaselineRule(**common, before=None, seed=settings.seed)
+        making = ScoreBaselineRule(**common, before=None, seed=settings.seed, of=scored)
     else:
         how: dict[str, Any] = {"groups": groups, "columns": columns, "parts": parts, "together": together}
         making = BaselineRule(**common, before=None, **how, level=level)
@@ -177,11 +177,11 @@ def compared(
     if settings.update_baseline:
         whole = settings.but({"exact": True, "max_samples": None, "time_budget": None})
         return Compared(making, whole, units, file, key, None, by)
-    entry = _entry(file, key, len(units), len(columns), scored)
+    entry = _entry(file, key, len(units), len(columns), bool(scored))
     _check_alike(entry, by, file)
     made = replace(making, before=np.array(entry.values))
     if tolerance >= made.share_before:
-        least = f"{'the mean score of' if scored else 'the share that held in'} the baseline, {made.share_before:.3f}"
+        least = f"{f'the {scored} of' if scored else 'the share that held in'} the baseline, {made.share_before:.3f}"
         mend = "Nothing could be called worse. Tolerate less, or leave no_worse_than= out."
         raise ConfigError(expected(f"tolerance to be less than {least}", tolerance, mend))
     return Compared(made, settings, units, file, key, entry)
