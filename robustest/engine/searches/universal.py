@@ -39,8 +39,8 @@ def learn(evaluator: Evaluator, batches: Batches, judged: Chunk, threat: Linf | 
     From nothing, from random corners and, where an answer is a class, towards each of the likeliest a few steps are
     taken; of the perturbations that come out the two that fool most share `steps` between them. Steps climb the mean of
     a sigmoid of the margin, whose width is a share of the usual margin, so that the scale of the logits does not matter
-    and samples that are fooled already, or far from it, have little say. They are normalised, with momentum, and fall to
-    nothing over half a cosine.
+    and samples that are fooled already, or far from it, have little say. They are normalised, with momentum, and
+    fall to nothing over half a cosine.
 
     Args:
         evaluator: makes the model's passes.
