@@ -220,7 +220,7 @@ def test_it_takes_the_steps_it_was_given(lopsided: Any, watched: Callable[..., A
 
 def test_the_result_is_plain_json(toy: Any) -> None:
     result = measure_no_universal_perturbation(toy.model, (toy.x, toy.y), Linf(0.1), iterations=2)
-    assert json.loads(json.dumps(result.to_dict()))["kind"] == "universal_perturbation"
+    assert json.loads(json.dumps(result.to_dict()))["kind"] == "no_universal_perturbation"
 
 
 def test_the_assertion_lets_through_what_holds_and_raises_on_what_does_not(toy: Any) -> None:
