@@ -97,15 +97,14 @@ class Plan:
     def of_other(self) -> Plan | None:
         """Return the plan of the model that this one is compared with: every sample, and nothing claimed of them.
 
-        None where there is no such model, or nothing is to be searched for.
+        None where there is no such model.
         """
-        if self.baseline is None or self.baseline.other is None or self.settings.replay_only:
+        if self.baseline is None or self.baseline.other is None:
             return None
         return replace(
             self,
             statement=f"{self.statement}, by the model of no_worse_than",
             units=self.baseline.other,
-            settings=self.settings.but({"exact": True, "max_samples": None}),
             rule=ShareRule(threshold=None, at_least=True, terms=terms_of(self.settings)),
             baseline=None,
         )
