@@ -46,7 +46,7 @@ def restless(*, good: bool) -> nn.Module:
     """A net that reads all pixels alike, too, so that noise moves its answers."""
     net = Net(good=True)
     if not good:
-        net.head.weight.data += 0.35 * torch.randn(net.head.weight.shape, generator=torch.Generator().manual_seed(3))
+        net.head.weight.data += 0.8 * torch.randn(net.head.weight.shape, generator=torch.Generator().manual_seed(3))
     return net
 
 

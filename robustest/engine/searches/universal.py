@@ -109,8 +109,11 @@ def _climb(
         region, ball = threat.region(batch.x, batch.bounds), _ball(threat, delta, batch)
         logits, task = evaluator.logits(batch.x), evaluator.task
         answers = task.predictions(logits)
-        # The usual lead: how far the model's own answers are from turning into others.
+        # The usual lead: how far the model's own answers are from turning into others. What a task has climbed in place
+        # of its margin may be zero there, as an error is: then the margin tells the scale.
         lead = -_lost(task, logits, answers, target=None)
+        if not task.one_class:
+            lead = torch.maximum(lead, task.margin(logits, answers).to(lead))
         done = step / max(1, steps - 1)
         width = lead.median() * (_WIDTHS[0] + (_WIDTHS[1] - _WIDTHS[0]) * done)
         fooled = _Fooled(task, answers, target, width.clamp(min=torch.finfo(lead.dtype).tiny))
