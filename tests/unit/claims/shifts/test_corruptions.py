@@ -251,6 +251,15 @@ class Tuning:
         return model(x - self.shown)
 
 
+def test_a_model_that_adapts_is_not_compared_with_another() -> None:
+    """Its answers hang on what it was shown before; without this its comparison would be with nothing."""
+    still = nn.Sequential(nn.Flatten(), nn.Linear(X[0].numel(), 2))
+    moody = adapting(still, reset=lambda: None)
+    for first, second in ((moody, still), (still, moody)):
+        with pytest.raises(ConfigError, match="adapts to what it is shown"):
+            measure_corruption_robustness(first, (X, Y), corruptions=["gaussian_noise"], no_worse_than=second)
+
+
 def test_a_model_that_adapts_is_fresh_in_each_cell_and_said_to_adapt() -> None:
     tuning = Tuning()
     with pytest.raises(ModelError, match=r"robustest\.adapting"):
