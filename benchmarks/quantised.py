@@ -185,18 +185,14 @@ def same(make: Callable[[int, Path], dict[str, Any]], claim: Callable[..., Resul
 def main() -> None:
     """Print the table."""
     torch.set_num_threads(1)
-    ways = {"torch": in_torch} | ({"onnxruntime": in_onnx} if "--onnx" in sys.argv else {})
-    claims = {"accuracy": by_accuracy, "under attack": by_attack}
-    for way, make in ways.items():
-        for name, claim in claims.items():
-            started = time.process_time()
-            right = ", ".join(f"{pair} {count} of {SEEDS}" for pair, count in sweep(make, claim, JUDGED[name]).items())
-            print(f"{way}, {name}: {right} ({time.process_time() - started:.0f} CPU s)", flush=True)
-            started = time.process_time()
-            passed = sum(same(make, claim))
-            print(
-                f"{way}, {name}: the same model passed {passed} of {SAME} ({time.process_time() - started:.0f} CPU s)"
-            )
+    way, make = ("onnxruntime", in_onnx) if "--onnx" in sys.argv else ("torch", in_torch)
+    for name, claim in {"accuracy": by_accuracy, "under attack": by_attack}.items():
+        started = time.process_time()
+        right = ", ".join(f"{pair} {count} of {SEEDS}" for pair, count in sweep(make, claim, JUDGED[name]).items())
+        print(f"{way}, {name}: {right} ({time.process_time() - started:.0f} CPU s)", flush=True)
+        started = time.process_time()
+        passed = sum(same(make, claim))
+        print(f"{way}, {name}: the same model passed {passed} of {SAME} ({time.process_time() - started:.0f} CPU s)")
 
 
 if __name__ == "__main__":

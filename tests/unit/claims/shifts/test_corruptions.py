@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from robustest import ConfigError, ModelError, StoreError, Verdict, adapting, assert_corruption_robustness
 from robustest.data import ALEXNET_ON_IMAGENET_C, CorruptedBenchmark, as_samples
