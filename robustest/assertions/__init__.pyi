@@ -88,12 +88,28 @@ def assert_robust_accuracy(
     **options: Unpack[Options],
 ) -> Result: ...
 
+@overload
 def assert_certified_accuracy(
     model: object,
     data: object,
     threat: Threat,
     *,
     at_least: float,
+    no_worse_than: Baseline | None = ...,
+    tolerance: float = ...,
+    attack: str | Searcher | Cascade | None = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+@overload
+def assert_certified_accuracy(
+    model: object,
+    data: object,
+    threat: Threat,
+    *,
+    at_least: float | None = ...,
+    no_worse_than: Baseline,
+    tolerance: float = ...,
     attack: str | Searcher | Cascade | None = ...,
     **options: Unpack[Options],
 ) -> Result: ...
@@ -135,6 +151,7 @@ def assert_min_perturbation(
     *,
     at_least: float,
     attack: str | Searcher | Cascade | None = ...,
+    task: Task | None = ...,
     **options: Unpack[Options],
 ) -> Result: ...
 
@@ -145,6 +162,7 @@ def assert_no_universal_perturbation(
     *,
     max_fooling_rate: float,
     iterations: int = ...,
+    task: Task | None = ...,
     **options: Unpack[Options],
 ) -> Result: ...
 
@@ -298,6 +316,8 @@ def assert_stable_under_perturbations(
     max_mfp: float,
     max_mt5d: float | None = ...,
     reference: Mapping[str, Mapping[str, float]] | None = ...,
+    no_worse_than: Baseline | None = ...,
+    tolerance: float = ...,
     **options: Unpack[Options],
 ) -> Result: ...
 
@@ -310,6 +330,22 @@ def assert_stable_under_perturbations(
     max_mfp: float | None = ...,
     max_mt5d: float,
     reference: Mapping[str, Mapping[str, float]] | None = ...,
+    no_worse_than: Baseline | None = ...,
+    tolerance: float = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+@overload
+def assert_stable_under_perturbations(
+    model: object,
+    data: SequenceBenchmark,
+    *,
+    perturbations: Sequence[str] | None = ...,
+    max_mfp: float | None = ...,
+    max_mt5d: float | None = ...,
+    reference: Mapping[str, Mapping[str, float]] | None = ...,
+    no_worse_than: Baseline,
+    tolerance: float = ...,
     **options: Unpack[Options],
 ) -> Result: ...
 
@@ -322,6 +358,8 @@ def assert_calibrated(
     severity: int | None = ...,
     max_brier: float,
     max_ece: float | None = ...,
+    no_worse_than: Baseline | None = ...,
+    tolerance: float = ...,
     bins: int = ...,
     temperature: float = ...,
     fit_data: object = ...,
@@ -338,6 +376,26 @@ def assert_calibrated(
     severity: int | None = ...,
     max_brier: float | None = ...,
     max_ece: float,
+    no_worse_than: Baseline | None = ...,
+    tolerance: float = ...,
+    bins: int = ...,
+    temperature: float = ...,
+    fit_data: object = ...,
+    probabilities: bool = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+@overload
+def assert_calibrated(
+    model: object,
+    data: object,
+    shift: str | Shift | ShiftFunction | None = ...,
+    *,
+    severity: int | None = ...,
+    max_brier: float | None = ...,
+    max_ece: float | None = ...,
+    no_worse_than: Baseline,
+    tolerance: float = ...,
     bins: int = ...,
     temperature: float = ...,
     fit_data: object = ...,
@@ -470,7 +528,10 @@ def assert_no_spurious_feature(
     *,
     max_flip_rate: float,
     max_recall_drop: float | None = ...,
+    no_worse_than: Baseline | None = ...,
+    tolerance: float = ...,
     target_class: int | None = ...,
+    task: Task | None = ...,
     control: object | None = ...,
     train: TrainFn | None = ...,
     train_data: object | None = ...,
@@ -485,7 +546,28 @@ def assert_no_spurious_feature(
     *,
     max_flip_rate: float | None = ...,
     max_recall_drop: float,
+    no_worse_than: Baseline | None = ...,
+    tolerance: float = ...,
     target_class: int | None = ...,
+    task: Task | None = ...,
+    control: object | None = ...,
+    train: TrainFn | None = ...,
+    train_data: object | None = ...,
+    **options: Unpack[Options],
+) -> Result: ...
+
+@overload
+def assert_no_spurious_feature(
+    model: object,
+    data: object,
+    cue: Cue | Sequence[Cue] | Discovery | Literal['auto'],
+    *,
+    max_flip_rate: float | None = ...,
+    max_recall_drop: float | None = ...,
+    no_worse_than: Baseline,
+    tolerance: float = ...,
+    target_class: int | None = ...,
+    task: Task | None = ...,
     control: object | None = ...,
     train: TrainFn | None = ...,
     train_data: object | None = ...,

@@ -3,6 +3,7 @@
 from hypothesis.strategies import SearchStrategy
 from robustest.results import Result
 from robustest.run.options import Options
+from robustest.tasks import Task
 from typing import Any, Unpack
 
 def assert_robust_to(
@@ -12,5 +13,6 @@ def assert_robust_to(
     *,
     at_least: float,
     max_examples: int | None = ...,
+    task: Task | None = ...,
     **options: Unpack[Options],
 ) -> Result: ...

@@ -74,13 +74,15 @@ def _extras(result: Result) -> list[tuple[str, str]]:
     if "lost" in baseline:
         low, high = baseline["drop_interval"]
         share = baseline.get("of") or ("accuracy" if "accuracy" in result.quantity else "share that held")
+        other = baseline.get("model")
+        of = f"{baseline['date']}, commit {baseline['commit']}" if other is None else f"the model {other}"
         lines.append(
             (
                 "baseline",
                 f"{share} {baseline['accuracy']:.3f}; {baseline['lost']} lost, {baseline['gained']} gained: drop "
                 f"{baseline['drop']:.4f} [{low:.4f}, {high:.4f}], {baseline.get('test', 'McNemar')} "
                 f"p = {baseline['p']:.2g}, tolerance "
-                f"{baseline['tolerance']:g} ({baseline['date']}, commit {baseline['commit']})",
+                f"{baseline['tolerance']:g} ({of})",
             )
         )
     if result.replayed:

@@ -126,6 +126,10 @@ class BaselineRule(NoWorse):
                 f"{found}, no worse in any of {len(self.groups or self.parts)} {'groups' if self.groups else 'parts'}"
             )
         high = max(one.interval[1] for one in by_group)
+        # A number that is proven says nothing of what was lost, unless proofs are what is compared: a health check that
+        # speaks of the search keeps the comparison from passing.
+        proofs = self.columns == ("proven",)
+        decision = replace(decision, proven=proofs and (decision.proven or not self.asked))
         if not self.asked:
             shown = replace(
                 decision, verdict=Verdict.PASSED, rule=f"no worse: {found}", at_alpha=True, reasons=("baseline",)
@@ -142,6 +146,10 @@ class BaselineRule(NoWorse):
             raise ValueError("Expected a baseline to compare with but there is none.")
         which = [self.columns.index(column) for column in (self.columns if self.together else self.parts[0][1])]
         return float(self.before.reshape(-1, len(self.columns))[:, which].mean())
+
+    def of_model(self, columns: Columns) -> NDArray[np.bool_]:
+        """As `NoWorse.of_model`."""
+        return np.stack([columns[name].astype(bool) for name in self.columns], 1)
 
     def compare(self, columns: Columns) -> Comparison:
         """Pair every sample with its outcome in the baseline."""

@@ -40,7 +40,8 @@ class NoWorse(ABC):
     Attributes:
         other: the claim on the number itself.
         asked: whether that has a threshold; else it only says where the number lies.
-        before: (n, ...) what the baseline has of each sample, in the data's order; None while it is being made.
+        before: (n, ...) what the baseline has of each sample, in the data's order; None while it is being made. Fewer
+            than n rows where the baseline is another model that was not asked about every sample: nothing passes then.
         tolerance: the fall from the baseline that is allowed, in 0..1.
         terms: what the verdict may rest on.
     """
@@ -67,10 +68,18 @@ class NoWorse(ABC):
                 decision if self.asked else replace(decision, verdict=Verdict.PASSED, rule=rule, reasons=("baseline",))
             )
         if len(columns["held"]) < n:
-            rule = f"{decision.rule}; the baseline needs every sample"
-            failed = self.asked and decision.verdict is Verdict.FAILED
-            return decision if failed else replace(decision, verdict=Verdict.INCONCLUSIVE, rule=rule)
+            return self._open(decision, f"{decision.rule}; the baseline needs every sample")
+        if len(self.before) < n:
+            return self._open(decision, f"{decision.rule}; the other model was not asked about every sample")
+        if self.tolerance >= self.share_before:
+            held = f"{self.share_before:.3f} held before, of which tolerance={self.tolerance:g} may be lost"
+            return self._open(decision, f"nothing could be called worse: {held}")
         return self._paired(decision, columns)
+
+    def _open(self, decision: Decision, rule: str) -> Decision:
+        """Return a decision without a comparison: inconclusive, unless the claim on the number has failed."""
+        failed = self.asked and decision.verdict is Verdict.FAILED
+        return decision if failed else replace(decision, verdict=Verdict.INCONCLUSIVE, rule=rule, proven=False)
 
     def doomed(self, broken: int, n: int) -> bool:
         """As `Rule.doomed`."""
@@ -86,6 +95,10 @@ class NoWorse(ABC):
         if self.before is None:
             raise ValueError("Expected a baseline to compare with but there is none.")
         return float(self.before.mean())
+
+    @abstractmethod
+    def of_model(self, columns: Columns) -> NDArray[Any]:
+        """Return what is compared of a model's samples: its columns (n,) in the data's order, as `before` has them."""
 
     @abstractmethod
     def compare(self, columns: Columns) -> Change:

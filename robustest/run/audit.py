@@ -24,7 +24,8 @@ import numpy as np
 import torch
 
 from robustest import clock, rng
-from robustest.run.evidence import Columns, Stream
+from robustest.engine.health_checks.health import Health
+from robustest.run.evidence import Columns, Stream, Tally
 from robustest.run.remembered.memory import Memory
 from robustest.run.units import OpenUnits
 from robustest.settings import Settings
@@ -36,8 +37,6 @@ _LOOKS = (5, 10, FEW)
 """Samples audited by the first looks; each further one doubles them."""
 _ALPHA = 0.05
 """Error of the bound on the share that the attack left wrongly."""
-_LOWERED = 1e-4
-"""Scores that fall by less are rounding."""
 
 
 @dataclass(slots=True)
@@ -102,25 +101,13 @@ class Audit:
                 seen = attack()
             self.memory.keep(what, *seen)
         observed, tally = seen
-        before = {name: stream.columns[name][rows] for name in observed.columns}
-        if "score" in observed.columns:
-            worse = observed.columns["score"] < before["score"] - _LOWERED
-        else:
-            worse = before["held"] & ~observed.columns["held"]
-        for name, column in observed.columns.items():
-            at = np.asarray(rows)[worse]
-            stream.columns[name] = stream.columns[name].copy()
-            stream.columns[name][at] = column[worse]
-        found = set(ids[torch.from_numpy(worse)].tolist())
-        shown = [exhibit for exhibit in observed.exhibits if exhibit.index in found]
-        kept = [exhibit for exhibit in stream.exhibits if exhibit.index not in found]
-        stream.exhibits = sorted([*kept, *shown], key=lambda one: -one.badness)[: self.settings.examples]
-        self.audited |= {int(one): bool(broke) for one, broke in zip(ids, worse, strict=True)}
-        stream.counts["audit"] = sum(self.audited.values())
         # Coverage is of the attack that is audited; it and the audit must not be added up.
         health = replace(tally.health, survivors=0, unsearched=0, carried=0, broken_again=0)
-        health = replace(health, audited=len(rows), audit_broken=int(worse.sum()))
-        stream.tally = stream.tally.plus(replace(tally, health=health))
+        worse = stream.worsen(ids, observed, replace(tally, health=health), examples=self.settings.examples)
+        counted = Health(audited=len(rows), audit_broken=int(worse.sum()))
+        stream.tally = stream.tally.plus(Tally(health=counted))
+        self.audited |= {int(one): bool(broke) for one, broke in zip(ids, worse, strict=True)}
+        stream.counts["audit"] = sum(self.audited.values())
         return True
 
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from hashlib import sha256
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -19,10 +20,23 @@ from robustest.engine.precision import choose
 from robustest.rules.strata import STRATUM
 from robustest.run.evidence import Observed, Tally
 from robustest.settings import Settings
+from robustest.store.corpus import Kept
 from robustest.tasks import Stratified, Task
 
 _ROWS, _ROWS_LATER = 8, 4
 """Samples of the first chunk, and of later ones, whose gradients are asked for the truth."""
+
+
+@runtime_checkable
+class Searching(Protocol):
+    """A look that searches for counterexamples of one model, which can be tried on another."""
+
+    def keeping(self) -> Look:
+        """Return the same look, with the input of every sample that it breaks in `Observed.kept`."""
+
+    def tried(self, evaluator: Evaluator, chunk: Chunk, kept: Kept) -> Observed:
+        """Return what becomes of a chunk's samples at inputs that a search on another model has found, row by row."""
+
 
 # A look that takes no gradients may have `whole_inputs = True`: its samples may then be whole numbers, such as tokens.
 Look = Callable[[Evaluator, Chunk], Observed]

@@ -7,13 +7,16 @@ The algorithm:
 3. Replay known counterexamples, once, before the first chunk that has to be measured: alone they may refute the claim.
 4. Read the chunks in their order, remembered or measured here or by workers, and after each ask the rule whether the
    claim is settled, or look at the clock.
-5. Decide on what was read. Where the claim failed, make what is shown smaller, and keep it to be replayed.
+5. Where the claim is compared with another model, do the same with that one, whatever it shows. Then try the
+   counterexamples of each model on the other: an input that breaks both is no loss.
+6. Decide on what was read. Where the claim failed, make what is shown smaller, and keep it to be replayed.
 """
 
 from __future__ import annotations
 
 import warnings
-from contextlib import closing, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -23,19 +26,24 @@ from torch import Tensor
 
 from robustest import clock, context, rng
 from robustest.engine.chunks import partition
-from robustest.errors import DataError, StoreError
+from robustest.errors import ConfigError, DataError, ModelError, StoreError
 from robustest.results import Verdict
 from robustest.rules import Rule
 from robustest.rules.no_worse import NoWorse
 from robustest.run.audit import Audit
 from robustest.run.engines.engine import Engine, InProcess, Mapper, engine_for
-from robustest.run.evidence import REPLAYED, Columns, Evidence, Observed, Stream
+from robustest.run.evidence import REPLAYED, Beside, Columns, Evidence, Observed, Stream
 from robustest.run.plan import Plan
 from robustest.run.remembered.memory import Memory
 from robustest.run.schedule import Schedule, Work
 from robustest.run.units import OpenUnits
 from robustest.run.worker import Seen
 from robustest.statistics import Decision
+from robustest.store.corpus import Kept
+from robustest.tasks import CLASSIFICATION
+
+OF_OTHER = "other model"
+"""Samples that were broken by counterexamples of the model that a claim is compared with."""
 
 
 def observe(plan: Plan) -> Evidence:
@@ -50,22 +58,20 @@ def observe(plan: Plan) -> Evidence:
         RobustestError: something could not be measured; the model is as it was.
         NotSearched: nothing was searched for, and known counterexamples do not refute the claim.
     """
+    with _opened(plan) as run:
+        decision = run.finished(run.decided())
+    return run.evidence(decision)
+
+
+@contextmanager
+def _opened(plan: Plan) -> Iterator[_Run]:
+    """A measurement of a plan's units, which are ready to be measured inside the block."""
     units, settings = plan.units, plan.settings
     device = units.device(settings)
     engine = InProcess() if plan.here else engine_for(settings)
     memory = Memory.of(units, settings, engine.kind or device, plan.identity)
     with units.open(settings) as opened:
-        run = _Run(plan, opened, memory, engine, Stream(len(units)))
-        decision = run.decided()
-    known = opened.counterexamples
-    return run.stream.evidence(
-        decision,
-        bounds=opened.bounds,
-        settings=settings,
-        cached=memory.when,
-        model=memory.model,
-        notes=(*opened.notes, *memory.notices, *(() if known is None else known.notices)),
-    )
+        yield _Run(plan, opened, memory, engine, Stream(len(units)))
 
 
 @dataclass(slots=True)
@@ -87,7 +93,16 @@ class UnderWay:
 
 @dataclass(slots=True)
 class _Run:
-    """One measurement on its way; the source of its schedule."""
+    """One measurement on its way; the source of its schedule.
+
+    Attributes:
+        plan, opened, memory, engine: what is measured, and how.
+        stream: what was seen so far.
+        broken: how many samples known counterexamples break.
+        refuted: the verdict where these alone refute the claim.
+        other, beside: of the model that the claim is compared with, once it was asked.
+        kept: counterexamples that were found.
+    """
 
     plan: Plan
     opened: OpenUnits
@@ -96,6 +111,9 @@ class _Run:
     stream: Stream
     broken: int = 0
     refuted: Decision | None = None
+    other: Evidence | None = None
+    beside: Beside | None = None
+    kept: list[Kept] = field(default_factory=list)
     _under_way: dict[int, UnderWay] = field(default_factory=dict)
     _replayed_yet: bool = False
     _sent: object = None
@@ -104,7 +122,7 @@ class _Run:
         """Look until the claim is settled, and decide."""
         settings, rule, stream = self.plan.settings, self.plan.rule, self.stream
         if settings.replay_only:
-            return self._finished(self._refuted_alone())
+            return self._refuted_alone()
         order = rng.permutation(settings.seed, stream.total)[: settings.max_samples]
         self.plan.units.check(order)
         ids = partition(order)
@@ -113,8 +131,8 @@ class _Run:
             with closing(Schedule(partition(order), self.engine, self).results()) as results:
                 for seen in results:
                     stream.add(next(ids), seen.observed, seen.tally, examples=settings.examples, marks=seen.marks)
-                    if self.opened.counterexamples is not None and seen.observed.kept is not None:
-                        self.opened.counterexamples.keep(seen.observed.kept)
+                    if seen.observed.kept is not None:
+                        self.kept.append(seen.observed.kept)
                     self._tell()
                     settled = None if settings.exact else rule.settled(stream.columns, stream.total)
                     if settled is not None and settled.verdict is Verdict.PASSED:
@@ -127,7 +145,9 @@ class _Run:
             if settings.time_budget is None or not stream.columns:
                 raise clock.OutOfTime(str(over) or self._read()) from over
         if self.refuted is not None:
-            return self._finished(self.refuted)
+            return self.refuted
+        if settled is None and stream.columns:
+            rule = self._compared(rule)
         # A baseline holds what the attack left, so that is what it is compared with: an audit of some samples now, and
         # of none then, would call the same model worse. What the audit finds decides the claim on the number alone.
         found = stream
@@ -147,7 +167,87 @@ class _Run:
                 decision, verdict=Verdict.INCONCLUSIVE, rule=unaudited, at_alpha=False, reasons=("unaudited",)
             )
         stopped = settled is None and len(stream.columns["id"]) < len(order)
-        return self._finished(self._untimed(decision) if stopped else decision)
+        return self._untimed(decision) if stopped else decision
+
+    def evidence(self, decision: Decision) -> Evidence:
+        """Return what was seen; of another model that the claim is compared with, all but its samples."""
+        known, opened, memory = self.opened.counterexamples, self.opened, self.memory
+        seen = self.stream.evidence(
+            decision,
+            bounds=opened.bounds,
+            settings=self.plan.settings,
+            cached=memory.when,
+            model=memory.model,
+            notes=(*opened.notes, *memory.notices, *(() if known is None else known.notices)),
+        )
+        return seen if self.other is None else replace(seen.including(self.other), beside=self.beside)
+
+    def _compared(self, rule: Rule) -> Rule:
+        """Return the rule with the outcomes of the model that the claim is compared with, where it is with one.
+
+        That model is asked once nothing but the comparison is left to decide. Without all of its outcomes the rule
+        passes nothing.
+
+        Raises:
+            ConfigError: it has another number of classes.
+        """
+        plan, n = self.plan.of_other(), self.stream.total
+        if plan is None or not isinstance(rule, NoWorse) or len(self.stream.columns["id"]) < n:
+            return rule
+        compared = None
+        with _opened(plan) as other:
+            try:
+                decision = other.decided()
+                if len(other.stream.columns["id"]) == n:
+                    # In both directions: were one model alone tried at what broke the other, it would look worse.
+                    broken = self._try(other.kept)
+                    self.stream.counts |= {OF_OTHER: broken} if broken else {}
+                    other._try(self.kept)
+                    compared = rule.of_model(other.stream.ordered())
+                    rule = replace(rule, before=compared)
+            except clock.OutOfTime:
+                if not other.stream.columns:
+                    return rule
+                decision = other._untimed(plan.rule.decide(other.stream.columns, n, None))
+        self.other = _of_other(other.evidence(decision))
+        self.beside = Beside(model=self.other.model, outcomes=compared, counts=self.other.counts)
+        own, others = self.stream.tally.classes, self.other.tally.classes
+        if own != others and getattr(plan.units, "task", CLASSIFICATION).one_class:
+            raise ConfigError(f"Expected no_worse_than= to have {own} classes, as the model has, but got {others}.")
+        return rule
+
+    def _try(self, kept: Sequence[Kept]) -> int:
+        """Try counterexamples of another model on the samples that are left here; return how many came out worse.
+
+        Raises:
+            ModelError: one of them breaks a sample that is proven.
+        """
+        stream, count = self.stream, 0
+        marked = len(stream.marks) == len(stream.columns["id"])
+        place = np.argsort(stream.columns["id"])
+        for part in kept:
+            columns = stream.ordered()
+            left = columns["score"] > 0 if "score" in columns else columns["held"]
+            rows = part.rows(torch.from_numpy(left[part.ids.numpy()]).nonzero().squeeze(1))
+            attempt = self.opened.tried(rows) if len(rows) else None
+            if attempt is None:
+                continue
+            # A chunk's key of its own: the same inputs on the same samples, of the model that the memory is of.
+            what = ("tried", rows.ids, rows.x, [stream.marks[at] for at in place[rows.ids.numpy()]] if marked else [])
+            seen = self.memory.recall(what)
+            if seen is None:
+                with self.memory.listening():
+                    seen = attempt()
+                self.memory.keep(what, *seen)
+            worse = stream.worsen(rows.ids, *seen, examples=self.plan.settings.examples)
+            if "proven" in columns and bool((wrong := worse & columns["proven"][rows.ids.numpy()]).any()):
+                raise ModelError(
+                    f"Expected no sample both proven and broken but sample {int(rows.ids[wrong.argmax()])} is: an "
+                    "input that was found with the other model breaks it, and the bounds say that none can. Measure "
+                    "without certify=, and report the model with this message."
+                )
+            count += int(worse.sum())
+        return count
 
     @property
     def _audited_rule(self) -> Rule:
@@ -288,7 +388,7 @@ class _Run:
         rule = f"certain: {len(ids)} of {stream.total} samples are broken by replayed counterexamples"
         return Decision(verdict=Verdict.FAILED, rule=rule, estimate=None, interval=(0.0, 1 - broken / stream.total))
 
-    def _finished(self, decision: Decision) -> Decision:
+    def finished(self, decision: Decision) -> Decision:
         """Make what is shown smaller where the claim failed, and keep what was found."""
         stream, found = self.stream, self.opened.counterexamples
         if found is None:
@@ -307,6 +407,8 @@ class _Run:
             if seen is not None:
                 stream.exhibits = seen[0].exhibits
                 stream.tally = stream.tally.plus(seen[1])
+        for part in self.kept:
+            found.keep(part)
         found.remember(stream.exhibits)
         return decision
 
@@ -315,6 +417,14 @@ class _Run:
         if tell is not None:
             held = self.stream.columns["held"]
             tell(self.plan.statement, len(held), self.stream.total, len(held) - int(held.sum()))
+
+
+def _of_other(evidence: Evidence) -> Evidence:
+    """Return the evidence of a model that a claim is compared with, whose notes and findings say so."""
+    of = "(of the model in no_worse_than=)"
+    told = tuple(replace(finding, message=f"{finding.message} {of}") for finding in evidence.findings)
+    notes = tuple(f"{note} {of}" for note in evidence.tally.notes)
+    return replace(evidence, findings=told, tally=replace(evidence.tally, notes=notes))
 
 
 def _agree(remembered: Observed, fresh: Observed) -> None:

@@ -23,6 +23,8 @@ from robustest.tasks import CLASSIFICATION, Task
 
 Columns = dict[str, NDArray[Any]]
 REPLAYED = "replayed"
+_LOWERED = 1e-4
+"""Scores that fall by less are rounding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +137,21 @@ def _health(a: Health, b: Health, sign: int) -> Health:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Beside:
+    """What the samples showed of the model that a claim is compared with.
+
+    Attributes:
+        model: its digest; empty where it has none.
+        outcomes: (n, ...) what is compared, in the data's order; None where it was not asked about every sample.
+        counts: as in `Observed`, over all chunks.
+    """
+
+    model: str
+    outcomes: NDArray[Any] | None
+    counts: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
     """Everything a result is made of.
 
@@ -151,6 +168,7 @@ class Evidence:
         cached: when it was measured, where nothing had to be measured now; else empty.
         data: digest of all samples and labels, in the order of the data; empty where some were not looked at.
         model: digest of the model; empty where it has none.
+        beside: of the model that the claim is compared with; None where that is a file, or nothing.
     """
 
     decision: Decision
@@ -165,6 +183,7 @@ class Evidence:
     cached: str = ""
     data: str = ""
     model: str = ""
+    beside: Beside | None = None
 
     @property
     def n(self) -> int:
@@ -239,6 +258,39 @@ class Stream:
             self.counts[name] = self.counts.get(name, 0) + count
         self.tally = self.tally.plus(tally)
         self.marks += marks
+
+    def ordered(self) -> Columns:
+        """Return the columns in the order of the data."""
+        back = np.argsort(self.columns["id"])
+        return {name: column[back] for name, column in self.columns.items()}
+
+    def worsen(self, ids: Tensor, observed: Observed, tally: Tally, *, examples: int) -> NDArray[np.bool_]:
+        """Enter what became of samples that were looked at before by other means, where it is worse.
+
+        Args:
+            ids: (m,) int64, their positions in the data.
+            observed: "held", or "score" where that is what counts, and the columns that go with it.
+            tally: what that took.
+            examples: how many exhibits are kept.
+
+        Returns:
+            (m,) bool: the samples that came out worse.
+        """
+        order = np.argsort(self.columns["id"])
+        rows = order[np.searchsorted(self.columns["id"], ids.numpy(), sorter=order)]
+        if "score" in observed.columns:
+            worse = observed.columns["score"] < self.columns["score"][rows] - _LOWERED
+        else:
+            worse = self.columns["held"][rows] & ~observed.columns["held"]
+        for name, column in observed.columns.items():
+            self.columns[name] = self.columns[name].copy()
+            self.columns[name][rows[worse]] = column[worse]
+        found = set(ids[torch.from_numpy(worse)].tolist())
+        shown = [exhibit for exhibit in observed.exhibits if exhibit.index in found]
+        kept = [exhibit for exhibit in self.exhibits if exhibit.index not in found]
+        self.exhibits = sorted([*kept, *shown], key=lambda one: -one.badness)[:examples]
+        self.tally = self.tally.plus(tally)
+        return np.asarray(worse)
 
     def evidence(
         self,

@@ -28,6 +28,7 @@ from robustest.run.remembered.asking import Heard
 from robustest.run.remembered.memory import Memory
 from robustest.run.worker import Station, check_versions, versions
 from robustest.settings import Settings
+from robustest.store.corpus import Kept
 
 _READ_TWICE = 16
 """Units that are read twice, to see that they are the same."""
@@ -166,6 +167,10 @@ class OpenOwnUnits:
         self._settings = settings
 
     def audit(self, ids: Tensor) -> None:
+        """Return None: units of a plugin's own are not attacked here."""
+        return
+
+    def tried(self, kept: Kept) -> None:
         """Return None: units of a plugin's own are not attacked here."""
         return
 

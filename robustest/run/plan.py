@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from robustest.rules import Rule
+from robustest.rules import Rule, ShareRule
 from robustest.run.options import terms_of
 from robustest.run.remembered.comparison import Baseline, Compared, compared
 from robustest.run.remembered.measured_by import measured_by
@@ -50,16 +50,17 @@ class Plan:
         parts: tuple[tuple[str, tuple[str, ...]], ...] = (),
         together: bool = True,
         level: float | None = None,
-        scored: bool = False,
+        scored: str = "",
     ) -> Plan:
-        """The same, compared with a baseline where one is given; one that is being made needs every unit.
+        """The same, compared with a baseline or another model; a baseline that is being made needs every unit.
 
         Args:
-            no_worse_than: the baseline's file; None compares with nothing.
+            no_worse_than: the baseline's file, or another model; None compares with nothing.
             tolerance: the fall from it that is allowed, in 0..1.
             asked: whether the number itself has a threshold.
             groups, columns, parts, together, level: as in `robustest.rules.BaselineRule`.
-            scored: compare scores in place of outcomes, as `robustest.rules.ScoreBaselineRule` does.
+            scored: the name of the mean of the column "score", e.g. "mean score": compare that in place of outcomes, as
+                `robustest.rules.ScoreBaselineRule` does. Empty for outcomes.
 
         Raises:
             ConfigError, StoreError: as `robustest.run.remembered.comparison.compared`.
@@ -69,7 +70,7 @@ class Plan:
             self.settings,
             asked=asked,
             statement=self.statement,
-            n=len(self.units),
+            units=self.units,
             terms=terms_of(self.settings),
             no_worse_than=no_worse_than,
             tolerance=tolerance,
@@ -81,4 +82,29 @@ class Plan:
             scored=scored,
             by=measured_by(self.identity, getattr(self.units, "task", None)),
         )
-        return replace(self, rule=baseline.rule, settings=baseline.settings, baseline=baseline)
+        identity = self.identity
+        if baseline.other is not None and identity is not None:
+            identity = (identity, "every counterexample")  # which the chunks hold
+        return replace(
+            self,
+            rule=baseline.rule,
+            settings=baseline.settings,
+            units=baseline.units,
+            identity=identity,
+            baseline=baseline,
+        )
+
+    def of_other(self) -> Plan | None:
+        """Return the plan of the model that this one is compared with: every sample, and nothing claimed of them.
+
+        None where there is no such model.
+        """
+        if self.baseline is None or self.baseline.other is None:
+            return None
+        return replace(
+            self,
+            statement=f"{self.statement}, by the model of no_worse_than",
+            units=self.baseline.other,
+            rule=ShareRule(threshold=None, at_least=True, terms=terms_of(self.settings)),
+            baseline=None,
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -32,12 +33,15 @@ class Setup:
         samples: the data.
         settings: the running test's, with the call's options.
         task: what the model's answers are, and when they are right.
+        classifier_of: prepares any model as `model` was prepared: bounds, preprocessing, a detector's adapter, the
+            classes of a benchmark.
     """
 
     model: Classifier
     samples: Samples
     settings: Settings
     task: Task = CLASSIFICATION
+    classifier_of: Callable[[object], Classifier] | None = None
 
     @classmethod
     def of(cls, model: object, data: object, options: Options, task: Task | str | None = None) -> Setup:
@@ -49,14 +53,19 @@ class Setup:
             ConfigError: an option is unknown or out of range, or the model is none.
             DataError: the data cannot be measured on.
         """
-        classifier, settings = apply(model, options)
         asked = CLASSIFICATION if task is None else checked_task(task)
-        if isinstance(asked, Detection):
-            classifier = detecting(classifier, asked)
-        if isinstance(data, Benchmark):
-            return cls(restricted(classifier, data.classes), as_samples(data, asked), settings, asked)
-        names = (classifier.labels or classifier.classes or None) if asked.one_class else None
-        return cls(classifier, as_samples(unwrapped(data, names), asked), settings, asked)
+
+        def prepared(one: object) -> tuple[Classifier, Settings]:
+            classifier, settings = apply(one, options)
+            if isinstance(asked, Detection):
+                classifier = detecting(classifier, asked)
+            return restricted(classifier, data.classes) if isinstance(data, Benchmark) else classifier, settings
+
+        classifier, settings = prepared(model)
+        given = data
+        if not isinstance(data, Benchmark):
+            given = unwrapped(data, (classifier.labels or classifier.classes or None) if asked.one_class else None)
+        return cls(classifier, as_samples(given, asked), settings, asked, lambda one: prepared(one)[0])
 
     def but(self, **values: Any) -> Setup:
         """The same with other settings, by name."""
@@ -94,7 +103,13 @@ class Setup:
     ) -> Plan:
         """The plan of one claim; see `Plan` and `Classified` for the arguments."""
         units = Classified(
-            model=self.model, samples=self.samples, look=look, replay=replay, adapts=adapts, task=self.task
+            model=self.model,
+            samples=self.samples,
+            look=look,
+            replay=replay,
+            adapts=adapts,
+            task=self.task,
+            classifier_of=self.classifier_of,
         )
         if isinstance(self.task, Stratified):
             gates = getattr(self.task, "by", "overall") == "objects"

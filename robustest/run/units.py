@@ -93,6 +93,9 @@ class OpenUnits(Protocol):
     def audit(self, ids: Tensor) -> Callable[[], tuple[Observed, Tally]] | None:
         """Return what attacks units at positions (n,) int64 by other means, here; None where nothing can."""
 
+    def tried(self, kept: Kept) -> Callable[[], tuple[Observed, Tally]] | None:
+        """Return what tries counterexamples of another model here; None where units are not searched."""
+
     def ask(self, memory: Memory, chunk: Any, marks: list[bytes]) -> None:
         """Put the first chunk before what is measured, so that the memory can tell whether it answers as it did."""
 

@@ -37,7 +37,15 @@ def followed(
     Raises:
         ConfigError: it is not known whether the shift moves things, or the targets cannot follow.
     """
-    if not task.placed or not moves(shift, task):
+    if not task.placed:
+        return y
+    parts = getattr(shift.function, "in_turn", None)
+    if parts is not None:  # of several changes each is followed on what the last one left
+        for part, own in parts(key):
+            y = followed(task, part, x, y, own, bounds=bounds)
+            x = part.apply(x, own, bounds)
+        return y
+    if not moves(shift, task):
         return y
     (low, high), (height, width) = bounds, x.shape[-2:]
     row = torch.linspace(-1, 1, height, device=x.device).view(-1, 1).expand(height, width)

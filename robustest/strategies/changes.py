@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, fields, is_dataclass
 from functools import partial
 from inspect import signature
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -31,6 +33,8 @@ class Pose:
     Raises:
         ConfigError: a number is out of its range.
     """
+
+    moves: ClassVar[bool] = True
 
     degrees: float = 0.0
     right: float = 0.0
@@ -92,6 +96,11 @@ class Perturbation:
         return f"{self.share:g} of the way to a random place in {self.threat}, draw {self.draw}"
 
     @property
+    def moves(self) -> bool:
+        """Whether targets that are places have to follow."""
+        return isinstance(self.threat, Spatial)
+
+    @property
     def __name__(self) -> str:
         return str(self)
 
@@ -123,13 +132,18 @@ class Composition:
 
     def __call__(self, x: Tensor, key: Tensor, bounds: Bounds = (0.0, 1.0)) -> Tensor:
         """The samples (N, *S) inside the bounds, so changed; each step gets the units that it would get by itself."""
+        for step, own in self.in_turn(key):
+            x = step.apply(x, own, bounds)
+        return x
+
+    def in_turn(self, key: Tensor) -> Iterator[tuple[Shift, Tensor]]:
+        """The steps as shifts, each with its keys (N,)."""
         seen = Counter[str]()
         for step in self.steps:
             name = step.name if isinstance(step, Shift) else type(step).__qualname__
             own = rng.fold(key, seen[name]) if seen[name] else key
             seen[name] += 1
-            x = as_shift(step, None).apply(x, own, bounds)
-        return x
+            yield as_shift(step, None), own
 
     def __str__(self) -> str:
         return ", then ".join(map(str, self.steps)) or "no change"

@@ -16,7 +16,7 @@ from robustest.data import as_samples
 from robustest.engine.chunks import Chunk, check_beside
 from robustest.engine.evaluator import Evaluator
 from robustest.errors import ConfigError, DataError, ModelError, expected
-from robustest.models import Needs
+from robustest.models import Classifier, Needs
 from robustest.rules import Rule, ShareRule
 from robustest.run.changed import Changed
 from robustest.run.driver import observe
@@ -86,6 +86,7 @@ class Answering:
             "moved": changed.moved,
             "cut": changed.cut,
         }
+        columns["score"] = 1 - columns["brier"]  # as a baseline compares it: more is better
         exhibits = exhibits_of(
             chunk,
             ~held,
@@ -136,14 +137,23 @@ def asked_shift(shift: str | Shift | ShiftFunction | None, severity: int | None)
     return None if shift is None else shift_as_asked(shift, severity)
 
 
+def check_sure(model: Classifier) -> None:
+    """Refuse a model without confidence.
+
+    Raises:
+        ConfigError: it gives labels alone.
+    """
+    if model.gives is Needs.LABELS:
+        raise ConfigError("Expected scores to tell confidence by but the model gives labels alone.")
+
+
 def sure_setup(setup: Setup, *, probabilities: bool) -> Setup:
     """The setup of a claim about confidence.
 
     Raises:
         ConfigError: the model gives labels alone.
     """
-    if setup.model.gives is Needs.LABELS:
-        raise ConfigError("Expected scores to tell confidence by but the model gives labels alone.")
+    check_sure(setup.model)
     if not probabilities:
         return setup
     return setup.but(suppress=(*setup.settings.suppress, "softmax_outputs"))

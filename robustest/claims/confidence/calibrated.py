@@ -8,6 +8,7 @@ bootstrap shows, and the verdict is that of an interval without such a bias (`ro
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Any, Unpack
 
@@ -21,11 +22,13 @@ from robustest.claims.confidence.answers import (
     asked_shift,
     changed_by,
     check_apart,
+    check_sure,
     checked_temperature,
     fitted_temperature,
     setting,
     sure_setup,
 )
+from robustest.errors import ConfigError
 from robustest.facts import Captions
 from robustest.kinds import Kind, Quantity
 from robustest.results import Result
@@ -34,8 +37,10 @@ from robustest.rules.averages.means import MeanRule
 from robustest.rules.calibration import CalibrationErrorRule
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence
+from robustest.run.models.classified import Classified
 from robustest.run.noting import measures
 from robustest.run.options import Options
+from robustest.run.remembered.comparison import Baseline
 from robustest.run.result_building import finish
 from robustest.run.setup import Setup
 from robustest.shifts import Shift, ShiftFunction
@@ -52,6 +57,7 @@ CALIBRATED = Kind(
         Quantity.at_most("max_brier", "Brier score", "Brier score{}", trivial=2),
         Quantity.at_most("max_ece", "calibration error", "calibration error{}", trivial=1),
     ),
+    asks_too=("no_worse_than",),
     captions=Captions(names={"ece": "calibration error of this set"}),
 )
 """Whether confidence is as high as accuracy, by Brier score or by calibration error."""
@@ -66,6 +72,8 @@ def measure_calibrated(
     severity: int | None = None,
     max_brier: float | None = None,
     max_ece: float | None = None,
+    no_worse_than: Baseline | None = None,
+    tolerance: float = 0.0,
     bins: int = 15,
     temperature: float = 1.0,
     fit_data: object = None,
@@ -83,6 +91,8 @@ def measure_calibrated(
         shift, severity: what is done to the samples first, as for `measure_shift_accuracy`.
         max_brier: the Brier score claimed at most, in 0..2 and less than 2.
         max_ece: the calibration error claimed at most, in 0..1 and less than 1; not together with max_brier.
+        no_worse_than, tolerance: as for `measure_robust_score`, about half of the Brier score, in 0..1, which may
+            rise by no more than `tolerance`. Not with max_ece, which is no mean of samples.
         bins: of confidence, of equal width, >= 10.
         temperature: what logits are divided by, > 0.
         fit_data: other samples, as data, on which a temperature is fitted by likelihood. None of the judged samples may
@@ -91,17 +101,23 @@ def measure_calibrated(
         **options: see `robustest.run.options.Options`.
 
     Raises:
-        ConfigError: an argument is out of range or unknown, or both thresholds are given.
+        ConfigError: an argument is out of range or unknown, both thresholds are given, or what is claimed cannot be
+            compared.
         DataError: judged samples are among those that the temperature was fitted on.
         ModelError: the outputs are probabilities and that was not said, or the other way round.
         DataError, ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
     asked = _Asked.of(max_brier, max_ece, bins)
+    _check_paired(asked, no_worse_than, fit_data)
     temperature = checked_temperature(temperature, fit_data)
     chosen = asked_shift(shift, severity)
     setup = sure_setup(Setup.of(model, data, options), probabilities=probabilities)
     look, fitted = _look(setup, chosen, temperature, fit_data, probabilities=probabilities)
-    plan = answers_plan(setup, asked.quantity.says(about(chosen)), look, asked.rule(setup))
+    plan = answers_plan(setup, asked.quantity.says(about(chosen)), look, asked.rule(setup)).against(
+        no_worse_than, tolerance, asked=asked.threshold is not None, scored="mean of 1 - Brier score / 2"
+    )
+    if isinstance(plan.units, Classified):
+        check_sure(plan.units.model)  # which gives what the other model can give, too
     evidence = observe(plan)
     check_apart(evidence, fitted)
     return finish(
@@ -172,6 +188,26 @@ class _Asked:
             )
         half = None if self.threshold is None else self.threshold / 2
         return MeanRule(threshold=half, terms=setup.terms, column="brier", scale=2.0)
+
+
+def _check_paired(asked: _Asked, no_worse_than: Baseline | None, fit_data: object) -> None:
+    """Refuse a comparison that would not be one of the same figure of the same samples.
+
+    Raises:
+        ConfigError: the calibration error, which is no mean of samples, or a temperature that was fitted to one model.
+    """
+    if no_worse_than is None:
+        return
+    if asked.by_error:
+        raise ConfigError(
+            "Expected max_brier= with no_worse_than= but got max_ece=: a calibration error is no mean of samples that "
+            "could be paired. Compare the Brier score, or leave no_worse_than out."
+        )
+    if fit_data is not None and not isinstance(no_worse_than, (str, os.PathLike)):
+        raise ConfigError(
+            "Expected temperature= with another model in no_worse_than= but got fit_data=: a temperature that is "
+            "fitted to one model would be used for both. Compare the models with their temperatures inside."
+        )
 
 
 def _look(

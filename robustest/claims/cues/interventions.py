@@ -55,8 +55,10 @@ class Switching:
             chunk = replace(chunk, ids=self.of[chunk.ids])
         seen: list[tuple[Tensor, Tensor]] = []  # inputs and their logits: cues share the pass of what they leave alone
         held = torch.ones(len(chunk.y), dtype=torch.bool, device=chunk.y.device)
-        columns: dict[str, Any] = {"label": chunk.y.cpu().numpy()}
         exhibits, null_flips, task = [], 0, evaluator.task
+        # An answer that is no class is told by two numbers: 0 with the cue off, and 1 with it on where it is another.
+        label = chunk.y if task.one_class else torch.zeros_like(held, dtype=torch.int64)
+        columns: dict[str, Any] = {"label": label.cpu().numpy()}
         for number, (cue, target) in enumerate(zip(self.cues, self.targets, strict=True)):
             here = for_samples(cue, chunk.ids)
             with_cue, without = switched(here, chunk.x, chunk.bounds)
@@ -64,7 +66,7 @@ class Switching:
             if target is not None and target >= evaluator.classes:
                 raise ConfigError(f"Expected target in 0..{evaluator.classes - 1} but got {target}.")
             before, after = task.predictions(logits_off), task.predictions(logits_on)
-            flipped = before != after
+            flipped = ~task.right(after, before)
             if target is not None:
                 flipped = flipped & (after == target) & (chunk.y != target)
             held &= ~flipped
@@ -75,16 +77,23 @@ class Switching:
                 predicted=after,
                 before=without,
                 after=with_cue,
-                badness=task.margin(logits_on, after),
+                badness=task.margin(logits_on, after if task.one_class else before).abs(),
                 size=None,
                 most=self.examples,
+                task=task,
             )
             null_flips += _null_moves(evaluator, cue, chunk, before)
             size = distances(with_cue, without)
-            columns |= {on(number): after.cpu().numpy(), off(number): before.cpu().numpy()}
+            said = (after, before) if task.one_class else (flipped.long(), label)
+            columns |= {on(number): said[0].cpu().numpy(), off(number): said[1].cpu().numpy()}
+            if not task.one_class:
+                right = (task.holds(logits, chunk.y) for logits in (logits_on, logits_off))
+                columns |= {
+                    f"right {at} {number}": one.cpu().numpy() for at, one in zip(("on", "off"), right, strict=True)
+                }
             columns[f"moved {number}"] = moved_rows(without, with_cue).cpu().numpy()
             columns |= {f"l2 {number}": size.l2.cpu().numpy(), f"linf {number}": size.linf.cpu().numpy()}
-        columns |= {"held": held.cpu().numpy(), CLASSES: np.full(len(held), evaluator.classes)}
+        columns |= {"held": held.cpu().numpy(), CLASSES: np.full(len(held), evaluator.classes if task.one_class else 2)}
         tried = len(self.cues) * min(_NULL_ROWS, len(held))
         exhibits = sorted(exhibits, key=lambda e: -e.badness)[: self.examples]
         return Observed(columns, exhibits, {_NULL_FLIPS: null_flips, _NULL_OF: tried})
@@ -105,17 +114,27 @@ def _null_moves(evaluator: Evaluator, cue: Cue, chunk: Chunk, before: Tensor) ->
     few = chunk.rows(rows)
     null = NullCue(like=cue).at(few.ids)
     after = evaluator.task.predictions(evaluator.logits(switched(null, few.x, few.bounds)[0]))
-    return int((after != before[rows]).sum())
+    return int((~evaluator.task.right(after, before[rows])).sum())
 
 
-def undoubted(decision: Decision, evidence: Evidence, rule: CueRule) -> Decision:
-    """A decision that settles nothing where the null cue moves more predictions than are claimed at most."""
-    limits = [limit for limit in (rule.max_flip_rate, rule.max_recall_drop) if limit is not None]
-    moved, of = evidence.counts[_NULL_FLIPS], evidence.counts[_NULL_OF]
-    if not limits or moved <= min(limits) * of or decision.verdict is Verdict.INCONCLUSIVE:
+def undoubted(decision: Decision, evidence: Evidence, rule: CueRule, tolerance: float | None = None) -> Decision:
+    """A decision that settles nothing where the null cue moves more predictions than are claimed at most.
+
+    Args:
+        decision: on the cues.
+        evidence: of the model, and of the one that it is compared with.
+        rule: the claim.
+        tolerance: by how much more than in a baseline predictions may flip; None where there is no baseline.
+    """
+    limits = [limit for limit in (rule.max_flip_rate, rule.max_recall_drop, tolerance) if limit is not None]
+    if not limits or decision.verdict is Verdict.INCONCLUSIVE:
         return decision
-    why = f"the null cue does not pass: {moved} of {of} predictions changed where nothing did"
-    return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=why, reasons=("control",))
+    for whose, counts in (("", evidence.counts), (" of the other model", evidence.beside and evidence.beside.counts)):
+        if counts and counts[_NULL_FLIPS] > min(limits) * counts[_NULL_OF]:
+            moved, of = counts[_NULL_FLIPS], counts[_NULL_OF]
+            why = f"the null cue does not pass: {moved} of {of} predictions{whose} changed where nothing did"
+            return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=why, reasons=("control",))
+    return decision
 
 
 def details_of(evidence: Evidence, cues: Sequence[Cue], rule: CueRule, lead: int | None = None) -> dict[str, Any]:
@@ -128,6 +147,8 @@ def details_of(evidence: Evidence, cues: Sequence[Cue], rule: CueRule, lead: int
         | (_rates(pairs[number], rule) if evidence.whole else _seen(pairs[number]))
         for number, cue in enumerate(cues)
     ]
+    if "right on 0" in evidence.columns:  # answers that are no classes
+        each = [_without_classes(evidence, number, one) for number, one in enumerate(each)]
     top = {name: value for name, value in each[lead].items() if name not in {"name", "classes"}}
     return {
         "max_flip_rate": rule.max_flip_rate,
@@ -160,6 +181,17 @@ def _counts(evidence: Evidence, column: int, name: str, pairs: Pairs, p_values: 
             for k in sorted(p_values, key=lambda k: (p_values[k], k))[:_CLASSES_TOLD]
         ],
     }
+
+
+def _without_classes(evidence: Evidence, column: int, counts: dict[str, Any]) -> dict[str, Any]:
+    """Return what there is to say of a cue where answers are no classes: flips, and which answers hold."""
+    kept: dict[str, Any] = {
+        name: counts[name] for name in ("name", "size_l2", "size_linf", "flips", "of", "flip_rate") if name in counts
+    }
+    if evidence.whole:
+        right = {f"accuracy_{at}": float(evidence.columns[f"right {at} {column}"].mean()) for at in ("on", "off")}
+        return kept | right
+    return kept
 
 
 def _seen(pairs: Pairs) -> dict[str, Any]:

@@ -37,6 +37,7 @@ def _lines(details: Mapping[str, Any]) -> list[Fact]:
     if "recall_drop" in details:
         drop, of = details["recall_drop"], details["recall_drop_class"]
         lines.append(("recall", f"falls by {drop:.3f} in class {of} with the cue off"))
+    if "accuracy_on" in details:
         lines.append(("accuracy", f"{details['accuracy_on']:.3f} with the cue on, {details['accuracy_off']:.3f} off"))
     if "discovery" in details:
         lines += _proposals(details["discovery"])
@@ -45,6 +46,8 @@ def _lines(details: Mapping[str, Any]) -> list[Fact]:
 
 
 def _flips(cue: Mapping[str, Any]) -> str:
+    if "most_drawn_class" not in cue:
+        return f"{cue['flips']} of {cue['of']}"
     drawn = f"{cue['drawn']} in, {cue['driven_away']} out, McNemar p = {cue['mcnemar_p']:.2g}"
     return f"{cue['flips']} of {cue['of']}; most drawn to class {cue['most_drawn_class']}: {drawn}"
 
@@ -85,6 +88,7 @@ NO_SPURIOUS_FEATURE = Kind(
         Quantity.at_most("max_flip_rate", "flip rate", "reliance on {}{}", trivial=1, counts=("flips", "of")),
         Quantity.at_most("max_recall_drop", "recall drop", "reliance on {}{}", trivial=1, start="recall_on"),
     ),
+    asks_too=("no_worse_than",),
     captions=Captions(before="cue off", after="cue on", worst="Pairs that differ most", names=CUE_NAMES),
     lines=_lines,
     told=frozenset(

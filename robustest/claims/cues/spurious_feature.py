@@ -39,10 +39,12 @@ from robustest.run.changed import Changed
 from robustest.run.driver import observe
 from robustest.run.noting import measures
 from robustest.run.options import Options, apply
+from robustest.run.remembered.comparison import Baseline
 from robustest.run.result_building import finish
-from robustest.run.setup import Setup
+from robustest.run.setup import Setup, deciding, of_task
 from robustest.run.training.trainings import TrainFn, check_train
 from robustest.statistics import asked_threshold
+from robustest.tasks import Task, checked_task
 
 
 @measures(NO_SPURIOUS_FEATURE)
@@ -53,7 +55,10 @@ def measure_no_spurious_feature(
     *,
     max_flip_rate: float | None = None,
     max_recall_drop: float | None = None,
+    no_worse_than: Baseline | None = None,
+    tolerance: float = 0.0,
     target_class: int | None = None,
+    task: Task | None = None,
     control: object | None = None,
     train: TrainFn | None = None,
     train_data: object | None = None,
@@ -74,7 +79,11 @@ def measure_no_spurious_feature(
             each, and p-values are corrected for all of them; or "auto", or a `Discovery`, which says how to search.
         max_flip_rate: the flip rate claimed at most, in 0..1.
         max_recall_drop: the recall drop claimed at most, in 0..1. Where both are given, both must hold.
+        no_worse_than, tolerance: as for `measure_robust_accuracy`, about the samples whose prediction no cue changes.
+            Not with cues that are searched for, which are others for another model, nor with max_recall_drop.
         target_class: the class the cue is suspected to stand for.
+        task: what the answers are, as for `measure_robust_accuracy`; a prediction changes where it no longer holds by
+            the one with the cue off. Recall, classes and searches for cues are of classification alone.
         control: a model that must fail this claim for every cue, measured where `model` passes.
         train: trains such a model instead, for each cue (with "auto" for a patch in a corner): maps samples (n, *S)
             float32, labels (n,) int64 and a seed to a model. It is given `train_data` with the cue switched on in 95 %
@@ -95,9 +104,16 @@ def measure_no_spurious_feature(
     max_flip_rate = asked_threshold("max_flip_rate", max_flip_rate, trivial=1)
     max_recall_drop = asked_threshold("max_recall_drop", max_recall_drop, trivial=1)
     _check_asked(target_class, control, train, train_data)
+    if task is not None and not checked_task(task).one_class:
+        _check_flips_alone(task, cue, max_recall_drop=max_recall_drop, target_class=target_class, train=train)
     learner = None if train is None else on_planted(train, train_data, apply(model, options)[1].seed)
     if cue == "auto" or isinstance(cue, Discovery):
         how = cue if isinstance(cue, Discovery) else Discovery()
+        if no_worse_than is not None:
+            raise ConfigError(
+                "Expected cues that are named with no_worse_than= but got a search for them: it finds others for "
+                "another model. Name the cues, or leave no_worse_than out."
+            )
         claimed = Limits(max_flip_rate, max_recall_drop, target_class)
         return measure_discovered(model, data, how, claimed, options, control=control, learner=learner)
     cues = checked_cues(cue)
@@ -106,12 +122,19 @@ def measure_no_spurious_feature(
         "max_recall_drop": max_recall_drop,
         "target": target_class,
     }
-    result = _measured(model, data, cues, options, **limits)
+    if no_worse_than is not None and max_recall_drop is not None:
+        raise ConfigError(
+            "Expected max_flip_rate= with no_worse_than= but got max_recall_drop=: what is compared are flips. Write "
+            "an assertion for each."
+        )
+    result = _measured(model, data, cues, options, task=task, against=(no_worse_than, tolerance), **limits)
     if result.verdict is not Verdict.PASSED or (control is None and learner is None):
         return result
     for each in cues:
         known = control if learner is None else learner(planting(each, target=target_class or 0))
-        result = _beside_control(result, each, _measured(known, data, [each], options, control=True, **limits))
+        result = _beside_control(
+            result, each, _measured(known, data, [each], options, task=task, control=True, **limits)
+        )
     return result
 
 
@@ -125,6 +148,22 @@ def _check_asked(target: object, control: object, train: object, train_data: obj
         check_train(train)
     if control is not None and train is not None:
         raise ConfigError("Expected control= or train= but got both: one model is enough to show that it can fail.")
+
+
+def _check_flips_alone(task: Task, cue: object, **given: object) -> None:
+    """Refuse what is about classes where an answer is none.
+
+    Raises:
+        ConfigError: it is asked for.
+    """
+    asked = [f"{name}=" for name, value in given.items() if value is not None]
+    if cue == "auto" or isinstance(cue, Discovery):
+        asked.append("a search for cues")
+    if asked:
+        raise ConfigError(
+            f"Expected max_flip_rate= and cues that are named of {task.name} but got {', '.join(asked)}: these are "
+            "about classes."
+        )
 
 
 def _beside_control(result: Result, cue: Cue, shown: Result) -> Result:
@@ -155,11 +194,13 @@ def _measured(
     options: Options,
     *,
     target: int | None,
+    task: Task | None,
+    against: tuple[Baseline | None, float] = (None, 0.0),
     control: bool = False,
     **limits: float | None,
 ) -> Result:
     """The claim on one model; a control's is not the test's: it spends none of its error and has no pictures."""
-    setup = Setup.of(model, data, options)
+    setup = Setup.of(model, data, options, deciding(task))
     terms = setup.terms
     if control:
         setup = setup.unpictured()
@@ -169,16 +210,16 @@ def _measured(
     about = cues[0].name if len(cues) == 1 else f"{len(cues)} cues"
     asked = NO_SPURIOUS_FEATURE.asked("max_recall_drop" if rule.by_recall else "max_flip_rate")
     plan = setup.plan(
-        asked.says(about, "" if target is None else f" towards class {target}"),
+        asked.says(about, "" if target is None else f" towards class {target}") + of_task(setup.task),
         Switching(cues=tuple(cues), targets=targets, examples=setup.settings.examples),
         rule,
         identity=("cues", tuple(cues), target),
-    )
+    ).against(*against, asked=any(limit is not None for limit in limits.values()))
     evidence = observe(plan)
     return finish(
         plan,
         evidence,
-        decision=undoubted(evidence.decision, evidence, rule),
+        decision=undoubted(evidence.decision, evidence, rule, None if against[0] is None else against[1]),
         kind=NO_SPURIOUS_FEATURE,
         asked=asked,
         threshold=rule.max_recall_drop if rule.by_recall else rule.max_flip_rate,

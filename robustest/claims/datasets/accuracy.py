@@ -83,7 +83,7 @@ def measure_accuracy(
     scored = metric != "mean" or (task is not None and getattr(setup.task, "floor", _HALF) is None)
     asked = ACCURACY.quantities[scored]
     plan = _plan(setup, asked, at_least, metric, scored=scored)
-    plan = plan.against(no_worse_than, tolerance, asked=at_least is not None, scored=scored)
+    plan = plan.against(no_worse_than, tolerance, asked=at_least is not None, scored="mean score" if scored else "")
     evidence = observe(plan)
     chance = 0.0 if scored else share_of_largest_class(evidence.columns)
     return finish(

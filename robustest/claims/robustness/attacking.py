@@ -11,14 +11,15 @@ from torch import Tensor
 from robustest import context
 from robustest.attacks import Cascade, Searcher, as_attack, draws_of
 from robustest.engine.chunks import Chunk
-from robustest.engine.draws import majority
+from robustest.engine.draws import majority, seed_draws
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.health_checks.probes import climbers, probe_inputs, probe_survivors
 from robustest.engine.searches.cascade import run_cascade
 from robustest.errors import ConfigError, expected
 from robustest.run.evidence import REPLAYED, Observed, exhibits_of
-from robustest.run.remembered.replay import Replay
+from robustest.run.remembered.replay import Replay, kept_of
 from robustest.run.setup import Setup
+from robustest.store.corpus import Kept
 from robustest.tasks import Task
 from robustest.threats import Spatial, Threat, per_row
 
@@ -90,6 +91,7 @@ class Attacking:
         replay: known counterexamples, whose samples are not attacked again; and where to keep new ones.
         probing: make the experiments beside the attack that feed the health checks; an audit leaves them to the attack
             that it audits.
+        every: hand over every counterexample, to be tried on another model, and not only what there is room for.
     """
 
     cascade: Cascade
@@ -98,6 +100,7 @@ class Attacking:
     keep: bool = False
     replay: Replay | None = None
     probing: bool = True
+    every: bool = False
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observed:
         """What became of a chunk."""
@@ -138,13 +141,47 @@ class Attacking:
             columns["missed"] = majority(evaluator, after, chunk.y, draws)[1]
         if self.keep:
             columns["x"] = after
-        kept = None if self.replay is None else self.replay.found(evaluator, chunk, after, size, ~held & right)
+        kept, broken = None, ~held & right
+        if self.replay is not None:
+            kept = self.replay.found(evaluator, chunk, after, size, broken, every=self.every)
+        elif self.every and bool(broken.any()):
+            kept = kept_of(chunk, broken.nonzero().squeeze(1), after, size)
         return Observed({name: column.cpu().numpy() for name, column in columns.items()}, exhibits, counts, kept)
 
     def auditor(self, evaluator: Evaluator, chunk: Chunk) -> Attacking | None:
         """Return the look that audits these samples, by the stages of the cascade's audit; None without any."""
         audit = audit_of(self.cascade, self.threat, evaluator, chunk)
-        return None if audit is None else replace(self, cascade=audit, replay=None, probing=False)
+        return None if audit is None else replace(self, cascade=audit, replay=None, probing=False, every=False)
+
+    def keeping(self) -> Attacking:
+        """As `Searching.keeping`."""
+        return replace(self, every=True)
+
+    def tried(self, evaluator: Evaluator, chunk: Chunk, kept: Kept) -> Observed:
+        """As `Searching.tried`: the inputs lie inside the threat, as they were found there for the same samples."""
+        draws, x, size = draws_in(self.cascade), kept.x.to(chunk.x), kept.sizes.to(chunk.x.device)
+        seed_draws(chunk.key)
+        seen = evaluator.judged(x, chunk.y)
+        held, said = seen.holds, seen.said
+        columns = {"size": size}
+        if draws > 1:
+            said, missed = majority(evaluator, x, chunk.y, draws)
+            held = 2 * missed <= draws
+            columns["missed"] = missed
+        exhibits = exhibits_of(
+            chunk,
+            ~held,
+            clean=evaluator.judged(chunk.x, chunk.y).said,
+            predicted=said,
+            before=chunk.x,
+            after=x,
+            badness=-seen.margin,
+            size=size,
+            most=self.examples,
+            task=evaluator.task,
+        )
+        columns["held"] = held
+        return Observed({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
 
     def _attacked(
         self, evaluator: Evaluator, chunk: Chunk, left: Tensor, clean_margin: Tensor, rows: dict[str, Tensor]

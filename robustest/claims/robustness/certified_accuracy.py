@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from typing import Unpack
 
@@ -19,11 +20,15 @@ from robustest.run.driver import observe
 from robustest.run.noting import measures
 from robustest.run.options import Options
 from robustest.run.plan import Plan
+from robustest.run.remembered.comparison import Baseline
 from robustest.run.remembered.replay import Replay
 from robustest.run.result_building import finish, nothing_allowed
 from robustest.run.setup import Setup
 from robustest.statistics import asked_threshold
 from robustest.threats import L1, L2, Linf, Threat
+
+_PROVEN = ("proven",)
+"""What is compared with a baseline: proofs alone pass the claim."""
 
 CERTIFIED_ACCURACY = Kind(
     name="certified_accuracy",
@@ -32,6 +37,7 @@ CERTIFIED_ACCURACY = Kind(
             "at_least", "certified accuracy", "certified accuracy under {}, {}", counts=("proven", "looked_at")
         ),
     ),
+    asks_too=("no_worse_than",),
     captions=Captions(
         setting="threat",
         after="adversarial",
@@ -50,6 +56,8 @@ def measure_certified_accuracy(
     threat: Threat,
     *,
     at_least: float | None = None,
+    no_worse_than: Baseline | None = None,
+    tolerance: float = 0.0,
     attack: str | Searcher | Cascade | None = None,
     **options: Unpack[Options],
 ) -> Result:
@@ -69,6 +77,8 @@ def measure_certified_accuracy(
         data: as for `measure_robust_accuracy`.
         threat: `Linf`, `L2` or `L1`; eps in input units.
         at_least: the certified accuracy claimed, in 0..1; without one the verdict is "inconclusive".
+        no_worse_than, tolerance: as for `measure_robust_accuracy`, about the samples that are proven. With
+            `Smoothed(...)` another model is smoothed alike.
         attack: as for `measure_robust_accuracy`; it proves nothing and cannot pass the claim.
         **options: see `robustest.run.options.Options`.
 
@@ -82,7 +92,8 @@ def measure_certified_accuracy(
     if isinstance(model, Smoothed):
         if attack is not None:
             raise ConfigError(f"Expected no attack on a Smoothed model, certified by its draws, but got {attack!r}.")
-        return _smoothed(model, Setup.of(model.model, data, options), threat, at_least)
+        setup = Setup.of(model.model, data, options)
+        return _smoothed(model, setup, threat, at_least, no_worse_than=no_worse_than, tolerance=tolerance)
     if type(threat) not in (Linf, L2, L1):
         raise ConfigError(expected("Linf, L2 or L1, of which bounds can be proven", threat))
     setup = Setup.of(model, data, options)
@@ -96,16 +107,36 @@ def measure_certified_accuracy(
         CertifiedRule(threshold=at_least, terms=setup.terms, proofs_alone=True),
         identity=("robust accuracy", threat, cascade, "certified"),
         replay=replay,
-    )
+    ).against(no_worse_than, tolerance, asked=at_least is not None, columns=_PROVEN)
     return _finished(plan, threat, at_least, f"linear bounds after {cascade.name}")
 
 
-def _smoothed(model: Smoothed, setup: Setup, threat: Threat, at_least: float | None) -> Result:
+def _smoothed(
+    model: Smoothed,
+    setup: Setup,
+    threat: Threat,
+    at_least: float | None,
+    *,
+    no_worse_than: Baseline | None,
+    tolerance: float,
+) -> Result:
     """Of the majority under noise.
 
     All of a set's samples share half of alpha, so that what is said of all of them holds; the verdict on how many they
     are has the other half.
     """
+    if isinstance(no_worse_than, Smoothed):
+        how, other = ((one.sigma, one.draws, one.guesses) for one in (model, no_worse_than))
+        if how != other:
+            raise ConfigError(
+                f"Expected no_worse_than= to be smoothed by (sigma, draws, guesses) = {how} but got {other}: what is "
+                "certified depends on them."
+            )
+        no_worse_than = no_worse_than.model
+    elif no_worse_than is not None and not isinstance(no_worse_than, (str, os.PathLike)):
+        raise ConfigError(
+            expected("no_worse_than to be Smoothed(...), as the model is, or a baseline file", no_worse_than)
+        )
     if type(threat) is not L2:
         raise ConfigError(expected("L2, the norm in which smoothing certifies", threat))
     look = Smoothing(
@@ -121,7 +152,7 @@ def _smoothed(model: Smoothed, setup: Setup, threat: Threat, at_least: float | N
         look,
         CertifiedRule(threshold=at_least, terms=halved, proofs_alone=True, drawn=True),
         identity=("smoothed accuracy", threat, model.sigma, model.draws, model.guesses, look.alpha),
-    )
+    ).against(no_worse_than, tolerance, asked=at_least is not None, columns=_PROVEN)
     method = f"smoothing, sigma {model.sigma:g}, {model.guesses} + {model.draws} draws a sample"
     return _finished(plan, threat, at_least, method)
 

@@ -15,6 +15,7 @@ from robustest.errors import ConfigError, expected
 from robustest.run.chunk_measurement import Look
 from robustest.run.evidence import Evidence, Observed
 from robustest.run.remembered.replay import Replay
+from robustest.store.corpus import Kept
 from robustest.threats import Threat
 
 WAYS = ("auto", "linear")
@@ -77,6 +78,17 @@ class Certifying:
         """Return the attack's own auditor: what is proven needs none."""
         attack: Any = self.attack
         found: Look | None = attack.auditor(evaluator, chunk)
+        return found
+
+    def keeping(self) -> Certifying:
+        """As `Searching.keeping`."""
+        attack: Any = self.attack
+        return replace(self, attack=attack.keeping())
+
+    def tried(self, evaluator: Evaluator, chunk: Chunk, kept: Kept) -> Observed:
+        """As `Searching.tried`; the driver refuses what breaks a sample that is proven."""
+        attack: Any = self.attack
+        found: Observed = attack.tried(evaluator, chunk, kept)
         return found
 
 

@@ -30,10 +30,11 @@ from robustest.run.evidence import Evidence, Observed, exhibits_of
 from robustest.run.noting import measures
 from robustest.run.options import Options
 from robustest.run.result_building import finish
-from robustest.run.setup import Setup
+from robustest.run.setup import Setup, deciding, of_task
 from robustest.statistics import Decision, Settled, asked_threshold, most, need
 from robustest.statistics.fixed import beyond
 from robustest.statistics.sequential import evidence
+from robustest.tasks import Task
 from robustest.threats import L1, L2, Linf
 
 Norm = str | type[Linf] | type[L2] | type[L1]
@@ -60,6 +61,7 @@ def measure_min_perturbation(
     *,
     at_least: float | None = None,
     attack: str | Searcher | Cascade | None = None,
+    task: Task | None = None,
     **options: Unpack[Options],
 ) -> Result:
     """The median, over samples, of the smallest perturbation found that makes the model wrong.
@@ -79,6 +81,7 @@ def measure_min_perturbation(
         at_least: the median claimed, in input units, > 0; without one the verdict is "inconclusive".
         attack: as for `measure_robust_accuracy`; every stage searches every sample, for the smallest size. None stands
             for the norm's own in `robustest.attacks.cascades.MINIMUM`.
+        task: what the answers are, and when they are right, as for `measure_robust_accuracy`.
         **options: see `robustest.run.options.Options`.
 
     Returns:
@@ -93,10 +96,10 @@ def measure_min_perturbation(
     """
     at_least = asked_threshold("at_least", at_least, within=(0.0, math.inf), trivial=0)
     name = _named(norm)
-    setup = Setup.of(model, data, options)
+    setup = Setup.of(model, data, options, deciding(task))
     cascade = MINIMUM[name] if attack is None else as_attack(attack)
     plan = setup.plan(
-        MIN_PERTURBATION.quantities[0].says(_THREATS[name].__name__, cascade.name),
+        MIN_PERTURBATION.quantities[0].says(_THREATS[name].__name__, cascade.name) + of_task(setup.task),
         Searching(name=name, cascade=cascade, least=at_least, examples=setup.settings.examples),
         MedianRule(threshold=at_least, terms=setup.terms),
         identity=("minimum perturbation", name, cascade, at_least),
@@ -111,7 +114,9 @@ def measure_min_perturbation(
         method=cascade.name,
         details=_details(seen),
         bounds="above",
-        pairing=Pairing(under="no threshold" if at_least is None else f"the threshold {at_least:g}"),
+        pairing=Pairing(
+            under=("no threshold" if at_least is None else f"the threshold {at_least:g}") + of_task(setup.task)
+        ),
     )
 
 
@@ -213,10 +218,12 @@ class Searching:
         """What was found in a chunk."""
         widest = _across(self.name, chunk)
         smallest = search_smallest(evaluator, chunk, self.cascade, _THREATS[self.name](2 * widest))
-        return _observed(chunk, smallest, self.least, widest=widest, most=self.examples)
+        return _observed(chunk, smallest, self.least, widest=widest, most=self.examples, task=evaluator.task)
 
 
-def _observed(chunk: Chunk, smallest: Smallest, threshold: float | None, *, widest: float, most: int) -> Observed:
+def _observed(
+    chunk: Chunk, smallest: Smallest, threshold: float | None, *, widest: float, most: int, task: Task
+) -> Observed:
     size = smallest.size.clamp(max=widest)
     found = smallest.right & smallest.size.isfinite()
     held = size > 0 if threshold is None else size >= threshold
@@ -230,6 +237,7 @@ def _observed(chunk: Chunk, smallest: Smallest, threshold: float | None, *, wide
         badness=-size,
         size=size,
         most=most,
+        task=task,
     )
     columns = {
         "held": held.cpu().numpy(),

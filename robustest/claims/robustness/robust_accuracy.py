@@ -88,8 +88,9 @@ def measure_robust_accuracy(
         data: `(x, y)`, a data set or a DataLoader; see `robustest.data.as_samples`.
         threat: what the attacker may do, e.g. `Linf(8 / 255)`; eps in input units.
         at_least: the accuracy claimed, in 0..1; without one the verdict is "inconclusive".
-        no_worse_than: a baseline file: on the same samples, no more may be lost than `tolerance`, or than chance
-            explains at alpha (exact one-sided McNemar test).
+        no_worse_than: a baseline file, or another model (anything that `model` may be), which is asked and searched
+            alike, with the same draws, and each model is tried at what broke the other. On the same samples, no more
+            may be lost than `tolerance`, or than chance explains at alpha (exact one-sided McNemar test).
         tolerance: the fall from the baseline's accuracy that is allowed, in 0..1.
         attack: a name ("fgsm", "pgd") or a searcher such as `PGD(steps=100)`; the settings' where None.
         certify: "auto" or "linear": prove what can be proven of what the attack left, in L-inf, L2 and L1, of a torch

@@ -37,10 +37,12 @@ from robustest.run.evidence import Evidence, Observed, exhibits_of
 from robustest.run.noting import measures
 from robustest.run.options import Options
 from robustest.run.remembered.comparison import Baseline
+from robustest.run.remembered.replay import kept_of
 from robustest.run.result_building import finish, nothing_allowed
 from robustest.run.scores import Metric, check_paired, iou_by_class, mean_of, pixel_counts, rule_of
 from robustest.run.setup import Setup
 from robustest.statistics import asked_threshold
+from robustest.store.corpus import Kept
 from robustest.tasks import Task, WorstScore
 from robustest.threats import Threat
 
@@ -82,9 +84,9 @@ def measure_robust_score(
         threat: what the attacker may do, e.g. `Linf(4 / 255)`.
         task: what the answers are, and how right they are, e.g. `Segmentation(19)`.
         at_least: the mean claimed, in 0..1 and more than 0; without one the verdict is "inconclusive".
-        no_worse_than: a baseline file: on the same samples, the mean score may not fall by more than `tolerance`,
-            unless chance explains it (`robustest.rules.averages.score_baseline`); not with `metric="miou"`, which is no
-            mean.
+        no_worse_than: a baseline file, or another model, as for `measure_robust_accuracy`: on the same samples, the
+            mean score may not fall by more than `tolerance`, unless chance explains it
+            (`robustest.rules.averages.score_baseline`); not with `metric="miou"`, which is no mean.
         tolerance: the fall from the baseline's mean score that is allowed, in 0..1.
         attack: as for `measure_robust_accuracy`.
         metric: "mean" of the samples' scores, or "miou", of tasks that count intersections and unions.
@@ -107,7 +109,7 @@ def measure_robust_score(
         Worsening(cascade=cascade, threat=threat, examples=setup.settings.examples, counting=metric == "miou"),
         rule_of(metric, at_least, setup),
         identity=("robust score", threat, cascade, metric),
-    ).against(no_worse_than, tolerance, asked=at_least is not None, scored=True)
+    ).against(no_worse_than, tolerance, asked=at_least is not None, scored="mean score")
     evidence = observe(plan)
     return finish(
         plan,
@@ -137,12 +139,14 @@ class Worsening:
         threat: what is allowed.
         examples: how many samples may be shown, those that lost most.
         counting: add the columns of what the set's metric counts.
+        every: hand over every input that lowers a score, to be tried on another model.
     """
 
     cascade: Cascade
     threat: Threat
     examples: int
     counting: bool = False
+    every: bool = False
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observed:
         """What became of a chunk."""
@@ -157,7 +161,32 @@ class Worsening:
     def auditor(self, evaluator: Evaluator, chunk: Chunk) -> Worsening | None:
         """Return the look that audits these samples, by the stages of the cascade's audit; None without any."""
         audit = audit_of(self.cascade, self.threat, evaluator, chunk)
-        return None if audit is None else replace(self, cascade=audit)
+        return None if audit is None else replace(self, cascade=audit, every=False)
+
+    def keeping(self) -> Worsening:
+        """As `Searching.keeping`."""
+        return replace(self, every=True)
+
+    def tried(self, evaluator: Evaluator, chunk: Chunk, kept: Kept) -> Observed:
+        """As `Searching.tried`."""
+        x, size = kept.x.to(chunk.x), kept.sizes.to(chunk.x.device)
+        before, found = (evaluator.judged(one, chunk.y, scored=True) for one in (chunk.x, x))
+        was, now = cast("Tensor", before.score), cast("Tensor", found.score)
+        lowered = now < was - _LOWERED
+        exhibits = exhibits_of(
+            chunk,
+            lowered,
+            clean=before.said,
+            predicted=found.said,
+            before=chunk.x,
+            after=x,
+            badness=was - now,
+            size=size,
+            most=self.examples,
+            task=evaluator.task,
+        )
+        columns = {"held": ~lowered, "score": torch.where(lowered, now, was), "size": size}
+        return Observed({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
 
     def _attack_and_judge(self, evaluator: Evaluator, chunk: Chunk, task: Task) -> Observed:
         before = evaluator.judged(chunk.x, chunk.y, scored=True)
@@ -184,7 +213,9 @@ class Worsening:
         if self.counting:
             columns |= pixel_counts(task, predicted, chunk.y)
             columns["clean_counts"] = pixel_counts(task, before.said, chunk.y)[COUNTS]
-        return Observed({name: column.cpu().numpy() for name, column in columns.items()}, exhibits, stages)
+        lowered = worse.nonzero().squeeze(1)
+        kept = kept_of(chunk, lowered, after, size) if self.every and len(lowered) else None
+        return Observed({name: column.cpu().numpy() for name, column in columns.items()}, exhibits, stages, kept)
 
     def _attacked(self, evaluator: Evaluator, chunk: Chunk, before: Judged) -> tuple[Tensor, Tensor, dict[str, int]]:
         """The worst inputs found, their sizes, and how often each stage brought a score to 0."""

@@ -29,9 +29,10 @@ from robustest.run.models.split_search import Halves
 from robustest.run.noting import measures
 from robustest.run.options import Options
 from robustest.run.result_building import finish, nothing_allowed
-from robustest.run.setup import Setup
+from robustest.run.setup import Setup, deciding, of_task
 from robustest.settings import Settings
 from robustest.statistics import asked_threshold
+from robustest.tasks import Task
 from robustest.threats import L2, Linf
 
 _BATCH = 64
@@ -61,6 +62,7 @@ def measure_no_universal_perturbation(
     *,
     max_fooling_rate: float | None = None,
     iterations: int = 200,
+    task: Task | None = None,
     **options: Unpack[Options],
 ) -> Result:
     """The share of samples whose predicted class one and the same perturbation changes.
@@ -76,6 +78,8 @@ def measure_no_universal_perturbation(
             sample and perturbation is clipped to the bounds.
         max_fooling_rate: the fooling rate claimed at most, in 0..1; without one the verdict is "inconclusive".
         iterations: mini-batches of 64 samples learned from, >= 1; for each of up to 13 starts a fortieth comes on top.
+        task: what the answers are, as for `measure_robust_accuracy`; an answer changes where it no longer holds by the
+            one to the unchanged sample.
         **options: see `robustest.run.options.Options`.
 
     Returns:
@@ -89,10 +93,10 @@ def measure_no_universal_perturbation(
     if not isinstance(threat, (Linf, L2)):
         raise ConfigError(expected("threat to be Linf(eps) or L2(eps)", threat))
     checked_whole("iterations", iterations, 1)
-    setup = Setup.of(model, data, options)
+    setup = Setup.of(model, data, options, deciding(task))
     halves = _halves(setup)
     plan = setup.on(halves.view).plan(
-        UNIVERSAL_PERTURBATION.quantities[0].says(threat),
+        UNIVERSAL_PERTURBATION.quantities[0].says(threat) + of_task(setup.task),
         Perturbing(halves=halves, threat=threat, iterations=iterations, settings=setup.settings),
         ShareRule(threshold=max_fooling_rate, at_least=False, terms=setup.terms),
         here=True,
@@ -110,7 +114,7 @@ def measure_no_universal_perturbation(
         bounds="below",
         caveats=nothing_allowed(threat),
         notes=hints_on(threat, setup.model.bounds),
-        pairing=Pairing(),
+        pairing=Pairing(under=of_task(setup.task).strip(", ")),
     )
     return halves.whole(result)
 
@@ -175,6 +179,7 @@ def perturb_chunk(evaluator: Evaluator, chunk: Chunk, threat: Linf | L2, delta: 
         badness=-task.margin(logits, clean),
         size=threat.size(after, region),
         most=examples,
+        task=task,
     )
     columns = {"held": same, "clean": task.holds(before, chunk.y), "right": task.holds(logits, chunk.y)}
     return Observed({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)

@@ -25,6 +25,7 @@ from robustest.run.driver import observe
 from robustest.run.evidence import Columns, Evidence, Observed
 from robustest.run.noting import measures
 from robustest.run.options import Options
+from robustest.run.remembered.comparison import Baseline
 from robustest.run.result_building import finish
 from robustest.run.setup import Setup
 from robustest.statistics import checked_not_both
@@ -39,6 +40,7 @@ STABLE = Kind(
         Quantity.at_most("max_mfp", "mean flip probability", "mean flip probability over {} perturbations"),
         Quantity.at_most("max_mt5d", "mean top-5 distance", "mean top-5 distance over {} perturbations"),
     ),
+    asks_too=("no_worse_than",),
     lines=no_lines,
 )
 """How often, and how far, predictions change from frame to frame of a perturbation."""
@@ -53,6 +55,8 @@ def measure_stable_under_perturbations(
     max_mfp: float | None = None,
     max_mt5d: float | None = None,
     reference: Mapping[str, Mapping[str, float]] | None = None,
+    no_worse_than: Baseline | None = None,
+    tolerance: float = 0.0,
     **options: Unpack[Options],
 ) -> Result:
     """The mean flip probability (mFP) or mean top-5 distance (mT5D) over perturbations of sequences.
@@ -70,6 +74,8 @@ def measure_stable_under_perturbations(
         max_mt5d: the mean top-5 distance claimed at most, > 0; not together with max_mfp.
         reference: `details` of another model's result. Each perturbation's figure is then a share of that model's: 1 is
             as good as the reference, and papers' figures are relative to AlexNet.
+        no_worse_than, tolerance: as for `measure_robust_score`, about each sequence's figure as a share of the largest
+            there is, which may rise by no more than `tolerance` on average.
         **options: see `robustest.run.options.Options`.
 
     Returns:
@@ -91,8 +97,14 @@ def measure_stable_under_perturbations(
     threshold = max_mt5d if by_distance else max_mfp
     asked = STABLE.asked("max_mt5d" if by_distance else "max_mfp")
     rule = WeightedRule.of(asked.threshold, threshold, _weights(names, reference, by_distance=by_distance), setup.terms)
-    look = Flickering(sequences=tuple((name, data.sequences[name]) for name in names))
-    plan = setup.plan(asked.says(len(names)), look, rule)  # files may change under their names: nothing is remembered
+    look = Flickering(sequences=tuple((name, data.sequences[name]) for name in names), weights=rule.weights)
+    # Files may change under their names: nothing is remembered.
+    plan = setup.plan(asked.says(len(names)), look, rule).against(
+        no_worse_than,
+        tolerance,
+        asked=threshold is not None,
+        scored=f"mean of 1 - {asked.name} / {rule.mean.scale:.3g}",
+    )
     evidence = observe(plan)
     return finish(
         plan,
@@ -139,9 +151,15 @@ def _checked_names(data: SequenceBenchmark, perturbations: Sequence[str] | None)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flickering:
-    """What becomes of predictions along sequences; `sequences` are names and frames."""
+    """What becomes of predictions along sequences.
+
+    Attributes:
+        sequences: names and frames.
+        weights: of each column in a sequence's figure; they sum to 1.
+    """
 
     sequences: tuple[tuple[str, Frames], ...]
+    weights: Mapping[str, float]
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observed:
         """What became of a chunk of sequences."""
@@ -160,7 +178,9 @@ class Flickering:
             columns[f"fp/{name}"], columns[f"t5d/{name}"] = np.array(flips), np.array(distances) / LARGEST
             columns[f"moved/{name}"] = np.array(moved)
         still = np.all([columns[f"fp/{name}"] == 0 for name, _ in self.sequences], axis=0)
-        return Observed({"held": still, **columns}, [])
+        # As a baseline compares it: more is better.
+        score = 1 - np.sum([weight * columns[name] for name, weight in self.weights.items()], axis=0)
+        return Observed({"held": still, "score": score, **columns}, [])
 
 
 def flip_probability(predicted: Tensor, *, noise: bool) -> float:

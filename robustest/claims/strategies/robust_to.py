@@ -24,7 +24,6 @@ from robustest.checks import checked_whole
 from robustest.claims.shifts.shift_accuracy import Shifting
 from robustest.claims.strategies.hypothesis_search import hunt
 from robustest.claims.strategies.tried_changes import Trials, tell
-from robustest.data import as_samples
 from robustest.errors import ConfigError, expected
 from robustest.facts import Fact
 from robustest.kinds import OUTCOMES, Kind, Quantity, clean_accuracy
@@ -36,14 +35,15 @@ from robustest.run.driver import observe
 from robustest.run.evidence import Evidence
 from robustest.run.models.split_search import with_search
 from robustest.run.noting import measures, noted
-from robustest.run.options import Options, apply
+from robustest.run.options import Options
 from robustest.run.result_building import result_of
-from robustest.run.setup import Setup
+from robustest.run.setup import Setup, deciding, of_task
 from robustest.settings import Settings
 from robustest.statistics import Decision, asked_threshold
 from robustest.statistics.thresholds import need
 from robustest.strategies import Change, as_change, strategy_words
 from robustest.strategies.changes import code_of
+from robustest.tasks import Task
 
 _LONGEST = 120
 
@@ -73,6 +73,7 @@ def measure_robust_to(
     *,
     at_least: float | None = None,
     max_examples: int | None = None,
+    task: Task | None = None,
     **options: Unpack[Options],
 ) -> Result:
     """The lowest accuracy that hypothesis finds under a strategy's changes, and the mildest that breaks a claim.
@@ -89,6 +90,7 @@ def measure_robust_to(
         strategy: draws changes: those of `robustest.strategies`, or functions of a batch, as shifts are.
         at_least: the accuracy claimed under every change, in 0..1.
         max_examples: examples tried before shrinking, at most; None tries 100.
+        task: what the answers are, and when they are right, as for `measure_shift_accuracy`.
         **options: see `robustest.run.options.Options`. With `max_samples` the search looks at so many
             samples, and what it ends with is measured on all. After `time_budget` seconds the search ends where it
             is, and only a counterexample that it has found is measured on all.
@@ -109,19 +111,16 @@ def measure_robust_to(
         raise ConfigError(expected("a strategy such as robustest.strategies.shifts()", strategy))
     if max_examples is not None:
         checked_whole("max_examples", max_examples, 1)
-    classifier, settings = apply(model, options)
-    samples, words = as_samples(data), strategy_words(strategy)
+    setup, words = Setup.of(model, data, options, deciding(task)), strategy_words(strategy)
     setting = words if len(words) <= _LONGEST else f"{words[: _LONGEST - 3]}..."
-    statement = ROBUST_TO.quantities[0].says(setting)
-    with torch.inference_mode(False), frozen(classifier.module) as notes:
-        trials = Trials.of(classifier, samples, settings, at_least, statement)
+    settings, statement = setup.settings, ROBUST_TO.quantities[0].says(setting) + of_task(setup.task)
+    with torch.inference_mode(False), frozen(setup.model.module) as notes:
+        trials = Trials.of(setup, at_least, statement)
         ended = _search(trials, strategy, settings, max_examples, setting=setting, statement=statement)
         # A counterexample found in time refutes for certain: it is measured on all samples, however long that takes.
         with clock.unlimited() if ended.early else nullcontext():
             trials.end()
-    result = _result(
-        trials, ended, Setup(classifier, samples, settings), at_least, setting=setting, statement=statement
-    )
+    result = _result(trials, ended, setup, at_least, setting=setting, statement=statement)
     return replace(result, notes=(*notes, *result.notes))
 
 
@@ -146,9 +145,9 @@ def accuracy_under(
         DataError, ModelError, DeviceError: as for `measure_robust_accuracy`.
     """
     at_least = asked_threshold("at_least", at_least, trivial=0)
-    classifier, settings = apply(model, options)
-    with torch.inference_mode(False), frozen(classifier.module):
-        trials = Trials.of(classifier, as_samples(data), settings, at_least, "")
+    setup = Setup.of(model, data, options)
+    with torch.inference_mode(False), frozen(setup.model.module):
+        trials = Trials.of(setup, at_least, "")
         trial = trials.measured(as_change(change))
     if hypothesis.currently_in_test_context():
         tell(trial.margin)
@@ -201,7 +200,7 @@ def _search(
             breaks,
             seeded=settings.seed,
             max_examples=max_examples,
-            key=f"{context.current().test} {setting}",
+            key=f"{context.current().test} {setting}{of_task(trials.task)}",
             remember=settings.cache,
             replay_only=settings.replay_only,
         )
@@ -238,7 +237,7 @@ def _result(
         details=_details(trials, evidence, ended),
         bounds="above",
         scope="set",
-        pairing=Pairing(under=code_of(shown)),
+        pairing=Pairing(under=code_of(shown) + of_task(setup.task)),
         caveats=_idle(trials),
         changed=[_changed(trials, evidence)],
     )

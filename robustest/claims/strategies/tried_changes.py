@@ -15,17 +15,17 @@ from hypothesis.errors import InvalidArgument
 from numpy.typing import NDArray
 
 from robustest import context, rng
-from robustest.data import Samples
 from robustest.engine.chunks import Chunk, check_data, load, partition
 from robustest.engine.device import resolve
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.health_checks.history import Asked, ask_again, check_model
-from robustest.models import Classifier, Needs
+from robustest.models import Needs
 from robustest.run.evidence import Tally
-from robustest.settings import Settings
-from robustest.shifts import Shift, ShiftedInputs
+from robustest.run.setup import Setup
+from robustest.shifts import Shift, ShiftedInputs, followed
 from robustest.statistics.thresholds import need
 from robustest.strategies import as_change
+from robustest.tasks import Task
 
 GOAL = "margin"
 """What hypothesis' statistics call the number that it is told of each example."""
@@ -88,12 +88,18 @@ class Trials:
         self._started = time.perf_counter()
 
     @classmethod
-    def of(
-        cls, classifier: Classifier, samples: Samples, settings: Settings, at_least: float | None, statement: str
-    ) -> Trials:
+    def of(cls, setup: Setup, at_least: float | None, statement: str) -> Trials:
         """Read the samples, and check the model on the first."""
+        classifier, samples, settings = setup.model, setup.samples, setup.settings
         device = resolve(settings.device, classifier.device)
-        evaluator = Evaluator(classifier, device, batch_size=settings.batch_size, suppress=settings.suppress, notes=[])
+        evaluator = Evaluator(
+            classifier,
+            device,
+            batch_size=settings.batch_size,
+            suppress=settings.suppress,
+            notes=[],
+            task=setup.task,
+        )
         order = rng.permutation(settings.seed, len(samples))[: settings.max_samples]
         check_data(samples, order)
         chunks = [
@@ -103,6 +109,11 @@ class Trials:
         for chunk in chunks:
             evaluator.check_labels(chunk.y)
         return cls(evaluator, chunks, at_least, statement, asked)
+
+    @property
+    def task(self) -> Task:
+        """What the model's answers are, and when they are right."""
+        return self._evaluator.task
 
     @property
     def lowest(self) -> float:
@@ -162,9 +173,10 @@ class Trials:
         changed: list[ShiftedInputs] = []
         for chunk in self._chunks:
             after = change.shifted(chunk.x, chunk.key, chunk.bounds)
-            logits = self._evaluator.logits(after.x)
-            right += int(task.holds(logits, chunk.y).sum())
-            found.append(task.margin(logits, chunk.y).double())
+            y = followed(task, change, chunk.x, chunk.y, chunk.key, bounds=chunk.bounds)
+            seen = self._evaluator.judged(after.x, y)
+            right += int(seen.holds.sum())
+            found.append(seen.margin.double())
             changed.append(after)
         self._evaluator.settle()
         margin = torch.cat(found)

@@ -56,7 +56,7 @@ def search_smallest(evaluator: Evaluator, chunk: Chunk, cascade: Cascade, threat
     logits = evaluator.logits(chunk.x)
     clean, holds = evaluator.task.predictions(logits), evaluator.task.holds(logits, chunk.y)
     size = torch.where(holds, torch.inf, 0.0).double()
-    best = Smallest(clean, holds, chunk.x.clone(), size, clean.clone(), torch.zeros_like(clean, dtype=torch.bool))
+    best = Smallest(clean, holds, chunk.x.clone(), size, clean.clone(), torch.zeros_like(holds))
     right = holds.nonzero().squeeze(1)
     part = chunk.rows(right)
     suspect = suspected(evaluator, evaluator.task.margin(logits[right], part.y), part.y)
@@ -107,7 +107,9 @@ def _bound(evaluator: Evaluator, chunk: Chunk, threat: Threat, best: Smallest, l
         return
     x, y = chunk.x[lost], chunk.y[lost]
     apart = torch.cdist(x.flatten(1), chunk.x.flatten(1), p=p)
-    apart[best.clean == y.unsqueeze(1)] = torch.inf
+    task = evaluator.task
+    # Which samples' answers would be right for a row, too: the way to one of them need not leave what is right.
+    apart[torch.stack([task.right(best.clean, one.expand_as(best.clean)) for one in y])] = torch.inf
     near, at = apart.min(1)
     some = near.isfinite()
     lost, x, y, far = lost[some], x[some], y[some], chunk.x[at[some]]

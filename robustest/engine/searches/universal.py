@@ -13,6 +13,7 @@ from robustest import rng
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.health_checks.unreached import count_unreached
+from robustest.tasks import Task
 from robustest.threats import L2, Linf
 
 Batches = Callable[[int], Iterator[Chunk]]
@@ -35,11 +36,11 @@ _FIRST_SHARE, _LATER_SHARE = 0.25, 0.1
 def learn(evaluator: Evaluator, batches: Batches, judged: Chunk, threat: Linf | L2, steps: int) -> Tensor:
     """A perturbation (1, *S) inside the threat's ball that changes as many of the model's own answers as can be found.
 
-    From nothing, from random corners and towards each of the likeliest classes a few steps are taken; of the
-    perturbations that come out the two that fool most share `steps` between them. Steps climb the mean of a sigmoid of
-    the margin, whose width is a share of the usual margin, so that the scale of the logits does not matter and samples
-    that are fooled already, or far from it, have little say. They are normalised, with momentum, and fall to nothing
-    over half a cosine.
+    From nothing, from random corners and, where an answer is a class, towards each of the likeliest a few steps are
+    taken; of the perturbations that come out the two that fool most share `steps` between them. Steps climb the mean of
+    a sigmoid of the margin, whose width is a share of the usual margin, so that the scale of the logits does not matter
+    and samples that are fooled already, or far from it, have little say. They are normalised, with momentum, and
+    fall to nothing over half a cosine.
 
     Args:
         evaluator: makes the model's passes.
@@ -59,7 +60,7 @@ def learn(evaluator: Evaluator, batches: Batches, judged: Chunk, threat: Linf | 
     region = threat.region(judged.x, judged.bounds)
     alive = torch.zeros_like(judged.x[:1], dtype=torch.bool)  # elements with a gradient anywhere that was climbed from
     short = max(1, steps // _SHORT)
-    for delta, target in _starts(judged, clean, threat):
+    for delta, target in _starts(judged, clean, threat, one_class=task.one_class):
         climbed = _climb(
             evaluator, batches(short), threat, delta, steps=short, share=_FIRST_SHARE, target=target, alive=alive
         )
@@ -78,14 +79,16 @@ def learn(evaluator: Evaluator, batches: Batches, judged: Chunk, threat: Linf | 
     return best_of_all
 
 
-def _starts(judged: Chunk, clean: Tensor, threat: Linf | L2) -> list[tuple[Tensor, int | None]]:
+def _starts(judged: Chunk, clean: Tensor, threat: Linf | L2, *, one_class: bool) -> list[tuple[Tensor, int | None]]:
     """Perturbations to begin with, and the class that their first steps lead to; None for any other."""
     nothing = torch.zeros_like(judged.x[:1])
     ball = _ball(threat, nothing, judged)
     keys = [rng.fold(judged.key[:1], f"universal start {number}") for number in range(_RANDOM)]
     random = [threat.stride(ball) * threat.ascent(rng.signs(key, nothing.shape[1:])) for key in keys]
-    near = (clean - clean.amax(1, keepdim=True)).mean(0).argsort(descending=True, stable=True)[:_CLASSES]
     starts: list[tuple[Tensor, int | None]] = [(nothing, None), *((threat.project(d, ball), None) for d in random)]
+    if not one_class:
+        return starts
+    near = (clean - clean.amax(1, keepdim=True)).mean(0).argsort(descending=True, stable=True)[:_CLASSES]
     return starts + [(nothing, label) for label in near.tolist()]
 
 
@@ -104,11 +107,16 @@ def _climb(
     pace, share = torch.zeros_like(delta), max(share, 1 / steps)  # few steps cross the ball, too
     for step, batch in enumerate(batches):
         region, ball = threat.region(batch.x, batch.bounds), _ball(threat, delta, batch)
-        logits = evaluator.logits(batch.x)
-        lead = logits.topk(2, 1).values
+        logits, task = evaluator.logits(batch.x), evaluator.task
+        answers = task.predictions(logits)
+        # The usual lead: how far the model's own answers are from turning into others. What a task has climbed in place
+        # of its margin may be zero there, as an error is: then the margin tells the scale.
+        lead = -_lost(task, logits, answers, target=None)
+        if not task.one_class:
+            lead = torch.maximum(lead, task.margin(logits, answers).to(lead))
         done = step / max(1, steps - 1)
-        width = (lead[:, 0] - lead[:, 1]).median() * (_WIDTHS[0] + (_WIDTHS[1] - _WIDTHS[0]) * done)
-        fooled = _Fooled(evaluator.task.predictions(logits), target, width.clamp(min=torch.finfo(lead.dtype).tiny))
+        width = lead.median() * (_WIDTHS[0] + (_WIDTHS[1] - _WIDTHS[0]) * done)
+        fooled = _Fooled(task, answers, target, width.clamp(min=torch.finfo(lead.dtype).tiny))
         # Where a sample is clipped too, so that the perturbation can grow out of the clipped side again.
         point = threat.project(batch.x + delta, region)
         each = evaluator.gradient(point, lambda z, _: z, fooled)[1]
@@ -122,17 +130,24 @@ def _climb(
 
 @dataclass(frozen=True, slots=True)
 class _Fooled:
-    """A soft step in the margin of answers y (N,) over the best other class, or over one of them; of that width."""
+    """A soft step, of that width, in how far answers y (N, *T) are lost: to any other, or to one class."""
 
+    task: Task
     y: Tensor
     target: int | None
     width: Tensor
 
     def __call__(self, logits: Tensor, part: slice) -> Tensor:
-        at = self.y[part].unsqueeze(1)
-        own = logits.gather(1, at).squeeze(1)
-        other = logits.scatter(1, at, -torch.inf).amax(1) if self.target is None else logits[:, self.target]
-        return torch.sigmoid((other - own) / self.width)
+        return torch.sigmoid(_lost(self.task, logits, self.y[part], self.target) / self.width)
+
+
+def _lost(task: Task, output: Tensor, y: Tensor, target: int | None) -> Tensor:
+    """Return (B,) how far answers y (B, *T) are lost by outputs (B, *O), negative while they hold."""
+    if not task.one_class:
+        return task.losses["margin"](output, y)
+    at = y.unsqueeze(1)
+    own = output.gather(1, at).squeeze(1)
+    return (output.scatter(1, at, -torch.inf).amax(1) if target is None else output[:, target]) - own
 
 
 def _ball(threat: Linf | L2, delta: Tensor, batch: Chunk) -> dict[str, Tensor]:

@@ -200,21 +200,25 @@ def _comparison(about: Mapping[str, Any] | None, quantity: str) -> Comparison | 
         return Comparison(
             problem=f"This run writes the baseline {about['file']}: there is nothing to compare with yet."
         )
+    other = about.get("model")
+    against = f"the model {other}" if other else about["file"]
     if "drop" not in about:
-        return Comparison(problem=f"Not compared with {about['file']}: the verdict came before every sample was seen.")
+        return Comparison(problem=f"Not compared with {against}: the verdict came before every sample was seen.")
     low, high = about["drop_interval"]
     share = about.get("of") or ("accuracy" if "accuracy" in quantity else "share that held")
     return Comparison(
         facts=(
-            Fact("then", f"{share} {about['accuracy']:.3f} ({about['date']}, commit {about['commit']})"),
+            Fact("other model", f"{share} {about['accuracy']:.3f} ({other})")
+            if other
+            else Fact("then", f"{share} {about['accuracy']:.3f} ({about['date']}, commit {about['commit']})"),
             Fact(
-                "now",
+                "this model" if other else "now",
                 f"{share} {about['accuracy'] - about['drop']:.3f}: {about['lost']} samples lost, "
                 f"{about['gained']} gained",
             ),
             Fact("drop", f"{about['drop']:.4f} [{low:.4f}, {high:.4f}], tolerated {about['tolerance']:g}"),
             Fact(f"{about.get('test', 'McNemar')} p", f"{about['p']:.2g}"),
-            Fact("entry", f"{about['key']} in {about['file']}"),
+            *(() if other else (Fact("entry", f"{about['key']} in {about['file']}"),)),
         ),
         drop=about["drop"],
     )

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from robustest.results import Verdict
 from robustest.rules.no_worse import NoWorse
@@ -33,6 +34,7 @@ class ScoreChange:
         tolerance: the fall that is allowed, in 0..1.
         alpha: error allowed for a failure.
         interval: of the fall in the population, two-sided at 1 - 2 alpha.
+        of: the name of the mean.
     """
 
     fall: float
@@ -46,6 +48,7 @@ class ScoreChange:
     tolerance: float
     alpha: float
     interval: tuple[float, float]
+    of: str = "mean score"
 
     @property
     def beyond(self) -> bool:
@@ -82,12 +85,12 @@ class ScoreChange:
             "swapped": self.chance,
             "drop": self.fall,
             "drop_interval": list(self.interval),
-            "of": "mean score",
+            "of": self.of,
         }
 
     def __str__(self) -> str:
         return (
-            f"against the baseline the mean score fell by {self.fall:.4f}, {self.lost} lower, {self.gained} higher of "
+            f"against the baseline the {self.of} fell by {self.fall:.4f}, {self.lost} lower, {self.gained} higher of "
             f"{self.n}, betting p = {self.p_lost:.2g}, as much by swaps {self.chance:.2g}"
         )
 
@@ -107,10 +110,16 @@ class ScoreBaselineRule(NoWorse):
             `NoWorse`.
         seed: of the order in which bets are made, and of the swaps.
         column: where scores are.
+        of: the name of their mean.
     """
 
     seed: int
     column: str = "score"
+    of: str = "mean score"
+
+    def of_model(self, columns: Columns) -> NDArray[np.float64]:
+        """As `NoWorse.of_model`."""
+        return np.asarray(columns[self.column], dtype=np.float64)
 
     def compare(self, columns: Columns) -> ScoreChange:
         """Pair every sample with its score in the baseline."""
@@ -133,6 +142,7 @@ class ScoreBaselineRule(NoWorse):
             tolerance=self.tolerance,
             alpha=self.terms.alpha,
             interval=drop_interval(fall, MANY, self.terms.alpha),
+            of=self.of,
         )
 
     def _paired(self, decision: Decision, columns: Columns) -> Decision:

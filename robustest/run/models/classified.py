@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -15,11 +15,11 @@ from robustest.data import Samples
 from robustest.engine.chunks import Chunk, check_data
 from robustest.engine.device import resolve
 from robustest.engine.evaluator import Evaluator
-from robustest.errors import ConfigError
+from robustest.errors import ConfigError, expected
 from robustest.identity.fingerprint import Fingerprint, fingerprint
 from robustest.models import Classifier, frozen
 from robustest.models.shipping import ship
-from robustest.run.chunk_measurement import Look, ModelBench, stratified
+from robustest.run.chunk_measurement import Look, ModelBench, Searching, stratified
 from robustest.run.evidence import Exhibit, Observed, Tally
 from robustest.run.remembered.asking import Answered, Asking
 from robustest.run.remembered.memory import Memory
@@ -41,6 +41,7 @@ class Classified:
         replay: known counterexamples, and how to make new ones smaller; None where there are none.
         adapts: whether the look shows a model one condition alone, so that one that adapts is measured fresh.
         task: what the model's answers are, and when they are right.
+        classifier_of: prepares another model as this one was; None where the units can be put to this one alone.
 
     Raises:
         ConfigError: the model adapts to what it is shown, and the claim is about one that does not.
@@ -52,6 +53,7 @@ class Classified:
     replay: Replay | None = None
     adapts: bool = False
     task: Task = CLASSIFICATION
+    classifier_of: Callable[[object], Classifier] | None = None
 
     def __post_init__(self) -> None:
         if self.model.reset is not None and not self.adapts:
@@ -63,6 +65,59 @@ class Classified:
 
     def __len__(self) -> int:
         return len(self.samples)
+
+    def beside(self, model: object, *, asked: bool) -> tuple[Classified, Classified]:
+        """Return these units and the same units put to another model, ready to be compared.
+
+        Both are asked for what both can give, with the smaller budget of queries: a search that could use the gradients
+        of one of the models alone would find more in that one. Searches hand over every counterexample, to be tried on
+        the other model.
+
+        Args:
+            model: the other one, anything that stands for a classifier.
+            asked: whether the number itself has a threshold; then it must not be measured by a weaker search.
+
+        Raises:
+            ConfigError: the models do not go together.
+        """
+        if self.classifier_of is None:
+            raise ConfigError(expected("no_worse_than to be the path of a baseline file", model))
+        own, look = self.model, cast("Any", self.look)
+        try:
+            other = self.classifier_of(model)
+        except ConfigError as error:
+            raise ConfigError(f"{error} no_worse_than= takes the path of a baseline file, or another model.") from error
+        if other.bounds != own.bounds:
+            raise ConfigError(
+                f"Expected no_worse_than= to take inputs in {own.bounds}, as the model does, but got {other.bounds}."
+            )
+        if own.labels is not None and other.labels is not None and own.labels != other.labels:
+            raise ConfigError(
+                f"Expected no_worse_than= to have the model's classes {own.labels}, in their order, but got "
+                f"{other.labels}."
+            )
+        if own.reset is not None or other.reset is not None:
+            raise ConfigError(
+                "Expected two models that answer alike each time but one of them adapts to what it is shown. Compare "
+                "it with a baseline file."
+            )
+        queries = min((one.max_queries for one in (own, other) if one.max_queries is not None), default=None)
+        gives = min(own.gives, other.gives)
+        searches = isinstance(look, Searching)
+        if asked and searches and (own.gives, own.max_queries) != (gives, queries):
+            raise ConfigError(
+                f"Expected no_worse_than= to give {own.gives.name.lower()}, as the model does, with a budget of "
+                f"queries as large, but got {other.gives.name.lower()}: both are searched alike, which would weaken "
+                "the search that the threshold rests on. Write an assertion for the threshold, and another with "
+                "no_worse_than= alone."
+            )
+        if searches:
+            look = look.keeping()
+        first = replace(self, model=replace(own, gives=gives, max_queries=queries), look=look)
+        # Known counterexamples are tried on both models, and what still breaks is known of each model by itself.
+        known = None if self.replay is None else self.replay.anew()
+        look = look if known is None else replace(look, replay=known)
+        return first, replace(first, model=replace(other, gives=gives, max_queries=queries), look=look, replay=known)
 
     def check(self, ids: Tensor) -> None:
         """As `Units.check`."""
@@ -135,6 +190,14 @@ class OpenSamples:
         chunk = replace(chunk, key=rng.fold(chunk.key, "audit"))
         look = auditor(self.bench.evaluator, chunk)
         return None if look is None else lambda: self.bench.counted(lambda evaluator: look(evaluator, chunk))
+
+    def tried(self, kept: Kept) -> Callable[[], tuple[Observed, Tally]] | None:
+        """As `OpenUnits.tried`: by the look that searched, where it does."""
+        look: Any = self._units.look
+        if not isinstance(look, Searching):
+            return None
+        chunk = self.bench.load(kept.ids)
+        return lambda: self.bench.counted(lambda evaluator: look.tried(evaluator, chunk, kept))
 
     def ask(self, memory: Memory, chunk: Chunk, marks: list[bytes]) -> None:
         """As `OpenUnits.ask`: on any engine it is this process's copy of the model that is asked."""

@@ -5,24 +5,29 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from robustest import context
 from robustest.errors import ConfigError, StoreError, expected
+from robustest.models import as_classifier
 from robustest.results import Result
 from robustest.rules import BaselineRule, NoWorse, Rule, ScoreBaselineRule, Terms
 from robustest.run.evidence import Evidence
 from robustest.run.naming import current_claim
+from robustest.run.units import Units
 from robustest.settings import Settings
 from robustest.statistics import checked_threshold
 from robustest.store.baselines import BaselineEntry, packed, packed_scores
 from robustest.store.baselines import read as read_baseline
 
-Baseline = str | os.PathLike[str]
+Baseline: TypeAlias = object
+"""The path of a baseline's file, or another model: anything that stands for a classifier."""
 
+_MODELS, _ADDRESSES = ".onnx", ("http://", "https://")
+"""Ends and starts of texts that name a model, and no baseline file."""
 _BEFORE, _SHOWN = 30, 80
 """Characters of how two baselines were measured that are shown: before they differ, and in all."""
 
@@ -34,18 +39,22 @@ class Compared:
     Attributes:
         rule: what is claimed, with the comparison where there is one.
         settings: how it is measured; a baseline being made needs every sample.
+        units: what is counted; beside another model, ready to be compared with it.
         file: the baseline's file; None where nothing is compared.
         key: the claim's name in it.
         entry: what it says; None while it is being made.
         measured_by: as `measured_by` says.
+        other: the same units, put to the model that the claim is compared with; None where that is a file, or nothing.
     """
 
     rule: Rule
     settings: Settings
+    units: Units
     file: Path | None = None
     key: str = ""
     entry: BaselineEntry | None = None
     measured_by: str = ""
+    other: Units | None = None
 
     def told(self, result: Result, evidence: Evidence) -> Result:
         """The result with what the comparison says.
@@ -53,16 +62,25 @@ class Compared:
         Raises:
             StoreError: the baseline is of other samples.
         """
-        if self.file is None or not isinstance(self.rule, NoWorse):
+        rule = self.rule
+        if not isinstance(rule, NoWorse):
             return result
-        about: dict[str, Any] = {"file": str(self.file), "key": self.key, "tolerance": self.rule.tolerance}
+        about: dict[str, Any] = {"tolerance": rule.tolerance}
         notes = result.notes
+        if self.other is not None:
+            about["model"] = _name_of(self.other, evidence)
+            if evidence.beside is not None and evidence.beside.outcomes is not None:
+                about |= self._found(replace(rule, before=evidence.beside.outcomes), evidence)
+            return replace(result, details={**result.details, "baseline": about})
+        if self.file is None:
+            return result
+        about |= {"file": str(self.file), "key": self.key}
         if self.entry is None:
             about |= {"update": True, "measured_by": self.measured_by, "data": evidence.data}
-            if isinstance(self.rule, ScoreBaselineRule):
-                about["scores"] = packed_scores(evidence.columns[self.rule.column])
-            elif isinstance(self.rule, BaselineRule) and (len(self.rule.columns) > 1 or not self.rule.together):
-                about["cells"] = packed(np.stack([evidence.columns[name] for name in self.rule.columns], 1).ravel())
+            if isinstance(rule, ScoreBaselineRule):
+                about["scores"] = packed_scores(rule.of_model(evidence.columns))
+            elif isinstance(rule, BaselineRule) and (rule.columns != ("held",) or not rule.together):
+                about["cells"] = packed(rule.of_model(evidence.columns).ravel())
         elif evidence.whole:
             if self.entry.data != evidence.data:
                 raise StoreError(
@@ -70,22 +88,32 @@ class Compared:
                     "ones (the same number, other values or labels): their outcomes cannot be paired. If the change is "
                     f"meant, update it: {_command()}"
                 )
-            found = self.rule.compare({**evidence.columns, "id": evidence.ids})
-            about |= {
-                **found.details(),
-                "accuracy": float(self.rule.share_before),
-                "date": self.entry.date,
-                "commit": self.entry.commit,
-            }
-            if isinstance(self.rule, BaselineRule) and (self.rule.groups or self.rule.parts):
-                by_group = self.rule.compare_groups({**evidence.columns, "id": evidence.ids})
-                about["groups"] = [
-                    {"group": one.name, "n": one.n, "lost": one.lost, "gained": one.gained, "p": one.p_lost}
-                    for one in by_group
-                ]
+            about |= {**self._found(rule, evidence), "date": self.entry.date, "commit": self.entry.commit}
+            found = rule.compare({**evidence.columns, "id": evidence.ids})
             if found.better:
                 notes = (*notes, f"better than the baseline: {found.gained} gained, {found.lost} lost. {_tighten()}")
         return replace(result, details={**result.details, "baseline": about}, notes=notes)
+
+    @staticmethod
+    def _found(rule: NoWorse, evidence: Evidence) -> dict[str, Any]:
+        """Return what became of the samples of a baseline, of all and of each group that is compared by itself."""
+        columns = {**evidence.columns, "id": evidence.ids}
+        about = {**rule.compare(columns).details(), "accuracy": float(rule.share_before)}
+        if isinstance(rule, BaselineRule) and (rule.groups or rule.parts):
+            about["groups"] = [
+                {"group": one.name, "n": one.n, "lost": one.lost, "gained": one.gained, "p": one.p_lost}
+                for one in rule.compare_groups(columns)
+            ]
+        return about
+
+
+def _name_of(units: Units, evidence: Evidence) -> str:
+    """Return what tells a model from others in words: the name of its class or function, and its digest."""
+    model: Any = getattr(units, "model", None)
+    call = getattr(model, "call", None)
+    name = getattr(call, "__qualname__", type(call).__name__)
+    digest = "" if evidence.beside is None else evidence.beside.model
+    return f"{name} {digest[:12]}".strip()
 
 
 def compared(
@@ -94,7 +122,7 @@ def compared(
     *,
     asked: bool,
     statement: str,
-    n: int,
+    units: Units,
     terms: Terms,
     no_worse_than: Baseline | None,
     tolerance: float,
@@ -103,7 +131,7 @@ def compared(
     parts: tuple[tuple[str, tuple[str, ...]], ...] = (),
     together: bool = True,
     level: float | None = None,
-    scored: bool = False,
+    scored: str = "",
     by: str = "",
 ) -> Compared:
     """A claim with its comparison, where one is asked for.
@@ -114,44 +142,52 @@ def compared(
         asked: whether that has a threshold.
         statement: the claim in words, which stands for its key outside a measurement; with the test's id, the key of
             the claim is that of the baseline's entry.
-        n: number of samples.
+        units: what is counted.
         terms: what the verdict may rest on.
-        no_worse_than: the baseline's file; None compares with nothing.
+        no_worse_than: the baseline's file, or another model; None compares with nothing.
         tolerance: the fall from the baseline that is allowed, in 0..1.
         groups, columns, parts, together, level: as in `BaselineRule`.
-        scored: compare the scores of the column "score", as `ScoreBaselineRule` does, in place of outcomes.
+        scored: as for `Plan.against`.
         by: how outcomes come about, as `measured_by` says it.
 
     Raises:
-        ConfigError: an argument is out of range, or the tolerance as wide as what held in the baseline.
+        ConfigError: an argument is out of range, the tolerance is as wide as what held in the baseline, or the other
+            model cannot be compared with this one.
         StoreError: the baseline is missing, damaged, of another number of samples, or was measured otherwise.
     """
     tolerance = checked_threshold("tolerance", tolerance, trivial=1)
     if no_worse_than is None:
-        return Compared(rule, settings)
-    if not isinstance(no_worse_than, (str, os.PathLike)):
-        raise ConfigError(expected("no_worse_than to be the path of a baseline file", no_worse_than))
-    file = Path(no_worse_than)
-    end = f" of the {parts[0][0]}" if len(parts) == 1 else ""  # a fall from one data set to another has two entries
-    key = f"{context.current().claimant}: {current_claim() or statement}{end}"
+        return Compared(rule, settings, units)
     common: dict[str, Any] = {"other": rule, "asked": asked, "tolerance": tolerance, "terms": terms}
     making: NoWorse
     if scored:
-        making = ScoreBaselineRule(**common, before=None, seed=settings.seed)
+        making = ScoreBaselineRule(**common, before=None, seed=settings.seed, of=scored)
     else:
         how: dict[str, Any] = {"groups": groups, "columns": columns, "parts": parts, "together": together}
         making = BaselineRule(**common, before=None, **how, level=level)
+    if not isinstance(no_worse_than, (str, os.PathLike)):
+        beside: Any = getattr(units, "beside", None)
+        if beside is None:
+            raise ConfigError(expected("no_worse_than to be the path of a baseline file", no_worse_than))
+        own, other = beside(no_worse_than, asked=asked)
+        # Nothing is known of the other model yet: with no outcome of it the rule passes nothing.
+        return Compared(replace(making, before=np.empty(0)), settings, own, other=other)
+    if str(no_worse_than).endswith(_MODELS) or str(no_worse_than).startswith(_ADDRESSES):
+        as_classifier(str(no_worse_than))  # says how a model is opened
+    file = Path(no_worse_than)
+    end = f" of the {parts[0][0]}" if len(parts) == 1 else ""  # a fall from one data set to another has two entries
+    key = f"{context.current().claimant}: {current_claim() or statement}{end}"
     if settings.update_baseline:
         whole = settings.but({"exact": True, "max_samples": None, "time_budget": None})
-        return Compared(making, whole, file, key, None, by)
-    entry = _entry(file, key, n, len(columns), scored)
+        return Compared(making, whole, units, file, key, None, by)
+    entry = _entry(file, key, len(units), len(columns), bool(scored))
     _check_alike(entry, by, file)
     made = replace(making, before=np.array(entry.values))
     if tolerance >= made.share_before:
-        least = f"{'the mean score of' if scored else 'the share that held in'} the baseline, {made.share_before:.3f}"
+        least = f"{f'the {scored} of' if scored else 'the share that held in'} the baseline, {made.share_before:.3f}"
         mend = "Nothing could be called worse. Tolerate less, or leave no_worse_than= out."
         raise ConfigError(expected(f"tolerance to be less than {least}", tolerance, mend))
-    return Compared(made, settings, file, key, entry)
+    return Compared(made, settings, units, file, key, entry)
 
 
 def _check_alike(entry: BaselineEntry, by: str, file: Path) -> None:

@@ -58,6 +58,10 @@ class Replay:
         of = "" if task == CLASSIFICATION else f" {task.name}"
         self._name = f"{context.current().claimant} {type(threat).__name__}{of}"
 
+    def anew(self) -> Replay:
+        """Return the counterexamples of the same claim, to be tried on another model."""
+        return Replay(self.threat, self._settings, self._task, certifies=self._certifies)
+
     @property
     def notices(self) -> tuple[str, ...]:
         """What is wrong with the corpus."""
@@ -155,11 +159,16 @@ class Replay:
             for row, exhibit in enumerate(exhibits)
         ]
 
-    def found(self, evaluator: Evaluator, chunk: Chunk, x: Tensor, size: Tensor, broken: Tensor) -> Kept | None:
-        """What a chunk has to keep: what was broken (n,) in it, as much as there is room for in all."""
-        rows = broken.nonzero().squeeze(1)[: self._room(x)]
+    def found(
+        self, evaluator: Evaluator, chunk: Chunk, x: Tensor, size: Tensor, broken: Tensor, *, every: bool = False
+    ) -> Kept | None:
+        """What a chunk has to keep: what was broken (n,) in it, as much as there is room for in all, or `every` one."""
+        room = self._room(x)
+        rows = broken.nonzero().squeeze(1)[: None if every else room]
         if len(rows) == 0:
             return None
+        if room == 0:  # no file will hold them: nothing is gained by fewer bytes
+            return kept_of(chunk, rows, x, size)
         part = chunk.rows(rows)
         inputs, sizes = rounded(evaluator, self.threat, part, x[rows], size[rows])
         return Kept(ids=part.ids, x=inputs.cpu(), y=marks(part.y), sizes=sizes.cpu())
@@ -187,6 +196,13 @@ class Replay:
         if self._corpus is None:
             return 0
         return int(_SHARE * self._settings.corpus_max_mb * 1e6 // (x[0].numel() * x.element_size()))
+
+
+def kept_of(chunk: Chunk, rows: Tensor, x: Tensor, size: Tensor) -> Kept:
+    """Return the counterexamples x (n, *S), of sizes (n,), of a chunk's rows (m,) as they are."""
+    return Kept(
+        ids=chunk.ids[rows.cpu()], x=x[rows].cpu().float(), y=marks(chunk.y[rows]), sizes=size[rows].cpu().double()
+    )
 
 
 def marks(y: Tensor) -> Tensor:

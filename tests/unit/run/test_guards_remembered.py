@@ -268,7 +268,7 @@ def asked(file: Path, *, n: int = 4, tolerance: float = 0.1, by: str = "pgd", up
             settings,
             asked=False,
             statement="accuracy",
-            n=n,
+            units=range(n),
             terms=TERMS,
             no_worse_than=file,
             tolerance=tolerance,
@@ -325,13 +325,13 @@ def test_scores_are_compared_with_scores(baseline: Path, tmp_path: Path) -> None
     write_baseline(
         scored, {"t.py::t: accuracy": entry(scores=(0.1, 0.2, 0.3, 0.4), estimate=0.25, interval=(0.25, 0.25))}
     )
-    assert asked(scored, scored=True).rule.before.tolist() == [0.1, 0.2, 0.3, 0.4]
+    assert asked(scored, scored="mean score").rule.before.tolist() == [0.1, 0.2, 0.3, 0.4]
     with pytest.raises(StoreError, match="Expected scores of this claim"):
-        asked(baseline, scored=True)
+        asked(baseline, scored="mean score")
     with pytest.raises(StoreError, match="Expected outcomes of this claim"):
         asked(scored)
     with pytest.raises(ConfigError, match=r"less than the mean score of the baseline, 0\.250"):
-        asked(scored, scored=True, tolerance=0.25)
+        asked(scored, scored="mean score", tolerance=0.25)
 
 
 def test_a_baseline_being_made_needs_every_sample(tmp_path: Path) -> None:

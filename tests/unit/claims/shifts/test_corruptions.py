@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from robustest import ConfigError, ModelError, StoreError, Verdict, adapting, assert_corruption_robustness
 from robustest.data import ALEXNET_ON_IMAGENET_C, CorruptedBenchmark, as_samples
@@ -249,6 +249,15 @@ class Tuning:
     def __call__(self, x: Tensor) -> Tensor:
         self.shown += 0.01 * len(x)
         return model(x - self.shown)
+
+
+def test_a_model_that_adapts_is_not_compared_with_another() -> None:
+    """Its answers hang on what it was shown before; without this its comparison would be with nothing."""
+    still = nn.Sequential(nn.Flatten(), nn.Linear(X[0].numel(), 2))
+    moody = adapting(still, reset=lambda: None)
+    for first, second in ((moody, still), (still, moody)):
+        with pytest.raises(ConfigError, match="adapts to what it is shown"):
+            measure_corruption_robustness(first, (X, Y), corruptions=["gaussian_noise"], no_worse_than=second)
 
 
 def test_a_model_that_adapts_is_fresh_in_each_cell_and_said_to_adapt() -> None:
