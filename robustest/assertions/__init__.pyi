@@ -151,7 +151,7 @@ def assert_min_perturbation(
     *,
     at_least: float,
     attack: str | Searcher | Cascade | None = ...,
-    task: Task | None = ...,
+    task: Task | str | None = ...,
     **options: Unpack[Options],
 ) -> Result: ...
 
@@ -162,7 +162,7 @@ def assert_no_universal_perturbation(
     *,
     max_fooling_rate: float,
     iterations: int = ...,
-    task: Task | None = ...,
+    task: Task | str | None = ...,
     **options: Unpack[Options],
 ) -> Result: ...
 
@@ -531,7 +531,7 @@ def assert_no_spurious_feature(
     no_worse_than: Baseline | None = ...,
     tolerance: float = ...,
     target_class: int | None = ...,
-    task: Task | None = ...,
+    task: Task | str | None = ...,
     control: object | None = ...,
     train: TrainFn | None = ...,
     train_data: object | None = ...,
@@ -549,7 +549,7 @@ def assert_no_spurious_feature(
     no_worse_than: Baseline | None = ...,
     tolerance: float = ...,
     target_class: int | None = ...,
-    task: Task | None = ...,
+    task: Task | str | None = ...,
     control: object | None = ...,
     train: TrainFn | None = ...,
     train_data: object | None = ...,
@@ -567,7 +567,7 @@ def assert_no_spurious_feature(
     no_worse_than: Baseline,
     tolerance: float = ...,
     target_class: int | None = ...,
-    task: Task | None = ...,
+    task: Task | str | None = ...,
     control: object | None = ...,
     train: TrainFn | None = ...,
     train_data: object | None = ...,

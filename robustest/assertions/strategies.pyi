@@ -13,6 +13,6 @@ def assert_robust_to(
     *,
     at_least: float,
     max_examples: int | None = ...,
-    task: Task | None = ...,
+    task: Task | str | None = ...,
     **options: Unpack[Options],
 ) -> Result: ...

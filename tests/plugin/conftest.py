@@ -80,6 +80,9 @@ IMPORTS = """
 import pytest
 from made import claimed
 from robustest import *
+from robustest.attacks import *
+from robustest.cues import *
+from robustest.measure import *
 
 def claim(model, data, eps, at_least, **options):
     __tracebackhide__ = True

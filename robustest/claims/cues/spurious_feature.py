@@ -44,7 +44,7 @@ from robustest.run.result_building import finish
 from robustest.run.setup import Setup, deciding, of_task
 from robustest.run.training.trainings import TrainFn, check_train
 from robustest.statistics import asked_threshold
-from robustest.tasks import Task, checked_task
+from robustest.tasks import Task
 
 
 @measures(NO_SPURIOUS_FEATURE)
@@ -58,7 +58,7 @@ def measure_no_spurious_feature(
     no_worse_than: Baseline | None = None,
     tolerance: float = 0.0,
     target_class: int | None = None,
-    task: Task | None = None,
+    task: Task | str | None = None,
     control: object | None = None,
     train: TrainFn | None = None,
     train_data: object | None = None,
@@ -104,8 +104,9 @@ def measure_no_spurious_feature(
     max_flip_rate = asked_threshold("max_flip_rate", max_flip_rate, trivial=1)
     max_recall_drop = asked_threshold("max_recall_drop", max_recall_drop, trivial=1)
     _check_asked(target_class, control, train, train_data)
-    if task is not None and not checked_task(task).one_class:
-        _check_flips_alone(task, cue, max_recall_drop=max_recall_drop, target_class=target_class, train=train)
+    answers = deciding(task)
+    if answers is not None and not answers.one_class:
+        _check_flips_alone(answers, cue, max_recall_drop=max_recall_drop, target_class=target_class, train=train)
     learner = None if train is None else on_planted(train, train_data, apply(model, options)[1].seed)
     if cue == "auto" or isinstance(cue, Discovery):
         how = cue if isinstance(cue, Discovery) else Discovery()
@@ -127,13 +128,13 @@ def measure_no_spurious_feature(
             "Expected max_flip_rate= with no_worse_than= but got max_recall_drop=: what is compared are flips. Write "
             "an assertion for each."
         )
-    result = _measured(model, data, cues, options, task=task, against=(no_worse_than, tolerance), **limits)
+    result = _measured(model, data, cues, options, task=answers, against=(no_worse_than, tolerance), **limits)
     if result.verdict is not Verdict.PASSED or (control is None and learner is None):
         return result
     for each in cues:
         known = control if learner is None else learner(planting(each, target=target_class or 0))
         result = _beside_control(
-            result, each, _measured(known, data, [each], options, task=task, control=True, **limits)
+            result, each, _measured(known, data, [each], options, task=answers, control=True, **limits)
         )
     return result
 
@@ -200,7 +201,7 @@ def _measured(
     **limits: float | None,
 ) -> Result:
     """The claim on one model; a control's is not the test's: it spends none of its error and has no pictures."""
-    setup = Setup.of(model, data, options, deciding(task))
+    setup = Setup.of(model, data, options, task)
     terms = setup.terms
     if control:
         setup = setup.unpictured()

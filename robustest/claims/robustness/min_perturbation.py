@@ -61,7 +61,7 @@ def measure_min_perturbation(
     *,
     at_least: float | None = None,
     attack: str | Searcher | Cascade | None = None,
-    task: Task | None = None,
+    task: Task | str | None = None,
     **options: Unpack[Options],
 ) -> Result:
     """The median, over samples, of the smallest perturbation found that makes the model wrong.

@@ -62,7 +62,7 @@ def measure_no_universal_perturbation(
     *,
     max_fooling_rate: float | None = None,
     iterations: int = 200,
-    task: Task | None = None,
+    task: Task | str | None = None,
     **options: Unpack[Options],
 ) -> Result:
     """The share of samples whose predicted class one and the same perturbation changes.

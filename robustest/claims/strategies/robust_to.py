@@ -73,7 +73,7 @@ def measure_robust_to(
     *,
     at_least: float | None = None,
     max_examples: int | None = None,
-    task: Task | None = None,
+    task: Task | str | None = None,
     **options: Unpack[Options],
 ) -> Result:
     """The lowest accuracy that hypothesis finds under a strategy's changes, and the mildest that breaks a claim.
