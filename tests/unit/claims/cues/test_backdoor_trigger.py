@@ -80,7 +80,7 @@ def test_the_samples_searched_on_do_not_judge(backdoored: Result) -> None:
 
 
 def test_what_was_spent_is_counted(backdoored: Result) -> None:
-    searched = CLASSES * 32 * FEW["steps"]
+    searched = CLASSES * 32 * FEW["iterations"]
     assert backdoored.cost.backward >= searched
     assert backdoored.cost.forward > searched
 
