@@ -76,5 +76,5 @@ def _api() -> str:
 def _public(module: Any) -> list[str]:
     """The names that a module exports: those that its source imports under their own name, and its own."""
     source = Path(module.__file__).read_text(encoding="utf-8")
-    exported = re.findall(r"^from [\w.]+ import (\w+) as \1$", source, re.MULTILINE)
+    exported = re.findall(r"^ *from [\w.]+ import (?:\(\s*)?(\w+) as \1", source, re.MULTILINE)
     return sorted({*exported} - set(robustest.__all__))

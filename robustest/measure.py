@@ -2,53 +2,129 @@
 
 `measure_NAME` takes the arguments of `assert_NAME`; without a threshold the verdict is inconclusive. Beside them is
 what is computed from results: the samples that would close a gap, and effective robustness.
+
+Each loads its own module when first used: a claim on robust accuracy needs neither hypothesis nor bounds.
 """
 
 from __future__ import annotations
 
-from robustest.claims.confidence.calibrated import measure_calibrated as measure_calibrated
-from robustest.claims.confidence.out_of_distribution import measure_ood_rejected as measure_ood_rejected
-from robustest.claims.confidence.selective import measure_selective_accuracy as measure_selective_accuracy
-from robustest.claims.cues.backdoor_trigger import measure_no_backdoor_trigger as measure_no_backdoor_trigger
-from robustest.claims.cues.failure_direction import measure_no_failure_direction as measure_no_failure_direction
-from robustest.claims.cues.spurious_feature import measure_no_spurious_feature as measure_no_spurious_feature
-from robustest.claims.datasets.accuracy import measure_accuracy as measure_accuracy
-from robustest.claims.datasets.data_sets import measure_transfer_accuracy as measure_transfer_accuracy
-from robustest.claims.datasets.replication import measure_replication_gap as measure_replication_gap
-from robustest.claims.datasets.subpopulation import measure_subpopulation_shift as measure_subpopulation_shift
-from robustest.claims.datasets.worst_group import measure_worst_group_accuracy as measure_worst_group_accuracy
-from robustest.claims.labels.cue_noticed import measure_cue_noticed as measure_cue_noticed
-from robustest.claims.labels.label_agreement import measure_label_agreement as measure_label_agreement
-from robustest.claims.labels.label_quality import measure_label_quality as measure_label_quality
-from robustest.claims.labels.multilabel_accuracy import measure_multilabel_accuracy as measure_multilabel_accuracy
-from robustest.claims.labels.selection_gap import measure_selection_gap as measure_selection_gap
-from robustest.claims.labels.simulatable import measure_simulatable as measure_simulatable
-from robustest.claims.representations.class_evidence import measure_class_evidence as measure_class_evidence
-from robustest.claims.representations.gradient_alignment import measure_gradient_alignment as measure_gradient_alignment
-from robustest.claims.representations.invertible_features import (
-    measure_invertible_features as measure_invertible_features,
-)
-from robustest.claims.representations.sparse_head import measure_sparse_head as measure_sparse_head
-from robustest.claims.robustness.certified_accuracy import measure_certified_accuracy as measure_certified_accuracy
-from robustest.claims.robustness.min_perturbation import measure_min_perturbation as measure_min_perturbation
-from robustest.claims.robustness.robust_accuracy import measure_robust_accuracy as measure_robust_accuracy
-from robustest.claims.robustness.robust_score import measure_robust_score as measure_robust_score
-from robustest.claims.robustness.universal import measure_no_universal_perturbation as measure_no_universal_perturbation
-from robustest.claims.shifts.consistency import measure_consistency as measure_consistency
-from robustest.claims.shifts.corruptions import measure_corruption_robustness as measure_corruption_robustness
-from robustest.claims.shifts.perturbations import (
-    measure_stable_under_perturbations as measure_stable_under_perturbations,
-)
-from robustest.claims.shifts.shift_accuracy import measure_shift_accuracy as measure_shift_accuracy
-from robustest.claims.strategies.robust_to import accuracy_under as accuracy_under
-from robustest.claims.strategies.robust_to import measure_robust_to as measure_robust_to
-from robustest.claims.training.landscape import measure_smooth_landscape as measure_smooth_landscape
-from robustest.claims.training.nonrobust_reliance import measure_nonrobust_reliance as measure_nonrobust_reliance
-from robustest.claims.training.robust_generalization import (
-    measure_robust_generalization as measure_robust_generalization,
-)
-from robustest.claims.training.synthetic.sample_counts import SampleCount as SampleCount
-from robustest.claims.training.synthetic.sample_counts import samples_for as samples_for
-from robustest.claims.training.synthetic.synthetic_covers import measure_synthetic_covers as measure_synthetic_covers
-from robustest.statistics.effective import EffectiveRobustness as EffectiveRobustness
-from robustest.statistics.effective import effective_robustness as effective_robustness
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from robustest.claims.confidence.calibrated import measure_calibrated as measure_calibrated
+    from robustest.claims.confidence.out_of_distribution import measure_ood_rejected as measure_ood_rejected
+    from robustest.claims.confidence.selective import measure_selective_accuracy as measure_selective_accuracy
+    from robustest.claims.cues.backdoor_trigger import measure_no_backdoor_trigger as measure_no_backdoor_trigger
+    from robustest.claims.cues.failure_direction import measure_no_failure_direction as measure_no_failure_direction
+    from robustest.claims.cues.spurious_feature import measure_no_spurious_feature as measure_no_spurious_feature
+    from robustest.claims.datasets.accuracy import measure_accuracy as measure_accuracy
+    from robustest.claims.datasets.data_sets import measure_transfer_accuracy as measure_transfer_accuracy
+    from robustest.claims.datasets.replication import measure_replication_gap as measure_replication_gap
+    from robustest.claims.datasets.subpopulation import measure_subpopulation_shift as measure_subpopulation_shift
+    from robustest.claims.datasets.worst_group import measure_worst_group_accuracy as measure_worst_group_accuracy
+    from robustest.claims.labels.cue_noticed import measure_cue_noticed as measure_cue_noticed
+    from robustest.claims.labels.label_agreement import measure_label_agreement as measure_label_agreement
+    from robustest.claims.labels.label_quality import measure_label_quality as measure_label_quality
+    from robustest.claims.labels.multilabel_accuracy import measure_multilabel_accuracy as measure_multilabel_accuracy
+    from robustest.claims.labels.selection_gap import measure_selection_gap as measure_selection_gap
+    from robustest.claims.labels.simulatable import measure_simulatable as measure_simulatable
+    from robustest.claims.representations.class_evidence import measure_class_evidence as measure_class_evidence
+    from robustest.claims.representations.gradient_alignment import (
+        measure_gradient_alignment as measure_gradient_alignment,
+    )
+    from robustest.claims.representations.invertible_features import (
+        measure_invertible_features as measure_invertible_features,
+    )
+    from robustest.claims.representations.sparse_head import measure_sparse_head as measure_sparse_head
+    from robustest.claims.robustness.certified_accuracy import measure_certified_accuracy as measure_certified_accuracy
+    from robustest.claims.robustness.min_perturbation import measure_min_perturbation as measure_min_perturbation
+    from robustest.claims.robustness.robust_accuracy import measure_robust_accuracy as measure_robust_accuracy
+    from robustest.claims.robustness.robust_score import measure_robust_score as measure_robust_score
+    from robustest.claims.robustness.universal import (
+        measure_no_universal_perturbation as measure_no_universal_perturbation,
+    )
+    from robustest.claims.shifts.consistency import measure_consistency as measure_consistency
+    from robustest.claims.shifts.corruptions import measure_corruption_robustness as measure_corruption_robustness
+    from robustest.claims.shifts.perturbations import (
+        measure_stable_under_perturbations as measure_stable_under_perturbations,
+    )
+    from robustest.claims.shifts.shift_accuracy import measure_shift_accuracy as measure_shift_accuracy
+    from robustest.claims.strategies.robust_to import accuracy_under as accuracy_under
+    from robustest.claims.strategies.robust_to import measure_robust_to as measure_robust_to
+    from robustest.claims.training.landscape import measure_smooth_landscape as measure_smooth_landscape
+    from robustest.claims.training.nonrobust_reliance import measure_nonrobust_reliance as measure_nonrobust_reliance
+    from robustest.claims.training.robust_generalization import (
+        measure_robust_generalization as measure_robust_generalization,
+    )
+    from robustest.claims.training.synthetic.sample_counts import SampleCount as SampleCount
+    from robustest.claims.training.synthetic.sample_counts import samples_for as samples_for
+    from robustest.claims.training.synthetic.synthetic_covers import (
+        measure_synthetic_covers as measure_synthetic_covers,
+    )
+    from robustest.statistics.effective import EffectiveRobustness as EffectiveRobustness
+    from robustest.statistics.effective import effective_robustness as effective_robustness
+
+_HOME: dict[str, tuple[str, ...]] = {
+    "claims.confidence.calibrated": ("measure_calibrated",),
+    "claims.confidence.out_of_distribution": ("measure_ood_rejected",),
+    "claims.confidence.selective": ("measure_selective_accuracy",),
+    "claims.cues.backdoor_trigger": ("measure_no_backdoor_trigger",),
+    "claims.cues.failure_direction": ("measure_no_failure_direction",),
+    "claims.cues.spurious_feature": ("measure_no_spurious_feature",),
+    "claims.datasets.accuracy": ("measure_accuracy",),
+    "claims.datasets.data_sets": ("measure_transfer_accuracy",),
+    "claims.datasets.replication": ("measure_replication_gap",),
+    "claims.datasets.subpopulation": ("measure_subpopulation_shift",),
+    "claims.datasets.worst_group": ("measure_worst_group_accuracy",),
+    "claims.labels.cue_noticed": ("measure_cue_noticed",),
+    "claims.labels.label_agreement": ("measure_label_agreement",),
+    "claims.labels.label_quality": ("measure_label_quality",),
+    "claims.labels.multilabel_accuracy": ("measure_multilabel_accuracy",),
+    "claims.labels.selection_gap": ("measure_selection_gap",),
+    "claims.labels.simulatable": ("measure_simulatable",),
+    "claims.representations.class_evidence": ("measure_class_evidence",),
+    "claims.representations.gradient_alignment": ("measure_gradient_alignment",),
+    "claims.representations.invertible_features": ("measure_invertible_features",),
+    "claims.representations.sparse_head": ("measure_sparse_head",),
+    "claims.robustness.certified_accuracy": ("measure_certified_accuracy",),
+    "claims.robustness.min_perturbation": ("measure_min_perturbation",),
+    "claims.robustness.robust_accuracy": ("measure_robust_accuracy",),
+    "claims.robustness.robust_score": ("measure_robust_score",),
+    "claims.robustness.universal": ("measure_no_universal_perturbation",),
+    "claims.shifts.consistency": ("measure_consistency",),
+    "claims.shifts.corruptions": ("measure_corruption_robustness",),
+    "claims.shifts.perturbations": ("measure_stable_under_perturbations",),
+    "claims.shifts.shift_accuracy": ("measure_shift_accuracy",),
+    "claims.strategies.robust_to": (
+        "accuracy_under",
+        "measure_robust_to",
+    ),
+    "claims.training.landscape": ("measure_smooth_landscape",),
+    "claims.training.nonrobust_reliance": ("measure_nonrobust_reliance",),
+    "claims.training.robust_generalization": ("measure_robust_generalization",),
+    "claims.training.synthetic.sample_counts": (
+        "SampleCount",
+        "samples_for",
+    ),
+    "claims.training.synthetic.synthetic_covers": ("measure_synthetic_covers",),
+    "statistics.effective": (
+        "EffectiveRobustness",
+        "effective_robustness",
+    ),
+}
+_MODULE_OF = {name: f"robustest.{module}" for module, names in _HOME.items() for name in names}
+
+__all__ = sorted(_MODULE_OF)  # noqa: PLE0605 - a test holds it equal to the imports above
+
+
+def __getattr__(name: str) -> object:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'robustest.measure' has no attribute {name!r}")
+    value = getattr(import_module(_MODULE_OF[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

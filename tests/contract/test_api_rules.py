@@ -77,7 +77,7 @@ def test_an_assertion_and_its_measurement_are_twins(name: str) -> None:
 
 
 def test_every_measurement_has_its_assertion() -> None:
-    measured = [name.removeprefix("measure_") for name in vars(measure) if name.startswith("measure_")]
+    measured = [name.removeprefix("measure_") for name in measure.__all__ if name.startswith("measure_")]
     assert sorted(measured) == sorted(name.removeprefix("assert_") for name in ASSERTIONS)
 
 

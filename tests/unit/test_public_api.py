@@ -29,6 +29,17 @@ def test_all_is_what_a_type_checker_sees() -> None:
     assert len(set(names)) == len(names)
 
 
+def test_measurements_are_those_that_a_type_checker_sees() -> None:
+    tree = ast.parse(Path(robustest.measure.__file__).read_text(encoding="utf-8"))
+    block = next(n for n in tree.body if isinstance(n, ast.If))
+    seen = {alias.name: str(n.module) for n in block.body if isinstance(n, ast.ImportFrom) for alias in n.names}
+    assert robustest.measure.__all__ == sorted(seen)
+    assert seen == robustest.measure._MODULE_OF
+    assert all(callable(getattr(robustest.measure, name)) for name in seen)
+    with pytest.raises(AttributeError, match="no attribute 'measure_everything'"):
+        robustest.measure.measure_everything  # noqa: B018
+
+
 @pytest.mark.parametrize("name", sorted(robustest._MODULES))
 def test_a_module_with_further_names_loads_by_its_name(name: str, tmp_path: Path) -> None:
     code = f"import sys, robustest; before = set(sys.modules); robustest.{name}; print('robustest.{name}' in before)"

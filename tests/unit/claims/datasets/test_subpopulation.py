@@ -259,7 +259,7 @@ def test_the_assertion_raises_and_speaks() -> None:
     assert assert_subpopulation_shift(*arguments, max_drop=0.4).verdict is Verdict.PASSED
     with pytest.raises(ClaimInconclusive, match="a model that stopped looking would keep it"):
         assert_subpopulation_shift(*arguments, max_drop=0.9)  # two superclasses: saying one loses half
-    with pytest.raises(ClaimFailed, match=r"source's subclasses to the target's <= 0\.05(.|\n)*'dusk'"):
+    with pytest.raises(ClaimFailed, match=r"lost from the source's subclasses to the target's(.|\n)*'dusk'"):
         assert_subpopulation_shift(*arguments, max_drop=0.05)
     with pytest.raises(ConfigError, match="nothing to claim"):
         assert_subpopulation_shift(*arguments, max_drop=None)
