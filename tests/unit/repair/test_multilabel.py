@@ -45,7 +45,7 @@ def said(n: int = N, **changes: Any) -> Annotations:
 
 def exact(model: object, scores: Any = "sigmoid") -> list[float]:
     """The exact set for one object and for two."""
-    how: dict[str, Any] = {"of": "exact-set", "scores": scores, "exact": True}
+    how: dict[str, Any] = {"metric": "exact-set", "scores": scores, "exact": True}
     return [row["exact_set"] for row in measure_multilabel_accuracy(model, TEST[:2], **how).details["by_objects"]]
 
 

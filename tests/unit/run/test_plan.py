@@ -56,11 +56,6 @@ def test_looks_travel_and_can_be_named(name: str) -> None:
     assert digest(look) != digest(LOOKS[name](4))
 
 
-def test_a_claim_in_words_has_its_threshold() -> None:
-    assert plan().claimed(0.5, ">=") == "accuracy >= 0.5"
-    assert plan().claimed(None, ">=") == "accuracy"
-
-
 def test_against_no_baseline_nothing_but_that_is_other() -> None:
     before = plan()
     after = before.against(None, 0.0, asked=True)
