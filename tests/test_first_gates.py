@@ -236,7 +236,11 @@ def filled_in(user: Any, model: str, data: str) -> None:
 
 @pytest.mark.parametrize(
     ("page", "project", "red"),
-    [("tokens", TOKENS, "test_order"), ("audio", AUDIO, "test_volume"), ("lightning", LIGHTNING, "test_noise")],
+    [
+        ("tokens", TOKENS, "test_order"),
+        pytest.param("audio", AUDIO, "test_volume", marks=pytest.mark.slow),
+        pytest.param("lightning", LIGHTNING, "test_noise", marks=pytest.mark.slow),
+    ],
 )
 def test_a_recipe_is_a_gate(user: Any, page: str, project: str, red: str) -> None:
     """The page's fixtures and tests, word for word; `test_recipes.py` counts their lines."""

@@ -41,6 +41,7 @@ def test_the_enumeration_agrees_with_a_fine_grid(norm: str) -> None:
             assert size[other].min() <= radius + 2 * (axis[1] - axis[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm", list(THREATS))
 @settings(max_examples=2)
 @given(seed=SEEDS)

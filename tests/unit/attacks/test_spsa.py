@@ -136,6 +136,7 @@ def test_settings_out_of_range_are_refused(settings: dict[str, Any]) -> None:
         SPSA(**settings)
 
 
+@pytest.mark.slow
 def test_it_breaks_most_of_an_undefended_network(shared_networks: Any) -> None:
     x, y = shared_networks.images("mnist_test", 20)
     result = measure_robust_accuracy(shared_networks.load("lenet5_mnist"), (x, y), Linf(0.2), attack=SPSA(queries=1000))

@@ -234,6 +234,7 @@ def test_proposals_at_once_are_queries_of_the_schedule_from_one_point(threat: Th
         assert torch.equal(z[:, lane], alone[:, 0])
 
 
+@pytest.mark.slow
 def test_many_at_once_break_as_many_where_queries_are_many(shared_networks: Any) -> None:
     x, y = shared_networks.images("mnist_test", 100)
     model = shared_networks.load("fast_mnist_pgd")
@@ -314,6 +315,7 @@ def test_settings_out_of_range_are_refused(settings: dict[str, Any]) -> None:
         Square(**settings)
 
 
+@pytest.mark.slow
 def test_it_breaks_what_gradients_left_of_a_trained_network(shared_networks: Any) -> None:
     x, y = shared_networks.images("mnist_test", 200)
     stages = (Stage(searcher=PGD(steps=20)), Stage(searcher=Square(queries=1000), smallest=0.2))
