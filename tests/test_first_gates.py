@@ -262,7 +262,7 @@ def test_images_have_a_gate_by_init_and_suggest(user: Any) -> None:
     filled_in(user, IMAGES_MODEL, IMAGES_DATA)
     told = user.does("robustest suggest -m robust")
     bounds = dict(re.findall(r"^tests/test_robustness.py::(\w+) .*\n.*\n.*\n    could hold  [<>]= (\S+)", told, re.M))
-    assert set(bounds) == {"test_attack", "test_noise", "test_brightness"}, told
+    assert set(bounds) == {"test_accuracy", "test_attack", "test_noise", "test_brightness"}, told
     path = user.folder / "tests" / "test_robustness.py"
     head, *functions = path.read_text(encoding="utf-8").split("\n\n\n")
     functions = [re.sub(r"0\.\d+(?=\)\n|\)$)", bounds[one[4:].partition("(")[0]], one) for one in functions]

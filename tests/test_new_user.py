@@ -79,7 +79,7 @@ def test_from_an_empty_folder_to_a_gate(user: Any) -> None:
     (workflow,) = re.findall(r"^```yaml\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.M | re.S)
     copied = [user.does(step, CI="true") for step in steps(workflow)]
     assert re.search(r"test_own.py::test_l2 .* passed", copied[-1])
-    assert "4 passed" in copied[-1]
+    assert "5 passed" in copied[-1]
     assert "torch.__trace" not in copied[-1]
 
     own.write_text(TEST.replace("L2(0.1)", "L2(30)"), encoding="utf-8")
@@ -87,7 +87,7 @@ def test_from_an_empty_folder_to_a_gate(user: Any) -> None:
     user.does(written[0])
     red = user.does(written[1], code=1, CI="true")
     assert re.search(r"test_own.py::test_l2 .* FAILED", red)
-    assert "3 passed" in red
+    assert "4 passed" in red
     assert "cached" in red
     assert "torch.__trace" not in red
     assert "FAILED" in user.does("robustest show robust.json", code=1)

@@ -16,7 +16,11 @@ ACTIONS = {
 TESTS = '''\
 """What the model must keep. Run: pytest --robust"""
 
-from robustest import Linf, assert_consistency, assert_robust_accuracy, assert_shift_accuracy
+from robustest import Linf, assert_accuracy, assert_consistency, assert_robust_accuracy, assert_shift_accuracy
+
+
+def test_accuracy(robust_model, robust_data):
+    assert_accuracy(robust_model, robust_data, at_least=0.50)
 
 
 def test_attack(robust_model, robust_data):
