@@ -272,6 +272,7 @@ def test_images_have_a_gate_by_init_and_suggest(user: Any) -> None:
     assert "FAILED" in gated(user, code=1).values()
 
 
+@pytest.mark.slow
 def test_a_table_has_a_gate_by_a_scan_alone(user: Any) -> None:
     for name in ("sklearn", "pandas"):
         pytest.importorskip(name)

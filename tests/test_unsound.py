@@ -80,7 +80,8 @@ KNOWN: dict[str, tuple[float, float]] = {
 """Radii, and thresholds above the truth, that gradients alone say are kept."""
 
 
-@pytest.mark.parametrize("attacks", [("fast", "pgd"), pytest.param(("standard",), marks=pytest.mark.slow)], ids=str)
+@pytest.mark.slow
+@pytest.mark.parametrize("attacks", [("fast", "pgd"), ("standard",)], ids=str)
 @pytest.mark.parametrize("mask", KNOWN)
 def test_nor_at_other_radii(mask: str, attacks: tuple[str, ...], bare: Any) -> None:
     net, x, y, _ = bare

@@ -103,7 +103,9 @@ def test_another_threshold_takes_the_same_evidence(write, result_of) -> None:
             "torch.tensor(values).repeat(times) + (torch.arange(32) == 3) / 256",
             marks=pytest.mark.slow,
         ),
-        ("    def forward(self, x):\n", "    def forward(self, x):  # a comment\n\n"),
+        pytest.param(
+            "    def forward(self, x):\n", "    def forward(self, x):  # a comment\n\n", marks=pytest.mark.slow
+        ),
     ],
     ids=["a weight", "a line of forward", "a pixel", "a comment"],
 )

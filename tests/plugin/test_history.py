@@ -23,7 +23,7 @@ TESTS = """
 """
 
 
-@pytest.mark.parametrize("workers", [[], ["-n", "2"]], ids=["alone", "workers"])
+@pytest.mark.parametrize("workers", [[], pytest.param(["-n", "2"], marks=pytest.mark.slow)], ids=["alone", "workers"])
 def test_each_run_adds_a_line_a_claim(write, run, project, workers):
     write(test_a=TESTS)
     for _ in range(2):

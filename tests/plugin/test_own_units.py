@@ -145,6 +145,7 @@ def test_remembered_games_that_are_played_again_agree(games, run) -> None:
     run("--robust", "-o", "robust_recheck=1").assert_outcomes(passed=2, failed=1)
 
 
+@pytest.mark.slow
 def test_xdist_and_worker_processes_play_the_same_games(games, rows_of) -> None:
     pytest.importorskip("xdist")
     alone = untimed(rows_of("--robust-no-cache"))

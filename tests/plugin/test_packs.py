@@ -148,6 +148,7 @@ def test_no_section_without_a_result(broken_section, write, run):
     assert run("--robust").ret == 0
 
 
+@pytest.mark.slow
 def test_a_scan_asks_the_questions_of_packs(packs, project, monkeypatch, capsys):
     monkeypatch.setattr(scan, "battery", lambda framework: ("from robustest import Linf\n", ()))
     packs(toy=toy_pack)

@@ -207,6 +207,7 @@ def test_settings_out_of_range_are_refused(settings: dict[str, Any]) -> None:
         HopSkipJump(**settings)
 
 
+@pytest.mark.slow
 def test_it_breaks_most_of_an_undefended_network(shared_networks: Any) -> None:
     x, y = shared_networks.images("mnist_test", 8)
     attack = HopSkipJump(queries=2000)

@@ -39,7 +39,7 @@ def test_a_larger_anomaly_is_less_likely() -> None:
     assert 0 < chances[-1] < 1e-4
 
 
-@pytest.mark.parametrize("classes", [6, 10])
+@pytest.mark.parametrize("classes", [6, pytest.param(10, marks=pytest.mark.slow)])
 def test_of_classes_alike_the_oddest_is_seldom_sure(classes: int) -> None:
     draw = torch.Generator().manual_seed(classes)
     sure = 0
