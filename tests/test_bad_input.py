@@ -307,7 +307,7 @@ CALLS: dict[str, Row] = {
     "no threshold of a cue": Row(
         lambda m, x, y: assert_no_spurious_feature(m, (x, y), CUE),
         ConfigError,
-        ("max_flip_rate= or max_recall_drop=", "got neither"),
+        ("max_flip_rate=, max_recall_drop= or no_worse_than=", "got none"),
     ),
     "a cue outside the image": Row(
         lambda m, x, y: measure_no_spurious_feature(m, (x, y), PixelPatch(top=3, left=0, height=2), max_flip_rate=0.1),

@@ -356,7 +356,13 @@ class Features(nn.Module):
         return out
 
 
-@pytest.mark.parametrize("kind", sorted(CLAIMS))
+QUICK = {"robust_accuracy", "min_perturbation", "gradient_alignment"}
+"""Of three families; the others take seconds each, and are slow."""
+
+
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=() if kind in QUICK else pytest.mark.slow) for kind in sorted(CLAIMS)]
+)
 def test_every_claim_that_follows_gradients_is_judged_alike(kind: str, bare: Any, digits: Any) -> None:
     net, x, y, _ = bare
     more = digits.digits()

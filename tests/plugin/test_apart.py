@@ -293,7 +293,7 @@ def test_a_thread_of_a_plain_test_loses_no_failure(write: Any, run: Any) -> None
     result.stdout.fnmatch_lines(["LOST: a claim outside of any robustness test ended in ClaimFailed *"])
 
 
-@pytest.mark.parametrize("workers", [(), ("-n", "1")])
+@pytest.mark.parametrize("workers", [(), pytest.param(("-n", "1"), marks=pytest.mark.slow)])
 def test_a_claim_in_the_name_of_a_test_that_has_ended_turns_the_run_red(
     workers: tuple[str, ...], write: Any, run: Any
 ) -> None:
@@ -380,7 +380,7 @@ def pytest_runtest_protocol(item, nextitem):  # as pytest-forked does
 """
 
 
-@pytest.mark.parametrize("workers", [(), ("-n", "2")])
+@pytest.mark.parametrize("workers", [(), pytest.param(("-n", "2"), marks=pytest.mark.slow)])
 def test_a_test_that_runs_in_a_forked_process_tells_the_same(
     workers: tuple[str, ...], project: Any, write: Any, run: Any, read_json: Any
 ) -> None:

@@ -110,6 +110,7 @@ def test_no_update_in_ci(write, run, project) -> None:
     assert not (project.path / "robust-baseline.json").exists()
 
 
+@pytest.mark.slow
 def test_workers_update_one_file(write, project) -> None:
     pytest.importorskip("xdist")
     write(**{f"test_{name}": TEST.format(more="") for name in "abc"})

@@ -149,7 +149,7 @@ SEVERAL = """
 """
 
 
-@pytest.mark.parametrize("workers", [(), ("-n", "2")])
+@pytest.mark.parametrize("workers", [(), pytest.param(("-n", "2"), marks=pytest.mark.slow)])
 def test_a_replay_asks_every_claim_and_nothing_reads_as_passed(project, write, run, workers) -> None:
     """The model is the one that was measured: all of its chunks are remembered, and none is taken for an answer."""
     write(test_a=SEVERAL)

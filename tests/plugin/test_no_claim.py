@@ -134,7 +134,7 @@ def outcomes(result: pytest.RunResult) -> dict[str, str]:
     return words
 
 
-@pytest.mark.parametrize("how", [(), ("-n", "2")], ids=["plain", "xdist"])
+@pytest.mark.parametrize("how", [(), pytest.param(("-n", "2"), marks=pytest.mark.slow)], ids=["plain", "xdist"])
 def test_every_kind_of_test(how, write, run, section, read_json) -> None:
     if how:
         pytest.importorskip("xdist")

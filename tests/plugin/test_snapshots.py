@@ -77,6 +77,7 @@ def test_every_ending(write, run, monkeypatch, screen):
         assert any("\x1b[31mFAILED" in line for line in result.outlines), "what failed is red"
 
 
+@pytest.mark.slow
 def test_under_xdist_the_section_is_the_same(write, run_apart, section, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     write(test_a=SIX)

@@ -55,7 +55,10 @@ def test_standard_finds_what_is_there_and_nothing_else(norm: str, seed: int) -> 
 
 
 @pytest.mark.parametrize("norm", list(THREATS))
-@pytest.mark.parametrize("name", list(ATTACKS))
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow if name == "hop-skip-jump" else ()) for name in ATTACKS],  # seconds
+)
 def test_no_attack_breaks_inside_the_exact_radius(name: str, norm: str) -> None:
     threat = THREATS[norm](0.999 * exact.RADIUS)
     attack = ATTACKS[name]()

@@ -89,6 +89,7 @@ def robust(project: pytest.Pytester, *arguments: str) -> pytest.RunResult:
     return project.run(sys.executable, "-m", "pytest", "--robust", "-q", *arguments)
 
 
+@pytest.mark.slow
 def test_suggest_measures_a_suite(project: pytest.Pytester) -> None:
     project.makeconftest(MODEL)
     project.makepyfile(test_claims=CLAIMS)
@@ -104,6 +105,7 @@ def test_suggest_measures_a_suite(project: pytest.Pytester) -> None:
     assert {path: path.read_bytes() for path in project.path.glob("*.py")} == files
 
 
+@pytest.mark.slow
 def test_a_baseline_is_made_shown_and_kept(project: pytest.Pytester) -> None:
     project.makeconftest(MODEL)
     project.makepyfile(test_claims=CLAIMS)

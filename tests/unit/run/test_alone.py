@@ -155,7 +155,7 @@ QUICK = settings(
 )
 
 
-@pytest.mark.parametrize("size", [1, 10])
+@pytest.mark.parametrize("size", [1, pytest.param(10, marks=pytest.mark.slow)])
 @QUICK
 @given(data=st.data())
 def test_a_claim_in_a_small_suite_is_judged_as_it_is_alone(

@@ -11,6 +11,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[3]
 
 
+@pytest.mark.slow
 def test_a_study_is_served_answered_exported_and_claimed_on(tmp_path: Path) -> None:
     report = tmp_path / "out.json"
     command = [sys.executable, "-m", "pytest", "--robust", "examples/study", "-p", "no:cacheprovider"]
