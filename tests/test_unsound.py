@@ -60,7 +60,10 @@ def names(result: Any) -> set[str]:
 
 
 @pytest.mark.parametrize("attack", ["fast", "pgd"])
-@pytest.mark.parametrize("mask", MASKED)
+@pytest.mark.parametrize(
+    "mask",  # each takes seconds: every third of them every day
+    [pytest.param(mask, marks=pytest.mark.slow if place % 3 else ()) for place, mask in enumerate(MASKED)],
+)
 def test_a_mask_does_not_pass_above_the_truth(mask: str, attack: str, bare: Any) -> None:
     net, x, y, _ = bare
     model = Around(net, MASKED[mask]).eval()

@@ -135,6 +135,7 @@ def suite(project, write, run, monkeypatch) -> None:
     monkeypatch.setenv("AT", "0.513")
 
 
+@pytest.mark.slow
 def test_every_choice_of_tests_and_the_replay_of_each_say_the_same(suite, told) -> None:
     whole = told()
     assert len(whole) == 33

@@ -215,6 +215,7 @@ def test_results_are_kept_one_file_each(write, run, project) -> None:
     assert list((project.path / ".robustest" / "results").rglob("*.json")) == [file]
 
 
+@pytest.mark.slow
 def test_workers_share_one_store(write, project) -> None:
     pytest.importorskip("xdist")
     write(**{f"test_{name}": PLAIN for name in "abcd"})

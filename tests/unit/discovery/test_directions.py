@@ -82,6 +82,7 @@ def test_new_rows_have_a_side() -> None:
     assert float((decisions[:300] < decisions[300:].median()).float().mean()) > 0.95
 
 
+@pytest.mark.slow
 def test_random_errors_have_no_direction() -> None:
     """Of 200 searches over two classes, at most 1 % find something."""
     rows, labels, hits = embeddings()[:120, :4], LABELS[:120] % 2, 0

@@ -131,6 +131,7 @@ def spoken(served: Any, request: bytes) -> bytes:
         return told
 
 
+@pytest.mark.slow
 def test_what_is_no_http_is_refused_and_the_server_goes_on(study: Make, serve: Make) -> None:
     served = serve(study().folder)
     host = f"Host: {served.host}:{served.port}\r\n".encode()
