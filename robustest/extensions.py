@@ -225,7 +225,7 @@ def names() -> list[str]:
 
 
 class Answer(NamedTuple):
-    """What a pack answered to a hook.
+    """The answer of a pack to a hook.
 
     Attributes:
         pack: its name.

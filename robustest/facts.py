@@ -1,4 +1,4 @@
-"""What there is to say of a result beside its value: facts, captions, counts, what is varied, and what is required.
+"""Facts, captions, counts, variations and limits: the parts of a result beside its value.
 
 A kind of claim says them when it is measured, and they travel with the result. So a report prints what it is given, and
 needs to know no kind of claim.

@@ -223,7 +223,7 @@ class Seen:
 
 
 def seen_by_families(pool: Pool, labels: Sequence[int], families: Collection[str] | None = None) -> list[Seen]:
-    """What families' classifiers make of images of some classes, each judged without being fitted on.
+    """Return how the classifier of each family rates images of some classes; no image is rated by one fitted on it.
 
     Args:
         pool: the images.

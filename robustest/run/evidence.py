@@ -138,7 +138,7 @@ def _health(a: Health, b: Health, sign: int) -> Health:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Beside:
-    """What the samples showed of the model that a claim is compared with.
+    """The outcomes of the model that a claim is compared with.
 
     Attributes:
         model: its digest; empty where it has none.

@@ -97,7 +97,7 @@ class Perturbation:
 
     @property
     def moves(self) -> bool:
-        """Whether targets that are places have to follow."""
+        """Return True if targets that are places have to follow the change."""
         return isinstance(self.threat, Spatial)
 
     @property

@@ -33,7 +33,7 @@ _PLAINEST = frozenset({PATCHES, COLUMNS})
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What is claimed: see `measure_no_spurious_feature`."""
+    """The thresholds and the class of a claim; see `measure_no_spurious_feature`."""
 
     max_flip_rate: float | None
     max_recall_drop: float | None

@@ -113,7 +113,7 @@ def measure_gradient_alignment(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Claim:
-    """What is claimed: an alignment, or a gain over the reference's; None where it is not."""
+    """The claim: an alignment, or a gain over the reference's; None for the one that is not claimed."""
 
     at_least: float | None
     min_gain: float | None
@@ -155,7 +155,7 @@ def _aimed(evidence: object, setup: Setup, min_per_class: int) -> tuple[Aim, Hal
 
 
 def _observed(setup: Setup, aim: Aim, second: Evaluator | None, claim: _Claim) -> tuple[Plan, Evidence]:
-    """What is measured, and what was seen, of the reference beside the model too."""
+    """Return the plan, and the evidence of the model, with columns of the reference where there is one."""
     look = Aligning(
         aim=aim,
         second=second,

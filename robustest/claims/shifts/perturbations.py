@@ -151,7 +151,7 @@ def _checked_names(data: SequenceBenchmark, perturbations: Sequence[str] | None)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flickering:
-    """What becomes of predictions along sequences.
+    """Measure how predictions change along sequences.
 
     Attributes:
         sequences: names and frames.

@@ -112,7 +112,7 @@ class Trials:
 
     @property
     def task(self) -> Task:
-        """What the model's answers are, and when they are right."""
+        """Return the task, which says when an answer of the model is right."""
         return self._evaluator.task
 
     @property

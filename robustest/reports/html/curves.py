@@ -69,7 +69,7 @@ class Judged(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Key:
-    """What the points of one curve share.
+    """The properties that the points of one curve have in common.
 
     Attributes:
         test: the test function.

@@ -162,7 +162,7 @@ class Replay:
     def found(
         self, evaluator: Evaluator, chunk: Chunk, x: Tensor, size: Tensor, broken: Tensor, *, every: bool = False
     ) -> Kept | None:
-        """What a chunk has to keep: what was broken (n,) in it, as much as there is room for in all, or `every` one."""
+        """Return the counterexamples of a chunk that are kept: as many as there is room for, or `every` one."""
         room = self._room(x)
         rows = broken.nonzero().squeeze(1)[: None if every else room]
         if len(rows) == 0:
