@@ -24,12 +24,19 @@ from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
+from robustest_people.rules.foreseen import decide_foreseen, decide_noticed, foreseen_interval, noticed_interval
+from robustest_people.rules.replication import decide_gap, replication_gaps
+from robustest_people.rules.selection_gap import Answers, decide_selection_gap, selection_gap
+from robustest_people.rules.wrong_labels import decide_wrong
+from robustest_people.statistics.cells import Cells
+from robustest_people.statistics.two_way import difference_by_annotator, share_by_annotator
 from scipy.stats import t as student
 
 from robustest import Verdict
 from robustest.claims.robustness.min_perturbation import MedianRule
 from robustest.claims.training.trained import decision_over_seeds
 from robustest.rules import BaselineRule, DrawsRule, DropRule, ScoreBaselineRule, ShareRule, Terms
+from robustest.rules.agreement import AgreementRule
 from robustest.rules.approximate import approximate
 from robustest.rules.averages.corruption_error import CellsRule
 from robustest.rules.averages.scores import ScoreRule
@@ -38,15 +45,9 @@ from robustest.rules.calibration import CalibrationErrorRule, SelectiveRule, dec
 from robustest.rules.cues import CueRule
 from robustest.rules.groups import WorstGroupRule
 from robustest.rules.independent import FallRule
-from robustest.rules.people.agreement import AgreementRule
-from robustest.rules.people.foreseen import decide_foreseen, decide_noticed, foreseen_interval, noticed_interval
-from robustest.rules.people.replication import decide_gap, replication_gaps
-from robustest.rules.people.selection_gap import Answers, decide_selection_gap, selection_gap
-from robustest.rules.people.wrong_labels import decide_wrong
 from robustest.rules.synthetic import CoversRule
 from robustest.statistics.betting import MANY, capital
 from robustest.statistics.calibration import bin_of, capital_below
-from robustest.statistics.cells import Cells
 from robustest.statistics.class_shares import total_variation
 from robustest.statistics.cluster_means import difference_of_means_interval
 from robustest.statistics.differences.flips import CLASSES, off, on
@@ -55,7 +56,6 @@ from robustest.statistics.differences.two_shares import exceeds
 from robustest.statistics.fixed import Decision
 from robustest.statistics.resampling.seeded import seeded_gap, seeded_gap_interval, seeded_share_interval
 from robustest.statistics.resampling.training_draws import Trained
-from robustest.statistics.resampling.two_way import difference_by_annotator, share_by_annotator
 
 Random = np.random.Generator
 Passes = Callable[[Random, int, Terms], bool]

@@ -4,70 +4,149 @@
 one place that packs import it from, beside `robustest` itself and its modules of public names (`attacks`, `clock`,
 `cues`, `data`, `errors`, `measure`, `plots`, `rng`, `shifts`, `tasks`, `threats`): where a name lies within robustest
 may change, and this module changes with it.
+
+Each name loads its own module when first used, so that a command of a pack starts without torch.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
-from robustest.assertions.asserted import asserted as asserted
-from robustest.checks import checked_real as checked_real
-from robustest.checks import checked_whole as checked_whole
-from robustest.cli.exits import Exit as Exit
-from robustest.cli.exits import Refused as Refused
-from robustest.cli.first_gates.battery import PLACE as PLACE
-from robustest.cli.first_gates.battery import Probe as Probe
-from robustest.context import current as current
-from robustest.engine.chunks import Chunk as Chunk
-from robustest.engine.evaluator import Evaluator as Evaluator
-from robustest.engine.health_checks.health import Finding as Finding
-from robustest.extensions import Command as Command
-from robustest.extensions import Section as Section
-from robustest.extensions import hookimpl as hookimpl
-from robustest.facts import Captions as Captions
-from robustest.facts import Fact as Fact
-from robustest.kinds import OUTCOMES as OUTCOMES
-from robustest.kinds import Kind as Kind
-from robustest.kinds import Quantity as Quantity
-from robustest.regular import Unfit as Unfit
-from robustest.regular import open_regular as open_regular
-from robustest.regular import parts_below as parts_below
-from robustest.results import Pairing as Pairing
-from robustest.results import Result as Result
-from robustest.results import Verdict as Verdict
-from robustest.rules import DrawsRule as DrawsRule
-from robustest.rules import ShareRule as ShareRule
-from robustest.rules import Terms as Terms
-from robustest.run.driver import observe as observe
-from robustest.run.engines.engine import Engine as Engine
-from robustest.run.engines.engine import Job as Job
-from robustest.run.engines.engine import Mapper as Mapper
-from robustest.run.evidence import Evidence as Evidence
-from robustest.run.evidence import Exhibit as Exhibit
-from robustest.run.evidence import Observed as Observed
-from robustest.run.evidence import exhibits_of as exhibits_of
-from robustest.run.noting import measures as measures
-from robustest.run.options import Options as Options
-from robustest.run.options import settings_of as settings_of
-from robustest.run.options import terms_of as terms_of
-from robustest.run.own_units import OwnUnits as OwnUnits
-from robustest.run.own_units import Part as Part
-from robustest.run.plan import Plan as Plan
-from robustest.run.remembered.comparison import Baseline as Baseline
-from robustest.run.result_building import finish as finish
-from robustest.run.result_building import shown_path as shown_path
-from robustest.run.setup import Setup as Setup
-from robustest.settings import Settings as Settings
-from robustest.statistics import Decision as Decision
-from robustest.statistics import checked_threshold as checked_threshold
-
 if TYPE_CHECKING:
+    from robustest.assertions.asserted import asserted as asserted
+    from robustest.checks import checked_real as checked_real
+    from robustest.checks import checked_whole as checked_whole
+    from robustest.claims.datasets.data_sets import accuracy_of as accuracy_of
     from robustest.claims.strategies.hypothesis_search import hunt as hunt
+    from robustest.cli.exits import Exit as Exit
+    from robustest.cli.exits import Refused as Refused
+    from robustest.cli.exits import wrong as wrong
+    from robustest.cli.first_gates.battery import PLACE as PLACE
+    from robustest.cli.first_gates.battery import Probe as Probe
+    from robustest.cli.screen import Screen as Screen
+    from robustest.cli.screen import counted as counted
+    from robustest.context import current as current
+    from robustest.data.label_sets import LabelSets as LabelSets
+    from robustest.data.label_sets import Scores as Scores
+    from robustest.data.label_sets import as_label_sets as as_label_sets
+    from robustest.data.label_sets import said as said
+    from robustest.engine.chunks import Chunk as Chunk
+    from robustest.engine.evaluator import Evaluator as Evaluator
+    from robustest.engine.health_checks.health import Finding as Finding
+    from robustest.extensions import Command as Command
+    from robustest.extensions import Section as Section
+    from robustest.extensions import hookimpl as hookimpl
+    from robustest.facts import Captions as Captions
+    from robustest.facts import Fact as Fact
+    from robustest.identity.fingerprint import digest as digest
+    from robustest.kinds import OUTCOMES as OUTCOMES
+    from robustest.kinds import Kind as Kind
+    from robustest.kinds import Quantity as Quantity
+    from robustest.kinds import no_lines as no_lines
+    from robustest.regular import Unfit as Unfit
+    from robustest.regular import open_regular as open_regular
+    from robustest.regular import parts_below as parts_below
+    from robustest.regular import read_below as read_below
+    from robustest.regular import read_regular as read_regular
+    from robustest.results import NOT_PAIRED as NOT_PAIRED
+    from robustest.results import Pairing as Pairing
+    from robustest.results import Result as Result
+    from robustest.results import Verdict as Verdict
+    from robustest.rules import DrawsRule as DrawsRule
+    from robustest.rules import ShareRule as ShareRule
+    from robustest.rules import Terms as Terms
+    from robustest.rules.approximate import about as about
+    from robustest.rules.approximate import approximate as approximate
+    from robustest.rules.rule import Columns as Columns
+    from robustest.rules.strata import StrataRule as StrataRule
+    from robustest.run.driver import observe as observe
+    from robustest.run.engines.engine import Engine as Engine
+    from robustest.run.engines.engine import Job as Job
+    from robustest.run.engines.engine import Mapper as Mapper
+    from robustest.run.evidence import Evidence as Evidence
+    from robustest.run.evidence import Exhibit as Exhibit
+    from robustest.run.evidence import Observed as Observed
+    from robustest.run.evidence import exhibits_of as exhibits_of
+    from robustest.run.evidence import unchanged_exhibits as unchanged_exhibits
+    from robustest.run.noting import measures as measures
+    from robustest.run.options import Options as Options
+    from robustest.run.options import apply as apply
+    from robustest.run.options import settings_of as settings_of
+    from robustest.run.options import terms_of as terms_of
+    from robustest.run.own_units import OwnUnits as OwnUnits
+    from robustest.run.own_units import Part as Part
+    from robustest.run.plan import Plan as Plan
+    from robustest.run.remembered.comparison import Baseline as Baseline
+    from robustest.run.result_building import fallible as fallible
+    from robustest.run.result_building import few as few
+    from robustest.run.result_building import finish as finish
+    from robustest.run.result_building import result_of as result_of
+    from robustest.run.result_building import shown_path as shown_path
+    from robustest.run.setup import Setup as Setup
+    from robustest.settings import Settings as Settings
+    from robustest.statistics import Decision as Decision
+    from robustest.statistics import asked_threshold as asked_threshold
+    from robustest.statistics import checked_threshold as checked_threshold
+    from robustest.statistics.cluster_means import difference_of_means_interval as difference_of_means_interval
+    from robustest.statistics.cluster_means import mean_interval as mean_interval
+    from robustest.statistics.fixed import beyond as beyond
+    from robustest.statistics.fixed import clopper_pearson as clopper_pearson
+    from robustest.statistics.sequential import Settled as Settled
+    from robustest.statistics.thresholds import most as most
+
+_HOME: dict[str, tuple[str, ...]] = {
+    "assertions.asserted": ("asserted",),
+    "checks": ("checked_real", "checked_whole"),
+    "claims.datasets.data_sets": ("accuracy_of",),
+    "claims.strategies.hypothesis_search": ("hunt",),
+    "cli.exits": ("Exit", "Refused", "wrong"),
+    "cli.first_gates.battery": ("PLACE", "Probe"),
+    "cli.screen": ("Screen", "counted"),
+    "context": ("current",),
+    "data.label_sets": ("LabelSets", "Scores", "as_label_sets", "said"),
+    "engine.chunks": ("Chunk",),
+    "engine.evaluator": ("Evaluator",),
+    "engine.health_checks.health": ("Finding",),
+    "extensions": ("Command", "Section", "hookimpl"),
+    "facts": ("Captions", "Fact"),
+    "identity.fingerprint": ("digest",),
+    "kinds": ("Kind", "OUTCOMES", "Quantity", "no_lines"),
+    "regular": ("Unfit", "open_regular", "parts_below", "read_below", "read_regular"),
+    "results": ("NOT_PAIRED", "Pairing", "Result", "Verdict"),
+    "rules": ("DrawsRule", "ShareRule", "Terms"),
+    "rules.approximate": ("about", "approximate"),
+    "rules.rule": ("Columns",),
+    "rules.strata": ("StrataRule",),
+    "run.driver": ("observe",),
+    "run.engines.engine": ("Engine", "Job", "Mapper"),
+    "run.evidence": ("Evidence", "Exhibit", "Observed", "exhibits_of", "unchanged_exhibits"),
+    "run.noting": ("measures",),
+    "run.options": ("Options", "apply", "settings_of", "terms_of"),
+    "run.own_units": ("OwnUnits", "Part"),
+    "run.plan": ("Plan",),
+    "run.remembered.comparison": ("Baseline",),
+    "run.result_building": ("fallible", "few", "finish", "result_of", "shown_path"),
+    "run.setup": ("Setup",),
+    "settings": ("Settings",),
+    "statistics": ("Decision", "asked_threshold", "checked_threshold"),
+    "statistics.cluster_means": ("difference_of_means_interval", "mean_interval"),
+    "statistics.fixed": ("beyond", "clopper_pearson"),
+    "statistics.sequential": ("Settled",),
+    "statistics.thresholds": ("most",),
+}
+_MODULE_OF = {name: f"robustest.{module}" for module, names in _HOME.items() for name in names}
+
+__all__ = sorted(_MODULE_OF)  # noqa: PLE0605 - a test holds it equal to the imports above
 
 
 def __getattr__(name: str) -> object:
-    if name == "hunt":  # hypothesis takes as long to load as many a claim takes to measure
-        from robustest.claims.strategies.hypothesis_search import hunt
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'robustest.packs' has no attribute {name!r}")
+    value = getattr(import_module(_MODULE_OF[name]), name)
+    globals()[name] = value
+    return value
 
-        return hunt
-    raise AttributeError(f"module 'robustest.packs' has no attribute {name!r}")
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

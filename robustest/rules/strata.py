@@ -30,7 +30,6 @@ from robustest.rules.averages.means import MeanRule
 from robustest.rules.averages.scores import SCORE, MeanIoURule, ScoreRule
 from robustest.rules.certified import CertifiedRule
 from robustest.rules.groups import WorstGroupRule, group_level
-from robustest.rules.people.label_agreement import LookedAtRule
 from robustest.rules.rule import Columns, DropRule, Rule, ShareRule, Terms
 from robustest.statistics.fixed import Decision, Stratum
 from robustest.statistics.sequential import Settled
@@ -59,6 +58,7 @@ class StrataRule:
         gates: whether a stratum that is beyond the threshold keeps the claim from passing; else it is only reported.
         alpha: the error of all strata together.
         column: where the counts are.
+        part: the rule that judges one stratum, for a `whole` that cannot be asked about a part; None judges by `whole`.
     """
 
     whole: Rule
@@ -66,6 +66,7 @@ class StrataRule:
     gates: bool
     alpha: float
     column: str = STRATUM
+    part: Rule | None = None
 
     def settled(self, columns: Columns, n: int) -> Settled | None:
         """As `Rule.settled`; a pass waits for samples of every stratum that is not rare."""
@@ -108,7 +109,8 @@ class StrataRule:
         if len(parts) < 2:
             return ()
         level = group_level(self.alpha, len(parts), disjoint=True)
-        alone = _alone(self.whole, columns, Terms(scope="population", alpha=level, fail_alpha=level))
+        terms = Terms(scope="population", alpha=level, fail_alpha=level)
+        alone = _alone(self.whole if self.part is None else self.part, columns, terms)
         found = []
         for name, members in parts:
             rows = {key: column[members] for key, column in columns.items()}
@@ -180,8 +182,6 @@ def _alone(rule: Rule, columns: Columns, terms: Terms) -> Rule:
             return replace(rule, terms=terms)
         case CellsRule():
             return replace(rule, mean=replace(rule.mean, terms=terms))
-        case LookedAtRule():  # what people might have said, had more been asked, counts in the stratum's favour
-            return replace(rule.possible, terms=terms)
         case WorstGroupRule():
             return ShareRule(threshold=rule.threshold, at_least=True, terms=terms)
         case MeanIoURule():

@@ -21,7 +21,7 @@ from robustest.engine.objectives import towards_class
 from robustest.facts import Captions
 from robustest.kinds import Kind, Quantity, no_lines
 from robustest.results import Result, Verdict
-from robustest.rules.people.agreement import AgreementRule
+from robustest.rules.agreement import AgreementRule
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observed, exhibits_of
 from robustest.run.models.second_model import beside, with_second

@@ -9,7 +9,7 @@ import pytest
 
 from robustest import Verdict
 from robustest.rules import Terms
-from robustest.rules.people.agreement import AgreementRule
+from robustest.rules.agreement import AgreementRule
 
 SET = Terms(scope="set", alpha=0.05, fail_alpha=0.05)
 POPULATION = Terms(scope="population", alpha=0.05, fail_alpha=0.05)

@@ -17,11 +17,11 @@ from scipy.stats import binom
 from robustest import Verdict
 from robustest.claims.robustness.min_perturbation import MedianRule
 from robustest.rules import DropRule, MeanRule, Rule, ShareRule, Terms
+from robustest.rules.agreement import AgreementRule
 from robustest.rules.averages.corruption_error import CellsRule
 from robustest.rules.cues import CueRule
 from robustest.rules.groups import WorstGroupRule
 from robustest.rules.independent import FallRule, decide_fall, share_fall
-from robustest.rules.people.agreement import AgreementRule
 from robustest.statistics import decide_drop
 from robustest.statistics.cluster_means import difference_of_means_interval
 from robustest.statistics.fixed import Decision

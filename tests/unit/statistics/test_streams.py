@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from robustest import Verdict
 from robustest.rules import BaselineRule, DropRule, MeanRule, Rule, ShareRule, Terms
+from robustest.rules.agreement import AgreementRule
 from robustest.rules.groups import WorstGroupRule
 from robustest.rules.independent import FallRule
-from robustest.rules.people.agreement import AgreementRule
 from robustest.rules.rates import RateRule
 
 TERMS = Terms(scope="set", alpha=0.05, fail_alpha=0.01)
