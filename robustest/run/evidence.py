@@ -14,7 +14,7 @@ from torch import Tensor
 
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
-from robustest.engine.health_checks.health import Finding, Health
+from robustest.engine.health import Finding, Health
 from robustest.results import Cost
 from robustest.settings import Settings
 from robustest.statistics import Decision

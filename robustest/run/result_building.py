@@ -13,7 +13,7 @@ import numpy as np
 
 from robustest import context
 from robustest.data.unwrapped import class_names
-from robustest.engine.health_checks.health import OF_ANSWERS, Finding
+from robustest.engine.health import OF_ANSWERS, Finding
 from robustest.kinds import Kind, Quantity
 from robustest.reports.pictures import save_exhibit
 from robustest.results import NOT_PAIRED, Counterexample, Pairing, Result, Verdict

@@ -13,7 +13,7 @@ from robustest.cues import Plant
 from robustest.cues.planting import planted_at
 from robustest.data import Samples, as_samples
 from robustest.discovery.proposals import Discovery, Proposal
-from robustest.engine.device import resolve
+from robustest.engine.evaluator import resolve
 from robustest.models import Classifier
 from robustest.run.options import Options
 from robustest.run.training.trainings import TrainFn

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from robustest import context, rng
 from robustest.data import Samples
+from robustest.engine.ascent import grey, maximised
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.features import in_order, reader
-from robustest.engine.visualise import grey, maximised
 from robustest.errors import ModelError
 from robustest.models.last_layer import LastLayer
 from robustest.reports.pictures import save_sheet

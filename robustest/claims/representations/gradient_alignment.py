@@ -17,9 +17,10 @@ from torch import Tensor
 
 from robustest.checks import checked_whole
 from robustest.claims.representations.gradient_aims import Aim, cosine, gradients
-from robustest.engine.chunks import Chunk, check_forward
+from robustest.engine.answer_checks import check_forward
+from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
-from robustest.engine.health_checks.truth import probe_gradient
+from robustest.engine.gradient_checks import probe_gradient
 from robustest.errors import ConfigError, expected
 from robustest.facts import Captions
 from robustest.kinds import Kind, Quantity, no_lines

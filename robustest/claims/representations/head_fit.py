@@ -13,8 +13,7 @@ from torch import Tensor
 from robustest import context
 from robustest.checks import checked_real, checked_whole
 from robustest.claims.representations.feature_pictures import Gallery
-from robustest.engine.device import resolve
-from robustest.engine.evaluator import Evaluator
+from robustest.engine.evaluator import Evaluator, resolve
 from robustest.engine.features import features_of, in_order, seen_by
 from robustest.errors import DataError
 from robustest.heads.feature_rows import held_out

@@ -15,10 +15,9 @@ from robustest.checks import checked_whole
 from robustest.claims.representations.feature_pictures import STEPS, Gallery
 from robustest.claims.representations.head_fit import highest
 from robustest.data import Samples, as_samples
-from robustest.engine.device import resolve
-from robustest.engine.evaluator import Evaluator
+from robustest.engine.ascent import grey, inverted
+from robustest.engine.evaluator import Evaluator, resolve
 from robustest.engine.features import features_of, in_order, reader, seen_by
-from robustest.engine.visualise import grey, inverted
 from robustest.errors import ConfigError, DataError, expected
 from robustest.models import frozen
 from robustest.models.last_layer import LastLayer

@@ -10,11 +10,10 @@ from torch import Tensor
 
 from robustest import context
 from robustest.attacks import Cascade, Searcher, as_attack, draws_of
+from robustest.engine.cascade import run_cascade
 from robustest.engine.chunks import Chunk
-from robustest.engine.draws import majority, seed_draws
-from robustest.engine.evaluator import Evaluator
-from robustest.engine.health_checks.probes import climbers, probe_inputs, probe_survivors
-from robustest.engine.searches.cascade import run_cascade
+from robustest.engine.evaluator import Evaluator, majority, seed_draws
+from robustest.engine.gradient_checks import climbers, probe_inputs, probe_survivors
 from robustest.errors import ConfigError, expected
 from robustest.run.evidence import REPLAYED, Observed, exhibits_of
 from robustest.run.remembered.replay import Replay, kept_of

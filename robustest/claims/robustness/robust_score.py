@@ -22,11 +22,11 @@ from robustest.claims.robustness.attacking import (
     checked_together,
     draws_in,
 )
+from robustest.engine.cascade import run_cascade
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator, Judged
-from robustest.engine.health_checks.probes import climbers, probe_inputs, probe_survivors
-from robustest.engine.searches.cascade import run_cascade
-from robustest.engine.searches.search import Found
+from robustest.engine.gradient_checks import climbers, probe_inputs, probe_survivors
+from robustest.engine.search import Found
 from robustest.errors import ConfigError
 from robustest.facts import Captions
 from robustest.kinds import Kind, Quantity, no_lines

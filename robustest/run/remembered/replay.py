@@ -13,7 +13,7 @@ from robustest import context, rng
 from robustest.data import Samples
 from robustest.engine.chunks import Chunk, load
 from robustest.engine.evaluator import Evaluator
-from robustest.engine.searches.shrink import shrink, shrinks
+from robustest.engine.shrink import shrink, shrinks
 from robustest.run.evidence import REPLAYED, Exhibit, Observed, exhibits_of, said
 from robustest.settings import Settings
 from robustest.store.corpus import Corpus, Kept, from_levels, levels

@@ -13,8 +13,7 @@ from torch import Tensor
 
 from robustest import L2, ConfigError, Linf, Patch, Verdict, find_adversarial, scores_model
 from robustest.attacks import PGD, Cascade, RandomDraws, Square, Stage, passes
-from robustest.engine.searches.cascade import merge
-from robustest.engine.searches.search import Found
+from robustest.engine.search import Found, merge
 from robustest.measure import measure_robust_accuracy
 
 N = 24

@@ -25,16 +25,13 @@ from robustest.attacks import (
     enough_queries,
     passes,
 )
+from robustest.engine.answer_checks import ask_again, copied, hints, hints_on, probe_history
+from robustest.engine.cascade import _AFFORDED, PASSES, Coverage, labels_alone, lacking, suspected, widened
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
-from robustest.engine.health_checks.coverage import Coverage, lacking, widened
-from robustest.engine.health_checks.health import Finding, Health, misleads, odd
-from robustest.engine.health_checks.hints import hints, hints_on
-from robustest.engine.health_checks.history import ask_again, copied, probe_history
-from robustest.engine.health_checks.levels import _AFFORDED, PASSES, labels_alone, suspected
-from robustest.engine.health_checks.probes import climbers, probe_inputs, probe_survivors
-from robustest.engine.health_checks.truth import on_scale, probe_gradient
-from robustest.engine.searches.search import Found
+from robustest.engine.gradient_checks import climbers, on_scale, probe_gradient, probe_inputs, probe_survivors
+from robustest.engine.health import Finding, Health, misleads, odd
+from robustest.engine.search import Found
 
 CPU = torch.device("cpu")
 
@@ -437,7 +434,7 @@ def test_what_cannot_be_answered_any_more_is_counted_against_the_model() -> None
 
 
 def test_places_lie_between_samples_inside_the_bounds_even_of_one_sample() -> None:
-    from robustest.engine.health_checks.history import _places
+    from robustest.engine.answer_checks import _places
 
     for n, bounds in ((1, (0.0, 1.0)), (2, (-3.0, 5.0)), (9, (0.0, 255.0))):
         low, high = bounds

@@ -13,9 +13,9 @@ from robustest import L2, Linf, as_classifier, rng, scores_model
 from robustest.attacks import PGD, Cascade, Needs, Stage
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
-from robustest.engine.health_checks.health import Health
-from robustest.engine.health_checks.probes import _Both, probe_inputs, probe_survivors
-from robustest.engine.searches.search import Found
+from robustest.engine.gradient_checks import _Both, probe_inputs, probe_survivors
+from robustest.engine.health import Health
+from robustest.engine.search import Found
 
 CPU = torch.device("cpu")
 
