@@ -119,7 +119,7 @@ _LARGEST = 1 << 25
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class EarlyAnswers:
     """What a model said before much was asked: inputs (n, *S), logits (n, *O), and by how much these usually lead."""
 
     x: Tensor
@@ -129,7 +129,7 @@ class Asked:
 
 def check_model(
     evaluator: Evaluator, chunk: Chunk, suppress: Collection[str], *, first_of_all: bool = True
-) -> Asked | None:
+) -> EarlyAnswers | None:
     """What is asked of every model before it is measured: `check_forward`, and then `probe_history`.
 
     Args:
@@ -145,7 +145,7 @@ def check_model(
     return probe_history(evaluator, chunk)
 
 
-def probe_history(evaluator: Evaluator, chunk: Chunk) -> Asked | None:
+def probe_history(evaluator: Evaluator, chunk: Chunk) -> EarlyAnswers | None:
     """Ask one copy of the module two questions that lie near each other, and another copy the second alone.
 
     Both copies know what the module knows, and it hears of neither question: three passes of four inputs, which are no
@@ -172,10 +172,10 @@ def probe_history(evaluator: Evaluator, chunk: Chunk) -> Asked | None:
     later = _places(chunk, "later")[:_ASKED_AGAIN]
     logits = _answers(model, later)
     evaluator.forward += len(later)
-    return None if logits is None else Asked(later, logits, usual_lead(evaluator, logits))
+    return None if logits is None else EarlyAnswers(later, logits, usual_lead(evaluator, logits))
 
 
-def ask_again(evaluator: Evaluator, asked: Asked | None) -> None:
+def ask_again(evaluator: Evaluator, asked: EarlyAnswers | None) -> None:
     """Whether a model still answers as before, now that much was asked; nothing, of one that was not asked."""
     if asked is None:
         return

@@ -31,7 +31,7 @@ from robustest.attacks.protocol import affordable
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.gradient_checks import count_unreached, on_scale, probe_gradient
-from robustest.engine.search import Found, Search, merge
+from robustest.engine.search import Search, SearchOutcome, merge
 from robustest.errors import ConfigError
 from robustest.tasks import Task
 from robustest.threats import Threat
@@ -221,7 +221,7 @@ _AROUND = 5
 
 
 @dataclass(slots=True)
-class Outcome:
+class CascadeOutcome:
     """What a cascade did to a chunk.
 
     Attributes:
@@ -229,7 +229,7 @@ class Outcome:
         stages: how many samples each stage broke, by "name" or "name #round".
     """
 
-    found: Found
+    found: SearchOutcome
     stages: dict[str, int] = field(default_factory=dict)
 
 
@@ -241,7 +241,7 @@ def run_cascade(
     *,
     clean_margin: Tensor,
     attempts: bool = False,
-) -> Outcome:
+) -> CascadeOutcome:
     """Attack samples the model gets right, stage by stage.
 
     Args:
@@ -261,7 +261,7 @@ def run_cascade(
     if _gradients_mislead(evaluator, stages, threat, chunk):
         stages = widened(stages, threat)
     coverage, found = Coverage(chunk.x, threat, labels_alone=bare), _nothing(threat, chunk)
-    outcome = Outcome(found)
+    outcome = CascadeOutcome(found)
     early: int | None = None  # what the first round broke
     # Of the first samples: where the search had a gradient.
     alive = torch.zeros_like(chunk.x[: evaluator.probe_rows], dtype=torch.bool)
@@ -303,18 +303,18 @@ def run_cascade(
     return outcome
 
 
-def _ratio(part: Found, known: Tensor) -> float:
+def _ratio(part: SearchOutcome, known: Tensor) -> float:
     """How near a round came at best: its margins over the smallest (n,) known before; 0 where it broke a sample."""
     ratio = part.margin / known.clamp(min=1e-30)
     return max(0.0, float(torch.where(part.broken, 0.0, ratio).nan_to_num(nan=1.0).amin()))
 
 
-def _nothing(threat: Threat, chunk: Chunk) -> Found:
+def _nothing(threat: Threat, chunk: Chunk) -> SearchOutcome:
     """What was found of a chunk before anything was tried: each sample where the threat begins."""
     x = chunk.x
     region = threat.region(x, chunk.bounds)
     origin = threat.origin(region)
-    return Found(
+    return SearchOutcome(
         broken=torch.zeros(len(x), dtype=torch.bool, device=x.device),
         x=threat.render(origin, region).clone(),
         size=threat.size(origin, region),
@@ -333,8 +333,8 @@ def _gradients_mislead(evaluator: Evaluator, stages: tuple[Stage, ...], threat: 
 
 
 def _round(
-    search: Search, stage: Stage, chunk: Chunk, uses: list[str], found: Found, *, followed: int
-) -> Iterator[tuple[Tensor, Found]]:
+    search: Search, stage: Stage, chunk: Chunk, uses: list[str], found: SearchOutcome, *, followed: int
+) -> Iterator[tuple[Tensor, SearchOutcome]]:
     """A round of a stage on survivors, those of smallest margin first; on to the next where it breaks many.
 
     With several uses of the samples' randomness several rounds, all at once. The first `followed` samples of the chunk
@@ -359,17 +359,19 @@ def _round(
             return
 
 
-def _best_of(found: Found, times: int) -> Found:
+def _best_of(found: SearchOutcome, times: int) -> SearchOutcome:
     """What was found on samples of which each had so many rows: the first success, or else the smallest margin."""
     if times == 1:
         return found
     margin = found.margin.view(-1, times)
     best = torch.where(found.broken.view(-1, times), -torch.inf, margin).argmin(1)
     at = torch.arange(len(best), device=best.device) * times + best
-    return Found(found.broken[at], found.x[at], found.size[at], found.predicted[at], margin.amin(1))
+    return SearchOutcome(found.broken[at], found.x[at], found.size[at], found.predicted[at], margin.amin(1))
 
 
-def _watch(evaluator: Evaluator, stage: Stage, part: Found, after_gradients: bool, clean_margin: Tensor | None) -> None:
+def _watch(
+    evaluator: Evaluator, stage: Stage, part: SearchOutcome, after_gradients: bool, clean_margin: Tensor | None
+) -> None:
     """Count what the health checks need of one round."""
     health, blind = evaluator.health, stage.searcher.needs < Needs.GRADIENT
     if blind and after_gradients:

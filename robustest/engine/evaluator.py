@@ -27,7 +27,7 @@ T = TypeVar("T")
 _MOST_OUTPUT = 1 << 26
 """Numbers that a model may give in one pass, 256 MiB: batches of tasks with large outputs are smaller."""
 _FIRST = 8
-"""Outputs that `Judged` keeps."""
+"""Outputs that `Judgement` keeps."""
 
 _NO_GRADIENT = (
     "Expected gradients from the model's input to its logits but got none. Remove torch.no_grad(), .detach() or "
@@ -48,20 +48,20 @@ class HealthWarning(UserWarning):
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class Judgement:
     """What a task says of many answers, of which the outputs themselves are not kept.
 
     Attributes:
         holds: (N,) bool.
         margin: (N,) float32.
-        said: (N, *T) predictions.
+        predicted: (N, *T) predictions.
         score: (N,) float64; None where it was not asked for.
         first: (n, *O) the first few outputs.
     """
 
     holds: Tensor
     margin: Tensor
-    said: Tensor
+    predicted: Tensor
     score: Tensor | None
     first: Tensor
 
@@ -136,7 +136,7 @@ class Evaluator:
         parts = self._in_parts(x.shape[0], run)
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
-    def judged(self, x: Tensor, y: Tensor, *, scored: bool = False) -> Judged:
+    def judged(self, x: Tensor, y: Tensor, *, scored: bool = False) -> Judgement:
         """What the task says of the model's answers, however large outputs are: they are looked at part by part.
 
         Args:
@@ -158,7 +158,7 @@ class Evaluator:
 
         holds, margin, said, score, first = zip(*self._in_parts(len(x), run), strict=True)
         scores = torch.cat([one for one in score if one is not None]) if scored else None
-        return Judged(torch.cat(holds), torch.cat(margin), torch.cat(said), scores, torch.cat(first))
+        return Judgement(torch.cat(holds), torch.cat(margin), torch.cat(said), scores, torch.cat(first))
 
     def bfloat16(self, x: Tensor) -> Tensor | None:
         """(B, *T) what the model predicts in bfloat16, -1 where its outputs are not finite.

@@ -21,7 +21,7 @@ from robustest.attacks import EOT, Cascade, Evaluation, Needs, ODIMargin, Proble
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator, seed_draws
 from robustest.engine.health import misleads
-from robustest.engine.search import Found, Search, join, merge
+from robustest.engine.search import Search, SearchOutcome, join, merge
 from robustest.tasks import Task
 from robustest.threats import L2, Bounds, Linf, Rows, Threat, per_row
 
@@ -61,7 +61,7 @@ def probe_gradient(evaluator: Evaluator, chunk: Chunk, *, draws: int = 1, search
     """
     evaluator.probed = True
     part = chunk.rows(torch.arange(min(evaluator.probe_rows, len(chunk.y)), device=chunk.x.device))
-    path, health = _Path(evaluator, part, draws), evaluator.health
+    path, health = _GradientPath(evaluator, part, draws), evaluator.health
     unkept = of = 0
     for step in path.ways():
         promised, change = path.along(step)
@@ -79,7 +79,7 @@ def probe_gradient(evaluator: Evaluator, chunk: Chunk, *, draws: int = 1, search
 
 
 @dataclass(slots=True)
-class _Path:
+class _GradientPath:
     """The samples of a chunk, and the way along their gradients.
 
     Attributes:
@@ -468,7 +468,7 @@ def _probe_precision(evaluator: Evaluator, x: Tensor, logits: Tensor) -> None:
     evaluator.health.rounded_apart += int((clear & (answers != evaluator.task.predictions(logits[: len(x)]))).sum())
 
 
-def probe_survivors(evaluator: Evaluator, cascade: Cascade, threat: Threat, chunk: Chunk, found: Found) -> None:
+def probe_survivors(evaluator: Evaluator, cascade: Cascade, threat: Threat, chunk: Chunk, found: SearchOutcome) -> None:
     """Attack a few survivors without a bound, and in L-inf and L2 at half the radius; what breaks inside counts.
 
     Only after cascades that use gradients, where the threat leaves anything to search.
@@ -496,7 +496,7 @@ def climbers(cascade: Cascade, threat: Threat, evaluator: Evaluator, chunk: Chun
     return [stage.searcher for stage in stages if stage.searcher.needs is Needs.GRADIENT]
 
 
-def _attack(evaluator: Evaluator, threat: L2 | Linf, part: Chunk, draws: int) -> tuple[Tensor, Found]:
+def _attack(evaluator: Evaluator, threat: L2 | Linf, part: Chunk, draws: int) -> tuple[Tensor, SearchOutcome]:
     """What breaks without a bound (n,), and what is found at half the radius."""
     wide, narrow, n = _everything(threat, part), replace(threat, eps=threat.eps / 2), len(part.y)
     keys = [rng.fold(part.key, f"probe {ball}") for ball in (wide, narrow)]
@@ -506,11 +506,11 @@ def _attack(evaluator: Evaluator, threat: L2 | Linf, part: Chunk, draws: int) ->
     twice = replace(part, x=torch.cat([part.x, part.x]), y=torch.cat([part.y, part.y]), key=torch.cat(keys))
     found = _search(evaluator, _SHORT, _Both(wide, narrow), twice, draws)
     x, region = found.x[n:], narrow.region(part.x, part.bounds)
-    inside = Found(found.broken[n:], x, narrow.size(x, region), found.predicted[n:], found.margin[n:])
+    inside = SearchOutcome(found.broken[n:], x, narrow.size(x, region), found.predicted[n:], found.margin[n:])
     return found.broken[:n], inside
 
 
-def _search(evaluator: Evaluator, searcher: Searcher, threat: Threat, part: Chunk, draws: int) -> Found:
+def _search(evaluator: Evaluator, searcher: Searcher, threat: Threat, part: Chunk, draws: int) -> SearchOutcome:
     """What a searcher finds, its gradients not counted: they are where it matters."""
     climbed = evaluator.health.climbed, evaluator.health.zero
     averaged = EOT(searcher, draws=draws) if draws > 1 else searcher
@@ -569,7 +569,7 @@ class _Both:
         return self.first.size(z, region) / region["eps"].double()
 
 
-class _Rowwise(NamedTuple):
+class _RowRadii(NamedTuple):
     """What a step asks of a threat, with a radius (B,) for each row."""
 
     radius: Tensor
@@ -583,7 +583,7 @@ class _Short(ODIMargin):
         return isinstance(threat, _Both)
 
     def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
-        own = cast("Threat", _Rowwise(problem.region["eps"], problem.threat.ascent))
+        own = cast("Threat", _RowRadii(problem.region["eps"], problem.threat.ascent))
         return ODIMargin.tell(self, replace(problem, threat=own), state, seen)
 
 

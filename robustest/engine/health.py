@@ -20,7 +20,7 @@ OF_ANSWERS = frozenset({"batch_dependence", "history_dependence", "random_forwar
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class HealthFinding:
     """A health check that spoke.
 
     Attributes:
@@ -116,11 +116,11 @@ class Health:
     audited: int = 0
     audit_broken: int = 0
 
-    def findings(self, suppress: Collection[str]) -> tuple[Finding, ...]:
+    def findings(self, suppress: Collection[str]) -> tuple[HealthFinding, ...]:
         """The checks that speak on these counts."""
         blind = 0 < self.survivors == self.carried and not self.broken_again
         return tuple(
-            Finding(
+            HealthFinding(
                 name=rule.name,
                 message=_message(rule, getattr(self, rule.seen), getattr(self, rule.of)),
                 suppressed=rule.name in suppress,

@@ -119,7 +119,7 @@ _LIGHT = 2**18
 
 
 @dataclass(slots=True)
-class Found:
+class SearchOutcome:
     """What a search found; rows as in the samples given.
 
     Attributes:
@@ -180,7 +180,7 @@ class Search:
         self._attempts = attempts
         self._eager = evaluator.device.type == "cpu"
 
-    def run(self, x: Tensor, y: Tensor, key: Tensor, *, followed: int = 0) -> Found:
+    def run(self, x: Tensor, y: Tensor, key: Tensor, *, followed: int = 0) -> SearchOutcome:
         """Attack samples the model gets right.
 
         Args:
@@ -389,7 +389,7 @@ class Search:
         rows = batch.alive if self._eager else batch.alive.logical_not().to(torch.int8).argsort(stable=True)[:keep]
         return pick_batch(batch, rows)
 
-    def _judge(self, region: Rows, y: Tensor) -> Found:
+    def _judge(self, region: Rows, y: Tensor) -> SearchOutcome:
         """Re-predict what was found, on the very arrays that are kept."""
         z = self.threat.project(self._best, region)
         x = self.threat.render(z, region)
@@ -401,12 +401,12 @@ class Search:
             wrong = 2 * missed > self._draws
         elif len(at):
             seen = self.evaluator.judged(x[at], y[at])
-            predicted[at], wrong[at] = seen.said.to(predicted), ~seen.holds
+            predicted[at], wrong[at] = seen.predicted.to(predicted), ~seen.holds
         broken = wrong & within(size, self.threat)
-        return Found(broken, x, size, predicted, self._margin)
+        return SearchOutcome(broken, x, size, predicted, self._margin)
 
 
-def merge(found: Found, part: Found, rows: Tensor, *, attempts: bool) -> None:
+def merge(found: SearchOutcome, part: SearchOutcome, rows: Tensor, *, attempts: bool) -> None:
     """Take over what a later search found on some rows."""
     better = part.broken | ((part.margin < found.margin[rows]) if attempts else False)
     at = rows[better]

@@ -68,9 +68,9 @@ def shrink(evaluator: Evaluator, threat: Threat, part: Chunk, broken: Tensor) ->
     best = _bisected(evaluator, part, best)
     best = _fewest(evaluator, part, best)
     seen = evaluator.judged(best, part.y)
-    lost, predicted = seen.holds, seen.said
+    lost, predicted = seen.holds, seen.predicted
     best[lost] = broken[lost]  # rounding between batch sizes; what was given is known to break
-    predicted[lost] = evaluator.judged(broken, part.y).said[lost]
+    predicted[lost] = evaluator.judged(broken, part.y).predicted[lost]
     return Shrunk(best, threat.size(best, region), predicted, pixels_changed(part.x, best))
 
 

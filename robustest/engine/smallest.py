@@ -13,7 +13,7 @@ from robustest.engine.cascade import PASSES, Coverage, labels_alone, serving, su
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.gradient_checks import climbers, count_unreached, probe_gradient, probe_inputs
-from robustest.engine.search import Found, Search
+from robustest.engine.search import Search, SearchOutcome
 from robustest.threats import L1, L2, Linf, Threat, per_row
 
 _BLIND = Stage(searcher=HopSkipJump(queries=1000))
@@ -85,7 +85,7 @@ def search_smallest(evaluator: Evaluator, chunk: Chunk, cascade: Cascade, threat
     return best
 
 
-def _keep(best: Smallest, found: Found, rows: Tensor) -> Tensor:
+def _keep(best: Smallest, found: SearchOutcome, rows: Tensor) -> Tensor:
     """Take over what a search found that is smaller, at some rows (m,); which it was, (m,) bool."""
     better = found.broken & (found.size < best.size[rows])
     at = rows[better]

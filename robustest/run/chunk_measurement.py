@@ -11,7 +11,7 @@ from typing import Protocol, runtime_checkable
 from torch import Tensor
 
 from robustest.data import Samples
-from robustest.engine.answer_checks import Asked, ask_again, check_model
+from robustest.engine.answer_checks import EarlyAnswers, ask_again, check_model
 from robustest.engine.chunks import Chunk, load
 from robustest.engine.evaluator import Evaluator, choose_precision, seed_draws
 from robustest.engine.gradient_checks import probe_gradient
@@ -66,7 +66,7 @@ class ModelBench:
         self.look = look
         self.samples = samples
         self._busy = False
-        self._asked: Asked | None = None
+        self._asked: EarlyAnswers | None = None
 
     def load(self, ids: Tensor) -> Chunk:
         """Read samples by their positions (n,) int64.

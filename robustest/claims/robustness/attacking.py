@@ -105,7 +105,7 @@ class Attacking:
         """What became of a chunk."""
         cascade, threat = self.cascade, self.threat
         seen, draws = evaluator.judged(chunk.x, chunk.y), draws_in(cascade)
-        clean, right = seen.said, seen.holds
+        clean, right = seen.predicted, seen.holds
         if draws > 1:
             clean, missed = majority(evaluator, chunk.x, chunk.y, draws)
             right = 2 * missed <= draws
@@ -161,7 +161,7 @@ class Attacking:
         draws, x, size = draws_in(self.cascade), kept.x.to(chunk.x), kept.sizes.to(chunk.x.device)
         seed_draws(chunk.key)
         seen = evaluator.judged(x, chunk.y)
-        held, said = seen.holds, seen.said
+        held, said = seen.holds, seen.predicted
         columns = {"size": size}
         if draws > 1:
             said, missed = majority(evaluator, x, chunk.y, draws)
@@ -170,7 +170,7 @@ class Attacking:
         exhibits = exhibits_of(
             chunk,
             ~held,
-            clean=evaluator.judged(chunk.x, chunk.y).said,
+            clean=evaluator.judged(chunk.x, chunk.y).predicted,
             predicted=said,
             before=chunk.x,
             after=x,

@@ -30,8 +30,8 @@ from robustest.engine.cascade import _AFFORDED, PASSES, Coverage, labels_alone, 
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.gradient_checks import climbers, on_scale, probe_gradient, probe_inputs, probe_survivors
-from robustest.engine.health import Finding, Health, misleads, odd
-from robustest.engine.search import Found
+from robustest.engine.health import Health, HealthFinding, misleads, odd
+from robustest.engine.search import SearchOutcome
 
 CPU = torch.device("cpu")
 
@@ -255,7 +255,7 @@ def test_odd_is_a_test_at_one_per_cent_of_a_tenth() -> None:
 def test_a_finding_that_is_carried_or_suppressed_stops_nothing() -> None:
     for suppressed in (True, False):
         for carried in (True, False):
-            one = Finding(name="n", message="m", suppressed=suppressed, carried=carried)
+            one = HealthFinding(name="n", message="m", suppressed=suppressed, carried=carried)
             assert one.stops is not (suppressed or carried)
             assert one.to_dict() == {"name": "n", "message": "m", "suppressed": suppressed, "carried": carried}
 
@@ -512,12 +512,12 @@ def test_a_nudge_is_less_than_a_grey_level_and_inside_the_bounds() -> None:
     assert 0.3 < float((inner > 0).float().mean()) < 0.7
 
 
-def survivors(model: Any, threat: Any, n: int, broken: int = 0, stage: Any = None) -> tuple[Health, Found]:
+def survivors(model: Any, threat: Any, n: int, broken: int = 0, stage: Any = None) -> tuple[Health, SearchOutcome]:
     x = torch.full((n, 4), 0.8)
     evaluator = evaluator_of(model)
     evaluator.logits(x)
     none = torch.zeros(n)
-    found = Found(
+    found = SearchOutcome(
         torch.arange(n) < broken, x.clone(), none.double(), torch.zeros(n, dtype=torch.int64), none + torch.inf
     )
     cascade = Cascade(name="one", stages=(Stage(searcher=PGD()) if stage is None else stage,))
