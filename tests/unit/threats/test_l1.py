@@ -13,6 +13,7 @@ from torch import Tensor
 
 from robustest import L1, ConfigError, rng
 from robustest.threats import filled
+from robustest.threats import threat as threats
 
 Bounds = tuple[float, float]
 
