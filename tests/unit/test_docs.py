@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from robustest import L0, L1, L2, Linf, Patch, Spatial, Unbounded, rng
 from robustest.attacks import ATTACKS, CASCADES, Cascade, Needs, Searcher, Stage, at_once, draws_of, passes, supports
 from robustest.engine.evaluator import Evaluator
-from robustest.engine.searches.search import Search
+from robustest.engine.search import Search
 from robustest.models import as_classifier
 from robustest.settings import HEALTH_CHECKS
 from robustest.threats import Threat
