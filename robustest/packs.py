@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from robustest.data.label_sets import said as said
     from robustest.engine.chunks import Chunk as Chunk
     from robustest.engine.evaluator import Evaluator as Evaluator
-    from robustest.engine.health_checks.health import Finding as Finding
+    from robustest.engine.health import HealthFinding as HealthFinding
     from robustest.extensions import Command as Command
     from robustest.extensions import Section as Section
     from robustest.extensions import hookimpl as hookimpl
@@ -107,7 +107,7 @@ _HOME: dict[str, tuple[str, ...]] = {
     "data.label_sets": ("LabelSets", "Scores", "as_label_sets", "said"),
     "engine.chunks": ("Chunk",),
     "engine.evaluator": ("Evaluator",),
-    "engine.health_checks.health": ("Finding",),
+    "engine.health": ("HealthFinding",),
     "extensions": ("Command", "Section", "hookimpl"),
     "facts": ("Captions", "Fact"),
     "identity.fingerprint": ("digest",),
