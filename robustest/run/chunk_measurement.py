@@ -11,13 +11,13 @@ from typing import Protocol, runtime_checkable
 from torch import Tensor
 
 from robustest.data import Samples
+from robustest.decisions.strata import STRATUM
 from robustest.engine.chunks import Chunk, load
 from robustest.engine.draws import seed_draws
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.health_checks.history import Asked, ask_again, check_model
 from robustest.engine.health_checks.truth import probe_gradient
 from robustest.engine.precision import choose
-from robustest.rules.strata import STRATUM
 from robustest.run.evidence import Observed, Tally
 from robustest.settings import Settings
 from robustest.store.corpus import Kept
@@ -43,7 +43,7 @@ Look = Callable[[Evaluator, Chunk], Observed]
 
 
 def stratified(observed: Observed, task: Task, chunk: Chunk) -> Observed:
-    """Return what a chunk showed with the column of its strata, where the task has some; see `robustest.rules.strata`.
+    """Return what a chunk showed with the column of its strata, where the task has some; see `robustest.decisions.strata`.
 
     Every row of a run must have the same columns: those that are measured, and those of replayed counterexamples.
     """

@@ -17,10 +17,10 @@ from robustest.claims.cues.judged_proposals import Judged
 from robustest.claims.cues.reliance import NO_SPURIOUS_FEATURE
 from robustest.cues import Cue, NullCue, Plant, for_samples, switched
 from robustest.data import Samples, as_samples
+from robustest.decisions.cues import CueRule
 from robustest.discovery.proposals import COLUMNS, PATCHES, TRIGGERS, Discovery, Proposal
 from robustest.engine.chunks import Chunk
 from robustest.results import Result, Verdict
-from robustest.rules.cues import CueRule
 from robustest.run.driver import observe
 from robustest.run.models.split_search import Halves, bench, with_search
 from robustest.run.options import Options, apply

@@ -7,12 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 from robustest.claims.cues.cue_proposals import Found
+from robustest.decisions import Decision
+from robustest.decisions.cues import CueRule, draw_p_values
 from robustest.discovery.proposals import FAMILIES, Proposal
 from robustest.results import Verdict
-from robustest.rules.cues import CueRule
 from robustest.run.evidence import Evidence
-from robustest.statistics import Decision
-from robustest.statistics.differences.flips import draw_p_values
 
 _KEEPS = 2.0
 """Times the share driven out of its class that a cue has to draw in."""

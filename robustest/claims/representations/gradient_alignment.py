@@ -17,6 +17,7 @@ from torch import Tensor
 
 from robustest.checks import checked_whole
 from robustest.claims.representations.gradient_aims import Aim, cosine, gradients
+from robustest.decisions import MeanRule, Terms, checked_threshold
 from robustest.engine.chunks import Chunk, check_forward
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.health_checks.truth import probe_gradient
@@ -24,7 +25,6 @@ from robustest.errors import ConfigError, expected
 from robustest.facts import Captions
 from robustest.kinds import Kind, Quantity, no_lines
 from robustest.results import Result
-from robustest.rules import MeanRule, Terms
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observed, exhibits_of
 from robustest.run.models.second_model import beside, with_second
@@ -35,7 +35,6 @@ from robustest.run.plan import Plan
 from robustest.run.result_building import finish
 from robustest.run.setup import Setup
 from robustest.settings import Settings
-from robustest.statistics import checked_threshold
 
 Evidences = Literal["class_means"] | Tensor
 

@@ -8,10 +8,10 @@ import numpy as np
 
 from robustest.checks import checked_whole
 from robustest.claims.representations.head_fit import FittedHead
+from robustest.decisions import Decision, clopper_pearson, count_at_most, optional_threshold
 from robustest.errors import ConfigError, expected
 from robustest.results import Verdict
 from robustest.run.evidence import Evidence
-from robustest.statistics import Decision, asked_threshold, clopper_pearson, most
 
 _SLACK = 0.05
 """Validation accuracy given up for fewer features (Wong et al., section 2.2)."""
@@ -39,7 +39,7 @@ class HeadLimits:
             )
         if features is not None:
             checked_whole("max_features_per_class", features, 1)
-        return cls(features=features, drop=asked_threshold("max_drop", drop, trivial=1))
+        return cls(features=features, drop=optional_threshold("max_drop", drop, trivial=1))
 
     @property
     def slack(self) -> float:
@@ -96,7 +96,7 @@ def _unfair(evidence: Evidence, fitted: FittedHead, max_drop: float) -> str:
         return f"the fit did not converge: it may be {fitted.gap:.1e} above the least objective"
     columns = evidence.columns
     lost = int(columns["clean"].sum()) - int(columns["best"].sum())
-    if lost > most(max_drop, evidence.n):
+    if lost > count_at_most(max_drop, evidence.n):
         return (
             f"no head fitted on {fitted.path.n_train} samples comes near: the best one on the path loses "
             f"{lost / evidence.n:.3f}; give more samples"

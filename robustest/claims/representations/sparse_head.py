@@ -22,6 +22,7 @@ from torch import Tensor
 from robustest.checks import checked_whole
 from robustest.claims.representations.head_claim import HeadLimits, decided
 from robustest.claims.representations.head_fit import FittedHead, HeadOptions, fit_head
+from robustest.decisions import DropRule
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.features import features_of
@@ -29,7 +30,6 @@ from robustest.facts import Fact
 from robustest.heads.sparse_path import SparseHead
 from robustest.kinds import Kind, Quantity
 from robustest.results import Result
-from robustest.rules import DropRule
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observed, exhibits_of
 from robustest.run.models.split_search import Halves, with_search
