@@ -108,7 +108,7 @@ _HOME: dict[str, tuple[str, ...]] = {
         "samples_for",
     ),
     "claims.training.synthetic.synthetic_covers": ("measure_synthetic_covers",),
-    "statistics.effective": (
+    "decisions.effective_robustness": (
         "EffectiveRobustness",
         "effective_robustness",
     ),
