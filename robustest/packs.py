@@ -25,7 +25,7 @@ from robustest.decisions import Terms as Terms
 from robustest.decisions import checked_threshold as checked_threshold
 from robustest.engine.chunks import Chunk as Chunk
 from robustest.engine.evaluator import Evaluator as Evaluator
-from robustest.engine.health_checks.health import Finding as Finding
+from robustest.engine.health import HealthFinding as HealthFinding
 from robustest.extensions import Command as Command
 from robustest.extensions import Section as Section
 from robustest.extensions import hookimpl as hookimpl

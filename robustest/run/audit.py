@@ -25,7 +25,7 @@ import torch
 
 from robustest import clock, rng
 from robustest.decisions import clopper_pearson
-from robustest.engine.health_checks.health import Health
+from robustest.engine.health import Health
 from robustest.run.evidence import Columns, Stream, Tally
 from robustest.run.remembered.memory import Memory
 from robustest.run.units import OpenUnits

@@ -14,7 +14,8 @@ from torch.nn import functional as F
 
 from robustest.data import as_samples
 from robustest.decisions import Rule, ShareRule
-from robustest.engine.chunks import Chunk, check_beside
+from robustest.engine.answer_checks import check_beside
+from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.errors import ConfigError, DataError, ModelError, expected
 from robustest.models import Classifier, Needs

@@ -16,10 +16,10 @@ from robustest import rng
 from robustest.checks import checked_whole
 from robustest.decisions import Decision, clopper_pearson, optional_threshold
 from robustest.decisions.rate import AgreementRule
-from robustest.engine.ascent import ascend
-from robustest.engine.chunks import Chunk, check_forward
+from robustest.engine.answer_checks import check_forward
+from robustest.engine.ascent import ascend, towards_class
+from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
-from robustest.engine.objectives import towards_class
 from robustest.facts import Captions
 from robustest.kinds import Kind, Quantity, no_lines
 from robustest.results import Result, Verdict

@@ -20,9 +20,10 @@ from torch import Tensor
 
 from robustest.checks import checked_whole
 from robustest.decisions import MeanRule, Terms, checked_threshold
-from robustest.engine.chunks import Chunk, check_forward, load
+from robustest.engine.answer_checks import check_forward
+from robustest.engine.chunks import Chunk, load
 from robustest.engine.evaluator import Evaluator
-from robustest.engine.health_checks.truth import probe_gradient
+from robustest.engine.gradient_checks import probe_gradient
 from robustest.errors import ConfigError, DataError, expected
 from robustest.facts import Captions
 from robustest.kinds import Kind, Quantity, no_lines

@@ -16,11 +16,10 @@ import torch
 
 from robustest.checks import checked_real, checked_whole
 from robustest.decisions import Decision, ShareRule, clopper_pearson
+from robustest.engine.ascent import grey, inverted, relative_distance
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.features import reader
-from robustest.engine.objectives import relative_distance
-from robustest.engine.visualise import grey, inverted
 from robustest.errors import ConfigError, expected
 from robustest.facts import Captions
 from robustest.kinds import Kind, Quantity, no_lines

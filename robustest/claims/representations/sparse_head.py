@@ -32,8 +32,7 @@ from robustest.checks import checked_real, checked_whole
 from robustest.claims.representations.feature_pictures import Gallery, highest
 from robustest.decisions import Decision, DropRule, clopper_pearson, count_at_most, optional_threshold
 from robustest.engine.chunks import Chunk
-from robustest.engine.device import resolve
-from robustest.engine.evaluator import Evaluator
+from robustest.engine.evaluator import Evaluator, resolve
 from robustest.engine.features import features_of, in_order, seen_by
 from robustest.errors import ConfigError, DataError, expected
 from robustest.facts import Fact

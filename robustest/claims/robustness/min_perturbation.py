@@ -29,7 +29,7 @@ from robustest.decisions.rule import Columns, decide_early, judge_interval
 from robustest.decisions.share import evidence
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
-from robustest.engine.searches.smallest import Smallest, search_smallest
+from robustest.engine.smallest import Smallest, search_smallest
 from robustest.errors import ConfigError, expected, unknown
 from robustest.facts import Captions
 from robustest.kinds import Kind, Quantity, clean_accuracy

@@ -25,7 +25,7 @@ from robustest.claims.robustness.attacking import (
 )
 from robustest.claims.robustness.certifying import Certifying, certified_details, checked_certify
 from robustest.decisions import CertifiedRule, Rule, ShareRule, clopper_pearson, optional_threshold
-from robustest.engine.health_checks.hints import hints_on
+from robustest.engine.answer_checks import hints_on
 from robustest.facts import Captions
 from robustest.kinds import OUTCOMES, Kind, Quantity, clean_accuracy
 from robustest.results import Pairing, Result

@@ -26,7 +26,7 @@ from robustest.claims.training.probed_training import Batches, Course, Trace, Tr
 from robustest.claims.training.probes import Loss
 from robustest.decisions import Decision, optional_threshold
 from robustest.decisions.rule import approximate
-from robustest.engine.draws import seed_draws
+from robustest.engine.evaluator import seed_draws
 from robustest.errors import ConfigError, DataError, ModelError, expected
 from robustest.identity.fingerprint import digest
 from robustest.kinds import Kind, Quantity, no_lines
