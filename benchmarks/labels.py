@@ -19,7 +19,7 @@ from robustest_people.rules.wrong_labels import decide_wrong
 
 import robustest
 from robustest import Verdict
-from robustest.rules import Terms
+from robustest.decisions import Terms
 
 TERMS = Terms(scope="population", alpha=0.01, fail_alpha=0.01)
 WORLDS, IMAGES, SPREAD, BY_IMAGE = 200, 400, 0.1, 0.2

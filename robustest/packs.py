@@ -31,6 +31,22 @@ if TYPE_CHECKING:
     from robustest.data.label_sets import Scores as Scores
     from robustest.data.label_sets import as_label_sets as as_label_sets
     from robustest.data.label_sets import said as said
+    from robustest.decisions import Decision as Decision
+    from robustest.decisions import DrawsRule as DrawsRule
+    from robustest.decisions import ShareRule as ShareRule
+    from robustest.decisions import Terms as Terms
+    from robustest.decisions import checked_threshold as checked_threshold
+    from robustest.decisions import optional_threshold as optional_threshold
+    from robustest.decisions.cluster_means import cluster_difference_interval as cluster_difference_interval
+    from robustest.decisions.cluster_means import cluster_mean_interval as cluster_mean_interval
+    from robustest.decisions.rule import Columns as Columns
+    from robustest.decisions.rule import EarlyVerdict as EarlyVerdict
+    from robustest.decisions.rule import about as about
+    from robustest.decisions.rule import approximate as approximate
+    from robustest.decisions.rule import judge_interval as judge_interval
+    from robustest.decisions.share import clopper_pearson as clopper_pearson
+    from robustest.decisions.strata import StrataRule as StrataRule
+    from robustest.decisions.thresholds import count_at_most as count_at_most
     from robustest.engine.chunks import Chunk as Chunk
     from robustest.engine.evaluator import Evaluator as Evaluator
     from robustest.engine.health import HealthFinding as HealthFinding
@@ -53,13 +69,6 @@ if TYPE_CHECKING:
     from robustest.results import Pairing as Pairing
     from robustest.results import Result as Result
     from robustest.results import Verdict as Verdict
-    from robustest.rules import DrawsRule as DrawsRule
-    from robustest.rules import ShareRule as ShareRule
-    from robustest.rules import Terms as Terms
-    from robustest.rules.approximate import about as about
-    from robustest.rules.approximate import approximate as approximate
-    from robustest.rules.rule import Columns as Columns
-    from robustest.rules.strata import StrataRule as StrataRule
     from robustest.run.driver import observe as observe
     from robustest.run.engines.engine import Engine as Engine
     from robustest.run.engines.engine import Job as Job
@@ -85,15 +94,6 @@ if TYPE_CHECKING:
     from robustest.run.result_building import shown_path as shown_path
     from robustest.run.setup import Setup as Setup
     from robustest.settings import Settings as Settings
-    from robustest.statistics import Decision as Decision
-    from robustest.statistics import asked_threshold as asked_threshold
-    from robustest.statistics import checked_threshold as checked_threshold
-    from robustest.statistics.cluster_means import difference_of_means_interval as difference_of_means_interval
-    from robustest.statistics.cluster_means import mean_interval as mean_interval
-    from robustest.statistics.fixed import beyond as beyond
-    from robustest.statistics.fixed import clopper_pearson as clopper_pearson
-    from robustest.statistics.sequential import Settled as Settled
-    from robustest.statistics.thresholds import most as most
 
 _HOME: dict[str, tuple[str, ...]] = {
     "assertions.asserted": ("asserted",),
@@ -105,6 +105,12 @@ _HOME: dict[str, tuple[str, ...]] = {
     "cli.screen": ("Screen", "counted"),
     "context": ("current",),
     "data.label_sets": ("LabelSets", "Scores", "as_label_sets", "said"),
+    "decisions": ("Decision", "DrawsRule", "ShareRule", "Terms", "checked_threshold", "optional_threshold"),
+    "decisions.cluster_means": ("cluster_difference_interval", "cluster_mean_interval"),
+    "decisions.rule": ("Columns", "EarlyVerdict", "about", "approximate", "judge_interval"),
+    "decisions.share": ("clopper_pearson",),
+    "decisions.strata": ("StrataRule",),
+    "decisions.thresholds": ("count_at_most",),
     "engine.chunks": ("Chunk",),
     "engine.evaluator": ("Evaluator",),
     "engine.health": ("HealthFinding",),
@@ -114,10 +120,6 @@ _HOME: dict[str, tuple[str, ...]] = {
     "kinds": ("Kind", "OUTCOMES", "Quantity", "no_lines"),
     "regular": ("Unfit", "open_regular", "parts_below", "read_below", "read_regular"),
     "results": ("NOT_PAIRED", "Pairing", "Result", "Verdict"),
-    "rules": ("DrawsRule", "ShareRule", "Terms"),
-    "rules.approximate": ("about", "approximate"),
-    "rules.rule": ("Columns",),
-    "rules.strata": ("StrataRule",),
     "run.driver": ("observe",),
     "run.engines.engine": ("Engine", "Job", "Mapper"),
     "run.evidence": ("Evidence", "Exhibit", "Observed", "exhibits_of", "unchanged_exhibits"),
@@ -129,11 +131,6 @@ _HOME: dict[str, tuple[str, ...]] = {
     "run.result_building": ("fallible", "few", "finish", "result_of", "shown_path"),
     "run.setup": ("Setup",),
     "settings": ("Settings",),
-    "statistics": ("Decision", "asked_threshold", "checked_threshold"),
-    "statistics.cluster_means": ("difference_of_means_interval", "mean_interval"),
-    "statistics.fixed": ("beyond", "clopper_pearson"),
-    "statistics.sequential": ("Settled",),
-    "statistics.thresholds": ("most",),
 }
 _MODULE_OF = {name: f"robustest.{module}" for module, names in _HOME.items() for name in names}
 

@@ -11,11 +11,11 @@ from typing import Protocol, runtime_checkable
 from torch import Tensor
 
 from robustest.data import Samples
+from robustest.decisions.strata import STRATUM
 from robustest.engine.answer_checks import EarlyAnswers, ask_again, check_model
 from robustest.engine.chunks import Chunk, load
 from robustest.engine.evaluator import Evaluator, choose_precision, seed_draws
 from robustest.engine.gradient_checks import probe_gradient
-from robustest.rules.strata import STRATUM
 from robustest.run.evidence import Observed, Tally
 from robustest.settings import Settings
 from robustest.store.corpus import Kept

@@ -15,12 +15,13 @@ from typing import Any, Unpack
 
 from robustest.checks import checked_real, checked_whole
 from robustest.claims.cues.interventions import CUE_NAMES, CueMeasurement, details_of, undoubted
+from robustest.decisions import Decision
+from robustest.decisions.cues import CueRule
 from robustest.discovery.triggers import MAX_ANOMALY, Trigger, Triggers, search_triggers
 from robustest.errors import ConfigError
 from robustest.facts import Captions, Fact
 from robustest.kinds import Kind, Quantity
 from robustest.results import Result, Verdict
-from robustest.rules.cues import CueRule
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Tally
 from robustest.run.models.split_search import Bench, Halves, bench, with_search
@@ -28,7 +29,6 @@ from robustest.run.noting import measures
 from robustest.run.options import Options
 from robustest.run.result_building import finish
 from robustest.run.setup import Setup
-from robustest.statistics import Decision
 
 _CONFIRMED = 0.5
 """Share of unseen samples of other classes that a backdoor's trigger sends to its class, at least."""

@@ -25,6 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from robustest.checks import checked_whole
+from robustest.decisions import Decision, ShareRule, clopper_pearson, optional_threshold
 from robustest.discovery.failure_directions import (
     FailureDirection,
     FailureDirections,
@@ -37,7 +38,6 @@ from robustest.errors import ConfigError, DataError, expected
 from robustest.facts import Fact
 from robustest.kinds import Kind, Quantity
 from robustest.results import Result, Verdict
-from robustest.rules import ShareRule
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Exhibit, Observed
 from robustest.run.noting import measures
@@ -45,7 +45,6 @@ from robustest.run.options import Options
 from robustest.run.plan import Plan
 from robustest.run.result_building import finish
 from robustest.run.setup import Setup
-from robustest.statistics import Decision, asked_threshold, clopper_pearson
 
 Embedding = Callable[[Tensor], Tensor] | Tensor
 """Maps inputs (B, *S) to rows (B, D); or the rows (N, D) of all samples in the data's order."""
@@ -115,7 +114,7 @@ def measure_no_failure_direction(
         DataError: an embedding is not as above.
         DataError, ModelError, DeviceError: as for `measure_robust_accuracy`.
     """
-    max_excess_error = asked_threshold("max_excess_error", max_excess_error, trivial=1)
+    max_excess_error = optional_threshold("max_excess_error", max_excess_error, trivial=1)
     checked_whole("components", components, 1)
     plan = _plan(Setup.of(model, data, options).unpictured(), embedding, permutations)
     evidence = observe(plan)

@@ -14,6 +14,8 @@ import numpy as np
 
 from robustest import rng
 from robustest.checks import checked_whole
+from robustest.decisions import Decision, clopper_pearson, optional_threshold
+from robustest.decisions.rate import AgreementRule
 from robustest.engine.answer_checks import check_forward
 from robustest.engine.ascent import ascend, towards_class
 from robustest.engine.chunks import Chunk
@@ -21,7 +23,6 @@ from robustest.engine.evaluator import Evaluator
 from robustest.facts import Captions
 from robustest.kinds import Kind, Quantity, no_lines
 from robustest.results import Result, Verdict
-from robustest.rules.agreement import AgreementRule
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observed, exhibits_of
 from robustest.run.models.second_model import beside, with_second
@@ -29,7 +30,6 @@ from robustest.run.noting import measures
 from robustest.run.options import Options
 from robustest.run.result_building import few, finish, nothing_allowed
 from robustest.run.setup import Setup
-from robustest.statistics import Decision, asked_threshold, clopper_pearson
 from robustest.threats import L2
 
 CLASS_EVIDENCE = Kind(
@@ -84,7 +84,7 @@ def measure_class_evidence(
         ConfigError: an argument is out of range or unknown, or the judge is the model itself.
         DataError, ModelError, DeviceError: as for `measure_robust_accuracy`.
     """
-    min_transfer = asked_threshold("min_transfer", min_transfer, trivial=0)
+    min_transfer = optional_threshold("min_transfer", min_transfer, trivial=0)
     checked_whole("iterations", iterations, 1)
     checked_whole("min_driven", min_driven, 1)
     threat = L2(eps)

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from robustest.checks import checked_whole
+from robustest.decisions import MeanRule, Terms, checked_threshold
 from robustest.engine.answer_checks import check_forward
 from robustest.engine.chunks import Chunk, load
 from robustest.engine.evaluator import Evaluator
@@ -28,7 +29,6 @@ from robustest.facts import Captions
 from robustest.kinds import Kind, Quantity, no_lines
 from robustest.models import Classifier
 from robustest.results import Result
-from robustest.rules import MeanRule, Terms
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observed, exhibits_of
 from robustest.run.models.second_model import beside, with_second
@@ -39,7 +39,6 @@ from robustest.run.plan import Plan
 from robustest.run.result_building import finish
 from robustest.run.setup import Setup
 from robustest.settings import Settings
-from robustest.statistics import checked_threshold
 
 Evidences = Literal["class_means"] | Tensor
 

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from robustest.checks import checked_real, checked_whole
+from robustest.decisions import Decision, ShareRule, clopper_pearson
 from robustest.engine.ascent import grey, inverted, relative_distance
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
@@ -24,7 +25,6 @@ from robustest.facts import Captions
 from robustest.kinds import Kind, Quantity, no_lines
 from robustest.models.last_layer import last_layer
 from robustest.results import Pairing, Result, Verdict
-from robustest.rules import ShareRule
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observed, exhibits_of
 from robustest.run.noting import measures
@@ -32,7 +32,6 @@ from robustest.run.options import Options
 from robustest.run.plan import Plan
 from robustest.run.result_building import finish
 from robustest.run.setup import Setup
-from robustest.statistics import Decision, clopper_pearson
 
 _HALF = 0.5
 

@@ -22,6 +22,9 @@ from robustest.claims.robustness.attacking import (
     checked_together,
     draws_in,
 )
+from robustest.decisions import optional_threshold
+from robustest.decisions.mean import COUNTS
+from robustest.decisions.mean_iou import mean_iou
 from robustest.engine.cascade import run_cascade
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator, Judgement
@@ -31,7 +34,6 @@ from robustest.errors import ConfigError
 from robustest.facts import Captions
 from robustest.kinds import Kind, Quantity, no_lines
 from robustest.results import Result
-from robustest.rules.averages.scores import COUNTS, mean_iou
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observed, exhibits_of
 from robustest.run.noting import measures
@@ -41,7 +43,6 @@ from robustest.run.remembered.replay import kept_of
 from robustest.run.result_building import finish, nothing_allowed
 from robustest.run.scores import Metric, check_paired, iou_by_class, mean_of, pixel_counts, rule_of
 from robustest.run.setup import Setup
-from robustest.statistics import asked_threshold
 from robustest.store.corpus import Kept
 from robustest.tasks import Task, WorstScore
 from robustest.threats import Threat
@@ -97,7 +98,7 @@ def measure_robust_score(
             threat; the metric is no mean, and a claim about a population or against a baseline is made of it.
         DataError, ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
-    at_least = asked_threshold("at_least", at_least, trivial=0)
+    at_least = optional_threshold("at_least", at_least, trivial=0)
     checked_threat(threat)
     setup = Setup.of(model, data, options, task)
     task = setup.task

@@ -15,11 +15,11 @@ from robustest.packs import (
     Result,
     Terms,
     apply,
-    asked_threshold,
     asserted,
     few,
     measures,
     no_lines,
+    optional_threshold,
     result_of,
     terms_of,
 )
@@ -77,7 +77,7 @@ def measure_cue_noticed(
         DataError: there are no answers about the cue, it is not known who gave one, or annotators were not asked about
             cues.
     """
-    at_least = asked_threshold("at_least", at_least, within=(-1.0, 1.0), trivial=-1)
+    at_least = optional_threshold("at_least", at_least, within=(-1.0, 1.0), trivial=-1)
     if cue in (null, planted):
         raise ConfigError(f"Expected another cue than the null and the planted one but got {cue!r}.")
     study = checked_study(study, "the clusters that the variance is computed by")

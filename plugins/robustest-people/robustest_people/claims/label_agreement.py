@@ -234,7 +234,6 @@ def _plan(setup: Setup, responses: object, asked: Quantity, threshold: float | N
         Agreeing(tables, holds=asked.threshold, examples=setup.settings.examples),
         StrataRule(
             whole=rule,
-            part=rule.possible,  # answers that more people might have given count in a stratum's favour
             nouns=("class selected", "classes selected"),
             gates=False,
             alpha=setup.settings.alpha,

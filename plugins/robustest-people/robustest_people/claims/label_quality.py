@@ -23,10 +23,10 @@ from robustest.packs import (
     Result,
     Settings,
     apply,
-    asked_threshold,
     asserted,
     measures,
     no_lines,
+    optional_threshold,
     result_of,
 )
 from robustest_people.claims.study_answers import (
@@ -92,7 +92,7 @@ def measure_label_quality(
         DataError: the responses are not of the data's samples, nobody answered anything, or nothing was said of the
             label of an item that somebody looked at; else as for `measure_robust_accuracy`.
     """
-    most = asked_threshold("max_error_rate", max_error_rate, trivial=1)
+    most = optional_threshold("max_error_rate", max_error_rate, trivial=1)
     checked_responses(responses)
     if suspects is not None and not isinstance(suspects, Suspects):
         raise ConfigError(expected("suspects as robustest.data.suspects(...) finds them", suspects))

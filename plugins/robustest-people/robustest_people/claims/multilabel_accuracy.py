@@ -30,13 +30,13 @@ from robustest.packs import (
     StrataRule,
     Verdict,
     as_label_sets,
-    asked_threshold,
     asserted,
     digest,
     finish,
     measures,
     no_lines,
     observe,
+    optional_threshold,
     said,
     unchanged_exhibits,
 )
@@ -96,7 +96,7 @@ def measure_multilabel_accuracy(
         ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
     _check_words(metric, scores, by)
-    threshold = asked_threshold("at_least", at_least, trivial=0)
+    threshold = optional_threshold("at_least", at_least, trivial=0)
     given = _given(data, metric)
     setup = Setup.of(model, given.samples, options)
     plan = setup.plan(

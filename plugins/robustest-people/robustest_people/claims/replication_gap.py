@@ -29,12 +29,12 @@ from robustest.packs import (
     Verdict,
     accuracy_of,
     apply,
-    asked_threshold,
     asserted,
     fallible,
     few,
     measures,
     no_lines,
+    optional_threshold,
     result_of,
     terms_of,
 )
@@ -94,7 +94,7 @@ def measure_replication_gap(
             `measure_robust_accuracy`.
         ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
-    at_most = asked_threshold("at_most", at_most, trivial=1)
+    at_most = optional_threshold("at_most", at_most, trivial=1)
     draws = _draws(correction, resamples)
     first_says, second_says = _checked(annotations)
     first, second, settings = _outcomes(model, data, new_data, (len(first_says), len(second_says)), options)

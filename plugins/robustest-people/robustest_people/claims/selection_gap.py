@@ -22,13 +22,13 @@ from robustest.packs import (
     ShareRule,
     Terms,
     Verdict,
-    asked_threshold,
     asserted,
     few,
     finish,
     measures,
     no_lines,
     observe,
+    optional_threshold,
     unchanged_exhibits,
 )
 from robustest_people.claims.study_answers import check_about, checked_responses, left_out
@@ -84,7 +84,7 @@ def measure_selection_gap(
             the prediction of a sample where the two differ; else as for `measure_robust_accuracy`.
         ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
-    margin = asked_threshold("at_most", at_most, trivial=1)
+    margin = optional_threshold("at_most", at_most, trivial=1)
     checked_responses(responses).known_annotators("the clusters that the variance is computed by")
     setup = Setup.of(model, data, options)
     check_about(responses, len(setup.samples))

@@ -16,11 +16,11 @@ from robustest.packs import (
     Result,
     Verdict,
     apply,
-    asked_threshold,
     asserted,
     checked_whole,
     measures,
     no_lines,
+    optional_threshold,
     result_of,
     terms_of,
 )
@@ -79,7 +79,7 @@ def measure_simulatable(
         DataError: there are no answers, it is not known who gave one or what the model says to an item, or annotators
             were asked about one class at a time.
     """
-    at_least = asked_threshold("at_least", at_least, trivial=0)
+    at_least = optional_threshold("at_least", at_least, trivial=0)
     if choices is not None:
         checked_whole("choices", choices, 2)
     study = checked_study(study, "the clusters that the variance is computed by")

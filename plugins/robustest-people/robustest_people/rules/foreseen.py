@@ -2,7 +2,7 @@
 
 A claim about the set has an interval by Student's t over annotators, which is for others too, and about: where a few of
 them are unlike the rest, a small sample often has none of these. A claim about the population has one by bets on the
-annotators' own shares, which holds for any number of them (`robustest.statistics.cluster_means`).
+annotators' own shares, which holds for any number of them (`robustest.packs.cluster_mean_interval`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,15 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from robustest.packs import Decision, Terms, Verdict, about, beyond, difference_of_means_interval, mean_interval
+from robustest.packs import (
+    Decision,
+    Terms,
+    Verdict,
+    about,
+    cluster_difference_interval,
+    cluster_mean_interval,
+    judge_interval,
+)
 from robustest_people.statistics.two_way import FEWEST_ANNOTATORS, Estimate, share_interval
 
 Bools = NDArray[np.bool_]
@@ -31,7 +39,7 @@ def foreseen_interval(held: Bools, annotator: Ints, found: Estimate, terms: Term
     """
     if terms.scope == "set":
         return share_interval(held, found, terms.alpha)
-    low, high = mean_interval(_by_annotator(held, annotator)[1], terms.alpha)
+    low, high = cluster_mean_interval(_by_annotator(held, annotator)[1], terms.alpha)
     return min(low, found.value), max(high, found.value)
 
 
@@ -50,9 +58,9 @@ def noticed_interval(
     both, at, place = np.intersect1d(who, whose, return_indices=True)
     if len(both):
         # Annotators who gave answers of both kinds are compared with themselves; the others cannot be.
-        low, high = (2 * end - 1 for end in mean_interval((1 + first[at] - second[place]) / 2, terms.alpha))
+        low, high = (2 * end - 1 for end in cluster_mean_interval((1 + first[at] - second[place]) / 2, terms.alpha))
     else:
-        low, high = difference_of_means_interval(first, second, terms.alpha)
+        low, high = cluster_difference_interval(first, second, terms.alpha)
     return min(low, found.value), max(high, found.value)
 
 
@@ -81,7 +89,7 @@ def decide_foreseen(
     elif found.annotators < FEWEST_ANNOTATORS:
         rule = _FEW_RULE.format(found.annotators, FEWEST_ANNOTATORS)
     else:
-        verdict = beyond(interval, at_least, at_least=True)
+        verdict = judge_interval(interval, at_least, at_least=True)
         if verdict is Verdict.PASSED and interval[0] <= idle:
             verdict = Verdict.INCONCLUSIVE
             rule = (

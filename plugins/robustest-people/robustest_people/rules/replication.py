@@ -15,7 +15,7 @@ from math import hypot
 import numpy as np
 from scipy.stats import norm
 
-from robustest.packs import Decision, Terms, Verdict, about, approximate, beyond
+from robustest.packs import Decision, Terms, Verdict, about, approximate, judge_interval
 from robustest_people.statistics.beta_mixture import accuracy_by_mixture
 from robustest_people.statistics.cells import Cells, Floats, Ints
 
@@ -135,7 +135,7 @@ def jackknife_accuracy(v1: Cells, v2: Cells, w1: Ints, w2: Ints, n: int, *, dele
 def decide_gap(gaps: Gaps, max_gap: float | None, *, terms: Terms) -> Decision:
     """A verdict on the corrected gap; it is inferred from a sample of annotators, so that its interval must decide.
 
-    The bootstrap is approximate: it does not pass a claim about a population (see `robustest.rules.approximate`).
+    The bootstrap is approximate: it does not pass a claim about a population (see `robustest.packs.approximate`).
 
     Args:
         gaps: as `replication_gaps` gives them.
@@ -149,7 +149,7 @@ def decide_gap(gaps: Gaps, max_gap: float | None, *, terms: Terms) -> Decision:
     elif gaps.uncovered > MOST_UNCOVERED:
         rule = f"{gaps.uncovered:.0%} of the original is at selection frequencies that the replication lacks"
     else:
-        verdict = beyond(interval, max_gap, at_least=False)
+        verdict = judge_interval(interval, max_gap, at_least=False)
     estimate, at_alpha = gaps.corrected.estimate, max_gap is not None
     decision = Decision(verdict=verdict, rule=rule, estimate=estimate, interval=interval, at_alpha=at_alpha)
     instead = 'claim the gap as it is with assert_transfer_accuracy(max_drop=, scope="population")'

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from robustest.packs import Decision, Terms, Verdict, about, approximate, beyond
+from robustest.packs import Decision, Terms, Verdict, about, approximate, judge_interval
 from robustest_people.statistics.two_way import FEWEST_ANNOTATORS, Estimate, clustered
 
 Ints = NDArray[np.int64]
@@ -68,7 +68,7 @@ def selection_gap(answers: Answers) -> SelectionGap:
 def decide_selection_gap(found: SelectionGap, margin: float | None, *, terms: Terms) -> Decision:
     """A verdict on the size of the gap, in either direction.
 
-    Clustered variances are approximate, and pass no claim about a population (see `robustest.rules.approximate`).
+    Clustered variances are approximate, and pass no claim about a population (see `robustest.packs.approximate`).
 
     Args:
         found: as `selection_gap` gives it.
@@ -88,7 +88,7 @@ def decide_selection_gap(found: SelectionGap, margin: float | None, *, terms: Te
             f"{found.prediction:.3f}, and a gap of {margin:g} is allowed"
         )
     else:
-        verdict = beyond(size, margin, at_least=False)
+        verdict = judge_interval(size, margin, at_least=False)
     decision = Decision(
         verdict=verdict, rule=rule, estimate=abs(found.gap.value), interval=size, at_alpha=margin is not None
     )

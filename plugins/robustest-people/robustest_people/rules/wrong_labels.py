@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from robustest.packs import Decision, Verdict, clopper_pearson, most
+from robustest.packs import Decision, Verdict, clopper_pearson, count_at_most
 from robustest_people.statistics.finite_set import count_bounds
 
 
@@ -23,7 +23,7 @@ def decide_wrong(
         wrong: how many of the sample are.
         undecided: how many of it may be: they count as wrong for a pass, and as right for a failure.
         looked, total: sizes of the sample and of the set.
-        at_most: the share claimed at most, in 0..1; None where nothing is claimed.
+        at_most: the share claimed at count_at_most, in 0..1; None where nothing is claimed.
         scope: "set" (this very set) or "population" (what the set was drawn from).
         alpha: error allowed on each side.
         chosen: why the sample cannot have been drawn uniformly; empty where nothing speaks against it. A chosen sample
@@ -50,9 +50,9 @@ def decide_wrong(
     verdict, at_alpha = Verdict.INCONCLUSIVE, not chosen and (scope != "set" or looked < total)
     if at_most is None:
         rule = "no threshold given"
-    elif (high <= most(at_most, total)) if scope == "set" else interval[1] <= at_most:
+    elif (high <= count_at_most(at_most, total)) if scope == "set" else interval[1] <= at_most:
         verdict = Verdict.PASSED
-    elif (low > most(at_most, total)) if scope == "set" else interval[0] > at_most:
+    elif (low > count_at_most(at_most, total)) if scope == "set" else interval[0] > at_most:
         verdict = Verdict.FAILED
     elif chosen:
         rule = f"no uniform sample, so that it says nothing of the other labels. {chosen}"

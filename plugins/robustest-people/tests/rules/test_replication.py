@@ -18,7 +18,7 @@ from robustest_people.statistics.cells import Cells
 from scipy.stats import beta, binom
 
 from robustest import Verdict
-from robustest.rules import Terms
+from robustest.decisions import Terms
 
 MATCHED_BY = 10
 """Annotators whose answers, in five bins, the simulated replication is matched by."""

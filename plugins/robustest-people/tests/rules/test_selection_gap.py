@@ -15,7 +15,7 @@ from robustest_people.statistics.two_way import (
 )
 
 from robustest import Verdict
-from robustest.rules import Terms
+from robustest.decisions import Terms
 
 TERMS = Terms(scope="population", alpha=0.01, fail_alpha=0.01)
 SPREAD, BY_IMAGE = 0.1, 0.2
