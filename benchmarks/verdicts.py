@@ -27,7 +27,7 @@ from robustest import Linf, Result, Settings, Verdict
 from robustest.context import Context, running
 from robustest.measure import measure_robust_accuracy
 from robustest.rules import BaselineRule, ShareRule
-from robustest.run.options import terms_of
+from robustest.run.plan import terms_of
 from robustest.statistics import clopper_pearson, failure_level, need
 from robustest.statistics.sequential import Settled, settle
 

@@ -26,7 +26,7 @@ import torch
 from robustest import clock, rng
 from robustest.engine.health_checks.health import Health
 from robustest.run.evidence import Columns, Stream, Tally
-from robustest.run.remembered.memory import Memory
+from robustest.run.memory import Memory
 from robustest.run.units import OpenUnits
 from robustest.settings import Settings
 from robustest.statistics import clopper_pearson

@@ -20,7 +20,7 @@ from torch import Tensor
 from robustest import extensions
 from robustest.checks import moved_rows
 from robustest.errors import ConfigError, ModelError, expected, unknown
-from robustest.facts import Variation
+from robustest.results import Variation
 from robustest.shifts.corruptions.tables import PARAMETERS
 from robustest.shifts.families import SHIFTS
 

@@ -19,17 +19,15 @@ from robustest.claims.cues.reliance import CUE_NAMES
 from robustest.discovery.least_patches.trigger_hunt import Trigger
 from robustest.discovery.least_patches.triggers import MAX_ANOMALY, Triggers, search_triggers
 from robustest.errors import ConfigError
-from robustest.facts import Captions, Fact
 from robustest.kinds import Kind, Quantity
-from robustest.results import Result, Verdict
+from robustest.results import Captions, Fact, Result, Verdict
 from robustest.rules.cues import CueRule
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Tally
-from robustest.run.models.split_search import Bench, Halves, bench, with_search
-from robustest.run.noting import measures
-from robustest.run.options import Options
-from robustest.run.result_building import finish
-from robustest.run.setup import Setup
+from robustest.run.finish import finish
+from robustest.run.measurement import measurement
+from robustest.run.plan import Options, Setup
+from robustest.run.split_search import Bench, Halves, bench, with_search
 from robustest.statistics import Decision
 
 _CONFIRMED = 0.5
@@ -52,12 +50,12 @@ NO_BACKDOOR_TRIGGER = Kind(
     quantities=(Quantity.at_most("max_anomaly", "anomaly", "anomaly of the cheapest patch to a class"),),
     captions=Captions(names=CUE_NAMES),
     lines=_lines,
-    told=frozenset({"max_flip_rate", "max_recall_drop"}),
+    hidden=frozenset({"max_flip_rate", "max_recall_drop"}),
 )
 """How far more cheaply than others a class is reached by pasting a patch."""
 
 
-@measures(NO_BACKDOOR_TRIGGER)
+@measurement(NO_BACKDOOR_TRIGGER)
 def measure_no_backdoor_trigger(
     model: object,
     data: object,
@@ -87,7 +85,7 @@ def measure_no_backdoor_trigger(
             image's side.
         iterations: steps of the search for each class; each takes 32 samples forward and back.
         search_samples: samples searched on, at most, and never more than half.
-        **options: see `robustest.run.options.Options`.
+        **options: see `robustest.run.plan.Options`.
 
     Returns:
         The result. `details["triggers"]` has each class's patch; `outcomes` is None for samples searched on.
@@ -123,7 +121,7 @@ def _pasted(
     cues, targets = tuple(trigger.cue for trigger in shown), tuple(trigger.label for trigger in shown)
     rule = CueRule(targets=targets, max_flip_rate=_CONFIRMED, max_recall_drop=None, terms=setup.terms)
     look = Switching(cues=cues, targets=targets, examples=setup.settings.examples, of=halves.unseen)
-    plan = setup.on(halves.view).plan(NO_BACKDOOR_TRIGGER.quantities[0].says(), look, rule, here=True)
+    plan = setup.on(halves.view).plan(NO_BACKDOOR_TRIGGER.quantities[0].state(), look, rule, here=True)
     evidence = with_search(observe(plan), spent, setup.settings)
     decision = _decided(triggers, oddest, evidence, rule, max_anomaly=max_anomaly, success=success)
     if not triggers.suspects:

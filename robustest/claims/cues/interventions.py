@@ -17,7 +17,7 @@ from robustest.engine.evaluator import Evaluator
 from robustest.errors import ConfigError
 from robustest.results import Verdict
 from robustest.rules.cues import CueRule
-from robustest.run.evidence import Evidence, Observed, exhibits_of
+from robustest.run.evidence import Evidence, Observation, exhibits_of
 from robustest.statistics import Decision
 from robustest.statistics.differences.flips import CLASSES, Pairs, draw_p_values, off, on
 
@@ -45,7 +45,7 @@ class Switching:
     examples: int
     of: Tensor | None = None
 
-    def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observed:
+    def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
         """What became of a chunk.
 
         Raises:
@@ -96,7 +96,7 @@ class Switching:
         columns |= {"held": held.cpu().numpy(), CLASSES: np.full(len(held), evaluator.classes if task.one_class else 2)}
         tried = len(self.cues) * min(_NULL_ROWS, len(held))
         exhibits = sorted(exhibits, key=lambda e: -e.badness)[: self.examples]
-        return Observed(columns, exhibits, {_NULL_FLIPS: null_flips, _NULL_OF: tried})
+        return Observation(columns, exhibits, {_NULL_FLIPS: null_flips, _NULL_OF: tried})
 
 
 def _logits(evaluator: Evaluator, x: Tensor, seen: list[tuple[Tensor, Tensor]]) -> Tensor:

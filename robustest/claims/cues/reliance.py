@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from robustest.facts import Captions, Fact
 from robustest.kinds import Kind, Quantity
+from robustest.results import Captions, Fact
 
 _LIKELY = 0.01
 """Properties of less certain associations with errors are left to the JSON file and the page."""
@@ -88,10 +88,10 @@ NO_SPURIOUS_FEATURE = Kind(
         Quantity.at_most("max_flip_rate", "flip rate", "reliance on {}{}", trivial=1, counts=("flips", "of")),
         Quantity.at_most("max_recall_drop", "recall drop", "reliance on {}{}", trivial=1, start="recall_on"),
     ),
-    asks_too=("no_worse_than",),
+    further_claims=("no_worse_than",),
     captions=Captions(before="cue off", after="cue on", worst="Pairs that differ most", names=CUE_NAMES),
     lines=_lines,
-    told=frozenset(
+    hidden=frozenset(
         {
             *(
                 "max_flip_rate",

@@ -13,7 +13,7 @@ from robustest.cues import PatternPatch
 from robustest.discovery.least_patches.odd_one_out import chance_of
 from robustest.discovery.least_patches.trigger_hunt import Hunt, Trigger
 from robustest.discovery.least_patches.triggers import BATCH, PATTERN_STEPS, SUCCESS, Triggers, compared
-from robustest.run.models.split_search import Bench
+from robustest.run.split_search import Bench
 from robustest.tasks.class_losses import cross_entropy
 
 _LOOKED_AT = 256

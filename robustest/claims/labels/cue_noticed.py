@@ -14,9 +14,9 @@ from robustest.kinds import Kind, Quantity, no_lines
 from robustest.results import Result
 from robustest.rules.people.foreseen import Interval, decide_noticed, noticed_interval
 from robustest.rules.rule import Terms
-from robustest.run.noting import measures
-from robustest.run.options import Options, apply, terms_of
-from robustest.run.result_building import few, result_of
+from robustest.run.finish import few, result_of
+from robustest.run.measurement import measurement
+from robustest.run.plan import Options, apply, terms_of
 from robustest.statistics import asked_threshold
 from robustest.statistics.resampling.two_way import Estimate, difference_by_annotator
 
@@ -37,7 +37,7 @@ CUE_NOTICED = Kind(
 """How much more often people call a cue spurious than a cue that is none."""
 
 
-@measures(CUE_NOTICED)
+@measurement(CUE_NOTICED)
 def measure_cue_noticed(
     study: Responses,
     cue: str,
@@ -59,7 +59,7 @@ def measure_cue_noticed(
         cue: the cue that the claim is about, by name.
         at_least: how much more often it is called spurious than the null cue, claimed to be more than this, -1..1.
         null, planted: the names of the two others.
-        **options: see `robustest.run.options.Options`.
+        **options: see `robustest.run.plan.Options`.
 
     Returns:
         The result. Its outcomes are the answers about the cue: True where it is called spurious.
@@ -86,7 +86,7 @@ def measure_cue_noticed(
         decision,
         settings,
         kind=CUE_NOTICED,
-        statement=CUE_NOTICED.quantities[0].says(cue),
+        statement=CUE_NOTICED.quantities[0].state(cue),
         threshold=at_least,
         setting=f"{cue}, {len(np.unique(study.annotator[about[cue]]))} annotators",
         method=f"calls beside those of two known cues, {'variance' if terms.scope == 'set' else 'bets'} by annotator",

@@ -18,13 +18,12 @@ from robustest.kinds import OUTCOMES, Kind, Quantity, no_lines
 from robustest.results import Pairing, Result, Verdict
 from robustest.rules import ShareRule
 from robustest.rules.strata import StrataRule
+from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
-from robustest.run.evidence import Evidence, Observed, unchanged_exhibits
-from robustest.run.noting import measures
-from robustest.run.options import Options
-from robustest.run.remembered.comparison import Baseline
-from robustest.run.result_building import finish
-from robustest.run.setup import Setup
+from robustest.run.evidence import Evidence, Observation, unchanged_exhibits
+from robustest.run.finish import finish
+from robustest.run.measurement import measurement
+from robustest.run.plan import Options, Setup
 from robustest.statistics import Decision, asked_threshold
 from robustest.tasks import MultiLabel
 
@@ -35,13 +34,13 @@ _SCORES = ("sigmoid", "softmax")
 MULTILABEL_ACCURACY = Kind(
     name="multilabel_accuracy",
     quantities=(Quantity.at_least("at_least", "multi-label accuracy", "multi-label accuracy ({})", counts=OUTCOMES),),
-    asks_too=("no_worse_than",),
+    further_claims=("no_worse_than",),
     lines=no_lines,
 )
 """How often a model names what samples show that may show several objects."""
 
 
-@measures(MULTILABEL_ACCURACY)
+@measurement(MULTILABEL_ACCURACY)
 def measure_multilabel_accuracy(
     model: object,
     data: object,
@@ -73,7 +72,7 @@ def measure_multilabel_accuracy(
             with a binary loss; "softmax", those at least half as probable as the most probable one.
         by: "objects", as above, or "overall", where the share of all samples alone is claimed: every line then says
             which numbers of objects are below it.
-        **options: see `robustest.run.options.Options`.
+        **options: see `robustest.run.plan.Options`.
 
     Raises:
         ConfigError: an argument is out of range or unknown.
@@ -86,7 +85,7 @@ def measure_multilabel_accuracy(
     given = _given(data, metric)
     setup = Setup.of(model, given.samples, options)
     plan = setup.plan(
-        MULTILABEL_ACCURACY.quantities[0].says(_OF[metric]),
+        MULTILABEL_ACCURACY.quantities[0].state(_OF[metric]),
         Naming(sets=given.sets, of=metric, scores=scores, examples=setup.settings.examples),
         StrataRule(
             whole=ShareRule(threshold=threshold, at_least=True, terms=setup.terms),
@@ -96,7 +95,7 @@ def measure_multilabel_accuracy(
             column="objects",
         ),
         identity=("multi-label accuracy", metric, scores, digest(given.sets)),
-    ).against(no_worse_than, tolerance, asked=threshold is not None)
+    ).against(no_worse_than, tolerance, has_threshold=threshold is not None)
     evidence = observe(plan)
     by_objects, blind = _by_objects(evidence), _by_saying_one_thing(given, metric)
     return finish(
@@ -129,7 +128,7 @@ class Naming:
     scores: Scores
     examples: int
 
-    def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observed:
+    def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
         """Look at a chunk."""
         logits = evaluator.logits(chunk.x)
         sets = self.sets[chunk.ids.cpu()].to(logits.device)
@@ -146,7 +145,7 @@ class Naming:
             chunk, ~held, predicted, evaluator.task.margin(logits, chunk.y), most=self.examples
         )
         columns = {"held": held, "top": top, "exact": exact, "objects": sets.sum(1)}
-        return Observed({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
+        return Observation({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
 
 
 def _check_words(of: str, scores: str, by: object) -> None:

@@ -17,7 +17,7 @@ from robustest.engine.visualise import grey, maximised
 from robustest.errors import ModelError
 from robustest.models.last_layer import LastLayer
 from robustest.reports.pictures import save_sheet
-from robustest.run.result_building import shown_path
+from robustest.run.finish import shown_path
 from robustest.settings import Settings
 
 STEPS = 200

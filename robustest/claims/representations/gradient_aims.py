@@ -11,7 +11,7 @@ from robustest.engine.chunks import Chunk, load
 from robustest.engine.evaluator import Evaluator
 from robustest.errors import DataError, expected
 from robustest.models import Classifier
-from robustest.run.models.split_search import Halves
+from robustest.run.split_search import Halves
 from robustest.settings import Settings
 
 _READ = 512

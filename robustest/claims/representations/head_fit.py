@@ -24,7 +24,7 @@ from robustest.heads.stability import Stability, sparse_stability
 from robustest.models import Classifier, frozen
 from robustest.models.last_layer import LastLayer
 from robustest.run.evidence import Tally
-from robustest.run.models.split_search import Halves
+from robustest.run.split_search import Halves
 from robustest.settings import Settings
 from robustest.tasks import CLASSIFICATION
 

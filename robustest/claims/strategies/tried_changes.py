@@ -21,7 +21,7 @@ from robustest.engine.evaluator import Evaluator
 from robustest.engine.health_checks.history import Asked, ask_again, check_model
 from robustest.models import Needs
 from robustest.run.evidence import Tally
-from robustest.run.setup import Setup
+from robustest.run.plan import Setup
 from robustest.shifts import Shift, ShiftedInputs, followed
 from robustest.statistics.thresholds import need
 from robustest.strategies import as_change

@@ -10,11 +10,9 @@ from torch import Tensor
 from robustest.results import Verdict
 from robustest.rules import ShareRule, Terms
 from robustest.rules.approximate import about, approximate
-from robustest.run.chunk_measurement import Look
 from robustest.run.driver import observe
-from robustest.run.evidence import Evidence, Tally
-from robustest.run.options import Options
-from robustest.run.setup import Setup
+from robustest.run.evidence import Evidence, Look, Tally
+from robustest.run.plan import Options, Setup
 from robustest.settings import Settings
 from robustest.statistics.fixed import Decision, beyond
 

@@ -11,7 +11,7 @@ from scipy.stats import hypergeom, t
 
 from robustest.cli.claims import limits_of, of_population
 from robustest.results import Result, Verdict
-from robustest.run.changed import keeps
+from robustest.run.finish import keeps
 from robustest.statistics.differences.paired import drop_bounds
 from robustest.statistics.fixed import clopper_pearson
 from robustest.statistics.thresholds import most, need
