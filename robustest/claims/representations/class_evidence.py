@@ -89,7 +89,7 @@ def measure_class_evidence(
     setup = Setup.of(model, data, options)
     rule = AgreementRule(threshold=min_transfer, terms=setup.terms, least=min_driven)
     with beside(judge, setup.model, setup.settings, options, "judge") as second:
-        look = Driving(judge=second, threat=threat, iterations=iterations, examples=setup.settings.examples)
+        look = EvidenceMeasurement(judge=second, threat=threat, iterations=iterations, examples=setup.settings.examples)
         plan = setup.plan(CLASS_EVIDENCE.quantities[0].state(threat), look, rule, here=True)
         evidence = with_second(observe(plan), second, setup.settings)
     return finish(
@@ -110,7 +110,7 @@ def measure_class_evidence(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Driving:
+class EvidenceMeasurement:
     """A chunk driven towards other classes, and what both models say of it; see `measure_class_evidence`."""
 
     judge: Evaluator

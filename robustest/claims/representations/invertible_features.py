@@ -96,7 +96,7 @@ def measure_invertible_features(
     setup = Setup.of(model, data, options)
     if setup.model.module is None:
         raise ConfigError(expected("a torch module, whose layers can be seen", setup.model.call))
-    look = Inverting(
+    look = InversionMeasurement(
         layer=layer,
         iterations=iterations,
         step_size=step_size,
@@ -107,7 +107,7 @@ def measure_invertible_features(
     return _result(_plan(setup, look), look)
 
 
-def _plan(setup: Setup, look: Inverting) -> Plan:
+def _plan(setup: Setup, look: InversionMeasurement) -> Plan:
     threshold = None if look.max_image_error is None else _HALF
     how = (look.max_image_error, look.max_representation_error, look.layer, look.iterations, look.step_size)
     return setup.plan(
@@ -119,7 +119,7 @@ def _plan(setup: Setup, look: Inverting) -> Plan:
     )
 
 
-def _result(plan: Plan, look: Inverting) -> Result:
+def _result(plan: Plan, look: InversionMeasurement) -> Result:
     evidence, error = observe(plan), look.max_image_error
     features, elements = (int(evidence.columns[name][0]) for name in ("features", "elements"))
     wide = [f"{features} features for {elements} elements: such a layer can be inverted whatever its features mean"]
@@ -159,7 +159,7 @@ def _details(evidence: Evidence, max_image_error: float | None, max_representati
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Inverting:
+class InversionMeasurement:
     """Images made to have the features of a chunk's, and how near both come; see `measure_invertible_features`."""
 
     layer: str | None

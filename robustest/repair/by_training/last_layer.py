@@ -25,8 +25,7 @@ from robustest.engine.device import resolve
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.features import in_order, reader, seen_by
 from robustest.errors import DataError
-from robustest.heads.sparse_head import fit_sparse_head
-from robustest.heads.sparse_path import SparseHead, SparsePath
+from robustest.heads.sparse_head import SparseHead, SparsePath, fit_sparse_head
 from robustest.models import Classifier, as_classifier, frozen
 from robustest.models.classifier import Preprocessing
 from robustest.repair.claims import Claim

@@ -9,19 +9,18 @@ import torch
 from torch import Tensor
 
 from robustest import rng
-from robustest.shifts.applying import family
-from robustest.shifts.corruptions.sampling import at, at_affine, line
-from robustest.shifts.corruptions.tables import Table
+from robustest.shifts.sampling import at, at_affine, line
+from robustest.shifts.tables import SeverityTable, family
 
 
-@family(Table((5.0, 10.0, 15.0, 20.0, 30.0)))
+@family(SeverityTable((5.0, 10.0, 15.0, 20.0, 30.0)))
 def rotation(x: Tensor, degrees: float, key: Tensor) -> Tensor:
     """Turned about the centre, left or right as the sample's coin says."""
     angle = rng.signs(rng.fold(key, "rotation"), ()).mul_(math.radians(degrees))
     return _warp(x, ((angle.cos(), angle.sin(), 0.0), (-angle.sin(), angle.cos(), 0.0)))
 
 
-@family(Table((0.04, 0.08, 0.12, 0.18, 0.25)))
+@family(SeverityTable((0.04, 0.08, 0.12, 0.18, 0.25)))
 def translation(x: Tensor, share: float, key: Tensor) -> Tensor:
     """Moved by a share of the longer side, in any direction."""
     angle = rng.uniform(rng.fold(key, "translation"), (), 0.0, 2 * math.pi)
@@ -29,14 +28,14 @@ def translation(x: Tensor, share: float, key: Tensor) -> Tensor:
     return _warp(x, ((1.0, 0.0, angle.cos() * far), (0.0, 1.0, angle.sin() * far)))
 
 
-@family(Table((1.1, 1.2, 1.35, 1.5, 1.8)))
+@family(SeverityTable((1.1, 1.2, 1.35, 1.5, 1.8)))
 def scale(x: Tensor, factor: float, key: Tensor) -> Tensor:
     """Enlarged or shrunk about the centre by a factor, as the sample's coin says."""
     size = rng.signs(rng.fold(key, "scale"), ()).mul_(math.log(factor)).exp_()
     return _warp(x, ((size, 0.0, 0.0), (0.0, size, 0.0)))
 
 
-@family(Table((5.0, 10.0, 15.0, 22.0, 30.0)))
+@family(SeverityTable((5.0, 10.0, 15.0, 22.0, 30.0)))
 def shear(x: Tensor, degrees: float, key: Tensor) -> Tensor:
     """Sheared about the centre by an angle, along rows or columns and to either side, as the sample's coins say."""
     slope = rng.signs(rng.fold(key, "shear"), ()).mul_(math.tan(math.radians(degrees)))
@@ -44,7 +43,7 @@ def shear(x: Tensor, degrees: float, key: Tensor) -> Tensor:
     return _warp(x, ((1.0, slope * level, 0.0), (slope * (1 - level), 1.0, 0.0)))
 
 
-@family(Table((0.1, 0.2, 0.3, 0.4, 0.5)))
+@family(SeverityTable((0.1, 0.2, 0.3, 0.4, 0.5)))
 def perspective(x: Tensor, most: float, key: Tensor) -> Tensor:
     """Seen at an angle: each corner of the picture moves inwards by up to a share of half a side, each way."""
     height, width = x.shape[-2:]
@@ -58,7 +57,7 @@ def perspective(x: Tensor, most: float, key: Tensor) -> Tensor:
     return at(x, down / away * height - 0.5, across / away * width - 0.5, "zeros")
 
 
-@family(Table((0.95, 0.9, 0.8, 0.7, 0.55)))
+@family(SeverityTable((0.95, 0.9, 0.8, 0.7, 0.55)))
 def crop(x: Tensor, share: float, key: Tensor) -> Tensor:
     """A window of a share of each side, anywhere in the image, enlarged to its size."""
     height, width = x.shape[-2:]

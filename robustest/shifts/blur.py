@@ -6,11 +6,10 @@ import torch
 from torch import Tensor
 
 from robustest import rng
-from robustest.shifts.applying import family
-from robustest.shifts.corruptions import tables
-from robustest.shifts.corruptions.filters import disk, gaussian, smear
-from robustest.shifts.corruptions.sampling import middle, zoomed
-from robustest.shifts.pixel_maps import MOST_PIXELS, mean_of_zooms, mixed
+from robustest.shifts import tables
+from robustest.shifts.filters import disk, gaussian, smear
+from robustest.shifts.sampling import MOST_PIXELS, mean_of_zooms, middle, mixed, zoomed
+from robustest.shifts.tables import family
 
 _DOUBLINGS = 5
 """Of the length to which chains of copies are followed: fewer than one in 10**12 is longer than 2**5."""

@@ -24,8 +24,8 @@ from robustest.cues import (
     size,
 )
 from robustest.discovery import Discovery
-from robustest.discovery.fitted_changes import Pool, explains, faintly_explains, fitted_proposals, seen_by_families
-from robustest.discovery.held_changes import held, part_shown
+from robustest.discovery.changes import held, part_shown
+from robustest.discovery.fitted_changes import ImagePool, explains, faintly_explains, fitted_proposals, seen_by_families
 from robustest.measure import measure_no_spurious_feature
 
 N, CLASSES, LABEL, SIDE = 600, 4, 2, 24
@@ -66,7 +66,7 @@ def by_nature(cue: Cue, nature: Cue, x: Tensor = X, share: float = 0.7) -> Tenso
 def test_what_a_class_is_like_by_nature_makes_no_change_stronger(kind: str) -> None:
     cue, nature = BY_NATURE[kind]
     x = by_nature(cue, nature)
-    here = Pool(x=x, y=Y, bounds=BOUNDS, seed=0)
+    here = ImagePool(x=x, y=Y, bounds=BOUNDS, seed=0)
     found, _ = fitted_proposals(seen_by_families(here, range(CLASSES)), here, min_mark=0.4)
     right = [one.cue for one in found if type(one.cue) is type(cue)]
     assert {one.label for one in found} == {LABEL}
@@ -168,7 +168,7 @@ def test_what_is_always_tried_is_proposed_no_stronger_than_it_is_shown() -> None
     for share, explained in ((1.0, "explains"), (0.3, "faintly")):
         own = (Y == LABEL) & (torch.arange(N) // CLASSES % 10 < 10 * share)
         x = torch.where(own.view(-1, 1, 1, 1), Tone(gain=0.7, shift=0.15).on(X), X)
-        here = Pool(x=x, y=Y, bounds=BOUNDS, seed=0)
+        here = ImagePool(x=x, y=Y, bounds=BOUNDS, seed=0)
         seen, strong = seen_by_families(here, range(CLASSES)), Tone(gain=0.5, shift=0.25)
         one = (
             explains(seen, strong, LABEL, here, min_mark=0.4)

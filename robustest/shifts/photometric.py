@@ -6,11 +6,9 @@ import torch
 from torch import Tensor
 
 from robustest import rng
-from robustest.shifts.applying import family
-from robustest.shifts.comparisons import below
-from robustest.shifts.corruptions import tables
-from robustest.shifts.corruptions.colour import extremes
-from robustest.shifts.corruptions.tables import Table
+from robustest.shifts import tables
+from robustest.shifts.filters import below, extremes
+from robustest.shifts.tables import SeverityTable, family
 
 _BLACK = 1e-6
 """Values (HSV) and chromas under this have no hue."""
@@ -45,7 +43,7 @@ def saturate(x: Tensor, parameters: tuple[float, float], key: Tensor) -> Tensor:
     return out
 
 
-@family(Table((15.0, 30.0, 60.0, 90.0, 150.0)))
+@family(SeverityTable((15.0, 30.0, 60.0, 90.0, 150.0)))
 def hue(x: Tensor, degrees: float, key: Tensor) -> Tensor:
     """The HSV hue turned one way or the other, saturation and value kept. Images without three channels stay as they
     are.
@@ -65,14 +63,14 @@ def hue(x: Tensor, degrees: float, key: Tensor) -> Tensor:
     return value - chroma * torch.minimum(place, 4 - place).clamp_(0.0, 1.0)
 
 
-@family(Table((1.25, 1.5, 2.0, 2.5, 3.5)))
+@family(SeverityTable((1.25, 1.5, 2.0, 2.5, 3.5)))
 def gamma(x: Tensor, exponent: float, key: Tensor) -> Tensor:
     """Every element to the power of the exponent, or of its inverse, as the sample's coin says."""
     side = rng.signs(rng.fold(key, "gamma"), (1, 1, 1))
     return x.clamp(min=0.0).pow(torch.full_like(side, exponent).pow(side))
 
 
-@family(Table((0.2, 0.4, 0.6, 0.8, 1.0)))
+@family(SeverityTable((0.2, 0.4, 0.6, 0.8, 1.0)))
 def channel_swap(x: Tensor, share: float, key: Tensor) -> Tensor:
     """The channels moved round by one or more places and mixed with the image. One channel stays as it is."""
     n, channels = x.shape[:2]

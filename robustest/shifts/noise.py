@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from robustest import rng
-from robustest.shifts.applying import family
-from robustest.shifts.corruptions import tables
+from robustest.shifts import tables
+from robustest.shifts.tables import family
 
 _FEW = 10.0
 """Mean from which a Poisson count is drawn by expansion; below, by adding up its probabilities."""
