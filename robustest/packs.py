@@ -20,7 +20,7 @@ from robustest.cli.first_gates.battery import Probe as Probe
 from robustest.context import current as current
 from robustest.engine.chunks import Chunk as Chunk
 from robustest.engine.evaluator import Evaluator as Evaluator
-from robustest.engine.health_checks.health import Finding as Finding
+from robustest.engine.health import HealthFinding as HealthFinding
 from robustest.extensions import Command as Command
 from robustest.extensions import Section as Section
 from robustest.extensions import hookimpl as hookimpl

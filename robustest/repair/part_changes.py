@@ -27,8 +27,7 @@ from torch import Tensor
 from robustest.data import Samples, as_samples
 from robustest.data.groups import Groups, as_groups
 from robustest.data.label_sets import Scores, as_label_sets, said
-from robustest.engine.draws import seed_draws
-from robustest.engine.evaluator import Evaluator
+from robustest.engine.evaluator import Evaluator, seed_draws
 from robustest.engine.features import in_order
 from robustest.errors import ConfigError, DataError
 from robustest.models import Classifier, as_classifier, frozen

@@ -22,9 +22,8 @@ import torch
 from torch import Tensor
 
 from robustest.engine.chunks import Chunk
-from robustest.engine.draws import seed_draws
-from robustest.engine.evaluator import Evaluator
-from robustest.engine.health_checks.health import Health
+from robustest.engine.evaluator import Evaluator, seed_draws
+from robustest.engine.health import Health
 from robustest.identity.fingerprint import Fingerprint
 from robustest.identity.keys import Key, Unhashable, key_of
 from robustest.identity.plain import simple

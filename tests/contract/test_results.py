@@ -28,8 +28,8 @@ from robustest.reports import html as pages
 from robustest.reports.chance import Chance
 from robustest.reports.text import failure_text, measured
 from robustest.results import REASONS, Captions, Counts, Fact, Limit, Pairing, Variation
-from robustest.run import measurement
-from robustest.threats.balls import _Ball
+from robustest.run import noting
+from robustest.threats.threat import _Ball
 from robustest.words import sentence
 from tests.contract.kinds import CLASSES, KINDS, Net, samples
 
@@ -136,7 +136,7 @@ def name_of(monkeypatch: pytest.MonkeyPatch, measure: Callable[[], object]) -> A
         raise _Named(name)
 
     with monkeypatch.context() as patched:
-        patched.setattr(measurement, "named", stop)
+        patched.setattr(noting, "named", stop)
         with pytest.raises(_Named) as raised:
             measure()
     return raised.value.args[0]

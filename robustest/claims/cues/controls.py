@@ -57,7 +57,7 @@ from robustest.discovery.triggers import (
     chance_of,
     compared,
 )
-from robustest.engine.device import resolve
+from robustest.engine.evaluator import resolve
 from robustest.models import Classifier
 from robustest.run.plan import Options
 from robustest.run.split_search import Bench

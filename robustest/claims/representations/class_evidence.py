@@ -14,10 +14,10 @@ import numpy as np
 
 from robustest import rng
 from robustest.checks import checked_whole
-from robustest.engine.ascent import ascend
-from robustest.engine.chunks import Chunk, check_forward
+from robustest.engine.answer_checks import check_forward
+from robustest.engine.ascent import ascend, towards_class
+from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
-from robustest.engine.objectives import towards_class
 from robustest.kinds import Kind, Quantity, no_lines
 from robustest.results import Captions, Result, Verdict
 from robustest.rules.people.agreement import AgreementRule

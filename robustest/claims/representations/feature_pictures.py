@@ -17,10 +17,9 @@ from torch import Tensor
 from robustest import context, rng
 from robustest.checks import checked_whole
 from robustest.data import Samples, as_samples
-from robustest.engine.device import resolve
-from robustest.engine.evaluator import Evaluator
+from robustest.engine.ascent import grey, inverted, maximised
+from robustest.engine.evaluator import Evaluator, resolve
 from robustest.engine.features import features_of, in_order, reader, seen_by
-from robustest.engine.visualise import grey, inverted, maximised
 from robustest.errors import ConfigError, DataError, ModelError, expected
 from robustest.models import frozen
 from robustest.models.last_layer import LastLayer

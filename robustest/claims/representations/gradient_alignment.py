@@ -19,9 +19,10 @@ import torch
 from torch import Tensor
 
 from robustest.checks import checked_whole
-from robustest.engine.chunks import Chunk, check_forward, load
+from robustest.engine.answer_checks import check_forward
+from robustest.engine.chunks import Chunk, load
 from robustest.engine.evaluator import Evaluator
-from robustest.engine.health_checks.truth import probe_gradient
+from robustest.engine.gradient_checks import probe_gradient
 from robustest.errors import ConfigError, DataError, expected
 from robustest.kinds import Kind, Quantity, no_lines
 from robustest.models import Classifier

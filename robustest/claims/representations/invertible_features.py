@@ -15,11 +15,10 @@ import numpy as np
 import torch
 
 from robustest.checks import checked_real, checked_whole
+from robustest.engine.ascent import grey, inverted, relative_distance
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.features import reader
-from robustest.engine.objectives import relative_distance
-from robustest.engine.visualise import grey, inverted
 from robustest.errors import ConfigError, expected
 from robustest.kinds import Kind, Quantity, no_lines
 from robustest.models.last_layer import last_layer

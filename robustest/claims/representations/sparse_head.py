@@ -31,8 +31,7 @@ from robustest import context
 from robustest.checks import checked_real, checked_whole
 from robustest.claims.representations.feature_pictures import Gallery, highest
 from robustest.engine.chunks import Chunk
-from robustest.engine.device import resolve
-from robustest.engine.evaluator import Evaluator
+from robustest.engine.evaluator import Evaluator, resolve
 from robustest.engine.features import features_of, in_order, seen_by
 from robustest.errors import ConfigError, DataError, expected
 from robustest.heads.sparse_head import SparseHead, SparsePath, Stability, fit_sparse_head, held_out, sparse_stability

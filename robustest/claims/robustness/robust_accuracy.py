@@ -26,7 +26,7 @@ from robustest.claims.robustness.attacking import (
     draws_in,
     setup_for_draws,
 )
-from robustest.engine.health_checks.hints import hints_on
+from robustest.engine.answer_checks import hints_on
 from robustest.kinds import OUTCOMES, Kind, Quantity, clean_accuracy
 from robustest.results import Captions, Pairing, Result
 from robustest.rules import CertifiedRule, Rule, ShareRule

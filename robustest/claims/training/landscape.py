@@ -24,7 +24,7 @@ from torch import Tensor
 from robustest.checks import checked_real, checked_whole
 from robustest.claims.training.probed_training import Batches, Course, Trace, Trainings, best_constant, built
 from robustest.claims.training.probes import Loss
-from robustest.engine.draws import seed_draws
+from robustest.engine.evaluator import seed_draws
 from robustest.errors import ConfigError, DataError, ModelError, expected
 from robustest.identity.fingerprint import digest
 from robustest.kinds import Kind, Quantity, no_lines
