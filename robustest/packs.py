@@ -18,6 +18,11 @@ from robustest.cli.exits import Refused as Refused
 from robustest.cli.first_gates.battery import PLACE as PLACE
 from robustest.cli.first_gates.battery import Probe as Probe
 from robustest.context import current as current
+from robustest.decisions import Decision as Decision
+from robustest.decisions import DrawsRule as DrawsRule
+from robustest.decisions import ShareRule as ShareRule
+from robustest.decisions import Terms as Terms
+from robustest.decisions import checked_threshold as checked_threshold
 from robustest.engine.chunks import Chunk as Chunk
 from robustest.engine.evaluator import Evaluator as Evaluator
 from robustest.engine.health import HealthFinding as HealthFinding
@@ -32,9 +37,6 @@ from robustest.results import Fact as Fact
 from robustest.results import Pairing as Pairing
 from robustest.results import Result as Result
 from robustest.results import Verdict as Verdict
-from robustest.rules import DrawsRule as DrawsRule
-from robustest.rules import ShareRule as ShareRule
-from robustest.rules import Terms as Terms
 from robustest.run.comparison import Baseline as Baseline
 from robustest.run.driver import observe as observe
 from robustest.run.evidence import Evidence as Evidence
@@ -58,8 +60,6 @@ from robustest.safe_files import UnsafeFile as UnsafeFile
 from robustest.safe_files import open_regular as open_regular
 from robustest.safe_files import parts_below as parts_below
 from robustest.settings import Settings as Settings
-from robustest.statistics import Decision as Decision
-from robustest.statistics import checked_threshold as checked_threshold
 
 if TYPE_CHECKING:
     from robustest.claims.strategies.hypothesis_search import hunt as hunt

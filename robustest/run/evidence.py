@@ -12,12 +12,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from robustest.decisions import Decision
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.health import Health, HealthFinding
 from robustest.results import Cost
 from robustest.settings import Settings
-from robustest.statistics import Decision
 from robustest.store.corpus import Kept
 from robustest.tasks import CLASSIFICATION, Task
 

@@ -30,15 +30,15 @@ from numpy.typing import NDArray
 
 from robustest import context
 from robustest.data.unwrapped import class_names
+from robustest.decisions import Decision
+from robustest.decisions.drop import doubt_of_start, share_of_largest_class
 from robustest.engine.health import OF_ANSWERS, HealthFinding
 from robustest.kinds import Kind, Quantity
 from robustest.reports.pictures import save_exhibit
 from robustest.results import NOT_PAIRED, Counterexample, Pairing, Result, Verdict
-from robustest.rules.above_chance import doubt_of_start, share_of_largest_class
 from robustest.run.evidence import REPLAYED, Evidence
 from robustest.run.plan import Plan
 from robustest.settings import Settings
-from robustest.statistics import Decision
 from robustest.threats import Threat
 
 _FEW = 10

@@ -25,18 +25,17 @@ from robustest import context
 from robustest.data import Samples, as_samples
 from robustest.data.benchmarks import Benchmark, ClassMap
 from robustest.data.unwrapped import unwrapped
+from robustest.decisions import Rule, ShareRule, Terms, failure_level
+from robustest.decisions.strata import StrataRule
 from robustest.errors import ConfigError, expected, unknown
 from robustest.factory import Factory
 from robustest.models import Classifier, Needs, as_classifier
 from robustest.models.classifier import Preprocessing, logits_of
-from robustest.rules import Rule, ShareRule, Terms
-from robustest.rules.strata import StrataRule
 from robustest.run.comparison import Baseline, Compared, compared, measured_by
 from robustest.run.evidence import Look
 from robustest.run.replay import Replay
 from robustest.run.units import ModelUnits, Units
 from robustest.settings import MARKER_KEYS, Settings, coerce
-from robustest.statistics import failure_level
 from robustest.tasks import CLASSIFICATION, AdaptedCall, AdaptedModule, Detection, Stratified, Task, checked_task
 
 
@@ -368,9 +367,9 @@ class Plan:
             no_worse_than: the baseline's file, or another model; None compares with nothing.
             tolerance: the fall from it that is allowed, in 0..1.
             has_threshold: whether the number itself has a threshold.
-            groups, columns, parts, together, level: as in `robustest.rules.BaselineRule`.
+            groups, columns, parts, together, level: as in `robustest.decisions.BaselineRule`.
             scored: the name of the mean of the column "score", e.g. "mean score": compare that in place of outcomes, as
-                `robustest.rules.ScoreBaselineRule` does. Empty for outcomes.
+                `robustest.decisions.ScoreBaselineRule` does. Empty for outcomes.
 
         Raises:
             ConfigError, StoreError: as `robustest.run.comparison.compared`.

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from robustest import rng
 from robustest.data import Samples
+from robustest.decisions.strata import STRATUM
 from robustest.engine.answer_checks import EarlyAnswers, ask_again, check_model
 from robustest.engine.chunks import Chunk, check_data, load
 from robustest.engine.evaluator import Evaluator, choose_precision, resolve, seed_draws
@@ -33,7 +34,6 @@ from robustest.errors import ConfigError, expected
 from robustest.identity.fingerprint import Fingerprint, fingerprint
 from robustest.models import Classifier, frozen
 from robustest.models.shipping import Shipped, ship
-from robustest.rules.strata import STRATUM
 from robustest.run.evidence import Exhibit, Look, Observation, Tally
 from robustest.run.memory import Answered, Asking, Memory
 from robustest.run.replay import Replay
@@ -173,7 +173,7 @@ class Searching(Protocol):
 
 
 def stratified(observed: Observation, task: Task, chunk: Chunk) -> Observation:
-    """Return what a chunk showed with the column of its strata, where the task has some; see `robustest.rules.strata`.
+    """Return an observation with the column of its strata, if the task has some (`robustest.decisions.strata`).
 
     Every row of a run must have the same columns: those that are measured, and those of replayed counterexamples.
     """

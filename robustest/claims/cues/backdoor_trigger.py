@@ -15,18 +15,18 @@ from typing import Any, Unpack
 
 from robustest.checks import checked_real, checked_whole
 from robustest.claims.cues.interventions import CUE_NAMES, CueMeasurement, details_of, undoubted
+from robustest.decisions import Decision
+from robustest.decisions.cues import CueRule
 from robustest.discovery.triggers import MAX_ANOMALY, Trigger, Triggers, search_triggers
 from robustest.errors import ConfigError
 from robustest.kinds import Kind, Quantity
 from robustest.results import Captions, Fact, Result, Verdict
-from robustest.rules.cues import CueRule
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Tally
 from robustest.run.finish import finish
 from robustest.run.measurement import measurement
 from robustest.run.plan import Options, Setup
 from robustest.run.split_search import Bench, Halves, bench, with_search
-from robustest.statistics import Decision
 
 _CONFIRMED = 0.5
 """Share of unseen samples of other classes that a backdoor's trigger sends to its class, at least."""

@@ -18,17 +18,16 @@ from robustest.claims.cues.cue_proposals import SearchFindings, propose
 from robustest.claims.cues.interventions import NO_SPURIOUS_FEATURE, CueMeasurement, details_of, undoubted
 from robustest.cues import Cue, NullCue, Plant, for_samples, switched
 from robustest.data import Samples, as_samples
+from robustest.decisions import Decision
+from robustest.decisions.cues import CueRule, draw_p_values
 from robustest.discovery.proposals import COLUMNS, FAMILIES, PATCHES, TRIGGERS, Discovery, Proposal
 from robustest.engine.chunks import Chunk
 from robustest.results import Cost, Result, Verdict
-from robustest.rules.cues import CueRule
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence
 from robustest.run.finish import finish
 from robustest.run.plan import Options, Setup, apply
 from robustest.run.split_search import Halves, bench, with_search
-from robustest.statistics import Decision
-from robustest.statistics.differences.flips import draw_p_values
 
 _PLAINEST = frozenset({PATCHES, COLUMNS})
 """Families whose control has to be found for any claim to pass."""

@@ -25,6 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from robustest.checks import checked_whole
+from robustest.decisions import Decision, ShareRule, clopper_pearson, optional_threshold
 from robustest.discovery.failure_directions import (
     FailureDirection,
     FailureDirections,
@@ -36,13 +37,11 @@ from robustest.engine.evaluator import Evaluator
 from robustest.errors import ConfigError, DataError, expected
 from robustest.kinds import Kind, Quantity
 from robustest.results import Fact, Result, Verdict
-from robustest.rules import ShareRule
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Exhibit, Observation
 from robustest.run.finish import finish
 from robustest.run.measurement import measurement
 from robustest.run.plan import Options, Plan, Setup
-from robustest.statistics import Decision, asked_threshold, clopper_pearson
 
 Embedding = Callable[[Tensor], Tensor] | Tensor
 """Maps inputs (B, *S) to rows (B, D); or the rows (N, D) of all samples in the data's order."""
@@ -112,7 +111,7 @@ def measure_no_failure_direction(
         DataError: an embedding is not as above.
         DataError, ModelError, DeviceError: as for `measure_robust_accuracy`.
     """
-    max_excess_error = asked_threshold("max_excess_error", max_excess_error, trivial=1)
+    max_excess_error = optional_threshold("max_excess_error", max_excess_error, trivial=1)
     checked_whole("components", components, 1)
     plan = _plan(Setup.of(model, data, options).unpictured(), embedding, permutations)
     evidence = observe(plan)

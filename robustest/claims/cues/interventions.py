@@ -15,15 +15,14 @@ from torch import Tensor
 
 from robustest.checks import moved_rows
 from robustest.cues import Cue, NullCue, distances, for_samples, switched
+from robustest.decisions import Decision
+from robustest.decisions.cues import CLASSES, CuePairs, CueRule, draw_p_values, off_column, on_column
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.errors import ConfigError
 from robustest.kinds import Kind, Quantity
 from robustest.results import Captions, Fact, Verdict
-from robustest.rules.cues import CueRule
 from robustest.run.evidence import Evidence, Observation, exhibits_of
-from robustest.statistics import Decision
-from robustest.statistics.differences.flips import CLASSES, Pairs, draw_p_values, off, on
 
 _LIKELY = 0.01
 """Properties of less certain associations with errors are left to the JSON file and the page."""
@@ -201,7 +200,7 @@ class CueMeasurement:
             null_flips += _null_moves(evaluator, cue, chunk, before)
             size = distances(with_cue, without)
             said = (after, before) if task.one_class else (flipped.long(), label)
-            columns |= {on(number): said[0].cpu().numpy(), off(number): said[1].cpu().numpy()}
+            columns |= {on_column(number): said[0].cpu().numpy(), off_column(number): said[1].cpu().numpy()}
             if not task.one_class:
                 right = (task.holds(logits, chunk.y) for logits in (logits_on, logits_off))
                 columns |= {
@@ -280,7 +279,7 @@ def details_of(evidence: Evidence, cues: Sequence[Cue], rule: CueRule, lead: int
     }
 
 
-def _counts(evidence: Evidence, column: int, name: str, pairs: Pairs, p_values: dict[int, float]) -> dict[str, Any]:
+def _counts(evidence: Evidence, column: int, name: str, pairs: CuePairs, p_values: dict[int, float]) -> dict[str, Any]:
     drawn = pairs.most_drawn
     return {
         "name": name,
@@ -310,7 +309,7 @@ def _without_classes(evidence: Evidence, column: int, counts: dict[str, Any]) ->
     return kept
 
 
-def _seen(pairs: Pairs) -> dict[str, Any]:
+def _seen(pairs: CuePairs) -> dict[str, Any]:
     """The recall that the largest drop starts from, of the samples looked at: no rate is measured of some of them."""
     worst = max(pairs.classes, key=pairs.recall_drop, default=None)
     if worst is None or not pairs.members[worst]:
@@ -318,7 +317,7 @@ def _seen(pairs: Pairs) -> dict[str, Any]:
     return {"recall_on": f"{pairs.recall_on(worst):.3f} of the {pairs.members[worst]} of class {worst} seen"}
 
 
-def _rates(pairs: Pairs, rule: CueRule) -> dict[str, Any]:
+def _rates(pairs: CuePairs, rule: CueRule) -> dict[str, Any]:
     flip, drops, worst = rule.judged(pairs)
     return {
         "flip_rate": flip.estimate,

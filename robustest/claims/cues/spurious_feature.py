@@ -29,17 +29,17 @@ from robustest.claims.cues.controls import on_planted
 from robustest.claims.cues.discovered_cues import CueLimits, measure_discovered, with_control
 from robustest.claims.cues.interventions import NO_SPURIOUS_FEATURE, CueMeasurement, details_of, undoubted
 from robustest.cues import Cue, planting
+from robustest.decisions import optional_threshold
+from robustest.decisions.cues import CueRule
 from robustest.discovery import Discovery
 from robustest.errors import ConfigError, expected
 from robustest.results import Result, Verdict
-from robustest.rules.cues import CueRule
 from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
 from robustest.run.finish import Changed, finish
 from robustest.run.measurement import measurement
 from robustest.run.plan import Options, Setup, apply, deciding, of_task
 from robustest.run.training.trainings import TrainFn, check_train
-from robustest.statistics import asked_threshold
 from robustest.tasks import Task
 
 
@@ -97,8 +97,8 @@ def measure_no_spurious_feature(
         ConfigError: an argument is out of range or unknown, or target_class is no class.
         DataError, ModelError, DeviceError: as for `measure_robust_accuracy`.
     """
-    max_flip_rate = asked_threshold("max_flip_rate", max_flip_rate, trivial=1)
-    max_recall_drop = asked_threshold("max_recall_drop", max_recall_drop, trivial=1)
+    max_flip_rate = optional_threshold("max_flip_rate", max_flip_rate, trivial=1)
+    max_recall_drop = optional_threshold("max_recall_drop", max_recall_drop, trivial=1)
     _check_asked(target_class, control, train, train_data)
     answers = deciding(task)
     if answers is not None and not answers.one_class:

@@ -10,21 +10,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from robustest.data.label_sets import LabelSets, Scores, as_label_sets, said
+from robustest.decisions import Decision, ShareRule, optional_threshold
+from robustest.decisions.strata import StrataRule
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.errors import ConfigError, DataError, expected
 from robustest.identity.fingerprint import digest
 from robustest.kinds import OUTCOMES, Kind, Quantity, no_lines
 from robustest.results import Pairing, Result, Verdict
-from robustest.rules import ShareRule
-from robustest.rules.strata import StrataRule
 from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observation, unchanged_exhibits
 from robustest.run.finish import finish
 from robustest.run.measurement import measurement
 from robustest.run.plan import Options, Setup
-from robustest.statistics import Decision, asked_threshold
 from robustest.tasks import MultiLabel
 
 Of = Literal["top1-in-set", "exact-set"]
@@ -81,7 +80,7 @@ def measure_multilabel_accuracy(
         ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
     _check_words(metric, scores, by)
-    threshold = asked_threshold("at_least", at_least, trivial=0)
+    threshold = optional_threshold("at_least", at_least, trivial=0)
     given = _given(data, metric)
     setup = Setup.of(model, given.samples, options)
     plan = setup.plan(

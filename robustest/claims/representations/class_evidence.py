@@ -14,20 +14,20 @@ import numpy as np
 
 from robustest import rng
 from robustest.checks import checked_whole
+from robustest.decisions import Decision, clopper_pearson, optional_threshold
+from robustest.decisions.rate import AgreementRule
 from robustest.engine.answer_checks import check_forward
 from robustest.engine.ascent import ascend, towards_class
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.kinds import Kind, Quantity, no_lines
 from robustest.results import Captions, Result, Verdict
-from robustest.rules.people.agreement import AgreementRule
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observation, exhibits_of
 from robustest.run.finish import few, finish, nothing_allowed
 from robustest.run.measurement import measurement
 from robustest.run.plan import Options, Setup
 from robustest.run.split_search import beside, with_second
-from robustest.statistics import Decision, asked_threshold, clopper_pearson
 from robustest.threats import L2
 
 CLASS_EVIDENCE = Kind(
@@ -82,7 +82,7 @@ def measure_class_evidence(
         ConfigError: an argument is out of range or unknown, or the judge is the model itself.
         DataError, ModelError, DeviceError: as for `measure_robust_accuracy`.
     """
-    min_transfer = asked_threshold("min_transfer", min_transfer, trivial=0)
+    min_transfer = optional_threshold("min_transfer", min_transfer, trivial=0)
     checked_whole("iterations", iterations, 1)
     checked_whole("min_driven", min_driven, 1)
     threat = L2(eps)

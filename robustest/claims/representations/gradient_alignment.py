@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from robustest.checks import checked_whole
+from robustest.decisions import MeanRule, Terms, checked_threshold
 from robustest.engine.answer_checks import check_forward
 from robustest.engine.chunks import Chunk, load
 from robustest.engine.evaluator import Evaluator
@@ -27,7 +28,6 @@ from robustest.errors import ConfigError, DataError, expected
 from robustest.kinds import Kind, Quantity, no_lines
 from robustest.models import Classifier
 from robustest.results import Captions, Result
-from robustest.rules import MeanRule, Terms
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observation, exhibits_of
 from robustest.run.finish import finish
@@ -35,7 +35,6 @@ from robustest.run.measurement import measurement
 from robustest.run.plan import Options, Plan, Setup
 from robustest.run.split_search import Halves, beside, with_second
 from robustest.settings import Settings
-from robustest.statistics import checked_threshold
 
 Evidences = Literal["class_means"] | Tensor
 

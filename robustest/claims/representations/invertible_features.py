@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from robustest.checks import checked_real, checked_whole
+from robustest.decisions import Decision, ShareRule, clopper_pearson
 from robustest.engine.ascent import grey, inverted, relative_distance
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
@@ -23,13 +24,11 @@ from robustest.errors import ConfigError, expected
 from robustest.kinds import Kind, Quantity, no_lines
 from robustest.models.last_layer import last_layer
 from robustest.results import Captions, Pairing, Result, Verdict
-from robustest.rules import ShareRule
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observation, exhibits_of
 from robustest.run.finish import finish
 from robustest.run.measurement import measurement
 from robustest.run.plan import Options, Plan, Setup
-from robustest.statistics import Decision, clopper_pearson
 
 _HALF = 0.5
 

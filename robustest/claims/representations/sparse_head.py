@@ -30,6 +30,7 @@ from torch import Tensor
 from robustest import context
 from robustest.checks import checked_real, checked_whole
 from robustest.claims.representations.feature_pictures import Gallery, highest
+from robustest.decisions import Decision, DropRule, clopper_pearson, count_at_most, optional_threshold
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator, resolve
 from robustest.engine.features import features_of, in_order, seen_by
@@ -39,7 +40,6 @@ from robustest.kinds import Kind, Quantity
 from robustest.models import Classifier, frozen
 from robustest.models.last_layer import LastLayer
 from robustest.results import Fact, Result, Verdict
-from robustest.rules import DropRule
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observation, Tally, exhibits_of
 from robustest.run.finish import finish
@@ -47,7 +47,6 @@ from robustest.run.measurement import measurement
 from robustest.run.plan import Options, Setup
 from robustest.run.split_search import Halves, with_search
 from robustest.settings import Settings
-from robustest.statistics import Decision, asked_threshold, clopper_pearson, most
 from robustest.tasks import CLASSIFICATION
 
 
@@ -251,7 +250,7 @@ class HeadLimits:
             )
         if features is not None:
             checked_whole("max_features_per_class", features, 1)
-        return cls(features=features, drop=asked_threshold("max_drop", drop, trivial=1))
+        return cls(features=features, drop=optional_threshold("max_drop", drop, trivial=1))
 
     @property
     def slack(self) -> float:
@@ -308,7 +307,7 @@ def _unfair(evidence: Evidence, fitted: FittedHead, max_drop: float) -> str:
         return f"the fit did not converge: it may be {fitted.gap:.1e} above the least objective"
     columns = evidence.columns
     lost = int(columns["clean"].sum()) - int(columns["best"].sum())
-    if lost > most(max_drop, evidence.n):
+    if lost > count_at_most(max_drop, evidence.n):
         return (
             f"no head fitted on {fitted.path.n_train} samples comes near: the best one on the path loses "
             f"{lost / evidence.n:.3f}; give more samples"

@@ -18,13 +18,13 @@ from torch import Tensor
 
 from robustest import context
 from robustest.attacks import Cascade, Searcher, as_attack, draws_of
+from robustest.decisions import ShareRule
 from robustest.engine.cascade import run_cascade
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator, majority, seed_draws
 from robustest.engine.gradient_checks import climbers, probe_inputs, probe_survivors
 from robustest.errors import ConfigError, expected
 from robustest.results import Cost
-from robustest.rules import ShareRule
 from robustest.run.driver import observe
 from robustest.run.evidence import REPLAYED, Evidence, Look, Observation, exhibits_of
 from robustest.run.measurement import measurement

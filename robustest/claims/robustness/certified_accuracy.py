@@ -24,13 +24,13 @@ from robustest.claims.robustness.attacking import (
     checked_certify,
     draws_in,
 )
+from robustest.decisions import CertifiedRule, optional_threshold
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.smoothing import count_votes
 from robustest.errors import ConfigError, expected
 from robustest.kinds import Kind, Quantity, clean_accuracy
 from robustest.results import NOT_PAIRED, Captions, Result
-from robustest.rules import CertifiedRule
 from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
 from robustest.run.evidence import Observation
@@ -38,7 +38,6 @@ from robustest.run.finish import finish, nothing_allowed
 from robustest.run.measurement import measurement
 from robustest.run.plan import Options, Plan, Setup
 from robustest.run.replay import Replay
-from robustest.statistics import asked_threshold
 from robustest.threats import L1, L2, Linf, Threat
 
 _PROVEN = ("proven",)
@@ -101,7 +100,7 @@ def measure_certified_accuracy(
         ModelError: a sample is both proven and broken; else as for `measure_robust_accuracy`.
         DataError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
-    at_least = asked_threshold("at_least", at_least, trivial=0)
+    at_least = optional_threshold("at_least", at_least, trivial=0)
     check_threat(threat)
     if isinstance(model, Smoothed):
         if attack is not None:

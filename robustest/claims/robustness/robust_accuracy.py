@@ -26,10 +26,10 @@ from robustest.claims.robustness.attacking import (
     draws_in,
     setup_for_draws,
 )
+from robustest.decisions import CertifiedRule, Rule, ShareRule, clopper_pearson, optional_threshold
 from robustest.engine.answer_checks import hints_on
 from robustest.kinds import OUTCOMES, Kind, Quantity, clean_accuracy
 from robustest.results import Captions, Pairing, Result
-from robustest.rules import CertifiedRule, Rule, ShareRule
 from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
 from robustest.run.evidence import REPLAYED, Evidence, Look
@@ -37,7 +37,6 @@ from robustest.run.finish import finish, nothing_allowed
 from robustest.run.measurement import measurement
 from robustest.run.plan import Options, Plan, Setup, deciding, of_task
 from robustest.run.replay import Replay
-from robustest.statistics import asked_threshold, clopper_pearson
 from robustest.tasks import Task
 from robustest.threats import Threat
 
@@ -105,7 +104,7 @@ def measure_robust_accuracy(
         DeviceError: the device is absent or out of memory.
         StoreError: the baseline is missing, damaged, or of other samples.
     """
-    at_least = asked_threshold("at_least", at_least, trivial=0)
+    at_least = optional_threshold("at_least", at_least, trivial=0)
     check_threat(threat)
     setup = Setup.of(model, data, options, deciding(task))
     check_threat_fits_task(setup.task, threat)

@@ -22,6 +22,9 @@ from robustest.claims.robustness.attacking import (
     check_threat_fits_task,
     draws_in,
 )
+from robustest.decisions import optional_threshold
+from robustest.decisions.mean import COUNTS
+from robustest.decisions.mean_iou import mean_iou
 from robustest.engine.cascade import run_cascade
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator, Judgement
@@ -30,7 +33,6 @@ from robustest.engine.search import SearchOutcome
 from robustest.errors import ConfigError
 from robustest.kinds import Kind, Quantity, no_lines
 from robustest.results import Captions, Result
-from robustest.rules.averages.scores import COUNTS, mean_iou
 from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observation, exhibits_of
@@ -39,7 +41,6 @@ from robustest.run.measurement import measurement
 from robustest.run.plan import Options, Setup
 from robustest.run.replay import kept_of
 from robustest.run.scores import Metric, check_paired, iou_by_class, mean_of, pixel_counts, rule_of
-from robustest.statistics import asked_threshold
 from robustest.store.corpus import Kept
 from robustest.tasks import Task, WorstScore
 from robustest.threats import Threat
@@ -84,7 +85,7 @@ def measure_robust_score(
         at_least: the mean claimed, in 0..1 and more than 0; without one the verdict is "inconclusive".
         no_worse_than: a baseline file, or another model, as for `measure_robust_accuracy`: on the same samples, the
             mean score may not fall by more than `tolerance`, unless chance explains it
-            (`robustest.rules.averages.score_baseline`); not with `metric="miou"`, which is no mean.
+            (`robustest.decisions.averages.score_baseline`); not with `metric="miou"`, which is no mean.
         tolerance: the fall from the baseline's mean score that is allowed, in 0..1.
         attack: as for `measure_robust_accuracy`.
         metric: "mean" of the samples' scores, or "miou", of tasks that count intersections and unions.
@@ -95,7 +96,7 @@ def measure_robust_score(
             threat; the metric is no mean, and a claim about a population or against a baseline is made of it.
         DataError, ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
-    at_least = asked_threshold("at_least", at_least, trivial=0)
+    at_least = optional_threshold("at_least", at_least, trivial=0)
     check_threat(threat)
     setup = Setup.of(model, data, options, task)
     task = setup.task

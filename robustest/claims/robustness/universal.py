@@ -15,6 +15,7 @@ from torch import Tensor
 from robustest import rng
 from robustest.checks import checked_whole
 from robustest.data import Samples
+from robustest.decisions import ShareRule, optional_threshold
 from robustest.engine.answer_checks import hints_on
 from robustest.engine.chunks import Chunk, load
 from robustest.engine.evaluator import Evaluator
@@ -22,7 +23,6 @@ from robustest.engine.universal import learn
 from robustest.errors import ConfigError, DataError, expected
 from robustest.kinds import OUTCOMES, Kind, Quantity, clean_accuracy
 from robustest.results import Pairing, Result
-from robustest.rules import ShareRule
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observation, exhibits_of
 from robustest.run.finish import finish, nothing_allowed
@@ -30,7 +30,6 @@ from robustest.run.measurement import measurement
 from robustest.run.plan import Options, Setup, deciding, of_task
 from robustest.run.split_search import Halves
 from robustest.settings import Settings
-from robustest.statistics import asked_threshold
 from robustest.tasks import Task
 from robustest.threats import L2, Linf
 
@@ -88,7 +87,7 @@ def measure_no_universal_perturbation(
         ConfigError: an argument is out of range or unknown.
         DataError, ModelError, DeviceError: as for `measure_robust_accuracy`.
     """
-    max_fooling_rate = asked_threshold("max_fooling_rate", max_fooling_rate, trivial=1)
+    max_fooling_rate = optional_threshold("max_fooling_rate", max_fooling_rate, trivial=1)
     if not isinstance(threat, (Linf, L2)):
         raise ConfigError(expected("threat to be Linf(eps) or L2(eps)", threat))
     checked_whole("iterations", iterations, 1)

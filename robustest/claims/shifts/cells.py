@@ -12,10 +12,10 @@ import torch
 from robustest.checks import moved_rows
 from robustest.data import Samples
 from robustest.data.benchmarks import CorruptedBenchmark
+from robustest.decisions.corruption_error import cell_column
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.errors import ConfigError, DataError, unknown
-from robustest.rules.averages.corruption_error import column
 from robustest.run.evidence import Exhibit, Observation, exhibits_of
 from robustest.shifts import (
     COMMON_CORRUPTIONS,
@@ -78,12 +78,12 @@ T = TypeVar("T", Shift, Stored)
 
 def moved_column(cell: Cell) -> str:
     """The column of whether a cell's images differ from the chunk's own."""
-    return f"moved {column((cell.name, cell.severity))}"
+    return f"moved {cell_column((cell.name, cell.severity))}"
 
 
 def cut_column(cell: Cell) -> str:
     """The column of `ShiftedInputs.cut`."""
-    return f"cut {column((cell.name, cell.severity))}"
+    return f"cut {cell_column((cell.name, cell.severity))}"
 
 
 def cells_of(corruptions: Corruptions, severities: Sequence[int]) -> list[Shift]:
@@ -182,7 +182,7 @@ class Corrupting:
                 columns |= {moved_column(cell): changed.moved, cut_column(cell): changed.cut}
             seen = evaluator.judged(after, moved)
             held, predicted = seen.holds, seen.predicted
-            columns[column((cell.name, cell.severity))] = held
+            columns[cell_column((cell.name, cell.severity))] = held
             count += held
             exhibits += exhibits_of(
                 chunk,

@@ -8,11 +8,11 @@ from typing import Any, Unpack
 from torch import Tensor
 
 from robustest.claims.shifts.shift_accuracy import Shifting
+from robustest.decisions import ShareRule, optional_threshold
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Judgement
 from robustest.kinds import OUTCOMES, Kind, Quantity, clean_accuracy
 from robustest.results import Captions, Pairing, Result
-from robustest.rules import ShareRule
 from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence
@@ -20,7 +20,6 @@ from robustest.run.finish import Changed, finish
 from robustest.run.measurement import measurement
 from robustest.run.plan import Options, Setup, deciding, of_task
 from robustest.shifts import Shift, ShiftFunction, followed, shift_as_asked
-from robustest.statistics import asked_threshold
 from robustest.tasks import Task
 
 CONSISTENCY = Kind(
@@ -68,7 +67,7 @@ def measure_consistency(
         ConfigError: an argument is out of range or unknown.
         DataError, ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
-    max_flip_rate = asked_threshold("max_flip_rate", max_flip_rate, trivial=1)
+    max_flip_rate = optional_threshold("max_flip_rate", max_flip_rate, trivial=1)
     chosen = shift_as_asked(shift, severity)
     setup = Setup.of(model, data, options, deciding(task))
     plan = setup.plan(

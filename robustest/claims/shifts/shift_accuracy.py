@@ -7,12 +7,12 @@ from typing import Any, ClassVar, Unpack
 
 from torch import Tensor
 
+from robustest.decisions import DropRule, Rule, ShareRule, Terms, checked_not_both, mcnemar, optional_threshold
+from robustest.decisions.drop import AboveChanceRule, share_of_largest_class
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator, Judgement
 from robustest.kinds import OUTCOMES, Kind, Quantity, clean_accuracy
 from robustest.results import Captions, Pairing, Result
-from robustest.rules import DropRule, Rule, ShareRule, Terms
-from robustest.rules.above_chance import AboveChanceRule, share_of_largest_class
 from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observation, exhibits_of
@@ -20,7 +20,6 @@ from robustest.run.finish import Changed, fall_from, finish
 from robustest.run.measurement import measurement
 from robustest.run.plan import Options, Setup, deciding, of_task
 from robustest.shifts import Shift, ShiftFunction, followed, shift_as_asked
-from robustest.statistics import asked_threshold, checked_not_both, mcnemar
 from robustest.tasks import Task
 
 SHIFT_ACCURACY = Kind(
@@ -87,8 +86,8 @@ def measure_shift_accuracy(
         DataError, ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
     checked_not_both(at_least=at_least, max_drop=max_drop)
-    at_least = asked_threshold("at_least", at_least, trivial=0)
-    max_drop = asked_threshold("max_drop", max_drop, trivial=1)
+    at_least = optional_threshold("at_least", at_least, trivial=0)
+    max_drop = optional_threshold("max_drop", max_drop, trivial=1)
     chosen = shift_as_asked(shift, severity)
     setup = Setup.of(model, data, options, deciding(task))
     asked = SHIFT_ACCURACY.quantity_of("at_least" if max_drop is None else "max_drop")

@@ -42,6 +42,7 @@ from robustest.claims.training.synthetic.synthetic_report import (
     notes_of,
     pictures_of,
 )
+from robustest.decisions import Decision, optional_threshold
 from robustest.errors import ConfigError
 from robustest.identity.fingerprint import digest
 from robustest.kinds import Kind, Quantity
@@ -54,7 +55,6 @@ from robustest.run.measurement import measurement
 from robustest.run.plan import Options, apply, terms_of
 from robustest.run.training.trainings import TrainFn, check_train
 from robustest.settings import Settings
-from robustest.statistics import Decision, asked_threshold
 
 
 def _lines(details: Mapping[str, Any]) -> list[Fact]:
@@ -176,8 +176,8 @@ class Limits:
             ConfigError: one is out of range.
         """
         shares = {"max_gap": gap, "max_label_shift": shift, "max_copies": copies}
-        checked = [asked_threshold(name, one, trivial=1) for name, one in shares.items()]
-        factor = asked_threshold("max_diversity_factor", factor, within=(0.0, inf))
+        checked = [optional_threshold(name, one, trivial=1) for name, one in shares.items()]
+        factor = optional_threshold("max_diversity_factor", factor, within=(0.0, inf))
         return cls(gap=checked[0], label_shift=checked[1], copies=checked[2], factor=factor)
 
     @property
