@@ -49,8 +49,8 @@ if TYPE_CHECKING:
     from robustest.assertions import assert_worst_group_accuracy as assert_worst_group_accuracy
     from robustest.assertions.strategies import assert_robust_to as assert_robust_to
     from robustest.bounds.smoothing import Smoothed as Smoothed
-    from robustest.claims.robustness.adversarial import Adversarial as Adversarial
-    from robustest.claims.robustness.adversarial import find_adversarial as find_adversarial
+    from robustest.claims.robustness.attacking import Adversarial as Adversarial
+    from robustest.claims.robustness.attacking import find_adversarial as find_adversarial
     from robustest.data.benchmarks.names import benchmark as benchmark
     from robustest.discovery import Discovery as Discovery
     from robustest.engine.evaluator import HealthWarning as HealthWarning
@@ -125,7 +125,7 @@ _HOME: dict[str, tuple[str, ...]] = {
     ),
     "assertions.strategies": ("assert_robust_to",),
     "bounds.smoothing": ("Smoothed",),
-    "claims.robustness.adversarial": (
+    "claims.robustness.attacking": (
         "Adversarial",
         "find_adversarial",
     ),

@@ -14,7 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from robustest.assertions.asserted import asserted as asserted
+    from robustest.assertions.assertion import assertion as assertion
     from robustest.checks import checked_real as checked_real
     from robustest.checks import checked_whole as checked_whole
     from robustest.claims.datasets.data_sets import accuracy_of as accuracy_of
@@ -53,50 +53,50 @@ if TYPE_CHECKING:
     from robustest.extensions import Command as Command
     from robustest.extensions import Section as Section
     from robustest.extensions import hookimpl as hookimpl
-    from robustest.facts import Captions as Captions
-    from robustest.facts import Fact as Fact
     from robustest.identity.fingerprint import digest as digest
     from robustest.kinds import OUTCOMES as OUTCOMES
     from robustest.kinds import Kind as Kind
     from robustest.kinds import Quantity as Quantity
     from robustest.kinds import no_lines as no_lines
-    from robustest.regular import Unfit as Unfit
-    from robustest.regular import open_regular as open_regular
-    from robustest.regular import parts_below as parts_below
-    from robustest.regular import read_below as read_below
-    from robustest.regular import read_regular as read_regular
     from robustest.results import NOT_PAIRED as NOT_PAIRED
+    from robustest.results import Captions as Captions
+    from robustest.results import Fact as Fact
     from robustest.results import Pairing as Pairing
     from robustest.results import Result as Result
     from robustest.results import Verdict as Verdict
+    from robustest.run.comparison import Baseline as Baseline
     from robustest.run.driver import observe as observe
-    from robustest.run.engines.engine import Engine as Engine
-    from robustest.run.engines.engine import Job as Job
-    from robustest.run.engines.engine import Mapper as Mapper
     from robustest.run.evidence import Evidence as Evidence
     from robustest.run.evidence import Exhibit as Exhibit
-    from robustest.run.evidence import Observed as Observed
+    from robustest.run.evidence import Observation as Observation
     from robustest.run.evidence import exhibits_of as exhibits_of
     from robustest.run.evidence import unchanged_exhibits as unchanged_exhibits
-    from robustest.run.noting import measures as measures
-    from robustest.run.options import Options as Options
-    from robustest.run.options import apply as apply
-    from robustest.run.options import settings_of as settings_of
-    from robustest.run.options import terms_of as terms_of
+    from robustest.run.finish import fallible as fallible
+    from robustest.run.finish import few as few
+    from robustest.run.finish import finish as finish
+    from robustest.run.finish import result_of as result_of
+    from robustest.run.finish import shown_path as shown_path
+    from robustest.run.measurement import measurement as measurement
     from robustest.run.own_units import OwnUnits as OwnUnits
     from robustest.run.own_units import Part as Part
+    from robustest.run.plan import Options as Options
     from robustest.run.plan import Plan as Plan
-    from robustest.run.remembered.comparison import Baseline as Baseline
-    from robustest.run.result_building import fallible as fallible
-    from robustest.run.result_building import few as few
-    from robustest.run.result_building import finish as finish
-    from robustest.run.result_building import result_of as result_of
-    from robustest.run.result_building import shown_path as shown_path
-    from robustest.run.setup import Setup as Setup
+    from robustest.run.plan import Setup as Setup
+    from robustest.run.plan import apply as apply
+    from robustest.run.plan import settings_of as settings_of
+    from robustest.run.plan import terms_of as terms_of
+    from robustest.run.workers import Engine as Engine
+    from robustest.run.workers import Job as Job
+    from robustest.run.workers import Mapper as Mapper
+    from robustest.safe_files import UnsafeFile as UnsafeFile
+    from robustest.safe_files import open_regular as open_regular
+    from robustest.safe_files import parts_below as parts_below
+    from robustest.safe_files import read_below as read_below
+    from robustest.safe_files import read_regular as read_regular
     from robustest.settings import Settings as Settings
 
 _HOME: dict[str, tuple[str, ...]] = {
-    "assertions.asserted": ("asserted",),
+    "assertions.assertion": ("assertion",),
     "checks": ("checked_real", "checked_whole"),
     "claims.datasets.data_sets": ("accuracy_of",),
     "claims.strategies.hypothesis_search": ("hunt",),
@@ -115,21 +115,18 @@ _HOME: dict[str, tuple[str, ...]] = {
     "engine.evaluator": ("Evaluator",),
     "engine.health": ("HealthFinding",),
     "extensions": ("Command", "Section", "hookimpl"),
-    "facts": ("Captions", "Fact"),
     "identity.fingerprint": ("digest",),
     "kinds": ("Kind", "OUTCOMES", "Quantity", "no_lines"),
-    "regular": ("Unfit", "open_regular", "parts_below", "read_below", "read_regular"),
-    "results": ("NOT_PAIRED", "Pairing", "Result", "Verdict"),
+    "results": ("Captions", "Fact", "NOT_PAIRED", "Pairing", "Result", "Verdict"),
+    "run.comparison": ("Baseline",),
     "run.driver": ("observe",),
-    "run.engines.engine": ("Engine", "Job", "Mapper"),
-    "run.evidence": ("Evidence", "Exhibit", "Observed", "exhibits_of", "unchanged_exhibits"),
-    "run.noting": ("measures",),
-    "run.options": ("Options", "apply", "settings_of", "terms_of"),
+    "run.evidence": ("Evidence", "Exhibit", "Observation", "exhibits_of", "unchanged_exhibits"),
+    "run.finish": ("fallible", "few", "finish", "result_of", "shown_path"),
+    "run.measurement": ("measurement",),
     "run.own_units": ("OwnUnits", "Part"),
-    "run.plan": ("Plan",),
-    "run.remembered.comparison": ("Baseline",),
-    "run.result_building": ("fallible", "few", "finish", "result_of", "shown_path"),
-    "run.setup": ("Setup",),
+    "run.plan": ("Options", "Plan", "Setup", "apply", "settings_of", "terms_of"),
+    "run.workers": ("Engine", "Job", "Mapper"),
+    "safe_files": ("UnsafeFile", "open_regular", "parts_below", "read_below", "read_regular"),
     "settings": ("Settings",),
 }
 _MODULE_OF = {name: f"robustest.{module}" for module, names in _HOME.items() for name in names}

@@ -14,8 +14,8 @@ from robustest.data.breeds import BreedsSplit
 from robustest.decisions.corruption_error import ErrorRates
 from robustest.discovery import Discovery
 from robustest.results import Result
-from robustest.run.options import Options
-from robustest.run.remembered.comparison import Baseline
+from robustest.run.comparison import Baseline
+from robustest.run.plan import Options
 from robustest.run.scores import Metric
 from robustest.run.training.trainings import TrainFn
 from robustest.shifts import Shift, ShiftFunction
@@ -23,8 +23,8 @@ from robustest.tasks import Task
 from robustest.threats import L2, Linf, Threat
 from torch import Tensor
 from typing import Literal, Unpack, overload
-from robustest.assertions.asserted import asserted as asserted
-from robustest.assertions.asserted import kinds as kinds
+from robustest.assertions.assertion import assertion as assertion
+from robustest.assertions.assertion import kinds as kinds
 
 @overload
 def assert_accuracy(

@@ -27,7 +27,7 @@ from robustest import clock, rng
 from robustest.decisions import clopper_pearson
 from robustest.engine.health import Health
 from robustest.run.evidence import Columns, Stream, Tally
-from robustest.run.remembered.memory import Memory
+from robustest.run.memory import Memory
 from robustest.run.units import OpenUnits
 from robustest.settings import Settings
 

@@ -33,7 +33,7 @@ from robustest.decisions.rule import Decision
 from robustest.errors import ClaimFailed, NotSearched
 from robustest.measure import measure_accuracy, measure_robust_accuracy, measure_robust_score
 from robustest.reports.text import failure_text
-from robustest.run.setup import Setup
+from robustest.run.plan import Setup
 from robustest.settings import HEALTH_CHECKS
 from robustest.store.corpus import Corpus
 

@@ -15,9 +15,9 @@ from robustest.packs import (
     Result,
     Terms,
     apply,
-    asserted,
+    assertion,
     few,
-    measures,
+    measurement,
     no_lines,
     optional_threshold,
     result_of,
@@ -45,7 +45,7 @@ CUE_NOTICED = Kind(
 """How much more often people call a cue spurious than a cue that is none."""
 
 
-@measures(CUE_NOTICED)
+@measurement(CUE_NOTICED)
 def measure_cue_noticed(
     study: Responses,
     cue: str,
@@ -67,7 +67,7 @@ def measure_cue_noticed(
         cue: the cue that the claim is about, by name.
         at_least: how much more often it is called spurious than the null cue, claimed to be more than this, -1..1.
         null, planted: the names of the two others.
-        **options: see `robustest.run.options.Options`.
+        **options: see `robustest.run.plan.Options`.
 
     Returns:
         The result. Its outcomes are the answers about the cue: True where it is called spurious.
@@ -94,7 +94,7 @@ def measure_cue_noticed(
         decision,
         settings,
         kind=CUE_NOTICED,
-        statement=CUE_NOTICED.quantities[0].says(cue),
+        statement=CUE_NOTICED.quantities[0].state(cue),
         threshold=at_least,
         setting=f"{cue}, {len(np.unique(study.annotator[about[cue]]))} annotators",
         method=f"calls beside those of two known cues, {'variance' if terms.scope == 'set' else 'bets'} by annotator",
@@ -103,7 +103,7 @@ def measure_cue_noticed(
     )
 
 
-@asserted(measure_cue_noticed, at_least=0.0)
+@assertion(measure_cue_noticed, at_least=0.0)
 def assert_cue_noticed() -> None:
     """Claim that people call a cue spurious more often than a cue that is none.
 

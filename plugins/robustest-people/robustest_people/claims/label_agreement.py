@@ -24,7 +24,7 @@ from robustest.packs import (
     Evaluator,
     Evidence,
     Kind,
-    Observed,
+    Observation,
     Options,
     Pairing,
     Plan,
@@ -34,10 +34,10 @@ from robustest.packs import (
     ShareRule,
     StrataRule,
     Terms,
-    asserted,
+    assertion,
     checked_threshold,
     finish,
-    measures,
+    measurement,
     no_lines,
     observe,
     unchanged_exhibits,
@@ -61,7 +61,7 @@ LABEL_AGREEMENT = Kind(
             "min_main", "share that is what annotators select most", "share that is what annotators select most"
         ),
     ),
-    asks_too=("no_worse_than",),
+    further_claims=("no_worse_than",),
     lines=no_lines,
 )
 """How often a model says what those who looked at a sample select for it."""
@@ -80,7 +80,7 @@ _COLUMNS = (
 )
 
 
-@measures(LABEL_AGREEMENT)
+@measurement(LABEL_AGREEMENT)
 def measure_label_agreement(
     model: object,
     data: object,
@@ -115,7 +115,7 @@ def measure_label_agreement(
             tie is for none. Give one of the three.
         no_worse_than, tolerance: as for `measure_robust_accuracy`; what is compared is the claimed share, or the
             contained one.
-        **options: see `robustest.run.options.Options`.
+        **options: see `robustest.run.plan.Options`.
 
     Raises:
         ConfigError: an argument is out of range or unknown, or several thresholds are given.
@@ -125,7 +125,7 @@ def measure_label_agreement(
     """
     asked, threshold = _asked(min_contained=min_contained, max_unsupported=max_unsupported, min_main=min_main)
     plan = _plan(Setup.of(model, data, options), responses, asked, threshold).against(
-        no_worse_than, tolerance, asked=threshold is not None
+        no_worse_than, tolerance, has_threshold=threshold is not None
     )
     evidence = observe(plan)
     details = _details(evidence, responses)
@@ -133,7 +133,7 @@ def measure_label_agreement(
         plan,
         evidence,
         kind=LABEL_AGREEMENT,
-        asked=asked,
+        quantity=asked,
         threshold=threshold,
         setting=f"{len(responses)} answers, {details['fewest_answers']} or more a sample",
         method="predictions beside what annotators select",
@@ -144,7 +144,7 @@ def measure_label_agreement(
     )
 
 
-@asserted(measure_label_agreement)
+@assertion(measure_label_agreement)
 def assert_label_agreement() -> None:
     """Claim that the model says what those who looked at the samples select for them.
 
@@ -178,7 +178,7 @@ class Agreeing:
     holds: str
     examples: int
 
-    def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observed:
+    def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
         """Look at a chunk."""
         logits = evaluator.logits(chunk.x)
         predicted = evaluator.task.predictions(logits)
@@ -204,7 +204,7 @@ class Agreeing:
             most=self.examples,
         )
         columns = {column: getattr(found, column) for column in _COLUMNS}
-        return Observed({"held": held, "possible": what | ~enough, **columns}, exhibits)
+        return Observation({"held": held, "possible": what | ~enough, **columns}, exhibits)
 
 
 def _asked(**given: float | None) -> tuple[Quantity, float | None]:
@@ -213,9 +213,9 @@ def _asked(**given: float | None) -> tuple[Quantity, float | None]:
     if len(asked) > 1:
         raise ConfigError(f"Expected one threshold but got {' and '.join(asked)}. Write an assertion for each.")
     if not asked:
-        return LABEL_AGREEMENT.asked("min_contained"), None
+        return LABEL_AGREEMENT.quantity_of("min_contained"), None
     trivial = 1 if asked[0].startswith("max_") else 0
-    return LABEL_AGREEMENT.asked(asked[0]), checked_threshold(asked[0], given[asked[0]], trivial=trivial)
+    return LABEL_AGREEMENT.quantity_of(asked[0]), checked_threshold(asked[0], given[asked[0]], trivial=trivial)
 
 
 def _plan(setup: Setup, responses: object, asked: Quantity, threshold: float | None) -> Plan:
@@ -230,7 +230,7 @@ def _plan(setup: Setup, responses: object, asked: Quantity, threshold: float | N
     tables = Tables(*(np.ascontiguousarray(table) for table in answers.counts()))
     rule = _rule(threshold, setup.terms, at_least=asked.comparison == ">=")
     return setup.plan(
-        asked.says(),
+        asked.state(),
         Agreeing(tables, holds=asked.threshold, examples=setup.settings.examples),
         StrataRule(
             whole=rule,

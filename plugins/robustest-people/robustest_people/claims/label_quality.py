@@ -23,8 +23,8 @@ from robustest.packs import (
     Result,
     Settings,
     apply,
-    asserted,
-    measures,
+    assertion,
+    measurement,
     no_lines,
     optional_threshold,
     result_of,
@@ -57,7 +57,7 @@ LABEL_QUALITY = Kind(
 """The share of a data set's labels that people find wrong."""
 
 
-@measures(LABEL_QUALITY)
+@measurement(LABEL_QUALITY)
 def measure_label_quality(
     data: object,
     responses: Responses,
@@ -81,7 +81,7 @@ def measure_label_quality(
         max_error_rate: the share of wrong labels claimed at most, in 0..1.
         suspects: what `robustest.data.suspects` found in the same data, to be shown, and to test whether the sample was
             drawn without a view to them; their number decides nothing.
-        **options: see `robustest.run.options.Options`; with scope="population" the claim is about what the
+        **options: see `robustest.run.plan.Options`; with scope="population" the claim is about what the
             data set was drawn from.
 
     Returns:
@@ -110,7 +110,7 @@ def measure_label_quality(
         decision,
         settings,
         kind=LABEL_QUALITY,
-        statement=LABEL_QUALITY.quantities[0].says(),
+        statement=LABEL_QUALITY.quantities[0].state(),
         threshold=most,
         setting=f"{n} of {total} labels that people looked at, {int(looked.answers.min())} answers or more each",
         method="hypergeometric bounds" if settings.scope == "set" else "exact binomial bounds",
@@ -121,7 +121,7 @@ def measure_label_quality(
     return replace(result, notes=(*result.notes, *_notes(looked, suspects, total)))
 
 
-@asserted(measure_label_quality, max_error_rate=0.02)
+@assertion(measure_label_quality, max_error_rate=0.02)
 def assert_label_quality() -> None:
     """Claim that at most so many labels of a data set are wrong, by a uniform sample that people looked at.
 

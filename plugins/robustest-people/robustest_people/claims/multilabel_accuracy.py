@@ -19,7 +19,7 @@ from robustest.packs import (
     Evidence,
     Kind,
     LabelSets,
-    Observed,
+    Observation,
     Options,
     Pairing,
     Quantity,
@@ -30,10 +30,10 @@ from robustest.packs import (
     StrataRule,
     Verdict,
     as_label_sets,
-    asserted,
+    assertion,
     digest,
     finish,
-    measures,
+    measurement,
     no_lines,
     observe,
     optional_threshold,
@@ -49,13 +49,13 @@ _SCORES = ("sigmoid", "softmax")
 MULTILABEL_ACCURACY = Kind(
     name="multilabel_accuracy",
     quantities=(Quantity.at_least("at_least", "multi-label accuracy", "multi-label accuracy ({})", counts=OUTCOMES),),
-    asks_too=("no_worse_than",),
+    further_claims=("no_worse_than",),
     lines=no_lines,
 )
 """How often a model names what samples show that may show several objects."""
 
 
-@measures(MULTILABEL_ACCURACY)
+@measurement(MULTILABEL_ACCURACY)
 def measure_multilabel_accuracy(
     model: object,
     data: object,
@@ -87,7 +87,7 @@ def measure_multilabel_accuracy(
             with a binary loss; "softmax", those at least half as probable as the most probable one.
         by: "objects", as above, or "overall", where the share of all samples alone is claimed: every line then says
             which numbers of objects are below it.
-        **options: see `robustest.run.options.Options`.
+        **options: see `robustest.run.plan.Options`.
 
     Raises:
         ConfigError: an argument is out of range or unknown.
@@ -100,7 +100,7 @@ def measure_multilabel_accuracy(
     given = _given(data, metric)
     setup = Setup.of(model, given.samples, options)
     plan = setup.plan(
-        MULTILABEL_ACCURACY.quantities[0].says(_OF[metric]),
+        MULTILABEL_ACCURACY.quantities[0].state(_OF[metric]),
         Naming(sets=given.sets, of=metric, scores=scores, examples=setup.settings.examples),
         StrataRule(
             whole=ShareRule(threshold=threshold, at_least=True, terms=setup.terms),
@@ -110,7 +110,7 @@ def measure_multilabel_accuracy(
             column="objects",
         ),
         identity=("multi-label accuracy", metric, scores, digest(given.sets)),
-    ).against(no_worse_than, tolerance, asked=threshold is not None)
+    ).against(no_worse_than, tolerance, has_threshold=threshold is not None)
     evidence = observe(plan)
     by_objects, blind = _by_objects(evidence), _by_saying_one_thing(given, metric)
     return finish(
@@ -127,7 +127,7 @@ def measure_multilabel_accuracy(
     )
 
 
-@asserted(measure_multilabel_accuracy)
+@assertion(measure_multilabel_accuracy)
 def assert_multilabel_accuracy() -> None:
     """Claim that the model says what samples show, of samples that may show several objects.
 
@@ -153,7 +153,7 @@ class Naming:
     scores: Scores
     examples: int
 
-    def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observed:
+    def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
         """Look at a chunk."""
         logits = evaluator.logits(chunk.x)
         sets = self.sets[chunk.ids.cpu()].to(logits.device)
@@ -170,7 +170,7 @@ class Naming:
             chunk, ~held, predicted, evaluator.task.margin(logits, chunk.y), most=self.examples
         )
         columns = {"held": held, "top": top, "exact": exact, "objects": sets.sum(1)}
-        return Observed({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
+        return Observation({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
 
 
 def _check_words(of: str, scores: str, by: object) -> None:

@@ -29,10 +29,10 @@ from robustest.packs import (
     Verdict,
     accuracy_of,
     apply,
-    asserted,
+    assertion,
     fallible,
     few,
-    measures,
+    measurement,
     no_lines,
     optional_threshold,
     result_of,
@@ -56,7 +56,7 @@ REPLICATION_GAP = Kind(
 """How much lower accuracy is on a replicated data set, once both are equally hard."""
 
 
-@measures(REPLICATION_GAP)
+@measurement(REPLICATION_GAP)
 def measure_replication_gap(
     model: object,
     data: object,
@@ -86,7 +86,7 @@ def measure_replication_gap(
         correction: "jackknife", "beta-mixture", or None to claim the naive gap (`assert_transfer_accuracy` claims the
             raw one).
         resamples: bootstrap draws, >= 100; None takes 1000, or 200 for the mixture.
-        **options: see `robustest.run.options.Options`.
+        **options: see `robustest.run.plan.Options`.
 
     Raises:
         ConfigError: an argument is out of range or unknown.
@@ -109,7 +109,7 @@ def measure_replication_gap(
         decision if whole else replace(decision, estimate=None, rule=f"{decision.rule}; budget: not all items"),
         settings,
         kind=REPLICATION_GAP,
-        statement=REPLICATION_GAP.quantities[0].says(how),
+        statement=REPLICATION_GAP.quantities[0].state(how),
         threshold=at_most,
         setting=f"{first.n} and {second.n} items, {gaps.annotations} annotations or more of each",
         method=f"equal selection frequencies; image bootstrap, {draws} draws",
@@ -119,7 +119,7 @@ def measure_replication_gap(
     return replace(result, notes=(*result.notes, *_notes(gaps, correction)))
 
 
-@asserted(measure_replication_gap)
+@assertion(measure_replication_gap)
 def assert_replication_gap() -> None:
     """Claim that accuracy on a replicated data set is at most `max_gap` lower once both are equally hard.
 

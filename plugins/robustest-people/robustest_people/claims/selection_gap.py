@@ -14,7 +14,7 @@ from robustest.packs import (
     Evaluator,
     Evidence,
     Kind,
-    Observed,
+    Observation,
     Options,
     Quantity,
     Result,
@@ -22,10 +22,10 @@ from robustest.packs import (
     ShareRule,
     Terms,
     Verdict,
-    asserted,
+    assertion,
     few,
     finish,
-    measures,
+    measurement,
     no_lines,
     observe,
     optional_threshold,
@@ -50,7 +50,7 @@ SELECTION_GAP = Kind(
 """How much more often annotators select the label than the prediction, or less, where the two differ."""
 
 
-@measures(SELECTION_GAP)
+@measurement(SELECTION_GAP)
 def measure_selection_gap(
     model: object,
     data: object,
@@ -72,7 +72,7 @@ def measure_selection_gap(
         responses: what annotators answered, of as many items as there are samples, and who they were; about the label
             and the prediction of each sample where the two differ.
         at_most: the size of the gap claimed at most, in 0..1.
-        **options: see `robustest.run.options.Options`.
+        **options: see `robustest.run.plan.Options`.
 
     Returns:
         The result. Its estimate is the size of the gap; `details["gap"]` has a sign, and is positive where annotators
@@ -89,7 +89,7 @@ def measure_selection_gap(
     setup = Setup.of(model, data, options)
     check_about(responses, len(setup.samples))
     plan = setup.plan(
-        SELECTION_GAP.quantities[0].says(),
+        SELECTION_GAP.quantities[0].state(),
         Labelling(setup.settings.examples),
         ShareRule(threshold=None, at_least=True, terms=setup.terms),
         identity=("accuracy and labels",),
@@ -111,7 +111,7 @@ def measure_selection_gap(
     )
 
 
-@asserted(measure_selection_gap, at_most=0.05)
+@assertion(measure_selection_gap, at_most=0.05)
 def assert_selection_gap() -> None:
     """Claim that annotators select prediction and label equally often, to within a margin, where the two differ.
 
@@ -133,7 +133,7 @@ class Labelling:
 
     examples: int
 
-    def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observed:
+    def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
         """Look at a chunk."""
         logits = evaluator.logits(chunk.x)
         predicted = evaluator.task.predictions(logits)
@@ -141,7 +141,7 @@ class Labelling:
             chunk, predicted != chunk.y, predicted, evaluator.task.margin(logits, chunk.y), most=self.examples
         )
         columns = {"held": predicted == chunk.y, "predicted": predicted, "label": chunk.y}
-        return Observed({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
+        return Observation({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
 
 
 def _about_disagreements(evidence: Evidence, responses: Responses) -> tuple[Answers, int]:

@@ -16,9 +16,9 @@ from robustest.packs import (
     Result,
     Verdict,
     apply,
-    asserted,
+    assertion,
     checked_whole,
-    measures,
+    measurement,
     no_lines,
     optional_threshold,
     result_of,
@@ -45,7 +45,7 @@ SIMULATABLE = Kind(
 """How often people foresee what a model says."""
 
 
-@measures(SIMULATABLE)
+@measurement(SIMULATABLE)
 def measure_simulatable(
     study: Responses,
     *,
@@ -69,7 +69,7 @@ def measure_simulatable(
             `study.truth`.
         choices: how many classes people chose from for each item, >= 2: guessing is right in one of as many; None for
             all of them.
-        **options: see `robustest.run.options.Options`.
+        **options: see `robustest.run.plan.Options`.
 
     Returns:
         The result. Its outcomes are the answers', in their order.
@@ -101,7 +101,7 @@ def measure_simulatable(
         decision,
         settings,
         kind=SIMULATABLE,
-        statement=SIMULATABLE.quantities[0].says(),
+        statement=SIMULATABLE.quantities[0].state(),
         threshold=at_least,
         setting=f"{found.items} items, {found.annotators} annotators, {len(study.classes)} classes",
         method=f"people's answers beside the model's, {'variance' if terms.scope == 'set' else 'bets'} by annotator",
@@ -111,7 +111,7 @@ def measure_simulatable(
     return replace(result, notes=(*result.notes, note))
 
 
-@asserted(measure_simulatable, at_least=0.5)
+@assertion(measure_simulatable, at_least=0.5)
 def assert_simulatable() -> None:
     """Claim that people foresee what the model says.
 

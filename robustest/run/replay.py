@@ -14,7 +14,7 @@ from robustest.data import Samples
 from robustest.engine.chunks import Chunk, load
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.shrink import shrink, shrinks
-from robustest.run.evidence import REPLAYED, Exhibit, Observed, exhibits_of, said
+from robustest.run.evidence import REPLAYED, Exhibit, Observation, exhibits_of, said
 from robustest.settings import Settings
 from robustest.store.corpus import Corpus, Kept, from_levels, levels
 from robustest.tasks import CLASSIFICATION, Task
@@ -109,7 +109,7 @@ class Replay:
             if index not in self.known or one.size < self.known[index].size:
                 self.known[index] = one
 
-    def observed(self, evaluator: Evaluator, chunk: Chunk, examples: int) -> Observed:
+    def observed(self, evaluator: Evaluator, chunk: Chunk, examples: int) -> Observation:
         """What is to be said of samples that known counterexamples break; one more pass tells their clean class."""
         seen = evaluator.judged(chunk.x, chunk.y)
         clean, right = seen.predicted, seen.holds
@@ -131,7 +131,7 @@ class Replay:
         if self._certifies:
             columns["proven"] = torch.zeros_like(columns["held"])
         arrays = {name: column.numpy() for name, column in columns.items()}
-        return Observed(arrays, exhibits, {REPLAYED: len(right)})
+        return Observation(arrays, exhibits, {REPLAYED: len(right)})
 
     def polish(self, evaluator: Evaluator, exhibits: list[Exhibit], bounds: tuple[float, float]) -> list[Exhibit]:
         """The same counterexamples made smaller, in norm balls, with models that have no budget of queries."""

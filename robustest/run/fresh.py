@@ -7,11 +7,9 @@ from dataclasses import replace
 
 from robustest.decisions import ShareRule
 from robustest.errors import ConfigError
-from robustest.run.chunk_measurement import Look
 from robustest.run.driver import observe
-from robustest.run.evidence import Columns, Evidence
-from robustest.run.plan import Plan
-from robustest.run.setup import Setup
+from robustest.run.evidence import Columns, Evidence, Look
+from robustest.run.plan import Plan, Setup
 
 ADAPTS = "the model adapts to what it is shown; it was reset before each condition"
 

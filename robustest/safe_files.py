@@ -8,7 +8,7 @@ from pathlib import Path, PurePath
 from typing import BinaryIO
 
 
-class Unfit(OSError):
+class UnsafeFile(OSError):
     """A file that is not read: it is no regular file, too large, or outside the folder it must lie in."""
 
 
@@ -19,13 +19,13 @@ def open_regular(path: Path) -> BinaryIO:
         path: the file; links are followed.
 
     Raises:
-        Unfit: it is no regular file.
+        UnsafeFile: it is no regular file.
         OSError: it cannot be read.
     """
     number = os.open(path, _FLAGS)
     try:
         if not stat.S_ISREG(os.fstat(number).st_mode):
-            raise Unfit("it is no regular file")
+            raise UnsafeFile("it is no regular file")
         return open(number, "rb")
     except BaseException:
         os.close(number)
@@ -40,7 +40,7 @@ def read_regular(path: Path, *, most: int) -> bytes:
         most: bytes it may have.
 
     Raises:
-        Unfit: it is no regular file, or larger.
+        UnsafeFile: it is no regular file, or larger.
         OSError: it cannot be read.
     """
     return _read_and_close(os.open(path, _FLAGS), most)
@@ -57,14 +57,14 @@ def read_below(folder: Path, name: str, *, most: int) -> bytes:
         most: bytes it may have.
 
     Raises:
-        Unfit: the name leads elsewhere, the file is no regular one, or is larger.
+        UnsafeFile: the name leads elsewhere, the file is no regular one, or is larger.
         OSError: it cannot be read.
     """
     parts = parts_below(name)
     if os.open not in os.supports_dir_fd:  # Windows
         path = folder.joinpath(*parts)
         if path.resolve() != folder.resolve().joinpath(*parts):
-            raise Unfit(f"{name!r} is a link")
+            raise UnsafeFile(f"{name!r} is a link")
         return read_regular(path, most=most)
     here = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -82,11 +82,11 @@ def parts_below(name: str) -> tuple[str, ...]:
     """The parts of a relative path that stays below where it starts.
 
     Raises:
-        Unfit: it does not.
+        UnsafeFile: it does not.
     """
     path = PurePath(name)
     if not path.parts or path.is_absolute() or path.drive or ".." in path.parts or "\0" in name:
-        raise Unfit(f"{name!r} is no path inside the folder")
+        raise UnsafeFile(f"{name!r} is no path inside the folder")
     return path.parts
 
 
@@ -99,13 +99,13 @@ def _read_and_close(number: int, most: int) -> bytes:
     try:
         about = os.fstat(number)
         if not stat.S_ISREG(about.st_mode):
-            raise Unfit("it is no regular file")
+            raise UnsafeFile("it is no regular file")
         if about.st_size > most:
-            raise Unfit(f"it has {about.st_size:,} bytes, and more than {most:,} are not read")
+            raise UnsafeFile(f"it has {about.st_size:,} bytes, and more than {most:,} are not read")
         with open(number, "rb", closefd=False) as file:
             content = file.read(most + 1)  # it may grow meanwhile
     finally:
         os.close(number)
     if len(content) > most:
-        raise Unfit(f"more than {most:,} bytes are not read")
+        raise UnsafeFile(f"more than {most:,} bytes are not read")
     return content

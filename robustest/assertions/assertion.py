@@ -1,29 +1,123 @@
-"""Assertions made of their measurements: the same arguments, and a test that fails where the claim does not hold."""
+"""Where a result becomes a test's outcome.
+
+Assertions made of their measurements: the same arguments, and a test that fails where the claim does not hold.
+"""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import wraps
+from pathlib import Path
 from typing import Any, ParamSpec, cast
 
-from robustest import extensions
-from robustest.assertions.gate import advise, gate, unvouched
+from robustest import context, extensions
 from robustest.context import claiming
-from robustest.errors import ConfigError, NotSearched, expected
+from robustest.errors import ClaimFailed, ClaimInconclusive, ConfigError, NotSearched, expected
+from robustest.identity.fingerprint import digest
 from robustest.kinds import Kind
-from robustest.results import Result
-from robustest.run.noting import kind_of
-from robustest.run.options import check_keywords
+from robustest.reports.text import failure_text
+from robustest.results import Cost, Result, Verdict
+from robustest.run.measurement import kind_of
+from robustest.run.plan import check_keywords
+from robustest.store.provenance import when
+from robustest.store.records import save_record
+
+
+def gate(result: Result) -> Result:
+    """Record a result and let it through only if it passed.
+
+    An inconclusive claim skips its test where the settings say so; it never passes. In a run that only replays known
+    counterexamples, a claim that does not fail was not measured by them, and does not pass.
+
+    Raises:
+        ClaimFailed: the claim does not hold.
+        ClaimInconclusive: the samples do not settle it.
+    """
+    __tracebackhide__ = True
+    running = context.current()
+    running.gate(result)
+    if running.settings.replay_only and result.verdict is not Verdict.FAILED:
+        raise running.not_searched(result.statement, "replayed only: nothing was searched for")
+    _record(result)
+    if result.verdict is Verdict.PASSED:
+        return result
+    if result.verdict is Verdict.INCONCLUSIVE and running.settings.inconclusive == "skip" and running.skip is not None:
+        running.skip(f"inconclusive: {result.statement}: {result.rule}")
+    kind = ClaimFailed if result.verdict is Verdict.FAILED else ClaimInconclusive
+    raise kind(failure_text(result, replay=""), result)  # the report of the run says how to repeat its test, once
+
+
+def advise(result: Result) -> Result:
+    """Record a result; it is let through where nothing was claimed, and gated where something was.
+
+    Raises:
+        As `gate`, where there is a threshold.
+    """
+    __tracebackhide__ = True
+    if result.threshold is not None or context.current().settings.replay_only:
+        return gate(result)
+    _record(result)
+    return result
+
+
+def unvouched(kind: str, nothing: NotSearched) -> Result:
+    """What an assertion returns where known counterexamples alone do not refute its claim: nothing was searched for.
+
+    Its test goes on to the next claim, and is skipped at its end unless one of its claims failed. There is neither an
+    estimate nor details.
+
+    Args:
+        kind: of the claim.
+        nothing: what said so.
+    """
+    running = context.current()
+    return Result(
+        kind=kind,
+        claim=nothing.claim,
+        statement=nothing.statement,
+        verdict=Verdict.INCONCLUSIVE,
+        rule=nothing.reason,
+        quantity="",
+        estimate=None,
+        interval=(0.0, 1.0),
+        threshold=None,
+        comparison=">=",
+        n=0,
+        n_total=0,
+        outcomes=(),
+        cost=Cost(),
+        seed=running.settings.seed,
+        setting="",
+        method="",
+        reasons=("not_searched",),
+    )
+
+
+def _record(result: Result) -> None:
+    running = context.current()
+    running.record(result)
+    if running.test and running.settings.store is not None:
+        _remember(Path(running.settings.store), running.test, result)
+
+
+def _remember(folder: Path, test: str, result: Result) -> None:
+    """Keep the latest result of each claim, as it would be had it all been measured now."""
+    plain = replace(result, cached="").to_dict()
+    record = {"test": test, "claim": result.claim, "when": when(), "result": plain}
+    key = digest((test, result.claim))
+    save_record(folder, key, record)  # another threshold replaces it
+
 
 P = ParamSpec("P")
 
 
-def asserted(measure: Callable[P, Result], **defaults: float) -> Callable[[Callable[[], object]], Callable[P, Result]]:
+def assertion(measure: Callable[P, Result], **defaults: float) -> Callable[[Callable[[], object]], Callable[P, Result]]:
     """Make an assertion of a measurement, from a function of no arguments that has its name and says what is claimed.
 
     ```python
-    @asserted(measure_robust_accuracy)
+    @assertion(measure_robust_accuracy)
     def assert_robust_accuracy() -> None:
         \"\"\"Claim that accuracy is at least `at_least`.\"\"\"
     ```
@@ -33,7 +127,7 @@ def asserted(measure: Callable[P, Result], **defaults: float) -> Callable[[Calla
     with where arguments and errors are described.
 
     Args:
-        measure: made by `robustest.run.noting.measures`, whose kind of claim this asserts.
+        measure: made by `robustest.run.measurement.measurement`, whose kind of claim this asserts.
         **defaults: thresholds that are claimed where no other is given.
 
     Returns:
@@ -41,7 +135,7 @@ def asserted(measure: Callable[P, Result], **defaults: float) -> Callable[[Calla
 
         - `ConfigError`: there is nothing to claim.
         - `UnknownNameError`: a keyword is unknown; the nearest known one is named.
-        - `ClaimFailed`, `ClaimInconclusive`: see `robustest.assertions.gate.gate`.
+        - `ClaimFailed`, `ClaimInconclusive`: see `robustest.assertions.assertion.gate`.
     """
     kind = kind_of(measure)
     if strangers := sorted(set(defaults) - set(kind.thresholds)):

@@ -1,9 +1,12 @@
-"""Comparing a claim's outcomes with those of a baseline, and offering them for the next one."""
+"""Comparing a claim's outcomes with those of a baseline, and offering them for the next one.
+
+How outcomes come about, in words that two runs compare.
+"""
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -119,7 +122,7 @@ def compared(
     rule: Rule,
     settings: Settings,
     *,
-    asked: bool,
+    has_threshold: bool,
     statement: str,
     units: Units,
     terms: Terms,
@@ -138,7 +141,7 @@ def compared(
     Args:
         rule: the claim on the number itself.
         settings: the running test's.
-        asked: whether that has a threshold.
+        has_threshold: whether that has a threshold.
         statement: the claim in words, which stands for its key outside a measurement; with the test's id, the key of
             the claim is that of the baseline's entry.
         units: what is counted.
@@ -157,7 +160,7 @@ def compared(
     tolerance = checked_threshold("tolerance", tolerance, trivial=1)
     if no_worse_than is None:
         return Compared(rule, settings, units)
-    common: dict[str, Any] = {"other": rule, "asked": asked, "tolerance": tolerance, "terms": terms}
+    common: dict[str, Any] = {"other": rule, "asked": has_threshold, "tolerance": tolerance, "terms": terms}
     making: NoWorse
     if scored:
         making = ScoreBaselineRule(**common, before=None, seed=settings.seed, of=scored)
@@ -168,7 +171,7 @@ def compared(
         beside: Any = getattr(units, "beside", None)
         if beside is None:
             raise ConfigError(expected("no_worse_than to be the path of a baseline file", no_worse_than))
-        own, other = beside(no_worse_than, asked=asked)
+        own, other = beside(no_worse_than, has_threshold=has_threshold)
         # Nothing is known of the other model yet: with no outcome of it the rule passes nothing.
         return Compared(replace(making, before=np.empty(0)), settings, own, other=other)
     if str(no_worse_than).endswith(_MODELS) or str(no_worse_than).startswith(_ADDRESSES):
@@ -243,3 +246,43 @@ def _command() -> str:
 
 def _tighten() -> str:
     return f"Hold what was won: {_command()}"
+
+
+def measured_by(identity: object, task: object) -> str:
+    """All that outcomes hang on besides model, samples and seed; empty where some of it has no words of its own.
+
+    A claim's statement names its attack, not the steps, and its task, not every cut. With fewer steps, or an easier
+    cut, a worse model looks as good as it was. Of values only what is not the default is told, so that a new field of
+    a later version changes nothing.
+
+    Args:
+        identity: as `Plan.identity`.
+        task: what answers are.
+    """
+    try:
+        return "" if identity is None else _told((identity, task))
+    except _Wordless:
+        return ""
+
+
+class _Wordless(Exception):
+    """A value whose repr differs from run to run."""
+
+
+def _told(value: object) -> str:
+    if value is None or isinstance(value, (str, bool, int, float)):
+        return repr(value)
+    if isinstance(value, type):
+        return value.__name__
+    if isinstance(value, (tuple, list)):
+        return f"({', '.join(map(_told, value))})"
+    if is_dataclass(value):
+        given = ((field, getattr(value, field.name, None)) for field in fields(value) if field.compare)
+        changed = (f"{field.name}={_told(one)}" for field, one in given if not _is_default(field, one))
+        return f"{type(value).__name__}({', '.join(changed)})"
+    raise _Wordless
+
+
+def _is_default(field: Field[Any], value: object) -> bool:
+    default = field.default if field.default_factory is MISSING else field.default_factory()
+    return type(default) is type(value) and bool(default == value)
