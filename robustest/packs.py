@@ -20,12 +20,12 @@ from robustest.cli.first_gates.battery import Probe as Probe
 from robustest.context import current as current
 from robustest.engine.chunks import Chunk as Chunk
 from robustest.engine.evaluator import Evaluator as Evaluator
-from robustest.engine.health import HealthFinding as HealthFinding
 from robustest.extensions import Command as Command
 from robustest.extensions import Section as Section
 from robustest.extensions import hookimpl as hookimpl
 from robustest.facts import Captions as Captions
 from robustest.facts import Fact as Fact
+from robustest.health import HealthFinding as HealthFinding
 from robustest.kinds import OUTCOMES as OUTCOMES
 from robustest.kinds import Kind as Kind
 from robustest.kinds import Quantity as Quantity

@@ -29,11 +29,11 @@ from robustest import (
 from robustest.attacks import Square
 from robustest.context import Context, running
 from robustest.errors import ClaimFailed, NotSearched
+from robustest.health import HEALTH_CHECKS
 from robustest.measure import measure_accuracy, measure_robust_accuracy, measure_robust_score
 from robustest.reports.text import failure_text
 from robustest.rules import BaselineRule, ScoreBaselineRule, ShareRule, Terms
 from robustest.run.setup import Setup
-from robustest.settings import HEALTH_CHECKS
 from robustest.statistics.fixed import Decision
 from robustest.store.corpus import Corpus
 
