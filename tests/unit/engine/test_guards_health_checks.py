@@ -174,7 +174,7 @@ def test_a_row_counts_as_searched_by_what_searches_it() -> None:
     weak = covered([(WEAK, [0, 1, 2], none)])
     assert weak.health.counts("weak_search") == (3, 3)
     assert len(weak.notes) == 1
-    assert weak.notes[0].startswith("weak_search: Linf(eps=0.1) of 4 features", 3)
+    assert weak.notes[0].startswith("weak_search: Linf(eps=0.1) of 4 features")
     part = covered([(WEAK, [0, 1, 2], none), (GRADIENT, [1], [False])]).health
     assert (part.survivors, part.unsearched) == (3, 2)
     broken = covered([(GRADIENT, [0, 1, 2], [True, False, False])]).health
