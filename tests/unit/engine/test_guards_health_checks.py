@@ -176,21 +176,21 @@ def test_a_row_counts_as_searched_by_what_searches_it() -> None:
     assert len(weak.notes) == 1
     assert weak.notes[0].startswith("weak_search: Linf(eps=0.1) of 4 features")
     part = covered([(WEAK, [0, 1, 2], none), (GRADIENT, [1], [False])]).health
-    assert (part.survivors, part.unsearched) == (3, 2)
+    assert part.counts("weak_search") == (2, 3)
     broken = covered([(GRADIENT, [0, 1, 2], [True, False, False])]).health
-    assert (broken.survivors, broken.unsearched) == (2, 0)
+    assert broken.counts("weak_search") == (0, 2)
 
 
 def test_two_searches_without_gradients_carry_a_row_and_what_the_second_breaks_is_counted() -> None:
     none = [False, False, False]
     once = covered([(BLIND, [0, 1, 2], none)]).health
-    assert (once.carried, once.broken_again) == (0, 0)
+    assert (once.searched_twice, once.broken_again) == (0, 0)
     twice = covered([(BLIND, [0, 1, 2], none), (BLIND, [0, 1], [False, True])]).health
-    assert (twice.survivors, twice.carried, twice.broken_again) == (2, 1, 1)
+    assert (twice.counts("weak_search")[1], twice.searched_twice, twice.broken_again) == (2, 1, 1)
     first = covered([(BLIND, [0, 1, 2], [True, True, False])]).health
-    assert (first.carried, first.broken_again) == (0, 0)
+    assert (first.searched_twice, first.broken_again) == (0, 0)
     gradients = covered([(GRADIENT, [0, 1, 2], none), (GRADIENT, [0, 1, 2], [True, False, False])]).health
-    assert (gradients.carried, gradients.broken_again) == (0, 0)
+    assert (gradients.searched_twice, gradients.broken_again) == (0, 0)
 
 
 def test_where_scores_are_labels_only_searches_of_labels_count() -> None:
@@ -477,9 +477,9 @@ def test_a_softmax_of_exactly_one_is_saturated(scale: float, saturated: int) -> 
     """Of a lead of 17 and more float32 keeps no slope in cross-entropy; a loss on logits has one."""
     x = torch.full((5, 4), 0.8)
     ce = probed(lead_model(scale), x, [APGD(loss="ce")])
-    assert (ce.probed, ce.saturated) == (5, saturated)
-    assert probed(lead_model(scale), x, [APGD(loss="margin")]).saturated == 0
-    assert probed(lead_model(scale), x, [APGD(loss="ce"), APGD(loss="margin")]).saturated == 0
+    assert ce.counts("saturated_softmax") == (saturated, 5)
+    assert probed(lead_model(scale), x, [APGD(loss="margin")]).counts("saturated_softmax")[0] == 0
+    assert probed(lead_model(scale), x, [APGD(loss="ce"), APGD(loss="margin")]).counts("saturated_softmax")[0] == 0
 
 
 def test_probabilities_of_zero_and_one_are_saturated_whatever_the_loss() -> None:
@@ -493,10 +493,10 @@ def test_probabilities_of_zero_and_one_are_saturated_whatever_the_loss() -> None
 
 def test_inputs_are_probed_only_for_gradients_and_only_eight() -> None:
     x = torch.rand(20, 4)
-    assert probed(lead_model(1.0), x).probed == 8
-    assert probed(lead_model(1.0), x[:3]).probed == 3
+    assert probed(lead_model(1.0), x).counts("quantised_input")[1] == 8
+    assert probed(lead_model(1.0), x[:3]).counts("quantised_input")[1] == 3
     none = probed(lead_model(1.0), x, [])
-    assert (none.probed, none.rounded) == (0, 0)
+    assert (none.counts("quantised_input"), none.counts("precision_disagreement")) == ((0, 0), (0, 0))
 
 
 def test_a_nudge_is_less_than_a_grey_level_and_inside_the_bounds() -> None:
@@ -553,8 +553,8 @@ def test_what_holds_without_a_bound_is_counted() -> None:
 
 
 def test_survivors_are_probed_only_after_gradients_and_where_there_is_a_radius() -> None:
-    assert survivors(lead_model(1.0), Linf(0.0), 5)[0].unbounded == 0
-    assert survivors(lead_model(1.0), Linf(0.1), 5, stage=BLIND)[0].unbounded == 0
+    assert survivors(lead_model(1.0), Linf(0.0), 5)[0].counts("unbounded_attack_fails")[1] == 0
+    assert survivors(lead_model(1.0), Linf(0.1), 5, stage=BLIND)[0].counts("unbounded_attack_fails")[1] == 0
     evaluator = evaluator_of(lead_model(1.0))
     cascade = Cascade(name="two", stages=(BLIND, Stage(searcher=FGSM())))
     assert [one.name for one in climbers(cascade, Linf(0.1), evaluator, chunk_of(torch.rand(3, 4)))] == ["fgsm"]
