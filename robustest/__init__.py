@@ -56,8 +56,8 @@ if TYPE_CHECKING:
     from robustest.assertions import assert_worst_group_accuracy as assert_worst_group_accuracy
     from robustest.assertions.strategies import assert_robust_to as assert_robust_to
     from robustest.bounds.smoothing import Smoothed as Smoothed
-    from robustest.claims.robustness.adversarial import Adversarial as Adversarial
-    from robustest.claims.robustness.adversarial import find_adversarial as find_adversarial
+    from robustest.claims.robustness.attacking import Adversarial as Adversarial
+    from robustest.claims.robustness.attacking import find_adversarial as find_adversarial
     from robustest.data.answers.annotations import Annotations as Annotations
     from robustest.data.answers.responses import Responses as Responses
     from robustest.data.benchmarks.names import benchmark as benchmark
@@ -141,7 +141,7 @@ _HOME: dict[str, tuple[str, ...]] = {
     ),
     "assertions.strategies": ("assert_robust_to",),
     "bounds.smoothing": ("Smoothed",),
-    "claims.robustness.adversarial": (
+    "claims.robustness.attacking": (
         "Adversarial",
         "find_adversarial",
     ),

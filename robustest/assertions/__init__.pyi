@@ -17,11 +17,11 @@ from robustest.data.answers.suspects import Suspects
 from robustest.data.benchmarks import SequenceBenchmark
 from robustest.data.breeds import BreedsSplit
 from robustest.data.label_sets import Scores
+from robustest.decisions.corruption_error import ErrorRates
 from robustest.discovery import Discovery
 from robustest.results import Result
-from robustest.rules.averages.corruption_error import Errors
-from robustest.run.options import Options
-from robustest.run.remembered.comparison import Baseline
+from robustest.run.comparison import Baseline
+from robustest.run.plan import Options
 from robustest.run.scores import Metric
 from robustest.run.training.trainings import TrainFn
 from robustest.shifts import Shift, ShiftFunction
@@ -29,8 +29,8 @@ from robustest.tasks import Task
 from robustest.threats import L2, Linf, Threat
 from torch import Tensor
 from typing import Literal, Unpack, overload
-from robustest.assertions.asserted import asserted as asserted
-from robustest.assertions.asserted import kinds as kinds
+from robustest.assertions.assertion import assertion as assertion
+from robustest.assertions.assertion import kinds as kinds
 
 @overload
 def assert_accuracy(
@@ -249,7 +249,7 @@ def assert_corruption_robustness(
     min_accuracy: float,
     max_drop: float | None = ...,
     max_mce: float | None = ...,
-    reference: Errors | str | os.PathLike[str] | None = ...,
+    reference: ErrorRates | str | os.PathLike[str] | None = ...,
     no_worse_than: Baseline | None = ...,
     tolerance: float = ...,
     task: Task | str | None = ...,
@@ -266,7 +266,7 @@ def assert_corruption_robustness(
     min_accuracy: float | None = ...,
     max_drop: float,
     max_mce: float | None = ...,
-    reference: Errors | str | os.PathLike[str] | None = ...,
+    reference: ErrorRates | str | os.PathLike[str] | None = ...,
     no_worse_than: Baseline | None = ...,
     tolerance: float = ...,
     task: Task | str | None = ...,
@@ -283,7 +283,7 @@ def assert_corruption_robustness(
     min_accuracy: float | None = ...,
     max_drop: float | None = ...,
     max_mce: float,
-    reference: Errors | str | os.PathLike[str] | None = ...,
+    reference: ErrorRates | str | os.PathLike[str] | None = ...,
     no_worse_than: Baseline | None = ...,
     tolerance: float = ...,
     task: Task | str | None = ...,
@@ -300,7 +300,7 @@ def assert_corruption_robustness(
     min_accuracy: float | None = ...,
     max_drop: float | None = ...,
     max_mce: float | None = ...,
-    reference: Errors | str | os.PathLike[str] | None = ...,
+    reference: ErrorRates | str | os.PathLike[str] | None = ...,
     no_worse_than: Baseline,
     tolerance: float = ...,
     task: Task | str | None = ...,

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from robustest.errors import DataError
-from robustest.regular import Unfit, read_below
+from robustest.safe_files import UnsafeFile, read_below
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -49,7 +49,7 @@ def _open(folder: Path, name: str) -> Image.Image:
 
     try:
         image = Image.open(io.BytesIO(read_below(folder, name, most=LARGEST)), formats=_FORMATS)
-    except Unfit as unfit:
+    except UnsafeFile as unfit:
         raise DataError(f"Expected images below {folder} but {unfit}.") from unfit
     except (OSError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f"Expected an image at {folder / name} but got {type(error).__name__}: {error}.") from error

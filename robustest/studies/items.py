@@ -10,7 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from robustest.errors import DataError, expected
-from robustest.regular import read_regular
+from robustest.safe_files import read_regular
 
 YES, NO = "yes", "no"
 LARGEST_TABLE = 256 * 2**20

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from robustest.errors import DataError
-from robustest.regular import read_regular
+from robustest.safe_files import read_regular
 from robustest.studies.items import LARGEST_TABLE, Item
 from robustest.studies.progress import Progress
 

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from robustest.errors import ConfigError, DataError, StoreError, expected
-from robustest.regular import read_regular
+from robustest.safe_files import read_regular
 from robustest.studies import images
 from robustest.studies.items import QUESTIONS, Item, Task, check_text, choices_of, fit, shown_label
 from robustest.studies.plan import Plan, assign, lay_out

@@ -18,17 +18,16 @@ from torch import Tensor
 from robustest.claims.datasets.data_sets import accuracy_of
 from robustest.data import as_samples
 from robustest.data.answers.annotations import Annotations
+from robustest.decisions import Decision, optional_threshold
 from robustest.errors import ConfigError, DataError, expected, unknown
 from robustest.kinds import Kind, Quantity, no_lines
 from robustest.results import Result, Verdict
 from robustest.rules.people.replication import FEWEST, Gap, Gaps, decide_gap, replication_gaps
 from robustest.run.evidence import Evidence
-from robustest.run.noting import measures
-from robustest.run.options import Options, apply, terms_of
-from robustest.run.result_building import fallible, few, result_of
-from robustest.run.setup import Setup
+from robustest.run.finish import fallible, few, result_of
+from robustest.run.measurement import measurement
+from robustest.run.plan import Options, Setup, apply, terms_of
 from robustest.settings import Settings
-from robustest.statistics import Decision, asked_threshold
 from robustest.statistics.cells import Cells
 
 RESAMPLES = {"jackknife": 1000, "beta-mixture": 200, None: 1000}
@@ -45,7 +44,7 @@ REPLICATION_GAP = Kind(
 """How much lower accuracy is on a replicated data set, once both are equally hard."""
 
 
-@measures(REPLICATION_GAP)
+@measurement(REPLICATION_GAP)
 def measure_replication_gap(
     model: object,
     data: object,
@@ -75,7 +74,7 @@ def measure_replication_gap(
         correction: "jackknife", "beta-mixture", or None to claim the naive gap (`assert_transfer_accuracy` claims the
             raw one).
         resamples: bootstrap draws, >= 100; None takes 1000, or 200 for the mixture.
-        **options: see `robustest.run.options.Options`.
+        **options: see `robustest.run.plan.Options`.
 
     Raises:
         ConfigError: an argument is out of range or unknown.
@@ -83,7 +82,7 @@ def measure_replication_gap(
             `measure_robust_accuracy`.
         ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
-    at_most = asked_threshold("at_most", at_most, trivial=1)
+    at_most = optional_threshold("at_most", at_most, trivial=1)
     draws = _draws(correction, resamples)
     first_says, second_says = _checked(annotations)
     first, second, settings = _outcomes(model, data, new_data, (len(first_says), len(second_says)), options)
@@ -98,7 +97,7 @@ def measure_replication_gap(
         decision if whole else replace(decision, estimate=None, rule=f"{decision.rule}; budget: not all items"),
         settings,
         kind=REPLICATION_GAP,
-        statement=REPLICATION_GAP.quantities[0].says(how),
+        statement=REPLICATION_GAP.quantities[0].state(how),
         threshold=at_most,
         setting=f"{first.n} and {second.n} items, {gaps.annotations} annotations or more of each",
         method=f"equal selection frequencies; image bootstrap, {draws} draws",

@@ -9,15 +9,15 @@ from numpy.typing import NDArray
 
 from robustest.claims.labels.study_answers import checked_study, evidence_of, left_out
 from robustest.data.answers.responses import Responses
+from robustest.decisions import optional_threshold
+from robustest.decisions.rule import Terms
 from robustest.errors import ConfigError, DataError, unknown
 from robustest.kinds import Kind, Quantity, no_lines
 from robustest.results import Result
 from robustest.rules.people.foreseen import Interval, decide_noticed, noticed_interval
-from robustest.rules.rule import Terms
-from robustest.run.noting import measures
-from robustest.run.options import Options, apply, terms_of
-from robustest.run.result_building import few, result_of
-from robustest.statistics import asked_threshold
+from robustest.run.finish import few, result_of
+from robustest.run.measurement import measurement
+from robustest.run.plan import Options, apply, terms_of
 from robustest.statistics.resampling.two_way import Estimate, difference_by_annotator
 
 Bools = NDArray[np.bool_]
@@ -37,7 +37,7 @@ CUE_NOTICED = Kind(
 """How much more often people call a cue spurious than a cue that is none."""
 
 
-@measures(CUE_NOTICED)
+@measurement(CUE_NOTICED)
 def measure_cue_noticed(
     study: Responses,
     cue: str,
@@ -59,7 +59,7 @@ def measure_cue_noticed(
         cue: the cue that the claim is about, by name.
         at_least: how much more often it is called spurious than the null cue, claimed to be more than this, -1..1.
         null, planted: the names of the two others.
-        **options: see `robustest.run.options.Options`.
+        **options: see `robustest.run.plan.Options`.
 
     Returns:
         The result. Its outcomes are the answers about the cue: True where it is called spurious.
@@ -69,7 +69,7 @@ def measure_cue_noticed(
         DataError: there are no answers about the cue, it is not known who gave one, or annotators were not asked about
             cues.
     """
-    at_least = asked_threshold("at_least", at_least, within=(-1.0, 1.0), trivial=-1)
+    at_least = optional_threshold("at_least", at_least, within=(-1.0, 1.0), trivial=-1)
     if cue in (null, planted):
         raise ConfigError(f"Expected another cue than the null and the planted one but got {cue!r}.")
     study = checked_study(study, "the clusters that the variance is computed by")
@@ -86,7 +86,7 @@ def measure_cue_noticed(
         decision,
         settings,
         kind=CUE_NOTICED,
-        statement=CUE_NOTICED.quantities[0].says(cue),
+        statement=CUE_NOTICED.quantities[0].state(cue),
         threshold=at_least,
         setting=f"{cue}, {len(np.unique(study.annotator[about[cue]]))} annotators",
         method=f"calls beside those of two known cues, {'variance' if terms.scope == 'set' else 'bets'} by annotator",

@@ -19,23 +19,20 @@ from numpy.typing import NDArray
 
 from robustest.claims.labels.study_answers import check_about, checked_responses, left_out
 from robustest.data.answers.responses import Responses
+from robustest.decisions import ShareRule, Terms, checked_threshold
+from robustest.decisions.strata import StrataRule
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.errors import ConfigError, DataError
 from robustest.kinds import Kind, Quantity, no_lines
 from robustest.results import Pairing, Result
-from robustest.rules import ShareRule, Terms
 from robustest.rules.people.label_agreement import FEWEST_ANSWERS, MANY_ANSWERS, Agreement, LookedAtRule
-from robustest.rules.strata import StrataRule
+from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
-from robustest.run.evidence import Evidence, Observed, unchanged_exhibits
-from robustest.run.noting import measures
-from robustest.run.options import Options
-from robustest.run.plan import Plan
-from robustest.run.remembered.comparison import Baseline
-from robustest.run.result_building import finish
-from robustest.run.setup import Setup
-from robustest.statistics import checked_threshold
+from robustest.run.evidence import Evidence, Observation, unchanged_exhibits
+from robustest.run.finish import finish
+from robustest.run.measurement import measurement
+from robustest.run.plan import Options, Plan, Setup
 
 LABEL_AGREEMENT = Kind(
     name="label_agreement",
@@ -52,7 +49,7 @@ LABEL_AGREEMENT = Kind(
             "min_main", "share that is what annotators select most", "share that is what annotators select most"
         ),
     ),
-    asks_too=("no_worse_than",),
+    further_claims=("no_worse_than",),
     lines=no_lines,
 )
 """How often a model says what those who looked at a sample select for it."""
@@ -71,7 +68,7 @@ _COLUMNS = (
 )
 
 
-@measures(LABEL_AGREEMENT)
+@measurement(LABEL_AGREEMENT)
 def measure_label_agreement(
     model: object,
     data: object,
@@ -106,7 +103,7 @@ def measure_label_agreement(
             tie is for none. Give one of the three.
         no_worse_than, tolerance: as for `measure_robust_accuracy`; what is compared is the claimed share, or the
             contained one.
-        **options: see `robustest.run.options.Options`.
+        **options: see `robustest.run.plan.Options`.
 
     Raises:
         ConfigError: an argument is out of range or unknown, or several thresholds are given.
@@ -116,7 +113,7 @@ def measure_label_agreement(
     """
     asked, threshold = _asked(min_contained=min_contained, max_unsupported=max_unsupported, min_main=min_main)
     plan = _plan(Setup.of(model, data, options), responses, asked, threshold).against(
-        no_worse_than, tolerance, asked=threshold is not None
+        no_worse_than, tolerance, has_threshold=threshold is not None
     )
     evidence = observe(plan)
     details = _details(evidence, responses)
@@ -124,7 +121,7 @@ def measure_label_agreement(
         plan,
         evidence,
         kind=LABEL_AGREEMENT,
-        asked=asked,
+        quantity=asked,
         threshold=threshold,
         setting=f"{len(responses)} answers, {details['fewest_answers']} or more a sample",
         method="predictions beside what annotators select",
@@ -159,7 +156,7 @@ class Agreeing:
     holds: str
     examples: int
 
-    def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observed:
+    def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
         """Look at a chunk."""
         logits = evaluator.logits(chunk.x)
         predicted = evaluator.task.predictions(logits)
@@ -185,7 +182,7 @@ class Agreeing:
             most=self.examples,
         )
         columns = {column: getattr(found, column) for column in _COLUMNS}
-        return Observed({"held": held, "possible": what | ~enough, **columns}, exhibits)
+        return Observation({"held": held, "possible": what | ~enough, **columns}, exhibits)
 
 
 def _asked(**given: float | None) -> tuple[Quantity, float | None]:
@@ -194,9 +191,9 @@ def _asked(**given: float | None) -> tuple[Quantity, float | None]:
     if len(asked) > 1:
         raise ConfigError(f"Expected one threshold but got {' and '.join(asked)}. Write an assertion for each.")
     if not asked:
-        return LABEL_AGREEMENT.asked("min_contained"), None
+        return LABEL_AGREEMENT.quantity_of("min_contained"), None
     trivial = 1 if asked[0].startswith("max_") else 0
-    return LABEL_AGREEMENT.asked(asked[0]), checked_threshold(asked[0], given[asked[0]], trivial=trivial)
+    return LABEL_AGREEMENT.quantity_of(asked[0]), checked_threshold(asked[0], given[asked[0]], trivial=trivial)
 
 
 def _plan(setup: Setup, responses: object, asked: Quantity, threshold: float | None) -> Plan:
@@ -210,7 +207,7 @@ def _plan(setup: Setup, responses: object, asked: Quantity, threshold: float | N
     check_about(answers, len(setup.samples))
     tables = Tables(*(np.ascontiguousarray(table) for table in answers.counts()))
     return setup.plan(
-        asked.says(),
+        asked.state(),
         Agreeing(tables, holds=asked.threshold, examples=setup.settings.examples),
         StrataRule(
             whole=_rule(threshold, setup.terms, at_least=asked.comparison == ">="),

@@ -20,18 +20,17 @@ from robustest.claims.labels.study_answers import (
 from robustest.data import as_samples
 from robustest.data.answers.responses import Responses
 from robustest.data.answers.suspects import Suspects, labels_of
+from robustest.decisions import Decision, optional_threshold
 from robustest.errors import ConfigError, DataError, expected
-from robustest.facts import Captions
 from robustest.kinds import Kind, Quantity, no_lines
-from robustest.results import NOT_PAIRED, Result
+from robustest.results import NOT_PAIRED, Captions, Result
 from robustest.rules.people.label_agreement import FEWEST_ANSWERS
 from robustest.rules.people.wrong_labels import decide_wrong
 from robustest.run.evidence import Evidence, Exhibit
-from robustest.run.noting import measures
-from robustest.run.options import Options, apply
-from robustest.run.result_building import result_of
+from robustest.run.finish import result_of
+from robustest.run.measurement import measurement
+from robustest.run.plan import Options, apply
 from robustest.settings import Settings
-from robustest.statistics import Decision, asked_threshold
 
 Bools = NDArray[np.bool_]
 
@@ -48,7 +47,7 @@ LABEL_QUALITY = Kind(
 """The share of a data set's labels that people find wrong."""
 
 
-@measures(LABEL_QUALITY)
+@measurement(LABEL_QUALITY)
 def measure_label_quality(
     data: object,
     responses: Responses,
@@ -71,7 +70,7 @@ def measure_label_quality(
         max_error_rate: the share of wrong labels claimed at most, in 0..1.
         suspects: what `robustest.data.suspects` found in the same data, to be shown, and to test whether the sample was
             drawn without a view to them; their number decides nothing.
-        **options: see `robustest.run.options.Options`; with scope="population" the claim is about what the
+        **options: see `robustest.run.plan.Options`; with scope="population" the claim is about what the
             data set was drawn from.
 
     Returns:
@@ -82,7 +81,7 @@ def measure_label_quality(
         DataError: the responses are not of the data's samples, nobody answered anything, or nothing was said of the
             label of an item that somebody looked at; else as for `measure_robust_accuracy`.
     """
-    most = asked_threshold("max_error_rate", max_error_rate, trivial=1)
+    most = optional_threshold("max_error_rate", max_error_rate, trivial=1)
     checked_responses(responses)
     if suspects is not None and not isinstance(suspects, Suspects):
         raise ConfigError(expected("suspects as robustest.data.suspects(...) finds them", suspects))
@@ -100,7 +99,7 @@ def measure_label_quality(
         decision,
         settings,
         kind=LABEL_QUALITY,
-        statement=LABEL_QUALITY.quantities[0].says(),
+        statement=LABEL_QUALITY.quantities[0].state(),
         threshold=most,
         setting=f"{n} of {total} labels that people looked at, {int(looked.answers.min())} answers or more each",
         method="hypergeometric bounds" if settings.scope == "set" else "exact binomial bounds",

@@ -10,22 +10,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from robustest.data.label_sets import LabelSets, Scores, as_label_sets, said
+from robustest.decisions import Decision, ShareRule, optional_threshold
+from robustest.decisions.strata import StrataRule
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.errors import ConfigError, DataError, expected
 from robustest.identity.fingerprint import digest
 from robustest.kinds import OUTCOMES, Kind, Quantity, no_lines
 from robustest.results import Pairing, Result, Verdict
-from robustest.rules import ShareRule
-from robustest.rules.strata import StrataRule
+from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
-from robustest.run.evidence import Evidence, Observed, unchanged_exhibits
-from robustest.run.noting import measures
-from robustest.run.options import Options
-from robustest.run.remembered.comparison import Baseline
-from robustest.run.result_building import finish
-from robustest.run.setup import Setup
-from robustest.statistics import Decision, asked_threshold
+from robustest.run.evidence import Evidence, Observation, unchanged_exhibits
+from robustest.run.finish import finish
+from robustest.run.measurement import measurement
+from robustest.run.plan import Options, Setup
 from robustest.tasks import MultiLabel
 
 Of = Literal["top1-in-set", "exact-set"]
@@ -35,13 +33,13 @@ _SCORES = ("sigmoid", "softmax")
 MULTILABEL_ACCURACY = Kind(
     name="multilabel_accuracy",
     quantities=(Quantity.at_least("at_least", "multi-label accuracy", "multi-label accuracy ({})", counts=OUTCOMES),),
-    asks_too=("no_worse_than",),
+    further_claims=("no_worse_than",),
     lines=no_lines,
 )
 """How often a model names what samples show that may show several objects."""
 
 
-@measures(MULTILABEL_ACCURACY)
+@measurement(MULTILABEL_ACCURACY)
 def measure_multilabel_accuracy(
     model: object,
     data: object,
@@ -73,7 +71,7 @@ def measure_multilabel_accuracy(
             with a binary loss; "softmax", those at least half as probable as the most probable one.
         by: "objects", as above, or "overall", where the share of all samples alone is claimed: every line then says
             which numbers of objects are below it.
-        **options: see `robustest.run.options.Options`.
+        **options: see `robustest.run.plan.Options`.
 
     Raises:
         ConfigError: an argument is out of range or unknown.
@@ -82,11 +80,11 @@ def measure_multilabel_accuracy(
         ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
     _check_words(metric, scores, by)
-    threshold = asked_threshold("at_least", at_least, trivial=0)
+    threshold = optional_threshold("at_least", at_least, trivial=0)
     given = _given(data, metric)
     setup = Setup.of(model, given.samples, options)
     plan = setup.plan(
-        MULTILABEL_ACCURACY.quantities[0].says(_OF[metric]),
+        MULTILABEL_ACCURACY.quantities[0].state(_OF[metric]),
         Naming(sets=given.sets, of=metric, scores=scores, examples=setup.settings.examples),
         StrataRule(
             whole=ShareRule(threshold=threshold, at_least=True, terms=setup.terms),
@@ -96,7 +94,7 @@ def measure_multilabel_accuracy(
             column="objects",
         ),
         identity=("multi-label accuracy", metric, scores, digest(given.sets)),
-    ).against(no_worse_than, tolerance, asked=threshold is not None)
+    ).against(no_worse_than, tolerance, has_threshold=threshold is not None)
     evidence = observe(plan)
     by_objects, blind = _by_objects(evidence), _by_saying_one_thing(given, metric)
     return finish(
@@ -129,7 +127,7 @@ class Naming:
     scores: Scores
     examples: int
 
-    def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observed:
+    def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
         """Look at a chunk."""
         logits = evaluator.logits(chunk.x)
         sets = self.sets[chunk.ids.cpu()].to(logits.device)
@@ -146,7 +144,7 @@ class Naming:
             chunk, ~held, predicted, evaluator.task.margin(logits, chunk.y), most=self.examples
         )
         columns = {"held": held, "top": top, "exact": exact, "objects": sets.sum(1)}
-        return Observed({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
+        return Observation({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
 
 
 def _check_words(of: str, scores: str, by: object) -> None:

@@ -9,20 +9,18 @@ import numpy as np
 
 from robustest.claims.labels.study_answers import check_about, checked_responses, left_out
 from robustest.data.answers.responses import Responses
+from robustest.decisions import Decision, ShareRule, Terms, optional_threshold
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.errors import DataError
 from robustest.kinds import Kind, Quantity, no_lines
 from robustest.results import Result, Verdict
-from robustest.rules import ShareRule, Terms
 from robustest.rules.people.selection_gap import Answers, SelectionGap, decide_selection_gap, selection_gap
 from robustest.run.driver import observe
-from robustest.run.evidence import Evidence, Observed, unchanged_exhibits
-from robustest.run.noting import measures
-from robustest.run.options import Options
-from robustest.run.result_building import few, finish
-from robustest.run.setup import Setup
-from robustest.statistics import Decision, asked_threshold
+from robustest.run.evidence import Evidence, Observation, unchanged_exhibits
+from robustest.run.finish import few, finish
+from robustest.run.measurement import measurement
+from robustest.run.plan import Options, Setup
 
 SELECTION_GAP = Kind(
     name="selection_gap",
@@ -39,7 +37,7 @@ SELECTION_GAP = Kind(
 """How much more often annotators select the label than the prediction, or less, where the two differ."""
 
 
-@measures(SELECTION_GAP)
+@measurement(SELECTION_GAP)
 def measure_selection_gap(
     model: object,
     data: object,
@@ -61,7 +59,7 @@ def measure_selection_gap(
         responses: what annotators answered, of as many items as there are samples, and who they were; about the label
             and the prediction of each sample where the two differ.
         at_most: the size of the gap claimed at most, in 0..1.
-        **options: see `robustest.run.options.Options`.
+        **options: see `robustest.run.plan.Options`.
 
     Returns:
         The result. Its estimate is the size of the gap; `details["gap"]` has a sign, and is positive where annotators
@@ -73,12 +71,12 @@ def measure_selection_gap(
             the prediction of a sample where the two differ; else as for `measure_robust_accuracy`.
         ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
-    margin = asked_threshold("at_most", at_most, trivial=1)
+    margin = optional_threshold("at_most", at_most, trivial=1)
     checked_responses(responses).known_annotators("the clusters that the variance is computed by")
     setup = Setup.of(model, data, options)
     check_about(responses, len(setup.samples))
     plan = setup.plan(
-        SELECTION_GAP.quantities[0].says(),
+        SELECTION_GAP.quantities[0].state(),
         Labelling(setup.settings.examples),
         ShareRule(threshold=None, at_least=True, terms=setup.terms),
         identity=("accuracy and labels",),
@@ -112,7 +110,7 @@ class Labelling:
 
     examples: int
 
-    def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observed:
+    def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
         """Look at a chunk."""
         logits = evaluator.logits(chunk.x)
         predicted = evaluator.task.predictions(logits)
@@ -120,7 +118,7 @@ class Labelling:
             chunk, predicted != chunk.y, predicted, evaluator.task.margin(logits, chunk.y), most=self.examples
         )
         columns = {"held": predicted == chunk.y, "predicted": predicted, "label": chunk.y}
-        return Observed({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
+        return Observation({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
 
 
 def _about_disagreements(evidence: Evidence, responses: Responses) -> tuple[Answers, int]:

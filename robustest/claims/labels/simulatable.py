@@ -18,14 +18,14 @@ from robustest.claims.labels.study_answers import (
     uniformity_of,
 )
 from robustest.data.answers.responses import Responses
+from robustest.decisions import optional_threshold
 from robustest.errors import DataError, expected
 from robustest.kinds import Kind, Quantity, no_lines
 from robustest.results import Result, Verdict
 from robustest.rules.people.foreseen import decide_foreseen, foreseen_interval
-from robustest.run.noting import measures
-from robustest.run.options import Options, apply, terms_of
-from robustest.run.result_building import result_of
-from robustest.statistics import asked_threshold
+from robustest.run.finish import result_of
+from robustest.run.measurement import measurement
+from robustest.run.plan import Options, apply, terms_of
 from robustest.statistics.resampling.two_way import Estimate, share_by_annotator
 from robustest.statistics.uniform_sample import Uniformity
 
@@ -37,7 +37,7 @@ SIMULATABLE = Kind(
 """How often people foresee what a model says."""
 
 
-@measures(SIMULATABLE)
+@measurement(SIMULATABLE)
 def measure_simulatable(
     study: Responses,
     *,
@@ -61,7 +61,7 @@ def measure_simulatable(
             `study.truth`.
         choices: how many classes people chose from for each item, >= 2: guessing is right in one of as many; None for
             all of them.
-        **options: see `robustest.run.options.Options`.
+        **options: see `robustest.run.plan.Options`.
 
     Returns:
         The result. Its outcomes are the answers', in their order.
@@ -71,7 +71,7 @@ def measure_simulatable(
         DataError: there are no answers, it is not known who gave one or what the model says to an item, or annotators
             were asked about one class at a time.
     """
-    at_least = asked_threshold("at_least", at_least, trivial=0)
+    at_least = optional_threshold("at_least", at_least, trivial=0)
     if choices is not None:
         checked_whole("choices", choices, 2)
     study = checked_study(study, "the clusters that the variance is computed by")
@@ -93,7 +93,7 @@ def measure_simulatable(
         decision,
         settings,
         kind=SIMULATABLE,
-        statement=SIMULATABLE.quantities[0].says(),
+        statement=SIMULATABLE.quantities[0].state(),
         threshold=at_least,
         setting=f"{found.items} items, {found.annotators} annotators, {len(study.classes)} classes",
         method=f"people's answers beside the model's, {'variance' if terms.scope == 'set' else 'bets'} by annotator",

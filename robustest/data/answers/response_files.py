@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from robustest.errors import DataError, expected
-from robustest.regular import read_regular
+from robustest.safe_files import read_regular
 
 COLUMNS = ("item", "annotator", "label", "answer", "time", "check", "truth")
 """What a row may say: see `robustest.data.answers.responses.Responses.from_columns`."""
