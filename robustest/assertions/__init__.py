@@ -14,15 +14,8 @@ from robustest.claims.cues.failure_direction import MAX_EXCESS, measure_no_failu
 from robustest.claims.cues.spurious_feature import measure_no_spurious_feature
 from robustest.claims.datasets.accuracy import measure_accuracy
 from robustest.claims.datasets.data_sets import measure_transfer_accuracy
-from robustest.claims.datasets.replication import measure_replication_gap
 from robustest.claims.datasets.subpopulation import measure_subpopulation_shift
 from robustest.claims.datasets.worst_group import measure_worst_group_accuracy
-from robustest.claims.labels.cue_noticed import measure_cue_noticed
-from robustest.claims.labels.label_agreement import measure_label_agreement
-from robustest.claims.labels.label_quality import measure_label_quality
-from robustest.claims.labels.multilabel_accuracy import measure_multilabel_accuracy
-from robustest.claims.labels.selection_gap import measure_selection_gap
-from robustest.claims.labels.simulatable import measure_simulatable
 from robustest.claims.representations.class_evidence import measure_class_evidence
 from robustest.claims.representations.gradient_alignment import measure_gradient_alignment
 from robustest.claims.representations.invertible_features import measure_invertible_features
@@ -183,16 +176,6 @@ def assert_transfer_accuracy() -> None:
     """
 
 
-@assertion(measure_replication_gap)
-def assert_replication_gap() -> None:
-    """Claim that accuracy on a replicated data set is at most `max_gap` lower once both are equally hard.
-
-    Raises:
-        ClaimFailed: the gap is larger.
-        ClaimInconclusive: items and annotations do not settle it.
-    """
-
-
 @assertion(measure_subpopulation_shift)
 def assert_subpopulation_shift() -> None:
     """Claim that accuracy falls by at most `max_drop` from the subclasses trained on to others of the same classes.
@@ -291,66 +274,6 @@ def assert_class_evidence() -> None:
     Raises:
         ClaimFailed: the judge sees it too seldom.
         ClaimInconclusive: a claim that these samples do not settle, too few samples driven, or a judge at chance.
-    """
-
-
-@assertion(measure_label_agreement)
-def assert_label_agreement() -> None:
-    """Claim that the model says what those who looked at the samples select for them.
-
-    Raises:
-        ClaimFailed: it says it too seldom, or makes too many errors that nobody supports.
-        ClaimInconclusive: samples and answers do not settle it.
-    """
-
-
-@assertion(measure_selection_gap, at_most=0.05)
-def assert_selection_gap() -> None:
-    """Claim that annotators select prediction and label equally often, to within a margin, where the two differ.
-
-    Raises:
-        ClaimFailed: they prefer one of them by more.
-        ClaimInconclusive: images and annotators do not settle it.
-    """
-
-
-@assertion(measure_label_quality, max_error_rate=0.02)
-def assert_label_quality() -> None:
-    """Claim that at most so many labels of a data set are wrong, by a uniform sample that people looked at.
-
-    Raises:
-        ClaimFailed: more are wrong.
-        ClaimInconclusive: too few were looked at to settle it.
-    """
-
-
-@assertion(measure_simulatable, at_least=0.5)
-def assert_simulatable() -> None:
-    """Claim that people foresee what the model says.
-
-    Raises:
-        ClaimFailed: they foresee less.
-        ClaimInconclusive: the answers do not settle it, or nothing need be foreseen to give them.
-    """
-
-
-@assertion(measure_cue_noticed, at_least=0.0)
-def assert_cue_noticed() -> None:
-    """Claim that people call a cue spurious more often than a cue that is none.
-
-    Raises:
-        ClaimFailed: they do not, by as much.
-        ClaimInconclusive: the answers do not settle it, or people do not notice a planted cue either.
-    """
-
-
-@assertion(measure_multilabel_accuracy)
-def assert_multilabel_accuracy() -> None:
-    """Claim that the model says what samples show, of samples that may show several objects.
-
-    Raises:
-        ClaimFailed: it says it too seldom.
-        ClaimInconclusive: a population claim that these samples do not settle, or samples of which any answer is right.
     """
 
 

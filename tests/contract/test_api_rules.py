@@ -35,9 +35,6 @@ VARIED = {
     "synthetic",
 }
 FIRST = {
-    "assert_simulatable": ["study"],
-    "assert_cue_noticed": ["study"],
-    "assert_label_quality": ["data"],
     "assert_robust_generalization": ["data"],
     "assert_synthetic_covers": ["data"],
 }
@@ -132,9 +129,7 @@ def test_every_keyword_has_one_meaning_on_the_page() -> None:
 ONE_TYPE = {
     "reference": "another model, or a table that is measured against: each quantity has its own table",
     "data": "some claims take a form of data of their own",
-    "cue": "a name among a study's conditions, or a cue",
     "threat": "some searches know two norms",
-    "metric": "each claim names the figures that it can make of answers",
     "embedding": "a function of inputs; some claims take the features themselves as well",
 }
 """Words whose type differs from claim to claim, and why their meaning does not."""
