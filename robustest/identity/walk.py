@@ -13,7 +13,7 @@
 5. An object with `robustest_fingerprint() -> str` counts by what that returns.
 
 No reading of code can be complete. What a computation reads from outside is watched (`dependencies`), and a model is
-asked again before anything that is remembered of it counts (`robustest.run.remembered.asking`).
+asked again before anything that is remembered of it counts (`robustest.run.memory`).
 
 Digests of files alone, without functions' code objects, were the alternative: with `train` in a test file, an edited
 threshold would then forget an hour of training; a global set at run time and a patched method would not count.
