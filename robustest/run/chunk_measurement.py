@@ -41,7 +41,7 @@ Look = Callable[[Evaluator, Chunk], Observed]
 
 
 def stratified(observed: Observed, task: Task, chunk: Chunk) -> Observed:
-    """Return what a chunk showed with the column of its strata, where the task has some; see `robustest.rules.strata`.
+    """Return what a chunk showed with the column of its strata, where the task has some; see `decisions.strata`.
 
     Every row of a run must have the same columns: those that are measured, and those of replayed counterexamples.
     """
