@@ -14,7 +14,7 @@ from robustest.decisions.drop import drop_bounds
 from robustest.decisions.share import clopper_pearson
 from robustest.decisions.thresholds import count_at_least, count_at_most
 from robustest.results import Result, Verdict
-from robustest.run.changed import keeps
+from robustest.run.finish import keeps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
