@@ -14,7 +14,7 @@ from typing import Any, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
-from robustest.claims.datasets.data_sets import accuracy_of, pair_details
+from robustest.claims.datasets.accuracy import accuracy_of, pair_details
 from robustest.data.breeds import BreedsSplit
 from robustest.data.domains import Domain, domains
 from robustest.decisions import Decision, Terms, optional_threshold

@@ -2,18 +2,31 @@
 
 The mean corruption error (mCE: Hendrycks and Dietterich, ICLR 2019, section 4.2) is the mean, over corruptions, of the
 errors summed over severities, as a share of another model's. The relative mCE takes each model's clean error off first.
+
+What a claim on corruptions is measured in: its cells, and the errors that they are compared with.
+
+The cells of a claim on corruptions: what each shows of a chunk's samples, and how the model answers.
+
+The errors of another model that a mean corruption error is relative to: a user's, or published ones.
 """
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Sequence
-from typing import Any, Unpack
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar, Unpack
 
 import numpy as np
+import torch
 
-from robustest.claims.shifts.cells import Cell, Corrupting, Corruptions, cut_column, moved_column
-from robustest.claims.shifts.grid import Grid
+from robustest.checks import moved_rows
+from robustest.data import Samples
+from robustest.data.benchmarks import CorruptedBenchmark
+from robustest.data.benchmarks.published import IMAGENET_CLASSES, PUBLISHED
 from robustest.decisions import clopper_pearson
 from robustest.decisions.corruption_error import (
     CellsRule,
@@ -23,15 +36,20 @@ from robustest.decisions.corruption_error import (
     relative_mean_corruption_error,
 )
 from robustest.decisions.drop import AboveChanceRule, share_of_largest_class
+from robustest.engine.chunks import Chunk
+from robustest.engine.evaluator import Evaluator
+from robustest.errors import ConfigError, DataError, StoreError, expected, unknown
 from robustest.kinds import Kind, Quantity, clean_accuracy
 from robustest.results import NOT_PAIRED, Result
 from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
-from robustest.run.evidence import Columns, Evidence
+from robustest.run.evidence import Columns, Evidence, Exhibit, Observation, exhibits_of
 from robustest.run.finish import Changed, fall_from, finish
 from robustest.run.fresh import ADAPTS, fresh_setup, observed_fresh
 from robustest.run.measurement import measurement
 from robustest.run.plan import Options, Plan, Setup, deciding, of_task
+from robustest.shifts import COMMON_CORRUPTIONS, CORRUPTIONS, Shift, ShiftedInputs, ShiftFunction, as_shift, followed
+from robustest.shifts.tables import LARGE
 from robustest.tasks import Task
 
 SEVERITIES = (1, 2, 3, 4, 5)
@@ -213,3 +231,381 @@ def _details(evidence: Evidence, cells: Sequence[Cell], reference: ErrorRates | 
         details["mce"] = mean_corruption_error(rates, reference)
         details["relative_mce"] = None if clean is None else relative_mean_corruption_error(rates, 1 - clean, reference)
     return details
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grid:
+    """Corruptions at severities.
+
+    Attributes:
+        cells: each of them.
+        stored: the benchmark that has their images; None where they are made.
+        reference: error rates of another model; None where it is compared with none.
+        clean: whether there are clean images beside the corrupted ones.
+    """
+
+    cells: tuple[Cell, ...]
+    stored: CorruptedBenchmark | None
+    reference: ErrorRates | None
+    clean: bool
+
+    @classmethod
+    def of(
+        cls,
+        data: object,
+        corruptions: Corruptions,
+        severities: Sequence[int],
+        *,
+        reference: object,
+        max_drop: float | None,
+    ) -> Grid:
+        """What a call's data and corruptions stand for; see `measure_corruption_robustness`.
+
+        Raises:
+            ConfigError: a corruption, a severity or the reference is none, or a fall is claimed and there are no clean
+                images.
+            StoreError: the reference cannot be read.
+        """
+        stored = data if isinstance(data, CorruptedBenchmark) else None
+        cells = cells_of(corruptions, severities) if stored is None else stored_cells(stored, corruptions, severities)
+        clean = stored is None or stored.clean is not None
+        if max_drop is not None and not clean:
+            raise ConfigError(
+                "Expected clean images for max_drop but the benchmark has none: benchmark(name, root, clean=...)."
+            )
+        reference = reference_errors(published_of(stored, cells) if reference is None else reference, cells)
+        return cls(cells=tuple(cells), stored=stored, reference=reference, clean=clean)
+
+    @property
+    def pairs(self) -> list[tuple[str, int]]:
+        """Each cell's corruption and severity."""
+        return [(cell.name, cell.severity) for cell in self.cells]
+
+    @property
+    def names(self) -> list[str]:
+        """The corruptions, in their order."""
+        return list(dict.fromkeys(cell.name for cell in self.cells))
+
+    @property
+    def levels(self) -> str:
+        """The severities in a line; empty where no corruption has any."""
+        return ", ".join(str(level) for level in sorted({cell.level for cell in self.cells if cell.level is not None}))
+
+    @property
+    def about(self) -> str:
+        """The corruptions in a few words."""
+        about = self.names[0] if len(self.names) == 1 else f"{len(self.names)} corruptions"
+        return about if self.stored is None else f"{about} of {self.stored.name}"
+
+    @property
+    def published(self) -> bool:
+        """Whether the errors compared with are those of papers."""
+        return is_published(self.reference)
+
+    @property
+    def identity(self) -> object:
+        """What the store keeps outcomes by; None for files, which may change under their names."""
+        return ("corruptions", self.cells) if self.stored is None else None
+
+    def check_images(self, samples: Samples) -> None:
+        """Refuse to compare small images with errors on large ones, where they are corrupted here.
+
+        Raises:
+            ConfigError: they are small.
+        """
+        if self.stored is None and self.published:
+            check_size(samples)
+
+    def check_classes(self, classes: int) -> None:
+        """Refuse to compare a model of other classes with published errors.
+
+        Raises:
+            ConfigError: it has others.
+        """
+        if self.published:
+            check_classes(classes)
+
+    def each(self, alpha: float, *, clean: bool) -> dict[str, Any]:
+        """Return how a baseline is compared: by all cells together, and by each corruption's.
+
+        Args:
+            alpha: the error of all comparisons together.
+            clean: whether clean samples are compared as well: a fall from them has two ends.
+        """
+        cells = tuple(cell_column(pair) for pair in self.pairs)
+        parts = tuple((name, tuple(one for one in cells if one.startswith(f"{name}/"))) for name in self.names)
+        if clean:
+            every = (("all corruptions", cells),) if len(parts) > 1 else ()
+            parts = (*every, *parts, ("clean samples", ("clean",)))
+            return {"columns": (*cells, "clean"), "parts": parts, "together": False, "level": alpha / len(parts)}
+        if len(self.names) == 1:
+            return {"columns": cells}
+        return {"columns": cells, "parts": parts, "level": alpha / (len(parts) + 1)}
+
+    def caveats(self, *, mce: bool) -> tuple[str, ...]:
+        """What every line must say of the benchmark, and of an mCE that is not the papers'."""
+        own = self.stored.caveats if self.stored else ()
+        return (*own, *(caveats_beside_papers(self.names, self.levels) if self.published and mce else ()))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """A cell of a benchmark's files.
+
+    Attributes:
+        name, severity: the corruption, and how strong it is, 1..5.
+        samples: its images, in the order of the data.
+    """
+
+    name: str
+    severity: int
+    samples: Samples
+
+    @property
+    def level(self) -> int:
+        """The severity, as `Shift.level`."""
+        return self.severity
+
+    def __str__(self) -> str:
+        return f"{self.name}, severity {self.severity}"
+
+    def shifted(self, chunk: Chunk) -> ShiftedInputs:
+        """The chunk's images in this cell, beside the chunk's own.
+
+        Raises:
+            DataError: they have other labels or another shape, or are outside the bounds.
+        """
+        x, y = self.samples.take(chunk.ids)
+        low, high = chunk.bounds
+        x = (x * (high - low) + low).to(chunk.x.device)
+        if x.shape != chunk.x.shape or not torch.equal(y, chunk.y.cpu()):
+            raise DataError(
+                f"Expected images of {self.name} at severity {self.severity} to be those of the data, "
+                f"{tuple(chunk.x.shape)} with their labels, but got {tuple(x.shape)} or other labels."
+            )
+        if not bool(((x >= low) & (x <= high)).all()):
+            raise DataError(
+                f"Expected images of {self.name} in [0, 1] but view= gives others. Leave "
+                "normalisation to preprocessing=."
+            )
+        return ShiftedInputs(x, moved_rows(chunk.x, x), torch.zeros_like(chunk.key, dtype=torch.bool))
+
+
+Cell = Shift | Stored
+Corruptions = str | Shift | ShiftFunction | Sequence[str | Shift | ShiftFunction]
+T = TypeVar("T", Shift, Stored)
+
+
+def moved_column(cell: Cell) -> str:
+    """The column of whether a cell's images differ from the chunk's own."""
+    return f"moved {cell_column((cell.name, cell.severity))}"
+
+
+def cut_column(cell: Cell) -> str:
+    """The column of `ShiftedInputs.cut`."""
+    return f"cut {cell_column((cell.name, cell.severity))}"
+
+
+def cells_of(corruptions: Corruptions, severities: Sequence[int]) -> list[Shift]:
+    """Shifts at severities; "common" stands for the benchmark's 15 corruptions, "all" for ImageNet-C's 19.
+
+    A function that does not ask for a severity is one cell: at five severities it would be five that are alike.
+
+    Raises:
+        ConfigError: there is none, or one twice.
+    """
+    sets = {"common": COMMON_CORRUPTIONS, "all": CORRUPTIONS}
+    if isinstance(corruptions, str):
+        chosen: Sequence[str | Shift | ShiftFunction] = sets.get(corruptions, [corruptions])
+    else:
+        chosen = [corruptions] if isinstance(corruptions, Shift) or callable(corruptions) else list(corruptions)
+    cells = []
+    for one in dict.fromkeys(chosen):
+        at = [as_shift(one, severity) for severity in dict.fromkeys(severities)]
+        cells += at if all(cell.level is not None for cell in at) else at[:1]
+    return _checked_once(cells)
+
+
+def stored_cells(stored: CorruptedBenchmark, corruptions: Corruptions, severities: Sequence[int]) -> list[Stored]:
+    """The cells of a benchmark; "common" stands for the 15 of ImageNet-C where it has them, else for all that it has.
+
+    Raises:
+        UnknownNameError: it has no such corruption.
+        ConfigError: there is none, or a severity is not 1..5.
+    """
+    if corruptions == "common":
+        corruptions = [name for name in stored.corruptions if name in COMMON_CORRUPTIONS] or stored.corruptions
+    given = stored.corruptions if corruptions == "all" else corruptions
+    names = []
+    for name in given if isinstance(given, Sequence) and not isinstance(given, str) else [given]:
+        if name not in stored.corruptions:
+            raise unknown(f"corruption of {stored.name}", str(name), stored.corruptions)
+        names.append(str(name))
+    for severity in severities:
+        if severity not in {level for _, level in stored.cells}:
+            raise ConfigError(f"Expected severities of 1..5 but got {severity!r}.")
+    return _checked_once(
+        [
+            Stored(name=name, severity=severity, samples=stored.cells[name, severity])
+            for name in dict.fromkeys(names)
+            for severity in dict.fromkeys(severities)
+        ]
+    )
+
+
+def _checked_once(cells: list[T]) -> list[T]:
+    if not cells:
+        raise ConfigError("Expected one corruption and one severity or more but got none.")
+    twice = [name for (name, _), count in Counter((one.name, one.severity) for one in cells).items() if count > 1]
+    if twice:
+        raise ConfigError(f"Expected each corruption once but got {twice[0]!r} twice. Write an assertion for each.")
+    return cells
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Corrupting:
+    """Predictions of a chunk, clean and in every cell; each right sample's most confident error may be shown.
+
+    Attributes:
+        cells: corruptions with their severities.
+        clean: whether the chunk's own images are looked at too; else nothing is said of them.
+        beside_clean: whether the chunk's own images are clean ones, so that a cell that leaves them as they are is one
+            that changes nothing.
+        examples: how many samples may be shown.
+    """
+
+    cells: tuple[Cell, ...]
+    clean: bool
+    beside_clean: bool
+    examples: int
+
+    def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
+        """What became of a chunk."""
+        task, columns = evaluator.task, {}
+        clean, right = None, torch.ones(len(chunk.y), dtype=torch.bool, device=chunk.y.device)
+        if self.clean:
+            before = evaluator.judged(chunk.x, chunk.y)
+            clean, right = before.predicted, before.holds
+            columns["clean"] = right
+            if task.one_class:
+                columns["label"] = chunk.y
+        count = torch.zeros(len(chunk.y), device=chunk.y.device)
+        exhibits: list[Exhibit] = []
+        for cell in self.cells:
+            if isinstance(cell, Shift):
+                changed = cell.shifted(chunk.x, chunk.key, chunk.bounds)
+                moved = followed(task, cell, chunk.x, chunk.y, chunk.key, bounds=chunk.bounds)
+            else:
+                changed, moved = cell.shifted(chunk), chunk.y
+            after = changed.x
+            if self.beside_clean:
+                columns |= {moved_column(cell): changed.moved, cut_column(cell): changed.cut}
+            seen = evaluator.judged(after, moved)
+            held, predicted = seen.holds, seen.predicted
+            columns[cell_column((cell.name, cell.severity))] = held
+            count += held
+            exhibits += exhibits_of(
+                chunk,
+                right & ~held,
+                clean=predicted if clean is None else clean,
+                predicted=predicted,
+                before=after if clean is None else chunk.x,
+                after=after,
+                badness=-seen.margin,
+                size=cell.level,
+                most=self.examples,
+                task=task,
+                moved=moved,
+            )
+            exhibits = _one_a_sample(exhibits)[: self.examples]
+        columns["held"] = 2 * count >= len(self.cells)
+        return Observation({name: outcome.cpu().numpy() for name, outcome in columns.items()}, exhibits)
+
+
+def _one_a_sample(exhibits: list[Exhibit]) -> list[Exhibit]:
+    """Worst first, each sample once."""
+    kept: dict[int, Exhibit] = {}
+    for exhibit in sorted(exhibits, key=lambda e: -e.badness):
+        kept.setdefault(exhibit.index, exhibit)
+    return list(kept.values())
+
+
+def published_of(stored: CorruptedBenchmark | None, cells: Sequence[Cell]) -> ErrorRates | None:
+    """The errors that a benchmark's mCE is relative to, where there are some of all of these cells."""
+    errors = PUBLISHED.get("" if stored is None else stored.baseline)
+    return errors if errors is not None and all(cell.name in errors for cell in cells) else None
+
+
+def reference_errors(reference: object, cells: Sequence[Cell]) -> ErrorRates | None:
+    """The reference's error rates, all that the cells need.
+
+    Raises:
+        StoreError: the file cannot be read.
+        ConfigError: it lacks a corruption, or a severity's rates are no numbers in 0..1 that sum to more than 0.
+    """
+    errors = PUBLISHED.get(reference, reference) if isinstance(reference, str) else reference
+    if errors is None:
+        return None
+    if isinstance(errors, (str, os.PathLike)):
+        try:
+            errors = json.loads(Path(errors).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise StoreError(f"Expected error rates as JSON in {reference} but got: {error}") from error
+    if not isinstance(errors, Mapping):
+        raise ConfigError(expected("reference to map corruptions to error rates", errors))
+    for cell in cells:
+        rates = errors.get(cell.name)
+        if not isinstance(rates, Sequence) or len(rates) != 5 or not all(map(_is_rate, rates)):
+            raise ConfigError(expected(f"reference to hold five error rates in 0..1 for {cell.name!r}", rates))
+    for name in {cell.name for cell in cells}:
+        if not sum(errors[name][cell.severity - 1] for cell in cells if cell.name == name) > 0:
+            raise ConfigError(
+                f"Expected a reference that errs under {name!r}: its errors are what ours are divided by."
+            )
+    if is_published(errors):
+        return errors
+    return {str(name): [float(rate) for rate in rates] for name, rates in errors.items()}
+
+
+def _is_rate(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 1
+
+
+def is_published(errors: ErrorRates | None) -> bool:
+    """Whether errors are those that papers' mCE is relative to."""
+    return any(errors is one for one in PUBLISHED.values())
+
+
+def check_size(samples: Samples) -> None:
+    """Refuse to compare small images with AlexNet's errors on large ones.
+
+    Raises:
+        ConfigError: they are corrupted with parameters for other sizes.
+    """
+    x, _ = samples.take(torch.zeros(1, dtype=torch.int64))
+    if max(x.shape[-2:]) < LARGE:
+        raise ConfigError(
+            f"Expected images of {LARGE} pixels or more for AlexNet's errors but got "
+            f"{tuple(x.shape[1:])}: smaller ones are corrupted with other parameters. Give the errors of a model on "
+            "images like these as reference=."
+        )
+
+
+def check_classes(classes: int) -> None:
+    """Refuse to compare a model of other classes with AlexNet's errors.
+
+    Raises:
+        ConfigError: it has not ImageNet's 1,000.
+    """
+    if classes != IMAGENET_CLASSES:
+        raise ConfigError(
+            f"Expected a model of ImageNet's {IMAGENET_CLASSES} classes for AlexNet's errors but it has {classes}: its "
+            "errors are of another task. Give those of a model on these data as reference=."
+        )
+
+
+def caveats_beside_papers(names: Sequence[str], levels: str) -> tuple[str, ...]:
+    """What a line must say of an mCE that is not the papers'."""
+    if set(names) == set(COMMON_CORRUPTIONS) and levels == "1, 2, 3, 4, 5":
+        return ()
+    return (f"over {len(names)} corruptions and severities {levels}, where papers' mCE has 15 and 1 to 5",)
