@@ -1,15 +1,15 @@
-"""What a model answers and how sure it is of it, sample by sample; a temperature fitted on other samples.
+"""Claims on confidence: calibration, accuracy with abstention, and rejection of samples of no class.
 
-Whether a model is right as often as its confidence says: Brier score and calibration error.
+All three evaluate the same columns per sample (`Answering`): the answer, the probability p of the predicted class, and
+three scores. A confidence near 1 saturates in floating point, so that samples are ordered by its log odds.
 
-The Brier score (Monthly Weather Review, 1950) is the mean squared distance, over samples, between the probabilities and
-1 for the label. The calibration error (Guo et al., ICML 2017) is the mean distance, over bins of confidence, between
-confidence and accuracy. As measured it is too high by chance, so that the estimate has the bias taken off that a
-bootstrap shows, and the verdict is that of an interval without such a bias (`robustest.decisions.calibration`).
-
-Accuracy of a model that abstains where it is least sure.
-
-Whether samples of no class of a model's can be told by its scores.
+- Brier score (Monthly Weather Review, 1950): mean squared distance between the probabilities and 1 for the label.
+- Calibration error (Guo et al., ICML 2017): mean distance, over bins of confidence, between confidence and accuracy. As
+  measured it is too high by chance: the estimate has the bootstrap's bias removed, and the verdict is by an interval
+  without that bias (`robustest.decisions.calibration`).
+- Selective accuracy (Geifman and El-Yaniv, NeurIPS 2017) and the false positive rate at 95 % true positives (Hendrycks
+  and Gimpel, ICLR 2017; Liang et al., ICLR 2018): the score's quantile is estimated too, and the interval allows for it
+  (`robustest.decisions.selection`).
 """
 
 from __future__ import annotations
@@ -57,27 +57,28 @@ from robustest.run.units import ModelUnits
 from robustest.shifts import Shift, ShiftedInputs, ShiftFunction, shift_as_asked
 
 _TEMPERATURES = (0.02, 50.0)
-"""What a fitted temperature may be."""
+"""Range of a fitted temperature."""
 
 SCORES = ("msp", "max_logit", "energy")
-"""Scores that are high where a model knows a sample's class: the largest probability (Hendrycks and Gimpel, ICLR 2017),
-the largest logit (Hendrycks et al., ICML 2022), and the log of the sum of their exponentials (Liu et al., NeurIPS
-2020).
+"""Scores that are high for samples of a class that the model knows: the largest probability (Hendrycks and Gimpel, ICLR
+2017), the largest logit (Hendrycks et al., ICML 2022), and the log of the sum of the logits' exponentials (Liu et al.,
+NeurIPS 2020).
 """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answering:
-    """Predictions of a chunk with their confidence; the surest errors may be shown.
+    """Predictions of a chunk with their confidence; the most confident errors may be shown.
 
     Attributes:
-        examples: how many samples may be shown.
-        shift: what is done to a sample first; None for nothing.
-        temperature: what logits are divided by.
-        probabilities: whether the model gives probabilities in place of logits.
-        marked: whether a mark of each sample is kept, to tell it from others.
-        whole: whether all log probabilities are kept.
-        beside: samples (M, *S) among which the first few of a chunk are asked again; None leaves it out.
+        examples: samples that may be shown.
+        shift: applied to a sample first, or None.
+        temperature: divisor of the logits.
+        probabilities: True if the model outputs probabilities in place of logits.
+        marked: add a mark of each sample's values, to find the sample in other data.
+        whole: add all log probabilities and the labels.
+        beside: samples (M, *S) among which the first of a chunk are evaluated again, to detect models that score by the
+            batch; None leaves it out.
     """
 
     examples: int
@@ -89,10 +90,10 @@ class Answering:
     beside: Tensor | None = None
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
-        """What became of a chunk.
+        """Return the columns of a chunk.
 
         Raises:
-            ModelError: the outputs are probabilities where logits were said, or the other way round.
+            ModelError: the outputs are probabilities and logits were declared, or the reverse.
         """
         if self.shift is None:
             never = torch.zeros(len(chunk.x), dtype=torch.bool, device=chunk.x.device)
@@ -137,7 +138,7 @@ class Answering:
         return Observation(arrays, exhibits)
 
     def _logs(self, logits: Tensor) -> Tensor:
-        """(n, K) float64 log probabilities."""
+        """Return (n, K) float64 log probabilities."""
         given = logits.double()
         like = bool(((given >= 0) & (given <= 1)).all()) and bool(((given.sum(1) - 1).abs() < 1e-3).all())
         if like and not self.probabilities:
@@ -152,16 +153,16 @@ class Answering:
 
 
 def marks(x: Tensor) -> NDArray[np.uint64]:
-    """(n,) a mark of each sample's values."""
+    """Return (n,) hashes of the samples."""
     rows = x.cpu().contiguous().numpy()
     return np.array([int.from_bytes(sha256(row.tobytes()).digest()[:8], "big") for row in rows], dtype=np.uint64)
 
 
 def optional_shift(shift: str | Shift | ShiftFunction | None, severity: int | None) -> Shift | None:
-    """The shift that samples are seen under.
+    """Return the shift that samples are evaluated under, or None.
 
     Raises:
-        ConfigError: a severity without a shift; else as `shift_as_asked`.
+        ConfigError: a severity without a shift; else as for `shift_as_asked`.
     """
     if shift is None and severity is not None:
         raise ConfigError(f"Expected shift= with severity={severity} but got none.")
@@ -169,20 +170,16 @@ def optional_shift(shift: str | Shift | ShiftFunction | None, severity: int | No
 
 
 def check_confidence(model: Classifier) -> None:
-    """Refuse a model without confidence.
-
-    Raises:
-        ConfigError: it gives labels alone.
-    """
+    """Raise ConfigError for a model that outputs labels alone."""
     if model.gives is Needs.LABELS:
         raise ConfigError("Expected scores to tell confidence by but the model gives labels alone.")
 
 
 def confidence_setup(setup: Setup, *, probabilities: bool) -> Setup:
-    """The setup of a claim shift_words confidence.
+    """Return the setup of a claim on confidence.
 
     Raises:
-        ConfigError: the model gives labels alone.
+        ConfigError: the model outputs labels alone.
     """
     check_confidence(setup.model)
     if not probabilities:
@@ -191,7 +188,7 @@ def confidence_setup(setup: Setup, *, probabilities: bool) -> Setup:
 
 
 def fitted_temperature(setup: Setup, fit_data: object, *, probabilities: bool) -> tuple[float, Evidence]:
-    """The temperature under which other samples are likeliest (Guo et al., ICML 2017), and what they showed."""
+    """Return the temperature fitted to other samples by likelihood (Guo et al., 2017), and their evidence."""
     look = Answering(examples=0, probabilities=probabilities, marked=True, whole=True)
     rule = ShareRule(threshold=None, at_least=True, terms=setup.alone)
     seen = observe(setup.on(as_samples(fit_data)).unpictured().plan("a temperature, fitted", look, rule))
@@ -205,10 +202,10 @@ def fitted_temperature(setup: Setup, fit_data: object, *, probabilities: bool) -
 
 
 def checked_temperature(temperature: object, fit_data: object) -> float:
-    """A temperature as given.
+    """Return the temperature as a float.
 
     Raises:
-        ConfigError: it is no number > 0, or samples to fit it on are given too.
+        ConfigError: it is no number > 0, or fit_data is given too.
     """
     if isinstance(temperature, bool) or not isinstance(temperature, (int, float)) or not 0 < temperature < np.inf:
         raise ConfigError(expected("temperature to be a number > 0", temperature))
@@ -218,11 +215,7 @@ def checked_temperature(temperature: object, fit_data: object) -> float:
 
 
 def check_apart(judged: Evidence, fitted: Evidence | None) -> None:
-    """Refuse samples that a temperature was fitted on.
-
-    Raises:
-        DataError: some of the judged samples are among them.
-    """
+    """Raise DataError if evaluated samples are among those that the temperature was fitted on."""
     if fitted is None:
         return
     shared = int(np.isin(judged.columns["mark"], fitted.columns["mark"]).sum())
@@ -235,13 +228,13 @@ def check_apart(judged: Evidence, fitted: Evidence | None) -> None:
 
 
 def answers_plan(setup: Setup, statement: str, look: Answering, rule: Rule) -> Plan:
-    """The plan of a claim shift_words confidence: whoever asks for the same answers, they are remembered once."""
+    """Return the plan of a claim on confidence; all these claims share remembered answers."""
     kept = ("answers", look.marked, look.shift, look.temperature, look.probabilities)
     return setup.plan(statement, look, rule, identity=kept if look.beside is None else (*kept, look.beside))
 
 
 def changed_by(evidence: Evidence, shift: Shift | None, *, worst: float) -> list[Changed]:
-    """The samples that the shift changed, where there is one; `worst` as in `Changed`."""
+    """Return the samples that the shift changed, if there is one; `worst` as in `Changed`."""
     if shift is None:
         return []
     moved, cut = evidence.columns["moved"], evidence.columns["cut"]
@@ -249,17 +242,17 @@ def changed_by(evidence: Evidence, shift: Shift | None, *, worst: float) -> list
 
 
 def shift_words(shift: Shift | None) -> str:
-    """A shift in the words of a claim."""
+    """Return a shift in the words of a claim."""
     return "" if shift is None else f" under {shift}"
 
 
 def shift_setting(shift: Shift | None) -> str:
-    """A shift as results name it."""
+    """Return a shift as results name it."""
     return "samples as they are" if shift is None else str(shift)
 
 
 _FEWEST_BINS = 10
-"""With fewer, overconfidence in one half of a bin and its opposite in the other cancel too easily."""
+"""In fewer, wider bins, overconfidence in one half of a bin cancels underconfidence in the other."""
 
 CALIBRATED = Kind(
     name="calibrated",
@@ -271,7 +264,7 @@ CALIBRATED = Kind(
     further_claims=("no_worse_than",),
     captions=Captions(names={"ece": "calibration error of this set"}),
 )
-"""Whether confidence is as high as accuracy, by Brier score or by calibration error."""
+"""Agreement of confidence and accuracy, by Brier score or by calibration error."""
 
 
 @measurement(CALIBRATED)
@@ -291,31 +284,30 @@ def measure_calibrated(
     probabilities: bool = False,
     **options: Unpack[Options],
 ) -> Result:
-    """The Brier score, or the calibration error of the predicted class's probability, with or without a shift.
+    """Measure the Brier score, or the calibration error of the predicted class's probability.
 
-    A Brier score of 0 is best, one of 2 sure and always wrong. The calibration error (Guo et al., ICML 2017) is that of
-    confidence beside accuracy in bins, without the bias that chance gives it, and the verdict on it is shift_words the
-    population whatever `scope` says.
+    The Brier score is 0 at best, and 2 for a model that is certain and always wrong. The calibration error has the bias
+    of chance removed, and its verdict is about the population for either `scope`.
 
     Args:
-        model, data: as for `measure_robust_accuracy`; images (N, C, H, W) where there is a shift that has a name.
-        shift, severity: what is done to the samples first, as for `measure_shift_accuracy`.
-        max_brier: the Brier score claimed at most, in 0..2 and less than 2.
-        max_ece: the calibration error claimed at most, in 0..1 and less than 1; not together with max_brier.
-        no_worse_than, tolerance: as for `measure_robust_score`, shift_words half of the Brier score, in 0..1, which may
-            rise by no more than `tolerance`. Not with max_ece, which is no mean of samples.
-        bins: of confidence, of equal width, >= 10.
-        temperature: what logits are divided by, > 0.
-        fit_data: other samples, as data, on which a temperature is fitted by likelihood. None of the judged samples may
-            be among them.
-        probabilities: whether the model gives probabilities in place of logits.
+        model, data: as for `measure_robust_accuracy`; images (N, C, H, W) for a shift by name.
+        shift, severity: applied to the samples first, as for `measure_shift_accuracy`.
+        max_brier: the largest Brier score claimed, in 0..2 and less than 2.
+        max_ece: the largest calibration error claimed, in 0..1 and less than 1; not together with max_brier.
+        no_worse_than, tolerance: as for `measure_robust_score`, about half of the Brier score, in 0..1, which may
+            rise by at most `tolerance`. Not with max_ece, which is no mean over samples.
+        bins: number of bins of confidence, of equal width, >= 10.
+        temperature: divisor of the logits, > 0.
+        fit_data: other samples, like data, on which a temperature is fitted by likelihood. None of the evaluated
+            samples may be among them.
+        probabilities: True if the model outputs probabilities in place of logits.
         **options: see `robustest.run.plan.Options`.
 
     Raises:
-        ConfigError: an argument is out of range or unknown, both thresholds are given, or what is claimed cannot be
-            compared.
-        DataError: judged samples are among those that the temperature was fitted on.
-        ModelError: the outputs are probabilities and that was not said, or the other way round.
+        ConfigError: an argument is out of range or unknown, both thresholds are given, or the claim cannot be compared
+            with a baseline.
+        DataError: evaluated samples are among those that the temperature was fitted on.
+        ModelError: the outputs are probabilities and that was not declared, or the reverse.
         DataError, ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
     asked = _CalibrationClaim.of(max_brier, max_ece, bins)
@@ -328,7 +320,7 @@ def measure_calibrated(
         no_worse_than, tolerance, has_threshold=asked.threshold is not None, scored="mean of 1 - Brier score / 2"
     )
     if isinstance(plan.units, ModelUnits):
-        check_confidence(plan.units.model)  # which gives what the other model can give, too
+        check_confidence(plan.units.model)  # the other model needs confidences too
     evidence = observe(plan)
     check_apart(evidence, fitted)
     return finish(
@@ -348,11 +340,11 @@ def measure_calibrated(
 
 @dataclass(frozen=True, slots=True)
 class _CalibrationClaim:
-    """What is claimed.
+    """The quantity claimed and its threshold.
 
     Attributes:
         quantity: the Brier score, or the calibration error.
-        threshold: what it may be at most; None where nothing is claimed.
+        threshold: its largest value; None if nothing is claimed.
         bins: of confidence.
     """
 
@@ -362,7 +354,7 @@ class _CalibrationClaim:
 
     @classmethod
     def of(cls, max_brier: float | None, max_ece: float | None, bins: int) -> _CalibrationClaim:
-        """What a call asks for.
+        """Return the claim of a call's arguments.
 
         Raises:
             ConfigError: an argument is out of range, or both thresholds are given.
@@ -377,22 +369,22 @@ class _CalibrationClaim:
 
     @property
     def by_error(self) -> bool:
-        """Whether it is the calibration error."""
+        """Return True for the calibration error."""
         return self.quantity.threshold == "max_ece"
 
     def worst(self, evidence: Evidence) -> float:
-        """The value were the model sure and wrong on every sample that was changed."""
+        """Return the value for a model that is certain and wrong on every changed sample."""
         columns = evidence.columns
         moved = columns["moved"]
         if not self.by_error:
             return float(2 * np.where(moved, 1.0, columns["brier"]).mean())
-        # The error is a mean over bins of the distance of sums: a changed sample adds one n-th to it at most.
+        # The error is a sum over bins of |sum of residuals| / n: a changed sample adds 1 / n at most.
         apart = np.where(moved, 0.0, columns["confidence"] - columns["held"])
         still = binned_error(apart, bin_of(columns["confidence"], self.bins), self.bins)
         return still + float(moved.mean())
 
     def rule(self, setup: Setup) -> Rule:
-        """What decides; of the Brier score the column holds half, so that it is a mean of values in 0..1."""
+        """Return the rule; the column of the Brier score holds half, a value in 0..1."""
         if self.by_error:
             return CalibrationErrorRule(
                 threshold=self.threshold, terms=setup.terms, bins=self.bins, seed=setup.settings.seed
@@ -402,10 +394,10 @@ class _CalibrationClaim:
 
 
 def _check_paired(asked: _CalibrationClaim, no_worse_than: Baseline | None, fit_data: object) -> None:
-    """Refuse a comparison that would not be one of the same figure of the same samples.
+    """Refuse a comparison with a baseline that would not pair the same figure of the same samples.
 
     Raises:
-        ConfigError: the calibration error, which is no mean of samples, or a temperature that was fitted to one model.
+        ConfigError: the calibration error, which is no mean over samples, or a temperature fitted to one of two models.
     """
     if no_worse_than is None:
         return
@@ -424,7 +416,7 @@ def _check_paired(asked: _CalibrationClaim, no_worse_than: Baseline | None, fit_
 def _answering(
     setup: Setup, shift: Shift | None, temperature: float, fit_data: object, *, probabilities: bool
 ) -> tuple[Answering, Evidence | None]:
-    """How samples are asked, and what others showed of the temperature where it is fitted on them."""
+    """Return the measurement of samples, and the evidence of the temperature's fit if there is one."""
     fitted = None
     if fit_data is not None:
         temperature, fitted = fitted_temperature(setup, fit_data, probabilities=probabilities)
@@ -439,7 +431,6 @@ def _answering(
 
 
 def _calibration_details(evidence: Evidence, bins: int, temperature: float) -> dict[str, Any]:
-    """Numbers of all samples; with those of each bin that has some."""
     if not evidence.whole:
         return {"temperature": temperature}
     sure, held = evidence.columns["confidence"], evidence.columns["held"]
@@ -488,11 +479,10 @@ def measure_selective_accuracy(
     probabilities: bool = False,
     **options: Unpack[Options],
 ) -> Result:
-    """The accuracy on the share of samples that a model is surest of, by the probability of the class that it predicts.
+    """Measure the accuracy on the share of samples that a model is surest of, by the probability it predicts.
 
-    (Geifman and El-Yaniv, NeurIPS 2017.) About the population, the confidence that so many samples reach is not known
-    either; the interval joins exact ones for each number of these samples that may lie above it
-    (`robustest.decisions.selection`).
+    (Geifman and El-Yaniv, NeurIPS 2017.) For the population the confidence that this share reaches is unknown too; the
+    interval joins exact ones for each likely number of samples above it (`robustest.decisions.selection`).
 
     Args:
         model: as for `measure_robust_accuracy`.
@@ -530,7 +520,7 @@ def measure_selective_accuracy(
 
 
 def _selective_worst(evidence: Evidence, coverage: float) -> float:
-    """The most that the accuracy could be were the model sure and wrong on every sample that was changed."""
+    """Return the largest accuracy of a model that is certain and wrong on every changed sample."""
     moved, answered = int(evidence.columns["moved"].sum()), count_at_least(coverage, evidence.n)
     return max(0.0, 1 - moved / answered)
 
@@ -553,7 +543,7 @@ def _selective_details(evidence: Evidence, coverage: float) -> dict[str, Any]:
 
 
 _BESIDE = 16
-"""Samples inside that some of those outside are asked among."""
+"""Inside samples among which the first outside samples are evaluated again."""
 
 OOD_REJECTED = Kind(
     name="ood_rejected",
@@ -567,7 +557,7 @@ OOD_REJECTED = Kind(
         ),
     ),
 )
-"""The share of other data that passes for the model's own at a threshold that 95 % of its own pass."""
+"""The share of other data accepted at a score that accepts 95 % of the model's own."""
 
 
 @measurement(OOD_REJECTED)
@@ -581,17 +571,17 @@ def measure_ood_rejected(
     probabilities: bool = False,
     **options: Unpack[Options],
 ) -> Result:
-    """The share of outside samples accepted at the score that 95 % of the inside ones reach.
+    """Measure the share of outside samples accepted at the score that 95 % of the inside ones reach.
 
-    (Hendrycks and Gimpel, ICLR 2017; FPR at 95 % TPR as Liang et al., ICLR 2018.) All samples of both are looked at.
-    About the populations, the score that 95 % reach is not known either, and the interval allows for it
-    (`robustest.decisions.selection`). Outcomes are the outside samples': whether they are rejected.
+    (Hendrycks and Gimpel, ICLR 2017; FPR at 95 % TPR as Liang et al., ICLR 2018.) All samples of both are evaluated.
+    For the populations the score that 95 % reach is unknown too, and the interval allows for it
+    (`robustest.decisions.selection`). An outside sample's outcome is True if it is rejected.
 
     Args:
         model: as for `measure_robust_accuracy`.
         data: as for `measure_robust_accuracy`: samples like those the model was made for.
-        outside: the same, of none of its classes; its labels are not looked at, and samples (N, *S) alone will do.
-        max_fpr: the share of outside samples accepted that is claimed at most, in 0..1 and less than 1.
+        outside: samples of none of the model's classes, like data or as a tensor (N, *S); labels are ignored.
+        max_fpr: the largest share of outside samples accepted that is claimed, in 0..1 and less than 1.
         score: "msp", the largest probability; "max_logit"; or "energy", the log of the logits' summed exponentials.
         probabilities: as for `measure_calibrated`.
         **options: see `robustest.run.plan.Options`.
@@ -608,7 +598,7 @@ def measure_ood_rejected(
     rule = ShareRule(threshold=None, at_least=True, terms=setup.alone)
     statement = OOD_REJECTED.quantities[0].state(score)
     own = observe(answers_plan(setup.unpictured(), statement, look, rule))
-    # Batches are of one kind of samples each: a model that scores by the batch is found out where kinds are mixed.
+    # Each batch has samples of one kind: a model that scores by the batch shows it only if kinds are mixed.
     beside = setup.samples.take(torch.arange(min(_BESIDE, len(setup.samples))))[0]
     plan = answers_plan(setup.on(_unlabelled(outside)), statement, replace(look, beside=beside), rule)
     other = observe(plan)
@@ -629,7 +619,7 @@ def measure_ood_rejected(
 
 
 def _unlabelled(outside: object) -> Samples:
-    """Samples whose labels say nothing: the model has no class for theirs."""
+    """Return samples with label 0: the model has no class for them."""
     if isinstance(outside, (Tensor, np.ndarray)):
         outside = outside, torch.zeros(len(outside), dtype=torch.int64)
     samples = as_samples(outside)
@@ -642,7 +632,7 @@ def _unlabelled(outside: object) -> Samples:
 
 
 def _outside_evidence(outside: Evidence, inside: Evidence, *, accepted: NDArray[np.bool_]) -> Evidence:
-    """Evidence of the samples outside, which hold where they are rejected, with what those inside took as well."""
+    """Return the outside samples' evidence, which hold if rejected, with the inside samples' cost added."""
     return replace(
         outside.including(inside),
         columns={**outside.columns, "held": ~accepted},
@@ -651,7 +641,7 @@ def _outside_evidence(outside: Evidence, inside: Evidence, *, accepted: NDArray[
 
 
 def _in_part(decision: Decision) -> Decision:
-    """No verdict where some samples were not looked at: the score that 95 % reach is that of all."""
+    """Return a decision without a verdict: the score that 95 % reach is that of all samples."""
     rule = f"budget: not all samples looked at; {decision.rule}"
     return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=rule, estimate=None)
 

@@ -1,8 +1,9 @@
-"""Accuracy on samples as they are: the simplest claim, and the end that a fall starts from.
+"""Accuracy on data sets: of one, of its worst group, and on a target set beside a source.
 
-Accuracy on data sets as they are, and its fall from one to another.
-
-Accuracy on the group where it is lowest.
+All of them remember the same outcomes of samples as they are (`Predicting`). The accuracy is a share
+(`decisions.share`) or a mean score (`decisions.mean`); the worst group has bounds for all groups at once
+(`decisions.groups`); source and target are two independent samples, so that nothing is paired
+(`decisions.two_set_drop`).
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from robustest.run.scores import Metric, check_paired, iou_by_class, mean_of, pi
 from robustest.tasks import Task, WorstScore
 
 _HALF = 0.5
-"""The score from which on a sample's outcome is True, where scores are claimed: it is more right than wrong."""
+"""The lowest score of a sample whose outcome is True, if scores are claimed."""
 
 ACCURACY = Kind(
     name="accuracy",
@@ -49,7 +50,7 @@ ACCURACY = Kind(
     further_claims=("no_worse_than",),
     lines=no_lines,
 )
-"""The share of samples that a model has right, or the mean of their scores."""
+"""Share of samples that a model has right, or the mean of their scores."""
 
 
 @measurement(ACCURACY)
@@ -64,26 +65,26 @@ def measure_accuracy(
     metric: Metric = "mean",
     **options: Unpack[Options],
 ) -> Result:
-    """The share of samples that a model has right, as they are; of a task without a floor, the mean of their scores.
+    """Measure the share of samples that a model has right; for a task without a floor, the mean of their scores.
 
-    A claim on a fall says nothing of the accuracy that it falls from: this one does.
+    A claim on a drop says nothing about the accuracy that it drops from: this one does.
 
     Args:
         model, data: as for `measure_robust_accuracy`.
         at_least: the accuracy, or mean score, claimed, in 0..1; without one the verdict is "inconclusive".
-        no_worse_than, tolerance: as for `measure_robust_accuracy`; of scores as for `measure_robust_score`.
-        task: what the answers are, and when they are right; classification where None. Of a task with a floor a
-            sample is right that keeps it, of one without a floor the mean score is claimed, e.g. `Segmentation(19)`.
-        metric: "mean", or "miou", of tasks that count intersections and unions: the mean over classes of intersection
+        no_worse_than, tolerance: as for `measure_robust_accuracy`; for scores as for `measure_robust_score`.
+        task: the kind of answers and the criterion of a right one; None for classification. For a task with a floor a
+            sample is right if its score keeps it; for one without, the mean score is claimed, e.g. `Segmentation(19)`.
+        metric: "mean", or "miou", for tasks that count intersections and unions: the mean over classes of intersection
             over union, both summed over the set.
         **options: see `robustest.run.plan.Options`.
 
     Returns:
-        The result. Outcomes are whether a sample is right; where scores are claimed, whether its score is .5 or more.
+        The result. A sample's outcome is True if it is right; if scores are claimed, if its score is .5 or more.
 
     Raises:
         ConfigError: an argument is out of range or unknown; the task has no such metric; or the metric is no mean, and
-            a claim about a population or against a baseline is made of it.
+            a claim about a population or against a baseline is made with it.
         DataError, ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
     at_least = optional_threshold("at_least", at_least, trivial=0)
@@ -125,11 +126,11 @@ def _plan(setup: Setup, asked: Quantity, at_least: float | None, metric: Metric,
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scoring:
-    """Scores of a chunk as it is; samples of the lowest may be shown.
+    """Scores of a chunk; samples of the lowest may be shown.
 
     Attributes:
-        examples: how many samples may be shown.
-        counting: add the columns of what the set's metric counts.
+        examples: samples that may be shown.
+        counting: True to add the columns of the set's metric.
     """
 
     whole_inputs: ClassVar[bool] = True
@@ -142,7 +143,7 @@ class Scoring:
         task = evaluator.task
         evaluator.task = cast(
             "Task", WorstScore(task, least=_HALF)
-        )  # one without a floor says of no answer if it holds
+        )  # a task without a floor has no criterion of a right answer
         try:
             seen = evaluator.judged(chunk.x, chunk.y, scored=True)
         finally:
@@ -168,7 +169,7 @@ def _scores(evidence: Evidence, metric: Metric) -> dict[str, Any]:
 
 
 def _caveats(data: object, at_least: float | None, chance: float) -> list[str]:
-    """Return the caveats of the data: what they lack, and what a model reaches on them without looking."""
+    """Return the caveats of the data, and of a threshold that one constant answer reaches."""
     told = list(data.caveats) if isinstance(data, Benchmark) else []
     if at_least is not None and 0 < at_least <= chance:
         told.append(f"saying one thing of every sample reaches {chance:.3f}")
@@ -186,7 +187,7 @@ TRANSFER_ACCURACY = Kind(
     further_claims=("no_worse_than",),
     lines=no_lines,
 )
-"""Accuracy on a target data set, or its fall from the accuracy on a source."""
+"""Accuracy on a target data set, or its drop from the accuracy on a source."""
 
 
 @measurement(TRANSFER_ACCURACY)
@@ -202,21 +203,21 @@ def measure_transfer_accuracy(
     task: Task | str | None = None,
     **options: Unpack[Options],
 ) -> Result:
-    """Accuracy on a target data set, or its fall from the accuracy on a source data set.
+    """Measure the accuracy on a target data set, or its drop from the accuracy on a source data set.
 
-    The samples of the two sets are different ones, so that nothing is paired: the fall's interval is an exact
-    one for two independent shares (`robustest.decisions.two_set_drop`). The source is always looked at
-    whole; the target until the claim is settled. Outcomes and counterexamples are the target's.
+    The samples of the two sets differ, so that nothing is paired: the drop's interval is an exact one for two
+    independent shares (`robustest.decisions.two_set_drop`). All of the source is evaluated; the target until the claim
+    is settled. Outcomes and counterexamples are the target's.
 
     Args:
         model, task: as for `measure_robust_accuracy`.
         data: as for `measure_robust_accuracy`: samples like those the model was made for.
-        new_data: the same: samples it shall do well on too, with the same classes. Of a benchmark of some of the
-            model's classes, as `robustest.benchmark("imagenet-r", root)` reads it, the model is asked for those
-            alone, and of the source the samples of those classes count, so that the fall is that of one task.
+        new_data: the target, with the same classes. For a benchmark of some of the model's classes, as
+            `robustest.benchmark("imagenet-r", root)` reads it, the model chooses among those alone, and the source's
+            samples of those classes count, so that the drop is within one task.
         at_least: the accuracy claimed on the target, in 0..1.
-        max_drop: the fall in accuracy claimed at most, in 0..1; not together with at_least. As for
-            `measure_shift_accuracy` it bounds the fall alone.
+        max_drop: the largest drop in accuracy claimed, in 0..1; not together with at_least. As for
+            `measure_shift_accuracy` it bounds the drop alone.
         no_worse_than, tolerance: as for `measure_robust_accuracy`, about the target's samples; with max_drop about the
             source's as well, and both comparisons together err with probability alpha.
         **options: see `robustest.run.plan.Options`.
@@ -232,7 +233,7 @@ def measure_transfer_accuracy(
     by_drop = max_drop is not None
     how: dict[str, Any] = {}
     of_source = _accuracy_alone(setup, "accuracy on the source")
-    if by_drop:  # a fall has two ends, and the model that started lower would look better by one of them
+    if by_drop:  # a drop has two ends: a model that starts lower looks better by the drop alone
         how = {"together": False, "level": setup.terms.alpha / 2}
         of_source = of_source.against(
             no_worse_than, tolerance, has_threshold=False, parts=(("source", ("held",)),), **how
@@ -269,7 +270,7 @@ def measure_transfer_accuracy(
 
 
 def _with_start(decision: Decision, start: Decision) -> Decision:
-    """Return a decision on a fall, where the accuracy that it starts from must be no worse than a baseline's."""
+    """Return the decision on a drop whose start must be no worse than a baseline's, by the worse verdict."""
     if start.verdict is Verdict.FAILED or (
         start.verdict is Verdict.INCONCLUSIVE and decision.verdict is not Verdict.FAILED
     ):
@@ -278,11 +279,10 @@ def _with_start(decision: Decision, start: Decision) -> Decision:
 
 
 def _transfer_setup(model: object, source: object, target: object, options: Options, task: Task | None) -> Setup:
-    """The model and the source; where the target is a benchmark, of its classes alone.
+    """Return the setup of the model and the source; for a target that is a benchmark, with its classes alone.
 
     Raises:
-        ConfigError: the source is of some of the model's classes, and the target is not a benchmark, so that its labels
-            are others.
+        ConfigError: the source has some of the model's classes, and the target is no benchmark: its labels differ.
     """
     if isinstance(target, Benchmark):
         return Setup.of(model, target, options, task).on(target.matching(source))
@@ -297,14 +297,14 @@ def _benchmark_words(target: object) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Predicting:
-    """Predictions of a chunk as it is; `examples` of its misclassified samples may be shown."""
+    """Predictions of a chunk; `examples` of its misclassified samples may be shown."""
 
     whole_inputs: ClassVar[bool] = True
 
     examples: int
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
-        """What the model says of a chunk."""
+        """Return the outcomes of a chunk."""
         seen, task = evaluator.judged(chunk.x, chunk.y), evaluator.task
         held, predicted = seen.holds, seen.predicted
         exhibits = unchanged_exhibits(chunk, ~held, predicted, seen.margin, most=self.examples, task=task)
@@ -315,28 +315,27 @@ class Predicting:
 
 
 def accuracy_plan(setup: Setup, statement: str, rule: Rule) -> Plan:
-    """The plan where only the accuracy on samples as they are is wanted: whoever asks, it is remembered once."""
+    """Return the plan of an accuracy; all claims on it share the remembered outcomes."""
     return setup.plan(statement, Predicting(examples=setup.settings.examples), rule, identity=("accuracy",))
 
 
 def accuracy_of(setup: Setup, statement: str) -> Evidence:
-    """The accuracy on all samples, or on as many as the settings' budget allows; nothing is claimed of it."""
+    """Return the evidence of all samples, or of the settings' budget; nothing is claimed."""
     return observe(_accuracy_alone(setup, statement))
 
 
 def _accuracy_alone(setup: Setup, statement: str) -> Plan:
-    """Return the plan of an accuracy of which nothing is claimed."""
     return accuracy_plan(setup, statement, ShareRule(threshold=None, at_least=True, terms=setup.alone))
 
 
 def drop_claim(first: Evidence, max_drop: float | None, terms: Terms) -> TwoSetDropRule:
-    """A claim on the fall from an accuracy that was looked at before."""
+    """Return the rule of a drop from an accuracy that was measured before."""
     held = int(first.columns["held"].sum())
     return TwoSetDropRule(threshold=max_drop, first=held, n_first=first.n, whole=first.whole, terms=terms)
 
 
 def pair_details(first: Evidence, second: Evidence, terms: Terms) -> dict[str, Any]:
-    """Both accuracies and the fall; None where some samples were not looked at."""
+    """Return both accuracies and the drop; None if some samples were not evaluated."""
     counts = [(int(np.sum(side.columns["held"])), side.n) for side in (first, second)]
     whole = first.whole and second.whole
     return {
@@ -372,18 +371,18 @@ def measure_worst_group_accuracy(
     task: Task | str | None = None,
     **options: Unpack[Options],
 ) -> Result:
-    """The accuracy on the group of samples where it is lowest (worst-group accuracy, Sagawa et al., ICLR 2020).
+    """Measure the accuracy of the group of samples where it is lowest (Sagawa et al., ICLR 2020).
 
-    The worst group is picked after looking, so that bounds hold for all groups at once. Every group is judged, however
-    small: about this set its share is certain; about the population a claim on a small group seldom passes, as little
-    is seen of it. To leave a group out, give its samples no group.
+    The worst group is picked after looking, so that bounds hold for all groups at once. Groups of any size are judged:
+    for this set a group's share is certain; for the population a claim on a small group rarely passes. To leave a group
+    out, give its samples no group.
 
     Args:
         model, data, task: as for `measure_robust_accuracy`.
         groups: (N,) integers, strings or tuples, the group of each sample (None: in no group), or a mapping from
             names to positions or to (N,) bool; see `robustest.data.groups.as_groups`.
         at_least: the accuracy claimed for every group, in 0..1 and more than 0.
-        min_group_size: groups of fewer samples are named in the result as small, >= 1; they are judged all the same.
+        min_group_size: groups of fewer samples are listed in the result as small, >= 1; they are judged too.
         no_worse_than, tolerance: as for `measure_robust_accuracy`; each group is compared by itself, and all
             comparisons together err with probability alpha.
         **options: see `robustest.run.plan.Options`.
@@ -419,7 +418,7 @@ def measure_worst_group_accuracy(
 
 
 def _group_baseline(plan: Plan, rule: WorstGroupRule, no_worse_than: Baseline | None, tolerance: float) -> Plan:
-    """The plan, with each group compared by itself where there is a baseline."""
+    """Return the plan with each group compared with the baseline by itself."""
     return plan.against(
         no_worse_than,
         tolerance,
@@ -463,6 +462,6 @@ def _group_notes(evidence: Evidence, shares: list[GroupShare], groups: Groups, m
 
 
 def _left_out(groups: Groups) -> list[str]:
-    """What nothing is said of, for every line."""
+    """Return the caveats of samples in no group and of groups without samples."""
     told = [f"{groups.outside} of {groups.total} in no group"] if groups.outside else []
     return told + [f"no samples in {name!r}" for name in groups.empty]

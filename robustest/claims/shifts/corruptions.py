@@ -1,13 +1,12 @@
-"""Robustness to common corruptions: accuracy by corruption and severity, and the mean corruption error.
+"""Claims on common corruptions: accuracy by corruption and severity, its drop, and the mean corruption error.
 
-The mean corruption error (mCE: Hendrycks and Dietterich, ICLR 2019, section 4.2) is the mean, over corruptions, of the
-errors summed over severities, as a share of another model's. The relative mCE takes each model's clean error off first.
+(Hendrycks and Dietterich, ICLR 2019; the mCE is in `decisions.corruption_error`.)
 
-What a claim on corruptions is measured in: its cells, and the errors that they are compared with.
-
-The cells of a claim on corruptions: what each shows of a chunk's samples, and how the model answers.
-
-The errors of another model that a mean corruption error is relative to: a user's, or published ones.
+1. The cells, a corruption at a severity each, are made from the samples or read from a benchmark's files.
+2. Each sample is evaluated clean, if there are clean images, and in every cell; each cell is a column of outcomes.
+3. The rule decides on the mean over samples and cells. A model that adapts is reset before each cell.
+4. The mCE is relative to the error rates of a reference: a user's, or published ones, which only models of the same
+   classes on images of the same size may be compared with.
 """
 
 from __future__ import annotations
@@ -69,7 +68,7 @@ CORRUPTION_ROBUSTNESS = Kind(
     lines=clean_accuracy,
     hidden=frozenset({"clean_accuracy"}),
 )
-"""Mean accuracy under corruptions, its fall, or the mean corruption error."""
+"""Mean accuracy under corruptions, its drop, or the mean corruption error."""
 
 
 @measurement(CORRUPTION_ROBUSTNESS)
@@ -88,27 +87,28 @@ def measure_corruption_robustness(
     task: Task | str | None = None,
     **options: Unpack[Options],
 ) -> Result:
-    """Accuracy under common corruptions (Hendrycks and Dietterich, ICLR 2019), over all corruptions and severities.
+    """Measure accuracy under common corruptions (Hendrycks and Dietterich, ICLR 2019), over corruptions and severities.
 
-    The mean corruption error (mCE) is relative to a reference model's: 1 is as good as that, and less is better.
+    The mean corruption error (mCE) is relative to a reference model's: 1 is as good as the reference, and less is
+    better.
 
     Args:
         model: as for `measure_robust_accuracy`.
         data: as for `measure_robust_accuracy`; images (N, C, H, W) to corrupt. Or a benchmark of corrupted images, as
             `robustest.benchmark("imagenet-c", root)` reads it.
-        corruptions: "common" (the 15 of ImageNet-C; of a benchmark without them, all), "all" (19; all that a benchmark
+        corruptions: "common" (the 15 of ImageNet-C; for a benchmark without them, all), "all" (19; all that a benchmark
             has), or a list: names of shifts, functions and `Shift`s as for `measure_shift_accuracy`, or names of a
-            benchmark's corruptions. A function that does not ask for a severity counts once. Where one changes no
-            sample, at one of its severities, the claim is inconclusive.
+            benchmark's corruptions. A function without a severity argument counts once. If one changes no sample, at
+            one of its severities, the claim is inconclusive.
         severities: of 1..5.
         min_accuracy: the mean accuracy over corruptions and severities claimed at least, in 0..1.
-        max_drop: the fall from clean accuracy to that mean claimed at most, in 0..1. As for `measure_shift_accuracy` it
-            bounds the fall alone.
-        max_mce: the mCE claimed at most, > 0, as a share: 0.767 is what papers print as 76.7. It needs a reference.
+        max_drop: the largest drop from clean accuracy to that mean claimed, in 0..1. As for `measure_shift_accuracy` it
+            bounds the drop alone.
+        max_mce: the largest mCE claimed, > 0, as a share: 0.767 is what papers print as 76.7. It needs a reference.
             Give one of the three.
-        reference: error rates of the model to compare with: a mapping, or the path of a JSON file with one, of what
-            `details["errors"]` of another result holds ("clean" serves the relative mCE). Or "alexnet", for those of
-            papers (`ALEXNET_ON_IMAGENET_C`), of models of ImageNet's classes; None takes them for ImageNet-C.
+        reference: error rates of the model to compare with: a mapping, or the path of a JSON file with one, of the form
+            of `details["errors"]` of another result ("clean" is for the relative mCE). Or "alexnet", the published
+            rates (`ALEXNET_ON_IMAGENET_C`), for models of ImageNet's classes; None takes them for ImageNet-C.
         no_worse_than, tolerance: as for `measure_robust_accuracy`. Samples are compared by the cells in which they are
             right, over all corruptions and for each of them, with max_drop on clean samples as well; all comparisons
             together err with probability alpha.
@@ -116,8 +116,8 @@ def measure_corruption_robustness(
         **options: see `robustest.run.plan.Options`.
 
     Returns:
-        The result. A sample's outcome is True where it is right in at least half of the cells. Where every sample was
-        looked at, `details["by_severity"]` has each cell's accuracy with an interval; all of them hold together.
+        The result. A sample's outcome is True if it is right in at least half of the cells. If every sample was
+        evaluated, `details["by_severity"]` has each cell's accuracy with an interval; all of them hold together.
 
     Raises:
         ConfigError: an argument is out of range or unknown, or thresholds do not go together.
@@ -150,10 +150,10 @@ def _plan(setup: Setup, grid: Grid, rule: CellsRule, asked: Quantity) -> Plan:
 
 
 def _result(plan: Plan, evidence: Evidence, grid: Grid, asked: Quantity, rule: CellsRule, *, adapts: bool) -> Result:
-    """The result, where the model's classes are those of the errors that it is compared with.
+    """Return the result.
 
     Raises:
-        ConfigError: they are not.
+        ConfigError: the model's classes are not those of the reference's error rates.
     """
     grid.check_classes(evidence.tally.classes)
     return finish(
@@ -174,7 +174,7 @@ def _result(plan: Plan, evidence: Evidence, grid: Grid, asked: Quantity, rule: C
 
 
 def _changed(columns: Columns, cells: Sequence[Cell], rule: CellsRule) -> list[Changed]:
-    """The samples that each cell changed, and the mean were the model wrong on all of them."""
+    """Return the samples that each cell changed, and the mean of a model that is wrong on all of them."""
     moved = {cell_column((cell.name, cell.severity)): columns[moved_column(cell)] for cell in cells}
     worst = rule.mean_of({**columns, **{name: columns[name] & ~one for name, one in moved.items()}})
     return [
@@ -184,7 +184,7 @@ def _changed(columns: Columns, cells: Sequence[Cell], rule: CellsRule) -> list[C
 
 
 def _fresh(plan: Plan, setup: Setup, grid: Grid) -> Evidence:
-    """What a model that adapts does in each cell, and on the clean samples, as it was before any."""
+    """Return the evidence of a model that adapts, reset before each cell and before the clean samples."""
     examples = setup.settings.examples
     looks = [Corrupting(cells=(), clean=True, beside_clean=True, examples=0)] if grid.clean else []
     looks += [Corrupting(cells=(cell,), clean=False, beside_clean=grid.clean, examples=examples) for cell in grid.cells]
@@ -197,7 +197,7 @@ def _fresh(plan: Plan, setup: Setup, grid: Grid) -> Evidence:
 
 
 def _details(evidence: Evidence, cells: Sequence[Cell], reference: ErrorRates | None, alpha: float) -> dict[str, Any]:
-    """Numbers by corruption and severity; rates only where every sample was looked at."""
+    """Return figures by corruption and severity; rates only if every sample was evaluated."""
     if not evidence.whole:
         return {"cells": len(cells), "without_looking": share_of_largest_class(evidence.columns)}
     n, known = evidence.n, evidence.columns.get("clean")
@@ -223,7 +223,7 @@ def _details(evidence: Evidence, cells: Sequence[Cell], reference: ErrorRates | 
     }
     levels = {cell.level for cell in cells} - {None}
     if levels == set(SEVERITIES) or not levels:
-        # One without severities errs alike at each of them.
+        # A corruption without severities has the same error rate at each of them.
         own = {cell.name: cell.severity for cell in cells if cell.level is None}
         errors = {name: [rates[name, own.get(name, severity)] for severity in SEVERITIES] for name in by_name}
         details["errors"] = errors if clean is None else {"clean": [1 - clean], **errors}
@@ -239,9 +239,9 @@ class Grid:
 
     Attributes:
         cells: each of them.
-        stored: the benchmark that has their images; None where they are made.
-        reference: error rates of another model; None where it is compared with none.
-        clean: whether there are clean images beside the corrupted ones.
+        stored: the benchmark that has their images; None if they are made here.
+        reference: error rates of another model, or None.
+        clean: True if there are clean images beside the corrupted ones.
     """
 
     cells: tuple[Cell, ...]
@@ -259,10 +259,10 @@ class Grid:
         reference: object,
         max_drop: float | None,
     ) -> Grid:
-        """What a call's data and corruptions stand for; see `measure_corruption_robustness`.
+        """Return the grid of a call's data and corruptions; see `measure_corruption_robustness`.
 
         Raises:
-            ConfigError: a corruption, a severity or the reference is none, or a fall is claimed and there are no clean
+            ConfigError: a corruption, a severity or the reference is invalid, or a drop is claimed without clean
                 images.
             StoreError: the reference cannot be read.
         """
@@ -278,59 +278,59 @@ class Grid:
 
     @property
     def pairs(self) -> list[tuple[str, int]]:
-        """Each cell's corruption and severity."""
+        """Return each cell's corruption and severity."""
         return [(cell.name, cell.severity) for cell in self.cells]
 
     @property
     def names(self) -> list[str]:
-        """The corruptions, in their order."""
+        """Return the corruptions, in their order."""
         return list(dict.fromkeys(cell.name for cell in self.cells))
 
     @property
     def levels(self) -> str:
-        """The severities in a line; empty where no corruption has any."""
+        """Return the severities in a line; empty if no corruption has any."""
         return ", ".join(str(level) for level in sorted({cell.level for cell in self.cells if cell.level is not None}))
 
     @property
     def about(self) -> str:
-        """The corruptions in a few words."""
+        """Return the corruptions in a few words."""
         about = self.names[0] if len(self.names) == 1 else f"{len(self.names)} corruptions"
         return about if self.stored is None else f"{about} of {self.stored.name}"
 
     @property
     def published(self) -> bool:
-        """Whether the errors compared with are those of papers."""
+        """Return True if the reference's error rates are published ones."""
         return is_published(self.reference)
 
     @property
     def identity(self) -> object:
-        """What the store keeps outcomes by; None for files, which may change under their names."""
+        """Return the key of remembered outcomes; None for files, which may change under their names."""
         return ("corruptions", self.cells) if self.stored is None else None
 
     def check_images(self, samples: Samples) -> None:
-        """Refuse to compare small images with errors on large ones, where they are corrupted here.
+        """Refuse to compare small images, corrupted here, with error rates on large ones.
 
         Raises:
-            ConfigError: they are small.
+            ConfigError: the images are small.
         """
         if self.stored is None and self.published:
             check_size(samples)
 
     def check_classes(self, classes: int) -> None:
-        """Refuse to compare a model of other classes with published errors.
+        """Refuse to compare a model of other classes with published error rates.
 
         Raises:
-            ConfigError: it has others.
+            ConfigError: the model has other classes.
         """
         if self.published:
             check_classes(classes)
 
     def each(self, alpha: float, *, clean: bool) -> dict[str, Any]:
-        """Return how a baseline is compared: by all cells together, and by each corruption's.
+        """Return the columns and parts to compare with a baseline: all cells together, and those of each corruption.
 
         Args:
             alpha: the error of all comparisons together.
-            clean: whether clean samples are compared as well: a fall from them has two ends.
+            clean: True to compare clean samples as well: a drop from them has two ends.
         """
         cells = tuple(cell_column(pair) for pair in self.pairs)
         parts = tuple((name, tuple(one for one in cells if one.startswith(f"{name}/"))) for name in self.names)
@@ -343,7 +343,7 @@ class Grid:
         return {"columns": cells, "parts": parts, "level": alpha / (len(parts) + 1)}
 
     def caveats(self, *, mce: bool) -> tuple[str, ...]:
-        """What every line must say of the benchmark, and of an mCE that is not the papers'."""
+        """Return the caveats of the benchmark, and of an mCE over other cells than the papers'."""
         own = self.stored.caveats if self.stored else ()
         return (*own, *(caveats_beside_papers(self.names, self.levels) if self.published and mce else ()))
 
@@ -353,7 +353,7 @@ class Stored:
     """A cell of a benchmark's files.
 
     Attributes:
-        name, severity: the corruption, and how strong it is, 1..5.
+        name, severity: the corruption, and its severity, 1..5.
         samples: its images, in the order of the data.
     """
 
@@ -363,17 +363,17 @@ class Stored:
 
     @property
     def level(self) -> int:
-        """The severity, as `Shift.level`."""
+        """Return the severity, as `Shift.level`."""
         return self.severity
 
     def __str__(self) -> str:
         return f"{self.name}, severity {self.severity}"
 
     def shifted(self, chunk: Chunk) -> ShiftedInputs:
-        """The chunk's images in this cell, beside the chunk's own.
+        """Return the chunk's images in this cell.
 
         Raises:
-            DataError: they have other labels or another shape, or are outside the bounds.
+            DataError: they have other labels or another shape than the chunk's own, or are outside the bounds.
         """
         x, y = self.samples.take(chunk.ids)
         low, high = chunk.bounds
@@ -397,19 +397,19 @@ T = TypeVar("T", Shift, Stored)
 
 
 def moved_column(cell: Cell) -> str:
-    """The column of whether a cell's images differ from the chunk's own."""
+    """Return the name of the column of samples that a cell changes."""
     return f"moved {cell_column((cell.name, cell.severity))}"
 
 
 def cut_column(cell: Cell) -> str:
-    """The column of `ShiftedInputs.cut`."""
+    """Return the name of the column of `ShiftedInputs.cut`."""
     return f"cut {cell_column((cell.name, cell.severity))}"
 
 
 def cells_of(corruptions: Corruptions, severities: Sequence[int]) -> list[Shift]:
-    """Shifts at severities; "common" stands for the benchmark's 15 corruptions, "all" for ImageNet-C's 19.
+    """Return shifts at severities; "common" stands for the benchmark's 15 corruptions, "all" for ImageNet-C's 19.
 
-    A function that does not ask for a severity is one cell: at five severities it would be five that are alike.
+    A function without a severity argument is one cell: at five severities it would be five identical ones.
 
     Raises:
         ConfigError: there is none, or one twice.
@@ -427,7 +427,7 @@ def cells_of(corruptions: Corruptions, severities: Sequence[int]) -> list[Shift]
 
 
 def stored_cells(stored: CorruptedBenchmark, corruptions: Corruptions, severities: Sequence[int]) -> list[Stored]:
-    """The cells of a benchmark; "common" stands for the 15 of ImageNet-C where it has them, else for all that it has.
+    """Return the cells of a benchmark; "common" stands for those of ImageNet-C's 15 that it has, or else for all.
 
     Raises:
         UnknownNameError: it has no such corruption.
@@ -468,10 +468,9 @@ class Corrupting:
 
     Attributes:
         cells: corruptions with their severities.
-        clean: whether the chunk's own images are looked at too; else nothing is said of them.
-        beside_clean: whether the chunk's own images are clean ones, so that a cell that leaves them as they are is one
-            that changes nothing.
-        examples: how many samples may be shown.
+        clean: True to evaluate the chunk's own images too.
+        beside_clean: True if the chunk's own images are clean, so that a cell equal to them changes nothing.
+        examples: samples that may be shown.
     """
 
     cells: tuple[Cell, ...]
@@ -480,7 +479,7 @@ class Corrupting:
     examples: int
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
-        """What became of a chunk."""
+        """Return the columns of a chunk."""
         task, columns = evaluator.task, {}
         clean, right = None, torch.ones(len(chunk.y), dtype=torch.bool, device=chunk.y.device)
         if self.clean:
@@ -523,7 +522,7 @@ class Corrupting:
 
 
 def _one_a_sample(exhibits: list[Exhibit]) -> list[Exhibit]:
-    """Worst first, each sample once."""
+    """Return the exhibits, worst first, each sample once."""
     kept: dict[int, Exhibit] = {}
     for exhibit in sorted(exhibits, key=lambda e: -e.badness):
         kept.setdefault(exhibit.index, exhibit)
@@ -531,13 +530,13 @@ def _one_a_sample(exhibits: list[Exhibit]) -> list[Exhibit]:
 
 
 def published_of(stored: CorruptedBenchmark | None, cells: Sequence[Cell]) -> ErrorRates | None:
-    """The errors that a benchmark's mCE is relative to, where there are some of all of these cells."""
+    """Return the published error rates that a benchmark's mCE is relative to, or None if cells are missing."""
     errors = PUBLISHED.get("" if stored is None else stored.baseline)
     return errors if errors is not None and all(cell.name in errors for cell in cells) else None
 
 
 def reference_errors(reference: object, cells: Sequence[Cell]) -> ErrorRates | None:
-    """The reference's error rates, all that the cells need.
+    """Return the reference's error rates for all cells.
 
     Raises:
         StoreError: the file cannot be read.
@@ -572,15 +571,15 @@ def _is_rate(value: object) -> bool:
 
 
 def is_published(errors: ErrorRates | None) -> bool:
-    """Whether errors are those that papers' mCE is relative to."""
+    """Return True for published error rates."""
     return any(errors is one for one in PUBLISHED.values())
 
 
 def check_size(samples: Samples) -> None:
-    """Refuse to compare small images with AlexNet's errors on large ones.
+    """Refuse to compare small images with AlexNet's error rates on large ones.
 
     Raises:
-        ConfigError: they are corrupted with parameters for other sizes.
+        ConfigError: the images are corrupted with the parameters of other sizes.
     """
     x, _ = samples.take(torch.zeros(1, dtype=torch.int64))
     if max(x.shape[-2:]) < LARGE:
@@ -592,10 +591,10 @@ def check_size(samples: Samples) -> None:
 
 
 def check_classes(classes: int) -> None:
-    """Refuse to compare a model of other classes with AlexNet's errors.
+    """Refuse to compare a model of other classes with AlexNet's error rates.
 
     Raises:
-        ConfigError: it has not ImageNet's 1,000.
+        ConfigError: the model has not ImageNet's 1,000 classes.
     """
     if classes != IMAGENET_CLASSES:
         raise ConfigError(
@@ -605,7 +604,7 @@ def check_classes(classes: int) -> None:
 
 
 def caveats_beside_papers(names: Sequence[str], levels: str) -> tuple[str, ...]:
-    """What a line must say of an mCE that is not the papers'."""
+    """Return the caveat of an mCE over other cells than the papers'."""
     if set(names) == set(COMMON_CORRUPTIONS) and levels == "1, 2, 3, 4, 5":
         return ()
     return (f"over {len(names)} corruptions and severities {levels}, where papers' mCE has 15 and 1 to 5",)

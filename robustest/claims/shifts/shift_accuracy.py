@@ -1,6 +1,7 @@
-"""Accuracy under a distribution shift, paired with the accuracy on the unshifted samples.
+"""Claims on one shift: accuracy under it, its drop, and the predictions that it flips, right or wrong.
 
-Predictions that a shift changes, right or wrong.
+Each sample is evaluated unshifted and shifted, with its own random key, so that the two are paired: the drop is
+`decisions.drop`, the accuracy and the flip rate are `decisions.share`. Targets that are places follow the shift.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ def measure_shift_accuracy(
     task: Task | str | None = None,
     **options: Unpack[Options],
 ) -> Result:
-    """Accuracy on shifted samples, or its fall from the accuracy on the same samples unshifted.
+    """Measure the accuracy on shifted samples, or its drop from the accuracy on the same samples unshifted.
 
     Args:
         model: as for `measure_robust_accuracy`.
@@ -72,16 +73,16 @@ def measure_shift_accuracy(
         shift: a name ("gaussian_noise"), a `Shift`, or a function of (x, severity, key), which receives and returns
             inputs in the data's own units and shape. A shift that changes no sample, or so few that the others suffice
             for the claim, leaves it inconclusive.
-        severity: 1..5; None means the `Shift`'s own, or 3; not for a function that does not ask for one.
+        severity: 1..5; None means the `Shift`'s own, or 3; not for a function without a severity argument.
         at_least: the accuracy claimed under the shift, in 0..1.
-        max_drop: the fall in accuracy claimed at most, in 0..1 and less than 1; not together with at_least. It bounds
-            the fall alone, so that a worse model may keep it where a better one does not: `assert_accuracy`, or
-            no_worse_than, bounds the accuracy that it falls from. A model that is no better than chance unshifted, or
-            by no more than this, does not pass.
+        max_drop: the largest drop in accuracy claimed, in 0..1 and less than 1; not together with at_least. It bounds
+            the drop alone, so that a worse model may keep it and a better one not: `assert_accuracy`, or no_worse_than,
+            bounds the accuracy that it drops from. A model that is no better than chance unshifted, or by no more than
+            this, does not pass.
         no_worse_than, tolerance: as for `measure_robust_accuracy`; with max_drop samples are compared unshifted as
             well, and both comparisons together err with probability alpha.
-        task: what the answers are, and when they are right, as for `measure_robust_accuracy`; its targets follow
-            where a shift moves things.
+        task: the kind of answers and the criterion of a right one, as for `measure_robust_accuracy`; its targets follow
+            a shift that moves things.
         **options: see `robustest.run.plan.Options`.
 
     Raises:
@@ -119,7 +120,7 @@ def measure_shift_accuracy(
 
 
 def _changed(evidence: Evidence, shift: Shift, *, by_drop: bool) -> Changed:
-    """The samples that the shift changed, and the value were the model wrong on all of them."""
+    """Return the samples that the shift changed, and the value of a model that is wrong on all of them."""
     moved, held, clean = (evidence.columns[name] for name in ("moved", "held", "clean"))
     worst = float((clean & moved).mean() if by_drop else (held & ~moved).mean())
     return Changed(by=f"the shift {shift}", moved=moved, cut=evidence.columns["cut"], worst=worst)
@@ -130,7 +131,7 @@ def _pairing(evidence: Evidence, under: str, *, fall: bool) -> Pairing:
 
 
 def _baseline_parts(max_drop: float | None, alpha: float) -> dict[str, Any]:
-    """Return how a baseline is compared: a fall by both of its ends, each of which must be no worse."""
+    """Return the parts to compare with a baseline: a drop has two ends, and each must be no worse."""
     if max_drop is None:
         return {}
     parts = ("shifted samples", ("held",)), ("unshifted samples", ("clean",))
@@ -148,8 +149,8 @@ class Shifting:
     """Predictions of a chunk, unshifted and shifted.
 
     Attributes:
-        shift: what is done to a sample.
-        examples: how many samples may be shown.
+        shift: applied to each sample.
+        examples: samples that may be shown.
     """
 
     whole_inputs: ClassVar[bool] = True
@@ -158,7 +159,7 @@ class Shifting:
     examples: int
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
-        """What became of a chunk."""
+        """Return the columns of a chunk."""
         changed = self.shift.shifted(chunk.x, chunk.key, chunk.bounds)
         after, task = changed.x, evaluator.task
         moved = followed(task, self.shift, chunk.x, chunk.y, chunk.key, bounds=chunk.bounds)
@@ -184,15 +185,15 @@ class Shifting:
         return Observation({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
 
     def aimed_at(self, task: Task, chunk: Chunk, before: Judgement, moved: Tensor) -> Tensor:
-        """(B, *T) what the shifted samples are judged by: their targets, where the shift took them."""
+        """Return (B, *T) the targets of the shifted samples: the moved ones."""
         return moved
 
     def columns(self, task: Task, before: Judgement, shifted: Judgement, moved: Tensor) -> dict[str, Tensor]:
-        """(B,) bools of each sample, by name."""
+        """Return (B,) bools of each sample, by name."""
         return {"held": shifted.holds, "clean": before.holds}
 
     def broken(self, columns: dict[str, Tensor]) -> Tensor:
-        """(B,) bool: which samples are counterexamples."""
+        """Return (B,) True for counterexamples."""
         return columns["clean"] & ~columns["held"]
 
 
@@ -239,19 +240,18 @@ def measure_consistency(
     task: Task | str | None = None,
     **options: Unpack[Options],
 ) -> Result:
-    """The share of samples whose predicted class a shift changes.
+    """Measure the share of samples whose predicted class a shift changes.
 
-    Flips are counted whatever the label says: a wrong answer that becomes another wrong one, or right, flips too
+    Flips count for right and wrong answers: a wrong answer that becomes another wrong one, or right, flips too
     (Hendrycks and Dietterich, ICLR 2019, section 4.3, count them so between successive frames).
 
     Args:
         model: as for `measure_robust_accuracy`.
-        data: as for `measure_shift_accuracy`. Labels serve the details alone.
+        data: as for `measure_shift_accuracy`. Labels are used in the details alone.
         shift, severity: as for `measure_shift_accuracy`.
-        max_flip_rate: the share of flips claimed at most, in 0..1.
+        max_flip_rate: the largest share of flips claimed, in 0..1.
         no_worse_than, tolerance: as for `measure_robust_accuracy`, about the samples that do not flip.
-        task: what the answers are, and when they are right, as for `measure_robust_accuracy`; its targets follow
-            where a shift moves things.
+        task: as for `measure_shift_accuracy`.
         **options: see `robustest.run.plan.Options`.
 
     Raises:
@@ -286,18 +286,18 @@ def measure_consistency(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flipping(Shifting):
-    """Predictions of a chunk, unshifted and shifted; what flipped with the largest margin is shown first."""
+    """Predictions of a chunk, unshifted and shifted; flips with the largest margin are shown first."""
 
     def aimed_at(self, task: Task, chunk: Chunk, before: Judgement, moved: Tensor) -> Tensor:
-        """(B, *T) what the model said of the samples unshifted, where it is by now."""
+        """Return (B, *T) the predictions on the unshifted samples, moved with the shift."""
         return followed(task, self.shift, chunk.x, before.predicted, chunk.key, bounds=chunk.bounds)
 
     def columns(self, task: Task, before: Judgement, shifted: Judgement, moved: Tensor) -> dict[str, Tensor]:
-        """(B,) bools of each sample, by name."""
+        """Return (B,) bools of each sample, by name."""
         return {"held": shifted.holds, "clean": before.holds, "shifted": task.right(shifted.predicted, moved)}
 
     def broken(self, columns: dict[str, Tensor]) -> Tensor:
-        """(B,) bool: every flip, of a wrong answer too."""
+        """Return (B,) True for every flip, of a wrong answer too."""
         return ~columns["held"]
 
 
