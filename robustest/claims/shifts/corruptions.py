@@ -25,7 +25,7 @@ import torch
 from robustest.checks import moved_rows
 from robustest.data import Samples
 from robustest.data.benchmarks import CorruptedBenchmark
-from robustest.data.benchmarks.published import IMAGENET_CLASSES, PUBLISHED
+from robustest.data.benchmarks.corrupted import IMAGENET_CLASSES, PUBLISHED
 from robustest.decisions import clopper_pearson
 from robustest.decisions.corruption_error import (
     CellsRule,
