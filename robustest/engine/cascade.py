@@ -204,8 +204,8 @@ def serving(
     stages = cascade.serving(threat, gives, elements, task)
     if not stages:
         raise ConfigError(_why_no_stage(cascade, threat, gives, task))
-    able = [stage for stage in cascade.stages if supports(stage.searcher, threat, task)]
-    out = {stage.searcher.name for stage in able if stage.searcher.needs > gives}
+    beyond = [stage.searcher for stage in cascade.stages if stage.searcher.needs > gives]
+    out = {searcher.name for searcher in beyond if supports(searcher, threat, task)}
     if out:
         names = ", ".join(sorted(out))
         evaluator.note(f"the model gives {gives.name.lower()} only; {cascade.name} ran without {names}")

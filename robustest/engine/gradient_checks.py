@@ -98,7 +98,7 @@ def probe_gradient(evaluator: Evaluator, chunk: Chunk, *, draws: int = 1, search
     floor = lead.resolution(outputs, reference)  # changes that are rounding, or the model's own noise
     if evaluator.random:  # a model that draws elsewhere than from the global generators draws anew
         seed()
-        again = torch.stack([evaluator.logits(x) for _ in range(draws)]).mean(0)
+        again = torch.stack(list(map(evaluator.logits, [x] * draws))).mean(0)
         floor = floor + 4 * (start - lead.value(again, reference).double()).abs()
     still = (gradient == 0).flatten(1).all(1)
     at_random = rng.signs(rng.fold(part.key, "path"), x.shape[1:])
@@ -122,7 +122,7 @@ def probe_gradient(evaluator: Evaluator, chunk: Chunk, *, draws: int = 1, search
         slopes = [(one.double() * step.double()).flatten(1).sum(1) for one in gradients]
         predicted = torch.stack([float(w) / 2 * slope for w, slope in zip(weights, slopes, strict=True)]).sum(0)
         seed()
-        end = torch.stack([evaluator.logits(x + step) for _ in range(draws)]).mean(0)
+        end = torch.stack(list(map(evaluator.logits, [x + step] * draws))).mean(0)
         change = lead.value(end, reference).double() - start
         larger = torch.maximum(predicted.abs(), change.abs())
         counted = larger > floor

@@ -177,10 +177,7 @@ def search(
                 if draws == 1:
                     logits = evaluator.logits(inputs)
                 else:
-                    drawn = []
-                    for _ in range(draws):
-                        drawn.append(evaluator.logits(inputs))
-                    logits = torch.stack(drawn).mean(0)
+                    logits = torch.stack(list(map(evaluator.logits, [inputs] * draws))).mean(0)
                 shown = [(z, logits)]
                 if lanes:
                     z, logits = z.view(-1, lanes, *z.shape[1:]), logits.view(-1, lanes, *logits.shape[1:])
