@@ -271,7 +271,7 @@ class Cascade:
         serving = []
         for stage in self.stages:
             if stage.serves(threat, gives, elements, task):
-                serving.append(stage)  # noqa: PERF401 - a comprehension would be one call deeper in every traceback
+                serving.append(stage)  # a comprehension is one call deeper
         return tuple(serving)
 
 
