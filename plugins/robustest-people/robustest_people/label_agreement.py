@@ -227,12 +227,15 @@ def _plan(setup: Setup, responses: object, asked: Quantity, threshold: float | N
     answers = checked_responses(responses)
     check_about(answers, len(setup.samples))
     tables = Tables(*(np.ascontiguousarray(table) for table in answers.counts()))
-    rule = _rule(threshold, setup.terms, at_least=asked.comparison == ">=")
+    sure, possible = (
+        ShareRule(threshold=threshold, at_least=asked.comparison == ">=", terms=setup.terms, column=column)
+        for column in ("held", "possible")
+    )
     return setup.plan(
         asked.state(),
         Agreeing(tables, holds=asked.threshold, examples=setup.settings.examples),
         StrataRule(
-            whole=rule,
+            whole=LookedAtRule(sure=sure, possible=possible),
             nouns=("class selected", "classes selected"),
             gates=False,
             alpha=setup.settings.alpha,
@@ -240,13 +243,6 @@ def _plan(setup: Setup, responses: object, asked: Quantity, threshold: float | N
         ),
         identity=("label agreement", asked.threshold, answers.digest),
     )
-
-
-def _rule(threshold: float | None, terms: Terms, *, at_least: bool) -> LookedAtRule:
-    sure, possible = (
-        ShareRule(threshold=threshold, at_least=at_least, terms=terms, column=column) for column in ("held", "possible")
-    )
-    return LookedAtRule(sure=sure, possible=possible)
 
 
 def _details(evidence: Evidence, responses: Responses) -> dict[str, Any]:
@@ -314,19 +310,19 @@ MANY_ANSWERS = 40
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Agreement:
-    """Predictions compared with the answers of annotators.
+    """Predictions compared with the answers of annotators; all (n,).
 
     Attributes:
-        right: (n,) bool, the prediction is the label.
-        main: (n,) bool, it is the class selected most often, and no other is selected as often.
-        contained: (n,) bool, it is selected, and at least half as often as the class selected most often.
-        frequency: (n,) float64, how often it is selected of how often it could have been, 0..1.
-        defensible: (n,) bool, it is not the label, is selected at least as often, and by somebody.
-        unsupported: (n,) bool, it is not the label, and nobody selected it.
-        disputed: (n,) bool, it is the label, and another class is selected more often.
-        tied: (n,) bool, several classes are selected most often.
-        answers: (n,) int64, answers that prediction, label and leading class could each have been selected in.
-        selected: (n,) int64, classes that are contained: selected, and at least half as often as the leading one.
+        right: bool, the prediction is the label.
+        main: bool, it is the class selected most often, without a tie.
+        contained: bool, it is selected, at least half as often as the leading class.
+        frequency: float64, the share of annotators who selected it, 0..1.
+        defensible: bool, an error selected at least as often as the label, and by somebody.
+        unsupported: bool, an error that nobody selected.
+        disputed: bool, a hit while another class is selected more often.
+        tied: bool, several classes lead.
+        answers: int64, answers that could have selected prediction, label and leading class each.
+        selected: int64, the number of contained classes.
     """
 
     right: Bools
@@ -372,11 +368,11 @@ class Agreement:
 class LookedAtRule:
     """A rule for a share of samples, some of which have too few answers to be judged.
 
-    These count as broken for a pass and as held for a failure, so that fewer answers make no claim easier.
+    These count as broken for a pass and as held for a failure, so fewer answers make no claim easier.
 
     Attributes:
-        sure: the rule where what is not known does not hold: the column "held".
-        possible: the rule where it does: the column "possible".
+        sure: the rule on the column "held", where such samples are broken.
+        possible: the rule on the column "possible", where they hold.
     """
 
     sure: ShareRule

@@ -318,14 +318,14 @@ def decide_wrong(
     """Return the verdict on the share of wrong labels.
 
     Args:
-        wrong: how many of the sample are.
-        undecided: how many of it may be: they count as wrong for a pass, and as right for a failure.
+        wrong: number of wrong labels in the sample.
+        undecided: number of tied labels in the sample: wrong for a pass, right for a failure.
         looked, total: sizes of the sample and of the set.
-        at_most: the share claimed at count_at_most, in 0..1; None where nothing is claimed.
-        scope: "set" (this very set) or "population" (what the set was drawn from).
-        alpha: error allowed on each side.
-        chosen: why the sample cannot have been drawn uniformly; empty where nothing speaks against it. A chosen sample
-            says nothing of the other labels: what was looked at is all that counts, and of a population nothing does.
+        at_most: the claimed share, in 0..1; None if nothing is claimed.
+        scope: "set" or "population".
+        alpha: error on each side.
+        chosen: the reason why the sample is not uniform, else empty. A chosen sample bounds only the labels looked at,
+            and nothing in a population.
     """
     if chosen:
         low, high = wrong, total - looked + wrong + undecided
@@ -401,13 +401,13 @@ def _first(holds: Callable[[int], bool], low: int, high: int) -> int:
 class Suspects:
     """Samples whose label a model finds doubtful, the most doubtful first.
 
-    They are candidates for people to look at. Their number says nothing of how many labels are wrong: on CIFAR-10
-    people confirm one of five, and most wrong labels are not among them.
+    They are candidates to look at. Their number does not estimate the number of wrong labels: on CIFAR-10 people
+    confirm one of five, and most wrong labels are not among them.
 
     Attributes:
         items: (M,) int64, positions in the data.
-        scores: (N,) float64, how probable the label of each sample is, 0..1: the less, the more doubtful.
-        method: what ranked them.
+        scores: (N,) float64, the probability of each sample's label, 0..1.
+        method: the library that ranked them.
     """
 
     items: NDArray[np.int64]
@@ -422,15 +422,14 @@ def suspects(data: object, probabilities: ArrayLike | Tensor, *, out_of_sample: 
     """Return the samples that confident learning doubts (Northcutt et al., JAIR 2021), by cleanlab's default.
 
     Args:
-        data: as for `measure_robust_accuracy`, or the labels alone, (N,) whole numbers.
-        probabilities: (N, K) of each class for each sample, rows that add up to 1.
-        out_of_sample: True says that each sample's probabilities are from a model that was not trained on it, by
-            cross-validation for instance. A model finds the labels it was trained on plausible, wrong ones too: two of
-            three that could be found are then missed.
+        data: as for `measure_robust_accuracy`, or labels alone, (N,) whole numbers.
+        probabilities: (N, K), rows that add up to 1.
+        out_of_sample: True states that no model was trained on the sample that it gives probabilities for, as in
+            cross-validation. Otherwise two of three wrong labels that could be found are missed.
 
     Raises:
         ConfigError: out_of_sample is not True, or cleanlab is not installed.
-        DataError: the probabilities are none, or not of the data's samples.
+        DataError: the probabilities are malformed, or of other samples.
     """
     if out_of_sample is not True:
         raise ConfigError(

@@ -120,8 +120,17 @@ def measure_multilabel_accuracy(
         decision=_fallible(evidence.decision, given, metric, threshold),
         setting=metric if metric == "top1-in-set" else f"{metric} by {scores}",
         method="predictions beside sets of classes",
-        details=_details(evidence, blind, by_objects),
-        caveats=_caveats(blind, threshold),
+        details={
+            "top1_in_set": evidence.share(evidence.columns["top"]),
+            "exact_set": evidence.share(evidence.columns["exact"]),
+            "without_looking": blind,
+            "by_objects": by_objects,
+        },
+        caveats=(
+            [f"saying one thing of every sample reaches {blind:.3f}"]
+            if threshold is not None and blind >= threshold
+            else []
+        ),
         pairing=Pairing(under=f"{metric} of {digest(given.sets)[:12]}"),
     )
 
@@ -194,15 +203,6 @@ def _given(data: object, of: Of) -> LabelSets:
     return given
 
 
-def _details(evidence: Evidence, blind: float, by_objects: list[dict[str, Any]]) -> dict[str, Any]:
-    return {
-        "top1_in_set": evidence.share(evidence.columns["top"]),
-        "exact_set": evidence.share(evidence.columns["exact"]),
-        "without_looking": blind,
-        "by_objects": by_objects,
-    }
-
-
 def _by_objects(evidence: Evidence) -> list[dict[str, Any]]:
     """Return both shares for each number of objects among the samples seen."""
     columns = evidence.columns
@@ -229,9 +229,3 @@ def _fallible(decision: Decision, given: LabelSets, of: Of, threshold: float | N
         return decision
     rule = f"nothing could have failed it: {full:.3f} of the samples show every class"
     return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=rule)
-
-
-def _caveats(blind: float, threshold: float | None) -> list[str]:
-    if threshold is None or blind < threshold:
-        return []
-    return [f"saying one thing of every sample reaches {blind:.3f}"]

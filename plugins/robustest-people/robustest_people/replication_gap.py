@@ -299,11 +299,11 @@ class Gaps:
 
     Attributes:
         raw: the difference in accuracy.
-        naive: the same at equal measured selection frequency.
-        corrected: by the correction asked for; the naive one where none was.
-        annotations: annotations an item that the naive gap rests on.
-        uncovered: share of the original's items at frequencies that no item of the replication has, 0..1; there its
-            accuracy is read off between, or next to, the frequencies that it has.
+        naive: the difference at equal measured selection frequency.
+        corrected: the difference after the correction; the naive one without a correction.
+        annotations: annotations per item that the naive gap rests on.
+        uncovered: share of the original's items at frequencies that the replication lacks, 0..1; the replication's
+            accuracy is interpolated there.
     """
 
     raw: Gap
@@ -317,11 +317,11 @@ def replication_gaps(v1: Cells, v2: Cells, correction: str | None, *, resamples:
     """Return the gaps between an original and its replication, with a bootstrap over images.
 
     Args:
-        v1, v2: the original's items, and the replication's; at least `FEWEST` annotations each, none of them used
-            for matching. Where items have more than others, what a draw of as few says is averaged over all draws.
+        v1, v2: items of both sets, with at least `FEWEST` annotations each, none used for matching. Items with more
+            annotations are averaged over all subsets of the smallest number.
         correction: "jackknife", "beta-mixture" or None.
         resamples: bootstrap draws, >= 2.
-        seed: seeds the draws and the mixture's starting points, any whole number.
+        seed: of the draws and the mixture's starting points.
     """
     random = np.random.default_rng(seed % 2**64)
     n = int(min(v1.shown.min(), v2.shown.min()))
@@ -367,13 +367,13 @@ def matched_accuracy(v1: Cells, v2: Cells, w1: Ints, w2: Ints, n: int) -> Floats
 def jackknife_accuracy(v1: Cells, v2: Cells, w1: Ints, w2: Ints, n: int, *, delete: int | None = None) -> Floats:
     """Return (b,) accuracies of `matched_accuracy`, extrapolated to infinitely many annotators.
 
-    Some annotators are taken away to see how the accuracy depends on their number; the mean over all ways of taking
-    them away is computed, not drawn.
+    Jackknife: with A(n) the accuracy at n annotators, (n A(n) - (n - d) A(n - d)) / d has no bias of order 1 / n. A(n -
+    d) is the exact mean over all ways to leave d annotators out.
 
     Args:
         v1, v2, w1, w2, n: as for `matched_accuracy`.
-        delete: how many are taken away, 1..n-1; None takes a tenth. The authors take one, which multiplies the noise
-            of finitely many images by n; a tenth multiplies it by ten and leaves hardly more of the bias.
+        delete: d, 1..n-1; None takes n // 10. The authors take 1, which multiplies the noise of finitely many images by
+            n; a tenth multiplies it by ten and leaves hardly more bias.
     """
     delete = max(1, n // 10) if delete is None else delete
     all_of_them = matched_accuracy(v1, v2, w1, w2, n)

@@ -109,7 +109,12 @@ def measure_selection_gap(
         method="two one-sided tests, variance by image and by annotator",
         details=_details(found, disagreements, setup.terms.alpha, responses),
         caveats=few(disagreements, " of disagreement"),
-        notes=() if found is None else (_note(found),),
+        notes=()
+        if found is None
+        else (
+            f"label selected by {found.label:.3f}, prediction by {found.prediction:.3f}: gap {found.gap.value:+.3f} +- "
+            f"{found.gap.error:.3f} (standard error), {found.gap.items} images, {found.gap.annotators} annotators",
+        ),
     )
 
 
@@ -211,13 +216,6 @@ def _details(found: SelectionGap | None, disagreements: int, alpha: float, respo
             "annotators": found.gap.annotators,
         }
     return details
-
-
-def _note(found: SelectionGap) -> str:
-    return (
-        f"label selected by {found.label:.3f}, prediction by {found.prediction:.3f}: gap {found.gap.value:+.3f} +- "
-        f"{found.gap.error:.3f} (standard error), {found.gap.items} images, {found.gap.annotators} annotators"
-    )
 
 
 # Two one-sided tests (Schuirmann, Journal of Pharmacokinetics and Biopharmaceutics 1987): label and prediction are

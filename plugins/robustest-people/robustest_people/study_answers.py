@@ -190,11 +190,11 @@ def left_out(responses: Responses) -> dict[str, Any]:
 def uniformity_of(
     items: NDArray[np.int64], label: NDArray[np.int64], marks: Mapping[str, NDArray[np.int64]], seed: int
 ) -> Uniformity | None:
-    """Return the strongest sign that the items with an answer were chosen; None where all have one.
+    """Return the strongest sign that the items with an answer were chosen; None if all have one.
 
     Args:
         items: (n,) positions of the items with an answer.
-        label: (N,) the class of each item that there is.
+        label: (N,) the class of each item.
         marks, seed: as for `uniformity`.
     """
     return uniformity(items, len(label), label=label, marks=marks, seed=seed) if len(items) < len(label) else None

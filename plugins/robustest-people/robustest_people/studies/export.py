@@ -23,13 +23,13 @@ class Row:
     """One answer.
 
     Attributes:
-        item: what it is about; empty for an attention check, which is no item of the data set.
-        annotator: who gave it.
-        asked: the label asked about; empty where labels were chosen.
+        item: the item; empty for an attention check.
+        annotator: the annotator's name.
+        asked: the label asked about; empty if labels were chosen.
         answer: the label chosen; "yes" or "no" in `contains`.
-        seconds: the time that the page took, shared out evenly over its items.
-        check: "passed" or "failed" where it is an attention check; empty otherwise.
-        truth: what the study holds as right, where it does.
+        seconds: the time of the page, divided by its items.
+        check: "passed" or "failed" for an attention check, else empty.
+        truth: the right answer, if the study has one.
     """
 
     item: str

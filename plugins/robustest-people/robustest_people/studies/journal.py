@@ -166,13 +166,13 @@ class Stored:
 
 
 class Progress:
-    """Follows the events of a journal, in their order.
+    """The state of a study after the events of its journal.
 
     Attributes:
-        pages: for each annotator all pages, those handed on to them last.
-        stored: answers by annotator and number of the page.
-        stopped: annotators who gave the rest up.
-        last: id of the last event seen.
+        pages: all pages of each annotator, pages handed on last.
+        stored: answers by annotator and page number.
+        stopped: annotators who stopped.
+        last: id of the last event applied.
     """
 
     def __init__(self, study: Study) -> None:

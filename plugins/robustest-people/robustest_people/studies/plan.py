@@ -1,9 +1,9 @@
 """The assignment of items to annotators and pages: pure functions of numbers and a seed.
 
-Each item goes to the `each` annotators who have least so far, so that all have the same number of items, but for one.
-Only ties are free to choose. While two annotators have no item in common, ties go to those who bring most such pairs
-together; afterwards a seeded draw breaks them. Each annotator's items are then laid out by what they ask, in an order
-of the annotator's own, attention checks among them like any other item, and cut into pages.
+1. Each item goes to the `each` annotators of least load, so loads differ by one item at most.
+2. Ties go to the annotators who share no item yet with most others; once all pairs have met, a seeded draw decides.
+3. An annotator's items, attention checks among them, are sorted by their question in an order drawn for the annotator,
+   and cut into pages of even size.
 """
 
 from __future__ import annotations

@@ -68,13 +68,13 @@ class Item:
     """One question about one image.
 
     Attributes:
-        item: what the answers are filed under: the image's position in the data set, for claims; or any name.
+        item: the image's position in the data set, for claims; or any name.
         image: the image's file, relative to the folder of images.
-        asked: the label that pages of `contains` ask about; empty in other tasks.
-        truth: what the study holds as right, where it does: in `classify` the data set's label, in `simulate` the
-            model's answer. No page shows it; the answers' table does.
-        choices: the labels to choose from, where the item has its own; `contains` has none.
-        expected: the right answer, where the item is an attention check; empty otherwise.
+        asked: the label asked about in `contains`; empty in other tasks.
+        truth: the right answer if there is one: in `classify` the data set's label, in `simulate` the model's answer.
+            No page shows it.
+        choices: the item's own labels to choose from; none in `contains`.
+        expected: the right answer of an attention check; else empty.
 
     Raises:
         DataError: a field is missing, too long, or has characters that show nothing.
@@ -296,19 +296,17 @@ class Study:
     """A planned study.
 
     Attributes:
-        folder: where it lies.
-        task: what annotators do.
-        title: what pages are headed with.
-        question: what pages ask, with "{label}" where they tell the label asked.
-        about: what annotators are told beside the question; empty for nothing.
-        labels: what they choose from where an item has no choices of its own.
-        each: annotators an item.
-        page: items a page, at most.
-        seed: of the plan, and of what is handed on.
-        annotators: their names, which only the answers' table has.
-        items: all; attention checks come last.
+        folder: its folder.
+        task: the question that annotators answer.
+        title, question, about: texts of the pages; "{label}" in the question is the label asked; about may be empty.
+        labels: the labels to choose from, for items without choices.
+        each: annotators per item.
+        page: largest number of items on a page.
+        seed: of the plan, and of pages handed on.
+        annotators: their names, which only the table of answers has.
+        items: all items; attention checks come last.
         numbers: the opaque number of each item's image.
-        plan: who is asked about what.
+        plan: the pages of each annotator.
     """
 
     folder: Path
