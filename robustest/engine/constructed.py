@@ -33,11 +33,11 @@ _APART = 0.1
 
 
 class Constructed(NamedTuple):
-    """A data set that was made.
+    """A constructed data set.
 
     Attributes:
         x: (N, *S) float32 on the CPU, inside the bounds; rows as in the data given.
-        y: (N,) int64 labels that it is to be trained with.
+        y: (N,) int64 labels to train with.
         reached: (N,) float32: 1 where the network takes the input for its label, 0 where not (`mislabelled`); the
             relative distance of its features from those aimed at (`robustified`).
     """
@@ -59,7 +59,7 @@ def robustified(
     bounds: tuple[float, float] | None = None,
     preprocessing: Preprocessing | None = None,
 ) -> Constructed:
-    """For each image one that starts at another, drawn at random, and ends where the network's features are alike.
+    """Return for each image one that starts at another, drawn at random, and ends at the image's features.
 
     Normalised gradient descent on the distance of the features (section 3.1, appendix C). With features of few
     dimensions only: a wide layer can be inverted, and the images come out as they went in, robust features or not.
@@ -113,7 +113,7 @@ def mislabelled(
     bounds: tuple[float, float] | None = None,
     preprocessing: Preprocessing | None = None,
 ) -> Constructed:
-    """Images moved a little towards another class of the network, and labelled so.
+    """Return images moved a little towards another class of the network, and labelled as that class.
 
     Section 3.2: "random" classes (D_rand) go with robust features by chance, "next" ones (D_det: y + 1) go with the
     wrong ones always, so that what is learned from D_det is not robust features that leaked. Warns where the model
@@ -153,7 +153,7 @@ def mislabelled(
 
 
 def _warn_unless(reached: Tensor, what: str) -> None:
-    """Warn where the data set is not what it is made to be: (N,) bool whether each sample is."""
+    """Warn where fewer than 0.9 of the samples reached (N,) bool their aim."""
     share = float(reached.double().mean())
     if share < _REACHED:
         warnings.warn(
@@ -172,7 +172,7 @@ def moved_to_others(
     steps: int,
     step_size: float | None = None,
 ) -> Constructed:
-    """A chunk as `mislabelled` makes it, on the evaluator's device.
+    """Return a chunk as `mislabelled` makes it, on the evaluator's device.
 
     Args:
         evaluator: of the model, which has seen a batch.

@@ -1,4 +1,10 @@
-"""The smallest perturbation of each sample of a chunk: every stage on every sample, and the smallest that any finds."""
+"""The smallest perturbation of each sample of a chunk.
+
+1. Every stage of a cascade searches every sample in a ball as wide as the bounds; the smallest misclassified input of
+   all is kept. Where gradients mislead, HopSkipJump searches as well.
+2. Where nothing was found, the way to the nearest sample of another answer leaves the class somewhere: bisection gives
+   an upper bound of the size, marked `bounded`.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +23,7 @@ from robustest.engine.search import SearchOutcome, search
 from robustest.threats import L1, L2, Linf, Threat, per_row
 
 _BLIND = Stage(searcher=HopSkipJump(queries=1000))
-"""What searches, too, where gradients mislead."""
+"""A further stage where gradients mislead."""
 _HALVINGS = 12
 """The way to a neighbour is cut to this power of one half."""
 
@@ -28,7 +34,7 @@ class Smallest:
 
     Attributes:
         clean: (n,) predictions of the unchanged samples.
-        right: (n,) bool: whether they hold.
+        right: (n,) bool: they hold.
         x: (n, *S) the inputs found; the sample itself where it is wrong unchanged or nothing was found.
         size: (n,) float64; 0 where it is wrong unchanged, infinite where nothing was found.
         predicted: (n,) predictions of `x`.
@@ -44,7 +50,7 @@ class Smallest:
 
 
 def search_smallest(evaluator: Evaluator, chunk: Chunk, cascade: Cascade, threat: Threat) -> Smallest:
-    """The smallest misclassified inputs that any stage finds for each sample, in a ball as wide as the bounds.
+    """Return the smallest misclassified inputs that any stage finds for each sample, in a ball as wide as the bounds.
 
     Raises:
         ConfigError: no stage works on this threat with what the model gives.
