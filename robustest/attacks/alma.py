@@ -74,11 +74,9 @@ class ALMA:
             raise ConfigError(expected("smoothing in [0, 1)", self.smoothing))
 
     def suits(self, task: Task) -> bool:
-        """Tasks with the ratio d."""
         return "dlr" in task.losses
 
     def supports(self, threat: Threat) -> bool:
-        """The balls in L2 and L1."""
         return isinstance(threat, (L2, L1))
 
     def init(self, problem: Problem, key: Tensor) -> Rows:
@@ -122,6 +120,7 @@ class ALMA:
         """Return the state with multiplier and weight after the constraint's value d (B,)."""
         step, multiplier = state["step"], state["multiplier"]
         first, due = step == 0, (step > 0) & ((step + 1) % self.check == 0)
+        # Weights grow only while nothing fooled the model: from then on the multiplier alone balances norm and penalty.
         stuck = due & (state["found"] == self.steps) & (d >= self.tau * state["then"])
         weight = torch.where(stuck, self.growth * state["weight"], state["weight"])
         learnt = torch.lerp(_slope(d, weight, multiplier), multiplier, self.smoothing).clamp(_SMALLEST, _LARGEST)
@@ -138,8 +137,10 @@ class ALMA:
         assert seen.gradient is not None
         span, x = per_row(problem.region["span"], problem.x), problem.x
         delta = (seen.z - x) / span
+        # The gradient of the norm; where delta is 0 the Euclidean length is clamped, and the quotient 0.
         norm = delta.sign() if isinstance(problem.threat, L1) else delta / per_row(length(delta), x)
         descent = torch.addcmul(-norm, seen.gradient * span, per_row(slope, x))
+        # At the sample itself the norm has no gradient, and the penalty may have none: then any direction is as good.
         lost = (state["step"] == 0) & (descent == 0).flatten(1).all(1)
         if x.device.type == "cpu" and not bool(lost.any()):
             return descent

@@ -82,11 +82,9 @@ class DDN:
         return "ddn-outside-in" if self.random_start else "ddn"
 
     def suits(self, task: Task) -> bool:
-        """Tasks with the loss."""
         return self.loss in task.losses
 
     def supports(self, threat: Threat) -> bool:
-        """The L2 ball."""
         return isinstance(threat, L2)
 
     def init(self, problem: Problem, key: Tensor) -> Rows:
@@ -111,7 +109,7 @@ class DDN:
         radius = state["radius"] * torch.where(holds, 1 + gamma, 1 - gamma)
         stride = state["unit"] * cosine(self.step_size, self.step_size / 100, step, self.steps)
         delta = torch.addcmul(seen.z - x, problem.threat.ascent(seen.gradient), per_row(stride, x))
-        # Divided first: where nothing has moved yet, and there is no gradient, nothing moves.
+        # Divided before it is scaled: delta = 0 stays 0, as `length` is never 0.
         z = torch.addcmul(x, delta / per_row(length(delta), x), per_row(radius, x)).clamp(*problem.bounds)
         return {"z": z, "radius": radius, "unit": state["unit"], "step": step + 1}
 

@@ -49,11 +49,9 @@ class EachWay:
                 raise ConfigError(expected(f"{name} to be a whole number >= 1", value))
 
     def suits(self, task: Task) -> bool:
-        """Tasks that list the ways in which an answer can turn wrong."""
         return isinstance(task, Sided)
 
     def supports(self, threat: Threat) -> bool:
-        """L-inf and L2 balls."""
         return isinstance(threat, (Linf, L2))
 
     @property

@@ -59,15 +59,12 @@ class EOT:
         return self.searcher.steps
 
     def confined(self, threat: Threat) -> bool:
-        """As the inner attack."""
         return confined(self.searcher, threat)
 
     def supports(self, threat: Threat) -> bool:
-        """As the inner attack."""
         return supports(self.searcher, threat)
 
     def suits(self, task: Task) -> bool:
-        """Tasks of one class: the judge takes the majority of the draws."""
         return task.one_class and suits(self.searcher, task)
 
     def enough_queries(self, threat: Threat, features: int) -> int | None:

@@ -71,11 +71,9 @@ class ODIMargin:
         return "odi-margin" + ("-euclidean" if self.euclidean else "") + ("-t" if self.target_rank else "")
 
     def suits(self, task: Task) -> bool:
-        """Any task for rank 0; other ranks need classes, or ways to turn wrong."""
         return task.one_class or self.target_rank == 0 or isinstance(task, Sided)
 
     def supports(self, threat: Threat) -> bool:
-        """L-inf and L2 balls; Euclidean steps differ in L-inf alone."""
         return isinstance(threat, Linf) or (isinstance(threat, L2) and not self.euclidean)
 
     @property
@@ -120,6 +118,7 @@ class ODIMargin:
 
     def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
         assert seen.gradient is not None
+        # Steps of the start have the full length (done = 0), those on the margin follow half a cosine.
         done = (state["step"] - self.start_steps).clamp(min=0).to(seen.z.dtype)
         share = self.step_scale * 0.5 * (1 + torch.cos(math.pi * done / self.steps_after))
         ascent = problem.threat.ascent(seen.gradient)

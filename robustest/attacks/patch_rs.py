@@ -25,9 +25,9 @@ from robustest.attacks.queries import BestOfRounds, better_of
 from robustest.threats import Patch, Rows, Threat
 
 _EXPLORING = 5
-"""One in so many queries, the first ones, goes to a new place with new content."""
+"""One in five queries, the first ones, goes to a new place with new content."""
 _MOVES = 5
-"""One in so many of the others moves the patch."""
+"""One in five of the others moves the patch."""
 _FIRST_WINDOW, _HALVINGS = 0.4, 5
 """Share of the patch that a window covers at first, and how often that halves."""
 _ENOUGH = 1000

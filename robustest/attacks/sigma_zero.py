@@ -9,7 +9,7 @@
 The smooth share s / (s + sigma) counts pixels with a gradient. Part 1 walks from the sample, confined to the bounds
 alone; changes are in widths of the bounds. The numbers are the paper's, but for fewer steps; with one channel it is the
 paper's attack, which counts elements. Part 2 is ours and never uses more pixels than the threat allows. Every fourth of
-its steps is endless: where the model is linear it is the best that so many pixels can do, so the count that is left is
+its steps is endless: where the model is linear it is the best that this number of pixels can do, so the final count is
 the smallest there is.
 """
 
@@ -121,6 +121,7 @@ class SigmaZero(Climbing):
         unit = _unit(loss - self._count_slope(delta))
         drift = torch.lerp(state["drift"], unit, 1 - _BETA1)
         square = torch.lerp(state["square"], unit.square(), 1 - _BETA2)
+        # Adam's bias correction in float64: 1 - 0.999^t loses its digits in float32.
         age = state["step"].double() + 1
         mean, spread = (v / per_row((1 - beta**age).to(x.dtype), x) for v, beta in ((drift, _BETA1), (square, _BETA2)))
         z = x + (delta + per_row(length, x) * mean / (spread.sqrt() + _TINY)) * span
@@ -133,6 +134,7 @@ class SigmaZero(Climbing):
         """Return a step of part 2."""
         assert seen.gradient is not None
         x, threat = problem.x, problem.threat
+        # The first step of part 2 begins at the best point.
         count = state["step"] - self.walking
         from_ = torch.where(per_row(count <= 0, x), state["best"], seen.z)
         length = torch.where(count % 4 == 3, _ENDLESS, _SHORT) * problem.region["span"]

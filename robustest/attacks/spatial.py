@@ -57,6 +57,7 @@ class SpatialGrid:
 
     def ask(self, problem: Problem, state: Rows) -> Tensor:
         assert isinstance(problem.threat, Spatial)
+        # The number of the step in a mixed base: one digit for each element of the pose.
         rest, columns = state["step"], []
         for values, limit in zip(self.values(problem.threat), problem.region["high"].unbind(1), strict=True):
             columns.append(limit * _share(rest % values, values).to(limit.dtype))

@@ -36,7 +36,8 @@ def tightened(bounding: Bounding, y: Tensor, classes: int, margins: Tensor, trie
         margins: (B, K - 1) the bounds so far.
         tried: (B,) bool: samples whose margins that are not above zero are tried.
     """
-    found, relus = margins.clone(), _relus(bounding)
+    found = margins.clone()
+    relus = {place: bend for place, bend in enumerate(bounding.network.nonlinear) if isinstance(bend, Relu)}
     if not relus:
         return found
     a, _ = margin_rows(y, classes)
@@ -47,14 +48,13 @@ def tightened(bounding: Bounding, y: Tensor, classes: int, margins: Tensor, trie
     return found
 
 
-def _relus(bounding: Bounding) -> dict[int, Relu]:
-    return {place: bend for place, bend in enumerate(bounding.network.nonlinear) if isinstance(bend, Relu)}
-
-
 def _ascended(bounding: Bounding, relus: dict[int, Relu], a: Tensor) -> Tensor:
     """Return (R,) the largest of the steps' bounds of a · logits (R, K), for a sample each."""
     sample, depth = torch.arange(len(a), device=a.device), len(bounding.network.segments) - 1
-    slopes = {place: _start(bounding, place, bend).requires_grad_(True) for place, bend in relus.items()}
+    slopes = {}
+    for place, bend in relus.items():  # begin with the slopes that leave the smaller area
+        lines = bend.lines(*bounding.intervals[place])
+        slopes[place] = (lines.mean - lines.half).detach().clone().requires_grad_(True)
     best = torch.full((len(a),), -torch.inf, device=a.device)
     speeds = {place: torch.zeros_like(slope) for place, slope in slopes.items()}
     for step in range(_STEPS):
@@ -78,12 +78,6 @@ def _moved(slope: Tensor, gradient: Tensor, speed: Tensor, rate: float) -> Tenso
     largest = gradient.flatten(1).abs().amax(1).clamp(min=1e-30)
     speed.mul_(0.7).add_(gradient / largest.view(-1, *[1] * (gradient.ndim - 1)))
     return slope.data.add_(rate * speed.sign() * speed.abs().sqrt())
-
-
-def _start(bounding: Bounding, place: int, bend: Relu) -> Tensor:
-    """Return the slopes below that leave the smaller area."""
-    lines = bend.lines(*bounding.intervals[place])
-    return (lines.mean - lines.half).detach().clone()
 
 
 _NEAR = 0.5
@@ -118,7 +112,8 @@ def prove(network: Network, ball: Ball, y: Tensor, classes: int) -> Proof:
         if not bounding.run():
             return nothing_shown(y)
         margins = bounding.margins(y, classes)
-        worst, clean = margins.amin(1), _clean(network, ball, y)
+        worst, logits = margins.amin(1), network(ball.x)
+        clean = logits.gather(1, y[:, None]).squeeze(1) - logits.scatter(1, y[:, None], -torch.inf).amax(1)
         tried = ~bounding.given_up & (worst <= 0) & (worst > -_NEAR * clean)
         margin = tightened(bounding, y, classes, margins, tried).amin(1)
     margin = torch.where(bounding.given_up | ~torch.isfinite(margin), -torch.inf, margin)
@@ -129,10 +124,3 @@ def nothing_shown(y: Tensor) -> Proof:
     """Return a proof of no sample, for labels y (B,)."""
     margin = torch.full(y.shape, -torch.inf, device=y.device)
     return Proof(proven=margin > 0, margin=margin)
-
-
-def _clean(network: Network, ball: Ball, y: Tensor) -> Tensor:
-    """Return (B,) the margins of the unchanged inputs."""
-    logits = network(ball.x)
-    others = logits.scatter(1, y[:, None], -torch.inf).amax(1)
-    return logits.gather(1, y[:, None]).squeeze(1) - others

@@ -96,8 +96,12 @@ def ascend(
     region = threat.region(x, bounds)
     z = threat.origin(region).clone() if key is None else threat.start(region, key)
     size = threat.stride(region) * (2 / steps) if step_size is None else torch.full_like(region["span"], step_size)
+
+    def render(point: Tensor, part: slice) -> Tensor:
+        return threat.render(point, region if len(point) == len(z) else pick(region, part))
+
     for step in range(steps):
-        gradient = _slope(evaluator, threat, region, z, objective)
+        gradient = evaluator.gradient(z, render, objective)[1]
         z = advanced(threat, region, z, gradient, size * (1 - step / steps) if falling else size)
     return threat.render(z, region).detach()
 
@@ -107,13 +111,6 @@ def advanced(threat: Threat, region: Rows, z: Tensor, gradient: Tensor, size: Te
     if isinstance(threat, L1):  # the steepest step is along one element, and often past its bound
         return threat.project(z + filled(gradient, z, region, size), region)
     return threat.project(z + per_row(size, z) * threat.ascent(gradient), region)
-
-
-def _slope(evaluator: Evaluator, threat: Threat, region: Rows, z: Tensor, objective: Objective) -> Tensor:
-    def render(point: Tensor, part: slice) -> Tensor:
-        return threat.render(point, region if len(point) == len(z) else pick(region, part))
-
-    return evaluator.gradient(z, render, objective)[1]
 
 
 # Pictures

@@ -1,6 +1,6 @@
 """Data sets made of one kind of feature (Ilyas et al., "Adversarial examples are not bugs, they are features", 2019).
 
-`robustified` keeps of each image only what a network's features hold: with a robust network robust features (D_R),
+`robustified` keeps of each image only the content of a network's features: with a robust network robust features (D_R),
 with a standard one whatever it uses (D_NR). `mislabelled` keeps images as they are to the eye, and moves what else
 there is towards another class, whose label they get: D_rand and D_det. A network trained on those that does well on the
 unchanged test set has learned from features that no one sees.
@@ -116,7 +116,7 @@ def mislabelled(
     """Return images moved a little towards another class of the network, and labelled as that class.
 
     Section 3.2: "random" classes (D_rand) go with robust features by chance, "next" ones (D_det: y + 1) go with the
-    wrong ones always, so that what is learned from D_det is not robust features that leaked. Warns where the model
+    wrong ones always, so that nothing learned from D_det can be robust features that leaked. Warns where the model
     takes fewer than .9 of the images for their labels.
 
     Args:
@@ -157,8 +157,8 @@ def _warn_unless(reached: Tensor, what: str) -> None:
     share = float(reached.double().mean())
     if share < _REACHED:
         warnings.warn(
-            f"Expected a constructed data set but only {share:.3f} of the samples {what}: what is learned from the "
-            "others says nothing. Allow more steps or a larger change, or keep the rows that `reached` marks.",
+            f"Expected a constructed data set but only {share:.3f} of the samples {what}: features learned from the "
+            "others show nothing. Allow more steps or a larger change, or keep the rows that `reached` marks.",
             stacklevel=3,
         )
 
@@ -179,13 +179,10 @@ def moved_to_others(
         threat, labels, steps, step_size: as for `mislabelled`.
         chunk: the images.
     """
-    target = _targets(chunk, evaluator.classes, labels)
+    if labels == "next":
+        target = (chunk.y + 1) % evaluator.classes
+    else:
+        target = rng.integers(rng.fold(chunk.key, "target"), (1,), evaluator.classes).flatten()
     aim = towards_class(target)
     made = ascend(evaluator, threat, chunk.x, aim, bounds=chunk.bounds, steps=steps, step_size=step_size)
     return Constructed(made, target, evaluator.task.holds(evaluator.logits(made), target).float())
-
-
-def _targets(chunk: Chunk, classes: int, labels: str) -> Tensor:
-    if labels == "next":
-        return (chunk.y + 1) % classes
-    return rng.integers(rng.fold(chunk.key, "target"), (1,), classes).flatten()

@@ -61,9 +61,11 @@ def shrink(evaluator: Evaluator, threat: Threat, part: Chunk, broken: Tensor) ->
     size = threat.size(best, region)
     if isinstance(threat, L0):
         best = _fewest(evaluator, part, best)
+    # In a ball of the same norm that holds every input: a perturbation that is large on the way may end small.
+    reach = (part.bounds[1] - part.bounds[0]) * max(1, part.x[0].numel())
+    wide = replace(threat, eps=reach) if isinstance(threat, (L1, L2, Linf)) else threat
     for place, searcher in enumerate(_searches(evaluator, threat)):
         key = rng.fold(part.key, f"shrink {place}")
-        wide = _widest(threat, part)
         found = search(evaluator, searcher, wide, part.x, part.y, key=key, bounds=part.bounds, smallest=True)
         evaluator.settle()
         better = found.broken & (found.size < size)
@@ -72,7 +74,7 @@ def shrink(evaluator: Evaluator, threat: Threat, part: Chunk, broken: Tensor) ->
     best = _fewest(evaluator, part, best)
     seen = evaluator.judged(best, part.y)
     lost, predicted = seen.holds, seen.predicted
-    best[lost] = broken[lost]  # rounding between batch sizes; what was given is known to break
+    best[lost] = broken[lost]  # rounding between batch sizes; the inputs given are known to break
     predicted[lost] = evaluator.judged(broken, part.y).predicted[lost]
     return Shrunk(best, threat.size(best, region), predicted, pixels_changed(part.x, best))
 
@@ -84,12 +86,6 @@ def _searches(evaluator: Evaluator, threat: Threat) -> list[Searcher]:
     gives, task = evaluator.model.gives, evaluator.task
     served = [stage for stage in stages if stage.searcher.needs <= gives and suits(stage.searcher, task)]
     return [stage.searcher for stage in served for _ in range(stage.rounds)]
-
-
-def _widest(threat: Threat, part: Chunk) -> Threat:
-    """Return a ball of the same norm that holds every input: a perturbation that is large on the way may end small."""
-    reach = (part.bounds[1] - part.bounds[0]) * max(1, part.x[0].numel())
-    return replace(threat, eps=reach) if isinstance(threat, (L1, L2, Linf)) else threat
 
 
 def pixels_changed(before: Tensor, after: Tensor) -> Tensor:

@@ -100,7 +100,7 @@ def search_smallest(evaluator: Evaluator, chunk: Chunk, cascade: Cascade, threat
 
 
 def _keep(best: Smallest, found: SearchOutcome, rows: Tensor) -> Tensor:
-    """Take over what a search found that is smaller, at some rows (m,); which it was, (m,) bool."""
+    """Take over smaller perturbations at some rows (m,), and return (m,) bool: those that were smaller."""
     better = found.broken & (found.size < best.size[rows])
     at = rows[better]
     best.x[at], best.size[at], best.predicted[at] = found.x[better], found.size[better], found.predicted[better]
@@ -118,7 +118,7 @@ def _bound(evaluator: Evaluator, chunk: Chunk, threat: Threat, best: Smallest, l
     x, y = chunk.x[lost], chunk.y[lost]
     apart = torch.cdist(x.flatten(1), chunk.x.flatten(1), p=p)
     task = evaluator.task
-    # Which samples' answers would be right for a row, too: the way to one of them need not leave what is right.
+    # Exclude samples whose answer would be right for the row as well: the way to them need not leave its class.
     apart[torch.stack([task.right(best.clean, one.expand_as(best.clean)) for one in y])] = torch.inf
     near, at = apart.min(1)
     some = near.isfinite()
