@@ -1,15 +1,14 @@
-"""ALMA, augmented Lagrangian method for adversarial attacks (Rony et al., ICCV 2021, section 4), in L2 and L1.
+"""ALMA, augmented Lagrangian method for adversarial attacks (Rony et al., ICCV 2021, section 4), in L2 and L1."""
 
-    minimise |delta| subject to d(x + delta) < 0,   d the difference-of-logits ratio, positive while the label stands
-    by descending |delta| + P(d, rho, mu):  P = mu d + mu rho d^2 + rho^2 d^3 / 6 for d >= 0, mu d / (1 - rho d) below
-
-The multiplier mu is a moving average of the penalty's slope dP/dd. The weight rho grows by `growth` at every `check`
-rounds at which d has not fallen below `tau` times its last value, until a point fools the model. Steps are divided by
-the root of a moving average of squared gradients and have momentum. The first follows the penalty alone, in a random
-direction where that has no gradient. From the first point that fools the model on the step length falls exponentially,
-to a hundredth. With two classes the ratio is undefined: d is the margin over the sample's own. Lengths are in widths of
-the bounds, the paper's 1.
-"""
+#     minimise |delta| subject to d(x + delta) < 0,   d the difference-of-logits ratio, positive while the label stands
+#     by descending |delta| + P(d, rho, mu):  P = mu d + mu rho d^2 + rho^2 d^3 / 6 for d >= 0, mu d / (1 - rho d) below
+#
+# The multiplier mu is a moving average of the penalty's slope dP/dd. The weight rho grows by `growth` at every `check`
+# rounds at which d has not fallen below `tau` times its last value, until a point fools the model. Steps are divided by
+# the root of a moving average of squared gradients and have momentum. The first follows the penalty alone, in a random
+# direction where that has no gradient. From the first point that fools the model on the step length falls
+# exponentially, to a hundredth. With two classes the ratio is undefined: d is the margin over the sample's own. Lengths
+# are in widths of the bounds, the paper's 1.
 
 from __future__ import annotations
 

@@ -1,21 +1,20 @@
-"""Auto-PGD: projected gradient ascent that finds its step length by itself (Croce and Hein, ICML 2020, Algorithm 1).
+"""Auto-PGD: projected gradient ascent that finds its step length by itself (Croce and Hein, ICML 2020, Algorithm 1)."""
 
-L-inf and L2, from a random point of the ball with eta = 2 eps:
-
-    u = project(z_t + eta * ascent(g_t));  z_(t+1) = project(z_t + 0.75 (u - z_t) + 0.25 (z_t - z_(t-1)))
-    at the checkpoints w_j: eta = eta / 2 and z = the best point so far, if
-        fewer than 0.75 of the steps since w_(j-1) raised the objective (condition 1), or
-        neither eta nor the best value has changed since then (condition 2)
-
-L1 (Croce and Hein, ICML 2021, section 3.3): steps along the signs of the largest elements of the gradient, without
-momentum, as long as the ball's radius at first. They begin with a fifth of all elements. At every 0.04 of the steps
-their number becomes that of the best perturbation's non-zeros over 1.5; where those are fewer than 0.95 of the last
-count, the step takes its first length again and the search goes on from the best point, otherwise the step shrinks by
-1.5, down to a tenth. With `outside_in` the first 0.3 of the steps are made in the ball of 3 eps and the next 0.3 in
-that of 2 eps; a search in the next ball begins at the projection of the best point of the last.
-
-With "targeted_dlr" the first of the steps evaluates the unchanged sample and settles the target there.
-"""
+# L-inf and L2, from a random point of the ball with eta = 2 eps:
+#
+#     u = project(z_t + eta * ascent(g_t));  z_(t+1) = project(z_t + 0.75 (u - z_t) + 0.25 (z_t - z_(t-1)))
+#     at the checkpoints w_j: eta = eta / 2 and z = the best point so far, if
+#         fewer than 0.75 of the steps since w_(j-1) raised the objective (condition 1), or
+#         neither eta nor the best value has changed since then (condition 2)
+#
+# L1 (Croce and Hein, ICML 2021, section 3.3): steps along the signs of the largest elements of the gradient, without
+# momentum, as long as the ball's radius at first. They begin with a fifth of all elements. At every 0.04 of the steps
+# their number becomes that of the best perturbation's non-zeros over 1.5; where those are fewer than 0.95 of the last
+# count, the step takes its first length again and the search goes on from the best point, otherwise the step shrinks by
+# 1.5, down to a tenth. With `outside_in` the first 0.3 of the steps are made in the ball of 3 eps and the next 0.3 in
+# that of 2 eps; a search in the next ball begins at the projection of the best point of the last.
+#
+# With "targeted_dlr" the first of the steps evaluates the unchanged sample and settles the target there.
 
 from __future__ import annotations
 

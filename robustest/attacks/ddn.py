@@ -1,16 +1,15 @@
-"""DDN, decoupled direction and norm (Rony et al., CVPR 2019, section 4, Algorithm 1): a minimum-norm attack in L2.
+"""DDN, decoupled direction and norm (Rony et al., CVPR 2019, section 4, Algorithm 1): a minimum-norm attack in L2."""
 
-    delta = delta + a_t * g / |g|                       g the gradient of the loss at x + delta
-    rho   = rho * (1 - gamma) if x + delta fooled the model, else rho * (1 + gamma)
-    delta = rho * delta / |delta|, clipped to the bounds
-
-The direction comes from gradients, the norm from whether the last point fooled the model. a_t follows half a cosine to
-a hundredth. The defaults are the paper's on images in [0, 1], without its rounding to 8 bits. Lengths are counted in
-the threat's eps, or in widths of the bounds (the paper's 1) where the box is too small for a start at `start` eps.
-
-`DDN.outside_in()` is our variant: it starts far outside the ball at a random point, where gradients that die near the
-sample are alive, and comes in fast at first (gamma falls from 0.4). Short, and made to be repeated on the survivors.
-"""
+#     delta = delta + a_t * g / |g|                       g the gradient of the loss at x + delta
+#     rho   = rho * (1 - gamma) if x + delta fooled the model, else rho * (1 + gamma)
+#     delta = rho * delta / |delta|, clipped to the bounds
+#
+# The direction comes from gradients, the norm from whether the last point fooled the model. a_t follows half a cosine
+# to a hundredth. The defaults are the paper's on images in [0, 1], without its rounding to 8 bits. Lengths are counted
+# in the threat's eps, or in widths of the bounds (the paper's 1) where the box is too small for a start at `start` eps.
+#
+# `DDN.outside_in()` is our variant: it starts far outside the ball at a random point, where gradients that die near the
+# sample are alive, and comes in fast at first (gamma falls from 0.4). Short, and made to be repeated on the survivors.
 
 from __future__ import annotations
 

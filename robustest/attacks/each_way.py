@@ -1,14 +1,13 @@
-"""Every way in which an answer can turn wrong, tried by itself.
+"""Every way in which an answer can turn wrong, tried by itself."""
 
-A number may leave its tolerance above or below, a row of labels at any of them: the way that is nearest on the sample
-need not be the one that the threat allows. For a `Sided` task with ways d_1(f(x)) <= d_2(f(x)) <= ... (distances to
-wrong answers, in order at x):
-
-    for each of the first `ways` ways j:  z_0 = x;  z_(t+1) = project(z_t - stride * (1 + cos(pi t / T)) / 2 * ascent(
-    gradient of d_j at z_t))
-
-The first step is as long as the ball allows, which is where a linear model is worst.
-"""
+# A number may leave its tolerance above or below, a row of labels at any of them: the way that is nearest on the sample
+# need not be the one that the threat allows. For a `Sided` task with ways d_1(f(x)) <= d_2(f(x)) <= ... (distances to
+# wrong answers, in order at x):
+#
+#     for each of the first `ways` ways j:  z_0 = x;  z_(t+1) = project(z_t - stride * (1 + cos(pi t / T)) / 2 * ascent(
+#     gradient of d_j at z_t))
+#
+# The first step is as long as the ball allows, which is where a linear model is worst.
 
 from __future__ import annotations
 

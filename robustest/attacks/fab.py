@@ -1,16 +1,15 @@
-"""FAB, fast adaptive boundary (Croce and Hein, ICML 2020, section 3, Algorithm 1), in L-inf, L2 and L1.
+"""FAB, fast adaptive boundary (Croce and Hein, ICML 2020, section 3, Algorithm 1), in L-inf, L2 and L1."""
 
-With the difference of two logits d(z) = f_k(z) - f_y(z), taken as linear at the current point z, inside the bounds:
-
-    p = the point of {d = 0} nearest to z;  q = the point of {d = 0} nearest to x
-    b = min(|p - z| / (|p - z| + |q - x|), `bias`)
-    z' = (1 - b) * (z + (1 + `overshoot`) (p - z)) + b * (x + (1 + `overshoot`) (q - x))
-    where z fools the model already:  z' = x + `back` * (z - x)
-
-The paper compares the planes of all classes k, at a gradient for each; here each round has one gradient, so k is the
-likeliest other class of the moment, or a target held from the first evaluation on. The paper's last search on the line
-to the sample is left out.
-"""
+# With the difference of two logits d(z) = f_k(z) - f_y(z), taken as linear at the current point z, inside the bounds:
+#
+#     p = the point of {d = 0} nearest to z;  q = the point of {d = 0} nearest to x
+#     b = min(|p - z| / (|p - z| + |q - x|), `bias`)
+#     z' = (1 - b) * (z + (1 + `overshoot`) (p - z)) + b * (x + (1 + `overshoot`) (q - x))
+#     where z fools the model already:  z' = x + `back` * (z - x)
+#
+# The paper compares the planes of all classes k, at a gradient for each; here each round has one gradient, so k is the
+# likeliest other class of the moment, or a target held from the first evaluation on. The paper's last search on the
+# line to the sample is left out.
 
 from __future__ import annotations
 

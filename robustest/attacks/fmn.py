@@ -1,15 +1,14 @@
-"""FMN, fast minimum norm (Pintor et al., NeurIPS 2021, section 2, Algorithm 1), in L-inf, L2, L1 and L0.
+"""FMN, fast minimum norm (Pintor et al., NeurIPS 2021, section 2, Algorithm 1), in L-inf, L2, L1 and L0."""
 
-    radius: while no point fooled the model,  eps = |delta| + margin / |g|_* * (1 + gamma)
-            after a point that fooled it,     eps = min((1 - gamma) * eps, smallest size found)
-            after another one,                eps = (1 + gamma) * eps
-    delta = project onto the ball of eps (delta + a_t * g / |g|_2)
-
-g is the gradient of the margin loss and |.|_* the dual norm: margin / |g|_* is where the margin would vanish if it were
-linear, and the share gamma beyond it crosses the boundary instead of only meeting it. a_t and gamma fall along half a
-cosine. In L0 eps begins with one pixel and changes by one pixel at least. Lengths are in widths of the bounds, the
-paper's 1.
-"""
+#     radius: while no point fooled the model,  eps = |delta| + margin / |g|_* * (1 + gamma)
+#             after a point that fooled it,     eps = min((1 - gamma) * eps, smallest size found)
+#             after another one,                eps = (1 + gamma) * eps
+#     delta = project onto the ball of eps (delta + a_t * g / |g|_2)
+#
+# g is the gradient of the margin loss and |.|_* the dual norm: margin / |g|_* is where the margin would vanish if it
+# were linear, and the share gamma beyond it crosses the boundary instead of only meeting it. a_t and gamma fall along
+# half a cosine. In L0 eps begins with one pixel and changes by one pixel at least. Lengths are in widths of the bounds,
+# the paper's 1.
 
 from __future__ import annotations
 

@@ -1,17 +1,16 @@
-"""HopSkipJump: a walk along the decision boundary, by labels alone (Chen et al., IEEE S&P 2020, algorithm 2).
+"""HopSkipJump: a walk along the decision boundary, by labels alone (Chen et al., IEEE S&P 2020, algorithm 2)."""
 
-A sample x goes through four phases, one query a step, in round t = 1, 2, ...
-
-1. Start: noise, blended with the sample, until the label changes; the first is uniform between the bounds, later ones
-   between two random levels.
-2. Halve: bisection between x and the point found, to d^-3/2 (L2) or d^-2 (L-inf) of the way; z is the boundary point.
-3. Probe: B = b * sqrt(t) points z + delta u_i, phi_i = +1 where the label differs, else -1. The normal is
-   v = sum (phi_i - mean phi) u_i (equations 9 and 16).
-4. Walk: z + s v with s = |z - x| / sqrt(t), halved until its end has another label. Then halve again.
-
-Probes are |z - x| / d long (the paper's choice, with its d^-3/2 or d^-2 inserted), a tenth of the bounds' span in the
-first round. It walks outside the ball and counts once it has come within the radius.
-"""
+# A sample x goes through four phases, one query a step, in round t = 1, 2, ...
+#
+# 1. Start: noise, blended with the sample, until the label changes; the first is uniform between the bounds, later ones
+#    between two random levels.
+# 2. Halve: bisection between x and the point found, to d^-3/2 (L2) or d^-2 (L-inf) of the way; z is the boundary point.
+# 3. Probe: B = b * sqrt(t) points z + delta u_i, phi_i = +1 where the label differs, else -1. The normal is
+#    v = sum (phi_i - mean phi) u_i (equations 9 and 16).
+# 4. Walk: z + s v with s = |z - x| / sqrt(t), halved until its end has another label. Then halve again.
+#
+# Probes are |z - x| / d long (the paper's choice, with its d^-3/2 or d^-2 inserted), a tenth of the bounds' span in the
+# first round. It walks outside the ball and counts once it has come within the radius.
 
 from __future__ import annotations
 

@@ -1,17 +1,16 @@
-"""sigma-zero: the fewest changed pixels (Cina et al., ICLR 2025, algorithm 1), then the same with one pixel less.
+"""sigma-zero: the fewest changed pixels (Cina et al., ICLR 2025, algorithm 1), then the same with one pixel less."""
 
-    part 1, from delta = 0:  g = gradient of max(margin, 0) + mean(s / (s + sigma)),  s a pixel's squared change
-        delta = clip(delta - a_t * Adam(g / |g|_inf));  a_t falls with half a cosine to a tenth
-        pixels of delta below the threshold tau become 0
-        tau grows by `threshold_step` * a_t where the proposal fools the model, and shrinks by it where it does not
-    part 2, from the best point:  z = nearest point with one pixel less than the fewest so far (z + a * ascent(g))
-
-The smooth share s / (s + sigma) counts pixels with a gradient. Part 1 walks from the sample, confined to the bounds
-alone; changes are in widths of the bounds. The numbers are the paper's, but for fewer steps; with one channel it is the
-paper's attack, which counts elements. Part 2 is ours and never uses more pixels than the threat allows. Every fourth of
-its steps is endless: where the model is linear it is the best that this number of pixels can do, so the final count is
-the smallest there is.
-"""
+#     part 1, from delta = 0:  g = gradient of max(margin, 0) + mean(s / (s + sigma)),  s a pixel's squared change
+#         delta = clip(delta - a_t * Adam(g / |g|_inf));  a_t falls with half a cosine to a tenth
+#         pixels of delta below the threshold tau become 0
+#         tau grows by `threshold_step` * a_t where the proposal fools the model, and shrinks by it where it does not
+#     part 2, from the best point:  z = nearest point with one pixel less than the fewest so far (z + a * ascent(g))
+#
+# The smooth share s / (s + sigma) counts pixels with a gradient. Part 1 walks from the sample, confined to the bounds
+# alone; changes are in widths of the bounds. The numbers are the paper's, but for fewer steps; with one channel it is
+# the paper's attack, which counts elements. Part 2 is ours and never uses more pixels than the threat allows. Every
+# fourth of its steps is endless: where the model is linear it is the best that this number of pixels can do, so the
+# final count is the smallest there is.
 
 from __future__ import annotations
 

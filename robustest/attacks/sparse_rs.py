@@ -1,14 +1,13 @@
-"""Sparse-RS: random search for the few elements that matter, by scores alone (Croce et al., AAAI 2022, section 3).
+"""Sparse-RS: random search for the few elements that matter, by scores alone (Croce et al., AAAI 2022, section 3)."""
 
-L0, with k pixels allowed: keep a set M of k pixels, each channel at one of its bounds. After i of N queries
-
-1. A = random pixels of M, B = as many random pixels outside of it; their number is alpha * k / (a factor that grows
-   with i: the paper's schedule of 10,000 queries, stretched to N).
-2. Put A back, set B to random bounds, and keep the new set if its margin loss is larger than ever before.
-
-Values that would change nothing become the opposite bounds, which the paper does not do. L1, which the paper leaves
-out: the same with single elements, as many as eps pays for on average.
-"""
+# L0, with k pixels allowed: keep a set M of k pixels, each channel at one of its bounds. After i of N queries
+#
+# 1. A = random pixels of M, B = as many random pixels outside of it; their number is alpha * k / (a factor that grows
+#    with i: the paper's schedule of 10,000 queries, stretched to N).
+# 2. Put A back, set B to random bounds, and keep the new set if its margin loss is larger than ever before.
+#
+# Values that would change nothing become the opposite bounds, which the paper does not do. L1, which the paper leaves
+# out: the same with single elements, as many as eps pays for on average.
 
 from __future__ import annotations
 

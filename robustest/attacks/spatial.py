@@ -1,10 +1,9 @@
-"""Turning, moving and zooming an image: a grid of poses, and gradient steps (Engstrom et al., ICML 2019).
+"""Turning, moving and zooming an image: a grid of poses, and gradient steps (Engstrom et al., ICML 2019)."""
 
-`SpatialGrid` evaluates every pose of a grid, from the largest to the pose that changes nothing. `SpatialGradient`:
-
-    for each of `starts` poses p_0 (0, then random ones):
-        p_(t+1) = project(p_t + limits * `step_size` * (1 + cos(pi t / T)) / 2 * sign(gradient of the margin loss))
-"""
+# `SpatialGrid` evaluates every pose of a grid, from the largest to the pose that changes nothing. `SpatialGradient`:
+#
+#     for each of `starts` poses p_0 (0, then random ones):
+#         p_(t+1) = project(p_t + limits * `step_size` * (1 + cos(pi t / T)) / 2 * sign(gradient of the margin loss))
 
 from __future__ import annotations
 

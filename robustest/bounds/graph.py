@@ -1,10 +1,9 @@
-"""A network read as a graph: affine maps (`Segment`) with one nonlinearity between two of them.
+"""A network read as a graph: affine maps (`Segment`) with one nonlinearity between two of them."""
 
-1. `torch.fx` traces the module; where its forward computes with shapes, `torch.export` reads what fx cannot.
-2. A node that depends on the input is a nonlinearity with known lines, an operation that is affine in it, or a reading
-   of its shape. Anything else refuses the network (`NoBound`).
-3. A segment is the part of the graph between a nonlinearity, or the output, and the nonlinearities before it.
-"""
+# 1. `torch.fx` traces the module; where its forward computes with shapes, `torch.export` reads what fx cannot.
+# 2. A node that depends on the input is a nonlinearity with known lines, an operation that is affine in it, or a
+#    reading of its shape. Anything else refuses the network (`NoBound`).
+# 3. A segment is the part of the graph between a nonlinearity, or the output, and the nonlinearities before it.
 
 from __future__ import annotations
 

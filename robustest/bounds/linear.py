@@ -1,21 +1,20 @@
-"""Backward linear bounds, from the margins to the input, one nonlinearity at a time (Zhang et al., NeurIPS 2018).
+"""Backward linear bounds, from the margins to the input, one nonlinearity at a time (Zhang et al., NeurIPS 2018)."""
 
-For coefficients a and a network f = A_L s(A_(L-1) ... s(A_1 x)), a lower bound of a . f(x) over all x of a ball:
-
-1. Pull a back through the affine map A_L: a' = A_L^T a, plus a constant.
-2. s lies between two lines over the interval of its inputs. Where a' > 0 replace it by the line below, where a' < 0 by
-   the line above: that leaves an affine function of the inputs of s.
-3. Repeat down to the input. The least value of an affine function over a ball is a . x - eps |a|_* (`Ball.least`).
-
-The intervals of the inputs of s come from the same bounds with a = +-e_i. Two things keep this cheap: an input of s is
-bounded backwards only where the interval that follows from the layer before leaves it undecided; and a row is one bound
-of one sample, so that samples with few undecided inputs cost little beside others.
-
-Rounding: every sum is of float32 numbers, so each bound is held to be wrong by `_ROUNDING` = 2^-17 (128 units in the
-last place) times the magnitudes that were added up, including those inside each affine map, whose pulled back
-coefficients may be noise where they cancel. The network itself rounds too, and less: the same allowance is larger than
-the difference of its logits from exact ones. (At margins of 10, bounds in float32 and float64 differed by 4e-6.)
-"""
+# For coefficients a and a network f = A_L s(A_(L-1) ... s(A_1 x)), a lower bound of a . f(x) over all x of a ball:
+#
+# 1. Pull a back through the affine map A_L: a' = A_L^T a, plus a constant.
+# 2. s lies between two lines over the interval of its inputs. Where a' > 0 replace it by the line below, where a' < 0
+#    by the line above: that leaves an affine function of the inputs of s.
+# 3. Repeat down to the input. The least value of an affine function over a ball is a . x - eps |a|_* (`Ball.least`).
+#
+# The intervals of the inputs of s come from the same bounds with a = +-e_i. Two things keep this cheap: an input of s
+# is bounded backwards only where the interval that follows from the layer before leaves it undecided; and a row is one
+# bound of one sample, so that samples with few undecided inputs cost little beside others.
+#
+# Rounding: every sum is of float32 numbers, so each bound is held to be wrong by `_ROUNDING` = 2^-17 (128 units in the
+# last place) times the magnitudes that were added up, including those inside each affine map, whose pulled back
+# coefficients may be noise where they cancel. The network itself rounds too, and less: the same allowance is larger
+# than the difference of its logits from exact ones. (At margins of 10, bounds in float32 and float64 differed by 4e-6.)
 
 from __future__ import annotations
 

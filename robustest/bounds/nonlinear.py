@@ -1,12 +1,11 @@
-"""Nonlinearities, each between two lines over an interval [l, u] of its inputs.
+"""Nonlinearities, each between two lines over an interval [l, u] of its inputs."""
 
-- ReLU, undecided (l < 0 < u): above, the chord u (x - l) / (u - l); below, the line a x with a = 1 where u >= -l, else
-  0: the smaller area (Zhang et al., NeurIPS 2018, table 2 and section 3.3). Any slope in 0..1 below is sound.
-- Sigmoid and tanh, whose slope is least at one of the ends: two lines of that slope through the ends, or a tangent and
-  the chord where the curve bends one way only.
-- Maximum over a window: below, the input of the largest lower end; above, that too where no other input can be larger,
-  else the largest upper end.
-"""
+# - ReLU, undecided (l < 0 < u): above, the chord u (x - l) / (u - l); below, the line a x with a = 1 where u >= -l,
+#   else 0: the smaller area (Zhang et al., NeurIPS 2018, table 2 and section 3.3). Any slope in 0..1 below is sound.
+# - Sigmoid and tanh, whose slope is least at one of the ends: two lines of that slope through the ends, or a tangent
+#   and the chord where the curve bends one way only.
+# - Maximum over a window: below, the input of the largest lower end; above, that too where no other input can be
+#   larger, else the largest upper end.
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""Operations that are affine in their input, by one name each, of a module, a function or a method.
+"""Operations that are affine in their input, by one name each, of a module, a function or a method."""
 
-`run_spread` bounds how far an affine operation's output moves: with every weight replaced by its absolute value, the
-output at the inputs' radii less the output at zero.
-"""
+# `run_spread` bounds how far an affine operation's output moves: with every weight replaced by its absolute value, the
+# output at the inputs' radii less the output at zero.
 
 from __future__ import annotations
 

@@ -1,9 +1,8 @@
-"""Proofs for a batch: backward linear bounds, then better slopes for samples that they nearly prove.
+"""Proofs for a batch: backward linear bounds, then better slopes for samples that they nearly prove."""
 
-Below an undecided ReLU any line a x with a between the function's two slopes is sound. The smaller area is a guess at
-the best a; a few steps of ascent on the bound itself choose it for one margin (Xu et al., ICLR 2021, "Fast and
-Complete: Enabling Complete Verification with Massively Parallel Incomplete Verifiers", section 3.2). Intervals stay.
-"""
+# Below an undecided ReLU any line a x with a between the function's two slopes is sound. The smaller area is a guess at
+# the best a; a few steps of ascent on the bound itself choose it for one margin (Xu et al., ICLR 2021, "Fast and
+# Complete: Enabling Complete Verification with Massively Parallel Incomplete Verifiers", section 3.2). Intervals stay.
 
 from __future__ import annotations
 

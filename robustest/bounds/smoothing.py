@@ -1,8 +1,7 @@
-"""Randomised smoothing (Cohen, Rosenfeld and Kolter, ICML 2019): the radius that a majority under noise withstands.
+"""Randomised smoothing (Cohen, Rosenfeld and Kolter, ICML 2019): the radius that a majority under noise withstands."""
 
-If class c is the answer to x + sigma * e with a probability of at least p > 1/2, the majority at every input within
-sigma * Phi^-1(p) of x, in L2, is c. p is the lower end of the exact interval of the votes for c.
-"""
+# If class c is the answer to x + sigma * e with a probability of at least p > 1/2, the majority at every input within
+# sigma * Phi^-1(p) of x, in L2, is c. p is the lower end of the exact interval of the votes for c.
 
 from __future__ import annotations
 

@@ -1,14 +1,13 @@
-"""Gradient steps of a fixed number for every row: for training, and for inputs that show a feature.
+"""Gradient steps of a fixed number for every row: for training, and for inputs that show a feature."""
 
-    z_(t+1) = project(z_t + a_t * ascent(g_t)),  g_t the gradient of an `Objective` at z_t,  a_t = a or a (1 - t / T)
-
-Nothing is searched for here, so nothing ends early: a training example that is misclassified already is made worse
-still, and a picture of a feature is driven on. Claims use `robustest.engine.search` instead.
-
-Pictures (Engstrom et al., "Adversarial Robustness as a Prior for Learned Representations", 2019, sections 4 and 5)
-start from grey with a little noise and may go anywhere inside the bounds. Nothing but the network's gradient keeps the
-result natural, so a standard network's pictures look like noise, and a robust one's like the input.
-"""
+#     z_(t+1) = project(z_t + a_t * ascent(g_t)),  g_t the gradient of an `Objective` at z_t,  a_t = a or a (1 - t / T)
+#
+# Nothing is searched for here, so nothing ends early: a training example that is misclassified already is made worse
+# still, and a picture of a feature is driven on. Claims use `robustest.engine.search` instead.
+#
+# Pictures (Engstrom et al., "Adversarial Robustness as a Prior for Learned Representations", 2019, sections 4 and 5)
+# start from grey with a little noise and may go anywhere inside the bounds. Nothing but the network's gradient keeps
+# the result natural, so a standard network's pictures look like noise, and a robust one's like the input.
 
 from __future__ import annotations
 

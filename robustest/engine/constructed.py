@@ -1,10 +1,9 @@
-"""Data sets made of one kind of feature (Ilyas et al., "Adversarial examples are not bugs, they are features", 2019).
+"""Data sets made of one kind of feature (Ilyas et al., "Adversarial examples are not bugs, they are features", 2019)."""
 
-`robustified` keeps of each image only the content of a network's features: with a robust network robust features (D_R),
-with a standard one whatever it uses (D_NR). `mislabelled` keeps images as they are to the eye, and moves what else
-there is towards another class, whose label they get: D_rand and D_det. A network trained on those that does well on the
-unchanged test set has learned from features that no one sees.
-"""
+# `robustified` keeps of each image only the content of a network's features: with a robust network robust features
+# (D_R), with a standard one whatever it uses (D_NR). `mislabelled` keeps images as they are to the eye, and moves what
+# else there is towards another class, whose label they get: D_rand and D_det. A network trained on those that does well
+# on the unchanged test set has learned from features that no one sees.
 
 from __future__ import annotations
 

@@ -1,13 +1,13 @@
-"""The samples that bounds prove, of those that an attack left.
+"""The samples that bounds prove, of those that an attack left."""
 
-1. Read the graph behind the model's logits once (`Reading`), preprocessing included.
-2. Bound the clearest sample alone, then the other 7 of the pilot. Where the clearest sample's bound lies hopelessly far
-   below zero, or none of the pilot is proven, give up: comparing costs more than bounds that cannot help are worth.
-3. Before the first proof counts: the graph must give the model's logits to the last bit at 64 random inputs, and must
-   be affine between its nonlinearities. The names of operations say so; this does not take their word.
-4. Bound the other survivors, and a few samples that the attack broke: were one of them proven, no proof could be
-   trusted, and a `ModelError` says so.
-"""
+# 1. Read the graph behind the model's logits once (`Reading`), preprocessing included.
+# 2. Bound the clearest sample alone, then the other 7 of the pilot. Where the clearest sample's bound lies hopelessly
+#    far below zero, or none of the pilot is proven, give up: comparing costs more than bounds that cannot help are
+#    worth.
+# 3. Before the first proof counts: the graph must give the model's logits to the last bit at 64 random inputs, and must
+#    be affine between its nonlinearities. The names of operations say so; this does not take their word.
+# 4. Bound the other survivors, and a few samples that the attack broke: were one of them proven, no proof could be
+#    trusted, and a `ModelError` says so.
 
 from __future__ import annotations
 

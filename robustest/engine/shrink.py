@@ -1,10 +1,9 @@
-"""Smaller counterexamples: an input that breaks the model, made as small as it can be while it still does.
+"""Smaller counterexamples: an input that breaks the model, made as small as it can be while it still does."""
 
-1. In L0: put all changes back but the largest, as many as bisection says are needed.
-2. Search for the smallest perturbation in the threat's norm, a few times.
-3. Bisect along the way from the sample to the smallest input known.
-4. Step 1 again: it makes no norm larger.
-"""
+# 1. In L0: put all changes back but the largest, as many as bisection says are needed.
+# 2. Search for the smallest perturbation in the threat's norm, a few times.
+# 3. Bisect along the way from the sample to the smallest input known.
+# 4. Step 1 again: it makes no norm larger.
 
 from __future__ import annotations
 

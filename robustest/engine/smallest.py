@@ -1,10 +1,9 @@
-"""The smallest perturbation of each sample of a chunk.
+"""The smallest perturbation of each sample of a chunk."""
 
-1. Every stage of a cascade searches every sample in a ball as wide as the bounds; the smallest misclassified input of
-   all is kept. Where gradients mislead, HopSkipJump searches as well.
-2. Where nothing was found, the way to the nearest sample of another answer leaves the class somewhere: bisection gives
-   an upper bound of the size, marked `bounded`.
-"""
+# 1. Every stage of a cascade searches every sample in a ball as wide as the bounds; the smallest misclassified input of
+#    all is kept. Where gradients mislead, HopSkipJump searches as well.
+# 2. Where nothing was found, the way to the nearest sample of another answer leaves the class somewhere: bisection
+#    gives an upper bound of the size, marked `bounded`.
 
 from __future__ import annotations
 

@@ -1,14 +1,14 @@
-"""One perturbation for many samples: learned from several starts, the best two of which go on.
+"""One perturbation for many samples: learned from several starts, the best two of which go on."""
 
-With the model's own answers y(x), the lead l(x) of another answer over y(x), and a soft step of width w:
-
-1. Starts: no perturbation; random corners of the ball; and, where an answer is a class, no perturbation again with the
-   ten likeliest classes as targets. Each start runs `steps` // 40 steps, at least one.
-2. A step climbs the mean over a mini-batch of sigmoid(l(x + delta) / w), so that samples that are fooled already, or
-   far from it, have little weight. w falls from 1 to 0.3 usual leads, so that the scale of the logits does not matter.
-3. delta = project(delta + a_t * ascent(momentum)), the gradient over its mean size, a_t along half a cosine to zero.
-4. The two perturbations that fool most samples share `steps` between them; the best of all is returned.
-"""
+# With the model's own answers y(x), the lead l(x) of another answer over y(x), and a soft step of width w:
+#
+# 1. Starts: no perturbation; random corners of the ball; and, where an answer is a class, no perturbation again with
+#    the ten likeliest classes as targets. Each start runs `steps` // 40 steps, at least one.
+# 2. A step climbs the mean over a mini-batch of sigmoid(l(x + delta) / w), so that samples that are fooled already, or
+#    far from it, have little weight. w falls from 1 to 0.3 usual leads, so that the scale of the logits does not
+#    matter.
+# 3. delta = project(delta + a_t * ascent(momentum)), the gradient over its mean size, a_t along half a cosine to zero.
+# 4. The two perturbations that fool most samples share `steps` between them; the best of all is returned.
 
 from __future__ import annotations
 

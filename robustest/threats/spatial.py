@@ -1,12 +1,11 @@
-"""The image turned, moved and zoomed (Engstrom et al., ICML 2019).
+"""The image turned, moved and zoomed (Engstrom et al., ICML 2019)."""
 
-A pose p = (angle, right, down, zoom). Pixel (u, v) of the result, in -1..1 from edge to edge, is read at
-
-    (u', v') = 1 / (1 + zoom) * R(angle) ((u, v) - 2 (right, down))
-
-of the sample, interpolated linearly; pixels from outside have the lowest value of the bounds, and the pose 0 is the
-sample itself, to the bit.
-"""
+# A pose p = (angle, right, down, zoom). Pixel (u, v) of the result, in -1..1 from edge to edge, is read at
+#
+#     (u', v') = 1 / (1 + zoom) * R(angle) ((u, v) - 2 (right, down))
+#
+# of the sample, interpolated linearly; pixels from outside have the lowest value of the bounds, and the pose 0 is the
+# sample itself, to the bit.
 
 from __future__ import annotations
 

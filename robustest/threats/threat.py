@@ -1,17 +1,16 @@
-"""The protocol of a threat model, the arithmetic that threats share, and the norm balls.
+"""The protocol of a threat model, the arithmetic that threats share, and the norm balls."""
 
-For norm balls a proposal z is the perturbed input itself, and project(z) is its nearest point in ball and box:
-
-- L-inf: clip z to [x - eps, x + eps] and the bounds, both ends rounded inwards.
-- L2: x + (z - x) * min(1, r / |z - x|), then the bounds; r is eps less the rounding of storing x + delta in float32.
-- L1: move each element by min(max(|z - x| - t, 0), room) towards z, with the smallest t >= 0 for which the moves sum to
-  eps. Ball and bounds at once, as Croce and Hein (ICML 2021, section 2) show that it must be: one after the other lands
-  well inside both.
-- L0: keep z at the k pixels where that saves the largest squared distance, x elsewhere.
-
-Projections are exact in the stored float32 arrays: the difference to the sample, computed in float64, never exceeds
-eps. Sums over elements are taken in float64, so that a row does not depend on the batch that it is in.
-"""
+# For norm balls a proposal z is the perturbed input itself, and project(z) is its nearest point in ball and box:
+#
+# - L-inf: clip z to [x - eps, x + eps] and the bounds, both ends rounded inwards.
+# - L2: x + (z - x) * min(1, r / |z - x|), then the bounds; r is eps less the rounding of storing x + delta in float32.
+# - L1: move each element by min(max(|z - x| - t, 0), room) towards z, with the smallest t >= 0 for which the moves sum
+#   to eps. Ball and bounds at once, as Croce and Hein (ICML 2021, section 2) show that it must be: one after the other
+#   lands well inside both.
+# - L0: keep z at the k pixels where that saves the largest squared distance, x elsewhere.
+#
+# Projections are exact in the stored float32 arrays: the difference to the sample, computed in float64, never exceeds
+# eps. Sums over elements are taken in float64, so that a row does not depend on the batch that it is in.
 
 from __future__ import annotations
 
