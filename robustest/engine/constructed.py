@@ -1,4 +1,4 @@
-"""Data sets made of one kind of feature (Ilyas et al., "Adversarial examples are not bugs, they are features", 2019)."""
+"""Data sets made of one kind of feature (Ilyas et al., "Adversarial examples are not bugs, they are features")."""
 
 # `robustified` keeps of each image only the content of a network's features: with a robust network robust features
 # (D_R), with a standard one whatever it uses (D_NR). `mislabelled` keeps images as they are to the eye, and moves what
