@@ -23,7 +23,7 @@ from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observed, exhibits_of
 from robustest.run.plan import Plan
 from robustest.run.setup import Setup
-from robustest.shifts import Shift, ShiftedInputs, ShiftFunction, shift_as_asked
+from robustest.shifts import Shift, ShiftedInputs, ShiftFunction, requested_shift
 
 _TEMPERATURES = (0.02, 50.0)
 """What a fitted temperature may be."""
@@ -130,11 +130,11 @@ def asked_shift(shift: str | Shift | ShiftFunction | None, severity: int | None)
     """The shift that samples are seen under.
 
     Raises:
-        ConfigError: a severity without a shift; else as `shift_as_asked`.
+        ConfigError: a severity without a shift; else as `requested_shift`.
     """
     if shift is None and severity is not None:
         raise ConfigError(f"Expected shift= with severity={severity} but got none.")
-    return None if shift is None else shift_as_asked(shift, severity)
+    return None if shift is None else requested_shift(shift, severity)
 
 
 def check_sure(model: Classifier) -> None:

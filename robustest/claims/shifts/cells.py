@@ -24,7 +24,7 @@ from robustest.shifts import (
     ShiftedInputs,
     ShiftFunction,
     as_shift,
-    followed,
+    follow_targets,
 )
 
 
@@ -174,7 +174,7 @@ class Corrupting:
         for cell in self.cells:
             if isinstance(cell, Shift):
                 changed = cell.shifted(chunk.x, chunk.key, chunk.bounds)
-                moved = followed(task, cell, chunk.x, chunk.y, chunk.key, bounds=chunk.bounds)
+                moved = follow_targets(task, cell, chunk.x, chunk.y, chunk.key, bounds=chunk.bounds)
             else:
                 changed, moved = cell.shifted(chunk), chunk.y
             after = changed.x

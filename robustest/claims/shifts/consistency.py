@@ -22,7 +22,7 @@ from robustest.run.options import Options
 from robustest.run.remembered.comparison import Baseline
 from robustest.run.result_building import finish
 from robustest.run.setup import Setup, deciding, of_task
-from robustest.shifts import Shift, ShiftFunction, followed, shift_as_asked
+from robustest.shifts import Shift, ShiftFunction, follow_targets, requested_shift
 from robustest.statistics import asked_threshold
 from robustest.tasks import Task
 
@@ -72,7 +72,7 @@ def measure_consistency(
         DataError, ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
     max_flip_rate = asked_threshold("max_flip_rate", max_flip_rate, trivial=1)
-    chosen = shift_as_asked(shift, severity)
+    chosen = requested_shift(shift, severity)
     setup = Setup.of(model, data, options, deciding(task))
     plan = setup.plan(
         CONSISTENCY.quantities[0].says(chosen) + of_task(setup.task),
@@ -103,7 +103,7 @@ class Flipping(Shifting):
 
     def aimed_at(self, task: Task, chunk: Chunk, before: Judged, moved: Tensor) -> Tensor:
         """(B, *T) what the model said of the samples unshifted, where it is by now."""
-        return followed(task, self.shift, chunk.x, before.said, chunk.key, bounds=chunk.bounds)
+        return follow_targets(task, self.shift, chunk.x, before.said, chunk.key, bounds=chunk.bounds)
 
     def columns(self, task: Task, before: Judged, shifted: Judged, moved: Tensor) -> dict[str, Tensor]:
         """(B,) bools of each sample, by name."""

@@ -22,7 +22,7 @@ from robustest.run.options import Options
 from robustest.run.remembered.comparison import Baseline
 from robustest.run.result_building import fall_from, finish
 from robustest.run.setup import Setup, deciding, of_task
-from robustest.shifts import Shift, ShiftFunction, followed, shift_as_asked
+from robustest.shifts import Shift, ShiftFunction, follow_targets, requested_shift
 from robustest.statistics import asked_threshold, checked_not_both, mcnemar
 from robustest.tasks import Task
 
@@ -92,7 +92,7 @@ def measure_shift_accuracy(
     checked_not_both(at_least=at_least, max_drop=max_drop)
     at_least = asked_threshold("at_least", at_least, trivial=0)
     max_drop = asked_threshold("max_drop", max_drop, trivial=1)
-    chosen = shift_as_asked(shift, severity)
+    chosen = requested_shift(shift, severity)
     setup = Setup.of(model, data, options, deciding(task))
     asked = SHIFT_ACCURACY.asked("at_least" if max_drop is None else "max_drop")
     threshold = at_least if max_drop is None else max_drop
@@ -160,7 +160,7 @@ class Shifting:
         """What became of a chunk."""
         changed = self.shift.shifted(chunk.x, chunk.key, chunk.bounds)
         after, task = changed.x, evaluator.task
-        moved = followed(task, self.shift, chunk.x, chunk.y, chunk.key, bounds=chunk.bounds)
+        moved = follow_targets(task, self.shift, chunk.x, chunk.y, chunk.key, bounds=chunk.bounds)
         before = evaluator.judged(chunk.x, chunk.y)
         shifted = evaluator.judged(after, self.aimed_at(task, chunk, before, moved))
         columns = self.columns(task, before, shifted, moved)

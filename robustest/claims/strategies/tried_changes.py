@@ -22,7 +22,7 @@ from robustest.engine.health_checks.history import Asked, ask_again, check_model
 from robustest.models import Needs
 from robustest.run.evidence import Tally
 from robustest.run.setup import Setup
-from robustest.shifts import Shift, ShiftedInputs, followed
+from robustest.shifts import Shift, ShiftedInputs, follow_targets
 from robustest.statistics.thresholds import need
 from robustest.strategies import as_change
 from robustest.tasks import Task
@@ -173,7 +173,7 @@ class Trials:
         changed: list[ShiftedInputs] = []
         for chunk in self._chunks:
             after = change.shifted(chunk.x, chunk.key, chunk.bounds)
-            y = followed(task, change, chunk.x, chunk.y, chunk.key, bounds=chunk.bounds)
+            y = follow_targets(task, change, chunk.x, chunk.y, chunk.key, bounds=chunk.bounds)
             seen = self._evaluator.judged(after.x, y)
             right += int(seen.holds.sum())
             found.append(seen.margin.double())
