@@ -49,7 +49,7 @@ from robustest.discovery.row_columns import find_columns_and_tokens
 from robustest.discovery.triggers import anomaly_chance, patch_sides, search_triggers
 from robustest.errors import ConfigError, ModelError
 from robustest.models import Needs
-from robustest.run.models.split_search import Bench
+from robustest.run.split_search import Bench
 
 _TRIED_ON = 256
 """Samples in which the standing changes are switched on."""

@@ -16,16 +16,14 @@ from torch import Tensor
 
 from robustest.checks import moved_rows
 from robustest.cues import Cue, NullCue, distances, for_samples, switched
+from robustest.decisions import Decision
+from robustest.decisions.cues import CLASSES, CuePairs, CueRule, draw_p_values, off_column, on_column
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.errors import ConfigError
-from robustest.facts import Captions, Fact
 from robustest.kinds import Kind, Quantity
-from robustest.results import Verdict
-from robustest.rules.cues import CueRule
-from robustest.run.evidence import Evidence, Observed, exhibits_of
-from robustest.statistics import Decision
-from robustest.statistics.differences.flips import CLASSES, Pairs, draw_p_values, off, on
+from robustest.results import Captions, Fact, Verdict
+from robustest.run.evidence import Evidence, Observation, exhibits_of
 
 _LIKELY = 0.01
 """Associations of properties with errors that are less certain are left to the JSON file and the page."""
@@ -98,10 +96,10 @@ NO_SPURIOUS_FEATURE = Kind(
         Quantity.at_most("max_flip_rate", "flip rate", "reliance on {}{}", trivial=1, counts=("flips", "of")),
         Quantity.at_most("max_recall_drop", "recall drop", "reliance on {}{}", trivial=1, start="recall_on"),
     ),
-    asks_too=("no_worse_than",),
-    captions=Captions(before="cue off", after="cue on", worst="Pairs that differ most", names=CUE_NAMES),
+    further_claims=("no_worse_than",),
+    captions=Captions(before="cue off", after="cue on", worst="CuePairs that differ most", names=CUE_NAMES),
     lines=_lines,
-    told=frozenset(
+    hidden=frozenset(
         {
             *("max_flip_rate", "max_recall_drop", "flips", "of", "most_drawn_class", "drawn", "driven_away"),
             *("mcnemar_p", "recall_on", "recall_drop_class", "size_l2", "size_linf", "accuracy_on", "accuracy_off"),
@@ -138,7 +136,7 @@ class CueMeasurement:
     examples: int
     of: Tensor | None = None
 
-    def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observed:
+    def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
         """Evaluate a chunk.
 
         Raises:
@@ -190,7 +188,7 @@ class CueMeasurement:
             null_flips += int((~task.right(unchanged, before[rows])).sum())
             size = distances(with_cue, without)
             answers = (after, before) if task.one_class else (flipped.long(), label)
-            columns |= {on(number): answers[0].cpu().numpy(), off(number): answers[1].cpu().numpy()}
+            columns |= {on_column(number): answers[0].cpu().numpy(), off_column(number): answers[1].cpu().numpy()}
             if not task.one_class:
                 for state, logits in (("on", logits_on), ("off", logits_off)):
                     columns[f"right {state} {number}"] = task.holds(logits, chunk.y).cpu().numpy()
@@ -199,7 +197,7 @@ class CueMeasurement:
         columns |= {"held": held.cpu().numpy(), CLASSES: np.full(len(held), evaluator.classes if task.one_class else 2)}
         tried = len(self.cues) * min(_NULL_ROWS, len(held))
         exhibits = sorted(exhibits, key=lambda e: -e.badness)[: self.examples]
-        return Observed(columns, exhibits, {_NULL_FLIPS: null_flips, _NULL_OF: tried})
+        return Observation(columns, exhibits, {_NULL_FLIPS: null_flips, _NULL_OF: tried})
 
 
 def checked_by_null_cue(
@@ -255,7 +253,7 @@ def cue_details(evidence: Evidence, cues: Sequence[Cue], rule: CueRule, lead: in
     }
 
 
-def _counts(evidence: Evidence, column: int, name: str, pairs: Pairs, p_values: dict[int, float]) -> dict[str, Any]:
+def _counts(evidence: Evidence, column: int, name: str, pairs: CuePairs, p_values: dict[int, float]) -> dict[str, Any]:
     drawn = pairs.most_drawn
     return {
         "name": name,
@@ -274,7 +272,7 @@ def _counts(evidence: Evidence, column: int, name: str, pairs: Pairs, p_values: 
     }
 
 
-def _partial_recall(pairs: Pairs) -> dict[str, Any]:
+def _partial_recall(pairs: CuePairs) -> dict[str, Any]:
     """Return the recall that the largest drop starts from, of the samples evaluated; no rate is measured on a part."""
     worst = max(pairs.classes, key=pairs.recall_drop, default=None)
     if worst is None or not pairs.members[worst]:
@@ -282,8 +280,8 @@ def _partial_recall(pairs: Pairs) -> dict[str, Any]:
     return {"recall_on": f"{pairs.recall_on(worst):.3f} of the {pairs.members[worst]} of class {worst} seen"}
 
 
-def _rates(pairs: Pairs, rule: CueRule) -> dict[str, Any]:
-    flip, drops, worst = rule.judged(pairs)
+def _rates(pairs: CuePairs, rule: CueRule) -> dict[str, Any]:
+    flip, drops, worst = rule.judge(pairs)
     return {
         "flip_rate": flip.estimate,
         "recall_drop": drops[worst].estimate,

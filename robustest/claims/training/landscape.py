@@ -24,20 +24,20 @@ from torch import Tensor
 from robustest.checks import checked_real, checked_whole
 from robustest.claims.training.probed_training import Batches, Course, Trace, Trainings, best_constant, built
 from robustest.claims.training.probes import Loss
-from robustest.engine.draws import seed_draws
+from robustest.decisions import Decision, optional_threshold
+from robustest.decisions.rule import approximate
+from robustest.engine.evaluator import seed_draws
 from robustest.errors import ConfigError, DataError, ModelError, expected
 from robustest.identity.fingerprint import digest
 from robustest.kinds import Kind, Quantity, no_lines
 from robustest.models import frozen
 from robustest.results import NOT_PAIRED, Result, Verdict
 from robustest.rng import keys
-from robustest.rules.approximate import approximate
 from robustest.run.evidence import Evidence, Tally
-from robustest.run.noting import measures
-from robustest.run.options import Options, settings_of, terms_of
-from robustest.run.result_building import result_of
+from robustest.run.finish import result_of
+from robustest.run.measurement import measurement
+from robustest.run.plan import Options, settings_of, terms_of
 from robustest.settings import Settings
-from robustest.statistics import Decision, asked_threshold
 from robustest.statistics.differences.ratios import decide_ratio
 
 LANDSCAPE = Kind(
@@ -59,7 +59,7 @@ _PLATEAU = 0.9
 _MEASURES = ("loss_range", "cosine", "beta", "absolute_beta", "shift", "shift_cosine")
 
 
-@measures(LANDSCAPE)
+@measurement(LANDSCAPE)
 def measure_smooth_landscape(
     model: object,
     data: Sequence[tuple[Tensor, Tensor]],
@@ -94,7 +94,7 @@ def measure_smooth_landscape(
         every: steps from one probe to the next, >= 1.
         learning_rate: of each step, > 0.
         etas: sizes of the relative steps, in (0, 1], rising.
-        **options: see `robustest.run.options.Options`. The interval is for runs to come, also with `scope="set"`, and
+        **options: see `robustest.run.plan.Options`. The interval is for runs to come, also with `scope="set"`, and
             about: no claim about the population passes by it.
 
     Returns:
@@ -108,7 +108,7 @@ def measure_smooth_landscape(
         DataError: a batch is misshapen or not finite, or all targets are one class.
         ModelError: a loss or a gradient is not finite, or the loss is no positive scalar.
     """
-    max_ratio = asked_threshold("max_ratio", max_ratio, within=(0.0, float("inf")))
+    max_ratio = optional_threshold("max_ratio", max_ratio, within=(0.0, float("inf")))
     course = _course(train_steps, every, learning_rate, etas)
     checked_whole("seeds", seeds, 2)
     if model is reference:
@@ -134,7 +134,7 @@ def _result(
         decision,
         settings,
         kind=LANDSCAPE,
-        statement=LANDSCAPE.quantities[0].says(),
+        statement=LANDSCAPE.quantities[0].state(),
         threshold=max_ratio,
         setting=f"{course.steps} steps of {course.learning_rate:g}, relative steps of {list(course.etas)}",
         method=f"probes every {course.every} steps, {len(runs)} runs of each net",

@@ -1,0 +1,241 @@
+"""Drops on the same samples: decide if a share fell by at most a threshold between two evaluations of them.
+
+Each sample changes by -1 (gained: wrong before, right after), 0, or 1 (lost). The drop is the mean change.
+
+- Every sample evaluated, for the set: exact. For the population: exact one-sided bounds on the shares lost and gained,
+  at alpha / 2 each, so that the interval of their difference holds at alpha for any dependence between them.
+- Before that, for the set: bets on the sum of changes (see `bets`), at alpha at any stopping point.
+- Counts of losses against gains: the exact McNemar test (Psychometrika 1947).
+
+A drop proves something only if it starts above chance. A model that answers one class for every sample loses nothing
+under any change, and neither does one that guesses. So a pass needs a share a that was right before, beyond the share
+c that one constant answer reaches on the same samples (Clopper-Pearson at alpha), and a - c > d for a drop of d
+allowed: else a model that ignores its input under the change would keep the claim.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import binom
+
+from robustest.decisions.bets import bets_won, betting_interval, capital
+from robustest.decisions.rule import (
+    Columns,
+    Decision,
+    DivisibleRule,
+    EarlyVerdict,
+    Interval,
+    Rule,
+    Terms,
+    anytime_interval,
+    decide_early,
+    decide_whole,
+    first_verdict,
+)
+from robustest.decisions.share import ShareRule, clopper_pearson
+from robustest.decisions.thresholds import count_at_most
+from robustest.results import Verdict
+
+_ROUNDING = 1e-12
+
+LABEL = "label"
+"""The column of labels, of tasks whose samples have one class each."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DropRule:
+    """A claim on the drop of a share between two evaluations of the same samples.
+
+    Attributes:
+        threshold: the largest drop claimed, in 0..1; None if nothing is claimed.
+        terms: scope and errors.
+        before, after: the columns of outcomes of the two evaluations.
+    """
+
+    threshold: float | None
+    terms: Terms
+    before: str = "clean"
+    after: str = "held"
+
+    def settle(self, columns: Columns, n: int) -> EarlyVerdict | None:
+        """See `Rule.settle`; a claim about a population waits for every sample."""
+        if self.threshold is None or self.terms.scope != "set":
+            return None
+        most = count_at_most(self.threshold, n)
+        alphas = {"pass_alpha": self.terms.alpha, "fail_alpha": self.terms.fail_alpha}
+        return settle_drop(self._change(columns), n, most, **alphas)
+
+    def decide(self, columns: Columns, n: int, early: EarlyVerdict | None) -> Decision:
+        """See `Rule.decide`."""
+        change, scope, alpha = self._change(columns), self.terms.scope, self.terms.alpha
+        lost, gained, read = int((change == 1).sum()), int((change == -1).sum()), len(change)
+        if read == n:
+            return decide_drop(lost, gained, n, self.threshold, scope=scope, alpha=alpha)
+        if scope == "set":
+            interval = anytime_interval(lambda t: betting_interval(change[:t], n, alpha), read, early)
+        else:
+            interval = drop_bounds(lost, gained, read, alpha)
+        return decide_early(self.threshold, interval, read, n, early, at_least=False, terms=self.terms)
+
+    def doomed(self, broken: int, n: int) -> bool:
+        """See `Rule.doomed`; the number of samples that were right before is unknown."""
+        return False
+
+    def for_part(self, terms: Terms) -> DropRule:
+        """Return the same claim about a part of the samples."""
+        return replace(self, terms=terms)
+
+    def _change(self, columns: Columns) -> NDArray[np.int64]:
+        return columns[self.before].astype(np.int64) - columns[self.after].astype(np.int64)
+
+
+def mcnemar(lost: int, gained: int) -> float:
+    """Return the exact one-sided McNemar p-value of "losses do not outnumber gains by more than chance".
+
+    Args:
+        lost: pairs right before and wrong after.
+        gained: pairs wrong before and right after.
+    """
+    return float(binom.sf(lost - 1, lost + gained, 0.5))
+
+
+def drop_bounds(lost: int, gained: int, n: int, alpha: float) -> Interval:
+    """Return exact bounds on the share lost minus the share gained, of n pairs, alpha on each side."""
+    lost_low, lost_high = clopper_pearson(lost, n, alpha / 2)
+    gained_low, gained_high = clopper_pearson(gained, n, alpha / 2)
+    return lost_low - gained_high, lost_high - gained_low
+
+
+def decide_drop(
+    lost: int,
+    gained: int,
+    n: int,
+    max_drop: float | None,
+    *,
+    scope: str,
+    alpha: float,
+    fail_alpha: float | None = None,
+) -> Decision:
+    """Return the decision on a drop over n pairs, all of them known.
+
+    Args:
+        lost: pairs right before and wrong after.
+        gained: pairs wrong before and right after.
+        n: number of pairs.
+        max_drop: the largest drop claimed, in 0..1; None if nothing is claimed.
+        scope, alpha, fail_alpha: as for `decide_share`.
+    """
+    return decide_whole(
+        (lost - gained) / n,
+        drop_bounds(lost, gained, n, alpha),
+        max_drop,
+        at_least=False,
+        scope=scope,
+        alpha=alpha,
+        holds=lambda claimed: lost - gained <= count_at_most(claimed, n),
+        wider=None if fail_alpha is None else drop_bounds(lost, gained, n, fail_alpha),
+    )
+
+
+def settle_drop(
+    change: NDArray[np.int64], n: int, most: int, *, pass_alpha: float, fail_alpha: float
+) -> EarlyVerdict | None:
+    """Return the first point at which changes in random order settle "they sum to `most` or less", or None.
+
+    Args:
+        change: (t,) of -1, 0 and 1, in the order drawn, t <= n.
+        n: size of the set.
+        most: largest sum claimed, -n..n.
+        pass_alpha, fail_alpha: errors allowed for a wrong pass and a wrong failure.
+    """
+    if most >= n:
+        return EarlyVerdict(Verdict.PASSED, 0, certain=True, alpha=pass_alpha)
+    total, left = np.cumsum(change), n - np.arange(1, len(change) + 1)
+    sure_pass, sure_fail = total + left <= most, total - left > most
+    lower, higher = capital(change, n, most + 1, above=False), capital(change, n, most, above=True)
+    passes, fails = bets_won(lower, higher, pass_alpha=pass_alpha, fail_alpha=fail_alpha)
+    passes, fails = sure_pass | passes, sure_fail | fails
+    return first_verdict(passes, fails, pass_alpha=pass_alpha, fail_alpha=fail_alpha, sure=(sure_pass, sure_fail))
+
+
+def share_of_largest_class(columns: Columns) -> float:
+    """Return the accuracy of one constant answer on the samples evaluated; 0 if samples have no class."""
+    label = columns.get(LABEL)
+    return 0.0 if label is None or not len(label) else float(np.unique(label, return_counts=True)[1].max() / len(label))
+
+
+def doubt_of_start(right: int, of: int, chance: float, threshold: float, *, alpha: float) -> str:
+    """Return the reason why a drop from this start proves nothing; empty if there is none.
+
+    Args:
+        right, of: samples that were right before, and all of them.
+        chance: the accuracy of one constant answer; 0 if unknown.
+        threshold: the largest drop claimed, in 0..1.
+        alpha: error allowed for calling the start better than chance.
+    """
+    share = right / of
+    if share <= threshold:
+        return f"nothing could have failed it: only {share:.3f} held before, and a fall of {threshold:g} is allowed"
+    if clopper_pearson(right, of, alpha)[0] <= chance:
+        return (
+            f"a model at chance cannot fall: {right} of {of} were right before, and saying one class of every sample "
+            f"is right on {chance:.3f}. Give samples of all classes, or claim the accuracy after the change"
+        )
+    if share - chance <= threshold + _ROUNDING:  # .4 - .25 is more than .15 by the last digit
+        return (
+            f"a model that stopped looking would keep it: {share:.3f} were right before, {chance:.3f} are where one "
+            f"class is said of every sample, and a fall of {threshold:g} is allowed. Allow less"
+        )
+    return ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AboveChanceRule:
+    """A claim on a drop that passes only if `doubt_of_start` finds no reason against it.
+
+    Attributes:
+        other: the claim on the drop.
+        threshold: the largest drop claimed, in 0..1; None if nothing is claimed.
+        terms: scope and errors.
+        before: the column of outcomes that the drop starts from.
+    """
+
+    other: DivisibleRule
+    threshold: float | None
+    terms: Terms
+    before: str = "clean"
+
+    def settle(self, columns: Columns, n: int) -> EarlyVerdict | None:
+        """See `Rule.settle`; a pass waits until the start, too, is settled to be high enough."""
+        early = self.other.settle(columns, n)
+        if early is None or early.verdict is not Verdict.PASSED or self.threshold is None:
+            return early
+        # The share seen so far, compared again and again, would be high enough by chance at some point: the start is a
+        # claim with a sequential test as well.
+        least = min(1.0, share_of_largest_class(columns) + self.threshold)
+        start = ShareRule(threshold=least, at_least=True, terms=self.terms, column=self.before).settle(columns, n)
+        if start is None or start.verdict is not Verdict.PASSED:
+            return None
+        return replace(early, after=max(early.after, start.after), certain=early.certain and start.certain)
+
+    def decide(self, columns: Columns, n: int, early: EarlyVerdict | None) -> Decision:
+        """See `Rule.decide`."""
+        decision = self.other.decide(columns, n, early)
+        before = columns[self.before]
+        start_settled = early is not None and len(before) < n
+        if self.threshold is None or start_settled or decision.verdict is not Verdict.PASSED:
+            return decision
+        chance = share_of_largest_class(columns)
+        doubt = doubt_of_start(int(before.sum()), len(before), chance, self.threshold, alpha=self.terms.alpha)
+        return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=doubt, reasons=("no_fall",)) if doubt else decision
+
+    def doomed(self, broken: int, n: int) -> bool:
+        """See `Rule.doomed`."""
+        return self.other.doomed(broken, n)
+
+    def for_part(self, terms: Terms) -> Rule:
+        """Return the claim on the drop alone: the start is a claim about all samples together."""
+        return self.other.for_part(terms)

@@ -1,0 +1,228 @@
+"""Means of bounded values: decide if the mean of a column is at most, or at least, a threshold.
+
+Three rules by the same bets (see `bets`), whose errors hold in finite samples for any distribution in the range:
+
+- `MeanRule`: values in -1..1 of the samples of a set, or of a population;
+- `ScoreRule`: scores s in 0..1, by bets on 1 - 2 s, which spans -1..1;
+- `DrawsRule`: independent draws in any range, as a simulation makes them. There is no set that could be read to its
+  end: another seed gives other draws. So each verdict holds at alpha wherever reading stopped (Waudby-Smith and Ramdas,
+  JRSS B 2024, section 4). Shares are means of zeros and ones.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robustest.decisions.bets import MANY, bets_won, betting_interval, capital
+from robustest.decisions.rule import (
+    Columns,
+    Decision,
+    EarlyVerdict,
+    Interval,
+    Terms,
+    anytime_interval,
+    decide_early,
+    decide_whole,
+    first_verdict,
+    judge_interval,
+)
+from robustest.errors import ConfigError, DataError, expected
+from robustest.results import Verdict
+
+SCORE, COUNTS, PIXELS = "score", "counts", "pixels"
+"""Columns of scores in 0..1; of pixels in each class's intersection and union; of pixels that a sample has."""
+
+_ROUNDED = 1e-9
+"""Values are sums of fractions: a difference this small is rounding."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeanRule:
+    """A claim that the mean of a column of values in -1..1 is at most a threshold.
+
+    A mean that must be at least a threshold is claimed by the negated column; `sign` turns the shown values back.
+
+    Attributes:
+        threshold: the largest mean claimed, of the column as it stands; None if nothing is claimed.
+        terms: scope and errors.
+        column: the column of values.
+        sign: 1, or -1 if the column holds the negated values.
+        scale: the shown value of a column value of 1.
+    """
+
+    threshold: float | None
+    terms: Terms
+    column: str = "value"
+    sign: int = 1
+    scale: float = 1.0
+
+    def settle(self, columns: Columns, n: int) -> EarlyVerdict | None:
+        """See `Rule.settle`; a claim about a population waits for every sample."""
+        if self.threshold is None or self.terms.scope != "set":
+            return None
+        value, most = columns[self.column], _sum_at_most(self.threshold, n)
+        total, left = np.cumsum(value), n - np.arange(1, len(value) + 1)
+        slack = _ROUNDED * n
+        sure_pass, sure_fail = total + left <= most - slack, total - left > most + slack
+        lower, higher = capital(value, n, most, above=False), capital(value, n, most, above=True)
+        alphas = {"pass_alpha": self.terms.alpha, "fail_alpha": self.terms.fail_alpha}
+        passes, fails = bets_won(lower, higher, **alphas)
+        return first_verdict(sure_pass | passes, sure_fail | fails, **alphas, sure=(sure_pass, sure_fail))
+
+    def decide(self, columns: Columns, n: int, early: EarlyVerdict | None) -> Decision:
+        """See `Rule.decide`; the interval is the population's if every sample was evaluated."""
+        value, scope, alpha = columns[self.column], self.terms.scope, self.terms.alpha
+        read, factor = len(value), self.sign * self.scale
+        size = MANY if read == n or scope != "set" else n
+
+        def bounds(t: int) -> Interval:
+            low, high = betting_interval(value[:t], size, alpha)
+            return max(-1.0, low), min(1.0, high)
+
+        interval = anytime_interval(bounds, read, early)
+        ends = sorted((factor * interval[0], factor * interval[1]))
+        shown = ends[0], ends[1]
+        if read < n:
+            threshold = None if self.threshold is None else factor * self.threshold
+            return decide_early(threshold, shown, read, n, early, at_least=self.sign < 0, terms=self.terms)
+        decision = decide_whole(
+            self.mean_of(columns),
+            interval,
+            self.threshold,
+            at_least=False,
+            scope=scope,
+            alpha=alpha,
+            holds=lambda claimed: float(value.sum()) <= _sum_at_most(claimed, n) + _ROUNDED * n,
+        )
+        return replace(decision, interval=shown)
+
+    def doomed(self, broken: int, n: int) -> bool:
+        """See `Rule.doomed`; the value of a broken sample is unknown."""
+        return False
+
+    def for_part(self, terms: Terms) -> MeanRule:
+        """Return the same claim about a part of the samples."""
+        return replace(self, terms=terms)
+
+    def mean_of(self, columns: Columns) -> float:
+        """Return the mean over these samples, in shown units."""
+        return self.sign * self.scale * float(columns[self.column].mean())
+
+
+def _sum_at_most(mean: float, n: int) -> float:
+    return float(Fraction(repr(float(mean))) * n)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreRule:
+    """A claim that the mean of the column "score", in 0..1, is at least a threshold.
+
+    Attributes:
+        threshold: the mean claimed, in 0..1; None if nothing is claimed.
+        terms: scope and errors.
+    """
+
+    threshold: float | None
+    terms: Terms
+
+    def settle(self, columns: Columns, n: int) -> EarlyVerdict | None:
+        """See `Rule.settle`."""
+        return self._bets.settle({"value": 1 - 2 * columns[SCORE]}, n)
+
+    def decide(self, columns: Columns, n: int, early: EarlyVerdict | None) -> Decision:
+        """See `Rule.decide`."""
+        decision = self._bets.decide({"value": 1 - 2 * columns[SCORE]}, n, early)
+        low, high = ((1 - end) / 2 for end in decision.interval[::-1])
+        estimate = None if decision.estimate is None else float(np.mean(columns[SCORE]))
+        return replace(decision, estimate=estimate, interval=(low, high))
+
+    def doomed(self, broken: int, n: int) -> bool:
+        """See `Rule.doomed`; the score of a broken sample is unknown."""
+        return False
+
+    def for_part(self, terms: Terms) -> ScoreRule:
+        """Return the same claim about a part of the samples."""
+        return replace(self, terms=terms)
+
+    @property
+    def _bets(self) -> MeanRule:
+        return MeanRule(threshold=None if self.threshold is None else 1 - 2 * self.threshold, terms=self.terms)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrawsRule:
+    """A claim that the mean of a column of independent draws is at least, or at most, a threshold.
+
+    The scope of its terms is ignored: draws have no set, only a population.
+
+    Attributes:
+        threshold: the mean claimed, inside the range; None if nothing is claimed.
+        at_least: True if the mean must be at least the threshold, False if at most.
+        terms: errors.
+        column: the column of draws.
+        low, high: the range of every draw, declared beforehand: a draw outside is an error, and is never clipped.
+
+    Raises:
+        ConfigError: the range is empty, or the threshold outside.
+    """
+
+    threshold: float | None
+    at_least: bool
+    terms: Terms
+    column: str = "held"
+    low: float = 0.0
+    high: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.low < self.high:
+            raise ConfigError(expected("a range (low, high) with low < high", (self.low, self.high)))
+        if self.threshold is not None and not self.low <= self.threshold <= self.high:
+            raise ConfigError(expected(f"a threshold in the range {self.low:g}..{self.high:g}", self.threshold))
+
+    def settle(self, columns: Columns, n: int) -> EarlyVerdict | None:
+        """See `Rule.settle`."""
+        if self.threshold is None:
+            return None
+        claimed = (1 - 2 * (self.threshold - self.low) / (self.high - self.low)) * (1 if self.at_least else -1)
+        value, null = self._values(columns), claimed * MANY
+        lower, higher = capital(value, MANY, null, above=False), capital(value, MANY, null, above=True)
+        alphas = {"pass_alpha": self.terms.alpha, "fail_alpha": self.terms.fail_alpha}
+        passes, fails = bets_won(lower, higher, **alphas)
+        return first_verdict(passes, fails, **alphas, sure=None)
+
+    def decide(self, columns: Columns, n: int, early: EarlyVerdict | None) -> Decision:
+        """See `Rule.decide`; the estimate is the mean of all draws, if all were made."""
+        value, alpha = self._values(columns), self.terms.alpha
+        low, high = anytime_interval(lambda t: betting_interval(value[:t], MANY, alpha), len(value), early)
+        sign = 1 if self.at_least else -1
+        ends = sorted(self.low + (self.high - self.low) * (1 - sign * end) / 2 for end in (max(low, -1), min(high, 1)))
+        interval = ends[0], ends[1]
+        mean = float(columns[self.column].astype(np.float64).mean()) if len(value) == n else None
+        if self.threshold is None:
+            return Decision(verdict=Verdict.INCONCLUSIVE, rule="no threshold given", estimate=mean, interval=interval)
+        if early is None:
+            early = self.settle(columns, n)
+        if early is not None:
+            verdict, rule = early.verdict, f"alpha = {early.alpha:.2g} after {early.after} of {n}"
+        else:
+            verdict = judge_interval(interval, self.threshold, at_least=self.at_least)
+            rule = f"alpha = {alpha:g} a side, {len(value)} of {n} drawn"
+        return Decision(verdict=verdict, rule=rule, estimate=mean, interval=interval, at_alpha=True)
+
+    def doomed(self, broken: int, n: int) -> bool:
+        """See `Rule.doomed`; draws are of no finite set."""
+        return False
+
+    def _values(self, columns: Columns) -> NDArray[np.float64]:
+        # In -1..1, turned so that the claim is "their mean is small", as bets have it.
+        share = (columns[self.column].astype(np.float64) - self.low) / (self.high - self.low)
+        outside = ~((share >= -_ROUNDED) & (share <= 1 + _ROUNDED))  # NaN too
+        if outside.any():
+            got = float(columns[self.column][outside.argmax()])
+            mend = "A draw is never clipped: declare the range of all that can come."
+            raise DataError(expected(f"draws in the range {self.low:g}..{self.high:g}", got, mend))
+        return (1 if self.at_least else -1) * (1 - 2 * np.clip(share, 0, 1))

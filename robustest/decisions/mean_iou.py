@@ -1,0 +1,119 @@
+"""Mean IoU: decide if the mean intersection over union of classes, each summed over the set, is at least a threshold.
+
+    mIoU = mean over classes c that occur of  sum_i I_c(i) / sum_i U_c(i)
+
+It is no mean over samples, so nothing is inferred from some of them: a verdict about the set is certain, because every
+sample was evaluated or because the pixels that are left could not change it. The interval is a percentile bootstrap
+over samples, which holds only about: no claim about a population rests on it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import norm, t
+
+from robustest.decisions.mean import COUNTS, PIXELS, ScoreRule
+from robustest.decisions.rule import Columns, Decision, EarlyVerdict, Interval, Terms, decide_early
+from robustest.results import Verdict
+
+_BOOTSTRAP_DRAWS = 2000
+_ROUNDING = 1e-12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeanIoURule:
+    """A claim that the mean IoU of the set is at least a threshold.
+
+    Attributes:
+        threshold: the mean IoU claimed, in 0..1; None if nothing is claimed.
+        terms: errors; the claim is about the set alone.
+        seed: of the bootstrap's draws.
+    """
+
+    threshold: float | None
+    terms: Terms
+    seed: int
+
+    def settle(self, columns: Columns, n: int) -> EarlyVerdict | None:
+        """See `Rule.settle`; only certain verdicts."""
+        if self.threshold is None:
+            return None
+        low, high = _reachable(columns, n)
+        read = len(columns[COUNTS])
+        if low >= self.threshold + _ROUNDING:
+            return EarlyVerdict(Verdict.PASSED, read, certain=True, alpha=self.terms.alpha)
+        if high < self.threshold - _ROUNDING:
+            return EarlyVerdict(Verdict.FAILED, read, certain=True, alpha=self.terms.fail_alpha)
+        return None
+
+    def decide(self, columns: Columns, n: int, early: EarlyVerdict | None) -> Decision:
+        """See `Rule.decide`."""
+        counts = columns[COUNTS]
+        if len(counts) < n:
+            interval = _reachable(columns, n)
+            return decide_early(self.threshold, interval, len(counts), n, early, at_least=True, terms=self.terms)
+        value = float(mean_iou(counts.sum(0)))
+        interval = bootstrap_interval(counts, alpha=self.terms.alpha, seed=self.seed)
+        verdict, rule = Verdict.INCONCLUSIVE, "no threshold given"
+        if self.threshold is not None:
+            verdict = Verdict.PASSED if value >= self.threshold - _ROUNDING else Verdict.FAILED
+            rule = "certain: exact on this set"
+        return Decision(verdict=verdict, rule=f"{rule}; the interval is a bootstrap", estimate=value, interval=interval)
+
+    def doomed(self, broken: int, n: int) -> bool:
+        """See `Rule.doomed`; the pixels of a broken sample are unknown."""
+        return False
+
+    def for_part(self, terms: Terms) -> ScoreRule:
+        """Return a rule that measures the mean score of a part's samples, without a claim."""
+        return ScoreRule(threshold=None, terms=terms)
+
+
+def _reachable(columns: Columns, n: int) -> Interval:
+    """Return the range of the whole set's mean IoU, for any outcomes of the samples left."""
+    counts = columns[COUNTS]
+    both, union = np.split(counts.sum(0).astype(float), 2)
+    left = float((n - len(counts)) * columns[PIXELS].max())
+    if not left:
+        return (float(mean_iou(counts.sum(0))),) * 2
+    there = union > 0
+    # All pixels left may be a class's false ones, or its true ones; a class not seen so far may get IoU 0 or 1, or not
+    # occur at all.
+    low, high = both[there] / (union[there] + left), (both[there] + left) / (union[there] + left)
+    absent = int((~there).sum())
+    return float(low.sum() / len(union)), float((high.sum() + absent) / max(1, len(union)))
+
+
+def mean_iou(counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return (...) the mean IoU over classes that occur; 0 if none does.
+
+    Args:
+        counts: (..., 2 C) pixels in the intersection, then in the union, of each class.
+    """
+    both, union = np.split(np.asarray(counts, dtype=np.float64), 2, axis=-1)
+    shares = (both / np.maximum(union, 1)).sum(-1)
+    return np.asarray(shares / np.maximum((union > 0).sum(-1), 1))
+
+
+def bootstrap_interval(counts: NDArray[np.int64], *, alpha: float, seed: int) -> Interval:
+    """Return percentiles of the mean IoU over sets drawn with replacement (Efron, Ann. Stat. 1979).
+
+    For few samples the level is widened as a t interval is wider than a normal one (Hesterberg, The American
+    Statistician 2015, section 5.3). It is no proven bound.
+
+    Args:
+        counts: (n, 2 C) pixels of each sample.
+        alpha: error on each side, about.
+        seed: of the draws.
+    """
+    n = len(counts)
+    if n < 2:
+        return 0.0, 1.0
+    random = np.random.default_rng(seed)
+    weights = random.multinomial(n, np.full(n, 1 / n), size=_BOOTSTRAP_DRAWS)
+    side = float(norm.cdf(np.sqrt(n / (n - 1)) * t.ppf(alpha, n - 1)))
+    low, high = np.quantile(mean_iou(weights @ counts), [side, 1 - side])
+    return float(low), float(high)

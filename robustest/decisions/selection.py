@@ -1,0 +1,145 @@
+"""Selections by a score: accuracy on the samples that a model is surest of, and the share of other data it accepts.
+
+The score's quantile is itself estimated. How many samples of n lie beyond a population's quantile is binomial; given
+that number k, these samples are draws from the population beyond the quantile. So the union of Clopper-Pearson
+intervals over all likely k covers, exactly for any n: alpha / 2 goes to k being unlikely, alpha / 2 to the interval.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import beta, binom
+
+from robustest.decisions.rule import Columns, Decision, EarlyVerdict, Interval, Terms, decide_early, decide_whole
+from robustest.decisions.thresholds import count_at_least, count_at_most
+from robustest.results import Verdict
+
+Bools = NDArray[np.bool_]
+Floats = NDArray[np.float64]
+
+TPR = 0.95
+"""The share of the inside data that is accepted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SelectiveRule:
+    """A claim on the accuracy of the share of samples that a model is surest of. It waits for every sample.
+
+    Attributes:
+        threshold: the accuracy claimed at least, in 0..1; None if nothing is claimed.
+        coverage: the share that is answered, in (0, 1].
+        terms: scope and errors.
+    """
+
+    threshold: float | None
+    coverage: float
+    terms: Terms
+
+    def settle(self, columns: Columns, n: int) -> EarlyVerdict | None:
+        """See `Rule.settle`; never early."""
+        return None
+
+    def decide(self, columns: Columns, n: int, early: EarlyVerdict | None) -> Decision:
+        """See `Rule.decide`; a claim about the set must hold for every choice among samples that tie at the edge."""
+        score, held = columns["msp"], columns["held"].astype(bool)
+        interval = share_among_first(held[np.argsort(-score, kind="stable")], self.coverage, self.terms.alpha)
+        if len(held) < n:
+            terms = replace(self.terms, scope="population")
+            return decide_early(self.threshold, interval, len(held), n, None, at_least=True, terms=terms)
+        k = count_at_least(self.coverage, n)
+        edge = np.sort(score)[::-1][k - 1]
+        sure, tied = held[score > edge], held[score == edge]
+        room, tied_right, first = k - len(sure), int(tied.sum()), int(sure.sum())
+        fewest, most = first + max(0, room - (len(tied) - tied_right)), first + min(tied_right, room)
+        expected_right = first + room * tied_right / len(tied)  # mean over all choices among the tied
+        decision = decide_whole(
+            expected_right / k,
+            interval,
+            self.threshold,
+            at_least=True,
+            scope=self.terms.scope,
+            alpha=self.terms.alpha,
+            holds=lambda claimed: fewest >= count_at_least(claimed, k),
+        )
+        if self.threshold is None or self.terms.scope != "set":
+            return decision
+        if fewest < count_at_least(self.threshold, k) <= most:
+            rule = f"samples tie at the edge: {fewest} to {most} of {k} right"
+            return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=rule)
+        return decision
+
+    def doomed(self, broken: int, n: int) -> bool:
+        """See `Rule.doomed`; the confidence in a broken sample is unknown."""
+        return False
+
+
+def decide_accepted(inside: Floats, outside: Floats, threshold: float | None, terms: Terms) -> tuple[Decision, float]:
+    """Return the decision on the share of outside samples accepted where 95 % of the inside ones are.
+
+    Args:
+        inside, outside: scores, of all samples of both.
+        threshold: the largest share claimed; None if nothing is claimed.
+        terms: scope and errors.
+
+    Returns:
+        The decision, and the score on these samples at or above which a sample is accepted.
+    """
+    edge = float(np.sort(inside)[::-1][count_at_least(TPR, len(inside)) - 1])
+    accepted, m = int((outside >= edge).sum()), len(outside)
+    decision = decide_whole(
+        accepted / m,
+        share_accepted(inside, outside, TPR, terms.alpha),
+        threshold,
+        at_least=False,
+        scope=terms.scope,
+        alpha=terms.alpha,
+        holds=lambda claimed: accepted <= count_at_most(claimed, m),
+        exact_on="these sets",
+    )
+    return decision, edge
+
+
+def likely(n: int, share: float, alpha: float) -> tuple[int, int]:
+    """Return the fewest and the most of n samples beyond a quantile, but for a probability of alpha / 2 in all."""
+    return int(binom.ppf(alpha / 4, n, share)), int(binom.isf(alpha / 4, n, share))
+
+
+def share_among_first(right: Bools, share: float, alpha: float) -> Interval:
+    """Return an interval of the share that is right among the first `share` of a population, alpha on each side.
+
+    Args:
+        right: (n,) outcomes of samples in the order of their scores, highest first; ties in random order.
+        share: of the population, in (0, 1].
+        alpha: error allowed on each side.
+    """
+    fewest, most = likely(len(right), share, alpha)
+    k = np.arange(max(1, fewest), most + 1)
+    held = np.concatenate([[0], np.cumsum(right)])[k]
+    with np.errstate(invalid="ignore"):
+        low = np.where(held > 0, beta.ppf(alpha / 2, held, k - held + 1), 0.0)
+        high = np.where(held < k, beta.isf(alpha / 2, held + 1, k - held), 1.0)
+    if not len(k) or fewest < 1:
+        return 0.0, 1.0
+    return float(low.min()), float(high.max())
+
+
+def share_accepted(inside: Floats, outside: Floats, tpr: float, alpha: float) -> Interval:
+    """Return an interval of the share of outside scores at or above the quantile that a share of inside ones reach.
+
+    Args:
+        inside: (n,) scores of samples that should be accepted.
+        outside: (m,) scores of samples that should not.
+        tpr: the share of the inside population at or above the quantile, in (0, 1).
+        alpha: error allowed on each side.
+    """
+    ordered = np.sort(inside)
+    fewest, most = likely(len(inside), 1 - tpr, alpha)
+    accepted = int((outside >= ordered[fewest - 1]).sum()) if fewest > 0 else len(outside)
+    sure = int((outside >= ordered[most]).sum()) if most < len(inside) else 0
+    m = len(outside)
+    high = 1.0 if accepted == m else float(beta.isf(alpha / 2, accepted + 1, m - accepted))
+    low = 0.0 if sure == 0 else float(beta.ppf(alpha / 2, sure, m - sure + 1))
+    return low, high

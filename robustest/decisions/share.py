@@ -1,0 +1,239 @@
+"""Shares: decide if the share of samples that hold is at least a threshold, or the share that does not at most one.
+
+Every sample evaluated: exact for the set; for the population the Clopper-Pearson bound (Biometrika 1934) at alpha.
+
+Before that, for the set of N samples of which K hold, drawn in a random order without replacement: let L_t(K) be the
+likelihood of the first t outcomes. Against the nearest false value K0 of "at least `need` hold" the mixture of
+likelihood ratios
+
+    M_t = mean over offsets d of L_t(K0 + d N) / L_t(K0)
+
+is a non-negative martingale of mean 1 if K = K0, and of mean at most 1 for any K on the null's side. It reaches
+1 / alpha with probability at most alpha (Ville, 1939; without replacement: Waudby-Smith and Ramdas, NeurIPS 2020), so
+that it may be looked at after every sample: a claim is settled when M_t >= 1 / alpha, or when the rest cannot change
+it. The interval holds every K that these tests have not ruled out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import gammaln
+from scipy.stats import beta
+
+from robustest.decisions.rule import (
+    Columns,
+    Decision,
+    EarlyVerdict,
+    Interval,
+    Terms,
+    anytime_interval,
+    decide_early,
+    decide_whole,
+    first_verdict,
+)
+from robustest.decisions.thresholds import count_at_least, count_at_most
+from robustest.results import Verdict
+
+OFFSETS = (0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.06, 0.08, 0.1, 0.14, 0.2, 0.3)
+"""Alternatives d of the mixture: distances of the true share from the threshold."""
+
+Counts = int | NDArray[np.int64]
+Logs = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShareRule:
+    """A claim on the share of samples that hold, or on the share that do not.
+
+    Attributes:
+        threshold: the share claimed, in 0..1; None if nothing is claimed.
+        at_least: True: the share that holds must be at least the threshold; False: the share that does not hold must
+            be at most the threshold.
+        terms: scope and errors.
+        column: the column of outcomes.
+    """
+
+    threshold: float | None
+    at_least: bool
+    terms: Terms
+    column: str = "held"
+
+    def settle(self, columns: Columns, n: int) -> EarlyVerdict | None:
+        """See `Rule.settle`; a claim about a population waits for every sample."""
+        if self.threshold is None or self.terms.scope != "set":
+            return None
+        held = columns[self.column].astype(bool)
+        return settle_share(held, n, self._need(n), pass_alpha=self.terms.alpha, fail_alpha=self.terms.fail_alpha)
+
+    def decide(self, columns: Columns, n: int, early: EarlyVerdict | None) -> Decision:
+        """See `Rule.decide`."""
+        held, scope, alpha = columns[self.column].astype(bool), self.terms.scope, self.terms.alpha
+        read = len(held)
+        if read == n:
+            events = int(held.sum() if self.at_least else (~held).sum())
+            return decide_share(events, n, self.threshold, at_least=self.at_least, scope=scope, alpha=alpha)
+        if scope == "set":
+            low, high = anytime_share_interval(held, n, alpha, early)
+        else:
+            low, high = clopper_pearson(int(held.sum()), read, alpha)
+        interval = (low, high) if self.at_least else (1 - high, 1 - low)
+        return decide_early(self.threshold, interval, read, n, early, at_least=self.at_least, terms=self.terms)
+
+    def doomed(self, broken: int, n: int) -> bool:
+        """See `Rule.doomed`; a claim about a population is not about these n samples."""
+        return self.threshold is not None and self.terms.scope == "set" and broken > n - self._need(n)
+
+    def for_part(self, terms: Terms) -> ShareRule:
+        """Return the same claim about a part of the samples."""
+        return replace(self, terms=terms)
+
+    def _need(self, n: int) -> int:
+        threshold = self.threshold or 0.0
+        return count_at_least(threshold, n) if self.at_least else n - count_at_most(threshold, n)
+
+
+def clopper_pearson(events: int, n: int, alpha: float) -> Interval:
+    """Return the exact interval of a share (Clopper and Pearson, Biometrika 1934), alpha on each side.
+
+    Args:
+        events: samples that count, of n.
+        n: number of samples, >= 1.
+        alpha: the largest probability that the true share lies beyond one given end.
+    """
+    low = float(beta.ppf(alpha, events, n - events + 1)) if events else 0.0
+    high = float(beta.ppf(1 - alpha, events + 1, n - events)) if events < n else 1.0
+    return low, high
+
+
+def decide_share(
+    events: int,
+    n: int,
+    threshold: float | None,
+    *,
+    at_least: bool,
+    scope: str,
+    alpha: float,
+    fail_alpha: float | None = None,
+) -> Decision:
+    """Return the decision on a share of which all n outcomes are known.
+
+    Args:
+        events: samples, of n, that count towards the share.
+        n: number of samples, all evaluated.
+        threshold: the share claimed in 0..1; None if nothing is claimed.
+        at_least: True if the share must be at least the threshold, False if at most.
+        scope: "set" (exact), or "population" (the one-sided bound must keep the threshold).
+        alpha: error allowed on each side.
+        fail_alpha: error of a population claim's failure, if it is one of several that may fail.
+    """
+    return decide_whole(
+        events / n,
+        clopper_pearson(events, n, alpha),
+        threshold,
+        at_least=at_least,
+        scope=scope,
+        alpha=alpha,
+        holds=lambda claimed: events >= count_at_least(claimed, n) if at_least else events <= count_at_most(claimed, n),
+        wider=None if fail_alpha is None else clopper_pearson(events, n, fail_alpha),
+    )
+
+
+def settle_share(
+    held: NDArray[np.bool_], n: int, need: int, *, pass_alpha: float, fail_alpha: float
+) -> EarlyVerdict | None:
+    """Return the first point at which outcomes in random order settle "at least `need` of n hold", or None.
+
+    Args:
+        held: (t,) outcomes in the order drawn, t <= n.
+        n: size of the set.
+        need: fewest that must hold, 0..n.
+        pass_alpha, fail_alpha: errors allowed for a wrong pass and a wrong failure.
+    """
+    if need <= 0:  # no outcome can refute it
+        return EarlyVerdict(Verdict.PASSED, 0, certain=True, alpha=pass_alpha)
+    right = np.cumsum(held, dtype=np.int64)
+    wrong = np.arange(1, len(held) + 1, dtype=np.int64) - right
+    sure = (right >= need) | (wrong > n - need)
+    passes = (right >= need) | (evidence(right, wrong, n, need - 1, above=True) >= -np.log(pass_alpha))
+    fails = (wrong > n - need) | (evidence(right, wrong, n, need, above=False) >= -np.log(fail_alpha))
+    return first_verdict(passes, fails, pass_alpha=pass_alpha, fail_alpha=fail_alpha, sure=(sure, sure))
+
+
+def evidence(right: Counts, wrong: Counts, n: int, null: Counts, *, above: bool) -> Logs:
+    """Return log M_t against K = `null`; arguments broadcast.
+
+    Args:
+        right, wrong: outcomes so far that held and that did not.
+        n: size of the set.
+        null: samples that hold under the null hypothesis; every K beyond it, on its side, is rejected with it.
+        above: True if the alternatives are larger than the null, False if smaller.
+    """
+    ratios = []
+    for offset in OFFSETS:
+        step = max(1, round(offset * n))
+        other = np.minimum(n, np.add(null, step)) if above else np.maximum(0, np.subtract(null, step))
+        ratios.append(_log_likelihood(right, wrong, n, other))
+    logs = np.logaddexp.reduce(np.stack(ratios), axis=0) - np.log(len(OFFSETS))
+    base = _log_likelihood(right, wrong, n, null)
+    # A null that the outcomes exclude is refuted for good (inf), unless they exclude all alternatives as well (-inf).
+    impossible = np.isneginf(base)
+    with np.errstate(invalid="ignore"):
+        return np.where(impossible, np.where(np.isneginf(logs), -np.inf, np.inf), logs - base)
+
+
+def set_share_interval(right: int, wrong: int, n: int, alpha: float) -> Interval:
+    """Return bounds on the share of the whole set, valid at any stopping point.
+
+    The lower end is just above the largest K ruled out from below. So the threshold of a claim that has passed is at or
+    below the lower end, and that of a claim that has failed is above the upper one.
+
+    Args:
+        right, wrong: outcomes read that held and that did not.
+        n: size of the set.
+        alpha: error allowed on each side.
+    """
+    k = np.arange(n + 1)
+    limit = -np.log(alpha)
+    small = (k < right) | (evidence(right, wrong, n, k, above=True) >= limit)
+    large = (k > n - wrong) | (evidence(right, wrong, n, k, above=False) >= limit)
+    low = int(k[small][-1]) + 1 if small.any() else 0
+    high = int(k[large][0]) - 1 if large.any() else n
+    return low / n, high / n
+
+
+def anytime_share_interval(held: NDArray[np.bool_], n: int, alpha: float, early: EarlyVerdict | None) -> Interval:
+    """Return bounds on the share of the whole set, on the side of an early verdict (see `anytime_interval`).
+
+    Args:
+        held: (t,) outcomes in the seeded random order, t <= n.
+        n: size of the set.
+        alpha: error allowed on each side.
+        early: the point at which they settled a claim, if they did.
+    """
+    right = np.cumsum(held)
+
+    def bounds(read: int) -> Interval:
+        return set_share_interval(int(right[read - 1]), read - int(right[read - 1]), n, alpha)
+
+    return anytime_interval(bounds, len(held), early) if len(held) else set_share_interval(0, 0, n, alpha)
+
+
+def _log_likelihood(right: Counts, wrong: Counts, n: int, k: Counts) -> Logs:
+    """Return log L_t(k) up to a constant: falling factorials, (k)_right (n - k)_wrong."""
+    good, bad = np.asarray(k), np.subtract(n, k)
+    possible = (right <= good) & (wrong <= bad)
+    left_good, left_bad = np.maximum(good - right, 0), np.maximum(bad - wrong, 0)
+    logs = _log_factorials(n)
+    return np.where(possible, logs[good] - logs[left_good] + logs[bad] - logs[left_bad], -np.inf)
+
+
+@lru_cache(maxsize=8)
+def _log_factorials(n: int) -> Logs:
+    # A table: each look needs a dozen times as many factorials as there are outcomes, and `gammaln` was slow.
+    table: Logs = gammaln(np.arange(n + 1) + 1.0)
+    table.flags.writeable = False
+    return table

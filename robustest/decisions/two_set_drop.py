@@ -1,0 +1,251 @@
+"""Drops between two sets: decide if a share is lower on one set of samples than on another by at most a threshold.
+
+For these two sets: exact. For the two populations: an exact interval of p1 - p2, alpha on each side.
+
+1. Newcombe's lower end (Statistics in Medicine 1998, method 10, with exact bounds of each share) orders outcomes
+   (k1, k2): S(k1, k2) = p1 - p2 - hypot(p1 - low1, high2 - p2). As an interval it is short, and for sets of unequal
+   size it errs nearly twice as often as alpha; here it only says which outcomes are further apart.
+2. "p1 - p2 <= d" is rejected if P(S >= observed S) < alpha, summed exactly over binomial counts (Buehler, JASA 1957).
+3. That probability depends on both shares. The supremum is taken over the pairs with p1 = p2 + d and p2 in an interval
+   of its own; the probability that p2 lies outside is added (Berger and Boos, JASA 1994).
+4. The supremum is bounded, not searched for: outcomes far apart become likelier the larger p1 and the smaller p2, so
+   that over a cell of p2 none is worse than its largest p1 with its smallest p2. Cells that do not reject are split.
+5. The end of the interval is found by bisection over d.
+
+A streamed second set (all of the first known) is a share with its own sequential test (see `share`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from functools import lru_cache
+from math import ceil
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import betainc, betaincinv
+from scipy.stats import binom
+
+from robustest.decisions.rule import Columns, Decision, EarlyVerdict, Interval, Terms, decide_early, decide_whole
+from robustest.decisions.share import anytime_share_interval, clopper_pearson, settle_share
+from robustest.decisions.thresholds import fraction_at_most
+
+Counts = int | NDArray[np.int64]
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+_OUTSIDE, _TAIL = 0.02, 0.001
+"""Shares of alpha for a second share outside its interval, and for counts that are not summed over."""
+
+_CELLS, _SPLIT, _ROUNDS = 8, 4, 3
+"""Cells of the second share's interval; parts that a cell is split into if it is not rejected yet; rounds of this: the
+smallest cells are 128 to the interval."""
+
+_PRECISION = 1e-3
+"""How much further out than necessary an end may lie, as a share of its distance from the observed difference."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TwoSetDropRule:
+    """A claim, on a stream of outcomes, that a share is at most so much lower than it was on other samples.
+
+    Attributes:
+        threshold: the largest drop claimed, in 0..1; None if nothing is claimed.
+        first, n_first: samples that held, of all samples of the first set that were evaluated.
+        whole: True if those were all the samples of their set.
+        terms: scope and errors.
+    """
+
+    threshold: float | None
+    first: int
+    n_first: int
+    whole: bool
+    terms: Terms
+
+    def settle(self, columns: Columns, n: int) -> EarlyVerdict | None:
+        """See `Rule.settle`; claims about populations wait, and so do claims on a first set known in part."""
+        if self.threshold is None or self.terms.scope != "set" or not self.whole:
+            return None
+        # The fewest samples of the second set that must hold.
+        before = Fraction(self.first, self.n_first)
+        least = ceil((before - Fraction(repr(self.threshold))) * n)
+        least -= fraction_at_most(before - Fraction(least - 1, n), self.threshold)
+        alphas = {"pass_alpha": self.terms.alpha, "fail_alpha": self.terms.fail_alpha}
+        return settle_share(columns["held"].astype(bool), n, least, **alphas)
+
+    def decide(self, columns: Columns, n: int, early: EarlyVerdict | None) -> Decision:
+        """See `Rule.decide`."""
+        held, read = int(columns["held"].sum()), len(columns["held"])
+        if read < n and self.terms.scope == "set" and self.whole:
+            low, high = anytime_share_interval(columns["held"].astype(bool), n, self.terms.alpha, early)
+            interval = self.first / self.n_first - high, self.first / self.n_first - low
+        else:
+            interval = share_difference_interval(self.first, self.n_first, held, read, self.terms.alpha)
+        if read == n and self.whole:
+            drop = two_set_drop(self.first, self.n_first, held, n)
+            return decide_two_set_drop(drop, self.threshold, interval=interval, terms=self.terms)
+        decision = decide_early(self.threshold, interval, read, n, early, at_least=False, terms=self.terms)
+        return decision if self.whole else replace(decision, rule=f"{decision.rule}; the first set in part too")
+
+    def doomed(self, broken: int, n: int) -> bool:
+        """See `Rule.doomed`."""
+        if self.threshold is None or self.terms.scope != "set" or not self.whole:
+            return False
+        return not fraction_at_most(Fraction(self.first, self.n_first) - Fraction(n - broken, n), self.threshold)
+
+
+def two_set_drop(first: Counts, n_first: Counts, second: Counts, n_second: Counts) -> Fraction:
+    """Return the first share minus the second, exact; counts may be arrays of parts."""
+    a, b = (Fraction(int(np.sum(held)), int(np.sum(n))) for held, n in ((first, n_first), (second, n_second)))
+    return a - b
+
+
+def decide_two_set_drop(drop: Fraction, most: float | None, *, interval: Interval, terms: Terms) -> Decision:
+    """Return the decision on a drop between two sets, all samples of both evaluated.
+
+    Args:
+        drop: the first share minus the second.
+        most: the largest drop claimed, in 0..1; None if nothing is claimed.
+        interval: of the drop, for the populations that the sets were drawn from, at `terms.alpha`.
+        terms: scope and errors; "set" is exact on these two sets.
+    """
+    return decide_whole(
+        float(drop),
+        interval,
+        most,
+        at_least=False,
+        scope=terms.scope,
+        alpha=terms.alpha,
+        holds=lambda claimed: fraction_at_most(drop, claimed),
+        exact_on="these sets",
+    )
+
+
+@lru_cache(maxsize=1024)
+def share_difference_interval(first: int, n_first: int, second: int, n_second: int, alpha: float) -> Interval:
+    """Return an interval of the first share minus the second, in -1..1; each end errs with probability alpha at most.
+
+    Args:
+        first, n_first: samples that count towards the first share, and all its samples, n_first >= 1.
+        second, n_second: the same for the second share, of other samples.
+        alpha: error on each side, in (0, 0.5).
+    """
+    return (
+        _DifferenceTest.of(first, n_first, second, n_second, alpha).end(),
+        -_DifferenceTest.of(second, n_second, first, n_first, alpha).end(),
+    )
+
+
+def exceeds(first: int, n_first: int, second: int, n_second: int, difference: float, *, alpha: float) -> bool:
+    """Return True if the first share is more than `difference` larger than the second, at level alpha.
+
+    Args:
+        first, n_first, second, n_second, alpha: as for `share_difference_interval`, whose lower end is the largest
+            difference that is exceeded, or a little less.
+        difference: -1..1.
+    """
+    return _DifferenceTest.of(first, n_first, second, n_second, alpha).rejects(difference)
+
+
+class _DifferenceTest:
+    """The test of "the first share exceeds the second by at most d"."""
+
+    def __init__(self, first: int, n_first: int, second: int, n_second: int, alpha: float) -> None:
+        self._n_first, self._n_second, self._alpha = n_first, n_second, alpha
+        self._observed = first / n_first - second / n_second
+        self._ends = clopper_pearson(second, n_second, _OUTSIDE * alpha / 2)
+        own, other = _Bounds.of(np.array(first), n_first, alpha), _Bounds.of(np.array(second), n_second, alpha)
+        self._score = float(own.minus(other))
+
+    @classmethod
+    def of(cls, first: int, n_first: int, second: int, n_second: int, alpha: float) -> _DifferenceTest:
+        """Return the test with the smaller set first, as the interval in step 3 is of the larger set's share."""
+        if n_first > n_second:  # the difference of the complements is the same
+            return cls(n_second - second, n_second, n_first - first, n_first, alpha)
+        return cls(first, n_first, second, n_second, alpha)
+
+    def end(self) -> float:
+        """Return the largest difference that is rejected, or one a little smaller; -1 if none is."""
+        out, kept = max(-1.0, self._score), self._observed  # the score is nearly the end: start there
+        while out > -1 and not self.rejects(out):
+            out, kept = max(-1.0, self._observed - 1.1 * (self._observed - out)), out
+        if out == -1.0:
+            return out
+        step = (self._observed - out) / 50
+        while out + step < kept and self.rejects(out + step):
+            out, step = out + step, 2 * step
+        kept = min(kept, out + step)
+        while kept - out > _PRECISION * (self._observed - out):
+            middle = (out + kept) / 2
+            out, kept = (middle, kept) if self.rejects(middle) else (out, middle)
+        return out
+
+    def rejects(self, difference: float) -> bool:
+        """Return True if the shares are further apart than this difference makes probable."""
+        low, width = self._ends[0], (self._ends[1] - self._ends[0]) / _CELLS
+        cells: Floats = low + width * np.arange(_CELLS, dtype=np.float64)
+        for _ in range(_ROUNDS):
+            cells = cells[cells + width + difference >= 0]  # cells in which a first share exists
+            if len(cells):
+                further = self._further(np.clip(cells + width + difference, 0, 1), cells)
+                cells = cells[further > (1 - _OUTSIDE - _TAIL) * self._alpha]
+            if not len(cells):
+                return True
+            width /= _SPLIT
+            cells = (cells[:, None] + width * np.arange(_SPLIT)).ravel()
+        return False
+
+    def _further(self, p_first: Floats, p_second: Floats) -> Floats:
+        """Return by pair of shares the probability of outcomes at least as far apart as observed."""
+        counts, among = self._likely(self._n_first, p_first), self._likely(self._n_second, p_second)
+        # For each first count the largest second count with a score of the observed one or more. The score falls with
+        # the second count, so that bisection finds it.
+        low, high = np.full(len(counts), among[0] - 1), np.full(len(counts), among[-1])
+        own, theirs = _Bounds.of(counts, self._n_first, self._alpha), _Bounds.of(among, self._n_second, self._alpha)
+        while (low < high).any():
+            middle = (low + high + 1) // 2
+            far = own.minus(theirs.at(middle - among[0])) >= self._score - 1e-12
+            low, high = np.where(far, middle, low), np.where(far, high, middle - 1)
+        chance = binom.pmf(counts, self._n_first, p_first[:, None])
+        further: Floats = (chance * _binomial_cdf(low, self._n_second, p_second[:, None])).sum(1)
+        return further
+
+    def _likely(self, n: int, shares: Floats) -> Ints:
+        """Return all counts, rising, but those too improbable for each of these shares (they get `_TAIL`)."""
+        tail = _TAIL * self._alpha / 4
+        least, most = binom.ppf(tail, n, shares.min()), binom.isf(tail, n, shares.max())
+        return np.arange(max(0, int(least)), min(n, int(most)) + 1)
+
+
+class _Bounds:
+    """Shares with the distances to their own exact bounds."""
+
+    def __init__(self, share: Floats, down: Floats, up: Floats) -> None:
+        self.share, self.down, self.up = share, down, up
+
+    @classmethod
+    def of(cls, counts: NDArray[Any], n: int, alpha: float) -> _Bounds:
+        share = counts / n
+        inside = np.clip(counts, 1, n)
+        low = np.where(counts > 0, betaincinv(inside, n - inside + 1, alpha), 0.0)
+        inside = np.clip(counts, 0, n - 1)
+        high = np.where(counts < n, 1 - betaincinv(n - inside, inside + 1, alpha), 1.0)
+        return cls(share, share - low, high - share)
+
+    def at(self, rows: Ints) -> _Bounds:
+        rows = np.maximum(rows, 0)
+        return _Bounds(self.share[rows], self.down[rows], self.up[rows])
+
+    def minus(self, other: _Bounds) -> Floats:
+        """Return S, Newcombe's lower end of these shares minus others."""
+        lower: Floats = self.share - other.share - np.hypot(self.down, other.up)
+        return lower
+
+
+def _binomial_cdf(k: Ints, n: int, p: Floats) -> Floats:
+    # By the incomplete beta function: `binom.cdf` checks its arguments at three times the cost.
+    inside = np.clip(k, 0, n - 1)
+    chance: Floats = np.where(k < 0, 0.0, np.where(k >= n, 1.0, betainc(n - inside, inside + 1, 1 - p)))
+    return chance
