@@ -52,7 +52,7 @@ from robustest.run.measurement import measurement
 from robustest.run.plan import Options, Setup, deciding, of_task
 from robustest.run.split_search import with_search
 from robustest.settings import Settings
-from robustest.shifts import Shift, ShiftedInputs, followed
+from robustest.shifts import Shift, ShiftedInputs, follow_targets
 from robustest.strategies import Change, as_change, code_of, strategy_words
 from robustest.tasks import Task
 
@@ -461,7 +461,7 @@ class Trials:
         changed: list[ShiftedInputs] = []
         for chunk in self._chunks:
             after = change.shifted(chunk.x, chunk.key, chunk.bounds)
-            y = followed(task, change, chunk.x, chunk.y, chunk.key, bounds=chunk.bounds)
+            y = follow_targets(task, change, chunk.x, chunk.y, chunk.key, bounds=chunk.bounds)
             seen = self._evaluator.judged(after.x, y)
             right += int(seen.holds.sum())
             found.append(seen.margin.double())
