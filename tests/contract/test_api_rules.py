@@ -38,8 +38,6 @@ FIRST = {
     "assert_simulatable": ["study"],
     "assert_cue_noticed": ["study"],
     "assert_label_quality": ["data"],
-    "assert_robust_generalization": ["data"],
-    "assert_synthetic_covers": ["data"],
 }
 """What comes first where no model is asked: people's answers, or data alone."""
 
@@ -135,7 +133,6 @@ ONE_TYPE = {
     "cue": "a name among a study's conditions, or a cue",
     "threat": "some searches know two norms",
     "metric": "each claim names the figures that it can make of answers",
-    "embedding": "a function of inputs; some claims take the features themselves as well",
 }
 """Words whose type differs from claim to claim, and why their meaning does not."""
 

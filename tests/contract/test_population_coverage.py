@@ -25,7 +25,6 @@ sys.path.insert(0, str(Path(__file__).parent))
 import answer_populations as answers
 import gradient_populations as gradients
 import image_populations as images
-import training_populations as trained
 
 sys.path.pop(0)
 
@@ -102,7 +101,6 @@ TRUTHS = {
     "cue noticed": Truth("cue_noticed", answers.cue_noticed, "at_least", 0.3),
     "selection gap": Truth("selection_gap", answers.selection_gap, "at_most", 0.2),
     "several objects": Truth("multilabel_accuracy", answers.several_objects, "at_least", 0.7),
-    "synthetic set": Truth("synthetic_covers", trained.synthetic_covers, "max_gap", 0.0, other={"max_copies": None}),
     "replication": Truth("replication_gap", answers.replication, "at_most", 0.1),
     "replication, naive": Truth("replication_gap", answers.replication, "at_most", 0.1, other={"correction": None}),
 }
@@ -114,9 +112,6 @@ LEFT_OUT = {
     "robust_to": "it is about the set alone: the change was picked by looking at it",
     "no_backdoor_trigger": "an anomaly index is of the search's own patches, and has no interval",
     "no_failure_direction": "a permutation test, which has no interval",
-    "smooth_landscape": "nets are trained for each draw: tests/unit/statistics/test_ratios.py holds its interval",
-    "robust_generalization": "its truth is of trainings; tests/unit/statistics/test_seeded.py has the interval's",
-    "nonrobust_reliance": "its truth is of trainings; tests/unit/statistics/test_seeded.py has the interval's",
     "sparse_head": "every draw fits a head of its own, so that the truth is another one each time",
 }
 """Kinds that have no interval of a population's one truth, or are simulated elsewhere, and why."""

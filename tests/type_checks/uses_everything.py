@@ -31,22 +31,18 @@ from robustest import (
     assert_no_failure_direction,
     assert_no_spurious_feature,
     assert_no_universal_perturbation,
-    assert_nonrobust_reliance,
     assert_ood_rejected,
     assert_replication_gap,
     assert_robust_accuracy,
-    assert_robust_generalization,
     assert_robust_score,
     assert_robust_to,
     assert_selection_gap,
     assert_selective_accuracy,
     assert_shift_accuracy,
     assert_simulatable,
-    assert_smooth_landscape,
     assert_sparse_head,
     assert_stable_under_perturbations,
     assert_subpopulation_shift,
-    assert_synthetic_covers,
     assert_transfer_accuracy,
     assert_worst_group_accuracy,
     cues,
@@ -140,15 +136,6 @@ def test_people(model: nn.Module, data: Data, responses: Responses) -> None:
     assert_multilabel_accuracy(model, data, at_least=0.8)
     assert_simulatable(responses, at_least=0.6)
     assert_cue_noticed(responses, "watermark")
-
-
-def test_training(model: nn.Module, data: Data, other: Data) -> None:
-    assert_nonrobust_reliance(model, data, Linf(0.03), train=train, test_data=other, max_transfer=0.5)
-    assert_robust_generalization(
-        data, Linf(0.03), train=train, test_data=other, max_gap=0.2, min_train_accuracy=0.6, sizes=(100, 1000)
-    )
-    assert_synthetic_covers(data, other, test_data=other, max_gap=0.05)
-    assert_smooth_landscape(model, [data], loss=nn.functional.cross_entropy, reference=model, max_ratio=1.5)
 
 
 def every_attack() -> list[a.Searcher]:

@@ -15,8 +15,8 @@ from robustest.data import Samples, as_samples
 from robustest.discovery.proposals import Discovery, Proposal
 from robustest.engine.device import resolve
 from robustest.models import Classifier
+from robustest.models.training import TrainFn
 from robustest.run.options import Options
-from robustest.run.training.trainings import TrainFn
 from robustest.settings import Settings
 
 

@@ -33,6 +33,7 @@ from robustest.claims.cues.reliance import NO_SPURIOUS_FEATURE
 from robustest.cues import Cue, planting
 from robustest.discovery import Discovery
 from robustest.errors import ConfigError, expected
+from robustest.models.training import TrainFn, check_train
 from robustest.results import Result, Verdict
 from robustest.rules.cues import CueRule
 from robustest.run.changed import Changed
@@ -42,7 +43,6 @@ from robustest.run.options import Options, apply
 from robustest.run.remembered.comparison import Baseline
 from robustest.run.result_building import finish
 from robustest.run.setup import Setup, deciding, of_task
-from robustest.run.training.trainings import TrainFn, check_train
 from robustest.statistics import asked_threshold
 from robustest.tasks import Task
 

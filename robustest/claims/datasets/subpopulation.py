@@ -19,6 +19,7 @@ from robustest.data.breeds import BreedsSplit
 from robustest.data.domains import Domain, domains
 from robustest.errors import ConfigError, expected
 from robustest.kinds import Kind, Quantity, no_lines
+from robustest.models.training import TrainFn, check_train
 from robustest.results import Result, Verdict
 from robustest.rules import Terms
 from robustest.rules.groups import GroupShare, group_shares
@@ -29,7 +30,6 @@ from robustest.run.noting import measures
 from robustest.run.options import Options, apply
 from robustest.run.result_building import fallible, few, result_of
 from robustest.run.setup import Setup
-from robustest.run.training.trainings import TrainFn, check_train
 from robustest.statistics import Decision, asked_threshold
 from robustest.statistics.cluster_means import difference_of_means_interval, fewest_clusters
 from robustest.statistics.differences.paired import drop_bounds
