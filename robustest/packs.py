@@ -28,27 +28,27 @@ from robustest.data.groups import as_groups as as_groups
 from robustest.data.label_sets import LabelSets as LabelSets
 from robustest.data.label_sets import Scores as Scores
 from robustest.data.label_sets import as_label_sets as as_label_sets
-from robustest.engine import chunks, device, features
+from robustest.engine import chunks, evaluator, features
 from robustest.engine.ascent import advanced as advanced
 from robustest.engine.ascent import ascend as ascend
+from robustest.engine.ascent import away_from as away_from
+from robustest.engine.ascent import inverted as inverted
+from robustest.engine.ascent import relative_distance as relative_distance
+from robustest.engine.ascent import towards_class as towards_class
 from robustest.engine.chunks import Chunk as Chunk
 from robustest.engine.chunks import check_data as check_data
-from robustest.engine.draws import seed_draws as seed_draws
 from robustest.engine.evaluator import Evaluator as Evaluator
+from robustest.engine.evaluator import seed_draws as seed_draws
 from robustest.engine.features import in_order as in_order
-from robustest.engine.health_checks.health import Finding as Finding
-from robustest.engine.objectives import away_from as away_from
-from robustest.engine.objectives import relative_distance as relative_distance
-from robustest.engine.objectives import towards_class as towards_class
-from robustest.engine.visualise import inverted as inverted
+from robustest.engine.health import HealthFinding as HealthFinding
 from robustest.extensions import Command as Command
 from robustest.extensions import Section as Section
 from robustest.extensions import hookimpl as hookimpl
 from robustest.facts import Captions as Captions
 from robustest.facts import Fact as Fact
+from robustest.heads.sparse_head import SparseHead as SparseHead
+from robustest.heads.sparse_head import SparsePath as SparsePath
 from robustest.heads.sparse_head import fit_sparse_head as fit_sparse_head
-from robustest.heads.sparse_path import SparseHead as SparseHead
-from robustest.heads.sparse_path import SparsePath as SparsePath
 from robustest.identity.keys import Key as Key
 from robustest.identity.keys import Unhashable as Unhashable
 from robustest.identity.keys import digest as digest
@@ -126,7 +126,7 @@ load_chunk = chunks.load
 no_change_allowed = result_building.nothing_allowed
 pack_tensors = packed.pack
 predicted_sets = label_sets.said
-resolve_device = device.resolve
+resolve_device = evaluator.resolve
 unpack_tensors = packed.unpack
 
 if TYPE_CHECKING:

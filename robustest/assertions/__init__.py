@@ -36,7 +36,7 @@ from robustest.claims.shifts.consistency import measure_consistency
 from robustest.claims.shifts.corruptions import measure_corruption_robustness
 from robustest.claims.shifts.perturbations import measure_stable_under_perturbations
 from robustest.claims.shifts.shift_accuracy import measure_shift_accuracy
-from robustest.discovery.least_patches.triggers import MAX_ANOMALY
+from robustest.discovery.triggers import MAX_ANOMALY
 
 
 @asserted(measure_accuracy)

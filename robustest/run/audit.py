@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 from robustest import clock, rng
-from robustest.engine.health_checks.health import Health
+from robustest.engine.health import Health
 from robustest.run.evidence import Columns, Stream, Tally
 from robustest.run.remembered.memory import Memory
 from robustest.run.units import OpenUnits

@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from robustest.checks import checked_whole
-from robustest.discovery.failures.directions import (
+from robustest.discovery.failure_directions import (
     FailureDirection,
     FailureDirections,
     find_failure_directions,
@@ -159,11 +159,11 @@ def _plan(setup: Setup, embedding: Embedding | None, permutations: int) -> Plan:
     if isinstance(embedding, Tensor) and (embedding.ndim != 2 or len(embedding) != n):
         raise DataError(expected(f"embedding to have {n} rows (N, D)", tuple(embedding.shape)))
     rule = ShareRule(threshold=None, at_least=True, terms=setup.terms)
-    return setup.plan(NO_FAILURE_DIRECTION.quantities[0].says(), Embedded(embedding), rule, here=True)
+    return setup.plan(NO_FAILURE_DIRECTION.quantities[0].says(), EmbeddingMeasurement(embedding), rule, here=True)
 
 
 @dataclass(frozen=True, slots=True)
-class Embedded:
+class EmbeddingMeasurement:
     """What the model says of a chunk, and where its samples lie: in this embedding, or in their pooled pixels."""
 
     embedding: Embedding | None

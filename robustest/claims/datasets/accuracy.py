@@ -136,10 +136,10 @@ class Scoring:
             seen = evaluator.judged(chunk.x, chunk.y, scored=True)
         finally:
             evaluator.task = task
-        exhibits = unchanged_exhibits(chunk, ~seen.holds, seen.said, seen.margin, most=self.examples, task=task)
+        exhibits = unchanged_exhibits(chunk, ~seen.holds, seen.predicted, seen.margin, most=self.examples, task=task)
         columns = {"held": seen.holds, "score": cast("Tensor", seen.score)}
         if self.counting:
-            columns |= pixel_counts(task, seen.said, chunk.y)
+            columns |= pixel_counts(task, seen.predicted, chunk.y)
         return Observed({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
 
 

@@ -158,7 +158,7 @@ class Predicting:
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observed:
         """What the model says of a chunk."""
         seen, task = evaluator.judged(chunk.x, chunk.y), evaluator.task
-        held, predicted = seen.holds, seen.said
+        held, predicted = seen.holds, seen.predicted
         exhibits = unchanged_exhibits(chunk, ~held, predicted, seen.margin, most=self.examples, task=task)
         columns = {"held": held.cpu().numpy()}
         if task.one_class:

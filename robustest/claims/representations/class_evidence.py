@@ -14,10 +14,10 @@ import numpy as np
 
 from robustest import rng
 from robustest.checks import checked_whole
-from robustest.engine.ascent import ascend
-from robustest.engine.chunks import Chunk, check_forward
+from robustest.engine.answer_checks import check_forward
+from robustest.engine.ascent import ascend, towards_class
+from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
-from robustest.engine.objectives import towards_class
 from robustest.facts import Captions
 from robustest.kinds import Kind, Quantity, no_lines
 from robustest.results import Result, Verdict
@@ -91,7 +91,7 @@ def measure_class_evidence(
     setup = Setup.of(model, data, options)
     rule = AgreementRule(threshold=min_transfer, terms=setup.terms, least=min_driven)
     with beside(judge, setup.model, setup.settings, options, "judge") as second:
-        look = Driving(judge=second, threat=threat, iterations=iterations, examples=setup.settings.examples)
+        look = EvidenceMeasurement(judge=second, threat=threat, iterations=iterations, examples=setup.settings.examples)
         plan = setup.plan(CLASS_EVIDENCE.quantities[0].says(threat), look, rule, here=True)
         evidence = with_second(observe(plan), second, setup.settings)
     return finish(
@@ -112,7 +112,7 @@ def measure_class_evidence(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Driving:
+class EvidenceMeasurement:
     """A chunk driven towards other classes, and what both models say of it; see `measure_class_evidence`."""
 
     judge: Evaluator

@@ -18,7 +18,7 @@ from robustest.attacks import Cascade, Searcher, as_attack
 from robustest.attacks.cascades import MINIMUM
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
-from robustest.engine.searches.smallest import Smallest, search_smallest
+from robustest.engine.smallest import Smallest, search_smallest
 from robustest.errors import ConfigError, expected, unknown
 from robustest.facts import Captions
 from robustest.kinds import Kind, Quantity, clean_accuracy

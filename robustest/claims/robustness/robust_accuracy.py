@@ -24,7 +24,7 @@ from robustest.claims.robustness.attacking import (
     ready_for,
 )
 from robustest.claims.robustness.certifying import Certifying, certified_details, checked_certify
-from robustest.engine.health_checks.hints import hints_on
+from robustest.engine.answer_checks import hints_on
 from robustest.facts import Captions
 from robustest.kinds import OUTCOMES, Kind, Quantity, clean_accuracy
 from robustest.results import Pairing, Result

@@ -1,7 +1,7 @@
 """Universal perturbations: one change that, added to any sample, moves the model's answer.
 
 It is learned by gradient steps on mini-batches (as by Shafahi et al., AAAI 2020, section 3) from several starts, of
-which the best two go on: see `robustest.engine.searches.universal.learn`.
+which the best two go on: see `robustest.engine.universal.learn`.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from torch import Tensor
 from robustest import rng
 from robustest.checks import checked_whole
 from robustest.data import Samples
+from robustest.engine.answer_checks import hints_on
 from robustest.engine.chunks import Chunk, load
 from robustest.engine.evaluator import Evaluator
-from robustest.engine.health_checks.hints import hints_on
-from robustest.engine.searches.universal import learn
+from robustest.engine.universal import learn
 from robustest.errors import ConfigError, DataError, expected
 from robustest.kinds import OUTCOMES, Kind, Quantity, clean_accuracy
 from robustest.results import Pairing, Result

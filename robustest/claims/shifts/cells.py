@@ -165,7 +165,7 @@ class Corrupting:
         clean, right = None, torch.ones(len(chunk.y), dtype=torch.bool, device=chunk.y.device)
         if self.clean:
             before = evaluator.judged(chunk.x, chunk.y)
-            clean, right = before.said, before.holds
+            clean, right = before.predicted, before.holds
             columns["clean"] = right
             if task.one_class:
                 columns["label"] = chunk.y
@@ -181,7 +181,7 @@ class Corrupting:
             if self.beside_clean:
                 columns |= {moved_column(cell): changed.moved, cut_column(cell): changed.cut}
             seen = evaluator.judged(after, moved)
-            held, predicted = seen.holds, seen.said
+            held, predicted = seen.holds, seen.predicted
             columns[column((cell.name, cell.severity))] = held
             count += held
             exhibits += exhibits_of(

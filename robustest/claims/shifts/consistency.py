@@ -9,7 +9,7 @@ from torch import Tensor
 
 from robustest.claims.shifts.shift_accuracy import Shifting
 from robustest.engine.chunks import Chunk
-from robustest.engine.evaluator import Judged
+from robustest.engine.evaluator import Judgement
 from robustest.facts import Captions
 from robustest.kinds import OUTCOMES, Kind, Quantity, clean_accuracy
 from robustest.results import Pairing, Result
@@ -101,13 +101,13 @@ def measure_consistency(
 class Flipping(Shifting):
     """Predictions of a chunk, unshifted and shifted; what flipped with the largest margin is shown first."""
 
-    def aimed_at(self, task: Task, chunk: Chunk, before: Judged, moved: Tensor) -> Tensor:
+    def aimed_at(self, task: Task, chunk: Chunk, before: Judgement, moved: Tensor) -> Tensor:
         """(B, *T) what the model said of the samples unshifted, where it is by now."""
-        return followed(task, self.shift, chunk.x, before.said, chunk.key, bounds=chunk.bounds)
+        return followed(task, self.shift, chunk.x, before.predicted, chunk.key, bounds=chunk.bounds)
 
-    def columns(self, task: Task, before: Judged, shifted: Judged, moved: Tensor) -> dict[str, Tensor]:
+    def columns(self, task: Task, before: Judgement, shifted: Judgement, moved: Tensor) -> dict[str, Tensor]:
         """(B,) bools of each sample, by name."""
-        return {"held": shifted.holds, "clean": before.holds, "shifted": task.right(shifted.said, moved)}
+        return {"held": shifted.holds, "clean": before.holds, "shifted": task.right(shifted.predicted, moved)}
 
     def broken(self, columns: dict[str, Tensor]) -> Tensor:
         """(B,) bool: every flip, of a wrong answer too."""

@@ -16,7 +16,7 @@ from robustest.data.benchmarks.published import IMAGENET_CLASSES, PUBLISHED
 from robustest.errors import ConfigError, StoreError, expected
 from robustest.rules.averages.corruption_error import Errors
 from robustest.shifts import COMMON_CORRUPTIONS
-from robustest.shifts.corruptions.tables import LARGE
+from robustest.shifts.tables import LARGE
 
 
 def published_of(stored: CorruptedBenchmark | None, cells: Sequence[Cell]) -> Errors | None:

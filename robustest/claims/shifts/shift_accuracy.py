@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Unpack
 from torch import Tensor
 
 from robustest.engine.chunks import Chunk
-from robustest.engine.evaluator import Evaluator, Judged
+from robustest.engine.evaluator import Evaluator, Judgement
 from robustest.facts import Captions
 from robustest.kinds import OUTCOMES, Kind, Quantity, clean_accuracy
 from robustest.results import Pairing, Result
@@ -167,8 +167,8 @@ class Shifting:
         exhibits = exhibits_of(
             chunk,
             self.broken(columns),
-            clean=before.said,
-            predicted=shifted.said,
+            clean=before.predicted,
+            predicted=shifted.predicted,
             before=chunk.x,
             after=after,
             badness=-shifted.margin,
@@ -182,11 +182,11 @@ class Shifting:
             columns["label"] = chunk.y
         return Observed({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
 
-    def aimed_at(self, task: Task, chunk: Chunk, before: Judged, moved: Tensor) -> Tensor:
+    def aimed_at(self, task: Task, chunk: Chunk, before: Judgement, moved: Tensor) -> Tensor:
         """(B, *T) what the shifted samples are judged by: their targets, where the shift took them."""
         return moved
 
-    def columns(self, task: Task, before: Judged, shifted: Judged, moved: Tensor) -> dict[str, Tensor]:
+    def columns(self, task: Task, before: Judgement, shifted: Judgement, moved: Tensor) -> dict[str, Tensor]:
         """(B,) bools of each sample, by name."""
         return {"held": shifted.holds, "clean": before.holds}
 

@@ -15,10 +15,9 @@ from hypothesis.errors import InvalidArgument
 from numpy.typing import NDArray
 
 from robustest import context, rng
+from robustest.engine.answer_checks import EarlyAnswers, ask_again, check_model
 from robustest.engine.chunks import Chunk, check_data, load, partition
-from robustest.engine.device import resolve
-from robustest.engine.evaluator import Evaluator
-from robustest.engine.health_checks.history import Asked, ask_again, check_model
+from robustest.engine.evaluator import Evaluator, resolve
 from robustest.models import Needs
 from robustest.run.evidence import Tally
 from robustest.run.setup import Setup
@@ -72,7 +71,7 @@ class Trials:
         chunks: list[Chunk],
         at_least: float | None,
         statement: str,
-        asked: Asked | None = None,
+        asked: EarlyAnswers | None = None,
     ) -> None:
         self.ids = torch.cat([chunk.ids for chunk in chunks]).numpy()
         self.n = len(self.ids)

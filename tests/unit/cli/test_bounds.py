@@ -11,7 +11,7 @@ import pytest
 from scipy.stats import binom, fisher_exact
 
 from robustest import Verdict
-from robustest.claims.cues.reliance import NO_SPURIOUS_FEATURE
+from robustest.claims.cues.interventions import NO_SPURIOUS_FEATURE
 from robustest.claims.robustness.universal import UNIVERSAL_PERTURBATION
 from robustest.claims.shifts.shift_accuracy import SHIFT_ACCURACY
 from robustest.cli.commands.bounds import fewest, suggestion
