@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 from robustest_training import assert_synthetic_covers, measure_synthetic_covers
-from robustest_training.learners import Logistic, OwnLearner
 from robustest_training.real_and_synthetic import read_sets
+from robustest_training.remembered_fits import Fits
 from robustest_training.subsets import Draws
 from torch import Tensor, nn
 
@@ -281,7 +281,7 @@ def stored(folder: Path, **more: Any) -> Context:
 def test_a_second_run_trains_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with running(stored(tmp_path)):
         first = measure()
-        monkeypatch.setattr("robustest_training.learners.minimize", None)
+        monkeypatch.setattr(Fits, "_train", None)
         again = measure(max_gap=0.2)  # another threshold, the same trainings
     assert not first.cached
     assert again.cached
@@ -315,13 +315,13 @@ def test_a_users_learner_is_asked_once_before_it_is_taken_at_its_word(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trained: list[int] = []
-    train = OwnLearner.train
+    train = Fits._train
 
-    def counted(self: OwnLearner, x: Tensor, *more: Any) -> Any:
+    def counted(self: Fits, x: Tensor, *more: Any) -> Any:
         trained.append(len(x))
         return train(self, x, *more)
 
-    monkeypatch.setattr(OwnLearner, "train", counted)
+    monkeypatch.setattr(Fits, "_train", counted)  # not the learner's method: its code is part of the key
     with running(stored(tmp_path)):
         first = measure(train=Stated(5))
         many = len(trained)
@@ -342,7 +342,7 @@ def test_a_learner_that_is_trained_again_by_lot_must_come_out_alike(
         first, again = measure(), measure()
         assert again.cached
         assert again.interval == first.interval
-        monkeypatch.setattr(Logistic, "train", lambda *_: lambda x: torch.zeros(len(x), dtype=torch.int64))
+        monkeypatch.setattr(Fits, "_train", lambda self, *_: (torch.zeros_like(self.test.y), 0.0))
         with pytest.raises(StoreError, match="remembered trainings to come out alike"):
             measure()
 

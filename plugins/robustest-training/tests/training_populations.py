@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 from image_populations import Random
+from robustest_training import measure_synthetic_covers
 from torch import Tensor
 
-import robustest as M
 from robustest import Result
 
 _CENTRES = torch.randn(3, 4, generator=torch.Generator().manual_seed(7))
@@ -24,4 +24,4 @@ def synthetic_covers(random: Random, **claim: Any) -> Result:
     """Fresh real samples given as synthetic ones: they teach as much as real samples do."""
     synthetic, train, test = (three_classes(random, n) for n in (60, 60, 200))
     seed = int(random.integers(2**32))
-    return M.measure.measure_synthetic_covers(train, synthetic, test_data=test, seed=seed, splits=4, **claim)
+    return measure_synthetic_covers(train, synthetic, test_data=test, seed=seed, splits=4, **claim)
