@@ -24,31 +24,28 @@ from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
+from robustest_people.rules.foreseen import decide_foreseen, decide_noticed, foreseen_interval, noticed_interval
+from robustest_people.rules.replication import decide_gap, replication_gaps
+from robustest_people.rules.selection_gap import Answers, decide_selection_gap, selection_gap
+from robustest_people.rules.wrong_labels import decide_wrong
+from robustest_people.statistics.cells import Cells
+from robustest_people.statistics.two_way import difference_by_annotator, share_by_annotator
 from scipy.stats import t as student
 
 from robustest import Verdict
 from robustest.claims.robustness.min_perturbation import MedianRule
-from robustest.rules import BaselineRule, DrawsRule, DropRule, ScoreBaselineRule, ShareRule, Terms
-from robustest.rules.averages.corruption_error import CellsRule
-from robustest.rules.averages.scores import ScoreRule
-from robustest.rules.averages.weighted import WeightedRule
-from robustest.rules.calibration import CalibrationErrorRule, SelectiveRule, decide_accepted
-from robustest.rules.cues import CueRule
-from robustest.rules.groups import WorstGroupRule
-from robustest.rules.independent import FallRule
-from robustest.rules.people.agreement import AgreementRule
-from robustest.rules.people.foreseen import decide_foreseen, decide_noticed, foreseen_interval, noticed_interval
-from robustest.rules.people.replication import decide_gap, replication_gaps
-from robustest.rules.people.selection_gap import Answers, decide_selection_gap, selection_gap
-from robustest.rules.people.wrong_labels import decide_wrong
-from robustest.statistics.betting import MANY, capital
-from robustest.statistics.calibration import bin_of, capital_below
-from robustest.statistics.cells import Cells
-from robustest.statistics.cluster_means import difference_of_means_interval
-from robustest.statistics.differences.flips import CLASSES, off, on
-from robustest.statistics.differences.two_shares import exceeds
-from robustest.statistics.fixed import Decision
-from robustest.statistics.resampling.two_way import difference_by_annotator, share_by_annotator
+from robustest.decisions import BaselineRule, DrawsRule, DropRule, ScoreBaselineRule, ShareRule, Terms
+from robustest.decisions.bets import MANY, capital
+from robustest.decisions.calibration import CalibrationErrorRule, bin_of, capital_below
+from robustest.decisions.cluster_means import cluster_difference_interval
+from robustest.decisions.corruption_error import CellsRule, WeightedRule
+from robustest.decisions.cues import CLASSES, CueRule, off_column, on_column
+from robustest.decisions.groups import WorstGroupRule
+from robustest.decisions.mean import ScoreRule
+from robustest.decisions.rate import AgreementRule
+from robustest.decisions.rule import Decision
+from robustest.decisions.selection import SelectiveRule, decide_accepted
+from robustest.decisions.two_set_drop import TwoSetDropRule, exceeds
 
 Random = np.random.Generator
 Passes = Callable[[Random, int, Terms], bool]
@@ -154,7 +151,7 @@ def _fall(first: int, second: int, n: int, at_most: float, terms: Terms) -> bool
     # The interval's end lies where this test no longer rejects; it is not searched for where it does not here.
     if not exceeds(second, n, first, n, -at_most, alpha=terms.alpha):
         return False
-    rule = FallRule(threshold=at_most, first=first, n_first=n, whole=True, terms=terms)
+    rule = TwoSetDropRule(threshold=at_most, first=first, n_first=n, whole=True, terms=terms)
     return passed(rule.decide({"held": all_but(n - second, n)}, n, None))
 
 
@@ -235,7 +232,7 @@ def _cued(random: Random, n: int, moved: Callable[[NDArray[Any]], NDArray[Any]],
     """Columns of one cue: the label is answered with it, and what is moved is answered as another class without it."""
     label = random.choice(len(shares), size=n, p=shares)
     without = np.where(moved(label), (label + 1) % len(shares), label)
-    return {on(0): label, off(0): without, "label": label, CLASSES: np.full(n, len(shares))}
+    return {on_column(0): label, off_column(0): without, "label": label, CLASSES: np.full(n, len(shares))}
 
 
 @case("CueRule, flips", "5 % of samples flip", "no_spurious_feature")
@@ -352,13 +349,13 @@ def accepted(random: Random, n: int, terms: Terms) -> bool:
 @case("subpopulations: bets on subclass means", "5 % of subclasses lost", "subpopulation_shift")
 def subclasses_5(random: Random, n: int, terms: Terms) -> bool:
     first, second = _subclasses(random, n, 0.0), _subclasses(random, n, 0.05)
-    return difference_of_means_interval(first, second, terms.alpha)[1] <= 0.05 * 0.97 - HAIR
+    return cluster_difference_interval(first, second, terms.alpha)[1] <= 0.05 * 0.97 - HAIR
 
 
 @case("subpopulations: bets on subclass means", "1 % of subclasses lost", "subpopulation_shift")
 def subclasses_1(random: Random, n: int, terms: Terms) -> bool:
     first, second = _subclasses(random, n, 0.0), _subclasses(random, n, 0.01)
-    return difference_of_means_interval(first, second, terms.alpha)[1] <= 0.01 * 0.97 - HAIR
+    return cluster_difference_interval(first, second, terms.alpha)[1] <= 0.01 * 0.97 - HAIR
 
 
 def _subclasses(random: Random, n: int, lost: float) -> NDArray[np.float64]:
@@ -463,7 +460,7 @@ def power(subclasses: int, max_drop: float, runs: int) -> tuple[float, float]:
     for _ in range(runs):
         first = random.binomial(25, 0.97, subclasses) / 25
         second = random.binomial(25, random.beta(18, 2, subclasses)) / 25
-        by_bets += difference_of_means_interval(first, second, ALPHA)[1] <= max_drop
+        by_bets += cluster_difference_interval(first, second, ALPHA)[1] <= max_drop
         error = sqrt((first.var(ddof=1) + second.var(ddof=1)) / subclasses)
         by_t += first.mean() - second.mean() + student.ppf(1 - ALPHA, subclasses - 1) * error <= max_drop
     return by_bets / runs, by_t / runs

@@ -35,8 +35,7 @@ from robustest.cli.command import _parser
 from robustest.pytest_plugin import options as pytest_options
 
 for _found in pkgutil.walk_packages(robustest.__path__, "robustest."):
-    web = _found.name == "robustest.studies.app" and importlib.util.find_spec("starlette") is None  # an extra's
-    if not _found.name.endswith("__main__") and not web:
+    if not _found.name.endswith("__main__"):
         importlib.import_module(_found.name)  # what a run inside this process loads first, pytester takes away again
 
 markdown_it = pytest.importorskip("markdown_it", reason="markdown-it-py reads the pages")
@@ -137,9 +136,12 @@ def test_every_python_block_runs(page: Path, pytester: pytest.Pytester, monkeypa
     there = [block for block in blocks(page) if block.language in ("python", "setup")]
     for block in there:
         compile(block.text, named(page), "exec", dont_inherit=True)
-    packs = set(re.findall(r"^ *(?:from|import) (robustest_\w+)", "\n".join(block.text for block in there), re.M))
-    if missing := sorted(pack for pack in packs if importlib.util.find_spec(pack) is None):
-        pytest.skip(f"{', '.join(missing)} is not installed: the blocks were compiled alone")
+    named_packs = {page.parent.name.replace("-", "_")} if page.parent.parent.name == "plugins" else set()
+    for block in there:
+        named_packs |= set(re.findall(r"^from (robustest_\w+)", block.text, re.MULTILINE))
+    for pack in sorted(named_packs):
+        if importlib.util.find_spec(pack) is None:
+            pytest.skip(f"{pack} is not installed: the page's blocks were compiled alone")
     with mock.patch.dict(os.environ):
         try:
             run(page, there, pytester)

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from robustest import extensions
-from robustest.cli.commands.study import add_study
 from robustest.cli.exits import Exit, Refused
 from robustest.errors import RobustestError, StoreError
 from robustest.version import VERSION
@@ -119,12 +118,6 @@ def _init(a: argparse.Namespace) -> int:
     return init(a.folder)
 
 
-def _study(a: argparse.Namespace) -> int:
-    from robustest.cli.commands.study import study
-
-    return study(a)
-
-
 def _history(a: argparse.Namespace) -> int:
     from robustest.cli.commands import history
 
@@ -148,7 +141,6 @@ _COMMANDS = {
     "history": _history,
     "suggest": _suggest,
     "init": _init,
-    "study": _study,
     "index": _index,
 }
 
@@ -182,7 +174,6 @@ def _parser(added: Sequence[extensions.Command] = ()) -> argparse.ArgumentParser
     pages = add("index", "write an index over the pages of several runs (robustest[html])")
     pages.add_argument("folder", metavar="DIR", help="has the folders of the runs' pages in it")
     _add_history(commands)
-    add_study(commands, _adder)
     for command in added:
         command.arguments(add(command.name, command.help))
     return parser

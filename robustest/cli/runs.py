@@ -17,9 +17,9 @@ from robustest.cli.json_values import parsed
 from robustest.endings import Ending, Session
 from robustest.errors import expected
 from robustest.history import Origin
-from robustest.regular import read_regular
 from robustest.reports.json_file import SCHEMA
 from robustest.reports.states import state
+from robustest.safe_files import read_regular
 from robustest.version import VERSION
 
 LARGEST = 512 * 2**20

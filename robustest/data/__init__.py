@@ -1,9 +1,5 @@
 """The data people have, behind one face: a length, and samples by index."""
 
-from robustest.data.answers.aggregation import Consensus as Consensus
-from robustest.data.answers.aggregation import aggregate as aggregate
-from robustest.data.answers.suspects import Suspects as Suspects
-from robustest.data.answers.suspects import suspects as suspects
 from robustest.data.benchmarks import ALEXNET_ON_IMAGENET_C as ALEXNET_ON_IMAGENET_C
 from robustest.data.benchmarks import BENCHMARKS as BENCHMARKS
 from robustest.data.benchmarks import Benchmark as Benchmark

@@ -75,7 +75,7 @@ def fingerprint(
     word. Where code cannot be told, the graph that `torch.export` makes of the module takes its place.
 
     What cannot be seen is what code reads from outside: files, the network and the environment. Code that is seen to
-    do so has no identity; for what is not seen, the model is asked (`robustest.run.remembered.asking`).
+    do so has no identity; for what is not seen, the model is asked (`robustest.run.memory`).
 
     Args:
         call: what maps a batch to logits.

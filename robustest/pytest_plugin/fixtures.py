@@ -58,6 +58,7 @@ def robust_responses() -> object:
     """What annotators answered about the data; define it in your conftest.py."""
     raise pytest.UsageError(
         _MISSING.format(
-            name="robust_responses", what='robustest.Responses.from_csv("answers.csv", size=len(y), classes=names)'
+            name="robust_responses",
+            what='robustest_people.Responses.from_csv("answers.csv", size=len(y), classes=names)',
         )
     )

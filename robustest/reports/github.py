@@ -13,11 +13,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePath
 
 from robustest.extensions import Section
-from robustest.facts import shown
 from robustest.reports.inert import inert_lines
 from robustest.reports.states import STATES, TOLD, Reported, aside, state, without_result
 from robustest.reports.text import count_of, failure_text, sentence
-from robustest.results import Result, Verdict
+from robustest.results import Result, Verdict, shown
 
 BUDGET = 900_000
 """Bytes of a step's summary, at most; GitHub drops a summary of more than 1 MiB whole."""

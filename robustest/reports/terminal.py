@@ -12,12 +12,11 @@ from typing import Any
 import pytest
 
 from robustest.extensions import Section
-from robustest.facts import shown
 from robustest.reports.chance import Chance
 from robustest.reports.inert import Inert, inert
 from robustest.reports.states import COLOURS, RED, TOLD, Reported, aside, state, without_result
 from robustest.reports.text import HINT, measured
-from robustest.results import Result
+from robustest.results import Result, shown
 from robustest.settings import Settings
 from robustest.version import VERSION
 from robustest.words import folded

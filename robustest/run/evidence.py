@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from hashlib import sha256
 from typing import Any
@@ -12,12 +12,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from robustest.decisions import Decision
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.health import Health, HealthFinding
 from robustest.results import Cost
 from robustest.settings import Settings
-from robustest.statistics import Decision
 from robustest.store.corpus import Kept
 from robustest.tasks import CLASSIFICATION, Task
 
@@ -57,7 +57,7 @@ class Exhibit:
 
 
 @dataclass(frozen=True, slots=True)
-class Observed:
+class Observation:
     """What one chunk showed.
 
     Attributes:
@@ -71,6 +71,10 @@ class Observed:
     exhibits: list[Exhibit]
     counts: Mapping[str, int] = field(default_factory=dict)
     kept: Kept | None = None
+
+
+Look = Callable[[Evaluator, Chunk], Observation]
+"""Measures a chunk. A look without gradients may set `whole_inputs = True`: samples may then be integers (tokens)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,7 +147,7 @@ class Beside:
     Attributes:
         model: its digest; empty where it has none.
         outcomes: (n, ...) what is compared, in the data's order; None where it was not asked about every sample.
-        counts: as in `Observed`, over all chunks.
+        counts: as in `Observation`, over all chunks.
     """
 
     model: str
@@ -162,7 +166,7 @@ class Evidence:
         total: samples in the data.
         exhibits: the worst samples, worst first.
         tally: what it took, wherever and whenever it was measured.
-        counts: as in `Observed`, over all chunks.
+        counts: as in `Observation`, over all chunks.
         bounds: the input's bounds.
         findings: the health checks that spoke.
         cached: when it was measured, where nothing had to be measured now; else empty.
@@ -237,7 +241,7 @@ class Stream:
         total: samples in the data.
         columns: per-sample arrays; "id" has the positions in the data.
         exhibits: the worst samples, worst first.
-        counts: as in `Observed`, over all chunks.
+        counts: as in `Observation`, over all chunks.
         tally: over all chunks.
         marks: digests of the samples.
     """
@@ -249,7 +253,7 @@ class Stream:
     tally: Tally = field(default_factory=Tally)
     marks: list[bytes] = field(default_factory=list)
 
-    def add(self, ids: Tensor, observed: Observed, tally: Tally, *, examples: int, marks: list[bytes]) -> None:
+    def add(self, ids: Tensor, observed: Observation, tally: Tally, *, examples: int, marks: list[bytes]) -> None:
         """Take a chunk in; only the worst `examples` are kept."""
         for name, part in {**observed.columns, "id": ids.numpy()}.items():
             self.columns[name] = np.concatenate([self.columns[name], part]) if name in self.columns else part
@@ -264,7 +268,7 @@ class Stream:
         back = np.argsort(self.columns["id"])
         return {name: column[back] for name, column in self.columns.items()}
 
-    def worsen(self, ids: Tensor, observed: Observed, tally: Tally, *, examples: int) -> NDArray[np.bool_]:
+    def worsen(self, ids: Tensor, observed: Observation, tally: Tally, *, examples: int) -> NDArray[np.bool_]:
         """Enter what became of samples that were looked at before by other means, where it is worse.
 
         Args:

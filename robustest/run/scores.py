@@ -8,12 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from robustest.decisions import Rule
+from robustest.decisions.mean import COUNTS, PIXELS, ScoreRule
+from robustest.decisions.mean_iou import MeanIoURule
 from robustest.errors import ConfigError, expected
-from robustest.rules import Rule
-from robustest.rules.averages.scores import COUNTS, PIXELS, MeanIoURule, ScoreRule
+from robustest.run.comparison import Baseline
 from robustest.run.evidence import Columns
-from robustest.run.remembered.comparison import Baseline
-from robustest.run.setup import Setup
+from robustest.run.plan import Setup
 from robustest.tasks import Counting, Task
 
 Metric = Literal["mean", "miou"]

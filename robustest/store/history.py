@@ -19,7 +19,7 @@ from robustest.history.claim import Claim
 from robustest.history.entry import Entry
 from robustest.history.lines import HEAD, Asked, about_of, asked_in, asked_line_of, asked_of, claim_of, head_of
 from robustest.history.runs import LISTED, Run, entries_of, lines_of, references_in, run_in
-from robustest.regular import read_below
+from robustest.safe_files import read_below
 from robustest.store.files import alone, write_atomic
 
 LARGEST = 64 * 2**20

@@ -20,9 +20,9 @@ import numpy as np
 import pytest
 
 from robustest import Cost, Counterexample, Result, Settings, Verdict
-from robustest.facts import Variation
 from robustest.reports.html import write
 from robustest.reports.pictures import save_exhibit
+from robustest.results import Variation
 
 HOSTILE = "<script>window.hacked = 1</script><img src=x onerror='window.hacked = 2'>\"'&"
 

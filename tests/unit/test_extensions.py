@@ -35,10 +35,10 @@ from robustest.data import as_samples
 from robustest.data.unwrapped import unwrapped
 from robustest.errors import PackError
 from robustest.extensions import Command, Hooks, Section, hookimpl
-from robustest.facts import Fact
 from robustest.measure import measure_accuracy, measure_robust_accuracy
 from robustest.reports import github, html, terminal
-from robustest.run.engines.engine import close_engines, engine_for
+from robustest.results import Fact
+from robustest.run.workers import close_engines, engine_for
 from robustest.shifts import as_shift, shift_names
 from robustest.tasks import Classification, checked_task
 

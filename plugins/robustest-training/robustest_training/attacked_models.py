@@ -12,7 +12,7 @@ from torch import Tensor
 
 from robustest import context, rng
 from robustest.attacks import Cascade
-from robustest.packs import Attacking, Evidence, Observed, Options, Settings, Tally, TrainFn, draws_in
+from robustest.packs import Attacking, Evidence, Observation, Options, Settings, Tally, TrainFn, draws_in
 from robustest.threats import Threat
 from robustest_training.seeded import seeded_share, seeded_share_interval
 from robustest_training.trained import seen_whole, total
@@ -45,25 +45,25 @@ class Study:
         trainings = Trainings(self.train, settings, about)
         found = []
         for place, size in enumerate(self.sizes):
-            models: list[tuple[Observed, Tally]] = []
+            models: list[tuple[Observation, Tally]] = []
             for seed in range(settings.seed, settings.seed + self.seeds):
                 announced(self.statement, place * self.seeds + len(models), len(self.sizes) * self.seeds)
                 models.append(self._one(trainings, size, seed))
             found.append(Size.of(size, models))
         return found, trainings
 
-    def _one(self, trainings: Trainings, size: int, seed: int) -> tuple[Observed, Tally]:
+    def _one(self, trainings: Trainings, size: int, seed: int) -> tuple[Observation, Tally]:
         """What is seen of the model of a size and a seed: on its own samples, and on test samples."""
         sets = self.sets
         chosen = rng.permutation(seed, len(sets.y))[:size]
         own = chosen[: len(self.judged)]
 
-        def measure(model: object) -> tuple[Observed, Tally]:
+        def measure(model: object) -> tuple[Observation, Tally]:
             first = self._attacked(model, sets.x[own], sets.y[own])
             second = self._attacked(model, sets.test_x[self.judged], sets.test_y[self.judged])
             columns = {f"train {name}": first.columns[name] for name in ("held", "clean")}
             columns |= {f"test {name}": second.columns[name] for name in ("held", "clean")}
-            return Observed(columns, []), first.tally.plus(second.tally)
+            return Observation(columns, []), first.tally.plus(second.tally)
 
         seen, tally = trainings.measured(sets.x[chosen], sets.y[chosen], seed, ("attacked", len(own)), measure)
         return replace(seen, columns={**seen.columns, "train id": own.numpy()}), tally
@@ -101,7 +101,7 @@ class Size:
     tally: Tally
 
     @classmethod
-    def of(cls, samples: int, models: Sequence[tuple[Observed, Tally]]) -> Size:
+    def of(cls, samples: int, models: Sequence[tuple[Observation, Tally]]) -> Size:
         """The models of all seeds together."""
         tally = total(one for _, one in models)
         rows = {name: np.stack([seen.columns[name] for seen, _ in models]) for name in models[0][0].columns}

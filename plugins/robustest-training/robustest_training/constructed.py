@@ -24,15 +24,15 @@ from robustest.packs import (
     ascend,
     checked_real,
     checked_whole,
-    feature_reader,
     frozen,
     in_order,
     inverted,
-    last_layer_of,
     relative_distance,
-    resolve_device,
     towards_class,
 )
+from robustest.packs import reader as feature_reader
+from robustest.packs import resolve as resolve_device
+from robustest.packs import seen_by as last_layer_of
 from robustest.threats import Threat
 
 _REACHED = 0.9

@@ -34,14 +34,14 @@ from robustest.packs import (
     Tally,
     Verdict,
     approximate,
-    asked_threshold,
-    asserted,
+    assertion,
     checked_real,
     checked_whole,
     digest,
     frozen,
-    measures,
+    measurement,
     no_lines,
+    optional_threshold,
     result_of,
     seed_draws,
     settings_of,
@@ -71,7 +71,7 @@ _PLATEAU = 0.9
 _MEASURES = ("loss_range", "cosine", "beta", "absolute_beta", "shift", "shift_cosine")
 
 
-@measures(LANDSCAPE)
+@measurement(LANDSCAPE)
 def measure_smooth_landscape(
     model: object,
     data: Sequence[tuple[Tensor, Tensor]],
@@ -106,7 +106,7 @@ def measure_smooth_landscape(
         every: steps from one probe to the next, >= 1.
         learning_rate: of each step, > 0.
         etas: sizes of the relative steps, in (0, 1], rising.
-        **options: see `robustest.run.options.Options`. The interval is for runs to come, also with `scope="set"`, and
+        **options: see `robustest.run.plan.Options`. The interval is for runs to come, also with `scope="set"`, and
             about: no claim about the population passes by it.
 
     Returns:
@@ -120,7 +120,7 @@ def measure_smooth_landscape(
         DataError: a batch is misshapen or not finite, or all targets are one class.
         ModelError: a loss or a gradient is not finite, or the loss is no positive scalar.
     """
-    max_ratio = asked_threshold("max_ratio", max_ratio, within=(0.0, float("inf")))
+    max_ratio = optional_threshold("max_ratio", max_ratio, within=(0.0, float("inf")))
     course = _course(train_steps, every, learning_rate, etas)
     checked_whole("seeds", seeds, 2)
     if model is reference:
@@ -146,7 +146,7 @@ def _result(
         decision,
         settings,
         kind=LANDSCAPE,
-        statement=LANDSCAPE.quantities[0].says(),
+        statement=LANDSCAPE.quantities[0].state(),
         threshold=max_ratio,
         setting=f"{course.steps} steps of {course.learning_rate:g}, relative steps of {list(course.etas)}",
         method=f"probes every {course.every} steps, {len(runs)} runs of each net",
@@ -298,7 +298,7 @@ def _details(runs: list[Run]) -> dict[str, Any]:
     return {"constant_loss": runs[0].constant, "landscape": landscape, "runs": each}
 
 
-@asserted(measure_smooth_landscape)
+@assertion(measure_smooth_landscape)
 def assert_smooth_landscape() -> None:
     """Claim that a net's loss ranges less along its training than a reference's, on relative steps.
 

@@ -15,7 +15,8 @@ from torch import Tensor
 from robustest import Classifier
 from robustest.clock import check as check_clock
 from robustest.errors import ModelError
-from robustest.packs import Evaluator, TrainFn, frozen, resolve_device, seed_draws
+from robustest.packs import Evaluator, TrainFn, frozen, seed_draws
+from robustest.packs import resolve as resolve_device
 
 Predict = Callable[[Tensor], Tensor]
 """Maps inputs (B, *S) to classes (B,) int64."""

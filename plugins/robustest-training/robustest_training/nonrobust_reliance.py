@@ -32,15 +32,15 @@ from robustest.packs import (
     Setup,
     Terms,
     TrainFn,
-    asked_threshold,
-    asserted,
+    assertion,
+    check_threat,
     check_train,
-    checked_threat,
     checked_threshold,
     checked_whole,
     digest,
-    measures,
-    no_change_allowed,
+    measurement,
+    nothing_allowed,
+    optional_threshold,
     result_of,
     terms_of,
 )
@@ -91,7 +91,7 @@ NONROBUST_RELIANCE = Kind(
 """How well a learner does on unchanged samples after one whose visible content always contradicts the label."""
 
 
-@measures(NONROBUST_RELIANCE)
+@measurement(NONROBUST_RELIANCE)
 def measure_nonrobust_reliance(
     model: object,
     data: object,
@@ -126,7 +126,7 @@ def measure_nonrobust_reliance(
         iterations: gradient steps towards the class, >= 1.
         min_reached: share of the samples, in 0..1, that the model must take for the next class once they are moved; of
             each class, half of its samples, or this where it is less. Where less than .9 are, every line says so.
-        **options: see `robustest.run.options.Options`; `max_samples` bounds the test samples.
+        **options: see `robustest.run.plan.Options`; `max_samples` bounds the test samples.
 
     Returns:
         The result; its outcomes are whether a test sample is recognised by no seed's learner of D_det.
@@ -137,15 +137,15 @@ def measure_nonrobust_reliance(
         DataError: samples or labels cannot be measured on, all are of one class, or a test sample is in the data.
         ModelError, DeviceError: as for `measure_robust_accuracy`. What `train` raises comes as it is.
     """
-    max_transfer = asked_threshold("max_transfer", max_transfer, trivial=1)
+    max_transfer = optional_threshold("max_transfer", max_transfer, trivial=1)
     min_reached = checked_threshold("min_reached", min_reached)
-    checked_threat(threat)
+    check_threat(threat)
     checked_whole("seeds", seeds, 1)
     checked_whole("iterations", iterations, 1)
     check_train(train)
     setup = Setup.of(model, data, options)
     sets = TrainingSets.of(data, test_data, setup.model.bounds)
-    statement = NONROBUST_RELIANCE.quantities[0].says(threat)
+    statement = NONROBUST_RELIANCE.quantities[0].state(threat)
     if setup.settings.replay_only:
         raise context.current().not_searched(statement, "replayed only: nothing was trained")
     setup = setup.on(Setup.of(model, (sets.x, sets.y), options).samples)
@@ -236,14 +236,14 @@ def _result(
             "commonest_class": found.chance,
         },
         caveats=(
-            *no_change_allowed(threat),
+            *nothing_allowed(threat),
             *([f"only {found.reached:.3f} of the targets reached"] if found.reached < _REACHED else []),
         ),
     )
     return replace(result, notes=(*result.notes, *study.trainings.notices))
 
 
-@asserted(measure_nonrobust_reliance)
+@assertion(measure_nonrobust_reliance)
 def assert_nonrobust_reliance() -> None:
     """Claim that at most `max_transfer` of test samples are recognised from features that a threat moves alone.
 

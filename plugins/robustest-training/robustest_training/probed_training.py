@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from robustest import Factory, rng
 from robustest.errors import ConfigError, ModelError, StoreError, expected
-from robustest.packs import Entry, Key, Settings, Store, Unhashable, date_and_commit, digest, frozen, key_of, seed_draws
+from robustest.packs import Entry, Key, Settings, Store, Unhashable, digest, frozen, key_of, seed_draws
+from robustest.packs import when as date_and_commit
 from robustest_training.probes import Loss, Probe, gradient_of, in_a_row, probe, put, trained_weights
 
 Batches = Sequence[tuple[Tensor, Tensor]]

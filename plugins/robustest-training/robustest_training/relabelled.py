@@ -12,7 +12,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from robustest import rng
-from robustest.packs import Chunk, Evaluator, Evidence, Observed, Options, Settings, Setup, Tally, exhibits_of, observe
+from robustest.packs import (
+    Chunk,
+    Evaluator,
+    Evidence,
+    Observation,
+    Options,
+    Settings,
+    Setup,
+    Tally,
+    exhibits_of,
+    observe,
+)
 from robustest.threats import Threat
 from robustest_training.constructed import moved_to_others
 from robustest_training.seeded import seeded_share_interval
@@ -33,7 +44,7 @@ class Moving:
     steps: int
     examples: int
 
-    def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observed:
+    def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
         """What became of a chunk."""
         logits = evaluator.logits(chunk.x)
         made = moved_to_others(evaluator, self.threat, chunk, labels=self.labels, steps=self.steps)
@@ -50,18 +61,18 @@ class Moving:
             most=self.examples,
         )
         columns = {"held": ~reached, "reached": reached, "x": made.x, "y": made.y}
-        return Observed({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
+        return Observation({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
 
 
 @dataclass(frozen=True, slots=True)
 class Answering:
     """What a learner says of a chunk."""
 
-    def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observed:
+    def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
         """Its predictions, and whether they are right."""
         logits = evaluator.logits(chunk.x)
         columns = {"held": evaluator.task.holds(logits, chunk.y), "predicted": evaluator.task.predictions(logits)}
-        return Observed({name: column.cpu().numpy() for name, column in columns.items()}, [])
+        return Observation({name: column.cpu().numpy() for name, column in columns.items()}, [])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -87,7 +98,7 @@ class Learners:
             seeds: how many, from the settings' seed on.
         """
         first = self.settings.seed
-        found: dict[str, list[tuple[Observed, Tally]]] = {name: [] for name in SETS}
+        found: dict[str, list[tuple[Observation, Tally]]] = {name: [] for name in SETS}
         for seed in range(first, first + seeds):
             for place, (name, (x, y)) in enumerate(self._training_sets(made, seed).items()):
                 announced(self.statement, (seed - first) * len(SETS) + place, len(SETS) * seeds)
@@ -105,15 +116,15 @@ class Learners:
         pairs = ((x, y), (random_x, random_y), (x, y[keys.argsort(stable=True)]), (self.sets.x, self.sets.y))
         return dict(zip(SETS, pairs, strict=True))
 
-    def _one(self, x: Tensor, y: Tensor, seed: int) -> tuple[Observed, Tally]:
+    def _one(self, x: Tensor, y: Tensor, seed: int) -> tuple[Observation, Tally]:
         judged = self.judged
         own = rng.permutation(seed, len(y))[: len(judged)]
         test_x, test_y = self.sets.test_x[judged], self.sets.test_y[judged]
 
-        def measure(learner: object) -> tuple[Observed, Tally]:
+        def measure(learner: object) -> tuple[Observation, Tally]:
             on_test, fitted = self._answers(learner, test_x, test_y), self._answers(learner, x[own], y[own])
             columns = {"predicted": on_test.columns["predicted"], "fitted": fitted.columns["held"]}
-            return Observed(columns, []), on_test.tally.plus(fitted.tally)
+            return Observation(columns, []), on_test.tally.plus(fitted.tally)
 
         return self.trainings.measured(x, y, seed, ("answers", own, test_x), measure)
 
@@ -146,7 +157,7 @@ class Learned:
 
     def __init__(
         self,
-        learned: Mapping[str, list[tuple[Observed, Tally]]],
+        learned: Mapping[str, list[tuple[Observation, Tally]]],
         label: NDArray[np.int64],
         classes: int,
         reached: float,

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from robustest import clock, rng
 from robustest.errors import StoreError
-from robustest.packs import Entry, Key, Settings, Store, Unhashable, date_and_commit, digest, key_of
+from robustest.packs import Entry, Key, Settings, Store, Unhashable, digest, key_of
+from robustest.packs import when as date_and_commit
 from robustest_training.learners import Learner
 
 Bools = NDArray[np.bool_]

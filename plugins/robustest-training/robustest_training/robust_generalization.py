@@ -34,17 +34,17 @@ from robustest.packs import (
     Terms,
     TrainFn,
     apply,
-    asked_attack,
-    asked_threshold,
-    asserted,
+    assertion,
+    attack_of_call,
+    check_threat,
     check_train,
-    checked_threat,
     checked_threshold,
     checked_whole,
     digest,
-    few_samples,
-    measures,
-    no_change_allowed,
+    few,
+    measurement,
+    nothing_allowed,
+    optional_threshold,
     result_of,
     terms_of,
 )
@@ -84,12 +84,12 @@ ROBUST_GENERALIZATION = Kind(
         names={"curve": "by training samples", "seeds": "seeds", "robust_training": "robust accuracy in training"},
     ),
     lines=_lines,
-    told=frozenset({"robust_training"}),
+    hidden=frozenset({"robust_training"}),
 )
 """Robust accuracy on the samples that models were trained on, less that on others."""
 
 
-@measures(ROBUST_GENERALIZATION)
+@measurement(ROBUST_GENERALIZATION)
 def measure_robust_generalization(
     data: object,
     threat: Threat,
@@ -125,7 +125,7 @@ def measure_robust_generalization(
             size, or it has learned too little for its gap to mean anything. It must be more than always giving the
             commonest class would have.
         attack: as for `measure_robust_accuracy`.
-        **options: see `robustest.run.options.Options`; `max_samples` bounds the samples attacked in each set.
+        **options: see `robustest.run.plan.Options`; `max_samples` bounds the samples attacked in each set.
 
     Returns:
         The result; its outcomes are whether a test sample holds in every seed at the largest size.
@@ -137,9 +137,9 @@ def measure_robust_generalization(
         DataError: samples or labels cannot be measured on, all are of one class, or a test sample is in the data.
         ModelError, DeviceError: as for `measure_robust_accuracy`. What `train` raises comes as it is.
     """
-    max_gap = asked_threshold("max_gap", max_gap, trivial=1)
+    max_gap = optional_threshold("max_gap", max_gap, trivial=1)
     min_train_accuracy = checked_threshold("min_train_accuracy", min_train_accuracy, trivial=0)
-    checked_threat(threat)
+    check_threat(threat)
     checked_whole("seeds", seeds, 1)
     check_train(train)
     study = _study(
@@ -181,7 +181,7 @@ def _study(
     if min_train_accuracy <= sets.majority:
         held = f"Always giving the commonest class holds for {sets.majority:.3f} of the data, under any attack."
         raise ConfigError(expected(f"min_train_accuracy to be more than {sets.majority:.3f}", min_train_accuracy, held))
-    cascade = asked_attack(attack, threat)
+    cascade = attack_of_call(attack, threat)
     return Study(
         train=train,
         sets=sets,
@@ -191,7 +191,7 @@ def _study(
         settings=settings,
         sizes=chosen,
         seeds=seeds,
-        statement=ROBUST_GENERALIZATION.quantities[0].says(threat, cascade.name),
+        statement=ROBUST_GENERALIZATION.quantities[0].state(threat, cascade.name),
     )
 
 
@@ -243,7 +243,7 @@ def _result(study: Study, max_gap: float | None, min_train_accuracy: float) -> R
             "least_training": float(last.train_held.mean(1).min()),
             "commonest_class": study.sets.majority,
         },
-        caveats=(*no_change_allowed(study.threat), *few_samples(last.samples, " to train on")),
+        caveats=(*nothing_allowed(study.threat), *few(last.samples, " to train on")),
     )
     return replace(result, notes=(*result.notes, *_notes(last), *trainings.notices))
 
@@ -278,7 +278,7 @@ def _notes(last: Size) -> Iterator[str]:
         )
 
 
-@asserted(measure_robust_generalization)
+@assertion(measure_robust_generalization)
 def assert_robust_generalization() -> None:
     """Claim that robust accuracy on test samples is at most `max_gap` less than on the samples that were trained on.
 

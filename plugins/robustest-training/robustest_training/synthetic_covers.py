@@ -43,13 +43,13 @@ from robustest.packs import (
     Tally,
     TrainFn,
     apply,
-    asked_threshold,
-    asserted,
+    assertion,
     check_train,
     checked_whole,
     digest,
-    few_samples,
-    measures,
+    few,
+    measurement,
+    optional_threshold,
     result_of,
     terms_of,
 )
@@ -101,12 +101,12 @@ SYNTHETIC_COVERS = Kind(
         names={"by_class": "recall by class", "label_shift_by_chance": "label shift by chance"},
     ),
     lines=_lines,
-    told=frozenset({"worst_class", "real_accuracy", "synthetic_accuracy"}),
+    hidden=frozenset({"worst_class", "real_accuracy", "synthetic_accuracy"}),
 )
 """The accuracy on real samples that is lost where a learner is trained on as many synthetic ones."""
 
 
-@measures(SYNTHETIC_COVERS)
+@measurement(SYNTHETIC_COVERS)
 def measure_synthetic_covers(
     data: object,
     synthetic: object,
@@ -141,7 +141,7 @@ def measure_synthetic_covers(
         embedding: maps inputs (B, *S) to (B, D), in which distances are measured, and which the logistic regression is
             trained on; None takes the inputs themselves.
         splits: random halvings of each training set that its draws are estimated by, >= 2.
-        **options: see `robustest.run.options.Options`. The intervals of the gap and the factor are for other draws
+        **options: see `robustest.run.plan.Options`. The intervals of the gap and the factor are for other draws
             always, and about: no claim about the population passes by them. `scope="set"` lets labels and copies pass
             by what this very set holds.
 
@@ -187,8 +187,8 @@ class Limits:
             ConfigError: one is out of range.
         """
         shares = {"max_gap": gap, "max_label_shift": shift, "max_copies": copies}
-        checked = [asked_threshold(name, one, trivial=1) for name, one in shares.items()]
-        factor = asked_threshold("max_diversity_factor", factor, within=(0.0, inf))
+        checked = [optional_threshold(name, one, trivial=1) for name, one in shares.items()]
+        factor = optional_threshold("max_diversity_factor", factor, within=(0.0, inf))
         return cls(gap=checked[0], label_shift=checked[1], copies=checked[2], factor=factor)
 
     @property
@@ -269,17 +269,17 @@ def _result(found: Found, evidence: Evidence, limits: Limits, fits: Fits, *, met
         evidence.decision,
         settings,
         kind=SYNTHETIC_COVERS,
-        statement=SYNTHETIC_COVERS.quantities[0].says(),
+        statement=SYNTHETIC_COVERS.quantities[0].state(),
         threshold=limits.gap,
         setting=f"{sets.n} samples of either kind, {fits.learner.name}",
         method=method,
         details=details_of(found) | pictures_of(found, settings, evidence.bounds) | {"scope_of_parts": settings.scope},
-        caveats=few_samples(len(sets.test.y), " to judge by"),
+        caveats=few(len(sets.test.y), " to judge by"),
     )
     return replace(result, notes=(*result.notes, *notes_of(found, settings.scope)))
 
 
-@asserted(measure_synthetic_covers)
+@assertion(measure_synthetic_covers)
 def assert_synthetic_covers() -> None:
     """Claim that a synthetic set stands in for real data: what is learned from it, its labels, and that it copies none.
 

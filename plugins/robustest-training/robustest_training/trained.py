@@ -20,7 +20,7 @@ from robustest.packs import (
     Verdict,
     about,
     approximate,
-    beyond,
+    judge_interval,
     observe,
 )
 
@@ -75,7 +75,7 @@ def decision_over_seeds(
     """
     verdict, rule = Verdict.INCONCLUSIVE, "no threshold given"
     if most is not None:
-        verdict = beyond(interval, most, at_least=False)
+        verdict = judge_interval(interval, most, at_least=False)
         rule = f"other seeds and samples, {about(terms.alpha)}"
     if most is not None and seeds == 1:
         rule = "one seed says nothing of others: give seeds=3 or more"

@@ -11,7 +11,8 @@ from torch import Tensor
 from robustest import rng
 from robustest.data import as_samples
 from robustest.errors import DataError
-from robustest.packs import check_data, load_chunk
+from robustest.packs import check_data
+from robustest.packs import load as load_chunk
 from robustest_training.near_copies import near_copies
 
 _ROWS = 512

@@ -25,7 +25,7 @@ from robustest import clock, context, rng
 from robustest.errors import StoreError
 from robustest.packs import (
     Key,
-    Observed,
+    Observation,
     Settings,
     Store,
     Tally,
@@ -68,8 +68,8 @@ class Trainings:
                 self._why_not = f"trainings are not remembered: {error}"
 
     def measured(
-        self, x: Tensor, y: Tensor, seed: int, what: object, measure: Callable[[object], tuple[Observed, Tally]]
-    ) -> tuple[Observed, Tally]:
+        self, x: Tensor, y: Tensor, seed: int, what: object, measure: Callable[[object], tuple[Observation, Tally]]
+    ) -> tuple[Observation, Tally]:
         """What is measured of the model that is trained on some samples with a seed.
 
         Args:
@@ -84,7 +84,7 @@ class Trainings:
             RobustestError: it cannot be measured. Whatever the training raises comes as it is.
         """
 
-        def anew() -> tuple[Observed, Tally]:
+        def anew() -> tuple[Observation, Tally]:
             clock.check()
             started = time.perf_counter()
             model = self._model(x, y, seed)
@@ -109,7 +109,7 @@ class Trainings:
         self._store.save(key, entry_of(*seen))
         return seen
 
-    def _agrees(self, remembered: Observed, key: Key, anew: Callable[[], tuple[Observed, Tally]]) -> bool:
+    def _agrees(self, remembered: Observation, key: Key, anew: Callable[[], tuple[Observation, Tally]]) -> bool:
         """Return True if a training that is made again comes out as it is remembered.
 
         Raises:
@@ -155,7 +155,7 @@ def announced(statement: str, done: int, total: int) -> None:
         tell(f"{statement}: trainings", done, total, 0)
 
 
-def _differing(one: Observed, other: Observed) -> int:
+def _differing(one: Observation, other: Observation) -> int:
     """Return the number of outcomes that differ."""
     return sum(
         int((column != other.columns[name]).sum())

@@ -11,7 +11,7 @@ from robustest_training.held_out_quantile import fewest_held_out, share_below_in
 from robustest_training.training_draws import Trained, difference_interval
 
 from robustest import Verdict
-from robustest.rules import Terms
+from robustest.decisions import Terms
 
 SET = Terms(scope="set", alpha=0.05, fail_alpha=0.05)
 POPULATION = Terms(scope="population", alpha=0.05, fail_alpha=0.05)

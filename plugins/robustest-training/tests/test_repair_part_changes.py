@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from robustest_training.repair import (
@@ -15,14 +16,13 @@ from robustest_training.repair import (
     adversarial_training,
     balanced_training,
     counterfactual_training,
+    frequency_weighted_training,
     group_dro,
     last_layer_retraining,
     logit_adjusted_training,
     logit_adjustment,
     multilabel_training,
     shift_training,
-    soft_label_training,
-    weighted_training,
 )
 from torch import Tensor, nn
 
@@ -49,6 +49,18 @@ SIDES = torch.arange(240) % 4 // 2
 SETS = torch.nn.functional.one_hot(TRAIN[1], 2).bool() | (torch.arange(240) % 5 == 0).view(-1, 1)
 HELD_SETS = torch.nn.functional.one_hot(HELD_OUT[1], 2).bool() | (torch.arange(200) % 5 == 0).view(-1, 1)
 
+
+class Answers:
+    """As `robustest_people.Annotations` has them: nine of ten select each sample for its label."""
+
+    frequency, shown, independent = np.full(240, 0.9), np.full(240, 10), True
+
+    def __len__(self) -> int:
+        return 240
+
+
+ANSWERS = Answers()
+
 METHODS: dict[str, Callable[..., Repaired]] = {
     "adversarial": lambda m, **how: adversarial_training(m, TRAIN, Linf(0.05), method="fast", recipe=QUICK, **how),
     "shifts": lambda m, **how: shift_training(m, TRAIN, "brightness", recipe=QUICK, **how),
@@ -60,8 +72,8 @@ METHODS: dict[str, Callable[..., Repaired]] = {
     "post hoc": lambda m, **how: logit_adjustment(m, TRAIN, **how),
     "group dro": lambda m, **how: group_dro(m, TRAIN, SIDES, recipe=QUICK, **how),
     "last layer": lambda m, **how: last_layer_retraining(m, TRAIN, SIDES, repeats=1, n_lambdas=3, **how),
-    "weights": lambda m, **how: weighted_training(m, TRAIN, [0.9] * 240, recipe=QUICK, **how),
-    "soft labels": lambda m, **how: soft_label_training(m, TRAIN, [[0.9, 0.1]] * 240, recipe=QUICK, **how),
+    "frequencies": lambda m, **how: frequency_weighted_training(m, TRAIN, ANSWERS, recipe=QUICK, **how),
+    "soft labels": lambda m, **how: multilabel_training(m, TRAIN, ANSWERS, loss="soft", recipe=QUICK, **how),
 }
 
 

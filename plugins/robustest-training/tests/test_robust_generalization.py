@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from robustest import ConfigError, DataError, Linf, Result, StoreError, Verdict, context
-from robustest.facts import Fact
+from robustest.results import Fact
 from robustest.settings import Settings
 
 BOUNDS = (-60.0, 60.0)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from robustest_training.training_draws import Trained, difference_interval, halves_variance
 
-from robustest.statistics.fixed import clopper_pearson
+from robustest.decisions.share import clopper_pearson
 
 Floats = np.ndarray
 

@@ -12,18 +12,16 @@ from torch import Tensor
 
 from robustest.claims.confidence.answers import SCORES, Answering, answers_plan, sure_setup
 from robustest.data import Samples, as_samples
+from robustest.decisions import Decision, ShareRule, optional_threshold
+from robustest.decisions.selection import TPR, decide_accepted
 from robustest.errors import unknown
 from robustest.kinds import Kind, Quantity
 from robustest.results import Result, Verdict
-from robustest.rules import ShareRule
-from robustest.rules.calibration import TPR, decide_accepted
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence
-from robustest.run.noting import measures
-from robustest.run.options import Options
-from robustest.run.result_building import few, finish
-from robustest.run.setup import Setup
-from robustest.statistics import Decision, asked_threshold
+from robustest.run.finish import few, finish
+from robustest.run.measurement import measurement
+from robustest.run.plan import Options, Setup
 
 _BESIDE = 16
 """Samples inside that some of those outside are asked among."""
@@ -43,7 +41,7 @@ OOD_REJECTED = Kind(
 """The share of other data that passes for the model's own at a threshold that 95 % of its own pass."""
 
 
-@measures(OOD_REJECTED)
+@measurement(OOD_REJECTED)
 def measure_ood_rejected(
     model: object,
     data: object,
@@ -58,7 +56,7 @@ def measure_ood_rejected(
 
     (Hendrycks and Gimpel, ICLR 2017; FPR at 95 % TPR as Liang et al., ICLR 2018.) All samples of both are looked at.
     About the populations, the score that 95 % reach is not known either, and the interval allows for it
-    (`robustest.statistics.selection`). Outcomes are the outside samples': whether they are rejected.
+    (`robustest.decisions.selection`). Outcomes are the outside samples': whether they are rejected.
 
     Args:
         model: as for `measure_robust_accuracy`.
@@ -67,19 +65,19 @@ def measure_ood_rejected(
         max_fpr: the share of outside samples accepted that is claimed at most, in 0..1 and less than 1.
         score: "msp", the largest probability; "max_logit"; or "energy", the log of the logits' summed exponentials.
         probabilities: as for `measure_calibrated`.
-        **options: see `robustest.run.options.Options`.
+        **options: see `robustest.run.plan.Options`.
 
     Raises:
         ConfigError: an argument is out of range or unknown.
         DataError, ModelError, DeviceError, StoreError: as for `measure_calibrated`.
     """
-    most = asked_threshold("max_fpr", max_fpr, trivial=1)
+    most = optional_threshold("max_fpr", max_fpr, trivial=1)
     if score not in SCORES:
         raise unknown("score", score, SCORES)
     setup = sure_setup(Setup.of(model, data, options), probabilities=probabilities)
     look = Answering(examples=setup.settings.examples, probabilities=probabilities)
     rule = ShareRule(threshold=None, at_least=True, terms=setup.alone)
-    statement = OOD_REJECTED.quantities[0].says(score)
+    statement = OOD_REJECTED.quantities[0].state(score)
     own = observe(answers_plan(setup.unpictured(), statement, look, rule))
     # Batches are of one kind of samples each: a model that scores by the batch is found out where kinds are mixed.
     beside = setup.samples.take(torch.arange(min(_BESIDE, len(setup.samples))))[0]

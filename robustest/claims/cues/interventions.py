@@ -15,16 +15,14 @@ from torch import Tensor
 
 from robustest.checks import moved_rows
 from robustest.cues import Cue, NullCue, distances, for_samples, switched
+from robustest.decisions import Decision
+from robustest.decisions.cues import CLASSES, CuePairs, CueRule, draw_p_values, off_column, on_column
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.errors import ConfigError
-from robustest.facts import Captions, Fact
 from robustest.kinds import Kind, Quantity
-from robustest.results import Verdict
-from robustest.rules.cues import CueRule
-from robustest.run.evidence import Evidence, Observed, exhibits_of
-from robustest.statistics import Decision
-from robustest.statistics.differences.flips import CLASSES, Pairs, draw_p_values, off, on
+from robustest.results import Captions, Fact, Verdict
+from robustest.run.evidence import Evidence, Observation, exhibits_of
 
 _LIKELY = 0.01
 """Properties of less certain associations with errors are left to the JSON file and the page."""
@@ -106,10 +104,10 @@ NO_SPURIOUS_FEATURE = Kind(
         Quantity.at_most("max_flip_rate", "flip rate", "reliance on {}{}", trivial=1, counts=("flips", "of")),
         Quantity.at_most("max_recall_drop", "recall drop", "reliance on {}{}", trivial=1, start="recall_on"),
     ),
-    asks_too=("no_worse_than",),
+    further_claims=("no_worse_than",),
     captions=Captions(before="cue off", after="cue on", worst="Pairs that differ most", names=CUE_NAMES),
     lines=_lines,
-    told=frozenset(
+    hidden=frozenset(
         {
             *(
                 "max_flip_rate",
@@ -162,7 +160,7 @@ class CueMeasurement:
     examples: int
     of: Tensor | None = None
 
-    def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observed:
+    def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
         """What became of a chunk.
 
         Raises:
@@ -202,7 +200,7 @@ class CueMeasurement:
             null_flips += _null_moves(evaluator, cue, chunk, before)
             size = distances(with_cue, without)
             said = (after, before) if task.one_class else (flipped.long(), label)
-            columns |= {on(number): said[0].cpu().numpy(), off(number): said[1].cpu().numpy()}
+            columns |= {on_column(number): said[0].cpu().numpy(), off_column(number): said[1].cpu().numpy()}
             if not task.one_class:
                 right = (task.holds(logits, chunk.y) for logits in (logits_on, logits_off))
                 columns |= {
@@ -213,7 +211,7 @@ class CueMeasurement:
         columns |= {"held": held.cpu().numpy(), CLASSES: np.full(len(held), evaluator.classes if task.one_class else 2)}
         tried = len(self.cues) * min(_NULL_ROWS, len(held))
         exhibits = sorted(exhibits, key=lambda e: -e.badness)[: self.examples]
-        return Observed(columns, exhibits, {_NULL_FLIPS: null_flips, _NULL_OF: tried})
+        return Observation(columns, exhibits, {_NULL_FLIPS: null_flips, _NULL_OF: tried})
 
 
 def _logits(evaluator: Evaluator, x: Tensor, seen: list[tuple[Tensor, Tensor]]) -> Tensor:
@@ -281,7 +279,7 @@ def details_of(evidence: Evidence, cues: Sequence[Cue], rule: CueRule, lead: int
     }
 
 
-def _counts(evidence: Evidence, column: int, name: str, pairs: Pairs, p_values: dict[int, float]) -> dict[str, Any]:
+def _counts(evidence: Evidence, column: int, name: str, pairs: CuePairs, p_values: dict[int, float]) -> dict[str, Any]:
     drawn = pairs.most_drawn
     return {
         "name": name,
@@ -311,7 +309,7 @@ def _without_classes(evidence: Evidence, column: int, counts: dict[str, Any]) ->
     return kept
 
 
-def _seen(pairs: Pairs) -> dict[str, Any]:
+def _seen(pairs: CuePairs) -> dict[str, Any]:
     """The recall that the largest drop starts from, of the samples looked at: no rate is measured of some of them."""
     worst = max(pairs.classes, key=pairs.recall_drop, default=None)
     if worst is None or not pairs.members[worst]:
@@ -319,7 +317,7 @@ def _seen(pairs: Pairs) -> dict[str, Any]:
     return {"recall_on": f"{pairs.recall_on(worst):.3f} of the {pairs.members[worst]} of class {worst} seen"}
 
 
-def _rates(pairs: Pairs, rule: CueRule) -> dict[str, Any]:
+def _rates(pairs: CuePairs, rule: CueRule) -> dict[str, Any]:
     flip, drops, worst = rule.judged(pairs)
     return {
         "flip_rate": flip.estimate,

@@ -29,23 +29,21 @@ from robustest.claims.cues.controls import on_planted
 from robustest.claims.cues.discovered_cues import CueLimits, measure_discovered, with_control
 from robustest.claims.cues.interventions import NO_SPURIOUS_FEATURE, CueMeasurement, details_of, undoubted
 from robustest.cues import Cue, planting
+from robustest.decisions import optional_threshold
+from robustest.decisions.cues import CueRule
 from robustest.discovery import Discovery
 from robustest.errors import ConfigError, expected
 from robustest.models.training import TrainFn, check_train
 from robustest.results import Result, Verdict
-from robustest.rules.cues import CueRule
-from robustest.run.changed import Changed
+from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
-from robustest.run.noting import measures
-from robustest.run.options import Options, apply
-from robustest.run.remembered.comparison import Baseline
-from robustest.run.result_building import finish
-from robustest.run.setup import Setup, deciding, of_task
-from robustest.statistics import asked_threshold
+from robustest.run.finish import Changed, finish
+from robustest.run.measurement import measurement
+from robustest.run.plan import Options, Setup, apply, deciding, of_task
 from robustest.tasks import Task
 
 
-@measures(NO_SPURIOUS_FEATURE)
+@measurement(NO_SPURIOUS_FEATURE)
 def measure_no_spurious_feature(
     model: object,
     data: object,
@@ -87,7 +85,7 @@ def measure_no_spurious_feature(
             float32, labels (n,) int64 and a seed to a model. It is given `train_data` with the cue switched on in 95 %
             of the samples of `target_class` (else of class 0, or with "auto" of the largest) and in 2 % of the others.
         train_data: samples to train on, as for `measure_robust_accuracy`, others than `data`; held in memory.
-        **options: see `robustest.run.options.Options`.
+        **options: see `robustest.run.plan.Options`.
 
     Returns:
         The result. `details["cues"]` has for each cue its size (median over samples, L2 and L-infinity, input units),
@@ -99,8 +97,8 @@ def measure_no_spurious_feature(
         ConfigError: an argument is out of range or unknown, or target_class is no class.
         DataError, ModelError, DeviceError: as for `measure_robust_accuracy`.
     """
-    max_flip_rate = asked_threshold("max_flip_rate", max_flip_rate, trivial=1)
-    max_recall_drop = asked_threshold("max_recall_drop", max_recall_drop, trivial=1)
+    max_flip_rate = optional_threshold("max_flip_rate", max_flip_rate, trivial=1)
+    max_recall_drop = optional_threshold("max_recall_drop", max_recall_drop, trivial=1)
     _check_asked(target_class, control, train, train_data)
     answers = deciding(task)
     if answers is not None and not answers.one_class:
@@ -207,20 +205,20 @@ def _measured(
     targets = (target,) * len(cues)
     rule = CueRule(targets=targets, terms=terms, **limits)
     about = cues[0].name if len(cues) == 1 else f"{len(cues)} cues"
-    asked = NO_SPURIOUS_FEATURE.asked("max_recall_drop" if rule.by_recall else "max_flip_rate")
+    asked = NO_SPURIOUS_FEATURE.quantity_of("max_recall_drop" if rule.by_recall else "max_flip_rate")
     plan = setup.plan(
-        asked.says(about, "" if target is None else f" towards class {target}") + of_task(setup.task),
+        asked.state(about, "" if target is None else f" towards class {target}") + of_task(setup.task),
         CueMeasurement(cues=tuple(cues), targets=targets, examples=setup.settings.examples),
         rule,
         identity=("cues", tuple(cues), target),
-    ).against(*against, asked=any(limit is not None for limit in limits.values()))
+    ).against(*against, has_threshold=any(limit is not None for limit in limits.values()))
     evidence = observe(plan)
     return finish(
         plan,
         evidence,
         decision=undoubted(evidence.decision, evidence, rule, None if against[0] is None else against[1]),
         kind=NO_SPURIOUS_FEATURE,
-        asked=asked,
+        quantity=asked,
         threshold=rule.max_recall_drop if rule.by_recall else rule.max_flip_rate,
         setting="; ".join(each.name for each in cues),
         method="paired intervention, cue on and off",

@@ -7,30 +7,29 @@ from typing import Any, Unpack
 from robustest.checks import checked_whole
 from robustest.claims.datasets.data_sets import accuracy_plan
 from robustest.data.groups import Groups, as_groups
+from robustest.decisions import optional_threshold
+from robustest.decisions.groups import GroupShare, WorstGroupRule
+from robustest.decisions.multiplicity import group_level
 from robustest.kinds import Kind, Quantity, no_lines
 from robustest.results import Pairing, Result
-from robustest.rules.groups import GroupShare, WorstGroupRule, group_level
+from robustest.run.comparison import Baseline
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence
-from robustest.run.noting import measures
-from robustest.run.options import Options
-from robustest.run.plan import Plan
-from robustest.run.remembered.comparison import Baseline
-from robustest.run.result_building import finish
-from robustest.run.setup import Setup, deciding, of_task
-from robustest.statistics import asked_threshold
+from robustest.run.finish import finish
+from robustest.run.measurement import measurement
+from robustest.run.plan import Options, Plan, Setup, deciding, of_task
 from robustest.tasks import Task
 
 WORST_GROUP_ACCURACY = Kind(
     name="worst_group_accuracy",
     quantities=(Quantity.at_least("at_least", "worst-group accuracy", "accuracy of the worst group"),),
-    asks_too=("no_worse_than",),
+    further_claims=("no_worse_than",),
     lines=no_lines,
 )
 """The accuracy of the group of samples where it is lowest."""
 
 
-@measures(WORST_GROUP_ACCURACY)
+@measurement(WORST_GROUP_ACCURACY)
 def measure_worst_group_accuracy(
     model: object,
     data: object,
@@ -57,21 +56,21 @@ def measure_worst_group_accuracy(
         min_group_size: groups of fewer samples are named in the result as small, >= 1; they are judged all the same.
         no_worse_than, tolerance: as for `measure_robust_accuracy`; each group is compared by itself, and all
             comparisons together err with probability alpha.
-        **options: see `robustest.run.options.Options`.
+        **options: see `robustest.run.plan.Options`.
 
     Raises:
         ConfigError: an argument is out of range or unknown.
         DataError: the groups do not fit the data; else as for `measure_robust_accuracy`.
         ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
-    at_least = asked_threshold("at_least", at_least, trivial=0)
+    at_least = optional_threshold("at_least", at_least, trivial=0)
     checked_whole("min_group_size", min_group_size, 1)
     setup = Setup.of(model, data, options, deciding(task))
     known = as_groups(groups, len(setup.samples))
     rule = WorstGroupRule(
         threshold=at_least, names=known.names, members=known.members, disjoint=known.disjoint, terms=setup.terms
     )
-    plan = accuracy_plan(setup, WORST_GROUP_ACCURACY.quantities[0].says() + of_task(setup.task), rule)
+    plan = accuracy_plan(setup, WORST_GROUP_ACCURACY.quantities[0].state() + of_task(setup.task), rule)
     plan = _against(plan, rule, no_worse_than, tolerance)
     evidence = observe(plan)
     shares = rule.shares({**evidence.columns, "id": evidence.ids}, evidence.total)
@@ -94,7 +93,7 @@ def _against(plan: Plan, rule: WorstGroupRule, no_worse_than: Baseline | None, t
     return plan.against(
         no_worse_than,
         tolerance,
-        asked=rule.threshold is not None,
+        has_threshold=rule.threshold is not None,
         groups=tuple(zip(rule.names, rule.members, strict=True)),
         level=group_level(rule.terms.alpha, len(rule.names), disjoint=rule.disjoint),
     )

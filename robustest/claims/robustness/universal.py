@@ -15,6 +15,7 @@ from torch import Tensor
 from robustest import rng
 from robustest.checks import checked_whole
 from robustest.data import Samples
+from robustest.decisions import ShareRule, optional_threshold
 from robustest.engine.answer_checks import hints_on
 from robustest.engine.chunks import Chunk, load
 from robustest.engine.evaluator import Evaluator
@@ -22,16 +23,13 @@ from robustest.engine.universal import learn
 from robustest.errors import ConfigError, DataError, expected
 from robustest.kinds import OUTCOMES, Kind, Quantity, clean_accuracy
 from robustest.results import Pairing, Result
-from robustest.rules import ShareRule
 from robustest.run.driver import observe
-from robustest.run.evidence import Evidence, Observed, exhibits_of
-from robustest.run.models.split_search import Halves
-from robustest.run.noting import measures
-from robustest.run.options import Options
-from robustest.run.result_building import finish, nothing_allowed
-from robustest.run.setup import Setup, deciding, of_task
+from robustest.run.evidence import Evidence, Observation, exhibits_of
+from robustest.run.finish import finish, nothing_allowed
+from robustest.run.measurement import measurement
+from robustest.run.plan import Options, Setup, deciding, of_task
+from robustest.run.split_search import Halves
 from robustest.settings import Settings
-from robustest.statistics import asked_threshold
 from robustest.tasks import Task
 from robustest.threats import L2, Linf
 
@@ -49,12 +47,12 @@ UNIVERSAL_PERTURBATION = Kind(
         ),
     ),
     lines=clean_accuracy,
-    told=frozenset({"clean_accuracy"}),
+    hidden=frozenset({"clean_accuracy"}),
 )
 """The share of samples that one perturbation, learned on others, fools."""
 
 
-@measures(UNIVERSAL_PERTURBATION)
+@measurement(UNIVERSAL_PERTURBATION)
 def measure_no_universal_perturbation(
     model: object,
     data: object,
@@ -80,7 +78,7 @@ def measure_no_universal_perturbation(
         iterations: mini-batches of 64 samples learned from, >= 1; for each of up to 13 starts a fortieth comes on top.
         task: what the answers are, as for `measure_robust_accuracy`; an answer changes where it no longer holds by the
             one to the unchanged sample.
-        **options: see `robustest.run.options.Options`.
+        **options: see `robustest.run.plan.Options`.
 
     Returns:
         The result, `outcomes` None for the half learned from. A better perturbation may fool more: a bound from below.
@@ -89,14 +87,14 @@ def measure_no_universal_perturbation(
         ConfigError: an argument is out of range or unknown.
         DataError, ModelError, DeviceError: as for `measure_robust_accuracy`.
     """
-    max_fooling_rate = asked_threshold("max_fooling_rate", max_fooling_rate, trivial=1)
+    max_fooling_rate = optional_threshold("max_fooling_rate", max_fooling_rate, trivial=1)
     if not isinstance(threat, (Linf, L2)):
         raise ConfigError(expected("threat to be Linf(eps) or L2(eps)", threat))
     checked_whole("iterations", iterations, 1)
     setup = Setup.of(model, data, options, deciding(task))
     halves = _halves(setup)
     plan = setup.on(halves.view).plan(
-        UNIVERSAL_PERTURBATION.quantities[0].says(threat) + of_task(setup.task),
+        UNIVERSAL_PERTURBATION.quantities[0].state(threat) + of_task(setup.task),
         Perturbing(halves=halves, threat=threat, iterations=iterations, settings=setup.settings),
         ShareRule(threshold=max_fooling_rate, at_least=False, terms=setup.terms),
         here=True,
@@ -148,7 +146,7 @@ class Perturbing:
     settings: Settings
     learned: list[Tensor] = field(default_factory=list)
 
-    def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observed:
+    def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
         """What became of a chunk."""
         if not self.learned:
             samples, ids, seed = self.halves.samples, self.halves.searched, self.settings.seed
@@ -162,7 +160,7 @@ class Perturbing:
         return perturb_chunk(evaluator, part, self.threat, self.learned[0], self.settings.examples)
 
 
-def perturb_chunk(evaluator: Evaluator, chunk: Chunk, threat: Linf | L2, delta: Tensor, examples: int) -> Observed:
+def perturb_chunk(evaluator: Evaluator, chunk: Chunk, threat: Linf | L2, delta: Tensor, examples: int) -> Observation:
     """Predictions of a chunk, unchanged and with the perturbation (1, *S) added."""
     region = threat.region(chunk.x, chunk.bounds)
     after = threat.project(chunk.x + delta, region)
@@ -182,7 +180,7 @@ def perturb_chunk(evaluator: Evaluator, chunk: Chunk, threat: Linf | L2, delta: 
         task=task,
     )
     columns = {"held": same, "clean": task.holds(before, chunk.y), "right": task.holds(logits, chunk.y)}
-    return Observed({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
+    return Observation({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
 
 
 def _batches(samples: Samples, ids: Tensor, like: Chunk, seed: int, steps: int) -> Iterator[Chunk]:

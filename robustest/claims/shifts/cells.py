@@ -12,11 +12,11 @@ import torch
 from robustest.checks import moved_rows
 from robustest.data import Samples
 from robustest.data.benchmarks import CorruptedBenchmark
+from robustest.decisions.corruption_error import cell_column
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.errors import ConfigError, DataError, unknown
-from robustest.rules.averages.corruption_error import column
-from robustest.run.evidence import Exhibit, Observed, exhibits_of
+from robustest.run.evidence import Exhibit, Observation, exhibits_of
 from robustest.shifts import (
     COMMON_CORRUPTIONS,
     CORRUPTIONS,
@@ -78,12 +78,12 @@ T = TypeVar("T", Shift, Stored)
 
 def moved_column(cell: Cell) -> str:
     """The column of whether a cell's images differ from the chunk's own."""
-    return f"moved {column((cell.name, cell.severity))}"
+    return f"moved {cell_column((cell.name, cell.severity))}"
 
 
 def cut_column(cell: Cell) -> str:
     """The column of `ShiftedInputs.cut`."""
-    return f"cut {column((cell.name, cell.severity))}"
+    return f"cut {cell_column((cell.name, cell.severity))}"
 
 
 def cells_of(corruptions: Corruptions, severities: Sequence[int]) -> list[Shift]:
@@ -159,7 +159,7 @@ class Corrupting:
     beside_clean: bool
     examples: int
 
-    def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observed:
+    def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
         """What became of a chunk."""
         task, columns = evaluator.task, {}
         clean, right = None, torch.ones(len(chunk.y), dtype=torch.bool, device=chunk.y.device)
@@ -182,7 +182,7 @@ class Corrupting:
                 columns |= {moved_column(cell): changed.moved, cut_column(cell): changed.cut}
             seen = evaluator.judged(after, moved)
             held, predicted = seen.holds, seen.predicted
-            columns[column((cell.name, cell.severity))] = held
+            columns[cell_column((cell.name, cell.severity))] = held
             count += held
             exhibits += exhibits_of(
                 chunk,
@@ -199,7 +199,7 @@ class Corrupting:
             )
             exhibits = _one_a_sample(exhibits)[: self.examples]
         columns["held"] = 2 * count >= len(self.cells)
-        return Observed({name: outcome.cpu().numpy() for name, outcome in columns.items()}, exhibits)
+        return Observation({name: outcome.cpu().numpy() for name, outcome in columns.items()}, exhibits)
 
 
 def _one_a_sample(exhibits: list[Exhibit]) -> list[Exhibit]:

@@ -24,23 +24,19 @@ from robustest.checks import checked_whole
 from robustest.claims.shifts.shift_accuracy import Shifting
 from robustest.claims.strategies.hypothesis_search import hunt
 from robustest.claims.strategies.tried_changes import Trials, tell
+from robustest.decisions import Decision, ShareRule, optional_threshold
+from robustest.decisions.thresholds import count_at_least
 from robustest.errors import ConfigError, expected
-from robustest.facts import Fact
 from robustest.kinds import OUTCOMES, Kind, Quantity, clean_accuracy
 from robustest.models import frozen
-from robustest.results import Pairing, Result, Verdict
-from robustest.rules import ShareRule
-from robustest.run.changed import Changed
+from robustest.results import Fact, Pairing, Result, Verdict
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence
-from robustest.run.models.split_search import with_search
-from robustest.run.noting import measures, noted
-from robustest.run.options import Options
-from robustest.run.result_building import result_of
-from robustest.run.setup import Setup, deciding, of_task
+from robustest.run.finish import Changed, result_of
+from robustest.run.measurement import measurement
+from robustest.run.plan import Options, Setup, deciding, of_task
+from robustest.run.split_search import with_search
 from robustest.settings import Settings
-from robustest.statistics import Decision, asked_threshold
-from robustest.statistics.thresholds import need
 from robustest.strategies import Change, as_change, strategy_words
 from robustest.strategies.changes import code_of
 from robustest.tasks import Task
@@ -60,12 +56,12 @@ ROBUST_TO = Kind(
     name="robust_to",
     quantities=(Quantity.at_least("at_least", "lowest accuracy", "accuracy under any of {}", counts=OUTCOMES),),
     lines=_lines,
-    told=frozenset({"mildest", "clean_accuracy"}),
+    hidden=frozenset({"mildest", "clean_accuracy"}),
 )
 """The lowest accuracy under any change that a hypothesis strategy draws."""
 
 
-@measures(ROBUST_TO)
+@measurement(ROBUST_TO)
 def measure_robust_to(
     model: object,
     data: object,
@@ -91,7 +87,7 @@ def measure_robust_to(
         at_least: the accuracy claimed under every change, in 0..1.
         max_examples: examples tried before shrinking, at most; None tries 100.
         task: what the answers are, and when they are right, as for `measure_shift_accuracy`.
-        **options: see `robustest.run.options.Options`. With `max_samples` the search looks at so many
+        **options: see `robustest.run.plan.Options`. With `max_samples` the search looks at so many
             samples, and what it ends with is measured on all. After `time_budget` seconds the search ends where it
             is, and only a counterexample that it has found is measured on all.
             With `cache=False` what hypothesis remembers is not used.
@@ -106,14 +102,14 @@ def measure_robust_to(
         ConfigError: an argument is out of range or unknown, or the strategy draws no changes.
         DataError, ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
-    at_least = asked_threshold("at_least", at_least, trivial=0)
+    at_least = optional_threshold("at_least", at_least, trivial=0)
     if not isinstance(strategy, SearchStrategy):
         raise ConfigError(expected("a strategy such as robustest.strategies.shifts()", strategy))
     if max_examples is not None:
         checked_whole("max_examples", max_examples, 1)
     setup, words = Setup.of(model, data, options, deciding(task)), strategy_words(strategy)
     setting = words if len(words) <= _LONGEST else f"{words[: _LONGEST - 3]}..."
-    settings, statement = setup.settings, ROBUST_TO.quantities[0].says(setting) + of_task(setup.task)
+    settings, statement = setup.settings, ROBUST_TO.quantities[0].state(setting) + of_task(setup.task)
     with torch.inference_mode(False), frozen(setup.model.module) as notes:
         trials = Trials.of(setup, at_least, statement)
         ended = _search(trials, strategy, settings, max_examples, setting=setting, statement=statement)
@@ -124,7 +120,7 @@ def measure_robust_to(
     return replace(result, notes=(*notes, *result.notes))
 
 
-@noted
+@measurement()
 def accuracy_under(
     model: object, data: object, change: Change, *, at_least: float | None = None, **options: Unpack[Options]
 ) -> float:
@@ -138,13 +134,13 @@ def accuracy_under(
         change: what a strategy of `robustest.strategies` drew, or any shift.
         at_least: the accuracy that the test will ask for, in 0..1; the margin told is then that of the sample on which
             it hangs. None tells the mean margin.
-        **options: see `robustest.run.options.Options`.
+        **options: see `robustest.run.plan.Options`.
 
     Raises:
         ConfigError: an argument is out of range or unknown.
         DataError, ModelError, DeviceError: as for `measure_robust_accuracy`.
     """
-    at_least = asked_threshold("at_least", at_least, trivial=0)
+    at_least = optional_threshold("at_least", at_least, trivial=0)
     setup = Setup.of(model, data, options)
     with torch.inference_mode(False), frozen(setup.model.module):
         trials = Trials.of(setup, at_least, "")
@@ -279,7 +275,7 @@ def _decide(ended: _Ended, trials: Trials, evidence: Evidence, at_least: float |
     told = partial(Decision, estimate=lowest, interval=(0.0, lowest))
     if at_least is None:
         return told(verdict=Verdict.INCONCLUSIVE, rule="no threshold given")
-    if int(evidence.columns["held"].sum()) < need(at_least, evidence.n):
+    if int(evidence.columns["held"].sum()) < count_at_least(at_least, evidence.n):
         cut = "; the search for a milder one ended with the time budget" if ended.early else ""
         return told(verdict=Verdict.FAILED, rule=f"certain: a counterexample among {tried}{cut}")
     if ended.mildest is not None:

@@ -10,11 +10,11 @@ from statistics import mean, stdev
 from scipy.stats import hypergeom, t
 
 from robustest.cli.claims import limits_of, of_population
+from robustest.decisions.drop import drop_bounds
+from robustest.decisions.share import clopper_pearson
+from robustest.decisions.thresholds import count_at_least, count_at_most
 from robustest.results import Result, Verdict
-from robustest.run.changed import keeps
-from robustest.statistics.differences.paired import drop_bounds
-from robustest.statistics.fixed import clopper_pearson
-from robustest.statistics.thresholds import most, need
+from robustest.run.finish import keeps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,5 +216,5 @@ def _rounded(value: float, n: int, *, down: bool, share: bool) -> float:
     digits = (3 if n <= 1000 else 4) if share else 2 - math.floor(math.log10(abs(value)))
     parts: float = 10.0**digits
     if share and abs(value) <= 1:  # exactly, as thresholds are counted
-        return (most(value, int(parts)) if down else need(value, int(parts))) / parts
+        return (count_at_most(value, int(parts)) if down else count_at_least(value, int(parts))) / parts
     return round((math.floor if down else math.ceil)(value * parts) / parts, digits)

@@ -12,11 +12,11 @@ from robustest.cli.commands.pairs import Change, Compared, changes, compared
 from robustest.cli.exits import Exit, missing
 from robustest.cli.runs import Run, read_run
 from robustest.cli.screen import Screen, counted
+from robustest.decisions.drop import drop_bounds
 from robustest.errors import ConfigError
 from robustest.reports.states import red
 from robustest.reports.text import measured
 from robustest.settings import Settings
-from robustest.statistics.differences.paired import drop_bounds
 
 Key = tuple[str, str, int]
 """A claim: its test, its key (`Result.claim`), and its place among those of one key in the test."""

@@ -9,10 +9,10 @@ from enum import StrEnum
 
 from robustest.account import Row
 from robustest.cli.claims import Bars, bars_of, stricter
+from robustest.decisions.drop import mcnemar
+from robustest.decisions.multiplicity import holm
+from robustest.decisions.two_set_drop import share_difference_interval
 from robustest.results import NOT_PAIRED, Pairing, Result, Verdict
-from robustest.statistics.differences.paired import mcnemar
-from robustest.statistics.differences.two_shares import difference_interval
-from robustest.statistics.multiplicity import holm
 
 Outcomes = tuple[bool | None, ...]
 
@@ -129,7 +129,7 @@ class Compared:
                 return False
         if first.data and first.data == second.data:
             return after / of_after < before / of_before
-        return difference_interval(before, of_before, after, of_after, _CHANCE)[0] > 0
+        return share_difference_interval(before, of_before, after, of_after, _CHANCE)[0] > 0
 
     def _same_number(self) -> bool:
         """Whether the same samples gave the same value."""

@@ -7,14 +7,13 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from robustest.facts import Fact
 from robustest.reports.html.album import Album, Picture
 from robustest.reports.html.exhibits import Exhibit, exhibit_of, groups_of
 from robustest.reports.html.scales import Scale, scale_of
 from robustest.reports.html.tables import Table, tables_of
 from robustest.reports.states import STATES, Reported, aside, state, without_result
 from robustest.reports.text import count_of, measured, value_of
-from robustest.results import Counterexample, Result
+from robustest.results import Counterexample, Fact, Result
 from robustest.words import limits_in_words
 
 _BREAKS = re.compile(r"(?<=/)|(?<=::)|(?=\[)")

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from robustest.facts import Fact
 from robustest.reports.html.album import Album, Picture
 from robustest.reports.text import class_name
-from robustest.results import Counterexample, Result
+from robustest.results import Counterexample, Fact, Result
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

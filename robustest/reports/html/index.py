@@ -9,10 +9,10 @@ from pathlib import Path
 from urllib.parse import quote
 
 from robustest.errors import StoreError
-from robustest.regular import read_below
 from robustest.reports.html.album import write_whole
 from robustest.reports.html.page import MARKS, rendered
 from robustest.reports.states import RED, STATES
+from robustest.safe_files import read_below
 from robustest.version import VERSION
 
 _MOST = 64 * 2**20

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from robustest.facts import SHOWN_ELSEWHERE, is_rows, is_table, named, shown
 from robustest.reports.html.scales import Scale, scale
+from robustest.results import SHOWN_ELSEWHERE, is_rows, is_table, named, shown
 
 MOST_ROWS = 60
 """Rows of a table that are shown; what is longer is in the JSON file."""
@@ -31,7 +31,7 @@ class Table:
 
 
 def tables_of(details: Mapping[str, Any], names: Mapping[str, str], threshold: float | None = None) -> list[Table]:
-    """Those of a claim's details that are tables; the others are facts (`robustest.facts.facts_of`).
+    """Those of a claim's details that are tables; the others are facts (`robustest.results.facts_of`).
 
     A row with an "interval" is drawn on a scale.
 

@@ -13,12 +13,12 @@ import pytest
 from robustest.account import Account, Row
 from robustest.claims.robustness.robust_accuracy import ROBUST_ACCURACY
 from robustest.cli import main
+from robustest.decisions import decide_share
 from robustest.endings import Ending, Session
 from robustest.reports import json_file
 from robustest.reports.states import red
 from robustest.results import Cost, Counterexample, Result, Verdict
 from robustest.settings import Settings
-from robustest.statistics import decide_share
 
 COLOUR = "\x1b["
 

@@ -14,8 +14,7 @@ from scipy.stats import binomtest
 from robustest import Settings
 from robustest.cli.commands.compare import keyed
 from robustest.endings import Ending
-from robustest.facts import Fact
-from robustest.results import NOT_PAIRED, Pairing, Verdict
+from robustest.results import NOT_PAIRED, Fact, Pairing, Verdict
 
 Make = Callable[..., Any]
 TEST = "test_a.py::test_one"

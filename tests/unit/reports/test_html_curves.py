@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from robustest import Result
-from robustest.facts import Variation
 from robustest.reports.html.curves import Curve, curves_of
 from robustest.reports.html.plots import plot_of
 from robustest.reports.html.scales import above
+from robustest.results import Variation
 
 
 @dataclass

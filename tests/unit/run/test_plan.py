@@ -19,11 +19,10 @@ from robustest.claims.shifts.consistency import Flipping
 from robustest.claims.shifts.corruptions import Corrupting
 from robustest.claims.shifts.shift_accuracy import Shifting
 from robustest.cues import PixelPatch
+from robustest.decisions import ShareRule
 from robustest.identity.fingerprint import digest
-from robustest.rules import ShareRule
 from robustest.run.driver import observe
-from robustest.run.plan import Plan
-from robustest.run.setup import Setup
+from robustest.run.plan import Plan, Setup
 from robustest.shifts import as_shift
 
 LOOKS: dict[str, Any] = {

@@ -22,7 +22,7 @@ from robustest_training.repair.log import RepairLog as RepairLog
 from robustest_training.repair.logit_adjustment import logit_adjusted_training as logit_adjusted_training
 from robustest_training.repair.logit_adjustment import logit_adjustment as logit_adjustment
 from robustest_training.repair.multilabel import multilabel_training as multilabel_training
-from robustest_training.repair.multilabel import soft_label_training as soft_label_training
-from robustest_training.repair.multilabel import weighted_training as weighted_training
 from robustest_training.repair.recipe import Recipe as Recipe
+from robustest_training.repair.selection_frequency import Selections as Selections
+from robustest_training.repair.selection_frequency import frequency_weighted_training as frequency_weighted_training
 from robustest_training.repair.training import TrainingOptions as TrainingOptions

@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 from robustest.errors import ConfigError, StoreError, expected
-from robustest.packs import Damaged, Key, pack_tensors, unpack_tensors, write_atomic
+from robustest.packs import Damaged, Key, write_atomic
+from robustest.packs import pack as pack_tensors
+from robustest.packs import unpack as unpack_tensors
 
 _KIND = "training"
 

@@ -28,13 +28,13 @@ from robustest.packs import (
     SparsePath,
     as_groups,
     checked_whole,
-    feature_reader,
     fit_sparse_head,
     frozen,
     in_order,
-    last_layer_of,
-    resolve_device,
 )
+from robustest.packs import reader as feature_reader
+from robustest.packs import resolve as resolve_device
+from robustest.packs import seen_by as last_layer_of
 from robustest.tasks import CLASSIFICATION
 from robustest_training.repair.claims import Claim
 from robustest_training.repair.log import EpochLog, Repaired, RepairLog

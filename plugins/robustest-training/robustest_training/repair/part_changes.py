@@ -39,7 +39,7 @@ from robustest.packs import (
     group_level,
     in_order,
     mcnemar,
-    predicted_sets,
+    said,
     seed_draws,
 )
 from robustest_training.repair.claims import Claim, checked_again
@@ -190,7 +190,7 @@ class Judged:
                     correct = evaluator.task.holds(logits, chunk.y.cpu())
                     right.append(correct.unsqueeze(1).expand(-1, logits.shape[1]))
                 else:
-                    right.append(predicted_sets(logits, self.scores) == self.sets[chunk.ids.cpu()])
+                    right.append(said(logits, self.scores) == self.sets[chunk.ids.cpu()])
                 labels.append(chunk.y.cpu())
             evaluator.settle()
         return torch.cat(right).numpy(), torch.cat(labels).numpy()

@@ -17,19 +17,9 @@ from torch import Tensor, nn
 from robustest import Classifier, as_classifier, rng
 from robustest.data import Samples
 from robustest.errors import ConfigError, ModelError, expected
-from robustest.packs import (
-    Chunk,
-    Evaluator,
-    Key,
-    Preprocessing,
-    Unhashable,
-    digest,
-    frozen,
-    key_of,
-    load_chunk,
-    resolve_device,
-    seed_draws,
-)
+from robustest.packs import Chunk, Evaluator, Key, Preprocessing, Unhashable, digest, frozen, key_of, seed_draws
+from robustest.packs import load as load_chunk
+from robustest.packs import resolve as resolve_device
 from robustest_training.repair.checkpoints import Checkpoint, Saved, optimizer_state, restore_optimizer
 from robustest_training.repair.checkpoints import load as load_checkpoint
 from robustest_training.repair.checkpoints import save as save_checkpoint

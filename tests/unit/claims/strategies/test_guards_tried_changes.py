@@ -17,7 +17,7 @@ from robustest.claims.strategies.tried_changes import Trial, Trials, tell
 from robustest.context import Context, running
 from robustest.data import as_samples
 from robustest.models import as_classifier
-from robustest.run.setup import Setup
+from robustest.run.plan import Setup
 
 N = 10
 
