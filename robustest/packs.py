@@ -72,13 +72,13 @@ if TYPE_CHECKING:
     from robustest.engine.features import in_order as in_order
     from robustest.engine.features import reader as reader
     from robustest.engine.features import seen_by as seen_by
-    from robustest.engine.health import HealthFinding as HealthFinding
     from robustest.extensions import Command as Command
     from robustest.extensions import Section as Section
     from robustest.extensions import hookimpl as hookimpl
     from robustest.heads.sparse_head import SparseHead as SparseHead
     from robustest.heads.sparse_head import SparsePath as SparsePath
     from robustest.heads.sparse_head import fit_sparse_head as fit_sparse_head
+    from robustest.health import HealthFinding as HealthFinding
     from robustest.identity.fingerprint import digest as digest
     from robustest.identity.keys import Key as Key
     from robustest.identity.keys import Unhashable as Unhashable
@@ -231,7 +231,6 @@ _HOME: dict[str, tuple[str, ...]] = {
         "reader",
         "seen_by",
     ),
-    "engine.health": ("HealthFinding",),
     "extensions": (
         "Command",
         "Section",
@@ -242,6 +241,7 @@ _HOME: dict[str, tuple[str, ...]] = {
         "SparsePath",
         "fit_sparse_head",
     ),
+    "health": ("HealthFinding",),
     "identity.fingerprint": ("digest",),
     "identity.keys": (
         "Key",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any
 
@@ -15,7 +15,7 @@ from torch import Tensor
 from robustest.decisions import Decision
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
-from robustest.engine.health import Health, HealthFinding
+from robustest.health import Health, HealthFinding
 from robustest.results import Cost
 from robustest.settings import Settings
 from robustest.store.corpus import Kept
@@ -99,12 +99,11 @@ class Tally:
     @classmethod
     def of(cls, evaluator: Evaluator) -> Tally:
         """Everything an evaluator has counted so far."""
-        health = Health(**{f.name: getattr(evaluator.health, f.name) for f in fields(Health)})
         return cls(
             forward=evaluator.forward,
             backward=evaluator.backward,
             classes=evaluator.classes,
-            health=health,
+            health=Health().plus(evaluator.health),
             notes=tuple(evaluator.notes),
         )
 
@@ -115,7 +114,7 @@ class Tally:
             backward=self.backward - earlier.backward,
             seconds=seconds,
             classes=self.classes,
-            health=_health(self.health, earlier.health, -1),
+            health=self.health.plus(earlier.health, -1),
             notes=tuple(note for note in self.notes if note not in earlier.notes),
         )
 
@@ -126,7 +125,7 @@ class Tally:
             backward=self.backward + other.backward,
             seconds=self.seconds + other.seconds,
             classes=max(self.classes, other.classes),
-            health=_health(self.health, other.health, 1),
+            health=self.health.plus(other.health),
             notes=tuple(dict.fromkeys((*self.notes, *other.notes))),
         )
 
@@ -134,10 +133,6 @@ class Tally:
     def cost(self) -> Cost:
         """As results carry it."""
         return Cost(forward=self.forward, backward=self.backward, seconds=self.seconds)
-
-
-def _health(a: Health, b: Health, sign: int) -> Health:
-    return Health(**{f.name: getattr(a, f.name) + sign * getattr(b, f.name) for f in fields(Health)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

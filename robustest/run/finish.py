@@ -32,7 +32,7 @@ from robustest import context
 from robustest.data.unwrapped import class_names
 from robustest.decisions import Decision
 from robustest.decisions.drop import doubt_of_start, share_of_largest_class
-from robustest.engine.health import OF_ANSWERS, HealthFinding
+from robustest.health import OF_ANSWERS, HealthFinding
 from robustest.kinds import Kind, Quantity
 from robustest.reports.pictures import save_exhibit
 from robustest.results import NOT_PAIRED, Counterexample, Pairing, Result, Verdict
@@ -266,8 +266,9 @@ def _details(details: Mapping[str, Any], evidence: Evidence, decision: Decision,
     left = {"left_interval": list(decision.interval)} if bounds else {}
     health = [finding.to_dict() for finding in evidence.findings]
     about: dict[str, Any] = {"approximate": True} if decision.approximate and decision.at_alpha else {}
-    if evidence.tally.health.audited:
-        about["audit"] = {"audited": evidence.tally.health.audited, "broken": evidence.tally.health.audit_broken}
+    broken, audited = evidence.tally.health.counts("weak_attack")
+    if audited:
+        about["audit"] = {"audited": audited, "broken": broken}
     strata = [
         {"part": one.name, "samples": one.n, "value": one.value, "interval": list(one.interval), "beyond": one.beyond}
         for one in decision.strata

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator, seed_draws
-from robustest.engine.health import Health
+from robustest.health import Health
 from robustest.identity.fingerprint import Fingerprint
 from robustest.identity.keys import Key, Unhashable, key_of
 from robustest.identity.plain import simple

@@ -374,7 +374,7 @@ class ModelUnits:
             evaluator = Evaluator(
                 model, device, batch_size=settings.batch_size, suppress=settings.suppress, notes=notes, task=self.task
             )
-            evaluator.health.modal, evaluator.health.training = notes.modal, notes.training
+            evaluator.health.count("train_mode", failed=notes.training, tried=notes.modal)
             yield OpenSamples(self, ModelBench(evaluator, settings, self.look, self.samples), notes)
 
 
