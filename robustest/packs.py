@@ -32,11 +32,11 @@ if TYPE_CHECKING:
     from robustest.cli.screen import counted as counted
     from robustest.context import current as current
     from robustest.data.groups import Groups as Groups
+    from robustest.data.groups import LabelSets as LabelSets
+    from robustest.data.groups import Scores as Scores
     from robustest.data.groups import as_groups as as_groups
-    from robustest.data.label_sets import LabelSets as LabelSets
-    from robustest.data.label_sets import Scores as Scores
-    from robustest.data.label_sets import as_label_sets as as_label_sets
-    from robustest.data.label_sets import said as said
+    from robustest.data.groups import as_label_sets as as_label_sets
+    from robustest.data.groups import said as said
     from robustest.decisions import Decision as Decision
     from robustest.decisions import DrawsRule as DrawsRule
     from robustest.decisions import ShareRule as ShareRule
@@ -136,10 +136,10 @@ if TYPE_CHECKING:
     from robustest.settings import Settings as Settings
     from robustest.store.entries import Entry as Entry
     from robustest.store.entries import Store as Store
+    from robustest.store.entries import pack as pack
+    from robustest.store.entries import unpack as unpack
     from robustest.store.files import Damaged as Damaged
     from robustest.store.files import write_atomic as write_atomic
-    from robustest.store.packed import pack as pack
-    from robustest.store.packed import unpack as unpack
     from robustest.store.provenance import when as when
 
 _HOME: dict[str, tuple[str, ...]] = {
@@ -172,11 +172,9 @@ _HOME: dict[str, tuple[str, ...]] = {
     "context": ("current",),
     "data.groups": (
         "Groups",
-        "as_groups",
-    ),
-    "data.label_sets": (
         "LabelSets",
         "Scores",
+        "as_groups",
         "as_label_sets",
         "said",
     ),
@@ -324,14 +322,12 @@ _HOME: dict[str, tuple[str, ...]] = {
     "store.entries": (
         "Entry",
         "Store",
+        "pack",
+        "unpack",
     ),
     "store.files": (
         "Damaged",
         "write_atomic",
-    ),
-    "store.packed": (
-        "pack",
-        "unpack",
     ),
     "store.provenance": ("when",),
 }

@@ -15,7 +15,7 @@ from robustest_training.repair import (
 )
 from torch import Tensor, nn
 
-from robustest.data.label_sets import said
+from robustest.data.groups import said
 from robustest.measure import measure_worst_group_accuracy
 
 pytestmark = pytest.mark.slow

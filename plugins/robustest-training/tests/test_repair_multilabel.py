@@ -14,8 +14,8 @@ from robustest_training.repair.multilabel import _binary, _most_shown, _of_annot
 from torch import Tensor, nn
 
 from robustest import ConfigError, DataError, MultiLabel, StoreError
-from robustest.data.label_sets import as_label_sets
-from robustest.data.label_sets import said as shown
+from robustest.data.groups import as_label_sets
+from robustest.data.groups import said as shown
 from robustest.measure import measure_accuracy
 
 QUICK = Recipe(epochs=6, batch_size=32, learning_rate=0.02)
