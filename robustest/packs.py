@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from robustest.assertions.assertion import assertion as assertion
     from robustest.checks import checked_real as checked_real
     from robustest.checks import checked_whole as checked_whole
-    from robustest.claims.datasets.data_sets import accuracy_of as accuracy_of
+    from robustest.claims.datasets.accuracy import accuracy_of as accuracy_of
     from robustest.claims.robustness.attacking import Attacking as Attacking
     from robustest.claims.robustness.attacking import attack_of_call as attack_of_call
     from robustest.claims.robustness.attacking import check_threat as check_threat
     from robustest.claims.robustness.attacking import draws_in as draws_in
-    from robustest.claims.strategies.hypothesis_search import hunt as hunt
+    from robustest.claims.strategies import hunt as hunt
     from robustest.cli.exits import Exit as Exit
     from robustest.cli.exits import Refused as Refused
     from robustest.cli.exits import wrong as wrong
@@ -83,8 +83,8 @@ if TYPE_CHECKING:
     from robustest.identity.keys import Key as Key
     from robustest.identity.keys import Unhashable as Unhashable
     from robustest.identity.keys import key_of as key_of
-    from robustest.kinds import OUTCOMES as OUTCOMES
     from robustest.kinds import Kind as Kind
+    from robustest.kinds import OUTCOMES as OUTCOMES
     from robustest.kinds import Quantity as Quantity
     from robustest.kinds import no_lines as no_lines
     from robustest.models import frozen as frozen
@@ -93,9 +93,9 @@ if TYPE_CHECKING:
     from robustest.models.training import TrainFn as TrainFn
     from robustest.models.training import check_train as check_train
     from robustest.reports.pictures import save_sheet as save_sheet
-    from robustest.results import NOT_PAIRED as NOT_PAIRED
     from robustest.results import Captions as Captions
     from robustest.results import Fact as Fact
+    from robustest.results import NOT_PAIRED as NOT_PAIRED
     from robustest.results import Pairing as Pairing
     from robustest.results import Result as Result
     from robustest.results import Verdict as Verdict
@@ -144,191 +144,52 @@ if TYPE_CHECKING:
 
 _HOME: dict[str, tuple[str, ...]] = {
     "assertions.assertion": ("assertion",),
-    "checks": (
-        "checked_real",
-        "checked_whole",
-    ),
-    "claims.datasets.data_sets": ("accuracy_of",),
-    "claims.robustness.attacking": (
-        "Attacking",
-        "attack_of_call",
-        "check_threat",
-        "draws_in",
-    ),
-    "claims.strategies.hypothesis_search": ("hunt",),
-    "cli.exits": (
-        "Exit",
-        "Refused",
-        "wrong",
-    ),
-    "cli.first_gates.battery": (
-        "PLACE",
-        "Probe",
-    ),
-    "cli.screen": (
-        "Screen",
-        "counted",
-    ),
+    "checks": ("checked_real", "checked_whole"),
+    "claims.datasets.accuracy": ("accuracy_of",),
+    "claims.robustness.attacking": ("Attacking", "attack_of_call", "check_threat", "draws_in"),
+    "claims.strategies": ("hunt",),
+    "cli.exits": ("Exit", "Refused", "wrong"),
+    "cli.first_gates.battery": ("PLACE", "Probe"),
+    "cli.screen": ("Screen", "counted"),
     "context": ("current",),
-    "data.groups": (
-        "Groups",
-        "LabelSets",
-        "Scores",
-        "as_groups",
-        "as_label_sets",
-        "said",
-    ),
-    "decisions": (
-        "Decision",
-        "DrawsRule",
-        "ShareRule",
-        "Terms",
-        "checked_threshold",
-        "optional_threshold",
-    ),
-    "decisions.cluster_means": (
-        "cluster_difference_interval",
-        "cluster_mean_interval",
-    ),
+    "data.groups": ("Groups", "LabelSets", "Scores", "as_groups", "as_label_sets", "said"),
+    "decisions": ("Decision", "DrawsRule", "ShareRule", "Terms", "checked_threshold", "optional_threshold"),
+    "decisions.cluster_means": ("cluster_difference_interval", "cluster_mean_interval"),
     "decisions.cues": ("worst_of",),
-    "decisions.drop": (
-        "drop_bounds",
-        "mcnemar",
-    ),
+    "decisions.drop": ("drop_bounds", "mcnemar"),
     "decisions.multiplicity": ("group_level",),
-    "decisions.rule": (
-        "Columns",
-        "EarlyVerdict",
-        "about",
-        "approximate",
-        "judge_interval",
-    ),
+    "decisions.rule": ("Columns", "EarlyVerdict", "about", "approximate", "judge_interval"),
     "decisions.share": ("clopper_pearson",),
     "decisions.strata": ("StrataRule",),
     "decisions.thresholds": ("count_at_most",),
-    "engine.ascent": (
-        "advanced",
-        "ascend",
-        "away_from",
-        "inverted",
-        "relative_distance",
-        "towards_class",
-    ),
-    "engine.chunks": (
-        "Chunk",
-        "check_data",
-        "load",
-    ),
-    "engine.evaluator": (
-        "Evaluator",
-        "resolve",
-        "seed_draws",
-    ),
-    "engine.features": (
-        "in_order",
-        "reader",
-        "seen_by",
-    ),
-    "extensions": (
-        "Command",
-        "Section",
-        "hookimpl",
-    ),
-    "heads.sparse_head": (
-        "SparseHead",
-        "SparsePath",
-        "fit_sparse_head",
-    ),
+    "engine.ascent": ("advanced", "ascend", "away_from", "inverted", "relative_distance", "towards_class"),
+    "engine.chunks": ("Chunk", "check_data", "load"),
+    "engine.evaluator": ("Evaluator", "resolve", "seed_draws"),
+    "engine.features": ("in_order", "reader", "seen_by"),
+    "extensions": ("Command", "Section", "hookimpl"),
+    "heads.sparse_head": ("SparseHead", "SparsePath", "fit_sparse_head"),
     "health": ("HealthFinding",),
     "identity.fingerprint": ("digest",),
-    "identity.keys": (
-        "Key",
-        "Unhashable",
-        "key_of",
-    ),
-    "kinds": (
-        "Kind",
-        "OUTCOMES",
-        "Quantity",
-        "no_lines",
-    ),
+    "identity.keys": ("Key", "Unhashable", "key_of"),
+    "kinds": ("Kind", "OUTCOMES", "Quantity", "no_lines"),
     "models": ("frozen",),
-    "models.classifier": (
-        "Preprocessing",
-        "logits_of",
-    ),
-    "models.training": (
-        "TrainFn",
-        "check_train",
-    ),
+    "models.classifier": ("Preprocessing", "logits_of"),
+    "models.training": ("TrainFn", "check_train"),
     "reports.pictures": ("save_sheet",),
-    "results": (
-        "Captions",
-        "Fact",
-        "NOT_PAIRED",
-        "Pairing",
-        "Result",
-        "Verdict",
-    ),
+    "results": ("Captions", "Fact", "NOT_PAIRED", "Pairing", "Result", "Verdict"),
     "run.comparison": ("Baseline",),
     "run.driver": ("observe",),
-    "run.evidence": (
-        "Evidence",
-        "Exhibit",
-        "Look",
-        "Observation",
-        "Tally",
-        "exhibits_of",
-        "unchanged_exhibits",
-    ),
-    "run.finish": (
-        "fallible",
-        "few",
-        "finish",
-        "nothing_allowed",
-        "result_of",
-        "shown_path",
-    ),
+    "run.evidence": ("Evidence", "Exhibit", "Look", "Observation", "Tally", "exhibits_of", "unchanged_exhibits"),
+    "run.finish": ("fallible", "few", "finish", "nothing_allowed", "result_of", "shown_path"),
     "run.measurement": ("measurement",),
-    "run.memory": (
-        "entry_of",
-        "seen_in",
-    ),
-    "run.own_units": (
-        "OwnUnits",
-        "Part",
-    ),
-    "run.plan": (
-        "Options",
-        "Plan",
-        "Setup",
-        "apply",
-        "settings_of",
-        "terms_of",
-    ),
-    "run.workers": (
-        "Engine",
-        "Job",
-        "Mapper",
-    ),
-    "safe_files": (
-        "UnsafeFile",
-        "open_regular",
-        "parts_below",
-        "read_below",
-        "read_regular",
-    ),
+    "run.memory": ("entry_of", "seen_in"),
+    "run.own_units": ("OwnUnits", "Part"),
+    "run.plan": ("Options", "Plan", "Setup", "apply", "settings_of", "terms_of"),
+    "run.workers": ("Engine", "Job", "Mapper"),
+    "safe_files": ("UnsafeFile", "open_regular", "parts_below", "read_below", "read_regular"),
     "settings": ("Settings",),
-    "store.entries": (
-        "Entry",
-        "Store",
-        "pack",
-        "unpack",
-    ),
-    "store.files": (
-        "Damaged",
-        "write_atomic",
-    ),
+    "store.entries": ("Entry", "Store", "pack", "unpack"),
+    "store.files": ("Damaged", "write_atomic"),
     "store.provenance": ("when",),
 }
 _MODULE_OF = {name: f"robustest.{module}" for module, names in _HOME.items() for name in names}

@@ -1,8 +1,6 @@
 """What projects keep their data in, as what samples are read from: frames of pandas, Lightning's data modules.
 
 Tensors, arrays, data sets and loaders, read by index, chunk by chunk.
-
-Samples to judge by that are training samples but for rounding: what was learned by heart holds on them.
 """
 
 from __future__ import annotations
