@@ -83,8 +83,8 @@ if TYPE_CHECKING:
     from robustest.identity.keys import Key as Key
     from robustest.identity.keys import Unhashable as Unhashable
     from robustest.identity.keys import key_of as key_of
-    from robustest.kinds import Kind as Kind
     from robustest.kinds import OUTCOMES as OUTCOMES
+    from robustest.kinds import Kind as Kind
     from robustest.kinds import Quantity as Quantity
     from robustest.kinds import no_lines as no_lines
     from robustest.models import frozen as frozen
@@ -93,9 +93,9 @@ if TYPE_CHECKING:
     from robustest.models.training import TrainFn as TrainFn
     from robustest.models.training import check_train as check_train
     from robustest.reports.pictures import save_sheet as save_sheet
+    from robustest.results import NOT_PAIRED as NOT_PAIRED
     from robustest.results import Captions as Captions
     from robustest.results import Fact as Fact
-    from robustest.results import NOT_PAIRED as NOT_PAIRED
     from robustest.results import Pairing as Pairing
     from robustest.results import Result as Result
     from robustest.results import Verdict as Verdict
