@@ -33,18 +33,14 @@ if TYPE_CHECKING:
     from robustest.assertions import assert_no_failure_direction as assert_no_failure_direction
     from robustest.assertions import assert_no_spurious_feature as assert_no_spurious_feature
     from robustest.assertions import assert_no_universal_perturbation as assert_no_universal_perturbation
-    from robustest.assertions import assert_nonrobust_reliance as assert_nonrobust_reliance
     from robustest.assertions import assert_ood_rejected as assert_ood_rejected
     from robustest.assertions import assert_robust_accuracy as assert_robust_accuracy
-    from robustest.assertions import assert_robust_generalization as assert_robust_generalization
     from robustest.assertions import assert_robust_score as assert_robust_score
     from robustest.assertions import assert_selective_accuracy as assert_selective_accuracy
     from robustest.assertions import assert_shift_accuracy as assert_shift_accuracy
-    from robustest.assertions import assert_smooth_landscape as assert_smooth_landscape
     from robustest.assertions import assert_sparse_head as assert_sparse_head
     from robustest.assertions import assert_stable_under_perturbations as assert_stable_under_perturbations
     from robustest.assertions import assert_subpopulation_shift as assert_subpopulation_shift
-    from robustest.assertions import assert_synthetic_covers as assert_synthetic_covers
     from robustest.assertions import assert_transfer_accuracy as assert_transfer_accuracy
     from robustest.assertions import assert_worst_group_accuracy as assert_worst_group_accuracy
     from robustest.assertions.strategies import assert_robust_to as assert_robust_to
@@ -108,18 +104,14 @@ _HOME: dict[str, tuple[str, ...]] = {
         "assert_no_failure_direction",
         "assert_no_spurious_feature",
         "assert_no_universal_perturbation",
-        "assert_nonrobust_reliance",
         "assert_ood_rejected",
         "assert_robust_accuracy",
-        "assert_robust_generalization",
         "assert_robust_score",
         "assert_selective_accuracy",
         "assert_shift_accuracy",
-        "assert_smooth_landscape",
         "assert_sparse_head",
         "assert_stable_under_perturbations",
         "assert_subpopulation_shift",
-        "assert_synthetic_covers",
         "assert_transfer_accuracy",
         "assert_worst_group_accuracy",
     ),

@@ -45,16 +45,6 @@ if TYPE_CHECKING:
     from robustest.claims.shifts.shift_accuracy import measure_shift_accuracy as measure_shift_accuracy
     from robustest.claims.strategies import accuracy_under as accuracy_under
     from robustest.claims.strategies import measure_robust_to as measure_robust_to
-    from robustest.claims.training.landscape import measure_smooth_landscape as measure_smooth_landscape
-    from robustest.claims.training.nonrobust_reliance import measure_nonrobust_reliance as measure_nonrobust_reliance
-    from robustest.claims.training.robust_generalization import (
-        measure_robust_generalization as measure_robust_generalization,
-    )
-    from robustest.claims.training.synthetic.sample_counts import SampleCount as SampleCount
-    from robustest.claims.training.synthetic.sample_counts import samples_for as samples_for
-    from robustest.claims.training.synthetic.synthetic_covers import (
-        measure_synthetic_covers as measure_synthetic_covers,
-    )
     from robustest.decisions.effective_robustness import EffectiveRobustness as EffectiveRobustness
     from robustest.decisions.effective_robustness import effective_robustness as effective_robustness
 
@@ -81,14 +71,6 @@ _HOME: dict[str, tuple[str, ...]] = {
         "accuracy_under",
         "measure_robust_to",
     ),
-    "claims.training.landscape": ("measure_smooth_landscape",),
-    "claims.training.nonrobust_reliance": ("measure_nonrobust_reliance",),
-    "claims.training.robust_generalization": ("measure_robust_generalization",),
-    "claims.training.synthetic.sample_counts": (
-        "SampleCount",
-        "samples_for",
-    ),
-    "claims.training.synthetic.synthetic_covers": ("measure_synthetic_covers",),
     "decisions.effective_robustness": (
         "EffectiveRobustness",
         "effective_robustness",

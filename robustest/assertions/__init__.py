@@ -24,10 +24,6 @@ from robustest.claims.robustness.universal import measure_no_universal_perturbat
 from robustest.claims.shifts.corruptions import measure_corruption_robustness
 from robustest.claims.shifts.perturbations import measure_stable_under_perturbations
 from robustest.claims.shifts.shift_accuracy import measure_consistency, measure_shift_accuracy
-from robustest.claims.training.landscape import measure_smooth_landscape
-from robustest.claims.training.nonrobust_reliance import measure_nonrobust_reliance
-from robustest.claims.training.robust_generalization import measure_robust_generalization
-from robustest.claims.training.synthetic.synthetic_covers import measure_synthetic_covers
 from robustest.discovery.triggers import MAX_ANOMALY
 
 
@@ -269,47 +265,4 @@ def assert_class_evidence() -> None:
     Raises:
         ClaimFailed: the judge sees it too seldom.
         ClaimInconclusive: a claim that these samples do not settle, too few samples driven, or a judge at chance.
-    """
-
-
-@assertion(measure_smooth_landscape)
-def assert_smooth_landscape() -> None:
-    """Claim that a net's loss ranges less along its training than a reference's, on relative steps.
-
-    Advisory: without `max_ratio` the result is recorded, and nothing is claimed. A smooth landscape is no proof that a
-    net trains faster, or better: a net that learns nothing has one.
-
-    Raises:
-        ClaimFailed: it ranges more.
-        ClaimInconclusive: a few runs do not settle it, or one of the nets has not learned.
-    """
-
-
-@assertion(measure_synthetic_covers)
-def assert_synthetic_covers() -> None:
-    """Claim that a synthetic set stands in for real data: what is learned from it, its labels, and that it copies none.
-
-    Raises:
-        ClaimFailed: one part does not hold.
-        ClaimInconclusive: the samples do not settle a part, or nothing can be learned from the real ones either.
-    """
-
-
-@assertion(measure_robust_generalization)
-def assert_robust_generalization() -> None:
-    """Claim that robust accuracy on test samples is at most `max_gap` less than on the samples that were trained on.
-
-    Raises:
-        ClaimFailed: more is lost.
-        ClaimInconclusive: seeds and samples do not settle it, or the training reaches less than `min_train_accuracy`.
-    """
-
-
-@assertion(measure_nonrobust_reliance)
-def assert_nonrobust_reliance() -> None:
-    """Claim that at most `max_transfer` of test samples are recognised from features that a threat moves alone.
-
-    Raises:
-        ClaimFailed: more are: the model's classes can be learned from features that nobody sees.
-        ClaimInconclusive: seeds and samples do not settle it, few samples could be moved, or a control does not behave.
     """
