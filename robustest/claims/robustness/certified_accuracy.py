@@ -20,8 +20,8 @@ from robustest.claims.robustness.attacking import (
     Certifying,
     attack_of_call,
     certified_details,
+    check_certify,
     check_threat,
-    checked_certify,
     draws_in,
 )
 from robustest.decisions import CertifiedRule, optional_threshold
@@ -111,7 +111,7 @@ def measure_certified_accuracy(
         raise ConfigError(expected("Linf, L2 or L1, of which bounds can be proven", threat))
     setup = Setup.of(model, data, options)
     cascade = attack_of_call(attack, threat)
-    checked_certify("auto", draws_in(cascade))
+    check_certify("auto", draws_in(cascade))
     replay = Replay(threat, setup.settings, certifies=True)
     look = Attacking(cascade=cascade, threat=threat, examples=setup.settings.examples, replay=replay)
     plan = setup.plan(

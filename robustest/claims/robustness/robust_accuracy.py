@@ -20,9 +20,9 @@ from robustest.claims.robustness.attacking import (
     Certifying,
     attack_of_call,
     certified_details,
+    check_certify,
     check_threat,
     check_threat_fits_task,
-    checked_certify,
     draws_in,
     setup_for_draws,
 )
@@ -35,7 +35,7 @@ from robustest.run.driver import observe
 from robustest.run.evidence import REPLAYED, Evidence, Look
 from robustest.run.finish import finish, nothing_allowed
 from robustest.run.measurement import measurement
-from robustest.run.plan import Options, Plan, Setup, deciding, of_task
+from robustest.run.plan import Options, Setup, deciding, of_task
 from robustest.run.replay import Replay
 from robustest.tasks import Task
 from robustest.threats import Threat
@@ -109,34 +109,31 @@ def measure_robust_accuracy(
     setup = Setup.of(model, data, options, deciding(task))
     check_threat_fits_task(setup.task, threat)
     cascade = attack_of_call(attack, threat)
-    setup = setup_for_draws(cascade, setup)
-    how = checked_certify(certify, draws_in(cascade))
-    plan = _plan(setup, threat, cascade, at_least, certified=how is not None)
-    plan = plan.against(no_worse_than, tolerance, has_threshold=at_least is not None)
-    return _result(plan, setup, threat, cascade, at_least, certified=how is not None)
-
-
-def _plan(setup: Setup, threat: Threat, cascade: Cascade, at_least: float | None, *, certified: bool) -> Plan:
-    """An attack, and bounds of what it left where samples are certified."""
-    replay = Replay(threat, setup.settings, setup.task, certifies=certified) if draws_in(cascade) == 1 else None
-    look: Look = Attacking(cascade=cascade, threat=threat, examples=setup.settings.examples, replay=replay)
+    setup, draws = setup_for_draws(cascade, setup), draws_in(cascade)
+    certified = check_certify(certify, draws)
+    replay = Replay(threat, setup.settings, setup.task, certifies=certified) if draws == 1 else None
+    attacking = Attacking(cascade=cascade, threat=threat, examples=setup.settings.examples, replay=replay)
+    look: Look = attacking
     rule: Rule = ShareRule(threshold=at_least, at_least=True, terms=setup.terms)
     if certified:
-        look = Certifying(attack=look, threat=threat, replay=replay)
+        look = Certifying(attack=attacking, threat=threat, replay=replay)
         rule = CertifiedRule(threshold=at_least, terms=setup.terms, proofs_alone=False)
-    return setup.plan(
+    plan = setup.plan(
         ROBUST_ACCURACY.quantities[0].state(threat, cascade.name) + of_task(setup.task),
         look,
         rule,
         identity=("robust accuracy", threat, cascade, *(("certified",) if certified else ())),
         replay=replay,
-    )
-
-
-def _result(
-    plan: Plan, setup: Setup, threat: Threat, cascade: Cascade, at_least: float | None, *, certified: bool
-) -> Result:
+    ).against(no_worse_than, tolerance, has_threshold=at_least is not None)
     evidence = observe(plan)
+    details = _details(evidence, threat)
+    if draws > 1:
+        missed, of = int(evidence.columns["missed"].sum()), evidence.n * draws
+        details |= {
+            "draws": draws,
+            "misclassified_draws": missed / of,
+            "misclassified_draws_interval": list(clopper_pearson(missed, of, setup.settings.alpha)),
+        }
     return finish(
         plan,
         evidence,
@@ -144,11 +141,7 @@ def _result(
         threshold=at_least,
         setting=str(threat),
         method=cascade.name,
-        details={
-            **_details(evidence, threat),
-            **_draw_details(evidence, draws_in(cascade), setup.settings.alpha),
-            **(certified_details(evidence) if certified else {}),
-        },
+        details={**details, **(certified_details(evidence) if certified else {})},
         bounds="" if certified else "above",
         caveats=nothing_allowed(threat),
         notes=hints_on(threat, setup.model.bounds),
@@ -164,16 +157,4 @@ def _details(evidence: Evidence, threat: Threat) -> dict[str, Any]:
         "largest_size": float(np.max(sizes)) if len(sizes) else None,
         "radius": float(threat.radius),
         "stages": {name: count for name, count in evidence.counts.items() if name != REPLAYED},
-    }
-
-
-def _draw_details(evidence: Evidence, draws: int, alpha: float) -> dict[str, Any]:
-    """For models that answer at random: the share of draws misclassified at the points found."""
-    if draws == 1:
-        return {}
-    missed, of = int(evidence.columns["missed"].sum()), evidence.n * draws
-    return {
-        "draws": draws,
-        "misclassified_draws": missed / of,
-        "misclassified_draws_interval": list(clopper_pearson(missed, of, alpha)),
     }

@@ -28,7 +28,7 @@ from robustest.errors import ConfigError, StoreError, expected
 from robustest.identity.keys import Key, Unhashable, key_of
 from robustest.models import frozen
 from robustest.run.evidence import Observation, Tally
-from robustest.run.memory import entry_of, seen_in
+from robustest.run.memory import entry_of, outcomes_in
 from robustest.settings import Settings
 from robustest.store.entries import Store
 
@@ -111,7 +111,7 @@ class Trainings:
             return anew()
         key = self._key.part(x, y, seed, what)
         found = self._store.load(key)
-        seen = None if found is None else seen_in(found)
+        seen = None if found is None else outcomes_in(found)
         if found is not None and seen is not None and (not self._store.doubted() or self._agrees(seen[0], key, anew)):
             self.dates.append(str(found.meta["when"]))
             return seen
