@@ -49,10 +49,10 @@ if TYPE_CHECKING:
     from robustest.decisions.thresholds import count_at_most as count_at_most
     from robustest.engine.chunks import Chunk as Chunk
     from robustest.engine.evaluator import Evaluator as Evaluator
-    from robustest.engine.health import HealthFinding as HealthFinding
     from robustest.extensions import Command as Command
     from robustest.extensions import Section as Section
     from robustest.extensions import hookimpl as hookimpl
+    from robustest.health import HealthFinding as HealthFinding
     from robustest.identity.fingerprint import digest as digest
     from robustest.kinds import OUTCOMES as OUTCOMES
     from robustest.kinds import Kind as Kind

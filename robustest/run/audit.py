@@ -25,7 +25,7 @@ import torch
 
 from robustest import clock, rng
 from robustest.decisions import clopper_pearson
-from robustest.engine.health import Health
+from robustest.health import Health
 from robustest.run.evidence import Columns, Stream, Tally
 from robustest.run.memory import Memory
 from robustest.run.units import Units
@@ -104,9 +104,10 @@ class Audit:
         what = ("audit", ids, [stream.marks[row] for row in rows] if marked else [])
         observation, tally = self.memory.once(what, attack)
         # Counts of coverage are about the attack that is audited, and must not include the audit's.
-        health = replace(tally.health, survivors=0, unsearched=0, carried=0, broken_again=0)
+        health = tally.health.without_survivors()
         worse = stream.worsen(ids, observation, replace(tally, health=health), examples=self.settings.examples)
-        counts = Health(audited=len(rows), audit_broken=int(worse.sum()))
+        counts = Health()
+        counts.count("weak_attack", failed=int(worse.sum()), tried=len(rows))
         stream.tally = stream.tally.plus(Tally(health=counts))
         self.audited |= {int(one): bool(broke) for one, broke in zip(ids, worse, strict=True)}
         stream.counts["audit"] = sum(self.audited.values())

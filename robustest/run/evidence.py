@@ -7,7 +7,7 @@ and `Stream.evidence` sorts the sum into the order of the data. Rules and result
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any
 
@@ -19,7 +19,7 @@ from torch import Tensor
 from robustest.decisions import Decision
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
-from robustest.engine.health import Health, HealthFinding
+from robustest.health import Health, HealthFinding
 from robustest.results import Cost
 from robustest.settings import Settings
 from robustest.store.corpus import Kept
@@ -106,7 +106,7 @@ class Tally:
             forward=evaluator.forward,
             backward=evaluator.backward,
             classes=evaluator.classes,
-            health=Health(**{f.name: getattr(evaluator.health, f.name) for f in fields(Health)}),
+            health=Health().plus(evaluator.health),
             notes=tuple(evaluator.notes),
         )
 
@@ -117,7 +117,7 @@ class Tally:
             backward=self.backward - earlier.backward,
             seconds=seconds,
             classes=self.classes,
-            health=_combined(self.health, earlier.health, -1),
+            health=self.health.plus(earlier.health, -1),
             notes=tuple(note for note in self.notes if note not in earlier.notes),
         )
 
@@ -128,7 +128,7 @@ class Tally:
             backward=self.backward + other.backward,
             seconds=self.seconds + other.seconds,
             classes=max(self.classes, other.classes),
-            health=_combined(self.health, other.health, 1),
+            health=self.health.plus(other.health),
             notes=tuple(dict.fromkeys((*self.notes, *other.notes))),
         )
 
@@ -136,10 +136,6 @@ class Tally:
     def cost(self) -> Cost:
         """Return the cost as a result has it."""
         return Cost(forward=self.forward, backward=self.backward, seconds=self.seconds)
-
-
-def _combined(a: Health, b: Health, sign: int) -> Health:
-    return Health(**{f.name: getattr(a, f.name) + sign * getattr(b, f.name) for f in fields(Health)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

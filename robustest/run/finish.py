@@ -34,7 +34,7 @@ from robustest import context
 from robustest.data.unwrapped import class_names
 from robustest.decisions import Decision
 from robustest.decisions.drop import doubt_of_start, share_of_largest_class
-from robustest.engine.health import OF_ANSWERS, HealthFinding
+from robustest.health import OF_ANSWERS, HealthFinding
 from robustest.kinds import Kind, Quantity
 from robustest.reports.pictures import save_exhibit
 from robustest.results import NOT_PAIRED, Counterexample, Pairing, Result, Verdict
@@ -153,8 +153,9 @@ def result_of(
         details["left_interval"] = list(decision.interval)
     if decision.approximate and decision.at_alpha:
         details["approximate"] = True
-    if evidence.tally.health.audited:
-        details["audit"] = {"audited": evidence.tally.health.audited, "broken": evidence.tally.health.audit_broken}
+    broken, audited = evidence.tally.health.counts("weak_attack")
+    if audited:
+        details["audit"] = {"audited": audited, "broken": broken}
     if decision.strata:
         details["strata"] = [
             {"part": one.name, "samples": one.n, "value": one.value, "interval": [*one.interval], "beyond": one.beyond}

@@ -29,7 +29,7 @@ from torch import Tensor
 
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator, seed_draws
-from robustest.engine.health import Health
+from robustest.health import Health
 from robustest.identity.keys import Key, Unhashable, key_of
 from robustest.identity.plain import simple
 from robustest.models import Classifier
@@ -148,7 +148,7 @@ class Memory:
             key = key_of("chunk", about, settings, asked=True)
         except Unhashable as error:
             return cls(None, None, why_not=f"not remembered: {error}")
-        return cls(store, key, model=fingerprint.digest, self_declared=fingerprint.said)
+        return cls(store, key, model=fingerprint.digest, self_declared=fingerprint.declared)
 
     def ask(self, hear: Callable[[bool], Notes | None], marks: list[bytes], *, costly: bool = False) -> None:
         """Ask the model, before anything is recalled or kept.

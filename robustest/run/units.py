@@ -248,7 +248,7 @@ class ModelUnits(Units):
                 notes=notes,
                 task=self.task,
             )
-            evaluator.health.modal, evaluator.health.training = notes.modal, notes.training
+            evaluator.health.count("train_mode", failed=notes.training, tried=notes.modal)
             self.begin(evaluator, settings)
             self.notes = notes  # which later passes add to
             yield

@@ -13,13 +13,14 @@ from typing import Any
 
 from robustest.errors import ConfigError
 from robustest.extensions import Section
+from robustest.health import HEALTH_CHECKS
 from robustest.reports.html.album import Album, write_whole
 from robustest.reports.html.claims import Card, claims_of, worst_first
 from robustest.reports.html.curves import curves_of
 from robustest.reports.html.plots import plot_of
 from robustest.reports.states import RED, STATES, TOLD, Reported
 from robustest.results import shown
-from robustest.settings import HEALTH_CHECKS, Settings
+from robustest.settings import Settings
 from robustest.version import VERSION
 from robustest.words import clean_share
 

@@ -224,7 +224,7 @@ def test_a_model_that_changes_while_it_is_searched_is_noticed() -> None:
             one.breaks(darker(0.001 * step))
         one.end()
         health = one.tally.health
-        assert bool(health.otherwise) is changed
+        assert bool(health.counts("history_dependence")[0]) is changed
         assert one.tally.forward >= 30 * N
 
 
