@@ -17,8 +17,8 @@ from robustest.kinds import Kind
 from robustest.reports.text import failure_text
 from robustest.results import Cost, Result, Verdict
 from robustest.run.measurement import check_keywords, kind_of
+from robustest.store.files import save_record
 from robustest.store.provenance import when
-from robustest.store.records import save_record
 
 P = ParamSpec("P")
 

@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustest.claims.datasets.data_sets import accuracy_of, pair_details
-from robustest.data.breeds import BreedsSplit
-from robustest.data.domains import Domain, domains
+from robustest.data.hierarchies import BreedsSplit, Domain, domains
 from robustest.decisions import Decision, Terms, optional_threshold
 from robustest.decisions.cluster_means import cluster_difference_interval, fewest_clusters
 from robustest.decisions.drop import drop_bounds

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from robustest.checks import moved_rows
 from robustest.data.benchmarks import SequenceBenchmark
-from robustest.data.benchmarks.sequences import Frames
+from robustest.data.benchmarks.corrupted import Frames
 from robustest.decisions import checked_not_both
 from robustest.decisions.corruption_error import WeightedRule
 from robustest.engine.chunks import Chunk
