@@ -174,7 +174,7 @@ class Hooks:
     def robustest_probes(self, framework: str) -> Sequence[Probe]:  # type: ignore[empty-body]
         """Return further questions that `robustest init --scan` puts to a project's model.
 
-        Called by the scan. Each question is the source of a test, which imports what it needs in its body.
+        Called by the scan. Each question is the source of a test, which imports in its body.
 
         Args:
             framework: of the model, as the project's requirements tell: "torch", "sklearn" ...
@@ -328,7 +328,7 @@ def made(hook: str, what: str, name: str, ours: Collection[str], *arguments: obj
 
 
 def check_new(what: str, name: str, pack: str, taken: Mapping[str, str]) -> None:
-    """Raise PackError for a name that robustest or another pack has: its meaning would depend on what is installed.
+    """Raise PackError for a name that robustest or another pack has: its meaning would depend on the installed packs.
 
     Args:
         what: the noun for the name, e.g. "attack".

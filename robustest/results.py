@@ -340,8 +340,8 @@ class Pairing:
     Attributes:
         share: True if the verdict follows from the share of outcomes that hold: of all samples, or of each group.
         groups: positions of each group's samples, where the verdict follows from the lowest share among groups.
-        under: in words, what an outcome depends on besides model and sample: the change, the limits of a sample. Only
-            outcomes under the same are paired.
+        under: in words, the dependencies of an outcome besides model and sample: the change, the limits of a sample.
+            Only outcomes under the same are paired.
         start: outcomes at the start of a fall to `Result.outcomes`, one per sample in the order of its data: both ends
             are paired, or the model that started lower would look better.
         start_data: digest of the samples of `start`; "" where not all were measured.

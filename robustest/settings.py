@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ class Settings:
         seed: seeds the order of samples and every random draw.
         attack: the attack of claims that name none.
         certify: the way in which claims on robust accuracy prove samples: "auto", "linear", or None for none.
-        scope: "set" (this very test set) or "population" (what it was drawn from).
+        scope: "set" (this very test set) or "population" (the one that it was drawn from).
         alpha: chance of a wrong verdict allowed on each side of a population claim, and at each end
             of every interval; in (0, 0.5).
         family_size: number of claims that share the error of wrong early failures, alpha / family_size each; >= 1.
@@ -35,7 +35,7 @@ class Settings:
             always in float32) or "auto" (bf16 where a short timing shows that it is faster).
         examples: counterexamples kept and pictured per failed claim.
         pictures: folder for pictures of counterexamples, or None.
-        suppress: names of health checks that only note what they find.
+        suppress: names of health checks that only add notes.
         exact: True to measure every sample, even where the verdict is settled before.
         max_samples: most samples that a claim measures; None sets no limit.
         time_budget: seconds after which a claim ends, within the pass of the model under way; None sets no limit.
@@ -188,47 +188,45 @@ def coerce(values: Mapping[str, Any]) -> dict[str, Any]:
     return out
 
 
-def _one_of(*names: str) -> Any:
+# Checks of values, each a function of the setting's name and the value that raises ConfigError.
+
+
+def _is(what: str, test: Callable[[Any], object]) -> Any:
+    def check(name: str, value: object) -> None:
+        if not test(value):
+            raise ConfigError(expected(f"{name} {what}", value))
+
+    return check
+
+
+def _one_of(*names: str | None) -> Any:
     def check(name: str, value: object) -> None:
         if value not in names:
-            raise unknown(f"value of {name}:", value, names)
+            raise unknown(f"value of {name}:", value, [one for one in names if one])
 
     return check
 
 
 def _whole(low: int, *, none: bool = False) -> Any:
-    def check(name: str, value: object) -> None:
-        if none and value is None:
-            return
-        if type(value) is not int or value < low:
-            raise ConfigError(expected(f"{name} to be a whole number >= {low}", value))
-
-    return check
+    return _is(
+        f"to be a whole number >= {low}",
+        lambda value: (none and value is None) or (type(value) is int and value >= low),
+    )
 
 
-def _device(name: str, value: object) -> None:
-    if not isinstance(value, str) or not _DEVICE.fullmatch(value):
-        raise ConfigError(expected("device to be auto, cpu, cuda, cuda:N, cuda:all or mps", value))
+def _number(what: str, *, most: float = math.inf, zero: bool = False, none: bool = False) -> Any:
+    """Return a check for a finite number above 0, or 0 where `zero` is set, and at most `most`."""
+
+    def test(value: Any) -> bool:
+        if value is None or isinstance(value, bool) or not isinstance(value, (int, float)):
+            return none and value is None
+        return math.isfinite(value) and 0 <= value <= most and (zero or value != 0)
+
+    return _is(f"to be {what}", test)
 
 
-def _attack(name: str, value: object) -> None:
-    if not isinstance(value, str) or not value:
-        raise ConfigError(expected("attack to be a name such as 'pgd'", value))
-
-
-def _name(name: str, value: object) -> None:
-    if not isinstance(value, str) or not value:
-        raise ConfigError(expected(f"{name} to be a name such as 'local'", value))
-
-
-def _address(name: str, value: object) -> None:
-    if value is not None and (not isinstance(value, str) or not value):
-        raise ConfigError(expected("address to be one such as 'auto' or 'host:6379'", value))
-
-
-def _alpha(name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 0.5:
-        raise ConfigError(expected("alpha in (0, 0.5)", value))
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and bool(value)
 
 
 def _suppress(name: str, value: object) -> None:
@@ -239,60 +237,38 @@ def _suppress(name: str, value: object) -> None:
             raise unknown("health check", item, HEALTH_CHECKS)
 
 
-def _optional(*names: str) -> Any:
-    """Return a check for one of these names, or None."""
-    check = _one_of(*names)
-    return lambda name, value: None if value is None else check(name, value)
-
-
-def _number(what: str, *, most: float = math.inf, zero: bool = False, none: bool = False) -> Any:
-    """Return a check for a finite number above 0, or 0 where `zero` is set, and at most `most`."""
-
-    def check(name: str, value: object) -> None:
-        if none and value is None:
-            return
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-            raise ConfigError(expected(f"{name} to be {what}", value))
-        if not 0 <= value <= most or (value == 0 and not zero):
-            raise ConfigError(expected(f"{name} to be {what}", value))
-
-    return check
-
-
-def _flag(name: str, value: object) -> None:
-    if not isinstance(value, bool):
-        raise ConfigError(expected(f"{name} to be true or false", value))
-
-
-def _any_int(name: str, value: object) -> None:
-    if type(value) is not int:
-        raise ConfigError(expected(f"{name} to be a whole number", value))
-
+_FLAG = _is("to be true or false", lambda value: isinstance(value, bool))
 
 _CHECKS: Mapping[str, Any] = {
-    "attack": _attack,
-    "certify": _optional("auto", "linear"),
-    "device": _device,
-    "seed": _any_int,
+    "attack": _is("to be a name such as 'pgd'", _is_name),
+    "certify": _one_of("auto", "linear", None),
+    "device": _is(
+        "to be auto, cpu, cuda, cuda:N, cuda:all or mps",
+        lambda value: isinstance(value, str) and _DEVICE.fullmatch(value),
+    ),
+    "seed": _is("to be a whole number", lambda value: type(value) is int),
     "scope": _one_of("set", "population"),
-    "alpha": _alpha,
+    "alpha": _is(
+        "in (0, 0.5)",
+        lambda value: isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < 0.5,
+    ),
     "family_size": _whole(1),
     "batch_size": _whole(1, none=True),
     "precision": _one_of("fp32", "bf16", "auto"),
     "examples": _whole(0),
     "suppress": _suppress,
-    "exact": _flag,
+    "exact": _FLAG,
     "max_samples": _whole(1, none=True),
     "time_budget": _number("seconds > 0", none=True),
     "inconclusive": _one_of("fail", "skip"),
     "attempts": _one_of("every", "majority"),
-    "cache": _flag,
+    "cache": _FLAG,
     "recheck": _number("a share in 0..1", most=1, zero=True),
     "corpus_max_mb": _number("megabytes > 0"),
-    "replay_only": _flag,
-    "update_baseline": _flag,
-    "engine": _name,
-    "address": _address,
+    "replay_only": _FLAG,
+    "update_baseline": _FLAG,
+    "engine": _is("to be a name such as 'local'", _is_name),
+    "address": _is("to be one such as 'auto' or 'host:6379'", lambda value: value is None or _is_name(value)),
     "workers": _whole(1, none=True),
     "gpus_per_task": _number("GPUs in 0..64", most=64, zero=True, none=True),
 }

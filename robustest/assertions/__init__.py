@@ -1,6 +1,6 @@
-"""What a user writes: each assertion measures, records the result for the reports, and raises unless it passed.
+"""The assertions: each measures, records the result for the reports, and raises unless it passed.
 
-Each is made of its measurement by `asserted`, and has its arguments; the claim alone is said here. `kinds` lists the
+`assertion` makes each of its measurement, with the same arguments; only the claim is stated here. `kinds` lists the
 kinds of all of them, and of packs.
 """
 
@@ -78,7 +78,7 @@ def assert_robust_score() -> None:
 
 @assertion(measure_min_perturbation)
 def assert_min_perturbation() -> None:
-    """Claim that half of the samples or more need a perturbation of at least `at_least` to become wrong.
+    """Claim that at least half of the samples need a perturbation of at least `at_least` to become wrong.
 
     Raises:
         ClaimFailed: smaller perturbations were found.
@@ -88,7 +88,7 @@ def assert_min_perturbation() -> None:
 
 @assertion(measure_no_universal_perturbation)
 def assert_no_universal_perturbation() -> None:
-    """Claim that no one perturbation, learned on half of the samples, fools many of the other half.
+    """Claim that no single perturbation, learned on half of the samples, fools many of the other half.
 
     Raises:
         ClaimFailed: a perturbation fools more.
@@ -128,7 +128,7 @@ def assert_corruption_robustness() -> None:
 
 @assertion(measure_stable_under_perturbations)
 def assert_stable_under_perturbations() -> None:
-    """Claim that predictions change seldom, or little, from frame to frame of a perturbation.
+    """Claim that predictions rarely change, or change little, from frame to frame of a perturbation.
 
     Raises:
         ClaimFailed: they change more.
@@ -138,7 +138,7 @@ def assert_stable_under_perturbations() -> None:
 
 @assertion(measure_calibrated)
 def assert_calibrated() -> None:
-    """Claim that a model is right as often as its confidence says, by Brier score or by calibration error.
+    """Claim that confidence equals accuracy, by Brier score or by calibration error.
 
     Raises:
         ClaimFailed: the score is worse.
@@ -158,7 +158,7 @@ def assert_selective_accuracy() -> None:
 
 @assertion(measure_ood_rejected)
 def assert_ood_rejected() -> None:
-    """Claim that few samples of none of a model's classes pass for its own where 95 % of its own do.
+    """Claim that few samples of other classes are accepted at the confidence that 95 % of the model's classes reach.
 
     Raises:
         ClaimFailed: more pass.
@@ -204,7 +204,7 @@ def assert_no_spurious_feature() -> None:
     Raises:
         ClaimFailed: the cue moves more than claimed.
         ClaimInconclusive: a population claim that these samples do not settle; a null cue that moves predictions;
-            a control that does not fail, or in which the search does not find what was planted.
+            a control that does not fail, or in which the search does not find the planted cue.
     """
 
 
@@ -272,7 +272,7 @@ def assert_class_evidence() -> None:
     and trained on other data, or it shares the model's blind spots.
 
     Raises:
-        ClaimFailed: the judge sees it too seldom.
+        ClaimFailed: the judge sees it too rarely.
         ClaimInconclusive: a claim that these samples do not settle, too few samples driven, or a judge at chance.
     """
 
@@ -292,7 +292,7 @@ def assert_smooth_landscape() -> None:
 
 @assertion(measure_synthetic_covers)
 def assert_synthetic_covers() -> None:
-    """Claim that a synthetic set stands in for real data: what is learned from it, its labels, and that it copies none.
+    """Claim that a synthetic set can replace real data: models learn from it, its labels are right, and it copies none.
 
     Raises:
         ClaimFailed: one part does not hold.

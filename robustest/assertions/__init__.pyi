@@ -10,7 +10,7 @@ from robustest.claims.shifts.cells import Corruptions
 from robustest.claims.training.probes import Loss
 from robustest.cues import Cue
 from robustest.data.benchmarks import SequenceBenchmark
-from robustest.data.breeds import BreedsSplit
+from robustest.data.hierarchies import BreedsSplit
 from robustest.decisions.corruption_error import ErrorRates
 from robustest.discovery import Discovery
 from robustest.results import Result

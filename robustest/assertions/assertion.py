@@ -26,7 +26,7 @@ P = ParamSpec("P")
 def assertion(measure: Callable[P, Result], **defaults: float) -> Callable[[Callable[[], object]], Callable[P, Result]]:
     """Return a decorator that makes an assertion of a measurement.
 
-    The decorated function has no arguments; it has the assertion's name, and its docstring says what is claimed.
+    The decorated function has no arguments; it has the assertion's name, and its docstring states the claim.
 
     ```python
     @assertion(measure_robust_accuracy)

@@ -45,7 +45,7 @@ class Audit:
 
     Attributes:
         units: attack chunks by other means.
-        memory: stores what was audited.
+        memory: stores the audited outcomes.
         settings: seed, and number of examples.
         audited: positions of the samples audited so far, with True where the audit broke them.
     """

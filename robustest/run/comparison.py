@@ -27,7 +27,7 @@ _BEFORE, _SHOWN = 30, 80
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """What a claim is compared with.
+    """The comparison of a claim with a baseline or another model.
 
     Attributes:
         rule: decides on the comparison.
@@ -161,7 +161,7 @@ def measured_by(identity: object, task: object) -> str:
 
     Args:
         identity: as `Plan.identity`.
-        task: what an answer is.
+        task: defines answers.
     """
     try:
         return "" if identity is None else _in_words((identity, task))

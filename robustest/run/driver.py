@@ -91,7 +91,7 @@ class _Run:
     """One measurement.
 
     Attributes:
-        plan, memory, engine: what is measured, and how.
+        plan, memory, engine: of the measurement.
         stream: the outcomes so far.
         broken: number of units that known counterexamples break.
         refuted: the verdict, where known counterexamples alone refute the claim.
@@ -165,8 +165,8 @@ class _Run:
             return self.refuted
         if settled is None and stream.n:
             rule = self._with_other_model(rule)
-        # A baseline holds what the attack left, so that is what it is compared with: if some samples were audited now
-        # and none then, the same model would look worse. The audit's finds decide the claim on the number alone.
+        # A baseline holds outcomes without an audit, and is compared with such outcomes: if some samples were audited
+        # now and none then, the same model would look worse. The audit decides the claim on the number alone.
         found = stream
         if isinstance(rule, NoWorse):
             found = replace(stream, columns=dict(stream.columns), counts=dict(stream.counts))
@@ -253,7 +253,7 @@ class _Run:
         """Check and remember a measured chunk.
 
         Raises:
-            RobustestError: it could not be measured, or differs from what was read or remembered here.
+            RobustestError: it could not be measured, or differs from the samples read or the outcomes stored here.
         """
         if result.over:
             raise clock.OutOfTime
@@ -389,7 +389,7 @@ class _Run:
         """Return the decision of a run that the clock ended before anything was settled: it is inconclusive.
 
         Broken samples are quicker than others, so the number read by then depends on their outcomes, and bounds at a
-        number of samples do not hold for it. About the set, only what is settled has a verdict anyway.
+        number of samples do not hold for it. A claim about the set has a verdict only where it is settled anyway.
         """
         if decision.verdict is Verdict.INCONCLUSIVE:
             return decision
@@ -408,11 +408,11 @@ def in_order(
     begin: Callable[[Work], object | None],
     take: Callable[[ChunkResult], ChunkResult],
 ) -> Generator[ChunkResult]:
-    """Yield the result of every chunk in the order of the chunks; closing the generator ends what is under way.
+    """Yield the result of every chunk in the order of the chunks; closing the generator ends its chunks.
 
     1. Take the next chunk as soon as a worker is free, and look it up.
     2. A remembered result waits until everything under way has come in; other chunks go to the engine.
-    3. After a chunk that is measured only to be compared with what is remembered, wait for its result.
+    3. After a chunk that is measured only to be compared with its stored outcomes, wait for its result.
     4. A result that comes in is taken, and waits until every chunk before it was yielded.
 
     So little is measured beyond the chunk at which the reader stops, and as many results wait as there are workers.

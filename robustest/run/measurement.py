@@ -47,45 +47,56 @@ def measurement(kind: Kind | None = None) -> Callable[[Callable[P, R]], Callable
             # The names of its claims would lack that part.
             raise ConfigError(expected(f"arguments of {measure.__name__} in the kind {kind.name!r}", strangers))
 
-        def claimed(*args: P.args, **kwargs: P.kwargs) -> Result:
-            __tracebackhide__ = True
-            kind_ = cast("Kind", kind)
-            check_keywords(measure, kwargs)
-            for pack, other in extensions.all_of("robustest_kinds", Kind):
-                if other.name == kind_.name and other is not kind:
-                    what = f"the pack {pack!r} to give its kind of claim a name of its own"
-                    raise PackError(
-                        f"Expected {what} but {kind_.name!r} is another kind's too. Rename it, or uninstall it."
-                    )
-            try:
-                call = bound.bind(*args, **kwargs)
-            except TypeError:  # Python's own message names the function and the argument
-                return cast("Result", measure(*args, **kwargs))
-            name = ClaimName.of(kind_, call)
-            seconds = cast("Any", kwargs).get("time_budget", context.current().settings.time_budget)
-            try:
-                with named(name), clock.budget(seconds if isinstance(seconds, (int, float)) else None):
-                    result = cast("Result", measure(*args, **kwargs))
-                return kind_.describe(result, **name.fields(result.threshold))
-            except clock.OutOfTime as over:
-                given = {**call.arguments, **call.arguments.get("options", {})}
-                return _undecided(kind_, name, given, str(over))
-            except NotSearched as nothing:
-                nothing.claim = name.claim
-                raise
-
         @wraps(measure)
         def measured(*args: P.args, **kwargs: P.kwargs) -> R:
             __tracebackhide__ = True
             with unchanged_process(), full_float32():
-                found = measure(*args, **kwargs) if kind is None else cast("R", claimed(*args, **kwargs))
-            context.current().note(found if isinstance(found, Result) else None)
-            return found
+                if kind is None:
+                    return noted(measure(*args, **kwargs))
+                check_keywords(measure, kwargs)
+                check_unique(kind)
+                try:
+                    call = bound.bind(*args, **kwargs)
+                except TypeError:  # Python's own message names the function and the argument
+                    return noted(measure(*args, **kwargs))
+                name = ClaimName.of(kind, call)
+                seconds = cast("Any", kwargs).get("time_budget", context.current().settings.time_budget)
+                try:
+                    with named(name), clock.budget(seconds if isinstance(seconds, (int, float)) else None):
+                        found = cast("Any", measure(*args, **kwargs))
+                    result = kind.describe(found, **name.fields(found.threshold))
+                except clock.OutOfTime as over:
+                    given = {**call.arguments, **call.arguments.get("options", {})}
+                    result = _undecided(kind, name, given, str(over))
+                except NotSearched as nothing:
+                    nothing.claim = name.claim
+                    raise
+            return noted(cast("R", result))
 
         setattr(measured, _KIND, kind)
         return measured
 
     return decorate
+
+
+def noted(found: R) -> R:
+    """Tell the running test of a measurement that has ended; return its value."""
+    context.current().note(found if isinstance(found, Result) else None)
+    return found
+
+
+def check_unique(kind: Kind) -> None:
+    """Raise PackError if a pack has another kind of claim of the same name."""
+    for pack, other in _kinds_of_packs(extensions.manager()):
+        if other.name == kind.name and other is not kind:
+            what = f"the pack {pack!r} to give its kind of claim a name of its own"
+            raise PackError(f"Expected {what} but {kind.name!r} is another kind's too. Rename it, or uninstall it.")
+
+
+@cache
+def _kinds_of_packs(manager: object) -> list[tuple[str, Kind]]:
+    """Return the kinds of all packs of a plugin manager, asked once, as this comes before every measurement."""
+    return extensions.all_of("robustest_kinds", Kind)
 
 
 def _undecided(kind: Kind, name: ClaimName, given: Mapping[str, Any], reason: str) -> Result:

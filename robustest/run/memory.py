@@ -2,7 +2,7 @@
 
 The key of a chunk has two parts. One is what can be read: the model's code and weights, settings, samples, the look. It
 cannot show everything that answers depend on (files, the clock, the environment, patched packages). The other part is
-therefore what the model answers:
+therefore the model's answers:
 
 1. Before anything is recalled, the claim's own look runs on a few of its first samples. All that goes into the model
    and comes out of it is noted, including the first gradient, until there are enough notes (`listen`).
@@ -119,13 +119,12 @@ class Memory:
         """Return the memory of a measurement; it remembers nothing where its key cannot be computed.
 
         Args:
-            units: what is measured.
+            units: of the measurement.
             settings: with the store's folder.
             device: where it is measured: a device of this process, or the hardware of an engine's workers.
             identity: as `Plan.identity`; None remembers nothing.
         """
-        store = Store.of(settings)
-        if store is None:
+        if settings.store is None or (store := Store.of(settings)) is None:
             return cls(None, None)
         # The digest of the model is part of a result even where nothing is remembered: two runs are compared by it.
         fingerprint = units.fingerprint(settings, exported=identity is not None)
@@ -199,7 +198,7 @@ class Memory:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Watch the block for reads from outside, which become part of what is kept."""
+        """Watch the block for reads from outside, which become part of the entry."""
         if self._key is None:
             yield
             return
@@ -237,7 +236,7 @@ class Memory:
 
     @property
     def notices(self) -> tuple[str, ...]:
-        """Return why nothing is remembered or recalled, and what is wrong with the store."""
+        """Return why nothing is remembered or recalled, and problems of the store."""
         changed = f"measured anew: {self._changed}" if self._changed and self._fresh and not self._dates else ""
         return (*filter(None, [self.why_not, changed]), *(() if self._store is None else self._store.notices))
 
@@ -324,7 +323,7 @@ def listen(
     """Run a look on the first samples of a chunk, and note all that goes into the model and comes out of it.
 
     Shifts, cues and preprocessing change what goes in, so that they are noted too. The model must be frozen, as it is
-    measured; draws of a model that answers at random are seeded alike each time.
+    measured; draws of a model that answers at random have the same seed each time.
 
     Args:
         model: on its device.

@@ -1,7 +1,7 @@
 """A plugin's own units: games, episodes, pages of annotations. Positions go in, one outcome for each comes out.
 
-With this a package measures what is no labelled tensor, and has everything that robustest's claims have: the seeded
-order, early verdicts, memory, shards, workers and reports. It writes a `Countable`, and hands `OwnUnits` of it to a
+With this a package measures other things than labelled tensors, with the seeded order, early verdicts, memory, shards,
+workers and reports of robustest's claims. It writes a `Countable`, and hands `OwnUnits` of it to a
 `robustest.run.plan.Plan`.
 """
 

@@ -1,4 +1,4 @@
-"""From the arguments of a call to a plan: what is measured, how, and which rule decides.
+"""From the arguments of a call to a plan: units, look, settings, and the rule that decides.
 
 `Setup.of` turns a call's model, data and options into a classifier, samples and settings. `Setup.plan` adds the look
 and the rule of a claim. `Plan.against` adds the comparison with a baseline file or another model. A plan is one value,
@@ -53,11 +53,11 @@ class Options(TypedDict, total=False):
         device: "auto", "cpu", "cuda", "cuda:N" or "mps".
         batch_size: most samples in one model pass.
         precision: "fp32", "bf16" or "auto", for gradients alone.
-        scope: "set" (this very test set) or "population" (what it was drawn from).
+        scope: "set" (this very test set) or "population" (the one that it was drawn from).
         alpha: error allowed on each side, in (0, 0.5).
         family_size: claims that share the error of wrong early failures, >= 1.
         examples: counterexamples kept.
-        suppress: names of health checks that only note what they find.
+        suppress: names of health checks that only add notes.
         exact: True to measure every sample, even where the verdict is settled before.
         max_samples: most samples to measure.
         time_budget: seconds after which a claim ends, within the pass of the model that is under way.
@@ -140,7 +140,7 @@ class Setup:
         model: the classifier.
         samples: the data.
         settings: the running test's, with the call's options.
-        task: what an answer is, and when it holds.
+        task: defines answers, and when they hold.
         classifier_of: prepares any model as `model` was prepared: bounds, preprocessing, a detector's adapter, the
             classes of a benchmark.
     """
@@ -236,11 +236,11 @@ class Setup:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What is measured, and the rule that decides.
+    """A measurement to make, and the rule that decides.
 
     Attributes:
         statement: the claim in words, without its threshold.
-        units: what is counted, and what is done with a chunk of it.
+        units: samples with their model and look, or a plugin's units.
         settings: device, seed, batch size, examples, budgets, store, engine.
         rule: says when outcomes settle the claim, and decides.
         identity: all that outcomes depend on besides units, model and seed, made of plain values and attacks, threats,

@@ -70,7 +70,7 @@ class Replay:
 
     @property
     def notices(self) -> tuple[str, ...]:
-        """Return what is wrong with the corpus."""
+        """Return problems of the corpus."""
         return () if self._corpus is None else self._corpus.notices
 
     def replay(self, evaluator: Evaluator, samples: Samples, bounds: tuple[float, float]) -> set[int]:

@@ -1,7 +1,7 @@
-"""Units: what is counted, how it is read, and what is done with a chunk of it.
+"""Units: the things that a claim counts, how they are read, and how a chunk of them is measured.
 
 The driver knows a unit by its position and its digest alone. `Units` is everything else that it needs: the identity of
-what is measured, chunks and their outcomes, known counterexamples, audits, and the job for workers of other processes.
+model and look, chunks and their outcomes, known counterexamples, audits, and the job for workers of other processes.
 Two kinds exist: labelled samples that a look puts to a classifier (`ModelUnits`), and a plugin's own units
 (`robustest.run.own_units.OwnUnits`).
 """
@@ -42,7 +42,7 @@ _ROWS, _ROWS_LATER = 8, 4
 
 
 class Units:
-    """What is counted, in a fixed order.
+    """The things that a claim counts, in a fixed order.
 
     Attributes:
         replay: known counterexamples; None where units are not searched for any.
@@ -76,7 +76,7 @@ class Units:
         raise NotImplementedError
 
     def fingerprint(self, settings: Settings, *, exported: bool) -> Fingerprint:
-        """Return the identity of what is measured, without the units themselves.
+        """Return the identity of the measurement, without the units themselves.
 
         Args:
             settings: as measured with.
@@ -120,7 +120,7 @@ class Units:
         raise NotImplementedError
 
     def ask(self, memory: Memory, chunk: Any, marks: list[bytes]) -> None:
-        """Ask what is measured about the first chunk, so that the memory knows whether it answers as before."""
+        """Ask the model about the first chunk, so that the memory knows whether it answers as before."""
         raise NotImplementedError
 
     def cost(self) -> Tally:
@@ -180,7 +180,7 @@ class ModelUnits(Units):
         look: measures a chunk; where there is a replay, a frozen dataclass whose field `replay` holds it.
         replay: known counterexamples, or None.
         adapts: True if the look shows a model one condition only, so that a model that adapts is measured fresh.
-        task: what an answer is, and when it holds.
+        task: defines answers, and when they hold.
         classifier_of: prepares another model as this one was; None where the look fits this model alone.
         evaluator: makes the model's passes, inside `open`.
 

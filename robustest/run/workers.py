@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from robustest.run.units import Units
 
 RETRIES = 3
-"""A task fails after so many lost workers."""
+"""Number of lost workers after which a task fails."""
 _PACKS = {"ray": "robustest-ray"}
 """Known engines, and the packages that bring them."""
 
@@ -47,7 +47,7 @@ Mapper = Callable[[Any], Any]
 
 
 class Job(Protocol):
-    """What a worker needs before its first task."""
+    """A job, which a worker starts before its first task."""
 
     def start(self, device: str) -> Mapper:
         """Return the function that maps this job's tasks; called once in each worker.

@@ -1,11 +1,12 @@
 """Robust accuracy: the share of samples for which no misclassified input was found inside the threat.
 
-Where it is certified, what the attack left is bounded too (`robustest.bounds`): a sample that is proven holds whatever
-the attack. The interval goes from what is proven to what was not broken, and enough proofs pass the claim.
+With `certify`, bounds (`robustest.bounds`) also try to prove the samples that the attack left; a proven sample holds
+under every attack. The interval then goes from the proven share to the share that was not broken, and enough proofs
+pass the claim.
 
-Of a model that answers at random the details give the share of draws misclassified at the points found, on draws of
-their own, with a Clopper-Pearson interval: draws whose chances differ from sample to sample spread less than it allows
-for (Hoeffding, Ann. Math. Stat. 1956).
+For a model that answers at random, the details give the share of misclassified draws at the inputs found, on fresh
+draws, with a Clopper-Pearson interval: draws whose chances differ from sample to sample spread less than it allows for
+(Hoeffding, Ann. Math. Stat. 1956).
 """
 
 from __future__ import annotations
@@ -70,31 +71,30 @@ def measure_robust_accuracy(
     task: Task | str | None = None,
     **options: Unpack[Options],
 ) -> Result:
-    """Accuracy under the worst inputs that an attack finds inside a threat model.
+    """Measure accuracy under the worst inputs that an attack finds inside a threat model.
 
-    A sample counts as held if the model classifies it correctly and the attack breaks it nowhere. The
-    number is an upper bound on the true robust accuracy: a stronger attack can only lower it. So the result bounds from
-    above, its interval begins at 0, and `details["left_interval"]` is that of the accuracy which this attack left.
+    A sample holds if the model classifies it correctly and the attack does not break it. The number is an upper bound
+    on the true robust accuracy: a stronger attack can only lower it. So the interval begins at 0, and
+    `details["left_interval"]` is that of the accuracy under this attack.
 
-    A model that answers at random needs an attack that averages its answers, such as `EOT(PGD(), draws=10)`:
-    unchanged and found inputs are then judged by the majority of as many fresh draws. The details give the share of
-    draws misclassified at the points found, with an interval.
+    A model that answers at random needs an attack that averages its answers, such as `EOT(PGD(), draws=10)`: unchanged
+    and found inputs are then judged by the majority of as many fresh draws.
 
     Args:
         model: a torch module, TorchScript, or callable mapping images (N, *S) in the bounds to logits (N, K).
         data: `(x, y)`, a data set or a DataLoader; see `robustest.data.as_samples`.
-        threat: what the attacker may do, e.g. `Linf(8 / 255)`; eps in input units.
+        threat: the changes that the attacker may make, e.g. `Linf(8 / 255)`; eps in input units.
         at_least: the accuracy claimed, in 0..1; without one the verdict is "inconclusive".
-        no_worse_than: a baseline file, or another model (anything that `model` may be), which is asked and searched
-            alike, with the same draws, and each model is tried at what broke the other. On the same samples, no more
-            may be lost than `tolerance`, or than chance explains at alpha (exact one-sided McNemar test).
+        no_worse_than: a baseline file, or another model (anything that `model` may be), which is searched in
+            the same way, with the same draws; each model is also tried at the inputs that broke the other. On the same
+            samples, no more may be lost than `tolerance`, or than chance explains at alpha (exact one-sided McNemar
+            test).
         tolerance: the fall from the baseline's accuracy that is allowed, in 0..1.
         attack: a name ("fgsm", "pgd") or a searcher such as `PGD(steps=100)`; the settings' where None.
-        certify: "auto" or "linear": prove what can be proven of what the attack left, in L-inf, L2 and L1, of a torch
-            module, so that the interval begins at what is proven, and enough proofs pass the claim; the settings'
-            where None.
-        task: what the answers are, and when they are right, e.g. `Segmentation(19, floor=0.9)`; classification where
-            None. A sample that keeps its floor holds.
+        certify: "auto" or "linear": try to prove the samples that the attack left, for a torch module in L-inf, L2 and
+            L1; the settings' where None.
+        task: defines answers, and when they are right, e.g. `Segmentation(19, floor=0.9)`; classification where None. A
+            sample whose score is at least the floor holds.
         **options: see `robustest.run.plan.Options`.
 
     Raises:

@@ -1,8 +1,7 @@
 """Robust score: the mean of the worst scores that an attack finds inside the threat.
 
-A search does not stop where an answer counts as wrong: it goes on for the lowest score, and what is found is scored
-afresh. The worst input is picked for each sample by its score; for the mean IoU of a set that could be slightly worse
-still.
+A search does not stop where an answer counts as wrong: it goes on for the lowest score, and the input found is scored
+afresh. The worst input is chosen for each sample by its score; the mean IoU of a set could be slightly worse still.
 """
 
 from __future__ import annotations
@@ -73,15 +72,15 @@ def measure_robust_score(
     metric: Metric = "mean",
     **options: Unpack[Options],
 ) -> Result:
-    """The mean of the lowest scores that an attack finds inside a threat model.
+    """Measure the mean of the lowest scores that an attack finds inside a threat model.
 
     The number is an upper bound, as for `measure_robust_accuracy`. With `metric="miou"` it is the mean over classes of
     intersection over union, both summed over the set.
 
     Args:
         model, data: as for `measure_robust_accuracy`, with the task's outputs and targets.
-        threat: what the attacker may do, e.g. `Linf(4 / 255)`.
-        task: what the answers are, and how right they are, e.g. `Segmentation(19)`.
+        threat: the changes that the attacker may make, e.g. `Linf(4 / 255)`.
+        task: defines answers and their scores, e.g. `Segmentation(19)`.
         at_least: the mean claimed, in 0..1 and more than 0; without one the verdict is "inconclusive".
         no_worse_than: a baseline file, or another model, as for `measure_robust_accuracy`: on the same samples, the
             mean score may not fall by more than `tolerance`, unless chance explains it
@@ -134,11 +133,11 @@ class Worsening:
     """Scores of a chunk as it is, then the attack on all whose score can fall.
 
     Attributes:
-        cascade: what to try.
-        threat: what is allowed.
-        examples: how many samples may be shown, those that lost most.
-        counting: add the columns of what the set's metric counts.
-        every: hand over every input that lowers a score, to be tried on another model.
+        cascade: the attack.
+        threat: contains all inputs.
+        examples: most exhibits.
+        counting: add the columns of the mean IoU.
+        every: return every input that lowers a score, to be tried on another model.
     """
 
     cascade: Cascade
@@ -148,7 +147,7 @@ class Worsening:
     every: bool = False
 
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observation:
-        """What became of a chunk."""
+        """Return the outcomes of a chunk."""
         task = evaluator.task
         try:
             if not task.one_class:
@@ -217,7 +216,7 @@ class Worsening:
         return Observation({name: column.cpu().numpy() for name, column in columns.items()}, exhibits, stages, kept)
 
     def _attacked(self, evaluator: Evaluator, chunk: Chunk, before: Judgement) -> tuple[Tensor, Tensor, dict[str, int]]:
-        """The worst inputs found, their sizes, and how often each stage brought a score to 0."""
+        """Return the worst inputs, their sizes, and the number of scores that each stage brought to 0."""
         cascade, threat = self.cascade, self.threat
         after, size = chunk.x.clone(), torch.zeros(len(chunk.x), dtype=torch.float64, device=chunk.x.device)
         probe_inputs(evaluator, chunk, before.first, climbers(cascade, threat, evaluator, chunk), threat)
@@ -231,7 +230,7 @@ class Worsening:
         return after, size, outcome.stages
 
     def _probe(self, evaluator: Evaluator, part: Chunk, found: SearchOutcome) -> None:
-        """Ask what the checks of accuracy ask, of half of the usual score: that is broken which is below it."""
+        """Make the experiments of health checks; a sample below half of the median score counts as broken."""
         task = evaluator.task
         score = evaluator.judged(found.x, part.y, scored=True).score
         if task.one_class or score is None:
