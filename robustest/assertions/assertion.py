@@ -79,12 +79,15 @@ def assertion(measure: Callable[P, Result], **defaults: float) -> Callable[[Call
                 try:
                     return gate(measure(*args, **given), advises=kind.advises)
                 except NotSearched as nothing:
-                    return _unsearched(kind.name, nothing)
+                    return unsearched(kind.name, nothing)
 
-        # What is claimed, where the arguments are described, and what is raised.
-        text, raises, errors = inspect.cleandoc(words.__doc__ or "").partition("\n\nRaises:\n")
-        about = f"Arguments and errors are those of `{measure.__name__}`; returns the result."
-        claim.__doc__ = f"{text}\n\n{about}{raises}{errors}\n"
+        claim.__doc__ = (
+            f"{inspect.cleandoc(words.__doc__ or '')}\n\n"
+            f"Arguments and errors are those of `{measure.__name__}`; returns the result.\n\n"
+            "Raises:\n"
+            "    ClaimFailed: the claim does not hold.\n"
+            "    ClaimInconclusive: the samples do not settle it, or a check or a control forbids a pass.\n"
+        )
         claim.__annotations__ = dict(measure.__annotations__)
         made = cast("Any", claim)
         made.__signature__ = signature
@@ -129,7 +132,7 @@ def gate(result: Result, *, advises: bool = False) -> Result:
     raise error(failure_text(result, replay=""), result)  # the report of the run says once how to repeat its test
 
 
-def _unsearched(kind: str, nothing: NotSearched) -> Result:
+def unsearched(kind: str, nothing: NotSearched) -> Result:
     """Return the result of an assertion whose claim known counterexamples alone do not refute.
 
     Its test goes on to the next claim, and is skipped at its end unless one of its claims failed.

@@ -129,6 +129,7 @@ def entry_in(file: Path, key: str, n: int, each: int, *, scored: bool, by: str) 
             f"Expected the {was} samples that the baseline {file.name} was made of but got {now}. "
             f"Outcomes of other samples cannot be paired; if the change is meant, update it: {update_command()}"
         )
+    # Entries of older versions, and measures without words, are compared by their outcomes alone.
     if by and entry.measured_by and entry.measured_by != by:
         before, here = _apart(entry.measured_by, by)
         raise StoreError(
@@ -181,6 +182,7 @@ def _in_words(value: object) -> str:
     if isinstance(value, (tuple, list)):
         return f"({', '.join(map(_in_words, value))})"
     if is_dataclass(value):
+        # Fields that are not compared (a cache, a counter) do not change outcomes.
         given = ((field, getattr(value, field.name, None)) for field in fields(value) if field.compare)
         changed = (f"{field.name}={_in_words(one)}" for field, one in given if not _is_default(field, one))
         return f"{type(value).__name__}({', '.join(changed)})"

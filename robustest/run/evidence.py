@@ -283,6 +283,7 @@ class Stream:
         Returns:
             (m,) bool: the samples whose outcome is worse.
         """
+        # Rows of these samples in the stream, whose positions are in the seeded order.
         order = np.argsort(self.columns["id"])
         rows = order[np.searchsorted(self.columns["id"], ids.numpy(), sorter=order)]
         if "score" in observation.columns:
@@ -290,6 +291,7 @@ class Stream:
         else:
             worse = self.columns["held"][rows] & ~observation.columns["held"]
         for name, column in observation.columns.items():
+            # A copy: an audit of a claim with a baseline works on a stream that shares its columns with another.
             self.columns[name] = self.columns[name].copy()
             self.columns[name][rows[worse]] = column[worse]
         found = set(ids[torch.from_numpy(worse)].tolist())
@@ -311,6 +313,7 @@ class Stream:
     ) -> Evidence:
         """Return the sum in the order of the data."""
         columns = self.ordered()
+        # Replayed counterexamples are added without digests: then the data were not read as a whole.
         whole = len(self.marks) == self.total
         marks = [self.marks[place] for place in np.argsort(self.columns["id"])] if whole else []
         return Evidence(
@@ -348,6 +351,7 @@ def exhibits_of(
     All tensors have a row for each sample of the chunk; `moved` are targets that followed the change.
     """
     rows = which.nonzero().squeeze(1)
+    # A stable order, so that equally bad samples are shown in the same order on every device.
     rows = rows[badness[rows].argsort(descending=True, stable=True)][:most]
     return [
         Exhibit(

@@ -2,8 +2,8 @@
 
 `finish` makes the result of a plan; `result_of` makes one of several measurements. No claim passes if
 
-1. a health check found something (`healthy`), or
-2. a change of the claim changed no sample, or so few that nothing could have failed the claim (`tested`).
+1. a health check found something (`apply_findings`), or
+2. a change of the claim changed no sample, or so few that nothing could have failed the claim (`require_changes`).
 
 A claim under a change (a shift, a cue, a corruption) is tested only by the samples that changed:
 
@@ -138,7 +138,8 @@ def result_of(
     kind, details = about["kind"], about["details"]
     quantity = about.get("quantity") or kind.quantities[0]
     at_least, bounds, changed = quantity.comparison == ">=", about.get("bounds", ""), about.get("changed", ())
-    decision = tested(healthy(decision, evidence.findings), changed, threshold, at_least=at_least)
+    # Every result passes these two checks, so that no kind of claim can leave them out.
+    decision = require_changes(apply_findings(decision, evidence.findings), changed, threshold, at_least=at_least)
 
     # A value that a search only bounds may be anything beyond it: a stronger search may find more.
     low, high = decision.interval
@@ -166,6 +167,7 @@ def result_of(
         failures, wrong = int((~held).sum()), int((~held & ~clean).sum())
         details["clean_seen"] = {"right": int(clean.sum()), "of": len(clean), "failures": failures, "wrong": wrong}
     details["health"] = [finding.to_dict() for finding in evidence.findings]
+    # Before the comparison is added: its rule gives reasons itself.
     claimed = threshold is not None or bool(details.get("baseline"))
     notes = (*evidence.tally.notes, *(finding.message for finding in evidence.findings))
     if compared is not None:
@@ -264,7 +266,7 @@ def nothing_allowed(threat: Threat) -> tuple[str, ...]:
     return () if any(limits) else (f"{threat} allows no change",)
 
 
-def healthy(decision: Decision, findings: Sequence[HealthFinding]) -> Decision:
+def apply_findings(decision: Decision, findings: Sequence[HealthFinding]) -> Decision:
     """Return a decision that does not pass where a health check found something.
 
     A proof does not rest on a search, so that only findings about the model's own answers keep it from passing.
@@ -336,7 +338,9 @@ class Changed:
         return 0 if self.cut is None else int(self.cut.sum())
 
 
-def tested(decision: Decision, changed: Sequence[Changed], threshold: float | None, *, at_least: bool) -> Decision:
+def require_changes(
+    decision: Decision, changed: Sequence[Changed], threshold: float | None, *, at_least: bool
+) -> Decision:
     """Return a decision that does not pass where a change could not have failed the claim.
 
     Args:

@@ -30,7 +30,7 @@ def fresh_setup(setup: Setup) -> Setup:
     return setup.but(exact=True, max_samples=None, time_budget=None)
 
 
-def observed_fresh(plan: Plan, setup: Setup, looks: Sequence[Look], joined: Callable[[Columns], Columns]) -> Evidence:
+def observe_fresh(plan: Plan, setup: Setup, looks: Sequence[Look], joined: Callable[[Columns], Columns]) -> Evidence:
     """Measure a plan's samples under several looks, each with the model reset, and decide on all columns together.
 
     The check before the first chunk of each look resets the model (`robustest.engine.answer_checks`).

@@ -52,13 +52,13 @@ def measurement(kind: Kind | None = None) -> Callable[[Callable[P, R]], Callable
             __tracebackhide__ = True
             with unchanged_process(), full_float32():
                 if kind is None:
-                    return noted(measure(*args, **kwargs))
+                    return note(measure(*args, **kwargs))
                 check_keywords(measure, kwargs)
                 check_unique(kind)
                 try:
                     call = bound.bind(*args, **kwargs)
                 except TypeError:  # Python's own message names the function and the argument
-                    return noted(measure(*args, **kwargs))
+                    return note(measure(*args, **kwargs))
                 name = ClaimName.of(kind, call)
                 seconds = cast("Any", kwargs).get("time_budget", context.current().settings.time_budget)
                 try:
@@ -71,7 +71,7 @@ def measurement(kind: Kind | None = None) -> Callable[[Callable[P, R]], Callable
                 except NotSearched as nothing:
                     nothing.claim = name.claim
                     raise
-            return noted(cast("R", result))
+            return note(cast("R", result))
 
         setattr(measured, _KIND, kind)
         return measured
@@ -79,7 +79,7 @@ def measurement(kind: Kind | None = None) -> Callable[[Callable[P, R]], Callable
     return decorate
 
 
-def noted(found: R) -> R:
+def note(found: R) -> R:
     """Tell the running test of a measurement that has ended; return its value."""
     context.current().note(found if isinstance(found, Result) else None)
     return found

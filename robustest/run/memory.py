@@ -215,12 +215,14 @@ class Memory:
     def keep(self, what: object, observation: Observation, tally: Tally) -> None:
         """Store outcomes, unless the model's answers have changed since it was asked."""
         self._fresh = True
+        # Without answers there is no second part of the key.
         if self._store is None or self._key is None or self._hear is None or not self.remembers:
             return
         if self._watched is not None and self._hear(False) != self._watched:
             self._forget("the model's answers to the same samples changed while it was measured")
             return
         if self._unwritten is not None:
+            # Written with the first chunk, not before: a run that stores nothing must not hide the last answers.
             self._store.save(self._key.part("answers", self._marks), self._unwritten)
             self._unwritten = None
         self._store.save(self._key.part(self._answers, what), entry_of(observation, tally))
@@ -381,6 +383,7 @@ class _Listener:
         self._call = call
 
     def __call__(self, x: Tensor) -> Tensor:
+        # The input is noted even where the model is not called any more: it shows what the look made of the samples.
         self._note(x)
         if self.left == 0 or self.gradient is not None:
             raise _EnoughError

@@ -91,6 +91,7 @@ class ClaimName:
         given = {limit.name for limit in limits}
         bounded = next((one for one in kind.quantities if one.threshold in given), kind.quantities[0])
         threshold_name = bounded.threshold
+        # All claims of a test are about the same model, which has no name.
         subject = next(iter(signature))  # the model: what all claims of a test are about
         left_out = {*_NOT_NAMED, *kind.thresholds, *kind.limits, *({subject} - _DATA)}
         chosen = {name: value for name, value in arguments.items() if name not in left_out}
@@ -101,6 +102,7 @@ class ClaimName:
         if "severity" in chosen:  # ("fog", severity=5) and Shift("fog", 5) are the same claim
             severity, shift = chosen.pop("severity"), chosen["shift"]
             chosen["shift"] = None if shift is None else as_shift(shift, severity)
+        # Defaults are left out, so that an argument that a later version adds does not change old keys.
         parts = [
             part
             for name, value in chosen.items()

@@ -166,11 +166,12 @@ class Setup:
         def prepared(one: object) -> tuple[Classifier, Settings]:
             classifier, settings = apply(one, options)
             if isinstance(checked, Detection):
-                classifier = detecting(classifier, checked)
-            return restricted(classifier, data.classes) if isinstance(data, Benchmark) else classifier, settings
+                classifier = adapt_detector(classifier, checked)
+            return restrict_to(classifier, data.classes) if isinstance(data, Benchmark) else classifier, settings
 
         classifier, settings = prepared(model)
         given = data
+        # Names of classes in the data must be those of the model, in its order; a benchmark has its own map.
         if not isinstance(data, Benchmark):
             labels = classifier.labels or classifier.classes or None
             given = unwrapped(data, labels if checked.one_class else None)
@@ -362,7 +363,7 @@ def of_task(task: Task) -> str:
     return "" if task.one_class else f", by {task}"
 
 
-def detecting(model: Classifier, task: Detection) -> Classifier:
+def adapt_detector(model: Classifier, task: Detection) -> Classifier:
     """Return a detector that answers in rows, by the task's adapter.
 
     Raises:
@@ -374,12 +375,13 @@ def detecting(model: Classifier, task: Detection) -> Classifier:
     if model.module is None or model.call is not model.module:
         return replace(model, call=AdaptedCall(model.call, adapter), gives=gives)
     module = AdaptedModule(model.module, adapter)
+    # Workers build the detector by its recipe and adapt it there.
     path = "robustest.tasks.detection:built"
     recipe = None if model.recipe is None else Factory(path, recipe=model.recipe, adapter=adapter)
     return replace(model, call=module, module=module, recipe=recipe, gives=gives)
 
 
-def restricted(model: Classifier, classes: ClassMap) -> Classifier:
+def restrict_to(model: Classifier, classes: ClassMap) -> Classifier:
     """Return a classifier that answers among a benchmark's classes.
 
     Raises:
@@ -395,6 +397,7 @@ def restricted(model: Classifier, classes: ClassMap) -> Classifier:
     if model.module is None:
         return replace(model, call=_Restricted(model.call, classes))
     module = _RestrictedModule(model.module, classes)
+    # No recipe: it would build the model with all its classes.
     return replace(model, call=module, module=module, recipe=None)
 
 

@@ -83,6 +83,7 @@ class Replay:
         if kept is None:
             return set()
         fits = (kept.ids < len(samples)) & (kept.ids >= 0)
+        # The corpus may be of other data by now: positions beyond its end are skipped, labels are compared below.
         for rows in torch.split(fits.nonzero().squeeze(1), _BATCH):
             ids = kept.ids[rows]
             chunk = load(samples, ids, bounds=bounds, seed=self._settings.seed, device=evaluator.device)
@@ -110,6 +111,7 @@ class Replay:
             index = int(chunk.ids[row])
             margin, predicted = float(judged.margin[row]), judged.predicted[row].cpu()
             one = ReplayedInput(x[row].cpu(), float(size[row]), margin, predicted)
+            # Of several counterexamples of a sample the smallest is kept.
             if index not in self.known or one.size < self.known[index].size:
                 self.known[index] = one
 
@@ -230,6 +232,7 @@ def rounded(evaluator: Evaluator, threat: Threat, part: Chunk, found: Tensor, si
     Returns:
         The inputs (m, *S) and their sizes (m,).
     """
+    # Rounding moves an input, and may move it out of the threat or back to a right answer: both are checked.
     grey = from_levels(levels(found, part.bounds), part.bounds).clamp(*part.bounds)
     grey_size = threat.size(grey, threat.region(part.x, part.bounds))
     good = within(grey_size, threat) & ~evaluator.judged(grey, part.y).holds

@@ -52,6 +52,7 @@ class Halves:
         """
         if len(samples) < 2:
             raise DataError(f"Expected two samples or more, to search on and to judge on, but got {len(samples)}.")
+        # By the seed, so that the halves do not depend on an order in the data, such as by class.
         order = rng.permutation(seed, len(samples))
         count = min(most, len(order) // 2)
         return cls(samples, order[:count], order[count:].sort().values)

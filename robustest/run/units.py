@@ -227,6 +227,7 @@ class ModelUnits(Units):
         found = fingerprint(model.call, model.module, model.preprocessing)
         if not exported or found.digest is not None or model.module is None or model.call is not model.module:
             return found
+        # The exported graph takes the place of code that cannot be read; an export needs an example.
         example = self.samples.take(torch.zeros(1, dtype=torch.int64))[0].to(model.device or self.device(settings))
         return fingerprint(model.call, model.module, model.preprocessing, example=example)
 
@@ -269,6 +270,7 @@ class ModelUnits(Units):
 
     def digests(self, chunk: Chunk) -> list[bytes]:
         """As `Units.digests`: of each sample and its target, by shape, type and values."""
+        # The type and the shape belong to the digest: other arrays may have the same bytes.
         x, y = chunk.x.cpu().contiguous().numpy(), chunk.y.cpu().contiguous().numpy()
         shape = f"{y.shape[1:]} " if y.ndim > 1 else ""
         about = f"{x.dtype.str} {x.shape[1:]} {y.dtype.str} {shape}".encode()
@@ -278,6 +280,7 @@ class ModelUnits(Units):
         """As `Units.measure`: the checks of the model, the look, and the checks that need its passes."""
         evaluator, settings = self.evaluator, self._settings
         started, before = time.perf_counter(), Tally.of(evaluator) if self._busy else Tally()
+        # Draws of a random model depend on the chunk alone, not on the chunks before it or on the worker.
         seed_draws(chunk.key)
         if first or not self._busy:
             self._early = check_model(evaluator, chunk, settings.suppress, first_of_all=first)
@@ -290,9 +293,10 @@ class ModelUnits(Units):
         evaluator.check_labels(chunk.y)
         evaluator.probed, evaluator.probe_rows = False, _ROWS if first else _ROWS_LATER
         backward = evaluator.backward
-        observation = stratified(self.look(evaluator, chunk), evaluator.task, chunk)
+        observation = with_strata(self.look(evaluator, chunk), evaluator.task, chunk)
         if evaluator.backward > backward and not evaluator.probed:  # a look that took gradients and did not check them
             probe_gradient(evaluator, chunk, searched=False)
+        # Early inputs once more: an answer that has changed depends on the inputs between.
         ask_again(evaluator, self._early)
         evaluator.settle()
         return observation, Tally.of(evaluator).since(before, time.perf_counter() - started)
@@ -327,6 +331,7 @@ class ModelUnits(Units):
         """As `Units.job`: the model as a factory with its weights, or exported."""
         model, samples = self.model, self.samples
         identity = None if model.recipe is None else fingerprint(model.call, model.module, model.preprocessing).digest
+        # Two samples, since `torch.export` specialises on a batch size of 1.
         two = torch.arange(2).clamp(max=len(samples) - 1)
         return ModelJob(
             model=ship(model, lambda: samples.take(two)[0]),
@@ -367,7 +372,7 @@ class ModelUnits(Units):
     def replayed(self, ids: Tensor, examples: int) -> tuple[Observation, Tally]:
         """As `Units.replayed`."""
         chunk, replay = self.load(ids), cast("Replay", self.replay)
-        return self._counted(lambda one: stratified(replay.observed(one, chunk, examples), one.task, chunk))
+        return self._counted(lambda one: with_strata(replay.observed(one, chunk, examples), one.task, chunk))
 
     def shrunk(self, exhibits: list[Exhibit]) -> tuple[Observation, Tally]:
         """As `Units.shrunk`."""
@@ -423,6 +428,7 @@ class ModelUnits(Units):
                 "it with a baseline file."
             )
         queries = min((one.max_queries for one in (own, other) if one.max_queries is not None), default=None)
+        # The weaker access of both: gradients, scores or labels.
         gives = min(own.gives, other.gives)
         searches = isinstance(look, Searching)
         if has_threshold and searches and (own.gives, own.max_queries) != (gives, queries):
@@ -498,7 +504,7 @@ class ModelJob:
         return Station(units, blocks)
 
 
-def stratified(observation: Observation, task: Task, chunk: Chunk) -> Observation:
+def with_strata(observation: Observation, task: Task, chunk: Chunk) -> Observation:
     """Return an observation with the column of its strata, if the task has some (`robustest.decisions.strata`).
 
     All rows of a run must have the same columns, also those of replayed counterexamples.

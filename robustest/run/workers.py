@@ -205,6 +205,7 @@ class Station:
     def __call__(self, work: Work) -> ChunkResult:
         """Measure a chunk. An error is part of the result: the driver raises it in the chunk's place in the order."""
         try:
+            # Warnings would be lost in this process: they travel with the result, and the driver gives them.
             with clock.budget_until(work.until), warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
                 chunk = self._units.load(work.ids)
@@ -279,7 +280,7 @@ class Processes:
             ConfigError: something in it cannot be pickled.
         """
         self._jobs += 1
-        return self._jobs, pickled(job)
+        return self._jobs, pickle_job(job)
 
     def imap_unordered(self, job: Any, tasks: Iterable[Any]) -> Iterator[Any]:
         """As `Engine.imap_unordered`, one task at a time for each worker."""
@@ -293,6 +294,7 @@ class Processes:
                     running[worker.submit(job, task)] = (worker, task, 0)
                 if not running:
                     return
+                # A task is handed out only to an idle worker, so that an early stop leaves little measured in vain.
                 done, _ = wait(running, timeout=clock.left(), return_when=FIRST_COMPLETED)
                 if not done:
                     raise clock.OutOfTime  # each worker ends by itself, with the model pass that it is in
@@ -329,7 +331,7 @@ def threads_of(workers: int) -> int:
     return max(1, torch.get_num_threads() // workers)
 
 
-def pickled(job: Job) -> bytes:
+def pickle_job(job: Job) -> bytes:
     """Return a job as bytes for other processes of this machine.
 
     Raises:
@@ -354,6 +356,7 @@ class _Worker:
 
     def submit(self, job: tuple[int, bytes], task: Any) -> Future[Any]:
         if self.pool is None:
+            # Spawned, not forked: a forked process inherits locks of torch's threads, and cannot use CUDA.
             self.pool = ProcessPoolExecutor(
                 1, multiprocessing.get_context("spawn"), initializer=torch.set_num_threads, initargs=(self.threads,)
             )

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from robustest.assertions.assertion import _unsearched, gate
+from robustest.assertions.assertion import gate, unsearched
 from robustest.context import Context, running
 from robustest.errors import ClaimFailed, ClaimInconclusive, NotSearched
 from robustest.results import Cost, Result, Verdict
@@ -106,7 +106,7 @@ def test_advice_is_gated_where_a_threshold_is_claimed(
 
 def test_what_no_replay_refutes_says_nothing_of_the_number() -> None:
     with running(Context(settings=Settings(seed=7))):
-        result = _unsearched("robust_accuracy", NotSearched("accuracy >= 0.5", "replayed only"))
+        result = unsearched("robust_accuracy", NotSearched("accuracy >= 0.5", "replayed only"))
     assert (result.verdict, result.estimate, result.interval) == (Verdict.INCONCLUSIVE, None, (0.0, 1.0))
     assert (result.threshold, result.n, result.n_total, result.outcomes) == (None, 0, 0, ())
     assert (result.statement, result.rule, result.seed) == ("accuracy >= 0.5", "replayed only", 7)
