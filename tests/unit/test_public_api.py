@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import robustest
+from robustest import packs
 
 HEAVY = ("torch", "torchvision", "numpy", "scipy", "hypothesis", "PIL", "safetensors", "junit_xml")
 
@@ -27,6 +28,14 @@ def test_all_is_what_a_type_checker_sees() -> None:
     names = [name for _, name, _ in type_checking_imports()]
     assert robustest.__all__ == sorted(names)
     assert len(set(names)) == len(names)
+
+
+def test_names_for_packs_are_those_that_a_type_checker_sees() -> None:
+    tree = ast.parse(Path(packs.__file__).read_text(encoding="utf-8"))
+    block = next(n for n in tree.body if isinstance(n, ast.If))
+    seen = {alias.name: str(n.module) for n in block.body if isinstance(n, ast.ImportFrom) for alias in n.names}
+    assert seen == packs._MODULE_OF
+    assert [name for name in packs.__all__ if not hasattr(packs, name)] == []
 
 
 def test_measurements_are_those_that_a_type_checker_sees() -> None:
