@@ -1,10 +1,9 @@
-"""Data sets made of one kind of feature (Ilyas et al., "Adversarial examples are not bugs, they are features", 2019).
+"""Data sets made of one kind of feature (Ilyas et al., "Adversarial examples are not bugs, they are features")."""
 
-`robustified` keeps of each image only what a network's features hold: with a robust network robust features (D_R),
-with a standard one whatever it uses (D_NR). `mislabelled` keeps images as they are to the eye, and moves what else
-there is towards another class, whose label they get: D_rand and D_det. A network trained on those that does well on the
-unchanged test set has learned from features that no one sees.
-"""
+# `robustified` keeps of each image only the content of a network's features: with a robust network robust features
+# (D_R), with a standard one whatever it uses (D_NR). `mislabelled` keeps images as they are to the eye, and moves what
+# else there is towards another class, whose label they get: D_rand and D_det. A network trained on those that does well
+# on the unchanged test set has learned from features that no one sees.
 
 from __future__ import annotations
 
@@ -33,11 +32,11 @@ _APART = 0.1
 
 
 class Constructed(NamedTuple):
-    """A data set that was made.
+    """A constructed data set.
 
     Attributes:
         x: (N, *S) float32 on the CPU, inside the bounds; rows as in the data given.
-        y: (N,) int64 labels that it is to be trained with.
+        y: (N,) int64 labels to train with.
         reached: (N,) float32: 1 where the network takes the input for its label, 0 where not (`mislabelled`); the
             relative distance of its features from those aimed at (`robustified`).
     """
@@ -59,7 +58,7 @@ def robustified(
     bounds: tuple[float, float] | None = None,
     preprocessing: Preprocessing | None = None,
 ) -> Constructed:
-    """For each image one that starts at another, drawn at random, and ends where the network's features are alike.
+    """Return for each image one that starts at another, drawn at random, and ends at the image's features.
 
     Normalised gradient descent on the distance of the features (section 3.1, appendix C). With features of few
     dimensions only: a wide layer can be inverted, and the images come out as they went in, robust features or not.
@@ -113,10 +112,10 @@ def mislabelled(
     bounds: tuple[float, float] | None = None,
     preprocessing: Preprocessing | None = None,
 ) -> Constructed:
-    """Images moved a little towards another class of the network, and labelled so.
+    """Return images moved a little towards another class of the network, and labelled as that class.
 
     Section 3.2: "random" classes (D_rand) go with robust features by chance, "next" ones (D_det: y + 1) go with the
-    wrong ones always, so that what is learned from D_det is not robust features that leaked. Warns where the model
+    wrong ones always, so that nothing learned from D_det can be robust features that leaked. Warns where the model
     takes fewer than .9 of the images for their labels.
 
     Args:
@@ -153,12 +152,12 @@ def mislabelled(
 
 
 def _warn_unless(reached: Tensor, what: str) -> None:
-    """Warn where the data set is not what it is made to be: (N,) bool whether each sample is."""
+    """Warn where fewer than 0.9 of the samples reached (N,) bool their aim."""
     share = float(reached.double().mean())
     if share < _REACHED:
         warnings.warn(
-            f"Expected a constructed data set but only {share:.3f} of the samples {what}: what is learned from the "
-            "others says nothing. Allow more steps or a larger change, or keep the rows that `reached` marks.",
+            f"Expected a constructed data set but only {share:.3f} of the samples {what}: features learned from the "
+            "others show nothing. Allow more steps or a larger change, or keep the rows that `reached` marks.",
             stacklevel=3,
         )
 
@@ -172,20 +171,17 @@ def moved_to_others(
     steps: int,
     step_size: float | None = None,
 ) -> Constructed:
-    """A chunk as `mislabelled` makes it, on the evaluator's device.
+    """Return a chunk as `mislabelled` makes it, on the evaluator's device.
 
     Args:
         evaluator: of the model, which has seen a batch.
         threat, labels, steps, step_size: as for `mislabelled`.
         chunk: the images.
     """
-    target = _targets(chunk, evaluator.classes, labels)
+    if labels == "next":
+        target = (chunk.y + 1) % evaluator.classes
+    else:
+        target = rng.integers(rng.fold(chunk.key, "target"), (1,), evaluator.classes).flatten()
     aim = towards_class(target)
     made = ascend(evaluator, threat, chunk.x, aim, bounds=chunk.bounds, steps=steps, step_size=step_size)
     return Constructed(made, target, evaluator.task.holds(evaluator.logits(made), target).float())
-
-
-def _targets(chunk: Chunk, classes: int, labels: str) -> Tensor:
-    if labels == "next":
-        return (chunk.y + 1) % classes
-    return rng.integers(rng.fold(chunk.key, "target"), (1,), classes).flatten()

@@ -1,8 +1,8 @@
-"""A history in a folder: a file a claim, a file a month of runs, in an order of their own.
+"""A history in a folder: one file for each claim, one for each month of runs.
 
-A file's lines are its set of lines in the order of their bytes: first what it is of, then the runs by time. No line
-depends on another of its file, so two histories are joined by joining lines, and it does not matter which comes first;
-git's own `merge=union` does that too, in an order that is put right whenever the file is written.
+The lines of a file are a set, sorted by their bytes: first a header, then the runs by time. No line depends on another
+of its file, so two histories are merged by joining lines, in either order, and git's `merge=union` is one way to do
+so; the next write sorts them again.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ _Lines = dict[str, set[bytes]]
 
 
 def read(folder: Path) -> History:
-    """The entries of every claim that has a file, in the order of their time.
+    """Return the entries of every claim that has a file, by time.
 
     Raises:
-        StoreError: there is no history in the folder, or a file of it is damaged or none of a history.
+        StoreError: the folder has no history, or a file of it is damaged.
     """
     found = _names(folder)
     if not found:
@@ -56,10 +56,10 @@ def read(folder: Path) -> History:
 
 
 def add(folder: Path, entries: Mapping[Claim, Iterable[Entry]]) -> None:
-    """Add entries to a folder, which is made if absent; those that are there already are not added again.
+    """Add entries to a folder, which is created if absent; present entries are not added again.
 
     Raises:
-        StoreError: a file that is there is damaged; it and the others stay as they are.
+        StoreError: a file is damaged; all files stay as they are.
         OSError: the folder cannot be written.
     """
     lines: _Lines = {}
@@ -74,7 +74,7 @@ def add(folder: Path, entries: Mapping[Claim, Iterable[Entry]]) -> None:
 
 
 def add_history(folder: Path, other: Path) -> None:
-    """Add all that another folder holds: its lines, so that it does not matter which was there first.
+    """Add all lines of another folder.
 
     Raises:
         StoreError: a file of either is damaged; the folder stays as it is.
@@ -85,10 +85,9 @@ def add_history(folder: Path, other: Path) -> None:
 
 
 def _join(folder: Path, lines: _Lines) -> None:
-    """Write lines beside those that are there.
+    """Merge lines into the files, each of which is written whole and sorted.
 
-    Every file is written whole or not at all, and put in order where something else, such as git, had joined lines.
-    The claims' files come first: what a run's line names must be there, should the writing be cut short.
+    The claims' files come first: a run's line must not name a claim that is not there, should the process be killed.
     """
     with alone(folder):
         before = {name: _looking_right(folder, name, _lines(folder, name)) for name in _names(folder)}
@@ -203,7 +202,6 @@ def _names(folder: Path) -> list[str]:
 
 
 def _lines(folder: Path, name: str) -> list[bytes]:
-    """The lines of a file, as they are."""
     try:
         content = read_below(folder, name, most=LARGEST)
     except OSError as error:
@@ -215,7 +213,7 @@ def _lines(folder: Path, name: str) -> list[bytes]:
 
 
 def _looking_right(folder: Path, name: str, lines: list[bytes]) -> list[bytes]:
-    """The same lines, each of which looks like one of a history: what git left in conflict is not put in order."""
+    """Return the same lines; refuse those that git left in conflict."""
     for number, line in enumerate(lines, 1):
         if not (line.startswith(b'["') and line.endswith(b"]")):
             _damaged(folder, name, number, repr(line[:60].decode("utf-8", "replace")))
@@ -223,10 +221,10 @@ def _looking_right(folder: Path, name: str, lines: list[bytes]) -> list[bytes]:
 
 
 def _lines_of(folder: Path, name: str) -> tuple[bytes, list[tuple[int, bytes]]]:
-    """A file's first line and the others, once each and in their order, with their numbers as the file is.
+    """Return a file's header and its other lines, unique and sorted, with their line numbers.
 
     Raises:
-        StoreError: there is none, or more than one.
+        StoreError: there is no header, or more than one.
     """
     numbers: dict[bytes, int] = {}
     for number, line in enumerate(_lines(folder, name), 1):

@@ -47,7 +47,15 @@ from robustest.run.finish import Changed, fall_from, finish
 from robustest.run.fresh import ADAPTS, fresh_setup, observe_fresh
 from robustest.run.measurement import measurement
 from robustest.run.plan import Options, Plan, Setup, deciding, of_task
-from robustest.shifts import COMMON_CORRUPTIONS, CORRUPTIONS, Shift, ShiftedInputs, ShiftFunction, as_shift, followed
+from robustest.shifts import (
+    COMMON_CORRUPTIONS,
+    CORRUPTIONS,
+    Shift,
+    ShiftedInputs,
+    ShiftFunction,
+    as_shift,
+    follow_targets,
+)
 from robustest.shifts.tables import LARGE
 from robustest.tasks import Task
 
@@ -493,7 +501,7 @@ class Corrupting:
         for cell in self.cells:
             if isinstance(cell, Shift):
                 changed = cell.shifted(chunk.x, chunk.key, chunk.bounds)
-                moved = followed(task, cell, chunk.x, chunk.y, chunk.key, bounds=chunk.bounds)
+                moved = follow_targets(task, cell, chunk.x, chunk.y, chunk.key, bounds=chunk.bounds)
             else:
                 changed, moved = cell.shifted(chunk), chunk.y
             after = changed.x
