@@ -146,7 +146,7 @@ def name_of(monkeypatch: pytest.MonkeyPatch, measure: Callable[[], object]) -> A
 def test_a_claim_has_one_name_whatever_its_threshold_and_its_words(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     known, measured_claim = KINDS[kind], result_of_kind(kind)
     others = [name_of(monkeypatch, lambda at=at: known.result(threshold=at)) for at in (known.easy, known.hard)]
-    monkeypatch.setattr(Quantity, "says", lambda *_: "reworded")
+    monkeypatch.setattr(Quantity, "state", lambda *_: "reworded")
     monkeypatch.setattr(_Ball, "__str__", lambda _: "a reworded threat")
     others.append(name_of(monkeypatch, known.result))
     assert {one.claim for one in others} == {measured_claim.claim}

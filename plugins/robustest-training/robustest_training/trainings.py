@@ -35,7 +35,7 @@ from robustest.packs import (
     frozen,
     key_of,
     seed_draws,
-    seen_in,
+    outcomes_in,
 )
 
 
@@ -97,7 +97,7 @@ class Trainings:
             return anew()
         key = self._key.part(x, y, seed, what)
         found = self._store.load(key)
-        seen = None if found is None else seen_in(found)
+        seen = None if found is None else outcomes_in(found)
         if found is not None and seen is not None and (not self._store.doubted() or self._agrees(seen[0], key, anew)):
             self.dates.append(str(found.meta["when"]))
             return seen
