@@ -191,7 +191,7 @@ class Counts:
 def facts_of(
     details: Mapping[str, Any], names: Mapping[str, str], *, without: Collection[str] = (), leads: bool = True
 ) -> list[Fact]:
-    """Details that are single values, or few, as facts; what is a table is left to `robustest.reports.html.tables`.
+    """Details that are single values, or few, as facts; what is a table is left to `robustest.reports.html.figures`.
 
     A value and its "..._interval" become one fact.
 

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 from robustest.assertions.asserted import asserted as asserted
 from robustest.checks import checked_real as checked_real
 from robustest.checks import checked_whole as checked_whole
-from robustest.cli.exits import Exit as Exit
-from robustest.cli.exits import Refused as Refused
-from robustest.cli.first_gates.battery import PLACE as PLACE
-from robustest.cli.first_gates.battery import Probe as Probe
+from robustest.cli.commands.init import PLACE as PLACE
+from robustest.cli.commands.init import Probe as Probe
+from robustest.cli.screen import Exit as Exit
+from robustest.cli.screen import Refused as Refused
 from robustest.context import current as current
 from robustest.engine.chunks import Chunk as Chunk
 from robustest.engine.evaluator import Evaluator as Evaluator

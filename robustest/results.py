@@ -239,7 +239,7 @@ class Result:
 
     def _repr_html_(self) -> str | None:
         """This result as a notebook shows it: the card of the page, its pictures inside; None without Jinja2."""
-        shown: str | None = import_module("robustest.reports.html.notebook").card(self)  # a report, above this floor
+        shown: str | None = import_module("robustest.reports.html.page").card(self)  # a report, above this floor
         return shown
 
     def __bool__(self) -> bool:

@@ -123,7 +123,7 @@ def noted(measure: Callable[P, R]) -> Callable[P, R]:
     """A measurement that the running test knows of once it has ended.
 
     A test that neither claims nor measures anything does not pass, and of what was measured against a threshold and
-    then not asserted the report says so (`robustest.pytest_plugin.claims`).
+    then not asserted the report says so (`robustest.pytest_plugin.outcome`).
 
     All of it runs in full float32, the user's functions too, and not the model's passes alone: so precision and default
     type of the process move no outcome, and no key under which one is remembered. Both are the user's again afterwards.

@@ -11,10 +11,9 @@ from typing import Any
 import pytest
 
 from robustest import Result, Settings, Verdict
-from robustest.account import Account, Row
-from robustest.cli.commands.pairs import Change, changes, compared
+from robustest.account import Account, Ending, Row, Session
+from robustest.cli.commands.compare import Change, changes, compared
 from robustest.context import Context, running
-from robustest.endings import Ending, Session
 from robustest.reports import json_file
 
 sys.path.insert(0, str(Path(__file__).parent))

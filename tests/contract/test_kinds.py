@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 import robustest
 from robustest import ConfigError, DataError, Discovery, Linf, ModelError, Result, Verdict, strategies
-from robustest.cli.commands.bounds import SEEDS, suggestion
+from robustest.cli.commands.suggest import SEEDS, suggestion
 from robustest.cues import PixelPatch
 from robustest.data.answers.annotations import Annotations
 from robustest.data.breeds import BreedsSplit

@@ -16,18 +16,16 @@ import jsonschema
 import pytest
 
 from robustest import Cost, Counterexample, Linf, Result, Settings, Verdict
-from robustest.account import Account, Row
+from robustest.account import Account, Ending, Row, Session
 from robustest.cli import main
-from robustest.cli.fields import result_of
-from robustest.endings import Ending, Session
+from robustest.cli.results_file import result_of
 from robustest.facts import Captions, Counts, Fact, Limit, Variation
 from robustest.history import Origin
 from robustest.kinds import Quantity
 from robustest.measure import measure_robust_accuracy
 from robustest.reports import github, json_file, junit
 from robustest.reports import html as pages
-from robustest.reports.chance import Chance
-from robustest.reports.text import failure_text, measured
+from robustest.reports.text import Chance, failure_text, measured
 from robustest.results import REASONS, Pairing
 from robustest.run import noting
 from robustest.threats.balls import _Ball

@@ -30,7 +30,7 @@ from robustest.account import Account, Row
 from robustest.assertions import kinds
 from robustest.attacks import CASCADES, Cascade, Stage, as_attack
 from robustest.cli import main
-from robustest.cli.first_gates import scan
+from robustest.cli.commands import scan
 from robustest.data import as_samples
 from robustest.data.unwrapped import unwrapped
 from robustest.errors import PackError

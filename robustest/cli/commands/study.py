@@ -9,8 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from robustest.cli.exits import Exit, wrong
-from robustest.cli.screen import Screen, counted
+from robustest.cli.screen import Exit, Screen, counted, wrong
 from robustest.errors import ConfigError
 
 

@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from robustest.reports.states import red
 
-from robustest.account import Account, Row
+from robustest.account import Account, Ending, Row, Session
 from robustest.claims.robustness.robust_accuracy import ROBUST_ACCURACY
 from robustest.cli import main
-from robustest.endings import Ending, Session
 from robustest.reports import json_file
-from robustest.reports.states import red
 from robustest.results import Cost, Counterexample, Result, Verdict
 from robustest.settings import Settings
 from robustest.statistics import decide_share

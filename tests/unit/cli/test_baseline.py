@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from robustest.cli.first_gates.pytest_run import meaning
+
 from robustest.store.baselines import BaselineEntry, write
 
 Make = Callable[..., Any]

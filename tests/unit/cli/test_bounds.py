@@ -14,7 +14,7 @@ from robustest import Verdict
 from robustest.claims.cues.reliance import NO_SPURIOUS_FEATURE
 from robustest.claims.robustness.universal import UNIVERSAL_PERTURBATION
 from robustest.claims.shifts.shift_accuracy import SHIFT_ACCURACY
-from robustest.cli.commands.bounds import fewest, suggestion
+from robustest.cli.commands.suggest import fewest, suggestion
 from robustest.statistics import clopper_pearson, decide_drop, decide_share, most, need
 
 Make = Callable[..., Any]

@@ -12,8 +12,8 @@ import pytest
 from scipy.stats import binomtest
 
 from robustest import Settings
+from robustest.account import Ending
 from robustest.cli.commands.compare import keyed
-from robustest.endings import Ending
 from robustest.facts import Fact
 from robustest.results import NOT_PAIRED, Pairing, Verdict
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from robustest.cli.first_gates.templates import ACTIONS
+from robustest.cli.commands.init import ACTIONS
 
 Make = Callable[..., Any]
 FILES = ("tests/test_robustness.py", "tests/conftest.py", ".github/workflows/robustness.yml", ".robustest/.gitignore")

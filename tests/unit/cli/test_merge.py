@@ -13,7 +13,7 @@ from xml.etree.ElementTree import parse
 import pytest
 
 from robustest import Settings
-from robustest.endings import Ending
+from robustest.account import Ending
 from robustest.reports import json_file
 
 TESTS = [f"test_a.py::test_{name}" for name in ("one", "two", "three", "four")]

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from robustest import Settings
-from robustest.cli.exits import Exit, Refused
-from robustest.cli.runs import read_run
+from robustest.cli.results_file import read_run
+from robustest.cli.screen import Exit, Refused
 
 Make = Callable[..., Any]
 

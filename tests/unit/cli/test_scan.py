@@ -12,8 +12,8 @@ import numpy
 import pytest
 
 from robustest import Settings
-from robustest.cli.first_gates.battery import IMAGES, IMAGES_HEAD, PLACE, ROWS, ROWS_HEAD, Probe
-from robustest.cli.first_gates.scan import FILE, _source
+from robustest.cli.commands.init import IMAGES, IMAGES_HEAD, PLACE, ROWS, ROWS_HEAD, Probe
+from robustest.cli.commands.scan import FILE, _source
 from robustest.reports import json_file
 
 Make = Callable[..., Any]
@@ -31,7 +31,7 @@ def scanned(monkeypatch: pytest.MonkeyPatch, account: Make) -> Callable[..., Non
             json_file.write(path, account(rows, **more), Settings())
             return code
 
-        monkeypatch.setattr("robustest.cli.first_gates.suggest.run_pytest", run)
+        monkeypatch.setattr("robustest.cli.commands.suggest.run_pytest", run)
 
     return of
 

@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from robustest import Settings
-from robustest.cli.commands.bounds import fewest
-from robustest.cli.first_gates.suggest import QUIET
+from robustest.cli.commands.suggest import QUIET, fewest
 from robustest.reports import json_file
 
 Make = Callable[..., Any]
@@ -31,7 +30,7 @@ def suite(monkeypatch: pytest.MonkeyPatch, account: Make) -> Callable[..., list[
                 json_file.write(path, account(rows, lost=more.get("lost", [])), more.get("settings", Settings()))
             return code
 
-        monkeypatch.setattr("robustest.cli.first_gates.suggest.run_pytest", run)
+        monkeypatch.setattr("robustest.cli.commands.suggest.run_pytest", run)
         return calls
 
     return of

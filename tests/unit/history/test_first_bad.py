@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from robustest.history import Claim, Entry, course_of, timeline_of
-from robustest.history.course import BAD, GOOD, OPEN, place_of
+from robustest.history import BAD, GOOD, OPEN, Claim, Entry, course_of, place_of, timeline_of
 from robustest.store import history
 
 Make = Callable[..., Entry]

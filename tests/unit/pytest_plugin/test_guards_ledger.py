@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from robustest.ledger import Ledger, ending_of
+from robustest.pytest_plugin.ledger import Ledger, ending_of
 from robustest.results import Cost, Result, Verdict
 
 RESULT = Result(

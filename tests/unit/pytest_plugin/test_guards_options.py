@@ -11,9 +11,8 @@ import pytest
 from robustest.context import Context
 from robustest.errors import AttemptsFailed, ClaimFailed, ModelError, NoClaimError
 from robustest.pytest_plugin import options
-from robustest.pytest_plugin.attach import _folded, attach, columns
-from robustest.pytest_plugin.claims import Claimant, claimants, settle
-from robustest.pytest_plugin.stash import SETTINGS
+from robustest.pytest_plugin.options import SETTINGS
+from robustest.pytest_plugin.outcome import Claimant, _folded, attach, claimants, columns, settle
 from robustest.results import Cost, Result, Verdict
 from robustest.settings import Settings
 

@@ -9,7 +9,7 @@ import pytest
 
 from robustest.context import Context
 from robustest.errors import ClaimFailed, ModelError, NotSearched
-from robustest.pytest_plugin.replay import skip_if_not_searched, skip_if_only_replayed
+from robustest.pytest_plugin.outcome import skip_if_not_searched, skip_if_only_replayed
 
 REASON = "accuracy >= 0.5: replayed only: 3 known counterexamples still break"
 

@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from robustest import Cost, Counterexample, Result, Settings, Verdict
+from robustest.account import Ending
 from robustest.claims.robustness.robust_accuracy import ROBUST_ACCURACY
-from robustest.endings import Ending
 from robustest.kinds import Kind
 
 

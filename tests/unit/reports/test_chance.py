@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from robustest.reports.chance import Chance
+from robustest.reports.text import Chance
 from robustest.results import Cost, Result, Verdict
 from robustest.statistics.sequential import settle
 

@@ -9,9 +9,7 @@ import pytest
 
 from robustest import Result
 from robustest.facts import Variation
-from robustest.reports.html.curves import Curve, curves_of
-from robustest.reports.html.plots import plot_of
-from robustest.reports.html.scales import above
+from robustest.reports.html.figures import Curve, above, curves_of, plot_of
 
 
 @dataclass

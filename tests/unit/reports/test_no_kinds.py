@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 
 import pytest
+from robustest.cli.first_gates import battery, templates
 
 import robustest
-from robustest.cli.first_gates import battery, templates
 
 PACKAGE = Path(robustest.__file__).parent
 FILES = [

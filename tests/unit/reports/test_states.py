@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-
-from robustest.endings import OUTCOMES, Ending
 from robustest.reports.states import RED, STATES, TOLD, aside, state, without_result
+
+from robustest.account import OUTCOMES, Ending
 from robustest.results import Verdict
 
 BASELINE = {"threshold": None, "details": {"baseline": {"file": "b.json", "tolerance": 0.0}}}

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from robustest.history.lines import Asked, asked_line_of, head_of
+from robustest.history.runs import Run, lines_of
 
 from robustest.errors import StoreError
 from robustest.history import Claim, Entry
-from robustest.history.lines import Asked, asked_line_of, head_of
-from robustest.history.runs import Run, lines_of
 from robustest.store import history
 
 CLAIM = Claim("test_a.py::test_it[x/y]", "accuracy under noise")

@@ -29,7 +29,7 @@ from robustest.claims.training.subsets import Draws
 from robustest.claims.training.synthetic.real_and_synthetic import read_sets
 from robustest.context import Context, running
 from robustest.measure import measure_synthetic_covers
-from robustest.reports.html.curves import curves_of
+from robustest.reports.html.figures import curves_of
 
 Data = tuple[Tensor, Tensor]
 
