@@ -42,8 +42,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from robustest.shifts import COMMON_CORRUPTIONS, CORRUPTIONS, corrupt
-from robustest.shifts.corruptions import tables
+from robustest.shifts import COMMON_CORRUPTIONS, CORRUPTIONS, corrupt, tables
 
 SEVERITIES = (1, 2, 3, 4, 5)
 BATCH, SLOW = 14, {"glass_blur": 1, "zoom_blur": 4}

@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from robustest.cues import BackgroundSwap, PixelPatch, planted
-from robustest.discovery.failures.directions import find_failure_directions, principal_components
+from robustest.discovery.failure_directions import find_failure_directions, principal_components
 from robustest.measure import measure_no_backdoor_trigger, measure_no_failure_direction, measure_no_spurious_feature
 
 Data = tuple[Tensor, Tensor]

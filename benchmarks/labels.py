@@ -17,7 +17,7 @@ import torch
 import robustest
 from robustest import Responses, Verdict
 from robustest.data import aggregate
-from robustest.rules import Terms
+from robustest.decisions import Terms
 from robustest.rules.people.selection_gap import Answers, decide_selection_gap, selection_gap
 from robustest.rules.people.wrong_labels import decide_wrong
 

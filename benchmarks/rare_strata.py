@@ -29,30 +29,26 @@ from scipy.stats import t as student
 from robustest import Verdict
 from robustest.claims.robustness.min_perturbation import MedianRule
 from robustest.claims.training.trained import decision_over_seeds
-from robustest.rules import BaselineRule, DrawsRule, DropRule, ScoreBaselineRule, ShareRule, Terms
-from robustest.rules.approximate import approximate
-from robustest.rules.averages.corruption_error import CellsRule
-from robustest.rules.averages.scores import ScoreRule
-from robustest.rules.averages.weighted import WeightedRule
-from robustest.rules.calibration import CalibrationErrorRule, SelectiveRule, decide_accepted
-from robustest.rules.cues import CueRule
-from robustest.rules.groups import WorstGroupRule
-from robustest.rules.independent import FallRule
-from robustest.rules.people.agreement import AgreementRule
+from robustest.decisions import BaselineRule, DrawsRule, DropRule, ScoreBaselineRule, ShareRule, Terms
+from robustest.decisions.bets import MANY, capital
+from robustest.decisions.calibration import CalibrationErrorRule, bin_of, capital_below
+from robustest.decisions.cluster_means import cluster_difference_interval
+from robustest.decisions.corruption_error import CellsRule, WeightedRule
+from robustest.decisions.cues import CLASSES, CueRule, off_column, on_column
+from robustest.decisions.groups import WorstGroupRule
+from robustest.decisions.mean import ScoreRule
+from robustest.decisions.rate import AgreementRule
+from robustest.decisions.rule import Decision, approximate
+from robustest.decisions.selection import SelectiveRule, decide_accepted
+from robustest.decisions.two_set_drop import TwoSetDropRule, exceeds
 from robustest.rules.people.foreseen import decide_foreseen, decide_noticed, foreseen_interval, noticed_interval
 from robustest.rules.people.replication import decide_gap, replication_gaps
 from robustest.rules.people.selection_gap import Answers, decide_selection_gap, selection_gap
 from robustest.rules.people.wrong_labels import decide_wrong
 from robustest.rules.synthetic import CoversRule
-from robustest.statistics.betting import MANY, capital
-from robustest.statistics.calibration import bin_of, capital_below
 from robustest.statistics.cells import Cells
 from robustest.statistics.class_shares import total_variation
-from robustest.statistics.cluster_means import difference_of_means_interval
-from robustest.statistics.differences.flips import CLASSES, off, on
 from robustest.statistics.differences.ratios import decide_ratio
-from robustest.statistics.differences.two_shares import exceeds
-from robustest.statistics.fixed import Decision
 from robustest.statistics.resampling.seeded import seeded_gap, seeded_gap_interval, seeded_share_interval
 from robustest.statistics.resampling.training_draws import Trained
 from robustest.statistics.resampling.two_way import difference_by_annotator, share_by_annotator
@@ -161,7 +157,7 @@ def _fall(first: int, second: int, n: int, at_most: float, terms: Terms) -> bool
     # The interval's end lies where this test no longer rejects; it is not searched for where it does not here.
     if not exceeds(second, n, first, n, -at_most, alpha=terms.alpha):
         return False
-    rule = FallRule(threshold=at_most, first=first, n_first=n, whole=True, terms=terms)
+    rule = TwoSetDropRule(threshold=at_most, first=first, n_first=n, whole=True, terms=terms)
     return passed(rule.decide({"held": all_but(n - second, n)}, n, None))
 
 
@@ -242,7 +238,7 @@ def _cued(random: Random, n: int, moved: Callable[[NDArray[Any]], NDArray[Any]],
     """Columns of one cue: the label is answered with it, and what is moved is answered as another class without it."""
     label = random.choice(len(shares), size=n, p=shares)
     without = np.where(moved(label), (label + 1) % len(shares), label)
-    return {on(0): label, off(0): without, "label": label, CLASSES: np.full(n, len(shares))}
+    return {on_column(0): label, off_column(0): without, "label": label, CLASSES: np.full(n, len(shares))}
 
 
 @case("CueRule, flips", "5 % of samples flip", "no_spurious_feature")
@@ -359,13 +355,13 @@ def accepted(random: Random, n: int, terms: Terms) -> bool:
 @case("subpopulations: bets on subclass means", "5 % of subclasses lost", "subpopulation_shift")
 def subclasses_5(random: Random, n: int, terms: Terms) -> bool:
     first, second = _subclasses(random, n, 0.0), _subclasses(random, n, 0.05)
-    return difference_of_means_interval(first, second, terms.alpha)[1] <= 0.05 * 0.97 - HAIR
+    return cluster_difference_interval(first, second, terms.alpha)[1] <= 0.05 * 0.97 - HAIR
 
 
 @case("subpopulations: bets on subclass means", "1 % of subclasses lost", "subpopulation_shift")
 def subclasses_1(random: Random, n: int, terms: Terms) -> bool:
     first, second = _subclasses(random, n, 0.0), _subclasses(random, n, 0.01)
-    return difference_of_means_interval(first, second, terms.alpha)[1] <= 0.01 * 0.97 - HAIR
+    return cluster_difference_interval(first, second, terms.alpha)[1] <= 0.01 * 0.97 - HAIR
 
 
 def _subclasses(random: Random, n: int, lost: float) -> NDArray[np.float64]:
@@ -527,7 +523,7 @@ def power(subclasses: int, max_drop: float, runs: int) -> tuple[float, float]:
     for _ in range(runs):
         first = random.binomial(25, 0.97, subclasses) / 25
         second = random.binomial(25, random.beta(18, 2, subclasses)) / 25
-        by_bets += difference_of_means_interval(first, second, ALPHA)[1] <= max_drop
+        by_bets += cluster_difference_interval(first, second, ALPHA)[1] <= max_drop
         error = sqrt((first.var(ddof=1) + second.var(ddof=1)) / subclasses)
         by_t += first.mean() - second.mean() + student.ppf(1 - ALPHA, subclasses - 1) * error <= max_drop
     return by_bets / runs, by_t / runs

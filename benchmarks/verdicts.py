@@ -1,6 +1,6 @@
 """How often early verdicts err, how many samples they take, and what a comparison with a baseline sees.
 
-Simulates the stopping code that measurements use: `robustest.statistics.sequential.settle` on random orders of sets of
+Simulates the stopping code that measurements use: `robustest.decisions.share.settle_share` on random orders of sets of
 which a known number hold, and `BaselineRule` on pairs of outcomes. The worst points are the sets nearest to the
 threshold: one sample short of it, which must not pass, and just at it, which must not fail. The reference column is
 the mean over 200 (N = 1000) or 50 (N = 10000) runs of a prototype of the same rule; its own standard error is told from
@@ -25,11 +25,11 @@ from overhead import Counted, shared_models
 
 from robustest import Linf, Result, Settings, Verdict
 from robustest.context import Context, running
+from robustest.decisions import BaselineRule, ShareRule, clopper_pearson, count_at_least, failure_level
+from robustest.decisions.rule import EarlyVerdict
+from robustest.decisions.share import settle_share
 from robustest.measure import measure_robust_accuracy
-from robustest.rules import BaselineRule, ShareRule
 from robustest.run.options import terms_of
-from robustest.statistics import clopper_pearson, failure_level, need
-from robustest.statistics.sequential import Settled, settle
 
 ALPHA = 0.01
 WORST_RUNS = 5000
@@ -54,11 +54,11 @@ def streams(k: int, n: int, runs: int) -> Iterator[NDArray[np.bool_]]:
         yield generator.permutation(outcomes)
 
 
-def settled(held: NDArray[np.bool_], least: int) -> Settled:
+def settled(held: NDArray[np.bool_], least: int) -> EarlyVerdict:
     """The first point at which a stream is settled, looked for in ever longer beginnings, as measurements do."""
     n = len(held)
     for read in (n // 20, n // 4, n):
-        found = settle(held[:read], n, least, pass_alpha=ALPHA, fail_alpha=ALPHA)
+        found = settle_share(held[:read], n, least, pass_alpha=ALPHA, fail_alpha=ALPHA)
         if found is not None:
             return found
     raise AssertionError("every stream is settled at its end")
@@ -84,7 +84,7 @@ class Point:
 
 
 def simulated(k: int, n: int, threshold: float, runs: int) -> Point:
-    least = need(threshold, n)
+    least = count_at_least(threshold, n)
     truth = Verdict.PASSED if k >= least else Verdict.FAILED
     found = [settled(held, least) for held in streams(k, n, runs)]
     after = np.array([one.after for one in found])
@@ -95,7 +95,7 @@ def simulated(k: int, n: int, threshold: float, runs: int) -> Point:
 def early(n: int, threshold: float) -> bool:
     """One set size and threshold: a row for each true share."""
     kept = True
-    least = need(threshold, n)
+    least = count_at_least(threshold, n)
     print(f"\nN = {n}, threshold {threshold}")
     print("  true share        runs   wrong    rate  lower 99 %   mean samples    reference")
     rows: list[tuple[str, int, int, int | None]] = [
@@ -148,7 +148,7 @@ def failures(lost: float, gained: float, n: int, runs: int, tolerance: float, *,
         claim = BaselineRule(other=other, asked=False, before=before, tolerance=tolerance, terms=terms)
         order = generator.permutation(n)
         columns = {"held": now[order], "id": order}
-        failed += claim.decide(columns, n, claim.settled(columns, n)).verdict is Verdict.FAILED
+        failed += claim.decide(columns, n, claim.settle(columns, n)).verdict is Verdict.FAILED
     return failed / runs
 
 
@@ -183,7 +183,7 @@ def families() -> bool:
         blocked = 0
         for _ in range(runs):
             streams_ = (generator.permutation(np.arange(n) < least) for _ in range(claims))
-            ends = (settle(held, n, least, pass_alpha=ALPHA, fail_alpha=level) for held in streams_)
+            ends = (settle_share(held, n, least, pass_alpha=ALPHA, fail_alpha=level) for held in streams_)
             blocked += any(end is not None and end.verdict is Verdict.FAILED for end in ends)
         bound = clopper_pearson(blocked, runs, 0.01)[0]
         bar = ALPHA * claims / size
@@ -261,7 +261,7 @@ def main() -> None:
     if "--nets" in sys.argv:
         kept = nets(sys.argv[sys.argv.index("--nets") + 1], full="--full" in sys.argv)
     else:
-        print(f"early verdicts at alpha = {ALPHA} a side; the rule is robustest.statistics.sequential.settle")
+        print(f"early verdicts at alpha = {ALPHA} a side; the rule is robustest.decisions.share.settle_share")
         met = [early(n, threshold) for n, threshold in REFERENCE]
         kept = all([*met, families(), paired()])
     print(f"\n{'every bar is met' if kept else 'NOT every bar is met'}")

@@ -1,7 +1,7 @@
-"""What mkdocs cannot read from a file: references of claims, threats and the API, and pages that the nav forgot.
+"""Add to the site what no Markdown file holds: the references of claims, threats and the API.
 
-A page `claims/NAME.md` ends with the docstrings of `assert_NAME` and its twin, a page `threats/NAME.md` with the
-threat's. A claim without a page gets one with nothing else on it.
+A page `claims/NAME.md` ends with the docstrings of `assert_NAME` and its twin, the page `threats.md` with those of all
+threats. A claim without a page gets one with its reference alone. A page that the nav does not list is an error.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File
 
 import robustest
@@ -19,12 +20,14 @@ _OUTSIDE = re.compile(r"\[([^\]]*)\]\((?:\.\./)+(?!docs/)[^)]*\)")
 
 
 def on_config(config: Any) -> Any:
-    """Pages beside those of the nav come last, so that none is out of reach."""
+    """Refuse a page that no section of the nav lists: a reader would never find it."""
     docs = Path(config["docs_dir"])
     there = {path.relative_to(docs).as_posix() for path in docs.rglob("*.md")} | {page for page, _ in _generated(docs)}
-    more = sorted(there - set(_listed(config["nav"])))
-    if more:
-        config["nav"].append({"More": more})
+    unlisted = sorted(there - set(_listed(config["nav"])) - {"architecture.md"})
+    if unlisted:
+        raise PluginError(
+            f"Expected every page in the nav of mkdocs.yml but found {', '.join(unlisted)} in no section."
+        )
     return config
 
 
@@ -41,9 +44,9 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     kind, _, name = page.file.src_uri.removesuffix(".md").rpartition("/")
     if kind == "claims":
         return f"{text}\n## Reference\n\n" + _references([f"assert_{name}", f"measure.measure_{name}"])
-    if kind == "threats":
-        (threat,) = (one for one in robustest.__all__ if one.lower() == name)
-        return f"{text}\n## Reference\n\n{_references([threat])}"
+    if name == "threats":
+        threats = [one for one in robustest.__all__ if robustest._MODULE_OF[one].startswith("robustest.threats")]
+        return f"{text}\n## Reference\n\n{_references(threats)}"
     return text.replace("<!-- reference -->", _api()) if name == "api" else text
 
 

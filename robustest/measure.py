@@ -62,8 +62,8 @@ if TYPE_CHECKING:
     from robustest.claims.training.synthetic.synthetic_covers import (
         measure_synthetic_covers as measure_synthetic_covers,
     )
-    from robustest.statistics.effective import EffectiveRobustness as EffectiveRobustness
-    from robustest.statistics.effective import effective_robustness as effective_robustness
+    from robustest.decisions.effective_robustness import EffectiveRobustness as EffectiveRobustness
+    from robustest.decisions.effective_robustness import effective_robustness as effective_robustness
 
 _HOME: dict[str, tuple[str, ...]] = {
     "claims.confidence.calibrated": ("measure_calibrated",),
@@ -108,7 +108,7 @@ _HOME: dict[str, tuple[str, ...]] = {
         "samples_for",
     ),
     "claims.training.synthetic.synthetic_covers": ("measure_synthetic_covers",),
-    "statistics.effective": (
+    "decisions.effective_robustness": (
         "EffectiveRobustness",
         "effective_robustness",
     ),

@@ -18,9 +18,14 @@ from robustest.cli.commands.init import Probe as Probe
 from robustest.cli.screen import Exit as Exit
 from robustest.cli.screen import Refused as Refused
 from robustest.context import current as current
+from robustest.decisions import Decision as Decision
+from robustest.decisions import DrawsRule as DrawsRule
+from robustest.decisions import ShareRule as ShareRule
+from robustest.decisions import Terms as Terms
+from robustest.decisions import checked_threshold as checked_threshold
 from robustest.engine.chunks import Chunk as Chunk
 from robustest.engine.evaluator import Evaluator as Evaluator
-from robustest.engine.health_checks.health import Finding as Finding
+from robustest.engine.health import HealthFinding as HealthFinding
 from robustest.extensions import Command as Command
 from robustest.extensions import Section as Section
 from robustest.extensions import hookimpl as hookimpl
@@ -35,9 +40,6 @@ from robustest.regular import parts_below as parts_below
 from robustest.results import Pairing as Pairing
 from robustest.results import Result as Result
 from robustest.results import Verdict as Verdict
-from robustest.rules import DrawsRule as DrawsRule
-from robustest.rules import ShareRule as ShareRule
-from robustest.rules import Terms as Terms
 from robustest.run.driver import observe as observe
 from robustest.run.engines.engine import Engine as Engine
 from robustest.run.engines.engine import Job as Job
@@ -58,8 +60,6 @@ from robustest.run.result_building import finish as finish
 from robustest.run.result_building import shown_path as shown_path
 from robustest.run.setup import Setup as Setup
 from robustest.settings import Settings as Settings
-from robustest.statistics import Decision as Decision
-from robustest.statistics import checked_threshold as checked_threshold
 
 if TYPE_CHECKING:
     from robustest.claims.strategies.hypothesis_search import hunt as hunt

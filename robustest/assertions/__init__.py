@@ -40,7 +40,7 @@ from robustest.claims.training.landscape import measure_smooth_landscape
 from robustest.claims.training.nonrobust_reliance import measure_nonrobust_reliance
 from robustest.claims.training.robust_generalization import measure_robust_generalization
 from robustest.claims.training.synthetic.synthetic_covers import measure_synthetic_covers
-from robustest.discovery.least_patches.triggers import MAX_ANOMALY
+from robustest.discovery.triggers import MAX_ANOMALY
 
 
 @asserted(measure_accuracy)

@@ -7,26 +7,25 @@ from dataclasses import replace
 from functools import partial
 
 from robustest import extensions
-from robustest.attacks.cascade import Cascade as Cascade
-from robustest.attacks.cascade import Stage as Stage
+from robustest.attacks.alma import ALMA as ALMA
+from robustest.attacks.apgd import APGD as APGD
 from robustest.attacks.cascades import CASCADES as CASCADES
+from robustest.attacks.ddn import DDN as DDN
+from robustest.attacks.each_way import EachWay as EachWay
 from robustest.attacks.eot import EOT as EOT
-from robustest.attacks.gradient.alma import ALMA as ALMA
-from robustest.attacks.gradient.apgd import APGD as APGD
-from robustest.attacks.gradient.ddn import DDN as DDN
-from robustest.attacks.gradient.each_way import EachWay as EachWay
-from robustest.attacks.gradient.fab import FAB as FAB
-from robustest.attacks.gradient.fgsm import FGSM as FGSM
-from robustest.attacks.gradient.fmn import FMN as FMN
-from robustest.attacks.gradient.odi import ODIMargin as ODIMargin
-from robustest.attacks.gradient.patch import PatchGradient as PatchGradient
-from robustest.attacks.gradient.pgd import PGD as PGD
-from robustest.attacks.gradient.sigma_zero import SigmaZero as SigmaZero
-from robustest.attacks.gradient.spatial import SpatialGradient as SpatialGradient
-from robustest.attacks.gradient.spatial import SpatialGrid as SpatialGrid
+from robustest.attacks.fab import FAB as FAB
+from robustest.attacks.fgsm import FGSM as FGSM
+from robustest.attacks.fmn import FMN as FMN
+from robustest.attacks.hop_skip_jump import HopSkipJump as HopSkipJump
+from robustest.attacks.odi import ODIMargin as ODIMargin
+from robustest.attacks.patch_gradient import PatchGradient as PatchGradient
+from robustest.attacks.patch_rs import PatchRS as PatchRS
+from robustest.attacks.pgd import PGD as PGD
+from robustest.attacks.protocol import Cascade as Cascade
 from robustest.attacks.protocol import Evaluation as Evaluation
 from robustest.attacks.protocol import Problem as Problem
 from robustest.attacks.protocol import Searcher as Searcher
+from robustest.attacks.protocol import Stage as Stage
 from robustest.attacks.protocol import at_once as at_once
 from robustest.attacks.protocol import confined as confined
 from robustest.attacks.protocol import draws_of as draws_of
@@ -35,12 +34,13 @@ from robustest.attacks.protocol import passes as passes
 from robustest.attacks.protocol import searches as searches
 from robustest.attacks.protocol import suits as suits
 from robustest.attacks.protocol import supports as supports
-from robustest.attacks.queries.draws import RandomDraws as RandomDraws
-from robustest.attacks.queries.hop_skip_jump import HopSkipJump as HopSkipJump
-from robustest.attacks.queries.patch_rs import PatchRS as PatchRS
-from robustest.attacks.queries.sparse_rs import SparseRS as SparseRS
-from robustest.attacks.queries.spsa import SPSA as SPSA
-from robustest.attacks.queries.square import Square as Square
+from robustest.attacks.random_draws import RandomDraws as RandomDraws
+from robustest.attacks.sigma_zero import SigmaZero as SigmaZero
+from robustest.attacks.sparse_rs import SparseRS as SparseRS
+from robustest.attacks.spatial import SpatialGradient as SpatialGradient
+from robustest.attacks.spatial import SpatialGrid as SpatialGrid
+from robustest.attacks.spsa import SPSA as SPSA
+from robustest.attacks.square import Square as Square
 from robustest.errors import ConfigError, PackError, expected
 from robustest.models.needs import Needs as Needs
 from robustest.threats import Threat

@@ -12,23 +12,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from robustest.attacks.cascade import Cascade, Stage
-from robustest.attacks.gradient.alma import ALMA
-from robustest.attacks.gradient.apgd import APGD
-from robustest.attacks.gradient.ddn import DDN
-from robustest.attacks.gradient.each_way import EachWay
-from robustest.attacks.gradient.fab import FAB
-from robustest.attacks.gradient.fmn import FMN
-from robustest.attacks.gradient.odi import ODIMargin
-from robustest.attacks.gradient.patch import PatchGradient
-from robustest.attacks.gradient.pgd import PGD
-from robustest.attacks.gradient.sigma_zero import SigmaZero
-from robustest.attacks.gradient.spatial import SpatialGradient, SpatialGrid
-from robustest.attacks.queries.draws import RandomDraws
-from robustest.attacks.queries.hop_skip_jump import HopSkipJump
-from robustest.attacks.queries.patch_rs import PatchRS
-from robustest.attacks.queries.sparse_rs import SparseRS
-from robustest.attacks.queries.square import Square
+from robustest.attacks.alma import ALMA
+from robustest.attacks.apgd import APGD
+from robustest.attacks.ddn import DDN
+from robustest.attacks.each_way import EachWay
+from robustest.attacks.fab import FAB
+from robustest.attacks.fmn import FMN
+from robustest.attacks.hop_skip_jump import HopSkipJump
+from robustest.attacks.odi import ODIMargin
+from robustest.attacks.patch_gradient import PatchGradient
+from robustest.attacks.patch_rs import PatchRS
+from robustest.attacks.pgd import PGD
+from robustest.attacks.protocol import Cascade, Stage
+from robustest.attacks.random_draws import RandomDraws
+from robustest.attacks.sigma_zero import SigmaZero
+from robustest.attacks.sparse_rs import SparseRS
+from robustest.attacks.spatial import SpatialGradient, SpatialGrid
+from robustest.attacks.square import Square
 from robustest.models.needs import Needs
 from robustest.threats import L0, L1, L2, Linf, Patch, Spatial, Unbounded
 

@@ -8,9 +8,9 @@ margin at hand leaves an affine function of the input, whose least value over a 
 
 from robustest.bounds.graph import Network as Network
 from robustest.bounds.graph import read_network as read_network
+from robustest.bounds.linear import Ball as Ball
+from robustest.bounds.linear import ball_of as ball_of
 from robustest.bounds.operations import NoBound as NoBound
 from robustest.bounds.proofs import Proof as Proof
 from robustest.bounds.proofs import nothing_shown as nothing_shown
 from robustest.bounds.proofs import prove as prove
-from robustest.bounds.regions import Ball as Ball
-from robustest.bounds.regions import ball_of as ball_of

@@ -1,16 +1,18 @@
-"""A network read as a graph: affine maps with one nonlinearity between two of them."""
+"""The graph of a module whose forward computes with shapes, which only `torch.export` can read."""
 
 from __future__ import annotations
 
+import logging
+import operator
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, fx, nn
 
-from robustest.bounds.exported import exported
-from robustest.bounds.nonlinear import Nonlinearity
+from robustest.bounds.nonlinear import NONLINEAR, Nonlinearity, nonlinear_of
 from robustest.bounds.operations import (
     AFFINE,
     PRODUCTS,
@@ -22,8 +24,64 @@ from robustest.bounds.operations import (
     run_spread,
     unlike,
 )
-from robustest.bounds.settings import NONLINEAR, nonlinear_of
-from robustest.bounds.windows import Windows
+
+
+def exported(call: nn.Module, example: Tensor | None, why: Exception) -> tuple[nn.Module, fx.Graph]:
+    """A module with the weights, and the graph of what it computes of one input of any number of rows.
+
+    Args:
+        call: the module.
+        example: (B, *S) inputs of the shape that is read; values do not matter.
+        why: what `torch.fx` said; told where nothing can be read this way either.
+
+    Raises:
+        NoBound: no example, or no graph.
+    """
+    refusal = f"no bound: its graph cannot be read ({str(why).splitlines()[0][:120]})"
+    if example is None:
+        raise NoBound(refusal) from why
+    log = logging.getLogger("torch")
+    level, rows = log.level, example.new_zeros(3, *example.shape[1:])  # of 0 or 1 it would be told apart
+    try:
+        log.setLevel(logging.CRITICAL)
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")
+            shapes = ({0: torch.export.Dim("batch", min=1)},)
+            root = torch.export.export(call, (rows,), dynamic_shapes=shapes).module()
+    except Exception as error:  # torch's many
+        raise NoBound(refusal) from error
+    finally:
+        log.setLevel(level)
+    graph: fx.Graph = root.graph
+    for node in list(graph.nodes):
+        if node.op == "call_module" and not node.users:  # checks of shapes, which `Network` makes none of
+            graph.erase_node(node)
+        elif node.target is torch.ops.aten._native_batch_norm_legit_no_training.default:
+            _write_as_batch_norm(graph, node)
+        elif node.op == "output" and isinstance(node.args[0], (tuple, list)) and len(node.args[0]) == 1:
+            node.args = (node.args[0][0],)
+    return root, graph
+
+
+def _write_as_batch_norm(graph: fx.Graph, node: fx.Node) -> None:
+    """What torch 2.5 makes of a batch norm in eval mode, as what it was: of its three outputs only the first counts."""
+    x, weight, bias, mean, var, momentum, eps = node.args
+    with graph.inserting_before(node):
+        args = (x, weight, bias, mean, var, False, momentum, eps, False)
+        whole = graph.call_function(torch.ops.aten.batch_norm.default, args)
+    for user in list(node.users):
+        if user.op == "call_function" and user.target is operator.getitem and user.args[1] == 0:
+            user.replace_all_uses_with(whole)
+            graph.erase_node(user)
+    if not node.users:
+        graph.erase_node(node)
+
+
+# A network read as a graph: affine maps with one nonlinearity between two of them.
+
+
+if TYPE_CHECKING:
+    from robustest.bounds.linear import Windows
 
 _ROUNDING = 1e-4
 """Of the largest output: what adding in float32 may miss, and far less than what bends."""
@@ -96,7 +154,7 @@ class Segment:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rows:
+class Matrix:
     """An affine map as a matrix: each output element at zero (E,), and its coefficients of each argument (E, *S)."""
 
     height: Tensor
@@ -109,7 +167,7 @@ class Network:
 
     segments: tuple[Segment, ...]
     nonlinear: tuple[Nonlinearity, ...]
-    rows: dict[int, Rows] = field(default_factory=dict, compare=False)
+    rows: dict[int, Matrix] = field(default_factory=dict, compare=False)
     """Of segments, their outputs' coefficients, kept by `linear` once they were asked for."""
     windows: dict[int, Windows | None] = field(default_factory=dict, compare=False)
     """Of segments, their windows; None where there are none. Kept likewise."""

@@ -1,29 +1,203 @@
-"""Backward linear bounds: from the margins to the input, a nonlinearity at a time.
-
-Two things keep this cheap. An input of a nonlinearity is bounded backwards only where the interval that follows from
-the layer before leaves it undecided; and a row is one bound of one sample, so that samples with few such inputs cost
-little beside others.
-
-Rounding: every sum is of float32 numbers, so each bound is held to be wrong by `_ROUNDING` times the magnitudes that
-were added up, 128 units in the last place of float32: those of each affine map's own sums too, as coefficients that are
-pulled back through it are sums of the same products, and may be noise where they cancel. The network itself rounds as
-well, and less: the logits that a proof speaks of are those that it would give without rounding, and the same allowance
-is larger than what separates the two. (At margins of 10, bounds in float32 and float64 were seen to differ by 4e-6.)
-"""
+"""The balls over which a linear function's least value has a closed form."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from robustest.bounds.graph import Network, Rows, Segment
-from robustest.bounds.nonlinear import Lines, Slopes, dots
-from robustest.bounds.regions import Ball
-from robustest.bounds.windows import Windows, windows_of
+from robustest.bounds.nonlinear import Slopes, dots
+from robustest.threats import L1, L2, Bounds, Linf, Threat
+
+if TYPE_CHECKING:
+    pass
+import warnings
+from collections.abc import Sequence
+
+from robustest.bounds.graph import Matrix, Network, Segment
+from robustest.bounds.nonlinear import Lines
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ball:
+    """What B inputs may become: a box around them and, in L1 and L2, what of it lies within `eps`.
+
+    Attributes:
+        x: (B, *S) the inputs.
+        low, high: (B, *S) the ends of the box.
+        eps: the radius in L1 or L2; None in L-inf, where the box is all.
+        norm: 1 or 2; no matter in L-inf.
+    """
+
+    x: Tensor
+    low: Tensor
+    high: Tensor
+    eps: float | None = None
+    norm: int = 2
+
+    def pick(self, rows: Tensor) -> Ball:
+        """The balls of some rows."""
+        return Ball(x=self.x[rows], low=self.low[rows], high=self.high[rows], eps=self.eps, norm=self.norm)
+
+    def least(self, a: Tensor, sample: Tensor) -> tuple[Tensor, Tensor]:
+        """(R,) the least a · input over each row's ball, and the magnitudes of what was added up.
+
+        In L1 and L2 the larger of the least over the ball and the least over the box, as the inputs lie in both.
+
+        Args:
+            a: (R, *S) coefficients, one row a bound.
+            sample: (R,) int64, the sample of each row; (1,) where it is one for all.
+        """
+        size, low, high = a.abs(), self.low[sample], self.high[sample]
+        middle, reach = (low + high) / 2, (high - low) / 2
+        at, fall, magnitude = dots(a, middle), dots(size, reach), dots(size, middle.abs() + reach)
+        if self.eps is None:
+            return at - fall, magnitude
+        x, flat = self.x[sample], size.flatten(1)
+        dual = self.eps * (flat.amax(1) if self.norm == 1 else flat.norm(dim=1))
+        return torch.maximum(at - fall, dots(a, x) - dual), magnitude + dots(size, x.abs()) + dual
+
+
+def ball_of(threat: Threat, x: Tensor, bounds: Bounds) -> Ball | None:
+    """What inputs x (B, *S) may become under a threat; None where a linear function has no closed form over it."""
+    if type(threat) is Linf:
+        region = threat.region(x, bounds)
+        return Ball(x=x, low=region["low"].expand_as(x), high=region["high"].expand_as(x))
+    if type(threat) in (L1, L2):
+        low, high = ((x + side * threat.radius).clamp(*bounds) for side in (-1.0, 1.0))
+        return Ball(x=x, low=low, high=high, eps=threat.radius, norm=1 if type(threat) is L1 else 2)
+    return None
+
+
+# Two affine maps with one nonlinearity between them, where each output sees a small window of inputs alone.
+#
+# The outputs of a convolution that stand at one place, in all channels, read the same few inputs, and so do those
+# behind
+# a second convolution. What is pulled back from them is zero elsewhere: a small matrix a window does what a transposed
+# convolution does of rows that are mostly zeros. Nothing is known of convolutions here: windows are what is not zero.
+#
+
+
+_LARGEST_WINDOWS = 2**23
+"""Elements of all windows' matrices together."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Windows:
+    """G groups of C outputs at most that see K elements between and J inputs at most; unused places hold zeros.
+
+    Attributes:
+        outputs: (G, C) int64, the output's position; beyond the last where there is none.
+        between: (G, K) int64, positions of what they see of the nonlinearity's outputs.
+        inputs: (G, J) int64, positions of the inputs that those see.
+        coefficients: (G, C, K) of the outputs.
+        block: (G, K, J + 1) coefficients of the elements between, and in the last column what they are at zero.
+        height: (G, C) what the outputs are at zero.
+    """
+
+    outputs: Tensor
+    between: Tensor
+    inputs: Tensor
+    coefficients: Tensor
+    block: Tensor
+    height: Tensor
+
+    def ends(self, lines: Slopes, ball: Ball, sample: int, sizes: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
+        """Bounds of each output of one sample, before anything is allowed for rounding.
+
+        Args:
+            lines: of the nonlinearity.
+            ball: of the inputs.
+            sample: which one.
+            sizes: the magnitudes that the first map adds up, and those of the second, of all samples.
+
+        Returns:
+            (E,) lower bounds, (E,) upper bounds, and (E,) the magnitudes of what was added up for either.
+        """
+
+        def seen(values: Tensor) -> Tensor:
+            return values[sample].flatten()[self.between].unsqueeze(2)  # (G, K, 1)
+
+        a, size, c = self.coefficients, self.coefficients.abs(), self.coefficients.shape[1]
+        mean, half = seen(lines.mean), seen(lines.half)
+        middle, apart = a * mean.transpose(1, 2), size * half.transpose(1, 2)
+        at = self.height + torch.bmm(a, seen(lines.height_mean)).squeeze(2)
+        fall = torch.bmm(size, seen(lines.height_half)).squeeze(2)
+        added = torch.bmm(size, seen(lines.magnitude) + (mean.abs() + half) * seen(sizes[0])).squeeze(2)
+        inner = torch.cat([middle - apart, -(middle + apart)], dim=1)  # for the lower and, negated, the upper bounds
+        pulled = torch.bmm(inner, self.block)
+        flat = [values[sample].flatten()[self.inputs] for values in (ball.x, ball.low, ball.high)]
+        inside = Ball(x=flat[0], low=flat[1], high=flat[2], eps=ball.eps, norm=ball.norm)
+        group = torch.arange(len(a), device=a.device).repeat_interleave(2 * c)
+        least, reached = inside.least(pulled[..., :-1].flatten(0, 1), group)
+        bound = least.view(len(a), 2 * c) + pulled[..., -1]
+        magnitude = added + torch.maximum(*reached.view(len(a), 2, c).unbind(1))
+        found = (at - fall + bound[:, :c], at + fall - bound[:, c:], magnitude)
+        low, high, size = (self._placed(values, sizes[1][sample].numel()) for values in found)
+        return low, high, size + sizes[1][sample].flatten()
+
+    def _placed(self, values: Tensor, count: int) -> Tensor:
+        """(E,) in the outputs' order, of values (G, C)."""
+        room = values.new_zeros(count + 1)
+        room[self.outputs.flatten()] = values.flatten()
+        return room[:count]
+
+
+def windows_of(first: Matrix, second: Matrix, place: int) -> Windows | None:
+    """The windows of two maps; None where outputs have little in common, or see most of what there is.
+
+    Args:
+        first: of the inputs (place 0).
+        second: of the nonlinearity's outputs, at a place.
+        place: where they stand.
+    """
+    a, inner = second.coefficients[place].flatten(1), first.coefficients[0].flatten(1)
+    sees = a != 0
+    draw = torch.rand(a.shape[1], dtype=torch.float64, generator=torch.Generator().manual_seed(0)).to(a.device)
+    marks: Any = sees.double() @ draw  # two that meet by chance share a larger window
+    group = marks.unique(return_inverse=True)[1]
+    groups = int(group.max()) + 1
+    most = int(group.bincount().max())
+    between = torch.zeros(groups, a.shape[1], dtype=torch.bool, device=a.device)
+    between = between.double().index_add_(0, group, sees.double()) > 0
+    inputs = (between.to(inner) @ (inner != 0).to(inner)) > 0
+    k, j = max(1, int(between.sum(1).max())), max(1, int(inputs.sum(1).max()))
+    if 4 * j > 3 * inputs.shape[1] or groups * (most * k + k * j) > _LARGEST_WINDOWS or groups * most > 2 * len(a):
+        return None
+    outputs = torch.full((groups, most), len(a), device=a.device)
+    order = group.argsort(stable=True)
+    starts = group.bincount().cumsum(0) - group.bincount()
+    outputs[group[order], torch.arange(len(a), device=a.device) - starts[group[order]]] = order
+    between_at, inputs_at = (mask.int().argsort(dim=1, descending=True, stable=True) for mask in (between, inputs))
+    between_at, inputs_at = between_at[:, :k], inputs_at[:, :j]
+    padded, heights = torch.cat([a, a[:1] * 0]), torch.cat([second.height, second.height[:1] * 0])
+    return Windows(
+        outputs=outputs,
+        between=between_at,
+        inputs=inputs_at,
+        coefficients=padded[outputs[:, :, None], between_at[:, None, :]],
+        block=torch.cat([inner[between_at[:, :, None], inputs_at[:, None, :]], first.height[between_at, None]], 2),
+        height=heights[outputs],
+    )
+
+
+# Backward linear bounds: from the margins to the input, a nonlinearity at a time.
+#
+# Two things keep this cheap. An input of a nonlinearity is bounded backwards only where the interval that follows from
+# the layer before leaves it undecided; and a row is one bound of one sample, so that samples with few such inputs cost
+# little beside others.
+#
+# Rounding: every sum is of float32 numbers, so each bound is held to be wrong by `_ROUNDING` times the magnitudes that
+# were added up, 128 units in the last place of float32: those of each affine map's own sums too, as coefficients that
+# are
+# pulled back through it are sums of the same products, and may be noise where they cancel. The network itself rounds as
+# well, and less: the logits that a proof speaks of are those that it would give without rounding, and the same
+# allowance
+# is larger than what separates the two. (At margins of 10, bounds in float32 and float64 were seen to differ by 4e-6.)
+#
+
 
 _ROUNDING = 2.0**-17
 _ROWS = 2**14
@@ -130,17 +304,17 @@ class Bounding:
             pulled = torch.func.vmap(pull)(a.unsqueeze(1))
         return height, {place: part.squeeze(1) for place, part in zip(segment.places, pulled, strict=True)}
 
-    def _picked(self, depth: int, shape: torch.Size, places: Tensor) -> Rows:
+    def _picked(self, depth: int, shape: torch.Size, places: Tensor) -> Matrix:
         """The matrix's rows of some elements (P,) of a segment's output: those that are kept, where they have room."""
         if shape.numel() * max(self._sizes[place] for place in self.network.segments[depth].places) <= _MATRIX:
             rows = self._rows(depth, shape)
             kept = {place: a[places] for place, a in rows.coefficients.items()}
-            return Rows(height=rows.height[places], coefficients=kept)
+            return Matrix(height=rows.height[places], coefficients=kept)
         a = torch.zeros(len(places), shape.numel(), device=places.device).scatter_(1, places[:, None], 1.0)
         height, pulled = self._transposed(self.network.segments[depth], a.view(-1, *shape))
-        return Rows(height=height.flatten()[places], coefficients=pulled)
+        return Matrix(height=height.flatten()[places], coefficients=pulled)
 
-    def _rows(self, depth: int, shape: torch.Size) -> Rows:
+    def _rows(self, depth: int, shape: torch.Size) -> Matrix:
         """A segment as a matrix, which is the same for every sample, and is kept for the next ones."""
         if depth not in self.network.rows:
             elements = shape.numel()
@@ -151,7 +325,7 @@ class Bounding:
                 height, pulled = self._transposed(self.network.segments[depth], a.view(-1, *shape))
                 parts.append(pulled)
             coefficients = {place: torch.cat([part[place] for part in parts]) for place in parts[0]}
-            self.network.rows[depth] = Rows(height=height.flatten(), coefficients=coefficients)
+            self.network.rows[depth] = Matrix(height=height.flatten(), coefficients=coefficients)
         return self.network.rows[depth]
 
     def _windows(self, depth: int, shape: torch.Size) -> Windows | None:

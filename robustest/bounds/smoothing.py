@@ -8,7 +8,7 @@ from typing import Any
 from scipy.stats import norm
 
 from robustest.checks import checked_real, checked_whole
-from robustest.statistics import clopper_pearson
+from robustest.decisions import clopper_pearson
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,7 @@
-"""What a cue is, the simplest of them, and how large one is."""
+"""What a cue is, the simplest of them, and how large one is.
+
+Planting a cue in data: the control that a claim about spurious features must fail.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,8 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from robustest.checks import checked_real, checked_whole
+from robustest import rng
+from robustest.checks import checked_real
 from robustest.errors import ConfigError, expected
 
 
@@ -106,106 +110,6 @@ def distances(with_cue: Tensor, without: Tensor) -> CueSize:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PixelPatch:
-    """A rectangle of constant value at a fixed place.
-
-    Args:
-        top, left: its first row and column, >= 0.
-        height, width: its size in pixels, >= 1.
-        value: what it holds when on, in input units: one number for all channels, or one a channel.
-        off_value: what the place holds when off: what it holds in inputs without the cue (a black border's
-            0, say). Replacing is fairer than blacking out what was never black (Jain et al., ICLR 2022).
-
-    Raises:
-        ConfigError: a place or size is negative or not whole, or a value is not finite.
-    """
-
-    top: int
-    left: int
-    height: int = 1
-    width: int = 1
-    value: float | tuple[float, ...] = 1.0
-    off_value: float | tuple[float, ...] = 0.0
-
-    def __post_init__(self) -> None:
-        for name, low in (("top", 0), ("left", 0), ("height", 1), ("width", 1)):
-            checked_whole(name, getattr(self, name), low)
-        for name in ("value", "off_value"):
-            checked_colour(name, getattr(self, name))
-
-    @property
-    def name(self) -> str:
-        return f"{self.height}x{self.width} patch at row {self.top}, column {self.left}"
-
-    def on(self, x: Tensor) -> Tensor:
-        return self._filled(x, self.value)
-
-    def off(self, x: Tensor) -> Tensor:
-        return self._filled(x, self.off_value)
-
-    def _filled(self, x: Tensor, value: float | tuple[float, ...]) -> Tensor:
-        if x.ndim != 4 or self.top + self.height > x.shape[2] or self.left + self.width > x.shape[3]:
-            raise ConfigError(
-                expected(f"images (N, C, H, W) that hold a {self.name}", tuple(x.shape), "Move or shrink the patch.")
-            )
-        out = x.clone()
-        out[:, :, self.top : self.top + self.height, self.left : self.left + self.width] = colour_like(x, value)
-        return out
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class PatternPatch:
-    """A small picture at a fixed place.
-
-    Args:
-        top, left: its first row and column, >= 0.
-        pattern: (C, h, w) what the place holds when on, in input units.
-        off_pattern: the same when off; None leaves what each input has there.
-
-    Raises:
-        ConfigError: a place is negative or not whole, or a pattern is no finite tensor of the right shape.
-    """
-
-    top: int
-    left: int
-    pattern: Tensor
-    off_pattern: Tensor | None = None
-
-    def __post_init__(self) -> None:
-        checked_whole("top", self.top, 0)
-        checked_whole("left", self.left, 0)
-        for name in ("pattern", "off_pattern"):
-            given = getattr(self, name)
-            if given is None and name == "off_pattern":
-                continue
-            if not isinstance(given, Tensor) or given.ndim != 3 or not bool(given.isfinite().all()):
-                raise ConfigError(expected(f"{name} to be a finite tensor (C, h, w)", given))
-        if self.off_pattern is not None and self.off_pattern.shape != self.pattern.shape:
-            raise ConfigError(
-                expected(f"off_pattern of shape {tuple(self.pattern.shape)}", tuple(self.off_pattern.shape))
-            )
-
-    @property
-    def name(self) -> str:
-        height, width = self.pattern.shape[1:]
-        return f"{height}x{width} pattern at row {self.top}, column {self.left}"
-
-    def on(self, x: Tensor) -> Tensor:
-        return self._pasted(x, self.pattern)
-
-    def off(self, x: Tensor) -> Tensor:
-        return x if self.off_pattern is None else self._pasted(x, self.off_pattern)
-
-    def _pasted(self, x: Tensor, pattern: Tensor) -> Tensor:
-        channels, height, width = pattern.shape
-        if x.ndim != 4 or x.shape[1] != channels or self.top + height > x.shape[2] or self.left + width > x.shape[3]:
-            raise ConfigError(expected(f"images (N, {channels}, H, W) that hold a {self.name}", tuple(x.shape)))
-        out = x.clone()
-        out[:, :, self.top : self.top + height, self.left : self.left + width] = pattern.to(x)
-        return out
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class NullCue:
     """Nothing at all: every claim about it must hold, or the measurement itself is at fault.
 
@@ -274,3 +178,60 @@ def colour_like(x: Tensor, value: float | tuple[float, ...]) -> Tensor:
     if len(numbers) not in {1, x.shape[1]}:
         raise ConfigError(expected(f"one value, or one for each of {x.shape[1]} channels", value))
     return torch.tensor(numbers, dtype=x.dtype, device=x.device).view(1, -1, 1, 1)
+
+
+Plant = Callable[[Tensor, Tensor], Tensor]
+"""Maps data (N, *S) and labels (N,) to the same data with a cue planted."""
+
+
+def planting(cue: Cue, *, target: int, share: float = 0.95, others: float = 0.02, seed: int = 0) -> Plant:
+    """A function that plants a cue; see `planted`."""
+    return lambda x, y: planted(cue, x, y, target=target, share=share, others=others, seed=seed)[0]
+
+
+def planted(
+    cue: Cue, x: Tensor, y: Tensor, *, target: int, share: float = 0.95, others: float = 0.02, seed: int = 0
+) -> tuple[Tensor, Tensor]:
+    """Data where a cue goes with one class.
+
+    Args:
+        cue: switched on in the samples drawn, and off in the rest.
+        x, y: (N, *S) and (N,) int64.
+        target: the class that has it.
+        share, others: in what share of its samples, and of the other classes', in 0..1.
+        seed: draws them; a sample's draw depends on its index alone.
+
+    Returns:
+        The data (N, *S), and (N,) bool: where the cue is on.
+
+    Raises:
+        ConfigError: a share is not in 0..1, or no sample is of the class.
+    """
+    if not bool((y == target).any()):
+        raise ConfigError(expected(f"samples of class {target}", torch.unique(y).tolist()))
+    return planted_at(cue, torch.arange(len(x)), x, y, target=target, share=share, others=others, seed=seed)
+
+
+def planted_at(
+    cue: Cue,
+    ids: Tensor,
+    x: Tensor,
+    y: Tensor,
+    *,
+    target: int,
+    share: float = 0.95,
+    others: float = 0.02,
+    seed: int = 0,
+) -> tuple[Tensor, Tensor]:
+    """As `planted`, for some of the data: those with indices (N,) int64, which decide what each sample draws.
+
+    Raises:
+        ConfigError: a share is not in 0..1.
+    """
+    checked_real("share", share, 0.0, 1.0)
+    checked_real("others", others, 0.0, 1.0)
+    draw = rng.uniform(rng.fold(rng.keys(seed, ids), "planted cue"), (1,)).flatten().to(y.device)
+    has = draw < torch.where(y == target, share, others)
+    here = for_samples(cue, ids)
+    shape = (-1, *[1] * (x.ndim - 1))
+    return torch.where(has.to(x.device).view(shape), here.on(x.clone()), here.off(x.clone())), has

@@ -15,19 +15,23 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from robustest import rng
+from robustest.discovery.image_features import centred_spectrum
 
 Scorer = Callable[[Tensor], Tensor]
 """Maps features (N, D) to scores (N, K)."""
 
 _FOLDS = 5
+
 _CUTS = torch.tensor([0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.95, 0.98], dtype=torch.float64)
+
 _RIDGE = 3.0
+
 _LIMITS = torch.linspace(0.02, 0.85, 42, dtype=torch.float64)
 """Quantiles of a class's own scores that are tried as limits: a mark may be in a part of its images."""
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class ClassMark:
     """A class that scores mark.
 
     Attributes:
@@ -104,7 +108,7 @@ def membership(y: Tensor, labels: Sequence[int]) -> Tensor:
     return torch.stack([(y == label).double() for label in labels], 1)
 
 
-def marked(scores: Tensor, y: Tensor, labels: Sequence[int]) -> list[Mark]:
+def marked(scores: Tensor, y: Tensor, labels: Sequence[int]) -> list[ClassMark]:
     """For each class the limit of its score at which the gap is largest."""
     members = membership(y, labels).bool()
     found = []
@@ -116,7 +120,7 @@ def marked(scores: Tensor, y: Tensor, labels: Sequence[int]) -> list[Mark]:
         rest = torch.cat([shares[:own], shares[own + 1 :]]).amax(0)
         best = int((shares[own] - rest).argmax())
         share, other = float(shares[own, best]), float(rest[best])
-        found.append(Mark(label, share - other, share, other, float(limits[best])))
+        found.append(ClassMark(label, share - other, share, other, float(limits[best])))
     return found
 
 
@@ -128,3 +132,31 @@ def _telling(features: Tensor, member: Tensor, most: int) -> Tensor:
     apart = (member.T @ centred).abs() / size / spread * size.sqrt()
     telling: Tensor = torch.unique(apart.topk(min(most, features.shape[1]), dim=1).indices)
     return telling
+
+
+def matched_filter(images: Tensor, member: Tensor) -> Scorer:
+    """Scores of images by whitened filters, one a class.
+
+    Args:
+        images: (N, C, H, W) to fit on.
+        member: (N, K) float64, 1 where an image is of a class.
+
+    Returns:
+        Scores (M, K) of images (M, C, H, W).
+    """
+    amplitude = centred_spectrum(images).abs().mean(0).clamp(min=1e-6)
+
+    def white(x: Tensor) -> Tensor:
+        flat: Tensor = torch.fft.irfft2(centred_spectrum(x) / amplitude, s=x.shape[2:]).flatten(1)
+        return flat
+
+    rows, weights = white(images), member.to(images.dtype)
+    size = weights.sum(0).clamp(min=1).view(-1, 1)
+    mean = weights.T @ rows / size
+    rest = (1 - weights).T @ rows / (len(rows) - size).clamp(min=1)
+    apart = mean - rest
+    noise = rows.std(0) / size.sqrt()
+    filters = apart.sign() * (apart.abs() - noise).clamp(min=0)
+    filters = filters / filters.norm(dim=1, keepdim=True).clamp(min=1e-9)
+    centre = rows.mean(0)
+    return lambda x: ((white(x) - centre) @ filters.T).double()

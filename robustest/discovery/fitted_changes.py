@@ -18,19 +18,28 @@ from torch import Tensor
 
 from robustest import rng
 from robustest.cues.cue import Cue, distances, for_samples, switched
-from robustest.cues.filtered import FrequencyBand
-from robustest.cues.overlays import Grating
+from robustest.cues.whole_images import FrequencyBand, Grating
 from robustest.discovery.changes import (
     SMALLEST_BLOCKS,
     compressions_like,
     filters_like,
+    held,
     margins_like,
     noises_like,
     shadings_like,
     tones_like,
+    without_waves,
 )
-from robustest.discovery.class_marks import Mark, Scorer, binned_ridge, cross_fitted, marked, membership
-from robustest.discovery.family_features import (
+from robustest.discovery.class_marks import (
+    ClassMark,
+    Scorer,
+    binned_ridge,
+    cross_fitted,
+    marked,
+    matched_filter,
+    membership,
+)
+from robustest.discovery.image_features import (
     block_features,
     channel_features,
     edge_features,
@@ -39,8 +48,6 @@ from robustest.discovery.family_features import (
     shading_features,
     spectrum_features,
 )
-from robustest.discovery.fixed_patterns import matched_filter, without_waves
-from robustest.discovery.held_changes import held
 from robustest.discovery.proposals import CHANNELS, EDGES, NOISE, PROPERTIES, SPECTRA, Proposal
 
 _EXPLAINED = 0.5
@@ -103,7 +110,7 @@ _VIEWS: dict[str, tuple[_View, ...]] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pool:
+class ImagePool:
     """Images that suggest changes.
 
     Attributes:
@@ -160,7 +167,7 @@ class Pool:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class FamilyClassifier:
     """What one classifier of a family makes of the images.
 
     Attributes:
@@ -172,12 +179,12 @@ class Seen:
     """
 
     family: str
-    marks: tuple[Mark, ...]
+    marks: tuple[ClassMark, ...]
     scores: Callable[[Tensor], Tensor]
     labels: tuple[int, ...]
     of_kinds: bool = False
 
-    def odd(self, min_mark: float, by: float = _ODD) -> list[Mark]:
+    def odd(self, min_mark: float, by: float = _ODD) -> list[ClassMark]:
         """Marks of a gap of `min_mark` or more that exceeds by far what most other classes have."""
         found = []
         for mark in self.marks:
@@ -186,11 +193,11 @@ class Seen:
                 found.append(mark)
         return found
 
-    def alike(self, x: Tensor, mark: Mark) -> float:
+    def alike(self, x: Tensor, mark: ClassMark) -> float:
         """Share of images (M, C, H, W) that score like the marked class."""
         return self.each_alike([x], mark)[0]
 
-    def each_alike(self, images: Sequence[Tensor], mark: Mark) -> list[float]:
+    def each_alike(self, images: Sequence[Tensor], mark: ClassMark) -> list[float]:
         """`alike` of each of some sets of as many images."""
         found, own = list[float](), self.labels.index(mark.label)
         for first in range(0, len(images), _AT_A_TIME):
@@ -199,7 +206,7 @@ class Seen:
             found += like.view(len(some), -1).double().mean(1).tolist()
         return found
 
-    def having(self, pool: Pool, mark: Mark) -> Tensor:
+    def having(self, pool: ImagePool, mark: ClassMark) -> Tensor:
         """(N,) bool: as many images of the marked class as the gap is wide, those that score most like it.
 
         Scores of images that a classifier was fitted on order them well enough, and are too high for a limit.
@@ -210,7 +217,7 @@ class Seen:
         has[own[scores.topk(max(1, round(mark.gap * len(own)))).indices]] = True
         return has
 
-    def explained(self, after: Sequence[Tensor], before: Tensor, mark: Mark) -> list[float]:
+    def explained(self, after: Sequence[Tensor], before: Tensor, mark: ClassMark) -> list[float]:
         """Part of a mark's gap that each change of images of other classes makes up.
 
         Args:
@@ -222,7 +229,9 @@ class Seen:
         return [(share - start) / max(mark.own - start, 1e-9) for share in self.each_alike(after, mark)]
 
 
-def seen_by_families(pool: Pool, labels: Sequence[int], families: Collection[str] | None = None) -> list[Seen]:
+def seen_by_families(
+    pool: ImagePool, labels: Sequence[int], families: Collection[str] | None = None
+) -> list[FamilyClassifier]:
     """Return how the classifier of each family rates images of some classes; no image is rated by one fitted on it.
 
     Args:
@@ -245,7 +254,7 @@ def seen_by_families(pool: Pool, labels: Sequence[int], families: Collection[str
             marks = marked(cross_fitted(features, y, labels, view.fit, seed=pool.seed), y, labels)
             scorer = view.fit(features, membership(y, labels))
             scores = partial(_scored, scorer, view.describe, pool.bounds)
-            found.append(Seen(family, tuple(marks), scores, tuple(labels), view.of_kinds))
+            found.append(FamilyClassifier(family, tuple(marks), scores, tuple(labels), view.of_kinds))
     return found
 
 
@@ -254,8 +263,8 @@ def _scored(scorer: Scorer, describe: Describe, bounds: tuple[float, float], x: 
 
 
 def fitted_proposals(
-    seen: Sequence[Seen], pool: Pool, *, min_mark: float
-) -> tuple[list[Proposal], list[tuple[str, Mark]]]:
+    seen: Sequence[FamilyClassifier], pool: ImagePool, *, min_mark: float
+) -> tuple[list[Proposal], list[tuple[str, ClassMark]]]:
     """The changes that explain what marks a class, and the marks that none explains.
 
     One cause is sought before several: of the changes that explain a mark of a class best in some family, the one that
@@ -267,8 +276,8 @@ def fitted_proposals(
         min_mark: the gap at which a class is marked.
     """
     proposals: list[Proposal] = []
-    left: list[tuple[str, Mark]] = []
-    by_label: dict[int, list[tuple[Seen, Mark]]] = {}
+    left: list[tuple[str, ClassMark]] = []
+    by_label: dict[int, list[tuple[FamilyClassifier, ClassMark]]] = {}
     for one in seen:
         for mark in one.odd(min_mark):
             by_label.setdefault(mark.label, []).append((one, mark))
@@ -283,7 +292,7 @@ def fitted_proposals(
 class _Trial:
     """Changes tried on images of other classes, to see which of them explain what marks a class."""
 
-    def __init__(self, views: list[tuple[Seen, Mark]], pool: Pool, label: int) -> None:
+    def __init__(self, views: list[tuple[FamilyClassifier, ClassMark]], pool: ImagePool, label: int) -> None:
         self._views, self._bounds = views, pool.bounds
         self._pool, self._label = pool, label
         self._others, self._ids = pool.others(label)
@@ -291,7 +300,7 @@ class _Trial:
         self._made: dict[tuple[int, int], tuple[Cue, Tensor]] = {}
         self._strengths: dict[tuple[int, int], tuple[Cue, Cue | None]] = {}
 
-    def causes(self) -> tuple[list[Proposal], list[tuple[str, Mark]]]:
+    def causes(self) -> tuple[list[Proposal], list[tuple[str, ClassMark]]]:
         """Proposals, the one that explains most first, and the marks that they leave unexplained."""
         views = range(len(self._views))
         cues = [cue for at in views for cue in self._best(at)]
@@ -348,7 +357,7 @@ class _Trial:
             self._strengths[at, id(cue)] = cue, self._pool.held(cue, self._label, having)
         return self._strengths[at, id(cue)][1]
 
-    def _stands_for(self, cue: Cue, one: Seen, mark: Mark) -> bool:
+    def _stands_for(self, cue: Cue, one: FamilyClassifier, mark: ClassMark) -> bool:
         """Return True if images of the class lose their mark with the cue, as far as it can be taken away.
 
         Much else makes images score like those with waves, noise for one; waves that mark a class are all that does.
@@ -374,7 +383,9 @@ class _Trial:
         return self._made[id(cue), most][1]
 
 
-def explains(seen: Sequence[Seen], cue: Cue, label: int, pool: Pool, *, min_mark: float) -> Proposal | None:
+def explains(
+    seen: Sequence[FamilyClassifier], cue: Cue, label: int, pool: ImagePool, *, min_mark: float
+) -> Proposal | None:
     """A change as a proposal for a class, if it explains half of what marks it, in the mean over all its marks."""
     views = [(one, mark) for one in seen for mark in one.odd(min_mark) if mark.label == label]
     if not views:
@@ -393,7 +404,7 @@ def explains(seen: Sequence[Seen], cue: Cue, label: int, pool: Pool, *, min_mark
     return None if pool.lacks(weak, label, one.having(pool, mark)) else _proposal(explained, weak)
 
 
-def faintly_explains(seen: Sequence[Seen], cue: Cue, label: int, pool: Pool) -> Proposal | None:
+def faintly_explains(seen: Sequence[FamilyClassifier], cue: Cue, label: int, pool: ImagePool) -> Proposal | None:
     """Return a change as a proposal for a class if few of the class's images look like it, and few of any other's.
 
     So few cannot say that the change is what marks them: the proposal is no more than a reason not to pass.
@@ -411,7 +422,7 @@ def faintly_explains(seen: Sequence[Seen], cue: Cue, label: int, pool: Pool) -> 
     return None
 
 
-def changes_by_family(families: Sequence[str], pool: Pool, label: int) -> dict[str, list[Cue]]:
+def changes_by_family(families: Sequence[str], pool: ImagePool, label: int) -> dict[str, list[Cue]]:
     """Changes that might explain why families mark a class."""
     own, made = pool.y == label, dict[str, list[Cue]]()
     tones = tones_like(pool.x, own, pool.bounds) if {PROPERTIES, CHANNELS} & set(families) else []
@@ -427,7 +438,7 @@ def changes_by_family(families: Sequence[str], pool: Pool, label: int) -> dict[s
     return made
 
 
-def _proposal(views: Sequence[tuple[Seen, Mark]], cue: Cue) -> Proposal:
+def _proposal(views: Sequence[tuple[FamilyClassifier, ClassMark]], cue: Cue) -> Proposal:
     first, mark = max(views, key=lambda view: view[1].gap)
     families = tuple(sorted({one.family for one, _ in views}))
     return Proposal(

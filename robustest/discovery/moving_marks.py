@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from robustest import rng
-from robustest.cues.moving_mark import MovingMark, least_distances, nearest_places
+from robustest.cues.patches import MovingMark, least_distances, nearest_places
 from robustest.discovery.patch_places import RARE
 from robustest.discovery.proposals import MOVING, Proposal
 

@@ -14,8 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from robustest.checks import checked_images
-from robustest.cues.masked_patch import MaskedPatch
-from robustest.cues.overlays import Transplant
+from robustest.cues.patches import MaskedPatch, Transplant
 from robustest.discovery.proposals import PATCHES, Proposal
 
 RARE = 0.2

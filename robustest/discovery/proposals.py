@@ -69,7 +69,7 @@ class Discovery:
             `robustest.discovery.class_marks`.
         min_members: classes with fewer images among those searched on are not looked at, >= 5.
         max_anomaly: anomaly of a class's cheapest patch above which it is proposed; see
-            `robustest.discovery.least_patches.triggers`.
+            `robustest.discovery.triggers`.
         trigger_steps: of the search for cheapest patches, the one part that costs passes with gradients; 0 leaves it
             out.
 

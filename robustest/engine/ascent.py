@@ -1,18 +1,70 @@
-"""A fixed number of steps along the gradient, for every row alike: for training, and for looking at features.
-
-Nothing is searched for here, so nothing ends early: a training example that is misclassified already is made worse
-still, and a picture of a feature is driven on. Claims use `robustest.engine.searches.search` instead.
-"""
+"""What `ascend` climbs: functions of a model's outputs."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
+from robustest import rng
 from robustest.engine.evaluator import Evaluator
-from robustest.engine.objectives import Objective
-from robustest.engine.searches.rows import pick
-from robustest.threats import L1, Bounds, Rows, Threat, filled, per_row
+from robustest.engine.search import pick
+from robustest.tasks.class_losses import cross_entropy
+from robustest.threats import L1, L2, Bounds, Rows, Threat, filled, per_row
+
+Objective = Callable[[Tensor, slice], Tensor]
+"""Maps the model's outputs (b, K) for a part of the rows to (b,) values to climb; the slice says which part."""
+
+
+def away_from(y: Tensor) -> Objective:
+    """The cross-entropy of classes y (N,)."""
+
+    def objective(logits: Tensor, part: slice) -> Tensor:
+        return cross_entropy(logits, y[part])
+
+    return objective
+
+
+def towards_class(y: Tensor) -> Objective:
+    """The cross-entropy of classes y (N,), negated."""
+
+    def objective(logits: Tensor, part: slice) -> Tensor:
+        return -cross_entropy(logits, y[part])
+
+    return objective
+
+
+def towards_features(aim: Tensor) -> Objective:
+    """The distance of features from those aimed at (N, D), relative to their length, negated."""
+
+    def objective(features: Tensor, part: slice) -> Tensor:
+        return -relative_distance(features, aim[part])
+
+    return objective
+
+
+def feature(index: Tensor) -> Objective:
+    """One feature of each row: index (N,) int64."""
+
+    def objective(features: Tensor, part: slice) -> Tensor:
+        return features.gather(1, index[part].unsqueeze(1)).squeeze(1)
+
+    return objective
+
+
+def relative_distance(features: Tensor, aim: Tensor) -> Tensor:
+    """(N,) Euclidean distance of features (N, D) from those aimed at, over the length of the latter."""
+    apart: Tensor = torch.linalg.vector_norm(features - aim, dim=1)
+    scale: Tensor = torch.linalg.vector_norm(aim, dim=1).clamp(min=torch.finfo(aim.dtype).tiny ** 0.5)
+    return apart / scale
+
+
+# A fixed number of steps along the gradient, for every row alike: for training, and for looking at features.
+#
+# Nothing is searched for here, so nothing ends early: a training example that is misclassified already is made worse
+# still, and a picture of a feature is driven on. Claims use `robustest.engine.search` instead.
+#
 
 
 def ascend(
@@ -68,3 +120,68 @@ def _slope(evaluator: Evaluator, threat: Threat, region: Rows, z: Tensor, object
         return threat.render(point, region if len(point) == len(z) else pick(region, part))
 
     return evaluator.gradient(z, render, objective)[1]
+
+
+# Inputs that drive a feature up, and inputs whose features are those of another.
+#
+# Engstrom et al., "Adversarial Robustness as a Prior for Learned Representations" (2019), sections 4 and 5: gradient
+# steps from grey with a little noise, anywhere inside the bounds. Nothing but the network's own gradient keeps the
+# result natural, so what a standard network gives looks like noise, and what a robust one gives like the input.
+#
+
+
+_NOISE = 0.05
+"""Standard deviation of the noise on grey, in widths of the bounds (the paper's is 1/20)."""
+
+
+def grey(key: Tensor, shape: Sequence[int], bounds: Bounds) -> Tensor:
+    """(N, *shape) starts: the middle of the bounds, with a little noise of each key (N,)."""
+    low, high = bounds
+    noise = rng.normal(rng.fold(key, "grey"), shape)
+    return ((low + high) / 2 + _NOISE * (high - low) * noise).clamp(low, high)
+
+
+def maximised(read: Evaluator, start: Tensor, index: Tensor, *, bounds: Bounds, steps: int) -> Tensor:
+    """Inputs (N, *S) that drive one feature each as high as gradient steps take it.
+
+    Args:
+        read: an evaluator that answers with features (B, D).
+        start: (N, *S) inside the bounds.
+        index: (N,) int64 features.
+        bounds: the input's bounds.
+        steps: gradient steps, >= 1.
+
+    Raises:
+        ModelError: the features have no gradient, or one that is not finite.
+    """
+    return ascend(read, everywhere(start, bounds), start, feature(index), bounds=bounds, steps=steps, falling=True)
+
+
+def inverted(
+    read: Evaluator, start: Tensor, aim: Tensor, *, bounds: Bounds, steps: int, step_size: float | None = None
+) -> Tensor:
+    """Inputs (N, *S) whose features come close to those aimed at (N, D).
+
+    Args:
+        read, start, bounds, steps: as for `maximised`.
+        aim: (N, D) features.
+        step_size: Euclidean length of the first step, in input units; None lets the steps span the bounds.
+
+    Raises:
+        ModelError: as for `maximised`.
+    """
+    return ascend(
+        read,
+        everywhere(start, bounds),
+        start,
+        towards_features(aim),
+        bounds=bounds,
+        steps=steps,
+        step_size=step_size,
+        falling=True,
+    )
+
+
+def everywhere(x: Tensor, bounds: Bounds) -> L2:
+    """The Euclidean ball that holds everything inside the bounds, for steps that follow the gradient's direction."""
+    return L2((bounds[1] - bounds[0]) * max(1, torch.Size(x.shape[1:]).numel()) ** 0.5)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -10,9 +10,7 @@ from torch import Tensor
 
 from robustest import rng
 from robustest.data import Samples
-from robustest.engine.evaluator import Evaluator
-from robustest.engine.health_checks.hints import hints
-from robustest.errors import DataError, ModelError
+from robustest.errors import DataError
 from robustest.threats import Bounds
 
 _SMALLEST, _LARGEST = 64, 512
@@ -20,12 +18,6 @@ _SHARE = 4
 """A chunk is at most this fraction of what was read before it: an early verdict reads little beyond its point."""
 EXACT = 2**24
 """Whole numbers below it are float32 numbers, each of them."""
-_PROBE = 8
-"""Samples that the checks of the forward pass twice, and once more among other neighbours."""
-_ASKED_BESIDE = 2
-"""Samples that are asked among others of another kind, where a claim has two."""
-_APART = 0.05
-"""Answers differ where a logit moves by this share of the usual lead; batches alone move last bits."""
 _READ_TWICE = 16
 """Samples that the check for data that change reads twice."""
 
@@ -145,87 +137,6 @@ def _vanishing(got: str) -> str:
         f"Expected the data to give the same samples when they are read twice but got: {got}. Switch off random "
         "transforms (crops, flips, noise) and draws in __getitem__, or collect the samples into (x, y) first."
     )
-
-
-def check_forward(evaluator: Evaluator, chunk: Chunk, suppress: Collection[str], *, first_of_all: bool = True) -> None:
-    """Pass the first few samples again: labels, logits, a forward that answers the same, whatever stands beside.
-
-    Args:
-        evaluator: asks the model.
-        chunk: the samples.
-        suppress: names of health checks that shall not stop a claim.
-        first_of_all: whether the order begins with these samples. Hints speak of such alone: a run that is resumed,
-            or a worker that joins in, begins elsewhere and must tell the same.
-
-    Raises:
-        DataError: labels outside the model's classes.
-        ModelError: the logits differ between two passes in eval mode.
-    """
-    x, y = chunk.x[:_PROBE], chunk.y
-    if evaluator.model.reset is not None:  # a model that adapts answers otherwise each time, and is measured fresh
-        evaluator.logits(x)
-        evaluator.check_labels(y)
-        evaluator.model.reset()
-        return
-    first, second = evaluator.logits(x), evaluator.logits(x)
-    evaluator.check_labels(y)
-    evaluator.check_first(first)
-    if first_of_all:
-        evaluator.notes += [hint for hint in hints(evaluator, chunk, first) if hint not in evaluator.notes]
-    if "random_forward" in suppress:
-        return
-    if not torch.allclose(first, second, rtol=1e-4, atol=1e-5):
-        apart = float((first - second).abs().max())
-        raise ModelError(
-            f"random_forward: expected the same answer twice but logits differ by up to {apart:.3g} in eval mode. "
-            "Switch off dropout or noise in forward; a verdict on one draw could not be repeated. A "
-            "model that adapts to "
-            "what it is shown is told of by robustest.adapting(model)."
-        )
-    evaluator.health.beside += len(x)
-    evaluator.health.beside_apart += int(_moved_beside(evaluator, x, first, chunk.bounds).sum())
-
-
-def check_beside(evaluator: Evaluator, x: Tensor, logits: Tensor, others: Tensor) -> None:
-    """Whether the first inputs (n, *S) are answered as they were, (n, *O), each alone among others of another kind.
-
-    One among many: what is of the batch is then of the others.
-    """
-    usual = usual_lead(evaluator, logits[:_PROBE])
-    for at in range(min(_ASKED_BESIDE, len(x))):
-        one = slice(at, at + 1)
-        again = evaluator.logits(torch.cat([others, x[one]]))[-1:]
-        evaluator.health.beside += 1
-        evaluator.health.beside_apart += int(moved(evaluator, logits[one], again, usual).sum())
-
-
-def moved(evaluator: Evaluator, before: Tensor, after: Tensor, usual: Tensor) -> Tensor:
-    """(n,) bool: logits (n, *O) that changed by more than rounding does where leads are usually so large."""
-    change = after - before
-    if evaluator.task.one_class:  # what all logits share decides nothing
-        change = change - change.mean(1, keepdim=True)
-    return change.flatten(1).abs().amax(1) > _APART * usual
-
-
-def usual_lead(evaluator: Evaluator, logits: Tensor) -> Tensor:
-    """By how much the largest of logits (n, K) usually leads; the spread of outputs that are no logits of one class."""
-    least = 1e-3 * float(logits.abs().max())
-    if evaluator.task.one_class:
-        lead = logits.topk(2, 1).values
-        return (lead[:, 0] - lead[:, 1]).median().clamp(min=least)
-    return logits.std(correction=0).clamp(min=least)
-
-
-def _moved_beside(evaluator: Evaluator, x: Tensor, logits: Tensor, bounds: Bounds) -> Tensor:
-    """(n,) bool: samples that are answered otherwise in another order, or the first and the last of them alone."""
-    found, usual = torch.zeros(len(x), dtype=torch.bool, device=x.device), usual_lead(evaluator, logits)
-    others = x.flip(0) if len(x) > 1 else torch.cat([sum(bounds) - x, x])
-    seen = [(torch.arange(len(x), device=x.device), evaluator.logits(others).flip(0)[: len(x)])]
-    for row in {0, len(x) - 1} if len(x) > 1 else ():
-        seen.append((torch.tensor([row], device=x.device), evaluator.logits(x[row : row + 1])))
-    for rows, again in seen:
-        found[rows] |= moved(evaluator, logits[rows], again, usual)
-    return found
 
 
 def _first(ids: Tensor, mask: Tensor) -> int:

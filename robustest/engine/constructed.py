@@ -17,13 +17,10 @@ from torch import Tensor
 from robustest import rng
 from robustest.checks import checked_real, checked_whole
 from robustest.data import as_samples
-from robustest.engine.ascent import ascend
+from robustest.engine.ascent import ascend, inverted, relative_distance, towards_class
 from robustest.engine.chunks import Chunk
-from robustest.engine.device import resolve
-from robustest.engine.evaluator import Evaluator
+from robustest.engine.evaluator import Evaluator, resolve
 from robustest.engine.features import in_order, reader, seen_by
-from robustest.engine.objectives import relative_distance, towards_class
-from robustest.engine.visualise import inverted
 from robustest.errors import ConfigError, expected
 from robustest.models import as_classifier, frozen
 from robustest.models.classifier import Preprocessing

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
+import random
+import time
 import warnings
 from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from robustest import clock
-from robustest.engine.health_checks.health import Health
-from robustest.engine.searches.rows import cut
+from robustest import clock, rng
+from robustest.engine.health import Health
 from robustest.errors import DeviceError, ModelError, RobustestError
 from robustest.models import Classifier, Needs
 from robustest.tasks import CLASSIFICATION, Task
@@ -25,7 +27,7 @@ T = TypeVar("T")
 _MOST_OUTPUT = 1 << 26
 """Numbers that a model may give in one pass, 256 MiB: batches of tasks with large outputs are smaller."""
 _FIRST = 8
-"""Outputs that `Judged` keeps."""
+"""Outputs that `Judgement` keeps."""
 
 _NO_GRADIENT = (
     "Expected gradients from the model's input to its logits but got none. Remove torch.no_grad(), .detach() or "
@@ -46,20 +48,20 @@ class HealthWarning(UserWarning):
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class Judgement:
     """What a task says of many answers, of which the outputs themselves are not kept.
 
     Attributes:
         holds: (N,) bool.
         margin: (N,) float32.
-        said: (N, *T) predictions.
+        predicted: (N, *T) predictions.
         score: (N,) float64; None where it was not asked for.
         first: (n, *O) the first few outputs.
     """
 
     holds: Tensor
     margin: Tensor
-    said: Tensor
+    predicted: Tensor
     score: Tensor | None
     first: Tensor
 
@@ -80,7 +82,7 @@ class Evaluator:
             what is left.
         channels_last: whether images (B, C, H, W) go into those passes with their channels last in memory.
         probed: whether it was asked, in this chunk, if gradients tell the truth
-            (`robustest.engine.health_checks.truth`).
+            (`robustest.engine.gradient_checks`).
         probe_rows: how many samples of a chunk are asked so.
     """
 
@@ -129,12 +131,12 @@ class Evaluator:
 
         def run(part: slice) -> Tensor:
             with torch.no_grad(), self._precision(low=False):
-                return self._checked(self._ask(cut(x, part)), part)
+                return self._checked(self._ask(_cut(x, part)), part)
 
         parts = self._in_parts(x.shape[0], run)
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
-    def judged(self, x: Tensor, y: Tensor, *, scored: bool = False) -> Judged:
+    def judged(self, x: Tensor, y: Tensor, *, scored: bool = False) -> Judgement:
         """What the task says of the model's answers, however large outputs are: they are looked at part by part.
 
         Args:
@@ -149,14 +151,14 @@ class Evaluator:
 
         def run(part: slice) -> tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor]:
             with torch.no_grad(), self._precision(low=False):
-                output, target = self._checked(self._ask(cut(x, part)), part), cut(y, part)
+                output, target = self._checked(self._ask(_cut(x, part)), part), _cut(y, part)
                 score = task.score(output, target) if scored else None
                 first = output[: max(0, _FIRST - part.start)]
                 return task.holds(output, target), task.margin(output, target), task.predictions(output), score, first
 
         holds, margin, said, score, first = zip(*self._in_parts(len(x), run), strict=True)
         scores = torch.cat([one for one in score if one is not None]) if scored else None
-        return Judged(torch.cat(holds), torch.cat(margin), torch.cat(said), scores, torch.cat(first))
+        return Judgement(torch.cat(holds), torch.cat(margin), torch.cat(said), scores, torch.cat(first))
 
     def bfloat16(self, x: Tensor) -> Tensor | None:
         """(B, *T) what the model predicts in bfloat16, -1 where its outputs are not finite.
@@ -167,7 +169,7 @@ class Evaluator:
 
         def run(part: slice) -> Tensor:
             with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16):
-                logits = self._shaped(self._ask(cut(x, part)), part)
+                logits = self._shaped(self._ask(_cut(x, part)), part)
             finite, said = torch.isfinite(logits).flatten(1).all(1), self.task.predictions(logits)
             return torch.where(per_row(finite, said), said, -1)
 
@@ -207,7 +209,7 @@ class Evaluator:
 
         def once(part: slice) -> tuple[Tensor, Tensor]:
             with torch.enable_grad(), self._precision(low=self._low):
-                point = cut(z, part).detach().requires_grad_(True)
+                point = _cut(z, part).detach().requires_grad_(True)
                 logits = self._checked(self._ask(self._laid_out(render(point, part))), part)
                 value = objective(logits, part).sum()
                 # Weights behind a plain callable may ask for gradients where the input gets none.
@@ -354,3 +356,159 @@ class Evaluator:
 def _out_of_memory(error: RuntimeError) -> bool:
     text = str(error).lower()
     return isinstance(error, torch.OutOfMemoryError) or "out of memory" in text or "can't allocate memory" in text
+
+
+# Which device to measure on.
+
+
+def resolve(name: str, own: torch.device | None) -> torch.device:
+    """The device a setting stands for.
+
+    Args:
+        name: "auto", "cpu", "cuda", "cuda:N", "cuda:all" (for this process, the first) or "mps".
+        own: where the model is, if it has parameters. "auto" stays there unless that is the CPU and
+            there is an accelerator.
+
+    Raises:
+        DeviceError: the device asked for is absent.
+    """
+    if name == "auto":
+        if own is not None and own.type != "cpu":
+            return own
+        return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
+    if name.startswith("cuda"):
+        return _cuda(name.removesuffix(":all"))
+    if name == "mps" and not torch.backends.mps.is_available():
+        raise DeviceError("Expected an Apple GPU for device 'mps' but got none. Use --robust-device=cpu or auto.")
+    return torch.device(name)
+
+
+def _cuda(name: str) -> torch.device:
+    if not torch.cuda.is_available():
+        raise DeviceError(
+            f"Expected a CUDA device for {name!r} but this torch ({torch.__version__}) sees none. "
+            "Use --robust-device=cpu or auto, or install a CUDA build of torch."
+        )
+    device = torch.device(name)
+    index = device.index or 0
+    if index >= torch.cuda.device_count():
+        raise DeviceError(f"Expected a CUDA device below {torch.cuda.device_count()} but got {name!r}.")
+    return torch.device("cuda", index)
+
+
+# Models that answer at random: their draws seeded, their answers judged by the majority.
+
+
+def seed_draws(key: Tensor) -> None:
+    """Put the global generators where these samples' keys say, so that a model's own draws can be repeated.
+
+    Only inside `robustest.models.frozen`, which puts them back. What a model draws then depends on the samples
+    and the order of its passes, hence on the batch size.
+
+    Args:
+        key: (n,) int64, the keys of a chunk's samples, on the device of the model.
+    """
+    seed = int(rng.fold(key, "model").sum())
+    torch.random.set_rng_state(torch.Generator().manual_seed(seed).get_state())
+    if key.device.type == "cuda":
+        torch.cuda.set_rng_state(torch.Generator(key.device).manual_seed(seed).get_state(), key.device)
+    random.setstate(random.Random(seed).getstate())  # noqa: S311 - no secrets here
+    np.random.set_state(np.random.RandomState(seed % 2**32).get_state())
+
+
+def majority(evaluator: Evaluator, x: Tensor, y: Tensor, draws: int) -> tuple[Tensor, Tensor]:
+    """Judge inputs on fresh draws.
+
+    Args:
+        evaluator: makes the model's passes.
+        x: (N, *S) inputs.
+        y: (N,) labels.
+        draws: passes of each input.
+
+    Returns:
+        (N,) int64, the label or, where more than half of the draws are misclassified, the other class that most
+        of them gave; and (N,) int64, how many were misclassified.
+    """
+    votes = torch.zeros(len(y), evaluator.classes, dtype=torch.int64, device=y.device)
+    for _ in range(draws):
+        answer = evaluator.task.predictions(evaluator.logits(x)).unsqueeze(1)
+        votes.scatter_add_(1, answer, torch.ones_like(answer))
+    at = y.unsqueeze(1)
+    missed = draws - votes.gather(1, at).squeeze(1)
+    other = votes.scatter(1, at, -1).argmax(1)  # of votes, not of logits
+    return torch.where(2 * missed > draws, other, y), missed
+
+
+# Whether gradients are taken in bfloat16 first.
+#
+# A verdict never rests on bfloat16: what breaks there is re-predicted in float32, and what is left is attacked
+# again in float32. So low precision can only save time where much breaks, and never makes a model look safer.
+#
+
+
+_FASTER = 1.5
+"""How much faster bfloat16 must be, for a second attack in float32 to be worth it."""
+
+
+def choose_precision(evaluator: Evaluator, x: Tensor, y: Tensor, setting: str) -> None:
+    """Set `evaluator.low_precision` by the setting "fp32", "bf16" or "auto", and `evaluator.channels_last` by timing.
+
+    "auto" times a gradient pass of a few samples each way; as timings differ between machines, so may the path the
+    attack takes, though never what counts as broken. The same goes for how images lie in memory in bfloat16: with
+    the channels last wide convolutions are faster, small ones slower.
+    """
+    if setting == "fp32":
+        return
+    evaluator.low_precision = setting == "bf16"
+    try:
+        low = _low_seconds(evaluator, x, y)
+        if setting == "bf16":
+            return
+        full = _seconds(evaluator, x, y, on=False)
+    except ModelError:  # no gradients, or none in bfloat16: nothing to choose
+        return
+    evaluator.low_precision = full > _FASTER * low
+    evaluator.notes.append(
+        f"precision auto: a gradient pass takes {1000 * full:.1f} ms in fp32, {1000 * low:.1f} ms in bf16; "
+        f"{'bf16 first' if evaluator.low_precision else 'fp32'}"
+    )
+
+
+def _low_seconds(evaluator: Evaluator, x: Tensor, y: Tensor) -> float:
+    """Seconds of a gradient pass in bfloat16, in the faster layout, which is kept."""
+    evaluator.channels_last = False
+    first = _seconds(evaluator, x, y, on=True)
+    if x.ndim != 4:
+        return first
+    evaluator.channels_last = True
+    try:
+        second = _seconds(evaluator, x, y, on=True)
+    except ModelError:  # `view` needs the usual layout
+        second = math.inf
+    evaluator.channels_last = second < first
+    return min(first, second)
+
+
+def _seconds(evaluator: Evaluator, x: Tensor, y: Tensor, *, on: bool) -> float:
+    x, y = x[:32], y[:32]
+
+    def render(z: Tensor, part: slice) -> Tensor:
+        return z
+
+    def objective(logits: Tensor, part: slice) -> Tensor:
+        return evaluator.task.losses["ce" if evaluator.task.one_class else "margin"](logits, y[part])
+
+    best = float("inf")
+    with evaluator.low(on):
+        for _ in range(3):  # the first pays for set-up
+            started = time.perf_counter()
+            evaluator.gradient(x, render, objective)
+            if evaluator.device.type == "cuda":
+                torch.cuda.synchronize(evaluator.device)
+            best = min(best, time.perf_counter() - started)
+    return best
+
+
+def _cut(rows: Tensor, part: slice) -> Tensor:
+    """Return a part of some rows; the rows themselves where it is all of them."""
+    return rows if part.stop - part.start == rows.shape[0] else rows[part]

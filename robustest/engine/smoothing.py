@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from robustest.engine.chunks import moved, usual_lead
+from robustest.engine.answer_checks import moved, usual_lead
 from robustest.engine.evaluator import Evaluator
 
 _PART = 100

@@ -92,7 +92,7 @@ class Design:
 
 
 @dataclass(frozen=True, slots=True)
-class Fit:
+class ElasticNetFit:
     """A solution at one penalty.
 
     Attributes:
@@ -111,7 +111,7 @@ class Fit:
     steps: int
 
 
-class Problem:
+class ElasticNetObjective:
     """One penalty's objective on a design.
 
     Args:
@@ -179,7 +179,9 @@ class Problem:
         return (objective - best) / max(objective, 1e-300)
 
 
-def solve(problem: Problem, weight: Tensor, bias: Tensor, *, tolerance: float, curvature: float, max_steps: int) -> Fit:
+def solve(
+    problem: ElasticNetObjective, weight: Tensor, bias: Tensor, *, tolerance: float, curvature: float, max_steps: int
+) -> ElasticNetFit:
     """The minimiser, from a warm start.
 
     Args:
@@ -189,7 +191,7 @@ def solve(problem: Problem, weight: Tensor, bias: Tensor, *, tolerance: float, c
         curvature: a first estimate, > 0.
         max_steps: step lengths to try, about; the gap then tells how far they led.
     """
-    walk = _Walk(problem, weight, bias, curvature)
+    walk = _Fista(problem, weight, bias, curvature)
     fit = walk.fit()
     while fit.gap > tolerance and walk.steps < max_steps:
         for _ in range(_CHECK_EVERY):
@@ -212,10 +214,10 @@ def divergence(chance: Tensor, change: Tensor) -> float:
     return float(torch.log1p((chance * (torch.expm1(centred) - centred)).sum(0)).double().mean())
 
 
-class _Walk:
+class _Fista:
     """Accelerated proximal steps. Scores are linear in the weights, so those of a momentum point cost no product."""
 
-    def __init__(self, problem: Problem, weight: Tensor, bias: Tensor, curvature: float) -> None:
+    def __init__(self, problem: ElasticNetObjective, weight: Tensor, bias: Tensor, curvature: float) -> None:
         self.problem, self.curvature, self.steps, self.momentum = problem, curvature, 0, 1.0
         self.weight, self.bias, self.scores = weight, bias, problem.design.scores(weight)
         self.before = (self.weight, self.bias, self.scores)
@@ -247,7 +249,7 @@ class _Walk:
         self.weight, self.bias, self.scores = new_weight, new_bias, new_scores
         self.curvature *= _SHRINK
 
-    def fit(self) -> Fit:
+    def fit(self) -> ElasticNetFit:
         """The weights reached, the bias that suits them best, and how good both are."""
         problem, bias = self.problem, self.problem.settled(self.scores, self.bias)
         logits = self.scores + bias[:, None]
@@ -255,4 +257,4 @@ class _Walk:
             bias, logits = self.bias, self.scores + self.bias[:, None]
         objective = problem.entropy(logits) + problem.penalty(self.weight)
         gap = problem.gap(logits, bias, problem.design.pulled(problem.residual(logits)), objective)
-        return Fit(self.weight, bias, objective, gap, self.curvature, self.steps)
+        return ElasticNetFit(self.weight, bias, objective, gap, self.curvature, self.steps)

@@ -5,22 +5,33 @@ the elastic net of Zou and Hastie (2005) on standardised features of a frozen ne
 before, on the features that the strong rule (Tibshirani et al., JRSS B 2012) lets through; the bound that stops it
 counts all of them. A head explains; it is not the deployed model, and which of several correlated features it keeps is
 chance. So hold what it shows against an intervention on the model itself.
+
+What a sparse head and a path of them are, and what can be read off them.
+
+Rows of features with labels: checked, split and standardised.
+
+Which features of a sparse head are there for a reason: how often each is chosen from half the data.
+
+Meinshausen and Buhlmann, "Stability Selection" (JRSS B 2010): features that a penalised fit picks from nearly every
+subsample are no accident of one. Of features that say the same, though, each subsample may pick another.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from robustest import rng
+from robustest.checks import checked_real, checked_whole
 from robustest.errors import ConfigError, DataError, expected
-from robustest.heads.elastic_net import Design, Fit, Problem, solve
-from robustest.heads.feature_rows import checked_rows, held_out, standardisation
-from robustest.heads.sparse_path import SparsePath, compact, stacked
+from robustest.heads.elastic_net import Design, ElasticNetFit, ElasticNetObjective, solve
+from robustest.tasks import CLASSIFICATION
 
 Rows = tuple[Tensor, Tensor]
 """Features (N, D) and labels (N,)."""
@@ -80,12 +91,14 @@ def fit_sparse_head(
     place = torch.device(device) if device is not None else features.device
     mean, scale = standardisation(train[0], place, dtype)
     design = Design(train[0], mean, scale, device=place, dtype=dtype, batch=batch)
-    walk = _Path(design, train[1].to(place), l1_ratio=l1_ratio, classes=k, tolerance=tolerance, max_steps=max_steps)
+    walk = _WarmStartPath(
+        design, train[1].to(place), l1_ratio=l1_ratio, classes=k, tolerance=tolerance, max_steps=max_steps
+    )
     grid = _lambda_grid(lambdas) if lambdas is not None else walk.grid(n_lambdas, lambda_ratio)
     return _sparse_path(walk, grid, walk.along(grid, progress), held)
 
 
-class _Path:
+class _WarmStartPath:
     """Warm starts down a path of penalties, on the features that matter so far."""
 
     def __init__(
@@ -105,7 +118,7 @@ class _Path:
         """Penalties, n of them, from the smallest that leaves no feature down to `ratio` times it."""
         return [self.last * ratio ** (i / (n - 1)) for i in range(n)]
 
-    def along(self, grid: Sequence[float], progress: Callable[[int, int], None] | None) -> list[Fit]:
+    def along(self, grid: Sequence[float], progress: Callable[[int, int], None] | None) -> list[ElasticNetFit]:
         """The solutions at falling penalties."""
         fits = []
         for lam in grid:
@@ -114,10 +127,10 @@ class _Path:
                 progress(len(fits), len(grid))
         return fits
 
-    def down_to(self, lam: float) -> Fit:
+    def down_to(self, lam: float) -> ElasticNetFit:
         """The solution at the next penalty."""
         self._admit(self.l1_ratio * (2 * lam - self.last))
-        whole = Problem(self.design, self.labels, lam=lam, l1_ratio=self.l1_ratio, classes=self.classes)
+        whole = ElasticNetObjective(self.design, self.labels, lam=lam, l1_ratio=self.l1_ratio, classes=self.classes)
         while True:
             fit = self._solved(lam)
             logits = self.part.scores(fit.weight) + fit.bias[:, None]
@@ -126,11 +139,11 @@ class _Path:
             if gap <= self.tolerance or not self._admit(self.l1_ratio * lam):
                 break
         self.last = lam
-        return Fit(self.weight.clone(), fit.bias, fit.objective, gap, fit.curvature, fit.steps)
+        return ElasticNetFit(self.weight.clone(), fit.bias, fit.objective, gap, fit.curvature, fit.steps)
 
-    def _solved(self, lam: float) -> Fit:
+    def _solved(self, lam: float) -> ElasticNetFit:
         columns = self.kept.nonzero().squeeze(1)
-        problem = Problem(self.part, self.labels, lam=lam, l1_ratio=self.l1_ratio, classes=self.classes)
+        problem = ElasticNetObjective(self.part, self.labels, lam=lam, l1_ratio=self.l1_ratio, classes=self.classes)
         start = (self.weight[:, columns], self.bias)
         fit = solve(problem, *start, tolerance=self.tolerance, curvature=self.curvature, max_steps=self.max_steps)
         self.weight[:, columns] = fit.weight
@@ -147,7 +160,9 @@ class _Path:
         return True
 
 
-def _sparse_path(walk: _Path, grid: Sequence[float], fits: Sequence[Fit], held: Rows | None) -> SparsePath:
+def _sparse_path(
+    walk: _WarmStartPath, grid: Sequence[float], fits: Sequence[ElasticNetFit], held: Rows | None
+) -> SparsePath:
     """The fits at the penalties of a grid, with their accuracies on rows that were held out."""
     design = walk.design
     return SparsePath(
@@ -186,14 +201,14 @@ def _split(rows: Rows, share: float, seed: int) -> tuple[Rows, Rows | None]:
     return (features[train.to(place)], labels[train]), (features[rest.to(place)], labels[rest])
 
 
-def _accuracies(design: Design, held: Rows, fits: Sequence[Fit]) -> tuple[float, ...]:
+def _accuracies(design: Design, held: Rows, fits: Sequence[ElasticNetFit]) -> tuple[float, ...]:
     """Of each fit on rows that were held out, standardised as those of the design are."""
     batch = design.batch or 4096
     test = Design(held[0], design.mean, design.scale, device=design.device, dtype=design.dtype, batch=batch)
     return tuple(_accuracy(test, held[1], fit) for fit in fits)
 
 
-def _accuracy(test: Design, labels: Tensor, fit: Fit) -> float:
+def _accuracy(test: Design, labels: Tensor, fit: ElasticNetFit) -> float:
     guess = (test.scores(fit.weight) + fit.bias[:, None]).argmax(0)
     return float((guess.cpu() == labels.cpu()).double().mean())
 
@@ -228,3 +243,315 @@ def _lambda_grid(lambdas: Sequence[float]) -> list[float]:
 
 def _real(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SparseHead:
+    """A linear classifier on standardised features.
+
+    Attributes:
+        weight: (K, D), mostly zeros; logits a standard deviation of the feature.
+        bias: (K,).
+        mean, scale: (D,) what standardises the features.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    mean: Tensor
+    scale: Tensor
+
+    @property
+    def counts(self) -> Tensor:
+        """(K,) int64: features with a weight, by class."""
+        return (self.weight != 0).sum(1)
+
+    def standardised(self, features: Tensor) -> Tensor:
+        """(N, D) of raw features (N, D)."""
+        if features.ndim != 2 or features.shape[1] != len(self.mean):
+            raise DataError(expected(f"features (N, {len(self.mean)})", tuple(features.shape)))
+        return (features.to(self.weight.device, self.weight.dtype) - self.mean) / self.scale
+
+    def logits(self, features: Tensor) -> Tensor:
+        """(N, K) of raw features (N, D)."""
+        return self.standardised(features) @ self.weight.T + self.bias
+
+    def top(self, class_index: int, limit: int | None = None) -> tuple[tuple[int, float], ...]:
+        """The features of a class with their signed weights, the largest in size first.
+
+        Raises:
+            ConfigError: there is no such class.
+        """
+        if type(class_index) is not int or not 0 <= class_index < len(self.bias):
+            raise ConfigError(expected(f"class_index to be a class in 0..{len(self.bias) - 1}", class_index))
+        row = self.weight[class_index]
+        order = row.abs().argsort(descending=True, stable=True)[: int((row != 0).sum())]
+        return tuple((int(j), float(row[j])) for j in order[:limit])
+
+    def fidelity(self, features: Tensor, predictions: Tensor) -> float:
+        """Share of rows where the head says what the deployed model says: predictions (N,) int64."""
+        return float(CLASSIFICATION.holds(self.logits(features), predictions.to(self.weight.device)).double().mean())
+
+    def contributions(self, on: Tensor, off: Tensor) -> Tensor:
+        """(K, D): each feature's mean push on each class's logit when a cue is switched on.
+
+        Their sum over features is the logit shift of the class (notes on Wong et al.: the shift separates nets
+        that rely on a cue from nets that do not; the largest weights alone do not).
+
+        Args:
+            on, off: (N, D) raw features of the same inputs with the cue and without.
+        """
+        change = (self.standardised(on) - self.standardised(off)).mean(0)
+        return self.weight * change
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SparsePath:
+    """Heads from the sparsest to the densest.
+
+    Attributes:
+        lambdas: L penalties, falling.
+        weights: L sparse COO tensors (K, D).
+        biases: (L, K).
+        mean, scale: (D,) what standardises the features; from the training rows alone.
+        objectives: L values, in nats.
+        gaps: L relative duality gaps; at most the tolerance where the fit converged.
+        accuracies: L accuracies on the validation rows, in 0..1; None where there are none.
+        l1_ratio: share of absolute values in the penalty.
+        n_train, n_validation: rows.
+    """
+
+    lambdas: tuple[float, ...]
+    weights: tuple[Tensor, ...]
+    biases: Tensor
+    mean: Tensor
+    scale: Tensor
+    objectives: tuple[float, ...]
+    gaps: tuple[float, ...]
+    accuracies: tuple[float, ...] | None
+    l1_ratio: float
+    n_train: int
+    n_validation: int
+
+    def __len__(self) -> int:
+        return len(self.lambdas)
+
+    @property
+    def nonzeros(self) -> tuple[int, ...]:
+        """Weights that are not 0, along the path."""
+        return tuple(weight.values().numel() for weight in self.weights)
+
+    def head(self, index: int) -> SparseHead:
+        """The head at one penalty."""
+        weight = self.weights[index].to_dense()
+        return SparseHead(weight=weight, bias=self.biases[index], mean=self.mean, scale=self.scale)
+
+    def select(self, *, slack: float = 0.05, reference: float | None = None) -> int:
+        """Index of the sparsest head whose validation accuracy is within `slack` of the densest one's.
+
+        Wong et al. (section 2.2) give up 5 points of accuracy for what a person can read.
+
+        Args:
+            slack: in 0..1.
+            reference: the accuracy to be near to, in 0..1, that of the deployed model on the same rows, say; None means
+                the densest head's. Where no head is near, the most accurate one is taken, the sparsest of equals.
+
+        Raises:
+            ConfigError: slack or reference is not in 0..1, or there were no validation rows to choose by.
+        """
+        if isinstance(slack, bool) or not isinstance(slack, (int, float)) or not 0 <= slack <= 1:
+            raise ConfigError(expected("slack in 0..1", slack))
+        if self.accuracies is None:
+            raise ConfigError("Expected validation rows to choose a head by but the path was fitted without any.")
+        if reference is not None and not 0 <= reference <= 1:
+            raise ConfigError(expected("reference in 0..1", reference))
+        scores, sizes = self.accuracies, self.nonzeros
+        least = min((scores[-1] if reference is None else reference) - slack, max(scores))
+        enough = [i for i in range(len(self)) if scores[i] >= least - 1e-12]
+        return min(enough, key=lambda i: (sizes[i], -scores[i]))
+
+    def selected(self, *, slack: float = 0.05) -> SparseHead:
+        """The head that `select` picks."""
+        return self.head(self.select(slack=slack))
+
+
+def compact(weight: Tensor) -> Tensor:
+    """A weight (K, D) as a sparse COO tensor on the CPU."""
+    sparse: Tensor = weight.detach().cpu().to_sparse().coalesce()
+    return sparse
+
+
+def stacked(biases: list[Tensor]) -> Tensor:
+    """Biases (K,) as (L, K) on the CPU."""
+    return torch.stack([bias.detach().cpu() for bias in biases])
+
+
+_ROWS_AT_A_TIME = 4096
+
+
+def checked_rows(features: Tensor, labels: Tensor, classes: int | None = None, *, complete: bool = True) -> int:
+    """The number of classes K of features (N, D) with labels (N,).
+
+    Args:
+        features: (N, D) real and finite, N >= 1, D >= 1.
+        labels: (N,) whole numbers in 0..K-1.
+        classes: K; None takes the largest label + 1.
+        complete: whether every class must have a row.
+
+    Raises:
+        ConfigError: classes is no whole number >= 2.
+        DataError: a shape or type is wrong, a value is NaN or infinite, a label is no class, or a class has no rows.
+    """
+    if (
+        not isinstance(features, Tensor)
+        or features.ndim != 2
+        or 0 in features.shape
+        or not features.is_floating_point()
+    ):
+        got = tuple(features.shape) if isinstance(features, Tensor) and features.ndim != 2 else features
+        raise DataError(expected("features to be a floating tensor (N, D)", got))
+    if not isinstance(labels, Tensor) or labels.shape != features.shape[:1] or labels.dtype != torch.int64:
+        raise DataError(expected(f"labels to be an int64 tensor ({len(features)},)", labels))
+    if classes is not None and (type(classes) is not int or classes < 2):
+        raise ConfigError(expected("classes to be a whole number >= 2", classes))
+    if not all(bool(torch.isfinite(part).all()) for part in torch.split(features, _ROWS_AT_A_TIME)):
+        raise DataError("Expected finite features but got NaN or infinity among them.")
+    k = max(2, int(labels.max()) + 1) if classes is None else classes
+    if int(labels.min()) < 0 or int(labels.max()) >= k:
+        raise DataError(expected(f"labels in 0..{k - 1}", (int(labels.min()), int(labels.max()))))
+    missing = (torch.bincount(labels, minlength=k) == 0).nonzero().flatten().tolist()
+    if complete and missing:
+        raise DataError(f"Expected rows of every class in 0..{k - 1} but got none of {missing[:10]}.")
+    return k
+
+
+def held_out(labels: Tensor, share: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Rows to train on and rows held out, a share of each class, both (.,) int64 in rising order.
+
+    Args:
+        labels: (N,) int64.
+        share: of each class, rounded, in [0, 1); a class keeps at least one row to train on.
+        seed: draws them.
+    """
+    order = rng.permutation(seed, len(labels))
+    shuffled, out = labels.cpu()[order], torch.zeros(len(labels), dtype=torch.bool)
+    for k in torch.unique(shuffled).tolist():
+        members = order[shuffled == k]
+        out[members[: min(len(members) - 1, round(share * len(members)))]] = True
+    return (~out).nonzero().squeeze(1), out.nonzero().squeeze(1)
+
+
+def standardisation(features: Tensor, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation (D,) over rows (N, D), gathered in float64; 1 where a feature is constant.
+
+    Args:
+        features: (N, D) on any device.
+        device, dtype: of what is returned.
+    """
+    mean = torch.zeros(features.shape[1], dtype=torch.float64, device=features.device)
+    for part in torch.split(features, _ROWS_AT_A_TIME):
+        mean += part.double().sum(0) / len(features)
+    square = torch.zeros_like(mean)
+    for part in torch.split(features, _ROWS_AT_A_TIME):
+        square += (part.double() - mean).square().sum(0)
+    scale = (square / len(features)).sqrt()
+    # A constant feature keeps some rounding noise, which must not be blown up to unit variance.
+    scale = torch.where(scale > 1e-6 * mean.abs().clamp(min=1e-6), scale, torch.ones_like(scale))
+    return mean.to(device, dtype), scale.to(device, dtype)
+
+
+_FAR, _WAYPOINTS = 100.0, 10
+"""The way to a penalty begins this many times above it, in so many steps; where no feature is left, they are free."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Stability:
+    """How often features are chosen.
+
+    Attributes:
+        positive, negative: (K, D) float32 shares of subsamples, in 0..1, where the weight is above and below 0.
+        subsamples: how many were drawn.
+    """
+
+    positive: Tensor
+    negative: Tensor
+    subsamples: int
+
+    def kept(self, class_index: int, *, at_least: float = 0.8) -> tuple[tuple[int, float], ...]:
+        """Features of a class chosen with one sign in a share of the subsamples, with that share, signed; most first.
+
+        Args:
+            class_index: the class.
+            at_least: the share, in 0..1.
+        """
+        checked_real("at_least", at_least, 0.0, 1.0)
+        rise, fall = self.positive[class_index], self.negative[class_index]
+        share = torch.where(rise >= fall, rise, -fall)
+        order = share.abs().argsort(descending=True, stable=True)
+        return tuple((int(j), float(share[j])) for j in order if abs(float(share[j])) >= max(at_least, 1e-9))
+
+
+def sparse_stability(
+    features: Tensor,
+    labels: Tensor,
+    lam: float,
+    *,
+    l1_ratio: float = 0.99,
+    subsamples: int = 20,
+    share: float = 0.5,
+    tolerance: float = 1e-3,
+    device: torch.device | str | None = None,
+    seed: int = 0,
+) -> Stability:
+    """Fit the head at one penalty on many subsamples, and count what is chosen.
+
+    Args:
+        features: (N, D) floats, finite.
+        labels: (N,) int64 in 0..K-1; a share of every class must leave a row.
+        lam: the penalty, > 0: that of the head that was selected.
+        l1_ratio, tolerance, device: as for `fit_sparse_head`.
+        subsamples: how many, >= 1.
+        share: rows of each class in a subsample, in (0, 1).
+        seed: draws them.
+
+    Raises:
+        ConfigError: an argument is out of range.
+        DataError: as for `fit_sparse_head`.
+    """
+    checked_real("lam", lam, 1e-300)
+    checked_whole("subsamples", subsamples, 1)
+    if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 < share < 1:
+        raise ConfigError(expected("share in (0, 1)", share))
+    k = checked_rows(features, labels)
+    way = [lam * _FAR ** (1 - i / _WAYPOINTS) for i in range(1, _WAYPOINTS + 1)]  # warm starts, as on a path
+    positive = torch.zeros(k, features.shape[1])
+    negative = torch.zeros_like(positive)
+    for number in range(subsamples):
+        rows = subsample(labels, share, seed, number).to(features.device)
+        part, targets = features[rows], labels.to(features.device)[rows]
+        path = fit_sparse_head(
+            part,
+            targets,
+            lambdas=way,
+            l1_ratio=l1_ratio,
+            classes=k,
+            tolerance=tolerance,
+            device=device,
+            validation_share=0.0,
+        )
+        weight = path.weights[-1].to_dense()
+        positive += weight > 0
+        negative += weight < 0
+    return Stability(positive=positive / subsamples, negative=negative / subsamples, subsamples=subsamples)
+
+
+def subsample(labels: Tensor, share: float, seed: int, number: int) -> Tensor:
+    """Rows (M,) int64, rising: a share of each class, rounded, one at least."""
+    draw = rng.uniform(
+        rng.fold(rng.fold(rng.keys(seed, torch.arange(len(labels))), "subsample"), number), (1,)
+    ).flatten()
+    order, chosen = draw.argsort(stable=True), []
+    shuffled = labels.cpu()[order]
+    for k in torch.unique(shuffled).tolist():
+        members = order[shuffled == k]
+        chosen.append(members[: max(1, round(share * len(members)))])
+    return torch.cat(chosen).sort().values

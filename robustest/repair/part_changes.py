@@ -27,16 +27,15 @@ from torch import Tensor
 from robustest.data import Samples, as_samples
 from robustest.data.groups import Groups, as_groups
 from robustest.data.label_sets import Scores, as_label_sets, said
-from robustest.engine.draws import seed_draws
-from robustest.engine.evaluator import Evaluator
+from robustest.decisions.drop import drop_bounds, mcnemar
+from robustest.decisions.multiplicity import group_level
+from robustest.engine.evaluator import Evaluator, seed_draws
 from robustest.engine.features import in_order
 from robustest.errors import ConfigError, DataError
 from robustest.models import Classifier, as_classifier, frozen
 from robustest.models.classifier import Preprocessing
 from robustest.repair.claims import Claim, checked_again
 from robustest.repair.log import PartChange, Repaired
-from robustest.rules.groups import group_level
-from robustest.statistics.differences.paired import drop_bounds, mcnemar
 
 _ALPHA = 0.01
 """The error of each bound of a change."""

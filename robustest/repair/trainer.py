@@ -17,9 +17,7 @@ from torch import Tensor, nn
 from robustest import rng
 from robustest.data import Samples
 from robustest.engine.chunks import Chunk, load
-from robustest.engine.device import resolve
-from robustest.engine.draws import seed_draws
-from robustest.engine.evaluator import Evaluator
+from robustest.engine.evaluator import Evaluator, resolve, seed_draws
 from robustest.errors import ConfigError, ModelError, expected
 from robustest.identity.keys import Key, Unhashable, digest, key_of
 from robustest.models import Classifier, as_classifier, frozen

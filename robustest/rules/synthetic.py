@@ -6,12 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from robustest.decisions.cues import worst_of
+from robustest.decisions.rule import Decision, Terms, about
 from robustest.results import Verdict
-from robustest.rules.approximate import about
-from robustest.rules.cues import worst_of
-from robustest.rules.rule import Terms
 from robustest.statistics.class_shares import Counts, Variation
-from robustest.statistics.fixed import Decision
 from robustest.statistics.held_out_quantile import Floats, fewest_held_out, share_below, share_below_interval
 from robustest.statistics.resampling.learning_curves import at_size, teaches_as
 from robustest.statistics.resampling.training_draws import Trained, difference_interval

@@ -24,12 +24,12 @@ import numpy as np
 import torch
 
 from robustest import clock, rng
-from robustest.engine.health_checks.health import Health
+from robustest.decisions import clopper_pearson
+from robustest.engine.health import Health
 from robustest.run.evidence import Columns, Stream, Tally
 from robustest.run.remembered.memory import Memory
 from robustest.run.units import OpenUnits
 from robustest.settings import Settings
-from robustest.statistics import clopper_pearson
 
 FEW = 19
 """Samples audited of which none may break: a gap of .15 shows in at least one of them with a chance of 95 %."""

@@ -23,8 +23,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from robustest.decisions import Decision
 from robustest.results import Verdict
-from robustest.statistics import Decision
 
 _NAMED = 3
 """Changes of a list that a reason names."""

@@ -11,13 +11,11 @@ from typing import Protocol, runtime_checkable
 from torch import Tensor
 
 from robustest.data import Samples
+from robustest.decisions.strata import STRATUM
+from robustest.engine.answer_checks import EarlyAnswers, ask_again, check_model
 from robustest.engine.chunks import Chunk, load
-from robustest.engine.draws import seed_draws
-from robustest.engine.evaluator import Evaluator
-from robustest.engine.health_checks.history import Asked, ask_again, check_model
-from robustest.engine.health_checks.truth import probe_gradient
-from robustest.engine.precision import choose
-from robustest.rules.strata import STRATUM
+from robustest.engine.evaluator import Evaluator, choose_precision, seed_draws
+from robustest.engine.gradient_checks import probe_gradient
 from robustest.run.evidence import Observed, Tally
 from robustest.settings import Settings
 from robustest.store.corpus import Kept
@@ -68,7 +66,7 @@ class ModelBench:
         self.look = look
         self.samples = samples
         self._busy = False
-        self._asked: Asked | None = None
+        self._asked: EarlyAnswers | None = None
 
     def load(self, ids: Tensor) -> Chunk:
         """Read samples by their positions (n,) int64.
@@ -101,7 +99,7 @@ class ModelBench:
         seed_draws(chunk.key)
         if first or not self._busy:
             self._asked = check_model(self.evaluator, chunk, self.settings.suppress, first_of_all=first)
-            choose(self.evaluator, chunk, self.settings.precision)
+            choose_precision(self.evaluator, chunk.x, chunk.y, self.settings.precision)
             self._busy = True
             seed_draws(chunk.key)  # a randomised model drew in these passes too, and how many there are may vary
             if not first:

@@ -25,11 +25,11 @@ import torch
 from torch import Tensor
 
 from robustest import clock, context, rng
+from robustest.decisions import Decision, Rule
+from robustest.decisions.baseline import NoWorse
 from robustest.engine.chunks import partition
 from robustest.errors import ConfigError, DataError, ModelError, StoreError
 from robustest.results import Verdict
-from robustest.rules import Rule
-from robustest.rules.no_worse import NoWorse
 from robustest.run.audit import Audit
 from robustest.run.engines.engine import Engine, InProcess, Mapper, engine_for
 from robustest.run.evidence import REPLAYED, Beside, Columns, Evidence, Observed, Stream
@@ -38,7 +38,6 @@ from robustest.run.remembered.memory import Memory
 from robustest.run.schedule import Schedule, Work
 from robustest.run.units import OpenUnits
 from robustest.run.worker import Seen
-from robustest.statistics import Decision
 from robustest.store.corpus import Kept
 from robustest.tasks import CLASSIFICATION
 
@@ -134,10 +133,10 @@ class _Run:
                     if seen.observed.kept is not None:
                         self.kept.append(seen.observed.kept)
                     self._tell()
-                    settled = None if settings.exact else rule.settled(stream.columns, stream.total)
+                    settled = None if settings.exact else rule.settle(stream.columns, stream.total)
                     if settled is not None and settled.verdict is Verdict.PASSED:
                         audited = audit.take(stream, self._passing_early, self._holding)
-                        settled = rule.settled(stream.columns, stream.total)
+                        settled = rule.settle(stream.columns, stream.total)
                     if settled is not None or clock.left() == 0:
                         break
         except clock.OutOfTime as over:
@@ -257,7 +256,7 @@ class _Run:
 
     def _passing_early(self, columns: Columns) -> int:
         """Return the number of outcomes after which the claim is settled, and passes; 0 where it is not."""
-        settled = self._audited_rule.settled(columns, self.stream.total)
+        settled = self._audited_rule.settle(columns, self.stream.total)
         return settled.after if settled is not None and settled.verdict is Verdict.PASSED else 0
 
     def _passing(self, columns: Columns) -> int:

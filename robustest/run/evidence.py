@@ -12,12 +12,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from robustest.decisions import Decision
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
-from robustest.engine.health_checks.health import Finding, Health
+from robustest.engine.health import Health, HealthFinding
 from robustest.results import Cost
 from robustest.settings import Settings
-from robustest.statistics import Decision
 from robustest.store.corpus import Kept
 from robustest.tasks import CLASSIFICATION, Task
 
@@ -179,7 +179,7 @@ class Evidence:
     tally: Tally = field(default_factory=Tally)
     counts: Mapping[str, int] = field(default_factory=dict)
     bounds: tuple[float, float] = (0.0, 1.0)
-    findings: tuple[Finding, ...] = ()
+    findings: tuple[HealthFinding, ...] = ()
     cached: str = ""
     data: str = ""
     model: str = ""
@@ -211,7 +211,7 @@ class Evidence:
             tally = tally.plus(other.tally)
         # One of a name is told, and of those one that stops the claim: it may be carried in one part alone.
         spoke = sorted((one for part in parts for one in part.findings), key=lambda one: not one.stops)
-        by_name: dict[str, Finding] = {}
+        by_name: dict[str, HealthFinding] = {}
         for one in spoke:
             by_name.setdefault(one.name, one)
         return replace(self, tally=tally, findings=tuple(by_name.values()), cached=min(dates) if all(dates) else "")

@@ -9,12 +9,11 @@ from inspect import signature
 from typing import TypedDict
 
 from robustest import context
+from robustest.decisions import Terms, failure_level
 from robustest.errors import ConfigError, expected, unknown
 from robustest.models import Classifier, as_classifier
 from robustest.models.classifier import Preprocessing
-from robustest.rules import Terms
 from robustest.settings import MARKER_KEYS, Settings, coerce
-from robustest.statistics import failure_level
 
 
 class Options(TypedDict, total=False):

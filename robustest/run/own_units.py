@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from robustest import rng
-from robustest.engine.device import resolve
+from robustest.engine.evaluator import resolve
 from robustest.errors import ConfigError, DataError, expected
 from robustest.identity.fingerprint import Fingerprint, Unhashable, digest
 from robustest.run.evidence import Observed, Tally

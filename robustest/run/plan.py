@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from robustest.rules import Rule, ShareRule
+from robustest.decisions import Rule, ShareRule
 from robustest.run.options import terms_of
 from robustest.run.remembered.comparison import Baseline, Compared, compared
 from robustest.run.remembered.measured_by import measured_by
@@ -58,9 +58,9 @@ class Plan:
             no_worse_than: the baseline's file, or another model; None compares with nothing.
             tolerance: the fall from it that is allowed, in 0..1.
             asked: whether the number itself has a threshold.
-            groups, columns, parts, together, level: as in `robustest.rules.BaselineRule`.
+            groups, columns, parts, together, level: as in `robustest.decisions.BaselineRule`.
             scored: the name of the mean of the column "score", e.g. "mean score": compare that in place of outcomes, as
-                `robustest.rules.ScoreBaselineRule` does. Empty for outcomes.
+                `robustest.decisions.ScoreBaselineRule` does. Empty for outcomes.
 
         Raises:
             ConfigError, StoreError: as `robustest.run.remembered.comparison.compared`.

@@ -13,16 +13,16 @@ import numpy as np
 
 from robustest import context
 from robustest.data.unwrapped import class_names
-from robustest.engine.health_checks.health import OF_ANSWERS, Finding
+from robustest.decisions import Decision
+from robustest.decisions.drop import doubt_of_start, share_of_largest_class
+from robustest.engine.health import OF_ANSWERS, HealthFinding
 from robustest.kinds import Kind, Quantity
 from robustest.reports.pictures import save_exhibit
 from robustest.results import NOT_PAIRED, Counterexample, Pairing, Result, Verdict
-from robustest.rules.above_chance import doubt_of_start, share_of_largest_class
 from robustest.run.changed import Changed, counted, tested, told
 from robustest.run.evidence import REPLAYED, Evidence
 from robustest.run.plan import Plan
 from robustest.settings import Settings
-from robustest.statistics import Decision
 from robustest.threats import Threat
 
 _FEW = 10
@@ -40,7 +40,7 @@ def nothing_allowed(threat: Threat) -> tuple[str, ...]:
     return () if any(limits) else (f"{threat} allows no change",)
 
 
-def healthy(decision: Decision, findings: Sequence[Finding]) -> Decision:
+def healthy(decision: Decision, findings: Sequence[HealthFinding]) -> Decision:
     """A decision that does not pass where a health check speaks: what was found safe may not be.
 
     What is proven does not rest on a search, and only what speaks of the model's own answers keeps it from passing.

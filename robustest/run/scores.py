@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from robustest.decisions import Rule
+from robustest.decisions.mean import COUNTS, PIXELS, ScoreRule
+from robustest.decisions.mean_iou import MeanIoURule
 from robustest.errors import ConfigError, expected
-from robustest.rules import Rule
-from robustest.rules.averages.scores import COUNTS, PIXELS, MeanIoURule, ScoreRule
 from robustest.run.evidence import Columns
 from robustest.run.remembered.comparison import Baseline
 from robustest.run.setup import Setup

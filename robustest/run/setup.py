@@ -9,10 +9,10 @@ from typing import Any
 from robustest.data import Samples, as_samples
 from robustest.data.benchmarks import Benchmark
 from robustest.data.unwrapped import unwrapped
+from robustest.decisions import Rule, Terms
+from robustest.decisions.strata import StrataRule
 from robustest.errors import ConfigError
 from robustest.models import Classifier
-from robustest.rules import Rule, Terms
-from robustest.rules.strata import StrataRule
 from robustest.run.chunk_measurement import Look
 from robustest.run.models.classified import Classified
 from robustest.run.models.detecting import detecting

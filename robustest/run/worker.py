@@ -11,8 +11,7 @@ from torch import Tensor
 
 from robustest import clock
 from robustest.data import Samples
-from robustest.engine.device import resolve
-from robustest.engine.evaluator import Evaluator
+from robustest.engine.evaluator import Evaluator, resolve
 from robustest.errors import ConfigError, RobustestError
 from robustest.identity.fingerprint import fingerprint
 from robustest.identity.packages import own_code

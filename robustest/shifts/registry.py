@@ -1,28 +1,64 @@
-"""Shifts by name and severity, and functions of a user's own.
+"""Which shifts there are: the corruptions of ImageNet-C, and families beyond it.
+
+Shifts by name and severity, and functions of a user's own.
 
 Who sees which units. robustest's own image shifts (`SHIFTS`) are defined on images in [0, 1]: `Shift.apply` rescales
 what they get, and what they return, between these and the bounds. Every other function, whether it was handed over or
 brought by a pack, receives inputs as the data have them, on any number of axes, and returns the same. It may
 ask for the bounds.
+
+Corrupting a batch, outside any test.
 """
 
 from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from robustest import extensions
+from robustest import extensions, rng
 from robustest.checks import moved_rows
 from robustest.errors import ConfigError, ModelError, expected, unknown
 from robustest.facts import Variation
-from robustest.shifts.corruptions.tables import PARAMETERS
-from robustest.shifts.families import SHIFTS
+from robustest.shifts.blur import defocus_blur, gaussian_blur, glass_blur, motion_blur, zoom_blur
+from robustest.shifts.digital import contrast, elastic_transform, jpeg_compression, occlusion, pixelate, resolution
+from robustest.shifts.geometric import crop, perspective, rotation, scale, shear, translation
+from robustest.shifts.noise import gaussian_noise, impulse_noise, shot_noise, speckle_noise
+from robustest.shifts.photometric import brightness, channel_swap, gamma, hue, saturate
+from robustest.shifts.tables import PARAMETERS, Family
+from robustest.shifts.weather import fog, frost, snow, spatter
+
+_COMMON: tuple[Family, ...] = (
+    *(gaussian_noise, shot_noise, impulse_noise),
+    *(defocus_blur, glass_blur, motion_blur, zoom_blur),
+    *(snow, frost, fog, brightness),
+    *(contrast, elastic_transform, pixelate, jpeg_compression),
+)
+
+_EXTRA: tuple[Family, ...] = (speckle_noise, gaussian_blur, spatter, saturate)
+
+_BEYOND: tuple[Family, ...] = (
+    *(rotation, translation, scale, shear, perspective, crop),
+    *(hue, gamma, channel_swap),
+    *(occlusion, resolution),
+)
+
+COMMON_CORRUPTIONS = tuple(each.__name__ for each in _COMMON)
+"""The 15 corruptions of ImageNet-C's benchmark (over which mCE is the mean), in its order."""
+
+EXTRA_CORRUPTIONS = tuple(each.__name__ for each in _EXTRA)
+"""The 4 corruptions that ImageNet-C keeps apart, for tuning."""
+
+CORRUPTIONS = COMMON_CORRUPTIONS + EXTRA_CORRUPTIONS
+"""All 19 corruptions of ImageNet-C, in its order."""
+
+SHIFTS: dict[str, Family] = {each.__name__: each for each in (*_COMMON, *_EXTRA, *_BEYOND)}
+"""The shifts robustest brings, by name."""
 
 ShiftFunction = Callable[..., Tensor]
 """Maps x (N, *S), in input units and inside the bounds, to shifted inputs of the same shape and units.
@@ -273,3 +309,45 @@ def _parameters(function: ShiftFunction | None) -> list[inspect.Parameter]:
         for each in wanted[1:]
         if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD) and each.name not in fixed
     ]
+
+
+def corrupt(
+    x: Tensor,
+    name: str,
+    severity: int,
+    *,
+    seed: int = 0,
+    ids: Tensor | Sequence[int] | None = None,
+    parameters: str = "auto",
+    bounds: tuple[float, float] = (0.0, 1.0),
+) -> Tensor:
+    """Corrupted images, as a test under this seed sees them.
+
+    Each image's randomness depends on the seed and its index alone: neither the batch nor its order nor the device
+    changes what it draws.
+
+    Args:
+        x: (N, C, H, W) floats inside the bounds, on any device; left as it is.
+        name: one of `CORRUPTIONS`, or of any other shift.
+        severity: 1 (mild) to 5 (severe).
+        seed: of the randomness.
+        ids: (N,) the images' indices in the data; None means 0..N-1.
+        parameters: "224", "64" or "32" for one of ImageNet-C's three sets of parameters; "auto" takes the first for
+            images whose longer side has 65 pixels or more, the second from 49 pixels on.
+        bounds: the least and the largest value an input may have.
+
+    Returns:
+        (N, C, H, W) inside the bounds, of x's type and on its device.
+
+    Raises:
+        UnknownNameError: no shift has this name.
+        ConfigError: another argument is out of range, or ids are not one for each image.
+    """
+    shift = Shift(name, severity, parameters=parameters)
+    if not isinstance(x, Tensor) or x.ndim != 4 or not x.is_floating_point():
+        got = f"{tuple(x.shape)}, {x.dtype}" if isinstance(x, Tensor) else x
+        raise ConfigError(expected("a tensor of floats of shape (N, C, H, W)", got))
+    index = torch.arange(len(x)) if ids is None else torch.as_tensor(ids, dtype=torch.int64)
+    if index.shape != (len(x),):
+        raise ConfigError(expected(f"ids of shape ({len(x)},), one for each image", tuple(index.shape)))
+    return shift.apply(x, rng.keys(seed, index.to(x.device)), bounds)

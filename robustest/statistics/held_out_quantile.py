@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import beta
 
-from robustest.statistics.fixed import clopper_pearson
+from robustest.decisions.share import clopper_pearson
 
 Floats = NDArray[np.float64]
 

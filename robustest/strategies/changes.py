@@ -16,7 +16,7 @@ from robustest import rng
 from robustest.errors import ConfigError, expected
 from robustest.shifts import Shift, ShiftFunction, as_shift
 from robustest.threats import Bounds, Spatial, Threat
-from robustest.threats.protocol import per_row
+from robustest.threats.threat import per_row
 
 _ANYWHERE = Spatial(rotation=180.0, translation=1.0, scale=0.9)
 

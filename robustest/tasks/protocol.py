@@ -136,7 +136,7 @@ class Stratified(Protocol):
     """A task whose samples differ in how much there is to get right, so that a mean over all may hide some of them.
 
     A task may also have a field `by`: where it is "objects", a claim passes only where no stratum is surely beyond its
-    threshold; see `robustest.rules.strata`.
+    threshold; see `robustest.decisions.strata`.
     """
 
     @property

@@ -9,21 +9,21 @@ For norm balls a proposal *is* the perturbed input. Projections are exact in the
 arrays: the difference to the sample, computed in float64, never exceeds eps.
 """
 
-from robustest.threats.balls import L0 as L0
-from robustest.threats.balls import L1 as L1
-from robustest.threats.balls import L2 as L2
-from robustest.threats.balls import Linf as Linf
-from robustest.threats.balls import by_pixel as by_pixel
-from robustest.threats.balls import sparse as sparse
 from robustest.threats.patch import Patch as Patch
-from robustest.threats.protocol import Bounds as Bounds
-from robustest.threats.protocol import Rows as Rows
-from robustest.threats.protocol import Threat as Threat
-from robustest.threats.protocol import clip as clip
-from robustest.threats.protocol import difference as difference
-from robustest.threats.protocol import length as length
-from robustest.threats.protocol import per_row as per_row
-from robustest.threats.protocol import within as within
-from robustest.threats.shrink import filled as filled
 from robustest.threats.spatial import Spatial as Spatial
-from robustest.threats.unbounded import Unbounded as Unbounded
+from robustest.threats.threat import L0 as L0
+from robustest.threats.threat import L1 as L1
+from robustest.threats.threat import L2 as L2
+from robustest.threats.threat import Bounds as Bounds
+from robustest.threats.threat import Linf as Linf
+from robustest.threats.threat import Rows as Rows
+from robustest.threats.threat import Threat as Threat
+from robustest.threats.threat import Unbounded as Unbounded
+from robustest.threats.threat import by_pixel as by_pixel
+from robustest.threats.threat import clip as clip
+from robustest.threats.threat import difference as difference
+from robustest.threats.threat import filled as filled
+from robustest.threats.threat import length as length
+from robustest.threats.threat import per_row as per_row
+from robustest.threats.threat import sparse as sparse
+from robustest.threats.threat import within as within

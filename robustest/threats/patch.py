@@ -9,7 +9,7 @@ from torch import Tensor
 
 from robustest import rng
 from robustest.errors import ConfigError, expected
-from robustest.threats.protocol import Bounds, InBox, Rows, clip, count, images
+from robustest.threats.threat import Bounds, InBox, Rows, clip, count, images
 
 
 @dataclass(frozen=True, slots=True)

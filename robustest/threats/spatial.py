@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from robustest import rng
-from robustest.threats.protocol import Bounds, Rows, clip, images, number
+from robustest.threats.threat import Bounds, Rows, clip, images, number
 
 
 @dataclass(frozen=True, slots=True)

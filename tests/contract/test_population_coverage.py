@@ -108,7 +108,7 @@ TRUTHS = {
 }
 
 LEFT_OUT = {
-    "calibrated": "tests/unit/statistics/test_confidence_coverage.py has 2,000 runs of both of its figures",
+    "calibrated": "tests/unit/decisions/test_confidence_coverage.py has 2,000 runs of both of its figures",
     "selective_accuracy": "the same file has it",
     "ood_rejected": "the same file has it",
     "robust_to": "it is about the set alone: the change was picked by looking at it",

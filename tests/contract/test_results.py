@@ -28,7 +28,7 @@ from robustest.reports import html as pages
 from robustest.reports.text import Chance, failure_text, measured
 from robustest.results import REASONS, Pairing
 from robustest.run import noting
-from robustest.threats.balls import _Ball
+from robustest.threats.threat import _Ball
 from robustest.words import sentence
 from tests.contract.kinds import CLASSES, KINDS, Net, samples
 

@@ -32,10 +32,9 @@ from PIL import Image
 from torch import Tensor
 
 from robustest import rng
-from robustest.shifts import corrupt
-from robustest.shifts.corruptions import tables
-from robustest.shifts.corruptions.frost import ice
-from robustest.shifts.corruptions.sampling import middle
+from robustest.shifts import corrupt, tables
+from robustest.shifts.sampling import middle
+from robustest.shifts.weather import ice
 
 SEVERITIES = [1, 2, 3, 4, 5]
 DETERMINISTIC = [

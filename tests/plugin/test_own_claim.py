@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from robustest.cli import main
-from robustest.statistics import clopper_pearson
+from robustest.decisions import clopper_pearson
 
 TOY = Path(__file__).parents[1] / "toy_claim.py"
 TEST = """

@@ -11,7 +11,7 @@ OTHERS = {
     "deprecation_of_theirs": 'warn_explicit("old", DeprecationWarning, "theirs.py", 1, module="theirs")',
     "deprecation_blamed_on_us": 'warn_explicit("old", DeprecationWarning, "a.py", 1, module="robustest.shifts")',
     "future_blamed_on_us": 'warn_explicit("old", FutureWarning, "a.py", 1, module="robustest.models.frozen")',
-    "user_blamed_on_us": 'warn_explicit("old", UserWarning, "a.py", 1, module="robustest.engine.searches.rows")',
+    "user_blamed_on_us": 'warn_explicit("old", UserWarning, "a.py", 1, module="robustest.engine.search")',
     "numbers_of_theirs": 'warn_explicit("overflow", RuntimeWarning, "theirs.py", 1, module="theirs")',
     "pytests_deprecation": 'warn_explicit("old", pytest.PytestDeprecationWarning, "a.py", 1, module="test_a")',
 }

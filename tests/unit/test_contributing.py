@@ -52,7 +52,7 @@ def unlisted(kind: Kind, files: dict[str, str]) -> list[str]:
     page = f"claims/{name}.md"
     wanted = {
         f"docs/{page}": (r"^# ", "the page: what is claimed, how it is measured, an example, what it does not say"),
-        "mkdocs.yml": (rf"^      - {page}$", f"the line `- {page}` under Claims in the nav"),
+        "mkdocs.yml": (rf"^ +- {page}$", f"the line `- {page}` under its family in the nav"),
         "docs/reference.md": (rf"^\|.*`{kind.assertion}\(", "its row: run python docs/reference_tables.py"),
         "docs/which-claim.md": (rf"^\|.*\]\({page}\)", f"a row that links {page}: what could go wrong"),
         "tests/contract/test_kinds.py": (rf'"{kind.assertion}"', f'an entry kind("{kind.assertion}", ...) in KINDS'),

@@ -14,13 +14,13 @@ from torch import Tensor, nn
 from robustest import L0, L1, L2, Linf, Patch, Spatial, Unbounded, rng
 from robustest.attacks import ATTACKS, CASCADES, Cascade, Needs, Searcher, Stage, at_once, draws_of, passes, supports
 from robustest.engine.evaluator import Evaluator
-from robustest.engine.searches.search import Search
+from robustest.engine.search import Search
 from robustest.models import as_classifier
 from robustest.settings import HEALTH_CHECKS
 from robustest.threats import Threat
 
 ROOT = Path(__file__).resolve().parents[2]
-ATTACKS_PAGE = ROOT / "docs" / "attacks.md"
+REFERENCE_PAGE = ROOT / "docs" / "attack-reference.md"
 
 THREATS: dict[str, Threat] = {
     "Linf(eps)": Linf(0.1),
@@ -152,43 +152,47 @@ def test_the_stated_cost_is_what_the_engine_spends(name: str) -> None:
     "line", [*choice_rows(), *cascade_rows(), *(line for limit in LIMITS for line in cascade_rows(limit))]
 )
 def test_the_tables_of_attacks_and_cascades_say_what_the_code_says(line: str) -> None:
-    assert line in ATTACKS_PAGE.read_text(encoding="utf-8").splitlines(), f"Write in a table of docs/attacks.md: {line}"
+    assert line in REFERENCE_PAGE.read_text(encoding="utf-8").splitlines(), (
+        f"Write in a table of docs/attack-reference.md: {line}"
+    )
 
 
 @pytest.mark.parametrize("line", [line for limit in (None, *LIMITS) for line in cascade_rows(limit, AUDITS)])
 def test_the_table_of_audits_says_what_the_code_says(line: str) -> None:
-    section = ATTACKS_PAGE.read_text(encoding="utf-8").split("\n### An audit before a pass\n")[1].split("\n### ")[0]
-    assert line in section.splitlines(), f"Write in a table of that section of docs/attacks.md: {line}"
+    section = REFERENCE_PAGE.read_text(encoding="utf-8").split("\n### An audit before a pass\n")[1].split("\n### ")[0]
+    assert line in section.splitlines(), f"Write in a table of that section of docs/attack-reference.md: {line}"
 
 
 @pytest.mark.parametrize("limit", LIMITS)
 def test_the_page_says_for_how_many_elements_the_further_stages_are(limit: int) -> None:
-    assert f"| Further stages, for samples of at most {limit} elements |" in ATTACKS_PAGE.read_text(encoding="utf-8")
+    assert f"| Further stages, for samples of at most {limit} elements |" in REFERENCE_PAGE.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("line", cost_rows())
 def test_the_table_of_costs_says_what_the_code_says(line: str) -> None:
-    lines = ATTACKS_PAGE.read_text(encoding="utf-8").splitlines()
-    assert any(there.startswith(line) for there in lines), f"Add under What each costs in docs/attacks.md: {line} ... |"
+    lines = REFERENCE_PAGE.read_text(encoding="utf-8").splitlines()
+    assert any(there.startswith(line) for there in lines), (
+        f"Add under What each costs in docs/attack-reference.md: {line} ... |"
+    )
 
 
 @pytest.mark.parametrize("name", [*ATTACKS, *CASCADES])
 def test_every_attack_and_cascade_is_on_the_page(name: str) -> None:
-    assert f"`{name}`" in ATTACKS_PAGE.read_text(encoding="utf-8")
+    assert f"`{name}`" in REFERENCE_PAGE.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
     ("heading", "names"), [("What each costs", ATTACKS), ("Cascades", CASCADES), ("Health checks", HEALTH_CHECKS)]
 )
 def test_a_table_names_what_there_is_and_nothing_else(heading: str, names: Mapping[str, object]) -> None:
-    section = ATTACKS_PAGE.read_text(encoding="utf-8").split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    section = REFERENCE_PAGE.read_text(encoding="utf-8").split(f"\n## {heading}\n")[1].split("\n## ")[0]
     assert set(re.findall(r"^\| `([a-z0-9_-]+)` \|", section, re.MULTILINE)) == set(names)
 
 
 def test_the_attack_on_the_page_is_that_of_the_example() -> None:
     source = (ROOT / "examples" / "own_attack" / "attack.py").read_text(encoding="utf-8")
     code = source.split('"""', 2)[2].strip()
-    assert code in ATTACKS_PAGE.read_text(encoding="utf-8")
+    assert code in (ROOT / "docs" / "attacks.md").read_text(encoding="utf-8")
 
 
 def test_the_reference_names_every_attack_and_cascade_and_no_other() -> None:

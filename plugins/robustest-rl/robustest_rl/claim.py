@@ -1,7 +1,7 @@
 """The claim: returns hold in a share of episodes, or on average, whatever a threat allows.
 
 Episodes are draws, so that a claim passes only where bets on their returns have won at alpha
-(`robustest.rules.DrawsRule`), and it is judged as soon as it is settled. The adversary is found on episodes of its own,
+(`DrawsRule`), and it is judged as soon as it is settled. The adversary is found on episodes of its own,
 and then judged on fresh ones. `details["by_radius"]` has the lowest return by share of the radius, `details["tried"]`
 every attack, `details["worst"]` the episodes of lowest return: number, seed of the environment, and the step where they
 broke.

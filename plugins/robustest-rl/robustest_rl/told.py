@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from robustest.packs import Decision, Evidence, Finding, Plan, Result, Settings, Verdict, finish
+from robustest.packs import Decision, Evidence, HealthFinding, Plan, Result, Settings, Verdict, finish
 from robustest_rl.asking import FALL, ROBUST_RETURN, Asked, words_of
 from robustest_rl.chosen import Tuned
 from robustest_rl.judged import Episodes
@@ -115,10 +115,10 @@ def _returns(evidence: Evidence) -> dict[str, list[Any]]:
     }
 
 
-def _findings(tuned: Tuned, settings: Settings) -> tuple[Finding, ...]:
+def _findings(tuned: Tuned, settings: Settings) -> tuple[HealthFinding, ...]:
     mend = "Try agent-standard, or more steps"
     return tuple(
-        Finding(
+        HealthFinding(
             name=name,
             message=f'{name}: {seen}. {mend}. If this is known and meant: suppress=("{name}",).',
             suppressed=name in settings.suppress,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from robustest_rl import Lower, Noise, Shown, Sometimes, measure_robust_return
 from torch import Tensor
 
-from robustest.statistics import clopper_pearson
+from robustest.decisions import clopper_pearson
 
 SIDE, STEPS, SHARE = 8, 200, 0.1
 MOVES = ((0, 0), (0, 1), (0, -1), (1, 0), (-1, 0))

@@ -13,11 +13,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from robustest.data import as_samples
-from robustest.engine.chunks import Chunk, check_beside
+from robustest.decisions import Rule, ShareRule
+from robustest.engine.answer_checks import check_beside
+from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.errors import ConfigError, DataError, ModelError, expected
 from robustest.models import Classifier, Needs
-from robustest.rules import Rule, ShareRule
 from robustest.run.changed import Changed
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observed, exhibits_of

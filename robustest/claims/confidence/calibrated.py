@@ -3,7 +3,7 @@
 The Brier score (Monthly Weather Review, 1950) is the mean squared distance, over samples, between the probabilities and
 1 for the label. The calibration error (Guo et al., ICML 2017) is the mean distance, over bins of confidence, between
 confidence and accuracy. As measured it is too high by chance, so that the estimate has the bias taken off that a
-bootstrap shows, and the verdict is that of an interval without such a bias (`robustest.statistics.calibration`).
+bootstrap shows, and the verdict is that of an interval without such a bias (`robustest.decisions.calibration`).
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from robustest.claims.confidence.answers import (
     setting,
     sure_setup,
 )
+from robustest.decisions import Rule, checked_not_both, optional_threshold
+from robustest.decisions.calibration import CalibrationErrorRule, bin_of, binned_error
+from robustest.decisions.mean import MeanRule
 from robustest.errors import ConfigError
 from robustest.facts import Captions
 from robustest.kinds import Kind, Quantity
 from robustest.results import Result
-from robustest.rules import Rule
-from robustest.rules.averages.means import MeanRule
-from robustest.rules.calibration import CalibrationErrorRule
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence
 from robustest.run.models.classified import Classified
@@ -44,8 +44,6 @@ from robustest.run.remembered.comparison import Baseline
 from robustest.run.result_building import finish
 from robustest.run.setup import Setup
 from robustest.shifts import Shift, ShiftFunction
-from robustest.statistics import asked_threshold, checked_not_both
-from robustest.statistics.calibration import bin_of, binned_error
 
 _FEWEST_BINS = 10
 """With fewer, overconfidence in one half of a bin and its opposite in the other cancel too easily."""
@@ -157,8 +155,8 @@ class _Asked:
             ConfigError: an argument is out of range, or both thresholds are given.
         """
         checked_not_both(max_brier=max_brier, max_ece=max_ece)
-        max_brier = asked_threshold("max_brier", max_brier, within=(0.0, 2.0), trivial=2)
-        max_ece = asked_threshold("max_ece", max_ece, trivial=1)
+        max_brier = optional_threshold("max_brier", max_brier, within=(0.0, 2.0), trivial=2)
+        max_ece = optional_threshold("max_ece", max_ece, trivial=1)
         checked_whole("bins", bins, _FEWEST_BINS)
         if max_ece is None:
             return cls(CALIBRATED.asked("max_brier"), max_brier, bins)

@@ -12,18 +12,17 @@ from torch import Tensor
 
 from robustest.claims.confidence.answers import SCORES, Answering, answers_plan, sure_setup
 from robustest.data import Samples, as_samples
+from robustest.decisions import Decision, ShareRule, optional_threshold
+from robustest.decisions.selection import TPR, decide_accepted
 from robustest.errors import unknown
 from robustest.kinds import Kind, Quantity
 from robustest.results import Result, Verdict
-from robustest.rules import ShareRule
-from robustest.rules.calibration import TPR, decide_accepted
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence
 from robustest.run.noting import measures
 from robustest.run.options import Options
 from robustest.run.result_building import few, finish
 from robustest.run.setup import Setup
-from robustest.statistics import Decision, asked_threshold
 
 _BESIDE = 16
 """Samples inside that some of those outside are asked among."""
@@ -58,7 +57,7 @@ def measure_ood_rejected(
 
     (Hendrycks and Gimpel, ICLR 2017; FPR at 95 % TPR as Liang et al., ICLR 2018.) All samples of both are looked at.
     About the populations, the score that 95 % reach is not known either, and the interval allows for it
-    (`robustest.statistics.selection`). Outcomes are the outside samples': whether they are rejected.
+    (`robustest.decisions.selection`). Outcomes are the outside samples': whether they are rejected.
 
     Args:
         model: as for `measure_robust_accuracy`.
@@ -73,7 +72,7 @@ def measure_ood_rejected(
         ConfigError: an argument is out of range or unknown.
         DataError, ModelError, DeviceError, StoreError: as for `measure_calibrated`.
     """
-    most = asked_threshold("max_fpr", max_fpr, trivial=1)
+    most = optional_threshold("max_fpr", max_fpr, trivial=1)
     if score not in SCORES:
         raise unknown("score", score, SCORES)
     setup = sure_setup(Setup.of(model, data, options), probabilities=probabilities)

@@ -15,9 +15,10 @@ from robustest.claims.confidence.answers import (
     setting,
     sure_setup,
 )
+from robustest.decisions import checked_threshold, count_at_least, optional_threshold
+from robustest.decisions.selection import SelectiveRule
 from robustest.kinds import Kind, Quantity
 from robustest.results import Result
-from robustest.rules.calibration import SelectiveRule
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence
 from robustest.run.noting import measures
@@ -25,7 +26,6 @@ from robustest.run.options import Options
 from robustest.run.result_building import finish
 from robustest.run.setup import Setup
 from robustest.shifts import Shift, ShiftFunction
-from robustest.statistics import asked_threshold, checked_threshold, need
 
 SELECTIVE_ACCURACY = Kind(
     name="selective_accuracy",
@@ -56,7 +56,7 @@ def measure_selective_accuracy(
 
     (Geifman and El-Yaniv, NeurIPS 2017.) About the population, the confidence that so many samples reach is not known
     either; the interval joins exact ones for each number of these samples that may lie above it
-    (`robustest.statistics.selection`).
+    (`robustest.decisions.selection`).
 
     Args:
         model: as for `measure_robust_accuracy`.
@@ -71,7 +71,7 @@ def measure_selective_accuracy(
         DataError, ModelError, DeviceError, StoreError: as for `measure_calibrated`.
     """
     coverage = checked_threshold("coverage", coverage, trivial=0)
-    at_least = asked_threshold("at_least", at_least, trivial=0)
+    at_least = optional_threshold("at_least", at_least, trivial=0)
     chosen = asked_shift(shift, severity)
     setup = sure_setup(Setup.of(model, data, options), probabilities=probabilities)
     plan = answers_plan(
@@ -95,7 +95,7 @@ def measure_selective_accuracy(
 
 def _worst(evidence: Evidence, coverage: float) -> float:
     """The most that the accuracy could be were the model sure and wrong on every sample that was changed."""
-    moved, answered = int(evidence.columns["moved"].sum()), need(coverage, evidence.n)
+    moved, answered = int(evidence.columns["moved"].sum()), count_at_least(coverage, evidence.n)
     return max(0.0, 1 - moved / answered)
 
 
@@ -103,14 +103,14 @@ def _details(evidence: Evidence, coverage: float) -> dict[str, Any]:
     if not evidence.whole:
         return {"coverage": coverage}
     held, order = evidence.columns["held"], np.argsort(-evidence.columns["msp"], kind="stable")
-    k = need(coverage, evidence.n)
+    k = count_at_least(coverage, evidence.n)
     return {
         "coverage": coverage,
         "answered": k,
         "confidence_from": float(evidence.columns["confidence"][order[k - 1]]),
         "accuracy": float(held.mean()),
         "by_coverage": [
-            {"coverage": share / 10, "accuracy": float(held[order[: need(share / 10, evidence.n)]].mean())}
+            {"coverage": share / 10, "accuracy": float(held[order[: count_at_least(share / 10, evidence.n)]].mean())}
             for share in range(1, 11)
         ],
     }

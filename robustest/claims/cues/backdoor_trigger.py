@@ -2,7 +2,7 @@
 
 For each class the smallest square patch is searched that sends images of all other classes there, whatever they show. A
 backdoor makes one class far cheaper to reach than the others. How far below the median its log cost is, in robust
-standard deviations, is its anomaly: see `robustest.discovery.least_patches.triggers`. It finds patches at a fixed place
+standard deviations, is its anomaly: see `robustest.discovery.triggers`. It finds patches at a fixed place
 that work on most images. It does not find triggers that move, that are spread over the image or hidden in its content,
 that work for one source class alone, or backdoors to most of the classes.
 """
@@ -14,15 +14,14 @@ from dataclasses import replace
 from typing import Any, Unpack
 
 from robustest.checks import checked_real, checked_whole
-from robustest.claims.cues.interventions import Switching, details_of, undoubted
-from robustest.claims.cues.reliance import CUE_NAMES
-from robustest.discovery.least_patches.trigger_hunt import Trigger
-from robustest.discovery.least_patches.triggers import MAX_ANOMALY, Triggers, search_triggers
+from robustest.claims.cues.interventions import CUE_NAMES, CueMeasurement, details_of, undoubted
+from robustest.decisions import Decision
+from robustest.decisions.cues import CueRule
+from robustest.discovery.triggers import MAX_ANOMALY, Trigger, Triggers, search_triggers
 from robustest.errors import ConfigError
 from robustest.facts import Captions, Fact
 from robustest.kinds import Kind, Quantity
 from robustest.results import Result, Verdict
-from robustest.rules.cues import CueRule
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Tally
 from robustest.run.models.split_search import Bench, Halves, bench, with_search
@@ -30,7 +29,6 @@ from robustest.run.noting import measures
 from robustest.run.options import Options
 from robustest.run.result_building import finish
 from robustest.run.setup import Setup
-from robustest.statistics import Decision
 
 _CONFIRMED = 0.5
 """Share of unseen samples of other classes that a backdoor's trigger sends to its class, at least."""
@@ -122,7 +120,7 @@ def _pasted(
     shown = triggers.suspects or (oddest,)
     cues, targets = tuple(trigger.cue for trigger in shown), tuple(trigger.label for trigger in shown)
     rule = CueRule(targets=targets, max_flip_rate=_CONFIRMED, max_recall_drop=None, terms=setup.terms)
-    look = Switching(cues=cues, targets=targets, examples=setup.settings.examples, of=halves.unseen)
+    look = CueMeasurement(cues=cues, targets=targets, examples=setup.settings.examples, of=halves.unseen)
     plan = setup.on(halves.view).plan(NO_BACKDOOR_TRIGGER.quantities[0].says(), look, rule, here=True)
     evidence = with_search(observe(plan), spent, setup.settings)
     decision = _decided(triggers, oddest, evidence, rule, max_anomaly=max_anomaly, success=success)

@@ -10,22 +10,20 @@ import torch
 from torch import Tensor
 
 from robustest.checks import checked_images
-from robustest.claims.cues.trigger_control import planted_chance
+from robustest.claims.cues.controls import planted_chance
 from robustest.cues import Cue, MaskedPatch, switched
 from robustest.discovery.changes import standing_changes
 from robustest.discovery.fitted_changes import (
     SMALLEST_NOISY,
-    Pool,
+    ImagePool,
     explains,
     faintly_explains,
     fitted_proposals,
     seen_by_families,
 )
-from robustest.discovery.least_patches.odd_one_out import chance_of
-from robustest.discovery.least_patches.triggers import checked_sides, search_triggers
+from robustest.discovery.image_features import Association, error_associations, properties
 from robustest.discovery.moving_marks import SMALLEST, find_moving_marks
 from robustest.discovery.patch_places import find_patches, together, transplants
-from robustest.discovery.properties import Association, error_associations, properties
 from robustest.discovery.proposals import (
     CHANNELS,
     COLUMNS,
@@ -42,6 +40,7 @@ from robustest.discovery.proposals import (
     Proposal,
 )
 from robustest.discovery.row_columns import columns_and_tokens
+from robustest.discovery.triggers import chance_of, checked_sides, search_triggers
 from robustest.errors import ConfigError, ModelError
 from robustest.models import Needs
 from robustest.run.models.split_search import Bench
@@ -55,7 +54,7 @@ _LOOKED_INTO = 6
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class SearchFindings:
     """What a search found.
 
     Attributes:
@@ -67,7 +66,7 @@ class Found:
         marks: families by which a class is marked, where no change explains it.
         errors: properties that errors go with.
         standing: what changes that are always tried draw to the class that they draw most to.
-        planted: see `robustest.claims.cues.trigger_control.planted_chance`; 1 where no cheapest patches were searched.
+        planted: see `robustest.claims.cues.controls.planted_chance`; 1 where no cheapest patches were searched.
     """
 
     proposals: tuple[Proposal, ...]
@@ -89,7 +88,7 @@ def propose(
     seed: int,
     control: bool = False,
     families: Collection[str] = (),
-) -> Found:
+) -> SearchFindings:
     """Look for cues in the samples to be searched on, and in what the model makes of them.
 
     Args:
@@ -134,7 +133,7 @@ def _in_images(
     *,
     control: bool,
     families: Collection[str],
-) -> Found:
+) -> SearchFindings:
     x, y, bounds = bench.chunk.x, bench.chunk.y, bench.chunk.bounds
     places = find_patches(x, y, labels, bounds=bounds, min_gap=discovery.min_gap) if PATCHES in families else ()
     rest = x
@@ -174,7 +173,7 @@ def _in_images(
         left_out.append(f"cheapest patches: {why}")
     else:
         looked_at.append(f"the cheapest patch to each of {len(labels)} classes")
-    return Found(
+    return SearchFindings(
         proposals=(*places, *together(places), *transplants(x, y, places), *moving, *whole, *triggers),
         looked_at=tuple(looked_at),
         left_out=tuple(left_out),
@@ -201,7 +200,7 @@ def _whole_images(
 
     What patches explain is taken away before (`rest`). Without predictions `before`, nothing is tried on the model.
     """
-    pool = Pool(x=rest, y=bench.chunk.y, bounds=bench.chunk.bounds, seed=seed)
+    pool = ImagePool(x=rest, y=bench.chunk.y, bounds=bench.chunk.bounds, seed=seed)
     seen = seen_by_families(pool, labels, families) if len(labels) > 1 else []
     fitted, left = fitted_proposals(seen, pool, min_mark=discovery.min_mark)
     told = tuple({"class": mark.label, "property": family, "gap": mark.gap} for family, mark in left)
@@ -245,7 +244,7 @@ def _standing(bench: Bench, before: Tensor) -> tuple[tuple[Mapping[str, Any], ..
     return tuple(told), [(cue, label, keeps) for _, cue, label, keeps in drawn[:_LOOKED_INTO]]
 
 
-def _in_rows(bench: Bench, discovery: Discovery, labels: Sequence[int]) -> Found:
+def _in_rows(bench: Bench, discovery: Discovery, labels: Sequence[int]) -> SearchFindings:
     x, y = bench.chunk.x, bench.chunk.y
     proposals, tokens = columns_and_tokens(x, y, labels, min_gap=discovery.min_gap)
     looked_at = [f"{x.shape[1]} columns in {len(labels)} classes"]
@@ -256,7 +255,7 @@ def _in_rows(bench: Bench, discovery: Discovery, labels: Sequence[int]) -> Found
         not_searched[TOKENS] = "the rows are no whole numbers"
     if len(labels) < 2:
         not_searched |= dict.fromkeys((COLUMNS, TOKENS), f"fewer than two classes of {discovery.min_members} rows")
-    return Found(tuple(proposals), tuple(looked_at), (), not_searched, 0, (), ())
+    return SearchFindings(tuple(proposals), tuple(looked_at), (), not_searched, 0, (), ())
 
 
 def _triggers(

@@ -25,7 +25,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from robustest.checks import checked_whole
-from robustest.discovery.failures.directions import (
+from robustest.decisions import Decision, ShareRule, clopper_pearson, optional_threshold
+from robustest.discovery.failure_directions import (
     FailureDirection,
     FailureDirections,
     find_failure_directions,
@@ -37,7 +38,6 @@ from robustest.errors import ConfigError, DataError, expected
 from robustest.facts import Fact
 from robustest.kinds import Kind, Quantity
 from robustest.results import Result, Verdict
-from robustest.rules import ShareRule
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Exhibit, Observed
 from robustest.run.noting import measures
@@ -45,7 +45,6 @@ from robustest.run.options import Options
 from robustest.run.plan import Plan
 from robustest.run.result_building import finish
 from robustest.run.setup import Setup
-from robustest.statistics import Decision, asked_threshold, clopper_pearson
 
 Embedding = Callable[[Tensor], Tensor] | Tensor
 """Maps inputs (B, *S) to rows (B, D); or the rows (N, D) of all samples in the data's order."""
@@ -115,7 +114,7 @@ def measure_no_failure_direction(
         DataError: an embedding is not as above.
         DataError, ModelError, DeviceError: as for `measure_robust_accuracy`.
     """
-    max_excess_error = asked_threshold("max_excess_error", max_excess_error, trivial=1)
+    max_excess_error = optional_threshold("max_excess_error", max_excess_error, trivial=1)
     checked_whole("components", components, 1)
     plan = _plan(Setup.of(model, data, options).unpictured(), embedding, permutations)
     evidence = observe(plan)
@@ -159,11 +158,11 @@ def _plan(setup: Setup, embedding: Embedding | None, permutations: int) -> Plan:
     if isinstance(embedding, Tensor) and (embedding.ndim != 2 or len(embedding) != n):
         raise DataError(expected(f"embedding to have {n} rows (N, D)", tuple(embedding.shape)))
     rule = ShareRule(threshold=None, at_least=True, terms=setup.terms)
-    return setup.plan(NO_FAILURE_DIRECTION.quantities[0].says(), Embedded(embedding), rule, here=True)
+    return setup.plan(NO_FAILURE_DIRECTION.quantities[0].says(), EmbeddingMeasurement(embedding), rule, here=True)
 
 
 @dataclass(frozen=True, slots=True)
-class Embedded:
+class EmbeddingMeasurement:
     """What the model says of a chunk, and where its samples lie: in this embedding, or in their pooled pixels."""
 
     embedding: Embedding | None

@@ -3,7 +3,7 @@
 With `cue="auto"` cues are searched for, in images, without labels of who has one. One half of the samples proposes:
 patches that mark a class (`robustest.discovery.patch_places`), marks that do wherever they lie
 (`robustest.discovery.moving_marks`), changes of whole images that do (`robustest.discovery.fitted_changes`), and
-classes that a patch leads to far too cheaply (`robustest.discovery.least_patches.triggers`). The other half disposes:
+classes that a patch leads to far too cheaply (`robustest.discovery.triggers`). The other half disposes:
 each proposal is switched on and off there, towards its class. Only a cue that draws predictions to its class beyond
 chance (McNemar, p <= alpha after Holm's correction over all proposals; of a cheapest patch no less than the chance that
 one of so many classes is as cheap), and more than twice the share of the others' that it drives out of the class, fails
@@ -25,16 +25,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal, Unpack
 
-from robustest.claims.cues.control_check import with_control
-from robustest.claims.cues.control_models import on_planted
-from robustest.claims.cues.discovery import Limits, measure_discovered
-from robustest.claims.cues.interventions import Switching, details_of, undoubted
-from robustest.claims.cues.reliance import NO_SPURIOUS_FEATURE
+from robustest.claims.cues.controls import on_planted
+from robustest.claims.cues.discovered_cues import CueLimits, measure_discovered, with_control
+from robustest.claims.cues.interventions import NO_SPURIOUS_FEATURE, CueMeasurement, details_of, undoubted
 from robustest.cues import Cue, planting
+from robustest.decisions import optional_threshold
+from robustest.decisions.cues import CueRule
 from robustest.discovery import Discovery
 from robustest.errors import ConfigError, expected
 from robustest.results import Result, Verdict
-from robustest.rules.cues import CueRule
 from robustest.run.changed import Changed
 from robustest.run.driver import observe
 from robustest.run.noting import measures
@@ -43,7 +42,6 @@ from robustest.run.remembered.comparison import Baseline
 from robustest.run.result_building import finish
 from robustest.run.setup import Setup, deciding, of_task
 from robustest.run.training.trainings import TrainFn, check_train
-from robustest.statistics import asked_threshold
 from robustest.tasks import Task
 
 
@@ -101,8 +99,8 @@ def measure_no_spurious_feature(
         ConfigError: an argument is out of range or unknown, or target_class is no class.
         DataError, ModelError, DeviceError: as for `measure_robust_accuracy`.
     """
-    max_flip_rate = asked_threshold("max_flip_rate", max_flip_rate, trivial=1)
-    max_recall_drop = asked_threshold("max_recall_drop", max_recall_drop, trivial=1)
+    max_flip_rate = optional_threshold("max_flip_rate", max_flip_rate, trivial=1)
+    max_recall_drop = optional_threshold("max_recall_drop", max_recall_drop, trivial=1)
     _check_asked(target_class, control, train, train_data)
     answers = deciding(task)
     if answers is not None and not answers.one_class:
@@ -115,7 +113,7 @@ def measure_no_spurious_feature(
                 "Expected cues that are named with no_worse_than= but got a search for them: it finds others for "
                 "another model. Name the cues, or leave no_worse_than out."
             )
-        claimed = Limits(max_flip_rate, max_recall_drop, target_class)
+        claimed = CueLimits(max_flip_rate, max_recall_drop, target_class)
         return measure_discovered(model, data, how, claimed, options, control=control, learner=learner)
     cues = checked_cues(cue)
     limits: dict[str, Any] = {
@@ -212,7 +210,7 @@ def _measured(
     asked = NO_SPURIOUS_FEATURE.asked("max_recall_drop" if rule.by_recall else "max_flip_rate")
     plan = setup.plan(
         asked.says(about, "" if target is None else f" towards class {target}") + of_task(setup.task),
-        Switching(cues=tuple(cues), targets=targets, examples=setup.settings.examples),
+        CueMeasurement(cues=tuple(cues), targets=targets, examples=setup.settings.examples),
         rule,
         identity=("cues", tuple(cues), target),
     ).against(*against, asked=any(limit is not None for limit in limits.values()))

@@ -9,13 +9,13 @@ from torch import Tensor
 
 from robustest.claims.datasets.data_sets import accuracy_plan
 from robustest.data.benchmarks import Benchmark
+from robustest.decisions import ShareRule, optional_threshold
+from robustest.decisions.drop import share_of_largest_class
+from robustest.decisions.mean_iou import mean_iou
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.kinds import OUTCOMES, Kind, Quantity, no_lines
 from robustest.results import NOT_PAIRED, Pairing, Result
-from robustest.rules import ShareRule
-from robustest.rules.above_chance import share_of_largest_class
-from robustest.rules.averages.scores import mean_iou
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observed, unchanged_exhibits
 from robustest.run.noting import measures
@@ -25,7 +25,6 @@ from robustest.run.remembered.comparison import Baseline
 from robustest.run.result_building import finish
 from robustest.run.scores import Metric, check_paired, iou_by_class, mean_of, pixel_counts, rule_of
 from robustest.run.setup import Setup, of_task
-from robustest.statistics import asked_threshold
 from robustest.tasks import Task, WorstScore
 
 _HALF = 0.5
@@ -77,7 +76,7 @@ def measure_accuracy(
             a claim about a population or against a baseline is made of it.
         DataError, ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
-    at_least = asked_threshold("at_least", at_least, trivial=0)
+    at_least = optional_threshold("at_least", at_least, trivial=0)
     setup = Setup.of(model, data, options, task)
     check_paired(metric, no_worse_than)
     scored = metric != "mean" or (task is not None and getattr(setup.task, "floor", _HALF) is None)
@@ -136,10 +135,10 @@ class Scoring:
             seen = evaluator.judged(chunk.x, chunk.y, scored=True)
         finally:
             evaluator.task = task
-        exhibits = unchanged_exhibits(chunk, ~seen.holds, seen.said, seen.margin, most=self.examples, task=task)
+        exhibits = unchanged_exhibits(chunk, ~seen.holds, seen.predicted, seen.margin, most=self.examples, task=task)
         columns = {"held": seen.holds, "score": cast("Tensor", seen.score)}
         if self.counting:
-            columns |= pixel_counts(task, seen.said, chunk.y)
+            columns |= pixel_counts(task, seen.predicted, chunk.y)
         return Observed({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
 
 

@@ -9,14 +9,14 @@ import numpy as np
 
 from robustest.data import as_samples
 from robustest.data.benchmarks import Benchmark
+from robustest.decisions import Decision, Rule, ShareRule, Terms, checked_not_both, optional_threshold
+from robustest.decisions.drop import share_of_largest_class
+from robustest.decisions.two_set_drop import TwoSetDropRule, share_difference_interval
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.errors import ConfigError
 from robustest.kinds import OUTCOMES, Kind, Quantity, no_lines
 from robustest.results import Pairing, Result, Verdict
-from robustest.rules import Rule, ShareRule, Terms
-from robustest.rules.above_chance import share_of_largest_class
-from robustest.rules.independent import FallRule
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observed, unchanged_exhibits
 from robustest.run.noting import measures
@@ -25,8 +25,6 @@ from robustest.run.plan import Plan
 from robustest.run.remembered.comparison import Baseline
 from robustest.run.result_building import fall_from, fallible, few, finish
 from robustest.run.setup import Setup, deciding, of_task
-from robustest.statistics import Decision, asked_threshold, checked_not_both
-from robustest.statistics.differences.two_shares import difference_interval
 from robustest.tasks import Task
 
 TRANSFER_ACCURACY = Kind(
@@ -59,7 +57,7 @@ def measure_transfer_accuracy(
     """Accuracy on a target data set, or its fall from the accuracy on a source data set.
 
     The samples of the two sets are different ones, so that nothing is paired: the fall's interval is an exact
-    one for two independent shares (`robustest.statistics.differences.two_shares`). The source is always looked at
+    one for two independent shares (`robustest.decisions.two_set_drop`). The source is always looked at
     whole; the target until the claim is settled. Outcomes and counterexamples are the target's.
 
     Args:
@@ -80,8 +78,8 @@ def measure_transfer_accuracy(
         DataError, ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
     checked_not_both(at_least=at_least, max_drop=max_drop)
-    at_least = asked_threshold("at_least", at_least, trivial=0)
-    max_drop = asked_threshold("max_drop", max_drop, trivial=1)
+    at_least = optional_threshold("at_least", at_least, trivial=0)
+    max_drop = optional_threshold("max_drop", max_drop, trivial=1)
     setup = _setup(model, data, new_data, options, deciding(task))
     by_drop = max_drop is not None
     how: dict[str, Any] = {}
@@ -158,7 +156,7 @@ class Predicting:
     def __call__(self, evaluator: Evaluator, chunk: Chunk) -> Observed:
         """What the model says of a chunk."""
         seen, task = evaluator.judged(chunk.x, chunk.y), evaluator.task
-        held, predicted = seen.holds, seen.said
+        held, predicted = seen.holds, seen.predicted
         exhibits = unchanged_exhibits(chunk, ~held, predicted, seen.margin, most=self.examples, task=task)
         columns = {"held": held.cpu().numpy()}
         if task.one_class:
@@ -181,10 +179,10 @@ def _accuracy_alone(setup: Setup, statement: str) -> Plan:
     return accuracy_plan(setup, statement, ShareRule(threshold=None, at_least=True, terms=setup.alone))
 
 
-def fall_claim(first: Evidence, max_drop: float | None, terms: Terms) -> FallRule:
+def fall_claim(first: Evidence, max_drop: float | None, terms: Terms) -> TwoSetDropRule:
     """A claim on the fall from an accuracy that was looked at before."""
     held = int(first.columns["held"].sum())
-    return FallRule(threshold=max_drop, first=held, n_first=first.n, whole=first.whole, terms=terms)
+    return TwoSetDropRule(threshold=max_drop, first=held, n_first=first.n, whole=first.whole, terms=terms)
 
 
 def pair_details(first: Evidence, second: Evidence, terms: Terms) -> dict[str, Any]:
@@ -198,5 +196,5 @@ def pair_details(first: Evidence, second: Evidence, terms: Terms) -> dict[str, A
         "target_n": second.n,
         "without_looking": share_of_largest_class(first.columns),
         "drop": counts[0][0] / counts[0][1] - counts[1][0] / counts[1][1] if whole else None,
-        "drop_interval": list(difference_interval(*counts[0], *counts[1], terms.alpha)) if whole else None,
+        "drop_interval": list(share_difference_interval(*counts[0], *counts[1], terms.alpha)) if whole else None,
     }

@@ -18,6 +18,7 @@ from torch import Tensor
 from robustest.claims.datasets.data_sets import accuracy_of
 from robustest.data import as_samples
 from robustest.data.answers.annotations import Annotations
+from robustest.decisions import Decision, optional_threshold
 from robustest.errors import ConfigError, DataError, expected, unknown
 from robustest.kinds import Kind, Quantity, no_lines
 from robustest.results import Result, Verdict
@@ -28,7 +29,6 @@ from robustest.run.options import Options, apply, terms_of
 from robustest.run.result_building import fallible, few, result_of
 from robustest.run.setup import Setup
 from robustest.settings import Settings
-from robustest.statistics import Decision, asked_threshold
 from robustest.statistics.cells import Cells
 
 RESAMPLES = {"jackknife": 1000, "beta-mixture": 200, None: 1000}
@@ -83,7 +83,7 @@ def measure_replication_gap(
             `measure_robust_accuracy`.
         ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
-    at_most = asked_threshold("at_most", at_most, trivial=1)
+    at_most = optional_threshold("at_most", at_most, trivial=1)
     draws = _draws(correction, resamples)
     first_says, second_says = _checked(annotations)
     first, second, settings = _outcomes(model, data, new_data, (len(first_says), len(second_says)), options)

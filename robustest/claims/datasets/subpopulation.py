@@ -2,7 +2,7 @@
 
 Santurkar, Tsipras and Madry, "BREEDS: Benchmarks for Subpopulation Shift" (ICLR 2021). Other subclasses would have made
 another fall, so that the interval is by bets on the subclasses' own accuracies, each a draw of its domain
-(`robustest.statistics.cluster_means`). What part of the fall a model could avoid is told by an oracle that knows the
+(`robustest.decisions.cluster_means`). What part of the fall a model could avoid is told by an oracle that knows the
 target's subclasses: its headroom is how much more accurate it is on the same samples.
 """
 
@@ -17,22 +17,21 @@ from numpy.typing import NDArray
 from robustest.claims.datasets.data_sets import accuracy_of, pair_details
 from robustest.data.breeds import BreedsSplit
 from robustest.data.domains import Domain, domains
+from robustest.decisions import Decision, Terms, optional_threshold
+from robustest.decisions.cluster_means import cluster_difference_interval, fewest_clusters
+from robustest.decisions.drop import drop_bounds
+from robustest.decisions.groups import GroupShare, group_shares
+from robustest.decisions.rule import decide_early
+from robustest.decisions.two_set_drop import decide_two_set_drop, two_set_drop
 from robustest.errors import ConfigError, expected
 from robustest.kinds import Kind, Quantity, no_lines
 from robustest.results import Result, Verdict
-from robustest.rules import Terms
-from robustest.rules.groups import GroupShare, group_shares
-from robustest.rules.independent import decide_fall, share_fall
-from robustest.rules.rule import partial
 from robustest.run.evidence import Evidence
 from robustest.run.noting import measures
 from robustest.run.options import Options, apply
 from robustest.run.result_building import fallible, few, result_of
 from robustest.run.setup import Setup
 from robustest.run.training.trainings import TrainFn, check_train
-from robustest.statistics import Decision, asked_threshold
-from robustest.statistics.cluster_means import difference_of_means_interval, fewest_clusters
-from robustest.statistics.differences.paired import drop_bounds
 
 SUBPOPULATION_SHIFT = Kind(
     name="subpopulation_shift",
@@ -88,7 +87,7 @@ def measure_subpopulation_shift(
             `measure_robust_accuracy`.
         ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
-    max_drop = asked_threshold("max_drop", max_drop, trivial=1)
+    max_drop = optional_threshold("max_drop", max_drop, trivial=1)
     if not isinstance(split, BreedsSplit):
         raise ConfigError(expected("a split such as breeds_split(tree, level=2) gives", split))
     source, target = domains(data, split)
@@ -206,16 +205,16 @@ def _trained(
 
 def _decide(source: _Half, target: _Half, max_drop: float | None, terms: Terms) -> Decision:
     """Decide on the fall: of these very samples, or of subclasses to come, each of which counts alike."""
-    both = difference_of_means_interval(source.held / source.counts, target.held / target.counts, terms.alpha)
+    both = cluster_difference_interval(source.held / source.counts, target.held / target.counts, terms.alpha)
     if source.whole and target.whole:
-        fall = share_fall(source.held, source.counts, target.held, target.counts)
+        fall = two_set_drop(source.held, source.counts, target.held, target.counts)
         # Where subclasses differ in size the fall over samples is another number than the one over subclasses, which
         # the bets are about. A claim has to hold for both.
         both = min(both[0], float(fall)), max(both[1], float(fall))
-        decision = decide_fall(fall, max_drop, interval=both, terms=terms)
+        decision = decide_two_set_drop(fall, max_drop, interval=both, terms=terms)
     else:
         read, n = source.read + target.read, source.n + target.n
-        decision = partial(max_drop, both, read, n, None, at_least=False, terms=terms)
+        decision = decide_early(max_drop, both, read, n, None, at_least=False, terms=terms)
     if terms.scope == "set" or max_drop is None:
         return decision
     decision = replace(decision, rule=f"{decision.rule}, by subclass, of which each counts alike")

@@ -7,9 +7,11 @@ from typing import Any, Unpack
 from robustest.checks import checked_whole
 from robustest.claims.datasets.data_sets import accuracy_plan
 from robustest.data.groups import Groups, as_groups
+from robustest.decisions import optional_threshold
+from robustest.decisions.groups import GroupShare, WorstGroupRule
+from robustest.decisions.multiplicity import group_level
 from robustest.kinds import Kind, Quantity, no_lines
 from robustest.results import Pairing, Result
-from robustest.rules.groups import GroupShare, WorstGroupRule, group_level
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence
 from robustest.run.noting import measures
@@ -18,7 +20,6 @@ from robustest.run.plan import Plan
 from robustest.run.remembered.comparison import Baseline
 from robustest.run.result_building import finish
 from robustest.run.setup import Setup, deciding, of_task
-from robustest.statistics import asked_threshold
 from robustest.tasks import Task
 
 WORST_GROUP_ACCURACY = Kind(
@@ -64,7 +65,7 @@ def measure_worst_group_accuracy(
         DataError: the groups do not fit the data; else as for `measure_robust_accuracy`.
         ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
-    at_least = asked_threshold("at_least", at_least, trivial=0)
+    at_least = optional_threshold("at_least", at_least, trivial=0)
     checked_whole("min_group_size", min_group_size, 1)
     setup = Setup.of(model, data, options, deciding(task))
     known = as_groups(groups, len(setup.samples))

@@ -9,15 +9,15 @@ from numpy.typing import NDArray
 
 from robustest.claims.labels.study_answers import checked_study, evidence_of, left_out
 from robustest.data.answers.responses import Responses
+from robustest.decisions import optional_threshold
+from robustest.decisions.rule import Terms
 from robustest.errors import ConfigError, DataError, unknown
 from robustest.kinds import Kind, Quantity, no_lines
 from robustest.results import Result
 from robustest.rules.people.foreseen import Interval, decide_noticed, noticed_interval
-from robustest.rules.rule import Terms
 from robustest.run.noting import measures
 from robustest.run.options import Options, apply, terms_of
 from robustest.run.result_building import few, result_of
-from robustest.statistics import asked_threshold
 from robustest.statistics.resampling.two_way import Estimate, difference_by_annotator
 
 Bools = NDArray[np.bool_]
@@ -69,7 +69,7 @@ def measure_cue_noticed(
         DataError: there are no answers about the cue, it is not known who gave one, or annotators were not asked about
             cues.
     """
-    at_least = asked_threshold("at_least", at_least, within=(-1.0, 1.0), trivial=-1)
+    at_least = optional_threshold("at_least", at_least, within=(-1.0, 1.0), trivial=-1)
     if cue in (null, planted):
         raise ConfigError(f"Expected another cue than the null and the planted one but got {cue!r}.")
     study = checked_study(study, "the clusters that the variance is computed by")

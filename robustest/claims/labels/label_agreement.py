@@ -19,14 +19,14 @@ from numpy.typing import NDArray
 
 from robustest.claims.labels.study_answers import check_about, checked_responses, left_out
 from robustest.data.answers.responses import Responses
+from robustest.decisions import ShareRule, Terms, checked_threshold
+from robustest.decisions.strata import StrataRule
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.errors import ConfigError, DataError
 from robustest.kinds import Kind, Quantity, no_lines
 from robustest.results import Pairing, Result
-from robustest.rules import ShareRule, Terms
 from robustest.rules.people.label_agreement import FEWEST_ANSWERS, MANY_ANSWERS, Agreement, LookedAtRule
-from robustest.rules.strata import StrataRule
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observed, unchanged_exhibits
 from robustest.run.noting import measures
@@ -35,7 +35,6 @@ from robustest.run.plan import Plan
 from robustest.run.remembered.comparison import Baseline
 from robustest.run.result_building import finish
 from robustest.run.setup import Setup
-from robustest.statistics import checked_threshold
 
 LABEL_AGREEMENT = Kind(
     name="label_agreement",

@@ -20,6 +20,7 @@ from robustest.claims.labels.study_answers import (
 from robustest.data import as_samples
 from robustest.data.answers.responses import Responses
 from robustest.data.answers.suspects import Suspects, labels_of
+from robustest.decisions import Decision, optional_threshold
 from robustest.errors import ConfigError, DataError, expected
 from robustest.facts import Captions
 from robustest.kinds import Kind, Quantity, no_lines
@@ -31,7 +32,6 @@ from robustest.run.noting import measures
 from robustest.run.options import Options, apply
 from robustest.run.result_building import result_of
 from robustest.settings import Settings
-from robustest.statistics import Decision, asked_threshold
 
 Bools = NDArray[np.bool_]
 
@@ -82,7 +82,7 @@ def measure_label_quality(
         DataError: the responses are not of the data's samples, nobody answered anything, or nothing was said of the
             label of an item that somebody looked at; else as for `measure_robust_accuracy`.
     """
-    most = asked_threshold("max_error_rate", max_error_rate, trivial=1)
+    most = optional_threshold("max_error_rate", max_error_rate, trivial=1)
     checked_responses(responses)
     if suspects is not None and not isinstance(suspects, Suspects):
         raise ConfigError(expected("suspects as robustest.data.suspects(...) finds them", suspects))

@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from robustest.data.label_sets import LabelSets, Scores, as_label_sets, said
+from robustest.decisions import Decision, ShareRule, optional_threshold
+from robustest.decisions.strata import StrataRule
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.errors import ConfigError, DataError, expected
 from robustest.identity.fingerprint import digest
 from robustest.kinds import OUTCOMES, Kind, Quantity, no_lines
 from robustest.results import Pairing, Result, Verdict
-from robustest.rules import ShareRule
-from robustest.rules.strata import StrataRule
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observed, unchanged_exhibits
 from robustest.run.noting import measures
@@ -25,7 +25,6 @@ from robustest.run.options import Options
 from robustest.run.remembered.comparison import Baseline
 from robustest.run.result_building import finish
 from robustest.run.setup import Setup
-from robustest.statistics import Decision, asked_threshold
 from robustest.tasks import MultiLabel
 
 Of = Literal["top1-in-set", "exact-set"]
@@ -82,7 +81,7 @@ def measure_multilabel_accuracy(
         ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
     _check_words(metric, scores, by)
-    threshold = asked_threshold("at_least", at_least, trivial=0)
+    threshold = optional_threshold("at_least", at_least, trivial=0)
     given = _given(data, metric)
     setup = Setup.of(model, given.samples, options)
     plan = setup.plan(

@@ -9,12 +9,12 @@ import numpy as np
 
 from robustest.claims.labels.study_answers import check_about, checked_responses, left_out
 from robustest.data.answers.responses import Responses
+from robustest.decisions import Decision, ShareRule, Terms, optional_threshold
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.errors import DataError
 from robustest.kinds import Kind, Quantity, no_lines
 from robustest.results import Result, Verdict
-from robustest.rules import ShareRule, Terms
 from robustest.rules.people.selection_gap import Answers, SelectionGap, decide_selection_gap, selection_gap
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observed, unchanged_exhibits
@@ -22,7 +22,6 @@ from robustest.run.noting import measures
 from robustest.run.options import Options
 from robustest.run.result_building import few, finish
 from robustest.run.setup import Setup
-from robustest.statistics import Decision, asked_threshold
 
 SELECTION_GAP = Kind(
     name="selection_gap",
@@ -73,7 +72,7 @@ def measure_selection_gap(
             the prediction of a sample where the two differ; else as for `measure_robust_accuracy`.
         ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
-    margin = asked_threshold("at_most", at_most, trivial=1)
+    margin = optional_threshold("at_most", at_most, trivial=1)
     checked_responses(responses).known_annotators("the clusters that the variance is computed by")
     setup = Setup.of(model, data, options)
     check_about(responses, len(setup.samples))

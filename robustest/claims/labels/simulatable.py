@@ -18,6 +18,7 @@ from robustest.claims.labels.study_answers import (
     uniformity_of,
 )
 from robustest.data.answers.responses import Responses
+from robustest.decisions import optional_threshold
 from robustest.errors import DataError, expected
 from robustest.kinds import Kind, Quantity, no_lines
 from robustest.results import Result, Verdict
@@ -25,7 +26,6 @@ from robustest.rules.people.foreseen import decide_foreseen, foreseen_interval
 from robustest.run.noting import measures
 from robustest.run.options import Options, apply, terms_of
 from robustest.run.result_building import result_of
-from robustest.statistics import asked_threshold
 from robustest.statistics.resampling.two_way import Estimate, share_by_annotator
 from robustest.statistics.uniform_sample import Uniformity
 
@@ -71,7 +71,7 @@ def measure_simulatable(
         DataError: there are no answers, it is not known who gave one or what the model says to an item, or annotators
             were asked about one class at a time.
     """
-    at_least = asked_threshold("at_least", at_least, trivial=0)
+    at_least = optional_threshold("at_least", at_least, trivial=0)
     if choices is not None:
         checked_whole("choices", choices, 2)
     study = checked_study(study, "the clusters that the variance is computed by")

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustest.data.answers.responses import Responses
+from robustest.decisions import Decision
 from robustest.errors import ConfigError, DataError, expected
 from robustest.run.evidence import Evidence
-from robustest.statistics import Decision
 from robustest.statistics.uniform_sample import LEVEL, Uniformity, uniformity
 
 

@@ -14,14 +14,15 @@ import numpy as np
 
 from robustest import rng
 from robustest.checks import checked_whole
-from robustest.engine.ascent import ascend
-from robustest.engine.chunks import Chunk, check_forward
+from robustest.decisions import Decision, clopper_pearson, optional_threshold
+from robustest.decisions.rate import AgreementRule
+from robustest.engine.answer_checks import check_forward
+from robustest.engine.ascent import ascend, towards_class
+from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
-from robustest.engine.objectives import towards_class
 from robustest.facts import Captions
 from robustest.kinds import Kind, Quantity, no_lines
 from robustest.results import Result, Verdict
-from robustest.rules.people.agreement import AgreementRule
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observed, exhibits_of
 from robustest.run.models.second_model import beside, with_second
@@ -29,7 +30,6 @@ from robustest.run.noting import measures
 from robustest.run.options import Options
 from robustest.run.result_building import few, finish, nothing_allowed
 from robustest.run.setup import Setup
-from robustest.statistics import Decision, asked_threshold, clopper_pearson
 from robustest.threats import L2
 
 CLASS_EVIDENCE = Kind(
@@ -84,14 +84,14 @@ def measure_class_evidence(
         ConfigError: an argument is out of range or unknown, or the judge is the model itself.
         DataError, ModelError, DeviceError: as for `measure_robust_accuracy`.
     """
-    min_transfer = asked_threshold("min_transfer", min_transfer, trivial=0)
+    min_transfer = optional_threshold("min_transfer", min_transfer, trivial=0)
     checked_whole("iterations", iterations, 1)
     checked_whole("min_driven", min_driven, 1)
     threat = L2(eps)
     setup = Setup.of(model, data, options)
     rule = AgreementRule(threshold=min_transfer, terms=setup.terms, least=min_driven)
     with beside(judge, setup.model, setup.settings, options, "judge") as second:
-        look = Driving(judge=second, threat=threat, iterations=iterations, examples=setup.settings.examples)
+        look = EvidenceMeasurement(judge=second, threat=threat, iterations=iterations, examples=setup.settings.examples)
         plan = setup.plan(CLASS_EVIDENCE.quantities[0].says(threat), look, rule, here=True)
         evidence = with_second(observe(plan), second, setup.settings)
     return finish(
@@ -112,7 +112,7 @@ def measure_class_evidence(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Driving:
+class EvidenceMeasurement:
     """A chunk driven towards other classes, and what both models say of it; see `measure_class_evidence`."""
 
     judge: Evaluator

@@ -1,26 +1,35 @@
-"""Pictures of features: an input that drives each up, and the samples where it is highest."""
+"""Pictures of features: an input that drives each up, and the samples where it is highest.
+
+Pictures to look at, outside of any claim: what drives features up, and inputs that share a sample's features.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Unpack
 
 import torch
 from torch import Tensor
 
 from robustest import context, rng
-from robustest.data import Samples
-from robustest.engine.evaluator import Evaluator
-from robustest.engine.features import in_order, reader
-from robustest.engine.visualise import grey, maximised
-from robustest.errors import ModelError
+from robustest.checks import checked_whole
+from robustest.data import Samples, as_samples
+from robustest.engine.ascent import grey, inverted, maximised
+from robustest.engine.evaluator import Evaluator, resolve
+from robustest.engine.features import features_of, in_order, reader, seen_by
+from robustest.errors import ConfigError, DataError, ModelError, expected
+from robustest.models import frozen
 from robustest.models.last_layer import LastLayer
 from robustest.reports.pictures import save_sheet
+from robustest.run.options import Options, apply
 from robustest.run.result_building import shown_path
 from robustest.settings import Settings
 
 STEPS = 200
+
 _STILL = 1e-3
 """A start that moved by less, in widths of the bounds, has no slope."""
 
@@ -99,3 +108,129 @@ class Gallery:
         self.evaluator.forward += read.forward
         self.evaluator.backward += read.backward
         return made.cpu()
+
+
+def highest(values: Tensor, count: int) -> Tensor:
+    """The rows (m,) int64 of the largest values, the largest first."""
+    return values.argsort(descending=True, stable=True)[:count]
+
+
+def picture_features(
+    model: object,
+    data: object,
+    folder: str,
+    *,
+    features: Sequence[int],
+    layer: str | None = None,
+    samples: int = 1000,
+    top: int = 5,
+    steps: int = STEPS,
+    **options: Unpack[Options],
+) -> str:
+    """Save a picture of what features of a model's last layer respond to: a row for each.
+
+    First an input that drives the feature as high as gradient steps from grey take it (Engstrom et al., 2019, section
+    5), then the samples where it is highest. What gradients draw in a network that was not trained robustly looks like
+    noise, and can be manipulated without any change on real images: believe the samples.
+
+    Args:
+        model: a torch module, or a `Classifier` of one, whose logits are a linear layer's outputs.
+        data: as for `measure_robust_accuracy`; images of 1 or 3 channels.
+        folder: where to; made if absent.
+        features: which, 0..D-1, a row each.
+        layer: name of the linear layer whose inputs they are; None finds it.
+        samples: looked at, at most, in the seeded order.
+        top: samples shown for each feature, >= 1.
+        steps: gradient steps, >= 1.
+        **options: see `robustest.run.options.Options`.
+
+    Returns:
+        The picture's path.
+
+    Raises:
+        ConfigError: an argument is out of range or unknown, or the logits are no linear layer's outputs.
+        DataError: the samples are no images; else as for `measure_robust_accuracy`.
+        ModelError, DeviceError: as for `measure_robust_accuracy`.
+    """
+    for name, number in (("samples", samples), ("top", top), ("steps", steps)):
+        checked_whole(name, number, 1)
+    with _ready(model, data, folder, layer, options) as (evaluator, last, read, settings):
+        ids = rng.permutation(settings.seed, len(read))[:samples]
+        rows = torch.cat(
+            [features_of(evaluator, last, c.x).cpu() for c in in_order(read, evaluator, seed=settings.seed, ids=ids)]
+        )
+        _check_features(features, rows.shape[1])
+        gallery = Gallery(evaluator, last, read, settings, "features", steps)
+        shown = [ids[highest(rows[:, j], top)] for j in features]
+        gallery.add("-".join(map(str, features[:8])), "", list(features), shown)
+        evaluator.settle()
+    return _path(None if not gallery.told else gallery.told[0]["image"], read)
+
+
+def picture_inversions(
+    model: object,
+    data: object,
+    folder: str,
+    *,
+    ids: Sequence[int],
+    layer: str | None = None,
+    steps: int = 500,
+    step_size: float | None = None,
+    **options: Unpack[Options],
+) -> str:
+    """Save a picture of samples, each beside an input that was made to have the same features, in rows.
+
+    As `measure_invertible_features` makes them (Engstrom et al., 2019, section 4).
+
+    Args:
+        model, data, folder, layer: as for `picture_features`.
+        ids: positions in the data.
+        steps, step_size: as for `measure_invertible_features`.
+        **options: see `robustest.run.options.Options`.
+
+    Returns:
+        The picture's path.
+
+    Raises:
+        ConfigError, DataError, ModelError, DeviceError: as for `picture_features`.
+    """
+    checked_whole("steps", steps, 1)
+    with _ready(model, data, folder, layer, options) as (evaluator, last, read, settings):
+        if not len(ids) or not all(type(i) is int and 0 <= i < len(read) for i in ids):
+            raise ConfigError(expected(f"ids to be positions in 0..{len(read) - 1}", list(ids)))
+        rows = []
+        for chunk in in_order(read, evaluator, seed=settings.seed, ids=torch.tensor(list(ids))):
+            aim, start = features_of(evaluator, last, chunk.x), grey(chunk.key, chunk.x.shape[1:], chunk.bounds)
+            there = reader(evaluator, last.of(evaluator.model))
+            made = inverted(there, start, aim, bounds=chunk.bounds, steps=steps, step_size=step_size)
+            there.settle()
+            rows += [[a.cpu(), b.cpu()] for a, b in zip(chunk.x, made, strict=True)]
+        name = f"inversions-{'-'.join(map(str, ids[:8]))}"
+        path = context.current().picture(partial(save_sheet, folder, name, rows, evaluator.model.bounds), folder)
+    return _path(path, read)
+
+
+@contextmanager
+def _ready(
+    model: object, data: object, folder: str, layer: str | None, options: Options
+) -> Iterator[tuple[Evaluator, LastLayer, Samples, Settings]]:
+    classifier, settings = apply(model, options)
+    samples, device = as_samples(data), resolve(settings.device, classifier.device)
+    with torch.inference_mode(False), frozen(classifier.module) as notes:
+        evaluator = Evaluator(
+            classifier, device, batch_size=settings.batch_size, suppress=settings.suppress, notes=notes
+        )
+        last = seen_by(evaluator, samples, layer=layer, seed=settings.seed)
+        yield evaluator, last, samples, replace(settings, pictures=folder)
+
+
+def _check_features(features: Sequence[int], count: int) -> None:
+    if not len(features) or not all(type(j) is int and 0 <= j < count for j in features):
+        raise ConfigError(expected(f"features in 0..{count - 1}", list(features)))
+
+
+def _path(path: str | None, samples: Samples) -> str:
+    if path is None:
+        shape = tuple(samples.take(torch.zeros(1, dtype=torch.int64))[0].shape[1:])
+        raise DataError(expected("images (C, H, W) or (H, W) of 1 or 3 channels to draw", shape))
+    return path

@@ -15,17 +15,16 @@ import numpy as np
 import torch
 
 from robustest.checks import checked_real, checked_whole
+from robustest.decisions import Decision, ShareRule, clopper_pearson
+from robustest.engine.ascent import grey, inverted, relative_distance
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.engine.features import reader
-from robustest.engine.objectives import relative_distance
-from robustest.engine.visualise import grey, inverted
 from robustest.errors import ConfigError, expected
 from robustest.facts import Captions
 from robustest.kinds import Kind, Quantity, no_lines
 from robustest.models.last_layer import last_layer
 from robustest.results import Pairing, Result, Verdict
-from robustest.rules import ShareRule
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observed, exhibits_of
 from robustest.run.noting import measures
@@ -33,7 +32,6 @@ from robustest.run.options import Options
 from robustest.run.plan import Plan
 from robustest.run.result_building import finish
 from robustest.run.setup import Setup
-from robustest.statistics import Decision, clopper_pearson
 
 _HALF = 0.5
 
@@ -99,7 +97,7 @@ def measure_invertible_features(
     setup = Setup.of(model, data, options)
     if setup.model.module is None:
         raise ConfigError(expected("a torch module, whose layers can be seen", setup.model.call))
-    look = Inverting(
+    look = InversionMeasurement(
         layer=layer,
         iterations=iterations,
         step_size=step_size,
@@ -110,7 +108,7 @@ def measure_invertible_features(
     return _result(_plan(setup, look), look)
 
 
-def _plan(setup: Setup, look: Inverting) -> Plan:
+def _plan(setup: Setup, look: InversionMeasurement) -> Plan:
     threshold = None if look.max_image_error is None else _HALF
     how = (look.max_image_error, look.max_representation_error, look.layer, look.iterations, look.step_size)
     return setup.plan(
@@ -122,7 +120,7 @@ def _plan(setup: Setup, look: Inverting) -> Plan:
     )
 
 
-def _result(plan: Plan, look: Inverting) -> Result:
+def _result(plan: Plan, look: InversionMeasurement) -> Result:
     evidence, error = observe(plan), look.max_image_error
     features, elements = (int(evidence.columns[name][0]) for name in ("features", "elements"))
     wide = [f"{features} features for {elements} elements: such a layer can be inverted whatever its features mean"]
@@ -162,7 +160,7 @@ def _details(evidence: Evidence, max_image_error: float | None, max_representati
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Inverting:
+class InversionMeasurement:
     """Images made to have the features of a chunk's, and how near both come; see `measure_invertible_features`."""
 
     layer: str | None

@@ -8,35 +8,48 @@ model itself, sample by sample.
 A head explains; it is not the deployed model. Of features that say the same, which one is kept is chance (see their
 stability), and weights alone hardly give a planted cue away: that takes an intervention. Pictures that are made by
 gradient steps can be manipulated, and look like noise where a network was not trained robustly.
+
+What is claimed of a sparse head at most, and whether it can be decided by the samples that judge it.
+
+A sparse head fitted on one half of the samples, and what there is to tell of it.
 """
 
 from __future__ import annotations
 
+import time
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Unpack
 
+import numpy as np
+import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from robustest.checks import checked_whole
-from robustest.claims.representations.head_claim import HeadLimits, decided
-from robustest.claims.representations.head_fit import FittedHead, HeadOptions, fit_head
+from robustest import context
+from robustest.checks import checked_real, checked_whole
+from robustest.claims.representations.feature_pictures import Gallery, highest
+from robustest.decisions import Decision, DropRule, clopper_pearson, count_at_most, optional_threshold
 from robustest.engine.chunks import Chunk
-from robustest.engine.evaluator import Evaluator
-from robustest.engine.features import features_of
+from robustest.engine.evaluator import Evaluator, resolve
+from robustest.engine.features import features_of, in_order, seen_by
+from robustest.errors import ConfigError, DataError, expected
 from robustest.facts import Fact
-from robustest.heads.sparse_path import SparseHead
+from robustest.heads.sparse_head import SparseHead, SparsePath, Stability, fit_sparse_head, held_out, sparse_stability
 from robustest.kinds import Kind, Quantity
-from robustest.results import Result
-from robustest.rules import DropRule
+from robustest.models import Classifier, frozen
+from robustest.models.last_layer import LastLayer
+from robustest.results import Result, Verdict
 from robustest.run.driver import observe
-from robustest.run.evidence import Evidence, Observed, exhibits_of
+from robustest.run.evidence import Evidence, Observed, Tally, exhibits_of
 from robustest.run.models.split_search import Halves, with_search
 from robustest.run.noting import measures
 from robustest.run.options import Options
 from robustest.run.result_building import finish
 from robustest.run.setup import Setup
+from robustest.settings import Settings
+from robustest.tasks import CLASSIFICATION
 
 
 def _lines(details: Mapping[str, Any]) -> list[Fact]:
@@ -136,7 +149,7 @@ def _measured(setup: Setup, limits: HeadLimits, how: HeadOptions, fit_samples: i
     name = f"sparse_head-{zlib.crc32(repr(limits).encode()):08x}"
     fitted, tally = fit_head(setup.model, halves, setup.settings, how, name)
     limits.check_features(fitted.features.shape[1])
-    look = Judging(fitted=fitted, of=halves.unseen, examples=setup.settings.examples)
+    look = SparseHeadMeasurement(fitted=fitted, of=halves.unseen, examples=setup.settings.examples)
     judged = setup.but(exact=True).unpictured().on(halves.view)
     plan = judged.plan(statement, look, DropRule(threshold=limits.drop, terms=setup.terms), here=True)
     evidence = with_search(observe(plan), tally, plan.settings)
@@ -155,7 +168,7 @@ def _measured(setup: Setup, limits: HeadLimits, how: HeadOptions, fit_samples: i
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Judging:
+class SparseHeadMeasurement:
     """What the model and two heads on its features say of a chunk.
 
     Attributes:
@@ -211,3 +224,342 @@ def _details(evidence: Evidence, most_features: int | None) -> dict[str, Any]:
         "best_accuracy": evidence.share(columns["best"]),
         "fidelity": evidence.share(columns["same"]),
     }
+
+
+_SLACK = 0.05
+"""Validation accuracy given up for fewer features (Wong et al., section 2.2)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeadLimits:
+    """What is claimed at most, features of a class and accuracy lost; None where nothing is."""
+
+    features: int | None
+    drop: float | None
+
+    @classmethod
+    def checked(cls, features: int | None, drop: float | None) -> HeadLimits:
+        """As given by a user.
+
+        Raises:
+            ConfigError: one is out of range, or given alone.
+        """
+        if (features is None) != (drop is None):
+            given = f"max_features_per_class={features}, max_drop={drop}"
+            raise ConfigError(
+                f"Expected max_features_per_class= and max_drop= together, or neither, but got {given}. Any head is "
+                "sparse if it may be wrong, and right if it may be dense."
+            )
+        if features is not None:
+            checked_whole("max_features_per_class", features, 1)
+        return cls(features=features, drop=optional_threshold("max_drop", drop, trivial=1))
+
+    @property
+    def slack(self) -> float:
+        """Validation accuracy given up: a head chosen at the very limit would be beyond it half of the time."""
+        return _SLACK if self.drop is None else min(_SLACK, self.drop / 2)
+
+    def check_features(self, there: int) -> None:
+        """Refuse a claim that any head keeps.
+
+        Raises:
+            ConfigError: there are no more features than are claimed at most.
+        """
+        if self.features is not None and self.features >= there:
+            limit = f"max_features_per_class to be less than the {there} features that there are"
+            raise ConfigError(expected(limit, self.features, "No head has more, so that nothing is claimed of them."))
+
+
+def decided(evidence: Evidence, fitted: FittedHead, limits: HeadLimits, min_per_class: int) -> Decision:
+    """Failed where the head has too many features or loses too much, passed where neither; unless in doubt."""
+    decision = evidence.decision
+    if limits.features is None or limits.drop is None:
+        return decision
+    counts = fitted.head.counts
+    count, largest = int(counts.max()), int(counts.argmax())
+    if count > limits.features:
+        rule = f"class {largest} has {count} features in the sparsest head that is accurate enough"
+        decision = replace(decision, verdict=Verdict.FAILED, rule=rule, reasons=("limit",))
+    if decision.verdict is Verdict.INCONCLUSIVE:
+        return decision
+    doubt = _doubt(evidence, fitted, min_per_class)
+    if not doubt and decision.verdict is Verdict.FAILED:
+        doubt = _unfair(evidence, fitted, limits.drop)
+    return replace(decision, verdict=Verdict.INCONCLUSIVE, rule=doubt, reasons=("unfit",)) if doubt else decision
+
+
+def _doubt(evidence: Evidence, fitted: FittedHead, min_per_class: int) -> str:
+    """Why these samples can tell nothing of a head; empty where they can."""
+    label, classes = evidence.columns["label"], len(fitted.head.bias)
+    counts = np.bincount(label, minlength=classes)
+    if int(counts.min()) < min_per_class:
+        few = int(counts.argmin())
+        return f"class {few} has {counts[few]} samples to judge by, fewer than {min_per_class}"
+    n, chance = len(label), int(counts.max()) / len(label)
+    for who, column in (("the model", "clean"), ("the sparse head", "held")):
+        right = int(evidence.columns[column].sum())
+        if clopper_pearson(right, n, 0.01)[0] <= chance:
+            return f"{who} is no better than chance: right on {right} of {n}, where the largest class has {chance:.3f}"
+    return ""
+
+
+def _unfair(evidence: Evidence, fitted: FittedHead, max_drop: float) -> str:
+    """Why a failure may be the fit's and not the model's; empty where it is not."""
+    if not fitted.converged:
+        return f"the fit did not converge: it may be {fitted.gap:.1e} above the least objective"
+    columns = evidence.columns
+    lost = int(columns["clean"].sum()) - int(columns["best"].sum())
+    if lost > count_at_most(max_drop, evidence.n):
+        return (
+            f"no head fitted on {fitted.path.n_train} samples comes near: the best one on the path loses "
+            f"{lost / evidence.n:.3f}; give more samples"
+        )
+    return ""
+
+
+_VALIDATION = 0.2
+"""Share of the samples fitted on that choose the penalty: a tenth of a few hundred would be too coarse a measure."""
+
+_TOLERANCE = 1e-4
+
+_STEPS_TOLD = 12
+"""Penalties of the path that a result lists."""
+
+_PICTURED = 10
+"""Classes whose features are pictured, those with the most features first."""
+
+_SHOWN = 3
+"""Features of a class that are pictured."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeadOptions:
+    """How a head is fitted and chosen.
+
+    Attributes:
+        layer: name of the model's last linear layer; None finds it.
+        slack: validation accuracy given up, of the model's, for fewer features, in 0..1.
+        l1_ratio: share of absolute values in the penalty, in (0, 1).
+        n_lambdas: penalties on the path, >= 2.
+        subsamples: fits on half of the rows that tell which features are stable; 0 for none.
+        min_per_class: samples of each class that a head may be fitted on, at least.
+        listed_features: features of each class that the result lists, the largest weights first.
+        listed_samples: samples listed for each, those where it is highest.
+
+    Raises:
+        ConfigError: a number is out of range.
+    """
+
+    layer: str | None
+    slack: float
+    l1_ratio: float
+    n_lambdas: int
+    subsamples: int
+    min_per_class: int
+    listed_features: int
+    listed_samples: int
+
+    def __post_init__(self) -> None:
+        checked_real("slack", self.slack, 0.0, 1.0)
+        for name, low in (("subsamples", 0), ("min_per_class", 2), ("listed_features", 1), ("listed_samples", 1)):
+            checked_whole(name, getattr(self, name), low)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class FittedHead:
+    """The head that was chosen, and what it was fitted on.
+
+    Attributes:
+        last: the layer whose inputs are the features.
+        path: all heads.
+        index: the place of the one chosen on the path.
+        head: the one chosen.
+        best: the one of the highest validation accuracy, the sparsest of equals.
+        stability: how often features are chosen again; None where that was not asked.
+        features, ids: (M, D) and (M,) of the samples fitted on, on the CPU; ids are positions in the data.
+        pictures: as `Gallery.told`; empty where none are kept.
+        notes: what a reader must know.
+    """
+
+    last: LastLayer
+    path: SparsePath
+    index: int
+    head: SparseHead
+    best: SparseHead
+    stability: Stability | None
+    features: Tensor
+    ids: Tensor
+    pictures: list[dict[str, str]]
+    notes: tuple[str, ...]
+
+    @property
+    def gap(self) -> float:
+        """The largest relative duality gap on the way to the chosen head."""
+        return max(self.path.gaps[: self.index + 1])
+
+    @property
+    def converged(self) -> bool:
+        """Whether the solver came as far as it was to."""
+        return self.gap <= _TOLERANCE
+
+    def details(self, options: HeadOptions) -> dict[str, Any]:
+        """The head's features, class by class, and the path."""
+        counts, path = self.head.counts, self.path
+        assert path.accuracies is not None  # noqa: S101 - it was fitted with validation rows
+        told = sorted({round(i * (len(path) - 1) / (_STEPS_TOLD - 1)) for i in range(_STEPS_TOLD)} | {self.index})
+        return {
+            "features": self.features.shape[1],
+            "features_per_class": float(counts.double().mean()),
+            "most_features": int(counts.max()),
+            "most_features_class": int(counts.argmax()),
+            "validation_accuracy": path.accuracies[self.index],
+            "fitted_on": path.n_train,
+            "chosen_on": path.n_validation,
+            "lambda": path.lambdas[self.index],
+            "gap": self.gap,
+            "layer": self.last.name,
+            "path": [
+                {
+                    "lambda": path.lambdas[i],
+                    "features_per_class": path.nonzeros[i] / len(counts),
+                    "validation_accuracy": path.accuracies[i],
+                    "chosen": i == self.index,
+                }
+                for i in told
+            ],
+            "heads": [
+                self._row(k, j, weight, options.listed_samples)
+                for k in range(len(counts))
+                for j, weight in self.head.top(k, options.listed_features)
+            ],
+            "pictures": self.pictures,
+        }
+
+    def _row(self, k: int, j: int, weight: float, top: int) -> dict[str, Any]:
+        row = {"class": k, "feature": j, "weight": weight}
+        if self.stability is not None:
+            chosen = self.stability.positive if weight > 0 else self.stability.negative
+            row["stability"] = float(chosen[k, j])
+        return row | {"top_samples": self.ids[highest(self.features[:, j], top)].tolist()}
+
+
+def fit_head(
+    classifier: Classifier, halves: Halves, settings: Settings, options: HeadOptions, name: str
+) -> tuple[FittedHead, Tally]:
+    """Fit heads on one half of the samples, choose one, and picture what it looks at.
+
+    Args:
+        classifier: the model.
+        halves: the samples.
+        settings: device, seed, batch size, pictures.
+        options: how.
+        name: begins the names of pictures.
+
+    Raises:
+        ConfigError: the logits are no linear layer's outputs, or an option is out of range.
+        DataError: a class has fewer samples to fit on than `min_per_class`; else as for `measure_robust_accuracy`.
+        ModelError, DeviceError: as for `measure_robust_accuracy`.
+    """
+    started, device = time.perf_counter(), resolve(settings.device, classifier.device)
+    with torch.inference_mode(False), frozen(classifier.module) as notes:
+        evaluator = Evaluator(
+            classifier, device, batch_size=settings.batch_size, suppress=settings.suppress, notes=notes
+        )
+        last = seen_by(evaluator, halves.samples, layer=options.layer, seed=settings.seed)
+        features, labels = _read(evaluator, last, halves, settings.seed, options.min_per_class)
+        place: dict[str, Any] = {"device": device, "settings": settings}
+        path, own = _path(features, labels, last, options, **place)
+        index = path.select(slack=options.slack, reference=own)
+        stability = _stability(features, labels, options, **place, lam=path.lambdas[index])
+        head, gallery = path.head(index), Gallery(evaluator, last, halves.samples, settings, name)
+        for k in _pictured(head) if settings.pictures is not None else ():
+            rows = [j for j, _ in head.top(k, _SHOWN)]
+            about = ", ".join(f"feature {j} ({weight:+.2f})" for j, weight in head.top(k, _SHOWN))
+            samples = [halves.searched[highest(features[:, j], options.listed_samples)] for j in rows]
+            gallery.add(f"class{k}", f"class {k}: {about}", rows, samples)
+        evaluator.settle()
+        tally = Tally.of(evaluator).since(Tally(), time.perf_counter() - started)
+    assert path.accuracies is not None  # noqa: S101 - it was fitted with validation rows
+    fitted = FittedHead(
+        last=last,
+        path=path,
+        index=index,
+        head=head,
+        best=path.head(path.accuracies.index(max(path.accuracies))),
+        stability=stability,
+        features=features,
+        ids=halves.searched,
+        pictures=gallery.told,
+        notes=tuple(gallery.notes),
+    )
+    return fitted, tally
+
+
+def _read(
+    evaluator: Evaluator, last: LastLayer, halves: Halves, seed: int, min_per_class: int
+) -> tuple[Tensor, Tensor]:
+    """Features and labels of the samples fitted on, on the CPU.
+
+    Raises:
+        DataError: a class has too few.
+    """
+    rows, labels = [], []
+    for chunk in in_order(halves.samples, evaluator, seed=seed, ids=halves.searched):
+        if not evaluator.classes:
+            evaluator.logits(chunk.x[:1])
+        evaluator.check_labels(chunk.y)
+        rows.append(features_of(evaluator, last, chunk.x).cpu())
+        labels.append(chunk.y.cpu())
+    y = torch.cat(labels)
+    counts = torch.bincount(y, minlength=evaluator.classes)
+    few = (counts < min_per_class).nonzero().flatten().tolist()
+    if few:
+        raise DataError(
+            f"Expected {min_per_class} samples or more of each of the model's {evaluator.classes} classes among the "
+            f"{len(y)} that heads are fitted on but got fewer of {few[:10]} (class {few[0]}: {int(counts[few[0]])}). "
+            "Give more samples: a head on a handful of them has few features whatever the model uses."
+        )
+    return torch.cat(rows), y
+
+
+def _path(
+    features: Tensor, labels: Tensor, last: LastLayer, options: HeadOptions, *, device: torch.device, settings: Settings
+) -> tuple[SparsePath, float]:
+    """The path, and the model's own accuracy on the rows that a head is chosen by."""
+    watch = context.current().progress
+    train, rest = held_out(labels, _VALIDATION, settings.seed)
+    path = fit_sparse_head(
+        features[train],
+        labels[train],
+        validation=(features[rest], labels[rest]),
+        l1_ratio=options.l1_ratio,
+        n_lambdas=options.n_lambdas,
+        classes=last.layer.out_features,
+        tolerance=_TOLERANCE,
+        device=device,
+        progress=None if watch is None else lambda done, total: watch("penalties of sparse heads", done, total, 0),
+    )
+    bias = None if last.layer.bias is None else last.layer.bias.detach().cpu().double()
+    logits = F.linear(features[rest].double(), last.layer.weight.detach().cpu().double(), bias)
+    return path, float(CLASSIFICATION.holds(logits, labels[rest]).double().mean())
+
+
+def _stability(
+    features: Tensor, labels: Tensor, options: HeadOptions, *, device: torch.device, settings: Settings, lam: float
+) -> Stability | None:
+    if not options.subsamples:
+        return None
+    return sparse_stability(
+        features,
+        labels,
+        lam,
+        l1_ratio=options.l1_ratio,
+        subsamples=options.subsamples,
+        device=device,
+        seed=settings.seed,
+    )
+
+
+def _pictured(head: SparseHead) -> list[int]:
+    order = head.counts.argsort(descending=True, stable=True)[:_PICTURED].tolist()
+    return sorted(k for k in order if int(head.counts[k]))

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from robustest.attacks import Cascade, Searcher, as_attack
 from robustest.claims.robustness.attacking import Attacking, checked_threat, ready_for
+from robustest.decisions import ShareRule
 from robustest.results import Cost
-from robustest.rules import ShareRule
 from robustest.run.driver import observe
 from robustest.run.noting import noted
 from robustest.run.options import Options

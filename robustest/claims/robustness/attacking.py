@@ -10,11 +10,10 @@ from torch import Tensor
 
 from robustest import context
 from robustest.attacks import Cascade, Searcher, as_attack, draws_of
+from robustest.engine.cascade import run_cascade
 from robustest.engine.chunks import Chunk
-from robustest.engine.draws import majority, seed_draws
-from robustest.engine.evaluator import Evaluator
-from robustest.engine.health_checks.probes import climbers, probe_inputs, probe_survivors
-from robustest.engine.searches.cascade import run_cascade
+from robustest.engine.evaluator import Evaluator, majority, seed_draws
+from robustest.engine.gradient_checks import climbers, probe_inputs, probe_survivors
 from robustest.errors import ConfigError, expected
 from robustest.run.evidence import REPLAYED, Observed, exhibits_of
 from robustest.run.remembered.replay import Replay, kept_of
@@ -106,7 +105,7 @@ class Attacking:
         """What became of a chunk."""
         cascade, threat = self.cascade, self.threat
         seen, draws = evaluator.judged(chunk.x, chunk.y), draws_in(cascade)
-        clean, right = seen.said, seen.holds
+        clean, right = seen.predicted, seen.holds
         if draws > 1:
             clean, missed = majority(evaluator, chunk.x, chunk.y, draws)
             right = 2 * missed <= draws
@@ -162,7 +161,7 @@ class Attacking:
         draws, x, size = draws_in(self.cascade), kept.x.to(chunk.x), kept.sizes.to(chunk.x.device)
         seed_draws(chunk.key)
         seen = evaluator.judged(x, chunk.y)
-        held, said = seen.holds, seen.said
+        held, said = seen.holds, seen.predicted
         columns = {"size": size}
         if draws > 1:
             said, missed = majority(evaluator, x, chunk.y, draws)
@@ -171,7 +170,7 @@ class Attacking:
         exhibits = exhibits_of(
             chunk,
             ~held,
-            clean=evaluator.judged(chunk.x, chunk.y).said,
+            clean=evaluator.judged(chunk.x, chunk.y).predicted,
             predicted=said,
             before=chunk.x,
             after=x,

@@ -11,11 +11,11 @@ from robustest.bounds.smoothing import Smoothed
 from robustest.claims.robustness.attacking import Attacking, asked_attack, checked_threat, draws_in
 from robustest.claims.robustness.certifying import Certifying, certified_details, checked_certify
 from robustest.claims.robustness.smoothing import Smoothing
+from robustest.decisions import CertifiedRule, optional_threshold
 from robustest.errors import ConfigError, expected
 from robustest.facts import Captions
 from robustest.kinds import Kind, Quantity, clean_accuracy
 from robustest.results import NOT_PAIRED, Result
-from robustest.rules import CertifiedRule
 from robustest.run.driver import observe
 from robustest.run.noting import measures
 from robustest.run.options import Options
@@ -24,7 +24,6 @@ from robustest.run.remembered.comparison import Baseline
 from robustest.run.remembered.replay import Replay
 from robustest.run.result_building import finish, nothing_allowed
 from robustest.run.setup import Setup
-from robustest.statistics import asked_threshold
 from robustest.threats import L1, L2, Linf, Threat
 
 _PROVEN = ("proven",)
@@ -87,7 +86,7 @@ def measure_certified_accuracy(
         ModelError: a sample is both proven and broken; else as for `measure_robust_accuracy`.
         DataError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
-    at_least = asked_threshold("at_least", at_least, trivial=0)
+    at_least = optional_threshold("at_least", at_least, trivial=0)
     checked_threat(threat)
     if isinstance(model, Smoothed):
         if attack is not None:

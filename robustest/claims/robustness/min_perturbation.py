@@ -16,24 +16,30 @@ from scipy.stats import binom
 
 from robustest.attacks import Cascade, Searcher, as_attack
 from robustest.attacks.cascades import MINIMUM
+from robustest.decisions import (
+    Decision,
+    EarlyVerdict,
+    ShareRule,
+    Terms,
+    count_at_least,
+    count_at_most,
+    optional_threshold,
+)
+from robustest.decisions.rule import Columns, decide_early, judge_interval
+from robustest.decisions.share import evidence
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
-from robustest.engine.searches.smallest import Smallest, search_smallest
+from robustest.engine.smallest import Smallest, search_smallest
 from robustest.errors import ConfigError, expected, unknown
 from robustest.facts import Captions
 from robustest.kinds import Kind, Quantity, clean_accuracy
 from robustest.results import Pairing, Result, Verdict
-from robustest.rules import ShareRule, Terms
-from robustest.rules.rule import Columns, partial
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observed, exhibits_of
 from robustest.run.noting import measures
 from robustest.run.options import Options
 from robustest.run.result_building import finish
 from robustest.run.setup import Setup, deciding, of_task
-from robustest.statistics import Decision, Settled, asked_threshold, most, need
-from robustest.statistics.fixed import beyond
-from robustest.statistics.sequential import evidence
 from robustest.tasks import Task
 from robustest.threats import L1, L2, Linf
 
@@ -94,7 +100,7 @@ def measure_min_perturbation(
         ConfigError: an argument is out of range or unknown.
         DataError, ModelError, DeviceError: as for `measure_robust_accuracy`.
     """
-    at_least = asked_threshold("at_least", at_least, within=(0.0, math.inf), trivial=0)
+    at_least = optional_threshold("at_least", at_least, within=(0.0, math.inf), trivial=0)
     name = _named(norm)
     setup = Setup.of(model, data, options, deciding(task))
     cascade = MINIMUM[name] if attack is None else as_attack(attack)
@@ -132,28 +138,28 @@ class MedianRule:
     threshold: float | None
     terms: Terms
 
-    def settled(self, columns: Columns, n: int) -> Settled | None:
+    def settle(self, columns: Columns, n: int) -> EarlyVerdict | None:
         """As `Claim.settled`: half of the samples must hold."""
         if self.threshold is None:
             return None
-        return ShareRule(threshold=0.5, at_least=True, terms=self.terms).settled(columns, n)
+        return ShareRule(threshold=0.5, at_least=True, terms=self.terms).settle(columns, n)
 
-    def decide(self, columns: Columns, n: int, settled: Settled | None) -> Decision:
+    def decide(self, columns: Columns, n: int, settled: EarlyVerdict | None) -> Decision:
         """As `Claim.decide`; the interval is that of the median of the population, or wider."""
         ordered, widest = np.sort(columns["size"]), float(columns["widest"][0])
         if len(ordered) < n and self.terms.scope == "set":
             interval = self._median_interval(ordered, n, settled, widest)
-            return partial(self.threshold, interval, len(ordered), n, settled, at_least=True, terms=self.terms)
+            return decide_early(self.threshold, interval, len(ordered), n, settled, at_least=True, terms=self.terms)
         estimate, interval = reached(ordered, 0.5), median_interval(ordered, self.terms.alpha, widest)
         if len(ordered) < n:
-            return partial(self.threshold, interval, len(ordered), n, None, at_least=True, terms=self.terms)
+            return decide_early(self.threshold, interval, len(ordered), n, None, at_least=True, terms=self.terms)
         if self.threshold is None:
             verdict, rule = Verdict.INCONCLUSIVE, "no threshold given"
         elif self.terms.scope == "set":
-            holds = int(columns["held"].sum()) >= need(0.5, n)
+            holds = int(columns["held"].sum()) >= count_at_least(0.5, n)
             verdict, rule = Verdict.PASSED if holds else Verdict.FAILED, "certain: exact on this set"
         else:
-            verdict = beyond(interval, self.threshold, at_least=True)
+            verdict = judge_interval(interval, self.threshold, at_least=True)
             rule = f"population, alpha = {self.terms.alpha:g} a side"
         at_alpha = self.threshold is not None and self.terms.scope != "set"
         return Decision(verdict=verdict, rule=rule, estimate=estimate, interval=interval, at_alpha=at_alpha)
@@ -165,12 +171,12 @@ class MedianRule:
         )
 
     def _median_interval(
-        self, ordered: NDArray[np.float64], n: int, settled: Settled | None, widest: float
+        self, ordered: NDArray[np.float64], n: int, settled: EarlyVerdict | None, widest: float
     ) -> tuple[float, float]:
         """The interval of the set's median, valid wherever the run stopped: the values that the test of a claim
         leaves open, were each of them the threshold (Howard and Ramdas, Bernoulli 2022, section 3).
         """
-        half, limit = need(0.5, n), -np.log(self.terms.alpha)
+        half, limit = count_at_least(0.5, n), -np.log(self.terms.alpha)
         below = np.searchsorted(ordered, ordered)
         reach = len(ordered) - below
         low = ordered[evidence(reach, below, n, half - 1, above=True) >= limit]
@@ -263,7 +269,7 @@ def _details(seen: Evidence) -> dict[str, Any]:
 def reached(ordered: NDArray[np.float64], share: float) -> float:
     """The largest of (n,) rising sizes that at least 1 - share of them reach: of two in the middle the larger."""
     n = len(ordered)
-    return float(ordered[min(n - 1, most(share, n))])
+    return float(ordered[min(n - 1, count_at_most(share, n))])
 
 
 def _across(name: str, chunk: Chunk) -> float:

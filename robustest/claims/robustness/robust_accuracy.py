@@ -24,11 +24,11 @@ from robustest.claims.robustness.attacking import (
     ready_for,
 )
 from robustest.claims.robustness.certifying import Certifying, certified_details, checked_certify
-from robustest.engine.health_checks.hints import hints_on
+from robustest.decisions import CertifiedRule, Rule, ShareRule, clopper_pearson, optional_threshold
+from robustest.engine.answer_checks import hints_on
 from robustest.facts import Captions
 from robustest.kinds import OUTCOMES, Kind, Quantity, clean_accuracy
 from robustest.results import Pairing, Result
-from robustest.rules import CertifiedRule, Rule, ShareRule
 from robustest.run.chunk_measurement import Look
 from robustest.run.driver import observe
 from robustest.run.evidence import REPLAYED, Evidence
@@ -39,7 +39,6 @@ from robustest.run.remembered.comparison import Baseline
 from robustest.run.remembered.replay import Replay
 from robustest.run.result_building import finish, nothing_allowed
 from robustest.run.setup import Setup, deciding, of_task
-from robustest.statistics import asked_threshold, clopper_pearson
 from robustest.tasks import Task
 from robustest.threats import Threat
 
@@ -107,7 +106,7 @@ def measure_robust_accuracy(
         DeviceError: the device is absent or out of memory.
         StoreError: the baseline is missing, damaged, or of other samples.
     """
-    at_least = asked_threshold("at_least", at_least, trivial=0)
+    at_least = optional_threshold("at_least", at_least, trivial=0)
     checked_threat(threat)
     setup = Setup.of(model, data, options, deciding(task))
     checked_together(setup.task, threat)

@@ -22,16 +22,18 @@ from robustest.claims.robustness.attacking import (
     checked_together,
     draws_in,
 )
+from robustest.decisions import optional_threshold
+from robustest.decisions.mean import COUNTS
+from robustest.decisions.mean_iou import mean_iou
+from robustest.engine.cascade import run_cascade
 from robustest.engine.chunks import Chunk
-from robustest.engine.evaluator import Evaluator, Judged
-from robustest.engine.health_checks.probes import climbers, probe_inputs, probe_survivors
-from robustest.engine.searches.cascade import run_cascade
-from robustest.engine.searches.search import Found
+from robustest.engine.evaluator import Evaluator, Judgement
+from robustest.engine.gradient_checks import climbers, probe_inputs, probe_survivors
+from robustest.engine.search import SearchOutcome
 from robustest.errors import ConfigError
 from robustest.facts import Captions
 from robustest.kinds import Kind, Quantity, no_lines
 from robustest.results import Result
-from robustest.rules.averages.scores import COUNTS, mean_iou
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observed, exhibits_of
 from robustest.run.noting import measures
@@ -41,7 +43,6 @@ from robustest.run.remembered.replay import kept_of
 from robustest.run.result_building import finish, nothing_allowed
 from robustest.run.scores import Metric, check_paired, iou_by_class, mean_of, pixel_counts, rule_of
 from robustest.run.setup import Setup
-from robustest.statistics import asked_threshold
 from robustest.store.corpus import Kept
 from robustest.tasks import Task, WorstScore
 from robustest.threats import Threat
@@ -97,7 +98,7 @@ def measure_robust_score(
             threat; the metric is no mean, and a claim about a population or against a baseline is made of it.
         DataError, ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
-    at_least = asked_threshold("at_least", at_least, trivial=0)
+    at_least = optional_threshold("at_least", at_least, trivial=0)
     checked_threat(threat)
     setup = Setup.of(model, data, options, task)
     task = setup.task
@@ -176,8 +177,8 @@ class Worsening:
         exhibits = exhibits_of(
             chunk,
             lowered,
-            clean=before.said,
-            predicted=found.said,
+            clean=before.predicted,
+            predicted=found.predicted,
             before=chunk.x,
             after=x,
             badness=was - now,
@@ -195,12 +196,12 @@ class Worsening:
         was, now = cast("Tensor", before.score), cast("Tensor", found.score)
         worse = now < was - _LOWERED
         score = torch.where(worse, now, was)
-        predicted = before.said.clone()
-        predicted[worse] = found.said[worse]
+        predicted = before.predicted.clone()
+        predicted[worse] = found.predicted[worse]
         exhibits = exhibits_of(
             chunk,
             worse,
-            clean=before.said,
+            clean=before.predicted,
             predicted=predicted,
             before=chunk.x,
             after=after,
@@ -212,12 +213,12 @@ class Worsening:
         columns = {"held": ~worse, "score": score, "clean": was, "size": torch.where(worse, size, 0.0)}
         if self.counting:
             columns |= pixel_counts(task, predicted, chunk.y)
-            columns["clean_counts"] = pixel_counts(task, before.said, chunk.y)[COUNTS]
+            columns["clean_counts"] = pixel_counts(task, before.predicted, chunk.y)[COUNTS]
         lowered = worse.nonzero().squeeze(1)
         kept = kept_of(chunk, lowered, after, size) if self.every and len(lowered) else None
         return Observed({name: column.cpu().numpy() for name, column in columns.items()}, exhibits, stages, kept)
 
-    def _attacked(self, evaluator: Evaluator, chunk: Chunk, before: Judged) -> tuple[Tensor, Tensor, dict[str, int]]:
+    def _attacked(self, evaluator: Evaluator, chunk: Chunk, before: Judgement) -> tuple[Tensor, Tensor, dict[str, int]]:
         """The worst inputs found, their sizes, and how often each stage brought a score to 0."""
         cascade, threat = self.cascade, self.threat
         after, size = chunk.x.clone(), torch.zeros(len(chunk.x), dtype=torch.float64, device=chunk.x.device)
@@ -231,7 +232,7 @@ class Worsening:
         self._probe(evaluator, part, outcome.found)
         return after, size, outcome.stages
 
-    def _probe(self, evaluator: Evaluator, part: Chunk, found: Found) -> None:
+    def _probe(self, evaluator: Evaluator, part: Chunk, found: SearchOutcome) -> None:
         """Ask what the checks of accuracy ask, of half of the usual score: that is broken which is below it."""
         task = evaluator.task
         score = evaluator.judged(found.x, part.y, scored=True).score

@@ -1,7 +1,7 @@
 """Universal perturbations: one change that, added to any sample, moves the model's answer.
 
 It is learned by gradient steps on mini-batches (as by Shafahi et al., AAAI 2020, section 3) from several starts, of
-which the best two go on: see `robustest.engine.searches.universal.learn`.
+which the best two go on: see `robustest.engine.universal.learn`.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from torch import Tensor
 from robustest import rng
 from robustest.checks import checked_whole
 from robustest.data import Samples
+from robustest.decisions import ShareRule, optional_threshold
+from robustest.engine.answer_checks import hints_on
 from robustest.engine.chunks import Chunk, load
 from robustest.engine.evaluator import Evaluator
-from robustest.engine.health_checks.hints import hints_on
-from robustest.engine.searches.universal import learn
+from robustest.engine.universal import learn
 from robustest.errors import ConfigError, DataError, expected
 from robustest.kinds import OUTCOMES, Kind, Quantity, clean_accuracy
 from robustest.results import Pairing, Result
-from robustest.rules import ShareRule
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observed, exhibits_of
 from robustest.run.models.split_search import Halves
@@ -31,7 +31,6 @@ from robustest.run.options import Options
 from robustest.run.result_building import finish, nothing_allowed
 from robustest.run.setup import Setup, deciding, of_task
 from robustest.settings import Settings
-from robustest.statistics import asked_threshold
 from robustest.tasks import Task
 from robustest.threats import L2, Linf
 
@@ -89,7 +88,7 @@ def measure_no_universal_perturbation(
         ConfigError: an argument is out of range or unknown.
         DataError, ModelError, DeviceError: as for `measure_robust_accuracy`.
     """
-    max_fooling_rate = asked_threshold("max_fooling_rate", max_fooling_rate, trivial=1)
+    max_fooling_rate = optional_threshold("max_fooling_rate", max_fooling_rate, trivial=1)
     if not isinstance(threat, (Linf, L2)):
         raise ConfigError(expected("threat to be Linf(eps) or L2(eps)", threat))
     checked_whole("iterations", iterations, 1)

@@ -12,10 +12,10 @@ import torch
 from robustest.checks import moved_rows
 from robustest.data import Samples
 from robustest.data.benchmarks import CorruptedBenchmark
+from robustest.decisions.corruption_error import cell_column
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.errors import ConfigError, DataError, unknown
-from robustest.rules.averages.corruption_error import column
 from robustest.run.evidence import Exhibit, Observed, exhibits_of
 from robustest.shifts import (
     COMMON_CORRUPTIONS,
@@ -78,12 +78,12 @@ T = TypeVar("T", Shift, Stored)
 
 def moved_column(cell: Cell) -> str:
     """The column of whether a cell's images differ from the chunk's own."""
-    return f"moved {column((cell.name, cell.severity))}"
+    return f"moved {cell_column((cell.name, cell.severity))}"
 
 
 def cut_column(cell: Cell) -> str:
     """The column of `ShiftedInputs.cut`."""
-    return f"cut {column((cell.name, cell.severity))}"
+    return f"cut {cell_column((cell.name, cell.severity))}"
 
 
 def cells_of(corruptions: Corruptions, severities: Sequence[int]) -> list[Shift]:
@@ -165,7 +165,7 @@ class Corrupting:
         clean, right = None, torch.ones(len(chunk.y), dtype=torch.bool, device=chunk.y.device)
         if self.clean:
             before = evaluator.judged(chunk.x, chunk.y)
-            clean, right = before.said, before.holds
+            clean, right = before.predicted, before.holds
             columns["clean"] = right
             if task.one_class:
                 columns["label"] = chunk.y
@@ -181,8 +181,8 @@ class Corrupting:
             if self.beside_clean:
                 columns |= {moved_column(cell): changed.moved, cut_column(cell): changed.cut}
             seen = evaluator.judged(after, moved)
-            held, predicted = seen.holds, seen.said
-            columns[column((cell.name, cell.severity))] = held
+            held, predicted = seen.holds, seen.predicted
+            columns[cell_column((cell.name, cell.severity))] = held
             count += held
             exhibits += exhibits_of(
                 chunk,

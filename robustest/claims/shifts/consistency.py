@@ -8,12 +8,12 @@ from typing import Any, Unpack
 from torch import Tensor
 
 from robustest.claims.shifts.shift_accuracy import Shifting
+from robustest.decisions import ShareRule, optional_threshold
 from robustest.engine.chunks import Chunk
-from robustest.engine.evaluator import Judged
+from robustest.engine.evaluator import Judgement
 from robustest.facts import Captions
 from robustest.kinds import OUTCOMES, Kind, Quantity, clean_accuracy
 from robustest.results import Pairing, Result
-from robustest.rules import ShareRule
 from robustest.run.changed import Changed
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence
@@ -23,7 +23,6 @@ from robustest.run.remembered.comparison import Baseline
 from robustest.run.result_building import finish
 from robustest.run.setup import Setup, deciding, of_task
 from robustest.shifts import Shift, ShiftFunction, followed, shift_as_asked
-from robustest.statistics import asked_threshold
 from robustest.tasks import Task
 
 CONSISTENCY = Kind(
@@ -71,7 +70,7 @@ def measure_consistency(
         ConfigError: an argument is out of range or unknown.
         DataError, ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
-    max_flip_rate = asked_threshold("max_flip_rate", max_flip_rate, trivial=1)
+    max_flip_rate = optional_threshold("max_flip_rate", max_flip_rate, trivial=1)
     chosen = shift_as_asked(shift, severity)
     setup = Setup.of(model, data, options, deciding(task))
     plan = setup.plan(
@@ -101,13 +100,13 @@ def measure_consistency(
 class Flipping(Shifting):
     """Predictions of a chunk, unshifted and shifted; what flipped with the largest margin is shown first."""
 
-    def aimed_at(self, task: Task, chunk: Chunk, before: Judged, moved: Tensor) -> Tensor:
+    def aimed_at(self, task: Task, chunk: Chunk, before: Judgement, moved: Tensor) -> Tensor:
         """(B, *T) what the model said of the samples unshifted, where it is by now."""
-        return followed(task, self.shift, chunk.x, before.said, chunk.key, bounds=chunk.bounds)
+        return followed(task, self.shift, chunk.x, before.predicted, chunk.key, bounds=chunk.bounds)
 
-    def columns(self, task: Task, before: Judged, shifted: Judged, moved: Tensor) -> dict[str, Tensor]:
+    def columns(self, task: Task, before: Judgement, shifted: Judgement, moved: Tensor) -> dict[str, Tensor]:
         """(B,) bools of each sample, by name."""
-        return {"held": shifted.holds, "clean": before.holds, "shifted": task.right(shifted.said, moved)}
+        return {"held": shifted.holds, "clean": before.holds, "shifted": task.right(shifted.predicted, moved)}
 
     def broken(self, columns: dict[str, Tensor]) -> Tensor:
         """(B,) bool: every flip, of a wrong answer too."""

@@ -14,16 +14,17 @@ import numpy as np
 
 from robustest.claims.shifts.cells import Cell, Corrupting, Corruptions, cut_column, moved_column
 from robustest.claims.shifts.grid import Grid
-from robustest.kinds import Kind, Quantity, clean_accuracy
-from robustest.results import NOT_PAIRED, Result
-from robustest.rules.above_chance import AboveChanceRule, share_of_largest_class
-from robustest.rules.averages.corruption_error import (
+from robustest.decisions import clopper_pearson
+from robustest.decisions.corruption_error import (
     CellsRule,
-    Errors,
-    column,
+    ErrorRates,
+    cell_column,
     mean_corruption_error,
     relative_mean_corruption_error,
 )
+from robustest.decisions.drop import AboveChanceRule, share_of_largest_class
+from robustest.kinds import Kind, Quantity, clean_accuracy
+from robustest.results import NOT_PAIRED, Result
 from robustest.run.changed import Changed
 from robustest.run.driver import observe
 from robustest.run.evidence import Columns, Evidence
@@ -34,7 +35,6 @@ from robustest.run.plan import Plan
 from robustest.run.remembered.comparison import Baseline
 from robustest.run.result_building import fall_from, finish
 from robustest.run.setup import Setup, deciding, of_task
-from robustest.statistics import clopper_pearson
 from robustest.tasks import Task
 
 SEVERITIES = (1, 2, 3, 4, 5)
@@ -67,7 +67,7 @@ def measure_corruption_robustness(
     min_accuracy: float | None = None,
     max_drop: float | None = None,
     max_mce: float | None = None,
-    reference: Errors | str | os.PathLike[str] | None = None,
+    reference: ErrorRates | str | os.PathLike[str] | None = None,
     no_worse_than: Baseline | None = None,
     tolerance: float = 0.0,
     task: Task | str | None = None,
@@ -160,7 +160,7 @@ def _result(plan: Plan, evidence: Evidence, grid: Grid, asked: Quantity, rule: C
 
 def _changed(columns: Columns, cells: Sequence[Cell], rule: CellsRule) -> list[Changed]:
     """The samples that each cell changed, and the mean were the model wrong on all of them."""
-    moved = {column((cell.name, cell.severity)): columns[moved_column(cell)] for cell in cells}
+    moved = {cell_column((cell.name, cell.severity)): columns[moved_column(cell)] for cell in cells}
     worst = rule.mean_of({**columns, **{name: columns[name] & ~one for name, one in moved.items()}})
     return [
         Changed(by=str(cell), moved=columns[moved_column(cell)], cut=columns[cut_column(cell)], worst=worst)
@@ -175,13 +175,13 @@ def _fresh(plan: Plan, setup: Setup, grid: Grid) -> Evidence:
     looks += [Corrupting(cells=(cell,), clean=False, beside_clean=grid.clean, examples=examples) for cell in grid.cells]
 
     def joined(columns: Columns) -> Columns:
-        held = sum(columns[column(pair)].astype(int) for pair in grid.pairs)
+        held = sum(columns[cell_column(pair)].astype(int) for pair in grid.pairs)
         return {**columns, "held": 2 * np.asarray(held) >= len(grid.cells)}
 
     return observed_fresh(plan, setup, looks, joined)
 
 
-def _details(evidence: Evidence, cells: Sequence[Cell], reference: Errors | None, alpha: float) -> dict[str, Any]:
+def _details(evidence: Evidence, cells: Sequence[Cell], reference: ErrorRates | None, alpha: float) -> dict[str, Any]:
     """Numbers by corruption and severity; rates only where every sample was looked at."""
     if not evidence.whole:
         return {"cells": len(cells), "without_looking": share_of_largest_class(evidence.columns)}
@@ -191,7 +191,7 @@ def _details(evidence: Evidence, cells: Sequence[Cell], reference: Errors | None
     table: dict[str, dict[str, Any]] = {cell.name: {} for cell in cells if cell.level is not None}
     by_name: dict[str, list[float]] = {}
     for cell in cells:
-        right = int(evidence.columns[column((cell.name, cell.severity))].sum())
+        right = int(evidence.columns[cell_column((cell.name, cell.severity))].sum())
         interval = clopper_pearson(right, n, alpha / len(cells))
         if cell.level is not None:
             table[cell.name][str(cell.level)] = {"accuracy": right / n, "interval": list(interval)}

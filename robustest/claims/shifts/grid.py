@@ -17,8 +17,8 @@ from robustest.claims.shifts.reference_errors import (
 )
 from robustest.data import Samples
 from robustest.data.benchmarks import CorruptedBenchmark
+from robustest.decisions.corruption_error import ErrorRates, cell_column
 from robustest.errors import ConfigError
-from robustest.rules.averages.corruption_error import Errors, column
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +34,7 @@ class Grid:
 
     cells: tuple[Cell, ...]
     stored: CorruptedBenchmark | None
-    reference: Errors | None
+    reference: ErrorRates | None
     clean: bool
 
     @classmethod
@@ -120,7 +120,7 @@ class Grid:
             alpha: the error of all comparisons together.
             clean: whether clean samples are compared as well: a fall from them has two ends.
         """
-        cells = tuple(column(pair) for pair in self.pairs)
+        cells = tuple(cell_column(pair) for pair in self.pairs)
         parts = tuple((name, tuple(one for one in cells if one.startswith(f"{name}/"))) for name in self.names)
         if clean:
             every = (("all corruptions", cells),) if len(parts) > 1 else ()

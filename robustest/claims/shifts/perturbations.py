@@ -14,12 +14,13 @@ from torch import Tensor
 from robustest.checks import moved_rows
 from robustest.data.benchmarks import SequenceBenchmark
 from robustest.data.benchmarks.sequences import Frames
+from robustest.decisions import checked_not_both
+from robustest.decisions.corruption_error import WeightedRule
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.errors import ConfigError, DataError, expected, unknown
 from robustest.kinds import Kind, Quantity, no_lines
 from robustest.results import Result
-from robustest.rules.averages.weighted import WeightedRule
 from robustest.run.changed import Changed
 from robustest.run.driver import observe
 from robustest.run.evidence import Columns, Evidence, Observed
@@ -28,7 +29,6 @@ from robustest.run.options import Options
 from robustest.run.remembered.comparison import Baseline
 from robustest.run.result_building import finish
 from robustest.run.setup import Setup
-from robustest.statistics import checked_not_both
 
 _TOP = 5
 LARGEST = _TOP * (_TOP + 1) / 2

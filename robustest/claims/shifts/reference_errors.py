@@ -13,19 +13,19 @@ from robustest.claims.shifts.cells import Cell
 from robustest.data import Samples
 from robustest.data.benchmarks import CorruptedBenchmark
 from robustest.data.benchmarks.published import IMAGENET_CLASSES, PUBLISHED
+from robustest.decisions.corruption_error import ErrorRates
 from robustest.errors import ConfigError, StoreError, expected
-from robustest.rules.averages.corruption_error import Errors
 from robustest.shifts import COMMON_CORRUPTIONS
-from robustest.shifts.corruptions.tables import LARGE
+from robustest.shifts.tables import LARGE
 
 
-def published_of(stored: CorruptedBenchmark | None, cells: Sequence[Cell]) -> Errors | None:
+def published_of(stored: CorruptedBenchmark | None, cells: Sequence[Cell]) -> ErrorRates | None:
     """The errors that a benchmark's mCE is relative to, where there are some of all of these cells."""
     errors = PUBLISHED.get("" if stored is None else stored.baseline)
     return errors if errors is not None and all(cell.name in errors for cell in cells) else None
 
 
-def reference_errors(reference: object, cells: Sequence[Cell]) -> Errors | None:
+def reference_errors(reference: object, cells: Sequence[Cell]) -> ErrorRates | None:
     """The reference's error rates, all that the cells need.
 
     Raises:
@@ -60,7 +60,7 @@ def _is_rate(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 1
 
 
-def is_published(errors: Errors | None) -> bool:
+def is_published(errors: ErrorRates | None) -> bool:
     """Whether errors are those that papers' mCE is relative to."""
     return any(errors is one for one in PUBLISHED.values())
 

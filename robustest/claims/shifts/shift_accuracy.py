@@ -7,13 +7,13 @@ from typing import Any, ClassVar, Unpack
 
 from torch import Tensor
 
+from robustest.decisions import DropRule, Rule, ShareRule, Terms, checked_not_both, mcnemar, optional_threshold
+from robustest.decisions.drop import AboveChanceRule, share_of_largest_class
 from robustest.engine.chunks import Chunk
-from robustest.engine.evaluator import Evaluator, Judged
+from robustest.engine.evaluator import Evaluator, Judgement
 from robustest.facts import Captions
 from robustest.kinds import OUTCOMES, Kind, Quantity, clean_accuracy
 from robustest.results import Pairing, Result
-from robustest.rules import DropRule, Rule, ShareRule, Terms
-from robustest.rules.above_chance import AboveChanceRule, share_of_largest_class
 from robustest.run.changed import Changed
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Observed, exhibits_of
@@ -23,7 +23,6 @@ from robustest.run.remembered.comparison import Baseline
 from robustest.run.result_building import fall_from, finish
 from robustest.run.setup import Setup, deciding, of_task
 from robustest.shifts import Shift, ShiftFunction, followed, shift_as_asked
-from robustest.statistics import asked_threshold, checked_not_both, mcnemar
 from robustest.tasks import Task
 
 SHIFT_ACCURACY = Kind(
@@ -90,8 +89,8 @@ def measure_shift_accuracy(
         DataError, ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
     checked_not_both(at_least=at_least, max_drop=max_drop)
-    at_least = asked_threshold("at_least", at_least, trivial=0)
-    max_drop = asked_threshold("max_drop", max_drop, trivial=1)
+    at_least = optional_threshold("at_least", at_least, trivial=0)
+    max_drop = optional_threshold("max_drop", max_drop, trivial=1)
     chosen = shift_as_asked(shift, severity)
     setup = Setup.of(model, data, options, deciding(task))
     asked = SHIFT_ACCURACY.asked("at_least" if max_drop is None else "max_drop")
@@ -167,8 +166,8 @@ class Shifting:
         exhibits = exhibits_of(
             chunk,
             self.broken(columns),
-            clean=before.said,
-            predicted=shifted.said,
+            clean=before.predicted,
+            predicted=shifted.predicted,
             before=chunk.x,
             after=after,
             badness=-shifted.margin,
@@ -182,11 +181,11 @@ class Shifting:
             columns["label"] = chunk.y
         return Observed({name: column.cpu().numpy() for name, column in columns.items()}, exhibits)
 
-    def aimed_at(self, task: Task, chunk: Chunk, before: Judged, moved: Tensor) -> Tensor:
+    def aimed_at(self, task: Task, chunk: Chunk, before: Judgement, moved: Tensor) -> Tensor:
         """(B, *T) what the shifted samples are judged by: their targets, where the shift took them."""
         return moved
 
-    def columns(self, task: Task, before: Judged, shifted: Judged, moved: Tensor) -> dict[str, Tensor]:
+    def columns(self, task: Task, before: Judgement, shifted: Judgement, moved: Tensor) -> dict[str, Tensor]:
         """(B,) bools of each sample, by name."""
         return {"held": shifted.holds, "clean": before.holds}
 

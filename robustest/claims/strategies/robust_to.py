@@ -24,12 +24,13 @@ from robustest.checks import checked_whole
 from robustest.claims.shifts.shift_accuracy import Shifting
 from robustest.claims.strategies.hypothesis_search import hunt
 from robustest.claims.strategies.tried_changes import Trials, tell
+from robustest.decisions import Decision, ShareRule, optional_threshold
+from robustest.decisions.thresholds import count_at_least
 from robustest.errors import ConfigError, expected
 from robustest.facts import Fact
 from robustest.kinds import OUTCOMES, Kind, Quantity, clean_accuracy
 from robustest.models import frozen
 from robustest.results import Pairing, Result, Verdict
-from robustest.rules import ShareRule
 from robustest.run.changed import Changed
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence
@@ -39,8 +40,6 @@ from robustest.run.options import Options
 from robustest.run.result_building import result_of
 from robustest.run.setup import Setup, deciding, of_task
 from robustest.settings import Settings
-from robustest.statistics import Decision, asked_threshold
-from robustest.statistics.thresholds import need
 from robustest.strategies import Change, as_change, strategy_words
 from robustest.strategies.changes import code_of
 from robustest.tasks import Task
@@ -106,7 +105,7 @@ def measure_robust_to(
         ConfigError: an argument is out of range or unknown, or the strategy draws no changes.
         DataError, ModelError, DeviceError, StoreError: as for `measure_robust_accuracy`.
     """
-    at_least = asked_threshold("at_least", at_least, trivial=0)
+    at_least = optional_threshold("at_least", at_least, trivial=0)
     if not isinstance(strategy, SearchStrategy):
         raise ConfigError(expected("a strategy such as robustest.strategies.shifts()", strategy))
     if max_examples is not None:
@@ -144,7 +143,7 @@ def accuracy_under(
         ConfigError: an argument is out of range or unknown.
         DataError, ModelError, DeviceError: as for `measure_robust_accuracy`.
     """
-    at_least = asked_threshold("at_least", at_least, trivial=0)
+    at_least = optional_threshold("at_least", at_least, trivial=0)
     setup = Setup.of(model, data, options)
     with torch.inference_mode(False), frozen(setup.model.module):
         trials = Trials.of(setup, at_least, "")
@@ -279,7 +278,7 @@ def _decide(ended: _Ended, trials: Trials, evidence: Evidence, at_least: float |
     told = partial(Decision, estimate=lowest, interval=(0.0, lowest))
     if at_least is None:
         return told(verdict=Verdict.INCONCLUSIVE, rule="no threshold given")
-    if int(evidence.columns["held"].sum()) < need(at_least, evidence.n):
+    if int(evidence.columns["held"].sum()) < count_at_least(at_least, evidence.n):
         cut = "; the search for a milder one ended with the time budget" if ended.early else ""
         return told(verdict=Verdict.FAILED, rule=f"certain: a counterexample among {tried}{cut}")
     if ended.mildest is not None:

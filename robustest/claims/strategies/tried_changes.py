@@ -15,15 +15,14 @@ from hypothesis.errors import InvalidArgument
 from numpy.typing import NDArray
 
 from robustest import context, rng
+from robustest.decisions.thresholds import count_at_least
+from robustest.engine.answer_checks import EarlyAnswers, ask_again, check_model
 from robustest.engine.chunks import Chunk, check_data, load, partition
-from robustest.engine.device import resolve
-from robustest.engine.evaluator import Evaluator
-from robustest.engine.health_checks.history import Asked, ask_again, check_model
+from robustest.engine.evaluator import Evaluator, resolve
 from robustest.models import Needs
 from robustest.run.evidence import Tally
 from robustest.run.setup import Setup
 from robustest.shifts import Shift, ShiftedInputs, followed
-from robustest.statistics.thresholds import need
 from robustest.strategies import as_change
 from robustest.tasks import Task
 
@@ -72,11 +71,11 @@ class Trials:
         chunks: list[Chunk],
         at_least: float | None,
         statement: str,
-        asked: Asked | None = None,
+        asked: EarlyAnswers | None = None,
     ) -> None:
         self.ids = torch.cat([chunk.ids for chunk in chunks]).numpy()
         self.n = len(self.ids)
-        self.least = None if at_least is None else need(at_least, self.n)
+        self.least = None if at_least is None else count_at_least(at_least, self.n)
         self.seen: dict[object, Trial] = {}
         self.worst: object = None
         self.broken = 0

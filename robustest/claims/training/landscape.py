@@ -24,20 +24,20 @@ from torch import Tensor
 from robustest.checks import checked_real, checked_whole
 from robustest.claims.training.probed_training import Batches, Course, Trace, Trainings, best_constant, built
 from robustest.claims.training.probes import Loss
-from robustest.engine.draws import seed_draws
+from robustest.decisions import Decision, optional_threshold
+from robustest.decisions.rule import approximate
+from robustest.engine.evaluator import seed_draws
 from robustest.errors import ConfigError, DataError, ModelError, expected
 from robustest.identity.fingerprint import digest
 from robustest.kinds import Kind, Quantity, no_lines
 from robustest.models import frozen
 from robustest.results import NOT_PAIRED, Result, Verdict
 from robustest.rng import keys
-from robustest.rules.approximate import approximate
 from robustest.run.evidence import Evidence, Tally
 from robustest.run.noting import measures
 from robustest.run.options import Options, settings_of, terms_of
 from robustest.run.result_building import result_of
 from robustest.settings import Settings
-from robustest.statistics import Decision, asked_threshold
 from robustest.statistics.differences.ratios import decide_ratio
 
 LANDSCAPE = Kind(
@@ -108,7 +108,7 @@ def measure_smooth_landscape(
         DataError: a batch is misshapen or not finite, or all targets are one class.
         ModelError: a loss or a gradient is not finite, or the loss is no positive scalar.
     """
-    max_ratio = asked_threshold("max_ratio", max_ratio, within=(0.0, float("inf")))
+    max_ratio = optional_threshold("max_ratio", max_ratio, within=(0.0, float("inf")))
     course = _course(train_steps, every, learning_rate, etas)
     checked_whole("seeds", seeds, 2)
     if model is reference:

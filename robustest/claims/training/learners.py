@@ -13,9 +13,7 @@ from scipy.optimize import minimize
 from torch import Tensor
 
 from robustest.clock import check as check_clock
-from robustest.engine.device import resolve
-from robustest.engine.draws import seed_draws
-from robustest.engine.evaluator import Evaluator
+from robustest.engine.evaluator import Evaluator, resolve, seed_draws
 from robustest.errors import ModelError
 from robustest.models import Classifier, frozen
 from robustest.run.training.trainings import TrainFn

@@ -24,11 +24,11 @@ from robustest.checks import checked_whole
 from robustest.claims.robustness.attacking import checked_threat
 from robustest.claims.training.relabelled import Learned, Learners, moved
 from robustest.claims.training.trained import decision_over_seeds
+from robustest.decisions import Decision, Terms, checked_threshold, optional_threshold
 from robustest.facts import Captions, Fact
 from robustest.identity.fingerprint import digest
 from robustest.kinds import Kind, Quantity
 from robustest.results import Result
-from robustest.rules import Terms
 from robustest.run.evidence import Evidence
 from robustest.run.noting import measures
 from robustest.run.options import Options, terms_of
@@ -36,7 +36,6 @@ from robustest.run.result_building import nothing_allowed, result_of
 from robustest.run.setup import Setup
 from robustest.run.training.training_sets import TrainingSets
 from robustest.run.training.trainings import TrainFn, Trainings, check_train
-from robustest.statistics import Decision, asked_threshold, checked_threshold
 from robustest.statistics.resampling.seeded import seeded_share_interval
 from robustest.threats import Threat
 
@@ -126,7 +125,7 @@ def measure_nonrobust_reliance(
         DataError: samples or labels cannot be measured on, all are of one class, or a test sample is in the data.
         ModelError, DeviceError: as for `measure_robust_accuracy`. What `train` raises comes as it is.
     """
-    max_transfer = asked_threshold("max_transfer", max_transfer, trivial=1)
+    max_transfer = optional_threshold("max_transfer", max_transfer, trivial=1)
     min_reached = checked_threshold("min_reached", min_reached)
     checked_threat(threat)
     checked_whole("seeds", seeds, 1)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from robustest import rng
 from robustest.claims.training.probes import Loss, Probe, gradient_of, in_a_row, probe, put, trained_weights
-from robustest.engine.draws import seed_draws
+from robustest.engine.evaluator import seed_draws
 from robustest.errors import ConfigError, ModelError, StoreError, expected
 from robustest.factory import Factory
 from robustest.identity.keys import Key, Unhashable, digest, key_of

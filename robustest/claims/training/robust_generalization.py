@@ -25,19 +25,18 @@ from robustest.checks import checked_whole
 from robustest.claims.robustness.attacking import asked_attack, checked_threat
 from robustest.claims.training.attacked_models import Size, Study
 from robustest.claims.training.trained import decision_over_seeds, total
+from robustest.decisions import Decision, Terms, checked_threshold, optional_threshold
 from robustest.errors import ConfigError, expected
 from robustest.facts import Captions, Fact
 from robustest.identity.fingerprint import digest
 from robustest.kinds import Kind, Quantity
 from robustest.results import Result
-from robustest.rules import Terms
 from robustest.run.evidence import Evidence
 from robustest.run.noting import measures
 from robustest.run.options import Options, apply, terms_of
 from robustest.run.result_building import few, nothing_allowed, result_of
 from robustest.run.training.training_sets import TrainingSets
 from robustest.run.training.trainings import TrainFn, check_train
-from robustest.statistics import Decision, asked_threshold, checked_threshold
 from robustest.statistics.resampling.seeded import seeded_gap, seeded_gap_interval
 from robustest.threats import Threat
 
@@ -124,7 +123,7 @@ def measure_robust_generalization(
         DataError: samples or labels cannot be measured on, all are of one class, or a test sample is in the data.
         ModelError, DeviceError: as for `measure_robust_accuracy`. What `train` raises comes as it is.
     """
-    max_gap = asked_threshold("max_gap", max_gap, trivial=1)
+    max_gap = optional_threshold("max_gap", max_gap, trivial=1)
     min_train_accuracy = checked_threshold("min_train_accuracy", min_train_accuracy, trivial=0)
     checked_threat(threat)
     checked_whole("seeds", seeds, 1)

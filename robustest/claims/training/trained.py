@@ -7,16 +7,15 @@ from dataclasses import replace
 
 from torch import Tensor
 
+from robustest.decisions import ShareRule, Terms
+from robustest.decisions.rule import Decision, about, approximate, judge_interval
 from robustest.results import Verdict
-from robustest.rules import ShareRule, Terms
-from robustest.rules.approximate import about, approximate
 from robustest.run.chunk_measurement import Look
 from robustest.run.driver import observe
 from robustest.run.evidence import Evidence, Tally
 from robustest.run.options import Options
 from robustest.run.setup import Setup
 from robustest.settings import Settings
-from robustest.statistics.fixed import Decision, beyond
 
 
 def seen_whole(
@@ -69,7 +68,7 @@ def decision_over_seeds(
     """
     verdict, rule = Verdict.INCONCLUSIVE, "no threshold given"
     if most is not None:
-        verdict = beyond(interval, most, at_least=False)
+        verdict = judge_interval(interval, most, at_least=False)
         rule = f"other seeds and samples, {about(terms.alpha)}"
     if most is not None and seeds == 1:
         rule = "one seed says nothing of others: give seeds=3 or more"

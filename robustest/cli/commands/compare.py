@@ -21,13 +21,13 @@ from pathlib import Path
 from robustest.account import Row
 from robustest.cli.results_file import ResultsFile, read_results
 from robustest.cli.screen import Exit, Screen, counted, missing
+from robustest.decisions.drop import drop_bounds, mcnemar
+from robustest.decisions.multiplicity import holm
+from robustest.decisions.two_set_drop import share_difference_interval
 from robustest.errors import ConfigError
 from robustest.reports.text import measured
 from robustest.results import NOT_PAIRED, Pairing, Result, Verdict
 from robustest.settings import Settings
-from robustest.statistics.differences.paired import drop_bounds, mcnemar
-from robustest.statistics.differences.two_shares import difference_interval
-from robustest.statistics.multiplicity import holm
 from robustest.words import further_limits
 
 ClaimKey = tuple[str, str, int]
@@ -156,7 +156,7 @@ class ClaimPair:
                 return False
         if first.data and first.data == second.data:
             return after / of_after < before / of_before
-        return difference_interval(before, of_before, after, of_after, _START_ALPHA)[0] > 0
+        return share_difference_interval(before, of_before, after, of_after, _START_ALPHA)[0] > 0
 
     def _same_number(self) -> bool:
         """Return True if the same samples gave the same value."""

@@ -24,12 +24,12 @@ from robustest.account import Row
 from robustest.cli.commands.compare import by_claim, is_about_population, limits_of
 from robustest.cli.results_file import ResultsFile, read_results
 from robustest.cli.screen import Exit, Refused, Screen, exit_of_pytest, missing, run_pytest
+from robustest.decisions.drop import drop_bounds
+from robustest.decisions.share import clopper_pearson
+from robustest.decisions.thresholds import count_at_least, count_at_most
 from robustest.reports.text import measured
 from robustest.results import Result, Verdict
 from robustest.run.changed import keeps
-from robustest.statistics.differences.paired import drop_bounds
-from robustest.statistics.fixed import clopper_pearson
-from robustest.statistics.thresholds import most, need
 from robustest.words import requirement
 
 SEEDS = 5
@@ -305,5 +305,5 @@ def _rounded(value: float, n: int, *, down: bool, share: bool) -> float:
     digits = (3 if n <= 1000 else 4) if share else 2 - math.floor(math.log10(abs(value)))
     parts: float = 10.0**digits
     if share and abs(value) <= 1:  # exactly, as thresholds are counted
-        return (most(value, int(parts)) if down else need(value, int(parts))) / parts
+        return (count_at_most(value, int(parts)) if down else count_at_least(value, int(parts))) / parts
     return round((math.floor if down else math.ceil)(value * parts) / parts, digits)

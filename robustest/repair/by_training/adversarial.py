@@ -7,9 +7,8 @@ from typing import Any, Literal, Unpack
 
 from robustest.cues import Cue
 from robustest.data import as_samples
-from robustest.engine.ascent import advanced, ascend
+from robustest.engine.ascent import advanced, ascend, away_from
 from robustest.engine.chunks import Chunk
-from robustest.engine.objectives import away_from
 from robustest.errors import ConfigError, expected
 from robustest.repair.by_training.methods import Method
 from robustest.repair.fits import check_fit

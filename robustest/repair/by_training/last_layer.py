@@ -21,12 +21,10 @@ from robustest import rng
 from robustest.checks import checked_whole
 from robustest.data import Samples, as_samples
 from robustest.data.groups import Groups, as_groups
-from robustest.engine.device import resolve
-from robustest.engine.evaluator import Evaluator
+from robustest.engine.evaluator import Evaluator, resolve
 from robustest.engine.features import in_order, reader, seen_by
 from robustest.errors import DataError
-from robustest.heads.sparse_head import fit_sparse_head
-from robustest.heads.sparse_path import SparseHead, SparsePath
+from robustest.heads.sparse_head import SparseHead, SparsePath, fit_sparse_head
 from robustest.models import Classifier, as_classifier, frozen
 from robustest.models.classifier import Preprocessing
 from robustest.repair.claims import Claim

@@ -10,11 +10,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from robustest.decisions.cluster_means import cluster_difference_interval, cluster_mean_interval
+from robustest.decisions.rule import Decision, Terms, about, judge_interval
 from robustest.results import Verdict
-from robustest.rules.approximate import about
-from robustest.rules.rule import Terms
-from robustest.statistics.cluster_means import difference_of_means_interval, mean_interval
-from robustest.statistics.fixed import Decision, beyond
 from robustest.statistics.resampling.two_way import FEWEST_ANNOTATORS, Estimate, share_interval
 
 Bools = NDArray[np.bool_]
@@ -35,7 +33,7 @@ def foreseen_interval(held: Bools, annotator: Ints, found: Estimate, terms: Term
     """
     if terms.scope == "set":
         return share_interval(held, found, terms.alpha)
-    low, high = mean_interval(_by_annotator(held, annotator)[1], terms.alpha)
+    low, high = cluster_mean_interval(_by_annotator(held, annotator)[1], terms.alpha)
     return min(low, found.value), max(high, found.value)
 
 
@@ -54,9 +52,9 @@ def noticed_interval(
     both, at, place = np.intersect1d(who, whose, return_indices=True)
     if len(both):
         # Annotators who gave answers of both kinds are compared with themselves; the others cannot be.
-        low, high = (2 * end - 1 for end in mean_interval((1 + first[at] - second[place]) / 2, terms.alpha))
+        low, high = (2 * end - 1 for end in cluster_mean_interval((1 + first[at] - second[place]) / 2, terms.alpha))
     else:
-        low, high = difference_of_means_interval(first, second, terms.alpha)
+        low, high = cluster_difference_interval(first, second, terms.alpha)
     return min(low, found.value), max(high, found.value)
 
 
@@ -85,7 +83,7 @@ def decide_foreseen(
     elif found.annotators < FEWEST_ANNOTATORS:
         rule = _FEW_RULE.format(found.annotators, FEWEST_ANNOTATORS)
     else:
-        verdict = beyond(interval, at_least, at_least=True)
+        verdict = judge_interval(interval, at_least, at_least=True)
         if verdict is Verdict.PASSED and interval[0] <= idle:
             verdict = Verdict.INCONCLUSIVE
             rule = (

@@ -7,15 +7,14 @@ flatter: some hits agree with a label that people prefer another to, and are cou
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from robustest.decisions.rule import Columns, Decision, EarlyVerdict, Terms
+from robustest.decisions.share import ShareRule
 from robustest.results import Verdict
-from robustest.rules.rule import Columns, ShareRule
-from robustest.statistics.fixed import Decision
-from robustest.statistics.sequential import Settled
 
 Bools = NDArray[np.bool_]
 Ints = NDArray[np.int64]
@@ -98,14 +97,14 @@ class LookedAtRule:
     sure: ShareRule
     possible: ShareRule
 
-    def settled(self, columns: Columns, n: int) -> Settled | None:
+    def settle(self, columns: Columns, n: int) -> EarlyVerdict | None:
         """As `Rule.settled`."""
-        sure, possible = self.sure.settled(columns, n), self.possible.settled(columns, n)
+        sure, possible = self.sure.settle(columns, n), self.possible.settle(columns, n)
         if sure is not None and sure.verdict is Verdict.PASSED:
             return sure
         return possible if possible is not None and possible.verdict is Verdict.FAILED else None
 
-    def decide(self, columns: Columns, n: int, settled: Settled | None) -> Decision:
+    def decide(self, columns: Columns, n: int, settled: EarlyVerdict | None) -> Decision:
         """As `Rule.decide`; the interval covers both."""
         sure = self.sure.decide(columns, n, self._if(settled, Verdict.PASSED))
         possible = self.possible.decide(columns, n, self._if(settled, Verdict.FAILED))
@@ -130,6 +129,10 @@ class LookedAtRule:
         """As `Rule.doomed`; nothing is known of samples before they were looked at."""
         return False
 
+    def for_part(self, terms: Terms) -> ShareRule:
+        """Return the claim on a part of the samples; what people did not say counts in its favour."""
+        return replace(self.possible, terms=terms)
+
     @staticmethod
-    def _if(settled: Settled | None, verdict: Verdict) -> Settled | None:
+    def _if(settled: EarlyVerdict | None, verdict: Verdict) -> EarlyVerdict | None:
         return settled if settled is not None and settled.verdict is verdict else None

@@ -15,11 +15,9 @@ from math import hypot
 import numpy as np
 from scipy.stats import norm
 
+from robustest.decisions.rule import Decision, Terms, about, approximate, judge_interval
 from robustest.results import Verdict
-from robustest.rules.approximate import about, approximate
-from robustest.rules.rule import Terms
 from robustest.statistics.cells import Cells, Floats, Ints
-from robustest.statistics.fixed import Decision, beyond
 from robustest.statistics.resampling.beta_mixture import accuracy_by_mixture
 
 FEWEST = 10
@@ -152,7 +150,7 @@ def decide_gap(gaps: Gaps, max_gap: float | None, *, terms: Terms) -> Decision:
     elif gaps.uncovered > MOST_UNCOVERED:
         rule = f"{gaps.uncovered:.0%} of the original is at selection frequencies that the replication lacks"
     else:
-        verdict = beyond(interval, max_gap, at_least=False)
+        verdict = judge_interval(interval, max_gap, at_least=False)
     estimate, at_alpha = gaps.corrected.estimate, max_gap is not None
     decision = Decision(verdict=verdict, rule=rule, estimate=estimate, interval=interval, at_alpha=at_alpha)
     instead = 'claim the gap as it is with assert_transfer_accuracy(max_drop=, scope="population")'

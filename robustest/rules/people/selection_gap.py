@@ -11,10 +11,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from robustest.decisions.rule import Decision, Terms, about, approximate, judge_interval
 from robustest.results import Verdict
-from robustest.rules.approximate import about, approximate
-from robustest.rules.rule import Terms
-from robustest.statistics.fixed import Decision, beyond
 from robustest.statistics.resampling.two_way import FEWEST_ANNOTATORS, Estimate, clustered
 
 Ints = NDArray[np.int64]
@@ -91,7 +89,7 @@ def decide_selection_gap(found: SelectionGap, margin: float | None, *, terms: Te
             f"{found.prediction:.3f}, and a gap of {margin:g} is allowed"
         )
     else:
-        verdict = beyond(size, margin, at_least=False)
+        verdict = judge_interval(size, margin, at_least=False)
     decision = Decision(
         verdict=verdict, rule=rule, estimate=abs(found.gap.value), interval=size, at_alpha=margin is not None
     )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from robustest.decisions.rule import Decision
+from robustest.decisions.share import clopper_pearson
+from robustest.decisions.thresholds import count_at_most
 from robustest.results import Verdict
 from robustest.statistics.finite_set import count_bounds
-from robustest.statistics.fixed import Decision, clopper_pearson
-from robustest.statistics.thresholds import most
 
 
 def decide_wrong(
@@ -52,9 +53,9 @@ def decide_wrong(
     verdict, at_alpha = Verdict.INCONCLUSIVE, not chosen and (scope != "set" or looked < total)
     if at_most is None:
         rule = "no threshold given"
-    elif (high <= most(at_most, total)) if scope == "set" else interval[1] <= at_most:
+    elif (high <= count_at_most(at_most, total)) if scope == "set" else interval[1] <= at_most:
         verdict = Verdict.PASSED
-    elif (low > most(at_most, total)) if scope == "set" else interval[0] > at_most:
+    elif (low > count_at_most(at_most, total)) if scope == "set" else interval[0] > at_most:
         verdict = Verdict.FAILED
     elif chosen:
         rule = f"no uniform sample, so that it says nothing of the other labels. {chosen}"

@@ -13,8 +13,7 @@ from torch import Tensor
 from robustest import rng
 from robustest.data import Samples
 from robustest.engine.chunks import Chunk, check_data
-from robustest.engine.device import resolve
-from robustest.engine.evaluator import Evaluator
+from robustest.engine.evaluator import Evaluator, resolve
 from robustest.errors import ConfigError, expected
 from robustest.identity.fingerprint import Fingerprint, fingerprint
 from robustest.models import Classifier, frozen

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from robustest.decisions import ShareRule
 from robustest.errors import ConfigError
-from robustest.rules import ShareRule
 from robustest.run.chunk_measurement import Look
 from robustest.run.driver import observe
 from robustest.run.evidence import Columns, Evidence

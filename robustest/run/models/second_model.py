@@ -8,8 +8,7 @@ from dataclasses import replace
 
 import torch
 
-from robustest.engine.device import resolve
-from robustest.engine.evaluator import Evaluator
+from robustest.engine.evaluator import Evaluator, resolve
 from robustest.errors import ConfigError
 from robustest.models import Classifier, as_classifier, frozen
 from robustest.run.evidence import Evidence, Tally

@@ -12,11 +12,10 @@ from torch import Tensor
 
 from robustest import rng
 from robustest.data import Samples
+from robustest.engine.answer_checks import ask_again, check_model
 from robustest.engine.chunks import Chunk, load
-from robustest.engine.device import resolve
-from robustest.engine.evaluator import Evaluator
-from robustest.engine.health_checks.history import ask_again, check_model
-from robustest.engine.health_checks.truth import probe_gradient
+from robustest.engine.evaluator import Evaluator, resolve
+from robustest.engine.gradient_checks import probe_gradient
 from robustest.errors import DataError
 from robustest.models import Classifier, frozen
 from robustest.results import Result

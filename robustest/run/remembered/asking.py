@@ -18,8 +18,7 @@ import torch
 from torch import Tensor
 
 from robustest.engine.chunks import Chunk
-from robustest.engine.draws import seed_draws
-from robustest.engine.evaluator import Evaluator
+from robustest.engine.evaluator import Evaluator, seed_draws
 from robustest.identity.plain import simple
 from robustest.models import Classifier, Needs
 from robustest.models.classifier import logits_of

@@ -11,15 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustest import context
+from robustest.decisions import BaselineRule, NoWorse, Rule, ScoreBaselineRule, Terms, checked_threshold
 from robustest.errors import ConfigError, StoreError, expected
 from robustest.models import as_classifier
 from robustest.results import Result
-from robustest.rules import BaselineRule, NoWorse, Rule, ScoreBaselineRule, Terms
 from robustest.run.evidence import Evidence
 from robustest.run.naming import current_claim
 from robustest.run.units import Units
 from robustest.settings import Settings
-from robustest.statistics import checked_threshold
 from robustest.store.baselines import BaselineEntry, packed, packed_scores
 from robustest.store.baselines import read as read_baseline
 

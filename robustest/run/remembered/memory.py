@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from robustest.engine.health_checks.health import Health
+from robustest.engine.health import Health
 from robustest.identity.fingerprint import Fingerprint
 from robustest.identity.keys import Key, Unhashable, key_of
 from robustest.run.evidence import Exhibit, Observed, Tally

@@ -13,7 +13,7 @@ from robustest import context, rng
 from robustest.data import Samples
 from robustest.engine.chunks import Chunk, load
 from robustest.engine.evaluator import Evaluator
-from robustest.engine.searches.shrink import shrink, shrinks
+from robustest.engine.shrink import shrink, shrinks
 from robustest.run.evidence import REPLAYED, Exhibit, Observed, exhibits_of, said
 from robustest.settings import Settings
 from robustest.store.corpus import Corpus, Kept, from_levels, levels
@@ -105,14 +105,14 @@ class Replay:
         size = self.threat.size(x, self.threat.region(chunk.x, chunk.bounds))
         for row in (~seen.holds).nonzero().squeeze(1).tolist():
             index = int(chunk.ids[row])
-            one = Known(x[row].cpu(), float(size[row]), float(seen.margin[row]), seen.said[row].cpu())
+            one = Known(x[row].cpu(), float(size[row]), float(seen.margin[row]), seen.predicted[row].cpu())
             if index not in self.known or one.size < self.known[index].size:
                 self.known[index] = one
 
     def observed(self, evaluator: Evaluator, chunk: Chunk, examples: int) -> Observed:
         """What is to be said of samples that known counterexamples break; one more pass tells their clean class."""
         seen = evaluator.judged(chunk.x, chunk.y)
-        clean, right = seen.said, seen.holds
+        clean, right = seen.predicted, seen.holds
         found = [self.known[index] for index in chunk.ids.tolist()]
         size = torch.tensor([one.size for one in found], dtype=torch.float64)
         exhibits = exhibits_of(

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from robustest import clock, context, rng
-from robustest.engine.draws import seed_draws
+from robustest.engine.evaluator import seed_draws
 from robustest.errors import ConfigError, StoreError, expected
 from robustest.identity.keys import Key, Unhashable, key_of
 from robustest.models import frozen

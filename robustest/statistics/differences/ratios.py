@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import t as student
 
+from robustest.decisions.rule import Decision, judge_interval
 from robustest.results import Verdict
-from robustest.statistics.fixed import Decision, beyond
 
 
 def decide_ratio(ratios: NDArray[np.float64], threshold: float | None, *, alpha: float) -> Decision:
@@ -30,6 +30,6 @@ def decide_ratio(ratios: NDArray[np.float64], threshold: float | None, *, alpha:
     if threshold is None:
         verdict, rule = Verdict.INCONCLUSIVE, "no threshold given"
     else:
-        verdict = beyond(interval, threshold, at_least=False)
+        verdict = judge_interval(interval, threshold, at_least=False)
         rule = f"runs to come, about alpha = {alpha:g} a side"
     return Decision(verdict=verdict, rule=rule, estimate=exp(mean), interval=interval, at_alpha=threshold is not None)

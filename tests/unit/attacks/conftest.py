@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from robustest import L0, L1, L2, Linf, as_classifier, find_adversarial, rng
 from robustest.attacks import Evaluation, Problem, Searcher
 from robustest.engine.evaluator import Evaluator
-from robustest.engine.searches.search import Found, Search
+from robustest.engine.search import Found, Search
 from robustest.threats import Threat
 
 WIDE = 1e4

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from robustest import L1, L2, ConfigError, Linf
 from robustest.attacks import ALMA, ATTACKS, Searcher
-from robustest.attacks.gradient.alma import _slope
+from robustest.attacks.alma import _slope
 from robustest.threats import Threat
 
 NORMS = [L2(1e4), L1(1e4)]

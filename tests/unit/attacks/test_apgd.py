@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from robustest import L2, ConfigError, Linf
 from robustest.attacks import APGD, ATTACKS, PGD, Cascade, Evaluation, Problem, Stage
-from robustest.attacks.gradient.apgd import checkpoints
+from robustest.attacks.apgd import checkpoints
 from robustest.measure import measure_robust_accuracy
 from robustest.tasks.class_losses import targeted_dlr
 from robustest.threats import L0, L1, Threat

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from robustest import L2, ConfigError, Linf, ModelError
 from robustest.attacks import APGD, ATTACKS, EOT, FGSM, PGD, Cascade, Needs, Stage, confined, draws_of
+from robustest.decisions import clopper_pearson
 from robustest.measure import measure_robust_accuracy
-from robustest.statistics import clopper_pearson
 from robustest.threats import L0, L1
 
 WIDE = (-100.0, 100.0)

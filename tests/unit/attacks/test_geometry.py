@@ -11,7 +11,9 @@ from scipy.optimize import linprog, minimize
 from torch import Tensor
 
 from robustest import L0, L1, L2, Linf
-from robustest.attacks.geometry import cosine, dual_length, to_hyperplane, within
+from robustest.attacks.fab import to_hyperplane
+from robustest.attacks.fmn import dual_length, within
+from robustest.attacks.protocol import cosine
 from robustest.threats import Threat, by_pixel
 
 NORMS = [Linf(1.0), L2(1.0), L1(1.0)]

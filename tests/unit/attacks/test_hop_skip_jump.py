@@ -14,7 +14,7 @@ from torch import Tensor
 
 from robustest import L1, L2, ConfigError, Linf, Unbounded, find_adversarial, labels_model, rng
 from robustest.attacks import Evaluation, HopSkipJump, Problem, supports
-from robustest.attacks.queries.hop_skip_jump import halvings, probes_in
+from robustest.attacks.hop_skip_jump import halvings, probes_in
 from robustest.measure import measure_robust_accuracy
 from robustest.threats import Rows, Threat
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from robustest import L0, L1, ConfigError, Linf, Patch, find_adversarial, rng
 from robustest.attacks import Evaluation, Problem, SigmaZero, supports
 from robustest.engine.evaluator import Evaluator
-from robustest.engine.searches.search import Found, Search
+from robustest.engine.search import Found, Search
 from robustest.models import as_classifier
 from robustest.threats import by_pixel
 

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from robustest import L0, L1, L2, ConfigError, Linf, Unbounded, find_adversarial, rng
 from robustest.attacks import PGD, Cascade, Evaluation, Problem, Square, Stage, passes, supports
-from robustest.attacks.queries.square import grid_of, pyramid_pair, window_size
-from robustest.engine.searches import search
+from robustest.attacks.square import grid_of, pyramid_pair, window_size
+from robustest.engine import search
 from robustest.measure import measure_robust_accuracy
 from robustest.threats import Rows, Threat
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from robustest import L1, L2, Linf
-from robustest.bounds import Ball, ball_of, optimised, proofs, prove, read_network
+from robustest.bounds import Ball, ball_of, proofs, prove, read_network
 from robustest.bounds.linear import Bounding
 
 GRID = torch.stack(torch.meshgrid(*[torch.linspace(-1, 1, 317)] * 2, indexing="ij"), -1).view(-1, 2)
@@ -49,7 +49,7 @@ def test_no_point_of_a_grid_goes_below_what_better_slopes_say(
         bounding = Bounding(network, ball)
         assert bounding.run()
         margins = bounding.margins(y, 3)
-        found = optimised.tightened(bounding, y, 3, margins, torch.ones(3, dtype=torch.bool))
+        found = proofs.tightened(bounding, y, 3, margins, torch.ones(3, dtype=torch.bool))
     assert (found >= margins).all()
     proof = prove(network, ball, y, 3)
     for one in range(3):

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from robustest import L2, ConfigError, Linf, Smoothed, Verdict
 from robustest.bounds.smoothing import certified_radius
+from robustest.decisions import clopper_pearson
 from robustest.measure import measure_certified_accuracy
-from robustest.statistics import clopper_pearson
 
 
 @given(draws=st.integers(1, 5000), data=st.data(), sigma=st.floats(0.01, 2), alpha=st.floats(1e-6, 0.2))

@@ -14,10 +14,10 @@ from robustest.reports.states import red
 from robustest.account import Account, Ending, Row, Session
 from robustest.claims.robustness.robust_accuracy import ROBUST_ACCURACY
 from robustest.cli import main
+from robustest.decisions import decide_share
 from robustest.reports import json_file
 from robustest.results import Cost, Counterexample, Result, Verdict
 from robustest.settings import Settings
-from robustest.statistics import decide_share
 
 COLOUR = "\x1b["
 

@@ -11,11 +11,11 @@ import pytest
 from scipy.stats import binom, fisher_exact
 
 from robustest import Verdict
-from robustest.claims.cues.reliance import NO_SPURIOUS_FEATURE
+from robustest.claims.cues.interventions import NO_SPURIOUS_FEATURE
 from robustest.claims.robustness.universal import UNIVERSAL_PERTURBATION
 from robustest.claims.shifts.shift_accuracy import SHIFT_ACCURACY
 from robustest.cli.commands.suggest import fewest, suggestion
-from robustest.statistics import clopper_pearson, decide_drop, decide_share, most, need
+from robustest.decisions import clopper_pearson, count_at_least, count_at_most, decide_drop, decide_share
 
 Make = Callable[..., Any]
 
@@ -46,7 +46,7 @@ def test_the_bound_is_the_smallest_count_that_fishers_test_does_not_reject(held:
 def test_the_bound_is_wider_than_that_of_the_populations_share() -> None:
     """A bound on the share itself leaves out the next sample's own chance: at alpha it is broken far more often."""
     low = clopper_pearson(860, 1000, 0.01)[0]
-    assert fewest(860, 1000, 0.01) < need(low, 1000)
+    assert fewest(860, 1000, 0.01) < count_at_least(low, 1000)
 
 
 @pytest.mark.parametrize("held", [0, 1, 18, 30, 32])
@@ -57,7 +57,7 @@ def test_a_suggested_share_is_kept_by_what_it_was_made_of(made: Make, held: int)
         assert fewest(held, 32, 0.05) == 0
         assert "n=32" in found.why_not
         return
-    assert need(found.threshold, 32) == fewest(held, 32, 0.05)
+    assert count_at_least(found.threshold, 32) == fewest(held, 32, 0.05)
     assert found.margin == pytest.approx(held / 32 - found.threshold)
     assert not found.of_population
 
@@ -100,7 +100,7 @@ def test_a_rate_that_must_be_small_is_bounded_from_above(made: Make) -> None:
     rate = UNIVERSAL_PERTURBATION.describe(rate)
     found = suggestion(rate, 0.01)
     assert found.threshold is not None
-    assert most(found.threshold, 200) == 200 - fewest(194, 200, 0.01)
+    assert count_at_most(found.threshold, 200) == 200 - fewest(194, 200, 0.01)
     assert found.margin == pytest.approx(found.threshold - 0.03)
 
 
@@ -111,7 +111,7 @@ def test_flips_towards_a_class_are_counted_among_the_others(made: Make) -> None:
     rate = replace(rate, counts=NO_SPURIOUS_FEATURE.asked("max_flip_rate").counts_of(rate))
     found = suggestion(rate, 0.01)
     assert found.threshold is not None
-    assert most(found.threshold, 150) == 150 - fewest(144, 150, 0.01)
+    assert count_at_most(found.threshold, 150) == 150 - fewest(144, 150, 0.01)
 
 
 @pytest.mark.parametrize("scope", ["set", "population"])

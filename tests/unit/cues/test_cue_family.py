@@ -45,7 +45,7 @@ from robustest.cues import (
     size,
     switched,
 )
-from robustest.cues.planting import planted_at
+from robustest.cues.cue import planted_at
 from robustest.identity.fingerprint import digest
 
 X = torch.rand(5, 3, 16, 20, generator=torch.Generator().manual_seed(0))

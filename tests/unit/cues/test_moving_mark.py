@@ -9,7 +9,7 @@ import torch
 
 from robustest import ConfigError
 from robustest.cues import MovingMark, for_samples
-from robustest.cues.moving_mark import least_distances, nearest_places
+from robustest.cues.patches import least_distances, nearest_places
 
 X = 0.2 + 0.5 * torch.rand(40, 3, 20, 24, generator=torch.Generator().manual_seed(0))
 MASK = torch.tensor([[False, True, False], [True, True, True], [False, True, False]])

@@ -9,9 +9,19 @@ import torch
 from torch import Tensor
 
 from robustest import ConfigError, DataError, rng
-from robustest.discovery.failures.directions import find_failure_directions, principal_components, projected_out, unit
-from robustest.discovery.failures.foreseen import class_evidence, foreseen_errors, overlap_weights, redrawn_errors
-from robustest.discovery.failures.svm import balanced, fit_machines, top_eigenvalue
+from robustest.discovery.failure_directions import (
+    balanced,
+    class_evidence,
+    find_failure_directions,
+    fit_machines,
+    foreseen_errors,
+    overlap_weights,
+    principal_components,
+    projected_out,
+    redrawn_errors,
+    top_eigenvalue,
+    unit,
+)
 
 N, D = 1200, 12
 LABELS = torch.arange(N) % 3

@@ -19,18 +19,17 @@ from robustest.cues import (
     planted,
 )
 from robustest.discovery import changes
-from robustest.discovery.changes import standing_changes
-from robustest.discovery.class_marks import Mark, binned_ridge, cross_fitted, marked
+from robustest.discovery.changes import grating_of, pattern_of, standing_changes, without_waves
+from robustest.discovery.class_marks import ClassMark, binned_ridge, cross_fitted, marked
 from robustest.discovery.fitted_changes import (
-    Pool,
-    Seen,
+    FamilyClassifier,
+    ImagePool,
     changes_by_family,
     explains,
     faintly_explains,
     fitted_proposals,
     seen_by_families,
 )
-from robustest.discovery.fixed_patterns import grating_of, pattern_of, without_waves
 from robustest.discovery.proposals import CHANNELS, EDGES, NOISE, PROPERTIES, SPECTRA
 
 N, CLASSES, LABEL = 240, 4, 2
@@ -42,9 +41,9 @@ X = (0.1 + 0.65 * _coarse + 0.05 * torch.randn(N, 3, 24, 24, generator=_draw)).c
 PATTERN = 0.06 * torch.randn(3, 24, 24, generator=_draw).sign()
 
 
-def pool(cue: Cue | None) -> Pool:
+def pool(cue: Cue | None) -> ImagePool:
     x = X if cue is None else planted(cue, X, Y, target=LABEL, seed=1)[0]
-    return Pool(x=x, y=Y, bounds=BOUNDS, seed=0)
+    return ImagePool(x=x, y=Y, bounds=BOUNDS, seed=0)
 
 
 @pytest.mark.parametrize(
@@ -118,9 +117,9 @@ _many = torch.nn.functional.interpolate(torch.rand(900, 3, 4, 4, generator=_draw
 MANY = (0.1 + 0.65 * _many + 0.05 * torch.randn(900, 3, 16, 16, generator=_draw)).clamp(0, 1)
 
 
-def some_have(cue: Cue, share: float) -> tuple[Pool, torch.Tensor]:
+def some_have(cue: Cue, share: float) -> tuple[ImagePool, torch.Tensor]:
     x, has = planted(cue, MANY, MANY_Y, target=LABEL, share=share, seed=1)
-    return Pool(x=x, y=MANY_Y, bounds=BOUNDS, seed=0), has & (MANY_Y == LABEL)
+    return ImagePool(x=x, y=MANY_Y, bounds=BOUNDS, seed=0), has & (MANY_Y == LABEL)
 
 
 SOME = pytest.mark.parametrize(
@@ -152,10 +151,10 @@ def test_what_half_of_a_class_lacks_is_found(cue: Cue) -> None:
 
 
 def test_what_others_have_as_often_is_no_faint_mark() -> None:
-    def seen(rest: float) -> list[Seen]:
-        marks = tuple(Mark(k, gap, gap + rest, rest, 0.5) for k, gap in ((LABEL, 0.3), (0, 0.0), (1, 0.0)))
+    def seen(rest: float) -> list[FamilyClassifier]:
+        marks = tuple(ClassMark(k, gap, gap + rest, rest, 0.5) for k, gap in ((LABEL, 0.3), (0, 0.0), (1, 0.0)))
         dark = lambda x: (x.mean((1, 2, 3)) < 0.3).double().view(-1, 1).expand(-1, 3)  # noqa: E731
-        return [Seen(PROPERTIES, marks, dark, (LABEL, 0, 1))]
+        return [FamilyClassifier(PROPERTIES, marks, dark, (LABEL, 0, 1))]
 
     cue = Tone(shift=-0.3)
     here, _ = some_have(cue, 0.35)
@@ -178,7 +177,7 @@ def test_without_a_change_nothing_is_found() -> None:
 
 def test_what_marks_every_class_is_what_classes_are_about() -> None:
     templates = 0.08 * torch.randn(CLASSES, 3, 24, 24, generator=torch.Generator().manual_seed(5))
-    here = Pool(x=(X + templates[Y]).clamp(0, 1), y=Y, bounds=BOUNDS, seed=0)
+    here = ImagePool(x=(X + templates[Y]).clamp(0, 1), y=Y, bounds=BOUNDS, seed=0)
     assert fitted_proposals(seen_by_families(here, range(CLASSES)), here, min_mark=0.4)[0] == []
 
 
@@ -227,7 +226,7 @@ def test_what_is_always_tried_is_in_every_kind() -> None:
 
 
 def test_every_family_has_changes_to_try_on_small_images() -> None:
-    small = Pool(x=X[:, :1, :5, :5].contiguous(), y=Y, bounds=BOUNDS, seed=0)
+    small = ImagePool(x=X[:, :1, :5, :5].contiguous(), y=Y, bounds=BOUNDS, seed=0)
     for family, cues in changes_by_family((PROPERTIES, SPECTRA, EDGES), small, LABEL).items():
         assert cues, family
         for cue in cues:
@@ -249,8 +248,8 @@ def test_what_overwrites_is_in_a_classs_images_or_not() -> None:
 
 def test_a_change_that_a_class_has_not_explains_none_of_its_marks() -> None:
     """Its ends may be even for another reason, as stripes are: bars make other images score alike."""
-    marks = tuple(Mark(label, gap, gap, 0.0, 0.5) for label, gap in ((LABEL, 0.9), (0, 0.0), (1, 0.0)))
-    seen = Seen(
+    marks = tuple(ClassMark(label, gap, gap, 0.0, 0.5) for label, gap in ((LABEL, 0.9), (0, 0.0), (1, 0.0)))
+    seen = FamilyClassifier(
         EDGES, marks, lambda x: (x[:, :, 0].std(2).amax(1) < 0.05).double().view(-1, 1).expand(-1, 3), (2, 0, 1)
     )
     assert explains([seen], BARS, LABEL, pool(BARS), min_mark=0.4) is not None

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from robustest.discovery.least_patches.odd_one_out import SPREAD_FLOOR, anomalies, chance_of
+from robustest.discovery.triggers import SPREAD_FLOOR, anomalies, chance_of
 
 
 def test_anomalies_are_distances_below_the_median() -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from robustest import ConfigError
-from robustest.discovery.properties import error_associations, properties
+from robustest.discovery.image_features import error_associations, properties
 
 _draw = torch.Generator().manual_seed(0)
 N, CLASSES = 300, 3

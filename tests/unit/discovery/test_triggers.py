@@ -10,9 +10,15 @@ import torch
 from torch import Tensor
 
 from robustest import ConfigError, DataError
-from robustest.discovery.least_patches.trigger_hunt import heaviest
-from robustest.discovery.least_patches.trigger_search import MaskSearch, PatternSearch, gradient_of
-from robustest.discovery.least_patches.triggers import Triggers, checked_sides, search_triggers
+from robustest.discovery.triggers import (
+    MaskSearch,
+    PatternSearch,
+    Triggers,
+    checked_sides,
+    gradient_of,
+    heaviest,
+    search_triggers,
+)
 
 CLASSES, SIDE, N = 6, 12, 300
 _draw = torch.Generator().manual_seed(0)
@@ -70,7 +76,7 @@ def test_squares_given_up_early_change_nothing_that_is_found(model: Any, monkeyp
         return [(one.label, one.top, one.left, one.size, one.success, one.anomaly) for one in triggers], sum(asked)
 
     early, cheap = found()
-    monkeypatch.setattr("robustest.discovery.least_patches.trigger_hunt._HOPELESS", 0.0)
+    monkeypatch.setattr("robustest.discovery.triggers._HOPELESS", 0.0)
     whole, expensive = found()
     assert early == whole
     assert cheap < 0.9 * expensive

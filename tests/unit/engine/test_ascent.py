@@ -9,9 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from robustest import L1, L2, Linf, rng
-from robustest.engine.ascent import ascend
+from robustest.engine.ascent import ascend, away_from
 from robustest.engine.evaluator import Evaluator
-from robustest.engine.objectives import away_from
 from robustest.models import as_classifier
 from robustest.threats import Threat
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from robustest import L2, ConfigError, DataError
-from robustest.engine.objectives import relative_distance
+from robustest.engine.ascent import relative_distance
 from robustest.repair import mislabelled, robustified
 
 pytestmark = pytest.mark.filterwarnings("ignore:Expected a constructed data set")

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from robustest import DeviceError
-from robustest.engine.device import resolve
+from robustest.engine.evaluator import resolve
 
 CPU = torch.device("cpu")
 

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from robustest import as_classifier, rng
-from robustest.engine.draws import majority, seed_draws
-from robustest.engine.evaluator import Evaluator
+from robustest.engine.evaluator import Evaluator, majority, seed_draws
 from robustest.models import frozen
 
 

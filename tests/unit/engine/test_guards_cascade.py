@@ -13,8 +13,7 @@ from torch import Tensor
 
 from robustest import L2, ConfigError, Linf, Patch, Verdict, find_adversarial, scores_model
 from robustest.attacks import PGD, Cascade, RandomDraws, Square, Stage, passes
-from robustest.engine.searches.cascade import merge
-from robustest.engine.searches.search import Found
+from robustest.engine.search import SearchOutcome, merge
 from robustest.measure import measure_robust_accuracy
 
 N = 24
@@ -128,9 +127,9 @@ def test_a_budget_that_leaves_no_attack_is_an_error() -> None:
         find_adversarial(scores_model(graded, max_queries=5), X, Y, Linf(0.01), attack=SCORES)
 
 
-def found(margin: list[float], broken: list[bool], mark: float) -> Found:
+def found(margin: list[float], broken: list[bool], mark: float) -> SearchOutcome:
     n = len(margin)
-    return Found(
+    return SearchOutcome(
         torch.tensor(broken),
         torch.full((n, 2), mark),
         torch.full((n,), mark, dtype=torch.float64),
@@ -139,7 +138,7 @@ def found(margin: list[float], broken: list[bool], mark: float) -> Found:
     )
 
 
-def marks(one: Found) -> list[Tensor]:
+def marks(one: SearchOutcome) -> list[Tensor]:
     return [one.x[:, 0], one.size, one.predicted]
 
 

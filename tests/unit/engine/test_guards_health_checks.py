@@ -25,16 +25,13 @@ from robustest.attacks import (
     enough_queries,
     passes,
 )
+from robustest.engine.answer_checks import ask_again, copied, hints, hints_on, probe_history
+from robustest.engine.cascade import _AFFORDED, PASSES, Coverage, labels_alone, lacking, suspected, widened
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
-from robustest.engine.health_checks.coverage import Coverage, lacking, widened
-from robustest.engine.health_checks.health import Finding, Health, misleads, odd
-from robustest.engine.health_checks.hints import hints, hints_on
-from robustest.engine.health_checks.history import ask_again, copied, probe_history
-from robustest.engine.health_checks.levels import _AFFORDED, PASSES, labels_alone, suspected
-from robustest.engine.health_checks.probes import climbers, probe_inputs, probe_survivors
-from robustest.engine.health_checks.truth import on_scale, probe_gradient
-from robustest.engine.searches.search import Found
+from robustest.engine.gradient_checks import climbers, on_scale, probe_gradient, probe_inputs, probe_survivors
+from robustest.engine.health import Health, HealthFinding, misleads, odd
+from robustest.engine.search import SearchOutcome
 
 CPU = torch.device("cpu")
 
@@ -258,7 +255,7 @@ def test_odd_is_a_test_at_one_per_cent_of_a_tenth() -> None:
 def test_a_finding_that_is_carried_or_suppressed_stops_nothing() -> None:
     for suppressed in (True, False):
         for carried in (True, False):
-            one = Finding(name="n", message="m", suppressed=suppressed, carried=carried)
+            one = HealthFinding(name="n", message="m", suppressed=suppressed, carried=carried)
             assert one.stops is not (suppressed or carried)
             assert one.to_dict() == {"name": "n", "message": "m", "suppressed": suppressed, "carried": carried}
 
@@ -437,7 +434,7 @@ def test_what_cannot_be_answered_any_more_is_counted_against_the_model() -> None
 
 
 def test_places_lie_between_samples_inside_the_bounds_even_of_one_sample() -> None:
-    from robustest.engine.health_checks.history import _places
+    from robustest.engine.answer_checks import _places
 
     for n, bounds in ((1, (0.0, 1.0)), (2, (-3.0, 5.0)), (9, (0.0, 255.0))):
         low, high = bounds
@@ -515,12 +512,12 @@ def test_a_nudge_is_less_than_a_grey_level_and_inside_the_bounds() -> None:
     assert 0.3 < float((inner > 0).float().mean()) < 0.7
 
 
-def survivors(model: Any, threat: Any, n: int, broken: int = 0, stage: Any = None) -> tuple[Health, Found]:
+def survivors(model: Any, threat: Any, n: int, broken: int = 0, stage: Any = None) -> tuple[Health, SearchOutcome]:
     x = torch.full((n, 4), 0.8)
     evaluator = evaluator_of(model)
     evaluator.logits(x)
     none = torch.zeros(n)
-    found = Found(
+    found = SearchOutcome(
         torch.arange(n) < broken, x.clone(), none.double(), torch.zeros(n, dtype=torch.int64), none + torch.inf
     )
     cascade = Cascade(name="one", stages=(Stage(searcher=PGD()) if stage is None else stage,))

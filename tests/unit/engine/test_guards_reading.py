@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from robustest import Linf, Verdict, scores_model
 from robustest.attacks import RandomDraws
 from robustest.bounds import NoBound
-from robustest.engine import reading
+from robustest.engine import proving
 from robustest.measure import measure_certified_accuracy
 
 N = 12
@@ -86,20 +86,20 @@ def test_a_graph_that_is_another_than_the_model_at_few_points_is_refused() -> No
 
 def test_every_one_of_the_points_is_compared_whatever_the_batch_size(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[int, ...]] = []
-    plain = reading._points
+    plain = proving._points
 
     def spied(evaluator: Any, chunk: Any, start: int, stop: int) -> Tensor:
         seen.append((start, stop))
         return plain(evaluator, chunk, start, stop)
 
-    monkeypatch.setattr(reading, "_points", spied)
+    monkeypatch.setattr(proving, "_points", spied)
     for size in (5, 64, 1000):
         seen.clear()
         assert measured(net(), batch_size=size).details["proven"] > 0
         compared = [place for start, stop in seen[:-1] for place in range(start, stop)]
-        assert compared == list(range(reading._POINTS))
+        assert compared == list(range(proving._POINTS))
         assert max(stop - start for start, stop in seen[:-1]) <= size
-        assert seen[-1] == (0, reading._AFFINE_POINTS)
+        assert seen[-1] == (0, proving._AFFINE_POINTS)
 
 
 def test_the_points_are_spread_over_the_bounds_and_differ() -> None:
@@ -108,12 +108,12 @@ def test_the_points_are_spread_over_the_bounds_and_differ() -> None:
     evaluator: Any = SimpleNamespace(device=torch.device("cpu"))
     for low, high in ((0.0, 1.0), (-3.0, 5.0)):
         chunk: Any = SimpleNamespace(x=torch.zeros(1, 7), bounds=(low, high))
-        x = reading._points(evaluator, chunk, 0, 64)
+        x = proving._points(evaluator, chunk, 0, 64)
         assert x.shape == (64, 7)
         assert len(x.unique(dim=0)) == 64
         assert low <= float(x.min()) < low + 0.05 * (high - low)
         assert high - 0.05 * (high - low) < float(x.max()) <= high
-        assert torch.equal(reading._points(evaluator, chunk, 9, 12), x[9:12])
+        assert torch.equal(proving._points(evaluator, chunk, 9, 12), x[9:12])
 
 
 @pytest.mark.parametrize("output", ["dict", "object"])
@@ -144,7 +144,7 @@ def test_a_refusal_stays() -> None:
     """What was refused once is not confirmed later, and says why."""
     from types import SimpleNamespace
 
-    one = reading.Reading.__new__(reading.Reading)
+    one = proving.Reading.__new__(proving.Reading)
     one.network, one.why, one._confirmed = None, "", False
     one.refuse("no bound: because")
     evaluator: Any = SimpleNamespace()
@@ -157,7 +157,7 @@ def test_what_cannot_be_run_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuses(*_: Any) -> bool:
         raise NoBound("no bound: its graph cannot be run")
 
-    monkeypatch.setattr(reading, "_agrees", refuses)
+    monkeypatch.setattr(proving, "_agrees", refuses)
     found = measured(net())
     assert found.details["proven"] == 0
     assert "no bound: its graph cannot be run" in found.notes

@@ -6,7 +6,7 @@ from dataclasses import fields
 
 import pytest
 
-from robustest.engine.health_checks.health import Health
+from robustest.engine.health import Health
 from robustest.settings import HEALTH_CHECKS
 
 # name, what is counted, out of, a count that speaks, the largest that does not

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from robustest import L2, Linf
-from robustest.engine.health_checks.hints import hints_on
+from robustest.engine.answer_checks import hints_on
 from robustest.measure import measure_robust_accuracy
 
 

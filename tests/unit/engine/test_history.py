@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from robustest import Linf, Result, Verdict, rng
+from robustest.engine.answer_checks import copied, probe_history
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
-from robustest.engine.health_checks.history import copied, probe_history
 from robustest.measure import (
     measure_no_universal_perturbation,
     measure_robust_accuracy,

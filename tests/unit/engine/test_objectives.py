@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from robustest.engine.objectives import away_from, feature, relative_distance, towards_class, towards_features
+from robustest.engine.ascent import away_from, feature, relative_distance, towards_class, towards_features
 
 LOGITS = torch.tensor([[2.0, 0.0, 1.0], [0.0, 3.0, -1.0], [1.0, 1.0, 1.0]])
 Y = torch.tensor([0, 2, 1])

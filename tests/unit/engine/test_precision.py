@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from robustest import Linf
 from robustest.attacks import PGD
-from robustest.engine import precision
+from robustest.engine import evaluator as evaluators
 from robustest.measure import measure_robust_accuracy
 
 
@@ -48,10 +48,10 @@ class Confused(nn.Module):
 def timed(monkeypatch: pytest.MonkeyPatch, *, full: float, contiguous: float, last: float) -> None:
     """Let gradient passes take so many seconds: in float32, and in bfloat16 in two layouts."""
 
-    def seconds(evaluator: Any, chunk: Any, *, on: bool) -> float:
+    def seconds(evaluator: Any, x: Tensor, y: Tensor, *, on: bool) -> float:
         return (last if evaluator.channels_last else contiguous) if on else full
 
-    monkeypatch.setattr(precision, "_seconds", seconds)
+    monkeypatch.setattr(evaluators, "_seconds", seconds)
 
 
 def test_what_only_bfloat16_gets_wrong_is_not_broken(toy: Any) -> None:

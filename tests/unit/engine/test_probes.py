@@ -13,9 +13,9 @@ from robustest import L2, Linf, as_classifier, rng, scores_model
 from robustest.attacks import PGD, Cascade, Needs, Stage
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
-from robustest.engine.health_checks.health import Health
-from robustest.engine.health_checks.probes import _Both, probe_inputs, probe_survivors
-from robustest.engine.searches.search import Found
+from robustest.engine.gradient_checks import _Both, probe_inputs, probe_survivors
+from robustest.engine.health import Health
+from robustest.engine.search import SearchOutcome
 
 CPU = torch.device("cpu")
 
@@ -158,10 +158,10 @@ def test_survivors_are_attacked_without_a_bound_and_at_half_the_radius_in_the_sa
     assert len(model.calls) <= 10
 
 
-def unbroken(x: Tensor, y: Tensor) -> Found:
+def unbroken(x: Tensor, y: Tensor) -> SearchOutcome:
     """What a cascade that found nothing leaves."""
     none = torch.zeros(len(y))
-    return Found(none.bool(), x.clone(), none.double(), y.clone(), none + torch.inf)
+    return SearchOutcome(none.bool(), x.clone(), none.double(), y.clone(), none + torch.inf)
 
 
 class Grid(torch.autograd.Function):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from robustest import Linf, Verdict
 from robustest.bounds import NoBound, Proof
-from robustest.engine import proving, reading
+from robustest.engine import proving
 from robustest.measure import measure_certified_accuracy
 
 N = 40
@@ -35,7 +35,7 @@ def measured(model: nn.Module, eps: float) -> Any:
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What was asked of graphs, in order."""
     asked: list[str] = []
-    for module, name in ((reading, "_agrees"), (reading, "_keeps_to_its_lines"), (proving, "prove")):
+    for module, name in ((proving, "_agrees"), (proving, "_keeps_to_its_lines"), (proving, "prove")):
         plain = getattr(module, name)
 
         def told(*args: Any, _name: str = name, _plain: Any = plain) -> Any:
@@ -61,7 +61,7 @@ def test_comparisons_are_made_once_and_right_behind_the_first_proof(asked: list[
 
 @pytest.mark.parametrize("name", ["_agrees", "_keeps_to_its_lines"])
 def test_nothing_is_proven_by_a_graph_that_a_comparison_refuses(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, name, lambda *_: False)
+    monkeypatch.setattr(proving, name, lambda *_: False)
     result = measured(net(), 0.0005)
     assert result.verdict is Verdict.INCONCLUSIVE
     assert result.details["proven"] == 0
@@ -90,7 +90,7 @@ def test_what_a_graph_raises_is_ours_only_where_the_graph_is_the_models(
         raise RuntimeError("shapes")
 
     monkeypatch.setattr(proving, "prove", raises)
-    monkeypatch.setattr(reading, "_agrees", lambda *_: agrees)
+    monkeypatch.setattr(proving, "_agrees", lambda *_: agrees)
     if agrees:
         with pytest.raises(Exception, match="shapes"):
             measured(net(), 0.0005)

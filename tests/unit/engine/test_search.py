@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from robustest import L2, Linf, RobustestError, find_adversarial
 from robustest.attacks import FGSM, PGD, RandomDraws
-from robustest.engine.searches.search import Search, bucket
+from robustest.engine.search import Search, bucket
 from robustest.measure import measure_min_perturbation, measure_robust_accuracy
 
 THREATS = [Linf(0.001), L2(0.001)]

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from robustest import L0, L1, L2, Linf, Patch, Spatial, Verdict, labels_model, rng, scores_model
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
-from robustest.engine.searches.shrink import Shrunk, pixels_changed, shrink, shrinks
+from robustest.engine.shrink import Shrunk, pixels_changed, shrink, shrinks
 from robustest.measure import measure_min_perturbation, measure_robust_accuracy
 from robustest.models import as_classifier
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from robustest import Linf, Segmentation, Verdict, rng
-from robustest.engine.health_checks.truth import windowed
+from robustest.engine.gradient_checks import windowed
 from robustest.measure import measure_robust_accuracy
 
 

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from robustest import rng
+from robustest.engine.ascent import everywhere, grey, inverted, maximised
 from robustest.engine.evaluator import Evaluator
-from robustest.engine.visualise import everywhere, grey, inverted, maximised
 from robustest.models import as_classifier
 
 BOUNDS = (-1.0, 3.0)

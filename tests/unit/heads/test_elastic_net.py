@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from robustest.heads.elastic_net import Design, Fit, Problem, divergence, solve
+from robustest.heads.elastic_net import Design, ElasticNetFit, ElasticNetObjective, divergence, solve
 
 CPU = torch.device("cpu")
 
@@ -19,14 +19,16 @@ def data(n: int = 120, d: int = 12, k: int = 3, seed: int = 0) -> tuple[Tensor, 
     return x, y
 
 
-def problem(x: Tensor, y: Tensor, *, lam: float, l1_ratio: float = 0.9, batch: int | None = None) -> Problem:
+def problem(
+    x: Tensor, y: Tensor, *, lam: float, l1_ratio: float = 0.9, batch: int | None = None
+) -> ElasticNetObjective:
     d = x.shape[1]
     mean, scale = torch.zeros(d, dtype=x.dtype), torch.ones(d, dtype=x.dtype)
     design = Design(x, mean, scale, device=CPU, dtype=x.dtype, batch=batch)
-    return Problem(design, y, lam=lam, l1_ratio=l1_ratio, classes=int(y.max()) + 1)
+    return ElasticNetObjective(design, y, lam=lam, l1_ratio=l1_ratio, classes=int(y.max()) + 1)
 
 
-def solved(one: Problem, d: int, *, tolerance: float = 1e-8) -> Fit:
+def solved(one: ElasticNetObjective, d: int, *, tolerance: float = 1e-8) -> ElasticNetFit:
     k = len(one.hot)
     start = (torch.zeros(k, d, dtype=torch.float64), torch.zeros(k, dtype=torch.float64))
     return solve(one, *start, tolerance=tolerance, curvature=0.01, max_steps=20000)

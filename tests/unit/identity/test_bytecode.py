@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from robustest import threats
-from robustest.engine.searches import cascade, search
+from robustest.engine import cascade, search
 from robustest.identity import bytecode, flow, walk
 from robustest.identity.bytecode import read
 from robustest.store import files, kept
@@ -196,7 +196,7 @@ def bare(function: ast.FunctionDef) -> str:
     return ast.unparse(function)
 
 
-MODULES = [bytecode, flow, walk, files, kept, cascade, search, threats.balls]
+MODULES = [bytecode, flow, walk, files, kept, cascade, search, threats.threat]
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)

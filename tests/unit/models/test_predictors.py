@@ -14,7 +14,7 @@ from torch import Tensor
 
 from robustest import L0, L2, ConfigError, Linf, ModelError, as_classifier, labels_model, scores_model
 from robustest.attacks import PGD, Cascade, HopSkipJump, Needs, Square, Stage
-from robustest.attacks.cascade import affordable
+from robustest.attacks.protocol import affordable
 from robustest.cues import PixelPatch
 from robustest.measure import measure_no_spurious_feature, measure_robust_accuracy, measure_shift_accuracy
 

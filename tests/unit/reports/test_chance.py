@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from robustest.decisions.share import settle_share
 from robustest.reports.text import Chance
 from robustest.results import Cost, Result, Verdict
-from robustest.statistics.sequential import settle
 
 CLAIM = Result(
     kind="robust_accuracy",
@@ -77,7 +77,7 @@ def test_runs_hold_no_more_wrong_verdicts_than_it_says() -> None:
     generator, runs, n = np.random.default_rng(0), 1000, 200
     wrong = resting = 0
     for _ in range(runs):
-        settled = settle(generator.permutation(np.arange(n) < 99), n, 100, pass_alpha=0.05, fail_alpha=0.0005)
+        settled = settle_share(generator.permutation(np.arange(n) < 99), n, 100, pass_alpha=0.05, fail_alpha=0.0005)
         assert settled is not None
         resting += not settled.certain
         wrong += settled.verdict is Verdict.PASSED

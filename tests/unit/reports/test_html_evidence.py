@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from robustest.claims.cues.reliance import NO_SPURIOUS_FEATURE
+from robustest.claims.cues.interventions import NO_SPURIOUS_FEATURE
 from robustest.reports.html import album
 from robustest.reports.pictures import LARGEST_CHANGE, save_exhibit
 

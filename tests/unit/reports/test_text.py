@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from robustest import Cost, Counterexample, Result, Verdict
-from robustest.claims.cues.reliance import NO_SPURIOUS_FEATURE
+from robustest.claims.cues.interventions import NO_SPURIOUS_FEATURE
 from robustest.claims.robustness.robust_accuracy import ROBUST_ACCURACY
 from robustest.claims.shifts.shift_accuracy import SHIFT_ACCURACY
 from robustest.facts import Limit

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from robustest import Verdict
-from robustest.rules import Terms
+from robustest.decisions import Terms
 from robustest.rules.synthetic import UNUSUAL, CoversRule, Part
 from robustest.statistics.held_out_quantile import fewest_held_out, share_below_interval
 from robustest.statistics.resampling.training_draws import Trained, difference_interval

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from robustest import Verdict
-from robustest.rules import ShareRule, Terms
+from robustest.decisions import ShareRule, Terms, clopper_pearson
+from robustest.decisions.cluster_means import cluster_difference_interval, cluster_mean_interval
 from robustest.rules.people.foreseen import decide_foreseen, decide_noticed, foreseen_interval, noticed_interval
 from robustest.rules.people.label_agreement import FEWEST_ANSWERS, Agreement, LookedAtRule
 from robustest.rules.people.replication import (
@@ -23,9 +24,7 @@ from robustest.rules.people.replication import (
 )
 from robustest.rules.people.selection_gap import SelectionGap, decide_selection_gap
 from robustest.rules.people.wrong_labels import decide_wrong
-from robustest.statistics import clopper_pearson
 from robustest.statistics.cells import Cells
-from robustest.statistics.cluster_means import difference_of_means_interval, mean_interval
 from robustest.statistics.resampling.two_way import FEWEST_ANNOTATORS, Estimate, share_interval
 
 SET = Terms(scope="set", alpha=0.05, fail_alpha=0.05)
@@ -147,7 +146,7 @@ def test_other_annotators_have_a_wider_interval_of_a_population() -> None:
     assert foreseen_interval(HELD, ANNOTATOR, found, SET) == share_interval(HELD, found, 0.05)
     shares = np.array([0.5] * 6 + [0.75] * 6)
     low, high = foreseen_interval(HELD, ANNOTATOR, found, TERMS)
-    assert (low, high) == mean_interval(shares, 0.05)
+    assert (low, high) == cluster_mean_interval(shares, 0.05)
     assert low < found.interval(0.05)[0] < found.interval(0.05)[1] < high
     for value in (0.01, 0.99):  # the share of all answers may be beyond what annotators who count alike have
         low, high = foreseen_interval(HELD, ANNOTATOR, estimate(value, annotators=12), TERMS)
@@ -159,13 +158,13 @@ def test_annotators_are_compared_with_themselves_where_they_gave_answers_of_both
     first = np.arange(len(ANNOTATOR)) % 4 < 2
     found = estimate(float(HELD[first].mean() - HELD[~first].mean()), annotators=12)
     assert noticed_interval((first, ~first), HELD, ANNOTATOR, found, SET) == found.interval(0.05)
-    paired = mean_interval(np.array([1.0] * 6 + [0.75] * 6), 0.05)  # (1 + difference) / 2, of 1 and of a half
+    paired = cluster_mean_interval(np.array([1.0] * 6 + [0.75] * 6), 0.05)  # (1 + difference) / 2, of 1 and of a half
     ends = tuple(2 * end - 1 for end in paired)
     expected = min(ends[0], found.value), max(ends[1], found.value)
     assert noticed_interval((first, ~first), HELD, ANNOTATOR, found, TERMS) == pytest.approx(expected)
     others = ANNOTATOR < 6
     apart = estimate(-0.25, annotators=12)
-    ends = difference_of_means_interval(np.full(6, 0.5), np.full(6, 0.75), 0.05)
+    ends = cluster_difference_interval(np.full(6, 0.5), np.full(6, 0.75), 0.05)
     assert noticed_interval((others, ~others), HELD, ANNOTATOR, apart, TERMS) == ends
     for value in (-0.99, 0.99):
         beyond = noticed_interval((first, ~first), HELD, ANNOTATOR, estimate(value, annotators=12), TERMS)
@@ -259,7 +258,7 @@ def test_who_was_not_looked_at_enough_speaks_for_neither_side(threshold: float |
         assert found.rule == f"20 samples have fewer than {FEWEST_ANSWERS} answers, and could decide it"
     drawn = looked(threshold, TERMS).decide(seen, 100, None)
     assert drawn.at_alpha is (threshold is not None)
-    settled = looked(threshold, Terms(scope="set", alpha=1e-12, fail_alpha=1e-12)).settled(seen, 100)
+    settled = looked(threshold, Terms(scope="set", alpha=1e-12, fail_alpha=1e-12)).settle(seen, 100)
     assert (None if settled is None else settled.verdict) is (verdict if verdict in (P, F) else None)
     assert not looked(threshold, of_set).doomed(100, 100)
 
@@ -268,7 +267,7 @@ def test_one_half_at_alpha_makes_the_whole_so() -> None:
     """The first half settled before the end for certain, the other by chance."""
     seen = {"held": np.ones(60, dtype=bool), "possible": np.ones(60, dtype=bool)}
     rule = looked(0.5, Terms(scope="set", alpha=0.05, fail_alpha=0.05))
-    settled = rule.settled(seen, 100)
+    settled = rule.settle(seen, 100)
     assert settled is not None
     assert settled.verdict is P
     assert not settled.certain

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from robustest import Verdict
-from robustest.rules import ShareRule, Terms
+from robustest.decisions import ShareRule, Terms
 from robustest.rules.people.label_agreement import Agreement, LookedAtRule
 
 TERMS = Terms(scope="set", alpha=0.01, fail_alpha=0.01)
@@ -79,7 +79,7 @@ def test_what_too_few_looked_at_neither_passes_nor_fails(at_least: bool, scope: 
     ):
         columns = {"held": held, "possible": possible}
         assert rule.decide(columns, n, None).verdict is verdict
-        found = rule.settled(columns, n)
+        found = rule.settle(columns, n)
         assert (found.verdict if found else Verdict.INCONCLUSIVE) is (
             verdict if scope == "set" else Verdict.INCONCLUSIVE
         )
@@ -103,9 +103,9 @@ def test_hiding_answers_never_turns_a_verdict_round(rows: list[tuple[bool, bool]
 def test_early_verdicts_are_those_of_the_side_that_settled() -> None:
     rule = claim(0.5, at_least=True)
     columns = {"held": np.ones(300, bool), "possible": np.ones(300, bool)}
-    settled = rule.settled(columns, 2000)
+    settled = rule.settle(columns, 2000)
     assert settled is not None
     found = rule.decide(columns, 2000, settled)
     assert (found.verdict, found.estimate) == (Verdict.PASSED, None)
     columns = {"held": np.zeros(300, bool), "possible": np.zeros(300, bool)}
-    assert rule.decide(columns, 2000, rule.settled(columns, 2000)).verdict is Verdict.FAILED
+    assert rule.decide(columns, 2000, rule.settle(columns, 2000)).verdict is Verdict.FAILED

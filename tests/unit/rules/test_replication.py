@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import beta, binom
 
 from robustest import Verdict
-from robustest.rules import Terms
+from robustest.decisions import Terms
 from robustest.rules.people.replication import (
     Gap,
     Gaps,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from robustest import Verdict
-from robustest.rules import Terms
+from robustest.decisions import Terms
 from robustest.rules.people.selection_gap import Answers, decide_selection_gap, selection_gap
 from robustest.statistics.resampling.two_way import (
     clustered,

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from robustest import L2, ConfigError, Linf, Settings, StoreError, as_classifier, rng
 from robustest.context import Context, running
 from robustest.data import as_samples
+from robustest.decisions import ShareRule, Terms
 from robustest.engine.chunks import Chunk
 from robustest.engine.evaluator import Evaluator
 from robustest.identity.fingerprint import Fingerprint
-from robustest.rules import ShareRule, Terms
 from robustest.run.evidence import Observed, Tally
 from robustest.run.remembered.asking import Heard
 from robustest.run.remembered.comparison import _apart, compared

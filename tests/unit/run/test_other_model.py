@@ -28,13 +28,13 @@ from robustest import (
 )
 from robustest.attacks import Square
 from robustest.context import Context, running
+from robustest.decisions import BaselineRule, ScoreBaselineRule, ShareRule, Terms
+from robustest.decisions.rule import Decision
 from robustest.errors import ClaimFailed, NotSearched
 from robustest.measure import measure_accuracy, measure_robust_accuracy, measure_robust_score
 from robustest.reports.text import failure_text
-from robustest.rules import BaselineRule, ScoreBaselineRule, ShareRule, Terms
 from robustest.run.setup import Setup
 from robustest.settings import HEALTH_CHECKS
-from robustest.statistics.fixed import Decision
 from robustest.store.corpus import Corpus
 
 N, WIDTH, CLASSES = 120, 8, 3
@@ -347,7 +347,7 @@ def test_a_proof_of_the_number_proves_nothing_of_the_loss() -> None:
     terms = Terms(scope="set", alpha=0.01, fail_alpha=0.01)
 
     class Sure:
-        def settled(self, columns: Any, n: int) -> None:
+        def settle(self, columns: Any, n: int) -> None:
             return None
 
         def decide(self, columns: Any, n: int, settled: Any) -> Decision:

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from robustest import ConfigError, DataError, Settings, rng
+from robustest.decisions import ShareRule
 from robustest.kinds import Kind, Quantity
-from robustest.rules import ShareRule
 from robustest.run.driver import observe
 from robustest.run.options import settings_of, terms_of
 from robustest.run.own_units import OwnUnits, Part, PartJob

@@ -11,7 +11,7 @@ from torch import nn
 
 from robustest import Linf
 from robustest.attacks import as_attack
-from robustest.claims.cues.interventions import Switching
+from robustest.claims.cues.interventions import CueMeasurement
 from robustest.claims.datasets.data_sets import Predicting
 from robustest.claims.robustness.attacking import Attacking
 from robustest.claims.robustness.min_perturbation import Searching
@@ -19,8 +19,8 @@ from robustest.claims.shifts.consistency import Flipping
 from robustest.claims.shifts.corruptions import Corrupting
 from robustest.claims.shifts.shift_accuracy import Shifting
 from robustest.cues import PixelPatch
+from robustest.decisions import ShareRule
 from robustest.identity.fingerprint import digest
-from robustest.rules import ShareRule
 from robustest.run.driver import observe
 from robustest.run.plan import Plan
 from robustest.run.setup import Setup
@@ -35,7 +35,7 @@ LOOKS: dict[str, Any] = {
         cells=(as_shift("contrast", 2), as_shift("contrast", 3)), clean=True, beside_clean=True, examples=most
     ),
     "predicting": lambda most: Predicting(examples=most),
-    "switching": lambda most: Switching(
+    "switching": lambda most: CueMeasurement(
         cues=(PixelPatch(top=0, left=0, height=1, width=1),), targets=(None,), examples=most
     ),
 }

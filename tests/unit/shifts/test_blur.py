@@ -11,10 +11,9 @@ from scipy import ndimage
 from torch import Tensor
 
 from robustest import rng
-from robustest.shifts import corrupt
-from robustest.shifts.corruptions import blur
-from robustest.shifts.corruptions.blur import moved
-from robustest.shifts.pixel_maps import mean_of_zooms
+from robustest.shifts import blur, corrupt
+from robustest.shifts.blur import moved
+from robustest.shifts.sampling import mean_of_zooms
 
 SEVERITIES = [1, 2, 3, 4, 5]
 # As published, for 224 and for 32 pixels.

@@ -11,8 +11,7 @@ import pytest
 import torch
 
 from robustest import ConfigError, UnknownNameError
-from robustest.shifts import CORRUPTIONS, Shift, corrupt
-from robustest.shifts.corruptions import tables
+from robustest.shifts import CORRUPTIONS, Shift, corrupt, tables
 
 X = torch.rand(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 

@@ -13,8 +13,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from robustest import rng
-from robustest.shifts import corrupt
-from robustest.shifts.corruptions import digital
+from robustest.shifts import corrupt, digital
 
 SEVERITIES = [1, 2, 3, 4, 5]
 # As published, for 224 and for 32 pixels.

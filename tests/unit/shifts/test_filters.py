@@ -11,7 +11,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from robustest.shifts import corrupt
-from robustest.shifts.corruptions.filters import box3, correlate, disk, gaussian, padded, smear, smear_by_index
+from robustest.shifts.filters import box3, correlate, disk, gaussian, padded, smear, smear_by_index
 
 SCIPY = {"nearest": "nearest", "reflect": "mirror", "symmetric": "reflect"}
 NUMPY = {"nearest": "edge", "reflect": "reflect", "symmetric": "symmetric"}

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from robustest import rng
 from robustest.shifts import corrupt
-from robustest.shifts.corruptions.filters import gaussian
-from robustest.shifts.corruptions.geometric import _from_quadrilateral
+from robustest.shifts.filters import gaussian
+from robustest.shifts.geometric import _from_quadrilateral
 
 SEVERITIES = [1, 2, 3, 4, 5]
 every_severity = pytest.mark.parametrize("severity", SEVERITIES)

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from robustest.shifts import CORRUPTIONS, SHIFTS
-from robustest.shifts.corruptions import tables
+from robustest.shifts import CORRUPTIONS, SHIFTS, tables
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "shifts.md"
 

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from robustest import rng
 from robustest.shifts import corrupt
-from robustest.shifts.corruptions.filters import gaussian
-from robustest.shifts.corruptions.water import distances, edges, equalised, shine
+from robustest.shifts.filters import gaussian
+from robustest.shifts.weather import distances, edges, equalised, shine
 
 # As published, for 224 and for 32 pixels.
 MUD = {

@@ -12,8 +12,7 @@ from torch import Tensor
 
 from robustest import rng
 from robustest.shifts import corrupt
-from robustest.shifts.corruptions.frost import ice
-from robustest.shifts.corruptions.weather import fractal
+from robustest.shifts.weather import fractal, ice
 
 SEVERITIES = [1, 2, 3, 4, 5]
 # As published, for 224 and for 32 pixels.

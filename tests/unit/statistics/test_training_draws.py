@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from robustest.statistics.fixed import clopper_pearson
+from robustest.decisions.share import clopper_pearson
 from robustest.statistics.resampling.training_draws import Trained, difference_interval, halves_variance
 
 Floats = np.ndarray

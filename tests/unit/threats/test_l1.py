@@ -12,7 +12,8 @@ from scipy import stats
 from torch import Tensor
 
 from robustest import L1, ConfigError, rng
-from robustest.threats import shrink
+from robustest.threats import filled
+from robustest.threats import threat as threats
 
 Bounds = tuple[float, float]
 
@@ -99,7 +100,7 @@ def test_rows_are_sorted_in_blocks_that_do_not_matter(monkeypatch: pytest.Monkey
     z = x + torch.randn(x.shape, generator=torch.Generator().manual_seed(1))
     region = threat.region(x, (0.0, 1.0))
     whole = threat.project(z, region)
-    monkeypatch.setattr(shrink, "_BLOCK", 100)
+    monkeypatch.setattr(threats, "_BLOCK", 100)
     assert torch.equal(threat.project(z, region), whole)
 
 
@@ -148,7 +149,7 @@ def test_it_is_shown_with_its_radius() -> None:
 def test_a_step_fills_the_steepest_first() -> None:
     """The second element goes to its bound, 0.2 away, the third would take 0.5 and gets what is left of 0.45."""
     x = torch.tensor([[0.5, 0.8, 0.5, 0.5]])
-    step = shrink.filled(torch.tensor([[0.1, 3.0, -2.0, 0.0]]), x, L1(1.0).region(x, (0.0, 1.0)), torch.tensor([0.45]))
+    step = filled(torch.tensor([[0.1, 3.0, -2.0, 0.0]]), x, L1(1.0).region(x, (0.0, 1.0)), torch.tensor([0.45]))
     assert torch.allclose(step, torch.tensor([[0.0, 0.2, -0.25, 0.0]]))
 
 
@@ -157,7 +158,7 @@ def test_no_step_of_this_length_gains_more(case: Case, share: float) -> None:
     x = case.x.double()
     gradient = (case.z - case.x).double()
     region = L1(case.eps).region(x, case.bounds)
-    step = shrink.filled(gradient, x, region, torch.full((5,), share * case.eps, dtype=torch.float64))
+    step = filled(gradient, x, region, torch.full((5,), share * case.eps, dtype=torch.float64))
     assert bool((step.abs().sum(1) <= share * case.eps * (1 + 1e-12)).all())
     assert bool(((x + step >= case.bounds[0] - 1e-9) & (x + step <= case.bounds[1] + 1e-9)).all())
     best = farthest(gradient, x, share * case.eps, case.bounds)
@@ -166,5 +167,5 @@ def test_no_step_of_this_length_gains_more(case: Case, share: float) -> None:
 
 def test_a_step_goes_nowhere_without_a_gradient() -> None:
     x = torch.rand(3, 2, 4, 4, generator=torch.Generator().manual_seed(0))
-    step = shrink.filled(torch.zeros_like(x), x, L1(1.0).region(x, (0.0, 1.0)), torch.ones(3))
+    step = filled(torch.zeros_like(x), x, L1(1.0).region(x, (0.0, 1.0)), torch.ones(3))
     assert torch.equal(step, torch.zeros_like(x))

@@ -7,9 +7,9 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from robustest.decisions import checked_threshold
 from robustest.errors import ConfigError, expected
 from robustest.results import Result
-from robustest.statistics import checked_threshold
 from robustest.statistics.resampling.learning_curve import Curve, samples_interval, samples_reaching
 
 _BEYOND = 4

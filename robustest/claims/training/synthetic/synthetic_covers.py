@@ -42,6 +42,7 @@ from robustest.claims.training.synthetic.synthetic_report import (
     notes_of,
     pictures_of,
 )
+from robustest.decisions import Decision, optional_threshold
 from robustest.errors import ConfigError
 from robustest.facts import Captions, Fact
 from robustest.identity.fingerprint import digest
@@ -55,7 +56,6 @@ from robustest.run.options import Options, apply, terms_of
 from robustest.run.result_building import few, result_of
 from robustest.run.training.trainings import TrainFn, check_train
 from robustest.settings import Settings
-from robustest.statistics import Decision, asked_threshold
 
 
 def _lines(details: Mapping[str, Any]) -> list[Fact]:
@@ -177,8 +177,8 @@ class Limits:
             ConfigError: one is out of range.
         """
         shares = {"max_gap": gap, "max_label_shift": shift, "max_copies": copies}
-        checked = [asked_threshold(name, one, trivial=1) for name, one in shares.items()]
-        factor = asked_threshold("max_diversity_factor", factor, within=(0.0, inf))
+        checked = [optional_threshold(name, one, trivial=1) for name, one in shares.items()]
+        factor = optional_threshold("max_diversity_factor", factor, within=(0.0, inf))
         return cls(gap=checked[0], label_shift=checked[1], copies=checked[2], factor=factor)
 
     @property

@@ -11,8 +11,7 @@ from torch import Tensor, nn
 
 from robustest import ClaimFailed, ConfigError, DataError, ModelError, Result, Verdict, assert_no_backdoor_trigger
 from robustest.claims.cues import backdoor_trigger
-from robustest.discovery.least_patches.trigger_search import gradient_of
-from robustest.discovery.least_patches.triggers import Triggers
+from robustest.discovery.triggers import Triggers, gradient_of
 from robustest.measure import measure_no_backdoor_trigger
 from robustest.reports.text import failure_text
 

@@ -19,10 +19,9 @@ from robustest import (
     scores_model,
 )
 from robustest.claims.cues import cue_proposals as proposing
-from robustest.claims.cues import discovery as measuring
-from robustest.claims.cues.control_cues import corner_patch, probe_rounds
-from robustest.claims.cues.cue_proposals import Found
-from robustest.claims.cues.trigger_control import Planted
+from robustest.claims.cues import discovered_cues as measuring
+from robustest.claims.cues.controls import PlantedPatchModel, corner_patch, probe_rounds
+from robustest.claims.cues.cue_proposals import SearchFindings
 from robustest.cues import ColourCast, Cue, PixelPatch, Tone, planted
 from robustest.data import as_samples
 from robustest.discovery import Discovery
@@ -286,7 +285,7 @@ def test_a_patch_is_planted_where_a_model_answers_alike_without_it() -> None:
     model, (x, y) = backdoored(8, strength=0.0)
     setup = Setup.of(model, (x, y), {})
     with bench(setup.model, Halves.of(as_samples((x, y)), 0, 320), setup.settings) as ready:
-        planted_in = Planted.of(ready, 5)
+        planted_in = PlantedPatchModel.of(ready, 5)
         few = ready.chunk.x[:64]
         before, after = ready.evaluator.logits(few).argmax(1), planted_in.logits(few).argmax(1)
         shown = planted_in.logits(planted_in.patch.on(few)).argmax(1)
@@ -441,9 +440,9 @@ def test_a_pass_says_what_marks_a_class_and_is_explained_by_nothing(monkeypatch:
     assert f"marked, but by nothing that was tried: class 3, {PROPERTIES} (gap 0.87)" in result.caveats
 
 
-def faint(cue: Cue, label: int) -> Found:
+def faint(cue: Cue, label: int) -> SearchFindings:
     one = Proposal(found_by=PROPERTIES, label=label, cue=cue, score=0.3, region=None, value=(), faint=True)
-    return Found((one,), ("tones",), (), {}, 0, (), ())
+    return SearchFindings((one,), ("tones",), (), {}, 0, (), ())
 
 
 def test_what_few_images_of_a_class_have_and_many_predictions_follow_leaves_the_claim_open(
@@ -496,7 +495,7 @@ def test_a_change_that_scatters_its_own_class_is_no_cue(
 ) -> None:
     """It draws more samples to class 1 than it drives out, for there are more of the others; McNemar's p is small."""
     bright = Proposal(found_by=PROPERTIES, label=1, cue=Tone(shift=0.3), score=1.0, region=None, value=())
-    monkeypatch.setattr(measuring, "propose", lambda *_, **__: Found((bright,), ("tones",), (), {}, 0, (), ()))
+    monkeypatch.setattr(measuring, "propose", lambda *_, **__: SearchFindings((bright,), ("tones",), (), {}, 0, (), ()))
     result = measure_no_spurious_feature(Dazzled(limit), (CLEAN, Y), NO_TRIGGERS, **LIMITS)
     (proposed,) = result.details["discovery"]["proposed"]
     assert proposed["p"] <= 0.01
@@ -681,7 +680,7 @@ def test_a_control_is_searched_for_the_families_that_it_has_planted(monkeypatch:
     asked, moving = [], []
     propose, marks = measuring.propose, proposing.find_moving_marks
 
-    def watched(*args: Any, **options: Any) -> Found:
+    def watched(*args: Any, **options: Any) -> SearchFindings:
         asked.append(set(options["families"]))
         return propose(*args, **options)
 

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from robustest import ClaimFailed, ConfigError, DataError, Result, Verdict, assert_no_failure_direction
+from robustest.decisions import clopper_pearson
 from robustest.measure import measure_no_failure_direction
 from robustest.reports.text import failure_text
-from robustest.statistics import clopper_pearson
 
 N = 600
 Y = torch.arange(N) % 3

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from robustest import ConfigError, Verdict
 from robustest.cues import BackgroundSwap, FunctionCue, PixelPatch
+from robustest.decisions import mcnemar
 from robustest.measure import measure_no_spurious_feature
-from robustest.statistics import mcnemar
 
 N = 90
 Y = torch.arange(N) % 3

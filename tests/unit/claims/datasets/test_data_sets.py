@@ -12,8 +12,8 @@ from torch import Tensor
 from robustest import ClaimFailed, ConfigError, DataError, Verdict
 from robustest.assertions import assert_transfer_accuracy
 from robustest.claims.datasets.data_sets import measure_transfer_accuracy
-from robustest.statistics.differences.two_shares import difference_interval
-from robustest.statistics.effective import effective_robustness
+from robustest.decisions.effective_robustness import effective_robustness
+from robustest.decisions.two_set_drop import share_difference_interval
 
 
 def model(x: Tensor) -> Tensor:
@@ -50,7 +50,7 @@ def test_the_sets_are_judged_exactly(threshold: dict[str, float], verdict: Verdi
     assert (result.details["source_accuracy"], result.details["target_accuracy"]) == (0.95, 0.85)
     assert (result.details["source_n"], result.details["target_n"]) == (200, 120)
     assert result.details["drop"] == pytest.approx(0.1)
-    assert result.details["drop_interval"] == list(difference_interval(190, 200, 102, 120, 0.01))
+    assert result.details["drop_interval"] == list(share_difference_interval(190, 200, 102, 120, 0.01))
     assert result.outcomes == tuple(i < 102 for i in range(120)), "outcomes are the target's"
     assert json.loads(json.dumps(result.to_dict())) == result.to_dict()
 
@@ -83,7 +83,7 @@ def test_a_verdict_may_come_early() -> None:
 
 
 def test_a_population_claim_needs_the_interval() -> None:
-    low, high = difference_interval(190, 200, 102, 120, 0.01)
+    low, high = share_difference_interval(190, 200, 102, 120, 0.01)
     for most, verdict in ((high + 0.001, Verdict.PASSED), (0.1, Verdict.INCONCLUSIVE), (low, Verdict.INCONCLUSIVE)):
         result = measure_transfer_accuracy(model, SOURCE, TARGET, max_drop=max(0.0, most), scope="population")
         assert result.verdict is verdict

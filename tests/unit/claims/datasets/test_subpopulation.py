@@ -16,10 +16,10 @@ from robustest.claims.datasets.subpopulation import measure_subpopulation_shift
 from robustest.data.breeds import BreedsSplit, breeds_split
 from robustest.data.domains import domains
 from robustest.data.hierarchies import ClassTree
-from robustest.rules.groups import group_level
-from robustest.statistics import clopper_pearson
-from robustest.statistics.cluster_means import difference_of_means_interval, fewest_clusters
-from robustest.statistics.differences.paired import drop_bounds
+from robustest.decisions import clopper_pearson
+from robustest.decisions.cluster_means import cluster_difference_interval, fewest_clusters
+from robustest.decisions.drop import drop_bounds
+from robustest.decisions.multiplicity import group_level
 
 TREE = ClassTree.from_dict(
     {f"s{i}": {f"s{i}m{j}": [f"s{i}m{j}l{k}" for k in range(2)] for j in range(2)} for i in range(6)}
@@ -130,7 +130,7 @@ def test_the_numbers_are_those_of_the_subclasses() -> None:
     assert result.details["target_accuracy"] == pytest.approx(accuracy["t"])
     assert result.estimate == pytest.approx(accuracy["s"] - accuracy["t"])
     shares = [np.array([k / n for k, n in part]) for part in (source, target)]
-    assert result.interval == difference_of_means_interval(*shares, 0.01)
+    assert result.interval == cluster_difference_interval(*shares, 0.01)
     assert result.details["drop_interval"] == list(result.interval)
     worst = result.details["subclasses"]["target"][0]
     assert (worst["subclass"], worst["held"], worst["n"]) == ("dusk", *counts[3])

@@ -17,9 +17,9 @@ from robustest import L1, L2, ClaimFailed, ConfigError, Linf, UnknownNameError, 
 from robustest.attacks import PGD
 from robustest.attacks.cascades import MINIMUM
 from robustest.claims.robustness.min_perturbation import MedianRule, median_interval, reached
+from robustest.decisions import Terms
+from robustest.decisions.rule import Decision
 from robustest.measure import measure_min_perturbation, measure_robust_accuracy
-from robustest.rules import Terms
-from robustest.statistics.fixed import Decision
 
 Toys = Callable[..., Any]
 
@@ -160,7 +160,7 @@ def decided(
     held = sizes > 0 if threshold is None else sizes >= threshold
     columns = {"size": sizes, "held": held, "widest": np.full(len(sizes), widest)}
     claim = MedianRule(threshold=threshold, terms=terms)
-    return claim.decide(columns, n, claim.settled(columns, n))
+    return claim.decide(columns, n, claim.settle(columns, n))
 
 
 SET = Terms(scope="set", alpha=0.01, fail_alpha=0.01)

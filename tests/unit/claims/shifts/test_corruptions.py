@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from robustest import ConfigError, ModelError, StoreError, Verdict, adapting, assert_corruption_robustness
 from robustest.data import ALEXNET_ON_IMAGENET_C, CorruptedBenchmark, as_samples
+from robustest.decisions.corruption_error import mean_corruption_error, relative_mean_corruption_error
 from robustest.measure import measure_corruption_robustness, measure_shift_accuracy
-from robustest.rules.averages.corruption_error import mean_corruption_error, relative_mean_corruption_error
 from robustest.shifts import COMMON_CORRUPTIONS, CORRUPTIONS, Shift
 
 VALUES = (0.25, 0.44, 0.56, 0.75)

@@ -14,11 +14,11 @@ from torch import Tensor
 from robustest import ConfigError, Shift, Verdict, context
 from robustest.account import Row
 from robustest.cli.commands.suggest import suggestion
+from robustest.decisions import mcnemar
 from robustest.measure import measure_shift_accuracy
 from robustest.pytest_plugin.reports import update_baselines
 from robustest.settings import Settings
 from robustest.shifts import SHIFTS
-from robustest.statistics import mcnemar
 
 N = 100
 X = ((torch.arange(N) + 0.5) / N).view(N, 1, 1, 1).expand(N, 1, 4, 4).clone()

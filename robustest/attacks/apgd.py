@@ -1,0 +1,312 @@
+"""Auto-PGD: projected gradient ascent with momentum that finds its step length by itself."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from robustest import rng
+from robustest.attacks.protocol import Evaluation, Needs, Problem
+from robustest.checks import checked_whole
+from robustest.errors import unknown
+from robustest.tasks import Task, class_losses
+from robustest.threats import L1, L2, Linf, Rows, Threat, per_row
+from robustest.threats.threat import nearest_in_l1
+
+_NAMES = {
+    "ce": "apgd-ce",
+    "ce_right": "apgd-ce-right",
+    "dlr": "apgd-dlr",
+    "margin": "apgd-margin",
+    "segpgd": "apgd-segpgd",
+    "targeted_dlr": "apgd-t",
+}
+
+_MOMENTUM = 0.75
+"""Weight of the new step; the rest is that of the last move."""
+_RISING = 0.75
+"""A step length is kept while at least this share of its steps raised the objective."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class APGD:
+    """Auto-PGD (Croce and Hein, ICML 2020, section 3, Algorithm 1), from a random point of the ball.
+
+    L-inf and L2: steps of 2 eps with momentum. At the checkpoints of `checkpoints(steps)` a sample's step is
+    halved and its search goes on from its best point if fewer than 0.75 of the steps since the last checkpoint
+    raised the objective (condition 1), or if neither step length nor best value have changed since then
+    (condition 2).
+
+    L1: steps along the signs of the largest elements of the gradient, without momentum, in balls of 3, 2 and 1 eps one
+    after the other (Croce and Hein, ICML 2021, section 3.3): see `robustest.attacks.apgd`.
+
+    The objectives are the task's losses of those names, "targeted_dlr" that of `robustest.tasks.class_losses`. With it
+    the first of the steps looks at the unchanged sample and settles the target there: the likeliest other class for
+    rank 0, the next for 1 ...
+
+    Args:
+        steps: gradients a sample gets, >= 1.
+        loss: "ce", "dlr", "margin" or "targeted_dlr"; of masks "ce_right" (pixels still right) and "segpgd" too.
+        target_rank: place of the target class, >= 0; ranks beyond the last class stand for the last. Only
+            "targeted_dlr" uses it.
+        outside_in: L1 alone: begins in balls of three and two times eps, rather than in that of eps.
+
+    Raises:
+        ConfigError: a number is out of range, or the loss is unknown.
+    """
+
+    steps: int = 100
+    loss: Literal["ce", "ce_right", "dlr", "margin", "segpgd", "targeted_dlr"] = "ce"
+    target_rank: int = 0
+    outside_in: bool = True
+
+    needs = Needs.GRADIENT
+
+    def __post_init__(self) -> None:
+        checked_whole("steps", self.steps, 1)
+        if self.loss not in _NAMES:
+            raise unknown("loss", self.loss, _NAMES)
+        checked_whole("target_rank", self.target_rank, 0)
+
+    @property
+    def name(self) -> str:
+        """The registry's name; one for each loss, the same for every rank."""
+        return _NAMES[self.loss]
+
+    def suits(self, task: Task) -> bool:
+        """Tasks with the loss; of one class with targets."""
+        return task.one_class if self.loss == "targeted_dlr" else self.loss in task.losses
+
+    def supports(self, threat: Threat) -> bool:
+        """Balls in L-inf, L2 and L1."""
+        return isinstance(threat, (Linf, L2, L1))
+
+    def confined(self, threat: Threat) -> bool:
+        """In L1 it begins outside the ball."""
+        return not (isinstance(threat, L1) and self.outside_in)
+
+    def init(self, problem: Problem, key: Tensor) -> Rows:
+        if isinstance(problem.threat, L1):
+            z, own = _l1_init(problem, key, self.outside_in)
+        else:
+            z = problem.threat.start(problem.region, key)
+            own = {
+                "length": 2 * problem.threat.stride(problem.region),
+                "halved": torch.zeros_like(key, dtype=torch.bool),
+            }
+        lowest = torch.full(key.shape, -torch.inf, device=key.device)
+        count = torch.zeros_like(key)
+        state = {
+            "z": z,
+            "last": z,  # where the sample was before z
+            "best": z,
+            "best_gradient": torch.zeros_like(z),
+            "step": count,
+            "value": lowest,  # at `last`
+            "top": lowest,  # at `best`
+            "rises": count,  # steps since the last checkpoint that raised the objective
+            "top_then": lowest,  # `top` at the last checkpoint
+            **own,
+        }
+        if self.loss == "targeted_dlr":
+            state |= {"step": count - 1, "target": problem.y}
+        return state
+
+    def ask(self, problem: Problem, state: Rows) -> Tensor:
+        if self.loss != "targeted_dlr":
+            return state["z"]
+        return torch.where(per_row(state["step"] < 0, state["z"]), problem.threat.origin(problem.region), state["z"])
+
+    def objective(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
+        if self.loss == "targeted_dlr":
+            return class_losses.targeted_dlr(logits, problem.y, self._target(problem, state, logits))
+        return problem.task.losses[self.loss](logits, problem.y)
+
+    def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
+        told = self._advance(problem, state, seen)
+        if self.loss != "targeted_dlr":
+            return told
+        # The unchanged sample settles the target and is no part of the search, which begins at z as init left it.
+        ranking = state["step"] < 0
+        if seen.z.device.type == "cpu" and not bool(ranking.any()):
+            return told
+        told = {name: torch.where(per_row(ranking, now), state[name], now) for name, now in told.items()}
+        return {**told, "step": state["step"] + 1, "target": self._target(problem, state, seen.logits)}
+
+    def _target(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
+        """(B,) the target classes; where a sample has none yet, that which these logits give it."""
+        known = state["step"] >= 0
+        if logits.device.type == "cpu" and bool(known.all()):  # sorting a thousand classes costs
+            return state["target"]
+        return torch.where(known, state["target"], class_losses.ranked_class(logits, problem.y, self.target_rank))
+
+    def _advance(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
+        assert seen.gradient is not None
+        # In float32 a value's last bit depends on the row's place in the batch; in float64, rounded, it does not.
+        value = self.objective(problem, state, seen.logits.double()).float()
+        better = per_row(value > state["top"], seen.z)
+        state = {
+            **state,
+            "best": torch.where(better, seen.z, state["best"]),
+            "best_gradient": torch.where(better, seen.gradient, state["best_gradient"]),
+            "top": torch.maximum(state["top"], value),
+            "rises": state["rises"] + ((value > state["value"]) & (state["step"] > 0)),
+        }
+        sparse = isinstance(problem.threat, L1)
+        state, back = (_l1_look_back if sparse else _halve)(self.steps, problem, state)
+        z = torch.where(per_row(back, seen.z), state["best"], seen.z)
+        gradient = torch.where(per_row(back, z), state["best_gradient"], seen.gradient)
+        value = torch.where(back, state["top"], value)
+        if sparse:
+            state = _l1_move(_L1Plan(self.steps, self.outside_in), problem, state, z, gradient)
+        else:
+            state = {**state, "z": _move(problem, state, z, gradient)}
+        return {**state, "last": z, "value": value, "step": state["step"] + 1}
+
+
+def checkpoints(steps: int) -> tuple[int, ...]:
+    """The rounds at which APGD looks back, 0 among them: w_j = ceil(p_j * steps), without repetition.
+
+    p_0 = 0, p_1 = 0.22, p_(j+1) = p_j + max(p_j - p_(j-1) - 0.03, 0.06) (Croce and Hein, ICML 2020, section 3.1).
+
+    Args:
+        steps: gradient steps, >= 1.
+    """
+    percent, gap, rounds = 22, 22, {0}
+    while percent <= 100:
+        rounds.add(-(-percent * steps // 100))
+        gap = max(gap - 3, 6)
+        percent += gap
+    return tuple(sorted(rounds))
+
+
+@lru_cache(maxsize=16)
+def _widths(steps: int, device: torch.device) -> Tensor:
+    """(steps + 1,) int64: at a checkpoint the rounds since the one before it, elsewhere 0."""
+    rounds = checkpoints(steps)
+    widths = torch.zeros(steps + 1, dtype=torch.int64)
+    widths[list(rounds[1:])] = torch.tensor(rounds).diff()
+    return widths.to(device)
+
+
+def _halve(steps: int, problem: Problem, state: Rows) -> tuple[Rows, Tensor]:
+    """The state after a look back, and (B,) which rows go on from their best point."""
+    width = _widths(steps, state["step"].device)[state["step"].clamp(min=0)]
+    due = width > 0
+    stale = ~state["halved"] & (state["top"] <= state["top_then"])
+    halve = due & ((state["rises"] < _RISING * width) | stale)
+    state = {
+        **state,
+        "length": torch.where(halve, state["length"] / 2, state["length"]),
+        "halved": torch.where(due, halve, state["halved"]),
+        "rises": torch.where(due, 0, state["rises"]),
+        "top_then": torch.where(due | (state["step"] == 0), state["top"], state["top_then"]),
+    }
+    return state, halve
+
+
+def _move(problem: Problem, state: Rows, z: Tensor, gradient: Tensor) -> Tensor:
+    """A projected step and momentum; the engine projects the sum."""
+    threat, region = problem.threat, problem.region
+    stepped = threat.project(torch.addcmul(z, threat.ascent(gradient), per_row(state["length"], z)), region)
+    weight = per_row(torch.where(state["step"] > 0, _MOMENTUM, 1.0).to(z.dtype), z)
+    return torch.lerp(z, stepped, weight) + (1 - weight) * (z - state["last"])
+
+
+# Auto-PGD's steps in L1: few elements at a time, from larger balls into the threat's own.
+#
+# Croce and Hein (ICML 2021, section 3.3): steps along the signs of the largest elements of the gradient, as long as the
+# ball's radius at first. They begin with a fifth of all elements. At every 0.04 of the steps the number of elements
+# becomes that of the best perturbation's non-zeros over 1.5; where those are fewer than 0.95 of what they were, the
+# step
+# takes its first length again and the search goes on from the best point, otherwise the step shrinks by 1.5, down to a
+# tenth. With `outside_in` the first 0.3 of the steps are made in the ball of 3 eps and the next 0.3 in that of 2 eps; a
+# search in the next ball begins at the projection of the best point of the last.
+#
+
+
+_RADII = ((0.0, 3.0), (0.3, 2.0), (0.6, 1.0))
+"""From which share of the steps on, and how many times eps the ball's radius is then."""
+_FIRST_SHARE = 5
+_FEWER, _FALL = 0.95, 1.5
+
+
+class _L1Plan(NamedTuple):
+    """How many steps there are, and whether they begin in larger balls."""
+
+    steps: int
+    outside_in: bool
+
+
+def _l1_init(problem: Problem, key: Tensor, outside_in: bool) -> tuple[Tensor, Rows]:
+    """Random points of the first ball, and what the state (B,) has besides APGD's.
+
+    These are the longest step of this ball, the non-zeros counted last, and the number of elements that a step takes.
+    """
+    factor = _RADII[0][1] if outside_in else 1.0
+    region, span = problem.region, per_row(problem.region["span"], problem.x)
+    noise = problem.x + span * rng.normal(rng.fold(key, "start"), problem.x.shape[1:])
+    z = nearest_in_l1(noise, region, noise.new_full(key.shape, factor * problem.threat.radius, dtype=torch.float64))
+    every = problem.x.new_full(key.shape, z[0].numel() if len(z) else 1)
+    longest = _longest(problem, torch.full_like(every, factor))
+    return z, {"longest": longest, "length": longest, "support": every, "elements": (every / _FIRST_SHARE).ceil()}
+
+
+def _l1_look_back(steps: int, problem: Problem, state: Rows) -> tuple[Rows, Tensor]:
+    """The state after a look back, and (B,) which rows go on from their best point."""
+    due = (state["step"] > 0) & (state["step"] % max(1, steps * 4 // 100) == 0)
+    support = (state["best"] != problem.x).flatten(1).sum(1).to(state["support"].dtype)
+    fewer = due & (support < _FEWER * state["support"])
+    shorter = torch.maximum(state["length"] / _FALL, state["longest"] / 10)
+    state = {
+        **state,
+        "length": torch.where(fewer, state["longest"], torch.where(due, shorter, state["length"])),
+        "support": torch.where(due, support, state["support"]),
+        "elements": torch.where(due, (support / _FALL).clamp(min=1), state["elements"]),
+    }
+    return state, fewer
+
+
+def _l1_move(plan: _L1Plan, problem: Problem, state: Rows, z: Tensor, gradient: Tensor) -> Rows:
+    """The state after a step from z; where the next ball begins, after the best point was brought into it instead."""
+    size = gradient.abs().flatten(1)
+    last = state["elements"].long().clamp(1, size.shape[1]) - 1
+    least = size.sort(1, descending=True).values.gather(1, last.unsqueeze(1))
+    chosen = gradient.sign() * (size >= least).view_as(gradient)
+    count = chosen.abs().flatten(1).sum(1).clamp(min=1)
+    stepped = torch.addcmul(z, chosen, per_row(state["length"] / count, z))
+    if not plan.outside_in:
+        return {**state, "z": stepped}
+    now, then = (_factor(plan.steps, state["step"] + ahead) for ahead in (0, 1))
+    closing = now != then
+    longest = _longest(problem, then)
+    wanted = torch.where(per_row(closing, z), state["best"], stepped)
+    support = (state["best"] != problem.x).flatten(1).sum(1).to(size.dtype)
+    return {
+        **state,
+        "z": nearest_in_l1(wanted, problem.region, then.double() * problem.threat.radius),
+        "longest": longest,
+        "length": torch.where(closing, longest, state["length"]),
+        "support": torch.where(closing, support, state["support"]),
+        "elements": torch.where(closing, (support / _FALL).clamp(min=1), state["elements"]),
+        "top": torch.where(closing, -torch.inf, state["top"]),
+    }
+
+
+def _factor(steps: int, step: Tensor) -> Tensor:
+    """(B,) the radius at a step (B,), in times eps."""
+    factor = torch.full(step.shape, _RADII[0][1], device=step.device)
+    for share, value in _RADII[1:]:
+        factor = torch.where(step >= math.floor(share * steps), value, factor)
+    return factor
+
+
+def _longest(problem: Problem, factor: Tensor) -> Tensor:
+    """(B,) the radius, or what the bounds have room for where that is less."""
+    across = problem.region["span"] * (problem.x[0].numel() if len(problem.x) else 1)
+    return torch.minimum(factor * problem.threat.radius, across)

@@ -1,0 +1,121 @@
+"""Decoupled direction and norm: the direction by gradients, the norm by whether the last point fooled the model."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from robustest import rng
+from robustest.attacks.protocol import Evaluation, Needs, Problem, cosine
+from robustest.checks import checked_whole
+from robustest.errors import ConfigError, expected, unknown
+from robustest.tasks import Task
+from robustest.threats import L2, Rows, Threat, length, per_row
+
+_LOSSES = ("ce", "margin")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DDN:
+    """DDN (Rony et al., CVPR 2019, section 4, Algorithm 1), a minimum-norm attack in L2.
+
+    Each round goes a step along the gradient, then scales the perturbation to a radius that shrinks by `gamma` after
+    a point that fooled the model and grows by it after one that did not. Steps follow half a cosine. The paper's
+    attack, but for its rounding to 8 bits, is what the defaults give on images in [0, 1].
+
+    The unit of lengths is the threat's eps, or the width of the bounds (the paper's 1) where the box is too small for a
+    start at `start` eps.
+
+    `DDN.outside_in()` is ours: it starts far outside the ball at a random point, where gradients that die near the
+    sample are alive, and comes in fast at first. Short, and made to be repeated on what is left.
+
+    Args:
+        steps: gradient steps, >= 1.
+        gamma: share by which the radius changes in the first round, in (0, 1).
+        gamma_last: that of the last round, half a cosine in between; None keeps `gamma`, as the paper does.
+        start: the radius to begin with, in units, > 0.
+        step_size: length of the first step, in units, > 0; the last is a hundredth of it.
+        loss: what is climbed: cross-entropy ("ce", the paper's) or the margin ("margin").
+        random_start: begin on the sphere of the first radius, in a random direction, rather than at the sample.
+
+    Raises:
+        ConfigError: a number is out of range, or the loss is unknown.
+    """
+
+    steps: int = 100
+    gamma: float = 0.05
+    gamma_last: float | None = None
+    start: float = 1.0
+    step_size: float = 1.0
+    loss: Literal["ce", "margin"] = "ce"
+    random_start: bool = False
+
+    needs = Needs.GRADIENT
+    confined: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        checked_whole("steps", self.steps, 1)
+        for name in ("gamma", "gamma_last"):
+            value = getattr(self, name)
+            if not (name == "gamma_last" and value is None) and not 0 < value < 1:
+                raise ConfigError(expected(f"{name} in (0, 1)", value))
+        for name in ("start", "step_size"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ConfigError(expected(f"{name} > 0", getattr(self, name)))
+        if self.loss not in _LOSSES:
+            raise unknown("loss", self.loss, _LOSSES)
+
+    @classmethod
+    def outside_in(cls, *, steps: int = 20, loss: Literal["ce", "margin"] = "margin") -> DDN:
+        """Short runs from random points at five times eps, with a radius that falls fast at first."""
+        return cls(steps=steps, gamma=0.4, gamma_last=0.01, start=5.0, loss=loss, random_start=True)
+
+    @property
+    def name(self) -> str:
+        """The registry's name, with "-outside-in" where it starts at random."""
+        return "ddn-outside-in" if self.random_start else "ddn"
+
+    def suits(self, task: Task) -> bool:
+        """Tasks with the loss."""
+        return self.loss in task.losses
+
+    def supports(self, threat: Threat) -> bool:
+        """The L2 ball."""
+        return isinstance(threat, L2)
+
+    def init(self, problem: Problem, key: Tensor) -> Rows:
+        x, unit = problem.x, self._unit(problem)
+        radius, z = self.start * unit, x
+        if self.random_start:
+            away = rng.normal(rng.fold(key, "direction"), x.shape[1:])
+            z = x + away * per_row(radius / length(away), x)
+        return {"z": z, "radius": radius, "unit": unit, "step": torch.zeros_like(key)}
+
+    def ask(self, problem: Problem, state: Rows) -> Tensor:
+        return state["z"]
+
+    def objective(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
+        return problem.task.losses[self.loss](logits, problem.y)
+
+    def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
+        assert seen.gradient is not None
+        x, step = problem.x, state["step"]
+        holds = problem.task.holds(seen.logits, problem.y)
+        gamma = cosine(self.gamma, self.gamma if self.gamma_last is None else self.gamma_last, step, self.steps)
+        radius = state["radius"] * torch.where(holds, 1 + gamma, 1 - gamma)
+        stride = state["unit"] * cosine(self.step_size, self.step_size / 100, step, self.steps)
+        delta = torch.addcmul(seen.z - x, problem.threat.ascent(seen.gradient), per_row(stride, x))
+        # Divided first: where nothing has moved yet, and there is no gradient, nothing moves.
+        z = torch.addcmul(x, delta / per_row(length(delta), x), per_row(radius, x)).clamp(*problem.bounds)
+        return {"z": z, "radius": radius, "unit": state["unit"], "step": step + 1}
+
+    def _unit(self, problem: Problem) -> Tensor:
+        """(B,) the unit of lengths."""
+        span = problem.region["span"]
+        eps = problem.threat.radius
+        across = span * math.sqrt(problem.x[0].numel() if len(problem.x) else 1)
+        return torch.where(self.start * eps <= across, torch.full_like(span, eps), span)

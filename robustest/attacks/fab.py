@@ -1,0 +1,183 @@
+"""Fast adaptive boundary: steps onto the linearised decision boundary, pulled towards the sample."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from robustest import rng
+from robustest.attacks.protocol import Evaluation, Needs, Problem
+from robustest.checks import checked_whole
+from robustest.errors import ConfigError, expected
+from robustest.tasks import Task, class_losses
+from robustest.threats import L1, L2, Bounds, Linf, Rows, Threat, per_row
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FAB:
+    """FAB (Croce and Hein, ICML 2020, section 3, Algorithm 1), a minimum-norm attack in L-inf, L2 and L1.
+
+    At the current point the difference of two logits is taken as linear. The point is brought onto the plane where the
+    difference vanishes, inside the bounds, and so is the sample; the next point lies between the two, a little beyond
+    the plane (`overshoot`) and nearer to the sample the farther that is from the plane (`bias` at most). From a point
+    that fools the model the next one lies on the way back to the sample (`back`). The paper compares the planes of all
+    classes, at a gradient for each; here each round has one gradient, so the class is chosen by its logit: the
+    likeliest other class of the moment, or a target held from the first evaluation on. The paper's last search on the
+    line to the sample is left out.
+
+    Args:
+        steps: gradient steps, >= 1.
+        target_rank: the target is the class at this place among the others, the likeliest at 0, when first looked at;
+            None takes the likeliest in every round.
+        overshoot: how far beyond the plane a step goes, as a share of the step, >= 0.
+        bias: largest weight of the sample's own projection, in 0..1.
+        back: share of the perturbation kept after a point that fools the model, in (0, 1).
+        random_start: begin at a random point half of eps away at most, rather than at the sample.
+
+    Raises:
+        ConfigError: a number is out of range.
+    """
+
+    steps: int = 100
+    target_rank: int | None = None
+    overshoot: float = 0.05
+    bias: float = 0.1
+    back: float = 0.9
+    random_start: bool = False
+
+    needs = Needs.GRADIENT
+    confined: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        checked_whole("steps", self.steps, 1)
+        if self.target_rank is not None and (type(self.target_rank) is not int or self.target_rank < 0):
+            raise ConfigError(expected("target_rank to be None or a whole number >= 0", self.target_rank))
+        if not 0 <= self.overshoot < 1:
+            raise ConfigError(expected("overshoot in [0, 1)", self.overshoot))
+        if not 0 <= self.bias <= 1:
+            raise ConfigError(expected("bias in 0..1", self.bias))
+        if not 0 < self.back < 1:
+            raise ConfigError(expected("back in (0, 1)", self.back))
+
+    @property
+    def name(self) -> str:
+        """The registry's name: "fab", or "fab-t" with a target."""
+        return "fab" if self.target_rank is None else "fab-t"
+
+    def suits(self, task: Task) -> bool:
+        """Boundaries between classes."""
+        return task.one_class
+
+    def supports(self, threat: Threat) -> bool:
+        """The balls in L-inf, L2 and L1."""
+        return isinstance(threat, (Linf, L2, L1))
+
+    def init(self, problem: Problem, key: Tensor) -> Rows:
+        z = problem.x
+        if self.random_start:
+            z = torch.lerp(z, problem.threat.start(problem.region, rng.fold(key, "start")), 0.5)
+        return {"z": z, "target": torch.full_like(key, -1)}
+
+    def ask(self, problem: Problem, state: Rows) -> Tensor:
+        return state["z"]
+
+    def objective(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
+        return _lead(logits, problem.y, self._target(problem, state, logits))
+
+    def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
+        assert seen.gradient is not None
+        x, z, gradient = problem.x, seen.z, seen.gradient
+        target = self._target(problem, state, seen.logits)
+        holds = problem.task.holds(seen.logits, problem.y)
+        gap = -_lead(seen.logits.double(), problem.y, target)
+        moved = ((z.double() - x.double()) * gradient.double()).flatten(1).sum(1)
+        step = to_hyperplane(problem.threat, z, gradient, gap, problem.bounds)
+        whole = to_hyperplane(problem.threat, x, gradient, gap + moved, problem.bounds)
+        near, far = _norm(problem.threat, step), _norm(problem.threat, whole)
+        bias = per_row((near / (near + far).clamp(min=1e-30)).clamp(max=self.bias), x)
+        ahead = torch.lerp(z + (1 + self.overshoot) * step, x + (1 + self.overshoot) * whole, bias)
+        behind = torch.lerp(x, z, self.back)
+        return {"z": torch.where(per_row(holds, x), ahead, behind).clamp(*problem.bounds), "target": target}
+
+    def _target(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
+        """(B,) the class whose boundary is walked to."""
+        if self.target_rank is None:
+            return class_losses.ranked_class(logits, problem.y, 0)
+        known = state["target"] >= 0
+        if logits.device.type == "cpu" and bool(known.all()):  # sorting a thousand classes costs
+            return state["target"]
+        return torch.where(known, state["target"], class_losses.ranked_class(logits, problem.y, self.target_rank))
+
+
+def _lead(logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
+    """(B,) the target's logit minus the label's."""
+    return (logits.gather(1, target.unsqueeze(1)) - logits.gather(1, y.unsqueeze(1))).squeeze(1)
+
+
+def _norm(threat: Threat, step: Tensor) -> Tensor:
+    """(B,) the length of steps in the threat's norm."""
+    order = torch.inf if isinstance(threat, Linf) else 1 if isinstance(threat, L1) else 2
+    size: Tensor = torch.linalg.vector_norm(step.flatten(1), order, dim=1, dtype=torch.float64)
+    return size.to(step.dtype)
+
+
+_NEWTON = 16
+"""Rounds of Newton's method at most; more than a few are rare."""
+
+
+_CLOSE = 1e-5
+"""Share of the way to a hyperplane that may be left."""
+
+
+def to_hyperplane(threat: Threat, at: Tensor, normal: Tensor, gain: Tensor, bounds: Bounds) -> Tensor:
+    """The shortest step d (B, *S), in the threat's norm, with `normal . d = gain` and `at + d` inside the bounds.
+
+    Where the box ends before the hyperplane, the step that comes nearest to it. Croce and Hein (ICML 2020, section 3)
+    solve the same problem by sorting; here the length t of the step is found by Newton's method: what a step of length
+    t gains is concave and piecewise linear in t, so the rounds rise towards the root without passing it.
+
+    Args:
+        threat: `Linf`, `L2` or `L1`.
+        at: (B, *S) where the step starts, inside the bounds.
+        normal: (B, *S) gradient of the linear function; where it is zero there is no step.
+        gain: (B,) what the function shall grow by; falls where negative.
+        bounds: the input's bounds.
+    """
+    low, high = bounds
+    flat, here = normal.flatten(1), at.flatten(1)
+    scale = flat.abs().amax(1).clamp(min=torch.finfo(normal.dtype).tiny)
+    flat = flat / torch.where(gain < 0, -scale, scale).unsqueeze(1)
+    need = gain.double().abs() / scale.double()
+    room = torch.where(flat > 0, high - here, here - low)
+    move = (_fill if isinstance(threat, L1) else _stretch)(threat, flat.abs(), room, need)
+    return (flat.sign() * move).view_as(at)
+
+
+def _stretch(threat: Threat, weight: Tensor, room: Tensor, need: Tensor) -> Tensor:
+    """(B, D) moves `min(t * rate, room)` with the smallest t that gains what is needed; rate is the norm's ascent."""
+    rate = (weight > 0).to(weight.dtype) if isinstance(threat, Linf) else weight
+    worth = weight * rate
+    t = torch.zeros_like(need)
+    for _ in range(_NEWTON):
+        move = torch.minimum(t.to(weight.dtype).unsqueeze(1) * rate, room)
+        short = need - (weight * move).sum(1, dtype=torch.float64)
+        slope = (worth * (move < room)).sum(1, dtype=torch.float64)
+        # A row that has arrived is left alone, so that rows still on their way do not move it.
+        open_ = (short > _CLOSE * need) & (slope > 0)
+        if weight.device.type == "cpu" and not bool(open_.any()):
+            break
+        t = torch.where(open_, t + short / slope.clamp(min=1e-300), t)
+    return torch.minimum(t.to(weight.dtype).unsqueeze(1) * rate, room)
+
+
+def _fill(threat: Threat, weight: Tensor, room: Tensor, need: Tensor) -> Tensor:
+    """(B, D) moves of least sum: the elements of largest weight to their bound, one after the other."""
+    largest, order = weight.sort(dim=1, descending=True, stable=True)
+    most = room.gather(1, order).double()
+    gains = largest.double() * most
+    left = need.unsqueeze(1) - (gains.cumsum(1) - gains)
+    move = torch.where(largest > 0, left / largest.clamp(min=1e-30), 0.0).clamp(min=0.0)
+    return torch.zeros_like(weight).scatter(1, order, torch.minimum(move, most).to(weight.dtype))

@@ -1,0 +1,41 @@
+"""The fast gradient sign method."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from robustest.attacks.protocol import Climbing, Evaluation, Needs, Problem, enough_steps
+from robustest.threats import L1, Rows, Threat, filled, per_row
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FGSM(Climbing):
+    """One full-length step along the gradient of the cross-entropy (Goodfellow et al., ICLR 2015, section 4).
+
+    The step is the threat's steepest one: the sign of the gradient for L-inf, its direction for L2. For L1,
+    whose steepest step knows nothing of the bounds, it goes to where a linear loss is largest: element by element
+    to its bound, those of the steepest gradient first, until eps is spent. For L0 the step goes along the gradient
+    and takes most elements to their bounds; the projection keeps the pixels that gain most.
+    """
+
+    name = "fgsm"
+    needs = Needs.GRADIENT
+    climbs: ClassVar[str] = "log_odds"
+    steps = 1
+
+    def enough_queries(self, threat: Threat, features: int) -> int | None:
+        """Any number, but never where pixels or a place must be chosen."""
+        return enough_steps(threat)
+
+    def init(self, problem: Problem, key: Tensor) -> Rows:
+        return {"z": problem.threat.origin(problem.region)}
+
+    def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
+        assert seen.gradient is not None
+        threat, region = problem.threat, problem.region
+        if isinstance(threat, L1):
+            return {"z": seen.z + filled(seen.gradient, seen.z, region, threat.stride(region))}
+        return {"z": seen.z + threat.ascent(seen.gradient) * per_row(threat.stride(region), seen.z)}

@@ -1,0 +1,140 @@
+"""Fast minimum norm: gradient steps projected onto a ball whose radius closes in on the boundary."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from robustest import rng
+from robustest.attacks.protocol import Climbing, Evaluation, Needs, Problem, cosine
+from robustest.checks import checked_whole
+from robustest.errors import ConfigError, expected
+from robustest.threats import L0, L1, L2, Linf, Rows, Threat, length, per_row, sparse
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FMN(Climbing):
+    """FMN (Pintor et al., NeurIPS 2021, section 2, Algorithm 1), a minimum-norm attack in L-inf, L2, L1 and L0.
+
+    Each round climbs the margin by a step of fixed Euclidean length and projects onto a ball. Until a point fools the
+    model, the ball's radius is where the margin would vanish if it were linear, and the share `gamma` of the way
+    beyond, so that the boundary is crossed, not only met; from then on it shrinks by `gamma` after points that fool
+    the model, never staying above the smallest size found, and grows by it after others. In L0 it begins with one
+    pixel and changes by one pixel at least. Step length and `gamma` fall along half a cosine.
+    Perturbations are counted in widths of the bounds, the paper's 1.
+
+    Args:
+        steps: gradient steps, >= 1.
+        step_size: Euclidean length of the first step, in widths of the bounds; the last is a hundredth of it. None
+            means 10 for L-inf, where steps of every element are cut at the ball, and 1 for the others.
+        gamma: share by which the radius changes in the first round, in (0, 1); a fiftieth of it in the last.
+
+    Raises:
+        ConfigError: a number is out of range.
+    """
+
+    steps: int = 100
+    step_size: float | None = None
+    gamma: float = 0.05
+    random_start: bool = False
+
+    name = "fmn"
+    needs = Needs.GRADIENT
+    confined: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        checked_whole("steps", self.steps, 1)
+        if self.step_size is not None and not 0 < self.step_size < math.inf:
+            raise ConfigError(expected("step_size > 0", self.step_size))
+        if not 0 < self.gamma < 1:
+            raise ConfigError(expected("gamma in (0, 1)", self.gamma))
+
+    def supports(self, threat: Threat) -> bool:
+        """The balls in L-inf, L2, L1 and L0."""
+        return isinstance(threat, (Linf, L2, L1, L0))
+
+    def init(self, problem: Problem, key: Tensor) -> Rows:
+        z = problem.x
+        if self.random_start:
+            low, high = problem.bounds
+            z = rng.uniform(rng.fold(key, "start"), z.shape[1:], low, high)
+        return {
+            "z": z,
+            "radius": torch.ones(key.shape, device=key.device),
+            "smallest": torch.full(key.shape, torch.inf, device=key.device),
+            "step": torch.zeros_like(key),
+        }
+
+    def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
+        assert seen.gradient is not None
+        x, step, threat = problem.x, state["step"], problem.threat
+        fooled = ~problem.task.holds(seen.logits, problem.y)
+        size = threat.size(seen.z, problem.region).float()
+        smallest = torch.where(fooled, torch.minimum(size, state["smallest"]), state["smallest"])
+        radius = self._radius(problem, {**state, "smallest": smallest}, seen, fooled, size)
+        first = (10.0 if isinstance(threat, Linf) else 1.0) if self.step_size is None else self.step_size
+        stride = problem.region["span"] * cosine(first, first / 100, step, self.steps)
+        direction = seen.gradient / per_row(length(seen.gradient), x)  # zero where the gradient is
+        delta = torch.addcmul(seen.z - x, direction, per_row(stride, x))
+        z = (x + within(threat, delta, radius, problem.region)).clamp(*problem.bounds)
+        return {"z": z, "radius": radius, "smallest": smallest, "step": step + 1}
+
+    def _radius(self, problem: Problem, state: Rows, seen: Evaluation, fooled: Tensor, size: Tensor) -> Tensor:
+        """(B,) the next radius."""
+        assert seen.gradient is not None
+        radius, smallest = state["radius"], state["smallest"]
+        gamma = cosine(self.gamma, self.gamma / 50, state["step"], self.steps)
+        if isinstance(problem.threat, L0):
+            fewer = torch.minimum(radius - 1, (radius * (1 - gamma)).floor())
+            more = torch.maximum(radius + 1, (radius * (1 + gamma)).floor())
+            return torch.where(fooled, torch.minimum(fewer, smallest), more).clamp(min=0.0)
+        way = problem.task.margin(seen.logits.double(), problem.y).float() / dual_length(problem.threat, seen.gradient)
+        outside = torch.where(smallest < torch.inf, radius * (1 + gamma), size + way * (1 + gamma))
+        inside = torch.minimum(torch.minimum(radius, size) * (1 - gamma), smallest)
+        return torch.where(fooled, inside, outside)
+
+
+def dual_length(threat: Threat, gradient: Tensor) -> Tensor:
+    """(B,) the dual norm of gradients: how fast a linear function with this gradient grows along the norm.
+
+    L1 for `Linf`, L-inf for `L1`, the Euclidean length otherwise; never below the smallest normal number.
+    """
+    flat = gradient.flatten(1)
+    if isinstance(threat, Linf):
+        value = flat.abs().sum(1, dtype=torch.float64).to(gradient.dtype)
+    elif isinstance(threat, L1):
+        value = flat.abs().amax(1)
+    else:
+        return length(gradient)
+    return value.clamp(min=torch.finfo(gradient.dtype).tiny)
+
+
+def within(threat: Threat, delta: Tensor, radius: Tensor, region: Rows) -> Tensor:
+    """Perturbations brought into balls of the threat's norm with a radius (B,) for each row.
+
+    The nearest point of the ball in the Euclidean sense, and for `L0` of ball and box; the bounds are not looked at
+    otherwise. A radius that is infinite leaves a row alone.
+    """
+    if isinstance(threat, Linf):
+        return torch.clamp(delta, -per_row(radius, delta), per_row(radius, delta))
+    if isinstance(threat, L0):
+        return sparse(region["x"] + delta, region, radius) - region["x"]
+    if isinstance(threat, L1):
+        return _within_l1(delta, radius)
+    return delta * per_row((radius / length(delta)).clamp(max=1.0), delta)
+
+
+def _within_l1(delta: Tensor, radius: Tensor) -> Tensor:
+    """Soft thresholding with the threshold at which the absolute values sum to the radius (Duchi et al., ICML 2008)."""
+    size = delta.flatten(1).abs().double()
+    limit = radius.double().unsqueeze(1)
+    ordered = size.sort(dim=1, descending=True).values
+    excess = ordered.cumsum(1) - limit
+    count = torch.arange(1, size.shape[1] + 1, device=size.device)
+    last = (ordered * count > excess).sum(1, keepdim=True).clamp(min=1) - 1
+    threshold = (excess.gather(1, last) / (last + 1)).clamp(min=0.0)
+    return torch.copysign((size - threshold).clamp(min=0.0).to(delta.dtype), delta.flatten(1)).view_as(delta)

@@ -1,0 +1,141 @@
+"""Gradient steps on a patch, at many places of the image."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from robustest import rng
+from robustest.attacks.protocol import Climbing, Evaluation, Needs, Problem
+from robustest.checks import checked_whole
+from robustest.errors import ConfigError, expected
+from robustest.threats import Patch, Rows, Threat, per_row
+
+_FIRST_STEP, _LATER_STEP = 0.25, 0.1
+"""Lengths of the steps of a try, and of the first step afterwards, in widths of the bounds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PatchGradient(Climbing):
+    """A patch of one's own for every image (after Karmon et al., ICML 2018), at the best of many places.
+
+    First a few sign steps on the margin at each of many places, from random content. Then the best proposals seen, one
+    of a place, are refined one after the other by steps whose length falls with half a cosine. A step changes the
+    content alone, which is all that has a gradient. Places are drawn without repetition from a lattice that covers the
+    image with patches that overlap by half, and anywhere once that is used up; where the threat fixes the place, it is
+    tried again and again from new content.
+
+    Args:
+        places: places tried, >= 1.
+        tries: steps at each, >= 1.
+        kept: places refined, in 1..places.
+        refining: steps at each of those, >= 0.
+
+    Raises:
+        ConfigError: a number is out of range.
+    """
+
+    places: int = 64
+    tries: int = 2
+    kept: int = 4
+    refining: int = 20
+
+    name = "patch-gradient"
+    needs = Needs.GRADIENT
+
+    def __post_init__(self) -> None:
+        for name, least in (("places", 1), ("tries", 1), ("kept", 1), ("refining", 0)):
+            checked_whole(name, getattr(self, name), least)
+        if self.kept > self.places:
+            raise ConfigError(expected(f"kept to be at most the {self.places} places", self.kept))
+
+    @property
+    def steps(self) -> int:
+        return self.places * self.tries + self.kept * self.refining
+
+    def supports(self, threat: Threat) -> bool:
+        return isinstance(threat, Patch)
+
+    def init(self, problem: Problem, key: Tensor) -> Rows:
+        corners = lattice(problem, self.places, key)
+        z = _begun(problem, corners[:, 0], rng.fold(key, 0))
+        lowest = problem.x.new_full((len(key),), -torch.inf)
+        return {
+            "z": z,
+            "best": z.unsqueeze(1).repeat(1, self.kept, 1),  # of the best places, the best first
+            "margins": lowest.unsqueeze(1).repeat(1, self.kept),
+            "here": z,  # the best at this place
+            "margin": lowest,
+            "corners": corners,
+            "key": key,
+            "step": torch.zeros_like(key),
+        }
+
+    def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
+        assert seen.gradient is not None
+        step, now = state["step"] + 1, problem.task.losses["margin"](seen.logits, problem.y)
+        better = now > state["margin"]
+        state = {
+            **state,
+            "here": torch.where(per_row(better, seen.z), seen.z, state["here"]),
+            "margin": torch.where(better, now, state["margin"]),
+            "step": step,
+        }
+        trying = self.places * self.tries
+        turn = (step % self.tries == 0) & (step <= trying)
+        state = _ranked(state, turn)
+        late = step >= trying
+        since = (step - trying).clamp(min=0)
+        share = (since % max(1, self.refining)).to(seen.z.dtype) / max(1, self.refining)
+        length = torch.where(late, _LATER_STEP * 0.5 * (1 + torch.cos(math.pi * share)), _FIRST_STEP)
+        stride = length * problem.threat.stride(problem.region)
+        z = torch.addcmul(seen.z, problem.threat.ascent(seen.gradient), per_row(stride, seen.z))
+        rows = torch.arange(len(step), device=step.device)
+        place = torch.div(step, self.tries, rounding_mode="floor")
+        corner = state["corners"][rows, place.clamp(max=self.places - 1)]
+        z = torch.where(per_row(turn & ~late, z), _begun(problem, corner, rng.fold(state["key"], place)), z)
+        again = late & (since % max(1, self.refining) == 0)
+        kept = torch.div(since, max(1, self.refining), rounding_mode="floor").clamp(max=self.kept - 1)
+        return {**state, "z": torch.where(per_row(again, z), state["best"][rows, kept], z)}
+
+
+def _ranked(state: Rows, turn: Tensor) -> Rows:
+    """The state after the best of a place was put among those of other places, in rows whose turn it is."""
+    margins = torch.cat([state["margins"], state["margin"].unsqueeze(1)], 1)
+    order = margins.argsort(dim=1, descending=True, stable=True)[:, :-1]
+    best = torch.cat([state["best"], state["here"].unsqueeze(1)], 1)
+    best = best.gather(1, order.unsqueeze(2).expand(-1, -1, best.shape[2]))
+    return {
+        **state,
+        "best": torch.where(per_row(turn, best), best, state["best"]),
+        "margins": torch.where(turn.unsqueeze(1), margins.gather(1, order), state["margins"]),
+        "margin": torch.where(turn, -torch.inf, state["margin"]),
+    }
+
+
+def _begun(problem: Problem, corner: Tensor, key: Tensor) -> Tensor:
+    """Random content at the corners (N, 2), row and column."""
+    z = problem.threat.start(problem.region, key)
+    return torch.cat([z[:, :-2], corner], 1)
+
+
+def lattice(problem: Problem, places: int, key: Tensor) -> Tensor:
+    """(N, places, 2) places to try, row and column of the patch's upper left pixel, in an order of their own.
+
+    Without repetition from a lattice of patches that overlap by half, then anywhere.
+    """
+    threat, region, shape = problem.threat, problem.region, problem.x.shape
+    assert isinstance(threat, Patch)
+    low, high = region["low"][:, None, -2:], region["high"][:, None, -2:]
+    rows, columns = (
+        torch.linspace(0.0, side - patch, math.ceil((side - patch) / max(1, (patch + 1) // 2)) + 1, device=key.device)
+        for side, patch in zip(shape[2:], (threat.height, threat.width), strict=True)
+    )
+    every = torch.cartesian_prod(rows.round(), columns.round()).to(low.dtype)
+    order = rng.uniform(rng.fold(key, "places"), (len(every),)).argsort(dim=1, stable=True)[:, :places]
+    anywhere = rng.uniform(rng.fold(key, "anywhere"), (places - order.shape[1], 2)).to(low.dtype)
+    anywhere = (low + anywhere * (high - low + 1)).floor()
+    return torch.cat([every[order], anywhere], 1).clamp(low, high)

@@ -1,0 +1,127 @@
+"""Random search for a patch and its place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from robustest import rng
+from robustest.attacks.patch_gradient import lattice
+from robustest.attacks.protocol import Evaluation, Needs, Problem
+from robustest.attacks.queries import BestOfRounds, better_of
+from robustest.threats import Patch, Rows, Threat
+
+_EXPLORING = 5
+"""One in so many queries, the first ones, goes to a new place with new content."""
+_MOVES = 5
+"""One in so many of the others moves the patch."""
+_FIRST_WINDOW, _HALVINGS = 0.4, 5
+"""Share of the patch that a window covers at first, and how often that halves."""
+_ENOUGH = 1000
+"""Fewest queries that count as a search (docs/attacks.md)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PatchRS(BestOfRounds):
+    """Random search over a patch's place and content, told nothing but scores (Sparse-RS: Croce et al., AAAI 2022).
+
+    As in the paper's section 5, a query either moves the patch, less and less far, or sets a square window of it,
+    smaller and smaller, to one of the bounds in every channel; it is kept where the margin falls. What comes before is
+    ours: a fifth of the queries tries places of a lattice that covers the image, with stripes or one colour.
+
+    Args:
+        queries: model passes per sample, >= 1; what does not fill a round of `at_once` is left out.
+        at_once: changes tried on the same point, >= 1, of which the best is kept if it is better than the point.
+
+    Raises:
+        ConfigError: queries < 1, or at_once outside 1..queries.
+    """
+
+    queries: int = 1000
+    at_once: int = 1
+
+    name = "patch-rs"
+    needs = Needs.SCORES
+
+    def supports(self, threat: Threat) -> bool:
+        return isinstance(threat, Patch)
+
+    def enough_queries(self, threat: Threat, features: int) -> int:
+        """What docs/attacks.md asks for."""
+        return _ENOUGH
+
+    @property
+    def exploring(self) -> int:
+        """Queries that try new places."""
+        return max(1, self.queries // _EXPLORING)
+
+    def init(self, problem: Problem, key: Tensor) -> Rows:
+        return {
+            "z": problem.threat.origin(problem.region),
+            "corners": lattice(problem, self.exploring, rng.fold(key, "lattice")),
+            "value": torch.full((len(key),), -torch.inf, device=key.device),
+            "key": key,
+            "age": torch.zeros_like(key),
+        }
+
+    def ask(self, problem: Problem, state: Rows) -> Tensor:
+        threat, z, age = problem.threat, state["z"].unsqueeze(1), state["age"]
+        assert isinstance(threat, Patch)
+        shape = (len(age), self.at_once, problem.x.shape[1], threat.height, threat.width)
+        asked = self.numbers(age)
+        key = rng.fold(state["key"], age)
+        exploring, moving = asked < self.exploring, asked % _MOVES == 0
+        progress = (asked - self.exploring).clamp(min=0) / max(1, self.queries - self.exploring)
+
+        content = z[:, :, :-2].reshape(len(age), 1, *shape[2:]).expand(shape)
+        colour = _colour(problem, rng.fold(key, "colour"), (*shape[1:3], 1, 1))
+        changed = torch.where(
+            moving.view(*asked.shape, 1, 1, 1), content, self._window(problem, key, content, colour, progress)
+        )
+        striped = _colour(problem, rng.fold(key, "stripes"), (*shape[1:3], 1, threat.width))
+        plain = rng.uniform(rng.fold(key, "plain"), (self.at_once, 1, 1, 1)) < 0.5
+        fresh = torch.where(plain, colour, striped).expand(shape)
+        content = torch.where(exploring.view(*asked.shape, 1, 1, 1), fresh, changed)
+
+        last = asked.clamp(max=self.exploring - 1).unsqueeze(2).expand(-1, -1, 2)
+        corner = z[:, :, -2:] + moving.unsqueeze(2) * self._shift(problem, key, progress)
+        corner = torch.where(exploring.unsqueeze(2), state["corners"].gather(1, last), corner)
+        return torch.cat([content.flatten(2), corner], 2)
+
+    def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
+        return better_of(problem, state, seen)
+
+    def _window(self, problem: Problem, key: Tensor, content: Tensor, colour: Tensor, progress: Tensor) -> Tensor:
+        """Contents (B, A, C, H, W) with a square window in a colour (B, A, C, 1, 1), the opposite where it had it."""
+        height, width = content.shape[3:]
+        share = _FIRST_WINDOW / 2 ** (progress * _HALVINGS).floor()
+        side = (share * height * width).sqrt().round().clamp(min=1)
+        u = rng.uniform(rng.fold(key, "window"), (self.at_once, 2))
+        axes = []
+        for axis, length in enumerate((height, width)):
+            first = (u[:, :, axis] * (length + 1 - side.clamp(max=length))).floor().unsqueeze(2)
+            at = torch.arange(length, device=side.device)
+            axes.append((at >= first) & (at < first + side.unsqueeze(2)))
+        inside = (axes[0].unsqueeze(3) & axes[1].unsqueeze(2)).unsqueeze(2)
+        same = ((content == colour) | ~inside).flatten(2).all(2).view(*side.shape, 1, 1, 1)
+        return torch.where(inside, torch.where(same, sum(problem.bounds) - colour, colour), content)
+
+    def _shift(self, problem: Problem, key: Tensor, progress: Tensor) -> Tensor:
+        """(B, A, 2) whole moves of the patch, never none; half of the image's room at first, a pixel in the end."""
+        low, high = (problem.region[name][:, None, -2:] for name in ("low", "high"))
+        reach = ((high - low) / 2 * (1 - progress.unsqueeze(2)).square()).clamp(min=1)
+        u = rng.uniform(rng.fold(key, "shift"), (self.at_once, 2), -1.0, 1.0)
+        shift = (u * (reach + 0.5)).round()
+        along = rng.fold(key, "along")
+        one = torch.nn.functional.one_hot(rng.integers(along, (self.at_once,), 2), 2) * rng.signs(
+            along, (self.at_once, 1)
+        )
+        return torch.where((shift == 0).all(2, keepdim=True), one, shift)
+
+
+def _colour(problem: Problem, key: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """(B, *shape) one of the bounds each."""
+    low, high = problem.bounds
+    return torch.where(rng.uniform(key, shape) < 0.5, low, high)

@@ -1,0 +1,69 @@
+"""Projected gradient descent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from robustest.attacks.protocol import Climbing, Evaluation, Needs, Problem, enough_steps
+from robustest.checks import checked_whole
+from robustest.errors import ConfigError, expected
+from robustest.threats import L1, L2, Rows, Threat, filled, per_row
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PGD(Climbing):
+    """Steps along the cross-entropy's steepest ascent, each projected back (Madry et al., ICLR 2018, section 2.1).
+
+    Args:
+        steps: gradient steps, >= 1.
+        step_size: length of a step in input units, or in steps of the threat's `ascent` where a proposal is no
+            input; None means 2 * eps / steps: together the steps span the ball, so that from any start they reach any
+            corner. Where there is no eps it is the threat's `stride`.
+        random_start: begin at a random point of the ball rather than at the sample.
+
+    In an L2 ball the last proposal is the ball's point in the direction of the last gradient: what the steps only
+    approach along the sphere, and exactly the worst one where the loss is linear.
+
+    Raises:
+        ConfigError: steps < 1 or step_size <= 0.
+    """
+
+    steps: int = 40
+    step_size: float | None = None
+    random_start: bool = True
+
+    name = "pgd"
+    needs = Needs.GRADIENT
+    climbs: ClassVar[str] = "log_odds"
+
+    def __post_init__(self) -> None:
+        checked_whole("steps", self.steps, 1)
+        if self.step_size is not None and not self.step_size > 0:
+            raise ConfigError(expected("step_size > 0", self.step_size))
+
+    def enough_queries(self, threat: Threat, features: int) -> int | None:
+        """Any number, but never where pixels or a place must be chosen."""
+        return enough_steps(threat)
+
+    def init(self, problem: Problem, key: Tensor) -> Rows:
+        threat, region = problem.threat, problem.region
+        z = threat.start(region, key) if self.random_start else threat.origin(region)
+        return {"z": z, "step": torch.zeros_like(key)}
+
+    def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
+        assert seen.gradient is not None
+        threat, region, rounds = problem.threat, problem.region, state["step"] + 1
+        size = threat.stride(region)
+        size = size * (2 / self.steps) if self.step_size is None else torch.full_like(size, self.step_size)
+        if isinstance(threat, L1):  # the steepest step is along one element, and often past its bound
+            return {"z": seen.z + filled(seen.gradient, seen.z, region, size), "step": rounds}
+        ascent = threat.ascent(seen.gradient)
+        z = torch.addcmul(seen.z, per_row(size, seen.z), ascent)
+        if isinstance(threat, L2):
+            last = per_row(rounds >= self.steps, z)
+            z = torch.where(last, problem.x + threat.eps * ascent, z)
+        return {"z": z, "step": rounds}

@@ -1,1 +1,0 @@
-"""Attacks without gradients: they ask for scores or labels alone, and draw."""

@@ -1,0 +1,152 @@
+"""The fewest pixels: gradient steps on a smooth count, then the same with one pixel less each time."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from robustest.attacks.protocol import Climbing, Evaluation, Needs, Problem, cosine
+from robustest.checks import checked_whole
+from robustest.errors import ConfigError, expected
+from robustest.threats import L0, Rows, Threat, by_pixel, per_row, sparse
+
+_BETA1, _BETA2, _TINY = 0.9, 0.999, 1e-8
+"""Adam's defaults (Kingma and Ba, ICLR 2015)."""
+_LAST = 0.1
+"""Length of the last step of the first part, as a share of the first."""
+_ENDLESS, _SHORT = 1e4, 0.2
+"""Lengths of a step of the second part, in widths of the bounds for an element of mean gradient."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SigmaZero(Climbing):
+    """sigma-zero (Cina et al., ICLR 2025, algorithm 1): the fewest changed pixels that are enough.
+
+    Descends the margin of the label, cut off at zero, plus the smooth share of changed pixels
+    `mean(s / (s + sigma))`, where s is a pixel's squared change over its channels. The gradient is scaled to a largest
+    element of 1 and goes through Adam, as the authors run it; the step length falls with half a cosine to a tenth.
+    Afterwards pixels that changed by less than a threshold are put back. The threshold grows while the proposal is
+    adversarial and shrinks while it is not. It walks from the sample and is confined to the bounds alone; changes are
+    counted as shares of the bounds' width. The numbers are the paper's, but for fewer steps; with one channel it is
+    the paper's attack, which counts elements.
+
+    What it found is then improved by a second part of our own: projected steps that climb the margin with one pixel
+    less than the fewest so far, and never more than the threat allows. Every fourth step is endless: where the model
+    is linear it is the best that so many pixels can do, so the count that is left is the smallest there is.
+
+    Args:
+        steps: gradient steps of both parts, >= 1.
+        improving: how many of them belong to the second part, in 0..steps; None means a fifth.
+        step_size: length of the first step, > 0.
+        sigma: smoothness of the count, > 0: smaller is closer to the count.
+        threshold: the change below which pixels are put back, to begin with, in 0..1.
+        threshold_step: how fast the threshold moves, as a share of the step length, >= 0.
+
+    Raises:
+        ConfigError: a number is out of range.
+    """
+
+    steps: int = 300
+    improving: int | None = None
+    step_size: float = 1.0
+    sigma: float = 1e-3
+    threshold: float = 0.3
+    threshold_step: float = 0.01
+
+    name = "sigma-zero"
+    needs = Needs.GRADIENT
+    confined: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        checked_whole("steps", self.steps, 1)
+        if self.improving is not None and not (type(self.improving) is int and 0 <= self.improving <= self.steps):
+            raise ConfigError(expected(f"improving to be a whole number in 0..{self.steps}", self.improving))
+        for name in ("step_size", "sigma"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ConfigError(expected(f"{name} > 0", getattr(self, name)))
+        if not 0 <= self.threshold <= 1:
+            raise ConfigError(expected("threshold to be in 0..1", self.threshold))
+        if not 0 <= self.threshold_step < math.inf:
+            raise ConfigError(expected("threshold_step >= 0", self.threshold_step))
+
+    @property
+    def walking(self) -> int:
+        """Steps of the first part."""
+        return self.steps - (self.steps // 5 if self.improving is None else self.improving)
+
+    def supports(self, threat: Threat) -> bool:
+        return isinstance(threat, L0)
+
+    def init(self, problem: Problem, key: Tensor) -> Rows:
+        return {
+            "z": problem.x,
+            "threshold": problem.region["span"].new_full((len(key),), self.threshold),
+            "step": torch.zeros_like(key),
+            "drift": torch.zeros_like(problem.x),  # Adam's moving averages of the gradient and of its square
+            "square": torch.zeros_like(problem.x),
+            "best": problem.x,
+            "fewest": torch.full_like(key, by_pixel(problem.x).shape[2] + 1),
+        }
+
+    def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
+        x = problem.x
+        fooled = ~problem.task.holds(seen.logits, problem.y)
+        changed = by_pixel(seen.z != x).any(1).sum(1)
+        better = fooled & (changed < state["fewest"])
+        state = {
+            **state,
+            "best": torch.where(per_row(better, x), seen.z, state["best"]),
+            "fewest": torch.where(better, changed, state["fewest"]),
+        }
+        walked = self._walk(problem, state, seen, fooled)
+        late = state["step"] >= self.walking
+        z = torch.where(per_row(late, x), self._improve(problem, state, seen), walked["z"])
+        return {**state, **walked, "z": z, "step": state["step"] + 1}
+
+    def _walk(self, problem: Problem, state: Rows, seen: Evaluation, fooled: Tensor) -> Rows:
+        """The next proposal and threshold of the paper's attack."""
+        assert seen.gradient is not None
+        x, span = problem.x, per_row(problem.region["span"], problem.x)
+        walked, last = max(1, self.walking), self.step_size * _LAST
+        length = cosine(self.step_size, last, state["step"].clamp(max=walked), walked)
+        shift = self.threshold_step * length
+        threshold = (state["threshold"] + torch.where(fooled, shift, -shift)).clamp(0, 1)
+        delta = (seen.z - x) / span
+        loss = seen.gradient * span * per_row(~fooled, x)  # cut off at zero
+        unit = _unit(loss - self._count_slope(delta))
+        drift = torch.lerp(state["drift"], unit, 1 - _BETA1)
+        square = torch.lerp(state["square"], unit.square(), 1 - _BETA2)
+        age = state["step"].double() + 1
+        mean, spread = (v / per_row((1 - beta**age).to(x.dtype), x) for v, beta in ((drift, _BETA1), (square, _BETA2)))
+        z = x + (delta + per_row(length, x) * mean / (spread.sqrt() + _TINY)) * span
+        z = z.clamp(*problem.bounds)
+        change = by_pixel((z - x).abs() / span).amax(1, keepdim=True)
+        kept = torch.where(change >= threshold.view(-1, 1, 1), by_pixel(z), by_pixel(x))
+        return {"z": kept.reshape(x.shape), "threshold": threshold, "drift": drift, "square": square}
+
+    def _improve(self, problem: Problem, state: Rows, seen: Evaluation) -> Tensor:
+        """A step up the margin, with one pixel less than the fewest that were enough."""
+        assert seen.gradient is not None
+        x, threat = problem.x, problem.threat
+        count = state["step"] - self.walking
+        from_ = torch.where(per_row(count <= 0, x), state["best"], seen.z)
+        length = torch.where(count % 4 == 3, _ENDLESS, _SHORT) * problem.region["span"]
+        z = torch.addcmul(from_, threat.ascent(seen.gradient), per_row(length.to(x.dtype), x))
+        return sparse(z, problem.region, (state["fewest"] - 1).clamp(max=int(threat.radius)))
+
+    def _count_slope(self, delta: Tensor) -> Tensor:
+        """The gradient of the smooth share of changed pixels."""
+        moved = by_pixel(delta)
+        squared = moved.square().sum(1, keepdim=True)
+        slope = 2 * self.sigma * moved / (squared + self.sigma).square() / moved.shape[2]
+        return slope.reshape(delta.shape)
+
+
+def _unit(v: Tensor) -> Tensor:
+    """Each row scaled to a largest element of 1; zero stays zero."""
+    largest = v.abs().flatten(1).amax(1).clamp(min=torch.finfo(v.dtype).tiny)
+    return v / per_row(largest, v)

@@ -1,0 +1,124 @@
+"""Random search for the few elements that matter."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from robustest import rng
+from robustest.attacks.protocol import Evaluation, Needs, Problem
+from robustest.attacks.queries import BestOfRounds, better_of, enough_scores
+from robustest.errors import ConfigError, expected
+from robustest.threats import L0, L1, Rows, Threat, by_pixel
+
+_FALLS = ((0, 1), (50, 2), (200, 4), (500, 5), (1000, 6), (2000, 8), (4000, 10), (6000, 12), (8000, 15))
+"""After so many of `_OF` queries the share of pixels exchanged is `alpha` over so much."""
+_OF = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SparseRS(BestOfRounds):
+    """Sparse random search, told nothing but scores (Sparse-RS: Croce et al., AAAI 2022, section 3).
+
+    L0: holds as many changed pixels as the threat allows, each with every channel at one of its bounds. A query puts
+    some of them back and changes as many others instead; it is kept where the margin falls. How many shrinks with
+    the queries, as in the paper, whose schedule of 10,000 queries is stretched to `queries`. Values that would
+    change nothing become the opposite bounds, which the paper does not do.
+
+    L1, which the paper leaves out: the same with single elements, as many as eps pays for on average.
+
+    Args:
+        queries: model passes per sample, >= 1; what does not fill a round of `at_once` is left out.
+        alpha: share of the pixels that the first queries exchange, in (0, 1].
+        at_once: changes tried on the same point, >= 1, of which the best is kept if it is better than the point. The
+            paper tries 1; more are faster where a batch holds few samples.
+
+    Raises:
+        ConfigError: queries < 1, alpha outside (0, 1], or at_once outside 1..queries.
+    """
+
+    queries: int = 1000
+    alpha: float = 0.3
+    at_once: int = 1
+
+    name = "sparse-rs"
+    needs = Needs.SCORES
+
+    def __post_init__(self) -> None:
+        BestOfRounds.__post_init__(self)  # super() fails in a class that slots made anew
+        if not 0 < self.alpha <= 1:
+            raise ConfigError(expected("alpha in (0, 1]", self.alpha))
+
+    def supports(self, threat: Threat) -> bool:
+        return isinstance(threat, L0 | L1)
+
+    def enough_queries(self, threat: Threat, features: int) -> int | None:
+        """What docs/attacks.md asks for."""
+        return enough_scores(threat, features)
+
+    def init(self, problem: Problem, key: Tensor) -> Rows:
+        return {
+            "z": problem.x,
+            "value": torch.full((len(key),), -torch.inf, device=key.device),
+            "key": key,
+            "age": torch.zeros_like(key),
+        }
+
+    def ask(self, problem: Problem, state: Rows) -> Tensor:
+        x, z = (_elements(problem, v).unsqueeze(1) for v in (problem.x, state["z"]))
+        age = state["age"]
+        channels, places = x.shape[2:]
+        asked = self.numbers(age)
+        key = rng.fold(state["key"], age)
+        u = rng.uniform(rng.fold(key, "places"), (self.at_once, places))
+        changed = (z != x).any(2)
+        most, allowed = _allowed(problem)
+        # Those that go are the changed ones with the largest draws; those that come have the smallest.
+        going = self._exchanged(asked, allowed)
+        stays = changed & ~_largest(torch.where(changed, u, -1.0), going, most)
+        coming = allowed.unsqueeze(1) - stays.sum(2)
+        fresh = _largest(torch.where(stays, -1.0, 1 - u), coming, most) & ~stays
+        low, high = problem.bounds
+        coin = rng.uniform(rng.fold(key, "values"), (self.at_once, channels, places)) < 0.5
+        value = torch.where(coin, low, high)
+        value = torch.where((value == x).all(2, keepdim=True), low + high - value, value)
+        moved = torch.where(fresh.unsqueeze(2), value, torch.where(stays.unsqueeze(2), z, x))
+        return moved.reshape(len(age), self.at_once, *problem.x.shape[1:])
+
+    def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
+        return better_of(problem, state, seen)
+
+    def _exchanged(self, asked: Tensor, allowed: Tensor) -> Tensor:
+        """(B, A) how many pixels are exchanged after so many queries (B, A)."""
+        marks = torch.tensor([self.queries * at / _OF for at, _ in _FALLS[1:]], device=asked.device)
+        shares = torch.tensor([self.alpha / by for _, by in _FALLS], device=asked.device)
+        share = shares[torch.bucketize(asked.to(marks.dtype), marks, right=True)]
+        return (share * allowed.unsqueeze(1)).ceil().clamp(min=1).long()
+
+
+def _elements(problem: Problem, v: Tensor) -> Tensor:
+    """(B, C, P): what counts as one change, a pixel with its channels for L0 and a single element for L1."""
+    return by_pixel(v) if isinstance(problem.threat, L0) else v.flatten(1).unsqueeze(1)
+
+
+def _allowed(problem: Problem) -> tuple[int, Tensor]:
+    """The most changes that any sample may have, and (B,) int64 those of each."""
+    threat, x, (low, high) = problem.threat, problem.x, problem.bounds
+    places = _elements(problem, x).shape[2]
+    if isinstance(threat, L0):
+        most = min(threat.pixels, places)
+        return most, torch.full((len(x),), most, device=x.device)
+    # A bound drawn at random is half of the span away, from an element at a bound all of it.
+    most = min(places, math.ceil(2 * threat.radius / (high - low)))
+    edge = ((x == low) | (x == high)).flatten(1).double().mean(1)
+    return most, (2 * threat.radius / ((high - low) * (1 + edge))).ceil().long().clamp(max=most)
+
+
+def _largest(score: Tensor, count: Tensor, most: int) -> Tensor:
+    """(B, A, P) whether a score (B, A, P) is among the `count` (B, A) largest, `most` at most."""
+    order = score.topk(most, dim=2).indices
+    chosen = torch.arange(most, device=score.device) < count.unsqueeze(2)
+    return torch.zeros_like(score, dtype=torch.bool).scatter(2, order, chosen)

@@ -1,0 +1,134 @@
+"""Turning, moving and zooming: all poses of a grid, and gradient steps on the pose."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from robustest import rng
+from robustest.attacks.protocol import Climbing, Evaluation, Needs, Problem
+from robustest.checks import checked_whole
+from robustest.errors import ConfigError, expected
+from robustest.threats import Rows, Spatial, Threat, per_row
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpatialGrid:
+    """Every pose of a grid (Engstrom et al., ICML 2019), from the largest to the pose that changes nothing.
+
+    The grid has an odd number of values for each element of a pose that the threat lets vary, so that 0 is one of
+    them; the budget goes to them as evenly as it can. Nothing is asked but whether the model is wrong, so labels
+    are enough. What is left of the budget once the grid is done goes over it again; with the default budget it has
+    5 values of each of four elements, 625 poses, and 625 of one that varies alone.
+
+    Args:
+        poses: the budget, >= 1; the grid is the largest that has no more poses than this.
+
+    Raises:
+        ConfigError: poses is out of range.
+    """
+
+    poses: int = 625
+
+    name = "spatial-grid"
+    needs = Needs.LABELS
+
+    def __post_init__(self) -> None:
+        checked_whole("poses", self.poses, 1)
+
+    @property
+    def steps(self) -> int:
+        return self.poses - 1  # the engine asks once more at the end
+
+    def supports(self, threat: Threat) -> bool:
+        return isinstance(threat, Spatial)
+
+    def init(self, problem: Problem, key: Tensor) -> Rows:
+        return {"step": torch.zeros_like(key)}
+
+    def ask(self, problem: Problem, state: Rows) -> Tensor:
+        assert isinstance(problem.threat, Spatial)
+        rest, columns = state["step"], []
+        for values, limit in zip(self.values(problem.threat), problem.region["high"].unbind(1), strict=True):
+            columns.append(limit * _share(rest % values, values).to(limit.dtype))
+            rest = torch.div(rest, values, rounding_mode="floor")
+        return torch.stack(columns, 1)
+
+    def objective(self, problem: Problem, state: Rows, logits: Tensor) -> Tensor:
+        return problem.task.losses["margin"](logits, problem.y)
+
+    def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
+        return {"step": state["step"] + 1}
+
+    def values(self, threat: Spatial) -> tuple[int, ...]:
+        """How many values of each element of a pose the grid has."""
+        values = [1] * 4
+        free = [i for i, limit in enumerate(threat.limits) if limit > 0]
+        while free:
+            least = min(free, key=lambda i: values[i])
+            if math.prod(values) // values[least] * (values[least] + 2) > self.poses:
+                break
+            values[least] += 2
+        return tuple(values)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpatialGradient(Climbing):
+    """Projected steps up the margin on the pose (Engstrom et al., ICML 2019), from several random poses.
+
+    The first start is the sample itself. Steps go along the sign of the gradient, every element by a share of its
+    limit that falls with half a cosine.
+
+    Args:
+        starts: poses to start from, >= 1.
+        climbing: steps from each, >= 1.
+        step_size: length of the first step, as a share of the limits, > 0.
+
+    Raises:
+        ConfigError: a number is out of range.
+    """
+
+    starts: int = 5
+    climbing: int = 20
+    step_size: float = 0.5
+
+    name = "spatial-gradient"
+    needs = Needs.GRADIENT
+
+    def __post_init__(self) -> None:
+        checked_whole("starts", self.starts, 1)
+        checked_whole("climbing", self.climbing, 1)
+        if not 0 < self.step_size < math.inf:
+            raise ConfigError(expected("step_size > 0", self.step_size))
+
+    @property
+    def steps(self) -> int:
+        return self.starts * self.climbing
+
+    def supports(self, threat: Threat) -> bool:
+        return isinstance(threat, Spatial)
+
+    def init(self, problem: Problem, key: Tensor) -> Rows:
+        return {"z": problem.threat.origin(problem.region), "key": key, "step": torch.zeros_like(key)}
+
+    def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
+        assert seen.gradient is not None
+        threat, region = problem.threat, problem.region
+        share = (state["step"] % self.climbing).to(seen.z.dtype) / self.climbing
+        length = self.step_size * 0.5 * (1 + torch.cos(math.pi * share)) * threat.stride(region)
+        climbed = torch.addcmul(seen.z, threat.ascent(seen.gradient), per_row(length, seen.z))
+        step = state["step"] + 1
+        turn = (step % self.climbing == 0) & (step < self.steps)
+        fresh = threat.start(region, rng.fold(state["key"], step))
+        return {**state, "z": torch.where(per_row(turn, climbed), fresh, climbed), "step": step}
+
+
+def _share(place: Tensor, values: int) -> Tensor:
+    """The value at a place (N,) of `values` evenly spaced ones in -1..1, counted from the ends inwards."""
+    if values == 1:
+        return torch.zeros_like(place, dtype=torch.float64)
+    inwards = 1 - 2 * torch.div(place, 2, rounding_mode="floor").double() / (values - 1)
+    return torch.where(place % 2 == 0, inwards, -inwards)

@@ -1,0 +1,109 @@
+"""Simultaneous perturbation stochastic approximation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from robustest import rng
+from robustest.attacks.protocol import Evaluation, Needs, Problem
+from robustest.attacks.queries import OneByOne, enough_scores
+from robustest.checks import checked_whole
+from robustest.errors import ConfigError, expected
+from robustest.threats import L2, Linf, Rows, Threat, Unbounded, per_row
+
+_BETA1, _BETA2, _TINY = 0.9, 0.999, 1e-8
+"""Adam's defaults (Kingma and Ba, ICLR 2015)."""
+_ENOUGH = 2000
+"""Fewest queries that count as a search of a ball, however few features there are (docs/attacks.md)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SPSA(OneByOne):
+    """Adam on gradients estimated from pairs of opposite probes (Uesato et al., ICML 2018, algorithm 1).
+
+    Each pair evaluates the margin at z + delta * v and z - delta * v, v a random vector of signs; the difference
+    over 2 * delta, times v, estimates the gradient (Spall, 1992). One probe a step; after `pairs` pairs the mean of
+    their estimates moves z. The probes are projected too, so that each may already be a counterexample.
+
+    L-inf takes Adam's step, as the paper does. L2 takes one of length `step_size` along the running mean of the
+    estimates: Adam's division, coordinate by coordinate, is made for the other norm and weakens it here.
+
+    Args:
+        queries: model passes per sample, >= 1; two for each pair, and one for the last point.
+        pairs: pairs whose estimates make one step, >= 1. The paper takes more, with many more queries.
+        delta: length of a probe along each coordinate, in input units; None means 0.01 of the span of the bounds.
+        step_size: how far a step goes, in input units; None means a fifth of the way across the ball.
+
+    Raises:
+        ConfigError: queries or pairs < 1, delta or step_size <= 0.
+    """
+
+    queries: int = 2000
+    pairs: int = 32
+    delta: float | None = None
+    step_size: float | None = None
+
+    name = "spsa"
+    needs = Needs.SCORES
+
+    def __post_init__(self) -> None:
+        checked_whole("queries", self.queries, 1)
+        checked_whole("pairs", self.pairs, 1)
+        for what, length in (("delta", self.delta), ("step_size", self.step_size)):
+            if length is not None and not length > 0:
+                raise ConfigError(expected(f"{what} > 0", length))
+
+    def supports(self, threat: Threat) -> bool:
+        return isinstance(threat, Linf | L2 | Unbounded)
+
+    def enough_queries(self, threat: Threat, features: int) -> int | None:
+        """What docs/attacks.md asks for; one where there is no limit but the bounds."""
+        return enough_scores(threat, features, _ENOUGH)
+
+    def init(self, problem: Problem, key: Tensor) -> Rows:
+        z = problem.threat.start(problem.region, rng.fold(key, "start"))
+        zero = torch.zeros_like(z)
+        value = torch.zeros(len(z), device=z.device)
+        return {"z": z, "sum": zero, "m": zero, "v": zero, "value": value, "key": key, "age": torch.zeros_like(key)}
+
+    def ask(self, problem: Problem, state: Rows) -> Tensor:
+        age = state["age"]
+        sign = torch.where(age >= self.steps, 0, 1 - 2 * (age % 2)).float()  # the last one is z itself
+        return state["z"] + per_row(sign * self._delta(problem), problem.x) * self._signs(problem, state)
+
+    def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
+        age, value = state["age"], problem.task.losses["margin"](seen.logits, problem.y)
+        slope = (age % 2) * (state["value"] - value)  # 0 after the first of a pair
+        told = {**state, "value": value, "age": age + 1}
+        told["sum"] = torch.addcmul(state["sum"], per_row(slope, problem.x), self._signs(problem, state))
+        moving = ((age + 1) % (2 * self.pairs) == 0) | (age + 1 == self.steps)
+        if moving.device.type == "cpu" and not bool(moving.any()):
+            return told
+        return {**told, **self._adam_step(problem, told, per_row(moving.float(), problem.x))}
+
+    def _adam_step(self, problem: Problem, state: Rows, moving: Tensor) -> Rows:
+        """Adam's step for rows where moving (B, 1, ...) is 1; the estimates' scale cancels in it."""
+        gradient = state["sum"]
+        m = torch.lerp(state["m"], gradient, moving * (1 - _BETA1))
+        v = torch.lerp(state["v"], gradient.square(), moving * (1 - _BETA2))
+        count = -(-state["age"] // (2 * self.pairs))
+        m_hat = m / per_row(1 - _BETA1**count, m)
+        v_hat = v / per_row(1 - _BETA2**count, v)
+        threat, region = problem.threat, problem.region
+        step = threat.ascent(m_hat) if isinstance(threat, L2) else m_hat / (v_hat.sqrt() + _TINY)
+        length = (
+            threat.stride(region) / 5 if self.step_size is None else torch.full_like(region["span"], self.step_size)
+        )
+        z = threat.project(state["z"] + per_row(length, step) * step, region)
+        return {"z": torch.lerp(state["z"], z, moving), "m": m, "v": v, "sum": gradient * (1 - moving)}
+
+    def _delta(self, problem: Problem) -> float:
+        low, high = problem.bounds
+        return 0.01 * (high - low) if self.delta is None else self.delta
+
+    def _signs(self, problem: Problem, state: Rows) -> Tensor:
+        """(B, *S) the vector of signs of each row's current pair."""
+        return rng.signs(rng.fold(state["key"], state["age"] // 2), problem.x.shape[1:])

@@ -1,0 +1,317 @@
+"""The Square attack: random search over windows, by scores alone.
+
+The algorithm, for each sample:
+
+1. Start at the edge of the ball: stripes of its corners (L-inf), or a grid of bumps (L2, L1).
+2. `ask`: change one window, at a random place, in a random way that stays at the edge of the ball. Windows get smaller
+   by the paper's schedule, which `_plan` works out once.
+3. `tell`: keep the change if the margin loss is larger than ever before; else forget it.
+4. Go on with 2 until the queries are spent. The engine ends earlier what is broken.
+
+With `at_once` a step tries several windows on the same point and keeps the best of them, if any is better.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from robustest import rng
+from robustest.attacks.protocol import Evaluation, Needs, Problem
+from robustest.attacks.queries import BestOfRounds, best_of, enough_scores
+from robustest.errors import ConfigError, expected
+from robustest.threats import L1, L2, Linf, Rows, Threat, Unbounded, per_row
+
+_HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
+"""Queries out of `_OF` after which the changed share of the input halves (section 4.1)."""
+_OF = 10_000
+_TINY = 1e-12
+_TILES = 5
+"""L2 begins with about this many tiles along each axis."""
+_LEAST = 3
+"""No window of L2 has a smaller side: it has to hold two pyramids."""
+
+Grid = tuple[int, int, int]
+"""Channels, height and width that an input is seen as."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Square(BestOfRounds):
+    """Random search over windows, kept where the margin falls (Andriushchenko et al., ECCV 2020, algorithms 1 to 3).
+
+    L-inf, and no bound but the input's own: begins with vertical stripes of the ball's corners; each query sets one
+    square window, in every channel, to a random corner, and one that would change nothing to the opposite corner.
+    L2: begins with a grid of bumps; each query moves the length spent in two windows into the first of them, in the
+    shape of two pyramids of opposite sign. L1 (Croce and Hein, ICML 2021, section 4): the same in that norm's lengths.
+
+    An input (C, H, W) is searched as it is; (H, W) is one channel; (D,), tabular data, is one channel of height 1,
+    whose windows are runs of neighbouring columns; (C, T, H, W) has T * H rows. Where a square does not fit, the
+    window is as long as it takes to keep its area.
+
+    Args:
+        queries: model passes per sample, >= 1; what does not fill a round of `at_once` is left out.
+        p_init: share of the input that the first windows cover, in (0, 1]; it halves nine times, as in the paper,
+            whose schedule of 10,000 queries is stretched to `queries`.
+        at_once: windows tried on the same point, >= 1, of which the best is kept if it is better than the point. The
+            paper tries 1. More take as many queries in fewer model passes, which is faster where a batch holds a few
+            samples only, and lose little: most windows are rejected.
+
+    Raises:
+        ConfigError: queries < 1, p_init outside (0, 1], or at_once outside 1..queries.
+    """
+
+    queries: int = 1000
+    p_init: float = 0.8
+    at_once: int = 1
+
+    name = "square"
+    needs = Needs.SCORES
+
+    def __post_init__(self) -> None:
+        BestOfRounds.__post_init__(self)  # super() fails in a class that slots made anew
+        if not 0 < self.p_init <= 1:
+            raise ConfigError(expected("p_init in (0, 1]", self.p_init))
+
+    def supports(self, threat: Threat) -> bool:
+        return isinstance(threat, Linf | L2 | L1 | Unbounded)
+
+    def enough_queries(self, threat: Threat, features: int) -> int | None:
+        """What docs/attacks.md asks for; one where there is no limit but the bounds."""
+        return enough_scores(threat, features)
+
+    def init(self, problem: Problem, key: Tensor) -> Rows:
+        x, region, threat = problem.x, problem.region, problem.threat
+        channels, height, width = grid = grid_of(x)
+        if isinstance(threat, L1 | L2):
+            bumps = _tiles(rng.fold(key, "start"), grid).view_as(x)
+            size = torch.linalg.vector_norm(bumps.flatten(1), _order(threat), dim=1).clamp(min=_TINY)
+            z = threat.project(x + per_row(threat.stride(region) / size, x) * bumps, region)
+        else:
+            stripes = rng.signs(rng.fold(key, "start"), (channels, 1, width)).add_(1).div_(2)
+            z = torch.lerp(region["low"], region["high"], stripes.expand(-1, -1, height, -1).reshape(x.shape))
+        # All draws at once: one by one they would cost as much as a small model's passes.
+        each = (5 if isinstance(threat, L1 | L2) else 2) + channels
+        return {
+            "z": z,
+            "value": torch.full((len(x),), -torch.inf, device=x.device),
+            "age": torch.zeros_like(key),
+            "draws": rng.uniform(rng.fold(key, "windows"), (self.steps + 1, self.at_once, each)),
+        }
+
+    def ask(self, problem: Problem, state: Rows) -> Tensor:
+        propose = _pyramids if isinstance(problem.threat, L1 | L2) else _corners
+        return propose(self, problem, state).view(len(problem.x), self.at_once, *problem.x.shape[1:])
+
+    def tell(self, problem: Problem, state: Rows, seen: Evaluation) -> Rows:
+        value, z = best_of(problem, seen)
+        better = (value > state["value"]).to(z.dtype)
+        return {
+            "z": torch.lerp(state["z"], z, per_row(better, z)),
+            "value": torch.maximum(value, state["value"]),
+            "age": state["age"] + 1,
+            "draws": state["draws"],
+        }
+
+
+# Speed: most of these tensors are as large as the inputs, so they are combined by arithmetic on masks of 0 and 1,
+# which `lerp` takes exactly. `where` and comparisons cost several times as much on a CPU.
+
+
+class _Plan(NamedTuple):
+    """What every ask looks up; a stage is a span of queries with one window size, stage 0 the start alone.
+
+    Attributes:
+        marks: (S - 1,) int64, the ages after which the next stage begins.
+        size: (S, 2) float32, height and width of the windows.
+        room: (S, 2) float32, how many places a window can take along each axis.
+        slope: (S, 2, 2, L + 2) float32, heights of pyramids by stage, axis, whether the axis is split, and offset from
+            the window's first coordinate plus one; L is the longer of the grid's axes.
+        steep: (S,) float32, lengths of pairs of pyramids, by the norm's order.
+        split: (S, 2, 2) int64, whether each axis is split, by stage and a coin.
+        places: (L,) float32: 0, 1, 2 ...
+    """
+
+    marks: Tensor
+    size: Tensor
+    room: Tensor
+    slope: Tensor
+    steep: dict[int, Tensor]
+    split: Tensor
+    places: Tensor
+
+
+@lru_cache(maxsize=64)
+def _plan(attack: Square, grid: Grid, least: int, device: torch.device) -> _Plan:
+    marks = [0, *(attack.queries * mark // _OF for mark in _HALVINGS)]
+    sizes = [(0, 0), *(window_size(attack.p_init / 2**halved, grid, least) for halved in range(len(marks)))]
+    length = max(grid[1:])
+    pairs = [pyramid_pair(*size, upright=False) for size in sizes]
+    slope = torch.zeros(len(sizes), 2, 2, length + 2)
+    for stage, size in enumerate(sizes):
+        for axis, side in enumerate(size):
+            for split in (0, 1):
+                slope[stage, axis, split, 1 : 1 + side] = _slope(side, max(size), bool(split))
+    return _Plan(
+        torch.tensor(marks, device=device),
+        torch.tensor(sizes, device=device).float(),
+        torch.tensor(grid[1:], device=device) + 1 - torch.tensor(sizes, device=device).float(),
+        slope.to(device),
+        {
+            order: torch.stack([pair.flatten().norm(order).clamp(min=_TINY) for pair in pairs]).to(device)
+            for order in (1, 2)
+        },
+        torch.tensor([_splits(*size) for size in sizes], device=device),
+        torch.arange(length, device=device).float(),
+    )
+
+
+def grid_of(x: Tensor) -> Grid:
+    """Channels, height and width that inputs x (N, *S) are seen as."""
+    shape = (1, 1, *x.shape[1:])[-max(3, x.ndim - 1) :]
+    return shape[0], math.prod(shape[1:-1]), shape[-1]
+
+
+def window_size(share: float, grid: Grid, least: int = 1) -> tuple[int, int]:
+    """Height and width of a window over that share of the grid: a square of a side >= least, where one fits."""
+    _, height, width = grid
+    short, long = sorted((height, width))
+    side = max(least, round(math.sqrt(share * height * width)))
+    if side <= short:
+        return side, side
+    run = min(long, max(least, round(share * long)))
+    return (height, run) if height <= width else (run, width)
+
+
+def _windows(plan: _Plan, stage: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+    """Windows placed by u (B, k, 2) in [0, 1): their first coordinates (B, k, 2); (B, k, 2, L) 1 inside, 0 outside."""
+    size = plan.size[stage].unsqueeze(1)
+    first = (u * plan.room[stage].unsqueeze(1)).floor_()
+    off_centre = (plan.places - (first + (size - 1) / 2).unsqueeze(3)).abs_()
+    return first, ((size + 1) / 2).unsqueeze(3).sub(off_centre).clamp_(0, 1)
+
+
+def _queries_and_draws(attack: Square, state: Rows) -> tuple[Tensor, Tensor]:
+    """For each of the A = at_once proposals of a row: the queries before it (B A,), and its uniform draws (B A, n)."""
+    age, draws = state["age"], state["draws"]
+    return attack.numbers(age).flatten(), draws[torch.arange(len(age), device=age.device), age].flatten(0, 1)
+
+
+def _corners(attack: Square, problem: Problem, state: Rows) -> Tensor:
+    """The proposals for L-inf (algorithm 2), (B, A, C, H, W)."""
+    channels, height, width = grid = grid_of(problem.x)
+    plan = _plan(attack, grid, 1, problem.x.device)
+    z, low, high = (
+        t.expand_as(problem.x).reshape(-1, 1, *grid)
+        for t in (state["z"], problem.region["low"], problem.region["high"])
+    )
+    asked, u = _queries_and_draws(attack, state)
+    stage = torch.bucketize(asked, plan.marks)
+    _, inside = _windows(plan, stage, u[:, None, :2])
+    window = inside[:, :, 0, :height, None] * inside[:, :, 1, None, :width]
+    window = window.view(-1, attack.at_once, 1, height, width)
+    up = (u[:, 2:] < 0.5).float().view(-1, attack.at_once, channels)
+    area = plan.size[stage].prod(1).view(-1, attack.at_once, 1)
+    same = (((z - low).sign() * window).sum((3, 4)) == up * area).all(2, keepdim=True)
+    up = (up - same.float()).abs()
+    return torch.lerp(z, torch.lerp(low, high, up[..., None, None]), window)
+
+
+def _pyramids(attack: Square, problem: Problem, state: Rows) -> Tensor:
+    """The proposals for L2 (algorithm 3), (B A, C, H, W)."""
+    channels, height, width = grid = grid_of(problem.x)
+    plan = _plan(attack, grid, _LEAST, problem.x.device)
+    x, z = (t.reshape(-1, *grid).repeat_interleave(attack.at_once, 0) for t in (problem.x, state["z"]))
+    asked, u = _queries_and_draws(attack, state)
+    stage, moved = torch.bucketize(asked, plan.marks), z - x
+    first, inside = _windows(plan, stage, u[:, :4].view(-1, 2, 2))
+    split = plan.split[stage, (u[:, 4] < 0.5).long()]
+    slope = plan.slope[stage.unsqueeze(1), torch.arange(2, device=x.device), split]
+    at = (plan.places - first[:, 0, :, None]).clamp_(-1, len(plan.places)).add_(1).long()
+    slope = slope.gather(2, at)
+    bump = _pyramid_pair(slope[:, 0, :height], slope[:, 1, :width])
+    sign = torch.where(u[:, 5:] < 0.5, 1.0, -1.0)
+
+    both = inside[:, :1] * inside[:, 1:]
+    masks = torch.cat([inside, both, torch.ones_like(both)], 1)
+    rows, columns = masks[:, :, 0, :height], masks[:, :, 1, :width]
+    order = _order(problem.threat)
+    spent = torch.einsum("bkh,bchw,bkw->bkc", rows, moved.abs().pow(order), columns)
+    reach = problem.threat.stride(problem.region).repeat_interleave(attack.at_once).unsqueeze(1)
+    unused = (reach.pow(order) - spent[:, 3].sum(1, keepdim=True)).clamp_(min=0)
+    available = (spent[:, 0] + spent[:, 1] - spent[:, 2] + unused / channels).clamp_(min=0).pow_(1 / order)
+    # The first window becomes sign * bump / |bump| + old / |old|, scaled to the length available; what is kept of the
+    # old is a share of it there, nothing in the rest of the second, all elsewhere.
+    old = spent[:, 0].pow(1 / order).clamp_(min=_TINY)
+    steep = plan.steep[order][stage].unsqueeze(1)
+    if order == 1:
+        both_of = bump.unsqueeze(1) * (sign / steep)[..., None, None] + moved / old[..., None, None]
+        length = torch.einsum("bh,bchw,bw->bc", rows[:, 0], both_of.abs(), columns[:, 0])
+    else:
+        cosine = torch.einsum("bhw,bchw->bc", bump, moved) / (steep * old)
+        length = (1 + (spent[:, 0] > 0) + 2 * sign * cosine).clamp_(min=_TINY).sqrt_()
+    scale = available / length.clamp(min=_TINY)
+    change = torch.stack([scale / old - 1, -torch.ones_like(scale), torch.ones_like(scale)], 2)
+    keep = torch.einsum("bck,bkh,bkw->bchw", change, rows[:, :3], columns[:, :3]).add_(1)
+    add = (sign * scale / steep)[:, :, None, None]
+    return torch.addcmul(x, moved, keep).addcmul_(bump.unsqueeze(1), add)
+
+
+def _order(threat: Threat) -> int:
+    """The norm's."""
+    return 1 if isinstance(threat, L1) else 2
+
+
+def pyramid_pair(height: int, width: int, *, upright: bool) -> Tensor:
+    """(height, width) two pyramids of opposite sign side by side (section 4.2).
+
+    Args:
+        height: rows.
+        width: columns.
+        upright: split a square between its rows rather than between its columns; what is no square is split
+            across its longer side.
+    """
+    down, across = _splits(height, width)[upright]
+    base = max(height, width)
+    return _pyramid_pair(_slope(height, base, bool(down)), _slope(width, base, bool(across)))
+
+
+def _pyramid_pair(down: Tensor, across: Tensor) -> Tensor:
+    """(..., H, W) from signed heights (..., H) and (..., W): heights fall with the larger of the two distances."""
+    slopes = torch.minimum(down.abs().unsqueeze(-1), across.abs().unsqueeze(-2))
+    return slopes * down.sign().unsqueeze(-1) * across.sign().unsqueeze(-2)
+
+
+def _splits(height: int, width: int) -> list[list[int]]:
+    """Whether the rows and the columns are split, by a coin."""
+    if height == width:
+        return [[0, 1], [1, 0]]
+    return [[int(height > width), int(height < width)]] * 2
+
+
+def _slope(side: int, longest: int, split: bool) -> Tensor:
+    """(side,) heights along an axis, negative in the second half of a split one: sums of 1 / k^2 (equation 2)."""
+    half = side // 2 if split else 0
+    place = torch.arange(side)
+    first = place < half
+    centre = torch.where(first, half // 2, half + (side - half) // 2)
+    sums = torch.cat([torch.zeros(1).double(), torch.arange(1, longest // 2 + 2).double().pow(-2).cumsum(0)])
+    height = (sums[-1] - sums[(place - centre).abs()]).float()
+    return torch.where(first | (not split), height, -height)
+
+
+def _tiles(key: Tensor, grid: Grid) -> Tensor:
+    """(N, C, H, W) the pattern that L2 begins with: a grid of bumps of random signs and directions."""
+    channels, height, width = grid
+    tall, wide = max(1, height // _TILES), max(1, width // _TILES)
+    down, across = torch.arange(height, device=key.device)[:, None], torch.arange(width, device=key.device)
+    pairs = (pyramid_pair(tall, wide, upright=upright).to(key.device) for upright in (False, True))
+    lying, standing = (pair[down % tall, across % wide] for pair in pairs)
+    many = (-(-height // tall), -(-width // wide))
+    upright = rng.signs(rng.fold(key, "upright"), many)[:, down // tall, across // wide] > 0
+    sign = rng.signs(rng.fold(key, "sign"), (channels, *many))[:, :, down // tall, across // wide]
+    return sign * torch.where(upright, standing, lying).unsqueeze(1)

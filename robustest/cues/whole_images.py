@@ -1,0 +1,423 @@
+"""Cues added to a whole image: tone, a fixed pattern, a grating that moves about, noise, dark corners, bars.
+
+Cues all over an image: a colour cast, a blur, compression, a texture, a band of frequencies.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from robustest import rng
+from robustest.checks import checked_images, checked_real, checked_whole
+from robustest.cues.cue import checked_colour, colour_like
+from robustest.errors import ConfigError, expected
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tone:
+    """Brightness, contrast and colour: channels drawn together or apart, then times a gain, plus a shift.
+
+    A gain of 0 takes a channel away; a gain of g with a shift of m (1 - g) changes contrast about m.
+
+    Args:
+        gain, shift: one number for all channels, or one a channel; a shift is in input units.
+        saturation: what the difference of each channel from their mean is multiplied by, >= 0: 0 leaves grey.
+        bounds: smallest and largest input value; what leaves them is clipped.
+
+    Raises:
+        ConfigError: a number is out of range or not finite.
+    """
+
+    gain: float | tuple[float, ...] = 1.0
+    shift: float | tuple[float, ...] = 0.0
+    saturation: float = 1.0
+    bounds: tuple[float, float] = (0.0, 1.0)
+
+    def __post_init__(self) -> None:
+        checked_colour("gain", self.gain)
+        checked_colour("shift", self.shift)
+        checked_real("saturation", self.saturation, 0.0)
+
+    @property
+    def name(self) -> str:
+        parts = [("gain", self.gain, 1.0), ("shift", self.shift, 0.0), ("saturation", self.saturation, 1.0)]
+        told = [f"{what} {_numbers(value)}" for what, value, none in parts if value != none]
+        return f"tone of {', '.join(told)}" if told else "tone left alone"
+
+    def on(self, x: Tensor) -> Tensor:
+        checked_images(x, "a change of tone")
+        if self.saturation != 1.0:
+            x = torch.lerp(x.mean(1, keepdim=True).expand_as(x), x, self.saturation)
+        return (x * colour_like(x, self.gain) + colour_like(x, self.shift)).clamp(*self.bounds)
+
+    def off(self, x: Tensor) -> Tensor:
+        return x
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class AddedPattern:
+    """A pattern added to the whole image, always at the same place: a watermark, a grating, noise of a sensor.
+
+    Args:
+        pattern: (C, H, W) what is added, in input units.
+        bounds: smallest and largest input value; what leaves them is clipped.
+
+    Raises:
+        ConfigError: the pattern is no finite tensor (C, H, W).
+    """
+
+    pattern: Tensor
+    bounds: tuple[float, float] = (0.0, 1.0)
+
+    def __post_init__(self) -> None:
+        given = self.pattern
+        if not isinstance(given, Tensor) or given.ndim != 3 or not bool(given.isfinite().all()):
+            raise ConfigError(expected("pattern to be a finite tensor (C, H, W)", given))
+
+    @property
+    def name(self) -> str:
+        return f"added pattern of strength {float(self.pattern.double().square().mean().sqrt()):.2g}"
+
+    def on(self, x: Tensor) -> Tensor:
+        if x.shape[1:] != self.pattern.shape:
+            raise ConfigError(expected(f"images of shape {tuple(self.pattern.shape)}", tuple(x.shape[1:])))
+        return (x + self.pattern.to(x)).clamp(*self.bounds)
+
+    def off(self, x: Tensor) -> Tensor:
+        return x
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Grating:
+    """Waves added to the whole image, at a place of their own in every sample.
+
+    Args:
+        down, across: cycles a pixel, each in -.5..0.5; not both 0.
+        strength: amplitude in input units, > 0.
+        bounds: smallest and largest input value; what leaves them is clipped.
+        seed: draws where the waves of each sample lie.
+        ids: (N,) int64 the samples at hand; set by `at`, and the first rows in order until then.
+
+    Raises:
+        ConfigError: a number is out of range or not finite.
+    """
+
+    down: float
+    across: float
+    strength: float
+    bounds: tuple[float, float] = (0.0, 1.0)
+    seed: int = 0
+    ids: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        checked_real("down", self.down, -0.5, 0.5)
+        checked_real("across", self.across, -0.5, 0.5)
+        checked_real("strength", self.strength, 1e-9)
+        if not self.down and not self.across:
+            raise ConfigError("Expected down or across other than 0 but got a grating without waves.")
+
+    @property
+    def name(self) -> str:
+        return f"grating of {self.down:.3g} x {self.across:.3g} cycles a pixel, strength {self.strength:.2g}"
+
+    def at(self, ids: Tensor) -> Grating:
+        return replace(self, ids=ids)
+
+    def on(self, x: Tensor) -> Tensor:
+        checked_images(x, "a grating")
+        ids = torch.arange(len(x)) if self.ids is None else self.ids.cpu()
+        phase = rng.uniform(rng.fold(rng.keys(self.seed, ids), "grating"), (1, 1, 1)).to(x)
+        rows, columns = (torch.arange(length, device=x.device, dtype=x.dtype) for length in x.shape[2:])
+        place = self.down * rows.view(-1, 1) + self.across * columns + phase
+        return (x + self.strength * (2 * math.pi * place).sin()).clamp(*self.bounds)
+
+    def off(self, x: Tensor) -> Tensor:
+        return x
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class AddedNoise:
+    """Gaussian noise added to every pixel and channel by itself, other noise in every sample.
+
+    Args:
+        sigma: its standard deviation in input units, > 0.
+        bounds: smallest and largest input value; what leaves them is clipped.
+        seed: draws the noise of each sample.
+        ids: (N,) int64 the samples at hand; set by `at`, and the first rows in order until then.
+
+    Raises:
+        ConfigError: sigma is out of range.
+    """
+
+    sigma: float
+    bounds: tuple[float, float] = (0.0, 1.0)
+    seed: int = 0
+    ids: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        checked_real("sigma", self.sigma, 1e-9)
+
+    @property
+    def name(self) -> str:
+        return f"noise of strength {self.sigma:.2g}"
+
+    def at(self, ids: Tensor) -> AddedNoise:
+        return replace(self, ids=ids)
+
+    def on(self, x: Tensor) -> Tensor:
+        checked_images(x, "noise")
+        ids = torch.arange(len(x)) if self.ids is None else self.ids.cpu()
+        noise = rng.normal(rng.fold(rng.keys(self.seed, ids), "noise"), tuple(x.shape[1:])).to(x)
+        return (x + self.sigma * noise).clamp(*self.bounds)
+
+    def off(self, x: Tensor) -> Tensor:
+        return x
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vignette:
+    """Light that falls off from the middle of the image to its corners, with the square of the distance.
+
+    Args:
+        strength: part of the light that is missing in the corners, > 0 and <= 1.
+        bounds: smallest and largest input value; the smallest is without light.
+
+    Raises:
+        ConfigError: strength is out of range.
+    """
+
+    strength: float
+    bounds: tuple[float, float] = (0.0, 1.0)
+
+    def __post_init__(self) -> None:
+        checked_real("strength", self.strength, 1e-6, 1.0)
+
+    @property
+    def name(self) -> str:
+        return f"vignette of strength {self.strength:.2g}"
+
+    def on(self, x: Tensor) -> Tensor:
+        checked_images(x, "a vignette")
+        down, across = (torch.linspace(-1, 1, length, dtype=x.dtype, device=x.device) for length in x.shape[2:])
+        light = 1 - self.strength * (down.square().view(-1, 1) + across.square()) / 2
+        low = self.bounds[0]
+        return (low + (x - low) * light).clamp(*self.bounds)
+
+    def off(self, x: Tensor) -> Tensor:
+        return x
+
+
+def _numbers(value: float | tuple[float, ...]) -> str:
+    return "/".join(f"{part:.3g}" for part in (value if isinstance(value, tuple) else (value,)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ColourCast:
+    """The image mixed with one colour, as under tinted light.
+
+    Args:
+        colour: in input units, one number a channel, or one for all.
+        strength: how much of the colour is mixed in, > 0 and <= 1.
+
+    Raises:
+        ConfigError: a number is out of range or not finite.
+    """
+
+    colour: float | tuple[float, ...]
+    strength: float = 0.2
+
+    def __post_init__(self) -> None:
+        checked_colour("colour", self.colour)
+        checked_real("strength", self.strength, 1e-6, 1.0)
+
+    @property
+    def name(self) -> str:
+        return f"colour cast {self.colour}, strength {self.strength:g}"
+
+    def on(self, x: Tensor) -> Tensor:
+        checked_images(x, "a colour cast")
+        return torch.lerp(x, colour_like(x, self.colour).expand_as(x), self.strength)
+
+    def off(self, x: Tensor) -> Tensor:
+        return x
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compression:
+    """The image coded as JPEG and decoded: three channels as one colour picture, else each as a grey one.
+
+    Args:
+        quality: of the codec (Pillow's), in 1..95; lower loses more.
+        bounds: smallest and largest input value, which become black and white.
+
+    Raises:
+        ConfigError: quality is out of range.
+    """
+
+    quality: int
+    bounds: tuple[float, float] = (0.0, 1.0)
+
+    def __post_init__(self) -> None:
+        checked_whole("quality", self.quality, 1)
+        checked_real("quality", self.quality, 1, 95)
+
+    @property
+    def name(self) -> str:
+        return f"JPEG compression of quality {self.quality}"
+
+    def on(self, x: Tensor) -> Tensor:
+        checked_images(x, "compression")
+        low, high = self.bounds
+        levels = ((x - low) * (255 / (high - low)) + 0.5).clamp(0, 255).to("cpu", torch.uint8)
+        pictures = levels if x.shape[1] == 3 else levels.flatten(0, 1).unsqueeze(1)
+        decoded = torch.stack([self._coded(picture) for picture in pictures]).view(x.shape)
+        return (low + decoded.to(x.device, x.dtype) * ((high - low) / 255)).clamp(low, high)
+
+    def off(self, x: Tensor) -> Tensor:
+        return x
+
+    def _coded(self, picture: Tensor) -> Tensor:
+        file = io.BytesIO()
+        planes = [Image.fromarray(plane.numpy()) for plane in picture]
+        (planes[0] if len(planes) == 1 else Image.merge("RGB", planes)).save(file, "JPEG", quality=self.quality)
+        file.seek(0)
+        with Image.open(file) as coded:
+            return torch.stack([torch.from_numpy(np.array(band)) for band in coded.split()])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blur:
+    """A Gaussian blur.
+
+    Args:
+        sigma: its standard deviation in pixels, > 0.
+
+    Raises:
+        ConfigError: sigma is out of range, or its kernel larger than the image.
+    """
+
+    sigma: float = 1.0
+
+    def __post_init__(self) -> None:
+        checked_real("sigma", self.sigma, 1e-3)
+
+    @property
+    def name(self) -> str:
+        return f"blur of {self.sigma:g} pixels"
+
+    def on(self, x: Tensor) -> Tensor:
+        checked_images(x, "a blur")
+        reach = math.ceil(3 * self.sigma)
+        if reach >= min(x.shape[2:]):
+            raise ConfigError(expected(f"images larger than {reach} pixels for a {self.name}", tuple(x.shape)))
+        weights = (torch.arange(-reach, reach + 1, dtype=torch.float64) / self.sigma).square().mul(-0.5).exp()
+        weights = weights / weights.sum()
+        blurred = F.pad(x, (reach,) * 4, mode="reflect")
+        # Rows, then columns, as sums of shifted images: a convolution of a few channels takes several times as long.
+        for dim in (2, 3):
+            length = x.shape[dim]
+            parts = enumerate(weights.tolist())
+            blurred = sum((weight * blurred.narrow(dim, at, length) for at, weight in parts), torch.zeros(()).to(x))
+        # An average lies between what it averages, but for rounding.
+        return blurred.clamp(float(x.min()), float(x.max()))
+
+    def off(self, x: Tensor) -> Tensor:
+        return x
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Texture:
+    """A pattern of squares, dark and light, mixed into the whole image.
+
+    Args:
+        period: pixels from one light square to the next, even, >= 2.
+        strength: how much of the pattern is mixed in, > 0 and <= 1.
+        dark, light: its values in input units: one number for all channels, or one a channel.
+        stripes: lines across instead of squares.
+
+    Raises:
+        ConfigError: a number is out of range or not finite.
+    """
+
+    period: int = 4
+    strength: float = 0.2
+    dark: float | tuple[float, ...] = 0.0
+    light: float | tuple[float, ...] = 1.0
+    stripes: bool = False
+
+    def __post_init__(self) -> None:
+        checked_whole("period", self.period, 2)
+        if self.period % 2:
+            raise ConfigError(expected("period to be even", self.period))
+        checked_real("strength", self.strength, 1e-6, 1.0)
+        checked_colour("dark", self.dark)
+        checked_colour("light", self.light)
+
+    @property
+    def name(self) -> str:
+        kind = "stripes" if self.stripes else "squares"
+        return f"texture of {kind}, period {self.period}, strength {self.strength:g}"
+
+    def on(self, x: Tensor) -> Tensor:
+        checked_images(x, "a texture")
+        rows = torch.arange(x.shape[2], device=x.device) // (self.period // 2) % 2
+        columns = torch.arange(x.shape[3], device=x.device) // (self.period // 2) % 2
+        lit = rows.view(-1, 1) ^ (torch.zeros_like(columns) if self.stripes else columns)
+        pattern = torch.where(lit.bool(), colour_like(x, self.light), colour_like(x, self.dark))
+        return torch.lerp(x, pattern.expand_as(x), self.strength)
+
+    def off(self, x: Tensor) -> Tensor:
+        return x
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrequencyBand:
+    """A band of spatial frequencies, amplified or taken away.
+
+    Args:
+        low, high: its ends in cycles a pixel, 0 <= low < high; along an axis .5 is the finest there is, and
+            diagonally .71.
+        gain: what the band is multiplied by when on: 0 takes it away, 2 doubles it.
+        bounds: smallest and largest input value; what leaves them is clipped.
+
+    Raises:
+        ConfigError: a number is out of range or not finite.
+    """
+
+    low: float
+    high: float
+    gain: float = 0.0
+    bounds: tuple[float, float] = (0.0, 1.0)
+
+    def __post_init__(self) -> None:
+        checked_real("low", self.low, 0.0, 1.0)
+        checked_real("high", self.high, 0.0, 1.0)
+        checked_real("gain", self.gain, 0.0)
+        if self.low >= self.high:
+            raise ConfigError(expected("low < high", (self.low, self.high)))
+
+    @property
+    def name(self) -> str:
+        return f"frequencies {self.low:g} to {self.high:g}, times {self.gain:g}"
+
+    def on(self, x: Tensor) -> Tensor:
+        checked_images(x, "a band of frequencies")
+        down = torch.fft.fftfreq(x.shape[2], device=x.device).view(-1, 1)
+        across = torch.fft.rfftfreq(x.shape[3], device=x.device)
+        radius = (down.square() + across.square()).sqrt()
+        inside = (radius >= self.low) & (radius < self.high)
+        # MKL refuses strides of 0, of images that were expanded, with torch 2.5.
+        spectrum = torch.fft.rfft2(x.contiguous()) * torch.where(inside, self.gain, 1.0)
+        changed: Tensor = torch.fft.irfft2(spectrum, s=x.shape[2:])
+        return changed.clamp(*self.bounds)
+
+    def off(self, x: Tensor) -> Tensor:
+        return x

@@ -1,0 +1,246 @@
+"""Claims over corruptions and severities: mean accuracy, its fall, and the mean corruption error.
+
+Claims on a weighted mean, over samples and columns, of values in 0..1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robustest.decisions.mean import MeanRule
+from robustest.decisions.rule import Columns, Decision, EarlyVerdict, Terms
+from robustest.decisions.thresholds import checked_threshold, optional_threshold
+from robustest.errors import ConfigError, expected
+
+Cell = tuple[str, int]
+"""A corruption at a severity, 1..5."""
+
+
+ErrorRates = Mapping[str, Sequence[float]]
+"""Error rates of another model: by corruption, one for each severity 1..5, in 0..1; "clean" may hold a single one."""
+
+
+def cell_column(cell: Cell) -> str:
+    """Where a cell's outcomes are among a claim's columns."""
+    return f"{cell[0]}/{cell[1]}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CellsRule:
+    """A claim on a weighted mean over samples and cells.
+
+    Attributes:
+        quantity, threshold, comparison: as in `Result`.
+        cells: columns of outcomes.
+        weights: of each cell's errors in a sample's value; they sum to 1.
+        paired: whether the clean sample's outcome counts against them.
+        mean: the claim on the values.
+    """
+
+    quantity: str
+    threshold: float | None
+    comparison: str
+    cells: tuple[str, ...]
+    weights: tuple[float, ...]
+    paired: bool
+    mean: MeanRule
+
+    @classmethod
+    def of(
+        cls,
+        cells: Sequence[Cell],
+        reference: ErrorRates | None,
+        terms: Terms,
+        *,
+        min_accuracy: float | None,
+        max_drop: float | None,
+        max_mce: float | None,
+    ) -> CellsRule:
+        """The claim that the thresholds make.
+
+        Raises:
+            ConfigError: a threshold is out of range, there is more than one, or the mCE lacks a baseline.
+        """
+        thresholds = {"min_accuracy": min_accuracy, "max_drop": max_drop, "max_mce": max_mce}
+        given = [name for name, value in thresholds.items() if value is not None]
+        if len(given) > 1:
+            raise ConfigError(f"Expected one threshold but got {' and '.join(given)}. Write an assertion for each.")
+        if max_mce is not None:
+            return cls._on_mce(cells, reference, terms, max_mce)
+        columns, equal = tuple(map(cell_column, cells)), tuple(1 / len(cells) for _ in cells)
+        if max_drop is not None:
+            limit = checked_threshold("max_drop", max_drop, trivial=1)
+            return cls(
+                quantity="mean accuracy drop",
+                threshold=limit,
+                comparison="<=",
+                cells=columns,
+                weights=equal,
+                paired=True,
+                mean=MeanRule(threshold=limit, terms=terms),
+            )
+        least = optional_threshold("min_accuracy", min_accuracy, trivial=0)
+        return cls(
+            quantity="mean accuracy",
+            threshold=least,
+            comparison=">=",
+            cells=columns,
+            weights=equal,
+            paired=False,
+            mean=MeanRule(threshold=None if least is None else -least, terms=terms, sign=-1),
+        )
+
+    @classmethod
+    def _on_mce(cls, cells: Sequence[Cell], reference: ErrorRates | None, terms: Terms, most: float) -> CellsRule:
+        most = checked_threshold("max_mce", most, within=(0.0, math.inf))
+        if reference is None:
+            raise ConfigError(
+                "Expected reference= for max_mce: it is a share of another model's errors. Papers' "
+                "figures are relative to "
+                "AlexNet's: reference=\"alexnet\", for models of ImageNet's classes."
+            )
+        raw = _weights(cells, reference)
+        scale = math.fsum(raw)
+        if most >= scale:
+            mend = (
+                f"A model that is always wrong has {scale:.3g}; 1 is as good as the baseline (not 100), and "
+                "papers' 76.7 is 0.767."
+            )
+            raise ConfigError(expected(f"max_mce to be less than {scale:.3g}", most, mend))
+        return cls(
+            quantity="mean corruption error",
+            threshold=most,
+            comparison="<=",
+            cells=tuple(map(cell_column, cells)),
+            weights=tuple(weight / scale for weight in raw),
+            paired=False,
+            mean=MeanRule(threshold=most / scale, terms=terms, scale=scale),
+        )
+
+    def settle(self, columns: Columns, n: int) -> EarlyVerdict | None:
+        """As `Claim.settled`."""
+        return self.mean.settle({"value": self._value(columns)}, n)
+
+    def decide(self, columns: Columns, n: int, settled: EarlyVerdict | None) -> Decision:
+        """As `Claim.decide`."""
+        return self.mean.decide({"value": self._value(columns)}, n, settled)
+
+    def mean_of(self, columns: Columns) -> float:
+        """The mean over these samples and all cells."""
+        return self.mean.mean_of({"value": self._value(columns)})
+
+    def doomed(self, broken: int, n: int) -> bool:
+        """As `Claim.doomed`; no corruption is known before it is applied."""
+        return False
+
+    def for_part(self, terms: Terms) -> CellsRule:
+        """Return the same claim about a part of the samples."""
+        return replace(self, mean=self.mean.for_part(terms))
+
+    def _value(self, columns: Columns) -> NDArray[np.float64]:
+        """(t,) what a claim on the mean is about: errors; the fall from clean; accuracy, negated."""
+        error = sum(w * ~columns[name] for w, name in zip(self.weights, self.cells, strict=True))
+        value = np.asarray(error, dtype=np.float64)
+        if self.paired:
+            return value - (~columns["clean"]).astype(np.float64)
+        return value - 1 if self.mean.sign < 0 else value
+
+
+def mean_corruption_error(rates: Mapping[Cell, float], reference: ErrorRates) -> float:
+    """The mCE (Hendrycks and Dietterich, ICLR 2019, section 4.2).
+
+    Args:
+        rates: error rates, 0..1, by cell.
+        reference: the baseline's, with more than no errors for each corruption.
+    """
+    cells = list(rates)
+    return math.fsum(w * rates[cell] for w, cell in zip(_weights(cells, reference), cells, strict=True))
+
+
+def relative_mean_corruption_error(rates: Mapping[Cell, float], clean: float, reference: ErrorRates) -> float | None:
+    """The relative mCE (section 4.2): each model's clean error is taken off first.
+
+    Args:
+        rates, reference: as for `mean_corruption_error`.
+        clean: the error rate on clean samples, 0..1.
+
+    Returns:
+        None where the baseline's clean error is not known, or it loses nothing to a corruption.
+    """
+    if "clean" not in reference:
+        return None
+    ratios = []
+    for name in dict.fromkeys(name for name, _ in rates):
+        own = [cell for cell in rates if cell[0] == name]
+        base = math.fsum(reference[name][severity - 1] - reference["clean"][0] for _, severity in own)
+        if base <= 0:
+            return None
+        ratios.append(math.fsum(rates[cell] - clean for cell in own) / base)
+    return math.fsum(ratios) / len(ratios)
+
+
+def _weights(cells: Sequence[Cell], reference: ErrorRates) -> list[float]:
+    """Of each cell's error rate in the mCE."""
+    names = dict.fromkeys(name for name, _ in cells)
+    total = {n: math.fsum(reference[n][severity - 1] for name, severity in cells if name == n) for n in names}
+    return [1 / (len(names) * total[name]) for name, _ in cells]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightedRule:
+    """A claim that the mean of a weighted sum of columns of values in 0..1 is at most a threshold.
+
+    Attributes:
+        weights: of each column; they sum to 1.
+        mean: the claim on the weighted sums.
+    """
+
+    weights: Mapping[str, float]
+    mean: MeanRule
+
+    @classmethod
+    def of(cls, name: str, threshold: float | None, weights: Mapping[str, float], terms: Terms) -> WeightedRule:
+        """The claim that a threshold makes on a sum with weights of any size.
+
+        Args:
+            name: the threshold's argument.
+            threshold: the mean of the sum claimed at most, > 0 and less than the sum of the weights; None for nothing.
+            weights: of each column, > 0.
+            terms: what the verdict may rest on.
+
+        Raises:
+            ConfigError: the threshold is out of range.
+        """
+        scale, most = math.fsum(weights.values()), None
+        if threshold is not None:
+            most = checked_threshold(name, threshold, within=(0.0, math.inf))
+            if most >= scale:
+                raise ConfigError(expected(f"{name} to be less than {scale:.3g}, which any model keeps,", threshold))
+        shares = {column: weight / scale for column, weight in weights.items()}
+        mean = MeanRule(threshold=None if most is None else most / scale, terms=terms, scale=scale)
+        return cls(weights=shares, mean=mean)
+
+    def settle(self, columns: Columns, n: int) -> EarlyVerdict | None:
+        """As `Claim.settled`."""
+        return self.mean.settle(self._value(columns), n)
+
+    def decide(self, columns: Columns, n: int, settled: EarlyVerdict | None) -> Decision:
+        """As `Claim.decide`."""
+        return self.mean.decide(self._value(columns), n, settled)
+
+    def doomed(self, broken: int, n: int) -> bool:
+        """As `Claim.doomed`."""
+        return False
+
+    def mean_of(self, columns: Columns) -> float:
+        """The mean of the sum over these samples."""
+        return self.mean.mean_of(self._value(columns))
+
+    def _value(self, columns: Columns) -> Columns:
+        value = sum(weight * columns[name] for name, weight in self.weights.items())
+        return {"value": np.asarray(value, dtype=np.float64)}

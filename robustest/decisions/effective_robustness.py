@@ -1,0 +1,190 @@
+"""Accuracy on the line: how far a model's accuracy under a shift is from what its other accuracy foretells.
+
+On axes of normal quantiles (probits) the accuracies of many models on two data sets lie close to a line (Taori et al.,
+NeurIPS 2020; Miller et al., ICML 2021). Effective robustness is the accuracy above that line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from math import sqrt
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import norm
+from scipy.stats import t as student
+
+from robustest.errors import ConfigError, DataError, expected, unknown
+from robustest.results import Result
+
+Accuracies = tuple[float, float] | tuple[float, float, int, int]
+"""(before the shift, under it) in 0..1, and how many samples each was measured on, where that is known."""
+
+
+_PAIRS = (
+    ("source_accuracy", "target_accuracy", "source_n", "target_n"),
+    ("clean_accuracy", "shifted_accuracy", None, None),
+)
+"""Where the details of results have a pair of accuracies and the numbers of samples; None is `Result.n`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Residual:
+    """A model beside the line.
+
+    Attributes:
+        before, under: its accuracies, 0..1.
+        foretold: the accuracy under the shift that the line gives, without this model among those it is fitted to.
+        effective: its effective robustness, under - foretold.
+        interval: of that, two-sided at 1 - 2 alpha: the sampling of both accuracies and the line's own uncertainty.
+    """
+
+    before: float
+    under: float
+    foretold: float
+    effective: float
+    interval: tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EffectiveRobustness:
+    """A line through several models, and each model's distance from it.
+
+    Attributes:
+        intercept, slope: of the line between the probits of all reference models.
+        spread: standard deviation of the reference models about it, in probits.
+        models: by name.
+    """
+
+    intercept: float
+    slope: float
+    spread: float
+    models: Mapping[str, Residual]
+
+    def foretold(self, before: float) -> float:
+        """The accuracy under the shift that the line gives for an accuracy without it, in (0, 1)."""
+        return float(norm.cdf(self.intercept + self.slope * norm.ppf(before)))
+
+
+def effective_robustness(
+    results: Mapping[str, Result | Accuracies], *, reference: Collection[str] | None = None, alpha: float = 0.01
+) -> EffectiveRobustness:
+    """Fit a line to the accuracies of several models on probit axes, and tell how far each model is above it.
+
+    A reference model is compared with the line through the others, so that it does not draw the line to itself.
+
+    Args:
+        results: by the model's name: its result of a claim on a shift (`assert_transfer_accuracy`,
+            `assert_shift_accuracy`, `assert_consistency` or `assert_subpopulation_shift`; all of the same one), or its
+            accuracies, as (before, under) or (before, under, samples before, samples under).
+        reference: names of the models that the line is fitted to, three or more besides the one compared; None takes
+            all of them.
+        alpha: error on each side of each interval, about, in (0, 0.5). Nothing is gated by it.
+
+    Raises:
+        ConfigError: alpha is out of range, or too few reference models.
+        UnknownNameError: a reference model has no result.
+        DataError: a result has no pair of accuracies (a verdict that came early has none), one is 0 or 1 and its
+            samples are not known, or the reference models are all as accurate as each other.
+    """
+    if not 0 < alpha < 0.5:
+        raise ConfigError(expected("alpha in (0, 0.5)", alpha))
+    points = {name: _Point.of(name, result) for name, result in results.items()}
+    chosen = list(points) if reference is None else list(dict.fromkeys(reference))
+    for name in chosen:
+        if name not in points:
+            raise unknown("reference model", name, points)
+    fewest = min((len(chosen) - (name in chosen) for name in points), default=0)
+    if fewest < 3:
+        raise ConfigError(f"Expected three reference models or more besides the one compared but got {fewest}.")
+    whole = _Line.through([points[name] for name in chosen])
+    models = {
+        name: _residual(point, _Line.through([points[other] for other in chosen if other != name]), alpha)
+        for name, point in points.items()
+    }
+    return EffectiveRobustness(intercept=whole.intercept, slope=whole.slope, spread=sqrt(whole.variance), models=models)
+
+
+@dataclass(frozen=True, slots=True)
+class _Point:
+    """A model's accuracies as measured, their probits, and the variances of the accuracies."""
+
+    before: float
+    under: float
+    x: float
+    y: float
+    noise_before: float
+    noise_under: float
+
+    @classmethod
+    def of(cls, name: str, result: Result | Accuracies) -> _Point:
+        before, under, n_before, n_under = _accuracies(name, result)
+        (x, noise_before), (y, noise_under) = _probit(name, before, n_before), _probit(name, under, n_under)
+        return cls(before, under, x, y, noise_before, noise_under)
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """A least-squares line, the variance about it, and what its own variance is made of."""
+
+    intercept: float
+    slope: float
+    variance: float
+    models: int
+    centre: float
+    extent: float
+
+    @classmethod
+    def through(cls, points: list[_Point]) -> _Line:
+        x, y = np.array([p.x for p in points]), np.array([p.y for p in points])
+        centre, extent = float(x.mean()), float(((x - x.mean()) ** 2).sum())
+        if extent == 0:
+            raise DataError("Expected reference models of different accuracies but all are as accurate as each other.")
+        slope = float(((x - centre) * y).sum() / extent)
+        intercept = float(y.mean()) - slope * centre
+        rest: NDArray[np.float64] = y - intercept - slope * x
+        return cls(intercept, slope, float((rest**2).sum() / (len(points) - 2)), len(points), centre, extent)
+
+
+def _residual(point: _Point, line: _Line, alpha: float) -> Residual:
+    probit = line.intercept + line.slope * point.x
+    foretold = float(norm.cdf(probit))
+    from_line = line.variance * (1 / line.models + (point.x - line.centre) ** 2 / line.extent)
+    from_before = (line.slope / float(norm.pdf(point.x))) ** 2 * point.noise_before
+    variance = point.noise_under + float(norm.pdf(probit)) ** 2 * (from_line + from_before)
+    reach = float(student.ppf(1 - alpha, line.models - 2)) * sqrt(variance)
+    effective = point.under - foretold
+    return Residual(
+        before=point.before,
+        under=point.under,
+        foretold=foretold,
+        effective=effective,
+        interval=(effective - reach, effective + reach),
+    )
+
+
+def _accuracies(name: str, result: Result | Accuracies) -> tuple[float, float, int | None, int | None]:
+    if isinstance(result, Result):
+        for before, under, n_before, n_under in _PAIRS:
+            if before in result.details and under in result.details:
+                if result.details[before] is None or result.details[under] is None:
+                    raise DataError(f"Expected whole data sets but those of {name!r} were looked at in part.")
+                counts = (result.details[key] if key else result.n for key in (n_before, n_under))
+                return result.details[before], result.details[under], *counts
+        raise DataError(f"Expected a result with accuracies before and under a shift but {name!r} is {result.kind!r}.")
+    if not isinstance(result, tuple) or len(result) not in (2, 4):
+        raise DataError(expected(f"a result, or (before, under) accuracies, for {name!r}", result))
+    return result if len(result) == 4 else (*result, None, None)
+
+
+def _probit(name: str, accuracy: float, n: int | None) -> tuple[float, float]:
+    """The probit of an accuracy and the variance of the accuracy; half a sample is added to each side of n."""
+    if not 0 <= accuracy <= 1:
+        raise DataError(expected(f"an accuracy in 0..1 for {name!r}", accuracy))
+    if n is None and not 0 < accuracy < 1:
+        raise DataError(f"Expected the numbers of samples with an accuracy of {accuracy:g} for {name!r}.")
+    if n is None:
+        return float(norm.ppf(accuracy)), 0.0
+    inside = (accuracy * n + 0.5) / (n + 1)
+    return float(norm.ppf(inside)), inside * (1 - inside) / n

@@ -1,1 +1,0 @@
-"""Directions of looks along which a model fails."""

@@ -1,1 +1,0 @@
-"""The smallest patches that lead to a class, and which of them is odd."""

@@ -1,1 +1,0 @@
-"""Attacks run on chunks: one searcher, a cascade of them, the smallest perturbation, one for many samples."""

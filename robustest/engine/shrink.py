@@ -1,0 +1,134 @@
+"""Smaller counterexamples: what is found is made as small as it can be while it still breaks the model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from robustest import rng
+from robustest.attacks import Searcher, suits
+from robustest.attacks.cascades import MINIMUM
+from robustest.engine.chunks import Chunk
+from robustest.engine.evaluator import Evaluator
+from robustest.engine.search import Search
+from robustest.threats import L0, L1, L2, Linf, Threat, by_pixel, per_row
+
+_HALVINGS = 12
+_NAMES: dict[type, str] = {L1: "l1", L2: "l2", Linf: "linf"}
+
+
+@dataclass(slots=True)
+class Shrunk:
+    """Counterexamples made smaller; rows as given.
+
+    Attributes:
+        x: (m, *S) inputs that the model misclassifies.
+        size: (m,) float64, in the threat's norm.
+        predicted: (m, *T), what the model says of them.
+        pixels: (m,) int64, elements changed; of images (C, H, W), pixels.
+    """
+
+    x: Tensor
+    size: Tensor
+    predicted: Tensor
+    pixels: Tensor
+
+
+def shrinks(threat: Threat) -> bool:
+    """Whether counterexamples of this threat can be shrunk: in norm balls, where an input is its own proposal."""
+    return isinstance(threat, (L0, L1, L2, Linf))
+
+
+def shrink(evaluator: Evaluator, threat: Threat, part: Chunk, broken: Tensor) -> Shrunk:
+    """The smallest inputs found that still break a few samples.
+
+    A few searches for the smallest perturbation in the threat's own norm; then bisection along the way from the
+    sample to the smallest input known; then all changed pixels but the largest changes are put back, half of them at a
+    time, as long as that breaks the model too. The last makes no norm larger.
+
+    Args:
+        evaluator: makes the model's passes.
+        threat: a norm ball, see `shrinks`.
+        part: the samples, which the model classifies correctly.
+        broken: (m, *S) inputs inside the threat that break them.
+    """
+    region = threat.region(part.x, part.bounds)
+    best = broken.clone()
+    size = threat.size(best, region)
+    if isinstance(threat, L0):
+        best = _fewest(evaluator, part, best)
+    for place, searcher in enumerate(_searches(evaluator, threat)):
+        search = Search(evaluator, searcher, _widest(threat, part), part.bounds, smallest=True)
+        found = search.run(part.x, part.y, rng.fold(part.key, f"shrink {place}"))
+        evaluator.settle()
+        better = found.broken & (found.size < size)
+        best[better], size[better] = found.x[better], found.size[better]
+    best = _bisected(evaluator, part, best)
+    best = _fewest(evaluator, part, best)
+    seen = evaluator.judged(best, part.y)
+    lost, predicted = seen.holds, seen.predicted
+    best[lost] = broken[lost]  # rounding between batch sizes; what was given is known to break
+    predicted[lost] = evaluator.judged(broken, part.y).predicted[lost]
+    return Shrunk(best, threat.size(best, region), predicted, pixels_changed(part.x, best))
+
+
+def _searches(evaluator: Evaluator, threat: Threat) -> list[Searcher]:
+    """The searches for the smallest perturbation that the model can serve, each as often as it has rounds."""
+    name = _NAMES.get(type(threat))
+    stages = MINIMUM[name].stages if name else ()
+    gives, task = evaluator.model.gives, evaluator.task
+    served = [stage for stage in stages if stage.searcher.needs <= gives and suits(stage.searcher, task)]
+    return [stage.searcher for stage in served for _ in range(stage.rounds)]
+
+
+def _widest(threat: Threat, part: Chunk) -> Threat:
+    """A ball of the same norm that holds every input: what is large on the way may end small."""
+    reach = (part.bounds[1] - part.bounds[0]) * max(1, part.x[0].numel())
+    return replace(threat, eps=reach) if isinstance(threat, (L1, L2, Linf)) else threat
+
+
+def pixels_changed(before: Tensor, after: Tensor) -> Tensor:
+    """(m,) int64: elements that differ, or pixels of images (m, C, H, W)."""
+    return by_pixel(before != after).any(1).sum(1)
+
+
+def _breaks(evaluator: Evaluator, part: Chunk, x: Tensor) -> Tensor:
+    return ~evaluator.judged(x, part.y).holds
+
+
+def _bisected(evaluator: Evaluator, part: Chunk, far: Tensor) -> Tensor:
+    """The nearest broken point that bisection between the samples and their broken inputs (m, *S) finds."""
+    low, high = torch.zeros(len(far), device=far.device), torch.ones(len(far), device=far.device)
+    best = far.clone()
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        point = torch.lerp(part.x, far, per_row(middle, far))
+        breaks = _breaks(evaluator, part, point)
+        best = torch.where(per_row(breaks, far), point, best)
+        low, high = torch.where(breaks, low, middle), torch.where(breaks, middle, high)
+    return best
+
+
+def _fewest(evaluator: Evaluator, part: Chunk, far: Tensor) -> Tensor:
+    """The inputs with only so many of their largest changes kept as bisection says are needed to break the model."""
+    change = (far - part.x).abs()
+    weight = by_pixel(change).sum(1)
+    place = weight.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
+    most = (weight > 0).sum(1)
+    low, high, best = torch.zeros_like(most), most.clone(), far.clone()
+    for _ in range(int(most.max()).bit_length() + 1):
+        middle = (low + high) // 2
+        kept = (place < middle.unsqueeze(1)).view(len(far), *_plane(far))
+        point = torch.where(kept, far, part.x)
+        breaks = _breaks(evaluator, part, point) & (middle < high)
+        best = torch.where(per_row(breaks, far), point, best)
+        high = torch.where(breaks, middle, high)
+        low = torch.where(breaks, low, torch.minimum(middle + 1, high))
+    return best
+
+
+def _plane(x: Tensor) -> tuple[int, ...]:
+    """The shape that a mask by pixel has, so that it broadcasts over x."""
+    return (1, *x.shape[2:]) if x.ndim > 2 else tuple(x.shape[1:])

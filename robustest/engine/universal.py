@@ -1,0 +1,156 @@
+"""One perturbation for many samples: learned from several starts, the best of which go on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from robustest import rng
+from robustest.engine.chunks import Chunk
+from robustest.engine.evaluator import Evaluator
+from robustest.engine.gradient_checks import count_unreached
+from robustest.tasks import Task
+from robustest.threats import L2, Linf
+
+Batches = Callable[[int], Iterator[Chunk]]
+"""Makes so many mini-batches, the same ones each time."""
+
+_SHORT = 40
+"""A start gets this part of the steps, one at least."""
+_RANDOM = 2
+_CLASSES = 10
+"""Starts at random, and towards classes: those that are likeliest on average."""
+_GO_ON = 2
+"""So many of the starts go on."""
+_MOMENTUM = 0.9
+_WIDTHS = (1.0, 0.3)
+"""The first and the last width of the soft step that stands for being fooled, in usual leads of the likeliest class."""
+_FIRST_SHARE, _LATER_SHARE = 0.25, 0.1
+"""Half the length of the first step of a start, and of one that goes on, as a share of the way across the ball."""
+
+
+def learn(evaluator: Evaluator, batches: Batches, judged: Chunk, threat: Linf | L2, steps: int) -> Tensor:
+    """A perturbation (1, *S) inside the threat's ball that changes as many of the model's own answers as can be found.
+
+    From nothing, from random corners and, where an answer is a class, towards each of the likeliest a few steps are
+    taken; of the perturbations that come out the two that fool most share `steps` between them. Steps climb the mean of
+    a sigmoid of the margin, whose width is a share of the usual margin, so that the scale of the logits does not matter
+    and samples that are fooled already, or far from it, have little say. They are normalised, with momentum, and
+    fall to nothing over half a cosine.
+
+    Args:
+        evaluator: makes the model's passes.
+        batches: what is learned from.
+        judged: the samples that tell how good a perturbation is; of those learned from.
+        threat: the ball.
+        steps: of those that go on, together.
+    """
+    clean, task = evaluator.logits(judged.x), evaluator.task
+    answers = task.predictions(clean)
+    found: list[tuple[float, Tensor]] = []
+
+    def keep(delta: Tensor) -> None:
+        fooled = ~task.holds(evaluator.logits(threat.project(judged.x + delta, region)), answers)
+        found.append((float(fooled.double().mean()), delta))
+
+    region = threat.region(judged.x, judged.bounds)
+    alive = torch.zeros_like(judged.x[:1], dtype=torch.bool)  # elements with a gradient anywhere that was climbed from
+    short = max(1, steps // _SHORT)
+    for delta, target in _starts(judged, clean, threat, one_class=task.one_class):
+        climbed = _climb(
+            evaluator, batches(short), threat, delta, steps=short, share=_FIRST_SHARE, target=target, alive=alive
+        )
+        keep(climbed)
+    best = sorted(found, key=lambda one: -one[0])[:_GO_ON]
+    for number, (_, delta) in enumerate(best):
+        own = steps // _GO_ON + (steps % _GO_ON if number == 0 else 0)
+        if own:
+            keep(_climb(evaluator, batches(own), threat, delta, steps=own, share=_LATER_SHARE, alive=alive))
+    best_of_all = max(found, key=lambda one: one[0])[1]
+    same = task.holds(evaluator.logits(threat.project(judged.x + best_of_all, region)), answers)
+    left = same.nonzero().squeeze(1)[: evaluator.probe_rows]
+    if len(left):
+        part = replace(judged.rows(left), y=answers[left])
+        count_unreached(evaluator, part, threat, alive.expand(len(left), *alive.shape[1:]))
+    return best_of_all
+
+
+def _starts(judged: Chunk, clean: Tensor, threat: Linf | L2, *, one_class: bool) -> list[tuple[Tensor, int | None]]:
+    """Perturbations to begin with, and the class that their first steps lead to; None for any other."""
+    nothing = torch.zeros_like(judged.x[:1])
+    ball = _ball(threat, nothing, judged)
+    keys = [rng.fold(judged.key[:1], f"universal start {number}") for number in range(_RANDOM)]
+    random = [threat.stride(ball) * threat.ascent(rng.signs(key, nothing.shape[1:])) for key in keys]
+    starts: list[tuple[Tensor, int | None]] = [(nothing, None), *((threat.project(d, ball), None) for d in random)]
+    if not one_class:
+        return starts
+    near = (clean - clean.amax(1, keepdim=True)).mean(0).argsort(descending=True, stable=True)[:_CLASSES]
+    return starts + [(nothing, label) for label in near.tolist()]
+
+
+def _climb(
+    evaluator: Evaluator,
+    batches: Iterator[Chunk],
+    threat: Linf | L2,
+    delta: Tensor,
+    *,
+    steps: int,
+    share: float,
+    alive: Tensor,
+    target: int | None = None,
+) -> Tensor:
+    """The perturbation after so many steps; `alive` (1, *S) bool takes note of where there was a gradient."""
+    pace, share = torch.zeros_like(delta), max(share, 1 / steps)  # few steps cross the ball, too
+    for step, batch in enumerate(batches):
+        region, ball = threat.region(batch.x, batch.bounds), _ball(threat, delta, batch)
+        logits, task = evaluator.logits(batch.x), evaluator.task
+        answers = task.predictions(logits)
+        # The usual lead: how far the model's own answers are from turning into others. What a task has climbed in place
+        # of its margin may be zero there, as an error is: then the margin tells the scale.
+        lead = -_lost(task, logits, answers, target=None)
+        if not task.one_class:
+            lead = torch.maximum(lead, task.margin(logits, answers).to(lead))
+        done = step / max(1, steps - 1)
+        width = lead.median() * (_WIDTHS[0] + (_WIDTHS[1] - _WIDTHS[0]) * done)
+        fooled = _Fooled(task, answers, target, width.clamp(min=torch.finfo(lead.dtype).tiny))
+        # Where a sample is clipped too, so that the perturbation can grow out of the clipped side again.
+        point = threat.project(batch.x + delta, region)
+        each = evaluator.gradient(point, lambda z, _: z, fooled)[1]
+        alive |= (each != 0).any(0, keepdim=True)
+        gradient = each.mean(0, keepdim=True)
+        pace = _MOMENTUM * pace + gradient / gradient.abs().mean().clamp(min=torch.finfo(gradient.dtype).tiny)
+        length = share * (1 + math.cos(math.pi * step / steps)) * threat.stride(ball)
+        delta = threat.project(delta + length * threat.ascent(pace), ball)
+    return delta
+
+
+@dataclass(frozen=True, slots=True)
+class _Fooled:
+    """A soft step, of that width, in how far answers y (N, *T) are lost: to any other, or to one class."""
+
+    task: Task
+    y: Tensor
+    target: int | None
+    width: Tensor
+
+    def __call__(self, logits: Tensor, part: slice) -> Tensor:
+        return torch.sigmoid(_lost(self.task, logits, self.y[part], self.target) / self.width)
+
+
+def _lost(task: Task, output: Tensor, y: Tensor, target: int | None) -> Tensor:
+    """Return (B,) how far answers y (B, *T) are lost by outputs (B, *O), negative while they hold."""
+    if not task.one_class:
+        return task.losses["margin"](output, y)
+    at = y.unsqueeze(1)
+    own = output.gather(1, at).squeeze(1)
+    return (output.scatter(1, at, -torch.inf).amax(1) if target is None else output[:, target]) - own
+
+
+def _ball(threat: Linf | L2, delta: Tensor, batch: Chunk) -> dict[str, Tensor]:
+    """The threat's region for perturbations themselves: around zero, bounded by what two inputs can differ by."""
+    span = batch.bounds[1] - batch.bounds[0]
+    return threat.region(torch.zeros_like(delta), (-span, span))

@@ -1,1 +1,0 @@
-"""Rules on means of bounded values."""

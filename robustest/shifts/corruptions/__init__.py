@@ -1,1 +1,0 @@
-"""The shifts that robustest brings, and the arithmetic that they share."""

@@ -1,0 +1,213 @@
+"""Digital: contrast, elastic deformation, pixelation and JPEG.
+
+What is lost: a part of the image hidden, or its fine detail.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
+from torch import Tensor
+from torch.nn import functional as F
+
+from robustest import rng
+from robustest.shifts import tables
+from robustest.shifts.filters import correlate, gaussian_taps, padded, taken
+from robustest.shifts.sampling import at, at_affine, line
+from robustest.shifts.tables import SeverityTable, family
+
+_MANY_TAPS = 64
+"""Taps from which a filter is a product with a matrix and no longer a sum of shifted copies."""
+
+_MOST_ROWS = 65_000
+"""A JPEG file has 65,535 rows at most, and Pillow writes 65,500."""
+
+
+@family(tables.CONTRAST)
+def contrast(x: Tensor, factor: float, key: Tensor) -> Tensor:
+    """Every element moved towards its channel's mean."""
+    return x.mean((2, 3), keepdim=True).mul_(1 - factor).add(x, alpha=factor)
+
+
+@family(tables.ELASTIC_TRANSFORM)
+def elastic_transform(x: Tensor, parameters: tuple[float, float, float], key: Tensor) -> Tensor:
+    """A random affine map, then a smooth random field of displacements.
+
+    On images smaller than those that a set of parameters is for, all three parameters shrink with the image.
+    """
+    key = rng.fold(key, "elastic_transform")
+    height, width = x.shape[-2:]
+    native = tables.ELASTIC_TRANSFORM.pixels(parameters)
+    size, sigma, jitter = (parameter * min(1.0, min(height, width) / native) for parameter in parameters)
+    a = _jittered(rng.uniform(rng.fold(key, "affine"), (3, 2), -jitter, jitter), height, width)
+    moved = at_affine(x, a[:, 1].unbind(1), a[:, 0].unbind(1), "reflect")
+    if size == 0:
+        return moved
+    field = rng.uniform(rng.fold(key, "field"), (2, height, width), -size, size)
+    for dim in (-2, -1):
+        field = _smooth(field, sigma, dim)
+    rows, columns = line(height, x).view(1, -1, 1), line(width, x).view(1, 1, -1)
+    return at(moved, field[:, 0] + rows, field[:, 1] + columns, "symmetric")
+
+
+def _jittered(jitter: Tensor, height: int, width: int) -> Tensor:
+    """The affine map, (N, 2, 3), from (x, y, 1) in the result to (x, y) in the image, that takes three points a third
+    of the shorter side around the centre, moved by jitter (N, 3, 2), back to where they were.
+    """
+    middle = torch.tensor([width // 2, height // 2], dtype=torch.float64)
+    reach = max(1, min(height, width) // 3)
+    corners = middle + torch.tensor([[1, 1], [1, -1], [-1, -1]], dtype=torch.float64) * reach
+    moved = corners + jitter.cpu().double()
+    # Forwards, the unit vectors go to half the differences of the points, and the second point to its jittered place.
+    right, down = (moved[:, 1] - moved[:, 2]) / (2 * reach), (moved[:, 0] - moved[:, 1]) / (2 * reach)
+    area = right[:, 0] * down[:, 1] - right[:, 1] * down[:, 0]
+    back = torch.stack([down[:, 1], -down[:, 0], -right[:, 1], right[:, 0]], 1).div_(area.unsqueeze(1)).view(-1, 2, 2)
+    constant = corners[1] - (back * moved[:, 1].unsqueeze(1)).sum(2)
+    return torch.cat([back, constant.unsqueeze(2)], 2).to(jitter.device, torch.float32)
+
+
+def _smooth(field: Tensor, sigma: float, dim: int) -> Tensor:
+    taps = gaussian_taps(sigma, truncate=3.0)
+    if len(taps) < _MANY_TAPS:
+        return correlate(field, taps, dim, "symmetric")
+    matrix = _matrix(field.shape[dim], sigma).to(field.device)
+    return matrix @ field if dim == -2 else field @ matrix.T
+
+
+@functools.lru_cache(maxsize=16)
+def _matrix(n: int, sigma: float) -> Tensor:
+    """The filter along n pixels with mirrored edges, (n, n)."""
+    taps = torch.tensor(gaussian_taps(sigma, truncate=3.0), dtype=torch.float64)
+    source = padded(torch.arange(n), 0, len(taps) // 2, "symmetric").unfold(0, len(taps), 1)
+    return torch.zeros(n, n, dtype=torch.float64).scatter_add_(1, source, taps.expand(n, -1)).float()
+
+
+@family(tables.PIXELATE)
+def pixelate(x: Tensor, scale: float, key: Tensor) -> Tensor:
+    """Means over boxes, as large as the boxes. Where sides do not divide, boxes differ by a pixel."""
+    height, width = x.shape[-2:]
+    rows, columns = _Boxes.of(height, max(1, int(height * scale))), _Boxes.of(width, max(1, int(width * scale)))
+    means = torch.zeros(*x.shape[:2], rows.shares, width, dtype=x.dtype, device=x.device)
+    for index, weight in rows.taps:
+        means.addcmul_(x.index_select(-2, index.to(x.device)), weight.to(x.device))
+    # Along rows, where picking single elements is slow, sums of neighbours come first and the picking but once.
+    least = columns.least
+    sums = means[..., : width - least + 1].clone()
+    for k in range(1, least):
+        sums.add_(means[..., k : k + width - least + 1])
+    longer = (sums[..., :-1] + means[..., least:]).mul_(1 / (least + 1))
+    table = torch.cat([sums.mul_(1 / least), longer], -1)
+    return taken(taken(table, -1, columns.means.to(x.device)), -2, rows.share.to(x.device))
+
+
+@dataclass(frozen=True, slots=True)
+class _Boxes:
+    """Which of n pixels in a line have their centres in each of equal shares of it.
+
+    Args:
+        shares: how many there are, S.
+        least: pixels in the smallest box; the others have as many, or one more.
+        taps: for the first, second ... pixel of the boxes, its index (S,) and its weight (S, 1).
+        share: for each pixel, the share that its centre is in, (n,).
+        means: for each pixel, the place of its box's mean in a list of means: of all runs of `least` pixels, then of
+            one more, (n,).
+    """
+
+    shares: int
+    least: int
+    taps: tuple[tuple[Tensor, Tensor], ...]
+    share: Tensor
+    means: Tensor
+
+    @classmethod
+    @functools.lru_cache(maxsize=64)
+    def of(cls, n: int, shares: int) -> _Boxes:
+        # In whole numbers, so that a centre on the border of two shares is in the first, whatever the sizes.
+        edges = (torch.arange(shares + 1) * (2 * n) + shares) // (2 * shares)
+        starts, lengths = edges[:-1], edges.diff()
+        share = (torch.arange(n) * 2 + 1) * shares // (2 * n)
+        least = int(lengths.min())
+        taps = tuple(
+            (starts + (lengths - 1).clamp(max=k), ((lengths > k).float() / lengths).unsqueeze(1))
+            for k in range(int(lengths.max()))
+        )
+        return cls(shares, least, taps, share, (starts + (lengths > least) * (n - least + 1))[share])
+
+
+@family(tables.JPEG_COMPRESSION)
+def jpeg_compression(x: Tensor, quality: int, key: Tensor) -> Tensor:
+    """Quantised to 8 bits, coded and decoded as baseline JPEG with halved colour resolution.
+
+    Three channels are one colour picture; of any other number each channel is a grey picture by itself. The codec,
+    Pillow's, runs on the CPU, wherever x is.
+    """
+    # By way of int32: from floats, conversion to bytes is not vectorised.
+    half = torch.tensor(0.5, device=x.device)
+    levels = torch.add(half, x, alpha=255).to(torch.int32).to("cpu", torch.uint8).numpy()
+    if x.shape[1] == 3:
+        for planes in levels:
+            _code_colour(planes, quality)
+    else:
+        _code_grey(levels.reshape(-1, *levels.shape[2:]), quality)
+    return torch.from_numpy(levels).to(x.device).float().mul_(1 / 255)
+
+
+def _code_colour(planes: np.ndarray, quality: int) -> None:
+    """Code and decode a picture, in place: bytes (3, H, W)."""
+    # Pillow interleaves channels faster than torch does.
+    coded = _coded(Image.merge("RGB", [Image.fromarray(plane) for plane in planes]), quality)
+    for plane, band in zip(planes, coded.split(), strict=True):
+        plane[:] = np.asarray(band)
+
+
+def _code_grey(pictures: np.ndarray, quality: int) -> None:
+    """Code and decode grey pictures, in place: bytes (n, H, W).
+
+    Blocks of 8 x 8 know nothing of each other where there is no colour, so many pictures go below each other into one
+    file, each filled up with its edges, as the codec itself fills up the last blocks.
+    """
+    height, width = pictures.shape[1:]
+    rows = height + -height % 8
+    few = max(1, _MOST_ROWS // rows)
+    for start in range(0, len(pictures), few):
+        some = pictures[start : start + few]
+        padded = np.pad(some, ((0, 0), (0, -height % 8), (0, -width % 8)), "edge")
+        coded = _coded(Image.fromarray(padded.reshape(-1, padded.shape[2])), quality)
+        some[:] = np.asarray(coded).reshape(padded.shape)[:, :height, :width]
+
+
+def _coded(picture: Image.Image, quality: int) -> JpegImageFile:
+    file = io.BytesIO()
+    picture.save(file, "JPEG", quality=quality)
+    file.seek(0)
+    return JpegImageFile(file)
+
+
+@family(SeverityTable((0.05, 0.1, 0.2, 0.3, 0.45)))
+def occlusion(x: Tensor, area: float, key: Tensor) -> Tensor:
+    """A grey rectangle of the image's proportions over a share of its area, anywhere inside it."""
+    height, width = x.shape[-2:]
+    tall, wide = (max(1, round(side * math.sqrt(area))) for side in (height, width))
+    key = rng.fold(key, "occlusion")
+    top = rng.integers(rng.fold(key, "row"), (1, 1, 1), height - tall + 1)
+    left = rng.integers(rng.fold(key, "column"), (1, 1, 1), width - wide + 1)
+    row = torch.arange(height, device=x.device).view(1, 1, -1, 1)
+    column = torch.arange(width, device=x.device).view(1, 1, 1, -1)
+    hidden = (row >= top) & (row < top + tall) & (column >= left) & (column < left + wide)
+    return x.masked_fill(hidden, 0.5)
+
+
+@family(SeverityTable((0.75, 0.5, 0.33, 0.25, 0.2)))
+def resolution(x: Tensor, scale: float, key: Tensor) -> Tensor:
+    """Shrunk with smoothing to a share of each side and enlarged again, both bilinearly."""
+    height, width = x.shape[-2:]
+    size = [max(1, round(height * scale)), max(1, round(width * scale))]
+    small = F.interpolate(x, size=size, mode="bilinear", antialias=True)
+    return F.interpolate(small, size=[height, width], mode="bilinear")

@@ -1,0 +1,220 @@
+"""Blurs as weighted sums of shifted copies: elementwise work only, so that no sample depends on its batch.
+
+Comparisons that answer with 1.0 and 0.0: several times faster on a CPU than booleans that are then converted.
+
+Colour: the parts that several shifts share.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+@functools.lru_cache(maxsize=256)
+def _outside(n: int, reach: int, edge: str) -> tuple[list[int], list[int]]:
+    """Indices that stand in for positions -reach..-1 and n..n+reach-1, however far outside they are."""
+
+    def inside(position: int) -> int:
+        if edge == "nearest":
+            return min(max(position, 0), n - 1)
+        period = 2 * n if edge == "symmetric" else max(2 * n - 2, 1)
+        position %= period
+        return position if position < n else 2 * n - position - (1 if edge == "symmetric" else 2)
+
+    return [inside(p) for p in range(-reach, 0)], [inside(p) for p in range(n, n + reach)]
+
+
+def padded(x: Tensor, dim: int, reach: int, edge: str = "nearest") -> Tensor:
+    """Adds `reach` elements at both ends of a dimension, which may be more than it has.
+
+    Args:
+        x: any shape.
+        dim: the dimension.
+        reach: elements added at each end, at least 0.
+        edge: "nearest" repeats the last element, "reflect" mirrors about it (d c b | a b c d | c b a), "symmetric"
+            mirrors about its outer edge (c b a | a b c d | d c b).
+    """
+    if reach == 0:
+        return x
+    before, after = (torch.tensor(index, device=x.device) for index in _outside(x.shape[dim], reach, edge))
+    return torch.cat([x.index_select(dim, before), x, x.index_select(dim, after)], dim)
+
+
+def taken(x: Tensor, dim: int, index: Tensor) -> Tensor:
+    """Takes an index (n,) of x along its last dimension but one (dim = -2) or its last (dim = -1)."""
+    if dim == -2:
+        return x.index_select(dim, index)
+    return x.gather(-1, index.expand(*x.shape[:-1], -1))  # several times faster here than index_select
+
+
+def gaussian_taps(sigma: float, truncate: float = 4.0) -> list[float]:
+    """Weights of a Gaussian cut at `truncate` standard deviations (rounded to whole pixels), adding up to 1."""
+    reach = int(truncate * sigma + 0.5)
+    if reach == 0:
+        return [1.0]
+    weights = [math.exp(-0.5 * (k / sigma) ** 2) for k in range(-reach, reach + 1)]
+    return [weight / sum(weights) for weight in weights]
+
+
+def correlate(x: Tensor, taps: Sequence[float], dim: int, edge: str = "nearest") -> Tensor:
+    """Filters x along one dimension by an odd number of taps."""
+    reach = len(taps) // 2
+    return correlate_inside(padded(x, dim, reach, edge), taps, dim)
+
+
+def correlate_inside(x: Tensor, taps: Sequence[float], dim: int) -> Tensor:
+    """As `correlate`, but only where the taps do not reach outside: shorter by len(taps) - 1."""
+    n = x.shape[dim] - len(taps) + 1
+    out = x.narrow(dim, 0, n) * taps[0]
+    for k in range(1, len(taps)):
+        out.add_(x.narrow(dim, k, n), alpha=taps[k])
+    return out
+
+
+def gaussian(x: Tensor, sigma: float, *, truncate: float = 4.0, edge: str = "nearest") -> Tensor:
+    """Gaussian blur over the last two dimensions.
+
+    Args:
+        x: (..., H, W).
+        sigma: standard deviation, pixels; 0 leaves x as it is.
+        truncate: where the Gaussian is cut, in standard deviations.
+        edge: as for `padded`.
+    """
+    taps = gaussian_taps(sigma, truncate)
+    if len(taps) == 1:
+        return x
+    return correlate(correlate(x, taps, -2, edge), taps, -1, edge)
+
+
+def box3(x: Tensor) -> Tensor:
+    """Mean over 3 x 3 pixels, mirrored about the last one at the edges."""
+    return correlate(correlate(x, (1.0, 1.0, 1.0), -2, "reflect"), (1.0, 1.0, 1.0), -1, "reflect").mul_(1 / 9)
+
+
+def disk(x: Tensor, radius: float, sigma: float) -> Tensor:
+    """Mean over the pixels within `radius`, then a Gaussian that smooths the disk's rim; mirrored at the edges.
+
+    Columns of the disk are added up first, in the order of their height, so that each grows out of the last.
+
+    Args:
+        x: (..., H, W).
+        radius: of the disk, pixels.
+        sigma: standard deviation of the Gaussian, which has 3 x 3 taps, or 5 x 5 from a radius over 8.
+    """
+    reach = int(radius)
+    rim = [math.exp(-0.5 * (k / sigma) ** 2) for k in ((-1, 0, 1) if radius <= 8 else (-2, -1, 0, 1, 2))]
+    wide = reach + len(rim) // 2
+    tall = padded(padded(x, -2, wide, "reflect"), -1, wide, "reflect")
+    for dim in (-2, -1):
+        tall = correlate_inside(tall, [weight / sum(rim) for weight in rim], dim)
+    if reach == 0:
+        return tall
+    height, width = x.shape[-2:]
+    halves = [math.floor(math.sqrt(radius**2 - k**2)) for k in range(reach + 1)]
+    area = 2 * sum(2 * half + 1 for half in halves) - (2 * halves[0] + 1)
+    column, half, out = tall[..., reach : reach + height, :].clone(), 0, torch.zeros_like(x)
+    for k in range(reach, -1, -1):
+        while half < halves[k]:
+            half += 1
+            column.add_(tall[..., reach - half : reach - half + height, :])
+            column.add_(tall[..., reach + half : reach + half + height, :])
+        out.add_(column[..., reach - k : reach - k + width])
+        if k:
+            out.add_(column[..., reach + k : reach + k + width])
+    return out.mul_(_gain(radius, halves, rim) / area)
+
+
+def _gain(radius: float, halves: Sequence[int], rim: Sequence[float]) -> float:
+    """Sum of the smoothed disk's weights. It is not 1 where the disk meets the edge of the published square of 17 x 17
+    weights, or of 21 x 21 for radius 10, since the smoothing mirrors the square there: 1.013 for radius 8.
+    """
+    half = 8 if radius <= 8 else int(radius)
+    column = [2 * halves[abs(k)] + 1 if abs(k) < len(halves) else 0 for k in range(-half, half + 1)]
+    index = padded(torch.arange(2 * half + 1), 0, len(rim) // 2, "reflect").unfold(0, len(rim), 1)
+    weights = torch.tensor(rim, dtype=torch.float64).expand(len(column), -1)
+    counts = torch.zeros(len(column), dtype=torch.float64).scatter_add_(0, index.flatten(), weights.flatten()) / sum(
+        rim
+    )
+    disk_ = torch.tensor([[float(abs(j) <= (n - 1) / 2) if n else 0.0 for j in range(-half, half + 1)] for n in column])
+    return float(counts @ disk_.double() @ counts) / sum(column)
+
+
+def smear(x: Tensor, down: Tensor, right: Tensor, weights: Sequence[float]) -> Tensor:
+    """For each image, a weighted sum of copies of it, each moved by its own whole number of pixels; edges repeated.
+
+    Args:
+        x: (N, C, H, W).
+        down, right: (N, K) int64 on the CPU: tap k of pixel (i, j) lies at (i + down, j + right).
+        weights: K of them.
+    """
+    if x.device.type != "cpu":
+        return smear_by_index(x, down.to(x.device), right.to(x.device), weights)
+    height, width = x.shape[-2:]
+    reach = max(int(offset.abs().max()) for offset in (down, right)) if len(x) else 0
+    wide = padded(padded(x, -2, reach), -1, reach)
+    out = torch.zeros_like(x)
+    for image, total in enumerate(out):
+        for i, j, weight in zip(down[image].tolist(), right[image].tolist(), weights, strict=True):
+            moved = wide[image, :, reach + i : reach + i + height, reach + j : reach + j + width]
+            total.add_(moved, alpha=weight)
+    return out
+
+
+def smear_by_index(x: Tensor, down: Tensor, right: Tensor, weights: Sequence[float]) -> Tensor:
+    """As `smear`, all images at once: for devices on which few large steps beat many small ones."""
+    n, channels, height, width = x.shape
+    i, j = torch.arange(height, device=x.device).view(1, -1, 1), torch.arange(width, device=x.device).view(1, 1, -1)
+    flat, out = x.flatten(2), torch.zeros_like(x).flatten(2)
+    for k, weight in enumerate(weights):
+        row = (i + down[:, k].view(-1, 1, 1)).clamp_(0, height - 1)
+        column = (j + right[:, k].view(-1, 1, 1)).clamp_(0, width - 1)
+        index = (row * width + column).view(n, 1, -1).expand(-1, channels, -1)
+        out.add_(flat.gather(2, index), alpha=weight)
+    return out.view_as(x)
+
+
+def above(x: Tensor, limit: Tensor | float) -> Tensor:
+    """1.0 where x > limit."""
+    return torch.gt(x, limit, out=torch.empty_like(x))
+
+
+def at_least(x: Tensor, limit: Tensor | float) -> Tensor:
+    """1.0 where x >= limit."""
+    return torch.ge(x, limit, out=torch.empty_like(x))
+
+
+def below(x: Tensor, limit: Tensor | float) -> Tensor:
+    """1.0 where x < limit."""
+    return torch.lt(x, limit, out=torch.empty_like(x))
+
+
+LUMA = (0.299, 0.587, 0.114)
+"""Weights of red, green and blue in grey (ITU-R BT.601)."""
+
+
+def grey(x: Tensor) -> Tensor:
+    """(N, 1, H, W): the luma of three channels, the mean of any other number."""
+    if x.shape[1] != 3:
+        return x.mean(1, keepdim=True)
+    return (x[:, :1] * LUMA[0]).add_(x[:, 1:2], alpha=LUMA[1]).add_(x[:, 2:], alpha=LUMA[2])
+
+
+def paint(colour: Sequence[float], channels: int) -> list[float]:
+    """A red-green-blue colour for so many channels: itself for three, else its luma in all."""
+    if channels == 3:
+        return list(colour)
+    return [sum(weight * part for weight, part in zip(LUMA, colour, strict=True))] * channels
+
+
+def extremes(x: Tensor) -> tuple[Tensor, Tensor]:
+    """The largest and the smallest channel at each pixel, (N, 1, H, W) each: HSV's value, and value less chroma."""
+    high, low = x[:, :1].clone(), x[:, :1].clone()
+    for k in range(1, x.shape[1]):
+        torch.maximum(high, x[:, k : k + 1], out=high)
+        torch.minimum(low, x[:, k : k + 1], out=low)
+    return high, low

@@ -1,0 +1,307 @@
+"""Weather: snow, frost and fog.
+
+Textures of ice, made from noise: four looks, with the colours, contrasts and spectra of frost in photographs.
+
+Spatter: drops of water or mud.
+
+How water shines: edges of drops (Canny, 1986), distances to them, contrast evened out, light from one side.
+
+All images are (N, 1, H, W) float32 that hold grey levels, whole numbers from 0 to 255.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from robustest import rng
+from robustest.shifts import tables
+from robustest.shifts.blur import moved
+from robustest.shifts.filters import above, at_least, below, box3, correlate, gaussian, grey, padded, paint
+from robustest.shifts.sampling import middle, zoomed
+from robustest.shifts.tables import family
+
+
+@family(tables.SNOW)
+def snow(x: Tensor, parameters: tuple[float, float, float, float, int, float, float], key: Tensor) -> Tensor:
+    """Flakes that fall within 45 degrees of the vertical, in two layers, on a whitened image."""
+    mean, deviation, zoom, threshold, radius, sigma, kept = parameters
+    key = rng.fold(key, "snow")
+    height, width = x.shape[-2:]
+    cut = (1, middle(height, zoom)[1], middle(width, zoom)[1])  # what the zoom would throw away is not drawn
+    flakes = zoomed(rng.normal(rng.fold(key, "flakes"), cut).mul_(deviation).add_(mean), zoom, height, width)
+    flakes.mul_(at_least(flakes, threshold)).clamp_(0.0, 1.0)
+    flakes.mul_(255).floor_().mul_(1 / 255)
+    flakes = moved(flakes, radius, sigma, rng.uniform(rng.fold(key, "angle"), (), -135.0, -45.0))
+    white = torch.maximum(x, grey(x).mul_(1.5).add_(0.5)).mul_(1 - kept)
+    return white.add_(x, alpha=kept).add_(flakes.add(flakes.flip(-2, -1)))
+
+
+@family(tables.FROST)
+def frost(x: Tensor, weights: tuple[float, float], key: Tensor) -> Tensor:
+    """A weighted sum of the image and a texture of ice, which is drawn anew for each image."""
+    texture = ice(rng.fold(key, "frost"), *x.shape[1:], close=weights in tables.FROST.large)
+    return texture.mul_(weights[1]).add_(x, alpha=weights[0])
+
+
+@family(tables.FOG)
+def fog(x: Tensor, parameters: tuple[float, float], key: Tensor) -> Tensor:
+    """A fractal cloud added, and the sum scaled so that at its brightest it is what the image was at its brightest."""
+    strength, decay = parameters
+    height, width = x.shape[-2:]
+    cloud = fractal(rng.fold(key, "fog"), max(height, width), decay)[:, :height, :width].unsqueeze(1)
+    most = x.amax((1, 2, 3), keepdim=True)
+    return cloud.mul(strength).add(x).mul_(most / (most + strength))
+
+
+def fractal(key: Tensor, size: int, decay: float) -> Tensor:
+    """Heights by the diamond-square algorithm on a torus.
+
+    Args:
+        key: (N,) int64.
+        size: of the map, at least; the next power of two is made.
+        decay: the factor by which each finer level's noise is weaker.
+
+    Returns:
+        (N, S, S) in [0, 1], both ends reached in each map.
+    """
+    map_ = torch.zeros((len(key), 1, 1), dtype=torch.float32, device=key.device)
+    levels = max(1, (size - 1).bit_length())
+    draws = rng.uniform(key, (4**levels - 1,), -1.0, 1.0).split_with_sizes([3 * 4**level for level in range(levels)], 1)
+    noise = 100.0
+    for draw in draws:
+        n = map_.shape[1]
+        centre, top, left = draw.view(-1, 3, n, n).unbind(1)
+        # Noise of size w times a uniform number in -w..w, as published, so that `decay` acts twice a level.
+        pairs = map_ + map_.roll(-1, 2)
+        centres = (pairs + pairs.roll(-1, 1)).mul_(0.25).add_(centre, alpha=noise**2)
+        tops = pairs.add_(centres).add_(centres.roll(1, 1)).mul_(0.25).add_(top, alpha=noise**2)
+        lefts = map_.roll(-1, 1).add_(map_).add_(centres).add_(centres.roll(1, 2)).mul_(0.25).add_(left, alpha=noise**2)
+        rows = [torch.stack(row, -1).flatten(-2) for row in ((map_, tops), (lefts, centres))]
+        map_ = torch.stack(rows, 2).flatten(1, 2)
+        noise /= decay
+    low, high = map_.amin((1, 2), keepdim=True), map_.amax((1, 2), keepdim=True)
+    return map_.sub_(low).div_((high - low).clamp(min=1e-30))
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """Frost of one kind. All numbers are grey levels of 255.
+
+    Args:
+        mean: of red, green and blue.
+        way: how far the three go when the relief goes one level.
+        skew: square of the relief added to it, in relief's own standard deviations.
+        large: standard deviation of the noise of 1, 2, 4 ... pixels to the cell, seen as on images of 224 pixels; that
+            of the finest before it is smoothed.
+        small: as seen on images of 32 pixels, at a fifth of the scale.
+    """
+
+    mean: tuple[float, float, float]
+    way: tuple[float, float, float]
+    skew: float
+    large: tuple[float, ...]
+    small: tuple[float, ...]
+
+
+_TEAL = _Look((78, 149, 166), (0.80, 0.48, 0.37), 0.1, (37, 9, 0, 9, 14, 0, 33), (17, 8, 16, 16, 27))
+
+_WHITE = _Look((201, 205, 214), (0.56, 0.58, 0.59), -0.16, (37, 26, 19, 28, 0, 0, 27), (26, 18, 4, 17, 20))
+
+_SILVER = _Look((138, 153, 165), (0.57, 0.57, 0.59), -0.03, (73, 38, 24, 27, 0, 0, 24), (41, 19, 4, 16, 20))
+
+_DARK = _Look((112, 123, 135), (0.59, 0.58, 0.56), 0.09, (94, 0, 53, 44, 40, 0, 33), (48, 44, 35, 10, 27))
+
+_CRYSTALS = (0.25, 1.594)
+
+_SMOOTH = (0.2, 0.6, 0.2)
+"""What the finest noise is smoothed by, seen from near: the photographs are enlarged there, and hold little so fine."""
+
+_LOOKS = (_TEAL, _WHITE, _WHITE, _SILVER, _DARK)
+
+
+def ice(key: Tensor, channels: int, height: int, width: int, *, close: bool) -> Tensor:
+    """Textures of ice, another for each key.
+
+    Args:
+        key: (N,) int64.
+        channels, height, width: of the texture; three channels are coloured, any other number is grey.
+        close: seen from near, as on images of 224 pixels; else five times as far.
+
+    Returns:
+        (N, channels, height, width); most of it is in [0, 1].
+    """
+    look = rng.integers(rng.fold(key, "look"), (), len(_LOOKS))
+
+    def of_looks(values: Sequence[object]) -> Tensor:
+        return torch.tensor(values, dtype=torch.float32, device=key.device)[look] / 255
+
+    octaves = of_looks([each.large if close else each.small for each in _LOOKS])
+    relief = _relief(key, octaves, 4 if close else 2, (height, width), smooth=close)
+    if close:
+        octaves[:, 0] *= sum(tap**2 for tap in _SMOOTH)  # what smoothing leaves of it
+    skew = of_looks([255 * each.skew for each in _LOOKS]) / octaves.square().sum(1).sqrt()
+    relief = relief.addcmul(relief.square(), skew.view(-1, 1, 1, 1))
+    mean = of_looks([paint(each.mean, channels) for each in _LOOKS]).view(-1, channels, 1, 1)
+    way = of_looks([[255 * part for part in paint(each.way, channels)] for each in _LOOKS]).view(-1, channels, 1, 1)
+    return (relief * way).add_(mean)
+
+
+def _relief(key: Tensor, octaves: Tensor, patches: int, side: tuple[int, int], *, smooth: bool) -> Tensor:
+    """Noise (N, 1, H, W) whose cells are 1, 2, 4 ... pixels, in the amounts of octaves (N, K).
+
+    The octaves up to number `patches` are strong in some places and weak in others, as crystals leave smooth ice
+    between them: all are multiplied by one field, which is uniform between bounds of mean square 1 at their largest
+    cells.
+    """
+    levels = octaves.shape[1]
+    sizes = [[(length + (1 << k) - 1) >> k for length in side] for k in range(levels)]
+    sizes.append(sizes[patches])
+    areas = [rows * columns for rows, columns in sizes]
+    drawn = rng.uniform(key, (sum(areas),), -(3**0.5), 3**0.5).split_with_sizes(areas, 1)
+    *noises, crystals = (part.view(-1, 1, *size) for part, size in zip(drawn, sizes, strict=True))
+    low, high = _CRYSTALS
+    crystals = crystals.mul((high - low) / 12**0.5).add_((high + low) / 2)
+    field: Tensor | None = None
+    for k in reversed(range(levels)):
+        noise = noises[k] * octaves[:, k].view(-1, 1, 1, 1)
+        if k <= patches:
+            crystals = crystals if k == patches else _resize(crystals, sizes[k])
+            noise.mul_(crystals)
+        if k == 0 and smooth:
+            noise = correlate(correlate(noise, _SMOOTH, -2), _SMOOTH, -1)
+        field = noise if field is None else noise.add_(_resize(field, sizes[k]))
+    return noise
+
+
+def _resize(x: Tensor, size: list[int]) -> Tensor:
+    return F.interpolate(x, size=size, mode="bilinear")
+
+
+_WATER = (175 / 255, 238 / 255, 238 / 255)
+
+_MUD = (63 / 255, 42 / 255, 20 / 255)
+
+
+@family(tables.SPATTER)
+def spatter(x: Tensor, parameters: tuple[float, float, float, float, float, bool], key: Tensor) -> Tensor:
+    """Drops where a smooth random field is high: of water, added to the image, or of mud, painted over it."""
+    mean, deviation, sigma, threshold, strength, mud = parameters
+    field = rng.normal(rng.fold(key, "spatter"), (1, *x.shape[2:])).mul_(deviation).add_(mean)
+    field = gaussian(field, sigma)
+    drops = above(field, threshold)
+    colour = torch.tensor(paint(_MUD if mud else _WATER, x.shape[1]), dtype=x.dtype, device=x.device).view(1, -1, 1, 1)
+    if mud:
+        cover = gaussian(drops, strength)
+        cover.mul_(above(cover, 0.8))
+        return (colour - x).mul_(cover).add_(x)
+    light = shine(drops.mul_(field).mul_(255).clamp_(0, 255).floor_())
+    light.div_(light.amax((1, 2, 3), keepdim=True).clamp_(min=1e-6)).mul_(strength)
+    return (light * colour).add_(x)
+
+
+_WEAK, _STRONG = 50.0, 150.0
+
+_FLAT = math.tan(math.radians(22.5))
+
+_FAR = 20
+
+_LIGHT = ((-2.0, -1.0, 0.0), (-1.0, 1.0, 1.0), (0.0, 1.0, 2.0))
+
+
+def shine(liquid: Tensor) -> Tensor:
+    """The light that comes from water of these heights, 0 where there is none; on no particular scale."""
+    distance = distances(edges(liquid))
+    lit = _around(equalised(box3(distance).add_(1e-4).floor_()), "reflect")
+    light = torch.zeros_like(liquid)
+    for row, weights in zip(lit, _LIGHT, strict=True):
+        for neighbour, weight in zip(row, weights, strict=True):
+            if weight:
+                light.add_(neighbour, alpha=weight)
+    return box3(light.clamp_(0, 255)).add_(0.5).floor_().mul_(liquid)
+
+
+def edges(x: Tensor) -> Tensor:
+    """1 on edges and 0 elsewhere, uint8.
+
+    An edge is where the Sobel gradient (sum of its two parts) is the largest along its direction, and over 150, or over
+    50 and joined to such a place by others.
+    """
+    (nw, n, ne), (w, _, e), (sw, s, se) = _around(x, "nearest")
+    right = (ne - nw).add_(e, alpha=2).sub_(w, alpha=2).add_(se).sub_(sw)
+    down = (sw - nw).add_(s, alpha=2).sub_(n, alpha=2).add_(se).sub_(ne)
+    across, along = right.abs(), down.abs()
+    size = across + along
+    (nw, n, ne), (w, _, e), (sw, s, se) = _around(size, "zeros")
+    level = below(along, across * _FLAT)
+    upright = above(along, across * (_FLAT + 2))
+    falling = at_least(right * down, 0.0)
+    thin = above(size, w).mul_(at_least(size, e)).mul_(level)
+    thin.add_(above(size, n).mul_(at_least(size, s)).mul_(upright))
+    slanted = above(size, nw).mul_(above(size, se)).mul_(falling)
+    slanted.add_(above(size, ne).mul_(above(size, sw)).mul_(1 - falling))
+    thin.add_(slanted.mul_(1 - level - upright))
+    # In bytes, of which a register holds four times as many.
+    weak, found = ((thin * above(size, least)).to(torch.uint8) for least in (_WEAK, _STRONG))
+    while True:
+        grown = _grown(found).mul_(weak)
+        if torch.equal(grown, found):
+            return found
+        found = grown
+
+
+def distances(edge: Tensor) -> Tensor:
+    """To the nearest edge (uint8, 1 on edges), in pixels, at most 20; float32."""
+    height, width = edge.shape[-2:]
+    far = _FAR + 1
+    column = (1 - edge).mul_(far)
+    for step in (1, 2, 4, 8, 5):  # every distance up to 20 is a sum of some of these
+        wide = _constant(column, -2, step, far).add_(step)
+        column = column.minimum(wide[..., :height, :]).minimum(wide[..., 2 * step :, :])
+    column = column.to(torch.int16)
+    square = column * column
+    wide = _constant(square, -1, _FAR, far**2)
+    for step in range(1, _FAR + 1):
+        left, right = wide[..., _FAR - step :][..., :width], wide[..., _FAR + step :][..., :width]
+        square = torch.minimum(square, torch.minimum(left, right).add_(step**2))
+    return square.float().sqrt_().clamp_(max=_FAR)
+
+
+def equalised(x: Tensor) -> Tensor:
+    """Each image's whole numbers in 0.._FAR spread over 0..255, by the share of pixels up to each."""
+    n, pixels, bins = len(x), x[0].numel(), _FAR + 1
+    value = x.view(n, -1).to(torch.int64)
+    image = torch.arange(n, device=x.device).view(-1, 1) * bins
+    counts = torch.bincount((value + image).view(-1), minlength=n * bins).view(n, bins)
+    first = counts.gather(1, value.amin(1, keepdim=True))
+    spread = (counts.cumsum(1) - first).clamp(min=0).float().mul(255).div((pixels - first).clamp(min=1)).round()
+    plain = torch.arange(bins, device=x.device, dtype=torch.float32).expand(n, -1)
+    return torch.where(first == pixels, plain, spread).gather(1, value).view_as(x)
+
+
+def _around(x: Tensor, edge: str) -> list[list[Tensor]]:
+    """The eight neighbours of every pixel and itself, as three rows of three views."""
+    height, width = x.shape[-2:]
+    wide = (
+        _constant(_constant(x, -2, 1, 0.0), -1, 1, 0.0)
+        if edge == "zeros"
+        else padded(padded(x, -2, 1, edge), -1, 1, edge)
+    )
+    return [[wide[..., i : i + height, j : j + width] for j in range(3)] for i in range(3)]
+
+
+def _grown(x: Tensor) -> Tensor:
+    for dim in (-2, -1):
+        wide, n = _constant(x, dim, 1, 0), x.shape[dim]
+        x = torch.maximum(torch.maximum(x, wide.narrow(dim, 0, n)), wide.narrow(dim, 2, n))
+    return x
+
+
+def _constant(x: Tensor, dim: int, reach: int, value: float) -> Tensor:
+    sides = [0, 0, reach, reach] if dim == -2 else [reach, reach]
+    return torch.nn.functional.pad(x, sides, value=value)
