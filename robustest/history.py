@@ -378,7 +378,7 @@ def _first_bad(points: Sequence[CommitPoint], timeline: Sequence[CommitPlace]) -
         return FirstBad(point=first, good=None, between=bisect_left(timeline, first.place), what=())
     good = decided[last_good]
     between = max(0, bisect_left(timeline, first.place) - bisect_right(timeline, good.place))
-    what = ("commit",) if first.place != good.place else ()
+    what: tuple[str, ...] = ("commit",) if first.place != good.place else ()
     what += _differences(good.conditions, first.conditions)
     what += ("versions",) if good.shown.versions != first.shown.versions else ()
     return FirstBad(point=first, good=good, between=between, what=what)

@@ -17,9 +17,9 @@ from robustest.data.answers.suspects import Suspects
 from robustest.data.benchmarks import SequenceBenchmark
 from robustest.data.breeds import BreedsSplit
 from robustest.data.label_sets import Scores
+from robustest.decisions.corruption_error import ErrorRates
 from robustest.discovery import Discovery
 from robustest.results import Result
-from robustest.rules.averages.corruption_error import Errors
 from robustest.run.options import Options
 from robustest.run.remembered.comparison import Baseline
 from robustest.run.scores import Metric
@@ -249,7 +249,7 @@ def assert_corruption_robustness(
     min_accuracy: float,
     max_drop: float | None = ...,
     max_mce: float | None = ...,
-    reference: Errors | str | os.PathLike[str] | None = ...,
+    reference: ErrorRates | str | os.PathLike[str] | None = ...,
     no_worse_than: Baseline | None = ...,
     tolerance: float = ...,
     task: Task | str | None = ...,
@@ -266,7 +266,7 @@ def assert_corruption_robustness(
     min_accuracy: float | None = ...,
     max_drop: float,
     max_mce: float | None = ...,
-    reference: Errors | str | os.PathLike[str] | None = ...,
+    reference: ErrorRates | str | os.PathLike[str] | None = ...,
     no_worse_than: Baseline | None = ...,
     tolerance: float = ...,
     task: Task | str | None = ...,
@@ -283,7 +283,7 @@ def assert_corruption_robustness(
     min_accuracy: float | None = ...,
     max_drop: float | None = ...,
     max_mce: float,
-    reference: Errors | str | os.PathLike[str] | None = ...,
+    reference: ErrorRates | str | os.PathLike[str] | None = ...,
     no_worse_than: Baseline | None = ...,
     tolerance: float = ...,
     task: Task | str | None = ...,
@@ -300,7 +300,7 @@ def assert_corruption_robustness(
     min_accuracy: float | None = ...,
     max_drop: float | None = ...,
     max_mce: float | None = ...,
-    reference: Errors | str | os.PathLike[str] | None = ...,
+    reference: ErrorRates | str | os.PathLike[str] | None = ...,
     no_worse_than: Baseline,
     tolerance: float = ...,
     task: Task | str | None = ...,

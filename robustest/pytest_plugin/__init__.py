@@ -280,7 +280,7 @@ def pytest_runtestloop(session: pytest.Session) -> None:
     config = session.config
     if LEDGER in config.stash and not config.getoption("collectonly"):
         tests = [item.nodeid for item in session.items]
-        config.stash[LEDGER].add_robust(config.stash.get(COLLECTED, []))
+        config.stash[LEDGER].add_robust(_collected(config))
         config.stash[LEDGER].expect(tests, calls=not config.getoption("setuponly", False))
 
 
@@ -328,12 +328,13 @@ def pytest_sessionfinish(session: pytest.Session) -> Generator[None, None, None]
     from robustest.pytest_plugin.reports import remember_endings, update_baselines
 
     ledger.add_problems(lost_claims())
+    deselected: list[str] = config.stash.get(DESELECTED, [])
     stopped = session.shouldstop or session.shouldfail or session.exitstatus == pytest.ExitCode.INTERRUPTED
     account = ledger.account(
         int(session.exitstatus),
         stopped=(str(session.shouldstop or session.shouldfail or "interrupted") if stopped else ""),
-        collected=config.stash.get(COLLECTED, []),
-        deselected=config.stash.get(DESELECTED, []),
+        collected=_collected(config),
+        deselected=deselected,
         selection=_selection(config),
     )
     account = account.with_lost(failed).with_sections()
@@ -358,7 +359,7 @@ def _write(session: pytest.Session, account: Account) -> None:
     config = session.config
     shard = None
     if (place := pytest_options.shard_of(config)) is not None:
-        tests, reported = config.stash.get(COLLECTED, []), config.stash[LEDGER].tests()
+        tests, reported = _collected(config), config.stash[LEDGER].tests()
         index, count = place
         mine = [test for test in tests if test in reported]
         shard = {"index": index, "count": count, "tests": tests, "reported": mine}
@@ -384,15 +385,19 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         from robustest.reports import github
 
         where, workspace = config.stash[LEDGER].places(config.rootpath), os.environ.get("GITHUB_WORKSPACE", "")
-        for line in github.annotations(account.rows, account.lost, where=where, workspace=workspace):
+        for line in github.annotation_commands(account.rows, account.lost, where=where, workspace=workspace):
             terminalreporter.write_line(line)
 
 
 def _skipped_without_robust(reporter: Any) -> list[str]:
-    """Return a line if robustness tests were skipped for lack of --robust: skipped tests are green and claim nothing."""
+    """Return a line if robustness tests were skipped for lack of --robust: skipped tests are green."""
     reports = reporter.stats.get("skipped", ())
     count = sum(isinstance(one.longrepr, tuple) and str(one.longrepr[-1]).endswith(_SKIPPED) for one in reports)
     return [f"{count} robustness test{'' if count == 1 else 's'} skipped: add --robust"] if count else []
+
+
+def _collected(config: pytest.Config) -> list[str]:
+    return config.stash.get(COLLECTED, [])
 
 
 def _is_worker(config: pytest.Config) -> bool:

@@ -67,7 +67,7 @@ def add_summary(path: str, account: Account) -> None:
         file.write(summary(account, budget=BUDGET - before).encode("utf-8"))
 
 
-def annotations(
+def annotation_commands(
     rows: Sequence[Row], lost: Sequence[str], *, where: Mapping[str, tuple[str, int]], workspace: str = ""
 ) -> list[str]:
     """Return workflow commands for the worst ten rows that did not pass, and the number of further ones.

@@ -90,8 +90,10 @@ def _case(row: Row) -> TestCase:
     dotted = name.replace(".py::", ".").replace("::", ".").replace("/", ".")
     classname = _xml(dotted + bracket + parameters.replace(".", "_"))
     if result is None:
-        unmeasured = ending is None or (ending.claimed and ending.outcome == "error")
-        case = TestCase("could not measure" if unmeasured else f"the test's {ending.phase}", classname=classname)
+        name = "could not measure"
+        if ending is not None and not (ending.claimed and ending.outcome == "error"):
+            name = f"the test's {ending.phase}"
+        case = TestCase(name, classname=classname)
         again = f"\nreplay: {row.replay}" if row.replay else ""
         message, output = first_line(row.problem), row.problem + again
     else:

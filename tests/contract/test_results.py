@@ -14,6 +14,7 @@ from typing import Any
 
 import jsonschema
 import pytest
+from accounts import account_of
 
 from robustest import Cost, Counterexample, Linf, Result, Settings, Verdict
 from robustest.account import Account, Ending, Row, Session
@@ -24,7 +25,7 @@ from robustest.history import Origin
 from robustest.kinds import Quantity
 from robustest.measure import measure_robust_accuracy
 from robustest.reports import github, json_file, junit
-from robustest.reports import html as pages
+from robustest.reports.html import page as pages
 from robustest.reports.text import Chance, failure_text, measured
 from robustest.results import REASONS, Pairing
 from robustest.run import noting
@@ -224,13 +225,13 @@ def test_all_reports_print_the_same_sentence(
     account = Account(results=tuple(rows), endings=endings, session=Session(exit=1, collected=len(rows), ran=len(rows)))
     json_file.write(str(tmp_path / "run.json"), account, Settings())
     main(["show", str(tmp_path / "run.json")])  # by the function that prints the section of the terminal
-    pages.write(str(tmp_path / "page"), rows, (), Settings())
+    pages.write(str(tmp_path / "page"), account_of(rows), Settings())
     junit.write(str(tmp_path / "junit.xml"), rows)
     reports = {
         "terminal": capsys.readouterr().out,
         "page": without_tags((tmp_path / "page" / "index.html").read_text(encoding="utf-8")),
         "junit": html.unescape((tmp_path / "junit.xml").read_text(encoding="utf-8")),
-        "summary": without_tags(github.summary(rows, ())),
+        "summary": without_tags(github.summary(account_of(rows))),
     }
     for row in rows:
         assert row.result is not None

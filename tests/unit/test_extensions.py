@@ -37,7 +37,8 @@ from robustest.errors import PackError
 from robustest.extensions import Command, Hooks, Section, hookimpl
 from robustest.facts import Fact
 from robustest.measure import measure_accuracy, measure_robust_accuracy
-from robustest.reports import github, html, terminal
+from robustest.reports import github, terminal
+from robustest.reports.html.page import write
 from robustest.run.engines.engine import close_engines, engine_for
 from robustest.shifts import as_shift, shift_names
 from robustest.tasks import Classification, checked_task
@@ -369,13 +370,13 @@ def account_of(toy: Any) -> Account:
 def test_a_section_is_in_every_report_and_inert(packs: Packs, toy: Any, tmp_path: Path) -> None:
     pytest.importorskip("jinja2", reason="the HTML report is an extra")
     packs(toy=toy_pack)
-    account = account_of(toy).sectioned()
+    account = account_of(toy).with_sections()
     assert account.sections == (Section(title="Toys <b>", facts=(Fact("claims that held", 1, "of all"),)),)
-    html.write(str(tmp_path), account.rows, [], Settings(), sections=account.sections)
+    write(str(tmp_path), account, Settings())
     page = (tmp_path / "index.html").read_text(encoding="utf-8")
     assert "Toys &lt;b&gt;</h2>" in page
     assert "<dt>claims that held</dt><dd>1 of all</dd>" in page
-    markdown = github.summary(account.rows, [], account.sections)
+    markdown = github.summary(account)
     assert "### Toys &#60;b&#62;\n" in markdown
     assert "- claims that held&#58; 1 of all\n" in markdown
     lines: list[str] = []
@@ -391,14 +392,14 @@ def test_a_section_is_in_every_report_and_inert(packs: Packs, toy: Any, tmp_path
         def write_line(self, text: str = "", **markup: bool) -> None:
             lines.append(text)
 
-    terminal.summary(Screen(), account.rows, [], details=False, sections=account.sections)
+    terminal.summary(Screen(), account, details=False)
     assert lines[-2:] == ["- Toys <b>", "claims that held: 1 of all"]
 
 
 def test_a_section_that_cannot_be_made_is_lost(packs: Packs, toy: Any) -> None:
     account = account_of(toy)
     packs(bad=pack("robustest_sections", ZeroDivisionError("by nothing")))
-    account = account.sectioned()
+    account = account.with_sections()
     (lost,) = account.lost
     assert lost.startswith("the sections of packs could not be made: Expected robustest_sections of the pack 'bad'")
     assert account.session is not None

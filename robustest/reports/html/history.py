@@ -203,14 +203,14 @@ def _chart(history: ClaimHistory) -> Chart | None:
     for change in history.changes:
         at = places[id(change.point)] * count // len(places)
         changed.setdefault(at, set()).update(what[0].upper() for what in change.what)
-    lines, letters, end = "", [], float("-inf")
+    lines, edge = "", float("-inf")
+    letters: list[tuple[float, str]] = []
     for at in sorted(changed):
         lines += f"M{x(at):g} {_TOP - 4}V{_BOTTOM}"
-        text = "".join(sorted(changed[at]))
-        reach = _LETTER * len(text) / 2
-        if x(at) - reach >= end:  # letters that would overlap those before are left out
+        text, reach = "".join(sorted(changed[at])), _LETTER * len(changed[at]) / 2
+        if x(at) - reach >= edge:  # letters that would overlap those before are left out
             letters.append((x(at), text))
-            end = x(at) + reach
+            edge = x(at) + reach
     return Chart(
         intervals=intervals,
         crosses=crosses,

@@ -12,7 +12,7 @@ from robustest.context import Context
 from robustest.errors import AttemptsFailed, ClaimFailed, ModelError, NoClaimError
 from robustest.pytest_plugin import options
 from robustest.pytest_plugin.options import SETTINGS
-from robustest.pytest_plugin.outcome import Claimant, _folded, attach, claimants, columns, settle
+from robustest.pytest_plugin.outcome import _folded, attach, columns
 from robustest.results import Cost, Result, Verdict
 from robustest.settings import Settings
 
@@ -142,10 +142,10 @@ def test_a_test_that_neither_claims_nor_measures_does_not_pass(
 ) -> None:
     one = Context(test="t.py::t", **{name: list(v) if isinstance(v, list) else v for name, v in context.items()})
     if claims:
-        settle(one, arguments, shared=shared)
+        require_claim(one, arguments, shared=shared)
     else:
         with pytest.raises(NoClaimError):
-            settle(one, arguments, shared=shared)
+            require_claim(one, arguments, shared=shared)
     assert one.ungated == []
 
 
@@ -154,14 +154,14 @@ def test_a_test_that_neither_claims_nor_measures_does_not_pass(
 def test_what_was_measured_and_not_gated_is_said_unless_it_holds(verdict: str, recorded: bool) -> None:
     other, loose = made(), made(verdict)
     one = Context(test="t.py::t", measured=1, ungated=[loose], results=[other, *([loose] if recorded else [])])
-    settle(one, {}, shared=False)
+    require_claim(one, {}, shared=False)
     if verdict == "passed":
         assert one.results == [other, *([loose] if recorded else [])]
         return
     assert len(one.results) == 2
     assert one.results[0] is other
     assert one.results[1].gated is False
-    assert one.results[1].caveats[-1].startswith(f"{verdict}, but nothing was gated: write assert_")
+    assert one.results[1].caveats[-1].startswith(f"{verdict}, but the test does not assert it: write assert_")
 
 
 def test_fixtures_are_told_by_scope_and_parameter() -> None:
@@ -173,10 +173,10 @@ def test_fixtures_are_told_by_scope_and_parameter() -> None:
         callspec=SimpleNamespace(indices={"a": 2}),
         listchain=lambda: nodes,
     )
-    found = claimants(item)
-    assert found == {Claimant(n, s.nodeid, 2 if n == "a" else 0) for n in "abc" for s in nodes}
+    found = fixture_scopes(item)
+    assert found == {FixtureScope(n, s.nodeid, 2 if n == "a" else 0) for n in "abc" for s in nodes}
     bare: Any = SimpleNamespace(listchain=lambda: nodes)
-    assert claimants(bare) == set()
+    assert fixture_scopes(bare) == set()
 
 
 # What is put on its report

@@ -14,7 +14,8 @@ from robustest.claims.cues.interventions import NO_SPURIOUS_FEATURE
 from robustest.claims.robustness.robust_accuracy import ROBUST_ACCURACY
 from robustest.claims.shifts.shift_accuracy import SHIFT_ACCURACY
 from robustest.facts import Limit
-from robustest.reports.text import failure_text, measured, requirement
+from robustest.reports.text import failure_text, measured
+from robustest.words import requirement
 
 
 def described(told: Result) -> Result:
