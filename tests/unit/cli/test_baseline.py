@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from robustest.cli.first_gates.pytest_run import meaning
 
+from robustest.cli.screen import exit_of_pytest
 from robustest.store.baselines import BaselineEntry, write
 
 Make = Callable[..., Any]
@@ -107,4 +107,4 @@ def test_ci_updates_no_baseline(
 
 @pytest.mark.parametrize(("code", "ours"), [(0, 0), (1, 1), (2, 2), (3, 3), (4, 2), (5, 3), (-9, 2)])
 def test_pytests_exit_codes_have_a_meaning(code: int, ours: int) -> None:
-    assert meaning(code) == ours
+    assert exit_of_pytest(code) == ours

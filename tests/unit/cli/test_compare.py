@@ -13,7 +13,7 @@ from scipy.stats import binomtest
 
 from robustest import Settings
 from robustest.account import Ending
-from robustest.cli.commands.compare import keyed
+from robustest.cli.commands.compare import by_claim
 from robustest.facts import Fact
 from robustest.results import NOT_PAIRED, Pairing, Verdict
 
@@ -179,7 +179,7 @@ def test_a_claim_is_the_same_whatever_its_threshold(made: Make, row: Make, run_f
 
 def test_the_same_claim_twice_in_a_test_is_two_claims(made: Make, row: Make) -> None:
     rows = [row(TEST, made([True] * n)) for n in (3, 4)]
-    assert list(keyed(rows).values()) == rows
+    assert list(by_claim(rows).values()) == rows
 
 
 def test_claims_in_one_file_only_are_named(made: Make, row: Make, run_file: Make, robustest: Make) -> None:

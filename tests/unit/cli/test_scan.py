@@ -13,7 +13,7 @@ import pytest
 
 from robustest import Settings
 from robustest.cli.commands.init import IMAGES, IMAGES_HEAD, PLACE, ROWS, ROWS_HEAD, Probe
-from robustest.cli.commands.scan import FILE, _source
+from robustest.cli.commands.scan import FILE, source_of
 from robustest.reports import json_file
 
 Make = Callable[..., Any]
@@ -104,7 +104,7 @@ def test_a_file_that_is_there_is_not_touched(robustest: Make) -> None:
 def test_every_question_has_a_test_a_cause_and_a_step(head: str, probes: tuple[Probe, ...]) -> None:
     functions = {
         one.name
-        for one in ast.parse(_source(head, dict.fromkeys(probes, 0.5))).body
+        for one in ast.parse(source_of(head, dict.fromkeys(probes, 0.5))).body
         if isinstance(one, ast.FunctionDef)
     }
     for probe in probes:
@@ -167,7 +167,7 @@ def robust_model():
 @pytest.mark.parametrize("kind", CONFTESTS)
 def test_a_project_gets_its_first_gate_by_init_alone(robustest: Make, tmp_path: Path, kind: str) -> None:
     """A conftest of the model's own loading, and no line of test; what is written passes on the next run."""
-    from robustest.cli.first_gates.pytest_run import run_pytest
+    from robustest.cli.screen import run_pytest
 
     if kind == "rows":
         pytest.importorskip("sklearn")

@@ -12,9 +12,10 @@ from robustest.context import Context
 from robustest.errors import AttemptsFailed, ClaimFailed, ModelError, NoClaimError
 from robustest.pytest_plugin import options
 from robustest.pytest_plugin.options import SETTINGS
-from robustest.pytest_plugin.outcome import _folded, attach, columns
+from robustest.pytest_plugin.outcome import FixtureScope, attach, columns, fixture_scopes, require_claim
 from robustest.results import Cost, Result, Verdict
 from robustest.settings import Settings
+from robustest.words import folded
 
 
 def config(tmp_path: Path | None = None, settings: Settings | None = None, **given: Any) -> Any:
@@ -279,7 +280,7 @@ def test_a_corpus_on_the_command_line_lies_where_the_run_was_started(tmp_path: P
 
 def test_what_does_not_fit_a_line_goes_on_below_its_value() -> None:
     line = f"E     claim     {'robust accuracy under a long threat ' * 4}"
-    first, *others = _folded(line, 60)
+    first, *others = folded(line, 60, indent="E" + " " * 15)
     assert others
     assert all(len(part) <= 60 for part in (first, *others))
     place = line.index("robust")

@@ -9,7 +9,7 @@ import pytest
 
 from robustest import Result
 from robustest.facts import Variation
-from robustest.reports.html.figures import Curve, above, curves_of, plot_of
+from robustest.reports.html.figures import PageCurve, curves_of, plot_of, round_above
 
 
 @dataclass
@@ -36,7 +36,7 @@ def ball(made: Any) -> Any:
     return build
 
 
-def ends(curve: Curve) -> list[tuple[float, float | None]]:
+def ends(curve: PageCurve) -> list[tuple[float, float | None]]:
     return [(point.x, point.y) for point in curve.points]
 
 
@@ -152,7 +152,7 @@ def test_ticks_of_severities_are_whole(made: Any) -> None:
 
 @pytest.mark.parametrize(("value", "step"), [(0.03, 0.05), (0.02, 0.02), (1.0, 1), (1.1, 2), (7, 10), (20, 20)])
 def test_steps_are_one_two_or_five(value: float, step: float) -> None:
-    assert above(value) == pytest.approx(step)
+    assert round_above(value) == pytest.approx(step)
 
 
 def test_a_kind_of_claim_may_draw_a_curve_of_its_own(made: Any) -> None:
