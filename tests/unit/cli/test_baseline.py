@@ -42,13 +42,13 @@ def test_the_entries_are_shown_by_test(entries: dict[str, BaselineEntry], robust
         "    0.000 (0 of 4 hold)  2026-01-31  seed 3  data dddddddddddd",
         "t::b  one",
         "    0.750 (3 of 4 hold)  2026-01-31, commit 1234567  seed 3  data dddddddddddd  model mmmmmmmmmmmm",
-        "2 entries in robust-baseline.json",
+        "2 claims in robust-baseline.json",
     ]
 
 
 def test_another_file_may_be_named(entries: dict[str, BaselineEntry], robustest: Make) -> None:
     write(Path("other.json"), {"a": entries["a"]})
-    assert robustest("baseline", "show", "other.json").lines[-1] == "1 entry in other.json"
+    assert robustest("baseline", "show", "other.json").lines[-1] == "1 claim in other.json"
 
 
 def test_an_absent_baseline_is_named_with_the_command_that_makes_it(robustest: Make) -> None:

@@ -51,7 +51,10 @@ def fallen(written: Make, robustest: Make) -> None:
 def test_show_tells_the_first_bad_commit_and_what_changed(fallen: None, robustest: Make) -> None:
     done = robustest("history", "show")
     assert done.code == 1
-    assert "first bad commit 300000000 (2026-01-03); last good 200000000 (2026-01-02); model changed too" in done.out
+    assert (
+        "first bad commit 300000000 (2026-01-03); last good commit 200000000 (2026-01-02); model changed too"
+        in done.out
+    )
     assert re.search(r"^    \.\.xx$", done.out, re.MULTILINE)
     assert "0.100" in done.out
     assert re.search(r"slack -0\.\d{3}; 400000000 \(2026-01-04\); 4 runs at 4 commits", done.out)
@@ -147,7 +150,7 @@ def test_the_page_has_a_chart_for_each_claim_and_escapes_all(fallen: None, robus
     assert {"script", "img"}.isdisjoint(seen.tags)
     assert len(set(seen.ids)) == len(seen.ids)
     assert "first bad commit 300000000 (2026-01-03)" in text
-    assert "2 of 2 claims do not stand" in text
+    assert "2 of 2 claims did not pass at the latest commit" in text
 
 
 def test_charts_have_each_commits_verdict_and_the_changes(fallen: None, robustest: Make) -> None:
@@ -201,10 +204,10 @@ def test_two_hundred_claims_and_a_thousand_runs_of_as_many_models_stay_small(rob
 def test_shards_of_one_commit_are_a_run_of_it_and_of_several_of_none() -> None:
     from types import SimpleNamespace
 
-    from robustest.cli.commands.merge import _origin
+    from robustest.cli.commands.merge import origin_of
 
     def of(*origins: Origin | None) -> Origin | None:
-        return _origin([SimpleNamespace(origin=origin) for origin in origins])  # type: ignore[misc]
+        return origin_of([SimpleNamespace(origin=origin) for origin in origins])  # type: ignore[misc]
 
     later = replace(ORIGIN, time="2026-01-03T00:00:00.000Z")
     assert of(replace(ORIGIN, dirty=True), later) == replace(later, dirty=True)

@@ -257,7 +257,7 @@ def test_an_error_of_another_thread_is_kept_for_the_end_of_the_test(error: BaseE
         with pytest.raises(type(error)):
             raise_unheard(context)
         raise_unheard(context)  # raised once
-    assert any("accuracy in thread 'worker': nothing but this report" in note for note in error.__notes__)
+    assert any("accuracy in thread 'worker': only this report shows the error" in note for note in error.__notes__)
 
 
 def test_an_error_in_the_tests_own_thread_ends_the_test_and_is_kept_nowhere() -> None:

@@ -35,7 +35,7 @@ def config(tmp_path: Path | None = None, settings: Settings | None = None, **giv
 @pytest.mark.parametrize("given", ["1/1", "1/4", "4/4", "12/20"])
 def test_a_shard_is_one_of_so_many(given: str) -> None:
     index, count = map(int, given.split("/"))
-    assert options.shard_of(config(shard=given)) == options.Shard(index, count)
+    assert options.shard_of(config(shard=given)) == (index, count)
 
 
 @pytest.mark.parametrize("given", ["0/4", "5/4", "1", "1/2/3", "a/b", "1/", "-1/4", "1/0", "", "1.0/2"])
@@ -58,21 +58,21 @@ def test_a_service_says_so_in_the_environment(value: str | None, there: bool, mo
     [
         ({"robust": True}, []),
         ({}, []),
-        ({"json": "x", "seed": 3}, ["--robust-json: nothing without --robust"]),
-        ({"json": "x", "device": "cpu"}, ["--robust-device, --robust-json: nothing without --robust"]),
+        ({"json": "x", "seed": 3}, ["no effect without --robust: --robust-json"]),
+        ({"json": "x", "device": "cpu"}, ["no effect without --robust: --robust-device, --robust-json"]),
         ({"robust": True, "json": "x"}, []),
-        ({"robust": True, "html_inline": True}, ["--robust-html-inline does nothing without --robust-html=DIR"]),
+        ({"robust": True, "html_inline": True}, ["--robust-html-inline has no effect without --robust-html=DIR"]),
         ({"robust": True, "html_inline": True, "html": "x"}, []),
         (
             {"html_inline": True},
-            ["--robust-html-inline does nothing without --robust-html=DIR"],
+            ["--robust-html-inline has no effect without --robust-html=DIR"],
         ),
         ({"robust": True, "replay_only": True}, ["no corpus at known"]),
     ],
     ids=str,
 )
 def test_what_changes_nothing_is_said(given: dict[str, Any], said: list[str], tmp_path: Path) -> None:
-    found = options.idle(config(tmp_path, Settings(corpus=str(tmp_path / "known")), **given))
+    found = options.unused(config(tmp_path, Settings(corpus=str(tmp_path / "known")), **given))
     assert len(found) == len(said)
     assert all(part in line for part, line in zip(said, found, strict=True))
 
@@ -80,8 +80,8 @@ def test_what_changes_nothing_is_said(given: dict[str, Any], said: list[str], tm
 def test_a_corpus_that_is_there_is_replayed(tmp_path: Path) -> None:
     (tmp_path / "known").mkdir()
     given = {"robust": True, "replay_only": True}
-    assert options.idle(config(tmp_path, Settings(corpus=str(tmp_path / "known")), **given)) == []
-    (missing,) = options.idle(config(tmp_path, Settings(corpus=None), **given))
+    assert options.unused(config(tmp_path, Settings(corpus=str(tmp_path / "known")), **given)) == []
+    (missing,) = options.unused(config(tmp_path, Settings(corpus=None), **given))
     assert missing.endswith("there is no corpus at -")
 
 

@@ -176,7 +176,7 @@ def test_a_huge_run_stays_under_a_megabyte_and_says_what_is_cut(made: Any, row: 
     ]
     text = summary(account_of(rows))
     assert 0.5 * BUDGET < len(text.encode("utf-8")) <= BUDGET
-    assert re.search(r"\*\d+ failures are not told here: GitHub limits a summary's size\.\*", text)
+    assert re.search(r"\*\d+ failures are not shown here: GitHub limits a summary's size\.\*", text)
     assert text.count("\n| ❌ failed |") + sum(map(int, re.findall(r"\*(\d+) claims are left out", text))) == 500
     told = text.count("<details>")
     assert told + sum(map(int, re.findall(r"\*(\d+) failures are not told", text))) == 500

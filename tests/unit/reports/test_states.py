@@ -67,7 +67,7 @@ def test_a_test_without_a_result_is_what_it_ended_as(outcome: str, row: Any) -> 
     [
         ("setup", "error", False, "error in setup: because"),
         ("call", "error", True, "could not measure: because"),
-        ("worker", "error", False, "its worker was lost: because"),
+        ("worker", "error", False, "its worker process was lost: because"),
         ("collect", "error", False, "could not be collected: because"),
         ("call", "unfinished", False, "stopped before its call: because"),
         ("call", "xfailed", True, "failed as expected: because"),
